@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <type_traits>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/reference/activation.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+inline constexpr index activation_table_size_8 = index{1} << 8;
+inline constexpr index activation_table_size_12 = index{1} << activation_bits;
+
+/// Any function of one code by table: GELU, another activation, a change of scale. Tables are data, built by
+/// adapt/table.hpp.
+///
+/// Formula:   y[i, j] = table[code[i, j]].
+/// Shapes:    codes T x C, y T x C; row-major, any strides, any alignment; sizes may be 0. The table has 256 entries
+///            for u8 codes and 4096 for 12-bit codes in u16.
+/// Units:     the table carries both scales and zero points.
+/// Range:     u16 codes are at most 4095 (what requantize_to_activation writes).
+/// Exactness: every bit, on every target.
+/// Errors:    shapes or a table size that do not match: before anything is written.
+/// Aliasing:  u8 codes may be y exactly (in place); otherwise they must not overlap.
+/// Source:    docs/numerics.md, section 7 (FQ-ViT applies a float GELU).
+template <class Code>
+void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
+  using code = std::remove_const_t<Code>;
+  static_assert(std::is_same_v<code, std::uint8_t> || std::is_same_v<code, std::uint16_t>,
+                "activation takes 8-bit codes in u8 or 12-bit codes in u16");
+  constexpr index entries = std::is_same_v<code, std::uint8_t> ? activation_table_size_8 : activation_table_size_12;
+  require_equal("activation", "size of table", std::ssize(table), entries);
+  require_view("activation", "codes", codes);
+  require_shape("activation", "y", y, codes.rows, codes.columns);
+  reference::activation(matrix_view<const code>(codes), table, y);
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+
+#include "intact/config/compiler.hpp"
+
+#if INTACT_EXCEPTIONS
+#include <stdexcept>
+#else
+#include <atomic>
+#include <cstdlib>
+#endif
+
+// Contracts are checked once, at the door of a public operation, before anything is written. Kernels check nothing.
+// A broken contract throws std::invalid_argument. Without exceptions it calls the handler that the program has set,
+// then aborts. Either way the message names the operation, the argument, its value and the limit.
+
+namespace intact::inline INTACT_ABI {
+
+#if INTACT_EXCEPTIONS
+
+/// Reports a broken contract in words; never returns.
+[[noreturn]] inline void contract_broken(const char* message) {
+  throw std::invalid_argument(message);
+}
+
+#else
+
+/// Receives the message of a broken contract. The program is aborted when the handler returns.
+using contract_handler = void (*)(const char* message);
+
+inline std::atomic<contract_handler> current_contract_handler{nullptr};
+
+/// Installs a handler for broken contracts and returns the former one (null: print to stderr).
+inline contract_handler set_contract_handler(contract_handler handler) {
+  return current_contract_handler.exchange(handler);
+}
+
+/// Reports a broken contract in words; never returns.
+[[noreturn]] inline void contract_broken(const char* message) {
+  if (const contract_handler handler = current_contract_handler.load()) {
+    handler(message);
+  } else {
+    std::fputs(message, stderr);
+    std::fputc('\n', stderr);
+  }
+  std::abort();
+}
+
+#endif
+
+/// Formats a message as printf does, without the heap, and reports it.
+[[noreturn, gnu::format(printf, 1, 2)]] inline void contract_failed(const char* format, ...) {
+  char message[512];
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  contract_broken(message);
+}
+
+/// Reports "intact::<operation>: <argument> is <value>; it must be <rule> <limit>".
+[[noreturn]] inline void limit_broken(const char* operation, const char* argument, std::int64_t value, const char* rule,
+                                      std::int64_t limit) {
+  contract_failed("intact::%s: %s is %lld; it must be %s %lld", operation, argument, static_cast<long long>(value),
+                  rule, static_cast<long long>(limit));
+}
+
+inline void require_equal(const char* operation, const char* argument, std::int64_t value, std::int64_t expected) {
+  if (value != expected) [[unlikely]] {
+    limit_broken(operation, argument, value, "equal to", expected);
+  }
+}
+
+inline void require_at_least(const char* operation, const char* argument, std::int64_t value, std::int64_t limit) {
+  if (value < limit) [[unlikely]] {
+    limit_broken(operation, argument, value, "at least", limit);
+  }
+}
+
+inline void require_at_most(const char* operation, const char* argument, std::int64_t value, std::int64_t limit) {
+  if (value > limit) [[unlikely]] {
+    limit_broken(operation, argument, value, "at most", limit);
+  }
+}
+
+inline void require_between(const char* operation, const char* argument, std::int64_t value, std::int64_t low,
+                            std::int64_t high) {
+  require_at_least(operation, argument, value, low);
+  require_at_most(operation, argument, value, high);
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/reference/gemm.hpp"
+#include "intact/types/int4.hpp"
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// The longest inner dimension whose accumulators fit int32 whatever the codes are: the largest |product| times K
+/// stays within 2^31 - 1.
+constexpr index gemm_max_depth(std::int64_t largest_product) {
+  return static_cast<index>(std::numeric_limits<std::int32_t>::max() / largest_product);
+}
+inline constexpr index gemm_max_depth_u8_s8 = gemm_max_depth(255 * 128);
+inline constexpr index gemm_max_depth_s8_s8 = gemm_max_depth(128 * 128);
+inline constexpr index gemm_max_depth_u8_s4 = gemm_max_depth(255 * 8);
+inline constexpr index gemm_max_depth_s8_s4 = gemm_max_depth(128 * 8);
+inline constexpr index gemm_max_depth_u8_u8 = gemm_max_depth(255 * 255);
+static_assert(gemm_max_depth_u8_s8 == 65793 && gemm_max_depth_s8_s8 == 131071 && gemm_max_depth_u8_s4 == 1052688 &&
+              gemm_max_depth_u8_u8 == 33025);
+
+namespace detail {
+
+template <class Weights>
+inline constexpr bool weights_are_s4 = std::is_same_v<typename Weights::element, s4>;
+
+template <class A, class Weights>
+constexpr index gemm_depth_limit() {
+  if constexpr (std::is_unsigned_v<A>) {
+    return weights_are_s4<Weights> ? gemm_max_depth_u8_s4 : gemm_max_depth_u8_s8;
+  } else {
+    return weights_are_s4<Weights> ? gemm_max_depth_s8_s4 : gemm_max_depth_s8_s8;
+  }
+}
+
+}  // namespace detail
+
+/// Matrix product with weights, and an output stage per element.
+///
+/// Formula:   y[m, n] = stage(sum_k a[m, k] * w[n, k], n). With keep_accumulator the sums themselves; with
+///            requantize<Out> codes of the output's scale. Zero points of a stand in the stage's offsets.
+/// Shapes:    a M x K, w N x K (one row per output channel), y M x N; row-major, any strides of at least the columns,
+///            any alignment; sizes may be 0 (K = 0: the sum is 0).
+/// Units:     a and w are codes; the stage's scale carries s_a * s_w[n] / s_y.
+/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4): the sum is exact in int32
+///            and never saturates.
+/// Exactness: every bit, on every target.
+/// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
+/// Aliasing:  y must not overlap a, w or the stage's arrays. Inputs may be shared between threads.
+/// Source:    FQ-ViT (arXiv 2111.13824), section 3; docs/numerics.md, sections 2 and 3.
+template <class A, class Weights, class Stage>
+void gemm(matrix_view<A> a, Weights w, const Stage& stage, matrix_view<typename Stage::output> y) {
+  using activation = std::remove_const_t<A>;
+  static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
+                "gemm takes activations of 8 bits");
+  static_assert(
+      detail::weights_are_s4<Weights> || std::is_same_v<std::remove_const_t<typename Weights::element>, std::int8_t>,
+      "gemm takes weights in s8 (matrix_view) or s4 (packed_view)");
+  require_view("gemm", "a", a);
+  require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, Weights>());
+  require_shape("gemm", "w", w, w.rows, a.columns);
+  stage.require("gemm", w.rows);
+  require_shape("gemm", "y", y, a.rows, w.rows);
+  reference::gemm(matrix_view<const activation>(a), w, stage, y);
+}
+
+/// Activation codes with their zero point.
+struct activations {
+  matrix_view<const std::uint8_t> codes;
+  int zero_point = 0;
+};
+
+/// Matrix product of two activations, such as q * k^T.
+///
+/// Formula:   y[m, n] = stage(sum_k (a[m, k] - zp_a) * (b[n, k] - zp_b), n).
+/// Shapes:    a M x K, b N x K, y M x N; row-major, any strides, any alignment; sizes may be 0.
+/// Units:     the stage's scale carries s_a * s_b / s_y, and for attention the factor d^-1/2.
+/// Range:     K <= 33025; zero points 0..255. Exact in int32.
+/// Exactness: every bit, on every target.
+/// Errors:    shapes that do not match, K over its limit, a zero point out of range: before anything is written.
+/// Aliasing:  y must not overlap a or b; a and b may be the same. Inputs may be shared between threads.
+/// Source:    FQ-ViT, section 3; docs/numerics.md, section 3.
+template <class Stage>
+void gemm(const activations& a, const activations& b, const Stage& stage, matrix_view<typename Stage::output> y) {
+  require_view("gemm", "a", a.codes);
+  require_at_most("gemm", "columns of a", a.codes.columns, gemm_max_depth_u8_u8);
+  require_shape("gemm", "b", b.codes, b.codes.rows, a.codes.columns);
+  require_between("gemm", "zero point of a", a.zero_point, 0, 255);
+  require_between("gemm", "zero point of b", b.zero_point, 0, 255);
+  stage.require("gemm", b.codes.rows);
+  require_shape("gemm", "y", y, a.codes.rows, b.codes.rows);
+  reference::gemm(a.codes, a.zero_point, b.codes, b.zero_point, stage, y);
+}
+
+}  // namespace intact::inline INTACT_ABI

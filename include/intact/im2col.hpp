@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/reference/im2col.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Cuts an image into non-overlapping square patches, one row per patch: a convolution whose stride is its kernel's
+/// size, such as a patch embedding, becomes gemm(im2col(image), weights).
+///
+/// Formula:   y[(py, px), (c, dy, dx)] = image[c, py * patch + dy, px * patch + dx], both index triples row-major.
+/// Shapes:    image C x H x W with any strides, H and W multiples of patch >= 1; y (H/patch * W/patch) x (C * patch^2).
+/// Units:     samples are copied.
+/// Exactness: every bit, on every target.
+/// Errors:    shapes that do not match, an image without data: before anything is written.
+/// Aliasing:  y must not overlap the image.
+/// Source:    docs/numerics.md, section 9.
+inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y) {
+  require_at_least("im2col", "patch", patch, 1);
+  require_at_least("im2col", "image channels", image.channels, 0);
+  require_at_least("im2col", "image height", image.height, 0);
+  require_at_least("im2col", "image width", image.width, 0);
+  require_equal("im2col", "image height % patch", image.height % patch, 0);
+  require_equal("im2col", "image width % patch", image.width % patch, 0);
+  require_shape("im2col", "y", y, (image.height / patch) * (image.width / patch), image.channels * patch * patch);
+  if (image.data == nullptr && y.rows * y.columns != 0) [[unlikely]] {
+    contract_failed("intact::im2col: image has no data; it must have some");
+  }
+  reference::im2col(image, patch, y);
+}
+
+}  // namespace intact::inline INTACT_ABI

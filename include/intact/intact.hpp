@@ -1,0 +1,13 @@
+#pragma once
+
+// Everything but the float world of adapt/: the operations, and the models composed of them.
+
+#include "intact/activation.hpp"
+#include "intact/add.hpp"
+#include "intact/config/version.hpp"
+#include "intact/gemm.hpp"
+#include "intact/im2col.hpp"
+#include "intact/layernorm.hpp"
+#include "intact/log_softmax.hpp"
+#include "intact/model/vit.hpp"
+#include "intact/shift_matmul.hpp"

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "intact/reference/log_softmax.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Most keys of a row.
+inline constexpr index log_softmax_max_keys = index{1} << 28;
+
+/// The largest value that a table of type T may hold at d = 0 for rows of `keys` logits: 2 * sum + e and 6 * e must
+/// stay within T.
+template <class T>
+constexpr T exp_table_limit(index keys) {
+  return std::numeric_limits<T>::max() / static_cast<T>(std::max<index>(2 * keys + 1, 6));
+}
+
+/// Checks an exponential table for rows of `keys` logits.
+template <class T>
+void require_exp_table(const char* operation, exp_table<T> table, index keys) {
+  require_at_most(operation, "number of keys", keys, log_softmax_max_keys);
+  const T limit = exp_table_limit<T>(keys);
+  if (table[0] == 0 || table[0] > limit) [[unlikely]] {
+    contract_failed("intact::%s: the exponential of 0 is %llu; for %td keys it must be in 1..%llu", operation,
+                    static_cast<unsigned long long>(table[0]), keys, static_cast<unsigned long long>(limit));
+  }
+  for (std::size_t d = 1; d < table.size(); ++d) {
+    if (table[d] > table[d - 1]) [[unlikely]] {
+      contract_failed("intact::%s: the exponential of %zu is %llu, that of %zu is %llu; the table must not increase",
+                      operation, d, static_cast<unsigned long long>(table[d]), d - 1,
+                      static_cast<unsigned long long>(table[d - 1]));
+    }
+  }
+}
+
+/// Log-Int-Softmax: a softmax that yields log2 codes of the probabilities, without division or exponential.
+///
+/// Formula:   d[j] = max_j logit[j] - logit[j];  e[j] = table[d[j]];  S = sum_j e[j]
+///            code[j] = the power of two nearest to S / e[j] as FQ-ViT rounds it (arith/log2_code.hpp); the tail policy
+///            says what happens above 15 and for e[j] = 0.
+/// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for tail::zero and tail::wide, packed u4 for tail::clip); row-major,
+///            any strides, any alignment; sizes may be 0.
+/// Units:     the table carries the logits' scale; their zero point cancels.
+/// Range:     the table is non-increasing with 1 <= table[0] and table[0] * max(2 * Tk + 1, 6) within T (uint32_t or
+///            uint64_t); Tk <= 2^28.
+/// Exactness: every bit, on every target; equal to FQ-ViT's log_round(round(S / e)) for all integers.
+/// Errors:    shapes that do not match, a table that is 0, too large or increasing: before anything is written.
+/// Aliasing:  codes must not overlap the logits, except that u8 codes may be the logits exactly (in place).
+/// Source:    FQ-ViT, section 3.3 (Log-Int-Softmax); I-BERT (arXiv 2101.01321) for the table; docs/numerics.md, 5.
+template <tail Tail, class T>
+void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
+                 typename attention_codes<Tail>::view codes) {
+  static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
+                "exponential tables hold uint32_t or uint64_t");
+  require_view("log_softmax", "logits", logits);
+  require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
+  require_exp_table("log_softmax", table, logits.columns);
+  reference::log_softmax<Tail>(logits, table, codes);
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string_view>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Which tensor of a model a trace is shown. Models take a trace, anything callable as trace(site, view), and show it
+/// every tensor of codes as soon as it is complete; the memory may be reused afterwards.
+///
+///   name                 shape                   what
+///   input                patches x (C * p^2)     quantized pixels, one row per patch
+///   patch                patches x width         patch embedding
+///   embed                tokens x width          class token and patches in one scale
+///   tokens               tokens x width          with positions: the residual stream
+///   norm1 norm2          tokens x width          LayerNorm
+///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
+///   attention_logits     tokens x tokens         per head: q * k^T / sqrt(head size)
+///   attention            tokens x tokens         per head: log2 codes
+///   context              tokens x width          attention times V, all heads
+///   proj fc2             tokens x width          branches before the residual addition
+///   add1 add2            tokens x width          the residual stream
+///   fc1                  tokens x hidden         12-bit codes
+///   activation           tokens x hidden         GELU
+///   norm                 1 x width               final LayerNorm of the class token
+///   logits               1 x classes             int32 codes
+///   logits_u8            1 x classes             u8 codes
+struct trace_site {
+  std::string_view name;
+  index block = -1;  ///< -1: outside the blocks
+  index head = -1;   ///< -1: all heads together
+};
+
+/// Ignores every tensor.
+struct no_trace {
+  template <class View>
+  constexpr void operator()(const trace_site&, const View&) const {}
+};
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+template <class Code>
+void activation(matrix_view<const Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
+  for (index i = 0; i < codes.rows; ++i) {
+    for (index j = 0; j < codes.columns; ++j) {
+      y(i, j) = table[codes(i, j)];
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

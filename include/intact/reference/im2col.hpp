@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/types/image.hpp"
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y) {
+  const index patches_per_row = image.width / patch;
+  for (index p = 0; p < y.rows; ++p) {
+    const index top = p / patches_per_row * patch;
+    const index left = p % patches_per_row * patch;
+    for (index k = 0; k < y.columns; ++k) {
+      y(p, k) = image(k / (patch * patch), top + k / patch % patch, left + k % patch);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/arith/integer_math.hpp"
+#include "intact/types/layernorm.hpp"
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+/// One row: normalized = (x - mean) / deviation with 24 fraction bits, then the gain and the bias per channel.
+inline void layernorm_row(const std::uint8_t* codes, index channels, const layernorm_parameters& p, std::uint8_t* y) {
+  const auto value = [&](index c) { return (std::int64_t{codes[c]} - p.zero_point) << p.shift[std::size_t(c)]; };
+
+  std::int64_t sum = 0;
+  std::uint64_t squares = 0;
+  for (index c = 0; c < channels; ++c) {
+    sum += value(c);
+    squares += static_cast<std::uint64_t>(value(c) * value(c));
+  }
+  const std::uint64_t variance =
+      static_cast<std::uint64_t>(channels) * squares - static_cast<std::uint64_t>(sum * sum) + p.epsilon;
+
+  const int even_length = (bit_length(variance) + 1) / 2 * 2;
+  const std::int64_t deviation = integer_sqrt(variance << (62 - even_length));
+  const std::int64_t reciprocal = ((std::int64_t{1} << 61) - 1) / deviation;
+  const int normalize_shift = 6 + even_length / 2;
+  const std::int64_t half = std::int64_t{1} << (normalize_shift - 1);
+
+  for (index c = 0; c < channels; ++c) {
+    const std::int64_t normalized = ((channels * value(c) - sum) * reciprocal + half) >> normalize_shift;
+    const std::int64_t scaled = normalized * p.gain[std::size_t(c)] + p.bias[std::size_t(c)];
+    y[c] = saturate<std::uint8_t>(scaled >> p.output_shift);
+  }
+}
+
+inline void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  for (index row = 0; row < x.rows; ++row) {
+    layernorm_row(x.row_block(row, 1).data, x.columns, p, y.row_block(row, 1).data);
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "intact/arith/log2_code.hpp"
+#include "intact/types/attention_codes.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+/// Sum of the table's values over row i; `largest` is the row's largest code.
+template <class T>
+std::uint64_t exp_sum(matrix_view<const std::uint8_t> logits, index i, int largest, exp_table<T> table) {
+  std::uint64_t sum = 0;
+  for (index j = 0; j < logits.columns; ++j) {
+    sum += table[static_cast<std::size_t>(largest - logits(i, j))];
+  }
+  return sum;
+}
+
+template <tail Tail, class T>
+void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
+                 typename attention_codes<Tail>::view codes) {
+  using code = attention_codes<Tail>;
+  for (index i = 0; i < logits.rows; ++i) {
+    int largest = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      largest = std::max<int>(largest, logits(i, j));
+    }
+    const std::uint64_t sum = exp_sum(logits, i, largest, table);
+    for (index j = 0; j < logits.columns; ++j) {
+      const std::uint64_t e = table[static_cast<std::size_t>(largest - logits(i, j))];
+      const int level = e == 0 ? code::zero : log2_code(e, sum);
+      store_code(codes, i, j, e != 0 && level > code::largest ? code::below_largest : level);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

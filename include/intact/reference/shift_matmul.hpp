@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/types/attention_codes.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+/// y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c), F = 15 or 44; the zero level and codes above F
+/// contribute 0.
+template <tail Tail, class Stage>
+void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<const std::uint8_t> v, int v_zero_point,
+                  const Stage& stage, matrix_view<typename Stage::output> y) {
+  constexpr int fraction_bits = attention_codes<Tail>::fraction_bits;
+  using accumulator = std::conditional_t<(fraction_bits > 16), std::int64_t, std::int32_t>;
+  for (index i = 0; i < y.rows; ++i) {
+    for (index c = 0; c < y.columns; ++c) {
+      std::int64_t sum = 0;
+      for (index j = 0; j < v.rows; ++j) {
+        const int code = codes(i, j);
+        if (code <= fraction_bits) {
+          sum += (std::int64_t{v(j, c)} - v_zero_point) * (std::int64_t{1} << (fraction_bits - code));
+        }
+      }
+      y(i, c) = stage(static_cast<accumulator>(sum), c);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "intact/types/int4.hpp"
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// What becomes of attention probabilities below 2^-15. A log2 code k stands for the probability 2^-k.
+///
+///   tail   stored as   codes            below 2^-15                          e = 0
+///   zero   u8          0..15            code 16: weight 0 (the original)     code 16
+///   clip   packed u4   0..15            code 15 (the paper's formula)        code 15
+///   wide   u8          0..254           its own code (8-bit attention)       code 255: weight 0
+enum class tail { zero, clip, wide };
+
+template <tail Tail>
+struct attention_codes;
+
+template <>
+struct attention_codes<tail::zero> {
+  static constexpr int largest = 15;
+  static constexpr int zero = 16;
+  static constexpr int below_largest = zero;
+  static constexpr int fraction_bits = 15;
+  using view = matrix_view<std::uint8_t>;
+  using const_view = matrix_view<const std::uint8_t>;
+};
+
+template <>
+struct attention_codes<tail::clip> {
+  static constexpr int largest = 15;
+  static constexpr int zero = 15;
+  static constexpr int below_largest = 15;
+  static constexpr int fraction_bits = 15;
+  using view = packed_view<u4, std::uint8_t>;
+  using const_view = packed_view<u4, const std::uint8_t>;
+};
+
+template <>
+struct attention_codes<tail::wide> {
+  static constexpr int largest = 254;
+  static constexpr int zero = 255;
+  static constexpr int below_largest = zero;
+  static constexpr int fraction_bits = 44;
+  using view = matrix_view<std::uint8_t>;
+  using const_view = matrix_view<const std::uint8_t>;
+};
+
+/// Stores a code, whatever the storage.
+inline void store_code(const matrix_view<std::uint8_t>& codes, index i, index j, int code) {
+  codes(i, j) = static_cast<std::uint8_t>(code);
+}
+inline void store_code(const packed_view<u4, std::uint8_t>& codes, index i, index j, int code) {
+  codes.set(i, j, code);
+}
+
+/// exp(-d * s) as unsigned integers, d = (largest code of the row) - code in 0..255, non-increasing, built by
+/// adapt/table.hpp. The unit is arbitrary: only ratios matter.
+template <class T>
+using exp_table = std::span<const T, 256>;
+
+}  // namespace intact::inline INTACT_ABI

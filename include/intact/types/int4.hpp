@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Element tags of packed 4-bit matrices: s4 holds -8..7 (weights), u4 holds 0..15 (attention codes).
+struct s4 {
+  static constexpr int min = -8;
+  static constexpr int max = 7;
+};
+struct u4 {
+  static constexpr int min = 0;
+  static constexpr int max = 15;
+};
+
+/// Bytes of a packed row of `columns` 4-bit elements.
+constexpr index packed_bytes(index columns) {
+  return (columns + 1) / 2;
+}
+
+/// A row-major matrix of 4-bit elements, two per byte along a row, the low nibble first:
+///
+///     byte   0           1           2
+///     low    (i, 0)      (i, 2)      (i, 4)
+///     high   (i, 1)      (i, 3)      0 (odd row: padding)
+///
+/// The stride counts elements and is even, so that every row starts on a byte. Byte is std::uint8_t, or const of it
+/// for a read-only view.
+template <class Element, class Byte>
+struct packed_view {
+  static_assert(std::is_same_v<std::remove_const_t<Byte>, std::uint8_t>, "a packed matrix is stored in bytes");
+  using element = Element;
+
+  Byte* data = nullptr;
+  index rows = 0;
+  index columns = 0;
+  index stride = 0;
+
+  constexpr packed_view() = default;
+  constexpr packed_view(Byte* data_, index rows_, index columns_, index stride_)
+      : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
+  constexpr packed_view(Byte* data_, index rows_, index columns_)
+      : packed_view(data_, rows_, columns_, 2 * packed_bytes(columns_)) {}
+
+  constexpr operator packed_view<Element, const Byte>() const requires(!std::is_const_v<Byte>) {
+    return {data, rows, columns, stride};
+  }
+
+  constexpr int operator()(index i, index j) const {
+    const int byte = data[(i * stride + j) / 2];
+    const int nibble = j % 2 == 0 ? byte & 15 : byte >> 4;
+    return nibble > Element::max ? nibble - 16 : nibble;
+  }
+
+  /// Stores a value of the element's range; the other nibble of the byte is kept, except that storing the last
+  /// element of an odd row clears its padding.
+  constexpr void set(index i, index j, int value) const requires(!std::is_const_v<Byte>) {
+    Byte& byte = data[(i * stride + j) / 2];
+    const int nibble = value & 15;
+    if (j % 2 != 0) {
+      byte = static_cast<std::uint8_t>((byte & 0x0f) | (nibble << 4));
+    } else if (j + 1 == columns) {
+      byte = static_cast<std::uint8_t>(nibble);
+    } else {
+      byte = static_cast<std::uint8_t>((byte & 0xf0) | nibble);
+    }
+  }
+};
+
+/// Checks a packed view's shape, and that its rows start on bytes.
+template <class Element, class Byte>
+void require_shape(const char* operation, const char* argument, const packed_view<Element, Byte>& view, index rows,
+                   index columns) {
+  require_shape<packed_view<Element, Byte>>(operation, argument, view, rows, columns);
+  if (view.stride % 2 != 0) [[unlikely]] {
+    contract_failed("intact::%s: %s has stride %td; the stride of packed rows must be even", operation, argument,
+                    view.stride);
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI

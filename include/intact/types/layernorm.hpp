@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Parameters of an integer LayerNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a power of two
+/// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by adapt/scale.hpp. Owns nothing.
+struct layernorm_parameters {
+  int zero_point = 0;                   ///< of the input codes, 0..255
+  std::span<const std::uint8_t> shift;  ///< per channel, 0..3
+  std::uint64_t epsilon = 1;            ///< in units of the variance: max(1, round(C^2 * eps / s^2))
+  std::span<const std::int32_t> gain;   ///< round(gamma[c] / s_y * 2^G), with output_shift = 24 + G
+  std::span<const std::int64_t> bias;   ///< round((beta[c] / s_y + zp_y) * 2^output_shift), plus the rounding half
+  int output_shift = 1;                 ///< 1..48
+};
+
+}  // namespace intact::inline INTACT_ABI

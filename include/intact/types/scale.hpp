@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <span>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// A dyadic scale for a whole tensor. It takes an int32 accumulator a to
+///
+///     ((a << prescale) * multiplier + offset) >> (32 + shift)
+///
+/// in 64 bits, `>>` rounding down. The offset holds everything that is added, in units of 2^-(32 + shift) of an output
+/// code: the rounding half, the bias, the output's zero point and the correction for the input's zero point.
+///
+/// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= prescale <= 30, and |a| << prescale < 2^31 for every
+/// a that can occur: then nothing overflows. adapt/scale.hpp builds such scales, free of ties.
+struct tensor_scale {
+  std::int32_t multiplier = 0;
+  std::int64_t offset = 0;
+  int shift = 0;
+  int prescale = 0;
+
+  /// The scale of one output channel: the same for all.
+  constexpr const tensor_scale& channel(index) const { return *this; }
+};
+
+/// Dyadic scales, one per output channel, with the shift and the prescale in common. Does not own its arrays.
+struct channel_scale {
+  std::span<const std::int32_t> multiplier;
+  std::span<const std::int64_t> offset;
+  int shift = 0;
+  int prescale = 0;
+
+  constexpr tensor_scale channel(index n) const {
+    return {multiplier[static_cast<std::size_t>(n)], offset[static_cast<std::size_t>(n)], shift, prescale};
+  }
+};
+
+/// Scales of a residual addition, one pair per channel. Codes r (stream) and y (branch) become
+///
+///     ((r - stream_zero_point) * stream_multiplier[c] + (y - branch_zero_point) * branch_multiplier[c] + offset[c])
+///       >> shift
+///
+/// in 32 bits, which the builder in adapt/scale.hpp proves to suffice. Does not own its arrays.
+struct add_scale {
+  std::span<const std::int32_t> stream_multiplier;
+  std::span<const std::int32_t> branch_multiplier;
+  std::span<const std::int32_t> offset;
+  int stream_zero_point = 0;
+  int branch_zero_point = 0;
+  int shift = 0;
+};
+
+/// Checks what can be checked without the accumulators: the fields' ranges.
+inline void require_scale(const char* operation, const tensor_scale& scale, index /*channels*/) {
+  constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
+  require_at_least(operation, "scale.multiplier", scale.multiplier, 0);
+  require_between(operation, "scale.offset", scale.offset, -offset_limit, offset_limit);
+  require_between(operation, "scale.shift", scale.shift, 0, 30);
+  require_between(operation, "scale.prescale", scale.prescale, 0, 30);
+}
+
+/// The same for a scale per channel; the channels are those of the output. The values of the arrays are not read.
+inline void require_scale(const char* operation, const channel_scale& scale, index channels) {
+  require_equal(operation, "size of scale.multiplier", std::ssize(scale.multiplier), channels);
+  require_equal(operation, "size of scale.offset", std::ssize(scale.offset), channels);
+  require_between(operation, "scale.shift", scale.shift, 0, 30);
+  require_between(operation, "scale.prescale", scale.prescale, 0, 30);
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include "intact/config/contract.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Sizes, positions and strides. Signed, so that a difference of two is one too.
+using index = std::ptrdiff_t;
+
+/// A row-major matrix in memory that somebody else owns. Element (i, j) stands at data[i * stride + j]; the stride
+/// counts elements. No alignment is asked for beyond that of T; data may be null when the matrix has no elements.
+template <class T>
+struct matrix_view {
+  using element = T;
+
+  T* data = nullptr;
+  index rows = 0;
+  index columns = 0;
+  index stride = 0;
+
+  constexpr matrix_view() = default;
+  constexpr matrix_view(T* data_, index rows_, index columns_, index stride_)
+      : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
+  constexpr matrix_view(T* data_, index rows_, index columns_) : matrix_view(data_, rows_, columns_, columns_) {}
+
+  constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
+    return {data, rows, columns, stride};
+  }
+
+  constexpr T& operator()(index i, index j) const { return data[i * stride + j]; }
+
+  /// Rows [first, first + count).
+  constexpr matrix_view row_block(index first, index count) const {
+    return {count == 0 ? data : data + first * stride, count, columns, stride};
+  }
+
+  /// Columns [first, first + count), for example one head's share of the qkv codes.
+  constexpr matrix_view column_block(index first, index count) const {
+    return {rows == 0 ? data : data + first, rows, count, stride};
+  }
+};
+
+template <class T>
+matrix_view(T*, index, index) -> matrix_view<T>;
+template <class T>
+matrix_view(T*, index, index, index) -> matrix_view<T>;
+
+/// Checks that a view describes memory: sizes of at least 0, rows that do not overlap, data unless it is empty.
+template <class View>
+void require_view(const char* operation, const char* argument, const View& view) {
+  if (view.rows < 0 || view.columns < 0 || view.stride < view.columns ||
+      (view.data == nullptr && view.rows != 0 && view.columns != 0)) [[unlikely]] {
+    contract_failed(
+        "intact::%s: %s has %td rows, %td columns, stride %td and %s data; it must have sizes of at least 0, a stride "
+        "of "
+        "at least its columns, and data",
+        operation, argument, view.rows, view.columns, view.stride, view.data == nullptr ? "no" : "some");
+  }
+}
+
+/// Checks a view as above, and its shape.
+template <class View>
+void require_shape(const char* operation, const char* argument, const View& view, index rows, index columns) {
+  require_view(operation, argument, view);
+  if (view.rows != rows || view.columns != columns) [[unlikely]] {
+    contract_failed("intact::%s: %s is %td x %td; it must be %td x %td", operation, argument, view.rows, view.columns,
+                    rows, columns);
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI

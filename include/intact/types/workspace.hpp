@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Every block taken from a workspace starts on such a boundary: one cache line, one AVX-512 register.
+inline constexpr std::size_t workspace_alignment = 64;
+
+/// Counts what a workspace would have to hand out. It has the interface of `workspace`, so the function that lays out
+/// a composition's buffers is written once: run on a workspace_size it tells the size, at compile time if asked; run
+/// on a workspace it hands out the memory.
+class workspace_size {
+ public:
+  template <class T>
+  constexpr T* take(index count) {
+    bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + workspace_alignment - 1) / workspace_alignment *
+              workspace_alignment;
+    return nullptr;
+  }
+
+  template <class T>
+  constexpr matrix_view<T> matrix(index rows, index columns) {
+    return {take<T>(rows * columns), rows, columns};
+  }
+
+  /// Bytes that suffice for a workspace over memory of any alignment.
+  constexpr std::size_t bytes() const { return bytes_ + workspace_alignment - 1; }
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
+/// Scratch memory that the caller owns, handed out from front to back. Nothing is constructed or freed: elements are
+/// of trivial types and start with indeterminate values. Not shared between threads: one workspace per call at a time.
+class workspace {
+ public:
+  /// Memory of any alignment; it must outlive every use of the workspace.
+  workspace(void* memory, std::size_t bytes) : next_(static_cast<std::byte*>(memory)), left_(bytes) {}
+
+  /// Uninitialized memory for `count` elements on a boundary of workspace_alignment bytes.
+  template <class T>
+  T* take(index count) {
+    static_assert(std::is_trivial_v<T>, "a workspace holds trivial types: nothing is constructed in it");
+    const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(next_) % workspace_alignment;
+    const std::size_t padding = misaligned == 0 ? 0 : workspace_alignment - misaligned;
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    if (padding > left_ || bytes > left_ - padding) [[unlikely]] {
+      contract_failed("intact::workspace: %zu bytes are left; %zu are needed", left_, padding + bytes);
+    }
+    T* const taken = reinterpret_cast<T*>(next_ + padding);
+    next_ += padding + bytes;
+    left_ -= padding + bytes;
+    return taken;
+  }
+
+  template <class T>
+  matrix_view<T> matrix(index rows, index columns) {
+    return {take<T>(rows * columns), rows, columns};
+  }
+
+  std::size_t left() const { return left_; }
+
+ private:
+  std::byte* next_;
+  std::size_t left_;
+};
+
+/// Checks that a workspace has `bytes` left.
+inline void require_workspace(const char* operation, const workspace& memory, std::size_t bytes) {
+  if (memory.left() < bytes) [[unlikely]] {
+    contract_failed("intact::%s: the workspace has %zu bytes left; it must have %zu", operation, memory.left(), bytes);
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI
