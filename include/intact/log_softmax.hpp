@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <type_traits>
 
@@ -23,6 +24,7 @@ constexpr T exp_table_limit(index keys) {
 template <class T>
 void require_exp_table(const char* operation, exp_table<T> table, index keys) {
   require_at_most(operation, "number of keys", keys, log_softmax_max_keys);
+  require_equal(operation, "size of the exponential table", std::ssize(table), 256);
   const T limit = exp_table_limit<T>(keys);
   if (table[0] == 0 || table[0] > limit) [[unlikely]] {
     contract_failed("intact::%s: the exponential of 0 is %llu; for %td keys it must be in 1..%llu", operation,

@@ -58,8 +58,8 @@ inline void store_code(const packed_view<u4, std::uint8_t>& codes, index i, inde
 }
 
 /// exp(-d * s) as unsigned integers, d = (largest code of the row) - code in 0..255, non-increasing, built by
-/// adapt/table.hpp. The unit is arbitrary: only ratios matter.
+/// adapt/table.hpp; 256 entries. The unit is arbitrary: only ratios matter.
 template <class T>
-using exp_table = std::span<const T, 256>;
+using exp_table = std::span<const T>;
 
 }  // namespace intact::inline INTACT_ABI

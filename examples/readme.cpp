@@ -1,0 +1,24 @@
+#include <cstdint>
+#include <cstdio>
+
+#include "intact/adapt/scale.hpp"
+#include "intact/gemm.hpp"
+
+int main() {
+  // Two tokens of three u8 codes with zero point 128, and s8 weights of two output channels.
+  const std::uint8_t x[] = {130, 128, 90, 255, 0, 128};
+  const std::int8_t w[] = {12, -7, 127, -128, 5, 64};
+
+  // When the model is loaded: y = 0.01 * sum((x - 128) * w) + 100, as integers.
+  const intact::scale_target targets[] = {intact::linear_target({w, 3}, 0.01, 100, 128),
+                                          intact::linear_target({w + 3, 3}, 0.01, 100, 128)};
+  std::int32_t multiplier[2];
+  std::int64_t offset[2];
+  const intact::channel_scale scale = intact::build_scale(targets, multiplier, offset);
+
+  // When it runs: no heap, no float, the same bits everywhere.
+  std::uint8_t y[4];
+  intact::gemm(intact::matrix_view(x, 2, 3), intact::matrix_view(w, 2, 3), intact::requantize<std::uint8_t>{scale},
+               intact::matrix_view(y, 2, 2));
+  std::printf("%d %d\n%d %d\n", y[0], y[1], y[2], y[3]);
+}

@@ -1,0 +1,144 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "intact/adapt/build.hpp"
+#include "intact/adapt/float_vit.hpp"
+#include "intact/adapt/observe.hpp"
+
+// From a float model and images to the scales of its tensors.
+
+namespace intact::inline INTACT_ABI {
+
+/// How the scales of tensors without power-of-two factors are chosen: by a range, or by least squared error.
+enum class observer { minmax, ema, percentile, omse };
+
+struct calibration_options {
+  intact::observer observer = intact::observer::minmax;
+  index batch = 10;  ///< images whose tensors are seen together, and held in memory together
+};
+
+namespace detail {
+
+/// Where a tensor is observed: all heads and all images of a batch together.
+struct observation_site {
+  std::string name;
+  index block = -1;
+
+  friend bool operator<(const observation_site& a, const observation_site& b) {
+    return std::tie(a.name, a.block) < std::tie(b.name, b.block);
+  }
+};
+
+/// The tensors of the present batch at a place, and the range over all batches so far.
+struct observation {
+  std::vector<float_matrix> batch;
+  range_observer range;
+
+  std::vector<matrix_view<const float>> views() const {
+    std::vector<matrix_view<const float>> views;
+    std::transform(batch.begin(), batch.end(), std::back_inserter(views),
+                   [](const float_matrix& matrix) { return view_of(matrix); });
+    return views;
+  }
+};
+
+/// Observes every tensor of a float model over batches of images.
+class calibrator {
+ public:
+  explicit calibrator(const calibration_options& options) : options_(options) {}
+
+  void observe(const float_vit& model, std::span<const image_view> images) {
+    for (auto& [site, seen] : observations_) {
+      seen.batch.clear();
+    }
+    for (const image_view& image : images) {
+      forward(model, image, [&](const trace_site& site, const float_matrix& tensor) { add(site, tensor); });
+    }
+    add({"positions"}, model.positions);
+    for (auto& [site, seen] : observations_) {
+      seen.range.update(seen.views());
+    }
+  }
+
+  value_range range(const char* name, index block = -1) const { return find(name, block).range.range(); }
+
+  affine_scale affine(const char* name, index block = -1) const {
+    const observation& seen = find(name, block);
+    return options_.observer == observer::omse ? build_omse_scale(seen.range.range(), u8_codes, seen.views())
+                                               : build_affine_scale(seen.range.range(), u8_codes);
+  }
+
+  ptf_scale ptf(const char* name, index block = -1) const {
+    const observation& seen = find(name, block);
+    return build_ptf_scale(seen.range.range(), u8_codes, seen.views());
+  }
+
+ private:
+  void add(const trace_site& site, const float_matrix& tensor) {
+    const auto [place, fresh] = observations_.try_emplace(observation_site{std::string(site.name), site.block},
+                                                          observation{{}, range_observer(rule_at(site.name))});
+    place->second.batch.push_back(tensor);
+  }
+
+  /// Tensors with power-of-two factors, and fc1, whose range only bounds a table, always keep their whole range.
+  range_rule rule_at(std::string_view name) const {
+    const bool whole = name == "tokens" || name == "add1" || name == "add2" || name == "fc1";
+    return whole                                       ? range_rule::minmax
+           : options_.observer == observer::ema        ? range_rule::ema
+           : options_.observer == observer::percentile ? range_rule::percentile
+                                                       : range_rule::minmax;
+  }
+
+  const observation& find(const char* name, index block) const { return observations_.at({name, block}); }
+
+  calibration_options options_;
+  std::map<observation_site, observation> observations_;
+};
+
+inline block_scales calibrated_block(const calibrator& seen, index block) {
+  return {seen.affine("norm1", block),   seen.affine("qkv", block),  seen.affine("attention_logits", block),
+          seen.affine("context", block), seen.affine("proj", block), seen.ptf("add1", block),
+          seen.affine("norm2", block),   seen.range("fc1", block),   seen.affine("activation", block),
+          seen.affine("fc2", block),     seen.ptf("add2", block)};
+}
+
+}  // namespace detail
+
+/// Runs the float model on images and chooses the scales of all of its tensors.
+///
+/// Formula:   the observers of observe.hpp, on u8 codes. Power-of-two factors and omse are scored on the last batch.
+/// Errors:    no images, a batch below 1, images that the model does not take, tensors that are not finite.
+/// Source:    docs/numerics.md, section 1.
+inline vit_scales calibrate(const float_vit& model, std::span<const image_view> images,
+                            const calibration_options& options = {}) {
+  require_at_least("calibrate", "number of images", std::ssize(images), 1);
+  require_at_least("calibrate", "batch", options.batch, 1);
+  detail::calibrator seen(options);
+  const std::size_t batch = static_cast<std::size_t>(options.batch);
+  for (std::size_t first = 0; first < images.size(); first += batch) {
+    seen.observe(model, images.subspan(first, std::min(batch, images.size() - first)));
+  }
+
+  vit_scales scales;
+  scales.input = seen.affine("input");
+  scales.patch = seen.affine("patch");
+  scales.embed = seen.affine("embed");
+  scales.positions = seen.affine("positions");
+  scales.tokens = seen.ptf("tokens");
+  for (index block = 0; block < model.shape.depth; ++block) {
+    scales.blocks.push_back(detail::calibrated_block(seen, block));
+  }
+  scales.norm = seen.affine("norm");
+  scales.logits = seen.affine("logits");
+  return scales;
+}
+
+}  // namespace intact::inline INTACT_ABI

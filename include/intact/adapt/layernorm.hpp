@@ -1,0 +1,101 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+
+#include "intact/layernorm.hpp"
+
+// Builder of LayerNorm parameters, into memory of the caller's. Standard library only.
+
+namespace intact::inline INTACT_ABI {
+
+/// A float LayerNorm between two quantized tensors.
+struct layernorm_target {
+  std::span<const float> gamma;
+  std::span<const float> beta;
+  double epsilon = 1e-6;
+  double input_scale = 0;  ///< of a code with shift 0
+  int input_zero_point = 0;
+  std::span<const std::uint8_t> shift;  ///< per channel, 0..3
+  double output_scale = 0;
+  int output_zero_point = 0;
+};
+
+/// Builds the integer parameters of a LayerNorm.
+///
+/// Formula:   epsilon = max(1, round(C^2 * eps / s_x^2));  gain = round(gamma / s_y * 2^G), G the largest with
+///            |gain| < 2^30 and k = 24 + G <= 48 (k = 48 if all gamma are 0);
+///            bias = round((beta / s_y + zp_y) * 2^k) + 2^(k - 1);  output_shift = k
+/// Arrays:    gain and bias have the size of gamma.
+/// Errors:    sizes that differ, scales that are not above 0 and finite, gamma or beta that are not finite, values for
+///            which 64-bit sums would not suffice: each names the argument or the channel; nothing has been written
+///            then.
+/// Returns:   the parameters, as views of the arrays and of target.shift.
+/// Source:    docs/numerics.md, section 4.
+inline layernorm_parameters build_layernorm(const layernorm_target& target, std::span<std::int32_t> gain,
+                                            std::span<std::int64_t> bias) {
+  const index channels = std::ssize(target.gamma);
+  require_equal("build_layernorm", "size of beta", std::ssize(target.beta), channels);
+  require_equal("build_layernorm", "size of gain", std::ssize(gain), channels);
+  require_equal("build_layernorm", "size of bias", std::ssize(bias), channels);
+  require_between("build_layernorm", "output zero point", target.output_zero_point, 0, 255);
+  for (const double scale : {target.input_scale, target.output_scale}) {
+    if (!(scale > 0) || !std::isfinite(scale)) {
+      contract_failed("intact::build_layernorm: a scale is %g; it must be above 0 and finite", scale);
+    }
+  }
+  const double count = static_cast<double>(channels);
+  const double epsilon = count * count * target.epsilon / (target.input_scale * target.input_scale);
+  if (!(target.epsilon >= 0) || !(epsilon < static_cast<double>(layernorm_max_epsilon))) {
+    contract_failed("intact::build_layernorm: epsilon is %g, %g in units of the input; it must be below %g",
+                    target.epsilon, epsilon, static_cast<double>(layernorm_max_epsilon));
+  }
+
+  double largest_gamma = 0;
+  for (std::size_t c = 0; c < gain.size(); ++c) {
+    if (!std::isfinite(target.gamma[c]) || !std::isfinite(target.beta[c])) {
+      contract_failed("intact::build_layernorm: channel %zu has gamma %g and beta %g; they must be finite", c,
+                      static_cast<double>(target.gamma[c]), static_cast<double>(target.beta[c]));
+    }
+    largest_gamma = std::max(largest_gamma, std::fabs(static_cast<double>(target.gamma[c])));
+  }
+  int output_shift = 48;
+  while (output_shift >= 1 &&
+         std::rint(std::ldexp(largest_gamma / target.output_scale, output_shift - 24)) >= std::ldexp(1.0, 30)) {
+    --output_shift;
+  }
+  const double largest_normalized = std::ldexp(std::sqrt(count) * (1 + 1e-6), 24) + 2;
+  const auto scaled_gain = [&](std::size_t c) {
+    return std::rint(std::ldexp(static_cast<double>(target.gamma[c]) / target.output_scale, output_shift - 24));
+  };
+  const auto scaled_bias = [&](std::size_t c) {
+    return std::rint(
+        std::ldexp(static_cast<double>(target.beta[c]) / target.output_scale + target.output_zero_point, output_shift));
+  };
+  for (std::size_t c = 0; c < gain.size(); ++c) {
+    const double largest_sum = largest_normalized * std::fabs(scaled_gain(c)) + std::fabs(scaled_bias(c));
+    if (output_shift < 1 || !(largest_sum + std::ldexp(1.0, output_shift) < std::ldexp(1.0, 63))) {
+      contract_failed(
+          "intact::build_layernorm: channel %zu has gamma %g and beta %g; with the output scale %g 64-bit "
+          "sums do not hold its values",
+          c, static_cast<double>(target.gamma[c]), static_cast<double>(target.beta[c]), target.output_scale);
+    }
+  }
+
+  const layernorm_parameters built{target.input_zero_point,
+                                   target.shift,
+                                   static_cast<std::uint64_t>(std::max(1.0, std::rint(epsilon))),
+                                   gain,
+                                   bias,
+                                   output_shift};
+  require_layernorm("build_layernorm", built, channels);
+  for (std::size_t c = 0; c < gain.size(); ++c) {
+    gain[c] = static_cast<std::int32_t>(scaled_gain(c));
+    bias[c] = static_cast<std::int64_t>(scaled_bias(c)) + (std::int64_t{1} << (output_shift - 1));
+  }
+  return built;
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,261 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <ios>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "intact/adapt/safetensors_header.hpp"
+#include "intact/config/compiler.hpp"
+
+// Reading safetensors files; safetensors_write.hpp writes them.
+//
+// The format: a header's length N (u64, little-endian), N bytes of JSON, and one buffer. The JSON maps each tensor's
+// name to its dtype, its shape and its place [begin, end) in the buffer, and "__metadata__" to an object of strings.
+// The tensors cover the buffer without holes or overlaps.
+//
+// Every byte of a file is taken as hostile: whatever a file holds, reading it ends with an object that keeps all of
+// these rules, or with a file_error. Three rules are stricter than the format's: no control characters in the header
+// (no line breaks either, which no writer makes), no fields but the three of a tensor, and a limit on a shape's sizes.
+//
+// Memory: never more than the file's size, 16 times the header's length and 64 KiB at once.
+
+namespace intact::inline INTACT_ABI {
+
+static_assert(std::endian::native == std::endian::little,
+              "safetensors files are little-endian and read without swapping bytes, which a big-endian machine needs");
+
+namespace detail {
+
+/// Bytes before the header: its length.
+inline constexpr std::size_t safetensors_prefix = 8;
+
+/// Where the buffer begins in a file of `size` bytes: after the prefix and the header, whose length is checked here.
+inline std::size_t buffer_begin(const std::string& file, std::span<const std::byte> prefix, std::size_t size) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, prefix.data(), sizeof length);
+  if (length > safetensors_max_header) {
+    throw file_error(file, "the header has " + std::to_string(length) + " bytes; it must have at most " +
+                               std::to_string(safetensors_max_header));
+  }
+  if (length > size - safetensors_prefix) {
+    throw file_error(file, "the header has " + std::to_string(length) + " bytes; only " +
+                               std::to_string(size - safetensors_prefix) + " follow its length");
+  }
+  return safetensors_prefix + static_cast<std::size_t>(length);
+}
+
+inline void require_prefix(const std::string& file, std::size_t size) {
+  if (size < safetensors_prefix) {
+    throw file_error(file, "the file has " + std::to_string(size) + " bytes; the header's length alone has " +
+                               std::to_string(safetensors_prefix));
+  }
+}
+
+/// Checks that the tensors cover the buffer, each starting where another ends.
+inline void require_covered(const std::string& file, const safetensors_header& header, std::size_t buffer_size) {
+  using entry = decltype(header.tensors)::value_type;
+  std::vector<const entry*> order;
+  order.reserve(header.tensors.size());
+  for (const entry& tensor : header.tensors) {
+    order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(), [](const entry* a, const entry* b) {
+    return std::pair(a->second.begin, a->second.end) < std::pair(b->second.begin, b->second.end);
+  });
+  std::size_t covered = 0;
+  for (const entry* const tensor : order) {
+    const auto& [name, info] = *tensor;
+    if (info.begin != covered) {
+      throw file_error(file, entry_name(name) + ": data_offsets begin at " + std::to_string(info.begin) + ", which " +
+                                 (info.begin < covered ? "overlaps the tensor" : "leaves a hole after the tensor") +
+                                 " that ends at " + std::to_string(covered));
+    }
+    covered = info.end;
+  }
+  if (covered != buffer_size) {
+    throw file_error(file, "the tensors end at byte " + std::to_string(covered) + " of the buffer, which has " +
+                               std::to_string(buffer_size));
+  }
+}
+
+/// Reads a header and checks all of it.
+inline safetensors_header read_header(const std::string& file, std::string_view header, std::size_t buffer_size) {
+  if (!header.starts_with('{')) {
+    throw file_error(file, "the header must begin with '{'");
+  }
+  // The JSON parser would take a zero byte as the end of its input, and it copies white space into its messages, line
+  // breaks at eight times their length.
+  const auto control =
+      std::find_if(header.begin(), header.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
+  if (control != header.end()) {
+    throw file_error(file, "byte " + std::to_string(control - header.begin()) + " of the header is " +
+                               std::to_string(int{*control}) + ", a control character");
+  }
+  safetensors_header_reader reader(file, buffer_size);
+  nlohmann::json::sax_parse(header.begin(), header.end(), &reader);
+  require_covered(file, reader.header, buffer_size);
+  return std::move(reader.header);
+}
+
+/// The header's text in the bytes of a file.
+inline std::string_view header_text(std::span<const std::byte> bytes, std::size_t buffer_begin) {
+  return {reinterpret_cast<const char*>(bytes.data()) + safetensors_prefix, buffer_begin - safetensors_prefix};
+}
+
+/// The size of a regular file; anything else, such as a folder or a pipe, is refused.
+inline std::size_t regular_file_size(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    throw file_error(path.string(), "the file does not exist");
+  }
+  if (!error && !std::filesystem::is_regular_file(status)) {
+    throw file_error(path.string(), std::filesystem::is_directory(status) ? "is a folder" : "is not a regular file");
+  }
+  const std::uintmax_t size = error ? 0 : std::filesystem::file_size(path, error);
+  if (error) {
+    throw file_error(path.string(), "the file cannot be examined: " + error.message());
+  }
+  if (!std::in_range<std::streamsize>(size)) {
+    throw file_error(path.string(), "the file has " + std::to_string(size) + " bytes, too many for this machine");
+  }
+  return static_cast<std::size_t>(size);
+}
+
+/// Appends bytes of the stream until `bytes` has `size`.
+inline void read_up_to(const std::string& file, std::ifstream& stream, std::vector<std::byte>& bytes,
+                       std::size_t size) {
+  const std::size_t known = bytes.size();
+  bytes.resize(size);
+  stream.read(reinterpret_cast<char*>(bytes.data() + known), static_cast<std::streamsize>(size - known));
+  if (!stream) {
+    throw file_error(file, "reading failed after " + std::to_string(known + static_cast<std::size_t>(stream.gcount())) +
+                               " of " + std::to_string(size) + " bytes");
+  }
+}
+
+}  // namespace detail
+
+/// A safetensors file in memory. What its functions return by reference or as a span lives as long as the object.
+/// Const objects may be shared between threads. All errors are file_error, except std::bad_alloc if memory runs out.
+class safetensors_file {
+ public:
+  /// Reads a file. Its header is checked in full before memory is taken for the buffer.
+  static safetensors_file read(const std::filesystem::path& path) {
+    std::string name = path.string();
+    const std::size_t size = detail::regular_file_size(path);
+    detail::require_prefix(name, size);
+    std::ifstream stream(path, std::ios::binary);
+    if (!stream) {
+      throw file_error(name, "the file cannot be opened: " + std::generic_category().message(errno));
+    }
+    std::vector<std::byte> bytes;
+    detail::read_up_to(name, stream, bytes, detail::safetensors_prefix);
+    const std::size_t begin = detail::buffer_begin(name, bytes, size);
+    detail::read_up_to(name, stream, bytes, begin);
+    safetensors_header header = detail::read_header(name, detail::header_text(bytes, begin), size - begin);
+    bytes.reserve(size);
+    detail::read_up_to(name, stream, bytes, size);
+    return {std::move(name), std::move(header), std::move(bytes), begin};
+  }
+
+  /// Takes the bytes of a file; messages call it `name`.
+  static safetensors_file parse(std::vector<std::byte> bytes, std::string name) {
+    detail::require_prefix(name, bytes.size());
+    const std::size_t begin = detail::buffer_begin(name, bytes, bytes.size());
+    safetensors_header header = detail::read_header(name, detail::header_text(bytes, begin), bytes.size() - begin);
+    return {std::move(name), std::move(header), std::move(bytes), begin};
+  }
+
+  /// The file's name, for messages about its contents.
+  const std::string& name() const { return name_; }
+
+  /// The tensors' names, sorted.
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const auto& [name, info] : header_.tensors) {
+      all.push_back(name);
+    }
+    return all;
+  }
+
+  bool contains(std::string_view tensor) const { return header_.tensors.contains(tensor); }
+
+  const tensor_info& info(std::string_view tensor) const {
+    const auto found = header_.tensors.find(tensor);
+    if (found == header_.tensors.end()) {
+      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " is missing");
+    }
+    return found->second;
+  }
+
+  /// The bytes of a tensor, at any alignment.
+  std::span<const std::byte> bytes(std::string_view tensor) const {
+    const tensor_info& place = info(tensor);
+    return std::span(bytes_).subspan(buffer_begin_ + place.begin, place.end - place.begin);
+  }
+
+  /// The elements of a tensor whose dtype is exactly T's. A BOOL tensor is read as std::uint8_t, as its bytes are:
+  /// nothing makes sure that they are 0 or 1.
+  template <class T>
+  std::vector<T> values(std::string_view tensor) const {
+    const dtype type = info(tensor).type;
+    if (type != dtype_of<T>() && !(type == dtype::boolean && std::same_as<T, std::uint8_t>)) {
+      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
+                                  "; it must be " + std::string(dtype_name(dtype_of<T>())));
+    }
+    const std::span<const std::byte> stored = bytes(tensor);
+    std::vector<T> copy(stored.size() / sizeof(T));
+    if (!stored.empty()) {
+      std::memcpy(copy.data(), stored.data(), stored.size());
+    }
+    return copy;
+  }
+
+  /// The same for a tensor that must have the expected shape.
+  template <class T>
+  std::vector<T> values(std::string_view tensor, const std::vector<std::int64_t>& expected_shape) const {
+    const std::vector<std::int64_t>& shape = info(tensor).shape;
+    if (shape != expected_shape) {
+      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has shape " + detail::printable(shape) +
+                                  "; it must be " + detail::printable(expected_shape));
+    }
+    return values<T>(tensor);
+  }
+
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+
+  const std::string& metadata_value(const std::string& key) const {
+    const auto found = header_.metadata.find(key);
+    if (found == header_.metadata.end()) {
+      throw file_error(name_, "metadata " + detail::in_quotes(key) + " is missing");
+    }
+    return found->second;
+  }
+
+ private:
+  safetensors_file(std::string name, safetensors_header header, std::vector<std::byte> bytes, std::size_t buffer_begin)
+      : name_(std::move(name)), header_(std::move(header)), bytes_(std::move(bytes)), buffer_begin_(buffer_begin) {}
+
+  std::string name_;
+  safetensors_header header_;
+  std::vector<std::byte> bytes_;
+  std::size_t buffer_begin_ = 0;
+};
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,227 @@
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "intact/adapt/safetensors.hpp"
+#include "intact/config/compiler.hpp"
+
+// Writing safetensors files, on POSIX systems: a file is replaced as a whole or not at all.
+
+namespace intact::inline INTACT_ABI {
+
+/// A tensor for a file: row-major, little-endian. Does not own its bytes.
+struct tensor_to_write {
+  std::string name;
+  dtype type = dtype::u8;
+  std::vector<std::int64_t> shape;
+  std::span<const std::byte> bytes;
+};
+
+/// A tensor of the elements of an array, a vector or a span, which must outlive it.
+template <std::ranges::contiguous_range Values>
+requires std::ranges::borrowed_range<Values> tensor_to_write tensor_from(std::string name,
+                                                                         std::vector<std::int64_t> shape,
+                                                                         Values&& values) {
+  using element = std::ranges::range_value_t<Values>;
+  const std::span<const element> elements(values);
+  return {std::move(name), dtype_of<element>(), std::move(shape), std::as_bytes(elements)};
+}
+
+namespace detail {
+
+/// Checks one tensor by itself.
+inline void require_writable(const std::string& file, const tensor_to_write& tensor) {
+  const std::string entry = "tensor " + in_quotes(tensor.name);
+  if (tensor.name.empty() || tensor.name == metadata_name) {
+    throw file_error(file, entry + ": the name must be neither empty nor " + std::string(metadata_name));
+  }
+  if (tensor.shape.size() > safetensors_max_rank) {
+    throw file_error(file, entry + ": shape has " + std::to_string(tensor.shape.size()) +
+                               " sizes; it must have at most " + std::to_string(safetensors_max_rank));
+  }
+  const std::optional<std::uint64_t> bytes = tensor_bytes(tensor.type, tensor.shape);
+  if (!bytes.has_value()) {
+    throw file_error(file, entry + ": shape " + printable(tensor.shape) +
+                               " must have sizes of at least 0 and at most 2^63 - 1 bytes");
+  }
+  if (*bytes != tensor.bytes.size()) {
+    throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
+                               printable(tensor.shape) + " has " + std::to_string(*bytes) + " bytes; " +
+                               std::to_string(tensor.bytes.size()) + " are given");
+  }
+}
+
+/// Checks the tensors and puts them in the order of the file: larger elements first, so that each tensor is aligned
+/// for its type, then by name. The file does not depend on the order in which they are given.
+inline std::vector<const tensor_to_write*> file_order(const std::string& file,
+                                                      std::span<const tensor_to_write> tensors) {
+  std::vector<const tensor_to_write*> order;
+  for (const tensor_to_write& tensor : tensors) {
+    require_writable(file, tensor);
+    order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(),
+            [](const tensor_to_write* a, const tensor_to_write* b) { return a->name < b->name; });
+  const auto twice =
+      std::adjacent_find(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->name == b->name; });
+  if (twice != order.end()) {
+    throw file_error(file, "tensor " + in_quotes((*twice)->name) + ": the name is given twice");
+  }
+  std::stable_sort(order.begin(), order.end(), [](const tensor_to_write* a, const tensor_to_write* b) {
+    return dtype_size(a->type) > dtype_size(b->type);
+  });
+  return order;
+}
+
+/// A text as a JSON string.
+inline std::string json_string(const std::string& file, const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::type_error&) {
+    throw file_error(file, in_quotes(text) + " is not valid UTF-8");
+  }
+}
+
+/// The header, filled with spaces up to a multiple of 8 bytes.
+inline std::string write_header(const std::string& file, std::span<const tensor_to_write* const> tensors,
+                                const std::map<std::string, std::string>& metadata) {
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += json_string(file, std::string(metadata_name)) + ":{";
+    for (const auto& [key, value] : metadata) {
+      header += (header.ends_with('{') ? "" : ",") + json_string(file, key) + ':' + json_string(file, value);
+    }
+    header += '}';
+  }
+  std::size_t begin = 0;
+  for (const tensor_to_write* const tensor : tensors) {
+    const std::size_t end = begin + tensor->bytes.size();
+    header += (header.ends_with('{') ? "" : ",") + json_string(file, tensor->name) + ":{\"dtype\":\"" +
+              std::string(dtype_name(tensor->type)) + "\",\"shape\":" + printable(tensor->shape) +
+              ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+    begin = end;
+  }
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  if (header.size() > safetensors_max_header) {
+    throw file_error(file, "the header would have " + std::to_string(header.size()) + " bytes; it must have at most " +
+                               std::to_string(safetensors_max_header));
+  }
+  return header;
+}
+
+/// A temporary file that takes the place of another, in whose folder it is, when it is complete. It is removed if that
+/// does not come to pass.
+class replacement_file {
+ public:
+  explicit replacement_file(const std::filesystem::path& path) : file_(path.string()) {
+    std::error_code error;
+    target_ = std::filesystem::weakly_canonical(path, error);
+    if (error) {
+      fail("the file cannot be examined", error);
+    }
+    const std::filesystem::file_status status = std::filesystem::status(target_, error);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+      throw file_error(file_, std::filesystem::is_directory(status) ? "is a folder" : "is not a regular file");
+    }
+    const std::string stem = ".intact-" + std::to_string(::getpid()) + "-";
+    for (int attempt = 0; descriptor_ < 0; ++attempt) {
+      temporary_ = target_.parent_path() / (stem + std::to_string(attempt) + ".tmp");
+      descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000)) {
+        fail("a temporary file cannot be made in its folder", last_error());
+      }
+    }
+  }
+
+  replacement_file(const replacement_file&) = delete;
+  replacement_file& operator=(const replacement_file&) = delete;
+
+  ~replacement_file() {
+    if (descriptor_ >= 0) {
+      ::close(descriptor_);
+    }
+    if (!temporary_.empty()) {
+      ::unlink(temporary_.c_str());
+    }
+  }
+
+  void write(std::span<const std::byte> bytes) {
+    constexpr std::size_t most_at_once = std::size_t{1} << 30;
+    while (!bytes.empty()) {
+      const ::ssize_t written = ::write(descriptor_, bytes.data(), std::min(bytes.size(), most_at_once));
+      if (written >= 0) {
+        bytes = bytes.subspan(static_cast<std::size_t>(written));
+      } else if (errno != EINTR) {
+        fail("writing failed", last_error());
+      }
+    }
+  }
+
+  /// Brings the bytes to the disk, then puts them in the place of the target in one step.
+  void commit() {
+    if (::fsync(descriptor_) != 0 || ::close(std::exchange(descriptor_, -1)) != 0 ||
+        std::rename(temporary_.c_str(), target_.c_str()) != 0) {
+      fail("writing failed", last_error());
+    }
+    temporary_.clear();
+  }
+
+ private:
+  static std::error_code last_error() { return {errno, std::generic_category()}; }
+
+  [[noreturn]] void fail(const std::string& problem, const std::error_code& error) const {
+    throw file_error(file_, problem + ": " + error.message());
+  }
+
+  std::string file_;
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;
+};
+
+}  // namespace detail
+
+/// Writes a file, in place of one that may exist.
+///
+/// Safety:  everything is checked before the disk is touched. The bytes go to a temporary file in the same folder,
+///          which then takes the file's place in one step: an existing file is kept whole if anything fails. The new
+///          file has the permissions of a new file; symbolic links are followed.
+/// Bytes:   depend on the tensors and the metadata only, not on the order in which the tensors are given.
+/// Errors:  file_error for a name given twice, empty or reserved, texts that are not UTF-8, shapes that do not fit the
+///          bytes or the limits, a header over safetensors_max_header, and whatever the system refuses.
+inline void write_safetensors(const std::filesystem::path& path, std::span<const tensor_to_write> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  const std::string file = path.string();
+  const std::vector<const tensor_to_write*> order = detail::file_order(file, tensors);
+  const std::string header = detail::write_header(file, order, metadata);
+  const std::uint64_t header_length = header.size();
+  detail::replacement_file replacement(path);
+  replacement.write(std::as_bytes(std::span(&header_length, 1)));
+  replacement.write(std::as_bytes(std::span(header)));
+  for (const tensor_to_write* const tensor : order) {
+    replacement.write(tensor->bytes);
+  }
+  replacement.commit();
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,183 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "intact/activation.hpp"
+#include "intact/log_softmax.hpp"
+
+// Builders of tables: exponentials of Log-Int-Softmax, and functions of one code. Standard library only.
+
+namespace intact::inline INTACT_ABI {
+
+template <class T>
+using exp_values = std::array<T, 256>;
+
+namespace detail {
+
+inline void require_exp_scale(double scale, const char* operation) {
+  if (!(scale > 0) || !std::isfinite(scale)) {
+    contract_failed("intact::%s: scale is %g; it must be above 0 and finite", operation, scale);
+  }
+}
+
+}  // namespace detail
+
+/// The integers of I-BERT's polynomial exponential for logits of scale s, computed in float32 as FQ-ViT does:
+/// exp(-r * s) ~ 0.358 * (r * s - 1.353)^2 + 0.344 on one octave, in units that make the coefficient of r^2 one.
+struct i_exp_constants {
+  std::int64_t octave = 0;  ///< X = -floor(-0.6931 / s): steps of d to halve the exponential
+  std::int64_t b = 0;       ///< floor(0.96963238 / 0.35815147 / s)
+  std::int64_t c = 0;       ///< floor(1 / 0.35815147 / s^2)
+
+  explicit i_exp_constants(float scale) {
+    detail::require_exp_scale(static_cast<double>(scale), "i_exp_table");
+    constexpr float linear = static_cast<float>(0.96963238 / 0.35815147);
+    constexpr float constant = static_cast<float>(1.0 / 0.35815147);
+    const float reciprocal = 1.0F / scale;
+    const float reciprocal_of_square = 1.0F / (scale * scale);
+    const double exact_c = std::floor(static_cast<double>(constant * reciprocal_of_square));
+    if (!(exact_c >= 1) || !(exact_c < std::ldexp(1.0, 62))) {
+      contract_failed(
+          "intact::i_exp_table: scale is %g, for which the polynomial's constant is %g; it must be at least 1 "
+          "(a scale below 1.67) and below 2^62",
+          static_cast<double>(scale), exact_c);
+    }
+    octave = -static_cast<std::int64_t>(std::floor(-0.6931F * reciprocal));
+    b = static_cast<std::int64_t>(std::floor(linear * reciprocal));
+    c = static_cast<std::int64_t>(exact_c);
+  }
+
+  /// The polynomial at d steps below the largest logit, shifted left by up to `octaves`.
+  constexpr std::uint64_t exponential(std::int64_t d, std::int64_t octaves) const {
+    const std::int64_t distance = std::min(d, octaves * octave);
+    const std::int64_t halvings = distance / octave;
+    const std::int64_t r = -(distance - halvings * octave);
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(0, r * (r + b) + c)) << (octaves - halvings);
+  }
+};
+
+/// FQ-ViT's exponential table for logits of scale s and rows of up to `keys` logits, in 64 bits.
+///
+/// Formula:   d' = min(d, n * X), q = floor(d' / X), r = -(d' - q * X), e[d] = max(0, r * (r + b) + c) << (n - q), n =
+/// 30;
+///            where e[0] would be too large for the row's sum, n = ceil(255 / X), which changes no code.
+/// Range:     s below about 1.67 (c >= 1), and e[0] * max(2 * keys + 1, 6) < 2^64.
+/// Exactness: the integers that the original computes before it rounds them to float32.
+/// Errors:    a scale or a number of keys for which there is no such table, naming it.
+/// Source:    FQ-ViT, section 3.3; I-BERT, algorithm 2; docs/numerics.md, section 5.
+inline exp_values<std::uint64_t> i_exp_table(float scale, index keys) {
+  require_between("i_exp_table", "keys", keys, 0, log_softmax_max_keys);
+  const i_exp_constants constants(scale);
+  const double limit = static_cast<double>(exp_table_limit<std::uint64_t>(keys));
+  const auto fits = [&](std::int64_t octaves) {
+    return std::ldexp(static_cast<double>(constants.c), static_cast<int>(octaves)) < limit;
+  };
+  const std::int64_t fewest = (255 + constants.octave - 1) / constants.octave;
+  const std::int64_t octaves = fits(30) ? 30 : fewest;
+  if (!fits(octaves) || (octaves != 30 && constants.octave < 9)) {
+    contract_failed("intact::i_exp_table: scale is %g and there are %td keys; 64 bits do not hold the sum of a row",
+                    static_cast<double>(scale), keys);
+  }
+  exp_values<std::uint64_t> table;
+  for (std::size_t d = 0; d < table.size(); ++d) {
+    table[d] = constants.exponential(static_cast<std::int64_t>(d), octaves);
+  }
+  return table;
+}
+
+/// The same exponentials in 32 bits: e32 = (e + half) >> r, with the smallest r for which e32[0] * max(2 * keys + 1, 6)
+/// fits 32 bits. Changes at most 0.07 % of the codes.
+inline exp_values<std::uint32_t> narrow_exp_table(const exp_values<std::uint64_t>& table, index keys) {
+  require_between("narrow_exp_table", "keys", keys, 0, log_softmax_max_keys);
+  int shift = 0;
+  const auto narrow = [&](std::uint64_t e) { return shift == 0 ? e : ((e >> (shift - 1)) + 1) >> 1; };
+  while (narrow(table[0]) > exp_table_limit<std::uint32_t>(keys)) {
+    ++shift;
+  }
+  exp_values<std::uint32_t> narrowed;
+  std::transform(table.begin(), table.end(), narrowed.begin(),
+                 [&](std::uint64_t e) { return static_cast<std::uint32_t>(narrow(e)); });
+  return narrowed;
+}
+
+/// True exponentials in 32 bits: e[d] = round(2^p * exp(-s * d)), p = min(29, 31 - bit_length(keys)).
+/// Errors: a scale that is not above 0 and finite, keys outside 0..2^28.
+inline exp_values<std::uint32_t> exact_exp_table(double scale, index keys) {
+  require_between("exact_exp_table", "keys", keys, 0, log_softmax_max_keys);
+  detail::require_exp_scale(scale, "exact_exp_table");
+  const int p = std::min(29, 31 - bit_length(static_cast<std::uint64_t>(keys)));
+  exp_values<std::uint32_t> table;
+  for (std::size_t d = 0; d < table.size(); ++d) {
+    table[d] = static_cast<std::uint32_t>(std::rint(std::ldexp(std::exp(-scale * static_cast<double>(d)), p)));
+  }
+  return table;
+}
+
+/// The Gaussian error linear unit, x * Phi(x).
+inline double gelu(double x) {
+  return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+}
+
+/// Where a quantized value lies: code k stands for (k - zero_point) * scale. The zero point of an activation table's
+/// input may lie outside the codes.
+struct code_scale {
+  double scale = 1;
+  double zero_point = 0;
+};
+
+/// A table from 12-bit codes to u8 codes, and the scale that its input codes must have.
+struct activation_table {
+  std::array<std::uint8_t, activation_table_size_12> codes{};
+  code_scale input;
+};
+
+/// Builds the table of a function between real numbers, for inputs from `low` to `high`.
+///
+/// Formula:   table[k] = clamp(round(function((k - zp) * s) / s_y) + zp_y), s = (high' - low') / 4095,
+///            zp = -round(low' / s). [low', high'] is [low, high] without the ends on which the output code is
+///            constant, but for one step, so that no code is spent where nothing changes.
+/// Errors:    a range that is not finite or empty, an output scale that is not above 0 and finite.
+/// Source:    docs/numerics.md, section 7.
+template <class Function>
+activation_table build_activation_table(Function function, double low, double high, const code_scale& output) {
+  if (!std::isfinite(low) || !std::isfinite(high) || !(low <= high)) {
+    contract_failed("intact::build_activation_table: the range is %g to %g; it must be finite and not empty", low,
+                    high);
+  }
+  if (!(output.scale > 0) || !std::isfinite(output.scale)) {
+    contract_failed("intact::build_activation_table: the output scale is %g; it must be above 0 and finite",
+                    output.scale);
+  }
+  const auto code = [&](double x) {
+    return static_cast<std::uint8_t>(std::clamp(std::rint(function(x) / output.scale) + output.zero_point, 0.0, 255.0));
+  };
+  constexpr int samples = 1 << 16;
+  const auto sample = [&](int i) { return low + (high - low) * i / samples; };
+  int first = 0, last = samples;
+  while (first < last && code(sample(first + 1)) == code(low)) {
+    ++first;
+  }
+  while (last > first && code(sample(last - 1)) == code(high)) {
+    --last;
+  }
+  const bool constant = first == last;
+  const double step = (sample(last) - sample(first)) / (activation_table_size_12 - 1);
+  const double used_low = constant ? low : std::max(low, sample(first) - step);
+  const double used_high = constant ? high : std::min(high, sample(last) + step);
+
+  activation_table table;
+  table.input.scale = std::max((used_high - used_low) / (activation_table_size_12 - 1),
+                               static_cast<double>(std::numeric_limits<float>::epsilon()));
+  table.input.zero_point = -std::rint(used_low / table.input.scale);
+  for (std::size_t k = 0; k < table.codes.size(); ++k) {
+    table.codes[k] = code((static_cast<double>(k) - table.input.zero_point) * table.input.scale);
+  }
+  return table;
+}
+
+}  // namespace intact::inline INTACT_ABI
