@@ -61,7 +61,7 @@ inline code_scale to_code_scale(const affine_scale& scale) {
 }
 
 inline owned_linear build_linear(const float_linear& layer, const affine_scale& x, const code_scale& y) {
-  quantized_weights quantized = quantize_weights(view_of(layer.weight), s8_weights);
+  quantized_weights quantized = quantize_weights(view_of(layer.weight), s8_codes);
   owned_weights weights{std::move(quantized.codes), quantized.rows, quantized.columns};
   owned_channel_scale scale = build_linear_scale(weights, quantized.scale, span_of(layer.bias), x, y);
   return {std::move(weights), std::move(scale)};

@@ -32,7 +32,8 @@
 // these rules, or with a file_error. Three rules are stricter than the format's: no control characters in the header
 // (no line breaks either, which no writer makes), no fields but the three of a tensor, and a limit on a shape's sizes.
 //
-// Memory: never more than the file's size, 16 times the header's length and 64 KiB at once.
+// Memory: at once never more than the file's size, 16 times the header's length and 64 KiB. The worst headers known,
+// nothing but short metadata or one endless string, come to 11 times their length.
 
 namespace intact::inline INTACT_ABI {
 

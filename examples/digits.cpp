@@ -1,0 +1,315 @@
+// Handwritten digits in integers: loads a small float vision transformer, calibrates it on a part of the training
+// images, quantizes it, classifies the test images (every fifth) in float and in integers, and compares every integer
+// of every tensor with an evaluation of the same graph in double precision. Exit code 1 when a claim does not hold.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "double_reference.hpp"
+#include "intact/adapt/calibrate.hpp"
+#include "intact/adapt/safetensors.hpp"
+
+namespace {
+
+using intact::index;
+
+/// Images with their classes.
+struct data_set {
+  std::vector<intact::image_view> images;
+  std::vector<int> labels;
+};
+
+/// Every fifth image is a test image; the others are for training.
+struct digits {
+  std::vector<std::uint8_t> pixels;
+  data_set training, test;
+
+  digits(const std::filesystem::path& file, const intact::vit_shape& shape) {
+    const auto data = intact::safetensors_file::read(file);
+    const std::vector<std::int64_t> sizes = data.info("images").shape;
+    if (sizes.size() != 4 || sizes[1] != shape.channels || sizes[2] != shape.height || sizes[3] != shape.width_pixels) {
+      throw std::invalid_argument(file.string() + ": images are not those that the model takes");
+    }
+    pixels = data.values<std::uint8_t>("images");
+    const auto labels = data.values<std::uint8_t>("labels", {sizes[0]});
+    const index size = shape.channels * shape.height * shape.width_pixels;
+    for (std::size_t n = 0; n < labels.size(); ++n) {
+      if (labels[n] >= shape.classes) {
+        throw std::invalid_argument(file.string() + ": label " + std::to_string(labels[n]) + " is no class");
+      }
+      data_set& part = n % 5 == 0 ? test : training;
+      part.images.push_back(intact::planar_image(pixels.data() + static_cast<index>(n) * size, shape.channels,
+                                                 shape.height, shape.width_pixels));
+      part.labels.push_back(labels[n]);
+    }
+  }
+};
+
+/// Logits of every test image, row by row, in the float model's units.
+struct predictions {
+  std::vector<double> logits;
+  std::vector<int> classes;
+  double microseconds_per_image = 0;
+
+  void add(std::span<const double> row) {
+    logits.insert(logits.end(), row.begin(), row.end());
+    classes.push_back(static_cast<int>(std::max_element(row.begin(), row.end()) - row.begin()));
+  }
+};
+
+/// Runs `classify` on every image; the time of an image is the median over all.
+template <class Classify>
+predictions predict(const data_set& data, Classify classify) {
+  predictions all;
+  std::vector<double> times;
+  for (const intact::image_view& image : data.images) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::vector<double> logits = classify(image);
+    const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - start;
+    times.push_back(time.count());
+    all.add(logits);
+  }
+  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  all.microseconds_per_image = *middle;
+  return all;
+}
+
+predictions predict_float(const intact::float_vit& model, const data_set& data) {
+  return predict(data, [&](const intact::image_view& image) {
+    const std::vector<float> logits = intact::forward(model, image);
+    return std::vector<double>(logits.begin(), logits.end());
+  });
+}
+
+/// An integer model with the memory that it runs in.
+class integer_program {
+ public:
+  explicit integer_program(const intact::integer_vit& model)
+      : model_(model),
+        scratch_(intact::vit_workspace_bytes(model.shape())),
+        logits_(static_cast<std::size_t>(model.shape().classes)),
+        logits_u8_(logits_.size()) {}
+
+  template <class Trace = intact::no_trace>
+  std::vector<double> operator()(const intact::image_view& image, Trace&& trace = {}) {
+    const index classes = model_.shape().classes;
+    intact::vit(image, model_.parameters(), model_.shape(), intact::matrix_view(logits_.data(), 1, classes),
+                intact::matrix_view(logits_u8_.data(), 1, classes), intact::workspace(scratch_.data(), scratch_.size()),
+                trace);
+    std::vector<double> logits;
+    for (const std::int32_t code : logits_) {
+      logits.push_back(code * model_.contents().logits_scale);
+    }
+    return logits;
+  }
+
+ private:
+  const intact::integer_vit& model_;
+  std::vector<std::byte> scratch_;
+  std::vector<std::int32_t> logits_;
+  std::vector<std::uint8_t> logits_u8_;
+};
+
+/// Compares every tensor of every image with the evaluation in double precision.
+intact_test::comparison verify(const intact::integer_vit& model, const data_set& data) {
+  const intact_test::double_reference reference(model.contents());
+  integer_program program(model);
+  intact_test::comparison all;
+  for (const intact::image_view& image : data.images) {
+    const intact_test::tensors expected = reference.evaluate(image);
+    intact_test::trace_comparison trace(expected);
+    program(image, trace);
+    const intact_test::comparison one = trace.result();
+    if (all.mismatched == 0) {
+      all.first_mismatch = one.first_mismatch;
+    }
+    all.compared += one.compared;
+    all.mismatched += one.mismatched;
+  }
+  return all;
+}
+
+/// One line of the table.
+struct result {
+  std::string name;
+  double accuracy = 0;                 ///< per cent
+  double agreement = 100;              ///< with the float model's classes, per cent
+  double sqnr_db = 0;                  ///< of the logits against the float model's
+  intact_test::comparison comparison;  ///< with double precision
+  double microseconds_per_image = 0;
+  bool is_float = false;
+};
+
+double per_cent_equal(const std::vector<int>& a, const std::vector<int>& b) {
+  std::size_t equal = 0;
+  for (std::size_t n = 0; n < a.size(); ++n) {
+    equal += a[n] == b[n] ? 1U : 0U;
+  }
+  return 100.0 * static_cast<double>(equal) / static_cast<double>(a.size());
+}
+
+/// Signal to quantization noise ratio in decibels.
+double sqnr(const std::vector<double>& signal, const std::vector<double>& quantized) {
+  double power = 0, noise = 0;
+  for (std::size_t n = 0; n < signal.size(); ++n) {
+    power += signal[n] * signal[n];
+    noise += (signal[n] - quantized[n]) * (signal[n] - quantized[n]);
+  }
+  return 10 * std::log10(power / noise);
+}
+
+result summarize(const std::string& name, const predictions& found, const predictions& in_float, const data_set& data) {
+  return {.name = name,
+          .accuracy = per_cent_equal(found.classes, data.labels),
+          .agreement = per_cent_equal(found.classes, in_float.classes),
+          .sqnr_db = sqnr(in_float.logits, found.logits),
+          .comparison = {},
+          .microseconds_per_image = found.microseconds_per_image};
+}
+
+/// Something that must hold for exit code 0.
+struct claim {
+  std::string text;
+  bool holds;
+};
+
+std::vector<claim> check(const std::vector<result>& results) {
+  const result& in_float = results.front();
+  const result& smallest = results.back();
+  std::vector<claim> claims = {
+      {"float accuracy is at least 97 %", in_float.accuracy >= 97},
+      {smallest.name + " is within 1 point of float", std::fabs(smallest.accuracy - in_float.accuracy) <= 1}};
+  for (std::size_t n = 1; n < results.size(); ++n) {
+    const intact_test::comparison& comparison = results[n].comparison;
+    claims.push_back({results[n].name + " equals double precision in every code",
+                      comparison.compared > 0 && comparison.mismatched == 0});
+  }
+  return claims;
+}
+
+void print(const std::vector<result>& results, const std::vector<claim>& claims) {
+  std::printf("%-24s %9s %10s %9s %14s %11s %9s\n", "weights/activations/attn", "accuracy", "agreement", "SQNR",
+              "codes compared", "mismatched", "us/image");
+  for (const result& r : results) {
+    if (r.is_float) {
+      std::printf("%-24s %7.2f %% %10s %9s %14s %11s %9.0f\n", r.name.c_str(), r.accuracy, "-", "-", "-", "-",
+                  r.microseconds_per_image);
+    } else {
+      std::printf("%-24s %7.2f %% %8.2f %% %6.2f dB %14lld %11lld %9.0f\n", r.name.c_str(), r.accuracy, r.agreement,
+                  r.sqnr_db, static_cast<long long>(r.comparison.compared),
+                  static_cast<long long>(r.comparison.mismatched), r.microseconds_per_image);
+    }
+  }
+  for (const claim& c : claims) {
+    std::printf("%s: %s\n", c.holds ? "holds" : "DOES NOT HOLD", c.text.c_str());
+  }
+  for (const result& r : results) {
+    if (r.comparison.mismatched != 0) {
+      std::printf("first mismatch of %s: %s\n", r.name.c_str(), r.comparison.first_mismatch.c_str());
+    }
+  }
+}
+
+nlohmann::json to_json(const std::vector<result>& results, const std::vector<claim>& claims) {
+  nlohmann::json json = {{"results", nlohmann::json::array()}, {"claims", nlohmann::json::array()}};
+  for (const result& r : results) {
+    nlohmann::json row = {
+        {"name", r.name}, {"accuracy", r.accuracy}, {"microseconds_per_image", r.microseconds_per_image}};
+    if (!r.is_float) {
+      row.update({{"agreement", r.agreement},
+                  {"sqnr_db", r.sqnr_db},
+                  {"codes_compared", r.comparison.compared},
+                  {"codes_mismatched", r.comparison.mismatched}});
+    }
+    json["results"].push_back(row);
+  }
+  for (const claim& c : claims) {
+    json["claims"].push_back({{"text", c.text}, {"holds", c.holds}});
+  }
+  return json;
+}
+
+void write_json(const std::string& path, const nlohmann::json& json) {
+  std::ofstream file(path);
+  file << json.dump(2) << '\n';
+  file.flush();
+  if (!file) {
+    throw std::runtime_error(path + ": the file cannot be written");
+  }
+}
+
+struct options {
+  std::string images = INTACT_DIGITS_DATA_DIR "/digits.safetensors";
+  std::string weights = INTACT_DIGITS_DATA_DIR "/digits_vit.safetensors";
+  std::size_t calibration = 256;
+  std::string json;
+};
+
+/// Returns whether every claim holds.
+bool run(const options& chosen) {
+  const intact::float_vit model = intact::load_float_vit(intact::safetensors_file::read(chosen.weights));
+  const digits data(chosen.images, model.shape);
+  if (chosen.calibration > data.training.images.size()) {
+    throw std::invalid_argument("--calibration is " + std::to_string(chosen.calibration) + "; there are " +
+                                std::to_string(data.training.images.size()) + " training images");
+  }
+  const auto calibration_images = std::span(data.training.images).first(chosen.calibration);
+  std::printf("%zu test images, calibrated on %zu training images\n\n", data.test.images.size(),
+              calibration_images.size());
+
+  const predictions in_float = predict_float(model, data.test);
+  std::vector<result> results = {summarize("float32 (Eigen)", in_float, in_float, data.test)};
+  results.front().is_float = true;
+
+  const intact::vit_scales scales = intact::calibrate(model, calibration_images);
+  const std::vector<std::pair<const char*, intact::tail>> attention_codes = {{"8/8/8", intact::tail::wide},
+                                                                             {"8/8/4", intact::tail::zero}};
+  for (const auto& [name, codes] : attention_codes) {
+    const intact::integer_vit quantized = intact::build_vit(model, scales, {.probabilities = codes});
+    const predictions found = predict(data.test, integer_program(quantized));
+    results.push_back(summarize(name, found, in_float, data.test));
+    results.back().comparison = verify(quantized, data.test);
+  }
+
+  const std::vector<claim> claims = check(results);
+  print(results, claims);
+  if (!chosen.json.empty()) {
+    write_json(chosen.json, to_json(results, claims));
+  }
+  return std::all_of(claims.begin(), claims.end(), [](const claim& c) { return c.holds; });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  options chosen;
+  CLI::App app("Classifies handwritten digits with a fully-integer vision transformer and verifies every integer.");
+  app.add_option("--images", chosen.images, "safetensors file with images and labels")->capture_default_str();
+  app.add_option("--weights", chosen.weights, "safetensors file with a float ViT, timm names")->capture_default_str();
+  app.add_option("--calibration", chosen.calibration, "training images to calibrate on")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--json", chosen.json, "write the table to this file");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return run(chosen) ? 0 : 1;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 2;
+  }
+}
