@@ -41,7 +41,8 @@ using requantize_to_activation = requantize<std::uint16_t, channel_scale, activa
 
 /// y = clamp((a * multiplier + offset * 2^29) >> (61 + shift)) for the 64-bit accumulators of 8-bit attention codes,
 /// which carry 29 more fraction bits than those of 4-bit codes: the same scale serves both. Halves round up. Computed
-/// in 64 bits, exactly: with a = high * 2^29 + low, floor((a * m) / 2^29) = high * m + floor(low * m / 2^29).
+/// in 64 bits, exactly: with a = high * 2^29 + low, floor((a * m) / 2^29) = high * m + floor(low * m / 2^29). The scale
+/// must have no prescale (its factor is below 1/2).
 template <class Out>
 struct requantize_wide {
   using output = Out;
@@ -52,11 +53,13 @@ struct requantize_wide {
   constexpr Out operator()(std::int64_t accumulator, index) const {
     const std::int64_t high = accumulator >> extra_fraction_bits;
     const std::int64_t low = accumulator - high * (std::int64_t{1} << extra_fraction_bits);
-    const std::int64_t multiplier = std::int64_t{scale.multiplier} * (std::int64_t{1} << scale.prescale);
-    const std::int64_t product = high * multiplier + ((low * multiplier) >> extra_fraction_bits);
+    const std::int64_t product = high * scale.multiplier + ((low * scale.multiplier) >> extra_fraction_bits);
     return saturate<Out>((product + scale.offset) >> (32 + scale.shift));
   }
-  void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
+  void require(const char* operation, index channels) const {
+    require_scale(operation, scale, channels);
+    require_equal(operation, "scale.prescale of 64-bit accumulators", scale.prescale, 0);
+  }
 };
 
 }  // namespace intact::inline INTACT_ABI

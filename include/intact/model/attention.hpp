@@ -57,6 +57,9 @@ inline void require_attention(const attention_parameters& p, const attention_sha
   require_scale("attention: logits", p.logits, shape.tokens);
   require_exp_table("attention", p.exponential, shape.tokens);
   require_scale("attention: context", p.context, shape.width);
+  if (p.probabilities == tail::wide) {
+    require_equal("attention", "context.prescale for tail::wide", p.context.prescale, 0);
+  }
   require_linear("attention: proj", p.proj, shape.width, shape.width);
 }
 

@@ -1,0 +1,127 @@
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <span>
+
+#include "intact/arith/integer_math.hpp"
+#include "intact/types/scale.hpp"
+
+// Output stages that round as other runtimes do, for results that must equal theirs bit by bit. Each is chosen by its
+// type. In all of them the accumulator a of channel n is first corrected, a + bias[n]: the bias in units of the
+// accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. Range: the
+// corrected accumulator fits int32.
+
+namespace intact::inline INTACT_ABI {
+
+/// What the stages of this file have in common. Spans are per output channel; nothing is owned.
+struct parity_scale {
+  std::span<const std::int32_t> bias;
+  std::span<const std::int32_t> multiplier;  ///< 2^30..2^31 - 1, or 0: the factor's 31 leading bits
+  std::span<const std::int32_t> exponent;    ///< -30..30: the factor is multiplier * 2^(exponent - 31)
+  int zero_point = 0;
+
+  constexpr std::int32_t corrected(std::int32_t accumulator, index n) const {
+    return accumulator + bias[static_cast<std::size_t>(n)];
+  }
+  constexpr std::int64_t factor(index n) const { return multiplier[static_cast<std::size_t>(n)]; }
+  constexpr int power(index n) const { return exponent[static_cast<std::size_t>(n)]; }
+
+  void require(const char* operation, index channels) const {
+    require_equal(operation, "size of bias", std::ssize(bias), channels);
+    require_equal(operation, "size of multiplier", std::ssize(multiplier), channels);
+    require_equal(operation, "size of exponent", std::ssize(exponent), channels);
+    for (index n = 0; n < channels; ++n) {
+      require_at_least(operation, "multiplier of a channel", factor(n), 0);
+      require_between(operation, "exponent of a channel", power(n), -30, 30);
+    }
+  }
+};
+
+/// y = clamp(round(a * f) + zp), halves to even: PyTorch's and ONNX's QLinear operations, with a factor that is exact.
+/// (They multiply by a float32 factor in float32 arithmetic; where that is exact, the codes are equal.)
+template <class Out>
+struct round_half_to_even {
+  using output = Out;
+
+  parity_scale scale;
+
+  constexpr Out operator()(std::int32_t accumulator, index n) const {
+    const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
+    const int shift = 31 - scale.power(n);
+    const std::int64_t down = product >> shift;
+    const std::int64_t twice_rest = 2 * (product - down * (std::int64_t{1} << shift));
+    const std::int64_t one = std::int64_t{1} << shift;
+    const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
+    return saturate<Out>(down + (up ? 1 : 0) + scale.zero_point);
+  }
+  void require(const char* operation, index channels) const { scale.require(operation, channels); }
+};
+
+/// y = clamp(((a * m + 2^(30 - e)) >> (31 - e)) + zp): TensorFlow Lite's single rounding, halves up.
+template <class Out>
+struct round_once {
+  using output = Out;
+
+  parity_scale scale;
+
+  constexpr Out operator()(std::int32_t accumulator, index n) const {
+    const int shift = 31 - scale.power(n);
+    const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
+    return saturate<Out>(((product + (std::int64_t{1} << (shift - 1))) >> shift) + scale.zero_point);
+  }
+  void require(const char* operation, index channels) const { scale.require(operation, channels); }
+};
+
+/// y = clamp(divided(high(a << max(e, 0), m), max(-e, 0)) + zp): gemmlowp's and TensorFlow Lite's double rounding.
+/// high(a, m) is a * m / 2^31 rounded, halves up, and saturated; divided(x, p) is x / 2^p rounded, halves away from zero.
+/// Range: a << max(e, 0) fits int32. Beyond it, where TensorFlow Lite's result is undefined, this one saturates.
+template <class Out>
+struct round_twice {
+  using output = Out;
+
+  parity_scale scale;
+
+  constexpr Out operator()(std::int32_t accumulator, index n) const {
+    const int power = scale.power(n);
+    const std::int64_t left = std::int64_t{1} << (power > 0 ? power : 0);
+    const std::int32_t shifted = saturate<std::int32_t>(scale.corrected(accumulator, n) * left);
+    const std::int32_t high = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
+    return saturate<Out>(std::int64_t{divided(high, power < 0 ? -power : 0)} + scale.zero_point);
+  }
+  void require(const char* operation, index channels) const { scale.require(operation, channels); }
+
+ private:
+  static constexpr std::int32_t doubled_high(std::int32_t a, std::int32_t m) {
+    const std::int64_t product = std::int64_t{a} * m;
+    const std::int64_t half = product >= 0 ? std::int64_t{1} << 30 : 1 - (std::int64_t{1} << 30);
+    return saturate<std::int32_t>((product + half) / (std::int64_t{1} << 31));
+  }
+  static constexpr std::int32_t divided(std::int32_t x, int power) {
+    const std::int64_t mask = (std::int64_t{1} << power) - 1;
+    const std::int64_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return static_cast<std::int32_t>((std::int64_t{x} >> power) + ((x & mask) > threshold ? 1 : 0));
+  }
+};
+
+/// y = clamp(((a + 2^(shift - 1)) >> shift) + zp): a factor of 2^-shift for all channels, halves up; shift 1..31.
+template <class Out>
+struct round_power_of_two {
+  using output = Out;
+
+  std::span<const std::int32_t> bias;
+  int shift = 1;
+  int zero_point = 0;
+
+  constexpr Out operator()(std::int32_t accumulator, index n) const {
+    const std::int64_t corrected = std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
+    return saturate<Out>(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point);
+  }
+  void require(const char* operation, index channels) const {
+    require_equal(operation, "size of bias", std::ssize(bias), channels);
+    require_between(operation, "shift", shift, 1, 31);
+  }
+};
+
+}  // namespace intact::inline INTACT_ABI
