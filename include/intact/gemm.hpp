@@ -6,6 +6,7 @@
 
 #include "intact/arith/output_stage.hpp"
 #include "intact/reference/gemm.hpp"
+#include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
 
@@ -20,22 +21,26 @@ inline constexpr index gemm_max_depth_u8_s8 = gemm_max_depth(255 * 128);
 inline constexpr index gemm_max_depth_s8_s8 = gemm_max_depth(128 * 128);
 inline constexpr index gemm_max_depth_u8_s4 = gemm_max_depth(255 * 8);
 inline constexpr index gemm_max_depth_s8_s4 = gemm_max_depth(128 * 8);
+inline constexpr index gemm_max_depth_u8_grouped_s4 = gemm_max_depth(255 * 64);
 inline constexpr index gemm_max_depth_u8_u8 = gemm_max_depth(255 * 255);
 static_assert(gemm_max_depth_u8_s8 == 65793 && gemm_max_depth_s8_s8 == 131071 && gemm_max_depth_u8_s4 == 1052688 &&
-              gemm_max_depth_u8_u8 == 33025);
+              gemm_max_depth_u8_grouped_s4 == 131586 && gemm_max_depth_u8_u8 == 33025);
 
 namespace detail {
 
+/// The largest magnitude of a weight.
 template <class Weights>
-inline constexpr bool weights_are_s4 = std::is_same_v<typename Weights::element, s4>;
+constexpr std::int64_t largest_weight() {
+  if constexpr (std::is_same_v<Weights, grouped_s4_view>) {
+    return 8 << grouped_s4_view::max_shift;
+  } else {
+    return std::is_same_v<typename Weights::element, s4> ? 8 : 128;
+  }
+}
 
 template <class A, class Weights>
 constexpr index gemm_depth_limit() {
-  if constexpr (std::is_unsigned_v<A>) {
-    return weights_are_s4<Weights> ? gemm_max_depth_u8_s4 : gemm_max_depth_u8_s8;
-  } else {
-    return weights_are_s4<Weights> ? gemm_max_depth_s8_s4 : gemm_max_depth_s8_s8;
-  }
+  return gemm_max_depth((std::is_unsigned_v<A> ? 255 : 128) * largest_weight<Weights>());
 }
 
 }  // namespace detail
@@ -47,24 +52,28 @@ constexpr index gemm_depth_limit() {
 /// Shapes:    a M x K, w N x K (one row per output channel), y M x N; row-major, any strides of at least the columns,
 ///            any alignment; sizes may be 0 (K = 0: the sum is 0).
 /// Units:     a and w are codes; the stage's scale carries s_a * s_w[n] / s_y.
-/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4): the sum is exact in int32
-///            and never saturates.
+/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4), 131586 (u8 x s4 with
+///            group factors): the sum is exact in int32 and never saturates.
 /// Exactness: every bit, on every target.
 /// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
-/// Aliasing:  y must not overlap a, w or the stage's arrays. Inputs may be shared between threads.
+/// Aliasing:  y must not overlap a, w or the stage's arrays, but for an addend, which may be y exactly. Inputs may be
+///            shared between threads.
 /// Source:    FQ-ViT (arXiv 2111.13824), section 3; docs/numerics.md, sections 2 and 3.
 template <class A, class Weights, class Stage>
 void gemm(matrix_view<A> a, Weights w, const Stage& stage, matrix_view<typename Stage::output> y) {
   using activation = std::remove_const_t<A>;
   static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
                 "gemm takes activations of 8 bits");
-  static_assert(
-      detail::weights_are_s4<Weights> || std::is_same_v<std::remove_const_t<typename Weights::element>, std::int8_t>,
-      "gemm takes weights in s8 (matrix_view) or s4 (packed_view)");
+  static_assert(std::is_same_v<typename Weights::element, s4> ||
+                    std::is_same_v<std::remove_const_t<typename Weights::element>, std::int8_t>,
+                "gemm takes weights in s8 (matrix_view), s4 (packed_view) or s4 with group factors (grouped_s4_view)");
   require_view("gemm", "a", a);
   require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, Weights>());
   require_shape("gemm", "w", w, w.rows, a.columns);
   stage.require("gemm", w.rows);
+  if constexpr (requires { stage.require_rows("gemm", a.rows); }) {
+    stage.require_rows("gemm", a.rows);
+  }
   require_shape("gemm", "y", y, a.rows, w.rows);
   reference::gemm(matrix_view<const activation>(a), w, stage, y);
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <iterator>
+#include <type_traits>
 
 #include "intact/reference/layernorm.hpp"
 
@@ -17,16 +18,25 @@ inline constexpr std::uint64_t layernorm_variance_limit = std::uint64_t{1} << 62
 inline constexpr index layernorm_max_channels = index{1} << 19;
 static_assert(std::uint64_t{layernorm_max_channels} * 2040 * layernorm_max_channels * 2040 <
               layernorm_variance_limit / 2);
+/// The same for s16 codes, |x| <= 2^15 << 3.
+inline constexpr index layernorm_max_channels_s16 = 4096;
+static_assert((std::uint64_t{layernorm_max_channels_s16} << 18) * (std::uint64_t{layernorm_max_channels_s16} << 18) <
+              layernorm_variance_limit / 2);
 /// Largest epsilon.
 inline constexpr std::uint64_t layernorm_max_epsilon = layernorm_variance_limit / 2;
 
-/// Checks LayerNorm parameters against the number of channels.
-inline void require_layernorm(const char* operation, const layernorm_parameters& p, index channels) {
-  require_at_most(operation, "number of channels of a LayerNorm", channels, layernorm_max_channels);
+/// Checks LayerNorm parameters against the number of channels, for input codes of type u8 or s16.
+template <class Code = std::uint8_t>
+void require_layernorm(const char* operation, const layernorm_parameters& p, index channels) {
+  static_assert(std::is_same_v<Code, std::uint8_t> || std::is_same_v<Code, std::int16_t>,
+                "layernorm takes codes in u8 or s16");
+  constexpr bool is_wide = std::is_same_v<Code, std::int16_t>;
+  require_at_most(operation, "number of channels of a LayerNorm", channels,
+                  is_wide ? layernorm_max_channels_s16 : layernorm_max_channels);
   require_equal(operation, "size of shift", std::ssize(p.shift), channels);
   require_equal(operation, "size of gain", std::ssize(p.gain), channels);
   require_equal(operation, "size of bias", std::ssize(p.bias), channels);
-  require_between(operation, "zero_point", p.zero_point, 0, 255);
+  require_between(operation, "zero_point", p.zero_point, 0, is_wide ? 0 : 255);
   require_between(operation, "output_shift", p.output_shift, 1, 48);
   if (p.epsilon < 1 || p.epsilon > layernorm_max_epsilon) [[unlikely]] {
     contract_failed("intact::%s: epsilon is %llu; it must be in 1..%llu", operation,
@@ -37,7 +47,7 @@ inline void require_layernorm(const char* operation, const layernorm_parameters&
   }
 }
 
-/// Integer layer normalization of power-of-two-factor codes to u8 codes.
+/// Integer layer normalization of codes with a power of two per channel, u8 or s16, to u8 codes.
 ///
 /// Formula:   x[c] = (code[c] - zp) << shift[c];  S = sum x;  V = C * sum x^2 - S^2 + epsilon
 ///            h = bit_length(V) rounded up to even;  d = floor(sqrt(V << (62 - h)));  r = floor((2^61 - 1) / d)
@@ -45,18 +55,21 @@ inline void require_layernorm(const char* operation, const layernorm_parameters&
 ///            y[c] = clamp((z[c] * gain[c] + bias[c]) >> output_shift)
 /// Shapes:    x T x C, y T x C; row-major, any strides, any alignment; parameters per channel; sizes may be 0.
 /// Units:     the input's scale cancels; gain and bias carry gamma / s_y and beta / s_y + zp_y.
-/// Range:     C <= 524288, epsilon in 1..2^61, shifts 0..3, |gain| < 2^30, and max |z * gain + bias| < 2^63, which the
-///            builder checks; |z| <= sqrt(C) * 2^24. One square root and one division per row; products of 32-bit
-///            factors only, sums of 64 bits.
+/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30,
+/// and
+///            max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and one
+///            division per row; products of 32-bit factors only, sums of 64 bits.
 /// Exactness: every bit, on every target; within one code of infinite precision, for fewer than 1 code in 100,000.
 /// Errors:    shapes that do not match, a zero point, epsilon or shift out of range: before anything is written.
-/// Aliasing:  y may be x exactly (row by row, in place); otherwise they must not overlap.
+/// Aliasing:  u8 y may be x exactly (row by row, in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2 (Power-of-Two Factor); docs/numerics.md, section 4.
-inline void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+template <class Code>
+void layernorm(matrix_view<Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  using code = std::remove_const_t<Code>;
   require_view("layernorm", "x", x);
   require_shape("layernorm", "y", y, x.rows, x.columns);
-  require_layernorm("layernorm", p, x.columns);
-  reference::layernorm(x, p, y);
+  require_layernorm<code>("layernorm", p, x.columns);
+  reference::layernorm(matrix_view<const code>(x), p, y);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -43,7 +43,7 @@ void require_exp_table(const char* operation, exp_table<T> table, index keys) {
 ///
 /// Formula:   d[j] = max_j logit[j] - logit[j];  e[j] = table[d[j]];  S = sum_j e[j]
 ///            code[j] = the power of two nearest to S / e[j] as FQ-ViT rounds it (arith/log2_code.hpp); the tail policy
-///            says what happens above 15 and for e[j] = 0.
+///            says what happens above 15 and for e[j] = 0. Optionally -log2(e[j] / S) rounded to nearest.
 /// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for tail::zero and tail::wide, packed u4 for tail::clip); row-major,
 ///            any strides, any alignment; sizes may be 0.
 /// Units:     the table carries the logits' scale; their zero point cancels.
@@ -53,7 +53,7 @@ void require_exp_table(const char* operation, exp_table<T> table, index keys) {
 /// Errors:    shapes that do not match, a table that is 0, too large or increasing: before anything is written.
 /// Aliasing:  codes must not overlap the logits, except that u8 codes may be the logits exactly (in place).
 /// Source:    FQ-ViT, section 3.3 (Log-Int-Softmax); I-BERT (arXiv 2101.01321) for the table; docs/numerics.md, 5.
-template <tail Tail, class T>
+template <tail Tail, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
                  typename attention_codes<Tail>::view codes) {
   static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
@@ -61,7 +61,7 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
   require_view("log_softmax", "logits", logits);
   require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
   require_exp_table("log_softmax", table, logits.columns);
-  reference::log_softmax<Tail>(logits, table, codes);
+  reference::log_softmax<Tail, Rounding>(logits, table, codes);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -4,6 +4,7 @@
 
 #include "intact/arith/output_stage.hpp"
 #include "intact/reference/shift_matmul.hpp"
+#include "intact/weighted_matmul.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -34,6 +35,26 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, const activa
   stage.require("shift_matmul", v.codes.columns);
   require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
   reference::shift_matmul<Tail>(codes, v.codes, v.zero_point, stage, y);
+}
+
+/// The same with every row divided by its sum of weights, for codes whose 2^-code do not sum to about 1.
+///
+/// Formula:   as of weighted_matmul.hpp with weights 2^(15 - code), 0 for the zero level.
+/// Shapes, units, range, errors and aliasing: as of weighted_matmul. 4-bit codes only; with tail::clip every key has a
+///            weight of at least 1.
+/// Exactness: every bit, on every target.
+/// Source:    docs/numerics.md, section 6.
+template <tail Tail>
+void shift_matmul(typename attention_codes<Tail>::const_view codes, const activations& v,
+                  const row_normalization& normalization, matrix_view<std::uint8_t> y) {
+  static_assert(Tail != tail::wide, "rows of 8-bit codes are not normalized: their weights do not fit 32 bits");
+  require_view("shift_matmul", "v", v.codes);
+  require_at_most("shift_matmul", "rows of v", v.codes.rows, weighted_matmul_max_keys);
+  require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);
+  require_between("shift_matmul", "zero point of v", v.zero_point, 0, 255);
+  require_normalization("shift_matmul", normalization);
+  require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
+  reference::shift_matmul<Tail>(codes, v.codes, v.zero_point, normalization, y);
 }
 
 }  // namespace intact::inline INTACT_ABI

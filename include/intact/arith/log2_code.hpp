@@ -23,4 +23,33 @@ constexpr int log2_code(std::uint64_t e, std::uint64_t sum) {
   return 1 + distance - (((3 * e) << distance) > a ? 1 : 0);
 }
 
+/// Whether a^2 < b^2 / 2, that is 2 * a^2 < b^2, in 128 bits. Never equal, but for a = b = 0: sqrt(2) is irrational.
+constexpr bool below_square_root_of_half(std::uint64_t a, std::uint64_t b) {
+  struct wide {
+    std::uint64_t high, low;
+  };
+  const auto square = [](std::uint64_t x) {
+    const std::uint64_t low = x & 0xffffffff, high = x >> 32;
+    const std::uint64_t middle = low * high;  // twice, at bit 32
+    const std::uint64_t below = low * low + (middle << 33);
+    return wide{high * high + (middle >> 31) + (below < low * low ? 1 : 0), below};
+  };
+  const wide a2 = square(a), b2 = square(b);
+  if ((a2.high >> 63) != 0) {
+    return false;
+  }
+  const wide twice{(a2.high << 1) | (a2.low >> 63), a2.low << 1};
+  return twice.high < b2.high || (twice.high == b2.high && twice.low < b2.low);
+}
+
+/// -log2(e / sum) rounded to nearest: with 2^k the largest power not above sum / e, k, or k + 1 if 2 * (e * 2^k)^2 <
+/// sum^2.
+///
+/// Range: 0 < e <= sum < 2^63.
+constexpr int log2_code_at_square_root_of_2(std::uint64_t e, std::uint64_t sum) {
+  int k = bit_length(sum) - bit_length(e);
+  k -= (e << k) > sum ? 1 : 0;
+  return k + (below_square_root_of_half(e << k, sum) ? 1 : 0);
+}
+
 }  // namespace intact::inline INTACT_ABI

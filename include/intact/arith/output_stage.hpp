@@ -5,10 +5,21 @@
 
 #include "intact/arith/scale.hpp"
 
-// Output stages: what becomes of an int32 accumulator of output channel n. A stage is a small struct with the member
-// type `output`, the call operator, and `require`, which checks it against the number of channels.
+// Output stages: what becomes of an int32 accumulator of row m and output channel n. A stage is a small struct with the
+// member type `output`; a call operator that takes the accumulator and n, or the accumulator, m and n; and `require`,
+// which checks it against the number of channels, and against the number of rows if it asks for that too.
 
 namespace intact::inline INTACT_ABI {
+
+/// Calls a stage with the row if it wants it.
+template <class Stage, class Accumulator>
+constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index m, index n) {
+  if constexpr (requires { stage(accumulator, m, n); }) {
+    return stage(accumulator, m, n);
+  } else {
+    return stage(accumulator, n);
+  }
+}
 
 /// y = a: the accumulators themselves.
 struct keep_accumulator {
@@ -38,6 +49,23 @@ struct requantize {
 /// The 12-bit codes that activation tables are indexed by.
 inline constexpr int activation_bits = 12;
 using requantize_to_activation = requantize<std::uint16_t, channel_scale, activation_bits>;
+
+/// y[m, n] = clamp(addend[m, n] + (((a << prescale) * multiplier[n] + offset[n]) >> (32 + shift))), in s16: a layer
+/// that adds to the residual stream. The addend may be y itself.
+struct add_to_stream {
+  using output = std::int16_t;
+
+  channel_scale scale;
+  matrix_view<const std::int16_t> addend;
+
+  constexpr std::int16_t operator()(std::int32_t accumulator, index m, index n) const {
+    return saturate<std::int16_t>(addend(m, n) + rescale(accumulator, scale.channel(n)));
+  }
+  void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
+  void require_rows(const char* operation, index rows) const {
+    require_shape(operation, "addend of the stage", addend, rows, std::ssize(scale.multiplier));
+  }
+};
 
 /// y = clamp((a * multiplier + offset * 2^29) >> (61 + shift)) for the 64-bit accumulators of 8-bit attention codes,
 /// which carry 29 more fraction bits than those of 4-bit codes: the same scale serves both. Halves round up. Computed

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "intact/arith/output_stage.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact::inline INTACT_ABI::reference {
@@ -15,7 +16,7 @@ void gemm(matrix_view<const A> a, Weights w, const Stage& stage, matrix_view<Out
       for (index k = 0; k < a.columns; ++k) {
         sum += std::int64_t{a(m, k)} * std::int64_t{w(n, k)};
       }
-      y(m, n) = stage(static_cast<std::int32_t>(sum), n);
+      y(m, n) = apply_stage(stage, static_cast<std::int32_t>(sum), m, n);
     }
   }
 }
@@ -30,7 +31,7 @@ void gemm(matrix_view<const std::uint8_t> a, int a_zero_point, matrix_view<const
       for (index k = 0; k < a.columns; ++k) {
         sum += (std::int64_t{a(m, k)} - a_zero_point) * (std::int64_t{b(n, k)} - b_zero_point);
       }
-      y(m, n) = stage(static_cast<std::int32_t>(sum), n);
+      y(m, n) = apply_stage(stage, static_cast<std::int32_t>(sum), m, n);
     }
   }
 }

@@ -9,7 +9,8 @@
 namespace intact::inline INTACT_ABI::reference {
 
 /// One row: normalized = (x - mean) / deviation with 24 fraction bits, then the gain and the bias per channel.
-inline void layernorm_row(const std::uint8_t* codes, index channels, const layernorm_parameters& p, std::uint8_t* y) {
+template <class Code>
+void layernorm_row(const Code* codes, index channels, const layernorm_parameters& p, std::uint8_t* y) {
   const auto value = [&](index c) { return (std::int64_t{codes[c]} - p.zero_point) << p.shift[std::size_t(c)]; };
 
   std::int64_t sum = 0;
@@ -34,7 +35,8 @@ inline void layernorm_row(const std::uint8_t* codes, index channels, const layer
   }
 }
 
-inline void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+template <class Code>
+void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   for (index row = 0; row < x.rows; ++row) {
     layernorm_row(x.row_block(row, 1).data, x.columns, p, y.row_block(row, 1).data);
   }

@@ -8,6 +8,11 @@
 
 namespace intact::inline INTACT_ABI::reference {
 
+template <log2_rounding Rounding>
+int rounded_log2(std::uint64_t e, std::uint64_t sum) {
+  return Rounding == log2_rounding::at_square_root_of_2 ? log2_code_at_square_root_of_2(e, sum) : log2_code(e, sum);
+}
+
 /// Sum of the table's values over row i; `largest` is the row's largest code.
 template <class T>
 std::uint64_t exp_sum(matrix_view<const std::uint8_t> logits, index i, int largest, exp_table<T> table) {
@@ -18,7 +23,7 @@ std::uint64_t exp_sum(matrix_view<const std::uint8_t> logits, index i, int large
   return sum;
 }
 
-template <tail Tail, class T>
+template <tail Tail, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
                  typename attention_codes<Tail>::view codes) {
   using code = attention_codes<Tail>;
@@ -30,7 +35,7 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
     const std::uint64_t sum = exp_sum(logits, i, largest, table);
     for (index j = 0; j < logits.columns; ++j) {
       const std::uint64_t e = table[static_cast<std::size_t>(largest - logits(i, j))];
-      const int level = e == 0 ? code::zero : log2_code(e, sum);
+      const int level = e == 0 ? code::zero : rounded_log2<Rounding>(e, sum);
       store_code(codes, i, j, e != 0 && level > code::largest ? code::below_largest : level);
     }
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "intact/reference/weighted_matmul.hpp"
 #include "intact/types/attention_codes.hpp"
 
 namespace intact::inline INTACT_ABI::reference {
@@ -26,6 +27,18 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<
       y(i, c) = stage(static_cast<accumulator>(sum), c);
     }
   }
+}
+
+/// The same with every row divided by its sum of weights 2^(15 - code).
+template <tail Tail>
+void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<const std::uint8_t> v, int v_zero_point,
+                  const row_normalization& normalization, matrix_view<std::uint8_t> y) {
+  constexpr int fraction_bits = attention_codes<Tail>::fraction_bits;
+  const auto weight = [&](index i, index j) {
+    const int code = codes(i, j);
+    return code <= fraction_bits ? std::int64_t{1} << (fraction_bits - code) : std::int64_t{0};
+  };
+  weighted_matmul(weight, v, v_zero_point, normalization, y);
 }
 
 }  // namespace intact::inline INTACT_ABI::reference

@@ -16,6 +16,10 @@ namespace intact::inline INTACT_ABI {
 ///   wide   u8          0..254           its own code (8-bit attention)       code 255: weight 0
 enum class tail { zero, clip, wide };
 
+/// Where -log2 of a probability is rounded up: from 1.5 times a power of two on, as the original does after rounding
+/// the ratio to an integer, or from sqrt(2) times on, which is rounding the logarithm itself.
+enum class log2_rounding { at_one_and_a_half, at_square_root_of_2 };
+
 template <tail Tail>
 struct attention_codes;
 

@@ -50,6 +50,11 @@ struct packed_view {
     return {data, rows, columns, stride};
   }
 
+  /// The first rows and columns, in place.
+  constexpr packed_view prefix(index first_rows, index first_columns) const {
+    return {data, first_rows, first_columns, stride};
+  }
+
   constexpr int operator()(index i, index j) const {
     const int byte = data[(i * stride + j) / 2];
     const int nibble = j % 2 == 0 ? byte & 15 : byte >> 4;

@@ -39,6 +39,13 @@ struct channel_scale {
   }
 };
 
+/// How attention times V is divided by the row's sum of weights: the output is round(sum w * v / sum w * s_v / s_y +
+/// zp).
+struct row_normalization {
+  std::int32_t factor = 0;  ///< round(s_v / s_y * 2^28), 1..2^30 - 1
+  int zero_point = 0;       ///< of the output, 0..255
+};
+
 /// Scales of a residual addition, one pair per channel. Codes r (stream) and y (branch) become
 ///
 ///     ((r - stream_zero_point) * stream_multiplier[c] + (y - branch_zero_point) * branch_multiplier[c] + offset[c])
@@ -53,6 +60,11 @@ struct add_scale {
   int branch_zero_point = 0;
   int shift = 0;
 };
+
+inline void require_normalization(const char* operation, const row_normalization& normalization) {
+  require_between(operation, "normalization.factor", normalization.factor, 1, (1 << 30) - 1);
+  require_between(operation, "normalization.zero_point", normalization.zero_point, 0, 255);
+}
 
 /// Checks what can be checked without the accumulators: the fields' ranges.
 inline void require_scale(const char* operation, const tensor_scale& scale, index /*channels*/) {

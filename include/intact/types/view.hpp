@@ -32,6 +32,11 @@ struct matrix_view {
 
   constexpr T& operator()(index i, index j) const { return data[i * stride + j]; }
 
+  /// The first rows and columns, in place.
+  constexpr matrix_view prefix(index first_rows, index first_columns) const {
+    return {data, first_rows, first_columns, stride};
+  }
+
   /// Rows [first, first + count).
   constexpr matrix_view row_block(index first, index count) const {
     return {count == 0 ? data : data + first * stride, count, columns, stride};

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <span>
+
+#include "intact/reference/max_softmax.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Checks a table of codes or weights of max_softmax: 256 entries, for packed u4 none above 15.
+inline void require_softmax_table(const char* operation, std::span<const std::uint8_t> table, int largest = 255) {
+  require_equal(operation, "size of the softmax table", std::ssize(table), 256);
+  for (const std::uint8_t entry : table) {
+    require_at_most(operation, "entry of the softmax table", entry, largest);
+  }
+}
+
+/// Softmax relative to the row's maximum, without a sum: log2 codes or u8 weights that are not yet normalized. The row
+/// is divided by its sum when it is multiplied with V (shift_matmul.hpp, normalize_rows).
+///
+/// Formula:   y[j] = table[max_k logit[k] - logit[j]]
+/// Shapes:    logits Tq x Tk, y Tq x Tk (u8, or packed u4 for tables of 0..15); row-major, any strides, any alignment;
+///            sizes may be 0. The table has 256 entries.
+/// Units:     the table carries the logits' scale: codes round(d * s / ln 2), or weights round(255 * exp(-s * d)),
+/// built
+///            by adapt/table.hpp.
+/// Exactness: every bit, on every target.
+/// Errors:    shapes that do not match, a table of another size or with entries that y does not hold: before anything
+/// is
+///            written.
+/// Aliasing:  y must not overlap the logits, except that u8 y may be the logits exactly (in place).
+/// Source:    docs/numerics.md, section "Max-relative attention".
+template <class Codes>
+void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, Codes y) {
+  require_view("max_softmax", "logits", logits);
+  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
+  constexpr bool packed = std::is_same_v<Codes, packed_view<u4, std::uint8_t>>;
+  static_assert(packed || std::is_same_v<Codes, matrix_view<std::uint8_t>>, "max_softmax writes u8 or packed u4");
+  require_softmax_table("max_softmax", table, packed ? u4::max : 255);
+  reference::max_softmax(logits, table, y);
+}
+
+}  // namespace intact::inline INTACT_ABI

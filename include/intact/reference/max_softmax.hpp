@@ -1,0 +1,25 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+#include "intact/types/attention_codes.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+/// y[i, j] = table[max_k logits[i, k] - logits[i, j]], into u8 or packed u4.
+template <class Codes>
+void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, Codes y) {
+  for (index i = 0; i < logits.rows; ++i) {
+    int largest = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      largest = std::max<int>(largest, logits(i, j));
+    }
+    for (index j = 0; j < logits.columns; ++j) {
+      store_code(y, i, j, table[static_cast<std::size_t>(largest - logits(i, j))]);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

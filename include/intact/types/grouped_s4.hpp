@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/types/int4.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// s4 weights with a power of two per row and group of columns: weight (n, k) is codes(n, k) << shifts(n, k / group),
+/// shifts 0..3, so that it fits s8. Owns nothing.
+struct grouped_s4_view {
+  using element = s4;
+  static constexpr int max_shift = 3;
+
+  packed_view<s4, const std::uint8_t> codes;
+  matrix_view<const std::uint8_t> shifts;  ///< rows x ceil(columns / group)
+  index group = 1;
+  index rows = 0;
+  index columns = 0;
+
+  constexpr grouped_s4_view() = default;
+  constexpr grouped_s4_view(packed_view<s4, const std::uint8_t> codes_, matrix_view<const std::uint8_t> shifts_,
+                            index group_)
+      : codes(codes_), shifts(shifts_), group(group_), rows(codes_.rows), columns(codes_.columns) {}
+
+  constexpr int operator()(index n, index k) const { return codes(n, k) * (1 << shifts(n, k / group)); }
+
+  /// The first rows and columns, in place.
+  constexpr grouped_s4_view prefix(index first_rows, index first_columns) const {
+    return {codes.prefix(first_rows, first_columns),
+            shifts.prefix(first_rows, group < 1 ? 0 : (first_columns + group - 1) / group), group};
+  }
+};
+
+/// Checks the shapes of codes and shifts, and every shift.
+inline void require_shape(const char* operation, const char* argument, const grouped_s4_view& view, index rows,
+                          index columns) {
+  require_at_least(operation, "group size of the weights", view.group, 1);
+  require_shape(operation, argument, view.codes, rows, columns);
+  require_shape(operation, "shifts of the weights", view.shifts, rows, (columns + view.group - 1) / view.group);
+  for (index n = 0; n < rows; ++n) {
+    for (index g = 0; g < view.shifts.columns; ++g) {
+      require_at_most(operation, "shift of a group of weights", view.shifts(n, g), grouped_s4_view::max_shift);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI
