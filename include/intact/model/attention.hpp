@@ -1,12 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <type_traits>
 
 #include "intact/log_softmax.hpp"
+#include "intact/max_softmax.hpp"
 #include "intact/model/linear.hpp"
 #include "intact/model/trace.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/types/workspace.hpp"
+#include "intact/weighted_matmul.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -19,15 +23,28 @@ struct attention_shape {
   constexpr index head_size() const { return width / heads; }
 };
 
+/// What attention weights are: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
+enum class attention_kind { log2_of_sum, log2_of_max, weights };
+
+/// The softmax of attention and its product with V.
+struct attention_weighting {
+  attention_kind kind = attention_kind::log2_of_sum;
+  tail probabilities = tail::zero;                            ///< which log2 codes
+  log2_rounding rounding = log2_rounding::at_one_and_a_half;  ///< of log2_of_sum
+  exp_table<std::uint64_t> exponential;                       ///< of log2_of_sum: exp at the logits' scale
+  std::span<const std::uint8_t> table;  ///< of the others: codes or weights by distance to the max
+  bool normalize = false;               ///< divide each row by its sum; always with the others
+  tensor_scale context;                 ///< not normalized: s_qkv / s_context * 2^-15
+  row_normalization normalization;      ///< normalized: s_qkv / s_context
+};
+
 /// Parameters of multi-head self-attention. q, k and v share one scale and one zero point.
 struct attention_parameters {
   linear_parameters qkv;
   int qkv_zero_point = 0;
-  tensor_scale logits;                   ///< s_qkv^2 / sqrt(head size) / s_logits
-  exp_table<std::uint64_t> exponential;  ///< of the logits' scale
-  tail probabilities = tail::zero;       ///< which log2 codes
-  tensor_scale context;                  ///< s_qkv / s_context * 2^-15
-  linear_parameters proj;
+  tensor_scale logits;  ///< s_qkv^2 / sqrt(head size) / s_logits
+  attention_weighting weighting;
+  linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
 };
 
 /// Buffers of one call, taken from a workspace.
@@ -46,45 +63,98 @@ struct attention_buffers {
   }
 };
 
+/// Checks the softmax and the product with V against the number of keys.
+inline void require_weighting(const attention_weighting& p, index keys) {
+  const bool relative_to_sum = p.kind == attention_kind::log2_of_sum;
+  if (!relative_to_sum && !p.normalize) {
+    contract_failed("intact::attention: weights relative to the maximum do not sum to 1; they need normalize");
+  }
+  if (p.kind != attention_kind::weights && p.probabilities == tail::wide && (!relative_to_sum || p.normalize)) {
+    contract_failed("intact::attention: 8-bit codes (tail::wide) are relative to the sum and not normalized");
+  }
+  if (relative_to_sum) {
+    require_exp_table("attention", p.exponential, keys);
+  } else {
+    const bool packed = p.kind == attention_kind::log2_of_max && p.probabilities == tail::clip;
+    require_softmax_table("attention", p.table, packed ? u4::max : 255);
+  }
+  if (p.normalize) {
+    require_at_most("attention", "tokens of normalized rows", keys, weighted_matmul_max_keys);
+    require_normalization("attention", p.normalization);
+  } else {
+    require_at_most("attention", "tokens", keys, shift_matmul_max_keys);
+    require_scale("attention: context", p.context, keys);
+    if (p.probabilities == tail::wide) {
+      require_equal("attention", "context.prescale for tail::wide", p.context.prescale, 0);
+    }
+  }
+}
+
 /// Checks the parameters of attention against its sizes.
 inline void require_attention(const attention_parameters& p, const attention_shape& shape) {
   require_at_least("attention", "heads", shape.heads, 1);
   require_equal("attention", "width % heads", shape.width % shape.heads, 0);
-  require_at_most("attention", "tokens", shape.tokens, shift_matmul_max_keys);
   require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
   require_linear("attention: qkv", p.qkv, 3 * shape.width, shape.width);
   require_between("attention", "qkv_zero_point", p.qkv_zero_point, 0, 255);
   require_scale("attention: logits", p.logits, shape.tokens);
-  require_exp_table("attention", p.exponential, shape.tokens);
-  require_scale("attention: context", p.context, shape.width);
-  if (p.probabilities == tail::wide) {
-    require_equal("attention", "context.prescale for tail::wide", p.context.prescale, 0);
-  }
+  require_weighting(p.weighting, shape.tokens);
   require_linear("attention: proj", p.proj, shape.width, shape.width);
 }
 
 namespace detail {
 
-/// Log-Int-Softmax and attention times V for one head, with log2 codes of the given kind.
+/// Log2 codes of one head, and their product with V.
 template <tail Tail, class Trace>
-void attend(matrix_view<const std::uint8_t> logits, const activations& v, const attention_parameters& p,
-            typename attention_codes<Tail>::view codes, matrix_view<std::uint8_t> context, const trace_site& site,
-            Trace& trace) {
-  log_softmax<Tail>(logits, p.exponential, codes);
+void attend_by_codes(matrix_view<const std::uint8_t> logits, const activations& v, const attention_weighting& p,
+                     typename attention_codes<Tail>::view codes, matrix_view<std::uint8_t> context,
+                     const trace_site& site, Trace& trace) {
+  if (p.kind == attention_kind::log2_of_max) {
+    max_softmax(logits, p.table, codes);
+  } else if (p.rounding == log2_rounding::at_one_and_a_half) {
+    log_softmax<Tail>(logits, p.exponential, codes);
+  } else {
+    log_softmax<Tail, log2_rounding::at_square_root_of_2>(logits, p.exponential, codes);
+  }
   trace(site, typename attention_codes<Tail>::const_view(codes));
   if constexpr (Tail == tail::wide) {
     shift_matmul<Tail>(codes, v, requantize_wide<std::uint8_t>{p.context}, context);
+  } else if (p.normalize) {
+    shift_matmul<Tail>(codes, v, p.normalization, context);
   } else {
     shift_matmul<Tail>(codes, v, requantize<std::uint8_t, tensor_scale>{p.context}, context);
   }
 }
 
+/// Softmax of one head's logits, and its product with V.
+template <class Trace>
+void attend(matrix_view<const std::uint8_t> logits, const activations& v, const attention_weighting& p,
+            matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace) {
+  if (p.kind == attention_kind::weights) {
+    max_softmax(logits, p.table, codes);
+    trace(site, matrix_view<const std::uint8_t>(codes));
+    weighted_matmul(codes, v, p.normalization, context);
+  } else if (p.probabilities == tail::zero) {
+    attend_by_codes<tail::zero>(logits, v, p, codes, context, site, trace);
+  } else if (p.probabilities == tail::clip) {
+    const packed_view<u4, std::uint8_t> packed(codes.data, codes.rows, codes.columns);
+    attend_by_codes<tail::clip>(logits, v, p, packed, context, site, trace);
+  } else {
+    attend_by_codes<tail::wide>(logits, v, p, codes, context, site, trace);
+  }
+}
+
 }  // namespace detail
 
-/// Multi-head self-attention of FQ-ViT (section 3.3): codes in, codes of proj's output scale out.
-template <class Trace = no_trace>
+/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of attention_weighting.
+///
+/// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
+/// the
+///            branch is added to.
+/// Errors:    sizes that do not match, parameters out of range: before anything is written.
+template <class Y, class Trace = no_trace>
 void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p, const attention_shape& shape,
-               matrix_view<std::uint8_t> y, workspace memory, index block = -1, Trace&& trace = {}) {
+               matrix_view<Y> y, workspace memory, index block = -1, Trace&& trace = {}) {
   require_attention(p, shape);
   require_shape("attention", "x", x, shape.tokens, shape.width);
   require_shape("attention", "y", y, shape.tokens, shape.width);
@@ -99,29 +169,18 @@ void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p,
       return activations{buffer.qkv.column_block(which * shape.width + head * size, size), p.qkv_zero_point};
     };
     const activations q = part(0), k = part(1), v = part(2);
-    const matrix_view<std::uint8_t> context = buffer.context.column_block(head * size, size);
-    const trace_site site{"attention", block, head};
 
     gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.logits}, buffer.logits);
     trace({"attention_logits", block, head}, matrix_view<const std::uint8_t>(buffer.logits));
-    switch (p.probabilities) {
-      case tail::zero:
-        detail::attend<tail::zero>(buffer.logits, v, p, buffer.codes, context, site, trace);
-        break;
-      case tail::clip: {
-        const packed_view<u4, std::uint8_t> packed(buffer.codes.data, shape.tokens, shape.tokens);
-        detail::attend<tail::clip>(buffer.logits, v, p, packed, context, site, trace);
-        break;
-      }
-      case tail::wide:
-        detail::attend<tail::wide>(buffer.logits, v, p, buffer.codes, context, site, trace);
-        break;
-    }
+    detail::attend(buffer.logits, v, p.weighting, buffer.codes, buffer.context.column_block(head * size, size),
+                   {"attention", block, head}, trace);
   }
   trace({"context", block}, matrix_view<const std::uint8_t>(buffer.context));
 
-  linear(matrix_view<const std::uint8_t>(buffer.context), p.proj, y);
-  trace({"proj", block}, matrix_view<const std::uint8_t>(y));
+  linear_branch(buffer.context, p.proj, y);
+  if constexpr (std::is_same_v<Y, std::uint8_t>) {
+    trace({"proj", block}, matrix_view<const std::uint8_t>(y));
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI

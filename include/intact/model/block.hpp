@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
+#include <type_traits>
 
 #include "intact/add.hpp"
 #include "intact/layernorm.hpp"
@@ -17,7 +19,9 @@ struct block_shape {
   index hidden = 0;
 };
 
-/// Parameters of a pre-norm transformer block on a residual stream of power-of-two-factor codes.
+/// Parameters of a pre-norm transformer block. On a residual stream of u8 codes with power-of-two factors the branches
+/// are u8 codes too, which add1 and add2 add to it. On a stream of s16 codes proj and fc2 add to it themselves, and
+/// add1 and add2 stay empty.
 struct block_parameters {
   layernorm_parameters norm1;
   attention_parameters attention;
@@ -50,51 +54,62 @@ constexpr std::size_t block_workspace_bytes(const block_shape& shape) {
   return std::max(during_attention.bytes(), during_mlp.bytes());
 }
 
-/// Checks a block's parameters against its sizes.
-inline void require_block(const block_parameters& p, const block_shape& shape) {
+/// Checks a block's parameters against its sizes, for a stream of codes of type u8 or s16.
+template <class Code = std::uint8_t>
+void require_block(const block_parameters& p, const block_shape& shape) {
   const index width = shape.attention.width;
-  require_layernorm("block: norm1", p.norm1, width);
+  require_layernorm<Code>("block: norm1", p.norm1, width);
   require_attention(p.attention, shape.attention);
-  require_add_scale("block: add1", p.add1, width);
-  require_layernorm("block: norm2", p.norm2, width);
+  require_layernorm<Code>("block: norm2", p.norm2, width);
   require_mlp(p.mlp, width, shape.hidden);
-  require_add_scale("block: add2", p.add2, width);
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    require_add_scale("block: add1", p.add1, width);
+    require_add_scale("block: add2", p.add2, width);
+  }
 }
 
 /// A transformer block of FQ-ViT, in place on the residual stream:
 ///
 ///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(gelu(fc1(norm2(x))))
 ///
-/// Shapes:    stream tokens x width, as `shape` says; parameters to match. Any number of tokens from 0.
-/// Units:     the stream's codes have norm1's zero point and shifts on entry, add2's output scale on return.
+/// Shapes:    stream tokens x width of u8 or s16, as `shape` says; parameters to match. Any number of tokens from 0.
+/// Units:     u8: the stream's codes have norm1's zero point and shifts on entry, add2's output scale on return;
+///            s16: one scale throughout, zero point 0, sums saturate.
 /// Memory:    `memory` has at least block_workspace_bytes(shape) bytes. Nothing is allocated.
 /// Exactness: every bit, on every target.
 /// Errors:    sizes that do not match, parameters out of range, a workspace that is too small: before anything is
 ///            written.
 /// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
-template <class Trace = no_trace>
-void block(matrix_view<std::uint8_t> stream, const block_parameters& p, const block_shape& shape, workspace memory,
+template <class Code, class Trace = no_trace>
+void block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
            index position = -1, Trace&& trace = {}) {
   require_shape("block", "stream", stream, shape.attention.tokens, shape.attention.width);
-  require_block(p, shape);
+  require_block<Code>(p, shape);
   require_workspace("block", memory, block_workspace_bytes(shape));
   const block_buffers buffer = block_buffers::take(memory, shape);
-  const auto show = [&](std::string_view name, matrix_view<const std::uint8_t> codes) {
-    trace(trace_site{name, position}, codes);
-  };
+  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
+  const auto show = [&](std::string_view name, const auto& codes) { trace(trace_site{name, position}, codes); };
+  const auto show_stream = [&](std::string_view name) { show(name, matrix_view<const Code>(stream)); };
 
   layernorm(stream, p.norm1, buffer.normalized);
-  show("norm1", buffer.normalized);
-  attention(matrix_view<const std::uint8_t>(buffer.normalized), p.attention, shape.attention, buffer.branch, memory,
-            position, trace);
-  add(stream, buffer.branch, p.add1, stream);
-  show("add1", stream);
+  show("norm1", normalized);
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    attention(normalized, p.attention, shape.attention, buffer.branch, memory, position, trace);
+    add(stream, buffer.branch, p.add1, stream);
+  } else {
+    attention(normalized, p.attention, shape.attention, stream, memory, position, trace);
+  }
+  show_stream("add1");
 
   layernorm(stream, p.norm2, buffer.normalized);
-  show("norm2", buffer.normalized);
-  mlp(matrix_view<const std::uint8_t>(buffer.normalized), p.mlp, buffer.branch, memory, position, trace);
-  add(stream, buffer.branch, p.add2, stream);
-  show("add2", stream);
+  show("norm2", normalized);
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    mlp(normalized, p.mlp, buffer.branch, memory, position, trace);
+    add(stream, buffer.branch, p.add2, stream);
+  } else {
+    mlp(normalized, p.mlp, stream, memory, position, trace);
+  }
+  show_stream("add2");
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -1,30 +1,59 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+#include <variant>
 
 #include "intact/gemm.hpp"
 
 namespace intact::inline INTACT_ABI {
 
-/// A fully connected layer: s8 weights, one row per output channel, and what its accumulators become.
+/// Weights of any type, one row per output channel.
+using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view>;
+
+/// A fully connected layer: weights, and what its accumulators become.
 struct linear_parameters {
-  matrix_view<const std::int8_t> weights;
+  weights_view weights;
   channel_scale scale;
 
-  constexpr index outputs() const { return weights.rows; }
+  constexpr index outputs() const {
+    return std::visit([](const auto& view) { return view.rows; }, weights);
+  }
 };
 
 /// Checks a layer's sizes.
 inline void require_linear(const char* operation, const linear_parameters& p, index outputs, index inputs) {
-  require_shape(operation, "weights", p.weights, outputs, inputs);
-  require_at_most(operation, "columns of weights", inputs, gemm_max_depth_u8_s8);
+  std::visit(
+      [&](const auto& weights) {
+        require_shape(operation, "weights", weights, outputs, inputs);
+        require_at_most(operation, "columns of weights", inputs,
+                        detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
+      },
+      p.weights);
   require_scale(operation, p.scale, outputs);
+}
+
+/// y[m, n] = stage(x * W^T, m, n) for weights of any type.
+template <class Stage>
+void linear(matrix_view<const std::uint8_t> x, const weights_view& weights, const Stage& stage,
+            matrix_view<typename Stage::output> y) {
+  std::visit([&](const auto& view) { gemm(x, view, stage, y); }, weights);
 }
 
 /// y = requantize(x * W^T), bias included.
 template <class Out, int Bits = 8 * sizeof(Out)>
 void linear(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<Out> y) {
-  gemm(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
+  linear(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
+}
+
+/// The layer at the end of a residual branch: its u8 codes, which are added to the stream afterwards, or, straight from
+/// the accumulators, their sum with an s16 stream, in place.
+inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<std::uint8_t> y) {
+  linear(x, p, y);
+}
+inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parameters& p,
+                          matrix_view<std::int16_t> stream) {
+  linear(x, p.weights, add_to_stream{p.scale, stream}, stream);
 }
 
 }  // namespace intact::inline INTACT_ABI

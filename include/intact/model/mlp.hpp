@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <iterator>
 #include <span>
+#include <type_traits>
 
 #include "intact/activation.hpp"
 #include "intact/model/linear.hpp"
@@ -15,7 +16,7 @@ namespace intact::inline INTACT_ABI {
 struct mlp_parameters {
   linear_parameters fc1;                ///< to 12-bit codes
   std::span<const std::uint8_t> table;  ///< 4096 entries: the activation function, to u8 codes
-  linear_parameters fc2;
+  linear_parameters fc2;                ///< to the branch's u8 scale or to the s16 stream's
 };
 
 /// Buffers of one call, taken from a workspace.
@@ -37,9 +38,14 @@ inline void require_mlp(const mlp_parameters& p, index width, index hidden) {
   require_linear("mlp: fc2", p.fc2, width, hidden);
 }
 
-/// fc1, the activation by table, fc2: codes in, codes of fc2's output scale out.
-template <class Trace = no_trace>
-void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
+/// fc1, the activation by table, fc2.
+///
+/// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
+/// the
+///            branch is added to.
+/// Errors:    sizes that do not match: before anything is written.
+template <class Y, class Trace = no_trace>
+void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view<Y> y, workspace memory,
          index block = -1, Trace&& trace = {}) {
   require_mlp(p, x.columns, p.fc1.outputs());
   require_view("mlp", "x", x);
@@ -50,8 +56,10 @@ void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view
   trace({"fc1", block}, matrix_view<const std::uint16_t>(buffer.hidden));
   activation(buffer.hidden, p.table, buffer.activated);
   trace({"activation", block}, matrix_view<const std::uint8_t>(buffer.activated));
-  linear(matrix_view<const std::uint8_t>(buffer.activated), p.fc2, y);
-  trace({"fc2", block}, matrix_view<const std::uint8_t>(y));
+  linear_branch(buffer.activated, p.fc2, y);
+  if constexpr (std::is_same_v<Y, std::uint8_t>) {
+    trace({"fc2", block}, matrix_view<const std::uint8_t>(y));
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI

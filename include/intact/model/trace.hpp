@@ -11,15 +11,15 @@ namespace intact::inline INTACT_ABI {
 ///
 ///   name                 shape                   what
 ///   input                patches x (C * p^2)     quantized pixels, one row per patch
-///   patch                patches x width         patch embedding
-///   embed                tokens x width          class token and patches in one scale
-///   tokens               tokens x width          with positions: the residual stream
+///   patch                patches x width         patch embedding (u8 stream only)
+///   embed                tokens x width          class token and patches in one scale (u8 stream only)
+///   tokens               tokens x width          with positions: the residual stream, u8 or s16
 ///   norm1 norm2          tokens x width          LayerNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
 ///   attention_logits     tokens x tokens         per head: q * k^T / sqrt(head size)
-///   attention            tokens x tokens         per head: log2 codes
+///   attention            tokens x tokens         per head: log2 codes or u8 weights
 ///   context              tokens x width          attention times V, all heads
-///   proj fc2             tokens x width          branches before the residual addition
+///   proj fc2             tokens x width          branches before the residual addition (u8 stream only)
 ///   add1 add2            tokens x width          the residual stream
 ///   fc1                  tokens x hidden         12-bit codes
 ///   activation           tokens x hidden         GELU

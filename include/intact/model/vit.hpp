@@ -11,6 +11,10 @@
 
 namespace intact::inline INTACT_ABI {
 
+/// What the codes of a residual stream are: u8 with a zero point and a power of two per channel, or s16 in one scale
+/// for the whole network.
+enum class stream_codes { u8, s16 };
+
 /// Sizes of a vision transformer with a class token.
 struct vit_shape {
   index channels = 0;
@@ -22,6 +26,7 @@ struct vit_shape {
   index hidden = 0;
   index depth = 0;
   index classes = 0;
+  stream_codes stream = stream_codes::u8;
 
   constexpr index patches() const { return (height / patch) * (width_pixels / patch); }
   constexpr index tokens() const { return patches() + 1; }
@@ -29,32 +34,41 @@ struct vit_shape {
   constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
 };
 
-/// Parameters of a fully-integer vision transformer. Owns nothing; adapt/build.hpp builds and owns them.
-struct vit_parameters {
-  matrix_view<const std::uint8_t> pixel_table;  ///< channels x 256: normalization and quantization of a pixel
-  linear_parameters patch;                      ///< weights width x (channels * patch^2)
-  std::span<const std::uint8_t> embed_table;    ///< 256: from patch's output scale to the tokens' scale
+/// Patches, class token and positions in u8, each in a scale of its own, for a stream of u8 codes.
+struct u8_embedding {
+  std::span<const std::uint8_t> table;          ///< 256: from patch's output scale to the tokens' scale
   matrix_view<const std::uint8_t> class_token;  ///< 1 x width codes in the tokens' scale
   matrix_view<const std::uint8_t> positions;    ///< tokens x width codes
   add_scale add_positions;
+};
+
+/// Parameters of a fully-integer vision transformer. Owns nothing; adapt/build.hpp builds and owns them.
+struct vit_parameters {
+  matrix_view<const std::uint8_t> pixel_table;   ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel
+  linear_parameters patch;                       ///< weights width x (channels * patch^2); to u8 or to the s16 stream
+  u8_embedding embedding;                        ///< of a u8 stream
+  matrix_view<const std::int16_t> token_addend;  ///< of an s16 stream, tokens x width: class token and positions
   std::span<const block_parameters> blocks;
   layernorm_parameters norm;
-  matrix_view<const std::int8_t> head;  ///< weights classes x width
-  channel_scale logits;                 ///< int32 codes: 256 steps to one of logits_u8
+  weights_view head;     ///< classes x width
+  channel_scale logits;  ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
 };
 
 /// Buffers of one call, taken from a workspace; what a block needs follows them.
 struct vit_buffers {
   matrix_view<std::uint8_t> patches;
-  matrix_view<std::uint8_t> stream;
   matrix_view<std::uint8_t> normalized;
+  matrix_view<std::uint8_t> stream_u8;  ///< of this and the next, one is empty
+  matrix_view<std::int16_t> stream_s16;
 
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
+    const bool wide = shape.stream == stream_codes::s16;
     return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_samples()),
-            memory.template matrix<std::uint8_t>(shape.tokens(), shape.width),
-            memory.template matrix<std::uint8_t>(1, shape.width)};
+            memory.template matrix<std::uint8_t>(1, shape.width),
+            memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
+            memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
   }
 };
 
@@ -70,20 +84,66 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
   require_at_least("vit", "patch", shape.patch, 1);
   require_equal("vit", "height % patch", shape.height % shape.patch, 0);
   require_equal("vit", "width_pixels % patch", shape.width_pixels % shape.patch, 0);
-  require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
+  if (p.pixel_table.rows != 0) {
+    require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
+  }
   require_linear("vit: patch", p.patch, shape.width, shape.patch_samples());
-  require_equal("vit", "size of embed_table", std::ssize(p.embed_table), activation_table_size_8);
-  require_shape("vit", "class_token", p.class_token, 1, shape.width);
-  require_shape("vit", "positions", p.positions, shape.tokens(), shape.width);
-  require_add_scale("vit: add_positions", p.add_positions, shape.width);
+  const bool wide = shape.stream == stream_codes::s16;
+  if (wide) {
+    require_shape("vit", "token_addend", p.token_addend, shape.tokens(), shape.width);
+  } else {
+    require_equal("vit", "size of embedding.table", std::ssize(p.embedding.table), activation_table_size_8);
+    require_shape("vit", "embedding.class_token", p.embedding.class_token, 1, shape.width);
+    require_shape("vit", "embedding.positions", p.embedding.positions, shape.tokens(), shape.width);
+    require_add_scale("vit: embedding.add_positions", p.embedding.add_positions, shape.width);
+  }
   require_equal("vit", "size of blocks", std::ssize(p.blocks), shape.depth);
   for (const block_parameters& block : p.blocks) {
-    require_block(block, shape.block());
+    wide ? require_block<std::int16_t>(block, shape.block()) : require_block(block, shape.block());
   }
-  require_layernorm("vit: norm", p.norm, shape.width);
+  wide ? require_layernorm<std::int16_t>("vit: norm", p.norm, shape.width)
+       : require_layernorm("vit: norm", p.norm, shape.width);
   require_linear("vit: head, logits", {p.head, p.logits}, shape.classes, shape.width);
   require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.width);
 }
+
+namespace detail {
+
+/// Patches, class token and positions as a residual stream of u8 codes.
+template <class Trace>
+void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::uint8_t> stream,
+           Trace& trace) {
+  const u8_embedding& embedding = p.embedding;
+  const matrix_view<std::uint8_t> patch_tokens = stream.row_block(1, patches.rows);
+  linear(patches, p.patch, patch_tokens);
+  trace(trace_site{"patch"}, matrix_view<const std::uint8_t>(patch_tokens));
+  std::copy_n(embedding.class_token.data, stream.columns, stream.data);
+  activation(patch_tokens, embedding.table, patch_tokens);
+  trace(trace_site{"embed"}, matrix_view<const std::uint8_t>(stream));
+  add(stream, embedding.positions, embedding.add_positions, stream);
+}
+
+/// Patches added to what the class token and the positions are, as a residual stream of s16 codes.
+template <class Trace>
+void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
+  std::copy_n(p.token_addend.data, stream.columns, stream.data);
+  linear(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(1, patches.rows)},
+         stream.row_block(1, patches.rows));
+}
+
+/// From quantized patches to the normalized class token.
+template <class Code, class Trace>
+void encode(matrix_view<const std::uint8_t> patches, const vit_parameters& p, const vit_shape& shape,
+            matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, Trace& trace) {
+  embed(patches, p, stream, trace);
+  trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
+  for (index position = 0; position < shape.depth; ++position) {
+    block(stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory, position, trace);
+  }
+  layernorm(stream.row_block(0, 1), p.norm, normalized);
+}
+
+}  // namespace detail
 
 /// A vision transformer in integers, from pixels to logits.
 ///
@@ -104,39 +164,26 @@ void vit(const image_view& image, const vit_parameters& p, const vit_shape& shap
   require_shape("vit", "logits_u8", logits_u8, 1, shape.classes);
   require_workspace("vit", memory, vit_workspace_bytes(shape));
   const vit_buffers buffer = vit_buffers::take(memory, shape);
-  const auto show = [&](std::string_view name, matrix_view<const std::uint8_t> codes) {
-    trace(trace_site{name}, codes);
-  };
 
   im2col(image, shape.patch, buffer.patches);
   const index samples = shape.patch * shape.patch;
-  for (index channel = 0; channel < shape.channels; ++channel) {
+  for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = buffer.patches.column_block(channel * samples, samples);
     activation(part, {p.pixel_table.row_block(channel, 1).data, 256}, part);
   }
-  show("input", buffer.patches);
+  trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.patches));
 
-  const matrix_view<std::uint8_t> class_token = buffer.stream.row_block(0, 1);
-  const matrix_view<std::uint8_t> patch_tokens = buffer.stream.row_block(1, shape.patches());
-  linear(matrix_view<const std::uint8_t>(buffer.patches), p.patch, patch_tokens);
-  show("patch", patch_tokens);
-  std::copy_n(p.class_token.data, shape.width, class_token.data);
-  activation(patch_tokens, p.embed_table, patch_tokens);
-  show("embed", buffer.stream);
-  add(buffer.stream, p.positions, p.add_positions, buffer.stream);
-  show("tokens", buffer.stream);
-
-  for (index position = 0; position < shape.depth; ++position) {
-    block(buffer.stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory, position, trace);
+  if (shape.stream == stream_codes::s16) {
+    detail::encode<std::int16_t>(buffer.patches, p, shape, buffer.stream_s16, buffer.normalized, memory, trace);
+  } else {
+    detail::encode<std::uint8_t>(buffer.patches, p, shape, buffer.stream_u8, buffer.normalized, memory, trace);
   }
-
-  layernorm(class_token, p.norm, buffer.normalized);
-  show("norm", buffer.normalized);
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-  gemm(normalized, p.head, requantize<std::int32_t>{p.logits}, logits);
+  trace(trace_site{"norm"}, normalized);
+  linear(normalized, p.head, requantize<std::int32_t>{p.logits}, logits);
   trace(trace_site{"logits"}, matrix_view<const std::int32_t>(logits));
-  gemm(normalized, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8);
-  show("logits_u8", logits_u8);
+  linear(normalized, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8);
+  trace(trace_site{"logits_u8"}, matrix_view<const std::uint8_t>(logits_u8));
 }
 
 }  // namespace intact::inline INTACT_ABI
