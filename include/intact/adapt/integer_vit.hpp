@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "intact/adapt/add.hpp"
 #include "intact/adapt/layernorm.hpp"
+#include "intact/adapt/profile.hpp"
 #include "intact/adapt/scale.hpp"
 #include "intact/adapt/table.hpp"
 #include "intact/model/vit.hpp"
@@ -43,15 +46,79 @@ struct owned_tensor_scale {
   explicit owned_tensor_scale(const scale_target& target) { scale = build_scale(target, exact); }
 };
 
-/// s8 weights, one row per output channel.
+/// Weights of any type, one row per output channel.
 struct owned_weights {
-  std::vector<std::int8_t> codes;
+  std::vector<std::int8_t> codes;    ///< s8: rows x columns
+  std::vector<std::uint8_t> packed;  ///< s4: rows of two codes per byte
+  std::vector<std::uint8_t> shifts;  ///< grouped s4: rows x ceil(columns / group)
   index rows = 0;
   index columns = 0;
+  index group = 1;
+  weight_kind kind = weight_kind::s8;
 
-  matrix_view<const std::int8_t> view() const { return {codes.data(), rows, columns}; }
-  std::span<const std::int8_t> row(index n) const {
-    return {codes.data() + n * columns, static_cast<std::size_t>(columns)};
+  owned_weights() = default;
+  owned_weights(std::vector<std::int8_t> s8_codes, index row_count, index column_count)
+      : codes(std::move(s8_codes)), rows(row_count), columns(column_count) {}
+
+  /// s4 weights, given one per byte.
+  static owned_weights pack_s4(std::span<const std::int8_t> s4_codes, index rows, index columns) {
+    owned_weights weights;
+    weights.packed.resize(static_cast<std::size_t>(rows * packed_bytes(columns)));
+    weights.rows = rows;
+    weights.columns = columns;
+    weights.kind = weight_kind::s4;
+    const packed_view<s4, std::uint8_t> view(weights.packed.data(), rows, columns);
+    for (index n = 0; n < rows; ++n) {
+      for (index k = 0; k < columns; ++k) {
+        view.set(n, k, s4_codes[static_cast<std::size_t>(n * columns + k)]);
+      }
+    }
+    return weights;
+  }
+
+  /// s4 weights, given one per byte, with a shift per row and group of columns.
+  static owned_weights pack_grouped_s4(std::span<const std::int8_t> s4_codes, index rows, index columns,
+                                       std::vector<std::uint8_t> group_shifts, index group) {
+    owned_weights weights = pack_s4(s4_codes, rows, columns);
+    weights.shifts = std::move(group_shifts);
+    weights.group = group;
+    weights.kind = weight_kind::grouped_s4;
+    return weights;
+  }
+
+  weights_view view() const {
+    const packed_view<s4, const std::uint8_t> s4_codes(packed.data(), rows, columns);
+    switch (kind) {
+      case weight_kind::s4:
+        return s4_codes;
+      case weight_kind::grouped_s4:
+        return grouped_s4_view(s4_codes, {shifts.data(), rows, (columns + group - 1) / group}, group);
+      default:
+        return matrix_view<const std::int8_t>(codes.data(), rows, columns);
+    }
+  }
+
+  /// The weights of an output channel, shifts applied.
+  std::vector<std::int8_t> row(index n) const {
+    std::vector<std::int8_t> weights;
+    std::visit(
+        [&](const auto& matrix) {
+          for (index k = 0; k < columns; ++k) {
+            weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
+          }
+        },
+        view());
+    return weights;
+  }
+
+  /// Checks that the storage has the size that rows and columns call for.
+  void require_sizes() const {
+    const bool s8 = kind == weight_kind::s8;
+    require_at_least("owned_weights", "group", group, 1);
+    require_equal("owned_weights", "size of codes", std::ssize(codes), s8 ? rows * columns : 0);
+    require_equal("owned_weights", "size of packed", std::ssize(packed), s8 ? 0 : rows * packed_bytes(columns));
+    require_equal("owned_weights", "size of shifts", std::ssize(shifts),
+                  kind == weight_kind::grouped_s4 ? rows * ((columns + group - 1) / group) : 0);
   }
 };
 
@@ -108,43 +175,57 @@ struct owned_layernorm {
   layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift}; }
 };
 
+/// The softmax of attention and its product with V.
+struct owned_weighting {
+  attention_kind kind = attention_kind::log2_of_sum;
+  tail probabilities = tail::zero;
+  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  std::vector<std::uint64_t> exponential;  ///< log2_of_sum: 256
+  std::vector<std::uint8_t> table;         ///< the others: 256
+  bool normalize = false;
+  owned_tensor_scale context;       ///< not normalized
+  row_normalization normalization;  ///< normalized
+
+  attention_weighting view() const {
+    return {kind, probabilities, rounding, exponential, table, normalize, context.scale, normalization};
+  }
+};
+
 /// A transformer block.
 struct owned_block {
   owned_layernorm norm1;
   owned_linear qkv;
   int qkv_zero_point = 0;
   owned_tensor_scale attention_logits;
-  exp_values<std::uint64_t> exponential{};
-  tail probabilities = tail::zero;
-  owned_tensor_scale context;
+  owned_weighting weighting;
   owned_linear proj;
-  owned_add add1;
+  owned_add add1;  ///< empty for an s16 stream, as add2
   owned_layernorm norm2;
   owned_linear fc1;
-  std::vector<std::uint8_t> activation;
+  std::vector<std::uint8_t> activation;  ///< 4096
   owned_linear fc2;
   owned_add add2;
 
   block_parameters view() const {
-    return {
-        norm1.view(),
-        {qkv.view(), qkv_zero_point, attention_logits.scale, exponential, probabilities, context.scale, proj.view()},
-        add1.view(),
-        norm2.view(),
-        {fc1.view(), activation, fc2.view()},
-        add2.view()};
+    return {norm1.view(),
+            {qkv.view(), qkv_zero_point, attention_logits.scale, weighting.view(), proj.view()},
+            add1.view(),
+            norm2.view(),
+            {fc1.view(), activation, fc2.view()},
+            add2.view()};
   }
 };
 
 /// What an integer vision transformer consists of.
 struct vit_contents {
   vit_shape shape;
-  std::vector<std::uint8_t> pixel_table;  ///< channels x 256
+  std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
   owned_linear patch;
-  std::vector<std::uint8_t> embed_table;  ///< 256
-  std::vector<std::uint8_t> class_token;  ///< width
-  std::vector<std::uint8_t> positions;    ///< tokens x width
-  owned_add add_positions;
+  std::vector<std::uint8_t> embed_table;   ///< u8 stream: 256
+  std::vector<std::uint8_t> class_token;   ///< u8 stream: width
+  std::vector<std::uint8_t> positions;     ///< u8 stream: tokens x width
+  owned_add add_positions;                 ///< u8 stream
+  std::vector<std::int16_t> token_addend;  ///< s16 stream: tokens x width
   std::vector<owned_block> blocks;
   owned_layernorm norm;
   owned_weights head;
@@ -159,6 +240,7 @@ class integer_vit {
  public:
   /// Errors: contents whose sizes do not match.
   explicit integer_vit(vit_contents contents) : contents_(std::move(contents)) {
+    require_sizes();
     for (const owned_block& block : contents_.blocks) {
       blocks_.push_back(block.view());
     }
@@ -172,20 +254,48 @@ class integer_vit {
 
   vit_parameters parameters() const {
     const vit_contents& c = contents_;
-    return {{c.pixel_table.data(), c.shape.channels, 256},
-            c.patch.view(),
-            c.embed_table,
-            {c.class_token.data(), 1, c.shape.width},
-            {c.positions.data(), c.shape.tokens(), c.shape.width},
-            c.add_positions.view(),
-            blocks_,
-            c.norm.view(),
-            c.head.view(),
-            c.logits.view(),
-            c.logits_u8.view()};
+    const index tokens = c.shape.tokens(), width = c.shape.width;
+    const bool wide = c.shape.stream == stream_codes::s16;
+    return {.pixel_table = {c.pixel_table.data(), c.pixel_table.empty() ? 0 : c.shape.channels, 256},
+            .patch = c.patch.view(),
+            .embedding = {.table = c.embed_table,
+                          .class_token = {c.class_token.data(), 1, width},
+                          .positions = {c.positions.data(), tokens, width},
+                          .add_positions = c.add_positions.view()},
+            .token_addend = {c.token_addend.data(), wide ? tokens : 0, width},
+            .blocks = blocks_,
+            .norm = c.norm.view(),
+            .head = c.head.view(),
+            .logits = c.logits.view(),
+            .logits_u8 = c.logits_u8.view()};
   }
 
  private:
+  /// The sizes that views are made with and that require_vit therefore cannot see.
+  void require_sizes() const {
+    const vit_shape& shape = contents_.shape;
+    require_at_least("integer_vit", "patch", shape.patch, 1);
+    const auto require_size = [](const char* name, std::size_t size, index expected) {
+      require_equal("integer_vit", name, static_cast<std::int64_t>(size), expected);
+    };
+    if (!contents_.pixel_table.empty()) {
+      require_size("size of pixel_table", contents_.pixel_table.size(), 256 * shape.channels);
+    }
+    if (shape.stream == stream_codes::u8) {
+      require_size("size of class_token", contents_.class_token.size(), shape.width);
+      require_size("size of positions", contents_.positions.size(), shape.tokens() * shape.width);
+    } else {
+      require_size("size of token_addend", contents_.token_addend.size(), shape.tokens() * shape.width);
+    }
+    for (const owned_block& block : contents_.blocks) {
+      for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
+        layer->weights.require_sizes();
+      }
+    }
+    contents_.patch.weights.require_sizes();
+    contents_.head.require_sizes();
+  }
+
   vit_contents contents_;
   std::vector<block_parameters> blocks_;
 };

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "intact/types/view.hpp"
@@ -242,6 +244,98 @@ inline quantized_weights quantize_weights(matrix_view<const float> weights, cons
       quantized.codes.push_back(static_cast<std::int8_t>(quantize_code(weights(n, k), scale, codes)));
     }
     quantized.scale.push_back(scale.scale);
+  }
+  return quantized;
+}
+
+/// s4 weights with a scale per output channel and a power of two per group of columns: weight (n, k) is
+/// codes[n * columns + k] * 2^shift[n * groups + k / group] * scale[n].
+struct grouped_weights {
+  quantized_weights weights;
+  std::vector<std::uint8_t> shift;  ///< rows x ceil(columns / group), 0..3
+  index group = 1;
+};
+
+namespace detail {
+
+/// s4 codes of a group of weights for a given step, and their squared error.
+struct quantized_group {
+  std::vector<std::int8_t> codes;
+  double error = 0;
+
+  quantized_group(std::span<const float> weights, float scale) {
+    const affine_scale step{scale, 0};
+    for (const float w : weights) {
+      const int code = quantize_code(w, step, s4_codes);
+      const double difference = static_cast<double>(w - dequantize_code(code, step));
+      error += difference * difference;
+      codes.push_back(static_cast<std::int8_t>(code));
+    }
+  }
+};
+
+/// The codes of one row for a given channel scale: per group the shift of least squared error, the smallest on ties.
+struct quantized_group_row {
+  std::vector<std::int8_t> codes;
+  std::vector<std::uint8_t> shift;
+  double error = 0;
+
+  quantized_group_row(std::span<const float> weights, float scale, std::size_t group) {
+    for (std::size_t first = 0; first < weights.size(); first += group) {
+      const auto part = weights.subspan(first, std::min(group, weights.size() - first));
+      quantized_group best(part, scale);
+      std::uint8_t chosen = 0;
+      for (const std::uint8_t candidate : {1, 2, 3}) {
+        quantized_group now(part, scale * static_cast<float>(1 << candidate));
+        if (now.error < best.error) {
+          best = std::move(now);
+          chosen = candidate;
+        }
+      }
+      codes.insert(codes.end(), best.codes.begin(), best.codes.end());
+      shift.push_back(chosen);
+      error += best.error;
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Quantizes the weights of a layer to s4 with a power of two per row and group of columns.
+///
+/// Formula:   per row the scale of least squared error among max|w| / 60 * (1, 1.02, 1.04, ... 2): from a largest
+/// weight
+///            that needs shift 3 to one that needs shift 2; the first of the best. Per group the shift of 0..3 of least
+///            squared error, the smallest on ties.
+/// Errors:    weights that are not finite, naming the tensor and the position; a group below 1.
+/// Source:    docs/numerics.md, section 3.
+inline grouped_weights quantize_grouped_weights(matrix_view<const float> weights, index group,
+                                                const char* name = "weights") {
+  require_view("quantize_grouped_weights", name, weights);
+  require_at_least("quantize_grouped_weights", "group", group, 1);
+  detail::require_finite("quantize_grouped_weights", name, weights);
+  grouped_weights quantized{{{}, {}, weights.rows, weights.columns}, {}, group};
+  for (index n = 0; n < weights.rows; ++n) {
+    const std::span<const float> row(weights.data + n * weights.stride, static_cast<std::size_t>(weights.columns));
+    float largest = 0;
+    for (const float w : row) {
+      largest = std::max(largest, std::fabs(w));
+    }
+    const auto candidate = [&](int percent) {
+      return std::max(largest / 60 * (static_cast<float>(percent) / 100), smallest_scale);
+    };
+    float scale = candidate(100);
+    detail::quantized_group_row best(row, scale, static_cast<std::size_t>(group));
+    for (int percent = 102; percent <= 200; percent += 2) {
+      detail::quantized_group_row now(row, candidate(percent), static_cast<std::size_t>(group));
+      if (now.error < best.error) {
+        best = std::move(now);
+        scale = candidate(percent);
+      }
+    }
+    quantized.weights.codes.insert(quantized.weights.codes.end(), best.codes.begin(), best.codes.end());
+    quantized.weights.scale.push_back(scale);
+    quantized.shift.insert(quantized.shift.end(), best.shift.begin(), best.shift.end());
   }
   return quantized;
 }

@@ -284,4 +284,17 @@ inline tensor_scale build_scale(const scale_target& target, exact_scale& exact) 
   return scale;
 }
 
+/// The division of attention's rows by their sums: factor = round(ratio * 2^28) for the ratio s_v / s_y.
+/// Errors: a ratio that is not in 2^-28..4, a zero point that is no code.
+inline row_normalization build_normalization(double ratio, int zero_point) {
+  const double factor = std::rint(std::ldexp(ratio, 28));
+  if (!(factor >= 1) || !(factor < std::ldexp(1.0, 30))) {
+    contract_failed("intact::build_normalization: the ratio of scales is %g; it must be at least 2^-28 and below 4",
+                    ratio);
+  }
+  const row_normalization normalization{static_cast<std::int32_t>(factor), zero_point};
+  require_normalization("build_normalization", normalization);
+  return normalization;
+}
+
 }  // namespace intact::inline INTACT_ABI

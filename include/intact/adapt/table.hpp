@@ -118,6 +118,34 @@ inline exp_values<std::uint32_t> exact_exp_table(double scale, index keys) {
   return table;
 }
 
+/// Log2 codes relative to the maximum, for max_softmax: round(d * s / ln 2); above 15, what the tail policy says.
+/// Errors: a scale that is not above 0 and finite.
+/// Source: docs/numerics.md, section "Max-relative attention".
+template <tail Tail>
+exp_values<std::uint8_t> max_relative_code_table(double scale) {
+  static_assert(Tail != tail::wide, "codes relative to the maximum have 4 bits");
+  detail::require_exp_scale(scale, "max_relative_code_table");
+  exp_values<std::uint8_t> table;
+  for (std::size_t d = 0; d < table.size(); ++d) {
+    const double code = std::rint(static_cast<double>(d) * scale / std::log(2.0));
+    table[d] = static_cast<std::uint8_t>(code > attention_codes<Tail>::largest ? attention_codes<Tail>::below_largest
+                                                                               : static_cast<int>(code));
+  }
+  return table;
+}
+
+/// u8 attention weights relative to the maximum, for max_softmax: round(255 * exp(-s * d)).
+/// Errors: a scale that is not above 0 and finite.
+/// Source: docs/numerics.md, section "Max-relative attention".
+inline exp_values<std::uint8_t> attention_weight_table(double scale) {
+  detail::require_exp_scale(scale, "attention_weight_table");
+  exp_values<std::uint8_t> table;
+  for (std::size_t d = 0; d < table.size(); ++d) {
+    table[d] = static_cast<std::uint8_t>(std::rint(255 * std::exp(-scale * static_cast<double>(d))));
+  }
+  return table;
+}
+
 /// The Gaussian error linear unit, x * Phi(x).
 inline double gelu(double x) {
   return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
