@@ -8,7 +8,7 @@
 
 #include "intact/adapt/float_vit.hpp"
 #include "intact/adapt/integer_vit.hpp"
-#include "intact/adapt/observe.hpp"
+#include "intact/adapt/profile.hpp"
 #include "intact/adapt/quantize.hpp"
 
 // From a float model and the scales of its tensors to an integer model.
@@ -31,15 +31,7 @@ struct vit_scales {
   ptf_scale tokens;
   std::vector<block_scales> blocks;
   affine_scale norm, logits;
-};
-
-/// Which exponential Log-Int-Softmax uses: I-BERT's polynomial, as FQ-ViT does, or true exponentials.
-enum class exponential { i_exp, exact };
-
-/// What can be chosen about the graph.
-struct build_options {
-  tail probabilities = tail::zero;
-  intact::exponential exponential = intact::exponential::i_exp;
+  float stream = 1;  ///< of an s16 residual stream
 };
 
 namespace detail {
@@ -60,15 +52,31 @@ inline code_scale to_code_scale(const affine_scale& scale) {
   return {static_cast<double>(scale.scale), static_cast<double>(scale.zero_point)};
 }
 
-inline owned_linear build_linear(const float_linear& layer, const affine_scale& x, const code_scale& y) {
-  quantized_weights quantized = quantize_weights(view_of(layer.weight), s8_codes);
-  owned_weights weights{std::move(quantized.codes), quantized.rows, quantized.columns};
-  owned_channel_scale scale = build_linear_scale(weights, quantized.scale, span_of(layer.bias), x, y);
-  return {std::move(weights), std::move(scale)};
+/// Weights with the scale of each output channel.
+struct scaled_weights {
+  owned_weights weights;
+  std::vector<float> scale;
+};
+
+inline scaled_weights build_weights(const float_matrix& weight, const profile& chosen) {
+  if (chosen.weights == weight_kind::s8) {
+    quantized_weights s8 = quantize_weights(view_of(weight), s8_codes);
+    return {owned_weights(std::move(s8.codes), s8.rows, s8.columns), std::move(s8.scale)};
+  }
+  if (chosen.weights == weight_kind::s4) {
+    quantized_weights s4 = quantize_weights(view_of(weight), s4_codes);
+    return {owned_weights::pack_s4(s4.codes, s4.rows, s4.columns), std::move(s4.scale)};
+  }
+  grouped_weights s4 = quantize_grouped_weights(view_of(weight), chosen.weight_group);
+  return {owned_weights::pack_grouped_s4(s4.weights.codes, weight.rows(), weight.cols(), std::move(s4.shift), s4.group),
+          std::move(s4.weights.scale)};
 }
 
-inline owned_linear build_linear(const float_linear& layer, const affine_scale& x, const affine_scale& y) {
-  return build_linear(layer, x, to_code_scale(y));
+inline owned_linear build_linear(const float_linear& layer, const affine_scale& x, const code_scale& y,
+                                 const profile& chosen) {
+  scaled_weights built = build_weights(layer.weight, chosen);
+  owned_channel_scale scale = build_linear_scale(built.weights, built.scale, span_of(layer.bias), x, y);
+  return {std::move(built.weights), std::move(scale)};
 }
 
 /// Scale of channel c of a power-of-two-factor tensor.
@@ -99,49 +107,101 @@ owned_add build_residual(StreamStep stream_step, int stream_zero_point, const af
   return owned_add(targets, {stream_zero_point, branch.zero_point, y.zero_point});
 }
 
-inline exp_values<std::uint64_t> build_exponential(const affine_scale& logits, index keys, exponential kind) {
-  if (kind == exponential::i_exp) {
-    return i_exp_table(logits.scale, keys);
+inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index keys, exponential_kind kind) {
+  if (kind == exponential_kind::i_exp) {
+    const exp_values<std::uint64_t> table = i_exp_table(logits.scale, keys);
+    return {table.begin(), table.end()};
   }
-  const exp_values<std::uint32_t> narrow = exact_exp_table(static_cast<double>(logits.scale), keys);
-  exp_values<std::uint64_t> table;
-  std::copy(narrow.begin(), narrow.end(), table.begin());
-  return table;
+  const exp_values<std::uint32_t> table = exact_exp_table(static_cast<double>(logits.scale), keys);
+  return {table.begin(), table.end()};
 }
 
-/// `stream` is the scale of the residual stream that enters the block.
-inline owned_block build_block(const float_block& block, const block_scales& scales, const ptf_scale& stream,
-                               const vit_shape& shape, double epsilon, const build_options& options) {
-  const double qkv = static_cast<double>(scales.qkv.scale);
-  const index head_size = shape.block().attention.head_size();
-  const double logits_factor =
-      qkv * qkv / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(scales.attention_logits.scale);
+/// The table of attention relative to the maximum.
+inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const profile& chosen) {
+  const double scale = static_cast<double>(logits.scale);
+  exp_values<std::uint8_t> table;
+  if (chosen.attention == attention_kind::weights) {
+    table = attention_weight_table(scale);
+  } else if (chosen.probabilities == tail::clip) {
+    table = max_relative_code_table<tail::clip>(scale);
+  } else {
+    table = max_relative_code_table<tail::zero>(scale);
+  }
+  return {table.begin(), table.end()};
+}
 
-  owned_block built;
-  built.norm1 = build_norm(block.norm1, epsilon, stream, scales.norm1);
-  built.qkv = build_linear(block.qkv, scales.norm1, scales.qkv);
-  built.qkv_zero_point = scales.qkv.zero_point;
-  built.attention_logits =
-      owned_tensor_scale(attention_logits_target(logits_factor, scales.attention_logits.zero_point, head_size));
-  built.exponential = build_exponential(scales.attention_logits, shape.tokens(), options.exponential);
-  built.probabilities = options.probabilities;
-  built.context = owned_tensor_scale(attention_context_target(qkv / static_cast<double>(scales.context.scale),
-                                                              scales.context.zero_point, shape.tokens()));
-  built.proj = build_linear(block.proj, scales.context, scales.proj);
-  built.add1 = build_residual([&](std::size_t c) { return channel_step(stream, c); }, stream.zero_point, scales.proj,
-                              scales.add1);
-
-  const activation_table table =
-      build_activation_table(gelu, static_cast<double>(scales.fc1.low), static_cast<double>(scales.fc1.high),
-                             to_code_scale(scales.activation));
-  built.norm2 = build_norm(block.norm2, epsilon, scales.add1, scales.norm2);
-  built.fc1 = build_linear(block.fc1, scales.norm2, table.input);
-  built.activation.assign(table.codes.begin(), table.codes.end());
-  built.fc2 = build_linear(block.fc2, scales.activation, scales.fc2);
-  built.add2 = build_residual([&](std::size_t c) { return channel_step(scales.add1, c); }, scales.add1.zero_point,
-                              scales.fc2, scales.add2);
+inline owned_weighting build_weighting(const block_scales& scales, index keys, const profile& chosen) {
+  const double ratio = static_cast<double>(scales.qkv.scale) / static_cast<double>(scales.context.scale);
+  owned_weighting built;
+  built.kind = chosen.attention;
+  built.probabilities = chosen.probabilities;
+  built.rounding = chosen.rounding;
+  if (chosen.attention == attention_kind::log2_of_sum) {
+    built.exponential = build_exponential(scales.attention_logits, keys, chosen.exponential);
+  } else {
+    built.table = build_softmax_table(scales.attention_logits, chosen);
+  }
+  built.normalize = chosen.normalize_rows;
+  if (chosen.normalize_rows) {
+    built.normalization = build_normalization(ratio, scales.context.zero_point);
+  } else {
+    built.context = owned_tensor_scale(attention_context_target(ratio, scales.context.zero_point, keys));
+  }
   return built;
 }
+
+/// Builds the blocks of a model.
+struct block_builder {
+  const float_vit& model;
+  const vit_scales& scales;
+  const profile& chosen;
+
+  bool wide() const { return chosen.stream == stream_codes::s16; }
+  double epsilon() const { return static_cast<double>(model.epsilon); }
+
+  /// The scale of an s16 stream: no shifts, zero point 0.
+  ptf_scale s16_scale() const {
+    return {scales.stream, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(model.shape.width))};
+  }
+
+  /// The layer at the end of a branch: to the branch's own u8 scale, or to the s16 stream's.
+  owned_linear branch(const float_linear& layer, const affine_scale& x, const affine_scale& y) const {
+    const code_scale stream{static_cast<double>(scales.stream), 0};
+    return build_linear(layer, x, wide() ? stream : to_code_scale(y), chosen);
+  }
+
+  owned_add add(const ptf_scale& stream, const affine_scale& branch, const ptf_scale& y) const {
+    const auto step = [&](std::size_t c) { return channel_step(stream, c); };
+    return wide() ? owned_add() : build_residual(step, stream.zero_point, branch, y);
+  }
+
+  /// `stream` is the scale of the residual stream that enters the block.
+  owned_block operator()(const float_block& block, const block_scales& own, const ptf_scale& stream) const {
+    const double qkv = static_cast<double>(own.qkv.scale);
+    const index head_size = model.shape.block().attention.head_size();
+    const double logits_factor =
+        qkv * qkv / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(own.attention_logits.scale);
+    const ptf_scale middle = wide() ? s16_scale() : own.add1;
+    const activation_table table = build_activation_table(
+        gelu, static_cast<double>(own.fc1.low), static_cast<double>(own.fc1.high), to_code_scale(own.activation));
+
+    owned_block built;
+    built.norm1 = build_norm(block.norm1, epsilon(), stream, own.norm1);
+    built.qkv = build_linear(block.qkv, own.norm1, to_code_scale(own.qkv), chosen);
+    built.qkv_zero_point = own.qkv.zero_point;
+    built.attention_logits =
+        owned_tensor_scale(attention_logits_target(logits_factor, own.attention_logits.zero_point, head_size));
+    built.weighting = build_weighting(own, model.shape.tokens(), chosen);
+    built.proj = branch(block.proj, own.context, own.proj);
+    built.add1 = add(stream, own.proj, own.add1);
+    built.norm2 = build_norm(block.norm2, epsilon(), middle, own.norm2);
+    built.fc1 = build_linear(block.fc1, own.norm2, table.input, chosen);
+    built.activation.assign(table.codes.begin(), table.codes.end());
+    built.fc2 = branch(block.fc2, own.activation, own.fc2);
+    built.add2 = add(own.add1, own.fc2, own.add2);
+    return built;
+  }
+};
 
 /// Normalization and quantization of every pixel value of every channel.
 inline std::vector<std::uint8_t> build_pixel_table(const float_vit& model, const affine_scale& input) {
@@ -171,40 +231,89 @@ inline std::vector<std::uint8_t> quantize_all(std::span<const float> values, con
   return codes;
 }
 
+/// The patch layer for pixels that are codes: w * (pixel / max - mean) / deviation + b as weights and a bias of pixels.
+inline float_linear fold_normalization(const float_vit& model) {
+  float_linear folded = model.patch;
+  const index samples = model.shape.patch * model.shape.patch;
+  for (index n = 0; n < folded.weight.rows(); ++n) {
+    double bias = static_cast<double>(folded.bias[n]);
+    for (index k = 0; k < folded.weight.cols(); ++k) {
+      const std::size_t channel = static_cast<std::size_t>(k / samples);
+      const double scaled =
+          static_cast<double>(model.patch.weight(n, k)) / static_cast<double>(model.standard_deviation[channel]);
+      bias -= scaled * static_cast<double>(model.mean[channel]);
+      folded.weight(n, k) = static_cast<float>(scaled / static_cast<double>(model.pixel_max));
+    }
+    folded.bias[n] = static_cast<float>(bias);
+  }
+  return folded;
+}
+
+/// Class token and positions as codes of an s16 stream, which the patches are added to.
+inline std::vector<std::int16_t> build_token_addend(const float_vit& model, float scale) {
+  std::vector<std::int16_t> addend;
+  for (index token = 0; token < model.shape.tokens(); ++token) {
+    for (index c = 0; c < model.shape.width; ++c) {
+      const float value = model.positions(token, c) + (token == 0 ? model.class_token(0, c) : 0.0F);
+      addend.push_back(quantize_code<std::int16_t>(value, {scale, 0}));
+    }
+  }
+  return addend;
+}
+
+/// Pixels, patches and embeddings.
+inline void build_embedding(const float_vit& model, const vit_scales& scales, const profile& chosen,
+                            vit_contents& contents) {
+  const bool wide = chosen.stream == stream_codes::s16;
+  const code_scale patch = wide ? code_scale{static_cast<double>(scales.stream), 0} : to_code_scale(scales.patch);
+  if (chosen.pixel_codes) {
+    contents.patch = build_linear(fold_normalization(model), {1, 0}, patch, chosen);
+  } else {
+    contents.pixel_table = build_pixel_table(model, scales.input);
+    contents.patch = build_linear(model.patch, scales.input, patch, chosen);
+  }
+  if (wide) {
+    contents.token_addend = build_token_addend(model, scales.stream);
+    return;
+  }
+  contents.embed_table = build_rescale_table(scales.patch, scales.embed);
+  contents.class_token = quantize_all(span_of(model.class_token), scales.embed);
+  contents.positions = quantize_all(span_of(model.positions), scales.positions);
+  contents.add_positions = build_residual([&](std::size_t) { return static_cast<double>(scales.embed.scale); },
+                                          scales.embed.zero_point, scales.positions, scales.tokens);
+}
+
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales.
 ///
-/// Errors:    scales of another depth or width; whatever the builders of adapt/ refuse, such as a scale that is not
-///            above 0, logits whose scale is too large for the exponential, or ratios that no dyadic scale holds.
+/// Errors:    scales of another depth or width, a profile that makes no sense; whatever the builders of adapt/ refuse,
+///            such as a scale that is not above 0, logits whose scale is too large for the exponential, or ratios that
+///            no dyadic scale holds.
 /// Source:    docs/numerics.md, section 9.
-inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const build_options& options = {}) {
+inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const profile& chosen = paper_profile) {
+  require_profile(chosen);
   require_equal("build_vit", "number of blocks of the scales", std::ssize(scales.blocks), model.shape.depth);
   require_equal("build_vit", "number of shifts of the tokens", std::ssize(scales.tokens.shift), model.shape.width);
-  const double epsilon = static_cast<double>(model.epsilon);
 
   vit_contents contents;
   contents.shape = model.shape;
-  contents.pixel_table = detail::build_pixel_table(model, scales.input);
-  contents.patch = detail::build_linear(model.patch, scales.input, scales.patch);
-  contents.embed_table = detail::build_rescale_table(scales.patch, scales.embed);
-  contents.class_token = detail::quantize_all(span_of(model.class_token), scales.embed);
-  contents.positions = detail::quantize_all(span_of(model.positions), scales.positions);
-  contents.add_positions = detail::build_residual([&](std::size_t) { return static_cast<double>(scales.embed.scale); },
-                                                  scales.embed.zero_point, scales.positions, scales.tokens);
+  contents.shape.stream = chosen.stream;
+  detail::build_embedding(model, scales, chosen, contents);
 
-  const ptf_scale* stream = &scales.tokens;
+  const detail::block_builder build_block{model, scales, chosen};
+  const bool wide = build_block.wide();
+  ptf_scale stream = wide ? build_block.s16_scale() : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
-    const block_scales& block = scales.blocks[position];
-    contents.blocks.push_back(
-        detail::build_block(model.blocks[position], block, *stream, model.shape, epsilon, options));
-    stream = &block.add2;
+    contents.blocks.push_back(build_block(model.blocks[position], scales.blocks[position], stream));
+    stream = wide ? stream : scales.blocks[position].add2;
   }
 
-  contents.norm = detail::build_norm(model.norm, epsilon, *stream, scales.norm);
+  contents.norm = detail::build_norm(model.norm, build_block.epsilon(), stream, scales.norm);
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
-  owned_linear head = detail::build_linear(model.head, scales.norm, code_scale{contents.logits_scale, 0});
-  contents.logits_u8 = detail::build_linear(model.head, scales.norm, scales.logits).scale;
+  owned_linear head = detail::build_linear(model.head, scales.norm, code_scale{contents.logits_scale, 0}, chosen);
+  contents.logits_u8 =
+      detail::build_linear(model.head, scales.norm, detail::to_code_scale(scales.logits), chosen).scale;
   contents.head = std::move(head.weights);
   contents.logits = std::move(head.scale);
   return integer_vit(std::move(contents));

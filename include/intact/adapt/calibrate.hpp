@@ -81,6 +81,18 @@ class calibrator {
     return build_ptf_scale(seen.range.range(), u8_codes, seen.views());
   }
 
+  /// One scale for all of the residual stream, from its largest magnitude.
+  float s16_scale(index depth) const {
+    float largest = 0;
+    const auto include = [&](const value_range& seen) { largest = std::max({largest, -seen.low, seen.high}); };
+    include(range("tokens"));
+    for (index block = 0; block < depth; ++block) {
+      include(range("add1", block));
+      include(range("add2", block));
+    }
+    return std::max(largest / 32767, smallest_scale);
+  }
+
  private:
   void add(const trace_site& site, const float_matrix& tensor) {
     const auto [place, fresh] = observations_.try_emplace(observation_site{std::string(site.name), site.block},
@@ -136,6 +148,7 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   for (index block = 0; block < model.shape.depth; ++block) {
     scales.blocks.push_back(detail::calibrated_block(seen, block));
   }
+  scales.stream = seen.s16_scale(model.shape.depth);
   scales.norm = seen.affine("norm");
   scales.logits = seen.affine("logits");
   return scales;
