@@ -6,6 +6,7 @@
 
 #include "intact/arith/output_stage.hpp"
 #include "intact/reference/gemm.hpp"
+#include "intact/types/activations.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
@@ -77,12 +78,6 @@ void gemm(matrix_view<A> a, Weights w, const Stage& stage, matrix_view<typename 
   require_shape("gemm", "y", y, a.rows, w.rows);
   reference::gemm(matrix_view<const activation>(a), w, stage, y);
 }
-
-/// Activation codes with their zero point.
-struct activations {
-  matrix_view<const std::uint8_t> codes;
-  int zero_point = 0;
-};
 
 /// Matrix product of two activations, such as q * k^T.
 ///

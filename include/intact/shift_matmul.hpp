@@ -4,6 +4,7 @@
 
 #include "intact/arith/output_stage.hpp"
 #include "intact/reference/shift_matmul.hpp"
+#include "intact/types/activations.hpp"
 #include "intact/weighted_matmul.hpp"
 
 namespace intact::inline INTACT_ABI {

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "intact/gemm.hpp"
 #include "intact/reference/weighted_matmul.hpp"
+#include "intact/types/activations.hpp"
 
 namespace intact::inline INTACT_ABI {
 

@@ -285,11 +285,11 @@ struct quantized_group_row {
       const auto part = weights.subspan(first, std::min(group, weights.size() - first));
       quantized_group best(part, scale);
       std::uint8_t chosen = 0;
-      for (const std::uint8_t candidate : {1, 2, 3}) {
+      for (int candidate = 1; candidate <= 3; ++candidate) {
         quantized_group now(part, scale * static_cast<float>(1 << candidate));
         if (now.error < best.error) {
           best = std::move(now);
-          chosen = candidate;
+          chosen = static_cast<std::uint8_t>(candidate);
         }
       }
       codes.insert(codes.end(), best.codes.begin(), best.codes.end());

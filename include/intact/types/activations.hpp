@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Activation codes with their zero point.
+struct activations {
+  matrix_view<const std::uint8_t> codes;
+  int zero_point = 0;
+};
+
+}  // namespace intact::inline INTACT_ABI
