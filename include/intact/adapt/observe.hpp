@@ -8,6 +8,7 @@
 #include <iterator>
 #include <limits>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "intact/adapt/quantize.hpp"
@@ -22,7 +23,7 @@ using float_batch = std::span<const matrix_view<const float>>;
 
 namespace detail {
 
-/// fl(a * b), whatever follows: no compiler may contract a fused multiply-add with a following addition. Never -0.
+/// fl(a * b), whatever follows: no compiler may contract a fused multiply-add with a following addition.
 inline float rounded_product(float a, float b) {
   return std::fma(a, b, 0.0f);
 }
@@ -31,9 +32,10 @@ inline float rounded_product(float a, float b) {
 inline void require_batch(const char* operation, const char* argument, float_batch batch) {
   index values = 0;
   for (std::size_t n = 0; n < batch.size(); ++n) {
-    require_view(operation, argument, batch[n]);
-    require_equal(operation, "columns of a matrix of the batch", batch[n].columns, batch[0].columns);
-    require_finite(operation, argument, batch[n]);
+    const std::string name = std::string(argument) + '[' + std::to_string(n) + ']';
+    require_view(operation, name.c_str(), batch[n]);
+    require_equal(operation, ("columns of " + name).c_str(), batch[n].columns, batch[0].columns);
+    require_finite(operation, name.c_str(), batch[n]);
     values += batch[n].rows * batch[n].columns;
   }
   if (values == 0) [[unlikely]] {
@@ -94,7 +96,7 @@ class range_observer {
       ranges_ = now;
       return;
     }
-    require_equal("range_observer", "columns of batch", std::ssize(now), std::ssize(ranges_));
+    require_equal("range_observer", "columns of batch[0]", std::ssize(now), std::ssize(ranges_));
     for (std::size_t c = 0; c < ranges_.size(); ++c) {
       ranges_[c] = merged(ranges_[c], now[c]);
     }

@@ -1,0 +1,18 @@
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/intact)
+
+install(TARGETS intact EXPORT intactTargets FILE_SET HEADERS)
+install(EXPORT intactTargets NAMESPACE intact:: DESTINATION ${package_dir})
+if(INTACT_ADAPT)
+  install(TARGETS intact_adapt EXPORT intactAdaptTargets FILE_SET HEADERS)
+  install(EXPORT intactAdaptTargets NAMESPACE intact:: DESTINATION ${package_dir})
+endif()
+
+configure_package_config_file(cmake/intactConfig.cmake.in ${PROJECT_BINARY_DIR}/intactConfig.cmake
+                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/intactConfigVersion.cmake COMPATIBILITY SameMinorVersion
+                                 ARCH_INDEPENDENT)
+install(FILES ${PROJECT_BINARY_DIR}/intactConfig.cmake ${PROJECT_BINARY_DIR}/intactConfigVersion.cmake
+        DESTINATION ${package_dir})

@@ -1,0 +1,11 @@
+# Warnings for what is compiled in this project: tests, examples, and each header alone. Users of the targets never see
+# these options.
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 13 and 14 suspect every reference that comes from a function with a temporary argument.
+  add_compile_options(-Wno-dangling-reference)
+endif()
+if(INTACT_WARNINGS_AS_ERRORS)
+  add_compile_options(-Werror)
+endif()

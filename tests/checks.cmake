@@ -1,0 +1,84 @@
+# Tests of what no test case can see: the rules of the house, what the headers compile with, and the packaging.
+
+# The rules of the house, and that each violation is found.
+add_test(NAME "check/headers" COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P
+                                       ${CMAKE_CURRENT_SOURCE_DIR}/header_check.cmake)
+add_test(NAME "check/headers, on violations" COMMAND ${CMAKE_COMMAND} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/house -P
+                                                      ${CMAKE_CURRENT_SOURCE_DIR}/header_check_test.cmake)
+
+# Floors 0-6 need no floating-point register. Clang's -mgeneral-regs-only rejects the standard library's headers on x86.
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|i.86)$")
+  set(integer_only_options -mno-sse -mno-mmx)
+else()
+  set(integer_only_options -mgeneral-regs-only)
+endif()
+separate_arguments(compile_options UNIX_COMMAND "${CMAKE_CXX_FLAGS}")
+set(compile_integer_only ${CMAKE_CXX_COMPILER} ${compile_options} -std=c++20 -O2 ${integer_only_options}
+                         -I${PROJECT_SOURCE_DIR}/include)
+
+function(intact_add_integer_only_check name source)
+  add_test(
+    NAME "${name}"
+    COMMAND
+      ${CMAKE_COMMAND} -D "COMPILE=${compile_integer_only}" -D OBJDUMP=${CMAKE_OBJDUMP} -D
+      SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${source} -D OBJECT=${CMAKE_CURRENT_BINARY_DIR}/${source}.o -P
+      ${CMAKE_CURRENT_SOURCE_DIR}/integer_only_check.cmake)
+endfunction()
+
+intact_add_integer_only_check("check/integers only" model_check.cpp)
+intact_add_integer_only_check("check/integers only, on floating point" floating_point_check.cpp)
+set_tests_properties(
+  "check/integers only, on floating point"
+  PROPERTIES PASS_REGULAR_EXPRESSION
+             "SSE register return|use of floating-point types|floating-point (instruction|function)")
+
+# Floors 0-6 need neither exceptions nor RTTI. A broken contract then goes to a handler, and the program aborts.
+add_executable(abort_check abort_check.cpp model_check.cpp)
+target_link_libraries(abort_check PRIVATE intact::intact)
+target_compile_options(abort_check PRIVATE -fno-exceptions -fno-rtti)
+
+function(intact_add_abort_check name expected)
+  add_test(NAME "${name}" COMMAND ${CMAKE_COMMAND} -D "COMMAND=$<TARGET_FILE:abort_check>;${ARGN}" -D
+                                  "EXPECTED=${expected}" -P ${CMAKE_CURRENT_SOURCE_DIR}/abort_check.cmake)
+endfunction()
+
+set(message "intact::activation: size of table is 3; it must be equal to 256")
+intact_add_abort_check("check/no exceptions, no handler" "${message}")
+intact_add_abort_check("check/no exceptions, a handler" "handler: ${message}" with-handler)
+
+# Translation units with and without exceptions in one program, in both orders of linking.
+set_source_files_properties(linkage_check_without_exceptions.cpp PROPERTIES COMPILE_OPTIONS "-fno-exceptions;-fno-rtti")
+add_executable(linkage_check linkage_check.cpp linkage_check_without_exceptions.cpp)
+add_executable(linkage_check_reversed linkage_check_without_exceptions.cpp linkage_check.cpp)
+foreach(program IN ITEMS linkage_check linkage_check_reversed)
+  target_link_libraries(${program} PRIVATE intact::intact)
+  add_test(NAME "check/${program}" COMMAND ${program})
+endforeach()
+
+# The installed package and the source, each in a project of a user, with and without intact::adapt.
+set(prefix ${CMAKE_CURRENT_BINARY_DIR}/installed)
+add_test(NAME "consumer/clean" COMMAND ${CMAKE_COMMAND} -E rm -rf ${prefix})
+add_test(NAME "consumer/install" COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --prefix ${prefix})
+set_tests_properties("consumer/clean" PROPERTIES FIXTURES_SETUP clean)
+set_tests_properties("consumer/install" PROPERTIES FIXTURES_REQUIRED clean FIXTURES_SETUP installed)
+
+function(intact_add_consumer name)
+  string(MAKE_C_IDENTIFIER "${name}" folder)
+  add_test(
+    NAME "consumer/${name}"
+    COMMAND
+      ${CMAKE_CTEST_COMMAND} --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/consumer ${CMAKE_CURRENT_BINARY_DIR}/${folder}
+      --build-generator ${CMAKE_GENERATOR} --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-options
+      -DCMAKE_BUILD_TYPE=${CMAKE_BUILD_TYPE} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+      -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS} -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} ${ARGN} --test-command consumer)
+endfunction()
+
+set(no_packages -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
+intact_add_consumer("package" -Dintact_ROOT=${prefix} ${no_packages})
+intact_add_consumer("package, adapt" -Dintact_ROOT=${prefix} -DCONSUMER_ADAPT=ON)
+intact_add_consumer("source" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DINTACT_ADAPT=OFF ${no_packages})
+intact_add_consumer("source, adapt" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DCONSUMER_ADAPT=ON)
+set_tests_properties("consumer/package" "consumer/package, adapt" PROPERTIES FIXTURES_REQUIRED installed)
+
+get_property(checks DIRECTORY PROPERTY TESTS)
+set_tests_properties(${checks} PROPERTIES LABELS check)

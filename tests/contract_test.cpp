@@ -1,0 +1,941 @@
+#include "intact/config/contract.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/intact.hpp"
+#include "small_model.hpp"
+#include "tensor.hpp"
+
+// Every public operation refuses every argument that its contract excludes: with a message that names the operation,
+// the argument, its value and the limit, and before it has written anything.
+
+namespace intact_test {
+namespace {
+
+using words = std::vector<std::string>;
+
+words operator+(words first, const words& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+/// Whether the text contains the phrase, not as a part of a longer word or number.
+bool contains(const std::string& text, const std::string& phrase) {
+  const auto is_part = [&](std::size_t i) {
+    return i < text.size() && std::isalnum(static_cast<unsigned char>(text[i]));
+  };
+  for (std::size_t i = text.find(phrase); i != std::string::npos; i = text.find(phrase, i + 1)) {
+    if (!(i > 0 && is_part(i - 1)) && !is_part(i + phrase.size())) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The message with which a call is refused; empty if it is not.
+template <class Call>
+std::string refusal(Call call) {
+  try {
+    call();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+template <class Call>
+void check_message(const words& expected, Call call) {
+  const std::string message = refusal(call);
+  CAPTURE(message);
+  for (const std::string& word : expected) {
+    CAPTURE(word);
+    CHECK(contains(message, word));
+  }
+}
+
+template <class Output, class Call>
+void check_refused(const Output& output, const words& expected, Call call) {
+  const auto before = output.memory();
+  check_message(expected, call);
+  CHECK(output.memory() == before);
+}
+
+template <class Output, class Call>
+void check_accepted(const Output& output, Call call) {
+  const auto before = output.memory();
+  CHECK(refusal(call) == "");
+  CHECK(output.memory() != before);
+}
+
+/// An argument that must be refused, and what the message must say.
+template <class Argument>
+struct wrong {
+  Argument argument;
+  words expected;
+};
+
+/// Views that do not describe memory.
+template <class View>
+std::vector<wrong<View>> wrong_views(const View& good) {
+  const std::string limits = "it must have sizes of at least 0, a stride of at least its columns, and data";
+  std::vector<wrong<View>> all(4, {good, {limits}});
+  all[0].argument.rows = -1;
+  all[0].expected.push_back("-1 rows");
+  all[1].argument.columns = -1;
+  all[1].expected.push_back("-1 columns");
+  all[2].argument.stride = good.columns - 1;
+  all[2].expected.push_back("stride " + std::to_string(good.columns - 1));
+  all[3].argument.data = nullptr;
+  all[3].expected.push_back("no data");
+  return all;
+}
+
+/// The same, and views of another shape.
+template <class View>
+std::vector<wrong<View>> wrong_shapes(const View& good) {
+  const auto in_words = [](const View& view) {
+    return std::to_string(view.rows) + " x " + std::to_string(view.columns);
+  };
+  std::vector<wrong<View>> all = wrong_views(good);
+  for (const index step : {-1, 1}) {
+    View longer = good;
+    longer.rows += step;
+    all.push_back({longer, {in_words(longer), in_words(good)}});
+    View wider = good;
+    wider.columns += step;
+    wider.stride += 2;
+    all.push_back({wider, {in_words(wider), in_words(good)}});
+  }
+  return all;
+}
+
+/// Values outside low..high.
+std::vector<wrong<int>> wrong_values(int low, int high) {
+  return {{low - 1, {std::to_string(low - 1), std::to_string(low)}},
+          {high + 1, {std::to_string(high + 1), std::to_string(high)}}};
+}
+
+words sizes(index value, index limit) {
+  return {std::to_string(value), std::to_string(limit)};
+}
+
+template <class Scale>
+std::vector<wrong<Scale>> wrong_shifts(const Scale& good) {
+  std::vector<wrong<Scale>> all;
+  for (const wrong<int>& value : wrong_values(0, 30)) {
+    all.push_back({good, words{"scale.shift"} + value.expected});
+    all.back().argument.shift = value.argument;
+    all.push_back({good, words{"scale.prescale"} + value.expected});
+    all.back().argument.prescale = value.argument;
+  }
+  return all;
+}
+
+std::vector<wrong<channel_scale>> wrong_scales(const channel_scale& good) {
+  const index channels = std::ssize(good.offset);
+  std::vector<wrong<channel_scale>> all = wrong_shifts(good);
+  all.push_back({good, words{"scale.multiplier"} + sizes(channels - 1, channels)});
+  all.back().argument.multiplier = good.multiplier.first(good.multiplier.size() - 1);
+  all.push_back({good, words{"scale.offset"} + sizes(channels - 1, channels)});
+  all.back().argument.offset = good.offset.first(good.offset.size() - 1);
+  return all;
+}
+
+std::vector<wrong<tensor_scale>> wrong_scales(const tensor_scale& good) {
+  std::vector<wrong<tensor_scale>> all = wrong_shifts(good);
+  all.push_back({good, {"scale.multiplier", "-1", "0"}});
+  all.back().argument.multiplier = -1;
+  all.push_back({good, {"scale.offset", "4611686018427387904", "4611686018427387903"}});
+  all.back().argument.offset = std::int64_t{1} << 62;
+  all.push_back({good, {"scale.offset", "-4611686018427387904", "-4611686018427387903"}});
+  all.back().argument.offset = -(std::int64_t{1} << 62);
+  return all;
+}
+
+std::vector<wrong<add_scale>> wrong_scales(const add_scale& good) {
+  const index channels = std::ssize(good.offset);
+  std::vector<wrong<add_scale>> all;
+  const auto change = [&](const words& expected) -> add_scale& {
+    all.push_back({good, expected});
+    return all.back().argument;
+  };
+  const auto one_less = [](auto span) { return span.first(span.size() - 1); };
+  change(words{"stream_multiplier"} + sizes(channels - 1, channels)).stream_multiplier =
+      one_less(good.stream_multiplier);
+  change(words{"branch_multiplier"} + sizes(channels - 1, channels)).branch_multiplier =
+      one_less(good.branch_multiplier);
+  change(words{"offset"} + sizes(channels - 1, channels)).offset = one_less(good.offset);
+  for (const wrong<int>& value : wrong_values(0, 255)) {
+    change(words{"stream_zero_point"} + value.expected).stream_zero_point = value.argument;
+    change(words{"branch_zero_point"} + value.expected).branch_zero_point = value.argument;
+  }
+  for (const wrong<int>& value : wrong_values(17, 24)) {
+    change(words{"shift"} + value.expected).shift = value.argument;
+  }
+  return all;
+}
+
+std::vector<wrong<layernorm_parameters>> wrong_layernorms(const layernorm_parameters& good, parameter_memory& memory) {
+  const index channels = std::ssize(good.shift);
+  std::vector<wrong<layernorm_parameters>> all;
+  const auto change = [&](const words& expected) -> layernorm_parameters& {
+    all.push_back({good, expected});
+    return all.back().argument;
+  };
+  const auto one_less = [](auto span) { return span.first(span.size() - 1); };
+  change(words{"size of shift"} + sizes(channels - 1, channels)).shift = one_less(good.shift);
+  change(words{"size of gain"} + sizes(channels - 1, channels)).gain = one_less(good.gain);
+  change(words{"size of bias"} + sizes(channels - 1, channels)).bias = one_less(good.bias);
+  for (const wrong<int>& value : wrong_values(0, 255)) {
+    change(words{"zero_point"} + value.expected).zero_point = value.argument;
+  }
+  for (const wrong<int>& value : wrong_values(1, 48)) {
+    change(words{"output_shift"} + value.expected).output_shift = value.argument;
+  }
+  change({"epsilon", "0", "1..2305843009213693952"}).epsilon = 0;
+  change({"epsilon", "2305843009213693953", "1..2305843009213693952"}).epsilon = layernorm_max_epsilon + 1;
+  change({"shift of a channel", "4", "3"}).shift =
+      memory.array<std::uint8_t>(channels, [&](index c) { return c == channels - 1 ? 4 : 0; });
+  return all;
+}
+
+TEST_CASE("requirements accept their limits and refuse what is beyond, in words") {
+  CHECK(refusal([] { require_equal("op", "size", 3, 3); }) == "");
+  CHECK(refusal([] { require_at_least("op", "size", 3, 3); }) == "");
+  CHECK(refusal([] { require_at_most("op", "size", 3, 3); }) == "");
+  CHECK(refusal([] { require_between("op", "size", 3, 3, 3); }) == "");
+  CHECK(refusal([] { require_equal("op", "size", 4, 3); }) == "intact::op: size is 4; it must be equal to 3");
+  CHECK(refusal([] { require_at_least("op", "size", 2, 3); }) == "intact::op: size is 2; it must be at least 3");
+  CHECK(refusal([] { require_at_most("op", "size", 4, 3); }) == "intact::op: size is 4; it must be at most 3");
+  check_message({"op", "size", "2", "3"}, [] { require_between("op", "size", 2, 3, 5); });
+  check_message({"op", "size", "6", "5"}, [] { require_between("op", "size", 6, 3, 5); });
+  check_message({"-9223372036854775808", "9223372036854775807"}, [] {
+    require_equal("op", "size", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
+  });
+}
+
+TEST_CASE("a message that is too long is cut off, not written past its end") {
+  const std::string name(2000, 'x');
+  const std::string message = refusal([&] { require_equal("op", name.c_str(), 4, 3); });
+  CHECK(message.substr(0, 14) == "intact::op: xx");
+  CHECK(message.size() < 2000);
+}
+
+TEST_CASE("gemm refuses matrices that do not fit together") {
+  generator random(42);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
+  const matrix_view<const std::int8_t> w = memory.matrix<std::int8_t>(4, 6, -128, 127, random);
+  const channel_scale scale = random_scale(memory, 4, 6, {});
+  tensor<std::uint8_t> y(3, 4, layouts[1]);
+  using stage = requantize<std::uint8_t>;
+  for (const auto& bad : wrong_views(a)) {
+    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm(bad.argument, w, stage{scale}, y.view()); });
+  }
+  for (const auto& bad : wrong_views(w)) {
+    check_refused(y, words{"gemm", "w"} + bad.expected, [&] { gemm(a, bad.argument, stage{scale}, y.view()); });
+  }
+  check_refused(y, {"gemm", "w", "4 x 5", "4 x 6"}, [&] { gemm(a, w.column_block(0, 5), stage{scale}, y.view()); });
+  for (const auto& bad : wrong_scales(scale)) {
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(a, w, stage{bad.argument}, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(a, w, stage{scale}, bad.argument); });
+  }
+  check_accepted(y, [&] { gemm(a, w, stage{scale}, y.view()); });
+}
+
+TEST_CASE("gemm refuses scales of a tensor that are out of range") {
+  generator random(43);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
+  const matrix_view<const std::int8_t> w = memory.matrix<std::int8_t>(4, 6, -128, 127, random);
+  const tensor_scale scale{1 << 28, 1, 0, 0};
+  tensor<std::uint8_t> y(3, 4, layouts[1]);
+  using stage = requantize<std::uint8_t, tensor_scale>;
+  for (const auto& bad : wrong_scales(scale)) {
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(a, w, stage{bad.argument}, y.view()); });
+  }
+  check_accepted(y, [&] { gemm(a, w, stage{scale}, y.view()); });
+}
+
+TEST_CASE("gemm refuses packed weights that do not fit") {
+  generator random(44);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
+  packed_tensor<s4> weights(4, 5);
+  fill(weights.view(), values::random, s4::min, s4::max, random);
+  tensor<std::int32_t> y(3, 4, layouts[1]);
+  const auto call = [&](const packed_view<s4, std::uint8_t>& w) { gemm(a, w, keep_accumulator{}, y.view()); };
+  packed_view<s4, std::uint8_t> w = weights.view();
+  for (const auto& bad : wrong_views(w)) {
+    check_refused(y, words{"gemm", "w"} + bad.expected, [&] { call(bad.argument); });
+  }
+  w.columns = 4;
+  check_refused(y, {"gemm", "w", "4 x 4", "4 x 5"}, [&] { call(w); });
+  w = weights.view();
+  w.stride = 5;
+  check_refused(y, {"gemm", "w", "stride 5", "even"}, [&] { call(w); });
+  check_accepted(y, [&] { call(weights.view()); });
+}
+
+/// K at its limit is accepted, K one above refused; without rows nothing needs memory.
+template <class A, class Weights>
+void check_depth_limit(index limit) {
+  const auto call = [](index k) {
+    Weights w;
+    w.columns = k;
+    w.stride = k + k % 2;
+    gemm(matrix_view<const A>(nullptr, 0, k), w, keep_accumulator{}, matrix_view<std::int32_t>());
+  };
+  CHECK(refusal([&] { call(limit); }) == "");
+  check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
+}
+
+TEST_CASE("gemm refuses sums that int32 might not hold") {
+  check_depth_limit<std::uint8_t, matrix_view<const std::int8_t>>(65793);
+  check_depth_limit<std::int8_t, matrix_view<const std::int8_t>>(131071);
+  check_depth_limit<std::uint8_t, packed_view<s4, const std::uint8_t>>(1052688);
+  check_depth_limit<std::int8_t, packed_view<s4, const std::uint8_t>>(2097151);
+  const auto call = [](index k) {
+    const activations codes{{nullptr, 0, k}, 0};
+    gemm(codes, codes, keep_accumulator{}, matrix_view<std::int32_t>());
+  };
+  CHECK(refusal([&] { call(33025); }) == "");
+  check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
+}
+
+TEST_CASE("gemm of activations refuses what does not fit together") {
+  generator random(45);
+  parameter_memory memory;
+  const activations a{memory.matrix<std::uint8_t>(3, 6, 0, 255, random), 128};
+  const activations b{memory.matrix<std::uint8_t>(4, 6, 0, 255, random), 128};
+  const tensor_scale scale{1 << 28, 1, 0, 0};
+  tensor<std::uint8_t> y(3, 4, layouts[1]);
+  using stage = requantize<std::uint8_t, tensor_scale>;
+  for (const auto& bad : wrong_views(a.codes)) {
+    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm({bad.argument, 0}, b, stage{scale}, y.view()); });
+  }
+  for (const auto& bad : wrong_views(b.codes)) {
+    check_refused(y, words{"gemm", "b"} + bad.expected, [&] { gemm(a, {bad.argument, 0}, stage{scale}, y.view()); });
+  }
+  check_refused(y, {"gemm", "b", "4 x 5", "4 x 6"}, [&] {
+    gemm(a, {b.codes.column_block(0, 5), 0}, stage{scale}, y.view());
+  });
+  for (const auto& bad : wrong_values(0, 255)) {
+    check_refused(y, words{"gemm", "zero point of a"} + bad.expected, [&] {
+      gemm({a.codes, bad.argument}, b, stage{scale}, y.view());
+    });
+    check_refused(y, words{"gemm", "zero point of b"} + bad.expected, [&] {
+      gemm(a, {b.codes, bad.argument}, stage{scale}, y.view());
+    });
+  }
+  for (const auto& bad : wrong_scales(scale)) {
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(a, b, stage{bad.argument}, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(a, b, stage{scale}, bad.argument); });
+  }
+  check_accepted(y, [&] { gemm(a, b, stage{scale}, y.view()); });
+}
+
+TEST_CASE("add refuses what does not fit together") {
+  generator random(46);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> stream = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
+  const matrix_view<const std::uint8_t> branch = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
+  const add_scale scale = random_add(memory, 5, random);
+  tensor<std::uint8_t> y(3, 5, layouts[1]);
+  for (const auto& bad : wrong_views(stream)) {
+    check_refused(y, words{"add", "stream"} + bad.expected, [&] { add(bad.argument, branch, scale, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(branch)) {
+    check_refused(y, words{"add", "branch"} + bad.expected, [&] { add(stream, bad.argument, scale, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"add", "y"} + bad.expected, [&] { add(stream, branch, scale, bad.argument); });
+  }
+  for (const auto& bad : wrong_scales(scale)) {
+    check_refused(y, words{"add"} + bad.expected, [&] { add(stream, branch, bad.argument, y.view()); });
+  }
+  check_accepted(y, [&] { add(stream, branch, scale, y.view()); });
+}
+
+template <class Code>
+void check_activation_refusals(index entries) {
+  generator random(47);
+  parameter_memory memory;
+  const matrix_view<const Code> codes = memory.matrix<Code>(3, 5, 0, 255, random);
+  const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(entries + 1, [](index k) { return k % 251; });
+  const auto good = table.first(static_cast<std::size_t>(entries));
+  tensor<std::uint8_t> y(3, 5, layouts[1]);
+  for (const index size : {index{0}, entries - 1, entries + 1}) {
+    check_refused(y, words{"activation", "size of table"} + sizes(size, entries),
+                  [&] { activation(codes, table.first(static_cast<std::size_t>(size)), y.view()); });
+  }
+  for (const auto& bad : wrong_views(codes)) {
+    check_refused(y, words{"activation", "codes"} + bad.expected, [&] { activation(bad.argument, good, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"activation", "y"} + bad.expected, [&] { activation(codes, good, bad.argument); });
+  }
+  check_accepted(y, [&] { activation(codes, good, y.view()); });
+}
+
+TEST_CASE("activation refuses tables and matrices that do not fit") {
+  check_activation_refusals<std::uint8_t>(256);
+  check_activation_refusals<std::uint16_t>(4096);
+}
+
+TEST_CASE("im2col refuses images that are not whole patches") {
+  generator random(48);
+  parameter_memory memory;
+  const std::uint8_t* const pixels = memory.matrix<std::uint8_t>(1, 3 * 4 * 6, 0, 255, random).data;
+  const image_view image = planar_image(pixels, 3, 4, 6);
+  tensor<std::uint8_t> y(6, 12, layouts[1]);
+  const auto change = [&](index image_view::*size, index value) {
+    image_view changed = image;
+    changed.*size = value;
+    return changed;
+  };
+  for (const index patch : {index{0}, index{-2}}) {
+    check_refused(y, words{"im2col", "patch"} + sizes(patch, 1), [&] { im2col(image, patch, y.view()); });
+  }
+  check_refused(y, {"im2col", "channels", "-1", "0"}, [&] { im2col(change(&image_view::channels, -1), 2, y.view()); });
+  check_refused(y, {"im2col", "height", "-2", "0"}, [&] { im2col(change(&image_view::height, -2), 2, y.view()); });
+  check_refused(y, {"im2col", "width", "-2", "0"}, [&] { im2col(change(&image_view::width, -2), 2, y.view()); });
+  check_refused(y, {"im2col", "height % patch", "1", "0"},
+                [&] { im2col(change(&image_view::height, 3), 2, y.view()); });
+  check_refused(y, {"im2col", "width % patch", "1", "0"}, [&] { im2col(change(&image_view::width, 5), 2, y.view()); });
+  check_refused(y, {"im2col", "height % patch", "4", "0"}, [&] { im2col(image, 6, y.view()); });
+  check_refused(y, {"im2col", "y", "6 x 12", "4 x 12"}, [&] { im2col(change(&image_view::width, 4), 2, y.view()); });
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"im2col", "y"} + bad.expected, [&] { im2col(image, 2, bad.argument); });
+  }
+  image_view without_data = image;
+  without_data.data = nullptr;
+  check_refused(y, {"im2col", "image", "no data"}, [&] { im2col(without_data, 2, y.view()); });
+  check_accepted(y, [&] { im2col(image, 2, y.view()); });
+}
+
+TEST_CASE("layernorm refuses parameters and matrices that do not fit") {
+  generator random(49);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
+  const layernorm_parameters p = random_layernorm(memory, 5, random);
+  tensor<std::uint8_t> y(3, 5, layouts[1]);
+  for (const auto& bad : wrong_views(x)) {
+    check_refused(y, words{"layernorm", "x"} + bad.expected, [&] { layernorm(bad.argument, p, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"layernorm", "y"} + bad.expected, [&] { layernorm(x, p, bad.argument); });
+  }
+  for (const auto& bad : wrong_layernorms(p, memory)) {
+    check_refused(y, words{"layernorm"} + bad.expected, [&] { layernorm(x, bad.argument, y.view()); });
+  }
+  check_accepted(y, [&] { layernorm(x, p, y.view()); });
+
+  constexpr index most = 524288;
+  const auto without_rows = [&](index channels) {
+    const layernorm_parameters wide = random_layernorm(memory, channels, random);
+    return refusal([&] { layernorm({nullptr, 0, channels}, wide, {nullptr, 0, channels}); });
+  };
+  CHECK(without_rows(most) == "");
+  check_message({"layernorm", "number of channels", "524289", "524288"},
+                [&] { throw std::invalid_argument(without_rows(most + 1)); });
+}
+
+template <tail Tail, class T>
+void check_table_refusals() {
+  generator random(50);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> logits = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
+  tensor<std::uint8_t> bytes(3, 6, layouts[1]);
+  typename attention_codes<Tail>::view codes;
+  codes.data = bytes.view().data;
+  codes.rows = 3;
+  codes.columns = 6;
+  codes.stride = 8;
+  std::vector<T> values(256, 7);
+  const auto call = [&] { log_softmax<Tail>(logits, exp_table<T>(values), codes); };
+
+  for (const index size : {index{0}, index{255}, index{257}}) {
+    values.assign(static_cast<std::size_t>(size), 7);
+    check_refused(bytes, words{"log_softmax", "size of the exponential table"} + sizes(size, 256), call);
+  }
+  values.assign(256, 7);
+  const T limit = std::numeric_limits<T>::max() / 13;  // 2 * 6 + 1
+  values[0] = limit + 1;
+  check_refused(bytes, {"log_softmax", "exponential of 0", std::to_string(limit + 1), "1.." + std::to_string(limit)},
+                call);
+  values.assign(256, 0);
+  check_refused(bytes, {"log_softmax", "exponential of 0", "0", "1.." + std::to_string(limit)}, call);
+  for (const std::size_t d : {std::size_t{1}, std::size_t{128}, std::size_t{255}}) {
+    values.assign(256, 7);
+    values[d] = 8;
+    check_refused(bytes,
+                  {"log_softmax", "exponential of " + std::to_string(d), "8", "that of " + std::to_string(d - 1), "7",
+                   "must not increase"},
+                  call);
+  }
+  values.assign(256, limit);
+  check_accepted(bytes, call);
+}
+
+TEMPLATE_TEST_CASE("log_softmax refuses tables that rows cannot be summed with", "", std::uint32_t, std::uint64_t) {
+  check_table_refusals<tail::zero, TestType>();
+  check_table_refusals<tail::clip, TestType>();
+  check_table_refusals<tail::wide, TestType>();
+}
+
+/// Without rows nothing needs memory: the largest entry that a table for so many keys may have.
+template <class T>
+void check_table_limit(index keys, T limit) {
+  std::vector<T> values(256, limit);
+  const auto call = [&] { log_softmax<tail::zero>({nullptr, 0, keys}, exp_table<T>(values), {nullptr, 0, keys}); };
+  CAPTURE(keys);
+  CHECK(refusal(call) == "");
+  values[0] = limit + 1;
+  check_message({"log_softmax", std::to_string(limit + 1), "1.." + std::to_string(limit)}, call);
+}
+
+TEST_CASE("the limit of a table is the last with which 2 * sum + e and 6 * e fit") {
+  check_table_limit<std::uint32_t>(0, 715827882);  // (2^32 - 1) / 6
+  check_table_limit<std::uint32_t>(2, 715827882);
+  check_table_limit<std::uint32_t>(3, 613566756);  // (2^32 - 1) / 7
+  check_table_limit<std::uint32_t>(197, 10873334);
+  check_table_limit<std::uint64_t>(2, 3074457345618258602);
+  check_table_limit<std::uint64_t>(197, 46700617908125447);
+  check_table_limit<std::uint32_t>(index{1} << 28, 7);
+}
+
+template <tail Tail>
+void check_log_softmax_views() {
+  generator random(51);
+  parameter_memory memory;
+  const matrix_view<const std::uint8_t> logits = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
+  const std::vector<std::uint64_t> values(256, 7);
+  const exp_table<std::uint64_t> table(values);
+  tensor<std::uint8_t> bytes(3, 6, layouts[1]);
+  typename attention_codes<Tail>::view codes;
+  codes.data = bytes.view().data;
+  codes.rows = 3;
+  codes.columns = 6;
+  codes.stride = 8;
+  for (const auto& bad : wrong_views(logits)) {
+    check_refused(bytes, words{"log_softmax", "logits"} + bad.expected,
+                  [&] { log_softmax<Tail>(bad.argument, table, codes); });
+  }
+  for (const auto& bad : wrong_shapes(codes)) {
+    check_refused(bytes, words{"log_softmax", "codes"} + bad.expected,
+                  [&] { log_softmax<Tail>(logits, table, bad.argument); });
+  }
+  if constexpr (Tail == tail::clip) {
+    codes.stride = 7;
+    check_refused(bytes, {"log_softmax", "codes", "stride 7", "even"},
+                  [&] { log_softmax<Tail>(logits, table, codes); });
+    codes.stride = 8;
+  }
+  check_accepted(bytes, [&] { log_softmax<Tail>(logits, table, codes); });
+}
+
+TEST_CASE("log_softmax refuses matrices that do not fit together") {
+  check_log_softmax_views<tail::zero>();
+  check_log_softmax_views<tail::clip>();
+  check_log_softmax_views<tail::wide>();
+  const std::vector<std::uint64_t> values(256, 7);
+  check_message({"log_softmax", "number of keys", "268435457", "268435456"}, [&] {
+    log_softmax<tail::zero>({nullptr, 0, 268435457}, exp_table<std::uint64_t>(values), {nullptr, 0, 268435457});
+  });
+}
+
+template <tail Tail, class Stage>
+void check_shift_matmul() {
+  generator random(52);
+  parameter_memory memory;
+  tensor<std::uint8_t> bytes(3, 6);
+  fill(bytes.view(), values::random, 0, 15, random);
+  typename attention_codes<Tail>::const_view codes;
+  codes.data = bytes.view().data;
+  codes.rows = 3;
+  codes.columns = 6;
+  codes.stride = 6;
+  const activations v{memory.matrix<std::uint8_t>(6, 5, 0, 255, random), 128};
+  const Stage stage{{1 << 30, std::int64_t{257} << 44, 13, 0}};
+  tensor<std::uint8_t> y(3, 5, layouts[1]);
+  for (const auto& bad : wrong_views(v.codes)) {
+    check_refused(y, words{"shift_matmul", "v"} + bad.expected, [&] {
+      shift_matmul<Tail>(codes, {bad.argument, 128}, stage, y.view());
+    });
+  }
+  for (const auto& bad : wrong_values(0, 255)) {
+    check_refused(y, words{"shift_matmul", "zero point of v"} + bad.expected, [&] {
+      shift_matmul<Tail>(codes, {v.codes, bad.argument}, stage, y.view());
+    });
+  }
+  for (const auto& bad : wrong_views(codes)) {
+    check_refused(y, words{"shift_matmul", "codes"} + bad.expected,
+                  [&] { shift_matmul<Tail>(bad.argument, v, stage, y.view()); });
+  }
+  check_refused(y, {"shift_matmul", "codes", "3 x 6", "3 x 5"}, [&] {
+    shift_matmul<Tail>(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
+  });
+  if constexpr (Tail == tail::clip) {
+    codes.stride = 7;
+    check_refused(y, {"shift_matmul", "codes", "stride 7", "even"},
+                  [&] { shift_matmul<Tail>(codes, v, stage, y.view()); });
+    codes.stride = 6;
+  }
+  for (const auto& bad : wrong_scales(stage.scale)) {
+    check_refused(y, words{"shift_matmul"} + bad.expected,
+                  [&] { shift_matmul<Tail>(codes, v, Stage{bad.argument}, y.view()); });
+  }
+  if constexpr (Tail == tail::wide) {
+    tensor_scale prescaled = stage.scale;
+    prescaled.prescale = 1;
+    check_refused(y, {"shift_matmul", "scale.prescale", "1", "0"},
+                  [&] { shift_matmul<Tail>(codes, v, Stage{prescaled}, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"shift_matmul", "y"} + bad.expected,
+                  [&] { shift_matmul<Tail>(codes, v, stage, bad.argument); });
+  }
+  check_accepted(y, [&] { shift_matmul<Tail>(codes, v, stage, y.view()); });
+
+  const auto with_keys = [&](index keys) {
+    typename attention_codes<Tail>::const_view none;
+    none.columns = keys;
+    none.stride = keys + keys % 2;
+    shift_matmul<Tail>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>());
+  };
+  CHECK(refusal([&] { with_keys(82000); }) == "");
+  check_message({"shift_matmul", "rows of v", "82001", "82000"}, [&] { with_keys(82001); });
+}
+
+TEST_CASE("shift_matmul refuses what does not fit together") {
+  check_shift_matmul<tail::zero, requantize<std::uint8_t, tensor_scale>>();
+  check_shift_matmul<tail::clip, requantize<std::uint8_t, tensor_scale>>();
+  check_shift_matmul<tail::wide, requantize_wide<std::uint8_t>>();
+}
+
+TEST_CASE("a workspace names what it has and what is needed") {
+  alignas(64) std::byte memory[100];
+  workspace left(memory, 100);
+  check_message({"workspace", "100", "101"}, [&] { left.take<std::uint8_t>(101); });
+  check_message({"test", "workspace", "100", "101"}, [&] { require_workspace("test", left, 101); });
+  CHECK(refusal([&] { require_workspace("test", left, 100); }) == "");
+}
+
+/// A block with everything that a call of it needs; copies share the parameters' arrays.
+struct block_call {
+  block_shape shape;
+  block_parameters parameters;
+};
+
+/// Something to break about a call, and what the message must say.
+using broken_block = wrong<std::function<void(block_call&)>>;
+
+void break_linear(std::vector<broken_block>& all, const std::string& operation,
+                  const std::function<linear_parameters&(block_call&)>& layer, const linear_parameters& good) {
+  for (const auto& bad : wrong_shapes(good.weights)) {
+    all.push_back(
+        {[=](block_call& call) { layer(call).weights = bad.argument; }, words{operation, "weights"} + bad.expected});
+  }
+  for (const auto& bad : wrong_scales(good.scale)) {
+    all.push_back({[=](block_call& call) { layer(call).scale = bad.argument; }, words{operation} + bad.expected});
+  }
+}
+
+void break_norms_and_adds(std::vector<broken_block>& all, const block_parameters& good, parameter_memory& memory) {
+  for (const auto& bad : wrong_layernorms(good.norm1, memory)) {
+    all.push_back(
+        {[=](block_call& call) { call.parameters.norm1 = bad.argument; }, words{"block: norm1"} + bad.expected});
+    all.push_back(
+        {[=](block_call& call) { call.parameters.norm2 = bad.argument; }, words{"block: norm2"} + bad.expected});
+  }
+  for (const auto& bad : wrong_scales(good.add1)) {
+    all.push_back(
+        {[=](block_call& call) { call.parameters.add1 = bad.argument; }, words{"block: add1"} + bad.expected});
+    all.push_back(
+        {[=](block_call& call) { call.parameters.add2 = bad.argument; }, words{"block: add2"} + bad.expected});
+  }
+}
+
+void break_attention(std::vector<broken_block>& all, const block_parameters& good, parameter_memory& memory) {
+  const attention_parameters& p = good.attention;
+  break_linear(
+      all, "attention: qkv", [](block_call& call) -> linear_parameters& { return call.parameters.attention.qkv; },
+      p.qkv);
+  break_linear(
+      all, "attention: proj", [](block_call& call) -> linear_parameters& { return call.parameters.attention.proj; },
+      p.proj);
+  for (const auto& bad : wrong_values(0, 255)) {
+    all.push_back({[=](block_call& call) { call.parameters.attention.qkv_zero_point = bad.argument; },
+                   words{"attention", "qkv_zero_point"} + bad.expected});
+  }
+  for (const auto& bad : wrong_scales(p.logits)) {
+    all.push_back({[=](block_call& call) { call.parameters.attention.logits = bad.argument; },
+                   words{"attention: logits"} + bad.expected});
+    all.push_back({[=](block_call& call) { call.parameters.attention.context = bad.argument; },
+                   words{"attention: context"} + bad.expected});
+  }
+  using table = exp_table<std::uint64_t>;
+  const auto falling = [&](index size, std::uint64_t first, std::uint64_t last) -> table {
+    return memory.array<std::uint64_t>(size, [&](index d) { return d == 0 ? first : d < 255 ? 5 : last; });
+  };
+  const std::string range = "1..1676976733973595601";  // (2^64 - 1) / (2 * 5 + 1)
+  const std::vector<wrong<table>> wrong_tables = {
+      {falling(0, 5, 5), {"size of the exponential table", "0", "256"}},
+      {falling(257, 5, 5), {"size of the exponential table", "257", "256"}},
+      {falling(256, 0, 0), {"exponential of 0", "0", range}},
+      {falling(256, std::uint64_t{1} << 63, 0), {"exponential of 0", "9223372036854775808", range}},
+      {falling(256, 9, 6), {"exponential of 255", "6", "254", "5"}}};
+  for (const wrong<table>& bad : wrong_tables) {
+    all.push_back({[=](block_call& call) { call.parameters.attention.exponential = bad.argument; },
+                   words{"attention"} + bad.expected});
+  }
+  all.push_back({[](block_call& call) {
+                   call.parameters.attention.probabilities = tail::wide;
+                   call.parameters.attention.context.prescale = 1;
+                 },
+                 {"attention", "context.prescale", "1", "0"}});
+  all.push_back({[](block_call& call) { call.shape.attention.heads = 0; }, {"attention", "heads", "0", "1"}});
+  all.push_back({[](block_call& call) { call.shape.attention.heads = 3; }, {"attention", "width % heads", "2", "0"}});
+}
+
+void break_mlp(std::vector<broken_block>& all, const block_parameters& good, parameter_memory& memory) {
+  break_linear(
+      all, "mlp: fc1", [](block_call& call) -> linear_parameters& { return call.parameters.mlp.fc1; }, good.mlp.fc1);
+  break_linear(
+      all, "mlp: fc2", [](block_call& call) -> linear_parameters& { return call.parameters.mlp.fc2; }, good.mlp.fc2);
+  for (const index size : {index{0}, index{256}, index{4095}, index{4097}}) {
+    const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(size, [](index) { return 0; });
+    all.push_back({[=](block_call& call) { call.parameters.mlp.table = table; },
+                   words{"mlp", "size of table"} + sizes(size, 4096)});
+  }
+  all.push_back({[](block_call& call) { call.shape.hidden = 11; }, {"mlp: fc1", "weights", "12 x 8", "11 x 8"}});
+  all.push_back({[](block_call& call) { call.shape.hidden = -1; }, {"mlp: fc1", "weights", "12 x 8", "-1 x 8"}});
+}
+
+constexpr block_shape small_block = {{5, 8, 2}, 12};
+
+TEST_CASE("block refuses every wrong parameter, before it writes to the stream or the workspace") {
+  generator random(53);
+  parameter_memory memory;
+  const block_call good{small_block, random_block(memory, small_block, tail::zero, random)};
+  std::vector<broken_block> all;
+  break_norms_and_adds(all, good.parameters, memory);
+  break_attention(all, good.parameters, memory);
+  break_mlp(all, good.parameters, memory);
+  CHECK(all.size() > 100);
+
+  tensor<std::uint8_t> stream(5, 8, layouts[1]);
+  fill(stream.view(), values::random, 0, 255, random);
+  tensor<std::uint8_t> scratch(1, static_cast<index>(block_workspace_bytes(small_block)));
+  const auto run = [&](const block_call& call) {
+    block(stream.view(), call.parameters, call.shape, workspace(scratch.view().data, scratch.memory().size()));
+  };
+  for (const broken_block& bad : all) {
+    block_call call = good;
+    bad.argument(call);
+    const std::vector<std::uint8_t> before = scratch.memory();
+    check_refused(stream, bad.expected, [&] { run(call); });
+    CHECK(scratch.memory() == before);
+  }
+  check_accepted(stream, [&] { run(good); });
+}
+
+TEST_CASE("block refuses a stream that does not fit, and a workspace that is too small") {
+  generator random(54);
+  parameter_memory memory;
+  const block_parameters p = random_block(memory, small_block, tail::clip, random);
+  const std::size_t bytes = block_workspace_bytes(small_block);
+  tensor<std::uint8_t> stream(5, 8, layouts[1]);
+  tensor<std::uint8_t> scratch(1, static_cast<index>(bytes));
+  const auto run = [&](matrix_view<std::uint8_t> x, std::size_t given) {
+    block(x, p, small_block, workspace(scratch.view().data, given));
+  };
+  for (const auto& bad : wrong_shapes(stream.view())) {
+    check_refused(stream, words{"block", "stream"} + bad.expected, [&] { run(bad.argument, bytes); });
+  }
+  for (const std::size_t given : {std::size_t{0}, bytes - 1}) {
+    check_refused(stream, {"block", "workspace", std::to_string(given), std::to_string(bytes)},
+                  [&] { run(stream.view(), given); });
+  }
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, static_cast<index>(bytes)).memory());
+  check_accepted(stream, [&] { run(stream.view(), bytes); });
+}
+
+TEST_CASE("block refuses sizes whose sums would not fit") {
+  generator random(55);
+  parameter_memory memory;
+  const auto run = [&](const block_shape& shape, const block_parameters& p) {
+    tensor<std::uint8_t> stream(shape.attention.tokens, shape.attention.width);
+    block(stream.view(), p, shape, workspace(nullptr, 0));
+  };
+  const block_parameters p = random_block(memory, small_block, tail::zero, random);
+  check_message({"attention", "tokens", "82001", "82000"}, [&] { run({{82001, 8, 2}, 12}, p); });
+  const block_shape deep = {{0, 8, 2}, 65794};
+  check_message({"mlp: fc2", "columns of weights", "65794", "65793"},
+                [&] { run(deep, random_block(memory, deep, tail::zero, random)); });
+  block_parameters wide = p;
+  wide.norm1 = random_layernorm(memory, 33026, random);
+  check_message({"attention", "head size", "33026", "33025"}, [&] { run({{0, 33026, 1}, 12}, wide); });
+}
+
+TEST_CASE("attention and mlp refuse matrices that do not fit, and too small a workspace") {
+  generator random(56);
+  parameter_memory memory;
+  const block_parameters p = random_block(memory, small_block, tail::zero, random);
+  const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
+  tensor<std::uint8_t> y(5, 8, layouts[1]);
+  tensor<std::uint8_t> scratch(1, 2000);
+  const auto attend = [&](matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out, std::size_t bytes) {
+    attention(in, p.attention, small_block.attention, out, workspace(scratch.view().data, bytes));
+  };
+  const auto perceive = [&](matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out, std::size_t bytes) {
+    mlp(in, p.mlp, out, workspace(scratch.view().data, bytes));
+  };
+  for (const auto& bad : wrong_shapes(x)) {
+    check_refused(y, words{"attention", "x"} + bad.expected, [&] { attend(bad.argument, y.view(), 2000); });
+  }
+  for (const auto& bad : wrong_views(x)) {
+    check_refused(y, {"mlp"}, [&] { perceive(bad.argument, y.view(), 2000); });
+  }
+  check_refused(y, {"mlp: fc1", "weights", "12 x 8", "12 x 7"},
+                [&] { perceive(x.column_block(0, 7), y.view(), 2000); });
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"attention", "y"} + bad.expected, [&] { attend(x, bad.argument, 2000); });
+    check_refused(y, words{"mlp", "y"} + bad.expected, [&] { perceive(x, bad.argument, 2000); });
+  }
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{100}, std::size_t{200}}) {
+    check_refused(y, {"workspace"}, [&] { attend(x, y.view(), bytes); });
+  }
+  check_refused(y, {"workspace"}, [&] { perceive(x, y.view(), 100); });
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, 2000).memory());
+  check_accepted(y, [&] { attend(x, y.view(), 2000); });
+  check_accepted(y, [&] { perceive(x, y.view(), 2000); });
+}
+
+constexpr vit_shape small_vit = {.channels = 3,
+                                 .height = 4,
+                                 .width_pixels = 6,
+                                 .patch = 2,
+                                 .width = 8,
+                                 .heads = 2,
+                                 .hidden = 12,
+                                 .depth = 2,
+                                 .classes = 4};
+
+struct vit_call {
+  image_view image;
+  vit_shape shape;
+  vit_parameters parameters;
+};
+using broken_vit = wrong<std::function<void(vit_call&)>>;
+
+/// What is wrong with an argument of the call itself, one member at a time.
+template <class Member, class Wrongs>
+void break_member(std::vector<broken_vit>& all, const words& names, Member vit_parameters::*member,
+                  const Wrongs& wrongs) {
+  for (const auto& bad : wrongs) {
+    all.push_back({[=](vit_call& call) { call.parameters.*member = bad.argument; }, names + bad.expected});
+  }
+}
+
+void break_parameters(std::vector<broken_vit>& all, const vit_parameters& good, parameter_memory& memory) {
+  break_member(all, {"vit", "pixel_table"}, &vit_parameters::pixel_table, wrong_shapes(good.pixel_table));
+  break_member(all, {"vit", "class_token"}, &vit_parameters::class_token, wrong_shapes(good.class_token));
+  break_member(all, {"vit", "positions"}, &vit_parameters::positions, wrong_shapes(good.positions));
+  break_member(all, {"vit: add_positions"}, &vit_parameters::add_positions, wrong_scales(good.add_positions));
+  break_member(all, {"vit: norm"}, &vit_parameters::norm, wrong_layernorms(good.norm, memory));
+  break_member(all, {"vit: head", "weights"}, &vit_parameters::head, wrong_shapes(good.head));
+  break_member(all, {"vit: head, logits"}, &vit_parameters::logits, wrong_scales(good.logits));
+  break_member(all, {"vit: head, logits_u8"}, &vit_parameters::logits_u8, wrong_scales(good.logits_u8));
+  for (const auto& bad : wrong_shapes(good.patch.weights)) {
+    all.push_back({[=](vit_call& call) { call.parameters.patch.weights = bad.argument; },
+                   words{"vit: patch", "weights"} + bad.expected});
+  }
+  for (const auto& bad : wrong_scales(good.patch.scale)) {
+    all.push_back(
+        {[=](vit_call& call) { call.parameters.patch.scale = bad.argument; }, words{"vit: patch"} + bad.expected});
+  }
+  all.push_back({[](vit_call& call) { call.parameters.embed_table = call.parameters.embed_table.first(255); },
+                 {"vit", "size of embed_table", "255", "256"}});
+  all.push_back({[](vit_call& call) { call.parameters.blocks = call.parameters.blocks.first(1); },
+                 {"vit", "size of blocks", "1", "2"}});
+  const std::span<block_parameters> blocks =
+      memory.array<block_parameters>(2, [&](index i) { return good.blocks[static_cast<std::size_t>(i)]; });
+  blocks[1].attention.qkv_zero_point = 256;
+  all.push_back(
+      {[=](vit_call& call) { call.parameters.blocks = blocks; }, {"attention", "qkv_zero_point", "256", "255"}});
+}
+
+void break_sizes(std::vector<broken_vit>& all) {
+  const auto add = [&](const words& expected, const std::function<void(vit_call&)>& change) {
+    all.push_back({change, expected});
+  };
+  add({"vit", "patch", "0", "1"}, [](vit_call& call) { call.shape.patch = 0; });
+  add({"vit", "height % patch", "1", "0"}, [](vit_call& call) { call.shape.height = 5; });
+  add({"vit", "width_pixels % patch", "1", "0"}, [](vit_call& call) { call.shape.width_pixels = 7; });
+  add({"vit", "pixel_table", "3 x 256", "4 x 256"}, [](vit_call& call) { call.shape.channels = 4; });
+  add({"vit", "positions", "7 x 8", "9 x 8"}, [](vit_call& call) { call.shape.width_pixels = 8; });
+  add({"vit", "size of blocks", "2", "3"}, [](vit_call& call) { call.shape.depth = 3; });
+  add({"attention", "heads", "0", "1"}, [](vit_call& call) { call.shape.heads = 0; });
+  add({"vit: head", "weights", "4 x 8", "5 x 8"}, [](vit_call& call) { call.shape.classes = 5; });
+  add({"vit", "image channels", "1", "3"}, [](vit_call& call) { call.image.channels = 1; });
+  add({"vit", "image height", "6", "4"}, [](vit_call& call) { call.image.height = 6; });
+  add({"vit", "image width", "4", "6"}, [](vit_call& call) { call.image.width = 4; });
+  add({"image", "no data"}, [](vit_call& call) { call.image.data = nullptr; });
+}
+
+TEST_CASE("vit refuses every wrong argument, before it writes to the logits or the workspace") {
+  generator random(57);
+  parameter_memory memory;
+  const std::uint8_t* const pixels = memory.matrix<std::uint8_t>(1, 3 * 4 * 6, 0, 255, random).data;
+  const vit_call good{planar_image(pixels, 3, 4, 6), small_vit, random_vit(memory, small_vit, tail::zero, random)};
+  std::vector<broken_vit> all;
+  break_parameters(all, good.parameters, memory);
+  break_sizes(all);
+  CHECK(all.size() > 80);
+
+  const std::size_t bytes = vit_workspace_bytes(small_vit);
+  tensor<std::int32_t> logits(1, 4, layouts[1]);
+  tensor<std::uint8_t> logits_u8(1, 4, layouts[1]), scratch(1, static_cast<index>(bytes));
+  const auto run = [&](const vit_call& call, matrix_view<std::int32_t> out, matrix_view<std::uint8_t> out_u8,
+                       std::size_t given) {
+    vit(call.image, call.parameters, call.shape, out, out_u8, workspace(scratch.view().data, given));
+  };
+  const auto check = [&](const words& expected, const auto& call) {
+    const std::vector<std::uint8_t> before = scratch.memory(), before_u8 = logits_u8.memory();
+    check_refused(logits, expected, call);
+    CHECK(scratch.memory() == before);
+    CHECK(logits_u8.memory() == before_u8);
+  };
+  for (const broken_vit& bad : all) {
+    vit_call call = good;
+    bad.argument(call);
+    check(bad.expected, [&] { run(call, logits.view(), logits_u8.view(), bytes); });
+  }
+  for (const auto& bad : wrong_shapes(logits.view())) {
+    check(words{"vit", "logits"} + bad.expected, [&] { run(good, bad.argument, logits_u8.view(), bytes); });
+  }
+  for (const auto& bad : wrong_shapes(logits_u8.view())) {
+    check(words{"vit", "logits_u8"} + bad.expected, [&] { run(good, logits.view(), bad.argument, bytes); });
+  }
+  check({"vit", "workspace", std::to_string(bytes - 1), std::to_string(bytes)},
+        [&] { run(good, logits.view(), logits_u8.view(), bytes - 1); });
+  check_accepted(logits, [&] { run(good, logits.view(), logits_u8.view(), bytes); });
+}
+
+}  // namespace
+}  // namespace intact_test

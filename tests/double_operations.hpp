@@ -1,0 +1,311 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "intact/adapt/add.hpp"
+#include "intact/adapt/scale.hpp"
+#include "intact/types/attention_codes.hpp"
+#include "intact/types/image.hpp"
+#include "intact/types/layernorm.hpp"
+#include "tensor.hpp"
+
+// The operations in real arithmetic, written from their definitions and not from the integer formulas: what the
+// integers must equal, code by code. Scales are the real numbers that the builders report (exact_scale, exact_add);
+// multipliers, offsets and shifts are never looked at. Sums and products are exact in double. Where they would not be,
+// they are integers: of 64 bits in Log-Int-Softmax, of 128 bits in LayerNorm and for 8-bit attention codes.
+
+namespace intact_test::real {
+
+/// A matrix of codes, row-major without gaps.
+struct code_matrix {
+  index rows = 0;
+  index columns = 0;
+  std::vector<std::int32_t> values;
+
+  code_matrix() = default;
+  code_matrix(index rows_, index columns_)
+      : rows(rows_), columns(columns_), values(static_cast<std::size_t>(rows_ * columns_)) {}
+
+  std::int32_t& operator()(index i, index j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  std::int32_t operator()(index i, index j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
+};
+
+/// A code for every place (i, j).
+template <class Code>
+code_matrix make_codes(index rows, index columns, Code code) {
+  code_matrix made(rows, columns);
+  for (index i = 0; i < rows; ++i) {
+    for (index j = 0; j < columns; ++j) {
+      made(i, j) = code(i, j);
+    }
+  }
+  return made;
+}
+
+/// Copies the codes of a matrix_view or of a packed_view.
+template <class View>
+code_matrix copy_codes(const View& view) {
+  return make_codes(view.rows, view.columns, [&](index i, index j) { return static_cast<std::int32_t>(view(i, j)); });
+}
+
+/// Columns [first, first + count), for example one head's share of the qkv codes.
+inline code_matrix copy_columns(const code_matrix& codes, index first, index count) {
+  return make_codes(codes.rows, count, [&](index i, index j) { return codes(i, first + j); });
+}
+
+/// The smallest and the largest code of an output.
+struct code_range {
+  double low = 0;
+  double high = 0;
+};
+inline constexpr code_range u8_codes{0, 255};
+inline constexpr code_range u12_codes{0, 4095};
+inline constexpr code_range s32_codes{-2147483648.0, 2147483647.0};
+
+/// The code nearest to a real number.
+inline std::int32_t nearest_code(double y, const code_range& range) {
+  return static_cast<std::int32_t>(std::clamp(std::rint(y), range.low, range.high));
+}
+
+/// Rows of real numbers that another row is to be multiplied with. Eight rows stand side by side, so that eight sums
+/// grow at once; rows of zeros fill up the last eight.
+class packed_rows {
+ public:
+  static constexpr index lanes = 8;
+
+  /// Element (n, k) is element(n, k).
+  template <class Element>
+  packed_rows(index rows, index columns, Element element)
+      : rows_(rows),
+        columns_(columns),
+        values_(static_cast<std::size_t>((rows + lanes - 1) / lanes * lanes * columns)) {
+    for (index n = 0; n < rows; ++n) {
+      for (index k = 0; k < columns; ++k) {
+        const index place = (n / lanes * columns + k) * lanes + n % lanes;
+        values_[static_cast<std::size_t>(place)] = static_cast<double>(element(n, k));
+      }
+    }
+  }
+
+  index rows() const { return rows_; }
+  index columns() const { return columns_; }
+
+  /// The products of x with rows [first, first + lanes); `first` is a multiple of `lanes`.
+  std::array<double, lanes> multiply(std::span<const double> x, index first) const {
+    std::array<double, lanes> sums{};
+    const double* row = values_.data() + first * columns_;
+    for (const double factor : x) {
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        sums[lane] += factor * row[lane];
+      }
+      row += lanes;
+    }
+    return sums;
+  }
+
+ private:
+  index rows_;
+  index columns_;
+  std::vector<double> values_;
+};
+
+/// y[m, n] = round(factor[n] * sum_k value(a[m, k]) * w[n, k] + offset[n]); one scale for each n, or one for all.
+template <class Value>
+code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, std::span<const exact_scale> scales,
+                     const code_range& range) {
+  code_matrix y(a.rows, w.rows());
+  std::vector<double> row(static_cast<std::size_t>(a.columns));
+  for (index m = 0; m < a.rows; ++m) {
+    const std::int32_t* const codes = a.values.data() + m * a.columns;
+    std::transform(codes, codes + a.columns, row.begin(), value);
+    for (index first = 0; first < w.rows(); first += packed_rows::lanes) {
+      const auto sums = w.multiply(row, first);
+      for (index n = first; n < std::min(first + packed_rows::lanes, w.rows()); ++n) {
+        const exact_scale& scale = scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(n)];
+        y(m, n) = nearest_code(sums[static_cast<std::size_t>(n - first)] * scale.factor + scale.offset, range);
+      }
+    }
+  }
+  return y;
+}
+
+/// Product with weights, one row per output channel: any view with rows, columns and (n, k). The zero point of a stands
+/// in the offsets.
+template <class Weights>
+code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const exact_scale> scales,
+                 const code_range& range = u8_codes) {
+  const packed_rows w(weights.rows, weights.columns, [&](index n, index k) { return weights(n, k); });
+  return multiply(
+      a, [](std::int32_t code) { return static_cast<double>(code); }, w, scales, range);
+}
+
+/// q * k^T of codes with one zero point.
+inline code_matrix attention_logits(const code_matrix& q, const code_matrix& k, int zero_point,
+                                    const exact_scale& scale) {
+  const packed_rows keys(k.rows, k.columns, [&](index n, index c) { return k(n, c) - zero_point; });
+  const auto value = [&](std::int32_t code) { return static_cast<double>(code - zero_point); };
+  return multiply(q, value, keys, std::span(&scale, 1), u8_codes);
+}
+
+/// FQ-ViT's rounded logarithm of a whole number from 1: floor(log2 r), plus 1 from halfway to the next power of two.
+inline int log_round(std::uint64_t r) {
+  const int floor = 63 - std::countl_zero(r);
+  const std::uint64_t power = std::uint64_t{1} << floor;
+  return floor + (2 * (r - power) >= power ? 1 : 0);
+}
+
+/// The whole number nearest to s / e, the even one of two.
+inline std::uint64_t nearest_quotient(std::uint64_t s, std::uint64_t e) {
+  const std::uint64_t quotient = s / e;
+  const std::uint64_t below = s % e, above = e - below;
+  return quotient + (below > above || (below == above && quotient % 2 != 0) ? 1 : 0);
+}
+
+/// Which code stands for no weight; clipped codes have none: 15 stands for all small probabilities.
+inline int zero_level(tail policy) {
+  return policy == tail::clip ? 15 : policy == tail::zero ? 16 : 255;
+}
+
+/// The code of the exponential e in a row whose exponentials add up to s.
+inline std::int32_t attention_code(std::uint64_t s, std::uint64_t e, tail policy) {
+  const int zero = zero_level(policy);
+  return e == 0 ? zero : std::min(zero, log_round(nearest_quotient(s, e)));
+}
+
+/// Log-Int-Softmax by its definition, with a division.
+inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_t> table, tail policy) {
+  code_matrix codes(logits.rows, logits.columns);
+  for (index i = 0; i < logits.rows; ++i) {
+    std::int32_t largest = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      largest = std::max(largest, logits(i, j));
+    }
+    const auto exponential = [&](index j) { return table[static_cast<std::size_t>(largest - logits(i, j))]; };
+    std::uint64_t sum = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      sum += exponential(j);
+    }
+    for (index j = 0; j < logits.columns; ++j) {
+      codes(i, j) = attention_code(sum, exponential(j), policy);
+    }
+  }
+  return codes;
+}
+
+/// 8-bit codes: probabilities are multiples of 2^-44, smaller ones count as 0, and halves are rounded up.
+inline code_matrix shift_matmul_wide(const code_matrix& codes, const code_matrix& v, int zero_point,
+                                     const exact_scale& scale) {
+  constexpr int probability_bits = 44, scale_bits = 62, bits = probability_bits - 15 + scale_bits;
+  const int128 factor = static_cast<int128>(std::ldexp(scale.factor, scale_bits));
+  const int128 offset = static_cast<int128>(std::ldexp(scale.offset, scale_bits)) * power_of_two(bits - scale_bits);
+  return make_codes(codes.rows, v.columns, [&](index i, index c) {
+    int128 sum = 0;
+    for (index j = 0; j < codes.columns; ++j) {
+      if (codes(i, j) <= probability_bits) {
+        sum += power_of_two(probability_bits - codes(i, j)) * (v(j, c) - zero_point);
+      }
+    }
+    const int128 nearest = floor_divide(sum * factor + offset + power_of_two(bits - 1), power_of_two(bits));
+    return std::int32_t{clamp_to<std::uint8_t>(nearest)};
+  });
+}
+
+/// Attention times V: the sum of v * 2^-code. The scale's factor is that of accumulators in units of 2^-15.
+inline code_matrix shift_matmul(const code_matrix& codes, const code_matrix& v, int zero_point,
+                                const exact_scale& scale, tail policy) {
+  if (policy == tail::wide) {
+    return shift_matmul_wide(codes, v, zero_point, scale);
+  }
+  const auto probability = [](std::int32_t code) { return code <= 15 ? std::ldexp(1.0, -code) : 0.0; };
+  const packed_rows values(v.columns, v.rows, [&](index c, index j) { return v(j, c) - zero_point; });
+  const exact_scale of_ones{std::ldexp(scale.factor, 15), scale.offset};
+  return multiply(codes, probability, values, std::span(&of_ones, 1), u8_codes);
+}
+
+/// The largest whole number whose square is at most n; n below 2^62.
+inline int128 floor_square_root(int128 n) {
+  int128 root = static_cast<int128>(std::sqrt(static_cast<long double>(n)));
+  while (root * root > n) {
+    --root;
+  }
+  while ((root + 1) * (root + 1) <= n) {
+    ++root;
+  }
+  return root;
+}
+
+/// Mean and deviation of a row, as the integer LayerNorm defines them: C^2 times the variance is
+/// C * sum x^2 - (sum x)^2 + epsilon, and 1 / (C * deviation) is reciprocal * 2^-(30 + half_bits).
+struct row_statistics {
+  int128 sum = 0;
+  int128 reciprocal = 0;
+  int half_bits = 0;
+
+  row_statistics(std::span<const int128> x, std::uint64_t epsilon) {
+    int128 squares = 0;
+    for (const int128 value : x) {
+      sum += value;
+      squares += value * value;
+    }
+    const int128 variance = static_cast<int128>(x.size()) * squares - sum * sum + static_cast<int128>(epsilon);
+    while (power_of_two(2 * half_bits) <= variance) {
+      ++half_bits;
+    }
+    const int128 deviation = floor_square_root(variance * power_of_two(62 - 2 * half_bits));
+    reciprocal = floor_divide(power_of_two(61) - 1, deviation);
+  }
+};
+
+/// LayerNorm: (x - mean) / deviation is rounded to 24 fraction bits, then gain and bias are applied.
+inline code_matrix layernorm(const code_matrix& codes, const layernorm_parameters& p) {
+  code_matrix y(codes.rows, codes.columns);
+  const int128 channels = codes.columns;
+  std::vector<int128> x(static_cast<std::size_t>(codes.columns));
+  for (index i = 0; i < codes.rows; ++i) {
+    for (std::size_t c = 0; c < x.size(); ++c) {
+      x[c] = (codes(i, static_cast<index>(c)) - p.zero_point) * power_of_two(p.shift[c]);
+    }
+    const row_statistics row(x, p.epsilon);
+    const int128 unit = power_of_two(6 + row.half_bits);
+    for (std::size_t c = 0; c < x.size(); ++c) {
+      const int128 normalized = floor_divide((channels * x[c] - row.sum) * row.reciprocal + unit / 2, unit);
+      const int128 code = floor_divide(normalized * p.gain[c] + p.bias[c], power_of_two(p.output_shift));
+      y(i, static_cast<index>(c)) = clamp_to<std::uint8_t>(code);
+    }
+  }
+  return y;
+}
+
+/// A function of one code by table.
+inline code_matrix activation(const code_matrix& codes, std::span<const std::uint8_t> table) {
+  return make_codes(codes.rows, codes.columns,
+                    [&](index i, index j) { return table[static_cast<std::size_t>(codes(i, j))]; });
+}
+
+/// Residual addition; the zero point of the output stands in the offsets.
+inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std::span<const exact_add> scales,
+                       int stream_zero_point, int branch_zero_point) {
+  return make_codes(stream.rows, stream.columns, [&](index i, index c) {
+    const exact_add& scale = scales[static_cast<std::size_t>(c)];
+    const double y = (stream(i, c) - stream_zero_point) * scale.stream +
+                     (branch(i, c) - branch_zero_point) * scale.branch + scale.offset;
+    return nearest_code(y, u8_codes);
+  });
+}
+
+/// The samples of an image, one row per patch, each (channel, y, x).
+inline code_matrix cut_patches(const image_view& image, index patch) {
+  const index across = image.width / patch, samples = patch * patch;
+  return make_codes(image.height / patch * across, image.channels * samples, [&](index i, index j) {
+    return image(j / samples, i / across * patch + j % samples / patch, i % across * patch + j % patch);
+  });
+}
+
+}  // namespace intact_test::real

@@ -1,0 +1,447 @@
+#include "double_reference.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <iostream>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "catch.hpp"
+#include "random_model.hpp"
+
+namespace intact_test {
+namespace {
+
+/// Runs the integer model and compares every tensor.
+comparison compare_image(const integer_vit& model, const image_view& image, const tensors& expected) {
+  std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
+  std::vector<std::uint8_t> logits_u8(logits.size());
+  std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
+  trace_comparison trace(expected);
+  vit(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, model.shape().classes),
+      matrix_view(logits_u8.data(), 1, model.shape().classes), workspace(memory.data(), memory.size()), trace);
+  return trace.result();
+}
+
+std::int64_t count_codes(const tensors& all) {
+  std::int64_t count = 0;
+  for (const auto& [name, codes] : all) {
+    count += codes.rows * codes.columns;
+  }
+  return count;
+}
+
+/// The codes that occurred in the tensors of a name.
+using code_sets = std::map<std::string, std::set<std::int32_t>>;
+
+/// Compares a random model on several images; returns how many codes were compared.
+std::int64_t check_model(const model_recipe& recipe, std::uint64_t seed, int random_images, code_sets& occurred) {
+  const integer_vit model(model_builder(recipe, seed).model());
+  const double_reference reference(model.contents());
+  std::int64_t compared = 0;
+  for (const owned_image& image : make_images(recipe.shape, random_images)) {
+    const tensors expected = reference.evaluate(image.view);
+    const comparison outcome = compare_image(model, image.view, expected);
+    INFO("seed " << seed << ", first mismatch: " << outcome.first_mismatch);
+    REQUIRE(outcome.mismatched == 0);
+    REQUIRE(outcome.compared == count_codes(expected));
+    compared += outcome.compared;
+    for (const auto& [name, codes] : expected) {
+      occurred[name.name].insert(codes.values.begin(), codes.values.end());
+    }
+  }
+  REQUIRE(compared > 0);
+  return compared;
+}
+
+//                     channels, height, width, patch, width, heads, hidden, depth, classes
+constexpr vit_shape several_patches{1, 8, 8, 2, 16, 4, 32, 2, 10};
+constexpr vit_shape colour{3, 8, 8, 2, 24, 2, 33, 2, 7};
+constexpr vit_shape shapes[] = {
+    several_patches,
+    colour,
+    {3, 6, 4, 2, 9, 3, 11, 3, 1},   // odd widths, an image that is not square, one class
+    {3, 4, 4, 4, 5, 1, 7, 1, 3},    // one patch: two tokens
+    {1, 3, 5, 1, 1, 1, 1, 1, 2},    // width 1: LayerNorm sees a variance of 0
+    {1, 0, 0, 1, 8, 2, 8, 1, 3},    // no patch: the class token alone
+    {1, 2, 2, 1, 6, 2, 9, 0, 4},    // no block
+    {3, 12, 12, 2, 7, 1, 5, 1, 12}  // an odd number of tokens, 37, in packed rows
+};
+
+constexpr tail tails[] = {tail::zero, tail::clip, tail::wide};
+
+TEST_CASE("the integer model equals the evaluation in double precision on every tensor") {
+  code_sets occurred;
+  std::int64_t compared = 0;
+  std::uint64_t seed = 1;
+  for (const vit_shape& shape : shapes) {
+    for (const tail probabilities : tails) {
+      for (const bool i_exp : {false, true}) {
+        compared += check_model({shape, probabilities, i_exp, values::random}, seed++, 3, occurred);
+      }
+    }
+  }
+  std::cout << "[intact: compared] random models: " << compared << " codes\n";
+
+  // The comparison is worth something only if the codes spread over their ranges and reach both ends.
+  for (const char* const name : {"input", "patch", "embed", "tokens", "norm1", "qkv", "attention_logits", "context",
+                                 "proj", "add1", "norm2", "activation", "fc2", "add2", "norm", "logits_u8"}) {
+    INFO(name);
+    CHECK(occurred[name].size() >= 200);
+    CHECK(*occurred[name].begin() == 0);
+    CHECK(*occurred[name].rbegin() == 255);
+  }
+  CHECK(occurred["fc1"].size() >= 3000);
+  CHECK(*occurred["fc1"].begin() == 0);
+  CHECK(*occurred["fc1"].rbegin() == 4095);
+  CHECK(occurred["logits"].size() >= 500);
+  for (int code = 0; code <= 20; ++code) {
+    CHECK(occurred["attention"].contains(code));
+  }
+}
+
+TEST_CASE("the integer model equals the evaluation in double precision for extreme weights") {
+  code_sets occurred;
+  std::int64_t compared = 0;
+  std::uint64_t seed = 100;
+  for (const values weights : {values::smallest, values::largest, values::alternating, values::constant_rows}) {
+    for (const tail probabilities : tails) {
+      compared += check_model({colour, probabilities, seed % 2 == 0, weights}, seed, 1, occurred);
+      ++seed;
+    }
+  }
+  std::cout << "[intact: compared] extreme weights: " << compared << " codes\n";
+}
+
+TEST_CASE("the integer model equals the evaluation in double precision for 4097 tokens") {
+  const model_recipe recipe{{1, 64, 64, 1, 8, 1, 8, 1, 3}, tail::zero, false, values::random};
+  const integer_vit model(model_builder(recipe, 200).model());
+  generator random(201);
+  const owned_image image(recipe.shape, values::random, false, random);
+  const tensors expected = double_reference(model.contents()).evaluate(image.view);
+  REQUIRE(expected.at({"attention", 0, 0}).rows == 4097);
+
+  const comparison outcome = compare_image(model, image.view, expected);
+  INFO("first mismatch: " << outcome.first_mismatch);
+  CHECK(outcome.mismatched == 0);
+  CHECK(outcome.compared == count_codes(expected));
+  std::cout << "[intact: compared] 4097 tokens: " << outcome.compared << " codes\n";
+}
+
+TEST_CASE("attention of one token equals the evaluation in double precision") {
+  for (const tail probabilities : tails) {
+    const model_recipe recipe{colour, probabilities, false, values::random};
+    model_builder builder(recipe, 300);
+    stream_codes stream = builder.first_stream();
+    const owned_block block = builder.block(1, stream);
+    const attention_shape shape{1, recipe.shape.width, recipe.shape.heads};
+    generator random(301);
+    tensor<std::uint8_t> x(1, shape.width), y(1, shape.width);
+    fill(x.view(), values::random, 0, 255, random);
+
+    tensors expected;
+    evaluate_attention(real::copy_codes(x.view()), block, shape, -1, expected);
+    trace_comparison trace(expected);
+    workspace_size bytes;
+    attention_buffers::take(bytes, shape);
+    std::vector<std::byte> memory(bytes.bytes());
+    attention(matrix_view<const std::uint8_t>(x.view()), block.view().attention, shape, y.view(),
+              workspace(memory.data(), memory.size()), -1, trace);
+
+    const comparison outcome = trace.result();
+    INFO("first mismatch: " << outcome.first_mismatch);
+    CHECK(outcome.mismatched == 0);
+    CHECK(outcome.compared == count_codes(expected));
+    CHECK(expected.at({"attention", -1, 1}).values == std::vector<std::int32_t>{0});
+  }
+}
+
+/// A table that falls from a value as large as the keys allow to 0, by a random rate.
+exp_values<std::uint64_t> random_table(index keys, generator& random) {
+  exp_values<std::uint64_t> table;
+  std::uint64_t e = exp_table_limit<std::uint64_t>(keys) >> random.between(0, 40);
+  const std::int64_t divisor = std::int64_t{1} << random.between(1, 12);
+  for (std::uint64_t& entry : table) {
+    entry = e;
+    e -= e / static_cast<std::uint64_t>(divisor) + static_cast<std::uint64_t>(random.between(0, e == 0 ? 0 : 1));
+  }
+  return table;
+}
+
+TEST_CASE("Log-Int-Softmax equals its definition for tables as large as 64 bits allow") {
+  generator random(500);
+  for (int round = 0; round < 2000; ++round) {
+    const index keys = random.between(1, 40);
+    const exp_values<std::uint64_t> table = random_table(keys, random);
+    tensor<std::uint8_t> logits(3, keys), codes(3, keys);
+    packed_tensor<u4> packed(3, keys);
+    const std::int64_t highest = random.between(0, 255);
+    fill(logits.view(), values::random, highest / 2, highest, random);
+    const code_matrix read = real::copy_codes(logits.view());
+    const auto expected = [&](tail policy) { return real::log_softmax(read, table, policy).values; };
+
+    log_softmax<tail::zero>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    REQUIRE(real::copy_codes(codes.view()).values == expected(tail::zero));
+    log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    REQUIRE(real::copy_codes(codes.view()).values == expected(tail::wide));
+    log_softmax<tail::clip>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
+    REQUIRE(real::copy_codes(packed.view()).values == expected(tail::clip));
+  }
+}
+
+/// All codes from `least` on stand in every row, the largest weights in the first rows only.
+tensor<std::uint8_t> every_wide_code(index least) {
+  tensor<std::uint8_t> codes(256, 256);
+  for (index i = 0; i < 256; ++i) {
+    for (index j = 0; j < 256; ++j) {
+      codes(i, j) = static_cast<std::uint8_t>(std::max(least + i / 8, (i + j) % 256));
+    }
+  }
+  return codes;
+}
+
+TEST_CASE("attention times V equals its definition for every 8-bit code") {
+  struct {
+    index least_code;
+    owned_tensor_scale scale;
+  } const cases[] = {
+      {0, owned_tensor_scale(attention_context_target(1.7, 120, 256))},
+      {0, owned_tensor_scale(attention_context_target(300, 120, 256))},
+      {16, owned_tensor_scale(scale_target{0.4, 120, 0, {-8191, 8191}})}  // magnifies small weights
+  };
+  generator random(501);
+  tensor<std::uint8_t> v(256, 5), y(256, 5);
+  fill(v.view(), values::random, 0, 255, random);
+  for (const auto& [least_code, scale] : cases) {
+    const tensor<std::uint8_t> codes = every_wide_code(least_code);
+    shift_matmul<tail::wide>(codes.view(), activations{v.view(), 131}, requantize_wide<std::uint8_t>{scale.scale},
+                             y.view());
+    const code_matrix expected =
+        real::shift_matmul(real::copy_codes(codes.view()), real::copy_codes(v.view()), 131, scale.exact, tail::wide);
+    CHECK(std::set(expected.values.begin(), expected.values.end()).size() > 60);
+    CHECK(real::copy_codes(y.view()).values == expected.values);
+  }
+}
+
+TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to their limits") {
+  generator random(502);
+  for (int round = 0; round < 2000; ++round) {
+    const index channels = random.between(1, 9);
+    std::vector<std::uint8_t> shift;
+    std::vector<std::int32_t> gain;
+    std::vector<std::int64_t> bias;
+    for (index c = 0; c < channels; ++c) {
+      shift.push_back(static_cast<std::uint8_t>(random.between(0, layernorm_max_shift)));
+      gain.push_back(static_cast<std::int32_t>(random.between(-(1 << 30) + 1, (1 << 30) - 1)));
+      bias.push_back(random.between(0, std::int64_t{1} << 56));
+    }
+    const std::uint64_t epsilon = layernorm_max_epsilon >> random.between(0, 61);
+    const layernorm_parameters p{static_cast<int>(random.between(0, 255)), shift, epsilon, gain, bias, 48};
+    tensor<std::uint8_t> x(4, channels), y(4, channels);
+    fill(x.view(), round % 2 == 0 ? values::random : values::alternating, 0, 255, random);
+    layernorm(x.view(), p, y.view());
+    REQUIRE(real::copy_codes(y.view()).values == real::layernorm(real::copy_codes(x.view()), p).values);
+  }
+}
+
+/// A parameter of the integer model that is changed, and the tensor in which that must show first.
+struct mutation {
+  const char* what;
+  const char* first_tensor;
+  void (*apply)(vit_contents&);
+};
+
+/// Half a code, in the units of a scale's offset.
+constexpr std::int64_t half_code(int shift) {
+  return std::int64_t{1} << (31 + shift);
+}
+
+void change_by_one(std::int8_t& weight) {
+  weight = static_cast<std::int8_t>(weight == 127 ? 126 : weight + 1);
+}
+
+const mutation mutations[] = {
+    {"a pixel table entry", "input, (", [](vit_contents& c) { c.pixel_table[256] ^= 1; }},
+    {"a patch weight", "patch, (", [](vit_contents& c) { change_by_one(c.patch.weights.codes[40]); }},
+    {"an embed table entry", "embed, (", [](vit_contents& c) { c.embed_table[255] ^= 1; }},
+    {"a class token code", "embed, (0, 3)", [](vit_contents& c) { c.class_token[3] ^= 1; }},
+    {"a position code", "tokens, (", [](vit_contents& c) { c.positions[30] ^= 2; }},
+    {"an offset of the positions' addition", "tokens, (",
+     [](vit_contents& c) { c.add_positions.offset[5] += 1 << (c.add_positions.shift - 1); }},
+    {"a shift of norm1", "norm1, block 1, (", [](vit_contents& c) { c.blocks[1].norm1.shift[2] ^= 1; }},
+    {"a bias of norm1", "norm1, block 0, (",
+     [](vit_contents& c) { c.blocks[0].norm1.bias[1] += std::int64_t{1} << c.blocks[0].norm1.output_shift; }},
+    {"a qkv weight", "qkv, block 1, (", [](vit_contents& c) { change_by_one(c.blocks[1].qkv.weights.codes[77]); }},
+    {"qkv's zero point", "attention_logits, block 0, head 0, (",
+     [](vit_contents& c) { c.blocks[0].qkv_zero_point += 1; }},
+    {"the logits' offset", "attention_logits, block 1, head 0, (",
+     [](vit_contents& c) {
+       c.blocks[1].attention_logits.scale.offset += half_code(c.blocks[1].attention_logits.scale.shift);
+     }},
+    {"an exponential", "attention, block 1, head ",
+     [](vit_contents& c) { c.blocks[1].exponential[30] = c.blocks[1].exponential[29]; }},
+    {"the tail", "attention, block 0, head 0, (", [](vit_contents& c) { c.blocks[0].probabilities = tail::clip; }},
+    {"the context's offset", "context, block 1, (",
+     [](vit_contents& c) { c.blocks[1].context.scale.offset += half_code(c.blocks[1].context.scale.shift); }},
+    {"a proj weight", "proj, block 0, (", [](vit_contents& c) { change_by_one(c.blocks[0].proj.weights.codes[50]); }},
+    {"a zero point of add1", "add1, block 1, (", [](vit_contents& c) { c.blocks[1].add1.zero_points.stream += 1; }},
+    {"a gain of norm2", "norm2, block 0, (",
+     [](vit_contents& c) { c.blocks[0].norm2.gain[4] += c.blocks[0].norm2.gain[4] / 50; }},
+    {"the epsilon of norm2", "norm2, block 1, (", [](vit_contents& c) { c.blocks[1].norm2.epsilon += 1 << 24; }},
+    {"an fc1 weight", "fc1, block 1, (", [](vit_contents& c) { change_by_one(c.blocks[1].fc1.weights.codes[9]); }},
+    {"an activation table entry", "activation, block 0, (", [](vit_contents& c) { c.blocks[0].activation[4095] ^= 1; }},
+    {"the shift of fc2", "fc2, block 1, (", [](vit_contents& c) { c.blocks[1].fc2.scale.shift ^= 1; }},
+    {"a multiplier of add2", "add2, block 1, (",
+     [](vit_contents& c) { c.blocks[1].add2.branch_multiplier[7] += c.blocks[1].add2.branch_multiplier[7] / 50; }},
+    {"the output shift of norm", "norm, (", [](vit_contents& c) { c.norm.output_shift += 1; }},
+    {"a head weight", "logits, (", [](vit_contents& c) { change_by_one(c.head.codes[11]); }},
+    {"an offset of logits", "logits, (", [](vit_contents& c) { c.logits.offset[2] += half_code(c.logits.shift); }},
+    {"an offset of logits_u8", "logits_u8, (",
+     [](vit_contents& c) { c.logits_u8.offset[2] += half_code(c.logits_u8.shift); }},
+};
+
+TEST_CASE("a changed parameter shows as a mismatch of its operation's tensor") {
+  const vit_contents contents = model_builder({colour, tail::zero, false, values::random}, 400).model();
+  const double_reference reference(contents);
+  const std::vector<owned_image> images = make_images(contents.shape, 4);
+  std::vector<tensors> expected;
+  for (const owned_image& image : images) {
+    expected.push_back(reference.evaluate(image.view));
+  }
+  for (const mutation& change : mutations) {
+    vit_contents changed = contents;
+    change.apply(changed);
+    const integer_vit model(std::move(changed));
+    std::string first_mismatch;
+    for (std::size_t i = 0; i < images.size() && first_mismatch.empty(); ++i) {
+      const comparison outcome = compare_image(model, images[i].view, expected[i]);
+      REQUIRE((outcome.mismatched == 0) == outcome.first_mismatch.empty());
+      first_mismatch = outcome.first_mismatch;
+    }
+    INFO(change.what << ": " << first_mismatch);
+    CHECK(first_mismatch.starts_with(change.first_tensor));
+  }
+}
+
+code_matrix codes_of(index rows, index columns, std::initializer_list<std::int32_t> codes) {
+  code_matrix made(rows, columns);
+  REQUIRE(made.values.size() == codes.size());
+  std::copy(codes.begin(), codes.end(), made.values.begin());
+  return made;
+}
+
+using codes_list = std::vector<std::int32_t>;
+
+TEST_CASE("the comparison reports what differs, is missing, unexpected, repeated or of another shape") {
+  const tensors expected{{{"norm1", 2}, codes_of(1, 3, {4, 5, 6})}, {{"attention", 2, 1}, codes_of(1, 3, {1, 0, 15})}};
+  const std::uint8_t equal[] = {4, 5, 6}, different[] = {4, 7, 8}, packed[] = {0x01, 0x0f};
+  const matrix_view<const std::uint8_t> equal_view(equal, 1, 3);
+  const packed_view<u4, const std::uint8_t> packed_codes(packed, 1, 3);
+
+  trace_comparison all(expected);
+  all({"norm1", 2}, equal_view);
+  CHECK(all.result().first_mismatch == "attention, block 2, head 1: never shown");
+  all({"attention", 2, 1}, packed_codes);
+  CHECK(all.result().compared == 6);
+  CHECK(all.result().mismatched == 0);
+  CHECK(all.result().first_mismatch.empty());
+  all({"norm1", 2}, equal_view);
+  CHECK(all.result().first_mismatch == "norm1, block 2: shown twice");
+  CHECK(all.result().mismatched == 1);
+
+  trace_comparison some(expected);
+  some({"norm1", 2}, matrix_view<const std::uint8_t>(different, 1, 3));
+  CHECK(some.result().first_mismatch == "norm1, block 2, (0, 1): expected 5, found 7");
+  CHECK(some.result().compared == 3);
+  CHECK(some.result().mismatched == 3);  // two codes, and a tensor that is missing
+
+  trace_comparison shapes_differ(expected);
+  shapes_differ({"norm1", 2}, matrix_view<const std::uint8_t>(equal, 3, 1));
+  CHECK(shapes_differ.result().first_mismatch == "norm1, block 2: expected 1 x 3, found 3 x 1");
+
+  trace_comparison unexpected(expected);
+  unexpected({"norm1", 3}, equal_view);
+  CHECK(unexpected.result().first_mismatch == "norm1, block 3: not expected");
+  CHECK(unexpected.result().mismatched == 3);
+}
+
+TEST_CASE("double precision: products with weights are requantized per channel") {
+  const std::int8_t weights[] = {1, -1, 100, 100};
+  const exact_scale scales[] = {{0.25, 100.125}, {1, 0}};
+  const code_matrix a = codes_of(2, 2, {1, 2, 3, 255});
+  const matrix_view<const std::int8_t> w(weights, 2, 2);
+  CHECK(real::gemm(a, w, scales).values == codes_list{100, 255, 37, 255});
+  CHECK(real::gemm(a, w, scales, real::u12_codes).values == codes_list{100, 300, 37, 4095});
+  CHECK(real::gemm(a, w, scales, real::s32_codes).values == codes_list{100, 300, 37, 25800});
+  const exact_scale negative[] = {{0.25, -300}, {1, -26000}};
+  CHECK(real::gemm(a, w, negative).values == codes_list{0, 0, 0, 0});
+  CHECK(real::gemm(a, w, negative, real::s32_codes).values == codes_list{-300, -25700, -363, -200});
+}
+
+TEST_CASE("double precision: attention logits are products of zero-point-corrected codes") {
+  const code_matrix q = codes_of(1, 2, {10, 13}), k = codes_of(2, 2, {12, 9, 10, 10});
+  CHECK(real::attention_logits(q, k, 10, {2.0, 7.25}).values == codes_list{1, 7});
+}
+
+TEST_CASE("double precision: Log-Int-Softmax rounds the logarithm of the rounded quotient") {
+  exp_values<std::uint64_t> table{8, 4, 1};
+  const code_matrix logits = codes_of(1, 5, {10, 9, 8, 7, 10});  // 8 + 4 + 1 + 0 + 8 = 21
+  CHECK(real::log_softmax(logits, table, tail::zero).values == codes_list{2, 2, 4, 16, 2});
+  CHECK(real::log_softmax(logits, table, tail::clip).values == codes_list{2, 2, 4, 15, 2});
+  CHECK(real::log_softmax(logits, table, tail::wide).values == codes_list{2, 2, 4, 255, 2});
+
+  table = {3, 2};  // 5 / 2 is rounded to 2, of which the logarithm is 1
+  CHECK(real::log_softmax(codes_of(1, 2, {1, 0}), table, tail::zero).values == codes_list{1, 1});
+  table = {std::uint64_t{1} << 40, std::uint64_t{1} << 24, 1};
+  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::zero).values == codes_list{0, 16, 16});
+  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::clip).values == codes_list{0, 15, 15});
+  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::wide).values == codes_list{0, 16, 40});
+}
+
+TEST_CASE("double precision: attention times V adds v * 2^-code") {
+  const code_matrix v = codes_of(3, 1, {130, 120, 255});
+  const exact_scale ones{std::ldexp(1.0, -15), 10};
+  CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 16, 16, 16, 2}), v, 128, ones, tail::zero).values ==
+        codes_list{8, 42});
+  CHECK(real::shift_matmul(codes_of(1, 3, {0, 1, 15}), v, 128, ones, tail::clip).values == codes_list{8});
+  CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 255, 255, 255, 2}), v, 128, ones, tail::wide).values ==
+        codes_list{8, 42});
+  const exact_scale steps{std::ldexp(1.0, 44 - 15), 10};  // of 2^-44, the smallest probability that counts
+  CHECK(real::shift_matmul(codes_of(1, 3, {44, 45, 43}), v, 128, steps, tail::wide).values == codes_list{255});
+  CHECK(real::shift_matmul(codes_of(1, 3, {44, 45, 255}), v, 128, steps, tail::wide).values == codes_list{12});
+}
+
+TEST_CASE("double precision: LayerNorm divides by the deviation") {
+  const std::uint8_t shift[] = {0, 1};
+  const std::int32_t gain[] = {100 << 16, 100 << 16};
+  const std::int64_t bias[] = {(std::int64_t{128} << 40) + (std::int64_t{1} << 39),
+                               (std::int64_t{50} << 40) + (std::int64_t{1} << 39)};
+  const layernorm_parameters p{7, shift, 1, gain, bias, 40};
+  // x = (-2, 2): deviations of 4 / sqrt(17); x = (0, 0); x = (9, 8): 1 / sqrt(2)
+  CHECK(real::layernorm(codes_of(3, 2, {5, 8, 7, 7, 16, 11}), p).values == codes_list{31, 147, 128, 50, 199, 0});
+}
+
+TEST_CASE("double precision: tables, additions and patches") {
+  const std::uint8_t table[] = {9, 8, 7};
+  CHECK(real::activation(codes_of(1, 3, {2, 0, 1}), table).values == codes_list{7, 9, 8});
+
+  const exact_add scales[] = {{0.5, 2, 10.25}, {1, 1, 100.25}};
+  CHECK(real::add(codes_of(2, 2, {8, 8, 0, 255}), codes_of(2, 2, {3, 3, 0, 255}), scales, 4, 1).values ==
+        codes_list{16, 106, 6, 255});
+
+  std::vector<std::uint8_t> samples;
+  for (std::uint8_t i = 0; i < 16; ++i) {
+    samples.push_back(i);
+  }
+  CHECK(real::cut_patches(planar_image(samples.data(), 2, 2, 4), 2).values ==
+        codes_list{0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15});
+}
+
+}  // namespace
+}  // namespace intact_test

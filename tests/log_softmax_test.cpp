@@ -1,0 +1,342 @@
+#include "intact/log_softmax.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#include "catch.hpp"
+#include "tensor.hpp"
+
+namespace intact_test {
+namespace {
+
+constexpr std::uint64_t largest_u64 = std::numeric_limits<std::uint64_t>::max();
+
+/// FQ-ViT's definition: sum / e rounded to the nearest integer r, halves to even; then floor(log2(r)), one more if r
+/// is at least half a power above. By division, in 128 bits.
+int defined_code(std::uint64_t e, std::uint64_t sum) {
+  const std::uint64_t remainder = sum % e;
+  uint128 r = sum / e;
+  const uint128 twice = uint128{remainder} * 2;
+  if (twice > e || (twice == e && r % 2 != 0)) {
+    ++r;
+  }
+  int exponent = 0;
+  uint128 power = 1;
+  while (2 * power <= r) {
+    power *= 2;
+    ++exponent;
+  }
+  return 2 * (r - power) >= power ? exponent + 1 : exponent;
+}
+
+/// Whether the pair is within the range that log2_code states.
+bool in_range(int128 e, int128 sum) {
+  return e > 0 && e <= sum && 2 * sum + e <= largest_u64 && 6 * e <= largest_u64;
+}
+
+TEST_CASE("the definition itself: levels begin at 1, 2, 3, 6, 12, after rounding to even") {
+  CHECK(defined_code(1, 1) == 0);
+  CHECK(defined_code(1, 2) == 1);
+  CHECK(defined_code(2, 3) == 1);  // 1.5 -> 2
+  CHECK(defined_code(1, 3) == 2);
+  CHECK(defined_code(2, 5) == 1);  // 2.5 -> 2
+  CHECK(defined_code(1, 5) == 2);
+  CHECK(defined_code(1, 6) == 3);
+  CHECK(defined_code(2, 11) == 3);  // 5.5 -> 6
+  CHECK(defined_code(1, 11) == 3);
+  CHECK(defined_code(1, 12) == 4);
+}
+
+TEST_CASE("log2_code is FQ-ViT's rounding for every small pair") {
+  std::int64_t pairs = 0;
+  std::int64_t wrong = 0;
+  for (std::uint64_t e = 1; e <= 200; ++e) {
+    for (std::uint64_t sum = e; sum <= 4096; ++sum) {
+      ++pairs;
+      wrong += log2_code(e, sum) != defined_code(e, sum) ? 1 : 0;
+    }
+  }
+  CHECK(pairs == 799300);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("log2_code is FQ-ViT's rounding beside every level's boundary, up to the largest numbers") {
+  generator random(17);
+  std::vector<std::uint64_t> numerators = {1, 2, 3, 5, 7, 255, 256, 257, largest_u64 / 6};
+  for (int bits = 2; bits <= 62; ++bits) {
+    const std::int64_t power = std::int64_t{1} << bits;
+    numerators.push_back(static_cast<std::uint64_t>(power - 1));
+    numerators.push_back(static_cast<std::uint64_t>(power));
+    numerators.push_back(static_cast<std::uint64_t>(power + 1));
+    numerators.push_back(static_cast<std::uint64_t>(random.between(power / 2, power)));
+  }
+  std::int64_t pairs = 0;
+  std::int64_t wrong = 0;
+  for (const std::uint64_t e : numerators) {
+    for (int exponent = 0; exponent <= 63; ++exponent) {
+      // Quotients around 2^k and 1.5 * 2^k, and around the halves next to them, where r rounds to them.
+      for (const int halves : {4, 6}) {
+        const int128 twice_quotient = (int128{halves} << exponent) / 2;
+        for (int half = -1; half <= 1; ++half) {
+          const int128 middle = floor_divide((twice_quotient + half) * e, 2);
+          for (int distance = -2; distance <= 2; ++distance) {
+            const int128 sum = middle + distance;
+            if (in_range(e, sum)) {
+              ++pairs;
+              const auto s = static_cast<std::uint64_t>(sum);
+              wrong += log2_code(e, s) != defined_code(e, s) ? 1 : 0;
+            }
+          }
+        }
+      }
+    }
+  }
+  CHECK(pairs > 100000);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("log2_code is FQ-ViT's rounding for random pairs, and does not fall as e falls") {
+  generator random(18);
+  std::int64_t pairs = 0;
+  std::int64_t wrong = 0;
+  for (int i = 0; i < 200000; ++i) {
+    const int sum_bits = static_cast<int>(random.between(1, 62));
+    const auto sum = static_cast<std::uint64_t>(random.between(1, std::int64_t{1} << sum_bits));
+    const auto e = static_cast<std::uint64_t>(
+        random.between(1, static_cast<std::int64_t>(std::min(sum, std::uint64_t{1} << random.between(0, 61)))));
+    if (in_range(e, sum)) {
+      ++pairs;
+      const int code = log2_code(e, sum);
+      wrong += code != defined_code(e, sum) ? 1 : 0;
+      wrong += e > 1 && log2_code(e - 1, sum) < code ? 1 : 0;
+    }
+  }
+  CHECK(pairs > 150000);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("log2_code reaches its largest level at the largest sum") {
+  constexpr std::uint64_t largest_sum = (largest_u64 - 1) / 2;
+  STATIC_REQUIRE(log2_code(1, largest_sum) == 63);
+  CHECK(defined_code(1, largest_sum) == 63);
+  CHECK(log2_code(1, std::uint64_t{3} << 61) == 63);
+  CHECK(log2_code(1, (std::uint64_t{3} << 61) - 1) == 62);
+}
+
+template <class T>
+using table_values = std::array<T, 256>;
+
+/// Halves every `octave` steps from `first`, with random steps in between.
+template <class T>
+table_values<T> falling_table(T first, int octave, generator& random) {
+  table_values<T> table{};
+  table[0] = first;
+  for (std::size_t d = 1; d < table.size(); ++d) {
+    const T step = table[d - 1] / static_cast<T>(octave);
+    table[d] = table[d - 1] - static_cast<T>(random.between(0, static_cast<std::int64_t>(step)));
+  }
+  return table;
+}
+
+/// Tables of every kind, for rows of `keys` logits.
+template <class T>
+std::vector<table_values<T>> tables(index keys) {
+  generator random(19);
+  const T limit = exp_table_limit<T>(keys);
+  std::vector<table_values<T>> all;
+  all.push_back(falling_table<T>(limit, 9, random));      // as large as allowed
+  all.push_back(falling_table<T>(limit / 3, 2, random));  // steep: many levels, and a long tail of zeros
+  all.push_back(falling_table<T>(limit, 120, random));    // flat: few levels
+  table_values<T> steps{};                                // powers of two: all quotients of two keys are levels
+  for (std::size_t d = 0; d < steps.size(); ++d) {
+    steps[d] = limit >> std::min<std::size_t>(d / 4, 8 * sizeof(T) - 1);
+  }
+  all.push_back(steps);
+  table_values<T> equal{};  // all keys alike
+  equal.fill(limit);
+  all.push_back(equal);
+  table_values<T> spike{};  // only the largest key counts
+  spike[0] = 1;
+  all.push_back(spike);
+  return all;
+}
+
+/// A row's codes by the definition, with the tail policy.
+template <tail Tail>
+int exact_code(std::uint64_t e, std::uint64_t sum) {
+  if (e == 0) {
+    return Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255;
+  }
+  const int level = defined_code(e, sum);
+  return Tail == tail::wide ? level : level <= 15 ? level : Tail == tail::zero ? 16 : 15;
+}
+
+template <tail Tail, class T>
+tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table) {
+  tensor<std::uint8_t> codes(logits.rows(), logits.columns());
+  for (index i = 0; i < logits.rows(); ++i) {
+    int largest = 0;
+    for (index j = 0; j < logits.columns(); ++j) {
+      largest = std::max<int>(largest, logits(i, j));
+    }
+    const auto e = [&](index j) { return std::uint64_t{table.at(static_cast<std::size_t>(largest - logits(i, j)))}; };
+    uint128 sum = 0;
+    for (index j = 0; j < logits.columns(); ++j) {
+      sum += e(j);
+    }
+    REQUIRE(sum <= largest_u64);
+    for (index j = 0; j < logits.columns(); ++j) {
+      codes(i, j) = static_cast<std::uint8_t>(exact_code<Tail>(e(j), static_cast<std::uint64_t>(sum)));
+    }
+  }
+  return codes;
+}
+
+template <tail Tail>
+using code_tensor = std::conditional_t<Tail == tail::clip, packed_tensor<u4>, tensor<std::uint8_t>>;
+
+template <tail Tail, class T>
+void check_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
+  code_tensor<Tail> codes(logits.rows(), logits.columns(), where);
+  log_softmax<Tail>(logits.view(), exp_table<T>(table), codes.view());
+  CHECK(first_difference(codes.view(), exact_codes<Tail>(logits, table).view()) == "");
+  CHECK(codes.surroundings_untouched());
+  if constexpr (Tail == tail::clip) {
+    CHECK(codes.padding_is_zero());
+  }
+}
+
+template <class T>
+void check_all_tails(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
+  check_codes<tail::zero>(logits, table, where);
+  check_codes<tail::clip>(logits, table, where);
+  check_codes<tail::wide>(logits, table, where);
+}
+
+struct attention_rows {
+  index rows;
+  index keys;
+};
+
+constexpr attention_rows row_shapes[] = {
+    {0, 5},   {5, 0},   {0, 0},            // no rows, no keys
+    {1, 1},   {3, 2},   {2, 3},            // one key: always code 0; half a byte of packed codes
+    {1, 197}, {4, 197},                    // DeiT: an odd number of keys
+    {2, 15},  {2, 16},  {3, 17}, {3, 31},  // around registers of 16 bytes,
+    {2, 32},  {2, 33},  {2, 63}, {3, 65},  // of 32 and 64
+    {2, 256}, {2, 4097}                    // all distances at once; long rows
+};
+
+TEMPLATE_TEST_CASE("log_softmax codes every row by the definition", "", std::uint32_t, std::uint64_t) {
+  generator random(20);
+  for (const attention_rows& shape : row_shapes) {
+    CAPTURE(shape.rows, shape.keys);
+    for (const table_values<TestType>& table : tables<TestType>(shape.keys)) {
+      for (const values what : all_values) {
+        tensor<std::uint8_t> logits(shape.rows, shape.keys);
+        fill(logits.view(), what, 0, 255, random);
+        check_all_tails(logits, table, layouts[0]);
+      }
+      for (const layout& where : layouts) {
+        tensor<std::uint8_t> logits(shape.rows, shape.keys, where);
+        fill(logits.view(), values::random, 100, 180, random);
+        check_all_tails(logits, table, where);
+      }
+    }
+  }
+}
+
+TEST_CASE("log_softmax sees no difference between logits that are shifted together") {
+  generator random(21);
+  const table_values<std::uint64_t> table = tables<std::uint64_t>(50)[0];
+  tensor<std::uint8_t> logits(3, 50), codes(3, 50), shifted(3, 50);
+  fill(logits.view(), values::random, 20, 90, random);
+  log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+  for (const int shift : {-20, 165}) {
+    tensor<std::uint8_t> moved(3, 50);
+    for (index i = 0; i < 3; ++i) {
+      for (index j = 0; j < 50; ++j) {
+        moved(i, j) = static_cast<std::uint8_t>(logits(i, j) + shift);
+      }
+    }
+    log_softmax<tail::wide>(moved.view(), exp_table<std::uint64_t>(table), shifted.view());
+    CHECK(shifted.memory() == codes.memory());
+  }
+}
+
+TEST_CASE("codes do not fall as logits fall") {
+  tensor<std::uint8_t> logits(1, 256), codes(1, 256);
+  for (index j = 0; j < 256; ++j) {
+    logits(0, j) = static_cast<std::uint8_t>(255 - j);
+  }
+  for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(256)) {
+    log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    CHECK(std::is_sorted(codes.memory().begin(), codes.memory().end()));
+    log_softmax<tail::zero>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    CHECK(std::is_sorted(codes.memory().begin(), codes.memory().end()));
+  }
+}
+
+TEST_CASE("tails differ only above level 15 and for an exponential of 0") {
+  table_values<std::uint64_t> table{};
+  table[0] = std::uint64_t{1} << 20;
+  table[1] = 1 << 5;  // level 15
+  table[2] = 1 << 4;  // level 16
+  table[3] = 1;       // level 20
+  tensor<std::uint8_t> logits(1, 5);
+  for (index j = 0; j < 5; ++j) {
+    logits(0, j) = static_cast<std::uint8_t>(9 - j);
+  }
+  tensor<std::uint8_t> bytes(1, 5);
+  log_softmax<tail::zero>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
+  CHECK(bytes.memory() == std::vector<std::uint8_t>{0, 15, 16, 16, 16});
+  log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
+  CHECK(bytes.memory() == std::vector<std::uint8_t>{0, 15, 16, 20, 255});
+  packed_tensor<u4> packed(1, 5);
+  log_softmax<tail::clip>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
+  CHECK(packed.bytes().memory() == std::vector<std::uint8_t>{0xf0, 0xff, 0x0f});
+}
+
+TEST_CASE("log_softmax works in place on u8 codes") {
+  generator random(22);
+  for (const layout& where : layouts) {
+    const table_values<std::uint32_t> table = tables<std::uint32_t>(33)[0];
+    tensor<std::uint8_t> logits(7, 33, where);
+    fill(logits.view(), values::random, 100, 255, random);
+    const tensor<std::uint8_t> zero = exact_codes<tail::zero>(logits, table);
+    const tensor<std::uint8_t> wide = exact_codes<tail::wide>(logits, table);
+    tensor<std::uint8_t> codes = logits;
+    log_softmax<tail::zero>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
+    CHECK(first_difference(codes.view(), zero.view()) == "");
+    CHECK(codes.surroundings_untouched());
+    codes = logits;
+    log_softmax<tail::wide>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
+    CHECK(first_difference(codes.view(), wide.view()) == "");
+    CHECK(codes.surroundings_untouched());
+  }
+}
+
+TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul needs") {
+  generator random(23);
+  for (const index keys : {index{1}, index{2}, index{3}, index{197}, index{4097}}) {
+    for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
+      tensor<std::uint8_t> logits(4, keys), codes(4, keys);
+      fill(logits.view(), values::random, 0, 255, random);
+      log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+      for (index i = 0; i < 4; ++i) {
+        int128 sum = 0;  // in units of 2^-63
+        for (index j = 0; j < keys; ++j) {
+          sum += codes(i, j) == 255 ? 0 : power_of_two(63 - codes(i, j));
+        }
+        CHECK(4 * sum < 9 * power_of_two(63));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,16 @@
+// Floors 0-6 in one translation unit, for the checks that compile them with something switched off. The model takes
+// every operation along; the instantiations before it are those that it does not use.
+
+#include "intact/intact.hpp"
+
+namespace intact {
+
+template void gemm(matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, const keep_accumulator&,
+                   matrix_view<std::int32_t>);
+template void log_softmax<tail::zero>(matrix_view<const std::uint8_t>, exp_table<std::uint32_t>,
+                                      matrix_view<std::uint8_t>);
+
+template void vit(const image_view&, const vit_parameters&, const vit_shape&, matrix_view<std::int32_t>,
+                  matrix_view<std::uint8_t>, workspace, no_trace&&);
+
+}  // namespace intact

@@ -1,0 +1,655 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <new>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/adapt/safetensors.hpp"
+
+// This program counts the memory that it has taken from the heap, now and at most.
+
+namespace {
+
+std::atomic<std::size_t> live_bytes{0};
+std::atomic<std::size_t> most_live_bytes{0};
+
+/// Before each block stands its size, in as many bytes as keep the block aligned.
+constexpr std::size_t size_field = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+
+void* take(std::size_t size) noexcept {
+  void* const memory = std::malloc(size + size_field);
+  if (memory == nullptr) {
+    return nullptr;
+  }
+  std::memcpy(memory, &size, sizeof size);
+  const std::size_t live = live_bytes += size;
+  most_live_bytes = std::max(most_live_bytes.load(), live);
+  return static_cast<std::byte*>(memory) + size_field;
+}
+
+void give_back(void* block) noexcept {
+  if (block == nullptr) {
+    return;
+  }
+  void* const memory = static_cast<std::byte*>(block) - size_field;
+  std::size_t size = 0;
+  std::memcpy(&size, memory, sizeof size);
+  live_bytes -= size;
+  std::free(memory);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (void* const block = take(size)) {
+    return block;
+  }
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return take(size);
+}
+void* operator new[](std::size_t size) {
+  return operator new(size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return take(size);
+}
+void operator delete(void* block) noexcept {
+  give_back(block);
+}
+void operator delete(void* block, std::size_t) noexcept {
+  give_back(block);
+}
+void operator delete(void* block, const std::nothrow_t&) noexcept {
+  give_back(block);
+}
+void operator delete[](void* block) noexcept {
+  give_back(block);
+}
+void operator delete[](void* block, std::size_t) noexcept {
+  give_back(block);
+}
+void operator delete[](void* block, const std::nothrow_t&) noexcept {
+  give_back(block);
+}
+
+namespace {
+
+using intact::safetensors_file;
+using namespace std::string_literals;
+
+std::string prefix(std::uint64_t header_length) {
+  std::string bytes(8, '\0');
+  std::memcpy(bytes.data(), &header_length, bytes.size());
+  return bytes;
+}
+
+/// A file with this header and a buffer of so many bytes.
+std::string file_of(const std::string& header, std::size_t buffer_size) {
+  return prefix(header.size()) + header + std::string(buffer_size, '\x5a');
+}
+
+/// One entry of a header.
+std::string entry(const std::string& name, const std::string& type, const std::string& shape,
+                  const std::string& offsets) {
+  return "\"" + name + "\":{\"dtype\":\"" + type + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
+}
+
+/// A header with one tensor "a" that has these fields.
+std::string tensor(const std::string& fields) {
+  return "{\"a\":{" + fields + "}}";
+}
+
+/// The same with the U8 tensor's shape or offsets to be filled in, for a buffer of 4 bytes.
+std::string with_shape(const std::string& shape) {
+  return "{" + entry("a", "U8", shape, "[0,4]") + "}";
+}
+std::string with_offsets(const std::string& offsets) {
+  return "{" + entry("a", "U8", "[4]", offsets) + "}";
+}
+
+std::vector<std::byte> as_bytes(std::string_view text) {
+  std::vector<std::byte> bytes(text.size());
+  std::transform(text.begin(), text.end(), bytes.begin(), [](char c) { return static_cast<std::byte>(c); });
+  return bytes;
+}
+
+/// Uses all that a file offers, and checks that its tensors cover the buffer and fit their shapes.
+void use(const safetensors_file& file, std::size_t buffer_size) {
+  std::size_t covered = 0;
+  for (const std::string& name : file.names()) {
+    const intact::tensor_info& info = file.info(name);
+    std::size_t elements = 1;
+    for (const std::int64_t size : info.shape) {
+      elements *= static_cast<std::size_t>(size);
+    }
+    const std::span<const std::byte> bytes = file.bytes(name);
+    const auto zeros = std::count(bytes.begin(), bytes.end(), std::byte{0});
+    const bool fits = info.elements() == elements && bytes.size() == elements * intact::dtype_size(info.type) &&
+                      static_cast<std::size_t>(zeros) <= bytes.size();
+    if (!fits || (info.type == intact::dtype::u8 && file.values<std::uint8_t>(name).size() != elements)) {
+      FAIL("tensor " << name << " does not fit its shape");
+    }
+    covered += bytes.size();
+  }
+  for (const auto& [key, value] : file.metadata()) {
+    if (file.metadata_value(key) != value) {
+      FAIL("metadata " << key << " is lost");
+    }
+  }
+  if (covered != buffer_size) {
+    FAIL("the tensors have " << covered << " of the buffer's " << buffer_size << " bytes");
+  }
+}
+
+/// True if the bytes are a file. Anything but a file or a file_error fails the test.
+bool is_file(const std::string& bytes) {
+  try {
+    const safetensors_file file = safetensors_file::parse(as_bytes(bytes), "hostile");
+    std::uint64_t header_length = 0;
+    std::memcpy(&header_length, bytes.data(), sizeof header_length);
+    use(file, bytes.size() - 8 - header_length);
+    return true;
+  } catch (const intact::file_error&) {
+    return false;
+  }
+}
+
+void require_refused(const std::string& bytes, const std::string& problem) {
+  CAPTURE(problem, bytes.substr(0, 300));
+  std::string message;
+  try {
+    safetensors_file::parse(as_bytes(bytes), "hostile.safetensors");
+  } catch (const intact::file_error& error) {
+    message = error.what();
+  }
+  CAPTURE(message);
+  REQUIRE(message.starts_with("hostile.safetensors: "));
+  REQUIRE(message.find(problem) != std::string::npos);
+}
+
+struct bad_header {
+  std::string header;
+  std::string problem;
+  std::size_t buffer_size = 4;
+};
+
+void require_refused(const std::vector<bad_header>& all) {
+  for (const bad_header& bad : all) {
+    require_refused(file_of(bad.header, bad.buffer_size), bad.problem);
+  }
+}
+
+/// One of 64^3 names, as short as so many can be.
+std::string short_name(std::size_t i) {
+  constexpr std::string_view letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+  return {letters[i / 4096 % 64], letters[i / 64 % 64], letters[i % 64]};
+}
+
+/// A file that shows all that the format has.
+std::string good_file() {
+  return file_of("{\"__metadata__\":{\"key\":\"value\",\"\":\"\\u00e9\"}," + entry("a", "U8", "[2,3]", "[8,14]") + "," +
+                     entry("b", "F32", "[]", "[14,18]") + "," + entry("\xc3\xa9", "I64", "[1]", "[0,8]") + "," +
+                     entry("e", "F64", "[0,4]", "[18,18]") + "}  ",
+                 18);
+}
+
+}  // namespace
+
+TEST_CASE("files whose length does not fit are refused", "[safetensors][hostile]") {
+  require_refused("", "the file has 0 bytes; the header's length alone has 8");
+  require_refused("1234567", "the file has 7 bytes; the header's length alone has 8");
+  require_refused(prefix(0), "the header must begin with '{'");
+  require_refused(prefix(3) + "{}", "the header has 3 bytes; only 2 follow its length");
+  require_refused(prefix(1) + "{}", "the header is not valid JSON");
+  require_refused(prefix(100'000'000) + "{}", "the header has 100000000 bytes; only 2 follow its length");
+  require_refused(prefix(100'000'001) + "{}", "the header has 100000001 bytes; it must have at most 100000000");
+  require_refused(prefix(std::uint64_t{1} << 63) + "{}",
+                  "the header has 9223372036854775808 bytes; it must have at most");
+  require_refused(prefix(~std::uint64_t{0}) + "{}", "the header has 18446744073709551615 bytes; it must have at most");
+  require_refused(prefix(~std::uint64_t{7}) + "{}", "the header has 18446744073709551608 bytes; it must have at most");
+}
+
+TEST_CASE("headers that are not one JSON object are refused", "[safetensors][hostile]") {
+  const std::string begin = "the header must begin with '{'";
+  const std::string json = "the header is not valid JSON";
+  const std::string metadata = "{\"__metadata__\":{\"k\":\"";
+  require_refused({
+      {" {}", begin, 0},
+      {"\xef\xbb\xbf{}", begin, 0},
+      {"[]", begin, 0},
+      {"\"a\"", begin, 0},
+      {"null", begin, 0},
+      {"\0{}"s, begin, 0},
+      {"{", json, 0},
+      {"{}x", json, 0},
+      {"{}{}", json, 0},
+      {"{},", json, 0},
+      {"{\"__metadata__\":{},}", json, 0},
+      {"{\"__metadata__\" {}}", json, 0},
+      {"{__metadata__:{}}", json, 0},
+      {"{'__metadata__':{}}", json, 0},
+      {"{/**/}", json, 0},
+      {"{\"a\":NaN}", json, 0},
+      {"{\"a\":nul}", json, 0},
+      {"{\"a\":[}", "tensor \"a\": the value is an array", 0},
+      {"{\"a\":01}", "tensor \"a\": the value is 0", 0},
+      {"{\"a\"", json, 0},
+      {"{\"a", json, 0},
+      {"{1:2}", json, 0},
+      {"{}\0"s, "byte 2 of the header is 0, a control character", 0},
+      {"{}\0}"s, "byte 2 of the header is 0, a control character", 0},
+      {"{\n}", "byte 1 of the header is 10, a control character", 0},
+      {"{\t}", "byte 1 of the header is 9, a control character", 0},
+      {metadata + "\x1f\"}}", "is 31, a control character", 0},
+      {metadata + "\\q\"}}", json, 0},
+      {metadata + "\\u12g4\"}}", json, 0},
+      {metadata + "\\ud800\"}}", json, 0},
+      {metadata + "\\udc00\"}}", json, 0},
+      {metadata + "\xff\"}}", "ill-formed UTF-8", 0},
+      {metadata + "\x80\"}}", "ill-formed UTF-8", 0},
+      {metadata + "\xc3\"}}", "ill-formed UTF-8", 0},
+      {metadata + "\xc0\x80\"}}", "ill-formed UTF-8", 0},
+      {metadata + "\xed\xa0\x80\"}}", "ill-formed UTF-8", 0},
+      {metadata + "\xf4\x90\x80\x80\"}}", "ill-formed UTF-8", 0},
+      {"{\"\xff\":{}}", "ill-formed UTF-8", 0},
+      {"{\xff}", json, 0},
+  });
+}
+
+TEST_CASE("entries of the wrong kind are refused", "[safetensors][hostile]") {
+  const std::string rule = "; it must be an object";
+  const std::string good = entry("a", "U8", "[4]", "[0,4]");
+  require_refused({
+      {"{\"a\":null}", "tensor \"a\": the value is null" + rule},
+      {"{\"a\":true}", "tensor \"a\": the value is true" + rule},
+      {"{\"a\":7}", "tensor \"a\": the value is 7" + rule},
+      {"{\"a\":-7}", "tensor \"a\": the value is -7" + rule},
+      {"{\"a\":0.5}", "tensor \"a\": the value is 0.5" + rule},
+      {"{\"a\":\"b\"}", "tensor \"a\": the value is \"b\"" + rule},
+      {"{\"a\":[1]}", "tensor \"a\": the value is an array" + rule},
+      {"{" + entry("", "U8", "[4]", "[0,4]") + "}", "tensor \"\": the name must not be empty"},
+      {"{" + good + "," + good + "}", "tensor \"a\": the name stands there twice"},
+      {"{" + good + "," + entry("\\u0061", "U8", "[4]", "[0,4]") + "}", "tensor \"a\": the name stands there twice"},
+      {"{" + good + ",\"a\":{}}", "tensor \"a\": the name stands there twice"},
+      {"{\"\\u001b[31m\":7}", "tensor \"?[31m\": the value is 7"},
+      {"{\"" + std::string(300, 'n') + "\":7}", "tensor \"" + std::string(200, 'n') + "...\": the value is 7"},
+  });
+}
+
+TEST_CASE("bad metadata is refused", "[safetensors][hostile]") {
+  const auto metadata = [](const std::string& value) { return "{\"__metadata__\":" + value + "}"; };
+  const std::string rule = "; it must be a string";
+  require_refused({
+      {metadata("null"), "__metadata__: the value is null; it must be an object", 0},
+      {metadata("[]"), "__metadata__: the value is an array; it must be an object", 0},
+      {metadata("\"a\""), "__metadata__: the value is \"a\"; it must be an object", 0},
+      {metadata("{\"k\":1}"), "__metadata__: the value of \"k\" is 1" + rule, 0},
+      {metadata("{\"k\":-1}"), "__metadata__: the value of \"k\" is -1" + rule, 0},
+      {metadata("{\"k\":1.5}"), "__metadata__: the value of \"k\" is 1.5" + rule, 0},
+      {metadata("{\"k\":null}"), "__metadata__: the value of \"k\" is null" + rule, 0},
+      {metadata("{\"k\":false}"), "__metadata__: the value of \"k\" is false" + rule, 0},
+      {metadata("{\"k\":{}}"), "__metadata__: the value of \"k\" is an object" + rule, 0},
+      {metadata("{\"k\":[]}"), "__metadata__: the value of \"k\" is an array" + rule, 0},
+      {metadata("{\"k\":\"1\",\"k\":\"1\"}"), "__metadata__: key \"k\" stands there twice", 0},
+      {metadata("{},\"__metadata__\":{}"), "__metadata__: the name stands there twice", 0},
+      {metadata("{},\"__met\\u0061data__\":{}"), "__metadata__: the name stands there twice", 0},
+      {metadata("{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}"),
+       "the value of \"shape\" is an array" + rule},
+  });
+}
+
+TEST_CASE("tensors without their three fields are refused", "[safetensors][hostile]") {
+  const std::string type = "\"dtype\":\"U8\"";
+  const std::string shape = "\"shape\":[4]";
+  const std::string offsets = "\"data_offsets\":[0,4]";
+  require_refused({
+      {tensor(""), "tensor \"a\": dtype is missing"},
+      {tensor(shape + "," + offsets), "tensor \"a\": dtype is missing"},
+      {tensor(type + "," + offsets), "tensor \"a\": shape is missing"},
+      {tensor(type + "," + shape), "tensor \"a\": data_offsets is missing"},
+      {"{" + entry("b", "U8", "[4]", "[0,4]") + ",\"a\":{}}", "tensor \"a\": dtype is missing"},
+      {tensor(type + "," + type + "," + shape + "," + offsets), "field \"dtype\" stands there twice"},
+      {tensor(type + "," + shape + "," + shape + "," + offsets), "field \"shape\" stands there twice"},
+      {tensor(type + "," + shape + "," + offsets + "," + offsets), "field \"data_offsets\" stands there twice"},
+      {tensor(type + "," + shape + "," + offsets + ",\"x\":1"), "tensor \"a\": field \"x\" is unknown"},
+      {tensor(type + "," + shape + "," + offsets + ",\"\":1"), "tensor \"a\": field \"\" is unknown"},
+      {tensor(type + "," + shape + "," + offsets + ",\"Shape\":[4]"), "tensor \"a\": field \"Shape\" is unknown"},
+  });
+}
+
+TEST_CASE("dtypes that are not known are refused", "[safetensors][hostile]") {
+  const auto type = [](const std::string& value) {
+    return tensor("\"dtype\":" + value + ",\"shape\":[4],\"data_offsets\":[0,4]");
+  };
+  require_refused({
+      {type("\"F4\""), "tensor \"a\": dtype \"F4\" is unknown; it must be one of BOOL, U8, I8, "},
+      {type("\"u8\""), "tensor \"a\": dtype \"u8\" is unknown"},
+      {type("\"U8 \""), "tensor \"a\": dtype \"U8 \" is unknown"},
+      {type("\"U8\\u0000\""), "tensor \"a\": dtype \"U8?\" is unknown"},
+      {type("\"\""), "tensor \"a\": dtype \"\" is unknown"},
+      {type("8"), "tensor \"a\": dtype is 8; it must be a string"},
+      {type("null"), "tensor \"a\": dtype is null; it must be a string"},
+      {type("[\"U8\"]"), "tensor \"a\": dtype is an array; it must be a string"},
+      {type("{}"), "tensor \"a\": dtype is an object; it must be a string"},
+  });
+}
+
+TEST_CASE("shapes that are not lists of sizes are refused", "[safetensors][hostile]") {
+  const std::string list = "; it must be an array of integers";
+  const std::string size = "; it must be an integer from 0 to 9223372036854775807";
+  std::string ones = "1";
+  for (int i = 0; i < 64; ++i) {
+    ones += ",1";
+  }
+  require_refused({
+      {with_shape("4"), "tensor \"a\": shape is 4" + list},
+      {with_shape("\"4\""), "tensor \"a\": shape is \"4\"" + list},
+      {with_shape("null"), "tensor \"a\": shape is null" + list},
+      {with_shape("{}"), "tensor \"a\": shape is an object" + list},
+      {with_shape("[-4]"), "tensor \"a\": a size in shape is -4" + size},
+      {with_shape("[-0]"), "tensor \"a\": a size in shape is -0" + size},
+      {with_shape("[-9223372036854775808]"), "a size in shape is -9223372036854775808" + size},
+      {with_shape("[-9223372036854775809]"), "a size in shape is -9223372036854775809" + size},
+      {with_shape("[4.0]"), "tensor \"a\": a size in shape is 4.0" + size},
+      {with_shape("[4e0]"), "tensor \"a\": a size in shape is 4e0" + size},
+      {with_shape("[9223372036854775808]"), "a size in shape is 9223372036854775808" + size},
+      {with_shape("[18446744073709551616]"), "a size in shape is 18446744073709551616" + size},
+      {with_shape("[1e999]"), "the header is not valid JSON"},
+      {with_shape("[\"4\"]"), "tensor \"a\": a size in shape is \"4\"" + size},
+      {with_shape("[[4]]"), "tensor \"a\": a size in shape is an array" + size},
+      {with_shape("[{}]"), "tensor \"a\": a size in shape is an object" + size},
+      {with_shape("[null]"), "tensor \"a\": a size in shape is null" + size},
+      {with_shape("[true]"), "tensor \"a\": a size in shape is true" + size},
+      {with_shape("[4,]"), "the header is not valid JSON"},
+      {with_shape("[04]"), "the header is not valid JSON"},
+      {with_shape("[+4]"), "the header is not valid JSON"},
+      {with_shape("[" + ones + "]"), "tensor \"a\": shape has more than 64 sizes"},
+  });
+}
+
+TEST_CASE("offsets that are not two places in the buffer are refused", "[safetensors][hostile]") {
+  const std::string list = "; it must be an array of 2 integers";
+  const std::string place = "; it must be an integer from 0 to 4, the buffer's size";
+  require_refused({
+      {with_offsets("4"), "tensor \"a\": data_offsets is 4" + list},
+      {with_offsets("\"0,4\""), "tensor \"a\": data_offsets is \"0,4\"" + list},
+      {with_offsets("{}"), "tensor \"a\": data_offsets is an object" + list},
+      {with_offsets("[]"), "tensor \"a\": data_offsets has 0 numbers; it must have 2"},
+      {with_offsets("[0]"), "tensor \"a\": data_offsets has 1 numbers; it must have 2"},
+      {with_offsets("[0,4,4]"), "tensor \"a\": data_offsets has more than 2 numbers"},
+      {with_offsets("[0,5]"), "tensor \"a\": one of data_offsets is 5" + place},
+      {with_offsets("[5,4]"), "tensor \"a\": one of data_offsets is 5" + place},
+      {with_offsets("[-1,4]"), "tensor \"a\": one of data_offsets is -1" + place},
+      {with_offsets("[0,4.0]"), "tensor \"a\": one of data_offsets is 4.0" + place},
+      {with_offsets("[0,18446744073709551615]"), "one of data_offsets is 18446744073709551615" + place},
+      {with_offsets("[0,18446744073709551616]"), "one of data_offsets is 18446744073709551616" + place},
+      {with_offsets("[0,\"4\"]"), "tensor \"a\": one of data_offsets is \"4\"" + place},
+      {with_offsets("[[0,4]]"), "tensor \"a\": one of data_offsets is an array" + place},
+  });
+}
+
+TEST_CASE("shapes that do not fit their bytes are refused", "[safetensors][hostile]") {
+  const auto one = [](const char* type, const char* shape, const char* offsets) {
+    return "{" + entry("a", type, shape, offsets) + "}";
+  };
+  const std::string many = " has more than 2^63 - 1 bytes; data_offsets are 0 and ";
+  require_refused({
+      {one("U8", "[4]", "[4,0]"), "tensor \"a\": U8 of shape [4] has 4 bytes; data_offsets are 4 and 0"},
+      {one("U8", "[4]", "[0,3]"), "tensor \"a\": U8 of shape [4] has 4 bytes; data_offsets are 0 and 3"},
+      {one("U8", "[2,1]", "[0,4]"), "tensor \"a\": U8 of shape [2, 1] has 2 bytes; data_offsets are 0 and 4"},
+      {one("U8", "[]", "[0,4]"), "tensor \"a\": U8 of shape [] has 1 bytes; data_offsets are 0 and 4"},
+      {one("U8", "[4,0]", "[0,4]"), "tensor \"a\": U8 of shape [4, 0] has 0 bytes; data_offsets are 0 and 4"},
+      {one("I16", "[4]", "[0,4]"), "tensor \"a\": I16 of shape [4] has 8 bytes; data_offsets are 0 and 4"},
+      {one("U8", "[4294967296,4294967296]", "[0,0]"), "tensor \"a\": U8 of shape [4294967296, 4294967296]" + many},
+      {one("U8", "[4294967296,4294967297]", "[0,4]"), many + "4"},
+      {one("U8", "[9223372036854775807,2]", "[0,4]"), many + "4"},
+      {one("U16", "[9223372036854775807]", "[0,4]"), many + "4"},
+      {one("U64", "[1152921504606846976]", "[0,0]"), many + "0"},
+      {one("U64", "[2305843009213693952]", "[0,0]"), many + "0"},
+      {one("U8", "[4294967296,4294967296,0]", "[0,0]"), many + "0"},
+      {one("U8", "[0,4294967296,4294967296]", "[0,0]"), many + "0"},
+  });
+}
+
+TEST_CASE("tensors that do not cover the buffer exactly are refused", "[safetensors][hostile]") {
+  const auto two = [](const std::string& first, const std::string& second) {
+    const auto one = [](const char* name, const std::string& offsets) {
+      const int size = offsets[3] - offsets[1];
+      return entry(name, "U8", "[" + std::to_string(size) + "]", offsets);
+    };
+    return "{" + one("a", first) + "," + one("b", second) + "}";
+  };
+  require_refused({
+      {"{}", "the tensors end at byte 0 of the buffer, which has 1", 1},
+      {"{\"__metadata__\":{}}", "the tensors end at byte 0 of the buffer, which has 1", 1},
+      {with_offsets("[0,4]"), "the tensors end at byte 4 of the buffer, which has 5", 5},
+      {with_offsets("[1,5]"),
+       "tensor \"a\": data_offsets begin at 1, which leaves a hole after the tensor that ends at 0", 5},
+      {two("[0,2]", "[3,4]"),
+       "tensor \"b\": data_offsets begin at 3, which leaves a hole after the tensor that ends at 2"},
+      {two("[3,4]", "[0,2]"),
+       "tensor \"a\": data_offsets begin at 3, which leaves a hole after the tensor that ends at 2"},
+      {two("[0,3]", "[2,4]"), "tensor \"b\": data_offsets begin at 2, which overlaps the tensor that ends at 3"},
+      {two("[0,4]", "[0,4]"), "data_offsets begin at 0, which overlaps the tensor that ends at 4"},
+      {two("[0,4]", "[1,3]"), "tensor \"b\": data_offsets begin at 1, which overlaps the tensor that ends at 4"},
+      {two("[0,4]", "[2,2]"), "tensor \"b\": data_offsets begin at 2, which overlaps the tensor that ends at 4"},
+  });
+}
+
+TEST_CASE("deep headers are refused at their fourth level", "[safetensors][hostile]") {
+  std::string objects = "{";
+  for (int i = 0; i < 100'000; ++i) {
+    objects += "\"a\":{";
+  }
+  require_refused(file_of(objects, 0), "tensor \"a\": field \"a\" is unknown");
+  require_refused(file_of("{\"a\":{\"shape\":" + std::string(1'000'000, '['), 0), "a size in shape is an array");
+}
+
+TEST_CASE("unusual files that keep the rules are read", "[safetensors][hostile]") {
+  std::string ones = "1";
+  for (int i = 1; i < 64; ++i) {
+    ones += ",1";
+  }
+  const std::vector<std::string> files{
+      good_file(),
+      file_of("{}", 0),
+      file_of("{ }   ", 0),
+      file_of("{\"__metadata__\":{}}", 0),
+      file_of("{ \"a\" : { \"shape\" : [ 4 ] , \"data_offsets\" : [ 0 , 4 ] , \"dtype\" : \"U8\" } } ", 4),
+      file_of("{" + entry("a", "U8", "[4]", "[0,4]") + ",\"__metadata__\":{\"a\":\"b\"}}", 4),
+      file_of("{" + entry("b", "U8", "[3]", "[1,4]") + "," + entry("a", "U8", "[1]", "[0,1]") + "}", 4),
+      file_of("{" + entry("z", "U8", "[0]", "[4,4]") + "," + entry("a", "U8", "[4]", "[0,4]") + "," +
+                  entry("y", "U64", "[0,7]", "[0,0]") + "," + entry("x", "U8", "[7,0]", "[0,0]") + "}",
+              4),
+      file_of("{" + entry("\\u0000\\ud83d\\ude00", "U8", "[4]", "[0,4]") + "}", 4),
+      file_of("{" + entry("__metadata", "U8", "[4]", "[0,4]") + "}", 4),
+      file_of("{" + entry("a", "U8", "[" + ones + "]", "[0,1]") + "}", 1),
+      file_of("{" + entry("a", "U8", "[0,9223372036854775807]", "[0,0]") + "}", 0),
+  };
+  for (const std::string& file : files) {
+    CAPTURE(file);
+    REQUIRE(is_file(file));
+    REQUIRE_FALSE(is_file(file + '\0'));
+  }
+}
+
+TEST_CASE("a file cut anywhere is refused", "[safetensors][hostile]") {
+  const std::string file = good_file();
+  REQUIRE(is_file(file));
+  for (std::size_t length = 0; length < file.size(); ++length) {
+    CAPTURE(length);
+    REQUIRE_FALSE(is_file(file.substr(0, length)));
+  }
+}
+
+TEST_CASE("a file with any byte of its header changed is read or refused", "[safetensors][hostile]") {
+  const std::string file = good_file();
+  std::size_t read = 0;
+  std::size_t refused = 0;
+  for (std::size_t place = 0; place < file.size() - 18; ++place) {
+    for (int change = 1; change < 256; ++change) {
+      std::string changed = file;
+      changed[place] = static_cast<char>(changed[place] ^ change);
+      ++(is_file(changed) ? read : refused);
+    }
+  }
+  REQUIRE(read > 0);
+  REQUIRE(refused > read);
+}
+
+TEST_CASE("files changed at random are read or refused", "[safetensors][hostile]") {
+  const std::vector<std::string> pieces{"{",
+                                        "}",
+                                        "[",
+                                        "]",
+                                        ",",
+                                        ":",
+                                        "\"",
+                                        "\\",
+                                        " ",
+                                        "\\u0000",
+                                        "\\ud83d\\ude00",
+                                        "\xc3\xa9",
+                                        "0",
+                                        "-1",
+                                        "1e3",
+                                        "9223372036854775807",
+                                        "18446744073709551615",
+                                        "null",
+                                        "true",
+                                        "\"a\"",
+                                        "\"b\"",
+                                        "\"dtype\":",
+                                        "\"shape\":",
+                                        "\"data_offsets\":",
+                                        "\"__metadata__\":",
+                                        "\"U8\"",
+                                        "\"F32\"",
+                                        "[0,4]",
+                                        "{}"};
+  const std::string good = good_file();
+  const std::string header = good.substr(8, good.size() - 8 - 18);
+  std::mt19937 random(20211123);
+  const auto below = [&](std::size_t limit) { return random() % limit; };
+  std::size_t read = 0;
+  std::size_t refused = 0;
+  for (int round = 0; round < 40'000; ++round) {
+    std::string changed = header;
+    for (std::size_t changes = 1 + below(3); changes > 0; --changes) {
+      const std::size_t place = below(changed.size() + 1);
+      const std::size_t length = std::min(below(8), changed.size() - place);
+      switch (below(4)) {
+        case 0:
+          changed.erase(place, length);
+          break;
+        case 1:
+          changed.insert(place, pieces[below(pieces.size())]);
+          break;
+        case 2:
+          changed.replace(place, length, pieces[below(pieces.size())]);
+          break;
+        default:
+          changed.insert(below(changed.size() + 1), changed.substr(place, below(80)));
+      }
+    }
+    ++(is_file(file_of(changed, 18)) ? read : refused);
+  }
+  REQUIRE(read > 100);
+  REQUIRE(refused > 100);
+}
+
+TEST_CASE("no header makes reading take more memory than is stated", "[safetensors][hostile]") {
+  constexpr std::size_t length = (std::size_t{1} << 19) + 64;
+  const auto repeat = [](const std::string& begin, const auto& part, const std::string& end) {
+    std::string header = begin;
+    for (std::size_t i = 0; header.size() < length; ++i) {
+      header += (i == 0 ? "" : ",") + part(short_name(i));
+    }
+    return header + end;
+  };
+  std::string zeros = "0";
+  for (int i = 1; i < 64; ++i) {
+    zeros += ",0";
+  }
+  const std::string many(length, 'a');
+  const std::vector<std::string> headers{
+      repeat(
+          "{", [](const std::string& name) { return entry(name, "U8", "[0]", "[0,0]"); }, "}"),
+      repeat(
+          "{", [&](const std::string& name) { return entry(name, "U8", "[" + zeros + "]", "[0,0]"); }, "}"),
+      repeat(
+          "{\"__metadata__\":{", [](const std::string& name) { return "\"" + name + "\":\"\""; }, "}}"),
+      "{\"" + many + "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
+      "{\"" + many + "\":7}",
+      "{\"" + many,
+      "{\"" + many + "\xff",
+      "{\"a\":" + std::string(length, '7') + "}",
+      "{\"a\":" + std::string(length, '7') + "x",
+      "{\"a\":{\"dtype\":\"" + many + "\"}}",
+      "{\"a\":{\"" + many + "\":1}}",
+      "{\"__metadata__\":{\"" + many + "\":\"" + many + "\"}}",
+      "{\"__metadata__\":{\"" + many + "\":7}}",
+      "{" + std::string(length, ' ') + "x",
+      "{" + std::string(length, ' ') + "}",
+      "{" + std::string(length, '\n') + "x",
+  };
+  std::size_t read = 0;
+  for (const std::string& header : headers) {
+    CAPTURE(header.substr(0, 60));
+    std::vector<std::byte> bytes = as_bytes(file_of(header, 0));
+    const std::size_t file_size = bytes.size();
+    const std::size_t before = live_bytes - file_size;
+    most_live_bytes = live_bytes.load();
+    try {
+      safetensors_file::parse(std::move(bytes), "hostile");
+      ++read;
+    } catch (const intact::file_error& error) {
+      REQUIRE(std::string_view(error.what()).size() < 1000);
+    }
+    const std::size_t most = most_live_bytes - before;
+    REQUIRE(most >= file_size);
+    REQUIRE(most <= file_size + 16 * header.size() + 65536);
+  }
+  REQUIRE(read == 6);
+}
+
+TEST_CASE("memory for a file is taken after its header is checked", "[safetensors][hostile]") {
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("intact_hostile_test_" + std::to_string(::getpid()));
+  const std::vector<bad_header> all{
+      {prefix(100'000'001), "it must have at most 100000000"},
+      {prefix(1'000'000'000), "it must have at most 100000000"},
+      {prefix(2) + "{}", "the tensors end at byte 0 of the buffer, which has 299999990"},
+  };
+  for (const bad_header& bad : all) {
+    std::ofstream(path, std::ios::binary) << bad.header;
+    std::filesystem::resize_file(path, 300'000'000);
+    const std::size_t before = live_bytes;
+    most_live_bytes = before;
+    std::string message;
+    try {
+      safetensors_file::read(path);
+    } catch (const intact::file_error& error) {
+      message = error.what();
+    }
+    const std::size_t most = most_live_bytes - before;
+    std::filesystem::remove(path);
+    CAPTURE(message);
+    REQUIRE(message.find(bad.problem) != std::string::npos);
+    REQUIRE(most < 65536);
+  }
+}

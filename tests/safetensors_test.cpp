@@ -1,0 +1,453 @@
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cases.hpp"
+#include "catch.hpp"
+#include "intact/adapt/safetensors.hpp"
+#include "intact/adapt/safetensors_write.hpp"
+
+namespace {
+
+using intact::dtype;
+using intact::safetensors_file;
+using intact::tensor_from;
+using intact::tensor_to_write;
+using intact::write_safetensors;
+using shape = std::vector<std::int64_t>;
+
+/// An empty folder that is removed with all that is in it.
+class scratch_folder {
+ public:
+  scratch_folder()
+      : path_(std::filesystem::temp_directory_path() / ("intact_safetensors_test_" + std::to_string(::getpid()))) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directory(path_);
+  }
+  scratch_folder(const scratch_folder&) = delete;
+  scratch_folder& operator=(const scratch_folder&) = delete;
+  ~scratch_folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+
+  std::size_t files() const {
+    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string contents(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+void put(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+/// The message of the file_error that a call ends with; empty when it does not.
+std::string refusal(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const intact::file_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+std::string read_refusal(const std::filesystem::path& path) {
+  return refusal([&] { safetensors_file::read(path); });
+}
+
+/// Checks that a file is refused, with its name first and the problem after it.
+void require_refused(const std::filesystem::path& path, const std::string& message, const std::string& problem) {
+  CAPTURE(message);
+  REQUIRE(message.starts_with(path.string() + ": "));
+  REQUIRE(message.find(problem) != std::string::npos);
+}
+
+template <class T>
+std::vector<T> extremes() {
+  using limits = std::numeric_limits<T>;
+  return {limits::min(), limits::lowest(), limits::max(), T{0}, T{1}, static_cast<T>(-1)};
+}
+
+constexpr std::array all_dtypes{dtype::boolean, dtype::u8,  dtype::i8,  dtype::f8_e5m2, dtype::f8_e4m3, dtype::f8_e8m0,
+                                dtype::i16,     dtype::u16, dtype::f16, dtype::bf16,    dtype::i32,     dtype::u32,
+                                dtype::f32,     dtype::c64, dtype::f64, dtype::i64,     dtype::u64};
+
+}  // namespace
+
+TEST_CASE("an element type has the dtype of its size and sign", "[safetensors]") {
+  STATIC_REQUIRE(intact::dtype_of<std::uint8_t>() == dtype::u8);
+  STATIC_REQUIRE(intact::dtype_of<std::int8_t>() == dtype::i8);
+  STATIC_REQUIRE(intact::dtype_of<std::uint16_t>() == dtype::u16);
+  STATIC_REQUIRE(intact::dtype_of<std::int16_t>() == dtype::i16);
+  STATIC_REQUIRE(intact::dtype_of<std::uint32_t>() == dtype::u32);
+  STATIC_REQUIRE(intact::dtype_of<std::int32_t>() == dtype::i32);
+  STATIC_REQUIRE(intact::dtype_of<std::uint64_t>() == dtype::u64);
+  STATIC_REQUIRE(intact::dtype_of<long long>() == dtype::i64);
+  STATIC_REQUIRE(intact::dtype_of<float>() == dtype::f32);
+  STATIC_REQUIRE(intact::dtype_of<double>() == dtype::f64);
+  STATIC_REQUIRE(intact::dtype_name(dtype::bf16) == "BF16");
+  STATIC_REQUIRE(intact::dtype_size(dtype::bf16) == 2);
+}
+
+TEMPLATE_TEST_CASE("values come back as they were written", "[safetensors]", std::uint8_t, std::int8_t, std::uint16_t,
+                   std::int16_t, std::uint32_t, std::int32_t, std::uint64_t, std::int64_t, float, double) {
+  const scratch_folder folder;
+  const std::vector<TestType> matrix = extremes<TestType>();
+  const std::array<TestType, 1> scalar{TestType{42}};
+  const std::vector<TestType> none;
+  const std::array tensors{tensor_from("matrix", {2, 3}, matrix), tensor_from("scalar", {}, scalar),
+                           tensor_from("none", {4, 0, 5}, none)};
+  write_safetensors(folder / "file", tensors, {{"key", "value"}});
+
+  const safetensors_file file = safetensors_file::read(folder / "file");
+  REQUIRE(file.names() == std::vector<std::string>{"matrix", "none", "scalar"});
+  REQUIRE(file.values<TestType>("matrix") == matrix);
+  REQUIRE(file.values<TestType>("matrix", {2, 3}) == matrix);
+  REQUIRE(file.info("matrix").type == intact::dtype_of<TestType>());
+  REQUIRE(file.info("matrix").elements() == 6);
+  REQUIRE(file.values<TestType>("scalar", {}) == std::vector<TestType>{TestType{42}});
+  REQUIRE(file.info("scalar").elements() == 1);
+  REQUIRE(file.values<TestType>("none", {4, 0, 5}).empty());
+  REQUIRE(file.info("none").elements() == 0);
+  REQUIRE(file.metadata() == std::map<std::string, std::string>{{"key", "value"}});
+}
+
+TEST_CASE("a NaN keeps its bits", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array bits{std::bit_cast<float>(0x7fc12345u), -0.0f};
+  write_safetensors(folder / "file", std::array{tensor_from("x", {2}, bits)});
+  const std::vector<float> read = safetensors_file::read(folder / "file").values<float>("x");
+  REQUIRE(std::bit_cast<std::uint32_t>(read.at(0)) == 0x7fc12345u);
+  REQUIRE(std::bit_cast<std::uint32_t>(read.at(1)) == 0x80000000u);
+}
+
+TEST_CASE("the bytes of every dtype come back, each tensor aligned for its type", "[safetensors]") {
+  const scratch_folder folder;
+  std::vector<std::byte> bytes(3 * 8);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::byte>(0xf1 + i);
+  }
+  std::vector<tensor_to_write> tensors;
+  for (const dtype type : all_dtypes) {
+    tensors.push_back(
+        {std::string(intact::dtype_name(type)), type, {3}, std::span(bytes).first(3 * intact::dtype_size(type))});
+  }
+  write_safetensors(folder / "file", tensors);
+
+  const safetensors_file file = safetensors_file::read(folder / "file");
+  REQUIRE(file.names().size() == all_dtypes.size());
+  for (const tensor_to_write& tensor : tensors) {
+    CAPTURE(tensor.name);
+    REQUIRE(file.info(tensor.name).type == tensor.type);
+    REQUIRE(file.info(tensor.name).shape == shape{3});
+    REQUIRE(std::ranges::equal(file.bytes(tensor.name), tensor.bytes));
+    REQUIRE(file.info(tensor.name).begin % intact::dtype_size(tensor.type) == 0);
+  }
+  const std::string text = contents(folder / "file");
+  REQUIRE((8 + static_cast<unsigned char>(text[0]) + 256 * static_cast<unsigned char>(text[1])) % 8 == 0);
+}
+
+TEST_CASE("a written file is known byte by byte", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::uint8_t, 3> codes{1, 2, 3};
+  const std::array<std::int32_t, 1> sum{-2};
+  const std::array given{tensor_from("b", {3}, codes), tensor_from("a", {1, 1}, sum)};
+  write_safetensors(folder / "file", given, {{"k\"", "\xc3\xa9"}});
+
+  std::string header =
+      "{\"__metadata__\":{\"k\\\"\":\"\xc3\xa9\"},"
+      "\"a\":{\"dtype\":\"I32\",\"shape\":[1, 1],\"data_offsets\":[0,4]},"
+      "\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[4,7]}}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const std::string prefix{static_cast<char>(header.size()), 0, 0, 0, 0, 0, 0, 0};
+  const std::string buffer{'\xfe', '\xff', '\xff', '\xff', 1, 2, 3};
+  REQUIRE(header.size() == 144);
+  REQUIRE(contents(folder / "file") == prefix + header + buffer);
+
+  write_safetensors(folder / "reversed", std::array{given[1], given[0]}, {{"k\"", "\xc3\xa9"}});
+  REQUIRE(contents(folder / "reversed") == contents(folder / "file"));
+}
+
+TEST_CASE("a file may have no tensors", "[safetensors]") {
+  const scratch_folder folder;
+  write_safetensors(folder / "nothing", {});
+  REQUIRE(contents(folder / "nothing") == std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
+  REQUIRE(safetensors_file::read(folder / "nothing").names().empty());
+  REQUIRE(safetensors_file::read(folder / "nothing").metadata().empty());
+
+  const std::map<std::string, std::string> metadata{
+      {"", ""}, {"a", "line\nbreak\t\"quoted\" \x01"}, {"\xe2\x82\xac", "b"}};
+  write_safetensors(folder / "metadata", {}, metadata);
+  REQUIRE(safetensors_file::read(folder / "metadata").metadata() == metadata);
+}
+
+TEST_CASE("BOOL tensors are read as bytes", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::uint8_t, 3> flags{0, 1, 1};
+  write_safetensors(folder / "file",
+                    std::array{tensor_to_write{"x", dtype::boolean, {3}, std::as_bytes(std::span(flags))}});
+  const safetensors_file file = safetensors_file::read(folder / "file");
+  REQUIRE(file.values<std::uint8_t>("x") == std::vector<std::uint8_t>{0, 1, 1});
+  require_refused(folder / "file", refusal([&] { file.values<std::int8_t>("x"); }),
+                  "tensor \"x\" has dtype BOOL; it must be I8");
+}
+
+TEST_CASE("tensors are made of lvalues and spans only", "[safetensors]") {
+  const auto takes = []<class Values>(std::type_identity<Values>) {
+    return requires(Values values) {
+      tensor_from("", {}, std::forward<Values>(values));
+    };
+  };
+  STATIC_REQUIRE(takes(std::type_identity<std::vector<int>&>{}));
+  STATIC_REQUIRE(takes(std::type_identity<const std::vector<int>&>{}));
+  STATIC_REQUIRE(takes(std::type_identity<std::span<const int>>{}));
+  STATIC_REQUIRE_FALSE(takes(std::type_identity<std::vector<int>>{}));
+}
+
+TEST_CASE("a question that a file cannot answer is an error that names file, tensor, value and limit",
+          "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::int32_t, 6> values{};
+  const std::filesystem::path path = folder / "file";
+  write_safetensors(path, std::array{tensor_from("here", {2, 3}, values)}, {{"key", "value"}});
+  const safetensors_file file = safetensors_file::read(path);
+
+  REQUIRE(file.contains("here"));
+  REQUIRE_FALSE(file.contains("there"));
+  REQUIRE(file.name() == path.string());
+  REQUIRE(file.metadata_value("key") == "value");
+  require_refused(path, refusal([&] { file.info("there"); }), "tensor \"there\" is missing");
+  require_refused(path, refusal([&] { file.bytes("there"); }), "tensor \"there\" is missing");
+  require_refused(path, refusal([&] { file.values<std::int32_t>("there"); }), "tensor \"there\" is missing");
+  require_refused(path, refusal([&] { file.values<std::uint32_t>("here"); }),
+                  "tensor \"here\" has dtype I32; it must be U32");
+  require_refused(path, refusal([&] { file.values<float>("here"); }), "tensor \"here\" has dtype I32; it must be F32");
+  require_refused(path, refusal([&] {
+                    file.values<std::int32_t>("here", {3, 2});
+                  }),
+                  "tensor \"here\" has shape [2, 3]; it must be [3, 2]");
+  require_refused(path, refusal([&] { file.values<std::int32_t>("here", {}); }), "it must be []");
+  require_refused(path, refusal([&] { file.metadata_value("other"); }), "metadata \"other\" is missing");
+}
+
+TEST_CASE("spans stay valid when the file object moves", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::uint8_t, 3> codes{7, 8, 9};
+  write_safetensors(folder / "file", std::array{tensor_from("x", {3}, codes)});
+  safetensors_file first = safetensors_file::read(folder / "file");
+  const std::span<const std::byte> bytes = first.bytes("x");
+  const safetensors_file second = std::move(first);
+  REQUIRE(second.bytes("x").data() == bytes.data());
+  REQUIRE(std::ranges::equal(bytes, std::as_bytes(std::span(codes))));
+}
+
+TEST_CASE("what is not a readable file is refused", "[safetensors]") {
+  const scratch_folder folder;
+  require_refused(folder / "none", read_refusal(folder / "none"), "the file does not exist");
+  put(folder / "empty", "");
+  require_refused(folder / "empty", read_refusal(folder / "empty"), "the file has 0 bytes");
+  require_refused(folder / "empty/below", read_refusal(folder / "empty/below"), "the file does not exist");
+  std::filesystem::create_directory(folder / "folder");
+  require_refused(folder / "folder", read_refusal(folder / "folder"), "is a folder");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  require_refused(folder / "pipe", read_refusal(folder / "pipe"), "is not a regular file");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  require_refused(folder / "loop", read_refusal(folder / "loop"), "the file cannot be examined: ");
+  std::filesystem::create_symlink("nowhere", folder / "dangling");
+  require_refused(folder / "dangling", read_refusal(folder / "dangling"), "the file does not exist");
+  REQUIRE(read_refusal("").ends_with("the file does not exist"));
+}
+
+TEST_CASE("a file without the right to read it is refused", "[safetensors]") {
+  if (::geteuid() == 0) {
+    intact_test::report_skipped("the superuser may read every file");
+    return;
+  }
+  const scratch_folder folder;
+  put(folder / "locked", "12345678");
+  std::filesystem::permissions(folder / "locked", std::filesystem::perms::none);
+  require_refused(folder / "locked", read_refusal(folder / "locked"), "the file cannot be opened: Permission denied");
+}
+
+TEST_CASE("a file that ends before its size is refused", "[safetensors]") {
+  const std::filesystem::path path = "/sys/kernel/mm/ksm/run";
+  std::error_code error;
+  if (std::filesystem::file_size(path, error) < 8 || error) {
+    intact_test::report_skipped("this system has no file that claims more bytes than can be read");
+    return;
+  }
+  require_refused(path, read_refusal(path), "reading failed after 2 of 8 bytes");
+}
+
+TEST_CASE("what must not be written is refused, and nothing is touched", "[safetensors]") {
+  const scratch_folder folder;
+  const std::filesystem::path path = folder / "file";
+  put(path, "former");
+  const std::array<std::uint8_t, 4> codes{};
+  const auto with = [&](std::string name, shape sizes) {
+    return tensor_from(std::move(name), std::move(sizes), codes);
+  };
+  const auto write = [&](std::vector<tensor_to_write> tensors, std::map<std::string, std::string> metadata = {}) {
+    return refusal([&] { write_safetensors(path, tensors, metadata); });
+  };
+  constexpr std::int64_t huge = std::int64_t{1} << 32;
+
+  require_refused(path, write({with("", {4})}), "tensor \"\": the name must be neither empty nor __metadata__");
+  require_refused(path, write({with("__metadata__", {4})}), "the name must be neither empty nor __metadata__");
+  require_refused(path, write({with("x", {4}), with("y", {4}), with("x", {4})}),
+                  "tensor \"x\": the name is given twice");
+  const tensor_to_write other_dtype{"x", dtype::i16, {2}, std::as_bytes(std::span(codes))};
+  require_refused(path, write({with("x", {4}), other_dtype}), "tensor \"x\": the name is given twice");
+  require_refused(path, write({with("x", {5})}), "tensor \"x\": U8 of shape [5] has 5 bytes; 4 are given");
+  require_refused(path, write({with("x", {3})}), "tensor \"x\": U8 of shape [3] has 3 bytes; 4 are given");
+  require_refused(path, write({with("x", {})}), "tensor \"x\": U8 of shape [] has 1 bytes; 4 are given");
+  require_refused(path, write({with("x", {-2, -2})}), "shape [-2, -2] must have sizes of at least 0");
+  require_refused(path, write({with("x", {huge, huge})}), "at most 2^63 - 1 bytes");
+  require_refused(path, write({with("x", {huge, huge, 0})}), "at most 2^63 - 1 bytes");
+  require_refused(path, write({with("x", shape(65, 1))}), "tensor \"x\": shape has 65 sizes; it must have at most 64");
+  require_refused(path, write({with("\xff", {4})}), "\"?\" is not valid UTF-8");
+  require_refused(path, write({}, {{"k", "\xed\xa0\x80"}}), "\"???\" is not valid UTF-8");
+  require_refused(path, write({}, {{"k\xc3", "v"}}), "\"k?\" is not valid UTF-8");
+  REQUIRE(contents(path) == "former");
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("the largest rank is written and read", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::uint8_t, 1> code{3};
+  write_safetensors(folder / "file", std::array{tensor_from("x", shape(64, 1), code)});
+  REQUIRE(safetensors_file::read(folder / "file").values<std::uint8_t>("x", shape(64, 1)) ==
+          std::vector<std::uint8_t>{3});
+}
+
+TEST_CASE("a header over the limit is not written", "[safetensors]") {
+  const scratch_folder folder;
+  const std::string value(intact::safetensors_max_header, 'v');
+  require_refused(folder / "file", refusal([&] {
+                    write_safetensors(folder / "file", {}, {{"k", value}});
+                  }),
+                  "the header would have 100000032 bytes; it must have at most 100000000");
+  REQUIRE(folder.files() == 0);
+}
+
+TEST_CASE("a file takes the place of another", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::uint8_t, 1> code{5};
+  put(folder / "file", "former");
+  std::filesystem::create_symlink("file", folder / "link");
+  write_safetensors(folder / "link", std::array{tensor_from("x", {}, code)});
+  REQUIRE(std::filesystem::is_symlink(folder / "link"));
+  REQUIRE(safetensors_file::read(folder / "file").values<std::uint8_t>("x") == std::vector<std::uint8_t>{5});
+  REQUIRE(folder.files() == 2);
+}
+
+TEST_CASE("a place where no file can stand is refused", "[safetensors]") {
+  const scratch_folder folder;
+  const auto write_refusal = [](const std::filesystem::path& path) {
+    return refusal([&] { write_safetensors(path, {}); });
+  };
+  std::filesystem::create_directory(folder / "folder");
+  require_refused(folder / "folder", write_refusal(folder / "folder"), "is a folder");
+  require_refused(folder / "none/file", write_refusal(folder / "none/file"), "a temporary file cannot be made");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  require_refused(folder / "pipe", write_refusal(folder / "pipe"), "is not a regular file");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  require_refused(folder / "loop", write_refusal(folder / "loop"), "the file cannot be examined: ");
+  REQUIRE(folder.files() == 3);
+}
+
+TEST_CASE("a file survives when its successor cannot be written", "[safetensors]") {
+  const scratch_folder folder;
+  const std::filesystem::path path = folder / "file";
+  put(path, "former");
+  const std::vector<std::uint8_t> codes(100'000);
+
+  ::rlimit limit{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &limit) == 0);
+  const ::rlimit small{4096, limit.rlim_max};
+  const auto former_handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const std::string message = refusal([&] { write_safetensors(path, std::array{tensor_from("x", {100'000}, codes)}); });
+  const int restored = ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, former_handler);
+
+  REQUIRE(restored == 0);
+  require_refused(path, message, "writing failed: ");
+  REQUIRE(contents(path) == "former");
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("a file that cannot take its place is removed", "[safetensors]") {
+  const scratch_folder folder;
+  {
+    intact::detail::replacement_file replacement(folder / "file");
+    std::filesystem::create_directory(folder / "file");
+    REQUIRE(folder.files() == 2);
+    require_refused(folder / "file", refusal([&] { replacement.commit(); }), "writing failed: ");
+  }
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("a temporary file left behind is not in the way", "[safetensors]") {
+  const scratch_folder folder;
+  const std::string left = ".intact-" + std::to_string(::getpid()) + "-0.tmp";
+  put(folder / left, "left");
+  write_safetensors(folder / "file", {});
+  REQUIRE(safetensors_file::read(folder / "file").names().empty());
+  REQUIRE(contents(folder / left) == "left");
+  REQUIRE(folder.files() == 2);
+}
+
+TEST_CASE("recorded cases are read", "[safetensors]") {
+  if (intact_test::skip_without_cases()) {
+    return;
+  }
+  const std::filesystem::path cases = intact_test::cases_directory();
+  const safetensors_file linear = safetensors_file::read(cases / "linear_64x48_int4.safetensors");
+  REQUIRE(linear.metadata_value("case") == "linear_64x48_int4");
+  REQUIRE(linear.values<float>("weight_f32", {48, 64}).size() == 48 * 64);
+  REQUIRE(linear.info("qin__scale").shape.empty());
+  for (const std::int32_t code : linear.values<std::int32_t>("lin__wcodes", {48, 64})) {
+    REQUIRE((code >= -8 && code <= 7));
+  }
+
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(cases)) {
+    if (entry.path().extension() == ".safetensors") {
+      const safetensors_file file = safetensors_file::read(entry.path());
+      REQUIRE_FALSE(file.names().empty());
+      REQUIRE(file.metadata_value("case") == entry.path().stem().string());
+      ++files;
+    }
+  }
+  REQUIRE(files > 0);
+}

@@ -1,0 +1,977 @@
+#include "intact/adapt/scale.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <iostream>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/log_softmax.hpp"
+#include "tensor.hpp"
+
+// The builder of dyadic scales, against 128-bit integers. What holds for every accumulator of a range is proved for the
+// range as a whole: Euclid's algorithm finds the accumulators nearest to a tie without trying them all.
+
+namespace intact_test {
+namespace {
+
+// ------------------------------------------------------------------------------------------------ oracles
+
+constexpr int128 absolute(int128 x) {
+  return x < 0 ? -x : x;
+}
+
+/// x modulo 2^bits, in 0 .. 2^bits - 1.
+constexpr int128 modulo(int128 x, int bits) {
+  return x & (power_of_two(bits) - 1);
+}
+
+/// A real number in units of 2^-62, which hold every number that a scale is made of.
+constexpr int unit_bits = 62;
+
+/// Whether a double is exactly a number given in units.
+bool equals(double x, int128 units) {
+  const double scaled = std::ldexp(x, unit_bits);
+  return scaled == std::floor(scaled) && static_cast<int128>(scaled) == units;
+}
+
+int128 in_units(double x) {
+  const auto units = static_cast<int128>(std::ldexp(x, unit_bits));
+  REQUIRE(equals(x, units));
+  return units;
+}
+
+/// Compares the integers of a built scale, double precision under several ways of rounding to nearest, and exact
+/// rational arithmetic, one accumulator at a time.
+class rounding_oracle {
+ public:
+  rounding_oracle(const tensor_scale& scale, const exact_scale& exact)
+      : scale_(scale), exact_(exact), factor_(in_units(exact.factor)), offset_(in_units(exact.offset)) {}
+
+  bool agrees(std::int64_t accumulator) const {
+    const int128 value = accumulator * factor_ + offset_;
+    const int128 fraction = modulo(value, unit_bits);
+    const int128 half = power_of_two(unit_bits - 1);
+    const auto code = static_cast<std::int64_t>((value >> unit_bits) + (fraction > half ? 1 : 0));
+
+    const double product = static_cast<double>(accumulator) * exact_.factor;
+    const double sum = product + exact_.offset;
+    const double above = sum + 0.5;
+    const bool all_exact = equals(product, accumulator * factor_) && equals(sum, value) && equals(above, value + half);
+    const auto expected = static_cast<double>(code);
+    return fraction != half && all_exact && std::rint(sum) == expected && std::round(sum) == expected &&
+           std::floor(above) == expected && rescale(static_cast<std::int32_t>(accumulator), scale_) == code;
+  }
+
+ private:
+  tensor_scale scale_;
+  exact_scale exact_;
+  int128 factor_, offset_;
+};
+
+/// The smallest x >= 0 for which (step * x) mod modulus lies in low..high, or -1. Euclid's algorithm: as long as no
+/// multiple of the step lies there itself, the number of times that the modulus has to be taken off solves the same
+/// problem modulo the step. 0 <= low <= high < modulus, 0 <= step < modulus.
+int128 first_multiple_within(int128 step, int128 modulus, int128 low, int128 high) {
+  if (low == 0) {
+    return 0;
+  }
+  if (step == 0) {
+    return -1;
+  }
+  const int128 x = (low + step - 1) / step;
+  if (x * step <= high) {
+    return x;
+  }
+  const int128 turns = first_multiple_within(modulus % step, step, (step - high % step) % step, step - low % step);
+  return turns < 0 ? -1 : (low + modulus * turns + step - 1) / step;
+}
+
+/// Where the sums (a << prescale) * multiplier + offset stand between multiples of 2^(32 + shift), which are the ties.
+class tie_distances {
+ public:
+  tie_distances(const tensor_scale& scale, const accumulator_range& range) : range_(range), bits_(32 + scale.shift) {
+    const int128 step = int128{scale.multiplier} << scale.prescale;
+    step_ = modulo(step, bits_);
+    start_ = modulo(range.low * step + scale.offset, bits_);
+  }
+
+  /// Some accumulator of the range whose sum is from..to above a multiple of 2^(32 + shift), or high + 1.
+  std::int64_t find(int128 from, int128 to) const {
+    const int128 low = modulo(from - start_, bits_), high = modulo(to - start_, bits_);
+    const int128 x = low > high ? 0 : first_multiple_within(step_, power_of_two(bits_), low, high);
+    return x < 0 || x > range_.high - range_.low ? range_.high + 1 : range_.low + static_cast<std::int64_t>(x);
+  }
+
+  bool any_tie() const { return find(0, 0) <= range_.high; }
+
+  /// The accumulators nearest to a tie, from above and from below, in this order.
+  std::array<std::int64_t, 2> nearest() const {
+    int128 above = smallest([&](int128 distance) { return find(0, distance) <= range_.high; });
+    int128 below = smallest([&](int128 distance) { return find(-distance, 0) <= range_.high; });
+    return {find(0, above), find(-below, 0)};
+  }
+
+ private:
+  /// The smallest distance for which a monotone predicate holds; it does for 2^bits - 1.
+  template <class Predicate>
+  int128 smallest(Predicate holds) const {
+    int128 low = -1, high = power_of_two(bits_) - 1;
+    while (high - low > 1) {
+      const int128 middle = (low + high) / 2;
+      (holds(middle) ? high : low) = middle;
+    }
+    return high;
+  }
+
+  accumulator_range range_;
+  int bits_;
+  int128 step_ = 0, start_ = 0;
+};
+
+// ------------------------------------------------------------------------------------------------ layers
+
+/// What build_scale gives back for a layer.
+struct built_layer {
+  std::vector<std::int32_t> multiplier;
+  std::vector<std::int64_t> offset;
+  std::vector<exact_scale> exact;
+  channel_scale scale;
+
+  explicit built_layer(const std::vector<scale_target>& targets)
+      : multiplier(targets.size()),
+        offset(targets.size()),
+        exact(targets.size()),
+        scale(build_scale(targets, multiplier, offset, exact)) {}
+  built_layer(const built_layer&) = delete;
+  built_layer& operator=(const built_layer&) = delete;
+};
+
+/// The message of the error that an action ends with, or nothing.
+template <class Action>
+std::string refusal(Action action) {
+  try {
+    action();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return {};
+}
+
+bool mentions(const std::string& message, const std::string& words) {
+  return message.find(words) != std::string::npos;
+}
+
+/// The message with which build_scale refuses a layer, having written nothing; empty if it builds it.
+std::string refusal_of(const std::vector<scale_target>& targets) {
+  std::vector<std::int32_t> multiplier(targets.size(), -7);
+  std::vector<std::int64_t> offset(targets.size(), -8);
+  std::vector<exact_scale> exact(targets.size(), exact_scale{-9, -10});
+  const std::string message = refusal([&] { build_scale(targets, multiplier, offset, exact); });
+  if (!message.empty()) {
+    CHECK(std::all_of(multiplier.begin(), multiplier.end(), [](std::int32_t m) { return m == -7; }));
+    CHECK(std::all_of(offset.begin(), offset.end(), [](std::int64_t c) { return c == -8; }));
+    CHECK(std::all_of(exact.begin(), exact.end(),
+                      [](const exact_scale& e) { return e.factor == -9 && e.offset == -10; }));
+  }
+  return message;
+}
+
+enum class weight_kind { random, small, extreme, positive, negative, zero };
+
+std::vector<std::int8_t> make_weights(generator& random, std::size_t count, weight_kind kind) {
+  std::vector<std::int8_t> weights(count);
+  for (std::int8_t& w : weights) {
+    const auto value = static_cast<int>(random.between(-128, 127));
+    switch (kind) {
+      case weight_kind::random:
+        w = static_cast<std::int8_t>(value);
+        break;
+      case weight_kind::small:
+        w = static_cast<std::int8_t>(value / 40);
+        break;
+      case weight_kind::extreme:
+        w = value < 0 ? -128 : 127;
+        break;
+      case weight_kind::positive:
+        w = 127;
+        break;
+      case weight_kind::negative:
+        w = -128;
+        break;
+      case weight_kind::zero:
+        w = 0;
+        break;
+    }
+  }
+  return weights;
+}
+
+double uniform(generator& random, double low, double high) {
+  return low + (high - low) * std::ldexp(static_cast<double>(random.between(0, (std::int64_t{1} << 53) - 1)), -53);
+}
+
+template <class T, std::size_t N>
+T one_of(generator& random, const std::array<T, N>& values) {
+  return values[static_cast<std::size_t>(random.between(0, N - 1))];
+}
+
+double largest_magnitude(const accumulator_range& range) {
+  return static_cast<double>(std::max(-range.low, range.high));
+}
+
+/// A layer such as models have, and worse ones: one to four channels of up to `widest` weights, factors over nine
+/// decades and up to 2^14 apart. Factors are kept below what the accumulators leave room for.
+std::vector<scale_target> random_layer(generator& random, double largest_factor, std::size_t widest) {
+  constexpr std::array<std::size_t, 12> widths{1, 2, 3, 16, 48, 64, 100, 192, 384, 768, 1536, 3072};
+  constexpr std::array<int, 3> zero_points{0, 128, 255};
+  constexpr std::array<double, 4> addends{0, 1, 300, 5000};
+  const std::size_t width = std::min(widest, one_of(random, widths));
+  const int zero_point = one_of(random, zero_points);
+  const double factor = std::pow(10.0, uniform(random, -9, std::log10(largest_factor)));
+  const double room = std::ldexp(1.0, 48) / std::max(1.0, 4 * factor);  // for factor * largest accumulator^2
+  std::vector<scale_target> targets;
+  for (std::int64_t n = random.between(1, 4); n > 0; --n) {
+    const auto kind = static_cast<weight_kind>(random.between(0, 5));
+    const double addend = uniform(random, -1, 1) * one_of(random, addends) + one_of(random, zero_points);
+    const double below_largest = random.between(0, 1) == 0 ? 0 : uniform(random, 0, 14);
+    scale_target target =
+        linear_target(make_weights(random, width, kind), factor * std::exp2(-below_largest), addend, zero_point);
+    const double largest = std::max(1.0, largest_magnitude(target.range));
+    target.factor = std::min(target.factor, room / largest / largest);
+    targets.push_back(target);
+  }
+  return targets;
+}
+
+// ------------------------------------------------------------------------------------------------ the definition
+
+/// The same channel for accumulators times 2^prescale.
+scale_target with_prescale(const scale_target& target, int prescale) {
+  const std::int64_t power = std::int64_t{1} << prescale;
+  return {target.factor / static_cast<double>(power),
+          target.addend,
+          power * target.correction,
+          {power * target.range.low, power * target.range.high}};
+}
+
+/// A channel of docs/numerics.md, section 2, at n fraction bits, in exact arithmetic and before the nudge. The target
+/// has its prescale applied.
+struct defined_channel {
+  int128 largest = 0;  ///< magnitude of an accumulator
+  int128 multiplier = 0;
+  int128 offset = 0;
+  int fraction_bits = 0;
+
+  defined_channel(const scale_target& target, int n)
+      : largest(std::max(absolute(target.range.low), absolute(target.range.high))), fraction_bits(n) {
+    const long double exact_multiplier = std::ldexp(static_cast<long double>(target.factor), n);
+    multiplier = 2 * static_cast<int128>(exact_multiplier / 2) + 1;
+    offset = static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.addend), n))) +
+             power_of_two(n - 1) - target.correction * multiplier;
+  }
+
+  bool exact_in_double(int128 nudge = 0) const {
+    return largest * multiplier + absolute(offset + nudge) + power_of_two(fraction_bits - 1) < power_of_two(53);
+  }
+};
+
+/// The most fraction bits, up to 62, for which double precision holds all sums of a target; 0 if there are none.
+int most_fraction_bits(const scale_target& target) {
+  int n = 62;
+  while (n > 0 && !defined_channel(target, n).exact_in_double()) {
+    --n;
+  }
+  return n;
+}
+
+/// Whether int32 multipliers and 64-bit sums suffice for a prescaled target at a shift.
+bool fits_shift(const scale_target& target, int shift) {
+  const auto multiplier =
+      static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.factor), 32 + shift)));
+  const auto addend = static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.addend), 32 + shift)));
+  const int128 offset = addend + power_of_two(31 + shift) - target.correction * multiplier;
+  const int128 largest = std::max(absolute(target.range.low), absolute(target.range.high));
+  return multiplier < power_of_two(31) && largest * multiplier + absolute(offset) < power_of_two(62);
+}
+
+/// A built channel in its odd form: y = ((a << prescale) * multiplier + offset) >> fraction_bits.
+struct odd_form {
+  std::int64_t multiplier = 0;
+  std::int64_t offset = 0;
+  int fraction_bits = 0;
+  std::int64_t nudge = 0;  ///< of the offset, in units of 2^-fraction_bits
+
+  odd_form(const scale_target& requested, const tensor_scale& scale) {
+    const int zeros = std::countr_zero(static_cast<std::uint32_t>(scale.multiplier));
+    REQUIRE(zeros < 31);
+    multiplier = scale.multiplier >> zeros;
+    offset = scale.offset >> zeros;
+    REQUIRE(offset << zeros == scale.offset);
+    fraction_bits = 32 + scale.shift - zeros;
+    const defined_channel defined(with_prescale(requested, scale.prescale), fraction_bits);
+    nudge = static_cast<std::int64_t>(offset - defined.offset);
+  }
+
+  double nudge_in_codes() const { return std::ldexp(static_cast<double>(nudge), -fraction_bits); }
+
+  /// The place of a nudge in the order 0, 1, -1, 2, ...
+  std::int64_t steps() const { return nudge > 0 ? 2 * nudge - 1 : -2 * nudge; }
+};
+
+/// Checks the integers and the exact numbers of one built channel against the definition; returns its odd form.
+odd_form check_channel(const scale_target& requested, const tensor_scale& scale, const exact_scale& exact) {
+  const scale_target target = with_prescale(requested, scale.prescale);
+  REQUIRE(scale.multiplier > 0);
+  const odd_form odd(requested, scale);
+  const int n = odd.fraction_bits;
+  const defined_channel defined(target, n);
+  const bool nearest_odd = odd.multiplier == defined.multiplier;
+  const bool exact_at_n = defined.exact_in_double(odd.nudge);
+  const bool exact_above_n = n < 32 + scale.shift && defined_channel(target, n + 1).exact_in_double();
+  CHECK(nearest_odd);
+  CHECK(exact_at_n);
+  CHECK_FALSE(exact_above_n);
+  CHECK(equals(exact.factor, int128{odd.multiplier} << (unit_bits - n + scale.prescale)));
+  CHECK(equals(exact.offset, (odd.offset - power_of_two(n - 1)) * power_of_two(unit_bits - n)));
+  CHECK(std::fabs(exact.factor - requested.factor) <= std::ldexp(1.0, scale.prescale - n));
+  const double ideal_offset = requested.addend - static_cast<double>(requested.correction) * exact.factor;
+  const double rounding = std::ldexp(std::fabs(ideal_offset) + std::fabs(requested.addend), -51);
+  CHECK(std::fabs(exact.offset - ideal_offset) <=
+        std::ldexp(0.5 + static_cast<double>(std::abs(odd.nudge)), -n) + rounding);
+  CHECK(std::abs(odd.nudge) <= 1 << 16);
+
+  const bool fits_62_bits = defined.largest * scale.multiplier + absolute(scale.offset) < power_of_two(62);
+  CHECK(fits_62_bits);
+
+  // the nudge is the first of 0, 1, -1, 2, ... without a tie (with a prescale fewer sums occur, and a smaller one may
+  // do)
+  for (std::int64_t step = 0; step <= std::min<std::int64_t>(odd.steps(), 100); ++step) {
+    const std::int64_t move = step % 2 != 0 ? (step + 1) / 2 : -step / 2;
+    const std::int64_t moved = scale.offset + (move - odd.nudge) * (std::int64_t{1} << (32 + scale.shift - n));
+    const tie_distances distances({scale.multiplier, moved, scale.shift, scale.prescale}, requested.range);
+    if (scale.prescale == 0 || step == odd.steps()) {
+      CHECK(distances.any_tie() == (step != odd.steps()));
+    }
+  }
+  return odd;
+}
+
+/// Checks that a layer computes what it says: at the ends of every channel's range, where sums are nearest to a tie,
+/// near zero, and at random.
+void check_results(const std::vector<scale_target>& targets, const built_layer& layer, generator& random) {
+  for (std::size_t n = 0; n < targets.size(); ++n) {
+    const tensor_scale scale = layer.scale.channel(static_cast<index>(n));
+    const auto [low, high] = targets[n].range;
+    const tie_distances distances(scale, targets[n].range);
+    const auto [above, below] = distances.nearest();
+    CHECK_FALSE(distances.any_tie());
+    std::vector<std::int64_t> accumulators{low, high, 0, 1, -1, above, below, targets[n].correction};
+    for (int i = 0; i < 24; ++i) {
+      accumulators.push_back(random.between(low, high));
+    }
+    const rounding_oracle oracle(scale, layer.exact[n]);
+    for (const std::int64_t a : accumulators) {
+      if (a >= low && a <= high && !oracle.agrees(a)) {
+        CAPTURE(n, a, scale.multiplier, scale.offset, scale.shift, scale.prescale);
+        FAIL_CHECK("the integers, double precision and exact arithmetic differ");
+      }
+    }
+  }
+}
+
+/// Checks that prescale and shift are the ones that the definition asks for.
+void check_layer(const std::vector<scale_target>& targets, const channel_scale& scale) {
+  double largest_factor = 0;
+  bool fits = true, fits_one_more = true;
+  for (const scale_target& target : targets) {
+    largest_factor = std::max(largest_factor, target.factor);
+    fits = fits && fits_shift(with_prescale(target, scale.prescale), scale.shift);
+    fits_one_more = fits_one_more && fits_shift(with_prescale(target, scale.prescale), scale.shift + 1);
+  }
+  CHECK(largest_factor < std::ldexp(1.0, scale.prescale - 1));
+  CHECK((scale.prescale == 0 || largest_factor >= std::ldexp(1.0, scale.prescale - 2)));
+  CHECK(fits);
+  CHECK((scale.shift == 30 || !fits_one_more));
+}
+
+// ------------------------------------------------------------------------------------------------ freedom from ties
+
+TEST_CASE("the inverse of an odd number", "[scale]") {
+  int wrong = 0;
+  for (std::uint64_t m = 1; m < (1U << 16); m += 2) {
+    wrong += m * detail::inverse_of_odd(m) == 1 ? 0 : 1;
+  }
+  generator random(1);
+  constexpr auto most_negative = std::numeric_limits<std::int64_t>::min();
+  constexpr auto most_positive = std::numeric_limits<std::int64_t>::max();
+  for (int i = 0; i < 100'000; ++i) {
+    const auto m = static_cast<std::uint64_t>(random.between(most_negative, most_positive)) | 1;
+    wrong += m * detail::inverse_of_odd(m) == 1 ? 0 : 1;
+  }
+  CHECK(wrong == 0);
+  CHECK(detail::inverse_of_odd(1) == 1);
+  CHECK(detail::inverse_of_odd(std::numeric_limits<std::uint64_t>::max()) == std::numeric_limits<std::uint64_t>::max());
+}
+
+TEST_CASE("reaches_tie finds what a search finds", "[scale]") {
+  int wrong = 0;
+  for (int n = 1; n <= 5; ++n) {
+    for (std::int64_t m = 1; m < (1 << n); m += 2) {
+      for (std::int64_t c = -(1 << n); c <= (1 << n); ++c) {
+        for (std::int64_t low = -(1 << n); low <= (1 << n); low += 3) {
+          bool tie = false;
+          for (std::int64_t high = low; high < low + (2 << n); ++high) {
+            tie = tie || (high * m + c) % (1 << n) == 0;
+            wrong += detail::reaches_tie({m, c, n}, {low, high}) == tie ? 0 : 1;
+          }
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("reaches_tie finds the one tie of long scales", "[scale]") {
+  generator random(2);
+  int wrong = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const int n = static_cast<int>(random.between(20, 62));
+    const auto m = random.between(0, (std::int64_t{1} << 31) - 1) | 1;
+    const std::int64_t tie = random.between(-(std::int64_t{1} << 31), std::int64_t{1} << 31);
+    const auto c = static_cast<std::int64_t>(-(int128{tie} * m) % power_of_two(n));
+    wrong += detail::reaches_tie({m, c, n}, {tie, tie}) ? 0 : 1;
+    wrong += detail::reaches_tie({m, c, n}, {tie - 1000, tie + 7}) ? 0 : 1;
+    wrong += detail::reaches_tie({m, c, n}, {tie + 1, tie + 1000}) ? 1 : 0;
+    wrong += detail::reaches_tie({m, c, n}, {tie - 1000, tie - 1}) ? 1 : 0;
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("avoid_ties moves every small scale to the nearest offset without a tie", "[scale]") {
+  for (int n = 1; n <= 8; ++n) {
+    const int modulus = 1 << n;
+    int wrong = 0;
+    for (int m = 1; m < modulus; m += 2) {
+      // tie_at[c]: the one accumulator modulo 2^n for which a * m + c is a multiple of 2^n
+      std::vector<int> tie_at(static_cast<std::size_t>(modulus), -1);
+      for (int a = 0; a < modulus; ++a) {
+        tie_at[static_cast<std::size_t>((modulus - a * m % modulus) % modulus)] = a;
+      }
+      REQUIRE(std::find(tie_at.begin(), tie_at.end(), -1) == tie_at.end());
+      for (int c = 0; c < modulus; ++c) {
+        for (int length = 1; length < modulus; ++length) {
+          for (const int low : {-length / 2, n < 8 ? 1 - length : 0, n < 8 ? 1000 : 0}) {
+            const auto has_tie = [&](int offset) {
+              const int tie = tie_at[static_cast<std::size_t>(offset & (modulus - 1))];
+              return ((tie - low) & (modulus - 1)) < length;
+            };
+            int distance = 0;
+            while (has_tie(c + distance) && has_tie(c - distance)) {
+              ++distance;
+            }
+            detail::odd_scale scale{m, c, n};
+            const bool found = detail::avoid_ties(scale, {low, low + length - 1});
+            wrong += found && scale.offset == (has_tie(c + distance) ? c - distance : c + distance) ? 0 : 1;
+          }
+        }
+      }
+    }
+    CAPTURE(n);
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("avoid_ties gives up at its limit", "[scale]") {
+  detail::odd_scale scale{1, 0, 20};
+  const accumulator_range range{-10, 10};
+  CHECK_FALSE(detail::avoid_ties(scale, range, 10));
+  scale.offset = 0;
+  CHECK(detail::avoid_ties(scale, range, 11));
+  CHECK(scale.offset == 11);
+}
+
+// ------------------------------------------------------------------------------------------------ built layers
+
+TEST_CASE("built layers are exact and free of ties", "[scale]") {
+  generator random(3);
+  int prescaled = 0, nudged = 0, widest_spread = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::vector<scale_target> targets =
+        i % 8 == 0 ? random_layer(random, 300, 48) : random_layer(random, 0.499, 3072);
+    CAPTURE(i);
+    const built_layer layer(targets);
+    check_layer(targets, layer.scale);
+    for (std::size_t n = 0; n < targets.size(); ++n) {
+      CAPTURE(n, targets[n].factor, targets[n].addend, targets[n].range.low, targets[n].range.high);
+      const odd_form odd = check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+      nudged += odd.nudge != 0 ? 1 : 0;
+      widest_spread += targets[0].factor >= std::ldexp(targets[n].factor, 13) ? 1 : 0;
+    }
+    check_results(targets, layer, random);
+    prescaled += layer.scale.prescale > 0 ? 1 : 0;
+  }
+  // the generator reaches what it is made for
+  CHECK(prescaled > 100);
+  CHECK(nudged > 10);
+  CHECK(widest_spread > 100);
+}
+
+TEST_CASE("channels of ordinary layers keep 27 bits of their factors", "[scale]") {
+  generator random(4);
+  int fewest_bits = 64;
+  double largest_error = 0, largest_error_up_to_1536 = 0, largest_nudge = 0;
+  for (const std::size_t width : std::array<std::size_t, 6>{64, 192, 384, 768, 1536, 3072}) {
+    for (int i = 0; i < 100; ++i) {
+      std::vector<scale_target> targets;
+      for (int n = 0; n < 6; ++n) {
+        targets.push_back(
+            linear_target(make_weights(random, width, weight_kind::random), 1, uniform(random, -300, 300), 128));
+      }
+      const double lowest = 512 / largest_magnitude(targets[0].range);  // the products reach 512 codes
+      const double factor = std::exp(uniform(random, std::log(lowest), std::log(0.49)));
+      for (scale_target& target : targets) {
+        target.factor = factor * uniform(random, 0.25, 1);
+      }
+      const built_layer layer(targets);
+      for (std::size_t n = 0; n < targets.size(); ++n) {
+        const odd_form odd = check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+        const double error = std::fabs(layer.exact[n].factor / targets[n].factor - 1);
+        fewest_bits = std::min(fewest_bits, bit_length(static_cast<std::uint64_t>(odd.multiplier)));
+        largest_error = std::max(largest_error, error);
+        largest_error_up_to_1536 = std::max(largest_error_up_to_1536, width <= 1536 ? error : 0);
+        largest_nudge = std::max(largest_nudge, std::fabs(odd.nudge_in_codes()));
+      }
+    }
+  }
+  std::cout << "ordinary layers: at least " << fewest_bits << " bits, relative error of a factor at most "
+            << largest_error_up_to_1536 << " (K <= 1536) and " << largest_error << " (K = 3072), nudge at most "
+            << largest_nudge << " codes" << std::endl;
+  CHECK(fewest_bits >= 27);
+  CHECK(largest_error_up_to_1536 <= std::ldexp(1.0, -27));
+  CHECK(largest_error <= std::ldexp(1.0, -26));
+  CHECK(largest_nudge < 4e-8);
+}
+
+TEST_CASE("crowded ranges are moved off their ties, or refused for a reason", "[scale]") {
+  generator random(5);
+  int built = 0, refused = 0;
+  std::int64_t most_steps = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const double factor = std::exp2(uniform(random, -10, -1.05));
+    const auto half = static_cast<std::int64_t>(std::ldexp(uniform(random, 0.2, 0.8), 26) / std::sqrt(factor));
+    const auto middle = static_cast<std::int64_t>(uniform(random, -0.3, 0.3) * static_cast<double>(half));
+    const scale_target target{factor, uniform(random, -100, 400), middle + half / 3, {middle - half, middle + half}};
+    CAPTURE(i, target.factor, target.addend, target.range.low, target.range.high);
+    if (refusal_of({target}).empty()) {
+      const built_layer layer({target});
+      most_steps = std::max(most_steps, check_channel(target, layer.scale.channel(0), layer.exact[0]).steps());
+      check_results({target}, layer, random);
+      ++built;
+    } else {
+      CHECK(target.range.high - target.range.low + 1 >= std::int64_t{1} << most_fraction_bits(target));
+      ++refused;
+    }
+  }
+  CHECK(built > 1000);
+  CHECK(refused > 100);
+  CHECK(most_steps > 100);
+}
+
+TEST_CASE("a nudge does not lead beyond what double precision holds", "[scale]") {
+  // With 27 fraction bits the largest sum is 2^53 - 1, and the accumulator R - 3 is a tie, as 3 * m = 2^26 - 1. Moving
+  // the offset by 1 would make the largest sum 2^53.
+  constexpr int n = 27;
+  constexpr std::int64_t m = ((1 << (n - 1)) - 1) / 3, half = 1 << (n - 1), largest = 1 << 24;
+  constexpr std::int64_t offset = (std::int64_t{1} << 53) - 1 - half - largest * m;
+  static_assert(3 * m == half - 1 && ((largest - 3) * m + offset) % (1 << n) == 0);
+  const scale_target target{std::ldexp(static_cast<double>(m), -n),
+                            std::ldexp(static_cast<double>(offset - half), -n),
+                            0,
+                            {-largest, largest}};
+  REQUIRE(defined_channel(target, n).exact_in_double());
+  REQUIRE(defined_channel(target, n).offset == offset);
+
+  const built_layer layer({target});
+  const odd_form odd(target, layer.scale.channel(0));
+  CHECK(odd.fraction_bits == n - 1);
+  CHECK(defined_channel(target, n - 1).exact_in_double(odd.nudge));
+  generator random(15);
+  check_results({target}, layer, random);
+}
+
+TEST_CASE("all results of a short range", "[scale]") {
+  for (const double factor : {1e-7, 0.003, 0.0625, 0.49, 0.5, 0.7, 1.0, 1.96, 7.5, 300.0}) {
+    for (const double addend : {-0.5, 0.0, 0.5, 127.5, 128.0, 254.75}) {
+      const scale_target target{factor, addend, -321, {-3000, 3000}};
+      exact_scale exact;
+      const tensor_scale scale = build_scale(target, exact);
+      const rounding_oracle oracle(scale, exact);
+      int wrong = 0;
+      for (std::int64_t a = target.range.low; a <= target.range.high; ++a) {
+        wrong += oracle.agrees(a) ? 0 : 1;
+      }
+      CAPTURE(factor, addend);
+      CHECK(wrong == 0);
+    }
+  }
+}
+
+TEST_CASE("a layer of no channels", "[scale]") {
+  const built_layer layer({});
+  CHECK(layer.scale.multiplier.empty());
+  CHECK(layer.scale.prescale == 0);
+}
+
+TEST_CASE("channels of zeros compute their addend", "[scale]") {
+  generator random(6);
+  const std::vector<std::int8_t> zeros(3072, 0);
+  std::vector<scale_target> targets{linear_target(make_weights(random, 3072, weight_kind::random), 0.01, 100, 128)};
+  for (const double addend : {0.0, 0.5, -0.5, 127.49, 127.5, 128.0, -3.0, 254.500001}) {
+    targets.push_back(linear_target(zeros, 1e-7, addend, 255));
+  }
+  const built_layer layer(targets);
+  check_results(targets, layer, random);
+  for (std::size_t n = 1; n < targets.size(); ++n) {
+    CHECK(targets[n].range.low == 0);
+    CHECK(targets[n].range.high == 0);
+    const odd_form odd = check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+    CHECK(std::fabs(layer.exact[n].offset - targets[n].addend) <= std::ldexp(1.5, -odd.fraction_bits));
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ named cases
+
+TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
+  generator random(7);
+  std::vector<scale_target> targets;
+  for (int n = 0; n < 40; ++n) {
+    targets.push_back(linear_target(make_weights(random, 3072, weight_kind::random), 0.49, uniform(random, -100, 300),
+                                    n % 3 == 0   ? 0
+                                    : n % 3 == 1 ? 128
+                                                 : 255));
+  }
+  const auto check = [&](const std::vector<scale_target>& layer_targets) {
+    const built_layer layer(layer_targets);
+    check_layer(layer_targets, layer.scale);
+    check_results(layer_targets, layer, random);
+    for (std::size_t n = 0; n < layer_targets.size(); ++n) {
+      const odd_form odd = check_channel(layer_targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+      CHECK(bit_length(static_cast<std::uint64_t>(odd.multiplier)) >= 27);
+      CHECK(std::fabs(odd.nudge_in_codes()) < 4e-8);
+    }
+  };
+  check(targets);
+  for (const scale_target& target : targets) {
+    check({target});
+  }
+}
+
+TEST_CASE("65793 full-range weights at a factor of 0.1 are refused", "[scale]") {
+  generator random(8);
+  for (int i = 0; i < 5; ++i) {
+    const scale_target wide = linear_target(make_weights(random, 65793, weight_kind::random), 0.1, 128, 128);
+    const scale_target narrow = linear_target(make_weights(random, 64, weight_kind::random), 0.1, 128, 128);
+    const std::string message = refusal_of({narrow, wide});
+    CAPTURE(message);
+    CHECK(mentions(message, "channel 1"));
+    CHECK(mentions(message, std::to_string(wide.range.high - wide.range.low + 1) + " accumulators"));
+    CHECK(mentions(message, "0.1"));
+  }
+}
+
+TEST_CASE("factors of one half and above take a prescale", "[scale]") {
+  generator random(9);
+  struct {
+    double factor;
+    int prescale;
+  } const cases[] = {{0.4999999, 0}, {0.5, 1}, {0.7, 1}, {1, 2}, {1.96, 2}, {300, 10}};
+  for (const auto& [factor, prescale] : cases) {
+    for (const std::size_t width : std::array<std::size_t, 3>{1, 2, 3}) {
+      const std::vector<scale_target> targets{
+          linear_target(make_weights(random, width, weight_kind::random), factor, 3.25, 128),
+          linear_target(make_weights(random, width, weight_kind::random), factor / 1000, 128, 128)};
+      const built_layer layer(targets);
+      CAPTURE(factor, width);
+      CHECK(layer.scale.prescale == prescale);
+      check_layer(targets, layer.scale);
+      check_results(targets, layer, random);
+      for (std::size_t n = 0; n < targets.size(); ++n) {
+        check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+      }
+    }
+  }
+}
+
+TEST_CASE("a prescale for which int32 leaves no room is refused", "[scale]") {
+  struct {
+    double factor;
+    std::int64_t high;
+    const char* power;
+  } const cases[] = {{0.5, std::int64_t{1} << 30, "2^1"},
+                     {1, std::int64_t{1} << 29, "2^2"},
+                     {1.96, std::int64_t{1} << 29, "2^2"},
+                     {300, std::int64_t{1} << 21, "2^10"}};
+  for (const auto& [factor, high, power] : cases) {
+    const std::string message = refusal_of({{0.01, 0, 0, {0, 0}}, {factor, 0, 0, {-high, 0}}});
+    CAPTURE(message);
+    CHECK(mentions(message, "channel 1"));
+    CHECK(mentions(message, std::to_string(-high)));
+    CHECK(mentions(message, std::string("times ") + power));
+  }
+  CHECK(mentions(refusal_of({{300, 0, 0, {0, (1 << 21) - 1}}}), "accumulators; "));  // room, but not for exactness
+}
+
+// ------------------------------------------------------------------------------------------------ targets of tensors
+
+TEST_CASE("the target of a linear layer is what its weights reach", "[scale]") {
+  generator random(10);
+  for (std::size_t width = 0; width <= 12; ++width) {
+    for (const weight_kind kind :
+         {weight_kind::random, weight_kind::extreme, weight_kind::positive, weight_kind::negative, weight_kind::zero}) {
+      const std::vector<std::int8_t> weights = make_weights(random, width, kind);
+      const int zero_point = static_cast<int>(random.between(0, 255));
+      const scale_target target = linear_target(weights, 0.25, 3.5, zero_point);
+      std::int64_t low = 0, high = 0, correction = 0;
+      for (std::uint32_t corner = 0; corner < (1U << width); ++corner) {  // codes of 0 and 255, all combinations
+        std::int64_t sum = 0;
+        for (std::size_t k = 0; k < width; ++k) {
+          sum += ((corner >> k) & 1) != 0 ? std::int64_t{255} * weights[k] : 0;
+        }
+        low = std::min(low, sum);
+        high = std::max(high, sum);
+      }
+      for (const std::int8_t w : weights) {
+        correction += zero_point * w;
+      }
+      CHECK(target.range.low == low);
+      CHECK(target.range.high == high);
+      CHECK(target.correction == correction);
+      CHECK(target.factor == 0.25);
+      CHECK(target.addend == 3.5);
+    }
+  }
+}
+
+TEST_CASE("attention logits of every head size are exact", "[scale]") {
+  std::int64_t low = 0, high = 0;
+  for (int q_zero = 0; q_zero < 256; ++q_zero) {
+    for (int k_zero = 0; k_zero < 256; ++k_zero) {
+      for (const int q : {0, 255}) {
+        for (const int k : {0, 255}) {
+          low = std::min<std::int64_t>(low, (q - q_zero) * (k - k_zero));
+          high = std::max<std::int64_t>(high, (q - q_zero) * (k - k_zero));
+        }
+      }
+    }
+  }
+  generator random(11);
+  for (index head_size = 1; head_size <= 128; ++head_size) {
+    const double factor = uniform(random, 0.1, 8) * 512 / static_cast<double>(high * head_size);
+    const scale_target target = attention_logits_target(factor, 117, head_size);
+    CHECK(target.range.low == low * head_size);
+    CHECK(target.range.high == high * head_size);
+    CHECK(target.factor == factor);
+    CHECK(target.addend == 117);
+    CHECK(target.correction == 0);
+    const built_layer layer({target});
+    check_layer({target}, layer.scale);
+    check_channel(target, layer.scale.channel(0), layer.exact[0]);
+    check_results({target}, layer, random);
+  }
+}
+
+/// The largest sum of 2^(15 - code) over rows of a number of keys, for rows that make it large: some logits at the
+/// maximum, some at every one of a few distances below it, the rest far below.
+template <tail Tail>
+std::int64_t largest_row_of_weights(index keys, const std::array<std::uint32_t, 256>& table) {
+  std::int64_t largest = 0;
+  std::vector<std::uint8_t> logits(static_cast<std::size_t>(keys)), storage(static_cast<std::size_t>(keys + 1));
+  for (const index tops : {index{1}, index{2}, index{3}, keys / 2, keys}) {
+    for (const int distance : {1, 2, 8, 30, 41, 60, 100, 255}) {
+      for (const index near : {index{0}, keys / 3, keys}) {
+        for (index j = 0; j < keys; ++j) {
+          logits[static_cast<std::size_t>(j)] = static_cast<std::uint8_t>(j < tops          ? 255
+                                                                          : j < tops + near ? 255 - distance
+                                                                                            : 0);
+        }
+        const typename attention_codes<Tail>::view codes(storage.data(), 1, keys);
+        log_softmax<Tail, std::uint32_t>({logits.data(), 1, keys}, table, codes);
+        std::int64_t sum = 0;
+        for (index j = 0; j < keys; ++j) {
+          sum += codes(0, j) > 15 ? 0 : 1 << (15 - codes(0, j));
+        }
+        largest = std::max(largest, sum);
+      }
+    }
+  }
+  return largest;
+}
+
+TEST_CASE("attention contexts of up to 82000 keys stay within their range and are exact", "[scale]") {
+  generator random(12);
+  for (const index keys : {1, 2, 3, 17, 197, 577, 4096, 16384, 82000}) {
+    const double factor = uniform(random, 0.05, 8);
+    const scale_target target = attention_context_target(factor, 133, keys);
+    std::array<std::uint32_t, 256> table;
+    for (std::size_t d = 0; d < table.size(); ++d) {  // halves every 8 codes
+      table[d] = static_cast<std::uint32_t>(std::ldexp(std::exp2(-static_cast<double>(d) / 8), 13));
+    }
+    CAPTURE(keys);
+    const std::int64_t clipped = 255 * largest_row_of_weights<tail::clip>(keys, table);
+    CHECK(255 * largest_row_of_weights<tail::zero>(keys, table) <= target.range.high);
+    CHECK(clipped <= target.range.high);
+    CHECK(target.range.low == -target.range.high);
+    CHECK(target.range.high < std::int64_t{1} << 26);
+    CHECK(target.factor == factor / 32768);  // accumulators are in units of 2^-15
+    CHECK(target.addend == 133);
+    const built_layer layer({target});
+    CHECK(layer.scale.prescale == 0);
+    check_layer({target}, layer.scale);
+    check_channel(target, layer.scale.channel(0), layer.exact[0]);
+    check_results({target}, layer, random);
+  }
+  CHECK(mentions(refusal_of({attention_context_target(0.1, 0, 1 << 24)}), "int32 must hold them"));
+}
+
+// ------------------------------------------------------------------------------------------------ refusals
+
+TEST_CASE("bad targets are refused by channel and value", "[scale]") {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  const scale_target good{0.01, 1, 0, {-1000, 1000}};
+  struct {
+    scale_target target;
+    const char* named;
+  } const cases[] = {
+      {{0, 0, 0, {-1, 1}}, "the factor 0;"},
+      {{-0.25, 0, 0, {-1, 1}}, "the factor -0.25"},
+      {{not_a_number, 0, 0, {-1, 1}}, "the factor nan"},
+      {{infinity, 0, 0, {-1, 1}}, "the factor inf"},
+      {{-infinity, 0, 0, {-1, 1}}, "the factor -inf"},
+      {{2147483648.0, 0, 0, {-1, 1}}, "the factor 2.14748e+09"},
+      {{0.01, not_a_number, 0, {-1, 1}}, "the addend nan"},
+      {{0.01, infinity, 0, {-1, 1}}, "the addend inf"},
+      {{0.01, -2147483648.0, 0, {-1, 1}}, "the addend -2.14748e+09"},
+      {{0.01, 2147483647.0, 0, {-1, 1}}, "the addend 2.14748e+09"},
+      {{0.01, 0, 0, {-1, most + 1}}, "from -1 to 2147483648; int32"},
+      {{0.01, 0, 0, {-most - 1, 1}}, "from -2147483648 to 1; int32"},
+      {{0.01, 0, 0, {2, 1}}, "from 2 to 1; int32"},
+      {{0.01, 0, 0, {std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max()}},
+       "from -9223372036854775808 to 9223372036854775807; int32"},
+      {{0.01, 0, 2, {-1, 1}}, "the correction 2;"},
+      {{0.01, 0, -2, {-1, 1}}, "the correction -2;"},
+      {{0.1, 0, 0, {-most, most}}, "4294967295 accumulators"},
+  };
+  for (const auto& [target, named] : cases) {
+    for (std::size_t channel = 0; channel < 3; ++channel) {
+      std::vector<scale_target> targets(3, good);
+      targets[channel] = target;
+      const std::string message = refusal_of(targets);
+      CAPTURE(message, named);
+      CHECK(mentions(message, "intact::build_scale"));
+      CHECK(mentions(message, "channel " + std::to_string(channel)));
+      CHECK(mentions(message, named));
+    }
+  }
+  CHECK(refusal_of({good, good, good}).empty());
+}
+
+TEST_CASE("arrays of other sizes are refused", "[scale]") {
+  const std::vector<scale_target> targets(3, scale_target{0.01, 1, 0, {-1000, 1000}});
+  std::vector<std::int32_t> multiplier(4, -7);
+  std::vector<std::int64_t> offset(4, -8);
+  std::vector<exact_scale> exact(4);
+  for (const std::size_t size : std::array<std::size_t, 3>{0, 2, 4}) {
+    const std::string n = std::to_string(size);
+    const std::span good_multiplier = std::span(multiplier).first(3),
+                    bad_multiplier = std::span(multiplier).first(size);
+    const std::span good_offset = std::span(offset).first(3), bad_offset = std::span(offset).first(size);
+    const std::span bad_exact = std::span(exact).first(size);
+    CHECK(mentions(refusal([&] { build_scale(targets, bad_multiplier, good_offset); }), "size of multiplier is " + n));
+    CHECK(mentions(refusal([&] { build_scale(targets, good_multiplier, bad_offset); }), "size of offset is " + n));
+    if (size != 0) {
+      CHECK(mentions(refusal([&] { build_scale(targets, good_multiplier, good_offset, bad_exact); }),
+                     "size of exact is " + n));
+    }
+  }
+  CHECK(std::all_of(multiplier.begin(), multiplier.end(), [](std::int32_t m) { return m == -7; }));
+  CHECK(std::all_of(offset.begin(), offset.end(), [](std::int64_t c) { return c == -8; }));
+}
+
+TEST_CASE("without exact numbers the integers are the same", "[scale]") {
+  generator random(13);
+  const std::vector<scale_target> targets = random_layer(random, 0.499, 3072);
+  const built_layer layer(targets);
+  std::vector<std::int32_t> multiplier(targets.size());
+  std::vector<std::int64_t> offset(targets.size());
+  const channel_scale scale = build_scale(targets, multiplier, offset);
+  CHECK(multiplier == layer.multiplier);
+  CHECK(offset == layer.offset);
+  CHECK(scale.shift == layer.scale.shift);
+  CHECK(scale.multiplier.data() == multiplier.data());
+  CHECK(scale.offset.data() == offset.data());
+}
+
+// ------------------------------------------------------------------------------------------------ far corners
+
+TEST_CASE("what is built passes the doors of the operations", "[scale]") {
+  const auto passes = [](const scale_target& target) {
+    exact_scale exact;
+    tensor_scale scale;
+    const bool refused = !refusal([&] { scale = build_scale(target, exact); }).empty();
+    return refused || refusal([&] { require_scale("test", scale, 1); }).empty();
+  };
+  for (int exponent = -1074; exponent < 31; ++exponent) {
+    CAPTURE(exponent);
+    CHECK(passes({std::ldexp(1.0, exponent), 100, 0, {0, 0}}));
+    CHECK(passes({std::ldexp(1.0, exponent), 100, 0, {-5, 5}}));
+  }
+  for (int exponent = 0; exponent <= 31; ++exponent) {  // addends around powers of two
+    for (const double distance : {-1.0, -0.5, 0.0, 0.5}) {
+      for (const double less : {0.0, std::ldexp(1.0, -23), std::ldexp(1.0, -30)}) {
+        const double addend = std::ldexp(1.0, exponent) + distance - less;
+        CAPTURE(addend);
+        CHECK(passes({0.001, addend, 0, {0, 0}}));
+        CHECK(passes({0.001, -addend, 0, {0, 0}}));
+      }
+    }
+  }
+}
+
+TEST_CASE("a channel that is almost constant, and halfway between two codes, is built", "[scale]") {
+  // 2^20 + 1 accumulators, all of which lie within 2^-30 codes of a half: moved off by less than that, none is a tie
+  const scale_target target{1e-17, 0.5, 0, {-(1 << 19), 1 << 19}};
+  CHECK(refusal_of({target}).empty());
+}
+
+TEST_CASE("a large layer with a factor above one half is built", "[scale]") {
+  // a << 2 is a multiple of 4 and the multiplier odd, so that any odd offset is free of ties, however long the range
+  generator random(14);
+  const scale_target target = linear_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
+  CHECK(refusal_of({target}).empty());
+}
+
+TEST_CASE("refusals after a prescale name the factor that was asked for", "[scale]") {
+  const std::string message = refusal_of({{1.96, 0, 0, {-100'000'000, 100'000'000}}});
+  CAPTURE(message);
+  CHECK(mentions(message, "1.96"));
+  CHECK_FALSE(mentions(message, "800000001"));
+}
+
+TEST_CASE("a prescale without room is blamed on the factor that asks for it", "[scale]") {
+  const std::string message = refusal_of({{412, 0, 0, {-10, 10}}, {0.001, 0, 0, {-33'000'000, 33'000'000}}});
+  CAPTURE(message);
+  CHECK(mentions(message, "412"));
+}
+
+}  // namespace
+}  // namespace intact_test

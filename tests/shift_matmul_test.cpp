@@ -1,0 +1,269 @@
+#include "intact/shift_matmul.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "catch.hpp"
+#include "intact/log_softmax.hpp"
+#include "tensor.hpp"
+
+namespace intact_test {
+namespace {
+
+/// An output stage of the test's own: the 64-bit accumulators of 8-bit codes.
+struct keep_wide_accumulator {
+  using output = std::int64_t;
+
+  output operator()(std::int64_t accumulator, index) const { return accumulator; }
+  void require(const char*, index) const {}
+};
+
+template <tail Tail>
+using code_tensor = std::conditional_t<Tail == tail::clip, packed_tensor<u4>, tensor<std::uint8_t>>;
+
+template <tail Tail>
+using keep = std::conditional_t<Tail == tail::wide, keep_wide_accumulator, keep_accumulator>;
+
+template <tail Tail>
+constexpr int fraction_bits = Tail == tail::wide ? 44 : 15;
+
+/// The sum of 2^(F - code) * (v - zp) over the codes that stand for more than nothing.
+template <tail Tail, class Codes>
+int128 exact_sum(const Codes& codes, const tensor<std::uint8_t>& v, int zero_point, index i, index c) {
+  int128 sum = 0;
+  for (index j = 0; j < v.rows(); ++j) {
+    const int code = codes(i, j);
+    const bool nothing = Tail == tail::zero ? code >= 16 : Tail == tail::wide && code > 44;
+    sum += nothing ? 0 : power_of_two(fraction_bits<Tail>) / power_of_two(code) * (int{v(j, c)} - zero_point);
+  }
+  return sum;
+}
+
+struct attention_shape {
+  index queries;
+  index keys;
+  index channels;
+};
+
+// 4-bit accumulators fit int32 as long as a row's probabilities sum up to less than 257, which 256 keys cannot exceed.
+constexpr attention_shape attention_shapes[] = {
+    {0, 4, 4},    {4, 0, 4},     {4, 4, 0},                 // nothing; no keys: sums of nothing
+    {1, 1, 1},    {1, 2, 1},     {2, 3, 1},                 // the smallest; half a byte of packed codes
+    {1, 5, 7},    {3, 15, 16},   {3, 16, 17}, {2, 17, 15},  // around registers of 16 bytes, in keys and channels
+    {2, 31, 32},  {2, 33, 33},   {1, 63, 64}, {2, 65, 65},  // of 32 and 64
+    {1, 197, 64}, {197, 197, 16}                            // one token, and all of DeiT's
+};
+
+template <tail Tail>
+void check_sums(const attention_shape& shape, const layout& where, values code_values, values v_values,
+                int zero_point) {
+  generator random(24);
+  code_tensor<Tail> codes(shape.queries, shape.keys, where);
+  tensor<std::uint8_t> v(shape.keys, shape.channels, where);
+  fill(codes.view(), code_values, 0, Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255, random);
+  fill(v.view(), v_values, 0, 255, random);
+  using output = typename keep<Tail>::output;
+  tensor<output> y(shape.queries, shape.channels, where);
+  shift_matmul<Tail>(codes.view(), {v.view(), zero_point}, keep<Tail>{}, y.view());
+  tensor<output> expected(shape.queries, shape.channels);
+  for (index i = 0; i < shape.queries; ++i) {
+    for (index c = 0; c < shape.channels; ++c) {
+      expected(i, c) = static_cast<output>(exact_sum<Tail>(codes.view(), v, zero_point, i, c));
+    }
+  }
+  CAPTURE(shape.queries, shape.keys, shape.channels, where.gap, int(code_values), int(v_values), zero_point);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
+template <tail Tail>
+void check_all_sums() {
+  for (const attention_shape& shape : attention_shapes) {
+    for (const layout& where : layouts) {
+      check_sums<Tail>(shape, where, values::random, values::random, 121);
+    }
+    for (const values code_values : all_values) {
+      for (const values v_values : all_values) {
+        check_sums<Tail>(shape, layouts[0], code_values, v_values, 0);
+        check_sums<Tail>(shape, layouts[0], code_values, v_values, 255);
+      }
+    }
+  }
+}
+
+TEST_CASE("shift_matmul with tail::zero is the exact sum") {
+  check_all_sums<tail::zero>();
+}
+TEST_CASE("shift_matmul with tail::clip is the exact sum") {
+  check_all_sums<tail::clip>();
+}
+TEST_CASE("shift_matmul with tail::wide is the exact sum") {
+  check_all_sums<tail::wide>();
+}
+
+TEST_CASE("every code has its own weight, and the zero level none") {
+  const auto weights = []<tail Tail>(std::integral_constant<tail, Tail>, int codes_used, auto weight) {
+    for (int code = 0; code < codes_used; ++code) {
+      code_tensor<Tail> codes(1, 1);
+      store(codes.view(), 0, 0, code);
+      tensor<std::uint8_t> v(1, 1);
+      v(0, 0) = 1;
+      tensor<typename keep<Tail>::output> y(1, 1);
+      shift_matmul<Tail>(codes.view(), {v.view(), 0}, keep<Tail>{}, y.view());
+      CAPTURE(code);
+      CHECK(y(0, 0) == weight(code));
+    }
+  };
+  weights(std::integral_constant<tail, tail::zero>(), 17, [](int code) { return code == 16 ? 0 : 1 << (15 - code); });
+  weights(std::integral_constant<tail, tail::clip>(), 16, [](int code) { return 1 << (15 - code); });
+  weights(std::integral_constant<tail, tail::wide>(), 256,
+          [](int code) { return code > 44 ? 0 : std::int64_t{1} << (44 - code); });
+}
+
+/// Codes as log_softmax writes them, for rows of 4,097 keys, and their sums.
+template <tail Tail>
+void check_long_rows() {
+  constexpr index keys = 4097;
+  generator random(25);
+  std::array<std::uint64_t, 256> table{};
+  for (std::size_t d = 0; d < table.size(); ++d) {
+    table[d] = (std::uint64_t{1} << 40) >> (d / 5);
+  }
+  for (const layout& where : layouts) {
+    tensor<std::uint8_t> logits(3, keys), v(keys, 5, where);
+    fill(logits.view(), values::random, 0, 255, random);
+    fill(v.view(), values::random, 0, 255, random);
+    code_tensor<Tail> codes(3, keys, where);
+    log_softmax<Tail>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    using output = typename keep<Tail>::output;
+    tensor<output> y(3, 5);
+    shift_matmul<Tail>(codes.view(), {v.view(), 100}, keep<Tail>{}, y.view());
+    for (index i = 0; i < 3; ++i) {
+      for (index c = 0; c < 5; ++c) {
+        CHECK(y(i, c) == static_cast<output>(exact_sum<Tail>(codes.view(), v, 100, i, c)));
+      }
+    }
+  }
+}
+
+TEST_CASE("shift_matmul is exact for rows of 4,097 keys") {
+  check_long_rows<tail::zero>();
+  check_long_rows<tail::clip>();
+  check_long_rows<tail::wide>();
+}
+
+/// Rows of as many keys as are allowed: `largest` of code 0, the others of code 15.
+std::int32_t sum_of_longest_row(index largest, std::uint8_t value, int zero_point) {
+  packed_tensor<u4> codes(1, shift_matmul_max_keys);
+  for (index j = 0; j < shift_matmul_max_keys; ++j) {
+    store(codes.view(), 0, j, j < largest ? 0 : 15);
+  }
+  tensor<std::uint8_t> v(shift_matmul_max_keys, 1);
+  for (index j = 0; j < shift_matmul_max_keys; ++j) {
+    v(j, 0) = value;
+  }
+  tensor<std::int32_t> y(1, 1);
+  shift_matmul<tail::clip>(codes.view(), {v.view(), zero_point}, keep_accumulator{}, y.view());
+  return y(0, 0);
+}
+
+TEST_CASE("rows of 82,000 clipped codes fit int32") {
+  static_assert(shift_matmul_max_keys == 82000);
+  CHECK(sum_of_longest_row(0, 255, 0) == 82000 * 255);
+  CHECK(sum_of_longest_row(0, 0, 255) == -82000 * 255);
+  // 254 keys of code 0 and 81,746 of code 15: their probabilities sum up to 256.49.
+  CHECK(sum_of_longest_row(254, 255, 0) == 254 * 255 * 32768 + 81746 * 255);
+  CHECK(sum_of_longest_row(254, 0, 255) == -(254 * 255 * 32768 + 81746 * 255));
+}
+
+/// floor((a * multiplier + offset * 2^29) / 2^(61 + shift)), limited to Out.
+template <class Out>
+Out exact_wide_code(std::int64_t a, const tensor_scale& s) {
+  const int128 sum = int128{a} * s.multiplier + s.offset * power_of_two(29);
+  return clamp_to<Out>(floor_divide(sum, power_of_two(61 + s.shift)));
+}
+
+/// Counts the accumulators for which requantize_wide is not the exact floor: at the ends of the range of 8-bit codes
+/// and at the middle of the split that it makes, with sums beside whole numbers of codes, and random.
+template <class Out>
+int wrong_wide_codes() {
+  constexpr std::int64_t largest_offset = (std::int64_t{1} << 62) - 1;
+  constexpr std::int64_t largest = std::int64_t{1} << 54;
+  constexpr std::int64_t split = std::int64_t{1} << 29;
+  generator random(26);
+  int wrong = 0;
+  const auto check = [&](std::int64_t a, const tensor_scale& s) {
+    wrong += requantize_wide<Out>{s}(a, 0) != exact_wide_code<Out>(a, s) ? 1 : 0;
+  };
+  for (int shift = 0; shift <= 30; ++shift) {
+    for (const std::int64_t a : {-largest, -split - 1, -split, std::int64_t{-1}, std::int64_t{0}, split - 1, largest}) {
+      for (const std::int32_t multiplier : {0, 1, std::numeric_limits<std::int32_t>::max()}) {
+        for (const std::int64_t offset : {-largest_offset, std::int64_t{-1}, std::int64_t{0}, largest_offset}) {
+          check(a, {multiplier, offset, shift, 0});
+        }
+      }
+    }
+    for (int i = 0; i < 1000; ++i) {
+      const std::int64_t a = random.between(-largest, largest);
+      const auto multiplier = static_cast<std::int32_t>(random.between(0, std::numeric_limits<std::int32_t>::max()));
+      check(a, {multiplier, random.between(-largest_offset, largest_offset), shift, 0});
+      const int128 product = floor_divide(int128{a} * multiplier, power_of_two(29));
+      const int128 goal = random.between(-2, 257) * power_of_two(32 + shift) + random.between(-1, 1);
+      if (goal - product >= -largest_offset && goal - product <= largest_offset) {
+        check(a, {multiplier, static_cast<std::int64_t>(goal - product), shift, 0});
+      }
+    }
+  }
+  return wrong;
+}
+
+TEST_CASE("requantize_wide is the exact floor, clamped") {
+  CHECK(wrong_wide_codes<std::uint8_t>() == 0);
+  CHECK(wrong_wide_codes<std::int8_t>() == 0);
+  CHECK(wrong_wide_codes<std::int32_t>() == 0);
+}
+
+TEST_CASE("shift_matmul applies its output stage") {
+  generator random(27);
+  const attention_shape shape{5, 33, 18};
+  // Factor 1 / 2.13 for v - 128, and the zero point 77: multiplier / 2^(32 + shift) = 2^-15 / 2.13.
+  const tensor_scale scale{504079873, (std::int64_t{77} << 45) + (std::int64_t{1} << 44), 13, 0};
+  tensor<std::uint8_t> v(shape.keys, shape.channels), bytes(shape.queries, shape.keys);
+  fill(v.view(), values::random, 0, 255, random);
+  fill(bytes.view(), values::random, 2, 16, random);
+  tensor<std::uint8_t> y(shape.queries, shape.channels, layouts[1]);
+  tensor<std::uint8_t> wide(shape.queries, shape.channels, layouts[1]);
+  shift_matmul<tail::zero>(bytes.view(), {v.view(), 128}, requantize<std::uint8_t, tensor_scale>{scale}, y.view());
+  shift_matmul<tail::wide>(bytes.view(), {v.view(), 128}, requantize_wide<std::uint8_t>{scale}, wide.view());
+  int below = 0;
+  for (index i = 0; i < shape.queries; ++i) {
+    for (index c = 0; c < shape.channels; ++c) {
+      const int128 sum = exact_sum<tail::zero>(bytes.view(), v, 128, i, c);
+      const int128 code = floor_divide(sum * scale.multiplier + scale.offset, power_of_two(45));
+      CHECK(y(i, c) == clamp_to<std::uint8_t>(code));
+      const auto wide_sum = static_cast<std::int64_t>(exact_sum<tail::wide>(bytes.view(), v, 128, i, c));
+      CHECK(wide(i, c) == exact_wide_code<std::uint8_t>(wide_sum, scale));
+      below += code < 77 ? 1 : 0;
+    }
+  }
+  CHECK(below > 10);  // both signs occur
+  CHECK(below < 80);
+  CHECK(y.surroundings_untouched());
+  CHECK(wide.surroundings_untouched());
+}
+
+TEST_CASE("one scale serves 4-bit and 8-bit codes alike") {
+  generator random(28);
+  const tensor_scale scale{1 << 30, (std::int64_t{100} << 45) + (std::int64_t{1} << 44), 13, 0};
+  for (int i = 0; i < 10000; ++i) {
+    const auto a = static_cast<std::int32_t>(random.between(-(1 << 25), 1 << 25));
+    const int narrow = requantize<std::uint8_t, tensor_scale>{scale}(a, 0);
+    CHECK(requantize_wide<std::uint8_t>{scale}(std::int64_t{a} * (1 << 29), 0) == narrow);
+  }
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "intact/model/vit.hpp"
+#include "tensor.hpp"
+
+// Valid random parameters of blocks and models of any shape, whose codes spread over their range.
+
+namespace intact_test {
+
+/// Owns the arrays that parameters refer to.
+class parameter_memory {
+ public:
+  /// An array with element(i) at i.
+  template <class T, class Element>
+  std::span<T> array(index count, Element element) {
+    const auto values = std::make_shared<std::vector<T>>();
+    for (index i = 0; i < count; ++i) {
+      values->push_back(static_cast<T>(element(i)));
+    }
+    kept_.push_back(values);
+    return *values;
+  }
+
+  template <class T>
+  matrix_view<const T> matrix(index rows, index columns, std::int64_t low, std::int64_t high, generator& random) {
+    const std::span<T> values = array<T>(rows * columns, [&](index) { return random.between(low, high); });
+    return {values.data(), rows, columns};
+  }
+
+ private:
+  std::vector<std::shared_ptr<void>> kept_;
+};
+
+/// What a layer's output codes shall be like.
+struct code_spread {
+  double middle = 128;
+  double deviation = 50;
+};
+
+/// Accumulators of random u8 and s8 codes deviate by sqrt(K) * 10,800; the scale takes that to the spread.
+inline channel_scale random_scale(parameter_memory& memory, index outputs, index inputs, const code_spread& spread) {
+  const double factor = spread.deviation / (10'800 * std::sqrt(static_cast<double>(std::max<index>(inputs, 1))));
+  const int shift = std::clamp(-2 - std::ilogb(factor), 0, 12);
+  const auto multiplier = static_cast<std::int32_t>(std::lround(std::ldexp(factor, 32 + shift)));
+  const auto offset = static_cast<std::int64_t>(std::ldexp(spread.middle + 0.5, 32 + shift));
+  return {memory.array<std::int32_t>(outputs, [&](index) { return multiplier; }),
+          memory.array<std::int64_t>(outputs, [&](index) { return offset; }), shift, 0};
+}
+
+inline linear_parameters random_linear(parameter_memory& memory, index outputs, index inputs, const code_spread& spread,
+                                       generator& random) {
+  return {memory.matrix<std::int8_t>(outputs, inputs, -127, 127, random),
+          random_scale(memory, outputs, inputs, spread)};
+}
+
+inline layernorm_parameters random_layernorm(parameter_memory& memory, index width, generator& random) {
+  return {128,
+          memory.array<std::uint8_t>(width, [&](index) { return random.between(0, layernorm_max_shift); }),
+          100,
+          memory.array<std::int32_t>(width, [&](index) { return random.between(30, 60) << 24; }),
+          memory.array<std::int64_t>(width, [&](index) { return (std::int64_t{257} << 47) + random.between(0, 99); }),
+          48};
+}
+
+inline add_scale random_add(parameter_memory& memory, index width, generator& random) {
+  const auto multipliers = [&] {
+    return memory.array<std::int32_t>(width, [&](index) { return random.between(500'000, 1'000'000); });
+  };
+  const std::span<std::int32_t> stream = multipliers();
+  return {stream, multipliers(), memory.array<std::int32_t>(width, [](index) { return 257 << 19; }), 128, 128, 20};
+}
+
+inline attention_parameters random_attention(parameter_memory& memory, const attention_shape& shape, tail probabilities,
+                                             generator& random) {
+  const double logits_factor = 30 / (2500 * std::sqrt(static_cast<double>(shape.head_size())));
+  const tensor_scale logits{static_cast<std::int32_t>(std::lround(std::ldexp(logits_factor, 36))),
+                            std::int64_t{257} << 35, 4, 0};
+  const tensor_scale context{1 << 30, std::int64_t{257} << 44, 13, 0};
+  return {.qkv = random_linear(memory, 3 * shape.width, shape.width, {}, random),
+          .qkv_zero_point = 128,
+          .logits = logits,
+          .exponential = memory.array<std::uint64_t>(256, [](index d) { return (32 - d % 16) << 30 >> d / 16; }),
+          .probabilities = probabilities,
+          .context = context,
+          .proj = random_linear(memory, shape.width, shape.width, {}, random)};
+}
+
+inline block_parameters random_block(parameter_memory& memory, const block_shape& shape, tail probabilities,
+                                     generator& random) {
+  const index width = shape.attention.width;
+  const std::span<std::uint8_t> rectifier = memory.array<std::uint8_t>(
+      activation_table_size_12, [](index code) { return std::max<index>(code - 2048, 0) / 8; });
+  return {.norm1 = random_layernorm(memory, width, random),
+          .attention = random_attention(memory, shape.attention, probabilities, random),
+          .add1 = random_add(memory, width, random),
+          .norm2 = random_layernorm(memory, width, random),
+          .mlp = {.fc1 = random_linear(memory, shape.hidden, width, {2048, 800}, random),
+                  .table = rectifier,
+                  .fc2 = random_linear(memory, width, shape.hidden, {}, random)},
+          .add2 = random_add(memory, width, random)};
+}
+
+inline vit_parameters random_vit(parameter_memory& memory, const vit_shape& shape, tail probabilities,
+                                 generator& random) {
+  auto blocks = std::vector<block_parameters>();
+  for (index i = 0; i < shape.depth; ++i) {
+    blocks.push_back(random_block(memory, shape.block(), probabilities, random));
+  }
+  const linear_parameters head = random_linear(memory, shape.classes, shape.width, {0, 50 * 256}, random);
+  return {.pixel_table = memory.matrix<std::uint8_t>(shape.channels, 256, 0, 255, random),
+          .patch = random_linear(memory, shape.width, shape.patch_samples(), {}, random),
+          .embed_table = memory.array<std::uint8_t>(256, [](index code) { return 255 - code; }),
+          .class_token = memory.matrix<std::uint8_t>(1, shape.width, 0, 255, random),
+          .positions = memory.matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255, random),
+          .add_positions = random_add(memory, shape.width, random),
+          .blocks =
+              memory.array<block_parameters>(shape.depth, [&](index i) { return blocks[static_cast<std::size_t>(i)]; }),
+          .norm = random_layernorm(memory, shape.width, random),
+          .head = head.weights,
+          .logits = head.scale,
+          .logits_u8 = random_scale(memory, shape.classes, shape.width, {})};
+}
+
+}  // namespace intact_test

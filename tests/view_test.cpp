@@ -1,0 +1,106 @@
+#include "intact/types/view.hpp"
+
+#include <cstdint>
+#include <stdexcept>
+#include <type_traits>
+
+#include "catch.hpp"
+#include "tensor.hpp"
+
+namespace intact_test {
+namespace {
+
+static_assert(std::is_signed_v<index>);
+static_assert(std::is_trivially_copyable_v<matrix_view<std::uint8_t>>);
+static_assert(std::is_convertible_v<matrix_view<std::uint8_t>, matrix_view<const std::uint8_t>>);
+static_assert(!std::is_convertible_v<matrix_view<const std::uint8_t>, matrix_view<std::uint8_t>>);
+
+template <class View>
+bool is_refused(const View& view) {
+  try {
+    require_view("test", "view", view);
+  } catch (const std::invalid_argument&) {
+    return true;
+  }
+  return false;
+}
+
+template <class View>
+bool has_shape(const View& view, index rows, index columns) {
+  try {
+    require_shape("test", "view", view, rows, columns);
+  } catch (const std::invalid_argument&) {
+    return false;
+  }
+  return true;
+}
+
+TEST_CASE("an element of a view stands at row * stride + column") {
+  std::int32_t memory[12] = {};
+  const matrix_view dense(memory, 3, 4);
+  const matrix_view strided(memory, 2, 3, 5);
+  CHECK(dense.stride == 4);
+  CHECK(&dense(0, 0) == memory);
+  CHECK(&dense(2, 3) == memory + 11);
+  CHECK(&strided(1, 2) == memory + 7);
+  strided(1, 2) = 9;
+  CHECK(matrix_view<const std::int32_t>(strided)(1, 2) == 9);
+}
+
+TEST_CASE("blocks of rows and columns are views of the same memory") {
+  std::uint8_t memory[20] = {};
+  const matrix_view all(memory, 4, 3, 5);
+  const matrix_view rows = all.row_block(1, 2);
+  CHECK((rows.rows == 2 && rows.columns == 3 && rows.stride == 5));
+  CHECK(&rows(0, 0) == &all(1, 0));
+  CHECK(&rows(1, 2) == &all(2, 2));
+  const matrix_view columns = all.column_block(1, 2);
+  CHECK((columns.rows == 4 && columns.columns == 2 && columns.stride == 5));
+  CHECK(&columns(3, 1) == &all(3, 2));
+  CHECK(&all.row_block(3, 1).column_block(2, 1)(0, 0) == &all(3, 2));
+}
+
+TEST_CASE("blocks of nothing do not move a pointer") {
+  const matrix_view<std::uint8_t> nothing(nullptr, 0, 7, 9);
+  CHECK(nothing.row_block(0, 0).data == nullptr);
+  CHECK(nothing.column_block(3, 4).data == nullptr);
+  std::uint8_t memory[4] = {};
+  const matrix_view some(memory, 2, 2);
+  CHECK(some.row_block(2, 0).rows == 0);
+  CHECK(some.column_block(2, 0).columns == 0);
+  CHECK_FALSE(is_refused(some.row_block(2, 0)));
+  CHECK_FALSE(is_refused(some.column_block(2, 0)));
+}
+
+TEST_CASE("a row of a view without columns and without data does not move a pointer either") {
+  const matrix_view<std::uint8_t> nothing(nullptr, 3, 0, 5);
+  CHECK_FALSE(is_refused(nothing));
+  CHECK(nothing.row_block(2, 1).data == nullptr);
+}
+
+TEST_CASE("views that do not describe memory are refused") {
+  std::uint8_t memory[16] = {};
+  CHECK_FALSE(is_refused(matrix_view(memory, 4, 4)));
+  CHECK_FALSE(is_refused(matrix_view(memory, 1, 1)));
+  CHECK_FALSE(is_refused(matrix_view<std::uint8_t>()));
+  CHECK_FALSE(is_refused(matrix_view<std::uint8_t>(nullptr, 0, 4)));
+  CHECK_FALSE(is_refused(matrix_view<std::uint8_t>(nullptr, 4, 0)));
+  CHECK(is_refused(matrix_view<std::uint8_t>(nullptr, 1, 1)));
+  CHECK(is_refused(matrix_view(memory, -1, 4)));
+  CHECK(is_refused(matrix_view(memory, 4, -1, 4)));
+  CHECK(is_refused(matrix_view(memory, 4, 4, 3)));
+  CHECK(is_refused(matrix_view(memory, 4, 4, -4)));
+}
+
+TEST_CASE("a shape is both of its sizes") {
+  std::uint8_t memory[6] = {};
+  const matrix_view view(memory, 2, 3);
+  CHECK(has_shape(view, 2, 3));
+  CHECK_FALSE(has_shape(view, 3, 3));
+  CHECK_FALSE(has_shape(view, 2, 2));
+  CHECK_FALSE(has_shape(view, 3, 2));
+  CHECK_FALSE(has_shape(matrix_view<std::uint8_t>(nullptr, 2, 3), 2, 3));
+}
+
+}  // namespace
+}  // namespace intact_test
