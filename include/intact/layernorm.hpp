@@ -55,8 +55,7 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
 ///            y[c] = clamp((z[c] * gain[c] + bias[c]) >> output_shift)
 /// Shapes:    x T x C, y T x C; row-major, any strides, any alignment; parameters per channel; sizes may be 0.
 /// Units:     the input's scale cancels; gain and bias carry gamma / s_y and beta / s_y + zp_y.
-/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30,
-/// and
+/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30, and
 ///            max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and one
 ///            division per row; 64-bit products and sums, whose factors fit 32 bits up to C = 4096.
 /// Exactness: every bit, on every target; within one code of infinite precision, for fewer than 1 code in 100,000.
