@@ -47,6 +47,18 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
   }
 }
 
+namespace detail {
+
+template <class Code>
+void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  require_view("layernorm", "x", x);
+  require_shape("layernorm", "y", y, x.rows, x.columns);
+  require_layernorm<Code>("layernorm", p, x.columns);
+  reference::layernorm(x, p, y);
+}
+
+}  // namespace detail
+
 /// Integer layer normalization of codes with a power of two per channel, u8 or s16, to u8 codes.
 ///
 /// Formula:   x[c] = (code[c] - zp) << shift[c];  S = sum x;  V = C * sum x^2 - S^2 + epsilon
@@ -55,20 +67,18 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
 ///            y[c] = clamp((z[c] * gain[c] + bias[c]) >> output_shift)
 /// Shapes:    x T x C, y T x C; row-major, any strides, any alignment; parameters per channel; sizes may be 0.
 /// Units:     the input's scale cancels; gain and bias carry gamma / s_y and beta / s_y + zp_y.
-/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30, and
-///            max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and one
-///            division per row; 64-bit products and sums, whose factors fit 32 bits up to C = 4096.
+/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30,
+///            and max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and
+///            one division per row; 64-bit products and sums, whose factors fit 32 bits up to C = 4096.
 /// Exactness: every bit, on every target; within one code of infinite precision, for fewer than 1 code in 100,000.
 /// Errors:    shapes that do not match, a zero point, epsilon or shift out of range: before anything is written.
 /// Aliasing:  u8 y may be x exactly (row by row, in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2 (Power-of-Two Factor); docs/numerics.md, section 4.
-template <class Code>
-void layernorm(matrix_view<Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
-  using code = std::remove_const_t<Code>;
-  require_view("layernorm", "x", x);
-  require_shape("layernorm", "y", y, x.rows, x.columns);
-  require_layernorm<code>("layernorm", p, x.columns);
-  reference::layernorm(matrix_view<const code>(x), p, y);
+inline void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  detail::layernorm(x, p, y);
+}
+inline void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  detail::layernorm(x, p, y);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -53,7 +53,7 @@ void require_exp_table(const char* operation, exp_table<T> table, index keys) {
 /// Errors:    shapes that do not match, a table that is 0, too large or increasing: before anything is written.
 /// Aliasing:  codes must not overlap the logits, except that u8 codes may be the logits exactly (in place).
 /// Source:    FQ-ViT, section 3.3 (Log-Int-Softmax); I-BERT (arXiv 2101.01321) for the table; docs/numerics.md, 5.
-template <tail Tail, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class T>
+template <tail Tail, class T, log2_rounding Rounding = log2_rounding::at_one_and_a_half>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
                  typename attention_codes<Tail>::view codes) {
   static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,

@@ -41,11 +41,13 @@ inline layernorm_parameters build_layernorm(const layernorm_target& target, std:
   require_equal("build_layernorm", "size of gain", std::ssize(gain), channels);
   require_equal("build_layernorm", "size of bias", std::ssize(bias), channels);
   require_between("build_layernorm", "output zero point", target.output_zero_point, 0, 255);
-  for (const double scale : {target.input_scale, target.output_scale}) {
+  const auto require_step = [](const char* name, double scale) {
     if (!(scale > 0) || !std::isfinite(scale)) {
-      contract_failed("intact::build_layernorm: a scale is %g; it must be above 0 and finite", scale);
+      contract_failed("intact::build_layernorm: %s is %g; it must be above 0 and finite", name, scale);
     }
-  }
+  };
+  require_step("input_scale", target.input_scale);
+  require_step("output_scale", target.output_scale);
   const double count = static_cast<double>(channels);
   const double epsilon = count * count * target.epsilon / (target.input_scale * target.input_scale);
   if (!(target.epsilon >= 0) || !(epsilon < static_cast<double>(layernorm_max_epsilon))) {
@@ -76,7 +78,8 @@ inline layernorm_parameters build_layernorm(const layernorm_target& target, std:
   };
   for (std::size_t c = 0; c < gain.size(); ++c) {
     const double largest_sum = largest_normalized * std::fabs(scaled_gain(c)) + std::fabs(scaled_bias(c));
-    if (output_shift < 1 || !(largest_sum + std::ldexp(1.0, output_shift) < std::ldexp(1.0, 63))) {
+    const bool too_steep = output_shift < 1 && 2 * std::fabs(scaled_gain(c)) >= std::ldexp(1.0, 30);
+    if (too_steep || !(largest_sum + std::ldexp(1.0, output_shift) < std::ldexp(1.0, 63))) {
       contract_failed(
           "intact::build_layernorm: channel %zu has gamma %g and beta %g; with the output scale %g 64-bit "
           "sums do not hold its values",

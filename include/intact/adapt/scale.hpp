@@ -77,24 +77,29 @@ constexpr std::uint64_t inverse_of_odd(std::uint64_t m) {
   return inverse;
 }
 
-/// Whether an accumulator of the range makes a * m + c a multiple of 2^n. With half of 2^n inside c that is a tie: the
-/// number to be rounded lies halfway between two codes. As m is odd, just one residue of a modulo 2^n does so.
-constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& range) {
-  const std::uint64_t mask = (std::uint64_t{1} << scale.fraction_bits) - 1;
-  const std::uint64_t tie =
-      (0 - static_cast<std::uint64_t>(scale.offset)) * inverse_of_odd(static_cast<std::uint64_t>(scale.multiplier)) &
-      mask;
+/// Whether an accumulator of the range makes (a << prescale) * m + c a multiple of 2^n. With half of 2^n inside c that
+/// is a tie: the number to be rounded lies halfway between two codes. As m is odd, just one residue of a does so,
+/// modulo 2^(n - prescale), and none if c is not a multiple of 2^prescale.
+constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& range, int prescale = 0) {
+  const std::int64_t step = std::int64_t{1} << prescale;
+  if (scale.offset % step != 0) {
+    return false;
+  }
+  const std::uint64_t mask = (std::uint64_t{1} << std::max(scale.fraction_bits - prescale, 0)) - 1;
+  const std::uint64_t tie = (0 - static_cast<std::uint64_t>(scale.offset / step)) *
+                                inverse_of_odd(static_cast<std::uint64_t>(scale.multiplier)) &
+                            mask;
   const std::uint64_t first = (tie - static_cast<std::uint64_t>(range.low)) & mask;
   return first <= static_cast<std::uint64_t>(range.high) - static_cast<std::uint64_t>(range.low);
 }
 
-/// Moves the offset by 0, 1, -1, 2, ... until no accumulator is a tie. The range must be shorter than 2^n, so that such
-/// an offset exists; false if it is farther away than `limit`.
-constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int limit = 1 << 16) {
+/// Moves the offset by 0, 1, -1, 2, ... until no accumulator is a tie; false if it would have to move by more than
+/// `limit`. An offset without ties exists if the range is shorter than 2^n or there is a prescale.
+constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int prescale = 0, int limit = 1 << 21) {
   const std::int64_t offset = scale.offset;
   for (int step = 0; step < 2 * limit; ++step) {
     scale.offset = offset + (step % 2 != 0 ? (step + 1) / 2 : -step / 2);
-    if (!reaches_tie(scale, range)) {
+    if (!reaches_tie(scale, range, prescale)) {
       return true;
     }
   }
@@ -106,9 +111,11 @@ inline double largest_product(const accumulator_range& range, double multiplier)
   return std::max(std::fabs(static_cast<double>(range.low)), std::fabs(static_cast<double>(range.high))) * multiplier;
 }
 
+inline constexpr double largest_factor = 536870912.0;  // 2^29: a prescale of 30
 inline constexpr double two_to_31 = 2147483648.0;
 inline constexpr double two_to_53 = 9007199254740992.0;
-inline constexpr double two_to_62 = 4611686018427387904.0;
+/// Bound of 64-bit sums: 2^62, less what making multipliers odd and moving offsets can add.
+inline constexpr double sum_limit = 4611686018427387904.0 - 4398046511104.0;
 
 /// (a << prescale) in place of a: the same numbers from a smaller factor.
 inline scale_target prescaled(const scale_target& target, int prescale) {
@@ -124,45 +131,47 @@ inline bool shift_fits(const scale_target& target, int shift) {
   const double multiplier = std::rint(std::ldexp(target.factor, 32 + shift));
   const double offset = std::rint(std::ldexp(target.addend, 32 + shift)) + std::ldexp(1.0, 31 + shift) -
                         static_cast<double>(target.correction) * multiplier;
-  return multiplier < two_to_31 && largest_product(target.range, multiplier) + std::fabs(offset) < two_to_62;
+  return multiplier < two_to_31 && largest_product(target.range, multiplier) + std::fabs(offset) < sum_limit;
 }
 
-/// The scale of n fraction bits, or false when double precision would not hold all of its sums exactly.
-inline bool odd_scale_fits(const scale_target& target, int n, odd_scale& scale) {
-  const double exact_multiplier = std::ldexp(target.factor, n);
-  const double multiplier = std::max(1.0, 2.0 * std::floor(exact_multiplier / 2.0) + 1.0);
-  const double half = std::ldexp(1.0, n - 1);
+/// Whether double precision holds exactly every sum that the scale can make, its target being prescaled.
+inline bool is_exact_in_double(const scale_target& target, double multiplier, double offset, int fraction_bits) {
+  return largest_product(target.range, multiplier) + std::fabs(offset) + std::ldexp(1.0, fraction_bits - 1) < two_to_53;
+}
+
+/// The scale of n fraction bits for a prescaled target, not yet free of ties; no multiplier if it would not be exact.
+inline odd_scale round_to_odd_scale(const scale_target& target, int n) {
+  const double multiplier = std::max(1.0, 2.0 * std::floor(std::ldexp(target.factor, n) / 2.0) + 1.0);
   const double addend = std::rint(std::ldexp(target.addend, n));
-  const double correction = static_cast<double>(target.correction) * multiplier;
-  const auto fits = [&](double offset) {
-    return largest_product(target.range, multiplier) + std::fabs(offset) + half < two_to_53;
-  };
-  if (!(std::fabs(addend) < two_to_53) || !fits(addend + half - correction)) {
-    return false;
+  const double offset = addend + std::ldexp(1.0, n - 1) - static_cast<double>(target.correction) * multiplier;
+  if (!(std::fabs(addend) < two_to_53) || !is_exact_in_double(target, multiplier, offset, n)) {
+    return {};
   }
-  scale = {static_cast<std::int64_t>(multiplier), static_cast<std::int64_t>(addend + half - correction), n};
-  return target.range.high - target.range.low + 1 >= (std::int64_t{1} << n) ||
-         (avoid_ties(scale, target.range) && fits(static_cast<double>(scale.offset)));
+  return {static_cast<std::int64_t>(multiplier), static_cast<std::int64_t>(offset), n};
 }
 
 /// The channel's scale with the most fraction bits up to 32 + shift; refuses, naming the channel, if there is none.
-inline odd_scale build_odd_scale(const scale_target& target, int shift, index channel) {
+inline odd_scale build_odd_scale(const scale_target& target, int shift, int prescale, index channel) {
+  const scale_target scaled = prescaled(target, prescale);
+  const std::int64_t accumulators = target.range.high - target.range.low + 1;
   for (int n = 32 + shift; n > 0; --n) {
-    odd_scale scale;
-    if (!odd_scale_fits(target, n, scale)) {
+    odd_scale scale = round_to_odd_scale(scaled, n);
+    if (scale.multiplier == 0) {
       continue;
     }
-    const std::int64_t span = target.range.high - target.range.low + 1;
-    if (span >= (std::int64_t{1} << n)) {
+    if (prescale == 0 && accumulators >= (std::int64_t{1} << n)) {
       contract_failed(
           "intact::build_scale: channel %td has %lld accumulators; with the factor %g they must be below %lld", channel,
-          static_cast<long long>(span), target.factor, static_cast<long long>(std::int64_t{1} << n));
+          static_cast<long long>(accumulators), target.factor, static_cast<long long>(std::int64_t{1} << n));
     }
     if (static_cast<double>(scale.multiplier) * std::ldexp(1.0, 32 + shift - n) >= two_to_31) {
       contract_failed("intact::build_scale: channel %td has the factor %g; its multiplier does not fit 31 bits",
                       channel, target.factor);
     }
-    return scale;
+    if (avoid_ties(scale, target.range, prescale) &&
+        is_exact_in_double(scaled, static_cast<double>(scale.multiplier), static_cast<double>(scale.offset), n)) {
+      return scale;
+    }
   }
   contract_failed("intact::build_scale: channel %td has the factor %g and the addend %g; no scale is exact in double",
                   channel, target.factor, target.addend);
@@ -170,8 +179,8 @@ inline odd_scale build_odd_scale(const scale_target& target, int shift, index ch
 
 /// Checks a target before any arithmetic is done on it.
 inline void require_target(const scale_target& target, index channel) {
-  if (!(target.factor > 0) || !(target.factor < two_to_31)) {
-    contract_failed("intact::build_scale: channel %td has the factor %g; it must be above 0 and below 2^31", channel,
+  if (!(target.factor > 0) || !(target.factor < largest_factor)) {
+    contract_failed("intact::build_scale: channel %td has the factor %g; it must be above 0 and below 2^29", channel,
                     target.factor);
   }
   if (!(std::fabs(target.addend) < two_to_31)) {
@@ -194,7 +203,9 @@ inline void require_target(const scale_target& target, index channel) {
 /// The smallest p with factor < 2^(p - 1) for all channels; refuses if the accumulators leave no room for it.
 inline int choose_prescale(std::span<const scale_target> targets) {
   int prescale = 0;
+  double largest = 0;
   for (const scale_target& target : targets) {
+    largest = std::max(largest, target.factor);
     while (target.factor >= std::ldexp(1.0, prescale - 1)) {
       ++prescale;
     }
@@ -202,10 +213,10 @@ inline int choose_prescale(std::span<const scale_target> targets) {
   for (std::size_t n = 0; n < targets.size(); ++n) {
     if (std::ldexp(largest_product(targets[n].range, 1.0), prescale) >= two_to_31) {
       contract_failed(
-          "intact::build_scale: channel %zu has accumulators from %lld to %lld; times 2^%d, for the factor "
-          "%g, they must be below 2^31",
+          "intact::build_scale: channel %zu has accumulators from %lld to %lld; times 2^%d, which the largest "
+          "factor, %g, calls for, they must be below 2^31",
           n, static_cast<long long>(targets[n].range.low), static_cast<long long>(targets[n].range.high), prescale,
-          targets[n].factor);
+          largest);
     }
   }
   return prescale;
@@ -256,7 +267,7 @@ inline channel_scale build_scale(std::span<const scale_target> targets, std::spa
   const int prescale = detail::choose_prescale(targets);
   const int shift = detail::choose_shift(targets, prescale);
   const auto build = [&](std::size_t n) {
-    return detail::build_odd_scale(detail::prescaled(targets[n], prescale), shift, static_cast<index>(n));
+    return detail::build_odd_scale(targets[n], shift, prescale, static_cast<index>(n));
   };
   for (std::size_t n = 0; n < targets.size(); ++n) {
     build(n);  // refuses before anything is written

@@ -169,20 +169,27 @@ struct activation_table {
 /// Formula:   table[k] = clamp(round(function((k - zp) * s) / s_y) + zp_y), s = (high' - low') / 4095,
 ///            zp = -round(low' / s). [low', high'] is [low, high] without the ends on which the output code is
 ///            constant, but for one step, so that no code is spent where nothing changes.
-/// Errors:    a range that is not finite or empty, an output scale that is not above 0 and finite.
+/// Errors:    a range that is not finite or empty or whose length is not finite, an output scale that is not above 0
+///            and finite or whose zero point is no number, a function that is no number somewhere in the range.
 /// Source:    docs/numerics.md, section 7.
 template <class Function>
 activation_table build_activation_table(Function function, double low, double high, const code_scale& output) {
-  if (!std::isfinite(low) || !std::isfinite(high) || !(low <= high)) {
+  if (!(low <= high) || !std::isfinite(high - low)) {
     contract_failed("intact::build_activation_table: the range is %g to %g; it must be finite and not empty", low,
                     high);
   }
-  if (!(output.scale > 0) || !std::isfinite(output.scale)) {
-    contract_failed("intact::build_activation_table: the output scale is %g; it must be above 0 and finite",
-                    output.scale);
+  if (!(output.scale > 0) || !std::isfinite(output.scale) || !std::isfinite(output.zero_point)) {
+    contract_failed(
+        "intact::build_activation_table: the output scale is %g, its zero point %g; both must be finite, the "
+        "scale above 0",
+        output.scale, output.zero_point);
   }
   const auto code = [&](double x) {
-    return static_cast<std::uint8_t>(std::clamp(std::rint(function(x) / output.scale) + output.zero_point, 0.0, 255.0));
+    const double y = std::rint(function(x) / output.scale) + output.zero_point;
+    if (std::isnan(y)) {
+      contract_failed("intact::build_activation_table: the function of %g is no number", x);
+    }
+    return static_cast<std::uint8_t>(std::clamp(y, 0.0, 255.0));
   };
   constexpr int samples = 1 << 16;
   const auto sample = [&](int i) { return low + (high - low) * i / samples; };

@@ -10,8 +10,8 @@
 
 // Output stages that round as other runtimes do, for results that must equal theirs bit by bit. Each is chosen by its
 // type. In all of them the accumulator a of channel n is first corrected, a + bias[n]: the bias in units of the
-// accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. Range: the
-// corrected accumulator fits int32.
+// accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. Range:
+// the corrected accumulator fits int32.
 
 namespace intact::inline INTACT_ABI {
 
@@ -75,7 +75,7 @@ struct round_once {
 };
 
 /// y = clamp(divided(high(a << max(e, 0), m), max(-e, 0)) + zp): gemmlowp's and TensorFlow Lite's double rounding.
-/// high(a, m) is a * m / 2^31 rounded, halves up, and saturated; divided(x, p) is x / 2^p rounded, halves away from zero.
+/// high(a, m) is a * m / 2^31 rounded, halves up, and saturated; divided(x, p) is x / 2^p rounded, halves away from 0.
 /// Range: a << max(e, 0) fits int32. Beyond it, where TensorFlow Lite's result is undefined, this one saturates.
 template <class Out>
 struct round_twice {

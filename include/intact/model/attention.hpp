@@ -114,7 +114,7 @@ void attend_by_codes(matrix_view<const std::uint8_t> logits, const activations& 
   } else if (p.rounding == log2_rounding::at_one_and_a_half) {
     log_softmax<Tail>(logits, p.exponential, codes);
   } else {
-    log_softmax<Tail, log2_rounding::at_square_root_of_2>(logits, p.exponential, codes);
+    log_softmax<Tail, std::uint64_t, log2_rounding::at_square_root_of_2>(logits, p.exponential, codes);
   }
   trace(site, typename attention_codes<Tail>::const_view(codes));
   if constexpr (Tail == tail::wide) {
