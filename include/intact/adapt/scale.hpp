@@ -93,9 +93,12 @@ constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& rang
   return first <= static_cast<std::uint64_t>(range.high) - static_cast<std::uint64_t>(range.low);
 }
 
+/// The farthest that an offset is moved: enough for any layer but a very long almost constant one.
+inline constexpr int farthest_move = 1 << 21;
+
 /// Moves the offset by 0, 1, -1, 2, ... until no accumulator is a tie; false if it would have to move by more than
 /// `limit`. An offset without ties exists if the range is shorter than 2^n or there is a prescale.
-constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int prescale = 0, int limit = 1 << 21) {
+constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int limit, int prescale = 0) {
   const std::int64_t offset = scale.offset;
   for (int step = 0; step < 2 * limit; ++step) {
     scale.offset = offset + (step % 2 != 0 ? (step + 1) / 2 : -step / 2);
@@ -168,7 +171,7 @@ inline odd_scale build_odd_scale(const scale_target& target, int shift, int pres
       contract_failed("intact::build_scale: channel %td has the factor %g; its multiplier does not fit 31 bits",
                       channel, target.factor);
     }
-    if (avoid_ties(scale, target.range, prescale) &&
+    if (avoid_ties(scale, target.range, farthest_move, prescale) &&
         is_exact_in_double(scaled, static_cast<double>(scale.multiplier), static_cast<double>(scale.offset), n)) {
       return scale;
     }
