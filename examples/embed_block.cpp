@@ -107,9 +107,9 @@ intact::block_parameters build_block() {
   block.attention.logits =
       intact::build_scale(intact::attention_logits_target(0.004, 128, shape.attention.head_size()), exact);
   exponential = intact::i_exp_table(logits_scale, shape.attention.tokens);
-  block.attention.exponential = exponential;
-  block.attention.probabilities = intact::tail::clip;
-  block.attention.context =
+  block.attention.weighting.exponential = exponential;
+  block.attention.weighting.probabilities = intact::tail::clip;
+  block.attention.weighting.context =
       intact::build_scale(intact::attention_context_target(1.5, 128, shape.attention.tokens), exact);
   block.attention.proj = proj.build(40, 128);
   block.add1 = add1.build(0.9, 0.4);

@@ -98,7 +98,8 @@ inline constexpr int farthest_move = 1 << 21;
 
 /// Moves the offset by 0, 1, -1, 2, ... until no accumulator is a tie; false if it would have to move by more than
 /// `limit`. An offset without ties exists if the range is shorter than 2^n or there is a prescale.
-constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int limit, int prescale = 0) {
+constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int limit = farthest_move,
+                          int prescale = 0) {
   const std::int64_t offset = scale.offset;
   for (int step = 0; step < 2 * limit; ++step) {
     scale.offset = offset + (step % 2 != 0 ? (step + 1) / 2 : -step / 2);
