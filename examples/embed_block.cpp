@@ -48,7 +48,8 @@ struct layer {
       }
       targets[n] = intact::linear_target({&weights[n * Inputs], Inputs}, factor, zero_point, 128);
     }
-    return {{weights.data(), Outputs, Inputs}, intact::build_scale(targets, multiplier, offset)};
+    return {intact::matrix_view<const std::int8_t>(weights.data(), Outputs, Inputs),
+            intact::build_scale(targets, multiplier, offset)};
   }
 };
 

@@ -19,7 +19,8 @@
 // The operations in real arithmetic, written from their definitions and not from the integer formulas: what the
 // integers must equal, code by code. Scales are the real numbers that the builders report (exact_scale, exact_add);
 // multipliers, offsets and shifts are never looked at. Sums and products are exact in double. Where they would not be,
-// they are integers: of 64 bits in Log-Int-Softmax, of 128 bits in LayerNorm and for 8-bit attention codes.
+// they are integers: of up to 128 bits in Log-Int-Softmax, in LayerNorm, for 8-bit attention codes and where attention's
+// rows are normalized.
 
 namespace intact_test::real {
 
@@ -67,11 +68,13 @@ struct code_range {
 };
 inline constexpr code_range u8_codes{0, 255};
 inline constexpr code_range u12_codes{0, 4095};
+inline constexpr code_range s16_codes{-32768, 32767};
 inline constexpr code_range s32_codes{-2147483648.0, 2147483647.0};
 
-/// The code nearest to a real number.
-inline std::int32_t nearest_code(double y, const code_range& range) {
-  return static_cast<std::int32_t>(std::clamp(std::rint(y), range.low, range.high));
+/// The code nearest to a real number, after an addend that is a code itself. The number is rounded first: double need
+/// not hold the sum.
+inline std::int32_t nearest_code(double y, const code_range& range, std::int32_t addend = 0) {
+  return static_cast<std::int32_t>(std::clamp(std::rint(y) + addend, range.low, range.high));
 }
 
 /// Rows of real numbers that another row is to be multiplied with. Eight rows stand side by side, so that eight sums
@@ -116,10 +119,10 @@ class packed_rows {
   std::vector<double> values_;
 };
 
-/// y[m, n] = round(factor[n] * sum_k value(a[m, k]) * w[n, k] + offset[n]); one scale for each n, or one for all.
-template <class Value>
+/// y[m, n] = finish(factor[n] * sum_k value(a[m, k]) * w[n, k] + offset[n], m, n); one scale for each n, or one for all.
+template <class Value, class Finish>
 code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, std::span<const exact_scale> scales,
-                     const code_range& range) {
+                     Finish finish) {
   code_matrix y(a.rows, w.rows());
   std::vector<double> row(static_cast<std::size_t>(a.columns));
   for (index m = 0; m < a.rows; ++m) {
@@ -129,21 +132,41 @@ code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, st
       const auto sums = w.multiply(row, first);
       for (index n = first; n < std::min(first + packed_rows::lanes, w.rows()); ++n) {
         const exact_scale& scale = scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(n)];
-        y(m, n) = nearest_code(sums[static_cast<std::size_t>(n - first)] * scale.factor + scale.offset, range);
+        y(m, n) = finish(sums[static_cast<std::size_t>(n - first)] * scale.factor + scale.offset, m, n);
       }
     }
   }
   return y;
 }
 
-/// Product with weights, one row per output channel: any view with rows, columns and (n, k). The zero point of a stands
-/// in the offsets.
+/// Rounds to codes of a range.
+inline auto to_codes(const code_range& range) {
+  return [=](double y, index, index) { return nearest_code(y, range); };
+}
+
+/// A code is the number that is multiplied; its zero point stands in the offsets.
+inline double code_value(std::int32_t code) {
+  return static_cast<double>(code);
+}
+
+template <class Weights>
+packed_rows pack_weights(const Weights& weights) {
+  return packed_rows(weights.rows, weights.columns, [&](index n, index k) { return weights(n, k); });
+}
+
+/// Product with weights, one row per output channel: any matrix with rows, columns and (n, k).
 template <class Weights>
 code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const exact_scale> scales,
                  const code_range& range = u8_codes) {
-  const packed_rows w(weights.rows, weights.columns, [&](index n, index k) { return weights(n, k); });
-  return multiply(
-      a, [](std::int32_t code) { return static_cast<double>(code); }, w, scales, range);
+  return multiply(a, code_value, pack_weights(weights), scales, to_codes(range));
+}
+
+/// The product, rounded, and added to an s16 stream, whose codes saturate.
+template <class Weights>
+code_matrix add_gemm(const code_matrix& stream, const code_matrix& a, const Weights& weights,
+                     std::span<const exact_scale> scales) {
+  return multiply(a, code_value, pack_weights(weights), scales,
+                  [&](double y, index m, index n) { return nearest_code(y, s16_codes, stream(m, n)); });
 }
 
 /// q * k^T of codes with one zero point.
@@ -151,7 +174,7 @@ inline code_matrix attention_logits(const code_matrix& q, const code_matrix& k, 
                                     const exact_scale& scale) {
   const packed_rows keys(k.rows, k.columns, [&](index n, index c) { return k(n, c) - zero_point; });
   const auto value = [&](std::int32_t code) { return static_cast<double>(code - zero_point); };
-  return multiply(q, value, keys, std::span(&scale, 1), u8_codes);
+  return multiply(q, value, keys, std::span(&scale, 1), to_codes(u8_codes));
 }
 
 /// FQ-ViT's rounded logarithm of a whole number from 1: floor(log2 r), plus 1 from halfway to the next power of two.
@@ -173,27 +196,62 @@ inline int zero_level(tail policy) {
   return policy == tail::clip ? 15 : policy == tail::zero ? 16 : 255;
 }
 
-/// The code of the exponential e in a row whose exponentials add up to s.
-inline std::int32_t attention_code(std::uint64_t s, std::uint64_t e, tail policy) {
-  const int zero = zero_level(policy);
-  return e == 0 ? zero : std::min(zero, log_round(nearest_quotient(s, e)));
+/// The whole number nearest to log2(s / e): the least k for which s / e is below 2^k * sqrt(2), that is, s^2 below
+/// 2 * 4^k * e^2. Never halfway: sqrt(2) is no quotient. s below 2^63, so that 128 bits hold the first square above s^2.
+inline int nearest_logarithm(std::uint64_t s, std::uint64_t e) {
+  const uint128 square = uint128{s} * s;
+  int k = 0;
+  for (uint128 limit = 2 * uint128{e} * e; limit <= square; limit *= 4) {
+    ++k;
+  }
+  return k;
 }
 
-/// Log-Int-Softmax by its definition, with a division.
-inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_t> table, tail policy) {
-  code_matrix codes(logits.rows, logits.columns);
+/// The code of the exponential e in a row whose exponentials add up to s.
+inline std::int32_t attention_code(std::uint64_t s, std::uint64_t e, tail policy, log2_rounding rounding) {
+  const int zero = zero_level(policy);
+  if (e == 0) {
+    return zero;
+  }
+  const bool of_quotient = rounding == log2_rounding::at_one_and_a_half;
+  return std::min(zero, of_quotient ? log_round(nearest_quotient(s, e)) : nearest_logarithm(s, e));
+}
+
+/// The distance of every logit from its row's largest.
+inline code_matrix distances(const code_matrix& logits) {
+  code_matrix distance(logits.rows, logits.columns);
   for (index i = 0; i < logits.rows; ++i) {
     std::int32_t largest = 0;
     for (index j = 0; j < logits.columns; ++j) {
       largest = std::max(largest, logits(i, j));
     }
-    const auto exponential = [&](index j) { return table[static_cast<std::size_t>(largest - logits(i, j))]; };
+    for (index j = 0; j < logits.columns; ++j) {
+      distance(i, j) = largest - logits(i, j);
+    }
+  }
+  return distance;
+}
+
+/// Softmax relative to the row's largest logit: codes or weights by table.
+inline code_matrix max_softmax(const code_matrix& logits, std::span<const std::uint8_t> table) {
+  const code_matrix distance = distances(logits);
+  return make_codes(logits.rows, logits.columns,
+                    [&](index i, index j) { return table[static_cast<std::size_t>(distance(i, j))]; });
+}
+
+/// Log-Int-Softmax by its definition, with a division.
+inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_t> table, tail policy,
+                               log2_rounding rounding = log2_rounding::at_one_and_a_half) {
+  const code_matrix distance = distances(logits);
+  code_matrix codes(logits.rows, logits.columns);
+  for (index i = 0; i < logits.rows; ++i) {
+    const auto exponential = [&](index j) { return table[static_cast<std::size_t>(distance(i, j))]; };
     std::uint64_t sum = 0;
     for (index j = 0; j < logits.columns; ++j) {
       sum += exponential(j);
     }
     for (index j = 0; j < logits.columns; ++j) {
-      codes(i, j) = attention_code(sum, exponential(j), policy);
+      codes(i, j) = attention_code(sum, exponential(j), policy, rounding);
     }
   }
   return codes;
@@ -226,7 +284,48 @@ inline code_matrix shift_matmul(const code_matrix& codes, const code_matrix& v, 
   const auto probability = [](std::int32_t code) { return code <= 15 ? std::ldexp(1.0, -code) : 0.0; };
   const packed_rows values(v.columns, v.rows, [&](index c, index j) { return v(j, c) - zero_point; });
   const exact_scale of_ones{std::ldexp(scale.factor, 15), scale.offset};
-  return multiply(codes, probability, values, std::span(&of_ones, 1), u8_codes);
+  return multiply(codes, probability, values, std::span(&of_ones, 1), to_codes(u8_codes));
+}
+
+/// Log2 codes as weights in units of 2^-15; codes above 15 have none.
+inline code_matrix weights_of_codes(const code_matrix& codes) {
+  return make_codes(codes.rows, codes.columns,
+                    [&](index i, index j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
+}
+
+/// A sum of weights * (v - zero point) over the weights' sum, both whole numbers, in the output's codes: the quotient of
+/// the factor and the sum of weights is rounded to as many bits as the sum has, at most 24, beyond the factor's 28.
+inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, const row_normalization& normalization) {
+  if (weights == 0) {
+    return normalization.zero_point;
+  }
+  int bits = 0;
+  while (bits < 24 && power_of_two(bits) <= weights) {
+    ++bits;
+  }
+  const int128 multiplier = floor_divide(normalization.factor * power_of_two(bits) + weights / 2, weights);
+  const int128 offset = (2 * normalization.zero_point + 1) * power_of_two(27 + bits);
+  return clamp_to<std::uint8_t>(floor_divide(sum * multiplier + offset, power_of_two(28 + bits)));
+}
+
+/// Attention times V, each row divided by the sum of its weights.
+inline code_matrix weighted_average(const code_matrix& weights, const code_matrix& v, int zero_point,
+                                    const row_normalization& normalization) {
+  code_matrix y(weights.rows, v.columns);
+  for (index i = 0; i < weights.rows; ++i) {
+    std::vector<std::int64_t> sums(static_cast<std::size_t>(v.columns));
+    std::int64_t all_weights = 0;
+    for (index j = 0; j < weights.columns; ++j) {
+      all_weights += weights(i, j);
+      for (std::size_t c = 0; c < sums.size(); ++c) {
+        sums[c] += std::int64_t{weights(i, j)} * (v(j, static_cast<index>(c)) - zero_point);
+      }
+    }
+    for (std::size_t c = 0; c < sums.size(); ++c) {
+      y(i, static_cast<index>(c)) = normalized_code(sums[c], all_weights, normalization);
+    }
+  }
+  return y;
 }
 
 /// The largest whole number whose square is at most n; n below 2^62.

@@ -13,8 +13,8 @@
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/model/trace.hpp"
 
-// A vision transformer of FQ-ViT in real arithmetic, from the owned parameters of an integer one, and the comparison
-// of the two on every tensor that a trace is shown.
+// A vision transformer of any profile in real arithmetic, from the owned parameters of an integer one, and the
+// comparison of the two on every tensor that a trace is shown.
 
 namespace intact_test {
 
@@ -42,16 +42,56 @@ inline const code_matrix& keep(tensors& all, const tensor_name& name, code_matri
   return all.insert_or_assign(name, std::move(codes)).first->second;
 }
 
+/// The weights of a layer, from their storage: s8; or s4, two per byte, the low nibble first, each row from a new byte
+/// on; with a power of two per row and group of columns if there are groups.
+inline code_matrix copy_weights(const owned_weights& weights) {
+  return real::make_codes(weights.rows, weights.columns, [&](index n, index k) -> std::int32_t {
+    if (weights.kind == weight_kind::s8) {
+      return weights.codes[static_cast<std::size_t>(n * weights.columns + k)];
+    }
+    const index bytes = (weights.columns + 1) / 2;
+    const int byte = weights.packed[static_cast<std::size_t>(n * bytes + k / 2)];
+    const int nibble = k % 2 == 0 ? byte % 16 : byte / 16;
+    const int code = nibble < 8 ? nibble : nibble - 16;
+    if (weights.kind == weight_kind::s4) {
+      return code;
+    }
+    const index groups = weights.columns / weights.group + (weights.columns % weights.group != 0 ? 1 : 0);
+    return code * (1 << weights.shifts[static_cast<std::size_t>(n * groups + k / weights.group)]);
+  });
+}
+
 inline code_matrix evaluate_linear(const code_matrix& x, const owned_linear& layer,
                                    const real::code_range& range = real::u8_codes) {
-  return real::gemm(x, layer.weights.view(), layer.scale.exact, range);
+  return real::gemm(x, copy_weights(layer.weights), layer.scale.exact, range);
+}
+
+/// A layer whose outputs are added to an s16 stream.
+inline code_matrix evaluate_linear_onto(const code_matrix& stream, const code_matrix& x, const owned_linear& layer) {
+  return real::add_gemm(stream, x, copy_weights(layer.weights), layer.scale.exact);
 }
 
 inline code_matrix evaluate_add(const code_matrix& stream, const code_matrix& branch, const owned_add& p) {
   return real::add(stream, branch, p.exact, p.zero_points.stream, p.zero_points.branch);
 }
 
-/// Multi-head attention of a block, from norm1 to proj.
+/// Log2 codes or weights of one head's logits.
+inline code_matrix evaluate_softmax(const code_matrix& logits, const owned_weighting& p) {
+  return p.kind == attention_kind::log2_of_sum ? real::log_softmax(logits, p.exponential, p.probabilities, p.rounding)
+                                               : real::max_softmax(logits, p.table);
+}
+
+/// Their product with V.
+inline code_matrix evaluate_average(const code_matrix& codes, const code_matrix& v, int zero_point,
+                                    const owned_weighting& p) {
+  if (!p.normalize) {
+    return real::shift_matmul(codes, v, zero_point, p.context.exact, p.probabilities);
+  }
+  const code_matrix weights = p.kind == attention_kind::weights ? codes : real::weights_of_codes(codes);
+  return real::weighted_average(weights, v, zero_point, p.normalization);
+}
+
+/// Multi-head attention of a block, from norm1 to the context.
 inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_block& p, const attention_shape& shape,
                                              index block, tensors& all) {
   const index size = shape.head_size();
@@ -62,32 +102,46 @@ inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_b
     const code_matrix& logits =
         keep(all, {"attention_logits", block, head},
              real::attention_logits(part(0), part(1), p.qkv_zero_point, p.attention_logits.exact));
-    const code_matrix& codes =
-        keep(all, {"attention", block, head}, real::log_softmax(logits, p.exponential, p.probabilities));
-    const code_matrix averages = real::shift_matmul(codes, part(2), p.qkv_zero_point, p.context.exact, p.probabilities);
+    const code_matrix& codes = keep(all, {"attention", block, head}, evaluate_softmax(logits, p.weighting));
+    const code_matrix averages = evaluate_average(codes, part(2), p.qkv_zero_point, p.weighting);
     for (index i = 0; i < averages.rows; ++i) {
       for (index c = 0; c < size; ++c) {
         context(i, head * size + c) = averages(i, c);
       }
     }
   }
-  const code_matrix& all_heads = keep(all, {"context", block}, std::move(context));
-  return keep(all, {"proj", block}, evaluate_linear(all_heads, p.proj));
+  return keep(all, {"context", block}, std::move(context));
 }
 
-/// A transformer block: the residual stream that leaves it.
-inline const code_matrix& evaluate_block(const code_matrix& stream, const owned_block& p, const block_shape& shape,
-                                         index block, tensors& all) {
-  const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, p.norm1.view()));
-  const code_matrix& proj = evaluate_attention(norm1, p, shape.attention, block, all);
-  const code_matrix& add1 = keep(all, {"add1", block}, evaluate_add(stream, proj, p.add1));
+/// A transformer block.
+struct block_evaluation {
+  const owned_block& p;
+  block_shape shape;
+  stream_codes codes;
+  index block;
+  tensors& all;
 
-  const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, p.norm2.view()));
-  const code_matrix& fc1 = keep(all, {"fc1", block}, evaluate_linear(norm2, p.fc1, real::u12_codes));
-  const code_matrix& activation = keep(all, {"activation", block}, real::activation(fc1, p.activation));
-  const code_matrix& fc2 = keep(all, {"fc2", block}, evaluate_linear(activation, p.fc2));
-  return keep(all, {"add2", block}, evaluate_add(add1, fc2, p.add2));
-}
+  /// The residual stream that leaves the block.
+  const code_matrix& operator()(const code_matrix& stream) const {
+    const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, p.norm1.view()));
+    const code_matrix& context = evaluate_attention(norm1, p, shape.attention, block, all);
+    const code_matrix& add1 = keep(all, {"add1", block}, add_branch(stream, context, p.proj, p.add1, "proj"));
+
+    const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, p.norm2.view()));
+    const code_matrix& fc1 = keep(all, {"fc1", block}, evaluate_linear(norm2, p.fc1, real::u12_codes));
+    const code_matrix& activation = keep(all, {"activation", block}, real::activation(fc1, p.activation));
+    return keep(all, {"add2", block}, add_branch(add1, activation, p.fc2, p.add2, "fc2"));
+  }
+
+  /// The layer at the end of a branch, and the addition: in two steps to a u8 stream, in one to an s16 stream.
+  code_matrix add_branch(const code_matrix& stream, const code_matrix& x, const owned_linear& layer,
+                         const owned_add& addition, const char* name) const {
+    if (codes == stream_codes::s16) {
+      return evaluate_linear_onto(stream, x, layer);
+    }
+    return evaluate_add(stream, keep(all, {name, block}, evaluate_linear(x, layer)), addition);
+  }
+};
 
 /// A whole vision transformer. Each tensor follows from the tensors before it in real arithmetic; nothing is taken
 /// from an integer evaluation.
@@ -99,39 +153,60 @@ class double_reference {
 
   tensors evaluate(const image_view& image) const {
     tensors all;
-    const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(evaluate_input(image, all), contents_.patch));
-    const code_matrix& embed = keep(all, {"embed"}, embed_tokens(patch));
     const vit_shape& shape = contents_.shape;
-    const code_matrix positions = real::make_codes(shape.tokens(), shape.width, [&](index i, index c) {
-      return contents_.positions[static_cast<std::size_t>(i * shape.width + c)];
-    });
-    const code_matrix* stream = &keep(all, {"tokens"}, evaluate_add(embed, positions, contents_.add_positions));
-    for (std::size_t block = 0; block < contents_.blocks.size(); ++block) {
-      stream = &evaluate_block(*stream, contents_.blocks[block], shape.block(), static_cast<index>(block), all);
+    const code_matrix& input = keep(all, {"input"}, quantize(real::cut_patches(image, shape.patch)));
+    const bool wide = shape.stream == stream_codes::s16;
+    const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
+    for (std::size_t i = 0; i < contents_.blocks.size(); ++i) {
+      const block_evaluation block{contents_.blocks[i], shape.block(), shape.stream, static_cast<index>(i), all};
+      stream = &block(*stream);
     }
 
     const code_matrix class_token = real::make_codes(1, shape.width, [&](index i, index c) { return (*stream)(i, c); });
     const code_matrix& norm = keep(all, {"norm"}, real::layernorm(class_token, contents_.norm.view()));
-    keep(all, {"logits"}, real::gemm(norm, contents_.head.view(), contents_.logits.exact, real::s32_codes));
-    keep(all, {"logits_u8"}, real::gemm(norm, contents_.head.view(), contents_.logits_u8.exact));
+    const code_matrix head = copy_weights(contents_.head);
+    keep(all, {"logits"}, real::gemm(norm, head, contents_.logits.exact, real::s32_codes));
+    keep(all, {"logits_u8"}, real::gemm(norm, head, contents_.logits_u8.exact));
     return all;
   }
 
  private:
-  /// Pixels, quantized by the table of their channel.
-  const code_matrix& evaluate_input(const image_view& image, tensors& all) const {
-    const index patch = contents_.shape.patch;
-    const code_matrix pixels = real::cut_patches(image, patch);
-    return keep(all, {"input"}, real::make_codes(pixels.rows, pixels.columns, [&](index i, index j) {
-                  return contents_.pixel_table[static_cast<std::size_t>(j / (patch * patch) * 256 + pixels(i, j))];
-                }));
+  /// Codes of pixels by the table of their channel; without a table pixels are codes.
+  code_matrix quantize(const code_matrix& pixels) const {
+    if (contents_.pixel_table.empty()) {
+      return pixels;
+    }
+    const index samples = contents_.shape.patch * contents_.shape.patch;
+    return real::make_codes(pixels.rows, pixels.columns, [&](index i, index j) {
+      return contents_.pixel_table[static_cast<std::size_t>(j / samples * 256 + pixels(i, j))];
+    });
   }
 
-  /// The class token, and the patches in its scale.
-  code_matrix embed_tokens(const code_matrix& patch) const {
-    return real::make_codes(patch.rows + 1, patch.columns, [&](index i, index c) {
-      return i == 0 ? contents_.class_token[static_cast<std::size_t>(c)]
-                    : contents_.embed_table[static_cast<std::size_t>(patch(i - 1, c))];
+  /// The class token, and the patches in its scale; then the positions.
+  code_matrix embed_u8(const code_matrix& input, tensors& all) const {
+    const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(input, contents_.patch));
+    const code_matrix& embed =
+        keep(all, {"embed"}, real::make_codes(patch.rows + 1, patch.columns, [&](index i, index c) {
+               return i == 0 ? contents_.class_token[static_cast<std::size_t>(c)]
+                             : contents_.embed_table[static_cast<std::size_t>(patch(i - 1, c))];
+             }));
+    const code_matrix positions = real::make_codes(embed.rows, embed.columns, [&](index i, index c) {
+      return contents_.positions[static_cast<std::size_t>(i * embed.columns + c)];
+    });
+    return evaluate_add(embed, positions, contents_.add_positions);
+  }
+
+  /// Class token and positions; then the patches.
+  code_matrix embed_s16(const code_matrix& input) const {
+    const index width = contents_.shape.width;
+    const auto addend = [&](index i, index c) {
+      return contents_.token_addend[static_cast<std::size_t>(i * width + c)];
+    };
+    const code_matrix positions =
+        real::make_codes(input.rows, width, [&](index i, index c) { return addend(i + 1, c); });
+    const code_matrix patches = evaluate_linear_onto(positions, input, contents_.patch);
+    return real::make_codes(input.rows + 1, width, [&](index i, index c) -> std::int32_t {
+      return i == 0 ? addend(0, c) : patches(i - 1, c);
     });
   }
 

@@ -5,21 +5,91 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "intact/adapt/integer_vit.hpp"
+#include "intact/adapt/profile.hpp"
 #include "tensor.hpp"
 
-// Integer vision transformers of random parameters, and images for them.
+// Integer vision transformers of random parameters for every profile, and images for them.
 
 namespace intact_test {
 
+/// Every choice of attention, whether its parts go together or not; the rest is the paper's.
+inline std::vector<profile> all_attention_profiles() {
+  std::vector<profile> all;
+  for (const attention_kind kind :
+       {attention_kind::log2_of_sum, attention_kind::log2_of_max, attention_kind::weights}) {
+    for (const tail probabilities : {tail::zero, tail::clip, tail::wide}) {
+      for (const exponential_kind exponential : {exponential_kind::i_exp, exponential_kind::exact}) {
+        for (const auto rounding : {log2_rounding::at_one_and_a_half, log2_rounding::at_square_root_of_2}) {
+          for (const bool normalize : {false, true}) {
+            all.push_back({.attention = kind,
+                           .probabilities = probabilities,
+                           .exponential = exponential,
+                           .rounding = rounding,
+                           .normalize_rows = normalize});
+          }
+        }
+      }
+    }
+  }
+  return all;
+}
+
+/// Why a profile makes no sense: what a refusal must name, for every reason.
+inline std::vector<std::string> reasons_to_refuse(const profile& p) {
+  std::vector<std::string> reasons;
+  if (p.attention != attention_kind::log2_of_sum) {
+    if (!p.normalize_rows) {
+      reasons.push_back("needs normalize_rows");
+    }
+    if (p.exponential != exponential_kind::exact) {
+      reasons.push_back("choose exponential_kind::exact");
+    }
+    if (p.rounding != log2_rounding::at_square_root_of_2) {
+      reasons.push_back("choose log2_rounding::at_square_root_of_2");
+    }
+  }
+  if (p.probabilities == tail::wide && p.attention != attention_kind::log2_of_sum) {
+    reasons.push_back("choose attention_kind::log2_of_sum");
+  }
+  if (p.probabilities == tail::wide && p.normalize_rows) {
+    reasons.push_back("(tail::wide) are not normalized");
+  }
+  if (p.probabilities != tail::zero && p.attention == attention_kind::weights) {
+    reasons.push_back("leave probabilities at tail::zero");
+  }
+  if (p.weights == weight_kind::grouped_s4 && p.weight_group < 1) {
+    reasons.push_back("weight_group must be at least 1");
+  }
+  return reasons;
+}
+
+/// The choices of attention whose parts go together.
+inline std::vector<profile> sensible_attention_profiles() {
+  std::vector<profile> sensible = all_attention_profiles();
+  std::erase_if(sensible, [](const profile& p) { return !reasons_to_refuse(p).empty(); });
+  return sensible;
+}
+
+/// A profile in words, for messages.
+inline std::string profile_text(const profile& p) {
+  const auto number = [](const char* name, auto value) {
+    return std::string(name) + " " + std::to_string(static_cast<int>(value)) + " ";
+  };
+  return number("attention", p.attention) + number("probabilities", p.probabilities) +
+         number("exponential", p.exponential) + number("rounding", p.rounding) +
+         number("normalize_rows", p.normalize_rows) + number("stream", p.stream) +
+         number("pixel_codes", p.pixel_codes) + number("weights", p.weights) + number("weight_group", p.weight_group);
+}
+
 /// What a random model is made of.
 struct model_recipe {
-  vit_shape shape;
-  tail probabilities = tail::zero;
-  bool i_exp = false;
+  vit_shape shape;  ///< its stream is the profile's
+  profile parts;
   values weights = values::random;
 };
 
@@ -29,8 +99,8 @@ struct code_distribution {
   double spread = 0;
 };
 
-/// Power-of-two-factor codes of the residual stream.
-struct stream_codes {
+/// Codes of the residual stream: zero point and powers of two.
+struct stream_factors {
   int zero_point = 0;
   std::vector<std::uint8_t> shift;
 };
@@ -38,27 +108,37 @@ struct stream_codes {
 /// Builds models of random weights whose codes spread over their ranges and beyond both ends.
 class model_builder {
  public:
-  model_builder(const model_recipe& recipe, std::uint64_t seed) : recipe_(recipe), random_(seed) {}
+  model_builder(const model_recipe& recipe, std::uint64_t seed) : recipe_(recipe), random_(seed) {
+    recipe_.shape.stream = recipe.parts.stream;
+  }
 
   vit_contents model();
   /// A block of `tokens` tokens; `stream` becomes that of its output.
-  owned_block block(index tokens, stream_codes& stream);
-  stream_codes first_stream();
+  owned_block block(index tokens, stream_factors& stream);
+  stream_factors first_stream();
 
  private:
   int integer(int low, int high) { return static_cast<int>(random_.between(low, high)); }
   double real_number(double low, double high) { return low + (high - low) * integer(0, 1 << 20) / (1 << 20); }
   int zero_point() { return integer(100, 156); }
+  bool wide() const { return recipe_.parts.stream == stream_codes::s16; }
+  int stream_zero_point() { return wide() ? 0 : zero_point(); }
   code_distribution u8_distribution() { return {static_cast<double>(zero_point()), 60}; }
+  /// Of what is added to the stream: u8 codes, or steps of an s16 stream, which a few of them let saturate.
+  code_distribution branch_distribution() { return wide() ? code_distribution{0, 5000} : u8_distribution(); }
 
   std::vector<std::uint8_t> bytes(index count);
+  std::vector<std::int16_t> token_addend();
   owned_weights weights(index rows, index columns);
   owned_channel_scale scale(const owned_weights& layer, int zero_point, const code_distribution& y);
   owned_linear linear(index outputs, index inputs, int zero_point, const code_distribution& y);
-  owned_layernorm layernorm(const stream_codes& stream, int output_zero_point);
-  stream_codes next_stream(const stream_codes& stream);
-  owned_add addition(const stream_codes& stream, const code_distribution& branch, const stream_codes& sum);
-  exp_values<std::uint64_t> exponential(index keys);
+  owned_layernorm layernorm(const stream_factors& stream, int output_zero_point);
+  stream_factors next_stream(const stream_factors& stream);
+  owned_add addition(const stream_factors& stream, const code_distribution& branch, const stream_factors& sum);
+  std::vector<std::uint64_t> exponential(index keys);
+  std::vector<std::uint8_t> softmax_table();
+  owned_weighting weighting(index keys, int context_zero_point);
+  void add_embedding(vit_contents& made, const stream_factors& stream);
 
   model_recipe recipe_;
   generator random_;  // drawn from in an order that the language fixes: never twice among a call's arguments
@@ -70,20 +150,39 @@ inline std::vector<std::uint8_t> model_builder::bytes(index count) {
   return made;
 }
 
-/// Random rows differ in their magnitude, and some are 0.
-inline owned_weights model_builder::weights(index rows, index columns) {
-  owned_weights made{std::vector<std::int8_t>(static_cast<std::size_t>(rows * columns)), rows, columns};
-  const matrix_view all(made.codes.data(), rows, columns);
-  if (recipe_.weights != values::random) {
-    fill(all, recipe_.weights, -128, 127, random_);
-    return made;
-  }
-  for (index n = 0; n < rows; ++n) {
-    const int magnitudes[] = {0, 5, 50, 127, 127, 127, 127, 127};
-    const int magnitude = magnitudes[integer(0, 7)];
-    fill(all.row_block(n, 1), values::random, -magnitude, magnitude, random_);
+/// One code in eight may be anything.
+inline std::vector<std::int16_t> model_builder::token_addend() {
+  std::vector<std::int16_t> made;
+  for (index i = 0; i < recipe_.shape.tokens() * recipe_.shape.width; ++i) {
+    const int largest = integer(0, 7) == 0 ? 32767 : 12000;
+    made.push_back(static_cast<std::int16_t>(integer(-largest - 1, largest)));
   }
   return made;
+}
+
+/// Random rows differ in their magnitude, and some are 0.
+inline owned_weights model_builder::weights(index rows, index columns) {
+  const profile& parts = recipe_.parts;
+  const int largest = parts.weights == weight_kind::s8 ? 127 : 7;
+  std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * columns));
+  const matrix_view all(codes.data(), rows, columns);
+  for (index n = 0; n < rows; ++n) {
+    const int magnitudes[] = {0, largest / 7, largest / 2, largest, largest, largest, largest, largest};
+    const int magnitude = recipe_.weights == values::random ? magnitudes[integer(0, 7)] : largest;
+    const int lowest = magnitude == largest ? -largest - 1 : -magnitude;
+    fill(all.row_block(n, 1), recipe_.weights, lowest, magnitude, random_);
+  }
+  if (parts.weights == weight_kind::s8) {
+    return {std::move(codes), rows, columns};
+  }
+  if (parts.weights == weight_kind::s4) {
+    return owned_weights::pack_s4(codes, rows, columns);
+  }
+  std::vector<std::uint8_t> shifts;
+  for (index i = 0; i < rows * ((columns + parts.weight_group - 1) / parts.weight_group); ++i) {
+    shifts.push_back(static_cast<std::uint8_t>(recipe_.weights == values::random ? integer(0, 3) : 3));
+  }
+  return owned_weights::pack_grouped_s4(codes, rows, columns, std::move(shifts), parts.weight_group);
 }
 
 inline owned_channel_scale model_builder::scale(const owned_weights& layer, int zero_point,
@@ -107,7 +206,7 @@ inline owned_linear model_builder::linear(index outputs, index inputs, int zero_
   return {std::move(layer), std::move(of_layer)};
 }
 
-inline owned_layernorm model_builder::layernorm(const stream_codes& stream, int output_zero_point) {
+inline owned_layernorm model_builder::layernorm(const stream_factors& stream, int output_zero_point) {
   std::vector<float> gamma, beta;
   for (std::size_t c = 0; c < stream.shift.size(); ++c) {
     gamma.push_back(static_cast<float>(integer(0, 9) == 0 ? 0 : real_number(-1.5, 1.5)));
@@ -116,15 +215,15 @@ inline owned_layernorm model_builder::layernorm(const stream_codes& stream, int 
   return owned_layernorm(layernorm_target{.gamma = gamma,
                                           .beta = beta,
                                           .epsilon = integer(0, 3) == 0 ? 1.0 : 1e-6,
-                                          .input_scale = real_number(0.005, 0.02),
+                                          .input_scale = real_number(0.005, 0.02) / (wide() ? 256 : 1),
                                           .input_zero_point = stream.zero_point,
                                           .shift = stream.shift,
                                           .output_scale = 1.0 / 60,
                                           .output_zero_point = output_zero_point});
 }
 
-inline stream_codes model_builder::first_stream() {
-  stream_codes stream{zero_point(), {}};
+inline stream_factors model_builder::first_stream() {
+  stream_factors stream{stream_zero_point(), {}};
   for (index c = 0; c < recipe_.shape.width; ++c) {
     stream.shift.push_back(static_cast<std::uint8_t>(integer(0, layernorm_max_shift)));
   }
@@ -132,16 +231,19 @@ inline stream_codes model_builder::first_stream() {
 }
 
 /// A channel's factor is doubled, halved or kept.
-inline stream_codes model_builder::next_stream(const stream_codes& stream) {
-  stream_codes next{zero_point(), stream.shift};
+inline stream_factors model_builder::next_stream(const stream_factors& stream) {
+  stream_factors next{stream_zero_point(), stream.shift};
   for (std::uint8_t& shift : next.shift) {
     shift = static_cast<std::uint8_t>(std::clamp(shift + integer(-1, 1), 0, layernorm_max_shift));
   }
   return next;
 }
 
-inline owned_add model_builder::addition(const stream_codes& stream, const code_distribution& branch,
-                                         const stream_codes& sum) {
+inline owned_add model_builder::addition(const stream_factors& stream, const code_distribution& branch,
+                                         const stream_factors& sum) {
+  if (wide()) {
+    return {};
+  }
   std::vector<add_target> targets;
   for (std::size_t c = 0; c < sum.shift.size(); ++c) {
     const double kept = std::ldexp(real_number(0.6, 1.0), stream.shift[c] - sum.shift[c]);
@@ -150,23 +252,62 @@ inline owned_add model_builder::addition(const stream_codes& stream, const code_
   return owned_add(targets, {stream.zero_point, static_cast<int>(branch.middle), sum.zero_point});
 }
 
-inline exp_values<std::uint64_t> model_builder::exponential(index keys) {
+inline std::vector<std::uint64_t> model_builder::exponential(index keys) {
   const double scale = real_number(0.03, 0.4);
-  if (recipe_.i_exp) {
-    return i_exp_table(static_cast<float>(scale), keys);
+  if (recipe_.parts.exponential == exponential_kind::i_exp) {
+    const exp_values<std::uint64_t> table = i_exp_table(static_cast<float>(scale), keys);
+    return {table.begin(), table.end()};
   }
-  const exp_values<std::uint32_t> narrow = exact_exp_table(scale, keys);
-  exp_values<std::uint64_t> table;
-  std::copy(narrow.begin(), narrow.end(), table.begin());
+  const exp_values<std::uint32_t> table = exact_exp_table(scale, keys);
+  return {table.begin(), table.end()};
+}
+
+/// Every other table has random entries, the first among them at times: rows may weigh nothing at all then.
+inline std::vector<std::uint8_t> model_builder::softmax_table() {
+  const double scale = real_number(0.03, 0.4);
+  const profile& parts = recipe_.parts;
+  const bool of_weights = parts.attention == attention_kind::weights, clipped = parts.probabilities == tail::clip;
+  const exp_values<std::uint8_t> made = of_weights ? attention_weight_table(scale)
+                                        : clipped  ? max_relative_code_table<tail::clip>(scale)
+                                                   : max_relative_code_table<tail::zero>(scale);
+  std::vector<std::uint8_t> table(made.begin(), made.end());
+  const int largest = of_weights ? 255 : clipped ? 15 : 40;
+  for (int change = integer(0, 1) * 20; change > 0; --change) {
+    table[static_cast<std::size_t>(integer(0, 63))] = static_cast<std::uint8_t>(integer(0, largest));
+  }
+  if (integer(0, 5) == 0) {
+    table[0] = of_weights ? 0 : clipped ? 15 : 255;
+  }
   return table;
 }
 
-inline owned_block model_builder::block(index tokens, stream_codes& stream) {
+inline owned_weighting model_builder::weighting(index keys, int context_zero_point) {
+  const profile& parts = recipe_.parts;
+  owned_weighting made;
+  made.kind = parts.attention;
+  made.probabilities = parts.probabilities;
+  made.rounding = parts.rounding;
+  if (made.kind == attention_kind::log2_of_sum) {
+    made.exponential = exponential(keys);
+  } else {
+    made.table = softmax_table();
+  }
+  made.normalize = parts.normalize_rows;
+  const double ratio = real_number(0.7, 2.5);
+  if (made.normalize) {
+    made.normalization = build_normalization(ratio, context_zero_point);
+  } else {
+    made.context = owned_tensor_scale(attention_context_target(ratio, context_zero_point, keys));
+  }
+  return made;
+}
+
+inline owned_block model_builder::block(index tokens, stream_factors& stream) {
   const index width = recipe_.shape.width, hidden = recipe_.shape.hidden;
   const index head_size = width / recipe_.shape.heads;
-  const stream_codes middle = next_stream(stream), last = next_stream(middle);
+  const stream_factors middle = next_stream(stream), last = next_stream(middle);
   const int norm1 = zero_point(), norm2 = zero_point(), context = zero_point(), activation = zero_point();
-  const code_distribution proj = u8_distribution(), fc2 = u8_distribution();
+  const code_distribution proj = branch_distribution(), fc2 = branch_distribution();
 
   owned_block made;
   made.norm1 = layernorm(stream, norm1);
@@ -174,9 +315,7 @@ inline owned_block model_builder::block(index tokens, stream_codes& stream) {
   made.qkv = linear(3 * width, width, norm1, {static_cast<double>(made.qkv_zero_point), 60});
   const double logits_factor = real_number(0.5, 1.5) / (60 * std::sqrt(static_cast<double>(head_size)));
   made.attention_logits = owned_tensor_scale(attention_logits_target(logits_factor, zero_point(), head_size));
-  made.exponential = exponential(tokens);
-  made.probabilities = recipe_.probabilities;
-  made.context = owned_tensor_scale(attention_context_target(real_number(0.7, 2.5), context, tokens));
+  made.weighting = weighting(tokens, context);
   made.proj = linear(width, width, context, proj);
   made.add1 = addition(stream, proj, middle);
   made.norm2 = layernorm(middle, norm2);
@@ -188,21 +327,34 @@ inline owned_block model_builder::block(index tokens, stream_codes& stream) {
   return made;
 }
 
-inline vit_contents model_builder::model() {
+/// Patches, class token and positions.
+inline void model_builder::add_embedding(vit_contents& made, const stream_factors& stream) {
   const vit_shape& shape = recipe_.shape;
-  const int input = zero_point();
-  const code_distribution patch = u8_distribution(), embed = u8_distribution(), positions = u8_distribution();
-  stream_codes stream = first_stream();
-
-  vit_contents made;
-  made.shape = shape;
-  made.pixel_table = bytes(shape.channels * 256);
+  const int input = recipe_.parts.pixel_codes ? 0 : zero_point();
+  const code_distribution patch = branch_distribution();
+  if (!recipe_.parts.pixel_codes) {
+    made.pixel_table = bytes(shape.channels * 256);
+  }
   made.patch = linear(shape.width, shape.patch_samples(), input, patch);
+  if (wide()) {
+    made.token_addend = token_addend();
+    return;
+  }
+  const code_distribution embed = u8_distribution(), positions = u8_distribution();
   made.embed_table = bytes(256);
   made.class_token = bytes(shape.width);
   made.positions = bytes(shape.tokens() * shape.width);
-  const stream_codes unshifted{static_cast<int>(embed.middle), std::vector<std::uint8_t>(stream.shift.size(), 1)};
+  const stream_factors unshifted{static_cast<int>(embed.middle), std::vector<std::uint8_t>(stream.shift.size(), 1)};
   made.add_positions = addition(unshifted, positions, stream);
+}
+
+inline vit_contents model_builder::model() {
+  const vit_shape& shape = recipe_.shape;
+  stream_factors stream = first_stream();
+
+  vit_contents made;
+  made.shape = shape;
+  add_embedding(made, stream);
   for (index position = 0; position < shape.depth; ++position) {
     made.blocks.push_back(block(shape.tokens(), stream));
   }
