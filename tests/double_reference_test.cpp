@@ -8,6 +8,7 @@
 #include <iostream>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,24 +38,31 @@ std::int64_t count_codes(const tensors& all) {
   return count;
 }
 
-/// The codes that occurred in the tensors of a name.
-using code_sets = std::map<std::string, std::set<std::int32_t>>;
+/// How often each code occurred in the tensors of a name.
+using code_counts = std::map<std::string, std::map<std::int32_t, std::int64_t>>;
+
+void count_occurrences(const tensors& all, code_counts& occurred) {
+  for (const auto& [name, codes] : all) {
+    for (const std::int32_t code : codes.values) {
+      ++occurred[name.name][code];
+    }
+  }
+}
 
 /// Compares a random model on several images; returns how many codes were compared.
-std::int64_t check_model(const model_recipe& recipe, std::uint64_t seed, int random_images, code_sets& occurred) {
+std::int64_t check_model(const model_recipe& recipe, std::uint64_t seed, int random_images, code_counts& occurred) {
+  INFO("seed " << seed << ", profile: " << profile_text(recipe.parts));
   const integer_vit model(model_builder(recipe, seed).model());
   const double_reference reference(model.contents());
   std::int64_t compared = 0;
   for (const owned_image& image : make_images(recipe.shape, random_images)) {
     const tensors expected = reference.evaluate(image.view);
     const comparison outcome = compare_image(model, image.view, expected);
-    INFO("seed " << seed << ", first mismatch: " << outcome.first_mismatch);
+    INFO("first mismatch: " << outcome.first_mismatch);
     REQUIRE(outcome.mismatched == 0);
     REQUIRE(outcome.compared == count_codes(expected));
     compared += outcome.compared;
-    for (const auto& [name, codes] : expected) {
-      occurred[name.name].insert(codes.values.begin(), codes.values.end());
-    }
+    count_occurrences(expected, occurred);
   }
   REQUIRE(compared > 0);
   return compared;
@@ -76,43 +84,120 @@ constexpr vit_shape shapes[] = {
 
 constexpr tail tails[] = {tail::zero, tail::clip, tail::wide};
 
+/// The paper's graph with other attention codes.
+profile paper_with(tail probabilities, exponential_kind exponential = exponential_kind::exact) {
+  return {.probabilities = probabilities, .exponential = exponential};
+}
+
+/// The weights of the n-th model. No group divides the columns of all layers, some are longer than a layer's rows.
+profile with_weights(profile parts, std::size_t n) {
+  constexpr index groups[] = {5, 16, 1, 7};
+  parts.weights = n % 3 == 0 ? weight_kind::s8 : n % 3 == 1 ? weight_kind::grouped_s4 : weight_kind::s4;
+  parts.weight_group = groups[n / 3 % 4];
+  return parts;
+}
+
+/// A comparison is worth something only if the codes spread over their ranges and reach both ends.
+void check_spread(const code_counts& occurred, std::initializer_list<const char*> names, std::size_t least, int lowest,
+                  int highest) {
+  for (const char* const name : names) {
+    INFO(name);
+    const std::map<std::int32_t, std::int64_t>& codes = occurred.at(name);
+    CHECK(codes.size() >= least);
+    CHECK(codes.begin()->first == lowest);
+    CHECK(codes.rbegin()->first == highest);
+  }
+}
+
+void check_spread_inside_blocks(const code_counts& occurred) {
+  check_spread(occurred,
+               {"input", "norm1", "qkv", "attention_logits", "context", "norm2", "activation", "norm", "logits_u8"},
+               200, 0, 255);
+  check_spread(occurred, {"fc1"}, 3000, 0, 4095);
+  CHECK(occurred.at("logits").size() >= 500);
+}
+
 TEST_CASE("the integer model equals the evaluation in double precision on every tensor") {
-  code_sets occurred;
+  code_counts occurred;
   std::int64_t compared = 0;
   std::uint64_t seed = 1;
   for (const vit_shape& shape : shapes) {
     for (const tail probabilities : tails) {
-      for (const bool i_exp : {false, true}) {
-        compared += check_model({shape, probabilities, i_exp, values::random}, seed++, 3, occurred);
+      for (const exponential_kind exponential : {exponential_kind::exact, exponential_kind::i_exp}) {
+        compared += check_model({shape, paper_with(probabilities, exponential)}, seed++, 3, occurred);
       }
     }
   }
+  CHECK(seed == 49);
   std::cout << "[intact: compared] random models: " << compared << " codes\n";
 
-  // The comparison is worth something only if the codes spread over their ranges and reach both ends.
-  for (const char* const name : {"input", "patch", "embed", "tokens", "norm1", "qkv", "attention_logits", "context",
-                                 "proj", "add1", "norm2", "activation", "fc2", "add2", "norm", "logits_u8"}) {
-    INFO(name);
-    CHECK(occurred[name].size() >= 200);
-    CHECK(*occurred[name].begin() == 0);
-    CHECK(*occurred[name].rbegin() == 255);
-  }
-  CHECK(occurred["fc1"].size() >= 3000);
-  CHECK(*occurred["fc1"].begin() == 0);
-  CHECK(*occurred["fc1"].rbegin() == 4095);
-  CHECK(occurred["logits"].size() >= 500);
+  check_spread_inside_blocks(occurred);
+  check_spread(occurred, {"patch", "embed", "tokens", "proj", "add1", "fc2", "add2"}, 200, 0, 255);
   for (int code = 0; code <= 20; ++code) {
     CHECK(occurred["attention"].contains(code));
   }
 }
 
+/// Compares a model of every choice of attention in every shape; what a pixel is and the weights take turns. Returns
+/// how many models were compared.
+int check_profiles(stream_codes stream, code_counts& occurred) {
+  std::int64_t compared = 0;
+  std::size_t models = 0;
+  for (const vit_shape& shape : shapes) {
+    for (const profile& attention : sensible_attention_profiles()) {
+      profile parts = with_weights(attention, models);
+      parts.stream = stream;
+      parts.pixel_codes = models / 3 % 2 != 0;
+      compared += check_model({shape, parts}, 1000 + models, 1, occurred);
+      ++models;
+    }
+  }
+  std::cout << "[intact: compared] " << models << " models of a stream of "
+            << (stream == stream_codes::u8 ? "u8" : "s16") << " codes: " << compared << " codes\n";
+  return static_cast<int>(models);
+}
+
+TEST_CASE("a model of any profile on a u8 stream equals the evaluation in double precision on every tensor") {
+  code_counts occurred;
+  CHECK(check_profiles(stream_codes::u8, occurred) == 8 * 23);
+  check_spread_inside_blocks(occurred);
+  check_spread(occurred, {"patch", "embed", "tokens", "proj", "add1", "fc2", "add2"}, 200, 0, 255);
+  check_spread(occurred, {"attention"}, 200, 0, 255);
+}
+
+TEST_CASE("a model of any profile on an s16 stream equals the evaluation in double precision on every tensor") {
+  code_counts occurred;
+  CHECK(check_profiles(stream_codes::s16, occurred) == 8 * 23);
+  check_spread_inside_blocks(occurred);
+  check_spread(occurred, {"tokens", "add1", "add2"}, 5000, -32768, 32767);
+  for (const char* const name : {"patch", "embed", "proj", "fc2"}) {
+    CHECK_FALSE(occurred.contains(name));
+  }
+  for (const char* const name : {"tokens", "add1", "add2"}) {  // some sums saturate, most do not
+    std::int64_t all = 0;
+    for (const auto& [code, count] : occurred[name]) {
+      all += count;
+    }
+    const std::int64_t saturated = occurred[name][-32768] + occurred[name][32767];
+    INFO(name << ": " << saturated << " of " << all << " codes at an end");
+    CHECK(saturated * 1000 > all);
+    CHECK(saturated * 10 < all);
+  }
+}
+
 TEST_CASE("the integer model equals the evaluation in double precision for extreme weights") {
-  code_sets occurred;
+  code_counts occurred;
   std::int64_t compared = 0;
   std::uint64_t seed = 100;
   for (const values weights : {values::smallest, values::largest, values::alternating, values::constant_rows}) {
     for (const tail probabilities : tails) {
-      compared += check_model({colour, probabilities, seed % 2 == 0, weights}, seed, 1, occurred);
+      const auto exponential = seed % 2 == 0 ? exponential_kind::i_exp : exponential_kind::exact;
+      compared += check_model({colour, paper_with(probabilities, exponential), weights}, seed, 1, occurred);
+      ++seed;
+    }
+    for (std::size_t n = 0; n < 3; ++n) {
+      compared += check_model({colour, with_weights(precise_profile, n), weights}, seed, 1, occurred);
+      compared += check_model({colour, with_weights(precise_profile_888, n), weights}, seed, 1, occurred);
       ++seed;
     }
   }
@@ -120,25 +205,31 @@ TEST_CASE("the integer model equals the evaluation in double precision for extre
 }
 
 TEST_CASE("the integer model equals the evaluation in double precision for 4097 tokens") {
-  const model_recipe recipe{{1, 64, 64, 1, 8, 1, 8, 1, 3}, tail::zero, false, values::random};
-  const integer_vit model(model_builder(recipe, 200).model());
-  generator random(201);
-  const owned_image image(recipe.shape, values::random, false, random);
-  const tensors expected = double_reference(model.contents()).evaluate(image.view);
-  REQUIRE(expected.at({"attention", 0, 0}).rows == 4097);
+  const profile normalized{.exponential = exponential_kind::exact, .normalize_rows = true, .stream = stream_codes::s16};
+  code_counts occurred;
+  std::int64_t compared = 0;
+  for (const profile& parts : {paper_with(tail::zero), normalized}) {
+    const model_recipe recipe{{1, 64, 64, 1, 4, 1, 4, 1, 3}, parts};
+    const integer_vit model(model_builder(recipe, 200).model());
+    generator random(201);
+    const owned_image image(recipe.shape, values::random, false, random);
+    const tensors expected = double_reference(model.contents()).evaluate(image.view);
+    REQUIRE(expected.at({"attention", 0, 0}).rows == 4097);
 
-  const comparison outcome = compare_image(model, image.view, expected);
-  INFO("first mismatch: " << outcome.first_mismatch);
-  CHECK(outcome.mismatched == 0);
-  CHECK(outcome.compared == count_codes(expected));
-  std::cout << "[intact: compared] 4097 tokens: " << outcome.compared << " codes\n";
+    const comparison outcome = compare_image(model, image.view, expected);
+    INFO("first mismatch: " << outcome.first_mismatch);
+    CHECK(outcome.mismatched == 0);
+    CHECK(outcome.compared == count_codes(expected));
+    compared += outcome.compared;
+  }
+  std::cout << "[intact: compared] 4097 tokens: " << compared << " codes\n";
 }
 
 TEST_CASE("attention of one token equals the evaluation in double precision") {
   for (const tail probabilities : tails) {
-    const model_recipe recipe{colour, probabilities, false, values::random};
+    const model_recipe recipe{colour, paper_with(probabilities)};
     model_builder builder(recipe, 300);
-    stream_codes stream = builder.first_stream();
+    stream_factors stream = builder.first_stream();
     const owned_block block = builder.block(1, stream);
     const attention_shape shape{1, recipe.shape.width, recipe.shape.heads};
     generator random(301);
@@ -146,7 +237,8 @@ TEST_CASE("attention of one token equals the evaluation in double precision") {
     fill(x.view(), values::random, 0, 255, random);
 
     tensors expected;
-    evaluate_attention(real::copy_codes(x.view()), block, shape, -1, expected);
+    const code_matrix& context = evaluate_attention(real::copy_codes(x.view()), block, shape, -1, expected);
+    keep(expected, {"proj"}, evaluate_linear(context, block.proj));
     trace_comparison trace(expected);
     workspace_size bytes;
     attention_buffers::take(bytes, shape);
@@ -174,25 +266,52 @@ exp_values<std::uint64_t> random_table(index keys, generator& random) {
   return table;
 }
 
+/// Log-Int-Softmax with every tail.
+template <log2_rounding Rounding>
+void check_log_softmax(const tensor<std::uint8_t>& logits, const exp_values<std::uint64_t>& table) {
+  const code_matrix read = real::copy_codes(logits.view());
+  const auto expected = [&](tail policy) { return real::log_softmax(read, table, policy, Rounding).values; };
+  tensor<std::uint8_t> codes(logits.rows(), logits.columns());
+  packed_tensor<u4> packed(logits.rows(), logits.columns());
+
+  log_softmax<tail::zero, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+  REQUIRE(real::copy_codes(codes.view()).values == expected(tail::zero));
+  log_softmax<tail::wide, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+  REQUIRE(real::copy_codes(codes.view()).values == expected(tail::wide));
+  log_softmax<tail::clip, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
+  REQUIRE(real::copy_codes(packed.view()).values == expected(tail::clip));
+}
+
 TEST_CASE("Log-Int-Softmax equals its definition for tables as large as 64 bits allow") {
   generator random(500);
   for (int round = 0; round < 2000; ++round) {
     const index keys = random.between(1, 40);
     const exp_values<std::uint64_t> table = random_table(keys, random);
-    tensor<std::uint8_t> logits(3, keys), codes(3, keys);
-    packed_tensor<u4> packed(3, keys);
+    tensor<std::uint8_t> logits(3, keys);
     const std::int64_t highest = random.between(0, 255);
     fill(logits.view(), values::random, highest / 2, highest, random);
-    const code_matrix read = real::copy_codes(logits.view());
-    const auto expected = [&](tail policy) { return real::log_softmax(read, table, policy).values; };
-
-    log_softmax<tail::zero>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
-    REQUIRE(real::copy_codes(codes.view()).values == expected(tail::zero));
-    log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
-    REQUIRE(real::copy_codes(codes.view()).values == expected(tail::wide));
-    log_softmax<tail::clip>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
-    REQUIRE(real::copy_codes(packed.view()).values == expected(tail::clip));
+    check_log_softmax<log2_rounding::at_one_and_a_half>(logits, table);
+    check_log_softmax<log2_rounding::at_square_root_of_2>(logits, table);
   }
+}
+
+TEST_CASE("Log-Int-Softmax decides quotients next to powers of sqrt(2) as its definition does") {
+  // Solutions of s^2 - 2 e^2 = 1, -1, 1, ...: the quotients nearest to sqrt(2) from above and from below.
+  std::uint64_t s = 3, e = 2;
+  int quotients = 0;
+  for (bool above = true; s < exp_table_limit<std::uint64_t>(2); above = !above) {
+    const exp_values<std::uint64_t> table{e, s - e};  // one key of each: the row's sum is s
+    tensor<std::uint8_t> logits(1, 2);
+    logits(0, 0) = 9;
+    logits(0, 1) = 8;
+    check_log_softmax<log2_rounding::at_square_root_of_2>(logits, table);
+    CHECK(real::nearest_logarithm(s, e) == (above ? 1 : 0));
+    ++quotients;
+    const std::uint64_t sum = s + e;
+    s = sum + e;
+    e = sum;
+  }
+  CHECK(quotients == 47);
 }
 
 /// All codes from `least` on stand in every row, the largest weights in the first rows only.
@@ -250,6 +369,65 @@ TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to 
   }
 }
 
+TEST_CASE("LayerNorm of s16 codes equals its definition up to the limits") {
+  generator random(503);
+  for (int round = 0; round < 1000; ++round) {
+    const index channels = round % 100 == 0 ? layernorm_max_channels_s16 : random.between(1, 9);
+    std::vector<std::uint8_t> shift;
+    std::vector<std::int32_t> gain;
+    std::vector<std::int64_t> bias;
+    for (index c = 0; c < channels; ++c) {
+      shift.push_back(static_cast<std::uint8_t>(round == 0 ? 3 : random.between(0, layernorm_max_shift)));
+      gain.push_back(static_cast<std::int32_t>(random.between(-(1 << 30) + 1, (1 << 30) - 1)));
+      bias.push_back(random.between(0, std::int64_t{1} << 56));
+    }
+    const std::uint64_t epsilon = layernorm_max_epsilon >> random.between(0, 61);
+    const layernorm_parameters p{0, shift, epsilon, gain, bias, 48};
+    tensor<std::int16_t> x(3, channels);
+    tensor<std::uint8_t> y(3, channels);
+    fill(x.view(), all_values[round % 5], -32768, 32767, random);
+    layernorm(x.view(), p, y.view());
+    REQUIRE(real::copy_codes(y.view()).values == real::layernorm(real::copy_codes(x.view()), p).values);
+  }
+}
+
+/// Any weights with any normalization: as u8 weights, and as log2 codes, of which those above 15 weigh nothing.
+void check_normalized(index rows, index keys, int largest, values what, const row_normalization& normalization,
+                      generator& random) {
+  tensor<std::uint8_t> codes(rows, keys), v(keys, 3), y(rows, 3);
+  packed_tensor<u4> packed(rows, keys);
+  fill(codes.view(), what, 0, largest, random);
+  fill(packed.view(), what, 0, std::min(largest, 15), random);
+  fill(v.view(), all_values[random.between(0, 4)], 0, 255, random);
+  const activations values_of_keys{v.view(), static_cast<int>(random.between(0, 255))};
+  const auto expected = [&](const code_matrix& weights) {
+    return real::weighted_average(weights, real::copy_codes(v.view()), values_of_keys.zero_point, normalization).values;
+  };
+  const code_matrix read = real::copy_codes(codes.view());
+
+  weighted_matmul(codes.view(), values_of_keys, normalization, y.view());
+  REQUIRE(real::copy_codes(y.view()).values == expected(read));
+  shift_matmul<tail::zero>(codes.view(), values_of_keys, normalization, y.view());
+  REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(read)));
+  shift_matmul<tail::clip>(packed.view(), values_of_keys, normalization, y.view());
+  REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(real::copy_codes(packed.view()))));
+}
+
+TEST_CASE("attention times V of normalized rows equals its definition up to the limits") {
+  constexpr std::int32_t largest_factor = (1 << 30) - 1;
+  generator random(504);
+  for (int round = 0; round < 1000; ++round) {
+    const std::int32_t factor = round % 4 == 0 ? largest_factor >> random.between(0, 29)
+                                               : static_cast<std::int32_t>(random.between(1 << 26, largest_factor));
+    const row_normalization normalization{factor, static_cast<int>(random.between(0, 255))};
+    const int largest = static_cast<int>(random.between(0, 255));
+    check_normalized(4, random.between(0, 40), largest, all_values[round % 5], normalization, random);
+  }
+  for (const values what : {values::smallest, values::largest}) {  // the most keys: weights of 2^15, and of 255
+    check_normalized(1, weighted_matmul_max_keys, 255, what, {largest_factor, 255}, random);
+  }
+}
+
 /// A parameter of the integer model that is changed, and the tensor in which that must show first.
 struct mutation {
   const char* what;
@@ -285,10 +463,21 @@ const mutation mutations[] = {
        c.blocks[1].attention_logits.scale.offset += half_code(c.blocks[1].attention_logits.scale.shift);
      }},
     {"an exponential", "attention, block 1, head ",
-     [](vit_contents& c) { c.blocks[1].exponential[30] = c.blocks[1].exponential[29]; }},
-    {"the tail", "attention, block 0, head 0, (", [](vit_contents& c) { c.blocks[0].probabilities = tail::clip; }},
+     [](vit_contents& c) { c.blocks[1].weighting.exponential[30] = c.blocks[1].weighting.exponential[29]; }},
+    {"the tail", "attention, block 0, head 0, (",
+     [](vit_contents& c) { c.blocks[0].weighting.probabilities = tail::clip; }},
+    {"the rounding of the logarithm", "attention, block 1, head ",
+     [](vit_contents& c) { c.blocks[1].weighting.rounding = log2_rounding::at_square_root_of_2; }},
+    {"whether rows are normalized", "context, block 0, (",
+     [](vit_contents& c) {
+       c.blocks[0].weighting.normalize = true;
+       c.blocks[0].weighting.normalization = {1 << 28, 120};
+     }},
     {"the context's offset", "context, block 1, (",
-     [](vit_contents& c) { c.blocks[1].context.scale.offset += half_code(c.blocks[1].context.scale.shift); }},
+     [](vit_contents& c) {
+       tensor_scale& context = c.blocks[1].weighting.context.scale;
+       context.offset += half_code(context.shift);
+     }},
     {"a proj weight", "proj, block 0, (", [](vit_contents& c) { change_by_one(c.blocks[0].proj.weights.codes[50]); }},
     {"a zero point of add1", "add1, block 1, (", [](vit_contents& c) { c.blocks[1].add1.zero_points.stream += 1; }},
     {"a gain of norm2", "norm2, block 0, (",
@@ -306,15 +495,55 @@ const mutation mutations[] = {
      [](vit_contents& c) { c.logits_u8.offset[2] += half_code(c.logits_u8.shift); }},
 };
 
-TEST_CASE("a changed parameter shows as a mismatch of its operation's tensor") {
-  const vit_contents contents = model_builder({colour, tail::zero, false, values::random}, 400).model();
+/// Attention relative to the maximum, s16 stream, pixels as codes, s4 weights in groups of 10.
+const mutation precise_mutations[] = {
+    {"a table for pixels", "input, (",
+     [](vit_contents& c) {
+       for (int entry = 0; entry < 3 * 256; ++entry) {
+         c.pixel_table.push_back(static_cast<std::uint8_t>(entry % 256));
+       }
+       c.pixel_table[300] ^= 1;
+     }},
+    {"a pair of patch weights", "tokens, (", [](vit_contents& c) { c.patch.weights.packed[20] ^= 0x11; }},
+    {"a shift of patch weights", "tokens, (", [](vit_contents& c) { c.patch.weights.shifts[20] ^= 1; }},
+    {"an offset of patch", "tokens, (",
+     [](vit_contents& c) { c.patch.scale.offset[5] += half_code(c.patch.scale.shift); }},
+    {"the class token", "tokens, (0, 3)", [](vit_contents& c) { c.token_addend[3] ^= 1; }},
+    {"a position", "tokens, (2, 1)", [](vit_contents& c) { c.token_addend[2 * 24 + 1] ^= 1; }},
+    {"a shift of norm1", "norm1, block 1, (", [](vit_contents& c) { c.blocks[1].norm1.shift[2] ^= 1; }},
+    {"the epsilon of norm2", "norm2, block 0, (",
+     [](vit_contents& c) { c.blocks[0].norm2.epsilon += std::uint64_t{1} << 36; }},
+    {"a shift of qkv weights", "qkv, block 1, (", [](vit_contents& c) { c.blocks[1].qkv.weights.shifts[30] ^= 2; }},
+    {"the group of qkv weights", "qkv, block 0, (", [](vit_contents& c) { c.blocks[0].qkv.weights.group = 11; }},
+    {"an entry of the softmax table", "attention, block 1, head ",
+     [](vit_contents& c) { c.blocks[1].weighting.table[17] ^= 1; }},
+    {"the kind of attention", "context, block 0, (",
+     [](vit_contents& c) { c.blocks[0].weighting.kind = attention_kind::weights; }},
+    {"the normalization's factor", "context, block 1, (",
+     [](vit_contents& c) { c.blocks[1].weighting.normalization.factor += 1 << 22; }},
+    {"the normalization's zero point", "context, block 0, (",
+     [](vit_contents& c) { c.blocks[0].weighting.normalization.zero_point ^= 1; }},
+    {"a pair of proj weights", "add1, block 1, (",
+     [](vit_contents& c) { c.blocks[1].proj.weights.packed[60] ^= 0x11; }},
+    {"an offset of proj", "add1, block 0, (",
+     [](vit_contents& c) { c.blocks[0].proj.scale.offset[2] += half_code(c.blocks[0].proj.scale.shift); }},
+    {"a shift of fc1 weights", "fc1, block 0, (", [](vit_contents& c) { c.blocks[0].fc1.weights.shifts[8] ^= 1; }},
+    {"a multiplier of fc2", "add2, block 1, (",
+     [](vit_contents& c) { c.blocks[1].fc2.scale.multiplier[7] += c.blocks[1].fc2.scale.multiplier[7] / 1000; }},
+    {"the prescale of fc2", "add2, block 0, (", [](vit_contents& c) { c.blocks[0].fc2.scale.prescale -= 1; }},
+    {"a shift of head weights", "logits, (", [](vit_contents& c) { c.head.shifts[11] ^= 1; }},
+};
+
+/// Changes each parameter in turn.
+void check_mutations(const vit_contents& contents, std::span<const mutation> changes) {
   const double_reference reference(contents);
   const std::vector<owned_image> images = make_images(contents.shape, 4);
   std::vector<tensors> expected;
   for (const owned_image& image : images) {
     expected.push_back(reference.evaluate(image.view));
+    REQUIRE(compare_image(integer_vit(contents), image.view, expected.back()).mismatched == 0);
   }
-  for (const mutation& change : mutations) {
+  for (const mutation& change : changes) {
     vit_contents changed = contents;
     change.apply(changed);
     const integer_vit model(std::move(changed));
@@ -327,6 +556,17 @@ TEST_CASE("a changed parameter shows as a mismatch of its operation's tensor") {
     INFO(change.what << ": " << first_mismatch);
     CHECK(first_mismatch.starts_with(change.first_tensor));
   }
+}
+
+TEST_CASE("a changed parameter shows as a mismatch of its operation's tensor") {
+  check_mutations(model_builder({colour, paper_with(tail::zero)}, 400).model(), mutations);
+}
+
+TEST_CASE("a changed parameter of the precise profile shows as a mismatch of its operation's tensor") {
+  profile parts = precise_profile;
+  parts.weights = weight_kind::grouped_s4;
+  parts.weight_group = 10;
+  check_mutations(model_builder({colour, parts}, 401).model(), precise_mutations);
 }
 
 code_matrix codes_of(index rows, index columns, std::initializer_list<std::int32_t> codes) {
@@ -402,6 +642,63 @@ TEST_CASE("double precision: Log-Int-Softmax rounds the logarithm of the rounded
   CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::zero).values == codes_list{0, 16, 16});
   CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::clip).values == codes_list{0, 15, 15});
   CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::wide).values == codes_list{0, 16, 40});
+}
+
+TEST_CASE("double precision: the logarithm of the quotient rounds at sqrt(2)") {
+  CHECK(real::nearest_logarithm(7, 7) == 0);
+  CHECK(real::nearest_logarithm(41, 29) == 0);  // 41^2 = 1681, 2 * 29^2 = 1682
+  CHECK(real::nearest_logarithm(99, 70) == 1);  // 99^2 = 9801, 2 * 70^2 = 9800
+  CHECK(real::nearest_logarithm(82, 29) == 1);
+  CHECK(real::nearest_logarithm(198, 70) == 2);
+  CHECK(real::nearest_logarithm((std::uint64_t{1} << 63) - 1, 1) == 63);
+  CHECK(real::nearest_logarithm((std::uint64_t{1} << 63) - 1, (std::uint64_t{1} << 62) - 1) == 1);
+
+  const exp_values<std::uint64_t> table{29, 12, 1};
+  const code_matrix logits = codes_of(1, 3, {5, 4, 1});  // 29 + 12 + 0
+  const auto rounded = log2_rounding::at_square_root_of_2;
+  CHECK(real::log_softmax(logits, table, tail::zero, rounded).values == codes_list{0, 2, 16});
+  CHECK(real::log_softmax(logits, table, tail::clip, rounded).values == codes_list{0, 2, 15});
+  CHECK(real::log_softmax(logits, table, tail::wide, rounded).values == codes_list{0, 2, 255});
+}
+
+TEST_CASE("double precision: softmax relative to the maximum is a table of distances") {
+  const std::uint8_t table[] = {9, 7, 5, 3};
+  CHECK(real::max_softmax(codes_of(2, 3, {11, 10, 8, 200, 200, 199}), table).values == codes_list{9, 7, 3, 9, 9, 7});
+}
+
+TEST_CASE("double precision: normalized rows are weighted averages") {
+  const code_matrix weights = codes_of(4, 3, {1, 1, 2, 255, 0, 0, 0, 0, 0, 3, 3, 3});
+  const code_matrix v = codes_of(3, 2, {130, 255, 120, 0, 255, 10});
+  // sums of weights * (v - 128): (248, -237) / 4, (2, 127), nothing, (121, -119) / 3
+  CHECK(real::weighted_average(weights, v, 128, {1 << 28, 100}).values ==
+        codes_list{162, 41, 102, 227, 100, 100, 140, 60});
+  CHECK(real::weighted_average(weights, v, 128, {1 << 29, 100}).values ==
+        codes_list{224, 0, 104, 255, 100, 100, 181, 21});
+  CHECK(real::weights_of_codes(codes_of(1, 5, {0, 1, 15, 16, 255})).values == codes_list{32768, 16384, 1, 0, 0});
+}
+
+TEST_CASE("double precision: products are added to an s16 stream, whose codes saturate") {
+  const code_matrix weights = codes_of(2, 2, {1, -1, 100, 100});
+  const exact_scale scales[] = {{0.25, 100.125}, {1, 0}};
+  const code_matrix a = codes_of(2, 2, {1, 2, 3, 255}), stream = codes_of(2, 2, {-32768, 7, 32767, 7000});
+  CHECK(real::add_gemm(stream, a, weights, scales).values == codes_list{-32668, 307, 32767, 32767});
+  const exact_scale large[] = {{0.25, 60000.125}, {1, -40000}};
+  CHECK(real::add_gemm(stream, a, weights, large).values == codes_list{27232, -32768, 32767, -7200});
+}
+
+TEST_CASE("double precision: weights are read from their storage") {
+  const std::int8_t codes[] = {1, -8, 7, -1, 0, 3};
+  CHECK(copy_weights(owned_weights({codes, codes + 6}, 2, 3)).values == codes_list{1, -8, 7, -1, 0, 3});
+  owned_weights packed;
+  packed.kind = weight_kind::s4;
+  packed.rows = 2;
+  packed.columns = 3;
+  packed.packed = {0x81, 0x07, 0x0f, 0x03};
+  CHECK(copy_weights(packed).values == codes_list{1, -8, 7, -1, 0, 3});
+  packed.kind = weight_kind::grouped_s4;
+  packed.group = 2;
+  packed.shifts = {3, 0, 1, 2};
+  CHECK(copy_weights(packed).values == codes_list{8, -64, 7, -2, 0, 12});
 }
 
 TEST_CASE("double precision: attention times V adds v * 2^-code") {
