@@ -54,7 +54,7 @@ bool mentions(const std::string& message, const std::string& words) {
 std::string refusal_of(const std::vector<add_target>& targets, const add_zero_points& zero_points = {}) {
   std::vector<std::int32_t> stream(targets.size(), -7), branch(targets.size(), -8), offset(targets.size(), -9);
   std::vector<exact_add> exact(targets.size(), exact_add{-1, -2, -3});
-  const std::string message = refusal([&] { build_add_scale(targets, zero_points, stream, branch, offset, exact); });
+  std::string message = refusal([&] { build_add_scale(targets, zero_points, stream, branch, offset, exact); });
   if (!message.empty()) {
     CHECK(stream == std::vector<std::int32_t>(targets.size(), -7));
     CHECK(branch == std::vector<std::int32_t>(targets.size(), -8));
@@ -130,8 +130,8 @@ std::int64_t largest_sum(const add_target& target, const add_zero_points& zero_p
   return 255 * (stream + branch) + (std::int64_t{zero_points.output} << shift) + (std::int64_t{1} << (shift - 1));
 }
 
-/// Checks integers, exact numbers and the shift against docs/numerics.md, section 8. Below 2^31, the builder may keep up
-/// to 2^17 free for the nudge.
+/// Checks integers, exact numbers and the shift against docs/numerics.md, section 8. Below 2^31, the builder may keep
+/// up to 2^17 free for the nudge.
 void check_definition(const built_addition& built, const std::vector<add_target>& targets,
                       const add_zero_points& zero_points) {
   const int shift = built.scale.shift;
@@ -362,6 +362,14 @@ TEST_CASE("ratios whose sums int32 does not hold are refused by channel and valu
   }
   CHECK(refusal_of({{63.5, 0}}, {0, 0, 0}).empty());
   CHECK(mentions(refusal_of({{63.5, 0}}, {0, 0, 255}), "channel 0"));  // the output's zero point takes the room
+}
+
+TEST_CASE("sums that int32 would not hold after the nudge are refused", "[add_scale]") {
+  // at the smallest shift the largest sum is 2^31 - 1, some pair is a tie, and 2 more would be free of ties
+  const add_target target{std::ldexp(4194562.0, -17), std::ldexp(4194303.0, -17)};
+  const add_zero_points zero_points{0, 0, 63};
+  REQUIRE(largest_sum(target, zero_points, 17) == std::numeric_limits<std::int32_t>::max());
+  CHECK(mentions(refusal_of({target}, zero_points), "channel 0"));
 }
 
 TEST_CASE("bad zero points are refused by name and value", "[add_scale]") {

@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <limits>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -792,38 +794,70 @@ TEST_CASE("block refuses sizes whose sums would not fit") {
   check_message({"attention", "head size", "33026", "33025"}, [&] { run({{0, 33026, 1}, 12}, wide); });
 }
 
-TEST_CASE("attention and mlp refuse matrices that do not fit, and too small a workspace") {
+TEST_CASE("attention refuses every wrong argument, before it writes to the output or the workspace") {
   generator random(56);
   parameter_memory memory;
-  const block_parameters p = random_block(memory, small_block, tail::zero, random);
+  const block_call good{small_block, random_block(memory, small_block, tail::zero, random)};
   const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
   tensor<std::uint8_t> y(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, 2000);
-  const auto attend = [&](matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out, std::size_t bytes) {
-    attention(in, p.attention, small_block.attention, out, workspace(scratch.view().data, bytes));
+  const auto run = [&](const block_call& call, matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out,
+                       std::size_t bytes) {
+    attention(in, call.parameters.attention, call.shape.attention, out, workspace(scratch.view().data, bytes));
   };
-  const auto perceive = [&](matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out, std::size_t bytes) {
-    mlp(in, p.mlp, out, workspace(scratch.view().data, bytes));
-  };
+  std::vector<broken_block> all;
+  break_attention(all, good.parameters, memory);
+  for (const broken_block& bad : all) {
+    block_call call = good;
+    bad.argument(call);
+    check_refused(y, bad.expected, [&] { run(call, x, y.view(), 2000); });
+  }
   for (const auto& bad : wrong_shapes(x)) {
-    check_refused(y, words{"attention", "x"} + bad.expected, [&] { attend(bad.argument, y.view(), 2000); });
+    check_refused(y, words{"attention", "x"} + bad.expected, [&] { run(good, bad.argument, y.view(), 2000); });
   }
-  for (const auto& bad : wrong_views(x)) {
-    check_refused(y, {"mlp"}, [&] { perceive(bad.argument, y.view(), 2000); });
-  }
-  check_refused(y, {"mlp: fc1", "weights", "12 x 8", "12 x 7"},
-                [&] { perceive(x.column_block(0, 7), y.view(), 2000); });
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"attention", "y"} + bad.expected, [&] { attend(x, bad.argument, 2000); });
-    check_refused(y, words{"mlp", "y"} + bad.expected, [&] { perceive(x, bad.argument, 2000); });
+    check_refused(y, words{"attention", "y"} + bad.expected, [&] { run(good, x, bad.argument, 2000); });
   }
   for (const std::size_t bytes : {std::size_t{0}, std::size_t{100}, std::size_t{200}}) {
-    check_refused(y, {"workspace"}, [&] { attend(x, y.view(), bytes); });
+    check_refused(y, {"workspace", "bytes"}, [&] { run(good, x, y.view(), bytes); });
   }
-  check_refused(y, {"workspace"}, [&] { perceive(x, y.view(), 100); });
   CHECK(scratch.memory() == tensor<std::uint8_t>(1, 2000).memory());
-  check_accepted(y, [&] { attend(x, y.view(), 2000); });
-  check_accepted(y, [&] { perceive(x, y.view(), 2000); });
+  check_accepted(y, [&] { run(good, x, y.view(), 2000); });
+}
+
+TEST_CASE("mlp refuses every wrong argument, before it writes to the output or the workspace") {
+  generator random(58);
+  parameter_memory memory;
+  const mlp_parameters good = random_block(memory, small_block, tail::zero, random).mlp;
+  const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
+  tensor<std::uint8_t> y(5, 8, layouts[1]);
+  tensor<std::uint8_t> scratch(1, 2000);
+  const auto run = [&](const mlp_parameters& p, matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out,
+                       std::size_t bytes) { mlp(in, p, out, workspace(scratch.view().data, bytes)); };
+  mlp_parameters p = good;
+  p.table = good.table.first(4095);
+  check_refused(y, {"mlp", "size of table", "4095", "4096"}, [&] { run(p, x, y.view(), 2000); });
+  for (const auto& bad : wrong_scales(good.fc1.scale)) {
+    p = good;
+    p.fc1.scale = bad.argument;
+    check_refused(y, words{"mlp: fc1"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
+  }
+  for (const auto& bad : wrong_shapes(good.fc2.weights)) {
+    p = good;
+    p.fc2.weights = bad.argument;
+    check_refused(y, words{"mlp: fc2", "weights"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
+  }
+  for (const auto& bad : wrong_views(x)) {
+    check_refused(y, {"mlp"}, [&] { run(good, bad.argument, y.view(), 2000); });
+  }
+  check_refused(y, {"mlp: fc1", "weights", "12 x 8", "12 x 7"},
+                [&] { run(good, x.column_block(0, 7), y.view(), 2000); });
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"mlp", "y"} + bad.expected, [&] { run(good, x, bad.argument, 2000); });
+  }
+  check_refused(y, {"workspace", "bytes"}, [&] { run(good, x, y.view(), 100); });
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, 2000).memory());
+  check_accepted(y, [&] { run(good, x, y.view(), 2000); });
 }
 
 constexpr vit_shape small_vit = {.channels = 3,

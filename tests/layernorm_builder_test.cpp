@@ -68,7 +68,7 @@ bool mentions(const std::string& message, const std::string& words) {
 std::string refusal_of(const layernorm_target& target, std::size_t gains, std::size_t biases) {
   std::vector<std::int32_t> gain(gains, -7);
   std::vector<std::int64_t> bias(biases, -8);
-  const std::string message = refusal([&] { build_layernorm(target, gain, bias); });
+  std::string message = refusal([&] { build_layernorm(target, gain, bias); });
   if (!message.empty()) {
     CHECK(gain == std::vector<std::int32_t>(gains, -7));
     CHECK(bias == std::vector<std::int64_t>(biases, -8));

@@ -101,7 +101,9 @@ int code_of_quotient(uint128 sum, uint128 e) {
   }
   uint128 quotient = sum / e;
   const uint128 twice = 2 * (sum % e);
-  quotient += twice > e || (twice == e && quotient % 2 == 1) ? 1 : 0;
+  if (twice > e || (twice == e && quotient % 2 == 1)) {
+    ++quotient;
+  }
   int power = 0;
   while (quotient >> (power + 1) != 0) {
     ++power;
@@ -340,6 +342,20 @@ TEST_CASE("narrow tables are rounded, by the fewest bits", "[table]") {
       CHECK(never_increases(narrow));
     }
   }
+}
+
+TEST_CASE("a table that fits 32 bits stays as it is", "[table]") {
+  exp_values<std::uint64_t> table{};
+  table[0] = 715'827'882;  // the largest of which six fit
+  table[1] = 12'345;
+  table[2] = 1;
+  const exp_values<std::uint32_t> same = narrow_exp_table(table, 2);
+  CHECK(std::equal(table.begin(), table.end(), same.begin()));
+  ++table[0];
+  const exp_values<std::uint32_t> halved = narrow_exp_table(table, 2);
+  CHECK(halved[0] == 357'913'942);
+  CHECK(halved[1] == 6'173);
+  CHECK(halved[2] == 1);
 }
 
 TEST_CASE("narrow tables change few codes", "[table]") {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -148,6 +149,14 @@ TEST_CASE("a workspace refuses what it does not have, and stays as it was") {
   left.take<std::uint8_t>(10);
   CHECK(left.left() == 0);
   CHECK_THROWS_AS(left.take<std::uint8_t>(1), std::invalid_argument);
+}
+
+TEST_CASE("a workspace refuses sizes whose bytes no integer holds") {
+  guarded_memory memory(100, 0);
+  workspace left = memory.view();
+  CHECK_THROWS_AS(left.take<std::uint64_t>(index{1} << 61), std::invalid_argument);
+  CHECK_THROWS_AS(left.take<std::uint16_t>(std::numeric_limits<index>::min()), std::invalid_argument);
+  CHECK(left.left() == 100);
 }
 
 TEST_CASE("a workspace without memory has nothing but nothing") {
