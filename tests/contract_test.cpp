@@ -449,7 +449,9 @@ TEST_CASE("layernorm refuses parameters and matrices that do not fit") {
   constexpr index most = 524288;
   const auto without_rows = [&](index channels) {
     const layernorm_parameters wide = random_layernorm(memory, channels, random);
-    return refusal([&] { layernorm({nullptr, 0, channels}, wide, {nullptr, 0, channels}); });
+    return refusal([&] {
+      layernorm(matrix_view<const std::uint8_t>(nullptr, 0, channels), wide, {nullptr, 0, channels});
+    });
   };
   CHECK(without_rows(most) == "");
   check_message({"layernorm", "number of channels", "524289", "524288"},
@@ -648,7 +650,7 @@ using broken_block = wrong<std::function<void(block_call&)>>;
 
 void break_linear(std::vector<broken_block>& all, const std::string& operation,
                   const std::function<linear_parameters&(block_call&)>& layer, const linear_parameters& good) {
-  for (const auto& bad : wrong_shapes(good.weights)) {
+  for (const auto& bad : wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.weights))) {
     all.push_back(
         {[=](block_call& call) { layer(call).weights = bad.argument; }, words{operation, "weights"} + bad.expected});
   }
@@ -687,7 +689,7 @@ void break_attention(std::vector<broken_block>& all, const block_parameters& goo
   for (const auto& bad : wrong_scales(p.logits)) {
     all.push_back({[=](block_call& call) { call.parameters.attention.logits = bad.argument; },
                    words{"attention: logits"} + bad.expected});
-    all.push_back({[=](block_call& call) { call.parameters.attention.context = bad.argument; },
+    all.push_back({[=](block_call& call) { call.parameters.attention.weighting.context = bad.argument; },
                    words{"attention: context"} + bad.expected});
   }
   using table = exp_table<std::uint64_t>;
@@ -702,12 +704,12 @@ void break_attention(std::vector<broken_block>& all, const block_parameters& goo
       {falling(256, std::uint64_t{1} << 63, 0), {"exponential of 0", "9223372036854775808", range}},
       {falling(256, 9, 6), {"exponential of 255", "6", "254", "5"}}};
   for (const wrong<table>& bad : wrong_tables) {
-    all.push_back({[=](block_call& call) { call.parameters.attention.exponential = bad.argument; },
+    all.push_back({[=](block_call& call) { call.parameters.attention.weighting.exponential = bad.argument; },
                    words{"attention"} + bad.expected});
   }
   all.push_back({[](block_call& call) {
-                   call.parameters.attention.probabilities = tail::wide;
-                   call.parameters.attention.context.prescale = 1;
+                   call.parameters.attention.weighting.probabilities = tail::wide;
+                   call.parameters.attention.weighting.context.prescale = 1;
                  },
                  {"attention", "context.prescale", "1", "0"}});
   all.push_back({[](block_call& call) { call.shape.attention.heads = 0; }, {"attention", "heads", "0", "1"}});
@@ -842,7 +844,7 @@ TEST_CASE("mlp refuses every wrong argument, before it writes to the output or t
     p.fc1.scale = bad.argument;
     check_refused(y, words{"mlp: fc1"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
   }
-  for (const auto& bad : wrong_shapes(good.fc2.weights)) {
+  for (const auto& bad : wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.fc2.weights))) {
     p = good;
     p.fc2.weights = bad.argument;
     check_refused(y, words{"mlp: fc2", "weights"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
@@ -888,14 +890,21 @@ void break_member(std::vector<broken_vit>& all, const words& names, Member vit_p
 
 void break_parameters(std::vector<broken_vit>& all, const vit_parameters& good, parameter_memory& memory) {
   break_member(all, {"vit", "pixel_table"}, &vit_parameters::pixel_table, wrong_shapes(good.pixel_table));
-  break_member(all, {"vit", "class_token"}, &vit_parameters::class_token, wrong_shapes(good.class_token));
-  break_member(all, {"vit", "positions"}, &vit_parameters::positions, wrong_shapes(good.positions));
-  break_member(all, {"vit: add_positions"}, &vit_parameters::add_positions, wrong_scales(good.add_positions));
+  const auto break_embedding = [&](const words& names, auto member, const auto& wrongs) {
+    for (const auto& bad : wrongs) {
+      all.push_back({[=](vit_call& call) { call.parameters.embedding.*member = bad.argument; }, names + bad.expected});
+    }
+  };
+  break_embedding({"vit", "class_token"}, &u8_embedding::class_token, wrong_shapes(good.embedding.class_token));
+  break_embedding({"vit", "positions"}, &u8_embedding::positions, wrong_shapes(good.embedding.positions));
+  break_embedding({"vit: embedding.add_positions"}, &u8_embedding::add_positions,
+                  wrong_scales(good.embedding.add_positions));
   break_member(all, {"vit: norm"}, &vit_parameters::norm, wrong_layernorms(good.norm, memory));
-  break_member(all, {"vit: head", "weights"}, &vit_parameters::head, wrong_shapes(good.head));
+  break_member(all, {"vit: head", "weights"}, &vit_parameters::head,
+               wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.head)));
   break_member(all, {"vit: head, logits"}, &vit_parameters::logits, wrong_scales(good.logits));
   break_member(all, {"vit: head, logits_u8"}, &vit_parameters::logits_u8, wrong_scales(good.logits_u8));
-  for (const auto& bad : wrong_shapes(good.patch.weights)) {
+  for (const auto& bad : wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.patch.weights))) {
     all.push_back({[=](vit_call& call) { call.parameters.patch.weights = bad.argument; },
                    words{"vit: patch", "weights"} + bad.expected});
   }
@@ -903,8 +912,8 @@ void break_parameters(std::vector<broken_vit>& all, const vit_parameters& good, 
     all.push_back(
         {[=](vit_call& call) { call.parameters.patch.scale = bad.argument; }, words{"vit: patch"} + bad.expected});
   }
-  all.push_back({[](vit_call& call) { call.parameters.embed_table = call.parameters.embed_table.first(255); },
-                 {"vit", "size of embed_table", "255", "256"}});
+  all.push_back({[](vit_call& call) { call.parameters.embedding.table = call.parameters.embedding.table.first(255); },
+                 {"vit", "size of embedding.table", "255", "256"}});
   all.push_back({[](vit_call& call) { call.parameters.blocks = call.parameters.blocks.first(1); },
                  {"vit", "size of blocks", "1", "2"}});
   const std::span<block_parameters> blocks =

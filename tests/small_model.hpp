@@ -86,9 +86,10 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
   return {.qkv = random_linear(memory, 3 * shape.width, shape.width, {}, random),
           .qkv_zero_point = 128,
           .logits = logits,
-          .exponential = memory.array<std::uint64_t>(256, [](index d) { return (32 - d % 16) << 30 >> d / 16; }),
-          .probabilities = probabilities,
-          .context = context,
+          .weighting = {.probabilities = probabilities,
+                        .exponential =
+                            memory.array<std::uint64_t>(256, [](index d) { return (32 - d % 16) << 30 >> d / 16; }),
+                        .context = context},
           .proj = random_linear(memory, shape.width, shape.width, {}, random)};
 }
 
@@ -116,10 +117,10 @@ inline vit_parameters random_vit(parameter_memory& memory, const vit_shape& shap
   const linear_parameters head = random_linear(memory, shape.classes, shape.width, {0, 50 * 256}, random);
   return {.pixel_table = memory.matrix<std::uint8_t>(shape.channels, 256, 0, 255, random),
           .patch = random_linear(memory, shape.width, shape.patch_samples(), {}, random),
-          .embed_table = memory.array<std::uint8_t>(256, [](index code) { return 255 - code; }),
-          .class_token = memory.matrix<std::uint8_t>(1, shape.width, 0, 255, random),
-          .positions = memory.matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255, random),
-          .add_positions = random_add(memory, shape.width, random),
+          .embedding = {.table = memory.array<std::uint8_t>(256, [](index code) { return 255 - code; }),
+                        .class_token = memory.matrix<std::uint8_t>(1, shape.width, 0, 255, random),
+                        .positions = memory.matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255, random),
+                        .add_positions = random_add(memory, shape.width, random)},
           .blocks =
               memory.array<block_parameters>(shape.depth, [&](index i) { return blocks[static_cast<std::size_t>(i)]; }),
           .norm = random_layernorm(memory, shape.width, random),

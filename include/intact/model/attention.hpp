@@ -31,11 +31,11 @@ struct attention_weighting {
   attention_kind kind = attention_kind::log2_of_sum;
   tail probabilities = tail::zero;                            ///< which log2 codes
   log2_rounding rounding = log2_rounding::at_one_and_a_half;  ///< of log2_of_sum
-  exp_table<std::uint64_t> exponential;                       ///< of log2_of_sum: exp at the logits' scale
-  std::span<const std::uint8_t> table;  ///< of the others: codes or weights by distance to the max
-  bool normalize = false;               ///< divide each row by its sum; always with the others
-  tensor_scale context;                 ///< not normalized: s_qkv / s_context * 2^-15
-  row_normalization normalization;      ///< normalized: s_qkv / s_context
+  exp_table<std::uint64_t> exponential = {};                  ///< of log2_of_sum: exp at the logits' scale
+  std::span<const std::uint8_t> table = {};  ///< of the others: codes or weights by distance to the max
+  bool normalize = false;                    ///< divide each row by its sum; always with the others
+  tensor_scale context = {};                 ///< not normalized: s_qkv / s_context * 2^-15
+  row_normalization normalization = {};      ///< normalized: s_qkv / s_context
 };
 
 /// Parameters of multi-head self-attention. q, k and v share one scale and one zero point.
@@ -43,7 +43,7 @@ struct attention_parameters {
   linear_parameters qkv;
   int qkv_zero_point = 0;
   tensor_scale logits;  ///< s_qkv^2 / sqrt(head size) / s_logits
-  attention_weighting weighting;
+  attention_weighting weighting = {};
   linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
 };
 

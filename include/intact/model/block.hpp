@@ -25,10 +25,10 @@ struct block_shape {
 struct block_parameters {
   layernorm_parameters norm1;
   attention_parameters attention;
-  add_scale add1;
+  add_scale add1 = {};
   layernorm_parameters norm2;
   mlp_parameters mlp;
-  add_scale add2;
+  add_scale add2 = {};
 };
 
 /// Buffers of one call, taken from a workspace; what attention and the perceptron need follows them, one after the

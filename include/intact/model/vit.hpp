@@ -44,10 +44,11 @@ struct u8_embedding {
 
 /// Parameters of a fully-integer vision transformer. Owns nothing; adapt/build.hpp builds and owns them.
 struct vit_parameters {
-  matrix_view<const std::uint8_t> pixel_table;   ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel
-  linear_parameters patch;                       ///< weights width x (channels * patch^2); to u8 or to the s16 stream
-  u8_embedding embedding;                        ///< of a u8 stream
-  matrix_view<const std::int16_t> token_addend;  ///< of an s16 stream, tokens x width: class token and positions
+  matrix_view<const std::uint8_t> pixel_table =
+      {};                       ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel
+  linear_parameters patch;      ///< weights width x (channels * patch^2); to u8 or to the s16 stream
+  u8_embedding embedding = {};  ///< of a u8 stream
+  matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: class token and positions
   std::span<const block_parameters> blocks;
   layernorm_parameters norm;
   weights_view head;     ///< classes x width

@@ -48,10 +48,12 @@ class workspace {
     static_assert(std::is_trivial_v<T>, "a workspace holds trivial types: nothing is constructed in it");
     const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(next_) % workspace_alignment;
     const std::size_t padding = misaligned == 0 ? 0 : workspace_alignment - misaligned;
-    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
-    if (padding > left_ || bytes > left_ - padding) [[unlikely]] {
-      contract_failed("intact::workspace: %zu bytes are left; %zu are needed", left_, padding + bytes);
+    if (count < 0 || padding > left_ || static_cast<std::size_t>(count) > (left_ - padding) / sizeof(T)) [[unlikely]] {
+      contract_failed(
+          "intact::workspace: %zu bytes are left; %td elements of %zu bytes are needed after %zu for alignment", left_,
+          count, sizeof(T), padding);
     }
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
     T* const taken = reinterpret_cast<T*>(next_ + padding);
     next_ += padding + bytes;
     left_ -= padding + bytes;

@@ -1,0 +1,409 @@
+#include "intact/adapt/model_file.hpp"
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cases.hpp"
+#include "catch.hpp"
+#include "quantized_model.hpp"
+
+namespace {
+
+using namespace intact_test;
+
+// ---- equality of models, to the bit ----
+
+template <class T>
+requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+bool same(const T& a, const T& b) {
+  return std::memcmp(&a, &b, sizeof(T)) == 0;
+}
+
+bool same(const exact_scale& a, const exact_scale& b) {
+  return same(a.factor, b.factor) && same(a.offset, b.offset);
+}
+
+bool same(const exact_add& a, const exact_add& b) {
+  return same(a.stream, b.stream) && same(a.branch, b.branch) && same(a.offset, b.offset);
+}
+
+template <class T>
+bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  bool all = a.size() == b.size();
+  for (std::size_t i = 0; all && i < a.size(); ++i) {
+    all = same(a[i], b[i]);
+  }
+  return all;
+}
+
+bool same(const owned_channel_scale& a, const owned_channel_scale& b) {
+  return same(a.multiplier, b.multiplier) && same(a.offset, b.offset) && same(a.shift, b.shift) &&
+         same(a.prescale, b.prescale) && same(a.exact, b.exact);
+}
+
+bool same(const owned_tensor_scale& a, const owned_tensor_scale& b) {
+  return same(a.scale.multiplier, b.scale.multiplier) && same(a.scale.offset, b.scale.offset) &&
+         same(a.scale.shift, b.scale.shift) && same(a.scale.prescale, b.scale.prescale) && same(a.exact, b.exact);
+}
+
+bool same(const owned_weights& a, const owned_weights& b) {
+  return same(a.codes, b.codes) && same(a.packed, b.packed) && same(a.shifts, b.shifts) && same(a.rows, b.rows) &&
+         same(a.columns, b.columns) && same(a.group, b.group) && same(a.kind, b.kind);
+}
+
+bool same(const owned_linear& a, const owned_linear& b) {
+  return same(a.weights, b.weights) && same(a.scale, b.scale);
+}
+
+bool same(const owned_add& a, const owned_add& b) {
+  return same(a.stream_multiplier, b.stream_multiplier) && same(a.branch_multiplier, b.branch_multiplier) &&
+         same(a.offset, b.offset) && same(a.zero_points.stream, b.zero_points.stream) &&
+         same(a.zero_points.branch, b.zero_points.branch) && same(a.zero_points.output, b.zero_points.output) &&
+         same(a.shift, b.shift) && same(a.exact, b.exact);
+}
+
+bool same(const owned_layernorm& a, const owned_layernorm& b) {
+  return same(a.zero_point, b.zero_point) && same(a.shift, b.shift) && same(a.epsilon, b.epsilon) &&
+         same(a.gain, b.gain) && same(a.bias, b.bias) && same(a.output_shift, b.output_shift);
+}
+
+bool same(const owned_weighting& a, const owned_weighting& b) {
+  return same(a.kind, b.kind) && same(a.probabilities, b.probabilities) && same(a.rounding, b.rounding) &&
+         same(a.exponential, b.exponential) && same(a.table, b.table) && same(a.normalize, b.normalize) &&
+         same(a.context, b.context) && same(a.normalization.factor, b.normalization.factor) &&
+         same(a.normalization.zero_point, b.normalization.zero_point);
+}
+
+bool same(const owned_block& a, const owned_block& b) {
+  return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.qkv_zero_point, b.qkv_zero_point) &&
+         same(a.attention_logits, b.attention_logits) && same(a.weighting, b.weighting) && same(a.proj, b.proj) &&
+         same(a.add1, b.add1) && same(a.norm2, b.norm2) && same(a.fc1, b.fc1) && same(a.activation, b.activation) &&
+         same(a.fc2, b.fc2) && same(a.add2, b.add2);
+}
+
+bool same(const vit_shape& a, const vit_shape& b) {
+  return same(a.channels, b.channels) && same(a.height, b.height) && same(a.width_pixels, b.width_pixels) &&
+         same(a.patch, b.patch) && same(a.width, b.width) && same(a.heads, b.heads) && same(a.hidden, b.hidden) &&
+         same(a.depth, b.depth) && same(a.classes, b.classes) && same(a.stream, b.stream);
+}
+
+bool same(const vit_contents& a, const vit_contents& b) {
+  bool blocks = a.blocks.size() == b.blocks.size();
+  for (std::size_t i = 0; blocks && i < a.blocks.size(); ++i) {
+    blocks = same(a.blocks[i], b.blocks[i]);
+  }
+  return blocks && same(a.shape, b.shape) && same(a.pixel_table, b.pixel_table) && same(a.patch, b.patch) &&
+         same(a.embed_table, b.embed_table) && same(a.class_token, b.class_token) && same(a.positions, b.positions) &&
+         same(a.add_positions, b.add_positions) && same(a.token_addend, b.token_addend) && same(a.norm, b.norm) &&
+         same(a.head, b.head) && same(a.logits, b.logits) && same(a.logits_u8, b.logits_u8) &&
+         same(a.logits_scale, b.logits_scale);
+}
+
+// ---- saving and loading ----
+
+/// Saves a model, loads it, and checks that nothing has changed: parameters, results, and the bytes of a second file.
+void require_round_trip(const integer_vit& model, const image_set& images) {
+  const scratch_folder folder;
+  save_integer_vit(model, folder / "first");
+  const integer_vit loaded = load_integer_vit(folder / "first");
+  REQUIRE(same(loaded.contents(), model.contents()));
+  REQUIRE(classify_all(loaded, images) == classify_all(model, images));
+  save_integer_vit(loaded, folder / "second");
+  REQUIRE(file_contents(folder / "second") == file_contents(folder / "first"));
+  REQUIRE(folder.files() == 2);
+}
+
+/// The message of the file_error that a call ends with; empty when it does not.
+std::string refusal(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const file_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// "name DTYPE [sizes]" of every tensor.
+std::vector<std::string> described(const safetensors_file& file) {
+  std::vector<std::string> lines;
+  for (const std::string& name : file.names()) {
+    std::string line = name + " " + std::string(dtype_name(file.info(name).type));
+    for (const std::int64_t size : file.info(name).shape) {
+      line += " " + std::to_string(size);
+    }
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+// ---- the tensors of small_vit with one block: names, dtypes and sizes ----
+
+/// Lines, sorted, of parts that have a name in common.
+class line_list {
+ public:
+  void add(const std::string& name, const std::vector<std::string>& parts) {
+    for (const std::string& part : parts) {
+      lines_.insert(name + part);
+    }
+  }
+  void add_scale(const std::string& name, const std::string& channels) {
+    add(name, {".multiplier I32 " + channels, ".offset I64 " + channels, ".shift I64", ".prescale I64",
+               ".exact F64 " + channels + " 2"});
+  }
+  void add_tensor_scale(const std::string& name) {
+    add(name,
+        {".multiplier I64", ".offset I64", ".shift I64", ".prescale I64", ".exact.factor F64", ".exact.offset F64"});
+  }
+  void add_layernorm(const std::string& name) {
+    add(name, {".zero_point I64", ".shift U8 15", ".epsilon I64", ".gain I32 15", ".bias I64 15", ".output_shift I64"});
+  }
+  void add_addition(const std::string& name) {
+    add(name, {".stream_multiplier I32 15", ".branch_multiplier I32 15", ".offset I32 15", ".zero_points.stream I64",
+               ".zero_points.branch I64", ".zero_points.output I64", ".shift I64", ".exact F64 15 3"});
+  }
+  /// What the paper's and the precise model have in common.
+  void add_common() {
+    add("shape", {".channels I64", ".height I64", ".width_pixels I64", ".patch I64", ".width I64", ".heads I64",
+                  ".hidden I64", ".depth I64", ".classes I64", ".stream I64"});
+    add_scale("patch.scale", "15");
+    add_scale("blocks.0.qkv.scale", "45");
+    add_scale("blocks.0.proj.scale", "15");
+    add_scale("blocks.0.fc1.scale", "17");
+    add_scale("blocks.0.fc2.scale", "15");
+    add_scale("logits", "7");
+    add_scale("logits_u8", "7");
+    add_tensor_scale("blocks.0.attention_logits");
+    add("blocks.0.weighting", {".kind I64", ".probabilities I64", ".rounding I64", ".normalize I64"});
+    add("blocks.0", {".qkv_zero_point I64", ".activation U8 4096"});
+    add_layernorm("blocks.0.norm1");
+    add_layernorm("blocks.0.norm2");
+    add_layernorm("norm");
+    add("logits_scale F64", {""});
+  }
+  std::vector<std::string> lines() const { return {lines_.begin(), lines_.end()}; }
+
+ private:
+  std::set<std::string> lines_;
+};
+
+std::vector<std::string> lines_of_paper_model() {
+  line_list list;
+  list.add_common();
+  list.add("patch.weights", {".kind I64", ".codes I8 15 18"});
+  list.add("blocks.0.qkv.weights", {".kind I64", ".codes I8 45 15"});
+  list.add("blocks.0.proj.weights", {".kind I64", ".codes I8 15 15"});
+  list.add("blocks.0.fc1.weights", {".kind I64", ".codes I8 17 15"});
+  list.add("blocks.0.fc2.weights", {".kind I64", ".codes I8 15 17"});
+  list.add("head", {".kind I64", ".codes I8 7 15"});
+  list.add("", {"pixel_table U8 2 256", "embed_table U8 256", "class_token U8 15", "positions U8 9 15"});
+  list.add("blocks.0.weighting.exponential U64 256", {""});
+  list.add_tensor_scale("blocks.0.weighting.context");
+  list.add_addition("add_positions");
+  list.add_addition("blocks.0.add1");
+  list.add_addition("blocks.0.add2");
+  return list.lines();
+}
+
+/// Of the precise profile, with s4 weights in groups of 4.
+std::vector<std::string> lines_of_precise_model() {
+  line_list list;
+  list.add_common();
+  const auto add_weights = [&](const char* name, const char* packed, const char* shifts) {
+    list.add(name,
+             {".kind I64", ".group I64", std::string(".packed U8 ") + packed, std::string(".shifts U8 ") + shifts});
+  };
+  add_weights("patch.weights", "15 9", "15 5");
+  add_weights("blocks.0.qkv.weights", "45 8", "45 4");
+  add_weights("blocks.0.proj.weights", "15 8", "15 4");
+  add_weights("blocks.0.fc1.weights", "17 8", "17 4");
+  add_weights("blocks.0.fc2.weights", "15 9", "15 5");
+  add_weights("head", "7 8", "7 4");
+  list.add("token_addend I16 9 15", {""});
+  list.add("blocks.0.weighting", {".table U8 256", ".normalization.factor I64", ".normalization.zero_point I64"});
+  return list.lines();
+}
+
+}  // namespace
+
+TEST_CASE("a model of every profile comes back as it was", "[model_file]") {
+  const image_set images(small_vit, 3);
+  for (const named_profile& each : all_profiles()) {
+    CAPTURE(each.name);
+    const integer_vit model = quantized_vit(small_vit, each.chosen);
+    require_round_trip(model, images);
+
+    const std::vector<classification> results = classify_all(model, images);
+    REQUIRE(results[2] != results[3]);  // or the comparison of results would show nothing
+  }
+}
+
+TEST_CASE("models of the smallest sizes come back", "[model_file]") {
+  for (const named_profile& each : all_profiles()) {
+    if (each.chosen.probabilities == tail::wide) {
+      continue;  // one channel is its own mean, so nothing varies, and the context's scale has a prescale
+    }
+    for (const int depth : {0, 1}) {
+      CAPTURE(each.name, depth);
+      vit_shape shape = smallest_vit;
+      shape.depth = depth;
+      require_round_trip(quantized_vit(shape, each.chosen), image_set(shape, 1));
+    }
+  }
+}
+
+TEST_CASE("every parameter takes part in the comparison", "[model_file]") {
+  const vit_contents contents = quantized_vit(small_vit, paper_profile).contents();
+  const auto differs = [&](const auto& change) {
+    vit_contents changed = contents;
+    change(changed);
+    return !same(changed, contents);
+  };
+  CHECK_FALSE(differs([](vit_contents&) {}));
+  CHECK(differs([](vit_contents& c) { c.logits_u8.offset.back() += 1; }));
+  CHECK(differs([](vit_contents& c) { c.blocks[1].attention_logits.exact.offset *= 1 + 1e-15; }));
+  CHECK(differs([](vit_contents& c) { c.blocks[0].add2.exact.back().offset *= 1 + 1e-15; }));
+  CHECK(differs([](vit_contents& c) { c.norm.epsilon += 1; }));
+}
+
+TEST_CASE("the digits model comes back with every profile", "[model_file]") {
+  const std::filesystem::path folder =
+      std::filesystem::path(__FILE__).parent_path().parent_path() / "examples" / "data";
+  if (!std::filesystem::exists(folder)) {
+    report_skipped("this program's source folder is not here");
+    return;
+  }
+  const float_vit model = load_float_vit(safetensors_file::read(folder / "digits_vit.safetensors"));
+  const image_set images(model.shape, 8);
+  const vit_scales scales = calibrate(model, images.views());
+  for (const named_profile& each : all_profiles()) {
+    CAPTURE(each.name);
+    require_round_trip(build_vit(model, scales, each.chosen), images);
+  }
+}
+
+TEST_CASE("a loaded model stays valid when it moves and its file is gone", "[model_file]") {
+  const image_set images(small_vit, 1);
+  const integer_vit model = quantized_vit(small_vit, precise_profile);
+  const scratch_folder folder;
+  save_integer_vit(model, folder / "model");
+  std::vector<integer_vit> models;
+  for (int i = 0; i < 3; ++i) {
+    models.push_back(load_integer_vit(folder / "model"));
+  }
+  std::filesystem::remove(folder / "model");
+  for (const integer_vit& loaded : models) {
+    REQUIRE(classify_all(loaded, images) == classify_all(model, images));
+  }
+}
+
+TEST_CASE("notes are metadata beside format and version", "[model_file]") {
+  const scratch_folder folder;
+  const integer_vit model = quantized_vit(smallest_vit, paper_profile);
+  save_integer_vit(model, folder / "model", {{"license", "none"}, {"", "\xc3\xa9"}});
+  const safetensors_file file = safetensors_file::read(folder / "model");
+  REQUIRE(file.metadata() == std::map<std::string, std::string>{
+                                 {"", "\xc3\xa9"}, {"format", "intact-vit"}, {"license", "none"}, {"version", "1"}});
+  REQUIRE(same(load_integer_vit(file).contents(), model.contents()));
+}
+
+TEST_CASE("version 1 has these tensors", "[model_file]") {
+  vit_shape shape = small_vit;
+  shape.depth = 1;
+  const scratch_folder folder;
+  const auto lines_of = [&](const profile& chosen) {
+    save_integer_vit(quantized_vit(shape, chosen), folder / "model");
+    return described(safetensors_file::read(folder / "model"));
+  };
+  profile grouped = precise_profile;
+  grouped.weights = weight_kind::grouped_s4;
+  grouped.weight_group = 4;
+  REQUIRE(lines_of(paper_profile) == lines_of_paper_model());
+  REQUIRE(lines_of(grouped) == lines_of_precise_model());
+}
+
+TEST_CASE("a model that could not be loaded is not saved, and a file survives that", "[model_file]") {
+  const scratch_folder folder;
+  const std::filesystem::path path = folder / "model";
+  const integer_vit model = quantized_vit(small_vit, paper_profile);
+  save_integer_vit(model, path);
+  const std::string former = file_contents(path);
+
+  struct bad_model {
+    std::function<void(vit_contents&)> change;
+    std::string problem;
+  };
+  const std::vector<bad_model> all{
+      {[](vit_contents& c) { c.patch.scale.multiplier[3] = -1; },
+       "tensor \"patch.scale.multiplier\" is -1 at position 3; it must be in 0..2147483647"},
+      {[](vit_contents& c) { c.blocks[1].qkv.scale.exact.clear(); },
+       "tensor \"blocks.1.qkv.scale.exact\": F64 of shape [45, 2] has 720 bytes; 0 are given"},
+      {[](vit_contents& c) { c.blocks[0].add1.zero_points.output = 256; },
+       "tensor \"blocks.0.add1.zero_points.output\" is 256; it must be in 0..255"},
+      {[](vit_contents& c) { c.logits_scale = 0; }, "tensor \"logits_scale\" is 0; it must be above 0 and finite"},
+  };
+  for (const bad_model& bad : all) {
+    vit_contents contents = model.contents();
+    bad.change(contents);
+    const integer_vit changed(std::move(contents));
+    REQUIRE(refusal([&] { save_integer_vit(changed, path); }) == path.string() + ": " + bad.problem);
+    REQUIRE(file_contents(path) == former);
+  }
+  for (const char* const key : {"format", "version"}) {
+    REQUIRE(refusal([&] {
+              save_integer_vit(model, path, {{key, "mine"}});
+            }) == path.string() + ": a note is named \"" + key + "\", which the format uses");
+  }
+  REQUIRE(refusal([&] {
+            save_integer_vit(model, path, {{"note", "\xff"}});
+          }) == path.string() + ": \"?\" is not valid UTF-8");
+  REQUIRE(file_contents(path) == former);
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("a file survives when saving another in its place fails", "[model_file]") {
+  const scratch_folder folder;
+  const std::filesystem::path path = folder / "model";
+  save_integer_vit(quantized_vit(smallest_vit, paper_profile), path);
+  const std::string former = file_contents(path);
+  const integer_vit model = quantized_vit(small_vit, paper_profile);
+
+  ::rlimit limit{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &limit) == 0);
+  const ::rlimit small{4096, limit.rlim_max};
+  const auto former_handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const std::string message = refusal([&] { save_integer_vit(model, path); });
+  const int restored = ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, former_handler);
+
+  REQUIRE(restored == 0);
+  REQUIRE(message.starts_with(path.string() + ": writing failed: "));
+  REQUIRE(file_contents(path) == former);
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("places where no model can stand are refused", "[model_file]") {
+  const scratch_folder folder;
+  const integer_vit model = quantized_vit(smallest_vit, paper_profile);
+  std::filesystem::create_directory(folder / "folder");
+  const auto save = [&](const std::filesystem::path& path) { return refusal([&] { save_integer_vit(model, path); }); };
+  const auto load = [&](const std::filesystem::path& path) { return refusal([&] { load_integer_vit(path); }); };
+  REQUIRE(save(folder / "folder") == (folder / "folder").string() + ": is a folder");
+  REQUIRE(save(folder / "none/model").starts_with((folder / "none/model").string() + ": a temporary file cannot"));
+  REQUIRE(load(folder / "folder") == (folder / "folder").string() + ": is a folder");
+  REQUIRE(load(folder / "none") == (folder / "none").string() + ": the file does not exist");
+  REQUIRE(folder.files() == 1);
+}

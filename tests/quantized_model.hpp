@@ -1,0 +1,206 @@
+#pragma once
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "intact/adapt/build.hpp"
+#include "intact/adapt/calibrate.hpp"
+#include "tensor.hpp"
+
+// Integer vision transformers quantized from a random float one, with every profile, and what runs them.
+
+namespace intact_test {
+
+struct named_profile {
+  std::string name;
+  profile chosen;
+};
+
+/// Every kind of weights, attention and stream that a model can have.
+inline std::vector<named_profile> all_profiles() {
+  const auto with = [](profile p, weight_kind weights, index group = 32) {
+    p.weights = weights;
+    p.weight_group = group;
+    return p;
+  };
+  profile clip_of_max = precise_profile;
+  clip_of_max.probabilities = tail::clip;
+  profile precise_u8_stream = precise_profile;
+  precise_u8_stream.stream = stream_codes::u8;
+  return {
+      {"paper", paper_profile},
+      {"888", paper_profile_888},
+      {"clip", {.probabilities = tail::clip}},
+      {"exact exponential", {.exponential = exponential_kind::exact, .rounding = log2_rounding::at_square_root_of_2}},
+      {"normalized rows", {.normalize_rows = true}},
+      {"precise", precise_profile},
+      {"precise, clip", clip_of_max},
+      {"precise, u8 stream", precise_u8_stream},
+      {"precise 888", precise_profile_888},
+      {"s4", with(paper_profile, weight_kind::s4)},
+      {"grouped s4", with(paper_profile, weight_kind::grouped_s4, 4)},
+      {"precise, grouped s4", with(precise_profile_888, weight_kind::grouped_s4)}};
+}
+
+/// Sizes that all differ, so that no two can be mistaken for each other, and odd rows, so that s4 weights have padding.
+inline constexpr vit_shape small_vit{.channels = 2,
+                                     .height = 6,
+                                     .width_pixels = 12,
+                                     .patch = 3,
+                                     .width = 15,
+                                     .heads = 3,
+                                     .hidden = 17,
+                                     .depth = 2,
+                                     .classes = 7};
+
+inline constexpr vit_shape smallest_vit{
+    .channels = 1, .height = 1, .width_pixels = 1, .width = 1, .heads = 1, .hidden = 1, .depth = 1, .classes = 1};
+
+/// Fills in the parameters of a float model, around 0 or 1.
+class random_parameters {
+ public:
+  explicit random_parameters(std::uint64_t seed) : random_(seed) {}
+
+  float_matrix matrix(index rows, index columns, float middle = 0) {
+    float_matrix made(rows, columns);
+    for (index i = 0; i < rows; ++i) {
+      for (index j = 0; j < columns; ++j) {
+        made(i, j) = middle + static_cast<float>(random_.between(-1000, 1000)) / 2000;
+      }
+    }
+    return made;
+  }
+  float_linear linear(index outputs, index inputs) { return {matrix(outputs, inputs), matrix(1, outputs)}; }
+  float_layernorm layernorm(index width) { return {matrix(1, width, 1), matrix(1, width)}; }
+
+ private:
+  generator random_;
+};
+
+inline float_vit random_float_vit(const vit_shape& shape) {
+  random_parameters random(7);
+  const index width = shape.width;
+  float_vit model;
+  model.shape = shape;
+  model.mean.assign(static_cast<std::size_t>(shape.channels), 0.4F);
+  model.standard_deviation.assign(static_cast<std::size_t>(shape.channels), 0.3F);
+  model.patch = random.linear(width, shape.patch_samples());
+  model.class_token = random.matrix(1, width);
+  model.positions = random.matrix(shape.tokens(), width);
+  for (index position = 0; position < shape.depth; ++position) {
+    float_block block;
+    block.norm1 = random.layernorm(width);
+    block.qkv = random.linear(3 * width, width);
+    block.proj = random.linear(width, width);
+    block.norm2 = random.layernorm(width);
+    block.fc1 = random.linear(shape.hidden, width);
+    block.fc2 = random.linear(width, shape.hidden);
+    model.blocks.push_back(block);
+  }
+  model.norm = random.layernorm(width);
+  model.head = random.linear(shape.classes, width);
+  return model;
+}
+
+/// Images that own their samples: black, white, and random ones.
+class image_set {
+ public:
+  image_set(const vit_shape& shape, int random_images) : shape_(shape) {
+    generator random(5);
+    add([] { return 0; });
+    add([] { return 255; });
+    for (int i = 0; i < random_images; ++i) {
+      add([&] { return random.between(0, 255); });
+    }
+  }
+
+  std::vector<image_view> views() const {
+    std::vector<image_view> views;
+    for (const std::vector<std::uint8_t>& samples : samples_) {
+      views.push_back(planar_image(samples.data(), shape_.channels, shape_.height, shape_.width_pixels));
+    }
+    return views;
+  }
+
+ private:
+  template <class Sample>
+  void add(Sample sample) {
+    std::vector<std::uint8_t>& samples = samples_.emplace_back();
+    for (index i = 0; i < shape_.channels * shape_.height * shape_.width_pixels; ++i) {
+      samples.push_back(static_cast<std::uint8_t>(sample()));
+    }
+  }
+
+  vit_shape shape_;
+  std::vector<std::vector<std::uint8_t>> samples_;
+};
+
+inline integer_vit quantized_vit(const vit_shape& shape, const profile& chosen) {
+  const float_vit model = random_float_vit(shape);
+  const image_set images(shape, 4);
+  return build_vit(model, calibrate(model, images.views()), chosen);
+}
+
+/// Both outputs of a model.
+struct classification {
+  std::vector<std::int32_t> logits;
+  std::vector<std::uint8_t> logits_u8;
+
+  friend bool operator==(const classification&, const classification&) = default;
+};
+
+inline classification classify(const integer_vit& model, const image_view& image) {
+  const index classes = model.shape().classes;
+  classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
+                       std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
+  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
+  vit(image, model.parameters(), model.shape(), matrix_view(found.logits.data(), 1, classes),
+      matrix_view(found.logits_u8.data(), 1, classes), workspace(scratch.data(), scratch.size()));
+  return found;
+}
+
+inline std::vector<classification> classify_all(const integer_vit& model, const image_set& images) {
+  std::vector<classification> all;
+  for (const image_view& image : images.views()) {
+    all.push_back(classify(model, image));
+  }
+  return all;
+}
+
+/// A folder for a test's files, removed at its end.
+class scratch_folder {
+ public:
+  scratch_folder()
+      : path_(std::filesystem::temp_directory_path() / ("intact_model_file_test_" + std::to_string(::getpid()))) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directory(path_);
+  }
+  scratch_folder(const scratch_folder&) = delete;
+  scratch_folder& operator=(const scratch_folder&) = delete;
+  ~scratch_folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+
+  std::ptrdiff_t files() const { return std::distance(std::filesystem::directory_iterator(path_), {}); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string file_contents(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+}  // namespace intact_test
