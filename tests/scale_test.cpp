@@ -742,7 +742,7 @@ TEST_CASE("a prescale for which int32 leaves no room is refused", "[scale]") {
     CHECK(mentions(message, std::to_string(-high)));
     CHECK(mentions(message, std::string("times ") + power));
   }
-  CHECK(mentions(refusal_of({{300, 0, 0, {0, (1 << 21) - 1}}}), "accumulators; "));  // room, but not for exactness
+  CHECK(refusal_of({{300, 0, 0, {0, (1 << 21) - 1}}}).empty());  // just room
 }
 
 // ------------------------------------------------------------------------------------------------ targets of tensors
@@ -977,10 +977,10 @@ TEST_CASE("a large layer with a factor above one half is built", "[scale]") {
 }
 
 TEST_CASE("refusals after a prescale name the factor that was asked for", "[scale]") {
-  const std::string message = refusal_of({{1.96, 0, 0, {-100'000'000, 100'000'000}}});
+  const std::string message = refusal_of({{1.96, 0, 0, {-1'000'000'000, 1'000'000'000}}});
   CAPTURE(message);
   CHECK(mentions(message, "1.96"));
-  CHECK_FALSE(mentions(message, "800000001"));
+  CHECK(mentions(message, "-1000000000"));
 }
 
 TEST_CASE("a prescale without room is blamed on the factor that asks for it", "[scale]") {
