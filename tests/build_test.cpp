@@ -1,0 +1,161 @@
+// From a float model and images to an integer model: calibration, and what build_vit refuses.
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/adapt/calibrate.hpp"
+#include "intact/adapt/safetensors.hpp"
+
+namespace intact_test {
+namespace {
+
+using namespace intact;
+using intact::index;
+
+std::filesystem::path data_directory() {
+  return std::filesystem::path(__FILE__).parent_path().parent_path() / "examples" / "data";
+}
+
+/// The digits' model and images.
+struct digits {
+  float_vit model = load_float_vit(safetensors_file::read(data_directory() / "digits_vit.safetensors"));
+  std::vector<std::uint8_t> pixels =
+      safetensors_file::read(data_directory() / "digits.safetensors").values<std::uint8_t>("images");
+  std::vector<image_view> images;
+
+  explicit digits(std::size_t count) {
+    for (std::size_t n = 0; n < count; ++n) {
+      images.push_back(planar_image(pixels.data() + 64 * n, 1, 8, 8));
+    }
+  }
+};
+
+template <class Call>
+std::string refusal(const Call& call) {
+  try {
+    call();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool mentions(const std::string& message, const std::string& words) {
+  return message.find(words) != std::string::npos;
+}
+
+TEST_CASE("calibration follows the observers on every tensor", "[build]") {
+  const digits data(25);
+  const vit_scales scales = calibrate(data.model, data.images);
+
+  // The same by hand: ranges over all images, powers of two from the last batch, which has five images.
+  range_observer qkv(range_rule::minmax), stream(range_rule::minmax);
+  std::vector<float_matrix> last;
+  for (std::size_t n = 0; n < data.images.size(); ++n) {
+    forward(data.model, data.images[n], [&](const trace_site& site, const float_matrix& tensor) {
+      if (site.name == "qkv" && site.block == 2) {
+        qkv.update(view_of(tensor));
+      }
+      if (site.name == "add1" && site.block == 1) {
+        stream.update(view_of(tensor));
+        if (n >= 20) {
+          last.push_back(tensor);
+        }
+      }
+    });
+  }
+  std::vector<matrix_view<const float>> batch;
+  for (const float_matrix& tensor : last) {
+    batch.push_back(view_of(tensor));
+  }
+  const affine_scale expected = build_affine_scale(qkv.range(), u8_codes);
+  CHECK(scales.blocks[2].qkv.scale == expected.scale);
+  CHECK(scales.blocks[2].qkv.zero_point == expected.zero_point);
+  const ptf_scale expected_stream = build_ptf_scale(stream.range(), u8_codes, batch);
+  CHECK(scales.blocks[1].add1.scale == expected_stream.scale);
+  CHECK(scales.blocks[1].add1.zero_point == expected_stream.zero_point);
+  CHECK(scales.blocks[1].add1.shift == expected_stream.shift);
+}
+
+TEST_CASE("every observer calibrates the digits to a model that agrees with float", "[build]") {
+  const digits data(60);
+  for (const observer chosen : {observer::minmax, observer::ema, observer::percentile, observer::omse}) {
+    CAPTURE(static_cast<int>(chosen));
+    const vit_scales scales =
+        calibrate(data.model, std::span(data.images).first(20), {.observer = chosen, .batch = 10});
+    const integer_vit quantized = build_vit(data.model, scales);
+    std::vector<std::byte> scratch(vit_workspace_bytes(quantized.shape()));
+    std::vector<std::int32_t> logits(10);
+    std::vector<std::uint8_t> logits_u8(10);
+    int agreed = 0;
+    for (const image_view& image : data.images) {
+      vit(image, quantized.parameters(), quantized.shape(), matrix_view(logits.data(), 1, 10),
+          matrix_view(logits_u8.data(), 1, 10), workspace(scratch.data(), scratch.size()));
+      const std::vector<float> expected = forward(data.model, image);
+      agreed += std::max_element(logits.begin(), logits.end()) - logits.begin() ==
+                std::max_element(expected.begin(), expected.end()) - expected.begin();
+    }
+    CHECK(agreed >= 57);
+  }
+}
+
+TEST_CASE("calibration refuses what it cannot use", "[build]") {
+  const digits data(2);
+  CHECK(mentions(refusal([&] { calibrate(data.model, {}); }), "number of images is 0"));
+  CHECK(mentions(refusal([&] { calibrate(data.model, data.images, {.batch = 0}); }), "batch is 0"));
+  const std::vector<image_view> small = {planar_image(data.pixels.data(), 1, 4, 8)};
+  CHECK(mentions(refusal([&] { calibrate(data.model, small); }), "image height is 4"));
+}
+
+TEST_CASE("building refuses scales that make no model", "[build]") {
+  const digits data(10);
+  const vit_scales good = calibrate(data.model, data.images);
+  const auto refuse = [&](auto change) {
+    vit_scales scales = good;
+    change(scales);
+    return refusal([&] { build_vit(data.model, scales); });
+  };
+  CHECK(refuse([](vit_scales&) {}).empty());
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks.pop_back(); }), "number of blocks of the scales is 3"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.tokens.shift.pop_back(); }), "number of shifts of the tokens is 63"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[1].qkv.scale = 0; }), "factor inf"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[1].norm1.scale = 0; }), "output_scale is 0"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[0].proj.scale = std::numeric_limits<float>::quiet_NaN(); }),
+                 "factor nan"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[0].attention_logits.scale = 2; }), "scale is 2"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[3].add2.scale = 1e-9F; }), "ratio"));
+  CHECK(mentions(refuse([](vit_scales& s) {
+                   s.blocks[3].fc1.low = 9;
+                   s.blocks[3].fc1.high = -9;
+                 }),
+                 "range is 9 to -9"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[2].qkv.zero_point = 256; }), "256"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.logits.scale = 0; }), "factor inf"));
+}
+
+TEST_CASE("an integer model refuses contents whose sizes do not match", "[build]") {
+  const digits data(10);
+  const vit_scales scales = calibrate(data.model, data.images);
+  const auto refuse = [&](auto change) {
+    vit_contents contents = build_vit(data.model, scales).contents();
+    change(contents);
+    return refusal([&] { integer_vit model(std::move(contents)); });
+  };
+  CHECK(refuse([](vit_contents&) {}).empty());
+  CHECK(mentions(refuse([](vit_contents& c) { c.pixel_table.pop_back(); }), "size of pixel_table is 255"));
+  CHECK(mentions(refuse([](vit_contents& c) { c.positions.pop_back(); }), "size of positions"));
+  CHECK(mentions(refuse([](vit_contents& c) { c.head.codes.pop_back(); }), "size of codes"));
+  CHECK(mentions(refuse([](vit_contents& c) { c.blocks[1].fc2.weights.rows = 63; }), "size of codes"));
+  CHECK(mentions(refuse([](vit_contents& c) { c.blocks[0].norm2.gain.pop_back(); }), "size of gain"));
+  CHECK(mentions(refuse([](vit_contents& c) { c.blocks.pop_back(); }), "size of blocks is 3"));
+}
+
+}  // namespace
+}  // namespace intact_test
