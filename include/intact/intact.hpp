@@ -4,10 +4,13 @@
 
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
+#include "intact/arith/parity_stage.hpp"
 #include "intact/config/version.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
+#include "intact/max_softmax.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/shift_matmul.hpp"
+#include "intact/weighted_matmul.hpp"
