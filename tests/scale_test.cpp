@@ -294,14 +294,14 @@ int most_fraction_bits(const scale_target& target) {
   return n;
 }
 
-/// Whether int32 multipliers and 64-bit sums suffice for a prescaled target at a shift.
-bool fits_shift(const scale_target& target, int shift) {
+/// Whether int32 multipliers and 64-bit sums suffice for a prescaled target at a shift, with room to spare.
+bool fits_shift(const scale_target& target, int shift, int128 room = 0) {
   const auto multiplier =
       static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.factor), 32 + shift)));
   const auto addend = static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.addend), 32 + shift)));
   const int128 offset = addend + power_of_two(31 + shift) - target.correction * multiplier;
   const int128 largest = std::max(absolute(target.range.low), absolute(target.range.high));
-  return multiplier < power_of_two(31) && largest * multiplier + absolute(offset) < power_of_two(62);
+  return multiplier < power_of_two(31) && largest * multiplier + absolute(offset) < power_of_two(62) - room;
 }
 
 /// A built channel in its odd form: y = ((a << prescale) * multiplier + offset) >> fraction_bits.
@@ -353,15 +353,12 @@ odd_form check_channel(const scale_target& requested, const tensor_scale& scale,
   const bool fits_62_bits = defined.largest * scale.multiplier + absolute(scale.offset) < power_of_two(62);
   CHECK(fits_62_bits);
 
-  // the nudge is the first of 0, 1, -1, 2, ... without a tie (with a prescale fewer sums occur, and a smaller one may
-  // do)
+  // the nudge is the first of 0, 1, -1, 2, ... without a tie
   for (std::int64_t step = 0; step <= std::min<std::int64_t>(odd.steps(), 100); ++step) {
     const std::int64_t move = step % 2 != 0 ? (step + 1) / 2 : -step / 2;
     const std::int64_t moved = scale.offset + (move - odd.nudge) * (std::int64_t{1} << (32 + scale.shift - n));
     const tie_distances distances({scale.multiplier, moved, scale.shift, scale.prescale}, requested.range);
-    if (scale.prescale == 0 || step == odd.steps()) {
-      CHECK(distances.any_tie() == (step != odd.steps()));
-    }
+    CHECK(distances.any_tie() == (step != odd.steps()));
   }
   return odd;
 }
@@ -389,14 +386,16 @@ void check_results(const std::vector<scale_target>& targets, const built_layer& 
   }
 }
 
-/// Checks that prescale and shift are the ones that the definition asks for.
+/// Checks that prescale and shift are the ones that the definition asks for. The builder may keep some of 2^62 free for
+/// what odd multipliers and nudges add.
 void check_layer(const std::vector<scale_target>& targets, const channel_scale& scale) {
+  const int128 builders_room = power_of_two(43);
   double largest_factor = 0;
   bool fits = true, fits_one_more = true;
   for (const scale_target& target : targets) {
     largest_factor = std::max(largest_factor, target.factor);
     fits = fits && fits_shift(with_prescale(target, scale.prescale), scale.shift);
-    fits_one_more = fits_one_more && fits_shift(with_prescale(target, scale.prescale), scale.shift + 1);
+    fits_one_more = fits_one_more && fits_shift(with_prescale(target, scale.prescale), scale.shift + 1, builders_room);
   }
   CHECK(largest_factor < std::ldexp(1.0, scale.prescale - 1));
   CHECK((scale.prescale == 0 || largest_factor >= std::ldexp(1.0, scale.prescale - 2)));
@@ -439,6 +438,43 @@ TEST_CASE("reaches_tie finds what a search finds", "[scale]") {
     }
   }
   CHECK(wrong == 0);
+}
+
+/// Tries one scale of n bits on short ranges, and counts where reaches_tie and avoid_ties differ from a search.
+int wrong_with_prescale(const detail::odd_scale& scale, int prescale) {
+  const std::int64_t modulus = std::int64_t{1} << scale.fraction_bits;
+  int wrong = 0;
+  for (const std::int64_t low : {-7, -1, 0, 3}) {
+    for (std::int64_t high = low; high < low + std::min<std::int64_t>(12, modulus - 1); ++high) {
+      const auto has_tie = [&](std::int64_t offset) {
+        bool tie = false;
+        for (std::int64_t a = low; a <= high; ++a) {
+          tie = tie || (a * (std::int64_t{1} << prescale) * scale.multiplier + offset) % modulus == 0;
+        }
+        return tie;
+      };
+      wrong += detail::reaches_tie(scale, {low, high}, prescale) == has_tie(scale.offset) ? 0 : 1;
+      detail::odd_scale moved = scale;
+      const bool found = detail::avoid_ties(moved, {low, high}, static_cast<int>(modulus), prescale);
+      wrong += found && !has_tie(moved.offset) ? 0 : 1;
+    }
+  }
+  return wrong;
+}
+
+TEST_CASE("reaches_tie and avoid_ties do what a search does, with every prescale", "[scale]") {
+  for (int n = 1; n <= 5; ++n) {
+    for (int prescale = 0; prescale <= n + 2; ++prescale) {
+      int wrong = 0;
+      for (std::int64_t m = 1; m < (1 << n); m += 2) {
+        for (std::int64_t c = -(2 << n); c <= (2 << n); ++c) {
+          wrong += wrong_with_prescale({m, c, n}, prescale);
+        }
+      }
+      CAPTURE(n, prescale);
+      CHECK(wrong == 0);
+    }
+  }
 }
 
 TEST_CASE("reaches_tie finds the one tie of long scales", "[scale]") {
@@ -726,6 +762,24 @@ TEST_CASE("factors of one half and above take a prescale", "[scale]") {
   }
 }
 
+TEST_CASE("factors far above one half are free of ties", "[scale]") {
+  // addends that lie between two codes, and leave fewer fraction bits than the prescale has
+  generator random(16);
+  for (int exponent = 8; exponent < 29; ++exponent) {
+    for (const double addend : {0.5, 100.5, 1'000'000.5, 1'000'000'000.5, -1'000'000'000.5}) {
+      const double factor = std::ldexp(uniform(random, 1, 2), exponent);
+      const std::int64_t high = std::max(1, (1 << (29 - exponent)) - 1);
+      const scale_target target{factor, addend, 0, {0, high}};
+      CAPTURE(factor, addend, high);
+      if (refusal_of({target}).empty()) {
+        const built_layer layer({target});
+        check_channel(target, layer.scale.channel(0), layer.exact[0]);
+        check_results({target}, layer, random);
+      }
+    }
+  }
+}
+
 TEST_CASE("a prescale for which int32 leaves no room is refused", "[scale]") {
   struct {
     double factor;
@@ -970,7 +1024,7 @@ TEST_CASE("a channel that is almost constant, and halfway between two codes, is 
 }
 
 TEST_CASE("a large layer with a factor above one half is built", "[scale]") {
-  // a << 2 is a multiple of 4 and the multiplier odd, so that any odd offset is free of ties, however long the range
+  // a << 2 is a multiple of 4, so that any odd offset is free of ties, however long the range
   generator random(14);
   const scale_target target = linear_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
   CHECK(refusal_of({target}).empty());
