@@ -99,12 +99,10 @@ TEST_CASE("codes that lie halfway become even") {
   // C = 2, codes 0 and 4 around 2: deviation 2, gain 1/2 per unit, so that y = +-1 * gamma / s_y.
   const std::vector<float> gamma(2, 1.0F), beta(2, 0.0F);
   const std::vector<std::uint8_t> shift(2, 0);
-  for (const auto& [scale, expected] : {std::pair(0.4, 2), std::pair(2.0 / 3, 2), std::pair(2.0, 0), std::pair(1.0, 1)}) {
-    const owned_compatibility_layernorm built = build_compatibility_layernorm({.gamma = gamma,
-                                                                               .beta = beta,
-                                                                               .input_zero_point = 2,
-                                                                               .shift = shift,
-                                                                               .output_scale = scale});
+  for (const auto& [scale, expected] :
+       {std::pair(0.4, 2), std::pair(2.0 / 3, 2), std::pair(2.0, 0), std::pair(1.0, 1)}) {
+    const owned_compatibility_layernorm built = build_compatibility_layernorm(
+        {.gamma = gamma, .beta = beta, .input_zero_point = 2, .shift = shift, .output_scale = scale});
     tensor<std::uint8_t> x(1, 2);
     tensor<std::int32_t> y(1, 2);
     x(0, 0) = 0;

@@ -3,11 +3,13 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <set>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "double_operations.hpp"
 #include "intact/adapt/integer_vit.hpp"
@@ -287,5 +289,49 @@ class trace_comparison {
   std::set<tensor_name> shown_;
   comparison seen_;
 };
+
+/// Runs the integer model and compares every tensor.
+inline comparison compare_image(const integer_vit& model, const image_view& image, const tensors& expected) {
+  std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
+  std::vector<std::uint8_t> logits_u8(logits.size());
+  std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
+  trace_comparison trace(expected);
+  vit(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, model.shape().classes),
+      matrix_view(logits_u8.data(), 1, model.shape().classes), workspace(memory.data(), memory.size()), trace);
+  return trace.result();
+}
+
+inline std::int64_t count_codes(const tensors& all) {
+  std::int64_t count = 0;
+  for (const auto& [name, codes] : all) {
+    count += codes.rows * codes.columns;
+  }
+  return count;
+}
+
+/// How often each code occurred in the tensors of a name.
+using code_counts = std::map<std::string, std::map<std::int32_t, std::int64_t>>;
+
+inline void count_occurrences(const tensors& all, code_counts& occurred) {
+  for (const auto& [name, codes] : all) {
+    for (const std::int32_t code : codes.values) {
+      ++occurred[name.name][code];
+    }
+  }
+}
+
+/// The first of the tensors whose codes do not go from lowest to highest, or of which fewer than `least` occurred, in
+/// words; empty if there is none. A comparison is worth something only if the codes spread over their ranges.
+inline std::string find_narrow_tensor(const code_counts& occurred, std::initializer_list<const char*> names,
+                                      std::size_t least, int lowest, int highest) {
+  for (const char* const name : names) {
+    const std::map<std::int32_t, std::int64_t>& codes = occurred.at(name);
+    if (codes.size() < least || codes.begin()->first != lowest || codes.rbegin()->first != highest) {
+      return std::string(name) + ": " + std::to_string(codes.size()) + " codes from " +
+             std::to_string(codes.begin()->first) + " to " + std::to_string(codes.rbegin()->first);
+    }
+  }
+  return "";
+}
 
 }  // namespace intact_test

@@ -381,8 +381,10 @@ TEST_CASE("weights of zeros, of one value and of none") {
   }
   const grouped_weights built = quantize_grouped_weights(zeros.view(), 2);
   CHECK(built.weights.scale[0] == smallest_scale);
+  CHECK(built.weights.codes[5] < 0);
   for (std::size_t k = 0; k < 5; ++k) {
     CHECK(int{built.weights.codes[k]} == 0);
+    CHECK(built.weights.codes[5 + k] == built.weights.codes[5]);
   }
   CHECK(std::vector<std::uint8_t>(built.shift.begin(), built.shift.begin() + 3) == std::vector<std::uint8_t>(3, 0));
   CHECK(quantize_grouped_weights(tensor<float>(0, 5).view(), 2).weights.codes.empty());

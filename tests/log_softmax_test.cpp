@@ -33,6 +33,17 @@ int defined_code(std::uint64_t e, std::uint64_t sum) {
   return 2 * (r - power) >= power ? exponent + 1 : exponent;
 }
 
+/// The other definition: log2(sum / e) rounded to nearest. The level is the largest k with log2(sum / e) >= k - 1/2, that
+/// is, sum^2 >= e^2 * 2^(2k - 1). Equal only for 0: sqrt(2) is irrational. 128 bits hold it for sums below 2^63.
+int nearest_code(std::uint64_t e, std::uint64_t sum) {
+  const uint128 square = uint128{sum} * sum;
+  int level = 0;
+  for (uint128 boundary = 2 * uint128{e} * e; boundary <= square; boundary *= 4) {
+    ++level;
+  }
+  return level;
+}
+
 /// Whether the pair is within the range that log2_code states.
 bool in_range(int128 e, int128 sum) {
   return e > 0 && e <= sum && 2 * sum + e <= largest_u64 && 6 * e <= largest_u64;
@@ -127,6 +138,128 @@ TEST_CASE("log2_code reaches its largest level at the largest sum") {
   CHECK(log2_code(1, (std::uint64_t{3} << 61) - 1) == 62);
 }
 
+TEST_CASE("the other definition itself: levels begin at sqrt(2) times powers of two") {
+  CHECK(nearest_code(1, 1) == 0);
+  CHECK(nearest_code(5, 7) == 0);    // 1.4
+  CHECK(nearest_code(2, 3) == 1);    // 1.5
+  CHECK(nearest_code(70, 99) == 1);  // 99/70 is a little above sqrt(2),
+  CHECK(nearest_code(29, 41) == 0);  // 41/29 a little below
+  CHECK(nearest_code(5, 14) == 1);   // 2.8
+  CHECK(nearest_code(1, 3) == 2);
+  CHECK(nearest_code(1, 5) == 2);
+  CHECK(nearest_code(1, 6) == 3);    // 5.66 is the boundary
+  CHECK(nearest_code(1, 181) == 7);  // 181.02
+  CHECK(nearest_code(1, 182) == 8);
+}
+
+TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm for every small pair") {
+  std::int64_t pairs = 0, wrong = 0, unlike_log2_code = 0;
+  for (std::uint64_t e = 1; e <= 200; ++e) {
+    for (std::uint64_t sum = e; sum <= 4096; ++sum) {
+      ++pairs;
+      wrong += log2_code_at_square_root_of_2(e, sum) != nearest_code(e, sum) ? 1 : 0;
+      unlike_log2_code += nearest_code(e, sum) != defined_code(e, sum) ? 1 : 0;
+    }
+  }
+  CHECK(pairs == 799300);
+  CHECK(wrong == 0);
+  CHECK(unlike_log2_code > 50000);
+}
+
+/// floor(sqrt(x)) by bisection.
+uint128 exact_sqrt(uint128 x) {
+  uint128 low = 0, high = uint128{1} << 64;
+  while (high - low > 1) {
+    const uint128 middle = (low + high) / 2;
+    (middle * middle <= x ? low : high) = middle;
+  }
+  return low;
+}
+
+TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm beside every boundary, up to the largest sums") {
+  constexpr std::uint64_t largest_sum = (std::uint64_t{1} << 63) - 1;
+  generator random(90);
+  std::vector<std::uint64_t> numerators = {1, 2, 3, 5, 7, 29, 70, 169, 255, 256, 257};
+  for (int bits = 2; bits <= 62; ++bits) {
+    const std::int64_t power = std::int64_t{1} << bits;
+    for (const std::int64_t e : {power - 1, power, power + 1, random.between(power / 2, power)}) {
+      numerators.push_back(static_cast<std::uint64_t>(e));
+    }
+  }
+  std::int64_t pairs = 0, wrong = 0;
+  for (const std::uint64_t e : numerators) {
+    for (int k = 0; k <= 62; ++k) {
+      // Sums around e * 2^k, and around e * 2^k * sqrt(2).
+      const uint128 power = uint128{e} << k;
+      for (const uint128 middle : {power, power >> 63 != 0 ? power : exact_sqrt(2 * power * power)}) {
+        for (int distance = -2; distance <= 2; ++distance) {
+          const int128 sum = static_cast<int128>(middle) + distance;
+          if (sum >= e && sum <= largest_sum) {
+            ++pairs;
+            const auto s = static_cast<std::uint64_t>(sum);
+            wrong += log2_code_at_square_root_of_2(e, s) != nearest_code(e, s) ? 1 : 0;
+          }
+        }
+      }
+    }
+  }
+  CHECK(pairs > 70000);
+  CHECK(wrong == 0);
+  STATIC_REQUIRE(log2_code_at_square_root_of_2(1, largest_sum) == 63);
+  CHECK(nearest_code(1, largest_sum) == 63);
+  CHECK(log2_code_at_square_root_of_2(largest_sum, largest_sum) == 0);
+}
+
+TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm of random pairs, and does not fall as e falls") {
+  generator random(91);
+  std::int64_t wrong = 0;
+  for (int i = 0; i < 200000; ++i) {
+    const std::int64_t sum = random.between(1, (std::int64_t{1} << random.between(1, 62)));
+    const std::int64_t e = random.between(1, std::min(sum, std::int64_t{1} << random.between(0, 62)));
+    const auto s = static_cast<std::uint64_t>(sum), n = static_cast<std::uint64_t>(e);
+    const int code = log2_code_at_square_root_of_2(n, s);
+    wrong += code != nearest_code(n, s) ? 1 : 0;
+    wrong += e > 1 && log2_code_at_square_root_of_2(n - 1, s) < code ? 1 : 0;
+  }
+  CHECK(wrong == 0);
+}
+
+/// Whether 2 a^2 < b^2 in 128 bits, by the difference of the squares: their double may need 129.
+bool squares_decide(std::uint64_t a, std::uint64_t b) {
+  const uint128 a2 = uint128{a} * a, b2 = uint128{b} * b;
+  return a2 < b2 && a2 < b2 - a2;
+}
+
+TEST_CASE("below_square_root_of_half is exact for all 64-bit numbers") {
+  generator random(92);
+  constexpr std::uint64_t all_bits = largest_u64;
+  std::vector<std::uint64_t> numbers = {0, 1, 2, 3, 0xffffffff, 0x100000000, 0x100000001, all_bits - 1, all_bits};
+  for (int bits = 1; bits <= 63; ++bits) {
+    const std::uint64_t power = std::uint64_t{1} << bits;
+    numbers.insert(numbers.end(), {power - 1, power, power + 1});
+    numbers.push_back(static_cast<std::uint64_t>(random.between(0, -1)) >> (63 - bits));
+  }
+  std::int64_t wrong = 0, below = 0;
+  const auto check = [&](std::uint64_t a, std::uint64_t b) {
+    wrong += below_square_root_of_half(a, b) != squares_decide(a, b) ? 1 : 0;
+    below += squares_decide(a, b) ? 1 : 0;
+  };
+  for (const std::uint64_t b : numbers) {
+    for (const std::uint64_t a : numbers) {
+      check(a, b);
+    }
+    const auto root = static_cast<std::uint64_t>(exact_sqrt(uint128{b} * b / 2));
+    for (int distance = -2; distance <= 2; ++distance) {
+      check(root + static_cast<std::uint64_t>(distance), b);  // next to the boundary
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(below > 20000);
+  STATIC_REQUIRE(below_square_root_of_half(0, 1));
+  STATIC_REQUIRE(!below_square_root_of_half(0, 0));
+  STATIC_REQUIRE(!below_square_root_of_half(all_bits, all_bits));
+}
+
 template <class T>
 using table_values = std::array<T, 256>;
 
@@ -166,16 +299,16 @@ std::vector<table_values<T>> tables(index keys) {
 }
 
 /// A row's codes by the definition, with the tail policy.
-template <tail Tail>
+template <tail Tail, log2_rounding Rounding>
 int exact_code(std::uint64_t e, std::uint64_t sum) {
   if (e == 0) {
     return Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255;
   }
-  const int level = defined_code(e, sum);
+  const int level = Rounding == log2_rounding::at_one_and_a_half ? defined_code(e, sum) : nearest_code(e, sum);
   return Tail == tail::wide ? level : level <= 15 ? level : Tail == tail::zero ? 16 : 15;
 }
 
-template <tail Tail, class T>
+template <tail Tail, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class T>
 tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table) {
   tensor<std::uint8_t> codes(logits.rows(), logits.columns());
   for (index i = 0; i < logits.rows(); ++i) {
@@ -190,7 +323,7 @@ tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& logits, const table
     }
     REQUIRE(sum <= largest_u64);
     for (index j = 0; j < logits.columns(); ++j) {
-      codes(i, j) = static_cast<std::uint8_t>(exact_code<Tail>(e(j), static_cast<std::uint64_t>(sum)));
+      codes(i, j) = static_cast<std::uint8_t>(exact_code<Tail, Rounding>(e(j), static_cast<std::uint64_t>(sum)));
     }
   }
   return codes;
@@ -199,22 +332,22 @@ tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& logits, const table
 template <tail Tail>
 using code_tensor = std::conditional_t<Tail == tail::clip, packed_tensor<u4>, tensor<std::uint8_t>>;
 
-template <tail Tail, class T>
+template <tail Tail, log2_rounding Rounding, class T>
 void check_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
   code_tensor<Tail> codes(logits.rows(), logits.columns(), where);
-  log_softmax<Tail>(logits.view(), exp_table<T>(table), codes.view());
-  CHECK(first_difference(codes.view(), exact_codes<Tail>(logits, table).view()) == "");
+  log_softmax<Tail, T, Rounding>(logits.view(), exp_table<T>(table), codes.view());
+  CHECK(first_difference(codes.view(), exact_codes<Tail, Rounding>(logits, table).view()) == "");
   CHECK(codes.surroundings_untouched());
   if constexpr (Tail == tail::clip) {
     CHECK(codes.padding_is_zero());
   }
 }
 
-template <class T>
+template <log2_rounding Rounding, class T>
 void check_all_tails(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
-  check_codes<tail::zero>(logits, table, where);
-  check_codes<tail::clip>(logits, table, where);
-  check_codes<tail::wide>(logits, table, where);
+  check_codes<tail::zero, Rounding>(logits, table, where);
+  check_codes<tail::clip, Rounding>(logits, table, where);
+  check_codes<tail::wide, Rounding>(logits, table, where);
 }
 
 struct attention_rows {
@@ -231,23 +364,33 @@ constexpr attention_rows row_shapes[] = {
     {2, 256}, {2, 4097}                    // all distances at once; long rows
 };
 
-TEMPLATE_TEST_CASE("log_softmax codes every row by the definition", "", std::uint32_t, std::uint64_t) {
+template <log2_rounding Rounding, class T>
+void check_all_rows() {
   generator random(20);
   for (const attention_rows& shape : row_shapes) {
     CAPTURE(shape.rows, shape.keys);
-    for (const table_values<TestType>& table : tables<TestType>(shape.keys)) {
+    for (const table_values<T>& table : tables<T>(shape.keys)) {
       for (const values what : all_values) {
         tensor<std::uint8_t> logits(shape.rows, shape.keys);
         fill(logits.view(), what, 0, 255, random);
-        check_all_tails(logits, table, layouts[0]);
+        check_all_tails<Rounding>(logits, table, layouts[0]);
       }
       for (const layout& where : layouts) {
         tensor<std::uint8_t> logits(shape.rows, shape.keys, where);
         fill(logits.view(), values::random, 100, 180, random);
-        check_all_tails(logits, table, where);
+        check_all_tails<Rounding>(logits, table, where);
       }
     }
   }
+}
+
+TEMPLATE_TEST_CASE("log_softmax codes every row by the definition", "", std::uint32_t, std::uint64_t) {
+  check_all_rows<log2_rounding::at_one_and_a_half, TestType>();
+}
+
+TEMPLATE_TEST_CASE("log_softmax rounding at sqrt(2) codes every row by its definition", "", std::uint32_t,
+                   std::uint64_t) {
+  check_all_rows<log2_rounding::at_square_root_of_2, TestType>();
 }
 
 TEST_CASE("log_softmax sees no difference between logits that are shifted together") {
@@ -333,6 +476,25 @@ TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul ne
           sum += codes(i, j) == 255 ? 0 : power_of_two(63 - codes(i, j));
         }
         CHECK(4 * sum < 9 * power_of_two(63));
+      }
+    }
+  }
+}
+
+TEST_CASE("the sum of a row's probabilities is at most sqrt(2) when rounded there") {
+  generator random(93);
+  for (const index keys : {index{1}, index{2}, index{3}, index{197}, index{4097}}) {
+    for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
+      tensor<std::uint8_t> logits(4, keys), codes(4, keys);
+      fill(logits.view(), values::random, 0, 255, random);
+      log_softmax<tail::wide, std::uint64_t, log2_rounding::at_square_root_of_2>(
+          logits.view(), exp_table<std::uint64_t>(table), codes.view());
+      for (index i = 0; i < 4; ++i) {
+        uint128 sum = 0;  // in units of 2^-63
+        for (index j = 0; j < keys; ++j) {
+          sum += codes(i, j) == 255 ? 0 : uint128{1} << (63 - codes(i, j));
+        }
+        CHECK(sum * sum <= uint128{1} << 127);  // 2^-level is at most sqrt(2) times the probability
       }
     }
   }

@@ -143,10 +143,16 @@ class image_set {
   std::vector<std::vector<std::uint8_t>> samples_;
 };
 
+/// The context is an average of values and takes their scale: its own would be no scale for the smallest model, whose
+/// single channel never varies.
 inline integer_vit quantized_vit(const vit_shape& shape, const profile& chosen) {
   const float_vit model = random_float_vit(shape);
   const image_set images(shape, 4);
-  return build_vit(model, calibrate(model, images.views()), chosen);
+  vit_scales scales = calibrate(model, images.views());
+  for (block_scales& block : scales.blocks) {
+    block.context = block.qkv;
+  }
+  return build_vit(model, scales, chosen);
 }
 
 /// Both outputs of a model.

@@ -1,0 +1,275 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "intact/adapt/integer_vit.hpp"
+#include "intact/adapt/scale.hpp"
+#include "intact/gemm.hpp"
+#include "intact/shift_matmul.hpp"
+#include "recorded_case.hpp"
+#include "softmax.hpp"
+
+// Attention: logits, Log-Int-Softmax and attention times V, each from the recorded codes of what goes before.
+
+namespace intact_verify {
+
+/// 8-bit codes accumulate in 64 bits.
+struct keep_wide_accumulator {
+  using output = std::int64_t;
+
+  output operator()(std::int64_t accumulator, index) const { return accumulator; }
+  void require(const char*, index) const {}
+};
+
+/// Fraction bits of recorded accumulators of 8-bit codes; the library's have 44. Those of 4-bit codes have 15 in both.
+inline constexpr int recorded_wide_fraction_bits = 31;
+
+/// A recorded attention; names are those of its tensors without what follows, such as "attn".
+struct recorded_attention {
+  const recorded_case& file;
+  std::string name;
+  bool wide = false;  ///< 8-bit log2 codes
+  index images = 0, heads = 0, tokens = 0, head_size = 0;
+  matrix<std::uint8_t> qkv{0, 0};
+  double qkv_scale = 0;
+  int qkv_zero_point = 0;
+  double logits_factor = 0;  ///< what q * k^T is multiplied with
+
+  recorded_attention(const recorded_case& recorded, std::string attention)
+      : file(recorded), name(std::move(attention)) {
+    const std::string logits = name + "_qact_attn1__codes";
+    wide = file.parameter<int>("softmax_bits") == 8;
+    images = file.size(logits, 0, 4);
+    heads = std::max<index>(file.size(logits, 1, 4), 1);
+    tokens = file.size(logits, 2, 4);
+    qkv = file.codes<std::uint8_t>(name + "_qact1__codes");
+    head_size = qkv.columns / 3 / heads;
+    if (file.size(logits, 3, 4) != tokens || qkv.rows != images * tokens || qkv.columns != 3 * heads * head_size) {
+      file.fail(name + ": logits of shape " + printable(file.shape(logits)) + " do not fit qkv codes of shape " +
+                printable(file.shape(name + "_qact1__codes")));
+    }
+    qkv_scale = file.tensor_scale(name + "_qact1");
+    qkv_zero_point = file.quantizer_of(name + "_qact1").zero_point;
+    const char* const parameter = file.optional_parameter<double>("attn_scale") ? "attn_scale" : "scale";
+    logits_factor = file.optional_parameter<double>(parameter)
+                        ? file.number(parameter)
+                        : 1 / std::sqrt(static_cast<double>(std::max<index>(head_size, 1)));
+  }
+
+  /// q (0), k (1) or v (2) of one head of one image.
+  intact::activations part(index image, index head, index which) const {
+    return {qkv.view().row_block(image * tokens, tokens).column_block((which * heads + head) * head_size, head_size),
+            qkv_zero_point};
+  }
+  /// The rows of one head of one image in a tensor of images, heads and tokens.
+  index first_row(index image, index head) const { return (image * heads + head) * tokens; }
+
+  template <class Body>
+  void for_each_head(Body body) const {
+    for (index image = 0; image < images; ++image) {
+      for (index head = 0; head < heads; ++head) {
+        body(image, head);
+      }
+    }
+  }
+};
+
+inline std::string logits_reason(const recorded_attention& attention, double scale, int zero_point, index image,
+                                 index head, index i, index j, std::int64_t found, std::int64_t expected) {
+  const intact::activations q = attention.part(image, head, 0), k = attention.part(image, head, 1);
+  std::int64_t sum = 0, magnitudes = 0;
+  for (index c = 0; c < attention.head_size; ++c) {
+    const std::int64_t product = (q.codes(i, c) - q.zero_point) * (k.codes(j, c) - k.zero_point);
+    sum += product;
+    magnitudes += std::abs(product);
+  }
+  const long double unit = static_cast<long double>(attention.qkv_scale);
+  const long double factor =
+      unit * unit * static_cast<long double>(attention.logits_factor) / static_cast<long double>(scale);
+  const long double exact = static_cast<long double>(sum) * factor + zero_point;
+  const long double roundings = static_cast<long double>(attention.head_size + 6) * float32_rounding;
+  return near_tie(exact, found, expected,
+                  roundings * static_cast<long double>(magnitudes) * factor + float32_rounding * std::fabs(exact));
+}
+
+inline void verify_logits(const recorded_attention& attention, case_report& report) {
+  const recorded_case& file = attention.file;
+  const std::string logits = attention.name + "_qact_attn1";
+  const double scale = file.tensor_scale(logits);
+  const int zero_point = file.quantizer_of(logits).zero_point;
+  const double factor = attention.qkv_scale * attention.qkv_scale * attention.logits_factor / scale;
+  const intact::owned_tensor_scale built(intact::attention_logits_target(factor, zero_point, attention.head_size));
+  matrix<std::int32_t> sums(attention.images * attention.heads * attention.tokens, attention.tokens);
+  matrix<std::uint8_t> codes(sums.rows, sums.columns);
+  const intact::requantize<std::uint8_t, intact::tensor_scale> stage{built.scale};
+  attention.for_each_head([&](index image, index head) {
+    const index row = attention.first_row(image, head);
+    const intact::activations q = attention.part(image, head, 0), k = attention.part(image, head, 1);
+    intact::gemm(q, k, intact::keep_accumulator{}, sums.view().row_block(row, attention.tokens));
+    intact::gemm(q, k, stage, codes.view().row_block(row, attention.tokens));
+  });
+  if (file.has(attention.name + "_qk_acc")) {
+    const std::string tensor = attention.name + "_qk_acc";
+    tensor_comparison result = file.compare(tensor, "accumulators of q * k^T", claim::exact, sums.values.size());
+    const std::vector<std::int64_t> recorded = file.integers(tensor);
+    for (std::size_t at = 0; at < recorded.size(); ++at) {
+      result.compare<std::int64_t>(at, sums.values[at], recorded[at]);
+    }
+    report.add(std::move(result));
+  }
+  tensor_comparison result =
+      file.compare(logits + "__codes", "requantized codes of logits", claim::bounded, codes.values.size());
+  const std::vector<std::int64_t> recorded = file.integers(logits + "__codes");
+  for (std::size_t at = 0; at < recorded.size(); ++at) {
+    result.compare<std::int64_t>(at, codes.values[at], recorded[at], [&] {
+      const auto row = static_cast<index>(at) / attention.tokens;
+      return logits_reason(attention, scale, zero_point, row / attention.tokens / attention.heads,
+                           row / attention.tokens % attention.heads, row % attention.tokens,
+                           static_cast<index>(at) % attention.tokens, codes.values[at], recorded[at]);
+    });
+  }
+  report.add(std::move(result));
+}
+
+/// The original's codes may differ from the exact ones, each for a reason; the exact ones equal the division.
+template <intact::tail Tail>
+void verify_attention_softmax(const recorded_attention& attention, case_report& report) {
+  const recorded_case& file = attention.file;
+  const std::string logits = attention.name + "_qact_attn1", tensor = attention.name + "_log_int_softmax__q";
+  const float scale = static_cast<float>(file.tensor_scale(logits));
+  const exact_softmax softmax(file.codes<std::uint8_t>(logits + "__codes"), scale);
+  report.add(compare_with_division<Tail>(file, tensor, softmax));
+  const matrix<std::uint8_t> codes = log2_codes<Tail>(softmax.logits, softmax.table);
+  const std::vector<float> x = file.floats(attention.name + "_log_int_softmax__in", codes.values.size());
+  tensor_comparison result =
+      file.compare(tensor, "Log-Int-Softmax against the original's", claim::explained, codes.values.size());
+  constexpr int zero = intact::attention_codes<Tail>::zero;
+  compare_codes(result, codes, file.integers(tensor), zero, zero, [&](std::size_t at, std::int64_t expected) {
+    const auto position = static_cast<index>(at);
+    return softmax_reason(softmax, position / codes.columns, position % codes.columns, x, scale, expected, zero);
+  });
+  report.add(std::move(result));
+}
+
+/// The recorded log2 codes, of which those from the zero level on are the zero level.
+template <intact::tail Tail>
+matrix<std::uint8_t> recorded_log2_codes(const recorded_attention& attention) {
+  constexpr int zero = intact::attention_codes<Tail>::zero;
+  matrix<std::int64_t> recorded = attention.file.codes<std::int64_t>(attention.name + "_log_int_softmax__q");
+  matrix<std::uint8_t> codes(recorded.rows, recorded.columns);
+  attention.file.require_count(attention.name + "_log_int_softmax__q", recorded.values.size(),
+                               static_cast<std::size_t>(attention.first_row(attention.images, 0) * attention.tokens));
+  for (std::size_t at = 0; at < recorded.values.size(); ++at) {
+    if (recorded.values[at] < 0) {
+      attention.file.fail(attention.name + "_log_int_softmax__q has the code " + std::to_string(recorded.values[at]));
+    }
+    codes.values[at] = static_cast<std::uint8_t>(std::min<std::int64_t>(recorded.values[at], zero));
+  }
+  return codes;
+}
+
+template <intact::tail Tail>
+std::string context_reason(const recorded_attention& attention, const matrix<std::uint8_t>& codes, double scale,
+                           int zero_point, index image, index head, index i, index c, std::int64_t found,
+                           std::int64_t expected) {
+  const intact::activations v = attention.part(image, head, 2);
+  long double sum = 0, magnitudes = 0;
+  for (index j = 0; j < attention.tokens; ++j) {
+    const int code = codes(attention.first_row(image, head) + i, j);
+    if (code != intact::attention_codes<Tail>::zero) {
+      const long double product = std::ldexp(static_cast<long double>(v.codes(j, c) - v.zero_point), -code);
+      sum += product;
+      magnitudes += std::fabs(product);
+    }
+  }
+  const long double factor = static_cast<long double>(attention.qkv_scale) / static_cast<long double>(scale);
+  const long double exact = sum * factor + zero_point;
+  const long double roundings = static_cast<long double>(attention.tokens + 4) * float32_rounding;
+  return near_tie(exact, found, expected, roundings * magnitudes * factor + float32_rounding * std::fabs(exact));
+}
+
+/// Accumulators of attention times V, in the library's units.
+template <intact::tail Tail>
+tensor_comparison compare_context_sums(const recorded_attention& attention, const matrix<std::uint8_t>& codes) {
+  constexpr bool is_wide = Tail == intact::tail::wide;
+  using stage = std::conditional_t<is_wide, keep_wide_accumulator, intact::keep_accumulator>;
+  constexpr std::int64_t unit =
+      is_wide ? std::int64_t{1} << (intact::attention_codes<Tail>::fraction_bits - recorded_wide_fraction_bits) : 1;
+  const std::string tensor = attention.name + "_av_acc";
+  matrix<typename stage::output> sums(codes.rows, attention.head_size);
+  attention.for_each_head([&](index image, index head) {
+    const index row = attention.first_row(image, head);
+    intact::shift_matmul<Tail>(codes.view().row_block(row, attention.tokens), attention.part(image, head, 2), stage{},
+                               sums.view().row_block(row, attention.tokens));
+  });
+  tensor_comparison result = attention.file.compare(
+      tensor, is_wide ? "accumulators of attention times V, 8 bits" : "accumulators of attention times V, 4 bits",
+      claim::exact, sums.values.size());
+  const std::vector<std::int64_t> recorded = attention.file.integers(tensor);
+  for (std::size_t at = 0; at < recorded.size(); ++at) {
+    if (std::abs(recorded[at] / 2) > std::numeric_limits<std::int64_t>::max() / unit / 2) {
+      attention.file.fail(tensor + " has the value " + std::to_string(recorded[at]) + ", beyond any sum");
+    }
+    result.compare<std::int64_t>(at, sums.values[at], recorded[at] * unit);
+  }
+  return result;
+}
+
+template <intact::tail Tail>
+void verify_context(const recorded_attention& attention, case_report& report) {
+  const recorded_case& file = attention.file;
+  const std::string output = attention.name + "_qact2";
+  const matrix<std::uint8_t> codes = recorded_log2_codes<Tail>(attention);
+  if (file.has(attention.name + "_av_acc")) {
+    report.add(compare_context_sums<Tail>(attention, codes));
+  }
+  const double scale = file.tensor_scale(output);
+  const int zero_point = file.quantizer_of(output).zero_point;
+  const intact::owned_tensor_scale built(
+      intact::attention_context_target(attention.qkv_scale / scale, zero_point, attention.tokens));
+  using stage = std::conditional_t<Tail == intact::tail::wide, intact::requantize_wide<std::uint8_t>,
+                                   intact::requantize<std::uint8_t, intact::tensor_scale>>;
+  matrix<std::uint8_t> context(attention.images * attention.tokens, attention.heads * attention.head_size);
+  tensor_comparison result =
+      file.compare(output + "__codes", "requantized codes of attention times V", claim::bounded, context.values.size());
+  const std::vector<std::int64_t> recorded = file.integers(output + "__codes");
+  attention.for_each_head([&](index image, index head) {
+    const auto rows = context.view().row_block(image * attention.tokens, attention.tokens);
+    const auto y = rows.column_block(head * attention.head_size, attention.head_size);
+    intact::shift_matmul<Tail>(codes.view().row_block(attention.first_row(image, head), attention.tokens),
+                               attention.part(image, head, 2), stage{built.scale}, y);
+    for (index i = 0; i < y.rows; ++i) {
+      for (index c = 0; c < y.columns; ++c) {
+        const auto at =
+            static_cast<std::size_t>((image * attention.tokens + i) * context.columns + head * attention.head_size + c);
+        result.compare<std::int64_t>(at, y(i, c), recorded[at], [&] {
+          return context_reason<Tail>(attention, codes, scale, zero_point, image, head, i, c, y(i, c), recorded[at]);
+        });
+      }
+    }
+  });
+  report.add(std::move(result));
+}
+
+inline void verify_attention(const recorded_case& file, const std::string& name, case_report& report) {
+  const recorded_attention attention(file, name);
+  verify_logits(attention, report);
+  if (attention.wide) {
+    verify_attention_softmax<intact::tail::wide>(attention, report);
+    verify_context<intact::tail::wide>(attention, report);
+  } else {
+    verify_attention_softmax<intact::tail::zero>(attention, report);
+    verify_context<intact::tail::zero>(attention, report);
+  }
+}
+
+}  // namespace intact_verify

@@ -1,0 +1,273 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "intact/activation.hpp"
+#include "intact/adapt/integer_vit.hpp"
+#include "intact/adapt/table.hpp"
+#include "intact/gemm.hpp"
+#include "intact/im2col.hpp"
+#include "recorded_case.hpp"
+
+// Fully connected layers and patch embeddings: accumulators, requantized codes, and GELU by table.
+
+namespace intact_verify {
+
+/// How the tensors around a layer are called: what the layer's name ends in, and what stands in its place in the names of
+/// its input and its output.
+struct layer_names {
+  std::string_view layer, input, output;
+};
+inline constexpr std::string_view through_gelu = "mlp_qact1";
+inline constexpr std::array<layer_names, 7> known_layers = {{{"attn_qkv", "qact1", "attn_qact1"},
+                                                             {"attn_proj", "attn_qact2", "attn_qact3"},
+                                                             {"mlp_fc1", "qact3", through_gelu},
+                                                             {"mlp_fc2", "mlp_qact1", "mlp_qact2"},
+                                                             {"patch_embed_proj", "qact_input", "patch_embed_qact"},
+                                                             {"head", "qact2", "act_out"},
+                                                             {"lin", "qin", "qout"}}};
+
+/// A recorded layer with its input.
+struct recorded_layer {
+  std::string name, input_name, output_name;
+  bool gelu = false;
+  bool image = false;
+  matrix<std::uint8_t> input{0, 0};
+  double input_scale = 0;
+  int input_zero_point = 0;
+  matrix<std::int8_t> weights{0, 0};
+  std::vector<float> weight_scale, bias;
+
+  bool four_bits() const {
+    return std::all_of(weights.values.begin(), weights.values.end(),
+                       [](std::int8_t w) { return w >= intact::s4::min && w <= intact::s4::max; });
+  }
+
+  /// The accumulator of the recording: the input's zero point is subtracted.
+  std::int64_t corrected(std::int64_t accumulator, index n) const {
+    for (index k = 0; k < weights.columns; ++k) {
+      accumulator -= std::int64_t{input_zero_point} * weights(n, k);
+    }
+    return accumulator;
+  }
+  double factor(index n) const { return input_scale * static_cast<double>(weight_scale[static_cast<std::size_t>(n)]); }
+  double addend(index n) const { return static_cast<double>(bias[static_cast<std::size_t>(n)]); }
+};
+
+/// The patches of the recorded images, one per row.
+inline matrix<std::uint8_t> patches_of(const recorded_case& file, const std::string& layer, const std::string& input) {
+  const std::string name = input + "__codes";
+  matrix<std::uint8_t> pixels = file.codes<std::uint8_t>(name);
+  const index images = file.size(name, 0, 4), channels = file.size(name, 1, 4);
+  const index height = file.size(name, 2, 4), width = file.size(name, 3, 4);
+  const index patch = std::max<index>(file.size(layer + "__wcodes", 2, 4), 1);
+  const index patches = (height / patch) * (width / patch);
+  matrix<std::uint8_t> rows(images * patches, channels * patch * patch);
+  for (index i = 0; i < images; ++i) {
+    const auto image =
+        intact::planar_image(pixels.values.data() + i * channels * height * width, channels, height, width);
+    intact::im2col(image, patch, rows.view().row_block(i * patches, patches));
+  }
+  return rows;
+}
+
+inline recorded_layer read_layer(const recorded_case& file, const std::string& name) {
+  const auto* const known = std::find_if(known_layers.begin(), known_layers.end(),
+                                         [&](const layer_names& names) { return name.ends_with(names.layer); });
+  if (known == known_layers.end()) {
+    file.fail(name + "__wcodes: no input and output are known for a layer of this name");
+  }
+  const std::string prefix = name.substr(0, name.size() - known->layer.size());
+  recorded_layer layer;
+  layer.name = name;
+  layer.input_name = prefix + std::string(known->input);
+  layer.output_name = prefix + std::string(known->output);
+  layer.gelu = known->output == through_gelu;
+  if (!file.has(layer.input_name + "__codes")) {
+    layer.input_name = "qin";  // attention recorded alone
+  }
+  const matrix<std::int8_t> codes = file.codes<std::int8_t>(name + "__wcodes");
+  const index outputs = file.shape(name + "__wcodes").empty() ? 0 : file.shape(name + "__wcodes")[0];
+  layer.image = file.shape(name + "__wcodes").size() == 4;
+  layer.weights = matrix<std::int8_t>(outputs, outputs == 0 ? 0 : codes.rows * codes.columns / outputs);
+  layer.weights.values = codes.values;
+  layer.input =
+      layer.image ? patches_of(file, name, layer.input_name) : file.codes<std::uint8_t>(layer.input_name + "__codes");
+  layer.input_scale = file.tensor_scale(layer.input_name);
+  layer.input_zero_point = file.quantizer_of(layer.input_name).zero_point;
+  const auto channels = static_cast<std::size_t>(outputs);
+  layer.weight_scale = file.floats(name + "__wscale", channels);
+  layer.bias = file.has(name + "__bias") ? file.floats(name + "__bias", channels) : std::vector<float>(channels, 0.0F);
+  return layer;
+}
+
+/// Where the accumulators of rows m and outputs n stand in the recording; those of images stand output by output.
+struct accumulator_places {
+  index outputs = 0;
+  index patches = 1;  ///< rows of one image
+
+  accumulator_places(const recorded_case& file, const std::string& tensor, const recorded_layer& layer)
+      : outputs(layer.weights.rows) {
+    if (layer.image) {
+      patches = std::max<index>(file.size(tensor, 2, 4) * file.size(tensor, 3, 4), 1);
+    }
+    if (layer.input.rows % patches != 0) {
+      file.fail(tensor + " of shape " + printable(file.shape(tensor)) + " does not fit " +
+                std::to_string(layer.input.rows) + " patches");
+    }
+  }
+  std::size_t operator()(index m, index n) const {
+    return static_cast<std::size_t>((m / patches * outputs + n) * patches + m % patches);
+  }
+};
+
+template <class Weights>
+tensor_comparison compare_accumulators(const recorded_case& file, const recorded_layer& layer, Weights weights,
+                                       const char* operation) {
+  const std::string tensor = layer.name + "__acc";
+  matrix<std::int32_t> sums(layer.input.rows, layer.weights.rows);
+  intact::gemm(layer.input.view(), weights, intact::keep_accumulator{}, sums.view());
+  tensor_comparison result = file.compare(tensor, operation, claim::exact, sums.values.size());
+  const std::vector<std::int64_t> recorded = file.integers(tensor);
+  const accumulator_places place(file, tensor, layer);
+  for (index m = 0; m < sums.rows; ++m) {
+    for (index n = 0; n < sums.columns; ++n) {
+      const std::size_t at = place(m, n);
+      result.compare(at, layer.corrected(sums(m, n), n), recorded[at]);
+    }
+  }
+  return result;
+}
+
+/// The layer's scale to output codes.
+inline intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const intact::code_scale& output) {
+  std::vector<intact::scale_target> targets;
+  for (index n = 0; n < layer.weights.rows; ++n) {
+    const std::span<const std::int8_t> row(layer.weights.values.data() + n * layer.weights.columns,
+                                           static_cast<std::size_t>(layer.weights.columns));
+    targets.push_back(intact::linear_target(row, layer.factor(n) / output.scale,
+                                            layer.addend(n) / output.scale + output.zero_point,
+                                            layer.input_zero_point));
+  }
+  return intact::owned_channel_scale(targets);
+}
+
+/// Why float32 may give another code: its sums are off by up to K roundings of the sum of magnitudes.
+inline std::string layer_reason(const recorded_layer& layer, double scale, int zero_point, index m, index n,
+                                std::int64_t found, std::int64_t expected) {
+  std::int64_t sum = 0, magnitudes = 0;
+  for (index k = 0; k < layer.weights.columns; ++k) {
+    const std::int64_t product =
+        (std::int64_t{layer.input(m, k)} - layer.input_zero_point) * std::int64_t{layer.weights(n, k)};
+    sum += product;
+    magnitudes += std::abs(product);
+  }
+  const long double factor = static_cast<long double>(layer.factor(n)) / static_cast<long double>(scale);
+  const long double addend = static_cast<long double>(layer.addend(n)) / static_cast<long double>(scale);
+  const long double exact = static_cast<long double>(sum) * factor + addend + zero_point;
+  const long double roundings = static_cast<long double>(layer.weights.columns + 4) * float32_rounding;
+  return near_tie(exact, found, expected,
+                  roundings * (static_cast<long double>(magnitudes) * factor + std::fabs(addend)) +
+                      float32_rounding * std::fabs(exact));
+}
+
+inline tensor_comparison compare_requantized(const recorded_case& file, const recorded_layer& layer) {
+  const std::string tensor = layer.output_name + "__codes";
+  const double scale = file.tensor_scale(layer.output_name);
+  const int zero_point = file.quantizer_of(layer.output_name).zero_point;
+  const auto built = build_layer_scale(layer, {scale, static_cast<double>(zero_point)});
+  matrix<std::uint8_t> codes(layer.input.rows, layer.weights.rows);
+  const intact::requantize<std::uint8_t> stage{built.view()};
+  intact::gemm(layer.input.view(), std::as_const(layer).weights.view(), stage, codes.view());
+  tensor_comparison result = file.compare(tensor, "requantized codes of layers", claim::bounded, codes.values.size());
+  const std::vector<std::int64_t> recorded = file.integers(tensor);
+  for (index m = 0; m < codes.rows; ++m) {
+    for (index n = 0; n < codes.columns; ++n) {
+      const auto at = static_cast<std::size_t>(m * codes.columns + n);
+      result.compare<std::int64_t>(at, codes(m, n), recorded[at], [&] {
+        return layer_reason(layer, scale, zero_point, m, n, codes(m, n), recorded[at]);
+      });
+    }
+  }
+  return result;
+}
+
+/// GELU by a table of 12-bit codes, fed from the layer's accumulators. Its range is that of the recorded inputs.
+inline tensor_comparison compare_gelu(const recorded_case& file, const recorded_layer& layer) {
+  const std::string tensor = layer.output_name + "__codes";
+  const std::string prefix = layer.name.substr(0, layer.name.size() - std::string_view("fc1").size());
+  const std::vector<float> inputs = file.floats(prefix + "act__in");
+  if (inputs.empty()) {
+    file.fail(prefix + "act__in is empty");
+  }
+  const auto [low, high] = std::minmax_element(inputs.begin(), inputs.end());
+  const double zero_point = file.quantizer_of(layer.output_name).zero_point;
+  const intact::activation_table table =
+      intact::build_activation_table(intact::gelu, static_cast<double>(*low), static_cast<double>(*high),
+                                     {file.tensor_scale(layer.output_name), zero_point});
+  const auto built = build_layer_scale(layer, table.input);
+  matrix<std::uint16_t> wide(layer.input.rows, layer.weights.rows);
+  matrix<std::uint8_t> codes(wide.rows, wide.columns);
+  const intact::requantize_to_activation stage{built.view()};
+  intact::gemm(layer.input.view(), layer.weights.view(), stage, wide.view());
+  intact::activation(wide.view(), table.codes, codes.view());
+  tensor_comparison result = file.compare(tensor, "GELU of 12-bit codes", claim::within_one, codes.values.size());
+  const std::vector<std::int64_t> recorded = file.integers(tensor);
+  for (std::size_t at = 0; at < recorded.size(); ++at) {
+    result.compare<std::int64_t>(at, codes.values[at], recorded[at]);
+  }
+  return result;
+}
+
+/// The weights quantized anew from the recorded floats, in the recorded scales.
+inline tensor_comparison compare_weights(const recorded_case& file, const recorded_layer& layer) {
+  const std::string tensor = layer.name + "__wcodes";
+  const intact::code_range codes = layer.four_bits() ? intact::s4_codes : intact::s8_codes;
+  const std::vector<float> floats = file.floats("weight_f32", layer.weights.values.size());
+  matrix<std::int8_t> found(layer.weights.rows, layer.weights.columns);
+  for (index n = 0; n < found.rows; ++n) {
+    const intact::matrix_view<const float> row(floats.data() + n * found.columns, 1, found.columns);
+    const intact::affine_scale scale{layer.weight_scale[static_cast<std::size_t>(n)], 0};
+    intact::quantize_codes(row, scale, found.view().row_block(n, 1), codes);
+  }
+  tensor_comparison result = file.compare(tensor, "quantized weights", claim::exact, found.values.size());
+  for (std::size_t at = 0; at < found.values.size(); ++at) {
+    result.compare<std::int64_t>(at, found.values[at], layer.weights.values[at]);
+  }
+  return result;
+}
+
+inline void verify_layer(const recorded_case& file, const std::string& name, case_report& report) {
+  const recorded_layer layer = read_layer(file, name);
+  if (file.has(name + "__acc")) {
+    report.add(compare_accumulators(file, layer, layer.weights.view(), "accumulators of layers"));
+    if (layer.four_bits()) {
+      const auto packed =
+          intact::owned_weights::pack_s4(layer.weights.values, layer.weights.rows, layer.weights.columns);
+      report.add(compare_accumulators(
+          file, layer,
+          intact::packed_view<intact::s4, const std::uint8_t>(packed.packed.data(), packed.rows, packed.columns),
+          "accumulators of layers, packed s4"));
+    }
+  }
+  if (layer.gelu) {
+    report.add(compare_gelu(file, layer));
+  } else if (file.has(layer.output_name + "__codes")) {
+    report.add(compare_requantized(file, layer));
+  }
+  if (file.has("weight_f32")) {
+    report.add(compare_weights(file, layer));
+  }
+}
+
+}  // namespace intact_verify

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "attention.hpp"
+#include "layers.hpp"
+#include "norms.hpp"
+#include "observers.hpp"
+#include "recorded_case.hpp"
+#include "softmax.hpp"
+#include "streams.hpp"
+
+// Which comparisons belong to which recorded function.
+
+namespace intact_verify {
+
+/// A layer with the quantizers before and after it.
+inline void verify_linear(const recorded_case& file, case_report& report) {
+  for (const std::string& layer : file.names_ending("__wcodes")) {
+    verify_layer(file, layer, report);
+  }
+  verify_quantizers(file, report);
+}
+
+/// Attention: its layers too.
+inline void verify_attention_module(const recorded_case& file, case_report& report) {
+  verify_linear(file, report);
+  for (const std::string& attention : file.names_ending("_qact_attn1__codes")) {
+    verify_attention(file, attention, report);
+  }
+}
+
+/// The quantizer whose codes enter a block: the output of the block before.
+inline std::string stream_into(const std::string& block) {
+  constexpr std::string_view numbered = "blocks_";
+  int number = 0;
+  if (!block.starts_with(numbered)) {
+    return "qin";
+  }
+  std::from_chars(block.data() + numbered.size(), block.data() + block.size(), number);
+  return number == 0 ? "qact1" : "blocks_" + std::to_string(number - 1) + "_qact4";
+}
+
+/// Blocks of any prefix: "blk_", or "blocks_0_" and so on.
+inline void verify_block(const recorded_case& file, case_report& report) {
+  verify_attention_module(file, report);
+  for (const std::string& block : file.names_ending("norm1__weight")) {
+    const std::string stream = stream_into(block);
+    verify_norm(file, block + "norm1", stream, block + "qact1", report);
+    verify_add(file, stream, block + "attn_qact3", block + "qact2", report);
+    verify_norm(file, block + "norm2", block + "qact2", block + "qact3", report);
+    verify_add(file, block + "qact2", block + "mlp_qact2", block + "qact4", report);
+  }
+}
+
+inline void verify_vit(const recorded_case& file, case_report& report) {
+  verify_block(file, report);
+  verify_embedding(file, report);
+  verify_add(file, "qact_embed", "qact_pos", "qact1", report);
+  const std::string last = "blocks_" + std::to_string(file.parameter<int>("depth") - 1) + "_qact4";
+  verify_norm(file, "norm", last, "qact2", report);
+}
+
+/// A recorded function, known by what the metadata's name of it begins with.
+struct known_function {
+  std::string_view name;
+  std::string_view group;
+  void (*verify)(const recorded_case&, case_report&);
+};
+
+inline constexpr std::array<known_function, 13> known_functions = {
+    {{"QIntSoftmax", "QIntSoftmax", verify_softmax},
+     {"QAct -> QLinear -> QAct", "QLinear", verify_linear},
+     {"QIntLayerNorm", "QIntLayerNorm", verify_norm},
+     {"Attention.forward", "Attention", verify_attention_module},
+     {"Block.forward", "Block", verify_block},
+     {"VisionTransformer.forward", "VisionTransformer", verify_vit},
+     {"UniformQuantizer", "quantizers", verify_uniform},
+     {"Log2Quantizer", "quantizers", verify_log2},
+     {"MinmaxObserver.update", "observers", verify_observer},
+     {"EmaObserver.update", "observers", verify_observer},
+     {"PercentileObserver.update", "observers", verify_observer},
+     {"OmseObserver.update", "observers", verify_observer},
+     {"PtfObserver.update", "observers", verify_observer}}};
+
+inline const known_function* find_function(const std::string& function) {
+  const auto* const found = std::find_if(known_functions.begin(), known_functions.end(),
+                                         [&](const known_function& known) { return function.starts_with(known.name); });
+  return found == known_functions.end() ? nullptr : found;
+}
+
+/// Reads and verifies one file. Whatever is wrong with it becomes part of the report.
+inline case_report verify_file(const std::filesystem::path& path) {
+  case_report report;
+  report.name = path.stem().string();
+  try {
+    const recorded_case file(intact::safetensors_file::read(path));
+    report.function = file.function();
+    const known_function* const known = find_function(report.function);
+    if (known == nullptr) {
+      report.result = case_report::outcome::unsupported;
+      report.problem = "the function " + report.function + " is not known";
+      return report;
+    }
+    report.group = known->group;
+    known->verify(file, report);
+    if (report.tensors.empty()) {
+      report.result = case_report::outcome::unsupported;
+      report.problem = "it records nothing that could be compared";
+    }
+  } catch (const std::exception& error) {
+    report.result = case_report::outcome::unreadable;
+    report.problem = error.what();
+    report.tensors.clear();
+  }
+  return report;
+}
+
+}  // namespace intact_verify

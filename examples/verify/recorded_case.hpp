@@ -1,0 +1,246 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "intact/adapt/quantize.hpp"
+#include "intact/adapt/safetensors.hpp"
+#include "report.hpp"
+
+// A recorded case: a safetensors file whose metadata says which function it was recorded from.
+
+namespace intact_verify {
+
+using intact::index;
+
+/// A matrix that owns its elements.
+template <class T>
+struct matrix {
+  index rows = 0;
+  index columns = 0;
+  std::vector<T> values;
+
+  matrix(index row_count, index column_count)
+      : rows(row_count), columns(column_count), values(static_cast<std::size_t>(row_count * column_count)) {}
+
+  T& operator()(index i, index j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  const T& operator()(index i, index j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
+  intact::matrix_view<T> view() { return {values.data(), rows, columns}; }
+  intact::matrix_view<const T> view() const { return {values.data(), rows, columns}; }
+};
+
+/// The recorded scale and zero point of a quantized tensor: one scale, or one per channel.
+struct quantizer {
+  std::vector<float> scale;
+  int zero_point = 0;
+
+  float channel(index c) const { return scale.size() == 1 ? scale[0] : scale.at(static_cast<std::size_t>(c)); }
+};
+
+class recorded_case {
+ public:
+  explicit recorded_case(intact::safetensors_file file) : file_(std::move(file)) {
+    const auto found = file_.metadata().find("params");
+    if (found != file_.metadata().end()) {
+      parameters_ = nlohmann::json::parse(found->second, nullptr, false);
+    }
+    if (!parameters_.is_object()) {
+      fail("metadata \"params\" is no JSON object");
+    }
+  }
+
+  const std::string& function() const { return file_.metadata_value("function"); }
+  std::vector<std::string> names() const { return file_.names(); }
+  bool has(const std::string& tensor) const { return file_.contains(tensor); }
+  const std::vector<std::int64_t>& shape(const std::string& tensor) const { return file_.info(tensor).shape; }
+
+  /// A size of a tensor that must have so many dimensions.
+  index size(const std::string& tensor, std::size_t dimension, std::size_t rank) const {
+    if (shape(tensor).size() != rank) {
+      fail(tensor + " has shape " + printable(shape(tensor)) + "; it must have " + std::to_string(rank) +
+           " dimensions");
+    }
+    return shape(tensor)[dimension];
+  }
+
+  /// The names of tensors that end so, without their ends.
+  std::vector<std::string> names_ending(const std::string& end) const {
+    std::vector<std::string> found;
+    for (const std::string& name : names()) {
+      if (name.ends_with(end)) {
+        found.push_back(name.substr(0, name.size() - end.size()));
+      }
+    }
+    return found;
+  }
+
+  [[noreturn]] void fail(const std::string& problem) const { throw intact::file_error(file_.name(), problem); }
+
+  /// A parameter of the metadata.
+  template <class T>
+  T parameter(const std::string& name) const {
+    const std::optional<T> value = optional_parameter<T>(name);
+    if (!value) {
+      fail("the parameter " + name + " is missing");
+    }
+    return *value;
+  }
+  template <class T>
+  std::optional<T> optional_parameter(const std::string& name) const {
+    const auto found = parameters_.find(name);
+    if (found == parameters_.end()) {
+      return std::nullopt;
+    }
+    try {
+      return found->template get<T>();
+    } catch (const nlohmann::json::exception&) {
+      fail("the parameter " + name + " is " + found->dump() + ", which is of another type");
+    }
+  }
+
+  /// A parameter that must be a finite number.
+  double number(const std::string& name) const {
+    const double value = parameter<double>(name);
+    if (!std::isfinite(value)) {
+      fail("the parameter " + name + " must be finite");
+    }
+    return value;
+  }
+
+  std::vector<float> floats(const std::string& tensor) const { return file_.values<float>(tensor); }
+  std::vector<double> doubles(const std::string& tensor) const { return file_.values<double>(tensor); }
+
+  /// Integers of any width.
+  std::vector<std::int64_t> integers(const std::string& tensor) const {
+    const auto widened = [](const auto& values) { return std::vector<std::int64_t>(values.begin(), values.end()); };
+    switch (file_.info(tensor).type) {
+      case intact::dtype::i8:
+        return widened(file_.values<std::int8_t>(tensor));
+      case intact::dtype::boolean:
+      case intact::dtype::u8:
+        return widened(file_.values<std::uint8_t>(tensor));
+      case intact::dtype::i32:
+        return widened(file_.values<std::int32_t>(tensor));
+      default:
+        return file_.values<std::int64_t>(tensor);
+    }
+  }
+  std::vector<std::int64_t> integers(const std::string& tensor, std::size_t count) const {
+    std::vector<std::int64_t> values = integers(tensor);
+    require_count(tensor, values.size(), count);
+    return values;
+  }
+  std::vector<float> floats(const std::string& tensor, std::size_t count) const {
+    std::vector<float> values = floats(tensor);
+    require_count(tensor, values.size(), count);
+    return values;
+  }
+
+  /// Codes that a type must hold, as a matrix; all but the last dimension become the rows.
+  template <class T>
+  matrix<T> codes(const std::string& tensor) const {
+    const std::vector<std::int64_t>& sizes = shape(tensor);
+    const std::vector<std::int64_t> values = integers(tensor);
+    const index columns = sizes.empty() ? 1 : sizes.back();
+    matrix<T> result(columns == 0 ? 0 : std::ssize(values) / columns, columns);
+    for (std::size_t at = 0; at < values.size(); ++at) {
+      if (values[at] < std::numeric_limits<T>::min() || values[at] > std::numeric_limits<T>::max()) {
+        fail(tensor + " has the code " + std::to_string(values[at]) + " at " + std::to_string(at) +
+             " of its memory; it must be in " + std::to_string(std::numeric_limits<T>::min()) + ".." +
+             std::to_string(std::numeric_limits<T>::max()));
+      }
+      result.values[at] = static_cast<T>(values[at]);
+    }
+    return result;
+  }
+
+  /// The quantizer of a tensor's codes; a scale per channel needs as many channels.
+  quantizer quantizer_of(const std::string& tensor) const {
+    const std::vector<std::int64_t> zero_point = integers(tensor + "__zp", 1);
+    quantizer result{floats(tensor + "__scale"), static_cast<int>(zero_point[0])};
+    if (zero_point[0] < 0 || zero_point[0] > 255) {
+      fail(tensor + "__zp is " + std::to_string(zero_point[0]) + "; it must be in 0..255");
+    }
+    const std::vector<std::int64_t>& sizes = shape(tensor + "__codes");
+    if (result.scale.size() != 1 && (sizes.empty() || std::ssize(result.scale) != sizes.back())) {
+      fail(tensor + "__scale has " + std::to_string(result.scale.size()) +
+           " scales; it must have 1 or one per channel");
+    }
+    for (const float scale : result.scale) {
+      if (!(scale > 0) || !std::isfinite(scale)) {
+        fail(tensor + "__scale has the value " + std::to_string(scale) + "; it must be above 0 and finite");
+      }
+    }
+    return result;
+  }
+
+  /// The scale of a tensor that must have just one.
+  double tensor_scale(const std::string& tensor) const {
+    const quantizer q = quantizer_of(tensor);
+    require_count(tensor + "__scale", q.scale.size(), 1);
+    return static_cast<double>(q.scale[0]);
+  }
+
+  /// A comparison with a recorded tensor, which must have so many values.
+  tensor_comparison compare(const std::string& tensor, const std::string& operation, claim must,
+                            std::size_t count) const {
+    require_count(tensor, file_.info(tensor).elements(), count);
+    return {tensor, operation, must, shape(tensor), {}, {}, {}};
+  }
+
+  void require_count(const std::string& tensor, std::size_t found, std::size_t expected) const {
+    if (found != expected) {
+      fail(tensor + " has " + std::to_string(found) + " values; it must have " + std::to_string(expected));
+    }
+  }
+
+ private:
+  intact::safetensors_file file_;
+  nlohmann::json parameters_ = nlohmann::json::object();
+};
+
+/// Per channel the power of two by which a scale exceeds the smallest; refuses scales that are not 1, 2, 4 or 8 times
+/// that.
+inline std::vector<std::uint8_t> shifts_of(const recorded_case& file, const quantizer& q, index channels) {
+  const float smallest = *std::min_element(q.scale.begin(), q.scale.end());
+  std::vector<std::uint8_t> shift;
+  for (index c = 0; c < channels; ++c) {
+    const float factor = q.channel(c) / smallest;
+    if (factor != 1 && factor != 2 && factor != 4 && factor != 8) {
+      file.fail("channel " + std::to_string(c) + " has a scale " + std::to_string(factor) +
+                " times the smallest; it must be 1, 2, 4 or 8 times");
+    }
+    shift.push_back(static_cast<std::uint8_t>(std::ilogb(factor)));
+  }
+  return shift;
+}
+
+/// Why two codes may differ by one: the exact value lies so close to the tie between them that the rounding of float32
+/// arithmetic, up to `tolerance` codes, moves it to the other side. Empty if it does not.
+inline std::string near_tie(long double exact, std::int64_t found, std::int64_t expected, long double tolerance) {
+  const long double tie = static_cast<long double>(std::min(found, expected)) + 0.5L;
+  const long double distance = std::fabs(exact - tie);
+  if (std::abs(found - expected) != 1 || !(distance <= tolerance)) {
+    return "";
+  }
+  char text[160];
+  std::snprintf(text, sizeof text, "the exact value %.9Lf is %.1Le from a tie; float32 arithmetic may be off by %.1Le",
+                exact, distance, tolerance);
+  return text;
+}
+
+/// The relative error of one rounding to float32.
+inline constexpr long double float32_rounding = 0x1p-24L;
+
+}  // namespace intact_verify

@@ -1,0 +1,206 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "intact/adapt/integer_vit.hpp"
+#include "intact/adapt/model_file_checks.hpp"
+#include "intact/adapt/model_file_fields.hpp"
+#include "intact/adapt/safetensors.hpp"
+#include "intact/adapt/safetensors_write.hpp"
+
+// Integer models as safetensors files. docs/model_format.md describes the format; the fields stand in
+// model_file_fields.hpp.
+
+namespace intact::inline INTACT_ABI {
+
+/// What the metadata "format" and "version" of a model file say.
+inline constexpr const char* model_file_format = "intact-vit";
+inline constexpr const char* model_file_version = "1";
+
+namespace detail {
+
+using tensor_shape = std::vector<std::int64_t>;
+
+/// Real numbers that stand side by side in a struct: a row of a tensor.
+template <class T>
+constexpr std::int64_t reals_in() {
+  static_assert(std::is_trivially_copyable_v<T> && alignof(T) == alignof(double) && sizeof(T) % sizeof(double) == 0);
+  return static_cast<std::int64_t>(sizeof(T) / sizeof(double));
+}
+
+/// Collects the fields of a model, which must outlive it.
+class model_writer : public model_archive {
+ public:
+  static constexpr bool writes = true;
+
+  explicit model_writer(std::string file) : model_archive(std::move(file)) {}
+
+  template <class T>
+  bool has(const std::string&, const std::vector<T>& values) const {
+    return !values.empty();
+  }
+
+  /// A single integer, truth value or enumeration is stored as I64.
+  template <class T>
+  void number(const std::string& name, T value, const limits& allowed) {
+    numbers_.push_back(static_cast<std::int64_t>(value));
+    require(name, numbers_.back(), allowed);
+    add(name, dtype::i64, {}, std::as_bytes(std::span(&numbers_.back(), 1)));
+  }
+
+  void real(const std::string& name, const double& value) {
+    add(name, dtype::f64, {}, std::as_bytes(std::span(&value, 1)));
+  }
+
+  template <class T>
+  void array(const std::string& name, const std::vector<T>& values, const tensor_shape& shape) {
+    add(name, dtype_of<T>(), shape, std::as_bytes(std::span(values)));
+  }
+
+  template <class T>
+  void array(const std::string& name, const std::vector<T>& values, const tensor_shape& shape, const limits& allowed) {
+    array(name, values, shape);
+    require_all(name, values, allowed);
+  }
+
+  template <class T>
+  void reals(const std::string& name, const std::vector<T>& rows, index count) {
+    add(name, dtype::f64, {count, reals_in<T>()}, std::as_bytes(std::span(rows)));
+  }
+
+  std::span<const tensor_to_write> tensors() const { return tensors_; }
+
+ private:
+  void add(const std::string& name, dtype type, const tensor_shape& shape, std::span<const std::byte> bytes) {
+    tensors_.push_back({name, type, shape, bytes});
+    require_writable(file(), tensors_.back());
+  }
+
+  std::deque<std::int64_t> numbers_;  // a deque, because its elements stay where they are
+  std::vector<tensor_to_write> tensors_;
+};
+
+/// Fills in the fields of a model, and remembers which tensors it has read.
+class model_reader : public model_archive {
+ public:
+  static constexpr bool writes = false;
+
+  explicit model_reader(const safetensors_file& file) : model_archive(file.name()), stored_(file) {}
+
+  template <class T>
+  bool has(const std::string& name, const std::vector<T>&) const {
+    return stored_.contains(name);
+  }
+
+  template <class T>
+  void number(const std::string& name, T& value, const limits& allowed) {
+    const std::int64_t number = read<std::int64_t>(name, {}).front();
+    require(name, number, allowed);
+    value = static_cast<T>(number);
+  }
+
+  void real(const std::string& name, double& value) { value = read<double>(name, {}).front(); }
+
+  template <class T>
+  void array(const std::string& name, std::vector<T>& values, const tensor_shape& shape) {
+    values = read<T>(name, shape);
+  }
+
+  template <class T>
+  void array(const std::string& name, std::vector<T>& values, const tensor_shape& shape, const limits& allowed) {
+    array(name, values, shape);
+    require_all(name, values, allowed);
+  }
+
+  template <class T>
+  void reals(const std::string& name, std::vector<T>& rows, index count) {
+    const std::vector<double> numbers = read<double>(name, {count, reals_in<T>()});
+    rows.resize(static_cast<std::size_t>(count));
+    std::memcpy(static_cast<void*>(rows.data()), numbers.data(), numbers.size() * sizeof(double));
+  }
+
+  /// Refuses tensors that have not been read: a model that has more parts computes something else.
+  void require_all_read() const {
+    for (const std::string& name : stored_.names()) {
+      if (!read_.contains(name)) {
+        refuse(name, "has no place in this model");
+      }
+    }
+  }
+
+ private:
+  template <class T>
+  std::vector<T> read(const std::string& name, const tensor_shape& shape) {
+    std::vector<T> values = stored_.values<T>(name, shape);
+    read_.insert(name);
+    return values;
+  }
+
+  const safetensors_file& stored_;
+  std::set<std::string> read_;
+};
+
+inline void require_metadata(const safetensors_file& file, const char* key, const std::string& expected) {
+  const std::string& found = file.metadata_value(key);
+  if (found != expected) {
+    throw file_error(file.name(),
+                     "metadata " + in_quotes(key) + " is " + in_quotes(found) + "; it must be " + in_quotes(expected));
+  }
+}
+
+}  // namespace detail
+
+/// Writes a model into a file, in place of one that may exist.
+///
+/// Notes:   become metadata of the file, beside "format" and "version"; texts in UTF-8.
+/// Safety:  as of write_safetensors: a file is replaced as a whole or not at all.
+/// Bytes:   depend on the model and the notes only.
+/// Errors:  file_error for a model that load_integer_vit would refuse, for a note named "format" or "version", and for
+///          whatever write_safetensors refuses: an existing file is kept then.
+inline void save_integer_vit(const integer_vit& model, const std::filesystem::path& path,
+                             const std::map<std::string, std::string>& notes = {}) {
+  const std::string file = path.string();
+  std::map<std::string, std::string> metadata = {{"format", model_file_format}, {"version", model_file_version}};
+  for (const auto& [key, text] : notes) {
+    if (!metadata.emplace(key, text).second) {
+      throw file_error(file, "a note is named " + detail::in_quotes(key) + ", which the format uses");
+    }
+  }
+  detail::model_writer writer(file);
+  detail::describe_vit(writer, model.contents());
+  write_safetensors(path, writer.tensors(), metadata);
+}
+
+/// Makes the model that a file holds: the same bits as the one that was saved.
+///
+/// Safety:  every byte is taken as hostile. A model is safe to run on any image: no operation can overflow or reach
+///          beyond its data. What it computes is the file's business.
+/// Memory:  beside the file at most twice its size and 64 KiB, and no block of more than its size and 64 KiB. The
+///          workspace that a model needs is not bounded by its file: vit_workspace_bytes tells its size.
+/// Errors:  file_error, naming the tensor or the metadata, the value and the limit.
+inline integer_vit load_integer_vit(const safetensors_file& file) {
+  detail::require_metadata(file, "format", model_file_format);
+  detail::require_metadata(file, "version", model_file_version);
+  detail::model_reader reader(file);
+  vit_contents contents;
+  detail::describe_vit(reader, contents);
+  reader.require_all_read();
+  return integer_vit(std::move(contents));
+}
+
+inline integer_vit load_integer_vit(const std::filesystem::path& path) {
+  return load_integer_vit(safetensors_file::read(path));
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,320 @@
+#include "intact/adapt/profile.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <iostream>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "double_reference.hpp"
+#include "intact/adapt/build.hpp"
+#include "intact/adapt/calibrate.hpp"
+#include "intact/adapt/float_vit.hpp"
+#include "random_model.hpp"
+
+// Every combination of the parts of a profile: a float model becomes an integer model that equals the evaluation in
+// double precision on every tensor, or the combination is refused in a sentence.
+
+namespace intact_test {
+namespace {
+
+// Sizes that all differ. No layer's columns, 18, 10 or 19, are a multiple of 4, and 16 ends in the middle of some.
+//                   channels, height, width, patch, width, heads, hidden, depth, classes
+constexpr vit_shape shape{2, 6, 9, 3, 10, 2, 19, 2, 5};
+
+struct weight_choice {
+  weight_kind kind;
+  index group;
+};
+constexpr weight_choice weight_choices[] = {
+    {weight_kind::s8, 0},          {weight_kind::s4, -1},          {weight_kind::grouped_s4, -1},
+    {weight_kind::grouped_s4, 0},  {weight_kind::grouped_s4, 1},   {weight_kind::grouped_s4, 4},
+    {weight_kind::grouped_s4, 16}, {weight_kind::grouped_s4, 1000}};  // the group matters to grouped_s4 only
+
+/// Every combination, whether its parts go together or not.
+std::vector<profile> all_profiles() {
+  std::vector<profile> all;
+  for (profile p : all_attention_profiles()) {
+    for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
+      for (const bool pixel_codes : {false, true}) {
+        for (const weight_choice& weights : weight_choices) {
+          p.stream = stream;
+          p.pixel_codes = pixel_codes;
+          p.weights = weights.kind;
+          p.weight_group = weights.group;
+          all.push_back(p);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+std::vector<profile> sensible_profiles() {
+  std::vector<profile> sensible = all_profiles();
+  std::erase_if(sensible, [](const profile& p) { return !reasons_to_refuse(p).empty(); });
+  return sensible;
+}
+
+/// Draws the float model's parameters.
+class float_model_builder {
+ public:
+  explicit float_model_builder(std::uint64_t seed) : random_(seed) {}
+
+  float_vit model() {
+    float_vit made;
+    made.shape = shape;
+    made.mean = {0.4f, 0.5f};
+    made.standard_deviation = {0.2f, 0.3f};
+    made.patch = linear(shape.width, shape.patch_samples());
+    made.class_token = matrix(1, shape.width, 1);
+    made.positions = matrix(shape.tokens(), shape.width, 0.5f);
+    for (index i = 0; i < shape.depth; ++i) {
+      made.blocks.push_back({.norm1 = layernorm(),
+                             .qkv = linear(3 * shape.width, shape.width, 2),  // probabilities below 2^-16 too
+                             .proj = linear(shape.width, shape.width),
+                             .norm2 = layernorm(),
+                             .fc1 = linear(shape.hidden, shape.width),
+                             .fc2 = linear(shape.width, shape.hidden)});
+    }
+    made.norm = layernorm();
+    made.head = linear(shape.classes, shape.width);
+    return made;
+  }
+
+ private:
+  float number(float largest) { return largest * static_cast<float>(random_.between(-1000, 1000)) / 1000; }
+
+  float_matrix matrix(index rows, index columns, float largest) {
+    float_matrix made(rows, columns);
+    for (index i = 0; i < made.size(); ++i) {
+      made.data()[i] = number(largest);
+    }
+    return made;
+  }
+
+  /// Outputs are about `factor` times as large as inputs.
+  float_linear linear(index outputs, index inputs, float factor = 1) {
+    const float largest = factor * std::sqrt(3 / static_cast<float>(inputs));
+    float_linear made{matrix(outputs, inputs, largest), {}};
+    made.bias = matrix(1, outputs, 0.2f);
+    return made;
+  }
+
+  float_layernorm layernorm() {
+    float_layernorm made;
+    made.weight = matrix(1, shape.width, 0.5f).array() + 1;
+    made.bias = matrix(1, shape.width, 0.2f);
+    return made;
+  }
+
+  generator random_;
+};
+
+/// A float model, the images that it is calibrated with, and its scales.
+struct calibrated_model {
+  float_vit model;
+  std::vector<owned_image> images;
+  vit_scales scales;
+
+  calibrated_model() : model(float_model_builder(1).model()), images(make_images(shape, 4)) {
+    std::vector<image_view> views;
+    for (const owned_image& image : images) {
+      views.push_back(image.view);
+    }
+    scales = calibrate(model, views);
+  }
+};
+
+/// The message of a refusal; empty if there is none.
+template <class Function>
+std::string refusal(Function function) {
+  try {
+    function();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("a profile whose parts do not go together is refused in a sentence, before anything else is looked at") {
+  vit_scales wrong_scales;
+  wrong_scales.blocks.resize(3);
+  REQUIRE(refusal([&] { build_vit(float_vit{}, wrong_scales); }) ==
+          "intact::build_vit: number of blocks of the scales is 3; it must be equal to 0");
+
+  std::set<std::string> named;
+  int accepted = 0, refused = 0;
+  for (const profile& p : all_profiles()) {
+    INFO(profile_text(p));
+    const std::vector<std::string> reasons = reasons_to_refuse(p);
+    const std::string message = refusal([&] { require_profile(p); });
+    REQUIRE(message.empty() == reasons.empty());
+    if (message.empty()) {
+      ++accepted;
+      continue;
+    }
+    ++refused;
+    INFO(message);
+    REQUIRE(message.starts_with("intact::profile: "));
+    const auto found = std::find_if(reasons.begin(), reasons.end(), [&](const std::string& reason) {
+      return message.find(reason) != std::string::npos;
+    });
+    REQUIRE(found != reasons.end());
+    named.insert(*found);
+    REQUIRE(refusal([&] { build_vit(float_vit{}, wrong_scales, p); }) == message);
+  }
+  CHECK(accepted == 23 * 2 * 2 * 6);
+  CHECK(refused == (72 * 8 - 23 * 6) * 2 * 2);
+  CHECK(named.size() == 7);  // no reason stands behind another one always
+}
+
+TEST_CASE("the named profiles are what they are documented to be") {
+  for (const profile& p : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+    CHECK(refusal([&] { require_profile(p); }) == "");
+  }
+  const std::string paper = "attention 0 probabilities 0 exponential 0 rounding 0 normalize_rows 0 stream 0 ";
+  const std::string rest = "weights 0 weight_group 32 ";
+  CHECK(profile_text(paper_profile) == paper + "pixel_codes 0 " + rest);
+  CHECK(profile_text({}) == profile_text(paper_profile));
+  CHECK(paper_profile_888.probabilities == tail::wide);
+  CHECK(profile_text(precise_profile) ==
+        "attention 1 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
+  CHECK(profile_text(precise_profile_888) ==
+        "attention 2 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
+}
+
+/// Softmax relative to the maximum at a distance d, from its definition.
+int softmax_entry(int d, double scale, const profile& p) {
+  if (p.attention == attention_kind::weights) {
+    return static_cast<int>(std::nearbyint(255 / std::exp(d * scale)));
+  }
+  const int code = static_cast<int>(std::nearbyint(std::log2(std::exp(d * scale))));
+  return code <= 15 ? code : p.probabilities == tail::clip ? 15 : 16;
+}
+
+void check_weights(const owned_weights& weights, const profile& p) {
+  REQUIRE(weights.kind == p.weights);
+  REQUIRE(weights.codes.empty() == (p.weights != weight_kind::s8));
+  REQUIRE(weights.packed.empty() == (p.weights == weight_kind::s8));
+  REQUIRE(weights.shifts.empty() == (p.weights != weight_kind::grouped_s4));
+  if (p.weights == weight_kind::grouped_s4) {
+    REQUIRE(weights.group == p.weight_group);
+  }
+}
+
+void check_weighting(const owned_weighting& weighting, const block_scales& scales, const profile& p) {
+  REQUIRE(weighting.kind == p.attention);
+  REQUIRE(weighting.normalize == p.normalize_rows);
+  REQUIRE(weighting.table.empty() == (p.attention == attention_kind::log2_of_sum));
+  for (int d = 0; d < static_cast<int>(weighting.table.size()); ++d) {
+    const int expected = softmax_entry(d, static_cast<double>(scales.attention_logits.scale), p);
+    REQUIRE(weighting.table[static_cast<std::size_t>(d)] == expected);
+  }
+  if (p.attention != attention_kind::weights) {
+    REQUIRE(weighting.probabilities == p.probabilities);
+  }
+  if (p.attention == attention_kind::log2_of_sum) {
+    REQUIRE(weighting.rounding == p.rounding);
+    const bool exact = weighting.exponential[0] == std::uint64_t{1} << 28;  // 31 - bit_length(7 tokens)
+    REQUIRE(exact == (p.exponential == exponential_kind::exact));
+  }
+}
+
+/// Whether the model is made of what its profile asks for.
+void check_parts(const vit_contents& contents, const vit_scales& scales, const profile& p) {
+  const bool wide = p.stream == stream_codes::s16;
+  REQUIRE(contents.shape.stream == p.stream);
+  REQUIRE(contents.pixel_table.empty() == p.pixel_codes);
+  REQUIRE(contents.embed_table.empty() == wide);
+  REQUIRE(contents.add_positions.exact.empty() == wide);
+  REQUIRE(contents.token_addend.empty() == !wide);
+  check_weights(contents.patch.weights, p);
+  check_weights(contents.head, p);
+  for (std::size_t i = 0; i < contents.blocks.size(); ++i) {
+    const owned_block& block = contents.blocks[i];
+    for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
+      check_weights(layer->weights, p);
+    }
+    check_weighting(block.weighting, scales.blocks[i], p);
+    REQUIRE(block.add1.exact.empty() == wide);
+    REQUIRE(block.add2.exact.empty() == wide);
+  }
+}
+
+/// Squares of the logits, and of what the integer model misses of them.
+struct logits_error {
+  double signal = 0;
+  double noise = 0;
+
+  void add(const std::vector<float>& exact, const code_matrix& codes, double scale) {
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+      const double x = static_cast<double>(exact[i]), difference = codes.values[i] * scale - x;
+      signal += x * x;
+      noise += difference * difference;
+    }
+  }
+  double decibels() const { return 10 * std::log10(signal / noise); }
+};
+
+/// The least that a model must keep of the logits: a part that is built for something else than it computes loses them.
+double least_decibels(const profile& p) {
+  return p.weights == weight_kind::s8 && p.attention != attention_kind::log2_of_sum ? 25 : 10;
+}
+
+/// Builds the integer model and compares it on every image; returns how many codes were compared.
+std::int64_t check_profile(const calibrated_model& calibrated, const profile& p, code_counts& occurred) {
+  const integer_vit model = build_vit(calibrated.model, calibrated.scales, p);
+  check_parts(model.contents(), calibrated.scales, p);
+  const double_reference reference(model.contents());
+  std::int64_t compared = 0;
+  logits_error error;
+  for (const owned_image& image : calibrated.images) {
+    const tensors expected = reference.evaluate(image.view);
+    const comparison outcome = compare_image(model, image.view, expected);
+    INFO("first mismatch: " << outcome.first_mismatch);
+    REQUIRE(outcome.mismatched == 0);
+    REQUIRE(outcome.compared == count_codes(expected));
+    compared += outcome.compared;
+    count_occurrences(expected, occurred);
+    error.add(forward(calibrated.model, image.view), expected.at({"logits"}), model.contents().logits_scale);
+  }
+  CHECK(error.decibels() > least_decibels(p));
+  return compared;
+}
+
+TEST_CASE("the integer model of every profile equals the evaluation in double precision on every tensor") {
+  const calibrated_model calibrated;
+  code_counts u8_stream, s16_stream;
+  std::int64_t compared = 0;
+  int models = 0;
+  for (const profile& p : sensible_profiles()) {
+    INFO(profile_text(p));
+    compared += check_profile(calibrated, p, p.stream == stream_codes::s16 ? s16_stream : u8_stream);
+    ++models;
+  }
+  std::cout << "[intact: compared] " << models << " models of a float model: " << compared << " codes\n";
+  CHECK(models == 23 * 2 * 2 * 6);
+
+  for (code_counts* const occurred : {&u8_stream, &s16_stream}) {
+    CHECK(find_narrow_tensor(*occurred,
+                             {"input", "norm1", "qkv", "attention_logits", "context", "norm2", "activation", "norm"},
+                             200, 0, 255) == "");
+    CHECK(find_narrow_tensor(*occurred, {"fc1"}, 2000, 0, 4095) == "");
+    for (int code = 0; code <= 20; ++code) {
+      CHECK((*occurred)["attention"].contains(code));
+    }
+  }
+  CHECK(find_narrow_tensor(u8_stream, {"patch", "embed", "tokens", "proj", "add1", "fc2", "add2"}, 150, 0, 255) == "");
+  CHECK(s16_stream["add2"].size() > 10000);
+  CHECK(s16_stream["add2"].begin()->first < -30000);
+  CHECK(s16_stream["add2"].rbegin()->first > 30000);
+}
+
+}  // namespace
+}  // namespace intact_test
