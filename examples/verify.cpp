@@ -1,6 +1,6 @@
-// Compares recorded cases with the library's operations. A case is a safetensors file with the inputs and the outputs of
-// a function, for example of FQ-ViT's Python code. Each operation is fed the recorded inputs, never what another operation
-// has computed, so that a difference names the operation it comes from. docs/verify.md has the format and the claims.
+// Compares recorded cases with the library's operations. A case is a safetensors file with the inputs and outputs of a
+// function, for example of FQ-ViT's Python code. Each operation is fed the recorded inputs, never what another one has
+// computed, so that a difference names the operation it comes from. docs/verify.md has the format and the claims.
 
 #include <algorithm>
 #include <cstdint>

@@ -71,8 +71,7 @@ inline constexpr code_range u12_codes{0, 4095};
 inline constexpr code_range s16_codes{-32768, 32767};
 inline constexpr code_range s32_codes{-2147483648.0, 2147483647.0};
 
-/// The code nearest to a real number, after an addend that is a code itself. The number is rounded first: double need
-/// not hold the sum.
+/// The code nearest to a real number, and an addend that is a code: rounded first, as double need not hold the sum.
 inline std::int32_t nearest_code(double y, const code_range& range, std::int32_t addend = 0) {
   return static_cast<std::int32_t>(std::clamp(std::rint(y) + addend, range.low, range.high));
 }
@@ -97,8 +96,11 @@ class packed_rows {
     }
   }
 
+  /// The rows of any matrix with rows, columns and (n, k).
+  template <class Matrix>
+  explicit packed_rows(const Matrix& matrix) : packed_rows(matrix.rows, matrix.columns, matrix) {}
+
   index rows() const { return rows_; }
-  index columns() const { return columns_; }
 
   /// The products of x with rows [first, first + lanes); `first` is a multiple of `lanes`.
   std::array<double, lanes> multiply(std::span<const double> x, index first) const {
@@ -149,23 +151,18 @@ inline double code_value(std::int32_t code) {
   return static_cast<double>(code);
 }
 
-template <class Weights>
-packed_rows pack_weights(const Weights& weights) {
-  return packed_rows(weights.rows, weights.columns, [&](index n, index k) { return weights(n, k); });
-}
-
-/// Product with weights, one row per output channel: any matrix with rows, columns and (n, k).
+/// Product with weights, one row per output channel.
 template <class Weights>
 code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const exact_scale> scales,
                  const code_range& range = u8_codes) {
-  return multiply(a, code_value, pack_weights(weights), scales, to_codes(range));
+  return multiply(a, code_value, packed_rows(weights), scales, to_codes(range));
 }
 
 /// The product, rounded, and added to an s16 stream, whose codes saturate.
 template <class Weights>
 code_matrix add_gemm(const code_matrix& stream, const code_matrix& a, const Weights& weights,
                      std::span<const exact_scale> scales) {
-  return multiply(a, code_value, pack_weights(weights), scales,
+  return multiply(a, code_value, packed_rows(weights), scales,
                   [&](double y, index m, index n) { return nearest_code(y, s16_codes, stream(m, n)); });
 }
 
@@ -293,8 +290,8 @@ inline code_matrix weights_of_codes(const code_matrix& codes) {
                     [&](index i, index j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
 }
 
-/// A sum of weights * (v - zero point) over the weights' sum, both whole numbers, in the output's codes: the quotient of
-/// the factor and the sum of weights is rounded to as many bits as the sum has, at most 24, beyond the factor's 28.
+/// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. What the sum is multiplied
+/// with is the nearest to factor / weights of as many further fraction bits as the sum of the weights has, at most 24.
 inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, const row_normalization& normalization) {
   if (weights == 0) {
     return normalization.zero_point;
@@ -311,21 +308,14 @@ inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, cons
 /// Attention times V, each row divided by the sum of its weights.
 inline code_matrix weighted_average(const code_matrix& weights, const code_matrix& v, int zero_point,
                                     const row_normalization& normalization) {
-  code_matrix y(weights.rows, v.columns);
-  for (index i = 0; i < weights.rows; ++i) {
-    std::vector<std::int64_t> sums(static_cast<std::size_t>(v.columns));
-    std::int64_t all_weights = 0;
+  return make_codes(weights.rows, v.columns, [&](index i, index c) {
+    std::int64_t sum = 0, sum_of_weights = 0;
     for (index j = 0; j < weights.columns; ++j) {
-      all_weights += weights(i, j);
-      for (std::size_t c = 0; c < sums.size(); ++c) {
-        sums[c] += std::int64_t{weights(i, j)} * (v(j, static_cast<index>(c)) - zero_point);
-      }
+      sum += std::int64_t{weights(i, j)} * (v(j, c) - zero_point);
+      sum_of_weights += weights(i, j);
     }
-    for (std::size_t c = 0; c < sums.size(); ++c) {
-      y(i, static_cast<index>(c)) = normalized_code(sums[c], all_weights, normalization);
-    }
-  }
-  return y;
+    return normalized_code(sum, sum_of_weights, normalization);
+  });
 }
 
 /// The largest whole number whose square is at most n; n below 2^62.

@@ -163,7 +163,7 @@ TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm for every small pa
   }
   CHECK(pairs == 799300);
   CHECK(wrong == 0);
-  CHECK(unlike_log2_code > 50000);
+  CHECK(unlike_log2_code > 40000);
 }
 
 /// floor(sqrt(x)) by bisection.

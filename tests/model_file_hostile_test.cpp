@@ -32,12 +32,10 @@ std::atomic<std::size_t> largest_block{0};
 /// Before each block stands its size, in as many bytes as keep the block aligned.
 constexpr std::size_t size_field = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
-}  // namespace
-
-void* operator new(std::size_t size) {
+void* take(std::size_t size) noexcept {
   void* const memory = std::malloc(size + size_field);
   if (memory == nullptr) {
-    throw std::bad_alloc();
+    return nullptr;
   }
   std::memcpy(memory, &size, sizeof size);
   const std::size_t live = live_bytes += size;
@@ -45,10 +43,8 @@ void* operator new(std::size_t size) {
   largest_block = std::max(largest_block.load(), size);
   return static_cast<std::byte*>(memory) + size_field;
 }
-void* operator new[](std::size_t size) {
-  return operator new(size);
-}
-void operator delete(void* block) noexcept {
+
+void give_back(void* block) noexcept {
   if (block == nullptr) {
     return;
   }
@@ -58,14 +54,41 @@ void operator delete(void* block) noexcept {
   live_bytes -= size;
   std::free(memory);
 }
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  if (void* const block = take(size)) {
+    return block;
+  }
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return take(size);
+}
+void* operator new[](std::size_t size) {
+  return operator new(size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return take(size);
+}
+void operator delete(void* block) noexcept {
+  give_back(block);
+}
 void operator delete(void* block, std::size_t) noexcept {
-  operator delete(block);
+  give_back(block);
+}
+void operator delete(void* block, const std::nothrow_t&) noexcept {
+  give_back(block);
 }
 void operator delete[](void* block) noexcept {
-  operator delete(block);
+  give_back(block);
 }
 void operator delete[](void* block, std::size_t) noexcept {
-  operator delete(block);
+  give_back(block);
+}
+void operator delete[](void* block, const std::nothrow_t&) noexcept {
+  give_back(block);
 }
 
 namespace {

@@ -23,8 +23,8 @@
 
 namespace intact_verify {
 
-/// How the tensors around a layer are called: what the layer's name ends in, and what stands in its place in the names of
-/// its input and its output.
+/// How the tensors around a layer are called: what the layer's name ends in, and what stands in its place in the names
+/// of its input and its output.
 struct layer_names {
   std::string_view layer, input, output;
 };

@@ -69,8 +69,8 @@ inline matrix<std::int32_t> compatibility_codes(const recorded_norm& norm) {
   return y;
 }
 
-/// Why the original's float32 code differs from that of exact arithmetic: its multiplier is rounded down next to a whole
-/// number, its offset is rounded next to a tie, or its sums exceed float32's 24 bits.
+/// Why the original's float32 code differs from that of exact arithmetic: its multiplier is rounded down next to a
+/// whole number, its offset is rounded next to a tie, or its sums exceed float32's 24 bits.
 inline std::string norm_reason(const recorded_norm& norm, index i, index c) {
   long double sum = 0, squares = 0;
   for (index k = 0; k < norm.x.columns; ++k) {

@@ -57,7 +57,7 @@ inline matrix<float> recorded_batch(const recorded_case& file, const std::string
   return batch;
 }
 
-/// What an observer found: ranges and scales, one or one per channel.
+/// What an observer found: ranges and scales, one or one per channel. No ranges: there is nothing to compare them with.
 struct observed {
   std::vector<float> low, high, scale;
   std::vector<std::int64_t> zero_point;
@@ -71,8 +71,10 @@ inline void compare_observed(const recorded_case& file, const observed& found, c
     }
     report.add(std::move(result));
   };
-  add("min_val", found.low, file.floats("min_val"));
-  add("max_val", found.high, file.floats("max_val"));
+  if (!found.low.empty()) {
+    add("min_val", found.low, file.floats("min_val"));
+    add("max_val", found.high, file.floats("max_val"));
+  }
   add("scale", found.scale, file.floats("scale"));
   add("zero_point", found.zero_point, file.integers("zero_point"));
 }
@@ -105,7 +107,7 @@ inline void verify_observer(const recorded_case& file, case_report& report) {
   if (file.function().starts_with("Omse")) {
     // The original leaves its range at the shrunken one that it chose; the library leaves the range as it was.
     const intact::affine_scale built = intact::build_omse_scale(observer.range(), codes, {&view, 1});
-    found = {file.floats("min_val"), file.floats("max_val"), {built.scale}, {built.zero_point}};
+    found = {{}, {}, {built.scale}, {built.zero_point}};
   } else if (file.function().starts_with("Ptf")) {
     const intact::ptf_scale built = intact::build_ptf_scale(whole.range(), codes, {&view, 1});
     for (index c = 0; c < last.columns; ++c) {

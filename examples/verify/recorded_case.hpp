@@ -226,8 +226,8 @@ inline std::vector<std::uint8_t> shifts_of(const recorded_case& file, const quan
   return shift;
 }
 
-/// Why two codes may differ by one: the exact value lies so close to the tie between them that the rounding of float32
-/// arithmetic, up to `tolerance` codes, moves it to the other side. Empty if it does not.
+/// Why two codes may differ by one: the exact value lies so close to the tie between them that rounding, by up to
+/// `tolerance` codes, moves it to the other side. Empty if it does not.
 inline std::string near_tie(long double exact, std::int64_t found, std::int64_t expected, long double tolerance) {
   const long double tie = static_cast<long double>(std::min(found, expected)) + 0.5L;
   const long double distance = std::fabs(exact - tie);
@@ -235,8 +235,8 @@ inline std::string near_tie(long double exact, std::int64_t found, std::int64_t 
     return "";
   }
   char text[160];
-  std::snprintf(text, sizeof text, "the exact value %.9Lf is %.1Le from a tie; float32 arithmetic may be off by %.1Le",
-                exact, distance, tolerance);
+  std::snprintf(text, sizeof text, "the exact value %.9Lf is %.1Le from a tie; rounding may move it by %.1Le", exact,
+                distance, tolerance);
   return text;
 }
 

@@ -89,7 +89,7 @@ struct tensor_comparison {
   std::vector<difference> refused;  ///< the first of those that break the claim
   std::vector<difference> allowed;  ///< the first of the others
 
-  /// Compares the value at a position of the recorded tensor, counted in its memory. `reason` is called when it differs.
+  /// Compares the value at a position of the recorded tensor, counted in its memory. `reason` is called if it differs.
   template <class T, class Reason>
   void compare(std::size_t at, T found, T expected, Reason reason) {
     counts one{1, 0, 0, 0};

@@ -51,13 +51,14 @@ struct recorded_add {
     }
     return intact::owned_add(targets, {stream_scale.zero_point, branch_scale.zero_point, sum_scale.zero_point});
   }
-  /// Float32 rounds both operands, their sum and the quotient.
-  std::string reason(index i, index c, std::int64_t found, std::int64_t expected) const {
+  /// Float32 rounds both operands, their sum and the quotient; the library rounds both ratios to `shift` bits.
+  std::string reason(int shift, index i, index c, std::int64_t found, std::int64_t expected) const {
     const auto r = static_cast<long double>(ratio(stream_scale, c)) * (stream(i, c) - stream_scale.zero_point);
     const auto b = static_cast<long double>(ratio(branch_scale, c)) * (branch(i, c) - branch_scale.zero_point);
     const long double exact = r + b + sum_scale.zero_point;
-    return near_tie(exact, found, expected,
-                    4 * float32_rounding * (std::fabs(r) + std::fabs(b) + std::fabs(exact)) + 0x1p-16L);
+    return near_tie(
+        exact, found, expected,
+        4 * float32_rounding * (std::fabs(r) + std::fabs(b) + std::fabs(exact)) + std::ldexp(256.0L, -shift));
   }
 };
 
@@ -73,7 +74,7 @@ inline void verify_add(const recorded_case& file, const std::string& stream, con
     for (index c = 0; c < y.columns; ++c) {
       const auto at = static_cast<std::size_t>(i * y.columns + c);
       result.compare<std::int64_t>(at, y(i, c), expected[at],
-                                   [&] { return recorded.reason(i, c, y(i, c), expected[at]); });
+                                   [&] { return recorded.reason(built.shift, i, c, y(i, c), expected[at]); });
     }
   }
   report.add(std::move(result));

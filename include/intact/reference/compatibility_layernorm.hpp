@@ -14,9 +14,8 @@ namespace intact::inline INTACT_ABI {
 /// Fraction bits of the bias of a compatibility LayerNorm.
 inline constexpr int compatibility_layernorm_bias_bits = 40;
 
-/// Parameters of a compatibility LayerNorm. Unlike those of layernorm_parameters, gains have an exponent per channel and
-/// the output's zero point is left to the quantizer that follows. Built by adapt/compatibility_layernorm.hpp. Owns
-/// nothing.
+/// Parameters of a compatibility LayerNorm. Unlike in layernorm_parameters, gains have an exponent per channel, and the
+/// output's zero point is left to the quantizer that follows. Built by adapt/compatibility_layernorm.hpp. Owns nothing.
 struct compatibility_layernorm_parameters {
   int zero_point = 0;                        ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;       ///< per channel, 0..3

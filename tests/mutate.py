@@ -1,0 +1,450 @@
+#!/usr/bin/env python3
+"""Tests the tests: whether they notice wrong arithmetic.
+
+Each entry of the table below makes one place of the library wrong: a constant, an operator, a rounding. In a copy of
+the tree under the build directory it is applied, the test programs that should notice are built and run, and it is
+undone. A mutation that no test notices survives. That shows a missing test.
+
+A mutation that does not compile, or whose original text does not occur exactly once, is an error of this script: when
+the library changes, the table changes with it.
+
+    tests/mutate.py                     all of them, in about a quarter of an hour on one core
+    tests/mutate.py --list              what there is
+    tests/mutate.py --only 3,7-9        some of them
+    tests/mutate.py --jobs 4 --compiler clang++
+
+Exit status: 0 if every mutation was noticed, 1 if one survived, 2 if something could not be tried.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import os
+import pathlib
+import queue
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# file: below include/intact; tests: the programs that should notice, tried in this order until one does.
+Mutation = collections.namedtuple("Mutation", "file original replacement tests")
+
+
+def mutations_of(file, tests, *changes):
+    return [Mutation(file, original, replacement, tests.split()) for original, replacement in changes]
+
+
+MUTATIONS = [
+    # Reference operations
+    *mutations_of(
+        "reference/gemm.hpp", "gemm_test",
+        ("k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}",
+         "k + 1 < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
+        ("std::int64_t sum = 0;\n      for (index k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}",
+         "float sum = 0;\n      for (index k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
+        ("(std::int64_t{a(m, k)} - a_zero_point)", "(std::int64_t{a(m, k)} - b_zero_point)"),
+        ("(std::int64_t{b(n, k)} - b_zero_point)", "(std::int64_t{b(n, k)} + b_zero_point)"),
+    ),
+    *mutations_of(
+        "reference/layernorm.hpp", "layernorm_test",
+        ("std::int64_t half = std::int64_t{1} <<", "std::int64_t half = std::int64_t{0} <<"),
+        ("(bit_length(variance) + 1) / 2 * 2", "bit_length(variance)"),
+        ("((std::int64_t{1} << 61) - 1) / deviation", "(std::int64_t{1} << 61) / deviation"),
+        ("static_cast<std::uint64_t>(sum * sum) + p.epsilon", "static_cast<std::uint64_t>(sum * sum) + 1"),
+        ("(std::int64_t{codes[c]} - p.zero_point)", "std::int64_t{codes[c]}"),
+        ("<< p.shift[std::size_t(c)]", "<< p.shift[0]"),
+        ("scaled >> p.output_shift", "scaled >> (p.output_shift - 1)"),
+    ),
+    *mutations_of(
+        "reference/layernorm.hpp", "layernorm_s16_test",
+        ("std::int64_t{codes[c]}", "std::int64_t{static_cast<std::uint8_t>(codes[c])}"),
+        ("static_cast<std::uint64_t>(value(c) * value(c))", "static_cast<std::uint32_t>(value(c) * value(c))"),
+        ("std::int64_t sum = 0;", "std::int32_t sum = 0;"),
+        ("normalize_shift = 6 + even_length / 2", "normalize_shift = 5 + even_length / 2"),
+    ),
+    *mutations_of(
+        "reference/compatibility_layernorm.hpp", "compatibility_layernorm_test",
+        ("m.mantissa < 128 &&", "m.mantissa < 64 &&"),
+        ("(twice_rest == one && down % 2 != 0)", "twice_rest == one"),
+        ("step = 4 * root + 1;", "step = 4 * root;"),
+        ("offset += product < 0 ? mean : -mean;", "offset += product < 0 ? -mean : mean;"),
+        ("rest = n % d;", "rest = 0;"),
+    ),
+    *mutations_of(
+        "reference/log_softmax.hpp", "log_softmax_test",
+        ("largest = std::max<int>(largest, logits(i, j));", "largest = std::max<int>(largest, logits(0, j));"),
+        ("Rounding == log2_rounding::at_square_root_of_2", "Rounding != log2_rounding::at_square_root_of_2"),
+        ("e == 0 ? code::zero :", "e == 0 ? code::largest :"),
+        ("level > code::largest", "level >= code::largest"),
+        ("std::uint64_t sum = 0;", "std::uint64_t sum = 1;"),
+    ),
+    *mutations_of(
+        "types/attention_codes.hpp", "log_softmax_test",
+        ("static constexpr int zero = 15;", "static constexpr int zero = 14;"),
+        ("static constexpr int below_largest = 15;", "static constexpr int below_largest = 14;"),
+        ("static constexpr int zero = 255;", "static constexpr int zero = 254;"),
+    ),
+    *mutations_of(
+        "reference/shift_matmul.hpp", "shift_matmul_test",
+        ("if (code <= fraction_bits)", "if (code < fraction_bits)"),
+        ("(std::int64_t{v(j, c)} - v_zero_point)", "(std::int64_t{v(j, c)} + v_zero_point)"),
+        ("(std::int64_t{1} << (fraction_bits - code));", "(std::int64_t{1} << (fraction_bits - 1 - code / 2 * 2));"),
+        ("std::int64_t, std::int32_t>", "std::int32_t, std::int32_t>"),
+    ),
+    *mutations_of(
+        "reference/shift_matmul.hpp", "weighted_matmul_test",
+        ("return code <= fraction_bits ?", "return code < fraction_bits ?"),
+    ),
+    *mutations_of(
+        "reference/weighted_matmul.hpp", "weighted_matmul_test",
+        ("weight_sum += weight(i, j);", "weight_sum = weight(i, j);"),
+        ("(std::int64_t{v(j, c)} - v_zero_point)", "std::int64_t{v(j, c)}"),
+        ("saturate<std::uint8_t>(scale(sum))", "static_cast<std::uint8_t>(scale(sum))"),
+    ),
+    *mutations_of(
+        "reference/max_softmax.hpp", "max_softmax_test",
+        ("std::max<int>(largest, logits(i, j))", "logits(i, j)"),
+        ("largest - logits(i, j)", "255 - logits(i, j)"),
+    ),
+    *mutations_of("reference/activation.hpp", "activation_test", ("table[codes(i, j)]", "table[codes(i, j) & 2047]")),
+    *mutations_of(
+        "reference/add.hpp", "add_test",
+        ("- scale.stream_zero_point", "- scale.branch_zero_point"),
+        ("scale.branch_multiplier[channel]", "scale.branch_multiplier[0]"),
+        ("sum >> scale.shift", "(sum - 1) >> scale.shift"),
+    ),
+    *mutations_of(
+        "reference/im2col.hpp", "im2col_test",
+        ("top + k / patch % patch, left + k % patch", "top + k % patch, left + k / patch % patch"),
+        ("p / patches_per_row * patch", "p / (image.height / patch) * patch"),
+    ),
+    # Arithmetic
+    *mutations_of(
+        "arith/integer_math.hpp", "integer_math_test",
+        ("x >= root + bit;", "x > root + bit;"),
+        ("64 - std::countl_zero(x)", "64 - std::countl_zero(x | 1)"),
+    ),
+    *mutations_of(
+        "arith/integer_math.hpp", "stream_test gemm_test",
+        ("x > high ? high : x", "x > high ? high - 1 : x"),
+        ("x < low ? low :", "x < low ? low + 1 :"),
+    ),
+    *mutations_of(
+        "arith/log2_code.hpp", "log_softmax_test",
+        ("a = 2 * sum + e;", "a = 2 * sum;"),
+        ("if (a < 4 * e)", "if (a <= 4 * e)"),
+        ("if (a <= 6 * e)", "if (a < 6 * e)"),
+        ("((3 * e) << distance) > a", "((3 * e) << distance) >= a"),
+        ("(middle << 33)", "(middle << 32)"),
+        ("below < low * low ? 1 : 0", "below < low * low ? 0 : 0"),
+        ("if ((a2.high >> 63) != 0)", "if ((a2.high >> 63) > 1)"),
+        ("twice.low < b2.low", "twice.low <= b2.low"),
+        ("(e << k) > sum ? 1 : 0", "(e << k) > sum ? 0 : 0"),
+    ),
+    *mutations_of(
+        "arith/scale.hpp", "gemm_test",
+        ("(std::int64_t{1} << scale.prescale)", "(std::int64_t{1} << scale.prescale / 2)"),
+        (">> (32 + scale.shift)", ">> (31 + scale.shift)"),
+    ),
+    *mutations_of(
+        "arith/scale.hpp", "weighted_matmul_test",
+        ("if (weight_sum != 0)", "if (weight_sum > 1)"),
+        ("static_cast<std::uint64_t>(weight_sum)), 24)", "static_cast<std::uint64_t>(weight_sum)), 23)"),
+        (" + (weight_sum >> 1)) / weight_sum", ") / weight_sum"),
+        ("(2 * std::int64_t{zero_point_} + 1)", "(2 * std::int64_t{zero_point_})"),
+        ("shift_ = 28 + e;", "shift_ = 27 + e;"),
+    ),
+    *mutations_of(
+        "arith/output_stage.hpp", "gemm_test",
+        ("::max() >> (8 * sizeof(Out) - Bits)", "::max()"),
+        ("const Out y = saturate<Out>(rescale(accumulator, scale.channel(n)));",
+         "const Out y = saturate<Out>(rescale(accumulator, scale.channel(0)));"),
+    ),
+    *mutations_of(
+        "arith/output_stage.hpp", "stream_test",
+        ("return stage(accumulator, m, n);", "return stage(accumulator, 0, n);"),
+        ("saturate<std::int16_t>(addend(m, n) + ", "static_cast<std::int16_t>(addend(m, n) + "),
+        ("addend(m, n) + rescale(accumulator, scale.channel(n))",
+         "addend(m, n) + saturate<std::int16_t>(rescale(accumulator, scale.channel(n)))"),
+    ),
+    *mutations_of(
+        "arith/output_stage.hpp", "shift_matmul_test",
+        ("((low * scale.multiplier) >> extra_fraction_bits)", "0"),
+    ),
+    *mutations_of(
+        "arith/parity_stage.hpp", "parity_stage_test",
+        ("twice_rest == one && down % 2 != 0", "twice_rest == one"),
+        ("twice_rest > one ||", "twice_rest > one + 1 ||"),
+        ("((product + (std::int64_t{1} << (shift - 1))) >> shift)", "(product >> shift)"),
+        ("product >= 0 ? std::int64_t{1} << 30 : 1 - (std::int64_t{1} << 30)",
+         "product >= 0 ? std::int64_t{1} << 30 : -(std::int64_t{1} << 30)"),
+        ("(mask >> 1) + (x < 0 ? 1 : 0)", "(mask >> 1)"),
+        ("saturate<std::int32_t>(scale.corrected(accumulator, n) * left)",
+         "static_cast<std::int32_t>(scale.corrected(accumulator, n) * left)"),
+        ("((corrected + (std::int64_t{1} << (shift - 1)))",
+         "((corrected - (corrected < 0 ? 1 : 0) + (std::int64_t{1} << (shift - 1)))"),
+    ),
+    # Weights and views
+    *mutations_of(
+        "types/grouped_s4.hpp", "grouped_s4_test",
+        ("codes(n, k) * (1 << shifts(n, k / group))", "codes(n, k) * (1 << shifts(n, 0))"),
+        ("(first_columns + group - 1) / group", "first_columns / group"),
+    ),
+    *mutations_of(
+        "types/int4.hpp", "int4_test grouped_s4_test",
+        ("j % 2 == 0 ? byte & 15 : byte >> 4", "j % 2 != 0 ? byte & 15 : byte >> 4"),
+        ("{data, first_rows, first_columns, stride}", "{data, first_rows, first_columns}"),
+    ),
+    *mutations_of(
+        "types/view.hpp", "view_test grouped_s4_test",
+        ("{data, first_rows, first_columns, stride}", "{data, first_rows, first_columns}"),
+    ),
+    *mutations_of("gemm.hpp", "grouped_s4_test", ("8 << grouped_s4_view::max_shift", "8")),
+    # Builders
+    *mutations_of(
+        "adapt/scale.hpp", "scale_test",
+        ("if (!reaches_tie(scale, range, prescale))", "if (true)"),
+        ("right_bits < 64", "right_bits < 32"),
+        ("std::ldexp(target.factor, n) / 2.0) + 1.0", "std::ldexp(target.factor, n) / 2.0)"),
+        ("addend + std::ldexp(1.0, n - 1)", "addend"),
+        ("std::ldexp(1.0, fraction_bits - 1) < two_to_53", "std::ldexp(1.0, fraction_bits - 1) < 4 * two_to_53"),
+        ("(w < 0 ? target.range.low : target.range.high) += std::int64_t{255} * w",
+         "(w < 0 ? target.range.low : target.range.high) += std::int64_t{254} * w"),
+    ),
+    *mutations_of(
+        "adapt/scale.hpp", "weighted_matmul_test",
+        ("std::rint(std::ldexp(ratio, 28))", "std::floor(std::ldexp(ratio, 28))"),
+    ),
+    *mutations_of(
+        "adapt/add.hpp", "add_scale_test",
+        ("while (!free(distance) && !free(-distance))", "while (false)"),
+        ("k += mask + 1", "k += 2 * (mask + 1)"),
+        ("(std::int64_t{1} << 31) - add_farthest_move", "(std::int64_t{1} << 32)"),
+    ),
+    *mutations_of(
+        "adapt/layernorm.hpp", "layernorm_builder_test",
+        ("static_cast<std::int64_t>(scaled_bias(c)) + (std::int64_t{1} << (output_shift - 1))",
+         "static_cast<std::int64_t>(scaled_bias(c))"),
+        ("std::max(1.0, std::rint(epsilon))", "std::max(0.0, std::rint(epsilon))"),
+        (">= std::ldexp(1.0, 30)) {\n    --output_shift", ">= std::ldexp(1.0, 29)) {\n    --output_shift"),
+    ),
+    *mutations_of(
+        "adapt/table.hpp", "table_test",
+        ("-0.6931F", "-0.6932F"),
+        ("r * (r + b) + c)) <<", "r * (r - b) + c)) <<"),
+        ("((e >> (shift - 1)) + 1) >> 1", "(e >> (shift - 1)) >> 1"),
+        ("std::rint(std::ldexp(std::exp(-scale", "std::floor(std::ldexp(std::exp(-scale"),
+        ("-std::rint(used_low / table.input.scale)", "-std::floor(used_low / table.input.scale)"),
+        ("x / std::sqrt(2.0)", "x / std::sqrt(2.1)"),
+    ),
+    *mutations_of(
+        "adapt/table.hpp", "max_softmax_test",
+        ("std::rint(static_cast<double>(d) * scale / std::log(2.0))",
+         "std::floor(static_cast<double>(d) * scale / std::log(2.0))"),
+        ("code > attention_codes<Tail>::largest", "code >= attention_codes<Tail>::largest"),
+        ("std::rint(255 * std::exp(-scale", "std::floor(255 * std::exp(-scale"),
+    ),
+    *mutations_of(
+        "adapt/quantize.hpp", "quantize_test",
+        ("std::nearbyint(clamped)", "std::floor(clamped + 0.5F)"),
+        ("static_cast<float>(codes.high - codes.low) / 2", "static_cast<float>(codes.high)"),
+    ),
+    *mutations_of(
+        "adapt/quantize.hpp", "grouped_s4_test",
+        ("candidate <= 3", "candidate <= 2"),
+        ("percent <= 200", "percent < 200"),
+        ("largest / 60", "largest / 56"),
+    ),
+]
+
+
+class ScriptError(Exception):
+    """Something that keeps a mutation from being tried."""
+
+
+def run(command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+class Builder:
+    """Builds and runs test programs."""
+
+    def __init__(self, compiler, flags, directory):
+        self.compiler = compiler
+        self.flags = shlex.split(flags)
+        self.directory = directory
+        self.libraries = self.find_catch2()
+
+    def find_catch2(self):
+        """Catch2 2.13 and 3 name their libraries differently."""
+        source = self.directory / "empty.cpp"
+        source.write_text("")
+        for libraries in (["-lCatch2WithMain"], ["-lCatch2Main", "-lCatch2"]):
+            command = [self.compiler, *self.flags, str(source), *libraries, "-o", str(self.directory / "empty")]
+            if run(command).returncode == 0:
+                return libraries
+        raise ScriptError("Catch2's library with a main function was not found")
+
+    def build(self, tree, test):
+        program = tree / test
+        # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
+        command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE",
+                   *self.flags, f"-I{tree / 'include'}", str(tree / "tests" / f"{test}.cpp"), *self.libraries, "-o", str(program)]
+        built = run(command)
+        if built.returncode != 0:
+            raise ScriptError(f"{test} does not compile:\n{built.stdout[:2000]}")
+        return program
+
+
+def failed_test(program, timeout):
+    """The first test case that fails; None if all pass. Tests run without recorded cases."""
+    environment = {name: value for name, value in os.environ.items() if name != "INTACT_CASES_DIR"}
+    try:
+        result = run([str(program), "--reporter", "xml", "--abort"], timeout=timeout, env=environment)
+    except subprocess.TimeoutExpired:
+        return f"(did not end within {timeout:.0f} s)"
+    if result.returncode == 0:
+        return None
+    signal_name = f" ({signal.Signals(-result.returncode).name})" if result.returncode < 0 else ""
+    try:
+        for case in xml.etree.ElementTree.fromstring(result.stdout).iter("TestCase"):
+            outcome = case.find("OverallResult")
+            if outcome is None or outcome.get("success") == "false":
+                return case.get("name") + signal_name
+    except xml.etree.ElementTree.ParseError:
+        pass
+    cases = re.findall(r'<TestCase name="([^"]*)"', result.stdout)
+    return (cases[-1] if cases else "") + signal_name
+
+
+def copy_tree(directory):
+    shutil.rmtree(directory, ignore_errors=True)
+    for part in ("include", "tests"):
+        shutil.copytree(ROOT / part, directory / part, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def check_baseline(builder, tree, test):
+    """Without mutations a test has to pass. Gives the time that it may take with one."""
+    program = builder.build(tree, test)
+    start = time.monotonic()
+    failed = failed_test(program, 600)
+    if failed is not None:
+        raise ScriptError(f"{test} fails without any mutation: {failed}")
+    return 10 * (time.monotonic() - start) + 30
+
+
+def try_mutation(builder, tree, mutation, timeouts):
+    """The program and the test case that notice a mutation, or None."""
+    path = tree / "include" / "intact" / mutation.file
+    text = path.read_text()
+    if text.count(mutation.original) != 1:
+        raise ScriptError(f"{mutation.file} has {text.count(mutation.original)} times: {mutation.original}")
+    path.write_text(text.replace(mutation.original, mutation.replacement))
+    try:
+        for test in mutation.tests:
+            if isinstance(timeouts[test], ScriptError):
+                raise timeouts[test]
+            failed = failed_test(builder.build(tree, test), timeouts[test])
+            if failed is not None:
+                return f"{test}: {failed}"
+        return None
+    finally:
+        path.write_text(text)
+
+
+def in_one_line(text):
+    return " ".join(text.split())
+
+
+def describe(number, mutation):
+    return (f"{number:3}  {mutation.file}: {in_one_line(mutation.original)}\n"
+            f"       -> {in_one_line(mutation.replacement)}")
+
+
+def selected_numbers(text):
+    if text is None:
+        return list(range(1, len(MUTATIONS) + 1))
+    numbers = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    if not all(1 <= number <= len(MUTATIONS) for number in numbers):
+        raise ScriptError(f"--only is {text}; it must be numbers from 1 to {len(MUTATIONS)}")
+    return numbers
+
+
+def for_each(jobs, trees, items, function):
+    """Calls function(tree, item) for all items, each in a tree that no other call uses."""
+    free = queue.Queue()
+    for tree in trees:
+        free.put(tree)
+
+    def call(item):
+        tree = free.get()
+        try:
+            return function(tree, item)
+        except ScriptError as error:
+            return error
+        finally:
+            free.put(tree)
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        yield from zip(items, pool.map(call, items))
+
+
+def run_all(arguments):
+    numbers = selected_numbers(arguments.only)
+    directory = pathlib.Path(arguments.build_dir).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    builder = Builder(arguments.compiler, arguments.flags, directory)
+    trees = [directory / f"tree{job}" for job in range(arguments.jobs)]
+    for tree in trees:
+        copy_tree(tree)
+
+    tests = sorted({test for number in numbers for test in MUTATIONS[number - 1].tests})
+    timeouts = dict(for_each(arguments.jobs, trees, tests, lambda tree, name: check_baseline(builder, tree, name)))
+    survived, errors = 0, 0
+    attempt = lambda tree, number: try_mutation(builder, tree, MUTATIONS[number - 1], timeouts)
+    for number, result in for_each(arguments.jobs, trees, numbers, attempt):
+        print(describe(number, MUTATIONS[number - 1]))
+        if isinstance(result, ScriptError):
+            errors += 1
+            print(f"       ERROR: {result}", flush=True)
+        elif result is None:
+            survived += 1
+            print("       SURVIVED", flush=True)
+        else:
+            print(f"       {result}", flush=True)
+    print(f"{len(numbers)} mutations, {survived} survived, {errors} could not be tried")
+    return 2 if errors else 1 if survived else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="print the mutations and stop")
+    parser.add_argument("--only", metavar="N", help="numbers of mutations, such as 3,7-9")
+    parser.add_argument("--jobs", type=int, default=1, help="mutations tried at once")
+    parser.add_argument("--compiler", default=os.environ.get("CXX", "c++"))
+    parser.add_argument("--flags", default="", help="more compiler flags, such as where Catch2 and nlohmann-json are")
+    parser.add_argument("--build-dir", default=str(ROOT / "build" / "mutate"), help="where the copies of the tree go")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for number, mutation in enumerate(MUTATIONS, 1):
+            print(describe(number, mutation))
+        return 0
+    try:
+        return run_all(arguments)
+    except ScriptError as error:
+        print(f"mutate.py: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,368 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "cases.hpp"
+#include "catch.hpp"
+#include "intact/adapt/safetensors.hpp"
+#include "intact/adapt/safetensors_write.hpp"
+
+// The program intact-verify, run on cases that are right, wrong in one value, and no cases at all.
+
+namespace intact_test {
+namespace {
+
+using intact::safetensors_file;
+
+/// A folder that lasts as long as the object.
+struct temporary_folder {
+  std::filesystem::path path = std::filesystem::temp_directory_path() / ("intact-verify-" + std::to_string(::getpid()));
+
+  temporary_folder() {
+    std::filesystem::remove_all(path);
+    std::filesystem::create_directory(path);
+  }
+  temporary_folder(const temporary_folder&) = delete;
+  temporary_folder& operator=(const temporary_folder&) = delete;
+  ~temporary_folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
+struct outcome {
+  int exit_code = -1;
+  std::string output;
+
+  bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
+};
+
+outcome run(const std::string& command) {
+  outcome result;
+  FILE* const pipe = ::popen((command + " 2>&1").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::array<char, 4096> part;
+  while (const std::size_t size = std::fread(part.data(), 1, part.size(), pipe)) {
+    result.output.append(part.data(), size);
+  }
+  const int status = ::pclose(pipe);
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return result;
+}
+
+std::string quoted(const std::filesystem::path& path) {
+  return '\'' + path.string() + '\'';
+}
+
+outcome verify(const std::filesystem::path& cases, const std::string& options = "") {
+  return run(INTACT_VERIFY_PROGRAM " " + options + ' ' + quoted(cases));
+}
+
+/// A layer whose real numbers are powers of two, so that float32 and the exact values agree: input scale 1/4, weight
+/// scales 1/8 and 1/16, output scale 1/2. Nothing here comes from the library but the writing.
+void write_linear_case(const std::filesystem::path& path, const std::string& function = "QAct -> QLinear -> QAct") {
+  const std::vector<std::int32_t> x = {0, 255, 7, 130, 128, 100}, w = {-8, 7, 3, 5, 0, -128};
+  const std::vector<float> weight_scale = {0.125F, 0.0625F}, bias = {1.75F, -3.0F};
+  const std::vector<std::int32_t> zero_in = {128}, zero_out = {100};
+  const std::vector<float> scale_in = {0.25F}, scale_out = {0.5F};
+  std::vector<std::int32_t> acc, y;
+  for (std::size_t m = 0; m < 2; ++m) {
+    for (std::size_t n = 0; n < 2; ++n) {
+      std::int32_t sum = 0;
+      for (std::size_t k = 0; k < 3; ++k) {
+        sum += (x[3 * m + k] - 128) * w[3 * n + k];
+      }
+      acc.push_back(sum);
+      const double real = sum * 0.25 * static_cast<double>(weight_scale[n]) + static_cast<double>(bias[n]);
+      y.push_back(static_cast<std::int32_t>(std::clamp(std::rint(real / 0.5 + 100), 0.0, 255.0)));
+    }
+  }
+  const std::vector<intact::tensor_to_write> tensors = {
+      intact::tensor_from("qin__codes", {2, 3}, x),          intact::tensor_from("qin__scale", {}, scale_in),
+      intact::tensor_from("qin__zp", {}, zero_in),           intact::tensor_from("lin__wcodes", {2, 3}, w),
+      intact::tensor_from("lin__wscale", {2}, weight_scale), intact::tensor_from("lin__bias", {2}, bias),
+      intact::tensor_from("lin__acc", {2, 2}, acc),          intact::tensor_from("qout__codes", {2, 2}, y),
+      intact::tensor_from("qout__scale", {}, scale_out),     intact::tensor_from("qout__zp", {}, zero_out)};
+  intact::write_safetensors(path, tensors, {{"function", function}, {"params", "{}"}});
+}
+
+/// Copies a case with one value changed by `by`.
+void write_changed(const std::filesystem::path& from, const std::filesystem::path& to, const std::string& tensor,
+                   std::size_t at, int by) {
+  const safetensors_file file = safetensors_file::read(from);
+  std::map<std::string, std::vector<std::byte>> bytes;
+  for (const std::string& name : file.names()) {
+    const auto stored = file.bytes(name);
+    bytes[name] = {stored.begin(), stored.end()};
+  }
+  const auto change = [&]<class T>(T) {
+    T value;
+    std::memcpy(&value, bytes[tensor].data() + at * sizeof value, sizeof value);
+    value = static_cast<T>(value + static_cast<T>(by));
+    std::memcpy(bytes[tensor].data() + at * sizeof value, &value, sizeof value);
+  };
+  REQUIRE(at < file.info(tensor).elements());
+  switch (file.info(tensor).type) {
+    case intact::dtype::f32:
+      change(float{});
+      break;
+    case intact::dtype::f64:
+      change(double{});
+      break;
+    case intact::dtype::i64:
+      change(std::int64_t{});
+      break;
+    default:
+      REQUIRE(file.info(tensor).type == intact::dtype::i32);
+      change(std::int32_t{});
+  }
+  std::vector<intact::tensor_to_write> tensors;
+  for (const auto& [name, content] : bytes) {
+    tensors.push_back({name, file.info(name).type, file.info(name).shape, content});
+  }
+  intact::write_safetensors(to, tensors, file.metadata());
+}
+
+void write_bytes(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+std::string read_bytes(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// "[i, j]" of a position of a tensor.
+std::string printed_position(const safetensors_file& file, const std::string& tensor, std::size_t at) {
+  std::string text;
+  const std::vector<std::int64_t>& shape = file.info(tensor).shape;
+  auto rest = static_cast<std::int64_t>(at);
+  for (std::size_t dimension = shape.size(); dimension-- > 0;) {
+    text = std::to_string(rest % shape[dimension]) + (text.empty() ? "" : ", ") + text;
+    rest /= shape[dimension];
+  }
+  return '[' + text + ']';
+}
+
+TEST_CASE("intact-verify explains itself") {
+  const outcome help = run(INTACT_VERIFY_PROGRAM " --help");
+  CHECK(help.exit_code == 0);
+  CHECK(help.says("Examples:"));
+  CHECK(help.says("--json"));
+  CHECK(run(INTACT_VERIFY_PROGRAM).exit_code == 2);
+  CHECK(run(INTACT_VERIFY_PROGRAM " --no-such-option x").exit_code == 2);
+}
+
+TEST_CASE("a right case passes, and one wrong value is found") {
+  const temporary_folder folder;
+  const std::filesystem::path right = folder.path / "right.safetensors", wrong = folder.path / "wrong.safetensors";
+  write_linear_case(right);
+  const outcome passed = verify(right);
+  INFO(passed.output);
+  CHECK(passed.exit_code == 0);
+  CHECK(passed.says("1 verified, 0 unsupported, 0 unreadable; all claims hold"));
+
+  write_changed(right, wrong, "lin__acc", 1, 1);
+  const outcome failed = verify(wrong);
+  INFO(failed.output);
+  CHECK(failed.exit_code == 1);
+  CHECK(failed.says("lin__acc [0, 1]: expected 14849, found 14848"));
+  CHECK(failed.says("NOT ALL CLAIMS HOLD"));
+
+  for (const int by : {1, -2}) {  // a code off by one is wrong too when the exact value is no tie
+    write_changed(right, wrong, "qout__codes", 2, by);
+    const outcome found = verify(wrong);
+    INFO(found.output);
+    CHECK(found.exit_code == 1);
+    CHECK(found.says("qout__codes [1, 0]: expected"));
+  }
+  CHECK(verify(folder.path).exit_code == 1);  // one wrong case among right ones
+}
+
+TEST_CASE("the results as JSON") {
+  const temporary_folder folder;
+  const std::filesystem::path right = folder.path / "right.safetensors", wrong = folder.path / "wrong.safetensors";
+  const std::filesystem::path json = folder.path / "result.json";
+  write_linear_case(right);
+  write_changed(right, wrong, "lin__acc", 3, -1);
+  CHECK(verify(folder.path, "--json " + quoted(json)).exit_code == 1);
+  const nlohmann::json result = nlohmann::json::parse(read_bytes(json));
+  CHECK(result.at("holds") == false);
+  CHECK(result.at("verified") == 2);
+  const nlohmann::json& tensor = result.at("cases").at(1).at("tensors").at(0);
+  CHECK(tensor.at("tensor") == "lin__acc");
+  CHECK(tensor.at("holds") == false);
+  CHECK(tensor.at("compared") == 4);
+  CHECK(tensor.at("mismatched") == 1);
+  CHECK(tensor.at("differences").at(0).at("index") == std::vector<int>{1, 1});
+  CHECK(verify(right, "--json " + quoted(folder.path / "no such folder" / "result.json")).exit_code == 2);
+}
+
+TEST_CASE("what is no case is named") {
+  const temporary_folder folder;
+  const std::filesystem::path right = folder.path / "right.safetensors", bad = folder.path / "bad.safetensors";
+  const auto refused = [&](const std::filesystem::path& path, const std::string& message) {
+    const outcome result = verify(path);
+    INFO(result.output);
+    CHECK(result.exit_code == 2);
+    CHECK(result.says(message));
+  };
+  refused(folder.path, "the folder has no safetensors file");
+  refused(folder.path / "missing.safetensors", "the file does not exist");
+  write_linear_case(right);
+  const std::string bytes = read_bytes(right);
+  write_bytes(bad, bytes.substr(0, bytes.size() - 1));
+  refused(bad, "bad.safetensors: ");
+  write_bytes(bad, bytes.substr(0, 20));
+  refused(bad, "bytes; only 12 follow its length");
+  write_bytes(bad, "this is no safetensors file");
+  refused(bad, "it must have at most");
+  refused(folder.path, "1 verified, 0 unsupported, 1 unreadable");  // the right one is verified all the same
+  write_changed(right, bad, "qin__codes", 4, 128);
+  refused(bad, "qin__codes has the code 256 at 4");
+  write_changed(right, bad, "qout__zp", 0, 200);
+  refused(bad, "qout__zp is 300; it must be in 0..255");
+  intact::write_safetensors(bad, {}, {{"function", "QAct -> QLinear -> QAct"}, {"params", "no JSON"}});
+  refused(bad, "metadata \"params\" is no JSON object");
+  intact::write_safetensors(bad, {}, {});
+  refused(bad, "metadata \"function\" is missing");
+}
+
+TEST_CASE("functions that are not known are unsupported, never passed") {
+  const temporary_folder folder;
+  write_linear_case(folder.path / "other.safetensors", "Convolution");
+  const outcome alone = verify(folder.path);
+  INFO(alone.output);
+  CHECK(alone.exit_code == 2);
+  CHECK(alone.says("other: unsupported, the function Convolution is not known"));
+  CHECK(alone.says("0 verified, 1 unsupported, 0 unreadable; nothing has been compared"));
+  write_linear_case(folder.path / "right.safetensors");
+  const outcome both = verify(folder.path);
+  CHECK(both.exit_code == 0);
+  CHECK(both.says("1 verified, 1 unsupported, 0 unreadable; all claims hold"));
+}
+
+TEST_CASE("the cases of the export example pass, and fail when changed") {
+  const temporary_folder folder;
+  std::string python;
+  for (const char* const candidate : {"python3", "/usr/bin/python3"}) {
+    if (python.empty() && run(std::string(candidate) + " -c 'import numpy'").exit_code == 0) {
+      python = candidate;
+    }
+  }
+  if (python.empty()) {
+    report_skipped("there is no python3 with NumPy");
+    return;
+  }
+  const outcome exported = run(python + " " INTACT_EXPORT_CASE " --demo " + quoted(folder.path));
+  INFO(exported.output);
+  REQUIRE(exported.exit_code == 0);
+  const outcome passed = verify(folder.path);
+  INFO(passed.output);
+  CHECK(passed.exit_code == 0);
+  CHECK(passed.says("3 verified, 0 unsupported, 0 unreadable; all claims hold"));
+  const std::filesystem::path wrong = folder.path / "wrong.safetensors";
+  for (const auto& [name, tensor] : {std::pair("demo_linear", "lin__acc"), std::pair("demo_softmax", "q_exact"),
+                                     std::pair("demo_layernorm", "ideal")}) {
+    const std::filesystem::path right = folder.path / (std::string(name) + ".safetensors");
+    write_changed(right, wrong, tensor, 7, 3);
+    const outcome failed = verify(wrong);
+    INFO(failed.output);
+    CHECK(failed.exit_code == 1);
+    CHECK(failed.says(std::string(tensor) + ' ' + printed_position(safetensors_file::read(right), tensor, 7)));
+  }
+}
+
+TEST_CASE("all claims hold of the recorded cases") {
+  if (skip_without_cases()) {
+    return;
+  }
+  const outcome result = verify(cases_directory());
+  INFO(result.output);
+  CHECK(result.exit_code == 0);
+  CHECK(result.says("136 verified, 1 unsupported, 0 unreadable; all claims hold"));
+}
+
+/// A recorded value, and a change of it that breaks a claim.
+struct changed_value {
+  const char* name;
+  const char* tensor;
+  std::size_t at;
+  int by;
+};
+
+TEST_CASE("every kind of recorded value is compared") {
+  if (skip_without_cases()) {
+    return;
+  }
+  const temporary_folder folder;
+  const std::filesystem::path wrong = folder.path / "wrong.safetensors";
+  for (const changed_value& changed :
+       std::initializer_list<changed_value>{{"lis_W17_s1", "e_exact", 20, 1},
+                                            {"lis_W17_s1", "S_exact", 3, -1},
+                                            {"lis_W17_s1", "q_exact", 18, 1},
+                                            {"lis_W17_s1", "q4", 18, 1},
+                                            {"lis_W17_s1", "q8", 18, 1},
+                                            {"lis_swinmask", "q4", 2, -1},
+                                            {"lis_edge_scale_too_big", "scale", 0, -1},
+                                            {"linear_64x48_int4", "lin__acc", 100, 1},
+                                            {"linear_64x48_int4", "lin__wcodes", 77, 1},
+                                            {"linear_197x33_int8_nobias", "qout__codes", 40, 1},
+                                            {"ln_C192_o1", "ideal", 200, 3},
+                                            {"ln_C192_o1", "out_exact8", 201, 1},
+                                            {"ln_C192_o1", "out_codes", 202, 1},
+                                            {"attention_884", "attn_qk_acc", 300, 1},
+                                            {"attention_884", "attn_av_acc", 301, 1},
+                                            {"attention_888", "attn_av_acc", 302, 1},
+                                            {"attention_884", "attn_log_int_softmax__q", 303, 1},
+                                            {"attention_884", "attn_qact2__codes", 304, 1},
+                                            {"attention_888", "attn_qact2__codes", 305, 1},
+                                            {"attention_884", "attn_qact_attn1__codes", 306, 1},
+                                            {"block_884", "blk_qact2__codes", 400, 1},
+                                            {"block_884", "blk_mlp_qact1__codes", 401, 2},
+                                            {"block_884", "blk_norm2__out_codes", 402, 1},
+                                            {"vit_884", "patch_embed_proj__acc", 500, 1},
+                                            {"vit_884", "patch_embed_qact__codes", 501, 1},
+                                            {"vit_884", "qact_embed__codes", 502, 1},
+                                            {"vit_884", "qact1__codes", 503, 1},
+                                            {"vit_888", "norm__out_codes", 10, 1},
+                                            {"vit_484", "act_out__codes", 5, 1},
+                                            {"obs_ema_act_int8", "scale", 0, 1},
+                                            {"obs_percentile_act_uint8", "max_val", 0, 1},
+                                            {"obs_omse_act_uint8", "zero_point", 0, 1},
+                                            {"obs_minmax_act_channel", "min_val", 7, -1},
+                                            {"obs_ptf_C7", "scale", 3, 1},
+                                            {"quant_int8_conv", "codes", 30, 1},
+                                            {"quant_uint8_act3d", "dequant", 31, 1},
+                                            {"quant_log2_uint4", "codes", 32, -1}}) {
+    const std::filesystem::path right = cases_directory() / (std::string(changed.name) + ".safetensors");
+    write_changed(right, wrong, changed.tensor, changed.at, changed.by);
+    const outcome result = verify(wrong);
+    INFO(changed.name << ' ' << changed.tensor << '\n' << result.output);
+    CHECK(result.exit_code == 1);
+    const safetensors_file file = safetensors_file::read(right);
+    if (std::string(changed.tensor) != "scale" || file.contains("min_val")) {  // a scale by itself is an input
+      CHECK(result.says(std::string(changed.tensor) + ' ' + printed_position(file, changed.tensor, changed.at) +
+                        ": expected"));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intact_test
