@@ -146,6 +146,7 @@ function(check_header header)
   check_words(${header} "${text}")
 endfunction()
 
+cmake_path(ABSOLUTE_PATH INCLUDE_DIR)
 file(GLOB_RECURSE headers RELATIVE ${INCLUDE_DIR} ${INCLUDE_DIR}/*)
 foreach(header IN LISTS headers)
   check_header(${header})

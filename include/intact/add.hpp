@@ -24,9 +24,10 @@ inline void require_add_scale(const char* operation, const add_scale& scale, ind
 /// Residual addition of two tensors of codes into a third scale; stream and sum have power-of-two factors per channel.
 ///
 /// Formula:   y[t, c] = clamp(((r[t, c] - zp_r) * ma[c] + (b[t, c] - zp_b) * mb[c] + offset[c]) >> shift)
-/// Shapes:    stream r, branch b and y T x C; row-major, any strides, any alignment; scales per channel; sizes may be
-/// 0. Units:     ma carries s_r[c] / s_y[c], mb s_b / s_y[c], the offset zp_y and the rounding half, each times
-/// 2^shift. Range:     255 * (|ma| + |mb|) + |offset| < 2^31 (the builder's promise): int32 suffices. shift 17..24.
+/// Shapes:    stream r, branch b and y T x C; row-major, any strides, any alignment; scales per channel; sizes may
+///            be 0.
+/// Units:     ma carries s_r[c] / s_y[c], mb s_b / s_y[c], the offset zp_y and the rounding half, each times 2^shift.
+/// Range:     255 * (|ma| + |mb|) + |offset| < 2^31 (the builder's promise): int32 suffices. shift 17..24.
 /// Exactness: every bit, on every target; no pair of codes is a tie.
 /// Errors:    shapes that do not match, zero points or a shift out of range: before anything is written.
 /// Aliasing:  y may be the stream or the branch exactly (in place); otherwise they must not overlap.

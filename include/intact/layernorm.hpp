@@ -70,7 +70,8 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
 /// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30,
 ///            and max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and
 ///            one division per row; 64-bit products and sums, whose factors fit 32 bits up to C = 4096.
-/// Exactness: every bit, on every target; within one code of infinite precision, for fewer than 1 code in 100,000.
+/// Exactness: every bit, on every target; within one code of infinite precision with the same epsilon, and off by one
+///            in fewer than 1 code of 100,000.
 /// Errors:    shapes that do not match, a zero point, epsilon or shift out of range: before anything is written.
 /// Aliasing:  u8 y may be x exactly (row by row, in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2 (Power-of-Two Factor); docs/numerics.md, section 4.

@@ -14,6 +14,16 @@ namespace intact::inline INTACT_ABI {
 /// up to 2^-15 for every further key: 82,000 keys reach 2.25 + 2.5, still below 2^31 / (255 * 2^15) = 257.
 inline constexpr index shift_matmul_max_keys = 82000;
 
+namespace detail {
+
+/// Whether a stage takes 64-bit accumulators without narrowing them.
+template <class Stage>
+concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
+  stage({accumulator}, index{});
+};
+
+}  // namespace detail
+
 /// Attention times V by shifts: log2 codes are exponents, so that a product is a shift.
 ///
 /// Formula:   y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c); F = 15 for 4-bit codes (tail::zero,
@@ -29,6 +39,9 @@ inline constexpr index shift_matmul_max_keys = 82000;
 template <tail Tail, class Stage>
 void shift_matmul(typename attention_codes<Tail>::const_view codes, const activations& v, const Stage& stage,
                   matrix_view<typename Stage::output> y) {
+  static_assert(detail::takes_64_bits<Stage> == (Tail == tail::wide),
+                "4-bit codes make 32-bit accumulators, for stages such as requantize; 8-bit codes (tail::wide) make "
+                "64-bit ones, for stages such as requantize_wide");
   require_view("shift_matmul", "v", v.codes);
   require_at_most("shift_matmul", "rows of v", v.codes.rows, shift_matmul_max_keys);
   require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);

@@ -81,11 +81,12 @@ constexpr std::uint64_t inverse_of_odd(std::uint64_t m) {
 /// is a tie: the number to be rounded lies halfway between two codes. As m is odd, just one residue of a does so,
 /// modulo 2^(n - prescale), and none if c is not a multiple of 2^prescale.
 constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& range, int prescale = 0) {
-  const std::int64_t step = std::int64_t{1} << prescale;
+  const int zeros = std::min(prescale, scale.fraction_bits);
+  const std::int64_t step = std::int64_t{1} << zeros;
   if (scale.offset % step != 0) {
     return false;
   }
-  const std::uint64_t mask = (std::uint64_t{1} << std::max(scale.fraction_bits - prescale, 0)) - 1;
+  const std::uint64_t mask = (std::uint64_t{1} << (scale.fraction_bits - zeros)) - 1;
   const std::uint64_t tie = (0 - static_cast<std::uint64_t>(scale.offset / step)) *
                                 inverse_of_odd(static_cast<std::uint64_t>(scale.multiplier)) &
                             mask;

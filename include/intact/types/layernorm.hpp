@@ -8,7 +8,7 @@
 namespace intact::inline INTACT_ABI {
 
 /// Parameters of an integer LayerNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a power of two
-/// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by adapt/scale.hpp. Owns nothing.
+/// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by adapt/layernorm.hpp. Owns nothing.
 struct layernorm_parameters {
   int zero_point = 0;                   ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;  ///< per channel, 0..3

@@ -51,7 +51,7 @@ struct row_normalization {
 ///     ((r - stream_zero_point) * stream_multiplier[c] + (y - branch_zero_point) * branch_multiplier[c] + offset[c])
 ///       >> shift
 ///
-/// in 32 bits, which the builder in adapt/scale.hpp proves to suffice. Does not own its arrays.
+/// in 32 bits, which the builder in adapt/add.hpp proves to suffice. Does not own its arrays.
 struct add_scale {
   std::span<const std::int32_t> stream_multiplier;
   std::span<const std::int32_t> branch_multiplier;

@@ -39,12 +39,12 @@ struct matrix_view {
 
   /// Rows [first, first + count).
   constexpr matrix_view row_block(index first, index count) const {
-    return {count == 0 ? data : data + first * stride, count, columns, stride};
+    return {count == 0 || columns == 0 ? data : data + first * stride, count, columns, stride};
   }
 
   /// Columns [first, first + count), for example one head's share of the qkv codes.
   constexpr matrix_view column_block(index first, index count) const {
-    return {rows == 0 ? data : data + first, rows, count, stride};
+    return {rows == 0 || count == 0 ? data : data + first, rows, count, stride};
   }
 };
 
