@@ -150,6 +150,33 @@ TEST_CASE("add is exact at the largest sums that the contract allows") {
   }
 }
 
+TEST_CASE("add takes sums that are whole outputs as they are") {
+  // Multipliers and offset are whole outputs: the rounding down of every sum is the sum itself.
+  for (const int shift : {17, 21}) {
+    const owned_scale scale{std::vector<std::int32_t>(256, 1 << shift),
+                            std::vector<std::int32_t>(256, -(1 << shift)),
+                            std::vector<std::int32_t>(256, 100 << shift),
+                            120,
+                            130,
+                            shift};
+    tensor<std::uint8_t> stream(256, 256), branch(256, 256), y(256, 256);
+    for (index i = 0; i < 256; ++i) {
+      for (index c = 0; c < 256; ++c) {
+        stream(i, c) = static_cast<std::uint8_t>(i);
+        branch(i, c) = static_cast<std::uint8_t>(c);
+      }
+    }
+    add(stream.view(), branch.view(), scale.view(), y.view());
+    index wrong = 0;
+    for (index i = 0; i < 256; ++i) {
+      for (index c = 0; c < 256; ++c) {
+        wrong += y(i, c) != clamp_to<std::uint8_t>((i - 120) - (c - 130) + 100) ? 1 : 0;
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
 TEST_CASE("add clamps at both ends and reaches every code in between") {
   const std::int32_t one = std::int32_t{1} << 20;
   const tensor<std::uint8_t> y = check_all_pairs({{one}, {one}, {one / 2}, 128, 0, 20});

@@ -327,8 +327,8 @@ row_errors errors_of_row(const tensor<float>& w, index n, index group) {
   return {row_error(w, n, group, grouped_step), row_error(w, n, group, plain_step)};
 }
 
-// Twice the smallest scale, with a shift of 2, is the scale of plain s4 codes: one of the candidates. The guard against
-// scales below 2^-23 takes it away where all weights of a row are below 30 * 2^-23.
+// The step of plain s4 codes is among those compared: the smallest scale with a shift of 3, the largest with one of 2.
+// Only the guard against scales below 2^-23 takes it away, where all weights of a row are below 30 * 2^-23.
 TEST_CASE("no row has a larger error than with plain s4 codes") {
   generator random(86);
   int better = 0, rows = 0;
