@@ -92,7 +92,7 @@ struct owned_weights {
       case weight_kind::s4:
         return s4_codes;
       case weight_kind::grouped_s4:
-        return grouped_s4_view(s4_codes, {shifts.data(), rows, (columns + group - 1) / group}, group);
+        return grouped_s4_view(s4_codes, {shifts.data(), rows, group_count(columns, group)}, group);
       default:
         return matrix_view<const std::int8_t>(codes.data(), rows, columns);
     }
@@ -118,7 +118,7 @@ struct owned_weights {
     require_equal("owned_weights", "size of codes", std::ssize(codes), s8 ? rows * columns : 0);
     require_equal("owned_weights", "size of packed", std::ssize(packed), s8 ? 0 : rows * packed_bytes(columns));
     require_equal("owned_weights", "size of shifts", std::ssize(shifts),
-                  kind == weight_kind::grouped_s4 ? rows * ((columns + group - 1) / group) : 0);
+                  kind == weight_kind::grouped_s4 ? rows * group_count(columns, group) : 0);
   }
 };
 

@@ -61,7 +61,7 @@ inline void require_profile(const profile& p) {
   refuse(!relative_to_sum && p.rounding == log2_rounding::at_one_and_a_half,
          "attention relative to the maximum rounds to nearest; choose log2_rounding::at_square_root_of_2");
   refuse(p.probabilities == tail::wide && !relative_to_sum,
-         "8-bit log2 codes (tail::wide) are relative to the sum; choose attention_kind::log2_of_sum, or weights");
+         "8-bit log2 codes (tail::wide) are relative to the sum; choose attention_kind::log2_of_sum");
   refuse(p.probabilities == tail::wide && p.normalize_rows,
          "8-bit log2 codes (tail::wide) are not normalized; their sum does not fit 32 bits");
   refuse(p.attention == attention_kind::weights && p.probabilities != tail::zero,

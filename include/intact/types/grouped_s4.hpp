@@ -6,6 +6,11 @@
 
 namespace intact::inline INTACT_ABI {
 
+/// Groups of at most `group` columns that make up `columns`.
+constexpr index group_count(index columns, index group) {
+  return columns / group + (columns % group != 0 ? 1 : 0);
+}
+
 /// s4 weights with a power of two per row and group of columns: weight (n, k) is codes(n, k) << shifts(n, k / group),
 /// shifts 0..3, so that it fits s8. Owns nothing.
 struct grouped_s4_view {
@@ -28,7 +33,7 @@ struct grouped_s4_view {
   /// The first rows and columns, in place.
   constexpr grouped_s4_view prefix(index first_rows, index first_columns) const {
     return {codes.prefix(first_rows, first_columns),
-            shifts.prefix(first_rows, group < 1 ? 0 : (first_columns + group - 1) / group), group};
+            shifts.prefix(first_rows, group < 1 ? 0 : group_count(first_columns, group)), group};
   }
 };
 
@@ -37,7 +42,7 @@ inline void require_shape(const char* operation, const char* argument, const gro
                           index columns) {
   require_at_least(operation, "group size of the weights", view.group, 1);
   require_shape(operation, argument, view.codes, rows, columns);
-  require_shape(operation, "shifts of the weights", view.shifts, rows, (columns + view.group - 1) / view.group);
+  require_shape(operation, "shifts of the weights", view.shifts, rows, group_count(columns, view.group));
   for (index n = 0; n < rows; ++n) {
     for (index g = 0; g < view.shifts.columns; ++g) {
       require_at_most(operation, "shift of a group of weights", view.shifts(n, g), grouped_s4_view::max_shift);
