@@ -306,7 +306,8 @@ void call(const Stage& stage) {
 template <class Stage>
 void check_refusals() {
   const std::vector<std::int32_t> zeros(3), two(2), multiplier(3, 1 << 30), exponent{-30, 30, 0};
-  const std::vector<std::int32_t> negative{0, 0, -1}, too_low{0, -31, 0}, too_high{0, 0, 31};
+  const std::vector<std::int32_t> negative{0, 0, -1}, small{0, 0, (1 << 30) - 1}, too_low{0, -31, 0},
+      too_high{0, 0, 31};
   CHECK_NOTHROW(call(Stage{{zeros, multiplier, exponent, 0}}));
   CHECK_THROWS_WITH(call(Stage{{two, multiplier, exponent, 0}}),
                     "intact::gemm: size of bias is 2; it must be equal to 3");
@@ -316,6 +317,12 @@ void check_refusals() {
                     "intact::gemm: size of exponent is 2; it must be equal to 3");
   CHECK_THROWS_WITH(call(Stage{{zeros, negative, exponent, 0}}),
                     "intact::gemm: multiplier of a channel is -1; it must be at least 0");
+  CHECK_THROWS_WITH(call(Stage{{zeros, small, exponent, 0}}),
+                    "intact::gemm: multiplier of a channel is 1073741823; it must be at least 1073741824");
+  const std::int64_t largest = std::numeric_limits<typename Stage::output>::max();
+  CHECK_THROWS_WITH(
+      call(Stage{{zeros, multiplier, exponent, static_cast<int>(largest + 1)}}),
+      "intact::gemm: zero_point is " + std::to_string(largest + 1) + "; it must be at most " + std::to_string(largest));
   CHECK_THROWS_WITH(call(Stage{{zeros, multiplier, too_low, 0}}),
                     "intact::gemm: exponent of a channel is -31; it must be at least -30");
   CHECK_THROWS_WITH(call(Stage{{zeros, multiplier, too_high, 0}}),

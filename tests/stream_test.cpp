@@ -167,6 +167,10 @@ TEST_CASE("a layer refuses a stream that does not fit") {
   CHECK_THROWS_WITH(call(good.view(), {addend.view().data, 2, 3, 2}),
                     "intact::gemm: addend of the stage has 2 rows, 3 columns, stride 2 and some data; it must have "
                     "sizes of at least 0, a stride of at least its columns, and data");
+  tensor<std::uint8_t> keys(3, 1);
+  const activations x{a.view(), 0}, k{keys.view(), 0};
+  CHECK_THROWS_WITH(gemm(x, k, add_to_stream{good.view(), all.prefix(1, 3)}, y.view()),
+                    "intact::gemm: addend of the stage is 1 x 3; it must be 2 x 3");
   channel_scale scale = good.view();
   scale.multiplier = scale.multiplier.first(2);
   CHECK_THROWS_WITH(call(scale, all), "intact::gemm: size of scale.multiplier is 2; it must be equal to 3");

@@ -71,10 +71,7 @@ void gemm(matrix_view<A> a, Weights w, const Stage& stage, matrix_view<typename 
   require_view("gemm", "a", a);
   require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, Weights>());
   require_shape("gemm", "w", w, w.rows, a.columns);
-  stage.require("gemm", w.rows);
-  if constexpr (requires { stage.require_rows("gemm", a.rows); }) {
-    stage.require_rows("gemm", a.rows);
-  }
+  require_stage("gemm", stage, a.rows, w.rows);
   require_shape("gemm", "y", y, a.rows, w.rows);
   reference::gemm(matrix_view<const activation>(a), w, stage, y);
 }
@@ -96,7 +93,7 @@ void gemm(const activations& a, const activations& b, const Stage& stage, matrix
   require_shape("gemm", "b", b.codes, b.codes.rows, a.codes.columns);
   require_between("gemm", "zero point of a", a.zero_point, 0, 255);
   require_between("gemm", "zero point of b", b.zero_point, 0, 255);
-  stage.require("gemm", b.codes.rows);
+  require_stage("gemm", stage, a.codes.rows, b.codes.rows);
   require_shape("gemm", "y", y, a.codes.rows, b.codes.rows);
   reference::gemm(a.codes, a.zero_point, b.codes, b.zero_point, stage, y);
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <iterator>
 #include <span>
+#include <type_traits>
 
 #include "intact/reference/max_softmax.hpp"
 
@@ -17,18 +18,16 @@ inline void require_softmax_table(const char* operation, std::span<const std::ui
 }
 
 /// Softmax relative to the row's maximum, without a sum: log2 codes or u8 weights that are not yet normalized. The row
-/// is divided by its sum when it is multiplied with V (shift_matmul.hpp, normalize_rows).
+/// is divided by its sum when it is multiplied with V (shift_matmul.hpp, weighted_matmul.hpp).
 ///
 /// Formula:   y[j] = table[max_k logit[k] - logit[j]]
 /// Shapes:    logits Tq x Tk, y Tq x Tk (u8, or packed u4 for tables of 0..15); row-major, any strides, any alignment;
 ///            sizes may be 0. The table has 256 entries.
 /// Units:     the table carries the logits' scale: codes round(d * s / ln 2), or weights round(255 * exp(-s * d)),
-/// built
-///            by adapt/table.hpp.
+///            built by adapt/table.hpp.
 /// Exactness: every bit, on every target.
 /// Errors:    shapes that do not match, a table of another size or with entries that y does not hold: before anything
-/// is
-///            written.
+///            is written.
 /// Aliasing:  y must not overlap the logits, except that u8 y may be the logits exactly (in place).
 /// Source:    docs/numerics.md, section "Max-relative attention".
 template <class Codes>

@@ -12,9 +12,9 @@ inline constexpr index weighted_matmul_max_keys = 65535;
 
 /// Attention times V with u8 weights, each row divided by the sum of its weights.
 ///
-/// Formula:   P = sum_j w[i, j];  a = sum_j w[i, j] * (v[j, c] - zp_v);  y[i, c] = clamp(round(a / P * s_v / s_y +
-/// zp_y)),
-///            as row_scale in arith/scale.hpp computes it; a row of zeros gives zp_y.
+/// Formula:   P = sum_j w[i, j];  a = sum_j w[i, j] * (v[j, c] - zp_v)
+///            y[i, c] = clamp(round(a / P * s_v / s_y + zp_y)), as row_scale in arith/scale.hpp computes it; a row of
+///            zeros gives zp_y.
 /// Shapes:    weights Tq x Tk, v Tk x C, y Tq x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     the normalization carries s_v / s_y, below 4; the weights' unit cancels.
 /// Range:     Tk <= 65535; zero points 0..255. 64-bit sums.

@@ -21,6 +21,15 @@ constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index m,
   }
 }
 
+/// Checks a stage against the shape of its output.
+template <class Stage>
+void require_stage(const char* operation, const Stage& stage, index rows, index channels) {
+  stage.require(operation, channels);
+  if constexpr (requires { stage.require_rows(operation, rows); }) {
+    stage.require_rows(operation, rows);
+  }
+}
+
 /// y = a: the accumulators themselves.
 struct keep_accumulator {
   using output = std::int32_t;

@@ -28,12 +28,15 @@ struct parity_scale {
   constexpr std::int64_t factor(index n) const { return multiplier[static_cast<std::size_t>(n)]; }
   constexpr int power(index n) const { return exponent[static_cast<std::size_t>(n)]; }
 
+  template <class Out>
   void require(const char* operation, index channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_equal(operation, "size of multiplier", std::ssize(multiplier), channels);
     require_equal(operation, "size of exponent", std::ssize(exponent), channels);
+    require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),
+                    std::numeric_limits<Out>::max());
     for (index n = 0; n < channels; ++n) {
-      require_at_least(operation, "multiplier of a channel", factor(n), 0);
+      require_at_least(operation, "multiplier of a channel", factor(n), factor(n) <= 0 ? 0 : 1 << 30);
       require_between(operation, "exponent of a channel", power(n), -30, 30);
     }
   }
@@ -56,7 +59,7 @@ struct round_half_to_even {
     const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
     return saturate<Out>(down + (up ? 1 : 0) + scale.zero_point);
   }
-  void require(const char* operation, index channels) const { scale.require(operation, channels); }
+  void require(const char* operation, index channels) const { scale.template require<Out>(operation, channels); }
 };
 
 /// y = clamp(((a * m + 2^(30 - e)) >> (31 - e)) + zp): TensorFlow Lite's single rounding, halves up.
@@ -71,7 +74,7 @@ struct round_once {
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     return saturate<Out>(((product + (std::int64_t{1} << (shift - 1))) >> shift) + scale.zero_point);
   }
-  void require(const char* operation, index channels) const { scale.require(operation, channels); }
+  void require(const char* operation, index channels) const { scale.template require<Out>(operation, channels); }
 };
 
 /// y = clamp(divided(high(a << max(e, 0), m), max(-e, 0)) + zp): gemmlowp's and TensorFlow Lite's double rounding.
@@ -90,7 +93,7 @@ struct round_twice {
     const std::int32_t high = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
     return saturate<Out>(std::int64_t{divided(high, power < 0 ? -power : 0)} + scale.zero_point);
   }
-  void require(const char* operation, index channels) const { scale.require(operation, channels); }
+  void require(const char* operation, index channels) const { scale.template require<Out>(operation, channels); }
 
  private:
   static constexpr std::int32_t doubled_high(std::int32_t a, std::int32_t m) {
@@ -121,6 +124,8 @@ struct round_power_of_two {
   void require(const char* operation, index channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_between(operation, "shift", shift, 1, 31);
+    require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),
+                    std::numeric_limits<Out>::max());
   }
 };
 

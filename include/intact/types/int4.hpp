@@ -50,8 +50,9 @@ struct packed_view {
     return {data, rows, columns, stride};
   }
 
-  /// The first rows and columns, in place.
-  constexpr packed_view prefix(index first_rows, index first_columns) const {
+  /// The first rows and columns, in place and read-only: storing the last of an odd number of columns would clear the
+  /// element behind it.
+  constexpr packed_view<Element, const Byte> prefix(index first_rows, index first_columns) const {
     return {data, first_rows, first_columns, stride};
   }
 
