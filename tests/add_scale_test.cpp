@@ -11,6 +11,7 @@
 
 #include "catch.hpp"
 #include "intact/adapt/add.hpp"
+#include "refusal.hpp"
 #include "tensor.hpp"
 
 // The builder of residual additions. A channel has only 65,536 pairs of codes, so that what must hold for all of them
@@ -34,21 +35,6 @@ struct built_addition {
   built_addition(const built_addition&) = delete;
   built_addition& operator=(const built_addition&) = delete;
 };
-
-/// The message of the error that an action ends with, or nothing.
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return {};
-}
-
-bool mentions(const std::string& message, const std::string& words) {
-  return message.find(words) != std::string::npos;
-}
 
 /// The message with which a layer is refused, nothing having been written; empty if it is built.
 std::string refusal_of(const std::vector<add_target>& targets, const add_zero_points& zero_points = {}) {

@@ -12,6 +12,7 @@
 #include "catch.hpp"
 #include "intact/adapt/calibrate.hpp"
 #include "intact/adapt/safetensors.hpp"
+#include "refusal.hpp"
 
 namespace intact_test {
 namespace {
@@ -36,20 +37,6 @@ struct digits {
     }
   }
 };
-
-template <class Call>
-std::string refusal(const Call& call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "";
-}
-
-bool mentions(const std::string& message, const std::string& words) {
-  return message.find(words) != std::string::npos;
-}
 
 TEST_CASE("calibration follows the observers on every tensor", "[build]") {
   const digits data(25);

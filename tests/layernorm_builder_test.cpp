@@ -11,6 +11,7 @@
 
 #include "catch.hpp"
 #include "intact/adapt/layernorm.hpp"
+#include "refusal.hpp"
 #include "tensor.hpp"
 
 // The builder of LayerNorm parameters: each integer against its formula, and the operation with built parameters
@@ -48,21 +49,6 @@ struct built_layernorm {
   built_layernorm(const built_layernorm&) = delete;
   built_layernorm& operator=(const built_layernorm&) = delete;
 };
-
-/// The message of the error that an action ends with, or nothing.
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return {};
-}
-
-bool mentions(const std::string& message, const std::string& words) {
-  return message.find(words) != std::string::npos;
-}
 
 /// The message with which a layer is refused, nothing having been written; empty if it is built.
 std::string refusal_of(const layernorm_target& target, std::size_t gains, std::size_t biases) {

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <unistd.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -13,6 +11,7 @@
 
 #include "intact/adapt/build.hpp"
 #include "intact/adapt/calibrate.hpp"
+#include "scratch_folder.hpp"
 #include "tensor.hpp"
 
 // Integer vision transformers quantized from a random float one, with every profile, and what runs them.
@@ -180,29 +179,6 @@ inline std::vector<classification> classify_all(const integer_vit& model, const 
   }
   return all;
 }
-
-/// A folder for a test's files, removed at its end.
-class scratch_folder {
- public:
-  scratch_folder()
-      : path_(std::filesystem::temp_directory_path() / ("intact_model_file_test_" + std::to_string(::getpid()))) {
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directory(path_);
-  }
-  scratch_folder(const scratch_folder&) = delete;
-  scratch_folder& operator=(const scratch_folder&) = delete;
-  ~scratch_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-
-  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
-  std::ptrdiff_t files() const { return std::distance(std::filesystem::directory_iterator(path_), {}); }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline std::string file_contents(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);

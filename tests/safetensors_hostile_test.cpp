@@ -1,14 +1,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <new>
 #include <random>
 #include <span>
 #include <string>
@@ -16,79 +13,14 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "heap_counter.hpp"
 #include "intact/adapt/safetensors.hpp"
-
-// This program counts the memory that it has taken from the heap, now and at most.
-
-namespace {
-
-std::atomic<std::size_t> live_bytes{0};
-std::atomic<std::size_t> most_live_bytes{0};
-
-/// Before each block stands its size, in as many bytes as keep the block aligned.
-constexpr std::size_t size_field = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
-
-void* take(std::size_t size) noexcept {
-  void* const memory = std::malloc(size + size_field);
-  if (memory == nullptr) {
-    return nullptr;
-  }
-  std::memcpy(memory, &size, sizeof size);
-  const std::size_t live = live_bytes += size;
-  most_live_bytes = std::max(most_live_bytes.load(), live);
-  return static_cast<std::byte*>(memory) + size_field;
-}
-
-void give_back(void* block) noexcept {
-  if (block == nullptr) {
-    return;
-  }
-  void* const memory = static_cast<std::byte*>(block) - size_field;
-  std::size_t size = 0;
-  std::memcpy(&size, memory, sizeof size);
-  live_bytes -= size;
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  if (void* const block = take(size)) {
-    return block;
-  }
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return take(size);
-}
-void* operator new[](std::size_t size) {
-  return operator new(size);
-}
-void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
-  return take(size);
-}
-void operator delete(void* block) noexcept {
-  give_back(block);
-}
-void operator delete(void* block, std::size_t) noexcept {
-  give_back(block);
-}
-void operator delete(void* block, const std::nothrow_t&) noexcept {
-  give_back(block);
-}
-void operator delete[](void* block) noexcept {
-  give_back(block);
-}
-void operator delete[](void* block, std::size_t) noexcept {
-  give_back(block);
-}
-void operator delete[](void* block, const std::nothrow_t&) noexcept {
-  give_back(block);
-}
 
 namespace {
 
 using intact::safetensors_file;
+using intact_test::live_bytes;
+using intact_test::most_live_bytes;
 using namespace std::string_literals;
 
 std::string prefix(std::uint64_t header_length) {

@@ -26,6 +26,7 @@
 #include "catch.hpp"
 #include "intact/adapt/safetensors.hpp"
 #include "intact/adapt/safetensors_write.hpp"
+#include "scratch_folder.hpp"
 
 namespace {
 
@@ -34,32 +35,8 @@ using intact::safetensors_file;
 using intact::tensor_from;
 using intact::tensor_to_write;
 using intact::write_safetensors;
+using intact_test::scratch_folder;
 using shape = std::vector<std::int64_t>;
-
-/// An empty folder that is removed with all that is in it.
-class scratch_folder {
- public:
-  scratch_folder()
-      : path_(std::filesystem::temp_directory_path() / ("intact_safetensors_test_" + std::to_string(::getpid()))) {
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directory(path_);
-  }
-  scratch_folder(const scratch_folder&) = delete;
-  scratch_folder& operator=(const scratch_folder&) = delete;
-  ~scratch_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-
-  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
-  std::size_t files() const {
-    return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 std::string contents(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary);

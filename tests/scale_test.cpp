@@ -14,6 +14,7 @@
 
 #include "catch.hpp"
 #include "intact/log_softmax.hpp"
+#include "refusal.hpp"
 #include "tensor.hpp"
 
 // The builder of dyadic scales, against 128-bit integers. What holds for every accumulator of a range is proved for the
@@ -153,21 +154,6 @@ struct built_layer {
   built_layer(const built_layer&) = delete;
   built_layer& operator=(const built_layer&) = delete;
 };
-
-/// The message of the error that an action ends with, or nothing.
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return {};
-}
-
-bool mentions(const std::string& message, const std::string& words) {
-  return message.find(words) != std::string::npos;
-}
 
 /// The message with which build_scale refuses a layer, having written nothing; empty if it builds it.
 std::string refusal_of(const std::vector<scale_target>& targets) {

@@ -17,6 +17,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "intact/adapt/safetensors.hpp"
+#include "refusal.hpp"
 #include "tensor.hpp"
 
 // The builders of exponential and activation tables, against their formulas written a second time, against recorded
@@ -24,21 +25,6 @@
 
 namespace intact_test {
 namespace {
-
-/// The message of the error that an action ends with, or nothing.
-template <class Action>
-std::string refusal(Action action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return {};
-}
-
-bool mentions(const std::string& message, const std::string& words) {
-  return message.find(words) != std::string::npos;
-}
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace intact_test {
+
+/// The message of the refusal that an action ends with, or nothing.
+template <class Action>
+std::string refusal(Action action) {
+  try {
+    action();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return {};
+}
+
+inline bool mentions(const std::string& message, const std::string& words) {
+  return message.find(words) != std::string::npos;
+}
+
+}  // namespace intact_test
