@@ -8,7 +8,7 @@ undone. A mutation that no test notices survives. That shows a missing test.
 A mutation that does not compile, or whose original text does not occur exactly once, is an error of this script: when
 the library changes, the table changes with it.
 
-    tests/mutate.py                     all of them, in about ten minutes on one core
+    tests/mutate.py                     all of them, in about ten minutes on two cores
     tests/mutate.py --list              what there is
     tests/mutate.py --only 3,7-9        some of them
     tests/mutate.py --jobs 4 --compiler clang++
@@ -195,7 +195,7 @@ MUTATIONS = [
     *mutations_of(
         "types/grouped_s4.hpp", "grouped_s4_test",
         ("codes(n, k) * (1 << shifts(n, k / group))", "codes(n, k) * (1 << shifts(n, 0))"),
-        ("(first_columns + group - 1) / group", "first_columns / group"),
+        ("group_count(first_columns, group)", "first_columns / group"),
     ),
     *mutations_of(
         "types/int4.hpp", "int4_test grouped_s4_test",
