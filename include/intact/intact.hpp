@@ -5,6 +5,7 @@
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
 #include "intact/arith/parity_stage.hpp"
+#include "intact/compatibility_layernorm.hpp"
 #include "intact/config/version.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
