@@ -114,7 +114,7 @@ class integer_program {
                 trace);
     std::vector<double> logits;
     for (const std::int32_t code : logits_) {
-      logits.push_back(code * model_.contents().logits_scale);
+      logits.push_back(model_.real_logit(code));
     }
     return logits;
   }

@@ -82,14 +82,20 @@ TEST_CASE("every observer calibrates the digits to a model that agrees with floa
     std::vector<std::int32_t> logits(10);
     std::vector<std::uint8_t> logits_u8(10);
     int agreed = 0;
+    double largest_error = 0;
     for (const image_view& image : data.images) {
       vit(image, quantized.parameters(), quantized.shape(), matrix_view(logits.data(), 1, 10),
           matrix_view(logits_u8.data(), 1, 10), workspace(scratch.data(), scratch.size()));
       const std::vector<float> expected = forward(data.model, image);
+      for (std::size_t n = 0; n < logits.size(); ++n) {
+        largest_error = std::max(largest_error, std::fabs(quantized.real_logit(logits[n]) - double{expected[n]}));
+      }
       agreed += std::max_element(logits.begin(), logits.end()) - logits.begin() ==
                 std::max_element(expected.begin(), expected.end()) - expected.begin();
     }
     CHECK(agreed >= 57);
+    CHECK(largest_error < 3);  // logits reach 4.2: a wrong sign or twice the unit would be farther away
+    CHECK(largest_error > 0);
   }
 }
 

@@ -252,6 +252,9 @@ class integer_vit {
   const vit_contents& contents() const { return contents_; }
   const vit_shape& shape() const { return contents_.shape; }
 
+  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+
   vit_parameters parameters() const {
     const vit_contents& c = contents_;
     const index tokens = c.shape.tokens(), width = c.shape.width;
