@@ -85,7 +85,8 @@ class gemm_tile {
   INTACT_INLINE static void step(accumulator (&tile)[Rows][N], const A* a, index stride, const std::uint8_t* w) {
     if constexpr (std::is_same_v<Element, s4>) {
       multiply_add(tile, a, stride, [&](unsigned j) { return dot::load_low(w + j * weights_stride); });
-      multiply_add(tile, a + packed::step / 2, stride, [&](unsigned j) { return dot::load_high(w + j * weights_stride); });
+      multiply_add(tile, a + packed::step / 2, stride,
+                   [&](unsigned j) { return dot::load_high(w + j * weights_stride); });
     } else {
       multiply_add(tile, a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
     }
