@@ -67,7 +67,11 @@ struct architecture<isa::neon_i8mm> {
 
 template <class Isa>
 struct s32_register {
+#if INTACT_HAS_SSE4_1 || INTACT_HAS_NEON
   using type = xsimd::batch<std::int32_t, typename architecture<Isa>::type>;
+#else
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+#endif
 };
 template <>
 struct s32_register<isa::scalar> {
@@ -141,7 +145,7 @@ INTACT_INLINE s32<Isa> min(s32<Isa> x, s32<Isa> y) {
   if constexpr (lanes<Isa> == 1) {
     return x < y ? x : y;
   } else {
-    return xsimd::min(x, y);
+    return min(x, y);  // xsimd's
   }
 }
 
@@ -150,7 +154,7 @@ INTACT_INLINE s32<Isa> max(s32<Isa> x, s32<Isa> y) {
   if constexpr (lanes<Isa> == 1) {
     return x > y ? x : y;
   } else {
-    return xsimd::max(x, y);
+    return max(x, y);  // xsimd's
   }
 }
 
