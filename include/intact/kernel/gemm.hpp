@@ -18,18 +18,25 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
-/// Rows of the largest tile, on every instruction set.
-inline constexpr index gemm_tile_rows = 6;
+/// Rows of the largest tile, on every instruction set. Unpacking s4 takes two registers more.
+template <class Element>
+inline constexpr unsigned gemm_tile_rows = std::is_same_v<Element, s4> ? 5 : 6;
 
-/// The register tile of an instruction set: 6 rows x 4 accumulators of 32 registers, or 6 x 2 of 16.
+/// Accumulators per row of a tile: 6 x 4 use 24 of 32 registers, 6 x 2 use 12 of 16.
 template <class Isa>
 inline constexpr unsigned gemm_tile_accumulators =
     std::is_same_v<Isa, isa::avx2> || std::is_same_v<Isa, isa::avx2_vnni> || std::is_same_v<Isa, isa::sse4_1> ? 2 : 4;
 
-/// The work of a product in equal pieces: a unit is a panel times (up to) gemm_tile_rows rows.
+template <class Element>
+constexpr index gemm_row_tiles(index rows) {
+  constexpr index tile_rows = gemm_tile_rows<Element>;
+  return (rows + tile_rows - 1) / tile_rows;
+}
+
+/// The work of a product in equal pieces: a unit is a panel times the rows of a tile.
 template <class Element>
 constexpr index gemm_units(index rows, const packed_weights<Element>& w) {
-  return (rows + gemm_tile_rows - 1) / gemm_tile_rows * w.panels();
+  return gemm_row_tiles<Element>(rows) * w.panels();
 }
 
 /// The accumulators of Rows rows x N registers.
@@ -313,7 +320,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
   }
 }
 
-/// Rows [m, end) of a panel, in tiles of 6, 3, 2 and 1 rows.
+/// Rows [m, end) of a panel, in the largest tiles and then smaller ones.
 template <class Isa, class A, class Element, class Stage>
 void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index end) noexcept {
   const auto rows = [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>) {
@@ -326,8 +333,8 @@ void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index e
     }
     m += Rows;
   };
-  while (m + 6 <= end) {
-    rows(std::integral_constant<unsigned, 6>{});
+  while (m + gemm_tile_rows<Element> <= end) {
+    rows(std::integral_constant<unsigned, gemm_tile_rows<Element>>{});
   }
   if (m + 3 <= end) {
     rows(std::integral_constant<unsigned, 3>{});
@@ -344,14 +351,15 @@ void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index e
 template <class Isa, class A, class Element, class Stage>
 void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index end) noexcept {
   const index rows = product.a.rows;
-  const index row_tiles = (rows + gemm_tile_rows - 1) / gemm_tile_rows;
+  const index row_tiles = gemm_row_tiles<Element>(rows);
+  constexpr index tile_rows = gemm_tile_rows<Element>;
   while (begin < end) {
     const index number = begin / row_tiles;
     const index panel_end = (number + 1) * row_tiles;
     const index stop = end < panel_end ? end : panel_end;
-    const index row_end = (stop - number * row_tiles) * gemm_tile_rows;
+    const index row_end = (stop - number * row_tiles) * tile_rows;
     const gemm_panel<Isa, A, Element, Stage> panel{product, number};
-    gemm_rows(panel, (begin - number * row_tiles) * gemm_tile_rows, row_end < rows ? row_end : rows);
+    gemm_rows(panel, (begin - number * row_tiles) * tile_rows, row_end < rows ? row_end : rows);
     begin = stop;
   }
 }
