@@ -8,8 +8,9 @@
 
 namespace intact::inline INTACT_ABI {
 
-/// Weights of any type, one row per output channel.
-using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view>;
+/// Weights of any type, one row per output channel. Packed ones (pack.hpp) go through the fast kernels.
+using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view,
+                                  packed_weights<std::int8_t>, packed_weights<s4>>;
 
 /// A fully connected layer: weights, and what its accumulators become.
 struct linear_parameters {
@@ -20,6 +21,16 @@ struct linear_parameters {
     return std::visit([](const auto& view) { return view.rows; }, weights);
   }
 };
+
+/// Checks packed weights' sizes.
+template <class Element>
+void require_shape(const char* operation, const char* argument, const packed_weights<Element>& weights, index rows,
+                   index columns) {
+  if (weights.rows != rows || weights.columns != columns || (weights.data == nullptr && rows != 0 && columns != 0)) {
+    contract_failed("intact::%s: packed %s are %td x %td with %s data; they must be %td x %td and have data", operation,
+                    argument, weights.rows, weights.columns, weights.data == nullptr ? "no" : "some", rows, columns);
+  }
+}
 
 /// Checks a layer's sizes.
 inline void require_linear(const char* operation, const linear_parameters& p, index outputs, index inputs) {
@@ -33,17 +44,25 @@ inline void require_linear(const char* operation, const linear_parameters& p, in
   require_scale(operation, p.scale, outputs);
 }
 
-/// y[m, n] = stage(x * W^T, m, n) for weights of any type.
-template <class Stage>
+/// y[m, n] = stage(x * W^T, m, n) for weights of any type. The instruction set and the executor are for packed ones.
+template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void linear(matrix_view<const std::uint8_t> x, const weights_view& weights, const Stage& stage,
-            matrix_view<typename Stage::output> y) {
-  std::visit([&](const auto& view) { gemm(x, view, stage, y); }, weights);
+            matrix_view<typename Stage::output> y, const Executor& run = {}) {
+  std::visit(
+      [&](const auto& view) {
+        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(view)>>) {
+          gemm<Isa>(x, view, stage, y, run);
+        } else {
+          gemm(x, view, stage, y);
+        }
+      },
+      weights);
 }
 
 /// y = requantize(x * W^T), bias included.
 template <class Out, int Bits = 8 * sizeof(Out)>
 void linear(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<Out> y) {
-  linear(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
+  linear<isa::native>(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
 }
 
 /// The layer at the end of a residual branch: its u8 codes, which are added to the stream afterwards, or, straight from
