@@ -53,9 +53,9 @@ TEST_CASE("integer_sqrt is exact beside squares of every size, for every start t
   for (std::uint64_t root = std::uint64_t{1} << 31; root < std::uint64_t{1} << 32; root += 1021) {
     for (int shift = 0; shift < 31; shift += 5) {
       const std::uint64_t r = root >> shift;
-      wrong += integer_sqrt(r * r) != r ? 1 : 0;
-      wrong += integer_sqrt(r * r - 1) != r - 1 ? 1 : 0;
-      wrong += integer_sqrt(r * r + 2 * r) != r ? 1 : 0;
+      wrong += integer_sqrt(r * r) != r ? 1u : 0u;
+      wrong += integer_sqrt(r * r - 1) != r - 1 ? 1u : 0u;
+      wrong += integer_sqrt(r * r + 2 * r) != r ? 1u : 0u;
     }
     ++roots;
   }
