@@ -8,6 +8,7 @@
 #include "intact/arith/attention_stage.hpp"
 #include "intact/arith/fused_stage.hpp"
 #include "intact/arith/output_stage.hpp"
+#include "intact/kernel/row.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
 
@@ -17,44 +18,11 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
-using simd::s32;
-
 /// A tile's place.
 struct tile_place {
   index m, n;
   index columns;  ///< that exist
 };
-
-/// The first `count` elements, and zeros: what lies behind them is not read.
-template <class T, std::size_t Size>
-INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
-  for (std::size_t i = 0; i < Size; ++i) {
-    to[i] = static_cast<index>(i) < count ? from[i] : T{0};
-  }
-}
-
-/// `count` elements for N registers.
-template <class Isa, class T, unsigned N>
-INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
-  alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
-  if (count < N * simd::lanes<Isa>) {
-    copy_prefix(from, count, copy);
-    from = copy;
-  }
-  INTACT_UNROLL
-  for (unsigned j = 0; j < N; ++j) {
-    to[j] = simd::widen<Isa>(from + j * simd::lanes<Isa>);
-  }
-}
-
-template <class Isa, class Out, unsigned N>
-INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
-  if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {
-    simd::narrow<Isa>(from, to);
-  } else {
-    simd::narrow<Isa>(from, to, count);
-  }
-}
 
 template <class Isa, class Out, unsigned Rows, unsigned N>
 INTACT_INLINE void store_tile(const s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
