@@ -24,14 +24,16 @@ namespace intact::inline INTACT_ABI::kernel {
 
 namespace detail {
 
-INTACT_INLINE std::uint32_t four_bytes(const std::uint8_t* from) {
-  std::uint32_t word;
-  std::memcpy(&word, from, sizeof word);
-  return word;
+/// Up to four of `count` codes, minus 128, as s8 in a word; 0 behind them.
+INTACT_INLINE std::uint32_t recentred(const std::uint8_t* codes, index count) {
+  std::uint32_t word = 0x80808080u;
+  if (count >= 4) {
+    std::memcpy(&word, codes, sizeof word);
+  } else {
+    std::memcpy(&word, codes, static_cast<std::size_t>(count));
+  }
+  return word ^ 0x80808080u;
 }
-
-/// Bytes of a word minus 128, as s8.
-inline constexpr std::uint32_t recentre = 0x80808080u;
 
 }  // namespace detail
 
@@ -44,23 +46,20 @@ packed_weights<std::int8_t> pack_keys(const activations& k, int q_zero_point, st
   const matrix_view<const std::uint8_t>& codes = k.codes;
   const index depth = codes.columns;
   const packed result{memory, sums, codes.rows, depth, codes.rows, depth};
-  for (index n = 0; n < packed::rounded_width(codes.rows); ++n) {
-    const index panel = n / packed::panel_width;
-    const index step_stride = result.width(panel) * packed::step_bytes;
-    std::uint8_t* to =
-        memory + (result.panel(panel) - result.data) + (n - panel * packed::panel_width) * packed::step_bytes;
-    for (index d = 0; d < depth; d += packed::step, to += step_stride) {
-      std::uint32_t word = 0;
-      if (n < codes.rows && d + packed::step <= depth) {
-        word = detail::four_bytes(&codes(n, d)) ^ detail::recentre;
-      } else if (n < codes.rows) {
-        std::uint8_t rest[4] = {128, 128, 128, 128};
-        for (index i = d; i < depth; ++i) {
-          rest[i - d] = codes(n, i);
-        }
-        word = detail::four_bytes(rest) ^ detail::recentre;
+  for (index p = 0; p < result.panels(); ++p) {
+    const index first = p * packed::panel_width;
+    const index existing = codes.rows - first < packed::panel_width ? codes.rows - first : packed::panel_width;
+    std::uint8_t* to = memory + (result.panel(p) - result.data);
+    for (index d = 0; d < depth; d += packed::step) {
+      const std::uint8_t* from = &codes(first, d);
+      for (index n = 0; n < existing; ++n) {
+        const std::uint32_t word = detail::recentred(from + n * codes.stride, depth - d);
+        std::memcpy(to + n * packed::step_bytes, &word, sizeof word);
       }
-      std::memcpy(to, &word, sizeof word);
+      const index bytes = result.width(p) * packed::step_bytes;
+      std::memset(to + existing * packed::step_bytes, 0,
+                  static_cast<std::size_t>(bytes - existing * packed::step_bytes));
+      to += bytes;
     }
   }
   for (index n = 0; n < codes.rows; ++n) {
@@ -76,35 +75,30 @@ template <class Isa>
 packed_weights<std::int8_t> pack_values(const matrix_view<const std::uint8_t>& v, std::uint8_t* memory,
                                         std::int32_t* sums) noexcept {
   using packed = packed_weights<std::int8_t>;
-  const index channels = v.columns;
-  const packed result{memory, sums, channels, v.rows, channels, v.rows};
-  for (index c = 0; c < channels; ++c) {
-    sums[c] = 0;
-  }
+  const packed result{memory, sums, v.columns, v.rows, v.columns, v.rows};
   for (index p = 0; p < result.panels(); ++p) {
     const index first = p * packed::panel_width;
+    const index existing = v.columns - first < packed::panel_width ? v.columns - first : packed::panel_width;
     std::uint8_t* to = memory + (result.panel(p) - result.data);
     for (index j = 0; j < v.rows; j += packed::step) {
-      const std::uint8_t* row[4];
+      alignas(64) std::uint8_t rows[4][64];
       for (index i = 0; i < 4; ++i) {
-        row[i] = &v(j + i < v.rows ? j + i : j, first);
+        if (j + i < v.rows) {
+          std::memcpy(rows[i], &v(j + i, first), static_cast<std::size_t>(existing));
+          std::memset(rows[i] + existing, 128, static_cast<std::size_t>(64 - existing));
+        } else {
+          std::memset(rows[i], 128, 64);
+        }
       }
-      const std::uint32_t existing = v.rows - j >= 4 ? ~0u : (1u << (8 * (v.rows - j))) - 1;
-      for (index c = 0; c < result.width(p); ++c, to += packed::step_bytes) {
-        std::uint32_t word = 0;
-        if (first + c < channels) {
-          word = row[0][c] | (std::uint32_t{row[1][c]} << 8) | (std::uint32_t{row[2][c]} << 16) |
-                 (std::uint32_t{row[3][c]} << 24);
-          word = (word ^ detail::recentre) & existing;
-        }
-        std::memcpy(to, &word, sizeof word);
-        if constexpr (simd::dot4<Isa, std::uint8_t>::offset != 0) {
-          if (first + c < channels) {
-            for (index i = 0; i < 4; ++i) {
-              sums[first + c] += static_cast<std::int8_t>(word >> (8 * i));
-            }
-          }
-        }
+      simd::interleave_recentred<Isa>(rows, result.width(p), to);
+      to += result.width(p) * packed::step_bytes;
+    }
+  }
+  if constexpr (simd::dot4<Isa, std::uint8_t>::offset != 0) {
+    for (index c = 0; c < v.columns; ++c) {
+      sums[c] = static_cast<std::int32_t>(-128 * v.rows);
+      for (index j = 0; j < v.rows; ++j) {
+        sums[c] += v(j, c);
       }
     }
   }
@@ -201,11 +195,22 @@ constexpr tensor_scale context_scale(const attention_weighting& p, int v_zero_po
   return scale;
 }
 
-/// Logits of a band to log2 codes, in place.
+/// A row of logits to the table's entries at their distances to the row's largest, in place.
+template <class Isa>
+INTACT_INLINE void look_up_row(std::uint8_t* codes, index count, const std::uint8_t* table) {
+  const int largest = largest_code<Isa>(codes, count);
+  for (index j = 0; j < count; ++j) {
+    codes[j] = table[largest - codes[j]];
+  }
+}
+
+/// Logits of a band to log2 codes or weights, in place.
 template <class Isa>
 void code_rows(const attention_weighting& p, const matrix_view<std::uint8_t>& codes) noexcept {
   if (p.kind != attention_kind::log2_of_sum) {
-    max_softmax<Isa>(codes, p.table.data(), codes, 0, codes.rows);
+    for (index i = 0; i < codes.rows; ++i) {
+      look_up_row<Isa>(&codes(i, 0), codes.columns, p.table.data());
+    }
   } else if (p.rounding == log2_rounding::at_one_and_a_half) {
     log_softmax<Isa, tail::zero, log2_rounding::at_one_and_a_half>(codes, p.exponential.data(), codes, 0, codes.rows);
   } else {

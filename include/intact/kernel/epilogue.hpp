@@ -148,10 +148,7 @@ struct epilogue<Isa, activate> {
       simd::narrow<Isa>(x[r], codes[r]);
     }
     for (unsigned r = 0; r < Rows; ++r) {
-      std::uint8_t* const to = y.data + (at.m + r) * y.stride + at.n;
-      for (index j = 0; j < at.columns; ++j) {
-        to[j] = table[codes[r][j]];
-      }
+      look_up(codes[r], at.columns, table, y.data + (at.m + r) * y.stride + at.n);
     }
   }
 };

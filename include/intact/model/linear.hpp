@@ -22,21 +22,16 @@ struct linear_parameters {
   }
 };
 
-/// Checks packed weights' sizes.
-template <class Element>
-void require_shape(const char* operation, const char* argument, const packed_weights<Element>& weights, index rows,
-                   index columns) {
-  if (weights.rows != rows || weights.columns != columns || (weights.data == nullptr && rows != 0 && columns != 0)) {
-    contract_failed("intact::%s: packed %s are %td x %td with %s data; they must be %td x %td and have data", operation,
-                    argument, weights.rows, weights.columns, weights.data == nullptr ? "no" : "some", rows, columns);
-  }
-}
-
 /// Checks a layer's sizes.
 inline void require_linear(const char* operation, const linear_parameters& p, index outputs, index inputs) {
   std::visit(
       [&](const auto& weights) {
-        require_shape(operation, "weights", weights, outputs, inputs);
+        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(weights)>>) {
+          require_equal(operation, "rows of weights", weights.rows, outputs);
+          require_equal(operation, "columns of weights", weights.columns, inputs);
+        } else {
+          require_shape(operation, "weights", weights, outputs, inputs);
+        }
         require_at_most(operation, "columns of weights", inputs,
                         detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
       },

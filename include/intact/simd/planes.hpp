@@ -46,6 +46,35 @@ struct planes<isa::scalar> {
   }
 };
 
+namespace detail {
+
+#if INTACT_HAS_SSE4_1
+INTACT_INLINE void interleave_sixteen(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* c,
+                                      const std::uint8_t* d, std::uint8_t* to) {
+  const auto recentred = [](const std::uint8_t* from) {
+    return _mm_xor_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(from)), _mm_set1_epi8(-128));
+  };
+  const __m128i x = recentred(a), y = recentred(b), z = recentred(c), w = recentred(d);
+  const __m128i low_xy = _mm_unpacklo_epi8(x, y), high_xy = _mm_unpackhi_epi8(x, y);
+  const __m128i low_zw = _mm_unpacklo_epi8(z, w), high_zw = _mm_unpackhi_epi8(z, w);
+  __m128i* const words = reinterpret_cast<__m128i*>(to);
+  _mm_storeu_si128(words, _mm_unpacklo_epi16(low_xy, low_zw));
+  _mm_storeu_si128(words + 1, _mm_unpackhi_epi16(low_xy, low_zw));
+  _mm_storeu_si128(words + 2, _mm_unpacklo_epi16(high_xy, high_zw));
+  _mm_storeu_si128(words + 3, _mm_unpackhi_epi16(high_xy, high_zw));
+}
+#endif
+#if INTACT_HAS_NEON
+INTACT_INLINE void interleave_sixteen(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* c,
+                                      const std::uint8_t* d, std::uint8_t* to) {
+  const uint8x16_t middle = vdupq_n_u8(128);
+  vst4q_u8(to, uint8x16x4_t{{veorq_u8(vld1q_u8(a), middle), veorq_u8(vld1q_u8(b), middle),
+                             veorq_u8(vld1q_u8(c), middle), veorq_u8(vld1q_u8(d), middle)}});
+}
+#endif
+
+}  // namespace detail
+
 #if INTACT_HAS_SSE4_1
 
 template <>
@@ -211,6 +240,22 @@ INTACT_INLINE std::int64_t split_codes(const std::uint8_t* codes, index count, s
     rest += 256 * high[i] + low[i];
   }
   return 256 * lanes::total(highs) + lanes::total(lows) + rest;
+}
+
+/// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.
+template <class Isa>
+INTACT_INLINE void interleave_recentred(const std::uint8_t (&rows)[4][64], index width, std::uint8_t* to) {
+  if constexpr (lanes<Isa> == 1) {
+    for (index c = 0; c < width; ++c) {
+      for (index i = 0; i < 4; ++i) {
+        to[4 * c + i] = rows[i][c] ^ 128;
+      }
+    }
+  } else {
+    for (index c = 0; c < width; c += 16) {
+      detail::interleave_sixteen(rows[0] + c, rows[1] + c, rows[2] + c, rows[3] + c, to + 4 * c);
+    }
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI::simd
