@@ -163,6 +163,7 @@ struct epilogue<Isa, add_to_stream> {
   INTACT_INLINE static void run(const add_to_stream& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::int16_t> y) {
     rescale_tile<Isa>(x, stage.scale, at);
+    clamp_tile<Isa>(x, -65536, 65535);  // so that the sum fits 32 bits; what is cut off saturates with any addend
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> addend[N];
