@@ -58,7 +58,7 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
   require_shape("layernorm", "y", y, x.rows, x.columns);
   require_layernorm<Code>("layernorm", p, x.columns);
   if (x.columns != 0) {
-    for_each_row_range(run, x.rows, kernel::layernorm_block_rows,
+    for_each_row_range(run, x.rows, rows_together,
                        [&](index begin, index end) { kernel::layernorm<Isa>(x, p, y, begin, end); });
   }
 }

@@ -28,6 +28,10 @@ concept executor = requires(const Executor& run, void (*task)(index)) {
 };
 static_assert(executor<sequential>);
 
+/// Rows of one task, at least, of the operations that work row by row: threads are not worth less, and tables are
+/// prepared once per task.
+inline constexpr index rows_together = 16;
+
 /// Splits `rows` rows, in groups of `together`, over an executor's threads: calls task(begin, end) for ranges that have
 /// all rows between them. More than one range per thread, to even out threads that are not equally fast.
 template <executor Executor, class Task>
