@@ -6,6 +6,7 @@
 #include "intact/arith/attention_stage.hpp"
 #include "intact/kernel/gemm.hpp"
 #include "intact/kernel/log_softmax.hpp"
+#include "intact/kernel/max_softmax.hpp"
 #include "intact/simd/planes.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/types/attention_weighting.hpp"
@@ -195,22 +196,11 @@ constexpr tensor_scale context_scale(const attention_weighting& p, int v_zero_po
   return scale;
 }
 
-/// A row of logits to the table's entries at their distances to the row's largest, in place.
-template <class Isa>
-INTACT_INLINE void look_up_row(std::uint8_t* codes, index count, const std::uint8_t* table) {
-  const int largest = largest_code<Isa>(codes, count);
-  for (index j = 0; j < count; ++j) {
-    codes[j] = table[largest - codes[j]];
-  }
-}
-
 /// Logits of a band to log2 codes or weights, in place.
 template <class Isa>
 void code_rows(const attention_weighting& p, const matrix_view<std::uint8_t>& codes) noexcept {
   if (p.kind != attention_kind::log2_of_sum) {
-    for (index i = 0; i < codes.rows; ++i) {
-      look_up_row<Isa>(&codes(i, 0), codes.columns, p.table.data());
-    }
+    max_softmax<Isa>(codes, p.table.data(), codes, 0, codes.rows);
   } else if (p.rounding == log2_rounding::at_one_and_a_half) {
     log_softmax<Isa, tail::zero, log2_rounding::at_one_and_a_half>(codes, p.exponential.data(), codes, 0, codes.rows);
   } else {

@@ -66,7 +66,7 @@ void fused_block(matrix_view<Code> stream, const block_parameters& p, const bloc
   const fused_block_buffers buffer = fused_block_buffers::take(memory, shape, rows);
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
 
-  layernorm(stream, p.norm1, buffer.normalized);
+  layernorm<Isa>(stream, p.norm1, buffer.normalized, run);
   const matrix_view<std::uint8_t> qkv(buffer.wide.data, rows, 3 * width);
   linear<Isa>(normalized, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale}, qkv, run);
   for (index image = 0; image < batch; ++image) {
@@ -79,7 +79,7 @@ void fused_block(matrix_view<Code> stream, const block_parameters& p, const bloc
   }
   detail::add_branch<Isa>(normalized, p.attention.proj, p.add1, stream, run);
 
-  layernorm(stream, p.norm2, buffer.normalized);
+  layernorm<Isa>(stream, p.norm2, buffer.normalized, run);
   const matrix_view<std::uint8_t> hidden(buffer.wide.data, rows, shape.hidden);
   linear<Isa>(normalized, p.mlp.fc1.weights, activate{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
   detail::add_branch<Isa>(hidden, p.mlp.fc2, p.add2, stream, run);
