@@ -6,7 +6,7 @@
 
   machine_code.py instructions --objdump <program> <executable>
       No function contains an instruction above the instruction set that its name tells, or above the oldest processor
-      if it tells none; and nowhere is there a dot product that saturates.
+      if it tells none or several; and nowhere is there a dot product that saturates.
 
   machine_code.py tiles --objdump <program> <object>...
       The innermost loop of the largest tile of u8 x s8 keeps its accumulators in registers: it stores no vector, and
@@ -48,17 +48,20 @@ def run(*command):
 
 
 class Instruction:
+    """A line of a listing, in the form of GNU or LLVM: "<address>: <bytes> <tab> <mnemonic> <operands>"."""
+
     def __init__(self, line):
-        fields = line.split("\t")
-        self.address = int(fields[0].strip().rstrip(":"), 16)
-        self.encoding = fields[1].split()
-        self.text = re.sub(r"^(\{\w+\}|bnd|notrack|rep\w*|lock)\s+", "", " ".join(fields[2:]).strip())
+        address, encoding, text = re.match(r" *([0-9a-f]+):\s+([0-9a-f ]+)\t?(.*)", line).groups()
+        self.address = int(address, 16)
+        self.encoding = encoding.split()
+        words = re.sub(r",\s+", ",", " ".join(text.split()))
+        self.text = re.sub(r"^(\{\w+\}|bnd|notrack|rep\w*|lock) ", "", words)
         self.mnemonic, _, self.operands = self.text.partition(" ")
 
     def jump_target(self):
         """Where a jump within a function goes, else None."""
         jump = re.fullmatch(r"j\w+|b|b\.\w+|cbn?z|tbn?z", self.mnemonic)
-        target = re.search(r"(?:^|, ?)\s*(?:0x)?([0-9a-f]+) <", self.operands)
+        target = re.search(r"(?:^|,)(?:0x)?([0-9a-f]+) <", self.operands)
         return int(target.group(1), 16) if jump and target else None
 
 
@@ -67,7 +70,7 @@ def functions(objdump, path):
     listing = run(objdump, "--disassemble", "--demangle", "--wide", path)
     for part in re.split(r"\n(?=[0-9a-f]+ <)", listing)[1:]:
         header, _, body = part.partition("\n")
-        lines = re.findall(r"^ *[0-9a-f]+:\t.*$", body, re.MULTILINE)
+        lines = re.findall(r"^ *[0-9a-f]+:\s.*$", body, re.MULTILINE)
         yield re.match(r"[0-9a-f]+ <(.*)>:", header).group(1), [Instruction(line) for line in lines]
 
 
@@ -121,10 +124,7 @@ def check_instructions(arguments):
     needed = {}
     for name, instructions in functions(arguments.objdump, path):
         isas = tags(name)
-        if len(isas) > 1:
-            yield f"{name} names more than one instruction set"
-            continue
-        isa = isas.pop() if isas else None
+        isa = isas.pop() if len(isas) == 1 else None
         for instruction in instructions:
             need = feature(instruction)
             needed.setdefault(isa, set()).add(need)
@@ -177,7 +177,7 @@ def check_tiles(arguments):
 
 
 def check_tile(code, accumulators):
-    frame_pointer = any(re.match(r"mov\s+%rsp,%rbp", instruction.text) for instruction in code)
+    frame_pointer = any(re.match(r"movq? %rsp,%rbp", instruction.text) for instruction in code)
     dots = 0
     for loop in innermost_loops(code):
         in_loop = sum(bool(re.match(r"v?pmaddwd|vpdpbusd|sadalp|[su]dot|usdot", i.mnemonic)) for i in loop)
