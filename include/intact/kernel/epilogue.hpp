@@ -1,7 +1,7 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -24,13 +24,20 @@ struct tile_place {
   index columns;  ///< that exist
 };
 
-/// `count` elements for N registers; what lies behind them is not read.
+/// The first `count` elements, and zeros: what lies behind them is not read.
+template <class T, std::size_t Size>
+INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
+  for (std::size_t i = 0; i < Size; ++i) {
+    to[i] = static_cast<index>(i) < count ? from[i] : T{0};
+  }
+}
+
+/// `count` elements for N registers.
 template <class Isa, class T, unsigned N>
 INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
   alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
   if (count < N * simd::lanes<Isa>) {
-    std::memset(copy, 0, sizeof copy);
-    std::memcpy(copy, from, static_cast<std::size_t>(count) * sizeof(T));
+    copy_prefix(from, count, copy);
     from = copy;
   }
   INTACT_UNROLL
@@ -88,10 +95,8 @@ INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const channel_scale& sca
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
   alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
   if (at.columns < width) {
-    std::memset(multiplier_copy, 0, sizeof multiplier_copy);
-    std::memset(offset_copy, 0, sizeof offset_copy);
-    std::memcpy(multiplier_copy, multiplier, static_cast<std::size_t>(at.columns) * sizeof *multiplier);
-    std::memcpy(offset_copy, offset, static_cast<std::size_t>(at.columns) * sizeof *offset);
+    copy_prefix(multiplier, at.columns, multiplier_copy);
+    copy_prefix(offset, at.columns, offset_copy);
     multiplier = multiplier_copy;
     offset = offset_copy;
   }
