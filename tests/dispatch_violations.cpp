@@ -6,7 +6,7 @@
 #include "intact/kernel/gemm.hpp"
 
 using isa_here = intact::isa::INTACT_DISPATCH_ISA;
-using layer = intact::kernel::gemm_operands<std::uint8_t, std::int8_t, intact::requantize<std::uint8_t>>;
+using panel_here = intact::kernel::gemm_panel<isa_here, std::uint8_t, std::int8_t, intact::requantize<std::uint8_t>>;
 
 /// Among several instruction sets the linker would keep one.
 [[gnu::noinline]] inline void untagged_negate(std::int32_t* x) {
@@ -15,17 +15,15 @@ using layer = intact::kernel::gemm_operands<std::uint8_t, std::int8_t, intact::r
   }
 }
 
-template <class Isa>
-void violate(const layer& product, const intact::kernel::panel_columns& panel, std::int32_t* x) {
+template <class Isa, class Panel>
+void violate(const Panel& panel, std::int32_t* x) {
   untagged_negate(x);
 #if INTACT_X86
   asm("pmaddubsw %xmm0, %xmm1");  // saturates
 #else
   asm(".inst 0x4e809c00");  // usdot v0.4s, v0.16b, v0.16b
 #endif
-  intact::kernel::gemm_one_tile<Isa, 6, 8>(product, panel, 0, 0);  // twice as large as the registers
+  intact::kernel::gemm_one_tile<6, 8>(panel, 0, 0);  // twice as large as the registers
 }
 
-template void violate<isa_here>(const layer&, const intact::kernel::panel_columns&, std::int32_t*);
-
-int main() {}
+template void violate<isa_here>(const panel_here&, std::int32_t*);
