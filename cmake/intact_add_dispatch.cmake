@@ -1,7 +1,7 @@
 # intact_add_dispatch(<target> SOURCES <file>... [WITHOUT <isa>...])
 #
-# Compiles each file once for every instruction set of the target's processor family, with that set's compiler flags, and
-# adds the objects to the target. Call it once per target, in the folder of the target.
+# Compiles each file once for every instruction set of the target's processor family, with that set's compiler flags,
+# and adds the objects to the target. Call it once per target, in the folder of the target.
 #
 #   x86      scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni
 #   aarch64  scalar neon neon_dotprod neon_i8mm
@@ -20,8 +20,7 @@
 include_guard(GLOBAL)
 include(CheckCXXCompilerFlag)
 
-set(INTACT_DISPATCH_ISAS_X86 scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni)
-set(INTACT_DISPATCH_ISAS_AARCH64 scalar neon neon_dotprod neon_i8mm)
+# Functions keep their constants to themselves: a variable of a subproject is unknown to the project around it.
 
 # The compiler flags of an instruction set, as include/intact/simd/isa.hpp tells them.
 function(intact_dispatch_flags isa result)
@@ -41,9 +40,9 @@ endfunction()
 # The instruction sets that the target's processor family has and whose flags the compiler knows.
 function(intact_dispatch_isas result)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-    set(isas ${INTACT_DISPATCH_ISAS_X86})
+    set(isas scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
-    set(isas ${INTACT_DISPATCH_ISAS_AARCH64})
+    set(isas scalar neon neon_dotprod neon_i8mm)
   else()
     set(isas scalar)
   endif()
@@ -66,10 +65,10 @@ function(intact_add_dispatch target)
   if(NOT TARGET ${target} OR NOT dispatch_SOURCES OR dispatch_UNPARSED_ARGUMENTS OR dispatch_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "intact_add_dispatch(${ARGV}): it must be <target> SOURCES <file>... [WITHOUT <isa>...]")
   endif()
+  set(all scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni neon neon_dotprod neon_i8mm)
   foreach(isa IN LISTS dispatch_WITHOUT)
-    if(NOT isa IN_LIST INTACT_DISPATCH_ISAS_X86 AND NOT isa IN_LIST INTACT_DISPATCH_ISAS_AARCH64)
-      message(FATAL_ERROR "intact_add_dispatch: WITHOUT has ${isa}; it must be one of "
-                          "${INTACT_DISPATCH_ISAS_X86};${INTACT_DISPATCH_ISAS_AARCH64}")
+    if(NOT isa IN_LIST all)
+      message(FATAL_ERROR "intact_add_dispatch: WITHOUT has ${isa}; it must be one of ${all}")
     endif()
   endforeach()
   intact_dispatch_isas(isas)

@@ -1,5 +1,5 @@
-# Tests of programs that carry the kernels of several instruction sets: whichever is chosen, in whichever order the units
-# are linked, the result is the same, and no instruction set's code has got into another's.
+# Tests of programs that carry the kernels of several instruction sets: whichever is chosen, in whichever order the
+# units are linked, the result is the same, and no instruction set's code has got into another's.
 
 set(target intact-runtime-dispatch)
 set(reversed ${CMAKE_CURRENT_BINARY_DIR}/${target}-reversed)

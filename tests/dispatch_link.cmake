@@ -1,5 +1,5 @@
-# Links objects in the reverse of their order: cmake -D LINK=<compiler and options> -D OBJECTS=<list> -D PROGRAM=<file> -P
-# <this file>
+# Links objects in the reverse of their order:
+#   cmake -D LINK=<compiler and options> -D OBJECTS=<list> -D PROGRAM=<file> -P <this file>
 
 cmake_minimum_required(VERSION 3.25)
 
