@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "compare/operation.hpp"
+#include "executors/openmp.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 #include "isa.hpp"
-#include "openmp.hpp"
 
 // gemm with packed weights against other libraries, and with 4-bit weights against itself with 8 bits.
 
@@ -56,8 +56,12 @@ class intact_gemm : public gemm_program {
 
   void run(std::size_t copy) override {
     const gemm_shape& shape = task_.operands.shape;
-    intact::gemm<Isa>(task_.operands.a(), weights_[copy], stage_,
-                      intact::matrix_view(outputs_.data(), shape.m, shape.n), openmp(task_.threads));
+    const intact::matrix_view y(outputs_.data(), shape.m, shape.n);
+    if (task_.threads == 1) {
+      intact::gemm<Isa>(task_.operands.a(), weights_[copy], stage_, y);
+    } else {
+      intact::gemm<Isa>(task_.operands.a(), weights_[copy], stage_, y, openmp_executor(task_.threads));
+    }
   }
 
   std::vector<std::int32_t> outputs() const override { return {outputs_.begin(), outputs_.end()}; }
