@@ -18,7 +18,7 @@ set(isa_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   list(APPEND isas ${neon_isas})
 endif()
-set(isa_test_sources gemm_kernel_test simd_test)
+set(isa_test_sources gemm_kernel_test operation_kernel_test simd_test)
 
 find_package(Threads REQUIRED)
 add_executable(run_if_supported run_if_supported.cpp)
