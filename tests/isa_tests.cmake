@@ -18,7 +18,7 @@ set(isa_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   list(APPEND isas ${neon_isas})
 endif()
-set(isa_test_sources gemm_kernel_test simd_test)
+set(isa_test_sources fused_block_test gemm_kernel_test operation_kernel_test simd_test)
 
 # With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
 set(isa_test_options "")
@@ -28,7 +28,7 @@ endif()
 
 find_package(Threads REQUIRED)
 add_executable(run_if_supported run_if_supported.cpp)
-target_compile_features(run_if_supported PRIVATE cxx_std_20)
+target_link_libraries(run_if_supported PRIVATE intact::intact)
 
 foreach(name IN LISTS isa_test_sources)
   foreach(isa IN LISTS isas)

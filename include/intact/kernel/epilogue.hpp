@@ -1,12 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
+#include "intact/arith/attention_stage.hpp"
 #include "intact/arith/fused_stage.hpp"
 #include "intact/arith/output_stage.hpp"
+#include "intact/kernel/row.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
 
@@ -16,37 +18,11 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
-using simd::s32;
-
 /// A tile's place.
 struct tile_place {
   index m, n;
   index columns;  ///< that exist
 };
-
-/// `count` elements for N registers; what lies behind them is not read.
-template <class Isa, class T, unsigned N>
-INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
-  alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
-  if (count < N * simd::lanes<Isa>) {
-    std::memset(copy, 0, sizeof copy);
-    std::memcpy(copy, from, static_cast<std::size_t>(count) * sizeof(T));
-    from = copy;
-  }
-  INTACT_UNROLL
-  for (unsigned j = 0; j < N; ++j) {
-    to[j] = simd::widen<Isa>(from + j * simd::lanes<Isa>);
-  }
-}
-
-template <class Isa, class Out, unsigned N>
-INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
-  if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {
-    simd::narrow<Isa>(from, to);
-  } else {
-    simd::narrow<Isa>(from, to, count);
-  }
-}
 
 template <class Isa, class Out, unsigned Rows, unsigned N>
 INTACT_INLINE void store_tile(const s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
@@ -88,10 +64,8 @@ INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const channel_scale& sca
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
   alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
   if (at.columns < width) {
-    std::memset(multiplier_copy, 0, sizeof multiplier_copy);
-    std::memset(offset_copy, 0, sizeof offset_copy);
-    std::memcpy(multiplier_copy, multiplier, static_cast<std::size_t>(at.columns) * sizeof *multiplier);
-    std::memcpy(offset_copy, offset, static_cast<std::size_t>(at.columns) * sizeof *offset);
+    copy_prefix(multiplier, at.columns, multiplier_copy);
+    copy_prefix(offset, at.columns, offset_copy);
     multiplier = multiplier_copy;
     offset = offset_copy;
   }
@@ -174,10 +148,7 @@ struct epilogue<Isa, activate> {
       simd::narrow<Isa>(x[r], codes[r]);
     }
     for (unsigned r = 0; r < Rows; ++r) {
-      std::uint8_t* const to = y.data + (at.m + r) * y.stride + at.n;
-      for (index j = 0; j < at.columns; ++j) {
-        to[j] = table[codes[r][j]];
-      }
+      look_up(codes[r], at.columns, table, y.data + (at.m + r) * y.stride + at.n);
     }
   }
 };
@@ -240,6 +211,25 @@ struct epilogue<Isa, requantize_rows<Out>> {
                                 matrix_view<Out> y) {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
+      rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
+    }
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa, class Out>
+struct epilogue<Isa, requantize_planes<Out>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const requantize_planes<Out>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<Out> y) {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      s32<Isa> high[N];
+      load_row<Isa>(stage.high.data + (at.m + r) * stage.high.stride + at.n, at.columns, high);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        x[r][j] = simd::add<Isa>(x[r][j], simd::rescaler<Isa>::left(high[j], 8));
+      }
       rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
     }
     store_tile<Isa>(x, at, y);

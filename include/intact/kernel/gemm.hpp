@@ -11,89 +11,109 @@
 // Matrix product with packed weights. A tile of accumulators stays in registers over the whole inner dimension and goes
 // through the output stage from there. Panels are the outer loop, so that one panel of weights, which fits the L2
 // cache, serves all rows; within a step of the inner dimension the tile's weights are loaded once for all its rows.
+//
+// Instruction sets that multiply 16-bit words get their activations widened beforehand, a tile's rows at a time: else
+// each of a panel's tiles would do it again. Then long inner dimensions go in chunks, to bound that copy; between
+// chunks the accumulators are in memory.
 
 namespace intact::inline INTACT_ABI::kernel {
 
-/// Rows of the largest tile, on every instruction set.
-inline constexpr index gemm_tile_rows = 6;
+/// Rows of the largest tile, on every instruction set. Unpacking s4 takes two registers more.
+template <class Element>
+inline constexpr unsigned gemm_tile_rows = std::is_same_v<Element, s4> ? 5 : 6;
 
-/// The register tile of an instruction set: 6 rows x 4 accumulators of 32 registers, or 6 x 2 of 16.
+/// Accumulators per row of a tile: 6 x 4 use 24 of 32 registers, 6 x 2 use 12 of 16.
 template <class Isa>
 inline constexpr unsigned gemm_tile_accumulators =
     std::is_same_v<Isa, isa::avx2> || std::is_same_v<Isa, isa::avx2_vnni> || std::is_same_v<Isa, isa::sse4_1> ? 2 : 4;
 
-/// The work of a product in equal pieces: a unit is a panel times (up to) gemm_tile_rows rows.
 template <class Element>
-constexpr index gemm_units(index rows, const packed_weights<Element>& w) {
-  return (rows + gemm_tile_rows - 1) / gemm_tile_rows * w.panels();
+constexpr index gemm_row_tiles(index rows) {
+  constexpr index tile_rows = gemm_tile_rows<Element>;
+  return (rows + tile_rows - 1) / tile_rows;
 }
 
-/// Part of a panel: what a tile reads.
-struct panel_columns {
-  const std::uint8_t* weights;  ///< of the tile's first column
-  index step_stride;            ///< bytes from one step to the next
-  const std::int32_t* start;    ///< what the accumulators' lanes start from
-  index columns;                ///< that exist
-};
+/// The work of a product in equal pieces: a unit is a panel times the rows of a tile.
+template <class Element>
+constexpr index gemm_units(index rows, const packed_weights<Element>& w) {
+  return gemm_row_tiles<Element>(rows) * w.panels();
+}
 
+/// The accumulators of Rows rows x N registers.
 template <class Isa, class A, class Element, unsigned Rows, unsigned N>
 class gemm_tile {
   using dot = simd::dot4<Isa, A>;
   using packed = packed_weights<Element>;
+  using accumulator = typename dot::accumulator;
 
  public:
+  /// Activations as the instructions want them in memory: A, or 16-bit words.
+  using activation = typename dot::activation;
+
   /// Registers of complete sums: an accumulator's lanes may be halves of them.
   static constexpr unsigned registers = static_cast<unsigned>(N * dot::columns / simd::lanes<Isa>);
 
-  /// The tile's sums over `depth` columns of a.
-  INTACT_INLINE static void run(const A* a, index stride, index depth, const panel_columns& panel,
-                                simd::s32<Isa> (&out)[Rows][registers]) {
-    accumulator tile[Rows][N];
+  /// Starts from lanes in memory: row r's at from + r * stride.
+  INTACT_INLINE void load(const std::int32_t* from, index stride) {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        tile[r][j] = dot::start(panel.start + j * simd::lanes<Isa>);
+        at_[r][j] = dot::start(from + r * stride + j * simd::lanes<Isa>);
       }
     }
-    const index whole_steps = depth / packed::step;
-    if (const index whole = whole_steps * packed::step; whole < depth) {
-      A rest[Rows][packed::step];
-      copy_rest(a + whole, stride, depth - whole, rest);
-      step(tile, rest[0], packed::step, panel.weights + whole_steps * panel.step_stride);
-    }
-    const std::uint8_t* w = panel.weights;
-    for (index i = 0; i < whole_steps; ++i) {
-      step(tile, a, stride, w);
-      a += packed::step;
-      w += panel.step_stride;
-    }
+  }
+
+  INTACT_INLINE void store(std::int32_t* to, index stride) const {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      dot::sums(tile[r], out[r]);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        std::memcpy(to + r * stride + j * simd::lanes<Isa>, &at_[r][j], sizeof at_[r][j]);
+      }
+    }
+  }
+
+  /// Adds the products of `count` steps of the inner dimension.
+  INTACT_INLINE void add_steps(const activation* a, index stride, index count, const std::uint8_t* w,
+                               index step_stride) {
+    for (index i = 0; i < count; ++i) {
+      add_step(a, stride, w);
+      a += packed::step;
+      w += step_stride;
+    }
+  }
+
+  /// Four columns of a, or for s4 eight: first those of the low halves.
+  INTACT_INLINE void add_step(const activation* a, index stride, const std::uint8_t* w) {
+    constexpr index weights_stride = dot::columns * packed::step_bytes;
+    if constexpr (std::is_same_v<Element, s4>) {
+      multiply_add(a, stride, [&](unsigned j) { return dot::load_low(w + j * weights_stride); });
+      multiply_add(a + packed::step / 2, stride, [&](unsigned j) { return dot::load_high(w + j * weights_stride); });
+    } else {
+      multiply_add(a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
+    }
+  }
+
+  INTACT_INLINE void store_sums(std::int32_t* to, index stride) const {
+    simd::s32<Isa> out[Rows][registers];
+    sums(out);
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      simd::narrow<Isa>(out[r], to + r * stride);
+    }
+  }
+
+  INTACT_INLINE void sums(simd::s32<Isa> (&out)[Rows][registers]) const {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      dot::sums(at_[r], out[r]);
     }
   }
 
  private:
-  using accumulator = typename dot::accumulator;
-
-  /// The activation that an instruction sees as 0, so that what rounding the depth up has brought adds nothing, be it
-  /// weights of a longer row.
-  static constexpr A zero = static_cast<A>(-dot::offset);
-
-  /// Four columns of a, or for s4 eight: first those of the low halves.
-  INTACT_INLINE static void step(accumulator (&tile)[Rows][N], const A* a, index stride, const std::uint8_t* w) {
-    if constexpr (std::is_same_v<Element, s4>) {
-      multiply_add(tile, a, stride, [&](unsigned j) { return dot::load_low(w + j * weights_stride); });
-      multiply_add(tile, a + packed::step / 2, stride,
-                   [&](unsigned j) { return dot::load_high(w + j * weights_stride); });
-    } else {
-      multiply_add(tile, a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
-    }
-  }
-
   template <class Load>
-  INTACT_INLINE static void multiply_add(accumulator (&tile)[Rows][N], const A* a, index stride, const Load& load) {
+  INTACT_INLINE void multiply_add(const activation* a, index stride, const Load& load) {
     decltype(load(0u)) weights[N];
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
@@ -104,24 +124,15 @@ class gemm_tile {
       const auto activations = dot::broadcast(a + r * stride);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        tile[r][j] = dot::multiply_add(tile[r][j], activations, weights[j]);
+        at_[r][j] = dot::multiply_add(at_[r][j], activations, weights[j]);
       }
     }
   }
 
-  /// Less than a step of each row, and zeros.
-  INTACT_INLINE static void copy_rest(const A* a, index stride, index count, A (&rest)[Rows][packed::step]) {
-    for (unsigned r = 0; r < Rows; ++r) {
-      for (index k = 0; k < packed::step; ++k) {
-        rest[r][k] = k < count ? a[r * stride + k] : zero;
-      }
-    }
-  }
-
-  static constexpr index weights_stride = dot::columns * packed::step_bytes;
+  accumulator at_[Rows][N];
 };
 
-/// What the accumulators of a panel start from: 0, or what takes back the offset that the activations are given. It is
+/// What the accumulators of a panel start from: 0 or the caller's numbers, less what the activations' offset will add. It is
 /// read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the loop,
 /// and then spill the tile.
 template <class Isa, class A, class Element>
@@ -130,13 +141,17 @@ class panel_start {
   using packed = packed_weights<Element>;
 
  public:
-  panel_start(const packed& w, index panel) noexcept {
+  panel_start(const packed& w, index panel, const std::int32_t* start) noexcept {
+    const index first = panel * packed::panel_width;
+    const index existing = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
+    for (index n = 0; start != nullptr && n < existing; ++n) {
+      lanes_[n * parts] = start[first + n];
+    }
     if constexpr (dot::offset != 0) {
-      const index first = panel * packed::panel_width;
-      const index width = w.width(panel);
-      for (index n = 0; n < width && first + n < w.rows; ++n) {
+      for (index n = 0; n < existing; ++n) {
         const std::int32_t sum = w.sums == nullptr ? sum_of(w, panel, n) : w.sums[first + n];
-        lanes_[n * parts] = simd::multiply<isa::scalar>(sum, -dot::offset);
+        const std::int32_t added = simd::multiply<isa::scalar>(sum, dot::offset);
+        lanes_[n * parts] = simd::subtract<isa::scalar>(lanes_[n * parts], added);
       }
     }
   }
@@ -171,77 +186,185 @@ struct gemm_operands {
   packed_weights<Element> w;
   const Stage& stage;
   matrix_view<typename Stage::output> y;
+  const std::int32_t* start = nullptr;  ///< per output channel, what its sums start from instead of 0
 };
 
-template <class Isa, unsigned Rows, unsigned N, class A, class Element, class Stage>
-[[gnu::noinline]] void gemm_one_tile(const gemm_operands<A, Element, Stage>& product, const panel_columns& panel,
-                                     index m, index n) noexcept {
-  using tile = gemm_tile<Isa, A, Element, Rows, N>;
-  simd::s32<Isa> sums[Rows][tile::registers];
-  tile::run(product.a.data + m * product.a.stride, product.a.stride, product.a.columns, panel, sums);
-  epilogue<Isa, Stage>::run(product.stage, sums, tile_place{m, n, panel.columns}, product.y);
-}
-
-/// All rows from `m` to `rows_end` of a tile's columns, in tiles of 6, 3, 2 and 1 rows.
-template <class Isa, unsigned N, class A, class Element, class Stage>
-void gemm_rows(const gemm_operands<A, Element, Stage>& product, const panel_columns& panel, index m, index rows_end,
-               index n) noexcept {
-  for (; m + 6 <= rows_end; m += 6) {
-    gemm_one_tile<Isa, 6, N>(product, panel, m, n);
-  }
-  if (m + 3 <= rows_end) {
-    gemm_one_tile<Isa, 3, N>(product, panel, m, n);
-    m += 3;
-  }
-  if (m + 2 <= rows_end) {
-    gemm_one_tile<Isa, 2, N>(product, panel, m, n);
-    m += 2;
-  }
-  if (m < rows_end) {
-    gemm_one_tile<Isa, 1, N>(product, panel, m, n);
-  }
-}
-
-/// As many tiles of N accumulators as a panel's columns from `done` on fill; returns where they end. The last register
-/// of a panel may be filled in part: the panel has been rounded up.
-template <class Isa, unsigned N, class A, class Element, class Stage>
-index gemm_columns(const gemm_operands<A, Element, Stage>& product, const panel_start<Isa, A, Element>& start,
-                   index panel, index done, index row_begin, index row_end) noexcept {
+/// One panel of a product, and what its tiles have in common.
+template <class Isa, class A, class Element, class Stage>
+struct gemm_panel {
   using packed = packed_weights<Element>;
-  constexpr index width = N * simd::dot4<Isa, A>::columns;
-  const packed& w = product.w;
-  const index first = panel * packed::panel_width;
-  const index end = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
-  for (; end - done > width - simd::lanes<Isa>; done += width) {
-    const panel_columns columns{w.panel(panel) + done * packed::step_bytes, w.width(panel) * packed::step_bytes,
-                                start.of(done), end - done < width ? end - done : width};
-    gemm_rows<Isa, N>(product, columns, row_begin, row_end, first + done);
+
+  const gemm_operands<A, Element, Stage>& product;
+  index number;
+  panel_start<Isa, A, Element> start{product.w, number, product.start};
+  const std::uint8_t* weights = product.w.panel(number);
+  index step_stride = product.w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
+  index first = number * packed::panel_width;                        ///< its first output channel
+  index columns = product.w.rows - first < packed::panel_width ? product.w.rows - first : packed::panel_width;
+
+  /// Puts sums through the output stage. `column`: of the panel.
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE void finish(simd::s32<Isa> (&sums)[Rows][N], index m, index column) const {
+    constexpr index width = N * simd::lanes<Isa>;
+    const index existing = columns - column < width ? columns - column : width;
+    epilogue<Isa, Stage>::run(product.stage, sums, tile_place{m, first + column, existing}, product.y);
   }
-  return done;
+};
+
+/// Calls `tile` with std::integral_constant N and a column for each of a panel's tiles: as many of the largest as fit,
+/// then smaller ones. The last register may be filled in part: the panel has been rounded up.
+template <class Isa, class A, class Tile>
+INTACT_INLINE void for_each_tile(index columns, const Tile& tile) {
+  constexpr unsigned most = gemm_tile_accumulators<Isa>;
+  constexpr index accumulator_columns = simd::dot4<Isa, A>::columns;
+  index column = 0;
+  const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
+    for (; columns - column > N * accumulator_columns - simd::lanes<Isa>; column += N * accumulator_columns) {
+      tile(size, column);
+    }
+  };
+  all_of(std::integral_constant<unsigned, most>{});
+  if constexpr (most > 2) {
+    all_of(std::integral_constant<unsigned, 2>{});
+  }
+  if constexpr (accumulator_columns == simd::lanes<Isa>) {
+    all_of(std::integral_constant<unsigned, 1>{});
+  }
+}
+
+/// A tile over the whole inner dimension.
+template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
+[[gnu::noinline]] void gemm_one_tile(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index column) noexcept {
+  using packed = packed_weights<Element>;
+  const matrix_view<const A>& a = panel.product.a;
+  const A* const rows = a.data + m * a.stride;
+  const std::uint8_t* const weights = panel.weights + column * packed::step_bytes;
+  const index steps = a.columns / packed::step;
+  gemm_tile<Isa, A, Element, Rows, N> tile;
+  tile.load(panel.start.of(column), 0);
+  if (const index done = steps * packed::step; done < a.columns) {
+    // What an instruction sees as 0 adds nothing, be it to weights of a longer row.
+    constexpr A zero = static_cast<A>(-simd::dot4<Isa, A>::offset);
+    A rest[Rows][packed::step];
+    for (unsigned r = 0; r < Rows; ++r) {
+      for (index k = 0; k < packed::step; ++k) {
+        rest[r][k] = done + k < a.columns ? rows[r * a.stride + done + k] : zero;
+      }
+    }
+    tile.add_step(rest[0], packed::step, weights + steps * panel.step_stride);
+  }
+  tile.add_steps(rows, a.stride, steps, weights, panel.step_stride);
+  simd::s32<Isa> sums[Rows][decltype(tile)::registers];
+  tile.sums(sums);
+  panel.finish(sums, m, column);
+}
+
+/// Columns whose activations are widened at a time, and from one row of them to the next: rows a power of two apart
+/// would compete for the same banks of the L1 cache.
+inline constexpr index gemm_chunk = 1024;
+inline constexpr index gemm_chunk_stride = gemm_chunk + 16;
+
+/// A row of activations in 16 bits, and zeros up to a step.
+template <class Isa, class A>
+INTACT_INLINE void widen_row(const A* a, index count, index step, std::int16_t* to) {
+  using dot = simd::dot4<Isa, A>;
+  index k = 0;
+  for (; k + dot::widened_together <= count; k += dot::widened_together) {
+    dot::widen(a + k, to + k);
+  }
+  for (; k < count; ++k) {
+    to[k] = a[k];
+  }
+  for (; k % step != 0; ++k) {
+    to[k] = 0;
+  }
+}
+
+/// All of a panel's tiles for Rows rows, with widened activations, chunk by chunk.
+template <unsigned Rows, class Isa, class A, class Element, class Stage>
+[[gnu::noinline]] void gemm_widened_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m) noexcept {
+  using packed = packed_weights<Element>;
+  constexpr index parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
+  constexpr index partial_stride = packed::panel_width * parts;
+  const matrix_view<const A>& a = panel.product.a;
+  alignas(64) std::int16_t wide[Rows][static_cast<std::size_t>(gemm_chunk_stride)];
+  alignas(64) std::int32_t partial[Rows][static_cast<std::size_t>(partial_stride)];
+  for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
+    const index depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
+    for (unsigned r = 0; r < Rows; ++r) {
+      widen_row<Isa>(a.data + (m + r) * a.stride + k, depth, packed::step, wide[r]);
+    }
+    for_each_tile<Isa, A>(panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+      gemm_tile<Isa, A, Element, Rows, N> tile;
+      if (k == 0) {
+        tile.load(panel.start.of(column), 0);
+      } else {
+        tile.load(partial[0] + column * parts, partial_stride);
+      }
+      tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth),
+                     panel.weights + k / packed::step * panel.step_stride + column * packed::step_bytes,
+                     panel.step_stride);
+      if (k + depth == a.columns) {
+        tile.store_sums(partial[0] + column, partial_stride);
+      } else {
+        tile.store(partial[0] + column * parts, partial_stride);
+      }
+    });
+  }
+  // These tiles are narrow: their sums are collected until a pack is full.
+  for (index column = 0; column < panel.columns; column += 4 * simd::lanes<Isa>) {
+    simd::s32<Isa> sums[Rows][4];
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      INTACT_UNROLL
+      for (unsigned j = 0; j < 4; ++j) {
+        sums[r][j] = simd::load<Isa>(partial[r] + column + j * simd::lanes<Isa>);
+      }
+    }
+    panel.finish(sums, m, column);
+  }
+}
+
+/// Rows [m, end) of a panel, in the largest tiles and then smaller ones.
+template <class Isa, class A, class Element, class Stage>
+void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index end) noexcept {
+  const auto rows = [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>) {
+    if constexpr (simd::dot4<Isa, A>::widens) {
+      gemm_widened_rows<Rows>(panel, m);
+    } else {
+      for_each_tile<Isa, A>(panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+        gemm_one_tile<Rows, N>(panel, m, column);
+      });
+    }
+    m += Rows;
+  };
+  while (m + gemm_tile_rows<Element> <= end) {
+    rows(std::integral_constant<unsigned, gemm_tile_rows<Element>>{});
+  }
+  if (m + 3 <= end) {
+    rows(std::integral_constant<unsigned, 3>{});
+  }
+  if (m + 2 <= end) {
+    rows(std::integral_constant<unsigned, 2>{});
+  }
+  if (m < end) {
+    rows(std::integral_constant<unsigned, 1>{});
+  }
 }
 
 /// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
 template <class Isa, class A, class Element, class Stage>
 void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index end) noexcept {
-  constexpr unsigned most = gemm_tile_accumulators<Isa>;
-  constexpr bool halves = simd::lanes<Isa> != simd::dot4<Isa, A>::columns;
   const index rows = product.a.rows;
-  const index row_tiles = (rows + gemm_tile_rows - 1) / gemm_tile_rows;
+  const index row_tiles = gemm_row_tiles<Element>(rows);
+  constexpr index tile_rows = gemm_tile_rows<Element>;
   while (begin < end) {
-    const index panel = begin / row_tiles;
-    const index panel_end = (panel + 1) * row_tiles;
+    const index number = begin / row_tiles;
+    const index panel_end = (number + 1) * row_tiles;
     const index stop = end < panel_end ? end : panel_end;
-    const index row_begin = (begin - panel * row_tiles) * gemm_tile_rows;
-    const index row_stop = (stop - panel * row_tiles) * gemm_tile_rows;
-    const index row_end = row_stop < rows ? row_stop : rows;
-    const panel_start<Isa, A, Element> start(product.w, panel);
-    index done = gemm_columns<Isa, most>(product, start, panel, 0, row_begin, row_end);
-    if constexpr (most > 2) {
-      done = gemm_columns<Isa, 2>(product, start, panel, done, row_begin, row_end);
-    }
-    if constexpr (!halves) {
-      gemm_columns<Isa, 1>(product, start, panel, done, row_begin, row_end);
-    }
+    const index row_end = (stop - number * row_tiles) * tile_rows;
+    const gemm_panel<Isa, A, Element, Stage> panel{product, number};
+    gemm_rows(panel, (begin - number * row_tiles) * tile_rows, row_end < rows ? row_end : rows);
     begin = stop;
   }
 }

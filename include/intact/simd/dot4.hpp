@@ -17,6 +17,8 @@
 //   offset             what `broadcast` adds to the activations, 0 or +-128, because the instruction wants the other
 //                      signedness: a sum is too large by offset * (the sum of the channel's weights)
 //   start(from)        an accumulator of the lanes at an address
+//   widens, activation whether activations must be given as 16-bit words, and the type that they must have
+//   widen(from, to)    makes them so, `widened_together` at a time
 //   broadcast(a)       four activations from memory of any alignment, for all columns
 //   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]
 //   load_low(w)        the same in s4: each byte holds a weight of an even group of four in its low half,
@@ -69,12 +71,14 @@ struct whole_lanes {
 
 template <class A>
 struct dot4<isa::scalar, A> {
+  using activation = A;
   using accumulator = std::int32_t;
   struct four {
     std::int32_t values[4];
   };
   static constexpr index columns = 1;
   static constexpr int offset = 0;
+  static constexpr bool widens = false;
 
   INTACT_INLINE static accumulator start(const std::int32_t* from) { return *from; }
   INTACT_INLINE static four broadcast(const A* a) { return {{a[0], a[1], a[2], a[3]}}; }
@@ -107,16 +111,23 @@ struct dot4<isa::scalar, A> {
 
 template <class A>
 struct dot4<isa::sse4_1, A> {
+  using activation = std::int16_t;
   using accumulator = __m128i;
   static constexpr index columns = 2;
   static constexpr int offset = 0;
+  static constexpr bool widens = true;
+  static constexpr index widened_together = 8;
 
+  INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes) : _mm_cvtepu8_epi16(bytes));
+  }
   INTACT_INLINE static __m128i start(const std::int32_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   }
-  INTACT_INLINE static __m128i broadcast(const A* a) {
-    const __m128i bytes = _mm_set1_epi32(detail::load_bytes<std::int32_t>(a));
-    return std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes) : _mm_cvtepu8_epi16(bytes);
+  INTACT_INLINE static __m128i broadcast(const std::int16_t* a) {
+    return _mm_set1_epi64x(detail::load_bytes<std::int64_t>(a));
   }
   INTACT_INLINE static __m128i load(const std::uint8_t* w) {
     return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)));
@@ -142,16 +153,23 @@ struct dot4<isa::sse4_1, A> {
 
 template <class A>
 struct dot4<isa::avx2, A> {
+  using activation = std::int16_t;
   using accumulator = __m256i;
   static constexpr index columns = 4;
   static constexpr int offset = 0;
+  static constexpr bool widens = true;
+  static constexpr index widened_together = 16;
 
+  INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        std::is_signed_v<A> ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes));
+  }
   INTACT_INLINE static __m256i start(const std::int32_t* from) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   }
-  INTACT_INLINE static __m256i broadcast(const A* a) {
-    const __m128i bytes = _mm_set1_epi32(detail::load_bytes<std::int32_t>(a));
-    return std::is_signed_v<A> ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
+  INTACT_INLINE static __m256i broadcast(const std::int16_t* a) {
+    return _mm256_set1_epi64x(detail::load_bytes<std::int64_t>(a));
   }
   INTACT_INLINE static __m256i load(const std::uint8_t* w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
@@ -178,9 +196,11 @@ struct dot4<isa::avx2, A> {
 
 template <class A>
 struct dot4<isa::avx2_vnni, A> : detail::whole_lanes<s32<isa::avx2_vnni>> {
+  using activation = A;
   using accumulator = s32<isa::avx2_vnni>;
   static constexpr index columns = 8;
   static constexpr int offset = std::is_signed_v<A> ? 128 : 0;
+  static constexpr bool widens = false;
 
   INTACT_INLINE static __m256i broadcast(const A* a) {
     const __m256i bytes = _mm256_set1_epi32(detail::load_bytes<std::int32_t>(a));
@@ -208,14 +228,20 @@ struct dot4<isa::avx2_vnni, A> : detail::whole_lanes<s32<isa::avx2_vnni>> {
 
 template <class A>
 struct dot4<isa::avx512bw, A> {
+  using activation = std::int16_t;
   using accumulator = __m512i;
   static constexpr index columns = 8;
   static constexpr int offset = 0;
+  static constexpr bool widens = true;
+  static constexpr index widened_together = 32;
 
+  INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    _mm512_storeu_si512(to, std::is_signed_v<A> ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes));
+  }
   INTACT_INLINE static __m512i start(const std::int32_t* from) { return _mm512_loadu_si512(from); }
-  INTACT_INLINE static __m512i broadcast(const A* a) {
-    const __m256i bytes = _mm256_set1_epi32(detail::load_bytes<std::int32_t>(a));
-    return std::is_signed_v<A> ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes);
+  INTACT_INLINE static __m512i broadcast(const std::int16_t* a) {
+    return _mm512_set1_epi64(detail::load_bytes<std::int64_t>(a));
   }
   INTACT_INLINE static __m512i load(const std::uint8_t* w) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)));
@@ -246,9 +272,11 @@ struct dot4<isa::avx512bw, A> {
 
 template <class A>
 struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
+  using activation = A;
   using accumulator = s32<isa::avx512vnni>;
   static constexpr index columns = 16;
   static constexpr int offset = std::is_signed_v<A> ? 128 : 0;
+  static constexpr bool widens = false;
 
   INTACT_INLINE static __m512i broadcast(const A* a) {
     const __m512i bytes = _mm512_set1_epi32(detail::load_bytes<std::int32_t>(a));
@@ -283,9 +311,11 @@ INTACT_INLINE int8x16_t repeat_four(const void* a) {
 /// to 32 bits one by one. Unsigned activations are recentred: a - 128.
 template <class A>
 struct dot4<isa::neon, A> {
+  using activation = A;
   using accumulator = int32x4_t;
   static constexpr index columns = 2;
   static constexpr int offset = std::is_signed_v<A> ? 0 : -128;
+  static constexpr bool widens = false;
 
   INTACT_INLINE static int32x4_t start(const std::int32_t* from) { return vld1q_s32(from); }
   INTACT_INLINE static int8x8_t broadcast(const A* a) {
@@ -312,9 +342,11 @@ struct dot4<isa::neon, A> {
 
 template <class A>
 struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> {
+  using activation = A;
   using accumulator = s32<isa::neon_dotprod>;
   static constexpr index columns = 4;
   static constexpr int offset = std::is_signed_v<A> ? 0 : -128;
+  static constexpr bool widens = false;
 
   INTACT_INLINE static int8x16_t broadcast(const A* a) {
     const int8x16_t bytes = detail::repeat_four(a);
@@ -333,9 +365,11 @@ struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> 
 
 template <class A>
 struct dot4<isa::neon_i8mm, A> : detail::whole_lanes<s32<isa::neon_i8mm>> {
+  using activation = A;
   using accumulator = s32<isa::neon_i8mm>;
   static constexpr index columns = 4;
   static constexpr int offset = 0;
+  static constexpr bool widens = false;
 
   INTACT_INLINE static int8x16_t broadcast(const A* a) { return detail::repeat_four(a); }
   INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
