@@ -53,7 +53,7 @@ MUTATIONS = [
         ("(std::int64_t{b(n, k)} - b_zero_point)", "(std::int64_t{b(n, k)} + b_zero_point)"),
     ),
     *mutations_of(
-        "reference/layernorm.hpp", "layernorm_test",
+        "reference/layernorm.hpp", "operation_kernel_test",
         ("std::int64_t half = std::int64_t{1} <<", "std::int64_t half = std::int64_t{0} <<"),
         ("(bit_length(variance) + 1) / 2 * 2", "bit_length(variance)"),
         ("((std::int64_t{1} << 61) - 1) / deviation", "(std::int64_t{1} << 61) / deviation"),
@@ -63,7 +63,7 @@ MUTATIONS = [
         ("scaled >> p.output_shift", "scaled >> (p.output_shift - 1)"),
     ),
     *mutations_of(
-        "reference/layernorm.hpp", "layernorm_s16_test",
+        "reference/layernorm.hpp", "operation_kernel_test",
         ("std::int64_t{codes[c]}", "std::int64_t{static_cast<std::uint8_t>(codes[c])}"),
         ("static_cast<std::uint64_t>(value(c) * value(c))", "static_cast<std::uint32_t>(value(c) * value(c))"),
         ("std::int64_t sum = 0;", "std::int32_t sum = 0;"),
@@ -78,12 +78,11 @@ MUTATIONS = [
         ("rest = n % d;", "rest = 0;"),
     ),
     *mutations_of(
-        "reference/log_softmax.hpp", "log_softmax_test",
-        ("largest = std::max<int>(largest, logits(i, j));", "largest = std::max<int>(largest, logits(0, j));"),
+        "reference/log_softmax.hpp", "operation_kernel_test",
+        ("      largest = std::max<int>(largest, logits(i, j));",
+         "      largest = std::max<int>(largest, logits(0, j));"),
         ("Rounding == log2_rounding::at_square_root_of_2", "Rounding != log2_rounding::at_square_root_of_2"),
-        ("e == 0 ? code::zero :", "e == 0 ? code::largest :"),
-        ("level > code::largest", "level >= code::largest"),
-        ("std::uint64_t sum = 0;", "std::uint64_t sum = 1;"),
+        ("return sum;", "return sum + 1;"),
     ),
     *mutations_of(
         "types/attention_codes.hpp", "log_softmax_test",
@@ -109,26 +108,55 @@ MUTATIONS = [
         ("saturate<std::uint8_t>(scale(sum))", "static_cast<std::uint8_t>(scale(sum))"),
     ),
     *mutations_of(
-        "reference/max_softmax.hpp", "max_softmax_test",
-        ("std::max<int>(largest, logits(i, j))", "logits(i, j)"),
-        ("largest - logits(i, j)", "255 - logits(i, j)"),
+        "reference/max_softmax.hpp", "operation_kernel_test",
+        ("      largest = std::max<int>(largest, logits(i, j));", "      largest = logits(i, j);"),
+        ("table[static_cast<std::size_t>(largest - logits(i, j))]);",
+         "table[static_cast<std::size_t>(255 - logits(i, j))]);"),
+        ("(largest - logits(i, j))] : masked;", "(largest - logits(i, j))] : 0;"),
     ),
-    *mutations_of("reference/activation.hpp", "activation_test", ("table[codes(i, j)]", "table[codes(i, j) & 2047]")),
     *mutations_of(
-        "reference/add.hpp", "add_test",
-        ("- scale.stream_zero_point", "- scale.branch_zero_point"),
-        ("scale.branch_multiplier[channel]", "scale.branch_multiplier[0]"),
-        ("sum >> scale.shift", "(sum - 1) >> scale.shift"),
+        "reference/activation.hpp", "operation_kernel_test",
+        ("table[codes(i, j)]", "table[codes(i, j) & 2047]"),
+    ),
+    *mutations_of(
+        "reference/log_softmax.hpp", "log_softmax_test",
+        ("largest = mask(i, j) ? std::max<int>(largest, logits(i, j)) : largest;",
+         "largest = std::max<int>(largest, logits(i, j));"),
+        ("return mask(i, j) ? table", "return j >= 0 ? table"),
     ),
     *mutations_of(
         "reference/im2col.hpp", "im2col_test",
         ("top + k / patch % patch, left + k % patch", "top + k % patch, left + k / patch % patch"),
         ("p / patches_per_row * patch", "p / (image.height / patch) * patch"),
     ),
+    # Kernels beside gemm's
+    *mutations_of(
+        "kernel/layernorm.hpp", "operation_kernel_test",
+        ("6 + half_length", "5 + half_length"),
+        ("(bit_length(variance) + 1) / 2", "bit_length(variance) / 2"),
+        ("squares_ = simd::broadcast<Isa>(start)", "squares_ = simd::broadcast<Isa>(0)"),
+        ("(std::int64_t{1} << 10)", "(std::int64_t{1} << 9)"),
+        ("codes.columns > layernorm_fast_channels", "codes.columns > 1000000"),
+        ("p.output_shift < layernorm_fast_output_shift)", "p.output_shift < 1)"),
+    ),
+    *mutations_of(
+        "kernel/log_softmax.hpp", "operation_kernel_test",
+        ("place -= reversed_[place] > limit ? 1 : 0;", "place -= 0;"),
+        ("while (reversed_[place] > limit)", "while (reversed_[place] < limit && false)"),
+        ("if (!Masked || sum != 0)", "if (!Masked || sum == 0)"),
+        ("bytes::lookup(two_, level)", "bytes::lookup(four_, level)"),
+        ("bytes::max(level, first_level_)", "bytes::max(level, level)"),
+    ),
+    *mutations_of(
+        "kernel/add.hpp", "operation_kernel_test",
+        ("simd::multiply<Isa>(branch_zero_point, branch_multiplier[j])",
+         "simd::multiply<Isa>(branch_zero_point, offset[j])"),
+    ),
     # Arithmetic
     *mutations_of(
-        "arith/integer_math.hpp", "layernorm_test",
-        ("x >= root + bit;", "x > root + bit;"),
+        "arith/integer_math.hpp", "integer_math_test layernorm_test",
+        ("root * root - 1 >= n ? 1 : 0", "root * root - 1 > n ? 1 : 0"),
+        ("<= 256 * t + 255", "<= 240 * t"),
         ("64 - std::countl_zero(x)", "63 - std::countl_zero(x)"),
     ),
     *mutations_of(
@@ -147,6 +175,19 @@ MUTATIONS = [
         ("if ((a2.high >> 63) != 0)", "if ((a2.high >> 63) > 1)"),
         ("twice.low < b2.low", "twice.low <= b2.low"),
         ("(e << k) > sum ? 1 : 0", "(e << k) > sum ? 0 : 0"),
+    ),
+    *mutations_of(
+        "arith/log2_code.hpp", "log_softmax_test",
+        ("2 * sum / 3 ", "2 * sum / 3 - 1 "),
+        ("(2 * sum - 1) / 5", "2 * sum / 5"),
+        ("(level - 1)) - 1)", "(level - 1)))"),
+        ("? next - 1 : next", "? next : next"),
+    ),
+    *mutations_of(
+        "arith/scale.hpp", "operation_kernel_test",
+        ("stream - scale.stream_zero_point", "stream - scale.branch_zero_point"),
+        ("scale.branch_multiplier[channel]", "scale.branch_multiplier[0]"),
+        ("sum >> scale.shift", "(sum - 1) >> scale.shift"),
     ),
     *mutations_of(
         "arith/scale.hpp", "gemm_test",
@@ -295,7 +336,9 @@ class Builder:
     def build(self, tree, test):
         program = tree / test
         # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
-        command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *self.flags,
+        # Tests of kernels are those of this processor's instruction set.
+        isa = ["-march=native", "-DINTACT_TEST_ISA=native"] if test.endswith("_kernel_test") else []
+        command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *isa, *self.flags,
                    f"-I{tree / 'include'}", str(tree / "tests" / f"{test}.cpp"), *self.libraries, "-o", str(program)]
         built = run(command)
         if built.returncode != 0:
