@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "deit/budget_command.hpp"
 #include "deit/evaluate_command.hpp"
 #include "deit/quantize_command.hpp"
 
@@ -15,7 +16,8 @@ constexpr const char* description = "Vision transformers (ViT, DeiT) in integers
 
 constexpr const char* examples =
     "Examples:\n"
-    "  intact-deit quantize --weights model.safetensors --calibration images/ --profile precise -o model.intact.safetensors\n"
+    "  intact-deit quantize --weights model.safetensors --calibration images/ --profile precise -o "
+    "model.intact.safetensors\n"
     "  intact-deit classify --model model.intact.safetensors cat.jpg\n"
     "  intact-deit evaluate --model model.intact.safetensors --float model.safetensors --images images/\n"
     "\n"
@@ -29,13 +31,14 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   intact_deit::quantize_command quantize(app);
   intact_deit::evaluate_command evaluate(app);
+  intact_deit::budget_command budget(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   try {
-    return quantize.chosen() ? quantize.run() : evaluate.run();
+    return quantize.chosen() ? quantize.run() : budget.chosen() ? budget.run() : evaluate.run();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "intact-deit: %s\n", error.what());
     return 2;

@@ -11,21 +11,18 @@
 
 #include <CLI/CLI.hpp>
 
+#include "equalization.hpp"
 #include "evaluate.hpp"
 #include "image_folder.hpp"
 #include "intact/adapt/calibrate.hpp"
 #include "intact/adapt/profile.hpp"
 #include "preprocess.hpp"
+#include "reconstruction.hpp"
+#include "simulation.hpp"
 
 // From a float model and images to scales.
 
 namespace intact_deit {
-
-/// A float model with weights and scales that make a good integer model.
-struct calibrated_model {
-  intact::float_vit model;
-  intact::vit_scales scales;
-};
 
 /// The arguments that say how a model is calibrated.
 class calibration_arguments {
@@ -39,6 +36,12 @@ class calibration_arguments {
     app.add_option("--observer", observer_, "how ranges are chosen: minmax, ema, percentile or omse")
         ->capture_default_str()
         ->check(CLI::IsMember({"minmax", "ema", "percentile", "omse"}))
+        ->group(group);
+    app.add_flag("--equalize", equalize_, "first give all channels of a LayerNorm one range")->group(group);
+    app.add_flag("--search", search_, "shrink ranges of activations and weights for the least error of layers' outputs")
+        ->group(group);
+    app.add_flag("--compensate", compensate_,
+                 "search, and round weights so that they make good for each other's errors")
         ->group(group);
     app.add_option("--batch", batch_, "images that are held in memory together with all their tensors")
         ->capture_default_str()
@@ -57,16 +60,25 @@ class calibration_arguments {
   }
 
   calibrated_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
-                             const intact::profile&) const {
+                             const intact::profile& chosen, std::size_t threads) const {
     std::vector<intact::image_view> views;
     for (const rgb_image& image : images) {
       views.push_back(image.view());
     }
-    return {model, intact::calibrate(model, views, {observer(), batch_})};
+    const intact::float_vit start = equalize_ ? equalized(model, images) : model;
+    const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
+    return search_ || compensate_ ? reconstruction(start, scales, chosen, {compensate_, threads})(images)
+                                  : round_weights(start, scales, chosen);
   }
 
   /// For a note in the model's file.
-  std::string description(std::size_t images) const { return observer_ + ", " + std::to_string(images) + " images"; }
+  std::string description(std::size_t images) const {
+    return observer_ + (equalize_ ? ", equalized" : "") +
+           (compensate_ ? ", compensated"
+            : search_   ? ", searched"
+                        : "") +
+           ", " + std::to_string(images) + " images";
+  }
 
  private:
   intact::observer observer() const {
@@ -80,6 +92,7 @@ class calibration_arguments {
   std::string folder_, observer_ = "minmax";
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   index batch_ = 10;
+  bool equalize_ = false, search_ = false, compensate_ = false;
 };
 
 }  // namespace intact_deit

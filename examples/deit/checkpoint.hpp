@@ -34,7 +34,8 @@ namespace detail {
 class memory_file {
  public:
   void add(const std::string& name, const std::vector<std::int64_t>& shape, std::span<const std::byte> bytes) {
-    header_[name] = {{"dtype", "F32"}, {"shape", shape}, {"data_offsets", {bytes_.size(), bytes_.size() + bytes.size()}}};
+    header_[name] = {
+        {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {bytes_.size(), bytes_.size() + bytes.size()}}};
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
   }
 
@@ -56,9 +57,11 @@ class memory_file {
 };
 
 /// Hugging Face's names of parts of a block, and timm's.
-inline constexpr std::pair<std::string_view, std::string_view> block_names[] = {
-    {"layernorm_before", "norm1"},        {"attention.output.dense", "attn.proj"}, {"layernorm_after", "norm2"},
-    {"intermediate.dense", "mlp.fc1"}, {"output.dense", "mlp.fc2"}};
+inline constexpr std::pair<std::string_view, std::string_view> block_names[] = {{"layernorm_before", "norm1"},
+                                                                                {"attention.output.dense", "attn.proj"},
+                                                                                {"layernorm_after", "norm2"},
+                                                                                {"intermediate.dense", "mlp.fc1"},
+                                                                                {"output.dense", "mlp.fc2"}};
 
 /// The same outside the blocks.
 inline constexpr std::pair<std::string_view, std::string_view> model_names[] = {
@@ -216,8 +219,8 @@ inline intact::float_vit load_checkpoint(const std::filesystem::path& path, cons
   };
   set_default("mean", model_options.mean, {0.485F, 0.456F, 0.406F});
   set_default("std", model_options.standard_deviation, {0.229F, 0.224F, 0.225F});
-  intact::float_vit model =
-      intact::load_float_vit(detail::has_hugging_face_names(file) ? detail::with_timm_names(file) : file, model_options);
+  intact::float_vit model = intact::load_float_vit(
+      detail::has_hugging_face_names(file) ? detail::with_timm_names(file) : file, model_options);
   if (model.shape.channels != 3) {
     throw error_in(path, "the model takes " + std::to_string(model.shape.channels) + " channels; images have 3");
   }

@@ -91,9 +91,8 @@ inline std::vector<index> likeliest(const logit_row& logits, std::size_t count) 
   }
   const auto logit = [&](index i) { return logits[static_cast<std::size_t>(i)]; };
   const auto middle = classes.begin() + static_cast<std::ptrdiff_t>(std::min(count, classes.size()));
-  std::partial_sort(classes.begin(), middle, classes.end(), [&](index a, index b) {
-    return logit(a) > logit(b) || (logit(a) == logit(b) && a < b);
-  });
+  std::partial_sort(classes.begin(), middle, classes.end(),
+                    [&](index a, index b) { return logit(a) > logit(b) || (logit(a) == logit(b) && a < b); });
   classes.erase(middle, classes.end());
   return classes;
 }

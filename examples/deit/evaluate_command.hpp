@@ -84,8 +84,8 @@ class evaluate_command {
       all.input = {model.shape.height, checkpoint_.crop()};
     } else if (model.shape.classes != std::ssize(all.integer->images.front().logits) &&
                all.integer->images.front().problem.empty()) {
-      throw error_in(weights_, "the model has " + std::to_string(model.shape.classes) +
-                                   " classes, another number than " + model_);
+      throw error_in(
+          weights_, "the model has " + std::to_string(model.shape.classes) + " classes, another number than " + model_);
     }
     all.in_float = predict(float_classifier(model), all.images, all.input, threads_, "float model");
   }
@@ -108,8 +108,8 @@ class evaluate_command {
   }
 
   static void print(const results& all, std::size_t failed) {
-    std::printf("%zu images, %zu failed\n%-14s %9s %9s %10s\n", all.images.size() - failed, failed, "", "top-1", "top-5",
-                "images/s");
+    std::printf("%zu images, %zu failed\n%-14s %9s %9s %10s\n", all.images.size() - failed, failed, "", "top-1",
+                "top-5", "images/s");
     if (all.integer) {
       print_row("integer", *all.integer, all.images);
     }

@@ -116,8 +116,8 @@ inline rgb_image decode_jpeg(const std::filesystem::path& file, const std::vecto
   rgb_image image = empty_image(file, static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height));
   // A truncated file is only a warning to libjpeg.
   constexpr int flags = TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
-  require(
-      tjDecompress2(decoder.get(), bytes.data(), bytes.size(), image.samples.data(), width, 0, height, TJPF_RGB, flags));
+  require(tjDecompress2(decoder.get(), bytes.data(), bytes.size(), image.samples.data(), width, 0, height, TJPF_RGB,
+                        flags));
   return image;
 }
 

@@ -54,8 +54,9 @@ class profile_arguments {
 
   intact::profile chosen() const {
     const bit_widths bits = bit_widths::parse(bits_);
-    intact::profile p = name_ == "paper" ? (bits.attention == 4 ? intact::paper_profile : intact::paper_profile_888)
-                                         : (bits.attention == 4 ? intact::precise_profile : intact::precise_profile_888);
+    intact::profile p = name_ == "paper"
+                            ? (bits.attention == 4 ? intact::paper_profile : intact::paper_profile_888)
+                            : (bits.attention == 4 ? intact::precise_profile : intact::precise_profile_888);
     if (bits.weights == 4) {
       p.weights = weight_group_ == 0 ? intact::weight_kind::s4 : intact::weight_kind::grouped_s4;
     }
@@ -86,7 +87,8 @@ class profile_arguments {
         {{"i-exp", intact::exponential_kind::i_exp}, {"exact", intact::exponential_kind::exact}});
     add(app, "--rounding", rounding_, "of log2-of-sum: where a code ends and the next begins",
         {{"1.5", intact::log2_rounding::at_one_and_a_half}, {"sqrt2", intact::log2_rounding::at_square_root_of_2}});
-    add(app, "--normalize-rows", normalize_rows_, "divide rows of attention by their sums", {{"yes", true}, {"no", false}});
+    add(app, "--normalize-rows", normalize_rows_, "divide rows of attention by their sums",
+        {{"yes", true}, {"no", false}});
     add(app, "--stream", stream_, "codes of the residual stream",
         {{"u8", intact::stream_codes::u8}, {"s16", intact::stream_codes::s16}});
     add(app, "--pixel-codes", pixel_codes_, "pixels are codes, normalization is part of the weights",

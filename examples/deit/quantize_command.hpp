@@ -26,6 +26,7 @@ class quantize_command {
     app_ = program.add_subcommand("quantize", "makes an integer model of a checkpoint and images to calibrate on");
     app_->add_option("--weights", weights_, "checkpoint, safetensors with timm's or Hugging Face's names")->required();
     app_->add_option("-o,--output", output_, "the integer model's file")->required();
+    add_threads(*app_, threads_);
     calibration_.add_to(*app_);
     profile_.add_to(*app_);
     checkpoint_.add_to(*app_);
@@ -37,8 +38,9 @@ class quantize_command {
     const intact::profile profile = profile_.chosen();
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const std::vector<rgb_image> images = calibration_.read({model.shape.height, checkpoint_.crop()});
-    const calibrated_model calibrated = calibration_.calibrate(model, images, profile);
-    const intact::integer_vit integer = intact::build_vit(calibrated.model, calibrated.scales, profile);
+    const calibrated_model calibrated = calibration_.calibrate(model, images, profile, threads_);
+    const intact::integer_vit integer =
+        intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, profile);
     intact::save_integer_vit(integer, output_,
                              {{crop_note, CLI::detail::to_string(checkpoint_.crop())},
                               {"profile", profile_.description()},
@@ -51,6 +53,7 @@ class quantize_command {
  private:
   CLI::App* app_;
   std::string weights_, output_;
+  std::size_t threads_ = default_threads();
   calibration_arguments calibration_;
   profile_arguments profile_;
   checkpoint_arguments checkpoint_;
