@@ -29,6 +29,22 @@ if(INTACT_FETCH_DEPENDENCIES)
     URL_HASH SHA256=122928b814b75717316c71af69bd2b43387643ba076a6ec16e7882bfb2dfacbb
     SYSTEM
     FIND_PACKAGE_ARGS CONFIG)
+  FetchContent_Declare(
+    xsimd
+    URL https://github.com/xtensor-stack/xsimd/archive/refs/tags/11.1.0.tar.gz
+    SOURCE_SUBDIR headers-only)
+endif()
+
+# Of xsimd only the headers are looked for: Debian 12's exported target links a library that does not exist, and its
+# package file refuses to be used when cross-compiling.
+find_path(INTACT_XSIMD_INCLUDE_DIR xsimd/xsimd.hpp DOC "Folder of xsimd/xsimd.hpp, xsimd 8.1 or newer")
+if(NOT INTACT_XSIMD_INCLUDE_DIR AND INTACT_FETCH_DEPENDENCIES)
+  FetchContent_MakeAvailable(xsimd)
+  set_property(CACHE INTACT_XSIMD_INCLUDE_DIR PROPERTY VALUE ${xsimd_SOURCE_DIR}/include)
+endif()
+if(NOT INTACT_XSIMD_INCLUDE_DIR)
+  message(FATAL_ERROR "xsimd/xsimd.hpp was not found: install xsimd (Debian: libxsimd-dev), or set "
+                      "INTACT_XSIMD_INCLUDE_DIR to the folder that holds it, or INTACT_FETCH_DEPENDENCIES to ON")
 endif()
 
 # Makes sure that a target of a package exists. `include_dir`: where its headers are if it has been downloaded.

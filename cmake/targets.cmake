@@ -1,4 +1,4 @@
-# Floors 0-6, without any dependency, and floor 7, the float world. The headers are globbed, so that none can be left
+# Floors 0-6, which use the headers of xsimd, and floor 7, the float world. The headers are globbed, so that none can be left
 # out of the installation or of the check that each one compiles alone.
 
 set(include_dir ${PROJECT_SOURCE_DIR}/include)
@@ -12,6 +12,7 @@ add_library(intact::intact ALIAS intact)
 target_compile_features(intact INTERFACE cxx_std_20)
 target_sources(intact INTERFACE FILE_SET HEADERS BASE_DIRS ${include_dir} FILES ${intact_headers})
 set_target_properties(intact PROPERTIES VERIFY_INTERFACE_HEADER_SETS ${PROJECT_IS_TOP_LEVEL})
+target_include_directories(intact SYSTEM INTERFACE $<BUILD_INTERFACE:${INTACT_XSIMD_INCLUDE_DIR}>)
 
 if(INTACT_ADAPT)
   add_library(intact_adapt INTERFACE)

@@ -1,25 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <iterator>
 
 #include "intact/reference/add.hpp"
 
 namespace intact::inline INTACT_ABI {
-
-/// Fraction bits of the multipliers.
-inline constexpr int add_min_shift = 17;
-inline constexpr int add_max_shift = 24;
-
-/// Checks the scales of a residual addition against the number of channels.
-inline void require_add_scale(const char* operation, const add_scale& scale, index channels) {
-  require_equal(operation, "size of stream_multiplier", std::ssize(scale.stream_multiplier), channels);
-  require_equal(operation, "size of branch_multiplier", std::ssize(scale.branch_multiplier), channels);
-  require_equal(operation, "size of offset", std::ssize(scale.offset), channels);
-  require_between(operation, "stream_zero_point", scale.stream_zero_point, 0, 255);
-  require_between(operation, "branch_zero_point", scale.branch_zero_point, 0, 255);
-  require_between(operation, "shift", scale.shift, add_min_shift, add_max_shift);
-}
 
 /// Residual addition of two tensors of codes into a third scale; stream and sum have power-of-two factors per channel.
 ///

@@ -4,11 +4,15 @@
 #include <limits>
 #include <type_traits>
 
+#include "intact/arith/fused_stage.hpp"
 #include "intact/arith/output_stage.hpp"
+#include "intact/kernel/gemm.hpp"
 #include "intact/reference/gemm.hpp"
 #include "intact/types/activations.hpp"
+#include "intact/types/executor.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
+#include "intact/types/packed_weights.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact::inline INTACT_ABI {
@@ -28,6 +32,11 @@ static_assert(gemm_max_depth_u8_s8 == 65793 && gemm_max_depth_s8_s8 == 131071 &&
               gemm_max_depth_u8_grouped_s4 == 131586 && gemm_max_depth_u8_u8 == 33025);
 
 namespace detail {
+
+template <class Weights>
+inline constexpr bool is_packed = false;
+template <class Element>
+inline constexpr bool is_packed<packed_weights<Element>> = true;
 
 /// The largest magnitude of a weight.
 template <class Weights>
@@ -61,7 +70,8 @@ constexpr index gemm_depth_limit() {
 ///            shared between threads.
 /// Source:    FQ-ViT (arXiv 2111.13824), section 3; docs/numerics.md, sections 2 and 3.
 template <class A, class Weights, class Stage>
-void gemm(matrix_view<A> a, Weights w, const Stage& stage, matrix_view<typename Stage::output> y) {
+requires(!detail::is_packed<Weights>) void gemm(matrix_view<A> a, Weights w, const Stage& stage,
+                                                matrix_view<typename Stage::output> y) {
   using activation = std::remove_const_t<A>;
   static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
                 "gemm takes activations of 8 bits");
@@ -74,6 +84,52 @@ void gemm(matrix_view<A> a, Weights w, const Stage& stage, matrix_view<typename 
   require_stage("gemm", stage, a.rows, w.rows);
   require_shape("gemm", "y", y, a.rows, w.rows);
   reference::gemm(matrix_view<const activation>(a), w, stage, y);
+}
+
+namespace detail {
+
+/// How many pieces each thread gets of a product: enough to even out threads that are not equally fast.
+inline constexpr index gemm_tasks_per_thread = 4;
+
+template <class Isa, class A, class Element, class Stage, executor Executor>
+void run_gemm(const kernel::gemm_operands<A, Element, Stage>& product, const Executor& run) {
+  const index units = kernel::gemm_units(product.a.rows, product.w);
+  const index threads = run.threads();
+  const index wanted = threads <= 1 ? 1 : threads * gemm_tasks_per_thread;
+  const index tasks = wanted < units ? wanted : units;
+  run.for_each(tasks,
+               [&](index task) { kernel::gemm<Isa>(product, task * units / tasks, (task + 1) * units / tasks); });
+}
+
+}  // namespace detail
+
+/// Matrix product with packed weights: the fast one, in the registers of an instruction set.
+///
+/// Formula:   as above, to the bit.
+/// Shapes:    a M x K, w N x K (pack_weights), y M x N; row-major, any strides of at least the columns, any alignment;
+///            sizes may be 0.
+/// Units:     as above.
+/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4).
+/// Exactness: every bit, on every instruction set, with every executor. Without a byte dot product (SSE4.1, AVX2,
+///            AVX512BW, NEON) products are widened: nothing saturates.
+/// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
+/// Aliasing:  y must not overlap a, w or the stage's arrays, but for an addend or stream, which may be y exactly.
+///            Inputs may be shared between threads.
+/// Threads:   the caller's alone, unless an executor brings more.
+/// Source:    FQ-ViT, section 3; docs/numerics.md, sections 2 and 3; docs/performance.md.
+template <class Isa = isa::native, class A, class Element, class Stage, executor Executor = sequential>
+void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage, matrix_view<typename Stage::output> y,
+          const Executor& run = {}) {
+  using activation = std::remove_const_t<A>;
+  static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
+                "gemm takes activations of 8 bits");
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_view("gemm", "a", a);
+  require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, packed_weights<Element>>());
+  require_equal("gemm", "columns of w", w.columns, a.columns);
+  require_stage("gemm", stage, a.rows, w.rows);
+  require_shape("gemm", "y", y, a.rows, w.rows);
+  detail::run_gemm<Isa>(kernel::gemm_operands<activation, Element, Stage>{a, w, stage, y}, run);
 }
 
 /// Matrix product of two activations, such as q * k^T.

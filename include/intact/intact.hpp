@@ -13,5 +13,6 @@
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/pack.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/weighted_matmul.hpp"

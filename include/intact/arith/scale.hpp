@@ -44,4 +44,29 @@ class row_scale {
   int zero_point_;
 };
 
+/// The same scale in the form that matrix products take, for sums of w * v whose v still carries its zero point: the
+/// correction stands in the offset. Range: 0 <= weight_sum <= 65535 * 255, zero points 0..255.
+constexpr tensor_scale row_tensor_scale(const row_normalization& normalization, std::int64_t weight_sum,
+                                        int v_zero_point) {
+  const std::int64_t half_and_zero_point = 2 * std::int64_t{normalization.zero_point} + 1;
+  if (weight_sum == 0) {
+    return {0, half_and_zero_point * (std::int64_t{1} << 31), 0, 0};
+  }
+  const int e = std::min(bit_length(static_cast<std::uint64_t>(weight_sum)), 24);
+  const std::int64_t multiplier = (normalization.factor * (std::int64_t{1} << e) + (weight_sum >> 1)) / weight_sum;
+  const std::int64_t offset =
+      half_and_zero_point * (std::int64_t{1} << (27 + e)) - v_zero_point * weight_sum * multiplier;
+  const int prescale = std::max(4 - e, 0);
+  return {static_cast<std::int32_t>(multiplier), offset * (std::int64_t{1} << prescale), e - 4 + prescale, prescale};
+}
+
+/// The sum of a stream's code and a branch's in channel n, by add_scale's formula.
+constexpr std::uint8_t add_codes(const add_scale& scale, int stream, int branch, index n) {
+  const auto channel = static_cast<std::size_t>(n);
+  const std::int64_t sum = std::int64_t{stream - scale.stream_zero_point} * scale.stream_multiplier[channel] +
+                           std::int64_t{branch - scale.branch_zero_point} * scale.branch_multiplier[channel] +
+                           scale.offset[channel];
+  return saturate<std::uint8_t>(sum >> scale.shift);
+}
+
 }  // namespace intact::inline INTACT_ABI

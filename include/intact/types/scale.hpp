@@ -83,4 +83,18 @@ inline void require_scale(const char* operation, const channel_scale& scale, ind
   require_between(operation, "scale.prescale", scale.prescale, 0, 30);
 }
 
+/// Fraction bits of the multipliers.
+inline constexpr int add_min_shift = 17;
+inline constexpr int add_max_shift = 24;
+
+/// Checks the scales of a residual addition against the number of channels.
+inline void require_add_scale(const char* operation, const add_scale& scale, index channels) {
+  require_equal(operation, "size of stream_multiplier", std::ssize(scale.stream_multiplier), channels);
+  require_equal(operation, "size of branch_multiplier", std::ssize(scale.branch_multiplier), channels);
+  require_equal(operation, "size of offset", std::ssize(scale.offset), channels);
+  require_between(operation, "stream_zero_point", scale.stream_zero_point, 0, 255);
+  require_between(operation, "branch_zero_point", scale.branch_zero_point, 0, 255);
+  require_between(operation, "shift", scale.shift, add_min_shift, add_max_shift);
+}
+
 }  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,253 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "intact/arith/fused_stage.hpp"
+#include "intact/arith/output_stage.hpp"
+#include "intact/simd/narrow.hpp"
+#include "intact/simd/rescale.hpp"
+
+// Output stages in registers. epilogue<Isa, Stage> is called with a tile of accumulators: Rows x N registers, their
+// place (m, n) in the output, and how many of the tile's columns exist. It computes what the stage computes, for all
+// of them, and stores it. Stages without a specialization, of this library or of others, are called element by element.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+using simd::s32;
+
+/// A tile's place.
+struct tile_place {
+  index m, n;
+  index columns;  ///< that exist
+};
+
+/// The first `count` elements, and zeros: what lies behind them is not read.
+template <class T, std::size_t Size>
+INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
+  for (std::size_t i = 0; i < Size; ++i) {
+    to[i] = static_cast<index>(i) < count ? from[i] : T{0};
+  }
+}
+
+/// `count` elements for N registers.
+template <class Isa, class T, unsigned N>
+INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
+  alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
+  if (count < N * simd::lanes<Isa>) {
+    copy_prefix(from, count, copy);
+    from = copy;
+  }
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    to[j] = simd::widen<Isa>(from + j * simd::lanes<Isa>);
+  }
+}
+
+template <class Isa, class Out, unsigned N>
+INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
+  if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {
+    simd::narrow<Isa>(from, to);
+  } else {
+    simd::narrow<Isa>(from, to, count);
+  }
+}
+
+template <class Isa, class Out, unsigned Rows, unsigned N>
+INTACT_INLINE void store_tile(const s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
+  INTACT_UNROLL
+  for (unsigned r = 0; r < Rows; ++r) {
+    store_row<Isa>(x[r], y.data + (at.m + r) * y.stride + at.n, at.columns);
+  }
+}
+
+template <class Isa, unsigned Rows, unsigned N>
+INTACT_INLINE void clamp_tile(s32<Isa> (&x)[Rows][N], std::int32_t low, std::int32_t high) {
+  INTACT_UNROLL
+  for (unsigned r = 0; r < Rows; ++r) {
+    INTACT_UNROLL
+    for (unsigned j = 0; j < N; ++j) {
+      x[r][j] = simd::min<Isa>(simd::max<Isa>(x[r][j], simd::broadcast<Isa>(low)), simd::broadcast<Isa>(high));
+    }
+  }
+}
+
+template <class Isa, unsigned Rows, unsigned N>
+INTACT_INLINE void shift_tile_left(s32<Isa> (&x)[Rows][N], int shift) {
+  INTACT_UNROLL
+  for (unsigned r = 0; r < Rows; ++r) {
+    INTACT_UNROLL
+    for (unsigned j = 0; j < N; ++j) {
+      x[r][j] = simd::rescaler<Isa>::left(x[r][j], shift);
+    }
+  }
+}
+
+/// Accumulators to codes before clamping. Multipliers and offsets are loaded once for all rows.
+template <class Isa, unsigned Rows, unsigned N>
+INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const channel_scale& scale, const tile_place& at) {
+  constexpr index width = N * simd::lanes<Isa>;
+  using rescaler = simd::rescaler<Isa>;
+  const std::int32_t* multiplier = scale.multiplier.data() + at.n;
+  const std::int64_t* offset = scale.offset.data() + at.n;
+  alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
+  alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
+  if (at.columns < width) {
+    copy_prefix(multiplier, at.columns, multiplier_copy);
+    copy_prefix(offset, at.columns, offset_copy);
+    multiplier = multiplier_copy;
+    offset = offset_copy;
+  }
+  shift_tile_left<Isa>(x, scale.prescale);
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    const auto factors = rescaler::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      x[r][j] = rescaler::right(rescaler::high(x[r][j], factors), scale.shift);
+    }
+  }
+}
+
+template <class Isa, unsigned N>
+INTACT_INLINE void rescale_row(s32<Isa> (&x)[N], const tensor_scale& scale) {
+  using rescaler = simd::rescaler<Isa>;
+  const auto factors = rescaler::broadcast(scale.multiplier, scale.offset);
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    x[j] = rescaler::right(rescaler::high(rescaler::left(x[j], scale.prescale), factors), scale.shift);
+  }
+}
+
+template <class Isa, unsigned Rows, unsigned N>
+INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const tensor_scale& scale, const tile_place&) {
+  INTACT_UNROLL
+  for (unsigned r = 0; r < Rows; ++r) {
+    rescale_row<Isa>(x[r], scale);
+  }
+}
+
+template <class Isa, class Stage>
+struct epilogue {
+  template <class Out, unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
+    alignas(64) std::int32_t accumulators[static_cast<std::size_t>(N * simd::lanes<Isa>)];
+    for (unsigned r = 0; r < Rows; ++r) {
+      simd::narrow<Isa>(x[r], accumulators);
+      for (index j = 0; j < at.columns; ++j) {
+        y.data[(at.m + r) * y.stride + at.n + j] = apply_stage(stage, accumulators[j], at.m + r, at.n + j);
+      }
+    }
+  }
+};
+
+template <class Isa>
+struct epilogue<Isa, keep_accumulator> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const keep_accumulator&, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<std::int32_t> y) {
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa, class Out, class Scale, int Bits>
+struct epilogue<Isa, requantize<Out, Scale, Bits>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const requantize<Out, Scale, Bits>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<Out> y) {
+    rescale_tile<Isa>(x, stage.scale, at);
+    if constexpr (Bits < 8 * sizeof(Out)) {
+      clamp_tile<Isa>(x, 0, (1 << Bits) - 1);
+    }
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa>
+struct epilogue<Isa, activate> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const activate& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<std::uint8_t> y) {
+    rescale_tile<Isa>(x, stage.scale, at);
+    clamp_tile<Isa>(x, 0, (1 << activation_bits) - 1);
+    const std::uint8_t* const table = stage.table.data();
+    alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      simd::narrow<Isa>(x[r], codes[r]);
+    }
+    for (unsigned r = 0; r < Rows; ++r) {
+      std::uint8_t* const to = y.data + (at.m + r) * y.stride + at.n;
+      for (index j = 0; j < at.columns; ++j) {
+        to[j] = table[codes[r][j]];
+      }
+    }
+  }
+};
+
+template <class Isa>
+struct epilogue<Isa, add_to_stream> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const add_to_stream& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<std::int16_t> y) {
+    rescale_tile<Isa>(x, stage.scale, at);
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      s32<Isa> addend[N];
+      load_row<Isa>(stage.addend.data + (at.m + r) * stage.addend.stride + at.n, at.columns, addend);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        x[r][j] = simd::add<Isa>(x[r][j], addend[j]);
+      }
+    }
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa>
+struct epilogue<Isa, requantize_and_add> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const requantize_and_add& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<std::uint8_t> y) {
+    rescale_tile<Isa>(x, stage.scale, at);
+    clamp_tile<Isa>(x, 0, 255);
+    const add_scale& addition = stage.addition;
+    s32<Isa> stream_multiplier[N], branch_multiplier[N], offset[N];
+    load_row<Isa>(addition.stream_multiplier.data() + at.n, at.columns, stream_multiplier);
+    load_row<Isa>(addition.branch_multiplier.data() + at.n, at.columns, branch_multiplier);
+    load_row<Isa>(addition.offset.data() + at.n, at.columns, offset);
+    const s32<Isa> stream_zero_point = simd::broadcast<Isa>(addition.stream_zero_point);
+    const s32<Isa> branch_zero_point = simd::broadcast<Isa>(addition.branch_zero_point);
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      s32<Isa> stream[N];
+      load_row<Isa>(stage.stream.data + (at.m + r) * stage.stream.stride + at.n, at.columns, stream);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        const s32<Isa> first =
+            simd::multiply<Isa>(simd::subtract<Isa>(stream[j], stream_zero_point), stream_multiplier[j]);
+        const s32<Isa> second =
+            simd::multiply<Isa>(simd::subtract<Isa>(x[r][j], branch_zero_point), branch_multiplier[j]);
+        x[r][j] = simd::rescaler<Isa>::right(simd::add<Isa>(simd::add<Isa>(first, second), offset[j]), addition.shift);
+      }
+    }
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa, class Out>
+struct epilogue<Isa, requantize_rows<Out>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const requantize_rows<Out>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<Out> y) {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
+    }
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+}  // namespace intact::inline INTACT_ABI::kernel

@@ -1,0 +1,367 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "intact/kernel/epilogue.hpp"
+#include "intact/simd/dot4.hpp"
+#include "intact/types/packed_weights.hpp"
+
+// Matrix product with packed weights. A tile of accumulators stays in registers over the whole inner dimension and goes
+// through the output stage from there. Panels are the outer loop, so that one panel of weights, which fits the L2
+// cache, serves all rows; within a step of the inner dimension the tile's weights are loaded once for all its rows.
+//
+// Instruction sets that multiply 16-bit words get their activations widened beforehand, a tile's rows at a time: else
+// each of a panel's tiles would do it again. Then long inner dimensions go in chunks, to bound that copy; between
+// chunks the accumulators are in memory.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// Rows of the largest tile, on every instruction set. Unpacking s4 takes two registers more.
+template <class Element>
+inline constexpr unsigned gemm_tile_rows = std::is_same_v<Element, s4> ? 5 : 6;
+
+/// Accumulators per row of a tile: 6 x 4 use 24 of 32 registers, 6 x 2 use 12 of 16.
+template <class Isa>
+inline constexpr unsigned gemm_tile_accumulators =
+    std::is_same_v<Isa, isa::avx2> || std::is_same_v<Isa, isa::avx2_vnni> || std::is_same_v<Isa, isa::sse4_1> ? 2 : 4;
+
+template <class Element>
+constexpr index gemm_row_tiles(index rows) {
+  constexpr index tile_rows = gemm_tile_rows<Element>;
+  return (rows + tile_rows - 1) / tile_rows;
+}
+
+/// The work of a product in equal pieces: a unit is a panel times the rows of a tile.
+template <class Element>
+constexpr index gemm_units(index rows, const packed_weights<Element>& w) {
+  return gemm_row_tiles<Element>(rows) * w.panels();
+}
+
+/// The accumulators of Rows rows x N registers.
+template <class Isa, class A, class Element, unsigned Rows, unsigned N>
+class gemm_tile {
+  using dot = simd::dot4<Isa, A>;
+  using packed = packed_weights<Element>;
+  using accumulator = typename dot::accumulator;
+
+ public:
+  /// Activations as the instructions want them in memory: A, or 16-bit words.
+  using activation = typename dot::activation;
+
+  /// Registers of complete sums: an accumulator's lanes may be halves of them.
+  static constexpr unsigned registers = static_cast<unsigned>(N * dot::columns / simd::lanes<Isa>);
+
+  /// Starts from lanes in memory: row r's at from + r * stride.
+  INTACT_INLINE void load(const std::int32_t* from, index stride) {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        at_[r][j] = dot::start(from + r * stride + j * simd::lanes<Isa>);
+      }
+    }
+  }
+
+  INTACT_INLINE void store(std::int32_t* to, index stride) const {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        std::memcpy(to + r * stride + j * simd::lanes<Isa>, &at_[r][j], sizeof at_[r][j]);
+      }
+    }
+  }
+
+  /// Adds the products of `count` steps of the inner dimension.
+  INTACT_INLINE void add_steps(const activation* a, index stride, index count, const std::uint8_t* w,
+                               index step_stride) {
+    for (index i = 0; i < count; ++i) {
+      add_step(a, stride, w);
+      a += packed::step;
+      w += step_stride;
+    }
+  }
+
+  /// Four columns of a, or for s4 eight: first those of the low halves.
+  INTACT_INLINE void add_step(const activation* a, index stride, const std::uint8_t* w) {
+    constexpr index weights_stride = dot::columns * packed::step_bytes;
+    if constexpr (std::is_same_v<Element, s4>) {
+      multiply_add(a, stride, [&](unsigned j) { return dot::load_low(w + j * weights_stride); });
+      multiply_add(a + packed::step / 2, stride, [&](unsigned j) { return dot::load_high(w + j * weights_stride); });
+    } else {
+      multiply_add(a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
+    }
+  }
+
+  INTACT_INLINE void store_sums(std::int32_t* to, index stride) const {
+    simd::s32<Isa> out[Rows][registers];
+    sums(out);
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      simd::narrow<Isa>(out[r], to + r * stride);
+    }
+  }
+
+  INTACT_INLINE void sums(simd::s32<Isa> (&out)[Rows][registers]) const {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      dot::sums(at_[r], out[r]);
+    }
+  }
+
+ private:
+  template <class Load>
+  INTACT_INLINE void multiply_add(const activation* a, index stride, const Load& load) {
+    decltype(load(0u)) weights[N];
+    INTACT_UNROLL
+    for (unsigned j = 0; j < N; ++j) {
+      weights[j] = load(j);
+    }
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      const auto activations = dot::broadcast(a + r * stride);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        at_[r][j] = dot::multiply_add(at_[r][j], activations, weights[j]);
+      }
+    }
+  }
+
+  accumulator at_[Rows][N];
+};
+
+/// What the accumulators of a panel start from: 0, or what takes back the offset that the activations are given. It is
+/// read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the loop,
+/// and then spill the tile.
+template <class Isa, class A, class Element>
+class panel_start {
+  using dot = simd::dot4<Isa, A>;
+  using packed = packed_weights<Element>;
+
+ public:
+  panel_start(const packed& w, index panel) noexcept {
+    if constexpr (dot::offset != 0) {
+      const index first = panel * packed::panel_width;
+      const index width = w.width(panel);
+      for (index n = 0; n < width && first + n < w.rows; ++n) {
+        const std::int32_t sum = w.sums == nullptr ? sum_of(w, panel, n) : w.sums[first + n];
+        lanes_[n * parts] = simd::multiply<isa::scalar>(sum, -dot::offset);
+      }
+    }
+  }
+
+  const std::int32_t* of(index column) const noexcept { return lanes_ + column * parts; }
+
+ private:
+  static constexpr index parts = simd::lanes<Isa> / dot::columns;
+
+  /// The sum of a channel's first w.columns weights, for prefixes.
+  static std::int32_t sum_of(const packed& w, index panel, index n) noexcept {
+    const std::uint8_t* group = w.panel(panel) + n * packed::step_bytes;
+    std::int32_t sum = 0;
+    for (index k = 0; k < w.columns; ++k) {
+      const std::uint8_t byte = group[k / packed::step * w.width(panel) * packed::step_bytes + k % packed::step_bytes];
+      if constexpr (std::is_same_v<Element, s4>) {
+        sum += (((k % packed::step < packed::step_bytes ? byte : byte >> 4) & 15) ^ 8) - 8;
+      } else {
+        sum += static_cast<std::int8_t>(byte);
+      }
+    }
+    return sum;
+  }
+
+  alignas(64) std::int32_t lanes_[static_cast<std::size_t>(packed::panel_width * parts)] = {};
+};
+
+/// A product's operands.
+template <class A, class Element, class Stage>
+struct gemm_operands {
+  matrix_view<const A> a;
+  packed_weights<Element> w;
+  const Stage& stage;
+  matrix_view<typename Stage::output> y;
+};
+
+/// One panel of a product, and what its tiles have in common.
+template <class Isa, class A, class Element, class Stage>
+struct gemm_panel {
+  using packed = packed_weights<Element>;
+
+  const gemm_operands<A, Element, Stage>& product;
+  index number;
+  panel_start<Isa, A, Element> start{product.w, number};
+  const std::uint8_t* weights = product.w.panel(number);
+  index step_stride = product.w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
+  index first = number * packed::panel_width;                        ///< its first output channel
+  index columns = product.w.rows - first < packed::panel_width ? product.w.rows - first : packed::panel_width;
+
+  /// Puts sums through the output stage. `column`: of the panel.
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE void finish(simd::s32<Isa> (&sums)[Rows][N], index m, index column) const {
+    constexpr index width = N * simd::lanes<Isa>;
+    const index existing = columns - column < width ? columns - column : width;
+    epilogue<Isa, Stage>::run(product.stage, sums, tile_place{m, first + column, existing}, product.y);
+  }
+};
+
+/// Calls `tile` with std::integral_constant N and a column for each of a panel's tiles: as many of the largest as fit,
+/// then smaller ones. The last register may be filled in part: the panel has been rounded up.
+template <class Isa, class A, class Tile>
+INTACT_INLINE void for_each_tile(index columns, const Tile& tile) {
+  constexpr unsigned most = gemm_tile_accumulators<Isa>;
+  constexpr index accumulator_columns = simd::dot4<Isa, A>::columns;
+  index column = 0;
+  const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
+    for (; columns - column > N * accumulator_columns - simd::lanes<Isa>; column += N * accumulator_columns) {
+      tile(size, column);
+    }
+  };
+  all_of(std::integral_constant<unsigned, most>{});
+  if constexpr (most > 2) {
+    all_of(std::integral_constant<unsigned, 2>{});
+  }
+  if constexpr (accumulator_columns == simd::lanes<Isa>) {
+    all_of(std::integral_constant<unsigned, 1>{});
+  }
+}
+
+/// A tile over the whole inner dimension.
+template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
+[[gnu::noinline]] void gemm_one_tile(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index column) noexcept {
+  using packed = packed_weights<Element>;
+  const matrix_view<const A>& a = panel.product.a;
+  const A* const rows = a.data + m * a.stride;
+  const std::uint8_t* const weights = panel.weights + column * packed::step_bytes;
+  const index steps = a.columns / packed::step;
+  gemm_tile<Isa, A, Element, Rows, N> tile;
+  tile.load(panel.start.of(column), 0);
+  if (const index done = steps * packed::step; done < a.columns) {
+    // What an instruction sees as 0 adds nothing, be it to weights of a longer row.
+    constexpr A zero = static_cast<A>(-simd::dot4<Isa, A>::offset);
+    A rest[Rows][packed::step];
+    for (unsigned r = 0; r < Rows; ++r) {
+      for (index k = 0; k < packed::step; ++k) {
+        rest[r][k] = done + k < a.columns ? rows[r * a.stride + done + k] : zero;
+      }
+    }
+    tile.add_step(rest[0], packed::step, weights + steps * panel.step_stride);
+  }
+  tile.add_steps(rows, a.stride, steps, weights, panel.step_stride);
+  simd::s32<Isa> sums[Rows][decltype(tile)::registers];
+  tile.sums(sums);
+  panel.finish(sums, m, column);
+}
+
+/// Columns whose activations are widened at a time, and from one row of them to the next: rows a power of two apart
+/// would compete for the same banks of the L1 cache.
+inline constexpr index gemm_chunk = 1024;
+inline constexpr index gemm_chunk_stride = gemm_chunk + 16;
+
+/// A row of activations in 16 bits, and zeros up to a step.
+template <class Isa, class A>
+INTACT_INLINE void widen_row(const A* a, index count, index step, std::int16_t* to) {
+  using dot = simd::dot4<Isa, A>;
+  index k = 0;
+  for (; k + dot::widened_together <= count; k += dot::widened_together) {
+    dot::widen(a + k, to + k);
+  }
+  for (; k < count; ++k) {
+    to[k] = a[k];
+  }
+  for (; k % step != 0; ++k) {
+    to[k] = 0;
+  }
+}
+
+/// All of a panel's tiles for Rows rows, with widened activations, chunk by chunk.
+template <unsigned Rows, class Isa, class A, class Element, class Stage>
+[[gnu::noinline]] void gemm_widened_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m) noexcept {
+  using packed = packed_weights<Element>;
+  constexpr index parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
+  constexpr index partial_stride = packed::panel_width * parts;
+  const matrix_view<const A>& a = panel.product.a;
+  alignas(64) std::int16_t wide[Rows][static_cast<std::size_t>(gemm_chunk_stride)];
+  alignas(64) std::int32_t partial[Rows][static_cast<std::size_t>(partial_stride)];
+  for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
+    const index depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
+    for (unsigned r = 0; r < Rows; ++r) {
+      widen_row<Isa>(a.data + (m + r) * a.stride + k, depth, packed::step, wide[r]);
+    }
+    for_each_tile<Isa, A>(panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+      gemm_tile<Isa, A, Element, Rows, N> tile;
+      if (k == 0) {
+        tile.load(panel.start.of(column), 0);
+      } else {
+        tile.load(partial[0] + column * parts, partial_stride);
+      }
+      tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth),
+                     panel.weights + k / packed::step * panel.step_stride + column * packed::step_bytes,
+                     panel.step_stride);
+      if (k + depth == a.columns) {
+        tile.store_sums(partial[0] + column, partial_stride);
+      } else {
+        tile.store(partial[0] + column * parts, partial_stride);
+      }
+    });
+  }
+  // These tiles are narrow: their sums are collected until a pack is full.
+  for (index column = 0; column < panel.columns; column += 4 * simd::lanes<Isa>) {
+    simd::s32<Isa> sums[Rows][4];
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      INTACT_UNROLL
+      for (unsigned j = 0; j < 4; ++j) {
+        sums[r][j] = simd::load<Isa>(partial[r] + column + j * simd::lanes<Isa>);
+      }
+    }
+    panel.finish(sums, m, column);
+  }
+}
+
+/// Rows [m, end) of a panel, in the largest tiles and then smaller ones.
+template <class Isa, class A, class Element, class Stage>
+void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index end) noexcept {
+  const auto rows = [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>) {
+    if constexpr (simd::dot4<Isa, A>::widens) {
+      gemm_widened_rows<Rows>(panel, m);
+    } else {
+      for_each_tile<Isa, A>(panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+        gemm_one_tile<Rows, N>(panel, m, column);
+      });
+    }
+    m += Rows;
+  };
+  while (m + gemm_tile_rows<Element> <= end) {
+    rows(std::integral_constant<unsigned, gemm_tile_rows<Element>>{});
+  }
+  if (m + 3 <= end) {
+    rows(std::integral_constant<unsigned, 3>{});
+  }
+  if (m + 2 <= end) {
+    rows(std::integral_constant<unsigned, 2>{});
+  }
+  if (m < end) {
+    rows(std::integral_constant<unsigned, 1>{});
+  }
+}
+
+/// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
+template <class Isa, class A, class Element, class Stage>
+void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index end) noexcept {
+  const index rows = product.a.rows;
+  const index row_tiles = gemm_row_tiles<Element>(rows);
+  constexpr index tile_rows = gemm_tile_rows<Element>;
+  while (begin < end) {
+    const index number = begin / row_tiles;
+    const index panel_end = (number + 1) * row_tiles;
+    const index stop = end < panel_end ? end : panel_end;
+    const index row_end = (stop - number * row_tiles) * tile_rows;
+    const gemm_panel<Isa, A, Element, Stage> panel{product, number};
+    gemm_rows(panel, (begin - number * row_tiles) * tile_rows, row_end < rows ? row_end : rows);
+    begin = stop;
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

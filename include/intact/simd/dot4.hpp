@@ -1,0 +1,389 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "intact/simd/batch.hpp"
+
+// Dot products of four bytes, exact on every instruction set. The multiply-add of bytes that SSSE3, AVX2 and AVX512BW
+// have (pmaddubsw) saturates at 16 bits and is not used anywhere: products are widened instead.
+//
+// dot4<Isa, A>, A being the type of the activations (std::uint8_t or std::int8_t), has
+//
+//   accumulator        a register of int32 sums
+//   columns            how many output channels an accumulator serves: its lanes, or half of them, when neighbouring
+//                      lanes each hold a part of a sum
+//   offset             what `broadcast` adds to the activations, 0 or +-128, because the instruction wants the other
+//                      signedness: a sum is too large by offset * (the sum of the channel's weights)
+//   start(from)        an accumulator of the lanes at an address
+//   widens, activation whether activations must be given as 16-bit words, and the type that they must have
+//   widen(from, to)    makes them so, `widened_together` at a time
+//   broadcast(a)       four activations from memory of any alignment, for all columns
+//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]
+//   load_low(w)        the same in s4: each byte holds a weight of an even group of four in its low half,
+//   load_high(w)       and one of the odd group that follows in its high half
+//   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
+//   sums(s, out)       the int32 sums of several accumulators, one lane per channel
+
+namespace intact::inline INTACT_ABI::simd {
+
+template <class Isa, class A>
+struct dot4;
+
+namespace detail {
+
+template <class Integer>
+INTACT_INLINE Integer load_bytes(const void* from) {
+  Integer x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
+}
+
+/// Does nothing, but the compiler does not know. Without it GCC keeps every accumulator of a tile twice, as 64-bit and
+/// as 32-bit lanes, on the way from the loop of dot products to what follows, and spills them.
+template <class Batch>
+INTACT_INLINE void hide(Batch& x) {
+#if INTACT_AARCH64
+  asm("" : "+w"(x.data));
+#else
+  asm("" : "+v"(x.data));
+#endif
+}
+
+/// For accumulators whose lanes are complete sums.
+template <class Accumulator>
+struct whole_lanes {
+  /// The register of 32-bit lanes at an address.
+  INTACT_INLINE static Accumulator start(const std::int32_t* from) { return Accumulator::load_unaligned(from); }
+
+  template <unsigned N>
+  INTACT_INLINE static void sums(const Accumulator (&accumulators)[N], Accumulator (&out)[N]) {
+    INTACT_UNROLL
+    for (unsigned i = 0; i < N; ++i) {
+      out[i] = accumulators[i];
+      hide(out[i]);
+    }
+  }
+};
+
+}  // namespace detail
+
+template <class A>
+struct dot4<isa::scalar, A> {
+  using activation = A;
+  using accumulator = std::int32_t;
+  struct four {
+    std::int32_t values[4];
+  };
+  static constexpr index columns = 1;
+  static constexpr int offset = 0;
+  static constexpr bool widens = false;
+
+  INTACT_INLINE static accumulator start(const std::int32_t* from) { return *from; }
+  INTACT_INLINE static four broadcast(const A* a) { return {{a[0], a[1], a[2], a[3]}}; }
+  INTACT_INLINE static four load(const std::uint8_t* w) { return {{byte(w[0]), byte(w[1]), byte(w[2]), byte(w[3])}}; }
+  INTACT_INLINE static four load_low(const std::uint8_t* w) {
+    return {{nibble(w[0]), nibble(w[1]), nibble(w[2]), nibble(w[3])}};
+  }
+  INTACT_INLINE static four load_high(const std::uint8_t* w) {
+    return {{nibble(w[0] >> 4), nibble(w[1] >> 4), nibble(w[2] >> 4), nibble(w[3] >> 4)}};
+  }
+  INTACT_INLINE static accumulator multiply_add(accumulator sum, four a, four w) {
+    for (int k = 0; k < 4; ++k) {
+      sum += a.values[k] * w.values[k];
+    }
+    return sum;
+  }
+  template <unsigned N>
+  INTACT_INLINE static void sums(const accumulator (&accumulators)[N], accumulator (&out)[N]) {
+    for (unsigned i = 0; i < N; ++i) {
+      out[i] = accumulators[i];
+    }
+  }
+
+ private:
+  INTACT_INLINE static std::int32_t byte(std::uint8_t bits) { return static_cast<std::int8_t>(bits); }
+  INTACT_INLINE static std::int32_t nibble(int bits) { return ((bits & 15) ^ 8) - 8; }
+};
+
+#if INTACT_HAS_SSE4_1
+
+template <class A>
+struct dot4<isa::sse4_1, A> {
+  using activation = std::int16_t;
+  using accumulator = __m128i;
+  static constexpr index columns = 2;
+  static constexpr int offset = 0;
+  static constexpr bool widens = true;
+  static constexpr index widened_together = 8;
+
+  INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes) : _mm_cvtepu8_epi16(bytes));
+  }
+  INTACT_INLINE static __m128i start(const std::int32_t* from) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  }
+  INTACT_INLINE static __m128i broadcast(const std::int16_t* a) {
+    return _mm_set1_epi64x(detail::load_bytes<std::int64_t>(a));
+  }
+  INTACT_INLINE static __m128i load(const std::uint8_t* w) {
+    return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)));
+  }
+  INTACT_INLINE static __m128i load_low(const std::uint8_t* w) {
+    return _mm_srai_epi16(_mm_slli_epi16(load(w), 12), 12);
+  }
+  INTACT_INLINE static __m128i load_high(const std::uint8_t* w) { return _mm_srai_epi16(load(w), 4); }
+  INTACT_INLINE static __m128i multiply_add(__m128i sum, __m128i a, __m128i w) {
+    return _mm_add_epi32(sum, _mm_madd_epi16(a, w));
+  }
+  template <unsigned N>
+  INTACT_INLINE static void sums(const __m128i (&accumulators)[N], s32<isa::sse4_1> (&out)[N / 2]) {
+    INTACT_UNROLL
+    for (unsigned i = 0; i < N / 2; ++i) {
+      out[i] = _mm_hadd_epi32(accumulators[2 * i], accumulators[2 * i + 1]);
+    }
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX2
+
+template <class A>
+struct dot4<isa::avx2, A> {
+  using activation = std::int16_t;
+  using accumulator = __m256i;
+  static constexpr index columns = 4;
+  static constexpr int offset = 0;
+  static constexpr bool widens = true;
+  static constexpr index widened_together = 16;
+
+  INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        std::is_signed_v<A> ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes));
+  }
+  INTACT_INLINE static __m256i start(const std::int32_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  INTACT_INLINE static __m256i broadcast(const std::int16_t* a) {
+    return _mm256_set1_epi64x(detail::load_bytes<std::int64_t>(a));
+  }
+  INTACT_INLINE static __m256i load(const std::uint8_t* w) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+  }
+  INTACT_INLINE static __m256i load_low(const std::uint8_t* w) {
+    return _mm256_srai_epi16(_mm256_slli_epi16(load(w), 12), 12);
+  }
+  INTACT_INLINE static __m256i load_high(const std::uint8_t* w) { return _mm256_srai_epi16(load(w), 4); }
+  INTACT_INLINE static __m256i multiply_add(__m256i sum, __m256i a, __m256i w) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, w));
+  }
+  template <unsigned N>
+  INTACT_INLINE static void sums(const __m256i (&accumulators)[N], s32<isa::avx2> (&out)[N / 2]) {
+    INTACT_UNROLL
+    for (unsigned i = 0; i < N / 2; ++i) {
+      const __m256i mixed = _mm256_hadd_epi32(accumulators[2 * i], accumulators[2 * i + 1]);
+      out[i] = _mm256_permute4x64_epi64(mixed, 0b11'01'10'00);
+    }
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX2_VNNI
+
+template <class A>
+struct dot4<isa::avx2_vnni, A> : detail::whole_lanes<s32<isa::avx2_vnni>> {
+  using activation = A;
+  using accumulator = s32<isa::avx2_vnni>;
+  static constexpr index columns = 8;
+  static constexpr int offset = std::is_signed_v<A> ? 128 : 0;
+  static constexpr bool widens = false;
+
+  INTACT_INLINE static __m256i broadcast(const A* a) {
+    const __m256i bytes = _mm256_set1_epi32(detail::load_bytes<std::int32_t>(a));
+    return offset == 0 ? bytes : _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+  }
+  INTACT_INLINE static __m256i load(const std::uint8_t* w) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+  }
+  INTACT_INLINE static __m256i load_low(const std::uint8_t* w) { return values(load(w)); }
+  INTACT_INLINE static __m256i load_high(const std::uint8_t* w) { return values(_mm256_srli_epi16(load(w), 4)); }
+  INTACT_INLINE static accumulator multiply_add(accumulator sum, __m256i a, __m256i w) {
+    return _mm256_dpbusd_avx_epi32(sum, a, w);
+  }
+
+ private:
+  INTACT_INLINE static __m256i values(__m256i nibbles) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    return _mm256_shuffle_epi8(table, _mm256_and_si256(nibbles, _mm256_set1_epi8(15)));
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX512BW
+
+template <class A>
+struct dot4<isa::avx512bw, A> {
+  using activation = std::int16_t;
+  using accumulator = __m512i;
+  static constexpr index columns = 8;
+  static constexpr int offset = 0;
+  static constexpr bool widens = true;
+  static constexpr index widened_together = 32;
+
+  INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    _mm512_storeu_si512(to, std::is_signed_v<A> ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes));
+  }
+  INTACT_INLINE static __m512i start(const std::int32_t* from) { return _mm512_loadu_si512(from); }
+  INTACT_INLINE static __m512i broadcast(const std::int16_t* a) {
+    return _mm512_set1_epi64(detail::load_bytes<std::int64_t>(a));
+  }
+  INTACT_INLINE static __m512i load(const std::uint8_t* w) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)));
+  }
+  INTACT_INLINE static __m512i load_low(const std::uint8_t* w) {
+    return _mm512_srai_epi16(_mm512_slli_epi16(load(w), 12), 12);
+  }
+  INTACT_INLINE static __m512i load_high(const std::uint8_t* w) { return _mm512_srai_epi16(load(w), 4); }
+  INTACT_INLINE static __m512i multiply_add(__m512i sum, __m512i a, __m512i w) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, w));
+  }
+  template <unsigned N>
+  INTACT_INLINE static void sums(const __m512i (&accumulators)[N], s32<isa::avx512bw> (&out)[N / 2]) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    INTACT_UNROLL
+    for (unsigned i = 0; i < N / 2; ++i) {
+      const __m512i first = accumulators[2 * i];
+      const __m512i second = accumulators[2 * i + 1];
+      out[i] = _mm512_add_epi32(_mm512_permutex2var_epi32(first, even, second),
+                                _mm512_permutex2var_epi32(first, odd, second));
+    }
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX512VNNI
+
+template <class A>
+struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
+  using activation = A;
+  using accumulator = s32<isa::avx512vnni>;
+  static constexpr index columns = 16;
+  static constexpr int offset = std::is_signed_v<A> ? 128 : 0;
+  static constexpr bool widens = false;
+
+  INTACT_INLINE static __m512i broadcast(const A* a) {
+    const __m512i bytes = _mm512_set1_epi32(detail::load_bytes<std::int32_t>(a));
+    return offset == 0 ? bytes : _mm512_xor_si512(bytes, _mm512_set1_epi8(-128));
+  }
+  INTACT_INLINE static __m512i load(const std::uint8_t* w) { return _mm512_loadu_si512(w); }
+  INTACT_INLINE static __m512i load_low(const std::uint8_t* w) { return values(load(w)); }
+  INTACT_INLINE static __m512i load_high(const std::uint8_t* w) { return values(_mm512_srli_epi16(load(w), 4)); }
+  INTACT_INLINE static accumulator multiply_add(accumulator sum, __m512i a, __m512i w) {
+    return _mm512_dpbusd_epi32(sum, a, w);
+  }
+
+ private:
+  INTACT_INLINE static __m512i values(__m512i nibbles) {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
+  }
+};
+
+#endif
+#if INTACT_HAS_NEON
+
+namespace detail {
+
+INTACT_INLINE int8x16_t repeat_four(const void* a) {
+  return vreinterpretq_s8_s32(vdupq_n_s32(load_bytes<std::int32_t>(a)));
+}
+
+}  // namespace detail
+
+/// Two columns of four products each; a sum of two products of bytes can pass 16 bits, so products are added in pairs
+/// to 32 bits one by one. Unsigned activations are recentred: a - 128.
+template <class A>
+struct dot4<isa::neon, A> {
+  using activation = A;
+  using accumulator = int32x4_t;
+  static constexpr index columns = 2;
+  static constexpr int offset = std::is_signed_v<A> ? 0 : -128;
+  static constexpr bool widens = false;
+
+  INTACT_INLINE static int32x4_t start(const std::int32_t* from) { return vld1q_s32(from); }
+  INTACT_INLINE static int8x8_t broadcast(const A* a) {
+    const int8x8_t bytes = vreinterpret_s8_s32(vdup_n_s32(detail::load_bytes<std::int32_t>(a)));
+    return offset == 0 ? bytes : veor_s8(bytes, vdup_n_s8(-128));
+  }
+  INTACT_INLINE static int8x8_t load(const std::uint8_t* w) { return vreinterpret_s8_u8(vld1_u8(w)); }
+  INTACT_INLINE static int8x8_t load_low(const std::uint8_t* w) { return vshr_n_s8(vshl_n_s8(load(w), 4), 4); }
+  INTACT_INLINE static int8x8_t load_high(const std::uint8_t* w) { return vshr_n_s8(load(w), 4); }
+  INTACT_INLINE static int32x4_t multiply_add(int32x4_t sum, int8x8_t a, int8x8_t w) {
+    return vpadalq_s16(sum, vmull_s8(a, w));
+  }
+  template <unsigned N>
+  INTACT_INLINE static void sums(const int32x4_t (&accumulators)[N], s32<isa::neon> (&out)[N / 2]) {
+    INTACT_UNROLL
+    for (unsigned i = 0; i < N / 2; ++i) {
+      out[i] = vpaddq_s32(accumulators[2 * i], accumulators[2 * i + 1]);
+    }
+  }
+};
+
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+
+template <class A>
+struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> {
+  using activation = A;
+  using accumulator = s32<isa::neon_dotprod>;
+  static constexpr index columns = 4;
+  static constexpr int offset = std::is_signed_v<A> ? 0 : -128;
+  static constexpr bool widens = false;
+
+  INTACT_INLINE static int8x16_t broadcast(const A* a) {
+    const int8x16_t bytes = detail::repeat_four(a);
+    return offset == 0 ? bytes : veorq_s8(bytes, vdupq_n_s8(-128));
+  }
+  INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
+  INTACT_INLINE static int8x16_t load_low(const std::uint8_t* w) { return vshrq_n_s8(vshlq_n_s8(load(w), 4), 4); }
+  INTACT_INLINE static int8x16_t load_high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
+  INTACT_INLINE static accumulator multiply_add(accumulator sum, int8x16_t a, int8x16_t w) {
+    return accumulator(vdotq_s32(sum, a, w));
+  }
+};
+
+#endif
+#if INTACT_HAS_NEON_I8MM
+
+template <class A>
+struct dot4<isa::neon_i8mm, A> : detail::whole_lanes<s32<isa::neon_i8mm>> {
+  using activation = A;
+  using accumulator = s32<isa::neon_i8mm>;
+  static constexpr index columns = 4;
+  static constexpr int offset = 0;
+  static constexpr bool widens = false;
+
+  INTACT_INLINE static int8x16_t broadcast(const A* a) { return detail::repeat_four(a); }
+  INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
+  INTACT_INLINE static int8x16_t load_low(const std::uint8_t* w) { return vshrq_n_s8(vshlq_n_s8(load(w), 4), 4); }
+  INTACT_INLINE static int8x16_t load_high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
+  INTACT_INLINE static accumulator multiply_add(accumulator sum, int8x16_t a, int8x16_t w) {
+    if constexpr (std::is_signed_v<A>) {
+      return accumulator(vdotq_s32(sum, a, w));
+    } else {
+      return accumulator(vusdotq_s32(sum, vreinterpretq_u8_s8(a), w));
+    }
+  }
+};
+
+#endif
+
+}  // namespace intact::inline INTACT_ABI::simd

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "intact/config/compiler.hpp"
+
+// The compiler's intrinsics, and xsimd, if the flags allow any instruction set at all.
+
+INTACT_INTRINSICS_BEGIN
+#if INTACT_HAS_SSE4_1
+#include <immintrin.h>
+#endif
+#if INTACT_HAS_NEON
+#include <arm_neon.h>
+#endif
+#if INTACT_HAS_SSE4_1 || INTACT_HAS_NEON
+#include <xsimd/xsimd.hpp>
+#endif
+INTACT_INTRINSICS_END

@@ -1,0 +1,204 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/simd/batch.hpp"
+
+// ((a << prescale) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's rescale for several channels.
+// xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, what is wanted is the upper
+// half of each sum, which takes no 64-bit shift: on x86 even and odd lanes are multiplied apart, and the upper halves
+// of the even ones move down beside those of the odd ones.
+//
+// rescaler<Isa> has
+//
+//   factors                 multipliers and offsets of `lanes` channels
+//   load(multiplier, offset)      from arrays in the order of the channels
+//   broadcast(multiplier, offset) the same for all lanes
+//   high(a, factors)        the upper halves of a * multiplier + offset
+//   left(x, n), right(x, n) arithmetic shifts of every lane by n, 0 <= n < 32
+
+namespace intact::inline INTACT_ABI::simd {
+
+template <class Isa>
+struct rescaler;
+
+template <>
+struct rescaler<isa::scalar> {
+  struct factors {
+    std::int64_t multiplier, offset;
+  };
+
+  INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
+    return {*multiplier, *offset};
+  }
+  INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) { return {multiplier, offset}; }
+  INTACT_INLINE static std::int32_t high(std::int32_t a, const factors& f) {
+    return static_cast<std::int32_t>((a * f.multiplier + f.offset) >> 32);
+  }
+  INTACT_INLINE static std::int32_t left(std::int32_t x, int n) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) << n);
+  }
+  INTACT_INLINE static std::int32_t right(std::int32_t x, int n) { return x >> n; }
+};
+
+#if INTACT_HAS_SSE4_1
+
+template <>
+struct rescaler<isa::sse4_1> {
+  using batch = s32<isa::sse4_1>;
+  struct factors {
+    __m128i even, odd, even_offset, odd_offset;
+  };
+
+  INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
+    const __m128i m = _mm_loadu_si128(reinterpret_cast<const __m128i*>(multiplier));
+    const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(offset));
+    const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(offset + 2));
+    return {m, _mm_srli_epi64(m, 32), _mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high)};
+  }
+  INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
+    const __m128i m = _mm_set1_epi32(multiplier);
+    const __m128i c = _mm_set1_epi64x(offset);
+    return {m, m, c, c};
+  }
+  INTACT_INLINE static batch high(batch a, const factors& f) {
+    const __m128i even = _mm_add_epi64(_mm_mul_epi32(a, f.even), f.even_offset);
+    const __m128i odd = _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(a, 32), f.odd), f.odd_offset);
+    return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
+  }
+  INTACT_INLINE static batch left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+};
+
+#endif
+#if INTACT_HAS_AVX2
+
+namespace detail {
+
+template <class Isa>
+struct rescaler_of_eight {
+  using batch = s32<Isa>;
+  struct factors {
+    __m256i even, odd, even_offset, odd_offset;
+  };
+
+  INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
+    const __m256i m = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(multiplier));
+    const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(offset));
+    const __m256i second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(offset + 4));
+    const __m256i low = _mm256_permute2x128_si256(first, second, 0x20);
+    const __m256i high = _mm256_permute2x128_si256(first, second, 0x31);
+    return {m, _mm256_srli_epi64(m, 32), _mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high)};
+  }
+  INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
+    const __m256i m = _mm256_set1_epi32(multiplier);
+    const __m256i c = _mm256_set1_epi64x(offset);
+    return {m, m, c, c};
+  }
+  INTACT_INLINE static batch high(batch a, const factors& f) {
+    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, f.even), f.even_offset);
+    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), f.odd), f.odd_offset);
+    return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010);
+  }
+  INTACT_INLINE static batch left(batch x, int n) { return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch right(batch x, int n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+};
+
+}  // namespace detail
+
+template <>
+struct rescaler<isa::avx2> : detail::rescaler_of_eight<isa::avx2> {};
+
+#endif
+#if INTACT_HAS_AVX2_VNNI
+template <>
+struct rescaler<isa::avx2_vnni> : detail::rescaler_of_eight<isa::avx2_vnni> {};
+#endif
+#if INTACT_HAS_AVX512BW
+
+namespace detail {
+
+template <class Isa>
+struct rescaler_of_sixteen {
+  using batch = s32<Isa>;
+  struct factors {
+    __m512i even, odd, even_offset, odd_offset;
+  };
+
+  INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
+    const __m512i m = _mm512_loadu_si512(multiplier);
+    const __m512i first = _mm512_loadu_si512(offset);
+    const __m512i second = _mm512_loadu_si512(offset + 8);
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const __m512i odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    return {m, _mm512_srli_epi64(m, 32), _mm512_permutex2var_epi64(first, even, second),
+            _mm512_permutex2var_epi64(first, odd, second)};
+  }
+  INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
+    const __m512i m = _mm512_set1_epi32(multiplier);
+    const __m512i c = _mm512_set1_epi64(offset);
+    return {m, m, c, c};
+  }
+  INTACT_INLINE static batch high(batch a, const factors& f) {
+    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(a, f.even), f.even_offset);
+    const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), f.odd), f.odd_offset);
+    return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_CDAB);
+  }
+  INTACT_INLINE static batch left(batch x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch right(batch x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+};
+
+}  // namespace detail
+
+template <>
+struct rescaler<isa::avx512bw> : detail::rescaler_of_sixteen<isa::avx512bw> {};
+
+#endif
+#if INTACT_HAS_AVX512VNNI
+template <>
+struct rescaler<isa::avx512vnni> : detail::rescaler_of_sixteen<isa::avx512vnni> {};
+#endif
+#if INTACT_HAS_NEON
+
+namespace detail {
+
+template <class Isa>
+struct rescaler_of_four {
+  using batch = s32<Isa>;
+  struct factors {
+    int32x4_t multiplier;
+    int64x2_t low_offset, high_offset;
+  };
+
+  INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
+    return {vld1q_s32(multiplier), vld1q_s64(offset), vld1q_s64(offset + 2)};
+  }
+  INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
+    return {vdupq_n_s32(multiplier), vdupq_n_s64(offset), vdupq_n_s64(offset)};
+  }
+  INTACT_INLINE static batch high(batch a, const factors& f) {
+    const int32x4_t x = a;
+    const int64x2_t low = vmlal_s32(f.low_offset, vget_low_s32(x), vget_low_s32(f.multiplier));
+    const int64x2_t high = vmlal_high_s32(f.high_offset, x, f.multiplier);
+    return batch(vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(high)));
+  }
+  INTACT_INLINE static batch left(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(n))); }
+  INTACT_INLINE static batch right(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(-n))); }
+};
+
+}  // namespace detail
+
+template <>
+struct rescaler<isa::neon> : detail::rescaler_of_four<isa::neon> {};
+
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+template <>
+struct rescaler<isa::neon_dotprod> : detail::rescaler_of_four<isa::neon_dotprod> {};
+#endif
+#if INTACT_HAS_NEON_I8MM
+template <>
+struct rescaler<isa::neon_i8mm> : detail::rescaler_of_four<isa::neon_i8mm> {};
+#endif
+
+}  // namespace intact::inline INTACT_ABI::simd
