@@ -316,6 +316,134 @@ TEST_CASE("gemm refuses sums that int32 might not hold") {
   check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
 }
 
+/// A product by the fast kernels: what every refusal is tried on, 3 x 6 times 4 x 6.
+struct packed_product {
+  generator random{50};
+  parameter_memory memory;
+  matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
+  matrix_view<const std::int8_t> weights = memory.matrix<std::int8_t>(4, 6, -128, 127, random);
+  channel_scale scale = random_scale(memory, 4, 6, {});
+  alignas(packed_weights_alignment) std::byte bytes[packed_weights_bytes<std::int8_t>(4, 6)];
+  packed_weights<std::int8_t> w = pack_weights(weights, bytes);
+};
+
+TEST_CASE("gemm with packed weights refuses matrices and scales that do not fit together") {
+  packed_product one;
+  tensor<std::uint8_t> y(3, 4, layouts[1]);
+  using stage = requantize<std::uint8_t>;
+  for (const auto& bad : wrong_views(one.a)) {
+    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm(bad.argument, one.w, stage{one.scale}, y.view()); });
+  }
+  for (const index k : {0, 5, 7}) {
+    check_refused(y, words{"gemm", "columns of w"} + sizes(6, k),
+                  [&] { gemm(matrix_view(one.a.data, 3, k, 7), one.w, stage{one.scale}, y.view()); });
+  }
+  check_refused(y, words{"gemm", "columns of w"} + sizes(5, 6),
+                [&] { gemm(one.a, one.w.prefix(4, 5), stage{one.scale}, y.view()); });
+  check_refused(y, words{"gemm", "scale.multiplier"} + sizes(4, 3),
+                [&] { gemm(one.a, one.w.prefix(3, 6), stage{one.scale}, y.view()); });
+  for (const auto& bad : wrong_scales(one.scale)) {
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, stage{bad.argument}, y.view()); });
+  }
+  for (const auto& bad : wrong_scales(tensor_scale{1 << 28, 1, 0, 0})) {
+    using tensor_stage = requantize<std::uint8_t, tensor_scale>;
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, tensor_stage{bad.argument}, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(one.a, one.w, stage{one.scale}, bad.argument); });
+  }
+  check_accepted(y, [&] { gemm(one.a, one.w, stage{one.scale}, y.view()); });
+}
+
+TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
+  packed_product one;
+  tensor<std::int16_t> addend(3, 4), y(3, 4, layouts[1]);
+  fill(addend.view(), values::random, -100, 100, one.random);
+  for (const auto& bad : wrong_shapes(addend.view())) {
+    check_refused(y, words{"gemm", "addend of the stage"} + bad.expected, [&] {
+      gemm(one.a, one.w, add_to_stream{one.scale, bad.argument}, y.view());
+    });
+  }
+  check_accepted(y, [&] { gemm(one.a, one.w, add_to_stream{one.scale, addend.view()}, y.view()); });
+
+  tensor<std::uint8_t> stream(3, 4), sum(3, 4, layouts[1]);
+  fill(stream.view(), values::random, 0, 255, one.random);
+  const std::vector<std::int32_t> multiplier(4, 1 << 20), offset(4, 0);
+  const add_scale good{multiplier, multiplier, offset, 100, 200, 20};
+  const auto call = [&](const add_scale& addition, matrix_view<const std::uint8_t> to) {
+    gemm(one.a, one.w, requantize_and_add{one.scale, addition, to}, sum.view());
+  };
+  for (const auto& bad : wrong_shapes(stream.view())) {
+    check_refused(sum, words{"gemm", "stream of the stage"} + bad.expected, [&] { call(good, bad.argument); });
+  }
+  for (const auto& bad : wrong_values(0, 255)) {
+    add_scale wrong_stream = good, wrong_branch = good;
+    wrong_stream.stream_zero_point = wrong_branch.branch_zero_point = bad.argument;
+    check_refused(sum, words{"gemm", "stream_zero_point"} + bad.expected, [&] { call(wrong_stream, stream.view()); });
+    check_refused(sum, words{"gemm", "branch_zero_point"} + bad.expected, [&] { call(wrong_branch, stream.view()); });
+  }
+  for (const auto& bad : wrong_values(17, 24)) {
+    add_scale wrong_shift = good;
+    wrong_shift.shift = bad.argument;
+    check_refused(sum, words{"gemm", "shift"} + bad.expected, [&] { call(wrong_shift, stream.view()); });
+  }
+  const auto three = std::span(multiplier).first(3);
+  check_refused(sum, words{"gemm", "size of stream_multiplier"} + sizes(3, 4), [&] {
+    call({three, multiplier, offset, 100, 200, 20}, stream.view());
+  });
+  check_refused(sum, words{"gemm", "size of branch_multiplier"} + sizes(3, 4), [&] {
+    call({multiplier, three, offset, 100, 200, 20}, stream.view());
+  });
+  check_refused(sum, words{"gemm", "size of offset"} + sizes(3, 4), [&] {
+    call({multiplier, multiplier, three, 100, 200, 20}, stream.view());
+  });
+  check_accepted(sum, [&] { call(good, stream.view()); });
+}
+
+TEST_CASE("gemm with packed weights refuses tables and scales of rows that do not fit") {
+  packed_product one;
+  tensor<std::uint8_t> y(3, 4, layouts[1]);
+  const std::vector<std::uint8_t> table(4097, 7);
+  for (const std::size_t size : {0u, 4095u, 4097u}) {
+    check_refused(y, words{"gemm", "size of table"} + sizes(static_cast<index>(size), 4096), [&] {
+      gemm(one.a, one.w, activate{one.scale, std::span(table).first(size)}, y.view());
+    });
+  }
+  check_accepted(y, [&] { gemm(one.a, one.w, activate{one.scale, std::span(table).first(4096)}, y.view()); });
+
+  using stage = requantize_rows<std::uint8_t>;
+  const std::vector<tensor_scale> rows(4, tensor_scale{1 << 28, std::int64_t{9} << 32, 0, 0});
+  for (const std::size_t size : {0u, 2u, 4u}) {
+    check_refused(y, words{"gemm", "size of rows"} + sizes(static_cast<index>(size), 3),
+                  [&] { gemm(one.a, one.w, stage{std::span(rows).first(size)}, y.view()); });
+  }
+  for (const auto& bad : wrong_scales(rows[0])) {
+    std::vector<tensor_scale> wrong_rows(rows.begin(), rows.begin() + 3);
+    wrong_rows[2] = bad.argument;
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, stage{wrong_rows}, y.view()); });
+  }
+  check_accepted(y, [&] { gemm(one.a, one.w, stage{std::span(rows).first(3)}, y.view()); });
+}
+
+/// K at its limit is accepted, K one above refused; without rows nothing needs memory.
+template <class A, class Element>
+void check_packed_depth_limit(index limit) {
+  const auto call = [](index k) {
+    packed_weights<Element> w;
+    w.columns = w.packed_columns = k;
+    gemm(matrix_view<const A>(nullptr, 0, k), w, keep_accumulator{}, matrix_view<std::int32_t>());
+  };
+  CHECK(refusal([&] { call(limit); }) == "");
+  check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
+}
+
+TEST_CASE("gemm with packed weights refuses sums that int32 might not hold") {
+  check_packed_depth_limit<std::uint8_t, std::int8_t>(65793);
+  check_packed_depth_limit<std::int8_t, std::int8_t>(131071);
+  check_packed_depth_limit<std::uint8_t, s4>(1052688);
+  check_packed_depth_limit<std::int8_t, s4>(2097151);
+}
+
 TEST_CASE("gemm of activations refuses what does not fit together") {
   generator random(45);
   parameter_memory memory;

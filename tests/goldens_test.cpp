@@ -16,6 +16,7 @@
 #include "intact/adapt/safetensors.hpp"
 #include "intact/adapt/table.hpp"
 #include "intact/intact.hpp"
+#include "intact/reference/log_softmax.hpp"
 #include "tensor.hpp"
 
 // The recorded cases carry exact integers beside what the original Python code computed in float32. The operations must

@@ -78,6 +78,7 @@ header(types/heap.hpp "#include <vector>" "includes <vector>, which is not on th
 header(model/throws.hpp "#include <stdexcept>" "includes <stdexcept>, which is not on the list of model/")
 header(kernel/matrix.hpp "#include <Eigen/Core>" "includes <Eigen/Core>, which is not on the list of kernel/")
 header(kernel/vector.hpp "#include <immintrin.h>" "includes <immintrin.h>, which is not on the list of kernel/")
+header(kernel/detect.hpp "#include <cpuid.h>" "includes <cpuid.h>, which is not on the list of kernel/")
 header(adapt/observe.hpp "#include <Eigen/Core>" "includes <Eigen/Core>, which is not for this header")
 header(adapt/build.hpp "#include <nlohmann/json.hpp>" "includes <nlohmann/json.hpp>, which is not for this header")
 header(adapt/files.hpp "#include <fcntl.h>" "includes <fcntl.h>, which is not of the standard library")

@@ -47,6 +47,22 @@ TEST_CASE("integer_sqrt is exact for every small number") {
   CHECK(root == 1023);
 }
 
+TEST_CASE("integer_sqrt is exact beside squares of every size, for every start that it takes") {
+  std::uint64_t wrong = 0;
+  std::uint64_t roots = 0;
+  for (std::uint64_t root = std::uint64_t{1} << 31; root < std::uint64_t{1} << 32; root += 1021) {
+    for (int shift = 0; shift < 31; shift += 5) {
+      const std::uint64_t r = root >> shift;
+      wrong += integer_sqrt(r * r) != r ? 1u : 0u;
+      wrong += integer_sqrt(r * r - 1) != r - 1 ? 1u : 0u;
+      wrong += integer_sqrt(r * r + 2 * r) != r ? 1u : 0u;
+    }
+    ++roots;
+  }
+  CHECK(roots > 2'000'000);
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("integer_sqrt is exact beside every square near a power of two") {
   for (int exponent = 0; exponent <= 32; ++exponent) {
     for (std::int64_t distance = -3; distance <= 3; ++distance) {

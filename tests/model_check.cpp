@@ -14,7 +14,7 @@ template void gemm(const activations&, const activations&, const round_twice<std
 template void gemm(const activations&, const activations&, const round_power_of_two<std::uint8_t>&,
                    matrix_view<std::uint8_t>);
 template void log_softmax<tail::zero>(matrix_view<const std::uint8_t>, exp_table<std::uint32_t>,
-                                      matrix_view<std::uint8_t>);
+                                      matrix_view<std::uint8_t>, const sequential&);
 
 template void vit(const image_view&, const vit_parameters&, const vit_shape&, matrix_view<std::int32_t>,
                   matrix_view<std::uint8_t>, workspace, no_trace&&);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -68,7 +69,7 @@ inline constexpr layout layouts[] = {
 };
 
 /// A matrix that owns its memory. All of it is filled with a pattern first, so that it shows what was written.
-template <class T>
+template <class T, class Allocator = std::allocator<T>>
 class tensor {
  public:
   static constexpr T pattern = static_cast<T>(0x5a5a5a5a5a5a5a5a);
@@ -89,11 +90,11 @@ class tensor {
   T& operator()(index i, index j) { return memory_[position(i, j)]; }
   const T& operator()(index i, index j) const { return memory_[position(i, j)]; }
 
-  const std::vector<T>& memory() const { return memory_; }
+  const std::vector<T, Allocator>& memory() const { return memory_; }
 
   /// Whether everything but the elements still has the pattern.
   bool surroundings_untouched() const {
-    std::vector<T> rest = memory_;
+    std::vector<T> rest(memory_.begin(), memory_.end());
     for (index i = 0; i < rows_; ++i) {
       std::fill_n(rest.begin() + offset_ + i * stride_, columns_, pattern);
     }
@@ -107,11 +108,11 @@ class tensor {
   index columns_;
   index stride_;
   index offset_;
-  std::vector<T> memory_;
+  std::vector<T, Allocator> memory_;
 };
 
 /// The same for packed 4-bit elements; the layout counts bytes.
-template <class Element>
+template <class Element, class Allocator = std::allocator<std::uint8_t>>
 class packed_tensor {
  public:
   packed_tensor(index rows, index columns, const layout& where = {})
@@ -121,7 +122,7 @@ class packed_tensor {
     const matrix_view<std::uint8_t> all = bytes_.view();
     return {all.data, all.rows, columns_, 2 * all.stride};
   }
-  const tensor<std::uint8_t>& bytes() const { return bytes_; }
+  const tensor<std::uint8_t, Allocator>& bytes() const { return bytes_; }
   bool surroundings_untouched() const { return bytes_.surroundings_untouched(); }
 
   /// Whether the unused half of each row's last byte is 0.
@@ -135,7 +136,7 @@ class packed_tensor {
   }
 
  private:
-  tensor<std::uint8_t> bytes_;
+  tensor<std::uint8_t, Allocator> bytes_;
   index columns_;
 };
 

@@ -10,6 +10,7 @@
 
 #include "intact/adapt/table.hpp"
 #include "intact/log_softmax.hpp"
+#include "intact/reference/log_softmax.hpp"
 #include "recorded_case.hpp"
 
 // Log-Int-Softmax, alone and inside attention.

@@ -6,7 +6,8 @@
 #include <type_traits>
 
 #include "intact/arith/output_stage.hpp"
-#include "intact/reference/activation.hpp"
+#include "intact/kernel/activation.hpp"
+#include "intact/types/executor.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -21,12 +22,14 @@ inline constexpr index activation_table_size_12 = index{1} << activation_bits;
 ///            for u8 codes and 4096 for 12-bit codes in u16.
 /// Units:     the table carries both scales and zero points.
 /// Range:     u16 codes are at most 4095 (what requantize_to_activation writes).
-/// Exactness: every bit, on every target.
+/// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes or a table size that do not match: before anything is written.
 /// Aliasing:  u8 codes may be y exactly (in place); otherwise they must not overlap.
 /// Source:    docs/numerics.md, section 7 (FQ-ViT applies a float GELU).
-template <class Code>
-void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
+template <class Isa = isa::native, class Code, executor Executor = sequential>
+void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y,
+                const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   using code = std::remove_const_t<Code>;
   static_assert(std::is_same_v<code, std::uint8_t> || std::is_same_v<code, std::uint16_t>,
                 "activation takes 8-bit codes in u8 or 12-bit codes in u16");
@@ -34,7 +37,11 @@ void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, ma
   require_equal("activation", "size of table", std::ssize(table), entries);
   require_view("activation", "codes", codes);
   require_shape("activation", "y", y, codes.rows, codes.columns);
-  reference::activation(matrix_view<const code>(codes), table, y);
+  if (y.columns != 0) {
+    for_each_row_range(run, y.rows, rows_together, [&](index begin, index end) {
+      kernel::activation<Isa>(matrix_view<const code>(codes), table.data(), y, begin, end);
+    });
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -2,7 +2,8 @@
 
 #include <cstdint>
 
-#include "intact/reference/add.hpp"
+#include "intact/kernel/add.hpp"
+#include "intact/types/executor.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -13,17 +14,22 @@ namespace intact::inline INTACT_ABI {
 ///            be 0.
 /// Units:     ma carries s_r[c] / s_y[c], mb s_b / s_y[c], the offset zp_y and the rounding half, each times 2^shift.
 /// Range:     255 * (|ma| + |mb|) + |offset| < 2^31 (the builder's promise): int32 suffices. shift 17..24.
-/// Exactness: every bit, on every target; no pair of codes is a tie.
+/// Exactness: every bit, on every instruction set, with every executor; no pair of codes is a tie.
 /// Errors:    shapes that do not match, zero points or a shift out of range: before anything is written.
 /// Aliasing:  y may be the stream or the branch exactly (in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2; docs/numerics.md, section 8.
-inline void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
-                matrix_view<std::uint8_t> y) {
+template <class Isa = isa::native, executor Executor = sequential>
+void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
+         matrix_view<std::uint8_t> y, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_view("add", "stream", stream);
   require_shape("add", "branch", branch, stream.rows, stream.columns);
   require_shape("add", "y", y, stream.rows, stream.columns);
   require_add_scale("add", scale, stream.columns);
-  reference::add(stream, branch, scale, y);
+  if (y.columns != 0) {
+    for_each_row_range(run, y.rows, rows_together,
+                       [&](index begin, index end) { kernel::add<Isa>(stream, branch, scale, y, begin, end); });
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -103,6 +103,23 @@ void run_gemm(const kernel::gemm_operands<A, Element, Stage>& product, const Exe
 
 }  // namespace detail
 
+/// The checks of the product with packed weights alone: for programs that choose among kernels when they run, and so
+/// call kernel::gemm from translation units of their own. See docs/embedding.md.
+///
+/// Errors: shapes that do not match, K over its limit, a scale of another size.
+template <class A, class Element, class Stage>
+void require_gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage,
+                  matrix_view<typename Stage::output> y) {
+  using activation = std::remove_const_t<A>;
+  static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
+                "gemm takes activations of 8 bits");
+  require_view("gemm", "a", a);
+  require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, packed_weights<Element>>());
+  require_equal("gemm", "columns of w", w.columns, a.columns);
+  require_stage("gemm", stage, a.rows, w.rows);
+  require_shape("gemm", "y", y, a.rows, w.rows);
+}
+
 /// Matrix product with packed weights: the fast one, in the registers of an instruction set.
 ///
 /// Formula:   as above, to the bit.
@@ -120,16 +137,9 @@ void run_gemm(const kernel::gemm_operands<A, Element, Stage>& product, const Exe
 template <class Isa = isa::native, class A, class Element, class Stage, executor Executor = sequential>
 void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage, matrix_view<typename Stage::output> y,
           const Executor& run = {}) {
-  using activation = std::remove_const_t<A>;
-  static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
-                "gemm takes activations of 8 bits");
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("gemm", "a", a);
-  require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, packed_weights<Element>>());
-  require_equal("gemm", "columns of w", w.columns, a.columns);
-  require_stage("gemm", stage, a.rows, w.rows);
-  require_shape("gemm", "y", y, a.rows, w.rows);
-  detail::run_gemm<Isa>(kernel::gemm_operands<activation, Element, Stage>{a, w, stage, y}, run);
+  require_gemm(a, w, stage, y);
+  detail::run_gemm<Isa>(kernel::gemm_operands<std::remove_const_t<A>, Element, Stage>{a, w, stage, y}, run);
 }
 
 /// Matrix product of two activations, such as q * k^T.

@@ -4,7 +4,8 @@
 #include <iterator>
 #include <type_traits>
 
-#include "intact/reference/layernorm.hpp"
+#include "intact/kernel/layernorm.hpp"
+#include "intact/types/executor.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -49,12 +50,17 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
 
 namespace detail {
 
-template <class Code>
-void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+template <class Isa, class Code, executor Executor>
+void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+               const Executor& run) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_view("layernorm", "x", x);
   require_shape("layernorm", "y", y, x.rows, x.columns);
   require_layernorm<Code>("layernorm", p, x.columns);
-  reference::layernorm(x, p, y);
+  if (x.columns != 0) {
+    for_each_row_range(run, x.rows, rows_together,
+                       [&](index begin, index end) { kernel::layernorm<Isa>(x, p, y, begin, end); });
+  }
 }
 
 }  // namespace detail
@@ -70,16 +76,20 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
 /// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30,
 ///            and max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and
 ///            one division per row; 64-bit products and sums, whose factors fit 32 bits up to C = 4096.
-/// Exactness: every bit, on every target; within one code of infinite precision with the same epsilon, and off by one
-///            in fewer than 1 code of 100,000.
+/// Exactness: every bit, on every instruction set, with every executor; within one code of infinite precision with the
+///            same epsilon, and off by one in fewer than 1 code of 100,000.
 /// Errors:    shapes that do not match, a zero point, epsilon or shift out of range: before anything is written.
 /// Aliasing:  u8 y may be x exactly (row by row, in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2 (Power-of-Two Factor); docs/numerics.md, section 4.
-inline void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
-  detail::layernorm(x, p, y);
+template <class Isa = isa::native, executor Executor = sequential>
+void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+               const Executor& run = {}) {
+  detail::layernorm<Isa>(x, p, y, run);
 }
-inline void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
-  detail::layernorm(x, p, y);
+template <class Isa = isa::native, executor Executor = sequential>
+void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+               const Executor& run = {}) {
+  detail::layernorm<Isa>(x, p, y, run);
 }
 
 }  // namespace intact::inline INTACT_ABI

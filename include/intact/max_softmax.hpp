@@ -5,7 +5,8 @@
 #include <span>
 #include <type_traits>
 
-#include "intact/reference/max_softmax.hpp"
+#include "intact/kernel/max_softmax.hpp"
+#include "intact/types/executor.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -25,19 +26,46 @@ inline void require_softmax_table(const char* operation, std::span<const std::ui
 ///            sizes may be 0. The table has 256 entries.
 /// Units:     the table carries the logits' scale: codes round(d * s / ln 2), or weights round(255 * exp(-s * d)),
 ///            built by adapt/table.hpp.
-/// Exactness: every bit, on every target.
+/// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes that do not match, a table of another size or with entries that y does not hold: before anything
 ///            is written.
 /// Aliasing:  y must not overlap the logits, except that u8 y may be the logits exactly (in place).
 /// Source:    docs/numerics.md, section "Max-relative attention".
-template <class Codes>
-void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, Codes y) {
+template <class Isa = isa::native, class Codes, executor Executor = sequential>
+void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, Codes y,
+                 const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_view("max_softmax", "logits", logits);
   require_shape("max_softmax", "y", y, logits.rows, logits.columns);
   constexpr bool packed = std::is_same_v<Codes, packed_view<u4, std::uint8_t>>;
   static_assert(packed || std::is_same_v<Codes, matrix_view<std::uint8_t>>, "max_softmax writes u8 or packed u4");
   require_softmax_table("max_softmax", table, packed ? u4::max : 255);
-  reference::max_softmax(logits, table, y);
+  if (logits.columns != 0) {
+    for_each_row_range(run, logits.rows, rows_together,
+                       [&](index begin, index end) { kernel::max_softmax<Isa>(logits, table.data(), y, begin, end); });
+  }
+}
+
+/// The same where keys may be masked.
+///
+/// Formula:   as above, the maximum over the visible keys; masked keys become `masked`: what has weight 0 in the next
+///            operation, 16 among log2 codes and 0 among weights.
+/// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only u8 y: packed u4 has no code for weight 0.
+/// Errors:    as above, and a mask of another shape.
+/// Aliasing:  as above; y must not overlap the mask.
+template <class Isa = isa::native, executor Executor = sequential>
+void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, const key_mask& mask,
+                 std::uint8_t masked, matrix_view<std::uint8_t> y, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_view("max_softmax", "logits", logits);
+  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
+  require_mask("max_softmax", mask, logits.rows, logits.columns);
+  require_softmax_table("max_softmax", table);
+  if (logits.columns != 0) {
+    for_each_row_range(run, logits.rows, rows_together, [&](index begin, index end) {
+      kernel::max_softmax<Isa>(logits, table.data(), mask, masked, y, begin, end);
+    });
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI

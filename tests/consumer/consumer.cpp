@@ -1,10 +1,18 @@
 #include <intact/intact.hpp>
 
+#include "consumer_kernels.hpp"
+
+/// Whether every unit was compiled for the instruction set that it names. On AArch64 all are for NEON at least.
+template <class... Isas>
+bool units_are_right(std::tuple<Isas...>) {
+  return ((compiled_for<Isas>() == Isas::name || (INTACT_AARCH64 && Isas::name == "scalar")) && ...);
+}
+
 int main() {
   std::uint8_t codes[2] = {3, 4};
   std::uint8_t table[256] = {};
   table[3] = 5;
   table[4] = 7;
   intact::activation(intact::matrix_view(codes, 1, 2), table, intact::matrix_view(codes, 1, 2));
-  return codes[0] == 5 && codes[1] == 7 ? 0 : 1;
+  return codes[0] == 5 && codes[1] == 7 && units_are_right(std::tuple<INTACT_DISPATCH_TAGS>()) ? 0 : 1;
 }

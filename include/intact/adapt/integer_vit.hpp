@@ -103,8 +103,10 @@ struct owned_weights {
     std::vector<std::int8_t> weights;
     std::visit(
         [&](const auto& matrix) {
-          for (index k = 0; k < columns; ++k) {
-            weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
+          if constexpr (!detail::is_packed<std::remove_cvref_t<decltype(matrix)>>) {
+            for (index k = 0; k < columns; ++k) {
+              weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
+            }
           }
         },
         view());

@@ -52,4 +52,26 @@ constexpr int log2_code_at_square_root_of_2(std::uint64_t e, std::uint64_t sum) 
   return k + (below_square_root_of_half(e << k, sum) ? 1 : 0);
 }
 
+/// The largest e whose log2_code, for the given sum, is at least `level`: log2_code's comparisons solved for e.
+///
+/// Range: 1 <= level <= 62, 0 < sum, 2 * sum below 2^64.
+constexpr std::uint64_t largest_at_level(int level, std::uint64_t sum) {
+  return level == 1   ? 2 * sum / 3                                         // not 2 * sum + e < 4e
+         : level == 2 ? (2 * sum - 1) / 5                                   // not 2 * sum + e <= 6e
+                      : 2 * sum / ((std::uint64_t{3} << (level - 1)) - 1);  // 2 * sum + e >= 3e * 2^(level - 1)
+}
+
+/// floor(sum * sqrt(2)) for sums below 2^63. Divided by 2^level it is the largest e whose log2_code_at_square_root_of_2
+/// is at least `level`.
+constexpr std::uint64_t times_square_root_of_2(std::uint64_t sum) {
+  constexpr std::uint64_t root_high = 0xb504f333, root_low = 0xf9de6484;  // halves of floor(sqrt(2) * 2^63)
+  const std::uint64_t high = sum >> 32, low = sum & 0xffffffff;
+  const std::uint64_t middle = high * root_low + (low * root_low >> 32);
+  const std::uint64_t below = low * root_high + (middle & 0xffffffff);
+  const std::uint64_t upper = high * root_high + (middle >> 32) + (below >> 32);
+  // The product's bits from 63 on are the root or 1 less.
+  const std::uint64_t next = (upper << 1 | (below >> 31 & 1)) + 1;
+  return below_square_root_of_half(sum, next) ? next - 1 : next;
+}
+
 }  // namespace intact::inline INTACT_ABI

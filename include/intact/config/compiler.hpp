@@ -66,6 +66,11 @@
 #else
 #define INTACT_AARCH64 0
 #endif
+#if INTACT_AARCH64 && defined(__linux__)
+#define INTACT_AARCH64_LINUX 1
+#else
+#define INTACT_AARCH64_LINUX 0
+#endif
 
 /// Before a loop with a constant number of rounds, at most 32: it must be unrolled completely. An array of registers
 /// stays in registers only if every loop that indexes it is.
@@ -75,7 +80,8 @@
 #define INTACT_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/// Around the headers of intrinsics: GCC 12 takes those of AVX-512 for uses of uninitialized variables (its bug 105593).
+/// Around the headers of intrinsics: GCC 12 takes those of AVX-512 for uses of uninitialized variables (its bug
+/// 105593).
 #if defined(__clang__)
 #define INTACT_INTRINSICS_BEGIN
 #define INTACT_INTRINSICS_END

@@ -5,8 +5,10 @@
 #include <limits>
 #include <type_traits>
 
+#include "intact/arith/attention_stage.hpp"
 #include "intact/arith/fused_stage.hpp"
 #include "intact/arith/output_stage.hpp"
+#include "intact/kernel/row.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
 
@@ -16,44 +18,11 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
-using simd::s32;
-
 /// A tile's place.
 struct tile_place {
   index m, n;
   index columns;  ///< that exist
 };
-
-/// The first `count` elements, and zeros: what lies behind them is not read.
-template <class T, std::size_t Size>
-INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
-  for (std::size_t i = 0; i < Size; ++i) {
-    to[i] = static_cast<index>(i) < count ? from[i] : T{0};
-  }
-}
-
-/// `count` elements for N registers.
-template <class Isa, class T, unsigned N>
-INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
-  alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
-  if (count < N * simd::lanes<Isa>) {
-    copy_prefix(from, count, copy);
-    from = copy;
-  }
-  INTACT_UNROLL
-  for (unsigned j = 0; j < N; ++j) {
-    to[j] = simd::widen<Isa>(from + j * simd::lanes<Isa>);
-  }
-}
-
-template <class Isa, class Out, unsigned N>
-INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
-  if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {
-    simd::narrow<Isa>(from, to);
-  } else {
-    simd::narrow<Isa>(from, to, count);
-  }
-}
 
 template <class Isa, class Out, unsigned Rows, unsigned N>
 INTACT_INLINE void store_tile(const s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
@@ -179,10 +148,7 @@ struct epilogue<Isa, activate> {
       simd::narrow<Isa>(x[r], codes[r]);
     }
     for (unsigned r = 0; r < Rows; ++r) {
-      std::uint8_t* const to = y.data + (at.m + r) * y.stride + at.n;
-      for (index j = 0; j < at.columns; ++j) {
-        to[j] = table[codes[r][j]];
-      }
+      look_up(codes[r], at.columns, table, y.data + (at.m + r) * y.stride + at.n);
     }
   }
 };
@@ -193,6 +159,7 @@ struct epilogue<Isa, add_to_stream> {
   INTACT_INLINE static void run(const add_to_stream& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::int16_t> y) {
     rescale_tile<Isa>(x, stage.scale, at);
+    clamp_tile<Isa>(x, -65536, 65535);  // so that the sum fits 32 bits; what is cut off saturates with any addend
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> addend[N];
@@ -244,6 +211,25 @@ struct epilogue<Isa, requantize_rows<Out>> {
                                 matrix_view<Out> y) {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
+      rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
+    }
+    store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa, class Out>
+struct epilogue<Isa, requantize_planes<Out>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const requantize_planes<Out>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<Out> y) {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      s32<Isa> high[N];
+      load_row<Isa>(stage.high.data + (at.m + r) * stage.high.stride + at.n, at.columns, high);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        x[r][j] = simd::add<Isa>(x[r][j], simd::rescaler<Isa>::left(high[j], 8));
+      }
       rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
     }
     store_tile<Isa>(x, at, y);

@@ -132,7 +132,7 @@ class gemm_tile {
   accumulator at_[Rows][N];
 };
 
-/// What the accumulators of a panel start from: 0, or what takes back the offset that the activations are given. It is
+/// What the accumulators of a panel start from: 0 or the caller's numbers, less what the activations' offset will add. It is
 /// read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the loop,
 /// and then spill the tile.
 template <class Isa, class A, class Element>
@@ -141,13 +141,17 @@ class panel_start {
   using packed = packed_weights<Element>;
 
  public:
-  panel_start(const packed& w, index panel) noexcept {
+  panel_start(const packed& w, index panel, const std::int32_t* start) noexcept {
+    const index first = panel * packed::panel_width;
+    const index existing = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
+    for (index n = 0; start != nullptr && n < existing; ++n) {
+      lanes_[n * parts] = start[first + n];
+    }
     if constexpr (dot::offset != 0) {
-      const index first = panel * packed::panel_width;
-      const index width = w.width(panel);
-      for (index n = 0; n < width && first + n < w.rows; ++n) {
+      for (index n = 0; n < existing; ++n) {
         const std::int32_t sum = w.sums == nullptr ? sum_of(w, panel, n) : w.sums[first + n];
-        lanes_[n * parts] = simd::multiply<isa::scalar>(sum, -dot::offset);
+        const std::int32_t added = simd::multiply<isa::scalar>(sum, dot::offset);
+        lanes_[n * parts] = simd::subtract<isa::scalar>(lanes_[n * parts], added);
       }
     }
   }
@@ -182,6 +186,7 @@ struct gemm_operands {
   packed_weights<Element> w;
   const Stage& stage;
   matrix_view<typename Stage::output> y;
+  const std::int32_t* start = nullptr;  ///< per output channel, what its sums start from instead of 0
 };
 
 /// One panel of a product, and what its tiles have in common.
@@ -191,7 +196,7 @@ struct gemm_panel {
 
   const gemm_operands<A, Element, Stage>& product;
   index number;
-  panel_start<Isa, A, Element> start{product.w, number};
+  panel_start<Isa, A, Element> start{product.w, number, product.start};
   const std::uint8_t* weights = product.w.panel(number);
   index step_stride = product.w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
   index first = number * packed::panel_width;                        ///< its first output channel

@@ -8,8 +8,9 @@
 
 namespace intact::inline INTACT_ABI {
 
-/// Weights of any type, one row per output channel.
-using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view>;
+/// Weights of any type, one row per output channel. Packed ones (pack.hpp) go through the fast kernels.
+using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view,
+                                  packed_weights<std::int8_t>, packed_weights<s4>>;
 
 /// A fully connected layer: weights, and what its accumulators become.
 struct linear_parameters {
@@ -25,7 +26,12 @@ struct linear_parameters {
 inline void require_linear(const char* operation, const linear_parameters& p, index outputs, index inputs) {
   std::visit(
       [&](const auto& weights) {
-        require_shape(operation, "weights", weights, outputs, inputs);
+        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(weights)>>) {
+          require_equal(operation, "rows of weights", weights.rows, outputs);
+          require_equal(operation, "columns of weights", weights.columns, inputs);
+        } else {
+          require_shape(operation, "weights", weights, outputs, inputs);
+        }
         require_at_most(operation, "columns of weights", inputs,
                         detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
       },
@@ -33,17 +39,25 @@ inline void require_linear(const char* operation, const linear_parameters& p, in
   require_scale(operation, p.scale, outputs);
 }
 
-/// y[m, n] = stage(x * W^T, m, n) for weights of any type.
-template <class Stage>
+/// y[m, n] = stage(x * W^T, m, n) for weights of any type. The instruction set and the executor are for packed ones.
+template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void linear(matrix_view<const std::uint8_t> x, const weights_view& weights, const Stage& stage,
-            matrix_view<typename Stage::output> y) {
-  std::visit([&](const auto& view) { gemm(x, view, stage, y); }, weights);
+            matrix_view<typename Stage::output> y, const Executor& run = {}) {
+  std::visit(
+      [&](const auto& view) {
+        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(view)>>) {
+          gemm<Isa>(x, view, stage, y, run);
+        } else {
+          gemm(x, view, stage, y);
+        }
+      },
+      weights);
 }
 
 /// y = requantize(x * W^T), bias included.
 template <class Out, int Bits = 8 * sizeof(Out)>
 void linear(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<Out> y) {
-  linear(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
+  linear<isa::native>(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
 }
 
 /// The layer at the end of a residual branch: its u8 codes, which are added to the stream afterwards, or, straight from

@@ -15,6 +15,9 @@
 //   load(multiplier, offset)      from arrays in the order of the channels
 //   broadcast(multiplier, offset) the same for all lanes
 //   high(a, factors)        the upper halves of a * multiplier + offset
+//   rounding                a multiplier and a shift
+//   rounding_by(multiplier, n)    the same for all lanes, 1 <= n < 64
+//   round(a, rounding)      (a * multiplier + (1 << (n - 1))) >> n, of which the low 32 bits
 //   left(x, n), right(x, n) arithmetic shifts of every lane by n, 0 <= n < 32
 
 namespace intact::inline INTACT_ABI::simd {
@@ -35,6 +38,14 @@ struct rescaler<isa::scalar> {
   INTACT_INLINE static std::int32_t high(std::int32_t a, const factors& f) {
     return static_cast<std::int32_t>((a * f.multiplier + f.offset) >> 32);
   }
+  struct rounding {
+    std::int64_t multiplier;
+    int shift;
+  };
+  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) { return {multiplier, n}; }
+  INTACT_INLINE static std::int32_t round(std::int32_t a, const rounding& r) {
+    return static_cast<std::int32_t>((a * r.multiplier + (std::int64_t{1} << (r.shift - 1))) >> r.shift);
+  }
   INTACT_INLINE static std::int32_t left(std::int32_t x, int n) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) << n);
   }
@@ -42,6 +53,20 @@ struct rescaler<isa::scalar> {
 };
 
 #if INTACT_HAS_SSE4_1
+
+namespace detail {
+
+/// 2^(n - 1) + 2^63.
+INTACT_INLINE std::int64_t raised_half(int n) {
+  return static_cast<std::int64_t>((std::uint64_t{1} << 63) + (std::uint64_t{1} << (n - 1)));
+}
+
+/// 2^(63 - n), as far as it concerns the low 32 bits.
+INTACT_INLINE std::int32_t raised_by(int n) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(std::uint64_t{1} << (63 - n)));
+}
+
+}  // namespace detail
 
 template <>
 struct rescaler<isa::sse4_1> {
@@ -65,6 +90,20 @@ struct rescaler<isa::sse4_1> {
     const __m128i even = _mm_add_epi64(_mm_mul_epi32(a, f.even), f.even_offset);
     const __m128i odd = _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(a, 32), f.odd), f.odd_offset);
     return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
+  }
+  /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
+  struct rounding {
+    __m128i multiplier, offset, raised, shift;
+  };
+  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
+    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::raised_half(n)), _mm_set1_epi32(detail::raised_by(n)),
+            _mm_cvtsi32_si128(n)};
+  }
+  INTACT_INLINE static batch round(batch a, const rounding& r) {
+    const __m128i even = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, r.multiplier), r.offset), r.shift);
+    const __m128i odd =
+        _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(a, 32), r.multiplier), r.offset), r.shift);
+    return _mm_sub_epi32(_mm_blend_epi16(even, _mm_slli_epi64(odd, 32), 0b11001100), r.raised);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -99,6 +138,20 @@ struct rescaler_of_eight {
     const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, f.even), f.even_offset);
     const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), f.odd), f.odd_offset);
     return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010);
+  }
+  struct rounding {
+    __m256i multiplier, offset, raised;
+    __m128i shift;
+  };
+  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
+    return {_mm256_set1_epi32(multiplier), _mm256_set1_epi64x(detail::raised_half(n)),
+            _mm256_set1_epi32(detail::raised_by(n)), _mm_cvtsi32_si128(n)};
+  }
+  INTACT_INLINE static batch round(batch a, const rounding& r) {
+    const __m256i even = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, r.multiplier), r.offset), r.shift);
+    const __m256i odd =
+        _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), r.multiplier), r.offset), r.shift);
+    return _mm256_sub_epi32(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0b10101010), r.raised);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -144,6 +197,19 @@ struct rescaler_of_sixteen {
     const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), f.odd), f.odd_offset);
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_CDAB);
   }
+  struct rounding {
+    __m512i multiplier, offset;
+    __m128i shift;
+  };
+  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
+    return {_mm512_set1_epi32(multiplier), _mm512_set1_epi64(std::int64_t{1} << (n - 1)), _mm_cvtsi32_si128(n)};
+  }
+  INTACT_INLINE static batch round(batch a, const rounding& r) {
+    const __m512i even = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, r.multiplier), r.offset), r.shift);
+    const __m512i odd =
+        _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), r.multiplier), r.offset), r.shift);
+    return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CDAB);
+  }
   INTACT_INLINE static batch left(batch x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 };
@@ -181,6 +247,17 @@ struct rescaler_of_four {
     const int64x2_t low = vmlal_s32(f.low_offset, vget_low_s32(x), vget_low_s32(f.multiplier));
     const int64x2_t high = vmlal_high_s32(f.high_offset, x, f.multiplier);
     return batch(vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(high)));
+  }
+  struct rounding {
+    std::int32_t multiplier;
+    int64x2_t shift;
+  };
+  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) { return {multiplier, vdupq_n_s64(-n)}; }
+  INTACT_INLINE static batch round(batch a, const rounding& r) {
+    const int32x4_t x = a;
+    const int64x2_t low = vrshlq_s64(vmull_n_s32(vget_low_s32(x), r.multiplier), r.shift);
+    const int64x2_t high = vrshlq_s64(vmull_high_n_s32(x, r.multiplier), r.shift);
+    return batch(vmovn_high_s64(vmovn_s64(low), high));
   }
   INTACT_INLINE static batch left(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(n))); }
   INTACT_INLINE static batch right(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(-n))); }

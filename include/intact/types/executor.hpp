@@ -28,4 +28,24 @@ concept executor = requires(const Executor& run, void (*task)(index)) {
 };
 static_assert(executor<sequential>);
 
+/// Rows of one task, at least, of the operations that work row by row: threads are not worth less, and tables are
+/// prepared once per task.
+inline constexpr index rows_together = 16;
+
+/// Splits `rows` rows, in groups of `together`, over an executor's threads: calls task(begin, end) for ranges that have
+/// all rows between them. More than one range per thread, to even out threads that are not equally fast.
+template <executor Executor, class Task>
+void for_each_row_range(const Executor& run, index rows, index together, const Task& task) {
+  constexpr index ranges_per_thread = 4;
+  const index groups = (rows + together - 1) / together;
+  const index threads = run.threads();
+  const index wanted = threads <= 1 ? 1 : threads * ranges_per_thread;
+  const index ranges = wanted < groups ? wanted : groups;
+  run.for_each(ranges, [&](index i) {
+    const index begin = i * groups / ranges * together;
+    const index end = (i + 1) * groups / ranges * together;
+    task(begin, end < rows ? end : rows);
+  });
+}
+
 }  // namespace intact::inline INTACT_ABI

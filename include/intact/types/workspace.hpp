@@ -45,7 +45,8 @@ class workspace {
   /// Uninitialized memory for `count` elements on a boundary of workspace_alignment bytes.
   template <class T>
   T* take(index count) {
-    static_assert(std::is_trivial_v<T>, "a workspace holds trivial types: nothing is constructed in it");
+    static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>,
+                  "a workspace holds trivial types: nothing is constructed in it");
     const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(next_) % workspace_alignment;
     const std::size_t padding = misaligned == 0 ? 0 : workspace_alignment - misaligned;
     if (count < 0 || padding > left_ || static_cast<std::size_t>(count) > (left_ - padding) / sizeof(T)) [[unlikely]] {

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <oneapi/tbb/info.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/partitioner.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "intact/types/executor.hpp"
+
+/// Runs tasks on oneTBB's threads, in an arena of its own, together with whatever else the program does there. May be
+/// used from several threads at a time, also from inside of oneTBB's tasks.
+///
+/// What matters for latency: oneTBB's workers look for work for a short time and then sleep, and nothing keeps them
+/// awake; the first products after a pause wait for them to wake. The whole program has at most as many workers as
+/// processors, unless tbb::global_control says otherwise: an arena of more threads does not have more.
+class tbb_executor {
+ public:
+  explicit tbb_executor(int threads = tbb::info::default_concurrency()) : threads_(threads), arena_(checked(threads)) {}
+
+  intact::index threads() const { return threads_; }
+
+  /// Tasks are of the right size already: they are neither joined nor divided.
+  template <class Task>
+  void for_each(intact::index tasks, const Task& task) const {
+    if (tasks > 1) {
+      arena_.execute([&] { tbb::parallel_for(intact::index{0}, tasks, task, tbb::simple_partitioner()); });
+    } else if (tasks == 1) {
+      task(0);
+    }
+  }
+
+ private:
+  static int checked(int threads) {
+    if (threads < 1) {
+      throw std::invalid_argument("tbb_executor: threads is " + std::to_string(threads) + "; it must be at least 1");
+    }
+    return threads;
+  }
+
+  int threads_;
+  mutable tbb::task_arena arena_;
+};

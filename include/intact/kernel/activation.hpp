@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "intact/kernel/byte_row.hpp"
+#include "intact/simd/byte_table.hpp"
+
+// Functions by table: 256 entries in registers; 4096 entries, which fit the L1 cache, one load per code.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// One load per code, several codes at a time.
+template <class Isa, class Code>
+INTACT_INLINE void activation_row(const Code* codes, index count, const std::uint8_t* table, std::uint8_t* y) {
+  constexpr index together = 8;
+  index j = 0;
+  for (; j + together <= count; j += together) {
+    std::uint8_t entries[together];
+    INTACT_UNROLL
+    for (index i = 0; i < together; ++i) {
+      entries[i] = table[codes[j + i]];
+    }
+    std::memcpy(y + j, entries, sizeof entries);
+  }
+  for (; j < count; ++j) {
+    y[j] = table[codes[j]];
+  }
+}
+
+/// Rows [begin, end) of 8-bit codes.
+template <class Isa>
+void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
+                index begin, index end) noexcept {
+  if constexpr (simd::lanes<Isa> == 1) {
+    for (index i = begin; i < end; ++i) {
+      activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
+    }
+  } else {
+    const simd::byte_table<Isa> entries(table);
+    for (index i = begin; i < end; ++i) {
+      transform_row<Isa>(code_row{codes.data + i * codes.stride, codes.columns}, entries, y, i);
+    }
+  }
+}
+
+/// Rows [begin, end) of 12-bit codes.
+template <class Isa>
+void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
+                index begin, index end) noexcept {
+  for (index i = begin; i < end; ++i) {
+    activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "intact/simd/narrow.hpp"
+#include "intact/simd/rescale.hpp"
+
+// Pieces of a matrix row in registers of 32-bit lanes.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+using simd::s32;
+
+/// The first `count` elements, and zeros: what lies behind them is not read.
+template <class T, std::size_t Size>
+INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
+  for (std::size_t i = 0; i < Size; ++i) {
+    to[i] = static_cast<index>(i) < count ? from[i] : T{0};
+  }
+}
+
+/// `count` elements for N registers.
+template <class Isa, class T, unsigned N>
+INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
+  alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
+  if (count < N * simd::lanes<Isa>) {
+    copy_prefix(from, count, copy);
+    from = copy;
+  }
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    to[j] = simd::widen<Isa>(from + j * simd::lanes<Isa>);
+  }
+}
+
+/// The same for multipliers and offsets.
+template <class Isa, unsigned N>
+INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64_t* offset, index count,
+                                typename simd::rescaler<Isa>::factors (&to)[N]) {
+  constexpr index width = N * simd::lanes<Isa>;
+  alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
+  alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
+  if (count < width) {
+    copy_prefix(multiplier, count, multiplier_copy);
+    copy_prefix(offset, count, offset_copy);
+    multiplier = multiplier_copy;
+    offset = offset_copy;
+  }
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    to[j] = simd::rescaler<Isa>::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
+  }
+}
+
+template <class Isa, class Out, unsigned N>
+INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
+  if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {
+    simd::narrow<Isa>(from, to);
+  } else {
+    simd::narrow<Isa>(from, to, count);
+  }
+}
+
+/// Table entries at codes, which scalar loads find faster than gathers do.
+INTACT_INLINE void look_up(const std::uint16_t* codes, index count, const std::uint8_t* table, std::uint8_t* to) {
+  constexpr index together = 8;
+  index j = 0;
+  for (; j + together <= count; j += together) {
+    INTACT_UNROLL
+    for (index i = j; i < j + together; ++i) {
+      to[i] = table[codes[i]];
+    }
+  }
+  for (; j < count; ++j) {
+    to[j] = table[codes[j]];
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

@@ -1,0 +1,167 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/simd/bytes.hpp"
+
+// Any function of a byte, in registers of bytes: a table of 256 bytes, held as 16 tables of 16, of which every byte
+// takes the one that its upper half names.
+//
+// byte_table<Isa>(entries) has operator()(x): entries[x] of each byte.
+
+namespace intact::inline INTACT_ABI::simd {
+
+template <class Isa>
+class byte_table;
+
+#if INTACT_HAS_SSE4_1
+
+template <>
+class byte_table<isa::sse4_1> {
+ public:
+  INTACT_INLINE explicit byte_table(const std::uint8_t* entries) {
+    INTACT_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      parts_[i] = bytes<isa::sse4_1>::sixteen(entries + 16 * i);
+    }
+  }
+  /// A shuffle gives 0 where its index has the highest bit set, which a saturating addition sets for all other parts.
+  INTACT_INLINE __m128i operator()(__m128i x) const {
+    __m128i result = _mm_setzero_si128();
+    INTACT_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      const __m128i place = _mm_xor_si128(x, _mm_set1_epi8(static_cast<char>(16 * i)));
+      result = _mm_or_si128(result, _mm_shuffle_epi8(parts_[i], _mm_adds_epu8(place, _mm_set1_epi8(0x70))));
+    }
+    return result;
+  }
+
+ private:
+  __m128i parts_[16];
+};
+
+#endif
+#if INTACT_HAS_AVX2
+
+namespace detail {
+
+class byte_table_256 {
+ public:
+  INTACT_INLINE explicit byte_table_256(const std::uint8_t* entries) {
+    INTACT_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      parts_[i] = thirty_two_bytes::sixteen(entries + 16 * i);
+    }
+  }
+  INTACT_INLINE __m256i operator()(__m256i x) const {
+    __m256i result = _mm256_setzero_si256();
+    INTACT_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      const __m256i place = _mm256_xor_si256(x, _mm256_set1_epi8(static_cast<char>(16 * i)));
+      result = _mm256_or_si256(result, _mm256_shuffle_epi8(parts_[i], _mm256_adds_epu8(place, _mm256_set1_epi8(0x70))));
+    }
+    return result;
+  }
+
+ private:
+  __m256i parts_[16];
+};
+
+}  // namespace detail
+
+template <>
+class byte_table<isa::avx2> : public detail::byte_table_256 {
+  using detail::byte_table_256::byte_table_256;
+};
+#endif
+#if INTACT_HAS_AVX2_VNNI
+template <>
+class byte_table<isa::avx2_vnni> : public detail::byte_table_256 {
+  using detail::byte_table_256::byte_table_256;
+};
+#endif
+#if INTACT_HAS_AVX512BW
+
+namespace detail {
+
+class byte_table_512 {
+ public:
+  INTACT_INLINE explicit byte_table_512(const std::uint8_t* entries) {
+    INTACT_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      parts_[i] = sixty_four_bytes::sixteen(entries + 16 * i);
+    }
+  }
+  INTACT_INLINE __m512i operator()(__m512i x) const {
+    const __m512i lower = _mm512_and_si512(x, _mm512_set1_epi8(0x0f));
+    const __m512i upper = _mm512_andnot_si512(_mm512_set1_epi8(0x0f), x);
+    __m512i result = _mm512_shuffle_epi8(parts_[0], lower);
+    INTACT_UNROLL
+    for (int i = 1; i < 16; ++i) {
+      const __mmask64 here = _mm512_cmpeq_epi8_mask(upper, _mm512_set1_epi8(static_cast<char>(16 * i)));
+      result = _mm512_mask_shuffle_epi8(result, here, parts_[i], lower);
+    }
+    return result;
+  }
+
+ private:
+  __m512i parts_[16];
+};
+
+}  // namespace detail
+
+template <>
+class byte_table<isa::avx512bw> : public detail::byte_table_512 {
+  using detail::byte_table_512::byte_table_512;
+};
+#endif
+#if INTACT_HAS_AVX512VNNI
+template <>
+class byte_table<isa::avx512vnni> : public detail::byte_table_512 {
+  using detail::byte_table_512::byte_table_512;
+};
+#endif
+#if INTACT_HAS_NEON
+
+namespace detail {
+
+class byte_table_neon {
+ public:
+  INTACT_INLINE explicit byte_table_neon(const std::uint8_t* entries)
+      : parts_{vld1q_u8_x4(entries), vld1q_u8_x4(entries + 64), vld1q_u8_x4(entries + 128),
+               vld1q_u8_x4(entries + 192)} {}
+  /// A lookup keeps what it is given where the index is beyond its 64 entries.
+  INTACT_INLINE uint8x16_t operator()(uint8x16_t x) const {
+    uint8x16_t result = vqtbl4q_u8(parts_[0], x);
+    INTACT_UNROLL
+    for (int i = 1; i < 4; ++i) {
+      result = vqtbx4q_u8(result, parts_[i], vsubq_u8(x, vdupq_n_u8(static_cast<std::uint8_t>(64 * i))));
+    }
+    return result;
+  }
+
+ private:
+  uint8x16x4_t parts_[4];
+};
+
+}  // namespace detail
+
+template <>
+class byte_table<isa::neon> : public detail::byte_table_neon {
+  using detail::byte_table_neon::byte_table_neon;
+};
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+template <>
+class byte_table<isa::neon_dotprod> : public detail::byte_table_neon {
+  using detail::byte_table_neon::byte_table_neon;
+};
+#endif
+#if INTACT_HAS_NEON_I8MM
+template <>
+class byte_table<isa::neon_i8mm> : public detail::byte_table_neon {
+  using detail::byte_table_neon::byte_table_neon;
+};
+#endif
+
+}  // namespace intact::inline INTACT_ABI::simd

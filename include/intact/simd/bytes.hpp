@@ -1,0 +1,238 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "intact/simd/batch.hpp"
+
+// Registers of bytes, for what is done with codes as they are. bytes<Isa> has
+//
+//   batch, width            a register and how many bytes it holds; isa::scalar has none
+//   load(from), store(x, to)      of any alignment
+//   load_part(from, count), store_part(x, to, count)  of the first `count` bytes only, 0 < count < width; the others
+//                           are loaded as 0
+//   broadcast(x)            the same byte everywhere
+//   max(x, y)               of unsigned bytes
+//   largest(x)              the largest of all bytes, unsigned
+//   subtract(x, y)          wrapping
+//   sixteen(from)           a table of 16 bytes
+//   lookup(table, x)        table[x] of each byte, x < 16
+//   add_where_above(sum, x, bound, step)  sum + step where x > bound, signed, and sum elsewhere
+//   select(condition, x, y)  x where the condition is not 0, y elsewhere
+//   nibbles(x, to)          pairs of bytes below 16 as one byte, the first in the low half: width / 2 bytes
+
+namespace intact::inline INTACT_ABI::simd {
+
+template <class Isa>
+struct bytes;
+
+namespace detail {
+
+/// memcpy of count < Limit bytes, in pieces: so few are not worth a call. Limit is a power of 2.
+template <index Limit>
+INTACT_INLINE void copy_few(const std::uint8_t* from, std::uint8_t* to, index count) {
+  INTACT_UNROLL
+  for (index piece = Limit / 2; piece != 0; piece /= 2) {
+    if ((count & piece) != 0) {
+      std::memcpy(to, from, static_cast<std::size_t>(piece));
+      from += piece;
+      to += piece;
+    }
+  }
+}
+
+/// Parts of registers by way of memory.
+template <class Bytes, index Width>
+struct partial_bytes {
+  static constexpr index width = Width;
+
+  INTACT_INLINE static auto load_part(const std::uint8_t* from, index count) {
+    alignas(64) std::uint8_t copy[static_cast<std::size_t>(Width)] = {};
+    copy_few<Width>(from, copy, count);
+    return Bytes::load(copy);
+  }
+  template <class Batch>
+  INTACT_INLINE static void store_part(Batch x, std::uint8_t* to, index count) {
+    alignas(64) std::uint8_t copy[static_cast<std::size_t>(Width)];
+    Bytes::store(x, copy);
+    copy_few<Width>(copy, to, count);
+  }
+};
+
+}  // namespace detail
+
+#if INTACT_HAS_SSE4_1
+
+namespace detail {
+
+INTACT_INLINE int largest_of(__m128i x) {
+  const __m128i from_top = _mm_xor_si128(x, _mm_set1_epi8(-1));
+  const __m128i pairs = _mm_min_epu8(from_top, _mm_srli_epi16(from_top, 8));
+  return 255 - _mm_extract_epi16(_mm_minpos_epu16(pairs), 0);
+}
+
+}  // namespace detail
+
+template <>
+struct bytes<isa::sse4_1> : detail::partial_bytes<bytes<isa::sse4_1>, 16> {
+  using batch = __m128i;
+
+  INTACT_INLINE static batch load(const std::uint8_t* from) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  }
+  INTACT_INLINE static void store(batch x, std::uint8_t* to) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), x); }
+  INTACT_INLINE static batch broadcast(std::uint8_t x) { return _mm_set1_epi8(static_cast<char>(x)); }
+  INTACT_INLINE static batch max(batch x, batch y) { return _mm_max_epu8(x, y); }
+  INTACT_INLINE static int largest(batch x) { return detail::largest_of(x); }
+  INTACT_INLINE static batch subtract(batch x, batch y) { return _mm_sub_epi8(x, y); }
+  INTACT_INLINE static batch sixteen(const std::uint8_t* from) { return load(from); }
+  INTACT_INLINE static batch lookup(batch table, batch x) { return _mm_shuffle_epi8(table, x); }
+  INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
+    return _mm_add_epi8(sum, _mm_and_si128(_mm_cmpgt_epi8(x, bound), step));
+  }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return _mm_blendv_epi8(x, y, _mm_cmpeq_epi8(condition, _mm_setzero_si128()));
+  }
+  INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
+    const __m128i pairs = _mm_maddubs_epi16(x, _mm_set1_epi16(0x1001));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(pairs, pairs));
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX2
+
+namespace detail {
+
+struct thirty_two_bytes : partial_bytes<thirty_two_bytes, 32> {
+  using batch = __m256i;
+
+  INTACT_INLINE static batch load(const std::uint8_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  INTACT_INLINE static void store(batch x, std::uint8_t* to) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), x); }
+  INTACT_INLINE static batch broadcast(std::uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+  INTACT_INLINE static batch max(batch x, batch y) { return _mm256_max_epu8(x, y); }
+  INTACT_INLINE static int largest(batch x) {
+    return largest_of(_mm_max_epu8(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+  }
+  INTACT_INLINE static batch subtract(batch x, batch y) { return _mm256_sub_epi8(x, y); }
+  INTACT_INLINE static batch sixteen(const std::uint8_t* from) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  INTACT_INLINE static batch lookup(batch table, batch x) { return _mm256_shuffle_epi8(table, x); }
+  INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
+    return _mm256_add_epi8(sum, _mm256_and_si256(_mm256_cmpgt_epi8(x, bound), step));
+  }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return _mm256_blendv_epi8(x, y, _mm256_cmpeq_epi8(condition, _mm256_setzero_si256()));
+  }
+  INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
+    const __m256i pairs = _mm256_maddubs_epi16(x, _mm256_set1_epi16(0x1001));
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi16(pairs, pairs), 0b11'01'10'00);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
+  }
+};
+
+}  // namespace detail
+
+template <>
+struct bytes<isa::avx2> : detail::thirty_two_bytes {};
+#endif
+#if INTACT_HAS_AVX2_VNNI
+template <>
+struct bytes<isa::avx2_vnni> : detail::thirty_two_bytes {};
+#endif
+#if INTACT_HAS_AVX512BW
+
+namespace detail {
+
+struct sixty_four_bytes {
+  using batch = __m512i;
+  static constexpr index width = 64;
+
+  INTACT_INLINE static batch load(const std::uint8_t* from) { return _mm512_loadu_si512(from); }
+  INTACT_INLINE static void store(batch x, std::uint8_t* to) { _mm512_storeu_si512(to, x); }
+  INTACT_INLINE static batch load_part(const std::uint8_t* from, index count) {
+    return _mm512_maskz_loadu_epi8(first(count), from);
+  }
+  INTACT_INLINE static void store_part(batch x, std::uint8_t* to, index count) {
+    _mm512_mask_storeu_epi8(to, first(count), x);
+  }
+  INTACT_INLINE static batch broadcast(std::uint8_t x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+  INTACT_INLINE static batch max(batch x, batch y) { return _mm512_max_epu8(x, y); }
+  INTACT_INLINE static int largest(batch x) {
+    return thirty_two_bytes::largest(_mm256_max_epu8(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1)));
+  }
+  INTACT_INLINE static batch subtract(batch x, batch y) { return _mm512_sub_epi8(x, y); }
+  INTACT_INLINE static batch sixteen(const std::uint8_t* from) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  INTACT_INLINE static batch lookup(batch table, batch x) { return _mm512_shuffle_epi8(table, x); }
+  INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
+    return _mm512_mask_add_epi8(sum, _mm512_cmpgt_epi8_mask(x, bound), sum, step);
+  }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return _mm512_mask_mov_epi8(y, _mm512_test_epi8_mask(condition, condition), x);
+  }
+  INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
+    const __m512i pairs = _mm512_maddubs_epi16(x, _mm512_set1_epi16(0x1001));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(pairs));
+  }
+
+ private:
+  INTACT_INLINE static __mmask64 first(index count) { return (std::uint64_t{1} << count) - 1; }
+};
+
+}  // namespace detail
+
+template <>
+struct bytes<isa::avx512bw> : detail::sixty_four_bytes {};
+#endif
+#if INTACT_HAS_AVX512VNNI
+template <>
+struct bytes<isa::avx512vnni> : detail::sixty_four_bytes {};
+#endif
+#if INTACT_HAS_NEON
+
+namespace detail {
+
+struct sixteen_bytes : partial_bytes<sixteen_bytes, 16> {
+  using batch = uint8x16_t;
+
+  INTACT_INLINE static batch load(const std::uint8_t* from) { return vld1q_u8(from); }
+  INTACT_INLINE static void store(batch x, std::uint8_t* to) { vst1q_u8(to, x); }
+  INTACT_INLINE static batch broadcast(std::uint8_t x) { return vdupq_n_u8(x); }
+  INTACT_INLINE static batch max(batch x, batch y) { return vmaxq_u8(x, y); }
+  INTACT_INLINE static int largest(batch x) { return vmaxvq_u8(x); }
+  INTACT_INLINE static batch subtract(batch x, batch y) { return vsubq_u8(x, y); }
+  INTACT_INLINE static batch sixteen(const std::uint8_t* from) { return load(from); }
+  INTACT_INLINE static batch lookup(batch table, batch x) { return vqtbl1q_u8(table, x); }
+  INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
+    const uint8x16_t above = vcgtq_s8(vreinterpretq_s8_u8(x), vreinterpretq_s8_u8(bound));
+    return vaddq_u8(sum, vandq_u8(above, step));
+  }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return vbslq_u8(vtstq_u8(condition, condition), x, y);
+  }
+  INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
+    const uint16x8_t pairs = vreinterpretq_u16_u8(x);  // first + 256 * second
+    vst1_u8(to, vmovn_u16(vorrq_u16(pairs, vshrq_n_u16(pairs, 4))));
+  }
+};
+
+}  // namespace detail
+
+template <>
+struct bytes<isa::neon> : detail::sixteen_bytes {};
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+template <>
+struct bytes<isa::neon_dotprod> : detail::sixteen_bytes {};
+#endif
+#if INTACT_HAS_NEON_I8MM
+template <>
+struct bytes<isa::neon_i8mm> : detail::sixteen_bytes {};
+#endif
+
+}  // namespace intact::inline INTACT_ABI::simd

@@ -1,0 +1,264 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "intact/simd/batch.hpp"
+
+// Sums of bytes, and attention codes as weights for byte dot products.
+//
+//   byte_sum<Isa>(from, count)                  the sum of unsigned bytes
+//   split_codes<Isa>(codes, count, most, high, low)    weights 2^(15 - code) as 256 * high + low; codes above `most` count
+//                                               as `most`, and above 15 the weight is 0; returns the sum of the weights
+
+namespace intact::inline INTACT_ABI::simd {
+
+/// Per instruction set: `width` bytes at a time,
+///   sum(sums, from)        adds the bytes to 64-bit or 32-bit lanes
+///   total(sums)            all lanes together
+///   split(codes, most, high, low)
+template <class Isa>
+struct planes;
+
+namespace detail {
+
+/// 2^(7 - code) for codes 0..7 and 2^(15 - code) for codes 8..15.
+struct weight_tables {
+  alignas(16) std::uint8_t high[16] = {128, 64, 32, 16, 8, 4, 2, 1};
+  alignas(16) std::uint8_t low[16] = {0, 0, 0, 0, 0, 0, 0, 0, 128, 64, 32, 16, 8, 4, 2, 1};
+};
+inline constexpr weight_tables weights_of_codes{};
+
+}  // namespace detail
+
+template <>
+struct planes<isa::scalar> {
+  using sums = std::int64_t;
+  static constexpr index width = 1;
+
+  INTACT_INLINE static sums zero() { return 0; }
+  INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s += *from; }
+  INTACT_INLINE static std::int64_t total(sums s) { return s; }
+  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+    const std::uint8_t code = *codes < most ? *codes : most;
+    *high = code < 16 ? detail::weights_of_codes.high[code] : std::uint8_t{0};
+    *low = code < 16 ? detail::weights_of_codes.low[code] : std::uint8_t{0};
+  }
+};
+
+#if INTACT_HAS_SSE4_1 || INTACT_HAS_NEON
+
+namespace detail {
+
+struct interleaver {
+  /// Sixteen columns of four rows, minus 128.
+  INTACT_INLINE static void interleave(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* c,
+                                       const std::uint8_t* d, std::uint8_t* to) {
+#if INTACT_HAS_SSE4_1
+    const auto recentred = [](const std::uint8_t* from) {
+      return _mm_xor_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(from)), _mm_set1_epi8(-128));
+    };
+    const __m128i x = recentred(a), y = recentred(b), z = recentred(c), w = recentred(d);
+    const __m128i low_xy = _mm_unpacklo_epi8(x, y), high_xy = _mm_unpackhi_epi8(x, y);
+    const __m128i low_zw = _mm_unpacklo_epi8(z, w), high_zw = _mm_unpackhi_epi8(z, w);
+    __m128i* const words = reinterpret_cast<__m128i*>(to);
+    _mm_storeu_si128(words, _mm_unpacklo_epi16(low_xy, low_zw));
+    _mm_storeu_si128(words + 1, _mm_unpackhi_epi16(low_xy, low_zw));
+    _mm_storeu_si128(words + 2, _mm_unpacklo_epi16(high_xy, high_zw));
+    _mm_storeu_si128(words + 3, _mm_unpackhi_epi16(high_xy, high_zw));
+#endif
+#if INTACT_HAS_NEON
+    const uint8x16_t middle = vdupq_n_u8(128);
+    vst4q_u8(to, uint8x16x4_t{{veorq_u8(vld1q_u8(a), middle), veorq_u8(vld1q_u8(b), middle),
+                               veorq_u8(vld1q_u8(c), middle), veorq_u8(vld1q_u8(d), middle)}});
+#endif
+  }
+};
+
+}  // namespace detail
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+template <>
+struct planes<isa::sse4_1> : detail::interleaver {
+  using sums = __m128i;
+  static constexpr index width = 16;
+
+  INTACT_INLINE static sums zero() { return _mm_setzero_si128(); }
+  INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
+    s = _mm_add_epi64(s, _mm_sad_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), _mm_setzero_si128()));
+  }
+  INTACT_INLINE static std::int64_t total(sums s) {
+    return _mm_cvtsi128_si64(s) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(s, s));
+  }
+  // The shuffle gives 0 where the top bit is set: for codes above 15, once 112 has been added.
+  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+    const __m128i loaded = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+    const __m128i at = _mm_adds_epu8(_mm_min_epu8(loaded, _mm_set1_epi8(static_cast<char>(most))), _mm_set1_epi8(112));
+    const __m128i highs = _mm_load_si128(reinterpret_cast<const __m128i*>(detail::weights_of_codes.high));
+    const __m128i lows = _mm_load_si128(reinterpret_cast<const __m128i*>(detail::weights_of_codes.low));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm_shuffle_epi8(highs, at));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm_shuffle_epi8(lows, at));
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX2
+
+namespace detail {
+
+struct planes_of_32 : interleaver {
+  using sums = __m256i;
+  static constexpr index width = 32;
+
+  INTACT_INLINE static sums zero() { return _mm256_setzero_si256(); }
+  INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    s = _mm256_add_epi64(s, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+  }
+  INTACT_INLINE static std::int64_t total(sums s) {
+    const __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    return _mm_cvtsi128_si64(halves) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(halves, halves));
+  }
+  INTACT_INLINE static __m256i table(const std::uint8_t* from) {
+    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+    const __m256i loaded = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    const __m256i at =
+        _mm256_adds_epu8(_mm256_min_epu8(loaded, _mm256_set1_epi8(static_cast<char>(most))), _mm256_set1_epi8(112));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high), _mm256_shuffle_epi8(table(weights_of_codes.high), at));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low), _mm256_shuffle_epi8(table(weights_of_codes.low), at));
+  }
+};
+
+}  // namespace detail
+
+template <>
+struct planes<isa::avx2> : detail::planes_of_32 {};
+#endif
+#if INTACT_HAS_AVX2_VNNI
+template <>
+struct planes<isa::avx2_vnni> : detail::planes_of_32 {};
+#endif
+#if INTACT_HAS_AVX512BW
+
+namespace detail {
+
+struct planes_of_64 : interleaver {
+  using sums = __m512i;
+  static constexpr index width = 64;
+
+  INTACT_INLINE static sums zero() { return _mm512_setzero_si512(); }
+  INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
+    s = _mm512_add_epi64(s, _mm512_sad_epu8(_mm512_loadu_si512(from), _mm512_setzero_si512()));
+  }
+  INTACT_INLINE static std::int64_t total(sums s) {
+    return planes_of_32::total(_mm256_add_epi64(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1)));
+  }
+  INTACT_INLINE static __m512i table(const std::uint8_t* from) {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+    const __m512i loaded = _mm512_loadu_si512(codes);
+    const __m512i at =
+        _mm512_adds_epu8(_mm512_min_epu8(loaded, _mm512_set1_epi8(static_cast<char>(most))), _mm512_set1_epi8(112));
+    _mm512_storeu_si512(high, _mm512_shuffle_epi8(table(weights_of_codes.high), at));
+    _mm512_storeu_si512(low, _mm512_shuffle_epi8(table(weights_of_codes.low), at));
+  }
+};
+
+}  // namespace detail
+
+template <>
+struct planes<isa::avx512bw> : detail::planes_of_64 {};
+#endif
+#if INTACT_HAS_AVX512VNNI
+template <>
+struct planes<isa::avx512vnni> : detail::planes_of_64 {};
+#endif
+#if INTACT_HAS_NEON
+
+namespace detail {
+
+struct planes_of_16 : interleaver {
+  using sums = uint32x4_t;
+  static constexpr index width = 16;
+
+  INTACT_INLINE static sums zero() { return vdupq_n_u32(0); }
+  INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s = vpadalq_u16(s, vpaddlq_u8(vld1q_u8(from))); }
+  INTACT_INLINE static std::int64_t total(sums s) { return static_cast<std::int64_t>(vaddlvq_u32(s)); }
+  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+    const uint8x16_t at = vminq_u8(vld1q_u8(codes), vdupq_n_u8(most));
+    vst1q_u8(high, vqtbl1q_u8(vld1q_u8(weights_of_codes.high), at));
+    vst1q_u8(low, vqtbl1q_u8(vld1q_u8(weights_of_codes.low), at));
+  }
+};
+
+}  // namespace detail
+
+template <>
+struct planes<isa::neon> : detail::planes_of_16 {};
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+template <>
+struct planes<isa::neon_dotprod> : detail::planes_of_16 {};
+#endif
+#if INTACT_HAS_NEON_I8MM
+template <>
+struct planes<isa::neon_i8mm> : detail::planes_of_16 {};
+#endif
+
+template <class Isa>
+INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
+  using lanes = planes<Isa>;
+  auto sums = lanes::zero();
+  index i = 0;
+  for (; i + lanes::width <= count; i += lanes::width) {
+    lanes::sum(sums, from + i);
+  }
+  std::int64_t rest = 0;
+  for (; i < count; ++i) {
+    rest += from[i];
+  }
+  return lanes::total(sums) + rest;
+}
+
+template <class Isa>
+INTACT_INLINE std::int64_t split_codes(const std::uint8_t* codes, index count, std::uint8_t most, std::uint8_t* high,
+                                       std::uint8_t* low) {
+  using lanes = planes<Isa>;
+  auto highs = lanes::zero();
+  auto lows = lanes::zero();
+  index i = 0;
+  for (; i + lanes::width <= count; i += lanes::width) {
+    lanes::split(codes + i, most, high + i, low + i);
+    lanes::sum(highs, high + i);
+    lanes::sum(lows, low + i);
+  }
+  std::int64_t rest = 0;
+  for (; i < count; ++i) {
+    planes<isa::scalar>::split(codes + i, most, high + i, low + i);
+    rest += 256 * high[i] + low[i];
+  }
+  return 256 * lanes::total(highs) + lanes::total(lows) + rest;
+}
+
+/// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.
+template <class Isa>
+INTACT_INLINE void interleave_recentred(const std::uint8_t (&rows)[4][64], index width, std::uint8_t* to) {
+  if constexpr (lanes<Isa> == 1) {
+    for (index c = 0; c < width; ++c) {
+      for (index i = 0; i < 4; ++i) {
+        to[4 * c + i] = rows[i][c] ^ 128;
+      }
+    }
+  } else {
+    for (index c = 0; c < width; c += 16) {
+      planes<Isa>::interleave(rows[0] + c, rows[1] + c, rows[2] + c, rows[3] + c, to + 4 * c);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::simd

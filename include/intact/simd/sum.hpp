@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/simd/batch.hpp"
+
+// The sum over a register's lanes, which xsimd's versions name differently.
+
+namespace intact::inline INTACT_ABI::simd {
+
+namespace detail {
+
+INTACT_INLINE std::int32_t sum_of(std::int32_t x) {
+  return x;
+}
+#if INTACT_HAS_SSE4_1
+INTACT_INLINE std::int32_t sum_of(__m128i x) {
+  const __m128i pairs = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0b01'00'11'10));
+  return _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0b10'11'00'01)));
+}
+#endif
+#if INTACT_HAS_AVX2
+INTACT_INLINE std::int32_t sum_of(__m256i x) {
+  return sum_of(_mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+}
+#endif
+#if INTACT_HAS_AVX512BW
+INTACT_INLINE std::int32_t sum_of(__m512i x) {
+  return sum_of(_mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1)));
+}
+#endif
+#if INTACT_HAS_NEON
+INTACT_INLINE std::int32_t sum_of(int32x4_t x) {
+  return vaddvq_s32(x);
+}
+#endif
+
+}  // namespace detail
+
+/// Wrapping.
+template <class Isa>
+INTACT_INLINE std::int32_t sum(s32<Isa> x) {
+  return detail::sum_of(x);
+}
+
+}  // namespace intact::inline INTACT_ABI::simd

@@ -1,0 +1,453 @@
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#include "catch.hpp"
+#include "guarded_memory.hpp"
+#include "intact/gemm.hpp"
+#include "intact/pack.hpp"
+#include "stage_cases.hpp"
+#include "tensor.hpp"
+
+// The fast matrix product of one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit. This
+// file is compiled once per instruction set.
+
+namespace intact_test {
+namespace {
+
+using test_isa = isa::INTACT_TEST_ISA;
+
+struct gemm_shape {
+  index m;
+  index n;
+  index k;
+};
+
+constexpr index row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};  // tiles of 6, 3, 2 and 1, two of 6 and one
+constexpr index channel_counts[] = {
+    1,  2,  3,  4,  5,  7,  8,  9,  11,  12,  13,  15,  16,  17,    // around a register of
+    19, 20, 21, 23, 24, 25, 31, 32, 33,                             // 4, 8 or 16 channels
+    47, 48, 49, 63, 64, 65, 95, 97, 127, 128, 129, 130, 192, 200};  // around panels
+constexpr index depths[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 33};     // around a group of 4 and a pair of groups
+
+struct s8_weights {
+  using packed_element = std::int8_t;
+  static constexpr std::int64_t low = -128, high = 127;
+
+  s8_weights(index n, index k, const layout& where, values what, generator& random) : codes(n, k, where) {
+    fill(codes.view(), what, low, high, random);
+  }
+  matrix_view<const std::int8_t> view() { return codes.view(); }
+
+  guarded_tensor<std::int8_t> codes;
+};
+
+struct s4_weights {
+  using packed_element = s4;
+  static constexpr std::int64_t low = s4::min, high = s4::max;
+
+  s4_weights(index n, index k, const layout& where, values what, generator& random) : codes(n, k, where) {
+    fill(codes.view(), what, low, high, random);
+  }
+  packed_view<s4, const std::uint8_t> view() { return codes.view(); }
+
+  guarded_packed_tensor<s4> codes;
+};
+
+/// Groups of 3 columns: their ends fall everywhere within a group of 4 or 8 that is packed together.
+struct grouped_s4_weights {
+  using packed_element = std::int8_t;
+  static constexpr std::int64_t low = s4::min * 8, high = s4::max * 8;
+
+  grouped_s4_weights(index n, index k, const layout& where, values what, generator& random)
+      : codes(n, k, where), shifts(n, group_count(k, 3), where) {
+    fill(codes.view(), what, s4::min, s4::max, random);
+    fill(shifts.view(), what == values::random ? values::random : values::largest, 0, 3, random);
+  }
+  grouped_s4_view view() { return {codes.view(), shifts.view(), 3}; }
+
+  guarded_packed_tensor<s4> codes;
+  guarded_tensor<std::uint8_t> shifts;
+};
+
+/// The operands of a product, and the weights once more, packed.
+template <class A, class Weights>
+class product {
+ public:
+  using activation = A;
+  using weights = Weights;
+  using element = typename Weights::packed_element;
+
+  product(const gemm_shape& shape, const layout& where, values a_values, values w_values, generator& random)
+      : a_(shape.m, shape.k, where),
+        w_(shape.n, shape.k, where, w_values, random),
+        memory_(packed_weights_bytes<element>(shape.n, shape.k)) {
+    fill(a_.view(), a_values, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), random);
+    packed_ = pack_weights(w_.view(), memory_.span());
+  }
+
+  matrix_view<const A> a() const { return std::as_const(a_).view(); }
+  auto w() { return w_.view(); }
+  const packed_weights<element>& packed() const { return packed_; }
+
+  /// No accumulator is larger; at least 1.
+  std::int64_t bound() const {
+    constexpr std::int64_t largest_product = (std::is_signed_v<A> ? 128 : 255) * -Weights::low;
+    return std::max<std::int64_t>(1, largest_product * a_.columns());
+  }
+
+ private:
+  guarded_tensor<A> a_;
+  Weights w_;
+  packed_memory memory_;
+  packed_weights<element> packed_;
+};
+
+using all_products = std::tuple<product<std::uint8_t, s8_weights>, product<std::int8_t, s8_weights>,
+                                product<std::uint8_t, s4_weights>, product<std::int8_t, s4_weights>,
+                                product<std::uint8_t, grouped_s4_weights>, product<std::int8_t, grouped_s4_weights>>;
+
+/// The sums, by loops of this file alone.
+template <class A, class Weights>
+tensor<std::int32_t> exact_sums(matrix_view<const A> a, const Weights& w) {
+  tensor<std::int32_t> sums(a.rows, w.rows);
+  for (index m = 0; m < a.rows; ++m) {
+    for (index n = 0; n < w.rows; ++n) {
+      std::int64_t sum = 0;
+      for (index k = 0; k < a.columns; ++k) {
+        sum += std::int64_t{a(m, k)} * w(n, k);
+      }
+      sums(m, n) = static_cast<std::int32_t>(sum);
+    }
+  }
+  return sums;
+}
+
+template <class Product>
+void check_sums(const gemm_shape& shape, const layout& where, values a_values, values w_values) {
+  generator random(static_cast<std::uint64_t>(shape.m + 100 * shape.n + 100000 * shape.k));
+  Product product(shape, where, a_values, w_values, random);
+  guarded_tensor<std::int32_t> y(shape.m, shape.n, where);
+  gemm<test_isa>(product.a(), product.packed(), keep_accumulator{}, y.view());
+  const std::string difference = first_difference(y.view(), exact_sums(product.a(), product.w()).view());
+  if (difference != "" || !y.surroundings_untouched()) {
+    CAPTURE(shape.m, shape.n, shape.k, where.gap, where.offset, int(a_values), int(w_values));
+    CHECK(difference == "");
+    CHECK(y.surroundings_untouched());
+  }
+}
+
+/// Calls check(shape, layout) for every pair of two of the three sizes, each time with another layout.
+template <class Check>
+void for_each_shape(const Check& check) {
+  std::size_t i = 0;
+  const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
+  for (const index n : channel_counts) {
+    for (const index m : row_counts) {
+      check(gemm_shape{m, n, next(depths)}, next(layouts));
+      ++i;
+    }
+    for (const index k : depths) {
+      check(gemm_shape{next(row_counts), n, k}, next(layouts));
+      ++i;
+    }
+  }
+  for (const index m : {0, 1, 6, 7}) {
+    for (const index k : depths) {
+      check(gemm_shape{m, 0, k}, next(layouts));
+      check(gemm_shape{m, 17, k}, next(layouts));
+      ++i;
+    }
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("sums are exact in tiles and remainders of every shape", "", all_products) {
+  for_each_shape([](const gemm_shape& shape, const layout& where) {
+    check_sums<TestType>(shape, where, values::random, values::random);
+  });
+  CHECK(true);
+}
+
+TEMPLATE_LIST_TEST_CASE("sums of the largest products are exact, whatever pairs of bytes come together", "",
+                        all_products) {
+  for (const gemm_shape& shape : {gemm_shape{7, 21, 16}, gemm_shape{6, 64, 33}, gemm_shape{1, 17, 3072}}) {
+    for (const values a : all_values) {
+      for (const values w : all_values) {
+        check_sums<TestType>(shape, layouts[0], a, w);
+      }
+    }
+  }
+  CHECK(true);
+}
+
+TEMPLATE_LIST_TEST_CASE("sums are exact at the limit of the inner dimension", "", all_products) {
+  using element = typename TestType::element;
+  constexpr index depth = detail::gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
+  for (const values a : {values::smallest, values::largest}) {
+    for (const values w : {values::smallest, values::largest}) {
+      check_sums<TestType>({2, 3, depth}, layouts[0], a, w);
+    }
+  }
+  check_sums<TestType>({7, 2, depth}, layouts[1], values::alternating, values::constant_rows);
+}
+
+TEST_CASE("a product without columns needs no memory for them") {
+  packed_memory memory(packed_weights_bytes<std::int8_t>(5, 0));
+  const packed_weights<std::int8_t> w = pack_weights(matrix_view<const std::int8_t>(nullptr, 5, 0, 3), memory.span());
+  guarded_tensor<std::int32_t> y(8, 5);
+  gemm<test_isa>(matrix_view<const std::uint8_t>(nullptr, 8, 0, 7), w, keep_accumulator{}, y.view());
+  CHECK(first_difference(y.view(), tensor<std::int32_t>(exact_sums(matrix_view<const std::uint8_t>(nullptr, 8, 0),
+                                                                   matrix_view<const std::int8_t>(nullptr, 5, 0)))
+                                       .view()) == "");
+}
+
+/// One stage on one product, against the specification.
+template <class Stage, class Product>
+void check_stage(Product& product, const layout& where, scales what, generator& random) {
+  const stage_arrays arrays(product.a().rows, product.packed().rows, where, what, product.bound(), random);
+  const Stage stage = stage_of<Stage>(arrays);
+  guarded_tensor<typename Stage::output> y(product.a().rows, product.packed().rows, where);
+  gemm<test_isa>(product.a(), product.packed(), stage, y.view());
+  tensor<typename Stage::output> expected(y.rows(), y.columns());
+  reference::gemm(product.a(), product.w(), stage, expected.view());
+  const std::string difference = first_difference(y.view(), expected.view());
+  if (difference != "" || !y.surroundings_untouched()) {
+    CAPTURE(y.rows(), y.columns(), product.a().columns, where.gap, where.offset, int(what));
+    CHECK(difference == "");
+    CHECK(y.surroundings_untouched());
+  }
+}
+
+constexpr index stage_channel_counts[] = {1,  2,  3,  4,  5,  7,  8,  9,  12, 13, 15, 16,  17,  20, 24,
+                                          25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 127, 129, 200};
+
+/// Every number of channels, with every number of rows in turn.
+template <class Stage, class Product>
+void check_stage_on_shapes() {
+  std::size_t i = 0;
+  const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
+  for (const index n : stage_channel_counts) {
+    for (const scales what : all_scales) {
+      generator random(i);
+      Product product({next(row_counts), n, next(depths)}, next(layouts), values::random, values::random, random);
+      check_stage<Stage>(product, next(layouts), what, random);
+      ++i;
+    }
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("every output stage equals the specification", "", all_stages) {
+  check_stage_on_shapes<TestType, product<std::uint8_t, s8_weights>>();
+  CHECK(true);
+}
+
+TEMPLATE_LIST_TEST_CASE("output stages equal the specification with all kinds of operands", "", few_stages) {
+  check_stage_on_shapes<TestType, product<std::int8_t, s8_weights>>();
+  check_stage_on_shapes<TestType, product<std::uint8_t, s4_weights>>();
+  check_stage_on_shapes<TestType, product<std::int8_t, s4_weights>>();
+  check_stage_on_shapes<TestType, product<std::uint8_t, grouped_s4_weights>>();
+  check_stage_on_shapes<TestType, product<std::int8_t, grouped_s4_weights>>();
+  CHECK(true);
+}
+
+TEMPLATE_LIST_TEST_CASE("every output stage equals the specification from one end of int32 to the other", "",
+                        all_stages) {
+  generator random(20);
+  using widest = product<std::uint8_t, s8_weights>;
+  for (const values w : {values::smallest, values::largest, values::constant_rows}) {
+    widest product({2, 17, gemm_max_depth_u8_s8}, layouts[0], values::largest, w, random);
+    for (int i = 0; i < 8; ++i) {
+      check_stage<TestType>(product, layouts[1], i < 3 ? all_scales[i] : scales::extreme, random);
+    }
+  }
+  CHECK(true);
+}
+
+/// The output of a stage that adds to a matrix, computed into that matrix.
+template <class Stage, class Element>
+void check_in_place(matrix_view<const Element> Stage::*addend, guarded_tensor<Element> stage_arrays::*values_of) {
+  std::size_t i = 0;
+  for (const gemm_shape& shape : {gemm_shape{13, 200, 9}, gemm_shape{7, 33, 4}, gemm_shape{1, 5, 3}}) {
+    for (const layout& where : layouts) {
+      generator random(30 + i++);
+      product<std::uint8_t, s8_weights> product(shape, where, values::random, values::random, random);
+      stage_arrays arrays(shape.m, shape.n, where, scales::words, product.bound(), random);
+      Stage stage = stage_of<Stage>(arrays);
+      tensor<Element> expected(shape.m, shape.n);
+      reference::gemm(product.a(), product.w(), stage, expected.view());
+      guarded_tensor<Element>& y = arrays.*values_of;
+      stage.*addend = y.view();
+      gemm<test_isa>(product.a(), product.packed(), stage, y.view());
+      CAPTURE(shape.m, shape.n, where.gap);
+      CHECK(first_difference(y.view(), expected.view()) == "");
+      CHECK(y.surroundings_untouched());
+    }
+  }
+}
+
+TEST_CASE("what a stage adds to may be the output itself") {
+  check_in_place(&add_to_stream::addend, &stage_arrays::addend);
+  check_in_place(&requantize_and_add::stream, &stage_arrays::stream);
+}
+
+/// Prefixes of packed weights equal products with prefixes of the weights: slices cut panels, registers and groups.
+template <class Product>
+void check_prefixes() {
+  for (const gemm_shape& full : {gemm_shape{7, 130, 33}, gemm_shape{2, 50, 16}, gemm_shape{3, 16, 5}}) {
+    generator random(40);
+    Product product(full, layouts[0], values::random, values::random, random);
+    for (const index n : {0, 1, 15, 16, 17, 40, 64, 65, 129, 130}) {
+      for (const index k : {0, 1, 3, 4, 5, 7, 8, 9, 12, 16, 31, 33}) {
+        if (n > full.n || k > full.k) {
+          continue;
+        }
+        guarded_tensor<std::int32_t> y(full.m, n);
+        gemm<test_isa>(product.a().prefix(full.m, k), product.packed().prefix(n, k), keep_accumulator{}, y.view());
+        const auto expected = exact_sums(product.a().prefix(full.m, k), product.w().prefix(n, k));
+        CAPTURE(full.n, full.k, n, k);
+        CHECK(first_difference(y.view(), expected.view()) == "");
+      }
+    }
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("the first channels and columns of packed weights are weights", "", all_products) {
+  check_prefixes<TestType>();
+}
+
+/// The whole memory of the output when the work is done in these pieces.
+template <class Product, class Stage>
+std::vector<std::uint8_t> output_of_pieces(Product& product, const Stage& stage, const std::vector<index>& ends,
+                                           bool reversed) {
+  tensor<std::uint8_t> y(product.a().rows, product.packed().rows, layouts[1]);
+  const kernel::gemm_operands<typename Product::activation, typename Product::element, Stage> operands{
+      product.a(), product.packed(), stage, y.view()};
+  for (std::size_t i = 0; i + 1 < ends.size(); ++i) {
+    const std::size_t piece = reversed ? ends.size() - 2 - i : i;
+    kernel::gemm<test_isa>(operands, ends[piece], ends[piece + 1]);
+  }
+  return y.memory();
+}
+
+TEMPLATE_LIST_TEST_CASE("the bits do not depend on how the work is split", "", all_products) {
+  for (const gemm_shape& shape : {gemm_shape{25, 200, 9}, gemm_shape{6, 64, 4}, gemm_shape{5, 129, 33}}) {
+    generator random(50);
+    TestType product(shape, layouts[1], values::random, values::random, random);
+    const stage_arrays arrays(shape.m, shape.n, layouts[0], scales::bytes, product.bound(), random);
+    const auto stage = stage_of<requantize<std::uint8_t>>(arrays);
+    const index units = kernel::gemm_units(shape.m, product.packed());
+    const auto whole = output_of_pieces(product, stage, {0, units}, false);
+    tensor<std::uint8_t> expected(shape.m, shape.n, layouts[1]);
+    reference::gemm(product.a(), product.w(), stage, expected.view());
+    CHECK(whole == expected.memory());
+    std::vector<index> single;
+    for (index unit = 0; unit <= units; ++unit) {
+      CHECK(output_of_pieces(product, stage, {0, unit, units}, unit % 2 != 0) == whole);
+      single.push_back(unit);
+    }
+    CHECK(output_of_pieces(product, stage, single, false) == whole);
+    CHECK(output_of_pieces(product, stage, single, true) == whole);
+    for (int i = 0; i < 10; ++i) {
+      std::vector<index> ends{0, units};
+      for (int cut = 0; cut < 4; ++cut) {
+        ends.push_back(random.between(0, units));
+      }
+      std::sort(ends.begin(), ends.end());
+      CHECK(output_of_pieces(product, stage, ends, i % 2 != 0) == whole);
+    }
+  }
+}
+
+TEST_CASE("a piece of the work writes its own part of the output alone") {
+  generator random(51);
+  product<std::uint8_t, s8_weights> product({13, 130, 5}, layouts[0], values::random, values::random, random);
+  const index units = kernel::gemm_units(13, product.packed());
+  CHECK(units == 9);  // 3 panels, of 6, 6 and 1 rows
+  const tensor<std::int32_t> sums = exact_sums(product.a(), product.w());
+  for (index unit = 0; unit < units; ++unit) {
+    tensor<std::int32_t> y(13, 130);
+    const kernel::gemm_operands<std::uint8_t, std::int8_t, keep_accumulator> operands{product.a(), product.packed(),
+                                                                                      keep_accumulator{}, y.view()};
+    kernel::gemm<test_isa>(operands, unit, unit + 1);
+    int wrong = 0;
+    for (index m = 0; m < 13; ++m) {
+      for (index n = 0; n < 130; ++n) {
+        const bool in_unit = m / 6 == unit % 3 && n / 64 == unit / 3;
+        wrong += y(m, n) != (in_unit ? sums(m, n) : tensor<std::int32_t>::pattern) ? 1 : 0;
+      }
+    }
+    CAPTURE(unit);
+    CHECK(wrong == 0);
+  }
+}
+
+/// Runs the tasks backwards, and counts them.
+struct backwards {
+  index at_a_time;
+  index* tasks_run;
+
+  index threads() const { return at_a_time; }
+  template <class Task>
+  void for_each(index tasks, Task&& task) const {
+    for (index i = tasks; i-- > 0;) {
+      task(i);
+    }
+    *tasks_run += tasks;
+  }
+};
+
+/// Threads that take the next task each.
+struct thread_team {
+  index size;
+
+  index threads() const { return size; }
+  template <class Task>
+  void for_each(index tasks, Task&& task) const {
+    std::atomic<index> next{0};
+    std::vector<std::thread> team;
+    for (index i = 0; i < size; ++i) {
+      team.emplace_back([&] {
+        for (index one = next++; one < tasks; one = next++) {
+          task(one);
+        }
+      });
+    }
+    for (std::thread& member : team) {
+      member.join();
+    }
+  }
+};
+static_assert(executor<backwards> && executor<thread_team>);
+
+TEST_CASE("the bits do not depend on who does the work") {
+  for (const gemm_shape& shape : {gemm_shape{0, 0, 0}, gemm_shape{0, 5, 3}, gemm_shape{1, 1, 1}, gemm_shape{6, 65, 8},
+                                  gemm_shape{197, 192, 64}}) {
+    generator random(60);
+    product<std::uint8_t, s8_weights> product(shape, layouts[0], values::random, values::random, random);
+    const stage_arrays arrays(shape.m, shape.n, layouts[0], scales::bytes, product.bound(), random);
+    const auto stage = stage_of<requantize<std::uint8_t>>(arrays);
+    tensor<std::uint8_t> expected(shape.m, shape.n, layouts[1]);
+    reference::gemm(product.a(), product.w(), stage, expected.view());
+    for (const index threads : {1, 2, 3, 7}) {
+      tensor<std::uint8_t> alone(shape.m, shape.n, layouts[1]);
+      index tasks = 0;
+      gemm<test_isa>(product.a(), product.packed(), stage, alone.view(), backwards{threads, &tasks});
+      tensor<std::uint8_t> together(shape.m, shape.n, layouts[1]);
+      gemm<test_isa>(product.a(), product.packed(), stage, together.view(), thread_team{threads});
+      CAPTURE(shape.m, shape.n, threads);
+      CHECK(alone.memory() == expected.memory());
+      CHECK(together.memory() == expected.memory());
+      const index units = kernel::gemm_units(shape.m, product.packed());
+      CHECK(tasks <= units);
+      CHECK(tasks >= std::min(units, threads));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intact_test

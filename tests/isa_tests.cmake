@@ -1,0 +1,78 @@
+# Tests of the fast kernels: each source is compiled once per instruction set, with its flags, and run where the
+# processor has it. One CTest test per program: a program cannot be asked for its test cases on another processor.
+
+set(isas scalar)
+set(isa_flags_scalar "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  list(APPEND isas sse4_1 avx2 avx2_vnni avx512bw avx512vnni)
+  set(isa_flags_sse4_1 -msse4.1)
+  set(isa_flags_avx2 -mavx2)
+  set(isa_flags_avx2_vnni -mavx2 -mavxvnni)
+  set(isa_flags_avx512bw -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
+  set(isa_flags_avx512vnni ${isa_flags_avx512bw} -mavx512vnni)
+endif()
+set(neon_isas neon neon_dotprod neon_i8mm)
+set(isa_flags_neon -march=armv8-a)
+set(isa_flags_neon_dotprod -march=armv8.2-a+dotprod)
+set(isa_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+  list(APPEND isas ${neon_isas})
+endif()
+set(isa_test_sources fused_block_test gemm_kernel_test operation_kernel_test simd_test)
+
+find_package(Threads REQUIRED)
+add_executable(run_if_supported run_if_supported.cpp)
+target_compile_features(run_if_supported PRIVATE cxx_std_20)
+
+foreach(name IN LISTS isa_test_sources)
+  foreach(isa IN LISTS isas)
+    add_executable(${name}_${isa} ${name}.cpp)
+    target_link_libraries(${name}_${isa} PRIVATE intact::intact Catch2::Catch2WithMain Threads::Threads)
+    target_compile_options(${name}_${isa} PRIVATE ${isa_flags_${isa}})
+    target_compile_definitions(${name}_${isa} PRIVATE INTACT_TEST_ISA=${isa})
+    add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:${name}_${isa}>)
+    set_tests_properties(${name}/${isa} PROPERTIES LABELS isa ${skip_line})
+  endforeach()
+endforeach()
+
+# The same for AArch64, by a cross compiler, on an emulated processor. Test programs are linked statically and need no
+# files of that processor's. Of this machine's headers, which are not meant for it, only xsimd's and Catch2's are seen.
+find_program(INTACT_AARCH64_COMPILER aarch64-linux-gnu-g++ DOC "C++ cross compiler for AArch64; tests of NEON need it")
+find_program(INTACT_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static DOC "Emulator that tests of NEON run on")
+find_path(catch2_single_header catch2/catch.hpp NO_CACHE)
+option(INTACT_TEST_NEON "Test the kernels for AArch64 on an emulator, if there is one and a compiler" ON)
+
+if(INTACT_TEST_NEON AND INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
+  set(headers ${CMAKE_CURRENT_BINARY_DIR}/neon/include)
+  file(MAKE_DIRECTORY ${headers})
+  file(CREATE_LINK ${INTACT_XSIMD_INCLUDE_DIR}/xsimd ${headers}/xsimd SYMBOLIC)
+  file(CREATE_LINK ${catch2_single_header}/catch2 ${headers}/catch2 SYMBOLIC)
+  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O1 -Wall -Wextra -Wpedantic -Werror -I
+                   ${PROJECT_SOURCE_DIR}/include -isystem ${headers})
+  set(main neon/catch_main.o)
+  add_custom_command(
+    OUTPUT ${main}
+    COMMAND ${compile_neon} -c ${CMAKE_CURRENT_SOURCE_DIR}/catch_main.cpp -o ${main}
+    DEPENDS catch_main.cpp
+    VERBATIM)
+  foreach(name IN LISTS isa_test_sources)
+    foreach(isa IN LISTS neon_isas)
+      set(program neon/${name}_${isa})
+      add_custom_command(
+        OUTPUT ${program}
+        COMMAND ${compile_neon} ${isa_flags_${isa}} -D INTACT_TEST_ISA=${isa} -MD -MF
+                ${program}.d -MT ${program} -static ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp ${main} -o ${program}
+        DEPENDS ${name}.cpp ${main}
+        DEPFILE ${program}.d
+        VERBATIM)
+      list(APPEND neon_programs ${program})
+      add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program})
+      set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa)
+    endforeach()
+  endforeach()
+  add_custom_target(neon_tests ALL DEPENDS ${neon_programs})
+else()
+  add_test(NAME neon COMMAND ${CMAKE_COMMAND} -E echo
+                             "[intact: skipped] needs aarch64-linux-gnu-g++, qemu-aarch64 and Catch2 2's single header")
+  set_tests_properties(neon PROPERTIES LABELS isa ${skip_line})
+endif()

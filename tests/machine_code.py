@@ -1,0 +1,201 @@
+"""Checks the machine code of kernels that are compiled once for each instruction set (intact_add_dispatch).
+
+  machine_code.py symbols --nm <program> <object>...
+      Every function of an object that the linker may replace by another object's of the same name tells the object's
+      instruction set in its name. The folder of an object is named after its instruction set.
+
+  machine_code.py instructions --objdump <program> <executable>
+      No function contains an instruction above the instruction set that its name tells, or above the oldest processor
+      if it tells none or several; and nowhere is there a dot product that saturates.
+
+  machine_code.py tiles --objdump <program> <object>...
+      The innermost loops of tiles of six rows, u8 x s8, keep their accumulators in registers: they store no vector,
+      and take none from the stack.
+
+Every violation is a line. Needs nothing but the standard library.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+# What an instruction set's code may contain beyond the oldest processor of its family, and, last, must contain.
+ALLOWED = {
+    "scalar": [],
+    "sse4_1": ["sse4_1"],
+    "avx2": ["sse4_1", "avx2"],
+    "avx2_vnni": ["sse4_1", "avx2", "avx_vnni"],
+    "avx512bw": ["sse4_1", "avx2", "avx512"],
+    "avx512vnni": ["sse4_1", "avx2", "avx512", "avx512_vnni"],
+    "neon": [],
+    "neon_dotprod": ["dotprod"],
+    "neon_i8mm": ["dotprod", "i8mm"],
+}
+
+# Clang's own: where an exception meets noexcept. It calls two functions and computes nothing.
+CLANG_TERMINATE = "__clang_call_terminate"
+
+DOT_PRODUCT = re.compile(r"v?pmaddwd|vpdpbusd$|sadalp|smlal|[su]dot$|usdot$")
+SATURATING = re.compile(r"v?pmaddubsw|vpdp\w+ds$")
+SSE3 = re.compile(r"(addsub|hadd|hsub)p[sd]$|lddqu|movddup|movs[hl]dup")
+AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|popcnt|lzcnt|movbe|ad[co]x|aes|sha|pclmul|gf2p8")
+AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8|vpmadd52")
+AFTER_AVX512BW = re.compile(
+    r"vaes|vpclmul|vgf2p8|vpmadd52|vpopcnt|vpsh[lr]d|vperm(i2|t2)?b$|vp(compress|expand)[bw]|vpmultishift|v\w*bf16")
+LEGACY_PREFIXES = {"66", "f2", "f3", "2e", "36", "3e", "26", "64", "65", "67", "f0"}
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
+
+
+class Instruction:
+    """A line of a listing, in the form of GNU or LLVM: "<address>: <bytes> <tab> <mnemonic> <operands>"."""
+
+    def __init__(self, line):
+        address, encoding, text = re.match(r" *([0-9a-f]+):\s+([0-9a-f ]+)\t?(.*)", line).groups()
+        self.address = int(address, 16)
+        self.encoding = encoding.split()
+        words = re.sub(r",\s+", ",", " ".join(text.split()))
+        self.text = re.sub(r"^(\{\w+\}|bnd|notrack|rep\w*|lock) ", "", words)
+        self.mnemonic, _, self.operands = self.text.partition(" ")
+
+    def jump_target(self):
+        """Where a jump within a function goes, else None."""
+        jump = re.fullmatch(r"j\w+|b|b\.\w+|cbn?z|tbn?z", self.mnemonic)
+        target = re.search(r"(?:^|,)(?:0x)?([0-9a-f]+) <", self.operands)
+        return int(target.group(1), 16) if jump and target else None
+
+
+def functions(objdump, path):
+    """(demangled name, instructions) of everything in a file."""
+    listing = run(objdump, "--disassemble", "--demangle", "--wide", path)
+    for part in re.split(r"\n(?=[0-9a-f]+ <)", listing)[1:]:
+        header, _, body = part.partition("\n")
+        lines = re.findall(r"^ *[0-9a-f]+:\s.*$", body, re.MULTILINE)
+        yield re.match(r"[0-9a-f]+ <(.*)>:", header).group(1), [Instruction(line) for line in lines]
+
+
+def tags(name):
+    return set(re.findall(r"\bisa::(\w+)", name))
+
+
+def feature_aarch64(instruction):
+    if re.search(r"\bz\d+\.", instruction.operands):
+        return "SVE"
+    if re.fullmatch(r"usdot|sudot|[su]mmla|usmmla", instruction.mnemonic):
+        return "i8mm"
+    return "dotprod" if instruction.mnemonic in ("sdot", "udot") else None
+
+
+def feature_x86(instruction):
+    """What an instruction needs beyond x86-64: told by its encoding, and for some by its name."""
+    name = instruction.mnemonic
+    code = list(instruction.encoding)
+    while code and code[0] in LEGACY_PREFIXES:
+        code.pop(0)
+    if not code:
+        return None
+    if code[0] == "62":
+        return "avx512_vnni" if name.startswith("vpdp") else name if AFTER_AVX512BW.match(name) else "avx512"
+    if code[0] in ("c4", "c5"):
+        if name.startswith("k"):
+            return "avx512"
+        if name.startswith("vpdp"):
+            return "avx_vnni"
+        return name if AFTER_AVX2.match(name) or not name.startswith("v") else "avx2"
+    if AFTER_SSE4_1.match(name):
+        return name
+    if 0x40 <= int(code[0], 16) <= 0x4F:
+        code.pop(0)
+    return "sse4_1" if code[:2] in (["0f", "38"], ["0f", "3a"]) or SSE3.match(name) else None
+
+
+def check_symbols(arguments):
+    for path in arguments.files:
+        isa = os.path.basename(os.path.dirname(path))
+        names = re.findall(r"^[0-9a-f]+ W (.*)$", run(arguments.nm, "--demangle", "--defined-only", path), re.MULTILINE)
+        yield from (f"{path}: {name} does not name {isa} alone"
+                    for name in names if tags(name) != {isa} and name != CLANG_TERMINATE)
+        if not names:
+            yield f"{path}: there is no such function"
+
+
+def check_instructions(arguments):
+    (path,) = arguments.files
+    feature = feature_aarch64 if "aarch64" in run(arguments.objdump, "-f", path) else feature_x86
+    needed = {}
+    for name, instructions in functions(arguments.objdump, path):
+        isas = tags(name)
+        isa = isas.pop() if len(isas) == 1 else None
+        for instruction in instructions:
+            need = feature(instruction)
+            needed.setdefault(isa, set()).add(need)
+            if SATURATING.match(instruction.mnemonic):
+                yield f"{name}: {instruction.text} saturates"
+            if need is not None and need not in ALLOWED.get(isa, []):
+                yield f"{name}: {instruction.text} needs {need}"
+    if len(needed) < 3 or None not in needed:
+        yield f"{path}: there is no code for several instruction sets"
+    for isa in needed.keys() - {None}:
+        if not set(ALLOWED[isa][-1:]) <= needed[isa]:
+            yield f"{path}: the code for {isa} does not use {ALLOWED[isa][-1]}"
+
+
+def innermost_loops(instructions):
+    position = {instruction.address: i for i, instruction in enumerate(instructions)}
+    loops = []
+    for end, instruction in enumerate(instructions):
+        begin = position.get(instruction.jump_target())
+        if begin is not None and begin <= end:
+            loops.append((begin, end))
+    for begin, end in loops:
+        if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e in loops):
+            yield instructions[begin : end + 1]
+
+
+def spills(instruction, frame_pointer):
+    """Whether it stores a vector anywhere, or takes one from a fixed place on the stack. Arrays there have an index."""
+    operands = instruction.operands
+    if re.search(r"%[xyz]mm", operands):
+        return bool(re.search(r"%[xyz]mm\d+,[^,%]*\(", operands) or "(%rsp)" in operands
+                    or frame_pointer and "(%rbp)" in operands)
+    is_vector = re.match(r"[qdv]\d", operands)
+    return bool(is_vector and (instruction.mnemonic.startswith("st") or re.search(r"\[sp(,#\d+)?\]", operands)))
+
+
+def check_tiles(arguments):
+    for path in arguments.files:
+        isa = os.path.basename(os.path.dirname(path))
+        largest = 0
+        for name, code in functions(arguments.objdump, path):
+            if isa == "scalar" or not re.search(rf"kernel::\w+<6u,.*isa::{isa}, unsigned char, signed char,", name):
+                continue
+            frame_pointer = any(re.match(r"movq? %rsp,%rbp", instruction.text) for instruction in code)
+            for loop in innermost_loops(code):
+                dots = sum(bool(DOT_PRODUCT.match(instruction.mnemonic)) for instruction in loop)
+                largest = max(largest, dots)
+                if dots > 0:
+                    yield from (f"{path}: the loop of dot products has {instruction.text}"
+                                for instruction in loop if spills(instruction, frame_pointer))
+        if isa != "scalar" and (largest == 0 or largest % 12 != 0):
+            yield f"{path}: the largest loop has {largest} dot products; they must be a multiple of 6 x 2"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("check", choices=["symbols", "instructions", "tiles"])
+    parser.add_argument("--nm", default="nm")
+    parser.add_argument("--objdump", default="objdump")
+    parser.add_argument("files", nargs="+")
+    arguments = parser.parse_args()
+    check = {"symbols": check_symbols, "instructions": check_instructions, "tiles": check_tiles}[arguments.check]
+    violations = list(check(arguments))
+    print("\n".join(violations) if violations else "no violation")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

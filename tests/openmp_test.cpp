@@ -1,0 +1,27 @@
+#include "executors/openmp.hpp"
+
+#include "executor_cases.hpp"
+
+namespace intact_test {
+namespace {
+
+static_assert(intact::executor<openmp_executor>);
+
+TEST_CASE("OpenMP runs each task once") {
+  check_each_task_runs_once<openmp_executor>();
+}
+
+TEST_CASE("OpenMP's threads run at the same time") {
+  check_threads_run_at_the_same_time<openmp_executor>();
+}
+
+TEST_CASE("products on OpenMP's threads have the same bits") {
+  check_same_bits<openmp_executor>();
+}
+
+TEST_CASE("an OpenMP executor has at least one thread") {
+  check_bad_thread_counts<openmp_executor>();
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,193 @@
+#include "intact/pack.hpp"
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "guarded_memory.hpp"
+#include "refusal.hpp"
+#include "tensor.hpp"
+
+namespace intact_test {
+namespace {
+
+/// Row and column counts around those that are packed together: groups of 4, pairs of them, 16 and 64 channels.
+constexpr index row_counts[] = {0, 1, 2, 15, 16, 17, 47, 48, 63, 64, 65, 79, 80, 81, 127, 128, 129, 192};
+constexpr index column_counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 31, 33};
+
+/// Channels that lie behind each other in one panel: 64, or the rest rounded up to 16.
+index width_of_panel(index rows, index panel) {
+  const index rest = rows - 64 * panel;
+  return rest >= 64 ? 64 : (rest + 15) / 16 * 16;
+}
+
+/// The weight that a reader of the drawing at packed_weights finds for channel n and column k, in the bytes.
+int drawn_s8(const std::vector<std::uint8_t>& bytes, index rows, index columns, index n, index k) {
+  const index panel = n / 64;
+  const index panel_start = panel * 64 * 4 * ((columns + 3) / 4);
+  const index group_start = k / 4 * 4 * width_of_panel(rows, panel);
+  const int byte = bytes[static_cast<std::size_t>(panel_start + group_start + n % 64 * 4 + k % 4)];
+  return byte < 128 ? byte : byte - 256;
+}
+int drawn_s4(const std::vector<std::uint8_t>& bytes, index rows, index columns, index n, index k) {
+  const index panel = n / 64;
+  const index panel_start = panel * 64 * 4 * ((columns + 7) / 8);
+  const index pair_start = k / 8 * 4 * width_of_panel(rows, panel);
+  const int byte = bytes[static_cast<std::size_t>(panel_start + pair_start + n % 64 * 4 + k % 4)];
+  const int nibble = k % 8 < 4 ? byte & 15 : byte >> 4;
+  return nibble < 8 ? nibble : nibble - 16;
+}
+
+/// Packs a view into memory of exactly the size, which must take up all of it, and looks at every weight and sum.
+template <class Element, class View, class Drawn>
+void check_packed(const View& w, index step, const Drawn& drawn) {
+  const index rounded_rows = 64 * (w.rows / 64) + (w.rows % 64 + 15) / 16 * 16;
+  const index panel_bytes = rounded_rows * 4 * ((w.columns + step - 1) / step);
+  CHECK(packed_weights_bytes<Element>(w.rows, w.columns) == panel_bytes + 4 * w.rows);
+  packed_memory memory(panel_bytes + 4 * w.rows);
+  const packed_weights<Element> packed = pack_weights(w, memory.span());
+  CHECK(memory.surroundings_untouched());
+  CHECK((packed.rows == w.rows && packed.columns == w.columns));
+  std::vector<std::uint8_t> bytes(memory.span().size());
+  if (!bytes.empty()) {
+    std::memcpy(bytes.data(), memory.span().data(), bytes.size());
+  }
+  int wrong = 0;
+  for (index n = 0; n < rounded_rows; ++n) {
+    std::int64_t sum = 0;
+    for (index k = 0; k < (w.columns + step - 1) / step * step; ++k) {
+      const int expected = n < w.rows && k < w.columns ? w(n, k) : 0;
+      wrong += drawn(bytes, w.rows, w.columns, n, k) != expected ? 1 : 0;
+      sum += expected;
+    }
+    if (n < w.rows) {
+      std::int32_t stored = 0;
+      std::memcpy(&stored, bytes.data() + panel_bytes + 4 * n, sizeof stored);
+      wrong += stored != sum || packed.sums[n] != sum ? 1 : 0;
+    }
+  }
+  CAPTURE(w.rows, w.columns);
+  CHECK(wrong == 0);
+}
+
+template <class Check>
+void for_each_shape(const Check& check) {
+  generator random(1);
+  for (const index rows : row_counts) {
+    for (const index columns : column_counts) {
+      for (const layout& where : layouts) {
+        check(rows, columns, where, random);
+      }
+    }
+  }
+}
+
+TEST_CASE("packed s8 weights and their sums lie as drawn") {
+  for_each_shape([](index rows, index columns, const layout& where, generator& random) {
+    guarded_tensor<std::int8_t> w(rows, columns, where);
+    fill(w.view(), values::random, -128, 127, random);
+    check_packed<std::int8_t>(matrix_view<const std::int8_t>(w.view()), 4, drawn_s8);
+  });
+}
+
+TEST_CASE("packed s4 weights and their sums lie as drawn") {
+  for_each_shape([](index rows, index columns, const layout& where, generator& random) {
+    guarded_packed_tensor<s4> w(rows, columns, where);
+    fill(w.view(), values::random, s4::min, s4::max, random);
+    check_packed<s4>(packed_view<s4, const std::uint8_t>(w.view()), 8, drawn_s4);
+  });
+}
+
+TEST_CASE("s4 weights with group factors are packed as the s8 weights that they stand for") {
+  for_each_shape([](index rows, index columns, const layout& where, generator& random) {
+    guarded_packed_tensor<s4> codes(rows, columns, where);
+    guarded_tensor<std::uint8_t> shifts(rows, group_count(columns, 5), where);
+    fill(codes.view(), values::random, s4::min, s4::max, random);
+    fill(shifts.view(), values::random, 0, 3, random);
+    check_packed<std::int8_t>(grouped_s4_view(codes.view(), shifts.view(), 5), 4, drawn_s8);
+  });
+}
+
+TEST_CASE("sums of the most extreme weights are exact") {
+  generator random(2);
+  guarded_tensor<std::int8_t> w(1, 131071);
+  fill(w.view(), values::smallest, -128, 127, random);
+  check_packed<std::int8_t>(matrix_view<const std::int8_t>(w.view()), 4, drawn_s8);
+  guarded_packed_tensor<s4> w4(1, 2097151);
+  fill(w4.view(), values::smallest, s4::min, s4::max, random);
+  check_packed<s4>(packed_view<s4, const std::uint8_t>(w4.view()), 8, drawn_s4);
+}
+
+/// A prefix is the whole in the same memory; only a prefix with all columns has sums.
+TEST_CASE("a prefix changes sizes only") {
+  generator random(3);
+  guarded_tensor<std::int8_t> w(80, 9);
+  fill(w.view(), values::random, -128, 127, random);
+  packed_memory memory(packed_weights_bytes<std::int8_t>(80, 9));
+  const packed_weights<std::int8_t> all = pack_weights(w.view(), memory.span());
+  const auto fewer_rows = all.prefix(65, 9);
+  const auto fewer_columns = all.prefix(65, 8);
+  CHECK((fewer_rows.rows == 65 && fewer_rows.columns == 9 && fewer_rows.sums == all.sums));
+  CHECK((fewer_columns.rows == 65 && fewer_columns.columns == 8 && fewer_columns.sums == nullptr));
+  CHECK(fewer_columns.prefix(3, 8).sums == nullptr);
+  CHECK((fewer_columns.panels() == 2 && all.prefix(64, 9).panels() == 1 && all.prefix(0, 9).panels() == 0));
+  CHECK((fewer_columns.panel(1) == all.panel(1) && fewer_columns.width(1) == all.width(1)));
+  CHECK(all.panel(1) - all.panel(0) == 64 * 4 * 3);
+}
+
+/// Whether a refusal has all of these words, and left the memory alone.
+template <class Action>
+void check_refused(const packed_memory& memory, const std::vector<std::string>& words, Action action) {
+  const std::string message = refusal(action);
+  CAPTURE(message);
+  for (const std::string& word : words) {
+    CAPTURE(word);
+    CHECK(mentions(message, word));
+  }
+  int written = 0;
+  for (const std::byte byte : memory.span()) {
+    written += byte != packed_memory::pattern ? 1 : 0;
+  }
+  CHECK(written == 0);
+}
+
+TEST_CASE("memory that is too small or not aligned is refused before anything is written") {
+  generator random(4);
+  guarded_tensor<std::int8_t> w(3, 5);
+  fill(w.view(), values::random, -128, 127, random);
+  constexpr index bytes = packed_weights_bytes<std::int8_t>(3, 5);
+  static_assert(bytes == 16 * 8 + 12);
+  packed_memory memory(bytes + 64);
+  const std::span<std::byte> all = memory.span();
+  check_refused(memory, {"pack_weights", "bytes of memory is 139", "at least 140"},
+                [&] { pack_weights(w.view(), all.first(bytes - 1)); });
+  check_refused(memory, {"pack_weights", "bytes of memory is 0", "at least 140"},
+                [&] { pack_weights(w.view(), std::span<std::byte>()); });
+  for (const std::size_t misaligned : {1u, 4u, 16u, 32u, 63u}) {
+    check_refused(memory,
+                  {"pack_weights", "address of memory modulo 64 is " + std::to_string(misaligned), "equal to 0"},
+                  [&] { pack_weights(w.view(), all.subspan(misaligned, bytes)); });
+  }
+  CHECK(refusal([&] { pack_weights(w.view(), all.first(bytes)); }) == "");
+}
+
+TEST_CASE("views that describe no memory are refused before anything is packed") {
+  packed_memory memory(1024);
+  const std::uint8_t codes[8] = {};
+  const std::uint8_t shifts[2] = {0, 4};
+  check_refused(memory, {"pack_weights", "w has 2 rows, 3 columns", "no data"},
+                [&] { pack_weights(matrix_view<const std::int8_t>(nullptr, 2, 3), memory.span()); });
+  check_refused(memory, {"pack_weights", "w has -1 rows"},
+                [&] { pack_weights(matrix_view<const std::int8_t>(nullptr, -1, 3), memory.span()); });
+  check_refused(memory, {"pack_weights", "w has stride 3", "even"},
+                [&] { pack_weights(packed_view<s4, const std::uint8_t>(codes, 2, 3, 3), memory.span()); });
+  check_refused(memory, {"pack_weights", "shift of a group of weights is 4", "at most 3"}, [&] {
+    const packed_view<s4, const std::uint8_t> w(codes, 2, 3);
+    pack_weights(grouped_s4_view(w, matrix_view<const std::uint8_t>(shifts, 2, 1), 3), memory.span());
+  });
+}
+
+}  // namespace
+}  // namespace intact_test

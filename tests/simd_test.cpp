@@ -1,0 +1,334 @@
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <tuple>
+#include <type_traits>
+
+#include "catch.hpp"
+#include "guarded_memory.hpp"
+#include "intact/arith/integer_math.hpp"
+#include "intact/arith/scale.hpp"
+#include "intact/simd/dot4.hpp"
+#include "intact/simd/narrow.hpp"
+#include "intact/simd/rescale.hpp"
+#include "intact/simd/sum.hpp"
+#include "tensor.hpp"
+
+// What kernels are made of, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
+// instruction set.
+
+namespace intact_test {
+namespace {
+
+using test_isa = isa::INTACT_TEST_ISA;
+constexpr index lanes = simd::lanes<test_isa>;
+constexpr auto lane_count = static_cast<std::size_t>(lanes);
+
+/// dot4 for activations of type A: as many accumulators as make one register of complete sums.
+template <class A>
+struct dot_products {
+  using dot = simd::dot4<test_isa, A>;
+  static constexpr index columns = dot::columns;
+  static constexpr unsigned parts = static_cast<unsigned>(lanes / columns);
+
+  guarded_vector<A> a = guarded_vector<A>(4);
+  guarded_vector<std::uint8_t> w = guarded_vector<std::uint8_t>(4 * lane_count);
+  guarded_vector<std::int32_t> start = guarded_vector<std::int32_t>(lane_count * parts);
+  guarded_vector<std::int32_t> sums = guarded_vector<std::int32_t>(lane_count);
+
+  template <class Load>
+  void run(const Load& load) {
+    typename dot::accumulator accumulators[parts];
+    for (unsigned i = 0; i < parts; ++i) {
+      accumulators[i] = dot::multiply_add(dot::start(start.data() + i * lanes), dot::broadcast(a.data()),
+                                          load(w.data() + 4 * i * columns));
+    }
+    simd::s32<test_isa> out[1];
+    dot::sums(accumulators, out);
+    simd::store<test_isa>(out[0], sums.data());
+  }
+
+  /// How many sums differ from those of weights that `weight(column, k)` tells, modulo 2^32.
+  template <class Weight>
+  int wrong(const Weight& weight) const {
+    int count = 0;
+    for (std::size_t column = 0; column < lane_count; ++column) {
+      std::int64_t sum = 0;
+      for (std::size_t part = 0; part < parts; ++part) {
+        sum += start[column * parts + part];
+      }
+      for (std::size_t k = 0; k < 4; ++k) {
+        sum += (std::int64_t{a[k]} + dot::offset) * weight(column, k);
+      }
+      count += sums[column] != static_cast<std::int32_t>(sum) ? 1 : 0;
+    }
+    return count;
+  }
+};
+
+int s8_of(std::uint8_t byte) {
+  return byte < 128 ? byte : byte - 256;
+}
+int s4_of(int nibble) {
+  return nibble < 8 ? nibble : nibble - 16;
+}
+
+constexpr std::array<int, 5> extreme_bytes = {-128, -1, 0, 1, 127};
+
+/// Activations that are extreme or just not, as codes of A.
+template <class A>
+A extreme_code(std::size_t i) {
+  constexpr int low = std::numeric_limits<A>::min();
+  constexpr std::array<int, 5> codes = {low, low + 127, low + 128, low + 129, low + 255};
+  return static_cast<A>(codes[i]);
+}
+
+using activation_types = std::tuple<std::uint8_t, std::int8_t>;
+
+TEMPLATE_LIST_TEST_CASE("dot products of four bytes are exact for all extremes at all places", "", activation_types) {
+  dot_products<TestType> product;
+  using dot = typename dot_products<TestType>::dot;
+  const auto digit = [](std::size_t number, std::size_t k) {
+    constexpr std::size_t powers[] = {1, 5, 25, 125};
+    return number / powers[k] % 5;
+  };
+  std::int32_t start = std::numeric_limits<std::int32_t>::min();
+  int wrong = 0;
+  for (std::size_t activations = 0; activations < 625; ++activations) {
+    for (std::size_t k = 0; k < 4; ++k) {
+      product.a[k] = extreme_code<TestType>(digit(activations, k));
+    }
+    for (std::size_t weights = 0; weights < 625; weights += lane_count) {
+      for (std::size_t i = 0; i < product.w.size(); ++i) {
+        const std::size_t of_column = (weights + i / 4) % 625;
+        product.w[i] = static_cast<std::uint8_t>(extreme_bytes[digit(of_column, i % 4)]);
+      }
+      for (std::int32_t& lane : product.start) {
+        lane = start = simd::multiply<isa::scalar>(start + 12345, 69069) / 4;
+      }
+      product.run([](const std::uint8_t* w) { return dot::load(w); });
+      wrong += product.wrong([&](std::size_t column, std::size_t k) { return s8_of(product.w[4 * column + k]); });
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("both halves of a byte of 4-bit weights are read, each with its sign", "", activation_types) {
+  dot_products<TestType> product;
+  using dot = typename dot_products<TestType>::dot;
+  int wrong = 0;
+  for (std::size_t k = 0; k < 4; ++k) {
+    for (std::size_t code = 0; code < 5; ++code) {
+      std::fill(product.a.begin(), product.a.end(), static_cast<TestType>(-dot::offset));
+      product.a[k] = extreme_code<TestType>(code);
+      for (int byte = 0; byte < 256; ++byte) {
+        for (std::size_t i = 0; i < product.w.size(); ++i) {
+          product.w[i] = static_cast<std::uint8_t>(byte + 37 * static_cast<int>(i));
+        }
+        product.run([](const std::uint8_t* w) { return dot::load_low(w); });
+        wrong +=
+            product.wrong([&](std::size_t column, std::size_t i) { return s4_of(product.w[4 * column + i] & 15); });
+        product.run([](const std::uint8_t* w) { return dot::load_high(w); });
+        wrong +=
+            product.wrong([&](std::size_t column, std::size_t i) { return s4_of(product.w[4 * column + i] >> 4); });
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every lane") {
+  using rescaler = simd::rescaler<test_isa>;
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
+  generator random(1);
+  guarded_vector<std::int32_t> a(lane_count), multiplier(lane_count), y(lane_count);
+  guarded_vector<std::int64_t> offset(lane_count);
+  int wrong = 0;
+  const auto run = [&](const typename rescaler::factors& factors, const auto& scale_of_lane) {
+    const auto high = rescaler::high(simd::load<test_isa>(a.data()), factors);
+    simd::store<test_isa>(high, y.data());
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      wrong += y[i] != rescale(a[i], scale_of_lane(i)) ? 1 : 0;
+    }
+  };
+  for (int round = 0; round < 5000; ++round) {
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      const std::int64_t accumulators[] = {-largest - 1, -1, 0, 1, largest, random.between(-largest, largest)};
+      const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
+      const std::int64_t offsets[] = {-offset_limit, -1, 0, offset_limit, random.between(-offset_limit, offset_limit)};
+      a[i] = static_cast<std::int32_t>(accumulators[random.between(0, 5)]);
+      multiplier[i] = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
+      offset[i] = offsets[random.between(0, 4)];
+    }
+    run(rescaler::load(multiplier.data(), offset.data()), [&](std::size_t i) {
+      return tensor_scale{multiplier[i], offset[i], 0, 0};
+    });
+    run(rescaler::broadcast(multiplier[0], offset[0]), [&](std::size_t) {
+      return tensor_scale{multiplier[0], offset[0], 0, 0};
+    });
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("products are rounded by every count, in every lane") {
+  using rescaler = simd::rescaler<test_isa>;
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  generator random(11);
+  guarded_vector<std::int32_t> a(lane_count), y(lane_count);
+  int wrong = 0;
+  for (int n = 1; n < 64; ++n) {
+    for (int round = 0; round < 200; ++round) {
+      for (std::int32_t& x : a) {
+        const std::int64_t values[] = {-largest - 1, -1, 0, 1, largest, random.between(-largest, largest)};
+        x = static_cast<std::int32_t>(values[random.between(0, 5)]);
+      }
+      const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
+      const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
+      const auto rounding = rescaler::rounding_by(multiplier, n);
+      simd::store<test_isa>(rescaler::round(simd::load<test_isa>(a.data()), rounding), y.data());
+      for (std::size_t i = 0; i < lane_count; ++i) {
+        const int128 rounded = floor_divide(int128{a[i]} * multiplier + power_of_two(n - 1), power_of_two(n));
+        wrong += y[i] != static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded)) ? 1 : 0;
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("the sum over the lanes wraps") {
+  generator random(12);
+  guarded_vector<std::int32_t> a(lane_count);
+  int wrong = 0;
+  for (int round = 0; round < 1000; ++round) {
+    std::uint32_t sum = 0;
+    for (std::int32_t& x : a) {
+      x = static_cast<std::int32_t>(
+          random.between(std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max()));
+      sum += static_cast<std::uint32_t>(x);
+    }
+    wrong += simd::sum<test_isa>(simd::load<test_isa>(a.data())) != static_cast<std::int32_t>(sum) ? 1 : 0;
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("shifts are those of two's complement, by every count") {
+  using rescaler = simd::rescaler<test_isa>;
+  guarded_vector<std::int32_t> y(lane_count);
+  int wrong = 0;
+  for (const std::int32_t x : {std::numeric_limits<std::int32_t>::min(), -65537, -1, 0, 1, 12345678,
+                               std::numeric_limits<std::int32_t>::max()}) {
+    for (int n = 0; n < 32; ++n) {
+      simd::store<test_isa>(rescaler::right(simd::broadcast<test_isa>(x), n), y.data());
+      for (const std::int32_t lane : y) {
+        wrong += lane != static_cast<std::int32_t>(floor_divide(x, power_of_two(n))) ? 1 : 0;
+      }
+      simd::store<test_isa>(rescaler::left(simd::broadcast<test_isa>(x), n), y.data());
+      for (const std::int32_t lane : y) {
+        wrong += lane != static_cast<std::int32_t>(static_cast<std::uint32_t>(int128{x} * power_of_two(n))) ? 1 : 0;
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+/// N registers as Out: every count of elements, saturated, and nothing behind them.
+template <class Out, unsigned N>
+int wrong_after_narrow() {
+  constexpr std::int64_t low = std::numeric_limits<Out>::min(), high = std::numeric_limits<Out>::max();
+  constexpr auto most = static_cast<index>(N) * lanes;
+  generator random(2);
+  tensor<std::int32_t> x(1, most);
+  int wrong = 0;
+  for (int round = 0; round < 50; ++round) {
+    for (index i = 0; i < most; ++i) {
+      const std::int64_t all[] = {std::numeric_limits<std::int32_t>::min(),
+                                  std::numeric_limits<std::int32_t>::max(),
+                                  low - 1,
+                                  low,
+                                  low + 1,
+                                  high - 1,
+                                  high,
+                                  high + 1,
+                                  random.between(low, high)};
+      x(0, i) = saturate<std::int32_t>(all[random.between(0, 8)]);
+    }
+    simd::s32<test_isa> registers[N];
+    for (unsigned j = 0; j < N; ++j) {
+      registers[j] = simd::load<test_isa>(&x(0, j * lanes));
+    }
+    for (index count = 0; count <= most; ++count) {
+      guarded_vector<Out> y(static_cast<std::size_t>(count));
+      simd::narrow<test_isa>(registers, y.data(), count);
+      if (count == most) {
+        simd::narrow<test_isa>(registers, y.data());
+      }
+      for (index i = 0; i < count; ++i) {
+        wrong += y[static_cast<std::size_t>(i)] != saturate<Out>(x(0, i)) ? 1 : 0;
+      }
+    }
+  }
+  return wrong;
+}
+
+using narrow_types = std::tuple<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::int32_t>;
+
+TEMPLATE_LIST_TEST_CASE("registers are narrowed in order and saturated", "", narrow_types) {
+  CHECK(wrong_after_narrow<TestType, 1>() == 0);
+  CHECK(wrong_after_narrow<TestType, 2>() == 0);
+  CHECK(wrong_after_narrow<TestType, 3>() == 0);
+  CHECK(wrong_after_narrow<TestType, 4>() == 0);
+}
+
+using wide_types = std::tuple<std::uint8_t, std::int16_t, std::int32_t>;
+
+TEMPLATE_LIST_TEST_CASE("elements are widened with their sign, and no others are read", "", wide_types) {
+  generator random(3);
+  guarded_vector<TestType> from(lane_count);
+  guarded_vector<std::int32_t> to(lane_count);
+  int wrong = 0;
+  for (int round = 0; round < 500; ++round) {
+    for (TestType& x : from) {
+      x = static_cast<TestType>(
+          random.between(std::numeric_limits<TestType>::min(), std::numeric_limits<TestType>::max()));
+    }
+    simd::store<test_isa>(simd::widen<test_isa>(from.data()), to.data());
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      wrong += to[i] != from[i] ? 1 : 0;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("lanes add, subtract and multiply modulo 2^32, and compare with their signs") {
+  generator random(4);
+  guarded_vector<std::int32_t> x(lane_count), y(lane_count), result(lane_count);
+  int wrong = 0;
+  const auto check = [&](simd::s32<test_isa> computed, const auto& expected) {
+    simd::store<test_isa>(computed, result.data());
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      const std::int64_t exact = expected(std::int64_t{x[i]}, std::int64_t{y[i]});
+      wrong += result[i] != static_cast<std::int32_t>(exact) ? 1 : 0;
+    }
+  };
+  for (int round = 0; round < 1000; ++round) {
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      constexpr std::int64_t low = std::numeric_limits<std::int32_t>::min();
+      constexpr std::int64_t high = std::numeric_limits<std::int32_t>::max();
+      const std::int64_t all[] = {low, -1, 0, 1, high, random.between(low, high)};
+      x[i] = static_cast<std::int32_t>(all[random.between(0, 5)]);
+      y[i] = static_cast<std::int32_t>(all[random.between(0, 5)]);
+    }
+    const auto a = simd::load<test_isa>(x.data());
+    const auto b = simd::load<test_isa>(y.data());
+    check(simd::add<test_isa>(a, b), [](std::int64_t p, std::int64_t q) { return p + q; });
+    check(simd::subtract<test_isa>(a, b), [](std::int64_t p, std::int64_t q) { return p - q; });
+    check(simd::multiply<test_isa>(a, b), [](std::int64_t p, std::int64_t q) { return p * q; });
+    check(simd::min<test_isa>(a, b), [](std::int64_t p, std::int64_t q) { return p < q ? p : q; });
+    check(simd::max<test_isa>(a, b), [](std::int64_t p, std::int64_t q) { return p > q ? p : q; });
+  }
+  CHECK(wrong == 0);
+}
+
+}  // namespace
+}  // namespace intact_test

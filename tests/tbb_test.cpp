@@ -1,0 +1,34 @@
+#include "executors/tbb.hpp"
+
+#include <oneapi/tbb/global_control.h>
+
+#include "executor_cases.hpp"
+
+namespace intact_test {
+namespace {
+
+static_assert(intact::executor<tbb_executor>);
+
+/// As many threads as the cases ask for, on machines with fewer processors, too.
+struct enough_workers {
+  tbb::global_control control{tbb::global_control::max_allowed_parallelism, 8};
+};
+
+TEST_CASE_METHOD(enough_workers, "oneTBB runs each task once") {
+  check_each_task_runs_once<tbb_executor>();
+}
+
+TEST_CASE_METHOD(enough_workers, "oneTBB's threads run at the same time") {
+  check_threads_run_at_the_same_time<tbb_executor>();
+}
+
+TEST_CASE_METHOD(enough_workers, "products on oneTBB's threads have the same bits") {
+  check_same_bits<tbb_executor>();
+}
+
+TEST_CASE_METHOD(enough_workers, "a oneTBB executor has at least one thread") {
+  check_bad_thread_counts<tbb_executor>();
+}
+
+}  // namespace
+}  // namespace intact_test
