@@ -59,8 +59,8 @@ class packed_layers {
       return weights;
     } else {
       using packed = decltype(pack_weights(weights, std::span<std::byte>()));
-      const auto bytes = static_cast<std::size_t>(
-          packed_weights_bytes<typename packed::element>(weights.rows, weights.columns));
+      const auto bytes =
+          static_cast<std::size_t>(packed_weights_bytes<typename packed::element>(weights.rows, weights.columns));
       memory_.emplace_back((bytes + 63) / 64 + 1);
       return pack_weights(weights, std::as_writable_bytes(std::span(memory_.back())));
     }
@@ -132,8 +132,8 @@ TEST_CASE("fused blocks of any shape, batch and number of threads give what the 
   const struct {
     index tokens, width, heads, hidden, batch, threads;
   } cases[] = {
-      {0, 16, 2, 8, 1, 1},    {1, 16, 2, 8, 3, 2},      {2, 3, 3, 5, 1, 7},      {7, 64, 1, 200, 2, 1},
-      {63, 48, 2, 64, 1, 3},  {65, 130, 2, 70, 1, 2},   {197, 96, 3, 128, 1, 7}, {343, 40, 5, 16, 1, 2},
+      {0, 16, 2, 8, 1, 1},    {1, 16, 2, 8, 3, 2},     {2, 3, 3, 5, 1, 7},      {7, 64, 1, 200, 2, 1},
+      {63, 48, 2, 64, 1, 3},  {65, 130, 2, 70, 1, 2},  {197, 96, 3, 128, 1, 7}, {343, 40, 5, 16, 1, 2},
       {49, 256, 2, 64, 3, 1}, {1030, 32, 2, 32, 1, 3},
   };
   for (const auto& c : cases) {

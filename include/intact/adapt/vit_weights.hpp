@@ -13,7 +13,8 @@
 
 namespace intact::inline INTACT_ABI {
 
-/// Weights with the scale of each output channel: weight (n, k) is its code, shifted if there are shifts, times scale[n].
+/// Weights with the scale of each output channel: weight (n, k) is its code, shifted if there are shifts, times
+/// scale[n].
 struct scaled_weights {
   owned_weights weights;
   std::vector<float> scale;

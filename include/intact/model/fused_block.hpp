@@ -48,7 +48,8 @@ void add_branch(matrix_view<const std::uint8_t> x, const linear_parameters& laye
 /// The block of block.hpp, in place on the residual streams of a batch, without tensors between a product and the
 /// operation behind it: the activation, the residual additions and the whole of attention run where their operands are.
 ///
-/// Shapes:    stream (batch * tokens) x width of u8 or s16, images behind each other; the batch is stream.rows / tokens.
+/// Shapes:    stream (batch * tokens) x width of u8 or s16, images behind each other; the batch is stream.rows /
+///            tokens.
 /// Weights:   packed ones (pack.hpp) run on the fast kernels; others give the same bits, slowly.
 /// Memory:    at least fused_block_bytes(shape, batch, run.threads()) bytes. Nothing is allocated.
 /// Exactness: bit for bit what block() gives for each image, on every instruction set, with every executor.
