@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/reference/log_softmax.hpp"
 #include "tensor.hpp"
 
 namespace intact_test {
@@ -498,6 +499,100 @@ TEST_CASE("the sum of a row's probabilities is at most sqrt(2) when rounded ther
       }
     }
   }
+}
+
+/// The visible keys of row i as a matrix of their own.
+tensor<std::uint8_t> visible_keys(const tensor<std::uint8_t>& logits, index i, const key_mask& mask) {
+  std::vector<std::uint8_t> kept;
+  for (index j = 0; j < logits.columns(); ++j) {
+    if (mask(i, j)) {
+      kept.push_back(logits(i, j));
+    }
+  }
+  tensor<std::uint8_t> row(1, static_cast<index>(kept.size()));
+  std::copy(kept.begin(), kept.end(), row.view().data);
+  return row;
+}
+
+template <tail Tail, log2_rounding Rounding>
+void check_masked(const tensor<std::uint8_t>& logits, const table_values<std::uint64_t>& table, const key_mask& mask) {
+  const exp_table<std::uint64_t> exponentials(table);
+  tensor<std::uint8_t> codes(logits.rows(), logits.columns()), fast(logits.rows(), logits.columns());
+  reference::log_softmax<Tail, Rounding>(logits.view(), exponentials, mask, codes.view());
+  log_softmax<Tail, std::uint64_t, Rounding>(logits.view(), exponentials, mask, fast.view());
+  CHECK(first_difference(fast.view(), codes.view()) == "");
+  index wrong = 0;
+  for (index i = 0; i < logits.rows(); ++i) {
+    const tensor<std::uint8_t> expected = exact_codes<Tail, Rounding>(visible_keys(logits, i, mask), table);
+    index next = 0;
+    for (index j = 0; j < logits.columns(); ++j) {
+      const int code = mask(i, j) ? expected(0, next++) : Tail == tail::zero ? 16 : 255;
+      wrong += codes(i, j) != code ? 1 : 0;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a row with masked keys is the row of its visible keys, and weight 0 between them") {
+  generator random(93);
+  for (const attention_rows& shape : row_shapes) {
+    tensor<std::uint8_t> logits(shape.rows, shape.keys);
+    fill(logits.view(), values::random, 0, 255, random);
+    for (const index mask_rows : {shape.rows, index{1}}) {
+      for (const std::int64_t of : {1, 2, 5, 1000}) {  // one key of so many is masked
+        tensor<std::uint8_t> visible(mask_rows, shape.keys);
+        for (index i = 0; i < mask_rows; ++i) {
+          for (index j = 0; j < shape.keys; ++j) {
+            visible(i, j) = random.between(1, of) == 1 ? std::uint8_t{0} : std::uint8_t{1};
+          }
+        }
+        const key_mask mask{visible.view()};
+        for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(shape.keys)) {
+          check_masked<tail::zero, log2_rounding::at_one_and_a_half>(logits, table, mask);
+          check_masked<tail::zero, log2_rounding::at_square_root_of_2>(logits, table, mask);
+          check_masked<tail::wide, log2_rounding::at_one_and_a_half>(logits, table, mask);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("log_softmax refuses masks of another shape") {
+  table_values<std::uint64_t> table{};
+  table.fill(1);
+  tensor<std::uint8_t> logits(3, 4), codes(3, 4), mask(2, 4), narrow(3, 3);
+  const exp_table<std::uint64_t> e(table);
+  CHECK_THROWS_WITH((log_softmax<tail::zero>(logits.view(), e, key_mask{mask.view()}, codes.view())),
+                    "intact::log_softmax: mask is 2 x 4; it must be 3 x 4");
+  CHECK_THROWS_WITH((log_softmax<tail::zero>(logits.view(), e, key_mask{narrow.view()}, codes.view())),
+                    "intact::log_softmax: mask is 3 x 3; it must be 3 x 4");
+  CHECK(codes.memory() == tensor<std::uint8_t>(3, 4).memory());
+}
+
+TEST_CASE("the largest exponentials of every level are those at which log2_code changes") {
+  generator random(94);
+  std::int64_t wrong = 0;
+  const auto check = [&](std::uint64_t sum) {
+    const std::uint64_t scaled = times_square_root_of_2(sum);
+    const uint128 square = uint128{sum} * sum;  // scaled = floor(sqrt(2 * square)), by differences below 2^127
+    wrong += uint128{scaled} * scaled - square <= square ? 0 : 1;
+    wrong += (uint128{scaled} + 1) * (uint128{scaled} + 1) - square > square ? 0 : 1;
+    for (int level = 1; level <= 16; ++level) {
+      const std::uint64_t first = largest_at_level(level, sum), second = scaled >> level;
+      wrong += first >= 1 && log2_code(first, sum) < level ? 1 : 0;
+      wrong += first + 1 <= sum && log2_code(first + 1, sum) >= level ? 1 : 0;
+      wrong += second >= 1 && log2_code_at_square_root_of_2(second, sum) < level ? 1 : 0;
+      wrong += second + 1 <= sum && log2_code_at_square_root_of_2(second + 1, sum) >= level ? 1 : 0;
+    }
+  };
+  for (std::uint64_t sum = 1; sum <= 100'000; ++sum) {
+    check(sum);
+  }
+  for (int i = 0; i < 100'000; ++i) {
+    check(static_cast<std::uint64_t>(random.between(1, (std::int64_t{1} << random.between(1, 61)))));
+  }
+  check((std::uint64_t{1} << 62) - 1);
+  CHECK(wrong == 0);
 }
 
 }  // namespace

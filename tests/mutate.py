@@ -13,6 +13,8 @@ the library changes, the table changes with it.
     tests/mutate.py --only 3,7-9        some of them
     tests/mutate.py --jobs 4 --compiler clang++
 
+A test such as gemm_kernel_test@avx2 is compiled for that instruction set, which the processor has to have.
+
 Exit status: 0 if every mutation was noticed, 1 if one survived, 2 if something could not be tried.
 """
 
@@ -32,6 +34,11 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# As in isa.hpp.
+AVX512BW = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl"
+ISA_FLAGS = {"scalar": "", "sse4_1": "-msse4.1", "avx2": "-mavx2", "avx2_vnni": "-mavx2 -mavxvnni",
+             "avx512bw": AVX512BW, "avx512vnni": AVX512BW + " -mavx512vnni"}
 
 # file: below include/intact; tests: the programs that should notice, tried in this order until one does.
 Mutation = collections.namedtuple("Mutation", "file original replacement tests")
@@ -53,7 +60,7 @@ MUTATIONS = [
         ("(std::int64_t{b(n, k)} - b_zero_point)", "(std::int64_t{b(n, k)} + b_zero_point)"),
     ),
     *mutations_of(
-        "reference/layernorm.hpp", "layernorm_test",
+        "reference/layernorm.hpp", "operation_kernel_test@avx2",
         ("std::int64_t half = std::int64_t{1} <<", "std::int64_t half = std::int64_t{0} <<"),
         ("(bit_length(variance) + 1) / 2 * 2", "bit_length(variance)"),
         ("((std::int64_t{1} << 61) - 1) / deviation", "(std::int64_t{1} << 61) / deviation"),
@@ -63,7 +70,7 @@ MUTATIONS = [
         ("scaled >> p.output_shift", "scaled >> (p.output_shift - 1)"),
     ),
     *mutations_of(
-        "reference/layernorm.hpp", "layernorm_s16_test",
+        "reference/layernorm.hpp", "operation_kernel_test@avx2",
         ("std::int64_t{codes[c]}", "std::int64_t{static_cast<std::uint8_t>(codes[c])}"),
         ("static_cast<std::uint64_t>(value(c) * value(c))", "static_cast<std::uint32_t>(value(c) * value(c))"),
         ("std::int64_t sum = 0;", "std::int32_t sum = 0;"),
@@ -78,12 +85,11 @@ MUTATIONS = [
         ("rest = n % d;", "rest = 0;"),
     ),
     *mutations_of(
-        "reference/log_softmax.hpp", "log_softmax_test",
-        ("largest = std::max<int>(largest, logits(i, j));", "largest = std::max<int>(largest, logits(0, j));"),
+        "reference/log_softmax.hpp", "operation_kernel_test@avx2",
+        ("      largest = std::max<int>(largest, logits(i, j));",
+         "      largest = std::max<int>(largest, logits(0, j));"),
         ("Rounding == log2_rounding::at_square_root_of_2", "Rounding != log2_rounding::at_square_root_of_2"),
-        ("e == 0 ? code::zero :", "e == 0 ? code::largest :"),
-        ("level > code::largest", "level >= code::largest"),
-        ("std::uint64_t sum = 0;", "std::uint64_t sum = 1;"),
+        ("return sum;", "return sum + 1;"),
     ),
     *mutations_of(
         "types/attention_codes.hpp", "log_softmax_test",
@@ -109,26 +115,55 @@ MUTATIONS = [
         ("saturate<std::uint8_t>(scale(sum))", "static_cast<std::uint8_t>(scale(sum))"),
     ),
     *mutations_of(
-        "reference/max_softmax.hpp", "max_softmax_test",
-        ("std::max<int>(largest, logits(i, j))", "logits(i, j)"),
-        ("largest - logits(i, j)", "255 - logits(i, j)"),
+        "reference/max_softmax.hpp", "operation_kernel_test@avx2",
+        ("      largest = std::max<int>(largest, logits(i, j));", "      largest = logits(i, j);"),
+        ("table[static_cast<std::size_t>(largest - logits(i, j))]);",
+         "table[static_cast<std::size_t>(255 - logits(i, j))]);"),
+        ("(largest - logits(i, j))] : masked;", "(largest - logits(i, j))] : 0;"),
     ),
-    *mutations_of("reference/activation.hpp", "activation_test", ("table[codes(i, j)]", "table[codes(i, j) & 2047]")),
     *mutations_of(
-        "reference/add.hpp", "add_test",
-        ("- scale.stream_zero_point", "- scale.branch_zero_point"),
-        ("scale.branch_multiplier[channel]", "scale.branch_multiplier[0]"),
-        ("sum >> scale.shift", "(sum - 1) >> scale.shift"),
+        "reference/activation.hpp", "operation_kernel_test@avx2",
+        ("table[codes(i, j)]", "table[codes(i, j) & 2047]"),
+    ),
+    *mutations_of(
+        "reference/log_softmax.hpp", "log_softmax_test",
+        ("largest = mask(i, j) ? std::max<int>(largest, logits(i, j)) : largest;",
+         "largest = std::max<int>(largest, logits(i, j));"),
+        ("return mask(i, j) ? table", "return j >= 0 ? table"),
     ),
     *mutations_of(
         "reference/im2col.hpp", "im2col_test",
         ("top + k / patch % patch, left + k % patch", "top + k % patch, left + k / patch % patch"),
         ("p / patches_per_row * patch", "p / (image.height / patch) * patch"),
     ),
+    # Kernels beside gemm's
+    *mutations_of(
+        "kernel/layernorm.hpp", "operation_kernel_test@avx2",
+        ("6 + half_length", "5 + half_length"),
+        ("(bit_length(variance) + 1) / 2", "bit_length(variance) / 2"),
+        ("squares_ = simd::broadcast<Isa>(start)", "squares_ = simd::broadcast<Isa>(0)"),
+        ("(std::int64_t{1} << 10)", "(std::int64_t{1} << 9)"),
+        ("codes.columns > layernorm_fast_channels", "codes.columns > 1000000"),
+        ("p.output_shift < layernorm_fast_output_shift)", "p.output_shift < 1)"),
+    ),
+    *mutations_of(
+        "kernel/log_softmax.hpp", "operation_kernel_test@avx2",
+        ("place -= reversed_[place] > limit ? 1 : 0;", "place -= 0;"),
+        ("while (reversed_[place] > limit)", "while (reversed_[place] < limit && false)"),
+        ("if (!Masked || sum != 0)", "if (!Masked || sum == 0)"),
+        ("bytes::lookup(two_, level)", "bytes::lookup(four_, level)"),
+        ("bytes::max(level, first_level_)", "bytes::max(level, level)"),
+    ),
+    *mutations_of(
+        "kernel/add.hpp", "operation_kernel_test@avx2",
+        ("simd::multiply<Isa>(branch_zero_point, branch_multiplier[j])",
+         "simd::multiply<Isa>(branch_zero_point, offset[j])"),
+    ),
     # Arithmetic
     *mutations_of(
-        "arith/integer_math.hpp", "layernorm_test",
-        ("x >= root + bit;", "x > root + bit;"),
+        "arith/integer_math.hpp", "integer_math_test layernorm_test",
+        ("root * root - 1 >= n ? 1 : 0", "root * root - 1 > n ? 1 : 0"),
+        ("<= 256 * t + 255", "<= 240 * t"),
         ("64 - std::countl_zero(x)", "63 - std::countl_zero(x)"),
     ),
     *mutations_of(
@@ -147,6 +182,19 @@ MUTATIONS = [
         ("if ((a2.high >> 63) != 0)", "if ((a2.high >> 63) > 1)"),
         ("twice.low < b2.low", "twice.low <= b2.low"),
         ("(e << k) > sum ? 1 : 0", "(e << k) > sum ? 0 : 0"),
+    ),
+    *mutations_of(
+        "arith/log2_code.hpp", "log_softmax_test",
+        ("2 * sum / 3 ", "2 * sum / 3 - 1 "),
+        ("(2 * sum - 1) / 5", "2 * sum / 5"),
+        ("(level - 1)) - 1)", "(level - 1)))"),
+        ("? next - 1 : next", "? next : next"),
+    ),
+    *mutations_of(
+        "arith/scale.hpp", "operation_kernel_test@avx2",
+        ("stream - scale.stream_zero_point", "stream - scale.branch_zero_point"),
+        ("scale.branch_multiplier[channel]", "scale.branch_multiplier[0]"),
+        ("sum >> scale.shift", "(sum - 1) >> scale.shift"),
     ),
     *mutations_of(
         "arith/scale.hpp", "gemm_test",
@@ -207,6 +255,135 @@ MUTATIONS = [
         ("{data, first_rows, first_columns, stride}", "{data, first_rows, first_columns}"),
     ),
     *mutations_of("gemm.hpp", "grouped_s4_test", ("8 << grouped_s4_view::max_shift", "8")),
+    # Fused stages
+    *mutations_of(
+        "arith/fused_stage.hpp", "fused_stage_test",
+        ("table[requantize_to_activation{scale}(accumulator, n)]",
+         "table[requantize_to_activation{scale}(accumulator, n) & 2047]"),
+        ("stream(m, n), requantize<std::uint8_t>{scale}(accumulator, n), n)",
+         "stream(m, n), requantize<std::int8_t>{scale}(accumulator, n), n)"),
+        ("rows[static_cast<std::size_t>(m)]", "rows[0]"),
+    ),
+    *mutations_of(
+        "arith/scale.hpp", "fused_stage_test",
+        ("- v_zero_point * weight_sum * multiplier", "+ v_zero_point * weight_sum * multiplier"),
+        ("offset * (std::int64_t{1} << prescale), e - 4", "offset, e - 4"),
+        ("e - 4 + prescale, prescale}", "e - 4 + prescale, 0}"),
+        ("half_and_zero_point * (std::int64_t{1} << 31), 0, 0}", "0, 0, 0}"),
+    ),
+    *mutations_of("gemm.hpp", "contract_test", ('require_equal("gemm", "columns of w", w.columns, a.columns);', "")),
+    # Packed weights
+    *mutations_of(
+        "kernel/pack.hpp", "pack_test",
+        ("(weight(n, i) & 15) | ((weight(n, i + 4) & 15) << 4)", "(weight(n, i + 4) & 15) | ((weight(n, i) & 15) << 4)"),
+        ("n < w.rows && k < w.columns ?", "n < w.rows && k <= w.columns - 1 + w.columns % 2 ?"),
+        ("std::int32_t sum = 0;", "std::int32_t sum = 1;"),
+        ("sum += w(n, k);", "sum = static_cast<std::int16_t>(sum + w(n, k));"),
+    ),
+    *mutations_of(
+        "types/packed_weights.hpp", "pack_test",
+        ("columns % step != 0 ? 1 : 0", "1"),
+        ("rest >= panel_width ? panel_width : rounded_width(rest)", "rounded_width(rest)"),
+        ("first_columns == columns ? sums : nullptr", "sums"),
+        ("step_bytes * steps(packed_columns)", "step_bytes * steps(columns)"),
+    ),
+    *mutations_of(
+        "pack.hpp", "pack_test",
+        ('"bytes of memory", std::ssize(memory),', '"bytes of memory", std::ssize(memory) + 1,'),
+        ("static_cast<std::uintptr_t>(packed_weights_alignment)", "std::uintptr_t{32}"),
+    ),
+    # Kernels
+    *mutations_of(
+        "kernel/gemm.hpp", "gemm_kernel_test@sse4_1",
+        ("rest[r][k] = k < count ? a[r * stride + k] : zero;", "rest[r][k] = a[r * stride + k];"),
+        ("k < count ? a[r * stride + k] : zero;", "k + 1 < count ? a[r * stride + k] : zero;"),
+        ("a + packed::step / 2, stride,", "a + packed::step / 4, stride,"),
+        ("if (m < rows_end) {", "if (m + 1 < rows_end) {"),
+        ("end - done < width ? end - done : width}", "width}"),
+        ("for (; end - done > width - simd::lanes<Isa>; done += width)", "for (; end - done >= width; done += width)"),
+        ("(begin - panel * row_tiles) * gemm_tile_rows", "(begin - panel * row_tiles) * 3"),
+        ("const index stop = end < panel_end ? end : panel_end;", "const index stop = panel_end;"),
+        ("const index row_end = row_stop < rows ? row_stop : rows;", "const index row_end = row_stop;"),
+        ("w.width(panel) * packed::step_bytes,\n                                start.of(done)",
+         "packed::panel_width * packed::step_bytes,\n                                start.of(done)"),
+    ),
+    *mutations_of(
+        "kernel/gemm.hpp", "gemm_kernel_test@avx2_vnni",
+        ("simd::multiply<isa::scalar>(sum, -dot::offset)", "simd::multiply<isa::scalar>(sum, -127)"),
+        ("start.of(done)", "start.of(0)"),
+        ("static_cast<A>(-dot::offset)", "A{0}"),
+        ("w.sums == nullptr ? sum_of(w, panel, n)", "w.sums == nullptr ? 0"),
+        ("? byte : byte >> 4) & 15) ^ 8) - 8", "? byte : byte >> 4) & 15) ^ 8) - 7"),
+        ("k / packed::step * w.width(panel) * packed::step_bytes", "k / packed::step * 64 * packed::step_bytes"),
+    ),
+    *mutations_of(
+        "kernel/epilogue.hpp", "gemm_kernel_test@sse4_1",
+        ("shift_tile_left<Isa>(x, scale.prescale);", ""),
+        ("rescaler::left(x[j], scale.prescale)", "x[j]"),
+        ("rescaler::right(rescaler::high(x[r][j], factors), scale.shift)", "rescaler::high(x[r][j], factors)"),
+        ("if (at.columns < width) {", "if (false) {"),
+        ("if (count < N * simd::lanes<Isa>) {", "if (false) {"),
+        ("clamp_tile<Isa>(x, 0, (1 << Bits) - 1);", "clamp_tile<Isa>(x, 0, 1 << Bits);"),
+        ("clamp_tile<Isa>(x, -65536, 65535);", ""),
+        ("clamp_tile<Isa>(x, 0, 255);", "clamp_tile<Isa>(x, -1, 255);"),
+        ("to[j] = table[codes[r][j]];", "to[j] = table[codes[0][j]];"),
+        ("stage.addend.data + (at.m + r) * stage.addend.stride", "stage.addend.data + (at.m + r) * y.columns"),
+        ("stage.rows.data()[at.m + r]", "stage.rows.data()[r]"),
+        ("simd::subtract<Isa>(stream[j], stream_zero_point)", "simd::subtract<Isa>(stream[j], branch_zero_point)"),
+        ("apply_stage(stage, accumulators[j], at.m + r, at.n + j)", "apply_stage(stage, accumulators[j], at.m, at.n + j)"),
+        ("if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {", "if (true) {"),
+    ),
+    # Registers
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@scalar",
+        ("nibble(w[0] >> 4), nibble(w[1] >> 4)", "nibble(w[0] >> 4), nibble(w[1])"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@sse4_1",
+        ("std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes)", "!std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes)"),
+        ("_mm_srai_epi16(_mm_slli_epi16(load(w), 12), 12)", "_mm_srli_epi16(_mm_slli_epi16(load(w), 12), 12)"),
+        ("_mm_add_epi32(sum, _mm_madd_epi16(a, w))", "_mm_madd_epi16(a, w)"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@avx2",
+        ("return _mm256_srai_epi16(load(w), 4);", "return _mm256_srli_epi16(load(w), 4);"),
+        ("_mm256_permute4x64_epi64(mixed, 0b11'01'10'00)", "mixed"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@avx2_vnni",
+        ("_mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8",
+         "_mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8"),
+        ("_mm256_dpbusd_avx_epi32(sum, a, w)", "_mm256_dpbusds_avx_epi32(sum, a, w)"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@avx512bw",
+        ("_mm512_permutex2var_epi32(first, odd, second)", "_mm512_permutex2var_epi32(first, even, second)"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@avx512vnni",
+        ("values(_mm512_srli_epi16(load(w), 4))", "values(_mm512_srli_epi16(load(w), 3))"),
+        ("_mm512_dpbusd_epi32(sum, a, w)", "_mm512_dpbusds_epi32(sum, a, w)"),
+    ),
+    *mutations_of(
+        "simd/rescale.hpp", "simd_test@sse4_1",
+        ("0b11001100", "0b11000011"),
+        ("_mm_srli_epi64(a, 32)", "_mm_srli_epi64(a, 31)"),
+    ),
+    *mutations_of(
+        "simd/rescale.hpp", "simd_test@avx2",
+        ("0b10101010", "0b10101110"),
+        ("_mm256_permute2x128_si256(first, second, 0x31)", "_mm256_permute2x128_si256(first, second, 0x13)"),
+    ),
+    *mutations_of("simd/rescale.hpp", "simd_test@avx512bw", ("0x5555", "0x5551")),
+    *mutations_of(
+        "simd/narrow.hpp", "simd_test@sse4_1",
+        ("std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm_packs_epi32(x, y)", "true ? _mm_packs_epi32(x, y)"),
+        ("static_cast<std::size_t>(count) * sizeof(Out));", "static_cast<std::size_t>(count));"),
+    ),
+    *mutations_of("simd/narrow.hpp", "simd_test@avx2", ("_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)",
+                                                        "_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 7, 3)")),
+    *mutations_of("simd/narrow.hpp", "simd_test@avx512bw", ("_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7)",
+                                                            "_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)")),
     # Builders
     *mutations_of(
         "adapt/scale.hpp", "scale_test",
@@ -294,9 +471,12 @@ class Builder:
 
     def build(self, tree, test):
         program = tree / test
+        name, _, isa = test.partition("@")
+        isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa].split()] if isa else []
         # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
         command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *self.flags,
-                   f"-I{tree / 'include'}", str(tree / "tests" / f"{test}.cpp"), *self.libraries, "-o", str(program)]
+                   *isa_flags, f"-I{tree / 'include'}", str(tree / "tests" / f"{name}.cpp"), *self.libraries, "-pthread",
+                   "-o", str(program)]
         built = run(command)
         if built.returncode != 0:
             raise ScriptError(f"{test} does not compile:\n{built.stdout[:2000]}")

@@ -11,6 +11,7 @@
 #include "intact/simd/dot4.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
+#include "intact/simd/sum.hpp"
 #include "tensor.hpp"
 
 // What kernels are made of, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
@@ -166,6 +167,47 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
     run(rescaler::broadcast(multiplier[0], offset[0]), [&](std::size_t) {
       return tensor_scale{multiplier[0], offset[0], 0, 0};
     });
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("products are rounded by every count, in every lane") {
+  using rescaler = simd::rescaler<test_isa>;
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  generator random(11);
+  guarded_vector<std::int32_t> a(lane_count), y(lane_count);
+  int wrong = 0;
+  for (int n = 1; n < 64; ++n) {
+    for (int round = 0; round < 200; ++round) {
+      for (std::int32_t& x : a) {
+        const std::int64_t values[] = {-largest - 1, -1, 0, 1, largest, random.between(-largest, largest)};
+        x = static_cast<std::int32_t>(values[random.between(0, 5)]);
+      }
+      const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
+      const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
+      const auto rounding = rescaler::rounding_by(multiplier, n);
+      simd::store<test_isa>(rescaler::round(simd::load<test_isa>(a.data()), rounding), y.data());
+      for (std::size_t i = 0; i < lane_count; ++i) {
+        const int128 rounded = floor_divide(int128{a[i]} * multiplier + power_of_two(n - 1), power_of_two(n));
+        wrong += y[i] != static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded)) ? 1 : 0;
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("the sum over the lanes wraps") {
+  generator random(12);
+  guarded_vector<std::int32_t> a(lane_count);
+  int wrong = 0;
+  for (int round = 0; round < 1000; ++round) {
+    std::uint32_t sum = 0;
+    for (std::int32_t& x : a) {
+      x = static_cast<std::int32_t>(
+          random.between(std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max()));
+      sum += static_cast<std::uint32_t>(x);
+    }
+    wrong += simd::sum<test_isa>(simd::load<test_isa>(a.data())) != static_cast<std::int32_t>(sum) ? 1 : 0;
   }
   CHECK(wrong == 0);
 }

@@ -72,4 +72,31 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, typ
   }
 }
 
+/// The same where keys may be masked, as in causal attention, shifted windows (Swin) and padded batches. A relative
+/// position bias is added to the logits first (add.hpp).
+///
+/// Formula:   as above, maximum and sum over the visible keys; masked keys get the code of weight 0 (16, and 255 for
+///            tail::wide), and so do all keys of a row without a visible one.
+/// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only codes in u8: packed u4 has no code for weight 0.
+/// Errors:    as above, and a mask of another shape.
+/// Aliasing:  as above; codes must not overlap the mask.
+template <tail Tail, class T, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class Isa = isa::native,
+          executor Executor = sequential>
+void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, const key_mask& mask,
+                 matrix_view<std::uint8_t> codes, const Executor& run = {}) {
+  static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
+                "exponential tables hold uint32_t or uint64_t");
+  static_assert(Tail != tail::clip, "masked keys need a code for weight 0: tail::zero or tail::wide");
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_view("log_softmax", "logits", logits);
+  require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
+  require_mask("log_softmax", mask, logits.rows, logits.columns);
+  require_exp_table("log_softmax", table, logits.columns);
+  if (logits.columns != 0) {
+    for_each_row_range(run, logits.rows, rows_together, [&](index begin, index end) {
+      kernel::log_softmax<Isa, Tail, Rounding>(logits, table.data(), mask, codes, begin, end);
+    });
+  }
+}
+
 }  // namespace intact::inline INTACT_ABI

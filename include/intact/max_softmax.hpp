@@ -46,4 +46,26 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
   }
 }
 
+/// The same where keys may be masked.
+///
+/// Formula:   as above, the maximum over the visible keys; masked keys become `masked`: what has weight 0 in the next
+///            operation, 16 among log2 codes and 0 among weights.
+/// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only u8 y: packed u4 has no code for weight 0.
+/// Errors:    as above, and a mask of another shape.
+/// Aliasing:  as above; y must not overlap the mask.
+template <class Isa = isa::native, executor Executor = sequential>
+void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, const key_mask& mask,
+                 std::uint8_t masked, matrix_view<std::uint8_t> y, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_view("max_softmax", "logits", logits);
+  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
+  require_mask("max_softmax", mask, logits.rows, logits.columns);
+  require_softmax_table("max_softmax", table);
+  if (logits.columns != 0) {
+    for_each_row_range(run, logits.rows, rows_together, [&](index begin, index end) {
+      kernel::max_softmax<Isa>(logits, table.data(), mask, masked, y, begin, end);
+    });
+  }
+}
+
 }  // namespace intact::inline INTACT_ABI

@@ -3,15 +3,19 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "intact/adapt/float_vit.hpp"
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/quantize.hpp"
+#include "intact/adapt/vit_weights.hpp"
 
-// From a float model and the scales of its tensors to an integer model.
+// From a float model, the scales of its tensors and its weights as codes to an integer model.
 
 namespace intact::inline INTACT_ABI {
 
@@ -52,31 +56,10 @@ inline code_scale to_code_scale(const affine_scale& scale) {
   return {static_cast<double>(scale.scale), static_cast<double>(scale.zero_point)};
 }
 
-/// Weights with the scale of each output channel.
-struct scaled_weights {
-  owned_weights weights;
-  std::vector<float> scale;
-};
-
-inline scaled_weights build_weights(const float_matrix& weight, const profile& chosen) {
-  if (chosen.weights == weight_kind::s8) {
-    quantized_weights s8 = quantize_weights(view_of(weight), s8_codes);
-    return {owned_weights(std::move(s8.codes), s8.rows, s8.columns), std::move(s8.scale)};
-  }
-  if (chosen.weights == weight_kind::s4) {
-    quantized_weights s4 = quantize_weights(view_of(weight), s4_codes);
-    return {owned_weights::pack_s4(s4.codes, s4.rows, s4.columns), std::move(s4.scale)};
-  }
-  grouped_weights s4 = quantize_grouped_weights(view_of(weight), chosen.weight_group);
-  return {owned_weights::pack_grouped_s4(s4.weights.codes, weight.rows(), weight.cols(), std::move(s4.shift), s4.group),
-          std::move(s4.weights.scale)};
-}
-
-inline owned_linear build_linear(const float_linear& layer, const affine_scale& x, const code_scale& y,
-                                 const profile& chosen) {
-  scaled_weights built = build_weights(layer.weight, chosen);
-  owned_channel_scale scale = build_linear_scale(built.weights, built.scale, span_of(layer.bias), x, y);
-  return {std::move(built.weights), std::move(scale)};
+/// A layer whose weights are codes, with the bias of the float layer.
+inline owned_linear build_linear(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
+                                 const code_scale& y) {
+  return {layer.weights, build_linear_scale(layer.weights, layer.scale, span_of(bias), x, y)};
 }
 
 /// Scale of channel c of a power-of-two-factor tensor.
@@ -165,9 +148,10 @@ struct block_builder {
   }
 
   /// The layer at the end of a branch: to the branch's own u8 scale, or to the s16 stream's.
-  owned_linear branch(const float_linear& layer, const affine_scale& x, const affine_scale& y) const {
+  owned_linear branch(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
+                      const affine_scale& y) const {
     const code_scale stream{static_cast<double>(scales.stream), 0};
-    return build_linear(layer, x, wide() ? stream : to_code_scale(y), chosen);
+    return build_linear(layer, bias, x, wide() ? stream : to_code_scale(y));
   }
 
   owned_add add(const ptf_scale& stream, const affine_scale& branch, const ptf_scale& y) const {
@@ -176,7 +160,8 @@ struct block_builder {
   }
 
   /// `stream` is the scale of the residual stream that enters the block.
-  owned_block operator()(const float_block& block, const block_scales& own, const ptf_scale& stream) const {
+  owned_block operator()(const float_block& block, const block_weights& weights, const block_scales& own,
+                         const ptf_scale& stream) const {
     const double qkv = static_cast<double>(own.qkv.scale);
     const index head_size = model.shape.block().attention.head_size();
     const double logits_factor =
@@ -187,17 +172,17 @@ struct block_builder {
 
     owned_block built;
     built.norm1 = build_norm(block.norm1, epsilon(), stream, own.norm1);
-    built.qkv = build_linear(block.qkv, own.norm1, to_code_scale(own.qkv), chosen);
+    built.qkv = build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
     built.qkv_zero_point = own.qkv.zero_point;
     built.attention_logits =
         owned_tensor_scale(attention_logits_target(logits_factor, own.attention_logits.zero_point, head_size));
     built.weighting = build_weighting(own, model.shape.tokens(), chosen);
-    built.proj = branch(block.proj, own.context, own.proj);
+    built.proj = branch(weights.proj, block.proj.bias, own.context, own.proj);
     built.add1 = add(stream, own.proj, own.add1);
     built.norm2 = build_norm(block.norm2, epsilon(), middle, own.norm2);
-    built.fc1 = build_linear(block.fc1, own.norm2, table.input, chosen);
+    built.fc1 = build_linear(weights.fc1, block.fc1.bias, own.norm2, table.input);
     built.activation.assign(table.codes.begin(), table.codes.end());
-    built.fc2 = branch(block.fc2, own.activation, own.fc2);
+    built.fc2 = branch(weights.fc2, block.fc2.bias, own.activation, own.fc2);
     built.add2 = add(own.add1, own.fc2, own.add2);
     return built;
   }
@@ -231,24 +216,6 @@ inline std::vector<std::uint8_t> quantize_all(std::span<const float> values, con
   return codes;
 }
 
-/// The patch layer for pixels that are codes: w * (pixel / max - mean) / deviation + b as weights and a bias of pixels.
-inline float_linear fold_normalization(const float_vit& model) {
-  float_linear folded = model.patch;
-  const index samples = model.shape.patch * model.shape.patch;
-  for (index n = 0; n < folded.weight.rows(); ++n) {
-    double bias = static_cast<double>(folded.bias[n]);
-    for (index k = 0; k < folded.weight.cols(); ++k) {
-      const std::size_t channel = static_cast<std::size_t>(k / samples);
-      const double scaled =
-          static_cast<double>(model.patch.weight(n, k)) / static_cast<double>(model.standard_deviation[channel]);
-      bias -= scaled * static_cast<double>(model.mean[channel]);
-      folded.weight(n, k) = static_cast<float>(scaled / static_cast<double>(model.pixel_max));
-    }
-    folded.bias[n] = static_cast<float>(bias);
-  }
-  return folded;
-}
-
 /// Class token and positions as codes of an s16 stream, which the patches are added to.
 inline std::vector<std::int16_t> build_token_addend(const float_vit& model, float scale) {
   std::vector<std::int16_t> addend;
@@ -261,16 +228,36 @@ inline std::vector<std::int16_t> build_token_addend(const float_vit& model, floa
   return addend;
 }
 
+/// Refuses weights of other sizes than the model's.
+inline void require_weights(const vit_weights& weights, const float_vit& model) {
+  const auto require = [](const char* name, const scaled_weights& layer, const float_linear& expected) {
+    layer.weights.require_sizes();
+    require_equal("build_vit", (std::string("rows of ") + name).c_str(), layer.weights.rows, expected.weight.rows());
+    require_equal("build_vit", (std::string("columns of ") + name).c_str(), layer.weights.columns,
+                  expected.weight.cols());
+    require_equal("build_vit", (std::string("scales of ") + name).c_str(), std::ssize(layer.scale), layer.weights.rows);
+  };
+  require_equal("build_vit", "number of blocks of the weights", std::ssize(weights.blocks), model.shape.depth);
+  require("patch", weights.patch, model.patch);
+  for (std::size_t position = 0; position < weights.blocks.size(); ++position) {
+    const float_block& block = model.blocks[position];
+    require("qkv", weights.blocks[position].qkv, block.qkv);
+    require("proj", weights.blocks[position].proj, block.proj);
+    require("fc1", weights.blocks[position].fc1, block.fc1);
+    require("fc2", weights.blocks[position].fc2, block.fc2);
+  }
+  require("head", weights.head, model.head);
+}
+
 /// Pixels, patches and embeddings.
-inline void build_embedding(const float_vit& model, const vit_scales& scales, const profile& chosen,
-                            vit_contents& contents) {
+inline void build_embedding(const float_vit& model, const scaled_weights& patch_weights, const vit_scales& scales,
+                            const profile& chosen, vit_contents& contents) {
   const bool wide = chosen.stream == stream_codes::s16;
   const code_scale patch = wide ? code_scale{static_cast<double>(scales.stream), 0} : to_code_scale(scales.patch);
-  if (chosen.pixel_codes) {
-    contents.patch = build_linear(fold_normalization(model), {1, 0}, patch, chosen);
-  } else {
+  const affine_scale input = chosen.pixel_codes ? affine_scale{1, 0} : scales.input;
+  contents.patch = build_linear(patch_weights, patch_layer(model, chosen).bias, input, patch);
+  if (!chosen.pixel_codes) {
     contents.pixel_table = build_pixel_table(model, scales.input);
-    contents.patch = build_linear(model.patch, scales.input, patch, chosen);
   }
   if (wide) {
     contents.token_addend = build_token_addend(model, scales.stream);
@@ -285,38 +272,48 @@ inline void build_embedding(const float_vit& model, const vit_scales& scales, co
 
 }  // namespace detail
 
-/// Builds the integer model of a float model whose tensors have the given scales.
+/// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
 ///
-/// Errors:    scales of another depth or width, a profile that makes no sense; whatever the builders of adapt/ refuse,
-///            such as a scale that is not above 0, logits whose scale is too large for the exponential, or ratios that
-///            no dyadic scale holds.
+/// Errors:    scales or weights of another depth or width, a profile that makes no sense; whatever the builders of adapt/
+///            refuse, such as a scale that is not above 0, logits whose scale is too large for the exponential, or
+///            ratios that no dyadic scale holds.
 /// Source:    docs/numerics.md, section 9.
-inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const profile& chosen = paper_profile) {
+inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const vit_weights& weights,
+                             const profile& chosen) {
   require_profile(chosen);
   require_equal("build_vit", "number of blocks of the scales", std::ssize(scales.blocks), model.shape.depth);
   require_equal("build_vit", "number of shifts of the tokens", std::ssize(scales.tokens.shift), model.shape.width);
+  detail::require_weights(weights, model);
 
   vit_contents contents;
   contents.shape = model.shape;
   contents.shape.stream = chosen.stream;
-  detail::build_embedding(model, scales, chosen, contents);
+  detail::build_embedding(model, weights.patch, scales, chosen, contents);
 
   const detail::block_builder build_block{model, scales, chosen};
   const bool wide = build_block.wide();
   ptf_scale stream = wide ? build_block.s16_scale() : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
-    contents.blocks.push_back(build_block(model.blocks[position], scales.blocks[position], stream));
+    contents.blocks.push_back(
+        build_block(model.blocks[position], weights.blocks[position], scales.blocks[position], stream));
     stream = wide ? stream : scales.blocks[position].add2;
   }
 
   contents.norm = detail::build_norm(model.norm, build_block.epsilon(), stream, scales.norm);
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
-  owned_linear head = detail::build_linear(model.head, scales.norm, code_scale{contents.logits_scale, 0}, chosen);
-  contents.logits_u8 =
-      detail::build_linear(model.head, scales.norm, detail::to_code_scale(scales.logits), chosen).scale;
-  contents.head = std::move(head.weights);
-  contents.logits = std::move(head.scale);
+  const auto build_logits = [&](const code_scale& y) {
+    return detail::build_linear(weights.head, model.head.bias, scales.norm, y).scale;
+  };
+  contents.head = weights.head.weights;
+  contents.logits = build_logits({contents.logits_scale, 0});
+  contents.logits_u8 = build_logits(detail::to_code_scale(scales.logits));
   return integer_vit(std::move(contents));
+}
+
+/// The same with weights quantized by themselves.
+inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const profile& chosen = paper_profile) {
+  require_profile(chosen);
+  return build_vit(model, scales, quantize_weights(model, chosen), chosen);
 }
 
 }  // namespace intact::inline INTACT_ABI

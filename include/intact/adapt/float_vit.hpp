@@ -300,7 +300,7 @@ float_matrix float_attention(const float_matrix& qkv, const vit_shape& shape, in
 template <class Recorder>
 void float_forward_block(const float_vit& model, index position, float_matrix& stream, Recorder& record) {
   const float_block& block = model.blocks[static_cast<std::size_t>(position)];
-  const auto show = [&](const char* name, const float_matrix& tensor) { record(trace_site{name, position}, tensor); };
+  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
 
   float_matrix x = apply(block.norm1, stream, model.epsilon);
   show("norm1", x);
@@ -360,10 +360,10 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
 
 /// Runs the model on an image; returns the logits.
 ///
-/// Recorder:  called as record(trace_site, const float_matrix&) with every tensor of model/trace.hpp, under the same
-///            names and in the same order: the real numbers that the integer model's codes stand for, before they are
-///            quantized. fc1 is before the activation function; logits_u8 is not shown. The tensor is valid during the
-///            call only.
+/// Recorder:  called as record(trace_site, float_matrix&) with every tensor of model/trace.hpp, under the same names and
+///            in the same order: the real numbers that the integer model's codes stand for, before they are quantized.
+///            fc1 is before the activation function; logits_u8 is not shown. The tensor is valid during the call only.
+///            A recorder that changes its values, by quantizing them for example, changes what follows.
 /// Errors:    std::invalid_argument for an image of other sizes than the model's.
 /// Source:    docs/numerics.md, section 9.
 template <class Recorder = no_trace>
@@ -372,11 +372,11 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   require_equal("forward", "image channels", image.channels, shape.channels);
   require_equal("forward", "image height", image.height, shape.height);
   require_equal("forward", "image width", image.width, shape.width_pixels);
-  const auto show = [&](const char* name, const float_matrix& tensor) { record(trace_site{name}, tensor); };
+  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name}, tensor); };
 
-  const float_matrix input = detail::float_input(model, image);
+  float_matrix input = detail::float_input(model, image);
   show("input", input);
-  const float_matrix patch = detail::apply(model.patch, input);
+  float_matrix patch = detail::apply(model.patch, input);
   show("patch", patch);
   float_matrix stream(shape.tokens(), shape.width);
   stream << model.class_token, patch;
@@ -388,9 +388,9 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
     detail::float_forward_block(model, position, stream, record);
   }
 
-  const float_matrix normalized = detail::apply(model.norm, stream.topRows(1), model.epsilon);
+  float_matrix normalized = detail::apply(model.norm, stream.topRows(1), model.epsilon);
   show("norm", normalized);
-  const float_matrix logits = detail::apply(model.head, normalized);
+  float_matrix logits = detail::apply(model.head, normalized);
   show("logits", logits);
   return {logits.data(), logits.data() + logits.size()};
 }

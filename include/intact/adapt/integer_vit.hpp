@@ -57,11 +57,11 @@ struct owned_weights {
   weight_kind kind = weight_kind::s8;
 
   owned_weights() = default;
-  owned_weights(std::vector<std::int8_t> s8_codes, index row_count, index column_count)
-      : codes(std::move(s8_codes)), rows(row_count), columns(column_count) {}
+  owned_weights(std::vector<std::int8_t> row_major, index row_count, index column_count)
+      : codes(std::move(row_major)), rows(row_count), columns(column_count) {}
 
   /// s4 weights, given one per byte.
-  static owned_weights pack_s4(std::span<const std::int8_t> s4_codes, index rows, index columns) {
+  static owned_weights pack_s4(std::span<const std::int8_t> nibbles, index rows, index columns) {
     owned_weights weights;
     weights.packed.resize(static_cast<std::size_t>(rows * packed_bytes(columns)));
     weights.rows = rows;
@@ -70,16 +70,16 @@ struct owned_weights {
     const packed_view<s4, std::uint8_t> view(weights.packed.data(), rows, columns);
     for (index n = 0; n < rows; ++n) {
       for (index k = 0; k < columns; ++k) {
-        view.set(n, k, s4_codes[static_cast<std::size_t>(n * columns + k)]);
+        view.set(n, k, nibbles[static_cast<std::size_t>(n * columns + k)]);
       }
     }
     return weights;
   }
 
   /// s4 weights, given one per byte, with a shift per row and group of columns.
-  static owned_weights pack_grouped_s4(std::span<const std::int8_t> s4_codes, index rows, index columns,
+  static owned_weights pack_grouped_s4(std::span<const std::int8_t> nibbles, index rows, index columns,
                                        std::vector<std::uint8_t> group_shifts, index group) {
-    owned_weights weights = pack_s4(s4_codes, rows, columns);
+    owned_weights weights = pack_s4(nibbles, rows, columns);
     weights.shifts = std::move(group_shifts);
     weights.group = group;
     weights.kind = weight_kind::grouped_s4;
@@ -87,12 +87,12 @@ struct owned_weights {
   }
 
   weights_view view() const {
-    const packed_view<s4, const std::uint8_t> s4_codes(packed.data(), rows, columns);
+    const packed_view<s4, const std::uint8_t> in_nibbles(packed.data(), rows, columns);
     switch (kind) {
       case weight_kind::s4:
-        return s4_codes;
+        return in_nibbles;
       case weight_kind::grouped_s4:
-        return grouped_s4_view(s4_codes, {shifts.data(), rows, group_count(columns, group)}, group);
+        return grouped_s4_view(in_nibbles, {shifts.data(), rows, group_count(columns, group)}, group);
       default:
         return matrix_view<const std::int8_t>(codes.data(), rows, columns);
     }

@@ -73,11 +73,13 @@
 #endif
 
 /// Before a loop with a constant number of rounds, at most 32: it must be unrolled completely. An array of registers
-/// stays in registers only if every loop that indexes it is.
+/// stays in registers only if every loop that indexes it is. INTACT_UNROLL_4: four rounds at a time, of any number.
 #if defined(__clang__)
 #define INTACT_UNROLL _Pragma("clang loop unroll(full)")
+#define INTACT_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #else
 #define INTACT_UNROLL _Pragma("GCC unroll 32")
+#define INTACT_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
 /// Around the headers of intrinsics: GCC 12 takes those of AVX-512 for uses of uninitialized variables (its bug

@@ -39,7 +39,7 @@ void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table
   } else {
     const simd::byte_table<Isa> entries(table);
     for (index i = begin; i < end; ++i) {
-      transform_row<Isa>(codes.data + i * codes.stride, codes.columns, entries, y, i);
+      transform_row<Isa>(code_row{codes.data + i * codes.stride, codes.columns}, entries, y, i);
     }
   }
 }

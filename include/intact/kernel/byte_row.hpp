@@ -11,24 +11,45 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
-/// The row's largest code.
+/// A row of codes of which some may not be visible; all are if there is no mask.
+struct code_row {
+  const std::uint8_t* codes;
+  index count;
+  const std::uint8_t* visible = nullptr;
+};
+
+/// A register of codes from j on, or what is left of the row.
 template <class Isa>
-INTACT_INLINE int largest_code(const std::uint8_t* codes, index count) {
+INTACT_INLINE auto load_codes(const std::uint8_t* row, index count, index j) {
+  using bytes = simd::bytes<Isa>;
+  return j + bytes::width <= count ? bytes::load(row + j) : bytes::load_part(row + j, count - j);
+}
+
+/// The row's largest visible code; 0 if there is none.
+template <class Isa, bool Masked = false>
+INTACT_INLINE int largest_code(const code_row& row) {
   if constexpr (simd::lanes<Isa> == 1) {
     int largest = 0;
-    for (index j = 0; j < count; ++j) {
-      largest = codes[j] > largest ? codes[j] : largest;
+    for (index j = 0; j < row.count; ++j) {
+      largest = (!Masked || row.visible[j] != 0) && row.codes[j] > largest ? row.codes[j] : largest;
     }
     return largest;
   } else {
     using bytes = simd::bytes<Isa>;
     auto largest = bytes::broadcast(0);
+    const auto include = [&](index j) {
+      auto codes = load_codes<Isa>(row.codes, row.count, j);
+      if constexpr (Masked) {
+        codes = bytes::select(load_codes<Isa>(row.visible, row.count, j), codes, bytes::broadcast(0));
+      }
+      largest = bytes::max(largest, codes);
+    };
     index j = 0;
-    for (; j + bytes::width <= count; j += bytes::width) {
-      largest = bytes::max(largest, bytes::load(codes + j));
+    for (; j + bytes::width <= row.count; j += bytes::width) {
+      include(j);
     }
-    if (j < count) {
-      largest = bytes::max(largest, bytes::load_part(codes + j, count - j));
+    if (j < row.count) {
+      include(j == 0 ? 0 : row.count - bytes::width);  // a register that overlaps the last one, rather than part of one
     }
     return bytes::largest(largest);
   }
@@ -61,16 +82,17 @@ INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>&
   }
 }
 
-/// Row i of `to` becomes f of the codes, register by register.
-template <class Isa, class Function, class Codes>
-INTACT_INLINE void transform_row(const std::uint8_t* codes, index count, const Function& f, const Codes& to, index i) {
+/// Row i of `to` becomes f of the codes, register by register, and `masked` where they are not visible.
+template <class Isa, bool Masked = false, class Function, class Codes>
+INTACT_INLINE void transform_row(const code_row& row, const Function& f, const Codes& to, index i,
+                                 std::uint8_t masked = 0) {
   using bytes = simd::bytes<Isa>;
-  index j = 0;
-  for (; j + bytes::width <= count; j += bytes::width) {
-    store_codes<Isa>(f(bytes::load(codes + j)), to, i, j, bytes::width);
-  }
-  if (j < count) {
-    store_codes<Isa>(f(bytes::load_part(codes + j, count - j)), to, i, j, count - j);
+  for (index j = 0; j < row.count; j += bytes::width) {
+    auto result = f(load_codes<Isa>(row.codes, row.count, j));
+    if constexpr (Masked) {
+      result = bytes::select(load_codes<Isa>(row.visible, row.count, j), result, bytes::broadcast(masked));
+    }
+    store_codes<Isa>(result, to, i, j, row.count - j);
   }
 }
 

@@ -45,11 +45,20 @@ INTACT_INLINE void clamp_tile(s32<Isa> (&x)[Rows][N], std::int32_t low, std::int
 
 template <class Isa, unsigned Rows, unsigned N>
 INTACT_INLINE void shift_tile_left(s32<Isa> (&x)[Rows][N], int shift) {
+  if (shift != 0) [[unlikely]] {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        x[r][j] = simd::rescaler<Isa>::left(x[r][j], shift);
+      }
+    }
+  }
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      x[r][j] = simd::rescaler<Isa>::left(x[r][j], shift);
+      simd::hide_value(x[r][j]);
     }
   }
 }

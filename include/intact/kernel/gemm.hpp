@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "intact/kernel/epilogue.hpp"
 #include "intact/simd/dot4.hpp"
@@ -77,6 +78,7 @@ class gemm_tile {
   /// Adds the products of `count` steps of the inner dimension.
   INTACT_INLINE void add_steps(const activation* a, index stride, index count, const std::uint8_t* w,
                                index step_stride) {
+    INTACT_UNROLL_4
     for (index i = 0; i < count; ++i) {
       add_step(a, stride, w);
       a += packed::step;
@@ -325,7 +327,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
   }
 }
 
-/// Rows [m, end) of a panel, in the largest tiles and then smaller ones.
+/// Rows [m, end) of a panel, in the largest tiles and then a smaller one.
 template <class Isa, class A, class Element, class Stage>
 void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index end) noexcept {
   const auto rows = [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>) {
@@ -341,15 +343,11 @@ void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index e
   while (m + gemm_tile_rows<Element> <= end) {
     rows(std::integral_constant<unsigned, gemm_tile_rows<Element>>{});
   }
-  if (m + 3 <= end) {
-    rows(std::integral_constant<unsigned, 3>{});
-  }
-  if (m + 2 <= end) {
-    rows(std::integral_constant<unsigned, 2>{});
-  }
-  if (m < end) {
-    rows(std::integral_constant<unsigned, 1>{});
-  }
+  const auto rest = [&]<unsigned... Rows>(std::integer_sequence<unsigned, Rows...>) {
+    const index count = end - m;
+    (void)((count == Rows && (rows(std::integral_constant<unsigned, Rows>{}), true)) || ...);
+  };
+  rest(std::integer_sequence<unsigned, 1, 2, 3, 4, 5>{});
 }
 
 /// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.

@@ -6,10 +6,11 @@
 #include "intact/arith/log2_code.hpp"
 #include "intact/kernel/byte_row.hpp"
 #include "intact/types/attention_codes.hpp"
+#include "intact/types/key_mask.hpp"
 
 // Log-Int-Softmax on bytes. A row's sum settles from which distance to the maximum on each level begins: 16 numbers,
-// found in the table by bisection. A code is then how many of them the distance has passed, found by bisection too, in
-// registers of bytes. Wide lanes are needed for nothing; only the sum is made one number at a time.
+// found in the table. A code is how many of them the distance has passed, found by bisection in registers of bytes.
+// Wide lanes are needed for nothing; only the sum is made one number at a time, which is faster than gathering.
 
 namespace intact::inline INTACT_ABI::kernel {
 
@@ -33,11 +34,11 @@ class prepared_exp_table {
     for (int d = 0; d < 256; ++d) {
       reversed_[256 - d] = table[d];
     }
-    int bucket = buckets;
+    index bucket = buckets;
     for (int d = 1; d <= 256; ++d) {
-      const int next = d < 256 ? bucket_of(table[d]) : 0;
+      const index next = d < 256 ? bucket_of(table[d]) : 0;
       for (; bucket > next; --bucket) {
-        above_[bucket - 1] = static_cast<std::uint8_t>(d - 1);
+        place_[bucket - 1] = static_cast<std::uint8_t>(256 - d);
       }
     }
   }
@@ -48,29 +49,29 @@ class prepared_exp_table {
   /// To be added to a code: the exponential of `largest - code` stands there.
   INTACT_INLINE const T* of_codes(int largest) const { return reversed_ + (256 - largest); }
 
-  /// How many exponentials, but for that of 0, are above a limit: those in the buckets above the limit's, then one by
-  /// one those in the same bucket. There is seldom more than one.
-  INTACT_INLINE int count_above(std::uint64_t limit) const {
-    int count = above_[bucket_of(limit)];
-    count += reversed_[255 - count] > limit ? 1 : 0;
-    while (reversed_[255 - count] > limit)
+  /// The largest distance, but for 0, whose exponential is above a limit; 0 if there is none. Those in higher buckets
+  /// than the limit's are above it; of those in the same bucket there is seldom more than one.
+  INTACT_INLINE int last_above(std::uint64_t limit) const {
+    index place = place_[bucket_of(limit)];
+    place -= reversed_[place] > limit ? 1 : 0;
+    while (reversed_[place] > limit)
       [[unlikely]] {
-        ++count;
+        --place;
       }
-    return count;
+    return static_cast<int>(255 - place);
   }
 
  private:
   /// Numbers with the same length and the same leading bits share a bucket; buckets do not decrease.
   static constexpr int leading_bits = 6;
-  static constexpr int buckets = 65 << (leading_bits - 1);
-  INTACT_INLINE static int bucket_of(std::uint64_t x) {
+  static constexpr index buckets = index{65} << (leading_bits - 1);
+  INTACT_INLINE static index bucket_of(std::uint64_t x) {
     const int zeros = std::countl_zero(x | 1);
-    return ((63 - zeros) << (leading_bits - 1)) + static_cast<int>((x << zeros) >> (64 - leading_bits));
+    return static_cast<index>((x << zeros) >> (64 - leading_bits)) + (index{63 - zeros} << (leading_bits - 1));
   }
 
   T reversed_[257];              ///< 0, then table[255] to table[0]
-  std::uint8_t above_[buckets];  ///< how many of table[1] to table[255] are in higher buckets
+  std::uint8_t place_[buckets];  ///< in reversed_, of the largest of table[1] to table[255] that is in no higher bucket
 };
 
 /// The levels of a row whose exponentials add up to `sum`.
@@ -82,27 +83,28 @@ INTACT_INLINE level_bounds bounds_of(const prepared_exp_table<Isa, T>& table, st
   INTACT_UNROLL
   for (int level = 1; level <= log2_levels; ++level) {
     const std::uint64_t limit = at_root ? scaled >> level : largest_at_level(level, scaled);
-    bounds.last[level] = static_cast<std::uint8_t>(table.count_above(limit) - 128);
+    bounds.last[level] = static_cast<std::uint8_t>(table.last_above(limit) - 128);
   }
   bounds.first_level = static_cast<std::uint8_t>(at_root ? log2_code_at_square_root_of_2(table.first(), sum)
                                                          : log2_code(table.first(), sum));
   return bounds;
 }
 
-/// The sum of a row's exponentials. `exponentials`: of_codes.
-template <class Isa, class T>
-INTACT_INLINE T exp_sum(const T* exponentials, const std::uint8_t* codes, index count) {
+/// The sum of a row's exponentials, of visible keys alone. `exponentials`: of_codes.
+template <class Isa, bool Masked, class T>
+INTACT_INLINE T exp_sum(const T* exponentials, const code_row& row) {
   constexpr index together = 4;
+  const auto exponential = [&](index j) { return !Masked || row.visible[j] != 0 ? exponentials[row.codes[j]] : T{0}; };
   T sums[together] = {};
   index j = 0;
-  for (; j + together <= count; j += together) {
+  for (; j + together <= row.count; j += together) {
     INTACT_UNROLL
     for (index i = 0; i < together; ++i) {
-      sums[i] += exponentials[codes[j + i]];
+      sums[i] += exponential(j + i);
     }
   }
-  for (; j < count; ++j) {
-    sums[0] += exponentials[codes[j]];
+  for (; j < row.count; ++j) {
+    sums[0] += exponential(j);
   }
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
@@ -140,67 +142,120 @@ class level_search {
   batch maximum_, first_level_, eight_, four_, two_, one_, sixteen_;
 };
 
-/// A row in registers of bytes.
-template <class Isa, tail Tail, log2_rounding Rounding, class T>
-INTACT_INLINE void log_softmax_row(const std::uint8_t* logits, index count, const prepared_exp_table<Isa, T>& table,
-                                   const typename attention_codes<Tail>::view& codes, index row) {
-  const int largest = largest_code<Isa>(logits, count);
-  const T sum = exp_sum<Isa>(table.of_codes(largest), logits, count);
-  const level_search<Isa, Tail> levels(bounds_of<Isa, Rounding>(table, sum), largest);
-  transform_row<Isa>(logits, count, levels, codes, row);
-}
-
 /// A row without registers of bytes: the levels of all distances in a table.
-template <class Isa, tail Tail, log2_rounding Rounding, class T>
-INTACT_INLINE void log_softmax_row_plain(const std::uint8_t* logits, index count,
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_row_plain(const code_row& x, int largest, std::uint64_t sum,
                                          const prepared_exp_table<Isa, T>& table,
                                          const typename attention_codes<Tail>::view& codes, index row) {
-  const int largest = largest_code<Isa>(logits, count);
-  const level_bounds bounds = bounds_of<Isa, Rounding>(table, exp_sum<Isa>(table.of_codes(largest), logits, count));
+  constexpr int zero = attention_codes<Tail>::zero;
+  const level_bounds bounds = bounds_of<Isa, Rounding>(table, sum);
   std::uint8_t levels[256];
-  int level = bounds.first_level < attention_codes<Tail>::zero ? bounds.first_level : attention_codes<Tail>::zero;
+  int level = bounds.first_level < zero ? bounds.first_level : zero;
   for (int distance = 0; distance < 256; ++distance) {
-    while (level < attention_codes<Tail>::zero && distance > static_cast<std::int8_t>(bounds.last[level + 1]) + 128) {
+    while (level < zero && distance > static_cast<std::int8_t>(bounds.last[level + 1]) + 128) {
       ++level;
     }
     levels[distance] = static_cast<std::uint8_t>(level);
   }
-  for (index j = 0; j < count; ++j) {
-    store_code(codes, row, j, levels[largest - logits[j]]);
+  for (index j = 0; j < x.count; ++j) {
+    store_code(codes, row, j, Masked && x.visible[j] == 0 ? zero : levels[largest - x.codes[j]]);
   }
 }
 
 /// A row of 8-bit codes, which have too many levels for the above.
-template <class Isa, log2_rounding Rounding, class T>
-INTACT_INLINE void log_softmax_row_wide(const std::uint8_t* logits, index count,
+template <class Isa, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_row_wide(const code_row& x, int largest, std::uint64_t sum,
                                         const prepared_exp_table<Isa, T>& table, std::uint8_t* codes) {
-  const int largest = largest_code<Isa>(logits, count);
   const T* const exponentials = table.of_codes(largest);
-  const std::uint64_t sum = exp_sum<Isa>(exponentials, logits, count);
-  for (index j = 0; j < count; ++j) {
-    const std::uint64_t e = exponentials[logits[j]];
-    const int level = e == 0                                           ? attention_codes<tail::wide>::zero
-                      : Rounding == log2_rounding::at_square_root_of_2 ? log2_code_at_square_root_of_2(e, sum)
-                                                                       : log2_code(e, sum);
+  for (index j = 0; j < x.count; ++j) {
+    const std::uint64_t e = Masked && x.visible[j] == 0 ? 0 : exponentials[x.codes[j]];
+    int level = attention_codes<tail::wide>::zero;
+    if (e != 0) {
+      level =
+          Rounding == log2_rounding::at_square_root_of_2 ? log2_code_at_square_root_of_2(e, sum) : log2_code(e, sum);
+    }
     codes[j] = static_cast<std::uint8_t>(level);
   }
 }
 
+/// Rows of logits, some of whose keys may be masked.
+template <bool Masked>
+struct logit_rows {
+  matrix_view<const std::uint8_t> logits;
+  key_mask mask;
+
+  INTACT_INLINE code_row operator()(index i) const {
+    return {logits.data + i * logits.stride, logits.columns, Masked ? mask.row(i) : nullptr};
+  }
+};
+
+/// Rows [begin, end), one after the other.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_one_by_one(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+                                          const typename attention_codes<Tail>::view& codes, index begin, index end) {
+  for (index i = begin; i < end; ++i) {
+    const code_row x = rows(i);
+    const int largest = largest_code<Isa, Masked>(x);
+    const T sum = exp_sum<Isa, Masked>(table.of_codes(largest), x);
+    if (Masked && sum == 0) {  // no key is visible
+      for (index j = 0; j < x.count; ++j) {
+        store_code(codes, i, j, attention_codes<Tail>::zero);
+      }
+    } else if constexpr (Tail == tail::wide) {
+      log_softmax_row_wide<Isa, Rounding, Masked>(x, largest, sum, table, codes.data + i * codes.stride);
+    } else {
+      log_softmax_row_plain<Isa, Tail, Rounding, Masked>(x, largest, sum, table, codes, i);
+    }
+  }
+}
+
+/// Rows [begin, end) in registers of bytes, in blocks: first what is settled number by number, then the codes. So no
+/// row waits until its bounds, just written, can be loaded into registers.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_in_blocks(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+                                         const typename attention_codes<Tail>::view& codes, index begin, index end) {
+  constexpr index block = 8;
+  level_bounds bounds[block] = {};
+  int largest[block];
+  for (; begin < end; begin += block) {
+    const index count = end - begin < block ? end - begin : block;
+    for (index i = 0; i < count; ++i) {
+      const code_row x = rows(begin + i);
+      largest[i] = largest_code<Isa, Masked>(x);
+      const T sum = exp_sum<Isa, Masked>(table.of_codes(largest[i]), x);
+      if (!Masked || sum != 0) {  // else no key is visible, and no level is looked at
+        bounds[i] = bounds_of<Isa, Rounding>(table, sum);
+      }
+    }
+    for (index i = 0; i < count; ++i) {
+      const level_search<Isa, Tail> levels(bounds[i], largest[i]);
+      transform_row<Isa, Masked>(rows(begin + i), levels, codes, begin + i, attention_codes<Tail>::zero);
+    }
+  }
+}
+
 /// Rows [begin, end) of at least one key.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const T* table,
+                                    const typename attention_codes<Tail>::view& codes, index begin, index end) {
+  const prepared_exp_table<Isa, T> prepared(table);
+  if constexpr (Tail == tail::wide || simd::lanes<Isa> == 1) {
+    log_softmax_one_by_one<Isa, Tail, Rounding>(rows, prepared, codes, begin, end);
+  } else {
+    log_softmax_in_blocks<Isa, Tail, Rounding>(rows, prepared, codes, begin, end);
+  }
+}
+
 template <class Isa, tail Tail, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table,
                  const typename attention_codes<Tail>::view& codes, index begin, index end) noexcept {
-  const prepared_exp_table<Isa, T> prepared(table);
-  for (index i = begin; i < end; ++i) {
-    const std::uint8_t* const row = logits.data + i * logits.stride;
-    if constexpr (Tail == tail::wide) {
-      log_softmax_row_wide<Isa, Rounding>(row, logits.columns, prepared, codes.data + i * codes.stride);
-    } else if constexpr (simd::lanes<Isa> == 1) {
-      log_softmax_row_plain<Isa, Tail, Rounding>(row, logits.columns, prepared, codes, i);
-    } else {
-      log_softmax_row<Isa, Tail, Rounding>(row, logits.columns, prepared, codes, i);
-    }
-  }
+  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<false>{logits, {}}, table, codes, begin, end);
+}
+
+template <class Isa, tail Tail, log2_rounding Rounding, class T>
+void log_softmax(matrix_view<const std::uint8_t> logits, const T* table, const key_mask& mask,
+                 const matrix_view<std::uint8_t>& codes, index begin, index end) noexcept {
+  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

@@ -5,6 +5,7 @@
 
 #include "intact/arith/log2_code.hpp"
 #include "intact/types/attention_codes.hpp"
+#include "intact/types/key_mask.hpp"
 
 namespace intact::inline INTACT_ABI::reference {
 
@@ -35,6 +36,31 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
     const std::uint64_t sum = exp_sum(logits, i, largest, table);
     for (index j = 0; j < logits.columns; ++j) {
       const std::uint64_t e = table[static_cast<std::size_t>(largest - logits(i, j))];
+      const int level = e == 0 ? code::zero : rounded_log2<Rounding>(e, sum);
+      store_code(codes, i, j, e != 0 && level > code::largest ? code::below_largest : level);
+    }
+  }
+}
+
+/// The same where keys may be masked: a row's codes are those of its visible keys alone; the others have weight 0.
+template <tail Tail, log2_rounding Rounding, class T>
+void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, const key_mask& mask,
+                 matrix_view<std::uint8_t> codes) {
+  using code = attention_codes<Tail>;
+  for (index i = 0; i < logits.rows; ++i) {
+    int largest = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      largest = mask(i, j) ? std::max<int>(largest, logits(i, j)) : largest;
+    }
+    const auto exponential = [&](index j) -> std::uint64_t {
+      return mask(i, j) ? table[static_cast<std::size_t>(largest - logits(i, j))] : 0;
+    };
+    std::uint64_t sum = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      sum += exponential(j);
+    }
+    for (index j = 0; j < logits.columns; ++j) {
+      const std::uint64_t e = exponential(j);
       const int level = e == 0 ? code::zero : rounded_log2<Rounding>(e, sum);
       store_code(codes, i, j, e != 0 && level > code::largest ? code::below_largest : level);
     }

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "intact/types/attention_codes.hpp"
+#include "intact/types/key_mask.hpp"
 
 namespace intact::inline INTACT_ABI::reference {
 
@@ -18,6 +19,20 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
     }
     for (index j = 0; j < logits.columns; ++j) {
       store_code(y, i, j, table[static_cast<std::size_t>(largest - logits(i, j))]);
+    }
+  }
+}
+
+/// The same where keys may be masked: they are not looked at for the maximum, and become `masked`.
+inline void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table,
+                        const key_mask& mask, std::uint8_t masked, matrix_view<std::uint8_t> y) {
+  for (index i = 0; i < logits.rows; ++i) {
+    int largest = 0;
+    for (index j = 0; j < logits.columns; ++j) {
+      largest = mask(i, j) ? std::max<int>(largest, logits(i, j)) : largest;
+    }
+    for (index j = 0; j < logits.columns; ++j) {
+      y(i, j) = mask(i, j) ? table[static_cast<std::size_t>(largest - logits(i, j))] : masked;
     }
   }
 }

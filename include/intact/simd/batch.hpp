@@ -158,4 +158,21 @@ INTACT_INLINE s32<Isa> max(s32<Isa> x, s32<Isa> y) {
   }
 }
 
+/// Does nothing, but the compiler does not know: what it has found out about a register ends here. Without it GCC keeps
+/// the accumulators of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what
+/// follows, or once for each branch on the way, and spills them.
+template <class Batch>
+INTACT_INLINE void hide_value([[maybe_unused]] Batch& x) {
+#if INTACT_HAS_SSE4_1
+  if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
+    asm("" : "+v"(x.data));
+  }
+#endif
+#if INTACT_HAS_NEON
+  if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
+    asm("" : "+w"(x.data));
+  }
+#endif
+}
+
 }  // namespace intact::inline INTACT_ABI::simd

@@ -18,6 +18,7 @@
 //   sixteen(from)           a table of 16 bytes
 //   lookup(table, x)        table[x] of each byte, x < 16
 //   add_where_above(sum, x, bound, step)  sum + step where x > bound, signed, and sum elsewhere
+//   select(condition, x, y)  x where the condition is not 0, y elsewhere
 //   nibbles(x, to)          pairs of bytes below 16 as one byte, the first in the low half: width / 2 bytes
 
 namespace intact::inline INTACT_ABI::simd {
@@ -89,6 +90,9 @@ struct bytes<isa::sse4_1> : detail::partial_bytes<bytes<isa::sse4_1>, 16> {
   INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
     return _mm_add_epi8(sum, _mm_and_si128(_mm_cmpgt_epi8(x, bound), step));
   }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return _mm_blendv_epi8(x, y, _mm_cmpeq_epi8(condition, _mm_setzero_si128()));
+  }
   INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
     const __m128i pairs = _mm_maddubs_epi16(x, _mm_set1_epi16(0x1001));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(pairs, pairs));
@@ -119,6 +123,9 @@ struct thirty_two_bytes : partial_bytes<thirty_two_bytes, 32> {
   INTACT_INLINE static batch lookup(batch table, batch x) { return _mm256_shuffle_epi8(table, x); }
   INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
     return _mm256_add_epi8(sum, _mm256_and_si256(_mm256_cmpgt_epi8(x, bound), step));
+  }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return _mm256_blendv_epi8(x, y, _mm256_cmpeq_epi8(condition, _mm256_setzero_si256()));
   }
   INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
     const __m256i pairs = _mm256_maddubs_epi16(x, _mm256_set1_epi16(0x1001));
@@ -165,6 +172,9 @@ struct sixty_four_bytes {
   INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
     return _mm512_mask_add_epi8(sum, _mm512_cmpgt_epi8_mask(x, bound), sum, step);
   }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return _mm512_mask_mov_epi8(y, _mm512_test_epi8_mask(condition, condition), x);
+  }
   INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
     const __m512i pairs = _mm512_maddubs_epi16(x, _mm512_set1_epi16(0x1001));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(pairs));
@@ -201,6 +211,9 @@ struct sixteen_bytes : partial_bytes<sixteen_bytes, 16> {
   INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
     const uint8x16_t above = vcgtq_s8(vreinterpretq_s8_u8(x), vreinterpretq_s8_u8(bound));
     return vaddq_u8(sum, vandq_u8(above, step));
+  }
+  INTACT_INLINE static batch select(batch condition, batch x, batch y) {
+    return vbslq_u8(vtstq_u8(condition, condition), x, y);
   }
   INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
     const uint16x8_t pairs = vreinterpretq_u16_u8(x);  // first + 256 * second

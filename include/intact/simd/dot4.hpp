@@ -40,17 +40,6 @@ INTACT_INLINE Integer load_bytes(const void* from) {
   return x;
 }
 
-/// Does nothing, but the compiler does not know. Without it GCC keeps every accumulator of a tile twice, as 64-bit and
-/// as 32-bit lanes, on the way from the loop of dot products to what follows, and spills them.
-template <class Batch>
-INTACT_INLINE void hide(Batch& x) {
-#if INTACT_AARCH64
-  asm("" : "+w"(x.data));
-#else
-  asm("" : "+v"(x.data));
-#endif
-}
-
 /// For accumulators whose lanes are complete sums.
 template <class Accumulator>
 struct whole_lanes {
@@ -62,7 +51,7 @@ struct whole_lanes {
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
       out[i] = accumulators[i];
-      hide(out[i]);
+      hide_value(out[i]);
     }
   }
 };

@@ -1,0 +1,135 @@
+#include "compare/report.hpp"
+
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <stdexcept>
+
+#include <nlohmann/json.hpp>
+
+namespace intact_bench {
+
+void report::add(const std::string& operation, const row& row) {
+  if (operation != printed_operation_) {
+    printed_operation_ = operation;
+    std::printf("\n%s, weights %s, %d thread%s, %s; peak %.0f GOPS per thread\n", operation.c_str(),
+                given_.weights.c_str(), given_.threads, given_.threads == 1 ? "" : "s", given_.isa.c_str(), peak_gops_);
+    std::printf("%-15s %-6s %-5s %-15s %6s %15s %9s %9s %9s %9s %9s %6s %17s\n", "shape", "output", "cache", "peer",
+                "ratio", "quartiles", "ours us", "peer us", "ours GOPS", "peer GOPS", "of peak", "off",
+                "peer's s32 wrong");
+  }
+  print(row);
+  entries_.push_back({operation, row});
+}
+
+void report::print(const row& row) const {
+  std::printf("%-15s %-6s %-5s %-15s ", row.shape.c_str(), row.output.c_str(), row.caches.c_str(), row.peer.c_str());
+  if (row.measured.ours.empty()) {
+    std::printf("not measured: %s\n", row.problem.c_str());
+    return;
+  }
+  const speed_ratio speed = compare_medians(row.measured);
+  const double ours = median(row.measured.ours), peer = median(row.measured.peer);
+  std::printf("%6.2f   %5.2f - %5.2f %9.1f %9.1f %9.1f %9.1f %7.1f %% %6s", speed.ratio, speed.low, speed.high,
+              1e6 * ours, 1e6 * peer, 1e-9 * row.operations / ours, 1e-9 * row.operations / peer,
+              100 * share_of_peak(row), row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
+  const std::string of = " of " + std::to_string(row.outputs);
+  std::printf(" %17s\n", row.peer_wrong ? (std::to_string(*row.peer_wrong) + of).c_str() : "-");
+  std::fflush(stdout);
+}
+
+double report::share_of_peak(const row& row) const {
+  if (row.measured.ours.empty()) {
+    return 0;
+  }
+  const double best = quantile(row.measured.ours, 0);
+  return 1e-9 * row.operations / best / (peak_gops_ * given_.threads);
+}
+
+void report::add_failure(const std::string& what) {
+  std::fprintf(stderr, "intact-compare: %s\n", what.c_str());
+  failures_.push_back(what);
+}
+
+namespace {
+
+/// The processor's name, where the system tells it.
+std::string machine() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) {
+      return line.substr(line.find(": ") + 2);
+    }
+  }
+  return "unknown";
+}
+
+std::string date() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+  return text;
+}
+
+constexpr const char* compiler =
+#if defined(__clang__)
+    __VERSION__;
+#else
+    "GCC " __VERSION__;
+#endif
+
+template <class T>
+nlohmann::json or_null(const std::optional<T>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+
+/// What has been measured; nothing but nulls if there is a problem.
+nlohmann::json speeds(const row& row, double share_of_peak) {
+  if (row.measured.ours.empty()) {
+    return {{"ratio", nullptr},   {"ratio_low", nullptr}, {"ratio_high", nullptr}, {"ours_us", nullptr},
+            {"peer_us", nullptr}, {"ours_gops", nullptr}, {"peer_gops", nullptr},  {"peak_share", nullptr}};
+  }
+  const speed_ratio speed = compare_medians(row.measured);
+  const double ours = median(row.measured.ours), peer = median(row.measured.peer);
+  return {{"ratio", speed.ratio},
+          {"ratio_low", speed.low},
+          {"ratio_high", speed.high},
+          {"ours_us", 1e6 * ours},
+          {"peer_us", 1e6 * peer},
+          {"ours_gops", 1e-9 * row.operations / ours},
+          {"peer_gops", 1e-9 * row.operations / peer},
+          {"peak_share", share_of_peak}};
+}
+
+}  // namespace
+
+void report::write(const std::string& path) const {
+  nlohmann::json json = {{"machine", machine()},      {"compiler", compiler},  {"date", date()},
+                         {"threads", given_.threads}, {"isa", given_.isa},     {"peak_gops", peak_gops_},
+                         {"shapes", given_.shapes},   {"failures", failures_}, {"rows", nlohmann::json::array()}};
+  for (const auto& [operation, row] : entries_) {
+    nlohmann::json fields = {{"op", operation},
+                             {"shape", row.shape},
+                             {"weights", row.weights},
+                             {"output", row.output},
+                             {"caches", row.caches},
+                             {"threads", given_.threads},
+                             {"isa", given_.isa},
+                             {"peer", row.peer},
+                             {"method", row.method},
+                             {"problem", row.problem},
+                             {"peer_wrong", or_null(row.peer_wrong)},
+                             {"peer_codes_off", or_null(row.peer_codes_off)},
+                             {"outputs", row.outputs}};
+    fields.update(speeds(row, share_of_peak(row)));
+    json["rows"].push_back(fields);
+  }
+  std::ofstream file(path);
+  file << json.dump(2) << '\n';
+  file.flush();
+  if (!file) {
+    throw std::runtime_error(path + ": the file cannot be written");
+  }
+}
+
+}  // namespace intact_bench

@@ -1,0 +1,183 @@
+// Times gemm with packed weights: every shape, 8-bit and 4-bit weights, every output stage. Each configuration is
+// checked against the specification first. With --quick every instruction set that this machine has is checked on few
+// shapes and timed briefly. All other options are Google Benchmark's.
+
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "intact/gemm.hpp"
+#include "intact/pack.hpp"
+#include "isa.hpp"
+#include "layer.hpp"
+#include "peak.hpp"
+#include "rounds.hpp"
+#include "shapes.hpp"
+#include "stages.hpp"
+
+namespace {
+
+using namespace intact_bench;
+
+/// A product that is measured.
+class product {
+ public:
+  product() = default;
+  product(const product&) = delete;
+  virtual ~product() = default;
+
+  virtual void run() = 0;
+  virtual std::int64_t count_wrong() const = 0;
+};
+
+/// The layer of a shape; the one before is forgotten.
+const layer& layer_of(const gemm_shape& shape, weight_type type) {
+  static std::unique_ptr<const layer> last;
+  if (!last || last->shape != shape || last->type != type) {
+    last = std::make_unique<const layer>(shape, type);
+  }
+  return *last;
+}
+
+template <class Element>
+constexpr weight_type type_of = std::is_same_v<Element, intact::s4> ? weight_type::int4 : weight_type::int8;
+
+template <class Isa, class Element, class Stage>
+class stage_product : public product {
+ public:
+  explicit stage_product(const gemm_shape& shape)
+      : operands_(layer_of(shape, type_of<Element>)),
+        stage_(operands_),
+        memory_(static_cast<std::size_t>(intact::packed_weights_bytes<Element>(shape.n, shape.k))),
+        outputs_(static_cast<std::size_t>(shape.m * shape.n)),
+        y_(outputs_.data(), shape.m, shape.n) {
+    if constexpr (type_of<Element> == weight_type::int4) {
+      weights_ = intact::pack_weights(operands_.w4(), std::span(memory_));
+    } else {
+      weights_ = intact::pack_weights(operands_.w(), std::span(memory_));
+    }
+  }
+
+  void run() override { intact::gemm<Isa>(operands_.a(), weights_, stage_.stage, y_); }
+
+  std::int64_t count_wrong() const override { return intact_bench::count_wrong(operands_, stage_.stage, {y_}); }
+
+ private:
+  const layer& operands_;
+  const prepared_stage<Stage> stage_;
+  aligned_vector<std::byte> memory_;
+  aligned_vector<typename Stage::output> outputs_;
+  intact::matrix_view<typename Stage::output> y_;
+  intact::packed_weights<Element> weights_;
+};
+
+bool any_wrong = false;
+
+/// The product of that name, checked. Google Benchmark calls a benchmark several times in a row; it is made once.
+product* checked_product(const std::string& name, const std::function<std::unique_ptr<product>()>& make) {
+  static std::string last_name;
+  static std::unique_ptr<product> last;
+  if (name != last_name) {
+    last_name = name;
+    last.reset();
+    last = make();
+    last->run();
+    if (const std::int64_t wrong = last->count_wrong(); wrong != 0) {
+      std::fprintf(stderr, "%s: %lld outputs are wrong\n", name.c_str(), static_cast<long long>(wrong));
+      any_wrong = true;
+      last.reset();
+    }
+  }
+  return last.get();
+}
+
+template <class Isa>
+double peak() {
+  static const double measured = peak_gops<Isa>();
+  return measured;
+}
+
+template <class Isa, class Element, class Stage>
+void add_benchmark(const gemm_shape& shape) {
+  const std::string name = "gemm/" + std::string(Isa::name) + '/' + shape.name() + '/' + name_of(type_of<Element>) +
+                           '/' + prepared_stage<Stage>::name;
+  const auto measure = [name, shape](benchmark::State& state) {
+    product* const measured =
+        checked_product(name, [&] { return std::make_unique<stage_product<Isa, Element, Stage>>(shape); });
+    if (measured == nullptr) {
+      state.SkipWithError("wrong outputs");
+      return;
+    }
+    const clock::time_point start = clock::now();
+    for ([[maybe_unused]] auto _ : state) {
+      measured->run();
+      benchmark::ClobberMemory();
+    }
+    const double seconds = seconds_since(start);
+    const double gops = 1e-9 * shape.operations() * static_cast<double>(state.iterations()) / seconds;
+    state.counters["GOPS"] = gops;
+    state.counters["peak%"] = 100 * gops / peak<Isa>();
+  };
+  benchmark::RegisterBenchmark(name.c_str(), measure)->UseRealTime()->Unit(benchmark::kMicrosecond);
+}
+
+template <class Isa, class Element>
+void add_stages(const gemm_shape& shape) {
+  add_benchmark<Isa, Element, intact::keep_accumulator>(shape);
+  add_benchmark<Isa, Element, intact::requantize<std::uint8_t>>(shape);
+  if constexpr (std::is_same_v<Isa,
+                               intact::isa::native>) {  // the others would take long to compile
+    add_benchmark<Isa, Element, intact::requantize<std::int8_t>>(shape);
+    add_benchmark<Isa, Element, intact::requantize_to_activation>(shape);
+    add_benchmark<Isa, Element, intact::activate>(shape);
+    add_benchmark<Isa, Element, intact::add_to_stream>(shape);
+    add_benchmark<Isa, Element, intact::requantize_and_add>(shape);
+    add_benchmark<Isa, Element, intact::requantize_rows<std::uint8_t>>(shape);
+  }
+}
+
+template <class Isa>
+void add_shapes(std::span<const gemm_shape> shapes) {
+  for (const gemm_shape& shape : shapes) {
+    add_stages<Isa, std::int8_t>(shape);
+    add_stages<Isa, intact::s4>(shape);
+  }
+}
+
+/// Removes the option, which Google Benchmark does not know.
+bool take_quick(std::vector<char*>& arguments) {
+  return std::erase_if(arguments, [](const char* x) { return std::strcmp(x, "--quick") == 0; }) != 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<char*> arguments(argv, argv + argc);
+  char briefly[] = "--benchmark_min_time=0.0001";
+  char normally[] = "--benchmark_min_time=0.1";
+  if (take_quick(arguments)) {
+    arguments.insert(arguments.begin() + 1, briefly);
+    for (const std::string& name : isa_names()) {
+      with_isa(name, [](auto tag) { add_shapes<decltype(tag)>(quick_shapes); });
+    }
+  } else {
+    arguments.insert(arguments.begin() + 1, normally);
+    add_shapes<intact::isa::native>(all_shapes());
+  }
+  int count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) {
+    return 2;
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return any_wrong ? 1 : 0;
+}

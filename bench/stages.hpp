@@ -1,0 +1,178 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "intact/adapt/add.hpp"
+#include "intact/adapt/scale.hpp"
+#include "intact/adapt/table.hpp"
+#include "intact/arith/fused_stage.hpp"
+#include "intact/arith/output_stage.hpp"
+#include "layer.hpp"
+
+// Every output stage of gemm, with parameters for a given layer: prepared_stage<Stage>(layer).stage, which refers to
+// what else the object holds.
+
+namespace intact_bench {
+
+template <class Stage>
+class prepared_stage;
+
+template <>
+class prepared_stage<intact::keep_accumulator> {
+ public:
+  static constexpr const char* name = "s32";
+  explicit prepared_stage(const layer&) {}
+
+  intact::keep_accumulator stage;
+};
+
+template <>
+class prepared_stage<intact::requantize<std::uint8_t>> {
+ public:
+  static constexpr const char* name = "u8";
+  explicit prepared_stage(const layer& of) : scale_(of, 40, 128), stage{scale_.integers()} {}
+
+ private:
+  output_scale scale_;
+
+ public:
+  intact::requantize<std::uint8_t> stage;
+};
+
+template <>
+class prepared_stage<intact::requantize<std::int8_t>> {
+ public:
+  static constexpr const char* name = "s8";
+  explicit prepared_stage(const layer& of) : scale_(of, 40, 0), stage{scale_.integers()} {}
+
+ private:
+  output_scale scale_;
+
+ public:
+  intact::requantize<std::int8_t> stage;
+};
+
+template <>
+class prepared_stage<intact::requantize_to_activation> {
+ public:
+  static constexpr const char* name = "u12";
+  explicit prepared_stage(const layer& of) : scale_(of, 600, 2048), stage{scale_.integers()} {}
+
+ private:
+  output_scale scale_;
+
+ public:
+  intact::requantize_to_activation stage;
+};
+
+template <>
+class prepared_stage<intact::activate> {
+ public:
+  static constexpr const char* name = "u8 GELU";
+  explicit prepared_stage(const layer& of)
+      : scale_(of, 600, 2048),
+        table_(intact::build_activation_table(intact::gelu, -4, 4, {4.2 / 255, 11}).codes),
+        stage{scale_.integers(), table_} {}
+
+ private:
+  output_scale scale_;
+  std::array<std::uint8_t, intact::activation_table_size_12> table_;
+
+ public:
+  intact::activate stage;
+};
+
+template <>
+class prepared_stage<intact::add_to_stream> {
+ public:
+  static constexpr const char* name = "s16 added";
+  explicit prepared_stage(const layer& of)
+      : scale_(of, 4000, 0), addend_(static_cast<std::size_t>(of.shape.m * of.shape.n)) {
+    for (std::size_t i = 0; i < addend_.size(); ++i) {
+      addend_[i] = static_cast<std::int16_t>(static_cast<std::int64_t>(i * 7919 % 40000) - 20000);
+    }
+    stage = {scale_.integers(), {addend_.data(), of.shape.m, of.shape.n}};
+  }
+
+ private:
+  output_scale scale_;
+  aligned_vector<std::int16_t> addend_;
+
+ public:
+  intact::add_to_stream stage;
+};
+
+template <>
+class prepared_stage<intact::requantize_and_add> {
+ public:
+  static constexpr const char* name = "u8 added";
+  explicit prepared_stage(const layer& of)
+      : scale_(of, 40, 128),
+        stream_(static_cast<std::size_t>(of.shape.m * of.shape.n)),
+        stream_multiplier_(static_cast<std::size_t>(of.shape.n)),
+        branch_multiplier_(stream_multiplier_.size()),
+        offset_(stream_multiplier_.size()) {
+    for (std::size_t i = 0; i < stream_.size(); ++i) {
+      stream_[i] = static_cast<std::uint8_t>(i * 7919 % 251);
+    }
+    stage = {scale_.integers(), build_addition(), {stream_.data(), of.shape.m, of.shape.n}};
+  }
+
+ private:
+  /// Different scales for some channels, then the same again: building them takes a while.
+  intact::add_scale build_addition() {
+    const std::size_t different = std::min<std::size_t>(16, offset_.size());
+    std::vector<intact::add_target> targets;
+    for (std::size_t n = 0; n < different; ++n) {
+      targets.push_back({0.6 + 0.02 * static_cast<double>(n), 0.4 + 0.03 * static_cast<double>(n)});
+    }
+    intact::add_scale addition =
+        intact::build_add_scale(targets, {121, 128, 125}, std::span(stream_multiplier_).first(different),
+                                std::span(branch_multiplier_).first(different), std::span(offset_).first(different));
+    for (std::size_t n = different; n < offset_.size(); ++n) {
+      stream_multiplier_[n] = stream_multiplier_[n - different];
+      branch_multiplier_[n] = branch_multiplier_[n - different];
+      offset_[n] = offset_[n - different];
+    }
+    addition.stream_multiplier = stream_multiplier_;
+    addition.branch_multiplier = branch_multiplier_;
+    addition.offset = offset_;
+    return addition;
+  }
+
+  output_scale scale_;
+  aligned_vector<std::uint8_t> stream_;
+  std::vector<std::int32_t> stream_multiplier_;
+  std::vector<std::int32_t> branch_multiplier_;
+  std::vector<std::int32_t> offset_;
+
+ public:
+  intact::requantize_and_add stage;
+};
+
+template <>
+class prepared_stage<intact::requantize_rows<std::uint8_t>> {
+ public:
+  static constexpr const char* name = "u8 by rows";
+  explicit prepared_stage(const layer& of) {
+    const std::int64_t largest = std::int64_t{255} * 128 * of.shape.k;
+    for (index m = 0; m < of.shape.m; ++m) {
+      const double factor = (15 + static_cast<double>(m % 13)) / of.deviation();
+      intact::exact_scale exact;
+      rows_.push_back(intact::build_scale({factor, 128, 0, {-largest, largest}}, exact));
+    }
+    stage = {rows_};
+  }
+
+ private:
+  std::vector<intact::tensor_scale> rows_;
+
+ public:
+  intact::requantize_rows<std::uint8_t> stage;
+};
+
+}  // namespace intact_bench

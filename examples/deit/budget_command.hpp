@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "calibration.hpp"
+#include "checkpoint.hpp"
+#include "checkpoint_arguments.hpp"
+#include "evaluate.hpp"
+#include "output.hpp"
+#include "profile_arguments.hpp"
+#include "simulation.hpp"
+
+namespace intact_deit {
+
+/// intact-deit budget
+class budget_command {
+ public:
+  explicit budget_command(CLI::App& program) {
+    app_ = program.add_subcommand("budget", "how much error each kind of quantized tensor makes by itself");
+    app_->add_option("--weights", weights_, "checkpoint, safetensors with timm's or Hugging Face's names")->required();
+    app_->add_option("--evaluation", images_, "folder of PNG and JPEG files to measure on")->required();
+    app_->add_option("--limit", limit_, "only so many of them, the first by name")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    app_->add_option("--json", json_, "write the table to this file");
+    add_threads(*app_, threads_);
+    calibration_.add_to(*app_);
+    profile_.add_to(*app_);
+    checkpoint_.add_to(*app_);
+  }
+
+  bool chosen() const { return app_->parsed(); }
+
+  int run() const {
+    const intact::profile profile = profile_.chosen();
+    const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
+    const input_size input{model.shape.height, checkpoint_.crop()};
+    const calibrated_model calibrated = calibration_.calibrate(model, calibration_.read(input), profile, threads_);
+
+    std::vector<labelled_image> images;
+    for (const std::filesystem::path& file : find_images(images_)) {
+      images.push_back({file, 0});
+    }
+    images.resize(std::min(images.size(), limit_));
+    const predictions in_float = predict(float_classifier(model), images, input, threads_, "float");
+    if (in_float.failed() != 0) {
+      throw std::runtime_error(std::find_if(in_float.images.begin(), in_float.images.end(), [](const prediction& one) {
+                                 return !one.problem.empty();
+                               })->problem);
+    }
+
+    nlohmann::json json = {{"profile", profile_.description()}, {"images", images.size()}, {"kinds", {}}};
+    std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
+    for (const auto& [name, kinds] : cases(profile)) {
+      const simulated_vit simulated(model, calibrated, profile, kinds);
+      const closeness close = compare(predict(simulated, images, input, threads_, name), in_float);
+      std::printf("%-24s %6.2f dB %10.5f %8.2f %%\n", name.c_str(), close.sqnr_db, close.kl, close.agreement);
+      json["kinds"].push_back(
+          {{"kind", name}, {"sqnr_db", close.sqnr_db}, {"kl", close.kl}, {"agreement", close.agreement}});
+    }
+    if (!json_.empty()) {
+      write_json(json_, json);
+    }
+    return 0;
+  }
+
+ private:
+  static std::vector<std::pair<std::string, kind_set>> cases(const intact::profile& chosen) {
+    std::vector<std::pair<std::string, kind_set>> all;
+    kind_set everything;
+    for (std::size_t kind = 0; kind < kind_count; ++kind) {
+      if (has_kind(static_cast<tensor_kind>(kind), chosen)) {
+        all.push_back({kind_names[kind], kind_set().set(kind)});
+        everything.set(kind);
+      }
+    }
+    all.push_back({"everything", everything});
+    return all;
+  }
+
+  CLI::App* app_;
+  std::string weights_, images_, json_;
+  std::size_t limit_ = 64;
+  std::size_t threads_ = default_threads();
+  calibration_arguments calibration_;
+  profile_arguments profile_;
+  checkpoint_arguments checkpoint_;
+};
+
+}  // namespace intact_deit

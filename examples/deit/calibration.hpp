@@ -1,0 +1,98 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "equalization.hpp"
+#include "evaluate.hpp"
+#include "image_folder.hpp"
+#include "intact/adapt/calibrate.hpp"
+#include "intact/adapt/profile.hpp"
+#include "preprocess.hpp"
+#include "reconstruction.hpp"
+#include "simulation.hpp"
+
+// From a float model and images to scales.
+
+namespace intact_deit {
+
+/// The arguments that say how a model is calibrated.
+class calibration_arguments {
+ public:
+  void add_to(CLI::App& app) {
+    const std::string group = "Calibration";
+    app.add_option("--calibration", folder_, "folder of PNG and JPEG files")->required()->group(group);
+    app.add_option("--images", limit_, "only so many of them, the first by name")
+        ->check(CLI::PositiveNumber)
+        ->group(group);
+    app.add_option("--observer", observer_, "how ranges are chosen: minmax, ema, percentile or omse")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"minmax", "ema", "percentile", "omse"}))
+        ->group(group);
+    app.add_flag("--equalize", equalize_, "first give all channels of a LayerNorm one range")->group(group);
+    app.add_flag("--search", search_, "shrink ranges of activations and weights for the least error of layers' outputs")
+        ->group(group);
+    app.add_flag("--compensate", compensate_,
+                 "search, and round weights so that they make good for each other's errors")
+        ->group(group);
+    app.add_option("--batch", batch_, "images that are held in memory together with all their tensors")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber)
+        ->group(group);
+  }
+
+  std::vector<rgb_image> read(const input_size& input) const {
+    std::vector<std::filesystem::path> files = find_images(folder_);
+    files.resize(std::min(files.size(), limit_));
+    std::vector<rgb_image> images;
+    for (const std::filesystem::path& file : files) {
+      images.push_back(read_input(file, input.size, input.crop));
+    }
+    return images;
+  }
+
+  calibrated_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
+                             const intact::profile& chosen, std::size_t threads) const {
+    std::vector<intact::image_view> views;
+    for (const rgb_image& image : images) {
+      views.push_back(image.view());
+    }
+    const intact::float_vit start = equalize_ ? equalized(model, images) : model;
+    const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
+    return search_ || compensate_ ? reconstruction(start, scales, chosen, {compensate_, threads})(images)
+                                  : round_weights(start, scales, chosen);
+  }
+
+  /// For a note in the model's file.
+  std::string description(std::size_t images) const {
+    return observer_ + (equalize_ ? ", equalized" : "") +
+           (compensate_ ? ", compensated"
+            : search_   ? ", searched"
+                        : "") +
+           ", " + std::to_string(images) + " images";
+  }
+
+ private:
+  intact::observer observer() const {
+    const std::map<std::string, intact::observer> observers = {{"minmax", intact::observer::minmax},
+                                                               {"ema", intact::observer::ema},
+                                                               {"percentile", intact::observer::percentile},
+                                                               {"omse", intact::observer::omse}};
+    return observers.at(observer_);
+  }
+
+  std::string folder_, observer_ = "minmax";
+  std::size_t limit_ = std::numeric_limits<std::size_t>::max();
+  index batch_ = 10;
+  bool equalize_ = false, search_ = false, compensate_ = false;
+};
+
+}  // namespace intact_deit

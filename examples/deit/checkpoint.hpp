@@ -1,0 +1,231 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "intact/adapt/float_vit.hpp"
+#include "intact/adapt/safetensors.hpp"
+#include "preprocess.hpp"
+
+// Float models from checkpoints: under timm's names or Hugging Face's, for images of their own size or another.
+
+namespace intact_deit {
+
+/// What a checkpoint need not say, as for intact::load_float_vit; ImageNet's mean and deviation are the default.
+struct checkpoint_options {
+  intact::float_vit_options model = {};
+  std::optional<index> image_size = {};  ///< else the size that the model was trained for
+};
+
+namespace detail {
+
+/// A safetensors file in the making, in memory.
+class memory_file {
+ public:
+  void add(const std::string& name, const std::vector<std::int64_t>& shape, std::span<const std::byte> bytes) {
+    header_[name] = {
+        {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {bytes_.size(), bytes_.size() + bytes.size()}}};
+    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  }
+
+  intact::safetensors_file parse(std::map<std::string, std::string> metadata, const std::string& name) {
+    header_["__metadata__"] = std::move(metadata);
+    const std::string text = header_.dump();
+    const std::uint64_t length = text.size();
+    std::vector<std::byte> all;
+    const auto append = [&](std::span<const std::byte> part) { all.insert(all.end(), part.begin(), part.end()); };
+    append(std::as_bytes(std::span(&length, 1)));
+    append(std::as_bytes(std::span(text)));
+    append(bytes_);
+    return intact::safetensors_file::parse(std::move(all), name);
+  }
+
+ private:
+  nlohmann::json header_ = nlohmann::json::object();
+  std::vector<std::byte> bytes_;
+};
+
+/// Hugging Face's names of parts of a block, and timm's.
+inline constexpr std::pair<std::string_view, std::string_view> block_names[] = {{"layernorm_before", "norm1"},
+                                                                                {"attention.output.dense", "attn.proj"},
+                                                                                {"layernorm_after", "norm2"},
+                                                                                {"intermediate.dense", "mlp.fc1"},
+                                                                                {"output.dense", "mlp.fc2"}};
+
+/// The same outside the blocks.
+inline constexpr std::pair<std::string_view, std::string_view> model_names[] = {
+    {"embeddings.cls_token", "cls_token"},
+    {"embeddings.distillation_token", "dist_token"},
+    {"embeddings.position_embeddings", "pos_embed"},
+    {"embeddings.patch_embeddings.projection", "patch_embed.proj"},
+    {"layernorm", "norm"},
+    {"classifier", "head"},
+    {"cls_classifier", "head"},
+    {"distillation_classifier", "head_dist"}};
+
+/// timm's name of a tensor under Hugging Face's; a name that is neither's stays as it is.
+inline std::string timm_name(std::string_view name) {
+  const std::string_view unchanged = name;
+  for (const std::string_view prefix : {"vit.", "deit."}) {
+    name.remove_prefix(name.starts_with(prefix) ? prefix.size() : 0);
+  }
+  const std::size_t dot = name.rfind('.');
+  const bool parameter = name.ends_with(".weight") || name.ends_with(".bias");
+  std::string_view module = name.substr(0, parameter ? dot : name.size());
+  const std::string kind(name.substr(module.size()));
+  constexpr std::string_view layers = "encoder.layer.";
+  if (module.starts_with(layers)) {
+    module.remove_prefix(layers.size());
+    const std::string_view number = module.substr(0, module.find('.'));
+    module.remove_prefix(std::min(number.size() + 1, module.size()));
+    for (const auto& [theirs, ours] : block_names) {
+      if (module == theirs) {
+        return "blocks." + std::string(number) + '.' + std::string(ours) + kind;
+      }
+    }
+  }
+  for (const auto& [theirs, ours] : model_names) {
+    if (module == theirs) {
+      return std::string(ours) + kind;
+    }
+  }
+  return std::string(unchanged);
+}
+
+/// Where the name of a block's queries has the number of the block, and what follows it.
+struct query_name {
+  std::string stem, number, kind;
+
+  /// Nothing if the name is not that of queries.
+  static std::optional<query_name> parse(const std::string& name) {
+    constexpr std::string_view layers = "encoder.layer.", query = ".attention.attention.query";
+    const std::size_t before = name.find(layers), end = name.find(query);
+    if (before == std::string::npos || end == std::string::npos || before + layers.size() > end) {
+      return std::nullopt;
+    }
+    const std::size_t number = before + layers.size();
+    return query_name{name.substr(0, end), name.substr(number, end - number), name.substr(end + query.size())};
+  }
+};
+
+/// Queries, keys and values of a block, which Hugging Face stores one by one, as one tensor.
+inline void add_qkv(const intact::safetensors_file& file, const query_name& name, memory_file& renamed) {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+  for (const char* const part : {"query", "key", "value"}) {
+    const std::string tensor = name.stem + ".attention.attention." + part + name.kind;
+    shape = values.empty() ? file.info(tensor).shape : shape;
+    const std::vector<float> one = file.values<float>(tensor, shape);
+    values.insert(values.end(), one.begin(), one.end());
+  }
+  if (!shape.empty()) {
+    shape.front() *= 3;
+    renamed.add("blocks." + name.number + ".attn.qkv" + name.kind, shape, std::as_bytes(std::span(values)));
+  }
+}
+
+/// Tensors that play no part in classification.
+inline bool is_unused(const std::string& name) {
+  return name.find("pooler.") != std::string::npos || name.ends_with("embeddings.mask_token");
+}
+
+/// The same weights under timm's names.
+inline intact::safetensors_file with_timm_names(const intact::safetensors_file& file) {
+  memory_file renamed;
+  for (const std::string& name : file.names()) {
+    if (const std::optional<query_name> query = query_name::parse(name)) {
+      add_qkv(file, *query, renamed);
+    } else if (!is_unused(name) && name.find(".attention.attention.") == std::string::npos) {
+      static_cast<void>(file.values<float>(name));  // refuses other types
+      renamed.add(timm_name(name), file.info(name).shape, file.bytes(name));
+    }
+  }
+  std::map<std::string, std::string> metadata = file.metadata();
+  metadata.emplace("ln_eps", "1e-12");  // what Hugging Face's models take
+  return renamed.parse(metadata, file.name());
+}
+
+inline bool has_hugging_face_names(const intact::safetensors_file& file) {
+  const std::vector<std::string> names = file.names();
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.find("embeddings.patch_embeddings.projection.") != std::string::npos;
+  });
+}
+
+/// Interpolates the positions of a square of patches for another square, as timm does: bicubic, antialiased.
+inline intact::float_matrix resize_positions(const intact::float_matrix& positions, index from, index to) {
+  const auto matrix_of = [&](index rows, index columns) {
+    intact::float_matrix taps = intact::float_matrix::Zero(rows, columns);
+    const std::vector<filter_taps> all = bicubic_taps(columns, rows);
+    for (index i = 0; i < rows; ++i) {
+      const filter_taps& tap = all[static_cast<std::size_t>(i)];
+      for (std::size_t k = 0; k < tap.weight.size(); ++k) {
+        taps(i, tap.first + static_cast<index>(k)) = static_cast<float>(tap.weight[k]);
+      }
+    }
+    return taps;
+  };
+  const intact::float_matrix taps = matrix_of(to, from);
+  const index width = positions.cols(), others = positions.rows() - from * from;
+  intact::float_matrix resized(others + to * to, width);
+  resized.topRows(others) = positions.topRows(others);
+  for (index c = 0; c < width; ++c) {
+    intact::float_matrix plane(from, from);
+    for (index i = 0; i < from * from; ++i) {
+      plane(i / from, i % from) = positions(others + i, c);
+    }
+    plane = (taps * plane * taps.transpose()).eval();
+    for (index i = 0; i < to * to; ++i) {
+      resized(others + i, c) = plane(i / to, i % to);
+    }
+  }
+  return resized;
+}
+
+inline void resize_model(intact::float_vit& model, index size, const std::string& file) {
+  const index patch = model.shape.patch;
+  if (size < patch || size % patch != 0) {
+    throw error_in(file, "the image size is " + std::to_string(size) + "; it must be a multiple of the patch size, " +
+                             std::to_string(patch));
+  }
+  if (size != model.shape.height) {
+    model.positions = resize_positions(model.positions, model.shape.height / patch, size / patch);
+    model.shape.height = model.shape.width_pixels = size;
+  }
+}
+
+}  // namespace detail
+
+/// Loads a vision transformer. Its sizes follow from its tensors.
+/// Errors: intact::file_error, naming the file and the tensor.
+inline intact::float_vit load_checkpoint(const std::filesystem::path& path, const checkpoint_options& options) {
+  const intact::safetensors_file file = intact::safetensors_file::read(path);
+  intact::float_vit_options model_options = options.model;
+  const auto set_default = [&](const char* key, std::vector<float>& values, std::vector<float> standard) {
+    if (values.empty() && !file.metadata().contains(key)) {
+      values = std::move(standard);
+    }
+  };
+  set_default("mean", model_options.mean, {0.485F, 0.456F, 0.406F});
+  set_default("std", model_options.standard_deviation, {0.229F, 0.224F, 0.225F});
+  intact::float_vit model = intact::load_float_vit(
+      detail::has_hugging_face_names(file) ? detail::with_timm_names(file) : file, model_options);
+  if (model.shape.channels != 3) {
+    throw error_in(path, "the model takes " + std::to_string(model.shape.channels) + " channels; images have 3");
+  }
+  detail::resize_model(model, options.image_size.value_or(model.shape.height), path.string());
+  return model;
+}
+
+}  // namespace intact_deit

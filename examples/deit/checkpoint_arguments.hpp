@@ -1,0 +1,60 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "checkpoint.hpp"
+#include "models.hpp"
+
+// Arguments that several commands have.
+
+namespace intact_deit {
+
+inline std::size_t default_threads() {
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+inline void add_threads(CLI::App& app, std::size_t& threads) {
+  app.add_option("--threads", threads, "threads, each on images of its own")
+      ->capture_default_str()
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1024}));
+}
+
+/// What a checkpoint may leave open.
+class checkpoint_arguments {
+ public:
+  void add_to(CLI::App& app) {
+    const std::string group = "Float model, where its file does not say";
+    app.add_option("--size", size_, "side of the images; positions are interpolated for another than the trained one")
+        ->check(CLI::PositiveNumber)
+        ->group(group);
+    app.add_option("--crop", crop_, "part of the resized shorter side that remains")
+        ->capture_default_str()
+        ->check(CLI::Range(0.1, 1.0))
+        ->group(group);
+    app.add_option("--mean", mean_, "mean of the pixels, 0 to 1 [0.485 0.456 0.406]")->expected(1, 3)->group(group);
+    app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
+    app.add_option("--heads", heads_, "heads of attention [width / 64]")->check(CLI::PositiveNumber)->group(group);
+    app.add_option("--epsilon", epsilon_, "of LayerNorm [1e-6; Hugging Face's names: 1e-12]")->group(group);
+  }
+
+  checkpoint_options options() const {
+    return {{.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_}, size_};
+  }
+
+  double crop() const { return crop_; }
+
+ private:
+  std::optional<index> size_, heads_;
+  std::optional<float> epsilon_;
+  std::vector<float> mean_, deviation_;
+  double crop_ = default_crop;
+};
+
+}  // namespace intact_deit
