@@ -71,11 +71,11 @@ function(intact_dispatched_objects target result)
   set(${result} "$<FILTER:$<TARGET_OBJECTS:${target}>,INCLUDE,\\.dispatch/>" PARENT_SCOPE)
 endfunction()
 
-# The example's kernels, and those with the other output stages.
-add_executable(dispatch_stages empty_main.cpp)
-target_link_libraries(dispatch_stages PRIVATE intact::intact)
-intact_add_dispatch(dispatch_stages SOURCES dispatch_stages.cpp)
-foreach(program IN ITEMS ${target} dispatch_stages)
+# The example, and all kernels of the library.
+add_executable(dispatch_kernels empty_main.cpp)
+target_link_libraries(dispatch_kernels PRIVATE intact::intact)
+intact_add_dispatch(dispatch_kernels SOURCES dispatch_kernels.cpp)
+foreach(program IN ITEMS ${target} dispatch_kernels)
   intact_dispatched_objects(${program} objects)
   intact_add_machine_code_check("dispatch/symbols of ${program}" symbols "${objects}")
   intact_add_machine_code_check("dispatch/tiles of ${program}" tiles "${objects}")

@@ -1,0 +1,53 @@
+// Every kernel of the library, compiled for one instruction set: for the checks of machine code, see machine_code.py.
+
+#include <cstdint>
+
+#include "intact/arith/fused_stage.hpp"
+#include "intact/arith/output_stage.hpp"
+#include "intact/kernel/activation.hpp"
+#include "intact/kernel/add.hpp"
+#include "intact/kernel/attention.hpp"
+#include "intact/kernel/gemm.hpp"
+#include "intact/kernel/layernorm.hpp"
+#include "intact/kernel/log_softmax.hpp"
+#include "intact/kernel/max_softmax.hpp"
+
+namespace intact::inline INTACT_ABI::kernel {
+
+using isa_here = isa::INTACT_DISPATCH_ISA;
+template <class Stage>
+using product = gemm_operands<std::uint8_t, std::int8_t, Stage>;
+
+template void gemm<isa_here>(const product<keep_accumulator>&, index, index) noexcept;
+template void gemm<isa_here>(const product<requantize<std::int8_t>>&, index, index) noexcept;
+template void gemm<isa_here>(const product<requantize<std::uint8_t, tensor_scale>>&, index, index) noexcept;
+template void gemm<isa_here>(const product<requantize_to_activation>&, index, index) noexcept;
+template void gemm<isa_here>(const product<activate>&, index, index) noexcept;
+template void gemm<isa_here>(const product<add_to_stream>&, index, index) noexcept;
+template void gemm<isa_here>(const product<requantize_and_add>&, index, index) noexcept;
+template void gemm<isa_here>(const product<requantize_rows<std::uint8_t>>&, index, index) noexcept;
+template void gemm<isa_here>(const gemm_operands<std::int8_t, s4, keep_accumulator>&, index, index) noexcept;
+
+using u8_matrix = matrix_view<std::uint8_t>;
+using u8_input = matrix_view<const std::uint8_t>;
+using packed_codes = attention_codes<tail::clip>::view;
+using byte_codes = attention_codes<tail::wide>::view;
+
+template void activation<isa_here>(u8_input, const std::uint8_t*, u8_matrix, index, index) noexcept;
+template void activation<isa_here>(matrix_view<const std::uint16_t>, const std::uint8_t*, u8_matrix, index,
+                                   index) noexcept;
+template void add<isa_here>(u8_input, u8_input, const add_scale&, u8_matrix, index, index) noexcept;
+template void layernorm<isa_here>(u8_input, const layernorm_parameters&, u8_matrix, index, index) noexcept;
+template void layernorm<isa_here>(matrix_view<const std::int16_t>, const layernorm_parameters&, u8_matrix, index,
+                                  index) noexcept;
+template void log_softmax<isa_here, tail::clip, log2_rounding::at_one_and_a_half>(u8_input, const std::uint64_t*,
+                                                                                  const packed_codes&, index,
+                                                                                  index) noexcept;
+template void max_softmax<isa_here>(u8_input, const std::uint8_t*, const packed_codes&, index, index) noexcept;
+template void max_softmax<isa_here>(u8_input, const std::uint8_t*, const byte_codes&, index, index) noexcept;
+template attention_head prepare_head<isa_here>(const activations&, const activations&, int,
+                                               const attention_head_memory&) noexcept;
+template void attend<isa_here>(const u8_input&, const attention_head&, const tensor_scale&, const attention_weighting&,
+                               const u8_matrix&, const attention_scratch&) noexcept;
+
+}  // namespace intact::inline INTACT_ABI::kernel
