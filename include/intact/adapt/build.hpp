@@ -275,8 +275,8 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
 ///
 /// Errors:    scales or weights of another depth or width, a profile that makes no sense; whatever the builders of
-///            adapt/ refuse, such as a scale that is not above 0, logits whose scale is too large for the exponential, or
-///            ratios that no dyadic scale holds.
+///            adapt/ refuse, such as a scale that is not above 0, logits whose scale is too large for the exponential,
+///            or ratios that no dyadic scale holds.
 /// Source:    docs/numerics.md, section 9.
 inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const vit_weights& weights,
                              const profile& chosen) {

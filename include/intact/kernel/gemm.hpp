@@ -135,8 +135,8 @@ class gemm_tile {
 };
 
 /// What the accumulators of a panel start from: 0 or the caller's numbers, less what the activations' offset will add.
-/// It is read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the loop,
-/// and then spill the tile.
+/// It is read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the
+/// loop, and then spill the tile.
 template <class Isa, class A, class Element>
 class panel_start {
   using dot = simd::dot4<Isa, A>;

@@ -9,7 +9,7 @@
 //
 //   byte_sum<Isa>(from, count)                  the sum of unsigned bytes
 //   split_codes<Isa>(codes, count, most, high, low)   weights 2^(15 - code) as 256 * high + low; codes above `most`
-//                                               count as `most`, above 15 the weight is 0; returns the sum of the weights
+//                                               count as `most`, above 15 the weight is 0; returns their sum
 
 namespace intact::inline INTACT_ABI::simd {
 
