@@ -1,0 +1,310 @@
+#include <sys/wait.h>
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cases.hpp"
+#include "catch.hpp"
+#include "deit_files.hpp"
+#include "scratch_folder.hpp"
+
+// The program intact-deit, on a tiny random model and synthetic images; and on DeiT-Tiny where it is at hand.
+
+namespace intact_test {
+namespace {
+
+struct outcome {
+  int exit_code = -1;
+  std::string output;
+
+  bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
+};
+
+outcome deit(const std::string& arguments) {
+  outcome result;
+  FILE* const pipe = ::popen((INTACT_DEIT_PROGRAM " " + arguments + " 2>&1").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::array<char, 4096> part;
+  while (const std::size_t size = std::fread(part.data(), 1, part.size(), pipe)) {
+    result.output.append(part.data(), size);
+  }
+  const int status = ::pclose(pipe);
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return result;
+}
+
+std::string quoted(const std::filesystem::path& path) {
+  return " '" + path.string() + "' ";
+}
+
+nlohmann::json read_json(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+/// A folder with a tiny checkpoint, and eleven images with labels, one of them in a sub-folder and one a JPEG file.
+struct tiny_set {
+  scratch_folder folder;
+  checkpoint_tensors checkpoint = timm_checkpoint(random_float_vit(tiny_vit));
+  std::filesystem::path weights = folder / "model.safetensors", model = folder / "integer.safetensors",
+                        images = folder / "images", json = folder / "result.json";
+
+  tiny_set() {
+    checkpoint.write(weights);
+    std::filesystem::create_directories(images / "more");
+    std::string labels;
+    for (int i = 0; i < 9; ++i) {
+      const std::string name = std::to_string(i) + ".png";
+      write_png(images / name, made_image(12 + i, 30 - 2 * i));
+      labels += name + '\t' + std::to_string(i % 7) + '\n';
+    }
+    write_png(images / "more/9.png", made_image(12, 12));
+    write_jpeg(images / "10.jpg", made_image(50, 40));
+    write_text(images / "labels.tsv", labels + "more/9.png\t3\n10.jpg\t4\n");
+  }
+
+  outcome quantize(const std::string& options = "") const {
+    return deit("quantize --weights" + quoted(weights) + "--calibration" + quoted(images) + "-o" + quoted(model) +
+                options);
+  }
+  outcome evaluate(const std::string& options = "") const {
+    return deit("evaluate --model" + quoted(model) + "--images" + quoted(images) + "--json" + quoted(json) + options);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("intact-deit explains itself") {
+  const outcome help = deit("--help");
+  CHECK(help.exit_code == 0);
+  CHECK(help.says("Examples:"));
+  for (const char* const command : {"quantize", "classify", "evaluate", "budget"}) {
+    CHECK(deit(std::string(command) + " --help").exit_code == 0);
+    CHECK(deit(command).exit_code == 2);
+  }
+  CHECK(deit("").exit_code == 2);
+}
+
+TEST_CASE("a model is quantized, evaluated and classifies") {
+  const tiny_set set;
+  const outcome quantized = set.quantize();
+  INFO(quantized.output);
+  REQUIRE(quantized.exit_code == 0);
+  CHECK(quantized.says("2 blocks of width 12, 12 x 12 pixels, 7 classes"));
+
+  const outcome evaluated = set.evaluate("--float" + quoted(set.weights));
+  INFO(evaluated.output);
+  REQUIRE(evaluated.exit_code == 0);
+  CHECK(evaluated.says("11 images, 0 failed"));
+  const nlohmann::json result = read_json(set.json);
+  for (const char* const key : {"top1", "top5", "agreement", "float_top1", "float_top5"}) {
+    CAPTURE(key);
+    CHECK(result.at(key) >= 0);
+    CHECK(result.at(key) <= 100);
+  }
+  CHECK(result.at("images") == 11);
+  CHECK(result.at("failed") == 0);
+  CHECK(result.at("images_per_second") > 0);
+  CHECK(result.at("float_images_per_second") > 0);
+  CHECK(result.at("sqnr_db") > 10);
+  CHECK(result.at("kl") >= 0);
+  CHECK(result.at("kl") < 0.1);
+
+  // The numbers do not depend on the threads, and the first images are the first lines.
+  REQUIRE(set.evaluate("--threads 3 --float" + quoted(set.weights)).exit_code == 0);
+  const nlohmann::json again = read_json(set.json);
+  for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
+    CHECK(again.at(key) == result.at(key));
+  }
+  REQUIRE(set.evaluate("--limit 4").exit_code == 0);
+  CHECK(read_json(set.json).at("images") == 4);
+  CHECK_FALSE(read_json(set.json).contains("agreement"));
+
+  const outcome classified = deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png"));
+  INFO(classified.output);
+  CHECK(classified.exit_code == 0);
+  CHECK(std::count(classified.output.begin(), classified.output.end(), '%') == 5);
+  CHECK(classified.says("class "));
+  write_text(set.folder / "synset_words.txt", "ape\nbat\ncat\ndog\neel\nfox\ngnu\n");
+  CHECK_FALSE(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).says("class "));
+  const outcome wrong_names = deit("classify --model" + quoted(set.model) + "--names" +
+                                   quoted(set.images / "labels.tsv") + quoted(set.images / "0.png"));
+  CHECK(wrong_names.exit_code == 2);
+  CHECK(wrong_names.says("there are 11 names; the model has 7 classes"));
+}
+
+TEST_CASE("the float model alone is evaluated, and better calibration is closer to it") {
+  const tiny_set set;
+  const outcome in_float = deit("evaluate --float" + quoted(set.weights) + "--images" + quoted(set.images));
+  CHECK(in_float.exit_code == 0);
+  CHECK(in_float.says("float (Eigen)"));
+  CHECK_FALSE(in_float.says("integer"));
+  CHECK(deit("evaluate --images" + quoted(set.images)).says("evaluate needs --model, --float or both"));
+
+  const auto error = [&](const std::string& options) {
+    REQUIRE(set.quantize("--bits 4/8/8 --weight-group 4 " + options).exit_code == 0);
+    REQUIRE(set.evaluate("--float" + quoted(set.weights)).exit_code == 0);
+    return read_json(set.json).at("sqnr_db").get<double>();
+  };
+  CHECK(error("--equalize --compensate") > error("") + 3);
+}
+
+TEST_CASE("every part of a profile can be chosen") {
+  const tiny_set set;
+  for (const std::string options :
+       {"--profile paper", "--profile paper --bits 8/8/8", "--bits 8/8/8", "--bits 4/8/4",
+        "--bits 4/8/8 --weight-group 0", "--bits 4/8/4 --weight-group 3",
+        "--profile paper --tail clip --observer percentile",
+        "--profile paper --exponential exact --rounding sqrt2 --observer omse",
+        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --search",
+        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5",
+        "--attention weights --equalize --compensate", "--profile paper --bits 4/8/8 --compensate", "--size 20",
+        "--crop 1 --mean 0.5 --std 0.5 0.4 0.3 --epsilon 1e-5 --heads 3"}) {
+    CAPTURE(options);
+    const outcome quantized = set.quantize(options);
+    INFO(quantized.output);
+    CHECK(quantized.exit_code == 0);
+    CHECK(set.evaluate("--limit 2").exit_code == 0);
+  }
+}
+
+TEST_CASE("options that make no sense are refused") {
+  const tiny_set set;
+  const auto refused = [&](const std::string& options, const std::string& message) {
+    const outcome result = set.quantize(options);
+    INFO(result.output);
+    CHECK(result.exit_code == 2);
+    CHECK(result.says(message));
+    CHECK_FALSE(std::filesystem::exists(set.model));
+  };
+  refused("--bits 8/4/8", "--bits is \"8/4/8\"; it must be 8/8/8, 8/8/4, 4/8/8 or 4/8/4");
+  refused("--profile exact", "--profile");
+  refused("--normalize-rows no", "needs normalize_rows");
+  refused("--attention weights --tail clip", "u8 attention weights have no tail");
+  refused("--tail wide", "choose attention_kind::log2_of_sum");
+  refused("--observer none", "--observer");
+  refused("--crop 0", "--crop");
+  refused("--size 13", "the image size is 13; it must be a multiple of the patch size, 4");
+}
+
+TEST_CASE("images that cannot be read are counted, and the others go on") {
+  const tiny_set set;
+  REQUIRE(set.quantize().exit_code == 0);
+  write_text(set.images / "1.png", "a text");
+  std::filesystem::resize_file(set.images / "10.jpg", 500);
+  std::filesystem::remove(set.images / "3.png");
+  const outcome evaluated = set.evaluate();
+  INFO(evaluated.output);
+  CHECK(evaluated.exit_code == 1);
+  CHECK(evaluated.says("8 images, 3 failed"));
+  CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
+  CHECK(evaluated.says("10.jpg: libjpeg: "));
+  CHECK(evaluated.says("3.png: the file does not exist"));
+  CHECK(read_json(set.json).at("failed") == 3);
+  CHECK(read_json(set.json).at("images") == 8);
+
+  const outcome classified =
+      deit("classify --model" + quoted(set.model) + quoted(set.images / "1.png") + quoted(set.images / "2.png"));
+  CHECK(classified.exit_code == 1);
+  CHECK(classified.says("2.png\n"));
+  CHECK(set.quantize().exit_code == 2);  // calibration takes whole sets only
+
+  write_text(set.images / "labels.tsv", "1.png\t0\n");
+  const outcome none = set.evaluate();
+  CHECK(none.exit_code == 2);
+  CHECK(none.says("no image could be read"));
+  write_text(set.images / "labels.tsv", "0.png\t7\n");
+  const outcome label = set.evaluate();
+  CHECK(label.exit_code == 2);
+  CHECK(label.says("labels.tsv: line 1 has the class \"7\"; it must be a number from 0 to 6"));
+}
+
+TEST_CASE("checkpoints that hold no such model are named") {
+  const tiny_set set;
+  const auto refused = [&](const checkpoint_tensors& bad, const std::string& message) {
+    bad.write(set.weights);
+    const outcome result = set.quantize();
+    INFO(result.output);
+    CHECK(result.exit_code == 2);
+    CHECK(result.says("model.safetensors: "));
+    CHECK(result.says(message));
+    CHECK_FALSE(std::filesystem::exists(set.model));
+  };
+  checkpoint_tensors bad = set.checkpoint;
+  bad.all.erase("blocks.1.mlp.fc1.bias");
+  refused(bad, "tensor \"blocks.1.mlp.fc1.bias\" is missing");
+  bad = set.checkpoint;
+  bad.all["blocks.0.attn.qkv.weight"].values[13] = std::numeric_limits<float>::quiet_NaN();
+  refused(bad, "tensor \"blocks.0.attn.qkv.weight\" has the value nan at row 1, column 1; it must be finite");
+  bad = set.checkpoint;
+  bad.all["blocks.0.ls1.gamma"] = {{1}, {1}};
+  refused(bad, "\"blocks.0.ls1.gamma\" has no place in a vision transformer of this architecture");
+  checkpoint_tensors other;
+  other.all["conv1.weight"] = {{1, 1}, {1}};
+  refused(other, "\"patch_embed.proj.weight\" is missing");
+
+  write_text(set.weights, "no safetensors");
+  CHECK(set.quantize().exit_code == 2);
+  CHECK(deit("classify --model" + quoted(set.weights) + quoted(set.images / "0.png")).exit_code == 2);
+  set.checkpoint.write(set.weights);  // a float model is no integer model
+  const outcome confused = deit("classify --model" + quoted(set.weights) + quoted(set.images / "0.png"));
+  CHECK(confused.exit_code == 2);
+  CHECK(confused.says("model.safetensors: metadata \"format\" is missing"));
+}
+
+TEST_CASE("the budget has every kind of tensor") {
+  const tiny_set set;
+  const auto kinds_of = [&](const std::string& options) {
+    const outcome budget = deit("budget --weights" + quoted(set.weights) + "--calibration" + quoted(set.images) +
+                                "--evaluation" + quoted(set.images) + "--json" + quoted(set.json) + options);
+    INFO(budget.output);
+    REQUIRE(budget.exit_code == 0);
+    return read_json(set.json).at("kinds");
+  };
+  const nlohmann::json paper = kinds_of("--profile paper"), precise = kinds_of("--profile precise --limit 3");
+  CHECK(paper.size() == 12);
+  CHECK(precise.size() == 9);  // no codes of pixels, embeddings and branches
+  CHECK(paper.back().at("kind") == "everything");
+  for (const nlohmann::json& row : paper) {
+    CAPTURE(row.dump());
+    CHECK(row.at("sqnr_db") >= paper.back().at("sqnr_db").get<double>() - 1);
+    CHECK(row.at("kl") >= 0);
+    CHECK(row.at("agreement") <= 100);
+  }
+}
+
+TEST_CASE("DeiT-Tiny in integers stays close to the float model", "[data]") {
+  const char* const data = std::getenv("INTACT_DATA_DIR");
+  if (data == nullptr) {
+    report_skipped("INTACT_DATA_DIR names no folder of models and images");
+    return;
+  }
+  const scratch_folder folder;
+  const std::filesystem::path model = folder / "model.safetensors", json = folder / "result.json",
+                              weights = std::filesystem::path(data) / "deit_tiny/model.safetensors",
+                              images = std::filesystem::path(data) / "imagenet_like";
+  const outcome quantized = deit("quantize --weights" + quoted(weights) + "--calibration" +
+                                 quoted(images / "calibration") + "--images 4 -o" + quoted(model));
+  INFO(quantized.output);
+  REQUIRE(quantized.exit_code == 0);
+  const outcome evaluated = deit("evaluate --model" + quoted(model) + "--float" + quoted(weights) + "--images" +
+                                 quoted(images / "evaluation") + "--limit 5 --json" + quoted(json));
+  INFO(evaluated.output);
+  REQUIRE(evaluated.exit_code == 0);
+  const nlohmann::json result = read_json(json);
+  CHECK(result.at("float_top1") >= 80);
+  CHECK(result.at("agreement") >= 80);
+  CHECK(result.at("sqnr_db") > 14);
+  CHECK(result.at("kl") < 0.05);
+}
+
+}  // namespace intact_test
