@@ -2,9 +2,11 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <thread>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -28,7 +30,7 @@ struct gemm_shape {
   index k;
 };
 
-constexpr index row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};  // tiles of 6, 3, 2 and 1, two of 6 and one
+constexpr index row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};  // every rest of tiles of 6, and of 5
 constexpr index channel_counts[] = {
     1,  2,  3,  4,  5,  7,  8,  9,  11,  12,  13,  15,  16,  17,    // around a register of
     19, 20, 21, 23, 24, 25, 31, 32, 33,                             // 4, 8 or 16 channels
@@ -185,6 +187,16 @@ TEMPLATE_LIST_TEST_CASE("sums of the largest products are exact, whatever pairs 
   CHECK(true);
 }
 
+TEMPLATE_LIST_TEST_CASE("sums are exact where long inner dimensions are cut into chunks", "", all_products) {
+  for (const index chunks : {1, 2, 3}) {
+    for (const index rest : {-8, -7, -4, -1, 0, 1, 3, 4, 5, 8}) {
+      check_sums<TestType>({6, 65, kernel::gemm_chunk * chunks + rest}, layouts[1], values::random, values::random);
+      check_sums<TestType>({4, 17, kernel::gemm_chunk * chunks + rest}, layouts[0], values::random, values::random);
+    }
+  }
+  CHECK(true);
+}
+
 TEMPLATE_LIST_TEST_CASE("sums are exact at the limit of the inner dimension", "", all_products) {
   using element = typename TestType::element;
   constexpr index depth = detail::gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
@@ -204,6 +216,28 @@ TEST_CASE("a product without columns needs no memory for them") {
   CHECK(first_difference(y.view(), tensor<std::int32_t>(exact_sums(matrix_view<const std::uint8_t>(nullptr, 8, 0),
                                                                    matrix_view<const std::int8_t>(nullptr, 5, 0)))
                                        .view()) == "");
+}
+
+TEMPLATE_LIST_TEST_CASE("sums may start from a number per channel", "", all_products) {
+  for (const gemm_shape& shape : {gemm_shape{7, 130, 9}, gemm_shape{1, 65, 0}, gemm_shape{6, 17, 2049}}) {
+    generator random(10);
+    TestType product(shape, layouts[0], values::random, values::random, random);
+    guarded_vector<std::int32_t> start(static_cast<std::size_t>(shape.n));
+    tensor<std::int32_t> expected = exact_sums(product.a(), product.w());
+    for (index n = 0; n < shape.n; ++n) {
+      const std::int64_t rest = std::numeric_limits<std::int32_t>::max() - product.bound();
+      start[static_cast<std::size_t>(n)] = static_cast<std::int32_t>(random.between(-rest, rest));
+      for (index m = 0; m < shape.m; ++m) {
+        expected(m, n) += start[static_cast<std::size_t>(n)];
+      }
+    }
+    guarded_tensor<std::int32_t> y(shape.m, shape.n);
+    const kernel::gemm_operands<typename TestType::activation, typename TestType::element, keep_accumulator> operands{
+        product.a(), product.packed(), keep_accumulator{}, y.view(), start.data()};
+    kernel::gemm<test_isa>(operands, 0, kernel::gemm_units(shape.m, product.packed()));
+    CAPTURE(shape.m, shape.n, shape.k);
+    CHECK(first_difference(y.view(), expected.view()) == "");
+  }
 }
 
 /// One stage on one product, against the specification.
