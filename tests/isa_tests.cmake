@@ -18,6 +18,10 @@ set(isa_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   list(APPEND isas ${neon_isas})
 endif()
+set(INTACT_TEST_ISAS "" CACHE STRING "Instruction sets that the kernels are tested for; if empty, all of the processor's family")
+if(INTACT_TEST_ISAS)
+  set(isas ${INTACT_TEST_ISAS})
+endif()
 set(isa_test_sources fused_block_test gemm_kernel_test operation_kernel_test simd_test)
 
 # With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
