@@ -37,7 +37,8 @@ packed_weights<Element> pack_checked(const Weights& w, std::span<std::byte> memo
 /// Shapes:    w N x K, one row per output channel, any strides and alignment; sizes may be 0. Drawn at packed_weights.
 ///            s8 stays s8 and s4 stays s4. s4 with group factors becomes s8, which its products fit: a kernel then
 ///            reads twice the bytes, but multiplies nothing.
-/// Range:     K <= 2097151, the most that gemm takes of any operands. `memory` has packed_weights_bytes<Element>(N, K) bytes, on a boundary of 64.
+/// Range:     K <= 2097151, the most that gemm takes of any operands. `memory` has packed_weights_bytes<Element>(N, K)
+///            bytes, on a boundary of 64.
 /// Exactness: every bit.
 /// Errors:    memory that is too small or not aligned, a view without data: before anything is written.
 /// Aliasing:  `memory` must not overlap w, and outlives the result, which may be shared between threads.
