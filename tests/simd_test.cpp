@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -38,9 +39,12 @@ struct dot_products {
 
   template <class Load>
   void run(const Load& load) {
+    // In the type that the instructions want: the kernels widen beforehand.
+    guarded_vector<typename dot::activation> activations(4);
+    std::copy_n(a.data(), 4, activations.data());
     typename dot::accumulator accumulators[parts];
     for (unsigned i = 0; i < parts; ++i) {
-      accumulators[i] = dot::multiply_add(dot::start(start.data() + i * lanes), dot::broadcast(a.data()),
+      accumulators[i] = dot::multiply_add(dot::start(start.data() + i * lanes), dot::broadcast(activations.data()),
                                           load(w.data() + 4 * i * columns));
     }
     simd::s32<test_isa> out[1];
