@@ -22,7 +22,6 @@ struct bit_widths {
 
   /// From "8/8/4" and the like.
   static bit_widths parse(const std::string& text) {
-    bit_widths bits;
     for (const int w : {4, 8}) {
       for (const int a : {4, 8}) {
         if (text == std::to_string(w) + "/8/" + std::to_string(a)) {
