@@ -24,10 +24,10 @@ if(INTACT_TEST_ISAS)
 endif()
 set(isa_test_sources fused_block_test gemm_kernel_test operation_kernel_test simd_test)
 
-# With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
-set(isa_test_options "")
+# Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
+set(isa_test_options -g0)
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
-  set(isa_test_options -O0)
+  set(isa_test_options -g0 -O0)
 endif()
 
 find_package(Threads REQUIRED)
