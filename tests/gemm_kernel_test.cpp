@@ -64,7 +64,7 @@ struct s4_weights {
 /// Groups of 3 columns: their ends fall everywhere within a group of 4 or 8 that is packed together.
 struct grouped_s4_weights {
   using packed_element = std::int8_t;
-  static constexpr std::int64_t low = s4::min * 8, high = s4::max * 8;
+  static constexpr std::int64_t low = s4::min * 8;
 
   grouped_s4_weights(index n, index k, const layout& where, values what, generator& random)
       : codes(n, k, where), shifts(n, group_count(k, 3), where) {
