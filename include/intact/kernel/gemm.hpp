@@ -26,7 +26,9 @@ inline constexpr unsigned gemm_tile_rows = std::is_same_v<Element, s4> ? 5 : 6;
 /// Accumulators per row of a tile: 6 x 4 use 24 of 32 registers, 6 x 2 use 12 of 16.
 template <class Isa>
 inline constexpr unsigned gemm_tile_accumulators =
-    std::is_same_v<Isa, isa::avx2> || std::is_same_v<Isa, isa::avx2_vnni> || std::is_same_v<Isa, isa::sse4_1> ? 2 : 4;
+    std::is_same_v<Isa, isa::scalar>                                                                            ? 1
+    : std::is_same_v<Isa, isa::avx2> || std::is_same_v<Isa, isa::avx2_vnni> || std::is_same_v<Isa, isa::sse4_1> ? 2
+                                                                                                                : 4;
 
 template <class Element>
 constexpr index gemm_row_tiles(index rows) {
