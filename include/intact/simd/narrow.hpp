@@ -251,7 +251,9 @@ template <class Isa, class Out, unsigned N>
 INTACT_INLINE void narrow(const s32<Isa> (&x)[N], Out* to, index count) {
   alignas(64) Out all[static_cast<std::size_t>(N * lanes<Isa>)];
   narrow<Isa>(x, all);
-  std::memcpy(to, all, static_cast<std::size_t>(count) * sizeof(Out));
+  if (count > 0) {  // `to` may be null otherwise, which memcpy does not allow
+    std::memcpy(to, all, static_cast<std::size_t>(count) * sizeof(Out));
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI::simd
