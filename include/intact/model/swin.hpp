@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <iterator>
 #include <span>
+#include <type_traits>
 
 #include "intact/activation.hpp"
 #include "intact/average_pool.hpp"
@@ -94,6 +95,9 @@ inline void require_swin_image(const image_view& image, const swin_shape& shape)
   require_equal("swin", "image channels", image.channels, shape.channels);
   require_equal("swin", "image height", image.height, shape.height);
   require_equal("swin", "image width", image.width, shape.width_pixels);
+  if (image.data == nullptr && shape.patches() * shape.patch_samples() != 0) [[unlikely]] {
+    contract_failed("intact::swin: image has no data; it must have some");
+  }
 }
 
 /// Patches and their LayerNorm as the residual stream of the first stage.

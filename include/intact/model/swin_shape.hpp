@@ -35,10 +35,11 @@ struct swin_shape {
 
   constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
   constexpr index patch_samples() const { return channels * patch * patch; }
-  /// Tokens down and across of a stage: half of the stage's before, rounded up.
+  /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
   constexpr index rows_of(index s) const { return halved(height / patch, s); }
   constexpr index columns_of(index s) const { return halved(width_pixels / patch, s); }
   constexpr index tokens_of(index s) const { return rows_of(s) * columns_of(s); }
+  constexpr index patches() const { return tokens_of(0); }
 
   /// Every other block of a stage, beginning with the second, shifts its windows by half of their size, but not where
   /// the smaller side of the grid is no longer than a window.
