@@ -94,16 +94,17 @@ inline swin_scales calibrate(const float_swin& model, std::span<const image_view
   scales.tokens = seen.affine("tokens");
   value_range begin = seen.range("tokens");
   index block = 0;
-  for (const float_swin_stage& stage : model.stages) {
+  for (index s = 0; s < std::ssize(model.stages); ++s) {
+    const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
     swin_stage_scales& made = scales.stages.emplace_back();
     made.stream = seen.s16_scale(begin, block, std::ssize(stage.blocks));
     for (const float_swin_block& here : stage.blocks) {
       made.blocks.push_back(detail::calibrated_swin_block(seen, here, block++));
     }
     if (stage.reduction.size() != 0) {
-      made.merge_norm = seen.affine("merge_norm", block - 1);
-      made.merge = seen.ptf("merge", block - 1);
-      begin = seen.range("merge", block - 1);
+      made.merge_norm = seen.affine("merge_norm", s);
+      made.merge = seen.ptf("merge", s);
+      begin = seen.range("merge", s);
     }
   }
   scales.norm = seen.affine("norm");

@@ -220,14 +220,14 @@ void float_forward_block(const float_swin_block& block, const swin_block_shape& 
 
 /// The residual stream of the next stage.
 template <class Recorder>
-float_matrix float_merge(const float_swin& model, index s, const float_matrix& stream, index block, Recorder& record) {
+float_matrix float_merge(const float_swin& model, index s, const float_matrix& stream, Recorder& record) {
   const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
   float_matrix x(model.shape.tokens_of(s + 1), 4 * model.shape.of(s).width);
   merge_patches(view_of(stream), model.shape.rows_of(s), model.shape.columns_of(s), 0, view_of(x));
   x = apply(stage.merge_norm, x, model.epsilon);
-  record(trace_site{"merge_norm", block}, x);
+  record(trace_site{"merge_norm", s}, x);
   float_matrix merged = x * stage.reduction.transpose();
-  record(trace_site{"merge", block}, merged);
+  record(trace_site{"merge", s}, merged);
   return merged;
 }
 
@@ -297,7 +297,7 @@ std::vector<float> forward(const float_swin& model, const image_view& image, Rec
                                   block, stream, record);
     }
     if (s + 1 < shape.stages) {
-      stream = detail::float_merge(model, s, stream, block - 1, record);
+      stream = detail::float_merge(model, s, stream, record);
     }
   }
 

@@ -124,16 +124,16 @@ void embed_patches(const image_view& image, const swin_parameters& p, const swin
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
 }
 
-/// From the residual stream of stage s to that of the next; `block` is the number of the block before.
+/// From the residual stream of stage s to that of the next.
 template <class Code, class Trace>
 void merge_stage(matrix_view<const Code> stream, const swin_merging_parameters& p, const swin_shape& shape, index s,
-                 matrix_view<Code> next, workspace memory, index block, Trace& trace) {
+                 matrix_view<Code> next, workspace memory, Trace& trace) {
   const swin_merging_buffers<Code> buffer = swin_merging_buffers<Code>::take(memory, shape, s);
   merge_patches(stream, shape.rows_of(s), shape.columns_of(s), static_cast<Code>(p.norm.zero_point), buffer.merged);
   layernorm(buffer.merged, p.norm, buffer.normalized);
-  trace(trace_site{"merge_norm", block}, matrix_view<const std::uint8_t>(buffer.normalized));
+  trace(trace_site{"merge_norm", s}, matrix_view<const std::uint8_t>(buffer.normalized));
   linear(buffer.normalized, p.reduction, next);
-  trace(trace_site{"merge", block}, matrix_view<const Code>(next));
+  trace(trace_site{"merge", s}, matrix_view<const Code>(next));
 }
 
 /// All stages; the contracts have been checked.
@@ -150,7 +150,7 @@ void run_stages(const image_view& image, const swin_parameters& p, const swin_sh
                  trace);
     }
     if (s + 1 < maps.size()) {
-      merge_stage<Code>(maps[s], stage.merging, shape, here, maps[s + 1], memory, block - 1, trace);
+      merge_stage<Code>(maps[s], stage.merging, shape, here, maps[s + 1], memory, trace);
     }
   }
 }

@@ -36,7 +36,7 @@ namespace intact::inline INTACT_ABI {
 ///   biased_logits        T x T                   per window and head: with the relative position bias
 ///   attention            T x T                   per window and head
 ///   qkv context proj     padded tokens x ...     all windows
-///   merge_norm           tokens x 4 width        LayerNorm of 2 x 2 neighbours; `block` is the one before
+///   merge_norm           tokens x 4 width        LayerNorm of 2 x 2 neighbours; `block` is the stage before
 ///   merge                tokens x width          the residual stream of the next stage
 ///   norm                 tokens x width          final LayerNorm
 ///   pool                 1 x width               its mean over all tokens
