@@ -54,12 +54,12 @@ class table_sum_512 {
   static constexpr int most_planes = 3;
   static constexpr index together = 32;
 
-  template <int Planes>
+  template <unsigned Planes>
   INTACT_INLINE std::uint64_t sum(const std::uint8_t* codes, index count, int largest) const {
     const __m256i first = _mm256_set1_epi8(static_cast<char>(largest));
     __m512i sums[Planes];
     INTACT_UNROLL
-    for (int plane = 0; plane < Planes; ++plane) {
+    for (unsigned plane = 0; plane < Planes; ++plane) {
       sums[plane] = _mm512_setzero_si512();
     }
     index j = 0;
@@ -73,7 +73,7 @@ class table_sum_512 {
     }
     std::uint64_t total = 0;
     INTACT_UNROLL
-    for (int plane = 0; plane < Planes; ++plane) {
+    for (unsigned plane = 0; plane < Planes; ++plane) {
       const std::int64_t sum = sum_of_lanes(sums[plane]) + 0x8000 * count;
       total += static_cast<std::uint64_t>(sum) << (16 * plane);
     }
@@ -81,13 +81,13 @@ class table_sum_512 {
   }
 
   /// Adds the entries at the distances that `these` names.
-  template <int Planes>
+  template <unsigned Planes>
   INTACT_INLINE void add(__m256i distances, __mmask32 these, __m512i (&sums)[Planes]) const {
     const __m512i at = _mm512_cvtepu8_epi16(distances);
     const __mmask32 odd = _mm512_test_epi16_mask(at, _mm512_set1_epi16(64));
     const __mmask32 upper = _mm512_test_epi16_mask(at, _mm512_set1_epi16(128));
     INTACT_UNROLL
-    for (int plane = 0; plane < Planes; ++plane) {
+    for (unsigned plane = 0; plane < Planes; ++plane) {
       __m512i quarters[4];
       INTACT_UNROLL
       for (int i = 0; i < 4; ++i) {
