@@ -20,7 +20,7 @@ inline constexpr index average_pool_max_tokens = index{0x7fffffff} / 255;
 /// Exactness: every bit, on every target; with a built scale the correctly rounded real number, and no sum is a tie.
 /// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
-/// Source:    docs/numerics.md, section 13.
+/// Source:    docs/numerics.md, section 12.
 template <class Stage>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   require_view("average_pool", "x", x);

@@ -17,7 +17,7 @@ namespace intact::inline INTACT_ABI {
 /// Exactness: every bit, on every target.
 /// Errors:    shapes that do not match: before anything is written.
 /// Aliasing:  y must not overlap x.
-/// Source:    Swin transformer (arXiv 2103.14030), section 3.1; docs/numerics.md, section 13.
+/// Source:    Swin transformer (arXiv 2103.14030), section 3.1; docs/numerics.md, section 12.
 template <class X, class T = std::remove_const_t<X>>
 void merge_patches(matrix_view<X> x, index height, index width, std::type_identity_t<T> padding, matrix_view<T> y) {
   require_at_least("merge_patches", "height", height, 0);

@@ -16,7 +16,7 @@ namespace intact::inline INTACT_ABI {
 /// Exactness: every bit, on every target; with a built scale the correctly rounded real number, and no code is a tie.
 /// Errors:    shapes that do not match, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
-/// Source:    docs/numerics.md, section 13.
+/// Source:    docs/numerics.md, section 12.
 template <class Stage>
 void requantize_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   require_view("requantize_codes", "x", x);

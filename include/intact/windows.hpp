@@ -18,7 +18,7 @@ namespace intact::inline INTACT_ABI {
 /// Errors:    shapes that do not match, a window below 1, a shift that is not in 0..window - 1: before anything is
 ///            written.
 /// Aliasing:  y must not overlap x.
-/// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 13.
+/// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class X, class T = std::remove_const_t<X>>
 void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y) {
   require_window_grid("window_partition", grid);

@@ -84,7 +84,7 @@ inline swin_block_scales calibrated_swin_block(const calibrator& seen, const flo
 /// Runs the float model on images and chooses the scales of all of its tensors.
 ///
 /// Formula, errors: as of calibrate() of a float_vit; position biases by their range.
-/// Source:    docs/numerics.md, sections 1 and 13.
+/// Source:    docs/numerics.md, sections 1 and 12.
 inline swin_scales calibrate(const float_swin& model, std::span<const image_view> images,
                              const calibration_options& options = {}) {
   const detail::calibrator seen = detail::observe_images(model, images, options);
@@ -248,7 +248,7 @@ inline void require_swin_sizes(const swin_weights& weights, const swin_scales& s
 ///
 /// Errors:    scales or weights of other sizes than the model's, a profile that makes no sense, packed codes
 ///            (tail::clip) with shifted windows; whatever the builders of adapt/ refuse.
-/// Source:    docs/numerics.md, section 13.
+/// Source:    docs/numerics.md, section 12.
 inline integer_swin build_swin(const float_swin& model, const swin_scales& scales, const swin_weights& weights,
                                const profile& chosen) {
   require_profile(chosen);

@@ -276,7 +276,7 @@ inline float_swin load_float_swin(const safetensors_file& file, const float_swin
 /// Recorder:  as of forward() of a float_vit, with the tensors of a Swin transformer in model/trace.hpp; patch_norm is
 ///            not shown, as it is `tokens`.
 /// Errors:    std::invalid_argument for an image of other sizes than the model's.
-/// Source:    docs/numerics.md, section 13.
+/// Source:    docs/numerics.md, section 12.
 template <class Recorder = no_trace>
 std::vector<float> forward(const float_swin& model, const image_view& image, Recorder&& record = {}) {
   const swin_shape& shape = model.shape;

@@ -182,7 +182,7 @@ matrix_view<const std::uint8_t> pool_features(const image_view& image, const swi
 /// Exactness: every bit, on every target.
 /// Errors:    an image whose sides are no multiples of a patch, sizes that do not match, a stream of the other type,
 ///            a workspace that is too small: before anything is written.
-/// Source:    Swin transformer (arXiv 2103.14030), section 3; FQ-ViT; docs/numerics.md, section 13.
+/// Source:    Swin transformer (arXiv 2103.14030), section 3; FQ-ViT; docs/numerics.md, section 12.
 template <class Code, class Trace = no_trace>
 void swin_features(const image_view& image, const swin_parameters& p, const swin_shape& shape,
                    std::span<const matrix_view<Code>> maps, workspace memory, Trace&& trace = {}) {
@@ -204,7 +204,7 @@ void swin_features(const image_view& image, const swin_parameters& p, const swin
 /// Memory:    `memory` has at least swin_workspace_bytes(shape) bytes. Nothing is allocated.
 /// Exactness: every bit, on every target.
 /// Errors:    as of swin_features.
-/// Source:    Swin transformer (arXiv 2103.14030); FQ-ViT; docs/numerics.md, section 13.
+/// Source:    Swin transformer (arXiv 2103.14030); FQ-ViT; docs/numerics.md, section 12.
 template <class Trace = no_trace>
 void swin(const image_view& image, const swin_parameters& p, const swin_shape& shape, matrix_view<std::int32_t> logits,
           matrix_view<std::uint8_t> logits_u8, workspace memory, Trace&& trace = {}) {

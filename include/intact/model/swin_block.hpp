@@ -101,7 +101,7 @@ void window_attention_half(matrix_view<Code> stream, const swin_block_parameters
 /// Exactness: every bit, on every target.
 /// Errors:    sizes that do not match, parameters out of range, a workspace that is too small: before anything is
 ///            written.
-/// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 13.
+/// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Code, class Trace = no_trace>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
                 workspace memory, index position = -1, Trace&& trace = {}) {

@@ -109,7 +109,7 @@ void attend_window(const window_attention_parameters& p, const window_attention_
 /// Exactness: every bit, on every target.
 /// Errors:    sizes that do not match, parameters out of range, packed codes with shifted windows: before anything is
 ///            written.
-/// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 13.
+/// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Y, class Trace = no_trace>
 void window_attention(matrix_view<const std::uint8_t> x, const window_attention_parameters& p,
                       const window_attention_shape& shape, matrix_view<Y> y, workspace memory, index block = -1,
