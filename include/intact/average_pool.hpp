@@ -3,7 +3,8 @@
 #include <cstdint>
 
 #include "intact/arith/output_stage.hpp"
-#include "intact/reference/average_pool.hpp"
+#include "intact/kernel/average_pool.hpp"
+#include "intact/simd/isa.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -21,13 +22,14 @@ inline constexpr index average_pool_max_tokens = index{0x7fffffff} / 255;
 /// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
 /// Source:    docs/numerics.md, section 12.
-template <class Stage>
+template <class Isa = isa::native, class Stage>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_view("average_pool", "x", x);
   require_at_most("average_pool", "rows of x", x.rows, average_pool_max_tokens);
   require_stage("average_pool", stage, 1, x.columns);
   require_shape("average_pool", "y", y, 1, x.columns);
-  reference::average_pool(x, stage, y);
+  kernel::average_pool<Isa>(x, stage, y);
 }
 
 }  // namespace intact::inline INTACT_ABI

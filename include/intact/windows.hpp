@@ -3,7 +3,10 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "intact/kernel/windows.hpp"
 #include "intact/reference/windows.hpp"
+#include "intact/simd/isa.hpp"
+#include "intact/types/executor.hpp"
 #include "intact/types/window_grid.hpp"
 
 namespace intact::inline INTACT_ABI {
@@ -14,31 +17,37 @@ namespace intact::inline INTACT_ABI {
 ///            padded grid of H' x W' tokens cut into windows; `padding` in all columns for tokens of padding.
 /// Shapes:    x H * W x C, y grid.padded_tokens() x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     codes are copied; the padding is the code of 0, that is, the zero point.
-/// Exactness: every bit, on every target.
+/// Exactness: every bit, on every target, with every executor.
 /// Errors:    shapes that do not match, a window below 1, a shift that is not in 0..window - 1: before anything is
 ///            written.
 /// Aliasing:  y must not overlap x.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
-template <class X, class T = std::remove_const_t<X>>
-void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y) {
+template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
+void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y,
+                      const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_window_grid("window_partition", grid);
   require_shape("window_partition", "x", x, grid.tokens(), x.columns);
   require_shape("window_partition", "y", y, grid.padded_tokens(), x.columns);
   if (y.columns != 0) {
-    reference::window_partition<T>(x, grid, padding, y);
+    for_each_row_range(run, grid.windows(), 1, [&](index begin, index end) {
+      kernel::window_partition<Isa, T>(x, grid, padding, y, begin, end);
+    });
   }
 }
 
 /// The way back: rows of tokens from the order of shifted windows into the grid's. Padding is dropped.
 ///
 /// Shapes:    x grid.padded_tokens() x C, y H * W x C; else as above. Every element of y is written.
-template <class X, class T = std::remove_const_t<X>>
-void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y) {
+template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
+void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_window_grid("window_reverse", grid);
   require_shape("window_reverse", "x", x, grid.padded_tokens(), x.columns);
   require_shape("window_reverse", "y", y, grid.tokens(), x.columns);
   if (y.columns != 0) {
-    reference::window_reverse<T>(x, grid, y);
+    for_each_row_range(run, grid.windows(), 1,
+                       [&](index begin, index end) { kernel::window_reverse<Isa, T>(x, grid, y, begin, end); });
   }
 }
 
