@@ -10,6 +10,7 @@
 #include "intact/simd/planes.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/types/attention_weighting.hpp"
+#include "intact/types/key_mask.hpp"
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/scale.hpp"
 #include "intact/types/workspace.hpp"
@@ -208,35 +209,63 @@ void code_rows(const attention_weighting& p, const matrix_view<std::uint8_t>& co
   }
 }
 
-/// One band: logits, codes, planes, context.
+/// The same where keys may be masked; log2 codes are those of tail::zero.
 template <class Isa>
-void attend_band(const matrix_view<const std::uint8_t>& q, const attention_head& head, const tensor_scale& logits,
-                 const attention_weighting& p, const matrix_view<std::uint8_t>& y,
-                 const attention_scratch& scratch) noexcept {
-  const index keys = head.keys.rows;
-  const auto rows_of = [&](const auto& view, index columns) { return view.prefix(q.rows, columns); };
+void code_rows(const attention_weighting& p, const key_mask& mask, const matrix_view<std::uint8_t>& codes) noexcept {
+  constexpr tail kept = tail::zero;
+  if (p.kind != attention_kind::log2_of_sum) {
+    const std::uint8_t hidden = p.kind == attention_kind::weights ? 0 : attention_codes<kept>::zero;
+    max_softmax<Isa>(codes, p.table.data(), mask, hidden, codes, 0, codes.rows);
+  } else if (p.rounding == log2_rounding::at_one_and_a_half) {
+    log_softmax<Isa, kept, log2_rounding::at_one_and_a_half>(codes, p.exponential.data(), mask, codes, 0, codes.rows);
+  } else {
+    log_softmax<Isa, kept, log2_rounding::at_square_root_of_2>(codes, p.exponential.data(), mask, codes, 0, codes.rows);
+  }
+}
+
+/// Logits of a band of queries, in the scratch memory.
+template <class Isa>
+matrix_view<std::uint8_t> band_logits(const matrix_view<const std::uint8_t>& q, const attention_head& head,
+                                      const tensor_scale& logits, const attention_scratch& scratch) noexcept {
   const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(q.rows));
-  const matrix_view<std::uint8_t> codes = rows_of(scratch.codes, keys);
+  const matrix_view<std::uint8_t> codes = scratch.codes.prefix(q.rows, head.keys.rows);
   query_scales<Isa>(q, head.key_zero_point, logits, scratch.scales);
   whole_gemm<Isa>(q, head.keys, requantize_rows<std::uint8_t>{scales}, codes, head.start);
-  code_rows<Isa>(p, codes);
+  return codes;
+}
 
+/// Log2 codes or weights of a band, in the scratch memory, times V.
+template <class Isa>
+void band_context(const matrix_view<std::uint8_t>& codes, const attention_head& head, const attention_weighting& p,
+                  const matrix_view<std::uint8_t>& y, const attention_scratch& scratch) noexcept {
+  const index rows = codes.rows, keys = codes.columns;
+  const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(rows));
   if (p.kind == attention_kind::weights) {
-    for (index i = 0; i < q.rows; ++i) {
+    for (index i = 0; i < rows; ++i) {
       scratch.scales[i] = context_scale(p, head.value_zero_point, simd::byte_sum<Isa>(&codes(i, 0), keys));
     }
     whole_gemm<Isa>(matrix_view<const std::uint8_t>(codes), head.values, requantize_rows<std::uint8_t>{scales}, y);
     return;
   }
   const std::uint8_t most = p.probabilities == tail::clip ? 15 : 255;
-  for (index i = 0; i < q.rows; ++i) {
+  for (index i = 0; i < rows; ++i) {
     const std::int64_t sum = simd::split_codes<Isa>(&codes(i, 0), keys, most, &scratch.high(i, 0), &scratch.low(i, 0));
     scratch.scales[i] = context_scale(p, head.value_zero_point, sum);
   }
-  const matrix_view<std::int32_t> sums = scratch.sums.prefix(q.rows, y.columns);
-  whole_gemm<Isa>(matrix_view<const std::uint8_t>(rows_of(scratch.high, keys)), head.values, keep_accumulator{}, sums);
-  whole_gemm<Isa>(matrix_view<const std::uint8_t>(rows_of(scratch.low, keys)), head.values,
-                  requantize_planes<std::uint8_t>{scales, sums}, y);
+  const matrix_view<std::int32_t> sums = scratch.sums.prefix(rows, y.columns);
+  const matrix_view<const std::uint8_t> high = scratch.high.prefix(rows, keys), low = scratch.low.prefix(rows, keys);
+  whole_gemm<Isa>(high, head.values, keep_accumulator{}, sums);
+  whole_gemm<Isa>(low, head.values, requantize_planes<std::uint8_t>{scales, sums}, y);
+}
+
+/// One band: logits, codes, planes, context.
+template <class Isa>
+void attend_band(const matrix_view<const std::uint8_t>& q, const attention_head& head, const tensor_scale& logits,
+                 const attention_weighting& p, const matrix_view<std::uint8_t>& y,
+                 const attention_scratch& scratch) noexcept {
+  const matrix_view<std::uint8_t> codes = band_logits<Isa>(q, head, logits, scratch);
+  code_rows<Isa>(p, codes);
+  band_context<Isa>(codes, head, p, y, scratch);
 }
 
 /// All queries of q, band by band.
