@@ -112,10 +112,10 @@ inline matrix<std::uint8_t> visible_keys(const recorded_case& file, const record
   const index tokens = block.grid.tokens_per_window(), windows = block.grid.windows();
   matrix<std::uint8_t> visible(windows * tokens, tokens);
   for (index window = 0; window < windows; ++window) {
-    const std::size_t place = intact::detail::place_of_window(block.grid, window);
     const bool shifted = block.grid.shift != 0;
-    intact::shifted_window_mask(block.grid, shifted && place % 2 != 0, shifted && place / 2 != 0,
-                                visible.view().row_block(window * tokens, tokens));
+    const bool bottom = shifted && window / block.grid.windows_across() == block.grid.windows_down() - 1;
+    const bool right = shifted && window % block.grid.windows_across() == block.grid.windows_across() - 1;
+    intact::shifted_window_mask(block.grid, bottom, right, visible.view().row_block(window * tokens, tokens));
   }
   const std::string tensor = block.name + "attn_mask";
   if (file.has(tensor)) {

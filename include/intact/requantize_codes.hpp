@@ -15,7 +15,8 @@ namespace intact::inline INTACT_ABI {
 /// Shapes:    x and y T x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     the stage's scale carries s_x / s_y and the correction for the zero point of x (rescale_target in
 ///            adapt/scale.hpp).
-/// Exactness: every bit, on every target, with every executor; with a built scale the correctly rounded real number, and no code is a tie.
+/// Exactness: every bit, on every target, with every executor; with a built scale the correctly rounded real number,
+///            and no code is a tie.
 /// Errors:    shapes that do not match, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
 /// Source:    docs/numerics.md, section 12.

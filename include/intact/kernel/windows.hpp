@@ -30,8 +30,8 @@ INTACT_INLINE void fill_rows(T value, T* to, index stride, index rows, index col
   }
 }
 
-/// Calls run(row, position, count) for windows [begin, end): `count` rows in window order are the tokens from `position`
-/// on, or padding if that is -1.
+/// Calls run(row, position, count) for windows [begin, end): `count` rows in window order are the tokens from
+/// `position` on, or padding if that is -1.
 template <class Isa, class Run>
 INTACT_INLINE void for_each_window_run(const window_grid& grid, index begin, index end, const Run& run) {
   const index size = grid.window, across = grid.windows_across();

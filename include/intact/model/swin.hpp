@@ -100,6 +100,17 @@ inline void require_swin_image(const image_view& image, const swin_shape& shape)
   }
 }
 
+/// Checks feature maps against the sizes of a model and a batch.
+template <class Code>
+void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape& shape, index batch) {
+  require_equal("swin_features", "s16 maps", std::is_same_v<Code, std::int16_t>, shape.stream == stream_codes::s16);
+  require_equal("swin_features", "number of maps", std::ssize(maps), shape.stages);
+  for (index s = 0; s < shape.stages; ++s) {
+    require_shape("swin_features", "a map", maps[static_cast<std::size_t>(s)], batch * shape.tokens_of(s),
+                  shape.of(s).width);
+  }
+}
+
 /// Patches and their LayerNorm as the residual stream of the first stage.
 template <class Code, class Trace>
 void embed_patches(const image_view& image, const swin_parameters& p, const swin_shape& shape, matrix_view<Code> stream,
@@ -188,11 +199,7 @@ void swin_features(const image_view& image, const swin_parameters& p, const swin
                    std::span<const matrix_view<Code>> maps, workspace memory, Trace&& trace = {}) {
   require_swin_features<Code>(p, shape);
   detail::require_swin_image(image, shape);
-  require_equal("swin_features", "s16 maps", std::is_same_v<Code, std::int16_t>, shape.stream == stream_codes::s16);
-  require_equal("swin_features", "number of maps", std::ssize(maps), shape.stages);
-  for (index s = 0; s < shape.stages; ++s) {
-    require_shape("swin_features", "a map", maps[static_cast<std::size_t>(s)], shape.tokens_of(s), shape.of(s).width);
-  }
+  detail::require_swin_maps(maps, shape, 1);
   require_workspace("swin_features", memory, swin_features_workspace_bytes<Code>(shape));
   detail::run_stages<Code>(image, p, shape, maps, memory, trace);
 }

@@ -72,15 +72,16 @@ inline void require_swin_shape(const swin_shape& shape) {
   }
 }
 
-/// Buffers of the patch embedding and of a merging, taken from a workspace.
+/// Buffers of the patch embedding and of a merging for a batch, taken from a workspace.
 struct swin_patch_buffers {
   matrix_view<std::uint8_t> samples;
   matrix_view<std::uint8_t> patches;
 
   template <class Workspace>
-  static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.tokens_of(0), shape.patch_samples()),
-            memory.template matrix<std::uint8_t>(shape.tokens_of(0), shape.of(0).width)};
+  static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
+    const index rows = batch * shape.tokens_of(0);
+    return {memory.template matrix<std::uint8_t>(rows, shape.patch_samples()),
+            memory.template matrix<std::uint8_t>(rows, shape.of(0).width)};
   }
 };
 
@@ -91,9 +92,9 @@ struct swin_merging_buffers {
 
   /// Of the merging behind stage s.
   template <class Workspace>
-  static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index s) {
-    return {memory.template matrix<Code>(shape.tokens_of(s + 1), 4 * shape.of(s).width),
-            memory.template matrix<std::uint8_t>(shape.tokens_of(s + 1), 4 * shape.of(s).width)};
+  static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index s, index batch = 1) {
+    const index rows = batch * shape.tokens_of(s + 1), columns = 4 * shape.of(s).width;
+    return {memory.template matrix<Code>(rows, columns), memory.template matrix<std::uint8_t>(rows, columns)};
   }
 };
 
@@ -101,7 +102,7 @@ struct swin_merging_buffers {
 template <class Code>
 using swin_maps = std::array<matrix_view<Code>, static_cast<std::size_t>(swin_max_stages)>;
 
-/// Buffers of a classification, taken from a workspace; what the stages need follows them.
+/// Buffers of a classification of a batch, taken from a workspace; what the stages need follows them.
 template <class Code>
 struct swin_buffers {
   swin_maps<Code> maps = {};
@@ -109,14 +110,15 @@ struct swin_buffers {
   matrix_view<std::uint8_t> pooled;
 
   template <class Workspace>
-  static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape) {
+  static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
     swin_buffers buffers;
     for (index s = 0; s < shape.stages; ++s) {
-      buffers.maps[static_cast<std::size_t>(s)] = memory.template matrix<Code>(shape.tokens_of(s), shape.of(s).width);
+      buffers.maps[static_cast<std::size_t>(s)] =
+          memory.template matrix<Code>(batch * shape.tokens_of(s), shape.of(s).width);
     }
     const index last = shape.stages - 1;
-    buffers.normalized = memory.template matrix<std::uint8_t>(shape.tokens_of(last), shape.of(last).width);
-    buffers.pooled = memory.template matrix<std::uint8_t>(1, shape.of(last).width);
+    buffers.normalized = memory.template matrix<std::uint8_t>(batch * shape.tokens_of(last), shape.of(last).width);
+    buffers.pooled = memory.template matrix<std::uint8_t>(batch, shape.of(last).width);
     return buffers;
   }
 };

@@ -30,27 +30,48 @@ struct window_attention_parameters {
   add_scale add_bias;                             ///< per key, all alike: codes of logits and bias to biased logits
 };
 
+/// Masks of shifted windows, by their place: 1 in the last row of windows, plus 2 in the last column. Those without
+/// elements hide no key.
+struct window_masks {
+  std::array<matrix_view<std::uint8_t>, 4> visible;
+
+  template <class Workspace>
+  static constexpr window_masks take(Workspace& memory, const window_grid& grid) {
+    window_masks masks;
+    for (std::size_t place = 1; place < masks.visible.size() && grid.shift != 0; ++place) {
+      masks.visible[place] = memory.template matrix<std::uint8_t>(grid.tokens_per_window(), grid.tokens_per_window());
+    }
+    return masks;
+  }
+
+  void compute(const window_grid& grid) const {
+    for (std::size_t place = 1; place < visible.size() && grid.shift != 0; ++place) {
+      shifted_window_mask(grid, place % 2 != 0, place / 2 != 0, visible[place]);
+    }
+  }
+
+  constexpr key_mask of(const window_grid& grid, index window) const {
+    const bool bottom = window / grid.windows_across() == grid.windows_down() - 1;
+    const bool right = window % grid.windows_across() == grid.windows_across() - 1;
+    return {visible[(bottom ? 1U : 0U) + (right ? 2U : 0U)]};
+  }
+};
+
 /// Buffers of one call, taken from a workspace.
 struct window_attention_buffers {
   matrix_view<std::uint8_t> qkv;
   matrix_view<std::uint8_t> context;
-  matrix_view<std::uint8_t> logits;                ///< of one window and head
-  matrix_view<std::uint8_t> codes;                 ///< bytes of packed rows for tail::clip
-  std::array<matrix_view<std::uint8_t>, 4> masks;  ///< of shifted windows, by their place; without elements: none
+  matrix_view<std::uint8_t> logits;  ///< of one window and head
+  matrix_view<std::uint8_t> codes;   ///< bytes of packed rows for tail::clip
+  window_masks masks;
 
   template <class Workspace>
   static constexpr window_attention_buffers take(Workspace& memory, const window_attention_shape& shape) {
     const index rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
-    window_attention_buffers buffers;
-    buffers.qkv = memory.template matrix<std::uint8_t>(rows, 3 * shape.width);
-    buffers.context = memory.template matrix<std::uint8_t>(rows, shape.width);
-    buffers.logits = memory.template matrix<std::uint8_t>(tokens, tokens);
-    buffers.codes = memory.template matrix<std::uint8_t>(tokens, tokens);
-    for (std::size_t place = 1; place < buffers.masks.size(); ++place) {
-      const index size = shape.grid.shift == 0 ? 0 : tokens;
-      buffers.masks[place] = memory.template matrix<std::uint8_t>(size, size);
-    }
-    return buffers;
+    return {memory.template matrix<std::uint8_t>(rows, 3 * shape.width),
+            memory.template matrix<std::uint8_t>(rows, shape.width),
+            memory.template matrix<std::uint8_t>(tokens, tokens), memory.template matrix<std::uint8_t>(tokens, tokens),
+            window_masks::take(memory, shape.grid)};
   }
 };
 
@@ -69,11 +90,23 @@ inline void require_window_attention(const window_attention_parameters& p, const
 
 namespace detail {
 
-/// Which mask a window has: 1 in the last row of windows, plus 2 in the last column.
-constexpr std::size_t place_of_window(const window_grid& grid, index window) {
-  const bool bottom = window / grid.windows_across() == grid.windows_down() - 1;
-  const bool right = window % grid.windows_across() == grid.windows_across() - 1;
-  return (bottom ? 1U : 0U) + (right ? 2U : 0U);
+/// Queries of one window and head with the keys and values of the window: logits, bias, softmax, product with V.
+/// Without elements in `mask` all keys are visible. `bias` has a row for each query; `where` has the block, window and
+/// head.
+template <class Trace>
+void attend_with_bias(const activations& q, const activations& k, const activations& v,
+                      const window_attention_parameters& p, matrix_view<const std::uint8_t> bias, const key_mask& mask,
+                      matrix_view<std::uint8_t> logits, matrix_view<std::uint8_t> codes,
+                      matrix_view<std::uint8_t> context, trace_site where, Trace& trace) {
+  where.name = "attention_logits";
+  gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.attention.logits}, logits);
+  trace(where, matrix_view<const std::uint8_t>(logits));
+  where.name = "biased_logits";
+  add(logits, bias, p.add_bias, logits);
+  trace(where, matrix_view<const std::uint8_t>(logits));
+  where.name = "attention";
+  const bool masked = mask.visible.rows != 0;
+  attend(logits, v, p.attention.weighting, codes, context, where, trace, masked ? &mask : nullptr);
 }
 
 /// All heads of one window, from its rows of qkv to its rows of the context.
@@ -83,18 +116,14 @@ void attend_window(const window_attention_parameters& p, const window_attention_
   const index tokens = shape.grid.tokens_per_window(), size = shape.width / shape.heads;
   const matrix_view<std::uint8_t> qkv = buffer.qkv.row_block(window * tokens, tokens);
   const matrix_view<std::uint8_t> context = buffer.context.row_block(window * tokens, tokens);
-  const key_mask mask{buffer.masks[place_of_window(shape.grid, window)]};
-  const bool masked = mask.visible.rows != 0;
+  const key_mask mask = buffer.masks.of(shape.grid, window);
   for (index head = 0; head < shape.heads; ++head) {
     const auto part = [&](index which) {
       return activations{qkv.column_block(which * shape.width + head * size, size), p.attention.qkv_zero_point};
     };
-    gemm(part(0), part(1), requantize<std::uint8_t, tensor_scale>{p.attention.logits}, buffer.logits);
-    trace({"attention_logits", block, head, window}, matrix_view<const std::uint8_t>(buffer.logits));
-    add(buffer.logits, p.position_bias.row_block(head * tokens, tokens), p.add_bias, buffer.logits);
-    trace({"biased_logits", block, head, window}, matrix_view<const std::uint8_t>(buffer.logits));
-    attend(buffer.logits, part(2), p.attention.weighting, buffer.codes, context.column_block(head * size, size),
-           {"attention", block, head, window}, trace, masked ? &mask : nullptr);
+    attend_with_bias(part(0), part(1), part(2), p, p.position_bias.row_block(head * tokens, tokens), mask,
+                     buffer.logits, buffer.codes, context.column_block(head * size, size), {"", block, head, window},
+                     trace);
   }
 }
 
@@ -122,9 +151,7 @@ void window_attention(matrix_view<const std::uint8_t> x, const window_attention_
 
   linear(x, p.attention.qkv, buffer.qkv);
   trace({"qkv", block}, matrix_view<const std::uint8_t>(buffer.qkv));
-  for (std::size_t place = 1; place < buffer.masks.size() && shape.grid.shift != 0; ++place) {
-    shifted_window_mask(shape.grid, place % 2 != 0, place / 2 != 0, buffer.masks[place]);
-  }
+  buffer.masks.compute(shape.grid);
   for (index window = 0; window < shape.grid.windows(); ++window) {
     detail::attend_window(p, shape, window, buffer, block, trace);
   }
