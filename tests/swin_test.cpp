@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/adapt/packed_swin.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "swin_reference.hpp"
@@ -211,6 +212,35 @@ void check_features(const profile& parts) {
   CHECK(first_difference(first.view(), expected.at({"add2", 1})) == "");
   CHECK(first_difference(second.view(), expected.at({"add2", 3})) == "");
   CHECK(first.surroundings_untouched());
+}
+
+TEST_CASE("packed Swin transformers give what integer ones give") {
+  for (const profile& parts : {paper_profile, precise_profile_888}) {
+    for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
+      profile chosen = parts;
+      chosen.weights = weights;
+      chosen.weight_group = 5;
+      INFO(profile_text(chosen));
+      integer_swin model = random_swin(shapes[2], chosen, 91);
+      const std::vector<owned_image> images = make_images(model.shape(), 2);
+      const std::vector<image_view> views = views_of(images);
+      const index batch = std::ssize(views), classes = model.shape().classes;
+      tensor<std::int32_t> logits(batch, classes), fused_logits(batch, classes);
+      tensor<std::uint8_t> logits_u8(batch, classes), fused_logits_u8(batch, classes);
+      std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
+      for (index i = 0; i < batch; ++i) {
+        swin(views[static_cast<std::size_t>(i)], model.parameters(), model.shape(), logits.view().row_block(i, 1),
+             logits_u8.view().row_block(i, 1), workspace(memory.data(), memory.size()));
+      }
+      packed_swin first(std::move(model));
+      const packed_swin packed = std::move(first);
+      std::vector<std::byte> fused_memory(fused_swin_bytes(packed.shape(), batch));
+      fused_swin(views, packed.parameters(), packed.shape(), fused_logits.view(), fused_logits_u8.view(),
+                 workspace(fused_memory.data(), fused_memory.size()));
+      CHECK(first_difference(fused_logits.view(), logits.view()) == "");
+      CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
+    }
+  }
 }
 
 TEST_CASE("feature maps are the residual streams that leave the stages") {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <iterator>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,20 @@ struct swin_contents {
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+
+  /// Refers to the contents and to `stage_views`, which must be those of the stages.
+  swin_parameters view(std::span<const swin_stage_parameters> stage_views) const {
+    return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
+            .patch = patch.view(),
+            .patch_norm = patch_norm.view(),
+            .tokens = tokens.scale,
+            .stages = stage_views,
+            .norm = norm.view(),
+            .pool = pool.scale,
+            .head = head.view(),
+            .logits = logits.view(),
+            .logits_u8 = logits_u8.view()};
+  }
 };
 
 /// A fully-integer Swin transformer that owns its parameters. Unchangeable; movable, not copyable, so that the
@@ -74,19 +89,10 @@ class integer_swin {
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
 
-  swin_parameters parameters() const {
-    const swin_contents& c = contents_;
-    return {.pixel_table = {c.pixel_table.data(), c.pixel_table.empty() ? 0 : c.shape.channels, 256},
-            .patch = c.patch.view(),
-            .patch_norm = c.patch_norm.view(),
-            .tokens = c.tokens.scale,
-            .stages = stages_,
-            .norm = c.norm.view(),
-            .pool = c.pool.scale,
-            .head = c.head.view(),
-            .logits = c.logits.view(),
-            .logits_u8 = c.logits_u8.view()};
-  }
+  swin_parameters parameters() const { return contents_.view(stages_); }
+
+  /// The contents, for another owner.
+  swin_contents release() && { return std::move(contents_); }
 
  private:
   /// The sizes that views are made with and that require_swin therefore cannot see.
