@@ -93,7 +93,7 @@ TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
 /// A scale that spreads numbers up to `largest` over the codes and beyond.
 tensor_scale some_scale(double largest, double codes, double middle) {
   const double factor = codes / largest;
-  const int prescale = factor < 0.5 ? 0 : 11;
+  const int prescale = factor < 0.5 ? 0 : 12;
   const auto multiplier = static_cast<std::int32_t>(std::ldexp(factor, 34 - prescale));
   return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, prescale};
 }
