@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 // Two programs are measured in turns, so that whatever slows the machine slows both, and only their ratio is trusted.
@@ -58,14 +59,18 @@ inline double seconds_since(clock::time_point start) {
   return std::chrono::duration<double>(clock::now() - start).count();
 }
 
-/// Seconds per call.
+/// Seconds per call. What measures itself takes the number of calls and returns the seconds per call.
 template <class Call>
 double time_calls(const Call& call, std::size_t calls) {
-  const clock::time_point start = clock::now();
-  for (std::size_t i = 0; i < calls; ++i) {
-    call();
+  if constexpr (std::is_invocable_v<Call, std::size_t>) {
+    return call(calls);
+  } else {
+    const clock::time_point start = clock::now();
+    for (std::size_t i = 0; i < calls; ++i) {
+      call();
+    }
+    return seconds_since(start) / static_cast<double>(calls);
   }
-  return seconds_since(start) / static_cast<double>(calls);
 }
 
 /// One turn: a call that brings the data back into the caches is not timed.
@@ -74,14 +79,14 @@ double take_turn(const Call& call, std::size_t calls, double pause) {
   if (pause > 0) {
     std::this_thread::sleep_for(std::chrono::duration<double>(pause));
   }
-  call();
+  time_calls(call, 1);
   return time_calls(call, calls);
 }
 
 /// How many calls make up a turn.
 template <class Call>
 std::size_t calls_per_turn(const Call& call, double turn) {
-  call();
+  time_calls(call, 1);
   std::size_t calls = 1;
   while (calls < 1'000'000 && time_calls(call, calls) * static_cast<double>(calls) < turn) {
     calls *= 2;

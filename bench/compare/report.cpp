@@ -12,9 +12,10 @@ namespace intact_bench {
 void report::add(const std::string& operation, const row& row) {
   if (operation != printed_operation_) {
     printed_operation_ = operation;
-    std::printf("\n%s, weights %s, %d thread%s, %s; peak %.0f GOPS per thread\n", operation.c_str(),
-                given_.weights.c_str(), given_.threads, given_.threads == 1 ? "" : "s", given_.isa.c_str(), peak_gops_);
-    std::printf("%-15s %-6s %-5s %-15s %6s %15s %9s %9s %9s %9s %9s %6s %17s\n", "shape", "output", "cache", "peer",
+    const std::string weights = row.weights.empty() ? "" : ", weights " + row.weights;
+    std::printf("\n%s%s, %d thread%s, %s; peak %.0f GOPS per thread\n", operation.c_str(), weights.c_str(),
+                given_.threads, given_.threads == 1 ? "" : "s", given_.isa.c_str(), peak_gops_);
+    std::printf("%-13s %-9s %-5s %-21s %6s %15s %9s %9s %9s %9s %9s %6s %17s\n", "shape", "output", "cache", "peer",
                 "ratio", "quartiles", "ours us", "peer us", "ours GOPS", "peer GOPS", "of peak", "off",
                 "peer's s32 wrong");
   }
@@ -23,16 +24,21 @@ void report::add(const std::string& operation, const row& row) {
 }
 
 void report::print(const row& row) const {
-  std::printf("%-15s %-6s %-5s %-15s ", row.shape.c_str(), row.output.c_str(), row.caches.c_str(), row.peer.c_str());
+  std::printf("%-13s %-9s %-5s %-21s ", row.shape.c_str(), row.output.c_str(), row.caches.c_str(), row.peer.c_str());
   if (row.measured.ours.empty()) {
     std::printf("not measured: %s\n", row.problem.c_str());
     return;
   }
   const speed_ratio speed = compare_medians(row.measured);
   const double ours = median(row.measured.ours), peer = median(row.measured.peer);
-  std::printf("%6.2f   %5.2f - %5.2f %9.1f %9.1f %9.1f %9.1f %7.1f %% %6s", speed.ratio, speed.low, speed.high,
-              1e6 * ours, 1e6 * peer, 1e-9 * row.operations / ours, 1e-9 * row.operations / peer,
-              100 * share_of_peak(row), row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
+  std::printf("%6.2f   %5.2f - %5.2f %9.1f %9.1f ", speed.ratio, speed.low, speed.high, 1e6 * ours, 1e6 * peer);
+  if (row.operations != 0) {
+    std::printf("%9.1f %9.1f %7.1f %%", 1e-9 * row.operations / ours, 1e-9 * row.operations / peer,
+                100 * share_of_peak(row));
+  } else {
+    std::printf("%9s %9s %9s", "-", "-", "-");
+  }
+  std::printf(" %6s", row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
   const std::string of = " of " + std::to_string(row.outputs);
   std::printf(" %17s\n", row.peer_wrong ? (std::to_string(*row.peer_wrong) + of).c_str() : "-");
   std::fflush(stdout);
@@ -91,14 +97,15 @@ nlohmann::json speeds(const row& row, double share_of_peak) {
   }
   const speed_ratio speed = compare_medians(row.measured);
   const double ours = median(row.measured.ours), peer = median(row.measured.peer);
+  const auto if_counted = [&](double x) { return row.operations == 0 ? nlohmann::json() : nlohmann::json(x); };
   return {{"ratio", speed.ratio},
           {"ratio_low", speed.low},
           {"ratio_high", speed.high},
           {"ours_us", 1e6 * ours},
           {"peer_us", 1e6 * peer},
-          {"ours_gops", 1e-9 * row.operations / ours},
-          {"peer_gops", 1e-9 * row.operations / peer},
-          {"peak_share", share_of_peak}};
+          {"ours_gops", if_counted(1e-9 * row.operations / ours)},
+          {"peer_gops", if_counted(1e-9 * row.operations / peer)},
+          {"peak_share", if_counted(share_of_peak)}};
 }
 
 }  // namespace

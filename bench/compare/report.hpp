@@ -33,10 +33,10 @@ struct row {
   std::string shape;
   std::string weights;
   std::string output;
-  std::string caches;  ///< "warm", or "cold": weights that have left the second-level cache
+  std::string caches = "warm";  ///< or "cold": weights that have left the second-level cache
   std::string peer;
-  std::string method;  ///< of the peer, if it offers several
-  double operations = 0;
+  std::string method;     ///< of the peer, if it offers several
+  double operations = 0;  ///< twice the multiplications of bytes; 0 if they are not what takes the time
   rounds measured;
 
   /// The peer's s32 outputs that are not the exact sums; none if it has no such outputs.
