@@ -46,7 +46,17 @@ inline void measure(program& ours, program& theirs, const task& of, const effort
   result.measured = alternate(ours, theirs, limits);
 }
 
-/// Checks ours, then measures it against all peers that the user wants, and those in `more`.
+/// Ours alone.
+inline void measure(program& ours, const effort& limits, row& result) {
+  const auto call = [&](std::size_t calls) { return ours.time(calls); };
+  const std::size_t calls = calls_per_turn(call, limits.turn);
+  for (const clock::time_point start = clock::now();
+       result.measured.ours.size() < limits.rounds || seconds_since(start) < limits.seconds / 2;) {
+    result.measured.ours.push_back(take_turn(call, calls, limits.pause));
+  }
+}
+
+/// Checks ours, then measures it against all peers that the user wants, and those in `more`; alone, if there are none.
 template <class Task>
 void compare_with_peers(const std::string& operation, const Task& of, program& ours, const options& given, report& to,
                         std::vector<peer<Task>> more = {}) {
@@ -55,12 +65,17 @@ void compare_with_peers(const std::string& operation, const Task& of, program& o
   }
   const std::vector<peer<Task>> wanted = wanted_peers<Task>(given);
   more.insert(more.end(), wanted.begin(), wanted.end());
+  row alike;
+  alike.shape = of.shape;
+  alike.output = of.output;
+  alike.operations = of.operations;
+  if (more.empty()) {
+    measure(ours, effort_for(given, false), alike);
+    to.add(operation, alike);
+  }
   for (const peer<Task>& peer : more) {
-    row result;
-    result.shape = of.shape;
-    result.output = of.output;
+    row result = alike;
     result.peer = peer.name;
-    result.operations = of.operations;
     try {
       const std::unique_ptr<program> theirs = peer.make(of);
       measure(ours, *theirs, of, effort_for(given, peer.has_own_threads && of.threads > 1), result);

@@ -24,20 +24,27 @@ void report::add(const std::string& operation, const row& row) {
 }
 
 void report::print(const row& row) const {
+  const auto print_if = [](bool known, const char* format, double x) {
+    known ? std::printf(format, x) : std::printf(" %9s", "-");
+  };
   std::printf("%-13s %-9s %-5s %-21s ", row.shape.c_str(), row.output.c_str(), row.caches.c_str(), row.peer.c_str());
   if (row.measured.ours.empty()) {
     std::printf("not measured: %s\n", row.problem.c_str());
     return;
   }
-  const speed_ratio speed = compare_medians(row.measured);
-  const double ours = median(row.measured.ours), peer = median(row.measured.peer);
-  std::printf("%6.2f   %5.2f - %5.2f %9.1f %9.1f ", speed.ratio, speed.low, speed.high, 1e6 * ours, 1e6 * peer);
-  if (row.operations != 0) {
-    std::printf("%9.1f %9.1f %7.1f %%", 1e-9 * row.operations / ours, 1e-9 * row.operations / peer,
-                100 * share_of_peak(row));
+  const bool compared = !row.measured.peer.empty(), counted = row.operations != 0;
+  const double ours = median(row.measured.ours), peer = compared ? median(row.measured.peer) : 0;
+  if (compared) {
+    const speed_ratio speed = compare_medians(row.measured);
+    std::printf("%6.2f   %5.2f - %5.2f", speed.ratio, speed.low, speed.high);
   } else {
-    std::printf("%9s %9s %9s", "-", "-", "-");
+    std::printf("%6s %15s", "-", "-");
   }
+  std::printf(" %9.1f", 1e6 * ours);
+  print_if(compared, " %9.1f", 1e6 * peer);
+  print_if(counted, " %9.1f", 1e-9 * row.operations / ours);
+  print_if(compared && counted, " %9.1f", 1e-9 * row.operations / peer);
+  print_if(counted, " %7.1f %%", 100 * share_of_peak(row));
   std::printf(" %6s", row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
   const std::string of = " of " + std::to_string(row.outputs);
   std::printf(" %17s\n", row.peer_wrong ? (std::to_string(*row.peer_wrong) + of).c_str() : "-");
@@ -89,23 +96,32 @@ nlohmann::json or_null(const std::optional<T>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();
 }
 
-/// What has been measured; nothing but nulls if there is a problem.
+/// What has been measured; null what has not.
 nlohmann::json speeds(const row& row, double share_of_peak) {
-  if (row.measured.ours.empty()) {
-    return {{"ratio", nullptr},   {"ratio_low", nullptr}, {"ratio_high", nullptr}, {"ours_us", nullptr},
-            {"peer_us", nullptr}, {"ours_gops", nullptr}, {"peer_gops", nullptr},  {"peak_share", nullptr}};
+  nlohmann::json fields = {{"ratio", nullptr},     {"ratio_low", nullptr}, {"ratio_high", nullptr},
+                           {"ours_us", nullptr},   {"peer_us", nullptr},   {"ours_gops", nullptr},
+                           {"peer_gops", nullptr}, {"peak_share", nullptr}};
+  const bool compared = !row.measured.peer.empty(), counted = row.operations != 0;
+  if (!row.measured.ours.empty()) {
+    const double ours = median(row.measured.ours);
+    fields["ours_us"] = 1e6 * ours;
+    if (counted) {
+      fields["ours_gops"] = 1e-9 * row.operations / ours;
+      fields["peak_share"] = share_of_peak;
+    }
   }
-  const speed_ratio speed = compare_medians(row.measured);
-  const double ours = median(row.measured.ours), peer = median(row.measured.peer);
-  const auto if_counted = [&](double x) { return row.operations == 0 ? nlohmann::json() : nlohmann::json(x); };
-  return {{"ratio", speed.ratio},
-          {"ratio_low", speed.low},
-          {"ratio_high", speed.high},
-          {"ours_us", 1e6 * ours},
-          {"peer_us", 1e6 * peer},
-          {"ours_gops", if_counted(1e-9 * row.operations / ours)},
-          {"peer_gops", if_counted(1e-9 * row.operations / peer)},
-          {"peak_share", if_counted(share_of_peak)}};
+  if (compared) {
+    const speed_ratio speed = compare_medians(row.measured);
+    const double peer = median(row.measured.peer);
+    fields["ratio"] = speed.ratio;
+    fields["ratio_low"] = speed.low;
+    fields["ratio_high"] = speed.high;
+    fields["peer_us"] = 1e6 * peer;
+    if (counted) {
+      fields["peer_gops"] = 1e-9 * row.operations / peer;
+    }
+  }
+  return fields;
 }
 
 }  // namespace
