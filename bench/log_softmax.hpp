@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <type_traits>
@@ -19,13 +20,13 @@ namespace intact_bench {
 /// Which log2 codes a softmax writes: relative to the row's sum, in u8 or packed in u4, or relative to its maximum.
 enum class softmax_codes { u8_of_sum, u4_of_sum, u8_of_max };
 
-/// A softmax of u8 logits, a row per query and head, to log2 codes.
+/// A softmax of u8 logits, a row per query and head, to log2 codes. Of more than 2^24 logits, some rows.
 struct log_softmax_task : task {
   static constexpr double scale = 0.1;  ///< of a step of the logits
 
   log_softmax_task(const token_shape& shape_, softmax_codes wanted_, int threads_)
       : wanted(wanted_),
-        rows(shape_.logit_rows()),
+        rows(std::min(shape_.logit_rows(), (index{1} << 24) / shape_.tokens)),
         keys(shape_.tokens),
         logits(random_codes<std::uint8_t>(rows * keys, 0, 255)),
         exponential(widened(intact::exact_exp_table(scale, keys))),

@@ -1,4 +1,4 @@
-#include "block.hpp"
+#include "block_parts.hpp"
 
 #include "compare/comparison.hpp"
 #include "compare/operation.hpp"
@@ -19,6 +19,11 @@ void compare_codes(const block_task& task, const options& given, report& to) {
                     false});
   }
   compare_with_peers("block", task, ours, given, to, more);
+  intact_block_parts<Isa, Code> parts(task);
+  if (is_right(parts, task, "parts of the block", to)) {
+    parts.measure(effort_for(given, false));
+    to.add_parts("block", task.shape, task.output, parts.parts());
+  }
 }
 
 /// Only for this machine's best instructions: more would take minutes to compile.

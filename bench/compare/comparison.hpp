@@ -50,8 +50,8 @@ inline void measure(program& ours, program& theirs, const task& of, const effort
 inline void measure(program& ours, const effort& limits, row& result) {
   const auto call = [&](std::size_t calls) { return ours.time(calls); };
   const std::size_t calls = calls_per_turn(call, limits.turn);
-  for (const clock::time_point start = clock::now();
-       result.measured.ours.size() < limits.rounds || seconds_since(start) < limits.seconds / 2;) {
+  const clock::time_point start = clock::now();
+  while (goes_on(limits, result.measured.ours.size(), seconds_since(start))) {
     result.measured.ours.push_back(take_turn(call, calls, limits.pause));
   }
 }

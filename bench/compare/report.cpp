@@ -15,8 +15,8 @@ void report::add(const std::string& operation, const row& row) {
     const std::string weights = row.weights.empty() ? "" : ", weights " + row.weights;
     std::printf("\n%s%s, %d thread%s, %s; peak %.0f GOPS per thread\n", operation.c_str(), weights.c_str(),
                 given_.threads, given_.threads == 1 ? "" : "s", given_.isa.c_str(), peak_gops_);
-    std::printf("%-13s %-9s %-5s %-21s %6s %15s %9s %9s %9s %9s %9s %6s %17s\n", "shape", "output", "cache", "peer",
-                "ratio", "quartiles", "ours us", "peer us", "ours GOPS", "peer GOPS", "of peak", "off",
+    std::printf("%-13s %-9s %-5s %-21s %6s %15s %9s %9s %9s %9s %9s %8s %6s %17s\n", "shape", "output", "cache", "peer",
+                "ratio", "quartiles", "ours us", "peer us", "ours GOPS", "peer GOPS", "of peak", "x floor", "off",
                 "peer's s32 wrong");
   }
   print(row);
@@ -45,6 +45,7 @@ void report::print(const row& row) const {
   print_if(counted, " %9.1f", 1e-9 * row.operations / ours);
   print_if(compared && counted, " %9.1f", 1e-9 * row.operations / peer);
   print_if(counted, " %7.1f %%", 100 * share_of_peak(row));
+  print_if(counted, " %8.2f", 1 / share_of_peak(row));
   std::printf(" %6s", row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
   const std::string of = " of " + std::to_string(row.outputs);
   std::printf(" %17s\n", row.peer_wrong ? (std::to_string(*row.peer_wrong) + of).c_str() : "-");
@@ -57,6 +58,18 @@ double report::share_of_peak(const row& row) const {
   }
   const double best = quantile(row.measured.ours, 0);
   return 1e-9 * row.operations / best / (peak_gops_ * given_.threads);
+}
+
+void report::add_parts(const std::string& operation, const std::string& shape, const std::string& output,
+                       const named_seconds& parts) {
+  divided_.push_back({operation, shape, output, parts});
+  double sum = 0;
+  std::printf("%-13s %-9s us: ", shape.c_str(), output.c_str());
+  for (const auto& [name, seconds] : parts) {
+    std::printf("%s %.1f, ", name.c_str(), 1e6 * seconds);
+    sum += seconds;
+  }
+  std::printf("together %.1f\n", 1e6 * sum);
 }
 
 void report::add_failure(const std::string& what) {
@@ -146,6 +159,16 @@ void report::write(const std::string& path) const {
                              {"outputs", row.outputs}};
     fields.update(speeds(row, share_of_peak(row)));
     json["rows"].push_back(fields);
+  }
+  json["parts"] = nlohmann::json::array();
+  for (const auto& [operation, shape, output, parts] : divided_) {
+    nlohmann::json part = {{"op", operation}, {"shape", shape}, {"output", output}, {"names", nlohmann::json::array()}};
+    for (const auto& [name, seconds] : parts) {
+      part["names"].push_back(name);
+      part["us"].push_back(1e6 * seconds);
+    }
+    part["threads"] = given_.threads;
+    json["parts"].push_back(part);
   }
   std::ofstream file(path);
   file << json.dump(2) << '\n';
