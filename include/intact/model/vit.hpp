@@ -108,6 +108,16 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
   require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.width);
 }
 
+/// Checks an image against a model's sizes.
+inline void require_vit_image(const image_view& image, const vit_shape& shape) {
+  require_equal("vit", "image channels", image.channels, shape.channels);
+  require_equal("vit", "image height", image.height, shape.height);
+  require_equal("vit", "image width", image.width, shape.width_pixels);
+  if (image.data == nullptr && shape.patches() * shape.patch_samples() != 0) [[unlikely]] {
+    contract_failed("intact::vit: image has no data; it must have some");
+  }
+}
+
 namespace detail {
 
 /// Patches, class token and positions as a residual stream of u8 codes.
@@ -158,9 +168,7 @@ template <class Trace = no_trace>
 void vit(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<std::int32_t> logits,
          matrix_view<std::uint8_t> logits_u8, workspace memory, Trace&& trace = {}) {
   require_vit(p, shape);
-  require_equal("vit", "image channels", image.channels, shape.channels);
-  require_equal("vit", "image height", image.height, shape.height);
-  require_equal("vit", "image width", image.width, shape.width_pixels);
+  require_vit_image(image, shape);
   require_shape("vit", "logits", logits, 1, shape.classes);
   require_shape("vit", "logits_u8", logits_u8, 1, shape.classes);
   require_workspace("vit", memory, vit_workspace_bytes(shape));

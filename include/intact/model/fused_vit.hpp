@@ -1,0 +1,123 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <type_traits>
+
+#include "intact/model/fused_block.hpp"
+#include "intact/model/vit.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Buffers of a call for `batch` images. The patches lie where the blocks' buffers follow: they are used up before.
+struct fused_vit_buffers {
+  matrix_view<std::uint8_t> normalized;  ///< class tokens
+  matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
+  matrix_view<std::int16_t> stream_s16;
+
+  template <class Workspace>
+  static constexpr fused_vit_buffers take(Workspace& memory, const vit_shape& shape, index batch) {
+    const index rows = batch * shape.tokens();
+    const bool wide = shape.stream == stream_codes::s16;
+    return {memory.template matrix<std::uint8_t>(batch, shape.width),
+            memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
+            memory.template matrix<std::int16_t>(wide ? rows : 0, shape.width)};
+  }
+
+  /// One image's patches.
+  template <class Workspace>
+  static constexpr matrix_view<std::uint8_t> take_patches(Workspace& memory, const vit_shape& shape) {
+    return memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_samples());
+  }
+};
+
+/// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
+constexpr std::size_t fused_vit_bytes(const vit_shape& shape, index batch = 1, index threads = 1) {
+  workspace_size memory, patches;
+  fused_vit_buffers::take(memory, shape, batch);
+  fused_vit_buffers::take_patches(patches, shape);
+  return memory.bytes() + std::max(patches.bytes(), fused_block_bytes(shape.block(), batch, threads));
+}
+
+namespace detail {
+
+/// The tokens of one image: quantized patches through the patch embedding, behind the class token.
+template <class Isa, class Code, executor Executor>
+void fused_embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
+                 matrix_view<std::uint8_t> patches, const Executor& run) {
+  im2col<Isa>(image, shape.patch, patches, run);
+  const index samples = shape.patch * shape.patch;
+  for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
+    const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
+    activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
+  }
+  const matrix_view<Code> patch_tokens = stream.row_block(1, patches.rows);
+  if constexpr (std::is_same_v<Code, std::int16_t>) {
+    std::copy_n(p.token_addend.data, stream.columns, stream.data);
+    linear<Isa>(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(1, patches.rows)},
+                patch_tokens, run);
+  } else {
+    const u8_embedding& embedding = p.embedding;
+    std::copy_n(embedding.class_token.data, stream.columns, stream.data);
+    linear<Isa>(patches, p.patch.weights, requantize<std::uint8_t>{p.patch.scale}, patch_tokens, run);
+    activation<Isa>(patch_tokens, embedding.table, patch_tokens, run);
+    add<Isa>(stream, embedding.positions, embedding.add_positions, stream, run);
+  }
+}
+
+/// From the images of a batch to their normalized class tokens.
+template <class Isa, class Code, executor Executor>
+void fused_encode(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+                  matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory,
+                  const Executor& run) {
+  const index tokens = shape.tokens();
+  workspace before_blocks = memory;
+  const matrix_view<std::uint8_t> patches = fused_vit_buffers::take_patches(before_blocks, shape);
+  for (index i = 0; i < normalized.rows; ++i) {
+    fused_embed<Isa>(images[static_cast<std::size_t>(i)], p, shape, stream.row_block(i * tokens, tokens), patches, run);
+  }
+  for (const block_parameters& block : p.blocks) {
+    fused_block<Isa>(stream, block, shape.block(), memory, run);
+  }
+  const matrix_view<Code> class_tokens(stream.data, normalized.rows, shape.width, tokens * stream.stride);
+  layernorm<Isa>(class_tokens, p.norm, normalized, run);
+}
+
+}  // namespace detail
+
+/// The vision transformer of vit.hpp for a batch of images, on blocks without tensors between their steps.
+///
+/// Shapes:    images as `shape` says; logits and logits_u8 images x classes.
+/// Units:     as vit().
+/// Weights:   packed ones (pack.hpp) run on the fast kernels; others give the same bits, slowly.
+/// Memory:    at least fused_vit_bytes(shape, images, run.threads()) bytes. Nothing is allocated.
+/// Exactness: bit for bit what vit() gives for each image, on every instruction set, with every executor.
+/// Errors:    sizes that do not match and a workspace that is too small: before anything is written.
+/// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
+template <class Isa = isa::native, executor Executor = sequential>
+void fused_vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+               matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8, workspace memory,
+               const Executor& run = {}) {
+  const index batch = std::ssize(images);
+  require_vit(p, shape);
+  for (const image_view& image : images) {
+    require_vit_image(image, shape);
+  }
+  require_shape("vit", "logits", logits, batch, shape.classes);
+  require_shape("vit", "logits_u8", logits_u8, batch, shape.classes);
+  require_workspace("vit", memory, fused_vit_bytes(shape, batch, run.threads()));
+  const fused_vit_buffers buffer = fused_vit_buffers::take(memory, shape, batch);
+
+  if (shape.stream == stream_codes::s16) {
+    detail::fused_encode<Isa>(images, p, shape, buffer.stream_s16, buffer.normalized, memory, run);
+  } else {
+    detail::fused_encode<Isa>(images, p, shape, buffer.stream_u8, buffer.normalized, memory, run);
+  }
+  linear<Isa>(buffer.normalized, p.head, requantize<std::int32_t>{p.logits}, logits, run);
+  linear<Isa>(buffer.normalized, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
+}
+
+}  // namespace intact::inline INTACT_ABI
