@@ -119,11 +119,14 @@ TEST_CASE("a model is quantized, evaluated and classifies") {
   CHECK(result.at("kl") >= 0);
   CHECK(result.at("kl") < 0.1);
 
-  // The numbers do not depend on the threads, and the first images are the first lines.
-  REQUIRE(set.evaluate("--threads 3 --float" + quoted(set.weights)).exit_code == 0);
-  const nlohmann::json again = read_json(set.json);
-  for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
-    CHECK(again.at(key) == result.at(key));
+  // The numbers do not depend on threads and batches, and the first images are the first lines.
+  for (const std::string options : {"--threads 3", "--batch 4", "--threads 2 --batch 3", "--batch 100"}) {
+    CAPTURE(options);
+    REQUIRE(set.evaluate(options + " --float" + quoted(set.weights)).exit_code == 0);
+    const nlohmann::json again = read_json(set.json);
+    for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
+      CHECK(again.at(key) == result.at(key));
+    }
   }
   REQUIRE(set.evaluate("--limit 4").exit_code == 0);
   CHECK(read_json(set.json).at("images") == 4);
@@ -195,19 +198,22 @@ TEST_CASE("images that cannot be read are counted, and the others go on") {
   write_text(set.images / "1.png", "a text");
   std::filesystem::resize_file(set.images / "10.jpg", 500);
   std::filesystem::remove(set.images / "3.png");
-  const outcome evaluated = set.evaluate();
-  INFO(evaluated.output);
-  CHECK(evaluated.exit_code == 1);
-  CHECK(evaluated.says("8 images, 3 failed"));
-  CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
-  CHECK(evaluated.says("10.jpg: libjpeg: "));
-  CHECK(evaluated.says("3.png: the file does not exist"));
-  CHECK(read_json(set.json).at("failed") == 3);
-  CHECK(read_json(set.json).at("images") == 8);
+  for (const std::string options : {"", "--batch 2", "--batch 20"}) {
+    const outcome evaluated = set.evaluate(options);
+    INFO(evaluated.output);
+    CHECK(evaluated.exit_code == 1);
+    CHECK(evaluated.says("8 images, 3 failed"));
+    CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
+    CHECK(evaluated.says("10.jpg: libjpeg: "));
+    CHECK(evaluated.says("3.png: the file does not exist"));
+    CHECK(read_json(set.json).at("failed") == 3);
+    CHECK(read_json(set.json).at("images") == 8);
+  }
 
   const outcome classified =
       deit("classify --model" + quoted(set.model) + quoted(set.images / "1.png") + quoted(set.images / "2.png"));
   CHECK(classified.exit_code == 1);
+  CHECK(classified.says("1.png: is neither a PNG nor a JPEG file"));
   CHECK(classified.says("2.png\n"));
   CHECK(set.quantize().exit_code == 2);  // calibration takes whole sets only
 
