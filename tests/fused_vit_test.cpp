@@ -150,6 +150,8 @@ TEST_CASE("fused models of any size, batch and number of threads give what the s
       {{3, 32, 32, 4, 64, 4, 130, 1, 3}, "65 tokens: one more than a register"},
       {{3, 8, 4, 4, 16, 2, 24, 2, 1000}, "two patches, many classes"},
       {{1, 28, 28, 2, 8, 1, 4, 1, 10}, "197 tokens"},
+      {{3, 8, 8, 4, 24, 2, 40, 2, 9, 2}, "a class token and a distillation token"},
+      {{1, 2, 2, 2, 5, 1, 7, 1, 3, 3}, "more class tokens than patches"},
   };
   for (const auto& [shape, why] : cases) {
     for (const profile& parts : {paper_profile, precise_profile, precise_profile_888}) {

@@ -224,7 +224,7 @@ struct vit_contents {
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
   owned_linear patch;
   std::vector<std::uint8_t> embed_table;   ///< u8 stream: 256
-  std::vector<std::uint8_t> class_token;   ///< u8 stream: width
+  std::vector<std::uint8_t> class_token;   ///< u8 stream: class tokens x width
   std::vector<std::uint8_t> positions;     ///< u8 stream: tokens x width
   owned_add add_positions;                 ///< u8 stream
   std::vector<std::int16_t> token_addend;  ///< s16 stream: tokens x width
@@ -242,7 +242,7 @@ struct vit_contents {
     return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
             .patch = patch.view(),
             .embedding = {.table = embed_table,
-                          .class_token = {class_token.data(), 1, width},
+                          .class_token = {class_token.data(), shape.class_tokens, width},
                           .positions = {positions.data(), tokens, width},
                           .add_positions = add_positions.view()},
             .token_addend = {token_addend.data(), wide ? tokens : 0, width},
@@ -292,7 +292,7 @@ class integer_vit {
       require_size("size of pixel_table", contents_.pixel_table.size(), 256 * shape.channels);
     }
     if (shape.stream == stream_codes::u8) {
-      require_size("size of class_token", contents_.class_token.size(), shape.width);
+      require_size("size of class_token", contents_.class_token.size(), shape.class_tokens * shape.width);
       require_size("size of positions", contents_.positions.size(), shape.tokens() * shape.width);
     } else {
       require_size("size of token_addend", contents_.token_addend.size(), shape.tokens() * shape.width);

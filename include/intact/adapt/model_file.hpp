@@ -46,10 +46,8 @@ class model_writer : public model_archive {
 
   explicit model_writer(std::string file) : model_archive(std::move(file)) {}
 
-  template <class T>
-  bool has(const std::string&, const std::vector<T>& values) const {
-    return !values.empty();
-  }
+  /// Whether a field that may be left out is there: the model decides.
+  bool has(const std::string&, bool of_model) const { return of_model; }
 
   /// A single integer, truth value or enumeration is stored as I64.
   template <class T>
@@ -98,10 +96,8 @@ class model_reader : public model_archive {
 
   explicit model_reader(const safetensors_file& file) : model_archive(file.name()), stored_(file) {}
 
-  template <class T>
-  bool has(const std::string& name, const std::vector<T>&) const {
-    return stored_.contains(name);
-  }
+  /// Whether a field that may be left out is there: the file decides.
+  bool has(const std::string& name, bool) const { return stored_.contains(name); }
 
   template <class T>
   void number(const std::string& name, T& value, const limits& allowed) {

@@ -14,7 +14,7 @@ namespace intact::inline INTACT_ABI {
 
 /// Buffers of a call for `batch` images. The patches lie where the blocks' buffers follow: they are used up before.
 struct fused_vit_buffers {
-  matrix_view<std::uint8_t> normalized;  ///< class tokens
+  matrix_view<std::uint8_t> normalized;  ///< class tokens of an image side by side
   matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
   matrix_view<std::int16_t> stream_s16;
 
@@ -22,7 +22,7 @@ struct fused_vit_buffers {
   static constexpr fused_vit_buffers take(Workspace& memory, const vit_shape& shape, index batch) {
     const index rows = batch * shape.tokens();
     const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(batch, shape.width),
+    return {memory.template matrix<std::uint8_t>(batch, shape.head_inputs()),
             memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
             memory.template matrix<std::int16_t>(wide ? rows : 0, shape.width)};
   }
@@ -44,7 +44,7 @@ constexpr std::size_t fused_vit_bytes(const vit_shape& shape, index batch = 1, i
 
 namespace detail {
 
-/// The tokens of one image: quantized patches through the patch embedding, behind the class token.
+/// The tokens of one image: quantized patches through the patch embedding, behind the class tokens.
 template <class Isa, class Code, executor Executor>
 void fused_embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
                  matrix_view<std::uint8_t> patches, const Executor& run) {
@@ -54,14 +54,15 @@ void fused_embed(const image_view& image, const vit_parameters& p, const vit_sha
     const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
     activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
   }
-  const matrix_view<Code> patch_tokens = stream.row_block(1, patches.rows);
+  const index class_tokens = shape.class_tokens;
+  const matrix_view<Code> patch_tokens = stream.row_block(class_tokens, patches.rows);
   if constexpr (std::is_same_v<Code, std::int16_t>) {
-    std::copy_n(p.token_addend.data, stream.columns, stream.data);
-    linear<Isa>(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(1, patches.rows)},
-                patch_tokens, run);
+    copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
+    linear<Isa>(patches, p.patch.weights,
+                add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)}, patch_tokens, run);
   } else {
     const u8_embedding& embedding = p.embedding;
-    std::copy_n(embedding.class_token.data, stream.columns, stream.data);
+    copy_tokens(embedding.class_token, stream);
     linear<Isa>(patches, p.patch.weights, requantize<std::uint8_t>{p.patch.scale}, patch_tokens, run);
     activation<Isa>(patch_tokens, embedding.table, patch_tokens, run);
     add<Isa>(stream, embedding.positions, embedding.add_positions, stream, run);
@@ -82,8 +83,11 @@ void fused_encode(std::span<const image_view> images, const vit_parameters& p, c
   for (const block_parameters& block : p.blocks) {
     fused_block<Isa>(stream, block, shape.block(), memory, run);
   }
-  const matrix_view<Code> class_tokens(stream.data, normalized.rows, shape.width, tokens * stream.stride);
-  layernorm<Isa>(class_tokens, p.norm, normalized, run);
+  for (index token = 0; token < shape.class_tokens; ++token) {
+    const matrix_view<Code> of_batch(stream.data + token * shape.width, normalized.rows, shape.width,
+                                     tokens * shape.width);
+    layernorm<Isa>(of_batch, p.norm, normalized.column_block(token * shape.width, shape.width), run);
+  }
 }
 
 }  // namespace detail
