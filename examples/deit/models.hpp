@@ -38,7 +38,7 @@ inline constexpr const char* crop_note = "crop";
 
 namespace detail {
 
-inline double read_crop(const intact::safetensors_file& file) {
+inline double read_crop(const intact::safetensors_index& file) {
   const auto note = file.metadata().find(crop_note);
   if (note == file.metadata().end()) {
     return default_crop;
@@ -57,18 +57,15 @@ inline double read_crop(const intact::safetensors_file& file) {
 /// Errors: intact::file_error or std::runtime_error, naming the file, also for models of other images than square ones
 /// of three channels.
 inline stored_model load_model(const std::filesystem::path& path) {
-  const auto read = [&]() -> std::pair<intact::integer_vit, double> {
-    const intact::safetensors_file file = intact::safetensors_file::read(path);
-    return {intact::load_integer_vit(file), detail::read_crop(file)};
-  };
-  auto [model, crop] = read();  // and the file's bytes are gone before weights are packed
+  intact::safetensors_stream file(path);
+  intact::integer_vit model = intact::load_integer_vit(file);
   const intact::vit_shape& shape = model.shape();
   if (shape.channels != 3 || shape.height != shape.width_pixels) {
     throw error_in(path, "the model takes images of " + std::to_string(shape.channels) + " channels and " +
                              std::to_string(shape.width_pixels) + " x " + std::to_string(shape.height) +
                              " pixels; they must be square and have 3 channels");
   }
-  return {intact::packed_vit(std::move(model)), crop};
+  return {intact::packed_vit(std::move(model)), detail::read_crop(file)};
 }
 
 /// An integer model with the memory that it runs in. The model must outlive it; not to be shared between threads.
