@@ -161,9 +161,9 @@ TEST_CASE("every part of a profile can be chosen") {
         "--bits 4/8/8 --weight-group 0", "--bits 4/8/4 --weight-group 3",
         "--profile paper --tail clip --observer percentile",
         "--profile paper --exponential exact --rounding sqrt2 --observer omse",
-        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --search",
-        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5",
-        "--attention weights --equalize --compensate", "--profile paper --bits 4/8/8 --compensate", "--size 20",
+        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --method search",
+        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5", "--attention weights --equalize",
+        "--profile paper --bits 4/8/8 --method observe", "--size 20",
         "--crop 1 --mean 0.5 --std 0.5 0.4 0.3 --epsilon 1e-5 --heads 3"}) {
     CAPTURE(options);
     const outcome quantized = set.quantize(options);

@@ -19,7 +19,7 @@ inline std::atomic<std::size_t> largest_block{0};
 /// Before each block stands its size, in as many bytes as keep the block aligned.
 inline constexpr std::size_t size_field = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
-inline void* take_from_heap(std::size_t size, std::size_t alignment = size_field) noexcept {
+[[gnu::noinline]] inline void* take_from_heap(std::size_t size, std::size_t alignment = size_field) noexcept {
   const std::size_t blocks = (size + alignment - 1) / alignment + 1;
   std::byte* const start = static_cast<std::byte*>(std::aligned_alloc(alignment, blocks * alignment));
   if (start == nullptr) {
@@ -33,7 +33,7 @@ inline void* take_from_heap(std::size_t size, std::size_t alignment = size_field
   return static_cast<std::byte*>(memory) + size_field;
 }
 
-inline void give_back(void* block, std::size_t alignment = size_field) noexcept {
+[[gnu::noinline]] inline void give_back(void* block, std::size_t alignment = size_field) noexcept {
   if (block == nullptr) {
     return;
   }

@@ -38,7 +38,7 @@ class classify_command {
     for (const std::string& file : images_) {
       images.push_back({file, 0});
     }
-    const integer_classifier classifier(stored.model, static_cast<index>(running_.batch));
+    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
     const predictions found = predict(classifier, images, {stored.image_size(), stored.crop}, running_, "images");
     for (std::size_t i = 0; i < images.size(); ++i) {
       const prediction& one = found.images[i];

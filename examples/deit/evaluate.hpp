@@ -93,14 +93,17 @@ void predict_batch(Classifier& classifier, std::span<const labelled_image> image
 
 }  // namespace detail
 
-/// Runs a classifier of batches, copied for each thread, on all images. Images that cannot be read are reported and the
-/// others go on.
-template <class Classifier>
-predictions predict(const Classifier& classifier, std::span<const labelled_image> images, const input_size& input,
-                    const run_options& options, const std::string& what) {
+/// Runs classifiers of batches, one per thread, on all images. Images that cannot be read are reported and the others go
+/// on.
+template <class MakeClassifier>
+predictions predict(const MakeClassifier& make_classifier, std::span<const labelled_image> images,
+                    const input_size& input, const run_options& options, const std::string& what) {
   const std::size_t batches = (images.size() + options.batch - 1) / options.batch;
   predictions all{std::vector<prediction>(images.size()), std::min(options.threads, batches)};
-  std::vector<Classifier> classifiers(all.threads, classifier);
+  std::vector<decltype(make_classifier())> classifiers;
+  for (std::size_t thread = 0; thread < all.threads; ++thread) {
+    classifiers.push_back(make_classifier());
+  }
   progress_bar progress(what, images.size());
   for_each_parallel(batches, all.threads, [&](std::size_t i, std::size_t thread) {
     const std::size_t first = i * options.batch, count = std::min(options.batch, images.size() - first);

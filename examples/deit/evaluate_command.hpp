@@ -70,7 +70,7 @@ class evaluate_command {
   results run_integer() const {
     const stored_model stored = load_model(model_);
     results all{read_images(stored.model.shape().classes), {}, {}, {stored.image_size(), stored.crop}};
-    const integer_classifier classifier(stored.model, static_cast<index>(running_.batch));
+    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
     all.integer = predict(classifier, all.images, all.input, running_, "integer model");
     return all;
   }
@@ -89,8 +89,8 @@ class evaluate_command {
       throw error_in(
           weights_, "the model has " + std::to_string(model.shape.classes) + " classes, another number than " + model_);
     }
-    const float_classifier classifier(model);
-    all.in_float = predict(one_by_one(classifier), all.images, all.input, running_, "float model");
+    const float_classifier in_float(model);
+    all.in_float = predict([&] { return one_by_one(in_float); }, all.images, all.input, running_, "float model");
   }
 
   static std::size_t report_failures(const predictions& found) {
