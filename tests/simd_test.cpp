@@ -10,9 +10,11 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/arith/scale.hpp"
 #include "intact/simd/dot4.hpp"
+#include "intact/simd/moments.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
 #include "intact/simd/sum.hpp"
+#include "intact/simd/table_sum.hpp"
 #include "tensor.hpp"
 
 // What kernels are made of, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
@@ -175,29 +177,103 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
   CHECK(wrong == 0);
 }
 
-TEST_CASE("products are rounded by every count, in every lane") {
+TEST_CASE("products are rounded by every count and rescaled, in every lane") {
   using rescaler = simd::rescaler<test_isa>;
-  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max(), most = std::int64_t{1} << 61;
   generator random(11);
-  guarded_vector<std::int32_t> a(lane_count), y(lane_count);
+  guarded_vector<std::int32_t> a(lane_count), y(lane_count), gain(lane_count);
+  guarded_vector<std::int64_t> offset(lane_count);
   int wrong = 0;
   for (int n = 1; n < 64; ++n) {
     for (int round = 0; round < 200; ++round) {
-      for (std::int32_t& x : a) {
+      for (std::size_t i = 0; i < lane_count; ++i) {
         const std::int64_t values[] = {-largest - 1, -1, 0, 1, largest, random.between(-largest, largest)};
-        x = static_cast<std::int32_t>(values[random.between(0, 5)]);
+        a[i] = static_cast<std::int32_t>(values[random.between(0, 5)]);
+        gain[i] = static_cast<std::int32_t>(random.between(-1 << 30, 1 << 30));
+        offset[i] = random.between(-most, most);
       }
       const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
       const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
       const auto rounding = rescaler::rounding_by(multiplier, n);
-      simd::store<test_isa>(rescaler::round(simd::load<test_isa>(a.data()), rounding), y.data());
+      const auto factors = rescaler::load(gain.data(), offset.data());
+      simd::store<test_isa>(rescaler::round_high(simd::load<test_isa>(a.data()), rounding, factors), y.data());
       for (std::size_t i = 0; i < lane_count; ++i) {
         const int128 rounded = floor_divide(int128{a[i]} * multiplier + power_of_two(n - 1), power_of_two(n));
-        wrong += y[i] != static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded)) ? 1 : 0;
+        const auto low = static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded));
+        wrong += y[i] != static_cast<std::int32_t>((std::int64_t{low} * gain[i] + offset[i]) >> 32) ? 1 : 0;
       }
     }
   }
   CHECK(wrong == 0);
+}
+
+template <class Isa, class Code>
+void check_moments(int zero_point) {
+  using moments = simd::moments<Isa, Code>;
+  constexpr index most = 4096;
+  constexpr int low = std::numeric_limits<Code>::min(), high = std::numeric_limits<Code>::max();
+  generator random(13);
+  for (const index channels : {moments::width, 3 * moments::width, most}) {
+    for (int kind = 0; kind < 4; ++kind) {
+      guarded_vector<Code> codes(static_cast<std::size_t>(channels));
+      guarded_vector<std::uint8_t> shift(static_cast<std::size_t>(channels));
+      std::int64_t sum = 0;
+      std::uint64_t squares = 0;
+      moments sums;
+      for (std::size_t i = 0; i < codes.size(); ++i) {
+        codes[i] = static_cast<Code>(kind == 0 ? low : kind == 1 ? high : random.between(low, high));
+        shift[i] = static_cast<std::uint8_t>(kind < 3 ? 3 : random.between(0, 3));
+        const std::int64_t x = (std::int64_t{codes[i]} - zero_point) * (1 << shift[i]);
+        sum += x;
+        squares += static_cast<std::uint64_t>(x * x);
+      }
+      for (index c = 0; c < channels; c += moments::width) {
+        sums.add(codes.data() + c, moments::row_of(zero_point), moments::factors_of(shift.data() + c));
+      }
+      CHECK(sums.sum() == sum);
+      CHECK(sums.squares() == squares);
+    }
+  }
+}
+
+template <class Isa>
+void check_moments() {
+  if constexpr (simd::lanes < Isa >> 1) {
+    check_moments<Isa, std::uint8_t>(0);
+    check_moments<Isa, std::uint8_t>(131);
+    check_moments<Isa, std::uint8_t>(255);
+    check_moments<Isa, std::int16_t>(0);
+  }
+}
+
+TEST_CASE("sums and sums of squares are exact up to 4,096 extreme values") {
+  check_moments<test_isa>();
+}
+
+TEST_CASE("entries of a table are added up exactly") {
+  generator random(14);
+  for (const int bits : {1, 16, 17, 32, 33, 48, 49, 63}) {
+    std::array<std::uint64_t, 256> table;
+    for (std::uint64_t& entry : table) {
+      entry = static_cast<std::uint64_t>(random.between(0, std::numeric_limits<std::int64_t>::max())) >> (63 - bits);
+    }
+    table[255] = bits < 49 ? (std::uint64_t{1} << bits) - 1 : table[255];
+    const simd::table_sum<test_isa> sum_of(table.data());
+    for (const index count : {0, 1, 31, 32, 33, 197, 4099}) {
+      guarded_vector<std::uint8_t> codes(static_cast<std::size_t>(count));
+      const int largest = static_cast<int>(random.between(0, 255));
+      std::uint64_t sum = 0;
+      for (std::uint8_t& code : codes) {
+        code = static_cast<std::uint8_t>(random.between(0, largest));
+        sum += table[static_cast<std::size_t>(largest - code)];
+      }
+      if (sum_of.covers(count)) {
+        CHECK(sum_of(codes.data(), count, largest) == sum);
+      }
+    }
+    const simd::table_sum<test_isa> other(table.data());
+    CHECK(!other.covers(index{1} << 19));
+  }
 }
 
 TEST_CASE("the sum over the lanes wraps") {

@@ -6,16 +6,23 @@
 #include "compare/gemm.hpp"
 #include "rounds.hpp"
 
-// oneDNN 2. Weights are reordered once into the format that the primitive asks for. The source's zero point, the bias
-// and the output's zero point are constants of the layer: together they are the primitive's bias in float32, which is
-// faster than to give it zero points as attributes, and exact to a small part of a code. Scales per channel are its
-// output scales. Scratch memory is the caller's and the arguments are bound beforehand, so that a call does nothing but
-// compute. Both `matmul` and `inner_product` are made, and the faster one is measured.
+// oneDNN 2, in two ways. Weights are reordered once into the format that the primitive asks for. Scales per channel are
+// its output scales. Scratch memory is the caller's and the arguments are bound beforehand, so that a call does nothing
+// but compute.
+//
+// With folded zero points, the source's zero point, the bias and the output's zero point, which are constants of the
+// layer, are together the primitive's bias in float32: exact to a small part of a code. Both `matmul` and
+// `inner_product` are made, and the faster one is measured. That is the most that a caller can get out of the library.
+//
+// With zero points as attributes, the library is told what the layer is, as its interface has it. Only `matmul` can.
 
 namespace intact_bench {
 namespace {
 
 using dnnl::memory;
+
+/// How a layer's zero points are given to the library.
+enum class zero_points { folded, attributes };
 
 const dnnl::engine& engine() {
   static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
@@ -46,7 +53,7 @@ class onednn_gemm : public gemm_program {
   std::string method() const override { return method_; }
 
  protected:
-  onednn_gemm(const gemm_task& task, std::string method)
+  onednn_gemm(const gemm_task& task, zero_points given, std::string method)
       : shape_(task.operands.shape),
         as_codes_(task.output == gemm_output::u8),
         source_desc_({shape_.m, shape_.k}, memory::data_type::u8, memory::format_tag::ab),
@@ -61,10 +68,17 @@ class onednn_gemm : public gemm_program {
     if (as_codes_) {
       std::vector<float> scales(task.scale.factor.begin(), task.scale.factor.end());
       attributes_.set_output_scales(1 << 1, scales);
+      if (given == zero_points::attributes) {
+        attributes_.set_zero_points(DNNL_ARG_SRC, 0, {layer::zero_point});
+        attributes_.set_zero_points(DNNL_ARG_DST, 0, {output_zero_point});
+      }
       for (index n = 0; n < shape_.n; ++n) {
         const auto i = static_cast<std::size_t>(n);
-        bias_[i] = static_cast<float>(task.scale.addend[i] / task.scale.factor[i] -
-                                      layer::zero_point * static_cast<double>(task.operands.sum_of_weights(n)));
+        const double folded = layer::zero_point * static_cast<double>(task.operands.sum_of_weights(n));
+        const double bias = given == zero_points::folded
+                                ? task.scale.addend[i] / task.scale.factor[i] - folded
+                                : (task.scale.addend[i] - output_zero_point) / task.scale.factor[i];
+        bias_[i] = static_cast<float>(bias);
       }
     }
   }
@@ -106,6 +120,8 @@ class onednn_gemm : public gemm_program {
   dnnl::primitive primitive_;
 
  private:
+  static constexpr int output_zero_point = 128;
+
   dnnl::stream stream_;
   std::string method_;
   aligned_vector<float> bias_;
@@ -118,7 +134,7 @@ class onednn_gemm : public gemm_program {
 
 class onednn_matmul : public onednn_gemm {
  public:
-  explicit onednn_matmul(const gemm_task& task) : onednn_gemm(task, "matmul") {
+  onednn_matmul(const gemm_task& task, zero_points given) : onednn_gemm(task, given, "matmul") {
     const memory::desc weights({shape_.k, shape_.n}, memory::data_type::s8, memory::format_tag::any);
     const memory::desc bias({1, shape_.n}, memory::data_type::f32, memory::format_tag::ab);
     const dnnl::matmul::desc wanted = as_codes_ ? dnnl::matmul::desc(source_desc_, weights, bias, output_desc_)
@@ -131,7 +147,7 @@ class onednn_matmul : public onednn_gemm {
 
 class onednn_inner_product : public onednn_gemm {
  public:
-  explicit onednn_inner_product(const gemm_task& task) : onednn_gemm(task, "inner product") {
+  onednn_inner_product(const gemm_task& task, zero_points given) : onednn_gemm(task, given, "inner product") {
     const memory::desc weights({shape_.n, shape_.k}, memory::data_type::s8, memory::format_tag::any);
     const memory::desc bias({shape_.n}, memory::data_type::f32, memory::format_tag::a);
     using product = dnnl::inner_product_forward;
@@ -146,9 +162,9 @@ class onednn_inner_product : public onednn_gemm {
 
 /// The program, or none if oneDNN does not offer it here.
 template <class Program>
-std::unique_ptr<gemm_program> make_if_offered(const gemm_task& task, std::string& problem) {
+std::unique_ptr<gemm_program> make_if_offered(const gemm_task& task, zero_points given, std::string& problem) {
   try {
-    auto program = std::make_unique<Program>(task);
+    auto program = std::make_unique<Program>(task, given);
     program->run(0);
     return program;
   } catch (const dnnl::error& error) {
@@ -161,8 +177,8 @@ std::unique_ptr<gemm_program> make_if_offered(const gemm_task& task, std::string
 
 std::unique_ptr<gemm_program> make_faster(const gemm_task& task) {
   std::string problem;
-  auto matmul = make_if_offered<onednn_matmul>(task, problem);
-  auto inner_product = make_if_offered<onednn_inner_product>(task, problem);
+  auto matmul = make_if_offered<onednn_matmul>(task, zero_points::folded, problem);
+  auto inner_product = make_if_offered<onednn_inner_product>(task, zero_points::folded, problem);
   if (!matmul && !inner_product) {
     throw unsupported(problem);
   }
@@ -175,13 +191,26 @@ std::unique_ptr<gemm_program> make_faster(const gemm_task& task) {
   return median(measured.ours) <= median(measured.peer) ? std::move(matmul) : std::move(inner_product);
 }
 
+std::unique_ptr<gemm_program> make_with_attributes(const gemm_task& task) {
+  if (task.output != gemm_output::u8) {
+    throw unsupported("raw sums have no zero points");
+  }
+  std::string problem;
+  auto matmul = make_if_offered<onednn_matmul>(task, zero_points::attributes, problem);
+  if (!matmul) {
+    throw unsupported(problem);
+  }
+  return matmul;
+}
+
 std::string name() {
   const dnnl_version_t* const version = dnnl_version();
   return "oneDNN " + std::to_string(version->major) + '.' + std::to_string(version->minor) + '.' +
          std::to_string(version->patch);
 }
 
-const registered_gemm_peer registered({name(), make_faster, true, false});
+const registered_gemm_peer folded({name(), make_faster, true, false});
+const registered_gemm_peer attributes({name() + ", zero points as attributes", make_with_attributes, true, false});
 
 }  // namespace
 }  // namespace intact_bench

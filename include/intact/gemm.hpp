@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -88,15 +89,20 @@ requires(!detail::is_packed<Weights>) void gemm(matrix_view<A> a, Weights w, con
 
 namespace detail {
 
-/// How many pieces each thread gets of a product: enough to even out threads that are not equally fast.
-inline constexpr index gemm_tasks_per_thread = 4;
+/// How many pieces each thread gets of a product, at most: more would even out threads that differ in speed, but share
+/// more of the weights.
+inline constexpr index gemm_tasks_per_thread = 2;
+
+/// Products of two codes that a piece has at least: fewer are computed while another thread wakes up.
+inline constexpr index gemm_work_per_task = index{1} << 20;
 
 template <class Isa, class A, class Element, class Stage, executor Executor>
 void run_gemm(const kernel::gemm_operands<A, Element, Stage>& product, const Executor& run) {
   const index units = kernel::gemm_units(product.a.rows, product.w);
-  const index threads = run.threads();
-  const index wanted = threads <= 1 ? 1 : threads * gemm_tasks_per_thread;
-  const index tasks = wanted < units ? wanted : units;
+  const index worthwhile = product.a.rows * product.w.rows * product.a.columns / gemm_work_per_task;
+  const index threads = std::clamp<index>(run.threads(), 1, std::max<index>(worthwhile, 1));
+  const index each = std::clamp<index>(worthwhile / threads, 1, gemm_tasks_per_thread);
+  const index tasks = threads == 1 ? std::min<index>(units, 1) : std::min(threads * each, units);
   run.for_each(tasks,
                [&](index task) { kernel::gemm<Isa>(product, task * units / tasks, (task + 1) * units / tasks); });
 }

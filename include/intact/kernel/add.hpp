@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "intact/kernel/row.hpp"
 #include "intact/types/scale.hpp"
@@ -43,16 +44,9 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
 template <class Isa>
 void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
          matrix_view<std::uint8_t> y, index begin, index end) noexcept {
-  constexpr unsigned registers = 4;
-  constexpr index width = registers * simd::lanes<Isa>;
-  const index channels = y.columns;
-  const index whole = channels / width * width;
-  for (index c = 0; c < whole; c += width) {
-    add_group<Isa, registers>(stream, branch, scale, y, begin, end, c, width);
-  }
-  if (whole < channels) {
-    add_group<Isa, registers>(stream, branch, scale, y, begin, end, whole, channels - whole);
-  }
+  for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+    add_group<Isa, N>(stream, branch, scale, y, begin, end, c, count);
+  });
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

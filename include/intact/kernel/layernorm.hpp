@@ -6,8 +6,8 @@
 
 #include "intact/arith/integer_math.hpp"
 #include "intact/kernel/row.hpp"
+#include "intact/simd/moments.hpp"
 #include "intact/simd/rescale.hpp"
-#include "intact/simd/sum.hpp"
 #include "intact/types/layernorm.hpp"
 
 // LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares, in
@@ -19,8 +19,8 @@ namespace intact::inline INTACT_ABI::kernel {
 /// Rows of a block.
 inline constexpr index layernorm_block_rows = 16;
 
-/// The fast body's limits. Up to so many channels |z| is at most about 2^6 * 2^24, and the sums of squares below fit 32
-/// bits in every lane; from this shift on the output is the upper half of a 64-bit sum, shifted.
+/// The fast body's limits. Up to so many channels |z| is at most about 2^6 * 2^24, and simd::moments hold their sums;
+/// from this shift on the output is the upper half of a 64-bit sum, shifted.
 inline constexpr index layernorm_fast_channels = 4096;
 inline constexpr int layernorm_fast_output_shift = 32;
 
@@ -85,85 +85,20 @@ void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters&
   }
 }
 
-/// 2^shift for shifts of 0..3, without a shift by lane: (1 + the lower bit) * (1 + 3 * the upper bit).
-template <class Isa>
-INTACT_INLINE s32<Isa> power_of_two_factor(s32<Isa> shift) {
-  const s32<Isa> one = simd::broadcast<Isa>(1);
-  const s32<Isa> upper = simd::rescaler<Isa>::right(shift, 1);
-  const s32<Isa> lower = simd::subtract<Isa>(shift, simd::add<Isa>(upper, upper));
-  const s32<Isa> three_times = simd::add<Isa>(upper, simd::add<Isa>(upper, upper));
-  return simd::multiply<Isa>(simd::add<Isa>(lower, one), simd::add<Isa>(three_times, one));
-}
-
-/// Sums of a row by lane, of which each gets 1,024 channels at most.
-template <class Isa, class Code>
-class lane_sums;
-
-/// |x| <= 2040: squares add up to less than 2^32, so they start from -2^31.
-template <class Isa>
-class lane_sums<Isa, std::uint8_t> {
-  static_assert(std::uint64_t{2040} * 2040 * (layernorm_fast_channels / 4) < std::uint64_t{1} << 32);
-
- public:
-  INTACT_INLINE void add(s32<Isa> x) {
-    sum_ = simd::add<Isa>(sum_, x);
-    squares_ = simd::add<Isa>(squares_, simd::multiply<Isa>(x, x));
-  }
-  INTACT_INLINE std::int64_t sum() const { return simd::sum<Isa>(sum_); }
-  INTACT_INLINE std::uint64_t squares() const {
-    const s32<Isa> high = simd::rescaler<Isa>::right(squares_, 16);
-    const s32<Isa> low = simd::subtract<Isa>(squares_, simd::rescaler<Isa>::left(high, 16));
-    const std::int64_t total = simd::sum<Isa>(high) * std::int64_t{65536} + simd::sum<Isa>(low);
-    return static_cast<std::uint64_t>(total - simd::lanes<Isa> * std::int64_t{start});
-  }
-
- private:
-  static constexpr std::int32_t start = std::numeric_limits<std::int32_t>::min();
-
-  s32<Isa> sum_ = simd::broadcast<Isa>(0);
-  s32<Isa> squares_ = simd::broadcast<Isa>(start);
-};
-
-/// |x| <= 2^18: x = 512 * high + low, and x^2 = 2^18 * high^2 + 2^10 * high * low + low^2, whose three sums stay within
-/// 2^18 * 4096 = 2^30 over the whole row.
-template <class Isa>
-class lane_sums<Isa, std::int16_t> {
- public:
-  INTACT_INLINE void add(s32<Isa> x) {
-    const s32<Isa> high = simd::rescaler<Isa>::right(x, 9);
-    const s32<Isa> low = simd::subtract<Isa>(x, simd::rescaler<Isa>::left(high, 9));
-    sum_ = simd::add<Isa>(sum_, x);
-    high_ = simd::add<Isa>(high_, simd::multiply<Isa>(high, high));
-    mixed_ = simd::add<Isa>(mixed_, simd::multiply<Isa>(high, low));
-    low_ = simd::add<Isa>(low_, simd::multiply<Isa>(low, low));
-  }
-  INTACT_INLINE std::int64_t sum() const { return simd::sum<Isa>(sum_); }
-  INTACT_INLINE std::uint64_t squares() const {
-    return static_cast<std::uint64_t>(simd::sum<Isa>(high_) * (std::int64_t{1} << 18) +
-                                      simd::sum<Isa>(mixed_) * (std::int64_t{1} << 10) + simd::sum<Isa>(low_));
-  }
-
- private:
-  s32<Isa> sum_ = simd::broadcast<Isa>(0);
-  s32<Isa> high_ = simd::broadcast<Isa>(0);
-  s32<Isa> mixed_ = simd::broadcast<Isa>(0);
-  s32<Isa> low_ = simd::broadcast<Isa>(0);
-};
-
 /// The first pass: what the second one needs to know of `Rows` rows from `first_row` on.
 template <class Isa, unsigned Rows, class Code>
 INTACT_INLINE void layernorm_statistics(const layernorm_input<Code>& x, std::uint64_t epsilon, index first_row,
                                         layernorm_row* rows) {
+  using moments = simd::moments<Isa, Code>;
   const index channels = x.codes.columns;
-  const index whole = channels / simd::lanes<Isa> * simd::lanes<Isa>;
-  const s32<Isa> zero_point = simd::broadcast<Isa>(x.zero_point);
-  lane_sums<Isa, Code> sums[Rows];
-  for (index c = 0; c < whole; c += simd::lanes<Isa>) {
-    const s32<Isa> factor = power_of_two_factor<Isa>(simd::widen<Isa>(x.shift + c));
+  const index whole = channels / moments::width * moments::width;
+  const typename moments::row row = moments::row_of(x.zero_point);
+  moments sums[Rows];
+  for (index c = 0; c < whole; c += moments::width) {
+    const typename moments::factors factors = moments::factors_of(x.shift + c);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      const s32<Isa> code = simd::widen<Isa>(x.codes.data + (first_row + r) * x.codes.stride + c);
-      sums[r].add(simd::multiply<Isa>(simd::subtract<Isa>(code, zero_point), factor));
+      sums[r].add(x.codes.data + (first_row + r) * x.codes.stride + c, row, factors);
     }
   }
   INTACT_UNROLL
@@ -186,7 +121,7 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
   load_row<Isa>(x.shift + c, count, factor);
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
-    factor[j] = simd::multiply<Isa>(power_of_two_factor<Isa>(factor[j]), channels);
+    factor[j] = simd::multiply<Isa>(simd::power_of_two<Isa>(factor[j]), channels);
   }
   typename rescaler::factors scale[N];
   load_factors<Isa>(p.gain.data() + c, p.bias.data() + c, count, scale);
@@ -198,8 +133,8 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
       const s32<Isa> scaled = simd::multiply<Isa>(simd::subtract<Isa>(value[j], zero_point), factor[j]);
-      const s32<Isa> normalized = rescaler::round(simd::subtract<Isa>(scaled, sum), rounding);
-      value[j] = rescaler::right(rescaler::high(normalized, scale[j]), p.output_shift - layernorm_fast_output_shift);
+      const s32<Isa> high = rescaler::round_high(simd::subtract<Isa>(scaled, sum), rounding, scale[j]);
+      value[j] = rescaler::right(high, p.output_shift - layernorm_fast_output_shift);
     }
     store_row<Isa>(value, y.data + r * y.stride + c, count);
   }
@@ -210,8 +145,6 @@ template <class Isa, class Code>
 INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layernorm_parameters& p,
                                    matrix_view<std::uint8_t> y) {
   constexpr unsigned together = std::is_same_v<Code, std::uint8_t> ? 4 : 2;
-  constexpr unsigned registers = 4;
-  constexpr index width = registers * simd::lanes<Isa>;
   layernorm_row rows[layernorm_block_rows];
   index r = 0;
   for (; r + together <= x.codes.rows; r += together) {
@@ -220,14 +153,9 @@ INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layerno
   for (; r < x.codes.rows; ++r) {
     layernorm_statistics<Isa, 1>(x, p.epsilon, r, rows + r);
   }
-  const index channels = x.codes.columns;
-  const index whole = channels / width * width;
-  for (index c = 0; c < whole; c += width) {
-    layernorm_group<Isa, registers>(x, p, rows, c, width, y);
-  }
-  if (whole < channels) {
-    layernorm_group<Isa, registers>(x, p, rows, whole, channels - whole, y);
-  }
+  for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+    layernorm_group<Isa, N>(x, p, rows, c, count, y);
+  });
 }
 
 /// Rows [begin, end).
@@ -237,15 +165,16 @@ void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, mat
   const auto rows = [&](index first, index count) {
     return layernorm_input<Code>{codes.row_block(first, count), p.zero_point, p.shift.data()};
   };
-  if (simd::lanes<Isa> == 1 || codes.columns > layernorm_fast_channels ||
-      p.output_shift < layernorm_fast_output_shift) {
-    layernorm_plain<Isa>(rows(begin, end - begin), p, y.row_block(begin, end - begin));
-    return;
+  if constexpr (simd::lanes < Isa >> 1) {
+    if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
+      for (index first = begin; first < end; first += layernorm_block_rows) {
+        const index count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
+        layernorm_block<Isa>(rows(first, count), p, y.row_block(first, count));
+      }
+      return;
+    }
   }
-  for (index first = begin; first < end; first += layernorm_block_rows) {
-    const index count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
-    layernorm_block<Isa>(rows(first, count), p, y.row_block(first, count));
-  }
+  layernorm_plain<Isa>(rows(begin, end - begin), p, y.row_block(begin, end - begin));
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

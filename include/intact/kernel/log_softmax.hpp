@@ -2,9 +2,11 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "intact/arith/log2_code.hpp"
 #include "intact/kernel/byte_row.hpp"
+#include "intact/simd/table_sum.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
@@ -29,18 +31,22 @@ struct level_bounds {
 template <class Isa, class T>
 class prepared_exp_table {
  public:
-  explicit prepared_exp_table(const T* table) noexcept {
+  explicit prepared_exp_table(const T* table) noexcept : sum_(table) {
     reversed_[0] = 0;
     for (int d = 0; d < 256; ++d) {
       reversed_[256 - d] = table[d];
     }
-    index bucket = buckets;
-    for (int d = 1; d <= 256; ++d) {
-      const index next = d < 256 ? bucket_of(table[d]) : 0;
-      for (; bucket > next; --bucket) {
-        place_[bucket - 1] = static_cast<std::uint8_t>(256 - d);
+    index filled = 0;
+    const auto fill = [&](index end, int place) {
+      if (end > filled) {
+        std::memset(place_ + filled, place, static_cast<std::size_t>(end - filled));
+        filled = end;
       }
+    };
+    for (int d = 255; d > 0; --d) {
+      fill(bucket_of(table[d]), 255 - d);
     }
+    fill(buckets, 255);
   }
 
   /// The exponential of the distance 0.
@@ -50,9 +56,10 @@ class prepared_exp_table {
   INTACT_INLINE const T* of_codes(int largest) const { return reversed_ + (256 - largest); }
 
   /// The largest distance, but for 0, whose exponential is above a limit; 0 if there is none. Those in higher buckets
-  /// than the limit's are above it; of those in the same bucket there is seldom more than one.
+  /// than the limit's are above it; of those in the same bucket there are seldom more than two.
   INTACT_INLINE int last_above(std::uint64_t limit) const {
     index place = place_[bucket_of(limit)];
+    place -= reversed_[place] > limit ? 1 : 0;
     place -= reversed_[place] > limit ? 1 : 0;
     while (reversed_[place] > limit)
       [[unlikely]] {
@@ -61,15 +68,42 @@ class prepared_exp_table {
     return static_cast<int>(255 - place);
   }
 
+  /// The sum of the exponentials of `largest - code`, of visible keys alone.
+  template <bool Masked>
+  INTACT_INLINE T sum(const code_row& row, int largest) const {
+    if (!Masked && sum_.covers(row.count)) {
+      return static_cast<T>(sum_(row.codes, row.count, largest));
+    }
+    const T* const exponentials = of_codes(largest);
+    constexpr index together = 4;
+    T sums[together] = {};
+    index j = 0;
+    const auto add = [&](index i) {
+      const T e = exponentials[row.codes[j + i]];
+      sums[i] += !Masked || row.visible[j + i] != 0 ? e : T{0};
+    };
+    for (; j + together <= row.count; j += together) {
+      INTACT_UNROLL
+      for (index i = 0; i < together; ++i) {
+        add(i);
+      }
+    }
+    for (; j < row.count; ++j) {
+      add(0);
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
+
  private:
   /// Numbers with the same length and the same leading bits share a bucket; buckets do not decrease.
-  static constexpr int leading_bits = 6;
+  static constexpr int leading_bits = 7;
   static constexpr index buckets = index{65} << (leading_bits - 1);
   INTACT_INLINE static index bucket_of(std::uint64_t x) {
     const int zeros = std::countl_zero(x | 1);
     return static_cast<index>((x << zeros) >> (64 - leading_bits)) + (index{63 - zeros} << (leading_bits - 1));
   }
 
+  simd::table_sum<Isa> sum_;
   T reversed_[257];              ///< 0, then table[255] to table[0]
   std::uint8_t place_[buckets];  ///< in reversed_, of the largest of table[1] to table[255] that is in no higher bucket
 };
@@ -88,25 +122,6 @@ INTACT_INLINE level_bounds bounds_of(const prepared_exp_table<Isa, T>& table, st
   bounds.first_level = static_cast<std::uint8_t>(at_root ? log2_code_at_square_root_of_2(table.first(), sum)
                                                          : log2_code(table.first(), sum));
   return bounds;
-}
-
-/// The sum of a row's exponentials, of visible keys alone. `exponentials`: of_codes.
-template <class Isa, bool Masked, class T>
-INTACT_INLINE T exp_sum(const T* exponentials, const code_row& row) {
-  constexpr index together = 4;
-  const auto exponential = [&](index j) { return !Masked || row.visible[j] != 0 ? exponentials[row.codes[j]] : T{0}; };
-  T sums[together] = {};
-  index j = 0;
-  for (; j + together <= row.count; j += together) {
-    INTACT_UNROLL
-    for (index i = 0; i < together; ++i) {
-      sums[i] += exponential(j + i);
-    }
-  }
-  for (; j < row.count; ++j) {
-    sums[0] += exponential(j);
-  }
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 /// Levels of registers of codes.
@@ -196,7 +211,7 @@ INTACT_INLINE void log_softmax_one_by_one(const logit_rows<Masked>& rows, const 
   for (index i = begin; i < end; ++i) {
     const code_row x = rows(i);
     const int largest = largest_code<Isa, Masked>(x);
-    const T sum = exp_sum<Isa, Masked>(table.of_codes(largest), x);
+    const T sum = table.template sum<Masked>(x, largest);
     if (Masked && sum == 0) {  // no key is visible
       for (index j = 0; j < x.count; ++j) {
         store_code(codes, i, j, attention_codes<Tail>::zero);
@@ -222,7 +237,7 @@ INTACT_INLINE void log_softmax_in_blocks(const logit_rows<Masked>& rows, const p
     for (index i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       largest[i] = largest_code<Isa, Masked>(x);
-      const T sum = exp_sum<Isa, Masked>(table.of_codes(largest[i]), x);
+      const T sum = table.template sum<Masked>(x, largest[i]);
       if (!Masked || sum != 0) {  // else no key is visible, and no level is looked at
         bounds[i] = bounds_of<Isa, Rounding>(table, sum);
       }

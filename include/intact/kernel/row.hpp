@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
@@ -59,6 +60,27 @@ INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
     simd::narrow<Isa>(from, to);
   } else {
     simd::narrow<Isa>(from, to, count);
+  }
+}
+
+/// Calls `group` with std::integral_constant N, a channel and a count for each group of channels: as many of four
+/// registers as fit, then of two and of one; of the last one's lanes only `count` may exist.
+template <class Isa, class Group>
+INTACT_INLINE void for_each_group(index channels, const Group& group) {
+  index c = 0;
+  const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> registers) {
+    constexpr index width = N * simd::lanes<Isa>;
+    for (; c + width <= channels; c += width) {
+      group(registers, c, width);
+    }
+  };
+  all_of(std::integral_constant<unsigned, 4>{});
+  if constexpr (simd::lanes < Isa >> 1) {
+    all_of(std::integral_constant<unsigned, 2>{});
+  }
+  all_of(std::integral_constant<unsigned, 1>{});
+  if (c < channels) {
+    group(std::integral_constant<unsigned, 1>{}, c, channels - c);
   }
 }
 

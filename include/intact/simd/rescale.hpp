@@ -17,7 +17,7 @@
 //   high(a, factors)        the upper halves of a * multiplier + offset
 //   rounding                a multiplier and a shift
 //   rounding_by(multiplier, n)    the same for all lanes, 1 <= n < 64
-//   round(a, rounding)      (a * multiplier + (1 << (n - 1))) >> n, of which the low 32 bits
+//   round_high(a, rounding, factors)  high((a * multiplier + (1 << (n - 1))) >> n, factors), the former in 32 bits
 //   left(x, n), right(x, n) arithmetic shifts of every lane by n, 0 <= n < 32
 
 namespace intact::inline INTACT_ABI::simd {
@@ -43,8 +43,8 @@ struct rescaler<isa::scalar> {
     int shift;
   };
   INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) { return {multiplier, n}; }
-  INTACT_INLINE static std::int32_t round(std::int32_t a, const rounding& r) {
-    return static_cast<std::int32_t>((a * r.multiplier + (std::int64_t{1} << (r.shift - 1))) >> r.shift);
+  INTACT_INLINE static std::int32_t round_high(std::int32_t a, const rounding& r, const factors& f) {
+    return high(static_cast<std::int32_t>((a * r.multiplier + (std::int64_t{1} << (r.shift - 1))) >> r.shift), f);
   }
   INTACT_INLINE static std::int32_t left(std::int32_t x, int n) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) << n);
@@ -86,11 +86,13 @@ struct rescaler<isa::sse4_1> {
     const __m128i c = _mm_set1_epi64x(offset);
     return {m, m, c, c};
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) {
-    const __m128i even = _mm_add_epi64(_mm_mul_epi32(a, f.even), f.even_offset);
-    const __m128i odd = _mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(a, 32), f.odd), f.odd_offset);
+  /// Of even lanes, and of odd lanes in the place of the even ones.
+  INTACT_INLINE static batch high_of(__m128i even_lanes, __m128i odd_lanes, const factors& f) {
+    const __m128i even = _mm_add_epi64(_mm_mul_epi32(even_lanes, f.even), f.even_offset);
+    const __m128i odd = _mm_add_epi64(_mm_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
   }
+  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm_srli_epi64(a, 32), f); }
   /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
   struct rounding {
     __m128i multiplier, offset, raised, shift;
@@ -99,11 +101,12 @@ struct rescaler<isa::sse4_1> {
     return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::raised_half(n)), _mm_set1_epi32(detail::raised_by(n)),
             _mm_cvtsi32_si128(n)};
   }
-  INTACT_INLINE static batch round(batch a, const rounding& r) {
-    const __m128i even = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, r.multiplier), r.offset), r.shift);
-    const __m128i odd =
-        _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(_mm_srli_epi64(a, 32), r.multiplier), r.offset), r.shift);
-    return _mm_sub_epi32(_mm_blend_epi16(even, _mm_slli_epi64(odd, 32), 0b11001100), r.raised);
+  INTACT_INLINE static __m128i round(__m128i a, const rounding& r) {
+    const __m128i shifted = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, r.multiplier), r.offset), r.shift);
+    return _mm_sub_epi32(shifted, r.raised);
+  }
+  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
+    return high_of(round(a, r), round(_mm_srli_epi64(a, 32), r), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -134,11 +137,12 @@ struct rescaler_of_eight {
     const __m256i c = _mm256_set1_epi64x(offset);
     return {m, m, c, c};
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) {
-    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(a, f.even), f.even_offset);
-    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), f.odd), f.odd_offset);
+  INTACT_INLINE static batch high_of(__m256i even_lanes, __m256i odd_lanes, const factors& f) {
+    const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(even_lanes, f.even), f.even_offset);
+    const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010);
   }
+  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm256_srli_epi64(a, 32), f); }
   struct rounding {
     __m256i multiplier, offset, raised;
     __m128i shift;
@@ -147,11 +151,12 @@ struct rescaler_of_eight {
     return {_mm256_set1_epi32(multiplier), _mm256_set1_epi64x(detail::raised_half(n)),
             _mm256_set1_epi32(detail::raised_by(n)), _mm_cvtsi32_si128(n)};
   }
-  INTACT_INLINE static batch round(batch a, const rounding& r) {
-    const __m256i even = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, r.multiplier), r.offset), r.shift);
-    const __m256i odd =
-        _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(a, 32), r.multiplier), r.offset), r.shift);
-    return _mm256_sub_epi32(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0b10101010), r.raised);
+  INTACT_INLINE static __m256i round(__m256i a, const rounding& r) {
+    const __m256i shifted = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, r.multiplier), r.offset), r.shift);
+    return _mm256_sub_epi32(shifted, r.raised);
+  }
+  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
+    return high_of(round(a, r), round(_mm256_srli_epi64(a, 32), r), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -192,11 +197,12 @@ struct rescaler_of_sixteen {
     const __m512i c = _mm512_set1_epi64(offset);
     return {m, m, c, c};
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) {
-    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(a, f.even), f.even_offset);
-    const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), f.odd), f.odd_offset);
+  INTACT_INLINE static batch high_of(__m512i even_lanes, __m512i odd_lanes, const factors& f) {
+    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(even_lanes, f.even), f.even_offset);
+    const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_CDAB);
   }
+  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm512_srli_epi64(a, 32), f); }
   struct rounding {
     __m512i multiplier, offset;
     __m128i shift;
@@ -204,11 +210,11 @@ struct rescaler_of_sixteen {
   INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
     return {_mm512_set1_epi32(multiplier), _mm512_set1_epi64(std::int64_t{1} << (n - 1)), _mm_cvtsi32_si128(n)};
   }
-  INTACT_INLINE static batch round(batch a, const rounding& r) {
-    const __m512i even = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, r.multiplier), r.offset), r.shift);
-    const __m512i odd =
-        _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(a, 32), r.multiplier), r.offset), r.shift);
-    return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CDAB);
+  INTACT_INLINE static __m512i round(__m512i a, const rounding& r) {
+    return _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, r.multiplier), r.offset), r.shift);
+  }
+  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
+    return high_of(round(a, r), round(_mm512_srli_epi64(a, 32), r), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -253,11 +259,11 @@ struct rescaler_of_four {
     int64x2_t shift;
   };
   INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) { return {multiplier, vdupq_n_s64(-n)}; }
-  INTACT_INLINE static batch round(batch a, const rounding& r) {
+  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
     const int32x4_t x = a;
-    const int64x2_t low = vrshlq_s64(vmull_n_s32(vget_low_s32(x), r.multiplier), r.shift);
-    const int64x2_t high = vrshlq_s64(vmull_high_n_s32(x, r.multiplier), r.shift);
-    return batch(vmovn_high_s64(vmovn_s64(low), high));
+    const int64x2_t first = vrshlq_s64(vmull_n_s32(vget_low_s32(x), r.multiplier), r.shift);
+    const int64x2_t second = vrshlq_s64(vmull_high_n_s32(x, r.multiplier), r.shift);
+    return high(batch(vmovn_high_s64(vmovn_s64(first), second)), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(n))); }
   INTACT_INLINE static batch right(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(-n))); }

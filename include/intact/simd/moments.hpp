@@ -1,0 +1,331 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/simd/narrow.hpp"
+#include "intact/simd/rescale.hpp"
+#include "intact/simd/sum.hpp"
+
+// Sums of a row's values and of their squares: of (code - zero_point) * 2^shift, with a shift of 0..3 per channel.
+//
+// moments<Isa, Code>, Code being u8 or s16, has
+//
+//   width                channels at a time
+//   row, row_of(zero_point)          what is the same for all channels
+//   factors, factors_of(shift)       2^shift of `width` channels, from memory of any alignment
+//   add(codes, row, factors)         `width` channels; at most 4,096 altogether
+//   sum(), squares()     of everything added
+//
+// There is none for isa::scalar.
+
+namespace intact::inline INTACT_ABI::simd {
+
+template <class Isa, class Code>
+class moments;
+
+/// 2^shift for shifts of 0..3, without a shift by lane: (1 + the lower bit) * (1 + 3 * the upper bit).
+template <class Isa>
+INTACT_INLINE s32<Isa> power_of_two(s32<Isa> shift) {
+  const s32<Isa> one = broadcast<Isa>(1);
+  const s32<Isa> upper = rescaler<Isa>::right(shift, 1);
+  const s32<Isa> lower = subtract<Isa>(shift, add<Isa>(upper, upper));
+  const s32<Isa> three_times = add<Isa>(upper, add<Isa>(upper, upper));
+  return multiply<Isa>(add<Isa>(lower, one), add<Isa>(three_times, one));
+}
+
+namespace detail {
+
+/// Of u8 codes, whose values fit 16-bit words: |value| <= 2040. Two of them to a lane of 32 bits, which takes 512 times
+/// 2 * 2040^2 < 2^32.
+template <class Words>
+class word_moments {
+ public:
+  using row = typename Words::type;
+  using factors = typename Words::type;
+  static constexpr index width = Words::width;
+  static_assert(std::uint64_t{2040} * 2040 * 2 * (4096 / 8) < std::uint64_t{1} << 32);
+
+  INTACT_INLINE static row row_of(int zero_point) { return Words::broadcast(zero_point); }
+  INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return Words::power_of_two(Words::load(shift)); }
+
+  INTACT_INLINE void add(const std::uint8_t* codes, row zero_point, factors factor) {
+    const auto values = Words::multiply(Words::subtract(Words::load(codes), zero_point), factor);
+    sum_ = Words::add_pairs(sum_, values, Words::broadcast(1));
+    squares_ = Words::add_pairs(squares_, values, values);
+  }
+  INTACT_INLINE std::int64_t sum() const { return sum_of(sum_); }
+  INTACT_INLINE std::uint64_t squares() const { return static_cast<std::uint64_t>(Words::sum_of_unsigned(squares_)); }
+
+ private:
+  typename Words::type sum_ = Words::broadcast(0);
+  typename Words::type squares_ = Words::broadcast(0);
+};
+
+/// Of s16 codes: |value| <= 2^18. `Squares` adds them up in lanes of 64 bits.
+template <class Isa, class Squares>
+class lane_moments {
+ public:
+  using row = s32<Isa>;
+  using factors = s32<Isa>;
+  static constexpr index width = lanes<Isa>;
+
+  INTACT_INLINE static row row_of(int zero_point) { return broadcast<Isa>(zero_point); }
+  INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return power_of_two<Isa>(widen<Isa>(shift)); }
+
+  INTACT_INLINE void add(const std::int16_t* codes, row zero_point, factors factor) {
+    const s32<Isa> value = multiply<Isa>(subtract<Isa>(widen<Isa>(codes), zero_point), factor);
+    sum_ = simd::add<Isa>(sum_, value);
+    squares_.add(value);
+  }
+  INTACT_INLINE std::int64_t sum() const { return simd::sum<Isa>(sum_); }
+  INTACT_INLINE std::uint64_t squares() const { return static_cast<std::uint64_t>(squares_.total()); }
+
+ private:
+  s32<Isa> sum_ = broadcast<Isa>(0);
+  Squares squares_;
+};
+
+}  // namespace detail
+
+#if INTACT_HAS_SSE4_1
+
+namespace detail {
+
+INTACT_INLINE std::int64_t sum_of_pair(__m128i x) {
+  return _mm_cvtsi128_si64(x) + _mm_extract_epi64(x, 1);
+}
+
+struct words_of_eight {
+  using type = __m128i;
+  static constexpr index width = 8;
+
+  INTACT_INLINE static type load(const std::uint8_t* from) {
+    return _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  }
+  INTACT_INLINE static type broadcast(int x) { return _mm_set1_epi16(static_cast<short>(x)); }
+  INTACT_INLINE static type power_of_two(type x) {
+    return _mm_shuffle_epi8(_mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+                            _mm_or_si128(x, broadcast(0x8000)));
+  }
+  INTACT_INLINE static type subtract(type x, type y) { return _mm_sub_epi16(x, y); }
+  INTACT_INLINE static type multiply(type x, type y) { return _mm_mullo_epi16(x, y); }
+  INTACT_INLINE static type add_pairs(type sums, type x, type y) { return _mm_add_epi32(sums, _mm_madd_epi16(x, y)); }
+  INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
+    const __m128i zero = _mm_setzero_si128();
+    return sum_of_pair(_mm_add_epi64(_mm_unpacklo_epi32(x, zero), _mm_unpackhi_epi32(x, zero)));
+  }
+};
+
+class squares_of_four {
+ public:
+  INTACT_INLINE void add(s32<isa::sse4_1> x) {
+    const __m128i odd = _mm_srli_epi64(x, 32);
+    sums_ = _mm_add_epi64(sums_, _mm_add_epi64(_mm_mul_epi32(x, x), _mm_mul_epi32(odd, odd)));
+  }
+  INTACT_INLINE std::int64_t total() const { return sum_of_pair(sums_); }
+
+ private:
+  __m128i sums_ = _mm_setzero_si128();
+};
+
+}  // namespace detail
+
+template <>
+class moments<isa::sse4_1, std::uint8_t> : public detail::word_moments<detail::words_of_eight> {};
+template <>
+class moments<isa::sse4_1, std::int16_t> : public detail::lane_moments<isa::sse4_1, detail::squares_of_four> {};
+
+#endif
+#if INTACT_HAS_AVX2
+
+namespace detail {
+
+INTACT_INLINE std::int64_t sum_of_four(__m256i x) {
+  return sum_of_pair(_mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+}
+
+struct words_of_sixteen {
+  using type = __m256i;
+  static constexpr index width = 16;
+
+  INTACT_INLINE static type load(const std::uint8_t* from) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  INTACT_INLINE static type broadcast(int x) { return _mm256_set1_epi16(static_cast<short>(x)); }
+  INTACT_INLINE static type power_of_two(type x) {
+    const __m128i powers = _mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(powers), _mm256_or_si256(x, broadcast(0x8000)));
+  }
+  INTACT_INLINE static type subtract(type x, type y) { return _mm256_sub_epi16(x, y); }
+  INTACT_INLINE static type multiply(type x, type y) { return _mm256_mullo_epi16(x, y); }
+  INTACT_INLINE static type add_pairs(type sums, type x, type y) {
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(x, y));
+  }
+  INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
+    const __m256i zero = _mm256_setzero_si256();
+    return sum_of_four(_mm256_add_epi64(_mm256_unpacklo_epi32(x, zero), _mm256_unpackhi_epi32(x, zero)));
+  }
+};
+
+template <class Isa>
+class squares_of_eight {
+ public:
+  INTACT_INLINE void add(s32<Isa> x) {
+    const __m256i odd = _mm256_srli_epi64(x, 32);
+    sums_ = _mm256_add_epi64(sums_, _mm256_add_epi64(_mm256_mul_epi32(x, x), _mm256_mul_epi32(odd, odd)));
+  }
+  INTACT_INLINE std::int64_t total() const { return sum_of_four(sums_); }
+
+ private:
+  __m256i sums_ = _mm256_setzero_si256();
+};
+
+}  // namespace detail
+
+template <>
+class moments<isa::avx2, std::uint8_t> : public detail::word_moments<detail::words_of_sixteen> {};
+template <>
+class moments<isa::avx2, std::int16_t> : public detail::lane_moments<isa::avx2, detail::squares_of_eight<isa::avx2>> {};
+
+#endif
+#if INTACT_HAS_AVX2_VNNI
+template <>
+class moments<isa::avx2_vnni, std::uint8_t> : public detail::word_moments<detail::words_of_sixteen> {};
+template <>
+class moments<isa::avx2_vnni, std::int16_t>
+    : public detail::lane_moments<isa::avx2_vnni, detail::squares_of_eight<isa::avx2_vnni>> {};
+#endif
+#if INTACT_HAS_AVX512BW
+
+namespace detail {
+
+struct words_of_thirty_two {
+  using type = __m512i;
+  static constexpr index width = 32;
+
+  INTACT_INLINE static type load(const std::uint8_t* from) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  INTACT_INLINE static type broadcast(int x) { return _mm512_set1_epi16(static_cast<short>(x)); }
+  INTACT_INLINE static type power_of_two(type x) { return _mm512_sllv_epi16(broadcast(1), x); }
+  INTACT_INLINE static type subtract(type x, type y) { return _mm512_sub_epi16(x, y); }
+  INTACT_INLINE static type multiply(type x, type y) { return _mm512_mullo_epi16(x, y); }
+  INTACT_INLINE static type add_pairs(type sums, type x, type y) {
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(x, y));
+  }
+  INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
+    const __m512i zero = _mm512_setzero_si512();
+    return _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_unpacklo_epi32(x, zero), _mm512_unpackhi_epi32(x, zero)));
+  }
+};
+
+template <class Isa>
+class squares_of_sixteen {
+ public:
+  INTACT_INLINE void add(s32<Isa> x) {
+    const __m512i odd = _mm512_srli_epi64(x, 32);
+    sums_ = _mm512_add_epi64(sums_, _mm512_add_epi64(_mm512_mul_epi32(x, x), _mm512_mul_epi32(odd, odd)));
+  }
+  INTACT_INLINE std::int64_t total() const { return _mm512_reduce_add_epi64(sums_); }
+
+ private:
+  __m512i sums_ = _mm512_setzero_si512();
+};
+
+}  // namespace detail
+
+template <>
+class moments<isa::avx512bw, std::uint8_t> : public detail::word_moments<detail::words_of_thirty_two> {};
+template <>
+class moments<isa::avx512bw, std::int16_t>
+    : public detail::lane_moments<isa::avx512bw, detail::squares_of_sixteen<isa::avx512bw>> {};
+
+#endif
+#if INTACT_HAS_AVX512VNNI
+
+namespace detail {
+
+struct words_of_thirty_two_vnni : words_of_thirty_two {
+  INTACT_INLINE static type add_pairs(type sums, type x, type y) { return _mm512_dpwssd_epi32(sums, x, y); }
+};
+
+}  // namespace detail
+
+template <>
+class moments<isa::avx512vnni, std::uint8_t> : public detail::word_moments<detail::words_of_thirty_two_vnni> {};
+template <>
+class moments<isa::avx512vnni, std::int16_t>
+    : public detail::lane_moments<isa::avx512vnni, detail::squares_of_sixteen<isa::avx512vnni>> {};
+
+#endif
+#if INTACT_HAS_NEON
+
+namespace detail {
+
+template <class Isa>
+class squares_of_four_neon {
+ public:
+  INTACT_INLINE void add(s32<Isa> x) {
+    const int32x4_t values = x;
+    sums_ = vmlal_s32(sums_, vget_low_s32(values), vget_low_s32(values));
+    sums_ = vmlal_high_s32(sums_, values, values);
+  }
+  INTACT_INLINE std::int64_t total() const { return vaddvq_s64(sums_); }
+
+ private:
+  int64x2_t sums_ = vdupq_n_s64(0);
+};
+
+/// As word_moments, whose sums are of another type than the words here.
+class byte_moments_neon {
+ public:
+  using row = int16x8_t;
+  using factors = int16x8_t;
+  static constexpr index width = 8;
+
+  INTACT_INLINE static row row_of(int zero_point) { return vdupq_n_s16(static_cast<std::int16_t>(zero_point)); }
+  INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return load(shift); }
+
+  INTACT_INLINE void add(const std::uint8_t* codes, row zero_point, factors shift) {
+    const int16x8_t values = vshlq_s16(vsubq_s16(load(codes), zero_point), shift);
+    sum_ = vpadalq_s16(sum_, values);
+    squares_ = vmlal_s16(squares_, vget_low_s16(values), vget_low_s16(values));
+    squares_ = vmlal_high_s16(squares_, values, values);
+  }
+  INTACT_INLINE std::int64_t sum() const { return vaddlvq_s32(sum_); }
+  INTACT_INLINE std::uint64_t squares() const { return vaddlvq_u32(vreinterpretq_u32_s32(squares_)); }
+
+ private:
+  INTACT_INLINE static int16x8_t load(const std::uint8_t* from) {
+    return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(from)));
+  }
+
+  int32x4_t sum_ = vdupq_n_s32(0);
+  int32x4_t squares_ = vdupq_n_s32(0);
+};
+
+}  // namespace detail
+
+template <>
+class moments<isa::neon, std::uint8_t> : public detail::byte_moments_neon {};
+template <>
+class moments<isa::neon, std::int16_t>
+    : public detail::lane_moments<isa::neon, detail::squares_of_four_neon<isa::neon>> {};
+
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+template <>
+class moments<isa::neon_dotprod, std::uint8_t> : public detail::byte_moments_neon {};
+template <>
+class moments<isa::neon_dotprod, std::int16_t>
+    : public detail::lane_moments<isa::neon_dotprod, detail::squares_of_four_neon<isa::neon_dotprod>> {};
+#endif
+#if INTACT_HAS_NEON_I8MM
+template <>
+class moments<isa::neon_i8mm, std::uint8_t> : public detail::byte_moments_neon {};
+template <>
+class moments<isa::neon_i8mm, std::int16_t>
+    : public detail::lane_moments<isa::neon_i8mm, detail::squares_of_four_neon<isa::neon_i8mm>> {};
+#endif
+
+}  // namespace intact::inline INTACT_ABI::simd
