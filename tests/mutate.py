@@ -138,7 +138,8 @@ MUTATIONS = [
     ),
     *mutations_of(
         "kernel/im2col.hpp", "im2col_test",
-        ("from[x * image.pixel_stride]", "from[x]"),
+        ("to[i] = from[i * stride]", "to[i] = from[i]"),
+        ("to[x] = from[x * stride]", "to[x] = from[x]"),
         ("p % patches_per_row * patch", "p % patches_per_row"),
         ("y.data + p * y.stride", "y.data + p * y.columns"),
     ),

@@ -10,6 +10,26 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
+/// One line of a channel of a patch.
+template <class Isa>
+INTACT_INLINE void copy_line(const std::uint8_t* from, index stride, index count, std::uint8_t* to) {
+  constexpr index together = 8;
+  if (stride == 1) {
+    std::memcpy(to, from, static_cast<std::size_t>(count));
+    return;
+  }
+  index x = 0;
+  for (; x + together <= count; x += together) {
+    INTACT_UNROLL
+    for (index i = x; i < x + together; ++i) {
+      to[i] = from[i * stride];
+    }
+  }
+  for (; x < count; ++x) {
+    to[x] = from[x * stride];
+  }
+}
+
 /// Patches [begin, end).
 template <class Isa>
 void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, index begin, index end) noexcept {
@@ -20,14 +40,7 @@ void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, i
     std::uint8_t* to = y.data + p * y.stride;
     for (index c = 0; c < image.channels; ++c) {
       for (index line = top; line < top + patch; ++line, to += patch) {
-        const std::uint8_t* const from = &image(c, line, left);
-        if (image.pixel_stride == 1) {
-          std::memcpy(to, from, static_cast<std::size_t>(patch));
-          continue;
-        }
-        for (index x = 0; x < patch; ++x) {
-          to[x] = from[x * image.pixel_stride];
-        }
+        copy_line<Isa>(&image(c, line, left), image.pixel_stride, patch, to);
       }
     }
   }
