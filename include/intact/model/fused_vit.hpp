@@ -14,7 +14,7 @@ namespace intact::inline INTACT_ABI {
 
 /// Buffers of a call for `batch` images. The patches lie where the blocks' buffers follow: they are used up before.
 struct fused_vit_buffers {
-  matrix_view<std::uint8_t> normalized;  ///< class tokens of an image side by side
+  matrix_view<std::uint8_t> normalized;  ///< class tokens
   matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
   matrix_view<std::int16_t> stream_s16;
 
@@ -22,7 +22,7 @@ struct fused_vit_buffers {
   static constexpr fused_vit_buffers take(Workspace& memory, const vit_shape& shape, index batch) {
     const index rows = batch * shape.tokens();
     const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(batch, shape.head_inputs()),
+    return {memory.template matrix<std::uint8_t>(batch * shape.class_tokens, shape.width),
             memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
             memory.template matrix<std::int16_t>(wide ? rows : 0, shape.width)};
   }
@@ -69,6 +69,45 @@ void fused_embed(const image_view& image, const vit_parameters& p, const vit_sha
   }
 }
 
+/// Moves the class tokens of a batch to the first rows of its streams.
+template <class Code>
+matrix_view<Code> gather_class_tokens(matrix_view<Code> stream, const vit_shape& shape) {
+  const index class_tokens = shape.class_tokens, batch = stream.rows / shape.tokens();
+  for (index i = 1; i < batch; ++i) {
+    copy_tokens<Code>(stream.row_block(i * shape.tokens(), class_tokens),
+                      stream.row_block(i * class_tokens, class_tokens));
+  }
+  return stream.row_block(0, batch * class_tokens);
+}
+
+/// The last block, whose class tokens are all that the head takes: they alone are queries, and go on behind attention.
+/// Returns them.
+template <class Isa, class Code, executor Executor>
+matrix_view<Code> fused_last_block(matrix_view<Code> stream, const block_parameters& p, const vit_shape& shape,
+                                   workspace memory, const Executor& run) {
+  const index tokens = shape.tokens(), width = shape.width, queries = shape.class_tokens, batch = stream.rows / tokens;
+  const fused_block_buffers buffer = fused_block_buffers::take(memory, shape.block(), stream.rows);
+  layernorm<Isa>(stream, p.norm1, buffer.normalized, run);
+  const matrix_view<std::uint8_t> qkv(buffer.wide.data, stream.rows, 3 * width);
+  linear<Isa>(buffer.normalized, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale}, qkv, run);
+  for (index image = 0; image < batch; ++image) {
+    const auto part = [&](index which, index rows) {
+      return activations{qkv.row_block(image * tokens, rows).column_block(which * width, width),
+                         p.attention.qkv_zero_point};
+    };
+    fused_attention<Isa>({part(0, queries), part(1, tokens), part(2, tokens)}, shape.heads, p.attention.logits,
+                         p.attention.weighting, buffer.normalized.row_block(image * queries, queries), memory, run);
+  }
+  const matrix_view<Code> class_tokens = gather_class_tokens(stream, shape);
+  const matrix_view<std::uint8_t> normalized = buffer.normalized.row_block(0, class_tokens.rows);
+  add_branch<Isa>(normalized, p.attention.proj, p.add1, class_tokens, run);
+  layernorm<Isa>(class_tokens, p.norm2, normalized, run);
+  const matrix_view<std::uint8_t> hidden(buffer.wide.data, class_tokens.rows, shape.hidden);
+  linear<Isa>(normalized, p.mlp.fc1.weights, activate{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
+  add_branch<Isa>(hidden, p.mlp.fc2, p.add2, class_tokens, run);
+  return class_tokens;
+}
+
 /// From the images of a batch to their normalized class tokens.
 template <class Isa, class Code, executor Executor>
 void fused_encode(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
@@ -77,22 +116,23 @@ void fused_encode(std::span<const image_view> images, const vit_parameters& p, c
   const index tokens = shape.tokens();
   workspace before_blocks = memory;
   const matrix_view<std::uint8_t> patches = fused_vit_buffers::take_patches(before_blocks, shape);
-  for (index i = 0; i < normalized.rows; ++i) {
+  for (index i = 0; i < std::ssize(images); ++i) {
     fused_embed<Isa>(images[static_cast<std::size_t>(i)], p, shape, stream.row_block(i * tokens, tokens), patches, run);
   }
-  for (const block_parameters& block : p.blocks) {
+  if (p.blocks.empty()) {
+    layernorm<Isa>(gather_class_tokens(stream, shape), p.norm, normalized, run);
+    return;
+  }
+  for (const block_parameters& block : p.blocks.first(p.blocks.size() - 1)) {
     fused_block<Isa>(stream, block, shape.block(), memory, run);
   }
-  for (index token = 0; token < shape.class_tokens; ++token) {
-    const matrix_view<Code> of_batch(stream.data + token * shape.width, normalized.rows, shape.width,
-                                     tokens * shape.width);
-    layernorm<Isa>(of_batch, p.norm, normalized.column_block(token * shape.width, shape.width), run);
-  }
+  layernorm<Isa>(fused_last_block<Isa>(stream, p.blocks.back(), shape, memory, run), p.norm, normalized, run);
 }
 
 }  // namespace detail
 
-/// The vision transformer of vit.hpp for a batch of images, on blocks without tensors between their steps.
+/// The vision transformer of vit.hpp for a batch of images, on blocks without tensors between their steps. Of the last
+/// block only what the class tokens need is computed.
 ///
 /// Shapes:    images as `shape` says; logits and logits_u8 images x classes.
 /// Units:     as vit().
@@ -120,8 +160,9 @@ void fused_vit(std::span<const image_view> images, const vit_parameters& p, cons
   } else {
     detail::fused_encode<Isa>(images, p, shape, buffer.stream_u8, buffer.normalized, memory, run);
   }
-  linear<Isa>(buffer.normalized, p.head, requantize<std::int32_t>{p.logits}, logits, run);
-  linear<Isa>(buffer.normalized, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
+  const matrix_view<const std::uint8_t> head_inputs(buffer.normalized.data, batch, shape.head_inputs());
+  linear<Isa>(head_inputs, p.head, requantize<std::int32_t>{p.logits}, logits, run);
+  linear<Isa>(head_inputs, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -123,7 +123,7 @@ inline void require_vit_image(const image_view& image, const vit_shape& shape) {
 
 namespace detail {
 
-/// Copies the class tokens to the beginning of the stream.
+/// Copies tokens to the beginning of the stream.
 template <class Code>
 void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
   for (index i = 0; i < tokens.rows; ++i) {
