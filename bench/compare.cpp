@@ -35,6 +35,7 @@ const char* onednn_isa(const std::string& isa) {
          : isa == "avx2_vnni"  ? "AVX2_VNNI"
          : isa == "avx512bw"   ? "AVX512_CORE"
          : isa == "avx512vnni" ? "AVX512_CORE_VNNI"
+         : isa == "avx512vbmi" ? "DEFAULT"
                                : "SSE41";
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 #include "intact/arith/attention_stage.hpp"
 #include "intact/kernel/gemm.hpp"
@@ -196,22 +197,37 @@ constexpr tensor_scale context_scale(const attention_weighting& p, int v_zero_po
   return scale;
 }
 
-/// Logits of a band to log2 codes or weights, in place.
+/// Turns logits into log2 codes or weights, in place. Its tables are prepared once for all bands.
 template <class Isa>
-void code_rows(const attention_weighting& p, const matrix_view<std::uint8_t>& codes) noexcept {
-  if (p.kind != attention_kind::log2_of_sum) {
-    max_softmax<Isa>(codes, p.table.data(), codes, 0, codes.rows);
-  } else if (p.rounding == log2_rounding::at_one_and_a_half) {
-    log_softmax<Isa, tail::zero, log2_rounding::at_one_and_a_half>(codes, p.exponential.data(), codes, 0, codes.rows);
-  } else {
-    log_softmax<Isa, tail::zero, log2_rounding::at_square_root_of_2>(codes, p.exponential.data(), codes, 0, codes.rows);
+class row_coder {
+ public:
+  explicit row_coder(const attention_weighting& p) noexcept : p_(p) {
+    if (p.kind == attention_kind::log2_of_sum) {
+      exponentials_.emplace(p.exponential.data());
+    }
   }
-}
+
+  void operator()(const matrix_view<std::uint8_t>& codes) const noexcept {
+    constexpr log2_rounding half = log2_rounding::at_one_and_a_half, root = log2_rounding::at_square_root_of_2;
+    const logit_rows<false> logits{codes, {}};
+    if (p_.kind != attention_kind::log2_of_sum) {
+      max_softmax<Isa>(codes, p_.table.data(), codes, 0, codes.rows);
+    } else if (p_.rounding == half) {
+      log_softmax_rows<Isa, tail::zero, half>(logits, *exponentials_, codes, 0, codes.rows);
+    } else {
+      log_softmax_rows<Isa, tail::zero, root>(logits, *exponentials_, codes, 0, codes.rows);
+    }
+  }
+
+ private:
+  const attention_weighting& p_;
+  std::optional<prepared_exp_table<Isa, std::uint64_t>> exponentials_;
+};
 
 /// One band: logits, codes, planes, context.
 template <class Isa>
 void attend_band(const matrix_view<const std::uint8_t>& q, const attention_head& head, const tensor_scale& logits,
-                 const attention_weighting& p, const matrix_view<std::uint8_t>& y,
+                 const attention_weighting& p, const row_coder<Isa>& code_rows, const matrix_view<std::uint8_t>& y,
                  const attention_scratch& scratch) noexcept {
   const index keys = head.keys.rows;
   const auto rows_of = [&](const auto& view, index columns) { return view.prefix(q.rows, columns); };
@@ -219,7 +235,7 @@ void attend_band(const matrix_view<const std::uint8_t>& q, const attention_head&
   const matrix_view<std::uint8_t> codes = rows_of(scratch.codes, keys);
   query_scales<Isa>(q, head.key_zero_point, logits, scratch.scales);
   whole_gemm<Isa>(q, head.keys, requantize_rows<std::uint8_t>{scales}, codes, head.start);
-  code_rows<Isa>(p, codes);
+  code_rows(codes);
 
   if (p.kind == attention_kind::weights) {
     for (index i = 0; i < q.rows; ++i) {
@@ -237,18 +253,6 @@ void attend_band(const matrix_view<const std::uint8_t>& q, const attention_head&
   whole_gemm<Isa>(matrix_view<const std::uint8_t>(rows_of(scratch.high, keys)), head.values, keep_accumulator{}, sums);
   whole_gemm<Isa>(matrix_view<const std::uint8_t>(rows_of(scratch.low, keys)), head.values,
                   requantize_planes<std::uint8_t>{scales, sums}, y);
-}
-
-/// All queries of q, band by band.
-template <class Isa>
-void attend(const matrix_view<const std::uint8_t>& q, const attention_head& head, const tensor_scale& logits,
-            const attention_weighting& p, const matrix_view<std::uint8_t>& y,
-            const attention_scratch& scratch) noexcept {
-  const index band = attention_band(head.keys.rows);
-  for (index i = 0; i < q.rows; i += band) {
-    const index rows = q.rows - i < band ? q.rows - i : band;
-    attend_band<Isa>(q.row_block(i, rows), head, logits, p, y.row_block(i, rows), scratch);
-  }
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

@@ -111,13 +111,15 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
     for (index t = 0; t <= task; ++t) {
       scratch = kernel::attention_scratch::take(mine, keys, size);
     }
+    const kernel::row_coder<Isa> code_rows(p);
     for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
       const index head = unit / bands, first = unit % bands * band;
       const index rows = std::min(band, queries - first);
       const auto q = part(x.q, head);
       const auto context = y.column_block(head * size, size).row_block(first, rows);
       if (fits) {
-        kernel::attend_band<Isa>(q.codes.row_block(first, rows), prepared[head], logits, p, context, scratch);
+        kernel::attend_band<Isa>(q.codes.row_block(first, rows), prepared[head], logits, p, code_rows, context,
+                                 scratch);
       } else {
         detail::attend_band_by_steps({q.codes.row_block(first, rows), q.zero_point}, part(x.k, head), part(x.v, head),
                                      logits, p, context, scratch);

@@ -178,6 +178,10 @@ struct planes<isa::avx512bw> : detail::planes_of_64 {};
 template <>
 struct planes<isa::avx512vnni> : detail::planes_of_64 {};
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <>
+struct planes<isa::avx512vbmi> : detail::planes_of_64 {};
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {

@@ -230,6 +230,10 @@ struct rescaler<isa::avx512bw> : detail::rescaler_of_sixteen<isa::avx512bw> {};
 template <>
 struct rescaler<isa::avx512vnni> : detail::rescaler_of_sixteen<isa::avx512vnni> {};
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <>
+struct rescaler<isa::avx512vbmi> : detail::rescaler_of_sixteen<isa::avx512vbmi> {};
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {
