@@ -21,7 +21,7 @@ set(more_foreign_headers_of_config atomic cstdarg cstdio cstdlib stdexcept)
 set(more_foreign_headers_of_simd xsimd/xsimd.hpp immintrin.h arm_neon.h cpuid.h sys/auxv.h)
 
 # The headers of adapt/ that need nothing but the standard library, and those that may use Eigen, nlohmann-json or POSIX.
-set(standard_only add integer_vit layernorm observe profile quantize scale table)
+set(standard_only add integer_vit layernorm observe packed_vit profile quantize scale table)
 set(Eigen_users build eigen float_vit)
 set(nlohmann_users safetensors safetensors_header safetensors_write)
 set(posix_headers fcntl.h unistd.h)

@@ -12,6 +12,7 @@
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
+#include "intact/model/fused_vit.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/pack.hpp"
 #include "intact/shift_matmul.hpp"
