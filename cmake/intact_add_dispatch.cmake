@@ -3,7 +3,7 @@
 # Compiles each file once for every instruction set of the target's processor family, with that set's compiler flags,
 # and adds the objects to the target. Call it once per target, in the folder of the target.
 #
-#   x86      scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni
+#   x86      scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni avx512vbmi
 #   aarch64  scalar neon neon_dotprod neon_i8mm
 #   others   scalar
 #
@@ -31,6 +31,7 @@ function(intact_dispatch_flags isa result)
   set(flags_of_avx2_vnni -mavx2 -mavxvnni)
   set(flags_of_avx512bw ${avx512bw})
   set(flags_of_avx512vnni ${avx512bw} -mavx512vnni)
+  set(flags_of_avx512vbmi ${avx512bw} -mavx512vnni -mavx512vbmi)
   set(flags_of_neon "")
   set(flags_of_neon_dotprod -march=armv8.2-a+dotprod)
   set(flags_of_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
@@ -40,7 +41,7 @@ endfunction()
 # The instruction sets that the target's processor family has and whose flags the compiler knows.
 function(intact_dispatch_isas result)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-    set(isas scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni)
+    set(isas scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni avx512vbmi)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     set(isas scalar neon neon_dotprod neon_i8mm)
   else()
@@ -65,7 +66,7 @@ function(intact_add_dispatch target)
   if(NOT TARGET ${target} OR NOT dispatch_SOURCES OR dispatch_UNPARSED_ARGUMENTS OR dispatch_KEYWORDS_MISSING_VALUES)
     message(FATAL_ERROR "intact_add_dispatch(${ARGV}): it must be <target> SOURCES <file>... [WITHOUT <isa>...]")
   endif()
-  set(all scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni neon neon_dotprod neon_i8mm)
+  set(all scalar sse4_1 avx2 avx2_vnni avx512bw avx512vnni avx512vbmi neon neon_dotprod neon_i8mm)
   foreach(isa IN LISTS dispatch_WITHOUT)
     if(NOT isa IN_LIST all)
       message(FATAL_ERROR "intact_add_dispatch: WITHOUT has ${isa}; it must be one of ${all}")

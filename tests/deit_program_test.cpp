@@ -119,11 +119,14 @@ TEST_CASE("a model is quantized, evaluated and classifies") {
   CHECK(result.at("kl") >= 0);
   CHECK(result.at("kl") < 0.1);
 
-  // The numbers do not depend on the threads, and the first images are the first lines.
-  REQUIRE(set.evaluate("--threads 3 --float" + quoted(set.weights)).exit_code == 0);
-  const nlohmann::json again = read_json(set.json);
-  for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
-    CHECK(again.at(key) == result.at(key));
+  // The numbers do not depend on threads and batches, and the first images are the first lines.
+  for (const std::string options : {"--threads 3", "--batch 4", "--threads 2 --batch 3", "--batch 100"}) {
+    CAPTURE(options);
+    REQUIRE(set.evaluate(options + " --float" + quoted(set.weights)).exit_code == 0);
+    const nlohmann::json again = read_json(set.json);
+    for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
+      CHECK(again.at(key) == result.at(key));
+    }
   }
   REQUIRE(set.evaluate("--limit 4").exit_code == 0);
   CHECK(read_json(set.json).at("images") == 4);
@@ -158,9 +161,9 @@ TEST_CASE("every part of a profile can be chosen") {
         "--bits 4/8/8 --weight-group 0", "--bits 4/8/4 --weight-group 3",
         "--profile paper --tail clip --observer percentile",
         "--profile paper --exponential exact --rounding sqrt2 --observer omse",
-        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --search",
-        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5",
-        "--attention weights --equalize --compensate", "--profile paper --bits 4/8/8 --compensate", "--size 20",
+        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --method search",
+        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5", "--attention weights --equalize",
+        "--profile paper --bits 4/8/8 --method observe", "--size 20",
         "--crop 1 --mean 0.5 --std 0.5 0.4 0.3 --epsilon 1e-5 --heads 3"}) {
     CAPTURE(options);
     const outcome quantized = set.quantize(options);
@@ -195,19 +198,22 @@ TEST_CASE("images that cannot be read are counted, and the others go on") {
   write_text(set.images / "1.png", "a text");
   std::filesystem::resize_file(set.images / "10.jpg", 500);
   std::filesystem::remove(set.images / "3.png");
-  const outcome evaluated = set.evaluate();
-  INFO(evaluated.output);
-  CHECK(evaluated.exit_code == 1);
-  CHECK(evaluated.says("8 images, 3 failed"));
-  CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
-  CHECK(evaluated.says("10.jpg: libjpeg: "));
-  CHECK(evaluated.says("3.png: the file does not exist"));
-  CHECK(read_json(set.json).at("failed") == 3);
-  CHECK(read_json(set.json).at("images") == 8);
+  for (const std::string options : {"", "--batch 2", "--batch 20"}) {
+    const outcome evaluated = set.evaluate(options);
+    INFO(evaluated.output);
+    CHECK(evaluated.exit_code == 1);
+    CHECK(evaluated.says("8 images, 3 failed"));
+    CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
+    CHECK(evaluated.says("10.jpg: libjpeg: "));
+    CHECK(evaluated.says("3.png: the file does not exist"));
+    CHECK(read_json(set.json).at("failed") == 3);
+    CHECK(read_json(set.json).at("images") == 8);
+  }
 
   const outcome classified =
       deit("classify --model" + quoted(set.model) + quoted(set.images / "1.png") + quoted(set.images / "2.png"));
   CHECK(classified.exit_code == 1);
+  CHECK(classified.says("1.png: is neither a PNG nor a JPEG file"));
   CHECK(classified.says("2.png\n"));
   CHECK(set.quantize().exit_code == 2);  // calibration takes whole sets only
 

@@ -4,12 +4,13 @@
 set(isas scalar)
 set(isa_flags_scalar "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-  list(APPEND isas sse4_1 avx2 avx2_vnni avx512bw avx512vnni)
+  list(APPEND isas sse4_1 avx2 avx2_vnni avx512bw avx512vnni avx512vbmi)
   set(isa_flags_sse4_1 -msse4.1)
   set(isa_flags_avx2 -mavx2)
   set(isa_flags_avx2_vnni -mavx2 -mavxvnni)
   set(isa_flags_avx512bw -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
   set(isa_flags_avx512vnni ${isa_flags_avx512bw} -mavx512vnni)
+  set(isa_flags_avx512vbmi ${isa_flags_avx512vnni} -mavx512vbmi)
 endif()
 set(neon_isas neon neon_dotprod neon_i8mm)
 set(isa_flags_neon -march=armv8-a)
@@ -22,7 +23,7 @@ set(INTACT_TEST_ISAS "" CACHE STRING "Instruction sets that the kernels are test
 if(INTACT_TEST_ISAS)
   set(isas ${INTACT_TEST_ISAS})
 endif()
-set(isa_test_sources fused_block_test fused_swin_test gemm_kernel_test operation_kernel_test simd_test)
+set(isa_test_sources fused_block_test fused_swin_test fused_vit_test gemm_kernel_test operation_kernel_test simd_test)
 
 # Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
 set(isa_test_options -g0)

@@ -29,6 +29,7 @@ ALLOWED = {
     "avx2_vnni": ["sse4_1", "avx2", "avx_vnni"],
     "avx512bw": ["sse4_1", "avx2", "avx512"],
     "avx512vnni": ["sse4_1", "avx2", "avx512", "avx512_vnni"],
+    "avx512vbmi": ["sse4_1", "avx2", "avx512", "avx512_vnni", "avx512_vbmi"],
     "neon": [],
     "neon_dotprod": ["dotprod"],
     "neon_i8mm": ["dotprod", "i8mm"],
@@ -44,8 +45,9 @@ PACKS_NIBBLES = re.compile(r"kernel::(log|max)_softmax")
 SSE3 = re.compile(r"(addsub|hadd|hsub)p[sd]$|lddqu|movddup|movs[hl]dup")
 AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|popcnt|lzcnt|movbe|ad[co]x|aes|sha|pclmul|gf2p8")
 AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8|vpmadd52")
+AVX512_VBMI = re.compile(r"vperm(i2|t2)?b$|vpmultishiftqb")
 AFTER_AVX512BW = re.compile(
-    r"vaes|vpclmul|vgf2p8|vpmadd52|vpopcnt|vpsh[lr]d|vperm(i2|t2)?b$|vp(compress|expand)[bw]|vpmultishift|v\w*bf16")
+    r"vaes|vpclmul|vgf2p8|vpmadd52|vpopcnt|vpsh[lr]d|vp(compress|expand)[bw]|v\w*bf16")
 LEGACY_PREFIXES = {"66", "f2", "f3", "2e", "36", "3e", "26", "64", "65", "67", "f0"}
 
 
@@ -101,7 +103,11 @@ def feature_x86(instruction):
     if not code:
         return None
     if code[0] == "62":
-        return "avx512_vnni" if name.startswith("vpdp") else name if AFTER_AVX512BW.match(name) else "avx512"
+        if name.startswith("vpdp"):
+            return "avx512_vnni"
+        if AVX512_VBMI.match(name):
+            return "avx512_vbmi"
+        return name if AFTER_AVX512BW.match(name) else "avx512"
     if code[0] in ("c4", "c5"):
         if name.startswith("k"):
             return "avx512"

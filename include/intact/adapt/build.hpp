@@ -220,12 +220,13 @@ inline std::vector<std::uint8_t> quantize_all(std::span<const float> values, con
   return codes;
 }
 
-/// Class token and positions as codes of an s16 stream, which the patches are added to.
+/// Class tokens and positions as codes of an s16 stream, which the patches are added to.
 inline std::vector<std::int16_t> build_token_addend(const float_vit& model, float scale) {
   std::vector<std::int16_t> addend;
   for (index token = 0; token < model.shape.tokens(); ++token) {
     for (index c = 0; c < model.shape.width; ++c) {
-      const float value = model.positions(token, c) + (token == 0 ? model.class_token(0, c) : 0.0F);
+      const float value =
+          model.positions(token, c) + (token < model.shape.class_tokens ? model.class_token(token, c) : 0.0F);
       addend.push_back(quantize_code<std::int16_t>(value, {scale, 0}));
     }
   }

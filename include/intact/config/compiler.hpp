@@ -39,6 +39,11 @@
 #else
 #define INTACT_HAS_AVX512VNNI 0
 #endif
+#if INTACT_HAS_AVX512VNNI && defined(__AVX512VBMI__)
+#define INTACT_HAS_AVX512VBMI 1
+#else
+#define INTACT_HAS_AVX512VBMI 0
+#endif
 #if defined(__aarch64__) && defined(__ARM_NEON)
 #define INTACT_HAS_NEON 1
 #else

@@ -251,26 +251,27 @@ INTACT_INLINE void log_softmax_in_blocks(const logit_rows<Masked>& rows, const p
 
 /// Rows [begin, end) of at least one key.
 template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const T* table,
+INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                     const typename attention_codes<Tail>::view& codes, index begin, index end) {
-  const prepared_exp_table<Isa, T> prepared(table);
   if constexpr (Tail == tail::wide || simd::lanes<Isa> == 1) {
-    log_softmax_one_by_one<Isa, Tail, Rounding>(rows, prepared, codes, begin, end);
+    log_softmax_one_by_one<Isa, Tail, Rounding>(rows, table, codes, begin, end);
   } else {
-    log_softmax_in_blocks<Isa, Tail, Rounding>(rows, prepared, codes, begin, end);
+    log_softmax_in_blocks<Isa, Tail, Rounding>(rows, table, codes, begin, end);
   }
 }
 
 template <class Isa, tail Tail, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table,
                  const typename attention_codes<Tail>::view& codes, index begin, index end) noexcept {
-  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<false>{logits, {}}, table, codes, begin, end);
+  const prepared_exp_table<Isa, T> prepared(table);
+  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<false>{logits, {}}, prepared, codes, begin, end);
 }
 
 template <class Isa, tail Tail, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table, const key_mask& mask,
                  const matrix_view<std::uint8_t>& codes, index begin, index end) noexcept {
-  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
+  const prepared_exp_table<Isa, T> prepared(table);
+  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, prepared, codes, begin, end);
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

@@ -29,11 +29,8 @@ struct window_scratch {
 
   template <class Workspace>
   static constexpr window_scratch take(Workspace& memory, index tokens, index head_size) {
-    const index band = band_of(tokens), stride = (tokens + 63) / 64 * 64;
     return {kernel::attention_head_memory::take(memory, tokens, head_size),
-            {memory.template matrix<std::uint8_t>(band, stride), memory.template matrix<std::uint8_t>(band, stride),
-             memory.template matrix<std::uint8_t>(band, stride), memory.template matrix<std::int32_t>(band, head_size),
-             memory.template take<tensor_scale>(band)}};
+            kernel::attention_scratch::take(memory, tokens, band_of(tokens))};
   }
 };
 
@@ -60,7 +57,7 @@ struct window_head {
 /// In registers, if the kernels of a band can compute it, else step by step.
 template <class Isa>
 void attend_window_head(const window_head& x, const window_attention_parameters& p, bool fits,
-                        const window_scratch& scratch) {
+                        const kernel::row_coder<Isa>& code_rows, const window_scratch& scratch) {
   const attention_weighting& weighting = p.attention.weighting;
   const index tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
   const bool masked = x.mask.visible.rows != 0;
@@ -77,12 +74,12 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
     if (!fits) {
       no_trace trace;
       attend_with_bias(q, x.k, x.v, p, bias, mask, scratch.band.codes.prefix(rows, tokens),
-                       scratch.band.high.prefix(rows, tokens), context, {}, trace);
+                       scratch.band.planes.prefix(rows, tokens), context, {}, trace);
       continue;
     }
     const matrix_view<std::uint8_t> codes = kernel::band_logits<Isa>(q.codes, head, p.attention.logits, scratch.band);
     kernel::add<Isa>(codes, bias, p.add_bias, codes, 0, rows);
-    masked ? kernel::code_rows<Isa>(weighting, mask, codes) : kernel::code_rows<Isa>(weighting, codes);
+    masked ? code_rows(codes, mask) : code_rows(codes);
     kernel::band_context<Isa>(codes, head, weighting, context, scratch.band);
   }
 }
@@ -120,6 +117,7 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
     for (index t = 0; t <= task; ++t) {
       scratch = window_scratch::take(mine, tokens, size);
     }
+    const kernel::row_coder<Isa> code_rows(p.attention.weighting);
     for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
       const index window = unit / shape.heads, head = unit % shape.heads;
       const auto part = [&](index which) {
@@ -129,7 +127,7 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
       detail::attend_window_head<Isa>({part(0), part(1), part(2), p.position_bias.row_block(head * tokens, tokens),
                                        masks.of(shape.grid, window % windows),
                                        y.row_block(window * tokens, tokens).column_block(head * size, size)},
-                                      p, fits, scratch);
+                                      p, fits, code_rows, scratch);
     }
   });
 }

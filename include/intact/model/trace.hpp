@@ -12,7 +12,7 @@ namespace intact::inline INTACT_ABI {
 ///   name                 shape                   what
 ///   input                patches x (C * p^2)     quantized pixels, one row per patch
 ///   patch                patches x width         patch embedding (u8 stream only)
-///   embed                tokens x width          class token and patches in one scale (u8 stream only)
+///   embed                tokens x width          class tokens and patches in one scale (u8 stream only)
 ///   tokens               tokens x width          with positions: the residual stream, u8 or s16
 ///   norm1 norm2          tokens x width          LayerNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
@@ -23,7 +23,7 @@ namespace intact::inline INTACT_ABI {
 ///   add1 add2            tokens x width          the residual stream
 ///   fc1                  tokens x hidden         12-bit codes
 ///   activation           tokens x hidden         GELU
-///   norm                 1 x width               final LayerNorm of the class token
+///   norm                 class tokens x width    final LayerNorm of the class tokens
 ///   logits               1 x classes             int32 codes
 ///   logits_u8            1 x classes             u8 codes
 ///

@@ -46,6 +46,12 @@ struct architecture<isa::avx512vnni> {
   using type = xsimd::avx512bw;
 };
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <>
+struct architecture<isa::avx512vbmi> {
+  using type = xsimd::avx512bw;
+};
+#endif
 #if INTACT_HAS_NEON
 template <>
 struct architecture<isa::neon> {

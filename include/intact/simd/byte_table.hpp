@@ -121,6 +121,28 @@ class byte_table<isa::avx512vnni> : public detail::byte_table_512 {
   using detail::byte_table_512::byte_table_512;
 };
 #endif
+#if INTACT_HAS_AVX512VBMI
+
+template <>
+class byte_table<isa::avx512vbmi> {
+ public:
+  INTACT_INLINE explicit byte_table(const std::uint8_t* entries) {
+    INTACT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      parts_[i] = _mm512_loadu_si512(entries + 64 * i);
+    }
+  }
+  INTACT_INLINE __m512i operator()(__m512i x) const {
+    const __m512i low = _mm512_permutex2var_epi8(parts_[0], x, parts_[1]);
+    const __m512i high = _mm512_permutex2var_epi8(parts_[2], x, parts_[3]);
+    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(x), high);
+  }
+
+ private:
+  __m512i parts_[4];
+};
+
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {

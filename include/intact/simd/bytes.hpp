@@ -193,6 +193,10 @@ struct bytes<isa::avx512bw> : detail::sixty_four_bytes {};
 template <>
 struct bytes<isa::avx512vnni> : detail::sixty_four_bytes {};
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <>
+struct bytes<isa::avx512vbmi> : detail::sixty_four_bytes {};
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {

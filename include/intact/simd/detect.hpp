@@ -25,6 +25,7 @@ struct processor {
   bool avx2_vnni = false;
   bool avx512bw = false;
   bool avx512vnni = false;
+  bool avx512vbmi = false;
   bool neon = false;
   bool neon_dotprod = false;
   bool neon_i8mm = false;
@@ -35,6 +36,7 @@ struct processor {
   INTACT_INLINE constexpr bool offers(isa::avx2_vnni) const { return avx2_vnni; }
   INTACT_INLINE constexpr bool offers(isa::avx512bw) const { return avx512bw; }
   INTACT_INLINE constexpr bool offers(isa::avx512vnni) const { return avx512vnni; }
+  INTACT_INLINE constexpr bool offers(isa::avx512vbmi) const { return avx512vbmi; }
   INTACT_INLINE constexpr bool offers(isa::neon) const { return neon; }
   INTACT_INLINE constexpr bool offers(isa::neon_dotprod) const { return neon_dotprod; }
   INTACT_INLINE constexpr bool offers(isa::neon_i8mm) const { return neon_i8mm; }
@@ -70,7 +72,7 @@ INTACT_INLINE processor detect_x86() {
   constexpr std::uint32_t sse4_1 = 1u << 19, avx = 1u << 28, xgetbv = 1u << 27;           // leaf 1, c
   constexpr std::uint32_t avx2 = 1u << 5;                                                 // leaf 7, b
   constexpr std::uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;  // the same: f, dq, cd, bw, vl
-  constexpr std::uint32_t avx512vnni = 1u << 11;                                          // leaf 7, c
+  constexpr std::uint32_t avx512vnni = 1u << 11, avx512vbmi = 1u << 1;                    // leaf 7, c
   constexpr std::uint32_t avx_vnni = 1u << 4;                                             // leaf 7, subleaf 1, a
   constexpr std::uint32_t xmm_ymm = 1u << 1 | 1u << 2, masks_zmm = 1u << 5 | 1u << 6 | 1u << 7;
   const cpuid_answer first = cpuid(1, 0);
@@ -83,6 +85,7 @@ INTACT_INLINE processor detect_x86() {
   found.avx2_vnni = found.avx2 && has_bits(more.a, avx_vnni);
   found.avx512bw = found.avx2 && has_bits(seventh.b, avx512) && has_bits(saved, masks_zmm);
   found.avx512vnni = found.avx512bw && has_bits(seventh.c, avx512vnni);
+  found.avx512vbmi = found.avx512vnni && has_bits(seventh.c, avx512vbmi);
   return found;
 }
 

@@ -286,6 +286,10 @@ struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
 };
 
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <class A>
+struct dot4<isa::avx512vbmi, A> : dot4<isa::avx512vnni, A> {};
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {

@@ -47,6 +47,12 @@ struct avx512vnni {
   static constexpr bool compiled = INTACT_HAS_AVX512VNNI;
 };
 
+/// The same with tables of 128 bytes in two registers. Flags: those of avx512vnni and -mavx512vbmi.
+struct avx512vbmi {
+  static constexpr std::string_view name = "avx512vbmi";
+  static constexpr bool compiled = INTACT_HAS_AVX512VBMI;
+};
+
 /// AArch64; products widened to 16 bits.
 struct neon {
   static constexpr std::string_view name = "neon";
@@ -66,7 +72,8 @@ struct neon_i8mm {
 };
 
 /// All tags, from the least to the most capable.
-using all = std::tuple<scalar, sse4_1, avx2, avx2_vnni, avx512bw, avx512vnni, neon, neon_dotprod, neon_i8mm>;
+using all =
+    std::tuple<scalar, sse4_1, avx2, avx2_vnni, avx512bw, avx512vnni, avx512vbmi, neon, neon_dotprod, neon_i8mm>;
 
 namespace detail {
 

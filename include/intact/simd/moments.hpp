@@ -258,6 +258,10 @@ class moments<isa::avx512vnni, std::int16_t>
     : public detail::lane_moments<isa::avx512vnni, detail::squares_of_sixteen<isa::avx512vnni>> {};
 
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <class Code>
+class moments<isa::avx512vbmi, Code> : public moments<isa::avx512vnni, Code> {};
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {

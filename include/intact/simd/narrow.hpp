@@ -140,6 +140,10 @@ struct packer<isa::avx512bw> : detail::packer_of_sixteen {};
 template <>
 struct packer<isa::avx512vnni> : detail::packer_of_sixteen {};
 #endif
+#if INTACT_HAS_AVX512VBMI
+template <>
+struct packer<isa::avx512vbmi> : detail::packer_of_sixteen {};
+#endif
 #if INTACT_HAS_NEON
 
 namespace detail {

@@ -13,7 +13,8 @@
 namespace intact::inline INTACT_ABI::simd {
 
 template <class Isa>
-struct table_sum {
+class table_sum {
+ public:
   template <class T>
   INTACT_INLINE explicit table_sum(const T*) {}
 
@@ -31,12 +32,12 @@ template <class Add>
 class table_sum_512 {
  public:
   template <class T>
-  explicit table_sum_512(const T* table) {
+  INTACT_INLINE explicit table_sum_512(const T* table) {
     std::uint64_t all = 0;
     for (int d = 0; d < 256; ++d) {
       const std::uint64_t entry = table[d];
       all |= entry;
-      for (int plane = 0; plane < most_planes; ++plane) {
+      for (unsigned plane = 0; plane < most_planes; ++plane) {
         words_[plane][d] = static_cast<std::uint16_t>((entry >> (16 * plane)) ^ 0x8000);
       }
     }
@@ -51,7 +52,7 @@ class table_sum_512 {
   }
 
  private:
-  static constexpr int most_planes = 3;
+  static constexpr unsigned most_planes = 3;
   static constexpr index together = 32;
 
   template <unsigned Planes>
@@ -119,7 +120,7 @@ struct add_pairs_512 {
 }  // namespace detail
 
 template <>
-struct table_sum<isa::avx512bw> : detail::table_sum_512<detail::add_pairs_512> {
+class table_sum<isa::avx512bw> : public detail::table_sum_512<detail::add_pairs_512> {
   using detail::table_sum_512<detail::add_pairs_512>::table_sum_512;
 };
 
@@ -137,8 +138,81 @@ struct add_pairs_512_vnni {
 }  // namespace detail
 
 template <>
-struct table_sum<isa::avx512vnni> : detail::table_sum_512<detail::add_pairs_512_vnni> {
+class table_sum<isa::avx512vnni> : public detail::table_sum_512<detail::add_pairs_512_vnni> {
   using detail::table_sum_512<detail::add_pairs_512_vnni>::table_sum_512;
+};
+
+#endif
+#if INTACT_HAS_AVX512VBMI
+
+/// Numbers below 2^48 as six tables of bytes, which dot products with 1 add up.
+template <>
+class table_sum<isa::avx512vbmi> {
+ public:
+  template <class T>
+  INTACT_INLINE explicit table_sum(const T* table) {
+    std::uint64_t all = 0;
+    for (int d = 0; d < 256; ++d) {
+      const std::uint64_t entry = table[d];
+      all |= entry;
+      for (unsigned plane = 0; plane < most_planes; ++plane) {
+        bytes_[plane][d] = static_cast<std::uint8_t>(entry >> (8 * plane));
+      }
+    }
+    planes_ = (all >> 48) != 0 ? 0 : (all >> 32) != 0 ? most_planes : few_planes;
+  }
+
+  INTACT_INLINE bool covers(index count) const { return planes_ != 0 && count < (index{1} << 19); }
+
+  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, index count, int largest) const {
+    return planes_ == few_planes ? sum<few_planes>(codes, count, largest) : sum<most_planes>(codes, count, largest);
+  }
+
+ private:
+  static constexpr unsigned few_planes = 4, most_planes = 6;
+  static constexpr index together = 64;
+
+  template <unsigned Planes>
+  INTACT_INLINE std::uint64_t sum(const std::uint8_t* codes, index count, int largest) const {
+    const __m512i first = _mm512_set1_epi8(static_cast<char>(largest));
+    __m512i sums[Planes];
+    INTACT_UNROLL
+    for (unsigned plane = 0; plane < Planes; ++plane) {
+      sums[plane] = _mm512_setzero_si512();
+    }
+    index j = 0;
+    for (; j + together <= count; j += together) {
+      add<Planes>(_mm512_sub_epi8(first, _mm512_loadu_si512(codes + j)), ~__mmask64{0}, sums);
+    }
+    if (j < count) {
+      const __mmask64 rest = (__mmask64{1} << (count - j)) - 1;
+      add<Planes>(_mm512_sub_epi8(first, _mm512_maskz_loadu_epi8(rest, codes + j)), rest, sums);
+    }
+    std::uint64_t total = 0;
+    INTACT_UNROLL
+    for (unsigned plane = 0; plane < Planes; ++plane) {
+      total += static_cast<std::uint64_t>(_mm512_reduce_add_epi32(sums[plane])) << (8 * plane);
+    }
+    return total;
+  }
+
+  /// Adds the entries at the distances that `these` names.
+  template <unsigned Planes>
+  INTACT_INLINE void add(__m512i distances, __mmask64 these, __m512i (&sums)[Planes]) const {
+    const __mmask64 upper = _mm512_movepi8_mask(distances);
+    INTACT_UNROLL
+    for (unsigned plane = 0; plane < Planes; ++plane) {
+      const std::uint8_t* const table = bytes_[plane];
+      const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), distances, _mm512_load_si512(table + 64));
+      const __m512i high =
+          _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), distances, _mm512_load_si512(table + 192));
+      const __m512i entries = _mm512_maskz_mov_epi8(these, _mm512_mask_mov_epi8(low, upper, high));
+      sums[plane] = _mm512_dpbusd_epi32(sums[plane], entries, _mm512_set1_epi8(1));
+    }
+  }
+
+  alignas(64) std::uint8_t bytes_[most_planes][256];
+  unsigned planes_;
 };
 
 #endif
