@@ -184,7 +184,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "model/swin_shape.hpp", "swin_test",
-        ("side <= window ? 0 : window / 2", "side < window ? 0 : window / 2"),
+        ("std::min(rows_of(s), columns_of(s))", "std::max(rows_of(s), columns_of(s))"),
         ("size = (size + 1) / 2", "size = size / 2"),
     ),
     *mutations_of(
