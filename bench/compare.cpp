@@ -66,6 +66,7 @@ constexpr const char* examples =
     "  intact-compare --op gemm --threads 2 --shapes all     all shapes, two threads\n"
     "  intact-compare --op gemm --isa avx2 --peers oneDNN    with older instructions, for both sides\n"
     "  intact-compare --op gemm --weights int4               our 4-bit weights against our 8-bit weights\n"
+    "  intact-compare --op layernorm --json results.json     another operation; results in a file, too\n"
     "\n"
     "Exit code: 0; 1 if an output of ours is wrong; 2 if the program cannot do what it is asked for.";
 

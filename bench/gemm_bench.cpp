@@ -2,9 +2,6 @@
 // checked against the specification first. With --quick every instruction set that this machine has is checked on few
 // shapes and timed briefly. All other options are Google Benchmark's.
 
-#include <cstdio>
-#include <cstring>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include <benchmark/benchmark.h>
-
+#include "benchmarks.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 #include "isa.hpp"
@@ -79,26 +75,6 @@ class stage_product : public product {
   intact::packed_weights<Element> weights_;
 };
 
-bool any_wrong = false;
-
-/// The product of that name, checked. Google Benchmark calls a benchmark several times in a row; it is made once.
-product* checked_product(const std::string& name, const std::function<std::unique_ptr<product>()>& make) {
-  static std::string last_name;
-  static std::unique_ptr<product> last;
-  if (name != last_name) {
-    last_name = name;
-    last.reset();
-    last = make();
-    last->run();
-    if (const std::int64_t wrong = last->count_wrong(); wrong != 0) {
-      std::fprintf(stderr, "%s: %lld outputs are wrong\n", name.c_str(), static_cast<long long>(wrong));
-      any_wrong = true;
-      last.reset();
-    }
-  }
-  return last.get();
-}
-
 template <class Isa>
 double peak() {
   static const double measured = peak_gops<Isa>();
@@ -111,7 +87,7 @@ void add_benchmark(const gemm_shape& shape) {
                            '/' + prepared_stage<Stage>::name;
   const auto measure = [name, shape](benchmark::State& state) {
     product* const measured =
-        checked_product(name, [&] { return std::make_unique<stage_product<Isa, Element, Stage>>(shape); });
+        checked<product>(name, [&] { return std::make_unique<stage_product<Isa, Element, Stage>>(shape); });
     if (measured == nullptr) {
       state.SkipWithError("wrong outputs");
       return;
@@ -152,32 +128,16 @@ void add_shapes(std::span<const gemm_shape> shapes) {
   }
 }
 
-/// Removes the option, which Google Benchmark does not know.
-bool take_quick(std::vector<char*>& arguments) {
-  return std::erase_if(arguments, [](const char* x) { return std::strcmp(x, "--quick") == 0; }) != 0;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<char*> arguments(argv, argv + argc);
-  char briefly[] = "--benchmark_min_time=0.0001";
-  char normally[] = "--benchmark_min_time=0.1";
-  if (take_quick(arguments)) {
-    arguments.insert(arguments.begin() + 1, briefly);
+  return run_benchmarks(argc, argv, [](bool quick) {
+    if (!quick) {
+      add_shapes<intact::isa::native>(all_shapes());
+      return;
+    }
     for (const std::string& name : isa_names()) {
       with_isa(name, [](auto tag) { add_shapes<decltype(tag)>(quick_shapes); });
     }
-  } else {
-    arguments.insert(arguments.begin() + 1, normally);
-    add_shapes<intact::isa::native>(all_shapes());
-  }
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
-  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) {
-    return 2;
-  }
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return any_wrong ? 1 : 0;
+  });
 }

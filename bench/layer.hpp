@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <random>
 #include <span>
 #include <string>
@@ -15,28 +14,12 @@
 #include "intact/reference/gemm.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
+#include "memory.hpp"
 #include "shapes.hpp"
 
 // What is multiplied in the measurements, and what must come out.
 
 namespace intact_bench {
-
-/// Memory on boundaries of 64 bytes, as every library here likes it.
-template <class T>
-struct aligned_allocator {
-  using value_type = T;
-  static constexpr std::align_val_t alignment{64};
-
-  aligned_allocator() = default;
-  template <class U>
-  aligned_allocator(const aligned_allocator<U>&) {}
-  T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), alignment)); }
-  void deallocate(T* memory, std::size_t) { ::operator delete(memory, alignment); }
-  friend bool operator==(aligned_allocator, aligned_allocator) { return true; }
-};
-
-template <class T>
-using aligned_vector = std::vector<T, aligned_allocator<T>>;
 
 enum class weight_type { int8, int4 };
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 // Two programs are measured in turns, so that whatever slows the machine slows both, and only their ratio is trusted.
@@ -13,10 +14,16 @@ namespace intact_bench {
 /// How long two programs are measured.
 struct effort {
   double seconds = 0.4;     ///< together, unless the least number of rounds takes longer
-  std::size_t rounds = 11;  ///< at least
+  std::size_t rounds = 11;  ///< at least; but three suffice where these take ten times as long
   double turn = 100e-6;     ///< a turn of fewer seconds is made of several calls
   double pause = 0;         ///< before each turn: until the other's waiting threads have left the processor
 };
+
+/// Whether to go on after so many rounds and seconds.
+inline bool goes_on(const effort& limits, std::size_t rounds, double seconds) {
+  const bool is_slow = rounds >= 3 && seconds > 10 * limits.seconds;
+  return !is_slow && (rounds < limits.rounds || seconds < limits.seconds);
+}
 
 /// Seconds per call, one element of each per round.
 struct rounds {
@@ -58,14 +65,18 @@ inline double seconds_since(clock::time_point start) {
   return std::chrono::duration<double>(clock::now() - start).count();
 }
 
-/// Seconds per call.
+/// Seconds per call. What measures itself takes the number of calls and returns the seconds per call.
 template <class Call>
 double time_calls(const Call& call, std::size_t calls) {
-  const clock::time_point start = clock::now();
-  for (std::size_t i = 0; i < calls; ++i) {
-    call();
+  if constexpr (std::is_invocable_v<Call, std::size_t>) {
+    return call(calls);
+  } else {
+    const clock::time_point start = clock::now();
+    for (std::size_t i = 0; i < calls; ++i) {
+      call();
+    }
+    return seconds_since(start) / static_cast<double>(calls);
   }
-  return seconds_since(start) / static_cast<double>(calls);
 }
 
 /// One turn: a call that brings the data back into the caches is not timed.
@@ -74,14 +85,14 @@ double take_turn(const Call& call, std::size_t calls, double pause) {
   if (pause > 0) {
     std::this_thread::sleep_for(std::chrono::duration<double>(pause));
   }
-  call();
+  time_calls(call, 1);
   return time_calls(call, calls);
 }
 
 /// How many calls make up a turn.
 template <class Call>
 std::size_t calls_per_turn(const Call& call, double turn) {
-  call();
+  time_calls(call, 1);
   std::size_t calls = 1;
   while (calls < 1'000'000 && time_calls(call, calls) * static_cast<double>(calls) < turn) {
     calls *= 2;
@@ -96,7 +107,7 @@ rounds alternate(const Ours& ours, const Peer& peer, const effort& limits) {
   const std::size_t peer_calls = calls_per_turn(peer, limits.turn);
   rounds measured;
   const clock::time_point start = clock::now();
-  while (measured.ours.size() < limits.rounds || seconds_since(start) < limits.seconds) {
+  while (goes_on(limits, measured.ours.size(), seconds_since(start))) {
     measured.ours.push_back(take_turn(ours, our_calls, limits.pause));
     measured.peer.push_back(take_turn(peer, peer_calls, limits.pause));
   }

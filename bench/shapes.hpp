@@ -7,8 +7,9 @@
 
 #include "intact/types/view.hpp"
 
-// The shapes of the measurements: activations M x K times weights N x K. They are those of the linear layers of DeiT-T,
-// DeiT-S and ViT-B (192, 384 and 768 channels); 197 rows are the tokens of an image of 224 x 224.
+// The shapes of the measurements. Products: activations M x K times weights N x K, those of the linear layers of DeiT-T,
+// DeiT-S and ViT-B (192, 384 and 768 channels); 197 rows are the tokens of an image of 224 x 224. Everything else: the
+// tokens that go through a block.
 
 namespace intact_bench {
 
@@ -70,6 +71,69 @@ inline std::vector<gemm_shape> shapes_of(const std::string& name) {
   return name == "quick"   ? std::vector(std::begin(quick_shapes), std::end(quick_shapes))
          : name == "table" ? std::vector(std::begin(table_shapes), std::end(table_shapes))
                            : all_shapes();
+}
+
+/// Tokens of a model: images, or the windows of one, do not see each other.
+struct token_shape {
+  index batch = 1;
+  index tokens = 0;
+  index width = 0;
+  index heads = 1;
+
+  index rows() const { return batch * tokens; }
+  index head_size() const { return width / heads; }
+  index hidden() const { return 4 * width; }
+  /// All heads' rows of logits.
+  index logit_rows() const { return rows() * heads; }
+  std::string name() const {
+    return (batch == 1 ? "" : std::to_string(batch) + 'x') + std::to_string(tokens) + 'x' + std::to_string(width);
+  }
+
+  friend bool operator==(const token_shape&, const token_shape&) = default;
+};
+
+/// Images of 224 x 224 and of 384 x 384 pixels, and the four stages of Swin-T: windows of 49 tokens, heads of 32
+/// channels.
+inline constexpr token_shape table_token_shapes[] = {
+    {1, 197, 192, 3},    // DeiT-T
+    {1, 197, 384, 6},    // DeiT-S
+    {1, 197, 768, 12},   // ViT-B
+    {1, 197, 1024, 16},  // ViT-L
+    {1, 577, 192, 3},    // DeiT-T, 384 pixels
+    {1, 577, 768, 12},   // ViT-B, 384 pixels
+    {64, 49, 96, 3},     // Swin-T, one stage after the other
+    {16, 49, 192, 6},   {4, 49, 384, 12}, {1, 49, 768, 24},
+};
+
+inline constexpr token_shape quick_token_shapes[] = {{1, 5, 24, 2}, {1, 197, 192, 3}, {3, 49, 96, 3}};
+
+/// How the time grows: with the tokens of an image at the widths of DeiT-T and ViT-B, and with the width, heads of 64
+/// channels, at 197 tokens.
+inline constexpr index token_counts[] = {17, 49, 65, 129, 197, 257, 577, 1025, 2048, 4096};
+inline constexpr index widths[] = {64, 128, 192, 256, 384, 512, 768, 1024};
+
+inline std::vector<token_shape> all_token_shapes() {
+  std::vector<token_shape> shapes(std::begin(table_token_shapes), std::end(table_token_shapes));
+  const auto add = [&](const token_shape& shape) {
+    if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) {
+      shapes.push_back(shape);
+    }
+  };
+  for (const index tokens : token_counts) {
+    add({1, tokens, 192, 3});
+    add({1, tokens, 768, 12});
+  }
+  for (const index width : widths) {
+    add({1, 197, width, width / 64});
+  }
+  return shapes;
+}
+
+/// The shapes of that name: "quick", "table" or "all".
+inline std::vector<token_shape> token_shapes_of(const std::string& name) {
+  return name == "quick"   ? std::vector(std::begin(quick_token_shapes), std::end(quick_token_shapes))
+         : name == "table" ? std::vector(std::begin(table_token_shapes), std::end(table_token_shapes))
+                           : all_token_shapes();
 }
 
 }  // namespace intact_bench

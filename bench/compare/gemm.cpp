@@ -17,15 +17,6 @@
 
 namespace intact_bench {
 
-std::vector<gemm_peer>& gemm_peers() {
-  static std::vector<gemm_peer> peers;
-  return peers;
-}
-
-registered_gemm_peer::registered_gemm_peer(gemm_peer peer) {
-  gemm_peers().push_back(std::move(peer));
-}
-
 namespace {
 
 const char* name_of(gemm_output output) {
@@ -124,13 +115,7 @@ std::vector<gemm_peer> peers_of(const options& given, weight_type weights) {
     const auto make = [isa = given.isa](const gemm_task& task) { return make_ours(isa, weight_type::int8, task); };
     return {{"intact int8", make, true, false}};
   }
-  std::vector<gemm_peer> peers;
-  for (const gemm_peer& peer : gemm_peers()) {
-    if (given.wants(peer.name) && (given.isa_is_native || peer.obeys_isa)) {
-      peers.push_back(peer);
-    }
-  }
-  return peers;
+  return wanted_peers<gemm_task, gemm_program>(given);
 }
 
 /// Ours and a peer's program in turns, each with the next copy of its weights.
@@ -196,12 +181,8 @@ class shape_comparison {
     if (const auto counted = wrong_sums_.find(peer.name); counted != wrong_sums_.end()) {
       result.peer_wrong = counted->second;
     }
-    effort limits = given_.shapes == "quick" ? effort{0.01, 3} : effort();
-    if (peer.has_own_threads && task.threads > 1) {
-      limits.pause = 20e-3;
-      limits.turn = 2e-3;
-    }
-    result.measured = measure(ours, *theirs, task, limits);
+    const bool waits = peer.has_own_threads && task.threads > 1;
+    result.measured = measure(ours, *theirs, task, effort_for(given_, waits));
   }
 
   const options& given_;

@@ -2,12 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <memory>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "compare/peer.hpp"
 #include "layer.hpp"
 
 // Who takes part in the comparison of gemm. A library is a source file that defines a constant of
@@ -43,24 +41,7 @@ class gemm_program {
   virtual std::string method() const { return ""; }
 };
 
-/// Thrown by a library that cannot compute a task.
-struct unsupported : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-struct gemm_peer {
-  std::string name;
-  std::function<std::unique_ptr<gemm_program>(const gemm_task&)> make;
-  bool obeys_isa = false;        ///< it can be limited to older instructions when the program runs
-  bool has_own_threads = false;  ///< which wait actively, on processors that the others' threads need
-};
-
-/// All libraries that the program is linked with.
-std::vector<gemm_peer>& gemm_peers();
-
-/// A constant of this type makes a library known to the comparison.
-struct registered_gemm_peer {
-  explicit registered_gemm_peer(gemm_peer peer);
-};
+using gemm_peer = peer<gemm_task, gemm_program>;
+using registered_gemm_peer = registered_peer<gemm_task, gemm_program>;
 
 }  // namespace intact_bench

@@ -1,9 +1,8 @@
-#include <dnnl.hpp>
-
 #include <limits>
 #include <utility>
 
 #include "compare/gemm.hpp"
+#include "compare/onednn.hpp"
 #include "rounds.hpp"
 
 // oneDNN 2, in two ways. Weights are reordered once into the format that the primitive asks for. Scales per channel are
@@ -25,8 +24,7 @@ using dnnl::memory;
 enum class zero_points { folded, attributes };
 
 const dnnl::engine& engine() {
-  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
-  return cpu;
+  return onednn_engine();
 }
 
 template <class T>
@@ -203,14 +201,9 @@ std::unique_ptr<gemm_program> make_with_attributes(const gemm_task& task) {
   return matmul;
 }
 
-std::string name() {
-  const dnnl_version_t* const version = dnnl_version();
-  return "oneDNN " + std::to_string(version->major) + '.' + std::to_string(version->minor) + '.' +
-         std::to_string(version->patch);
-}
-
-const registered_gemm_peer folded({name(), make_faster, true, false});
-const registered_gemm_peer attributes({name() + ", zero points as attributes", make_with_attributes, true, false});
+const registered_gemm_peer folded({onednn_name(), make_faster, true, false});
+const registered_gemm_peer attributes({onednn_name() + ", zero points as attributes", make_with_attributes, true,
+                                       false});
 
 }  // namespace
 }  // namespace intact_bench

@@ -12,10 +12,11 @@ namespace intact_bench {
 void report::add(const std::string& operation, const row& row) {
   if (operation != printed_operation_) {
     printed_operation_ = operation;
-    std::printf("\n%s, weights %s, %d thread%s, %s; peak %.0f GOPS per thread\n", operation.c_str(),
-                given_.weights.c_str(), given_.threads, given_.threads == 1 ? "" : "s", given_.isa.c_str(), peak_gops_);
-    std::printf("%-15s %-6s %-5s %-15s %6s %15s %9s %9s %9s %9s %9s %6s %17s\n", "shape", "output", "cache", "peer",
-                "ratio", "quartiles", "ours us", "peer us", "ours GOPS", "peer GOPS", "of peak", "off",
+    const std::string weights = row.weights.empty() ? "" : ", weights " + row.weights;
+    std::printf("\n%s%s, %d thread%s, %s; peak %.0f GOPS per thread\n", operation.c_str(), weights.c_str(),
+                given_.threads, given_.threads == 1 ? "" : "s", given_.isa.c_str(), peak_gops_);
+    std::printf("%-13s %-9s %-5s %-21s %6s %15s %9s %9s %9s %9s %9s %8s %6s %17s\n", "shape", "output", "cache", "peer",
+                "ratio", "quartiles", "ours us", "peer us", "ours GOPS", "peer GOPS", "of peak", "x floor", "off",
                 "peer's s32 wrong");
   }
   print(row);
@@ -23,16 +24,29 @@ void report::add(const std::string& operation, const row& row) {
 }
 
 void report::print(const row& row) const {
-  std::printf("%-15s %-6s %-5s %-15s ", row.shape.c_str(), row.output.c_str(), row.caches.c_str(), row.peer.c_str());
+  const auto print_if = [](bool known, const char* format, double x) {
+    known ? std::printf(format, x) : std::printf(" %9s", "-");
+  };
+  std::printf("%-13s %-9s %-5s %-21s ", row.shape.c_str(), row.output.c_str(), row.caches.c_str(), row.peer.c_str());
   if (row.measured.ours.empty()) {
     std::printf("not measured: %s\n", row.problem.c_str());
     return;
   }
-  const speed_ratio speed = compare_medians(row.measured);
-  const double ours = median(row.measured.ours), peer = median(row.measured.peer);
-  std::printf("%6.2f   %5.2f - %5.2f %9.1f %9.1f %9.1f %9.1f %7.1f %% %6s", speed.ratio, speed.low, speed.high,
-              1e6 * ours, 1e6 * peer, 1e-9 * row.operations / ours, 1e-9 * row.operations / peer,
-              100 * share_of_peak(row), row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
+  const bool compared = !row.measured.peer.empty(), counted = row.operations != 0;
+  const double ours = median(row.measured.ours), peer = compared ? median(row.measured.peer) : 0;
+  if (compared) {
+    const speed_ratio speed = compare_medians(row.measured);
+    std::printf("%6.2f   %5.2f - %5.2f", speed.ratio, speed.low, speed.high);
+  } else {
+    std::printf("%6s %15s", "-", "-");
+  }
+  std::printf(" %9.1f", 1e6 * ours);
+  print_if(compared, " %9.1f", 1e6 * peer);
+  print_if(counted, " %9.1f", 1e-9 * row.operations / ours);
+  print_if(compared && counted, " %9.1f", 1e-9 * row.operations / peer);
+  print_if(counted, " %7.1f %%", 100 * share_of_peak(row));
+  print_if(counted, " %8.2f", 1 / share_of_peak(row));
+  std::printf(" %6s", row.peer_codes_off ? std::to_string(*row.peer_codes_off).c_str() : "-");
   const std::string of = " of " + std::to_string(row.outputs);
   std::printf(" %17s\n", row.peer_wrong ? (std::to_string(*row.peer_wrong) + of).c_str() : "-");
   std::fflush(stdout);
@@ -44,6 +58,18 @@ double report::share_of_peak(const row& row) const {
   }
   const double best = quantile(row.measured.ours, 0);
   return 1e-9 * row.operations / best / (peak_gops_ * given_.threads);
+}
+
+void report::add_parts(const std::string& operation, const std::string& shape, const std::string& output,
+                       const named_seconds& parts) {
+  divided_.push_back({operation, shape, output, parts});
+  double sum = 0;
+  std::printf("%-13s %-9s us: ", shape.c_str(), output.c_str());
+  for (const auto& [name, seconds] : parts) {
+    std::printf("%s %.1f, ", name.c_str(), 1e6 * seconds);
+    sum += seconds;
+  }
+  std::printf("together %.1f\n", 1e6 * sum);
 }
 
 void report::add_failure(const std::string& what) {
@@ -83,22 +109,32 @@ nlohmann::json or_null(const std::optional<T>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();
 }
 
-/// What has been measured; nothing but nulls if there is a problem.
+/// What has been measured; null what has not.
 nlohmann::json speeds(const row& row, double share_of_peak) {
-  if (row.measured.ours.empty()) {
-    return {{"ratio", nullptr},   {"ratio_low", nullptr}, {"ratio_high", nullptr}, {"ours_us", nullptr},
-            {"peer_us", nullptr}, {"ours_gops", nullptr}, {"peer_gops", nullptr},  {"peak_share", nullptr}};
+  nlohmann::json fields = {{"ratio", nullptr},     {"ratio_low", nullptr}, {"ratio_high", nullptr},
+                           {"ours_us", nullptr},   {"peer_us", nullptr},   {"ours_gops", nullptr},
+                           {"peer_gops", nullptr}, {"peak_share", nullptr}};
+  const bool compared = !row.measured.peer.empty(), counted = row.operations != 0;
+  if (!row.measured.ours.empty()) {
+    const double ours = median(row.measured.ours);
+    fields["ours_us"] = 1e6 * ours;
+    if (counted) {
+      fields["ours_gops"] = 1e-9 * row.operations / ours;
+      fields["peak_share"] = share_of_peak;
+    }
   }
-  const speed_ratio speed = compare_medians(row.measured);
-  const double ours = median(row.measured.ours), peer = median(row.measured.peer);
-  return {{"ratio", speed.ratio},
-          {"ratio_low", speed.low},
-          {"ratio_high", speed.high},
-          {"ours_us", 1e6 * ours},
-          {"peer_us", 1e6 * peer},
-          {"ours_gops", 1e-9 * row.operations / ours},
-          {"peer_gops", 1e-9 * row.operations / peer},
-          {"peak_share", share_of_peak}};
+  if (compared) {
+    const speed_ratio speed = compare_medians(row.measured);
+    const double peer = median(row.measured.peer);
+    fields["ratio"] = speed.ratio;
+    fields["ratio_low"] = speed.low;
+    fields["ratio_high"] = speed.high;
+    fields["peer_us"] = 1e6 * peer;
+    if (counted) {
+      fields["peer_gops"] = 1e-9 * row.operations / peer;
+    }
+  }
+  return fields;
 }
 
 }  // namespace
@@ -123,6 +159,16 @@ void report::write(const std::string& path) const {
                              {"outputs", row.outputs}};
     fields.update(speeds(row, share_of_peak(row)));
     json["rows"].push_back(fields);
+  }
+  json["parts"] = nlohmann::json::array();
+  for (const auto& [operation, shape, output, parts] : divided_) {
+    nlohmann::json part = {{"op", operation}, {"shape", shape}, {"output", output}, {"names", nlohmann::json::array()}};
+    for (const auto& [name, seconds] : parts) {
+      part["names"].push_back(name);
+      part["us"].push_back(1e6 * seconds);
+    }
+    part["threads"] = given_.threads;
+    json["parts"].push_back(part);
   }
   std::ofstream file(path);
   file << json.dump(2) << '\n';

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rounds.hpp"
@@ -33,10 +34,10 @@ struct row {
   std::string shape;
   std::string weights;
   std::string output;
-  std::string caches;  ///< "warm", or "cold": weights that have left the second-level cache
+  std::string caches = "warm";  ///< or "cold": weights that have left the second-level cache
   std::string peer;
-  std::string method;  ///< of the peer, if it offers several
-  double operations = 0;
+  std::string method;     ///< of the peer, if it offers several
+  double operations = 0;  ///< twice the multiplications of bytes; 0 if they are not what takes the time
   rounds measured;
 
   /// The peer's s32 outputs that are not the exact sums; none if it has no such outputs.
@@ -54,6 +55,11 @@ class report {
 
   void add(const std::string& operation, const row& row);
 
+  /// What an operation of ours consists of, and the seconds that each part takes.
+  using named_seconds = std::vector<std::pair<std::string, double>>;
+  void add_parts(const std::string& operation, const std::string& shape, const std::string& output,
+                 const named_seconds& parts);
+
   /// Ours is wrong: the program will fail.
   void add_failure(const std::string& what);
 
@@ -68,6 +74,11 @@ class report {
     row measured;
   };
 
+  struct divided {
+    std::string operation, shape, output;
+    named_seconds parts;
+  };
+
   void print(const row& row) const;
   double share_of_peak(const row& row) const;
 
@@ -75,6 +86,7 @@ class report {
   const double peak_gops_;
   std::string printed_operation_;
   std::vector<entry> entries_;
+  std::vector<divided> divided_;
   std::vector<std::string> failures_;
 };
 

@@ -1,0 +1,172 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "intact/adapt/integer_vit.hpp"
+#include "intact/adapt/profile.hpp"
+#include "intact/model/fused_attention.hpp"
+#include "memory.hpp"
+#include "program.hpp"
+#include "shapes.hpp"
+
+namespace intact_bench {
+
+/// The profiles that are measured, by the names that the results have.
+struct named_profile {
+  const char* name;
+  intact::profile parts;
+};
+inline constexpr named_profile paper{"paper", intact::paper_profile};
+inline constexpr named_profile precise{"precise", intact::precise_profile};
+inline constexpr named_profile precise_weights{"weights", intact::precise_profile_888};
+
+/// The softmax of a profile, and what the context's codes are: `ratio` is s_v / s_context.
+inline intact::owned_weighting make_weighting(const intact::profile& parts, double logits_scale, index keys,
+                                              double ratio, int context_zero_point) {
+  intact::owned_weighting made;
+  made.kind = parts.attention;
+  made.probabilities = parts.probabilities;
+  made.rounding = parts.rounding;
+  made.normalize = parts.normalize_rows;
+  if (made.kind == intact::attention_kind::log2_of_sum) {
+    const auto table = intact::i_exp_table(static_cast<float>(logits_scale), keys);
+    made.exponential.assign(table.begin(), table.end());
+  } else {
+    const auto table = made.kind == intact::attention_kind::weights
+                           ? intact::attention_weight_table(logits_scale)
+                           : intact::max_relative_code_table<intact::tail::zero>(logits_scale);
+    made.table.assign(table.begin(), table.end());
+  }
+  if (made.normalize) {
+    made.normalization = intact::build_normalization(ratio, context_zero_point);
+  } else {
+    made.context = intact::owned_tensor_scale(intact::attention_context_target(ratio, context_zero_point, keys));
+  }
+  return made;
+}
+
+/// Operations of q * k^T and attention times V on byte products: log2 codes take two of them, one per byte plane.
+inline double attention_operations(const token_shape& shape, const intact::profile& parts) {
+  const double product = 2.0 * static_cast<double>(shape.rows() * shape.tokens * shape.width);
+  return product * (parts.attention == intact::attention_kind::weights ? 2 : 3);
+}
+
+/// Attention of all heads, from codes of q, k and v to codes of the context. Some queries are checked, evenly spaced.
+struct attention_task : task {
+  static constexpr int zero_point = 125;  ///< of q, k and v
+  static constexpr int logits_zero_point = 130;
+  static constexpr int context_zero_point = 121;
+  static constexpr double code_deviation = 74;  ///< of uniform bytes
+  static constexpr double logits_deviation = 30;
+  static constexpr double logits_scale = 0.1;
+  static constexpr double context_ratio = 3;  ///< s_v / s_context, below 4
+
+  attention_task(const token_shape& of_, const named_profile& profile, int threads_)
+      : of(of_),
+        logits_factor(logits_deviation /
+                      (code_deviation * code_deviation * std::sqrt(static_cast<double>(of.head_size())))),
+        qkv(random_codes<std::uint8_t>(of.rows() * 3 * of.width, 0, 255)),
+        logits(intact::attention_logits_target(logits_factor, logits_zero_point, of.head_size())),
+        weighting(make_weighting(profile.parts, logits_scale, of.tokens, context_ratio, context_zero_point)) {
+    shape = std::to_string(of.heads) + 'x' + std::to_string(of.tokens) + 'x' + std::to_string(of.head_size());
+    shape = (of.batch == 1 ? "" : std::to_string(of.batch) + 'x') + shape;
+    output = profile.name;
+    threads = threads_;
+    operations = attention_operations(of, profile.parts);
+    constexpr index multiplications = 50'000'000;
+    const index per_query = std::max<index>(1, of.batch * of.width * of.tokens);
+    const index count = std::min(of.tokens, std::max<index>(2, multiplications / per_query));
+    for (index i = 0; i < count; ++i) {
+      checked.push_back(count == 1 ? 0 : i * (of.tokens - 1) / (count - 1));
+    }
+    compute_expected();
+  }
+
+  /// q (0), k (1) or v (2) of all heads of an image.
+  intact::activations part(index image, index which) const {
+    const intact::matrix_view<const std::uint8_t> all(qkv.data(), of.rows(), 3 * of.width);
+    return {all.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width), zero_point};
+  }
+
+  /// The checked queries' codes.
+  std::vector<std::int32_t> checked_codes(const aligned_vector<std::uint8_t>& context) const {
+    std::vector<std::int32_t> codes;
+    for (index image = 0; image < of.batch; ++image) {
+      for (const index query : checked) {
+        const std::uint8_t* const row = context.data() + (image * of.tokens + query) * of.width;
+        codes.insert(codes.end(), row, row + of.width);
+      }
+    }
+    return codes;
+  }
+
+  const token_shape of;
+  const double logits_factor;
+  const aligned_vector<std::uint8_t> qkv;
+  const intact::owned_tensor_scale logits;
+  const intact::owned_weighting weighting;
+  std::vector<index> checked;
+
+ private:
+  /// Step by step, as model/attention.hpp has it.
+  void compute_expected() {
+    aligned_vector<std::uint8_t> context(static_cast<std::size_t>(of.rows() * of.width));
+    const intact::matrix_view all(context.data(), of.rows(), of.width);
+    std::vector<std::uint8_t> logits_memory(static_cast<std::size_t>(of.tokens)), codes(logits_memory.size());
+    const intact::matrix_view row(logits_memory.data(), 1, of.tokens);
+    intact::no_trace trace;
+    for (index image = 0; image < of.batch; ++image) {
+      for (index first = 0; first < of.width; first += of.head_size()) {
+        const auto head = [&](index which) {
+          const intact::activations of_all = part(image, which);
+          return intact::activations{of_all.codes.column_block(first, of.head_size()), of_all.zero_point};
+        };
+        for (const index query : checked) {
+          const intact::activations q{head(0).codes.row_block(query, 1), zero_point};
+          intact::gemm(q, head(1), intact::requantize<std::uint8_t, intact::tensor_scale>{logits.scale}, row);
+          intact::detail::attend(row, head(2), weighting.view(), intact::matrix_view(codes.data(), 1, of.tokens),
+                                 all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {},
+                                 trace);
+        }
+      }
+    }
+    expected = checked_codes(context);
+  }
+};
+
+template <class Isa>
+class intact_attention : public program {
+ public:
+  explicit intact_attention(const attention_task& task)
+      : task_(task),
+        context_(static_cast<std::size_t>(task.of.rows() * task.of.width)),
+        memory_(static_cast<std::size_t>(
+            intact::fused_attention_bytes(task.of.tokens, task.of.heads, task.of.head_size(), task.threads))) {}
+
+  void run() override {
+    const token_shape& of = task_.of;
+    with_threads(task_.threads, [&](const auto& executor) {
+      for (index image = 0; image < of.batch; ++image) {
+        const intact::matrix_view y(context_.data() + image * of.tokens * of.width, of.tokens, of.width);
+        intact::fused_attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)}, of.heads,
+                                     task_.logits.scale, task_.weighting.view(), y,
+                                     intact::workspace(memory_.data(), memory_.size()), executor);
+      }
+    });
+  }
+
+  std::vector<std::int32_t> outputs() const override { return task_.checked_codes(context_); }
+
+ private:
+  const attention_task& task_;
+  aligned_vector<std::uint8_t> context_;
+  aligned_vector<std::byte> memory_;
+};
+
+}  // namespace intact_bench
