@@ -27,12 +27,14 @@ struct tensor_name {
   std::string name;
   index block = -1;
   index head = -1;
+  index window = -1;
 
   auto operator<=>(const tensor_name&) const = default;
 
   std::string text() const {
     return name + (block < 0 ? "" : ", block " + std::to_string(block)) +
-           (head < 0 ? "" : ", head " + std::to_string(head));
+           (head < 0 ? "" : ", head " + std::to_string(head)) +
+           (window < 0 ? "" : ", window " + std::to_string(window));
   }
 };
 
@@ -234,7 +236,7 @@ class trace_comparison {
 
   template <class View>
   void operator()(const trace_site& site, const View& found) {
-    const tensor_name name{std::string(site.name), site.block, site.head};
+    const tensor_name name{std::string(site.name), site.block, site.head, site.window};
     const auto entry = expected_.find(name);
     if (entry == expected_.end()) {
       report(seen_, name.text() + ": not expected");

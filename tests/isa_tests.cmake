@@ -23,7 +23,7 @@ set(INTACT_TEST_ISAS "" CACHE STRING "Instruction sets that the kernels are test
 if(INTACT_TEST_ISAS)
   set(isas ${INTACT_TEST_ISAS})
 endif()
-set(isa_test_sources fused_block_test fused_vit_test gemm_kernel_test operation_kernel_test simd_test)
+set(isa_test_sources fused_block_test fused_swin_test fused_vit_test gemm_kernel_test operation_kernel_test simd_test)
 
 # Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
 set(isa_test_options -g0)

@@ -41,7 +41,7 @@ constexpr std::size_t fused_attention_bytes(index keys, index heads, index head_
     kernel::attention_head_memory::take(memory, keys, head_size);
   }
   for (index t = 0; t < std::max<index>(threads, 1); ++t) {
-    kernel::attention_scratch::take(memory, keys);
+    kernel::attention_scratch::take(memory, keys, kernel::attention_band(keys));
   }
   return memory.bytes();
 }
@@ -109,7 +109,7 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
     workspace mine = scratch_memory;
     kernel::attention_scratch scratch{};
     for (index t = 0; t <= task; ++t) {
-      scratch = kernel::attention_scratch::take(mine, keys);
+      scratch = kernel::attention_scratch::take(mine, keys, band);
     }
     const kernel::row_coder<Isa> code_rows(p);
     for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
@@ -118,8 +118,9 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
       const auto q = part(x.q, head);
       const auto context = y.column_block(head * size, size).row_block(first, rows);
       if (fits) {
-        kernel::attend_band<Isa>(q.codes.row_block(first, rows), prepared[head], logits, p, code_rows, context,
-                                 scratch);
+        const auto codes = kernel::band_logits<Isa>(q.codes.row_block(first, rows), prepared[head], logits, scratch);
+        code_rows(codes);
+        kernel::band_context<Isa>(codes, prepared[head], p, context, scratch);
       } else {
         detail::attend_band_by_steps({q.codes.row_block(first, rows), q.zero_point}, part(x.k, head), part(x.v, head),
                                      logits, p, context, scratch);

@@ -8,12 +8,9 @@
 
 #include "intact/im2col.hpp"
 #include "intact/model/block.hpp"
+#include "intact/types/stream_codes.hpp"
 
 namespace intact::inline INTACT_ABI {
-
-/// What the codes of a residual stream are: u8 with a zero point and a power of two per channel, or s16 in one scale
-/// for the whole network.
-enum class stream_codes { u8, s16 };
 
 /// Sizes of a vision transformer that classifies by a class token, or by a class token and a distillation token.
 struct vit_shape {
