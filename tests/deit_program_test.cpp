@@ -87,7 +87,7 @@ TEST_CASE("intact-deit explains itself") {
   const outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
-  for (const char* const command : {"quantize", "classify", "evaluate", "budget"}) {
+  for (const char* const command : {"quantize", "classify", "evaluate", "budget", "attention"}) {
     CHECK(deit(std::string(command) + " --help").exit_code == 0);
     CHECK(deit(command).exit_code == 2);
   }
@@ -279,6 +279,38 @@ TEST_CASE("the budget has every kind of tensor") {
     CHECK(row.at("kl") >= 0);
     CHECK(row.at("agreement") <= 100);
   }
+}
+
+TEST_CASE("attention maps have every head and patch, and follow the float model's") {
+  const tiny_set set;
+  for (const std::string options :
+       {"", "--bits 8/8/8", "--tail clip", "--profile paper", "--profile paper --bits 8/8/8"}) {
+    REQUIRE(set.quantize(options).exit_code == 0);
+    const outcome shown = deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
+                               quoted(set.images / "0.png") + "--block 0 -o" + quoted(set.json));
+    CAPTURE(options);
+    INFO(shown.output);
+    REQUIRE(shown.exit_code == 0);
+    const nlohmann::json maps = read_json(set.json);
+    CHECK(maps.at("columns") == 3);
+    for (const char* const key : {"float", "integer", "codes"}) {
+      REQUIRE(maps.at(key).size() == 2);
+      CHECK(maps.at(key).at(1).size() == 9);
+    }
+    for (std::size_t head = 0; head < 2; ++head) {
+      for (std::size_t patch = 0; patch < 9; ++patch) {
+        const double in_float = maps.at("float").at(head).at(patch), found = maps.at("integer").at(head).at(patch);
+        CHECK(found <= 2 * in_float + 0.02);
+        CHECK(found >= in_float / 2 - 0.02);
+      }
+    }
+  }
+  const auto refused = [&](const std::string& options) {
+    return deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
+                quoted(set.images / "0.png") + "-o" + quoted(set.json) + options);
+  };
+  CHECK(refused("--block 2").says("--block is 2; the model has 2 blocks"));
+  CHECK(refused("--heads 3").says("the model has other blocks, heads or tokens than"));
 }
 
 TEST_CASE("DeiT-Tiny in integers stays close to the float model", "[data]") {
