@@ -87,7 +87,7 @@ TEST_CASE("intact-deit explains itself") {
   const outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
-  for (const char* const command : {"quantize", "classify", "evaluate", "budget"}) {
+  for (const char* const command : {"quantize", "classify", "evaluate", "budget", "attention"}) {
     CHECK(deit(std::string(command) + " --help").exit_code == 0);
     CHECK(deit(command).exit_code == 2);
   }
@@ -119,11 +119,14 @@ TEST_CASE("a model is quantized, evaluated and classifies") {
   CHECK(result.at("kl") >= 0);
   CHECK(result.at("kl") < 0.1);
 
-  // The numbers do not depend on the threads, and the first images are the first lines.
-  REQUIRE(set.evaluate("--threads 3 --float" + quoted(set.weights)).exit_code == 0);
-  const nlohmann::json again = read_json(set.json);
-  for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
-    CHECK(again.at(key) == result.at(key));
+  // The numbers do not depend on threads and batches, and the first images are the first lines.
+  for (const std::string options : {"--threads 3", "--batch 4", "--threads 2 --batch 3", "--batch 100"}) {
+    CAPTURE(options);
+    REQUIRE(set.evaluate(options + " --float" + quoted(set.weights)).exit_code == 0);
+    const nlohmann::json again = read_json(set.json);
+    for (const char* const key : {"top1", "top5", "agreement", "sqnr_db", "kl"}) {
+      CHECK(again.at(key) == result.at(key));
+    }
   }
   REQUIRE(set.evaluate("--limit 4").exit_code == 0);
   CHECK(read_json(set.json).at("images") == 4);
@@ -158,9 +161,9 @@ TEST_CASE("every part of a profile can be chosen") {
         "--bits 4/8/8 --weight-group 0", "--bits 4/8/4 --weight-group 3",
         "--profile paper --tail clip --observer percentile",
         "--profile paper --exponential exact --rounding sqrt2 --observer omse",
-        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --search",
-        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5",
-        "--attention weights --equalize --compensate", "--profile paper --bits 4/8/8 --compensate", "--size 20",
+        "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --method search",
+        "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5", "--attention weights --equalize",
+        "--profile paper --bits 4/8/8 --method observe", "--size 20",
         "--crop 1 --mean 0.5 --std 0.5 0.4 0.3 --epsilon 1e-5 --heads 3"}) {
     CAPTURE(options);
     const outcome quantized = set.quantize(options);
@@ -195,19 +198,22 @@ TEST_CASE("images that cannot be read are counted, and the others go on") {
   write_text(set.images / "1.png", "a text");
   std::filesystem::resize_file(set.images / "10.jpg", 500);
   std::filesystem::remove(set.images / "3.png");
-  const outcome evaluated = set.evaluate();
-  INFO(evaluated.output);
-  CHECK(evaluated.exit_code == 1);
-  CHECK(evaluated.says("8 images, 3 failed"));
-  CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
-  CHECK(evaluated.says("10.jpg: libjpeg: "));
-  CHECK(evaluated.says("3.png: the file does not exist"));
-  CHECK(read_json(set.json).at("failed") == 3);
-  CHECK(read_json(set.json).at("images") == 8);
+  for (const std::string options : {"", "--batch 2", "--batch 20"}) {
+    const outcome evaluated = set.evaluate(options);
+    INFO(evaluated.output);
+    CHECK(evaluated.exit_code == 1);
+    CHECK(evaluated.says("8 images, 3 failed"));
+    CHECK(evaluated.says("1.png: is neither a PNG nor a JPEG file"));
+    CHECK(evaluated.says("10.jpg: libjpeg: "));
+    CHECK(evaluated.says("3.png: the file does not exist"));
+    CHECK(read_json(set.json).at("failed") == 3);
+    CHECK(read_json(set.json).at("images") == 8);
+  }
 
   const outcome classified =
       deit("classify --model" + quoted(set.model) + quoted(set.images / "1.png") + quoted(set.images / "2.png"));
   CHECK(classified.exit_code == 1);
+  CHECK(classified.says("1.png: is neither a PNG nor a JPEG file"));
   CHECK(classified.says("2.png\n"));
   CHECK(set.quantize().exit_code == 2);  // calibration takes whole sets only
 
@@ -273,6 +279,38 @@ TEST_CASE("the budget has every kind of tensor") {
     CHECK(row.at("kl") >= 0);
     CHECK(row.at("agreement") <= 100);
   }
+}
+
+TEST_CASE("attention maps have every head and patch, and follow the float model's") {
+  const tiny_set set;
+  for (const std::string options :
+       {"", "--bits 8/8/8", "--tail clip", "--profile paper", "--profile paper --bits 8/8/8"}) {
+    REQUIRE(set.quantize(options).exit_code == 0);
+    const outcome shown = deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
+                               quoted(set.images / "0.png") + "--block 0 -o" + quoted(set.json));
+    CAPTURE(options);
+    INFO(shown.output);
+    REQUIRE(shown.exit_code == 0);
+    const nlohmann::json maps = read_json(set.json);
+    CHECK(maps.at("columns") == 3);
+    for (const char* const key : {"float", "integer", "codes"}) {
+      REQUIRE(maps.at(key).size() == 2);
+      CHECK(maps.at(key).at(1).size() == 9);
+    }
+    for (std::size_t head = 0; head < 2; ++head) {
+      for (std::size_t patch = 0; patch < 9; ++patch) {
+        const double in_float = maps.at("float").at(head).at(patch), found = maps.at("integer").at(head).at(patch);
+        CHECK(found <= 2 * in_float + 0.02);
+        CHECK(found >= in_float / 2 - 0.02);
+      }
+    }
+  }
+  const auto refused = [&](const std::string& options) {
+    return deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
+                quoted(set.images / "0.png") + "-o" + quoted(set.json) + options);
+  };
+  CHECK(refused("--block 2").says("--block is 2; the model has 2 blocks"));
+  CHECK(refused("--heads 3").says("the model has other blocks, heads or tokens than"));
 }
 
 TEST_CASE("DeiT-Tiny in integers stays close to the float model", "[data]") {

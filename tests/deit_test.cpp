@@ -313,13 +313,18 @@ TEST_CASE("the simulation with everything rounded is close to the integer model"
       const calibrated_model calibrated =
           search ? reconstruction(model, scales, named.chosen, {.compensate = true, .threads = 2})(images)
                  : round_weights(model, scales, named.chosen);
-      const intact::integer_vit integer =
-          intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, named.chosen);
-      const simulated_vit simulated(model, calibrated, named.chosen, kind_set().set());
+      const intact::packed_vit integer(
+          intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, named.chosen));
+      kind_set kinds;
+      for (std::size_t kind = 0; kind < kind_count; ++kind) {
+        kinds.set(kind, has_kind(static_cast<tensor_kind>(kind), named.chosen));
+      }
+      const simulated_vit simulated(model, calibrated, named.chosen, kinds);
       integer_classifier classify(integer);
       double signal = 0, noise = 0;
       for (const rgb_image& image : images) {
-        const logit_row expected = simulated(image.view()), found = classify(image.view());
+        const intact::image_view view = image.view();
+        const logit_row expected = simulated(view), found = classify({&view, 1}).front();
         for (std::size_t i = 0; i < found.size(); ++i) {
           signal += std::pow(static_cast<double>(expected[i]), 2);
           noise += std::pow(static_cast<double>(found[i] - expected[i]), 2);

@@ -389,6 +389,17 @@ inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std
   });
 }
 
+/// The sum of each column, scaled.
+inline code_matrix pool(const code_matrix& x, const exact_scale& scale) {
+  return make_codes(1, x.columns, [&](index, index c) {
+    double sum = 0;
+    for (index i = 0; i < x.rows; ++i) {
+      sum += x(i, c);
+    }
+    return nearest_code(sum * scale.factor + scale.offset, u8_codes);
+  });
+}
+
 /// The samples of an image, one row per patch, each (channel, y, x).
 inline code_matrix cut_patches(const image_view& image, index patch) {
   const index across = image.width / patch, samples = patch * patch;

@@ -27,12 +27,14 @@ struct tensor_name {
   std::string name;
   index block = -1;
   index head = -1;
+  index window = -1;
 
   auto operator<=>(const tensor_name&) const = default;
 
   std::string text() const {
     return name + (block < 0 ? "" : ", block " + std::to_string(block)) +
-           (head < 0 ? "" : ", head " + std::to_string(head));
+           (head < 0 ? "" : ", head " + std::to_string(head)) +
+           (window < 0 ? "" : ", window " + std::to_string(window));
   }
 };
 
@@ -164,8 +166,11 @@ class double_reference {
       stream = &block(*stream);
     }
 
-    const code_matrix class_token = real::make_codes(1, shape.width, [&](index i, index c) { return (*stream)(i, c); });
-    const code_matrix& norm = keep(all, {"norm"}, real::layernorm(class_token, contents_.norm.view()));
+    const code_matrix class_tokens =
+        real::make_codes(shape.class_tokens, shape.width, [&](index i, index c) { return (*stream)(i, c); });
+    const code_matrix& normalized = keep(all, {"norm"}, real::layernorm(class_tokens, contents_.norm.view()));
+    const code_matrix norm = real::make_codes(
+        1, shape.head_inputs(), [&](index, index k) { return normalized(k / shape.width, k % shape.width); });
     const code_matrix head = copy_weights(contents_.head);
     keep(all, {"logits"}, real::gemm(norm, head, contents_.logits.exact, real::s32_codes));
     keep(all, {"logits_u8"}, real::gemm(norm, head, contents_.logits_u8.exact));
@@ -184,13 +189,14 @@ class double_reference {
     });
   }
 
-  /// The class token, and the patches in its scale; then the positions.
+  /// The class tokens, and the patches in their scale; then the positions.
   code_matrix embed_u8(const code_matrix& input, tensors& all) const {
+    const index first = contents_.shape.class_tokens;
     const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(input, contents_.patch));
     const code_matrix& embed =
-        keep(all, {"embed"}, real::make_codes(patch.rows + 1, patch.columns, [&](index i, index c) {
-               return i == 0 ? contents_.class_token[static_cast<std::size_t>(c)]
-                             : contents_.embed_table[static_cast<std::size_t>(patch(i - 1, c))];
+        keep(all, {"embed"}, real::make_codes(patch.rows + first, patch.columns, [&](index i, index c) {
+               return i < first ? contents_.class_token[static_cast<std::size_t>(i * patch.columns + c)]
+                                : contents_.embed_table[static_cast<std::size_t>(patch(i - first, c))];
              }));
     const code_matrix positions = real::make_codes(embed.rows, embed.columns, [&](index i, index c) {
       return contents_.positions[static_cast<std::size_t>(i * embed.columns + c)];
@@ -198,17 +204,17 @@ class double_reference {
     return evaluate_add(embed, positions, contents_.add_positions);
   }
 
-  /// Class token and positions; then the patches.
+  /// Class tokens and positions; then the patches.
   code_matrix embed_s16(const code_matrix& input) const {
-    const index width = contents_.shape.width;
+    const index width = contents_.shape.width, first = contents_.shape.class_tokens;
     const auto addend = [&](index i, index c) {
       return contents_.token_addend[static_cast<std::size_t>(i * width + c)];
     };
     const code_matrix positions =
-        real::make_codes(input.rows, width, [&](index i, index c) { return addend(i + 1, c); });
+        real::make_codes(input.rows, width, [&](index i, index c) { return addend(i + first, c); });
     const code_matrix patches = evaluate_linear_onto(positions, input, contents_.patch);
-    return real::make_codes(input.rows + 1, width, [&](index i, index c) -> std::int32_t {
-      return i == 0 ? addend(0, c) : patches(i - 1, c);
+    return real::make_codes(input.rows + first, width, [&](index i, index c) -> std::int32_t {
+      return i < first ? addend(i, c) : patches(i - first, c);
     });
   }
 
@@ -230,7 +236,7 @@ class trace_comparison {
 
   template <class View>
   void operator()(const trace_site& site, const View& found) {
-    const tensor_name name{std::string(site.name), site.block, site.head};
+    const tensor_name name{std::string(site.name), site.block, site.head, site.window};
     const auto entry = expected_.find(name);
     if (entry == expected_.end()) {
       report(seen_, name.text() + ": not expected");

@@ -38,18 +38,19 @@ std::int64_t check_model(const model_recipe& recipe, std::uint64_t seed, int ran
   return compared;
 }
 
-//                     channels, height, width, patch, width, heads, hidden, depth, classes
+//                     channels, height, width, patch, width, heads, hidden, depth, classes, class tokens
 constexpr vit_shape several_patches{1, 8, 8, 2, 16, 4, 32, 2, 10};
 constexpr vit_shape colour{3, 8, 8, 2, 24, 2, 33, 2, 7};
 constexpr vit_shape shapes[] = {
     several_patches,
     colour,
-    {3, 6, 4, 2, 9, 3, 11, 3, 1},   // odd widths, an image that is not square, one class
-    {3, 4, 4, 4, 5, 1, 7, 1, 3},    // one patch: two tokens
-    {1, 3, 5, 1, 1, 1, 1, 1, 2},    // width 1: LayerNorm sees a variance of 0
-    {1, 0, 0, 1, 8, 2, 8, 1, 3},    // no patch: the class token alone
-    {1, 2, 2, 1, 6, 2, 9, 0, 4},    // no block
-    {3, 12, 12, 2, 7, 1, 5, 1, 12}  // an odd number of tokens, 37, in packed rows
+    {3, 6, 4, 2, 9, 3, 11, 3, 1},     // odd widths, an image that is not square, one class
+    {3, 4, 4, 4, 5, 1, 7, 1, 3},      // one patch: two tokens
+    {1, 3, 5, 1, 1, 1, 1, 1, 2},      // width 1: LayerNorm sees a variance of 0
+    {1, 0, 0, 1, 8, 2, 8, 1, 3},      // no patch: the class token alone
+    {1, 2, 2, 1, 6, 2, 9, 0, 4},      // no block
+    {3, 12, 12, 2, 7, 1, 5, 1, 12},   // an odd number of tokens, 37, in packed rows
+    {3, 8, 6, 2, 12, 3, 20, 2, 6, 2}  // a distillation token
 };
 
 constexpr tail tails[] = {tail::zero, tail::clip, tail::wide};
@@ -87,7 +88,7 @@ TEST_CASE("the integer model equals the evaluation in double precision on every 
       }
     }
   }
-  CHECK(seed == 49);
+  CHECK(seed == 55);
   std::cout << "[intact: compared] random models: " << compared << " codes\n";
 
   check_spread_inside_blocks(occurred);
@@ -120,7 +121,7 @@ int check_profiles(stream_codes stream, code_counts& occurred) {
 
 TEST_CASE("a model of any profile on a u8 stream equals the evaluation in double precision on every tensor") {
   code_counts occurred;
-  CHECK(check_profiles(stream_codes::u8, occurred) == 8 * 23 * 3);
+  CHECK(check_profiles(stream_codes::u8, occurred) == 9 * 23 * 3);
   check_spread_inside_blocks(occurred);
   CHECK(find_narrow_tensor(occurred, {"patch", "embed", "tokens", "proj", "add1", "fc2", "add2"}, 200, 0, 255) == "");
   CHECK(find_narrow_tensor(occurred, {"attention"}, 150, 0, 255) == "");
@@ -128,7 +129,7 @@ TEST_CASE("a model of any profile on a u8 stream equals the evaluation in double
 
 TEST_CASE("a model of any profile on an s16 stream equals the evaluation in double precision on every tensor") {
   code_counts occurred;
-  CHECK(check_profiles(stream_codes::s16, occurred) == 8 * 23 * 3);
+  CHECK(check_profiles(stream_codes::s16, occurred) == 9 * 23 * 3);
   check_spread_inside_blocks(occurred);
   CHECK(find_narrow_tensor(occurred, {"tokens", "add1", "add2"}, 5000, -32768, 32767) == "");
   for (const char* const name : {"patch", "embed", "proj", "fc2"}) {

@@ -1,12 +1,15 @@
 // Attention and blocks without tensors between their steps, on one instruction set, against the same step by step.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "catch.hpp"
+#include "fused_models.hpp"
+#include "heap_counter.hpp"
 #include "intact/intact.hpp"
 #include "intact/model/fused_block.hpp"
 #include "random_model.hpp"
@@ -15,79 +18,40 @@
 namespace intact_test {
 namespace {
 
-using tested_isa = intact::isa::INTACT_TEST_ISA;
-
-/// As many threads as asked for, new ones each time.
-struct some_threads {
-  index count = 1;
-
-  index threads() const { return count; }
-  template <class Task>
-  void for_each(index tasks, const Task& task) const {
-    std::vector<std::thread> all;
-    for (index t = 0; t < count; ++t) {
-      all.emplace_back([&, t] {
-        for (index i = t; i < tasks; i += count) {
-          task(i);
-        }
-      });
-    }
-    for (std::thread& thread : all) {
-      thread.join();
-    }
-  }
-};
-
-/// The layers' weights in packed form.
-class packed_layers {
- public:
-  block_parameters pack(block_parameters p) {
-    for (linear_parameters* layer : {&p.attention.qkv, &p.attention.proj, &p.mlp.fc1, &p.mlp.fc2}) {
-      layer->weights = std::visit([&](const auto& weights) { return pack(weights); }, layer->weights);
-    }
-    return p;
-  }
-
- private:
-  struct alignas(64) line {
-    std::byte bytes[64];
-  };
-
-  template <class Weights>
-  weights_view pack(const Weights& weights) {
-    if constexpr (detail::is_packed<Weights>) {
-      return weights;
-    } else {
-      using packed = decltype(pack_weights(weights, std::span<std::byte>()));
-      const auto bytes =
-          static_cast<std::size_t>(packed_weights_bytes<typename packed::element>(weights.rows, weights.columns));
-      memory_.emplace_back((bytes + 63) / 64 + 1);
-      return pack_weights(weights, std::as_writable_bytes(std::span(memory_.back())));
-    }
-  }
-
-  std::vector<std::vector<line>> memory_;
-};
+/// What a residual stream holds.
+enum class stream_contents { random, lowest, highest, alternating, constant_rows };
+constexpr stream_contents all_contents[] = {stream_contents::random, stream_contents::lowest, stream_contents::highest,
+                                            stream_contents::alternating, stream_contents::constant_rows};
 
 template <class Code>
-tensor<Code> random_stream(index rows, index columns, generator& random) {
-  tensor<Code> stream(rows, columns);
+tensor<Code> some_stream(stream_contents contents, index rows, index columns, generator& random) {
+  constexpr int lowest = std::numeric_limits<Code>::min(), highest = std::numeric_limits<Code>::max();
   const int low = std::is_signed_v<Code> ? -3000 : 0, high = std::is_signed_v<Code> ? 3000 : 255;
+  tensor<Code> stream(rows, columns);
   for (index i = 0; i < rows; ++i) {
+    const std::int64_t of_row = random.between(lowest, highest);
     for (index j = 0; j < columns; ++j) {
-      stream.view()(i, j) = static_cast<Code>(random.between(low, high));
+      const std::int64_t code = contents == stream_contents::random          ? random.between(low, high)
+                                : contents == stream_contents::lowest        ? lowest
+                                : contents == stream_contents::highest       ? highest
+                                : contents == stream_contents::constant_rows ? of_row
+                                : (i + j) % 2 == 0                           ? lowest
+                                                                             : highest;
+      stream.view()(i, j) = static_cast<Code>(code);
     }
   }
   return stream;
 }
 
-/// A batch through fused_block and through block, image by image; fewer threads than the workspace is for are allowed.
+/// A batch through fused_block and through block, image by image.
 template <class Code>
-void check_block(const block_parameters& p, const block_shape& shape, index batch, index threads, generator& random) {
+void check_block(const block_parameters& p, const block_shape& shape, index batch, index threads, generator& random,
+                 stream_contents contents = stream_contents::random) {
   packed_layers layers;
-  const block_parameters packed = layers.pack(p);
+  block_parameters packed = p;
+  layers.pack(packed);
   const index tokens = shape.attention.tokens;
-  auto fused = random_stream<Code>(batch * tokens, shape.attention.width, random);
+  auto fused = some_stream<Code>(contents, batch * tokens, shape.attention.width, random);
   auto stepwise = fused;
   std::vector<std::byte> scratch(block_workspace_bytes(shape));
   for (index image = 0; image < batch; ++image) {
@@ -144,6 +108,116 @@ TEST_CASE("fused blocks of any shape, batch and number of threads give what the 
       parameter_memory memory;
       check_block<std::uint8_t>(random_block(memory, shape, probabilities, random), shape, c.batch, c.threads, random);
     }
+  }
+}
+
+/// The first block of a model of one block with so many tokens, a number that is a square and 1.
+integer_vit model_of_one_block(const profile& chosen, index side) {
+  const model_recipe recipe{.shape = {.channels = 1,
+                                      .height = side,
+                                      .width_pixels = side,
+                                      .patch = 1,
+                                      .width = 8,
+                                      .heads = 1,
+                                      .hidden = 12,
+                                      .depth = 1,
+                                      .classes = 1},
+                            .parts = chosen};
+  return integer_vit(model_builder(recipe, 3).model());
+}
+
+void check_model(const profile& chosen, index side, index threads, stream_contents contents) {
+  INFO(profile_text(chosen) << ", side " << side << ", contents " << static_cast<int>(contents));
+  const integer_vit model = model_of_one_block(chosen, side);
+  const vit_parameters p = model.parameters();
+  generator random(4);
+  if (chosen.stream == stream_codes::u8) {
+    check_block<std::uint8_t>(p.blocks[0], model.shape().block(), 1, threads, random, contents);
+  } else {
+    check_block<std::int16_t>(p.blocks[0], model.shape().block(), 1, threads, random, contents);
+  }
+}
+
+TEST_CASE("fused blocks give what the steps give for extreme streams and rows of one code", "[fused]") {
+  for (const profile& chosen : {paper_profile, precise_profile, precise_profile_888}) {
+    for (const stream_contents contents : all_contents) {
+      check_model(chosen, 8, 2, contents);
+    }
+  }
+}
+
+TEST_CASE("fused blocks give what the steps give for 4,097 tokens", "[fused]") {
+  check_model(paper_profile, 64, 2, stream_contents::random);
+  check_model(precise_profile, 64, 7, stream_contents::random);
+}
+
+/// Attention over all of its steps, head by head.
+void attend_by_steps(const attention_operands& x, index heads, const tensor_scale& logits, const attention_weighting& p,
+                     matrix_view<std::uint8_t> y) {
+  const index size = y.columns / heads;
+  tensor<std::uint8_t> band(x.q.codes.rows, x.k.codes.rows), codes(x.q.codes.rows, x.k.codes.rows);
+  for (index h = 0; h < heads; ++h) {
+    const auto part = [&](const activations& of) {
+      return activations{of.codes.column_block(h * size, size), of.zero_point};
+    };
+    gemm(part(x.q), part(x.k), requantize<std::uint8_t, tensor_scale>{logits}, band.view());
+    no_trace trace;
+    detail::attend(band.view(), part(x.v), p, codes.view(), y.column_block(h * size, size), {}, trace);
+  }
+}
+
+TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]") {
+  const struct {
+    index queries, keys, heads, size;
+  } cases[] = {{8, 4097, 1, 32}, {3, 16384, 2, 16}, {17, 1, 3, 64}, {1, 511, 1, 128},
+               {5, 512, 1, 48},  {50, 3, 2, 17},    {1, 0, 1, 16},  {0, 9, 1, 16}};
+  for (const auto& c : cases) {
+    for (const profile& chosen : {paper_profile, precise_profile, precise_profile_888}) {
+      INFO(profile_text(chosen) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
+      const integer_vit model = model_of_one_block(chosen, 8);
+      const attention_parameters p = model.parameters().blocks[0].attention;
+      generator random(6);
+      const index width = c.heads * c.size;
+      auto q = some_stream<std::uint8_t>(stream_contents::random, c.queries, width, random);
+      auto k = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
+      auto v = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
+      const attention_operands x{{q.view(), 120}, {k.view(), 130}, {v.view(), 255}};
+      tensor_scale logits = p.logits;
+      logits.multiplier /= static_cast<std::int32_t>(std::max<index>(1, c.size / 8));  // as in 8 columns
+      tensor<std::uint8_t> fused(c.queries, width), stepwise(c.queries, width);
+      attend_by_steps(x, c.heads, logits, p.weighting, stepwise.view());
+      // Memory that begins at an odd address.
+      std::vector<std::byte> scratch(fused_attention_bytes(c.keys, c.heads, c.size, 1) + 1);
+      fused_attention<tested_isa>(x, c.heads, logits, p.weighting, fused.view(),
+                                  workspace(scratch.data() + 1, scratch.size() - 1));
+      CHECK(first_difference(fused.view(), stepwise.view()) == "");
+    }
+  }
+}
+
+TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
+  for (const profile& chosen : {paper_profile, precise_profile, precise_profile_888}) {
+    const integer_vit model = model_of_one_block(chosen, 8);
+    packed_layers layers;
+    const vit_parameters p = model.parameters();
+    block_parameters packed = p.blocks[0];
+    layers.pack(packed);
+    const block_shape shape = model.shape().block();
+    std::vector<std::byte> scratch(fused_block_bytes(shape));
+    const workspace memory(scratch.data(), scratch.size());
+    tensor<std::uint8_t> u8(shape.attention.tokens, shape.attention.width);
+    tensor<std::int16_t> s16(shape.attention.tokens, shape.attention.width);
+    const std::size_t live = live_bytes;
+    most_live_bytes = live;
+    largest_block = 0;
+    if (chosen.stream == stream_codes::u8) {
+      fused_block<tested_isa>(u8.view(), packed, shape, memory);
+    } else {
+      fused_block<tested_isa>(s16.view(), packed, shape, memory);
+    }
+    const std::size_t most = most_live_bytes, largest = largest_block;
+    CHECK(most == live);
+    CHECK(largest == 0);
   }
 }
 

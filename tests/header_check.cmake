@@ -15,13 +15,15 @@ set(floor_of_model 6)
 set(floor_of_adapt 7)
 
 # What floors 0-6 may include: nothing that allocates, prints, or computes in floating point.
-set(foreign_headers algorithm array bit compare concepts cstddef cstdint cstring iterator limits span string_view tuple
+set(foreign_headers algorithm array bit compare concepts cstddef cstdint cstring iterator limits optional span string_view
+    tuple
     type_traits utility variant)
 set(more_foreign_headers_of_config atomic cstdarg cstdio cstdlib stdexcept)
 set(more_foreign_headers_of_simd xsimd/xsimd.hpp immintrin.h arm_neon.h cpuid.h sys/auxv.h)
 
 # The headers of adapt/ that need nothing but the standard library, and those that may use Eigen, nlohmann-json or POSIX.
-set(standard_only add integer_vit layernorm observe profile quantize scale table)
+set(standard_only add integer_swin integer_vit layernorm observe owned_panels packed_swin packed_vit profile quantize scale
+    table)
 set(Eigen_users build eigen float_vit)
 set(nlohmann_users safetensors safetensors_header safetensors_write)
 set(posix_headers fcntl.h unistd.h)

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/reference/im2col.hpp"
 #include "tensor.hpp"
 
 namespace intact_test {
@@ -57,6 +58,9 @@ void check_im2col(const image_view& image, const image_shape& shape, const layou
   CAPTURE(shape.channels, shape.height, shape.width, shape.patch, where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
+  tensor<std::uint8_t> specified(expected.rows(), expected.columns());
+  reference::im2col(image, shape.patch, specified.view());
+  CHECK(first_difference(specified.view(), expected.view()) == "");
 }
 
 TEST_CASE("im2col cuts planar and interleaved images into patches") {

@@ -18,5 +18,10 @@ template void log_softmax<tail::zero>(matrix_view<const std::uint8_t>, exp_table
 
 template void vit(const image_view&, const vit_parameters&, const vit_shape&, matrix_view<std::int32_t>,
                   matrix_view<std::uint8_t>, workspace, no_trace&&);
+template void fused_vit<isa::scalar>(std::span<const image_view>, const vit_parameters&, const vit_shape&,
+                                     matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace,
+                                     const sequential&);
+template void swin(const image_view&, const swin_parameters&, const swin_shape&, matrix_view<std::int32_t>,
+                   matrix_view<std::uint8_t>, workspace, no_trace&&);
 
 }  // namespace intact

@@ -17,6 +17,7 @@
 #include "catch.hpp"
 #include "heap_counter.hpp"
 #include "intact/adapt/model_file.hpp"
+#include "intact/adapt/packed_vit.hpp"
 #include "quantized_model.hpp"
 
 namespace {
@@ -157,13 +158,32 @@ const std::map<std::string, raw_model>& good_models() {
   return all;
 }
 
-/// The message with which a file is refused; empty if it is a model. A model must run, too: on images of all kinds and
-/// under the sanitizers. Anything but a model or a file_error fails the test.
+/// Runs a model on images of all kinds, under the sanitizers, on the specification and on the kernels.
+void run_all(integer_vit&& model) {
+  const image_set images(model.shape(), 1);
+  const std::vector<classification> expected = classify_all(model, images);
+  const packed_vit packed(std::move(model));
+  const std::vector<image_view> views = images.views();
+  const intact::index batch = std::ssize(views), classes = packed.shape().classes;
+  std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
+  std::vector<std::uint8_t> logits_u8(logits.size());
+  std::vector<std::byte> scratch(fused_vit_bytes(packed.shape(), batch));
+  fused_vit(views, packed.parameters(), packed.shape(), matrix_view(logits.data(), batch, classes),
+            matrix_view(logits_u8.data(), batch, classes), workspace(scratch.data(), scratch.size()));
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    const auto first = static_cast<std::ptrdiff_t>(i) * classes;
+    REQUIRE(std::equal(expected[i].logits.begin(), expected[i].logits.end(), logits.begin() + first));
+    REQUIRE(std::equal(expected[i].logits_u8.begin(), expected[i].logits_u8.end(), logits_u8.begin() + first));
+  }
+}
+
+/// The message with which a file is refused; empty if it is a model. A model must run, too. Anything but a model or a
+/// file_error fails the test.
 std::string outcome(std::vector<std::byte> bytes, bool run = true) {
   try {
-    const integer_vit model = load_integer_vit(safetensors_file::parse(std::move(bytes), "hostile.safetensors"));
+    integer_vit model = load_integer_vit(safetensors_file::parse(std::move(bytes), "hostile.safetensors"));
     if (run) {
-      classify_all(model, image_set(model.shape(), 1));
+      run_all(std::move(model));
     }
   } catch (const file_error& error) {
     return error.what();

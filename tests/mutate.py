@@ -136,6 +136,13 @@ MUTATIONS = [
         ("top + k / patch % patch, left + k % patch", "top + k % patch, left + k / patch % patch"),
         ("p / patches_per_row * patch", "p / (image.height / patch) * patch"),
     ),
+    *mutations_of(
+        "kernel/im2col.hpp", "im2col_test",
+        ("to[i] = from[i * stride]", "to[i] = from[i]"),
+        ("to[x] = from[x * stride]", "to[x] = from[x]"),
+        ("p % patches_per_row * patch", "p % patches_per_row"),
+        ("y.data + p * y.stride", "y.data + p * y.columns"),
+    ),
     # Kernels beside gemm's
     *mutations_of(
         "kernel/layernorm.hpp", "operation_kernel_test@avx2 layernorm_test",

@@ -342,7 +342,7 @@ inline void model_builder::add_embedding(vit_contents& made, const stream_factor
   }
   const code_distribution embed = u8_distribution(), positions = u8_distribution();
   made.embed_table = bytes(256);
-  made.class_token = bytes(shape.width);
+  made.class_token = bytes(shape.head_inputs());
   made.positions = bytes(shape.tokens() * shape.width);
   const stream_factors unshifted{static_cast<int>(embed.middle), std::vector<std::uint8_t>(stream.shift.size(), 1)};
   made.add_positions = addition(unshifted, positions, stream);
@@ -360,7 +360,7 @@ inline vit_contents model_builder::model() {
   }
   const int norm = zero_point();
   made.norm = layernorm(stream, norm);
-  made.head = weights(shape.classes, shape.width);
+  made.head = weights(shape.classes, shape.head_inputs());
   made.logits = scale(made.head, norm, {0, 256 * 60});
   made.logits_u8 = scale(made.head, norm, u8_distribution());
   return made;

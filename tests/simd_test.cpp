@@ -207,6 +207,32 @@ TEST_CASE("products are rounded by every count and rescaled, in every lane") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("sums of two planes are rescaled as one number") {
+  using rescaler = simd::rescaler<test_isa>;
+  constexpr std::int64_t most_high = std::int64_t{128} * 128 * 65793;
+  generator random(15);
+  guarded_vector<std::int32_t> high(lane_count), low(lane_count), y(lane_count);
+  int wrong = 0;
+  for (int round = 0; round < 2000; ++round) {
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      high[i] = static_cast<std::int32_t>(random.between(-most_high, most_high));
+      low[i] = static_cast<std::int32_t>(random.between(-most_high, most_high));
+    }
+    // |256 * high + low| is below 2^39, and the product shall stay below 2^62.
+    const auto multiplier = static_cast<std::int32_t>(random.between(0, (1 << 23) - 1));
+    const std::int64_t offset = random.between(-(std::int64_t{1} << 61), std::int64_t{1} << 61);
+    const auto factors = rescaler::broadcast(multiplier, offset);
+    simd::store<test_isa>(
+        rescaler::high_of_planes(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
+        y.data());
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      const std::int64_t sum = 256 * std::int64_t{high[i]} + low[i];
+      wrong += y[i] != static_cast<std::int32_t>((sum * multiplier + offset) >> 32) ? 1 : 0;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 template <class Isa, class Code>
 void check_moments(int zero_point) {
   using moments = simd::moments<Isa, Code>;

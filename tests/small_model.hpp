@@ -114,11 +114,11 @@ inline vit_parameters random_vit(parameter_memory& memory, const vit_shape& shap
   for (index i = 0; i < shape.depth; ++i) {
     blocks.push_back(random_block(memory, shape.block(), probabilities, random));
   }
-  const linear_parameters head = random_linear(memory, shape.classes, shape.width, {0, 50 * 256}, random);
+  const linear_parameters head = random_linear(memory, shape.classes, shape.head_inputs(), {0, 50 * 256}, random);
   return {.pixel_table = memory.matrix<std::uint8_t>(shape.channels, 256, 0, 255, random),
           .patch = random_linear(memory, shape.width, shape.patch_samples(), {}, random),
           .embedding = {.table = memory.array<std::uint8_t>(256, [](index code) { return 255 - code; }),
-                        .class_token = memory.matrix<std::uint8_t>(1, shape.width, 0, 255, random),
+                        .class_token = memory.matrix<std::uint8_t>(shape.class_tokens, shape.width, 0, 255, random),
                         .positions = memory.matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255, random),
                         .add_positions = random_add(memory, shape.width, random)},
           .blocks =
@@ -126,7 +126,7 @@ inline vit_parameters random_vit(parameter_memory& memory, const vit_shape& shap
           .norm = random_layernorm(memory, shape.width, random),
           .head = head.weights,
           .logits = head.scale,
-          .logits_u8 = random_scale(memory, shape.classes, shape.width, {})};
+          .logits_u8 = random_scale(memory, shape.classes, shape.head_inputs(), {})};
 }
 
 }  // namespace intact_test

@@ -50,7 +50,8 @@ class budget_command {
       images.push_back({file, 0});
     }
     images.resize(std::min(images.size(), limit_));
-    const predictions in_float = predict(float_classifier(model), images, input, threads_, "float");
+    const float_classifier classifier(model);
+    const predictions in_float = predict([&] { return one_by_one(classifier); }, images, input, {threads_, 1}, "float");
     if (in_float.failed() != 0) {
       throw std::runtime_error(std::find_if(in_float.images.begin(), in_float.images.end(), [](const prediction& one) {
                                  return !one.problem.empty();
@@ -61,7 +62,8 @@ class budget_command {
     std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
     for (const auto& [name, kinds] : cases(profile)) {
       const simulated_vit simulated(model, calibrated, profile, kinds);
-      const closeness close = compare(predict(simulated, images, input, threads_, name), in_float);
+      const closeness close =
+          compare(predict([&] { return one_by_one(simulated); }, images, input, {threads_, 1}, name), in_float);
       std::printf("%-24s %6.2f dB %10.5f %8.2f %%\n", name.c_str(), close.sqnr_db, close.kl, close.agreement);
       json["kinds"].push_back(
           {{"kind", name}, {"sqnr_db", close.sqnr_db}, {"kl", close.kl}, {"agreement", close.agreement}});

@@ -38,10 +38,13 @@ class calibration_arguments {
         ->check(CLI::IsMember({"minmax", "ema", "percentile", "omse"}))
         ->group(group);
     app.add_flag("--equalize", equalize_, "first give all channels of a LayerNorm one range")->group(group);
-    app.add_flag("--search", search_, "shrink ranges of activations and weights for the least error of layers' outputs")
-        ->group(group);
-    app.add_flag("--compensate", compensate_,
-                 "search, and round weights so that they make good for each other's errors")
+    app.add_option(
+           "--method", method_,
+           "observe: ranges as they are observed, weights to nearest; search: shrink ranges of activations and\n"
+           "weights for the least error of layers' outputs; compensate: search, and round weights so that they\n"
+           "make good for each other's errors, and biases too")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"observe", "search", "compensate"}))
         ->group(group);
     app.add_option("--batch", batch_, "images that are held in memory together with all their tensors")
         ->capture_default_str()
@@ -67,17 +70,13 @@ class calibration_arguments {
     }
     const intact::float_vit start = equalize_ ? equalized(model, images) : model;
     const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
-    return search_ || compensate_ ? reconstruction(start, scales, chosen, {compensate_, threads})(images)
-                                  : round_weights(start, scales, chosen);
+    return method_ == "observe" ? round_weights(start, scales, chosen)
+                                : reconstruction(start, scales, chosen, {method_ == "compensate", threads})(images);
   }
 
   /// For a note in the model's file.
   std::string description(std::size_t images) const {
-    return observer_ + (equalize_ ? ", equalized" : "") +
-           (compensate_ ? ", compensated"
-            : search_   ? ", searched"
-                        : "") +
-           ", " + std::to_string(images) + " images";
+    return method_ + ", " + observer_ + (equalize_ ? ", equalized, " : ", ") + std::to_string(images) + " images";
   }
 
  private:
@@ -89,10 +88,10 @@ class calibration_arguments {
     return observers.at(observer_);
   }
 
-  std::string folder_, observer_ = "minmax";
+  std::string folder_, observer_ = "minmax", method_ = "compensate";
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   index batch_ = 10;
-  bool equalize_ = false, search_ = false, compensate_ = false;
+  bool equalize_ = false;
 };
 
 }  // namespace intact_deit

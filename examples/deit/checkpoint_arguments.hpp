@@ -26,6 +26,12 @@ inline void add_threads(CLI::App& app, std::size_t& threads) {
       ->check(CLI::Range(std::size_t{1}, std::size_t{1024}));
 }
 
+inline void add_batch(CLI::App& app, std::size_t& batch) {
+  app.add_option("--batch", batch, "images that a thread takes at a time")
+      ->capture_default_str()
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1024}));
+}
+
 /// What a checkpoint may leave open.
 class checkpoint_arguments {
  public:

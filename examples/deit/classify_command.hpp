@@ -3,13 +3,13 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "checkpoint_arguments.hpp"
 #include "evaluate.hpp"
 #include "image_folder.hpp"
 #include "models.hpp"
@@ -24,6 +24,8 @@ class classify_command {
     app_->add_option("--model", model_, "integer model")->required();
     app_->add_option("--names", names_, "file of the classes' names, one per line [synset_words.txt beside the model]");
     app_->add_option("images", images_, "PNG or JPEG files")->required();
+    add_threads(*app_, running_.threads);
+    add_batch(*app_, running_.batch);
   }
 
   bool chosen() const { return app_->parsed(); }
@@ -32,18 +34,21 @@ class classify_command {
   int run() const {
     const stored_model stored = load_model(model_);
     const std::vector<std::string> names = read_names(stored.model.shape().classes);
-    integer_classifier classifier(stored.model);
-    bool all_read = true;
+    std::vector<labelled_image> images;
     for (const std::string& file : images_) {
-      try {
-        const rgb_image image = read_input(file, stored.image_size(), stored.crop);
-        print(file, classifier(image.view()), names);
-      } catch (const std::exception& error) {
-        std::fprintf(stderr, "intact-deit: %s\n", error.what());
-        all_read = false;
+      images.push_back({file, 0});
+    }
+    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
+    const predictions found = predict(classifier, images, {stored.image_size(), stored.crop}, running_, "images");
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const prediction& one = found.images[i];
+      if (one.problem.empty()) {
+        print(images_[i], one.logits, names);
+      } else {
+        std::fprintf(stderr, "intact-deit: %s\n", one.problem.c_str());
       }
     }
-    return all_read ? 0 : 1;
+    return found.failed() == 0 ? 0 : 1;
   }
 
  private:
@@ -72,6 +77,7 @@ class classify_command {
   CLI::App* app_;
   std::string model_, names_;
   std::vector<std::string> images_;
+  run_options running_;
 };
 
 }  // namespace intact_deit

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "image_folder.hpp"
@@ -52,27 +53,63 @@ struct input_size {
   double crop = default_crop;
 };
 
-/// Runs a classifier, copied for each thread, on every image. Images that cannot be read are reported and go on.
+/// How many threads run, and how many images each takes at a time.
+struct run_options {
+  std::size_t threads = 1;
+  std::size_t batch = 1;
+};
+
+namespace detail {
+
+/// Reads the images of a batch and classifies those that could be read. The time is shared among them.
 template <class Classifier>
-predictions predict(const Classifier& classifier, std::span<const labelled_image> images, const input_size& input,
-                    std::size_t threads, const std::string& what) {
-  predictions all{std::vector<prediction>(images.size()), std::min(threads, images.size())};
-  std::vector<Classifier> classifiers(all.threads, classifier);
-  progress_bar progress(what, images.size());
-  for_each_parallel(images.size(), all.threads, [&](std::size_t i, std::size_t thread) {
-    prediction& found = all.images[i];
-    rgb_image pixels;
+void predict_batch(Classifier& classifier, std::span<const labelled_image> images, const input_size& input,
+                   std::span<prediction> found) {
+  std::vector<rgb_image> pixels;
+  std::vector<intact::image_view> views;
+  std::vector<prediction*> readable;
+  for (std::size_t i = 0; i < images.size(); ++i) {
     try {
-      pixels = read_input(images[i].file, input.size, input.crop);
+      pixels.push_back(read_input(images[i].file, input.size, input.crop));
+      readable.push_back(&found[i]);
     } catch (const std::exception& error) {
-      found.problem = error.what();
+      found[i].problem = error.what();
     }
-    if (found.problem.empty()) {
-      const auto start = std::chrono::steady_clock::now();
-      found.logits = classifiers[thread](pixels.view());
-      found.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    }
-    progress.advance();
+  }
+  for (const rgb_image& image : pixels) {
+    views.push_back(image.view());
+  }
+  if (views.empty()) {
+    return;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<logit_row> logits = classifier(views);
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  for (std::size_t i = 0; i < readable.size(); ++i) {
+    readable[i]->logits = std::move(logits[i]);
+    readable[i]->seconds = time.count() / static_cast<double>(readable.size());
+  }
+}
+
+}  // namespace detail
+
+/// Runs classifiers of batches, one per thread, on all images. Images that cannot be read are reported and the others go
+/// on.
+template <class MakeClassifier>
+predictions predict(const MakeClassifier& make_classifier, std::span<const labelled_image> images,
+                    const input_size& input, const run_options& options, const std::string& what) {
+  const std::size_t batches = (images.size() + options.batch - 1) / options.batch;
+  predictions all{std::vector<prediction>(images.size()), std::min(options.threads, batches)};
+  std::vector<decltype(make_classifier())> classifiers;
+  for (std::size_t thread = 0; thread < all.threads; ++thread) {
+    classifiers.push_back(make_classifier());
+  }
+  progress_bar progress(what, images.size());
+  for_each_parallel(batches, all.threads, [&](std::size_t i, std::size_t thread) {
+    const std::size_t first = i * options.batch, count = std::min(options.batch, images.size() - first);
+    detail::predict_batch(classifiers[thread], images.subspan(first, count), input,
+                          std::span(all.images).subspan(first, count));
+    progress.advance(count);
   });
   return all;
 }

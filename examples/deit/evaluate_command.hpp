@@ -29,7 +29,8 @@ class evaluate_command {
     app_->add_option("--images", images_, "folder of PNG and JPEG files with labels.tsv: file, tab, class")->required();
     app_->add_option("--limit", limit_, "only so many images, the first")->check(CLI::PositiveNumber);
     app_->add_option("--json", json_, "write the numbers to this file");
-    add_threads(*app_, threads_);
+    add_threads(*app_, running_.threads);
+    add_batch(*app_, running_.batch);
     checkpoint_.add_to(*app_);
   }
 
@@ -69,7 +70,8 @@ class evaluate_command {
   results run_integer() const {
     const stored_model stored = load_model(model_);
     results all{read_images(stored.model.shape().classes), {}, {}, {stored.image_size(), stored.crop}};
-    all.integer = predict(integer_classifier(stored.model), all.images, all.input, threads_, "integer model");
+    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
+    all.integer = predict(classifier, all.images, all.input, running_, "integer model");
     return all;
   }
 
@@ -87,7 +89,8 @@ class evaluate_command {
       throw error_in(
           weights_, "the model has " + std::to_string(model.shape.classes) + " classes, another number than " + model_);
     }
-    all.in_float = predict(float_classifier(model), all.images, all.input, threads_, "float model");
+    const float_classifier in_float(model);
+    all.in_float = predict([&] { return one_by_one(in_float); }, all.images, all.input, running_, "float model");
   }
 
   static std::size_t report_failures(const predictions& found) {
@@ -104,12 +107,14 @@ class evaluate_command {
 
   static void print_row(const char* name, const predictions& found, std::span<const labelled_image> images) {
     const accuracy right = accuracy_of(found, images);
-    std::printf("%-14s %7.2f %% %7.2f %% %10.2f\n", name, right.top1, right.top5, found.images_per_second());
+    const double rate = found.images_per_second();
+    std::printf("%-14s %7.2f %% %7.2f %% %10.2f %10.2f\n", name, right.top1, right.top5, rate,
+                1000 * static_cast<double>(found.threads) / rate);
   }
 
   static void print(const results& all, std::size_t failed) {
-    std::printf("%zu images, %zu failed\n%-14s %9s %9s %10s\n", all.images.size() - failed, failed, "", "top-1",
-                "top-5", "images/s");
+    std::printf("%zu images, %zu failed\n%-14s %9s %9s %10s %10s\n", all.images.size() - failed, failed, "", "top-1",
+                "top-5", "images/s", "ms/image");
     if (all.integer) {
       print_row("integer", *all.integer, all.images);
     }
@@ -124,7 +129,7 @@ class evaluate_command {
   }
 
   /// top1 and the like are the integer model's, if there is one.
-  static nlohmann::json to_json(const results& all, std::size_t failed) {
+  nlohmann::json to_json(const results& all, std::size_t failed) const {
     const predictions& found = all.integer ? *all.integer : *all.in_float;
     const accuracy right = accuracy_of(found, all.images);
     nlohmann::json json = {{"top1", right.top1},
@@ -132,7 +137,8 @@ class evaluate_command {
                            {"images", all.images.size() - failed},
                            {"failed", failed},
                            {"images_per_second", found.images_per_second()},
-                           {"threads", found.threads}};
+                           {"threads", found.threads},
+                           {"batch", running_.batch}};
     if (all.integer && all.in_float) {
       const accuracy in_float = accuracy_of(*all.in_float, all.images);
       const closeness close = compare(found, *all.in_float);
@@ -149,7 +155,7 @@ class evaluate_command {
   CLI::App* app_;
   std::string model_, weights_, images_, json_;
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
-  std::size_t threads_ = default_threads();
+  run_options running_ = {default_threads(), 1};
   checkpoint_arguments checkpoint_;
 };
 

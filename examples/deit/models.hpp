@@ -1,15 +1,18 @@
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "intact/adapt/float_vit.hpp"
 #include "intact/adapt/model_file.hpp"
+#include "intact/adapt/packed_vit.hpp"
 #include "preprocess.hpp"
 
 // Models that classify images: integer ones from files, and float ones.
@@ -21,7 +24,7 @@ using logit_row = std::vector<float>;
 
 /// An integer model from a file, with the preprocessing that it was calibrated with.
 struct stored_model {
-  intact::integer_vit model;
+  intact::packed_vit model;
   double crop;
 
   index image_size() const { return model.shape().height; }
@@ -35,7 +38,7 @@ inline constexpr const char* crop_note = "crop";
 
 namespace detail {
 
-inline double read_crop(const intact::safetensors_file& file) {
+inline double read_crop(const intact::safetensors_index& file) {
   const auto note = file.metadata().find(crop_note);
   if (note == file.metadata().end()) {
     return default_crop;
@@ -51,46 +54,72 @@ inline double read_crop(const intact::safetensors_file& file) {
 
 }  // namespace detail
 
+/// An integer model from a file, and the crop that it was calibrated with.
 /// Errors: intact::file_error or std::runtime_error, naming the file, also for models of other images than square ones
 /// of three channels.
-inline stored_model load_model(const std::filesystem::path& path) {
-  const intact::safetensors_file file = intact::safetensors_file::read(path);
-  stored_model loaded{intact::load_integer_vit(file), detail::read_crop(file)};
-  const intact::vit_shape& shape = loaded.model.shape();
+inline std::pair<intact::integer_vit, double> read_model(const std::filesystem::path& path) {
+  intact::safetensors_stream file(path);
+  intact::integer_vit model = intact::load_integer_vit(file);
+  const intact::vit_shape& shape = model.shape();
   if (shape.channels != 3 || shape.height != shape.width_pixels) {
     throw error_in(path, "the model takes images of " + std::to_string(shape.channels) + " channels and " +
                              std::to_string(shape.width_pixels) + " x " + std::to_string(shape.height) +
                              " pixels; they must be square and have 3 channels");
   }
-  return loaded;
+  return {std::move(model), detail::read_crop(file)};
+}
+
+/// The same, ready to run.
+inline stored_model load_model(const std::filesystem::path& path) {
+  auto [model, crop] = read_model(path);
+  return {intact::packed_vit(std::move(model)), crop};
 }
 
 /// An integer model with the memory that it runs in. The model must outlive it; not to be shared between threads.
 class integer_classifier {
  public:
-  explicit integer_classifier(const intact::integer_vit& model)
+  /// `batch`: the most images of a call.
+  explicit integer_classifier(const intact::packed_vit& model, index batch = 1)
       : model_(&model),
-        scratch_(intact::vit_workspace_bytes(model.shape())),
-        logits_(static_cast<std::size_t>(model.shape().classes)),
+        scratch_(intact::fused_vit_bytes(model.shape(), batch)),
+        logits_(static_cast<std::size_t>(batch * model.shape().classes)),
         logits_u8_(logits_.size()) {}
 
-  logit_row operator()(const intact::image_view& image) {
-    const index classes = model_->shape().classes;
-    intact::vit(image, model_->parameters(), model_->shape(), intact::matrix_view(logits_.data(), 1, classes),
-                intact::matrix_view(logits_u8_.data(), 1, classes),
-                intact::workspace(scratch_.data(), scratch_.size()));
-    logit_row logits;
-    for (const std::int32_t code : logits_) {
-      logits.push_back(static_cast<float>(model_->real_logit(code)));
+  std::vector<logit_row> operator()(std::span<const intact::image_view> images) {
+    const index batch = std::ssize(images), classes = model_->shape().classes;
+    intact::fused_vit(
+        images, model_->parameters(), model_->shape(), intact::matrix_view(logits_.data(), batch, classes),
+        intact::matrix_view(logits_u8_.data(), batch, classes), intact::workspace(scratch_.data(), scratch_.size()));
+    std::vector<logit_row> all(images.size());
+    for (std::size_t i = 0; i < static_cast<std::size_t>(batch * classes); ++i) {
+      all[i / static_cast<std::size_t>(classes)].push_back(static_cast<float>(model_->real_logit(logits_[i])));
     }
-    return logits;
+    return all;
   }
 
  private:
-  const intact::integer_vit* model_;
+  const intact::packed_vit* model_;
   std::vector<std::byte> scratch_;
   std::vector<std::int32_t> logits_;
   std::vector<std::uint8_t> logits_u8_;
+};
+
+/// A classifier of batches that takes their images one by one. The classifier of images must outlive it.
+template <class Classifier>
+class one_by_one {
+ public:
+  explicit one_by_one(const Classifier& classifier) : classifier_(&classifier) {}
+
+  std::vector<logit_row> operator()(std::span<const intact::image_view> images) const {
+    std::vector<logit_row> all;
+    for (const intact::image_view& image : images) {
+      all.push_back((*classifier_)(image));
+    }
+    return all;
+  }
+
+ private:
+  const Classifier* classifier_;
 };
 
 /// A float model, in Eigen. The model must outlive it.

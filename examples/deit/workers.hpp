@@ -30,9 +30,9 @@ class progress_bar {
     }
   }
 
-  void advance() {
+  void advance(std::size_t steps = 1) {
     const std::scoped_lock lock(mutex_);
-    ++done_;
+    done_ += steps;
     const auto now = clock::now();
     if (shown_ && (now - printed_ > std::chrono::milliseconds(100) || done_ == total_)) {
       printed_ = now;

@@ -225,9 +225,8 @@ tensor_comparison compare_context_sums(const recorded_attention& attention, cons
 }
 
 template <intact::tail Tail>
-void verify_context(const recorded_attention& attention, case_report& report) {
+void verify_context(const recorded_attention& attention, const std::string& output, case_report& report) {
   const recorded_case& file = attention.file;
-  const std::string output = attention.name + "_qact2";
   const matrix<std::uint8_t> codes = recorded_log2_codes<Tail>(attention);
   if (file.has(attention.name + "_av_acc")) {
     report.add(compare_context_sums<Tail>(attention, codes));
@@ -262,13 +261,14 @@ void verify_context(const recorded_attention& attention, case_report& report) {
 
 inline void verify_attention(const recorded_case& file, const std::string& name, case_report& report) {
   const recorded_attention attention(file, name);
+  const std::string context = name + "_qact2";
   verify_logits(attention, report);
   if (attention.wide) {
     verify_attention_softmax<intact::tail::wide>(attention, report);
-    verify_context<intact::tail::wide>(attention, report);
+    verify_context<intact::tail::wide>(attention, context, report);
   } else {
     verify_attention_softmax<intact::tail::zero>(attention, report);
-    verify_context<intact::tail::zero>(attention, report);
+    verify_context<intact::tail::zero>(attention, context, report);
   }
 }
 

@@ -81,10 +81,11 @@ inline matrix<std::uint8_t> patches_of(const recorded_case& file, const std::str
   return rows;
 }
 
-inline recorded_layer read_layer(const recorded_case& file, const std::string& name) {
-  const auto* const known = std::find_if(known_layers.begin(), known_layers.end(),
-                                         [&](const layer_names& names) { return name.ends_with(names.layer); });
-  if (known == known_layers.end()) {
+inline recorded_layer read_layer(const recorded_case& file, const std::string& name,
+                                 std::span<const layer_names> layers = known_layers) {
+  const auto known =
+      std::find_if(layers.begin(), layers.end(), [&](const layer_names& names) { return name.ends_with(names.layer); });
+  if (known == layers.end()) {
     file.fail(name + "__wcodes: no input and output are known for a layer of this name");
   }
   const std::string prefix = name.substr(0, name.size() - known->layer.size());
@@ -149,12 +150,14 @@ tensor_comparison compare_accumulators(const recorded_case& file, const recorded
   return result;
 }
 
-/// The layer's scale to output codes.
-inline intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const intact::code_scale& output) {
+/// The layer's scale to output codes, whose scale is given for each channel.
+template <class OutputScale>
+intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const OutputScale& output_of) {
   std::vector<intact::scale_target> targets;
   for (index n = 0; n < layer.weights.rows; ++n) {
     const std::span<const std::int8_t> row(layer.weights.values.data() + n * layer.weights.columns,
                                            static_cast<std::size_t>(layer.weights.columns));
+    const intact::code_scale output = output_of(n);
     targets.push_back(intact::linear_target(row, layer.factor(n) / output.scale,
                                             layer.addend(n) / output.scale + output.zero_point,
                                             layer.input_zero_point));
@@ -183,9 +186,12 @@ inline std::string layer_reason(const recorded_layer& layer, double scale, int z
 
 inline tensor_comparison compare_requantized(const recorded_case& file, const recorded_layer& layer) {
   const std::string tensor = layer.output_name + "__codes";
-  const double scale = file.tensor_scale(layer.output_name);
-  const int zero_point = file.quantizer_of(layer.output_name).zero_point;
-  const auto built = build_layer_scale(layer, {scale, static_cast<double>(zero_point)});
+  const quantizer output = file.quantizer_of(layer.output_name);
+  const auto scale = [&](index n) { return static_cast<double>(output.channel(n)); };
+  const int zero_point = output.zero_point;
+  const auto built = build_layer_scale(layer, [&](index n) {
+    return intact::code_scale{scale(n), static_cast<double>(zero_point)};
+  });
   matrix<std::uint8_t> codes(layer.input.rows, layer.weights.rows);
   const intact::requantize<std::uint8_t> stage{built.view()};
   intact::gemm(layer.input.view(), std::as_const(layer).weights.view(), stage, codes.view());
@@ -195,7 +201,7 @@ inline tensor_comparison compare_requantized(const recorded_case& file, const re
     for (index n = 0; n < codes.columns; ++n) {
       const auto at = static_cast<std::size_t>(m * codes.columns + n);
       result.compare<std::int64_t>(at, codes(m, n), recorded[at], [&] {
-        return layer_reason(layer, scale, zero_point, m, n, codes(m, n), recorded[at]);
+        return layer_reason(layer, scale(n), zero_point, m, n, codes(m, n), recorded[at]);
       });
     }
   }
@@ -215,7 +221,7 @@ inline tensor_comparison compare_gelu(const recorded_case& file, const recorded_
   const intact::activation_table table =
       intact::build_activation_table(intact::gelu, static_cast<double>(*low), static_cast<double>(*high),
                                      {file.tensor_scale(layer.output_name), zero_point});
-  const auto built = build_layer_scale(layer, table.input);
+  const auto built = build_layer_scale(layer, [&](index) { return table.input; });
   matrix<std::uint16_t> wide(layer.input.rows, layer.weights.rows);
   matrix<std::uint8_t> codes(wide.rows, wide.columns);
   const intact::requantize_to_activation stage{built.view()};
@@ -247,24 +253,32 @@ inline tensor_comparison compare_weights(const recorded_case& file, const record
   return result;
 }
 
-inline void verify_layer(const recorded_case& file, const std::string& name, case_report& report) {
-  const recorded_layer layer = read_layer(file, name);
-  if (file.has(name + "__acc")) {
-    report.add(compare_accumulators(file, layer, layer.weights.view(), "accumulators of layers"));
-    if (layer.four_bits()) {
-      const auto packed =
-          intact::owned_weights::pack_s4(layer.weights.values, layer.weights.rows, layer.weights.columns);
-      report.add(compare_accumulators(
-          file, layer,
-          intact::packed_view<intact::s4, const std::uint8_t>(packed.packed.data(), packed.rows, packed.columns),
-          "accumulators of layers, packed s4"));
-    }
+inline void verify_accumulators(const recorded_case& file, const recorded_layer& layer, case_report& report) {
+  if (!file.has(layer.name + "__acc")) {
+    return;
   }
+  report.add(compare_accumulators(file, layer, layer.weights.view(), "accumulators of layers"));
+  if (layer.four_bits()) {
+    const auto packed = intact::owned_weights::pack_s4(layer.weights.values, layer.weights.rows, layer.weights.columns);
+    report.add(compare_accumulators(
+        file, layer,
+        intact::packed_view<intact::s4, const std::uint8_t>(packed.packed.data(), packed.rows, packed.columns),
+        "accumulators of layers, packed s4"));
+  }
+}
+
+inline void verify_outputs(const recorded_case& file, const recorded_layer& layer, case_report& report) {
   if (layer.gelu) {
     report.add(compare_gelu(file, layer));
   } else if (file.has(layer.output_name + "__codes")) {
     report.add(compare_requantized(file, layer));
   }
+}
+
+inline void verify_layer(const recorded_case& file, const std::string& name, case_report& report) {
+  const recorded_layer layer = read_layer(file, name);
+  verify_accumulators(file, layer, report);
+  verify_outputs(file, layer, report);
   if (file.has("weight_f32")) {
     report.add(compare_weights(file, layer));
   }

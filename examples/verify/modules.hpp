@@ -16,6 +16,7 @@
 #include "recorded_case.hpp"
 #include "softmax.hpp"
 #include "streams.hpp"
+#include "swin.hpp"
 
 // Which comparisons belong to which recorded function.
 
@@ -75,13 +76,14 @@ struct known_function {
   void (*verify)(const recorded_case&, case_report&);
 };
 
-inline constexpr std::array<known_function, 13> known_functions = {
+inline constexpr std::array<known_function, 14> known_functions = {
     {{"QIntSoftmax", "QIntSoftmax", verify_softmax},
      {"QAct -> QLinear -> QAct", "QLinear", verify_linear},
      {"QIntLayerNorm", "QIntLayerNorm", verify_norm},
      {"Attention.forward", "Attention", verify_attention_module},
      {"Block.forward", "Block", verify_block},
      {"VisionTransformer.forward", "VisionTransformer", verify_vit},
+     {"SwinTransformer.forward", "SwinTransformer", verify_swin},
      {"UniformQuantizer", "quantizers", verify_uniform},
      {"Log2Quantizer", "quantizers", verify_log2},
      {"MinmaxObserver.update", "observers", verify_observer},

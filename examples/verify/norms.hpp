@@ -187,13 +187,12 @@ inline void verify_norm(const recorded_case& file, case_report& report) {
   }
 }
 
-/// A LayerNorm inside a model, between the quantizers of these names.
-inline void verify_norm(const recorded_case& file, const std::string& name, const std::string& input,
+/// A LayerNorm inside a model, of codes x of this quantizer, to the quantizer of the name `output`.
+inline void verify_norm(const recorded_case& file, const std::string& name, matrix<std::uint8_t> x, const quantizer& in,
                         const std::string& output, case_report& report) {
   recorded_norm norm;
-  norm.x = file.codes<std::uint8_t>(input + "__codes");
+  norm.x = std::move(x);
   const auto channels = static_cast<std::size_t>(norm.x.columns);
-  const quantizer in = file.quantizer_of(input);
   norm.zero_point = in.zero_point;
   norm.shift = shifts_of(file, in, norm.x.columns);
   norm.gamma = file.floats(name + "__weight", channels);
@@ -204,6 +203,12 @@ inline void verify_norm(const recorded_case& file, const std::string& name, cons
   report.add(
       compare_compatibility(file, norm, codes, "compatibility LayerNorm against the original's", claim::bounded));
   report.add(compare_norm(file, norm, codes));
+}
+
+/// The same between the quantizers of these names.
+inline void verify_norm(const recorded_case& file, const std::string& name, const std::string& input,
+                        const std::string& output, case_report& report) {
+  verify_norm(file, name, file.codes<std::uint8_t>(input + "__codes"), file.quantizer_of(input), output, report);
 }
 
 }  // namespace intact_verify

@@ -22,13 +22,12 @@ struct recorded_add {
   quantizer stream_scale, branch_scale, sum_scale;
 
   recorded_add(const recorded_case& file, const std::string& stream_name, const std::string& branch_name,
-               const std::string& sum_name)
+               const matrix<std::uint8_t>& once, const std::string& sum_name)
       : stream(file.codes<std::uint8_t>(stream_name + "__codes")),
         branch(stream.rows, stream.columns),
         stream_scale(file.quantizer_of(stream_name)),
         branch_scale(file.quantizer_of(branch_name)),
         sum_scale(file.quantizer_of(sum_name)) {
-    const matrix<std::uint8_t> once = file.codes<std::uint8_t>(branch_name + "__codes");
     if (once.columns != stream.columns || once.rows == 0 || stream.rows % once.rows != 0) {
       file.fail(branch_name + "__codes of shape " + printable(file.shape(branch_name + "__codes")) +
                 " cannot be added to " + stream_name + "__codes of shape " +
@@ -62,9 +61,10 @@ struct recorded_add {
   }
 };
 
+/// `branch_codes`: the codes of the branch, in the order of the stream.
 inline void verify_add(const recorded_case& file, const std::string& stream, const std::string& branch,
-                       const std::string& sum, case_report& report) {
-  const recorded_add recorded(file, stream, branch, sum);
+                       const matrix<std::uint8_t>& branch_codes, const std::string& sum, case_report& report) {
+  const recorded_add recorded(file, stream, branch, branch_codes, sum);
   const intact::owned_add built = recorded.build();
   matrix<std::uint8_t> y(recorded.stream.rows, recorded.stream.columns);
   intact::add(recorded.stream.view(), recorded.branch.view(), built.view(), y.view());
@@ -78,6 +78,11 @@ inline void verify_add(const recorded_case& file, const std::string& stream, con
     }
   }
   report.add(std::move(result));
+}
+
+inline void verify_add(const recorded_case& file, const std::string& stream, const std::string& branch,
+                       const std::string& sum, case_report& report) {
+  verify_add(file, stream, branch, file.codes<std::uint8_t>(branch + "__codes"), sum, report);
 }
 
 /// Class token and patches in one scale: the patches' codes rescaled, the class token quantized.

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 
-#include "intact/reference/im2col.hpp"
+#include "intact/kernel/im2col.hpp"
+#include "intact/simd/isa.hpp"
+#include "intact/types/executor.hpp"
 
 namespace intact::inline INTACT_ABI {
 
@@ -12,11 +14,12 @@ namespace intact::inline INTACT_ABI {
 /// Formula:   y[(py, px), (c, dy, dx)] = image[c, py * patch + dy, px * patch + dx], both index triples row-major.
 /// Shapes:    image C x H x W with any strides, H and W multiples of patch >= 1; y (H/patch * W/patch) x (C * patch^2).
 /// Units:     samples are copied.
-/// Exactness: every bit, on every target.
+/// Exactness: every bit, on every target, with every executor.
 /// Errors:    shapes that do not match, an image without data: before anything is written.
 /// Aliasing:  y must not overlap the image.
 /// Source:    docs/numerics.md, section 9.
-inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y) {
+template <class Isa = isa::native, executor Executor = sequential>
+void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {
   require_at_least("im2col", "patch", patch, 1);
   require_at_least("im2col", "image channels", image.channels, 0);
   require_at_least("im2col", "image height", image.height, 0);
@@ -27,7 +30,10 @@ inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_
   if (image.data == nullptr && y.rows * y.columns != 0) [[unlikely]] {
     contract_failed("intact::im2col: image has no data; it must have some");
   }
-  reference::im2col(image, patch, y);
+  if (y.columns != 0) {
+    for_each_row_range(run, y.rows, rows_together,
+                       [&](index begin, index end) { kernel::im2col<Isa>(image, patch, y, begin, end); });
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -113,44 +113,46 @@ inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits,
   return {table.begin(), table.end()};
 }
 
-inline owned_weighting build_weighting(const block_scales& scales, index keys, const profile& chosen) {
-  const double ratio = static_cast<double>(scales.qkv.scale) / static_cast<double>(scales.context.scale);
+/// `logits`: of what the softmax is taken.
+inline owned_weighting build_weighting(const affine_scale& logits, const affine_scale& v, const affine_scale& context,
+                                       index keys, const profile& chosen) {
+  const double ratio = static_cast<double>(v.scale) / static_cast<double>(context.scale);
   owned_weighting built;
   built.kind = chosen.attention;
   built.probabilities = chosen.probabilities;
   built.rounding = chosen.rounding;
   if (chosen.attention == attention_kind::log2_of_sum) {
-    built.exponential = build_exponential(scales.attention_logits, keys, chosen.exponential);
+    built.exponential = build_exponential(logits, keys, chosen.exponential);
   } else {
-    built.table = build_softmax_table(scales.attention_logits, chosen);
+    built.table = build_softmax_table(logits, chosen);
   }
   built.normalize = chosen.normalize_rows;
   if (chosen.normalize_rows) {
-    built.normalization = build_normalization(ratio, scales.context.zero_point);
+    built.normalization = build_normalization(ratio, context.zero_point);
   } else {
-    built.context = owned_tensor_scale(attention_context_target(ratio, scales.context.zero_point, keys));
+    built.context = owned_tensor_scale(attention_context_target(ratio, context.zero_point, keys));
   }
   return built;
 }
 
-/// Builds the blocks of a model.
+/// Builds blocks of one width.
 struct block_builder {
-  const float_vit& model;
-  const vit_scales& scales;
+  attention_shape shape;
+  double epsilon;
+  float s16_step;  ///< the scale of an s16 stream
   const profile& chosen;
 
   bool wide() const { return chosen.stream == stream_codes::s16; }
-  double epsilon() const { return static_cast<double>(model.epsilon); }
 
   /// The scale of an s16 stream: no shifts, zero point 0.
   ptf_scale s16_scale() const {
-    return {scales.stream, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(model.shape.width))};
+    return {s16_step, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(shape.width))};
   }
 
   /// The layer at the end of a branch: to the branch's own u8 scale, or to the s16 stream's.
   owned_linear branch(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
                       const affine_scale& y) const {
-    const code_scale stream{static_cast<double>(scales.stream), 0};
+    const code_scale stream{static_cast<double>(s16_step), 0};
     return build_linear(layer, bias, x, wide() ? stream : to_code_scale(y));
   }
 
@@ -159,11 +161,12 @@ struct block_builder {
     return wide() ? owned_add() : build_residual(step, stream.zero_point, branch, y);
   }
 
-  /// `stream` is the scale of the residual stream that enters the block.
+  /// `stream` is the scale of the residual stream that enters the block; `softmax` is that of what the softmax is
+  /// taken of.
   owned_block operator()(const float_block& block, const block_weights& weights, const block_scales& own,
-                         const ptf_scale& stream) const {
+                         const ptf_scale& stream, const affine_scale& softmax) const {
     const double qkv = static_cast<double>(own.qkv.scale);
-    const index head_size = model.shape.block().attention.head_size();
+    const index head_size = shape.head_size();
     const double logits_factor =
         qkv * qkv / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(own.attention_logits.scale);
     const ptf_scale middle = wide() ? s16_scale() : own.add1;
@@ -171,15 +174,15 @@ struct block_builder {
         gelu, static_cast<double>(own.fc1.low), static_cast<double>(own.fc1.high), to_code_scale(own.activation));
 
     owned_block built;
-    built.norm1 = build_norm(block.norm1, epsilon(), stream, own.norm1);
+    built.norm1 = build_norm(block.norm1, epsilon, stream, own.norm1);
     built.qkv = build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
     built.qkv_zero_point = own.qkv.zero_point;
     built.attention_logits =
         owned_tensor_scale(attention_logits_target(logits_factor, own.attention_logits.zero_point, head_size));
-    built.weighting = build_weighting(own, model.shape.tokens(), chosen);
+    built.weighting = build_weighting(softmax, own.qkv, own.context, shape.tokens, chosen);
     built.proj = branch(weights.proj, block.proj.bias, own.context, own.proj);
     built.add1 = add(stream, own.proj, own.add1);
-    built.norm2 = build_norm(block.norm2, epsilon(), middle, own.norm2);
+    built.norm2 = build_norm(block.norm2, epsilon, middle, own.norm2);
     built.fc1 = build_linear(weights.fc1, block.fc1.bias, own.norm2, table.input);
     built.activation.assign(table.codes.begin(), table.codes.end());
     built.fc2 = branch(weights.fc2, block.fc2.bias, own.activation, own.fc2);
@@ -189,7 +192,8 @@ struct block_builder {
 };
 
 /// Normalization and quantization of every pixel value of every channel.
-inline std::vector<std::uint8_t> build_pixel_table(const float_vit& model, const affine_scale& input) {
+template <class Model>
+std::vector<std::uint8_t> build_pixel_table(const Model& model, const affine_scale& input) {
   std::vector<std::uint8_t> table;
   for (index channel = 0; channel < model.shape.channels; ++channel) {
     for (int pixel = 0; pixel < 256; ++pixel) {
@@ -216,12 +220,13 @@ inline std::vector<std::uint8_t> quantize_all(std::span<const float> values, con
   return codes;
 }
 
-/// Class token and positions as codes of an s16 stream, which the patches are added to.
+/// Class tokens and positions as codes of an s16 stream, which the patches are added to.
 inline std::vector<std::int16_t> build_token_addend(const float_vit& model, float scale) {
   std::vector<std::int16_t> addend;
   for (index token = 0; token < model.shape.tokens(); ++token) {
     for (index c = 0; c < model.shape.width; ++c) {
-      const float value = model.positions(token, c) + (token == 0 ? model.class_token(0, c) : 0.0F);
+      const float value =
+          model.positions(token, c) + (token < model.shape.class_tokens ? model.class_token(token, c) : 0.0F);
       addend.push_back(quantize_code<std::int16_t>(value, {scale, 0}));
     }
   }
@@ -290,16 +295,18 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, c
   contents.shape.stream = chosen.stream;
   detail::build_embedding(model, weights.patch, scales, chosen, contents);
 
-  const detail::block_builder build_block{model, scales, chosen};
+  const double epsilon = static_cast<double>(model.epsilon);
+  const detail::block_builder build_block{model.shape.block().attention, epsilon, scales.stream, chosen};
   const bool wide = build_block.wide();
   ptf_scale stream = wide ? build_block.s16_scale() : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
+    const block_scales& own = scales.blocks[position];
     contents.blocks.push_back(
-        build_block(model.blocks[position], weights.blocks[position], scales.blocks[position], stream));
-    stream = wide ? stream : scales.blocks[position].add2;
+        build_block(model.blocks[position], weights.blocks[position], own, stream, own.attention_logits));
+    stream = wide ? stream : own.add2;
   }
 
-  contents.norm = detail::build_norm(model.norm, build_block.epsilon(), stream, scales.norm);
+  contents.norm = detail::build_norm(model.norm, epsilon, stream, scales.norm);
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
     return detail::build_linear(weights.head, model.head.bias, scales.norm, y).scale;

@@ -55,14 +55,17 @@ class calibrator {
  public:
   explicit calibrator(const calibration_options& options) : options_(options) {}
 
-  void observe(const float_vit& model, std::span<const image_view> images) {
+  template <class Model>
+  void observe(const Model& model, std::span<const image_view> images) {
     for (auto& [site, seen] : observations_) {
       seen.batch.clear();
     }
     for (const image_view& image : images) {
       forward(model, image, [&](const trace_site& site, const float_matrix& tensor) { add(site, tensor); });
     }
-    add({"positions"}, model.positions);
+    if constexpr (requires { model.positions; }) {
+      add({"positions"}, model.positions);
+    }
     for (auto& [site, seen] : observations_) {
       seen.range.update(seen.views());
     }
@@ -81,12 +84,11 @@ class calibrator {
     return build_ptf_scale(seen.range.range(), u8_codes, seen.views());
   }
 
-  /// One scale for all of the residual stream, from its largest magnitude.
-  float s16_scale(index depth) const {
-    float largest = 0;
+  /// One scale for all of the residual stream of so many blocks and what it begins with, from its largest magnitude.
+  float s16_scale(const value_range& begin, index first_block, index blocks) const {
+    float largest = std::max(-begin.low, begin.high);
     const auto include = [&](const value_range& seen) { largest = std::max({largest, -seen.low, seen.high}); };
-    include(range("tokens"));
-    for (index block = 0; block < depth; ++block) {
+    for (index block = first_block; block < first_block + blocks; ++block) {
       include(range("add1", block));
       include(range("add2", block));
     }
@@ -102,7 +104,7 @@ class calibrator {
 
   /// Tensors with power-of-two factors, and fc1, whose range only bounds a table, always keep their whole range.
   range_rule rule_at(std::string_view name) const {
-    const bool whole = name == "tokens" || name == "add1" || name == "add2" || name == "fc1";
+    const bool whole = name == "tokens" || name == "add1" || name == "add2" || name == "merge" || name == "fc1";
     return whole                                       ? range_rule::minmax
            : options_.observer == observer::ema        ? range_rule::ema
            : options_.observer == observer::percentile ? range_rule::percentile
@@ -114,6 +116,19 @@ class calibrator {
   calibration_options options_;
   std::map<observation_site, observation> observations_;
 };
+
+/// Observes a float model on all images, batch by batch.
+template <class Model>
+calibrator observe_images(const Model& model, std::span<const image_view> images, const calibration_options& options) {
+  require_at_least("calibrate", "number of images", std::ssize(images), 1);
+  require_at_least("calibrate", "batch", options.batch, 1);
+  calibrator seen(options);
+  const std::size_t batch = static_cast<std::size_t>(options.batch);
+  for (std::size_t first = 0; first < images.size(); first += batch) {
+    seen.observe(model, images.subspan(first, std::min(batch, images.size() - first)));
+  }
+  return seen;
+}
 
 inline block_scales calibrated_block(const calibrator& seen, index block) {
   return {seen.affine("norm1", block),   seen.affine("qkv", block),  seen.affine("attention_logits", block),
@@ -131,14 +146,7 @@ inline block_scales calibrated_block(const calibrator& seen, index block) {
 /// Source:    docs/numerics.md, section 1.
 inline vit_scales calibrate(const float_vit& model, std::span<const image_view> images,
                             const calibration_options& options = {}) {
-  require_at_least("calibrate", "number of images", std::ssize(images), 1);
-  require_at_least("calibrate", "batch", options.batch, 1);
-  detail::calibrator seen(options);
-  const std::size_t batch = static_cast<std::size_t>(options.batch);
-  for (std::size_t first = 0; first < images.size(); first += batch) {
-    seen.observe(model, images.subspan(first, std::min(batch, images.size() - first)));
-  }
-
+  const detail::calibrator seen = detail::observe_images(model, images, options);
   vit_scales scales;
   scales.input = seen.affine("input");
   scales.patch = seen.affine("patch");
@@ -148,7 +156,7 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   for (index block = 0; block < model.shape.depth; ++block) {
     scales.blocks.push_back(detail::calibrated_block(seen, block));
   }
-  scales.stream = seen.s16_scale(model.shape.depth);
+  scales.stream = seen.s16_scale(seen.range("tokens"), 0, model.shape.depth);
   scales.norm = seen.affine("norm");
   scales.logits = seen.affine("logits");
   return scales;

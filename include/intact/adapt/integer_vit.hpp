@@ -224,7 +224,7 @@ struct vit_contents {
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
   owned_linear patch;
   std::vector<std::uint8_t> embed_table;   ///< u8 stream: 256
-  std::vector<std::uint8_t> class_token;   ///< u8 stream: width
+  std::vector<std::uint8_t> class_token;   ///< u8 stream: class tokens x width
   std::vector<std::uint8_t> positions;     ///< u8 stream: tokens x width
   owned_add add_positions;                 ///< u8 stream
   std::vector<std::int16_t> token_addend;  ///< s16 stream: tokens x width
@@ -234,6 +234,24 @@ struct vit_contents {
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+
+  /// Refers to the contents and to `block_views`, which must be those of the blocks.
+  vit_parameters view(std::span<const block_parameters> block_views) const {
+    const index tokens = shape.tokens(), width = shape.width;
+    const bool wide = shape.stream == stream_codes::s16;
+    return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
+            .patch = patch.view(),
+            .embedding = {.table = embed_table,
+                          .class_token = {class_token.data(), shape.class_tokens, width},
+                          .positions = {positions.data(), tokens, width},
+                          .add_positions = add_positions.view()},
+            .token_addend = {token_addend.data(), wide ? tokens : 0, width},
+            .blocks = block_views,
+            .norm = norm.view(),
+            .head = head.view(),
+            .logits = logits.view(),
+            .logits_u8 = logits_u8.view()};
+  }
 };
 
 /// A fully-integer vision transformer that owns its parameters. Unchangeable; movable, not copyable, so that the
@@ -257,23 +275,10 @@ class integer_vit {
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
 
-  vit_parameters parameters() const {
-    const vit_contents& c = contents_;
-    const index tokens = c.shape.tokens(), width = c.shape.width;
-    const bool wide = c.shape.stream == stream_codes::s16;
-    return {.pixel_table = {c.pixel_table.data(), c.pixel_table.empty() ? 0 : c.shape.channels, 256},
-            .patch = c.patch.view(),
-            .embedding = {.table = c.embed_table,
-                          .class_token = {c.class_token.data(), 1, width},
-                          .positions = {c.positions.data(), tokens, width},
-                          .add_positions = c.add_positions.view()},
-            .token_addend = {c.token_addend.data(), wide ? tokens : 0, width},
-            .blocks = blocks_,
-            .norm = c.norm.view(),
-            .head = c.head.view(),
-            .logits = c.logits.view(),
-            .logits_u8 = c.logits_u8.view()};
-  }
+  vit_parameters parameters() const { return contents_.view(blocks_); }
+
+  /// The contents, for another owner.
+  vit_contents release() && { return std::move(contents_); }
 
  private:
   /// The sizes that views are made with and that require_vit therefore cannot see.
@@ -287,7 +292,7 @@ class integer_vit {
       require_size("size of pixel_table", contents_.pixel_table.size(), 256 * shape.channels);
     }
     if (shape.stream == stream_codes::u8) {
-      require_size("size of class_token", contents_.class_token.size(), shape.width);
+      require_size("size of class_token", contents_.class_token.size(), shape.class_tokens * shape.width);
       require_size("size of positions", contents_.positions.size(), shape.tokens() * shape.width);
     } else {
       require_size("size of token_addend", contents_.token_addend.size(), shape.tokens() * shape.width);

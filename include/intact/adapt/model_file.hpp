@@ -46,10 +46,8 @@ class model_writer : public model_archive {
 
   explicit model_writer(std::string file) : model_archive(std::move(file)) {}
 
-  template <class T>
-  bool has(const std::string&, const std::vector<T>& values) const {
-    return !values.empty();
-  }
+  /// Whether a field that may be left out is there: the model decides.
+  bool has(const std::string&, bool of_model) const { return of_model; }
 
   /// A single integer, truth value or enumeration is stored as I64.
   template <class T>
@@ -91,17 +89,17 @@ class model_writer : public model_archive {
   std::vector<tensor_to_write> tensors_;
 };
 
-/// Fills in the fields of a model, and remembers which tensors it has read.
+/// Fills in the fields of a model, and remembers which tensors it has read. File is const safetensors_file or
+/// safetensors_stream.
+template <class File>
 class model_reader : public model_archive {
  public:
   static constexpr bool writes = false;
 
-  explicit model_reader(const safetensors_file& file) : model_archive(file.name()), stored_(file) {}
+  explicit model_reader(File& file) : model_archive(file.name()), stored_(file) {}
 
-  template <class T>
-  bool has(const std::string& name, const std::vector<T>&) const {
-    return stored_.contains(name);
-  }
+  /// Whether a field that may be left out is there: the file decides.
+  bool has(const std::string& name, bool) const { return stored_.contains(name); }
 
   template <class T>
   void number(const std::string& name, T& value, const limits& allowed) {
@@ -142,21 +140,32 @@ class model_reader : public model_archive {
  private:
   template <class T>
   std::vector<T> read(const std::string& name, const tensor_shape& shape) {
-    std::vector<T> values = stored_.values<T>(name, shape);
+    std::vector<T> values = stored_.template values<T>(name, shape);
     read_.insert(name);
     return values;
   }
 
-  const safetensors_file& stored_;
+  File& stored_;
   std::set<std::string> read_;
 };
 
-inline void require_metadata(const safetensors_file& file, const char* key, const std::string& expected) {
+inline void require_metadata(const safetensors_index& file, const char* key, const std::string& expected) {
   const std::string& found = file.metadata_value(key);
   if (found != expected) {
     throw file_error(file.name(),
                      "metadata " + in_quotes(key) + " is " + in_quotes(found) + "; it must be " + in_quotes(expected));
   }
+}
+
+template <class File>
+integer_vit load_integer_vit(File& file) {
+  require_metadata(file, "format", model_file_format);
+  require_metadata(file, "version", model_file_version);
+  model_reader<File> reader(file);
+  vit_contents contents;
+  describe_vit(reader, contents);
+  reader.require_all_read();
+  return integer_vit(std::move(contents));
 }
 
 }  // namespace detail
@@ -186,21 +195,19 @@ inline void save_integer_vit(const integer_vit& model, const std::filesystem::pa
 ///
 /// Safety:  every byte is taken as hostile. A model is safe to run on any image: no operation can overflow or reach
 ///          beyond its data. What it computes is the file's business.
-/// Memory:  beside the file at most twice its size and 64 KiB, and no block of more than its size and 64 KiB. The
+/// Memory:  at most twice the file's size and 64 KiB, and no block of more than its size and 64 KiB, beside what the
+///          argument holds: all of the file, or its header. Of an honest file it is the model and little more. The
 ///          workspace that a model needs is not bounded by its file: vit_workspace_bytes tells its size.
 /// Errors:  file_error, naming the tensor or the metadata, the value and the limit.
 inline integer_vit load_integer_vit(const safetensors_file& file) {
-  detail::require_metadata(file, "format", model_file_format);
-  detail::require_metadata(file, "version", model_file_version);
-  detail::model_reader reader(file);
-  vit_contents contents;
-  detail::describe_vit(reader, contents);
-  reader.require_all_read();
-  return integer_vit(std::move(contents));
+  return detail::load_integer_vit(file);
 }
-
+inline integer_vit load_integer_vit(safetensors_stream& file) {
+  return detail::load_integer_vit(file);
+}
 inline integer_vit load_integer_vit(const std::filesystem::path& path) {
-  return load_integer_vit(safetensors_file::read(path));
+  safetensors_stream file(path);
+  return load_integer_vit(file);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -49,6 +49,9 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   archive.number("shape.hidden", shape.hidden, size);
   archive.number("shape.depth", shape.depth, limits{0, model_file_max_size});
   archive.number("shape.classes", shape.classes, size);
+  if (archive.has("shape.class_tokens", shape.class_tokens != 1)) {
+    archive.number("shape.class_tokens", shape.class_tokens, limits{2, model_file_max_size});
+  }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);
 }
@@ -191,7 +194,7 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
 template <class Archive>
 void describe_embedding(Archive& archive, field<Archive, vit_contents>& model) {
   const vit_shape& shape = model.shape;
-  if (archive.has("pixel_table", model.pixel_table)) {
+  if (archive.has("pixel_table", !model.pixel_table.empty())) {
     archive.array("pixel_table", model.pixel_table, {shape.channels, 256});
   }
   describe_linear(archive, "patch", model.patch, shape.width, shape.patch_samples());
@@ -200,7 +203,7 @@ void describe_embedding(Archive& archive, field<Archive, vit_contents>& model) {
     return;
   }
   archive.array("embed_table", model.embed_table, {activation_table_size_8});
-  archive.array("class_token", model.class_token, {shape.width});
+  archive.array("class_token", model.class_token, {shape.head_inputs()});
   archive.array("positions", model.positions, {shape.tokens(), shape.width});
   describe_add(archive, "add_positions", model.add_positions, shape.width);
 }
@@ -219,7 +222,7 @@ void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
                    shape);
   }
   describe_layernorm(archive, "norm", model.norm, shape);
-  describe_weights(archive, "head", model.head, shape.classes, shape.width);
+  describe_weights(archive, "head", model.head, shape.classes, shape.head_inputs());
   describe_scale(archive, "logits", model.logits, model.head);
   describe_scale(archive, "logits_u8", model.logits_u8, model.head);
   archive.real("logits_scale", model.logits_scale);

@@ -150,39 +150,34 @@ inline void read_up_to(const std::string& file, std::ifstream& stream, std::vect
   }
 }
 
-}  // namespace detail
+/// A file that has been opened, and whose header has been read and checked.
+struct opened_safetensors {
+  std::string name;
+  std::size_t size = 0;
+  std::ifstream stream;
+  std::vector<std::byte> bytes;  ///< up to the end of the header
+  std::size_t begin = 0;         ///< of the buffer
+  safetensors_header header;
 
-/// A safetensors file in memory. What its functions return by reference or as a span lives as long as the object.
-/// Const objects may be shared between threads. All errors are file_error, except std::bad_alloc if memory runs out.
-class safetensors_file {
- public:
-  /// Reads a file. Its header is checked in full before memory is taken for the buffer.
-  static safetensors_file read(const std::filesystem::path& path) {
-    std::string name = path.string();
-    const std::size_t size = detail::regular_file_size(path);
-    detail::require_prefix(name, size);
-    std::ifstream stream(path, std::ios::binary);
+  explicit opened_safetensors(const std::filesystem::path& path) : name(path.string()), size(regular_file_size(path)) {
+    require_prefix(name, size);
+    stream.open(path, std::ios::binary);
     if (!stream) {
       throw file_error(name, "the file cannot be opened: " + std::generic_category().message(errno));
     }
-    std::vector<std::byte> bytes;
-    detail::read_up_to(name, stream, bytes, detail::safetensors_prefix);
-    const std::size_t begin = detail::buffer_begin(name, bytes, size);
-    detail::read_up_to(name, stream, bytes, begin);
-    safetensors_header header = detail::read_header(name, detail::header_text(bytes, begin), size - begin);
-    bytes.reserve(size);
-    detail::read_up_to(name, stream, bytes, size);
-    return {std::move(name), std::move(header), std::move(bytes), begin};
+    read_up_to(name, stream, bytes, safetensors_prefix);
+    begin = buffer_begin(name, bytes, size);
+    read_up_to(name, stream, bytes, begin);
+    header = read_header(name, header_text(bytes, begin), size - begin);
   }
+};
 
-  /// Takes the bytes of a file; messages call it `name`.
-  static safetensors_file parse(std::vector<std::byte> bytes, std::string name) {
-    detail::require_prefix(name, bytes.size());
-    const std::size_t begin = detail::buffer_begin(name, bytes, bytes.size());
-    safetensors_header header = detail::read_header(name, detail::header_text(bytes, begin), bytes.size() - begin);
-    return {std::move(name), std::move(header), std::move(bytes), begin};
-  }
+}  // namespace detail
 
+/// What the header of a safetensors file says. What its functions return by reference lives as long as the object. All
+/// errors are file_error, except std::bad_alloc if memory runs out.
+class safetensors_index {
+ public:
   /// The file's name, for messages about its contents.
   const std::string& name() const { return name_; }
 
@@ -205,21 +200,77 @@ class safetensors_file {
     return found->second;
   }
 
-  /// The bytes of a tensor, at any alignment.
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+
+  const std::string& metadata_value(const std::string& key) const {
+    const auto found = header_.metadata.find(key);
+    if (found == header_.metadata.end()) {
+      throw file_error(name_, "metadata " + detail::in_quotes(key) + " is missing");
+    }
+    return found->second;
+  }
+
+ protected:
+  safetensors_index(std::string name, safetensors_header header, std::size_t buffer_begin)
+      : name_(std::move(name)), header_(std::move(header)), buffer_begin_(buffer_begin) {}
+
+  /// Checks that a tensor's dtype is exactly T's; a BOOL tensor may be read as std::uint8_t.
+  template <class T>
+  void require_type(std::string_view tensor) const {
+    const dtype type = info(tensor).type;
+    if (type != dtype_of<T>() && !(type == dtype::boolean && std::same_as<T, std::uint8_t>)) {
+      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
+                                  "; it must be " + std::string(dtype_name(dtype_of<T>())));
+    }
+  }
+
+  void require_shape(std::string_view tensor, const std::vector<std::int64_t>& expected) const {
+    const std::vector<std::int64_t>& shape = info(tensor).shape;
+    if (shape != expected) {
+      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has shape " + detail::printable(shape) +
+                                  "; it must be " + detail::printable(expected));
+    }
+  }
+
+  /// Where a tensor begins in the file.
+  std::size_t begin_of(const tensor_info& tensor) const { return buffer_begin_ + tensor.begin; }
+
+ private:
+  std::string name_;
+  safetensors_header header_;
+  std::size_t buffer_begin_ = 0;
+};
+
+/// A safetensors file in memory. Const objects may be shared between threads.
+class safetensors_file : public safetensors_index {
+ public:
+  /// Reads a file. Its header is checked in full before memory is taken for the buffer.
+  static safetensors_file read(const std::filesystem::path& path) {
+    detail::opened_safetensors opened(path);
+    opened.bytes.reserve(opened.size);
+    detail::read_up_to(opened.name, opened.stream, opened.bytes, opened.size);
+    return {std::move(opened.name), std::move(opened.header), std::move(opened.bytes), opened.begin};
+  }
+
+  /// Takes the bytes of a file; messages call it `name`.
+  static safetensors_file parse(std::vector<std::byte> bytes, std::string name) {
+    detail::require_prefix(name, bytes.size());
+    const std::size_t begin = detail::buffer_begin(name, bytes, bytes.size());
+    safetensors_header header = detail::read_header(name, detail::header_text(bytes, begin), bytes.size() - begin);
+    return {std::move(name), std::move(header), std::move(bytes), begin};
+  }
+
+  /// The bytes of a tensor, at any alignment. They live as long as the object.
   std::span<const std::byte> bytes(std::string_view tensor) const {
     const tensor_info& place = info(tensor);
-    return std::span(bytes_).subspan(buffer_begin_ + place.begin, place.end - place.begin);
+    return std::span(bytes_).subspan(begin_of(place), place.end - place.begin);
   }
 
   /// The elements of a tensor whose dtype is exactly T's. A BOOL tensor is read as std::uint8_t, as its bytes are:
   /// nothing makes sure that they are 0 or 1.
   template <class T>
   std::vector<T> values(std::string_view tensor) const {
-    const dtype type = info(tensor).type;
-    if (type != dtype_of<T>() && !(type == dtype::boolean && std::same_as<T, std::uint8_t>)) {
-      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
-                                  "; it must be " + std::string(dtype_name(dtype_of<T>())));
-    }
+    require_type<T>(tensor);
     const std::span<const std::byte> stored = bytes(tensor);
     std::vector<T> copy(stored.size() / sizeof(T));
     if (!stored.empty()) {
@@ -231,32 +282,50 @@ class safetensors_file {
   /// The same for a tensor that must have the expected shape.
   template <class T>
   std::vector<T> values(std::string_view tensor, const std::vector<std::int64_t>& expected_shape) const {
-    const std::vector<std::int64_t>& shape = info(tensor).shape;
-    if (shape != expected_shape) {
-      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has shape " + detail::printable(shape) +
-                                  "; it must be " + detail::printable(expected_shape));
-    }
+    require_shape(tensor, expected_shape);
     return values<T>(tensor);
-  }
-
-  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
-
-  const std::string& metadata_value(const std::string& key) const {
-    const auto found = header_.metadata.find(key);
-    if (found == header_.metadata.end()) {
-      throw file_error(name_, "metadata " + detail::in_quotes(key) + " is missing");
-    }
-    return found->second;
   }
 
  private:
   safetensors_file(std::string name, safetensors_header header, std::vector<std::byte> bytes, std::size_t buffer_begin)
-      : name_(std::move(name)), header_(std::move(header)), bytes_(std::move(bytes)), buffer_begin_(buffer_begin) {}
+      : safetensors_index(std::move(name), std::move(header), buffer_begin), bytes_(std::move(bytes)) {}
 
-  std::string name_;
-  safetensors_header header_;
   std::vector<std::byte> bytes_;
-  std::size_t buffer_begin_ = 0;
+};
+
+/// A safetensors file that stays where it is: each tensor is read when it is asked for, so that no tensor is in memory
+/// twice. Not to be shared between threads. A file that becomes shorter meanwhile is an error; one that is changed in
+/// place is not noticed.
+class safetensors_stream : public safetensors_index {
+ public:
+  /// Opens a file and checks its header in full.
+  explicit safetensors_stream(const std::filesystem::path& path)
+      : safetensors_stream(detail::opened_safetensors(path)) {}
+
+  /// The elements of a tensor, as of safetensors_file.
+  template <class T>
+  std::vector<T> values(std::string_view tensor, const std::vector<std::int64_t>& expected_shape) {
+    require_shape(tensor, expected_shape);
+    require_type<T>(tensor);
+    const tensor_info& place = info(tensor);
+    std::vector<T> elements((place.end - place.begin) / sizeof(T));
+    if (elements.empty()) {
+      return elements;
+    }
+    stream_.seekg(static_cast<std::streamoff>(begin_of(place)));
+    stream_.read(reinterpret_cast<char*>(elements.data()), static_cast<std::streamsize>(place.end - place.begin));
+    if (!stream_) {
+      throw file_error(name(), "tensor " + detail::in_quotes(tensor) + " cannot be read");
+    }
+    return elements;
+  }
+
+ private:
+  explicit safetensors_stream(detail::opened_safetensors&& opened)
+      : safetensors_index(std::move(opened.name), std::move(opened.header), opened.begin),
+        stream_(std::move(opened.stream)) {}
+
+  std::ifstream stream_;
 };
 
 }  // namespace intact::inline INTACT_ABI

@@ -59,6 +59,20 @@ inline scale_target attention_context_target(double factor, int context_zero_poi
   return {std::ldexp(factor, -15), static_cast<double>(context_zero_point), 0, {-extreme, extreme}};
 }
 
+/// The target of the sum of so many u8 codes whose mean is wanted: factor is s_x / s_y.
+inline scale_target average_pool_target(double factor, int zero_point, int output_zero_point, index tokens) {
+  const index count = tokens < 1 ? 1 : tokens;
+  return {factor / static_cast<double>(count),
+          static_cast<double>(output_zero_point),
+          zero_point * tokens,
+          {0, 255 * tokens}};
+}
+
+/// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
+inline scale_target rescale_target(double factor, int zero_point, int output_zero_point) {
+  return {factor, static_cast<double>(output_zero_point), zero_point, {0, 255}};
+}
+
 namespace detail {
 
 /// An odd multiplier m, an offset c and the number n of fraction bits: y = (a * m + c) >> n.

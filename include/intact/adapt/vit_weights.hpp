@@ -35,7 +35,8 @@ struct vit_weights {
 namespace detail {
 
 /// The patch layer for pixels that are codes: w * (pixel / max - mean) / deviation + b as weights and a bias of pixels.
-inline float_linear fold_normalization(const float_vit& model) {
+template <class Model>
+float_linear fold_normalization(const Model& model) {
   float_linear folded = model.patch;
   const index samples = model.shape.patch * model.shape.patch;
   for (index n = 0; n < folded.weight.rows(); ++n) {
@@ -55,7 +56,8 @@ inline float_linear fold_normalization(const float_vit& model) {
 }  // namespace detail
 
 /// The layer that makes patches of what the integer model has: normalized pixels in codes, or pixels that are codes.
-inline float_linear patch_layer(const float_vit& model, const profile& chosen) {
+template <class Model>
+float_linear patch_layer(const Model& model, const profile& chosen) {
   return chosen.pixel_codes ? detail::fold_normalization(model) : model.patch;
 }
 
@@ -75,13 +77,18 @@ inline scaled_weights quantize_layer(const float_matrix& weight, const profile& 
           std::move(codes.scale)};
 }
 
+/// Quantizes the weights of a block's layers.
+inline block_weights quantize_block(const float_block& block, const profile& chosen) {
+  return {quantize_layer(block.qkv.weight, chosen), quantize_layer(block.proj.weight, chosen),
+          quantize_layer(block.fc1.weight, chosen), quantize_layer(block.fc2.weight, chosen)};
+}
+
 /// Quantizes the weights of all layers.
 inline vit_weights quantize_weights(const float_vit& model, const profile& chosen) {
   vit_weights weights;
   weights.patch = quantize_layer(patch_layer(model, chosen).weight, chosen);
   for (const float_block& block : model.blocks) {
-    weights.blocks.push_back({quantize_layer(block.qkv.weight, chosen), quantize_layer(block.proj.weight, chosen),
-                              quantize_layer(block.fc1.weight, chosen), quantize_layer(block.fc2.weight, chosen)});
+    weights.blocks.push_back(quantize_block(block, chosen));
   }
   weights.head = quantize_layer(model.head.weight, chosen);
   return weights;

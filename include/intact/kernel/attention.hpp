@@ -4,13 +4,14 @@
 #include <cstring>
 #include <optional>
 
-#include "intact/arith/attention_stage.hpp"
+#include "intact/arith/scale.hpp"
 #include "intact/kernel/gemm.hpp"
 #include "intact/kernel/log_softmax.hpp"
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/simd/planes.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/types/attention_weighting.hpp"
+#include "intact/types/key_mask.hpp"
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/scale.hpp"
 #include "intact/types/workspace.hpp"
@@ -165,18 +166,52 @@ attention_head prepare_head(const activations& k, const activations& v, int quer
 
 /// What a band of queries needs.
 struct attention_scratch {
-  matrix_view<std::uint8_t> codes;  ///< logits, then codes or weights
-  matrix_view<std::uint8_t> high, low;
-  matrix_view<std::int32_t> sums;
+  matrix_view<std::uint8_t> codes;   ///< logits, then codes or weights
+  matrix_view<std::uint8_t> planes;  ///< of the codes' rows, two by two: 2^(15 - code) = 256 * high + low
   tensor_scale* scales;
 
   template <class Workspace>
-  static constexpr attention_scratch take(Workspace& memory, index keys, index depth) {
-    const index band = attention_band(keys);
-    const index stride = (keys + 63) / 64 * 64;
-    return {memory.template matrix<std::uint8_t>(band, stride), memory.template matrix<std::uint8_t>(band, stride),
-            memory.template matrix<std::uint8_t>(band, stride), memory.template matrix<std::int32_t>(band, depth),
+  static constexpr attention_scratch take(Workspace& memory, index keys, index band) {
+    const index stride = (keys + simd::planes_room - 1) / simd::planes_room * simd::planes_room;
+    return {memory.template matrix<std::uint8_t>(band, stride), memory.template matrix<std::uint8_t>(2 * band, stride),
             memory.template take<tensor_scale>(band)};
+  }
+};
+
+/// The output stage of attention times V in two byte planes: rows come in pairs, of the high and of the low plane, and
+/// their sums are one, 256 * high + low. `Wide`: which 32 bits may not hold; then the rows' scales have no prescale.
+template <bool Wide>
+struct requantize_plane_pairs {
+  using output = std::uint8_t;
+  const tensor_scale* rows;  ///< one for each pair
+};
+
+template <class Isa, bool Wide>
+struct epilogue<Isa, requantize_plane_pairs<Wide>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const requantize_plane_pairs<Wide>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<std::uint8_t> y) {
+    using rescaler = simd::rescaler<Isa>;
+    INTACT_UNROLL
+    for (unsigned pair = 0; pair < Rows / 2; ++pair) {
+      const index row = at.m / 2 + pair;
+      const tensor_scale& scale = stage.rows[row];
+      s32<Isa>(&low)[N] = x[2 * pair + 1];
+      if constexpr (Wide) {
+        const auto factors = rescaler::broadcast(scale.multiplier, scale.offset);
+        INTACT_UNROLL
+        for (unsigned j = 0; j < N; ++j) {
+          low[j] = rescaler::right(rescaler::high_of_planes(x[2 * pair][j], low[j], factors), scale.shift);
+        }
+      } else {
+        INTACT_UNROLL
+        for (unsigned j = 0; j < N; ++j) {
+          low[j] = simd::add<Isa>(low[j], rescaler::left(x[2 * pair][j], 8));
+        }
+        rescale_row<Isa>(low, scale);
+      }
+      store_row<Isa>(low, y.data + row * y.stride + at.n, at.columns);
+    }
   }
 };
 
@@ -197,7 +232,7 @@ constexpr tensor_scale context_scale(const attention_weighting& p, int v_zero_po
   return scale;
 }
 
-/// Turns logits into log2 codes or weights, in place. Its tables are prepared once for all bands.
+/// Turns logits into log2 codes, those of tail::zero, or weights, in place. Its tables are prepared once for all bands.
 template <class Isa>
 class row_coder {
  public:
@@ -208,51 +243,80 @@ class row_coder {
   }
 
   void operator()(const matrix_view<std::uint8_t>& codes) const noexcept {
-    constexpr log2_rounding half = log2_rounding::at_one_and_a_half, root = log2_rounding::at_square_root_of_2;
-    const logit_rows<false> logits{codes, {}};
-    if (p_.kind != attention_kind::log2_of_sum) {
+    if (p_.kind == attention_kind::log2_of_sum) {
+      code(logit_rows<false>{codes, {}}, codes);
+    } else {
       max_softmax<Isa>(codes, p_.table.data(), codes, 0, codes.rows);
-    } else if (p_.rounding == half) {
+    }
+  }
+  /// Where keys may be masked.
+  void operator()(const matrix_view<std::uint8_t>& codes, const key_mask& mask) const noexcept {
+    if (p_.kind == attention_kind::log2_of_sum) {
+      code(logit_rows<true>{codes, mask}, codes);
+    } else {
+      const std::uint8_t hidden = p_.kind == attention_kind::weights ? 0 : attention_codes<tail::zero>::zero;
+      max_softmax<Isa>(codes, p_.table.data(), mask, hidden, codes, 0, codes.rows);
+    }
+  }
+
+ private:
+  template <bool Masked>
+  void code(const logit_rows<Masked>& logits, const matrix_view<std::uint8_t>& codes) const noexcept {
+    constexpr log2_rounding half = log2_rounding::at_one_and_a_half, root = log2_rounding::at_square_root_of_2;
+    if (p_.rounding == half) {
       log_softmax_rows<Isa, tail::zero, half>(logits, *exponentials_, codes, 0, codes.rows);
     } else {
       log_softmax_rows<Isa, tail::zero, root>(logits, *exponentials_, codes, 0, codes.rows);
     }
   }
 
- private:
   const attention_weighting& p_;
   std::optional<prepared_exp_table<Isa, std::uint64_t>> exponentials_;
 };
 
-/// One band: logits, codes, planes, context.
+/// Logits of a band of queries, in the scratch memory.
 template <class Isa>
-void attend_band(const matrix_view<const std::uint8_t>& q, const attention_head& head, const tensor_scale& logits,
-                 const attention_weighting& p, const row_coder<Isa>& code_rows, const matrix_view<std::uint8_t>& y,
-                 const attention_scratch& scratch) noexcept {
-  const index keys = head.keys.rows;
-  const auto rows_of = [&](const auto& view, index columns) { return view.prefix(q.rows, columns); };
+matrix_view<std::uint8_t> band_logits(const matrix_view<const std::uint8_t>& q, const attention_head& head,
+                                      const tensor_scale& logits, const attention_scratch& scratch) noexcept {
   const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(q.rows));
-  const matrix_view<std::uint8_t> codes = rows_of(scratch.codes, keys);
+  const matrix_view<std::uint8_t> codes = scratch.codes.prefix(q.rows, head.keys.rows);
   query_scales<Isa>(q, head.key_zero_point, logits, scratch.scales);
   whole_gemm<Isa>(q, head.keys, requantize_rows<std::uint8_t>{scales}, codes, head.start);
-  code_rows(codes);
+  return codes;
+}
 
+/// Whether 32 bits hold the sums of attention times V. Rows of codes relative to the maximum are not bounded.
+constexpr bool narrow_sums(const attention_weighting& p, index keys) {
+  return p.kind != attention_kind::log2_of_max || keys < 512;
+}
+
+/// Log2 codes or weights of a band, in the scratch memory, times V.
+template <class Isa>
+void band_context(const matrix_view<std::uint8_t>& codes, const attention_head& head, const attention_weighting& p,
+                  const matrix_view<std::uint8_t>& y, const attention_scratch& scratch) noexcept {
+  const index rows = codes.rows, keys = codes.columns;
   if (p.kind == attention_kind::weights) {
-    for (index i = 0; i < q.rows; ++i) {
+    for (index i = 0; i < rows; ++i) {
       scratch.scales[i] = context_scale(p, head.value_zero_point, simd::byte_sum<Isa>(&codes(i, 0), keys));
     }
+    const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(rows));
     whole_gemm<Isa>(matrix_view<const std::uint8_t>(codes), head.values, requantize_rows<std::uint8_t>{scales}, y);
     return;
   }
   const std::uint8_t most = p.probabilities == tail::clip ? 15 : 255;
-  for (index i = 0; i < q.rows; ++i) {
-    const std::int64_t sum = simd::split_codes<Isa>(&codes(i, 0), keys, most, &scratch.high(i, 0), &scratch.low(i, 0));
+  for (index i = 0; i < rows; ++i) {
+    const std::int64_t sum =
+        simd::split_codes<Isa>(&codes(i, 0), keys, most, &scratch.planes(2 * i, 0), &scratch.planes(2 * i + 1, 0));
     scratch.scales[i] = context_scale(p, head.value_zero_point, sum);
   }
-  const matrix_view<std::int32_t> sums = scratch.sums.prefix(q.rows, y.columns);
-  whole_gemm<Isa>(matrix_view<const std::uint8_t>(rows_of(scratch.high, keys)), head.values, keep_accumulator{}, sums);
-  whole_gemm<Isa>(matrix_view<const std::uint8_t>(rows_of(scratch.low, keys)), head.values,
-                  requantize_planes<std::uint8_t>{scales, sums}, y);
+  // What is behind the keys meets zeros of the packed values.
+  const index whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
+  const matrix_view<const std::uint8_t> planes = scratch.planes.prefix(2 * rows, whole_steps);
+  if (narrow_sums(p, keys)) {
+    whole_gemm<Isa>(planes, head.values, requantize_plane_pairs<false>{scratch.scales}, y);
+  } else {
+    whole_gemm<Isa>(planes, head.values, requantize_plane_pairs<true>{scratch.scales}, y);
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

@@ -5,7 +5,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "intact/arith/attention_stage.hpp"
 #include "intact/arith/fused_stage.hpp"
 #include "intact/arith/output_stage.hpp"
 #include "intact/kernel/row.hpp"
@@ -220,25 +219,6 @@ struct epilogue<Isa, requantize_rows<Out>> {
                                 matrix_view<Out> y) {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
-    }
-    store_tile<Isa>(x, at, y);
-  }
-};
-
-template <class Isa, class Out>
-struct epilogue<Isa, requantize_planes<Out>> {
-  template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const requantize_planes<Out>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
-                                matrix_view<Out> y) {
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      s32<Isa> high[N];
-      load_row<Isa>(stage.high.data + (at.m + r) * stage.high.stride + at.n, at.columns, high);
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        x[r][j] = simd::add<Isa>(x[r][j], simd::rescaler<Isa>::left(high[j], 8));
-      }
       rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
     }
     store_tile<Isa>(x, at, y);

@@ -90,17 +90,41 @@ inline void require_attention(const attention_parameters& p, const attention_sha
 
 namespace detail {
 
-/// Log2 codes of one head, and their product with V.
-template <tail Tail, class Trace>
-void attend_by_codes(matrix_view<const std::uint8_t> logits, const activations& v, const attention_weighting& p,
-                     typename attention_codes<Tail>::view codes, matrix_view<std::uint8_t> context,
-                     const trace_site& site, Trace& trace) {
+/// Log2 codes of one head's logits.
+template <tail Tail>
+void code_attention(matrix_view<const std::uint8_t> logits, const attention_weighting& p,
+                    typename attention_codes<Tail>::view codes) {
   if (p.kind == attention_kind::log2_of_max) {
     max_softmax(logits, p.table, codes);
   } else if (p.rounding == log2_rounding::at_one_and_a_half) {
     log_softmax<Tail>(logits, p.exponential, codes);
   } else {
     log_softmax<Tail, std::uint64_t, log2_rounding::at_square_root_of_2>(logits, p.exponential, codes);
+  }
+}
+
+/// The same with masked keys.
+template <tail Tail>
+void code_attention(matrix_view<const std::uint8_t> logits, const attention_weighting& p, const key_mask& mask,
+                    matrix_view<std::uint8_t> codes) {
+  if (p.kind == attention_kind::log2_of_max) {
+    max_softmax(logits, p.table, mask, attention_codes<Tail>::zero, codes);
+  } else if (p.rounding == log2_rounding::at_one_and_a_half) {
+    log_softmax<Tail>(logits, p.exponential, mask, codes);
+  } else {
+    log_softmax<Tail, std::uint64_t, log2_rounding::at_square_root_of_2>(logits, p.exponential, mask, codes);
+  }
+}
+
+/// Log2 codes of one head, and their product with V. Packed codes take no mask.
+template <tail Tail, class Trace>
+void attend_by_codes(matrix_view<const std::uint8_t> logits, const activations& v, const attention_weighting& p,
+                     typename attention_codes<Tail>::view codes, matrix_view<std::uint8_t> context,
+                     const trace_site& site, Trace& trace, const key_mask* mask) {
+  if constexpr (Tail == tail::clip) {
+    code_attention<Tail>(logits, p, codes);
+  } else {
+    mask == nullptr ? code_attention<Tail>(logits, p, codes) : code_attention<Tail>(logits, p, *mask, codes);
   }
   trace(site, typename attention_codes<Tail>::const_view(codes));
   if constexpr (Tail == tail::wide) {
@@ -112,21 +136,22 @@ void attend_by_codes(matrix_view<const std::uint8_t> logits, const activations& 
   }
 }
 
-/// Softmax of one head's logits, and its product with V.
+/// Softmax of one head's logits, and its product with V. Without a mask all keys are visible; tail::clip takes none.
 template <class Trace>
 void attend(matrix_view<const std::uint8_t> logits, const activations& v, const attention_weighting& p,
-            matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace) {
+            matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
+            const key_mask* mask = nullptr) {
   if (p.kind == attention_kind::weights) {
-    max_softmax(logits, p.table, codes);
+    mask == nullptr ? max_softmax(logits, p.table, codes) : max_softmax(logits, p.table, *mask, 0, codes);
     trace(site, matrix_view<const std::uint8_t>(codes));
     weighted_matmul(codes, v, p.normalization, context);
   } else if (p.probabilities == tail::zero) {
-    attend_by_codes<tail::zero>(logits, v, p, codes, context, site, trace);
+    attend_by_codes<tail::zero>(logits, v, p, codes, context, site, trace, mask);
   } else if (p.probabilities == tail::clip) {
     const packed_view<u4, std::uint8_t> packed(codes.data, codes.rows, codes.columns);
-    attend_by_codes<tail::clip>(logits, v, p, packed, context, site, trace);
+    attend_by_codes<tail::clip>(logits, v, p, packed, context, site, trace, mask);
   } else {
-    attend_by_codes<tail::wide>(logits, v, p, codes, context, site, trace);
+    attend_by_codes<tail::wide>(logits, v, p, codes, context, site, trace, mask);
   }
 }
 
@@ -135,8 +160,7 @@ void attend(matrix_view<const std::uint8_t> logits, const activations& v, const 
 /// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of attention_weighting.
 ///
 /// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
-/// the
-///            branch is added to.
+///            the branch is added to.
 /// Errors:    sizes that do not match, parameters out of range: before anything is written.
 template <class Y, class Trace = no_trace>
 void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p, const attention_shape& shape,

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 #include <type_traits>
 
 #include "intact/add.hpp"
@@ -68,6 +67,26 @@ void require_block(const block_parameters& p, const block_shape& shape) {
   }
 }
 
+namespace detail {
+
+/// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
+template <class Code, class Trace>
+void mlp_half(matrix_view<Code> stream, const block_parameters& p, const block_buffers& buffer, workspace memory,
+              index position, Trace& trace) {
+  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
+  layernorm(stream, p.norm2, buffer.normalized);
+  trace(trace_site{"norm2", position}, normalized);
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    mlp(normalized, p.mlp, buffer.branch, memory, position, trace);
+    add(stream, buffer.branch, p.add2, stream);
+  } else {
+    mlp(normalized, p.mlp, stream, memory, position, trace);
+  }
+  trace(trace_site{"add2", position}, matrix_view<const Code>(stream));
+}
+
+}  // namespace detail
+
 /// A transformer block of FQ-ViT, in place on the residual stream:
 ///
 ///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(gelu(fc1(norm2(x))))
@@ -88,28 +107,17 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
   require_workspace("block", memory, block_workspace_bytes(shape));
   const block_buffers buffer = block_buffers::take(memory, shape);
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-  const auto show = [&](std::string_view name, const auto& codes) { trace(trace_site{name, position}, codes); };
-  const auto show_stream = [&](std::string_view name) { show(name, matrix_view<const Code>(stream)); };
 
   layernorm(stream, p.norm1, buffer.normalized);
-  show("norm1", normalized);
+  trace(trace_site{"norm1", position}, normalized);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     attention(normalized, p.attention, shape.attention, buffer.branch, memory, position, trace);
     add(stream, buffer.branch, p.add1, stream);
   } else {
     attention(normalized, p.attention, shape.attention, stream, memory, position, trace);
   }
-  show_stream("add1");
-
-  layernorm(stream, p.norm2, buffer.normalized);
-  show("norm2", normalized);
-  if constexpr (std::is_same_v<Code, std::uint8_t>) {
-    mlp(normalized, p.mlp, buffer.branch, memory, position, trace);
-    add(stream, buffer.branch, p.add2, stream);
-  } else {
-    mlp(normalized, p.mlp, stream, memory, position, trace);
-  }
-  show_stream("add2");
+  trace(trace_site{"add1", position}, matrix_view<const Code>(stream));
+  detail::mlp_half(stream, p, buffer, memory, position, trace);
 }
 
 }  // namespace intact::inline INTACT_ABI

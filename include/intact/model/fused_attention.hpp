@@ -21,13 +21,13 @@ struct attention_operands {
 };
 
 /// Whether the kernels of a band can compute attention. Otherwise a band goes through the steps of attention.hpp: with
-/// 8-bit log2 codes, and where 32 bits might not hold the sums (codes relative to the maximum of 512 keys and more,
-/// logits whose scale has a prescale that leaves no room).
+/// 8-bit log2 codes, and where 32 bits might not hold a sum (logits whose scale has a prescale that leaves no room,
+/// rows of 512 keys and more that are neither bounded nor normalized).
 constexpr bool attention_fits_kernels(const attention_weighting& p, const tensor_scale& logits, index keys,
                                       index head_size) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   const std::int64_t largest_logit = head_size * (255 * 128 + 255 * 255);
-  const bool bounded = p.kind != attention_kind::log2_of_max || keys < 512;
+  const bool bounded = p.normalize || kernel::narrow_sums(p, keys);
   const bool narrow = p.kind == attention_kind::weights || p.probabilities != tail::wide;
   return narrow && bounded && largest_logit <= (most >> logits.prescale);
 }
@@ -41,7 +41,7 @@ constexpr std::size_t fused_attention_bytes(index keys, index heads, index head_
     kernel::attention_head_memory::take(memory, keys, head_size);
   }
   for (index t = 0; t < std::max<index>(threads, 1); ++t) {
-    kernel::attention_scratch::take(memory, keys, head_size);
+    kernel::attention_scratch::take(memory, keys, kernel::attention_band(keys));
   }
   return memory.bytes();
 }
@@ -52,7 +52,7 @@ namespace detail {
 inline void attend_band_by_steps(const activations& q, const activations& k, const activations& v,
                                  const tensor_scale& logits, const attention_weighting& p, matrix_view<std::uint8_t> y,
                                  const kernel::attention_scratch& scratch) {
-  const matrix_view<std::uint8_t> codes(scratch.high.data, y.rows, k.codes.rows);
+  const matrix_view<std::uint8_t> codes(scratch.planes.data, y.rows, k.codes.rows);
   const matrix_view<std::uint8_t> band_logits = scratch.codes.prefix(y.rows, k.codes.rows);
   gemm(q, k, requantize<std::uint8_t, tensor_scale>{logits}, band_logits);
   no_trace trace;
@@ -109,7 +109,7 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
     workspace mine = scratch_memory;
     kernel::attention_scratch scratch{};
     for (index t = 0; t <= task; ++t) {
-      scratch = kernel::attention_scratch::take(mine, keys, size);
+      scratch = kernel::attention_scratch::take(mine, keys, band);
     }
     const kernel::row_coder<Isa> code_rows(p);
     for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
@@ -118,8 +118,9 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
       const auto q = part(x.q, head);
       const auto context = y.column_block(head * size, size).row_block(first, rows);
       if (fits) {
-        kernel::attend_band<Isa>(q.codes.row_block(first, rows), prepared[head], logits, p, code_rows, context,
-                                 scratch);
+        const auto codes = kernel::band_logits<Isa>(q.codes.row_block(first, rows), prepared[head], logits, scratch);
+        code_rows(codes);
+        kernel::band_context<Isa>(codes, prepared[head], p, context, scratch);
       } else {
         detail::attend_band_by_steps({q.codes.row_block(first, rows), q.zero_point}, part(x.k, head), part(x.v, head),
                                      logits, p, context, scratch);

@@ -12,7 +12,7 @@ namespace intact::inline INTACT_ABI {
 ///   name                 shape                   what
 ///   input                patches x (C * p^2)     quantized pixels, one row per patch
 ///   patch                patches x width         patch embedding (u8 stream only)
-///   embed                tokens x width          class token and patches in one scale (u8 stream only)
+///   embed                tokens x width          class tokens and patches in one scale (u8 stream only)
 ///   tokens               tokens x width          with positions: the residual stream, u8 or s16
 ///   norm1 norm2          tokens x width          LayerNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
@@ -23,13 +23,28 @@ namespace intact::inline INTACT_ABI {
 ///   add1 add2            tokens x width          the residual stream
 ///   fc1                  tokens x hidden         12-bit codes
 ///   activation           tokens x hidden         GELU
-///   norm                 1 x width               final LayerNorm of the class token
+///   norm                 class tokens x width    final LayerNorm of the class tokens
 ///   logits               1 x classes             int32 codes
 ///   logits_u8            1 x classes             u8 codes
+///
+/// A Swin transformer's are the same but for these (T: tokens of a window; its tensors of all windows are in window
+/// order, padding included):
+///
+///   tokens               tokens x width          the patches' LayerNorm: the residual stream
+///   patch_norm           tokens x width          the same in u8 codes (s16 stream only)
+///   attention_logits     T x T                   per window and head
+///   biased_logits        T x T                   per window and head: with the relative position bias
+///   attention            T x T                   per window and head
+///   qkv context proj     padded tokens x ...     all windows
+///   merge_norm           tokens x 4 width        LayerNorm of 2 x 2 neighbours; `block` is the stage before
+///   merge                tokens x width          the residual stream of the next stage
+///   norm                 tokens x width          final LayerNorm
+///   pool                 1 x width               its mean over all tokens
 struct trace_site {
   std::string_view name;
-  index block = -1;  ///< -1: outside the blocks
-  index head = -1;   ///< -1: all heads together
+  index block = -1;   ///< -1: outside the blocks
+  index head = -1;    ///< -1: all heads together
+  index window = -1;  ///< -1: all windows together
 };
 
 /// Ignores every tensor.

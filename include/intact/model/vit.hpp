@@ -8,14 +8,11 @@
 
 #include "intact/im2col.hpp"
 #include "intact/model/block.hpp"
+#include "intact/types/stream_codes.hpp"
 
 namespace intact::inline INTACT_ABI {
 
-/// What the codes of a residual stream are: u8 with a zero point and a power of two per channel, or s16 in one scale
-/// for the whole network.
-enum class stream_codes { u8, s16 };
-
-/// Sizes of a vision transformer with a class token.
+/// Sizes of a vision transformer that classifies by a class token, or by a class token and a distillation token.
 struct vit_shape {
   index channels = 0;
   index height = 0;
@@ -26,18 +23,20 @@ struct vit_shape {
   index hidden = 0;
   index depth = 0;
   index classes = 0;
+  index class_tokens = 1;  ///< 2 with a distillation token
   stream_codes stream = stream_codes::u8;
 
   constexpr index patches() const { return (height / patch) * (width_pixels / patch); }
-  constexpr index tokens() const { return patches() + 1; }
+  constexpr index tokens() const { return patches() + class_tokens; }
+  constexpr index head_inputs() const { return class_tokens * width; }
   constexpr index patch_samples() const { return channels * patch * patch; }
   constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
 };
 
-/// Patches, class token and positions in u8, each in a scale of its own, for a stream of u8 codes.
+/// Patches, class tokens and positions in u8, each in a scale of its own, for a stream of u8 codes.
 struct u8_embedding {
   std::span<const std::uint8_t> table;          ///< 256: from patch's output scale to the tokens' scale
-  matrix_view<const std::uint8_t> class_token;  ///< 1 x width codes in the tokens' scale
+  matrix_view<const std::uint8_t> class_token;  ///< class tokens x width codes in the tokens' scale
   matrix_view<const std::uint8_t> positions;    ///< tokens x width codes
   add_scale add_positions;
 };
@@ -48,10 +47,10 @@ struct vit_parameters {
       {};                       ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel
   linear_parameters patch;      ///< weights width x (channels * patch^2); to u8 or to the s16 stream
   u8_embedding embedding = {};  ///< of a u8 stream
-  matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: class token and positions
+  matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: class tokens and positions
   std::span<const block_parameters> blocks;
   layernorm_parameters norm;
-  weights_view head;     ///< classes x width
+  weights_view head;     ///< classes x (class tokens * width)
   channel_scale logits;  ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
 };
@@ -67,7 +66,7 @@ struct vit_buffers {
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
     const bool wide = shape.stream == stream_codes::s16;
     return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_samples()),
-            memory.template matrix<std::uint8_t>(1, shape.width),
+            memory.template matrix<std::uint8_t>(shape.class_tokens, shape.width),
             memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
             memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
   }
@@ -89,12 +88,13 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
     require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
   }
   require_linear("vit: patch", p.patch, shape.width, shape.patch_samples());
+  require_at_least("vit", "class_tokens", shape.class_tokens, 1);
   const bool wide = shape.stream == stream_codes::s16;
   if (wide) {
     require_shape("vit", "token_addend", p.token_addend, shape.tokens(), shape.width);
   } else {
     require_equal("vit", "size of embedding.table", std::ssize(p.embedding.table), activation_table_size_8);
-    require_shape("vit", "embedding.class_token", p.embedding.class_token, 1, shape.width);
+    require_shape("vit", "embedding.class_token", p.embedding.class_token, shape.class_tokens, shape.width);
     require_shape("vit", "embedding.positions", p.embedding.positions, shape.tokens(), shape.width);
     require_add_scale("vit: embedding.add_positions", p.embedding.add_positions, shape.width);
   }
@@ -104,35 +104,54 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
   }
   wide ? require_layernorm<std::int16_t>("vit: norm", p.norm, shape.width)
        : require_layernorm("vit: norm", p.norm, shape.width);
-  require_linear("vit: head, logits", {p.head, p.logits}, shape.classes, shape.width);
-  require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.width);
+  require_linear("vit: head, logits", {p.head, p.logits}, shape.classes, shape.head_inputs());
+  require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.head_inputs());
+}
+
+/// Checks an image against a model's sizes.
+inline void require_vit_image(const image_view& image, const vit_shape& shape) {
+  require_equal("vit", "image channels", image.channels, shape.channels);
+  require_equal("vit", "image height", image.height, shape.height);
+  require_equal("vit", "image width", image.width, shape.width_pixels);
+  if (image.data == nullptr && shape.patches() * shape.patch_samples() != 0) [[unlikely]] {
+    contract_failed("intact::vit: image has no data; it must have some");
+  }
 }
 
 namespace detail {
 
-/// Patches, class token and positions as a residual stream of u8 codes.
+/// Copies tokens to the beginning of the stream.
+template <class Code>
+void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
+  for (index i = 0; i < tokens.rows; ++i) {
+    std::copy_n(tokens.data + i * tokens.stride, tokens.columns, stream.data + i * stream.stride);
+  }
+}
+
+/// Patches, class tokens and positions as a residual stream of u8 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::uint8_t> stream,
            Trace& trace) {
   const u8_embedding& embedding = p.embedding;
-  const matrix_view<std::uint8_t> patch_tokens = stream.row_block(1, patches.rows);
+  const matrix_view<std::uint8_t> patch_tokens = stream.row_block(embedding.class_token.rows, patches.rows);
   linear(patches, p.patch, patch_tokens);
   trace(trace_site{"patch"}, matrix_view<const std::uint8_t>(patch_tokens));
-  std::copy_n(embedding.class_token.data, stream.columns, stream.data);
+  copy_tokens(embedding.class_token, stream);
   activation(patch_tokens, embedding.table, patch_tokens);
   trace(trace_site{"embed"}, matrix_view<const std::uint8_t>(stream));
   add(stream, embedding.positions, embedding.add_positions, stream);
 }
 
-/// Patches added to what the class token and the positions are, as a residual stream of s16 codes.
+/// Patches added to what the class tokens and the positions are, as a residual stream of s16 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
-  std::copy_n(p.token_addend.data, stream.columns, stream.data);
-  linear(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(1, patches.rows)},
-         stream.row_block(1, patches.rows));
+  const index class_tokens = stream.rows - patches.rows;
+  copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
+  linear(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)},
+         stream.row_block(class_tokens, patches.rows));
 }
 
-/// From quantized patches to the normalized class token.
+/// From quantized patches to the normalized class tokens.
 template <class Code, class Trace>
 void encode(matrix_view<const std::uint8_t> patches, const vit_parameters& p, const vit_shape& shape,
             matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, Trace& trace) {
@@ -141,7 +160,7 @@ void encode(matrix_view<const std::uint8_t> patches, const vit_parameters& p, co
   for (index position = 0; position < shape.depth; ++position) {
     block(stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory, position, trace);
   }
-  layernorm(stream.row_block(0, 1), p.norm, normalized);
+  layernorm(stream.row_block(0, shape.class_tokens), p.norm, normalized);
 }
 
 }  // namespace detail
@@ -158,9 +177,7 @@ template <class Trace = no_trace>
 void vit(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<std::int32_t> logits,
          matrix_view<std::uint8_t> logits_u8, workspace memory, Trace&& trace = {}) {
   require_vit(p, shape);
-  require_equal("vit", "image channels", image.channels, shape.channels);
-  require_equal("vit", "image height", image.height, shape.height);
-  require_equal("vit", "image width", image.width, shape.width_pixels);
+  require_vit_image(image, shape);
   require_shape("vit", "logits", logits, 1, shape.classes);
   require_shape("vit", "logits_u8", logits_u8, 1, shape.classes);
   require_workspace("vit", memory, vit_workspace_bytes(shape));
@@ -181,9 +198,10 @@ void vit(const image_view& image, const vit_parameters& p, const vit_shape& shap
   }
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
   trace(trace_site{"norm"}, normalized);
-  linear(normalized, p.head, requantize<std::int32_t>{p.logits}, logits);
+  const matrix_view<const std::uint8_t> head_input(normalized.data, 1, shape.head_inputs());
+  linear(head_input, p.head, requantize<std::int32_t>{p.logits}, logits);
   trace(trace_site{"logits"}, matrix_view<const std::int32_t>(logits));
-  linear(normalized, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8);
+  linear(head_input, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8);
   trace(trace_site{"logits_u8"}, matrix_view<const std::uint8_t>(logits_u8));
 }
 

@@ -3,15 +3,19 @@
 #include <cstdint>
 #include <cstring>
 
-#include "intact/simd/batch.hpp"
+#include "intact/simd/bytes.hpp"
 
 // Sums of bytes, and attention codes as weights for byte dot products.
 //
 //   byte_sum<Isa>(from, count)                  the sum of unsigned bytes
 //   split_codes<Isa>(codes, count, most, high, low)   weights 2^(15 - code) as 256 * high + low; codes above `most`
-//                                               count as `most`, above 15 the weight is 0; returns their sum
+//                                               count as `most`, above 15 the weight is 0; returns their sum. high and
+//                                               low have room for the next multiple of planes_room bytes, of which
+//                                               those behind `count` become anything
 
 namespace intact::inline INTACT_ABI::simd {
+
+inline constexpr index planes_room = 64;
 
 /// Per instruction set: `width` bytes at a time,
 ///   sum(sums, from)        adds the bytes to 64-bit or 32-bit lanes
@@ -214,6 +218,27 @@ template <>
 struct planes<isa::neon_i8mm> : detail::planes_of_16 {};
 #endif
 
+namespace detail {
+
+/// The last bytes of a row, and zeros.
+template <class Isa>
+struct row_end {
+  alignas(64) std::uint8_t bytes[static_cast<std::size_t>(planes<Isa>::width)];
+
+  INTACT_INLINE row_end(const std::uint8_t* from, index count) {
+    using registers = simd::bytes<Isa>;
+    registers::store(registers::load_part(from, count), bytes);
+  }
+};
+template <>
+struct row_end<isa::scalar> {
+  std::uint8_t bytes[1] = {};
+
+  INTACT_INLINE row_end(const std::uint8_t*, index) {}
+};
+
+}  // namespace detail
+
 template <class Isa>
 INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
   using lanes = planes<Isa>;
@@ -222,11 +247,10 @@ INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
   for (; i + lanes::width <= count; i += lanes::width) {
     lanes::sum(sums, from + i);
   }
-  std::int64_t rest = 0;
-  for (; i < count; ++i) {
-    rest += from[i];
+  if (i < count) {
+    lanes::sum(sums, detail::row_end<Isa>(from + i, count - i).bytes);
   }
-  return lanes::total(sums) + rest;
+  return lanes::total(sums);
 }
 
 template <class Isa>
@@ -235,18 +259,21 @@ INTACT_INLINE std::int64_t split_codes(const std::uint8_t* codes, index count, s
   using lanes = planes<Isa>;
   auto highs = lanes::zero();
   auto lows = lanes::zero();
-  index i = 0;
-  for (; i + lanes::width <= count; i += lanes::width) {
-    lanes::split(codes + i, most, high + i, low + i);
+  const auto split = [&](const std::uint8_t* from, index i) {
+    lanes::split(from, most, high + i, low + i);
     lanes::sum(highs, high + i);
     lanes::sum(lows, low + i);
+  };
+  index i = 0;
+  for (; i + lanes::width <= count; i += lanes::width) {
+    split(codes + i, i);
   }
-  std::int64_t rest = 0;
-  for (; i < count; ++i) {
-    planes<isa::scalar>::split(codes + i, most, high + i, low + i);
-    rest += 256 * high[i] + low[i];
+  std::int64_t excess = 0;
+  if (i < count) {
+    split(detail::row_end<Isa>(codes + i, count - i).bytes, i);
+    excess = (i + lanes::width - count) * (std::int64_t{1} << 15);  // of the codes 0 behind the row's end
   }
-  return 256 * lanes::total(highs) + lanes::total(lows) + rest;
+  return 256 * lanes::total(highs) + lanes::total(lows) - excess;
 }
 
 /// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.

@@ -15,6 +15,7 @@
 //   load(multiplier, offset)      from arrays in the order of the channels
 //   broadcast(multiplier, offset) the same for all lanes
 //   high(a, factors)        the upper halves of a * multiplier + offset
+//   high_of_planes(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
 //   rounding                a multiplier and a shift
 //   rounding_by(multiplier, n)    the same for all lanes, 1 <= n < 64
 //   round_high(a, rounding, factors)  high((a * multiplier + (1 << (n - 1))) >> n, factors), the former in 32 bits
@@ -37,6 +38,9 @@ struct rescaler<isa::scalar> {
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) { return {multiplier, offset}; }
   INTACT_INLINE static std::int32_t high(std::int32_t a, const factors& f) {
     return static_cast<std::int32_t>((a * f.multiplier + f.offset) >> 32);
+  }
+  INTACT_INLINE static std::int32_t high_of_planes(std::int32_t a, std::int32_t b, const factors& f) {
+    return static_cast<std::int32_t>(((256 * std::int64_t{a} + b) * f.multiplier + f.offset) >> 32);
   }
   struct rounding {
     std::int64_t multiplier;
@@ -93,6 +97,14 @@ struct rescaler<isa::sse4_1> {
     return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
   }
   INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm_srli_epi64(a, 32), f); }
+  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
+    const auto high_plane = [](__m128i x, __m128i multiplier, __m128i offset) {
+      return _mm_add_epi64(_mm_slli_epi64(_mm_mul_epi32(x, multiplier), 8), offset);
+    };
+    const __m128i odd = _mm_srli_epi64(a, 32);
+    return high_of(b, _mm_srli_epi64(b, 32),
+                   {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+  }
   /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
   struct rounding {
     __m128i multiplier, offset, raised, shift;
@@ -143,6 +155,14 @@ struct rescaler_of_eight {
     return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010);
   }
   INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm256_srli_epi64(a, 32), f); }
+  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
+    const auto high_plane = [](__m256i x, __m256i multiplier, __m256i offset) {
+      return _mm256_add_epi64(_mm256_slli_epi64(_mm256_mul_epi32(x, multiplier), 8), offset);
+    };
+    const __m256i odd = _mm256_srli_epi64(a, 32);
+    return high_of(b, _mm256_srli_epi64(b, 32),
+                   {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+  }
   struct rounding {
     __m256i multiplier, offset, raised;
     __m128i shift;
@@ -203,6 +223,14 @@ struct rescaler_of_sixteen {
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_CDAB);
   }
   INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm512_srli_epi64(a, 32), f); }
+  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
+    const auto high_plane = [](__m512i x, __m512i multiplier, __m512i offset) {
+      return _mm512_add_epi64(_mm512_slli_epi64(_mm512_mul_epi32(x, multiplier), 8), offset);
+    };
+    const __m512i odd = _mm512_srli_epi64(a, 32);
+    return high_of(b, _mm512_srli_epi64(b, 32),
+                   {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+  }
   struct rounding {
     __m512i multiplier, offset;
     __m128i shift;
@@ -257,6 +285,12 @@ struct rescaler_of_four {
     const int64x2_t low = vmlal_s32(f.low_offset, vget_low_s32(x), vget_low_s32(f.multiplier));
     const int64x2_t high = vmlal_high_s32(f.high_offset, x, f.multiplier);
     return batch(vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(high)));
+  }
+  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
+    const int32x4_t x = a;
+    const int64x2_t low = vshlq_n_s64(vmull_s32(vget_low_s32(x), vget_low_s32(f.multiplier)), 8);
+    const int64x2_t high = vshlq_n_s64(vmull_high_s32(x, f.multiplier), 8);
+    return rescaler_of_four::high(b, {f.multiplier, vaddq_s64(low, f.low_offset), vaddq_s64(high, f.high_offset)});
   }
   struct rounding {
     std::int32_t multiplier;

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/kernel/average_pool.hpp"
+#include "intact/simd/isa.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Most tokens whose codes' sum fits int32.
+inline constexpr index average_pool_max_tokens = index{0x7fffffff} / 255;
+
+/// The mean over all tokens, channel by channel.
+///
+/// Formula:   y[0, c] = stage(sum_t x[t, c], c)
+/// Shapes:    x T x C, y 1 x C; row-major, any strides, any alignment; sizes may be 0 (T = 0: the sum is 0).
+/// Units:     the stage's scale carries s_x / (T * s_y) and the correction for T times the zero point of x
+///            (average_pool_target in adapt/scale.hpp).
+/// Range:     T <= 8421504: the sum fits int32.
+/// Exactness: every bit, on every target; with a built scale the correctly rounded real number, and no sum is a tie.
+/// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.
+/// Aliasing:  y must not overlap x.
+/// Source:    docs/numerics.md, section 12.
+template <class Isa = isa::native, class Stage>
+void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_view("average_pool", "x", x);
+  require_at_most("average_pool", "rows of x", x.rows, average_pool_max_tokens);
+  require_stage("average_pool", stage, 1, x.columns);
+  require_shape("average_pool", "y", y, 1, x.columns);
+  kernel::average_pool<Isa>(x, stage, y);
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/kernel/epilogue.hpp"
+#include "intact/kernel/row.hpp"
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// Sums of all rows, a group of channels at a time.
+template <class Isa, class Stage>
+void average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
+                  const matrix_view<typename Stage::output>& y) noexcept {
+  for_each_group<Isa>(x.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+    s32<Isa> sums[1][N];
+    INTACT_UNROLL
+    for (unsigned j = 0; j < N; ++j) {
+      sums[0][j] = simd::broadcast<Isa>(0);
+    }
+    for (index t = 0; t < x.rows; ++t) {
+      s32<Isa> codes[N];
+      load_row<Isa>(x.data + t * x.stride + c, count, codes);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        sums[0][j] = simd::add<Isa>(sums[0][j], codes[j]);
+      }
+    }
+    epilogue<Isa, Stage>::run(stage, sums, {0, c, count}, y);
+  });
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

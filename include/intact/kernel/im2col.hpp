@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "intact/types/image.hpp"
+#include "intact/types/view.hpp"
+
+// Patches as rows, copied line by line of a patch.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// One line of a channel of a patch.
+template <class Isa>
+INTACT_INLINE void copy_line(const std::uint8_t* from, index stride, index count, std::uint8_t* to) {
+  constexpr index together = 8;
+  if (stride == 1) {
+    std::memcpy(to, from, static_cast<std::size_t>(count));
+    return;
+  }
+  index x = 0;
+  for (; x + together <= count; x += together) {
+    INTACT_UNROLL
+    for (index i = x; i < x + together; ++i) {
+      to[i] = from[i * stride];
+    }
+  }
+  for (; x < count; ++x) {
+    to[x] = from[x * stride];
+  }
+}
+
+/// Patches [begin, end).
+template <class Isa>
+void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, index begin, index end) noexcept {
+  const index patches_per_row = image.width / patch;
+  for (index p = begin; p < end; ++p) {
+    const index top = p / patches_per_row * patch;
+    const index left = p % patches_per_row * patch;
+    std::uint8_t* to = y.data + p * y.stride;
+    for (index c = 0; c < image.channels; ++c) {
+      for (index line = top; line < top + patch; ++line, to += patch) {
+        copy_line<Isa>(&image(c, line, left), image.pixel_stride, patch, to);
+      }
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

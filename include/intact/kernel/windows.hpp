@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstring>
+
+#include "intact/config/compiler.hpp"
+#include "intact/types/window_grid.hpp"
+
+// Windows as runs of tokens that stand side by side in both orders.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// Copies rows; all at once where they lie without gaps.
+template <class Isa, class T>
+INTACT_INLINE void copy_rows(const T* from, index from_stride, T* to, index to_stride, index rows, index columns) {
+  if (from_stride == columns && to_stride == columns) {
+    std::memcpy(to, from, static_cast<std::size_t>(rows * columns) * sizeof(T));
+    return;
+  }
+  for (index i = 0; i < rows; ++i) {
+    std::memcpy(to + i * to_stride, from + i * from_stride, static_cast<std::size_t>(columns) * sizeof(T));
+  }
+}
+
+template <class Isa, class T>
+INTACT_INLINE void fill_rows(T value, T* to, index stride, index rows, index columns) {
+  for (index i = 0; i < rows; ++i) {
+    for (index c = 0; c < columns; ++c) {
+      to[i * stride + c] = value;
+    }
+  }
+}
+
+/// Calls run(row, position, count) for windows [begin, end): `count` rows in window order are the tokens from
+/// `position` on, or padding if that is -1.
+template <class Isa, class Run>
+INTACT_INLINE void for_each_window_run(const window_grid& grid, index begin, index end, const Run& run) {
+  const index size = grid.window, across = grid.windows_across();
+  const index padded_height = grid.windows_down() * size, padded_width = across * size;
+  index row = begin * size * size;
+  for (index window = begin; window < end; ++window) {
+    const index top = window / across * size + grid.shift, left = window % across * size + grid.shift;
+    for (index i = top; i < top + size; ++i, row += size) {
+      const index y = i < padded_height ? i : i - padded_height;
+      for (index done = 0; done < size;) {
+        const index x = left + done < padded_width ? left + done : left + done - padded_width;
+        const bool exists = y < grid.height && x < grid.width;
+        const index until = exists ? grid.width : padded_width;
+        const index count = size - done < until - x ? size - done : until - x;
+        run(row + done, exists ? y * grid.width + x : -1, count);
+        done += count;
+      }
+    }
+  }
+}
+
+/// Windows [begin, end).
+template <class Isa, class T>
+void window_partition(const matrix_view<const T>& x, const window_grid& grid, T padding, const matrix_view<T>& y,
+                      index begin, index end) noexcept {
+  for_each_window_run<Isa>(grid, begin, end, [&](index row, index position, index count) {
+    T* const to = y.data + row * y.stride;
+    if (position < 0) {
+      fill_rows<Isa>(padding, to, y.stride, count, y.columns);
+    } else {
+      copy_rows<Isa>(x.data + position * x.stride, x.stride, to, y.stride, count, y.columns);
+    }
+  });
+}
+
+template <class Isa, class T>
+void window_reverse(const matrix_view<const T>& x, const window_grid& grid, const matrix_view<T>& y, index begin,
+                    index end) noexcept {
+  for_each_window_run<Isa>(grid, begin, end, [&](index row, index position, index count) {
+    if (position >= 0) {
+      copy_rows<Isa>(x.data + row * x.stride, x.stride, y.data + position * y.stride, y.stride, count, y.columns);
+    }
+  });
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <type_traits>
+
+#include "intact/kernel/merge_patches.hpp"
+#include "intact/simd/isa.hpp"
+#include "intact/types/executor.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Puts each 2 x 2 neighbouring tokens of a grid side by side in one row: the first step of Swin's patch merging.
+///
+/// Formula:   y[(i, j), (q, c)] = x[(2 i + q mod 2, 2 j + floor(q / 2)), c], q in 0..3: down before across;
+///            `padding` where a grid of odd height or width ends.
+/// Shapes:    x height * width x C, y ceil(height / 2) * ceil(width / 2) x 4 C; row-major, any strides, any alignment;
+///            sizes may be 0.
+/// Units:     codes are copied, with the shifts of their channels: those of y are x's four times. The padding is the
+///            code of 0, that is, the zero point.
+/// Exactness: every bit, on every target, with every executor.
+/// Errors:    shapes that do not match: before anything is written.
+/// Aliasing:  y must not overlap x.
+/// Source:    Swin transformer (arXiv 2103.14030), section 3.1; docs/numerics.md, section 12.
+template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
+void merge_patches(matrix_view<X> x, index height, index width, std::type_identity_t<T> padding, matrix_view<T> y,
+                   const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_at_least("merge_patches", "height", height, 0);
+  require_at_least("merge_patches", "width", width, 0);
+  require_shape("merge_patches", "x", x, height * width, x.columns);
+  require_shape("merge_patches", "y", y, ((height + 1) / 2) * ((width + 1) / 2), 4 * x.columns);
+  if (x.columns != 0) {
+    for_each_row_range(run, y.rows, rows_together, [&](index begin, index end) {
+      kernel::merge_patches<Isa, T>(x, height, width, padding, y, begin, end);
+    });
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,156 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "intact/model/swin_block.hpp"
+#include "intact/types/stream_codes.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Most stages of a Swin transformer.
+inline constexpr index swin_max_stages = 8;
+
+/// Sizes of one stage: blocks between two mergings.
+struct swin_stage_shape {
+  index width = 0;
+  index heads = 1;
+  index hidden = 0;
+  index depth = 0;
+  index window = 1;
+};
+
+/// Sizes of a Swin transformer.
+struct swin_shape {
+  index channels = 0;
+  index height = 0;
+  index width_pixels = 0;
+  index patch = 1;
+  index stages = 0;
+  std::array<swin_stage_shape, static_cast<std::size_t>(swin_max_stages)> stage = {};
+  index classes = 0;
+  stream_codes stream = stream_codes::u8;
+
+  constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
+  constexpr index patch_samples() const { return channels * patch * patch; }
+  /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
+  constexpr index rows_of(index s) const { return halved(height / patch, s); }
+  constexpr index columns_of(index s) const { return halved(width_pixels / patch, s); }
+  constexpr index tokens_of(index s) const { return rows_of(s) * columns_of(s); }
+  constexpr index patches() const { return tokens_of(0); }
+
+  /// Every other block of a stage, beginning with the second, shifts its windows by half of their size, but not where
+  /// the smaller side of the grid is no longer than a window.
+  constexpr swin_block_shape block(index s, index position) const {
+    const index side = std::min(rows_of(s), columns_of(s)), window = of(s).window;
+    const index shift = position % 2 == 0 || side <= window ? 0 : window / 2;
+    return {{{rows_of(s), columns_of(s), window, shift}, of(s).width, of(s).heads}, of(s).hidden};
+  }
+
+ private:
+  static constexpr index halved(index size, index times) {
+    for (; times > 0; --times) {
+      size = (size + 1) / 2;
+    }
+    return size;
+  }
+};
+
+/// Checks a shape's sizes.
+inline void require_swin_shape(const swin_shape& shape) {
+  require_at_least("swin", "patch", shape.patch, 1);
+  require_at_least("swin", "height", shape.height, 0);
+  require_at_least("swin", "width_pixels", shape.width_pixels, 0);
+  require_equal("swin", "height % patch", shape.height % shape.patch, 0);
+  require_equal("swin", "width_pixels % patch", shape.width_pixels % shape.patch, 0);
+  require_between("swin", "stages", shape.stages, 1, swin_max_stages);
+  for (index s = 0; s < shape.stages; ++s) {
+    require_at_least("swin", "window", shape.of(s).window, 1);
+    require_at_least("swin", "depth of a stage", shape.of(s).depth, 0);
+  }
+}
+
+/// Buffers of the patch embedding and of a merging for a batch, taken from a workspace.
+struct swin_patch_buffers {
+  matrix_view<std::uint8_t> samples;
+  matrix_view<std::uint8_t> patches;
+
+  template <class Workspace>
+  static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
+    const index rows = batch * shape.tokens_of(0);
+    return {memory.template matrix<std::uint8_t>(rows, shape.patch_samples()),
+            memory.template matrix<std::uint8_t>(rows, shape.of(0).width)};
+  }
+};
+
+template <class Code>
+struct swin_merging_buffers {
+  matrix_view<Code> merged;
+  matrix_view<std::uint8_t> normalized;
+
+  /// Of the merging behind stage s.
+  template <class Workspace>
+  static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index s, index batch = 1) {
+    const index rows = batch * shape.tokens_of(s + 1), columns = 4 * shape.of(s).width;
+    return {memory.template matrix<Code>(rows, columns), memory.template matrix<std::uint8_t>(rows, columns)};
+  }
+};
+
+/// The residual streams of all stages.
+template <class Code>
+using swin_maps = std::array<matrix_view<Code>, static_cast<std::size_t>(swin_max_stages)>;
+
+/// Buffers of a classification of a batch, taken from a workspace; what the stages need follows them.
+template <class Code>
+struct swin_buffers {
+  swin_maps<Code> maps = {};
+  matrix_view<std::uint8_t> normalized;
+  matrix_view<std::uint8_t> pooled;
+
+  template <class Workspace>
+  static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
+    swin_buffers buffers;
+    for (index s = 0; s < shape.stages; ++s) {
+      buffers.maps[static_cast<std::size_t>(s)] =
+          memory.template matrix<Code>(batch * shape.tokens_of(s), shape.of(s).width);
+    }
+    const index last = shape.stages - 1;
+    buffers.normalized = memory.template matrix<std::uint8_t>(batch * shape.tokens_of(last), shape.of(last).width);
+    buffers.pooled = memory.template matrix<std::uint8_t>(batch, shape.of(last).width);
+    return buffers;
+  }
+};
+
+/// Bytes of workspace that the feature maps of a model of this shape take to compute, for memory of any alignment.
+template <class Code>
+constexpr std::size_t swin_features_workspace_bytes(const swin_shape& shape) {
+  workspace_size patches;
+  swin_patch_buffers::take(patches, shape);
+  std::size_t most = patches.bytes();
+  for (index s = 0; s < shape.stages; ++s) {
+    for (index position = 0; position < std::min<index>(shape.of(s).depth, 2); ++position) {
+      most = std::max(most, swin_block_workspace_bytes<Code>(shape.block(s, position)));
+    }
+    if (s + 1 < shape.stages) {
+      workspace_size merging;
+      swin_merging_buffers<Code>::take(merging, shape, s);
+      most = std::max(most, merging.bytes());
+    }
+  }
+  return most;
+}
+
+/// Bytes of workspace that a model of this shape needs, for memory of any alignment.
+constexpr std::size_t swin_workspace_bytes(const swin_shape& shape) {
+  workspace_size memory;
+  if (shape.stream == stream_codes::s16) {
+    swin_buffers<std::int16_t>::take(memory, shape);
+    return memory.bytes() + swin_features_workspace_bytes<std::int16_t>(shape);
+  }
+  swin_buffers<std::uint8_t>::take(memory, shape);
+  return memory.bytes() + swin_features_workspace_bytes<std::uint8_t>(shape);
+}
+
+}  // namespace intact::inline INTACT_ABI

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+template <class Stage, class Out>
+void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
+  for (index c = 0; c < y.columns; ++c) {
+    std::int64_t sum = 0;
+    for (index t = 0; t < x.rows; ++t) {
+      sum += x(t, c);
+    }
+    y(0, c) = apply_stage(stage, static_cast<std::int32_t>(sum), 0, c);
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI::reference {
+
+template <class Stage, class Out>
+void requantize_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
+  for (index i = 0; i < y.rows; ++i) {
+    for (index c = 0; c < y.columns; ++c) {
+      y(i, c) = apply_stage(stage, std::int32_t{x(i, c)}, i, c);
+    }
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::reference

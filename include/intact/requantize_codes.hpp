@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/kernel/requantize_codes.hpp"
+#include "intact/simd/isa.hpp"
+#include "intact/types/executor.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Codes of one scale from codes of another, of any width: u8 codes as the beginning of an s16 stream, for example.
+///
+/// Formula:   y[i, c] = stage(x[i, c], c): the code in place of an accumulator.
+/// Shapes:    x and y T x C; row-major, any strides, any alignment; sizes may be 0.
+/// Units:     the stage's scale carries s_x / s_y and the correction for the zero point of x (rescale_target in
+///            adapt/scale.hpp).
+/// Exactness: every bit, on every target, with every executor; with a built scale the correctly rounded real number,
+///            and no code is a tie.
+/// Errors:    shapes that do not match, a scale of another size: before anything is written.
+/// Aliasing:  y must not overlap x.
+/// Source:    docs/numerics.md, section 12.
+template <class Isa = isa::native, class Stage, executor Executor = sequential>
+void requantize_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y,
+                      const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_view("requantize_codes", "x", x);
+  require_stage("requantize_codes", stage, x.rows, x.columns);
+  require_shape("requantize_codes", "y", y, x.rows, x.columns);
+  if (y.columns != 0) {
+    for_each_row_range(run, y.rows, rows_together,
+                       [&](index begin, index end) { kernel::requantize_codes<Isa>(x, stage, y, begin, end); });
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI

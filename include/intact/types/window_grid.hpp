@@ -1,0 +1,35 @@
+#pragma once
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// A grid of tokens cut into square windows. Where the grid ends inside a window, tokens of padding fill the window up,
+/// to the right and at the bottom. The padded grid is shifted cyclically first: window (0, 0) begins at token (shift,
+/// shift).
+///
+/// Tokens have two orders: row-major on the grid; and window by window, row-major inside each.
+struct window_grid {
+  index height = 0;
+  index width = 0;
+  index window = 1;  ///< tokens on a side
+  index shift = 0;   ///< 0..window - 1, 0 for windows that are not shifted
+
+  constexpr index tokens() const { return height * width; }
+  constexpr index windows_down() const { return (height + window - 1) / window; }
+  constexpr index windows_across() const { return (width + window - 1) / window; }
+  constexpr index windows() const { return windows_down() * windows_across(); }
+  constexpr index tokens_per_window() const { return window * window; }
+  /// Tokens in window order, padding included.
+  constexpr index padded_tokens() const { return windows() * tokens_per_window(); }
+};
+
+/// Checks a grid's sizes.
+inline void require_window_grid(const char* operation, const window_grid& grid) {
+  require_at_least(operation, "height of the grid", grid.height, 0);
+  require_at_least(operation, "width of the grid", grid.width, 0);
+  require_at_least(operation, "window", grid.window, 1);
+  require_between(operation, "shift of the windows", grid.shift, 0, grid.window - 1);
+}
+
+}  // namespace intact::inline INTACT_ABI

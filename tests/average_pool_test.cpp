@@ -1,0 +1,102 @@
+#include "intact/average_pool.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/adapt/scale.hpp"
+#include "refusal.hpp"
+#include "tensor.hpp"
+
+namespace intact_test {
+namespace {
+
+struct pool_scale {
+  exact_scale exact;
+  tensor_scale scale;
+};
+
+pool_scale build_pool(double factor, int zero_point, int output_zero_point, index tokens) {
+  pool_scale made;
+  made.scale = build_scale(average_pool_target(factor, zero_point, output_zero_point, tokens), made.exact);
+  return made;
+}
+
+TEST_CASE("sums of codes are exact", "[average_pool]") {
+  for (const index tokens : {0, 1, 2, 49, 1000}) {
+    for (const index channels : {0, 1, 7, 96}) {
+      for (const values what : all_values) {
+        for (const layout& where : layouts) {
+          tensor<std::uint8_t> x(tokens, channels, where);
+          tensor<std::int32_t> y(1, channels, where);
+          generator random(3);
+          fill(x.view(), what, 0, 255, random);
+          average_pool(x.view(), keep_accumulator{}, y.view());
+          for (index c = 0; c < channels; ++c) {
+            std::int64_t sum = 0;
+            for (index t = 0; t < tokens; ++t) {
+              sum += x(t, c);
+            }
+            REQUIRE(y(0, c) == sum);
+          }
+          CHECK(y.surroundings_untouched());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("means are the real numbers rounded, and nearly those of the codes' values", "[average_pool]") {
+  generator random(4);
+  for (const index tokens : {1, 9, 49, 3136}) {
+    for (const double factor : {0.01, 0.37, 1.0, 2.5}) {
+      const int zero_point = static_cast<int>(random.between(0, 255)),
+                output = static_cast<int>(random.between(0, 255));
+      const pool_scale built = build_pool(factor, zero_point, output, tokens);
+      tensor<std::uint8_t> x(tokens, 300), y(1, 300);
+      fill(x.view(), values::random, 0, 255, random);
+      average_pool(x.view(), requantize<std::uint8_t, tensor_scale>{built.scale}, y.view());
+      for (index c = 0; c < 300; ++c) {
+        double sum = 0, value = 0;
+        for (index t = 0; t < tokens; ++t) {
+          sum += x(t, c);
+          value += x(t, c) - zero_point;
+        }
+        REQUIRE(y(0, c) == std::clamp(std::rint(sum * built.exact.factor + built.exact.offset), 0.0, 255.0));
+        const double mean = value / static_cast<double>(tokens) * factor + output;
+        REQUIRE(std::fabs(y(0, c) - std::clamp(mean, 0.0, 255.0)) <= 0.5 + 1e-6);
+      }
+    }
+  }
+}
+
+TEST_CASE("the most tokens that int32 holds the sum of", "[average_pool]") {
+  static_assert(average_pool_max_tokens == 8421504);
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(average_pool_max_tokens), 255);
+  tensor<std::int32_t> y(1, 1);
+  average_pool(matrix_view<const std::uint8_t>(codes.data(), average_pool_max_tokens, 1), keep_accumulator{}, y.view());
+  CHECK(y(0, 0) == 2147483520);
+  CHECK(refusal([&] {
+          average_pool(matrix_view<const std::uint8_t>(codes.data(), average_pool_max_tokens + 1, 0),
+                       keep_accumulator{}, y.view());
+        }) == "intact::average_pool: rows of x is 8421505; it must be at most 8421504");
+}
+
+TEST_CASE("pooling refuses what does not match, before it writes", "[average_pool]") {
+  tensor<std::uint8_t> x(4, 3), y(1, 3), two(2, 3);
+  const requantize<std::uint8_t, tensor_scale> stage{build_pool(1, 0, 0, 4).scale};
+  CHECK(refusal([&] { average_pool(x.view(), stage, y.view().prefix(1, 2)); }) ==
+        "intact::average_pool: y is 1 x 2; it must be 1 x 3");
+  CHECK(refusal([&] { average_pool(x.view(), stage, two.view()); }) ==
+        "intact::average_pool: y is 2 x 3; it must be 1 x 3");
+  requantize<std::uint8_t, tensor_scale> wrong = stage;
+  wrong.scale.shift = 31;
+  CHECK(refusal([&] { average_pool(x.view(), wrong, y.view()); }) ==
+        "intact::average_pool: scale.shift is 31; it must be at most 30");
+  CHECK(first_difference(y.view(), tensor<std::uint8_t>(1, 3).view()) == "");
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,119 @@
+// DeiT-Tiny on images, where they are at hand: every tensor of the integer model equals the evaluation in double
+// precision, and the kernels of one instruction set give the specification's logits.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cases.hpp"
+#include "catch.hpp"
+#include "deit/checkpoint.hpp"
+#include "deit/image_folder.hpp"
+#include "deit/preprocess.hpp"
+#include "double_reference.hpp"
+#include "intact/adapt/build.hpp"
+#include "intact/adapt/calibrate.hpp"
+#include "intact/adapt/packed_vit.hpp"
+
+namespace intact_test {
+namespace {
+
+using tested_isa = intact::isa::INTACT_TEST_ISA;
+using intact_deit::rgb_image;
+
+/// How many images: INTACT_DATA_IMAGES says so if two are not enough.
+std::size_t image_count() {
+  const char* const wanted = std::getenv("INTACT_DATA_IMAGES");
+  return wanted == nullptr ? 2 : static_cast<std::size_t>(std::strtoul(wanted, nullptr, 10));
+}
+
+/// The first images of a folder.
+std::vector<rgb_image> read_images(const std::filesystem::path& folder, std::size_t count) {
+  std::vector<std::filesystem::path> files = intact_deit::find_images(folder);
+  files.resize(std::min(files.size(), count));
+  std::vector<rgb_image> images;
+  for (const std::filesystem::path& file : files) {
+    images.push_back(intact_deit::read_input(file, 224, 0.875));
+  }
+  return images;
+}
+
+std::vector<image_view> views_of(std::span<const rgb_image> images) {
+  std::vector<image_view> views;
+  for (const rgb_image& image : images) {
+    views.push_back(image.view());
+  }
+  return views;
+}
+
+/// The logits of the kernels, all images in one batch.
+std::vector<std::int32_t> fused_logits(const packed_vit& model, std::span<const image_view> images) {
+  const index batch = std::ssize(images), classes = model.shape().classes;
+  std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
+  std::vector<std::uint8_t> logits_u8(logits.size());
+  std::vector<std::byte> scratch(fused_vit_bytes(model.shape(), batch));
+  fused_vit<tested_isa>(images, model.parameters(), model.shape(), matrix_view(logits.data(), batch, classes),
+                        matrix_view(logits_u8.data(), batch, classes), workspace(scratch.data(), scratch.size()));
+  return logits;
+}
+
+/// The logits of the specification, one image after the other.
+std::vector<std::int32_t> specified_logits(const integer_vit& model, std::span<const image_view> images) {
+  const index classes = model.shape().classes;
+  std::vector<std::int32_t> logits(images.size() * static_cast<std::size_t>(classes));
+  std::vector<std::uint8_t> logits_u8(static_cast<std::size_t>(classes));
+  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
+  for (index i = 0; i < std::ssize(images); ++i) {
+    vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
+        matrix_view(logits.data() + i * classes, 1, classes), matrix_view(logits_u8.data(), 1, classes),
+        workspace(scratch.data(), scratch.size()));
+  }
+  return logits;
+}
+
+/// Every tensor of every image.
+void check_against_double(const integer_vit& model, std::span<const image_view> images) {
+  const double_reference reference(model.contents());
+  std::int64_t compared = 0;
+  for (const image_view& image : images) {
+    const comparison outcome = compare_image(model, image, reference.evaluate(image));
+    INFO("first mismatch: " << outcome.first_mismatch);
+    CHECK(outcome.mismatched == 0);
+    compared += outcome.compared;
+  }
+  std::cout << "[intact: compared] DeiT-Tiny on " << images.size() << " images: " << compared << " codes\n";
+  CHECK(compared > 8'000'000 * std::ssize(images));
+}
+
+TEST_CASE("DeiT-Tiny in integers equals double precision, and the kernels the specification", "[data]") {
+  const char* const data = std::getenv("INTACT_DATA_DIR");
+  if (data == nullptr) {
+    report_skipped("INTACT_DATA_DIR names no folder of models and images");
+    return;
+  }
+  const std::filesystem::path folder = std::filesystem::path(data) / "imagenet_like";
+  const float_vit model = intact_deit::load_checkpoint(std::filesystem::path(data) / "deit_tiny/model.safetensors", {});
+  const std::vector<rgb_image> calibration = read_images(folder / "calibration", 4);
+  const std::vector<rgb_image> evaluation = read_images(folder / "evaluation", image_count());
+  const vit_scales scales = calibrate(model, views_of(calibration));
+  const std::vector<image_view> images = views_of(evaluation);
+  for (const profile& chosen : {paper_profile, precise_profile}) {
+    integer_vit integer = build_vit(model, scales, chosen);
+    if constexpr (std::is_same_v<tested_isa, isa::scalar>) {
+      check_against_double(integer, images);
+    }
+    const std::vector<std::int32_t> expected = specified_logits(integer, images);
+    CHECK(fused_logits(packed_vit(std::move(integer)), images) == expected);
+  }
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,309 @@
+#include "intact/adapt/float_swin.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/adapt/build_swin.hpp"
+#include "intact/adapt/safetensors_write.hpp"
+#include "random_swin.hpp"
+#include "refusal.hpp"
+#include "scratch_folder.hpp"
+
+namespace intact_test {
+namespace {
+
+// Sizes that differ, so that no two can be mistaken for each other: 7 x 5 tokens, windows of 4 and of 3.
+constexpr swin_shape small{.channels = 2,
+                           .height = 21,
+                           .width_pixels = 15,
+                           .patch = 3,
+                           .stages = 2,
+                           .stage = {{{8, 2, 20, 2, 4}, {12, 3, 28, 1, 3}}},
+                           .classes = 5};
+
+/// A float model as tensors under timm's names.
+class stored_swin {
+ public:
+  std::map<std::string, std::string> metadata = {{"mean", "0.45"}, {"std", "0.25"}, {"img_size", "21"}};
+
+  explicit stored_swin(const float_swin& model, bool new_names = false) {
+    const std::string head = new_names ? "head.fc" : "head";
+    const index width = model.shape.of(0).width, patch = model.shape.patch;
+    add("patch_embed.proj.weight", {width, model.shape.channels, patch, patch}, model.patch.weight);
+    add("patch_embed.proj.bias", {width}, model.patch.bias);
+    add_norm("patch_embed.norm", model.patch_norm);
+    for (std::size_t s = 0; s < model.stages.size(); ++s) {
+      const std::string layer = "layers." + std::to_string(s);
+      for (std::size_t b = 0; b < model.stages[s].blocks.size(); ++b) {
+        add_block(layer + ".blocks." + std::to_string(b), model.stages[s].blocks[b]);
+      }
+      if (s + 1 < model.stages.size()) {
+        const std::string merging = "layers." + std::to_string(s + (new_names ? 1 : 0)) + ".downsample";
+        add_norm(merging + ".norm", model.stages[s].merge_norm);
+        add(merging + ".reduction.weight", model.stages[s].reduction);
+      }
+    }
+    add_norm("norm", model.norm);
+    add_linear(head, model.head);
+  }
+
+  void add(const std::string& name, const float_matrix& matrix) { add(name, {matrix.rows(), matrix.cols()}, matrix); }
+  template <class Matrix>
+  void add(const std::string& name, const std::vector<std::int64_t>& shape, const Matrix& matrix) {
+    floats_[name] = {matrix.data(), matrix.data() + matrix.size()};
+    shapes_[name] = shape;
+  }
+  void add_positions(const std::string& name, index window, std::int64_t change = 0) {
+    const index tokens = window * window;
+    std::vector<std::int64_t>& values = integers_[name];
+    for (index i = 0; i < tokens; ++i) {
+      for (index j = 0; j < tokens; ++j) {
+        values.push_back((i / window - j / window + window - 1) * (2 * window - 1) + i % window - j % window + window -
+                         1);
+      }
+    }
+    values.back() += change;
+    shapes_[name] = {tokens, tokens};
+  }
+  void remove(const std::string& name) {
+    floats_.erase(name);
+    shapes_.erase(name);
+  }
+  std::vector<float>& values(const std::string& name) { return floats_.at(name); }
+  std::vector<std::int64_t>& shape(const std::string& name) { return shapes_.at(name); }
+
+  safetensors_file file() const {
+    std::vector<tensor_to_write> tensors;
+    for (const auto& [name, values] : floats_) {
+      tensors.push_back(tensor_from(name, shapes_.at(name), values));
+    }
+    for (const auto& [name, values] : integers_) {
+      tensors.push_back(tensor_from(name, shapes_.at(name), values));
+    }
+    const scratch_folder folder;
+    write_safetensors(folder / "model", tensors, metadata);
+    return safetensors_file::read(folder / "model");
+  }
+  float_swin load(const float_swin_options& options = {.width_pixels = 15}) const {
+    return load_float_swin(file(), options);
+  }
+
+ private:
+  void add_linear(const std::string& name, const float_linear& layer) {
+    add(name + ".weight", layer.weight);
+    add(name + ".bias", {layer.bias.size()}, layer.bias);
+  }
+  void add_norm(const std::string& name, const float_layernorm& norm) {
+    add(name + ".weight", {norm.weight.size()}, norm.weight);
+    add(name + ".bias", {norm.bias.size()}, norm.bias);
+  }
+  void add_block(const std::string& name, const float_swin_block& block) {
+    add_norm(name + ".norm1", block.block.norm1);
+    add_linear(name + ".attn.qkv", block.block.qkv);
+    add_linear(name + ".attn.proj", block.block.proj);
+    add(name + ".attn.relative_position_bias_table", block.position_bias);
+    add_norm(name + ".norm2", block.block.norm2);
+    add_linear(name + ".mlp.fc1", block.block.fc1);
+    add_linear(name + ".mlp.fc2", block.block.fc2);
+  }
+
+  std::map<std::string, std::vector<float>> floats_;
+  std::map<std::string, std::vector<std::int64_t>> integers_;
+  std::map<std::string, std::vector<std::int64_t>> shapes_;
+};
+
+float_swin small_model() {
+  return float_swin_builder(small, 21).model();
+}
+
+owned_image small_image() {
+  return std::move(make_images(small, 1).back());
+}
+
+/// Every tensor of a forward pass, one after the other.
+std::vector<float> all_values(const float_swin& model, const image_view& image) {
+  std::vector<float> values;
+  forward(model, image, [&](const trace_site&, const float_matrix& tensor) {
+    values.insert(values.end(), tensor.data(), tensor.data() + tensor.size());
+  });
+  return values;
+}
+
+TEST_CASE("a file under timm's names, old or new, holds the model that was put into it", "[float_swin]") {
+  const float_swin model = small_model();
+  const owned_image image = small_image();
+  const std::vector<float> expected = all_values(model, image.view);
+  REQUIRE(expected.size() > 10000);
+  for (const bool new_names : {false, true}) {
+    const float_swin loaded = stored_swin(model, new_names).load();
+    CHECK(loaded.shape.of(1).window == 3);
+    CHECK(loaded.shape.of(1).heads == 3);
+    CHECK(loaded.epsilon == 1e-5f);
+    CHECK(all_values(loaded, image.view) == expected);
+  }
+}
+
+float_matrix zeros(index rows, index columns) {
+  return float_matrix::Zero(rows, columns);
+}
+
+TEST_CASE("tables of positions and masks may be there", "[float_swin]") {
+  stored_swin stored(small_model());
+  stored.add_positions("layers.0.blocks.1.attn.relative_position_index", 4);
+  stored.add_positions("layers.1.blocks.0.attn.relative_position_index", 3);
+  stored.add("layers.0.blocks.1.attn_mask", zeros(3, 3));
+  CHECK(all_values(stored.load(), small_image().view) == all_values(small_model(), small_image().view));
+}
+
+/// The message of the refusal that loading a changed file ends with.
+std::string load_error(const std::function<void(stored_swin&)>& change,
+                       const float_swin_options& options = {.width_pixels = 15}) {
+  stored_swin stored(small_model());
+  change(stored);
+  try {
+    stored.load(options);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("files that hold no Swin transformer are refused", "[float_swin]") {
+  CHECK(mentions(
+      load_error([](stored_swin& s) { s.add_positions("layers.0.blocks.0.attn.relative_position_index", 4, -1); }),
+      "\"layers.0.blocks.0.attn.relative_position_index\" has the value 23 at row 15, column 15; it must be "
+      "24"));
+  CHECK(load_error([](stored_swin&) {}) == "");
+  CHECK(mentions(load_error([](stored_swin& s) { s.remove("layers.0.blocks.1.mlp.fc2.bias"); }),
+                 "layers.0.blocks.1.mlp.fc2.bias"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.remove("layers.0.downsample.norm.weight"); }),
+                 "layers.0.downsample.norm.weight"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.remove("layers.0.downsample.reduction.weight"); }),
+                 "layers.1.downsample"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.remove("layers.0.blocks.0.norm1.weight"); }),
+                 "tensor \"layers.0.blocks.0.norm1.weight\" is missing"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.add("absolute_pos_embed", zeros(2, 2)); }),
+                 "tensor \"absolute_pos_embed\" has no place"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.values("norm.bias")[3] = INFINITY; }),
+                 "tensor \"norm.bias\" has the value inf at row 0, column 3"));
+  CHECK(mentions(
+      load_error([](stored_swin& s) { s.add("layers.1.blocks.0.attn.relative_position_bias_table", zeros(24, 3)); }),
+      "has 24 rows; it must have (2 window - 1)^2"));
+  CHECK(mentions(
+      load_error([](stored_swin& s) { s.add("layers.1.blocks.0.attn.relative_position_bias_table", zeros(16, 3)); }),
+      "has 16 rows; it must have (2 window - 1)^2"));
+  CHECK(mentions(
+      load_error([](stored_swin& s) { s.add("layers.1.blocks.0.attn.relative_position_bias_table", zeros(25, 5)); }),
+      "has 5 columns, the heads; their number must divide the width, 12"));
+  CHECK(mentions(
+      load_error([](stored_swin& s) { s.add("layers.0.blocks.1.attn.relative_position_bias_table", zeros(25, 2)); }),
+      "layers.0.blocks.1.attn.relative_position_bias_table"));  // another window than the first block's
+  CHECK(mentions(load_error([](stored_swin& s) { s.metadata["img_size"] = "0"; }), "img_size is 0"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.metadata["img_size"] = "22.5"; }), "img_size is 22.5"));
+  CHECK(mentions(load_error([](stored_swin&) {}, {.width_pixels = 16}), "width_pixels % patch is 1"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.metadata.erase("mean"); }), "\"mean\" is missing"));
+  CHECK(mentions(load_error([](stored_swin& s) { s.metadata["std"] = "0.5,0"; }), "std is 0"));
+}
+
+TEST_CASE("options take the place of metadata", "[float_swin]") {
+  const float_swin loaded = stored_swin(small_model())
+                                .load({.height = 9,
+                                       .width_pixels = 12,
+                                       .epsilon = 0.5f,
+                                       .pixel_max = 16,
+                                       .mean = {0.25f},
+                                       .standard_deviation = {2, 3}});
+  CHECK(loaded.shape.tokens_of(0) == 12);
+  CHECK(loaded.epsilon == 0.5f);
+  CHECK(loaded.pixel_max == 16);
+  CHECK(loaded.mean == std::vector<float>{0.25f, 0.25f});
+  CHECK(loaded.standard_deviation == std::vector<float>{2, 3});
+}
+
+TEST_CASE("a Swin transformer takes images of its size only", "[float_swin]") {
+  const float_swin model = small_model();
+  image_view image = small_image().view;
+  image.width = 16;
+  CHECK(refusal([&] { forward(model, image); }) == "intact::swin: image width is 16; it must be equal to 15");
+}
+
+TEST_CASE("integer logits follow those of the float model, with padding and without", "[float_swin]") {
+  for (const auto& [height, width] : {std::pair<index, index>{21, 15}, {24, 24}, {12, 33}}) {
+    swin_shape shape = small;
+    shape.height = height;
+    shape.width_pixels = width;
+    INFO(height << " x " << width);
+    const float_swin model = float_swin_builder(shape, 22).model();
+    const std::vector<owned_image> images = make_images(shape, 6);
+    const std::vector<image_view> views = views_of(images);
+    const integer_swin integer = build_swin(model, calibrate(model, views), precise_profile_888);
+    std::vector<std::byte> memory(swin_workspace_bytes(integer.shape()));
+    double noise = 0, signal = 0;
+    for (const image_view& image : views) {
+      std::vector<std::int32_t> logits(5);
+      std::vector<std::uint8_t> logits_u8(5);
+      swin(image, integer.parameters(), integer.shape(), matrix_view(logits.data(), 1, 5),
+           matrix_view(logits_u8.data(), 1, 5), workspace(memory.data(), memory.size()));
+      const std::vector<float> expected = forward(model, image);
+      for (std::size_t i = 0; i < 5; ++i) {
+        const double value = static_cast<double>(expected[i]);
+        noise += std::pow(integer.real_logit(logits[i]) - value, 2);
+        signal += value * value;
+      }
+    }
+    CHECK(10 * std::log10(signal / noise) > 12);
+  }
+}
+
+/// The message of the refusal of changed scales, weights or parts.
+std::string build_error(const std::function<void(swin_scales&, swin_weights&, profile&)>& change) {
+  const float_swin model = small_model();
+  const owned_image image = small_image();
+  swin_scales scales = calibrate(model, {&image.view, 1});
+  profile parts = paper_profile;
+  swin_weights weights = quantize_weights(model, parts);
+  change(scales, weights, parts);
+  return refusal([&] { build_swin(model, scales, weights, parts); });
+}
+
+TEST_CASE("scales and weights of another model are refused", "[float_swin]") {
+  CHECK(build_error([](swin_scales&, swin_weights&, profile&) {}) == "");
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) { s.stages.pop_back(); }),
+                 "number of stages of the scales is 1; it must be equal to 2"));
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) { s.stages[0].blocks.pop_back(); }),
+                 "number of blocks of a stage of the scales is 1; it must be equal to 2"));
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) { s.stages[0].merge.shift.pop_back(); }),
+                 "number of shifts of a merging is 11; it must be equal to 12"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, profile&) { w.stages.pop_back(); }),
+                 "number of stages of the weights is 1"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, profile&) { w.stages[1].blocks.pop_back(); }),
+                 "number of blocks of a stage of the weights is 0"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, profile&) { w.stages[0].reduction = w.head; }),
+                 "rows of reduction is 5; it must be equal to 12"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights&, profile& p) { p.probabilities = tail::clip; }),
+                 "packed codes (tail::clip) have no weight 0"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights&, profile& p) {
+                   p.weight_group = 0;
+                   p.weights = weight_kind::grouped_s4;
+                 }),
+                 "weight_group must be at least 1"));
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) {
+                   s.stages[0].blocks[0].biased_logits = {2, 0};
+                 }),
+                 "scale is 2"));
+}
+
+TEST_CASE("calibration refuses no images", "[float_swin]") {
+  const float_swin model = small_model();
+  CHECK(mentions(refusal([&] { calibrate(model, std::span<const image_view>()); }), "number of images is 0"));
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,333 @@
+// Swin transformers without tensors between their steps, and what their windows need, on one instruction set, against
+// the same step by step and against the specification.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "catch.hpp"
+#include "fused_models.hpp"
+#include "intact/intact.hpp"
+#include "intact/model/fused_swin.hpp"
+#include "intact/reference/average_pool.hpp"
+#include "intact/reference/merge_patches.hpp"
+#include "intact/reference/requantize_codes.hpp"
+#include "intact/reference/windows.hpp"
+#include "refusal.hpp"
+#include "small_model.hpp"
+
+namespace intact_test {
+namespace {
+
+template <class T>
+tensor<T> random_tensor(index rows, index columns, const layout& where, generator& random) {
+  tensor<T> made(rows, columns, where);
+  fill(made.view(), values::random, std::numeric_limits<T>::min(), std::numeric_limits<T>::max(), random);
+  return made;
+}
+
+template <class T>
+void check_windows(const window_grid& grid, index columns, const layout& where, index threads) {
+  generator random(1);
+  const tensor<T> x = random_tensor<T>(grid.tokens(), columns, where, random);
+  tensor<T> windows(grid.padded_tokens(), columns, where), expected = windows;
+  window_partition<tested_isa>(x.view(), grid, 7, windows.view(), some_threads{threads});
+  reference::window_partition<T>(x.view(), grid, 7, expected.view());
+  CHECK(windows.memory() == expected.memory());
+
+  tensor<T> back(grid.tokens(), columns, where), expected_back = back;
+  window_reverse<tested_isa>(windows.view(), grid, back.view(), some_threads{threads});
+  reference::window_reverse<T>(windows.view(), grid, expected_back.view());
+  CHECK(back.memory() == expected_back.memory());
+}
+
+TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
+  constexpr window_grid grids[] = {{8, 8, 4, 2}, {14, 7, 7, 3}, {5, 9, 4, 3}, {3, 2, 5, 4}, {1, 1, 1, 0}, {0, 4, 2, 1}};
+  for (const window_grid& grid : grids) {
+    for (const index columns : {1, 3, 64}) {
+      for (const layout& where : layouts) {
+        check_windows<std::uint8_t>(grid, columns, where, 1);
+        check_windows<std::int16_t>(grid, columns, where, 3);
+        generator random(2);
+        const tensor<std::int16_t> x = random_tensor<std::int16_t>(grid.tokens(), columns, where, random);
+        tensor<std::int16_t> merged((grid.height + 1) / 2 * ((grid.width + 1) / 2), 4 * columns, where);
+        tensor<std::int16_t> expected = merged;
+        merge_patches<tested_isa>(x.view(), grid.height, grid.width, 5, merged.view(), some_threads{2});
+        reference::merge_patches<std::int16_t>(x.view(), grid.height, grid.width, 5, expected.view());
+        CHECK(merged.memory() == expected.memory());
+      }
+    }
+  }
+}
+
+/// A scale that spreads numbers up to `largest` over the codes and beyond.
+tensor_scale some_scale(double largest, double codes, double middle) {
+  const double factor = codes / largest;
+  const int prescale = factor < 0.5 ? 0 : 12;
+  const auto multiplier = static_cast<std::int32_t>(std::ldexp(factor, 34 - prescale));
+  return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, prescale};
+}
+
+TEST_CASE("pooling and changes of scale give what the specification gives", "[swin]") {
+  generator random(3);
+  for (const index tokens : {0, 1, 2, 49, 50}) {
+    for (const index channels : {0, 1, 3, 17, 64, 96, 131}) {
+      for (const layout& where : layouts) {
+        const tensor<std::uint8_t> x = random_tensor<std::uint8_t>(tokens, channels, where, random);
+        const tensor_scale to_u8 = some_scale(255.0 * static_cast<double>(tokens + 1), 400, -50);
+        const requantize<std::uint8_t, tensor_scale> mean{to_u8};
+        tensor<std::uint8_t> pooled(1, channels, where), expected = pooled;
+        average_pool<tested_isa>(x.view(), mean, pooled.view());
+        reference::average_pool(matrix_view<const std::uint8_t>(x.view()), mean, expected.view());
+        CHECK(pooled.memory() == expected.memory());
+
+        const requantize<std::int16_t, tensor_scale> wider{some_scale(255, 70000, -35000)};
+        tensor<std::int16_t> y(tokens, channels, where), expected_y = y;
+        requantize_codes<tested_isa>(x.view(), wider, y.view(), some_threads{2});
+        reference::requantize_codes(matrix_view<const std::uint8_t>(x.view()), wider, expected_y.view());
+        CHECK(y.memory() == expected_y.memory());
+      }
+    }
+  }
+}
+
+/// Which attention.
+struct attention_choice {
+  attention_kind kind = attention_kind::log2_of_sum;
+  tail probabilities = tail::zero;
+  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  bool normalize = false;
+};
+
+constexpr attention_choice all_choices[] = {
+    {},
+    {.rounding = log2_rounding::at_square_root_of_2},
+    {.normalize = true},
+    {.probabilities = tail::wide},
+    {.kind = attention_kind::log2_of_max, .normalize = true},
+    {.kind = attention_kind::weights, .normalize = true},
+};
+
+/// Valid random parameters of a block of this shape.
+swin_block_parameters random_swin_block(parameter_memory& memory, const swin_block_shape& shape,
+                                        const attention_choice& choice, stream_codes stream, generator& random) {
+  const block_shape window = shape.per_window();
+  const index tokens = window.attention.tokens;
+  swin_block_parameters p{random_block(memory, window, choice.probabilities, random), 99, {}, {}};
+  if (stream == stream_codes::s16) {
+    p.block.norm1.zero_point = p.block.norm2.zero_point = 0;
+    p.block.add1 = p.block.add2 = {};
+  }
+  attention_weighting& weighting = p.block.attention.weighting;
+  weighting.kind = choice.kind;
+  weighting.rounding = choice.rounding;
+  weighting.normalize = choice.normalize;
+  weighting.normalization = {1 << 28, 120};
+  weighting.table = memory.array<std::uint8_t>(
+      256, [&](index d) { return choice.kind == attention_kind::weights ? 255 - d : std::min<index>(d / 7, 16); });
+  p.position_bias = memory.matrix<std::uint8_t>(shape.attention.heads * tokens, tokens, 0, 255, random);
+  p.add_bias = {memory.array<std::int32_t>(tokens, [](index) { return 90000; }),
+                memory.array<std::int32_t>(tokens, [](index) { return 40000; }),
+                memory.array<std::int32_t>(tokens, [](index) { return (128 << 17) + 65537; }),
+                128,
+                120,
+                17};
+  return p;
+}
+
+template <class Code>
+void check_block(const swin_block_shape& shape, const attention_choice& choice, index batch, index threads) {
+  const window_grid& grid = shape.attention.grid;
+  INFO("grid " << grid.height << " x " << grid.width << ", window " << grid.window << ", shift " << grid.shift
+               << ", batch " << batch << ", threads " << threads);
+  INFO("kind " << static_cast<int>(choice.kind) << ", tail " << static_cast<int>(choice.probabilities));
+  generator random(static_cast<unsigned>(grid.height * 100 + grid.window));
+  parameter_memory memory;
+  packed_layers layers;
+  const auto codes = std::is_same_v<Code, std::int16_t> ? stream_codes::s16 : stream_codes::u8;
+  const swin_block_parameters p = random_swin_block(memory, shape, choice, codes, random);
+  swin_block_parameters packed = p;
+  layers.pack(packed.block);
+
+  tensor<Code> fused(batch * grid.tokens(), shape.attention.width);
+  const bool wide = codes == stream_codes::s16;
+  fill(fused.view(), values::random, wide ? -3000 : 0, wide ? 3000 : 255, random);
+  tensor<Code> stepwise = fused;
+  std::vector<std::byte> scratch(swin_block_workspace_bytes<Code>(shape));
+  for (index image = 0; image < batch; ++image) {
+    swin_block(stepwise.view().row_block(image * grid.tokens(), grid.tokens()), p, shape,
+               workspace(scratch.data(), scratch.size()));
+  }
+  std::vector<std::byte> fused_scratch(fused_swin_block_bytes<Code>(shape, batch, threads));
+  fused_swin_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
+                               some_threads{threads});
+  CHECK(first_difference(fused.view(), stepwise.view()) == "");
+}
+
+constexpr swin_block_shape block_of(const window_grid& grid, index width, index heads, index hidden) {
+  return {{grid, width, heads}, hidden};
+}
+
+TEST_CASE("fused Swin blocks of every attention give what the steps give", "[swin]") {
+  for (const attention_choice& choice : all_choices) {
+    check_block<std::uint8_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 1);
+    check_block<std::int16_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 3);
+  }
+  check_block<std::uint8_t>(block_of({8, 8, 4, 0}, 16, 2, 20), {.probabilities = tail::clip}, 1, 1);
+}
+
+TEST_CASE("fused Swin blocks of any shape, batch and number of threads give what the steps give", "[swin]") {
+  check_block<std::uint8_t>(block_of({14, 14, 7, 3}, 96, 3, 384), {}, 1, 2);  // Swin-T, third stage of 112 x 112 pixels
+  check_block<std::uint8_t>(block_of({0, 0, 7, 0}, 16, 2, 20), {}, 1, 1);
+  check_block<std::uint8_t>(block_of({1, 1, 1, 0}, 3, 1, 2), {}, 3, 4);
+  check_block<std::uint8_t>(block_of({5, 3, 2, 1}, 70, 2, 9), {}, 2, 7);
+  check_block<std::int16_t>(block_of({13, 13, 12, 6}, 32, 1, 33), {}, 1, 2);  // windows of 144 tokens: two bands
+  check_block<std::uint8_t>(block_of({16, 16, 16, 0}, 32, 1, 33), {}, 1, 1);  // of 256
+  check_block<std::uint8_t>(block_of({7, 7, 7, 0}, 64, 2, 64), {}, 0, 1);     // no image
+}
+
+/// A model of two stages whose blocks shift and pad.
+struct small_swin {
+  static constexpr swin_shape shape_of(stream_codes stream) {
+    return {.channels = 3,
+            .height = 20,
+            .width_pixels = 28,
+            .patch = 4,
+            .stages = 2,
+            .stage = {{{16, 2, 24, 2, 2}, {24, 3, 40, 1, 4}}},
+            .classes = 5,
+            .stream = stream};
+  }
+
+  swin_shape shape;
+  parameter_memory memory;
+  packed_layers layers;
+  std::vector<std::vector<swin_block_parameters>> blocks, packed_blocks;
+  std::vector<swin_stage_parameters> stages, packed_stages;
+  swin_parameters parameters, packed;
+
+  explicit small_swin(stream_codes stream) : shape(shape_of(stream)) {
+    generator random(5);
+    const bool wide = stream == stream_codes::s16;
+    parameters.pixel_table = memory.matrix<std::uint8_t>(3, 256, 0, 255, random);
+    parameters.patch = random_linear(memory, 16, shape.patch_samples(), {}, random);
+    parameters.patch_norm = norm(16, false, random);
+    parameters.tokens = some_scale(255, 6000, -3000);
+    for (index s = 0; s < 2; ++s) {
+      std::vector<swin_block_parameters>& made = blocks.emplace_back();
+      for (index position = 0; position < shape.of(s).depth; ++position) {
+        made.push_back(random_swin_block(memory, shape.block(s, position), {}, stream, random));
+      }
+    }
+    stages = {{blocks[0], {norm(64, wide, random), random_linear(memory, 24, 64, {}, random)}}, {blocks[1]}};
+    parameters.stages = stages;
+    parameters.norm = norm(24, wide, random);
+    parameters.pool = some_scale(255.0 * 12, 255, 0);
+    parameters.head = memory.matrix<std::int8_t>(5, 24, -127, 127, random);
+    parameters.logits = random_scale(memory, 5, 24, {0, 10000});
+    parameters.logits_u8 = random_scale(memory, 5, 24, {});
+    pack();
+  }
+
+ private:
+  layernorm_parameters norm(index width, bool wide, generator& random) {
+    layernorm_parameters made = random_layernorm(memory, width, random);
+    made.zero_point = wide ? 0 : made.zero_point;
+    return made;
+  }
+
+  void pack() {
+    packed = parameters;
+    packed_blocks = blocks;
+    packed_stages = stages;
+    for (std::size_t s = 0; s < 2; ++s) {
+      for (swin_block_parameters& block : packed_blocks[s]) {
+        layers.pack(block.block);
+      }
+      packed_stages[s].blocks = packed_blocks[s];
+    }
+    layers.pack(packed_stages[0].merging.reduction.weights);
+    packed.stages = packed_stages;
+    layers.pack(packed.patch.weights);
+    layers.pack(packed.head);
+  }
+};
+
+template <class Code>
+void check_model(stream_codes stream) {
+  const small_swin model(stream);
+  const swin_shape& shape = model.shape;
+  generator random(6);
+  const tensor<std::uint8_t> pixels = random_tensor<std::uint8_t>(3, 3 * 20 * 28, {}, random);
+  std::vector<image_view> images;
+  for (index i = 0; i < 3; ++i) {
+    images.push_back(planar_image(&pixels(i, 0), 3, 20, 28));
+  }
+  tensor<std::int32_t> logits(3, 5), fused_logits(3, 5);
+  tensor<std::uint8_t> logits_u8(3, 5), fused_logits_u8(3, 5);
+  tensor<Code> first(3 * 35, 16), second(3 * 12, 24), fused_first(3 * 35, 16), fused_second(3 * 12, 24);
+  std::vector<std::byte> memory(swin_workspace_bytes(shape));
+  const workspace scratch(memory.data(), memory.size());
+  for (index i = 0; i < 3; ++i) {
+    const image_view& image = images[static_cast<std::size_t>(i)];
+    swin(image, model.parameters, shape, logits.view().row_block(i, 1), logits_u8.view().row_block(i, 1), scratch);
+    const std::array<matrix_view<Code>, 2> maps = {first.view().row_block(i * 35, 35),
+                                                   second.view().row_block(i * 12, 12)};
+    swin_features<Code>(image, model.parameters, shape, maps, scratch);
+  }
+  for (const index threads : {1, 3}) {
+    std::vector<std::byte> fused_memory(fused_swin_bytes(shape, 3, threads));
+    const workspace fused_scratch(fused_memory.data(), fused_memory.size());
+    fused_swin<tested_isa>(images, model.packed, shape, fused_logits.view(), fused_logits_u8.view(), fused_scratch,
+                           some_threads{threads});
+    CHECK(first_difference(fused_logits.view(), logits.view()) == "");
+    CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
+    const std::array<matrix_view<Code>, 2> maps = {fused_first.view(), fused_second.view()};
+    std::vector<std::byte> maps_memory(fused_swin_features_bytes<Code>(shape, 3, threads));
+    fused_swin_features<tested_isa, Code>(images, model.packed, shape, maps,
+                                          workspace(maps_memory.data(), maps_memory.size()), some_threads{threads});
+    CHECK(first_difference(fused_first.view(), first.view()) == "");
+    CHECK(first_difference(fused_second.view(), second.view()) == "");
+  }
+}
+
+TEST_CASE("fused Swin transformers give what the steps give", "[swin]") {
+  check_model<std::uint8_t>(stream_codes::u8);
+  check_model<std::int16_t>(stream_codes::s16);
+}
+
+TEST_CASE("a fused Swin transformer refuses what does not fit, before it writes", "[swin]") {
+  const small_swin model(stream_codes::u8);
+  const tensor<std::uint8_t> pixels(3, 3 * 20 * 28);
+  const std::array<image_view, 2> images = {planar_image(&pixels(0, 0), 3, 20, 28),
+                                            planar_image(&pixels(1, 0), 3, 20, 28)};
+  tensor<std::int32_t> logits(2, 5);
+  tensor<std::uint8_t> logits_u8(2, 5);
+  std::vector<std::byte> memory(fused_swin_bytes(model.shape, 2));
+  const auto refused = [&](std::span<const image_view> batch, std::size_t bytes) {
+    return refusal([&] {
+      fused_swin<tested_isa>(batch, model.packed, model.shape, logits.view(), logits_u8.view(),
+                             workspace(memory.data(), bytes));
+    });
+  };
+  CHECK(mentions(refused(std::span(images).first(1), memory.size()), "logits is 2 x 5; it must be 1 x 5"));
+  CHECK(mentions(refused(images, memory.size() - 1), "the workspace has"));
+  std::array<image_view, 2> wrong = images;
+  wrong[1].height = 24;
+  CHECK(mentions(refused(wrong, memory.size()), "image height is 24; it must be equal to 20"));
+  wrong[1] = images[1];
+  wrong[1].data = nullptr;
+  CHECK(mentions(refused(wrong, memory.size()), "image has no data"));
+  CHECK(first_difference(logits.view(), tensor<std::int32_t>(2, 5).view()) == "");
+  CHECK(refused(images, memory.size()) == "");
+}
+
+}  // namespace
+}  // namespace intact_test

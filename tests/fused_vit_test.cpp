@@ -1,0 +1,174 @@
+// Whole models on packed weights, on one instruction set, against the same step by step.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "fused_models.hpp"
+#include "intact/adapt/packed_vit.hpp"
+#include "intact/intact.hpp"
+#include "random_model.hpp"
+#include "refusal.hpp"
+
+namespace intact_test {
+namespace {
+
+/// Both outputs of a batch.
+struct outputs {
+  tensor<std::int32_t> logits;
+  tensor<std::uint8_t> logits_u8;
+
+  outputs(index batch, index classes) : logits(batch, classes, layouts[1]), logits_u8(batch, classes, layouts[1]) {}
+};
+
+/// The specification, image by image.
+outputs run_stepwise(const integer_vit& model, std::span<const image_view> images) {
+  outputs found(std::ssize(images), model.shape().classes);
+  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
+  for (index i = 0; i < std::ssize(images); ++i) {
+    vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(), found.logits.view().row_block(i, 1),
+        found.logits_u8.view().row_block(i, 1), workspace(scratch.data(), scratch.size()));
+  }
+  return found;
+}
+
+/// The workspace has exactly the bytes asked for, from an address that is `misaligned` bytes off a boundary on.
+outputs run_fused(const vit_parameters& p, const vit_shape& shape, std::span<const image_view> images, index threads,
+                  std::size_t misaligned) {
+  outputs found(std::ssize(images), shape.classes);
+  const std::size_t bytes = fused_vit_bytes(shape, std::ssize(images), threads);
+  std::vector<std::byte> scratch(bytes + misaligned, std::byte{0xa5});
+  fused_vit<tested_isa>(images, p, shape, found.logits.view(), found.logits_u8.view(),
+                        workspace(scratch.data() + misaligned, bytes), some_threads{threads});
+  return found;
+}
+
+void check_equal(const outputs& found, const outputs& expected) {
+  CHECK(first_difference(found.logits.view(), expected.logits.view()) == "");
+  CHECK(first_difference(found.logits_u8.view(), expected.logits_u8.view()) == "");
+  CHECK(found.logits.surroundings_untouched());
+  CHECK(found.logits_u8.surroundings_untouched());
+}
+
+std::vector<image_view> views_of(std::span<const owned_image> images) {
+  std::vector<image_view> views;
+  for (const owned_image& image : images) {
+    views.push_back(image.view);
+  }
+  return views;
+}
+
+struct run_options {
+  index batch, threads;
+  std::size_t misaligned;
+};
+
+/// Batches of the images, taken from the first on, with unpacked weights and with packed ones.
+void check_model(const model_recipe& recipe, std::span<const run_options> runs) {
+  integer_vit model(model_builder(recipe, 5).model());
+  const std::vector<owned_image> images = make_images(recipe.shape, 2);
+  const std::vector<image_view> views = views_of(images);
+  const outputs expected = run_stepwise(model, views);
+  check_equal(run_fused(model.parameters(), model.shape(), views, 2, 0), expected);
+
+  const packed_vit packed(std::move(model));
+  for (const run_options& run : runs) {
+    CAPTURE(run.batch, run.threads, run.misaligned);
+    for (index first = 0; first + run.batch <= std::ssize(views); first += run.batch) {
+      const auto some = std::span(views).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(run.batch));
+      const outputs found = run_fused(packed.parameters(), packed.shape(), some, run.threads, run.misaligned);
+      CHECK(first_difference(found.logits.view(), expected.logits.view().row_block(first, run.batch)) == "");
+      CHECK(first_difference(found.logits_u8.view(), expected.logits_u8.view().row_block(first, run.batch)) == "");
+    }
+  }
+}
+
+// No two sizes are equal; rows of 4-bit weights end in the middle of a byte.
+constexpr vit_shape uneven_shape{.channels = 2,
+                                 .height = 9,
+                                 .width_pixels = 12,
+                                 .patch = 3,
+                                 .width = 21,
+                                 .heads = 3,
+                                 .hidden = 35,
+                                 .depth = 2,
+                                 .classes = 5};
+
+TEST_CASE("fused models of every profile give what the steps give", "[fused]") {
+  constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}, {2, 3, 63}};
+  int models = 0;
+  for (profile parts : sensible_attention_profiles()) {
+    for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
+      for (const bool pixel_codes : {false, true}) {
+        parts.stream = stream;
+        parts.pixel_codes = pixel_codes;
+        parts.weights = static_cast<weight_kind>(models % 3);  // each with each: 23 attentions, four times
+        parts.weight_group = 4;
+        INFO(profile_text(parts));
+        check_model({.shape = uneven_shape, .parts = parts}, runs);
+        ++models;
+      }
+    }
+  }
+  CHECK(models == 23 * 4);
+}
+
+TEST_CASE("fused models of any size, batch and number of threads give what the steps give", "[fused]") {
+  constexpr run_options runs[] = {{1, 1, 0}, {1, 2, 3}, {1, 3, 0}, {3, 1, 7}, {3, 2, 0}, {3, 3, 32}, {4, 7, 0}};
+  const struct {
+    vit_shape shape;
+    const char* why;
+  } cases[] = {
+      {{1, 1, 1, 1, 1, 1, 1, 0, 1}, "nothing but a head"},
+      {{1, 1, 1, 1, 1, 1, 1, 1, 1}, "all sizes 1"},
+      {{3, 32, 32, 4, 64, 4, 130, 1, 3}, "65 tokens: one more than a register"},
+      {{3, 8, 4, 4, 16, 2, 24, 2, 1000}, "two patches, many classes"},
+      {{1, 28, 28, 2, 8, 1, 4, 1, 10}, "197 tokens"},
+      {{3, 8, 8, 4, 24, 2, 40, 2, 9, 2}, "a class token and a distillation token"},
+      {{1, 2, 2, 2, 5, 1, 7, 1, 3, 3}, "more class tokens than patches"},
+  };
+  for (const auto& [shape, why] : cases) {
+    for (const profile& parts : {paper_profile, precise_profile, precise_profile_888}) {
+      INFO(why << ", " << profile_text(parts));
+      check_model({.shape = shape, .parts = parts}, runs);
+    }
+  }
+}
+
+TEST_CASE("a batch of no images is none", "[fused]") {
+  const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_profile}, 5).model()));
+  const outputs found = run_fused(model.parameters(), model.shape(), {}, 2, 0);
+  CHECK(found.logits.surroundings_untouched());
+}
+
+TEST_CASE("fused models refuse what does not fit, before anything is written", "[fused]") {
+  const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = paper_profile}, 5).model()));
+  const vit_shape& shape = model.shape();
+  const std::vector<owned_image> images = make_images(shape, 1);
+  const std::vector<image_view> views = views_of(images);
+  outputs found(3, shape.classes);
+  std::vector<std::byte> scratch(fused_vit_bytes(shape, 3));
+  const auto refusal_of = [&](std::span<const image_view> of, matrix_view<std::int32_t> logits, std::size_t bytes) {
+    return refusal([&] {
+      fused_vit<tested_isa>(of, model.parameters(), shape, logits, found.logits_u8.view(),
+                            workspace(scratch.data(), bytes));
+    });
+  };
+  CHECK(mentions(refusal_of(views, found.logits.view(), scratch.size() - 1), "the workspace has"));
+  CHECK(refusal_of(views, found.logits.view().row_block(0, 2), scratch.size()) ==
+        "intact::vit: logits is 2 x 5; it must be 3 x 5");
+  std::vector<image_view> wrong = views;
+  wrong[2].height = 6;
+  CHECK(refusal_of(wrong, found.logits.view(), scratch.size()) ==
+        "intact::vit: image height is 6; it must be equal to 9");
+  wrong[2].height = 9;
+  wrong[2].data = nullptr;
+  CHECK(mentions(refusal_of(wrong, found.logits.view(), scratch.size()), "image has no data"));
+  CHECK(found.logits.surroundings_untouched());
+}
+
+}  // namespace
+}  // namespace intact_test

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "intact/adapt/build_swin.hpp"
+#include "random_model.hpp"
+
+// Swin transformers of random parameters, and images for them.
+
+namespace intact_test {
+
+/// Draws the parameters of a float model.
+class float_swin_builder {
+ public:
+  float_swin_builder(const swin_shape& shape, std::uint64_t seed) : shape_(shape), random_(seed) {}
+
+  float_swin model() {
+    float_swin made;
+    made.shape = shape_;
+    made.mean.assign(static_cast<std::size_t>(shape_.channels), 0.45f);
+    made.standard_deviation.assign(static_cast<std::size_t>(shape_.channels), 0.25f);
+    made.patch = linear(shape_.of(0).width, shape_.patch_samples());
+    made.patch_norm = layernorm(shape_.of(0).width);
+    for (index s = 0; s < shape_.stages; ++s) {
+      float_swin_stage& stage = made.stages.emplace_back();
+      for (index position = 0; position < shape_.of(s).depth; ++position) {
+        stage.blocks.push_back(block(shape_.of(s)));
+      }
+      if (s + 1 < shape_.stages) {
+        const index merged = 4 * shape_.of(s).width, next = shape_.of(s + 1).width;
+        stage.merge_norm = layernorm(merged);
+        stage.reduction = linear(next, merged).weight;
+      }
+    }
+    made.norm = layernorm(shape_.of(shape_.stages - 1).width);
+    made.head = linear(shape_.classes, shape_.of(shape_.stages - 1).width);
+    return made;
+  }
+
+ private:
+  float number(float largest) { return largest * static_cast<float>(random_.between(-1000, 1000)) / 1000; }
+
+  float_matrix matrix(index rows, index columns, float largest) {
+    float_matrix made(rows, columns);
+    for (index i = 0; i < made.size(); ++i) {
+      made.data()[i] = number(largest);
+    }
+    return made;
+  }
+
+  /// Outputs are about `factor` times as large as inputs.
+  float_linear linear(index outputs, index inputs, float factor = 1) {
+    const float largest = factor * std::sqrt(3 / static_cast<float>(inputs));
+    float_linear made{matrix(outputs, inputs, largest), {}};
+    made.bias = matrix(1, outputs, 0.2f);
+    return made;
+  }
+
+  float_layernorm layernorm(index width) {
+    float_layernorm made;
+    made.weight = matrix(1, width, 0.5f).array() + 1;
+    made.bias = matrix(1, width, 0.3f);
+    return made;
+  }
+
+  /// Channels of the residual stream differ in their magnitude, so that they take powers of two.
+  float_linear branch(index width, index inputs) {
+    float_linear made = linear(width, inputs);
+    for (index c = 0; c < width; c += 5) {
+      made.weight.row(c) *= 6;
+    }
+    return made;
+  }
+
+  float_swin_block block(const swin_stage_shape& shape) {
+    float_swin_block made{{.norm1 = layernorm(shape.width),
+                           .qkv = linear(3 * shape.width, shape.width, 2),  // probabilities below 2^-16 too
+                           .proj = branch(shape.width, shape.width),
+                           .norm2 = layernorm(shape.width),
+                           .fc1 = linear(shape.hidden, shape.width),
+                           .fc2 = branch(shape.width, shape.hidden)},
+                          {}};
+    made.position_bias = matrix((2 * shape.window - 1) * (2 * shape.window - 1), shape.heads, 2);
+    return made;
+  }
+
+  swin_shape shape_;
+  generator random_;
+};
+
+/// A black, a white and a few random images.
+inline std::vector<owned_image> make_images(const swin_shape& shape, int random_images) {
+  vit_shape same_image;
+  same_image.channels = shape.channels;
+  same_image.height = shape.height;
+  same_image.width_pixels = shape.width_pixels;
+  return make_images(same_image, random_images);
+}
+
+inline std::vector<image_view> views_of(const std::vector<owned_image>& images) {
+  std::vector<image_view> views;
+  for (const owned_image& image : images) {
+    views.push_back(image.view);
+  }
+  return views;
+}
+
+/// A random model, calibrated on random images.
+inline integer_swin random_swin(const swin_shape& shape, const profile& parts, std::uint64_t seed) {
+  const float_swin model = float_swin_builder(shape, seed).model();
+  const std::vector<owned_image> images = make_images(shape, 2);
+  const std::vector<image_view> views = views_of(images);
+  return build_swin(model, calibrate(model, std::span(views).subspan(2)), parts);
+}
+
+}  // namespace intact_test
