@@ -1,5 +1,5 @@
-// Vision transformers on images, in integers: quantizes a float checkpoint, classifies images, measures accuracy, and
-// tells how much error each kind of quantized tensor makes. docs/accuracy.md has the figures and the commands.
+// Vision transformers on images, in integers: quantizes a float checkpoint, classifies images, measures accuracy,
+// tells how much error each kind of quantized tensor makes, and shows attention. docs/accuracy.md has the figures and the commands.
 
 #include <cstdio>
 #include <exception>
@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "deit/attention_command.hpp"
 #include "deit/budget_command.hpp"
 #include "deit/classify_command.hpp"
 #include "deit/evaluate_command.hpp"
@@ -22,6 +23,7 @@ constexpr const char* examples =
     "  intact-deit classify --model model.intact.safetensors cat.jpg\n"
     "  intact-deit evaluate --model model.intact.safetensors --float model.safetensors --images images/\n"
     "  intact-deit budget --weights model.safetensors --calibration images/ --evaluation images/\n"
+    "  intact-deit attention --model model.intact.safetensors --float model.safetensors --image cat.jpg -o maps.json\n"
     "\n"
     "Exit code: 0; 1 some images could not be read; 2 anything else went wrong.";
 
@@ -35,6 +37,7 @@ int main(int argc, char** argv) {
   intact_deit::classify_command classify(app);
   intact_deit::evaluate_command evaluate(app);
   intact_deit::budget_command budget(app);
+  intact_deit::attention_command attention(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -44,7 +47,8 @@ int main(int argc, char** argv) {
     return quantize.chosen()   ? quantize.run()
            : classify.chosen() ? classify.run()
            : evaluate.chosen() ? evaluate.run()
-                               : budget.run();
+           : budget.chosen()   ? budget.run()
+                               : attention.run();
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "intact-deit: there is not enough memory\n");
   } catch (const std::exception& error) {

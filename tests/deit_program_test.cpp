@@ -87,7 +87,7 @@ TEST_CASE("intact-deit explains itself") {
   const outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
-  for (const char* const command : {"quantize", "classify", "evaluate", "budget"}) {
+  for (const char* const command : {"quantize", "classify", "evaluate", "budget", "attention"}) {
     CHECK(deit(std::string(command) + " --help").exit_code == 0);
     CHECK(deit(command).exit_code == 2);
   }
@@ -143,6 +143,19 @@ TEST_CASE("a model is quantized, evaluated and classifies") {
                                    quoted(set.images / "labels.tsv") + quoted(set.images / "0.png"));
   CHECK(wrong_names.exit_code == 2);
   CHECK(wrong_names.says("there are 11 names; the model has 7 classes"));
+}
+
+TEST_CASE("a distilled model is quantized and evaluated with both heads, at any size of images") {
+  const tiny_set set;
+  timm_checkpoint(random_float_vit(distilled_vit)).write(set.weights);
+  for (const std::string options : {"", "--profile paper --method observe", "--size 20"}) {
+    CAPTURE(options);
+    REQUIRE(set.quantize(options).exit_code == 0);
+    const outcome evaluated = set.evaluate("--float" + quoted(set.weights));
+    INFO(evaluated.output);
+    CHECK(evaluated.exit_code == 0);
+    CHECK(read_json(set.json).at("sqnr_db") > 10);
+  }
 }
 
 TEST_CASE("the float model alone is evaluated") {
@@ -279,6 +292,38 @@ TEST_CASE("the budget has every kind of tensor") {
     CHECK(row.at("kl") >= 0);
     CHECK(row.at("agreement") <= 100);
   }
+}
+
+TEST_CASE("attention maps have every head and patch, and follow the float model's") {
+  const tiny_set set;
+  for (const std::string options :
+       {"", "--bits 8/8/8", "--tail clip", "--profile paper", "--profile paper --bits 8/8/8"}) {
+    REQUIRE(set.quantize(options).exit_code == 0);
+    const outcome shown = deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
+                               quoted(set.images / "0.png") + "--block 0 -o" + quoted(set.json));
+    CAPTURE(options);
+    INFO(shown.output);
+    REQUIRE(shown.exit_code == 0);
+    const nlohmann::json maps = read_json(set.json);
+    CHECK(maps.at("columns") == 3);
+    for (const char* const key : {"float", "integer", "codes"}) {
+      REQUIRE(maps.at(key).size() == 2);
+      CHECK(maps.at(key).at(1).size() == 9);
+    }
+    for (std::size_t head = 0; head < 2; ++head) {
+      for (std::size_t patch = 0; patch < 9; ++patch) {
+        const double in_float = maps.at("float").at(head).at(patch), found = maps.at("integer").at(head).at(patch);
+        CHECK(found <= 2 * in_float + 0.02);
+        CHECK(found >= in_float / 2 - 0.02);
+      }
+    }
+  }
+  const auto refused = [&](const std::string& options) {
+    return deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
+                quoted(set.images / "0.png") + "-o" + quoted(set.json) + options);
+  };
+  CHECK(refused("--block 2").says("--block is 2; the model has 2 blocks"));
+  CHECK(refused("--heads 3").says("the model has other blocks, heads or tokens than"));
 }
 
 TEST_CASE("DeiT-Tiny in integers stays close to the float model", "[data]") {

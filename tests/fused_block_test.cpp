@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "catch.hpp"
+#include "fused_models.hpp"
 #include "heap_counter.hpp"
 #include "intact/intact.hpp"
 #include "intact/model/fused_block.hpp"
@@ -17,60 +17,6 @@
 
 namespace intact_test {
 namespace {
-
-using tested_isa = intact::isa::INTACT_TEST_ISA;
-
-/// As many threads as asked for, new ones each time.
-struct some_threads {
-  index count = 1;
-
-  index threads() const { return count; }
-  template <class Task>
-  void for_each(index tasks, const Task& task) const {
-    std::vector<std::thread> all;
-    for (index t = 0; t < count; ++t) {
-      all.emplace_back([&, t] {
-        for (index i = t; i < tasks; i += count) {
-          task(i);
-        }
-      });
-    }
-    for (std::thread& thread : all) {
-      thread.join();
-    }
-  }
-};
-
-/// The layers' weights in packed form.
-class packed_layers {
- public:
-  block_parameters pack(block_parameters p) {
-    for (linear_parameters* layer : {&p.attention.qkv, &p.attention.proj, &p.mlp.fc1, &p.mlp.fc2}) {
-      layer->weights = std::visit([&](const auto& weights) { return pack(weights); }, layer->weights);
-    }
-    return p;
-  }
-
- private:
-  struct alignas(64) line {
-    std::byte bytes[64];
-  };
-
-  template <class Weights>
-  weights_view pack(const Weights& weights) {
-    if constexpr (detail::is_packed<Weights>) {
-      return weights;
-    } else {
-      using packed = decltype(pack_weights(weights, std::span<std::byte>()));
-      const auto bytes =
-          static_cast<std::size_t>(packed_weights_bytes<typename packed::element>(weights.rows, weights.columns));
-      memory_.emplace_back((bytes + 63) / 64 + 1);
-      return pack_weights(weights, std::as_writable_bytes(std::span(memory_.back())));
-    }
-  }
-
-  std::vector<std::vector<line>> memory_;
-};
 
 /// What a residual stream holds.
 enum class stream_contents { random, lowest, highest, alternating, constant_rows };
@@ -102,7 +48,8 @@ template <class Code>
 void check_block(const block_parameters& p, const block_shape& shape, index batch, index threads, generator& random,
                  stream_contents contents = stream_contents::random) {
   packed_layers layers;
-  const block_parameters packed = layers.pack(p);
+  block_parameters packed = p;
+  layers.pack(packed);
   const index tokens = shape.attention.tokens;
   auto fused = some_stream<Code>(contents, batch * tokens, shape.attention.width, random);
   auto stepwise = fused;
@@ -253,7 +200,8 @@ TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
     const integer_vit model = model_of_one_block(chosen, 8);
     packed_layers layers;
     const vit_parameters p = model.parameters();
-    const block_parameters packed = layers.pack(p.blocks[0]);
+    block_parameters packed = p.blocks[0];
+    layers.pack(packed);
     const block_shape shape = model.shape().block();
     std::vector<std::byte> scratch(fused_block_bytes(shape));
     const workspace memory(scratch.data(), scratch.size());

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "catch.hpp"
+#include "fused_models.hpp"
 #include "intact/adapt/packed_vit.hpp"
 #include "intact/intact.hpp"
 #include "random_model.hpp"
@@ -15,29 +15,6 @@
 
 namespace intact_test {
 namespace {
-
-using tested_isa = intact::isa::INTACT_TEST_ISA;
-
-/// As many threads as asked for, new ones each time.
-struct some_threads {
-  index count = 1;
-
-  index threads() const { return count; }
-  template <class Task>
-  void for_each(index tasks, const Task& task) const {
-    std::vector<std::thread> all;
-    for (index t = 0; t < count; ++t) {
-      all.emplace_back([&, t] {
-        for (index i = t; i < tasks; i += count) {
-          task(i);
-        }
-      });
-    }
-    for (std::thread& thread : all) {
-      thread.join();
-    }
-  }
-};
 
 /// Both outputs of a batch.
 struct outputs {

@@ -54,9 +54,10 @@ inline double read_crop(const intact::safetensors_index& file) {
 
 }  // namespace detail
 
+/// An integer model from a file, and the crop that it was calibrated with.
 /// Errors: intact::file_error or std::runtime_error, naming the file, also for models of other images than square ones
 /// of three channels.
-inline stored_model load_model(const std::filesystem::path& path) {
+inline std::pair<intact::integer_vit, double> read_model(const std::filesystem::path& path) {
   intact::safetensors_stream file(path);
   intact::integer_vit model = intact::load_integer_vit(file);
   const intact::vit_shape& shape = model.shape();
@@ -65,7 +66,13 @@ inline stored_model load_model(const std::filesystem::path& path) {
                              std::to_string(shape.width_pixels) + " x " + std::to_string(shape.height) +
                              " pixels; they must be square and have 3 channels");
   }
-  return {intact::packed_vit(std::move(model)), detail::read_crop(file)};
+  return {std::move(model), detail::read_crop(file)};
+}
+
+/// The same, ready to run.
+inline stored_model load_model(const std::filesystem::path& path) {
+  auto [model, crop] = read_model(path);
+  return {intact::packed_vit(std::move(model)), crop};
 }
 
 /// An integer model with the memory that it runs in. The model must outlive it; not to be shared between threads.

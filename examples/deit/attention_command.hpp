@@ -1,0 +1,142 @@
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint.hpp"
+#include "checkpoint_arguments.hpp"
+#include "models.hpp"
+#include "output.hpp"
+
+namespace intact_deit {
+
+/// What the class token of one block attends to, head by head: weights of the patches, row by row.
+using attention_maps = std::vector<std::vector<double>>;
+
+/// The maps of the float model.
+inline attention_maps float_attention_maps(const intact::float_vit& model, const intact::image_view& image,
+                                           index block) {
+  attention_maps maps;
+  intact::forward(model, image, [&](const intact::trace_site& site, const intact::float_matrix& weights) {
+    if (site.name == "attention" && site.block == block) {
+      std::vector<double>& map = maps.emplace_back();
+      for (index j = model.shape.class_tokens; j < weights.cols(); ++j) {
+        map.push_back(static_cast<double>(weights(0, j)));
+      }
+    }
+  });
+  return maps;
+}
+
+/// The maps of the integer model, and the codes that they are read from.
+class integer_attention_maps {
+ public:
+  integer_attention_maps(const intact::integer_vit& model, const intact::image_view& image, index block)
+      : model_(model), weighting_(model.contents().blocks.at(static_cast<std::size_t>(block)).weighting) {
+    const index classes = model.shape().classes;
+    std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
+    std::vector<std::uint8_t> logits_u8(logits.size());
+    std::vector<std::byte> scratch(intact::vit_workspace_bytes(model.shape()));
+    intact::vit(image, model.parameters(), model.shape(), intact::matrix_view(logits.data(), 1, classes),
+                intact::matrix_view(logits_u8.data(), 1, classes), intact::workspace(scratch.data(), scratch.size()),
+                [&](const intact::trace_site& site, const auto& view) {
+                  if (site.name == "attention" && site.block == block) {
+                    add(view);
+                  }
+                });
+  }
+
+  attention_maps maps;
+  std::vector<std::vector<int>> codes;
+
+ private:
+  /// The first row: the class token's.
+  template <class View>
+  void add(const View& view) {
+    if constexpr (!std::is_same_v<typename View::element, const std::int32_t>) {
+      const index first = model_.shape().class_tokens;
+      double sum = 0;
+      for (index j = 0; j < view.columns; ++j) {
+        sum += weight(view(0, j));
+      }
+      maps.emplace_back();
+      codes.emplace_back();
+      for (index j = first; j < view.columns; ++j) {
+        codes.back().push_back(static_cast<int>(view(0, j)));
+        maps.back().push_back(weight(view(0, j)) / (weighting_.normalize && sum > 0 ? sum : 1));
+      }
+    }
+  }
+
+  /// What a code stands for, before rows are normalized.
+  double weight(int code) const {
+    if (weighting_.kind == intact::attention_kind::weights) {
+      return code;
+    }
+    const bool zero =
+        weighting_.probabilities == intact::tail::zero && code >= intact::attention_codes<intact::tail::zero>::zero;
+    return zero ? 0 : std::ldexp(1.0, -code);
+  }
+
+  const intact::integer_vit& model_;
+  const intact::owned_weighting& weighting_;
+};
+
+/// intact-deit attention
+class attention_command {
+ public:
+  explicit attention_command(CLI::App& program) {
+    app_ = program.add_subcommand("attention", "what the class token attends to, in float and in codes");
+    app_->add_option("--model", model_, "integer model")->required();
+    app_->add_option("--float", weights_, "checkpoint of the float model")->required();
+    app_->add_option("--image", image_, "PNG or JPEG file")->required();
+    app_->add_option("--block", block_, "the block [the last one]")->check(CLI::NonNegativeNumber);
+    app_->add_option("-o,--output", output_, "JSON, which examples/plot_attention.py draws")->required();
+    checkpoint_.add_to(*app_);
+  }
+
+  bool chosen() const { return app_->parsed(); }
+
+  int run() const {
+    const auto [model, crop] = read_model(model_);
+    const intact::vit_shape& shape = model.shape();
+    checkpoint_options options = checkpoint_.options();
+    options.image_size = shape.height;
+    const intact::float_vit in_float = load_checkpoint(weights_, options);
+    if (in_float.shape.depth != shape.depth || in_float.shape.heads != shape.heads ||
+        in_float.shape.tokens() != shape.tokens()) {
+      throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);
+    }
+    const index block = block_.value_or(shape.depth - 1);
+    if (block >= shape.depth) {
+      throw std::invalid_argument("--block is " + std::to_string(block) + "; the model has " +
+                                  std::to_string(shape.depth) + " blocks");
+    }
+    const rgb_image image = read_input(image_, shape.height, crop);
+    const integer_attention_maps integer(model, image.view(), block);
+    write_json(output_, {{"block", block},
+                         {"columns", shape.width_pixels / shape.patch},
+                         {"float", float_attention_maps(in_float, image.view(), block)},
+                         {"integer", integer.maps},
+                         {"codes", integer.codes}});
+    return 0;
+  }
+
+ private:
+  CLI::App* app_;
+  std::string model_, weights_, image_, output_;
+  std::optional<index> block_;
+  checkpoint_arguments checkpoint_;
+};
+
+}  // namespace intact_deit
