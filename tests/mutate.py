@@ -228,7 +228,7 @@ MUTATIONS = [
         "simd/table_sum.hpp", "simd_test@avx512vnni",
         ("0x8000 * count", "0x8000 * (count - 1)"),
         ("(all >> 32) != 0 ? 3 : 2", "(all >> 33) != 0 ? 3 : 2"),
-        ("- j)) - 1", "- j)) - 2"),
+        ("rest = (__mmask32{1} << (count - j)) - 1", "rest = (__mmask32{1} << (count - j)) - 2"),
     ),
     *mutations_of(
         "kernel/log_softmax.hpp", "operation_kernel_test@avx2",
@@ -453,7 +453,7 @@ MUTATIONS = [
         "simd/rescale.hpp", "simd_test@sse4_1",
         ("_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100)",
          "_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11000011)"),
-        ("_mm_mul_epi32(_mm_srli_epi64(a, 32), f.odd)", "_mm_mul_epi32(_mm_srli_epi64(a, 31), f.odd)"),
+        ("return high_of(a, _mm_srli_epi64(a, 32), f);", "return high_of(a, _mm_srli_epi64(a, 31), f);"),
     ),
     *mutations_of(
         "simd/rescale.hpp", "simd_test@avx2",
