@@ -42,7 +42,7 @@ def read(paths):
             sys.exit(f"{path}: {result['failures'][0]}")
         machines.append((result["machine"], result["compiler"], result["date"][:10]))
         rows += [dict(row, peak_gops=result["peak_gops"], shapes=result["shapes"]) for row in result["rows"]]
-        parts += [dict(part, shapes=result["shapes"]) for part in result["parts"]]
+        parts += [dict(part, shapes=result["shapes"]) for part in result.get("parts", [])]
     return rows, parts, sorted(set(machines))
 
 
@@ -328,7 +328,7 @@ def sections(rows, parts, machines):
                 f"Byte dot products alone reach {native['peak_gops']:.0f} GOPS per thread.")
     text += block_sections(rows, parts)
     text += operation_sections(rows)
-    if select(rows, op="gemm"):
+    if select(rows, op="gemm", shapes="table"):
         text += product_sections(rows)
     return "\n\n".join(text)
 
