@@ -114,6 +114,13 @@ inline constexpr vit_shape tiny_vit{.channels = 3,
                                     .depth = 2,
                                     .classes = 7};
 
+/// The same with a distillation token.
+inline constexpr vit_shape distilled_vit = [] {
+  vit_shape shape = tiny_vit;
+  shape.class_tokens = 2;
+  return shape;
+}();
+
 /// A model under timm's names.
 inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
   const vit_shape& shape = model.shape;
@@ -121,6 +128,9 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
   made.add("patch_embed.proj", model.patch);
   made.all["patch_embed.proj.weight"].shape = {shape.width, shape.channels, shape.patch, shape.patch};
   made.add("cls_token", {1, 1, shape.width}, model.class_token.data());
+  if (shape.class_tokens == 2) {
+    made.add("dist_token", {1, 1, shape.width}, model.class_token.data() + shape.width);
+  }
   made.add("pos_embed", {1, shape.tokens(), shape.width}, model.positions.data());
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     const std::string name = "blocks." + std::to_string(i) + '.';
@@ -132,7 +142,11 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
     made.add(name + "mlp.fc2", model.blocks[i].fc2);
   }
   made.add("norm", model.norm);
-  made.add("head", model.head);
+  for (index token = 0; token < shape.class_tokens; ++token) {  // a distilled model's logits are the heads' average
+    const float_matrix part = model.head.weight.middleCols(token * shape.width, shape.width);
+    const float share = static_cast<float>(shape.class_tokens);
+    made.add(token == 0 ? "head" : "head_dist", intact::float_linear{part * share, model.head.bias});
+  }
   made.metadata = {{"heads", std::to_string(shape.heads)}};
   return made;
 }
@@ -150,7 +164,9 @@ inline checkpoint_tensors hugging_face_checkpoint(const float_vit& model) {
       {"attn.proj", "attention.output.dense"},
       {"mlp.fc1", "intermediate.dense"},
       {"mlp.fc2", "output.dense"},
-      {"head", "classifier"}};
+      {"head_dist", "distillation_classifier"},
+      {"dist_token", "vit.embeddings.distillation_token"},
+      {"head", timm.all.contains("head_dist.weight") ? "cls_classifier" : "classifier"}};
   checkpoint_tensors made;
   made.metadata = timm.metadata;
   for (const auto& [name, tensor] : timm.all) {

@@ -145,6 +145,19 @@ TEST_CASE("a model is quantized, evaluated and classifies") {
   CHECK(wrong_names.says("there are 11 names; the model has 7 classes"));
 }
 
+TEST_CASE("a distilled model is quantized and evaluated with both heads, at any size of images") {
+  const tiny_set set;
+  timm_checkpoint(random_float_vit(distilled_vit)).write(set.weights);
+  for (const std::string options : {"", "--profile paper --method observe", "--size 20"}) {
+    CAPTURE(options);
+    REQUIRE(set.quantize(options).exit_code == 0);
+    const outcome evaluated = set.evaluate("--float" + quoted(set.weights));
+    INFO(evaluated.output);
+    CHECK(evaluated.exit_code == 0);
+    CHECK(read_json(set.json).at("sqnr_db") > 10);
+  }
+}
+
 TEST_CASE("the float model alone is evaluated") {
   const tiny_set set;
   const outcome in_float = deit("evaluate --float" + quoted(set.weights) + "--images" + quoted(set.images));

@@ -228,33 +228,43 @@ TEST_CASE("measures of predictions") {
 
 TEST_CASE("checkpoints under Hugging Face's names are the same models") {
   const scratch_folder folder;
-  const float_vit model = random_float_vit(tiny_vit);
-  timm_checkpoint(model).write(folder / "timm.safetensors");
-  checkpoint_tensors theirs = hugging_face_checkpoint(model);
-  theirs.write(folder / "theirs.safetensors");
-  const checkpoint_options options{.model = {.epsilon = 1e-6F}};
-  const float_vit a = load_checkpoint(folder / "timm.safetensors", options);
-  const float_vit b = load_checkpoint(folder / "theirs.safetensors", options);
-  CHECK(b.epsilon == 1e-6F);
-  CHECK(a.mean == std::vector<float>{0.485F, 0.456F, 0.406F});
-  const rgb_image image = made_image(12, 12);
-  CHECK(intact::forward(a, image.view()) == intact::forward(b, image.view()));
-  CHECK(load_checkpoint(folder / "theirs.safetensors", {}).epsilon == 1e-12F);
-  CHECK(load_checkpoint(folder / "timm.safetensors", {}).epsilon == 1e-6F);
+  for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
+    const float_vit model = random_float_vit(shape);
+    timm_checkpoint(model).write(folder / "timm.safetensors");
+    checkpoint_tensors theirs = hugging_face_checkpoint(model);
+    theirs.write(folder / "theirs.safetensors");
+    const checkpoint_options options{.model = {.epsilon = 1e-6F}};
+    const float_vit a = load_checkpoint(folder / "timm.safetensors", options);
+    const float_vit b = load_checkpoint(folder / "theirs.safetensors", options);
+    CHECK(a.shape.class_tokens == shape.class_tokens);
+    CHECK(b.shape.class_tokens == shape.class_tokens);
+    CHECK(a.head.weight == model.head.weight);
+    CHECK(a.class_token == model.class_token);
+    CHECK(b.epsilon == 1e-6F);
+    CHECK(a.mean == std::vector<float>{0.485F, 0.456F, 0.406F});
+    const rgb_image image = made_image(12, 12);
+    CHECK(intact::forward(a, image.view()) == intact::forward(b, image.view()));
+    CHECK(load_checkpoint(folder / "theirs.safetensors", {}).epsilon == 1e-12F);
+    CHECK(load_checkpoint(folder / "timm.safetensors", {}).epsilon == 1e-6F);
 
-  theirs.all.erase("vit.encoder.layer.1.attention.attention.key.bias");
-  theirs.write(folder / "theirs.safetensors");
-  CHECK(mentions(error_of([&] { load_checkpoint(folder / "theirs.safetensors", {}); }),
-                 "tensor \"vit.encoder.layer.1.attention.attention.key.bias\" is missing"));
+    theirs.all.erase("vit.encoder.layer.1.attention.attention.key.bias");
+    theirs.write(folder / "theirs.safetensors");
+    CHECK(mentions(error_of([&] { load_checkpoint(folder / "theirs.safetensors", {}); }),
+                   "tensor \"vit.encoder.layer.1.attention.attention.key.bias\" is missing"));
+  }
 }
 
 TEST_CASE("models take images of other sizes, by interpolated positions") {
   const scratch_folder folder;
-  timm_checkpoint(random_float_vit(tiny_vit)).write(folder / "model.safetensors");
-  const float_vit larger = load_checkpoint(folder / "model.safetensors", {.image_size = 20});
-  CHECK(larger.shape.height == 20);
-  CHECK(larger.positions.rows() == 26);
-  CHECK(intact::forward(larger, made_image(20, 20).view()).size() == 7);
+  for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
+    const float_vit model = random_float_vit(shape);
+    timm_checkpoint(model).write(folder / "model.safetensors");
+    const float_vit larger = load_checkpoint(folder / "model.safetensors", {.image_size = 20});
+    CHECK(larger.shape.height == 20);
+    CHECK(larger.positions.rows() == 25 + shape.class_tokens);
+    CHECK(larger.positions.topRows(shape.class_tokens) == model.positions.topRows(shape.class_tokens));
+    CHECK(intact::forward(larger, made_image(20, 20).view()).size() == 7);
+  }
   CHECK(mentions(error_of([&] { load_checkpoint(folder / "model.safetensors", {.image_size = 18}); }),
                  "the image size is 18; it must be a multiple of the patch size, 4"));
 }
@@ -299,7 +309,8 @@ TEST_CASE("an equalized model computes the same") {
 }
 
 TEST_CASE("the simulation with everything rounded is close to the integer model") {
-  const float_vit model = random_float_vit(tiny_vit);
+  const vit_shape shape = GENERATE(tiny_vit, distilled_vit);
+  const float_vit model = random_float_vit(shape);
   std::vector<rgb_image> images = {made_image(12, 12), rgb_image(12, 12)};
   images.push_back(resize(made_image(40, 30), 12, 12));
   std::vector<intact::image_view> views;

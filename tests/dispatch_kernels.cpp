@@ -7,10 +7,14 @@
 #include "intact/kernel/activation.hpp"
 #include "intact/kernel/add.hpp"
 #include "intact/kernel/attention.hpp"
+#include "intact/kernel/average_pool.hpp"
 #include "intact/kernel/gemm.hpp"
+#include "intact/kernel/im2col.hpp"
 #include "intact/kernel/layernorm.hpp"
 #include "intact/kernel/log_softmax.hpp"
 #include "intact/kernel/max_softmax.hpp"
+#include "intact/kernel/merge_patches.hpp"
+#include "intact/kernel/windows.hpp"
 
 namespace intact::inline INTACT_ABI::kernel {
 
@@ -45,9 +49,20 @@ template void log_softmax<isa_here, tail::clip, log2_rounding::at_one_and_a_half
                                                                                   index) noexcept;
 template void max_softmax<isa_here>(u8_input, const std::uint8_t*, const packed_codes&, index, index) noexcept;
 template void max_softmax<isa_here>(u8_input, const std::uint8_t*, const byte_codes&, index, index) noexcept;
+template void window_partition<isa_here>(const u8_input&, const window_grid&, std::uint8_t, const u8_matrix&, index,
+                                         index) noexcept;
+template void window_reverse<isa_here>(const u8_input&, const window_grid&, const u8_matrix&, index, index) noexcept;
+template void merge_patches<isa_here>(const u8_input&, index, index, std::uint8_t, const u8_matrix&, index,
+                                      index) noexcept;
+template void average_pool<isa_here>(const u8_input&, const requantize<std::uint8_t, tensor_scale>&,
+                                     const u8_matrix&) noexcept;
+template void im2col<isa_here>(const image_view&, index, u8_matrix, index, index) noexcept;
 template attention_head prepare_head<isa_here>(const activations&, const activations&, int,
                                                const attention_head_memory&) noexcept;
-template void attend<isa_here>(const u8_input&, const attention_head&, const tensor_scale&, const attention_weighting&,
-                               const u8_matrix&, const attention_scratch&) noexcept;
+template u8_matrix band_logits<isa_here>(const u8_input&, const attention_head&, const tensor_scale&,
+                                         const attention_scratch&) noexcept;
+template class row_coder<isa_here>;
+template void band_context<isa_here>(const u8_matrix&, const attention_head&, const attention_weighting&,
+                                     const u8_matrix&, const attention_scratch&) noexcept;
 
 }  // namespace intact::inline INTACT_ABI::kernel

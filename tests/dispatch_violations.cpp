@@ -20,8 +20,10 @@ void violate(const Panel& panel, std::int32_t* x) {
   untagged_negate(x);
 #if INTACT_X86
   asm("pmaddubsw %xmm0, %xmm1");  // saturates
+  asm("addss %xmm0, %xmm1");
 #else
   asm(".inst 0x4e809c00");  // usdot v0.4s, v0.16b, v0.16b
+  asm("fadd s0, s0, s1");
 #endif
   intact::kernel::gemm_one_tile<6, 8>(panel, 0, 0);  // twice as large as the registers
 }

@@ -67,8 +67,8 @@ struct stored_model {
 };
 
 // Sizes that all differ, so that no two can be mistaken for each other: 2 channels, patches of 3 x 3, 2 x 2 of them,
-// width 12, 3 heads of 4, hidden 20, 2 blocks, 5 classes.
-stored_model small_model() {
+// width 12, 3 heads of 4, hidden 20, 2 blocks, 5 classes; and, if it is distilled, a second class token.
+stored_model small_model(bool distilled = false) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal(0, 0.5f);
   stored_model model;
@@ -94,7 +94,7 @@ stored_model small_model() {
   add("patch_embed.proj.weight", {12, 2, 3, 3});
   add("patch_embed.proj.bias", {12});
   add("cls_token", {1, 1, 12});
-  add("pos_embed", {1, 5, 12});
+  add("pos_embed", {1, distilled ? 6 : 5, 12});
   for (const std::string block : {"blocks.0.", "blocks.1."}) {
     add_norm(block + "norm1");
     add_linear(block + "attn.qkv", 36, 12);
@@ -105,6 +105,10 @@ stored_model small_model() {
   }
   add_norm("norm");
   add_linear("head", 5, 12);
+  if (distilled) {
+    add("dist_token", {1, 1, 12});
+    add_linear("head_dist", 5, 12);
+  }
   model.metadata = {
       {"heads", "3"}, {"ln_eps", "1e-2"}, {"pixel_max", "200"}, {"mean", "0.4, 0.6"}, {"std", "0.25,0.5"}};
   return model;
@@ -151,6 +155,10 @@ class plain_vit {
     show("input", x);
     x = linear("patch_embed.proj", x);
     show("patch", x);
+    const bool distilled = model_.tensors.contains("dist_token");
+    if (distilled) {
+      x.insert(x.begin(), row("dist_token", 0, 12));
+    }
     x.insert(x.begin(), row("cls_token", 0, 12));
     show("embed", x);
     for (std::size_t t = 0; t < x.size(); ++t) {
@@ -160,9 +168,17 @@ class plain_vit {
     for (int block = 0; block < 2; ++block) {
       run_block(block, x);
     }
-    x = layernorm("norm", {x[0]});
+    x.resize(distilled ? 2 : 1);
+    x = layernorm("norm", x);
     show("norm", x);
-    show("logits", linear("head", x));
+    plain_matrix logits = linear("head", {x[0]});
+    if (distilled) {
+      logits[0] = sum(logits[0], linear("head_dist", {x[1]})[0]);
+      for (double& logit : logits[0]) {
+        logit /= 2;
+      }
+    }
+    show("logits", logits);
   }
 
  private:
@@ -388,7 +404,8 @@ TEST_CASE("options take the place of metadata, which takes the place of defaults
 constexpr double tolerance = 1e-5;
 
 TEST_CASE("every tensor equals that of plain double loops", "[float_vit]") {
-  const stored_model stored = small_model();
+  const bool distilled = GENERATE(false, true);
+  const stored_model stored = small_model(distilled);
   const float_vit model = stored.load();
   const std::vector<std::uint8_t> pixels = random_pixels(72);
   plain_vit plain(stored);
@@ -502,6 +519,24 @@ TEST_CASE("files that hold no such model are refused", "[float_vit]") {
       CHECK(load_error(bad) == "model: tensor \"pos_embed\" has " + std::to_string(tokens) +
                                    " tokens; it must have 1, the class token, and a square number of patches");
     }
+  }
+  SECTION("a distilled model has all that belongs to it") {
+    const stored_model distilled = small_model(true);
+    bad = distilled;
+    bad.tensors.erase("head_dist.bias");
+    CHECK(load_error(bad) == "model: tensor \"head_dist.bias\" is missing");
+    bad = distilled;
+    bad.tensors.erase("dist_token");
+    CHECK(load_error(bad) ==
+          "model: tensor \"pos_embed\" has 6 tokens; it must have 1, the class token, and a square number of patches");
+    bad = distilled;
+    bad.tensors["pos_embed"] = good.tensors.at("pos_embed");
+    CHECK(load_error(bad) ==
+          "model: tensor \"pos_embed\" has 5 tokens; it must have 2, the class and the distillation "
+          "token, and a square number of patches");
+    bad = good;
+    bad.tensors["head_dist.bias"] = good.tensors.at("head.bias");
+    CHECK(load_error(bad).find("\"head_dist.bias\" has no place") != std::string::npos);
   }
   SECTION("every value is finite") {
     bad.tensors["blocks.1.mlp.fc2.weight"].values[20 * 3 + 7] = std::numeric_limits<float>::infinity();

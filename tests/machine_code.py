@@ -12,6 +12,9 @@
       The innermost loops of tiles of six rows, u8 x s8, keep their accumulators in registers: they store no vector,
       and take none from the stack.
 
+  machine_code.py integers --objdump <program> <object>...
+      No instruction computes in floating point or converts from or to it.
+
 Every violation is a line. Needs nothing but the standard library.
 """
 
@@ -29,11 +32,17 @@ ALLOWED = {
     "avx2_vnni": ["sse4_1", "avx2", "avx_vnni"],
     "avx512bw": ["sse4_1", "avx2", "avx512"],
     "avx512vnni": ["sse4_1", "avx2", "avx512", "avx512_vnni"],
-    "avx512vbmi": ["sse4_1", "avx2", "avx512", "avx512_vnni", "avx512_vbmi"],
+    "avx512vbmi": ["sse4_1", "avx2", "avx512", "avx512_vbmi", "avx512_vnni"],
     "neon": [],
     "neon_dotprod": ["dotprod"],
     "neon_i8mm": ["dotprod", "i8mm"],
 }
+
+# What computes or converts in floating point; moves, shuffles and bitwise operations also serve integers.
+FLOATING_POINT_X86 = re.compile(
+    r"f[a-z]|v?cvt|vfn?m|v?u?comis|v?(add|sub|addsub|hadd|hsub|mul|div|sqrt|max|min|dp|cmp\w*|rcp|rsqrt|round|rndscale"
+    r"|reduce|range|scalef|getexp|getmant|fixupimm|rcp14|rsqrt14)[ps][sdh]$")
+FLOATING_POINT_AARCH64 = re.compile(r"f[a-z]|[su]cvtf|bf")
 
 # Clang's own: where an exception meets noexcept. It calls two functions and computes nothing.
 CLANG_TERMINATE = "__clang_call_terminate"
@@ -152,6 +161,19 @@ def check_instructions(arguments):
             yield f"{path}: the code for {isa} does not use {ALLOWED[isa][-1]}"
 
 
+def check_integers(arguments):
+    count = 0
+    for path in arguments.files:
+        is_arm = "aarch64" in run(arguments.objdump, "-f", path)
+        forbidden = FLOATING_POINT_AARCH64 if is_arm else FLOATING_POINT_X86
+        for name, instructions in functions(arguments.objdump, path):
+            count += len(instructions)
+            yield from (f"{path}: {name} has {instruction.text}"
+                        for instruction in instructions if forbidden.match(instruction.mnemonic))
+    if count < 10000:
+        yield f"there are only {count} instructions"
+
+
 def innermost_loops(instructions):
     position = {instruction.address: i for i, instruction in enumerate(instructions)}
     loops = []
@@ -194,12 +216,13 @@ def check_tiles(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=["symbols", "instructions", "tiles"])
+    parser.add_argument("check", choices=["symbols", "instructions", "tiles", "integers"])
     parser.add_argument("--nm", default="nm")
     parser.add_argument("--objdump", default="objdump")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
-    check = {"symbols": check_symbols, "instructions": check_instructions, "tiles": check_tiles}[arguments.check]
+    check = {"symbols": check_symbols, "instructions": check_instructions, "tiles": check_tiles,
+             "integers": check_integers}[arguments.check]
     violations = list(check(arguments))
     print("\n".join(violations) if violations else "no violation")
     return 1 if violations else 0

@@ -21,6 +21,9 @@ template void vit(const image_view&, const vit_parameters&, const vit_shape&, ma
 template void fused_vit<isa::scalar>(std::span<const image_view>, const vit_parameters&, const vit_shape&,
                                      matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace,
                                      const sequential&);
+template void fused_swin<isa::scalar>(std::span<const image_view>, const swin_parameters&, const swin_shape&,
+                                      matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace,
+                                      const sequential&);
 template void swin(const image_view&, const swin_parameters&, const swin_shape&, matrix_view<std::int32_t>,
                    matrix_view<std::uint8_t>, workspace, no_trace&&);
 

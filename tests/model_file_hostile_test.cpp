@@ -64,6 +64,11 @@ struct raw_model {
   }
   /// A single number of the model.
   void set(const std::string& name, std::int64_t value) { set(name, 0, value); }
+  /// A number that is left out of models with one class token.
+  void set_class_tokens(std::int64_t count) {
+    tensors["shape.class_tokens"] = tensors.at("shape.depth");
+    set("shape.class_tokens", count);
+  }
   template <class T>
   void fill(const std::string& name, T value) {
     for (std::size_t i = 0; i < size<T>(name); ++i) {
@@ -266,6 +271,9 @@ TEST_CASE("shapes that make no model are refused", "[model_file][hostile]") {
       bad_number("shape.stream", 2, "0..1"),
       bad_number("shape.stream", -1, "0..1"),
       bad_number("shape.stream", std::int64_t{1} << 32, "0..1"),
+      {[](raw_model& m) { m.set_class_tokens(1); }, "tensor \"shape.class_tokens\" is 1; it must be in 2..1048576"},
+      {[](raw_model& m) { m.set_class_tokens(2); }, "it must be [30]"},
+      {[](raw_model& m) { m.set_class_tokens(1 << 20); }, "tokens; they must be at most 82000"},
       {[](raw_model& m) { m.set("shape.height", 7); },
        "tensor \"shape.height\" is 7; it must be a multiple of shape.patch, which is 3"},
       {[](raw_model& m) { m.set("shape.width_pixels", 1); },

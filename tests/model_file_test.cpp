@@ -97,7 +97,8 @@ bool same(const owned_block& a, const owned_block& b) {
 bool same(const vit_shape& a, const vit_shape& b) {
   return same(a.channels, b.channels) && same(a.height, b.height) && same(a.width_pixels, b.width_pixels) &&
          same(a.patch, b.patch) && same(a.width, b.width) && same(a.heads, b.heads) && same(a.hidden, b.hidden) &&
-         same(a.depth, b.depth) && same(a.classes, b.classes) && same(a.stream, b.stream);
+         same(a.depth, b.depth) && same(a.classes, b.classes) && same(a.class_tokens, b.class_tokens) &&
+         same(a.stream, b.stream);
 }
 
 bool same(const vit_contents& a, const vit_contents& b) {
@@ -247,6 +248,20 @@ TEST_CASE("a model of every profile comes back as it was", "[model_file]") {
 
     const std::vector<classification> results = classify_all(model, images);
     REQUIRE(results[2] != results[3]);  // or the comparison of results would show nothing
+  }
+}
+
+TEST_CASE("distilled models come back; the number of class tokens is left out if it is 1", "[model_file]") {
+  vit_shape shape = small_vit;
+  shape.class_tokens = 2;
+  for (const profile& chosen : {paper_profile, precise_profile}) {
+    const integer_vit model = quantized_vit(shape, chosen);
+    require_round_trip(model, image_set(shape, 1));
+    const scratch_folder folder;
+    save_integer_vit(model, folder / "distilled");
+    save_integer_vit(quantized_vit(small_vit, chosen), folder / "plain");
+    CHECK(safetensors_file::read(folder / "distilled").values<std::int64_t>("shape.class_tokens", {}).front() == 2);
+    CHECK_FALSE(safetensors_file::read(folder / "plain").contains("shape.class_tokens"));
   }
 }
 

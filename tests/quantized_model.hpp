@@ -92,7 +92,7 @@ inline float_vit random_float_vit(const vit_shape& shape) {
   model.mean.assign(static_cast<std::size_t>(shape.channels), 0.4F);
   model.standard_deviation.assign(static_cast<std::size_t>(shape.channels), 0.3F);
   model.patch = random.linear(width, shape.patch_samples());
-  model.class_token = random.matrix(1, width);
+  model.class_token = random.matrix(shape.class_tokens, width);
   model.positions = random.matrix(shape.tokens(), width);
   for (index position = 0; position < shape.depth; ++position) {
     float_block block;
@@ -105,7 +105,7 @@ inline float_vit random_float_vit(const vit_shape& shape) {
     model.blocks.push_back(block);
   }
   model.norm = random.layernorm(width);
-  model.head = random.linear(shape.classes, width);
+  model.head = random.linear(shape.classes, shape.head_inputs());
   return model;
 }
 

@@ -66,12 +66,13 @@ class reconstruction {
 
   bool wide() const { return chosen_.stream == intact::stream_codes::s16; }
   index tokens() const { return exact_.shape.tokens(); }
+  index class_tokens() const { return exact_.shape.class_tokens; }
 
   /// What the rows of a tensor count: class tokens more than others, if it has any.
   Eigen::VectorXf row_weights(index rows) const {
     Eigen::VectorXf weights = Eigen::VectorXf::Ones(rows);
     for (index row = 0; rows == images_ * tokens() && row < rows; row += tokens()) {
-      weights[row] = class_token_weight;
+      weights.segment(row, class_tokens()).setConstant(class_token_weight);
     }
     return weights;
   }
@@ -167,12 +168,13 @@ class reconstruction {
     }
   }
 
-  /// The class token in front of an image's patches, and positions.
+  /// The class tokens in front of an image's patches, and positions.
   float_matrix embedded(const intact::float_vit& model, const float_matrix& patches) const {
     float_matrix stream(images_ * tokens(), model.shape.width);
+    const index count = exact_.shape.patches();
     for (index i = 0; i < images_; ++i) {
       auto image = stream.middleRows(i * tokens(), tokens());
-      image << model.class_token, patches.middleRows(i * (tokens() - 1), tokens() - 1);
+      image << model.class_token, patches.middleRows(i * count, count);
       image += model.positions;
     }
     return stream;
@@ -182,10 +184,10 @@ class reconstruction {
     intact::vit_scales& scales = result_.scales;
     if (!wide()) {
       scales.patch = round_input(patches, nullptr);
-      float_matrix tokens_of_all(patches.rows() + 1, patches.cols());
+      float_matrix tokens_of_all(patches.rows() + class_tokens(), patches.cols());
       tokens_of_all << exact_.class_token, patches;
       scales.embed = round_input(tokens_of_all, nullptr);
-      result_.model.class_token = tokens_of_all.topRows(1);
+      result_.model.class_token = tokens_of_all.topRows(class_tokens());
       patches = tokens_of_all.bottomRows(patches.rows());
       scales.positions = round_input(result_.model.positions, nullptr);
     }
@@ -335,11 +337,12 @@ class reconstruction {
 
   /// The final LayerNorm of the class tokens and the head. They are too few to choose a thousand rows of weights by.
   void reconstruct_head() {
-    float_matrix classes(images_, exact_.shape.width);
+    float_matrix classes(images_ * class_tokens(), exact_.shape.width);
     for (index i = 0; i < images_; ++i) {
-      classes.row(i) = stream_.rounded.row(i * tokens());
+      classes.middleRows(i * class_tokens(), class_tokens()) = stream_.rounded.middleRows(i * tokens(), class_tokens());
     }
     float_matrix x = intact::detail::apply(exact_.norm, classes, exact_.epsilon);
+    x.resize(images_, exact_.shape.head_inputs());  // row by row: an image's tokens one behind the other
     result_.scales.norm = round_input(x, &exact_.head.weight);
     result_.weights.head = intact::quantize_layer(exact_.head.weight, chosen_);
     result_.model.head.weight = detail::real_weights(result_.weights.head);

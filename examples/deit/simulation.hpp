@@ -116,7 +116,7 @@ inline void unfold_patch(intact::float_vit& model, const intact::float_linear& f
 class softmax_simulation {
  public:
   softmax_simulation(const intact::block_scales& scales, index keys, const intact::profile& chosen)
-      : built_(intact::detail::build_weighting(scales, keys, chosen)) {}
+      : built_(intact::detail::build_weighting(scales.attention_logits, scales.qkv, scales.context, keys, chosen)) {}
 
   float_matrix operator()(const byte_matrix& logits) const {
     const auto view = intact::view_of(logits);

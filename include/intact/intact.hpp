@@ -14,6 +14,7 @@
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/merge_patches.hpp"
+#include "intact/model/fused_swin.hpp"
 #include "intact/model/fused_vit.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
@@ -14,17 +15,18 @@
 
 namespace intact::inline INTACT_ABI {
 
-/// A vision transformer with a class token, of the architecture and with the names of timm's. Const objects may be
-/// shared between threads.
+/// A vision transformer with a class token, of the architecture and with the names of timm's. A distilled one has a
+/// second token with a head of its own, and averages both heads' logits: halves of the two, side by side, are one head
+/// of both tokens. Const objects may be shared between threads.
 struct float_vit : pixel_normalization {
   vit_shape shape;
   float epsilon = 1e-6f;     ///< of every LayerNorm
   float_linear patch;        ///< weights width x (channels * patch^2), columns in the order of im2col
-  float_matrix class_token;  ///< 1 x width
+  float_matrix class_token;  ///< class tokens x width
   float_matrix positions;    ///< tokens x width
   std::vector<float_block> blocks;
   float_layernorm norm;
-  float_linear head;
+  float_linear head;  ///< of all class tokens, one behind the other
 };
 
 /// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
@@ -45,11 +47,13 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
   shape.width = reader.size(patch, 4, 0);
   shape.channels = reader.size(patch, 4, 1);
   shape.patch = reader.size(patch, 4, 2);
-  const index tokens = reader.size("pos_embed", 3, 1);
-  const index side = integer_sqrt(static_cast<std::uint64_t>(tokens - 1));
-  if (side == 0 || side * side != tokens - 1) {
-    reader.refuse("tensor \"pos_embed\" has " + std::to_string(tokens) +
-                  " tokens; it must have 1, the class token, and a square number of patches");
+  shape.class_tokens = file.contains("dist_token") ? 2 : 1;
+  const index tokens = reader.size("pos_embed", 3, 1), patches = std::max<index>(tokens - shape.class_tokens, 0);
+  const index side = integer_sqrt(static_cast<std::uint64_t>(patches));
+  if (side == 0 || side * side != patches) {
+    reader.refuse("tensor \"pos_embed\" has " + std::to_string(tokens) + " tokens; it must have " +
+                  (shape.class_tokens == 1 ? "1, the class token," : "2, the class and the distillation token,") +
+                  " and a square number of patches");
   }
   shape.height = shape.width_pixels = side * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
@@ -69,6 +73,28 @@ inline index read_heads(const float_model_reader& reader, index width, const std
                   std::to_string(width));
   }
   return static_cast<index>(heads);
+}
+
+/// The class token, and the distillation token below it.
+inline float_matrix read_class_tokens(float_model_reader& reader, const vit_shape& shape) {
+  float_matrix tokens(shape.class_tokens, shape.width);
+  tokens.row(0) = reader.matrix("cls_token", 1, {1, 1, shape.width});
+  if (shape.class_tokens == 2) {
+    tokens.row(1) = reader.matrix("dist_token", 1, {1, 1, shape.width});
+  }
+  return tokens;
+}
+
+/// The head, or the average of the heads of two tokens as one head.
+inline float_linear read_head(float_model_reader& reader, const vit_shape& shape) {
+  const float_linear head = reader.linear("head", shape.classes, shape.width);
+  if (shape.class_tokens == 1) {
+    return head;
+  }
+  const float_linear other = reader.linear("head_dist", shape.classes, shape.width);
+  float_linear both{float_matrix(shape.classes, shape.head_inputs()), (head.bias + other.bias) / 2};
+  both.weight << head.weight / 2, other.weight / 2;
+  return both;
 }
 
 /// Attention of all heads on queries, keys and values.
@@ -127,13 +153,13 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
   model.patch.weight =
       reader.matrix("patch_embed.proj.weight", shape.width, {shape.width, shape.channels, shape.patch, shape.patch});
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {shape.width});
-  model.class_token = reader.matrix("cls_token", 1, {1, 1, shape.width});
+  model.class_token = detail::read_class_tokens(reader, shape);
   model.positions = reader.matrix("pos_embed", shape.tokens(), {1, shape.tokens(), shape.width});
   for (index position = 0; position < shape.depth; ++position) {
     model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden));
   }
   model.norm = reader.layernorm("norm", shape.width);
-  model.head = reader.linear("head", shape.classes, shape.width);
+  model.head = detail::read_head(reader, shape);
   reader.require_all_read();
   return model;
 }
@@ -168,8 +194,9 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
     detail::float_forward_block(model, position, stream, record);
   }
 
-  float_matrix normalized = detail::apply(model.norm, stream.topRows(1), model.epsilon);
+  float_matrix normalized = detail::apply(model.norm, stream.topRows(shape.class_tokens), model.epsilon);
   show("norm", normalized);
+  normalized.resize(1, shape.head_inputs());  // row by row: one token behind the other
   float_matrix logits = detail::apply(model.head, normalized);
   show("logits", logits);
   return {logits.data(), logits.data() + logits.size()};

@@ -138,7 +138,7 @@ void fused_embed_patches(std::span<const image_view> images, const swin_paramete
   const swin_patch_buffers buffer = swin_patch_buffers::take(memory, shape, std::ssize(images));
   const index samples = shape.patch * shape.patch, patches = shape.patches();
   for (index i = 0; i < std::ssize(images); ++i) {
-    im2col(images[static_cast<std::size_t>(i)], shape.patch, buffer.samples.row_block(i * patches, patches));
+    im2col<Isa>(images[static_cast<std::size_t>(i)], shape.patch, buffer.samples.row_block(i * patches, patches), run);
   }
   for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = buffer.samples.column_block(channel * samples, samples);
