@@ -15,6 +15,7 @@
 #include "intact/adapt/build.hpp"
 #include "intact/adapt/calibrate.hpp"
 #include "intact/adapt/float_vit.hpp"
+#include "random_float_layers.hpp"
 #include "random_model.hpp"
 
 // Every combination of the parts of a profile: a float model becomes an integer model that equals the evaluation in
@@ -62,9 +63,9 @@ std::vector<profile> sensible_profiles() {
 }
 
 /// Draws the float model's parameters.
-class float_model_builder {
+class float_model_builder : random_float_layers {
  public:
-  explicit float_model_builder(std::uint64_t seed) : random_(seed) {}
+  using random_float_layers::random_float_layers;
 
   float_vit model() {
     float_vit made;
@@ -75,45 +76,17 @@ class float_model_builder {
     made.class_token = matrix(1, shape.width, 1);
     made.positions = matrix(shape.tokens(), shape.width, 0.5f);
     for (index i = 0; i < shape.depth; ++i) {
-      made.blocks.push_back({.norm1 = layernorm(),
+      made.blocks.push_back({.norm1 = layernorm(shape.width),
                              .qkv = linear(3 * shape.width, shape.width, 2),  // probabilities below 2^-16 too
                              .proj = linear(shape.width, shape.width),
-                             .norm2 = layernorm(),
+                             .norm2 = layernorm(shape.width),
                              .fc1 = linear(shape.hidden, shape.width),
                              .fc2 = linear(shape.width, shape.hidden)});
     }
-    made.norm = layernorm();
+    made.norm = layernorm(shape.width);
     made.head = linear(shape.classes, shape.width);
     return made;
   }
-
- private:
-  float number(float largest) { return largest * static_cast<float>(random_.between(-1000, 1000)) / 1000; }
-
-  float_matrix matrix(index rows, index columns, float largest) {
-    float_matrix made(rows, columns);
-    for (index i = 0; i < made.size(); ++i) {
-      made.data()[i] = number(largest);
-    }
-    return made;
-  }
-
-  /// Outputs are about `factor` times as large as inputs.
-  float_linear linear(index outputs, index inputs, float factor = 1) {
-    const float largest = factor * std::sqrt(3 / static_cast<float>(inputs));
-    float_linear made{matrix(outputs, inputs, largest), {}};
-    made.bias = matrix(1, outputs, 0.2f);
-    return made;
-  }
-
-  float_layernorm layernorm() {
-    float_layernorm made;
-    made.weight = matrix(1, shape.width, 0.5f).array() + 1;
-    made.bias = matrix(1, shape.width, 0.2f);
-    return made;
-  }
-
-  generator random_;
 };
 
 /// A float model, the images that it is calibrated with, and its scales.

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "intact/adapt/build_swin.hpp"
+#include "random_float_layers.hpp"
 #include "random_model.hpp"
 
 // Swin transformers of random parameters, and images for them.
@@ -13,9 +13,9 @@
 namespace intact_test {
 
 /// Draws the parameters of a float model.
-class float_swin_builder {
+class float_swin_builder : random_float_layers {
  public:
-  float_swin_builder(const swin_shape& shape, std::uint64_t seed) : shape_(shape), random_(seed) {}
+  float_swin_builder(const swin_shape& shape, std::uint64_t seed) : random_float_layers(seed), shape_(shape) {}
 
   float_swin model() {
     float_swin made;
@@ -41,31 +41,6 @@ class float_swin_builder {
   }
 
  private:
-  float number(float largest) { return largest * static_cast<float>(random_.between(-1000, 1000)) / 1000; }
-
-  float_matrix matrix(index rows, index columns, float largest) {
-    float_matrix made(rows, columns);
-    for (index i = 0; i < made.size(); ++i) {
-      made.data()[i] = number(largest);
-    }
-    return made;
-  }
-
-  /// Outputs are about `factor` times as large as inputs.
-  float_linear linear(index outputs, index inputs, float factor = 1) {
-    const float largest = factor * std::sqrt(3 / static_cast<float>(inputs));
-    float_linear made{matrix(outputs, inputs, largest), {}};
-    made.bias = matrix(1, outputs, 0.2f);
-    return made;
-  }
-
-  float_layernorm layernorm(index width) {
-    float_layernorm made;
-    made.weight = matrix(1, width, 0.5f).array() + 1;
-    made.bias = matrix(1, width, 0.3f);
-    return made;
-  }
-
   /// Channels of the residual stream differ in their magnitude, so that they take powers of two.
   float_linear branch(index width, index inputs) {
     float_linear made = linear(width, inputs);
@@ -88,7 +63,6 @@ class float_swin_builder {
   }
 
   swin_shape shape_;
-  generator random_;
 };
 
 /// A black, a white and a few random images.
