@@ -8,6 +8,7 @@
 #include "intact/average_pool.hpp"
 #include "intact/compatibility_layernorm.hpp"
 #include "intact/config/version.hpp"
+#include "intact/depthwise_conv.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
