@@ -13,6 +13,7 @@
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
+#include "intact/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/merge_patches.hpp"
 #include "intact/model/fused_swin.hpp"
