@@ -23,5 +23,6 @@
 #include "intact/pack.hpp"
 #include "intact/requantize_codes.hpp"
 #include "intact/shift_matmul.hpp"
+#include "intact/unfold.hpp"
 #include "intact/weighted_matmul.hpp"
 #include "intact/windows.hpp"
