@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -13,12 +14,15 @@
 
 namespace intact_bench {
 
-/// What a fused block consists of, in this order.
-inline constexpr std::array block_part_names = {"norm1", "qkv",        "attention", "proj + add",
-                                                "norm2", "fc1 + GELU", "fc2 + add"};
+/// What a fused block consists of, in this order. Attention is one part where several threads share it, and where its
+/// kernels cannot compute it; else it is four.
+enum class block_part { norm1, qkv, attention, packing, logits, softmax, context, proj, norm2, fc1, fc2 };
+inline constexpr std::array block_part_names = {"norm1",   "qkv",        "attention",   "attention: packing",
+                                                "q * k^T", "softmax",    "softmax * v", "proj + add",
+                                                "norm2",   "fc1 + GELU", "fc2 + add"};
 
 /// The operations of fused_block, one after the other in the same memory, each with its time. Reading the clock takes
-/// some ten nanoseconds per operation.
+/// some ten nanoseconds per operation and, in attention, per step of a band of queries.
 template <class Isa, class Code>
 class intact_block_parts : public program {
  public:
@@ -37,18 +41,22 @@ class intact_block_parts : public program {
 
   /// Runs for a while.
   void measure(const effort& limits) {
-    seconds_ = {};
+    for (std::vector<double>& part : seconds_) {
+      part.clear();
+    }
     const clock::time_point start = clock::now();
     while (goes_on(limits, seconds_[0].size(), seconds_since(start))) {
       run();
     }
   }
 
-  /// Seconds of each part, medians.
+  /// Seconds of each part that there is, medians.
   std::vector<std::pair<std::string, double>> parts() const {
     std::vector<std::pair<std::string, double>> all;
     for (std::size_t i = 0; i < seconds_.size(); ++i) {
-      all.emplace_back(block_part_names[i], median(seconds_[i]));
+      if (const double seconds = median(seconds_[i]); seconds > 0) {
+        all.emplace_back(block_part_names[i], seconds);
+      }
     }
     return all;
   }
@@ -68,21 +76,24 @@ class intact_block_parts : public program {
     const intact::requantize<std::uint8_t> qkv_stage{p.attention.qkv.scale};
     const intact::activate activation{p.mlp.fc1.scale, p.mlp.table};
 
+    this_run_ = {};
     last_ = clock::now();
     intact::layernorm<Isa>(stream, p.norm1, normalized, executor);
-    finish(0);
+    finish(block_part::norm1);
     linear<Isa>(normalized, p.attention.qkv.weights, qkv_stage, qkv, executor);
-    finish(1);
+    finish(block_part::qkv);
     attend(qkv, normalized, executor);
-    finish(2);
     add_branch(normalized, p.attention.proj, p.add1, executor);
-    finish(3);
+    finish(block_part::proj);
     intact::layernorm<Isa>(stream, p.norm2, normalized, executor);
-    finish(4);
+    finish(block_part::norm2);
     linear<Isa>(normalized, p.mlp.fc1.weights, activation, hidden, executor);
-    finish(5);
+    finish(block_part::fc1);
     add_branch(hidden, p.mlp.fc2, p.add2, executor);
-    finish(6);
+    finish(block_part::fc2);
+    for (std::size_t i = 0; i < seconds_.size(); ++i) {
+      seconds_[i].push_back(this_run_[i]);
+    }
   }
 
   template <class Executor>
@@ -90,14 +101,55 @@ class intact_block_parts : public program {
               const Executor& executor) {
     const token_shape& of = task_.of;
     const intact::attention_parameters& p = parameters_.attention;
+    const bool in_steps =
+        task_.threads == 1 && intact::attention_fits_kernels(p.weighting, p.logits, of.tokens, of.head_size());
     for (index image = 0; image < of.batch; ++image) {
       const auto part = [&](index which) {
         return intact::activations{qkv.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width),
                                    p.qkv_zero_point};
       };
-      intact::fused_attention<Isa>({part(0), part(1), part(2)}, of.heads, p.logits, p.weighting,
-                                   context.row_block(image * of.tokens, of.tokens),
-                                   intact::workspace(memory_.data(), memory_.size()), executor);
+      const intact::attention_operands operands{part(0), part(1), part(2)};
+      const auto y = context.row_block(image * of.tokens, of.tokens);
+      const intact::workspace memory(memory_.data(), memory_.size());
+      if (in_steps) {
+        attend_in_steps(operands, y, memory);
+      } else {
+        intact::fused_attention<Isa>(operands, of.heads, p.logits, p.weighting, y, memory, executor);
+        finish(block_part::attention);
+      }
+    }
+  }
+
+  /// What fused_attention does on one thread.
+  void attend_in_steps(const intact::attention_operands& x, const intact::matrix_view<std::uint8_t>& y,
+                       intact::workspace memory) {
+    namespace kernel = intact::kernel;
+    const token_shape& of = task_.of;
+    const intact::attention_parameters& p = parameters_.attention;
+    const index size = of.head_size(), band = kernel::attention_band(of.tokens);
+    const auto head_of = [&](const intact::activations& all, index head) {
+      return intact::activations{all.codes.column_block(head * size, size), all.zero_point};
+    };
+    std::vector<kernel::attention_head> heads;
+    for (index h = 0; h < of.heads; ++h) {
+      const auto place = kernel::attention_head_memory::take(memory, of.tokens, size);
+      heads.push_back(kernel::prepare_head<Isa>(head_of(x.k, h), head_of(x.v, h), x.q.zero_point, place));
+    }
+    const auto scratch = kernel::attention_scratch::take(memory, of.tokens, band);
+    const kernel::row_coder<Isa> code_rows(p.weighting);
+    finish(block_part::packing);
+    for (index h = 0; h < of.heads; ++h) {
+      for (index first = 0; first < of.tokens; first += band) {
+        const index rows = std::min(band, of.tokens - first);
+        const auto q = head_of(x.q, h).codes.row_block(first, rows);
+        const auto codes = kernel::band_logits<Isa>(q, heads[static_cast<std::size_t>(h)], p.logits, scratch);
+        finish(block_part::logits);
+        code_rows(codes);
+        finish(block_part::softmax);
+        kernel::band_context<Isa>(codes, heads[static_cast<std::size_t>(h)], p.weighting,
+                                  y.column_block(h * size, size).row_block(first, rows), scratch);
+        finish(block_part::context);
+      }
     }
   }
 
@@ -113,10 +165,10 @@ class intact_block_parts : public program {
     }
   }
 
-  /// Notes the time since the part before.
-  void finish(std::size_t part) {
+  /// Adds the time since the part before.
+  void finish(block_part part) {
     const clock::time_point now = clock::now();
-    seconds_[part].push_back(std::chrono::duration<double>(now - last_).count());
+    this_run_[static_cast<std::size_t>(part)] += std::chrono::duration<double>(now - last_).count();
     last_ = now;
   }
 
@@ -126,7 +178,8 @@ class intact_block_parts : public program {
   aligned_vector<std::uint8_t> normalized_, wide_;
   aligned_vector<std::byte> memory_;
   clock::time_point last_;
-  std::array<std::vector<double>, block_part_names.size()> seconds_;
+  std::array<double, block_part_names.size()> this_run_{};
+  std::array<std::vector<double>, block_part_names.size()> seconds_;  ///< of each run
 };
 
 }  // namespace intact_bench

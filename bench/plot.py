@@ -23,10 +23,10 @@ END = "<!-- end of what bench/plot.py has written -->"
 
 OURS = "intact"
 COLORS = ["#d1495b", "#30638e", "#edae49", "#00798c", "#8d96a3", "#5f0f40"]
-PART_COLORS = {"norm1": "#8d96a3", "norm2": "#8d96a3", "qkv": "#30638e", "attention": "#edae49", "proj + add": "#00798c",
+ATTENTION = {"attention": "#edae49", "attention: packing": "#f8dfb0", "q * k^T": "#f2c879", "softmax": "#edae49",
+             "softmax * v": "#c98a1f"}
+PART_COLORS = {"norm1": "#8d96a3", "norm2": "#8d96a3", "qkv": "#30638e", **ATTENTION, "proj + add": "#00798c",
                "fc1 + GELU": "#d1495b", "fc2 + add": "#5f0f40"}
-
-
 OPERATIONS = [("layernorm", "LayerNorm"), ("log_softmax", "Softmax to log2 codes"), ("activation", "GELU"),
               ("add", "Residual addition")]
 ALONE = ""  # the peer of what is measured without one
@@ -42,7 +42,7 @@ def read(paths):
             sys.exit(f"{path}: {result['failures'][0]}")
         machines.append((result["machine"], result["compiler"], result["date"][:10]))
         rows += [dict(row, peak_gops=result["peak_gops"], shapes=result["shapes"]) for row in result["rows"]]
-        parts += [dict(part, shapes=result["shapes"]) for part in result["parts"]]
+        parts += [dict(part, shapes=result["shapes"]) for part in result.get("parts", [])]
     return rows, parts, sorted(set(machines))
 
 
@@ -139,7 +139,7 @@ def microseconds(x):
 def peer_time(row):
     if row["ratio"] is None:
         return row["problem"]
-    return (f"{microseconds(row['peer_us'])}; **{row['ratio']:.2f}** ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})")
+    return f"{microseconds(row['peer_us'])}; **{row['ratio']:.2f}** ({row['ratio_low']:.2f}-{row['ratio_high']:.2f})"
 
 
 def our_time(rows):
@@ -206,15 +206,17 @@ def draw_parts(rows, parts):
     figure, axes = pyplot.subplots(figsize=(11, 0.34 * len(parts) + 1), facecolor="white")
     labels = [f"{part['shape'].replace('x', ' x ')}, {part['output']}" for part in parts]
     left = [0.0] * len(parts)
-    for i, name in enumerate(parts[0]["names"]):
-        lengths = [part["us"][i] / floor_us(rows, part["shape"], part["output"]) for part in parts]
+    names = list(dict.fromkeys(name for part in parts for name in part["names"]))
+    for name in names:
+        lengths = [dict(zip(part["names"], part["us"])).get(name, 0) / floor_us(rows, part["shape"], part["output"])
+                   for part in parts]
         axes.barh(labels, lengths, left=left, label=name, color=PART_COLORS[name])
         left = [x + length for x, length in zip(left, lengths)]
     axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
     axes.invert_yaxis()
     axes.set_xlabel("time, in units of the block's products at the speed of byte dot products alone")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(ncols=len(parts[0]["names"]), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    axes.legend(ncols=(len(names) + 1) // 2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     save(figure, "block_parts.svg")
 
 
@@ -233,7 +235,7 @@ def draw_scaling(rows, parts):
     for color, (width, output) in zip(COLORS, series):
         same = [part for part in one if size(part)[1] == width and part["output"] == output]
         tokens = [size(part)[0] for part in same]
-        attention = [part["us"][part["names"].index("attention")] for part in same]
+        attention = [sum(us for name, us in zip(part["names"], part["us"]) if name in ATTENTION) for part in same]
         others = [sum(part["us"]) - inside for part, inside in zip(same, attention)]
         for axes, costs in [(tokens_axes, [x / t for x, t in zip(others, tokens)]),
                             (pairs_axes, [x / t ** 2 for x, t in zip(attention, tokens)])]:
@@ -245,8 +247,9 @@ def draw_scaling(rows, parts):
         width_axes.plot([size(part)[1] for part in same],
                         [sum(part["us"]) / floor_us(rows, part["shape"], output) for part in same],
                         "o-", markersize=3, color=color, label=output)
-    for axes, title, label, ticks in [(tokens_axes, "a token, outside attention", "tokens", [17, 65, 257, 1025, 4096]),
-                                      (pairs_axes, "a pair of tokens, in attention", "tokens", [17, 65, 257, 1025, 4096]),
+    counts = [17, 65, 257, 1025, 4096]
+    for axes, title, label, ticks in [(tokens_axes, "a token, outside attention", "tokens", counts),
+                                      (pairs_axes, "a pair of tokens, in attention", "tokens", counts),
                                       (width_axes, "a block of 197 tokens", "width", [64, 128, 256, 512, 1024])]:
         axes.set(xscale="log", ylim=(0, 1.1 * axes.get_ylim()[1]), xlabel=label, title=title)
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -321,10 +324,11 @@ def sections(rows, parts, machines):
     pyplot.rcParams.update({"svg.hashsalt": "intact", "svg.fonttype": "none", "font.size": 9})
     native = max(rows, key=lambda row: row["peak_gops"])
     text = ["\n".join(f"{machine}; {compiler}; {date}." for machine, compiler, date in machines)]
-    text.append(f"Instructions: {native['isa']}. Byte dot products alone reach {native['peak_gops']:.0f} GOPS per thread.")
+    text.append(f"Instructions: {native['isa']}. "
+                f"Byte dot products alone reach {native['peak_gops']:.0f} GOPS per thread.")
     text += block_sections(rows, parts)
     text += operation_sections(rows)
-    if select(rows, op="gemm"):
+    if select(rows, op="gemm", shapes="table"):
         text += product_sections(rows)
     return "\n\n".join(text)
 

@@ -47,7 +47,8 @@ class FloatToFloat(nn.Module):
 
     def __init__(self, layer):
         super().__init__()
-        self.quantize, self.layer, self.dequantize = torch.quantization.QuantStub(), layer, torch.quantization.DeQuantStub()
+        self.quantize, self.dequantize = torch.quantization.QuantStub(), torch.quantization.DeQuantStub()
+        self.layer = layer
 
     def forward(self, x):
         return self.dequantize(self.layer(self.quantize(x)))
@@ -101,7 +102,8 @@ def fastest(arguments, x):
             if not error < 0.2:
                 raise RuntimeError(f"its output is off by {error:.2f}")
             seconds_per_call(made, x, 3)
-            best = min(best, (min(seconds_per_call(made, x, 1) for _ in range(10)), name, made), key=lambda each: each[0])
+            seconds = min(seconds_per_call(made, x, 1) for _ in range(10))
+            best = min(best, (seconds, name, made), key=lambda each: each[0])
         except RuntimeError as error:
             print(f"torch_block.py: {name}: {str(error).splitlines()[0]}", file=sys.stderr)
     return best[1:]

@@ -79,8 +79,8 @@ std::vector<std::int32_t> specified_logits(const integer_vit& model, std::span<c
   return logits;
 }
 
-/// Every tensor of every image.
-void check_against_double(const integer_vit& model, std::span<const image_view> images) {
+/// Every tensor of every image; on one of the instruction sets only.
+[[maybe_unused]] void check_against_double(const integer_vit& model, std::span<const image_view> images) {
   const double_reference reference(model.contents());
   std::int64_t compared = 0;
   for (const image_view& image : images) {

@@ -91,11 +91,10 @@ void check_same_bits() {
   check_same_bits<Executor>(0, 5, 4);
   check_same_bits<Executor>(5, 0, 4);
   check_same_bits<Executor>(5, 7, 0);
-  check_same_bits<Executor>(1, 1, 1);       // one unit of work
-  check_same_bits<Executor>(7, 64, 9);      // two: fewer than threads
-  check_same_bits<Executor>(13, 65, 33);    // six, of two panels
-  check_same_bits<Executor>(1, 1000, 64);   // one token: panels only
-  check_same_bits<Executor>(197, 192, 70);  // more than all threads take at first
+  check_same_bits<Executor>(13, 65, 33);     // not worth a second thread
+  check_same_bits<Executor>(7, 64, 8192);    // worth three, but of two units
+  check_same_bits<Executor>(1, 4100, 1024);  // one token: panels only
+  check_same_bits<Executor>(197, 320, 250);  // more than all threads take at first
 }
 
 template <class Executor>

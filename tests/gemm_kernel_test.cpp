@@ -193,6 +193,9 @@ TEMPLATE_LIST_TEST_CASE("sums are exact where long inner dimensions are cut into
       check_sums<TestType>({6, 65, kernel::gemm_chunk * chunks + rest}, layouts[1], values::random, values::random);
       check_sums<TestType>({4, 17, kernel::gemm_chunk * chunks + rest}, layouts[0], values::random, values::random);
     }
+    // More panels than share a copy of the activations.
+    check_sums<TestType>({13, 64 * kernel::gemm_panels_together + 65, kernel::gemm_chunk * chunks + 1}, layouts[1],
+                         values::random, values::random);
   }
   CHECK(true);
 }
@@ -369,7 +372,8 @@ std::vector<std::uint8_t> output_of_pieces(Product& product, const Stage& stage,
 }
 
 TEMPLATE_LIST_TEST_CASE("the bits do not depend on how the work is split", "", all_products) {
-  for (const gemm_shape& shape : {gemm_shape{25, 200, 9}, gemm_shape{6, 64, 4}, gemm_shape{5, 129, 33}}) {
+  for (const gemm_shape& shape :
+       {gemm_shape{25, 200, 9}, gemm_shape{6, 64, 4}, gemm_shape{5, 129, 33}, gemm_shape{20, 370, 5}}) {
     generator random(50);
     TestType product(shape, layouts[1], values::random, values::random, random);
     const stage_arrays arrays(shape.m, shape.n, layouts[0], scales::bytes, product.bound(), random);
@@ -460,7 +464,7 @@ static_assert(executor<backwards> && executor<thread_team>);
 
 TEST_CASE("the bits do not depend on who does the work") {
   for (const gemm_shape& shape : {gemm_shape{0, 0, 0}, gemm_shape{0, 5, 3}, gemm_shape{1, 1, 1}, gemm_shape{6, 65, 8},
-                                  gemm_shape{197, 192, 64}}) {
+                                  gemm_shape{49, 320, 64}, gemm_shape{197, 192, 256}}) {
     generator random(60);
     product<std::uint8_t, s8_weights> product(shape, layouts[0], values::random, values::random, random);
     const stage_arrays arrays(shape.m, shape.n, layouts[0], scales::bytes, product.bound(), random);
@@ -478,7 +482,10 @@ TEST_CASE("the bits do not depend on who does the work") {
       CHECK(together.memory() == expected.memory());
       const index units = kernel::gemm_units(shape.m, product.packed());
       CHECK(tasks <= units);
-      CHECK(tasks >= std::min(units, threads));
+      // Each thread gets something to do if there is work for it.
+      const index work = shape.m * shape.n * shape.k;
+      CHECK(tasks >= std::min({units, threads, std::max<index>(work >> 20, 1)}));
+      CHECK(tasks <= 2 * threads);
     }
   }
 }

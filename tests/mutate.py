@@ -143,6 +143,74 @@ MUTATIONS = [
         ("p % patches_per_row * patch", "p % patches_per_row"),
         ("y.data + p * y.stride", "y.data + p * y.columns"),
     ),
+    # Windows, mergings and pooling, and the Swin transformer of them
+    *mutations_of(
+        "kernel/windows.hpp", "windows_test",
+        ("window / across * size + grid.shift", "window / across * size - grid.shift + size"),
+        ("window % across * size + grid.shift", "window % across * size"),
+        ("i < padded_height ? i : i - padded_height", "i < padded_height ? i : i - grid.height"),
+        ("left + done - padded_width", "left + done - padded_width + 1"),
+        ("exists ? grid.width : padded_width", "padded_width"),
+        ("y * grid.width + x : -1", "y * padded_width + x : -1"),
+        ("to[i * stride + c] = value", "to[i * stride + c] = 0"),
+        ("from_stride == columns && to_stride == columns", "from_stride == columns"),
+    ),
+    *mutations_of(
+        "reference/windows.hpp", "windows_test",
+        ("cut = grid.window - grid.shift", "cut = grid.shift"),
+        ("bottom && token / grid.window >= cut", "bottom && token / grid.window > cut"),
+        ("right && token % grid.window >= cut", "right && token / grid.window >= cut"),
+    ),
+    *mutations_of(
+        "kernel/merge_patches.hpp", "merge_patches_test",
+        ("quarter % 2, left", "quarter / 2, left"),
+        ("(width + 1) / 2", "width / 2"),
+        ("top < height && left < width", "top < height"),
+    ),
+    *mutations_of(
+        "kernel/average_pool.hpp", "average_pool_test",
+        ("t < x.rows", "t + 1 < x.rows"),
+        ("{0, c, count}", "{0, 0, count}"),
+    ),
+    *mutations_of(
+        "kernel/requantize_codes.hpp", "requantize_codes_test",
+        ("x.data + i * x.stride + c", "x.data + i * x.stride"),
+    ),
+    *mutations_of(
+        "model/window_attention.hpp", "swin_test",
+        ("(bottom ? 1U : 0U)", "(bottom ? 2U : 0U)"),
+        ("p.position_bias.row_block(head * tokens, tokens), mask", "p.position_bias.row_block(0, tokens), mask"),
+        ("masked ? &mask : nullptr", "nullptr"),
+    ),
+    *mutations_of(
+        "model/swin_shape.hpp", "swin_test",
+        ("std::min(rows_of(s), columns_of(s))", "std::max(rows_of(s), columns_of(s))"),
+        ("size = (size + 1) / 2", "size = size / 2"),
+    ),
+    *mutations_of(
+        "model/swin.hpp", "swin_test",
+        ("static_cast<Code>(p.norm.zero_point), buffer.merged", "0, buffer.merged"),
+    ),
+    *mutations_of(
+        "model/swin_block.hpp", "swin_test",
+        ("static_cast<std::uint8_t>(p.norm1_zero_point)", "std::uint8_t{0}"),
+    ),
+    *mutations_of(
+        "model/fused_window_attention.hpp", "fused_swin_test@avx2",
+        ("x.bias.row_block(first, rows)", "x.bias.row_block(0, rows)"),
+        ("x.mask.visible.row_block(masked ? first : 0, masked ? rows : 0)", "x.mask.visible.row_block(0, masked ? rows : 0)"),
+        ("masks.of(shape.grid, window % windows)", "masks.of(shape.grid, 0)"),
+    ),
+    *mutations_of(
+        "adapt/float_swin.hpp", "float_swin_test",
+        ("i / window - j / window, across", "j / window - i / window, across"),
+    ),
+    *mutations_of(
+        "adapt/scale.hpp", "average_pool_test requantize_codes_test",
+        ("zero_point * tokens,", "zero_point,"),
+        ("static_cast<double>(output_zero_point), zero_point, {0, 255}",
+         "static_cast<double>(output_zero_point), 0, {0, 255}"),
+    ),
     # Kernels beside gemm's
     *mutations_of(
         "kernel/layernorm.hpp", "operation_kernel_test@avx2 layernorm_test",
@@ -160,7 +228,7 @@ MUTATIONS = [
         "simd/table_sum.hpp", "simd_test@avx512vnni",
         ("0x8000 * count", "0x8000 * (count - 1)"),
         ("(all >> 32) != 0 ? 3 : 2", "(all >> 33) != 0 ? 3 : 2"),
-        ("- j)) - 1", "- j)) - 2"),
+        ("rest = (__mmask32{1} << (count - j)) - 1", "rest = (__mmask32{1} << (count - j)) - 2"),
     ),
     *mutations_of(
         "kernel/log_softmax.hpp", "operation_kernel_test@avx2",
@@ -385,7 +453,7 @@ MUTATIONS = [
         "simd/rescale.hpp", "simd_test@sse4_1",
         ("_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100)",
          "_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11000011)"),
-        ("_mm_mul_epi32(_mm_srli_epi64(a, 32), f.odd)", "_mm_mul_epi32(_mm_srli_epi64(a, 31), f.odd)"),
+        ("return high_of(a, _mm_srli_epi64(a, 32), f);", "return high_of(a, _mm_srli_epi64(a, 31), f);"),
     ),
     *mutations_of(
         "simd/rescale.hpp", "simd_test@avx2",
@@ -631,7 +699,7 @@ def main():
     parser.add_argument("--only", metavar="N", help="numbers of mutations, such as 3,7-9")
     parser.add_argument("--jobs", type=int, default=1, help="mutations tried at once")
     parser.add_argument("--compiler", default=os.environ.get("CXX", "c++"))
-    parser.add_argument("--flags", default="", help="more compiler flags, such as where Catch2 and nlohmann-json are")
+    parser.add_argument("--flags", default="", help="more compiler flags, such as where Catch2, Eigen and nlohmann-json are")
     parser.add_argument("--build-dir", default=str(ROOT / "build" / "mutate"), help="where the copies of the tree go")
     arguments = parser.parse_args()
     if arguments.list:

@@ -16,16 +16,18 @@
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/model_file_checks.hpp"
 #include "intact/adapt/model_file_fields.hpp"
+#include "intact/adapt/model_file_swin_fields.hpp"
 #include "intact/adapt/safetensors.hpp"
 #include "intact/adapt/safetensors_write.hpp"
 
 // Integer models as safetensors files. docs/model_format.md describes the format; the fields stand in
-// model_file_fields.hpp.
+// model_file_fields.hpp and model_file_swin_fields.hpp.
 
 namespace intact::inline INTACT_ABI {
 
 /// What the metadata "format" and "version" of a model file say.
 inline constexpr const char* model_file_format = "intact-vit";
+inline constexpr const char* swin_file_format = "intact-swin";
 inline constexpr const char* model_file_version = "1";
 
 namespace detail {
@@ -157,15 +159,40 @@ inline void require_metadata(const safetensors_index& file, const char* key, con
   }
 }
 
-template <class File>
-integer_vit load_integer_vit(File& file) {
-  require_metadata(file, "format", model_file_format);
+/// The contents that a file of this format holds; `describe` reads their fields.
+template <class Contents, class File, class Describe>
+Contents read_model(File& file, const char* format, const Describe& describe) {
+  require_metadata(file, "format", format);
   require_metadata(file, "version", model_file_version);
   model_reader<File> reader(file);
-  vit_contents contents;
-  describe_vit(reader, contents);
+  Contents contents;
+  describe(reader, contents);
   reader.require_all_read();
-  return integer_vit(std::move(contents));
+  return contents;
+}
+
+/// Writes what the writer has collected.
+inline void write_model(const model_writer& writer, const std::filesystem::path& path, const char* format,
+                        const std::map<std::string, std::string>& notes) {
+  std::map<std::string, std::string> metadata = {{"format", format}, {"version", model_file_version}};
+  for (const auto& [key, text] : notes) {
+    if (!metadata.emplace(key, text).second) {
+      throw file_error(path.string(), "a note is named " + in_quotes(key) + ", which the format uses");
+    }
+  }
+  write_safetensors(path, writer.tensors(), metadata);
+}
+
+template <class File>
+integer_vit load_integer_vit(File& file) {
+  const auto describe = [](auto& reader, vit_contents& contents) { describe_vit(reader, contents); };
+  return integer_vit(read_model<vit_contents>(file, model_file_format, describe));
+}
+
+template <class File>
+integer_swin load_integer_swin(File& file) {
+  const auto describe = [](auto& reader, swin_contents& contents) { describe_swin(reader, contents); };
+  return integer_swin(read_model<swin_contents>(file, swin_file_format, describe));
 }
 
 }  // namespace detail
@@ -179,16 +206,15 @@ integer_vit load_integer_vit(File& file) {
 ///          whatever write_safetensors refuses: an existing file is kept then.
 inline void save_integer_vit(const integer_vit& model, const std::filesystem::path& path,
                              const std::map<std::string, std::string>& notes = {}) {
-  const std::string file = path.string();
-  std::map<std::string, std::string> metadata = {{"format", model_file_format}, {"version", model_file_version}};
-  for (const auto& [key, text] : notes) {
-    if (!metadata.emplace(key, text).second) {
-      throw file_error(file, "a note is named " + detail::in_quotes(key) + ", which the format uses");
-    }
-  }
-  detail::model_writer writer(file);
+  detail::model_writer writer(path.string());
   detail::describe_vit(writer, model.contents());
-  write_safetensors(path, writer.tensors(), metadata);
+  detail::write_model(writer, path, model_file_format, notes);
+}
+inline void save_integer_swin(const integer_swin& model, const std::filesystem::path& path,
+                              const std::map<std::string, std::string>& notes = {}) {
+  detail::model_writer writer(path.string());
+  detail::describe_swin(writer, model.contents());
+  detail::write_model(writer, path, swin_file_format, notes);
 }
 
 /// Makes the model that a file holds: the same bits as the one that was saved.
@@ -197,7 +223,8 @@ inline void save_integer_vit(const integer_vit& model, const std::filesystem::pa
 ///          beyond its data. What it computes is the file's business.
 /// Memory:  at most twice the file's size and 64 KiB, and no block of more than its size and 64 KiB, beside what the
 ///          argument holds: all of the file, or its header. Of an honest file it is the model and little more. The
-///          workspace that a model needs is not bounded by its file: vit_workspace_bytes tells its size.
+///          workspace that a model needs is not bounded by its file: vit_workspace_bytes and swin_workspace_bytes tell
+///          its size.
 /// Errors:  file_error, naming the tensor or the metadata, the value and the limit.
 inline integer_vit load_integer_vit(const safetensors_file& file) {
   return detail::load_integer_vit(file);
@@ -208,6 +235,16 @@ inline integer_vit load_integer_vit(safetensors_stream& file) {
 inline integer_vit load_integer_vit(const std::filesystem::path& path) {
   safetensors_stream file(path);
   return load_integer_vit(file);
+}
+inline integer_swin load_integer_swin(const safetensors_file& file) {
+  return detail::load_integer_swin(file);
+}
+inline integer_swin load_integer_swin(safetensors_stream& file) {
+  return detail::load_integer_swin(file);
+}
+inline integer_swin load_integer_swin(const std::filesystem::path& path) {
+  safetensors_stream file(path);
+  return load_integer_swin(file);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -73,27 +73,39 @@ inline std::string text_of(double number) {
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
 }
 
+inline void require_multiple(const model_archive& archive, const std::string& name, index size, const char* of,
+                             index divisor) {
+  if (size % divisor != 0) {
+    archive.refuse(name, "is " + std::to_string(size) + "; it must be a multiple of " + of + ", which is " +
+                             std::to_string(divisor));
+  }
+}
+
+/// Checks that patches fill an image.
+template <class Shape>
+void check_patches(const model_archive& archive, const Shape& shape) {
+  require_multiple(archive, "shape.height", shape.height, "shape.patch", shape.patch);
+  require_multiple(archive, "shape.width_pixels", shape.width_pixels, "shape.patch", shape.patch);
+}
+
+/// Checks that heads fill a width, and that int32 holds their products.
+inline void check_heads(const model_archive& archive, const std::string& name, index width, index heads) {
+  require_multiple(archive, name + ".width", width, (name + ".heads").c_str(), heads);
+  if (width / heads > gemm_max_depth_u8_u8) {
+    archive.refuse(name + ".heads", "makes heads of " + std::to_string(width / heads) +
+                                        " channels; they must have at most " + std::to_string(gemm_max_depth_u8_u8));
+  }
+}
+
 inline void check_shape(const model_archive& archive, const vit_shape& shape) {
-  const auto require_multiple = [&](const char* name, index size, const char* of, index divisor) {
-    if (size % divisor != 0) {
-      archive.refuse(name, "is " + std::to_string(size) + "; it must be a multiple of " + of + ", which is " +
-                               std::to_string(divisor));
-    }
-  };
-  require_multiple("shape.height", shape.height, "shape.patch", shape.patch);
-  require_multiple("shape.width_pixels", shape.width_pixels, "shape.patch", shape.patch);
-  require_multiple("shape.width", shape.width, "shape.heads", shape.heads);
+  check_patches(archive, shape);
   const bool wide = shape.stream == stream_codes::s16;
   archive.require("shape.width", shape.width, {1, wide ? layernorm_max_channels_s16 : layernorm_max_channels});
   if (shape.tokens() > shift_matmul_max_keys) {
     archive.refuse("shape.patch", "makes " + std::to_string(shape.tokens()) + " tokens; they must be at most " +
                                       std::to_string(shift_matmul_max_keys));
   }
-  const index head_size = shape.width / shape.heads;
-  if (head_size > gemm_max_depth_u8_u8) {
-    archive.refuse("shape.heads", "makes heads of " + std::to_string(head_size) + " channels; they must have at most " +
-                                      std::to_string(gemm_max_depth_u8_u8));
-  }
+  check_heads(archive, "shape", shape.width, shape.heads);
 }
 
 /// Checks that int32 holds the sums of a layer of so many inputs, whatever its weights are.

@@ -123,15 +123,15 @@ void describe_add(Archive& archive, const std::string& name, field<Archive, owne
 }
 
 template <class Archive>
-void describe_layernorm(Archive& archive, const std::string& name, field<Archive, owned_layernorm>& p,
-                        const vit_shape& shape) {
+void describe_layernorm(Archive& archive, const std::string& name, field<Archive, owned_layernorm>& p, index width,
+                        stream_codes stream) {
   constexpr std::int64_t gain_limit = (std::int64_t{1} << 30) - 1;
-  const bool wide = shape.stream == stream_codes::s16;
+  const bool wide = stream == stream_codes::s16;
   archive.number(name + ".zero_point", p.zero_point, wide ? limits{0, 0} : code_limits);
-  archive.array(name + ".shift", p.shift, {shape.width}, limits{0, layernorm_max_shift});
+  archive.array(name + ".shift", p.shift, {width}, limits{0, layernorm_max_shift});
   archive.number(name + ".epsilon", p.epsilon, limits{1, std::int64_t{layernorm_max_epsilon}});
-  archive.array(name + ".gain", p.gain, {shape.width}, limits{-gain_limit, gain_limit});
-  archive.array(name + ".bias", p.bias, {shape.width});
+  archive.array(name + ".gain", p.gain, {width}, limits{-gain_limit, gain_limit});
+  archive.array(name + ".bias", p.bias, {width});
   archive.number(name + ".output_shift", p.output_shift, limits{1, 48});
   check_layernorm(archive, name, p);
 }
@@ -168,20 +168,20 @@ void describe_weighting(Archive& archive, const std::string& name, field<Archive
 
 template <class Archive>
 void describe_block(Archive& archive, const std::string& name, field<Archive, owned_block>& block,
-                    const vit_shape& shape) {
-  const index width = shape.width;
-  const bool u8_stream = shape.stream == stream_codes::u8;
-  describe_layernorm(archive, name + ".norm1", block.norm1, shape);
+                    const block_shape& shape, stream_codes stream) {
+  const index width = shape.attention.width;
+  const bool u8_stream = stream == stream_codes::u8;
+  describe_layernorm(archive, name + ".norm1", block.norm1, width, stream);
   describe_linear(archive, name + ".qkv", block.qkv, 3 * width, width);
   archive.number(name + ".qkv_zero_point", block.qkv_zero_point, code_limits);
   describe_scale(archive, name + ".attention_logits", block.attention_logits,
-                 attention_logits_target(1, 0, width / shape.heads).range);
-  describe_weighting(archive, name + ".weighting", block.weighting, shape.tokens());
+                 attention_logits_target(1, 0, shape.attention.head_size()).range);
+  describe_weighting(archive, name + ".weighting", block.weighting, shape.attention.tokens);
   describe_linear(archive, name + ".proj", block.proj, width, width);
   if (u8_stream) {
     describe_add(archive, name + ".add1", block.add1, width);
   }
-  describe_layernorm(archive, name + ".norm2", block.norm2, shape);
+  describe_layernorm(archive, name + ".norm2", block.norm2, width, stream);
   describe_linear(archive, name + ".fc1", block.fc1, shape.hidden, width);
   archive.array(name + ".activation", block.activation, {activation_table_size_12});
   describe_linear(archive, name + ".fc2", block.fc2, width, shape.hidden);
@@ -208,6 +208,18 @@ void describe_embedding(Archive& archive, field<Archive, vit_contents>& model) {
   describe_add(archive, "add_positions", model.add_positions, shape.width);
 }
 
+/// The head of a model of any kind.
+template <class Archive, class Contents>
+void describe_head(Archive& archive, Contents& model, index classes, index inputs) {
+  describe_weights(archive, "head", model.head, classes, inputs);
+  describe_scale(archive, "logits", model.logits, model.head);
+  describe_scale(archive, "logits_u8", model.logits_u8, model.head);
+  archive.real("logits_scale", model.logits_scale);
+  if (!(model.logits_scale > 0 && model.logits_scale <= std::numeric_limits<double>::max())) {
+    archive.refuse("logits_scale", "is " + text_of(model.logits_scale) + "; it must be above 0 and finite");
+  }
+}
+
 /// All of a model.
 template <class Archive>
 void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
@@ -219,16 +231,10 @@ void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
       model.blocks.emplace_back();  // one at a time: a file that claims more blocks than it has costs no memory
     }
     describe_block(archive, "blocks." + std::to_string(position), model.blocks[static_cast<std::size_t>(position)],
-                   shape);
+                   shape.block(), shape.stream);
   }
-  describe_layernorm(archive, "norm", model.norm, shape);
-  describe_weights(archive, "head", model.head, shape.classes, shape.head_inputs());
-  describe_scale(archive, "logits", model.logits, model.head);
-  describe_scale(archive, "logits_u8", model.logits_u8, model.head);
-  archive.real("logits_scale", model.logits_scale);
-  if (!(model.logits_scale > 0 && model.logits_scale <= std::numeric_limits<double>::max())) {
-    archive.refuse("logits_scale", "is " + text_of(model.logits_scale) + "; it must be above 0 and finite");
-  }
+  describe_layernorm(archive, "norm", model.norm, shape.width, shape.stream);
+  describe_head(archive, model, shape.classes, shape.head_inputs());
 }
 
 }  // namespace intact::inline INTACT_ABI::detail

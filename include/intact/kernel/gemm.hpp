@@ -284,72 +284,94 @@ INTACT_INLINE void widen_row(const A* a, index count, index step, std::int16_t* 
   }
 }
 
-/// All of a panel's tiles for Rows rows, with widened activations, chunk by chunk.
+/// Panels that share a copy of widened activations, at most.
+inline constexpr index gemm_panels_together = 4;
+
+/// All tiles of some panels for Rows rows, with widened activations, chunk by chunk.
 template <unsigned Rows, class Isa, class A, class Element, class Stage>
-[[gnu::noinline]] void gemm_widened_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m) noexcept {
+[[gnu::noinline]] void gemm_widened_rows(const gemm_operands<A, Element, Stage>& product, index panel, index panels,
+                                         index m) noexcept {
   using packed = packed_weights<Element>;
   constexpr index parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
-  constexpr index partial_stride = packed::panel_width * parts;
-  const matrix_view<const A>& a = panel.product.a;
+  constexpr index stride = packed::panel_width * parts;
+  const matrix_view<const A>& a = product.a;
   alignas(64) std::int16_t wide[Rows][static_cast<std::size_t>(gemm_chunk_stride)];
-  alignas(64) std::int32_t partial[Rows][static_cast<std::size_t>(partial_stride)];
+  alignas(64) std::int32_t partial[gemm_panels_together][Rows][static_cast<std::size_t>(stride)];
   for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
     const index depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
     for (unsigned r = 0; r < Rows; ++r) {
       widen_row<Isa>(a.data + (m + r) * a.stride + k, depth, packed::step, wide[r]);
     }
-    for_each_tile<Isa, A>(panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
-      gemm_tile<Isa, A, Element, Rows, N> tile;
-      if (k == 0) {
-        tile.load(panel.start.of(column), 0);
-      } else {
-        tile.load(partial[0] + column * parts, partial_stride);
-      }
-      tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth),
-                     panel.weights + k / packed::step * panel.step_stride + column * packed::step_bytes,
-                     panel.step_stride);
-      if (k + depth == a.columns) {
-        tile.store_sums(partial[0] + column, partial_stride);
-      } else {
-        tile.store(partial[0] + column * parts, partial_stride);
-      }
-    });
+    for (index p = 0; p < panels; ++p) {
+      const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
+      const std::uint8_t* const weights = here.weights + k / packed::step * here.step_stride;
+      for_each_tile<Isa, A>(here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+        gemm_tile<Isa, A, Element, Rows, N> tile;
+        if (k == 0) {
+          tile.load(here.start.of(column), 0);
+        } else {
+          tile.load(partial[p][0] + column * parts, stride);
+        }
+        tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), weights + column * packed::step_bytes,
+                       here.step_stride);
+        if (k + depth == a.columns) {
+          tile.store_sums(partial[p][0] + column, stride);
+        } else {
+          tile.store(partial[p][0] + column * parts, stride);
+        }
+      });
+    }
   }
   // These tiles are narrow: their sums are collected until a pack is full.
-  for (index column = 0; column < panel.columns; column += 4 * simd::lanes<Isa>) {
-    simd::s32<Isa> sums[Rows][4];
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
+  for (index p = 0; p < panels; ++p) {
+    const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
+    for (index column = 0; column < here.columns; column += 4 * simd::lanes<Isa>) {
+      simd::s32<Isa> sums[Rows][4];
       INTACT_UNROLL
-      for (unsigned j = 0; j < 4; ++j) {
-        sums[r][j] = simd::load<Isa>(partial[r] + column + j * simd::lanes<Isa>);
+      for (unsigned r = 0; r < Rows; ++r) {
+        INTACT_UNROLL
+        for (unsigned j = 0; j < 4; ++j) {
+          sums[r][j] = simd::load<Isa>(partial[p][r] + column + j * simd::lanes<Isa>);
+        }
       }
+      here.finish(sums, m, column);
     }
-    panel.finish(sums, m, column);
   }
 }
 
-/// Rows [m, end) of a panel, in the largest tiles and then a smaller one.
-template <class Isa, class A, class Element, class Stage>
-void gemm_rows(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index end) noexcept {
-  const auto rows = [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>) {
-    if constexpr (simd::dot4<Isa, A>::widens) {
-      gemm_widened_rows<Rows>(panel, m);
-    } else {
-      for_each_tile<Isa, A>(panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
-        gemm_one_tile<Rows, N>(panel, m, column);
-      });
-    }
-    m += Rows;
-  };
-  while (m + gemm_tile_rows<Element> <= end) {
-    rows(std::integral_constant<unsigned, gemm_tile_rows<Element>>{});
+/// Calls `rows` with std::integral_constant Rows and a row for each tile of rows [m, end): the largest ones, then a
+/// smaller one.
+template <class Element, class Tile>
+INTACT_INLINE void for_each_row_tile(index m, index end, const Tile& rows) {
+  constexpr unsigned most = gemm_tile_rows<Element>;
+  for (; m + most <= end; m += most) {
+    rows(std::integral_constant<unsigned, most>{}, m);
   }
   const auto rest = [&]<unsigned... Rows>(std::integer_sequence<unsigned, Rows...>) {
     const index count = end - m;
-    (void)((count == Rows && (rows(std::integral_constant<unsigned, Rows>{}), true)) || ...);
+    (void)((count == Rows && (rows(std::integral_constant<unsigned, Rows>{}, m), true)) || ...);
   };
   rest(std::integer_sequence<unsigned, 1, 2, 3, 4, 5>{});
+}
+
+/// Rows [m, end) of `panels` panels from `panel` on.
+template <class Isa, class A, class Element, class Stage>
+void gemm_rows(const gemm_operands<A, Element, Stage>& product, index panel, index panels, index m,
+               index end) noexcept {
+  if constexpr (simd::dot4<Isa, A>::widens) {
+    for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index first) {
+      gemm_widened_rows<Rows, Isa>(product, panel, panels, first);
+    });
+  } else {
+    for (index p = panel; p < panel + panels; ++p) {
+      const gemm_panel<Isa, A, Element, Stage> here{product, p};
+      for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index first) {
+        for_each_tile<Isa, A>(here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+          gemm_one_tile<Rows, N>(here, first, column);
+        });
+      });
+    }
+  }
 }
 
 /// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
@@ -359,12 +381,12 @@ void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index en
   const index row_tiles = gemm_row_tiles<Element>(rows);
   constexpr index tile_rows = gemm_tile_rows<Element>;
   while (begin < end) {
-    const index number = begin / row_tiles;
-    const index panel_end = (number + 1) * row_tiles;
-    const index stop = end < panel_end ? end : panel_end;
-    const index row_end = (stop - number * row_tiles) * tile_rows;
-    const gemm_panel<Isa, A, Element, Stage> panel{product, number};
-    gemm_rows(panel, (begin - number * row_tiles) * tile_rows, row_end < rows ? row_end : rows);
+    const index panel = begin / row_tiles, first = begin % row_tiles;
+    const index whole = first == 0 ? (end - begin) / row_tiles : 0;  // panels
+    const index panels = whole < 1 ? 1 : whole < gemm_panels_together ? whole : gemm_panels_together;
+    const index stop = end < (panel + panels) * row_tiles ? end : (panel + panels) * row_tiles;
+    const index row_end = (stop - (panel + panels - 1) * row_tiles) * tile_rows;
+    gemm_rows<Isa>(product, panel, panels, first * tile_rows, row_end < rows ? row_end : rows);
     begin = stop;
   }
 }

@@ -7,7 +7,7 @@
 #include "intact/simd/batch.hpp"
 
 // Dot products of four bytes, exact on every instruction set. The multiply-add of bytes that SSSE3, AVX2 and AVX512BW
-// have (pmaddubsw) saturates at 16 bits and is not used anywhere: products are widened instead.
+// have (pmaddubsw) saturates at 16 bits and is not used here: products are widened instead.
 //
 // dot4<Isa, A>, A being the type of the activations (std::uint8_t or std::int8_t), has
 //
