@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -114,15 +115,29 @@ TEST_CASE("log_sqrt2_matmul is two shift_matmuls, of the even and of the odd cod
 }
 
 TEST_CASE("every code has its own weight", "[log_sqrt2]") {
-  // One key of value 128: the output's code is 128 times the probability.
+  // One key of value 128, and scales that make the probability visible.
   for (int code = 0; code < 256; ++code) {
     tensor<std::uint8_t> codes(1, 1), v(1, 1), y(1, 1);
     codes(0, 0) = static_cast<std::uint8_t>(code);
     v(0, 0) = 128;
-    log_sqrt2_matmul(codes.view(), {v.view(), 0}, build_log_sqrt2_scale(1, 0), y.view());
-    const long double weight = code > 31 ? 0 : std::pow(2.0L, static_cast<long double>(-code) / 2);
+    const int larger = std::min(code / 2, 12);
+    log_sqrt2_matmul(codes.view(), {v.view(), 0}, build_log_sqrt2_scale(std::ldexp(1.0, larger), 0), y.view());
+    const long double scaled = code > 31 ? 0 : std::pow(2.0L, 7 + larger - static_cast<long double>(code) / 2);
     CAPTURE(code);
-    CHECK(y(0, 0) == std::floor(128 * weight + 0.5L));
+    CHECK(y(0, 0) == std::floor(scaled + 0.5L));
+  }
+}
+
+TEST_CASE("weights of normalized rows are rounded to nearest", "[log_sqrt2]") {
+  for (int code = 0; code < 256; ++code) {
+    const int128 weight = reference::log_sqrt2_weights[static_cast<std::size_t>(code)];
+    CAPTURE(code);
+    if (code > 31) {
+      CHECK(weight == 0);
+    } else {  // weight - 1/2 < 2^(15 - code/2) < weight + 1/2, squared
+      CHECK((2 * weight - 1) * (2 * weight - 1) < power_of_two(32 - code));
+      CHECK(power_of_two(32 - code) < (2 * weight + 1) * (2 * weight + 1));
+    }
   }
 }
 
