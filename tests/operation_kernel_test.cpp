@@ -7,11 +7,13 @@
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
+#include "intact/depthwise_conv.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/reference/activation.hpp"
 #include "intact/reference/add.hpp"
+#include "intact/reference/depthwise_conv.hpp"
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"
@@ -416,6 +418,39 @@ TEST_CASE("operations on codes work in place") {
             [&](codes y) { max_softmax<test_isa>(y, bytes, y); });
       check([&](codes y) { reference::activation(from, bytes, y); },
             [&](codes y) { activation<test_isa>(y, bytes, y); });
+    }
+  }
+}
+
+template <class Stage>
+void check_depthwise_conv(const guarded_tensor<std::uint8_t>& x, const guarded_tensor<std::int8_t>& taps,
+                          const token_grid& grid, index size, const Stage& stage, const layout& where) {
+  guarded_tensor<typename Stage::output> expected(x.rows(), x.columns()), y(x.rows(), x.columns(), where),
+      z(x.rows(), x.columns(), where);
+  const activations input{x.view(), 200};
+  reference::depthwise_conv(input, grid, {taps.view(), size}, stage, expected.view());
+  depthwise_conv<test_isa>(input, grid, {taps.view(), size}, stage, y.view());
+  depthwise_conv<test_isa>(input, grid, {taps.view(), size}, stage, z.view(), backwards{});
+  CAPTURE(grid.height, grid.width, x.columns(), size, where.gap);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(first_difference(z.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
+TEST_CASE("depthwise_conv is the specification") {
+  generator random(220);
+  for (const token_grid& grid : {token_grid{0, 3}, token_grid{1, 1}, token_grid{2, 9}, token_grid{5, 4}}) {
+    for (const index channels : {0, 1, 15, 16, 17, 63, 64, 65, 197}) {
+      for (const layout& where : layouts) {
+        const index size = channels % 2 == 0 ? 5 : 3;
+        guarded_tensor<std::uint8_t> x(grid.tokens(), channels, where);
+        guarded_tensor<std::int8_t> taps(size * size, channels, where);
+        fill(x.view(), values::random, 0, 255, random);
+        fill(taps.view(), values::random, -128, 127, random);
+        check_depthwise_conv(x, taps, grid, size, keep_accumulator{}, where);
+        const tensor_scale scale{1 << 29, std::int64_t{128} << 42, 10, 0};
+        check_depthwise_conv(x, taps, grid, size, requantize<std::uint8_t, tensor_scale>{scale}, where);
+      }
     }
   }
 }

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/kernel/epilogue.hpp"
+#include "intact/kernel/row.hpp"
+#include "intact/types/activations.hpp"
+#include "intact/types/depthwise_weights.hpp"
+#include "intact/types/token_grid.hpp"
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// s8 weights, read as bytes, which is what registers widen; the shifts restore their signs.
+template <class Isa, unsigned N>
+INTACT_INLINE void load_weights(const std::int8_t* from, index count, s32<Isa> (&to)[N]) {
+  load_row<Isa>(reinterpret_cast<const std::uint8_t*>(from), count, to);
+  INTACT_UNROLL
+  for (unsigned n = 0; n < N; ++n) {
+    to[n] = simd::rescaler<Isa>::right(simd::rescaler<Isa>::left(to[n], 24), 24);
+  }
+}
+
+template <class Isa, unsigned N>
+INTACT_INLINE void multiply_add(const s32<Isa> (&codes)[N], const s32<Isa> (&weights)[N], s32<Isa> (&sums)[N]) {
+  INTACT_UNROLL
+  for (unsigned n = 0; n < N; ++n) {
+    sums[n] = simd::add<Isa>(sums[n], simd::multiply<Isa>(codes[n], weights[n]));
+  }
+}
+
+/// The sums of token (i, j) for a group of channels from c on.
+template <class Isa, unsigned N>
+INTACT_INLINE void depthwise_sums(const activations& x, const token_grid& grid, const depthwise_weights& w, index i,
+                                  index j, index c, index count, s32<Isa> (&sums)[N]) {
+  const index reach = w.size / 2;
+  INTACT_UNROLL
+  for (unsigned n = 0; n < N; ++n) {
+    sums[n] = simd::broadcast<Isa>(0);
+  }
+  for (index dy = 0; dy < w.size; ++dy) {
+    for (index dx = 0; dx < w.size; ++dx) {
+      const index row = i + dy - reach, column = j + dx - reach;
+      s32<Isa> weights[N], codes[N];
+      load_weights<Isa>(w.taps.data + (dy * w.size + dx) * w.taps.stride + c, count, weights);
+      if (row >= 0 && row < grid.height && column >= 0 && column < grid.width) {
+        load_row<Isa>(x.codes.data + (row * grid.width + column) * x.codes.stride + c, count, codes);
+      } else {
+        INTACT_UNROLL
+        for (unsigned n = 0; n < N; ++n) {
+          codes[n] = simd::broadcast<Isa>(x.zero_point);
+        }
+      }
+      multiply_add<Isa>(codes, weights, sums);
+    }
+  }
+}
+
+/// Tokens [begin, end), a group of channels at a time.
+template <class Isa, class Stage>
+void depthwise_conv(const activations& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
+                    const matrix_view<typename Stage::output>& y, index begin, index end) noexcept {
+  for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+    for (index token = begin; token < end; ++token) {
+      s32<Isa> sums[1][N];
+      depthwise_sums<Isa>(x, grid, w, token / grid.width, token % grid.width, c, count, sums[0]);
+      epilogue<Isa, Stage>::run(stage, sums, {token, c, count}, y);
+    }
+  });
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel

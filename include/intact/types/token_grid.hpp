@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/types/view.hpp"
+
+namespace intact::inline INTACT_ABI {
+
+/// Tokens on a grid, row-major: token (i, j) is row i * width + j of a matrix. A class token in front of them is left
+/// out by row_block(1, tokens()).
+struct token_grid {
+  index height = 0;
+  index width = 0;
+
+  constexpr index tokens() const { return height * width; }
+};
+
+/// The longest side of a grid: the number of tokens then fits 62 bits.
+inline constexpr index token_grid_max_side = 0x7fffffff;
+
+/// Checks a grid's sizes.
+inline void require_token_grid(const char* operation, const token_grid& grid) {
+  require_between(operation, "height of the grid", grid.height, 0, token_grid_max_side);
+  require_between(operation, "width of the grid", grid.width, 0, token_grid_max_side);
+}
+
+}  // namespace intact::inline INTACT_ABI
