@@ -97,7 +97,7 @@ constexpr vit_shape uneven_shape{.channels = 2,
                                  .depth = 2,
                                  .classes = 5};
 
-TEST_CASE("fused models of every profile give what the steps give", "[fused]") {
+TEST_CASE("fused models of every profile give what the steps give", "[fused][long]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}, {2, 3, 63}};
   int models = 0;
   for (profile parts : sensible_attention_profiles()) {

@@ -96,7 +96,9 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
         DEPFILE ${program}.d
         VERBATIM)
       list(APPEND neon_programs ${program})
-      add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program})
+      # What takes seconds on a processor takes minutes on an emulated one.
+      add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program}
+                                                ~[long])
       set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa)
     endforeach()
   endforeach()
