@@ -8,12 +8,15 @@
 #include "intact/kernel/add.hpp"
 #include "intact/kernel/attention.hpp"
 #include "intact/kernel/average_pool.hpp"
+#include "intact/kernel/depthwise_conv.hpp"
 #include "intact/kernel/gemm.hpp"
 #include "intact/kernel/im2col.hpp"
 #include "intact/kernel/layernorm.hpp"
 #include "intact/kernel/log_softmax.hpp"
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/kernel/merge_patches.hpp"
+#include "intact/kernel/requantize_codes.hpp"
+#include "intact/kernel/unfold.hpp"
 #include "intact/kernel/windows.hpp"
 
 namespace intact::inline INTACT_ABI::kernel {
@@ -56,6 +59,12 @@ template void merge_patches<isa_here>(const u8_input&, index, index, std::uint8_
                                       index) noexcept;
 template void average_pool<isa_here>(const u8_input&, const requantize<std::uint8_t, tensor_scale>&,
                                      const u8_matrix&) noexcept;
+template void requantize_codes<isa_here>(const u8_input&, const requantize<std::uint8_t, tensor_scale>&,
+                                         const u8_matrix&, index, index) noexcept;
+template void depthwise_conv<isa_here>(const activations&, const token_grid&, const depthwise_weights&,
+                                       const requantize<std::uint8_t>&, const u8_matrix&, index, index) noexcept;
+template void unfold<isa_here>(const u8_input&, const token_grid&, const neighbourhood&, std::uint8_t, const u8_matrix&,
+                               index, index) noexcept;
 template void im2col<isa_here>(const image_view&, index, u8_matrix, index, index) noexcept;
 template attention_head prepare_head<isa_here>(const activations&, const activations&, int,
                                                const attention_head_memory&) noexcept;

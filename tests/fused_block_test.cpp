@@ -13,6 +13,7 @@
 #include "intact/intact.hpp"
 #include "intact/model/fused_block.hpp"
 #include "random_model.hpp"
+#include "refusal.hpp"
 #include "small_model.hpp"
 
 namespace intact_test {
@@ -193,6 +194,23 @@ TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]")
       CHECK(first_difference(fused.view(), stepwise.view()) == "");
     }
   }
+}
+
+TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
+  const integer_vit model = model_of_one_block(paper_profile, 4);
+  const attention_parameters p = model.parameters().blocks[0].attention;
+  tensor<std::uint8_t> x(3, 8), y(3, 8);
+  std::vector<std::byte> scratch(fused_attention_bytes(3, 1, 8, 1));
+  const auto refused = [&](int q, int k, int v) {
+    return refusal([&] {
+      fused_attention<tested_isa>({{x.view(), q}, {x.view(), k}, {x.view(), v}}, 1, p.logits, p.weighting, y.view(),
+                                  workspace(scratch.data(), scratch.size()));
+    });
+  };
+  CHECK(refused(0, 255, 128) == "");
+  CHECK(mentions(refused(256, 0, 0), "zero point of q is 256"));
+  CHECK(mentions(refused(0, -1, 0), "zero point of k is -1"));
+  CHECK(mentions(refused(0, 0, 1000), "zero point of v is 1000"));
 }
 
 TEST_CASE("a fused block takes no memory from the heap", "[fused]") {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -327,6 +328,27 @@ TEST_CASE("a fused Swin transformer refuses what does not fit, before it writes"
   CHECK(mentions(refused(wrong, memory.size()), "image has no data"));
   CHECK(first_difference(logits.view(), tensor<std::int32_t>(2, 5).view()) == "");
   CHECK(refused(images, memory.size()) == "");
+}
+
+constexpr swin_shape shape_of_stages(index stages) {
+  swin_shape shape;
+  shape.stages = stages;
+  return shape;
+}
+
+TEST_CASE("sizes of Swin transformers that are refused are numbers, too", "[swin]") {
+  // What is computed when compiled is inside its arrays.
+  static_assert(swin_workspace_bytes(shape_of_stages(0)) == swin_workspace_bytes(shape_of_stages(1)));
+  static_assert(swin_workspace_bytes(shape_of_stages(9)) == swin_workspace_bytes(shape_of_stages(8)));
+  static_assert(fused_swin_bytes(shape_of_stages(-1)) == fused_swin_bytes(shape_of_stages(1)));
+  static_assert(fused_swin_bytes(shape_of_stages(1000)) == fused_swin_bytes(shape_of_stages(8)));
+  static_assert(fused_window_attention_bytes({.grid = {}, .width = 0, .heads = 0}, 1) < 1000);
+  for (const index stages : {-1, 0, 9}) {
+    CHECK(
+        mentions(refusal([&] { require_swin_shape(shape_of_stages(stages)); }), "stages is " + std::to_string(stages)));
+  }
+  const window_grid beyond{1, 1, index{1} << 32, 0};
+  CHECK(mentions(refusal([&] { require_window_grid("test", beyond); }), "window is 4294967296"));
 }
 
 }  // namespace

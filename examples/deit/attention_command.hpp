@@ -118,7 +118,7 @@ class attention_command {
       throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);
     }
     const index block = block_.value_or(shape.depth - 1);
-    if (block >= shape.depth) {
+    if (block < 0 || block >= shape.depth) {
       throw std::invalid_argument("--block is " + std::to_string(block) + "; the model has " +
                                   std::to_string(shape.depth) + " blocks");
     }

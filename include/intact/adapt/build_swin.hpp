@@ -72,6 +72,13 @@ inline swin_weights quantize_weights(const float_swin& model, const profile& cho
 
 namespace detail {
 
+/// Checks the size of a table of position biases.
+inline void require_position_bias(const char* operation, const float_matrix& table, const swin_stage_shape& stage) {
+  const index distances = 2 * stage.window - 1;
+  require_equal(operation, "rows of a position bias table", table.rows(), distances * distances);
+  require_equal(operation, "columns of a position bias table", table.cols(), stage.heads);
+}
+
 inline swin_block_scales calibrated_swin_block(const calibrator& seen, const float_swin_block& block, index position) {
   const auto [low, high] =
       std::minmax_element(block.position_bias.data(), block.position_bias.data() + block.position_bias.size());
@@ -87,6 +94,11 @@ inline swin_block_scales calibrated_swin_block(const calibrator& seen, const flo
 /// Source:    docs/numerics.md, sections 1 and 12.
 inline swin_scales calibrate(const float_swin& model, std::span<const image_view> images,
                              const calibration_options& options = {}) {
+  for (std::size_t s = 0; s < model.stages.size(); ++s) {
+    for (const float_swin_block& block : model.stages[s].blocks) {
+      detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index>(s)));
+    }
+  }
   const detail::calibrator seen = detail::observe_images(model, images, options);
   swin_scales scales;
   scales.input = seen.affine("input");
@@ -232,6 +244,7 @@ inline void require_swin_sizes(const swin_weights& weights, const swin_scales& s
       require("proj", block.proj, expected.proj.weight);
       require("fc1", block.fc1, expected.fc1.weight);
       require("fc2", block.fc2, expected.fc2.weight);
+      require_position_bias("build_swin", stage.blocks[position].position_bias, shape.of(static_cast<index>(s)));
     }
     if (s + 1 < model.stages.size()) {
       require("reduction", weights.stages[s].reduction, stage.reduction);

@@ -312,6 +312,7 @@ class safetensors_stream : public safetensors_index {
     if (elements.empty()) {
       return elements;
     }
+    stream_.clear();  // another tensor may not have been readable
     stream_.seekg(static_cast<std::streamoff>(begin_of(place)));
     stream_.read(reinterpret_cast<char*>(elements.data()), static_cast<std::streamsize>(place.end - place.begin));
     if (!stream_) {

@@ -10,9 +10,9 @@
 #include "intact/simd/rescale.hpp"
 #include "intact/types/layernorm.hpp"
 
-// LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares, in
-// 32-bit lanes, and one for the output. In between there are a square root and a division per row. The second pass goes
-// through the channels group by group; what belongs to a group is prepared once for all rows of the block.
+// LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares,
+// and one for the output. In between there are a square root and a division per row. The second pass goes through the
+// channels group by group; what belongs to a group is prepared once for all rows of the block.
 
 namespace intact::inline INTACT_ABI::kernel {
 

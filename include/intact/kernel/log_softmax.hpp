@@ -12,7 +12,7 @@
 
 // Log-Int-Softmax on bytes. A row's sum settles from which distance to the maximum on each level begins: 16 numbers,
 // found in the table. A code is how many of them the distance has passed, found by bisection in registers of bytes.
-// Wide lanes are needed for nothing; only the sum is made one number at a time, which is faster than gathering.
+// The sum is made one number at a time, which is faster than gathering, unless registers can be the table.
 
 namespace intact::inline INTACT_ABI::kernel {
 

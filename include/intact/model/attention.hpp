@@ -19,9 +19,9 @@ namespace intact::inline INTACT_ABI {
 struct attention_shape {
   index tokens = 0;
   index width = 0;
-  index heads = 0;
+  index heads = 1;
 
-  constexpr index head_size() const { return width / heads; }
+  constexpr index head_size() const { return heads < 1 ? 0 : width / heads; }
 };
 
 /// Parameters of multi-head self-attention. q, k and v share one scale and one zero point.

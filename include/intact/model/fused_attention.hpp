@@ -21,15 +21,12 @@ struct attention_operands {
 };
 
 /// Whether the kernels of a band can compute attention. Otherwise a band goes through the steps of attention.hpp: with
-/// 8-bit log2 codes, and where 32 bits might not hold a sum (logits whose scale has a prescale that leaves no room,
-/// rows of 512 keys and more that are neither bounded nor normalized).
-constexpr bool attention_fits_kernels(const attention_weighting& p, const tensor_scale& logits, index keys,
-                                      index head_size) {
+/// 8-bit log2 codes, and where 32 bits might not hold a logit, because the prescale of the scale leaves no room.
+constexpr bool attention_fits_kernels(const attention_weighting& p, const tensor_scale& logits, index head_size) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   const std::int64_t largest_logit = head_size * (255 * 128 + 255 * 255);
-  const bool bounded = p.normalize || kernel::narrow_sums(p, keys);
   const bool narrow = p.kind == attention_kind::weights || p.probabilities != tail::wide;
-  return narrow && bounded && largest_logit <= (most >> logits.prescale);
+  return narrow && largest_logit <= (most >> logits.prescale);
 }
 
 /// Bytes of workspace for attention with `threads` threads, for memory of any alignment.
@@ -80,11 +77,14 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
   require_shape("attention", "k", x.k.codes, keys, heads * size);
   require_shape("attention", "v", x.v.codes, keys, heads * size);
   require_shape("attention", "y", y, queries, heads * size);
+  require_between("attention", "zero point of q", x.q.zero_point, 0, 255);
+  require_between("attention", "zero point of k", x.k.zero_point, 0, 255);
+  require_between("attention", "zero point of v", x.v.zero_point, 0, 255);
   require_scale("attention: logits", logits, keys);
   require_weighting(p, keys);
   require_workspace("attention", memory, fused_attention_bytes(keys, heads, size, run.threads()));
 
-  const bool fits = attention_fits_kernels(p, logits, keys, size);
+  const bool fits = attention_fits_kernels(p, logits, size);
   const auto part = [&](const activations& of, index head) {
     return activations{of.codes.column_block(head * size, size), of.zero_point};
   };

@@ -107,11 +107,11 @@ constexpr std::size_t fused_swin_features_bytes(const swin_shape& shape, index b
     most = std::max(most, memory.bytes());
   };
   include([&](workspace_size& memory) { swin_patch_buffers::take(memory, shape, batch); });
-  for (index s = 0; s < shape.stages; ++s) {
+  for (index s = 0; s < shape.usable_stages(); ++s) {
     for (index position = 0; position < std::min<index>(shape.of(s).depth, 2); ++position) {
       most = std::max(most, fused_swin_block_bytes<Code>(shape.block(s, position), batch, threads));
     }
-    if (s + 1 < shape.stages) {
+    if (s + 1 < shape.usable_stages()) {
       include([&](workspace_size& memory) { swin_merging_buffers<Code>::take(memory, shape, s, batch); });
     }
   }

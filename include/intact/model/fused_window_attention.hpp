@@ -39,7 +39,7 @@ constexpr std::size_t fused_window_attention_bytes(const window_attention_shape&
   workspace_size memory;
   window_masks::take(memory, shape.grid);
   for (index t = 0; t < std::max<index>(threads, 1); ++t) {
-    window_scratch::take(memory, shape.grid.tokens_per_window(), shape.width / shape.heads);
+    window_scratch::take(memory, shape.grid.tokens_per_window(), shape.per_window().head_size());
   }
   return memory.bytes();
 }
@@ -107,7 +107,7 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
   const window_masks masks = window_masks::take(memory, shape.grid);
   masks.compute(shape.grid);
 
-  const bool fits = attention_fits_kernels(p.attention.weighting, p.attention.logits, tokens, size);
+  const bool fits = attention_fits_kernels(p.attention.weighting, p.attention.logits, size);
   const index units = batch * windows * shape.heads;
   const index tasks = std::clamp<index>(run.threads(), 1, std::max<index>(units, 1));
   const workspace scratch_memory = memory;

@@ -28,11 +28,13 @@ struct swin_shape {
   index height = 0;
   index width_pixels = 0;
   index patch = 1;
-  index stages = 0;
+  index stages = 1;
   std::array<swin_stage_shape, static_cast<std::size_t>(swin_max_stages)> stage = {};
   index classes = 0;
   stream_codes stream = stream_codes::u8;
 
+  /// Stages that there is room for: of a shape that the models refuse, sizes are some number.
+  constexpr index usable_stages() const { return std::clamp<index>(stages, 1, swin_max_stages); }
   constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
   constexpr index patch_samples() const { return channels * patch * patch; }
   /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
@@ -112,11 +114,11 @@ struct swin_buffers {
   template <class Workspace>
   static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
     swin_buffers buffers;
-    for (index s = 0; s < shape.stages; ++s) {
+    for (index s = 0; s < shape.usable_stages(); ++s) {
       buffers.maps[static_cast<std::size_t>(s)] =
           memory.template matrix<Code>(batch * shape.tokens_of(s), shape.of(s).width);
     }
-    const index last = shape.stages - 1;
+    const index last = shape.usable_stages() - 1;
     buffers.normalized = memory.template matrix<std::uint8_t>(batch * shape.tokens_of(last), shape.of(last).width);
     buffers.pooled = memory.template matrix<std::uint8_t>(batch, shape.of(last).width);
     return buffers;
@@ -129,11 +131,11 @@ constexpr std::size_t swin_features_workspace_bytes(const swin_shape& shape) {
   workspace_size patches;
   swin_patch_buffers::take(patches, shape);
   std::size_t most = patches.bytes();
-  for (index s = 0; s < shape.stages; ++s) {
+  for (index s = 0; s < shape.usable_stages(); ++s) {
     for (index position = 0; position < std::min<index>(shape.of(s).depth, 2); ++position) {
       most = std::max(most, swin_block_workspace_bytes<Code>(shape.block(s, position)));
     }
-    if (s + 1 < shape.stages) {
+    if (s + 1 < shape.usable_stages()) {
       workspace_size merging;
       swin_merging_buffers<Code>::take(merging, shape, s);
       most = std::max(most, merging.bytes());

@@ -16,7 +16,7 @@ namespace intact::inline INTACT_ABI {
 struct window_attention_shape {
   window_grid grid;
   index width = 0;
-  index heads = 0;
+  index heads = 1;
 
   /// The attention of one window.
   constexpr attention_shape per_window() const { return {grid.tokens_per_window(), width, heads}; }

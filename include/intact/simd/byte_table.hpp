@@ -4,8 +4,8 @@
 
 #include "intact/simd/bytes.hpp"
 
-// Any function of a byte, in registers of bytes: a table of 256 bytes, held as 16 tables of 16, of which every byte
-// takes the one that its upper half names.
+// Any function of a byte, in registers of bytes: a table of 256 bytes, held as tables of 16, of which every byte takes
+// the one that its upper half names; with AVX512_VBMI as two tables of 128, with NEON as four of 64.
 //
 // byte_table<Isa>(entries) has operator()(x): entries[x] of each byte.
 

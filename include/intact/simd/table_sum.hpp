@@ -7,8 +7,8 @@
 // The sum of the entries that bytes select from a table of 256 numbers: of table[largest - code], over a row of codes.
 //
 // table_sum<Isa>(table) has covers(count), whether it can do it for so many codes, and operator()(codes, count,
-// largest). Only registers that can be a table of 64 words are worth it: elsewhere it covers nothing, and loads are
-// faster.
+// largest). Only pairs of registers that can be a table of 64 words or of 128 bytes are worth it: elsewhere it covers
+// nothing, and loads are faster.
 
 namespace intact::inline INTACT_ABI::simd {
 

@@ -24,11 +24,14 @@ struct window_grid {
   constexpr index padded_tokens() const { return windows() * tokens_per_window(); }
 };
 
+/// The longest side of a grid and of a window: products of three sides fit 64 bits.
+inline constexpr index window_grid_max_side = index{1} << 20;
+
 /// Checks a grid's sizes.
 inline void require_window_grid(const char* operation, const window_grid& grid) {
-  require_at_least(operation, "height of the grid", grid.height, 0);
-  require_at_least(operation, "width of the grid", grid.width, 0);
-  require_at_least(operation, "window", grid.window, 1);
+  require_between(operation, "height of the grid", grid.height, 0, window_grid_max_side);
+  require_between(operation, "width of the grid", grid.width, 0, window_grid_max_side);
+  require_between(operation, "window", grid.window, 1, window_grid_max_side);
   require_between(operation, "shift of the windows", grid.shift, 0, grid.window - 1);
 }
 
