@@ -236,12 +236,18 @@ INTACT_INLINE void for_each_tile(index columns, const Tile& tile) {
   }
 }
 
+/// Where a row begins. A matrix without columns may have no memory.
+template <class A>
+INTACT_INLINE const A* first_of_row(const matrix_view<const A>& a, index m) {
+  return a.columns == 0 ? a.data : a.data + m * a.stride;
+}
+
 /// A tile over the whole inner dimension.
 template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
 [[gnu::noinline]] void gemm_one_tile(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index column) noexcept {
   using packed = packed_weights<Element>;
   const matrix_view<const A>& a = panel.product.a;
-  const A* const rows = a.data + m * a.stride;
+  const A* const rows = first_of_row(a, m);
   const std::uint8_t* const weights = panel.weights + column * packed::step_bytes;
   const index steps = a.columns / packed::step;
   gemm_tile<Isa, A, Element, Rows, N> tile;
@@ -300,7 +306,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
   for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
     const index depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
     for (unsigned r = 0; r < Rows; ++r) {
-      widen_row<Isa>(a.data + (m + r) * a.stride + k, depth, packed::step, wide[r]);
+      widen_row<Isa>(first_of_row(a, m + r) + k, depth, packed::step, wide[r]);
     }
     for (index p = 0; p < panels; ++p) {
       const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
