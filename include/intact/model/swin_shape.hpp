@@ -28,7 +28,7 @@ struct swin_shape {
   index height = 0;
   index width_pixels = 0;
   index patch = 1;
-  index stages = 1;
+  index stages = 0;
   std::array<swin_stage_shape, static_cast<std::size_t>(swin_max_stages)> stage = {};
   index classes = 0;
   stream_codes stream = stream_codes::u8;
