@@ -101,7 +101,7 @@ class intact_block_parts : public program {
               const Executor& executor) {
     const token_shape& of = task_.of;
     const intact::attention_parameters& p = parameters_.attention;
-    const bool in_steps = task_.threads == 1 && intact::attention_fits_kernels(p.weighting, p.logits, of.head_size());
+    const bool in_steps = task_.threads == 1 && intact::attention_fits_kernels(p.logits, of.head_size());
     for (index image = 0; image < of.batch; ++image) {
       const auto part = [&](index which) {
         return intact::activations{qkv.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width),

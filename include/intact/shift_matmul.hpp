@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "intact/arith/output_stage.hpp"
@@ -16,11 +17,42 @@ inline constexpr index shift_matmul_max_keys = 82000;
 
 namespace detail {
 
-/// Whether a stage takes 64-bit accumulators without narrowing them.
-template <class Stage>
-concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
-  stage({accumulator}, index{});
-};
+template <tail Tail, class Stage>
+void require_shift_matmul(const typename attention_codes<Tail>::const_view& codes, const activations& v,
+                          const Stage& stage, const matrix_view<typename Stage::output>& y) {
+  static_assert(takes_64_bits<Stage> == (Tail == tail::wide),
+                "4-bit codes make 32-bit accumulators, for stages such as requantize; 8-bit codes (tail::wide) make "
+                "64-bit ones, for stages such as requantize_wide");
+  require_view("shift_matmul", "v", v.codes);
+  require_at_most("shift_matmul", "rows of v", v.codes.rows, shift_matmul_max_keys);
+  require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);
+  require_between("shift_matmul", "zero point of v", v.zero_point, 0, 255);
+  require_stage("shift_matmul", stage, codes.rows, v.codes.columns);
+  require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
+}
+
+template <tail Tail>
+void require_shift_matmul(const typename attention_codes<Tail>::const_view& codes, const activations& v,
+                          const row_normalization& normalization, const matrix_view<std::uint8_t>& y) {
+  static_assert(Tail != tail::wide, "rows of 8-bit codes are not normalized: their weights do not fit 32 bits");
+  require_view("shift_matmul", "v", v.codes);
+  require_at_most("shift_matmul", "rows of v", v.codes.rows, weighted_matmul_max_keys);
+  require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);
+  require_between("shift_matmul", "zero point of v", v.zero_point, 0, 255);
+  require_normalization("shift_matmul", normalization);
+  require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
+}
+
+/// Any rows, those of a stage or normalized ones, on an instruction set.
+template <class Isa, class Codes, class Stage, class Out, executor Executor>
+void shift_matmul(const Codes& codes, const activations& v, const Stage& stage, const matrix_view<Out>& y,
+                  workspace memory, const Executor& run) {
+  require_workspace("shift_matmul", memory, value_product_bytes(v.codes.rows, v.codes.columns, run.threads()));
+  constexpr std::uint8_t most = 255;  // clipped codes have been stored as such
+  multiply_by_values<Isa>(v, y.rows, memory, run, [&](const auto& values, index begin, index end, const auto& scratch) {
+    kernel::shift_matmul<Isa>(codes, most, values, stage, y, begin, end, scratch);
+  });
+}
 
 }  // namespace detail
 
@@ -39,15 +71,7 @@ concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
 template <tail Tail, class Stage>
 void shift_matmul(typename attention_codes<Tail>::const_view codes, const activations& v, const Stage& stage,
                   matrix_view<typename Stage::output> y) {
-  static_assert(detail::takes_64_bits<Stage> == (Tail == tail::wide),
-                "4-bit codes make 32-bit accumulators, for stages such as requantize; 8-bit codes (tail::wide) make "
-                "64-bit ones, for stages such as requantize_wide");
-  require_view("shift_matmul", "v", v.codes);
-  require_at_most("shift_matmul", "rows of v", v.codes.rows, shift_matmul_max_keys);
-  require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);
-  require_between("shift_matmul", "zero point of v", v.zero_point, 0, 255);
-  stage.require("shift_matmul", v.codes.columns);
-  require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
+  detail::require_shift_matmul<Tail>(codes, v, stage, y);
   reference::shift_matmul<Tail>(codes, v.codes, v.zero_point, stage, y);
 }
 
@@ -61,14 +85,33 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, const activa
 template <tail Tail>
 void shift_matmul(typename attention_codes<Tail>::const_view codes, const activations& v,
                   const row_normalization& normalization, matrix_view<std::uint8_t> y) {
-  static_assert(Tail != tail::wide, "rows of 8-bit codes are not normalized: their weights do not fit 32 bits");
-  require_view("shift_matmul", "v", v.codes);
-  require_at_most("shift_matmul", "rows of v", v.codes.rows, weighted_matmul_max_keys);
-  require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);
-  require_between("shift_matmul", "zero point of v", v.zero_point, 0, 255);
-  require_normalization("shift_matmul", normalization);
-  require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
+  detail::require_shift_matmul<Tail>(codes, v, normalization, y);
   reference::shift_matmul<Tail>(codes, v.codes, v.zero_point, normalization, y);
+}
+
+/// Bytes of workspace for shift_matmul on an instruction set, for memory of any alignment.
+constexpr std::size_t shift_matmul_bytes(index keys, index channels, index threads = 1) {
+  return detail::value_product_bytes(keys, channels, threads);
+}
+
+/// Both of the above on an instruction set, fast: with an output stage, and with normalized rows.
+///
+/// Formula, shapes, units, range and aliasing: as above.
+/// Memory:    at least shift_matmul_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor.
+/// Errors:    as above, and a workspace that is too small: before anything is written.
+template <tail Tail, class Isa = isa::native, class Stage, executor Executor = sequential>
+void shift_matmul(typename attention_codes<Tail>::const_view codes, const activations& v, const Stage& stage,
+                  matrix_view<typename Stage::output> y, workspace memory, const Executor& run = {}) {
+  detail::require_shift_matmul<Tail>(codes, v, stage, y);
+  detail::shift_matmul<Isa>(codes, v, stage, y, memory, run);
+}
+template <tail Tail, class Isa = isa::native, executor Executor = sequential>
+void shift_matmul(typename attention_codes<Tail>::const_view codes, const activations& v,
+                  const row_normalization& normalization, matrix_view<std::uint8_t> y, workspace memory,
+                  const Executor& run = {}) {
+  detail::require_shift_matmul<Tail>(codes, v, normalization, y);
+  detail::shift_matmul<Isa>(codes, v, normalization, y, memory, run);
 }
 
 }  // namespace intact::inline INTACT_ABI

@@ -21,6 +21,12 @@ constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index m,
   }
 }
 
+/// Whether a stage takes 64-bit accumulators without narrowing them.
+template <class Stage>
+concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
+  stage({accumulator}, index{});
+};
+
 /// Checks a stage against the shape of its output.
 template <class Stage>
 void require_stage(const char* operation, const Stage& stage, index rows, index channels) {

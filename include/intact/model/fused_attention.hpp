@@ -20,13 +20,12 @@ struct attention_operands {
   activations q, k, v;
 };
 
-/// Whether the kernels of a band can compute attention. Otherwise a band goes through the steps of attention.hpp: with
-/// 8-bit log2 codes, and where 32 bits might not hold a logit, because the prescale of the scale leaves no room.
-constexpr bool attention_fits_kernels(const attention_weighting& p, const tensor_scale& logits, index head_size) {
+/// Whether the kernels of a band can compute attention. Otherwise a band goes through the steps of attention.hpp: where
+/// 32 bits might not hold a logit, because the prescale of the scale leaves no room.
+constexpr bool attention_fits_kernels(const tensor_scale& logits, index head_size) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   const std::int64_t largest_logit = head_size * (255 * 128 + 255 * 255);
-  const bool narrow = p.kind == attention_kind::weights || p.probabilities != tail::wide;
-  return narrow && largest_logit <= (most >> logits.prescale);
+  return largest_logit <= (most >> logits.prescale);
 }
 
 /// Bytes of workspace for attention with `threads` threads, for memory of any alignment.
@@ -49,7 +48,7 @@ namespace detail {
 inline void attend_band_by_steps(const activations& q, const activations& k, const activations& v,
                                  const tensor_scale& logits, const attention_weighting& p, matrix_view<std::uint8_t> y,
                                  const kernel::attention_scratch& scratch) {
-  const matrix_view<std::uint8_t> codes(scratch.planes.data, y.rows, k.codes.rows);
+  const matrix_view<std::uint8_t> codes(scratch.shifts.planes.data, y.rows, k.codes.rows);
   const matrix_view<std::uint8_t> band_logits = scratch.codes.prefix(y.rows, k.codes.rows);
   gemm(q, k, requantize<std::uint8_t, tensor_scale>{logits}, band_logits);
   no_trace trace;
@@ -84,7 +83,7 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
   require_weighting(p, keys);
   require_workspace("attention", memory, fused_attention_bytes(keys, heads, size, run.threads()));
 
-  const bool fits = attention_fits_kernels(p, logits, size);
+  const bool fits = attention_fits_kernels(logits, size);
   const auto part = [&](const activations& of, index head) {
     return activations{of.codes.column_block(head * size, size), of.zero_point};
   };

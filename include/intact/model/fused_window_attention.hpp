@@ -74,7 +74,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
     if (!fits) {
       no_trace trace;
       attend_with_bias(q, x.k, x.v, p, bias, mask, scratch.band.codes.prefix(rows, tokens),
-                       scratch.band.planes.prefix(rows, tokens), context, {}, trace);
+                       scratch.band.shifts.planes.prefix(rows, tokens), context, {}, trace);
       continue;
     }
     const matrix_view<std::uint8_t> codes = kernel::band_logits<Isa>(q.codes, head, p.attention.logits, scratch.band);
@@ -107,7 +107,7 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
   const window_masks masks = window_masks::take(memory, shape.grid);
   masks.compute(shape.grid);
 
-  const bool fits = attention_fits_kernels(p.attention.weighting, p.attention.logits, size);
+  const bool fits = attention_fits_kernels(p.attention.logits, size);
   const index units = batch * windows * shape.heads;
   const index tasks = std::clamp<index>(run.threads(), 1, std::max<index>(units, 1));
   const workspace scratch_memory = memory;

@@ -7,11 +7,13 @@
 
 // Sums of bytes, and attention codes as weights for byte dot products.
 //
-//   byte_sum<Isa>(from, count)                  the sum of unsigned bytes
-//   split_codes<Isa>(codes, count, most, high, low)   weights 2^(15 - code) as 256 * high + low; codes above `most`
-//                                               count as `most`, above 15 the weight is 0; returns their sum. high and
-//                                               low have room for the next multiple of planes_room bytes, of which
-//                                               those behind `count` become anything
+//   byte_sum<Isa>(from, count)      the sum of unsigned bytes
+//   code_plane<Isa>(codes, count, most, plane, to)   a plane of the codes' weights: 2^(7 - (code - 8 * plane)) for the
+//                                   eight codes from 8 * plane on, 0 for the others and for those above 44. Codes above
+//                                   `most` count as `most`. Returns the plane's sum. There is room for the next multiple
+//                                   of planes_room bytes, of which those behind `count` become anything
+//
+// So 2^(15 - code) is 2^8 * plane 0 + plane 1, and 2^(44 - code) is the sum of 2^(37 - 8 * p) * plane p for p = 0..5.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -20,18 +22,15 @@ inline constexpr index planes_room = 64;
 /// Per instruction set: `width` bytes at a time,
 ///   sum(sums, from)        adds the bytes to 64-bit or 32-bit lanes
 ///   total(sums)            all lanes together
-///   split(codes, most, high, low)
+///   select(codes, most, first, table, to)   table[min(code, most) - first], 0 if that is not in 0..15
 template <class Isa>
 struct planes;
 
 namespace detail {
 
-/// 2^(7 - code) for codes 0..7 and 2^(15 - code) for codes 8..15.
-struct weight_tables {
-  alignas(16) std::uint8_t high[16] = {128, 64, 32, 16, 8, 4, 2, 1};
-  alignas(16) std::uint8_t low[16] = {0, 0, 0, 0, 0, 0, 0, 0, 128, 64, 32, 16, 8, 4, 2, 1};
-};
-inline constexpr weight_tables weights_of_codes{};
+/// Weights within a plane, and within the one that ends with code 44.
+alignas(16) inline constexpr std::uint8_t plane_weights[16] = {128, 64, 32, 16, 8, 4, 2, 1};
+alignas(16) inline constexpr std::uint8_t last_plane_weights[16] = {128, 64, 32, 16, 8};
 
 }  // namespace detail
 
@@ -43,10 +42,10 @@ struct planes<isa::scalar> {
   INTACT_INLINE static sums zero() { return 0; }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s += *from; }
   INTACT_INLINE static std::int64_t total(sums s) { return s; }
-  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
-    const std::uint8_t code = *codes < most ? *codes : most;
-    *high = code < 16 ? detail::weights_of_codes.high[code] : std::uint8_t{0};
-    *low = code < 16 ? detail::weights_of_codes.low[code] : std::uint8_t{0};
+  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
+                                   const std::uint8_t* table, std::uint8_t* to) {
+    const int at = (*codes < most ? *codes : most) - first;
+    *to = at >= 0 && at < 16 ? table[at] : std::uint8_t{0};
   }
 };
 
@@ -96,14 +95,14 @@ struct planes<isa::sse4_1> : detail::interleaver {
   INTACT_INLINE static std::int64_t total(sums s) {
     return _mm_cvtsi128_si64(s) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(s, s));
   }
-  // The shuffle gives 0 where the top bit is set: for codes above 15, once 112 has been added.
-  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+  // The shuffle gives 0 where the top bit is set: outside of 0..15, once 112 has been added.
+  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
+                                   const std::uint8_t* table, std::uint8_t* to) {
     const __m128i loaded = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-    const __m128i at = _mm_adds_epu8(_mm_min_epu8(loaded, _mm_set1_epi8(static_cast<char>(most))), _mm_set1_epi8(112));
-    const __m128i highs = _mm_load_si128(reinterpret_cast<const __m128i*>(detail::weights_of_codes.high));
-    const __m128i lows = _mm_load_si128(reinterpret_cast<const __m128i*>(detail::weights_of_codes.low));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm_shuffle_epi8(highs, at));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm_shuffle_epi8(lows, at));
+    const __m128i code = _mm_min_epu8(loaded, _mm_set1_epi8(static_cast<char>(most)));
+    const __m128i at = _mm_adds_epu8(_mm_sub_epi8(code, _mm_set1_epi8(static_cast<char>(first))), _mm_set1_epi8(112));
+    const __m128i weights = _mm_load_si128(reinterpret_cast<const __m128i*>(table));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_shuffle_epi8(weights, at));
   }
 };
 
@@ -125,15 +124,14 @@ struct planes_of_32 : interleaver {
     const __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
     return _mm_cvtsi128_si64(halves) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(halves, halves));
   }
-  INTACT_INLINE static __m256i table(const std::uint8_t* from) {
-    return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
-  }
-  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
+  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
+                                   const std::uint8_t* table, std::uint8_t* to) {
     const __m256i loaded = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    const __m256i code = _mm256_min_epu8(loaded, _mm256_set1_epi8(static_cast<char>(most)));
     const __m256i at =
-        _mm256_adds_epu8(_mm256_min_epu8(loaded, _mm256_set1_epi8(static_cast<char>(most))), _mm256_set1_epi8(112));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high), _mm256_shuffle_epi8(table(weights_of_codes.high), at));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low), _mm256_shuffle_epi8(table(weights_of_codes.low), at));
+        _mm256_adds_epu8(_mm256_sub_epi8(code, _mm256_set1_epi8(static_cast<char>(first))), _mm256_set1_epi8(112));
+    const __m256i weights = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_shuffle_epi8(weights, at));
   }
 };
 
@@ -161,15 +159,13 @@ struct planes_of_64 : interleaver {
   INTACT_INLINE static std::int64_t total(sums s) {
     return planes_of_32::total(_mm256_add_epi64(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1)));
   }
-  INTACT_INLINE static __m512i table(const std::uint8_t* from) {
-    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(from)));
-  }
-  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
-    const __m512i loaded = _mm512_loadu_si512(codes);
+  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
+                                   const std::uint8_t* table, std::uint8_t* to) {
+    const __m512i code = _mm512_min_epu8(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(most)));
     const __m512i at =
-        _mm512_adds_epu8(_mm512_min_epu8(loaded, _mm512_set1_epi8(static_cast<char>(most))), _mm512_set1_epi8(112));
-    _mm512_storeu_si512(high, _mm512_shuffle_epi8(table(weights_of_codes.high), at));
-    _mm512_storeu_si512(low, _mm512_shuffle_epi8(table(weights_of_codes.low), at));
+        _mm512_adds_epu8(_mm512_sub_epi8(code, _mm512_set1_epi8(static_cast<char>(first))), _mm512_set1_epi8(112));
+    const __m512i weights = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+    _mm512_storeu_si512(to, _mm512_shuffle_epi8(weights, at));
   }
 };
 
@@ -197,10 +193,10 @@ struct planes_of_16 : interleaver {
   INTACT_INLINE static sums zero() { return vdupq_n_u32(0); }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s = vpadalq_u16(s, vpaddlq_u8(vld1q_u8(from))); }
   INTACT_INLINE static std::int64_t total(sums s) { return static_cast<std::int64_t>(vaddlvq_u32(s)); }
-  INTACT_INLINE static void split(const std::uint8_t* codes, std::uint8_t most, std::uint8_t* high, std::uint8_t* low) {
-    const uint8x16_t at = vminq_u8(vld1q_u8(codes), vdupq_n_u8(most));
-    vst1q_u8(high, vqtbl1q_u8(vld1q_u8(weights_of_codes.high), at));
-    vst1q_u8(low, vqtbl1q_u8(vld1q_u8(weights_of_codes.low), at));
+  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
+                                   const std::uint8_t* table, std::uint8_t* to) {
+    const uint8x16_t at = vsubq_u8(vminq_u8(vld1q_u8(codes), vdupq_n_u8(most)), vdupq_n_u8(first));
+    vst1q_u8(to, vqtbl1q_u8(vld1q_u8(table), at));
   }
 };
 
@@ -254,26 +250,26 @@ INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
 }
 
 template <class Isa>
-INTACT_INLINE std::int64_t split_codes(const std::uint8_t* codes, index count, std::uint8_t most, std::uint8_t* high,
-                                       std::uint8_t* low) {
+INTACT_INLINE std::int64_t code_plane(const std::uint8_t* codes, index count, std::uint8_t most, unsigned plane,
+                                      std::uint8_t* to) {
   using lanes = planes<Isa>;
-  auto highs = lanes::zero();
-  auto lows = lanes::zero();
-  const auto split = [&](const std::uint8_t* from, index i) {
-    lanes::split(from, most, high + i, low + i);
-    lanes::sum(highs, high + i);
-    lanes::sum(lows, low + i);
+  const std::uint8_t* const table = plane == 5 ? detail::last_plane_weights : detail::plane_weights;
+  const auto first = static_cast<std::uint8_t>(8 * plane);
+  auto sums = lanes::zero();
+  const auto select = [&](const std::uint8_t* from, index i) {
+    lanes::select(from, most, first, table, to + i);
+    lanes::sum(sums, to + i);
   };
   index i = 0;
   for (; i + lanes::width <= count; i += lanes::width) {
-    split(codes + i, i);
+    select(codes + i, i);
   }
-  std::int64_t excess = 0;
+  index behind = 0;
   if (i < count) {
-    split(detail::row_end<Isa>(codes + i, count - i).bytes, i);
-    excess = (i + lanes::width - count) * (std::int64_t{1} << 15);  // of the codes 0 behind the row's end
+    select(detail::row_end<Isa>(codes + i, count - i).bytes, i);
+    behind = i + lanes::width - count;
   }
-  return 256 * lanes::total(highs) + lanes::total(lows) - excess;
+  return lanes::total(sums) - (plane == 0 ? behind * 128 : 0);  // of the codes 0 behind the row's end
 }
 
 /// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.

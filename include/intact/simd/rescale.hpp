@@ -16,6 +16,8 @@
 //   broadcast(multiplier, offset) the same for all lanes
 //   high(a, factors)        the upper halves of a * multiplier + offset
 //   high_of_planes(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
+//   high_with_fraction(a, b, factors)  the upper halves of a * multiplier + ((b * multiplier) >> 29) + offset, for b in
+//                           0..2^29 - 1
 //   rounding                a multiplier and a shift
 //   rounding_by(multiplier, n)    the same for all lanes, 1 <= n < 64
 //   round_high(a, rounding, factors)  high((a * multiplier + (1 << (n - 1))) >> n, factors), the former in 32 bits
@@ -41,6 +43,9 @@ struct rescaler<isa::scalar> {
   }
   INTACT_INLINE static std::int32_t high_of_planes(std::int32_t a, std::int32_t b, const factors& f) {
     return static_cast<std::int32_t>(((256 * std::int64_t{a} + b) * f.multiplier + f.offset) >> 32);
+  }
+  INTACT_INLINE static std::int32_t high_with_fraction(std::int32_t a, std::int32_t b, const factors& f) {
+    return static_cast<std::int32_t>((a * f.multiplier + ((b * f.multiplier) >> 29) + f.offset) >> 32);
   }
   struct rounding {
     std::int64_t multiplier;
@@ -105,6 +110,14 @@ struct rescaler<isa::sse4_1> {
     return high_of(b, _mm_srli_epi64(b, 32),
                    {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
   }
+  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
+    const auto fraction = [](__m128i x, __m128i multiplier, __m128i offset) {
+      return _mm_add_epi64(_mm_srli_epi64(_mm_mul_epi32(x, multiplier), 29), offset);
+    };
+    const __m128i odd = _mm_srli_epi64(b, 32);
+    return high_of(a, _mm_srli_epi64(a, 32),
+                   {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
+  }
   /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
   struct rounding {
     __m128i multiplier, offset, raised, shift;
@@ -162,6 +175,14 @@ struct rescaler_of_eight {
     const __m256i odd = _mm256_srli_epi64(a, 32);
     return high_of(b, _mm256_srli_epi64(b, 32),
                    {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+  }
+  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
+    const auto fraction = [](__m256i x, __m256i multiplier, __m256i offset) {
+      return _mm256_add_epi64(_mm256_srli_epi64(_mm256_mul_epi32(x, multiplier), 29), offset);
+    };
+    const __m256i odd = _mm256_srli_epi64(b, 32);
+    return high_of(a, _mm256_srli_epi64(a, 32),
+                   {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
   }
   struct rounding {
     __m256i multiplier, offset, raised;
@@ -231,6 +252,14 @@ struct rescaler_of_sixteen {
     return high_of(b, _mm512_srli_epi64(b, 32),
                    {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
   }
+  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
+    const auto fraction = [](__m512i x, __m512i multiplier, __m512i offset) {
+      return _mm512_add_epi64(_mm512_srli_epi64(_mm512_mul_epi32(x, multiplier), 29), offset);
+    };
+    const __m512i odd = _mm512_srli_epi64(b, 32);
+    return high_of(a, _mm512_srli_epi64(a, 32),
+                   {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
+  }
   struct rounding {
     __m512i multiplier, offset;
     __m128i shift;
@@ -291,6 +320,12 @@ struct rescaler_of_four {
     const int64x2_t low = vshlq_n_s64(vmull_s32(vget_low_s32(x), vget_low_s32(f.multiplier)), 8);
     const int64x2_t high = vshlq_n_s64(vmull_high_s32(x, f.multiplier), 8);
     return rescaler_of_four::high(b, {f.multiplier, vaddq_s64(low, f.low_offset), vaddq_s64(high, f.high_offset)});
+  }
+  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
+    const int32x4_t x = b;
+    const int64x2_t low = vsraq_n_s64(f.low_offset, vmull_s32(vget_low_s32(x), vget_low_s32(f.multiplier)), 29);
+    const int64x2_t high = vsraq_n_s64(f.high_offset, vmull_high_s32(x, f.multiplier), 29);
+    return rescaler_of_four::high(a, {f.multiplier, low, high});
   }
   struct rounding {
     std::int32_t multiplier;

@@ -1,0 +1,155 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/kernel/epilogue.hpp"
+#include "intact/kernel/gemm.hpp"
+#include "intact/types/scale.hpp"
+
+// Output stages of products with planes of codes (simd/planes.hpp): the planes of a row are neighbouring rows of the
+// product, and their sums, in one tile, are joined before what follows.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// Planes of 8-bit codes and of 4-bit codes. A tile has the rows for all planes of a row.
+inline constexpr unsigned planes_of_8_bits = 6, planes_of_4_bits = 2;
+static_assert(gemm_tile_rows<std::int8_t> % planes_of_8_bits == 0);
+
+/// The output stage of attention times V: every `Planes` rows of sums are one row of accumulators, which another stage
+/// takes.
+template <unsigned Planes, class Stage>
+struct join_planes {
+  using output = typename Stage::output;
+  const Stage& stage;
+  const std::int64_t* corrections;  ///< one for each joined row
+  index first;                      ///< the first row's place in the output
+};
+
+/// The same for normalized rows, whose accumulators may not fit 32 bits.
+struct normalize_planes {
+  using output = std::uint8_t;
+  const tensor_scale* scales;  ///< one for each joined row
+  index first;
+};
+
+/// 32 bits.
+template <class Isa, class Stage>
+struct epilogue<Isa, join_planes<planes_of_4_bits, Stage>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const join_planes<planes_of_4_bits, Stage>& all, s32<Isa> (&x)[Rows][N],
+                                const tile_place& at, matrix_view<typename Stage::output> y) {
+    if constexpr (Rows % 2 == 0) {
+      const index row = at.m / 2;
+      s32<Isa> joined[Rows / 2][N];
+      INTACT_UNROLL
+      for (unsigned r = 0; r < Rows / 2; ++r) {
+        const s32<Isa> correction = simd::broadcast<Isa>(static_cast<std::int32_t>(all.corrections[row + r]));
+        INTACT_UNROLL
+        for (unsigned j = 0; j < N; ++j) {
+          const s32<Isa> high = simd::rescaler<Isa>::left(x[2 * r][j], 8);
+          joined[r][j] = simd::add<Isa>(simd::add<Isa>(x[2 * r + 1][j], high), correction);
+        }
+      }
+      epilogue<Isa, Stage>::run(all.stage, joined, tile_place{all.first + row, at.n, at.columns}, y);
+    }
+  }
+};
+
+/// 64 bits, as 2^29 * high + low with low in 0..2^29 - 1: codes 0..15 are multiples of 2^29. `x` are the sums of a row's
+/// planes.
+template <class Isa, unsigned N>
+INTACT_INLINE void join_64_bits(s32<Isa> (&x)[planes_of_8_bits][N], std::int64_t correction, s32<Isa> (&high)[N],
+                                s32<Isa> (&low)[N]) {
+  using shift = simd::rescaler<Isa>;
+  constexpr std::int32_t fraction = (1 << 29) - 1;
+  const auto high_correction = simd::broadcast<Isa>(static_cast<std::int32_t>(correction >> 29));
+  const auto low_correction = simd::broadcast<Isa>(static_cast<std::int32_t>(correction & fraction));
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    low[j] = low_correction;
+    // Of each plane the low byte stays, the last one's without the three bits that are 0; the rest is carried.
+    INTACT_UNROLL
+    for (unsigned p = planes_of_8_bits - 1; p >= 2; --p) {
+      const s32<Isa> byte = x[p][j] & simd::broadcast<Isa>(255);
+      low[j] = simd::add<Isa>(low[j], p == 5 ? shift::right(byte, 3) : shift::left(byte, 37 - 8 * static_cast<int>(p)));
+      x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));
+    }
+    high[j] = simd::add<Isa>(simd::add<Isa>(x[1][j], shift::left(x[0][j], 8)), high_correction);
+    high[j] = simd::add<Isa>(high[j], shift::right(low[j], 29));
+    low[j] = low[j] & simd::broadcast<Isa>(fraction);
+  }
+}
+
+template <class Isa, class Stage>
+struct finish_64_bits {
+  template <unsigned N>
+  INTACT_INLINE static void run(const Stage& stage, const s32<Isa> (&high)[N], const s32<Isa> (&low)[N],
+                                const tile_place& at, matrix_view<typename Stage::output> y) {
+    alignas(64) std::int32_t highs[static_cast<std::size_t>(N * simd::lanes<Isa>)];
+    alignas(64) std::int32_t lows[static_cast<std::size_t>(N * simd::lanes<Isa>)];
+    simd::narrow<Isa>(high, highs);
+    simd::narrow<Isa>(low, lows);
+    for (index j = 0; j < at.columns; ++j) {
+      const std::int64_t accumulator = highs[j] * (std::int64_t{1} << 29) + lows[j];
+      y.data[at.m * y.stride + at.n + j] = stage(accumulator, at.n + j);
+    }
+  }
+};
+
+template <class Isa, class Out>
+struct finish_64_bits<Isa, requantize_wide<Out>> {
+  static_assert(requantize_wide<Out>::extra_fraction_bits == 29);
+
+  template <unsigned N>
+  INTACT_INLINE static void run(const requantize_wide<Out>& stage, const s32<Isa> (&high)[N], const s32<Isa> (&low)[N],
+                                const tile_place& at, matrix_view<Out> y) {
+    using rescaler = simd::rescaler<Isa>;
+    const auto factors = rescaler::broadcast(stage.scale.multiplier, stage.scale.offset);
+    s32<Isa> codes[N];
+    INTACT_UNROLL
+    for (unsigned j = 0; j < N; ++j) {
+      codes[j] = rescaler::right(rescaler::high_with_fraction(high[j], low[j], factors), stage.scale.shift);
+    }
+    store_row<Isa>(codes, y.data + at.m * y.stride + at.n, at.columns);
+  }
+};
+
+template <class Isa, class Stage>
+struct epilogue<Isa, join_planes<planes_of_8_bits, Stage>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const join_planes<planes_of_8_bits, Stage>& all, s32<Isa> (&x)[Rows][N],
+                                const tile_place& at, matrix_view<typename Stage::output> y) {
+    if constexpr (Rows == planes_of_8_bits) {
+      const index row = at.m / planes_of_8_bits;
+      s32<Isa> high[N], low[N];
+      join_64_bits<Isa>(x, all.corrections[row], high, low);
+      finish_64_bits<Isa, Stage>::run(all.stage, high, low, tile_place{all.first + row, at.n, at.columns}, y);
+    }
+  }
+};
+
+template <class Isa>
+struct epilogue<Isa, normalize_planes> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const normalize_planes& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<std::uint8_t> y) {
+    using rescaler = simd::rescaler<Isa>;
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows / 2; ++r) {
+      const index row = at.m / 2 + r;
+      const tensor_scale& scale = all.scales[row];
+      const auto factors = rescaler::broadcast(scale.multiplier, scale.offset);
+      s32<Isa>(&low)[N] = x[2 * r + 1];
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        const s32<Isa> high = rescaler::left(x[2 * r][j], scale.prescale);
+        low[j] = rescaler::left(low[j], scale.prescale);
+        low[j] = rescaler::right(rescaler::high_of_planes(high, low[j], factors), scale.shift);
+      }
+      store_row<Isa>(low, y.data + (all.first + row) * y.stride + at.n, at.columns);
+    }
+  }
+};
+
+}  // namespace intact::inline INTACT_ABI::kernel

@@ -1,0 +1,253 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "intact/arith/output_stage.hpp"
+#include "intact/arith/scale.hpp"
+#include "intact/kernel/gemm.hpp"
+#include "intact/kernel/join_planes.hpp"
+#include "intact/simd/planes.hpp"
+#include "intact/types/activations.hpp"
+#include "intact/types/int4.hpp"
+#include "intact/types/packed_weights.hpp"
+#include "intact/types/scale.hpp"
+
+// Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are
+// their activations as they are. Codes become the planes of simd/planes.hpp: a row's planes are neighbouring rows of one
+// product, so that a tile holds all sums of an output and joins them. The zero point of V comes in afterwards:
+//
+//     sum_j w[j] * (v[j] - zp) = sum_j w[j] * (v[j] - 128) + (128 - zp) * sum_j w[j]
+//
+// Plain C++ shifts V's codes instead.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// V, ready for any number of rows of attention.
+struct prepared_values {
+  activations codes;
+  packed_weights<std::int8_t> packed;  ///< rows are channels, the depth is the number of keys
+};
+
+/// Memory of such values.
+struct value_memory {
+  std::uint8_t* panels;
+  std::int32_t* sums;
+
+  template <class Workspace>
+  static constexpr value_memory take(Workspace& memory, index keys, index channels) {
+    return {memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(channels, keys)),
+            memory.template take<std::int32_t>(channels)};
+  }
+};
+
+template <class Isa>
+prepared_values prepare_values(const activations& values, const value_memory& memory) noexcept {
+  using packed = packed_weights<std::int8_t>;
+  const matrix_view<const std::uint8_t>& v = values.codes;
+  const packed result{memory.panels, memory.sums, v.columns, v.rows, v.columns, v.rows};
+  for (index p = 0; p < result.panels(); ++p) {
+    const index first = p * packed::panel_width;
+    const index existing = v.columns - first < packed::panel_width ? v.columns - first : packed::panel_width;
+    std::uint8_t* to = memory.panels + (result.panel(p) - result.data);
+    for (index j = 0; j < v.rows; j += packed::step) {
+      alignas(64) std::uint8_t rows[4][64];
+      for (index i = 0; i < 4; ++i) {
+        if (j + i < v.rows) {
+          std::memcpy(rows[i], &v(j + i, first), static_cast<std::size_t>(existing));
+          std::memset(rows[i] + existing, 128, static_cast<std::size_t>(64 - existing));
+        } else {
+          std::memset(rows[i], 128, 64);
+        }
+      }
+      simd::interleave_recentred<Isa>(rows, result.width(p), to);
+      to += result.width(p) * packed::step_bytes;
+    }
+  }
+  if constexpr (simd::dot4<Isa, std::uint8_t>::offset != 0) {
+    for (index c = 0; c < v.columns; ++c) {
+      memory.sums[c] = static_cast<std::int32_t>(-128 * v.rows);
+      for (index j = 0; j < v.rows; ++j) {
+        memory.sums[c] += v(j, c);
+      }
+    }
+  }
+  return {values, result};
+}
+
+/// Rows of attention that go through it together: their logits, codes and planes stay in the L1 cache.
+constexpr index attention_band(index keys) {
+  constexpr index bytes = 16384;
+  const index rows = bytes / (keys < 1 ? 1 : keys) / gemm_tile_rows<std::int8_t> * gemm_tile_rows<std::int8_t>;
+  return rows < gemm_tile_rows<std::int8_t> ? gemm_tile_rows<std::int8_t> : rows < 48 ? rows : 48;
+}
+
+/// From one row of codes or of a plane to the next.
+constexpr index code_stride(index keys) {
+  return (keys + simd::planes_room - 1) / simd::planes_room * simd::planes_room;
+}
+
+/// What rows of attention need: `band` of them with two planes, fewer with more.
+struct shift_scratch {
+  matrix_view<std::uint8_t> planes;
+  std::uint8_t* row;          ///< of codes that are not packed
+  tensor_scale* scales;       ///< of normalized rows
+  std::int64_t* corrections;  ///< (128 - zero point) * sum of weights, of rows that are not
+
+  template <class Workspace>
+  static constexpr shift_scratch take(Workspace& memory, index keys, index band) {
+    const index stride = code_stride(keys);
+    const index rows = band < 3 ? 3 : band;
+    return {memory.template matrix<std::uint8_t>(planes_of_4_bits * rows, stride),
+            memory.template take<std::uint8_t>(stride), memory.template take<tensor_scale>(rows),
+            memory.template take<std::int64_t>(rows)};
+  }
+};
+
+template <class Isa, class A, class Stage>
+INTACT_INLINE void whole_gemm(const matrix_view<A>& a, const packed_weights<std::int8_t>& w, const Stage& stage,
+                              const matrix_view<typename Stage::output>& y, const std::int32_t* start = nullptr) {
+  const gemm_operands<std::uint8_t, std::int8_t, Stage> product{a, w, stage, y, start};
+  gemm<Isa>(product, 0, gemm_units(a.rows, w));
+}
+
+/// A row of codes, one in each byte.
+INTACT_INLINE const std::uint8_t* bytes_of_row(const matrix_view<const std::uint8_t>& codes, index i, std::uint8_t*) {
+  return first_of_row(codes, i);
+}
+INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::uint8_t>& codes, index i,
+                                               std::uint8_t* row) {
+  const std::uint8_t* const pairs = codes.columns == 0 ? codes.data : codes.data + i * codes.stride / 2;
+  for (index k = 0; k < codes.columns / 2; ++k) {
+    row[2 * k] = pairs[k] & 15;
+    row[2 * k + 1] = pairs[k] >> 4;
+  }
+  if (codes.columns % 2 != 0) {
+    row[codes.columns - 1] = pairs[codes.columns / 2] & 15;
+  }
+  return row;
+}
+
+/// Calls set(row, sum of weights) and multiply(planes, first row, rows) for rows [begin, end), as many at a time as
+/// there is memory for.
+template <class Isa, unsigned Planes, class Codes, class Set, class Multiply>
+void for_each_plane_band(const Codes& codes, std::uint8_t most, index begin, index end, const shift_scratch& scratch,
+                         const Set& set, const Multiply& multiply) {
+  const index together = scratch.planes.rows / Planes;
+  // What is behind the keys meets zeros of the packed values.
+  const index whole_steps = packed_weights<std::int8_t>::steps(codes.columns) * packed_weights<std::int8_t>::step;
+  for (index first = begin; first < end; first += together) {
+    const index rows = end - first < together ? end - first : together;
+    for (index i = 0; i < rows; ++i) {
+      const std::uint8_t* const bytes = bytes_of_row(codes, first + i, scratch.row);
+      std::int64_t sum = 0;
+      for (unsigned p = 0; p < Planes; ++p) {
+        std::uint8_t* const plane = scratch.planes.data + (Planes * i + p) * scratch.planes.stride;
+        const std::int64_t of_plane = simd::code_plane<Isa>(bytes, codes.columns, most, p, plane);
+        sum = Planes == planes_of_4_bits ? 256 * sum + of_plane
+              : p == 5                   ? sum + of_plane / 8
+                                         : sum + of_plane * (std::int64_t{1} << (37 - 8 * p));
+      }
+      set(i, sum);
+    }
+    multiply(matrix_view<const std::uint8_t>(scratch.planes.prefix(Planes * rows, whole_steps)), first);
+  }
+}
+
+/// Plain C++: sums of V's codes, shifted, a panel of channels at a time. finish(sum, channel) takes them.
+template <class Sum, int FractionBits, class Finish>
+void shift_row(const std::uint8_t* codes, std::uint8_t most, const activations& v, const Finish& finish) {
+  using wrapping = std::make_unsigned_t<Sum>;
+  constexpr index together = packed_weights<std::int8_t>::panel_width;
+  for (index first = 0; first < v.codes.columns; first += together) {
+    const index count = v.codes.columns - first < together ? v.codes.columns - first : together;
+    wrapping sums[together] = {};
+    for (index j = 0; j < v.codes.rows; ++j) {
+      const int shift = FractionBits - (codes[j] < most ? codes[j] : most);
+      if (shift < 0) {
+        continue;
+      }
+      const std::uint8_t* const from = &v.codes(j, first);
+      for (index c = 0; c < count; ++c) {
+        sums[c] += static_cast<wrapping>(from[c] - v.zero_point) << shift;
+      }
+    }
+    for (index c = 0; c < count; ++c) {
+      finish(static_cast<Sum>(sums[c]), first + c);
+    }
+  }
+}
+
+/// Rows [begin, end) of attention times V, with an output stage for accumulators of 32 or of 64 bits: codes above `most`
+/// count as `most`.
+template <class Isa, class Codes, class Stage>
+void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
+                  const matrix_view<typename Stage::output>& y, index begin, index end,
+                  const shift_scratch& scratch) noexcept {
+  constexpr bool wide = takes_64_bits<Stage>;
+  if constexpr (simd::lanes<Isa> == 1) {
+    using sum = std::conditional_t<wide, std::int64_t, std::int32_t>;
+    for (index i = begin; i < end; ++i) {
+      shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), most, v.codes,
+                                     [&](sum x, index c) { y(i, c) = apply_stage(stage, x, i, c); });
+    }
+  } else {
+    constexpr unsigned planes = wide ? planes_of_8_bits : planes_of_4_bits;
+    for_each_plane_band<Isa, planes>(
+        codes, most, begin, end, scratch,
+        [&](index i, std::int64_t sum) { scratch.corrections[i] = (128 - v.codes.zero_point) * sum; },
+        [&](const matrix_view<const std::uint8_t>& of_band, index first) {
+          whole_gemm<Isa>(of_band, v.packed, join_planes<planes, Stage>{stage, scratch.corrections, first}, y);
+        });
+  }
+}
+
+/// The same with rows divided by their sums of weights 2^(15 - code).
+template <class Isa, class Codes>
+void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v,
+                  const row_normalization& normalization, const matrix_view<std::uint8_t>& y, index begin, index end,
+                  const shift_scratch& scratch) noexcept {
+  if constexpr (simd::lanes<Isa> == 1) {
+    for (index i = begin; i < end; ++i) {
+      const std::uint8_t* const row = bytes_of_row(codes, i, scratch.row);
+      std::int64_t weights = 0;
+      for (index j = 0; j < codes.columns; ++j) {
+        weights += (1 << 15) >> (row[j] < most ? row[j] < 16 ? row[j] : 16 : most);
+      }
+      const row_scale scale(normalization, weights);
+      shift_row<std::int64_t, 15>(row, most, v.codes,
+                                  [&](std::int64_t x, index c) { y(i, c) = saturate<std::uint8_t>(scale(x)); });
+    }
+  } else {
+    for_each_plane_band<Isa, planes_of_4_bits>(
+        codes, most, begin, end, scratch,
+        [&](index i, std::int64_t sum) {
+          scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
+        },
+        [&](const matrix_view<const std::uint8_t>& of_band, index first) {
+          whole_gemm<Isa>(of_band, v.packed, normalize_planes{scratch.scales, first}, y);
+        });
+  }
+}
+
+/// Rows [begin, end) with u8 weights.
+template <class Isa>
+void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepared_values& v,
+                     const row_normalization& normalization, const matrix_view<std::uint8_t>& y, index begin, index end,
+                     const shift_scratch& scratch) noexcept {
+  const index together = scratch.planes.rows / planes_of_4_bits;
+  for (index first = begin; first < end; first += together) {
+    const index rows = end - first < together ? end - first : together;
+    for (index i = 0; i < rows; ++i) {
+      const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, first + i), weights.columns);
+      scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
+    }
+    const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(rows));
+    whole_gemm<Isa>(weights.row_block(first, rows), v.packed, requantize_rows<std::uint8_t>{scales},
+                    y.row_block(first, rows));
+  }
+}
+
+}  // namespace intact::inline INTACT_ABI::kernel
