@@ -140,7 +140,7 @@ void check_model(const profile& chosen, index side, index threads, stream_conten
 }
 
 TEST_CASE("fused blocks give what the steps give for extreme streams and rows of one code", "[fused]") {
-  for (const profile& chosen : {paper_profile, precise_profile, precise_profile_888}) {
+  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
     for (const stream_contents contents : all_contents) {
       check_model(chosen, 8, 2, contents);
     }
@@ -149,6 +149,7 @@ TEST_CASE("fused blocks give what the steps give for extreme streams and rows of
 
 TEST_CASE("fused blocks give what the steps give for 4,097 tokens", "[fused]") {
   check_model(paper_profile, 64, 2, stream_contents::random);
+  check_model(paper_profile_888, 64, 3, stream_contents::random);
   check_model(precise_profile, 64, 7, stream_contents::random);
 }
 
@@ -173,7 +174,7 @@ TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]")
   } cases[] = {{8, 4097, 1, 32}, {3, 16384, 2, 16}, {17, 1, 3, 64}, {1, 511, 1, 128},
                {5, 512, 1, 48},  {50, 3, 2, 17},    {1, 0, 1, 16},  {0, 9, 1, 16}};
   for (const auto& c : cases) {
-    for (const profile& chosen : {paper_profile, precise_profile, precise_profile_888}) {
+    for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
       INFO(profile_text(chosen) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
       const integer_vit model = model_of_one_block(chosen, 8);
       const attention_parameters p = model.parameters().blocks[0].attention;
@@ -214,7 +215,7 @@ TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
 }
 
 TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
-  for (const profile& chosen : {paper_profile, precise_profile, precise_profile_888}) {
+  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
     const integer_vit model = model_of_one_block(chosen, 8);
     packed_layers layers;
     const vit_parameters p = model.parameters();

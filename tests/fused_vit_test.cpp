@@ -131,7 +131,7 @@ TEST_CASE("fused models of any size, batch and number of threads give what the s
       {{1, 2, 2, 2, 5, 1, 7, 1, 3, 3}, "more class tokens than patches"},
   };
   for (const auto& [shape, why] : cases) {
-    for (const profile& parts : {paper_profile, precise_profile, precise_profile_888}) {
+    for (const profile& parts : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
       INFO(why << ", " << profile_text(parts));
       check_model({.shape = shape, .parts = parts}, runs);
     }

@@ -29,9 +29,9 @@ file(CONFIGURE OUTPUT fused_test.cpp CONTENT "#include \"fused_block_test.cpp\"
 #include \"fused_swin_test.cpp\"
 #include \"fused_vit_test.cpp\"
 ")
-set(isa_tests fused_test gemm_kernel_test operation_kernel_test simd_test)
+set(isa_tests fused_test gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
 set(source_of_fused_test ${CMAKE_CURRENT_BINARY_DIR}/fused_test.cpp)
-foreach(name IN ITEMS gemm_kernel_test operation_kernel_test simd_test)
+foreach(name IN ITEMS gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
   set(source_of_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
 endforeach()
 
@@ -84,7 +84,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
   foreach(name IN LISTS isa_tests)
     foreach(isa IN LISTS neon_isas)
       # What the others have beyond neon is a dot product of bytes.
-      if(NOT isa STREQUAL "neon" AND NOT name MATCHES "^(gemm_kernel|simd)_test$")
+      if(NOT isa STREQUAL "neon" AND NOT name MATCHES "^(gemm_kernel|shift_matmul_kernel|simd)_test$")
         continue()
       endif()
       set(program neon/${name}_${isa})

@@ -233,6 +233,35 @@ TEST_CASE("sums of two planes are rescaled as one number") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction rounded down") {
+  using rescaler = simd::rescaler<test_isa>;
+  constexpr std::int32_t largest = std::numeric_limits<std::int32_t>::max(), fraction = (1 << 29) - 1;
+  generator random(16);
+  guarded_vector<std::int32_t> high(lane_count), low(lane_count), y(lane_count);
+  int wrong = 0;
+  for (int round = 0; round < 2000; ++round) {
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      const std::int64_t highs[] = {-largest, -1, 0, largest, random.between(-largest, largest)};
+      const std::int64_t lows[] = {0, 1, fraction, random.between(0, fraction)};
+      high[i] = static_cast<std::int32_t>(highs[random.between(0, 4)]);
+      low[i] = static_cast<std::int32_t>(lows[random.between(0, 3)]);
+    }
+    const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
+    const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
+    const std::int64_t offset = random.between(-(std::int64_t{1} << 61), std::int64_t{1} << 61);
+    const auto factors = rescaler::broadcast(multiplier, offset);
+    simd::store<test_isa>(
+        rescaler::high_with_fraction(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
+        y.data());
+    for (std::size_t i = 0; i < lane_count; ++i) {
+      const int128 rounded_down = floor_divide(int128{low[i]} * multiplier, power_of_two(29));
+      const int128 sum = int128{high[i]} * multiplier + rounded_down + offset;
+      wrong += y[i] != static_cast<std::int32_t>(floor_divide(sum, power_of_two(32))) ? 1 : 0;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 template <class Isa, class Code>
 void check_moments(int zero_point) {
   using moments = simd::moments<Isa, Code>;

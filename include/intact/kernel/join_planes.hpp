@@ -12,9 +12,9 @@
 
 namespace intact::inline INTACT_ABI::kernel {
 
-/// Planes of 8-bit codes and of 4-bit codes. A tile has the rows for all planes of a row.
-inline constexpr unsigned planes_of_8_bits = 6, planes_of_4_bits = 2;
-static_assert(gemm_tile_rows<std::int8_t> % planes_of_8_bits == 0);
+/// Planes of 4-bit codes, of 8-bit codes up to 23, and of all 8-bit codes. A tile has room for all planes of a row.
+inline constexpr unsigned two_planes = 2, three_planes = 3, six_planes = 6;
+static_assert(gemm_tile_rows<std::int8_t> == 6);
 
 /// The output stage of attention times V: every `Planes` rows of sums are one row of accumulators, which another stage
 /// takes.
@@ -33,34 +33,10 @@ struct normalize_planes {
   index first;
 };
 
-/// 32 bits.
-template <class Isa, class Stage>
-struct epilogue<Isa, join_planes<planes_of_4_bits, Stage>> {
-  template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const join_planes<planes_of_4_bits, Stage>& all, s32<Isa> (&x)[Rows][N],
-                                const tile_place& at, matrix_view<typename Stage::output> y) {
-    if constexpr (Rows % 2 == 0) {
-      const index row = at.m / 2;
-      s32<Isa> joined[Rows / 2][N];
-      INTACT_UNROLL
-      for (unsigned r = 0; r < Rows / 2; ++r) {
-        const s32<Isa> correction = simd::broadcast<Isa>(static_cast<std::int32_t>(all.corrections[row + r]));
-        INTACT_UNROLL
-        for (unsigned j = 0; j < N; ++j) {
-          const s32<Isa> high = simd::rescaler<Isa>::left(x[2 * r][j], 8);
-          joined[r][j] = simd::add<Isa>(simd::add<Isa>(x[2 * r + 1][j], high), correction);
-        }
-      }
-      epilogue<Isa, Stage>::run(all.stage, joined, tile_place{all.first + row, at.n, at.columns}, y);
-    }
-  }
-};
-
 /// 64 bits, as 2^29 * high + low with low in 0..2^29 - 1: codes 0..15 are multiples of 2^29. `x` are the sums of a row's
 /// planes.
-template <class Isa, unsigned N>
-INTACT_INLINE void join_64_bits(s32<Isa> (&x)[planes_of_8_bits][N], std::int64_t correction, s32<Isa> (&high)[N],
-                                s32<Isa> (&low)[N]) {
+template <unsigned Planes, class Isa, unsigned N>
+INTACT_INLINE void join_64_bits(s32<Isa> (*x)[N], std::int64_t correction, s32<Isa> (&high)[N], s32<Isa> (&low)[N]) {
   using shift = simd::rescaler<Isa>;
   constexpr std::int32_t fraction = (1 << 29) - 1;
   const auto high_correction = simd::broadcast<Isa>(static_cast<std::int32_t>(correction >> 29));
@@ -70,7 +46,7 @@ INTACT_INLINE void join_64_bits(s32<Isa> (&x)[planes_of_8_bits][N], std::int64_t
     low[j] = low_correction;
     // Of each plane the low byte stays, the last one's without the three bits that are 0; the rest is carried.
     INTACT_UNROLL
-    for (unsigned p = planes_of_8_bits - 1; p >= 2; --p) {
+    for (unsigned p = Planes - 1; p >= 2; --p) {
       const s32<Isa> byte = x[p][j] & simd::broadcast<Isa>(255);
       low[j] = simd::add<Isa>(low[j], p == 5 ? shift::right(byte, 3) : shift::left(byte, 37 - 8 * static_cast<int>(p)));
       x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));
@@ -81,6 +57,7 @@ INTACT_INLINE void join_64_bits(s32<Isa> (&x)[planes_of_8_bits][N], std::int64_t
   }
 }
 
+/// A row of such sums through its stage.
 template <class Isa, class Stage>
 struct finish_64_bits {
   template <unsigned N>
@@ -115,16 +92,34 @@ struct finish_64_bits<Isa, requantize_wide<Out>> {
   }
 };
 
-template <class Isa, class Stage>
-struct epilogue<Isa, join_planes<planes_of_8_bits, Stage>> {
+template <class Isa, unsigned Planes, class Stage>
+struct epilogue<Isa, join_planes<Planes, Stage>> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const join_planes<planes_of_8_bits, Stage>& all, s32<Isa> (&x)[Rows][N],
-                                const tile_place& at, matrix_view<typename Stage::output> y) {
-    if constexpr (Rows == planes_of_8_bits) {
-      const index row = at.m / planes_of_8_bits;
-      s32<Isa> high[N], low[N];
-      join_64_bits<Isa>(x, all.corrections[row], high, low);
-      finish_64_bits<Isa, Stage>::run(all.stage, high, low, tile_place{all.first + row, at.n, at.columns}, y);
+  INTACT_INLINE static void run(const join_planes<Planes, Stage>& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<typename Stage::output> y) {
+    const std::int64_t* const corrections = all.corrections + at.m / Planes;
+    const tile_place joined{all.first + at.m / Planes, at.n, at.columns};
+    if constexpr (Rows % Planes != 0) {  // no such tile occurs
+    } else if constexpr (takes_64_bits<Stage>) {
+      INTACT_UNROLL
+      for (unsigned r = 0; r < Rows / Planes; ++r) {
+        s32<Isa> high[N], low[N];
+        join_64_bits<Planes, Isa>(x + r * Planes, corrections[r], high, low);
+        finish_64_bits<Isa, Stage>::run(all.stage, high, low, tile_place{joined.m + r, joined.n, joined.columns}, y);
+      }
+    } else {
+      static_assert(Planes == two_planes);
+      s32<Isa> sums[Rows / 2][N];
+      INTACT_UNROLL
+      for (unsigned r = 0; r < Rows / 2; ++r) {
+        const s32<Isa> correction = simd::broadcast<Isa>(static_cast<std::int32_t>(corrections[r]));
+        INTACT_UNROLL
+        for (unsigned j = 0; j < N; ++j) {
+          const s32<Isa> high = simd::rescaler<Isa>::left(x[2 * r][j], 8);
+          sums[r][j] = simd::add<Isa>(simd::add<Isa>(x[2 * r + 1][j], high), correction);
+        }
+      }
+      epilogue<Isa, Stage>::run(all.stage, sums, joined, y);
     }
   }
 };

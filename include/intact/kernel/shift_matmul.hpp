@@ -100,9 +100,8 @@ struct shift_scratch {
   static constexpr shift_scratch take(Workspace& memory, index keys, index band) {
     const index stride = code_stride(keys);
     const index rows = band < 3 ? 3 : band;
-    return {memory.template matrix<std::uint8_t>(planes_of_4_bits * rows, stride),
-            memory.template take<std::uint8_t>(stride), memory.template take<tensor_scale>(rows),
-            memory.template take<std::int64_t>(rows)};
+    return {memory.template matrix<std::uint8_t>(two_planes * rows, stride), memory.template take<std::uint8_t>(stride),
+            memory.template take<tensor_scale>(rows), memory.template take<std::int64_t>(rows)};
   }
 };
 
@@ -130,29 +129,59 @@ INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::
   return row;
 }
 
-/// Calls set(row, sum of weights) and multiply(planes, first row, rows) for rows [begin, end), as many at a time as
-/// there is memory for.
-template <class Isa, unsigned Planes, class Codes, class Set, class Multiply>
-void for_each_plane_band(const Codes& codes, std::uint8_t most, index begin, index end, const shift_scratch& scratch,
-                         const Set& set, const Multiply& multiply) {
-  const index together = scratch.planes.rows / Planes;
+/// A row of codes as planes, and the sum of its weights: 2^(15 - code) with two planes, else 2^(44 - code).
+template <class Isa, unsigned Planes>
+std::int64_t split_row(const std::uint8_t* codes, index keys, std::uint8_t most, std::uint8_t* to, index stride) {
+  std::int64_t sum = 0;
+  for (unsigned p = 0; p < Planes; ++p) {
+    const std::int64_t of_plane = simd::code_plane<Isa>(codes, keys, most, p, to + p * stride);
+    sum += Planes == two_planes ? of_plane * (p == 0 ? 256 : 1)
+           : p == 5             ? of_plane / 8
+                                : of_plane * (std::int64_t{1} << (37 - 8 * p));
+  }
+  return sum;
+}
+
+/// Rows [first, first + rows) of codes as planes. set(i, sum) is told the sum of each row's weights.
+template <class Isa, unsigned Planes, class Codes, class Set>
+matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most, index first, index rows,
+                                           const shift_scratch& scratch, const Set& set) {
+  const index keys = codes.columns, stride = scratch.planes.stride;
+  for (index i = 0; i < rows; ++i) {
+    const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
+    set(i, split_row<Isa, Planes>(row, keys, most, scratch.planes.data + Planes * i * stride, stride));
+  }
   // What is behind the keys meets zeros of the packed values.
-  const index whole_steps = packed_weights<std::int8_t>::steps(codes.columns) * packed_weights<std::int8_t>::step;
-  for (index first = begin; first < end; first += together) {
-    const index rows = end - first < together ? end - first : together;
-    for (index i = 0; i < rows; ++i) {
-      const std::uint8_t* const bytes = bytes_of_row(codes, first + i, scratch.row);
-      std::int64_t sum = 0;
-      for (unsigned p = 0; p < Planes; ++p) {
-        std::uint8_t* const plane = scratch.planes.data + (Planes * i + p) * scratch.planes.stride;
-        const std::int64_t of_plane = simd::code_plane<Isa>(bytes, codes.columns, most, p, plane);
-        sum = Planes == planes_of_4_bits ? 256 * sum + of_plane
-              : p == 5                   ? sum + of_plane / 8
-                                         : sum + of_plane * (std::int64_t{1} << (37 - 8 * p));
-      }
-      set(i, sum);
-    }
-    multiply(matrix_view<const std::uint8_t>(scratch.planes.prefix(Planes * rows, whole_steps)), first);
+  const index whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
+  return scratch.planes.prefix(Planes * rows, whole_steps);
+}
+
+/// Rows of a band with an output stage.
+template <class Isa, unsigned Planes, class Codes, class Stage>
+void shift_band(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
+                const matrix_view<typename Stage::output>& y, index first, index rows, const shift_scratch& scratch) {
+  const auto planes = split_rows<Isa, Planes>(codes, most, first, rows, scratch, [&](index i, std::int64_t sum) {
+    scratch.corrections[i] = (128 - v.codes.zero_point) * sum;
+  });
+  whole_gemm<Isa>(planes, v.packed, join_planes<Planes, Stage>{stage, scratch.corrections, first}, y);
+}
+
+/// Whether none of a band's codes needs more than three planes.
+template <class Isa>
+bool three_planes_suffice(const matrix_view<const std::uint8_t>& codes, index first, index rows) {
+  int largest = 0;
+  for (index i = first; i < first + rows; ++i) {
+    const int of_row = simd::largest_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
+    largest = of_row > largest ? of_row : largest;
+  }
+  return largest < 24;
+}
+
+/// Calls band(first, rows) for rows [begin, end), `together` at a time.
+template <class Band>
+INTACT_INLINE void for_each_band(index begin, index end, index together, const Band& band) {
+  for (; begin < end; begin += together) {
+    band(begin, end - begin < together ? end - begin : together);
   }
 }
 
@@ -193,14 +222,18 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), most, v.codes,
                                      [&](sum x, index c) { y(i, c) = apply_stage(stage, x, i, c); });
     }
+  } else if constexpr (wide) {
+    for_each_band(begin, end, scratch.planes.rows / six_planes, [&](index first, index rows) {
+      if (three_planes_suffice<Isa>(codes, first, rows)) {
+        shift_band<Isa, three_planes>(codes, most, v, stage, y, first, rows, scratch);
+      } else {
+        shift_band<Isa, six_planes>(codes, most, v, stage, y, first, rows, scratch);
+      }
+    });
   } else {
-    constexpr unsigned planes = wide ? planes_of_8_bits : planes_of_4_bits;
-    for_each_plane_band<Isa, planes>(
-        codes, most, begin, end, scratch,
-        [&](index i, std::int64_t sum) { scratch.corrections[i] = (128 - v.codes.zero_point) * sum; },
-        [&](const matrix_view<const std::uint8_t>& of_band, index first) {
-          whole_gemm<Isa>(of_band, v.packed, join_planes<planes, Stage>{stage, scratch.corrections, first}, y);
-        });
+    for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {
+      shift_band<Isa, two_planes>(codes, most, v, stage, y, first, rows, scratch);
+    });
   }
 }
 
@@ -214,21 +247,21 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       const std::uint8_t* const row = bytes_of_row(codes, i, scratch.row);
       std::int64_t weights = 0;
       for (index j = 0; j < codes.columns; ++j) {
-        weights += (1 << 15) >> (row[j] < most ? row[j] < 16 ? row[j] : 16 : most);
+        const int shift = 15 - (row[j] < most ? row[j] : most);
+        weights += shift < 0 ? 0 : 1 << shift;
       }
       const row_scale scale(normalization, weights);
       shift_row<std::int64_t, 15>(row, most, v.codes,
                                   [&](std::int64_t x, index c) { y(i, c) = saturate<std::uint8_t>(scale(x)); });
     }
   } else {
-    for_each_plane_band<Isa, planes_of_4_bits>(
-        codes, most, begin, end, scratch,
-        [&](index i, std::int64_t sum) {
-          scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
-        },
-        [&](const matrix_view<const std::uint8_t>& of_band, index first) {
-          whole_gemm<Isa>(of_band, v.packed, normalize_planes{scratch.scales, first}, y);
-        });
+    for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {
+      const auto planes =
+          split_rows<Isa, two_planes>(codes, most, first, rows, scratch, [&](index i, std::int64_t sum) {
+            scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
+          });
+      whole_gemm<Isa>(planes, v.packed, normalize_planes{scratch.scales, first}, y);
+    });
   }
 }
 
@@ -237,9 +270,7 @@ template <class Isa>
 void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepared_values& v,
                      const row_normalization& normalization, const matrix_view<std::uint8_t>& y, index begin, index end,
                      const shift_scratch& scratch) noexcept {
-  const index together = scratch.planes.rows / planes_of_4_bits;
-  for (index first = begin; first < end; first += together) {
-    const index rows = end - first < together ? end - first : together;
+  for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {
     for (index i = 0; i < rows; ++i) {
       const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, first + i), weights.columns);
       scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
@@ -247,7 +278,7 @@ void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepa
     const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(rows));
     whole_gemm<Isa>(weights.row_block(first, rows), v.packed, requantize_rows<std::uint8_t>{scales},
                     y.row_block(first, rows));
-  }
+  });
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

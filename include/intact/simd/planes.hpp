@@ -13,6 +13,8 @@
 //                                   `most` count as `most`. Returns the plane's sum. There is room for the next multiple
 //                                   of planes_room bytes, of which those behind `count` become anything
 //
+//   largest_weighted_code<Isa>(codes, count)   the largest of the codes 0..44, below 0 if there is none
+//
 // So 2^(15 - code) is 2^8 * plane 0 + plane 1, and 2^(44 - code) is the sum of 2^(37 - 8 * p) * plane p for p = 0..5.
 
 namespace intact::inline INTACT_ABI::simd {
@@ -22,7 +24,8 @@ inline constexpr index planes_room = 64;
 /// Per instruction set: `width` bytes at a time,
 ///   sum(sums, from)        adds the bytes to 64-bit or 32-bit lanes
 ///   total(sums)            all lanes together
-///   select(codes, most, first, table, to)   table[min(code, most) - first], 0 if that is not in 0..15
+///   select(codes, most, first, table, to)   table[min(code, most) - first], 0 if that is not in 0..15; isa::scalar has
+///                          none
 template <class Isa>
 struct planes;
 
@@ -42,11 +45,6 @@ struct planes<isa::scalar> {
   INTACT_INLINE static sums zero() { return 0; }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s += *from; }
   INTACT_INLINE static std::int64_t total(sums s) { return s; }
-  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
-                                   const std::uint8_t* table, std::uint8_t* to) {
-    const int at = (*codes < most ? *codes : most) - first;
-    *to = at >= 0 && at < 16 ? table[at] : std::uint8_t{0};
-  }
 };
 
 #if INTACT_HAS_SSE4_1 || INTACT_HAS_NEON
@@ -270,6 +268,22 @@ INTACT_INLINE std::int64_t code_plane(const std::uint8_t* codes, index count, st
     behind = i + lanes::width - count;
   }
   return lanes::total(sums) - (plane == 0 ? behind * 128 : 0);  // of the codes 0 behind the row's end
+}
+
+template <class Isa>
+INTACT_INLINE int largest_weighted_code(const std::uint8_t* codes, index count) {
+  // 45 less, modulo 256, codes 0..44 are above all others.
+  using registers = simd::bytes<Isa>;
+  const auto bound = registers::broadcast(45);
+  auto largest = registers::broadcast(0);
+  index i = 0;
+  for (; i + registers::width <= count; i += registers::width) {
+    largest = registers::max(largest, registers::subtract(registers::load(codes + i), bound));
+  }
+  if (i < count) {
+    largest = registers::max(largest, registers::subtract(registers::load_part(codes + i, count - i), bound));
+  }
+  return registers::largest(largest) + 45 - 256;
 }
 
 /// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.

@@ -1,0 +1,386 @@
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#include "catch.hpp"
+#include "guarded_memory.hpp"
+#include "heap_counter.hpp"
+#include "intact/log_softmax.hpp"
+#include "intact/shift_matmul.hpp"
+#include "intact/weighted_matmul.hpp"
+#include "refusal.hpp"
+#include "tensor.hpp"
+
+// Attention times V on one instruction set, isa::INTACT_TEST_ISA, against the specification, and its sums against an
+// oracle in 128 bits. This file is compiled once per instruction set.
+
+namespace intact_test {
+namespace {
+
+using test_isa = isa::INTACT_TEST_ISA;
+
+/// Calls tasks from the last to the first, as if it had three threads.
+struct backwards {
+  static constexpr index threads() { return 3; }
+  template <class Task>
+  void for_each(index tasks, Task&& task) const {
+    while (tasks > 0) {
+      task(--tasks);
+    }
+  }
+};
+
+/// 64-bit accumulators themselves: a stage that the kernels do not know.
+struct keep_wide_accumulator {
+  using output = std::int64_t;
+
+  output operator()(std::int64_t accumulator, index) const { return accumulator; }
+  void require(const char*, index) const {}
+};
+
+template <tail Tail>
+using code_tensor = std::conditional_t<Tail == tail::clip, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
+template <tail Tail>
+using keep = std::conditional_t<Tail == tail::wide, keep_wide_accumulator, keep_accumulator>;
+template <tail Tail>
+using requantized =
+    std::conditional_t<Tail == tail::wide, requantize_wide<std::uint8_t>, requantize<std::uint8_t, tensor_scale>>;
+
+template <tail Tail>
+constexpr int128 weight_of(int code) {
+  constexpr int fraction_bits = Tail == tail::wide ? 44 : 15;
+  return code > fraction_bits ? int128{0} : power_of_two(fraction_bits) / power_of_two(code);
+}
+
+struct shape {
+  index rows, keys, channels;
+};
+
+/// Every number of keys with every number of channels: nothing, one group of four and its neighbours, a register and
+/// its neighbours, DeiT, rows that are too long for a band of more than one tile, the reference's long rows.
+template <class Check>
+void for_each_shape(const Check& check) {
+  int i = 0;
+  for (const index keys : {0, 1, 3, 4, 5, 63, 64, 65, 197, 511, 512, 4097}) {
+    for (const index channels : {1, 16, 63, 64, 65, 128}) {
+      check(shape{std::array<index, 3>{1, 6, 7}[static_cast<std::size_t>((i + i / 6) % 3)], keys, channels});
+      ++i;
+    }
+  }
+  for (const shape& other : {shape{0, 4, 4}, shape{4, 4, 0}, shape{1, 4097, 1}, shape{7, 197, 64}, shape{53, 197, 20},
+                             shape{100, 3, 5}, shape{19, 1000, 3}}) {
+    check(other);
+  }
+}
+
+/// What codes to fill rows with.
+enum class contents { random, small, boundaries, nothing, last, behind_last, first };
+constexpr contents all_contents[] = {contents::random, contents::small,       contents::boundaries, contents::nothing,
+                                     contents::last,   contents::behind_last, contents::first};
+
+/// Codes up to `largest` whose 2^-code sum up to less than 257 in each row: few of them are below 5.
+template <class View>
+void fill_codes(const View& view, contents what, int largest, generator& random) {
+  constexpr int boundaries[] = {5,  7,  8,  9,  15, 16, 17, 23, 24,  25,  31, 32,
+                                39, 40, 43, 44, 45, 46, 47, 48, 127, 128, 255};
+  const int least = largest < 5 ? 0 : 5;
+  for (index i = 0; i < view.rows; ++i) {
+    for (index j = 0; j < view.columns; ++j) {
+      const bool may_be_first = j < 100;
+      const std::int64_t code = what == contents::random        ? random.between(may_be_first ? 0 : least, largest)
+                                : what == contents::small       ? random.between(may_be_first ? 0 : least, 23)
+                                : what == contents::boundaries  ? boundaries[random.between(0, 22)]
+                                : what == contents::nothing     ? largest
+                                : what == contents::last        ? 44
+                                : what == contents::behind_last ? 45
+                                : may_be_first                  ? 0
+                                                                : largest;
+      store(view, i, j, std::min<std::int64_t>(code, largest));
+    }
+  }
+}
+
+/// Memory of exactly the bytes that an operation asks for, `misaligned` bytes off a boundary, in front of a page that
+/// nobody may touch.
+class exact_workspace {
+ public:
+  exact_workspace(std::size_t bytes, std::size_t misaligned) : memory_(bytes + misaligned), misaligned_(misaligned) {}
+  workspace get() { return {memory_.data() + misaligned_, memory_.size() - misaligned_}; }
+
+ private:
+  guarded_vector<std::byte> memory_;
+  std::size_t misaligned_;
+};
+
+/// The operation with one thread and with three against the specification.
+template <class Out, class Expect, class Run>
+void check_equal(const shape& of, const layout& where, const Expect& expect, const Run& run) {
+  guarded_tensor<Out> expected(of.rows, of.channels), y(of.rows, of.channels, where), z(of.rows, of.channels, where);
+  expect(expected.view());
+  const std::size_t misaligned = static_cast<std::size_t>(where.offset) % 64 + 1;
+  exact_workspace one(shift_matmul_bytes(of.keys, of.channels), misaligned);
+  exact_workspace three(shift_matmul_bytes(of.keys, of.channels, 3), misaligned);
+  run(y.view(), one.get(), sequential{});
+  run(z.view(), three.get(), backwards{});
+  CAPTURE(of.rows, of.keys, of.channels, where.gap);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(first_difference(z.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
+/// The exact sums.
+template <tail Tail, class Codes, class Out>
+void sum_exactly(const Codes& codes, const activations& v, const matrix_view<Out>& y) {
+  for (index i = 0; i < y.rows; ++i) {
+    for (index c = 0; c < y.columns; ++c) {
+      int128 sum = 0;
+      for (index j = 0; j < v.codes.rows; ++j) {
+        sum += weight_of<Tail>(codes(i, j)) * (v.codes(j, c) - v.zero_point);
+      }
+      y(i, c) = static_cast<Out>(sum);
+    }
+  }
+}
+
+template <tail Tail>
+void check_stages(const typename attention_codes<Tail>::const_view& codes, const activations& v, const shape& of,
+                  const layout& where, generator& random) {
+  const auto check = [&](const auto& stage, const auto& expect) {
+    using stage_type = std::remove_cvref_t<decltype(stage)>;
+    check_equal<typename stage_type::output>(of, where, expect, [&](const auto& y, workspace memory, const auto& run) {
+      shift_matmul<Tail, test_isa>(codes, v, stage, y, memory, run);
+    });
+  };
+  const auto check_stage = [&](const auto& stage) {
+    check(stage, [&](const auto& y) { shift_matmul<Tail>(codes, v, stage, y); });
+  };
+  check(keep<Tail>{}, [&](const auto& y) { sum_exactly<Tail>(codes, v, y); });
+  const auto multiplier = static_cast<std::int32_t>(random.between(1 << 28, std::numeric_limits<std::int32_t>::max()));
+  const tensor_scale scale{multiplier, (std::int64_t{100} << 45) + (std::int64_t{1} << 44), 13, 0};
+  check_stage(requantized<Tail>{scale});
+  if constexpr (Tail == tail::wide) {
+    check_stage(requantize_wide<std::int8_t>{{multiplier, -123456789, 13, 0}});
+    check_stage(requantize_wide<std::int32_t>{{std::numeric_limits<std::int32_t>::max(), (1ll << 62) - 1, 0, 0}});
+  } else {
+    std::vector<std::int32_t> multipliers(static_cast<std::size_t>(of.channels), multiplier);
+    std::vector<std::int64_t> offsets(multipliers.size(), scale.offset);
+    check_stage(requantize<std::uint8_t>{channel_scale{multipliers, offsets, 13, 0}});
+  }
+}
+
+template <tail Tail>
+void check_normalized(const typename attention_codes<Tail>::const_view& codes, const activations& v, const shape& of,
+                      const layout& where, generator& random) {
+  const row_normalization n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
+                            static_cast<int>(random.between(0, 255))};
+  check_equal<std::uint8_t>(
+      of, where, [&](const auto& y) { shift_matmul<Tail>(codes, v, n, y); },
+      [&](const auto& y, workspace memory, const auto& run) {
+        shift_matmul<Tail, test_isa>(codes, v, n, y, memory, run);
+      });
+}
+
+template <tail Tail>
+void check_codes(const shape& of, const layout& where, contents what, values v_values, int zero_point,
+                 generator& random) {
+  code_tensor<Tail> codes(of.rows, of.keys, where);
+  guarded_tensor<std::uint8_t> v(of.keys, of.channels, where);
+  fill_codes(codes.view(), what, Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255, random);
+  fill(v.view(), v_values, 0, 255, random);
+  CAPTURE(int(what), int(v_values), zero_point);
+  check_stages<Tail>(codes.view(), {v.view(), zero_point}, of, where, random);
+  if constexpr (Tail != tail::wide) {
+    check_normalized<Tail>(codes.view(), {v.view(), zero_point}, of, where, random);
+  }
+}
+
+template <tail Tail>
+void check_all_codes() {
+  generator random(30);
+  int i = 0;
+  for_each_shape([&](const shape& of) {
+    const layout& where = layouts[i++ % 3];
+    check_codes<Tail>(of, where, contents::random, values::random, static_cast<int>(random.between(0, 255)), random);
+    check_codes<Tail>(of, where, contents::small, values::random, 128, random);
+  });
+  for (const shape& of : {shape{7, 5, 17}, shape{6, 64, 64}, shape{14, 197, 65}, shape{2, 512, 5}}) {
+    for (const contents what : all_contents) {
+      for (const values v_values : {values::smallest, values::largest, values::alternating}) {
+        check_codes<Tail>(of, layouts[i++ % 3], what, v_values, 0, random);
+        check_codes<Tail>(of, layouts[i++ % 3], what, v_values, 255, random);
+      }
+    }
+  }
+}
+
+TEST_CASE("shift_matmul on kernels is the specification with tail::zero") {
+  check_all_codes<tail::zero>();
+}
+TEST_CASE("shift_matmul on kernels is the specification with tail::clip") {
+  check_all_codes<tail::clip>();
+}
+TEST_CASE("shift_matmul on kernels is the specification with tail::wide") {
+  check_all_codes<tail::wide>();
+}
+
+TEST_CASE("every code has its own weight on kernels, beside others and alone") {
+  guarded_tensor<std::uint8_t> codes(1, 2), v(2, 1);
+  v(0, 0) = 129;
+  v(1, 0) = 1;
+  guarded_tensor<std::int64_t> y(1, 1);
+  exact_workspace memory(shift_matmul_bytes(2, 1), 0);
+  for (int code = 0; code < 256; ++code) {
+    for (const int other : {0, 44, 255}) {
+      codes(0, 0) = static_cast<std::uint8_t>(code);
+      codes(0, 1) = static_cast<std::uint8_t>(other);
+      shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), 128}, keep_wide_accumulator{}, y.view(),
+                                         memory.get());
+      CAPTURE(code, other);
+      CHECK(y(0, 0) == weight_of<tail::wide>(code) - 127 * weight_of<tail::wide>(other));
+    }
+  }
+}
+
+/// As many keys as the door allows, all with a code of every plane but the first, and with codes that fill a row's
+/// budget of 2^-code.
+TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]") {
+  constexpr index keys = shift_matmul_max_keys;
+  guarded_tensor<std::uint8_t> codes(1, keys), v(keys, 2);
+  guarded_tensor<std::int64_t> expected(1, 2), y(1, 2);
+  exact_workspace memory(shift_matmul_bytes(keys, 2), 1);
+  for (const int code : {9, 16, 24, 32, 40, 44}) {
+    for (const int zero_point : {0, 255}) {
+      for (index j = 0; j < keys; ++j) {
+        codes(0, j) = static_cast<std::uint8_t>(j < 96 ? 0 : code);
+        v(j, 0) = 0;
+        v(j, 1) = 255;
+      }
+      sum_exactly<tail::wide>(codes.view(), {v.view(), zero_point}, expected.view());
+      shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), zero_point}, keep_wide_accumulator{}, y.view(),
+                                         memory.get());
+      CAPTURE(code, zero_point);
+      CHECK(first_difference(y.view(), expected.view()) == "");
+    }
+  }
+}
+
+TEST_CASE("rows of 65,535 keys are normalized", "[long]") {
+  constexpr index keys = weighted_matmul_max_keys;
+  generator random(31);
+  guarded_tensor<std::uint8_t> codes(2, keys), v(keys, 3);
+  fill(v.view(), values::random, 0, 255, random);
+  fill(codes.view(), values::smallest, 0, 0, random);
+  for (index j = 0; j < keys; ++j) {
+    codes(1, j) = j == 7 ? 15 : 16;  // a sum of weights of 1
+    v(j, 0) = 255;
+    v(j, 1) = 0;
+  }
+  for (const int zero_point : {0, 128, 255}) {
+    const row_normalization n{(1 << 30) - 1, 128};
+    check_equal<std::uint8_t>(
+        {2, keys, 3}, layouts[1],
+        [&](const auto& y) {
+          shift_matmul<tail::zero>(codes.view(), {v.view(), zero_point}, n, y);
+        },
+        [&](const auto& y, workspace memory, const auto& run) {
+          shift_matmul<tail::zero, test_isa>(codes.view(), {v.view(), zero_point}, n, y, memory, run);
+        });
+    guarded_tensor<std::uint8_t> weights(1, keys);
+    fill(weights.view(), values::largest, 0, 255, random);
+    check_equal<std::uint8_t>(
+        {1, keys, 3}, layouts[1],
+        [&](const auto& y) {
+          weighted_matmul(weights.view(), {v.view(), zero_point}, n, y);
+        },
+        [&](const auto& y, workspace memory, const auto& run) {
+          weighted_matmul<test_isa>(weights.view(), {v.view(), zero_point}, n, y, memory, run);
+        });
+  }
+}
+
+TEST_CASE("weighted_matmul on kernels is the specification") {
+  generator random(32);
+  int i = 0;
+  const auto check = [&](const shape& of, const layout& where, values weight_values, values v_values, int zero_point) {
+    guarded_tensor<std::uint8_t> weights(of.rows, of.keys, where), v(of.keys, of.channels, where);
+    fill(weights.view(), weight_values, 0, 255, random);
+    fill(v.view(), v_values, 0, 255, random);
+    const row_normalization n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
+                              static_cast<int>(random.between(0, 255))};
+    CAPTURE(int(weight_values), int(v_values), zero_point);
+    check_equal<std::uint8_t>(
+        of, where,
+        [&](const auto& y) {
+          weighted_matmul(weights.view(), {v.view(), zero_point}, n, y);
+        },
+        [&](const auto& y, workspace memory, const auto& run) {
+          weighted_matmul<test_isa>(weights.view(), {v.view(), zero_point}, n, y, memory, run);
+        });
+  };
+  for_each_shape([&](const shape& of) {
+    check(of, layouts[i++ % 3], values::random, values::random, static_cast<int>(random.between(0, 255)));
+  });
+  for (const values weight_values : all_values) {
+    for (const values v_values : all_values) {
+      check({7, 197, 65}, layouts[i++ % 3], weight_values, v_values, 0);
+      check({7, 197, 65}, layouts[i++ % 3], weight_values, v_values, 255);
+    }
+  }
+}
+
+TEST_CASE("attention times V on kernels takes no memory from the heap") {
+  tensor<std::uint8_t> codes(50, 197), v(197, 64), y(50, 64);
+  std::vector<std::byte> scratch(shift_matmul_bytes(197, 64));
+  const workspace memory(scratch.data(), scratch.size());
+  const std::size_t live = live_bytes;
+  most_live_bytes = live;
+  largest_block = 0;
+  const row_normalization n{1 << 28, 0};
+  shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), 1}, requantize_wide<std::uint8_t>{}, y.view(), memory);
+  shift_matmul<tail::zero, test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
+  weighted_matmul<test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
+  const std::size_t most = most_live_bytes, largest = largest_block;
+  CHECK(most == live);
+  CHECK(largest == 0);
+}
+
+TEST_CASE("attention times V on kernels refuses what does not fit, before anything is written") {
+  tensor<std::uint8_t> codes(2, 3), v(3, 4), y(2, 4);
+  const tensor<std::uint8_t> untouched = y;
+  packed_tensor<u4> packed(2, 3);
+  std::vector<std::byte> scratch(shift_matmul_bytes(3, 4));
+  CHECK(shift_matmul_bytes(3, 4) == weighted_matmul_bytes(3, 4));
+  const row_normalization n{1 << 28, 0};
+  const requantize<std::uint8_t, tensor_scale> stage{};
+  const auto refused = [&](const activations& values, const row_normalization& of, std::size_t bytes) {
+    const workspace memory(scratch.data(), bytes);
+    const std::string messages[] = {
+        refusal([&] { shift_matmul<tail::clip, test_isa>(packed.view(), values, of, y.view(), memory); }),
+        refusal([&] { shift_matmul<tail::zero, test_isa>(codes.view(), values, of, y.view(), memory); }),
+        refusal([&] { weighted_matmul<test_isa>(codes.view(), values, of, y.view(), memory); })};
+    CHECK(messages[0] == messages[1]);
+    CHECK(messages[2].substr(std::min(messages[2].size(), std::size_t{24})) ==
+          messages[0].substr(std::min(messages[0].size(), std::size_t{21})));
+    return messages[0];
+  };
+  CHECK(mentions(refused({v.view(), 0}, n, scratch.size() - 1), "shift_matmul: the workspace has"));
+  CHECK(mentions(refused({v.view(), 256}, n, scratch.size()), "zero point of v is 256"));
+  CHECK(mentions(refused({v.view(), 0}, {0, 0}, scratch.size()), "normalization.factor is 0"));
+  CHECK(mentions(refused({v.view().prefix(3, 3), 0}, n, scratch.size()), "y is 2 x 4; it must be 2 x 3"));
+  const auto refused_stage = [&](const activations& values, const auto& of) {
+    const workspace memory(scratch.data(), scratch.size() - 1);
+    return refusal([&] { shift_matmul<tail::zero, test_isa>(codes.view(), values, of, y.view(), memory); });
+  };
+  CHECK(mentions(refused_stage({v.view(), 0}, stage), "the workspace has"));
+  CHECK(mentions(refused_stage({v.view(), -1}, stage), "zero point of v is -1"));
+  CHECK(mentions(refused_stage({v.view(), 0}, requantize<std::uint8_t>{}), "size of scale.multiplier is 0"));
+  CHECK(y.memory() == untouched.memory());
+}
+
+}  // namespace
+}  // namespace intact_test
