@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "intact/arith/output_stage.hpp"
 #include "intact/reference/shift_matmul.hpp"
@@ -14,6 +15,8 @@ namespace intact::inline INTACT_ABI {
 /// accumulators stay below 255 * 2.25 * 2^15 < 2^25 for any number of keys, and 8-bit ones below 2^54. tail::clip adds
 /// up to 2^-15 for every further key: 82,000 keys reach 2.25 + 2.5, still below 2^31 / (255 * 2^15) = 257.
 inline constexpr index shift_matmul_max_keys = 82000;
+static_assert(shift_matmul_max_keys * 128 * 128 <= std::numeric_limits<std::int32_t>::max(),
+              "sums of a plane of bytes fit int32, too");
 
 namespace detail {
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <type_traits>
 
@@ -16,8 +17,8 @@
 #include "intact/types/scale.hpp"
 
 // Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are
-// their activations as they are. Codes become the planes of simd/planes.hpp: a row's planes are neighbouring rows of one
-// product, so that a tile holds all sums of an output and joins them. The zero point of V comes in afterwards:
+// their activations as they are. Codes become the planes of simd/planes.hpp: a row's planes are neighbouring rows of
+// one product, so that a tile holds all sums of an output and joins them. The zero point of V comes in afterwards:
 //
 //     sum_j w[j] * (v[j] - zp) = sum_j w[j] * (v[j] - 128) + (128 - zp) * sum_j w[j]
 //
@@ -99,7 +100,7 @@ struct shift_scratch {
   template <class Workspace>
   static constexpr shift_scratch take(Workspace& memory, index keys, index band) {
     const index stride = code_stride(keys);
-    const index rows = band < 3 ? 3 : band;
+    const index rows = band < six_planes / two_planes ? six_planes / two_planes : band;
     return {memory.template matrix<std::uint8_t>(two_planes * rows, stride), memory.template take<std::uint8_t>(stride),
             memory.template take<tensor_scale>(rows), memory.template take<std::int64_t>(rows)};
   }
@@ -129,19 +130,6 @@ INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::
   return row;
 }
 
-/// A row of codes as planes, and the sum of its weights: 2^(15 - code) with two planes, else 2^(44 - code).
-template <class Isa, unsigned Planes>
-std::int64_t split_row(const std::uint8_t* codes, index keys, std::uint8_t most, std::uint8_t* to, index stride) {
-  std::int64_t sum = 0;
-  for (unsigned p = 0; p < Planes; ++p) {
-    const std::int64_t of_plane = simd::code_plane<Isa>(codes, keys, most, p, to + p * stride);
-    sum += Planes == two_planes ? of_plane * (p == 0 ? 256 : 1)
-           : p == 5             ? of_plane / 8
-                                : of_plane * (std::int64_t{1} << (37 - 8 * p));
-  }
-  return sum;
-}
-
 /// Rows [first, first + rows) of codes as planes. set(i, sum) is told the sum of each row's weights.
 template <class Isa, unsigned Planes, class Codes, class Set>
 matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most, index first, index rows,
@@ -149,7 +137,7 @@ matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most
   const index keys = codes.columns, stride = scratch.planes.stride;
   for (index i = 0; i < rows; ++i) {
     const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
-    set(i, split_row<Isa, Planes>(row, keys, most, scratch.planes.data + Planes * i * stride, stride));
+    set(i, simd::code_planes<Isa, Planes>(row, keys, most, scratch.planes.data + Planes * i * stride, stride));
   }
   // What is behind the keys meets zeros of the packed values.
   const index whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
@@ -209,8 +197,8 @@ void shift_row(const std::uint8_t* codes, std::uint8_t most, const activations& 
   }
 }
 
-/// Rows [begin, end) of attention times V, with an output stage for accumulators of 32 or of 64 bits: codes above `most`
-/// count as `most`.
+/// Rows [begin, end) of attention times V, with an output stage for accumulators of 32 or of 64 bits. Codes above
+/// `most` count as `most`.
 template <class Isa, class Codes, class Stage>
 void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
                   const matrix_view<typename Stage::output>& y, index begin, index end,
@@ -251,8 +239,12 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
         weights += shift < 0 ? 0 : 1 << shift;
       }
       const row_scale scale(normalization, weights);
-      shift_row<std::int64_t, 15>(row, most, v.codes,
-                                  [&](std::int64_t x, index c) { y(i, c) = saturate<std::uint8_t>(scale(x)); });
+      const auto finish = [&](std::int64_t x, index c) { y(i, c) = saturate<std::uint8_t>(scale(x)); };
+      if (codes.columns <= std::numeric_limits<std::int32_t>::max() / (255 << 15)) {
+        shift_row<std::int32_t, 15>(row, most, v.codes, finish);
+      } else {
+        shift_row<std::int64_t, 15>(row, most, v.codes, finish);
+      }
     }
   } else {
     for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {

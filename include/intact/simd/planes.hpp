@@ -7,13 +7,13 @@
 
 // Sums of bytes, and attention codes as weights for byte dot products.
 //
-//   byte_sum<Isa>(from, count)      the sum of unsigned bytes
-//   code_plane<Isa>(codes, count, most, plane, to)   a plane of the codes' weights: 2^(7 - (code - 8 * plane)) for the
-//                                   eight codes from 8 * plane on, 0 for the others and for those above 44. Codes above
-//                                   `most` count as `most`. Returns the plane's sum. There is room for the next multiple
-//                                   of planes_room bytes, of which those behind `count` become anything
-//
-//   largest_weighted_code<Isa>(codes, count)   the largest of the codes 0..44, below 0 if there is none
+//   byte_sum<Isa>(from, count)    the sum of unsigned bytes
+//   code_planes<Isa, Planes>(codes, count, most, to, stride)  the planes of the codes' weights, one behind the other:
+//                                 2^(7 - (code - 8 * p)) for the eight codes from 8 * p on, 0 for the others and for
+//                                 those above 44. Codes above `most` count as `most`. Returns the sum of the weights,
+//                                 2^(15 - code) of two planes, else 2^(44 - code). Each plane has room for the next
+//                                 multiple of planes_room bytes, of which those behind `count` become anything
+//   largest_weighted_code<Isa>(codes, count)  the largest of the codes 0..44, below 0 if there is none
 //
 // So 2^(15 - code) is 2^8 * plane 0 + plane 1, and 2^(44 - code) is the sum of 2^(37 - 8 * p) * plane p for p = 0..5.
 
@@ -24,8 +24,9 @@ inline constexpr index planes_room = 64;
 /// Per instruction set: `width` bytes at a time,
 ///   sum(sums, from)        adds the bytes to 64-bit or 32-bit lanes
 ///   total(sums)            all lanes together
-///   select(codes, most, first, table, to)   table[min(code, most) - first], 0 if that is not in 0..15; isa::scalar has
-///                          none
+/// and for code_planes, which isa::scalar does not have,
+///   load(codes, most)      codes, those above `most` as `most`
+///   select(codes, first, table, to)   table[code - first], 0 if that is not in 0..15
 template <class Isa>
 struct planes;
 
@@ -93,12 +94,14 @@ struct planes<isa::sse4_1> : detail::interleaver {
   INTACT_INLINE static std::int64_t total(sums s) {
     return _mm_cvtsi128_si64(s) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(s, s));
   }
+  INTACT_INLINE static __m128i load(const std::uint8_t* codes, std::uint8_t most) {
+    return _mm_min_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)),
+                        _mm_set1_epi8(static_cast<char>(most)));
+  }
   // The shuffle gives 0 where the top bit is set: outside of 0..15, once 112 has been added.
-  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
-                                   const std::uint8_t* table, std::uint8_t* to) {
-    const __m128i loaded = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-    const __m128i code = _mm_min_epu8(loaded, _mm_set1_epi8(static_cast<char>(most)));
-    const __m128i at = _mm_adds_epu8(_mm_sub_epi8(code, _mm_set1_epi8(static_cast<char>(first))), _mm_set1_epi8(112));
+  INTACT_INLINE static void select(__m128i codes, std::uint8_t first, const std::uint8_t* table, std::uint8_t* to) {
+    const __m128i distance = _mm_sub_epi8(codes, _mm_set1_epi8(static_cast<char>(first)));
+    const __m128i at = _mm_adds_epu8(distance, _mm_set1_epi8(112));
     const __m128i weights = _mm_load_si128(reinterpret_cast<const __m128i*>(table));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_shuffle_epi8(weights, at));
   }
@@ -122,12 +125,13 @@ struct planes_of_32 : interleaver {
     const __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
     return _mm_cvtsi128_si64(halves) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(halves, halves));
   }
-  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
-                                   const std::uint8_t* table, std::uint8_t* to) {
-    const __m256i loaded = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
-    const __m256i code = _mm256_min_epu8(loaded, _mm256_set1_epi8(static_cast<char>(most)));
-    const __m256i at =
-        _mm256_adds_epu8(_mm256_sub_epi8(code, _mm256_set1_epi8(static_cast<char>(first))), _mm256_set1_epi8(112));
+  INTACT_INLINE static __m256i load(const std::uint8_t* codes, std::uint8_t most) {
+    return _mm256_min_epu8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)),
+                           _mm256_set1_epi8(static_cast<char>(most)));
+  }
+  INTACT_INLINE static void select(__m256i codes, std::uint8_t first, const std::uint8_t* table, std::uint8_t* to) {
+    const __m256i distance = _mm256_sub_epi8(codes, _mm256_set1_epi8(static_cast<char>(first)));
+    const __m256i at = _mm256_adds_epu8(distance, _mm256_set1_epi8(112));
     const __m256i weights = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_shuffle_epi8(weights, at));
   }
@@ -157,11 +161,12 @@ struct planes_of_64 : interleaver {
   INTACT_INLINE static std::int64_t total(sums s) {
     return planes_of_32::total(_mm256_add_epi64(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1)));
   }
-  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
-                                   const std::uint8_t* table, std::uint8_t* to) {
-    const __m512i code = _mm512_min_epu8(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(most)));
-    const __m512i at =
-        _mm512_adds_epu8(_mm512_sub_epi8(code, _mm512_set1_epi8(static_cast<char>(first))), _mm512_set1_epi8(112));
+  INTACT_INLINE static __m512i load(const std::uint8_t* codes, std::uint8_t most) {
+    return _mm512_min_epu8(_mm512_loadu_si512(codes), _mm512_set1_epi8(static_cast<char>(most)));
+  }
+  INTACT_INLINE static void select(__m512i codes, std::uint8_t first, const std::uint8_t* table, std::uint8_t* to) {
+    const __m512i distance = _mm512_sub_epi8(codes, _mm512_set1_epi8(static_cast<char>(first)));
+    const __m512i at = _mm512_adds_epu8(distance, _mm512_set1_epi8(112));
     const __m512i weights = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
     _mm512_storeu_si512(to, _mm512_shuffle_epi8(weights, at));
   }
@@ -191,10 +196,11 @@ struct planes_of_16 : interleaver {
   INTACT_INLINE static sums zero() { return vdupq_n_u32(0); }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s = vpadalq_u16(s, vpaddlq_u8(vld1q_u8(from))); }
   INTACT_INLINE static std::int64_t total(sums s) { return static_cast<std::int64_t>(vaddlvq_u32(s)); }
-  INTACT_INLINE static void select(const std::uint8_t* codes, std::uint8_t most, std::uint8_t first,
-                                   const std::uint8_t* table, std::uint8_t* to) {
-    const uint8x16_t at = vsubq_u8(vminq_u8(vld1q_u8(codes), vdupq_n_u8(most)), vdupq_n_u8(first));
-    vst1q_u8(to, vqtbl1q_u8(vld1q_u8(table), at));
+  INTACT_INLINE static uint8x16_t load(const std::uint8_t* codes, std::uint8_t most) {
+    return vminq_u8(vld1q_u8(codes), vdupq_n_u8(most));
+  }
+  INTACT_INLINE static void select(uint8x16_t codes, std::uint8_t first, const std::uint8_t* table, std::uint8_t* to) {
+    vst1q_u8(to, vqtbl1q_u8(vld1q_u8(table), vsubq_u8(codes, vdupq_n_u8(first))));
   }
 };
 
@@ -247,27 +253,41 @@ INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
   return lanes::total(sums);
 }
 
-template <class Isa>
-INTACT_INLINE std::int64_t code_plane(const std::uint8_t* codes, index count, std::uint8_t most, unsigned plane,
-                                      std::uint8_t* to) {
+template <class Isa, unsigned Planes>
+INTACT_INLINE std::int64_t code_planes(const std::uint8_t* codes, index count, std::uint8_t most, std::uint8_t* to,
+                                       index stride) {
   using lanes = planes<Isa>;
-  const std::uint8_t* const table = plane == 5 ? detail::last_plane_weights : detail::plane_weights;
-  const auto first = static_cast<std::uint8_t>(8 * plane);
-  auto sums = lanes::zero();
-  const auto select = [&](const std::uint8_t* from, index i) {
-    lanes::select(from, most, first, table, to + i);
-    lanes::sum(sums, to + i);
+  typename lanes::sums sums[Planes];
+  for (unsigned p = 0; p < Planes; ++p) {
+    sums[p] = lanes::zero();
+  }
+  const auto split = [&](const std::uint8_t* from, index i) {
+    const auto loaded = lanes::load(from, most);
+    INTACT_UNROLL
+    for (unsigned p = 0; p < Planes; ++p) {
+      const std::uint8_t* const table = p == 5 ? detail::last_plane_weights : detail::plane_weights;
+      lanes::select(loaded, static_cast<std::uint8_t>(8 * p), table, to + p * stride + i);
+      lanes::sum(sums[p], to + p * stride + i);
+    }
   };
   index i = 0;
   for (; i + lanes::width <= count; i += lanes::width) {
-    select(codes + i, i);
+    split(codes + i, i);
   }
   index behind = 0;
   if (i < count) {
-    select(detail::row_end<Isa>(codes + i, count - i).bytes, i);
+    split(detail::row_end<Isa>(codes + i, count - i).bytes, i);
     behind = i + lanes::width - count;
   }
-  return lanes::total(sums) - (plane == 0 ? behind * 128 : 0);  // of the codes 0 behind the row's end
+  std::int64_t sum = (lanes::total(sums[0]) - behind * 128) * 256 + lanes::total(sums[1]);  // codes 0 behind the end
+  if constexpr (Planes > 2) {
+    sum *= std::int64_t{1} << 29;
+    for (unsigned p = 2; p < Planes; ++p) {
+      const std::int64_t of_plane = lanes::total(sums[p]);
+      sum += p == 5 ? of_plane / 8 : of_plane * (std::int64_t{1} << (37 - 8 * p));
+    }
+  }
+  return sum;
 }
 
 template <class Isa>
