@@ -16,6 +16,7 @@
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/kernel/merge_patches.hpp"
 #include "intact/kernel/requantize_codes.hpp"
+#include "intact/kernel/shift_matmul.hpp"
 #include "intact/kernel/unfold.hpp"
 #include "intact/kernel/windows.hpp"
 
@@ -73,5 +74,8 @@ template u8_matrix band_logits<isa_here>(const u8_input&, const attention_head&,
 template class row_coder<isa_here>;
 template void band_context<isa_here>(const u8_matrix&, const attention_head&, const attention_weighting&,
                                      const u8_matrix&, const attention_scratch&) noexcept;
+template void shift_matmul<isa_here>(const attention_codes<tail::clip>::const_view&, std::uint8_t,
+                                     const prepared_values&, const requantize<std::uint8_t, tensor_scale>&,
+                                     const u8_matrix&, index, index, const shift_scratch&) noexcept;
 
 }  // namespace intact::inline INTACT_ABI::kernel

@@ -272,6 +272,32 @@ MUTATIONS = [
         ("bytes::max(level, first_level_)", "bytes::max(level, level)"),
     ),
     *mutations_of(
+        "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@avx2",
+        ("return largest < 24;", "return largest <= 24;"),
+        ("largest = of_row > largest ? of_row : largest;", "largest = of_row;"),
+        ("scratch.corrections[i] = (128 - v.codes.zero_point) * sum;", "scratch.corrections[i] = 0;"),
+        ("scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);\n          });",
+         "scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 127);\n          });"),
+    ),
+    *mutations_of(
+        "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@scalar",
+        ("if (shift < 0) {", "if (shift <= 0) {"),
+        ("/ (255 << 15)", "/ (255 << 10)"),
+    ),
+    *mutations_of(
+        "kernel/join_planes.hpp", "shift_matmul_kernel_test@avx2",
+        ("x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));", ""),
+        ("shift::right(byte, 3)", "shift::right(byte, 2)"),
+        ("high[j] = simd::add<Isa>(high[j], shift::right(low[j], 29));", ""),
+        ("low[j] = rescaler::left(low[j], scale.prescale);", ""),
+    ),
+    *mutations_of(
+        "simd/planes.hpp", "shift_matmul_kernel_test@avx2",
+        ("{128, 64, 32, 16, 8};", "{128, 64, 32, 16, 8, 4};"),
+        ("behind * 128)", "behind * 127)"),
+        ("registers::broadcast(45)", "registers::broadcast(44)"),
+    ),
+    *mutations_of(
         "kernel/add.hpp", "operation_kernel_test@avx2",
         ("simd::multiply<Isa>(branch_zero_point, branch_multiplier[j])",
          "simd::multiply<Isa>(branch_zero_point, offset[j])"),
