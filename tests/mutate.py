@@ -282,7 +282,7 @@ MUTATIONS = [
     *mutations_of(
         "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@scalar",
         ("if (shift < 0) {", "if (shift <= 0) {"),
-        ("/ (255 << 15)", "/ (255 << 10)"),
+        ("/ (255 << 15)", "/ (254 << 15)"),
     ),
     *mutations_of(
         "kernel/join_planes.hpp", "shift_matmul_kernel_test@avx2",

@@ -269,37 +269,39 @@ TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]
   }
 }
 
-TEST_CASE("rows of 65,535 keys are normalized", "[long]") {
-  constexpr index keys = weighted_matmul_max_keys;
-  generator random(31);
-  guarded_tensor<std::uint8_t> codes(2, keys), v(keys, 3);
+/// Rows of the largest sum of weights that there is, and of a sum of 1.
+void check_extreme_rows(index keys, int zero_point, generator& random) {
+  guarded_tensor<std::uint8_t> codes(2, keys), weights(2, keys), v(keys, 3);
   fill(v.view(), values::random, 0, 255, random);
   fill(codes.view(), values::smallest, 0, 0, random);
+  fill(weights.view(), values::largest, 0, 255, random);
   for (index j = 0; j < keys; ++j) {
-    codes(1, j) = j == 7 ? 15 : 16;  // a sum of weights of 1
+    codes(1, j) = j == 7 ? 15 : 16;
+    weights(1, j) = j == 7 ? 1 : 0;
     v(j, 0) = 255;
     v(j, 1) = 0;
   }
-  for (const int zero_point : {0, 128, 255}) {
-    const row_normalization n{(1 << 30) - 1, 128};
-    check_equal<std::uint8_t>(
-        {2, keys, 3}, layouts[1],
-        [&](const auto& y) {
-          shift_matmul<tail::zero>(codes.view(), {v.view(), zero_point}, n, y);
-        },
-        [&](const auto& y, workspace memory, const auto& run) {
-          shift_matmul<tail::zero, test_isa>(codes.view(), {v.view(), zero_point}, n, y, memory, run);
-        });
-    guarded_tensor<std::uint8_t> weights(1, keys);
-    fill(weights.view(), values::largest, 0, 255, random);
-    check_equal<std::uint8_t>(
-        {1, keys, 3}, layouts[1],
-        [&](const auto& y) {
-          weighted_matmul(weights.view(), {v.view(), zero_point}, n, y);
-        },
-        [&](const auto& y, workspace memory, const auto& run) {
-          weighted_matmul<test_isa>(weights.view(), {v.view(), zero_point}, n, y, memory, run);
-        });
+  const row_normalization n{(1 << 30) - 1, 128};
+  const activations of_keys{v.view(), zero_point};
+  CAPTURE(zero_point);
+  check_equal<std::uint8_t>(
+      {2, keys, 3}, layouts[1], [&](const auto& y) { shift_matmul<tail::zero>(codes.view(), of_keys, n, y); },
+      [&](const auto& y, workspace memory, const auto& run) {
+        shift_matmul<tail::zero, test_isa>(codes.view(), of_keys, n, y, memory, run);
+      });
+  check_equal<std::uint8_t>(
+      {2, keys, 3}, layouts[1], [&](const auto& y) { weighted_matmul(weights.view(), of_keys, n, y); },
+      [&](const auto& y, workspace memory, const auto& run) {
+        weighted_matmul<test_isa>(weights.view(), of_keys, n, y, memory, run);
+      });
+}
+
+TEST_CASE("rows of the largest and of the smallest sums of weights are normalized, up to 65,535 keys") {
+  generator random(31);
+  for (const index keys : {index{8}, index{257}, index{258}, index{512}, weighted_matmul_max_keys}) {
+    for (const int zero_point : {0, 128, 255}) {
+      check_extreme_rows(keys, zero_point, random);
+    }
   }
 }
 
