@@ -57,6 +57,8 @@ AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8
 AVX512_VBMI = re.compile(r"vperm(i2|t2)?b$|vpmultishiftqb")
 AFTER_AVX512BW = re.compile(
     r"vaes|vpclmul|vgf2p8|vpmadd52|vpopcnt|vpsh[lr]d|vp(compress|expand)[bw]|v\w*bf16")
+# What is behind them is not executed next.
+LEAVES = {"jmp", "jmpq", "ret", "retq", "b", "br"}
 LEGACY_PREFIXES = {"66", "f2", "f3", "2e", "36", "3e", "26", "64", "65", "67", "f0"}
 
 
@@ -174,12 +176,28 @@ def check_integers(arguments):
         yield f"there are only {count} instructions"
 
 
+def comes_back(instructions, position, begin, end):
+    """Whether execution gets from one instruction to a later one between them: if not, a jump back is no loop."""
+    reached, open_ends = set(), [begin]
+    while open_ends:
+        i = open_ends.pop()
+        if i is None or i in reached or not begin <= i <= end:
+            continue
+        if i == end:
+            return True
+        reached.add(i)
+        open_ends.append(position.get(instructions[i].jump_target()))
+        if instructions[i].mnemonic not in LEAVES:
+            open_ends.append(i + 1)
+    return False
+
+
 def innermost_loops(instructions):
     position = {instruction.address: i for i, instruction in enumerate(instructions)}
     loops = []
     for end, instruction in enumerate(instructions):
         begin = position.get(instruction.jump_target())
-        if begin is not None and begin <= end:
+        if begin is not None and begin <= end and comes_back(instructions, position, begin, end):
             loops.append((begin, end))
     for begin, end in loops:
         if not any(begin <= b and e <= end and (b, e) != (begin, end) for b, e in loops):
