@@ -207,6 +207,21 @@ TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]")
   }
 }
 
+TEST_CASE("fused blocks give what the steps give where 32 bits may not hold a logit", "[fused]") {
+  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+    INFO(profile_text(chosen));
+    const integer_vit model = model_of_one_block(chosen, 8);
+    block_parameters p = model.parameters().blocks[0];
+    p.attention.logits = without_room(p.attention.logits);
+    generator random(7);
+    if (chosen.stream == stream_codes::u8) {
+      check_block<std::uint8_t>(p, model.shape().block(), 2, 2, random);
+    } else {
+      check_block<std::int16_t>(p, model.shape().block(), 2, 2, random);
+    }
+  }
+}
+
 TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
   const integer_vit model = model_of_one_block(paper_profile, 4);
   const attention_parameters p = model.parameters().blocks[0].attention;

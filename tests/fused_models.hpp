@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "intact/model/block.hpp"
+#include "intact/model/fused_attention.hpp"
 #include "intact/model/linear.hpp"
 #include "intact/pack.hpp"
 #include "tensor.hpp"
@@ -37,6 +38,13 @@ struct some_threads {
     }
   }
 };
+
+/// A scale of logits whose prescale leaves no room in 32 bits, although all logits of heads of 8 columns fit. Then
+/// attention goes through its steps one by one.
+inline tensor_scale without_room(const tensor_scale& logits) {
+  return {(logits.multiplier >> 12) * (1 << logits.prescale), logits.offset, logits.shift, 12};
+}
+static_assert(!attention_fits_kernels({0, 0, 0, 12}, 8) && attention_fits_kernels({0, 0, 0, 11}, 8));
 
 /// Weights in packed form.
 class packed_layers {

@@ -105,6 +105,7 @@ struct attention_choice {
   tail probabilities = tail::zero;
   log2_rounding rounding = log2_rounding::at_one_and_a_half;
   bool normalize = false;
+  bool by_steps = false;  ///< with logits for which the kernels have no room
 };
 
 constexpr attention_choice all_choices[] = {
@@ -114,6 +115,8 @@ constexpr attention_choice all_choices[] = {
     {.probabilities = tail::wide},
     {.kind = attention_kind::log2_of_max, .normalize = true},
     {.kind = attention_kind::weights, .normalize = true},
+    {.by_steps = true},
+    {.probabilities = tail::wide, .by_steps = true},
 };
 
 /// Valid random parameters of a block of this shape.
@@ -125,6 +128,9 @@ swin_block_parameters random_swin_block(parameter_memory& memory, const swin_blo
   if (stream == stream_codes::s16) {
     p.block.norm1.zero_point = p.block.norm2.zero_point = 0;
     p.block.add1 = p.block.add2 = {};
+  }
+  if (choice.by_steps) {
+    p.block.attention.logits = without_room(p.block.attention.logits);
   }
   attention_weighting& weighting = p.block.attention.weighting;
   weighting.kind = choice.kind;
