@@ -382,6 +382,43 @@ TEST_CASE("add is the specification") {
   }
 }
 
+TEST_CASE("add is the specification at the largest sums that the contract allows") {
+  generator random(209);
+  constexpr std::int32_t largest = 8'421'504, half = largest / 2;  // 255 * largest + 127 = 2^31 - 1
+  constexpr std::int32_t corners[][3] = {{largest, 0, 127},    {0, largest, -127},  {-largest, 0, -127},
+                                         {0, -largest, 127},   {half, half, 127},   {-half, half, -127},
+                                         {-half, -half, -127}, {8'388'607, 0, 0},   {-8'388'608, 32'768, 1},
+                                         {0, 0, 2147483647},   {0, 0, -2147483647}, {32'767, -32'769, 65'535}};
+  // Pairs of rows, registers and blocks of channels, each with rests.
+  for (const shape& s : {shape{5, 96}, shape{2, 32}, shape{1, 160}, shape{131, 32}, shape{9, 1024}, shape{5, 1056},
+                         shape{3, 1100}, shape{4, 4096}}) {
+    guarded_vector<std::int32_t> stream, branch, offset;
+    for (index c = 0; c < s.columns; ++c) {
+      const auto& [m, n, o] = corners[random.between(0, std::ssize(corners) - 1)];
+      stream.push_back(m);
+      branch.push_back(n);
+      offset.push_back(o);
+    }
+    for (const int shift : {add_min_shift, 20, add_max_shift}) {
+      for (const int zero_point : {0, 121, 255}) {
+        const add_scale scale{stream, branch, offset, zero_point, 255 - zero_point, shift};
+        for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
+          guarded_tensor<std::uint8_t> other = x, expected(s.rows, s.columns), y(s.rows, s.columns, where);
+          fill(other.view(), values::random, 0, 255, random);
+          reference::add(x.view(), other.view(), scale, expected.view());
+          add<test_isa>(x.view(), other.view(), scale, y.view());
+          CAPTURE(s.rows, s.columns, shift, zero_point);
+          CHECK(first_difference(y.view(), expected.view()) == "");
+          CHECK(y.surroundings_untouched());
+          guarded_tensor<std::uint8_t> in_place = x;
+          add<test_isa>(in_place.view(), other.view(), scale, in_place.view(), backwards{});
+          CHECK(first_difference(in_place.view(), expected.view()) == "");
+        });
+      }
+    }
+  }
+}
+
 TEST_CASE("operations on codes work in place") {
   generator random(207);
   for (const index columns : {index{1}, index{63}, index{64}, index{197}, index{300}}) {
