@@ -132,9 +132,35 @@ void check_layernorm_of_codes() {
         p.zero_point = low < 0 ? 0 : zero_point;
         p.shift.assign(p.shift.size(), layernorm_max_shift);
         check_layernorm(x, p, {});
+        p.shift.assign(p.shift.size(), 0);
+        check_layernorm(x, p, {});
       }
     }
   }
+}
+
+/// Rows around the blocks of 16 and of what is computed together, at widths around a register, without shifts.
+template <class Code>
+void check_layernorm_without_shifts() {
+  generator random(211);
+  for (const index rows : {1, 3, 7, 8, 9, 15, 16, 17, 33}) {
+    for (const index channels : {1, 31, 32, 33, 96, 197}) {
+      for_each_input<Code>({rows, channels}, std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max(),
+                           [&](const guarded_tensor<Code>& x, const layout& where) {
+                             owned_layernorm p = random_layernorm(channels, sizeof(Code) == 2, 48, random);
+                             p.shift.assign(p.shift.size(), 0);
+                             check_layernorm(x, p, where);
+                             p.shift.back() = layernorm_max_shift;
+                             p.epsilon = layernorm_max_epsilon;
+                             check_layernorm(x, p, where);
+                           });
+    }
+  }
+}
+
+TEST_CASE("layernorm without shifts is the specification") {
+  check_layernorm_without_shifts<std::uint8_t>();
+  check_layernorm_without_shifts<std::int16_t>();
 }
 
 TEST_CASE("layernorm is the specification") {
