@@ -375,6 +375,32 @@ TEST_CASE("max_softmax and activation are the specification") {
   }
 }
 
+TEST_CASE("activation finds every entry of a table at every place of a register") {
+  generator random(210);
+  guarded_vector<std::uint8_t> table;
+  for (int i = 0; i < 4096; ++i) {
+    table.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
+  }
+  for (const index columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
+    for (const layout& where : layouts) {
+      // Row i begins with code i, so that in the longest rows each code is at each of 64 places.
+      guarded_tensor<std::uint16_t> x(columns == 4096 ? 64 : 9, columns, where);
+      for (index i = 0; i < x.rows(); ++i) {
+        for (index j = 0; j < columns; ++j) {
+          x(i, j) = static_cast<std::uint16_t>((i + j) % 4096);
+        }
+      }
+      guarded_tensor<std::uint8_t> expected(x.rows(), columns), y(x.rows(), columns, where);
+      const matrix_view<const std::uint16_t> codes = x.view();
+      reference::activation(codes, table, expected.view());
+      activation<test_isa>(codes, table, y.view());
+      CAPTURE(columns, where.gap);
+      CHECK(first_difference(y.view(), expected.view()) == "");
+      CHECK(y.surroundings_untouched());
+    }
+  }
+}
+
 TEST_CASE("add is the specification") {
   generator random(206);
   for (const shape& s : shapes) {

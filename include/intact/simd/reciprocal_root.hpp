@@ -41,10 +41,10 @@ inline constexpr auto reciprocal_roots_by_upper_bits = [] {
 
 /// y estimates 2^61 / sqrt(n). Of an error of a part e a step of Newton's method leaves 3/2 e^2: of the table's 2^-6
 /// first 2^-11.4 and then, with what rounding adds, less than 2^-22. n / 2^61 * y misses the root by less than 2^9
-/// therefore; adding (n - root^2) / (2 * root), a division for which y serves, leaves less than 2^-7. Raised by 2^-6 and
-/// rounded down, the root is right or too large by 1. y misses the quotient by less than 2^9, too; the same correction
-/// lowered by 2^-7 makes it right or too small by 1. Both rests, below 2^41 and 2^39, are cut to 32 bits before they are
-/// multiplied.
+/// therefore; adding (n - root^2) / (2 * root), a division for which y serves, leaves less than 2^-7. Raised by 2^-6
+/// and rounded down, the root is right or too large by 1. y misses the quotient by less than 2^9, too; the same
+/// correction lowered by 2^-7 makes it right or too small by 1. Both rests, below 2^41 and 2^39, are cut to 32 bits
+/// before they are multiplied.
 struct root_divider_of_eight {
   using batch = __m512i;
   static constexpr index together = 8;
