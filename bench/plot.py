@@ -226,22 +226,37 @@ def size(part):
     return tuple(numbers) if len(numbers) == 2 else None
 
 
+def growth(parts):
+    """For two widths and each profile: numbers of tokens, and what a token costs outside attention and a pair of tokens
+    in it, in units of what it costs at 197."""
+    one = sorted((part for part in parts if size(part)), key=size)
+    for width in [192, 768]:
+        for output in in_order(one, "output"):
+            same = [part for part in one if size(part)[1] == width and part["output"] == output]
+            tokens = [size(part)[0] for part in same]
+            attention = [sum(us for name, us in zip(part["names"], part["us"]) if name in ATTENTION) for part in same]
+            others = [sum(part["us"]) - inside for part, inside in zip(same, attention)]
+            costs = [[x / t for x, t in zip(others, tokens)], [x / t ** 2 for x, t in zip(attention, tokens)]]
+            yield width, output, tokens, *[[cost / some[tokens.index(197)] for cost in some] for some in costs]
+
+
+def growth_table(parts):
+    lines = []
+    for width, output, tokens, token, pair in growth(parts):
+        for count in [1025, 4096]:
+            at = tokens.index(count)
+            lines.append([f"{width}, {output}", str(count), f"{token[at]:.2f}", f"{pair[at]:.2f}"])
+    return table(["width, profile", "tokens", "a token, outside attention", "a pair of tokens, in attention"], lines)
+
+
 def draw_scaling(rows, parts):
     """How the time grows: a token outside attention and a pair of tokens in it over the tokens, the whole block over
     the width."""
     figure, (tokens_axes, pairs_axes, width_axes) = pyplot.subplots(1, 3, figsize=(11, 3.2), facecolor="white")
     one = sorted((part for part in parts if size(part)), key=size)
-    series = [(width, output) for width in [192, 768] for output in in_order(one, "output")]
-    for color, (width, output) in zip(COLORS, series):
-        same = [part for part in one if size(part)[1] == width and part["output"] == output]
-        tokens = [size(part)[0] for part in same]
-        attention = [sum(us for name, us in zip(part["names"], part["us"]) if name in ATTENTION) for part in same]
-        others = [sum(part["us"]) - inside for part, inside in zip(same, attention)]
-        for axes, costs in [(tokens_axes, [x / t for x, t in zip(others, tokens)]),
-                            (pairs_axes, [x / t ** 2 for x, t in zip(attention, tokens)])]:
-            unit = costs[tokens.index(197)]
-            axes.plot(tokens, [cost / unit for cost in costs], "o-", markersize=3, color=color,
-                      label=f"width {width}, {output}")
+    for color, (width, output, tokens, token, pair) in zip(COLORS, growth(parts)):
+        for axes, costs in [(tokens_axes, token), (pairs_axes, pair)]:
+            axes.plot(tokens, costs, "o-", markersize=3, color=color, label=f"width {width}, {output}")
     for color, output in zip(COLORS, in_order(one, "output")):
         same = [part for part in one if size(part)[0] == 197 and part["output"] == output]
         width_axes.plot([size(part)[1] for part in same],
@@ -277,7 +292,8 @@ def block_sections(rows, parts):
     grown = select(parts, op="block", shapes="all", threads=1)
     if grown:
         draw_scaling(select(rows, op="block", shapes="all", threads=1), grown)
-        text.append("### How the time grows, 1 thread\n\n![Time over tokens and over width](scaling.svg)")
+        text.append("### How the time grows, 1 thread\n\nIn units of what it costs at 197 tokens:\n\n"
+                    + growth_table(grown) + "\n\n![Time over tokens and over width](scaling.svg)")
     return text
 
 

@@ -1,5 +1,7 @@
 // DeiT-Tiny on images, where they are at hand: every tensor of the integer model equals the evaluation in double
-// precision, and the kernels of one instruction set give the specification's logits.
+// precision, and the kernels of every instruction set give the specification's logits.
+
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -8,8 +10,9 @@
 #include <filesystem>
 #include <iostream>
 #include <span>
+#include <sstream>
 #include <string>
-#include <type_traits>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,21 +21,36 @@
 #include "deit/checkpoint.hpp"
 #include "deit/image_folder.hpp"
 #include "deit/preprocess.hpp"
+#include "deit_data_kernels.hpp"
 #include "double_reference.hpp"
 #include "intact/adapt/build.hpp"
 #include "intact/adapt/calibrate.hpp"
 #include "intact/adapt/packed_vit.hpp"
+#include "intact/simd/detect.hpp"
 
 namespace intact_test {
 namespace {
 
-using tested_isa = intact::isa::INTACT_TEST_ISA;
 using intact_deit::rgb_image;
 
 /// How many images: INTACT_DATA_IMAGES says so if two are not enough.
 std::size_t image_count() {
   const char* const wanted = std::getenv("INTACT_DATA_IMAGES");
   return wanted == nullptr ? 2 : static_cast<std::size_t>(std::strtoul(wanted, nullptr, 10));
+}
+
+/// Names of the instruction sets that the test was built for and that the processor has.
+std::vector<std::string> offered_isas() {
+  const simd::processor processor = simd::detect();
+  std::vector<std::string> names;
+  std::istringstream built(INTACT_DEIT_DATA_ISAS);
+  for (std::string name; built >> name;) {
+    const auto offered = [&](auto... isas) { return ((name == isas.name && processor.offers(isas)) || ...); };
+    if (std::apply(offered, isa::all{})) {
+      names.push_back(name);
+    }
+  }
+  return names;
 }
 
 /// The first images of a folder.
@@ -54,14 +72,25 @@ std::vector<image_view> views_of(std::span<const rgb_image> images) {
   return views;
 }
 
+/// The kernels of an instruction set.
+fused_vit_function kernels_of(const std::string& isa) {
+  void* const library = dlopen((INTACT_DEIT_DATA_KERNELS "/deit_data_kernels_" + isa + ".so").c_str(), RTLD_NOW);
+  if (library == nullptr) {
+    FAIL(dlerror());
+  }
+  return reinterpret_cast<fused_vit_function>(dlsym(library, "intact_fused_vit"));
+}
+
 /// The logits of the kernels, all images in one batch.
-std::vector<std::int32_t> fused_logits(const packed_vit& model, std::span<const image_view> images) {
+std::vector<std::int32_t> fused_logits(fused_vit_function run, const packed_vit& model,
+                                       std::span<const image_view> images) {
   const index batch = std::ssize(images), classes = model.shape().classes;
   std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> scratch(fused_vit_bytes(model.shape(), batch));
-  fused_vit<tested_isa>(images, model.parameters(), model.shape(), matrix_view(logits.data(), batch, classes),
-                        matrix_view(logits_u8.data(), batch, classes), workspace(scratch.data(), scratch.size()));
+  const vit_parameters parameters = model.parameters();
+  run({images, parameters, model.shape(), matrix_view(logits.data(), batch, classes),
+       matrix_view(logits_u8.data(), batch, classes), workspace(scratch.data(), scratch.size())});
   return logits;
 }
 
@@ -79,8 +108,8 @@ std::vector<std::int32_t> specified_logits(const integer_vit& model, std::span<c
   return logits;
 }
 
-/// Every tensor of every image; on one of the instruction sets only.
-[[maybe_unused]] void check_against_double(const integer_vit& model, std::span<const image_view> images) {
+/// Every tensor of every image.
+void check_against_double(const integer_vit& model, std::span<const image_view> images) {
   const double_reference reference(model.contents());
   std::int64_t compared = 0;
   for (const image_view& image : images) {
@@ -105,13 +134,17 @@ TEST_CASE("DeiT-Tiny in integers equals double precision, and the kernels the sp
   const std::vector<rgb_image> evaluation = read_images(folder / "evaluation", image_count());
   const vit_scales scales = calibrate(model, views_of(calibration));
   const std::vector<image_view> images = views_of(evaluation);
+  const std::vector<std::string> isas = offered_isas();
+  CHECK(isas.at(0) == "scalar");
   for (const profile& chosen : {paper_profile, precise_profile}) {
     integer_vit integer = build_vit(model, scales, chosen);
-    if constexpr (std::is_same_v<tested_isa, isa::scalar>) {
-      check_against_double(integer, images);
-    }
+    check_against_double(integer, images);
     const std::vector<std::int32_t> expected = specified_logits(integer, images);
-    CHECK(fused_logits(packed_vit(std::move(integer)), images) == expected);
+    const packed_vit packed(std::move(integer));
+    for (const std::string& isa : isas) {
+      INFO(isa);
+      CHECK(fused_logits(kernels_of(isa), packed, images) == expected);
+    }
   }
 }
 

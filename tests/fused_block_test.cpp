@@ -97,9 +97,19 @@ TEST_CASE("fused blocks of any shape, batch and number of threads give what the 
   const struct {
     index tokens, width, heads, hidden, batch, threads;
   } cases[] = {
-      {0, 16, 2, 8, 1, 1},    {1, 16, 2, 8, 3, 2},     {2, 3, 3, 5, 1, 7},      {7, 64, 1, 200, 2, 1},
-      {63, 48, 2, 64, 1, 3},  {65, 130, 2, 70, 1, 2},  {197, 96, 3, 128, 1, 7}, {343, 40, 5, 16, 1, 2},
-      {49, 256, 2, 64, 3, 1}, {1030, 32, 2, 32, 1, 3},
+      {0, 16, 2, 8, 1, 1},
+      {1, 16, 2, 8, 3, 2},
+      {2, 3, 3, 5, 1, 7},
+      {7, 64, 1, 200, 2, 1},
+      {63, 48, 2, 64, 1, 3},
+      {65, 130, 2, 70, 1, 2},
+      {197, 96, 3, 128, 1, 7},
+      {343, 40, 5, 16, 1, 2},
+      {49, 256, 2, 64, 3, 1},
+      {1030, 32, 2, 32, 1, 3},
+      // Heads that are spread over threads whole, and in bands.
+      {17, 24, 3, 32, 5, 2},
+      {9, 16, 2, 16, 5, 3},
   };
   for (const auto& c : cases) {
     INFO(c.tokens << " tokens, width " << c.width << ", " << c.heads << " heads, batch " << c.batch);

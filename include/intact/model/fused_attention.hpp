@@ -32,9 +32,10 @@ constexpr bool attention_fits_kernels(const attention_weighting& p, const tensor
 /// Bytes of workspace for attention with `threads` threads, for memory of any alignment.
 constexpr std::size_t fused_attention_bytes(index keys, index heads, index head_size, index threads) {
   workspace_size memory;
-  memory.take<kernel::attention_head>(heads);
-  memory.take<kernel::attention_head_memory>(heads);
-  for (index h = 0; h < heads; ++h) {
+  const index slots = std::max(heads, threads);
+  memory.take<kernel::attention_head>(slots);
+  memory.take<kernel::attention_head_memory>(slots);
+  for (index i = 0; i < slots; ++i) {
     kernel::attention_head_memory::take(memory, keys, head_size);
   }
   for (index t = 0; t < std::max<index>(threads, 1); ++t) {
@@ -45,15 +46,132 @@ constexpr std::size_t fused_attention_bytes(index keys, index heads, index head_
 
 namespace detail {
 
+/// A head of an image: its columns of the operands and of the context.
+struct attention_part {
+  activations q, k, v;
+  matrix_view<std::uint8_t> y;
+
+  /// The same for some of the queries.
+  attention_part queries(index first, index count) const {
+    return {{q.codes.row_block(first, count), q.zero_point}, k, v, y.row_block(first, count)};
+  }
+};
+
+inline attention_part head_of(const attention_operands& x, matrix_view<std::uint8_t> y, index head, index size) {
+  const auto part = [&](const activations& of) {
+    return activations{of.codes.column_block(head * size, size), of.zero_point};
+  };
+  return {part(x.q), part(x.k), part(x.v), y.column_block(head * size, size)};
+}
+
 /// A band, step by step.
-inline void attend_band_by_steps(const activations& q, const activations& k, const activations& v,
-                                 const tensor_scale& logits, const attention_weighting& p, matrix_view<std::uint8_t> y,
+inline void attend_band_by_steps(const attention_part& x, const tensor_scale& logits, const attention_weighting& p,
                                  const kernel::attention_scratch& scratch) {
-  const matrix_view<std::uint8_t> codes(scratch.planes.data, y.rows, k.codes.rows);
-  const matrix_view<std::uint8_t> band_logits = scratch.codes.prefix(y.rows, k.codes.rows);
-  gemm(q, k, requantize<std::uint8_t, tensor_scale>{logits}, band_logits);
+  const matrix_view<std::uint8_t> codes(scratch.planes.data, x.y.rows, x.k.codes.rows);
+  const matrix_view<std::uint8_t> band_logits = scratch.codes.prefix(x.y.rows, x.k.codes.rows);
+  gemm(x.q, x.k, requantize<std::uint8_t, tensor_scale>{logits}, band_logits);
   no_trace trace;
-  attend(band_logits, v, p, codes, y, {}, trace);
+  attend(band_logits, x.v, p, codes, x.y, {}, trace);
+}
+
+/// The attention of a batch whose images have the same sizes and zero points.
+template <class Isa>
+class batch_attention {
+ public:
+  batch_attention(const attention_operands& first, index heads, const tensor_scale& logits,
+                  const attention_weighting& p)
+      : queries_(first.q.codes.rows),
+        keys_(first.k.codes.rows),
+        heads_(heads),
+        size_(first.q.codes.columns / heads),
+        logits_(logits),
+        p_(p),
+        fits_(attention_fits_kernels(p, logits, size_)) {}
+
+  /// `image(i)` tells the operands of an image, `context(i)` where its context goes.
+  template <class Image, class Context, executor Executor>
+  void run(index images, const Image& image, const Context& context, workspace memory, const Executor& executor) const {
+    const index threads = std::max<index>(executor.threads(), 1), slots = std::max(heads_, threads);
+    kernel::attention_head* const prepared = memory.take<kernel::attention_head>(slots);
+    kernel::attention_head_memory* const places = memory.take<kernel::attention_head_memory>(slots);
+    for (index i = 0; i < slots; ++i) {
+      places[i] = kernel::attention_head_memory::take(memory, keys_, size_);
+    }
+    const index all = images * heads_;
+    // Whole heads, if they are evenly spread over the threads.
+    if (all % threads == 0 || all >= 4 * threads) {
+      share(all, memory, executor, [&](index task, const auto& code_rows, const auto& scratch, index unit) {
+        const index i = unit / heads_;
+        const attention_part head = head_of(image(i), context(i), unit % heads_, size_);
+        prepare(head, places[task], prepared[task]);
+        for (index band = 0; band < bands(); ++band) {
+          attend_band(head, band, prepared[task], code_rows, scratch);
+        }
+      });
+      return;
+    }
+    for (index i = 0; i < images; ++i) {
+      const auto head = [&](index h) { return head_of(image(i), context(i), h, size_); };
+      executor.for_each(heads_, [&](index h) { prepare(head(h), places[h], prepared[h]); });
+      share(heads_ * bands(), memory, executor, [&](index, const auto& code_rows, const auto& scratch, index unit) {
+        const index h = unit / bands();
+        attend_band(head(h), unit % bands(), prepared[h], code_rows, scratch);
+      });
+    }
+  }
+
+ private:
+  index bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
+
+  void prepare(const attention_part& x, const kernel::attention_head_memory& place,
+               kernel::attention_head& head) const {
+    if (fits_) {
+      head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, place);
+    }
+  }
+
+  void attend_band(const attention_part& x, index band, const kernel::attention_head& head,
+                   const kernel::row_coder<Isa>& code_rows, const kernel::attention_scratch& scratch) const {
+    const index first = band * kernel::attention_band(keys_);
+    const attention_part some = x.queries(first, std::min(kernel::attention_band(keys_), queries_ - first));
+    if (fits_) {
+      const auto codes = kernel::band_logits<Isa>(some.q.codes, head, logits_, scratch);
+      code_rows(codes);
+      kernel::band_context<Isa>(codes, head, p_, some.y, scratch);
+    } else {
+      attend_band_by_steps(some, logits_, p_, scratch);
+    }
+  }
+
+  /// Spreads units over the threads, each with tables and scratch memory of its own.
+  template <executor Executor, class Unit>
+  void share(index units, const workspace& memory, const Executor& executor, const Unit& run_unit) const {
+    const index tasks = std::clamp<index>(executor.threads(), 1, std::max<index>(units, 1));
+    executor.for_each(tasks, [&](index task) {
+      workspace mine = memory;
+      kernel::attention_scratch scratch{};
+      for (index t = 0; t <= task; ++t) {
+        scratch = kernel::attention_scratch::take(mine, keys_, kernel::attention_band(keys_));
+      }
+      const kernel::row_coder<Isa> code_rows(p_);
+      for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+        run_unit(task, code_rows, scratch, unit);
+      }
+    });
+  }
+
+  index queries_, keys_, heads_, size_;
+  const tensor_scale& logits_;
+  const attention_weighting& p_;
+  bool fits_;
+};
+
+template <class Isa, class Image, class Context, executor Executor>
+void attend_batch(index images, const Image& image, const Context& context, index heads, const tensor_scale& logits,
+                  const attention_weighting& p, const workspace& memory, const Executor& run) {
+  if (images > 0) {
+    batch_attention<Isa>(image(0), heads, logits, p).run(images, image, context, memory, run);
+  }
 }
 
 }  // namespace detail
@@ -84,49 +202,9 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
   require_weighting(p, keys);
   require_workspace("attention", memory, fused_attention_bytes(keys, heads, size, run.threads()));
 
-  const bool fits = attention_fits_kernels(p, logits, size);
-  const auto part = [&](const activations& of, index head) {
-    return activations{of.codes.column_block(head * size, size), of.zero_point};
-  };
-  kernel::attention_head* const prepared = memory.take<kernel::attention_head>(heads);
-  kernel::attention_head_memory* const places = memory.take<kernel::attention_head_memory>(heads);
-  for (index h = 0; h < heads; ++h) {
-    places[h] = kernel::attention_head_memory::take(memory, keys, size);
-  }
-  if (fits) {
-    run.for_each(heads, [&](index h) {
-      prepared[h] = kernel::prepare_head<Isa>(part(x.k, h), part(x.v, h), x.q.zero_point, places[h]);
-    });
-  }
-
-  // A unit is a band of a head; a task is a thread's share of them.
-  const index band = kernel::attention_band(keys);
-  const index bands = (queries + band - 1) / band;
-  const index units = heads * bands;
-  const index tasks = std::clamp<index>(run.threads(), 1, std::max<index>(units, 1));
-  const workspace scratch_memory = memory;
-  run.for_each(tasks, [&](index task) {
-    workspace mine = scratch_memory;
-    kernel::attention_scratch scratch{};
-    for (index t = 0; t <= task; ++t) {
-      scratch = kernel::attention_scratch::take(mine, keys, band);
-    }
-    const kernel::row_coder<Isa> code_rows(p);
-    for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
-      const index head = unit / bands, first = unit % bands * band;
-      const index rows = std::min(band, queries - first);
-      const auto q = part(x.q, head);
-      const auto context = y.column_block(head * size, size).row_block(first, rows);
-      if (fits) {
-        const auto codes = kernel::band_logits<Isa>(q.codes.row_block(first, rows), prepared[head], logits, scratch);
-        code_rows(codes);
-        kernel::band_context<Isa>(codes, prepared[head], p, context, scratch);
-      } else {
-        detail::attend_band_by_steps({q.codes.row_block(first, rows), q.zero_point}, part(x.k, head), part(x.v, head),
-                                     logits, p, context, scratch);
-      }
-    }
-  });
+  const auto operands = [&](index) { return x; };
+  const auto context = [&](index) { return y; };
+  detail::attend_batch<Isa>(1, operands, context, heads, logits, p, memory, run);
 }
 
 }  // namespace intact::inline INTACT_ABI

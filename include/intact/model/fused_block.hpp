@@ -70,14 +70,16 @@ void fused_block(matrix_view<Code> stream, const block_parameters& p, const bloc
   layernorm<Isa>(stream, p.norm1, buffer.normalized, run);
   const matrix_view<std::uint8_t> qkv(buffer.wide.data, rows, 3 * width);
   linear<Isa>(normalized, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale}, qkv, run);
-  for (index image = 0; image < batch; ++image) {
+  const auto image = [&](index i) {
     const auto part = [&](index which) {
-      return activations{qkv.row_block(image * tokens, tokens).column_block(which * width, width),
+      return activations{qkv.row_block(i * tokens, tokens).column_block(which * width, width),
                          p.attention.qkv_zero_point};
     };
-    fused_attention<Isa>({part(0), part(1), part(2)}, shape.attention.heads, p.attention.logits, p.attention.weighting,
-                         buffer.normalized.row_block(image * tokens, tokens), memory, run);
-  }
+    return attention_operands{part(0), part(1), part(2)};
+  };
+  const auto context = [&](index i) { return buffer.normalized.row_block(i * tokens, tokens); };
+  detail::attend_batch<Isa>(batch, image, context, shape.attention.heads, p.attention.logits, p.attention.weighting,
+                            memory, run);
   detail::add_branch<Isa>(normalized, p.attention.proj, p.add1, stream, run);
 
   layernorm<Isa>(stream, p.norm2, buffer.normalized, run);

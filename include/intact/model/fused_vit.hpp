@@ -90,14 +90,15 @@ matrix_view<Code> fused_last_block(matrix_view<Code> stream, const block_paramet
   layernorm<Isa>(stream, p.norm1, buffer.normalized, run);
   const matrix_view<std::uint8_t> qkv(buffer.wide.data, stream.rows, 3 * width);
   linear<Isa>(buffer.normalized, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale}, qkv, run);
-  for (index image = 0; image < batch; ++image) {
+  const auto image = [&](index i) {
     const auto part = [&](index which, index rows) {
-      return activations{qkv.row_block(image * tokens, rows).column_block(which * width, width),
+      return activations{qkv.row_block(i * tokens, rows).column_block(which * width, width),
                          p.attention.qkv_zero_point};
     };
-    fused_attention<Isa>({part(0, queries), part(1, tokens), part(2, tokens)}, shape.heads, p.attention.logits,
-                         p.attention.weighting, buffer.normalized.row_block(image * queries, queries), memory, run);
-  }
+    return attention_operands{part(0, queries), part(1, tokens), part(2, tokens)};
+  };
+  const auto context = [&](index i) { return buffer.normalized.row_block(i * queries, queries); };
+  attend_batch<Isa>(batch, image, context, shape.heads, p.attention.logits, p.attention.weighting, memory, run);
   const matrix_view<Code> class_tokens = gather_class_tokens(stream, shape);
   const matrix_view<std::uint8_t> normalized = buffer.normalized.row_block(0, class_tokens.rows);
   add_branch<Isa>(normalized, p.attention.proj, p.add1, class_tokens, run);

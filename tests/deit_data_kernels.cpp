@@ -1,0 +1,9 @@
+#include "deit_data_kernels.hpp"
+
+// Compiled once per instruction set, as a library of its own that shows one function: none of the others can take the
+// place of one of another library.
+
+extern "C" __attribute__((visibility("default"))) void intact_fused_vit(const intact_test::fused_vit_call& call) {
+  intact::fused_vit<intact::isa::INTACT_TEST_ISA>(call.images, call.parameters, call.shape, call.logits, call.logits_u8,
+                                                  call.memory);
+}
