@@ -7,7 +7,9 @@
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
+#include "intact/arith/fused_stage.hpp"
 #include "intact/depthwise_conv.hpp"
+#include "intact/kernel/epilogue.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
@@ -397,6 +399,60 @@ TEST_CASE("activation finds every entry of a table at every place of a register"
       CAPTURE(columns, where.gap);
       CHECK(first_difference(y.view(), expected.view()) == "");
       CHECK(y.surroundings_untouched());
+    }
+  }
+}
+
+/// A tile of Rows x N registers, of whose columns only `columns` exist.
+template <unsigned Rows, unsigned N>
+void check_activate(index columns, generator& random) {
+  constexpr auto width = static_cast<std::size_t>(N * simd::lanes<test_isa>);
+  guarded_vector<std::int32_t> multiplier, accumulators(Rows * width);
+  guarded_vector<std::int64_t> offset;
+  guarded_vector<std::uint8_t> table;
+  for (index n = 0; n < columns + 1; ++n) {  // the tile begins at column 1
+    multiplier.push_back(static_cast<std::int32_t>(random.between(0, std::numeric_limits<std::int32_t>::max())));
+    offset.push_back(random.between(-(std::int64_t{1} << 40), std::int64_t{1} << 47));
+  }
+  for (int i = 0; i < 4096; ++i) {
+    table.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
+  }
+  for (std::int32_t& a : accumulators) {
+    a = static_cast<std::int32_t>(random.between(-20'000, 20'000));
+  }
+  const activate stage{channel_scale{multiplier, offset, 2, 0}, table};
+  simd::s32<test_isa> tile[Rows][N];
+  for (std::size_t r = 0; r < Rows; ++r) {
+    for (std::size_t j = 0; j < N; ++j) {
+      tile[r][j] = simd::load<test_isa>(accumulators.data() + r * width + j * width / N);
+    }
+  }
+  guarded_tensor<std::uint8_t> y(Rows + 2, columns + 1, layouts[1]), expected(Rows + 2, columns + 1);
+  for (index r = 0; r < y.rows(); ++r) {
+    for (index n = 0; n < y.columns(); ++n) {
+      const bool is_inside = r >= 2 && n >= 1;
+      y(r, n) = 77;
+      expected(r, n) = 77;
+      if (is_inside) {
+        const std::size_t place = static_cast<std::size_t>(r - 2) * width + static_cast<std::size_t>(n - 1);
+        expected(r, n) = apply_stage(stage, accumulators[place], r, n);
+      }
+    }
+  }
+  kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
+  CAPTURE(Rows, N, columns);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
+TEST_CASE("tiles are activated as the specification says") {
+  generator random(212);
+  constexpr index lanes = simd::lanes<test_isa>;
+  for (index columns = 1; columns <= 4 * lanes; ++columns) {
+    check_activate<1, 4>(columns, random);
+    check_activate<6, 4>(columns, random);
+    if (columns <= 2 * lanes) {
+      check_activate<3, 2>(columns, random);
     }
   }
 }

@@ -46,17 +46,29 @@ void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table
   }
 }
 
-/// The same by shuffles: as many codes as make four registers of bytes at a time, then one register.
+/// The same by shuffles, for as many codes as make N registers of bytes.
+template <class Isa, unsigned N>
+INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const std::uint8_t* table, std::uint8_t* y) {
+  using bytes = simd::bytes<Isa>;
+  typename bytes::batch entries[N];
+  simd::long_table<Isa>::look_up(codes, table, entries);
+  INTACT_UNROLL
+  for (unsigned i = 0; i < N; ++i) {
+    bytes::store(entries[i], y + i * bytes::width);
+  }
+}
+
+/// Four registers at a time, then one, and the rest by loads.
 template <class Isa>
 INTACT_INLINE void shuffle_activation_row(const std::uint16_t* codes, index count, const std::uint8_t* table,
                                           std::uint8_t* y) {
-  using entries = simd::long_table<Isa>;
+  constexpr index width = simd::long_table<Isa>::width;
   index j = 0;
-  for (; j + 4 * entries::width <= count; j += 4 * entries::width) {
-    entries::template look_up<4>(codes + j, table, y + j);
+  for (; j + 4 * width <= count; j += 4 * width) {
+    shuffle_activation<Isa, 4>(codes + j, table, y + j);
   }
-  for (; j + entries::width <= count; j += entries::width) {
-    entries::template look_up<1>(codes + j, table, y + j);
+  for (; j + width <= count; j += width) {
+    shuffle_activation<Isa, 1>(codes + j, table, y + j);
   }
   activation_row<Isa>(codes + j, count - j, table, y + j);
 }

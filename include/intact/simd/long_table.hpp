@@ -10,7 +10,8 @@
 // long_table<Isa>, for those that has_long_table<Isa> names, has
 //
 //   width                codes in a register of bytes
-//   look_up<N>(codes, table, to)  entries at N * width codes in u16; fastest if the table starts at a multiple of 64
+//   look_up(codes, table, to)  entries at N * width codes in u16, in N registers; fastest if the table starts at a
+//                        multiple of 64 bytes
 //
 // The table goes through registers once for N registers of codes. Without AVX512_VBMI one load per code is faster.
 
@@ -31,18 +32,13 @@ struct long_table<isa::avx512vbmi> {
   static constexpr index width = 64;
 
   template <unsigned N>
-  INTACT_INLINE static void look_up(const std::uint16_t* from, const std::uint8_t* table, std::uint8_t* to) {
+  INTACT_INLINE static void look_up(const std::uint16_t* from, const std::uint8_t* table, __m512i (&to)[N]) {
     split_codes<N> codes;
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
       codes.load(from + i * width, i);
     }
-    __m512i found[N];
-    find<12>(codes, table, found);
-    INTACT_UNROLL
-    for (unsigned i = 0; i < N; ++i) {
-      _mm512_storeu_si512(to + i * width, found[i]);
-    }
+    find<12>(codes, table, to);
   }
 
  private:
