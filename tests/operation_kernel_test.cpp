@@ -7,7 +7,9 @@
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
+#include "intact/arith/fused_stage.hpp"
 #include "intact/depthwise_conv.hpp"
+#include "intact/kernel/epilogue.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
@@ -132,9 +134,35 @@ void check_layernorm_of_codes() {
         p.zero_point = low < 0 ? 0 : zero_point;
         p.shift.assign(p.shift.size(), layernorm_max_shift);
         check_layernorm(x, p, {});
+        p.shift.assign(p.shift.size(), 0);
+        check_layernorm(x, p, {});
       }
     }
   }
+}
+
+/// Rows around the blocks of 16 and of what is computed together, at widths around a register, without shifts.
+template <class Code>
+void check_layernorm_without_shifts() {
+  generator random(211);
+  for (const index rows : {1, 3, 7, 8, 9, 15, 16, 17, 33}) {
+    for (const index channels : {1, 31, 32, 33, 96, 197}) {
+      for_each_input<Code>({rows, channels}, std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max(),
+                           [&](const guarded_tensor<Code>& x, const layout& where) {
+                             owned_layernorm p = random_layernorm(channels, sizeof(Code) == 2, 48, random);
+                             p.shift.assign(p.shift.size(), 0);
+                             check_layernorm(x, p, where);
+                             p.shift.back() = layernorm_max_shift;
+                             p.epsilon = layernorm_max_epsilon;
+                             check_layernorm(x, p, where);
+                           });
+    }
+  }
+}
+
+TEST_CASE("layernorm without shifts is the specification") {
+  check_layernorm_without_shifts<std::uint8_t>();
+  check_layernorm_without_shifts<std::int16_t>();
 }
 
 TEST_CASE("layernorm is the specification") {
@@ -349,6 +377,86 @@ TEST_CASE("max_softmax and activation are the specification") {
   }
 }
 
+TEST_CASE("activation finds every entry of a table at every place of a register") {
+  generator random(210);
+  guarded_vector<std::uint8_t> table;
+  for (int i = 0; i < 4096; ++i) {
+    table.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
+  }
+  for (const index columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
+    for (const layout& where : layouts) {
+      // Row i begins with code i, so that in the longest rows each code is at each of 64 places.
+      guarded_tensor<std::uint16_t> x(columns == 4096 ? 64 : 9, columns, where);
+      for (index i = 0; i < x.rows(); ++i) {
+        for (index j = 0; j < columns; ++j) {
+          x(i, j) = static_cast<std::uint16_t>((i + j) % 4096);
+        }
+      }
+      guarded_tensor<std::uint8_t> expected(x.rows(), columns), y(x.rows(), columns, where);
+      const matrix_view<const std::uint16_t> codes = x.view();
+      reference::activation(codes, table, expected.view());
+      activation<test_isa>(codes, table, y.view());
+      CAPTURE(columns, where.gap);
+      CHECK(first_difference(y.view(), expected.view()) == "");
+      CHECK(y.surroundings_untouched());
+    }
+  }
+}
+
+/// A tile of Rows x N registers, of whose columns only `columns` exist.
+template <unsigned Rows, unsigned N>
+void check_activate(index columns, generator& random) {
+  constexpr auto width = static_cast<std::size_t>(N * simd::lanes<test_isa>);
+  guarded_vector<std::int32_t> multiplier, accumulators(Rows * width);
+  guarded_vector<std::int64_t> offset;
+  guarded_vector<std::uint8_t> table;
+  for (index n = 0; n < columns + 1; ++n) {  // the tile begins at column 1
+    multiplier.push_back(static_cast<std::int32_t>(random.between(0, std::numeric_limits<std::int32_t>::max())));
+    offset.push_back(random.between(-(std::int64_t{1} << 40), std::int64_t{1} << 47));
+  }
+  for (int i = 0; i < 4096; ++i) {
+    table.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
+  }
+  for (std::int32_t& a : accumulators) {
+    a = static_cast<std::int32_t>(random.between(-20'000, 20'000));
+  }
+  const activate stage{channel_scale{multiplier, offset, 2, 0}, table};
+  simd::s32<test_isa> tile[Rows][N];
+  for (std::size_t r = 0; r < Rows; ++r) {
+    for (std::size_t j = 0; j < N; ++j) {
+      tile[r][j] = simd::load<test_isa>(accumulators.data() + r * width + j * width / N);
+    }
+  }
+  guarded_tensor<std::uint8_t> y(Rows + 2, columns + 1, layouts[1]), expected(Rows + 2, columns + 1);
+  for (index r = 0; r < y.rows(); ++r) {
+    for (index n = 0; n < y.columns(); ++n) {
+      const bool is_inside = r >= 2 && n >= 1;
+      y(r, n) = 77;
+      expected(r, n) = 77;
+      if (is_inside) {
+        const std::size_t place = static_cast<std::size_t>(r - 2) * width + static_cast<std::size_t>(n - 1);
+        expected(r, n) = apply_stage(stage, accumulators[place], r, n);
+      }
+    }
+  }
+  kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
+  CAPTURE(Rows, N, columns);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
+TEST_CASE("tiles are activated as the specification says") {
+  generator random(212);
+  constexpr index lanes = simd::lanes<test_isa>;
+  for (index columns = 1; columns <= 4 * lanes; ++columns) {
+    check_activate<1, 4>(columns, random);
+    check_activate<6, 4>(columns, random);
+    if (columns <= 2 * lanes) {
+      check_activate<3, 2>(columns, random);
+    }
+  }
+}
+
 TEST_CASE("add is the specification") {
   generator random(206);
   for (const shape& s : shapes) {
@@ -378,6 +486,43 @@ TEST_CASE("add is the specification") {
         add<test_isa>(x.view(), other.view(), scale, other.view());
         CHECK(first_difference(other.view(), expected.view()) == "");
       });
+    }
+  }
+}
+
+TEST_CASE("add is the specification at the largest sums that the contract allows") {
+  generator random(209);
+  constexpr std::int32_t largest = 8'421'504, half = largest / 2;  // 255 * largest + 127 = 2^31 - 1
+  constexpr std::int32_t corners[][3] = {{largest, 0, 127},    {0, largest, -127},  {-largest, 0, -127},
+                                         {0, -largest, 127},   {half, half, 127},   {-half, half, -127},
+                                         {-half, -half, -127}, {8'388'607, 0, 0},   {-8'388'608, 32'768, 1},
+                                         {0, 0, 2147483647},   {0, 0, -2147483647}, {32'767, -32'769, 65'535}};
+  // Pairs of rows, registers and blocks of channels, each with rests.
+  for (const shape& s : {shape{5, 96}, shape{2, 32}, shape{1, 160}, shape{131, 32}, shape{9, 1024}, shape{5, 1056},
+                         shape{3, 1100}, shape{4, 4096}}) {
+    guarded_vector<std::int32_t> stream, branch, offset;
+    for (index c = 0; c < s.columns; ++c) {
+      const auto& [m, n, o] = corners[random.between(0, std::ssize(corners) - 1)];
+      stream.push_back(m);
+      branch.push_back(n);
+      offset.push_back(o);
+    }
+    for (const int shift : {add_min_shift, 20, add_max_shift}) {
+      for (const int zero_point : {0, 121, 255}) {
+        const add_scale scale{stream, branch, offset, zero_point, 255 - zero_point, shift};
+        for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
+          guarded_tensor<std::uint8_t> other = x, expected(s.rows, s.columns), y(s.rows, s.columns, where);
+          fill(other.view(), values::random, 0, 255, random);
+          reference::add(x.view(), other.view(), scale, expected.view());
+          add<test_isa>(x.view(), other.view(), scale, y.view());
+          CAPTURE(s.rows, s.columns, shift, zero_point);
+          CHECK(first_difference(y.view(), expected.view()) == "");
+          CHECK(y.surroundings_untouched());
+          guarded_tensor<std::uint8_t> in_place = x;
+          add<test_isa>(in_place.view(), other.view(), scale, in_place.view(), backwards{});
+          CHECK(first_difference(in_place.view(), expected.view()) == "");
+        });
+      }
     }
   }
 }

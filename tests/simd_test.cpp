@@ -12,6 +12,8 @@
 #include "intact/simd/dot4.hpp"
 #include "intact/simd/moments.hpp"
 #include "intact/simd/narrow.hpp"
+#include "intact/simd/plain_moments.hpp"
+#include "intact/simd/reciprocal_root.hpp"
 #include "intact/simd/rescale.hpp"
 #include "intact/simd/sum.hpp"
 #include "intact/simd/table_sum.hpp"
@@ -177,7 +179,7 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
   CHECK(wrong == 0);
 }
 
-TEST_CASE("products are rounded by every count and rescaled, in every lane") {
+TEST_CASE("products are scaled by every count and rescaled, in every lane") {
   using rescaler = simd::rescaler<test_isa>;
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max(), most = std::int64_t{1} << 61;
   generator random(11);
@@ -194,12 +196,13 @@ TEST_CASE("products are rounded by every count and rescaled, in every lane") {
       }
       const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
       const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
-      const auto rounding = rescaler::rounding_by(multiplier, n);
+      const std::int64_t addend = round % 2 == 0 ? std::int64_t{1} << (n - 1) : random.between(-most, most);
+      const auto scaling = rescaler::scaling_by(multiplier, addend, n);
       const auto factors = rescaler::load(gain.data(), offset.data());
-      simd::store<test_isa>(rescaler::round_high(simd::load<test_isa>(a.data()), rounding, factors), y.data());
+      simd::store<test_isa>(rescaler::high_of_scaled(simd::load<test_isa>(a.data()), scaling, factors), y.data());
       for (std::size_t i = 0; i < lane_count; ++i) {
-        const int128 rounded = floor_divide(int128{a[i]} * multiplier + power_of_two(n - 1), power_of_two(n));
-        const auto low = static_cast<std::int32_t>(static_cast<std::uint32_t>(rounded));
+        const int128 scaled = floor_divide(int128{a[i]} * multiplier + addend, power_of_two(n));
+        const auto low = static_cast<std::int32_t>(static_cast<std::uint32_t>(scaled));
         wrong += y[i] != static_cast<std::int32_t>((std::int64_t{low} * gain[i] + offset[i]) >> 32) ? 1 : 0;
       }
     }
@@ -262,9 +265,8 @@ TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction 
   CHECK(wrong == 0);
 }
 
-template <class Isa, class Code>
-void check_moments(int zero_point) {
-  using moments = simd::moments<Isa, Code>;
+template <class moments, class Code>
+void check_moments(int zero_point, int most_shift = 3) {
   constexpr index most = 4096;
   constexpr int low = std::numeric_limits<Code>::min(), high = std::numeric_limits<Code>::max();
   generator random(13);
@@ -277,7 +279,7 @@ void check_moments(int zero_point) {
       moments sums;
       for (std::size_t i = 0; i < codes.size(); ++i) {
         codes[i] = static_cast<Code>(kind == 0 ? low : kind == 1 ? high : random.between(low, high));
-        shift[i] = static_cast<std::uint8_t>(kind < 3 ? 3 : random.between(0, 3));
+        shift[i] = static_cast<std::uint8_t>(kind < 3 ? most_shift : random.between(0, most_shift));
         const std::int64_t x = (std::int64_t{codes[i]} - zero_point) * (1 << shift[i]);
         sum += x;
         squares += static_cast<std::uint64_t>(x * x);
@@ -294,15 +296,48 @@ void check_moments(int zero_point) {
 template <class Isa>
 void check_moments() {
   if constexpr (simd::lanes < Isa >> 1) {
-    check_moments<Isa, std::uint8_t>(0);
-    check_moments<Isa, std::uint8_t>(131);
-    check_moments<Isa, std::uint8_t>(255);
-    check_moments<Isa, std::int16_t>(0);
+    for (const int zero_point : {0, 131, 255}) {
+      check_moments<simd::moments<Isa, std::uint8_t>, std::uint8_t>(zero_point);
+    }
+    check_moments<simd::moments<Isa, std::int16_t>, std::int16_t>(0);
+    check_moments<simd::plain_moments<Isa>, std::int16_t>(0, 0);
   }
 }
 
 TEST_CASE("sums and sums of squares are exact up to 4,096 extreme values") {
   check_moments<test_isa>();
+}
+
+TEST_CASE("quotients by roots are exact") {
+  constexpr std::uint64_t low = std::uint64_t{1} << 60, limit = std::uint64_t{1} << 62;
+  constexpr auto together = static_cast<std::size_t>(simd::root_divider<test_isa>::together);
+  generator random(19);
+  guarded_vector<std::uint64_t> n;
+  const auto add_around = [&](std::uint64_t x) {
+    for (std::uint64_t near = x - 2; near != x + 3; ++near) {
+      if (near >= low && near < limit) {
+        n.push_back(near);
+      }
+    }
+  };
+  for (std::uint64_t t = 16; t <= 64; ++t) {
+    add_around(t << 56);  // where a table's entry ends
+  }
+  for (int i = 0; i < 20000; ++i) {
+    const auto root = static_cast<std::uint64_t>(random.between(1 << 30, (std::int64_t{1} << 31) - 1));
+    add_around(root * root);
+    const std::uint64_t divisor = ((std::uint64_t{1} << 61) - 1) / root;  // whose quotient leaves a small rest
+    add_around(divisor * divisor);
+    n.push_back(static_cast<std::uint64_t>(random.between(std::int64_t{1} << 60, (std::int64_t{1} << 62) - 1)));
+  }
+  n.resize(n.size() / together * together, low);
+  guarded_vector<std::int32_t> quotients(n.size());
+  simd::reciprocal_roots<test_isa>(n.data(), std::ssize(n), quotients.data());
+  int wrong = 0;
+  for (std::size_t i = 0; i < n.size(); ++i) {
+    wrong += quotients[i] != static_cast<std::int64_t>(((std::uint64_t{1} << 61) - 1) / integer_sqrt(n[i])) ? 1 : 0;
+  }
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("entries of a table are added up exactly") {

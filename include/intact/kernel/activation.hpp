@@ -1,12 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 #include "intact/kernel/byte_row.hpp"
 #include "intact/simd/byte_table.hpp"
+#include "intact/simd/long_table.hpp"
 
-// Functions by table: 256 entries in registers; 4096 entries, which fit the L1 cache, one load per code.
+// Functions by table: 256 entries in registers; 4096 entries, which fit the L1 cache, by shuffles or one load per code.
 
 namespace intact::inline INTACT_ABI::kernel {
 
@@ -44,12 +46,47 @@ void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table
   }
 }
 
+/// The same by shuffles, for as many codes as make N registers of bytes.
+template <class Isa, unsigned N>
+INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const std::uint8_t* table, std::uint8_t* y) {
+  using bytes = simd::bytes<Isa>;
+  typename bytes::batch entries[N];
+  simd::long_table<Isa>::look_up(codes, table, entries);
+  INTACT_UNROLL
+  for (unsigned i = 0; i < N; ++i) {
+    bytes::store(entries[i], y + i * bytes::width);
+  }
+}
+
+/// Four registers at a time, then one, and the rest by loads.
+template <class Isa>
+INTACT_INLINE void shuffle_activation_row(const std::uint16_t* codes, index count, const std::uint8_t* table,
+                                          std::uint8_t* y) {
+  constexpr index width = simd::long_table<Isa>::width;
+  index j = 0;
+  for (; j + 4 * width <= count; j += 4 * width) {
+    shuffle_activation<Isa, 4>(codes + j, table, y + j);
+  }
+  for (; j + width <= count; j += width) {
+    shuffle_activation<Isa, 1>(codes + j, table, y + j);
+  }
+  activation_row<Isa>(codes + j, count - j, table, y + j);
+}
+
 /// Rows [begin, end) of 12-bit codes.
 template <class Isa>
 void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
                 index begin, index end) noexcept {
-  for (index i = begin; i < end; ++i) {
-    activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
+  if constexpr (simd::has_long_table<Isa>) {
+    alignas(64) std::uint8_t aligned[std::size_t{1} << 12];
+    std::memcpy(aligned, table, sizeof aligned);
+    for (index i = begin; i < end; ++i) {
+      shuffle_activation_row<Isa>(codes.data + i * codes.stride, codes.columns, aligned, y.data + i * y.stride);
+    }
+  } else {
+    for (index i = begin; i < end; ++i) {
+      activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
+    }
   }
 }
 

@@ -1,9 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <type_traits>
 
 #include "intact/kernel/row.hpp"
+#include "intact/simd/bytes.hpp"
+#include "intact/simd/weighted_sum.hpp"
 #include "intact/types/scale.hpp"
 
 // Residual addition in 32-bit lanes. As sums wrap and the result fits, both zero points go into the offset.
@@ -40,13 +44,126 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
   }
 }
 
+// With weighted sums of codes, factors of a block of channels are prepared on the stack.
+
+/// Channels of a block.
+inline constexpr index add_block_channels = 1024;
+
+/// The factors of a register of channels from `first` on; after the last channel comes the first one again.
+template <class Isa>
+INTACT_INLINE auto add_factors(const add_scale& scale, index first) {
+  using sum = simd::weighted_sum<Isa>;
+  const index channels = std::ssize(scale.offset);
+  const std::int32_t* arrays[] = {scale.stream_multiplier.data(), scale.branch_multiplier.data(), scale.offset.data()};
+  alignas(64) std::int32_t copies[3][static_cast<std::size_t>(sum::width)];
+  for (int a = 0; a < 3; ++a) {
+    if (first + sum::width <= channels) {
+      arrays[a] += first;
+      continue;
+    }
+    index c = first;
+    for (std::int32_t& copy : copies[a]) {
+      copy = arrays[a][c];
+      c = c + 1 == channels ? 0 : c + 1;
+    }
+    arrays[a] = copies[a];
+  }
+  return sum::load(arrays[0], arrays[1], arrays[2], scale.stream_zero_point, scale.branch_zero_point);
+}
+
+/// All rows, a register of channels from `c` on, or the `count` ones that exist. What comes next is `ahead` rows below.
+template <class Isa, bool Whole>
+INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
+                               const typename simd::weighted_sum<Isa>::factors& factors, int shift,
+                               matrix_view<std::uint8_t> y, index c, index count, index ahead) {
+  using bytes = simd::bytes<Isa>;
+  using sum = simd::weighted_sum<Isa>;
+  const std::uint8_t* first = stream.data + c;
+  const std::uint8_t* second = branch.data + c;
+  std::uint8_t* to = y.data + c;
+  for (index i = 0; i < y.rows; ++i) {
+    simd::prefetch(first + ahead * stream.stride);
+    simd::prefetch(second + ahead * branch.stride);
+    if constexpr (Whole) {
+      bytes::store(sum::apply(bytes::load(first), bytes::load(second), factors, shift), to);
+    } else {
+      const auto codes = sum::apply(bytes::load_part(first, count), bytes::load_part(second, count), factors, shift);
+      bytes::store_part(codes, to, count);
+    }
+    first += stream.stride;
+    second += branch.stride;
+    to += y.stride;
+  }
+}
+
+/// All rows, and up to add_block_channels channels from `first` on. As many rows as 4,096 bytes hold go through a
+/// register of channels before the next one: of rows that are as far as that from each other processors make loads wait
+/// for stores, because they compare the lower 12 bits of the addresses.
+template <class Isa>
+INTACT_INLINE void add_block(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
+                             const add_scale& scale, matrix_view<std::uint8_t> y, index first) {
+  constexpr index width = simd::weighted_sum<Isa>::width;
+  const int shift = scale.shift;  // a store to y might change what `scale` refers to
+  const index left = y.columns - first;
+  const index channels = left < add_block_channels ? left : add_block_channels;
+  typename simd::weighted_sum<Isa>::factors factors[static_cast<std::size_t>(add_block_channels / width)];
+  for (index c = 0; c < channels; c += width) {
+    factors[c / width] = add_factors<Isa>(scale, (first + c) % std::ssize(scale.offset));
+  }
+  const index together = y.stride > 1024 ? 4 : 4096 / y.stride;
+  for (index i = 0; i < y.rows; i += together) {
+    const index rows = y.rows - i < together ? y.rows - i : together;
+    const index ahead = y.rows - i < 2 * together ? 0 : together;
+    const auto x = stream.row_block(i, rows), z = branch.row_block(i, rows);
+    const auto to = y.row_block(i, rows);
+    index c = 0;
+    for (; c + width <= channels; c += width) {
+      const auto in_registers = factors[c / width];
+      add_columns<Isa, true>(x, z, in_registers, shift, to, first + c, width, ahead);
+    }
+    if (c < channels) {
+      add_columns<Isa, false>(x, z, factors[c / width], shift, to, first + c, channels - c, ahead);
+    }
+  }
+}
+
+/// All rows, which may have the channels several times.
+template <class Isa>
+INTACT_INLINE void add_blocks(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
+                              const add_scale& scale, matrix_view<std::uint8_t> y) {
+  for (index c = 0; c < y.columns; c += add_block_channels) {
+    add_block<Isa>(stream, branch, scale, y, c);
+  }
+}
+
+/// Rows [begin, end) in registers of codes. Where two rows without a gap fill whole registers, but one does not, pairs
+/// of rows are taken for one.
+template <class Isa>
+INTACT_INLINE void add_codes(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
+                             const add_scale& scale, matrix_view<std::uint8_t> y, index begin, index end) {
+  constexpr index width = simd::weighted_sum<Isa>::width;
+  const index c = y.columns;
+  if (c % width == width / 2 && stream.stride == c && branch.stride == c && y.stride == c) {
+    const index pairs = (end - begin) / 2;
+    const auto paired = [&](auto* data) { return matrix_view(data + begin * c, pairs, 2 * c); };
+    add_blocks<Isa>(paired(stream.data), paired(branch.data), scale, paired(y.data));
+    begin += 2 * pairs;
+  }
+  const auto rest = [&](const auto& x) { return x.row_block(begin, end - begin); };
+  add_blocks<Isa>(rest(stream), rest(branch), scale, rest(y));
+}
+
 /// Rows [begin, end).
 template <class Isa>
 void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
          matrix_view<std::uint8_t> y, index begin, index end) noexcept {
-  for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
-    add_group<Isa, N>(stream, branch, scale, y, begin, end, c, count);
-  });
+  if constexpr (simd::has_weighted_sum<Isa>) {
+    add_codes<Isa>(stream, branch, scale, y, begin, end);
+  } else {
+    for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+      add_group<Isa, N>(stream, branch, scale, y, begin, end, c, count);
+    });
+  }
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

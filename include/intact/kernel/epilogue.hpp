@@ -7,7 +7,9 @@
 
 #include "intact/arith/fused_stage.hpp"
 #include "intact/arith/output_stage.hpp"
+#include "intact/kernel/byte_row.hpp"
 #include "intact/kernel/row.hpp"
+#include "intact/simd/long_table.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
 
@@ -155,8 +157,17 @@ struct epilogue<Isa, activate> {
     for (unsigned r = 0; r < Rows; ++r) {
       simd::narrow<Isa>(x[r], codes[r]);
     }
-    for (unsigned r = 0; r < Rows; ++r) {
-      look_up(codes[r], at.columns, table, y.data + (at.m + r) * y.stride + at.n);
+    if constexpr (simd::has_long_table<Isa> && N == 4) {
+      typename simd::bytes<Isa>::batch found[Rows];
+      simd::long_table<Isa>::look_up(codes[0], table, found);
+      INTACT_UNROLL
+      for (unsigned r = 0; r < Rows; ++r) {
+        store_codes<Isa>(found[r], y, at.m + r, at.n, at.columns);
+      }
+    } else {
+      for (unsigned r = 0; r < Rows; ++r) {
+        look_up(codes[r], at.columns, table, y.data + (at.m + r) * y.stride + at.n);
+      }
     }
   }
 };

@@ -7,6 +7,8 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/kernel/row.hpp"
 #include "intact/simd/moments.hpp"
+#include "intact/simd/plain_moments.hpp"
+#include "intact/simd/reciprocal_root.hpp"
 #include "intact/simd/rescale.hpp"
 #include "intact/types/layernorm.hpp"
 
@@ -24,22 +26,45 @@ inline constexpr index layernorm_block_rows = 16;
 inline constexpr index layernorm_fast_channels = 4096;
 inline constexpr int layernorm_fast_output_shift = 32;
 
-/// What a row's values go through: z = ((C * x - sum) * reciprocal + (1 << (shift - 1))) >> shift.
+/// What a row's values go through: z = ((C * x - sum) * reciprocal + (1 << (shift - 1))) >> shift, where what does not
+/// depend on x is in the offset: (C * x * reciprocal + offset) >> shift.
 struct layernorm_row {
-  std::int64_t sum;
+  std::int64_t offset;
   std::int32_t reciprocal;
   int shift;
 };
 
+/// Sums of a row's values and of their squares.
+struct layernorm_sums {
+  std::int64_t sum;
+  std::uint64_t squares;
+};
+
+/// What follows from the sums of up to layernorm_block_rows rows.
 template <class Isa>
-INTACT_INLINE layernorm_row layernorm_row_of(index channels, std::int64_t sum, std::uint64_t squares,
-                                             std::uint64_t epsilon) {
-  const std::uint64_t variance =
-      static_cast<std::uint64_t>(channels) * squares - static_cast<std::uint64_t>(sum * sum) + epsilon;
-  const int half_length = (bit_length(variance) + 1) / 2;
-  const std::uint64_t deviation = integer_sqrt(variance << (62 - 2 * half_length));
-  const std::uint64_t reciprocal = ((std::uint64_t{1} << 61) - 1) / deviation;
-  return {sum, static_cast<std::int32_t>(reciprocal), 6 + half_length};
+INTACT_INLINE void layernorm_scales(index channels, std::uint64_t epsilon, const layernorm_sums* sums, index count,
+                                    layernorm_row* rows) {
+  constexpr index together = simd::root_divider<Isa>::together;
+  static_assert(layernorm_block_rows % together == 0);
+  std::uint64_t variance[layernorm_block_rows];
+  std::int32_t reciprocal[layernorm_block_rows];
+  for (index r = 0; r < count; ++r) {
+    const std::int64_t sum = sums[r].sum;
+    const std::uint64_t v =
+        static_cast<std::uint64_t>(channels) * sums[r].squares - static_cast<std::uint64_t>(sum * sum) + epsilon;
+    const int half_length = (bit_length(v) + 1) / 2;
+    variance[r] = v << (62 - 2 * half_length);
+    rows[r].shift = 6 + half_length;
+  }
+  const index padded = (count + together - 1) / together * together;
+  for (index r = count; r < padded; ++r) {
+    variance[r] = std::uint64_t{1} << 60;
+  }
+  simd::reciprocal_roots<Isa>(variance, padded, reciprocal);
+  for (index r = 0; r < count; ++r) {
+    rows[r].reciprocal = reciprocal[r];
+    rows[r].offset = (std::int64_t{1} << (rows[r].shift - 1)) - sums[r].sum * reciprocal[r];
+  }
 }
 
 /// Channels of the input: (code - zero_point) * 2^shift.
@@ -56,12 +81,11 @@ struct layernorm_input {
 
 /// Sums of a row, channel by channel from `first` on.
 template <class Isa, class Code>
-INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index row, index first, std::int64_t& sum,
-                               std::uint64_t& squares) {
+INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index row, index first, layernorm_sums& sums) {
   for (index c = first; c < x.codes.columns; ++c) {
     const std::int64_t value = x(row, c);
-    sum += value;
-    squares += static_cast<std::uint64_t>(value * value);
+    sums.sum += value;
+    sums.squares += static_cast<std::uint64_t>(value * value);
   }
 }
 
@@ -72,41 +96,47 @@ void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters&
   const std::int32_t* const gain = p.gain.data();
   const std::int64_t* const bias = p.bias.data();
   for (index row = 0; row < x.codes.rows; ++row) {
-    std::int64_t sum = 0;
-    std::uint64_t squares = 0;
-    add_to_sums<Isa>(x, row, 0, sum, squares);
-    const layernorm_row r = layernorm_row_of<Isa>(channels, sum, squares, p.epsilon);
-    const std::int64_t half = std::int64_t{1} << (r.shift - 1);
+    layernorm_sums sums{0, 0};
+    add_to_sums<Isa>(x, row, 0, sums);
+    layernorm_row r;
+    layernorm_scales<Isa>(channels, p.epsilon, &sums, 1, &r);
     for (index c = 0; c < channels; ++c) {
-      const std::int64_t z = ((channels * x(row, c) - sum) * r.reciprocal + half) >> r.shift;
+      const std::int64_t z = (channels * x(row, c) * r.reciprocal + r.offset) >> r.shift;
       const std::int64_t code = (z * gain[c] + bias[c]) >> p.output_shift;
       y.data[row * y.stride + c] = static_cast<std::uint8_t>(code < 0 ? 0 : code > 255 ? 255 : code);
     }
   }
 }
 
-/// The first pass: what the second one needs to know of `Rows` rows from `first_row` on.
-template <class Isa, unsigned Rows, class Code>
-INTACT_INLINE void layernorm_statistics(const layernorm_input<Code>& x, std::uint64_t epsilon, index first_row,
-                                        layernorm_row* rows) {
-  using moments = simd::moments<Isa, Code>;
-  const index channels = x.codes.columns;
-  const index whole = channels / moments::width * moments::width;
-  const typename moments::row row = moments::row_of(x.zero_point);
-  moments sums[Rows];
-  for (index c = 0; c < whole; c += moments::width) {
-    const typename moments::factors factors = moments::factors_of(x.shift + c);
+/// The first pass: the sums of `Rows` rows from `first_row` on.
+template <class Isa, class Moments, unsigned Rows, class Code>
+INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index first_row, layernorm_sums* sums) {
+  const index whole = x.codes.columns / Moments::width * Moments::width;
+  const typename Moments::row row = Moments::row_of(x.zero_point);
+  Moments moments[Rows];
+  for (index c = 0; c < whole; c += Moments::width) {
+    const typename Moments::factors factors = Moments::factors_of(x.shift + c);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      sums[r].add(x.codes.data + (first_row + r) * x.codes.stride + c, row, factors);
+      moments[r].add(x.codes.data + (first_row + r) * x.codes.stride + c, row, factors);
     }
   }
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
-    std::int64_t sum = sums[r].sum();
-    std::uint64_t squares = sums[r].squares();
-    add_to_sums<Isa>(x, first_row + r, whole, sum, squares);
-    rows[r] = layernorm_row_of<Isa>(channels, sum, squares, epsilon);
+    sums[r] = {moments[r].sum(), moments[r].squares()};
+    add_to_sums<Isa>(x, first_row + r, whole, sums[r]);
+  }
+}
+
+/// The same for all rows of a block, `Together` at a time.
+template <class Isa, class Moments, unsigned Together, class Code>
+INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, layernorm_sums* sums) {
+  index r = 0;
+  for (; r + Together <= x.codes.rows; r += Together) {
+    layernorm_moments<Isa, Moments, Together>(x, r, sums + r);
+  }
+  for (; r < x.codes.rows; ++r) {
+    layernorm_moments<Isa, Moments, 1>(x, r, sums + r);
   }
 }
 
@@ -115,7 +145,7 @@ template <class Isa, unsigned N, class Code>
 INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layernorm_parameters& p,
                                    const layernorm_row* rows, index c, index count, matrix_view<std::uint8_t> y) {
   using rescaler = simd::rescaler<Isa>;
-  const s32<Isa> zero_point = simd::broadcast<Isa>(x.zero_point);
+  [[maybe_unused]] const s32<Isa> zero_point = simd::broadcast<Isa>(x.zero_point);
   const s32<Isa> channels = simd::broadcast<Isa>(static_cast<std::int32_t>(x.codes.columns));
   s32<Isa> factor[N];
   load_row<Isa>(x.shift + c, count, factor);
@@ -125,37 +155,49 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
   }
   typename rescaler::factors scale[N];
   load_factors<Isa>(p.gain.data() + c, p.bias.data() + c, count, scale);
+  const int output_shift = p.output_shift - layernorm_fast_output_shift;
   for (index r = 0; r < x.codes.rows; ++r) {
-    const auto rounding = rescaler::rounding_by(rows[r].reciprocal, rows[r].shift);
-    const s32<Isa> sum = simd::broadcast<Isa>(static_cast<std::int32_t>(rows[r].sum));
+    const auto scaling = rescaler::scaling_by(rows[r].reciprocal, rows[r].offset, rows[r].shift);
     s32<Isa> value[N];
     load_row<Isa>(x.codes.data + r * x.codes.stride + c, count, value);
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      const s32<Isa> scaled = simd::multiply<Isa>(simd::subtract<Isa>(value[j], zero_point), factor[j]);
-      const s32<Isa> high = rescaler::round_high(simd::subtract<Isa>(scaled, sum), rounding, scale[j]);
-      value[j] = rescaler::right(high, p.output_shift - layernorm_fast_output_shift);
+      if constexpr (std::is_same_v<Code, std::uint8_t>) {  // otherwise it is 0
+        value[j] = simd::subtract<Isa>(value[j], zero_point);
+      }
+      const s32<Isa> scaled = simd::multiply<Isa>(value[j], factor[j]);
+      value[j] = rescaler::right(rescaler::high_of_scaled(scaled, scaling, scale[j]), output_shift);
     }
     store_row<Isa>(value, y.data + r * y.stride + c, count);
   }
 }
 
-/// One block of rows.
+/// One block of rows. `plain`: the shifts are all 0.
 template <class Isa, class Code>
-INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layernorm_parameters& p,
+INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layernorm_parameters& p, bool plain,
                                    matrix_view<std::uint8_t> y) {
-  constexpr unsigned together = std::is_same_v<Code, std::uint8_t> ? 4 : 2;
+  layernorm_sums sums[layernorm_block_rows];
   layernorm_row rows[layernorm_block_rows];
-  index r = 0;
-  for (; r + together <= x.codes.rows; r += together) {
-    layernorm_statistics<Isa, together>(x, p.epsilon, r, rows + r);
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 4>(x, sums);
+  } else if (plain) {
+    layernorm_moments_of_block<Isa, simd::plain_moments<Isa>, 4>(x, sums);
+  } else {
+    layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 2>(x, sums);
   }
-  for (; r < x.codes.rows; ++r) {
-    layernorm_statistics<Isa, 1>(x, p.epsilon, r, rows + r);
-  }
+  layernorm_scales<Isa>(x.codes.columns, p.epsilon, sums, x.codes.rows, rows);
   for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
     layernorm_group<Isa, N>(x, p, rows, c, count, y);
   });
+}
+
+template <class Isa>
+INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index channels) {
+  unsigned bits = 0;
+  for (index c = 0; c < channels; ++c) {
+    bits |= shift[c];
+  }
+  return bits != 0;
 }
 
 /// Rows [begin, end).
@@ -167,9 +209,10 @@ void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, mat
   };
   if constexpr (simd::lanes < Isa >> 1) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
+      const bool plain = !is_shifted<Isa>(p.shift.data(), codes.columns);
       for (index first = begin; first < end; first += layernorm_block_rows) {
         const index count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
-        layernorm_block<Isa>(rows(first, count), p, y.row_block(first, count));
+        layernorm_block<Isa>(rows(first, count), p, plain, y.row_block(first, count));
       }
       return;
     }

@@ -20,11 +20,17 @@
 //   add_where_above(sum, x, bound, step)  sum + step where x > bound, signed, and sum elsewhere
 //   select(condition, x, y)  x where the condition is not 0, y elsewhere
 //   nibbles(x, to)          pairs of bytes below 16 as one byte, the first in the low half: width / 2 bytes
+//
+// prefetch(from)            brings what will be read soon into the nearest cache
 
 namespace intact::inline INTACT_ABI::simd {
 
 template <class Isa>
 struct bytes;
+
+INTACT_INLINE void prefetch(const std::uint8_t* from) {
+  __builtin_prefetch(from);
+}
 
 namespace detail {
 

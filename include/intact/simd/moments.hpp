@@ -102,6 +102,9 @@ struct words_of_eight {
   INTACT_INLINE static type load(const std::uint8_t* from) {
     return _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
+  INTACT_INLINE static type load(const std::int16_t* from) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  }
   INTACT_INLINE static type broadcast(int x) { return _mm_set1_epi16(static_cast<short>(x)); }
   INTACT_INLINE static type power_of_two(type x) {
     return _mm_shuffle_epi8(_mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
@@ -110,6 +113,13 @@ struct words_of_eight {
   INTACT_INLINE static type subtract(type x, type y) { return _mm_sub_epi16(x, y); }
   INTACT_INLINE static type multiply(type x, type y) { return _mm_mullo_epi16(x, y); }
   INTACT_INLINE static type add_pairs(type sums, type x, type y) { return _mm_add_epi32(sums, _mm_madd_epi16(x, y)); }
+  /// In lanes of 64 bits.
+  INTACT_INLINE static type add_squares(type sums, type x) {
+    const type pairs = _mm_madd_epi16(x, x);
+    const type even = _mm_and_si128(pairs, _mm_set1_epi64x(0xffffffff));
+    return _mm_add_epi64(sums, _mm_add_epi64(even, _mm_srli_epi64(pairs, 32)));
+  }
+  INTACT_INLINE static std::int64_t sum_of_wide(type x) { return sum_of_pair(x); }
   INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
     const __m128i zero = _mm_setzero_si128();
     return sum_of_pair(_mm_add_epi64(_mm_unpacklo_epi32(x, zero), _mm_unpackhi_epi32(x, zero)));
@@ -151,6 +161,9 @@ struct words_of_sixteen {
   INTACT_INLINE static type load(const std::uint8_t* from) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
+  INTACT_INLINE static type load(const std::int16_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
   INTACT_INLINE static type broadcast(int x) { return _mm256_set1_epi16(static_cast<short>(x)); }
   INTACT_INLINE static type power_of_two(type x) {
     const __m128i powers = _mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -161,6 +174,13 @@ struct words_of_sixteen {
   INTACT_INLINE static type add_pairs(type sums, type x, type y) {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(x, y));
   }
+  /// In lanes of 64 bits.
+  INTACT_INLINE static type add_squares(type sums, type x) {
+    const type pairs = _mm256_madd_epi16(x, x);
+    const type even = _mm256_and_si256(pairs, _mm256_set1_epi64x(0xffffffff));
+    return _mm256_add_epi64(sums, _mm256_add_epi64(even, _mm256_srli_epi64(pairs, 32)));
+  }
+  INTACT_INLINE static std::int64_t sum_of_wide(type x) { return sum_of_four(x); }
   INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
     const __m256i zero = _mm256_setzero_si256();
     return sum_of_four(_mm256_add_epi64(_mm256_unpacklo_epi32(x, zero), _mm256_unpackhi_epi32(x, zero)));
@@ -206,6 +226,7 @@ struct words_of_thirty_two {
   INTACT_INLINE static type load(const std::uint8_t* from) {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }
+  INTACT_INLINE static type load(const std::int16_t* from) { return _mm512_loadu_si512(from); }
   INTACT_INLINE static type broadcast(int x) { return _mm512_set1_epi16(static_cast<short>(x)); }
   INTACT_INLINE static type power_of_two(type x) { return _mm512_sllv_epi16(broadcast(1), x); }
   INTACT_INLINE static type subtract(type x, type y) { return _mm512_sub_epi16(x, y); }
@@ -213,6 +234,13 @@ struct words_of_thirty_two {
   INTACT_INLINE static type add_pairs(type sums, type x, type y) {
     return _mm512_add_epi32(sums, _mm512_madd_epi16(x, y));
   }
+  /// In lanes of 64 bits.
+  INTACT_INLINE static type add_squares(type sums, type x) {
+    const type pairs = _mm512_madd_epi16(x, x);
+    const type even = _mm512_and_si512(pairs, _mm512_set1_epi64(0xffffffff));
+    return _mm512_add_epi64(sums, _mm512_add_epi64(even, _mm512_srli_epi64(pairs, 32)));
+  }
+  INTACT_INLINE static std::int64_t sum_of_wide(type x) { return _mm512_reduce_add_epi64(x); }
   INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
     const __m512i zero = _mm512_setzero_si512();
     return _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_unpacklo_epi32(x, zero), _mm512_unpackhi_epi32(x, zero)));

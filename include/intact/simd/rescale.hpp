@@ -18,9 +18,9 @@
 //   high_of_planes(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
 //   high_with_fraction(a, b, factors)  the upper halves of a * multiplier + ((b * multiplier) >> 29) + offset, for b in
 //                           0..2^29 - 1
-//   rounding                a multiplier and a shift
-//   rounding_by(multiplier, n)    the same for all lanes, 1 <= n < 64
-//   round_high(a, rounding, factors)  high((a * multiplier + (1 << (n - 1))) >> n, factors), the former in 32 bits
+//   scaling                 a multiplier, an offset and a shift
+//   scaling_by(multiplier, offset, n)  the same for all lanes, 1 <= n < 64
+//   high_of_scaled(a, scaling, factors)  high((a * multiplier + offset) >> n, factors), the former in 32 bits
 //   left(x, n), right(x, n) arithmetic shifts of every lane by n, 0 <= n < 32
 
 namespace intact::inline INTACT_ABI::simd {
@@ -47,13 +47,15 @@ struct rescaler<isa::scalar> {
   INTACT_INLINE static std::int32_t high_with_fraction(std::int32_t a, std::int32_t b, const factors& f) {
     return static_cast<std::int32_t>((a * f.multiplier + ((b * f.multiplier) >> 29) + f.offset) >> 32);
   }
-  struct rounding {
-    std::int64_t multiplier;
+  struct scaling {
+    std::int64_t multiplier, offset;
     int shift;
   };
-  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) { return {multiplier, n}; }
-  INTACT_INLINE static std::int32_t round_high(std::int32_t a, const rounding& r, const factors& f) {
-    return high(static_cast<std::int32_t>((a * r.multiplier + (std::int64_t{1} << (r.shift - 1))) >> r.shift), f);
+  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {multiplier, offset, n};
+  }
+  INTACT_INLINE static std::int32_t high_of_scaled(std::int32_t a, const scaling& s, const factors& f) {
+    return high(static_cast<std::int32_t>((a * s.multiplier + s.offset) >> s.shift), f);
   }
   INTACT_INLINE static std::int32_t left(std::int32_t x, int n) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) << n);
@@ -65,9 +67,9 @@ struct rescaler<isa::scalar> {
 
 namespace detail {
 
-/// 2^(n - 1) + 2^63.
-INTACT_INLINE std::int64_t raised_half(int n) {
-  return static_cast<std::int64_t>((std::uint64_t{1} << 63) + (std::uint64_t{1} << (n - 1)));
+/// x + 2^63, modulo 2^64.
+INTACT_INLINE std::int64_t raised(std::int64_t x) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(x) + (std::uint64_t{1} << 63));
 }
 
 /// 2^(63 - n), as far as it concerns the low 32 bits.
@@ -119,19 +121,19 @@ struct rescaler<isa::sse4_1> {
                    {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
   }
   /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
-  struct rounding {
+  struct scaling {
     __m128i multiplier, offset, raised, shift;
   };
-  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
-    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::raised_half(n)), _mm_set1_epi32(detail::raised_by(n)),
+  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::raised(offset)), _mm_set1_epi32(detail::raised_by(n)),
             _mm_cvtsi32_si128(n)};
   }
-  INTACT_INLINE static __m128i round(__m128i a, const rounding& r) {
-    const __m128i shifted = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, r.multiplier), r.offset), r.shift);
-    return _mm_sub_epi32(shifted, r.raised);
+  INTACT_INLINE static __m128i scale(__m128i a, const scaling& s) {
+    const __m128i shifted = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, s.multiplier), s.offset), s.shift);
+    return _mm_sub_epi32(shifted, s.raised);
   }
-  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
-    return high_of(round(a, r), round(_mm_srli_epi64(a, 32), r), f);
+  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
+    return high_of(scale(a, s), scale(_mm_srli_epi64(a, 32), s), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -184,20 +186,20 @@ struct rescaler_of_eight {
     return high_of(a, _mm256_srli_epi64(a, 32),
                    {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
   }
-  struct rounding {
+  struct scaling {
     __m256i multiplier, offset, raised;
     __m128i shift;
   };
-  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
-    return {_mm256_set1_epi32(multiplier), _mm256_set1_epi64x(detail::raised_half(n)),
+  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {_mm256_set1_epi32(multiplier), _mm256_set1_epi64x(detail::raised(offset)),
             _mm256_set1_epi32(detail::raised_by(n)), _mm_cvtsi32_si128(n)};
   }
-  INTACT_INLINE static __m256i round(__m256i a, const rounding& r) {
-    const __m256i shifted = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, r.multiplier), r.offset), r.shift);
-    return _mm256_sub_epi32(shifted, r.raised);
+  INTACT_INLINE static __m256i scale(__m256i a, const scaling& s) {
+    const __m256i shifted = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, s.multiplier), s.offset), s.shift);
+    return _mm256_sub_epi32(shifted, s.raised);
   }
-  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
-    return high_of(round(a, r), round(_mm256_srli_epi64(a, 32), r), f);
+  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
+    return high_of(scale(a, s), scale(_mm256_srli_epi64(a, 32), s), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -243,7 +245,9 @@ struct rescaler_of_sixteen {
     const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_CDAB);
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm512_srli_epi64(a, 32), f); }
+  /// In the place of the even ones, by a shuffle: shifts wait for the multiplier's units on some processors.
+  INTACT_INLINE static __m512i odd_lanes(__m512i x) { return _mm512_shuffle_epi32(x, _MM_PERM_DDBB); }
+  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, odd_lanes(a), f); }
   INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
     const auto high_plane = [](__m512i x, __m512i multiplier, __m512i offset) {
       return _mm512_add_epi64(_mm512_slli_epi64(_mm512_mul_epi32(x, multiplier), 8), offset);
@@ -260,18 +264,18 @@ struct rescaler_of_sixteen {
     return high_of(a, _mm512_srli_epi64(a, 32),
                    {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
   }
-  struct rounding {
+  struct scaling {
     __m512i multiplier, offset;
     __m128i shift;
   };
-  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) {
-    return {_mm512_set1_epi32(multiplier), _mm512_set1_epi64(std::int64_t{1} << (n - 1)), _mm_cvtsi32_si128(n)};
+  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {_mm512_set1_epi32(multiplier), _mm512_set1_epi64(offset), _mm_cvtsi32_si128(n)};
   }
-  INTACT_INLINE static __m512i round(__m512i a, const rounding& r) {
-    return _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, r.multiplier), r.offset), r.shift);
+  INTACT_INLINE static __m512i scale(__m512i a, const scaling& s) {
+    return _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, s.multiplier), s.offset), s.shift);
   }
-  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
-    return high_of(round(a, r), round(_mm512_srli_epi64(a, 32), r), f);
+  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
+    return high_of(scale(a, s), scale(odd_lanes(a), s), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch right(batch x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
@@ -327,15 +331,17 @@ struct rescaler_of_four {
     const int64x2_t high = vsraq_n_s64(f.high_offset, vmull_high_s32(x, f.multiplier), 29);
     return rescaler_of_four::high(a, {f.multiplier, low, high});
   }
-  struct rounding {
+  struct scaling {
     std::int32_t multiplier;
-    int64x2_t shift;
+    int64x2_t offset, shift;
   };
-  INTACT_INLINE static rounding rounding_by(std::int32_t multiplier, int n) { return {multiplier, vdupq_n_s64(-n)}; }
-  INTACT_INLINE static batch round_high(batch a, const rounding& r, const factors& f) {
+  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {multiplier, vdupq_n_s64(offset), vdupq_n_s64(-n)};
+  }
+  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
     const int32x4_t x = a;
-    const int64x2_t first = vrshlq_s64(vmull_n_s32(vget_low_s32(x), r.multiplier), r.shift);
-    const int64x2_t second = vrshlq_s64(vmull_high_n_s32(x, r.multiplier), r.shift);
+    const int64x2_t first = vshlq_s64(vmlal_n_s32(s.offset, vget_low_s32(x), s.multiplier), s.shift);
+    const int64x2_t second = vshlq_s64(vmlal_high_n_s32(s.offset, x, s.multiplier), s.shift);
     return high(batch(vmovn_high_s64(vmovn_s64(first), second)), f);
   }
   INTACT_INLINE static batch left(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(n))); }
