@@ -442,6 +442,8 @@ TEST_CASE("gemm with packed weights refuses sums that int32 might not hold") {
   check_packed_depth_limit<std::int8_t, std::int8_t>(131071);
   check_packed_depth_limit<std::uint8_t, s4>(1052688);
   check_packed_depth_limit<std::int8_t, s4>(2097151);
+  check_packed_depth_limit<std::uint8_t, grouped_s4>(131586);
+  check_packed_depth_limit<std::int8_t, grouped_s4>(262143);
 }
 
 TEST_CASE("gemm of activations refuses what does not fit together") {

@@ -68,9 +68,7 @@ class packed_layers {
     if constexpr (detail::is_packed<Weights>) {
       return weights;
     } else {
-      using element = typename decltype(pack_weights(weights, std::span<std::byte>()))::element;
-      const auto bytes = static_cast<std::size_t>(packed_weights_bytes<element>(weights.rows, weights.columns));
-      memory_.emplace_back((bytes + 63) / 64 + 1);
+      memory_.emplace_back(static_cast<std::size_t>(packed_weights_bytes(weights) + 63) / 64 + 1);
       return pack_weights(weights, std::as_writable_bytes(std::span(memory_.back())));
     }
   }

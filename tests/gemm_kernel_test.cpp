@@ -61,21 +61,39 @@ struct s4_weights {
   guarded_packed_tensor<s4> codes;
 };
 
-/// Groups of 3 columns: their ends fall everywhere within a group of 4 or 8 that is packed together.
+/// Groups that are packed in four bits, or others, which become s8; many sizes, in turns.
+template <bool Packable>
 struct grouped_s4_weights {
-  using packed_element = std::int8_t;
+  using packed_element = std::conditional_t<Packable, grouped_s4, std::int8_t>;
   static constexpr std::int64_t low = s4::min * 8;
 
   grouped_s4_weights(index n, index k, const layout& where, values what, generator& random)
-      : codes(n, k, where), shifts(n, group_count(k, 3), where) {
+      : group(group_of(n, k)), codes(n, k, where), shifts(n, group_count(k, group), where) {
     fill(codes.view(), what, s4::min, s4::max, random);
     fill(shifts.view(), what == values::random ? values::random : values::largest, 0, 3, random);
   }
-  grouped_s4_view view() { return {codes.view(), shifts.view(), 3}; }
+  grouped_s4_view view() { return {codes.view(), shifts.view(), group}; }
 
+  /// Groups of one step and of several; one that ends within a step, as it may if there are no others.
+  static index group_of(index n, index k) {
+    const index packable[] = {8, 32, 24, std::max<index>(k, 1), 64, 128, k + 5, 16};
+    const index others[] = {1, 3, 4, 5, 12};
+    return Packable ? packable[(n + k) % 8] : others[(n + k) % 5];
+  }
+
+  index group;
   guarded_packed_tensor<s4> codes;
   guarded_tensor<std::uint8_t> shifts;
 };
+
+template <class Weights>
+packed_weights<typename Weights::packed_element> pack(Weights& w, std::span<std::byte> memory) {
+  if constexpr (std::is_same_v<Weights, grouped_s4_weights<false>>) {
+    return pack_weights_as_s8(w.view(), memory);
+  } else {
+    return pack_weights(w.view(), memory);
+  }
+}
 
 /// The operands of a product, and the weights once more, packed.
 template <class A, class Weights>
@@ -86,11 +104,9 @@ class product {
   using element = typename Weights::packed_element;
 
   product(const gemm_shape& shape, const layout& where, values a_values, values w_values, generator& random)
-      : a_(shape.m, shape.k, where),
-        w_(shape.n, shape.k, where, w_values, random),
-        memory_(packed_weights_bytes<element>(shape.n, shape.k)) {
+      : a_(shape.m, shape.k, where), w_(shape.n, shape.k, where, w_values, random), memory_(packed_bytes()) {
     fill(a_.view(), a_values, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), random);
-    packed_ = pack_weights(w_.view(), memory_.span());
+    packed_ = pack(w_, memory_.span());
   }
 
   matrix_view<const A> a() const { return std::as_const(a_).view(); }
@@ -104,15 +120,24 @@ class product {
   }
 
  private:
+  index packed_bytes() {
+    if constexpr (std::is_same_v<Weights, grouped_s4_weights<true>>) {
+      return packed_weights_bytes(w_.view());
+    } else {
+      return packed_weights_bytes<element>(w_.view().rows, w_.view().columns);
+    }
+  }
+
   guarded_tensor<A> a_;
   Weights w_;
   packed_memory memory_;
   packed_weights<element> packed_;
 };
 
-using all_products = std::tuple<product<std::uint8_t, s8_weights>, product<std::int8_t, s8_weights>,
-                                product<std::uint8_t, s4_weights>, product<std::int8_t, s4_weights>,
-                                product<std::uint8_t, grouped_s4_weights>, product<std::int8_t, grouped_s4_weights>>;
+using all_products =
+    std::tuple<product<std::uint8_t, s8_weights>, product<std::int8_t, s8_weights>, product<std::uint8_t, s4_weights>,
+               product<std::int8_t, s4_weights>, product<std::uint8_t, grouped_s4_weights<true>>,
+               product<std::int8_t, grouped_s4_weights<true>>, product<std::uint8_t, grouped_s4_weights<false>>>;
 
 /// The sums, by loops of this file alone.
 template <class A, class Weights>
@@ -287,8 +312,8 @@ TEMPLATE_LIST_TEST_CASE("output stages equal the specification with all kinds of
   check_stage_on_shapes<TestType, product<std::int8_t, s8_weights>>();
   check_stage_on_shapes<TestType, product<std::uint8_t, s4_weights>>();
   check_stage_on_shapes<TestType, product<std::int8_t, s4_weights>>();
-  check_stage_on_shapes<TestType, product<std::uint8_t, grouped_s4_weights>>();
-  check_stage_on_shapes<TestType, product<std::int8_t, grouped_s4_weights>>();
+  check_stage_on_shapes<TestType, product<std::uint8_t, grouped_s4_weights<true>>>();
+  check_stage_on_shapes<TestType, product<std::int8_t, grouped_s4_weights<true>>>();
   CHECK(true);
 }
 

@@ -40,16 +40,31 @@ int drawn_s4(const std::vector<std::uint8_t>& bytes, index rows, index columns, 
   return nibble < 8 ? nibble : nibble - 16;
 }
 
+/// The bytes of shifts in front of each panel.
+index drawn_shift_bytes(index columns, index group) {
+  return ((columns + group - 1) / group * 16 + 63) / 64 * 64;
+}
+int drawn_grouped_s4(const std::vector<std::uint8_t>& bytes, index rows, index columns, index group, index n, index k) {
+  const index shift_bytes = drawn_shift_bytes(columns, group);
+  const index panel = n / 64;
+  const std::vector<std::uint8_t> steps(bytes.begin() + (panel + 1) * shift_bytes, bytes.end());
+  const index shifts = panel * (shift_bytes + 64 * 4 * ((columns + 7) / 8)) + (k < columns ? k / group : 0) * 16;
+  const int four_channels = bytes[static_cast<std::size_t>(shifts + n % 16)];
+  const int factors[] = {1, 2, 4, 8};
+  return drawn_s4(steps, rows, columns, n, k) * factors[four_channels >> n % 64 / 16 * 2 & 3];
+}
+
 /// Packs a view into memory of exactly the size, which must take up all of it, and looks at every weight and sum.
-template <class Element, class View, class Drawn>
-void check_packed(const View& w, index step, const Drawn& drawn) {
+/// `shift_bytes`: in front of each panel.
+template <class Element, class View, class Drawn, class Pack>
+void check_packed(const View& w, index step, index shift_bytes, const Drawn& drawn, const Pack& pack) {
   const index rounded_rows = 64 * (w.rows / 64) + (w.rows % 64 + 15) / 16 * 16;
-  const index panel_bytes = rounded_rows * 4 * ((w.columns + step - 1) / step);
-  CHECK(packed_weights_bytes<Element>(w.rows, w.columns) == panel_bytes + 4 * w.rows);
+  const index panel_bytes = (w.rows + 63) / 64 * shift_bytes + rounded_rows * 4 * ((w.columns + step - 1) / step);
   packed_memory memory(panel_bytes + 4 * w.rows);
-  const packed_weights<Element> packed = pack_weights(w, memory.span());
+  const packed_weights<Element> packed = pack(w, memory.span());
   CHECK(memory.surroundings_untouched());
   CHECK((packed.rows == w.rows && packed.columns == w.columns));
+  const packed_weights<Element> prefix = packed.prefix(w.rows, w.columns / 3);
   std::vector<std::uint8_t> bytes(memory.span().size());
   if (!bytes.empty()) {
     std::memcpy(bytes.data(), memory.span().data(), bytes.size());
@@ -58,8 +73,11 @@ void check_packed(const View& w, index step, const Drawn& drawn) {
   for (index n = 0; n < rounded_rows; ++n) {
     std::int64_t sum = 0;
     for (index k = 0; k < (w.columns + step - 1) / step * step; ++k) {
-      const int expected = n < w.rows && k < w.columns ? w(n, k) : 0;
+      const bool exists = n < w.rows && k < w.columns;
+      const int expected = exists ? w(n, k) : 0;
       wrong += drawn(bytes, w.rows, w.columns, n, k) != expected ? 1 : 0;
+      wrong += exists && packed(n, k) != expected ? 1 : 0;
+      wrong += exists && k < prefix.columns && prefix(n, k) != expected ? 1 : 0;
       sum += expected;
     }
     if (n < w.rows) {
@@ -70,6 +88,14 @@ void check_packed(const View& w, index step, const Drawn& drawn) {
   }
   CAPTURE(w.rows, w.columns);
   CHECK(wrong == 0);
+}
+
+template <class Element, class View, class Drawn>
+void check_packed(const View& w, index step, const Drawn& drawn) {
+  CHECK(packed_weights_bytes<Element>(w.rows, w.columns) == packed_weights_bytes(w));
+  CHECK(packed_weights_bytes(w) % 64 == 4 * w.rows % 64);
+  check_packed<Element>(w, step, 0, drawn,
+                        [](const View& weights, std::span<std::byte> memory) { return pack_weights(weights, memory); });
 }
 
 template <class Check>
@@ -100,13 +126,51 @@ TEST_CASE("packed s4 weights and their sums lie as drawn") {
   });
 }
 
-TEST_CASE("s4 weights with group factors are packed as the s8 weights that they stand for") {
+/// Calls check(view) for full-range codes and shifts.
+template <class Check>
+void with_grouped_weights(index rows, index columns, index group, const layout& where, generator& random,
+                          const Check& check) {
+  guarded_packed_tensor<s4> codes(rows, columns, where);
+  guarded_tensor<std::uint8_t> shifts(rows, group_count(columns, group), where);
+  fill(codes.view(), values::random, s4::min, s4::max, random);
+  fill(shifts.view(), values::random, 0, 3, random);
+  check(grouped_s4_view(codes.view(), shifts.view(), group));
+}
+
+TEST_CASE("packed s4 weights with group factors and their sums lie as drawn, the shifts in front of their panel") {
+  const auto check = [](const grouped_s4_view& w) {
+    const index shift_bytes = drawn_shift_bytes(w.columns, w.group);
+    const auto drawn = [&](const auto& bytes, index rows, index columns, index n, index k) {
+      return drawn_grouped_s4(bytes, rows, columns, w.group, n, k);
+    };
+    CHECK(is_packable(w));
+    check_packed<grouped_s4>(w, 8, shift_bytes, drawn,
+                             [&](const grouped_s4_view& weights, std::span<std::byte> memory) {
+                               CHECK(packed_weights_bytes(weights) == std::ssize(memory));
+                               return pack_weights(weights, memory);
+                             });
+  };
+  for_each_shape([&](index rows, index columns, const layout& where, generator& random) {
+    for (const index group : {index{8}, index{16}, index{24}, columns + 1}) {
+      with_grouped_weights(rows, columns, group, where, random, check);
+    }
+  });
+  generator random(5);
+  for (const index group : {8, 32, 64, 128, 300, 1000}) {
+    with_grouped_weights(70, 300, group, layouts[0], random, check);
+  }
+}
+
+TEST_CASE("s4 weights with any group factors can be packed as the s8 weights that they stand for") {
   for_each_shape([](index rows, index columns, const layout& where, generator& random) {
-    guarded_packed_tensor<s4> codes(rows, columns, where);
-    guarded_tensor<std::uint8_t> shifts(rows, group_count(columns, 5), where);
-    fill(codes.view(), values::random, s4::min, s4::max, random);
-    fill(shifts.view(), values::random, 0, 3, random);
-    check_packed<std::int8_t>(grouped_s4_view(codes.view(), shifts.view(), 5), 4, drawn_s8);
+    for (const index group : {1, 3, 4, 5, 8, 32}) {
+      with_grouped_weights(rows, columns, group, where, random, [](const grouped_s4_view& w) {
+        const auto pack = [](const grouped_s4_view& weights, std::span<std::byte> memory) {
+          return pack_weights_as_s8(weights, memory);
+        };
+        check_packed<std::int8_t>(w, 4, 0, drawn_s8, pack);
+      });
+    }
   });
 }
 
@@ -183,9 +247,35 @@ TEST_CASE("views that describe no memory are refused before anything is packed")
                 [&] { pack_weights(matrix_view<const std::int8_t>(nullptr, -1, 3), memory.span()); });
   check_refused(memory, {"pack_weights", "w has stride 3", "even"},
                 [&] { pack_weights(packed_view<s4, const std::uint8_t>(codes, 2, 3, 3), memory.span()); });
-  check_refused(memory, {"pack_weights", "shift of a group of weights is 4", "at most 3"}, [&] {
-    const packed_view<s4, const std::uint8_t> w(codes, 2, 3);
-    pack_weights(grouped_s4_view(w, matrix_view<const std::uint8_t>(shifts, 2, 1), 3), memory.span());
+  const packed_view<s4, const std::uint8_t> w(codes, 2, 3);
+  const grouped_s4_view too_far(w, matrix_view<const std::uint8_t>(shifts, 2, 1), 3);
+  check_refused(memory, {"pack_weights", "shift of a group of weights is 4", "at most 3"},
+                [&] { pack_weights(too_far, memory.span()); });
+  check_refused(memory, {"pack_weights_as_s8", "shift of a group of weights is 4", "at most 3"},
+                [&] { pack_weights_as_s8(too_far, memory.span()); });
+}
+
+TEST_CASE("groups whose columns share bytes with others are refused, unless they are packed as s8") {
+  generator random(6);
+  packed_memory memory(1024);
+  for (const index group : {1, 3, 4, 12, 16}) {
+    with_grouped_weights(5, 17, group, layouts[0], random, [&](const grouped_s4_view& w) {
+      CHECK(is_packable(w) == (group == 16));
+      if (group != 16) {
+        check_refused(
+            memory,
+            {"pack_weights", "group size of the weights is " + std::to_string(group), "multiple of 8", "at least 17"},
+            [&] { pack_weights(w, memory.span()); });
+      }
+      CHECK(is_packable(w.prefix(5, 8)) == (group >= 8));
+    });
+  }
+  with_grouped_weights(5, 17, 8, layouts[0], random, [&](const grouped_s4_view& w) {
+    const index bytes = packed_weights_bytes(w);
+    CHECK(bytes == 64 + 3 * 64 + 20);
+    check_refused(memory, {"pack_weights", "bytes of memory is 275", "at least 276"},
+                  [&] { pack_weights(w, memory.span().first(275)); });
+    CHECK(refusal([&] { pack_weights(w, memory.span().first(276)); }) == "");
   });
 }
 

@@ -52,7 +52,7 @@ TEST_CASE("a model is packed layer by layer, and its weights are not there twice
   shape.hidden = 768;
   shape.depth = 3;
   constexpr std::size_t largest_layer = 768 * 192, all_layers = 3 * 12 * 192 * 192;
-  for (const weight_kind kind : {weight_kind::s8, weight_kind::s4}) {
+  for (const weight_kind kind : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
     profile chosen = precise_profile;
     chosen.weights = kind;
     const std::size_t share = kind == weight_kind::s8 ? 1 : 2;

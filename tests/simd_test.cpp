@@ -10,6 +10,7 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/arith/scale.hpp"
 #include "intact/simd/dot4.hpp"
+#include "intact/simd/int4.hpp"
 #include "intact/simd/moments.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/plain_moments.hpp"
@@ -133,13 +134,48 @@ TEMPLATE_LIST_TEST_CASE("both halves of a byte of 4-bit weights are read, each w
         for (std::size_t i = 0; i < product.w.size(); ++i) {
           product.w[i] = static_cast<std::uint8_t>(byte + 37 * static_cast<int>(i));
         }
-        product.run([](const std::uint8_t* w) { return dot::load_low(w); });
+        product.run([](const std::uint8_t* w) { return simd::int4<test_isa>::low(w); });
         wrong +=
             product.wrong([&](std::size_t column, std::size_t i) { return s4_of(product.w[4 * column + i] & 15); });
-        product.run([](const std::uint8_t* w) { return dot::load_high(w); });
+        product.run([](const std::uint8_t* w) { return simd::int4<test_isa>::high(w); });
         wrong +=
             product.wrong([&](std::size_t column, std::size_t i) { return s4_of(product.w[4 * column + i] >> 4); });
       }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("4-bit weights are multiplied by their channel's power of two", "", activation_types) {
+  using nibbles = simd::int4<test_isa>;
+  dot_products<TestType> product;
+  guarded_vector<std::uint8_t> shifts(16);
+  generator random(7);
+  int wrong = 0;
+  for (std::size_t round = 0; round < 200; ++round) {
+    for (std::size_t k = 0; k < 4; ++k) {
+      product.a[k] = extreme_code<TestType>((round + k) % 5);
+    }
+    for (std::uint8_t& four_channels : shifts) {
+      four_channels = static_cast<std::uint8_t>(random.between(0, 255));
+    }
+    for (index column = 0; column < 64; column += lanes) {
+      for (std::size_t i = 0; i < product.w.size(); ++i) {
+        product.w[i] = static_cast<std::uint8_t>(random.between(0, 255));
+      }
+      const auto factor_of = [&](std::size_t i) {
+        const index channel = column + static_cast<index>(i);
+        return 1 << (shifts[static_cast<std::size_t>(channel % 16)] >> channel / 16 * 2 & 3);
+      };
+      const auto shifts_at = [&](const std::uint8_t* w) {
+        return nibbles::load_shifts(shifts.data(), column + (w - product.w.data()) / 4);
+      };
+      product.run([&](const std::uint8_t* w) { return nibbles::low(w, shifts_at(w)); });
+      wrong +=
+          product.wrong([&](std::size_t i, std::size_t k) { return s4_of(product.w[4 * i + k] & 15) * factor_of(i); });
+      product.run([&](const std::uint8_t* w) { return nibbles::high(w, shifts_at(w)); });
+      wrong +=
+          product.wrong([&](std::size_t i, std::size_t k) { return s4_of(product.w[4 * i + k] >> 4) * factor_of(i); });
     }
   }
   CHECK(wrong == 0);

@@ -42,7 +42,7 @@ inline constexpr bool is_packed<packed_weights<Element>> = true;
 /// The largest magnitude of a weight.
 template <class Weights>
 constexpr std::int64_t largest_weight() {
-  if constexpr (std::is_same_v<Weights, grouped_s4_view>) {
+  if constexpr (std::is_same_v<Weights, grouped_s4_view> || std::is_same_v<Weights, packed_weights<grouped_s4>>) {
     return 8 << grouped_s4_view::max_shift;
   } else {
     return std::is_same_v<typename Weights::element, s4> ? 8 : 128;
@@ -64,7 +64,7 @@ constexpr index gemm_depth_limit() {
 ///            any alignment; sizes may be 0 (K = 0: the sum is 0).
 /// Units:     a and w are codes; the stage's scale carries s_a * s_w[n] / s_y.
 /// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4), 131586 (u8 x s4 with
-///            group factors): the sum is exact in int32 and never saturates.
+///            group factors), 262143 (s8 x s4 with group factors): the sum is exact in int32 and never saturates.
 /// Exactness: every bit, on every target.
 /// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap a, w or the stage's arrays, but for an addend, which may be y exactly. Inputs may be
@@ -132,7 +132,7 @@ void require_gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stag
 /// Shapes:    a M x K, w N x K (pack_weights), y M x N; row-major, any strides of at least the columns, any alignment;
 ///            sizes may be 0.
 /// Units:     as above.
-/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4).
+/// Range:     K as above.
 /// Exactness: every bit, on every instruction set, with every executor. Without a byte dot product (SSE4.1, AVX2,
 ///            AVX512BW, NEON) products are widened: nothing saturates.
 /// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.

@@ -27,16 +27,25 @@ class owned_panels {
     std::byte bytes[packed_weights_alignment];
   };
 
+  weights_view pack(const grouped_s4_view& weights) {
+    if (is_packable(weights)) {
+      return pack_weights(weights, memory(packed_weights_bytes(weights)));
+    }
+    return pack_weights_as_s8(weights, memory(packed_weights_bytes<std::int8_t>(weights.rows, weights.columns)));
+  }
+
   template <class Weights>
   weights_view pack(const Weights& weights) {
     if constexpr (detail::is_packed<Weights>) {
       return weights;
     } else {
-      using element = typename decltype(pack_weights(weights, {}))::element;
-      const auto bytes = static_cast<std::size_t>(packed_weights_bytes<element>(weights.rows, weights.columns));
-      panels_.emplace_back((bytes + sizeof(cache_line) - 1) / sizeof(cache_line));
-      return pack_weights(weights, std::as_writable_bytes(std::span(panels_.back())));
+      return pack_weights(weights, memory(packed_weights_bytes(weights)));
     }
+  }
+
+  std::span<std::byte> memory(index bytes) {
+    panels_.emplace_back((static_cast<std::size_t>(bytes) + sizeof(cache_line) - 1) / sizeof(cache_line));
+    return std::as_writable_bytes(std::span(panels_.back()));
   }
 
   std::vector<std::vector<cache_line>> panels_;

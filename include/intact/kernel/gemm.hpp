@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "intact/kernel/epilogue.hpp"
+#include "intact/kernel/gemm_tile.hpp"
 #include "intact/simd/dot4.hpp"
 #include "intact/types/packed_weights.hpp"
 
@@ -21,7 +22,7 @@ namespace intact::inline INTACT_ABI::kernel {
 
 /// Rows of the largest tile, on every instruction set. Unpacking s4 takes two registers more.
 template <class Element>
-inline constexpr unsigned gemm_tile_rows = std::is_same_v<Element, s4> ? 5 : 6;
+inline constexpr unsigned gemm_tile_rows = packed_weights<Element>::has_nibbles ? 5 : 6;
 
 /// Accumulators per row of a tile: 6 x 4 use 24 of 32 registers, 6 x 2 use 12 of 16.
 template <class Isa>
@@ -42,100 +43,6 @@ constexpr index gemm_units(index rows, const packed_weights<Element>& w) {
   return gemm_row_tiles<Element>(rows) * w.panels();
 }
 
-/// The accumulators of Rows rows x N registers.
-template <class Isa, class A, class Element, unsigned Rows, unsigned N>
-class gemm_tile {
-  using dot = simd::dot4<Isa, A>;
-  using packed = packed_weights<Element>;
-  using accumulator = typename dot::accumulator;
-
- public:
-  /// Activations as the instructions want them in memory: A, or 16-bit words.
-  using activation = typename dot::activation;
-
-  /// Registers of complete sums: an accumulator's lanes may be halves of them.
-  static constexpr unsigned registers = static_cast<unsigned>(N * dot::columns / simd::lanes<Isa>);
-
-  /// Starts from lanes in memory: row r's at from + r * stride.
-  INTACT_INLINE void load(const std::int32_t* from, index stride) {
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        at_[r][j] = dot::start(from + r * stride + j * simd::lanes<Isa>);
-      }
-    }
-  }
-
-  INTACT_INLINE void store(std::int32_t* to, index stride) const {
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        std::memcpy(to + r * stride + j * simd::lanes<Isa>, &at_[r][j], sizeof at_[r][j]);
-      }
-    }
-  }
-
-  /// Adds the products of `count` steps of the inner dimension.
-  INTACT_INLINE void add_steps(const activation* a, index stride, index count, const std::uint8_t* w,
-                               index step_stride) {
-    INTACT_UNROLL_4
-    for (index i = 0; i < count; ++i) {
-      add_step(a, stride, w);
-      a += packed::step;
-      w += step_stride;
-    }
-  }
-
-  /// Four columns of a, or for s4 eight: first those of the low halves.
-  INTACT_INLINE void add_step(const activation* a, index stride, const std::uint8_t* w) {
-    constexpr index weights_stride = dot::columns * packed::step_bytes;
-    if constexpr (std::is_same_v<Element, s4>) {
-      multiply_add(a, stride, [&](unsigned j) { return dot::load_low(w + j * weights_stride); });
-      multiply_add(a + packed::step / 2, stride, [&](unsigned j) { return dot::load_high(w + j * weights_stride); });
-    } else {
-      multiply_add(a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
-    }
-  }
-
-  INTACT_INLINE void store_sums(std::int32_t* to, index stride) const {
-    simd::s32<Isa> out[Rows][registers];
-    sums(out);
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      simd::narrow<Isa>(out[r], to + r * stride);
-    }
-  }
-
-  INTACT_INLINE void sums(simd::s32<Isa> (&out)[Rows][registers]) const {
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      dot::sums(at_[r], out[r]);
-    }
-  }
-
- private:
-  template <class Load>
-  INTACT_INLINE void multiply_add(const activation* a, index stride, const Load& load) {
-    decltype(load(0u)) weights[N];
-    INTACT_UNROLL
-    for (unsigned j = 0; j < N; ++j) {
-      weights[j] = load(j);
-    }
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      const auto activations = dot::broadcast(a + r * stride);
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        at_[r][j] = dot::multiply_add(at_[r][j], activations, weights[j]);
-      }
-    }
-  }
-
-  accumulator at_[Rows][N];
-};
-
 /// What the accumulators of a panel start from: 0 or the caller's numbers, less what the activations' offset will add.
 /// It is read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the
 /// loop, and then spill the tile.
@@ -153,7 +60,7 @@ class panel_start {
     }
     if constexpr (dot::offset != 0) {
       for (index n = 0; n < existing; ++n) {
-        const std::int32_t sum = w.sums == nullptr ? sum_of(w, panel, n) : w.sums[first + n];
+        const std::int32_t sum = w.sums == nullptr ? sum_of(w, first + n) : w.sums[first + n];
         const std::int32_t added = simd::multiply<isa::scalar>(sum, dot::offset);
         lanes_[n * parts] = simd::subtract<isa::scalar>(lanes_[n * parts], added);
       }
@@ -166,16 +73,10 @@ class panel_start {
   static constexpr index parts = simd::lanes<Isa> / dot::columns;
 
   /// The sum of a channel's first w.columns weights, for prefixes.
-  static std::int32_t sum_of(const packed& w, index panel, index n) noexcept {
-    const std::uint8_t* group = w.panel(panel) + n * packed::step_bytes;
+  static std::int32_t sum_of(const packed& w, index n) noexcept {
     std::int32_t sum = 0;
     for (index k = 0; k < w.columns; ++k) {
-      const std::uint8_t byte = group[k / packed::step * w.width(panel) * packed::step_bytes + k % packed::step_bytes];
-      if constexpr (std::is_same_v<Element, s4>) {
-        sum += (((k % packed::step < packed::step_bytes ? byte : byte >> 4) & 15) ^ 8) - 8;
-      } else {
-        sum += static_cast<std::int8_t>(byte);
-      }
+      sum += w(n, k);
     }
     return sum;
   }
@@ -201,10 +102,21 @@ struct gemm_panel {
   const gemm_operands<A, Element, Stage>& product;
   index number;
   panel_start<Isa, A, Element> start{product.w, number, product.start};
-  const std::uint8_t* weights = product.w.panel(number);
+  const std::uint8_t* data = product.w.panel(number);
   index step_stride = product.w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
   index first = number * packed::panel_width;                        ///< its first output channel
   index columns = product.w.rows - first < packed::panel_width ? product.w.rows - first : packed::panel_width;
+
+  /// Steps of its weights from `first_step` on, for tiles that begin with a column of the panel.
+  INTACT_INLINE panel_steps<Element> steps(index first_step, index column) const {
+    const std::uint8_t* const steps = data + product.w.panel_shift_bytes();
+    const std::uint8_t* const at = steps + first_step * step_stride + column * packed::step_bytes;
+    if constexpr (packed::has_shifts) {
+      return {at, step_stride, data, column, packed::steps(product.w.group), first_step};
+    } else {
+      return {at, step_stride};
+    }
+  }
 
   /// Puts sums through the output stage. `column`: of the panel.
   template <unsigned Rows, unsigned N>
@@ -248,7 +160,6 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
   using packed = packed_weights<Element>;
   const matrix_view<const A>& a = panel.product.a;
   const A* const rows = first_of_row(a, m);
-  const std::uint8_t* const weights = panel.weights + column * packed::step_bytes;
   const index steps = a.columns / packed::step;
   gemm_tile<Isa, A, Element, Rows, N> tile;
   tile.load(panel.start.of(column), 0);
@@ -261,9 +172,9 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
         rest[r][k] = done + k < a.columns ? rows[r * a.stride + done + k] : zero;
       }
     }
-    tile.add_step(rest[0], packed::step, weights + steps * panel.step_stride);
+    tile.add_step(rest[0], packed::step, panel.steps(steps, column));
   }
-  tile.add_steps(rows, a.stride, steps, weights, panel.step_stride);
+  tile.add_steps(rows, a.stride, steps, panel.steps(0, column));
   simd::s32<Isa> sums[Rows][decltype(tile)::registers];
   tile.sums(sums);
   panel.finish(sums, m, column);
@@ -310,7 +221,6 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
     }
     for (index p = 0; p < panels; ++p) {
       const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
-      const std::uint8_t* const weights = here.weights + k / packed::step * here.step_stride;
       for_each_tile<Isa, A>(here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
         gemm_tile<Isa, A, Element, Rows, N> tile;
         if (k == 0) {
@@ -318,8 +228,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
         } else {
           tile.load(partial[p][0] + column * parts, stride);
         }
-        tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), weights + column * packed::step_bytes,
-                       here.step_stride);
+        tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(k / packed::step, column));
         if (k + depth == a.columns) {
           tile.store_sums(partial[p][0] + column, stride);
         } else {

@@ -10,7 +10,7 @@ namespace intact::inline INTACT_ABI {
 
 /// Weights of any type, one row per output channel. Packed ones (pack.hpp) go through the fast kernels.
 using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view,
-                                  packed_weights<std::int8_t>, packed_weights<s4>>;
+                                  packed_weights<std::int8_t>, packed_weights<s4>, packed_weights<grouped_s4>>;
 
 /// A fully connected layer: weights, and what its accumulators become.
 struct linear_parameters {

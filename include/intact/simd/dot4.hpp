@@ -20,9 +20,7 @@
 //   widens, activation whether activations must be given as 16-bit words, and the type that they must have
 //   widen(from, to)    makes them so, `widened_together` at a time
 //   broadcast(a)       four activations from memory of any alignment, for all columns
-//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]
-//   load_low(w)        the same in s4: each byte holds a weight of an even group of four in its low half,
-//   load_high(w)       and one of the odd group that follows in its high half
+//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp
 //   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
 //   sums(s, out)       the int32 sums of several accumulators, one lane per channel
 
@@ -39,6 +37,11 @@ INTACT_INLINE Integer load_bytes(const void* from) {
   std::memcpy(&x, from, sizeof x);
   return x;
 }
+
+/// Four activations or weights of one channel, in plain C++.
+struct four_integers {
+  std::int32_t values[4];
+};
 
 /// For accumulators whose lanes are complete sums.
 template <class Accumulator>
@@ -62,9 +65,7 @@ template <class A>
 struct dot4<isa::scalar, A> {
   using activation = A;
   using accumulator = std::int32_t;
-  struct four {
-    std::int32_t values[4];
-  };
+  using four = detail::four_integers;
   static constexpr index columns = 1;
   static constexpr int offset = 0;
   static constexpr bool widens = false;
@@ -72,12 +73,6 @@ struct dot4<isa::scalar, A> {
   INTACT_INLINE static accumulator start(const std::int32_t* from) { return *from; }
   INTACT_INLINE static four broadcast(const A* a) { return {{a[0], a[1], a[2], a[3]}}; }
   INTACT_INLINE static four load(const std::uint8_t* w) { return {{byte(w[0]), byte(w[1]), byte(w[2]), byte(w[3])}}; }
-  INTACT_INLINE static four load_low(const std::uint8_t* w) {
-    return {{nibble(w[0]), nibble(w[1]), nibble(w[2]), nibble(w[3])}};
-  }
-  INTACT_INLINE static four load_high(const std::uint8_t* w) {
-    return {{nibble(w[0] >> 4), nibble(w[1] >> 4), nibble(w[2] >> 4), nibble(w[3] >> 4)}};
-  }
   INTACT_INLINE static accumulator multiply_add(accumulator sum, four a, four w) {
     for (int k = 0; k < 4; ++k) {
       sum += a.values[k] * w.values[k];
@@ -93,7 +88,6 @@ struct dot4<isa::scalar, A> {
 
  private:
   INTACT_INLINE static std::int32_t byte(std::uint8_t bits) { return static_cast<std::int8_t>(bits); }
-  INTACT_INLINE static std::int32_t nibble(int bits) { return ((bits & 15) ^ 8) - 8; }
 };
 
 #if INTACT_HAS_SSE4_1
@@ -121,10 +115,6 @@ struct dot4<isa::sse4_1, A> {
   INTACT_INLINE static __m128i load(const std::uint8_t* w) {
     return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)));
   }
-  INTACT_INLINE static __m128i load_low(const std::uint8_t* w) {
-    return _mm_srai_epi16(_mm_slli_epi16(load(w), 12), 12);
-  }
-  INTACT_INLINE static __m128i load_high(const std::uint8_t* w) { return _mm_srai_epi16(load(w), 4); }
   INTACT_INLINE static __m128i multiply_add(__m128i sum, __m128i a, __m128i w) {
     return _mm_add_epi32(sum, _mm_madd_epi16(a, w));
   }
@@ -163,10 +153,6 @@ struct dot4<isa::avx2, A> {
   INTACT_INLINE static __m256i load(const std::uint8_t* w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
   }
-  INTACT_INLINE static __m256i load_low(const std::uint8_t* w) {
-    return _mm256_srai_epi16(_mm256_slli_epi16(load(w), 12), 12);
-  }
-  INTACT_INLINE static __m256i load_high(const std::uint8_t* w) { return _mm256_srai_epi16(load(w), 4); }
   INTACT_INLINE static __m256i multiply_add(__m256i sum, __m256i a, __m256i w) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(a, w));
   }
@@ -198,17 +184,8 @@ struct dot4<isa::avx2_vnni, A> : detail::whole_lanes<s32<isa::avx2_vnni>> {
   INTACT_INLINE static __m256i load(const std::uint8_t* w) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
   }
-  INTACT_INLINE static __m256i load_low(const std::uint8_t* w) { return values(load(w)); }
-  INTACT_INLINE static __m256i load_high(const std::uint8_t* w) { return values(_mm256_srli_epi16(load(w), 4)); }
   INTACT_INLINE static accumulator multiply_add(accumulator sum, __m256i a, __m256i w) {
     return _mm256_dpbusd_avx_epi32(sum, a, w);
-  }
-
- private:
-  INTACT_INLINE static __m256i values(__m256i nibbles) {
-    const __m256i table =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
-    return _mm256_shuffle_epi8(table, _mm256_and_si256(nibbles, _mm256_set1_epi8(15)));
   }
 };
 
@@ -235,10 +212,6 @@ struct dot4<isa::avx512bw, A> {
   INTACT_INLINE static __m512i load(const std::uint8_t* w) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)));
   }
-  INTACT_INLINE static __m512i load_low(const std::uint8_t* w) {
-    return _mm512_srai_epi16(_mm512_slli_epi16(load(w), 12), 12);
-  }
-  INTACT_INLINE static __m512i load_high(const std::uint8_t* w) { return _mm512_srai_epi16(load(w), 4); }
   INTACT_INLINE static __m512i multiply_add(__m512i sum, __m512i a, __m512i w) {
     return _mm512_add_epi32(sum, _mm512_madd_epi16(a, w));
   }
@@ -272,16 +245,8 @@ struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
     return offset == 0 ? bytes : _mm512_xor_si512(bytes, _mm512_set1_epi8(-128));
   }
   INTACT_INLINE static __m512i load(const std::uint8_t* w) { return _mm512_loadu_si512(w); }
-  INTACT_INLINE static __m512i load_low(const std::uint8_t* w) { return values(load(w)); }
-  INTACT_INLINE static __m512i load_high(const std::uint8_t* w) { return values(_mm512_srli_epi16(load(w), 4)); }
   INTACT_INLINE static accumulator multiply_add(accumulator sum, __m512i a, __m512i w) {
     return _mm512_dpbusd_epi32(sum, a, w);
-  }
-
- private:
-  INTACT_INLINE static __m512i values(__m512i nibbles) {
-    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
-    return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
   }
 };
 
@@ -316,8 +281,6 @@ struct dot4<isa::neon, A> {
     return offset == 0 ? bytes : veor_s8(bytes, vdup_n_s8(-128));
   }
   INTACT_INLINE static int8x8_t load(const std::uint8_t* w) { return vreinterpret_s8_u8(vld1_u8(w)); }
-  INTACT_INLINE static int8x8_t load_low(const std::uint8_t* w) { return vshr_n_s8(vshl_n_s8(load(w), 4), 4); }
-  INTACT_INLINE static int8x8_t load_high(const std::uint8_t* w) { return vshr_n_s8(load(w), 4); }
   INTACT_INLINE static int32x4_t multiply_add(int32x4_t sum, int8x8_t a, int8x8_t w) {
     return vpadalq_s16(sum, vmull_s8(a, w));
   }
@@ -346,8 +309,6 @@ struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> 
     return offset == 0 ? bytes : veorq_s8(bytes, vdupq_n_s8(-128));
   }
   INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
-  INTACT_INLINE static int8x16_t load_low(const std::uint8_t* w) { return vshrq_n_s8(vshlq_n_s8(load(w), 4), 4); }
-  INTACT_INLINE static int8x16_t load_high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
   INTACT_INLINE static accumulator multiply_add(accumulator sum, int8x16_t a, int8x16_t w) {
     return accumulator(vdotq_s32(sum, a, w));
   }
@@ -366,8 +327,6 @@ struct dot4<isa::neon_i8mm, A> : detail::whole_lanes<s32<isa::neon_i8mm>> {
 
   INTACT_INLINE static int8x16_t broadcast(const A* a) { return detail::repeat_four(a); }
   INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
-  INTACT_INLINE static int8x16_t load_low(const std::uint8_t* w) { return vshrq_n_s8(vshlq_n_s8(load(w), 4), 4); }
-  INTACT_INLINE static int8x16_t load_high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
   INTACT_INLINE static accumulator multiply_add(accumulator sum, int8x16_t a, int8x16_t w) {
     if constexpr (std::is_signed_v<A>) {
       return accumulator(vdotq_s32(sum, a, w));

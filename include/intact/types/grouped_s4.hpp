@@ -11,6 +11,9 @@ constexpr index group_count(index columns, index group) {
   return columns / group + (columns % group != 0 ? 1 : 0);
 }
 
+/// Element tag of packed weights that are s4 with a power of two per row and group of columns.
+struct grouped_s4 {};
+
 /// s4 weights with a power of two per row and group of columns: weight (n, k) is codes(n, k) << shifts(n, k / group),
 /// shifts 0..3, so that it fits s8. Owns nothing.
 struct grouped_s4_view {

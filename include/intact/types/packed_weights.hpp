@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
+#include "intact/config/compiler.hpp"
+#include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 
 namespace intact::inline INTACT_ABI {
@@ -11,8 +12,8 @@ namespace intact::inline INTACT_ABI {
 /// Panels of packed weights start on such a boundary: a cache line, the widest register.
 inline constexpr index packed_weights_alignment = 64;
 
-/// Weights of a matrix product in the order in which dot products of four bytes read them. Element is std::int8_t or
-/// s4. pack_weights makes them, in memory of the caller.
+/// Weights of a matrix product in the order in which dot products of four bytes read them. Element is std::int8_t, s4
+/// or grouped_s4. pack_weights makes them, in memory of the caller.
 ///
 /// The output channels are split into panels of 64; the last one is as wide as the rest, rounded up to 16. Within a
 /// panel the inner dimension is split into groups of four (s8) or pairs of groups (s4), one behind the other:
@@ -22,16 +23,27 @@ inline constexpr index packed_weights_alignment = 64;
 ///     s4, a pair of groups: 256 bytes, the low halves hold the even group, the high halves the odd one
 ///       channel 0: k4:k0 k5:k1 k6:k2 k7:k3 | channel 1: ... | channel 63: k4:k0 k5:k1 k6:k2 k7:k3
 ///
+/// grouped_s4 is s4 with the shifts in front of each panel: 16 bytes for a group of columns, each with the two bits of
+/// four channels, and zeros up to a multiple of 64 bytes:
+///
+///     shifts of a group of columns
+///       channels 48:32:16:0 | 49:33:17:1 | 50:34:18:2 | ... | 63:47:31:15
+///
 /// What rounding adds is 0. Behind the last panel stand the int32 sums of each channel's weights.
 template <class Element>
 struct packed_weights {
-  static_assert(std::is_same_v<Element, std::int8_t> || std::is_same_v<Element, s4>, "weights are packed as s8 or s4");
+  static_assert(std::is_same_v<Element, std::int8_t> || std::is_same_v<Element, s4> ||
+                    std::is_same_v<Element, grouped_s4>,
+                "weights are packed as s8, s4 or grouped_s4");
   using element = Element;
 
+  static constexpr bool has_shifts = std::is_same_v<Element, grouped_s4>;
+  static constexpr bool has_nibbles = has_shifts || std::is_same_v<Element, s4>;
   static constexpr index panel_width = 64;
   static constexpr index width_step = 16;
-  static constexpr index step = std::is_same_v<Element, s4> ? 8 : 4;  ///< columns that are packed together
-  static constexpr index step_bytes = 4;                              ///< per output channel
+  static constexpr index step = has_nibbles ? 8 : 4;  ///< columns that are packed together
+  static constexpr index step_bytes = 4;              ///< per output channel
+  static constexpr index shift_bytes = 16;            ///< of a group of columns
 
   const std::uint8_t* data = nullptr;
   const std::int32_t* sums = nullptr;  ///< sums[n] of row n's `columns` weights; null if columns have been cut off
@@ -39,11 +51,19 @@ struct packed_weights {
   index columns = 0;                   ///< the inner dimension
   index packed_rows = 0;               ///< before a prefix was taken
   index packed_columns = 0;
+  index group = 1;  ///< columns that share a shift: whole steps, or at least packed_columns
 
-  static constexpr index steps(index columns) { return columns / step + (columns % step != 0 ? 1 : 0); }
-  static constexpr index rounded_width(index width) { return (width + width_step - 1) / width_step * width_step; }
+  static constexpr index steps(index columns) { return group_count(columns, step); }
+  static constexpr index rounded_width(index width) { return group_count(width, width_step) * width_step; }
 
-  constexpr index panels() const { return rows / panel_width + (rows % panel_width != 0 ? 1 : 0); }
+  /// Bytes of shifts in front of a panel.
+  static constexpr index panel_shift_bytes(index columns, index group) {
+    constexpr index line = packed_weights_alignment;
+    return has_shifts ? group_count(group_count(columns, group) * shift_bytes, line) * line : 0;
+  }
+  constexpr index panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
+
+  constexpr index panels() const { return group_count(rows, panel_width); }
 
   /// Output channels of a panel as it lies in memory, rounded.
   constexpr index width(index panel) const {
@@ -51,24 +71,43 @@ struct packed_weights {
     return rest >= panel_width ? panel_width : rounded_width(rest);
   }
   constexpr const std::uint8_t* panel(index panel) const {
-    return data + panel * panel_width * step_bytes * steps(packed_columns);
+    return data + panel * (panel_shift_bytes() + panel_width * step_bytes * steps(packed_columns));
+  }
+
+  /// A weight.
+  INTACT_INLINE constexpr int operator()(index n, index k) const {
+    const std::uint8_t* const shifts = panel(n / panel_width);
+    const index place = n % panel_width;
+    const index at = (k / step * width(n / panel_width) + place) * step_bytes + k % step_bytes;
+    const int byte = shifts[panel_shift_bytes() + at];
+    if constexpr (!has_nibbles) {
+      return static_cast<std::int8_t>(byte);
+    }
+    const int weight = (((k % step < step_bytes ? byte : byte >> 4) & 15) ^ 8) - 8;
+    if constexpr (!has_shifts) {
+      return weight;
+    }
+    return weight * (1 << (shifts[k / group * shift_bytes + place % 16] >> place / 16 * 2 & 3));
   }
 
   /// The first output channels and columns, without packing again: for networks that are sliced or pruned.
   constexpr packed_weights prefix(index first_rows, index first_columns) const {
-    return {data, first_columns == columns ? sums : nullptr, first_rows, first_columns, packed_rows, packed_columns};
+    return {data, first_columns == columns ? sums : nullptr, first_rows, first_columns, packed_rows, packed_columns,
+            group};
   }
 };
 
 /// Bytes of packed weights for `rows` output channels and `columns` inputs: of the panels, and of the sums behind them.
+/// `group`: columns that share a shift, of grouped_s4.
 template <class Element>
-constexpr index packed_panel_bytes(index rows, index columns) {
+constexpr index packed_panel_bytes(index rows, index columns, index group = 1) {
   using packed = packed_weights<Element>;
-  return packed::rounded_width(rows) * packed::step_bytes * packed::steps(columns);
+  return group_count(rows, packed::panel_width) * packed::panel_shift_bytes(columns, group) +
+         packed::rounded_width(rows) * packed::step_bytes * packed::steps(columns);
 }
 template <class Element>
-constexpr index packed_weights_bytes(index rows, index columns) {
-  return packed_panel_bytes<Element>(rows, columns) + rows * static_cast<index>(sizeof(std::int32_t));
+constexpr index packed_weights_bytes(index rows, index columns, index group = 1) {
+  return packed_panel_bytes<Element>(rows, columns, group) + rows * static_cast<index>(sizeof(std::int32_t));
 }
 
 }  // namespace intact::inline INTACT_ABI

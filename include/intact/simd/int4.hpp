@@ -1,0 +1,254 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/simd/dot4.hpp"
+
+// Weights of four bits, two groups of four columns at a time: each byte holds a weight of an even group in its low
+// half, and one of the odd group that follows in its high half.
+//
+// int4<Isa> has
+//
+//   low(w), high(w)  the weights of the even and of the odd group, as dot4<Isa, A>::load returns those of s8
+//   load_shifts(w, column)  a shift of 0..3 for each of dot4's `columns` channels from a column of a panel on. w: 16
+//                    bytes, each with the two bits of four channels that are 16 apart, see packed_weights
+//   low(w, shifts)   the weights times two to the power of their channel's shift
+//   high(w, shifts)
+
+namespace intact::inline INTACT_ABI::simd {
+
+template <class Isa>
+struct int4;
+
+template <>
+struct int4<isa::scalar> {
+  using four = detail::four_integers;
+
+  INTACT_INLINE static four low(const std::uint8_t* w) { return low(w, 0); }
+  INTACT_INLINE static four high(const std::uint8_t* w) { return high(w, 0); }
+  INTACT_INLINE static int load_shifts(const std::uint8_t* w, index column) {
+    return w[column % 16] >> column / 16 * 2 & 3;
+  }
+  INTACT_INLINE static four low(const std::uint8_t* w, int shift) {
+    return {{value(w[0], shift), value(w[1], shift), value(w[2], shift), value(w[3], shift)}};
+  }
+  INTACT_INLINE static four high(const std::uint8_t* w, int shift) {
+    return {{value(w[0] >> 4, shift), value(w[1] >> 4, shift), value(w[2] >> 4, shift), value(w[3] >> 4, shift)}};
+  }
+
+ private:
+  INTACT_INLINE static std::int32_t value(int bits, int shift) { return (((bits & 15) ^ 8) - 8) * (1 << shift); }
+};
+
+#if INTACT_HAS_SSE4_1
+
+namespace detail {
+
+/// Where the shifts of a column are in their byte, for instructions that shift all lanes by as much.
+INTACT_INLINE __m128i bit_of_shifts(index column) {
+  return _mm_cvtsi32_si128(static_cast<int>(column / 16 * 2));
+}
+
+}  // namespace detail
+
+template <>
+struct int4<isa::sse4_1> {
+  INTACT_INLINE static __m128i low(const std::uint8_t* w) { return _mm_srai_epi16(_mm_slli_epi16(words(w), 12), 12); }
+  INTACT_INLINE static __m128i high(const std::uint8_t* w) { return _mm_srai_epi16(words(w), 4); }
+
+  /// The powers, in each of a channel's words.
+  INTACT_INLINE static __m128i load_shifts(const std::uint8_t* w, index column) {
+    const __m128i channels = _mm_cvtepu8_epi64(_mm_loadu_si16(w + column % 16));
+    const __m128i shifts = _mm_and_si128(_mm_srl_epi64(channels, detail::bit_of_shifts(column)), _mm_set1_epi64x(3));
+    const __m128i in_words = _mm_shuffle_epi8(shifts, _mm_set_epi64x(0x0808080808080808, 0));
+    const __m128i powers = _mm_shuffle_epi8(_mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), in_words);
+    return _mm_and_si128(powers, _mm_set1_epi16(255));
+  }
+  INTACT_INLINE static __m128i low(const std::uint8_t* w, __m128i powers) { return _mm_mullo_epi16(low(w), powers); }
+  INTACT_INLINE static __m128i high(const std::uint8_t* w, __m128i powers) { return _mm_mullo_epi16(high(w), powers); }
+
+ private:
+  INTACT_INLINE static __m128i words(const std::uint8_t* w) { return dot4<isa::sse4_1, std::uint8_t>::load(w); }
+};
+
+#endif
+#if INTACT_HAS_AVX2
+
+template <>
+struct int4<isa::avx2> {
+  INTACT_INLINE static __m256i low(const std::uint8_t* w) {
+    return _mm256_srai_epi16(_mm256_slli_epi16(words(w), 12), 12);
+  }
+  INTACT_INLINE static __m256i high(const std::uint8_t* w) { return _mm256_srai_epi16(words(w), 4); }
+
+  /// The powers, in each of a channel's words.
+  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index column) {
+    const __m256i channels = _mm256_cvtepu8_epi64(_mm_loadu_si32(w + column % 16));
+    const __m256i shifts =
+        _mm256_and_si256(_mm256_srl_epi64(channels, detail::bit_of_shifts(column)), _mm256_set1_epi64x(3));
+    const __m256i powers = _mm256_sllv_epi64(_mm256_set1_epi64x(1), shifts);
+    return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(powers, 0), 0);
+  }
+  INTACT_INLINE static __m256i low(const std::uint8_t* w, __m256i powers) { return _mm256_mullo_epi16(low(w), powers); }
+  INTACT_INLINE static __m256i high(const std::uint8_t* w, __m256i powers) {
+    return _mm256_mullo_epi16(high(w), powers);
+  }
+
+ private:
+  INTACT_INLINE static __m256i words(const std::uint8_t* w) { return dot4<isa::avx2, std::uint8_t>::load(w); }
+};
+
+#endif
+#if INTACT_HAS_AVX2_VNNI
+
+template <>
+struct int4<isa::avx2_vnni> {
+  INTACT_INLINE static __m256i low(const std::uint8_t* w) { return values(load(w)); }
+  INTACT_INLINE static __m256i high(const std::uint8_t* w) { return values(_mm256_srli_epi16(load(w), 4)); }
+  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index column) {
+    const __m256i channels = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
+    const __m256i moved = _mm256_srl_epi32(channels, detail::bit_of_shifts(column));
+    return _mm256_and_si256(moved, _mm256_set1_epi32(3));
+  }
+  INTACT_INLINE static __m256i low(const std::uint8_t* w, __m256i shifts) { return values(load(w), shifts); }
+  INTACT_INLINE static __m256i high(const std::uint8_t* w, __m256i shifts) {
+    return values(_mm256_srli_epi16(load(w), 4), shifts);
+  }
+
+ private:
+  INTACT_INLINE static __m256i load(const std::uint8_t* w) { return dot4<isa::avx2_vnni, std::uint8_t>::load(w); }
+  INTACT_INLINE static __m256i values(__m256i nibbles) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    return _mm256_shuffle_epi8(table, _mm256_and_si256(nibbles, _mm256_set1_epi8(15)));
+  }
+  /// ((n ^ 8) << s) - (8 << s): n ^ 8 is 0..15, whose shifted bits stay within the byte.
+  INTACT_INLINE static __m256i values(__m256i nibbles, __m256i shifts) {
+    const __m256i positive = _mm256_xor_si256(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+    return _mm256_sub_epi8(_mm256_sllv_epi32(positive, shifts), _mm256_sllv_epi32(_mm256_set1_epi8(8), shifts));
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX512BW
+
+template <>
+struct int4<isa::avx512bw> {
+  INTACT_INLINE static __m512i low(const std::uint8_t* w) {
+    return _mm512_srai_epi16(_mm512_slli_epi16(words(w), 12), 12);
+  }
+  INTACT_INLINE static __m512i high(const std::uint8_t* w) { return _mm512_srai_epi16(words(w), 4); }
+
+  /// The shifts, in each of a channel's words.
+  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index column) {
+    const __m512i channels = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
+    const __m512i shifts =
+        _mm512_and_si512(_mm512_srl_epi64(channels, detail::bit_of_shifts(column)), _mm512_set1_epi64(3));
+    return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(shifts, 0), 0);
+  }
+  INTACT_INLINE static __m512i low(const std::uint8_t* w, __m512i shifts) { return _mm512_sllv_epi16(low(w), shifts); }
+  INTACT_INLINE static __m512i high(const std::uint8_t* w, __m512i shifts) {
+    return _mm512_sllv_epi16(high(w), shifts);
+  }
+
+ private:
+  INTACT_INLINE static __m512i words(const std::uint8_t* w) { return dot4<isa::avx512bw, std::uint8_t>::load(w); }
+};
+
+#endif
+#if INTACT_HAS_AVX512VNNI
+
+template <>
+struct int4<isa::avx512vnni> {
+  INTACT_INLINE static __m512i low(const std::uint8_t* w) { return values(load(w)); }
+  INTACT_INLINE static __m512i high(const std::uint8_t* w) { return values(_mm512_srli_epi16(load(w), 4)); }
+  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index column) {
+    const __m512i channels = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+    const __m512i moved = _mm512_srl_epi32(channels, detail::bit_of_shifts(column));
+    return _mm512_and_si512(moved, _mm512_set1_epi32(3));
+  }
+  INTACT_INLINE static __m512i low(const std::uint8_t* w, __m512i shifts) { return values(load(w), shifts); }
+  INTACT_INLINE static __m512i high(const std::uint8_t* w, __m512i shifts) {
+    return values(_mm512_srli_epi16(load(w), 4), shifts);
+  }
+
+ private:
+  INTACT_INLINE static __m512i load(const std::uint8_t* w) { return dot4<isa::avx512vnni, std::uint8_t>::load(w); }
+  INTACT_INLINE static __m512i values(__m512i nibbles) {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
+  }
+  /// ((n ^ 8) << s) - (8 << s): n ^ 8 is 0..15, whose shifted bits stay within the byte.
+  INTACT_INLINE static __m512i values(__m512i nibbles, __m512i shifts) {
+    constexpr int and_then_xor = 0x6a;
+    const __m512i positive =
+        _mm512_ternarylogic_epi32(nibbles, _mm512_set1_epi8(15), _mm512_set1_epi8(8), and_then_xor);
+    return _mm512_sub_epi8(_mm512_sllv_epi32(positive, shifts), _mm512_sllv_epi32(_mm512_set1_epi8(8), shifts));
+  }
+};
+
+#endif
+#if INTACT_HAS_AVX512VBMI
+template <>
+struct int4<isa::avx512vbmi> : int4<isa::avx512vnni> {};
+#endif
+#if INTACT_HAS_NEON
+
+template <>
+struct int4<isa::neon> {
+  INTACT_INLINE static int8x8_t low(const std::uint8_t* w) { return vshr_n_s8(vshl_n_s8(load(w), 4), 4); }
+  INTACT_INLINE static int8x8_t high(const std::uint8_t* w) { return vshr_n_s8(load(w), 4); }
+
+  /// By how much a byte is shifted whose upper half is the weight, to the right if negative.
+  INTACT_INLINE static int8x8_t load_shifts(const std::uint8_t* w, index column) {
+    const std::uint8_t* const two = w + column % 16;
+    const uint32x2_t channels = vset_lane_u32(two[1], vdup_n_u32(two[0]), 1);
+    const uint32x2_t moved = vshl_u32(channels, vdup_n_s32(static_cast<int>(-(column / 16 * 2))));
+    const uint32x2_t in_bytes = vmul_n_u32(vand_u32(moved, vdup_n_u32(3)), 0x01010101);
+    return vsub_s8(vreinterpret_s8_u32(in_bytes), vdup_n_s8(4));
+  }
+  INTACT_INLINE static int8x8_t low(const std::uint8_t* w, int8x8_t shifts) {
+    return vshl_s8(vshl_n_s8(load(w), 4), shifts);
+  }
+  INTACT_INLINE static int8x8_t high(const std::uint8_t* w, int8x8_t shifts) {
+    return vshl_s8(vand_s8(load(w), vdup_n_s8(-16)), shifts);
+  }
+
+ private:
+  INTACT_INLINE static int8x8_t load(const std::uint8_t* w) { return vreinterpret_s8_u8(vld1_u8(w)); }
+};
+
+#endif
+#if INTACT_HAS_NEON_DOTPROD
+
+template <>
+struct int4<isa::neon_dotprod> {
+  INTACT_INLINE static int8x16_t low(const std::uint8_t* w) { return vshrq_n_s8(vshlq_n_s8(load(w), 4), 4); }
+  INTACT_INLINE static int8x16_t high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
+
+  /// By how much a byte is shifted whose upper half is the weight, to the right if negative.
+  INTACT_INLINE static int8x16_t load_shifts(const std::uint8_t* w, index column) {
+    const uint8x8_t four = vreinterpret_u8_u32(vdup_n_u32(detail::load_bytes<std::uint32_t>(w + column % 16)));
+    const uint32x4_t channels = vmovl_u16(vget_low_u16(vmovl_u8(four)));
+    const uint32x4_t moved = vshlq_u32(channels, vdupq_n_s32(static_cast<int>(-(column / 16 * 2))));
+    const uint32x4_t in_bytes = vmulq_n_u32(vandq_u32(moved, vdupq_n_u32(3)), 0x01010101);
+    return vsubq_s8(vreinterpretq_s8_u32(in_bytes), vdupq_n_s8(4));
+  }
+  INTACT_INLINE static int8x16_t low(const std::uint8_t* w, int8x16_t shifts) {
+    return vshlq_s8(vshlq_n_s8(load(w), 4), shifts);
+  }
+  INTACT_INLINE static int8x16_t high(const std::uint8_t* w, int8x16_t shifts) {
+    return vshlq_s8(vandq_s8(load(w), vdupq_n_s8(-16)), shifts);
+  }
+
+ private:
+  INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
+};
+
+#endif
+#if INTACT_HAS_NEON_I8MM
+template <>
+struct int4<isa::neon_i8mm> : int4<isa::neon_dotprod> {};
+#endif
+
+}  // namespace intact::inline INTACT_ABI::simd
