@@ -91,7 +91,8 @@ int main(int argc, char** argv) {
       app.add_option("--isa", given.isa, "instructions of both sides; other peers are left out")
           ->check(CLI::IsMember(isa_names()));
   app.add_option("--shapes", given.shapes, "table or all")->check(CLI::IsMember({"table", "all"}));
-  app.add_option("--weights", given.weights, "int8 or int4")->check(CLI::IsMember({"int8", "int4"}));
+  app.add_option("--weights", given.weights, "int8, int4 or grouped-int4")
+      ->check(CLI::IsMember({"int8", "int4", "grouped-int4"}));
   app.add_option("--peers", given.peers, "only peers whose names start like this; none: ours alone")->delimiter(',');
   app.add_flag("--quick", quick, "few shapes, measured briefly: does everything work?");
   app.add_flag("--list-isas", list, "print the instruction sets of this program, and nothing else");

@@ -1,6 +1,7 @@
-// Times gemm with packed weights: every shape, 8-bit and 4-bit weights, every output stage. Each configuration is
-// checked against the specification first. With --quick few shapes are timed briefly. All other options are Google
-// Benchmark's. Other instruction sets than the machine's best are intact-compare's.
+// Times gemm with packed weights: every shape, 8-bit and 4-bit weights, the latter with group factors or without, every
+// output stage. Each configuration is checked against the specification first. With --quick few shapes are timed
+// briefly. All other options are Google Benchmark's. Other instruction sets than the machine's best are
+// intact-compare's.
 
 #include <memory>
 #include <span>
@@ -43,7 +44,9 @@ const layer& layer_of(const gemm_shape& shape, weight_type type) {
 }
 
 template <class Element>
-constexpr weight_type type_of = std::is_same_v<Element, intact::s4> ? weight_type::int4 : weight_type::int8;
+constexpr weight_type type_of = std::is_same_v<Element, std::int8_t>  ? weight_type::int8
+                                : std::is_same_v<Element, intact::s4> ? weight_type::int4
+                                                                      : weight_type::grouped_int4;
 
 template <class Isa, class Element, class Stage>
 class stage_product : public product {
@@ -51,11 +54,13 @@ class stage_product : public product {
   explicit stage_product(const gemm_shape& shape)
       : operands_(layer_of(shape, type_of<Element>)),
         stage_(operands_),
-        memory_(static_cast<std::size_t>(intact::packed_weights_bytes<Element>(shape.n, shape.k))),
+        memory_(static_cast<std::size_t>(intact::packed_weights_bytes<Element>(shape.n, shape.k, layer::group))),
         outputs_(static_cast<std::size_t>(shape.m * shape.n)),
         y_(outputs_.data(), shape.m, shape.n) {
     if constexpr (type_of<Element> == weight_type::int4) {
       weights_ = intact::pack_weights(operands_.w4(), std::span(memory_));
+    } else if constexpr (type_of<Element> == weight_type::grouped_int4) {
+      weights_ = intact::pack_weights(operands_.grouped_w4(), std::span(memory_));
     } else {
       weights_ = intact::pack_weights(operands_.w(), std::span(memory_));
     }
@@ -121,6 +126,7 @@ void add_shapes(std::span<const gemm_shape> shapes) {
   for (const gemm_shape& shape : shapes) {
     add_stages<Isa, std::int8_t>(shape);
     add_stages<Isa, intact::s4>(shape);
+    add_stages<Isa, intact::grouped_s4>(shape);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "intact/adapt/scale.hpp"
 #include "intact/arith/output_stage.hpp"
 #include "intact/reference/gemm.hpp"
+#include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
 #include "memory.hpp"
@@ -21,38 +22,51 @@
 
 namespace intact_bench {
 
-enum class weight_type { int8, int4 };
+/// grouped_int4: with a power of two for every 32 columns of a row.
+enum class weight_type { int8, int4, grouped_int4 };
 
 inline const char* name_of(weight_type type) {
-  return type == weight_type::int8 ? "int8" : "int4";
+  return type == weight_type::int8 ? "int8" : type == weight_type::int4 ? "int4" : "grouped-int4";
 }
 
 /// Activations and weights with random codes of the full range, and exact sums of some of the rows.
 class layer {
  public:
   static constexpr int zero_point = 131;  ///< of the activations, where codes are the output
+  static constexpr index group = 32;      ///< columns that share a power of two
 
   layer(const gemm_shape& shape_, weight_type type_)
       : shape(shape_),
         type(type_),
         a_(static_cast<std::size_t>(shape.m * shape.k)),
         w_(static_cast<std::size_t>(shape.n * shape.k)),
-        packed_(type == weight_type::int4 ? static_cast<std::size_t>(shape.n * intact::packed_bytes(shape.k)) : 0) {
+        packed_(type == weight_type::int8 ? 0 : static_cast<std::size_t>(shape.n * intact::packed_bytes(shape.k))),
+        shifts_(type == weight_type::grouped_int4
+                    ? static_cast<std::size_t>(shape.n * intact::group_count(shape.k, group))
+                    : 0) {
     std::mt19937_64 random(1);
     for (std::uint8_t& code : a_) {
       code = static_cast<std::uint8_t>(random());
     }
     for (std::int8_t& weight : w_) {
       weight = static_cast<std::int8_t>(random() >> 8);
-      weight = type == weight_type::int4 ? static_cast<std::int8_t>(weight >> 4) : weight;
+      weight = type == weight_type::int8 ? weight : static_cast<std::int8_t>(weight >> 4);
+    }
+    for (std::uint8_t& shift : shifts_) {
+      shift = static_cast<std::uint8_t>(random() >> 62);
     }
     pack();
+    shift();
     add_up();
   }
 
   intact::matrix_view<const std::uint8_t> a() const { return {a_.data(), shape.m, shape.k}; }
   intact::matrix_view<const std::int8_t> w() const { return {w_.data(), shape.n, shape.k}; }
   intact::packed_view<intact::s4, const std::uint8_t> w4() const { return {packed_.data(), shape.n, shape.k}; }
+
+  intact::grouped_s4_view grouped_w4() const {
+    return {w4(), {shifts_.data(), shape.n, intact::group_count(shape.k, group)}, group};
+  }
 
   /// The weights of an output channel.
   std::span<const std::int8_t> channel(index n) const {
@@ -69,8 +83,8 @@ class layer {
 
   /// About the standard deviation of the sums, zero point subtracted.
   double deviation() const {
-    return 74.0 * (type == weight_type::int4 ? 4.6 : 74.0) *
-           std::sqrt(static_cast<double>(std::max<index>(1, shape.k)));
+    const double of_weights = type == weight_type::int8 ? 74.0 : type == weight_type::int4 ? 4.6 : 21.2;
+    return 74.0 * of_weights * std::sqrt(static_cast<double>(std::max<index>(1, shape.k)));
   }
 
   /// The rows that are checked: all of them, or of large layers some, evenly spaced, with the first and the last.
@@ -87,11 +101,22 @@ class layer {
 
  private:
   void pack() {
-    if (type == weight_type::int4) {
+    if (type != weight_type::int8) {
       const intact::packed_view<intact::s4, std::uint8_t> to(packed_.data(), shape.n, shape.k);
       for (index n = 0; n < shape.n; ++n) {
         for (index k = 0; k < shape.k; ++k) {
           to.set(n, k, w()(n, k));
+        }
+      }
+    }
+  }
+
+  /// The weights in s8 become those that the groups' powers make of their codes.
+  void shift() {
+    if (type == weight_type::grouped_int4) {
+      for (index n = 0; n < shape.n; ++n) {
+        for (index k = 0; k < shape.k; ++k) {
+          w_[static_cast<std::size_t>(n * shape.k + k)] = static_cast<std::int8_t>(grouped_w4()(n, k));
         }
       }
     }
@@ -111,6 +136,7 @@ class layer {
   aligned_vector<std::uint8_t> a_;
   aligned_vector<std::int8_t> w_;
   aligned_vector<std::uint8_t> packed_;
+  aligned_vector<std::uint8_t> shifts_;
   std::vector<index> rows_;
   std::vector<std::int32_t> sums_;
 };

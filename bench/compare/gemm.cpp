@@ -29,6 +29,9 @@ auto weights_of(const layer& operands, std::int8_t) {
 auto weights_of(const layer& operands, intact::s4) {
   return operands.w4();
 }
+auto weights_of(const layer& operands, intact::grouped_s4) {
+  return operands.grouped_w4();
+}
 
 template <class Isa, class Element, class Stage>
 class intact_gemm : public gemm_program {
@@ -40,7 +43,7 @@ class intact_gemm : public gemm_program {
         outputs_(static_cast<std::size_t>(task.operands.shape.m * task.operands.shape.n)) {
     const gemm_shape& shape = task.operands.shape;
     for (aligned_vector<std::byte>& memory : memory_) {
-      memory.resize(static_cast<std::size_t>(intact::packed_weights_bytes<Element>(shape.n, shape.k)));
+      memory.resize(static_cast<std::size_t>(intact::packed_weights_bytes<Element>(shape.n, shape.k, layer::group)));
       weights_.push_back(intact::pack_weights(weights_of(task.operands, Element()), std::span(memory)));
     }
   }
@@ -79,8 +82,9 @@ std::unique_ptr<gemm_program> make_ours(const std::string& isa, weight_type weig
   std::unique_ptr<gemm_program> made;
   with_isa(isa, [&](auto tag) {
     using tag_type = decltype(tag);
-    made =
-        weights == weight_type::int4 ? make_with<tag_type, intact::s4>(task) : make_with<tag_type, std::int8_t>(task);
+    made = weights == weight_type::int8   ? make_with<tag_type, std::int8_t>(task)
+           : weights == weight_type::int4 ? make_with<tag_type, intact::s4>(task)
+                                          : make_with<tag_type, intact::grouped_s4>(task);
   });
   return made;
 }
@@ -105,13 +109,13 @@ std::int64_t count_differences(const gemm_task& task, const std::vector<std::int
 std::size_t copies_beyond_cache(const layer& operands) {
   const long reported = sysconf(_SC_LEVEL2_CACHE_SIZE);
   const index cache = reported > 0 ? index{reported} : index{1} << 21;
-  const index bytes = operands.shape.n * operands.shape.k / (operands.type == weight_type::int4 ? 2 : 1);
+  const index bytes = operands.shape.n * operands.shape.k / (operands.type == weight_type::int8 ? 1 : 2);
   return static_cast<std::size_t>(std::max<index>(2, 4 * cache / std::max<index>(1, bytes) + 1));
 }
 
 /// Who takes part: for 4-bit weights we are our own peer.
 std::vector<gemm_peer> peers_of(const options& given, weight_type weights) {
-  if (weights == weight_type::int4) {
+  if (weights != weight_type::int8) {
     const auto make = [isa = given.isa](const gemm_task& task) { return make_ours(isa, weight_type::int8, task); };
     return {{"intact int8", make, true, false}};
   }
@@ -193,7 +197,9 @@ class shape_comparison {
 };
 
 void compare_gemm(const options& given, report& to) {
-  const weight_type weights = given.weights == "int4" ? weight_type::int4 : weight_type::int8;
+  const weight_type weights = given.weights == "int8"   ? weight_type::int8
+                              : given.weights == "int4" ? weight_type::int4
+                                                        : weight_type::grouped_int4;
   for (const gemm_shape& shape : shapes_of(given.shapes)) {
     shape_comparison comparison(given, shape, weights, to);
     for (const gemm_output output : {gemm_output::s32, gemm_output::u8}) {
