@@ -45,7 +45,7 @@ class octave_levels_512 {
 
   template <class T>
   INTACT_INLINE octave_levels_512(const T* numbers, unsigned factor)
-      : first_(std::bit_width(std::uint64_t{numbers[0]} * factor) - 1) {
+      : first_(63 - std::countl_zero(std::uint64_t{numbers[0]} * factor)) {
     const int zeros = 63 - first_;
     for (int d = 0; d < 256; ++d) {
       const std::uint64_t x = std::uint64_t{numbers[d]} * factor;
