@@ -268,9 +268,9 @@ MUTATIONS = [
         ("width > bits ? width - bits : 0", "width > bits + 1 ? width - bits : 0"),
     ),
     *mutations_of(
-        "kernel/exp_table.hpp", "operation_kernel_test@avx512vbmi",
+        "kernel/level_octaves.hpp", "operation_kernel_test@avx512vbmi",
         ("most = 0xa8f5", "most = 0xffff"),
-        ("(at_root ? 1 : 3) + cut", "(at_root ? 1 : 1) + cut"),
+        ("at_root ? 1 : 3", "1"),
         ("shift == 0 ? 0 : 1 +", "shift == 0 ? 0 : 0 *"),
         ("(1u << 18) / divisor", "(1u << 17) / divisor"),
     ),

@@ -7,23 +7,25 @@
 #include "intact/kernel/byte_row.hpp"
 #include "intact/kernel/exp_table.hpp"
 #include "intact/kernel/level_bounds.hpp"
+#include "intact/kernel/level_octaves.hpp"
 #include "intact/simd/byte_table.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
-// Log-Int-Softmax on bytes. A row's sum settles the level of every distance to the row's maximum. Where registers of 512
-// bits compare all distances with the limits of their octaves at once, codes are looked up in that table; with other
-// registers, only the distances at which levels begin are found (level_bounds.hpp).
+// Log-Int-Softmax on bytes. A row's sum settles the level of every distance to the row's maximum. With registers of 512
+// bits all levels are found at once (level_octaves.hpp) and codes are looked up in them; with smaller ones, only the
+// distances at which levels begin (level_bounds.hpp).
 
 namespace intact::inline INTACT_ABI::kernel {
 
-/// What finds levels, of distances or of limits.
+/// What finds levels; plain C++ needs nothing.
 struct no_finder {
   explicit no_finder(const void*) {}
 };
 template <class Isa>
-using level_finder = std::conditional_t<simd::lanes<Isa> == 1, no_finder,
-                                        std::conditional_t<octaves<Isa>::exist, octaves<Isa>, distance_finder>>;
+using level_finder =
+    std::conditional_t<simd::lanes<Isa> == 1, no_finder,
+                       std::conditional_t<octave_finder<Isa>::exists, octave_finder<Isa>, distance_finder>>;
 
 /// A table of exponentials, prepared once for all rows.
 template <class Isa, class T>
@@ -174,7 +176,7 @@ INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepar
                                     const typename attention_codes<Tail>::view& codes, index begin, index end) {
   if constexpr (simd::lanes<Isa> == 1) {
     log_softmax_plain<Isa, Tail, Rounding>(rows, table.values, codes, begin, end);
-  } else if constexpr (octaves<Isa>::exist) {
+  } else if constexpr (octave_finder<Isa>::exists) {
     log_softmax_by_octaves<Isa, Tail, Rounding>(rows, table, codes, begin, end);
   } else {
     log_softmax_by_bounds<Isa, Tail, Rounding>(rows, table, codes, begin, end);

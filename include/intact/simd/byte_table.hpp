@@ -5,8 +5,8 @@
 #include "intact/simd/bytes.hpp"
 
 // Any function of a byte, in registers of bytes: a table of 256 bytes, held as tables of 16, of which every byte takes
-// the one that its upper half names; with AVX-512 as two tables of 64 words or, with VBMI, of 128 bytes, with NEON as four
-// of 64.
+// the one that its upper half names; with AVX-512 as two tables of 64 words, with AVX512_VBMI as two of 128 bytes, with
+// NEON as four of 64.
 //
 // byte_table<Isa>(entries) has operator()(x): entries[x] of each byte.
 
@@ -85,7 +85,7 @@ class byte_table<isa::avx2_vnni> : public detail::byte_table_256 {
 
 namespace detail {
 
-/// 128 words: those of the even and those of the odd bytes of x, of which each takes the half that its lowest bit names.
+/// Even and odd bytes of x take words of the table, and of those the half that their lowest bit names.
 class byte_table_512 {
  public:
   INTACT_INLINE explicit byte_table_512(const std::uint8_t* entries) {

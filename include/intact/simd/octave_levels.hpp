@@ -5,14 +5,12 @@
 
 #include "intact/simd/batch.hpp"
 
-// Levels of 256 numbers that do not increase: how many limits they do not exceed, where every limit is in the octave,
-// [2^n, 2^(n+1)), below that of the one before.
+// Levels of 256 numbers that do not increase: how many limits each does not exceed. Every limit is in the octave,
+// [2^n, 2^(n+1)), below that of the one before, so that a number's octave leaves one limit to compare it with. What is
+// compared are the 16 bits below the leading one, which do not always decide.
 //
-// So a number's octave leaves one limit to compare it with. Numbers and limits are compared by the 16 bits below their
-// leading one, which does not always decide.
-//
-// octave_levels<Isa>, only where `exists`, has a constructor from the numbers times a factor; first(), the octave of the
-// first one, which is not 0; and find(limits, levels).
+// octave_levels<Isa>, where it `exists`, has a constructor from the numbers and a factor of all of them, and
+// find(limits, levels, uncertain). The first number is not 0.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -61,9 +59,7 @@ class octave_levels_512 {
     }
   }
 
-  INTACT_INLINE int first() const { return first_; }
-
-  /// The numbers' levels. False if some of them are not certain: bit i of uncertain[j] is that of number 64 * j + i.
+  /// The numbers' levels. False if some are not certain: bit i of uncertain[j] is that of number 64 * j + i.
   INTACT_INLINE bool find(const octave_limits& limits, std::uint8_t (&levels)[256],
                           std::uint64_t (&uncertain)[4]) const {
     const int above = limits.octave - first_ + 1;  // the level of the first number's octave

@@ -8,10 +8,10 @@
 // The sum of the entries that bytes select from a table of 256 numbers that do not increase: of
 // table[largest - code] >> shift(), over a row of codes.
 //
-// table_sum<Isa>(table) has shift(), which leaves as many bits of the entries as are added; covers(count), whether it can do it
-// for so many codes; and operator()(codes, visible, count, largest), where null or not 0 is visible. Only pairs of
-// registers that can be a table of 64 words or of 128 bytes are worth it: elsewhere it covers nothing, and loads are
-// faster.
+// table_sum<Isa>(table) has shift(), which leaves as many bits of the entries as are added up; covers(count), whether
+// it can do it for so many codes; and operator()(codes, visible, count, largest), where all codes are visible or those
+// with a number other than 0. Only pairs of registers that can be a table of 64 words or of 128 bytes are worth it:
+// elsewhere it covers nothing, and loads are faster.
 
 namespace intact::inline INTACT_ABI::simd {
 
