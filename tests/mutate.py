@@ -264,7 +264,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "simd/table_sum.hpp", "simd_test@avx512vbmi",
-        ("_mm256_setr_epi64x(0, 8, 16, 24)", "_mm256_setr_epi64x(0, 8, 16, 16)"),
+        ("_mm256_setr_epi64x(0, 8, 16, 24)", "_mm256_setr_epi64x(0, 8, 8, 24)"),
         ("width > bits ? width - bits : 0", "width > bits + 1 ? width - bits : 0"),
     ),
     *mutations_of(

@@ -67,8 +67,8 @@ class exponentials {
     T sums[together] = {};
     index j = 0;
     const auto add = [&](index i) {
-      const T e = entries[row.codes[j + i]];
-      sums[i] += !Masked || row.visible[j + i] != 0 ? e : T{0};
+      const bool visible = !Masked || row.visible[j + i] != 0;
+      sums[i] += entries[visible ? row.codes[j + i] : largest - 256];  // 0 stands there
     };
     for (; j + together <= row.count; j += together) {
       INTACT_UNROLL
