@@ -1,7 +1,11 @@
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <type_traits>
+#include <vector>
 
 #include "catch.hpp"
 #include "guarded_memory.hpp"
@@ -265,6 +269,80 @@ TEST_CASE("log_softmax is the specification") {
   check_log_softmax_of_tables<log2_rounding::at_one_and_a_half, std::uint64_t>();
   check_log_softmax_of_tables<log2_rounding::at_square_root_of_2, std::uint32_t>();
   check_log_softmax_of_tables<log2_rounding::at_square_root_of_2, std::uint64_t>();
+}
+
+/// The largest e up to a limit whose level, in a row of which the others add up to `others`, is at least `level`.
+template <log2_rounding Rounding>
+std::uint64_t largest_in_row(int level, std::uint64_t others, std::uint64_t limit) {
+  std::uint64_t low = 0, high = limit + 1;
+  while (high - low > 1) {
+    const std::uint64_t middle = low + (high - low) / 2;
+    (reference::rounded_log2<Rounding>(middle, others + middle) >= level ? low : high) = middle;
+  }
+  return low;
+}
+
+/// How many codes are wrong in a row of `others`, the first of them the largest entry of `table`, and e.
+template <tail Tail, log2_rounding Rounding, class T>
+int wrong_codes(std::vector<T> table, std::vector<T> others, T e) {
+  table.insert(std::upper_bound(table.begin(), table.end(), e, std::greater<>()), e);
+  others.push_back(e);
+  const auto keys = static_cast<index>(others.size());
+  tensor<std::uint8_t> logits(1, keys), y(1, keys), expected(1, keys);
+  for (index j = 0; j < keys; ++j) {
+    const auto place =
+        std::lower_bound(table.begin(), table.end(), others[static_cast<std::size_t>(j)], std::greater<>());
+    logits(0, j) = static_cast<std::uint8_t>(255 - (place - table.begin()));
+  }
+  reference::log_softmax<Tail, Rounding>(logits.view(), exp_table<T>(table), expected.view());
+  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
+  return first_difference(y.view(), expected.view()) == "" ? 0 : 1;
+}
+
+/// A table but for one entry, either falling by up to 1/octave from entry to entry or, if that is 0, with entries of
+/// which next to nothing is left where only the leading bits are added up.
+template <class T>
+std::vector<T> random_table(T largest, int octave, generator& random) {
+  std::vector<T> table{largest};
+  while (table.size() < 255) {
+    const T step = octave == 0 ? T{1} : table.back() / static_cast<T>(octave);
+    const T next = octave == 0 && table.size() == 1 ? largest >> random.between(22, 26) : table.back();
+    table.push_back(next - std::min(next, static_cast<T>(random.between(0, static_cast<std::int64_t>(step)))));
+  }
+  return table;
+}
+
+template <log2_rounding Rounding, class T>
+void check_rows_beside_limits() {
+  generator random(205);
+  int wrong = 0;
+  for (int round = 0; round < 80; ++round) {
+    const index keys = std::array{2, 3, 49, 197, 2000}[static_cast<std::size_t>(round % 5)];
+    const int octave = std::array{0, 1, 7, 20, 100, 0, 0}[static_cast<std::size_t>(round % 7)];
+    const T limit = exp_table_limit<T>(keys);
+    const std::vector<T> table = random_table<T>(limit >> random.between(0, 16), octave, random);
+    std::vector<T> others{table[0]};
+    while (others.size() + 1 < static_cast<std::size_t>(keys)) {
+      others.push_back(table[static_cast<std::size_t>(random.between(0, 254))]);
+    }
+    const std::uint64_t sum = std::accumulate(others.begin(), others.end(), std::uint64_t{0});
+    for (int level = 1; level <= 16; ++level) {
+      const auto e = static_cast<std::int64_t>(largest_in_row<Rounding>(level, sum, limit));
+      for (const std::int64_t beside : {e - 1, e, e + 1, e + 2, e - random.between(0, e >> 15)}) {
+        if (beside >= 0 && static_cast<std::uint64_t>(beside) <= limit) {
+          wrong += wrong_codes<tail::zero, Rounding>(table, others, static_cast<T>(beside));
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("log_softmax decides exactly beside every limit") {
+  check_rows_beside_limits<log2_rounding::at_one_and_a_half, std::uint32_t>();
+  check_rows_beside_limits<log2_rounding::at_one_and_a_half, std::uint64_t>();
+  check_rows_beside_limits<log2_rounding::at_square_root_of_2, std::uint32_t>();
+  check_rows_beside_limits<log2_rounding::at_square_root_of_2, std::uint64_t>();
 }
 
 TEST_CASE("log_softmax of rows so long that the maximum has the zero level") {

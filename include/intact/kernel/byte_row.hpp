@@ -75,10 +75,7 @@ INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>&
   if (count >= bytes::width) {
     bytes::nibbles(codes, place);
   } else {
-    alignas(64) std::uint8_t part[static_cast<std::size_t>(bytes::width)] = {};
-    bytes::store_part(codes, part, count);
-    bytes::nibbles(bytes::load(part), part);
-    simd::detail::copy_few<bytes::width>(part, place, packed_bytes(count));
+    bytes::nibbles_part(codes, place, count);
   }
 }
 

@@ -2,196 +2,39 @@
 
 #include <bit>
 #include <cstdint>
-#include <cstring>
+#include <type_traits>
 
-#include "intact/arith/log2_code.hpp"
 #include "intact/kernel/byte_row.hpp"
-#include "intact/simd/table_sum.hpp"
+#include "intact/kernel/exp_table.hpp"
+#include "intact/kernel/level_bounds.hpp"
+#include "intact/kernel/level_octaves.hpp"
+#include "intact/simd/byte_table.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
-// Log-Int-Softmax on bytes. A row's sum settles from which distance to the maximum on each level begins: 16 numbers,
-// found in the table. A code is how many of them the distance has passed, found by bisection in registers of bytes.
-// The sum is made one number at a time, which is faster than gathering, unless registers can be the table.
+// Log-Int-Softmax on bytes. A row's sum settles the level of every distance to the row's maximum. With registers of 512
+// bits all levels are found at once (level_octaves.hpp) and codes are looked up in them; with smaller ones, only the
+// distances at which levels begin (level_bounds.hpp).
 
 namespace intact::inline INTACT_ABI::kernel {
 
-/// Levels of 4-bit codes, and the zero level.
-inline constexpr int log2_levels = 16;
-
-/// Where a row's levels begin.
-struct level_bounds {
-  /// The last distance before level k, k in 1..16, but at least 0; as a signed number after subtracting 128.
-  alignas(16) std::uint8_t last[2 * log2_levels];
-  /// The level of the maximum itself.
-  std::uint8_t first_level;
+/// What finds levels; plain C++ needs nothing.
+struct no_finder {
+  explicit no_finder(const void*) {}
 };
+template <class Isa>
+using level_finder =
+    std::conditional_t<simd::lanes<Isa> == 1, no_finder,
+                       std::conditional_t<octave_finder<Isa>::exists, octave_finder<Isa>, distance_finder>>;
 
 /// A table of exponentials, prepared once for all rows.
 template <class Isa, class T>
-class prepared_exp_table {
- public:
-  explicit prepared_exp_table(const T* table) noexcept : sum_(table) {
-    reversed_[0] = 0;
-    for (int d = 0; d < 256; ++d) {
-      reversed_[256 - d] = table[d];
-    }
-    index filled = 0;
-    const auto fill = [&](index end, int place) {
-      if (end > filled) {
-        std::memset(place_ + filled, place, static_cast<std::size_t>(end - filled));
-        filled = end;
-      }
-    };
-    for (int d = 255; d > 0; --d) {
-      fill(bucket_of(table[d]), 255 - d);
-    }
-    fill(buckets, 255);
-  }
+struct prepared_exp_table {
+  explicit prepared_exp_table(const T* table) noexcept : values(table), find(table) {}
 
-  /// The exponential of the distance 0.
-  T first() const { return reversed_[256]; }
-
-  /// To be added to a code: the exponential of `largest - code` stands there.
-  INTACT_INLINE const T* of_codes(int largest) const { return reversed_ + (256 - largest); }
-
-  /// The largest distance, but for 0, whose exponential is above a limit; 0 if there is none. Those in higher buckets
-  /// than the limit's are above it; of those in the same bucket there are seldom more than two.
-  INTACT_INLINE int last_above(std::uint64_t limit) const {
-    index place = place_[bucket_of(limit)];
-    place -= reversed_[place] > limit ? 1 : 0;
-    place -= reversed_[place] > limit ? 1 : 0;
-    while (reversed_[place] > limit)
-      [[unlikely]] {
-        --place;
-      }
-    return static_cast<int>(255 - place);
-  }
-
-  /// The sum of the exponentials of `largest - code`, of visible keys alone.
-  template <bool Masked>
-  INTACT_INLINE T sum(const code_row& row, int largest) const {
-    if (!Masked && sum_.covers(row.count)) {
-      return static_cast<T>(sum_(row.codes, row.count, largest));
-    }
-    const T* const exponentials = of_codes(largest);
-    constexpr index together = 4;
-    T sums[together] = {};
-    index j = 0;
-    const auto add = [&](index i) {
-      const T e = exponentials[row.codes[j + i]];
-      sums[i] += !Masked || row.visible[j + i] != 0 ? e : T{0};
-    };
-    for (; j + together <= row.count; j += together) {
-      INTACT_UNROLL
-      for (index i = 0; i < together; ++i) {
-        add(i);
-      }
-    }
-    for (; j < row.count; ++j) {
-      add(0);
-    }
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  }
-
- private:
-  /// Numbers with the same length and the same leading bits share a bucket; buckets do not decrease.
-  static constexpr int leading_bits = 7;
-  static constexpr index buckets = index{65} << (leading_bits - 1);
-  INTACT_INLINE static index bucket_of(std::uint64_t x) {
-    const int zeros = std::countl_zero(x | 1);
-    return static_cast<index>((x << zeros) >> (64 - leading_bits)) + (index{63 - zeros} << (leading_bits - 1));
-  }
-
-  simd::table_sum<Isa> sum_;
-  T reversed_[257];              ///< 0, then table[255] to table[0]
-  std::uint8_t place_[buckets];  ///< in reversed_, of the largest of table[1] to table[255] that is in no higher bucket
+  exponentials<Isa, T> values;
+  level_finder<Isa> find;
 };
-
-/// The levels of a row whose exponentials add up to `sum`.
-template <class Isa, log2_rounding Rounding, class T>
-INTACT_INLINE level_bounds bounds_of(const prepared_exp_table<Isa, T>& table, std::uint64_t sum) {
-  constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
-  const std::uint64_t scaled = at_root ? times_square_root_of_2(sum) : sum;
-  level_bounds bounds{};
-  INTACT_UNROLL
-  for (int level = 1; level <= log2_levels; ++level) {
-    const std::uint64_t limit = at_root ? scaled >> level : largest_at_level(level, scaled);
-    bounds.last[level] = static_cast<std::uint8_t>(table.last_above(limit) - 128);
-  }
-  bounds.first_level = static_cast<std::uint8_t>(at_root ? log2_code_at_square_root_of_2(table.first(), sum)
-                                                         : log2_code(table.first(), sum));
-  return bounds;
-}
-
-/// Levels of registers of codes.
-template <class Isa, tail Tail>
-class level_search {
-  using bytes = simd::bytes<Isa>;
-  using batch = typename bytes::batch;
-
- public:
-  INTACT_INLINE level_search(const level_bounds& bounds, int largest)
-      : maximum_(bytes::broadcast(static_cast<std::uint8_t>(largest - 128))),
-        first_level_(bytes::broadcast(bounds.first_level > attention_codes<Tail>::zero ? attention_codes<Tail>::zero
-                                                                                       : bounds.first_level)),
-        eight_(bytes::broadcast(bounds.last[8])),
-        four_(bytes::sixteen(bounds.last + 4)),
-        two_(bytes::sixteen(bounds.last + 2)),
-        one_(bytes::sixteen(bounds.last + 1)),
-        sixteen_(bytes::broadcast(bounds.last[16])) {}
-
-  INTACT_INLINE batch operator()(batch codes) const {
-    const batch distance = bytes::subtract(maximum_, codes);
-    batch level = bytes::add_where_above(bytes::broadcast(0), distance, eight_, bytes::broadcast(8));
-    level = bytes::add_where_above(level, distance, bytes::lookup(four_, level), bytes::broadcast(4));
-    level = bytes::add_where_above(level, distance, bytes::lookup(two_, level), bytes::broadcast(2));
-    level = bytes::add_where_above(level, distance, bytes::lookup(one_, level), bytes::broadcast(1));
-    if constexpr (Tail == tail::zero) {
-      level = bytes::add_where_above(level, distance, sixteen_, bytes::broadcast(1));
-    }
-    return bytes::max(level, first_level_);
-  }
-
- private:
-  batch maximum_, first_level_, eight_, four_, two_, one_, sixteen_;
-};
-
-/// A row without registers of bytes: the levels of all distances in a table.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_row_plain(const code_row& x, int largest, std::uint64_t sum,
-                                         const prepared_exp_table<Isa, T>& table,
-                                         const typename attention_codes<Tail>::view& codes, index row) {
-  constexpr int zero = attention_codes<Tail>::zero;
-  const level_bounds bounds = bounds_of<Isa, Rounding>(table, sum);
-  std::uint8_t levels[256];
-  int level = bounds.first_level < zero ? bounds.first_level : zero;
-  for (int distance = 0; distance < 256; ++distance) {
-    while (level < zero && distance > static_cast<std::int8_t>(bounds.last[level + 1]) + 128) {
-      ++level;
-    }
-    levels[distance] = static_cast<std::uint8_t>(level);
-  }
-  for (index j = 0; j < x.count; ++j) {
-    store_code(codes, row, j, Masked && x.visible[j] == 0 ? zero : levels[largest - x.codes[j]]);
-  }
-}
-
-/// A row of 8-bit codes, which have too many levels for the above.
-template <class Isa, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_row_wide(const code_row& x, int largest, std::uint64_t sum,
-                                        const prepared_exp_table<Isa, T>& table, std::uint8_t* codes) {
-  const T* const exponentials = table.of_codes(largest);
-  for (index j = 0; j < x.count; ++j) {
-    const std::uint64_t e = Masked && x.visible[j] == 0 ? 0 : exponentials[x.codes[j]];
-    int level = attention_codes<tail::wide>::zero;
-    if (e != 0) {
-      level =
-          Rounding == log2_rounding::at_square_root_of_2 ? log2_code_at_square_root_of_2(e, sum) : log2_code(e, sum);
-    }
-    codes[j] = static_cast<std::uint8_t>(level);
-  }
-}
 
 /// Rows of logits, some of whose keys may be masked.
 template <bool Masked>
@@ -204,30 +47,108 @@ struct logit_rows {
   }
 };
 
-/// Rows [begin, end), one after the other.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_one_by_one(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                          const typename attention_codes<Tail>::view& codes, index begin, index end) {
+/// A row of which no key is visible.
+template <tail Tail>
+INTACT_INLINE void store_zero_codes(const typename attention_codes<Tail>::view& codes, index row, index count) {
+  for (index j = 0; j < count; ++j) {
+    store_code(codes, row, j, attention_codes<Tail>::zero);
+  }
+}
+
+/// Rows [begin, end) of 8-bit codes, which have too many levels for the below.
+template <class Isa, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_wide(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
+                                    const matrix_view<std::uint8_t>& codes, index begin, index end) {
   for (index i = begin; i < end; ++i) {
     const code_row x = rows(i);
     const int largest = largest_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
-    if (Masked && sum == 0) {  // no key is visible
-      for (index j = 0; j < x.count; ++j) {
-        store_code(codes, i, j, attention_codes<Tail>::zero);
-      }
-    } else if constexpr (Tail == tail::wide) {
-      log_softmax_row_wide<Isa, Rounding, Masked>(x, largest, sum, table, codes.data + i * codes.stride);
-    } else {
-      log_softmax_row_plain<Isa, Tail, Rounding, Masked>(x, largest, sum, table, codes, i);
+    const T* const entries = table.of_codes(largest);
+    for (index j = 0; j < x.count; ++j) {
+      const std::uint64_t e = Masked && x.visible[j] == 0 ? 0 : entries[x.codes[j]];
+      codes(i, j) = level_of<tail::wide, Rounding>(e, sum);
     }
   }
 }
 
-/// Rows [begin, end) in registers of bytes, in blocks: first what is settled number by number, then the codes. So no
+/// Rows [begin, end) in plain C++.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_plain(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
+                                     const typename attention_codes<Tail>::view& codes, index begin, index end) {
+  for (index i = begin; i < end; ++i) {
+    const code_row x = rows(i);
+    const int largest = largest_code<Isa, Masked>(x);
+    const T sum = table.template sum<Masked>(x, largest);
+    if (Masked && sum == 0) {
+      store_zero_codes<Tail>(codes, i, x.count);
+      continue;
+    }
+    std::uint8_t levels[256];
+    levels_of_distances<Tail, Rounding>(table, sum, levels);
+    for (index j = 0; j < x.count; ++j) {
+      store_code(codes, i, j, Masked && x.visible[j] == 0 ? attention_codes<Tail>::zero : levels[largest - x.codes[j]]);
+    }
+  }
+}
+
+/// A row by the levels of all distances, in registers.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_row(const code_row& x, int largest, std::uint64_t sum,
+                                   const prepared_exp_table<Isa, T>& table,
+                                   const typename attention_codes<Tail>::view& codes, index i) {
+  using bytes = simd::bytes<Isa>;
+  const simd::table_sum<Isa>& sums = table.values.shifted_sum();
+  const int shift = sums.covers(x.count) ? sums.shift() : 0;
+  alignas(64) std::uint8_t levels[256];
+  std::uint64_t uncertain[4];
+  if (!table.find.template levels<Tail, Rounding>(sum, shift, x.count, levels, uncertain)) [[unlikely]] {
+    const std::uint64_t exact = table.values.template sum<Masked>(x, largest);
+    for (int j = 0; j < 4; ++j) {
+      for (std::uint64_t rest = uncertain[j]; rest != 0; rest &= rest - 1) {
+        const int distance = 64 * j + std::countr_zero(rest);
+        levels[distance] = level_of<Tail, Rounding>(table.values[distance], exact);
+      }
+    }
+  }
+  const simd::byte_table<Isa> entries(levels);
+  const auto maximum = bytes::broadcast(static_cast<std::uint8_t>(largest));
+  const auto level = [&](auto some) { return entries(bytes::subtract(maximum, some)); };
+  transform_row<Isa, Masked>(x, level, codes, i, attention_codes<Tail>::zero);
+}
+
+/// Rows [begin, end), in blocks: first all maxima, then all sums, for which a row alone would wait.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+                                          const typename attention_codes<Tail>::view& codes, index begin, index end) {
+  const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
+  constexpr index block = 8;
+  int largest[block];
+  std::uint64_t sums[block];
+  for (; begin < end; begin += block) {
+    const index count = end - begin < block ? end - begin : block;
+    for (index i = 0; i < count; ++i) {
+      largest[i] = largest_code<Isa, Masked>(rows(begin + i));
+    }
+    for (index i = 0; i < count; ++i) {
+      const code_row x = rows(begin + i);
+      sums[i] = shifted_sum.covers(x.count) ? shifted_sum(x.codes, x.visible, x.count, largest[i])
+                                            : std::uint64_t{table.values.template sum<Masked>(x, largest[i])};
+    }
+    for (index i = 0; i < count; ++i) {
+      const code_row x = rows(begin + i);
+      if (!Masked || sums[i] != 0) {
+        log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
+      } else {
+        store_zero_codes<Tail>(codes, begin + i, x.count);
+      }
+    }
+  }
+}
+
+/// Rows [begin, end) by where levels begin, in blocks: first what is settled number by number, then the codes. So no
 /// row waits until its bounds, just written, can be loaded into registers.
 template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_in_blocks(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+INTACT_INLINE void log_softmax_by_bounds(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                          const typename attention_codes<Tail>::view& codes, index begin, index end) {
   constexpr index block = 8;
   level_bounds bounds[block] = {};
@@ -237,9 +158,9 @@ INTACT_INLINE void log_softmax_in_blocks(const logit_rows<Masked>& rows, const p
     for (index i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       largest[i] = largest_code<Isa, Masked>(x);
-      const T sum = table.template sum<Masked>(x, largest[i]);
+      const T sum = table.values.template sum<Masked>(x, largest[i]);
       if (!Masked || sum != 0) {  // else no key is visible, and no level is looked at
-        bounds[i] = bounds_of<Isa, Rounding>(table, sum);
+        bounds[i] = bounds_of<Isa, Rounding>(table.values, table.find, sum);
       }
     }
     for (index i = 0; i < count; ++i) {
@@ -253,25 +174,37 @@ INTACT_INLINE void log_softmax_in_blocks(const logit_rows<Masked>& rows, const p
 template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                     const typename attention_codes<Tail>::view& codes, index begin, index end) {
-  if constexpr (Tail == tail::wide || simd::lanes<Isa> == 1) {
-    log_softmax_one_by_one<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+  if constexpr (Tail == tail::wide) {
+    log_softmax_wide<Isa, Rounding>(rows, table.values, codes, begin, end);
+  } else if constexpr (simd::lanes<Isa> == 1) {
+    log_softmax_plain<Isa, Tail, Rounding>(rows, table.values, codes, begin, end);
+  } else if constexpr (octave_finder<Isa>::exists) {
+    log_softmax_by_octaves<Isa, Tail, Rounding>(rows, table, codes, begin, end);
   } else {
-    log_softmax_in_blocks<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+    log_softmax_by_bounds<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+  }
+}
+
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax(const logit_rows<Masked>& rows, const T* table,
+                               const typename attention_codes<Tail>::view& codes, index begin, index end) noexcept {
+  if constexpr (Tail == tail::wide) {
+    log_softmax_wide<Isa, Rounding>(rows, exponentials<Isa, T>(table), codes, begin, end);
+  } else {
+    log_softmax_rows<Isa, Tail, Rounding>(rows, prepared_exp_table<Isa, T>(table), codes, begin, end);
   }
 }
 
 template <class Isa, tail Tail, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table,
                  const typename attention_codes<Tail>::view& codes, index begin, index end) noexcept {
-  const prepared_exp_table<Isa, T> prepared(table);
-  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<false>{logits, {}}, prepared, codes, begin, end);
+  log_softmax<Isa, Tail, Rounding>(logit_rows<false>{logits, {}}, table, codes, begin, end);
 }
 
 template <class Isa, tail Tail, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table, const key_mask& mask,
                  const matrix_view<std::uint8_t>& codes, index begin, index end) noexcept {
-  const prepared_exp_table<Isa, T> prepared(table);
-  log_softmax_rows<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, prepared, codes, begin, end);
+  log_softmax<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
 }
 
 }  // namespace intact::inline INTACT_ABI::kernel

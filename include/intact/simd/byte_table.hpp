@@ -5,7 +5,8 @@
 #include "intact/simd/bytes.hpp"
 
 // Any function of a byte, in registers of bytes: a table of 256 bytes, held as tables of 16, of which every byte takes
-// the one that its upper half names; with AVX512_VBMI as two tables of 128, with NEON as four of 64.
+// the one that its upper half names; with AVX-512 as two tables of 64 words, with AVX512_VBMI as two of 128 bytes, with
+// NEON as four of 64.
 //
 // byte_table<Isa>(entries) has operator()(x): entries[x] of each byte.
 
@@ -84,28 +85,32 @@ class byte_table<isa::avx2_vnni> : public detail::byte_table_256 {
 
 namespace detail {
 
+/// Even and odd bytes of x take words of the table, and of those the half that their lowest bit names.
 class byte_table_512 {
  public:
   INTACT_INLINE explicit byte_table_512(const std::uint8_t* entries) {
     INTACT_UNROLL
-    for (int i = 0; i < 16; ++i) {
-      parts_[i] = sixty_four_bytes::sixteen(entries + 16 * i);
+    for (int i = 0; i < 4; ++i) {
+      parts_[i] = _mm512_loadu_si512(entries + 64 * i);
     }
   }
   INTACT_INLINE __m512i operator()(__m512i x) const {
-    const __m512i lower = _mm512_and_si512(x, _mm512_set1_epi8(0x0f));
-    const __m512i upper = _mm512_andnot_si512(_mm512_set1_epi8(0x0f), x);
-    __m512i result = _mm512_shuffle_epi8(parts_[0], lower);
-    INTACT_UNROLL
-    for (int i = 1; i < 16; ++i) {
-      const __mmask64 here = _mm512_cmpeq_epi8_mask(upper, _mm512_set1_epi8(static_cast<char>(16 * i)));
-      result = _mm512_mask_shuffle_epi8(result, here, parts_[i], lower);
-    }
-    return result;
+    const __m512i even = words(_mm512_srli_epi16(x, 1), _mm512_movepi16_mask(_mm512_slli_epi16(x, 8)));
+    const __m512i odd = words(_mm512_srli_epi16(x, 9), _mm512_movepi16_mask(x));
+    constexpr __mmask64 odd_bytes = 0xaaaaaaaaaaaaaaaa;
+    const __m512i lower = _mm512_mask_mov_epi8(even, odd_bytes, _mm512_slli_epi16(odd, 8));
+    const __m512i upper = _mm512_mask_mov_epi8(_mm512_srli_epi16(even, 8), odd_bytes, odd);
+    return _mm512_mask_mov_epi8(lower, _mm512_test_epi8_mask(x, _mm512_set1_epi8(1)), upper);
   }
 
  private:
-  __m512i parts_[16];
+  /// Word `at`, of which 6 bits count, of the first 64 words or of the others.
+  INTACT_INLINE __m512i words(__m512i at, __mmask32 others) const {
+    const __m512i low = _mm512_permutex2var_epi16(parts_[0], at, parts_[1]);
+    return _mm512_mask_mov_epi16(low, others, _mm512_permutex2var_epi16(parts_[2], at, parts_[3]));
+  }
+
+  __m512i parts_[4];
 };
 
 }  // namespace detail

@@ -20,6 +20,7 @@
 //   add_where_above(sum, x, bound, step)  sum + step where x > bound, signed, and sum elsewhere
 //   select(condition, x, y)  x where the condition is not 0, y elsewhere
 //   nibbles(x, to)          pairs of bytes below 16 as one byte, the first in the low half: width / 2 bytes
+//   nibbles_part(x, to, count)  of the first `count` bytes only, 0 < count < width; the last one's pair is 0
 //
 // prefetch(from)            brings what will be read soon into the nearest cache
 
@@ -62,6 +63,13 @@ struct partial_bytes {
     alignas(64) std::uint8_t copy[static_cast<std::size_t>(Width)];
     Bytes::store(x, copy);
     copy_few<Width>(copy, to, count);
+  }
+  template <class Batch>
+  INTACT_INLINE static void nibbles_part(Batch x, std::uint8_t* to, index count) {
+    alignas(64) std::uint8_t part[static_cast<std::size_t>(Width)] = {};
+    store_part(x, part, count);
+    Bytes::nibbles(Bytes::load(part), part);
+    copy_few<Width>(part, to, (count + 1) / 2);
   }
 };
 
@@ -184,6 +192,11 @@ struct sixty_four_bytes {
   INTACT_INLINE static void nibbles(batch x, std::uint8_t* to) {
     const __m512i pairs = _mm512_maddubs_epi16(x, _mm512_set1_epi16(0x1001));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(pairs));
+  }
+  INTACT_INLINE static void nibbles_part(batch x, std::uint8_t* to, index count) {
+    const __m512i pairs = _mm512_maddubs_epi16(_mm512_maskz_mov_epi8(first(count), x), _mm512_set1_epi16(0x1001));
+    const auto bytes = static_cast<__mmask32>(first((count + 1) / 2));
+    _mm256_mask_storeu_epi8(to, bytes, _mm512_cvtepi16_epi8(pairs));
   }
 
  private:

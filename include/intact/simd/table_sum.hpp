@@ -1,14 +1,17 @@
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "intact/simd/batch.hpp"
 
-// The sum of the entries that bytes select from a table of 256 numbers: of table[largest - code], over a row of codes.
+// The sum of the entries that bytes select from a table of 256 numbers that do not increase: of
+// table[largest - code] >> shift(), over a row of codes.
 //
-// table_sum<Isa>(table) has covers(count), whether it can do it for so many codes, and operator()(codes, count,
-// largest). Only pairs of registers that can be a table of 64 words or of 128 bytes are worth it: elsewhere it covers
-// nothing, and loads are faster.
+// table_sum<Isa>(table) has shift(), which leaves as many bits of the entries as are added up; covers(count), whether
+// it can do it for so many codes; and operator()(codes, visible, count, largest), where all codes are visible or those
+// with a number other than 0. Only pairs of registers that can be a table of 64 words or of 128 bytes are worth it:
+// elsewhere it covers nothing, and loads are faster.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -18,97 +21,83 @@ class table_sum {
   template <class T>
   INTACT_INLINE explicit table_sum(const T*) {}
 
+  static constexpr int shift() { return 0; }
   static constexpr bool covers(index) { return false; }
-  std::uint64_t operator()(const std::uint8_t*, index, int) const { return 0; }
+  std::uint64_t operator()(const std::uint8_t*, const std::uint8_t*, index, int) const { return 0; }
 };
 
 #if INTACT_HAS_AVX512BW
 
 namespace detail {
 
-/// Numbers below 2^48 as up to three tables of 16-bit words, less 2^15, so that pairs of them can be added as signed
-/// ones. Products with 1 do that.
+/// What leaves so many bits of numbers up to `largest`.
+constexpr int shift_to(int bits, std::uint64_t largest) {
+  const auto width = static_cast<int>(std::bit_width(largest));
+  return width > bits ? width - bits : 0;
+}
+
+/// Two tables of 16-bit words, less 2^15, so that pairs of them can be added as signed ones. Products with 1 do that.
 template <class Add>
 class table_sum_512 {
  public:
   template <class T>
-  INTACT_INLINE explicit table_sum_512(const T* table) {
-    std::uint64_t all = 0;
+  INTACT_INLINE explicit table_sum_512(const T* table) : shift_(shift_to(32, table[0])) {
     for (int d = 0; d < 256; ++d) {
-      const std::uint64_t entry = table[d];
-      all |= entry;
-      for (unsigned plane = 0; plane < most_planes; ++plane) {
-        words_[plane][d] = static_cast<std::uint16_t>((entry >> (16 * plane)) ^ 0x8000);
-      }
+      const auto entry = static_cast<std::uint32_t>(table[d] >> shift_);
+      low_[d] = static_cast<std::uint16_t>(entry ^ 0x8000);
+      high_[d] = static_cast<std::uint16_t>((entry >> 16) ^ 0x8000);
     }
-    planes_ = (all >> 48) != 0 ? 0 : (all >> 32) != 0 ? 3 : 2;
   }
 
-  /// Sixteen lanes of 32 bits hold the sums of so many words.
-  INTACT_INLINE bool covers(index count) const { return planes_ != 0 && count < (index{1} << 19); }
+  INTACT_INLINE int shift() const { return shift_; }
 
-  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, index count, int largest) const {
-    return planes_ == 2 ? sum<2>(codes, count, largest) : sum<3>(codes, count, largest);
+  /// Sixteen lanes of 32 bits hold the sums of so many words.
+  static constexpr bool covers(index count) { return count < (index{1} << 19); }
+
+  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+                                         int largest) const {
+    constexpr index together = 32;
+    const __m256i first = _mm256_set1_epi8(static_cast<char>(largest));
+    __m512i low = _mm512_setzero_si512(), high = low;
+    index added = 0;
+    for (index j = 0; j < count; j += together) {
+      __mmask32 these = count - j >= together ? ~__mmask32{0} : (__mmask32{1} << (count - j)) - 1;
+      const __m256i some = _mm256_maskz_loadu_epi8(these, codes + j);
+      if (visible != nullptr) {
+        const __m256i seen = _mm256_maskz_loadu_epi8(these, visible + j);
+        these = _mm256_test_epi8_mask(seen, seen);
+      }
+      added += std::popcount(these);
+      const __m512i at = _mm512_cvtepu8_epi16(_mm256_sub_epi8(first, some));
+      low = Add::pairs(low, _mm512_maskz_mov_epi16(these, entries(low_, at)));
+      high = Add::pairs(high, _mm512_maskz_mov_epi16(these, entries(high_, at)));
+    }
+    const __m512i sums = _mm512_add_epi64(pairs_of_lanes(low), _mm512_slli_epi64(pairs_of_lanes(high), 16));
+    return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sums) + std::int64_t{0x80008000} * added);
   }
 
  private:
-  static constexpr unsigned most_planes = 3;
-  static constexpr index together = 32;
-
-  template <unsigned Planes>
-  INTACT_INLINE std::uint64_t sum(const std::uint8_t* codes, index count, int largest) const {
-    const __m256i first = _mm256_set1_epi8(static_cast<char>(largest));
-    __m512i sums[Planes];
-    INTACT_UNROLL
-    for (unsigned plane = 0; plane < Planes; ++plane) {
-      sums[plane] = _mm512_setzero_si512();
-    }
-    index j = 0;
-    for (; j + together <= count; j += together) {
-      const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + j));
-      add<Planes>(_mm256_sub_epi8(first, some), ~__mmask32{0}, sums);
-    }
-    if (j < count) {
-      const __mmask32 rest = (__mmask32{1} << (count - j)) - 1;
-      add<Planes>(_mm256_sub_epi8(first, _mm256_maskz_loadu_epi8(rest, codes + j)), rest, sums);
-    }
-    std::uint64_t total = 0;
-    INTACT_UNROLL
-    for (unsigned plane = 0; plane < Planes; ++plane) {
-      const std::int64_t sum = sum_of_lanes(sums[plane]) + 0x8000 * count;
-      total += static_cast<std::uint64_t>(sum) << (16 * plane);
-    }
-    return total;
-  }
-
-  /// Adds the entries at the distances that `these` names.
-  template <unsigned Planes>
-  INTACT_INLINE void add(__m256i distances, __mmask32 these, __m512i (&sums)[Planes]) const {
-    const __m512i at = _mm512_cvtepu8_epi16(distances);
+  INTACT_INLINE static __m512i entries(const std::uint16_t* words, __m512i at) {
     const __mmask32 odd = _mm512_test_epi16_mask(at, _mm512_set1_epi16(64));
     const __mmask32 upper = _mm512_test_epi16_mask(at, _mm512_set1_epi16(128));
+    __m512i quarters[4];
     INTACT_UNROLL
-    for (unsigned plane = 0; plane < Planes; ++plane) {
-      __m512i quarters[4];
-      INTACT_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const std::uint16_t* const part = words_[plane] + 64 * i;
-        quarters[i] = _mm512_permutex2var_epi16(_mm512_load_si512(part), at, _mm512_load_si512(part + 32));
-      }
-      const __m512i low = _mm512_mask_mov_epi16(quarters[0], odd, quarters[1]);
-      const __m512i high = _mm512_mask_mov_epi16(quarters[2], odd, quarters[3]);
-      const __m512i words = _mm512_maskz_mov_epi16(these, _mm512_mask_mov_epi16(low, upper, high));
-      sums[plane] = Add::pairs(sums[plane], words);
+    for (int i = 0; i < 4; ++i) {
+      const std::uint16_t* const part = words + 64 * i;
+      quarters[i] = _mm512_permutex2var_epi16(_mm512_load_si512(part), at, _mm512_load_si512(part + 32));
     }
+    const __m512i low = _mm512_mask_mov_epi16(quarters[0], odd, quarters[1]);
+    return _mm512_mask_mov_epi16(low, upper, _mm512_mask_mov_epi16(quarters[2], odd, quarters[3]));
   }
 
-  INTACT_INLINE static std::int64_t sum_of_lanes(__m512i x) {
-    const __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(x));
-    return _mm512_reduce_add_epi64(_mm512_add_epi64(low, _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(x, 1))));
+  /// Lanes of 64 bits, the sum of two signed ones of 32 each.
+  INTACT_INLINE static __m512i pairs_of_lanes(__m512i x) {
+    return _mm512_add_epi64(_mm512_srai_epi64(_mm512_slli_epi64(x, 32), 32), _mm512_srai_epi64(x, 32));
   }
 
-  alignas(64) std::uint16_t words_[most_planes][256];
-  int planes_;
+  alignas(64) std::uint16_t low_[256];
+  alignas(64) std::uint16_t high_[256];
+  int shift_;
 };
 
 struct add_pairs_512 {
@@ -145,74 +134,83 @@ class table_sum<isa::avx512vnni> : public detail::table_sum_512<detail::add_pair
 #endif
 #if INTACT_HAS_AVX512VBMI
 
-/// Numbers below 2^48 as six tables of bytes, which dot products with 1 add up.
+/// Three tables of bytes, which dot products with 1 add up.
 template <>
 class table_sum<isa::avx512vbmi> {
  public:
   template <class T>
-  INTACT_INLINE explicit table_sum(const T* table) {
-    std::uint64_t all = 0;
+  INTACT_INLINE explicit table_sum(const T* table) : shift_(detail::shift_to(8 * planes, table[0])) {
     for (int d = 0; d < 256; ++d) {
-      const std::uint64_t entry = table[d];
-      all |= entry;
-      for (unsigned plane = 0; plane < most_planes; ++plane) {
+      const auto entry = static_cast<std::uint32_t>(table[d] >> shift_);
+      for (int plane = 0; plane < planes; ++plane) {
         bytes_[plane][d] = static_cast<std::uint8_t>(entry >> (8 * plane));
       }
     }
-    planes_ = (all >> 48) != 0 ? 0 : (all >> 32) != 0 ? most_planes : few_planes;
   }
 
-  INTACT_INLINE bool covers(index count) const { return planes_ != 0 && count < (index{1} << 19); }
+  INTACT_INLINE int shift() const { return shift_; }
 
-  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, index count, int largest) const {
-    return planes_ == few_planes ? sum<few_planes>(codes, count, largest) : sum<most_planes>(codes, count, largest);
+  /// A plane's sum is below 2^32.
+  static constexpr bool covers(index count) { return count < (index{1} << 24); }
+
+  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+                                         int largest) const {
+    constexpr index together = 64;
+    const __m512i first = _mm512_set1_epi8(static_cast<char>(largest));
+    __m512i sums[planes];
+    INTACT_UNROLL
+    for (__m512i& sum : sums) {
+      sum = _mm512_setzero_si512();
+    }
+    const auto add = [&](__mmask64 these, index j) {
+      const __m512i distances = _mm512_sub_epi8(first, _mm512_maskz_loadu_epi8(these, codes + j));
+      if (visible != nullptr) {
+        const __m512i seen = _mm512_maskz_loadu_epi8(these, visible + j);
+        these = _mm512_test_epi8_mask(seen, seen);
+      }
+      const __m512i ones = _mm512_maskz_set1_epi8(these, 1);
+      const __mmask64 upper = _mm512_movepi8_mask(distances);
+      INTACT_UNROLL
+      for (int plane = 0; plane < planes; ++plane) {
+        sums[plane] = _mm512_dpbusd_epi32(sums[plane], entries(bytes_[plane], distances, upper), ones);
+      }
+    };
+    index j = 0;
+    for (; j + together <= count; j += together) {
+      add(~__mmask64{0}, j);
+    }
+    if (j < count) {
+      add((__mmask64{1} << (count - j)) - 1, j);
+    }
+    return weighted(sums);
   }
 
  private:
-  static constexpr unsigned few_planes = 4, most_planes = 6;
-  static constexpr index together = 64;
+  static constexpr int planes = 3;
 
-  template <unsigned Planes>
-  INTACT_INLINE std::uint64_t sum(const std::uint8_t* codes, index count, int largest) const {
-    const __m512i first = _mm512_set1_epi8(static_cast<char>(largest));
-    __m512i sums[Planes];
-    INTACT_UNROLL
-    for (unsigned plane = 0; plane < Planes; ++plane) {
-      sums[plane] = _mm512_setzero_si512();
-    }
-    index j = 0;
-    for (; j + together <= count; j += together) {
-      add<Planes>(_mm512_sub_epi8(first, _mm512_loadu_si512(codes + j)), ~__mmask64{0}, sums);
-    }
-    if (j < count) {
-      const __mmask64 rest = (__mmask64{1} << (count - j)) - 1;
-      add<Planes>(_mm512_sub_epi8(first, _mm512_maskz_loadu_epi8(rest, codes + j)), rest, sums);
-    }
-    std::uint64_t total = 0;
-    INTACT_UNROLL
-    for (unsigned plane = 0; plane < Planes; ++plane) {
-      total += static_cast<std::uint64_t>(_mm512_reduce_add_epi32(sums[plane])) << (8 * plane);
-    }
-    return total;
+  INTACT_INLINE static __m512i entries(const std::uint8_t* table, __m512i distances, __mmask64 upper) {
+    const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), distances, _mm512_load_si512(table + 64));
+    const __m512i high =
+        _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), distances, _mm512_load_si512(table + 192));
+    return _mm512_mask_mov_epi8(low, upper, high);
   }
 
-  /// Adds the entries at the distances that `these` names.
-  template <unsigned Planes>
-  INTACT_INLINE void add(__m512i distances, __mmask64 these, __m512i (&sums)[Planes]) const {
-    const __mmask64 upper = _mm512_movepi8_mask(distances);
-    INTACT_UNROLL
-    for (unsigned plane = 0; plane < Planes; ++plane) {
-      const std::uint8_t* const table = bytes_[plane];
-      const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), distances, _mm512_load_si512(table + 64));
-      const __m512i high =
-          _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), distances, _mm512_load_si512(table + 192));
-      const __m512i entries = _mm512_maskz_mov_epi8(these, _mm512_mask_mov_epi8(low, upper, high));
-      sums[plane] = _mm512_dpbusd_epi32(sums[plane], entries, _mm512_set1_epi8(1));
-    }
+  /// The sum of all lanes of plane p, times 2^(8 * p).
+  INTACT_INLINE static std::uint64_t weighted(const __m512i (&sums)[planes]) {
+    const auto add_pairs = [](__m512i x, __m512i y) {
+      return _mm512_add_epi32(_mm512_unpacklo_epi32(x, y), _mm512_unpackhi_epi32(x, y));
+    };
+    const __m512i low = add_pairs(sums[0], sums[1]), high = add_pairs(sums[2], _mm512_setzero_si512());
+    const __m512i four = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+    const __m256i two = _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
+    const __m128i one = _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+    const __m256i shifted = _mm256_sllv_epi64(_mm256_cvtepu32_epi64(one), _mm256_setr_epi64x(0, 8, 16, 24));
+    const __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(shifted), _mm256_extracti128_si256(shifted, 1));
+    return static_cast<std::uint64_t>(_mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1));
   }
 
-  alignas(64) std::uint8_t bytes_[most_planes][256];
-  unsigned planes_;
+  alignas(64) std::uint8_t bytes_[planes][256];
+  int shift_;
 };
 
 #endif

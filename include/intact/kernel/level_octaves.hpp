@@ -1,0 +1,83 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#include "intact/simd/octave_levels.hpp"
+#include "intact/types/attention_codes.hpp"
+
+// The levels of all distances in registers. In every octave of the exponentials there is at most one limit between two
+// levels, and 16 bits of a sum's limits and of the exponentials decide nearly always. Where they do not, this says so.
+
+namespace intact::inline INTACT_ABI::kernel {
+
+/// By how much limits differ from halves of one another: that of level k, of a row that adds up to S, is
+/// 2S / 3 * 2^(1 - k) * (1 + y), y = 1 / (3 * 2^(k - 1) - 1) but for the first, or sqrt(1/2) * S * 2^(1 - k).
+template <tail Tail, log2_rounding Rounding>
+struct limit_surplus {
+  std::uint16_t y[64] = {}, y4[64] = {};  ///< floor(2^16 * y), floor(2^18 * y); all bits where there is no limit
+
+  constexpr limit_surplus() {
+    for (int level = 0; level < 64; ++level) {
+      if (level < 1 || level > attention_codes<Tail>::zero) {
+        y[level] = 0xffff;
+      } else if (level > 1 && Rounding == log2_rounding::at_one_and_a_half) {
+        const std::uint32_t divisor = (std::uint32_t{3} << (level - 1)) - 1;
+        y[level] = static_cast<std::uint16_t>((1u << 16) / divisor);
+        y4[level] = static_cast<std::uint16_t>((1u << 18) / divisor);
+      }
+    }
+  }
+};
+
+/// The levels of all distances, as levels_of_distances has them.
+template <class Isa>
+class octave_finder {
+ public:
+  static constexpr bool exists = simd::octave_levels<Isa>::exists;
+
+  template <class T>
+  explicit octave_finder(const T* table) noexcept : numbers_{{table, 1}, {table, 3}} {}
+
+  /// False if some levels are not certain: bit i of uncertain[j] is that of distance 64 * j + i. `sum` is that of a row
+  /// of `count` exponentials, each shifted to the right by `shift`.
+  ///
+  /// With its surplus of up to 1/5, a limit from 1.66 * 2^n on may be in the next octave. Three times such a limit is
+  /// not; then it is compared with three times the exponentials.
+  ///
+  /// In units of 2^-16 below the leading one, a limit is reckoned from less than 0.001 too little and, if the sum was
+  /// shifted, count * 2^17 / sum; what is cut off afterwards is less than 1 without surplus, else 1.2 + 1 + 1.25.
+  template <tail Tail, log2_rounding Rounding>
+  INTACT_INLINE bool levels(std::uint64_t sum, int shift, index count, std::uint8_t (&found)[256],
+                            std::uint64_t (&uncertain)[4]) const {
+    alignas(64) static constexpr limit_surplus<Tail, Rounding> surplus;
+    constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
+    constexpr std::uint64_t first_limit = at_root ? 0x2d413ccc : 0x2aaaaaaa;  // 2^30 times sqrt(1/2), times 2/3
+    constexpr std::uint16_t most = 0xa8f5;                                    // 2^16 times 0.66
+    const int zeros = std::countl_zero(sum);
+    const std::uint64_t cut = shift == 0 ? 0 : 1 + ((static_cast<std::uint64_t>(count) << 17) >> (63 - zeros));
+    if (cut > 256) [[unlikely]] {
+      std::fill_n(uncertain, 4, ~std::uint64_t{0});
+      return false;
+    }
+    std::uint64_t limit = ((sum << zeros) >> 32) * first_limit;
+    const std::uint64_t thrice = fraction(limit) > most ? 1 : 0;
+    limit += 2 * thrice * limit;  // a branch would be mispredicted in every fourth row
+    const int octave = 65 - std::countl_zero(limit) - zeros + shift;
+    const auto tolerance = static_cast<std::uint16_t>((at_root ? 1 : 3) + cut);
+    const std::uint16_t* const y4 = at_root ? nullptr : surplus.y4;
+    return numbers_[thrice].find({fraction(limit), octave, surplus.y, y4, attention_codes<Tail>::zero, tolerance},
+                                 found, uncertain);
+  }
+
+ private:
+  /// The 16 bits below the leading one.
+  INTACT_INLINE static std::uint16_t fraction(std::uint64_t x) {
+    return static_cast<std::uint16_t>((x << std::countl_zero(x) << 1) >> 48);
+  }
+
+  simd::octave_levels<Isa> numbers_[2];  ///< the exponentials, and three times them
+};
+
+}  // namespace intact::inline INTACT_ABI::kernel
