@@ -71,7 +71,8 @@ INTACT_INLINE auto add_factors(const add_scale& scale, index first) {
   return sum::load(arrays[0], arrays[1], arrays[2], scale.stream_zero_point, scale.branch_zero_point);
 }
 
-/// All rows, a register of channels from `c` on, or the `count` ones that exist. What comes next is `ahead` rows below.
+/// All rows, at least one: a register of channels from `c` on, or the `count` ones that exist. What comes next is
+/// `ahead` rows below.
 template <class Isa, bool Whole>
 INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
                                const typename simd::weighted_sum<Isa>::factors& factors, int shift,
@@ -81,7 +82,7 @@ INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_vi
   const std::uint8_t* first = stream.data + c;
   const std::uint8_t* second = branch.data + c;
   std::uint8_t* to = y.data + c;
-  for (index i = 0; i < y.rows; ++i) {
+  for (index left = y.rows;;) {
     simd::prefetch(first + ahead * stream.stride);
     simd::prefetch(second + ahead * branch.stride);
     if constexpr (Whole) {
@@ -89,6 +90,9 @@ INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_vi
     } else {
       const auto codes = sum::apply(bytes::load_part(first, count), bytes::load_part(second, count), factors, shift);
       bytes::store_part(codes, to, count);
+    }
+    if (--left == 0) {
+      return;
     }
     first += stream.stride;
     second += branch.stride;
@@ -149,8 +153,10 @@ INTACT_INLINE void add_codes(matrix_view<const std::uint8_t> stream, matrix_view
     add_blocks<Isa>(paired(stream.data), paired(branch.data), scale, paired(y.data));
     begin += 2 * pairs;
   }
-  const auto rest = [&](const auto& x) { return x.row_block(begin, end - begin); };
-  add_blocks<Isa>(rest(stream), rest(branch), scale, rest(y));
+  if (begin < end) {
+    const auto rest = [&](const auto& x) { return x.row_block(begin, end - begin); };
+    add_blocks<Isa>(rest(stream), rest(branch), scale, rest(y));
+  }
 }
 
 /// Rows [begin, end).
