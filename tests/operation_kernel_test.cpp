@@ -358,6 +358,18 @@ TEST_CASE("log_softmax of rows so long that the maximum has the zero level") {
   }
 }
 
+TEST_CASE("log_softmax of long rows in which one key counts") {
+  generator random(209);
+  constexpr index keys = 200'001;
+  guarded_tensor<std::uint8_t> logits(1, keys);
+  fill(logits.view(), values::random, 0, 120, random);
+  logits(0, keys / 2) = 255;
+  for (const guarded_vector<std::uint64_t>& table : exponential_tables<std::uint64_t>(keys)) {
+    check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(logits, table, {});
+    check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(logits, table, {});
+  }
+}
+
 /// Masks with a row per query and with one for all: random ones, everything masked, nothing masked, causal, and only the
 /// largest codes masked.
 template <class Function>

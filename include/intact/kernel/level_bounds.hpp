@@ -20,6 +20,7 @@ struct level_bounds {
 };
 
 /// Finds distances by their exponentials.
+template <class Isa>
 class distance_finder {
  public:
   template <class T>
@@ -66,7 +67,7 @@ class distance_finder {
 
 /// The levels of a row whose exponentials add up to `sum`.
 template <class Isa, log2_rounding Rounding, class T>
-INTACT_INLINE level_bounds bounds_of(const exponentials<Isa, T>& table, const distance_finder& distances,
+INTACT_INLINE level_bounds bounds_of(const exponentials<Isa, T>& table, const distance_finder<Isa>& distances,
                                      std::uint64_t sum) {
   constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
   std::uint64_t limits[log2_levels + 1];

@@ -20,12 +20,12 @@ namespace intact::inline INTACT_ABI::kernel {
 
 /// What finds levels; plain C++ needs nothing.
 struct no_finder {
-  explicit no_finder(const void*) {}
+  INTACT_INLINE explicit no_finder(const void*) {}
 };
 template <class Isa>
 using level_finder =
     std::conditional_t<simd::lanes<Isa> == 1, no_finder,
-                       std::conditional_t<octave_finder<Isa>::exists, octave_finder<Isa>, distance_finder>>;
+                       std::conditional_t<octave_finder<Isa>::exists, octave_finder<Isa>, distance_finder<Isa>>>;
 
 /// A table of exponentials, prepared once for all rows.
 template <class Isa, class T>
@@ -121,7 +121,7 @@ template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                           const typename attention_codes<Tail>::view& codes, index begin, index end) {
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
-  constexpr index block = 8;
+  constexpr index block = 16;
   int largest[block];
   std::uint64_t sums[block];
   for (; begin < end; begin += block) {

@@ -36,6 +36,8 @@ class octave_levels {
 
 namespace detail {
 
+/// A template, so that what is not inlined has another name for each instruction set.
+template <class Isa>
 class octave_levels_512 {
  public:
   static constexpr bool exists = true;
@@ -125,20 +127,20 @@ class octave_levels_512 {
 }  // namespace detail
 
 template <>
-class octave_levels<isa::avx512bw> : public detail::octave_levels_512 {
-  using detail::octave_levels_512::octave_levels_512;
+class octave_levels<isa::avx512bw> : public detail::octave_levels_512<isa::avx512bw> {
+  using detail::octave_levels_512<isa::avx512bw>::octave_levels_512;
 };
 #endif
 #if INTACT_HAS_AVX512VNNI
 template <>
-class octave_levels<isa::avx512vnni> : public detail::octave_levels_512 {
-  using detail::octave_levels_512::octave_levels_512;
+class octave_levels<isa::avx512vnni> : public detail::octave_levels_512<isa::avx512vnni> {
+  using detail::octave_levels_512<isa::avx512vnni>::octave_levels_512;
 };
 #endif
 #if INTACT_HAS_AVX512VBMI
 template <>
-class octave_levels<isa::avx512vbmi> : public detail::octave_levels_512 {
-  using detail::octave_levels_512::octave_levels_512;
+class octave_levels<isa::avx512vbmi> : public detail::octave_levels_512<isa::avx512vbmi> {
+  using detail::octave_levels_512<isa::avx512vbmi>::octave_levels_512;
 };
 #endif
 

@@ -31,7 +31,7 @@ class table_sum {
 namespace detail {
 
 /// What leaves so many bits of numbers up to `largest`.
-constexpr int shift_to(int bits, std::uint64_t largest) {
+INTACT_INLINE constexpr int shift_to(int bits, std::uint64_t largest) {
   const auto width = static_cast<int>(std::bit_width(largest));
   return width > bits ? width - bits : 0;
 }
