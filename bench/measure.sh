@@ -24,6 +24,7 @@ compare one_thread gemm
 compare two_threads gemm --threads 2
 compare row_counts gemm --shapes all --peers oneDNN
 compare int4 gemm --weights int4
+compare grouped_int4 gemm --weights grouped-int4
 native=$(build/bench/bin/intact-compare --list-isas | tail -n 1)
 for isa in $(build/bench/bin/intact-compare --list-isas); do
   if [ "$isa" != scalar ] && [ "$isa" != "$native" ]; then

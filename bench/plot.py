@@ -328,9 +328,10 @@ def product_sections(rows):
     for peer in in_order(counts, "peer"):
         text.append(f"### Numbers of rows: our GOPS, and how many times faster than {peer}\n\n"
                     + row_count_table(select(counts, peer=peer)))
-    int4 = select(gemm, weights="int4", threads=1, output="u8")
-    if int4:
-        text.append(f"### 4-bit weights against our own with 8 bits, u8 outputs\n\n{speed_table(int4)}")
+    for weights, words in [("int4", "4-bit weights"), ("grouped-int4", "4-bit weights with a power of two per group")]:
+        some = select(gemm, weights=weights, threads=1, output="u8")
+        if some:
+            text.append(f"### {words} against our own with 8 bits, u8 outputs\n\n{speed_table(some)}")
     all_isas = select(rows, op="gemm", weights="int8", threads=1, shapes="table")
     return text + [f"### Exactness\n\n{exactness_table(all_isas)}"]
 

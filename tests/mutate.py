@@ -248,7 +248,7 @@ MUTATIONS = [
     *mutations_of(
         "kernel/layernorm.hpp", "operation_kernel_test@avx2 layernorm_test",
         ("6 + half_length", "5 + half_length"),
-        ("(bit_length(variance) + 1) / 2", "bit_length(variance) / 2"),
+        ("(bit_length(v) + 1) / 2", "bit_length(v) / 2"),
         ("codes.columns <= layernorm_fast_channels", "codes.columns <= 1000000"),
         ("p.output_shift >= layernorm_fast_output_shift)", "p.output_shift >= 1)"),
     ),
