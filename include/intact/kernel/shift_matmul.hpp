@@ -78,11 +78,14 @@ prepared_values prepare_values(const activations& values, const value_memory& me
   return {values, result};
 }
 
+/// What a band's logits may take of the L1 cache.
+inline constexpr index attention_band_bytes = 16384;
+
 /// Rows of attention that go through it together: their logits, codes and planes stay in the L1 cache.
 constexpr index attention_band(index keys) {
-  constexpr index bytes = 16384;
-  const index rows = bytes / (keys < 1 ? 1 : keys) / gemm_tile_rows<std::int8_t> * gemm_tile_rows<std::int8_t>;
-  return rows < gemm_tile_rows<std::int8_t> ? gemm_tile_rows<std::int8_t> : rows < 48 ? rows : 48;
+  constexpr index tile = gemm_tile_rows<std::int8_t>;
+  const index rows = attention_band_bytes / (keys < 1 ? 1 : keys) / tile * tile;
+  return rows < tile ? tile : rows < 48 ? rows : 48;
 }
 
 /// From one row of codes or of a plane to the next.

@@ -23,8 +23,8 @@ struct window_scratch {
 
   /// Queries that go through attention together: all of a window, if the L1 cache holds their logits.
   static constexpr index band_of(index tokens) {
-    constexpr index bytes = 16384, least = 6;
-    return std::min(tokens, std::max(bytes / std::max<index>(tokens, 1), least));
+    constexpr index least = kernel::gemm_tile_rows<std::int8_t>;
+    return std::min(tokens, std::max(kernel::attention_band_bytes / std::max<index>(tokens, 1), least));
   }
 
   template <class Workspace>
