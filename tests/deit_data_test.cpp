@@ -39,7 +39,7 @@ std::size_t image_count() {
   return wanted == nullptr ? 2 : static_cast<std::size_t>(std::strtoul(wanted, nullptr, 10));
 }
 
-/// Names of the instruction sets that the test was built for and that the processor has.
+/// Names of the instruction sets that the test was built for and that the processor has; the others are reported.
 std::vector<std::string> offered_isas() {
   const simd::processor processor = simd::detect();
   std::vector<std::string> names;
@@ -48,6 +48,8 @@ std::vector<std::string> offered_isas() {
     const auto offered = [&](auto... isas) { return ((name == isas.name && processor.offers(isas)) || ...); };
     if (std::apply(offered, isa::all{})) {
       names.push_back(name);
+    } else {
+      std::cout << "[intact: not compared] this processor does not have " << name << '\n';
     }
   }
   return names;
@@ -78,7 +80,11 @@ fused_vit_function kernels_of(const std::string& isa) {
   if (library == nullptr) {
     FAIL(dlerror());
   }
-  return reinterpret_cast<fused_vit_function>(dlsym(library, "intact_fused_vit"));
+  void* const function = dlsym(library, "intact_fused_vit");
+  if (function == nullptr) {
+    FAIL(dlerror());
+  }
+  return reinterpret_cast<fused_vit_function>(function);
 }
 
 /// The logits of the kernels, all images in one batch.

@@ -27,6 +27,8 @@ template <class Stage>
 using product = gemm_operands<std::uint8_t, std::int8_t, Stage>;
 
 template void gemm<isa_here>(const product<keep_accumulator>&, index, index) noexcept;
+template void gemm<isa_here>(const gemm_operands<std::uint8_t, grouped_s4, requantize<std::uint8_t>>&, index,
+                             index) noexcept;
 template void gemm<isa_here>(const product<requantize<std::int8_t>>&, index, index) noexcept;
 template void gemm<isa_here>(const product<requantize<std::uint8_t, tensor_scale>>&, index, index) noexcept;
 template void gemm<isa_here>(const product<requantize_to_activation>&, index, index) noexcept;

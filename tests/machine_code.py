@@ -52,7 +52,7 @@ SATURATING = re.compile(r"v?pmaddubsw|vpdp\w+ds$")
 # They join two codes of 4 bits by such an instruction, which can yield at most 15 + 16 * 15.
 PACKS_NIBBLES = re.compile(r"kernel::(log|max)_softmax")
 SSE3 = re.compile(r"(addsub|hadd|hsub)p[sd]$|lddqu|movddup|movs[hl]dup")
-AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|popcnt|lzcnt|movbe|ad[co]x|aes|sha|pclmul|gf2p8")
+AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|lzcnt|movbe|ad[co]x|aes|sha|pclmul|gf2p8")
 AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8|vpmadd52")
 AVX512_VBMI = re.compile(r"vperm(i2|t2)?b$|vpmultishiftqb")
 AFTER_AVX512BW = re.compile(
@@ -125,6 +125,8 @@ def feature_x86(instruction):
         if name.startswith("vpdp"):
             return "avx_vnni"
         return name if AFTER_AVX2.match(name) or not name.startswith("v") else "avx2"
+    if name == "popcnt":  # compilers take it for a part of AVX2, and so does detect.hpp
+        return "avx2"
     if AFTER_SSE4_1.match(name):
         return name
     if 0x40 <= int(code[0], 16) <= 0x4F:

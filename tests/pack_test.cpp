@@ -270,6 +270,9 @@ TEST_CASE("groups whose columns share bytes with others are refused, unless they
       CHECK(is_packable(w.prefix(5, 8)) == (group >= 8));
     });
   }
+  const grouped_s4_view without_groups({}, {}, 0);
+  CHECK(!is_packable(without_groups));
+  CHECK(mentions(refusal([&] { packed_weights_bytes(without_groups); }), "group size of the weights is 0"));
   with_grouped_weights(5, 17, 8, layouts[0], random, [&](const grouped_s4_view& w) {
     const index bytes = packed_weights_bytes(w);
     CHECK(bytes == 64 + 3 * 64 + 20);

@@ -131,6 +131,7 @@ void check_equal(const shape& of, const layout& where, const Expect& expect, con
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
+  CHECK(z.surroundings_untouched());
 }
 
 /// The exact sums.

@@ -404,7 +404,7 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
         CHECK(sum_of(codes.data(), visible.data(), count, largest) == visible_sum);
       }
     }
-    CHECK(!sum_of.covers(index{1} << 24));
+    CHECK(!sum_of.covers(index{1} << (std::is_same_v<test_isa, isa::avx512vbmi> ? 24 : 19)));
   }
 }
 

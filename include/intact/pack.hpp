@@ -21,14 +21,15 @@ constexpr index packed_weights_bytes(matrix_view<const std::int8_t> w) {
 constexpr index packed_weights_bytes(const packed_view<s4, const std::uint8_t>& w) {
   return packed_weights_bytes<s4>(w.rows, w.columns);
 }
-constexpr index packed_weights_bytes(const grouped_s4_view& w) {
+inline index packed_weights_bytes(const grouped_s4_view& w) {
+  require_at_least("packed_weights_bytes", "group size of the weights", w.group, 1);
   return packed_weights_bytes<grouped_s4>(w.rows, w.columns, w.group);
 }
 
 /// Whether the groups of s4 weights are such that pack_weights takes them: columns that lie in one byte must share a
 /// shift with those beside them.
 constexpr bool is_packable(const grouped_s4_view& w) {
-  return w.group % packed_weights<grouped_s4>::step == 0 || w.group >= w.columns;
+  return w.group >= 1 && (w.group % packed_weights<grouped_s4>::step == 0 || w.group >= w.columns);
 }
 
 namespace detail {

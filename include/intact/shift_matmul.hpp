@@ -65,8 +65,9 @@ void shift_matmul(const Codes& codes, const activations& v, const Stage& stage, 
 ///            tail::clip), 44 for 8-bit codes (tail::wide). The zero level and codes above F contribute 0.
 /// Shapes:    codes Tq x Tk, v Tk x C, y Tq x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     accumulators carry s_v * 2^-F; the stage's scale s_v / s_y * 2^-15.
-/// Range:     Tk <= 82000; zero point 0..255; codes as log_softmax writes them (each row's sum of 2^-code below 257
-///            suffices for int32). 4-bit codes accumulate in int32; 8-bit codes in int64, with requantize_wide.
+/// Range:     Tk <= 82000; zero point 0..255; codes as log_softmax writes them, or others if each row's sum of 2^-code
+///            is below 257: accumulators of 4-bit codes are int32, and those of 8-bit codes, int64 for stages such as
+///            requantize_wide, are held as 32 bits and 29 bits of fraction on the way.
 /// Exactness: every bit, on every target.
 /// Errors:    shapes that do not match, too many keys, a zero point out of range: before anything is written.
 /// Aliasing:  y must not overlap codes or v.

@@ -34,6 +34,7 @@ struct normalize_planes {
 };
 
 /// Sums of a row's planes, x, as 64 bits: 2^29 * high + low with low in 0..2^29 - 1. Codes 0..15 are multiples of 2^29.
+/// `high` has 32 bits: rows' sums of 2^-code are below 257.
 template <unsigned Planes, class Isa, unsigned N>
 INTACT_INLINE void join_64_bits(s32<Isa> (*x)[N], std::int64_t correction, s32<Isa> (&high)[N], s32<Isa> (&low)[N]) {
   using shift = simd::rescaler<Isa>;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "intact/arith/output_stage.hpp"
 #include "intact/reference/weighted_matmul.hpp"
 #include "intact/types/attention_codes.hpp"
 
@@ -24,7 +25,7 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<
           sum += (std::int64_t{v(j, c)} - v_zero_point) * (std::int64_t{1} << (fraction_bits - code));
         }
       }
-      y(i, c) = stage(static_cast<accumulator>(sum), c);
+      y(i, c) = apply_stage(stage, static_cast<accumulator>(sum), i, c);
     }
   }
 }

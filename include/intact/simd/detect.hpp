@@ -69,8 +69,9 @@ INTACT_INLINE constexpr bool has_bits(std::uint32_t word, std::uint32_t bits) {
 }
 
 INTACT_INLINE processor detect_x86() {
-  constexpr std::uint32_t sse4_1 = 1u << 19, avx = 1u << 28, xgetbv = 1u << 27;           // leaf 1, c
-  constexpr std::uint32_t avx2 = 1u << 5;                                                 // leaf 7, b
+  constexpr std::uint32_t sse4_1 = 1u << 19, avx = 1u << 28, xgetbv = 1u << 27;  // leaf 1, c
+  constexpr std::uint32_t popcnt = 1u << 23;  // the same; compilers take it for a part of AVX2
+  constexpr std::uint32_t avx2 = 1u << 5;     // leaf 7, b
   constexpr std::uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;  // the same: f, dq, cd, bw, vl
   constexpr std::uint32_t avx512vnni = 1u << 11, avx512vbmi = 1u << 1;                    // leaf 7, c
   constexpr std::uint32_t avx_vnni = 1u << 4;                                             // leaf 7, subleaf 1, a
@@ -81,7 +82,7 @@ INTACT_INLINE processor detect_x86() {
   const std::uint32_t saved = has_bits(first.c, xgetbv) ? saved_registers() : 0;
   processor found;
   found.sse4_1 = has_bits(first.c, sse4_1);
-  found.avx2 = has_bits(first.c, avx) && has_bits(seventh.b, avx2) && has_bits(saved, xmm_ymm);
+  found.avx2 = has_bits(first.c, avx | popcnt) && has_bits(seventh.b, avx2) && has_bits(saved, xmm_ymm);
   found.avx2_vnni = found.avx2 && has_bits(more.a, avx_vnni);
   found.avx512bw = found.avx2 && has_bits(seventh.b, avx512) && has_bits(saved, masks_zmm);
   found.avx512vnni = found.avx512bw && has_bits(seventh.c, avx512vnni);

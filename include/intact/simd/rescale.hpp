@@ -17,7 +17,7 @@
 //   high(a, factors)        the upper halves of a * multiplier + offset
 //   high_of_planes(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
 //   high_with_fraction(a, b, factors)  the upper halves of a * multiplier + ((b * multiplier) >> 29) + offset, for b in
-//                           0..2^29 - 1
+//                           0..2^29 - 1 and multipliers of at least 0
 //   scaling                 a multiplier, an offset and a shift
 //   scaling_by(multiplier, offset, n)  the same for all lanes, 1 <= n < 64
 //   high_of_scaled(a, scaling, factors)  high((a * multiplier + offset) >> n, factors), the former in 32 bits
