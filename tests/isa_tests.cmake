@@ -41,6 +41,13 @@ if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   set(isa_test_options -g0 -O0)
 endif()
 
+# What takes longest begins first, emulated before all, so that no processor waits for it at the end.
+set(cost_of_fused_test 90)
+set(cost_of_gemm_kernel_test 80)
+set(cost_of_operation_kernel_test 70)
+set(cost_of_shift_matmul_kernel_test 60)
+set(cost_of_simd_test 50)
+
 find_package(Threads REQUIRED)
 add_executable(run_if_supported run_if_supported.cpp)
 target_link_libraries(run_if_supported PRIVATE intact::intact)
@@ -60,7 +67,7 @@ foreach(name IN LISTS isa_tests)
     target_compile_options(${name}_${isa} PRIVATE ${isa_flags_${isa}} ${isa_test_options})
     target_compile_definitions(${name}_${isa} PRIVATE INTACT_TEST_ISA=${isa})
     add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:${name}_${isa}>)
-    set_tests_properties(${name}/${isa} PROPERTIES LABELS isa ${skip_line})
+    set_tests_properties(${name}/${isa} PROPERTIES LABELS isa COST ${cost_of_${name}} ${skip_line})
   endforeach()
 endforeach()
 
@@ -106,7 +113,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
       # What takes seconds on a processor takes minutes on an emulated one.
       add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program}
                                                 ~[long])
-      set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa)
+      set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa COST 1${cost_of_${name}})
     endforeach()
   endforeach()
   add_custom_target(neon_tests ALL DEPENDS ${neon_programs})
