@@ -47,7 +47,7 @@ struct logit_rows {
   }
 };
 
-/// A row of which no key is visible.
+/// A row of which no key is visible, or that has none.
 template <tail Tail>
 INTACT_INLINE void store_zero_codes(const typename attention_codes<Tail>::view& codes, index row, index count) {
   for (index j = 0; j < count; ++j) {
@@ -136,7 +136,7 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
     }
     for (index i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
-      if (!Masked || sums[i] != 0) {
+      if (sums[i] != 0) {
         log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
       } else {
         store_zero_codes<Tail>(codes, begin + i, x.count);
