@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "backwards.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "heap_counter.hpp"
@@ -23,17 +24,6 @@ namespace intact_test {
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
-
-/// Calls tasks from the last to the first, as if it had three threads.
-struct backwards {
-  static constexpr index threads() { return 3; }
-  template <class Task>
-  void for_each(index tasks, Task&& task) const {
-    while (tasks > 0) {
-      task(--tasks);
-    }
-  }
-};
 
 /// 64-bit accumulators themselves: a stage that the kernels do not know.
 struct keep_wide_accumulator {

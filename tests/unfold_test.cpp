@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "backwards.hpp"
 #include "catch.hpp"
 #include "intact/depthwise_conv.hpp"
 #include "intact/gemm.hpp"
@@ -49,17 +50,6 @@ tensor<std::uint8_t> exact_neighbourhoods(const tensor<std::uint8_t>& x, const u
   }
   return y;
 }
-
-/// Three threads' worth of tasks, from the last to the first.
-struct backwards {
-  static constexpr index threads() { return 3; }
-  template <class Task>
-  void for_each(index tasks, Task&& task) const {
-    while (tasks > 0) {
-      task(--tasks);
-    }
-  }
-};
 
 TEST_CASE("unfold copies the neighbourhood of every token", "[unfold]") {
   generator random(71);

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <utility>
+
+#include "intact/types/executor.hpp"
+
+namespace intact_test {
+
+/// Calls tasks from the last to the first, as if it had three threads.
+struct backwards {
+  static constexpr intact::index threads() { return 3; }
+  template <class Task>
+  void for_each(intact::index tasks, Task&& task) const {
+    while (tasks > 0) {
+      task(--tasks);
+    }
+  }
+};
+
+}  // namespace intact_test
