@@ -104,21 +104,19 @@ struct rescaler<isa::sse4_1> {
     return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
   }
   INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm_srli_epi64(a, 32), f); }
+  /// high(a, factors), with what `shifted` makes of b * multiplier added to the offset.
+  template <class Shifted>
+  INTACT_INLINE static batch high_with(batch a, batch b, const factors& f, const Shifted& shifted) {
+    const __m128i b_odd = _mm_srli_epi64(b, 32);
+    return high_of(a, _mm_srli_epi64(a, 32),
+                   {f.even, f.odd, _mm_add_epi64(shifted(_mm_mul_epi32(b, f.even)), f.even_offset),
+                    _mm_add_epi64(shifted(_mm_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+  }
   INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
-    const auto high_plane = [](__m128i x, __m128i multiplier, __m128i offset) {
-      return _mm_add_epi64(_mm_slli_epi64(_mm_mul_epi32(x, multiplier), 8), offset);
-    };
-    const __m128i odd = _mm_srli_epi64(a, 32);
-    return high_of(b, _mm_srli_epi64(b, 32),
-                   {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+    return high_with(b, a, f, [](__m128i x) { return _mm_slli_epi64(x, 8); });
   }
   INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
-    const auto fraction = [](__m128i x, __m128i multiplier, __m128i offset) {
-      return _mm_add_epi64(_mm_srli_epi64(_mm_mul_epi32(x, multiplier), 29), offset);
-    };
-    const __m128i odd = _mm_srli_epi64(b, 32);
-    return high_of(a, _mm_srli_epi64(a, 32),
-                   {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
+    return high_with(a, b, f, [](__m128i x) { return _mm_srli_epi64(x, 29); });
   }
   /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
   struct scaling {
@@ -170,21 +168,19 @@ struct rescaler_of_eight {
     return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010);
   }
   INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm256_srli_epi64(a, 32), f); }
+  /// high(a, factors), with what `shifted` makes of b * multiplier added to the offset.
+  template <class Shifted>
+  INTACT_INLINE static batch high_with(batch a, batch b, const factors& f, const Shifted& shifted) {
+    const __m256i b_odd = _mm256_srli_epi64(b, 32);
+    return high_of(a, _mm256_srli_epi64(a, 32),
+                   {f.even, f.odd, _mm256_add_epi64(shifted(_mm256_mul_epi32(b, f.even)), f.even_offset),
+                    _mm256_add_epi64(shifted(_mm256_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+  }
   INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
-    const auto high_plane = [](__m256i x, __m256i multiplier, __m256i offset) {
-      return _mm256_add_epi64(_mm256_slli_epi64(_mm256_mul_epi32(x, multiplier), 8), offset);
-    };
-    const __m256i odd = _mm256_srli_epi64(a, 32);
-    return high_of(b, _mm256_srli_epi64(b, 32),
-                   {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+    return high_with(b, a, f, [](__m256i x) { return _mm256_slli_epi64(x, 8); });
   }
   INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
-    const auto fraction = [](__m256i x, __m256i multiplier, __m256i offset) {
-      return _mm256_add_epi64(_mm256_srli_epi64(_mm256_mul_epi32(x, multiplier), 29), offset);
-    };
-    const __m256i odd = _mm256_srli_epi64(b, 32);
-    return high_of(a, _mm256_srli_epi64(a, 32),
-                   {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
+    return high_with(a, b, f, [](__m256i x) { return _mm256_srli_epi64(x, 29); });
   }
   struct scaling {
     __m256i multiplier, offset, raised;
@@ -248,21 +244,19 @@ struct rescaler_of_sixteen {
   /// In the place of the even ones, by a shuffle: shifts wait for the multiplier's units on some processors.
   INTACT_INLINE static __m512i odd_lanes(__m512i x) { return _mm512_shuffle_epi32(x, _MM_PERM_DDBB); }
   INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, odd_lanes(a), f); }
+  /// high(a, factors), with what `shifted` makes of b * multiplier added to the offset.
+  template <class Shifted>
+  INTACT_INLINE static batch high_with(batch a, batch b, const factors& f, const Shifted& shifted) {
+    const __m512i b_odd = _mm512_srli_epi64(b, 32);
+    return high_of(a, _mm512_srli_epi64(a, 32),
+                   {f.even, f.odd, _mm512_add_epi64(shifted(_mm512_mul_epi32(b, f.even)), f.even_offset),
+                    _mm512_add_epi64(shifted(_mm512_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+  }
   INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
-    const auto high_plane = [](__m512i x, __m512i multiplier, __m512i offset) {
-      return _mm512_add_epi64(_mm512_slli_epi64(_mm512_mul_epi32(x, multiplier), 8), offset);
-    };
-    const __m512i odd = _mm512_srli_epi64(a, 32);
-    return high_of(b, _mm512_srli_epi64(b, 32),
-                   {f.even, f.odd, high_plane(a, f.even, f.even_offset), high_plane(odd, f.odd, f.odd_offset)});
+    return high_with(b, a, f, [](__m512i x) { return _mm512_slli_epi64(x, 8); });
   }
   INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
-    const auto fraction = [](__m512i x, __m512i multiplier, __m512i offset) {
-      return _mm512_add_epi64(_mm512_srli_epi64(_mm512_mul_epi32(x, multiplier), 29), offset);
-    };
-    const __m512i odd = _mm512_srli_epi64(b, 32);
-    return high_of(a, _mm512_srli_epi64(a, 32),
-                   {f.even, f.odd, fraction(b, f.even, f.even_offset), fraction(odd, f.odd, f.odd_offset)});
+    return high_with(a, b, f, [](__m512i x) { return _mm512_srli_epi64(x, 29); });
   }
   struct scaling {
     __m512i multiplier, offset;
