@@ -38,7 +38,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # As in isa.hpp.
 AVX512BW = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl"
 ISA_FLAGS = {"scalar": "", "sse4_1": "-msse4.1", "avx2": "-mavx2", "avx2_vnni": "-mavx2 -mavxvnni",
-             "avx512bw": AVX512BW, "avx512vnni": AVX512BW + " -mavx512vnni"}
+             "avx512bw": AVX512BW, "avx512vnni": AVX512BW + " -mavx512vnni",
+             "avx512vbmi": AVX512BW + " -mavx512vnni -mavx512vbmi"}
 
 # file: below include/intact; tests: the programs that should notice, tried in this order until one does.
 Mutation = collections.namedtuple("Mutation", "file original replacement tests")
@@ -279,6 +280,18 @@ MUTATIONS = [
         ("below > 31 || x == 0 ? 31", "below > 31 ? 31"),
         ("octave_[several_ - 1] > most_levels", "octave_[several_ - 1] >= most_levels - 2"),
         ("_mm512_kunpackd(close(d + 32), close(d))", "_mm512_kunpackd(close(d), close(d + 32))"),
+        ("_mm512_min_epu16(excess[0], excess[1])", "excess[0]"),
+        ("_mm512_set1_epi8(most_levels + 1)", "_mm512_set1_epi8(most_levels - 1)"),
+    ),
+    *mutations_of(
+        "simd/sixteen_rows.hpp", "simd_test@avx512vbmi",
+        ("_mm512_max_epu8(_mm512_unpacklo_epi16(x, y), _mm512_unpackhi_epi16(x, y))", "_mm512_unpacklo_epi16(x, y)"),
+        ("_mm512_shuffle_i64x2(x, y, 0xdd)", "_mm512_shuffle_i64x2(x, y, 0x88)"),
+    ),
+    *mutations_of(
+        "kernel/log_softmax.hpp", "operation_kernel_test@avx512vbmi",
+        ("short_row = 255", "short_row = 100000"),
+        ("if (Masked && sum.sum == 0)", "if (Masked && sum.sum == 1)"),
     ),
     *mutations_of(
         "kernel/level_bounds.hpp", "operation_kernel_test@avx2",

@@ -241,6 +241,35 @@ void check_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded
   }
 }
 
+/// Masks with a row per query and with one for all: random ones, everything masked, nothing masked, causal, and only the
+/// largest codes masked.
+template <class Function>
+void for_each_mask(const guarded_tensor<std::uint8_t>& x, generator& random, const Function& f) {
+  for (const index rows : {x.rows(), index{1}}) {
+    for (int kind = 0; kind < 5; ++kind) {
+      guarded_tensor<std::uint8_t> mask(rows, x.columns(), kind == 0 ? layouts[1] : layouts[0]);
+      for (index i = 0; i < rows; ++i) {
+        for (index j = 0; j < x.columns(); ++j) {
+          const bool visible[] = {random.between(0, 2) != 0, false, true, j <= i, x.rows() != 0 && x(i, j) < 200};
+          mask(i, j) = visible[kind] ? static_cast<std::uint8_t>(random.between(1, 255)) : std::uint8_t{0};
+        }
+      }
+      f(key_mask{mask.view()});
+    }
+  }
+}
+
+template <tail Tail, log2_rounding Rounding, class T>
+void check_masked_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded_vector<T>& table,
+                              const key_mask& mask, const layout& where) {
+  guarded_tensor<std::uint8_t> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where);
+  reference::log_softmax<Tail, Rounding>(logits.view(), exp_table<T>(table), mask, expected.view());
+  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), mask, y.view(), backwards{});
+  CAPTURE(int(Tail), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap, mask.visible.rows);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
 template <log2_rounding Rounding, class T>
 void check_log_softmax_of_tables() {
   for (const shape& s : shapes) {
@@ -328,6 +357,23 @@ void check_rows_beside_limits() {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("log_softmax of many short rows is the specification") {
+  // 32 rows go together; a register has 64 keys; sums of 255 fit 32 bits.
+  for (const shape& s : {shape{31, 64}, shape{32, 49}, shape{33, 65}, shape{49, 49}, shape{65, 255}, shape{66, 256}}) {
+    const guarded_vector<guarded_vector<std::uint64_t>> tables = exponential_tables<std::uint64_t>(s.columns);
+    generator random(static_cast<std::uint64_t>(211 + s.columns));
+    for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
+      for (const std::size_t kind : {0, 3, 5, 7, 9}) {
+        check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[kind], where);
+        check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(x, tables[kind], where);
+      }
+      for_each_mask(x, random, [&](const key_mask& mask) {
+        check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[5], mask, where);
+      });
+    });
+  }
+}
+
 TEST_CASE("log_softmax decides exactly beside every limit") {
   check_rows_beside_limits<log2_rounding::at_one_and_a_half, std::uint32_t>();
   check_rows_beside_limits<log2_rounding::at_one_and_a_half, std::uint64_t>();
@@ -358,35 +404,6 @@ TEST_CASE("log_softmax of long rows in which one key counts") {
     check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(logits, table, {});
     check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(logits, table, {});
   }
-}
-
-/// Masks with a row per query and with one for all: random ones, everything masked, nothing masked, causal, and only the
-/// largest codes masked.
-template <class Function>
-void for_each_mask(const guarded_tensor<std::uint8_t>& x, generator& random, const Function& f) {
-  for (const index rows : {x.rows(), index{1}}) {
-    for (int kind = 0; kind < 5; ++kind) {
-      guarded_tensor<std::uint8_t> mask(rows, x.columns(), kind == 0 ? layouts[1] : layouts[0]);
-      for (index i = 0; i < rows; ++i) {
-        for (index j = 0; j < x.columns(); ++j) {
-          const bool visible[] = {random.between(0, 2) != 0, false, true, j <= i, x.rows() != 0 && x(i, j) < 200};
-          mask(i, j) = visible[kind] ? static_cast<std::uint8_t>(random.between(1, 255)) : std::uint8_t{0};
-        }
-      }
-      f(key_mask{mask.view()});
-    }
-  }
-}
-
-template <tail Tail, log2_rounding Rounding, class T>
-void check_masked_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded_vector<T>& table,
-                              const key_mask& mask, const layout& where) {
-  guarded_tensor<std::uint8_t> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where);
-  reference::log_softmax<Tail, Rounding>(logits.view(), exp_table<T>(table), mask, expected.view());
-  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), mask, y.view(), backwards{});
-  CAPTURE(int(Tail), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap, mask.visible.rows);
-  CHECK(first_difference(y.view(), expected.view()) == "");
-  CHECK(y.surroundings_untouched());
 }
 
 TEST_CASE("masked log_softmax and max_softmax are the specification") {

@@ -17,6 +17,7 @@
 #include "intact/simd/plain_moments.hpp"
 #include "intact/simd/reciprocal_root.hpp"
 #include "intact/simd/rescale.hpp"
+#include "intact/simd/sixteen_rows.hpp"
 #include "intact/simd/sum.hpp"
 #include "intact/simd/table_sum.hpp"
 #include "tensor.hpp"
@@ -403,8 +404,41 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
         CHECK(sum_of(codes.data(), nullptr, count, largest) == sum);
         CHECK(sum_of(codes.data(), visible.data(), count, largest) == visible_sum);
       }
+      if constexpr (simd::sixteen_rows<test_isa>::exists) {
+        if (count <= 255) {
+          guarded_vector<std::uint32_t> sums(16);
+          const auto lanes = [&](index i) {
+            return sum_of.lanes_of_sum(codes.data(), i % 2 == 0 ? nullptr : visible.data(), count,
+                                       static_cast<std::uint8_t>(largest));
+          };
+          simd::sixteen_rows<test_isa>::sums(lanes, sums.data());
+          for (std::size_t i = 0; i < 16; ++i) {
+            CHECK(sums[i] == (i % 2 == 0 ? sum : visible_sum));
+          }
+        }
+      }
     }
     CHECK(!sum_of.covers(index{1} << (std::is_same_v<test_isa, isa::avx512vbmi> ? 24 : 19)));
+  }
+}
+
+TEST_CASE("sixteen registers at a time have the largest byte of each") {
+  if constexpr (simd::sixteen_rows<test_isa>::exists) {
+    using bytes = simd::bytes<test_isa>;
+    generator random(15);
+    for (index place = 0; place < bytes::width; ++place) {
+      guarded_vector<std::uint8_t> rows(static_cast<std::size_t>(16 * bytes::width)), largest(16), expected;
+      for (std::uint8_t& byte : rows) {
+        byte = static_cast<std::uint8_t>(random.between(0, 99));
+      }
+      for (index i = 0; i < 16; ++i) {
+        expected.push_back(static_cast<std::uint8_t>(random.between(100, 255)));
+        rows[static_cast<std::size_t>(i * bytes::width + (place + 5 * i) % bytes::width)] = expected.back();
+      }
+      const auto row = [&](index i) { return bytes::load(rows.data() + i * bytes::width); };
+      simd::sixteen_rows<test_isa>::largest(row, largest.data());
+      CHECK(largest == expected);
+    }
   }
 }
 

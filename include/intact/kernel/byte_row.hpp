@@ -25,6 +25,28 @@ INTACT_INLINE auto load_codes(const std::uint8_t* row, index count, index j) {
   return j + bytes::width <= count ? bytes::load(row + j) : bytes::load_part(row + j, count - j);
 }
 
+/// A register of which the largest byte is the row's largest visible code; 0 if there is none.
+template <class Isa, bool Masked = false>
+INTACT_INLINE auto largest_codes(const code_row& row) {
+  using bytes = simd::bytes<Isa>;
+  auto largest = bytes::broadcast(0);
+  const auto include = [&](index j) {
+    auto codes = load_codes<Isa>(row.codes, row.count, j);
+    if constexpr (Masked) {
+      codes = bytes::select(load_codes<Isa>(row.visible, row.count, j), codes, bytes::broadcast(0));
+    }
+    largest = bytes::max(largest, codes);
+  };
+  index j = 0;
+  for (; j + bytes::width <= row.count; j += bytes::width) {
+    include(j);
+  }
+  if (j < row.count) {
+    include(j == 0 ? 0 : row.count - bytes::width);  // a register that overlaps the last one, rather than part of one
+  }
+  return largest;
+}
+
 /// The row's largest visible code; 0 if there is none.
 template <class Isa, bool Masked = false>
 INTACT_INLINE int largest_code(const code_row& row) {
@@ -35,23 +57,7 @@ INTACT_INLINE int largest_code(const code_row& row) {
     }
     return largest;
   } else {
-    using bytes = simd::bytes<Isa>;
-    auto largest = bytes::broadcast(0);
-    const auto include = [&](index j) {
-      auto codes = load_codes<Isa>(row.codes, row.count, j);
-      if constexpr (Masked) {
-        codes = bytes::select(load_codes<Isa>(row.visible, row.count, j), codes, bytes::broadcast(0));
-      }
-      largest = bytes::max(largest, codes);
-    };
-    index j = 0;
-    for (; j + bytes::width <= row.count; j += bytes::width) {
-      include(j);
-    }
-    if (j < row.count) {
-      include(j == 0 ? 0 : row.count - bytes::width);  // a register that overlaps the last one, rather than part of one
-    }
-    return bytes::largest(largest);
+    return simd::bytes<Isa>::largest(largest_codes<Isa, Masked>(row));
   }
 }
 

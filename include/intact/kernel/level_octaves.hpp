@@ -40,35 +40,43 @@ class octave_finder {
   template <class T>
   explicit octave_finder(const T* table) noexcept : numbers_{{table, 1}, {table, 3}} {}
 
-  /// False if some levels are not certain: bit i of uncertain[j] is that of distance 64 * j + i. `sum` is that of a row
-  /// of `count` exponentials, each shifted to the right by `shift`.
-  ///
-  /// With its surplus of up to 1/5, a limit from 1.66 * 2^n on may be in the next octave. Three times such a limit is
-  /// not; then it is compared with three times the exponentials.
+  /// The limits between the levels of a row of `count` exponentials that add up to `sum`, each shifted to the right by
+  /// `shift`, and whether it is three times the exponentials that they are for: with its surplus of up to 1/5, a limit
+  /// from 1.66 * 2^n on may be in the next octave, three times such a limit is not.
   ///
   /// In units of 2^-16 below the leading one, a limit is reckoned from less than 0.001 too little and, if the sum was
   /// shifted, count * 2^17 / sum; what is cut off afterwards is less than 1 without surplus, else 1.2 + 1 + 1.25.
+  struct row_limits {
+    simd::octave_limits limits;
+    std::uint64_t thrice;
+  };
   template <tail Tail, log2_rounding Rounding>
-  INTACT_INLINE bool levels(std::uint64_t sum, int shift, index count, std::uint8_t (&found)[256],
-                            std::uint64_t (&uncertain)[4]) const {
+  INTACT_INLINE static row_limits limits(std::uint64_t sum, int shift, index count) {
     alignas(64) static constexpr limit_surplus<Tail, Rounding> surplus;
     constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
     constexpr std::uint64_t first_limit = at_root ? 0x2d413ccc : 0x2aaaaaaa;  // 2^30 times sqrt(1/2), times 2/3
     constexpr std::uint16_t most = 0xa8f5;                                    // 2^16 times 0.66
     const int zeros = std::countl_zero(sum);
     const std::uint64_t cut = shift == 0 ? 0 : 1 + ((static_cast<std::uint64_t>(count) << 17) >> (63 - zeros));
-    if (cut > 256) [[unlikely]] {
-      std::fill_n(uncertain, 4, ~std::uint64_t{0});
-      return false;
-    }
     std::uint64_t limit = ((sum << zeros) >> 32) * first_limit;
-    const std::uint64_t thrice = fraction(limit) > most ? 1 : 0;
-    limit += 2 * thrice * limit;  // a branch would be mispredicted in every fourth row
+    const std::uint64_t thrice = (std::uint64_t{most} - fraction(limit)) >> 63;
+    limit *= 1 + 2 * thrice;  // a branch would be mispredicted in every fourth row
     const int octave = 65 - std::countl_zero(limit) - zeros + shift;
-    const auto tolerance = static_cast<std::uint16_t>((at_root ? 1 : 3) + cut);
+    // With the largest tolerance nothing is certain.
+    const auto tolerance = static_cast<std::uint16_t>(cut > 256 ? 0xffff : (at_root ? 1 : 3) + cut);
     const std::uint16_t* const y4 = at_root ? nullptr : surplus.y4;
-    return numbers_[thrice].find({fraction(limit), octave, surplus.y, y4, attention_codes<Tail>::zero, tolerance},
-                                 found, uncertain);
+    return {{fraction(limit), octave, surplus.y, y4, attention_codes<Tail>::zero, tolerance}, thrice};
+  }
+
+  /// The levels of all distances. False if some are not certain: bit i of uncertain[j] is that of distance 64 * j + i.
+  INTACT_INLINE bool levels(const row_limits& row, std::uint8_t (&found)[256], std::uint64_t (&uncertain)[4]) const {
+    return numbers_[row.thrice].find(row.limits, found, uncertain);
+  }
+
+  /// Those of a few distances in a register.
+  template <class Batch>
+  INTACT_INLINE bool levels(const row_limits& row, Batch distances, Batch& found) const {
+    return numbers_[row.thrice].find(row.limits, distances, found);
   }
 
  private:

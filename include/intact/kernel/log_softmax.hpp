@@ -9,12 +9,14 @@
 #include "intact/kernel/level_bounds.hpp"
 #include "intact/kernel/level_octaves.hpp"
 #include "intact/simd/byte_table.hpp"
+#include "intact/simd/sixteen_rows.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
 // Log-Int-Softmax on bytes. A row's sum settles the level of every distance to the row's maximum. With registers of 512
-// bits all levels are found at once (level_octaves.hpp) and codes are looked up in them; with smaller ones, only the
-// distances at which levels begin (level_bounds.hpp).
+// bits all levels are found at once (level_octaves.hpp) and codes are looked up in them, or, of a row that fits a
+// register, the levels of its own distances; with smaller ones, only the distances at which levels begin
+// (level_bounds.hpp).
 
 namespace intact::inline INTACT_ABI::kernel {
 
@@ -91,17 +93,22 @@ INTACT_INLINE void log_softmax_plain(const logit_rows<Masked>& rows, const expon
   }
 }
 
+/// What a row of exponentials adds up to: each shifted to the right by `shift`.
+struct row_sum {
+  std::uint64_t sum;
+  int shift;
+};
+
 /// A row by the levels of all distances, in registers.
 template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_row(const code_row& x, int largest, std::uint64_t sum,
+INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum& row,
                                    const prepared_exp_table<Isa, T>& table,
                                    const typename attention_codes<Tail>::view& codes, index i) {
   using bytes = simd::bytes<Isa>;
-  const simd::table_sum<Isa>& sums = table.values.shifted_sum();
-  const int shift = sums.covers(x.count) ? sums.shift() : 0;
+  const auto limits = table.find.template limits<Tail, Rounding>(row.sum, row.shift, x.count);
   alignas(64) std::uint8_t levels[256];
   std::uint64_t uncertain[4];
-  if (!table.find.template levels<Tail, Rounding>(sum, shift, x.count, levels, uncertain)) [[unlikely]] {
+  if (!table.find.levels(limits, levels, uncertain)) [[unlikely]] {
     const std::uint64_t exact = table.values.template sum<Masked>(x, largest);
     for (int j = 0; j < 4; ++j) {
       for (std::uint64_t rest = uncertain[j]; rest != 0; rest &= rest - 1) {
@@ -123,7 +130,7 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
   constexpr index block = 16;
   int largest[block];
-  std::uint64_t sums[block];
+  row_sum sums[block];
   for (; begin < end; begin += block) {
     const index count = end - begin < block ? end - begin : block;
     for (index i = 0; i < count; ++i) {
@@ -131,16 +138,74 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
     }
     for (index i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
-      sums[i] = shifted_sum.covers(x.count) ? shifted_sum(x.codes, x.visible, x.count, largest[i])
-                                            : std::uint64_t{table.values.template sum<Masked>(x, largest[i])};
+      if (shifted_sum.covers(x.count)) {
+        sums[i] = {shifted_sum(x.codes, x.visible, x.count, largest[i]), shifted_sum.shift()};
+      } else {
+        sums[i] = {table.values.template sum<Masked>(x, largest[i]), 0};
+      }
     }
     for (index i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
-      if (sums[i] != 0) {
+      if (sums[i].sum != 0) {
         log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
       } else {
         store_zero_codes<Tail>(codes, begin + i, x.count);
       }
+    }
+  }
+}
+
+/// Keys of a row whose sum fits 32 bits, and rows whose maxima and sums are found together: so many that the codes of
+/// some hide how long the maxima and sums of others take.
+inline constexpr index short_row = 255;
+inline constexpr index short_rows_together = 32;
+
+/// Rows [begin, end) of up to 255 keys. Where a row is one register, the levels of its own distances are found rather
+/// than those of all.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+                                             const typename attention_codes<Tail>::view& codes, index begin,
+                                             index end) {
+  using bytes = simd::bytes<Isa>;
+  using sixteen = simd::sixteen_rows<Isa>;
+  const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
+  alignas(64) std::uint8_t largest[short_rows_together];
+  alignas(64) std::uint32_t sums[short_rows_together];
+  for (; begin < end; begin += short_rows_together) {
+    const index count = end - begin < short_rows_together ? end - begin : short_rows_together;
+    const auto row = [&](index i) { return rows(begin + (i < count ? i : count - 1)); };
+    for (index i = 0; i < count; i += 16) {
+      sixteen::largest([&](index j) { return largest_codes<Isa, Masked>(row(i + j)); }, largest + i);
+    }
+    for (index i = 0; i < count; i += 16) {
+      sixteen::sums(
+          [&](index j) {
+            const code_row x = row(i + j);
+            return shifted_sum.lanes_of_sum(x.codes, x.visible, x.count, largest[i + j]);
+          },
+          sums + i);
+    }
+    for (index i = 0; i < count; ++i) {
+      const code_row x = rows(begin + i);
+      const row_sum sum{sums[i], shifted_sum.shift()};
+      if (Masked && sum.sum == 0) {
+        store_zero_codes<Tail>(codes, begin + i, x.count);
+        continue;
+      }
+      if (x.count <= bytes::width) {
+        const auto limits = table.find.template limits<Tail, Rounding>(sum.sum, sum.shift, x.count);
+        const auto distances = bytes::subtract(bytes::broadcast(largest[i]), load_codes<Isa>(x.codes, x.count, 0));
+        auto levels = distances;
+        if (table.find.levels(limits, distances, levels)) [[likely]] {
+          if constexpr (Masked) {
+            const auto zero = bytes::broadcast(attention_codes<Tail>::zero);
+            levels = bytes::select(load_codes<Isa>(x.visible, x.count, 0), levels, zero);
+          }
+          store_codes<Isa>(levels, codes, begin + i, 0, x.count);
+          continue;
+        }
+      }
+      log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
     }
   }
 }
@@ -179,6 +244,11 @@ INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepar
   } else if constexpr (simd::lanes<Isa> == 1) {
     log_softmax_plain<Isa, Tail, Rounding>(rows, table.values, codes, begin, end);
   } else if constexpr (octave_finder<Isa>::exists) {
+    if constexpr (simd::sixteen_rows<Isa>::exists) {
+      if (rows.logits.columns <= short_row) {
+        return log_softmax_of_short_rows<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+      }
+    }
     log_softmax_by_octaves<Isa, Tail, Rounding>(rows, table, codes, begin, end);
   } else {
     log_softmax_by_bounds<Isa, Tail, Rounding>(rows, table, codes, begin, end);

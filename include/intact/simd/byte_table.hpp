@@ -137,10 +137,13 @@ class byte_table<isa::avx512vbmi> {
       parts_[i] = _mm512_loadu_si512(entries + 64 * i);
     }
   }
-  INTACT_INLINE __m512i operator()(__m512i x) const {
+  INTACT_INLINE __m512i operator()(__m512i x) const { return (*this)(x, _mm512_movepi8_mask(x)); }
+
+  /// The same where the highest bits are known: for several tables.
+  INTACT_INLINE __m512i operator()(__m512i x, __mmask64 upper) const {
     const __m512i low = _mm512_permutex2var_epi8(parts_[0], x, parts_[1]);
     const __m512i high = _mm512_permutex2var_epi8(parts_[2], x, parts_[3]);
-    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(x), high);
+    return _mm512_mask_mov_epi8(low, upper, high);
   }
 
  private:

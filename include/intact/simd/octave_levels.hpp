@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "intact/simd/batch.hpp"
+#include "intact/simd/byte_table.hpp"
 
 // Levels of 256 numbers that do not increase: how many limits each does not exceed. Every limit is in the octave,
 // [2^n, 2^(n+1)), below that of the one before, so that a number's octave leaves one limit to compare it with. What is
@@ -94,7 +95,7 @@ class octave_levels_512 {
     return certain;
   }
 
- private:
+ protected:
   /// The 16 bits below the leading one of what is in the first number's octave, and in each of the 31 below it. Where
   /// there is no limit, and nothing is to exceed it, it is so large that only the largest fractions are not certain.
   INTACT_INLINE static __m512i limits_by_octave(const octave_limits& limits, int above, __m512i tolerance) {
@@ -140,7 +141,47 @@ class octave_levels<isa::avx512vnni> : public detail::octave_levels_512<isa::avx
 #if INTACT_HAS_AVX512VBMI
 template <>
 class octave_levels<isa::avx512vbmi> : public detail::octave_levels_512<isa::avx512vbmi> {
-  using detail::octave_levels_512<isa::avx512vbmi>::octave_levels_512;
+  using every = detail::octave_levels_512<isa::avx512vbmi>;
+
+ public:
+  template <class T>
+  INTACT_INLINE octave_levels(const T* numbers, unsigned factor)
+      : every(numbers, factor), octaves_(octave_), low_(bytes_of_fractions(0)), high_(bytes_of_fractions(8)) {}
+
+  using every::find;
+
+  /// The levels of the numbers at 64 places, of a few. False if some are not certain.
+  INTACT_INLINE bool find(const octave_limits& limits, __m512i places, __m512i& levels) const {
+    const __m512i tolerance = _mm512_set1_epi16(static_cast<std::int16_t>(limits.tolerance));
+    const __m512i limit_of_level = limits_by_octave(limits, 0, tolerance);
+    const __mmask64 upper = _mm512_movepi8_mask(places);
+    const __m512i octave = octaves_(places, upper), low = low_(places, upper), high = high_(places, upper);
+    const auto above = static_cast<char>(limits.octave - first_ + 1);  // the level of the first number's octave
+    const __m512i level =
+        _mm512_min_epu8(_mm512_add_epi8(octave, _mm512_set1_epi8(above)), _mm512_set1_epi8(most_levels + 1));
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i excess[2];
+    const auto lower = [&](__m512i level16, __m512i fraction, __m512i& above_limit) {
+      const __m512i limit = _mm512_permutexvar_epi16(level16, limit_of_level);
+      above_limit = _mm512_sub_epi16(fraction, limit);
+      return _mm512_mask_sub_epi16(level16, _mm512_cmpgt_epu16_mask(fraction, limit), level16, _mm512_set1_epi16(1));
+    };
+    const __m512i even = lower(_mm512_unpacklo_epi8(level, zero), _mm512_unpacklo_epi8(low, high), excess[0]);
+    const __m512i odd = lower(_mm512_unpackhi_epi8(level, zero), _mm512_unpackhi_epi8(low, high), excess[1]);
+    levels = _mm512_min_epu8(_mm512_packus_epi16(even, odd), _mm512_set1_epi8(static_cast<char>(limits.last)));
+    return _mm512_cmple_epu16_mask(_mm512_min_epu16(excess[0], excess[1]), tolerance) == 0;
+  }
+
+ private:
+  INTACT_INLINE byte_table<isa::avx512vbmi> bytes_of_fractions(int shift) const {
+    std::uint8_t entries[256];
+    for (int d = 0; d < 256; ++d) {
+      entries[d] = static_cast<std::uint8_t>(fraction_[d] >> shift);
+    }
+    return byte_table<isa::avx512vbmi>(entries);
+  }
+
+  byte_table<isa::avx512vbmi> octaves_, low_, high_;
 };
 #endif
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "intact/simd/batch.hpp"
+#include "intact/simd/byte_table.hpp"
 
 // The sum of the entries that bytes select from a table of 256 numbers that do not increase: of
 // table[largest - code] >> shift(), over a row of codes.
@@ -139,14 +140,8 @@ template <>
 class table_sum<isa::avx512vbmi> {
  public:
   template <class T>
-  INTACT_INLINE explicit table_sum(const T* table) : shift_(detail::shift_to(8 * planes, table[0])) {
-    for (int d = 0; d < 256; ++d) {
-      const auto entry = static_cast<std::uint32_t>(table[d] >> shift_);
-      for (int plane = 0; plane < planes; ++plane) {
-        bytes_[plane][d] = static_cast<std::uint8_t>(entry >> (8 * plane));
-      }
-    }
-  }
+  INTACT_INLINE explicit table_sum(const T* table)
+      : shift_(detail::shift_to(8 * planes, table[0])), planes_{plane(table, 0), plane(table, 1), plane(table, 2)} {}
 
   INTACT_INLINE int shift() const { return shift_; }
 
@@ -155,9 +150,36 @@ class table_sum<isa::avx512vbmi> {
 
   INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index count,
                                          int largest) const {
+    __m512i sums[planes];
+    sums_of_planes(codes, visible, count, static_cast<std::uint8_t>(largest), sums);
+    return weighted(sums);
+  }
+
+  /// Of up to 255 codes, sixteen lanes of 32 bits that have the sum between them.
+  INTACT_INLINE __m512i lanes_of_sum(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+                                     std::uint8_t largest) const {
+    __m512i sums[planes];
+    sums_of_planes(codes, visible, count, largest, sums);
+    const __m512i high = _mm512_add_epi32(_mm512_slli_epi32(sums[2], 8), sums[1]);
+    return _mm512_add_epi32(_mm512_slli_epi32(high, 8), sums[0]);
+  }
+
+ private:
+  static constexpr int planes = 3;
+
+  template <class T>
+  INTACT_INLINE byte_table<isa::avx512vbmi> plane(const T* table, int number) const {
+    std::uint8_t entries[256];
+    for (int d = 0; d < 256; ++d) {
+      entries[d] = static_cast<std::uint8_t>(table[d] >> shift_ >> (8 * number));
+    }
+    return byte_table<isa::avx512vbmi>(entries);
+  }
+
+  INTACT_INLINE void sums_of_planes(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+                                    std::uint8_t largest, __m512i (&sums)[planes]) const {
     constexpr index together = 64;
     const __m512i first = _mm512_set1_epi8(static_cast<char>(largest));
-    __m512i sums[planes];
     INTACT_UNROLL
     for (__m512i& sum : sums) {
       sum = _mm512_setzero_si512();
@@ -171,8 +193,8 @@ class table_sum<isa::avx512vbmi> {
       const __m512i ones = _mm512_maskz_set1_epi8(these, 1);
       const __mmask64 upper = _mm512_movepi8_mask(distances);
       INTACT_UNROLL
-      for (int plane = 0; plane < planes; ++plane) {
-        sums[plane] = _mm512_dpbusd_epi32(sums[plane], entries(bytes_[plane], distances, upper), ones);
+      for (int i = 0; i < planes; ++i) {
+        sums[i] = _mm512_dpbusd_epi32(sums[i], planes_[i](distances, upper), ones);
       }
     };
     index j = 0;
@@ -182,17 +204,6 @@ class table_sum<isa::avx512vbmi> {
     if (j < count) {
       add((__mmask64{1} << (count - j)) - 1, j);
     }
-    return weighted(sums);
-  }
-
- private:
-  static constexpr int planes = 3;
-
-  INTACT_INLINE static __m512i entries(const std::uint8_t* table, __m512i distances, __mmask64 upper) {
-    const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), distances, _mm512_load_si512(table + 64));
-    const __m512i high =
-        _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), distances, _mm512_load_si512(table + 192));
-    return _mm512_mask_mov_epi8(low, upper, high);
   }
 
   /// The sum of all lanes of plane p, times 2^(8 * p).
@@ -209,8 +220,8 @@ class table_sum<isa::avx512vbmi> {
     return static_cast<std::uint64_t>(_mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1));
   }
 
-  alignas(64) std::uint8_t bytes_[planes][256];
   int shift_;
+  byte_table<isa::avx512vbmi> planes_[planes];
 };
 
 #endif
