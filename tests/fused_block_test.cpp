@@ -122,6 +122,30 @@ TEST_CASE("fused blocks of any shape, batch and number of threads give what the 
   }
 }
 
+TEST_CASE("fused blocks of so many rows that they go in bands give what the steps give", "[fused]") {
+  const block_shape shape{.attention = {20, 16, 2}, .hidden = 20'000};
+  constexpr index batch = 20;
+  STATIC_REQUIRE(fused_band_rows(batch * 20, 16, 20'000) == 210);
+  generator random(77);
+  parameter_memory memory;
+  const block_parameters p = random_block(memory, shape, tail::zero, random);
+  check_block<std::uint8_t>(p, shape, batch, 2, random);
+}
+
+TEST_CASE("bands have all rows, whole tiles and not too few rows", "[fused]") {
+  for (const index width : {1, 192, 768, 8192}) {
+    for (const index rows : {0, 1, 191, 192, 383, 384, 577, 4096, 100'000}) {
+      const index each = fused_band_rows(rows, width, 4 * width);
+      CAPTURE(width, rows, each);
+      CHECK(((rows == 0 && each == 0) || each > 0));
+      CHECK(each <= rows);
+      CHECK((each == rows || each % 30 == 0));
+      CHECK((each == rows || each >= fused_band_least_rows));
+      CHECK((each <= 2 * fused_band_least_rows || each * 7 * width <= fused_band_bytes * 3 / 2 + 30 * 7 * width));
+    }
+  }
+}
+
 /// The first block of a model of one block with so many tokens, a number that is a square and 1.
 integer_vit model_of_one_block(const profile& chosen, index side) {
   const model_recipe recipe{.shape = {.channels = 1,

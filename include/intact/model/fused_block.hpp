@@ -3,22 +3,23 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "intact/model/block.hpp"
 #include "intact/model/fused_attention.hpp"
+#include "intact/model/fused_mlp.hpp"
 
 namespace intact::inline INTACT_ABI {
 
 /// Buffers of a call for `rows` rows of the stream.
 struct fused_block_buffers {
   matrix_view<std::uint8_t> normalized;  ///< then the attention's context
-  matrix_view<std::uint8_t> wide;        ///< q, k and v, then the perceptron's hidden codes
+  std::uint8_t* wide;                    ///< q, k and v of all rows, then the perceptron's hidden codes of a band
 
   template <class Workspace>
   static constexpr fused_block_buffers take(Workspace& memory, const block_shape& shape, index rows) {
-    return {memory.template matrix<std::uint8_t>(rows, shape.attention.width),
-            memory.template matrix<std::uint8_t>(rows, std::max(3 * shape.attention.width, shape.hidden))};
+    const index width = shape.attention.width, band = fused_band_rows(rows, width, shape.hidden);
+    return {memory.template matrix<std::uint8_t>(rows, width),
+            memory.template take<std::uint8_t>(std::max(rows * 3 * width, band * shape.hidden))};
   }
 };
 
@@ -32,15 +33,29 @@ constexpr std::size_t fused_block_bytes(const block_shape& shape, index batch = 
 
 namespace detail {
 
-/// The layer at the end of a branch, added to the stream in place.
+/// The first steps of a block on a stream, in bands of `each` rows: norm1, then q, k and v.
 template <class Isa, class Code, executor Executor>
-void add_branch(matrix_view<const std::uint8_t> x, const linear_parameters& layer, const add_scale& addition,
-                matrix_view<Code> stream, const Executor& run) {
-  if constexpr (std::is_same_v<Code, std::uint8_t>) {
-    linear<Isa>(x, layer.weights, requantize_and_add{layer.scale, addition, stream}, stream, run);
-  } else {
-    linear<Isa>(x, layer.weights, add_to_stream{layer.scale, stream}, stream, run);
-  }
+void fused_qkv(matrix_view<Code> stream, const block_parameters& p, index each, matrix_view<std::uint8_t> normalized,
+               matrix_view<std::uint8_t> qkv, const Executor& run) {
+  for_each_fused_band(stream.rows, each, [&](index first, index count) {
+    const matrix_view<std::uint8_t> x = normalized.row_block(first, count);
+    layernorm<Isa>(stream.row_block(first, count), p.norm1, x, run);
+    linear<Isa>(x, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale},
+                qkv.row_block(first, count), run);
+  });
+}
+
+/// What follows attention, on a stream in bands of `each` rows: the projection, then the perceptron. `context` becomes
+/// norm2's codes.
+template <class Isa, class Code, executor Executor>
+void fused_after_attention(matrix_view<std::uint8_t> context, const block_parameters& p, index each,
+                           std::uint8_t* hidden, matrix_view<Code> stream, const Executor& run) {
+  for_each_fused_band(stream.rows, each, [&](index first, index count) {
+    const matrix_view<Code> band = stream.row_block(first, count);
+    const matrix_view<std::uint8_t> x = context.row_block(first, count);
+    add_branch<Isa>(x, p.attention.proj, p.add1, band, run);
+    fused_mlp_half<Isa>(band, p, x, {hidden, count, p.mlp.fc1.outputs()}, run);
+  });
 }
 
 }  // namespace detail
@@ -65,11 +80,9 @@ void fused_block(matrix_view<Code> stream, const block_parameters& p, const bloc
   require_block<Code>(p, shape);
   require_workspace("block", memory, fused_block_bytes(shape, batch, run.threads()));
   const fused_block_buffers buffer = fused_block_buffers::take(memory, shape, rows);
-  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-
-  layernorm<Isa>(stream, p.norm1, buffer.normalized, run);
-  const matrix_view<std::uint8_t> qkv(buffer.wide.data, rows, 3 * width);
-  linear<Isa>(normalized, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale}, qkv, run);
+  const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
+  const index each = fused_band_rows(rows, width, shape.hidden);
+  detail::fused_qkv<Isa>(stream, p, each, normalized, qkv, run);
   const auto image = [&](index i) {
     const auto part = [&](index which) {
       return activations{qkv.row_block(i * tokens, tokens).column_block(which * width, width),
@@ -77,15 +90,10 @@ void fused_block(matrix_view<Code> stream, const block_parameters& p, const bloc
     };
     return attention_operands{part(0), part(1), part(2)};
   };
-  const auto context = [&](index i) { return buffer.normalized.row_block(i * tokens, tokens); };
+  const auto context = [&](index i) { return normalized.row_block(i * tokens, tokens); };
   detail::attend_batch<Isa>(batch, image, context, shape.attention.heads, p.attention.logits, p.attention.weighting,
                             memory, run);
-  detail::add_branch<Isa>(normalized, p.attention.proj, p.add1, stream, run);
-
-  layernorm<Isa>(stream, p.norm2, buffer.normalized, run);
-  const matrix_view<std::uint8_t> hidden(buffer.wide.data, rows, shape.hidden);
-  linear<Isa>(normalized, p.mlp.fc1.weights, activate{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
-  detail::add_branch<Isa>(hidden, p.mlp.fc2, p.add2, stream, run);
+  detail::fused_after_attention<Isa>(normalized, p, each, buffer.wide, stream, run);
 }
 
 }  // namespace intact::inline INTACT_ABI

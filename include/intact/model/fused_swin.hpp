@@ -21,7 +21,7 @@ struct fused_swin_block_buffers {
   matrix_view<std::uint8_t> normalized;
   matrix_view<std::uint8_t> windows;  ///< in window order: norm1, then the attention's context
   matrix_view<Code> stream;           ///< in window order
-  std::uint8_t* wide;                 ///< q, k and v in window order, then the perceptron's hidden codes
+  std::uint8_t* wide;                 ///< q, k and v in window order, then the perceptron's hidden codes of a band
 
   template <class Workspace>
   static constexpr fused_swin_block_buffers take(Workspace& memory, const swin_block_shape& shape, index batch) {
@@ -29,7 +29,8 @@ struct fused_swin_block_buffers {
     const index rows = batch * shape.attention.grid.tokens(), padded = batch * shape.attention.grid.padded_tokens();
     return {memory.template matrix<std::uint8_t>(rows, width), memory.template matrix<std::uint8_t>(padded, width),
             memory.template matrix<Code>(padded, width),
-            memory.template take<std::uint8_t>(std::max(padded * 3 * width, rows * shape.hidden))};
+            memory.template take<std::uint8_t>(
+                std::max(padded * 3 * width, fused_band_rows(rows, width, shape.hidden) * shape.hidden))};
   }
 };
 
@@ -90,11 +91,11 @@ void fused_swin_block(matrix_view<Code> stream, const swin_block_parameters& p, 
   const auto buffer = fused_swin_block_buffers<Code>::take(memory, shape, batch);
   detail::fused_window_attention_half<Isa>(stream, p, shape.attention, buffer, batch, memory, run);
 
-  const mlp_parameters& mlp = p.block.mlp;
-  const matrix_view<std::uint8_t> hidden(buffer.wide, stream.rows, shape.hidden);
-  layernorm<Isa>(stream, p.block.norm2, buffer.normalized, run);
-  linear<Isa>(buffer.normalized, mlp.fc1.weights, activate{mlp.fc1.scale, mlp.table}, hidden, run);
-  detail::add_branch<Isa>(hidden, mlp.fc2, p.block.add2, stream, run);
+  const index each = fused_band_rows(stream.rows, stream.columns, shape.hidden);
+  detail::for_each_fused_band(stream.rows, each, [&](index first, index count) {
+    detail::fused_mlp_half<Isa>(stream.row_block(first, count), p.block, buffer.normalized.row_block(first, count),
+                                {buffer.wide, count, shape.hidden}, run);
+  });
 }
 
 /// Bytes of workspace that the feature maps of a batch take to compute, for memory of any alignment.

@@ -87,9 +87,9 @@ matrix_view<Code> fused_last_block(matrix_view<Code> stream, const block_paramet
                                    workspace memory, const Executor& run) {
   const index tokens = shape.tokens(), width = shape.width, queries = shape.class_tokens, batch = stream.rows / tokens;
   const fused_block_buffers buffer = fused_block_buffers::take(memory, shape.block(), stream.rows);
-  layernorm<Isa>(stream, p.norm1, buffer.normalized, run);
-  const matrix_view<std::uint8_t> qkv(buffer.wide.data, stream.rows, 3 * width);
-  linear<Isa>(buffer.normalized, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale}, qkv, run);
+  const matrix_view<std::uint8_t> qkv(buffer.wide, stream.rows, 3 * width);
+  const index each = fused_band_rows(stream.rows, width, shape.hidden);
+  fused_qkv<Isa>(stream, p, each, buffer.normalized, qkv, run);
   const auto image = [&](index i) {
     const auto part = [&](index which, index rows) {
       return activations{qkv.row_block(i * tokens, rows).column_block(which * width, width),
@@ -100,12 +100,8 @@ matrix_view<Code> fused_last_block(matrix_view<Code> stream, const block_paramet
   const auto context = [&](index i) { return buffer.normalized.row_block(i * queries, queries); };
   attend_batch<Isa>(batch, image, context, shape.heads, p.attention.logits, p.attention.weighting, memory, run);
   const matrix_view<Code> class_tokens = gather_class_tokens(stream, shape);
-  const matrix_view<std::uint8_t> normalized = buffer.normalized.row_block(0, class_tokens.rows);
-  add_branch<Isa>(normalized, p.attention.proj, p.add1, class_tokens, run);
-  layernorm<Isa>(class_tokens, p.norm2, normalized, run);
-  const matrix_view<std::uint8_t> hidden(buffer.wide.data, class_tokens.rows, shape.hidden);
-  linear<Isa>(normalized, p.mlp.fc1.weights, activate{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
-  add_branch<Isa>(hidden, p.mlp.fc2, p.add2, class_tokens, run);
+  fused_after_attention<Isa>(buffer.normalized.row_block(0, class_tokens.rows), p, each, buffer.wide, class_tokens,
+                             run);
   return class_tokens;
 }
 

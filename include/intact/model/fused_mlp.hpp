@@ -1,0 +1,67 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/arith/fused_stage.hpp"
+#include "intact/layernorm.hpp"
+#include "intact/model/block.hpp"
+#include "intact/model/linear.hpp"
+#include "intact/types/executor.hpp"
+
+// The perceptron of a block without tensors between a product and the operation behind it, and the bands of rows that
+// go through several steps together: so what lies between the steps stays in the caches, and hidden codes take memory
+// for a band alone, however many rows there are.
+
+namespace intact::inline INTACT_ABI {
+
+/// What the rows of a band may take between the steps of a block, and rows that are worth reading all weights for.
+inline constexpr index fused_band_bytes = index{4} << 20;
+inline constexpr index fused_band_least_rows = 192;
+
+/// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes. All have as many but for the
+/// last; tiles of the products (5 or 6 rows) are whole in them.
+constexpr index fused_band_rows(index rows, index width, index hidden) {
+  constexpr index together = 30;
+  const index bytes = rows * (3 * width + hidden);
+  const index wanted = (bytes + fused_band_bytes / 2) / fused_band_bytes;
+  const index bands = std::clamp<index>(wanted, 1, std::max<index>(rows / fused_band_least_rows, 1));
+  const index each = (rows + bands * together - 1) / (bands * together) * together;
+  return std::min(each, rows);
+}
+
+namespace detail {
+
+/// Calls band(first, count) for bands of `each` rows, the last of which may have fewer.
+template <class Band>
+void for_each_fused_band(index rows, index each, const Band& band) {
+  for (index first = 0; first < rows; first += each) {
+    band(first, std::min(each, rows - first));
+  }
+}
+
+/// The layer at the end of a branch, added to the stream in place.
+template <class Isa, class Code, executor Executor>
+void add_branch(matrix_view<const std::uint8_t> x, const linear_parameters& layer, const add_scale& addition,
+                matrix_view<Code> stream, const Executor& run) {
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    linear<Isa>(x, layer.weights, requantize_and_add{layer.scale, addition, stream}, stream, run);
+  } else {
+    linear<Isa>(x, layer.weights, add_to_stream{layer.scale, stream}, stream, run);
+  }
+}
+
+/// The second half of a block, in place on a band of the stream. `normalized` has the stream's shape, `hidden` has the
+/// hidden codes.
+template <class Isa, class Code, executor Executor>
+void fused_mlp_half(matrix_view<Code> stream, const block_parameters& p, matrix_view<std::uint8_t> normalized,
+                    matrix_view<std::uint8_t> hidden, const Executor& run) {
+  layernorm<Isa>(stream, p.norm2, normalized, run);
+  linear<Isa>(normalized, p.mlp.fc1.weights, activate{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
+  add_branch<Isa>(hidden, p.mlp.fc2, p.add2, stream, run);
+}
+
+}  // namespace detail
+
+}  // namespace intact::inline INTACT_ABI
