@@ -53,17 +53,24 @@ packed_weights<std::int8_t> pack_keys(const activations& k, int q_zero_point, st
   for (index p = 0; p < result.panels(); ++p) {
     const index first = p * packed::panel_width;
     const index existing = codes.rows - first < packed::panel_width ? codes.rows - first : packed::panel_width;
-    std::uint8_t* to = memory + (result.panel(p) - result.data);
-    for (index d = 0; d < depth; d += packed::step) {
-      const std::uint8_t* from = &codes(first, d);
-      for (index n = 0; n < existing; ++n) {
-        const std::uint32_t word = detail::recentred(from + n * codes.stride, depth - d);
-        std::memcpy(to + n * packed::step_bytes, &word, sizeof word);
+    std::uint8_t* const to = memory + (result.panel(p) - result.data);
+    const index stride = result.width(p) * packed::step_bytes;
+    const index blocks = existing / 4 * 4, block_depth = depth / 16 * 16;
+    for (index n = 0; n < blocks; n += 4) {
+      const std::uint8_t* rows[4];
+      for (index i = 0; i < 4; ++i) {
+        rows[i] = &codes(first + n + i, 0);
       }
-      const index bytes = result.width(p) * packed::step_bytes;
-      std::memset(to + existing * packed::step_bytes, 0,
-                  static_cast<std::size_t>(bytes - existing * packed::step_bytes));
-      to += bytes;
+      simd::transpose_recentred<Isa>(rows, block_depth, to + n * packed::step_bytes, stride);
+    }
+    for (index d = 0; d < depth; d += packed::step) {
+      std::uint8_t* const step = to + d / packed::step * stride;
+      for (index n = d < block_depth ? blocks : 0; n < existing; ++n) {
+        const std::uint32_t word = detail::recentred(&codes(first + n, d), depth - d);
+        std::memcpy(step + n * packed::step_bytes, &word, sizeof word);
+      }
+      std::memset(step + existing * packed::step_bytes, 0,
+                  static_cast<std::size_t>(stride - existing * packed::step_bytes));
     }
   }
   for (index n = 0; n < codes.rows; ++n) {

@@ -53,15 +53,20 @@ prepared_values prepare_values(const activations& values, const value_memory& me
     const index first = p * packed::panel_width;
     const index existing = v.columns - first < packed::panel_width ? v.columns - first : packed::panel_width;
     std::uint8_t* to = memory.panels + (result.panel(p) - result.data);
+    alignas(64) std::uint8_t padded[4][packed::panel_width];
     for (index j = 0; j < v.rows; j += packed::step) {
-      alignas(64) std::uint8_t rows[4][64];
+      const std::uint8_t* rows[4];
       for (index i = 0; i < 4; ++i) {
-        if (j + i < v.rows) {
-          std::memcpy(rows[i], &v(j + i, first), static_cast<std::size_t>(existing));
-          std::memset(rows[i] + existing, 128, static_cast<std::size_t>(64 - existing));
-        } else {
-          std::memset(rows[i], 128, 64);
+        const bool exists = j + i < v.rows;
+        if (exists && existing % 16 == 0) {
+          rows[i] = &v(j + i, first);
+          continue;
         }
+        std::memset(padded[i], 128, sizeof padded[i]);  // which recentres to 0
+        if (exists) {
+          std::memcpy(padded[i], &v(j + i, first), static_cast<std::size_t>(existing));
+        }
+        rows[i] = padded[i];
       }
       simd::interleave_recentred<Isa>(rows, result.width(p), to);
       to += result.width(p) * packed::step_bytes;
@@ -78,14 +83,15 @@ prepared_values prepare_values(const activations& values, const value_memory& me
   return {values, result};
 }
 
-/// What a band's logits may take of the L1 cache.
-inline constexpr index attention_band_bytes = 16384;
+/// What a band's logits, which become its codes, may take of the L1 cache.
+inline constexpr index attention_band_bytes = 32768;
 
-/// Rows of attention that go through it together: their logits, codes and planes stay in the L1 cache.
+/// Rows of attention that go through it together: whole tiles, at most eleven of them, and at least three, which share
+/// what is read of the keys and values if those are many.
 constexpr index attention_band(index keys) {
   constexpr index tile = gemm_tile_rows<std::int8_t>;
   const index rows = attention_band_bytes / (keys < 1 ? 1 : keys) / tile * tile;
-  return rows < tile ? tile : rows < 48 ? rows : 48;
+  return rows < 3 * tile ? 3 * tile : rows < 11 * tile ? rows : 11 * tile;
 }
 
 /// From one row of codes or of a plane to the next.

@@ -53,26 +53,56 @@ struct planes<isa::scalar> {
 namespace detail {
 
 struct interleaver {
-  /// Sixteen columns of four rows, minus 128.
-  INTACT_INLINE static void interleave(const std::uint8_t* a, const std::uint8_t* b, const std::uint8_t* c,
-                                       const std::uint8_t* d, std::uint8_t* to) {
 #if INTACT_HAS_SSE4_1
-    const auto recentred = [](const std::uint8_t* from) {
-      return _mm_xor_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(from)), _mm_set1_epi8(-128));
-    };
-    const __m128i x = recentred(a), y = recentred(b), z = recentred(c), w = recentred(d);
+  INTACT_INLINE static __m128i recentred(const std::uint8_t* from) {
+    return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), _mm_set1_epi8(-128));
+  }
+  INTACT_INLINE static void store(__m128i x, std::uint8_t* to) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), x);
+  }
+#endif
+
+  /// Sixteen columns of four rows, minus 128, column by column.
+  INTACT_INLINE static void interleave(const std::uint8_t* const (&rows)[4], index column, std::uint8_t* to) {
+#if INTACT_HAS_SSE4_1
+    const __m128i x = recentred(rows[0] + column), y = recentred(rows[1] + column);
+    const __m128i z = recentred(rows[2] + column), w = recentred(rows[3] + column);
     const __m128i low_xy = _mm_unpacklo_epi8(x, y), high_xy = _mm_unpackhi_epi8(x, y);
     const __m128i low_zw = _mm_unpacklo_epi8(z, w), high_zw = _mm_unpackhi_epi8(z, w);
-    __m128i* const words = reinterpret_cast<__m128i*>(to);
-    _mm_storeu_si128(words, _mm_unpacklo_epi16(low_xy, low_zw));
-    _mm_storeu_si128(words + 1, _mm_unpackhi_epi16(low_xy, low_zw));
-    _mm_storeu_si128(words + 2, _mm_unpacklo_epi16(high_xy, high_zw));
-    _mm_storeu_si128(words + 3, _mm_unpackhi_epi16(high_xy, high_zw));
+    store(_mm_unpacklo_epi16(low_xy, low_zw), to);
+    store(_mm_unpackhi_epi16(low_xy, low_zw), to + 16);
+    store(_mm_unpacklo_epi16(high_xy, high_zw), to + 32);
+    store(_mm_unpackhi_epi16(high_xy, high_zw), to + 48);
 #endif
 #if INTACT_HAS_NEON
     const uint8x16_t middle = vdupq_n_u8(128);
-    vst4q_u8(to, uint8x16x4_t{{veorq_u8(vld1q_u8(a), middle), veorq_u8(vld1q_u8(b), middle),
-                               veorq_u8(vld1q_u8(c), middle), veorq_u8(vld1q_u8(d), middle)}});
+    const auto recentred = [&](int i) { return veorq_u8(vld1q_u8(rows[i] + column), middle); };
+    vst4q_u8(to, uint8x16x4_t{{recentred(0), recentred(1), recentred(2), recentred(3)}});
+#endif
+  }
+
+  /// Sixteen columns of four rows, minus 128: four columns of every row at a time, `stride` bytes apart.
+  INTACT_INLINE static void transpose(const std::uint8_t* const (&rows)[4], index column, std::uint8_t* to,
+                                      index stride) {
+#if INTACT_HAS_SSE4_1
+    const __m128i x = recentred(rows[0] + column), y = recentred(rows[1] + column);
+    const __m128i z = recentred(rows[2] + column), w = recentred(rows[3] + column);
+    const __m128i low_xy = _mm_unpacklo_epi32(x, y), high_xy = _mm_unpackhi_epi32(x, y);
+    const __m128i low_zw = _mm_unpacklo_epi32(z, w), high_zw = _mm_unpackhi_epi32(z, w);
+    store(_mm_unpacklo_epi64(low_xy, low_zw), to);
+    store(_mm_unpackhi_epi64(low_xy, low_zw), to + stride);
+    store(_mm_unpacklo_epi64(high_xy, high_zw), to + 2 * stride);
+    store(_mm_unpackhi_epi64(high_xy, high_zw), to + 3 * stride);
+#endif
+#if INTACT_HAS_NEON
+    const uint8x16_t middle = vdupq_n_u8(128);
+    const auto recentred = [&](int i) { return vreinterpretq_u32_u8(veorq_u8(vld1q_u8(rows[i] + column), middle)); };
+    const uint32x4x2_t xz = vzipq_u32(recentred(0), recentred(2)), yw = vzipq_u32(recentred(1), recentred(3));
+    const uint32x4x2_t low = vzipq_u32(xz.val[0], yw.val[0]), high = vzipq_u32(xz.val[1], yw.val[1]);
+    vst1q_u8(to, vreinterpretq_u8_u32(low.val[0]));
+    vst1q_u8(to + stride, vreinterpretq_u8_u32(low.val[1]));
+    vst1q_u8(to + 2 * stride, vreinterpretq_u8_u32(high.val[0]));
+    vst1q_u8(to + 3 * stride, vreinterpretq_u8_u32(high.val[1]));
 #endif
   }
 };
@@ -308,7 +338,7 @@ INTACT_INLINE int largest_weighted_code(const std::uint8_t* codes, index count) 
 
 /// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.
 template <class Isa>
-INTACT_INLINE void interleave_recentred(const std::uint8_t (&rows)[4][64], index width, std::uint8_t* to) {
+INTACT_INLINE void interleave_recentred(const std::uint8_t* const (&rows)[4], index width, std::uint8_t* to) {
   if constexpr (lanes<Isa> == 1) {
     for (index c = 0; c < width; ++c) {
       for (index i = 0; i < 4; ++i) {
@@ -317,7 +347,24 @@ INTACT_INLINE void interleave_recentred(const std::uint8_t (&rows)[4][64], index
     }
   } else {
     for (index c = 0; c < width; c += 16) {
-      planes<Isa>::interleave(rows[0] + c, rows[1] + c, rows[2] + c, rows[3] + c, to + 4 * c);
+      planes<Isa>::interleave(rows, c, to + 4 * c);
+    }
+  }
+}
+
+/// to[c / 4 * stride + 4 * i + c % 4] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.
+template <class Isa>
+INTACT_INLINE void transpose_recentred(const std::uint8_t* const (&rows)[4], index width, std::uint8_t* to,
+                                       index stride) {
+  if constexpr (lanes<Isa> == 1) {
+    for (index i = 0; i < 4; ++i) {
+      for (index c = 0; c < width; ++c) {
+        to[c / 4 * stride + 4 * i + c % 4] = rows[i][c] ^ 128;
+      }
+    }
+  } else {
+    for (index c = 0; c < width; c += 16) {
+      planes<Isa>::transpose(rows, c, to + c / 4 * stride, stride);
     }
   }
 }
