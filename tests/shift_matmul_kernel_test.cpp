@@ -33,6 +33,15 @@ struct keep_wide_accumulator {
   void require(const char*, index) const {}
 };
 
+/// The same with the place that the stage is told.
+struct keep_wide_accumulator_and_place {
+  using output = std::int64_t;
+
+  output operator()(std::int64_t accumulator, index m, index n) const { return accumulator + 1000 * m + n; }
+  void require(const char*, index) const {}
+};
+static_assert(takes_64_bits<keep_wide_accumulator_and_place>);
+
 template <tail Tail>
 using code_tensor = std::conditional_t<Tail == tail::clip, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
 template <tail Tail>
@@ -52,7 +61,7 @@ struct shape {
 };
 
 /// Every number of keys with every number of channels: nothing, one group of four and its neighbours, a register and
-/// its neighbours, DeiT, rows that are too long for a band of more than one tile, the reference's long rows.
+/// its neighbours, DeiT, the reference's long rows; and more rows than a band has, of two planes and of six.
 template <class Check>
 void for_each_shape(const Check& check) {
   int i = 0;
@@ -63,7 +72,7 @@ void for_each_shape(const Check& check) {
     }
   }
   for (const shape& other : {shape{0, 4, 4}, shape{4, 4, 0}, shape{1, 4097, 1}, shape{7, 197, 64}, shape{53, 197, 20},
-                             shape{100, 3, 5}, shape{19, 1000, 3}}) {
+                             shape{67, 197, 2}, shape{100, 3, 5}, shape{31, 1000, 3}, shape{19, 4097, 2}}) {
     check(other);
   }
 }
@@ -235,6 +244,25 @@ TEST_CASE("every code has its own weight on kernels, beside others and alone") {
       CHECK(y(0, 0) == weight_of<tail::wide>(code) - 127 * weight_of<tail::wide>(other));
     }
   }
+}
+
+TEST_CASE("a stage for 8-bit codes may want the row") {
+  constexpr index rows = 67, keys = 50, channels = 37;
+  generator random(35);
+  guarded_tensor<std::uint8_t> codes(rows, keys), v(keys, channels);
+  fill_codes(codes.view(), contents::random, 45, random);
+  fill(v.view(), values::random, 0, 255, random);
+  guarded_tensor<std::int64_t> expected(rows, channels), y(rows, channels);
+  sum_exactly<tail::wide>(codes.view(), {v.view(), 9}, expected.view());
+  for (index m = 0; m < rows; ++m) {
+    for (index n = 0; n < channels; ++n) {
+      expected(m, n) += 1000 * m + n;
+    }
+  }
+  exact_workspace memory(shift_matmul_bytes(keys, channels), 0);
+  shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), 9}, keep_wide_accumulator_and_place{}, y.view(),
+                                     memory.get());
+  CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
 /// As many keys as the door allows, all with a code of every plane but the first, and with codes that fill a row's

@@ -25,6 +25,9 @@ constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index m,
 template <class Stage>
 concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
   stage({accumulator}, index{});
+}
+|| requires(const Stage& stage, std::int64_t accumulator) {
+  stage({accumulator}, index{}, index{});
 };
 
 /// Checks a stage against the shape of its output.

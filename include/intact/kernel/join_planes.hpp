@@ -69,7 +69,7 @@ struct finish_64_bits {
     simd::narrow<Isa>(low, lows);
     for (index j = 0; j < at.columns; ++j) {
       const std::int64_t accumulator = highs[j] * (std::int64_t{1} << 29) + lows[j];
-      y.data[at.m * y.stride + at.n + j] = stage(accumulator, at.n + j);
+      y.data[at.m * y.stride + at.n + j] = apply_stage(stage, accumulator, at.m, at.n + j);
     }
   }
 };
