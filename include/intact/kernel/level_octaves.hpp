@@ -69,7 +69,8 @@ class octave_finder {
   }
 
   /// The levels of all distances. False if some are not certain: bit i of uncertain[j] is that of distance 64 * j + i.
-  INTACT_INLINE bool levels(const row_limits& row, std::uint8_t (&found)[256], std::uint64_t (&uncertain)[4]) const {
+  template <class Batch>
+  INTACT_INLINE bool levels(const row_limits& row, Batch (&found)[4], std::uint64_t (&uncertain)[4]) const {
     return numbers_[row.thrice].find(row.limits, found, uncertain);
   }
 

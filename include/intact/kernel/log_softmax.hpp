@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "intact/kernel/byte_row.hpp"
@@ -106,16 +107,19 @@ INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum
                                    const typename attention_codes<Tail>::view& codes, index i) {
   using bytes = simd::bytes<Isa>;
   const auto limits = table.find.template limits<Tail, Rounding>(row.sum, row.shift, x.count);
-  alignas(64) std::uint8_t levels[256];
+  typename bytes::batch levels[4];
   std::uint64_t uncertain[4];
   if (!table.find.levels(limits, levels, uncertain)) [[unlikely]] {
     const std::uint64_t exact = table.values.template sum<Masked>(x, largest);
+    std::uint8_t corrected[256];
+    std::memcpy(corrected, levels, sizeof corrected);
     for (int j = 0; j < 4; ++j) {
       for (std::uint64_t rest = uncertain[j]; rest != 0; rest &= rest - 1) {
         const int distance = 64 * j + std::countr_zero(rest);
-        levels[distance] = level_of<Tail, Rounding>(table.values[distance], exact);
+        corrected[distance] = level_of<Tail, Rounding>(table.values[distance], exact);
       }
     }
+    std::memcpy(levels, corrected, sizeof corrected);
   }
   const simd::byte_table<Isa> entries(levels);
   const auto maximum = bytes::broadcast(static_cast<std::uint8_t>(largest));
@@ -155,20 +159,40 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
   }
 }
 
+/// A row that fits a register, by the levels of its own distances. False if some are not certain; then nothing has been
+/// stored.
+template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+INTACT_INLINE bool log_softmax_register(const code_row& x, std::uint8_t largest, const row_sum& row,
+                                        const prepared_exp_table<Isa, T>& table,
+                                        const typename attention_codes<Tail>::view& codes, index i) {
+  using bytes = simd::bytes<Isa>;
+  const auto limits = table.find.template limits<Tail, Rounding>(row.sum, row.shift, x.count);
+  const auto distances = bytes::subtract(bytes::broadcast(largest), load_codes<Isa>(x.codes, x.count, 0));
+  auto levels = distances;
+  if (!table.find.levels(limits, distances, levels)) [[unlikely]] {
+    return false;
+  }
+  if constexpr (Masked) {
+    const auto zero = bytes::broadcast(attention_codes<Tail>::zero);
+    levels = bytes::select(load_codes<Isa>(x.visible, x.count, 0), levels, zero);
+  }
+  store_codes<Isa>(levels, codes, i, 0, x.count);
+  return true;
+}
+
 /// Keys of a row whose sum fits 32 bits, and rows whose maxima and sums are found together: so many that the codes of
 /// some hide how long the maxima and sums of others take.
 inline constexpr index short_row = 255;
 inline constexpr index short_rows_together = 32;
 
-/// Rows [begin, end) of up to 255 keys. Where a row is one register, the levels of its own distances are found rather
-/// than those of all.
+/// Rows [begin, end) of up to 255 keys.
 template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                              const typename attention_codes<Tail>::view& codes, index begin,
                                              index end) {
-  using bytes = simd::bytes<Isa>;
   using sixteen = simd::sixteen_rows<Isa>;
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
+  const bool one_register = rows.logits.columns <= simd::bytes<Isa>::width;
   alignas(64) std::uint8_t largest[short_rows_together];
   alignas(64) std::uint32_t sums[short_rows_together];
   for (; begin < end; begin += short_rows_together) {
@@ -190,22 +214,10 @@ INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, con
       const row_sum sum{sums[i], shifted_sum.shift()};
       if (Masked && sum.sum == 0) {
         store_zero_codes<Tail>(codes, begin + i, x.count);
-        continue;
+      } else if (!one_register ||
+                 !log_softmax_register<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i)) {
+        log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
       }
-      if (x.count <= bytes::width) {
-        const auto limits = table.find.template limits<Tail, Rounding>(sum.sum, sum.shift, x.count);
-        const auto distances = bytes::subtract(bytes::broadcast(largest[i]), load_codes<Isa>(x.codes, x.count, 0));
-        auto levels = distances;
-        if (table.find.levels(limits, distances, levels)) [[likely]] {
-          if constexpr (Masked) {
-            const auto zero = bytes::broadcast(attention_codes<Tail>::zero);
-            levels = bytes::select(load_codes<Isa>(x.visible, x.count, 0), levels, zero);
-          }
-          store_codes<Isa>(levels, codes, begin + i, 0, x.count);
-          continue;
-        }
-      }
-      log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
     }
   }
 }

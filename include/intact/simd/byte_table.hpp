@@ -8,7 +8,8 @@
 // the one that its upper half names; with AVX-512 as two tables of 64 words, with AVX512_VBMI as two of 128 bytes, with
 // NEON as four of 64.
 //
-// byte_table<Isa>(entries) has operator()(x): entries[x] of each byte.
+// byte_table<Isa>(entries) has operator()(x): entries[x] of each byte. The entries are in memory or, with AVX-512, in
+// four registers.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -94,6 +95,8 @@ class byte_table_512 {
       parts_[i] = _mm512_loadu_si512(entries + 64 * i);
     }
   }
+  INTACT_INLINE explicit byte_table_512(const __m512i (&entries)[4])
+      : parts_{entries[0], entries[1], entries[2], entries[3]} {}
   INTACT_INLINE __m512i operator()(__m512i x) const {
     const __m512i even = words(_mm512_srli_epi16(x, 1), _mm512_movepi16_mask(_mm512_slli_epi16(x, 8)));
     const __m512i odd = words(_mm512_srli_epi16(x, 9), _mm512_movepi16_mask(x));
@@ -137,6 +140,8 @@ class byte_table<isa::avx512vbmi> {
       parts_[i] = _mm512_loadu_si512(entries + 64 * i);
     }
   }
+  INTACT_INLINE explicit byte_table(const __m512i (&entries)[4])
+      : parts_{entries[0], entries[1], entries[2], entries[3]} {}
   INTACT_INLINE __m512i operator()(__m512i x) const { return (*this)(x, _mm512_movepi8_mask(x)); }
 
   /// The same where the highest bits are known: for several tables.

@@ -10,8 +10,9 @@
 // [2^n, 2^(n+1)), below that of the one before, so that a number's octave leaves one limit to compare it with. What is
 // compared are the 16 bits below the leading one, which do not always decide.
 //
-// octave_levels<Isa>, where it `exists`, has a constructor from the numbers and a factor of all of them, and
-// find(limits, levels, uncertain). The first number is not 0.
+// octave_levels<Isa>, where it `exists`, has a constructor from the numbers, of which the first is not 0, and a factor of
+// all of them; find(limits, levels, uncertain), which finds all levels in four registers; and where registers of bytes
+// can be looked up in tables, find(limits, places, levels), which finds those of the numbers at 64 places.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -63,8 +64,7 @@ class octave_levels_512 {
   }
 
   /// The numbers' levels. False if some are not certain: bit i of uncertain[j] is that of number 64 * j + i.
-  INTACT_INLINE bool find(const octave_limits& limits, std::uint8_t (&levels)[256],
-                          std::uint64_t (&uncertain)[4]) const {
+  INTACT_INLINE bool find(const octave_limits& limits, __m512i (&levels)[4], std::uint64_t (&uncertain)[4]) const {
     const int above = limits.octave - first_ + 1;  // the level of the first number's octave
     const __m512i tolerance = _mm512_set1_epi16(static_cast<std::int16_t>(limits.tolerance));
     const __m512i all = limits_by_octave(limits, above, tolerance);
@@ -79,14 +79,14 @@ class octave_levels_512 {
     INTACT_UNROLL
     for (int d = 0; d < 256; d += 64) {
       if (d >= several_) {
-        _mm512_store_si512(levels + d, last);
+        levels[d / 64] = last;
         continue;
       }
       const __mmask64 lower = _mm512_kunpackd(exceed(d + 32), exceed(d));
       const __m512i octave =
           _mm512_add_epi8(_mm512_load_si512(octave_ + d), _mm512_set1_epi8(static_cast<char>(above)));
       const __m512i level = _mm512_min_epu8(octave, last);
-      _mm512_store_si512(levels + d, _mm512_mask_sub_epi8(level, lower, level, _mm512_set1_epi8(1)));
+      levels[d / 64] = _mm512_mask_sub_epi8(level, lower, level, _mm512_set1_epi8(1));
     }
     const bool certain = _mm512_cmple_epu16_mask(nearest, tolerance) == 0;
     if (!certain) [[unlikely]] {
