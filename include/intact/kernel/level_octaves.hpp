@@ -40,16 +40,18 @@ class octave_finder {
   template <class T>
   explicit octave_finder(const T* table) noexcept : numbers_{{table, 1}, {table, 3}} {}
 
+  /// The limits of a row, between the exponentials or between three times them.
+  struct row_limits {
+    simd::octave_limits limits;
+    std::uint64_t thrice;  ///< 0 or 1
+  };
+
   /// The limits between the levels of a row of `count` exponentials that add up to `sum`, each shifted to the right by
-  /// `shift`, and whether it is three times the exponentials that they are for: with its surplus of up to 1/5, a limit
-  /// from 1.66 * 2^n on may be in the next octave, three times such a limit is not.
+  /// `shift`. With its surplus of up to 1/5, a limit from 1.66 * 2^n on may be in the next octave. Three times such a
+  /// limit is not; then it is compared with three times the exponentials.
   ///
   /// In units of 2^-16 below the leading one, a limit is reckoned from less than 0.001 too little and, if the sum was
   /// shifted, count * 2^17 / sum; what is cut off afterwards is less than 1 without surplus, else 1.2 + 1 + 1.25.
-  struct row_limits {
-    simd::octave_limits limits;
-    std::uint64_t thrice;
-  };
   template <tail Tail, log2_rounding Rounding>
   INTACT_INLINE static row_limits limits(std::uint64_t sum, int shift, index count) {
     alignas(64) static constexpr limit_surplus<Tail, Rounding> surplus;

@@ -197,6 +197,7 @@ INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, con
   alignas(64) std::uint32_t sums[short_rows_together];
   for (; begin < end; begin += short_rows_together) {
     const index count = end - begin < short_rows_together ? end - begin : short_rows_together;
+    // Sixteen at a time there may be none behind the last: it comes again.
     const auto row = [&](index i) { return rows(begin + (i < count ? i : count - 1)); };
     for (index i = 0; i < count; i += 16) {
       sixteen::largest([&](index j) { return largest_codes<Isa, Masked>(row(i + j)); }, largest + i);
