@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "activation_tables.hpp"
 #include "backwards.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
@@ -475,44 +476,37 @@ TEST_CASE("max_softmax and activation are the specification") {
 }
 
 TEST_CASE("activation finds every entry of a table at every place of a register") {
-  generator random(210);
-  guarded_vector<std::uint8_t> table;
-  for (int i = 0; i < 4096; ++i) {
-    table.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
-  }
-  for (const index columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
-    for (const layout& where : layouts) {
-      // Row i begins with code i, so that in the longest rows each code is at each of 64 places.
-      guarded_tensor<std::uint16_t> x(columns == 4096 ? 64 : 9, columns, where);
-      for (index i = 0; i < x.rows(); ++i) {
-        for (index j = 0; j < columns; ++j) {
-          x(i, j) = static_cast<std::uint16_t>((i + j) % 4096);
+  for (const guarded_vector<std::uint8_t>& table : activation_tables()) {
+    for (const index columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
+      for (const layout& where : layouts) {
+        // Row i begins with code i, so that in the longest rows each code is at each of 64 places.
+        guarded_tensor<std::uint16_t> x(columns == 4096 ? 64 : 9, columns, where);
+        for (index i = 0; i < x.rows(); ++i) {
+          for (index j = 0; j < columns; ++j) {
+            x(i, j) = static_cast<std::uint16_t>((i + j) % 4096);
+          }
         }
+        guarded_tensor<std::uint8_t> expected(x.rows(), columns), y(x.rows(), columns, where);
+        const matrix_view<const std::uint16_t> codes = x.view();
+        reference::activation(codes, table, expected.view());
+        activation<test_isa>(codes, table, y.view());
+        CAPTURE(columns, where.gap);
+        CHECK(first_difference(y.view(), expected.view()) == "");
+        CHECK(y.surroundings_untouched());
       }
-      guarded_tensor<std::uint8_t> expected(x.rows(), columns), y(x.rows(), columns, where);
-      const matrix_view<const std::uint16_t> codes = x.view();
-      reference::activation(codes, table, expected.view());
-      activation<test_isa>(codes, table, y.view());
-      CAPTURE(columns, where.gap);
-      CHECK(first_difference(y.view(), expected.view()) == "");
-      CHECK(y.surroundings_untouched());
     }
   }
 }
 
 /// A tile of Rows x N registers, of whose columns only `columns` exist.
 template <unsigned Rows, unsigned N>
-void check_activate(index columns, generator& random) {
+void check_activate(index columns, const guarded_vector<std::uint8_t>& table, generator& random) {
   constexpr auto width = static_cast<std::size_t>(N * simd::lanes<test_isa>);
   guarded_vector<std::int32_t> multiplier, accumulators(Rows * width);
   guarded_vector<std::int64_t> offset;
-  guarded_vector<std::uint8_t> table;
   for (index n = 0; n < columns + 1; ++n) {  // the tile begins at column 1
     multiplier.push_back(static_cast<std::int32_t>(random.between(0, std::numeric_limits<std::int32_t>::max())));
     offset.push_back(random.between(-(std::int64_t{1} << 40), std::int64_t{1} << 47));
-  }
-  for (int i = 0; i < 4096; ++i) {
-    table.push_back(static_cast<std::uint8_t>(random.between(0, 255)));
   }
   for (std::int32_t& a : accumulators) {
     a = static_cast<std::int32_t>(random.between(-20'000, 20'000));
@@ -536,7 +530,12 @@ void check_activate(index columns, generator& random) {
       }
     }
   }
-  kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
+  using prepared = kernel::prepared_stage<test_isa, activate>;
+  if constexpr (prepared::exists) {
+    kernel::epilogue<test_isa, prepared>::run(prepared(stage), tile, {2, 1, columns}, y.view());
+  } else {
+    kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
+  }
   CAPTURE(Rows, N, columns);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
@@ -545,11 +544,13 @@ void check_activate(index columns, generator& random) {
 TEST_CASE("tiles are activated as the specification says") {
   generator random(212);
   constexpr index lanes = simd::lanes<test_isa>;
-  for (index columns = 1; columns <= 4 * lanes; ++columns) {
-    check_activate<1, 4>(columns, random);
-    check_activate<6, 4>(columns, random);
-    if (columns <= 2 * lanes) {
-      check_activate<3, 2>(columns, random);
+  for (const guarded_vector<std::uint8_t>& table : activation_tables()) {
+    for (index columns = 1; columns <= 4 * lanes; ++columns) {
+      check_activate<1, 4>(columns, table, random);
+      check_activate<6, 4>(columns, table, random);
+      if (columns <= 2 * lanes) {
+        check_activate<3, 2>(columns, table, random);
+      }
     }
   }
 }

@@ -1,17 +1,21 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <tuple>
 #include <type_traits>
 
+#include "activation_tables.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "intact/arith/integer_math.hpp"
 #include "intact/arith/scale.hpp"
 #include "intact/simd/dot4.hpp"
 #include "intact/simd/int4.hpp"
+#include "intact/simd/long_table.hpp"
 #include "intact/simd/moments.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/plain_moments.hpp"
@@ -441,6 +445,89 @@ TEST_CASE("sixteen registers at a time have the largest byte of each") {
     }
   }
 }
+
+#if INTACT_HAS_AVX512VBMI
+
+using entries_of_12_bits = guarded_vector<std::uint8_t>;
+
+/// Eight entries from `at` on: the first one, and from some places on one more or one less.
+void put_eight(entries_of_12_bits& table, std::size_t at, int first, int step,
+               std::initializer_list<std::size_t> places) {
+  for (std::size_t i = 0; i < 8; ++i) {
+    const auto steps = std::count_if(places.begin(), places.end(), [&](std::size_t place) { return i >= place; });
+    table[at + i] = static_cast<std::uint8_t>(first + step * static_cast<int>(steps));
+  }
+}
+
+/// Every eight of one kind: constant, or with one or two steps up or down, anywhere between the smallest and the largest
+/// entries.
+entries_of_12_bits random_stepped_table(generator& random) {
+  entries_of_12_bits table(4096);
+  for (std::size_t at = 0; at < table.size(); at += 8) {
+    const int step = random.between(0, 1) == 0 ? 1 : -1;
+    const auto steps = static_cast<int>(random.between(0, 2));
+    const std::int64_t lowest = step > 0 ? 0 : steps, highest = step > 0 ? 255 - steps : 255;
+    const std::int64_t anything[] = {lowest, highest, random.between(lowest, highest)};
+    const int first = static_cast<int>(anything[random.between(0, 2)]);
+    const auto early = static_cast<std::size_t>(random.between(1, 6));
+    const auto late = static_cast<std::size_t>(random.between(static_cast<std::int64_t>(early) + 1, 7));
+    put_eight(table, at, first, step, {steps > 0 ? early : 8, steps > 1 ? late : 8});
+  }
+  return table;
+}
+
+TEST_CASE("tables of small steps have every entry") {
+  generator random(16);
+  guarded_vector<std::uint16_t> codes;
+  for (int i = 0; i < 4096; ++i) {
+    codes.push_back(static_cast<std::uint16_t>(1237 * i % 4096));  // every code once
+  }
+  for (int round = 0; round < 100; ++round) {
+    const entries_of_12_bits table = random_stepped_table(random);
+    const simd::stepped_table<isa::avx512vbmi> stepped(table.data());
+    REQUIRE(stepped.fits);
+    int wrong = 0;
+    for (std::size_t at = 0; at < codes.size(); at += 128) {
+      __m512i found[2];
+      stepped.look_up(codes.data() + at, found);
+      std::uint8_t entries[128];
+      std::memcpy(entries, found, sizeof entries);
+      for (std::size_t i = 0; i < 128; ++i) {
+        wrong += entries[i] != table[codes[at + i]] ? 1 : 0;
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("tables of other steps are known") {
+  CHECK(!simd::stepped_table<isa::avx512vbmi>(activation_tables()[0].data()).fits);
+  CHECK(simd::stepped_table<isa::avx512vbmi>(activation_tables()[1].data()).fits);
+  generator random(17);
+  const auto fits = [](const entries_of_12_bits& table) {
+    return simd::stepped_table<isa::avx512vbmi>(table.data()).fits;
+  };
+  for (std::size_t at = 0; at < 4096; at += 8) {
+    entries_of_12_bits table = random_stepped_table(random);
+    put_eight(table, at, 0, 1, {1, 4, 7});  // three steps
+    CHECK(!fits(table));
+    put_eight(table, at, 9, -1, {2, 3, 5});
+    CHECK(!fits(table));
+    put_eight(table, at, 9, 2, {3});  // of two
+    CHECK(!fits(table));
+    put_eight(table, at, 255, -255, {6});
+    CHECK(!fits(table));
+    put_eight(table, at, 0, 255, {1});
+    CHECK(!fits(table));
+    put_eight(table, at, 9, 1, {3});  // up and down
+    table[at + 7] = 9;
+    CHECK(!fits(table));
+    put_eight(table, at, 9, 1, {1, 7});
+    CHECK(fits(table));
+  }
+}
+
+#endif
 
 TEST_CASE("the sum over the lanes wraps") {
   generator random(12);

@@ -6,6 +6,7 @@
 #include <span>
 #include <tuple>
 
+#include "activation_tables.hpp"
 #include "guarded_memory.hpp"
 #include "intact/arith/fused_stage.hpp"
 #include "intact/arith/integer_math.hpp"
@@ -125,7 +126,7 @@ class stage_arrays {
   void give(requantize<Out, tensor_scale>& stage) const {
     stage = {of_tensor_};
   }
-  void give(activate& stage) const { stage = {channels(), random_table()}; }
+  void give(activate& stage) const { stage = {channels(), some_table()}; }
   void give(add_to_stream& stage) const { stage = {channels(), addend.view()}; }
   void give(requantize_and_add& stage) const {
     const add_scale addition{stream_multiplier_, branch_multiplier_, addition_offset_,
@@ -157,16 +158,9 @@ class stage_arrays {
   channel_scale channels() const { return {multiplier_, offset_, of_tensor_.shift, of_tensor_.prescale}; }
   parity_scale parity() const { return {bias_, parity_multiplier_, exponent_, zero_point_}; }
 
-  static std::span<const std::uint8_t> random_table() {
-    static const guarded_vector<std::uint8_t> table = [] {
-      generator random(1);
-      guarded_vector<std::uint8_t> entries(std::size_t{1} << activation_bits);
-      for (std::uint8_t& entry : entries) {
-        entry = static_cast<std::uint8_t>(random.between(0, 255));
-      }
-      return entries;
-    }();
-    return table;
+  std::span<const std::uint8_t> some_table() const {
+    static const auto tables = activation_tables();
+    return tables[static_cast<std::size_t>(zero_point_ % 2)];
   }
 
   /// 255 * (|stream multiplier| + |branch multiplier|) + |offset| < 2^31, in some channels just so.

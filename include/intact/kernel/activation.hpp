@@ -47,30 +47,35 @@ void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table
 }
 
 /// The same by shuffles, for as many codes as make N registers of bytes.
-template <class Isa, unsigned N>
-INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const std::uint8_t* table, std::uint8_t* y) {
+template <class Isa, unsigned N, class Table>
+INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const Table& table, std::uint8_t* y) {
   using bytes = simd::bytes<Isa>;
   typename bytes::batch entries[N];
-  simd::long_table<Isa>::look_up(codes, table, entries);
+  table.look_up(codes, entries);
   INTACT_UNROLL
   for (unsigned i = 0; i < N; ++i) {
     bytes::store(entries[i], y + i * bytes::width);
   }
 }
 
-/// Four registers at a time, then one, and the rest by loads.
-template <class Isa>
-INTACT_INLINE void shuffle_activation_row(const std::uint16_t* codes, index count, const std::uint8_t* table,
-                                          std::uint8_t* y) {
-  constexpr index width = simd::long_table<Isa>::width;
-  index j = 0;
-  for (; j + 4 * width <= count; j += 4 * width) {
-    shuffle_activation<Isa, 4>(codes + j, table, y + j);
+/// Rows [begin, end) of 12-bit codes by shuffles: four registers at a time, then one, and the rest by loads.
+template <class Isa, class Table>
+INTACT_INLINE void shuffle_activation_rows(matrix_view<const std::uint16_t> codes, const Table& table,
+                                           const std::uint8_t* entries, matrix_view<std::uint8_t> y, index begin,
+                                           index end) {
+  constexpr index width = simd::bytes<Isa>::width;
+  for (index i = begin; i < end; ++i) {
+    const std::uint16_t* const row = codes.data + i * codes.stride;
+    std::uint8_t* const to = y.data + i * y.stride;
+    index j = 0;
+    for (; j + 4 * width <= codes.columns; j += 4 * width) {
+      shuffle_activation<Isa, 4>(row + j, table, to + j);
+    }
+    for (; j + width <= codes.columns; j += width) {
+      shuffle_activation<Isa, 1>(row + j, table, to + j);
+    }
+    activation_row<Isa>(row + j, codes.columns - j, entries, to + j);
   }
-  for (; j + width <= count; j += width) {
-    shuffle_activation<Isa, 1>(codes + j, table, y + j);
-  }
-  activation_row<Isa>(codes + j, count - j, table, y + j);
 }
 
 /// Rows [begin, end) of 12-bit codes.
@@ -78,10 +83,13 @@ template <class Isa>
 void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
                 index begin, index end) noexcept {
   if constexpr (simd::has_long_table<Isa>) {
-    alignas(64) std::uint8_t aligned[std::size_t{1} << 12];
-    std::memcpy(aligned, table, sizeof aligned);
-    for (index i = begin; i < end; ++i) {
-      shuffle_activation_row<Isa>(codes.data + i * codes.stride, codes.columns, aligned, y.data + i * y.stride);
+    const simd::stepped_table<Isa> stepped(table);
+    if (stepped.fits) {
+      shuffle_activation_rows<Isa>(codes, stepped, table, y, begin, end);
+    } else {
+      alignas(64) std::uint8_t aligned[std::size_t{1} << 12];
+      std::memcpy(aligned, table, sizeof aligned);
+      shuffle_activation_rows<Isa>(codes, simd::long_table<Isa>(aligned), table, y, begin, end);
     }
   } else {
     for (index i = begin; i < end; ++i) {

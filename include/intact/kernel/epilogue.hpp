@@ -144,29 +144,67 @@ struct epilogue<Isa, requantize<Out, Scale, Bits>> {
   }
 };
 
+/// Accumulators as 12-bit codes.
+template <class Isa, unsigned Rows, unsigned N>
+INTACT_INLINE void activation_codes(const activate& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                    std::uint16_t (&codes)[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)]) {
+  rescale_tile<Isa>(x, stage.scale, at);
+  clamp_tile<Isa>(x, 0, (1 << activation_bits) - 1);
+  INTACT_UNROLL
+  for (unsigned r = 0; r < Rows; ++r) {
+    simd::narrow<Isa>(x[r], codes[r]);
+  }
+}
+
 template <class Isa>
 struct epilogue<Isa, activate> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const activate& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::uint8_t> y) {
-    rescale_tile<Isa>(x, stage.scale, at);
-    clamp_tile<Isa>(x, 0, (1 << activation_bits) - 1);
-    const std::uint8_t* const table = stage.table.data();
     alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
-    INTACT_UNROLL
+    activation_codes<Isa>(stage, x, at, codes);
     for (unsigned r = 0; r < Rows; ++r) {
-      simd::narrow<Isa>(x[r], codes[r]);
+      look_up(codes[r], at.columns, stage.table.data(), y.data + (at.m + r) * y.stride + at.n);
     }
-    if constexpr (simd::has_long_table<Isa> && N == 4) {
+  }
+};
+
+/// A stage with what it prepares once for all tiles of a call. Only some do.
+template <class Isa, class Stage>
+struct prepared_stage {
+  static constexpr bool exists = false;
+};
+
+template <class Isa>
+requires(simd::has_long_table<Isa>) struct prepared_stage<Isa, activate> {
+  static constexpr bool exists = true;
+  using output = activate::output;
+
+  explicit prepared_stage(const activate& of) noexcept : stage(of), table(of.table.data()) {}
+
+  const activate& stage;
+  simd::stepped_table<Isa> table;
+};
+
+template <class Isa>
+struct epilogue<Isa, prepared_stage<Isa, activate>> {
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const prepared_stage<Isa, activate>& prepared, s32<Isa> (&x)[Rows][N],
+                                const tile_place& at, matrix_view<std::uint8_t> y) {
+    if constexpr (N < 4) {
+      epilogue<Isa, activate>::run(prepared.stage, x, at, y);
+    } else {
+      alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
+      activation_codes<Isa>(prepared.stage, x, at, codes);
       typename simd::bytes<Isa>::batch found[Rows];
-      simd::long_table<Isa>::look_up(codes[0], table, found);
+      if (prepared.table.fits) {
+        prepared.table.look_up(codes[0], found);
+      } else {
+        simd::long_table<Isa>(prepared.stage.table.data()).look_up(codes[0], found);
+      }
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows; ++r) {
         store_codes<Isa>(found[r], y, at.m + r, at.n, at.columns);
-      }
-    } else {
-      for (unsigned r = 0; r < Rows; ++r) {
-        look_up(codes[r], at.columns, table, y.data + (at.m + r) * y.stride + at.n);
       }
     }
   }

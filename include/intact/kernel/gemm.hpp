@@ -292,6 +292,12 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index panel, ind
 /// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
 template <class Isa, class A, class Element, class Stage>
 void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index end) noexcept {
+  if constexpr (prepared_stage<Isa, Stage>::exists) {
+    using prepared = prepared_stage<Isa, Stage>;
+    const prepared stage(product.stage);
+    gemm<Isa>(gemm_operands<A, Element, prepared>{product.a, product.w, stage, product.y, product.start}, begin, end);
+    return;
+  }
   const index rows = product.a.rows;
   const index row_tiles = gemm_row_tiles<Element>(rows);
   constexpr index tile_rows = gemm_tile_rows<Element>;

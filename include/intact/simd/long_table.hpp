@@ -1,19 +1,20 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <cstring>
 
 #include "intact/simd/bytes.hpp"
 
 // Any function of a 12-bit code, in registers of bytes: a table of 4,096 bytes. A shuffle takes one of 128 entries by 7
 // bits of a code; of the 32 parts' entries each further bit of the code chooses one half.
 //
-// long_table<Isa>, for those that has_long_table<Isa> names, has
+// long_table<Isa>(table), for those that has_long_table<Isa> names, has look_up(codes, to): entries at codes in u16, in N
+// registers of bytes. The table stays where it is, best at a multiple of 64 bytes, and goes through registers once for N
+// registers of codes. Without AVX512_VBMI one load per code is faster.
 //
-//   width                codes in a register of bytes
-//   look_up(codes, table, to)  entries at N * width codes in u16, in N registers; fastest if the table starts at a
-//                        multiple of 64 bytes
-//
-// The table goes through registers once for N registers of codes. Without AVX512_VBMI one load per code is faster.
+// stepped_table<Isa>(table), for the same, is faster for tables that it `fits`: those of which any eight neighbours, from
+// a multiple of 8 on, only rise or only fall, by 1 at a time and at most twice. Tables of smooth functions are such.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -21,24 +22,27 @@ template <class Isa>
 inline constexpr bool has_long_table = false;
 
 template <class Isa>
-struct long_table;
+class long_table;
+template <class Isa>
+class stepped_table;
 
 #if INTACT_HAS_AVX512VBMI
 template <>
 inline constexpr bool has_long_table<isa::avx512vbmi> = true;
 
 template <>
-struct long_table<isa::avx512vbmi> {
-  static constexpr index width = 64;
+class long_table<isa::avx512vbmi> {
+ public:
+  INTACT_INLINE explicit long_table(const std::uint8_t* table) : entries_(table) {}
 
   template <unsigned N>
-  INTACT_INLINE static void look_up(const std::uint16_t* from, const std::uint8_t* table, __m512i (&to)[N]) {
+  INTACT_INLINE void look_up(const std::uint16_t* from, __m512i (&to)[N]) const {
     split_codes<N> codes;
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
-      codes.load(from + i * width, i);
+      codes.load(from + 64 * i, i);
     }
-    find<12>(codes, table, to);
+    find<12>(codes, entries_, to);
   }
 
  private:
@@ -83,6 +87,114 @@ struct long_table<isa::avx512vbmi> {
       }
     }
   }
+
+  const std::uint8_t* entries_;
+};
+
+namespace detail {
+
+constexpr std::array<std::uint8_t, 64> every_second_byte(unsigned first) {
+  std::array<std::uint8_t, 64> places{};
+  for (unsigned i = 0; i < 64; ++i) {
+    places[i] = static_cast<std::uint8_t>(2 * i + first);
+  }
+  return places;
+}
+
+}  // namespace detail
+
+template <>
+class stepped_table<isa::avx512vbmi> {
+ public:
+  explicit stepped_table(const std::uint8_t* table) {
+    __mmask64 wrong = 0;
+    for (index i = 0; i < eights; i += 8) {
+      wrong |= add_eights(table + 8 * i, i);
+    }
+    // Eights that fall have no step in front of their first entry: its bit tells that they fall.
+    for (index i = 0; i < eights; i += 64) {
+      const __m512i up = _mm512_load_si512(steps_ + i), down = _mm512_load_si512(falling_ + i);
+      const __mmask64 falls = _mm512_test_epi8_mask(down, down);
+      const __m512i steps = _mm512_or_si512(up, down);
+      const __m512i behind_first = without_lowest_bit(steps), behind_second = without_lowest_bit(behind_first);
+      wrong |= (falls & _mm512_test_epi8_mask(up, up)) | _mm512_test_epi8_mask(behind_second, behind_second);
+      _mm512_store_si512(steps_ + i, _mm512_mask_add_epi8(steps, falls, steps, _mm512_set1_epi8(1)));
+    }
+    fits = wrong == 0;
+  }
+
+  bool fits;
+
+  template <unsigned N>
+  INTACT_INLINE void look_up(const std::uint16_t* from, __m512i (&to)[N]) const {
+    INTACT_UNROLL
+    for (unsigned i = 0; i < N; ++i) {
+      to[i] = entries(_mm512_loadu_si512(from + 64 * i), _mm512_loadu_si512(from + 64 * i + 32));
+    }
+  }
+
+ private:
+  static constexpr index eights = 512;
+
+  /// The smallest of every eight entries, and a bit for each entry that differs from the one before it.
+  INTACT_INLINE __mmask64 add_eights(const std::uint8_t* table, index i) {
+    constexpr __mmask64 behind_first = 0xfefefefefefefefe;
+    const __m512i all = _mm512_loadu_si512(table), before = _mm512_slli_epi64(all, 8), one = _mm512_set1_epi8(1);
+    const __mmask64 changes = _mm512_mask_cmpneq_epu8_mask(behind_first, all, before);
+    const __mmask64 up = _mm512_mask_cmpeq_epu8_mask(changes, _mm512_subs_epu8(all, before), one);
+    const __mmask64 down = _mm512_mask_cmpeq_epu8_mask(changes, _mm512_subs_epu8(before, all), one);
+    std::memcpy(steps_ + i, &up, sizeof up);
+    std::memcpy(falling_ + i, &down, sizeof down);
+    __m512i smallest = _mm512_min_epu8(all, _mm512_rol_epi64(all, 32));
+    smallest = _mm512_min_epu8(smallest, _mm512_rol_epi64(smallest, 16));
+    smallest = _mm512_min_epu8(smallest, _mm512_rol_epi64(smallest, 8));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(smallest_ + i), _mm512_cvtepi64_epi8(smallest));
+    return changes & ~(up | down);
+  }
+
+  INTACT_INLINE static __m512i without_lowest_bit(__m512i x) {
+    return _mm512_and_si512(x, _mm512_add_epi8(x, _mm512_set1_epi8(-1)));
+  }
+
+  /// Entry `at`, whose two highest bits are given apart.
+  INTACT_INLINE static __m512i entry(const std::uint8_t* of_eights, __m512i at, __mmask64 bit7, __mmask64 bit8) {
+    __m512i quarters[4];
+    INTACT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const std::uint8_t* const part = of_eights + 128 * i;
+      quarters[i] = _mm512_permutex2var_epi8(_mm512_load_si512(part), at, _mm512_load_si512(part + 64));
+    }
+    const __m512i low = _mm512_mask_mov_epi8(quarters[0], bit7, quarters[1]);
+    return _mm512_mask_mov_epi8(low, bit8, _mm512_mask_mov_epi8(quarters[2], bit7, quarters[3]));
+  }
+
+  /// The smallest of its eight, and as many more as there are steps up to a code, or behind it where entries fall.
+  INTACT_INLINE __m512i entries(__m512i first, __m512i second) const {
+    alignas(64) static constexpr auto even = detail::every_second_byte(0), odd = detail::every_second_byte(1);
+    alignas(16) static constexpr std::uint8_t up_to[16] = {1, 3, 7, 15, 31, 63, 127, 255,
+                                                           1, 3, 7, 15, 31, 63, 127, 255};
+    const __m512i even_bytes = _mm512_load_si512(even.data());
+    const __m512i eight =
+        _mm512_permutex2var_epi8(_mm512_srli_epi16(first, 3), even_bytes, _mm512_srli_epi16(second, 3));
+    const __m512i upper = _mm512_permutex2var_epi8(first, _mm512_load_si512(odd.data()), second);
+    const __m512i place = _mm512_and_si512(_mm512_permutex2var_epi8(first, even_bytes, second), _mm512_set1_epi8(7));
+    const __mmask64 bit7 = _mm512_movepi8_mask(eight), bit8 = _mm512_test_epi8_mask(upper, _mm512_set1_epi8(8));
+    const __m512i steps = entry(steps_, eight, bit7, bit8);
+    const __m512i smallest = entry(smallest_, eight, bit7, bit8);
+    const __m512i one = _mm512_set1_epi8(1);
+    const __m512i table = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(up_to)));
+    const __m512i before = _mm512_shuffle_epi8(table, place);
+    const __m512i counted =
+        _mm512_mask_sub_epi8(before, _mm512_test_epi8_mask(steps, one), _mm512_set1_epi8(-1), before);
+    const __m512i passed = _mm512_and_si512(steps, counted);
+    const __m512i more = without_lowest_bit(passed);
+    const __m512i once = _mm512_mask_add_epi8(smallest, _mm512_test_epi8_mask(passed, passed), smallest, one);
+    return _mm512_mask_add_epi8(once, _mm512_test_epi8_mask(more, more), once, one);
+  }
+
+  alignas(64) std::uint8_t smallest_[eights];
+  alignas(64) std::uint8_t steps_[eights];  ///< bit i: entry i differs from the one before; bit 0: they fall
+  alignas(64) std::uint8_t falling_[eights];
 };
 #endif
 
