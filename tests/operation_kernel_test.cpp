@@ -359,8 +359,8 @@ void check_rows_beside_limits() {
 }
 
 TEST_CASE("log_softmax of many short rows is the specification") {
-  // 32 rows go together; a register has 64 keys; sums of 255 fit 32 bits.
-  for (const shape& s : {shape{31, 64}, shape{32, 49}, shape{33, 65}, shape{49, 49}, shape{65, 255}, shape{66, 256}}) {
+  // 32 rows go together, few are left to others; a register has 64 keys; sums of 256 fit 32 bits.
+  for (const shape& s : {shape{31, 64}, shape{32, 49}, shape{33, 65}, shape{57, 49}, shape{65, 256}, shape{66, 257}}) {
     const guarded_vector<guarded_vector<std::uint64_t>> tables = exponential_tables<std::uint64_t>(s.columns);
     generator random(static_cast<std::uint64_t>(211 + s.columns));
     for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {

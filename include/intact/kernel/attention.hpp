@@ -59,7 +59,7 @@ packed_weights<std::int8_t> pack_keys(const activations& k, int q_zero_point, st
     for (index n = 0; n < blocks; n += 4) {
       const std::uint8_t* rows[4];
       for (index i = 0; i < 4; ++i) {
-        rows[i] = &codes(first + n + i, 0);
+        rows[i] = codes.data + (first + n + i) * codes.stride;
       }
       simd::transpose_recentred<Isa>(rows, block_depth, to + n * packed::step_bytes, stride);
     }
@@ -74,7 +74,7 @@ packed_weights<std::int8_t> pack_keys(const activations& k, int q_zero_point, st
     }
   }
   for (index n = 0; n < codes.rows; ++n) {
-    const std::int64_t sum = simd::byte_sum<Isa>(&codes(n, 0), depth);
+    const std::int64_t sum = simd::byte_sum<Isa>(codes.data + n * codes.stride, depth);
     sums[n] = static_cast<std::int32_t>(sum - 128 * depth);
     start[n] = static_cast<std::int32_t>(-q_zero_point * (sum - k.zero_point * depth));
   }

@@ -31,7 +31,7 @@ struct limit_surplus {
   }
 };
 
-/// The levels of all distances, as levels_of_distances has them.
+/// Finds the levels of all distances, as levels_of_distances does, or of those in a register.
 template <class Isa>
 class octave_finder {
  public:

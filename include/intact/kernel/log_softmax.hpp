@@ -180,12 +180,12 @@ INTACT_INLINE bool log_softmax_register(const code_row& x, std::uint8_t largest,
   return true;
 }
 
-/// Keys of a row whose sum fits 32 bits, and rows whose maxima and sums are found together: so many that the codes of
-/// some hide how long the maxima and sums of others take.
-inline constexpr index short_row = 255;
+/// Keys of a row whose sum of 24-bit numbers fits 32 bits, and rows whose maxima and sums are found together: so many
+/// that the codes of some hide how long the maxima and sums of others take.
+inline constexpr index short_row = 256;
 inline constexpr index short_rows_together = 32;
 
-/// Rows [begin, end) of up to 255 keys.
+/// Rows [begin, end) of up to so many keys, sixteen at a time.
 template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                              const typename attention_codes<Tail>::view& codes, index begin,
@@ -213,7 +213,7 @@ INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, con
     for (index i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       const row_sum sum{sums[i], shifted_sum.shift()};
-      if (Masked && sum.sum == 0) {
+      if (sum.sum == 0) {
         store_zero_codes<Tail>(codes, begin + i, x.count);
       } else if (!one_register ||
                  !log_softmax_register<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i)) {
@@ -259,7 +259,10 @@ INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepar
   } else if constexpr (octave_finder<Isa>::exists) {
     if constexpr (simd::sixteen_rows<Isa>::exists) {
       if (rows.logits.columns <= short_row) {
-        return log_softmax_of_short_rows<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+        const index rest = (end - begin) % 16;
+        const index sixteens = rest > 8 ? end : end - rest;  // few rows are not worth the work of sixteen
+        log_softmax_of_short_rows<Isa, Tail, Rounding>(rows, table, codes, begin, sixteens);
+        begin = sixteens;
       }
     }
     log_softmax_by_octaves<Isa, Tail, Rounding>(rows, table, codes, begin, end);

@@ -11,8 +11,8 @@
 // compared are the 16 bits below the leading one, which do not always decide.
 //
 // octave_levels<Isa>, where it `exists`, has a constructor from the numbers, of which the first is not 0, and a factor of
-// all of them; find(limits, levels, uncertain), which finds all levels in four registers; and where registers of bytes
-// can be looked up in tables, find(limits, places, levels), which finds those of the numbers at 64 places.
+// all of them; find(limits, levels, uncertain), which finds all levels in four registers; and where there are sixteen_rows,
+// find(limits, places, levels), which finds those of the numbers at 64 places.
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -150,7 +150,7 @@ class octave_levels<isa::avx512vbmi> : public detail::octave_levels_512<isa::avx
 
   using every::find;
 
-  /// The levels of the numbers at 64 places, of a few. False if some are not certain.
+  /// The levels of the numbers at 64 places. False if some are not certain.
   INTACT_INLINE bool find(const octave_limits& limits, __m512i places, __m512i& levels) const {
     const __m512i tolerance = _mm512_set1_epi16(static_cast<std::int16_t>(limits.tolerance));
     const __m512i limit_of_level = limits_by_octave(limits, 0, tolerance);

@@ -12,7 +12,8 @@
 // table_sum<Isa>(table) has shift(), which leaves as many bits of the entries as are added up; covers(count), whether
 // it can do it for so many codes; and operator()(codes, visible, count, largest), where all codes are visible or those
 // with a number other than 0. Only pairs of registers that can be a table of 64 words or of 128 bytes are worth it:
-// elsewhere it covers nothing, and loads are faster.
+// elsewhere it covers nothing, and loads are faster. Where there are sixteen_rows, it also has lanes_of_sum(codes,
+// visible, count, largest).
 
 namespace intact::inline INTACT_ABI::simd {
 
@@ -155,7 +156,7 @@ class table_sum<isa::avx512vbmi> {
     return weighted(sums);
   }
 
-  /// Of up to 255 codes, sixteen lanes of 32 bits that have the sum between them.
+  /// Of up to 256 codes, sixteen lanes of 32 bits that have the sum between them.
   INTACT_INLINE __m512i lanes_of_sum(const std::uint8_t* codes, const std::uint8_t* visible, index count,
                                      std::uint8_t largest) const {
     __m512i sums[planes];
