@@ -369,6 +369,8 @@ TEST_CASE("log_softmax of many short rows is the specification") {
       }
       for_each_mask(x, random, [&](const key_mask& mask) {
         check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[5], mask, where);
+        // Of this table only the largest key counts: the least sum that is not that of a row without visible keys.
+        check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[2], mask, where);
       });
     });
   }
