@@ -626,6 +626,29 @@ TEST_CASE("add is the specification at the largest sums that the contract allows
   }
 }
 
+TEST_CASE("add is the specification whichever of its tensors have gaps between their rows") {
+  generator random(214);
+  constexpr shape s{5, 96};  // pairs of rows without gaps fill whole registers
+  guarded_vector<std::int32_t> stream, branch, offset;
+  for (index c = 0; c < s.columns; ++c) {
+    stream.push_back(static_cast<std::int32_t>(random.between(-1'000'000, 1'000'000)));
+    branch.push_back(static_cast<std::int32_t>(random.between(-1'000'000, 1'000'000)));
+    offset.push_back(static_cast<std::int32_t>(random.between(0, 256 << 20)));
+  }
+  const add_scale scale{stream, branch, offset, 120, 130, 20};
+  for (unsigned gaps = 0; gaps < 8; ++gaps) {
+    guarded_tensor<std::uint8_t> x(s.rows, s.columns, layouts[gaps & 1]), z(s.rows, s.columns, layouts[gaps >> 1 & 1]),
+        y(s.rows, s.columns, layouts[gaps >> 2]), expected(s.rows, s.columns);
+    fill(x.view(), values::random, 0, 255, random);
+    fill(z.view(), values::random, 0, 255, random);
+    reference::add(x.view(), z.view(), scale, expected.view());
+    add<test_isa>(x.view(), z.view(), scale, y.view());
+    CAPTURE(gaps);
+    CHECK(first_difference(y.view(), expected.view()) == "");
+    CHECK(y.surroundings_untouched());
+  }
+}
+
 TEST_CASE("operations on codes work in place") {
   generator random(207);
   for (const index columns : {index{1}, index{63}, index{64}, index{197}, index{300}}) {
