@@ -363,7 +363,7 @@ TEST_CASE("log_softmax of many short rows is the specification") {
     const guarded_vector<guarded_vector<std::uint64_t>> tables = exponential_tables<std::uint64_t>(s.columns);
     generator random(static_cast<std::uint64_t>(211 + s.columns));
     for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
-      for (const std::size_t kind : {0, 3, 5, 7, 9}) {
+      for (const std::size_t kind : {0u, 3u, 5u, 7u, 9u}) {
         check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[kind], where);
         check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(x, tables[kind], where);
       }
