@@ -95,8 +95,11 @@ MUTATIONS = [
     *mutations_of(
         "types/attention_codes.hpp", "log_softmax_test",
         ("static constexpr int zero = 15;", "static constexpr int zero = 14;"),
-        ("static constexpr int below_largest = 15;", "static constexpr int below_largest = 14;"),
         ("static constexpr int zero = 255;", "static constexpr int zero = 254;"),
+    ),
+    *mutations_of(
+        "types/attention_codes.hpp", "max_softmax_test operation_kernel_test@avx2",
+        ("static constexpr int below_largest = 15;", "static constexpr int below_largest = 14;"),
     ),
     *mutations_of(
         "reference/shift_matmul.hpp", "shift_matmul_test",
@@ -317,6 +320,14 @@ MUTATIONS = [
         ("if (Masked && sum.sum == 0)", "if (Masked && sum.sum == 1)"),
     ),
     *mutations_of(
+        "kernel/exp_table.hpp", "operation_kernel_test@avx512vbmi",
+        ("sum_.shift() == 0 && sum_.covers(row.count)", "sum_.covers(row.count)"),
+    ),
+    *mutations_of(
+        "kernel/exp_table.hpp", "operation_kernel_test@avx2",
+        ("largest - 256]", "largest - 255]"),
+    ),
+    *mutations_of(
         "kernel/level_bounds.hpp", "operation_kernel_test@avx2",
         ("place -= rising[place] > limit ? 1 : 0;\n    while", "place -= 1;\n    while"),
         ("while (rising[place] > limit)", "while (rising[place] < limit && false)"),
@@ -339,6 +350,11 @@ MUTATIONS = [
         "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@scalar",
         ("if (shift < 0) {", "if (shift <= 0) {"),
         ("/ (255 << 15)", "/ (254 << 15)"),
+    ),
+    *mutations_of(
+        "kernel/attention.hpp", "fused_block_test@avx2",
+        ("share * (std::int64_t{1} << logits.prescale) * logits.multiplier", "share * logits.multiplier"),
+        ("sum - k.zero_point * depth", "sum - 128 * depth"),
     ),
     *mutations_of(
         "kernel/join_planes.hpp", "shift_matmul_kernel_test@avx2",
@@ -638,6 +654,14 @@ MUTATIONS = [
                                                         "_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 7, 3)")),
     *mutations_of("simd/narrow.hpp", "simd_test@avx512bw", ("_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7)",
                                                             "_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)")),
+    *mutations_of(
+        "simd/bytes.hpp", "operation_kernel_test@avx2",
+        ("copy_few<Width>(part, to, (count + 1) / 2)", "copy_few<Width>(part, to, count / 2)"),
+    ),
+    *mutations_of(
+        "simd/bytes.hpp", "operation_kernel_test@avx512bw",
+        ("first((count + 1) / 2)", "first(count / 2)"),
+    ),
     *mutations_of(
         "simd/weighted_sum.hpp", "operation_kernel_test@avx512bw",
         ("half = _mm512_set1_epi32(1 << 15)", "half = _mm512_set1_epi32((1 << 15) - 1)"),
