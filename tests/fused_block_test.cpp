@@ -246,6 +246,17 @@ TEST_CASE("fused blocks give what the steps give where 32 bits may not hold a lo
   }
 }
 
+TEST_CASE("fused blocks give what the steps give where logits are shifted to the left before they are scaled",
+          "[fused]") {
+  const integer_vit model = model_of_one_block(paper_profile, 8);
+  block_parameters p = model.parameters().blocks[0];
+  tensor_scale& logits = p.attention.logits;
+  logits = {logits.multiplier >> 5, logits.offset, logits.shift, logits.prescale + 5};
+  REQUIRE(attention_fits_kernels(logits, 8));
+  generator random(8);
+  check_block<std::uint8_t>(p, model.shape().block(), 2, 2, random);
+}
+
 TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
   const integer_vit model = model_of_one_block(paper_profile, 4);
   const attention_parameters p = model.parameters().blocks[0].attention;

@@ -11,10 +11,11 @@ namespace {
 
 constexpr std::uint64_t largest_u64 = std::numeric_limits<std::uint64_t>::max();
 
-// Usable at compile time.
-static_assert(bit_length(0) == 0 && bit_length(1) == 1 && bit_length(largest_u64) == 64);
-static_assert(integer_sqrt(0) == 0 && integer_sqrt(15) == 3 && integer_sqrt(16) == 4);
-static_assert(saturate<std::uint8_t>(-1) == 0 && saturate<std::int8_t>(128) == 127);
+TEST_CASE("integer functions can be used at compile time") {
+  STATIC_REQUIRE((bit_length(0) == 0 && bit_length(1) == 1 && bit_length(largest_u64) == 64));
+  STATIC_REQUIRE((integer_sqrt(0) == 0 && integer_sqrt(15) == 3 && integer_sqrt(16) == 4));
+  STATIC_REQUIRE((saturate<std::uint8_t>(-1) == 0 && saturate<std::int8_t>(128) == 127));
+}
 
 /// root = floor(sqrt(x)), by its definition.
 bool is_root(std::uint64_t root, std::uint64_t x) {

@@ -95,8 +95,11 @@ MUTATIONS = [
     *mutations_of(
         "types/attention_codes.hpp", "log_softmax_test",
         ("static constexpr int zero = 15;", "static constexpr int zero = 14;"),
-        ("static constexpr int below_largest = 15;", "static constexpr int below_largest = 14;"),
         ("static constexpr int zero = 255;", "static constexpr int zero = 254;"),
+    ),
+    *mutations_of(
+        "types/attention_codes.hpp", "max_softmax_test operation_kernel_test@avx2",
+        ("static constexpr int below_largest = 15;", "static constexpr int below_largest = 14;"),
     ),
     *mutations_of(
         "reference/shift_matmul.hpp", "shift_matmul_test",
@@ -259,6 +262,29 @@ MUTATIONS = [
         ("_mm256_srli_epi64(x, 32)", "_mm256_srli_epi64(x, 31)"),
     ),
     *mutations_of(
+        "simd/moments.hpp", "simd_test@avx512bw",
+        ("_mm512_add_epi64(even, _mm512_srli_epi64(pairs, 32))",
+         "_mm512_add_epi64(even, _mm512_srai_epi64(pairs, 32))"),
+    ),
+    *mutations_of(
+        "simd/plain_moments.hpp", "simd_test@avx2",
+        ("squares_ = Words::add_squares(squares_, values)", "squares_ = Words::add_pairs(squares_, values, values)"),
+        ("Words::sum_of_wide(squares_)", "Words::sum_of_unsigned(squares_)"),
+    ),
+    *mutations_of(
+        "kernel/layernorm.hpp", "operation_kernel_test@avx512bw",
+        ("bits |= shift[c]", "bits = shift[c]"),
+        ("(count + together - 1) / together * together", "count / together * together"),
+    ),
+    *mutations_of(
+        "simd/reciprocal_root.hpp", "simd_test@avx512bw",
+        ("(std::uint64_t{1} << 37) / (2 * t + 1)", "(std::uint64_t{1} << 37) / (2 * t)"),
+        ("_mm512_add_epi64(correction, raise)", "correction"),
+        ("_mm512_cmpgt_epi64_mask", "_mm512_cmpge_epi64_mask"),
+        ("_mm512_set1_epi64((std::int64_t{1} << 61) - 1)", "_mm512_set1_epi64(std::int64_t{1} << 61)"),
+        ("_mm512_mask_mov_epi64(quotient, fits, next)", "quotient"),
+    ),
+    *mutations_of(
         "simd/table_sum.hpp", "simd_test@avx512vnni",
         ("std::int64_t{0x80008000} * added", "std::int64_t{0x80008000} * count"),
         ("(__mmask32{1} << (count - j)) - 1", "(__mmask32{1} << (count - j)) - 2"),
@@ -294,6 +320,14 @@ MUTATIONS = [
         ("if (sum.sum == 0)", "if (sum.sum == 1)"),
     ),
     *mutations_of(
+        "kernel/exp_table.hpp", "operation_kernel_test@avx512vbmi",
+        ("sum_.shift() == 0 && sum_.covers(row.count)", "sum_.covers(row.count)"),
+    ),
+    *mutations_of(
+        "kernel/exp_table.hpp", "operation_kernel_test@avx2",
+        ("largest - 256]", "largest - 255]"),
+    ),
+    *mutations_of(
         "kernel/level_bounds.hpp", "operation_kernel_test@avx2",
         ("place -= rising[place] > limit ? 1 : 0;\n    while", "place -= 1;\n    while"),
         ("while (rising[place] > limit)", "while (rising[place] < limit && false)"),
@@ -318,6 +352,11 @@ MUTATIONS = [
         ("/ (255 << 15)", "/ (254 << 15)"),
     ),
     *mutations_of(
+        "kernel/attention.hpp", "fused_block_test@avx2",
+        ("share * (std::int64_t{1} << logits.prescale) * logits.multiplier", "share * logits.multiplier"),
+        ("sum - k.zero_point * depth", "sum - 128 * depth"),
+    ),
+    *mutations_of(
         "kernel/join_planes.hpp", "shift_matmul_kernel_test@avx2",
         ("x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));", ""),
         ("shift::right(byte, 3)", "shift::right(byte, 2)"),
@@ -334,6 +373,20 @@ MUTATIONS = [
         "kernel/add.hpp", "operation_kernel_test@avx2",
         ("simd::multiply<Isa>(branch_zero_point, branch_multiplier[j])",
          "simd::multiply<Isa>(branch_zero_point, offset[j])"),
+    ),
+    *mutations_of(
+        "kernel/add.hpp", "operation_kernel_test@avx512vbmi",
+        ("c + 1 == channels ? 0 : c + 1", "c + 1 == channels ? 1 : c + 1"),
+        ("(first + c) % std::ssize(scale.offset)", "c % std::ssize(scale.offset)"),
+        ("shift, to, first + c, channels - c, ahead", "shift, to, c, channels - c, ahead"),
+        ("&& branch.stride == c", ""),
+        ("&& y.stride == c", ""),
+        ("stream.stride == c &&", ""),
+        ("data + begin * c, pairs", "data, pairs"),
+    ),
+    *mutations_of(
+        "kernel/epilogue.hpp", "operation_kernel_test@avx512vbmi",
+        ("store_codes<Isa>(found[r]", "store_codes<Isa>(found[0]"),
     ),
     # Arithmetic
     *mutations_of(
@@ -524,6 +577,7 @@ MUTATIONS = [
     *mutations_of(
         "simd/int4.hpp", "simd_test@scalar",
         ("value(w[0] >> 4, shift), value(w[1] >> 4, shift)", "value(w[0] >> 4, shift), value(w[1], shift)"),
+        ("w[column % 16] >> column / 16 * 2 & 3", "w[column % 16] >> column / 16 & 3"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@sse4_1",
@@ -534,10 +588,12 @@ MUTATIONS = [
         "simd/int4.hpp", "simd_test@sse4_1",
         ("_mm_srai_epi16(_mm_slli_epi16(words(w), 12), 12)", "_mm_srli_epi16(_mm_slli_epi16(words(w), 12), 12)"),
         ("return _mm_and_si128(powers, _mm_set1_epi16(255));", "return powers;"),
+        ("static_cast<int>(column / 16 * 2)", "static_cast<int>(column / 32 * 2)"),
     ),
     *mutations_of(
         "simd/int4.hpp", "simd_test@avx2",
         ("return _mm256_srai_epi16(words(w), 4);", "return _mm256_srli_epi16(words(w), 4);"),
+        ("_mm256_shufflehi_epi16(_mm256_shufflelo_epi16(powers, 0), 0)", "_mm256_shufflelo_epi16(powers, 0)"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx2",
@@ -549,6 +605,14 @@ MUTATIONS = [
          "_mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8"),
         ("_mm256_xor_si256(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8))",
          "_mm256_and_si256(nibbles, _mm256_set1_epi8(15))"),
+        ("_mm256_and_si256(moved, _mm256_set1_epi32(3))", "_mm256_and_si256(moved, _mm256_set1_epi32(7))"),
+    ),
+    *mutations_of(
+        "simd/int4.hpp", "simd_test@avx512bw",
+        ("return _mm512_srai_epi16(words(w), 4);", "return _mm512_srli_epi16(words(w), 4);"),
+        ("_mm512_shufflehi_epi16(_mm512_shufflelo_epi16(shifts, 0), 0)", "_mm512_shufflehi_epi16(shifts, 0)"),
+        ("_mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)))",
+         "_mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)))"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx2_vnni",
@@ -562,6 +626,7 @@ MUTATIONS = [
         "simd/int4.hpp", "simd_test@avx512vnni",
         ("values(_mm512_srli_epi16(load(w), 4))", "values(_mm512_srli_epi16(load(w), 3))"),
         ("and_then_xor = 0x6a", "and_then_xor = 0x80"),
+        ("_mm512_and_si512(moved, _mm512_set1_epi32(3))", "_mm512_and_si512(moved, _mm512_set1_epi32(7))"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx512vnni",
@@ -589,6 +654,52 @@ MUTATIONS = [
                                                         "_mm256_setr_epi32(0, 4, 1, 5, 2, 6, 7, 3)")),
     *mutations_of("simd/narrow.hpp", "simd_test@avx512bw", ("_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7)",
                                                             "_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)")),
+    *mutations_of(
+        "simd/bytes.hpp", "operation_kernel_test@avx2",
+        ("copy_few<Width>(part, to, (count + 1) / 2)", "copy_few<Width>(part, to, count / 2)"),
+    ),
+    *mutations_of(
+        "simd/bytes.hpp", "operation_kernel_test@avx512bw",
+        ("first((count + 1) / 2)", "first(count / 2)"),
+    ),
+    *mutations_of(
+        "simd/weighted_sum.hpp", "operation_kernel_test@avx512bw",
+        ("half = _mm512_set1_epi32(1 << 15)", "half = _mm512_set1_epi32((1 << 15) - 1)"),
+        ("_mm512_add_epi32(second, half));", "second);"),
+        ("_mm512_add_epi16(lower, upper)", "_mm512_adds_epi16(lower, upper)"),
+        ("four(32), 2), four(48), 3)", "four(48), 2), four(32), 3)"),
+    ),
+    *mutations_of(
+        "simd/weighted_sum.hpp", "operation_kernel_test@avx512vnni",
+        ("_mm512_dpwssd_epi32(x, y, z)", "_mm512_dpwssds_epi32(x, y, z)"),
+    ),
+    *mutations_of(
+        "simd/byte_table.hpp", "operation_kernel_test@sse4_1",
+        ("_mm_adds_epu8(place, _mm_set1_epi8(0x70))", "_mm_adds_epu8(place, _mm_set1_epi8(0x71))"),
+    ),
+    *mutations_of(
+        "simd/byte_table.hpp", "operation_kernel_test@avx2",
+        ("_mm256_adds_epu8(place, _mm256_set1_epi8(0x70))", "_mm256_add_epi8(place, _mm256_set1_epi8(0x70))"),
+    ),
+    *mutations_of(
+        "simd/byte_table.hpp", "operation_kernel_test@avx512bw",
+        ("_mm512_movepi16_mask(_mm512_slli_epi16(x, 8))", "_mm512_movepi16_mask(_mm512_slli_epi16(x, 9))"),
+        ("_mm512_srli_epi16(x, 9)", "_mm512_srli_epi16(x, 8)"),
+        ("_mm512_mask_mov_epi8(_mm512_srli_epi16(even, 8), odd_bytes, odd)",
+         "_mm512_mask_mov_epi8(even, odd_bytes, odd)"),
+    ),
+    *mutations_of(
+        "simd/byte_table.hpp", "operation_kernel_test@avx512vbmi",
+        ("(*this)(x, _mm512_movepi8_mask(x))", "(*this)(x, _mm512_test_epi8_mask(x, _mm512_set1_epi8(64)))"),
+        ("_mm512_permutex2var_epi8(parts_[2], x, parts_[3])", "_mm512_permutex2var_epi8(parts_[2], x, parts_[1])"),
+    ),
+    *mutations_of(
+        "simd/long_table.hpp", "operation_kernel_test@avx512vbmi",
+        ("_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7)", "_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)"),
+        ("bit[0][i] = _mm512_movepi8_mask(lower[i])", "bit[0][i] = _mm512_movepi8_mask(upper)"),
+        ("codes.bit[Bits - 8][i]", "codes.bit[Bits - 8][0]"),
+        ("b < 4; ++b", "b < 3; ++b"),
+    ),
     # Builders
     *mutations_of(
         "adapt/scale.hpp", "scale_test",

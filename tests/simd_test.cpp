@@ -382,6 +382,24 @@ TEST_CASE("quotients by roots are exact") {
   CHECK(wrong == 0);
 }
 
+/// Sixteen rows at a time, in turn with all codes and with the visible ones.
+template <class Isa>
+void check_sixteen_sums(const simd::table_sum<Isa>& sum_of, const guarded_vector<std::uint8_t>& codes,
+                        const guarded_vector<std::uint8_t>& visible, int largest, std::uint64_t sum,
+                        std::uint64_t visible_sum) {
+  if constexpr (simd::sixteen_rows<Isa>::exists) {
+    guarded_vector<std::uint32_t> sums(16);
+    const auto lanes_of_row = [&](index i) {
+      return sum_of.lanes_of_sum(codes.data(), i % 2 == 0 ? nullptr : visible.data(), std::ssize(codes),
+                                 static_cast<std::uint8_t>(largest));
+    };
+    simd::sixteen_rows<Isa>::sums(lanes_of_row, sums.data());
+    for (std::size_t i = 0; i < 16; ++i) {
+      CHECK(sums[i] == (i % 2 == 0 ? sum : visible_sum));
+    }
+  }
+}
+
 TEST_CASE("the leading bits of a table's entries are added up exactly") {
   generator random(14);
   for (const int bits : {1, 16, 17, 24, 25, 32, 33, 48, 49, 63}) {
@@ -393,7 +411,7 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
     std::sort(table.begin(), table.end(), std::greater<>());
     const simd::table_sum<test_isa> sum_of(table.data());
     CHECK((bits > 24 || sum_of.shift() == 0));
-    for (const index count : {0, 1, 31, 32, 33, 64, 65, 197, 70'001}) {
+    for (const index count : {0, 1, 31, 32, 33, 64, 65, 197, 256, 70'001}) {
       guarded_vector<std::uint8_t> codes(static_cast<std::size_t>(count)), visible(codes.size());
       const int largest = static_cast<int>(random.between(0, 255));
       std::uint64_t sum = 0, visible_sum = 0;
@@ -408,27 +426,18 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
         CHECK(sum_of(codes.data(), nullptr, count, largest) == sum);
         CHECK(sum_of(codes.data(), visible.data(), count, largest) == visible_sum);
       }
-      if constexpr (simd::sixteen_rows<test_isa>::exists) {
-        if (count <= 255) {
-          guarded_vector<std::uint32_t> sums(16);
-          const auto lanes = [&](index i) {
-            return sum_of.lanes_of_sum(codes.data(), i % 2 == 0 ? nullptr : visible.data(), count,
-                                       static_cast<std::uint8_t>(largest));
-          };
-          simd::sixteen_rows<test_isa>::sums(lanes, sums.data());
-          for (std::size_t i = 0; i < 16; ++i) {
-            CHECK(sums[i] == (i % 2 == 0 ? sum : visible_sum));
-          }
-        }
+      if (count <= 256) {
+        check_sixteen_sums<test_isa>(sum_of, codes, visible, largest, sum, visible_sum);
       }
     }
     CHECK(!sum_of.covers(index{1} << (std::is_same_v<test_isa, isa::avx512vbmi> ? 24 : 19)));
   }
 }
 
-TEST_CASE("sixteen registers at a time have the largest byte of each") {
-  if constexpr (simd::sixteen_rows<test_isa>::exists) {
-    using bytes = simd::bytes<test_isa>;
+template <class Isa>
+void check_largest_of_sixteen() {
+  if constexpr (simd::sixteen_rows<Isa>::exists) {
+    using bytes = simd::bytes<Isa>;
     generator random(15);
     for (index place = 0; place < bytes::width; ++place) {
       guarded_vector<std::uint8_t> rows(static_cast<std::size_t>(16 * bytes::width)), largest(16), expected;
@@ -440,10 +449,14 @@ TEST_CASE("sixteen registers at a time have the largest byte of each") {
         rows[static_cast<std::size_t>(i * bytes::width + (place + 5 * i) % bytes::width)] = expected.back();
       }
       const auto row = [&](index i) { return bytes::load(rows.data() + i * bytes::width); };
-      simd::sixteen_rows<test_isa>::largest(row, largest.data());
+      simd::sixteen_rows<Isa>::largest(row, largest.data());
       CHECK(largest == expected);
     }
   }
+}
+
+TEST_CASE("sixteen registers at a time have the largest byte of each") {
+  check_largest_of_sixteen<test_isa>();
 }
 
 #if INTACT_HAS_AVX512VBMI
