@@ -44,7 +44,7 @@ TEST_CASE("the instruction sets that are detected are those that Linux tells") {
   CHECK(found.avx2_vnni == linux_tells.all("avx_vnni"));
   CHECK(found.avx512bw == avx512);
   CHECK(found.avx512vnni == (avx512 && linux_tells.all("avx512_vnni")));
-  CHECK(found.avx512vbmi == (avx512 && linux_tells.all("avx512_vnni", "avx512vbmi")));
+  CHECK(found.avx512vbmi == (avx512 && linux_tells.all("avx512_vnni", "avx512ifma", "avx512vbmi")));
   CHECK(found.neon == linux_tells.all("asimd"));
   CHECK(found.neon_dotprod == linux_tells.all("asimddp"));
   CHECK(found.neon_i8mm == linux_tells.all("i8mm"));

@@ -32,7 +32,7 @@ ALLOWED = {
     "avx2_vnni": ["sse4_1", "avx2", "avx_vnni"],
     "avx512bw": ["sse4_1", "avx2", "avx512"],
     "avx512vnni": ["sse4_1", "avx2", "avx512", "avx512_vnni"],
-    "avx512vbmi": ["sse4_1", "avx2", "avx512", "avx512_vbmi", "avx512_vnni"],
+    "avx512vbmi": ["sse4_1", "avx2", "avx512", "avx512_ifma", "avx512_vbmi", "avx512_vnni"],
     "neon": [],
     "neon_dotprod": ["dotprod"],
     "neon_i8mm": ["dotprod", "i8mm"],
@@ -55,8 +55,7 @@ SSE3 = re.compile(r"(addsub|hadd|hsub)p[sd]$|lddqu|movddup|movs[hl]dup")
 AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|lzcnt|movbe|ad[co]x|aes|sha|pclmul|gf2p8")
 AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8|vpmadd52")
 AVX512_VBMI = re.compile(r"vperm(i2|t2)?b$|vpmultishiftqb")
-AFTER_AVX512BW = re.compile(
-    r"vaes|vpclmul|vgf2p8|vpmadd52|vpopcnt|vpsh[lr]d|vp(compress|expand)[bw]|v\w*bf16")
+AFTER_AVX512BW = re.compile(r"vaes|vpclmul|vgf2p8|vpopcnt|vpsh[lr]d|vp(compress|expand)[bw]|v\w*bf16")
 # What is behind them is not executed next.
 LEAVES = {"jmp", "jmpq", "ret", "retq", "b", "br"}
 LEGACY_PREFIXES = {"66", "f2", "f3", "2e", "36", "3e", "26", "64", "65", "67", "f0"}
@@ -116,6 +115,8 @@ def feature_x86(instruction):
     if code[0] == "62":
         if name.startswith("vpdp"):
             return "avx512_vnni"
+        if name.startswith("vpmadd52"):
+            return "avx512_ifma"
         if AVX512_VBMI.match(name):
             return "avx512_vbmi"
         return name if AFTER_AVX512BW.match(name) else "avx512"

@@ -39,7 +39,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 AVX512BW = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl"
 ISA_FLAGS = {"scalar": "", "sse4_1": "-msse4.1", "avx2": "-mavx2", "avx2_vnni": "-mavx2 -mavxvnni",
              "avx512bw": AVX512BW, "avx512vnni": AVX512BW + " -mavx512vnni",
-             "avx512vbmi": AVX512BW + " -mavx512vnni -mavx512vbmi"}
+             "avx512vbmi": AVX512BW + " -mavx512vnni -mavx512ifma -mavx512vbmi"}
 
 # file: below include/intact; tests: the programs that should notice, tried in this order until one does.
 Mutation = collections.namedtuple("Mutation", "file original replacement tests")

@@ -39,7 +39,7 @@
 #else
 #define INTACT_HAS_AVX512VNNI 0
 #endif
-#if INTACT_HAS_AVX512VNNI && defined(__AVX512VBMI__)
+#if INTACT_HAS_AVX512VNNI && defined(__AVX512IFMA__) && defined(__AVX512VBMI__)
 #define INTACT_HAS_AVX512VBMI 1
 #else
 #define INTACT_HAS_AVX512VBMI 0

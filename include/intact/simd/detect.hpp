@@ -73,6 +73,7 @@ INTACT_INLINE processor detect_x86() {
   constexpr std::uint32_t popcnt = 1u << 23;  // the same; compilers take it for a part of AVX2
   constexpr std::uint32_t avx2 = 1u << 5;     // leaf 7, b
   constexpr std::uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;  // the same: f, dq, cd, bw, vl
+  constexpr std::uint32_t avx512ifma = 1u << 21;                                          // the same
   constexpr std::uint32_t avx512vnni = 1u << 11, avx512vbmi = 1u << 1;                    // leaf 7, c
   constexpr std::uint32_t avx_vnni = 1u << 4;                                             // leaf 7, subleaf 1, a
   constexpr std::uint32_t xmm_ymm = 1u << 1 | 1u << 2, masks_zmm = 1u << 5 | 1u << 6 | 1u << 7;
@@ -86,7 +87,7 @@ INTACT_INLINE processor detect_x86() {
   found.avx2_vnni = found.avx2 && has_bits(more.a, avx_vnni);
   found.avx512bw = found.avx2 && has_bits(seventh.b, avx512) && has_bits(saved, masks_zmm);
   found.avx512vnni = found.avx512bw && has_bits(seventh.c, avx512vnni);
-  found.avx512vbmi = found.avx512vnni && has_bits(seventh.c, avx512vbmi);
+  found.avx512vbmi = found.avx512vnni && has_bits(seventh.b, avx512ifma) && has_bits(seventh.c, avx512vbmi);
   return found;
 }
 
