@@ -9,12 +9,13 @@
 // Any function of a 12-bit code, in registers of bytes: a table of 4,096 bytes. A shuffle takes one of 128 entries by 7
 // bits of a code; of the 32 parts' entries each further bit of the code chooses one half.
 //
-// long_table<Isa>(table), for those that has_long_table<Isa> names, has look_up(codes, to): entries at codes in u16, in N
-// registers of bytes. The table stays where it is, best at a multiple of 64 bytes, and goes through registers once for N
-// registers of codes. Without AVX512_VBMI one load per code is faster.
+// long_table<Isa>(table), for those that has_long_table<Isa> names, has look_up(codes, to): entries at codes in u16, in
+// N registers of bytes. The table stays where it is, best at a multiple of 64 bytes, and goes through registers once
+// for N registers of codes. Without AVX512_VBMI one load per code is faster.
 //
-// stepped_table<Isa>(table), for the same, is faster for tables that it `fits`: those of which any eight neighbours, from
-// a multiple of 8 on, only rise or only fall, by 1 at a time and at most twice. Tables of smooth functions are such.
+// stepped_table<Isa>(table), for the same, is faster for tables that it `fits`: those of which any eight neighbours,
+// from a multiple of 8 on, only rise or only fall, by 1 at a time and at most twice. Tables of smooth functions are
+// such.
 
 namespace intact::inline INTACT_ABI::simd {
 

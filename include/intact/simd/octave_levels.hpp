@@ -10,9 +10,9 @@
 // [2^n, 2^(n+1)), below that of the one before, so that a number's octave leaves one limit to compare it with. What is
 // compared are the 16 bits below the leading one, which do not always decide.
 //
-// octave_levels<Isa>, where it `exists`, has a constructor from the numbers, of which the first is not 0, and a factor of
-// all of them; find(limits, levels, uncertain), which finds all levels in four registers; and where there are sixteen_rows,
-// find(limits, places, levels), which finds those of the numbers at 64 places.
+// octave_levels<Isa>, where it `exists`, has a constructor from the numbers, of which the first is not 0, and a factor
+// of all of them; find(limits, levels, uncertain), which finds all levels in four registers; and where there are
+// sixteen_rows, find(limits, places, levels), which finds those of the numbers at 64 places.
 
 namespace intact::inline INTACT_ABI::simd {
 
