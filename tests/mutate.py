@@ -310,6 +310,15 @@ MUTATIONS = [
         ("_mm512_set1_epi8(most_levels + 1)", "_mm512_set1_epi8(most_levels - 1)"),
     ),
     *mutations_of(
+        "simd/long_table.hpp", "simd_test@avx512vbmi",
+        ("behind_second = without_lowest_bit(behind_first)",
+         "behind_second = without_lowest_bit(without_lowest_bit(behind_first))"),
+        ("_mm512_subs_epu8(all, before)", "_mm512_sub_epi8(all, before)"),
+        ("_mm512_rol_epi64(smallest, 8)", "_mm512_rol_epi64(smallest, 16)"),
+        ("(falls & _mm512_test_epi8_mask(up, up)) | ", ""),
+        ("_mm512_test_epi8_mask(upper, _mm512_set1_epi8(8))", "_mm512_test_epi8_mask(upper, _mm512_set1_epi8(4))"),
+    ),
+    *mutations_of(
         "simd/sixteen_rows.hpp", "simd_test@avx512vbmi",
         ("_mm512_max_epu8(_mm512_unpacklo_epi16(x, y), _mm512_unpackhi_epi16(x, y))", "_mm512_unpacklo_epi16(x, y)"),
         ("_mm512_shuffle_i64x2(x, y, 0xdd)", "_mm512_shuffle_i64x2(x, y, 0x88)"),
