@@ -555,10 +555,13 @@ MUTATIONS = [
     *mutations_of(
         "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2_vnni",
         ("next = packed::step / 2;", "next = packed::step / 4;"),
-        ("w.group_steps - w.first % w.group_steps;", "w.group_steps;"),
-        ("together = w.group_steps;\n    }", "}"),
         ("shifts_of_columns(w, w.first / w.group_steps)", "shifts_of_columns(w, 0)"),
         ("w.column + j * dot::columns", "j * dot::columns"),
+    ),
+    *mutations_of(
+        "kernel/gemm_tile.hpp", "gemm_kernel_test@sse4_1",
+        ("w.group_steps - w.first % w.group_steps;", "w.group_steps;"),
+        ("together = w.group_steps;\n    }", "}"),
     ),
     *mutations_of(
         "kernel/gemm.hpp", "gemm_kernel_test@sse4_1",
@@ -589,8 +592,11 @@ MUTATIONS = [
         ("w[column % 16] >> column / 16 * 2 & 3", "w[column % 16] >> column / 16 & 3"),
     ),
     *mutations_of(
-        "simd/dot4.hpp", "simd_test@sse4_1",
+        "simd/dot4.hpp", "gemm_kernel_test@sse4_1",
         ("std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes)", "!std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes)"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "simd_test@sse4_1",
         ("_mm_add_epi32(sum, _mm_madd_epi16(a, w))", "_mm_madd_epi16(a, w)"),
     ),
     *mutations_of(
