@@ -15,7 +15,7 @@
 //
 // stepped_table<Isa>(table), for the same, is faster for tables that it `fits`: those of which any eight neighbours,
 // from a multiple of 8 on, only rise or only fall, by 1 at a time and at most twice. Tables of smooth functions are
-// such.
+// such unless they are steep.
 
 namespace intact::inline INTACT_ABI::simd {
 
