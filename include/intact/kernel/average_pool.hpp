@@ -26,6 +26,10 @@ void average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
         sums[0][j] = simd::add<Isa>(sums[0][j], codes[j]);
       }
     }
+    INTACT_UNROLL
+    for (unsigned j = 0; j < N; ++j) {
+      simd::hide_value(sums[0][j]);
+    }
     epilogue<Isa, Stage>::run(stage, sums, {0, c, count}, y);
   });
 }

@@ -54,6 +54,10 @@ INTACT_INLINE void depthwise_sums(const activations& x, const token_grid& grid, 
       multiply_add<Isa>(codes, weights, sums);
     }
   }
+  INTACT_UNROLL
+  for (unsigned n = 0; n < N; ++n) {
+    simd::hide_value(sums[n]);
+  }
 }
 
 /// Tokens [begin, end), a group of channels at a time.

@@ -166,9 +166,15 @@ INTACT_INLINE s32<Isa> max(s32<Isa> x, s32<Isa> y) {
 
 /// Does nothing, but the compiler does not know: what it has found out about a register ends here. Without it GCC keeps
 /// the accumulators of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what
-/// follows, or once for each branch on the way, and spills them.
+/// follows, or once for each branch on the way, and spills them. Accumulators of plain integers pass it after their
+/// loop, too: see INTACT_GCC_BUG_107212.
 template <class Batch>
 INTACT_INLINE void hide_value([[maybe_unused]] Batch& x) {
+#if INTACT_GCC_BUG_107212
+  if constexpr (sizeof(Batch) == sizeof(std::int32_t)) {
+    asm("" : "+r"(x));
+  }
+#endif
 #if INTACT_HAS_SSE4_1
   if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
     asm("" : "+v"(x.data));

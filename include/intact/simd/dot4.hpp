@@ -83,6 +83,7 @@ struct dot4<isa::scalar, A> {
   INTACT_INLINE static void sums(const accumulator (&accumulators)[N], accumulator (&out)[N]) {
     for (unsigned i = 0; i < N; ++i) {
       out[i] = accumulators[i];
+      hide_value(out[i]);
     }
   }
 
