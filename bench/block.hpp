@@ -90,7 +90,8 @@ struct block_task : task {
       const auto channel =
           std::span(weights).subspan(static_cast<std::size_t>(n * inputs), static_cast<std::size_t>(inputs));
       const double variety = 0.75 + 0.5 * static_cast<double>(n % 17) / 16;
-      targets.push_back(intact::linear_target(channel, variety * factor, middle, input_zero_point));
+      targets.push_back(intact::linear_target<std::uint8_t>(
+          {.weights = channel, .factor = variety * factor, .addend = middle, .zero_point = input_zero_point}));
     }
     return {{{weights.begin(), weights.end()}, outputs, inputs}, intact::owned_channel_scale(targets)};
   }

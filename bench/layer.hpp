@@ -153,8 +153,10 @@ class output_scale {
       const double variety = 0.75 + 0.5 * static_cast<double>(n % 17) / 16;
       factor.push_back(variety * deviation / of.deviation());
       addend.push_back(middle + 0.3 * static_cast<double>(n % 11));
-      targets.push_back(
-          intact::linear_target(of.channel(static_cast<index>(n)), factor[n], addend[n], layer::zero_point));
+      targets.push_back(intact::linear_target<std::uint8_t>({.weights = of.channel(static_cast<index>(n)),
+                                                             .factor = factor[n],
+                                                             .addend = addend[n],
+                                                             .zero_point = layer::zero_point}));
     }
     multiplier_.resize(channels);
     offset_.resize(channels);

@@ -46,7 +46,10 @@ struct layer {
       for (std::size_t k = 0; k < Inputs; ++k) {
         weights[n * Inputs + k] = static_cast<std::int8_t>(next_byte() - 128);
       }
-      targets[n] = intact::linear_target({&weights[n * Inputs], Inputs}, factor, zero_point, 128);
+      targets[n] = intact::linear_target<std::uint8_t>({.weights = {&weights[n * Inputs], Inputs},
+                                                        .factor = factor,
+                                                        .addend = static_cast<double>(zero_point),
+                                                        .zero_point = 128});
     }
     return {intact::matrix_view<const std::int8_t>(weights.data(), Outputs, Inputs),
             intact::build_scale(targets, multiplier, offset)};

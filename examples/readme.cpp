@@ -10,8 +10,9 @@ int main() {
   const std::int8_t w[] = {12, -7, 127, -128, 5, 64};
 
   // When the model is loaded: y = 0.01 * sum((x - 128) * w) + 100, as integers.
-  const intact::scale_target targets[] = {intact::linear_target({w, 3}, 0.01, 100, 128),
-                                          intact::linear_target({w + 3, 3}, 0.01, 100, 128)};
+  const intact::scale_target targets[] = {
+      intact::linear_target<std::uint8_t>({.weights = {w, 3}, .factor = 0.01, .addend = 100, .zero_point = 128}),
+      intact::linear_target<std::uint8_t>({.weights = {w + 3, 3}, .factor = 0.01, .addend = 100, .zero_point = 128})};
   std::int32_t multiplier[2];
   std::int64_t offset[2];
   const intact::channel_scale scale = intact::build_scale(targets, multiplier, offset);

@@ -130,7 +130,8 @@ struct built_layer {
       for (index tap = 0; tap < size * size; ++tap) {
         of_channel.push_back(w(tap, c));
       }
-      targets.push_back(linear_target(of_channel, factor, 100, zero_point));
+      targets.push_back(linear_target<std::uint8_t>(
+          {.weights = of_channel, .factor = factor, .addend = 100, .zero_point = zero_point}));
     }
     scale = build_scale(targets, multiplier, offset, exact);
   }

@@ -195,7 +195,8 @@ inline owned_channel_scale model_builder::scale(const owned_weights& layer, int 
     }
     const double factor = real_number(0.5, 1.5) * y.spread / (60 * std::sqrt(std::max(squares, 100.0)));
     const double addend = y.middle + real_number(-0.5, 0.5) * y.spread;
-    targets.push_back(linear_target(layer.row(n), factor, addend, zero_point));
+    targets.push_back(linear_target<std::uint8_t>(
+        {.weights = layer.row(n), .factor = factor, .addend = addend, .zero_point = zero_point}));
   }
   return owned_channel_scale(targets);
 }

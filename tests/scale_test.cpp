@@ -213,6 +213,11 @@ double largest_magnitude(const accumulator_range& range) {
   return static_cast<double>(std::max(-range.low, range.high));
 }
 
+scale_target u8_target(const std::vector<std::int8_t>& weights, double factor, double addend, int zero_point) {
+  return linear_target<std::uint8_t>(
+      {.weights = weights, .factor = factor, .addend = addend, .zero_point = zero_point});
+}
+
 /// A layer such as models have, and worse ones: one to four channels of up to `widest` weights, factors over nine
 /// decades and up to 2^14 apart. Factors are kept below what the accumulators leave room for.
 std::vector<scale_target> random_layer(generator& random, double largest_factor, std::size_t widest) {
@@ -231,7 +236,7 @@ std::vector<scale_target> random_layer(generator& random, double largest_factor,
     const double addend = bias * widest_bias + one_of(random, zero_points);
     const double below_largest = random.between(0, 1) == 0 ? 0 : uniform(random, 0, 14);
     scale_target target =
-        linear_target(make_weights(random, width, kind), factor * std::exp2(-below_largest), addend, zero_point);
+        u8_target(make_weights(random, width, kind), factor * std::exp2(-below_largest), addend, zero_point);
     const double largest = std::max(1.0, largest_magnitude(target.range));
     target.factor = std::min(target.factor, room / largest / largest);
     targets.push_back(target);
@@ -570,7 +575,7 @@ TEST_CASE("channels of ordinary layers keep 27 bits of their factors", "[scale]"
       std::vector<scale_target> targets;
       for (int n = 0; n < 6; ++n) {
         const double addend = uniform(random, -300, 300);
-        targets.push_back(linear_target(make_weights(random, width, weight_kind::random), 1, addend, 128));
+        targets.push_back(u8_target(make_weights(random, width, weight_kind::random), 1, addend, 128));
       }
       const double lowest = 512 / largest_magnitude(targets[0].range);  // the products reach 512 codes
       const double factor = std::exp(uniform(random, std::log(lowest), std::log(0.49)));
@@ -670,9 +675,9 @@ TEST_CASE("a layer of no channels", "[scale]") {
 TEST_CASE("channels of zeros compute their addend", "[scale]") {
   generator random(6);
   const std::vector<std::int8_t> zeros(3072, 0);
-  std::vector<scale_target> targets{linear_target(make_weights(random, 3072, weight_kind::random), 0.01, 100, 128)};
+  std::vector<scale_target> targets{u8_target(make_weights(random, 3072, weight_kind::random), 0.01, 100, 128)};
   for (const double addend : {0.0, 0.5, -0.5, 127.49, 127.5, 128.0, -3.0, 254.500001}) {
-    targets.push_back(linear_target(zeros, 1e-7, addend, 255));
+    targets.push_back(u8_target(zeros, 1e-7, addend, 255));
   }
   const built_layer layer(targets);
   check_results(targets, layer, random);
@@ -691,10 +696,10 @@ TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
   std::vector<scale_target> targets;
   for (int n = 0; n < 40; ++n) {
     const double addend = uniform(random, -100, 300);
-    targets.push_back(linear_target(make_weights(random, 3072, weight_kind::random), 0.49, addend,
-                                    n % 3 == 0   ? 0
-                                    : n % 3 == 1 ? 128
-                                                 : 255));
+    targets.push_back(u8_target(make_weights(random, 3072, weight_kind::random), 0.49, addend,
+                                n % 3 == 0   ? 0
+                                : n % 3 == 1 ? 128
+                                             : 255));
   }
   const auto check = [&](const std::vector<scale_target>& layer_targets) {
     const built_layer layer(layer_targets);
@@ -715,8 +720,8 @@ TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
 TEST_CASE("65793 full-range weights at a factor of 0.1 are refused", "[scale]") {
   generator random(8);
   for (int i = 0; i < 5; ++i) {
-    const scale_target wide = linear_target(make_weights(random, 65793, weight_kind::random), 0.1, 128, 128);
-    const scale_target narrow = linear_target(make_weights(random, 64, weight_kind::random), 0.1, 128, 128);
+    const scale_target wide = u8_target(make_weights(random, 65793, weight_kind::random), 0.1, 128, 128);
+    const scale_target narrow = u8_target(make_weights(random, 64, weight_kind::random), 0.1, 128, 128);
     const std::string message = refusal_of({narrow, wide});
     CAPTURE(message);
     CHECK(mentions(message, "channel 1"));
@@ -734,8 +739,8 @@ TEST_CASE("factors of one half and above take a prescale", "[scale]") {
   for (const auto& [factor, prescale] : cases) {
     for (const std::size_t width : std::array<std::size_t, 3>{1, 2, 3}) {
       const std::vector<scale_target> targets{
-          linear_target(make_weights(random, width, weight_kind::random), factor, 3.25, 128),
-          linear_target(make_weights(random, width, weight_kind::random), factor / 1000, 128, 128)};
+          u8_target(make_weights(random, width, weight_kind::random), factor, 3.25, 128),
+          u8_target(make_weights(random, width, weight_kind::random), factor / 1000, 128, 128)};
       const built_layer layer(targets);
       CAPTURE(factor, width);
       CHECK(layer.scale.prescale == prescale);
@@ -787,32 +792,66 @@ TEST_CASE("a prescale for which int32 leaves no room is refused", "[scale]") {
 
 // ------------------------------------------------------------------------------------------------ targets of tensors
 
+/// Compares a target with all combinations of the lowest and the highest code.
+template <class Activation>
+void check_linear_target(const std::vector<std::int8_t>& weights, int zero_point) {
+  const scale_target target =
+      linear_target<Activation>({.weights = weights, .factor = 0.25, .addend = 3.5, .zero_point = zero_point});
+  std::int64_t low = std::numeric_limits<std::int64_t>::max(), high = -low, correction = 0;
+  for (std::uint32_t corner = 0; corner < (1U << weights.size()); ++corner) {
+    std::int64_t sum = 0;
+    for (std::size_t k = 0; k < weights.size(); ++k) {
+      const bool is_high = ((corner >> k) & 1) != 0;
+      sum += (is_high ? std::numeric_limits<Activation>::max() : std::numeric_limits<Activation>::min()) * weights[k];
+    }
+    low = std::min(low, sum);
+    high = std::max(high, sum);
+  }
+  for (const std::int8_t w : weights) {
+    correction += zero_point * w;
+  }
+  CHECK(target.range.low == low);
+  CHECK(target.range.high == high);
+  CHECK(target.correction == correction);
+  CHECK(target.factor == 0.25);
+  CHECK(target.addend == 3.5);
+  CHECK(refusal_of({target}).empty());
+}
+
 TEST_CASE("the target of a linear layer is what its weights reach", "[scale]") {
   generator random(10);
   for (std::size_t width = 0; width <= 12; ++width) {
     for (const weight_kind kind :
          {weight_kind::random, weight_kind::extreme, weight_kind::positive, weight_kind::negative, weight_kind::zero}) {
       const std::vector<std::int8_t> weights = make_weights(random, width, kind);
-      const int zero_point = static_cast<int>(random.between(0, 255));
-      const scale_target target = linear_target(weights, 0.25, 3.5, zero_point);
-      std::int64_t low = 0, high = 0, correction = 0;
-      for (std::uint32_t corner = 0; corner < (1U << width); ++corner) {  // codes of 0 and 255, all combinations
-        std::int64_t sum = 0;
-        for (std::size_t k = 0; k < width; ++k) {
-          sum += ((corner >> k) & 1) != 0 ? std::int64_t{255} * weights[k] : 0;
-        }
-        low = std::min(low, sum);
-        high = std::max(high, sum);
+      for (const int zero_point : {0, 255, static_cast<int>(random.between(1, 254))}) {
+        check_linear_target<std::uint8_t>(weights, zero_point);
       }
-      for (const std::int8_t w : weights) {
-        correction += zero_point * w;
+      for (const int zero_point : {-128, 127, static_cast<int>(random.between(-127, 126))}) {
+        check_linear_target<std::int8_t>(weights, zero_point);
       }
-      CHECK(target.range.low == low);
-      CHECK(target.range.high == high);
-      CHECK(target.correction == correction);
-      CHECK(target.factor == 0.25);
-      CHECK(target.addend == 3.5);
     }
+  }
+}
+
+TEST_CASE("a zero point that is no code of the inputs is refused, whatever the weights sum to", "[scale]") {
+  const std::vector<std::int8_t> none, cancelling{100, -100, 28, -28}, others{1, 2};
+  for (const std::vector<std::int8_t>& weights : {none, cancelling, others}) {
+    const auto of_u8 = [&](int zero_point) {
+      return refusal([&] { linear_target<std::uint8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
+    };
+    const auto of_s8 = [&](int zero_point) {
+      return refusal([&] { linear_target<std::int8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
+    };
+    CHECK(of_u8(300) == "intact::linear_target: zero_point is 300; it must be at most 255");
+    CHECK(of_u8(-9999) == "intact::linear_target: zero_point is -9999; it must be at least 0");
+    CHECK(of_u8(-1) == "intact::linear_target: zero_point is -1; it must be at least 0");
+    CHECK(of_s8(128) == "intact::linear_target: zero_point is 128; it must be at most 127");
+    CHECK(of_s8(-129) == "intact::linear_target: zero_point is -129; it must be at least -128");
+    CHECK(of_u8(0).empty());
+    CHECK(of_u8(255).empty());
+    CHECK(of_s8(-128).empty());
+    CHECK(of_s8(127).empty());
   }
 }
 
@@ -1012,7 +1051,7 @@ TEST_CASE("a channel that is almost constant, and halfway between two codes, is 
 TEST_CASE("a large layer with a factor above one half is built", "[scale]") {
   // a << 2 is a multiple of 4, so that any odd offset is free of ties, however long the range
   generator random(14);
-  const scale_target target = linear_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
+  const scale_target target = u8_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
   CHECK(refusal_of({target}).empty());
 }
 

@@ -59,7 +59,8 @@ struct layer {
       for (intact::index k = 0; k < w.columns; ++k) {
         row[static_cast<std::size_t>(k)] = static_cast<std::int8_t>(w(n, k));
       }
-      targets.push_back(intact::linear_target(row, factor, 128, 128));
+      targets.push_back(
+          intact::linear_target<std::uint8_t>({.weights = row, .factor = factor, .addend = 128, .zero_point = 128}));
     }
     stage = {intact::build_scale(targets, multiplier, offset)};
   }

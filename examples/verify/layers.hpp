@@ -158,9 +158,10 @@ intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const
     const std::span<const std::int8_t> row(layer.weights.values.data() + n * layer.weights.columns,
                                            static_cast<std::size_t>(layer.weights.columns));
     const intact::code_scale output = output_of(n);
-    targets.push_back(intact::linear_target(row, layer.factor(n) / output.scale,
-                                            layer.addend(n) / output.scale + output.zero_point,
-                                            layer.input_zero_point));
+    targets.push_back(intact::linear_target<std::uint8_t>({.weights = row,
+                                                           .factor = layer.factor(n) / output.scale,
+                                                           .addend = layer.addend(n) / output.scale + output.zero_point,
+                                                           .zero_point = layer.input_zero_point}));
   }
   return intact::owned_channel_scale(targets);
 }

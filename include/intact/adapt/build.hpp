@@ -47,7 +47,10 @@ inline owned_channel_scale build_linear_scale(const owned_weights& weights, std:
   for (std::size_t n = 0; n < targets.size(); ++n) {
     const double factor = static_cast<double>(x.scale) * static_cast<double>(weight_scales[n]) / y.scale;
     const double addend = static_cast<double>(bias[n]) / y.scale + y.zero_point;
-    targets[n] = linear_target(weights.row(static_cast<index>(n)), factor, addend, x.zero_point);
+    targets[n] = linear_target<std::uint8_t>({.weights = weights.row(static_cast<index>(n)),
+                                              .factor = factor,
+                                              .addend = addend,
+                                              .zero_point = x.zero_point});
   }
   return owned_channel_scale(targets);
 }

@@ -169,7 +169,10 @@ inline owned_linear build_linear(const scaled_weights& layer, const affine_scale
   std::vector<scale_target> targets(static_cast<std::size_t>(layer.weights.rows));
   for (std::size_t n = 0; n < targets.size(); ++n) {
     const double factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / channel_step(y, n);
-    targets[n] = linear_target(layer.weights.row(static_cast<index>(n)), factor, y.zero_point, x.zero_point);
+    targets[n] = linear_target<std::uint8_t>({.weights = layer.weights.row(static_cast<index>(n)),
+                                              .factor = factor,
+                                              .addend = static_cast<double>(y.zero_point),
+                                              .zero_point = x.zero_point});
   }
   return {layer.weights, owned_channel_scale(targets)};
 }

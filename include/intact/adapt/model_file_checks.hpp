@@ -169,7 +169,7 @@ inline void check_scale(const model_archive& archive, const std::string& name, c
                         const owned_weights& weights) {
   for (index n = 0; n < weights.rows; ++n) {
     const std::string place = " of channel " + std::to_string(n);
-    const accumulator_range range = linear_target(weights.row(n), 1, 0, 0).range;
+    const accumulator_range range = linear_target<std::uint8_t>({.weights = weights.row(n), .factor = 1}).range;
     check_prescale(archive, name + ".prescale", place, scale.prescale, range);
     const exact_scale expected = exact_of(archive, name + ".offset", place, scale.view().channel(n));
     const exact_scale& stored = scale.exact[static_cast<std::size_t>(n)];

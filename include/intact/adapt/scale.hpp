@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <type_traits>
 
 #include "intact/arith/scale.hpp"
 #include "intact/types/scale.hpp"
@@ -36,12 +37,29 @@ struct exact_scale {
   double offset = 0;
 };
 
-/// The target of one output channel of a layer on u8 codes: range and correction follow from its weights.
-inline scale_target linear_target(std::span<const std::int8_t> weights, double factor, double addend, int zero_point) {
-  scale_target target{factor, addend, 0, {}};
-  for (const std::int8_t w : weights) {
-    target.correction += std::int64_t{zero_point} * w;
-    (w < 0 ? target.range.low : target.range.high) += std::int64_t{255} * w;
+/// One output channel of a layer: y = factor * sum((x - zero_point) * w) + addend.
+struct linear_channel {
+  std::span<const std::int8_t> weights;
+  double factor = 0;   ///< s_x * s_w / s_y
+  double addend = 0;   ///< bias / s_y + zero point of y
+  int zero_point = 0;  ///< of the inputs x
+};
+
+/// The target of one output channel of a layer on codes of a type, u8 or s8: range and correction follow from its
+/// weights.
+/// Errors: a zero point that is no code of the type.
+template <class Activation>
+scale_target linear_target(const linear_channel& channel) {
+  static_assert(std::is_same_v<Activation, std::uint8_t> || std::is_same_v<Activation, std::int8_t>,
+                "inputs of layers are u8 or s8 codes");
+  constexpr std::int64_t lowest = std::numeric_limits<Activation>::min();
+  constexpr std::int64_t highest = std::numeric_limits<Activation>::max();
+  require_between("linear_target", "zero_point", channel.zero_point, lowest, highest);
+  scale_target target{channel.factor, channel.addend, 0, {}};
+  for (const std::int8_t w : channel.weights) {
+    target.correction += std::int64_t{channel.zero_point} * w;
+    target.range.low += (w < 0 ? highest : lowest) * w;
+    target.range.high += (w < 0 ? lowest : highest) * w;
   }
   return target;
 }
