@@ -20,7 +20,9 @@
 #include "intact/kernel/unfold.hpp"
 #include "intact/kernel/windows.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 using isa_here = isa::INTACT_DISPATCH_ISA;
 template <class Stage>
@@ -80,4 +82,6 @@ template void shift_matmul<isa_here>(const attention_codes<tail::clip>::const_vi
                                      const prepared_values&, const requantize<std::uint8_t, tensor_scale>&,
                                      const u8_matrix&, index, index, const shift_scratch&) noexcept;
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

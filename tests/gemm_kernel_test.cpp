@@ -260,7 +260,7 @@ TEMPLATE_LIST_TEST_CASE("sums may start from a number per channel", "", all_prod
       }
     }
     guarded_tensor<std::int32_t> y(shape.m, shape.n);
-    const kernel::gemm_operands<typename TestType::activation, typename TestType::element, keep_accumulator> operands{
+    const gemm_operands<typename TestType::activation, typename TestType::element, keep_accumulator> operands{
         product.a(), product.packed(), keep_accumulator{}, y.view(), start.data()};
     kernel::gemm<test_isa>(operands, 0, kernel::gemm_units(shape.m, product.packed()));
     CAPTURE(shape.m, shape.n, shape.k);
@@ -385,7 +385,7 @@ template <class Product, class Stage>
 std::vector<std::uint8_t> output_of_pieces(Product& product, const Stage& stage, const std::vector<index>& ends,
                                            bool reversed) {
   tensor<std::uint8_t> y(product.a().rows, product.packed().rows, layouts[1]);
-  const kernel::gemm_operands<typename Product::activation, typename Product::element, Stage> operands{
+  const gemm_operands<typename Product::activation, typename Product::element, Stage> operands{
       product.a(), product.packed(), stage, y.view()};
   for (std::size_t i = 0; i + 1 < ends.size(); ++i) {
     const std::size_t piece = reversed ? ends.size() - 2 - i : i;
@@ -432,8 +432,8 @@ TEST_CASE("a piece of the work writes its own part of the output alone") {
   const tensor<std::int32_t> sums = exact_sums(product.a(), product.w());
   for (index unit = 0; unit < units; ++unit) {
     tensor<std::int32_t> y(13, 130);
-    const kernel::gemm_operands<std::uint8_t, std::int8_t, keep_accumulator> operands{product.a(), product.packed(),
-                                                                                      keep_accumulator{}, y.view()};
+    const gemm_operands<std::uint8_t, std::int8_t, keep_accumulator> operands{product.a(), product.packed(),
+                                                                              keep_accumulator{}, y.view()};
     kernel::gemm<test_isa>(operands, unit, unit + 1);
     int wrong = 0;
     for (index m = 0; m < 13; ++m) {

@@ -36,7 +36,7 @@ function(expect_report)
 endfunction()
 
 # A house in order: words in comments and literals are no violations.
-header(config/compiler.hpp "#include <stdexcept>\n#if defined(__cpp_exceptions)\n#define INTACT_ABI v0\n#endif")
+header(config/compiler.hpp "#include <stdexcept>\n#if defined(__cpp_exceptions)\n#define INTACT_EXCEPTIONS 1\n#endif")
 header(types/view.hpp "#include <cstddef>\n\n#include \"intact/config/compiler.hpp\"")
 header(reference/gemm.hpp "#include \"intact/types/view.hpp\"\n// float, double, 0.5, _mm_add_epi8 and __builtin_ctz")
 header(gemm.hpp "#include \"intact/reference/gemm.hpp\"\n/* a double, * \n 1e5 */ auto s = \"0.5 double\", c = '.';")

@@ -9,8 +9,8 @@ namespace engine {
 
 /// The engine's layers: u8 codes times s8 or s4 weights, to u8 codes. Plain data, the same in every translation unit.
 using requantize = intact::requantize<std::uint8_t>;
-using layer_s8 = intact::kernel::gemm_operands<std::uint8_t, std::int8_t, requantize>;
-using layer_s4 = intact::kernel::gemm_operands<std::uint8_t, intact::s4, requantize>;
+using layer_s8 = intact::gemm_operands<std::uint8_t, std::int8_t, requantize>;
+using layer_s4 = intact::gemm_operands<std::uint8_t, intact::s4, requantize>;
 
 /// What each instruction set has its own version of. `begin` and `end` count units of work, see kernel::gemm.
 struct kernel_table {

@@ -9,7 +9,8 @@
 #include "intact/kernel/activation.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 inline constexpr index activation_table_size_8 = index{1} << 8;
 inline constexpr index activation_table_size_12 = index{1} << activation_bits;
@@ -44,4 +45,5 @@ void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, ma
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,8 @@
 #include "intact/kernel/add.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Residual addition of two tensors of codes into a third scale; stream and sum have power-of-two factors per channel.
 ///
@@ -32,4 +33,5 @@ void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t>
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 #include "intact/kernel/average_pool.hpp"
 #include "intact/simd/isa.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Most tokens whose codes' sum fits int32.
 inline constexpr index average_pool_max_tokens = index{0x7fffffff} / 255;
@@ -32,4 +33,5 @@ void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_
   kernel::average_pool<Isa>(x, stage, y);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 #include "intact/layernorm.hpp"
 #include "intact/reference/compatibility_layernorm.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Checks the parameters of a compatibility LayerNorm against the number of channels.
 inline void require_compatibility_layernorm(const char* operation, const compatibility_layernorm_parameters& p,
@@ -52,4 +53,5 @@ inline void compatibility_layernorm(matrix_view<const std::uint8_t> x, const com
   reference::compatibility_layernorm(x, p, y);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,8 @@
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Depthwise convolution of tokens on a grid: every channel for itself, stride 1, as many tokens out as in.
 ///
@@ -40,4 +41,5 @@ void depthwise_conv(const activations& x, const token_grid& grid, const depthwis
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

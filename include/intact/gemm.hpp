@@ -16,7 +16,8 @@
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// The longest inner dimension whose accumulators fit int32 whatever the codes are: the largest |product| times K
 /// stays within 2^31 - 1.
@@ -97,7 +98,7 @@ inline constexpr index gemm_tasks_per_thread = 2;
 inline constexpr index gemm_work_per_task = index{1} << 20;
 
 template <class Isa, class A, class Element, class Stage, executor Executor>
-void run_gemm(const kernel::gemm_operands<A, Element, Stage>& product, const Executor& run) {
+void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& run) {
   const index units = kernel::gemm_units(product.a.rows, product.w);
   const index worthwhile = product.a.rows * product.w.rows * product.a.columns / gemm_work_per_task;
   const index threads = std::clamp<index>(run.threads(), 1, std::max<index>(worthwhile, 1));
@@ -145,7 +146,7 @@ void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage
           const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_gemm(a, w, stage, y);
-  detail::run_gemm<Isa>(kernel::gemm_operands<std::remove_const_t<A>, Element, Stage>{a, w, stage, y}, run);
+  detail::run_gemm<Isa>(gemm_operands<std::remove_const_t<A>, Element, Stage>{a, w, stage, y}, run);
 }
 
 /// Matrix product of two activations, such as q * k^T.
@@ -170,4 +171,5 @@ void gemm(const activations& a, const activations& b, const Stage& stage, matrix
   reference::gemm(a.codes, a.zero_point, b.codes, b.zero_point, stage, y);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Cuts an image into non-overlapping square patches, one row per patch: a convolution whose stride is its kernel's
 /// size, such as a patch embedding, becomes gemm(im2col(image), weights).
@@ -36,4 +37,5 @@ void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, c
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,8 @@
 #include "intact/kernel/layernorm.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Power-of-two factors of the input's channels: shifts of 0..3.
 inline constexpr int layernorm_max_shift = 3;
@@ -92,4 +93,5 @@ void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p,
   detail::layernorm<Isa>(x, p, y, run);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

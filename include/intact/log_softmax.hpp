@@ -9,7 +9,8 @@
 #include "intact/kernel/log_softmax.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Most keys of a row.
 inline constexpr index log_softmax_max_keys = index{1} << 28;
@@ -99,4 +100,5 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, con
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

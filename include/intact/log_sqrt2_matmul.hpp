@@ -9,7 +9,8 @@
 #include "intact/types/log_sqrt2_scale.hpp"
 #include "intact/weighted_matmul.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 namespace detail {
 
@@ -68,4 +69,5 @@ void log_sqrt2_matmul(Codes codes, const activations& v, const row_normalization
   reference::log_sqrt2_matmul(codes, v.codes, v.zero_point, normalization, y);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

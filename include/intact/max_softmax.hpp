@@ -8,7 +8,8 @@
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Checks a table of codes or weights of max_softmax: 256 entries, for packed u4 none above 15.
 inline void require_softmax_table(const char* operation, std::span<const std::uint8_t> table, int largest = 255) {
@@ -68,4 +69,5 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Puts each 2 x 2 neighbouring tokens of a grid side by side in one row: the first step of Swin's patch merging.
 ///
@@ -35,4 +36,5 @@ void merge_patches(matrix_view<X> x, index height, index width, std::type_identi
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,8 @@
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/packed_weights.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Columns of packed weights, at most: their sums then fit int32.
 inline constexpr index packed_weights_max_columns = 2097151;
@@ -84,4 +85,5 @@ inline packed_weights<std::int8_t> pack_weights_as_s8(const grouped_s4_view& w, 
   return detail::pack_checked<std::int8_t>("pack_weights_as_s8", w, memory);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,8 @@
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Codes of one scale from codes of another, of any width: u8 codes as the beginning of an s16 stream, for example.
 ///
@@ -33,4 +34,5 @@ void requantize_codes(matrix_view<const std::uint8_t> x, const Stage& stage, mat
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

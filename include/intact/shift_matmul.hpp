@@ -9,7 +9,8 @@
 #include "intact/types/activations.hpp"
 #include "intact/weighted_matmul.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Most keys of a row. Codes that log_softmax wrote stand for probabilities whose sum is below 2.25, so that 4-bit
 /// accumulators stay below 255 * 2.25 * 2^15 < 2^25 for any number of keys, and 8-bit ones below 2^54. tail::clip adds
@@ -118,4 +119,5 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, const activa
   detail::shift_matmul<Isa>(codes, v, normalization, y, memory, run);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// The neighbourhoods of tokens on a grid as rows: a convolution becomes gemm(unfold(x), w).
 ///
@@ -36,4 +37,5 @@ void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const nei
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

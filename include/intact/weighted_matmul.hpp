@@ -10,7 +10,8 @@
 #include "intact/types/executor.hpp"
 #include "intact/types/workspace.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Most keys of a row: the sum of its weights, up to 2^15 each, stays below 2^31.
 inline constexpr index weighted_matmul_max_keys = 65535;
@@ -101,4 +102,5 @@ void weighted_matmul(matrix_view<const std::uint8_t> weights, const activations&
       });
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

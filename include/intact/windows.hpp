@@ -9,7 +9,8 @@
 #include "intact/types/executor.hpp"
 #include "intact/types/window_grid.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Rows of tokens from the grid's order into that of its shifted windows (types/window_grid.hpp).
 ///
@@ -67,4 +68,5 @@ inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right
   reference::shifted_window_mask(grid, bottom, right, visible);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

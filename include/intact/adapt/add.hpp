@@ -9,7 +9,8 @@
 
 // Builder of the scales of a residual addition, into memory of the caller's. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// What a channel of a residual addition shall compute of codes r and b:
 /// y = stream * (r - zp_r) + branch * (b - zp_b) + zp_y.
@@ -131,4 +132,5 @@ inline add_scale build_add_scale(std::span<const add_target> targets, const add_
   return {stream_multiplier, branch_multiplier, offset, zero_points.stream, zero_points.branch, shift};
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

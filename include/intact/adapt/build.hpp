@@ -17,7 +17,8 @@
 
 // From a float model, the scales of its tensors and its weights as codes to an integer model.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Scales of a block's tensors; fields are named like the tensors of model/trace.hpp.
 struct block_scales {
@@ -326,4 +327,5 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, c
   return build_vit(model, scales, quantize_weights(model, chosen), chosen);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -16,7 +16,8 @@
 // From a float Swin transformer and images to the scales of its tensors, and from these and its weights as codes to an
 // integer model.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Scales of a block's tensors; fields are named like the tensors of model/trace.hpp.
 struct swin_block_scales {
@@ -322,4 +323,5 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& scale
   return build_swin(model, scales, quantize_weights(model, chosen), chosen);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -15,7 +15,8 @@
 
 // From a float model and images to the scales of its tensors.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// How the scales of tensors without power-of-two factors are chosen: by a range, or by least squared error.
 enum class observer { minmax, ema, percentile, omse };
@@ -162,4 +163,5 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   return scales;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

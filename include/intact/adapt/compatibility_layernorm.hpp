@@ -12,7 +12,8 @@
 
 // Builder of compatibility LayerNorm parameters.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Parameters of a compatibility LayerNorm with the memory that they stand in.
 struct owned_compatibility_layernorm {
@@ -63,4 +64,5 @@ inline owned_compatibility_layernorm build_compatibility_layernorm(const layerno
   return built;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,8 @@
 
 // Eigen matrices and matrix views of the same memory.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A row-major matrix that owns its elements.
 template <class T>
@@ -55,4 +56,5 @@ std::span<const typename Derived::Scalar> span_of(const Eigen::PlainObjectBase<D
   return {matrix.data(), static_cast<std::size_t>(matrix.size())};
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -18,7 +18,8 @@
 
 // What the float models that calibration runs share: their layers, loading them, and running them.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A fully connected layer: y = x * weight^T + bias, one row of weights per output channel.
 struct float_linear {
@@ -264,4 +265,5 @@ void float_mlp_half(const float_block& block, float epsilon, index position, flo
 
 }  // namespace detail
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

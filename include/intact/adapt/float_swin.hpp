@@ -15,7 +15,8 @@
 
 // The Swin transformer in float32 that calibration runs: loading it, and running it with every tensor on show.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A block and its position biases, one row per relative position of two tokens of a window, one column per head.
 struct float_swin_block {
@@ -310,4 +311,5 @@ std::vector<float> forward(const float_swin& model, const image_view& image, Rec
   return {logits.data(), logits.data() + logits.size()};
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -13,7 +13,8 @@
 
 // The vision transformer in float32 that calibration runs: loading it, and running it with every tensor on show.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A vision transformer with a class token, of the architecture and with the names of timm's. A distilled one has a
 /// second token with a head of its own, and averages both heads' logits: halves of the two, side by side, are one head
@@ -202,4 +203,5 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   return {logits.data(), logits.data() + logits.size()};
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

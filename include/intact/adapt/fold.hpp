@@ -12,7 +12,8 @@
 // channels), turned into activations with one of each: the difference is folded into float weights before they are
 // quantized. The codes stay the same. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 namespace detail {
 
@@ -127,4 +128,5 @@ inline void fold_into_layer(std::span<const affine_scale> channels, const affine
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

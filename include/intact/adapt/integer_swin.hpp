@@ -11,7 +11,8 @@
 
 // Owners of what the parameters of model/swin.hpp only point to.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A Swin transformer block.
 struct owned_swin_block {
@@ -122,4 +123,5 @@ class integer_swin {
   std::vector<swin_stage_parameters> stages_;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

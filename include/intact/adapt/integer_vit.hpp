@@ -16,7 +16,8 @@
 
 // Owners of what the parameters of model/ only point to, together with the real numbers that the integers are exactly.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A scale per output channel.
 struct owned_channel_scale {
@@ -310,4 +311,5 @@ class integer_vit {
   std::vector<block_parameters> blocks_;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

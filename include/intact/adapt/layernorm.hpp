@@ -9,7 +9,8 @@
 
 // Builder of LayerNorm parameters, into memory of the caller's. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A float LayerNorm between two quantized tensors.
 struct layernorm_target {
@@ -101,4 +102,5 @@ inline layernorm_parameters build_layernorm(const layernorm_target& target, std:
   return built;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,8 @@
 
 // Builders for log-sqrt2 attention codes. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Log-sqrt2 codes relative to the maximum, for max_softmax: round(2 * d * s / ln 2). Beyond the last code they become,
 /// with tail::zero, 32, which has weight 0, and with tail::clip, whose codes have 4 bits, 15.
@@ -51,4 +52,5 @@ inline log_sqrt2_scale build_log_sqrt2_scale(double ratio, int zero_point) {
           (2 * std::int64_t{zero_point} + 1) << (31 + shift), shift};
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -23,7 +23,8 @@
 // Integer models as safetensors files. docs/model_format.md describes the format; the fields stand in
 // model_file_fields.hpp and model_file_swin_fields.hpp.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// What the metadata "format" and "version" of a model file say.
 inline constexpr const char* model_file_format = "intact-vit";
@@ -247,4 +248,5 @@ inline integer_swin load_integer_swin(const std::filesystem::path& path) {
   return load_integer_swin(file);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -20,7 +20,8 @@
 // What must hold between the numbers of a model file, so that a model of any file is safe to run: nothing overflows,
 // whatever the image is. The limits of single numbers stand with the fields (model_file_fields.hpp).
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// The largest size that a model in a file may have. Products of three sizes fit 64 bits.
 inline constexpr index model_file_max_size = index{1} << 20;
@@ -252,4 +253,5 @@ inline void check_weighting(const model_archive& archive, const std::string& nam
 }
 
 }  // namespace detail
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

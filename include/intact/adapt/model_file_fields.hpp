@@ -14,7 +14,9 @@
 //
 // Tensors are named like the members of vit_contents. Fields that a model's kinds do not use are left out.
 
-namespace intact::inline INTACT_ABI::detail {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace detail {
 
 /// What an archive does with a T: reading changes it, writing does not.
 template <class Archive, class T>
@@ -237,4 +239,6 @@ void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
   describe_head(archive, model, shape.classes, shape.head_inputs());
 }
 
-}  // namespace intact::inline INTACT_ABI::detail
+}  // namespace detail
+}  // namespace INTACT_UNIT
+}  // namespace intact

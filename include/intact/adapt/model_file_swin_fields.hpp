@@ -12,7 +12,9 @@
 // The fields of a file of a Swin transformer, as model_file_fields.hpp describes those of a vision transformer. Tensors
 // are named like the members of swin_contents.
 
-namespace intact::inline INTACT_ABI::detail {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace detail {
 
 /// The most tokens of the first stage: with all other sizes at their limits, buffers of a block fit 64 bits.
 inline constexpr index swin_file_max_tokens = index{1} << 24;
@@ -118,4 +120,6 @@ void describe_swin(Archive& archive, field<Archive, swin_contents>& model) {
   describe_head(archive, model, shape.classes, shape.of(last).width);
 }
 
-}  // namespace intact::inline INTACT_ABI::detail
+}  // namespace detail
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -16,7 +16,8 @@
 // The observers of FQ-ViT: ranges of float tensors over many batches, and the scales that are scored on the last batch.
 // Tensors are matrices whose columns are the channels. Float32 arithmetic, as in the original. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// The tensors that one batch of inputs makes of one place in a model: one matrix or several, of the same columns.
 using float_batch = std::span<const matrix_view<const float>>;
@@ -263,4 +264,5 @@ inline ptf_scale build_ptf_scale(const value_range& range, const code_range& cod
   return chosen;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

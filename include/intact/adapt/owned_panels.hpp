@@ -11,7 +11,8 @@
 #include "intact/model/linear.hpp"
 #include "intact/pack.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Memory of packed weights. Movable: views of the weights stay valid.
 class owned_panels {
@@ -51,4 +52,5 @@ class owned_panels {
   std::vector<std::vector<cache_line>> panels_;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -8,7 +8,8 @@
 #include "intact/adapt/owned_panels.hpp"
 #include "intact/model/fused_swin.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// An integer Swin transformer whose weights lie in the order of the kernels, and no longer in that of integer_swin.
 /// Unchangeable, and may be shared between threads; movable, not copyable, so that the parameters it hands out stay
@@ -51,4 +52,5 @@ class packed_swin {
   swin_parameters parameters_;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -8,7 +8,8 @@
 #include "intact/adapt/owned_panels.hpp"
 #include "intact/model/fused_vit.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// An integer vision transformer whose weights lie in the order of the kernels, and no longer in that of integer_vit.
 /// Unchangeable, and may be shared between threads; movable, not copyable, so that the parameters it hands out stay
@@ -45,4 +46,5 @@ class packed_vit {
   vit_parameters parameters_;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -2,7 +2,8 @@
 
 #include "intact/model/vit.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Which exponential a log2 code relative to the sum comes from: I-BERT's polynomial, as FQ-ViT's, or true
 /// exponentials.
@@ -69,4 +70,5 @@ inline void require_profile(const profile& p) {
   refuse(p.weights == weight_kind::grouped_s4 && p.weight_group < 1, "weight_group must be at least 1");
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -15,7 +15,8 @@
 
 // Quantization of float tensors in float32 arithmetic, to the bit as FQ-ViT does it. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 static_assert(FLT_EVAL_METHOD == 0, "quantization needs float arithmetic that rounds to float after every operation");
 
@@ -340,4 +341,5 @@ inline grouped_weights quantize_grouped_weights(matrix_view<const float> weights
   return quantized;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -35,7 +35,8 @@
 // Memory: at once never more than the file's size, 16 times the header's length and 64 KiB. The worst headers known,
 // nothing but short metadata or one endless string, come to 11 times their length.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 static_assert(std::endian::native == std::endian::little,
               "safetensors files are little-endian and read without swapping bytes, which a big-endian machine needs");
@@ -329,4 +330,5 @@ class safetensors_stream : public safetensors_index {
   std::ifstream stream_;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

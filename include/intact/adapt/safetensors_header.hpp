@@ -21,7 +21,8 @@
 
 // What reading and writing safetensors files share: errors, types, tensors, and the header with its checks.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// The longest header in bytes: the format's own limit.
 inline constexpr std::uint64_t safetensors_max_header = 100'000'000;
@@ -383,4 +384,5 @@ class safetensors_header_reader {
 };
 
 }  // namespace detail
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -26,7 +26,8 @@
 
 // Writing safetensors files, on POSIX systems: a file is replaced as a whole or not at all.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// A tensor for a file: row-major, little-endian. Does not own its bytes.
 struct tensor_to_write {
@@ -224,4 +225,5 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   replacement.commit();
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

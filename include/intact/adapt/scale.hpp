@@ -14,7 +14,8 @@
 // Next to the integers they give back the real numbers that these integers are exactly, so that an evaluation in
 // double precision can be compared with the integers bit by bit.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// The accumulators that can occur, zero points not yet corrected.
 struct accumulator_range {
@@ -345,4 +346,5 @@ inline row_normalization build_normalization(double ratio, int zero_point) {
   return normalization;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -12,7 +12,8 @@
 
 // Builders of tables: exponentials of Log-Int-Softmax, and functions of one code. Standard library only.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 template <class T>
 using exp_values = std::array<T, 256>;
@@ -215,4 +216,5 @@ activation_table build_activation_table(Function function, double low, double hi
   return table;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -11,7 +11,8 @@
 
 // The weights of a float model as codes. Who wants to round them in a way of their own builds vit_weights themselves.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Weights with the scale of each output channel: weight (n, k) is its code, shifted if there are shifts, times
 /// scale[n].
@@ -94,4 +95,5 @@ inline vit_weights quantize_weights(const float_vit& model, const profile& chose
   return weights;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

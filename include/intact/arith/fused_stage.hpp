@@ -10,7 +10,8 @@
 // Output stages that take in the operation behind the matrix product, so that its codes never visit memory. Each equals
 // the product with `requantize`, followed by that operation.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// y = table[code], the code being requantize_to_activation's: a layer with its activation, such as fc1 with GELU.
 /// The table has 2^activation_bits entries (adapt/table.hpp builds it) and is not owned.
@@ -20,10 +21,10 @@ struct activate {
   channel_scale scale;
   std::span<const std::uint8_t> table;
 
-  constexpr std::uint8_t operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index n) const {
     return table[requantize_to_activation{scale}(accumulator, n)];
   }
-  void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index channels) const {
     require_scale(operation, scale, channels);
     require_equal(operation, "size of table", std::ssize(table), index{1} << activation_bits);
   }
@@ -37,14 +38,14 @@ struct requantize_and_add {
   add_scale addition;
   matrix_view<const std::uint8_t> stream;
 
-  constexpr std::uint8_t operator()(std::int32_t accumulator, index m, index n) const {
+  INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index m, index n) const {
     return add_codes(addition, stream(m, n), requantize<std::uint8_t>{scale}(accumulator, n), n);
   }
-  void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index channels) const {
     require_scale(operation, scale, channels);
     require_add_scale(operation, addition, channels);
   }
-  void require_rows(const char* operation, index rows) const {
+  INTACT_INLINE void require_rows(const char* operation, index rows) const {
     require_shape(operation, "stream of the stage", stream, rows, std::ssize(scale.multiplier));
   }
 };
@@ -57,11 +58,11 @@ struct requantize_rows {
 
   std::span<const tensor_scale> rows;
 
-  constexpr Out operator()(std::int32_t accumulator, index m, index) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index m, index) const {
     return saturate<Out>(rescale(accumulator, rows[static_cast<std::size_t>(m)]));
   }
-  void require(const char*, index) const {}
-  void require_rows(const char* operation, index count) const {
+  INTACT_INLINE void require(const char*, index) const {}
+  INTACT_INLINE void require_rows(const char* operation, index count) const {
     require_equal(operation, "size of rows", std::ssize(rows), count);
     for (const tensor_scale& scale : rows) {
       require_scale(operation, scale, 0);
@@ -69,4 +70,5 @@ struct requantize_rows {
   }
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

@@ -8,7 +8,8 @@
 
 #include "intact/config/compiler.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Bits needed to write x: the position of the highest set bit plus one; bit_length(0) = 0.
 constexpr int bit_length(std::uint64_t x) {
@@ -60,4 +61,5 @@ constexpr T saturate(std::int64_t x) {
   return static_cast<T>(x < low ? low : x > high ? high : x);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

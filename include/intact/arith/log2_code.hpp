@@ -4,7 +4,8 @@
 
 #include "intact/arith/integer_math.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// -log2(e / sum), rounded as FQ-ViT rounds: first sum / e to the nearest integer r (halves to even), then to the power
 /// of two below or above r, above from 1.5 times on. Decided with shifts and comparisons, without the division: with
@@ -74,4 +75,5 @@ constexpr std::uint64_t times_square_root_of_2(std::uint64_t sum) {
   return below_square_root_of_half(sum, next) ? next - 1 : next;
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,8 @@
 // member type `output`; a call operator that takes the accumulator and n, or the accumulator, m and n; and `require`,
 // which checks it against the number of channels, and against the number of rows if it asks for that too.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Calls a stage with the row if it wants it.
 template <class Stage, class Accumulator>
@@ -39,12 +40,16 @@ void require_stage(const char* operation, const Stage& stage, index rows, index 
   }
 }
 
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
+
 /// y = a: the accumulators themselves.
 struct keep_accumulator {
   using output = std::int32_t;
 
-  constexpr output operator()(std::int32_t accumulator, index) const { return accumulator; }
-  void require(const char*, index) const {}
+  INTACT_INLINE constexpr output operator()(std::int32_t accumulator, index) const { return accumulator; }
+  INTACT_INLINE void require(const char*, index) const {}
 };
 
 /// y = clamp(((a << prescale) * multiplier[n] + offset[n]) >> (32 + shift)), clamped to Bits bits of Out.
@@ -56,12 +61,12 @@ struct requantize {
 
   Scale scale;
 
-  constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
     constexpr std::int64_t high = std::numeric_limits<Out>::max() >> (8 * sizeof(Out) - Bits);
     const Out y = saturate<Out>(rescale(accumulator, scale.channel(n)));
     return y > high ? static_cast<Out>(high) : y;
   }
-  void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
+  INTACT_INLINE void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
 };
 
 /// The 12-bit codes that activation tables are indexed by.
@@ -76,11 +81,11 @@ struct add_to_stream {
   channel_scale scale;
   matrix_view<const std::int16_t> addend;
 
-  constexpr std::int16_t operator()(std::int32_t accumulator, index m, index n) const {
+  INTACT_INLINE constexpr std::int16_t operator()(std::int32_t accumulator, index m, index n) const {
     return saturate<std::int16_t>(addend(m, n) + rescale(accumulator, scale.channel(n)));
   }
-  void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
-  void require_rows(const char* operation, index rows) const {
+  INTACT_INLINE void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
+  INTACT_INLINE void require_rows(const char* operation, index rows) const {
     require_shape(operation, "addend of the stage", addend, rows, std::ssize(scale.multiplier));
   }
 };
@@ -96,16 +101,17 @@ struct requantize_wide {
 
   tensor_scale scale;
 
-  constexpr Out operator()(std::int64_t accumulator, index) const {
+  INTACT_INLINE constexpr Out operator()(std::int64_t accumulator, index) const {
     const std::int64_t high = accumulator >> extra_fraction_bits;
     const std::int64_t low = accumulator - high * (std::int64_t{1} << extra_fraction_bits);
     const std::int64_t product = high * scale.multiplier + ((low * scale.multiplier) >> extra_fraction_bits);
     return saturate<Out>((product + scale.offset) >> (32 + scale.shift));
   }
-  void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index channels) const {
     require_scale(operation, scale, channels);
     require_equal(operation, "scale.prescale of 64-bit accumulators", scale.prescale, 0);
   }
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

@@ -13,7 +13,8 @@
 // accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. Range:
 // the corrected accumulator fits int32.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// What the stages of this file have in common. Spans are per output channel; nothing is owned.
 struct parity_scale {
@@ -22,14 +23,14 @@ struct parity_scale {
   std::span<const std::int32_t> exponent;    ///< -30..30: the factor is multiplier * 2^(exponent - 31)
   int zero_point = 0;
 
-  constexpr std::int32_t corrected(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr std::int32_t corrected(std::int32_t accumulator, index n) const {
     return accumulator + bias[static_cast<std::size_t>(n)];
   }
-  constexpr std::int64_t factor(index n) const { return multiplier[static_cast<std::size_t>(n)]; }
-  constexpr int power(index n) const { return exponent[static_cast<std::size_t>(n)]; }
+  INTACT_INLINE constexpr std::int64_t factor(index n) const { return multiplier[static_cast<std::size_t>(n)]; }
+  INTACT_INLINE constexpr int power(index n) const { return exponent[static_cast<std::size_t>(n)]; }
 
   template <class Out>
-  void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_equal(operation, "size of multiplier", std::ssize(multiplier), channels);
     require_equal(operation, "size of exponent", std::ssize(exponent), channels);
@@ -50,7 +51,7 @@ struct round_half_to_even {
 
   parity_scale scale;
 
-  constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     const int shift = 31 - scale.power(n);
     const std::int64_t down = product >> shift;
@@ -59,7 +60,9 @@ struct round_half_to_even {
     const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
     return saturate<Out>(down + (up ? 1 : 0) + scale.zero_point);
   }
-  void require(const char* operation, index channels) const { scale.template require<Out>(operation, channels); }
+  INTACT_INLINE void require(const char* operation, index channels) const {
+    scale.template require<Out>(operation, channels);
+  }
 };
 
 /// y = clamp(((a * m + 2^(30 - e)) >> (31 - e)) + zp): TensorFlow Lite's single rounding, halves up.
@@ -69,12 +72,14 @@ struct round_once {
 
   parity_scale scale;
 
-  constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
     const int shift = 31 - scale.power(n);
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     return saturate<Out>(((product + (std::int64_t{1} << (shift - 1))) >> shift) + scale.zero_point);
   }
-  void require(const char* operation, index channels) const { scale.template require<Out>(operation, channels); }
+  INTACT_INLINE void require(const char* operation, index channels) const {
+    scale.template require<Out>(operation, channels);
+  }
 };
 
 /// y = clamp(divided(high(a << max(e, 0), m), max(-e, 0)) + zp): gemmlowp's and TensorFlow Lite's double rounding.
@@ -86,22 +91,24 @@ struct round_twice {
 
   parity_scale scale;
 
-  constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
     const int power = scale.power(n);
     const std::int64_t left = std::int64_t{1} << (power > 0 ? power : 0);
     const std::int32_t shifted = saturate<std::int32_t>(scale.corrected(accumulator, n) * left);
     const std::int32_t high = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
     return saturate<Out>(std::int64_t{divided(high, power < 0 ? -power : 0)} + scale.zero_point);
   }
-  void require(const char* operation, index channels) const { scale.template require<Out>(operation, channels); }
+  INTACT_INLINE void require(const char* operation, index channels) const {
+    scale.template require<Out>(operation, channels);
+  }
 
  private:
-  static constexpr std::int32_t doubled_high(std::int32_t a, std::int32_t m) {
+  INTACT_INLINE static constexpr std::int32_t doubled_high(std::int32_t a, std::int32_t m) {
     const std::int64_t product = std::int64_t{a} * m;
     const std::int64_t half = product >= 0 ? std::int64_t{1} << 30 : 1 - (std::int64_t{1} << 30);
     return saturate<std::int32_t>((product + half) / (std::int64_t{1} << 31));
   }
-  static constexpr std::int32_t divided(std::int32_t x, int power) {
+  INTACT_INLINE static constexpr std::int32_t divided(std::int32_t x, int power) {
     const std::int64_t mask = (std::int64_t{1} << power) - 1;
     const std::int64_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
     return static_cast<std::int32_t>((std::int64_t{x} >> power) + ((x & mask) > threshold ? 1 : 0));
@@ -117,11 +124,11 @@ struct round_power_of_two {
   int shift = 1;
   int zero_point = 0;
 
-  constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
     const std::int64_t corrected = std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
     return saturate<Out>(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point);
   }
-  void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_between(operation, "shift", shift, 1, 31);
     require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),
@@ -129,4 +136,5 @@ struct round_power_of_two {
   }
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

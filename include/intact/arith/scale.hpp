@@ -8,7 +8,8 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/types/scale.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// ((a << prescale) * multiplier + offset) >> (32 + shift), unclamped; see tensor_scale for the range.
 constexpr std::int64_t rescale(std::int32_t accumulator, const tensor_scale& scale) {
@@ -69,4 +70,5 @@ constexpr std::uint8_t add_codes(const add_scale& scale, int stream, int branch,
   return saturate<std::uint8_t>(sum >> scale.shift);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -17,7 +17,21 @@
 // A broken contract throws std::invalid_argument. Without exceptions it calls the handler that the program has set,
 // then aborts. Either way the message names the operation, the argument, its value and the limit.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+
+#if !INTACT_EXCEPTIONS
+inline namespace INTACT_ABI {
+
+/// Receives the message of a broken contract. The program is aborted when the handler returns.
+using contract_handler = void (*)(const char* message);
+
+/// One for all units without exceptions.
+inline std::atomic<contract_handler> current_contract_handler{nullptr};
+
+}  // namespace INTACT_ABI
+#endif
+
+inline namespace INTACT_UNIT {
 
 #if INTACT_EXCEPTIONS
 
@@ -27,11 +41,6 @@ namespace intact::inline INTACT_ABI {
 }
 
 #else
-
-/// Receives the message of a broken contract. The program is aborted when the handler returns.
-using contract_handler = void (*)(const char* message);
-
-inline std::atomic<contract_handler> current_contract_handler{nullptr};
 
 /// Installs a handler for broken contracts and returns the former one (null: print to stderr).
 inline contract_handler set_contract_handler(contract_handler handler) {
@@ -92,4 +101,5 @@ inline void require_between(const char* operation, const char* argument, std::in
   require_at_most(operation, argument, value, high);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

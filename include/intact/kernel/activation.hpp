@@ -10,7 +10,9 @@
 
 // Functions by table: 256 entries in registers; 4096 entries, which fit the L1 cache, by shuffles or one load per code.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// One load per code, several codes at a time.
 template <class Isa, class Code>
@@ -98,4 +100,6 @@ void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* tabl
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -12,7 +12,9 @@
 
 // Residual addition in 32-bit lanes. As sums wrap and the result fits, both zero points go into the offset.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// N registers of channels from `c` on, of which `count` exist, in rows [begin, end).
 template <class Isa, unsigned N>
@@ -172,4 +174,6 @@ void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t>
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

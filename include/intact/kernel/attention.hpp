@@ -24,7 +24,9 @@
 // The last term depends on the key alone: sums start from it. The second depends on the query alone: it goes into the
 // row's offset.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 namespace detail {
 
@@ -212,4 +214,6 @@ void band_context(const matrix_view<std::uint8_t>& band, const attention_head& h
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

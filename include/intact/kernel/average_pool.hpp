@@ -6,7 +6,9 @@
 #include "intact/kernel/epilogue.hpp"
 #include "intact/kernel/row.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Sums of all rows, a group of channels at a time.
 template <class Isa, class Stage>
@@ -34,4 +36,6 @@ void average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
   });
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,9 @@
 
 // Rows of codes in registers of bytes.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// A row of codes of which some may not be visible; all are if there is no mask.
 struct code_row {
@@ -99,4 +101,6 @@ INTACT_INLINE void transform_row(const code_row& row, const Function& f, const C
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,9 @@
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/token_grid.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// s8 weights, read as bytes, which is what registers widen; the shifts restore their signs.
 template <class Isa, unsigned N>
@@ -73,4 +75,6 @@ void depthwise_conv(const activations& x, const token_grid& grid, const depthwis
   });
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -17,7 +17,9 @@
 // place (m, n) in the output, and how many of the tile's columns exist. It computes what the stage computes, for all
 // of them, and stores it. Stages without a specialization, of this library or of others, are called element by element.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// A tile's place.
 struct tile_place {
@@ -274,4 +276,6 @@ struct epilogue<Isa, requantize_rows<Out>> {
   }
 };
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

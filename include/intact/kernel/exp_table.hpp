@@ -12,7 +12,9 @@
 // A table of exponentials, the sum of a row, and what follows from that alone: the level of every distance to the row's
 // maximum.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Levels of 4-bit codes, and the zero level.
 inline constexpr int log2_levels = 16;
@@ -111,4 +113,6 @@ INTACT_INLINE std::uint8_t level_of(std::uint64_t e, std::uint64_t sum) {
   return static_cast<std::uint8_t>(level);
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -18,7 +18,23 @@
 // each of a panel's tiles would do it again. Then long inner dimensions go in chunks, to bound that copy; between
 // chunks the accumulators are in memory.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_ABI {
+
+/// A product's operands.
+template <class A, class Element, class Stage>
+struct gemm_operands {
+  matrix_view<const A> a;
+  packed_weights<Element> w;
+  const Stage& stage;
+  matrix_view<typename Stage::output> y;
+  const std::int32_t* start = nullptr;  ///< per output channel, what its sums start from instead of 0
+};
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Rows of the largest tile, on every instruction set. Unpacking s4 takes two registers more.
 template <class Element>
@@ -82,16 +98,6 @@ class panel_start {
   }
 
   alignas(64) std::int32_t lanes_[static_cast<std::size_t>(packed::panel_width * parts)] = {};
-};
-
-/// A product's operands.
-template <class A, class Element, class Stage>
-struct gemm_operands {
-  matrix_view<const A> a;
-  packed_weights<Element> w;
-  const Stage& stage;
-  matrix_view<typename Stage::output> y;
-  const std::int32_t* start = nullptr;  ///< per output channel, what its sums start from instead of 0
 };
 
 /// One panel of a product, and what its tiles have in common.
@@ -312,4 +318,6 @@ void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index en
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

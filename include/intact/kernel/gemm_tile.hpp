@@ -9,7 +9,9 @@
 #include "intact/simd/narrow.hpp"
 #include "intact/types/packed_weights.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Steps of a panel's weights, for some of its columns.
 template <class Element>
@@ -173,4 +175,6 @@ class gemm_tile {
   accumulator at_[Rows][N];
 };
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

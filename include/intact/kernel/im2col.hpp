@@ -8,7 +8,9 @@
 
 // Patches as rows, copied line by line of a patch.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// One line of a channel of a patch.
 template <class Isa>
@@ -46,4 +48,6 @@ void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, i
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

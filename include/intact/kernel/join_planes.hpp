@@ -10,7 +10,9 @@
 // Output stages of products with planes of codes (simd/planes.hpp): the planes of a row are neighbouring rows of the
 // product, and their sums, in one tile, are joined before what follows.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Planes of 4-bit codes, of 8-bit codes up to 23, and of all 8-bit codes. A tile has room for all planes of a row.
 inline constexpr unsigned two_planes = 2, three_planes = 3, six_planes = 6;
@@ -147,4 +149,6 @@ struct epilogue<Isa, normalize_planes> {
   }
 };
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

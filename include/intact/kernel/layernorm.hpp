@@ -16,7 +16,9 @@
 // and one for the output. In between there are a square root and a division per row. The second pass goes through the
 // channels group by group; what belongs to a group is prepared once for all rows of the block.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Rows of a block.
 inline constexpr index layernorm_block_rows = 16;
@@ -220,4 +222,6 @@ void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, mat
   layernorm_plain<Isa>(rows(begin, end - begin), p, y.row_block(begin, end - begin));
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,9 @@
 // From which distance on each level begins: 16 numbers, found in the table of exponentials. A code is how many of them
 // the distance has passed, found by bisection in registers of bytes.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Where a row's levels begin.
 struct level_bounds {
@@ -115,4 +117,6 @@ class level_search {
   batch maximum_, first_level_, eight_, four_, two_, one_, sixteen_;
 };
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

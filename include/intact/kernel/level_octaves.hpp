@@ -10,7 +10,9 @@
 // The levels of all distances in registers. In every octave of the exponentials there is at most one limit between two
 // levels, and 16 bits of a sum's limits and of the exponentials decide nearly always. Where they do not, this says so.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// By how much limits differ from halves of one another: that of level k, of a row that adds up to S, is
 /// 2S / 3 * 2^(1 - k) * (1 + y), y = 1 / (3 * 2^(k - 1) - 1) but for the first, or sqrt(1/2) * S * 2^(1 - k).
@@ -91,4 +93,6 @@ class octave_finder {
   simd::octave_levels<Isa> numbers_[2];  ///< the exponentials, and three times them
 };
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

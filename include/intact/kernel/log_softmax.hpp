@@ -19,7 +19,9 @@
 // register, the levels of its own distances; with smaller ones, only the distances at which levels begin
 // (level_bounds.hpp).
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// What finds levels; plain C++ needs nothing.
 struct no_finder {
@@ -293,4 +295,6 @@ void log_softmax(matrix_view<const std::uint8_t> logits, const T* table, const k
   log_softmax<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,9 @@
 
 // Softmax relative to the row's maximum: the maximum, a difference and a table, all in bytes.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Rows [begin, end). Masked keys become `masked`.
 template <class Isa, bool Masked, class Codes>
@@ -50,4 +52,6 @@ void max_softmax(matrix_view<const std::uint8_t> logits, const std::uint8_t* tab
   max_softmax_rows<Isa, true>(logits, table, mask, masked, y, begin, end);
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

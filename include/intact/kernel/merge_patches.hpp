@@ -2,7 +2,9 @@
 
 #include "intact/kernel/windows.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Rows [begin, end) of y.
 template <class Isa, class T>
@@ -22,4 +24,6 @@ void merge_patches(const matrix_view<const T>& x, index height, index width, T p
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,9 @@
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/packed_weights.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// The shifts in front of a panel, `bytes` of them.
 inline void pack_shifts(const grouped_s4_view& w, index first_row, index bytes, std::uint8_t* to) {
@@ -63,4 +65,6 @@ packed_weights<Element> pack_weights(const Weights& w, std::uint8_t* memory, ind
   return result;
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

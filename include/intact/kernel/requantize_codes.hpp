@@ -6,7 +6,9 @@
 #include "intact/kernel/epilogue.hpp"
 #include "intact/kernel/row.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Rows [begin, end): codes in the place of accumulators.
 template <class Isa, class Stage>
@@ -21,4 +23,6 @@ void requantize_codes(const matrix_view<const std::uint8_t>& x, const Stage& sta
   });
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,9 @@
 
 // Pieces of a matrix row in registers of 32-bit lanes.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 using simd::s32;
 
@@ -99,4 +101,6 @@ INTACT_INLINE void look_up(const std::uint16_t* codes, index count, const std::u
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

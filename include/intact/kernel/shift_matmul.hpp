@@ -24,7 +24,9 @@
 //
 // Plain C++ shifts V's codes instead.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// V, ready for any number of rows of attention.
 struct prepared_values {
@@ -282,4 +284,6 @@ void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepa
   });
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,9 @@
 #include "intact/kernel/windows.hpp"
 #include "intact/types/neighbourhood.hpp"
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Rows [begin, end) of y.
 template <class Isa>
@@ -27,4 +29,6 @@ void unfold(const matrix_view<const std::uint8_t>& x, const token_grid& grid, co
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

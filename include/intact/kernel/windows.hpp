@@ -7,7 +7,9 @@
 
 // Windows as runs of tokens that stand side by side in both orders.
 
-namespace intact::inline INTACT_ABI::kernel {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace kernel {
 
 /// Copies rows; all at once where they lie without gaps.
 template <class Isa, class T>
@@ -77,4 +79,6 @@ void window_reverse(const matrix_view<const T>& x, const window_grid& grid, cons
   });
 }
 
-}  // namespace intact::inline INTACT_ABI::kernel
+}  // namespace kernel
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -13,7 +13,8 @@
 #include "intact/types/workspace.hpp"
 #include "intact/weighted_matmul.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Sizes of multi-head self-attention.
 struct attention_shape {
@@ -21,7 +22,7 @@ struct attention_shape {
   index width = 0;
   index heads = 1;
 
-  constexpr index head_size() const { return heads < 1 ? 0 : width / heads; }
+  INTACT_INLINE constexpr index head_size() const { return heads < 1 ? 0 : width / heads; }
 };
 
 /// Parameters of multi-head self-attention. q, k and v share one scale and one zero point.
@@ -32,6 +33,10 @@ struct attention_parameters {
   attention_weighting weighting = {};
   linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Buffers of one call, taken from a workspace.
 struct attention_buffers {
@@ -193,4 +198,5 @@ void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p,
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

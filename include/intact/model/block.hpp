@@ -10,7 +10,8 @@
 #include "intact/model/attention.hpp"
 #include "intact/model/mlp.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Sizes of a transformer block.
 struct block_shape {
@@ -29,6 +30,10 @@ struct block_parameters {
   mlp_parameters mlp;
   add_scale add2 = {};
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Buffers of one call, taken from a workspace; what attention and the perceptron need follows them, one after the
 /// other in the same place.
@@ -120,4 +125,5 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
   detail::mlp_half(stream, p, buffer, memory, position, trace);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

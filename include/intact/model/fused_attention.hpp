@@ -12,7 +12,8 @@
 // Attention without tensors between its steps: a band of queries stays in the L1 cache from q * k^T through the softmax
 // to the product with V. Bit for bit what attention.hpp computes step by step.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Queries, keys and values of one image: any numbers of queries and of keys, for cross-attention too. Head h is
 /// columns [h * head size, (h + 1) * head size) of each.
@@ -206,4 +207,5 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
   detail::attend_batch<Isa>(1, operands, context, heads, logits, p, memory, run);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

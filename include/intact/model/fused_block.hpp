@@ -8,7 +8,8 @@
 #include "intact/model/fused_attention.hpp"
 #include "intact/model/fused_mlp.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Buffers of a call for `rows` rows of the stream.
 struct fused_block_buffers {
@@ -96,4 +97,5 @@ void fused_block(matrix_view<Code> stream, const block_parameters& p, const bloc
   detail::fused_after_attention<Isa>(normalized, p, each, buffer.wide, stream, run);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

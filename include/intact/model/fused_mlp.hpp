@@ -14,7 +14,8 @@
 // go through several steps together: so what lies between the steps stays in the caches, and hidden codes take memory
 // for a band alone, however many rows there are.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// What the rows of a band may take between the steps of a block, and rows that are worth reading all weights for.
 inline constexpr index fused_band_bytes = index{4} << 20;
@@ -64,4 +65,5 @@ void fused_mlp_half(matrix_view<Code> stream, const block_parameters& p, matrix_
 
 }  // namespace detail
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

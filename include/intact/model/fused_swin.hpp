@@ -13,7 +13,8 @@
 
 // Swin transformers on kernels, for batches and threads, without tensors between a product and the operation behind it.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Buffers of a fused block for a batch.
 template <class Code>
@@ -251,4 +252,5 @@ void fused_swin(std::span<const image_view> images, const swin_parameters& p, co
   linear<Isa>(pooled, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

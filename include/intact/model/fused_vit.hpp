@@ -10,7 +10,8 @@
 #include "intact/model/fused_block.hpp"
 #include "intact/model/vit.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Buffers of a call for `batch` images. The patches lie where the blocks' buffers follow: they are used up before.
 struct fused_vit_buffers {
@@ -162,4 +163,5 @@ void fused_vit(std::span<const image_view> images, const vit_parameters& p, cons
   linear<Isa>(head_inputs, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

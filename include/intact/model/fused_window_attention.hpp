@@ -14,7 +14,8 @@
 // queries stays in the L1 cache from q * k^T through bias, mask and softmax to the product with V. Bit for bit what
 // window_attention.hpp computes step by step.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// What a thread needs for one window and head.
 struct window_scratch {
@@ -132,4 +133,5 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
   });
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

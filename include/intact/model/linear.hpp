@@ -6,21 +6,36 @@
 
 #include "intact/gemm.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Weights of any type, one row per output channel. Packed ones (pack.hpp) go through the fast kernels.
 using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view,
                                   packed_weights<std::int8_t>, packed_weights<s4>, packed_weights<grouped_s4>>;
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
+constexpr index output_channels(const weights_view& weights) {
+  return std::visit([](const auto& view) { return view.rows; }, weights);
+}
+
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
 
 /// A fully connected layer: weights, and what its accumulators become.
 struct linear_parameters {
   weights_view weights;
   channel_scale scale;
 
-  constexpr index outputs() const {
-    return std::visit([](const auto& view) { return view.rows; }, weights);
-  }
+  INTACT_INLINE constexpr index outputs() const { return output_channels(weights); }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks a layer's sizes.
 inline void require_linear(const char* operation, const linear_parameters& p, index outputs, index inputs) {
@@ -70,4 +85,5 @@ inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parame
   linear(x, p.weights, add_to_stream{p.scale, stream}, stream);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

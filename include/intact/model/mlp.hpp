@@ -10,7 +10,8 @@
 #include "intact/model/trace.hpp"
 #include "intact/types/workspace.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Parameters of the two-layer perceptron of a block.
 struct mlp_parameters {
@@ -18,6 +19,10 @@ struct mlp_parameters {
   std::span<const std::uint8_t> table;  ///< 4096 entries: the activation function, to u8 codes
   linear_parameters fc2;                ///< to the branch's u8 scale or to the s16 stream's
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Buffers of one call, taken from a workspace.
 struct mlp_buffers {
@@ -62,4 +67,5 @@ void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

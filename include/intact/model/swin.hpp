@@ -14,7 +14,8 @@
 #include "intact/model/swin_shape.hpp"
 #include "intact/requantize_codes.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Patch merging: 2 x 2 neighbours side by side, LayerNorm, and a linear layer to the next stage's residual stream.
 struct swin_merging_parameters {
@@ -42,6 +43,10 @@ struct swin_parameters {
   channel_scale logits;  ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 namespace detail {
 
@@ -229,4 +234,5 @@ void swin(const image_view& image, const swin_parameters& p, const swin_shape& s
   trace(trace_site{"logits_u8"}, matrix_view<const std::uint8_t>(logits_u8));
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -8,7 +8,8 @@
 #include "intact/model/block.hpp"
 #include "intact/model/window_attention.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Sizes of a Swin transformer block.
 struct swin_block_shape {
@@ -16,8 +17,8 @@ struct swin_block_shape {
   index hidden = 0;
 
   /// A block of the same layers whose tokens are a window, or all tokens of the grid.
-  constexpr block_shape per_window() const { return {attention.per_window(), hidden}; }
-  constexpr block_shape all_tokens() const {
+  INTACT_INLINE constexpr block_shape per_window() const { return {attention.per_window(), hidden}; }
+  INTACT_INLINE constexpr block_shape all_tokens() const {
     return {{attention.grid.tokens(), attention.width, attention.heads}, hidden};
   }
 };
@@ -29,8 +30,14 @@ struct swin_block_parameters {
   matrix_view<const std::uint8_t> position_bias;  ///< as of window_attention_parameters
   add_scale add_bias;
 
-  constexpr window_attention_parameters attention() const { return {block.attention, position_bias, add_bias}; }
+  INTACT_INLINE constexpr window_attention_parameters attention() const {
+    return {block.attention, position_bias, add_bias};
+  }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Buffers in window order of one call, taken from a workspace behind block_buffers of all tokens.
 template <class Code>
@@ -113,4 +120,5 @@ void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const 
   detail::mlp_half(stream, p.block, buffer, memory, position, trace);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -8,10 +8,15 @@
 #include "intact/model/swin_block.hpp"
 #include "intact/types/stream_codes.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Most stages of a Swin transformer.
 inline constexpr index swin_max_stages = 8;
+
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
 
 /// Sizes of one stage: blocks between two mergings.
 struct swin_stage_shape {
@@ -34,31 +39,35 @@ struct swin_shape {
   stream_codes stream = stream_codes::u8;
 
   /// Stages that there is room for: of a shape that the models refuse, sizes are some number.
-  constexpr index usable_stages() const { return std::clamp<index>(stages, 1, swin_max_stages); }
-  constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
-  constexpr index patch_samples() const { return channels * patch * patch; }
+  INTACT_INLINE constexpr index usable_stages() const { return std::clamp<index>(stages, 1, swin_max_stages); }
+  INTACT_INLINE constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
+  INTACT_INLINE constexpr index patch_samples() const { return channels * patch * patch; }
   /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
-  constexpr index rows_of(index s) const { return halved(height / patch, s); }
-  constexpr index columns_of(index s) const { return halved(width_pixels / patch, s); }
-  constexpr index tokens_of(index s) const { return rows_of(s) * columns_of(s); }
-  constexpr index patches() const { return tokens_of(0); }
+  INTACT_INLINE constexpr index rows_of(index s) const { return halved(height / patch, s); }
+  INTACT_INLINE constexpr index columns_of(index s) const { return halved(width_pixels / patch, s); }
+  INTACT_INLINE constexpr index tokens_of(index s) const { return rows_of(s) * columns_of(s); }
+  INTACT_INLINE constexpr index patches() const { return tokens_of(0); }
 
   /// Every other block of a stage, beginning with the second, shifts its windows by half of their size, but not where
   /// the smaller side of the grid is no longer than a window.
-  constexpr swin_block_shape block(index s, index position) const {
+  INTACT_INLINE constexpr swin_block_shape block(index s, index position) const {
     const index side = std::min(rows_of(s), columns_of(s)), window = of(s).window;
     const index shift = position % 2 == 0 || side <= window ? 0 : window / 2;
     return {{{rows_of(s), columns_of(s), window, shift}, of(s).width, of(s).heads}, of(s).hidden};
   }
 
  private:
-  static constexpr index halved(index size, index times) {
+  INTACT_INLINE static constexpr index halved(index size, index times) {
     for (; times > 0; --times) {
       size = (size + 1) / 2;
     }
     return size;
   }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks a shape's sizes.
 inline void require_swin_shape(const swin_shape& shape) {
@@ -155,4 +164,5 @@ constexpr std::size_t swin_workspace_bytes(const swin_shape& shape) {
   return memory.bytes() + swin_features_workspace_bytes<std::uint8_t>(shape);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -4,7 +4,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Which tensor of a model a trace is shown. Models take a trace, anything callable as trace(site, view), and show it
 /// every tensor of codes as soon as it is complete; the memory may be reused afterwards.
@@ -50,7 +51,8 @@ struct trace_site {
 /// Ignores every tensor.
 struct no_trace {
   template <class View>
-  constexpr void operator()(const trace_site&, const View&) const {}
+  INTACT_INLINE constexpr void operator()(const trace_site&, const View&) const {}
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

@@ -10,7 +10,8 @@
 #include "intact/model/block.hpp"
 #include "intact/types/stream_codes.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Sizes of a vision transformer that classifies by a class token, or by a class token and a distillation token.
 struct vit_shape {
@@ -26,11 +27,11 @@ struct vit_shape {
   index class_tokens = 1;  ///< 2 with a distillation token
   stream_codes stream = stream_codes::u8;
 
-  constexpr index patches() const { return (height / patch) * (width_pixels / patch); }
-  constexpr index tokens() const { return patches() + class_tokens; }
-  constexpr index head_inputs() const { return class_tokens * width; }
-  constexpr index patch_samples() const { return channels * patch * patch; }
-  constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
+  INTACT_INLINE constexpr index patches() const { return (height / patch) * (width_pixels / patch); }
+  INTACT_INLINE constexpr index tokens() const { return patches() + class_tokens; }
+  INTACT_INLINE constexpr index head_inputs() const { return class_tokens * width; }
+  INTACT_INLINE constexpr index patch_samples() const { return channels * patch * patch; }
+  INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
 };
 
 /// Patches, class tokens and positions in u8, each in a scale of its own, for a stream of u8 codes.
@@ -54,6 +55,10 @@ struct vit_parameters {
   channel_scale logits;  ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Buffers of one call, taken from a workspace; what a block needs follows them.
 struct vit_buffers {
@@ -205,4 +210,5 @@ void vit(const image_view& image, const vit_parameters& p, const vit_shape& shap
   trace(trace_site{"logits_u8"}, matrix_view<const std::uint8_t>(logits_u8));
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -10,7 +10,8 @@
 #include "intact/types/key_mask.hpp"
 #include "intact/windows.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Sizes of multi-head self-attention inside windows.
 struct window_attention_shape {
@@ -19,7 +20,7 @@ struct window_attention_shape {
   index heads = 1;
 
   /// The attention of one window.
-  constexpr attention_shape per_window() const { return {grid.tokens_per_window(), width, heads}; }
+  INTACT_INLINE constexpr attention_shape per_window() const { return {grid.tokens_per_window(), width, heads}; }
 };
 
 /// Parameters of multi-head self-attention inside windows: attention, and a position bias added to the logits. The
@@ -29,6 +30,10 @@ struct window_attention_parameters {
   matrix_view<const std::uint8_t> position_bias;  ///< (heads * T) x T codes: rows [h * T, (h + 1) * T) are head h's
   add_scale add_bias;                             ///< per key, all alike: codes of logits and bias to biased logits
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Masks of shifted windows, by their place: 1 in the last row of windows, plus 2 in the last column. Those without
 /// elements hide no key.
@@ -163,4 +168,5 @@ void window_attention(matrix_view<const std::uint8_t> x, const window_attention_
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

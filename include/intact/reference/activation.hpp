@@ -5,7 +5,9 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 template <class Code>
 void activation(matrix_view<const Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
@@ -16,4 +18,6 @@ void activation(matrix_view<const Code> codes, std::span<const std::uint8_t> tab
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

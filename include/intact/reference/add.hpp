@@ -6,7 +6,9 @@
 #include "intact/types/scale.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 inline void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
                 matrix_view<std::uint8_t> y) {
@@ -17,4 +19,6 @@ inline void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::u
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,9 @@
 #include "intact/arith/output_stage.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 template <class Stage, class Out>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
@@ -18,4 +20,6 @@ void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -9,7 +9,8 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Fraction bits of the bias of a compatibility LayerNorm.
 inline constexpr int compatibility_layernorm_bias_bits = 40;
@@ -24,9 +25,12 @@ struct compatibility_layernorm_parameters {
   std::span<const std::int64_t> bias;        ///< round(beta[c] / s_y * 2^40)
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// floor(sqrt(x) * 2^29), exact, for 2^60 <= x < 2^62: 60 bits. Two bits of x, then of zeros, per bit of the root.
 constexpr std::uint64_t long_square_root(std::uint64_t x) {
@@ -132,4 +136,6 @@ inline void compatibility_layernorm(matrix_view<const std::uint8_t> x, const com
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,9 @@
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/token_grid.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[(i, j), c] = stage(sum over (dy, dx) of x[(i + dy - reach, j + dx - reach), c] * w[(dy, dx), c], c); beside the
 /// grid x is the zero point.
@@ -33,4 +35,6 @@ void depthwise_conv(const activations& x, const token_grid& grid, const depthwis
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,9 @@
 #include "intact/arith/output_stage.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[m, n] = stage(sum_k a[m, k] * w[n, k], n). The sum fits int32 by the contract of gemm.hpp.
 template <class A, class Weights, class Stage, class Out>
@@ -36,4 +38,6 @@ void gemm(matrix_view<const std::uint8_t> a, int a_zero_point, matrix_view<const
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,9 @@
 #include "intact/types/image.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y) {
   const index patches_per_row = image.width / patch;
@@ -18,4 +20,6 @@ inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

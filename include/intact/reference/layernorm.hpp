@@ -6,7 +6,9 @@
 #include "intact/types/layernorm.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// One row: normalized = (x - mean) / deviation with 24 fraction bits, then the gain and the bias per channel.
 template <class Code>
@@ -42,4 +44,6 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

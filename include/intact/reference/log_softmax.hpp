@@ -7,7 +7,9 @@
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 template <log2_rounding Rounding>
 int rounded_log2(std::uint64_t e, std::uint64_t sum) {
@@ -67,4 +69,6 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, con
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

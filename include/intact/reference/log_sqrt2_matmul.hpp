@@ -8,7 +8,9 @@
 #include "intact/reference/weighted_matmul.hpp"
 #include "intact/types/log_sqrt2_scale.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[i, c] = clamp((E * even_multiplier + O * odd_multiplier + offset) >> (32 + shift)), where E sums
 /// (v[j, c] - zp) << (15 - k) over the codes 2k of row i, and O the same over the codes 2k + 1.
@@ -53,4 +55,6 @@ void log_sqrt2_matmul(Codes codes, matrix_view<const std::uint8_t> v, int v_zero
   weighted_matmul(weight, v, v_zero_point, normalization, y);
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,9 @@
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[i, j] = table[max_k logits[i, k] - logits[i, j]], into u8 or packed u4.
 template <class Codes>
@@ -37,4 +39,6 @@ inline void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const 
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -4,7 +4,9 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 template <class T>
 void merge_patches(matrix_view<const T> x, index height, index width, T padding, matrix_view<T> y) {
@@ -22,4 +24,6 @@ void merge_patches(matrix_view<const T> x, index height, index width, T padding,
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,9 @@
 #include "intact/reference/weighted_matmul.hpp"
 #include "intact/types/attention_codes.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c), F = 15 or 44; the zero level and codes above F
 /// contribute 0.
@@ -42,4 +44,6 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<
   weighted_matmul(weight, v, v_zero_point, normalization, y);
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,9 @@
 #include "intact/types/neighbourhood.hpp"
 #include "intact/types/token_grid.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[(i, j), (dy, dx, c)] = x[(i * stride + dy - reach, j * stride + dx - reach), c], and padding beside the grid.
 inline void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const neighbourhood& around,
@@ -24,4 +26,6 @@ inline void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, co
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

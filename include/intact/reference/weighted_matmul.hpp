@@ -5,7 +5,9 @@
 #include "intact/arith/scale.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// y[i, c] = clamp(row_scale(sum_j w[i, j])(sum_j w[i, j] * (v[j, c] - zp))), where weight(i, j) is w[i, j].
 template <class Weight>
@@ -27,4 +29,6 @@ void weighted_matmul(Weight weight, matrix_view<const std::uint8_t> v, int v_zer
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,9 @@
 
 #include "intact/types/window_grid.hpp"
 
-namespace intact::inline INTACT_ABI::reference {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
 
 /// Calls body(row in window order, row-major position on the grid, -1 for padding).
 template <class Body>
@@ -54,4 +56,6 @@ inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::reference
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -8,7 +8,9 @@
 
 // Registers of 32-bit lanes: xsimd's batches, and plain integers for isa::scalar, under the same few names.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 namespace detail {
 
@@ -187,4 +189,6 @@ INTACT_INLINE void hide_value([[maybe_unused]] Batch& x) {
 #endif
 }
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

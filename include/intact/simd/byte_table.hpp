@@ -11,7 +11,9 @@
 // byte_table<Isa>(entries) has operator()(x): entries[x] of each byte. The entries are in memory or, with AVX-512, in
 // four registers.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 class byte_table;
@@ -199,4 +201,6 @@ class byte_table<isa::neon_i8mm> : public detail::byte_table_neon {
 };
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -24,7 +24,9 @@
 //
 // prefetch(from)            brings what will be read soon into the nearest cache
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 struct bytes;
@@ -258,4 +260,6 @@ template <>
 struct bytes<isa::neon_i8mm> : detail::sixteen_bytes {};
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

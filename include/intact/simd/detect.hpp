@@ -15,7 +15,9 @@
 // that is compiled for the oldest processor may ask: another one may use what it is asking for before it has the
 // answer. Every function here is inlined, so that none of another unit can take its place.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 /// The instruction sets of isa::all, with all their flags, that the processor offers and whose registers the operating
 /// system saves.
@@ -111,4 +113,6 @@ INTACT_INLINE processor detect() {
   return found;
 }
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -24,7 +24,9 @@
 //   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
 //   sums(s, out)       the int32 sums of several accumulators, one lane per channel
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa, class A>
 struct dot4;
@@ -339,4 +341,6 @@ struct dot4<isa::neon_i8mm, A> : detail::whole_lanes<s32<isa::neon_i8mm>> {
 
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

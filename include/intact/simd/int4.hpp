@@ -15,7 +15,9 @@
 //   low(w, shifts)   the weights times two to the power of their channel's shift
 //   high(w, shifts)
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 struct int4;
@@ -251,4 +253,6 @@ template <>
 struct int4<isa::neon_i8mm> : int4<isa::neon_dotprod> {};
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

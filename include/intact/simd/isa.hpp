@@ -9,7 +9,9 @@
 // Tags of instruction sets. Everything that can contain SIMD code takes one as a template argument, so that functions
 // of translation units with different compiler flags have different names, and the linker never merges them.
 
-namespace intact::inline INTACT_ABI::isa {
+namespace intact {
+inline namespace INTACT_ABI {
+namespace isa {
 
 /// Plain C++, on any processor.
 struct scalar {
@@ -91,4 +93,6 @@ using compiled = decltype(detail::compiled_of(all{}));
 /// The most capable of them: what operations use unless told otherwise.
 using native = std::tuple_element_t<std::tuple_size_v<compiled> - 1, compiled>;
 
-}  // namespace intact::inline INTACT_ABI::isa
+}  // namespace isa
+}  // namespace INTACT_ABI
+}  // namespace intact

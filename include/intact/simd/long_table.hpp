@@ -17,7 +17,9 @@
 // from a multiple of 8 on, only rise or only fall, by 1 at a time and at most twice. Tables of smooth functions are
 // such unless they are steep.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 inline constexpr bool has_long_table = false;
@@ -199,4 +201,6 @@ class stepped_table<isa::avx512vbmi> {
 };
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -18,7 +18,9 @@
 //
 // There is none for isa::scalar.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa, class Code>
 class moments;
@@ -360,4 +362,6 @@ class moments<isa::neon_i8mm, std::int16_t>
     : public detail::lane_moments<isa::neon_i8mm, detail::squares_of_four_neon<isa::neon_i8mm>> {};
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -15,7 +15,9 @@
 // Four registers become one of bytes by two saturating packs; on AVX2 and AVX512BW, whose packs work within 128 bits,
 // one permutation then puts the order right.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 namespace detail {
 
@@ -260,4 +262,6 @@ INTACT_INLINE void narrow(const s32<Isa> (&x)[N], Out* to, index count) {
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -14,7 +14,9 @@
 // of all of them; find(limits, levels, uncertain), which finds all levels in four registers; and where there are
 // sixteen_rows, find(limits, places, levels), which finds those of the numbers at 64 places.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 /// The limits of levels 1, 2 and so on: (1 + x) * (1 + y[level]) * 2^(octave + 1 - level), where (1 + x) * (1 + y) < 2.
 struct octave_limits {
@@ -185,4 +187,6 @@ class octave_levels<isa::avx512vbmi> : public detail::octave_levels_512<isa::avx
 };
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -7,7 +7,9 @@
 // plain_moments<Isa> is moments<Isa, std::int16_t> for codes whose zero point and shifts are all 0: sums of the codes
 // themselves and of their squares. There is none for isa::scalar.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 class plain_moments;
@@ -107,4 +109,6 @@ template <>
 class plain_moments<isa::neon_i8mm> : public detail::plain_moments_neon {};
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

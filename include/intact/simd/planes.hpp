@@ -17,7 +17,9 @@
 //
 // So 2^(15 - code) is 2^8 * plane 0 + plane 1, and 2^(44 - code) is the sum of 2^(37 - 8 * p) * plane p for p = 0..5.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 inline constexpr index planes_room = 64;
 
@@ -369,4 +371,6 @@ INTACT_INLINE void transpose_recentred(const std::uint8_t* const (&rows)[4], ind
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -15,7 +15,9 @@
 // A processor divides numbers of 64 bits one after the other. With AVX-512 eight are computed at a time, by
 // multiplication; there are no products of more than 32 bits in any of it.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 struct root_divider {
@@ -106,4 +108,6 @@ INTACT_INLINE void reciprocal_roots(const std::uint64_t* n, index count, std::in
   }
 }
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

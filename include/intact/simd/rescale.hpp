@@ -23,7 +23,9 @@
 //   high_of_scaled(a, scaling, factors)  high((a * multiplier + offset) >> n, factors), the former in 32 bits
 //   left(x, n), right(x, n) arithmetic shifts of every lane by n, 0 <= n < 32
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 struct rescaler;
@@ -357,4 +359,6 @@ template <>
 struct rescaler<isa::neon_i8mm> : detail::rescaler_of_four<isa::neon_i8mm> {};
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -10,7 +10,9 @@
 //   sixteen_rows<Isa>::largest(load, to)   to[i] = the largest unsigned byte of load(i)
 //   sixteen_rows<Isa>::sums(load, to)      to[i] = the sum of the 32-bit lanes of load(i), modulo 2^32
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 struct sixteen_rows {
@@ -63,4 +65,6 @@ struct sixteen_rows<isa::avx512vbmi> {
 
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

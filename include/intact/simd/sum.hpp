@@ -6,7 +6,9 @@
 
 // The sum over a register's lanes, which xsimd's versions name differently.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 namespace detail {
 
@@ -43,4 +45,6 @@ INTACT_INLINE std::int32_t sum(s32<Isa> x) {
   return detail::sum_of(x);
 }
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -15,7 +15,9 @@
 // elsewhere it covers nothing, and loads are faster. Where there are sixteen_rows, it also has lanes_of_sum(codes,
 // visible, count, largest).
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 class table_sum {
@@ -227,4 +229,6 @@ class table_sum<isa::avx512vbmi> {
 
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -21,7 +21,9 @@
 //
 // It pays where there are shuffles of words across a register. Elsewhere multiplying 32-bit lanes is as fast.
 
-namespace intact::inline INTACT_ABI::simd {
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace simd {
 
 template <class Isa>
 inline constexpr bool has_weighted_sum = false;
@@ -130,4 +132,6 @@ template <>
 struct weighted_sum<isa::avx512vbmi> : weighted_sum<isa::avx512vnni> {};
 #endif
 
-}  // namespace intact::inline INTACT_ABI::simd
+}  // namespace simd
+}  // namespace INTACT_UNIT
+}  // namespace intact

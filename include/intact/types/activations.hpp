@@ -4,7 +4,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Activation codes with their zero point.
 struct activations {
@@ -12,4 +13,5 @@ struct activations {
   int zero_point = 0;
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

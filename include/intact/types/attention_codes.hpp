@@ -6,7 +6,8 @@
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// What becomes of attention probabilities below 2^-15. A log2 code k stands for the probability 2^-k.
 ///
@@ -53,6 +54,10 @@ struct attention_codes<tail::wide> {
   using const_view = matrix_view<const std::uint8_t>;
 };
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 /// Stores a code, whatever the storage.
 inline void store_code(const matrix_view<std::uint8_t>& codes, index i, index j, int code) {
   codes(i, j) = static_cast<std::uint8_t>(code);
@@ -61,9 +66,14 @@ inline void store_code(const packed_view<u4, std::uint8_t>& codes, index i, inde
   codes.set(i, j, code);
 }
 
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
+
 /// exp(-d * s) as unsigned integers, d = (largest code of the row) - code in 0..255, non-increasing, built by
 /// adapt/table.hpp; 256 entries. The unit is arbitrary: only ratios matter.
 template <class T>
 using exp_table = std::span<const T>;
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

@@ -6,7 +6,8 @@
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/scale.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// What attention weights are: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
 enum class attention_kind { log2_of_sum, log2_of_max, weights };
@@ -23,4 +24,5 @@ struct attention_weighting {
   row_normalization normalization = {};      ///< normalized: s_qkv / s_context
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

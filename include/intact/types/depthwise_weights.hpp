@@ -4,7 +4,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// The weights of a depthwise convolution: row dy * size + dx holds those of all channels at offset (dy, dx) of a
 /// square of size x size. Owns nothing.
@@ -18,6 +19,10 @@ inline constexpr index depthwise_max_size = 255;
 static_assert(depthwise_max_size * depthwise_max_size * 255 * 128 <= 0x7fffffff &&
               (depthwise_max_size + 2) * (depthwise_max_size + 2) * index{255} * 128 > 0x7fffffff);
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 /// Checks the weights against the number of channels.
 inline void require_depthwise_weights(const char* operation, const depthwise_weights& w, index channels) {
   require_between(operation, "size of w", w.size, 1, depthwise_max_size);
@@ -25,4 +30,5 @@ inline void require_depthwise_weights(const char* operation, const depthwise_wei
   require_shape(operation, "taps of w", w.taps, w.size * w.size, channels);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -4,14 +4,15 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// The default executor: the caller's thread does everything.
 struct sequential {
-  static constexpr index threads() { return 1; }
+  INTACT_INLINE static constexpr index threads() { return 1; }
 
   template <class Task>
-  static constexpr void for_each(index tasks, Task&& task) {
+  INTACT_INLINE static constexpr void for_each(index tasks, Task&& task) {
     for (index i = 0; i < tasks; ++i) {
       task(i);
     }
@@ -32,6 +33,10 @@ static_assert(executor<sequential>);
 /// prepared once per task.
 inline constexpr index rows_together = 16;
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 /// Splits `rows` rows, in groups of `together`, over an executor's threads: calls task(begin, end) for ranges that have
 /// all rows between them. More than one range per thread, to even out threads that are not equally fast.
 template <executor Executor, class Task>
@@ -48,4 +53,5 @@ void for_each_row_range(const Executor& run, index rows, index together, const T
   });
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -4,12 +4,17 @@
 
 #include "intact/types/int4.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Groups of at most `group` columns that make up `columns`.
 constexpr index group_count(index columns, index group) {
   return columns / group + (columns % group != 0 ? 1 : 0);
 }
+
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
 
 /// Element tag of packed weights that are s4 with a power of two per row and group of columns.
 struct grouped_s4 {};
@@ -26,19 +31,23 @@ struct grouped_s4_view {
   index rows = 0;
   index columns = 0;
 
-  constexpr grouped_s4_view() = default;
-  constexpr grouped_s4_view(packed_view<s4, const std::uint8_t> codes_, matrix_view<const std::uint8_t> shifts_,
-                            index group_)
+  INTACT_INLINE constexpr grouped_s4_view() = default;
+  INTACT_INLINE constexpr grouped_s4_view(packed_view<s4, const std::uint8_t> codes_,
+                                          matrix_view<const std::uint8_t> shifts_, index group_)
       : codes(codes_), shifts(shifts_), group(group_), rows(codes_.rows), columns(codes_.columns) {}
 
-  constexpr int operator()(index n, index k) const { return codes(n, k) * (1 << shifts(n, k / group)); }
+  INTACT_INLINE constexpr int operator()(index n, index k) const { return codes(n, k) * (1 << shifts(n, k / group)); }
 
   /// The first rows and columns, in place.
-  constexpr grouped_s4_view prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr grouped_s4_view prefix(index first_rows, index first_columns) const {
     return {codes.prefix(first_rows, first_columns),
             shifts.prefix(first_rows, group < 1 ? 0 : group_count(first_columns, group)), group};
   }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks the shapes of codes and shifts, and every shift.
 inline void require_shape(const char* operation, const char* argument, const grouped_s4_view& view, index rows,
@@ -53,4 +62,5 @@ inline void require_shape(const char* operation, const char* argument, const gro
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -4,7 +4,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// An image of u8 samples that somebody else owns: sample (c, y, x) stands at
 /// data[c * channel_stride + y * row_stride + x * pixel_stride].
@@ -17,10 +18,14 @@ struct image_view {
   index row_stride = 0;
   index pixel_stride = 0;
 
-  constexpr const std::uint8_t& operator()(index c, index y, index x) const {
+  INTACT_INLINE constexpr const std::uint8_t& operator()(index c, index y, index x) const {
     return data[c * channel_stride + y * row_stride + x * pixel_stride];
   }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// One plane per channel (CHW).
 constexpr image_view planar_image(const std::uint8_t* data, index channels, index height, index width) {
@@ -32,4 +37,5 @@ constexpr image_view interleaved_image(const std::uint8_t* data, index channels,
   return {data, channels, height, width, 1, width * channels, channels};
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Element tags of packed 4-bit matrices: s4 holds -8..7 (weights), u4 holds 0..15 (attention codes).
 struct s4 {
@@ -17,10 +18,18 @@ struct u4 {
   static constexpr int max = 15;
 };
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 /// Bytes of a packed row of `columns` 4-bit elements.
 constexpr index packed_bytes(index columns) {
   return (columns + 1) / 2;
 }
+
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
 
 /// A row-major matrix of 4-bit elements, two per byte along a row, the low nibble first:
 ///
@@ -40,23 +49,23 @@ struct packed_view {
   index columns = 0;
   index stride = 0;
 
-  constexpr packed_view() = default;
-  constexpr packed_view(Byte* data_, index rows_, index columns_, index stride_)
+  INTACT_INLINE constexpr packed_view() = default;
+  INTACT_INLINE constexpr packed_view(Byte* data_, index rows_, index columns_, index stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
-  constexpr packed_view(Byte* data_, index rows_, index columns_)
+  INTACT_INLINE constexpr packed_view(Byte* data_, index rows_, index columns_)
       : packed_view(data_, rows_, columns_, 2 * packed_bytes(columns_)) {}
 
-  constexpr operator packed_view<Element, const Byte>() const requires(!std::is_const_v<Byte>) {
+  INTACT_INLINE constexpr operator packed_view<Element, const Byte>() const requires(!std::is_const_v<Byte>) {
     return {data, rows, columns, stride};
   }
 
   /// The first rows and columns, in place and read-only: storing the last of an odd number of columns would clear the
   /// element behind it.
-  constexpr packed_view<Element, const Byte> prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr packed_view<Element, const Byte> prefix(index first_rows, index first_columns) const {
     return {data, first_rows, first_columns, stride};
   }
 
-  constexpr int operator()(index i, index j) const {
+  INTACT_INLINE constexpr int operator()(index i, index j) const {
     const int byte = data[(i * stride + j) / 2];
     const int nibble = j % 2 == 0 ? byte & 15 : byte >> 4;
     return nibble > Element::max ? nibble - 16 : nibble;
@@ -64,7 +73,7 @@ struct packed_view {
 
   /// Stores a value of the element's range; the other nibble of the byte is kept, except that storing the last
   /// element of an odd row clears its padding.
-  constexpr void set(index i, index j, int value) const requires(!std::is_const_v<Byte>) {
+  INTACT_INLINE constexpr void set(index i, index j, int value) const requires(!std::is_const_v<Byte>) {
     Byte& byte = data[(i * stride + j) / 2];
     const int nibble = value & 15;
     if (j % 2 != 0) {
@@ -77,6 +86,10 @@ struct packed_view {
   }
 };
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 /// Checks a packed view's shape, and that its rows start on bytes.
 template <class Element, class Byte>
 void require_shape(const char* operation, const char* argument, const packed_view<Element, Byte>& view, index rows,
@@ -88,4 +101,5 @@ void require_shape(const char* operation, const char* argument, const packed_vie
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -4,22 +4,28 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Which keys each query attends to: 0 is a masked key, everything else a visible one. One row per query, as for causal
 /// attention and for shifted windows, or a single row for all of them, as for padding. Owns nothing.
 struct key_mask {
   matrix_view<const std::uint8_t> visible;
 
-  constexpr const std::uint8_t* row(index query) const {
+  INTACT_INLINE constexpr const std::uint8_t* row(index query) const {
     return visible.data + (visible.rows == 1 ? 0 : query * visible.stride);
   }
-  constexpr bool operator()(index query, index key) const { return row(query)[key] != 0; }
+  INTACT_INLINE constexpr bool operator()(index query, index key) const { return row(query)[key] != 0; }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks that a mask has a row for each query, or one for all.
 inline void require_mask(const char* operation, const key_mask& mask, index queries, index keys) {
   require_shape(operation, "mask", mask.visible, mask.visible.rows == 1 ? 1 : queries, keys);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -5,7 +5,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Parameters of an integer LayerNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a power of two
 /// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by adapt/layernorm.hpp. Owns nothing.
@@ -18,4 +19,5 @@ struct layernorm_parameters {
   int output_shift = 1;                 ///< 1..48
 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

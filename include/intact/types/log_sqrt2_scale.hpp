@@ -4,7 +4,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Log-sqrt2 codes: code q stands for the probability 2^(-q/2), that is, code 2k for 2^-k and code 2k + 1 for 2^-k
 /// times the square root of 1/2. Codes above 31 have weight 0.
@@ -26,6 +27,10 @@ struct log_sqrt2_scale {
 /// The largest multiplier: two products with sums of 32 bits stay below 2^62.
 inline constexpr std::int32_t log_sqrt2_max_multiplier = (1 << 30) - 1;
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 /// Checks a scale's fields.
 inline void require_log_sqrt2_scale(const char* operation, const log_sqrt2_scale& scale) {
   constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
@@ -35,4 +40,5 @@ inline void require_log_sqrt2_scale(const char* operation, const log_sqrt2_scale
   require_between(operation, "scale.shift", scale.shift, 0, 30);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -2,7 +2,8 @@
 
 #include "intact/types/token_grid.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// The squares of size x size tokens around every stride-th token of a grid, in both directions, from its first on:
 /// what a convolution with padding (size - 1) / 2 reads.
@@ -11,12 +12,16 @@ struct neighbourhood {
   index stride = 1;
 
   /// The grid of the tokens in the middle.
-  constexpr token_grid outputs_of(const token_grid& grid) const {
+  INTACT_INLINE constexpr token_grid outputs_of(const token_grid& grid) const {
     return {(grid.height + stride - 1) / stride, (grid.width + stride - 1) / stride};
   }
 };
 
 inline constexpr index neighbourhood_max_size = 255;
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks a neighbourhood's sizes.
 inline void require_neighbourhood(const char* operation, const neighbourhood& around) {
@@ -25,4 +30,5 @@ inline void require_neighbourhood(const char* operation, const neighbourhood& ar
   require_between(operation, "stride of the neighbourhood", around.stride, 1, token_grid_max_side);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

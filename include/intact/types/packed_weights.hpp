@@ -7,7 +7,8 @@
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Panels of packed weights start on such a boundary: a cache line, the widest register.
 inline constexpr index packed_weights_alignment = 64;
@@ -53,24 +54,26 @@ struct packed_weights {
   index packed_columns = 0;
   index group = 1;  ///< columns that share a shift: whole steps, or at least packed_columns
 
-  static constexpr index steps(index columns) { return group_count(columns, step); }
-  static constexpr index rounded_width(index width) { return group_count(width, width_step) * width_step; }
+  INTACT_INLINE static constexpr index steps(index columns) { return group_count(columns, step); }
+  INTACT_INLINE static constexpr index rounded_width(index width) {
+    return group_count(width, width_step) * width_step;
+  }
 
   /// Bytes of shifts in front of a panel.
-  static constexpr index panel_shift_bytes(index columns, index group) {
+  INTACT_INLINE static constexpr index panel_shift_bytes(index columns, index group) {
     constexpr index line = packed_weights_alignment;
     return has_shifts ? group_count(group_count(columns, group) * shift_bytes, line) * line : 0;
   }
-  constexpr index panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
+  INTACT_INLINE constexpr index panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
 
-  constexpr index panels() const { return group_count(rows, panel_width); }
+  INTACT_INLINE constexpr index panels() const { return group_count(rows, panel_width); }
 
   /// Output channels of a panel as it lies in memory, rounded.
-  constexpr index width(index panel) const {
+  INTACT_INLINE constexpr index width(index panel) const {
     const index rest = packed_rows - panel * panel_width;
     return rest >= panel_width ? panel_width : rounded_width(rest);
   }
-  constexpr const std::uint8_t* panel(index panel) const {
+  INTACT_INLINE constexpr const std::uint8_t* panel(index panel) const {
     return data + panel * (panel_shift_bytes() + panel_width * step_bytes * steps(packed_columns));
   }
 
@@ -91,11 +94,15 @@ struct packed_weights {
   }
 
   /// The first output channels and columns, without packing again: for networks that are sliced or pruned.
-  constexpr packed_weights prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr packed_weights prefix(index first_rows, index first_columns) const {
     return {data, first_columns == columns ? sums : nullptr, first_rows, first_columns, packed_rows, packed_columns,
             group};
   }
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Bytes of packed weights for `rows` output channels and `columns` inputs: of the panels, and of the sums behind them.
 /// `group`: columns that share a shift, of grouped_s4.
@@ -110,4 +117,5 @@ constexpr index packed_weights_bytes(index rows, index columns, index group = 1)
   return packed_panel_bytes<Element>(rows, columns, group) + rows * static_cast<index>(sizeof(std::int32_t));
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// A dyadic scale for a whole tensor. It takes an int32 accumulator a to
 ///
@@ -24,7 +25,7 @@ struct tensor_scale {
   int prescale = 0;
 
   /// The scale of one output channel: the same for all.
-  constexpr const tensor_scale& channel(index) const { return *this; }
+  INTACT_INLINE constexpr const tensor_scale& channel(index) const { return *this; }
 };
 
 /// Dyadic scales, one per output channel, with the shift and the prescale in common. Does not own its arrays.
@@ -34,7 +35,7 @@ struct channel_scale {
   int shift = 0;
   int prescale = 0;
 
-  constexpr tensor_scale channel(index n) const {
+  INTACT_INLINE constexpr tensor_scale channel(index n) const {
     return {multiplier[static_cast<std::size_t>(n)], offset[static_cast<std::size_t>(n)], shift, prescale};
   }
 };
@@ -61,6 +62,10 @@ struct add_scale {
   int shift = 0;
 };
 
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
 inline void require_normalization(const char* operation, const row_normalization& normalization) {
   require_between(operation, "normalization.factor", normalization.factor, 1, (1 << 30) - 1);
   require_between(operation, "normalization.zero_point", normalization.zero_point, 0, 255);
@@ -83,9 +88,17 @@ inline void require_scale(const char* operation, const channel_scale& scale, ind
   require_between(operation, "scale.prescale", scale.prescale, 0, 30);
 }
 
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
+
 /// Fraction bits of the multipliers.
 inline constexpr int add_min_shift = 17;
 inline constexpr int add_max_shift = 24;
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks the scales of a residual addition against the number of channels.
 inline void require_add_scale(const char* operation, const add_scale& scale, index channels) {
@@ -97,4 +110,5 @@ inline void require_add_scale(const char* operation, const add_scale& scale, ind
   require_between(operation, "shift", scale.shift, add_min_shift, add_max_shift);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

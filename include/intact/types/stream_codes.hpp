@@ -2,10 +2,12 @@
 
 #include "intact/config/compiler.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// What the codes of a residual stream are: u8 with a zero point and a power of two per channel, or s16 in one scale
 /// for the whole network.
 enum class stream_codes { u8, s16 };
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_ABI
+}  // namespace intact

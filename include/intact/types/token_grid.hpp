@@ -4,7 +4,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Tokens on a grid, row-major: token (i, j) is row i * width + j of a matrix. A class token in front of them is left
 /// out by row_block(1, tokens()).
@@ -12,11 +13,15 @@ struct token_grid {
   index height = 0;
   index width = 0;
 
-  constexpr index tokens() const { return height * width; }
+  INTACT_INLINE constexpr index tokens() const { return height * width; }
 };
 
 /// The longest side of a grid: the number of tokens then fits 62 bits.
 inline constexpr index token_grid_max_side = 0x7fffffff;
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks a grid's sizes.
 inline void require_token_grid(const char* operation, const token_grid& grid) {
@@ -24,4 +29,5 @@ inline void require_token_grid(const char* operation, const token_grid& grid) {
   require_between(operation, "width of the grid", grid.width, 0, token_grid_max_side);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

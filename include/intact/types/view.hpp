@@ -5,7 +5,8 @@
 
 #include "intact/config/contract.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Sizes, positions and strides. Signed, so that a difference of two is one too.
 using index = std::ptrdiff_t;
@@ -21,29 +22,30 @@ struct matrix_view {
   index columns = 0;
   index stride = 0;
 
-  constexpr matrix_view() = default;
-  constexpr matrix_view(T* data_, index rows_, index columns_, index stride_)
+  INTACT_INLINE constexpr matrix_view() = default;
+  INTACT_INLINE constexpr matrix_view(T* data_, index rows_, index columns_, index stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
-  constexpr matrix_view(T* data_, index rows_, index columns_) : matrix_view(data_, rows_, columns_, columns_) {}
+  INTACT_INLINE constexpr matrix_view(T* data_, index rows_, index columns_)
+      : matrix_view(data_, rows_, columns_, columns_) {}
 
-  constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
+  INTACT_INLINE constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, columns, stride};
   }
 
-  constexpr T& operator()(index i, index j) const { return data[i * stride + j]; }
+  INTACT_INLINE constexpr T& operator()(index i, index j) const { return data[i * stride + j]; }
 
   /// The first rows and columns, in place.
-  constexpr matrix_view prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr matrix_view prefix(index first_rows, index first_columns) const {
     return {data, first_rows, first_columns, stride};
   }
 
   /// Rows [first, first + count).
-  constexpr matrix_view row_block(index first, index count) const {
+  INTACT_INLINE constexpr matrix_view row_block(index first, index count) const {
     return {count == 0 || columns == 0 ? data : data + first * stride, count, columns, stride};
   }
 
   /// Columns [first, first + count), for example one head's share of the qkv codes.
-  constexpr matrix_view column_block(index first, index count) const {
+  INTACT_INLINE constexpr matrix_view column_block(index first, index count) const {
     return {rows == 0 || count == 0 ? data : data + first, rows, count, stride};
   }
 };
@@ -52,6 +54,10 @@ template <class T>
 matrix_view(T*, index, index) -> matrix_view<T>;
 template <class T>
 matrix_view(T*, index, index, index) -> matrix_view<T>;
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks that a view describes memory: sizes of at least 0, rows that do not overlap, data unless it is empty.
 template <class View>
@@ -76,4 +82,5 @@ void require_shape(const char* operation, const char* argument, const View& view
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

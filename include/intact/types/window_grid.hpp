@@ -2,7 +2,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// A grid of tokens cut into square windows. Where the grid ends inside a window, tokens of padding fill the window up,
 /// to the right and at the bottom. The padded grid is shifted cyclically first: window (0, 0) begins at token (shift,
@@ -15,17 +16,21 @@ struct window_grid {
   index window = 1;  ///< tokens on a side
   index shift = 0;   ///< 0..window - 1, 0 for windows that are not shifted
 
-  constexpr index tokens() const { return height * width; }
-  constexpr index windows_down() const { return (height + window - 1) / window; }
-  constexpr index windows_across() const { return (width + window - 1) / window; }
-  constexpr index windows() const { return windows_down() * windows_across(); }
-  constexpr index tokens_per_window() const { return window * window; }
+  INTACT_INLINE constexpr index tokens() const { return height * width; }
+  INTACT_INLINE constexpr index windows_down() const { return (height + window - 1) / window; }
+  INTACT_INLINE constexpr index windows_across() const { return (width + window - 1) / window; }
+  INTACT_INLINE constexpr index windows() const { return windows_down() * windows_across(); }
+  INTACT_INLINE constexpr index tokens_per_window() const { return window * window; }
   /// Tokens in window order, padding included.
-  constexpr index padded_tokens() const { return windows() * tokens_per_window(); }
+  INTACT_INLINE constexpr index padded_tokens() const { return windows() * tokens_per_window(); }
 };
 
 /// The longest side of a grid and of a window: products of three sides fit 64 bits.
 inline constexpr index window_grid_max_side = index{1} << 20;
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks a grid's sizes.
 inline void require_window_grid(const char* operation, const window_grid& grid) {
@@ -35,4 +40,5 @@ inline void require_window_grid(const char* operation, const window_grid& grid) 
   require_between(operation, "shift of the windows", grid.shift, 0, grid.window - 1);
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -6,7 +6,8 @@
 
 #include "intact/types/view.hpp"
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_ABI {
 
 /// Every block taken from a workspace starts on such a boundary: one cache line, one AVX-512 register.
 inline constexpr std::size_t workspace_alignment = 64;
@@ -17,42 +18,55 @@ inline constexpr std::size_t workspace_alignment = 64;
 class workspace_size {
  public:
   template <class T>
-  constexpr T* take(index count) {
+  INTACT_INLINE constexpr T* take(index count) {
     bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + workspace_alignment - 1) / workspace_alignment *
               workspace_alignment;
     return nullptr;
   }
 
   template <class T>
-  constexpr matrix_view<T> matrix(index rows, index columns) {
+  INTACT_INLINE constexpr matrix_view<T> matrix(index rows, index columns) {
     return {take<T>(rows * columns), rows, columns};
   }
 
   /// Bytes that suffice for a workspace over memory of any alignment.
-  constexpr std::size_t bytes() const { return bytes_ + workspace_alignment - 1; }
+  INTACT_INLINE constexpr std::size_t bytes() const { return bytes_ + workspace_alignment - 1; }
 
  private:
   std::size_t bytes_ = 0;
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
+
+/// Reports a workspace that cannot hand out `count` elements; never returns.
+[[noreturn]] inline void workspace_exhausted(std::size_t left, index count, std::size_t element_bytes,
+                                             std::size_t padding) {
+  contract_failed("intact::workspace: %zu bytes are left; %td elements of %zu bytes are needed after %zu for alignment",
+                  left, count, element_bytes, padding);
+}
+
+}  // namespace INTACT_UNIT
+
+inline namespace INTACT_ABI {
 
 /// Scratch memory that the caller owns, handed out from front to back. Nothing is constructed or freed: elements are
 /// of trivial types and start with indeterminate values. Not shared between threads: one workspace per call at a time.
 class workspace {
  public:
   /// Memory of any alignment; it must outlive every use of the workspace.
-  workspace(void* memory, std::size_t bytes) : next_(static_cast<std::byte*>(memory)), left_(bytes) {}
+  INTACT_INLINE workspace(void* memory, std::size_t bytes) : next_(static_cast<std::byte*>(memory)), left_(bytes) {}
 
   /// Uninitialized memory for `count` elements on a boundary of workspace_alignment bytes.
   template <class T>
-  T* take(index count) {
+  INTACT_INLINE T* take(index count) {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>,
                   "a workspace holds trivial types: nothing is constructed in it");
     const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(next_) % workspace_alignment;
     const std::size_t padding = misaligned == 0 ? 0 : workspace_alignment - misaligned;
     if (count < 0 || padding > left_ || static_cast<std::size_t>(count) > (left_ - padding) / sizeof(T)) [[unlikely]] {
-      contract_failed(
-          "intact::workspace: %zu bytes are left; %td elements of %zu bytes are needed after %zu for alignment", left_,
-          count, sizeof(T), padding);
+      workspace_exhausted(left_, count, sizeof(T), padding);
     }
     const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
     T* const taken = reinterpret_cast<T*>(next_ + padding);
@@ -62,16 +76,20 @@ class workspace {
   }
 
   template <class T>
-  matrix_view<T> matrix(index rows, index columns) {
+  INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {
     return {take<T>(rows * columns), rows, columns};
   }
 
-  std::size_t left() const { return left_; }
+  INTACT_INLINE std::size_t left() const { return left_; }
 
  private:
   std::byte* next_;
   std::size_t left_;
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Checks that a workspace has `bytes` left.
 inline void require_workspace(const char* operation, const workspace& memory, std::size_t bytes) {
@@ -80,4 +98,5 @@ inline void require_workspace(const char* operation, const workspace& memory, st
   }
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact
