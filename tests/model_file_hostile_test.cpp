@@ -709,9 +709,9 @@ TEST_CASE("headers that lie are refused", "[model_file][hostile]") {
   contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,60]")),
            "more than 2^63 - 1 bytes");
   contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[-15],\"data_offsets\":[0,60]")), "a size in shape is -15");
-  contains(replaced(first, first + "," + first), "the name stands there twice");
+  contains(replaced(first, first + "," + first), "the name appears twice");
   contains(replaced(first, "\"a\":{\"shape\":" + std::string(100'000, '[')), "a size in shape is an array");
-  contains(replaced("{\"__metadata__\"", "{\"__metadata__\":{},\"__metadata__\""), "the name stands there twice");
+  contains(replaced("{\"__metadata__\"", "{\"__metadata__\":{},\"__metadata__\""), "the name appears twice");
   contains(replaced("\"version\":\"1\"", "\"version\":1"), "the value of \"version\" is 1; it must be a string");
   std::vector<std::byte> file = model.file();
   file[7] = std::byte{0x7f};
@@ -818,7 +818,7 @@ class mutator {
   void change_tensor(raw_model& model) {
     const std::string name = any_name(model);
     raw_tensor& tensor = model.tensors.at(name);
-    const std::size_t size = dtype_size(tensor.type), count = tensor.bytes.size() / size;
+    const std::size_t size = dtype_bits(tensor.type) / 8, count = tensor.bytes.size() / size;
     switch (below(7)) {
       case 0:  // one bit
         tensor.bytes[below(tensor.bytes.size())] ^= static_cast<std::byte>(1U << below(8));

@@ -11,7 +11,6 @@
 #include <fstream>
 #include <ios>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,7 +18,9 @@
 #include <utility>
 #include <vector>
 
+#include "intact/adapt/file_kind.hpp"
 #include "intact/adapt/safetensors_header.hpp"
+#include "intact/adapt/safetensors_types.hpp"
 #include "intact/config/compiler.hpp"
 
 // Reading safetensors files; safetensors_write.hpp writes them.
@@ -29,11 +30,11 @@
 // The tensors cover the buffer without holes or overlaps.
 //
 // Every byte of a file is taken as hostile: whatever a file holds, reading it ends with an object that keeps all of
-// these rules, or with a file_error. Three rules are stricter than the format's: no control characters in the header
-// (no line breaks either, which no writer makes), no fields but the three of a tensor, and a limit on a shape's sizes.
+// these rules, or with a file_error. docs/model_format.md says where they are stricter than those of the format's
+// reference reader.
 //
 // Memory: at once never more than the file's size, 16 times the header's length and 64 KiB. The worst headers known,
-// nothing but short metadata or one endless string, come to 11 times their length.
+// nothing but short metadata or one endless string, come to 12 times their length.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -46,72 +47,39 @@ namespace detail {
 /// Bytes before the header: its length.
 inline constexpr std::size_t safetensors_prefix = 8;
 
-/// Where the buffer begins in a file of `size` bytes: after the prefix and the header, whose length is checked here.
-inline std::size_t buffer_begin(const std::string& file, std::span<const std::byte> prefix, std::size_t size) {
+/// Where the buffer begins in a file of `size` bytes that begins with `head`: after the prefix and the header, whose
+/// length is checked here. `head` has at least file_kind_bytes bytes, or all of the file. A file of another format is
+/// refused by its name.
+inline std::size_t buffer_begin(const std::string& file, std::span<const std::byte> head, std::size_t size) {
+  if (size == 0) {
+    throw file_error(file, "the file is empty");
+  }
+  const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
   std::uint64_t length = 0;
-  std::memcpy(&length, prefix.data(), sizeof length);
+  if (size >= safetensors_prefix) {
+    std::memcpy(&length, head.data(), sizeof length);
+  }
+  const std::string_view header = text.substr(std::min(safetensors_prefix, text.size()));
+  const bool begins_well = size >= safetensors_prefix && length <= safetensors_max_header &&
+                           (header.empty() || header[0] == '{' || is_white_space(header[0]));
+  const std::string kind = begins_well ? "" : file_kind(text);
+  if (!kind.empty()) {
+    throw file_error(file, "is no safetensors file, but " + kind);
+  }
+  if (size < safetensors_prefix) {
+    throw file_error(file, "the file has " + std::to_string(size) + " bytes; the header's length alone has " +
+                               std::to_string(safetensors_prefix));
+  }
   if (length > safetensors_max_header) {
     throw file_error(file, "the header has " + std::to_string(length) + " bytes; it must have at most " +
                                std::to_string(safetensors_max_header));
   }
   if (length > size - safetensors_prefix) {
-    throw file_error(file, "the header has " + std::to_string(length) + " bytes; only " +
-                               std::to_string(size - safetensors_prefix) + " follow its length");
+    throw file_error(file, std::string(begins_well ? "the file is truncated: " : "") + "the header has " +
+                               std::to_string(length) + " bytes; only " + std::to_string(size - safetensors_prefix) +
+                               " follow its length");
   }
   return safetensors_prefix + static_cast<std::size_t>(length);
-}
-
-inline void require_prefix(const std::string& file, std::size_t size) {
-  if (size < safetensors_prefix) {
-    throw file_error(file, "the file has " + std::to_string(size) + " bytes; the header's length alone has " +
-                               std::to_string(safetensors_prefix));
-  }
-}
-
-/// Checks that the tensors cover the buffer, each starting where another ends.
-inline void require_covered(const std::string& file, const safetensors_header& header, std::size_t buffer_size) {
-  using entry = decltype(header.tensors)::value_type;
-  std::vector<const entry*> order;
-  order.reserve(header.tensors.size());
-  for (const entry& tensor : header.tensors) {
-    order.push_back(&tensor);
-  }
-  std::sort(order.begin(), order.end(), [](const entry* a, const entry* b) {
-    return std::pair(a->second.begin, a->second.end) < std::pair(b->second.begin, b->second.end);
-  });
-  std::size_t covered = 0;
-  for (const entry* const tensor : order) {
-    const auto& [name, info] = *tensor;
-    if (info.begin != covered) {
-      throw file_error(file, entry_name(name) + ": data_offsets begin at " + std::to_string(info.begin) + ", which " +
-                                 (info.begin < covered ? "overlaps the tensor" : "leaves a hole after the tensor") +
-                                 " that ends at " + std::to_string(covered));
-    }
-    covered = info.end;
-  }
-  if (covered != buffer_size) {
-    throw file_error(file, "the tensors end at byte " + std::to_string(covered) + " of the buffer, which has " +
-                               std::to_string(buffer_size));
-  }
-}
-
-/// Reads a header and checks all of it.
-inline safetensors_header read_header(const std::string& file, std::string_view header, std::size_t buffer_size) {
-  if (!header.starts_with('{')) {
-    throw file_error(file, "the header must begin with '{'");
-  }
-  // The JSON parser would take a zero byte as the end of its input, and it copies white space into its messages, line
-  // breaks at eight times their length.
-  const auto control =
-      std::find_if(header.begin(), header.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
-  if (control != header.end()) {
-    throw file_error(file, "byte " + std::to_string(control - header.begin()) + " of the header is " +
-                               std::to_string(int{*control}) + ", a control character");
-  }
-  safetensors_header_reader reader(file, buffer_size);
-  nlohmann::json::sax_parse(header.begin(), header.end(), &reader);
-  require_covered(file, reader.header, buffer_size);
-  return std::move(reader.header);
 }
 
 /// The header's text in the bytes of a file.
@@ -156,19 +124,18 @@ struct opened_safetensors {
   std::string name;
   std::size_t size = 0;
   std::ifstream stream;
-  std::vector<std::byte> bytes;  ///< up to the end of the header
+  std::vector<std::byte> bytes;  ///< at least up to the end of the header
   std::size_t begin = 0;         ///< of the buffer
   safetensors_header header;
 
   explicit opened_safetensors(const std::filesystem::path& path) : name(path.string()), size(regular_file_size(path)) {
-    require_prefix(name, size);
     stream.open(path, std::ios::binary);
     if (!stream) {
       throw file_error(name, "the file cannot be opened: " + std::generic_category().message(errno));
     }
-    read_up_to(name, stream, bytes, safetensors_prefix);
+    read_up_to(name, stream, bytes, std::min(size, file_kind_bytes));
     begin = buffer_begin(name, bytes, size);
-    read_up_to(name, stream, bytes, begin);
+    read_up_to(name, stream, bytes, std::max(begin, bytes.size()));
     header = read_header(name, header_text(bytes, begin), size - begin);
   }
 };
@@ -255,7 +222,6 @@ class safetensors_file : public safetensors_index {
 
   /// Takes the bytes of a file; messages call it `name`.
   static safetensors_file parse(std::vector<std::byte> bytes, std::string name) {
-    detail::require_prefix(name, bytes.size());
     const std::size_t begin = detail::buffer_begin(name, bytes, bytes.size());
     safetensors_header header = detail::read_header(name, detail::header_text(bytes, begin), bytes.size() - begin);
     return {std::move(name), std::move(header), std::move(bytes), begin};

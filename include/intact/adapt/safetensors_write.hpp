@@ -52,8 +52,8 @@ namespace detail {
 /// Checks one tensor by itself.
 inline void require_writable(const std::string& file, const tensor_to_write& tensor) {
   const std::string entry = "tensor " + in_quotes(tensor.name);
-  if (tensor.name.empty() || tensor.name == metadata_name) {
-    throw file_error(file, entry + ": the name must be neither empty nor " + std::string(metadata_name));
+  if (tensor.name == metadata_name) {
+    throw file_error(file, entry + ": the name must not be " + std::string(metadata_name));
   }
   if (tensor.shape.size() > safetensors_max_rank) {
     throw file_error(file, entry + ": shape has " + std::to_string(tensor.shape.size()) +
@@ -61,8 +61,8 @@ inline void require_writable(const std::string& file, const tensor_to_write& ten
   }
   const std::optional<std::uint64_t> bytes = tensor_bytes(tensor.type, tensor.shape);
   if (!bytes.has_value()) {
-    throw file_error(file, entry + ": shape " + printable(tensor.shape) +
-                               " must have sizes of at least 0 and at most 2^63 - 1 bytes");
+    throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
+                               printable(tensor.shape) + " must have " + std::string(tensor_limits));
   }
   if (*bytes != tensor.bytes.size()) {
     throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
@@ -88,7 +88,7 @@ inline std::vector<const tensor_to_write*> file_order(const std::string& file,
     throw file_error(file, "tensor " + in_quotes((*twice)->name) + ": the name is given twice");
   }
   std::stable_sort(order.begin(), order.end(), [](const tensor_to_write* a, const tensor_to_write* b) {
-    return dtype_size(a->type) > dtype_size(b->type);
+    return dtype_bits(a->type) > dtype_bits(b->type);
   });
   return order;
 }
@@ -208,7 +208,7 @@ class replacement_file {
 ///          which then takes the file's place in one step: an existing file is kept whole if anything fails. The new
 ///          file has the permissions of a new file; symbolic links are followed.
 /// Bytes:   depend on the tensors and the metadata only, not on the order in which the tensors are given.
-/// Errors:  file_error for a name given twice, empty or reserved, texts that are not UTF-8, shapes that do not fit the
+/// Errors:  file_error for a name given twice or reserved, texts that are not UTF-8, shapes that do not fit the
 ///          bytes or the limits, a header over safetensors_max_header, and whatever the system refuses.
 inline void write_safetensors(const std::filesystem::path& path, std::span<const tensor_to_write> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
