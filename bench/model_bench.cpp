@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <map>
 #include <random>
 #include <span>
@@ -24,6 +23,7 @@
 #include "intact/adapt/build.hpp"
 #include "intact/adapt/calibrate.hpp"
 #include "intact/adapt/packed_vit.hpp"
+#include "intact/adapt/replace_file.hpp"
 #include "rounds.hpp"
 
 namespace intact_bench {
@@ -227,13 +227,7 @@ int run(const options& given) {
                                                                },
                                                                limits))};
   if (!given.json.empty()) {
-    std::ofstream file(given.json);
-    file << json.dump(2) << '\n';
-    file.flush();
-    if (!file) {
-      std::fprintf(stderr, "model_bench: %s cannot be written\n", given.json.c_str());
-      return 2;
-    }
+    intact::write_text_file(given.json, json.dump(2) + '\n');
   }
   return 0;
 }

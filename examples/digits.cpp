@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -23,6 +22,7 @@
 #include "double_reference.hpp"
 #include "intact/adapt/calibrate.hpp"
 #include "intact/adapt/safetensors.hpp"
+#include "write_json.hpp"
 
 namespace {
 
@@ -265,15 +265,6 @@ nlohmann::json to_json(const std::vector<result>& results, const std::vector<cla
   return json;
 }
 
-void write_json(const std::string& path, const nlohmann::json& json) {
-  std::ofstream file(path);
-  file << json.dump(2) << '\n';
-  file.flush();
-  if (!file) {
-    throw std::runtime_error(path + ": the file cannot be written");
-  }
-}
-
 struct options {
   std::string images = INTACT_DIGITS_DATA_DIR "/digits.safetensors";
   std::string weights = INTACT_DIGITS_DATA_DIR "/digits_vit.safetensors";
@@ -308,7 +299,7 @@ bool run(const options& chosen) {
   const std::vector<claim> claims = check(results);
   print(results, claims);
   if (!chosen.json.empty()) {
-    write_json(chosen.json, to_json(results, claims));
+    intact_examples::write_json(chosen.json, to_json(results, claims));
   }
   return std::all_of(claims.begin(), claims.end(), [](const claim& c) { return c.holds; });
 }

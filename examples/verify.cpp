@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "verify/modules.hpp"
+#include "write_json.hpp"
 
 namespace {
 
@@ -166,15 +166,6 @@ nlohmann::json to_json(const std::vector<case_report>& reports, const summary& a
   return json;
 }
 
-void write_json(const std::string& path, const nlohmann::json& json) {
-  std::ofstream file(path);
-  file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
-  file.flush();
-  if (!file) {
-    throw std::runtime_error(path + ": the file cannot be written");
-  }
-}
-
 /// The exit code.
 int run(const std::string& path, bool verbose, const std::string& json) {
   std::vector<case_report> reports;
@@ -185,7 +176,7 @@ int run(const std::string& path, bool verbose, const std::string& json) {
   const summary all = sum_up(reports);
   print(all);
   if (!json.empty()) {
-    write_json(json, to_json(reports, all));
+    intact_examples::write_json(json, to_json(reports, all));
   }
   for (const case_report& report : reports) {
     if (report.result == case_report::outcome::unreadable) {

@@ -26,8 +26,8 @@ set(standard_only add file_kind fold integer_swin integer_vit layernorm log_sqrt
     table)
 set(Eigen_users build eigen float_vit)
 set(nlohmann_users safetensors_header safetensors_write)
-set(posix_headers fcntl.h unistd.h)
-set(posix_users safetensors_write)
+set(posix_headers fcntl.h sys/file.h sys/stat.h unistd.h)
+set(posix_users replace_file)
 
 set(max_lines 400)
 set(max_columns 120)

@@ -82,7 +82,7 @@ header(kernel/detect.hpp "#include <cpuid.h>" "includes <cpuid.h>, which is not 
 header(adapt/observe.hpp "#include <Eigen/Core>" "includes <Eigen/Core>, which is not for this header")
 header(adapt/build.hpp "#include <nlohmann/json.hpp>" "includes <nlohmann/json.hpp>, which is not for this header")
 header(adapt/files.hpp "#include <fcntl.h>" "includes <fcntl.h>, which is not of the standard library")
-header(adapt/safetensors_write.hpp "#include <fcntl.h>\n#include <sys/mman.h>"
+header(adapt/replace_file.hpp "#include <fcntl.h>\n#include <sys/mman.h>"
        "includes <sys/mman.h>, which is not of the standard library")
 
 # Words

@@ -1,11 +1,9 @@
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -384,74 +382,6 @@ TEST_CASE("a header over the limit is not written", "[safetensors]") {
                   }),
                   "the header would have 100000032 bytes; it must have at most 100000000");
   REQUIRE(folder.files() == 0);
-}
-
-TEST_CASE("a file takes the place of another", "[safetensors]") {
-  const scratch_folder folder;
-  const std::array<std::uint8_t, 1> code{5};
-  put(folder / "file", "former");
-  std::filesystem::create_symlink("file", folder / "link");
-  write_safetensors(folder / "link", std::array{tensor_from("x", {}, code)});
-  REQUIRE(std::filesystem::is_symlink(folder / "link"));
-  REQUIRE(safetensors_file::read(folder / "file").values<std::uint8_t>("x") == std::vector<std::uint8_t>{5});
-  REQUIRE(folder.files() == 2);
-}
-
-TEST_CASE("a place where no file can stand is refused", "[safetensors]") {
-  const scratch_folder folder;
-  const auto write_refusal = [](const std::filesystem::path& path) {
-    return refusal([&] { write_safetensors(path, {}); });
-  };
-  std::filesystem::create_directory(folder / "folder");
-  require_refused(folder / "folder", write_refusal(folder / "folder"), "is a folder");
-  require_refused(folder / "none/file", write_refusal(folder / "none/file"), "a temporary file cannot be made");
-  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
-  require_refused(folder / "pipe", write_refusal(folder / "pipe"), "is not a regular file");
-  std::filesystem::create_symlink("loop", folder / "loop");
-  require_refused(folder / "loop", write_refusal(folder / "loop"), "the file cannot be examined: ");
-  REQUIRE(folder.files() == 3);
-}
-
-TEST_CASE("a file survives when its successor cannot be written", "[safetensors]") {
-  const scratch_folder folder;
-  const std::filesystem::path path = folder / "file";
-  put(path, "former");
-  const std::vector<std::uint8_t> codes(100'000);
-
-  ::rlimit limit{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &limit) == 0);
-  const ::rlimit small{4096, limit.rlim_max};
-  const auto former_handler = std::signal(SIGXFSZ, SIG_IGN);
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-  const std::string message = refusal([&] { write_safetensors(path, std::array{tensor_from("x", {100'000}, codes)}); });
-  const int restored = ::setrlimit(RLIMIT_FSIZE, &limit);
-  std::signal(SIGXFSZ, former_handler);
-
-  REQUIRE(restored == 0);
-  require_refused(path, message, "writing failed: ");
-  REQUIRE(contents(path) == "former");
-  REQUIRE(folder.files() == 1);
-}
-
-TEST_CASE("a file that cannot take its place is removed", "[safetensors]") {
-  const scratch_folder folder;
-  {
-    intact::detail::replacement_file replacement(folder / "file");
-    std::filesystem::create_directory(folder / "file");
-    REQUIRE(folder.files() == 2);
-    require_refused(folder / "file", refusal([&] { replacement.commit(); }), "writing failed: ");
-  }
-  REQUIRE(folder.files() == 1);
-}
-
-TEST_CASE("a temporary file left behind is not in the way", "[safetensors]") {
-  const scratch_folder folder;
-  const std::string left = ".intact-" + std::to_string(::getpid()) + "-0.tmp";
-  put(folder / left, "left");
-  write_safetensors(folder / "file", {});
-  REQUIRE(safetensors_file::read(folder / "file").names().empty());
-  REQUIRE(contents(folder / left) == "left");
-  REQUIRE(folder.files() == 2);
 }
 
 TEST_CASE("recorded cases are read", "[safetensors]") {

@@ -2,10 +2,10 @@
 
 #include <cstdio>
 #include <ctime>
-#include <fstream>
-#include <stdexcept>
 
 #include <nlohmann/json.hpp>
+
+#include "intact/adapt/replace_file.hpp"
 
 namespace intact_bench {
 
@@ -170,12 +170,7 @@ void report::write(const std::string& path) const {
     part["threads"] = given_.threads;
     json["parts"].push_back(part);
   }
-  std::ofstream file(path);
-  file << json.dump(2) << '\n';
-  file.flush();
-  if (!file) {
-    throw std::runtime_error(path + ": the file cannot be written");
-  }
+  intact::write_text_file(path, json.dump(2) + '\n');
 }
 
 }  // namespace intact_bench

@@ -16,7 +16,7 @@
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
 #include "models.hpp"
-#include "output.hpp"
+#include "write_json.hpp"
 
 namespace intact_deit {
 
@@ -124,11 +124,11 @@ class attention_command {
     }
     const rgb_image image = read_input(image_, shape.height, crop);
     const integer_attention_maps integer(model, image.view(), block);
-    write_json(output_, {{"block", block},
-                         {"columns", shape.width_pixels / shape.patch},
-                         {"float", float_attention_maps(in_float, image.view(), block)},
-                         {"integer", integer.maps},
-                         {"codes", integer.codes}});
+    intact_examples::write_json(output_, {{"block", block},
+                                          {"columns", shape.width_pixels / shape.patch},
+                                          {"float", float_attention_maps(in_float, image.view(), block)},
+                                          {"integer", integer.maps},
+                                          {"codes", integer.codes}});
     return 0;
   }
 

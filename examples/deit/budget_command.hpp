@@ -14,9 +14,9 @@
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
 #include "evaluate.hpp"
-#include "output.hpp"
 #include "profile_arguments.hpp"
 #include "simulation.hpp"
+#include "write_json.hpp"
 
 namespace intact_deit {
 
@@ -69,7 +69,7 @@ class budget_command {
           {{"kind", name}, {"sqnr_db", close.sqnr_db}, {"kl", close.kl}, {"agreement", close.agreement}});
     }
     if (!json_.empty()) {
-      write_json(json_, json);
+      intact_examples::write_json(json_, json);
     }
     return 0;
   }

@@ -15,7 +15,7 @@
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
 #include "evaluate.hpp"
-#include "output.hpp"
+#include "write_json.hpp"
 
 namespace intact_deit {
 
@@ -49,7 +49,7 @@ class evaluate_command {
     const std::size_t failed = report_failures(any);
     print(all, failed);
     if (!json_.empty()) {
-      write_json(json_, to_json(all, failed));
+      intact_examples::write_json(json_, to_json(all, failed));
     }
     return failed == 0 ? 0 : 1;
   }

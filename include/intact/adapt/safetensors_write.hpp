@@ -1,13 +1,8 @@
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -16,15 +11,15 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/safetensors.hpp"
+#include "intact/adapt/replace_file.hpp"
+#include "intact/adapt/safetensors_types.hpp"
 #include "intact/config/compiler.hpp"
 
-// Writing safetensors files, on POSIX systems: a file is replaced as a whole or not at all.
+// Writing safetensors files, on POSIX systems.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -130,83 +125,16 @@ inline std::string write_header(const std::string& file, std::span<const tensor_
   return header;
 }
 
-/// A temporary file that takes the place of another, in whose folder it is, when it is complete. It is removed if that
-/// does not come to pass.
-class replacement_file {
- public:
-  explicit replacement_file(const std::filesystem::path& path) : file_(path.string()) {
-    std::error_code error;
-    target_ = std::filesystem::weakly_canonical(path, error);
-    if (error) {
-      fail("the file cannot be examined", error);
-    }
-    const std::filesystem::file_status status = std::filesystem::status(target_, error);
-    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-      throw file_error(file_, std::filesystem::is_directory(status) ? "is a folder" : "is not a regular file");
-    }
-    const std::string stem = ".intact-" + std::to_string(::getpid()) + "-";
-    for (int attempt = 0; descriptor_ < 0; ++attempt) {
-      temporary_ = target_.parent_path() / (stem + std::to_string(attempt) + ".tmp");
-      descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000)) {
-        fail("a temporary file cannot be made in its folder", last_error());
-      }
-    }
-  }
-
-  replacement_file(const replacement_file&) = delete;
-  replacement_file& operator=(const replacement_file&) = delete;
-
-  ~replacement_file() {
-    if (descriptor_ >= 0) {
-      ::close(descriptor_);
-    }
-    if (!temporary_.empty()) {
-      ::unlink(temporary_.c_str());
-    }
-  }
-
-  void write(std::span<const std::byte> bytes) {
-    constexpr std::size_t most_at_once = std::size_t{1} << 30;
-    while (!bytes.empty()) {
-      const ::ssize_t written = ::write(descriptor_, bytes.data(), std::min(bytes.size(), most_at_once));
-      if (written >= 0) {
-        bytes = bytes.subspan(static_cast<std::size_t>(written));
-      } else if (errno != EINTR) {
-        fail("writing failed", last_error());
-      }
-    }
-  }
-
-  /// Brings the bytes to the disk, then puts them in the place of the target in one step.
-  void commit() {
-    if (::fsync(descriptor_) != 0 || ::close(std::exchange(descriptor_, -1)) != 0 ||
-        std::rename(temporary_.c_str(), target_.c_str()) != 0) {
-      fail("writing failed", last_error());
-    }
-    temporary_.clear();
-  }
-
- private:
-  static std::error_code last_error() { return {errno, std::generic_category()}; }
-
-  [[noreturn]] void fail(const std::string& problem, const std::error_code& error) const {
-    throw file_error(file_, problem + ": " + error.message());
-  }
-
-  std::string file_;
-  std::filesystem::path target_;
-  std::filesystem::path temporary_;
-  int descriptor_ = -1;
-};
-
 }  // namespace detail
 
 /// Writes a file, in place of one that may exist.
 ///
 /// Safety:  everything is checked before the disk is touched. The bytes go to a temporary file in the same folder,
-///          which then takes the file's place in one step: an existing file is kept whole if anything fails. The new
-///          file has the permissions of a new file; symbolic links are followed.
+///          which then takes the file's place in one step: an existing file is kept whole if anything fails. The
+///          temporary file of a process that was killed is removed by the next that writes into the folder. Symbolic
+///          links are followed, also to a file that is not there yet.
+/// Rights:  those of the existing file, its owner and group where the system allows it; else those of a new file. Hard
+///          links, access control lists and extended attributes of the existing file are not kept.
 /// Bytes:   depend on the tensors and the metadata only, not on the order in which the tensors are given.
 /// Errors:  file_error for a name given twice or reserved, texts that are not UTF-8, shapes that do not fit the
 ///          bytes or the limits, a header over safetensors_max_header, and whatever the system refuses.

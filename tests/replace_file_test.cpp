@@ -1,0 +1,386 @@
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cases.hpp"
+#include "catch.hpp"
+#include "intact/adapt/replace_file.hpp"
+#include "intact/adapt/safetensors.hpp"
+#include "intact/adapt/safetensors_write.hpp"
+#include "scratch_folder.hpp"
+
+namespace {
+
+using intact::write_text_file;
+using intact::detail::replacement_file;
+using intact_test::scratch_folder;
+
+std::string contents(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+void put(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+::mode_t mode_of(const std::filesystem::path& path) {
+  struct ::stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return status.st_mode & 07777;
+}
+
+/// The message of the file_error that a call ends with; empty when it does not.
+std::string refusal(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const intact::file_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+void require_refused(const std::filesystem::path& path, const std::string& problem) {
+  for (const std::string& message :
+       {refusal([&] { write_text_file(path, "text"); }), refusal([&] { intact::write_safetensors(path, {}); })}) {
+    CAPTURE(message);
+    REQUIRE(message.starts_with(path.string() + ": "));
+    REQUIRE(message.find(problem) != std::string::npos);
+  }
+}
+
+/// Runs a function in a process of its own, which it may kill; the status that the process ends with.
+int in_another_process(const std::function<void()>& body) {
+  const ::pid_t process = ::fork();
+  REQUIRE(process >= 0);
+  if (process == 0) {
+    body();
+    ::_exit(0);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  return status;
+}
+
+/// Files of a folder that look like temporary ones.
+std::vector<std::filesystem::path> temporary_files(const scratch_folder& folder) {
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "")) {
+    if (entry.path().filename().string().starts_with(".intact-")) {
+      found.push_back(entry.path());
+    }
+  }
+  return found;
+}
+
+/// A process that is killed in the middle of writing.
+void write_and_be_killed(const std::filesystem::path& path) {
+  const int status = in_another_process([&] {
+    replacement_file replacement(path);
+    replacement.write(std::string_view("half of "));
+    ::raise(SIGKILL);
+  });
+  REQUIRE(WIFSIGNALED(status));
+}
+
+}  // namespace
+
+TEST_CASE("a file takes the place of another", "[replace_file]") {
+  const scratch_folder folder;
+  put(folder / "file", "former");
+  write_text_file(folder / "file", "latter");
+  REQUIRE(contents(folder / "file") == "latter");
+  write_text_file(folder / "new", std::string("\0\n", 2));
+  REQUIRE(contents(folder / "new") == std::string("\0\n", 2));
+  write_text_file(folder / "empty", "");
+  REQUIRE(std::filesystem::file_size(folder / "empty") == 0);
+  REQUIRE(folder.files() == 3);
+}
+
+TEST_CASE("symbolic links are followed, also to a file that is not there yet", "[replace_file]") {
+  const scratch_folder folder;
+  std::filesystem::create_directory(folder / "below");
+  put(folder / "file", "former");
+  std::filesystem::create_symlink("file", folder / "link");
+  std::filesystem::create_symlink("../link", folder / "below/chain");
+  std::filesystem::create_symlink("below/new", folder / "dangling");
+  std::filesystem::create_symlink((folder / "dangling").string(), folder / "below/absolute");
+
+  write_text_file(folder / "below/chain", "latter");
+  REQUIRE(contents(folder / "file") == "latter");
+  write_text_file(folder / "below/absolute", "created");
+  REQUIRE(std::filesystem::is_regular_file(std::filesystem::symlink_status(folder / "below/new")));
+  REQUIRE(contents(folder / "below/new") == "created");
+  intact::write_safetensors(folder / "dangling", {});
+  REQUIRE(intact::safetensors_file::read(folder / "below/new").names().empty());
+  for (const char* const link : {"link", "below/chain", "dangling", "below/absolute"}) {
+    REQUIRE(std::filesystem::is_symlink(folder / link));
+  }
+  REQUIRE(folder.files() == 4);
+}
+
+TEST_CASE("a name without a folder is one of the working folder", "[replace_file]") {
+  const scratch_folder folder;
+  const std::filesystem::path former = std::filesystem::current_path();
+  std::filesystem::current_path(folder / "");
+  write_text_file("file", "text");
+  std::filesystem::create_symlink("other", "link");
+  write_text_file("link", "more");
+  std::filesystem::current_path(former);
+  REQUIRE(contents(folder / "file") == "text");
+  REQUIRE(contents(folder / "other") == "more");
+}
+
+TEST_CASE("a place where no file can be is refused", "[replace_file]") {
+  const scratch_folder folder;
+  std::filesystem::create_directory(folder / "folder");
+  require_refused(folder / "folder", "is a folder");
+  require_refused(folder / "none/file", "a temporary file cannot be made in its folder: No such file");
+  put(folder / "file", "former");
+  require_refused(folder / "file/below", "the file cannot be examined: Not a directory");
+  std::filesystem::create_symlink("loop", folder / "loop");
+  require_refused(folder / "loop", "the file cannot be examined: Too many levels of symbolic links");
+  std::filesystem::create_symlink("none/file", folder / "dangling");
+  require_refused(folder / "dangling", "a temporary file cannot be made in its folder: No such file");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  REQUIRE(refusal([&] { intact::write_safetensors(folder / "pipe", {}); }) ==
+          (folder / "pipe").string() + ": is not a regular file");
+  REQUIRE(contents(folder / "file") == "former");
+  REQUIRE(folder.files() == 5);
+}
+
+TEST_CASE("a folder without the right to write is refused", "[replace_file]") {
+  const scratch_folder folder;
+  std::filesystem::create_directory(folder / "folder");
+  put(folder / "folder/file", "former");
+  std::filesystem::permissions(folder / "folder", std::filesystem::perms(0555));
+  std::filesystem::permissions(folder / "", std::filesystem::perms(0755));
+  std::string message;
+  const int status = in_another_process([&] {
+    if (::geteuid() == 0 && ::setuid(65534) != 0) {  // the superuser may write everywhere
+      ::_exit(2);
+    }
+    message = refusal([&] { write_text_file(folder / "folder/file", "latter"); });
+    ::_exit(message.ends_with(": a temporary file cannot be made in its folder: Permission denied") ? 0 : 1);
+  });
+  std::filesystem::permissions(folder / "folder", std::filesystem::perms(0755));
+  REQUIRE(status == 0);
+  REQUIRE(contents(folder / "folder/file") == "former");
+}
+
+TEST_CASE("a text is written to a pipe and a device as they are", "[replace_file]") {
+  const scratch_folder folder;
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  const int reader = ::open((folder / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  std::filesystem::create_symlink("pipe", folder / "link");
+  write_text_file(folder / "link", "text");
+  char read[8] = {};
+  REQUIRE(::read(reader, read, sizeof read) == 4);
+  REQUIRE(std::string_view(read) == "text");
+  ::close(reader);
+  REQUIRE(std::filesystem::is_fifo(folder / "pipe"));
+  write_text_file("/dev/null", "text");
+  REQUIRE(std::filesystem::is_character_file("/dev/null"));
+  if (std::filesystem::exists("/dev/full")) {
+    REQUIRE(refusal([] { write_text_file("/dev/full", "text"); }).starts_with("/dev/full: writing failed: "));
+  }
+}
+
+TEST_CASE("an existing file keeps its permissions, a new one gets the usual", "[replace_file]") {
+  const scratch_folder folder;
+  const ::mode_t former = ::umask(027);
+  write_text_file(folder / "new", "text");
+  REQUIRE(mode_of(folder / "new") == 0640);
+  for (const ::mode_t mode : {0600U, 0444U, 0755U, 0666U, 0200U}) {
+    CAPTURE(mode);
+    put(folder / "file", "former");
+    REQUIRE(::chmod((folder / "file").c_str(), mode) == 0);
+    replacement_file replacement(folder / "file");
+    REQUIRE(temporary_files(folder).size() == 1);
+    REQUIRE(mode_of(temporary_files(folder).front()) == 0600);  // nobody else reads it meanwhile
+    replacement.write(std::string_view("latter"));
+    replacement.commit();
+    REQUIRE(mode_of(folder / "file") == mode);
+    std::filesystem::remove(folder / "file");
+  }
+  ::umask(former);
+}
+
+TEST_CASE("nobody may do more with a file when its group is lost", "[replace_file]") {
+  if (::geteuid() != 0) {
+    intact_test::report_skipped("only the superuser can give files to groups that it is not in");
+    return;
+  }
+  const scratch_folder folder;
+  REQUIRE(::chmod((folder / "").c_str(), 0777) == 0);
+  struct permissions {
+    ::mode_t before, after;
+  };
+  for (const auto [before, after] : {permissions{0640, 0600}, {0664, 0644}, {0604, 0600}, {0660, 0600}, {0644, 0644}}) {
+    CAPTURE(before);
+    put(folder / "file", "former");
+    REQUIRE(::chown((folder / "file").c_str(), 1234, 4321) == 0);
+    REQUIRE(::chmod((folder / "file").c_str(), before) == 0);
+    const int status = in_another_process([&] {
+      if (::setgroups(0, nullptr) != 0 || ::setgid(1111) != 0 || ::setuid(1111) != 0) {
+        ::_exit(2);
+      }
+      write_text_file(folder / "file", "latter");
+    });
+    REQUIRE(status == 0);
+    REQUIRE(contents(folder / "file") == "latter");
+    REQUIRE(mode_of(folder / "file") == after);
+    std::filesystem::remove(folder / "file");
+  }
+
+  put(folder / "file", "former");  // the superuser keeps owner and group
+  REQUIRE(::chown((folder / "file").c_str(), 1234, 4321) == 0);
+  REQUIRE(::chmod((folder / "file").c_str(), 0640) == 0);
+  write_text_file(folder / "file", "latter");
+  struct ::stat status {};
+  REQUIRE(::stat((folder / "file").c_str(), &status) == 0);
+  REQUIRE(status.st_uid == 1234);
+  REQUIRE(status.st_gid == 4321);
+  REQUIRE((status.st_mode & 07777) == 0640);
+}
+
+TEST_CASE("a file survives when its successor cannot be written", "[replace_file]") {
+  const scratch_folder folder;
+  put(folder / "file", "former");
+  ::rlimit limit{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &limit) == 0);
+  const ::rlimit small{4096, limit.rlim_max};
+  const auto former_handler = std::signal(SIGXFSZ, SIG_IGN);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const std::string message = refusal([&] { write_text_file(folder / "file", std::string(100'000, 'x')); });
+  const int restored = ::setrlimit(RLIMIT_FSIZE, &limit);
+  std::signal(SIGXFSZ, former_handler);
+
+  REQUIRE(restored == 0);
+  REQUIRE(message.starts_with((folder / "file").string() + ": writing failed: "));
+  REQUIRE(contents(folder / "file") == "former");
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("a file that cannot take its place is removed", "[replace_file]") {
+  const scratch_folder folder;
+  {
+    replacement_file replacement(folder / "file");
+    std::filesystem::create_directory(folder / "file");
+    REQUIRE(folder.files() == 2);
+    REQUIRE(refusal([&] { replacement.commit(); }).starts_with((folder / "file").string() + ": writing failed: "));
+  }
+  REQUIRE(folder.files() == 1);
+}
+
+TEST_CASE("what a killed process leaves behind is removed by the next", "[replace_file]") {
+  const scratch_folder folder;
+  put(folder / "file", "former");
+  for (int kills = 0; kills < 3; ++kills) {
+    write_and_be_killed(folder / "file");
+    REQUIRE(temporary_files(folder).size() == 1);  // each removes that of the one before
+    REQUIRE(contents(folder / "file") == "former");
+  }
+  write_text_file(folder / "other", "text");
+  REQUIRE(temporary_files(folder).empty());
+  REQUIRE(folder.files() == 2);
+
+  // A process with the number of one that was killed, and its name in use.
+  const std::string own = ".intact-" + std::to_string(::getpid()) + "-0.tmp";
+  put(folder / own, "abandoned");
+  write_text_file(folder / "other", "more");
+  REQUIRE(contents(folder / "other") == "more");
+  REQUIRE(temporary_files(folder).empty());
+}
+
+TEST_CASE("the temporary file of a process that lives is never removed", "[replace_file]") {
+  const scratch_folder folder;
+  replacement_file first(folder / "first");
+  first.write(std::string_view("the "));
+  const int status = in_another_process([&] {
+    write_text_file(folder / "second", "text");
+    write_text_file(folder / "first", "overtaken");
+  });
+  REQUIRE(status == 0);
+  write_text_file(folder / "third", "text");  // of this process, too
+  REQUIRE(temporary_files(folder).size() == 1);
+  first.write(std::string_view("last"));
+  first.commit();
+  REQUIRE(contents(folder / "first") == "the last");
+  REQUIRE(temporary_files(folder).empty());
+}
+
+TEST_CASE("files that only look like temporary ones stay", "[replace_file]") {
+  const scratch_folder folder;
+  const std::vector<std::string> names{".intact-1-0.tmp2", ".intact-1.tmp",     ".intact--0.tmp",
+                                       ".intact-1-.tmp",   ".intact-1-0-0.tmp", ".intact-a-0.tmp",
+                                       "intact-1-0.tmp",   ".intact-.tmp",      ".intact.tmp"};
+  for (const std::string& name : names) {
+    put(folder / name, "other");
+  }
+  std::filesystem::create_directory(folder / ".intact-7-0.tmp");
+  put(folder / "file", "former");
+  std::filesystem::create_symlink("file", folder / ".intact-8-0.tmp");
+  REQUIRE(::mkfifo((folder / ".intact-9-0.tmp").c_str(), 0600) == 0);
+  const std::ptrdiff_t before = folder.files();
+  write_text_file(folder / "file", "latter");
+  REQUIRE(folder.files() == before);
+  put(folder / ".intact-1-0.tmp", "abandoned");
+  write_text_file(folder / "file", "last");
+  REQUIRE(folder.files() == before);
+  REQUIRE_FALSE(std::filesystem::exists(folder / ".intact-1-0.tmp"));
+}
+
+TEST_CASE("many processes write and are killed, and every file is whole", "[replace_file]") {
+  const scratch_folder folder;
+  constexpr int processes = 6, rounds = 60;
+  std::vector<::pid_t> all;
+  for (int p = 0; p < processes; ++p) {
+    const ::pid_t process = ::fork();
+    REQUIRE(process >= 0);
+    if (process == 0) {
+      try {
+        for (int round = 0; round < rounds; ++round) {
+          write_text_file(folder / "shared", std::string(20'000, static_cast<char>('a' + p)));
+          write_text_file(folder / std::to_string(p), std::to_string(round));
+        }
+      } catch (const std::exception&) {
+        ::_exit(1);
+      }
+      ::_exit(0);
+    }
+    all.push_back(process);
+  }
+  for (int kills = 0; kills < 20; ++kills) {
+    write_and_be_killed(folder / "shared");
+  }
+  for (const ::pid_t process : all) {
+    int status = -1;
+    REQUIRE(::waitpid(process, &status, 0) == process);
+    REQUIRE(status == 0);
+  }
+  const std::string shared = contents(folder / "shared");
+  REQUIRE(shared.size() == 20'000);
+  REQUIRE(std::count(shared.begin(), shared.end(), shared.front()) == 20'000);
+  for (int p = 0; p < processes; ++p) {
+    REQUIRE(contents(folder / std::to_string(p)) == std::to_string(rounds - 1));
+  }
+  write_text_file(folder / "shared", "last");
+  REQUIRE(temporary_files(folder).empty());
+}
