@@ -21,7 +21,8 @@
 
 // Writing files on POSIX systems: a file is replaced as a whole or not at all.
 
-namespace intact::inline INTACT_ABI {
+namespace intact {
+inline namespace INTACT_UNIT {
 namespace detail {
 
 /// A file that is open. Closed with the object.
@@ -237,4 +238,5 @@ inline void write_text_file(const std::filesystem::path& path, std::string_view 
   replacement.commit();
 }
 
-}  // namespace intact::inline INTACT_ABI
+}  // namespace INTACT_UNIT
+}  // namespace intact
