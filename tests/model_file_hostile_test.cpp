@@ -705,9 +705,12 @@ TEST_CASE("headers that lie are refused", "[model_file][hostile]") {
   contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[14],\"data_offsets\":[0,56]")), "leaves a hole");
   contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[15],\"data_offsets\":[0,64]")),
            "has 60 bytes; data_offsets");
-  contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[15],\"data_offsets\":[0,99999999]")), "the buffer's size");
+  contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[15],\"data_offsets\":[0,99999999]")),
+           "has 60 bytes; data_offsets are 0 and 99999999");
+  contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[15],\"data_offsets\":[99999939,99999999]")),
+           "the file is truncated: its tensors have 99999999 bytes");
   contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,60]")),
-           "more than 2^63 - 1 bytes");
+           "must have at most 2^63 - 1 elements");
   contains(replaced(first, as("\"dtype\":\"I32\",\"shape\":[-15],\"data_offsets\":[0,60]")), "a size in shape is -15");
   contains(replaced(first, first + "," + first), "the name appears twice");
   contains(replaced(first, "\"a\":{\"shape\":" + std::string(100'000, '[')), "a size in shape is an array");
