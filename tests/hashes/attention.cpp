@@ -1,0 +1,183 @@
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hashes.hpp"
+#include "intact/log_softmax.hpp"
+#include "intact/log_sqrt2_matmul.hpp"
+#include "intact/max_softmax.hpp"
+#include "intact/reference/log_softmax.hpp"
+#include "intact/reference/max_softmax.hpp"
+#include "intact/shift_matmul.hpp"
+#include "intact/weighted_matmul.hpp"
+#include "parameters.hpp"
+
+// Softmax with every tail, and the products of attention and V.
+
+namespace hashes {
+namespace {
+
+constexpr index queries = 9, keys = 77, channels = 20;
+
+template <tail Tail>
+auto codes_matrix() {
+  if constexpr (Tail == tail::clip) {
+    return nibble_matrix<u4>(queries, keys);
+  } else {
+    return matrix<std::uint8_t>(queries, keys);
+  }
+}
+
+std::string name_of(tail probabilities) {
+  return probabilities == tail::zero ? "zero" : probabilities == tail::clip ? "clip" : "wide";
+}
+
+/// Logits of some rows lie close to each other, and those of others far apart; and a mask.
+struct softmax_inputs {
+  matrix<std::uint8_t> logits{queries, keys};
+  matrix<std::uint8_t> visible{queries, keys};
+  key_mask mask;
+
+  explicit softmax_inputs(random_numbers& random) {
+    for (index i = 0; i < queries; ++i) {
+      for (index j = 0; j < keys; ++j) {
+        logits.view()(i, j) = static_cast<std::uint8_t>(random.between(0, 255 >> i % 5));
+        visible.view()(i, j) = static_cast<std::uint8_t>(random.between(0, i));  // a row without any key, too
+      }
+    }
+    mask.visible = visible.view();
+  }
+  matrix_view<const std::uint8_t> view() const { return logits.view(); }
+};
+
+template <tail Tail, log2_rounding Rounding, class T>
+void run_log_softmax(const softmax_inputs& x, const std::string& table_name, exp_table<T> table) {
+  const std::string name = name_of(Tail) +
+                           (Rounding == log2_rounding::at_one_and_a_half ? "/one_and_a_half/" : "/square_root_of_2/") +
+                           table_name;
+  auto expected = codes_matrix<Tail>(), found = codes_matrix<Tail>();
+  reference::log_softmax<Tail, Rounding>(x.view(), table, expected.view());
+  log_softmax<Tail, T, Rounding, tested_isa>(x.view(), table, found.view());
+  report("log_softmax/" + name, found.view(), expected.view());
+  if constexpr (Tail != tail::clip) {
+    reference::log_softmax<Tail, Rounding>(x.view(), table, x.mask, expected.view());
+    log_softmax<Tail, T, Rounding, tested_isa>(x.view(), table, x.mask, found.view());
+    report("log_softmax/masked/" + name, found.view(), expected.view());
+  }
+}
+
+void run_log_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
+  const std::span<const std::uint64_t> table = exponential_of<std::uint64_t>(memory, 40);
+  const std::span<const std::uint32_t> short_table = exponential_of<std::uint32_t>(memory, 24);
+  const auto run = [&]<tail Tail>() {
+    run_log_softmax<Tail, log2_rounding::at_one_and_a_half>(x, "u64", table);
+    run_log_softmax<Tail, log2_rounding::at_square_root_of_2>(x, "u64", table);
+    run_log_softmax<Tail, log2_rounding::at_one_and_a_half>(x, "u32", short_table);
+  };
+  run.template operator()<tail::zero>();
+  run.template operator()<tail::clip>();
+  run.template operator()<tail::wide>();
+}
+
+void run_max_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
+  const std::span<const std::uint8_t> nibbles = log2_codes(memory, 15), bytes = weights_by_distance(memory);
+  nibble_matrix<u4> expected_nibbles(queries, keys), found_nibbles(queries, keys);
+  reference::max_softmax(x.view(), nibbles, expected_nibbles.view());
+  max_softmax<tested_isa>(x.view(), nibbles, found_nibbles.view());
+  report("max_softmax/packed", found_nibbles.view(), expected_nibbles.view());
+
+  matrix<std::uint8_t> expected(queries, keys), found(queries, keys);
+  reference::max_softmax(x.view(), bytes, expected.view());
+  max_softmax<tested_isa>(x.view(), bytes, found.view());
+  report("max_softmax/bytes", found.view(), expected.view());
+  reference::max_softmax(x.view(), bytes, x.mask, 0, expected.view());
+  max_softmax<tested_isa>(x.view(), bytes, x.mask, 0, found.view());
+  report("max_softmax/masked", found.view(), expected.view());
+}
+
+/// V, and what its products are scaled with.
+struct value_operands {
+  matrix<std::uint8_t> codes;
+  row_normalization normalization{300'000'000, 117};
+
+  explicit value_operands(random_numbers& random) : codes(keys, channels, 0, 255, random) {}
+  activations v() const { return {codes.view(), 130}; }
+};
+
+template <tail Tail>
+auto random_codes(int largest, random_numbers& random) {
+  auto codes = codes_matrix<Tail>();
+  for (index i = 0; i < queries; ++i) {
+    for (index j = 0; j < keys; ++j) {
+      store_code(codes.view(), i, j, static_cast<int>(random.between(i % 4 * largest / 8, largest)));
+    }
+  }
+  return codes;
+}
+
+template <tail Tail, class Scale>
+void run_shift_matmul(const std::string& name, typename attention_codes<Tail>::const_view codes,
+                      const value_operands& values, const Scale& scale) {
+  matrix<std::uint8_t> expected(queries, channels), found(queries, channels);
+  std::vector<std::byte> scratch(shift_matmul_bytes(keys, channels));
+  shift_matmul<Tail>(codes, values.v(), scale, expected.view());
+  shift_matmul<Tail, tested_isa>(codes, values.v(), scale, found.view(), workspace(scratch.data(), scratch.size()));
+  report("shift_matmul/" + name_of(Tail) + "/" + name, found.view(), expected.view());
+}
+
+void run_shift_matmuls(random_numbers& random, const value_operands& values) {
+  using to_u8 = requantize<std::uint8_t, tensor_scale>;
+  const tensor_scale scale = scale_of(std::int64_t{1} << 21, {117, 70});
+  auto zero = random_codes<tail::zero>(16, random);
+  run_shift_matmul<tail::zero>("scaled", zero.view(), values, to_u8{scale});
+  run_shift_matmul<tail::zero>("normalized", zero.view(), values, values.normalization);
+  auto clip = random_codes<tail::clip>(15, random);
+  run_shift_matmul<tail::clip>("scaled", clip.view(), values, to_u8{scale});
+  run_shift_matmul<tail::clip>("normalized", clip.view(), values, values.normalization);
+  auto wide = random_codes<tail::wide>(30, random), widest = random_codes<tail::wide>(255, random);
+  run_shift_matmul<tail::wide>("to_23", wide.view(), values, requantize_wide<std::uint8_t>{scale});
+  run_shift_matmul<tail::wide>("to_255", widest.view(), values, requantize_wide<std::uint8_t>{scale});
+}
+
+void run_weighted_matmul(random_numbers& random, const value_operands& values) {
+  const matrix<std::uint8_t> weights(queries, keys, 0, 255, random);
+  matrix<std::uint8_t> expected(queries, channels), found(queries, channels);
+  std::vector<std::byte> scratch(weighted_matmul_bytes(keys, channels));
+  weighted_matmul(weights.view(), values.v(), values.normalization, expected.view());
+  weighted_matmul<tested_isa>(weights.view(), values.v(), values.normalization, found.view(),
+                              workspace(scratch.data(), scratch.size()));
+  report("weighted_matmul", found.view(), expected.view());
+}
+
+/// It has no kernel of its own.
+void run_log_sqrt2_matmul(random_numbers& random, const value_operands& values) {
+  const log_sqrt2_scale scale{700'000'000, 494'974'747, 235 * (std::int64_t{1} << 47), 16};
+  const auto run = [&](const std::string& name, auto codes) {
+    matrix<std::uint8_t> y(queries, channels);
+    log_sqrt2_matmul(codes, values.v(), scale, y.view());
+    report("log_sqrt2_matmul/" + name + "/scaled", y.view());
+    log_sqrt2_matmul(codes, values.v(), values.normalization, y.view());
+    report("log_sqrt2_matmul/" + name + "/normalized", y.view());
+  };
+  matrix<std::uint8_t> bytes(queries, keys, 0, 31, random);
+  nibble_matrix<u4> nibbles(queries, keys, random);
+  run("bytes", bytes.view());
+  run("packed", nibbles.view());
+}
+
+}  // namespace
+
+void run_attention() {
+  parameter_memory memory(3);
+  const softmax_inputs x(memory.random);
+  run_log_softmaxes(memory, x);
+  run_max_softmaxes(memory, x);
+  const value_operands values(memory.random);
+  run_shift_matmuls(memory.random, values);
+  run_weighted_matmul(memory.random, values);
+  run_log_sqrt2_matmul(memory.random, values);
+}
+
+}  // namespace hashes

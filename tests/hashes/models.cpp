@@ -1,0 +1,377 @@
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "hashes.hpp"
+#include "intact/model/fused_swin.hpp"
+#include "intact/model/fused_vit.hpp"
+#include "parameters.hpp"
+
+// Blocks and tiny models in the paper's and in the precise recipe: every tensor of the models step by step, and the
+// outputs of those on kernels, with weights as they are and packed.
+
+namespace hashes {
+namespace {
+
+enum class weight_kind { s8, s4, grouped_s4 };
+
+/// What a model is made of.
+struct recipe {
+  std::string name;
+  attention_kind kind = attention_kind::log2_of_sum;
+  tail probabilities = tail::zero;
+  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  stream_codes stream = stream_codes::u8;
+  weight_kind weights = weight_kind::s8;
+  bool normalize = false;
+
+  bool wide() const { return stream == stream_codes::s16; }
+};
+
+/// Prints the line of every tensor that a model step by step makes.
+struct print_tensors {
+  std::string model;
+
+  template <class View>
+  void operator()(const trace_site& site, const View& tensor) const {
+    std::string name = model + "/" + std::string(site.name);
+    for (const index part : {site.block, site.head, site.window}) {
+      name += part < 0 ? "" : "/" + std::to_string(part);
+    }
+    report(name, tensor);
+  }
+};
+
+class model_builder {
+ public:
+  model_builder(recipe of_model, std::uint64_t seed) : recipe_(std::move(of_model)), memory_(seed) {}
+
+  parameter_memory& memory() { return memory_; }
+
+  weights_view weights(index rows, index columns) {
+    switch (recipe_.weights) {
+      case weight_kind::s4:
+        return memory_.random_s4(rows, columns);
+      case weight_kind::grouped_s4:
+        return memory_.random_grouped_s4(rows, columns, 16);
+      default:
+        return memory_.random_matrix<std::int8_t>(rows, columns, -128, 127);
+    }
+  }
+
+  channel_scale scale(const weights_view& layer, const code_spread& y) {
+    const std::int64_t deviation = (recipe_.weights == weight_kind::s8   ? u8_s8_deviation
+                                    : recipe_.weights == weight_kind::s4 ? u8_s4_deviation
+                                                                         : 4 * u8_s4_deviation) /
+                                   3;  // codes of a LayerNorm deviate less than uniform ones
+    return std::visit([&](const auto& view) { return scale(view, deviation, y); }, layer);
+  }
+
+  linear_parameters linear(index outputs, index inputs, const code_spread& y) {
+    const weights_view layer = weights(outputs, inputs);
+    return {layer, scale(layer, y)};
+  }
+
+  /// A layer that adds to the residual stream.
+  linear_parameters branch(index outputs, index inputs) {
+    return linear(outputs, inputs, recipe_.wide() ? code_spread{0, 5000} : code_spread{});
+  }
+
+  layernorm_parameters layernorm(index width) { return layernorm_of(memory_, width, recipe_.wide() ? 0 : 120); }
+  add_scale addition(index width) { return recipe_.wide() ? add_scale{} : add_of(memory_, width); }
+
+  attention_weighting weighting() {
+    attention_weighting made{.kind = recipe_.kind,
+                             .probabilities = recipe_.probabilities,
+                             .rounding = recipe_.rounding,
+                             .normalize = recipe_.normalize};
+    if (recipe_.kind == attention_kind::log2_of_sum) {
+      made.exponential = exponential_of<std::uint64_t>(memory_, 40);
+    } else if (recipe_.kind == attention_kind::log2_of_max) {
+      made.table = log2_codes(memory_, recipe_.probabilities == tail::clip ? 15 : 16);
+    } else {
+      made.table = weights_by_distance(memory_);
+    }
+    made.normalization = {600'000'000, 125};
+    made.context = scale_of(std::int64_t{1} << 20, {128, 50});
+    return made;
+  }
+
+  block_parameters block(const block_shape& shape) {
+    const index width = shape.attention.width;
+    return {.norm1 = layernorm(width),
+            .attention = {.qkv = linear(3 * width, width, {}),
+                          .qkv_zero_point = 128,
+                          .logits = scale_of(deviation_of_sum(u8_u8_deviation / 3, shape.attention.head_size()), {}),
+                          .weighting = weighting(),
+                          .proj = branch(width, width)},
+            .add1 = addition(width),
+            .norm2 = layernorm(width),
+            .mlp = {.fc1 = linear(shape.hidden, width, {2048, 900}),
+                    .table = memory_.random_array<std::uint8_t>(activation_table_size_12, 0, 255),
+                    .fc2 = branch(width, shape.hidden)},
+            .add2 = addition(width)};
+  }
+
+  vit_parameters vit(const vit_shape& shape) {
+    vit_parameters made;
+    made.patch = branch(shape.width, shape.patch_samples());
+    if (recipe_.wide()) {
+      made.token_addend = memory_.random_matrix<std::int16_t>(shape.tokens(), shape.width, -12'000, 12'000);
+    } else {
+      made.pixel_table = memory_.random_matrix<std::uint8_t>(shape.channels, 256, 0, 255);
+      made.embedding = {.table = memory_.random_array<std::uint8_t>(256, 0, 255),
+                        .class_token = memory_.random_matrix<std::uint8_t>(shape.class_tokens, shape.width, 0, 255),
+                        .positions = memory_.random_matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255),
+                        .add_positions = add_of(memory_, shape.width)};
+    }
+    made.blocks = memory_.array<block_parameters>(shape.depth, [&](index) { return block(shape.block()); });
+    made.norm = layernorm(shape.width);
+    add_head(made, shape.classes, shape.head_inputs());
+    return made;
+  }
+
+  swin_parameters swin(const swin_shape& shape) {
+    const index last = shape.stages - 1, first_width = shape.of(0).width;
+    swin_parameters made;
+    made.pixel_table = memory_.random_matrix<std::uint8_t>(shape.channels, 256, 0, 255);
+    made.patch = linear(first_width, shape.patch_samples(), {});
+    made.patch_norm = layernorm_of(memory_, first_width, 120);
+    made.tokens = {1'700'000'000, -(std::int64_t{9'000} << 31), 0, 7};
+    made.stages = memory_.array<swin_stage_parameters>(shape.stages, [&](index s) { return stage(shape, s); });
+    made.norm = layernorm(shape.of(last).width);
+    made.pool = {static_cast<std::int32_t>((std::int64_t{1} << 34) / (8 * shape.tokens_of(last))),
+                 std::int64_t{1} << 34, 3, 2};
+    add_head(made, shape.classes, shape.of(last).width);
+    return made;
+  }
+
+ private:
+  template <class Weights>
+  channel_scale scale(const Weights& view, std::int64_t deviation, const code_spread& y) {
+    if constexpr (detail::is_packed<Weights>) {
+      return {};  // layers are packed after they have been built
+    } else {
+      return channel_scale_of(memory_, view, deviation, y);
+    }
+  }
+
+  template <class Model>
+  void add_head(Model& model, index classes, index inputs) {
+    model.head = weights(classes, inputs);
+    model.logits = scale(model.head, {0, 256 * 60});
+    model.logits_u8 = scale(model.head, {});
+  }
+
+  swin_stage_parameters stage(const swin_shape& shape, index s) {
+    const auto block_at = [&](index position) {
+      const attention_shape window = shape.block(s, position).attention.per_window();
+      return swin_block_parameters{
+          .block = block(shape.block(s, position).per_window()),
+          .norm1_zero_point = 133,
+          .position_bias = memory_.random_matrix<std::uint8_t>(window.heads * window.tokens, window.tokens, 0, 255),
+          .add_bias = add_of(memory_, window.tokens)};
+    };
+    swin_stage_parameters made{.blocks = memory_.array<swin_block_parameters>(shape.of(s).depth, block_at)};
+    if (s + 1 < shape.stages) {
+      const index merged = 4 * shape.of(s).width;
+      made.merging = {layernorm(merged),
+                      linear(shape.of(s + 1).width, merged, recipe_.wide() ? code_spread{0, 9000} : code_spread{})};
+    }
+    return made;
+  }
+
+  recipe recipe_;
+  parameter_memory memory_;
+};
+
+/// Replaces weights by packed ones.
+void pack(parameter_memory& memory, weights_view& weights) {
+  weights = std::visit(
+      [&](const auto& view) -> weights_view {
+        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(view)>>) {
+          return view;
+        } else {
+          return packed(memory, view);
+        }
+      },
+      weights);
+}
+
+block_parameters packed_block(parameter_memory& memory, block_parameters p) {
+  for (linear_parameters* layer : {&p.attention.qkv, &p.attention.proj, &p.mlp.fc1, &p.mlp.fc2}) {
+    pack(memory, layer->weights);
+  }
+  return p;
+}
+
+vit_parameters packed_model(parameter_memory& memory, vit_parameters p) {
+  const std::span<const block_parameters> blocks = p.blocks;
+  p.blocks = memory.array<block_parameters>(
+      std::ssize(blocks), [&](index i) { return packed_block(memory, blocks[static_cast<std::size_t>(i)]); });
+  pack(memory, p.patch.weights);
+  pack(memory, p.head);
+  return p;
+}
+
+swin_parameters packed_model(parameter_memory& memory, swin_parameters p) {
+  const std::span<const swin_stage_parameters> stages = p.stages;
+  p.stages = memory.array<swin_stage_parameters>(std::ssize(stages), [&](index s) {
+    swin_stage_parameters stage = stages[static_cast<std::size_t>(s)];
+    const std::span<const swin_block_parameters> blocks = stage.blocks;
+    stage.blocks = memory.array<swin_block_parameters>(std::ssize(blocks), [&](index i) {
+      swin_block_parameters block = blocks[static_cast<std::size_t>(i)];
+      block.block = packed_block(memory, block.block);
+      return block;
+    });
+    if (s + 1 < std::ssize(stages)) {
+      pack(memory, stage.merging.reduction.weights);
+    }
+    return stage;
+  });
+  pack(memory, p.patch.weights);
+  pack(memory, p.head);
+  return p;
+}
+
+template <class Code>
+void run_block(const recipe& of_block, std::uint64_t seed) {
+  constexpr block_shape shape{.attention = {.tokens = 21, .width = 48, .heads = 3}, .hidden = 80};
+  model_builder build(of_block, seed);
+  const block_parameters p = build.block(shape);
+  const std::int64_t low = of_block.wide() ? -12'000 : 0, high = of_block.wide() ? 12'000 : 255;
+  const matrix<Code> x(21, 48, low, high, build.memory().random);
+
+  matrix<Code> expected = x;
+  std::vector<std::byte> scratch(block_workspace_bytes(shape));
+  const std::string name = "block/" + of_block.name;
+  block(expected.view(), p, shape, workspace(scratch.data(), scratch.size()), -1, print_tensors{name});
+  scratch.resize(fused_block_bytes(shape));
+  for (const bool as_panels : {false, true}) {
+    matrix<Code> found = x;
+    fused_block<tested_isa>(found.view(), as_panels ? packed_block(build.memory(), p) : p, shape,
+                            workspace(scratch.data(), scratch.size()));
+    report(name + (as_panels ? "/packed" : "/fused"), found.view(), expected.view());
+  }
+}
+
+void run_blocks() {
+  constexpr auto root = log2_rounding::at_square_root_of_2;
+  constexpr attention_kind of_max = attention_kind::log2_of_max, weights = attention_kind::weights;
+  run_block<std::uint8_t>({.name = "paper"}, 10);
+  run_block<std::uint8_t>({.name = "paper_clip", .probabilities = tail::clip, .weights = weight_kind::grouped_s4}, 11);
+  run_block<std::uint8_t>({.name = "paper_888", .probabilities = tail::wide, .weights = weight_kind::s4}, 12);
+  run_block<std::uint8_t>({.name = "paper_normalized", .rounding = root, .normalize = true}, 13);
+  const recipe precise{
+      .name = "precise", .kind = of_max, .rounding = root, .stream = stream_codes::s16, .normalize = true};
+  recipe clip = precise, bytes = precise;
+  clip.name = "precise_clip";
+  clip.probabilities = tail::clip;
+  clip.weights = weight_kind::s4;
+  bytes.name = "precise_888";
+  bytes.kind = weights;
+  bytes.weights = weight_kind::grouped_s4;
+  run_block<std::int16_t>(precise, 14);
+  run_block<std::int16_t>(clip, 15);
+  run_block<std::int16_t>(bytes, 16);
+}
+
+/// A model's image, and memory for its outputs.
+struct model_run {
+  image_view image;
+  matrix<std::int32_t> logits, expected;
+  matrix<std::uint8_t> logits_u8, expected_u8;
+  std::vector<std::byte> scratch;
+
+  template <class Shape>
+  model_run(parameter_memory& memory, const Shape& shape)
+      : image(interleaved_image(
+            memory.random_array<std::uint8_t>(shape.channels * shape.height * shape.width_pixels, 0, 255).data(),
+            shape.channels, shape.height, shape.width_pixels)),
+        logits(1, shape.classes),
+        expected(1, shape.classes),
+        logits_u8(1, shape.classes),
+        expected_u8(1, shape.classes) {}
+
+  workspace memory(std::size_t bytes) {
+    scratch.resize(bytes);
+    return {scratch.data(), bytes};
+  }
+
+  void report_outputs(const std::string& name) {
+    report(name + "/logits", logits.view(), expected.view());
+    report(name + "/logits_u8", logits_u8.view(), expected_u8.view());
+  }
+};
+
+void run_vit(const recipe& of_model, index class_tokens, std::uint64_t seed) {
+  const vit_shape shape{.channels = 3,
+                        .height = 16,
+                        .width_pixels = 24,
+                        .patch = 8,
+                        .width = 32,
+                        .heads = 2,
+                        .hidden = 48,
+                        .depth = 2,
+                        .classes = 10,
+                        .class_tokens = class_tokens,
+                        .stream = of_model.stream};
+  model_builder build(of_model, seed);
+  const vit_parameters p = build.vit(shape);
+  model_run run(build.memory(), shape);
+  const std::string name = "vit/" + of_model.name;
+  vit(run.image, p, shape, run.expected.view(), run.expected_u8.view(), run.memory(vit_workspace_bytes(shape)),
+      print_tensors{name});
+  for (const bool as_panels : {false, true}) {
+    fused_vit<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape, run.logits.view(),
+                          run.logits_u8.view(), run.memory(fused_vit_bytes(shape)));
+    run.report_outputs(name + (as_panels ? "/packed" : "/fused"));
+  }
+}
+
+void run_swin(const recipe& of_model, std::uint64_t seed) {
+  swin_shape shape{.channels = 3,
+                   .height = 36,
+                   .width_pixels = 28,
+                   .patch = 4,
+                   .stages = 2,
+                   .classes = 7,
+                   .stream = of_model.stream};
+  shape.stage[0] = {.width = 16, .heads = 2, .hidden = 24, .depth = 2, .window = 4};
+  shape.stage[1] = {.width = 24, .heads = 3, .hidden = 40, .depth = 2, .window = 3};
+  model_builder build(of_model, seed);
+  const swin_parameters p = build.swin(shape);
+  model_run run(build.memory(), shape);
+  const std::string name = "swin/" + of_model.name;
+  swin(run.image, p, shape, run.expected.view(), run.expected_u8.view(), run.memory(swin_workspace_bytes(shape)),
+       print_tensors{name});
+  for (const bool as_panels : {false, true}) {
+    fused_swin<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape, run.logits.view(),
+                           run.logits_u8.view(), run.memory(fused_swin_bytes(shape)));
+    run.report_outputs(name + (as_panels ? "/packed" : "/fused"));
+  }
+}
+
+}  // namespace
+
+void run_models() {
+  run_blocks();
+  const recipe paper{.name = "paper"};
+  const recipe precise{.name = "precise",
+                       .kind = attention_kind::log2_of_max,
+                       .rounding = log2_rounding::at_square_root_of_2,
+                       .stream = stream_codes::s16,
+                       .weights = weight_kind::s4,
+                       .normalize = true};
+  run_vit(paper, 1, 20);
+  run_vit(precise, 2, 21);
+  run_swin(paper, 22);
+  run_swin(precise, 23);
+}
+
+}  // namespace hashes
