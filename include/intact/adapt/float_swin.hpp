@@ -75,7 +75,7 @@ inline swin_stage_shape read_stage_shape(const float_model_reader& reader, const
                   " columns, the heads; their number must divide the width, " + std::to_string(shape.width));
   }
   const index positions = reader.size(table, 2, 0);
-  const index side = integer_sqrt(static_cast<std::uint64_t>(positions));
+  const index side = static_cast<index>(integer_sqrt(static_cast<std::uint64_t>(positions)));
   if (side * side != positions || side % 2 == 0) {
     reader.refuse("tensor \"" + table + "\" has " + std::to_string(positions) +
                   " rows; it must have (2 window - 1)^2 for some window");

@@ -50,7 +50,7 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
   shape.patch = reader.size(patch, 4, 2);
   shape.class_tokens = file.contains("dist_token") ? 2 : 1;
   const index tokens = reader.size("pos_embed", 3, 1), patches = std::max<index>(tokens - shape.class_tokens, 0);
-  const index side = integer_sqrt(static_cast<std::uint64_t>(patches));
+  const index side = static_cast<index>(integer_sqrt(static_cast<std::uint64_t>(patches)));
   if (side == 0 || side * side != patches) {
     reader.refuse("tensor \"pos_embed\" has " + std::to_string(tokens) + " tokens; it must have " +
                   (shape.class_tokens == 1 ? "1, the class token," : "2, the class and the distillation token,") +

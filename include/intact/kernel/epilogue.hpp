@@ -31,7 +31,7 @@ template <class Isa, class Out, unsigned Rows, unsigned N>
 INTACT_INLINE void store_tile(const s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
-    store_row<Isa>(x[r], y.data + (at.m + r) * y.stride + at.n, at.columns);
+    store_row<Isa>(x[r], y.data + (at.m + static_cast<index>(r)) * y.stride + at.n, at.columns);
   }
 }
 
@@ -116,9 +116,10 @@ struct epilogue {
   INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
     alignas(64) std::int32_t accumulators[static_cast<std::size_t>(N * simd::lanes<Isa>)];
     for (unsigned r = 0; r < Rows; ++r) {
+      const index m = at.m + static_cast<index>(r);
       simd::narrow<Isa>(x[r], accumulators);
       for (index j = 0; j < at.columns; ++j) {
-        y.data[(at.m + r) * y.stride + at.n + j] = apply_stage(stage, accumulators[j], at.m + r, at.n + j);
+        y.data[m * y.stride + at.n + j] = apply_stage(stage, accumulators[j], m, at.n + j);
       }
     }
   }
@@ -166,7 +167,7 @@ struct epilogue<Isa, activate> {
     alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
     activation_codes<Isa>(stage, x, at, codes);
     for (unsigned r = 0; r < Rows; ++r) {
-      look_up(codes[r], at.columns, stage.table.data(), y.data + (at.m + r) * y.stride + at.n);
+      look_up(codes[r], at.columns, stage.table.data(), y.data + (at.m + static_cast<index>(r)) * y.stride + at.n);
     }
   }
 };
@@ -222,7 +223,8 @@ struct epilogue<Isa, add_to_stream> {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> addend[N];
-      load_row<Isa>(stage.addend.data + (at.m + r) * stage.addend.stride + at.n, at.columns, addend);
+      load_row<Isa>(stage.addend.data + (at.m + static_cast<index>(r)) * stage.addend.stride + at.n, at.columns,
+                    addend);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
         x[r][j] = simd::add<Isa>(x[r][j], addend[j]);
@@ -249,7 +251,8 @@ struct epilogue<Isa, requantize_and_add> {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> stream[N];
-      load_row<Isa>(stage.stream.data + (at.m + r) * stage.stream.stride + at.n, at.columns, stream);
+      load_row<Isa>(stage.stream.data + (at.m + static_cast<index>(r)) * stage.stream.stride + at.n, at.columns,
+                    stream);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
         const s32<Isa> first =
@@ -270,7 +273,7 @@ struct epilogue<Isa, requantize_rows<Out>> {
                                 matrix_view<Out> y) {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      rescale_row<Isa>(x[r], stage.rows.data()[at.m + r]);
+      rescale_row<Isa>(x[r], stage.rows.data()[at.m + static_cast<index>(r)]);
     }
     store_tile<Isa>(x, at, y);
   }

@@ -141,7 +141,8 @@ INTACT_INLINE void for_each_tile(index columns, const Tile& tile) {
   constexpr index accumulator_columns = simd::dot4<Isa, A>::columns;
   index column = 0;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
-    for (; columns - column > N * accumulator_columns - simd::lanes<Isa>; column += N * accumulator_columns) {
+    constexpr index width = index{N} * accumulator_columns;
+    for (; columns - column > width - simd::lanes<Isa>; column += width) {
       tile(size, column);
     }
   };
@@ -175,7 +176,7 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
     A rest[Rows][packed::step];
     for (unsigned r = 0; r < Rows; ++r) {
       for (index k = 0; k < packed::step; ++k) {
-        rest[r][k] = done + k < a.columns ? rows[r * a.stride + done + k] : zero;
+        rest[r][k] = done + k < a.columns ? rows[static_cast<index>(r) * a.stride + done + k] : zero;
       }
     }
     tile.add_step(rest[0], packed::step, panel.steps(steps, column));
@@ -223,7 +224,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
   for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
     const index depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
     for (unsigned r = 0; r < Rows; ++r) {
-      widen_row<Isa>(first_of_row(a, m + r) + k, depth, packed::step, wide[r]);
+      widen_row<Isa>(first_of_row(a, m + static_cast<index>(r)) + k, depth, packed::step, wide[r]);
     }
     for (index p = 0; p < panels; ++p) {
       const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
@@ -265,7 +266,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
 template <class Element, class Tile>
 INTACT_INLINE void for_each_row_tile(index m, index end, const Tile& rows) {
   constexpr unsigned most = gemm_tile_rows<Element>;
-  for (; m + most <= end; m += most) {
+  for (; m + index{most} <= end; m += index{most}) {
     rows(std::integral_constant<unsigned, most>{}, m);
   }
   const auto rest = [&]<unsigned... Rows>(std::integer_sequence<unsigned, Rows...>) {

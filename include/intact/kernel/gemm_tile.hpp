@@ -50,7 +50,7 @@ class gemm_tile {
     for (unsigned r = 0; r < Rows; ++r) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        at_[r][j] = dot::start(from + r * stride + j * simd::lanes<Isa>);
+        at_[r][j] = dot::start(from + static_cast<index>(r) * stride + static_cast<index>(j) * simd::lanes<Isa>);
       }
     }
   }
@@ -60,7 +60,8 @@ class gemm_tile {
     for (unsigned r = 0; r < Rows; ++r) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        std::memcpy(to + r * stride + j * simd::lanes<Isa>, &at_[r][j], sizeof at_[r][j]);
+        std::memcpy(to + static_cast<index>(r) * stride + static_cast<index>(j) * simd::lanes<Isa>, &at_[r][j],
+                    sizeof at_[r][j]);
       }
     }
   }
@@ -94,7 +95,7 @@ class gemm_tile {
     sums(out);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      simd::narrow<Isa>(out[r], to + r * stride);
+      simd::narrow<Isa>(out[r], to + static_cast<index>(r) * stride);
     }
   }
 
@@ -111,7 +112,8 @@ class gemm_tile {
     INTACT_INLINE shifts_of_columns(const panel_steps<Element>& w, index group) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        of[j] = simd::int4<Isa>::load_shifts(w.shifts + group * packed::shift_bytes, w.column + j * dot::columns);
+        of[j] = simd::int4<Isa>::load_shifts(w.shifts + group * packed::shift_bytes,
+                                             w.column + static_cast<index>(j) * dot::columns);
       }
     }
     decltype(simd::int4<Isa>::load_shifts(nullptr, 0)) of[N];
@@ -164,7 +166,7 @@ class gemm_tile {
     }
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      const auto activations = dot::broadcast(a + r * stride);
+      const auto activations = dot::broadcast(a + static_cast<index>(r) * stride);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
         at_[r][j] = dot::multiply_add(at_[r][j], activations, weights[j]);

@@ -99,15 +99,17 @@ struct epilogue<Isa, join_planes<Planes, Stage>> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const join_planes<Planes, Stage>& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<typename Stage::output> y) {
-    const std::int64_t* const corrections = all.corrections + at.m / Planes;
-    const tile_place joined{all.first + at.m / Planes, at.n, at.columns};
+    const index joined_row = at.m / index{Planes};
+    const std::int64_t* const corrections = all.corrections + joined_row;
+    const tile_place joined{all.first + joined_row, at.n, at.columns};
     if constexpr (Rows % Planes != 0) {  // no such tile occurs
     } else if constexpr (takes_64_bits<Stage>) {
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows / Planes; ++r) {
         s32<Isa> high[N], low[N];
         join_64_bits<Planes, Isa>(x + r * Planes, corrections[r], high, low);
-        finish_64_bits<Isa, Stage>::run(all.stage, high, low, tile_place{joined.m + r, joined.n, joined.columns}, y);
+        finish_64_bits<Isa, Stage>::run(all.stage, high, low,
+                                        tile_place{joined.m + static_cast<index>(r), joined.n, joined.columns}, y);
       }
     } else {
       static_assert(Planes == two_planes);
@@ -134,7 +136,7 @@ struct epilogue<Isa, normalize_planes> {
     using rescaler = simd::rescaler<Isa>;
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows / 2; ++r) {
-      const index row = at.m / 2 + r;
+      const index row = at.m / 2 + static_cast<index>(r);
       const tensor_scale& scale = all.scales[row];
       const auto factors = rescaler::broadcast(scale.multiplier, scale.offset);
       s32<Isa>(&low)[N] = x[2 * r + 1];

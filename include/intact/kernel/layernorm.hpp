@@ -120,13 +120,13 @@ INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index first
     const typename Moments::factors factors = Moments::factors_of(x.shift + c);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      moments[r].add(x.codes.data + (first_row + r) * x.codes.stride + c, row, factors);
+      moments[r].add(x.codes.data + (first_row + static_cast<index>(r)) * x.codes.stride + c, row, factors);
     }
   }
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
     sums[r] = {moments[r].sum(), moments[r].squares()};
-    add_to_sums<Isa>(x, first_row + r, whole, sums[r]);
+    add_to_sums<Isa>(x, first_row + static_cast<index>(r), whole, sums[r]);
   }
 }
 
@@ -134,7 +134,7 @@ INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index first
 template <class Isa, class Moments, unsigned Together, class Code>
 INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, layernorm_sums* sums) {
   index r = 0;
-  for (; r + Together <= x.codes.rows; r += Together) {
+  for (; r + index{Together} <= x.codes.rows; r += index{Together}) {
     layernorm_moments<Isa, Moments, Together>(x, r, sums + r);
   }
   for (; r < x.codes.rows; ++r) {

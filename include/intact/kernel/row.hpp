@@ -27,7 +27,7 @@ INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
 template <class Isa, class T, unsigned N>
 INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
   alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
-  if (count < N * simd::lanes<Isa>) {
+  if (count < index{N} * simd::lanes<Isa>) {
     copy_prefix(from, count, copy);
     from = copy;
   }
@@ -41,7 +41,7 @@ INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
 template <class Isa, unsigned N>
 INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64_t* offset, index count,
                                 typename simd::rescaler<Isa>::factors (&to)[N]) {
-  constexpr index width = N * simd::lanes<Isa>;
+  constexpr index width = index{N} * simd::lanes<Isa>;
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
   alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
   if (count < width) {
@@ -58,7 +58,7 @@ INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64
 
 template <class Isa, class Out, unsigned N>
 INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
-  if (N * simd::lanes<Isa> == 1 || count == N * simd::lanes<Isa>) {
+  if (constexpr index all = index{N} * simd::lanes<Isa>; all == 1 || count == all) {
     simd::narrow<Isa>(from, to);
   } else {
     simd::narrow<Isa>(from, to, count);
@@ -71,7 +71,7 @@ template <class Isa, class Group>
 INTACT_INLINE void for_each_group(index channels, const Group& group) {
   index c = 0;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> registers) {
-    constexpr index width = N * simd::lanes<Isa>;
+    constexpr index width = index{N} * simd::lanes<Isa>;
     for (; c + width <= channels; c += width) {
       group(registers, c, width);
     }

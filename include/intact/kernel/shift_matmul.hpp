@@ -111,9 +111,11 @@ struct shift_scratch {
   template <class Workspace>
   static constexpr shift_scratch take(Workspace& memory, index keys, index band) {
     const index stride = code_stride(keys);
-    const index rows = band < six_planes / two_planes ? six_planes / two_planes : band;
-    return {memory.template matrix<std::uint8_t>(two_planes * rows, stride), memory.template take<std::uint8_t>(stride),
-            memory.template take<tensor_scale>(rows), memory.template take<std::int64_t>(rows)};
+    constexpr index least = six_planes / two_planes;
+    const index rows = band < least ? least : band;
+    return {memory.template matrix<std::uint8_t>(index{two_planes} * rows, stride),
+            memory.template take<std::uint8_t>(stride), memory.template take<tensor_scale>(rows),
+            memory.template take<std::int64_t>(rows)};
   }
 };
 
@@ -148,11 +150,11 @@ matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most
   const index keys = codes.columns, stride = scratch.planes.stride;
   for (index i = 0; i < rows; ++i) {
     const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
-    set(i, simd::code_planes<Isa, Planes>(row, keys, most, scratch.planes.data + Planes * i * stride, stride));
+    set(i, simd::code_planes<Isa, Planes>(row, keys, most, scratch.planes.data + index{Planes} * i * stride, stride));
   }
   // What is behind the keys meets zeros of the packed values.
   const index whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
-  return scratch.planes.prefix(Planes * rows, whole_steps);
+  return scratch.planes.prefix(index{Planes} * rows, whole_steps);
 }
 
 /// Rows of a band with an output stage.
@@ -222,7 +224,7 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
                                      [&](sum x, index c) { y(i, c) = apply_stage(stage, x, i, c); });
     }
   } else if constexpr (wide) {
-    for_each_band(begin, end, scratch.planes.rows / six_planes, [&](index first, index rows) {
+    for_each_band(begin, end, scratch.planes.rows / index{six_planes}, [&](index first, index rows) {
       if (three_planes_suffice<Isa>(codes, first, rows)) {
         shift_band<Isa, three_planes>(codes, most, v, stage, y, first, rows, scratch);
       } else {
@@ -230,7 +232,7 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       }
     });
   } else {
-    for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {
+    for_each_band(begin, end, scratch.planes.rows / index{two_planes}, [&](index first, index rows) {
       shift_band<Isa, two_planes>(codes, most, v, stage, y, first, rows, scratch);
     });
   }
@@ -258,7 +260,7 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       }
     }
   } else {
-    for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {
+    for_each_band(begin, end, scratch.planes.rows / index{two_planes}, [&](index first, index rows) {
       const auto planes =
           split_rows<Isa, two_planes>(codes, most, first, rows, scratch, [&](index i, std::int64_t sum) {
             scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
@@ -273,7 +275,7 @@ template <class Isa>
 void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepared_values& v,
                      const row_normalization& normalization, const matrix_view<std::uint8_t>& y, index begin, index end,
                      const shift_scratch& scratch) noexcept {
-  for_each_band(begin, end, scratch.planes.rows / two_planes, [&](index first, index rows) {
+  for_each_band(begin, end, scratch.planes.rows / index{two_planes}, [&](index first, index rows) {
     for (index i = 0; i < rows; ++i) {
       const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, first + i), weights.columns);
       scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);

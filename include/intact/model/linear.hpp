@@ -70,7 +70,7 @@ void linear(matrix_view<const std::uint8_t> x, const weights_view& weights, cons
 }
 
 /// y = requantize(x * W^T), bias included.
-template <class Out, int Bits = 8 * sizeof(Out)>
+template <class Out, int Bits = 8 * static_cast<int>(sizeof(Out))>
 void linear(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<Out> y) {
   linear<isa::native>(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
 }

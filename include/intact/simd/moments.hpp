@@ -93,10 +93,6 @@ class lane_moments {
 
 namespace detail {
 
-INTACT_INLINE std::int64_t sum_of_pair(__m128i x) {
-  return _mm_cvtsi128_si64(x) + _mm_extract_epi64(x, 1);
-}
-
 struct words_of_eight {
   using type = __m128i;
   static constexpr index width = 8;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "intact/simd/bytes.hpp"
+#include "intact/simd/sum.hpp"
 
 // Sums of bytes, and attention codes as weights for byte dot products.
 //
@@ -123,9 +124,7 @@ struct planes<isa::sse4_1> : detail::interleaver {
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
     s = _mm_add_epi64(s, _mm_sad_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)), _mm_setzero_si128()));
   }
-  INTACT_INLINE static std::int64_t total(sums s) {
-    return _mm_cvtsi128_si64(s) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(s, s));
-  }
+  INTACT_INLINE static std::int64_t total(sums s) { return detail::sum_of_pair(s); }
   INTACT_INLINE static __m128i load(const std::uint8_t* codes, std::uint8_t most) {
     return _mm_min_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)),
                         _mm_set1_epi8(static_cast<char>(most)));
@@ -155,7 +154,7 @@ struct planes_of_32 : interleaver {
   }
   INTACT_INLINE static std::int64_t total(sums s) {
     const __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    return _mm_cvtsi128_si64(halves) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(halves, halves));
+    return detail::sum_of_pair(halves);
   }
   INTACT_INLINE static __m256i load(const std::uint8_t* codes, std::uint8_t most) {
     return _mm256_min_epu8(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)),
@@ -298,8 +297,8 @@ INTACT_INLINE std::int64_t code_planes(const std::uint8_t* codes, index count, s
     INTACT_UNROLL
     for (unsigned p = 0; p < Planes; ++p) {
       const std::uint8_t* const table = p == 5 ? detail::last_plane_weights : detail::plane_weights;
-      lanes::select(loaded, static_cast<std::uint8_t>(8 * p), table, to + p * stride + i);
-      lanes::sum(sums[p], to + p * stride + i);
+      lanes::select(loaded, static_cast<std::uint8_t>(8 * p), table, to + static_cast<index>(p) * stride + i);
+      lanes::sum(sums[p], to + static_cast<index>(p) * stride + i);
     }
   };
   index i = 0;

@@ -4,7 +4,7 @@
 
 #include "intact/simd/batch.hpp"
 
-// The sum over a register's lanes, which xsimd's versions name differently.
+// Sums over a register's lanes, which xsimd's versions name differently.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -19,6 +19,12 @@ INTACT_INLINE std::int32_t sum_of(std::int32_t x) {
 INTACT_INLINE std::int32_t sum_of(__m128i x) {
   const __m128i pairs = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0b01'00'11'10));
   return _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0b10'11'00'01)));
+}
+/// The sum of two lanes of 64 bits. By way of memory: 32-bit processors have no registers for it.
+INTACT_INLINE std::int64_t sum_of_pair(__m128i x) {
+  std::int64_t sum;
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(&sum), _mm_add_epi64(x, _mm_unpackhi_epi64(x, x)));
+  return sum;
 }
 #endif
 #if INTACT_HAS_AVX2

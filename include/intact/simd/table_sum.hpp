@@ -5,6 +5,7 @@
 
 #include "intact/simd/batch.hpp"
 #include "intact/simd/byte_table.hpp"
+#include "intact/simd/sum.hpp"
 
 // The sum of the entries that bytes select from a table of 256 numbers that do not increase: of
 // table[largest - code] >> shift(), over a row of codes.
@@ -220,7 +221,7 @@ class table_sum<isa::avx512vbmi> {
     const __m128i one = _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
     const __m256i shifted = _mm256_sllv_epi64(_mm256_cvtepu32_epi64(one), _mm256_setr_epi64x(0, 8, 16, 24));
     const __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(shifted), _mm256_extracti128_si256(shifted, 1));
-    return static_cast<std::uint64_t>(_mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1));
+    return static_cast<std::uint64_t>(detail::sum_of_pair(pair));
   }
 
   int shift_;

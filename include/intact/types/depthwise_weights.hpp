@@ -16,8 +16,8 @@ struct depthwise_weights {
 
 /// The largest square: 255^2 products of a u8 and an s8 code fit int32.
 inline constexpr index depthwise_max_size = 255;
-static_assert(depthwise_max_size * depthwise_max_size * 255 * 128 <= 0x7fffffff &&
-              (depthwise_max_size + 2) * (depthwise_max_size + 2) * index{255} * 128 > 0x7fffffff);
+static_assert(std::int64_t{255} * 128 * depthwise_max_size * depthwise_max_size <= 0x7fffffff &&
+              std::int64_t{255} * 128 * (depthwise_max_size + 2) * (depthwise_max_size + 2) > 0x7fffffff);
 
 }  // namespace INTACT_ABI
 
