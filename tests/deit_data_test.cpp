@@ -61,7 +61,7 @@ std::vector<rgb_image> read_images(const std::filesystem::path& folder, std::siz
   files.resize(std::min(files.size(), count));
   std::vector<rgb_image> images;
   for (const std::filesystem::path& file : files) {
-    images.push_back(intact_deit::read_input(file, 224, 0.875));
+    images.push_back(intact_deit::read_input(file, {224, 0.875}));
   }
   return images;
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <png.h>
-#include <turbojpeg.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -10,15 +9,14 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <memory>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "deit/image_file.hpp"
 #include "intact/adapt/float_vit.hpp"
 #include "intact/adapt/safetensors_write.hpp"
+#include "jpeg_writer.hpp"
 #include "quantized_model.hpp"
 
 // Images, checkpoints and label files for the tests of intact-deit.
@@ -54,19 +52,6 @@ inline void write_png(const std::filesystem::path& path, const rgb_image& image)
 
 inline void write_text(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
-}
-
-inline void write_jpeg(const std::filesystem::path& path, const rgb_image& image, int subsampling = TJSAMP_444) {
-  const std::unique_ptr<std::remove_pointer_t<tjhandle>, int (*)(tjhandle)> encoder(tjInitCompress(), tjDestroy);
-  unsigned char* bytes = nullptr;
-  unsigned long size = 0;
-  const int result = tjCompress2(encoder.get(), image.samples.data(), static_cast<int>(image.width), 0,
-                                 static_cast<int>(image.height), TJPF_RGB, &bytes, &size, subsampling, 95, 0);
-  const std::unique_ptr<unsigned char, void (*)(unsigned char*)> released(bytes, tjFree);
-  if (result != 0) {
-    throw std::runtime_error(tjGetErrorStr2(encoder.get()));
-  }
-  write_text(path, std::string(reinterpret_cast<const char*>(bytes), size));
 }
 
 /// The tensors of a checkpoint by name.

@@ -101,6 +101,7 @@ class attention_command {
     app_->add_option("--float", weights_, "checkpoint of the float model")->required();
     app_->add_option("--image", image_, "PNG or JPEG file")->required();
     app_->add_option("--block", block_, "the block [the last one]")->check(CLI::NonNegativeNumber);
+    add_prepared(*app_, prepared_);
     app_->add_option("-o,--output", output_, "JSON, which examples/plot_attention.py draws")->required();
     checkpoint_.add_to(*app_);
   }
@@ -122,7 +123,7 @@ class attention_command {
       throw std::invalid_argument("--block is " + std::to_string(block) + "; the model has " +
                                   std::to_string(shape.depth) + " blocks");
     }
-    const rgb_image image = read_input(image_, shape.height, crop);
+    const rgb_image image = read_input(image_, {shape.height, crop, prepared_});
     const integer_attention_maps integer(model, image.view(), block);
     intact_examples::write_json(output_, {{"block", block},
                                           {"columns", shape.width_pixels / shape.patch},
@@ -136,6 +137,7 @@ class attention_command {
   CLI::App* app_;
   std::string model_, weights_, image_, output_;
   std::optional<index> block_;
+  bool prepared_ = false;
   checkpoint_arguments checkpoint_;
 };
 

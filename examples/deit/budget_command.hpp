@@ -32,6 +32,7 @@ class budget_command {
         ->check(CLI::PositiveNumber);
     app_->add_option("--json", json_, "write the table to this file");
     add_threads(*app_, threads_);
+    add_prepared(*app_, prepared_);
     calibration_.add_to(*app_);
     profile_.add_to(*app_);
     checkpoint_.add_to(*app_);
@@ -39,11 +40,13 @@ class budget_command {
 
   bool chosen() const { return app_->parsed(); }
 
+  /// The exit code: 1 if some images could not be read.
   int run() const {
     const intact::profile profile = profile_.chosen();
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
-    const input_size input{model.shape.height, checkpoint_.crop()};
-    const calibrated_model calibrated = calibration_.calibrate(model, calibration_.read(input), profile, threads_);
+    const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
+    const calibration_images read = calibration_.read(input);
+    const calibrated_model calibrated = calibration_.calibrate(model, read.images, profile, threads_);
 
     std::vector<labelled_image> images;
     for (const std::filesystem::path& file : find_images(images_)) {
@@ -52,13 +55,11 @@ class budget_command {
     images.resize(std::min(images.size(), limit_));
     const float_classifier classifier(model);
     const predictions in_float = predict([&] { return one_by_one(classifier); }, images, input, {threads_, 1}, "float");
-    if (in_float.failed() != 0) {
-      throw std::runtime_error(std::find_if(in_float.images.begin(), in_float.images.end(), [](const prediction& one) {
-                                 return !one.problem.empty();
-                               })->problem);
-    }
+    const std::size_t failed = report_failures(in_float);
 
-    nlohmann::json json = {{"profile", profile_.description()}, {"images", images.size()}, {"kinds", {}}};
+    nlohmann::json json = {
+        {"profile", profile_.description()}, {"images", images.size() - failed}, {"failed", failed}, {"kinds", {}}};
+    std::printf("%zu images, %zu failed\n", images.size() - failed, failed);
     std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
     for (const auto& [name, kinds] : cases(profile)) {
       const simulated_vit simulated(model, calibrated, profile, kinds);
@@ -71,7 +72,7 @@ class budget_command {
     if (!json_.empty()) {
       intact_examples::write_json(json_, json);
     }
-    return 0;
+    return read.failed + failed == 0 ? 0 : 1;
   }
 
  private:
@@ -92,6 +93,7 @@ class budget_command {
   std::string weights_, images_, json_;
   std::size_t limit_ = 64;
   std::size_t threads_ = default_threads();
+  bool prepared_ = false;
   calibration_arguments calibration_;
   profile_arguments profile_;
   checkpoint_arguments checkpoint_;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdio>
 #include <filesystem>
 #include <limits>
 #include <map>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,12 @@
 // From a float model and images to scales.
 
 namespace intact_deit {
+
+/// The images to calibrate on, and how many others could not be read.
+struct calibration_images {
+  std::vector<rgb_image> images;
+  std::size_t failed = 0;
+};
 
 /// The arguments that say how a model is calibrated.
 class calibration_arguments {
@@ -52,14 +60,27 @@ class calibration_arguments {
         ->group(group);
   }
 
-  std::vector<rgb_image> read(const input_size& input) const {
+  /// Images that cannot be read are named and counted, and the others go on.
+  /// Errors: std::runtime_error if no image can be read.
+  calibration_images read(const input_size& input) const {
     std::vector<std::filesystem::path> files = find_images(folder_);
     files.resize(std::min(files.size(), limit_));
-    std::vector<rgb_image> images;
+    calibration_images read;
     for (const std::filesystem::path& file : files) {
-      images.push_back(read_input(file, input.size, input.crop));
+      try {
+        read.images.push_back(read_input(file, input));
+      } catch (const std::runtime_error& error) {
+        std::fprintf(stderr, "intact-deit: %s\n", error.what());
+        ++read.failed;
+      }
     }
-    return images;
+    if (read.images.empty()) {
+      throw error_in(folder_, "none of the " + std::to_string(files.size()) + " calibration images could be read");
+    }
+    if (read.failed != 0) {
+      std::fprintf(stderr, "intact-deit: %zu of %zu calibration images could not be read\n", read.failed, files.size());
+    }
+    return read;
   }
 
   calibrated_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,

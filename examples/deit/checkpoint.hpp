@@ -167,7 +167,7 @@ inline bool has_hugging_face_names(const intact::safetensors_file& file) {
 inline intact::float_matrix resize_positions(const intact::float_matrix& positions, index from, index to) {
   const auto matrix_of = [&](index rows, index columns) {
     intact::float_matrix taps = intact::float_matrix::Zero(rows, columns);
-    const std::vector<filter_taps> all = bicubic_taps(columns, rows);
+    const std::vector<filter_taps> all = bicubic_taps(columns, rows, {0, rows});
     for (index i = 0; i < rows; ++i) {
       const filter_taps& tap = all[static_cast<std::size_t>(i)];
       for (std::size_t k = 0; k < tap.weight.size(); ++k) {

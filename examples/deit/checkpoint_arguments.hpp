@@ -32,6 +32,10 @@ inline void add_batch(CLI::App& app, std::size_t& batch) {
       ->check(CLI::Range(std::size_t{1}, std::size_t{1024}));
 }
 
+inline void add_prepared(CLI::App& app, bool& prepared) {
+  app.add_flag("--prepared", prepared, "images are resized and cropped already: they must have the model's size");
+}
+
 /// What a checkpoint may leave open.
 class checkpoint_arguments {
  public:

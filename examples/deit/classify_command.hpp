@@ -26,6 +26,7 @@ class classify_command {
     app_->add_option("images", images_, "PNG or JPEG files")->required();
     add_threads(*app_, running_.threads);
     add_batch(*app_, running_.batch);
+    add_prepared(*app_, prepared_);
   }
 
   bool chosen() const { return app_->parsed(); }
@@ -39,7 +40,8 @@ class classify_command {
       images.push_back({file, 0});
     }
     const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
-    const predictions found = predict(classifier, images, {stored.image_size(), stored.crop}, running_, "images");
+    const input_size input{stored.image_size(), stored.crop, prepared_};
+    const predictions found = predict(classifier, images, input, running_, "images");
     for (std::size_t i = 0; i < images.size(); ++i) {
       const prediction& one = found.images[i];
       if (one.problem.empty()) {
@@ -78,6 +80,7 @@ class classify_command {
   std::string model_, names_;
   std::vector<std::string> images_;
   run_options running_;
+  bool prepared_ = false;
 };
 
 }  // namespace intact_deit

@@ -9,12 +9,14 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "image_folder.hpp"
 #include "models.hpp"
+#include "preprocess.hpp"
 #include "workers.hpp"
 
 // What a model makes of labelled images, and how that compares with what the float model makes of them.
@@ -48,10 +50,18 @@ struct predictions {
   }
 };
 
-struct input_size {
-  index size = 0;
-  double crop = default_crop;
-};
+/// The number of images that could not be read; each is named.
+inline std::size_t report_failures(const predictions& found) {
+  for (const prediction& one : found.images) {
+    if (!one.problem.empty()) {
+      std::fprintf(stderr, "intact-deit: %s\n", one.problem.c_str());
+    }
+  }
+  if (found.failed() == found.images.size()) {
+    throw std::runtime_error("no image could be read");
+  }
+  return found.failed();
+}
 
 /// How many threads run, and how many images each takes at a time.
 struct run_options {
@@ -70,7 +80,7 @@ void predict_batch(Classifier& classifier, std::span<const labelled_image> image
   std::vector<prediction*> readable;
   for (std::size_t i = 0; i < images.size(); ++i) {
     try {
-      pixels.push_back(read_input(images[i].file, input.size, input.crop));
+      pixels.push_back(read_input(images[i].file, input));
       readable.push_back(&found[i]);
     } catch (const std::exception& error) {
       found[i].problem = error.what();

@@ -31,6 +31,7 @@ class evaluate_command {
     app_->add_option("--json", json_, "write the numbers to this file");
     add_threads(*app_, running_.threads);
     add_batch(*app_, running_.batch);
+    add_prepared(*app_, prepared_);
     checkpoint_.add_to(*app_);
   }
 
@@ -69,7 +70,7 @@ class evaluate_command {
 
   results run_integer() const {
     const stored_model stored = load_model(model_);
-    results all{read_images(stored.model.shape().classes), {}, {}, {stored.image_size(), stored.crop}};
+    results all{read_images(stored.model.shape().classes), {}, {}, {stored.image_size(), stored.crop, prepared_}};
     const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
     all.integer = predict(classifier, all.images, all.input, running_, "integer model");
     return all;
@@ -83,7 +84,7 @@ class evaluate_command {
     const intact::float_vit model = load_checkpoint(weights_, options);
     if (!all.integer) {
       all.images = read_images(model.shape.classes);
-      all.input = {model.shape.height, checkpoint_.crop()};
+      all.input = {model.shape.height, checkpoint_.crop(), prepared_};
     } else if (model.shape.classes != std::ssize(all.integer->images.front().logits) &&
                all.integer->images.front().problem.empty()) {
       throw error_in(
@@ -91,18 +92,6 @@ class evaluate_command {
     }
     const float_classifier in_float(model);
     all.in_float = predict([&] { return one_by_one(in_float); }, all.images, all.input, running_, "float model");
-  }
-
-  static std::size_t report_failures(const predictions& found) {
-    for (const prediction& one : found.images) {
-      if (!one.problem.empty()) {
-        std::fprintf(stderr, "intact-deit: %s\n", one.problem.c_str());
-      }
-    }
-    if (found.failed() == found.images.size()) {
-      throw std::runtime_error("no image could be read");
-    }
-    return found.failed();
   }
 
   static void print_row(const char* name, const predictions& found, std::span<const labelled_image> images) {
@@ -156,6 +145,7 @@ class evaluate_command {
   std::string model_, weights_, images_, json_;
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   run_options running_ = {default_threads(), 1};
+  bool prepared_ = false;
   checkpoint_arguments checkpoint_;
 };
 

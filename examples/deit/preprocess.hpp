@@ -4,9 +4,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <filesystem>
-#include <stdexcept>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -36,13 +35,19 @@ inline double bicubic(double x) {
 
 }  // namespace detail
 
-/// The taps of every sample when `from` samples become `to`: the kernel, stretched when samples become fewer.
-inline std::vector<filter_taps> bicubic_taps(index from, index to) {
+/// Some of the samples along one side of an image.
+struct sample_range {
+  index first = 0;
+  index count = 0;
+};
+
+/// The taps of samples when `from` samples become `to`: the kernel, stretched when samples become fewer.
+inline std::vector<filter_taps> bicubic_taps(index from, index to, const sample_range& wanted) {
   const double ratio = static_cast<double>(from) / static_cast<double>(to);
   const double stretch = std::max(ratio, 1.0);
   const double support = 2 * stretch;
   std::vector<filter_taps> all;
-  for (index i = 0; i < to; ++i) {
+  for (index i = wanted.first; i < wanted.first + wanted.count; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * ratio;
     const index first = std::max<index>(static_cast<index>(center - support + 0.5), 0);
     const index last = std::min<index>(static_cast<index>(center + support + 0.5), from);
@@ -70,9 +75,9 @@ struct integer_taps {
   std::vector<std::int64_t> weight;
 };
 
-inline std::vector<integer_taps> pillow_taps(index from, index to) {
+inline std::vector<integer_taps> pillow_taps(index from, index to, const sample_range& wanted) {
   std::vector<integer_taps> all;
-  for (const filter_taps& taps : bicubic_taps(from, to)) {
+  for (const filter_taps& taps : bicubic_taps(from, to, wanted)) {
     integer_taps rounded{taps.first, {}};
     for (const double weight : taps.weight) {
       rounded.weight.push_back(static_cast<std::int64_t>(std::ldexp(weight, tap_bits) + (weight < 0 ? -0.5 : 0.5)));
@@ -82,36 +87,37 @@ inline std::vector<integer_taps> pillow_taps(index from, index to) {
   return all;
 }
 
-/// The sum of samples that stand `step` apart, weighted and rounded to a byte.
-inline std::uint8_t weighted_sum(const integer_taps& taps, const std::uint8_t* samples, index step) {
+/// The sum of samples that are `step` apart, weighted and rounded to a byte.
+inline std::uint8_t weighted_sum(const std::vector<std::int64_t>& weights, const std::uint8_t* samples, index step) {
   std::int64_t sum = std::int64_t{1} << (tap_bits - 1);
-  for (std::size_t k = 0; k < taps.weight.size(); ++k) {
-    sum += taps.weight[k] * samples[(taps.first + static_cast<index>(k)) * step];
+  for (const std::int64_t weight : weights) {
+    sum += weight * *samples;
+    samples += step;
   }
   return static_cast<std::uint8_t>(std::clamp<std::int64_t>(sum >> tap_bits, 0, 255));
 }
 
-inline rgb_image resize_rows(const rgb_image& image, index width) {
-  const std::vector<integer_taps> taps = pillow_taps(image.width, width);
-  rgb_image resized(image.height, width);
-  std::size_t next = 0;
-  for (index y = 0; y < image.height; ++y) {
+/// Columns of the rows `from`, resized to the columns of `taps`.
+inline rgb_image resize_rows(const rgb_image& image, const sample_range& from, const std::vector<integer_taps>& taps) {
+  rgb_image resized(from.count, std::ssize(taps));
+  std::uint8_t* next = resized.samples.data();
+  for (index y = from.first; y < from.first + from.count; ++y) {
     for (const integer_taps& tap : taps) {
       for (index c = 0; c < 3; ++c) {
-        resized.samples[next++] = weighted_sum(tap, image.samples.data() + 3 * image.width * y + c, 3);
+        *next++ = weighted_sum(tap.weight, image.row(y) + 3 * tap.first + c, 3);
       }
     }
   }
   return resized;
 }
 
-inline rgb_image resize_columns(const rgb_image& image, index height) {
-  const std::vector<integer_taps> taps = pillow_taps(image.height, height);
-  rgb_image resized(height, image.width);
-  std::size_t next = 0;
+/// Rows of an image that begins at row `top` of the whole one, resized to the rows of `taps`.
+inline rgb_image resize_columns(const rgb_image& image, index top, const std::vector<integer_taps>& taps) {
+  rgb_image resized(std::ssize(taps), image.width);
+  std::uint8_t* next = resized.samples.data();
   for (const integer_taps& tap : taps) {
     for (index x = 0; x < 3 * image.width; ++x) {
-      resized.samples[next++] = weighted_sum(tap, image.samples.data() + x, 3 * image.width);
+      *next++ = weighted_sum(tap.weight, image.row(tap.first - top) + x, 3 * image.width);
     }
   }
   return resized;
@@ -119,50 +125,55 @@ inline rgb_image resize_columns(const rgb_image& image, index height) {
 
 }  // namespace detail
 
-/// Antialiased bicubic resizing, every bit as Pillow's: taps in 22 fraction bits, rows first, bytes in between.
-inline rgb_image resize(const rgb_image& image, index height, index width) {
-  const rgb_image rows = width == image.width ? image : detail::resize_rows(image, width);
-  return height == rows.height ? rows : detail::resize_columns(rows, height);
+/// Rows and columns of an image.
+struct window {
+  sample_range rows;
+  sample_range columns;
+};
+
+/// A window of the image resized to height x width by antialiased bicubic interpolation, every bit as Pillow's: taps in
+/// 22 fraction bits, rows first, bytes in between. What the window does not need is not computed.
+inline rgb_image resize(const rgb_image& image, index height, index width, const window& wanted) {
+  const std::vector<detail::integer_taps> down = detail::pillow_taps(image.height, height, wanted.rows);
+  const sample_range from{down.front().first, down.back().first + std::ssize(down.back().weight) - down.front().first};
+  const rgb_image rows = detail::resize_rows(image, from, detail::pillow_taps(image.width, width, wanted.columns));
+  return detail::resize_columns(rows, from.first, down);
 }
 
-/// The square of `size` pixels in the middle of an image that is at least as large.
-inline rgb_image crop_center(const rgb_image& image, index size) {
-  const auto middle = [&](index length) {
-    return static_cast<index>(std::nearbyint(static_cast<double>(length - size) / 2));
-  };
-  const index top = middle(image.height), left = middle(image.width);
-  rgb_image cropped(size, size);
-  for (index y = 0; y < size; ++y) {
-    const std::uint8_t* const row = image.samples.data() + 3 * ((top + y) * image.width + left);
-    std::copy_n(row, 3 * size, cropped.samples.data() + 3 * size * y);
-  }
-  return cropped;
-}
-
-/// The pixels that a model of `size` x `size` takes: the shorter side becomes size / crop, then the centre is taken.
-/// An image that has this size already stays as it is.
+/// The pixels that a model takes: the shorter side becomes size / crop, then the square in the middle is taken.
 inline rgb_image preprocess(const rgb_image& image, index size, double crop) {
-  if (image.height == size && image.width == size) {
-    return image;
-  }
   const index shorter = std::max(size, static_cast<index>(static_cast<double>(size) / crop));
   const auto resized = [&](index length, index other) { return length <= other ? shorter : shorter * length / other; };
   const index height = resized(image.height, image.width), width = resized(image.width, image.height);
-  if (height > max_pixels / width) {
-    throw std::runtime_error("the image is " + std::to_string(image.width) + " x " + std::to_string(image.height) +
-                             "; resized to a shorter side of " + std::to_string(shorter) + " it would have more than " +
-                             std::to_string(max_pixels) + " pixels");
-  }
-  return crop_center(resize(image, height, width), size);
+  const auto middle = [&](index length) {
+    return sample_range{static_cast<index>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
+  };
+  return resize(image, height, width, {middle(height), middle(width)});
 }
 
-/// The pixels that a model takes, from a file. Errors name the file.
-inline rgb_image read_input(const std::filesystem::path& file, index size, double crop) {
-  const rgb_image image = read_image(file);
+/// How the images of files become those that a model takes.
+struct input_size {
+  index size = 0;         ///< side of the model's images
+  double crop = 1;        ///< part of the resized shorter side that remains
+  bool prepared = false;  ///< images have the model's size already, and are taken as they are
+};
+
+/// The pixels that a model takes, from a file.
+/// Errors: std::runtime_error, naming the file, as read_image; prepared images of another size; too little memory.
+inline rgb_image read_input(const std::filesystem::path& file, const input_size& input) {
   try {
-    return preprocess(image, size, crop);
-  } catch (const std::exception& error) {
-    throw error_in(file, error.what());
+    rgb_image image = read_image(file);
+    if (!input.prepared) {
+      return preprocess(image, input.size, input.crop);
+    }
+    if (image.height != input.size || image.width != input.size) {
+      const std::string side = std::to_string(input.size);
+      throw error_in(file, "the image is " + std::to_string(image.width) + " x " + std::to_string(image.height) +
+                               "; prepared images must have the model's size, " + side + " x " + side);
+    }
+    return image;
+  } catch (const std::bad_alloc&) {
+    throw error_in(file, "there is not enough memory for the image");
   }
 }
 

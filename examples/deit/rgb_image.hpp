@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "intact/types/image.hpp"
+
+namespace intact_deit {
+
+using intact::index;
+
+/// Pixels of three bytes, red, green, blue, row by row.
+struct rgb_image {
+  index height = 0;
+  index width = 0;
+  std::vector<std::uint8_t> samples;
+
+  rgb_image() = default;
+  rgb_image(index rows, index columns)
+      : height(rows), width(columns), samples(static_cast<std::size_t>(3 * rows * columns)) {}
+
+  std::uint8_t* row(index y) { return samples.data() + 3 * width * y; }
+  const std::uint8_t* row(index y) const { return samples.data() + 3 * width * y; }
+
+  intact::image_view view() const { return intact::interleaved_image(samples.data(), 3, height, width); }
+
+  friend bool operator==(const rgb_image&, const rgb_image&) = default;
+};
+
+/// Larger images are refused, as Pillow refuses them: a few bytes of a file can claim any size.
+inline constexpr std::uint64_t max_pixels = 178'956'970;
+
+/// An error that names a file.
+inline std::runtime_error error_in(const std::filesystem::path& file, const std::string& problem) {
+  return std::runtime_error(file.string() + ": " + problem);
+}
+
+namespace detail {
+
+/// An image for the pixels of a file.
+inline rgb_image image_of_size(const std::filesystem::path& file, std::uint64_t height, std::uint64_t width) {
+  if (width == 0 || height == 0 || width > max_pixels || height > max_pixels / width) {
+    throw error_in(file, "the image is " + std::to_string(width) + " x " + std::to_string(height) +
+                             "; it must have from 1 to " + std::to_string(max_pixels) + " pixels");
+  }
+  return {static_cast<index>(height), static_cast<index>(width)};
+}
+
+}  // namespace detail
+
+}  // namespace intact_deit
