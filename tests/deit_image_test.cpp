@@ -199,11 +199,12 @@ TEST_CASE("images are resized and cropped as timm does it with Pillow") {
                                       {48, 33}}) {
     write_png(files / (std::to_string(width) + 'x' + std::to_string(height) + ".png"), made_image(height, width));
   }
-  for (const auto& [size, crop] : {std::pair{224, 0.875}, {224, 0.9}, {224, 1.0}, {32, 0.95}, {384, 1.0}, {16, 0.1}}) {
-    CAPTURE(size, crop);
-    test.run("prepare" + quoted(files) + quoted(test.answers) + ' ' + std::to_string(size) + ' ' +
-             std::to_string(crop));
-    test.compare(files, [&](const std::filesystem::path& file) { return read_input(file, {size, crop}); });
+  for (const input_size& input :
+       std::vector<input_size>{{224, 0.875}, {224, 0.9}, {224, 1.0}, {32, 0.95}, {384, 1.0}, {16, 0.1}}) {
+    CAPTURE(input.size, input.crop);
+    test.run("prepare" + quoted(files) + quoted(test.answers) + ' ' + std::to_string(input.size) + ' ' +
+             std::to_string(input.crop));
+    test.compare(files, [&](const std::filesystem::path& file) { return read_input(file, input); });
   }
   CHECK(test.equal == 12 * 6);
 }
