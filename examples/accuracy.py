@@ -23,15 +23,16 @@ MEASURES = ["top1", "top5", "agreement", "sqnr_db", "kl"]
 
 def evaluate(arguments, name, options, folder):
     """The result of a model; a model that has been evaluated before is not made again."""
+    prepared = ["--prepared"] if arguments.prepared else []
     stem = folder / name.replace("/", "").replace(",", "").replace(" ", "_")
     result = stem.with_suffix(".json")
     if not result.exists():
         model = stem.with_suffix(".safetensors")
         program = [arguments.program]
         subprocess.run(program + ["quantize", "--weights", arguments.weights, "--calibration", arguments.calibration,
-                                  "-o", model, *options], check=True)
+                                  "-o", model, *prepared, *options], check=True)
         subprocess.run(program + ["evaluate", "--model", model, "--float", arguments.weights, "--images",
-                                  arguments.evaluation, "--json", result], check=True)
+                                  arguments.evaluation, "--json", result, *prepared], check=True)
     return {"name": name, **json.loads(result.read_text(encoding="utf-8"))}
 
 
@@ -56,6 +57,7 @@ def main():
     parser.add_argument("--weights", required=True, help="float checkpoint")
     parser.add_argument("--calibration", required=True, help="folder of images")
     parser.add_argument("--evaluation", required=True, help="folder of other images, with labels.tsv")
+    parser.add_argument("--prepared", action="store_true", help="take images as they are, without resizing")
     parser.add_argument("-o", "--output", default="accuracy", type=pathlib.Path, help="folder of models and results")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
