@@ -7,7 +7,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::activation_test {
 namespace {
 
 struct activation_shape {
@@ -114,4 +114,4 @@ TEST_CASE("activation of 8-bit codes works in place") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::activation_test

@@ -17,7 +17,7 @@
 // The builder of residual additions. A channel has only 65,536 pairs of codes, so that what must hold for all of them
 // is tried on all of them.
 
-namespace intact_test {
+namespace intact_test::add_scale_test {
 namespace {
 
 /// What build_add_scale gives back for a layer.
@@ -374,7 +374,7 @@ TEST_CASE("bad zero points are refused by name and value", "[add_scale]") {
   }
 }
 
-TEST_CASE("arrays of other sizes are refused", "[add_scale]") {
+TEST_CASE("arrays of other sizes than the channels are refused", "[add_scale]") {
   const std::vector<add_target> targets(3, add_target{1, 1});
   std::vector<std::int32_t> stream(4, -7), branch(4, -8), offset(4, -9);
   std::vector<exact_add> exact(4);
@@ -398,4 +398,4 @@ TEST_CASE("arrays of other sizes are refused", "[add_scale]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::add_scale_test

@@ -9,7 +9,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::add_test {
 namespace {
 
 struct add_shape {
@@ -209,4 +209,4 @@ TEST_CASE("add works in place on the stream and on the branch") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::add_test

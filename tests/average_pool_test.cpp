@@ -10,7 +10,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::average_pool_test {
 namespace {
 
 struct pool_scale {
@@ -99,4 +99,4 @@ TEST_CASE("pooling refuses what does not match, before it writes", "[average_poo
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::average_pool_test

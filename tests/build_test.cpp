@@ -14,7 +14,7 @@
 #include "intact/adapt/safetensors.hpp"
 #include "refusal.hpp"
 
-namespace intact_test {
+namespace intact_test::build_test {
 namespace {
 
 using namespace intact;
@@ -151,4 +151,4 @@ TEST_CASE("an integer model refuses contents whose sizes do not match", "[build]
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::build_test

@@ -19,7 +19,7 @@
 #include "intact/adapt/safetensors.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::compatibility_layernorm_test {
 namespace {
 
 /// The formula in long double, whose 64 bits hold every number that is compared exactly but for the square root.
@@ -234,4 +234,4 @@ TEST_CASE("compatibility LayerNorm gives the recorded codes of exact arithmetic"
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::compatibility_layernorm_test

@@ -20,7 +20,7 @@
 // Every public operation refuses every argument that its contract excludes: with a message that names the operation,
 // the argument, its value and the limit, and before it has written anything.
 
-namespace intact_test {
+namespace intact_test::contract_test {
 namespace {
 
 using words = std::vector<std::string>;
@@ -1111,4 +1111,4 @@ TEST_CASE("vit refuses every wrong argument, before it writes to the logits or t
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::contract_test

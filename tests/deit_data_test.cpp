@@ -28,7 +28,7 @@
 #include "intact/adapt/packed_vit.hpp"
 #include "intact/simd/detect.hpp"
 
-namespace intact_test {
+namespace intact_test::deit_data_test {
 namespace {
 
 using intact_deit::rgb_image;
@@ -155,4 +155,4 @@ TEST_CASE("DeiT-Tiny in integers equals double precision, and the kernels the sp
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::deit_data_test

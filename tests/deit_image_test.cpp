@@ -20,7 +20,7 @@
 // Image files of every kind: the pixels are those of Pillow, before and after resizing and cropping, and the files that
 // Pillow refuses are refused.
 
-namespace intact_test {
+namespace intact_test::deit_image_test {
 namespace {
 
 using intact_deit::input_size;
@@ -287,4 +287,4 @@ TEST_CASE("prepared images are taken as they are, and must have the model's size
       (folder / "image.png").string() + ": the image is 16 x 12; prepared images must have the model's size, 12 x 12");
 }
 
-}  // namespace intact_test
+}  // namespace intact_test::deit_image_test

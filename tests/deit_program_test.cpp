@@ -21,7 +21,7 @@
 
 // The program intact-deit, on a tiny random model and synthetic images; and on DeiT-Tiny where it is at hand.
 
-namespace intact_test {
+namespace intact_test::deit_program_test {
 namespace {
 
 struct outcome {
@@ -429,4 +429,4 @@ TEST_CASE("DeiT-Tiny in integers stays close to the float model", "[data]") {
   CHECK(result.at("kl") < 0.05);
 }
 
-}  // namespace intact_test
+}  // namespace intact_test::deit_program_test

@@ -19,7 +19,7 @@
 
 // The parts of intact-deit: images, folders, checkpoints, measures, calibration.
 
-namespace intact_test {
+namespace intact_test::deit_test {
 namespace {
 
 using namespace intact_deit;
@@ -350,4 +350,4 @@ TEST_CASE("the simulation with everything rounded is close to the integer model"
   }
 }
 
-}  // namespace intact_test
+}  // namespace intact_test::deit_test

@@ -16,7 +16,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::depthwise_conv_test {
 namespace {
 
 struct conv_shape {
@@ -262,4 +262,4 @@ TEST_CASE("depthwise_conv refuses what does not match, before it writes", "[dept
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::depthwise_conv_test

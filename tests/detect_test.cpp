@@ -5,7 +5,7 @@
 
 #include "catch.hpp"
 
-namespace intact_test {
+namespace intact_test::detect_test {
 namespace {
 
 /// Whether Linux tells this of the processor; "flags" on x86, "Features" on AArch64.
@@ -58,4 +58,4 @@ TEST_CASE("the processor offers what this program was compiled for") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::detect_test

@@ -16,7 +16,7 @@
 #include "catch.hpp"
 #include "random_model.hpp"
 
-namespace intact_test {
+namespace intact_test::double_reference_test {
 namespace {
 
 /// Compares a random model on several images; returns how many codes were compared.
@@ -722,4 +722,4 @@ TEST_CASE("double precision: tables, additions and patches") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::double_reference_test

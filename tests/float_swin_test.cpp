@@ -16,7 +16,7 @@
 #include "refusal.hpp"
 #include "scratch_folder.hpp"
 
-namespace intact_test {
+namespace intact_test::float_swin_test {
 namespace {
 
 // Sizes that differ, so that no two can be mistaken for each other: 7 x 5 tokens, windows of 4 and of 3.
@@ -306,4 +306,4 @@ TEST_CASE("calibration refuses no images", "[float_swin]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::float_swin_test

@@ -18,6 +18,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 
+namespace intact_test::float_vit_test {
 namespace {
 
 using intact::float_matrix;
@@ -641,3 +642,5 @@ TEST_CASE("DeiT-Tiny loads and runs", "[float_vit][data]") {
   CHECK(all_finite(logits));
   CHECK(tensors == 4 + 12 * (10 + 2 * 3) + 2);
 }
+
+}  // namespace intact_test::float_vit_test

@@ -13,7 +13,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::fold_test {
 namespace {
 
 /// Channels whose scales are powers of two times the shared one, so that all that follows is exact in double.
@@ -174,4 +174,4 @@ TEST_CASE("what cannot be folded is refused, before anything is written", "[fold
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::fold_test

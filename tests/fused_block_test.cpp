@@ -16,7 +16,7 @@
 #include "refusal.hpp"
 #include "small_model.hpp"
 
-namespace intact_test {
+namespace intact_test::fused_block_test {
 namespace {
 
 /// What a residual stream holds.
@@ -301,4 +301,4 @@ TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::fused_block_test

@@ -12,7 +12,7 @@
 #include "stage_cases.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::fused_stage_test {
 namespace {
 
 constexpr int largest_factor = (1 << 30) - 1;
@@ -139,4 +139,4 @@ TEST_CASE("a scale per row is that row's scale of a tensor") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::fused_stage_test

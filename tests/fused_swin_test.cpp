@@ -24,7 +24,7 @@
 #include "refusal.hpp"
 #include "small_model.hpp"
 
-namespace intact_test {
+namespace intact_test::fused_swin_test {
 namespace {
 
 template <class T>
@@ -358,4 +358,4 @@ TEST_CASE("sizes of Swin transformers that are refused are numbers, too", "[swin
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::fused_swin_test

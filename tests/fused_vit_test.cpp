@@ -13,7 +13,7 @@
 #include "random_model.hpp"
 #include "refusal.hpp"
 
-namespace intact_test {
+namespace intact_test::fused_vit_test {
 namespace {
 
 /// Both outputs of a batch.
@@ -171,4 +171,4 @@ TEST_CASE("fused models refuse what does not fit, before anything is written", "
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::fused_vit_test

@@ -19,7 +19,7 @@
 // The fast matrix product of one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit. This
 // file is compiled once per instruction set.
 
-namespace intact_test {
+namespace intact_test::gemm_kernel_test {
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
@@ -514,4 +514,4 @@ TEST_CASE("the bits do not depend on who does the work") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::gemm_kernel_test

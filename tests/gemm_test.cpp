@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::gemm_test {
 namespace {
 
 struct gemm_shape {
@@ -321,4 +321,4 @@ TEST_CASE("the output stage is given the channel of its accumulator") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::gemm_test

@@ -22,7 +22,7 @@
 // The recorded cases carry exact integers beside what the original Python code computed in float32. The operations must
 // give these integers, every one of them.
 
-namespace intact_test {
+namespace intact_test::goldens_test {
 namespace {
 
 /// The recorded cases whose names start so, from the folder's index.
@@ -513,4 +513,4 @@ TEST_CASE("layernorm gives what follows from the recorded sums and variances, an
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::goldens_test

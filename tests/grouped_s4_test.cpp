@@ -13,7 +13,7 @@
 
 // s4 weights with a power of two per group, and the first rows and columns of weights of every kind.
 
-namespace intact_test {
+namespace intact_test::grouped_s4_test {
 namespace {
 
 index groups_of(index columns, index group) {
@@ -409,4 +409,4 @@ TEST_CASE("grouped weights that are not finite, and groups of nothing, are refus
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::grouped_s4_test

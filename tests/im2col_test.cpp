@@ -7,7 +7,7 @@
 #include "intact/reference/im2col.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::im2col_test {
 namespace {
 
 struct image_shape {
@@ -113,4 +113,4 @@ TEST_CASE("im2col of nothing needs no data") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::im2col_test

@@ -6,7 +6,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::int4_test {
 namespace {
 
 static_assert(packed_bytes(0) == 0 && packed_bytes(1) == 1 && packed_bytes(2) == 1 && packed_bytes(3) == 2);
@@ -110,4 +110,4 @@ TEST_CASE("rows of a packed view start on bytes") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::int4_test

@@ -6,7 +6,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::integer_math_test {
 namespace {
 
 constexpr std::uint64_t largest_u64 = std::numeric_limits<std::uint64_t>::max();
@@ -119,4 +119,4 @@ TEST_CASE("saturate keeps what fits and stops at both ends of every type") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::integer_math_test

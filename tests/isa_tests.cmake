@@ -1,17 +1,18 @@
-# Tests of the fast kernels: each source is compiled once per instruction set, with its flags, and run where the
-# processor has it. One CTest test per program: a program cannot be asked for its test cases on another processor.
+# Tests of the fast kernels: the sources are compiled once per instruction set, with its flags, and run where the
+# processor has it.
 
 set(isas scalar)
 set(isa_flags_scalar "")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(APPEND isas sse4_1 avx2 avx2_vnni avx512bw avx512vnni avx512vbmi)
-  set(isa_flags_sse4_1 -msse4.1)
-  set(isa_flags_avx2 -mavx2)
-  set(isa_flags_avx2_vnni -mavx2 -mavxvnni)
-  set(isa_flags_avx512bw -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
-  set(isa_flags_avx512vnni ${isa_flags_avx512bw} -mavx512vnni)
-  set(isa_flags_avx512vbmi ${isa_flags_avx512vnni} -mavx512ifma -mavx512vbmi)
 endif()
+set(isa_flags_sse4_1 -msse4.1)
+set(isa_flags_avx2 -mavx2)
+set(isa_flags_avx2_vnni -mavx2 -mavxvnni)
+set(isa_flags_avx512bw -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
+set(isa_flags_avx512vnni ${isa_flags_avx512bw} -mavx512vnni)
+set(isa_flags_avx512vbmi ${isa_flags_avx512vnni} -mavx512ifma -mavx512vbmi)
+set(isa_flags_native "")
 set(neon_isas neon neon_dotprod neon_i8mm)
 set(isa_flags_neon -march=armv8-a)
 set(isa_flags_neon_dotprod -march=armv8.2-a+dotprod)
@@ -19,30 +20,48 @@ set(isa_flags_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   list(APPEND isas ${neon_isas})
 endif()
-set(INTACT_TEST_ISAS "" CACHE STRING "Instruction sets that the kernels are tested for; if empty, all of the processor's family")
+set(INTACT_TEST_ISAS "" CACHE STRING
+  "Instruction sets that the kernels are tested for: those of the processor's family count, \"native\" is the best that the compiler's flags allow; if empty, all of the family")
 if(INTACT_TEST_ISAS)
-  set(isas ${INTACT_TEST_ISAS})
+  set(available ${isas} native)
+  set(isas "")
+  foreach(isa IN LISTS INTACT_TEST_ISAS)
+    if(isa IN_LIST available)
+      list(APPEND isas ${isa})
+    elseif(NOT DEFINED isa_flags_${isa})
+      message(FATAL_ERROR "INTACT_TEST_ISAS has ${isa}, which is no instruction set")
+    endif()
+  endforeach()
+endif()
+if("native" IN_LIST isas)
+  # The set's flags are those of the whole build.
+  try_run(ran compiled ${CMAKE_CURRENT_BINARY_DIR}/native_isa SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/native_isa.cpp
+    CMAKE_FLAGS -DINCLUDE_DIRECTORIES=${PROJECT_SOURCE_DIR}/include -DCMAKE_CXX_STANDARD=20
+    RUN_OUTPUT_VARIABLE native COMPILE_OUTPUT_VARIABLE messages)
+  if(NOT compiled OR NOT ran EQUAL 0)
+    message(FATAL_ERROR "the best instruction set of the compiler's flags could not be found: ${messages}")
+  endif()
+  message(STATUS "Kernels are tested for ${native}, the best that the compiler's flags allow")
+  list(TRANSFORM isas REPLACE "^native$" ${native})
+  list(REMOVE_DUPLICATES isas)
+  set(isa_flags_${native} "")
 endif()
 
-# Models on kernels share a translation unit, so that the kernels are compiled once for all of them.
-file(CONFIGURE OUTPUT fused_test.cpp CONTENT "#include \"fused_block_test.cpp\"
-#include \"fused_swin_test.cpp\"
-#include \"fused_vit_test.cpp\"
-")
-set(isa_tests fused_test gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
-set(source_of_fused_test ${CMAKE_CURRENT_BINARY_DIR}/fused_test.cpp)
-foreach(name IN ITEMS gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
-  set(source_of_${name} ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
-endforeach()
+set(fused_tests fused_block_test fused_swin_test fused_vit_test)
+set(isa_tests ${fused_tests} gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
+set_property(GLOBAL APPEND PROPERTY intact_listed_tests ${isa_tests})
 
-# Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it compiles in one without optimization.
+# Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it
+# compiles in one without optimization.
 set(isa_test_options -g0)
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   set(isa_test_options -g0 -O0)
 endif()
 
 # What takes longest begins first, emulated before all, so that no processor waits for it at the end.
-set(cost_of_fused_test 90)
+set(cost_of_fused_block_test 90)
+set(cost_of_fused_swin_test 90)
+set(cost_of_fused_vit_test 90)
 set(cost_of_gemm_kernel_test 80)
 set(cost_of_operation_kernel_test 70)
 set(cost_of_shift_matmul_kernel_test 60)
@@ -55,18 +74,24 @@ target_link_libraries(run_if_supported PRIVATE intact::intact)
 # What these have beyond the instruction set in front of them is a dot product of bytes.
 set(more_of_avx2_vnni avx2)
 set(more_of_avx512vnni avx512bw)
+set(dot_product_tests gemm_kernel_test shift_matmul_kernel_test simd_test)
 
-foreach(name IN LISTS isa_tests)
-  foreach(isa IN LISTS isas)
-    if(name STREQUAL "fused_test" AND more_of_${isa} IN_LIST isas)
-      continue()
-    endif()
-    add_executable(${name}_${isa} ${source_of_${name}})
-    target_include_directories(${name}_${isa} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-    target_link_libraries(${name}_${isa} PRIVATE intact::intact Catch2::Catch2WithMain Threads::Threads)
-    target_compile_options(${name}_${isa} PRIVATE ${isa_flags_${isa}} ${isa_test_options})
-    target_compile_definitions(${name}_${isa} PRIVATE INTACT_TEST_ISA=${isa})
-    add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:${name}_${isa}>)
+# One program for each instruction set, compiled as one unit, and a test for each file in it: a program cannot be asked
+# for its test cases on another processor.
+foreach(isa IN LISTS isas)
+  set(names ${isa_tests})
+  if(more_of_${isa} IN_LIST isas)
+    set(names ${dot_product_tests})
+  endif()
+  list(TRANSFORM names APPEND .cpp OUTPUT_VARIABLE files)
+  add_executable(kernel_tests_${isa} ${files})
+  set_target_properties(kernel_tests_${isa} PROPERTIES UNITY_BUILD ${INTACT_TEST_UNITY} UNITY_BUILD_BATCH_SIZE 0)
+  target_link_libraries(kernel_tests_${isa} PRIVATE intact::intact Catch2::Catch2WithMain Threads::Threads)
+  target_compile_options(kernel_tests_${isa} PRIVATE ${isa_flags_${isa}} ${isa_test_options})
+  target_compile_definitions(kernel_tests_${isa} PRIVATE INTACT_TEST_ISA=${isa})
+  foreach(name IN LISTS names)
+    add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:kernel_tests_${isa}> --filenames-as-tags
+                                         "[#${name}]")
     set_tests_properties(${name}/${isa} PROPERTIES LABELS isa COST ${cost_of_${name}} ${skip_line})
   endforeach()
 endforeach()
@@ -87,7 +112,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
   file(CREATE_LINK ${INTACT_XSIMD_INCLUDE_DIR}/xsimd ${headers}/xsimd SYMBOLIC)
   file(CREATE_LINK ${catch2_single_header}/catch2 ${headers}/catch2 SYMBOLIC)
   get_directory_property(warnings COMPILE_OPTIONS)
-  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O1 ${warnings} -I ${PROJECT_SOURCE_DIR}/include -isystem
+  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O2 ${warnings} -I ${PROJECT_SOURCE_DIR}/include -isystem
                    ${headers})
   set(main neon/catch_main.o)
   add_custom_command(
@@ -95,24 +120,28 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
     COMMAND ${compile_neon} -c ${CMAKE_CURRENT_SOURCE_DIR}/catch_main.cpp -o ${main}
     DEPENDS catch_main.cpp
     VERBATIM)
-  foreach(name IN LISTS isa_tests)
-    foreach(isa IN LISTS neon_isas)
-      # What the others have beyond neon is a dot product of bytes.
-      if(NOT isa STREQUAL "neon" AND NOT name MATCHES "^(gemm_kernel|shift_matmul_kernel|simd)_test$")
-        continue()
-      endif()
-      set(program neon/${name}_${isa})
-      add_custom_command(
-        OUTPUT ${program}
-        COMMAND ${compile_neon} ${isa_flags_${isa}} -D INTACT_TEST_ISA=${isa} -MD -MF ${program}.d -MT ${program} -static
-                -I ${CMAKE_CURRENT_SOURCE_DIR} ${source_of_${name}} ${main} -o ${program}
-        DEPENDS ${source_of_${name}} ${main}
-        DEPFILE ${program}.d
-        VERBATIM)
-      list(APPEND neon_programs ${program})
+  foreach(isa IN LISTS neon_isas)
+    set(names ${isa_tests})
+    if(NOT isa STREQUAL "neon")
+      set(names ${dot_product_tests})
+    endif()
+    list(TRANSFORM names REPLACE ".+" "#include \"\\0.cpp\"\n" OUTPUT_VARIABLE includes)
+    list(JOIN includes "" includes)
+    set(unit ${CMAKE_CURRENT_BINARY_DIR}/neon/kernel_tests_${isa}.cpp)
+    file(CONFIGURE OUTPUT ${unit} CONTENT "${includes}")
+    set(program neon/kernel_tests_${isa})
+    add_custom_command(
+      OUTPUT ${program}
+      COMMAND ${compile_neon} ${isa_flags_${isa}} -D INTACT_TEST_ISA=${isa} -MD -MF ${program}.d -MT ${program} -static
+              -I ${CMAKE_CURRENT_SOURCE_DIR} ${unit} ${main} -o ${program}
+      DEPENDS ${unit} ${main}
+      DEPFILE ${program}.d
+      VERBATIM)
+    list(APPEND neon_programs ${program})
+    foreach(name IN LISTS names)
       # What takes seconds on a processor takes minutes on an emulated one.
       add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program}
-                                                ~[long])
+                                                --filenames-as-tags "[#${name}]~[long]")
       set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa COST 1${cost_of_${name}})
     endforeach()
   endforeach()

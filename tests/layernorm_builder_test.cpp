@@ -18,7 +18,7 @@
 // against real arithmetic. Sums of integers are exact there, the rest is long double, whose 64 bits leave an error of
 // about 2^-50 codes.
 
-namespace intact_test {
+namespace intact_test::layernorm_builder_test {
 namespace {
 
 /// A float LayerNorm with arrays of its own.
@@ -455,7 +455,7 @@ TEST_CASE("a bad scale is refused by name", "[layernorm_builder]") {
   CHECK(mentions(refusal_of(layer), "output"));
 }
 
-TEST_CASE("arrays of other sizes are refused", "[layernorm_builder]") {
+TEST_CASE("LayerNorm arrays of other sizes are refused", "[layernorm_builder]") {
   const float_layernorm layer(3);
   const std::vector<float> floats(4, 1);
   const std::vector<std::uint8_t> shifts(4, 0);
@@ -475,4 +475,4 @@ TEST_CASE("arrays of other sizes are refused", "[layernorm_builder]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::layernorm_builder_test

@@ -11,7 +11,7 @@
 
 // layernorm of s16 codes: the residual stream of the precise profile.
 
-namespace intact_test {
+namespace intact_test::layernorm_s16_test {
 namespace {
 
 /// LayerNorm parameters that own their arrays, and the real numbers that they were rounded from.
@@ -311,4 +311,4 @@ TEST_CASE("layernorm of s16 refuses zero points, more than 4096 channels and sha
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::layernorm_s16_test

@@ -12,7 +12,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::layernorm_test {
 namespace {
 
 /// LayerNorm parameters that own their arrays.
@@ -407,4 +407,4 @@ TEST_CASE("layernorm is within one code of infinite precision, and differs in fe
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::layernorm_test

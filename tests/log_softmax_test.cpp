@@ -11,7 +11,7 @@
 #include "intact/reference/log_softmax.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::log_softmax_test {
 namespace {
 
 constexpr std::uint64_t largest_u64 = std::numeric_limits<std::uint64_t>::max();
@@ -596,4 +596,4 @@ TEST_CASE("the largest exponentials of every level are those at which log2_code 
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::log_softmax_test

@@ -17,7 +17,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::log_sqrt2_test {
 namespace {
 
 struct attention_shape {
@@ -250,4 +250,4 @@ TEST_CASE("log_sqrt2_matmul refuses what does not match, before it writes", "[lo
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::log_sqrt2_test

@@ -14,7 +14,7 @@
 #include "intact/adapt/table.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::max_softmax_test {
 namespace {
 
 using table_values = std::array<std::uint8_t, 256>;
@@ -250,4 +250,4 @@ TEST_CASE("max_softmax refuses tables and matrices that do not fit") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::max_softmax_test

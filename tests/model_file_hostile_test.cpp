@@ -20,9 +20,8 @@
 #include "intact/adapt/packed_vit.hpp"
 #include "quantized_model.hpp"
 
+namespace intact_test::model_file_hostile_test {
 namespace {
-
-using namespace intact_test;
 
 // ---- model files taken apart ----
 
@@ -923,3 +922,5 @@ TEST_CASE("model files whose header is changed at random load and run, or are re
   }
   REQUIRE(refused > 1000);
 }
+
+}  // namespace intact_test::model_file_hostile_test

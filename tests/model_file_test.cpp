@@ -20,9 +20,8 @@
 #include "catch.hpp"
 #include "quantized_model.hpp"
 
+namespace intact_test::model_file_test {
 namespace {
-
-using namespace intact_test;
 
 // ---- equality of models, to the bit ----
 
@@ -419,3 +418,5 @@ TEST_CASE("places where no model can stand are refused", "[model_file]") {
   REQUIRE(load(folder / "none") == (folder / "none").string() + ": the file does not exist");
   REQUIRE(folder.files() == 1);
 }
+
+}  // namespace intact_test::model_file_test

@@ -12,7 +12,7 @@
 #include "catch.hpp"
 #include "small_model.hpp"
 
-namespace intact_test {
+namespace intact_test::model_test {
 namespace {
 
 /// FNV-1a over the values' bytes, low byte first.
@@ -148,4 +148,4 @@ TEST_CASE("tokens do not depend on the memory they lie in", "[model]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::model_test

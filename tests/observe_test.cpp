@@ -15,6 +15,7 @@
 #include "catch.hpp"
 #include "intact/adapt/safetensors.hpp"
 
+namespace intact_test::observe_test {
 namespace {
 
 using intact::code_range;
@@ -455,3 +456,5 @@ TEST_CASE("bad ranges are refused", "[observe]") {
   CHECK_THROWS_AS(intact::build_omse_scale({0, 1}, intact::u8_codes, {}), std::invalid_argument);
   CHECK_THROWS_AS(intact::build_ptf_scale({0, 1}, intact::u8_codes, {}), std::invalid_argument);
 }
+
+}  // namespace intact_test::observe_test

@@ -7,7 +7,7 @@ extern "C" const char* __lsan_default_suppressions() {
   return "leak:libomp.so";
 }
 
-namespace intact_test {
+namespace intact_test::openmp_test {
 namespace {
 
 static_assert(intact::executor<openmp_executor>);
@@ -29,4 +29,4 @@ TEST_CASE("an OpenMP executor has at least one thread") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::openmp_test

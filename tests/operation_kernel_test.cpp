@@ -30,7 +30,7 @@
 // The operations beside gemm on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit. This
 // file is compiled once per instruction set.
 
-namespace intact_test {
+namespace intact_test::operation_kernel_test {
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
@@ -724,4 +724,4 @@ TEST_CASE("depthwise_conv is the specification") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::operation_kernel_test

@@ -10,7 +10,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::pack_test {
 namespace {
 
 /// Row and column counts around those that are packed together: groups of 4, pairs of them, 16 and 64 channels.
@@ -283,4 +283,4 @@ TEST_CASE("groups whose columns share bytes with others are refused, unless they
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::pack_test

@@ -11,7 +11,7 @@
 
 // The owner of packed weights: what it computes, and the memory that it takes.
 
-namespace intact_test {
+namespace intact_test::packed_vit_test {
 namespace {
 
 classification classify(const packed_vit& model, const image_view& image) {
@@ -68,4 +68,4 @@ TEST_CASE("a model is packed layer by layer, and its weights are not there twice
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::packed_vit_test

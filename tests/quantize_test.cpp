@@ -14,6 +14,7 @@
 #include "catch.hpp"
 #include "intact/adapt/safetensors.hpp"
 
+namespace intact_test::quantize_test {
 namespace {
 
 using intact::affine_scale;
@@ -299,3 +300,5 @@ TEST_CASE("weights that are not finite are refused by name and position", "[quan
   w[6] = std::nanf("");
   CHECK(message(intact::s8_codes).find("nan at row 1, column 2") != std::string::npos);
 }
+
+}  // namespace intact_test::quantize_test

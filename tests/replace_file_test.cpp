@@ -24,6 +24,7 @@
 #include "intact/adapt/safetensors_write.hpp"
 #include "scratch_folder.hpp"
 
+namespace intact_test::replace_file_test {
 namespace {
 
 using intact::write_text_file;
@@ -384,3 +385,5 @@ TEST_CASE("many processes write and are killed, and every file is whole", "[repl
   write_text_file(folder / "shared", "last");
   REQUIRE(temporary_files(folder).empty());
 }
+
+}  // namespace intact_test::replace_file_test

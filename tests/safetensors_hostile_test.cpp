@@ -16,6 +16,7 @@
 #include "heap_counter.hpp"
 #include "intact/adapt/safetensors.hpp"
 
+namespace intact_test::safetensors_hostile_test {
 namespace {
 
 using intact::safetensors_file;
@@ -656,3 +657,5 @@ TEST_CASE("memory for a file is taken after its header is checked", "[safetensor
     REQUIRE(most < 65536);
   }
 }
+
+}  // namespace intact_test::safetensors_hostile_test

@@ -26,6 +26,7 @@
 #include "intact/adapt/safetensors_write.hpp"
 #include "scratch_folder.hpp"
 
+namespace intact_test::safetensors_test {
 namespace {
 
 using intact::dtype;
@@ -408,3 +409,5 @@ TEST_CASE("recorded cases are read", "[safetensors]") {
   }
   REQUIRE(files > 0);
 }
+
+}  // namespace intact_test::safetensors_test

@@ -20,7 +20,7 @@
 // The builder of dyadic scales, against 128-bit integers. What holds for every accumulator of a range is proved for the
 // range as a whole: Euclid's algorithm finds the accumulators nearest to a tie without trying them all.
 
-namespace intact_test {
+namespace intact_test::scale_test {
 namespace {
 
 // ------------------------------------------------------------------------------------------------ oracles
@@ -1069,4 +1069,4 @@ TEST_CASE("a prescale without room is blamed on the factor that asks for it", "[
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::scale_test

@@ -17,7 +17,7 @@
 
 // What docs/scope.md says about other models: that they run on the operations as these are.
 
-namespace intact_test {
+namespace intact_test::scope_test {
 namespace {
 
 /// Codes of the activations whose weight is 1, less those whose weight is -1: without a multiplication.
@@ -207,4 +207,4 @@ TEST_CASE("tokens at the same place of all patches are a view of windows", "[sco
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::scope_test

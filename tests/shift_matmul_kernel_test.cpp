@@ -20,7 +20,7 @@
 // Attention times V on one instruction set, isa::INTACT_TEST_ISA, against the specification, and its sums against an
 // oracle in 128 bits. This file is compiled once per instruction set.
 
-namespace intact_test {
+namespace intact_test::shift_matmul_kernel_test {
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
@@ -404,4 +404,4 @@ TEST_CASE("attention times V on kernels refuses what does not fit, before anythi
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::shift_matmul_kernel_test

@@ -10,7 +10,7 @@
 #include "intact/log_softmax.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::shift_matmul_test {
 namespace {
 
 /// An output stage of the test's own: the 64-bit accumulators of 8-bit codes.
@@ -266,4 +266,4 @@ TEST_CASE("one scale serves 4-bit and 8-bit codes alike") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::shift_matmul_test

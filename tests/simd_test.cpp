@@ -29,7 +29,7 @@
 // What kernels are made of, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
 // instruction set.
 
-namespace intact_test {
+namespace intact_test::simd_test {
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
@@ -677,4 +677,4 @@ TEST_CASE("lanes add, subtract and multiply modulo 2^32, and compare with their 
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::simd_test

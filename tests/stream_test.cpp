@@ -9,7 +9,7 @@
 
 // gemm with add_to_stream: a layer that adds its output to a residual stream in s16.
 
-namespace intact_test {
+namespace intact_test::stream_test {
 namespace {
 
 struct owned_scale {
@@ -187,4 +187,4 @@ TEST_CASE("a layer refuses a stream that does not fit") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::stream_test

@@ -18,7 +18,7 @@
 // Files of Swin transformers: what is saved is loaded, and every byte of a file is hostile. What files of all models
 // have in common is in model_file_hostile_test.
 
-namespace intact_test {
+namespace intact_test::swin_file_test {
 namespace {
 
 constexpr swin_shape small{.channels = 2,
@@ -281,4 +281,4 @@ TEST_CASE("Swin transformers changed at random load and run, or are refused", "[
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::swin_file_test

@@ -16,7 +16,7 @@
 // original's, so that codes differ here and there and more so from block to block; but wherever windows, shifts, masks,
 // biases or mergings were others, nothing at all would agree. intact-verify compares module by module.
 
-namespace intact_test {
+namespace intact_test::swin_golden_test {
 namespace {
 
 /// The recorded model.
@@ -331,4 +331,4 @@ TEST_CASE("a float model of the recorded weights gives nearly the recorded logit
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::swin_golden_test

@@ -15,7 +15,7 @@
 
 // Swin transformers in integers against the evaluation of the same graph in real arithmetic, code by code.
 
-namespace intact_test {
+namespace intact_test::swin_test {
 namespace {
 
 /// Two stages of the same kind, the second of twice the width.
@@ -333,4 +333,4 @@ TEST_CASE("feature maps of another type or shape are refused") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::swin_test

@@ -23,7 +23,7 @@
 // The builders of exponential and activation tables, against their formulas written a second time, against recorded
 // cases of FQ-ViT, and against real arithmetic.
 
-namespace intact_test {
+namespace intact_test::table_test {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -641,4 +641,4 @@ TEST_CASE("what is not a number does not become a code", "[table]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::table_test

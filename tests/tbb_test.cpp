@@ -4,7 +4,7 @@
 
 #include "executor_cases.hpp"
 
-namespace intact_test {
+namespace intact_test::tbb_test {
 namespace {
 
 static_assert(intact::executor<tbb_executor>);
@@ -31,4 +31,4 @@ TEST_CASE_METHOD(enough_workers, "a oneTBB executor has at least one thread") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::tbb_test

@@ -11,7 +11,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::unfold_test {
 namespace {
 
 struct unfold_shape {
@@ -114,4 +114,4 @@ TEST_CASE("unfold refuses what does not match, before it writes", "[unfold]") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::unfold_test

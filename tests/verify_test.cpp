@@ -25,7 +25,7 @@
 
 // The program intact-verify, run on cases that are right, wrong in one value, and no cases at all.
 
-namespace intact_test {
+namespace intact_test::verify_test {
 namespace {
 
 using intact::safetensors_file;
@@ -380,4 +380,4 @@ TEST_CASE("every kind of recorded value is compared") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::verify_test

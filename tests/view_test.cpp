@@ -7,7 +7,7 @@
 #include "catch.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::view_test {
 namespace {
 
 static_assert(std::is_signed_v<index>);
@@ -103,4 +103,4 @@ TEST_CASE("a shape is both of its sizes") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::view_test

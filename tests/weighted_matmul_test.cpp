@@ -15,7 +15,7 @@
 
 // Attention times V with normalized rows: u8 weights, and the weights 2^(15 - code) of both tails.
 
-namespace intact_test {
+namespace intact_test::weighted_matmul_test {
 namespace {
 
 constexpr std::int32_t largest_factor = (1 << 30) - 1;
@@ -389,4 +389,4 @@ TEST_CASE("products with normalized rows refuse what does not fit") {
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::weighted_matmul_test

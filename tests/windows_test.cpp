@@ -10,7 +10,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test {
+namespace intact_test::windows_test {
 namespace {
 
 //                          height, width, window, shift
@@ -147,4 +147,4 @@ TEST_CASE("windows refuse shapes that do not match, before they write", "[window
 }
 
 }  // namespace
-}  // namespace intact_test
+}  // namespace intact_test::windows_test
