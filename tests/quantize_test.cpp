@@ -13,6 +13,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "intact/adapt/safetensors.hpp"
+#include "refusal.hpp"
 
 namespace intact_test::quantize_test {
 namespace {
@@ -190,6 +191,35 @@ TEST_CASE("one value is quantized as many are", "[quantize]") {
     CHECK(intact::quantize_code<std::int8_t>(x, scale) == quantized({x}, scale, intact::s8_codes).front());
   }
   CHECK(intact::dequantize_code(13, scale) == 1.5f);
+}
+
+TEST_CASE("a value without a quotient has no code", "[quantize]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  CHECK(intact::quantize_code(infinity, {0.5f, 10}, intact::u8_codes) == 255);
+  CHECK(intact::quantize_code(-3e38f, {1e-7f, 10}, intact::u8_codes) == 0);
+  CHECK(intact_test::refusal([&] {
+          intact::quantize_code(nan, {0.5f, 10}, intact::u8_codes);
+        }).find("intact::quantize_code: x is nan and scale is 0.5; x / scale must be a number") != std::string::npos);
+  CHECK(intact_test::refusal([&] {
+          intact::quantize_code(infinity, {infinity, 0}, intact::u8_codes);
+        }).find("intact::quantize_code: x is inf and scale is inf") != std::string::npos);
+  CHECK(intact_test::refusal([&] {
+          intact::quantize_code(0, {0, 0}, intact::u8_codes);
+        }).find("intact::quantize_code: x is 0 and scale is 0") != std::string::npos);
+  // float32 holds codes of 24 bits.
+  std::int32_t y = 0;
+  const auto quantize = [&](const intact::code_range& codes) {
+    const float finite = std::numeric_limits<float>::max();
+    intact::quantize_codes(matrix_view<const float>(&finite, 1, 1), affine_scale{0.5f, 10}, matrix_view(&y, 1, 1),
+                           codes);
+  };
+  quantize({-(1 << 24), 1 << 24, true});
+  CHECK(y == 1 << 24);
+  CHECK(intact_test::refusal([&] {
+          quantize({0, (1 << 24) + 1, false});
+        }).find("codes.high is 16777217; it must be at most 16777216") != std::string::npos);
+  CHECK(intact_test::refusal([&] { quantize(intact::codes_of<std::int32_t>); }).find("codes.low is -2147483648") !=
+        std::string::npos);
 }
 
 TEST_CASE("a power of two per channel", "[quantize]") {

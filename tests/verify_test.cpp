@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -101,6 +102,59 @@ void write_linear_case(const std::filesystem::path& path, const std::string& fun
       intact::tensor_from("qout__scale", {}, scale_out),     intact::tensor_from("qout__zp", {}, zero_out)};
   intact::write_safetensors(path, tensors, {{"function", function}, {"params", "{}"}});
 }
+
+/// A layer of a kind that the case above is not, computed in double: every real number is a multiple of 1/64.
+struct linear_case {
+  std::vector<std::int32_t> x = {-128, 127, 7, -3, 0, 100}, w = {-8, 7, 3, 5, 0, -128};
+  std::int32_t zero_in = 0, zero_out = 0, low = -128, high = 127;
+  std::vector<float> weight_scale = {0.125F, 0.0625F};
+  std::vector<float> bias = {1.75F, -3.0F};
+  std::vector<float> weights = {};  ///< none: not recorded
+  std::size_t rows = 2;
+  bool as_bytes = false;  ///< codes are stored as I8
+
+  void write(const std::filesystem::path& path) const {
+    std::vector<std::int32_t> acc, y;
+    for (std::size_t m = 0; m < rows; ++m) {
+      for (std::size_t n = 0; n < 2; ++n) {
+        std::int32_t sum = 0;
+        for (std::size_t k = 0; k < 3; ++k) {
+          sum += (x[3 * m + k] - zero_in) * w[3 * n + k];
+        }
+        acc.push_back(sum);
+        const double step = static_cast<double>(weight_scale[weight_scale.size() == 1 ? 0 : n]);
+        const double real = sum * 0.25 * step + static_cast<double>(bias[n]);
+        const double code = std::rint(real / 0.5 + zero_out);
+        y.push_back(static_cast<std::int32_t>(std::clamp(code, static_cast<double>(low), static_cast<double>(high))));
+      }
+    }
+    const std::vector<std::int32_t> zero_points = {zero_in, zero_out};
+    const std::vector<float> scales = {0.25F, 0.5F};
+    const std::span<const std::int32_t> zeros(zero_points);
+    const std::span<const float> steps(scales), floats(weights);
+    const std::span<const std::int32_t> codes = std::span(x).first(3 * rows);
+    const std::vector<std::int8_t> bytes(codes.begin(), codes.end());
+    const auto size = static_cast<std::int64_t>(rows), channels = static_cast<std::int64_t>(weight_scale.size());
+    std::vector<intact::tensor_to_write> tensors = {as_bytes ? intact::tensor_from("qin__codes", {size, 3}, bytes)
+                                                             : intact::tensor_from("qin__codes", {size, 3}, codes),
+                                                    intact::tensor_from("qin__scale", {}, steps.first(1)),
+                                                    intact::tensor_from("qin__zp", {}, zeros.first(1)),
+                                                    intact::tensor_from("lin__wcodes", {2, 3}, w),
+                                                    intact::tensor_from("lin__wscale", {channels}, weight_scale),
+                                                    intact::tensor_from("lin__bias", {2}, bias),
+                                                    intact::tensor_from("lin__acc", {size, 2}, acc),
+                                                    intact::tensor_from("qout__codes", {size, 2}, y),
+                                                    intact::tensor_from("qout__scale", {}, steps.last(1)),
+                                                    intact::tensor_from("qout__zp", {}, zeros.last(1))};
+    if (channels == 1) {
+      tensors[4].shape = {};  // a scalar
+    }
+    if (!weights.empty()) {
+      tensors.push_back(intact::tensor_from("weight_f32", {2, 3}, floats));
+    }
+    intact::write_safetensors(path, tensors, {{"function", "QAct -> QLinear -> QAct"}, {"params", "{}"}});
+  }
+};
 
 /// Copies a case with one value changed by `by`.
 void write_changed(const std::filesystem::path& from, const std::filesystem::path& to, const std::string& tensor,
@@ -242,6 +296,141 @@ TEST_CASE("what is no case is named") {
   refused(bad, "metadata \"params\" is no JSON object");
   intact::write_safetensors(bad, {}, {});
   refused(bad, "metadata \"function\" is missing");
+}
+
+TEST_CASE("layers with s8 activations, one weight scale and weight scales of 0 are verified") {
+  const temporary_folder folder;
+  const std::filesystem::path path = folder.path / "case.safetensors", wrong = folder.path / "wrong.safetensors";
+  const std::vector<float> real_weights = {-1.0F, 0.875F, 0.375F, 0.3125F, 0, -8.0F};
+  const std::vector<std::pair<const char*, linear_case>> all{
+      {"s8", {}},
+      {"s8 with zero points", {.zero_in = -7, .zero_out = 20}},
+      {"s8 input, u8 output", {.zero_out = 100, .low = 0, .high = 255}},
+      {"u8 input, s8 output", {.x = {0, 255, 7, 130, 128, 100}, .zero_in = 128}},
+      {"s8 by the type of its codes", {.x = {0, 127, 7, 3, 0, 100}, .as_bytes = true}},
+      {"one weight scale", {.weight_scale = {0.125F}}},
+      {"quantized weights", {.weights = real_weights}}};
+  for (const auto& [name, given] : all) {
+    given.write(path);
+    const outcome passed = verify(path);
+    INFO(name << '\n' << passed.output);
+    CHECK(passed.exit_code == 0);
+    CHECK(passed.says("1 verified, 0 unsupported, 0 unreadable; all claims hold"));
+    for (const char* const tensor : {"lin__acc", "qout__codes"}) {
+      write_changed(path, wrong, tensor, 3, 1);
+      const outcome failed = verify(wrong);
+      INFO(tensor << '\n' << failed.output);
+      CHECK(failed.exit_code == 1);
+      CHECK(failed.says(std::string(tensor) + " [1, 1]: expected"));
+    }
+  }
+}
+
+TEST_CASE("a layer of 0 rows is nothing compared") {
+  const temporary_folder folder;
+  linear_case{.rows = 0}.write(folder.path / "empty.safetensors");
+  const outcome alone = verify(folder.path);
+  INFO(alone.output);
+  CHECK(alone.exit_code == 2);
+  CHECK(alone.says("empty: unsupported, it records no values that could be compared"));
+  CHECK(alone.says("0 verified, 1 unsupported, 0 unreadable; nothing has been compared"));
+  write_linear_case(folder.path / "right.safetensors");
+  const outcome both = verify(folder.path);
+  CHECK(both.exit_code == 0);
+  CHECK(both.says("1 verified, 1 unsupported, 0 unreadable; all claims hold"));
+}
+
+/// Copies a case with one value, of 4 bytes, replaced.
+template <class T>
+void write_replaced(const std::filesystem::path& from, const std::filesystem::path& to, const std::string& tensor,
+                    std::size_t at, T value) {
+  const safetensors_file file = safetensors_file::read(from);
+  std::string bytes = read_bytes(from);
+  std::size_t end = 0;  // of the last tensor, which ends with the file
+  for (const std::string& name : file.names()) {
+    end = std::max(end, file.info(name).end);
+  }
+  std::memcpy(bytes.data() + (bytes.size() - end) + file.info(tensor).begin + at * sizeof value, &value, sizeof value);
+  write_bytes(to, bytes);
+}
+
+TEST_CASE("numbers that no integer holds are refused by their names") {
+  const temporary_folder folder;
+  const std::filesystem::path right = folder.path / "right.safetensors", bad = folder.path / "bad.safetensors";
+  const auto refused = [&](const std::string& message) {
+    const outcome result = verify(bad);
+    INFO(message << '\n' << result.output);
+    CHECK(result.exit_code == 2);
+    CHECK(result.says("bad.safetensors: " + message));
+  };
+  linear_case{.weights = {-1.0F, 0.875F, 0.375F, 0.3125F, 0, -8.0F}}.write(right);
+  for (const float value : {NAN, INFINITY, -INFINITY}) {
+    for (const char* const tensor : {"qin__scale", "qout__scale", "lin__wscale", "lin__bias", "weight_f32"}) {
+      write_replaced(right, bad, tensor, 0, value);
+      refused(std::string(tensor) + " has the value ");
+    }
+  }
+  write_replaced(right, bad, "lin__wscale", 1, -1.0F);
+  refused("lin__wscale has the value -1.000000; it must be at least 0");
+  for (const std::int32_t value : {-129, 128, 1 << 30, std::numeric_limits<std::int32_t>::min()}) {
+    write_replaced(right, bad, "qin__zp", 0, value);
+    refused("qin__zp is " + std::to_string(value) + "; it must be in -128..127");
+  }
+  write_replaced(right, bad, "lin__wcodes", 2, std::int32_t{128});
+  refused("lin__wcodes has the code 128 at 2 of its memory; it must be in -128..127");
+
+  // Parameters of a LayerNorm: numbers in JSON, which knows no limits.
+  const std::vector<std::int32_t> codes = {0, 255, 3, 8};
+  const std::vector<float> ones = {1, 1};
+  const std::vector<double> ideal = {-1, 1, -1, 1};
+  const std::vector<intact::tensor_to_write> norm = {
+      intact::tensor_from("codes", {2, 2}, codes), intact::tensor_from("weight", {2}, ones),
+      intact::tensor_from("bias", {2}, ones), intact::tensor_from("ideal", {2, 2}, ideal)};
+  const auto write = [&](const std::string& in_zero_point, const std::string& scale) {
+    intact::write_safetensors(
+        bad, norm,
+        {{"function", "QIntLayerNorm"},
+         {"params", "{\"in_zero_point\":" + in_zero_point + ",\"out_scale\":" + scale + ",\"out_zero_point\":128}"}});
+  };
+  for (const char* const value : {"1e308", "-1e308", "2147483648", "9223372036854775808", "18446744073709551615", "256",
+                                  "-1", "0.5", "null", "true", "\"128\"", "[128]", "{}"}) {
+    write(value, "0.05");
+    const nlohmann::json dumped = nlohmann::json::parse(value);
+    refused("the parameter in_zero_point is " + dumped.dump() + "; it must be a whole number in 0..255");
+  }
+  for (const char* const value : {"null", "\"1\"", "[]"}) {
+    write("128", value);
+    refused("the parameter out_scale is " + std::string(value) + "; it must be a finite number");
+  }
+  write("128.0", "1");
+  CHECK(verify(bad).exit_code != 2);  // whole numbers may be written so
+}
+
+TEST_CASE("the logits of a softmax may be any finite numbers") {
+  const temporary_folder folder;
+  const std::filesystem::path path = folder.path / "softmax.safetensors";
+  const std::vector<std::int32_t> codes = {0, 255, 3, 8}, q4 = {15, 0, 15, 15};
+  const std::vector<float> scale = {1e-8F};
+  for (const float largest : {3.4e38F, 1e30F, 1.0F}) {
+    const std::vector<float> x = {-largest, largest, 0, 1};
+    intact::write_safetensors(
+        path,
+        std::array{intact::tensor_from("codes", {1, 4}, codes), intact::tensor_from("scale", {}, scale),
+                   intact::tensor_from("x", {1, 4}, x), intact::tensor_from("q4", {1, 4}, q4)},
+        {{"function", "QIntSoftmax"}, {"params", "{}"}});
+    const outcome result = verify(path);
+    INFO(result.output);
+    CHECK(result.exit_code == 1);  // the codes are not those of these logits
+  }
+  const std::vector<float> none = {0, NAN, 0, 0};
+  intact::write_safetensors(
+      path,
+      std::array{intact::tensor_from("codes", {1, 4}, codes), intact::tensor_from("scale", {}, scale),
+                 intact::tensor_from("x", {1, 4}, none), intact::tensor_from("q4", {1, 4}, q4)},
+      {{"function", "QIntSoftmax"}, {"params", "{}"}});
+  const outcome result = verify(path);
+  CHECK(result.exit_code == 2);
+  CHECK(result.says("softmax.safetensors: x has the value nan at 1 of its memory; it must be finite"));
 }
 
 TEST_CASE("functions that are not known are unsupported, never passed") {

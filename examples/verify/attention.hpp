@@ -33,6 +33,15 @@ struct keep_wide_accumulator {
 /// Fraction bits of recorded accumulators of 8-bit codes; the library's have 44. Those of 4-bit codes have 15 in both.
 inline constexpr int recorded_wide_fraction_bits = 31;
 
+/// Whether log2 codes have 8 bits, not 4.
+inline bool is_wide(const recorded_case& file) {
+  const std::int64_t bits = file.whole_number("softmax_bits", 4, 8);
+  if (bits != 4 && bits != 8) {
+    file.fail("the parameter softmax_bits is " + std::to_string(bits) + "; it must be 4 or 8");
+  }
+  return bits == 8;
+}
+
 /// A recorded attention; names are those of its tensors without what follows, such as "attn".
 struct recorded_attention {
   const recorded_case& file;
@@ -47,7 +56,7 @@ struct recorded_attention {
   recorded_attention(const recorded_case& recorded, std::string attention)
       : file(recorded), name(std::move(attention)) {
     const std::string logits = name + "_qact_attn1__codes";
-    wide = file.parameter<int>("softmax_bits") == 8;
+    wide = is_wide(file);
     images = file.size(logits, 0, 4);
     heads = std::max<index>(file.size(logits, 1, 4), 1);
     tokens = file.size(logits, 2, 4);
@@ -59,10 +68,9 @@ struct recorded_attention {
     }
     qkv_scale = file.tensor_scale(name + "_qact1");
     qkv_zero_point = file.quantizer_of(name + "_qact1").zero_point;
-    const char* const parameter = file.optional_parameter<double>("attn_scale") ? "attn_scale" : "scale";
-    logits_factor = file.optional_parameter<double>(parameter)
-                        ? file.number(parameter)
-                        : 1 / std::sqrt(static_cast<double>(std::max<index>(head_size, 1)));
+    const char* const parameter = file.has_parameter("attn_scale") ? "attn_scale" : "scale";
+    logits_factor = file.has_parameter(parameter) ? file.number(parameter)
+                                                  : 1 / std::sqrt(static_cast<double>(std::max<index>(head_size, 1)));
   }
 
   /// q (0), k (1) or v (2) of one head of one image.

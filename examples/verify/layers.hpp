@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,7 @@ struct recorded_layer {
   bool gelu = false;
   bool image = false;
   matrix<std::uint8_t> input{0, 0};
+  std::optional<matrix<std::int8_t>> signed_input;  ///< in place of `input`
   double input_scale = 0;
   int input_zero_point = 0;
   matrix<std::int8_t> weights{0, 0};
@@ -60,6 +62,19 @@ struct recorded_layer {
     }
     return accumulator;
   }
+  index rows() const { return signed_input ? signed_input->rows : input.rows; }
+  std::int64_t input_value(index m, index k) const {
+    return std::int64_t{signed_input ? (*signed_input)(m, k) : input(m, k)} - input_zero_point;
+  }
+  /// The product of the input and weights, through an output stage.
+  template <class Weights, class Stage>
+  void multiply(Weights w, const Stage& stage, intact::matrix_view<typename Stage::output> y) const {
+    if (signed_input) {
+      intact::gemm(signed_input->view(), w, stage, y);
+    } else {
+      intact::gemm(input.view(), w, stage, y);
+    }
+  }
   double factor(index n) const { return input_scale * static_cast<double>(weight_scale[static_cast<std::size_t>(n)]); }
   double addend(index n) const { return static_cast<double>(bias[static_cast<std::size_t>(n)]); }
 };
@@ -71,6 +86,10 @@ inline matrix<std::uint8_t> patches_of(const recorded_case& file, const std::str
   const index images = file.size(name, 0, 4), channels = file.size(name, 1, 4);
   const index height = file.size(name, 2, 4), width = file.size(name, 3, 4);
   const index patch = std::max<index>(file.size(layer + "__wcodes", 2, 4), 1);
+  if (file.size(layer + "__wcodes", 1, 4) != channels || file.size(layer + "__wcodes", 3, 4) != patch) {
+    file.fail(layer + "__wcodes of shape " + printable(file.shape(layer + "__wcodes")) + " must have " +
+              std::to_string(channels) + " channels and square patches");
+  }
   const index patches = (height / patch) * (width / patch);
   matrix<std::uint8_t> rows(images * patches, channels * patch * patch);
   for (index i = 0; i < images; ++i) {
@@ -79,6 +98,21 @@ inline matrix<std::uint8_t> patches_of(const recorded_case& file, const std::str
     intact::im2col(image, patch, rows.view().row_block(i * patches, patches));
   }
   return rows;
+}
+
+/// The scales of a layer's weights: one, or one per output channel. A channel of scale 0 has no weights but zeros.
+inline std::vector<float> read_weight_scales(const recorded_case& file, const std::string& name, std::size_t channels) {
+  std::vector<float> scales = file.floats(name + "__wscale");
+  if (scales.size() == 1) {
+    scales.resize(channels, scales[0]);
+  }
+  file.require_count(name + "__wscale", scales.size(), channels);
+  for (const float scale : scales) {
+    if (!(scale >= 0)) {
+      file.fail(name + "__wscale has the value " + std::to_string(scale) + "; it must be at least 0");
+    }
+  }
+  return scales;
 }
 
 inline recorded_layer read_layer(const recorded_case& file, const std::string& name,
@@ -102,12 +136,19 @@ inline recorded_layer read_layer(const recorded_case& file, const std::string& n
   layer.image = file.shape(name + "__wcodes").size() == 4;
   layer.weights = matrix<std::int8_t>(outputs, outputs == 0 ? 0 : codes.rows * codes.columns / outputs);
   layer.weights.values = codes.values;
-  layer.input =
-      layer.image ? patches_of(file, name, layer.input_name) : file.codes<std::uint8_t>(layer.input_name + "__codes");
-  layer.input_scale = file.tensor_scale(layer.input_name);
-  layer.input_zero_point = file.quantizer_of(layer.input_name).zero_point;
+  quantizer input;
+  if (!layer.image && file.is_signed(layer.input_name)) {
+    layer.signed_input = file.codes<std::int8_t>(layer.input_name + "__codes");
+    input = file.quantizer_of<std::int8_t>(layer.input_name);
+  } else {
+    layer.input =
+        layer.image ? patches_of(file, name, layer.input_name) : file.codes<std::uint8_t>(layer.input_name + "__codes");
+    input = file.quantizer_of(layer.input_name);
+  }
+  layer.input_scale = file.only_scale(layer.input_name, input);
+  layer.input_zero_point = input.zero_point;
   const auto channels = static_cast<std::size_t>(outputs);
-  layer.weight_scale = file.floats(name + "__wscale", channels);
+  layer.weight_scale = read_weight_scales(file, name, channels);
   layer.bias = file.has(name + "__bias") ? file.floats(name + "__bias", channels) : std::vector<float>(channels, 0.0F);
   return layer;
 }
@@ -122,9 +163,9 @@ struct accumulator_places {
     if (layer.image) {
       patches = std::max<index>(file.size(tensor, 2, 4) * file.size(tensor, 3, 4), 1);
     }
-    if (layer.input.rows % patches != 0) {
+    if (layer.rows() % patches != 0) {
       file.fail(tensor + " of shape " + printable(file.shape(tensor)) + " does not fit " +
-                std::to_string(layer.input.rows) + " patches");
+                std::to_string(layer.rows()) + " patches");
     }
   }
   std::size_t operator()(index m, index n) const {
@@ -136,8 +177,8 @@ template <class Weights>
 tensor_comparison compare_accumulators(const recorded_case& file, const recorded_layer& layer, Weights weights,
                                        const char* operation) {
   const std::string tensor = layer.name + "__acc";
-  matrix<std::int32_t> sums(layer.input.rows, layer.weights.rows);
-  intact::gemm(layer.input.view(), weights, intact::keep_accumulator{}, sums.view());
+  matrix<std::int32_t> sums(layer.rows(), layer.weights.rows);
+  layer.multiply(weights, intact::keep_accumulator{}, sums.view());
   tensor_comparison result = file.compare(tensor, operation, claim::exact, sums.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
   const accumulator_places place(file, tensor, layer);
@@ -158,10 +199,12 @@ intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const
     const std::span<const std::int8_t> row(layer.weights.values.data() + n * layer.weights.columns,
                                            static_cast<std::size_t>(layer.weights.columns));
     const intact::code_scale output = output_of(n);
-    targets.push_back(intact::linear_target<std::uint8_t>({.weights = row,
-                                                           .factor = layer.factor(n) / output.scale,
-                                                           .addend = layer.addend(n) / output.scale + output.zero_point,
-                                                           .zero_point = layer.input_zero_point}));
+    const intact::linear_channel channel{.weights = row,
+                                         .factor = layer.factor(n) / output.scale,
+                                         .addend = layer.addend(n) / output.scale + output.zero_point,
+                                         .zero_point = layer.input_zero_point};
+    targets.push_back(layer.signed_input ? intact::linear_target<std::int8_t>(channel)
+                                         : intact::linear_target<std::uint8_t>(channel));
   }
   return intact::owned_channel_scale(targets);
 }
@@ -171,8 +214,7 @@ inline std::string layer_reason(const recorded_layer& layer, double scale, int z
                                 std::int64_t found, std::int64_t expected) {
   std::int64_t sum = 0, magnitudes = 0;
   for (index k = 0; k < layer.weights.columns; ++k) {
-    const std::int64_t product =
-        (std::int64_t{layer.input(m, k)} - layer.input_zero_point) * std::int64_t{layer.weights(n, k)};
+    const std::int64_t product = layer.input_value(m, k) * std::int64_t{layer.weights(n, k)};
     sum += product;
     magnitudes += std::abs(product);
   }
@@ -185,17 +227,17 @@ inline std::string layer_reason(const recorded_layer& layer, double scale, int z
                       float32_rounding * std::fabs(exact));
 }
 
-inline tensor_comparison compare_requantized(const recorded_case& file, const recorded_layer& layer) {
+template <class Code>
+tensor_comparison compare_requantized(const recorded_case& file, const recorded_layer& layer) {
   const std::string tensor = layer.output_name + "__codes";
-  const quantizer output = file.quantizer_of(layer.output_name);
+  const quantizer output = file.quantizer_of<Code>(layer.output_name);
   const auto scale = [&](index n) { return static_cast<double>(output.channel(n)); };
   const int zero_point = output.zero_point;
   const auto built = build_layer_scale(layer, [&](index n) {
     return intact::code_scale{scale(n), static_cast<double>(zero_point)};
   });
-  matrix<std::uint8_t> codes(layer.input.rows, layer.weights.rows);
-  const intact::requantize<std::uint8_t> stage{built.view()};
-  intact::gemm(layer.input.view(), std::as_const(layer).weights.view(), stage, codes.view());
+  matrix<Code> codes(layer.rows(), layer.weights.rows);
+  layer.multiply(layer.weights.view(), intact::requantize<Code>{built.view()}, codes.view());
   tensor_comparison result = file.compare(tensor, "requantized codes of layers", claim::bounded, codes.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
   for (index m = 0; m < codes.rows; ++m) {
@@ -223,10 +265,9 @@ inline tensor_comparison compare_gelu(const recorded_case& file, const recorded_
       intact::build_activation_table(intact::gelu, static_cast<double>(*low), static_cast<double>(*high),
                                      {file.tensor_scale(layer.output_name), zero_point});
   const auto built = build_layer_scale(layer, [&](index) { return table.input; });
-  matrix<std::uint16_t> wide(layer.input.rows, layer.weights.rows);
+  matrix<std::uint16_t> wide(layer.rows(), layer.weights.rows);
   matrix<std::uint8_t> codes(wide.rows, wide.columns);
-  const intact::requantize_to_activation stage{built.view()};
-  intact::gemm(layer.input.view(), layer.weights.view(), stage, wide.view());
+  layer.multiply(layer.weights.view(), intact::requantize_to_activation{built.view()}, wide.view());
   intact::activation(wide.view(), table.codes, codes.view());
   tensor_comparison result = file.compare(tensor, "GELU of 12-bit codes", claim::within_one, codes.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
@@ -236,20 +277,26 @@ inline tensor_comparison compare_gelu(const recorded_case& file, const recorded_
   return result;
 }
 
-/// The weights quantized anew from the recorded floats, in the recorded scales.
+/// The weights quantized anew from the recorded floats, in the recorded scales. Channels of scale 0 are left out.
 inline tensor_comparison compare_weights(const recorded_case& file, const recorded_layer& layer) {
   const std::string tensor = layer.name + "__wcodes";
   const intact::code_range codes = layer.four_bits() ? intact::s4_codes : intact::s8_codes;
   const std::vector<float> floats = file.floats("weight_f32", layer.weights.values.size());
   matrix<std::int8_t> found(layer.weights.rows, layer.weights.columns);
+  const auto is_left_out = [&](index n) { return layer.weight_scale[static_cast<std::size_t>(n)] == 0; };
   for (index n = 0; n < found.rows; ++n) {
+    if (is_left_out(n)) {
+      continue;
+    }
     const intact::matrix_view<const float> row(floats.data() + n * found.columns, 1, found.columns);
     const intact::affine_scale scale{layer.weight_scale[static_cast<std::size_t>(n)], 0};
     intact::quantize_codes(row, scale, found.view().row_block(n, 1), codes);
   }
   tensor_comparison result = file.compare(tensor, "quantized weights", claim::exact, found.values.size());
   for (std::size_t at = 0; at < found.values.size(); ++at) {
-    result.compare<std::int64_t>(at, found.values[at], layer.weights.values[at]);
+    if (!is_left_out(static_cast<index>(at) / found.columns)) {
+      result.compare<std::int64_t>(at, found.values[at], layer.weights.values[at]);
+    }
   }
   return result;
 }
@@ -272,7 +319,8 @@ inline void verify_outputs(const recorded_case& file, const recorded_layer& laye
   if (layer.gelu) {
     report.add(compare_gelu(file, layer));
   } else if (file.has(layer.output_name + "__codes")) {
-    report.add(compare_requantized(file, layer));
+    report.add(file.is_signed(layer.output_name) ? compare_requantized<std::int8_t>(file, layer)
+                                                 : compare_requantized<std::uint8_t>(file, layer));
   }
 }
 

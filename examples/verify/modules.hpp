@@ -65,7 +65,7 @@ inline void verify_vit(const recorded_case& file, case_report& report) {
   verify_block(file, report);
   verify_embedding(file, report);
   verify_add(file, "qact_embed", "qact_pos", "qact1", report);
-  const std::string last = "blocks_" + std::to_string(file.parameter<int>("depth") - 1) + "_qact4";
+  const std::string last = "blocks_" + std::to_string(file.whole_number("depth", 1, 1'000'000) - 1) + "_qact4";
   verify_norm(file, "norm", last, "qact2", report);
 }
 
@@ -113,13 +113,14 @@ inline case_report verify_file(const std::filesystem::path& path) {
     }
     report.group = known->group;
     known->verify(file, report);
-    if (report.tensors.empty()) {
+    if (!report.has_values()) {
       report.result = case_report::outcome::unsupported;
-      report.problem = "it records nothing that could be compared";
+      report.problem = "it records no values that could be compared";
     }
   } catch (const std::exception& error) {
+    const std::string problem = error.what(), name = path.string() + ": ";
     report.result = case_report::outcome::unreadable;
-    report.problem = error.what();
+    report.problem = problem.starts_with(name) ? problem : name + problem;
     report.tensors.clear();
   }
   return report;

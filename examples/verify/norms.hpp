@@ -127,7 +127,8 @@ inline tensor_comparison compare_norm(const recorded_case& file, const recorded_
   for (index i = 0; i < y.rows; ++i) {
     for (index c = 0; c < y.columns && !norm.is_constant(i); ++c) {
       const auto at = static_cast<std::size_t>(i * y.columns + c);
-      const std::int64_t expected = std::clamp<std::int64_t>(recorded[at] + norm.output_zero_point, 0, 255);
+      const std::int64_t code = std::clamp<std::int64_t>(recorded[at], -255, 255);
+      const std::int64_t expected = std::clamp<std::int64_t>(code + norm.output_zero_point, 0, 255);
       result.compare<std::int64_t>(at, y(i, c), expected);
     }
   }
@@ -158,11 +159,11 @@ inline void verify_norm(const recorded_case& file, case_report& report) {
   recorded_norm norm;
   norm.x = file.codes<std::uint8_t>("codes");
   const auto channels = static_cast<std::size_t>(norm.x.columns);
-  norm.zero_point = file.parameter<int>("in_zero_point");
+  norm.zero_point = static_cast<int>(file.whole_number("in_zero_point", 0, 255));
   norm.gamma = file.floats("weight", channels);
   norm.beta = file.floats("bias", channels);
   norm.output_scale = file.number("out_scale");
-  norm.output_zero_point = file.parameter<int>("out_zero_point");
+  norm.output_zero_point = static_cast<int>(file.whole_number("out_zero_point", 0, 255));
   norm.shift.assign(channels, 0);
   if (file.has("shift_mask")) {
     const std::vector<std::int64_t> factors = file.integers("shift_mask", channels);

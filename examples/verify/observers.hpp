@@ -18,7 +18,7 @@
 namespace intact_verify {
 
 inline intact::code_range codes_of_type(const recorded_case& file) {
-  const std::string type = file.parameter<std::string>("bit_type");
+  const std::string type = file.text("bit_type");
   if (type == "uint8") {
     return intact::u8_codes;
   }
@@ -36,7 +36,7 @@ inline intact::code_range codes_of_type(const recorded_case& file) {
 
 /// Channels are the last dimension of activations and the first of weights.
 inline bool is_activation(const recorded_case& file) {
-  return file.parameter<std::string>("module_type") == "activation";
+  return file.text("module_type") == "activation";
 }
 
 /// A recorded batch with the channels as columns.
@@ -88,7 +88,7 @@ inline intact::range_rule rule_of(const recorded_case& file) {
 
 inline void verify_observer(const recorded_case& file, case_report& report) {
   const intact::code_range codes = codes_of_type(file);
-  const bool per_channel = file.parameter<std::string>("calibration_mode") == "channel_wise";
+  const bool per_channel = file.text("calibration_mode") == "channel_wise";
   intact::range_observer observer(rule_of(file),
                                   per_channel ? intact::granularity::channel : intact::granularity::tensor);
   intact::range_observer whole(intact::range_rule::minmax);
@@ -133,6 +133,12 @@ inline void verify_uniform(const recorded_case& file, case_report& report) {
   if (scale.empty() || x.size() % scale.size() != 0 || (zero_point.size() != 1 && zero_point.size() != scale.size())) {
     file.fail("scale has " + std::to_string(scale.size()) + " values and zero_point " +
               std::to_string(zero_point.size()) + ", which do not fit x");
+  }
+  for (const std::int64_t zero : zero_point) {
+    if (zero < codes.low || zero > codes.high) {
+      file.fail("zero_point is " + std::to_string(zero) + "; it must be in " + std::to_string(codes.low) + ".." +
+                std::to_string(codes.high));
+    }
   }
   const std::size_t others = x.size() / scale.size();
   const bool activation = is_activation(file);

@@ -87,38 +87,56 @@ class recorded_case {
 
   [[noreturn]] void fail(const std::string& problem) const { throw intact::file_error(file_.name(), problem); }
 
-  /// A parameter of the metadata.
-  template <class T>
-  T parameter(const std::string& name) const {
-    const std::optional<T> value = optional_parameter<T>(name);
-    if (!value) {
-      fail("the parameter " + name + " is missing");
+  bool has_parameter(const std::string& name) const { return parameters_.contains(name); }
+
+  /// A parameter that must be a text.
+  std::string text(const std::string& name) const {
+    const nlohmann::json& value = parameter(name);
+    if (!value.is_string()) {
+      fail_parameter(name, value, "a text");
     }
-    return *value;
-  }
-  template <class T>
-  std::optional<T> optional_parameter(const std::string& name) const {
-    const auto found = parameters_.find(name);
-    if (found == parameters_.end()) {
-      return std::nullopt;
-    }
-    try {
-      return found->template get<T>();
-    } catch (const nlohmann::json::exception&) {
-      fail("the parameter " + name + " is " + found->dump() + ", which is of another type");
-    }
+    return value.get<std::string>();
   }
 
   /// A parameter that must be a finite number.
   double number(const std::string& name) const {
-    const double value = parameter<double>(name);
-    if (!std::isfinite(value)) {
-      fail("the parameter " + name + " must be finite");
+    const nlohmann::json& value = parameter(name);
+    if (!value.is_number() || !std::isfinite(value.get<double>())) {
+      fail_parameter(name, value, "a finite number");
     }
-    return value;
+    return value.get<double>();
   }
 
-  std::vector<float> floats(const std::string& tensor) const { return file_.values<float>(tensor); }
+  /// A parameter that must be a whole number of a range. 8.0 is one.
+  std::int64_t whole_number(const std::string& name, std::int64_t low, std::int64_t high) const {
+    return whole_number_of(name, parameter(name), low, high);
+  }
+
+  /// The same for an array of them.
+  std::vector<std::int64_t> whole_numbers(const std::string& name, std::int64_t low, std::int64_t high) const {
+    const nlohmann::json& values = parameter(name);
+    if (!values.is_array()) {
+      fail_parameter(name, values, "an array");
+    }
+    std::vector<std::int64_t> numbers;
+    for (const nlohmann::json& value : values) {
+      numbers.push_back(whole_number_of(name, value, low, high));
+    }
+    return numbers;
+  }
+
+  /// Finite numbers.
+  std::vector<float> floats(const std::string& tensor) const {
+    std::vector<float> values = file_.values<float>(tensor);
+    for (std::size_t at = 0; at < values.size(); ++at) {
+      if (!std::isfinite(values[at])) {
+        fail(tensor + " has the value " + std::to_string(values[at]) + " at " + std::to_string(at) +
+             " of its memory; it must be finite");
+      }
+    }
+    return values;
+  }
+
   std::vector<double> doubles(const std::string& tensor) const { return file_.values<double>(tensor); }
 
   /// Integers of any width.
@@ -165,15 +183,25 @@ class recorded_case {
     return result;
   }
 
-  /// The quantizer of a tensor's codes; a scale per channel needs as many channels.
+  /// Whether a tensor has s8 codes: its codes are stored as I8, or one of them or the zero point is negative.
+  bool is_signed(const std::string& tensor) const {
+    const std::vector<std::int64_t> codes = integers(tensor + "__codes"), zero_point = integers(tensor + "__zp", 1);
+    return file_.info(tensor + "__codes").type == intact::dtype::i8 || zero_point[0] < 0 ||
+           std::any_of(codes.begin(), codes.end(), [](std::int64_t code) { return code < 0; });
+  }
+
+  /// The quantizer of a tensor's codes, which are of a type; a scale per channel needs as many channels.
+  template <class Code = std::uint8_t>
   quantizer quantizer_of(const std::string& tensor) const {
-    const std::vector<std::int64_t> zero_point = integers(tensor + "__zp", 1);
-    quantizer result{floats(tensor + "__scale"), static_cast<int>(zero_point[0])};
-    if (zero_point[0] < 0 || zero_point[0] > 255) {
-      fail(tensor + "__zp is " + std::to_string(zero_point[0]) + "; it must be in 0..255");
+    const std::int64_t zero_point = integers(tensor + "__zp", 1)[0];
+    if (zero_point < std::numeric_limits<Code>::min() || zero_point > std::numeric_limits<Code>::max()) {
+      fail(tensor + "__zp is " + std::to_string(zero_point) + "; it must be in " +
+           std::to_string(std::numeric_limits<Code>::min()) + ".." + std::to_string(std::numeric_limits<Code>::max()));
     }
+    quantizer result{floats(tensor + "__scale"), static_cast<int>(zero_point)};
     const std::vector<std::int64_t>& sizes = shape(tensor + "__codes");
-    if (result.scale.size() != 1 && (sizes.empty() || std::ssize(result.scale) != sizes.back())) {
+    if (result.scale.size() != 1 &&
+        (result.scale.empty() || sizes.empty() || std::ssize(result.scale) != sizes.back())) {
       fail(tensor + "__scale has " + std::to_string(result.scale.size()) +
            " scales; it must have 1 or one per channel");
     }
@@ -185,9 +213,10 @@ class recorded_case {
     return result;
   }
 
-  /// The scale of a tensor that must have just one.
-  double tensor_scale(const std::string& tensor) const {
-    const quantizer q = quantizer_of(tensor);
+  /// The scale of a tensor of u8 codes that must have just one.
+  double tensor_scale(const std::string& tensor) const { return only_scale(tensor, quantizer_of(tensor)); }
+
+  double only_scale(const std::string& tensor, const quantizer& q) const {
     require_count(tensor + "__scale", q.scale.size(), 1);
     return static_cast<double>(q.scale[0]);
   }
@@ -206,6 +235,28 @@ class recorded_case {
   }
 
  private:
+  const nlohmann::json& parameter(const std::string& name) const {
+    const auto found = parameters_.find(name);
+    if (found == parameters_.end()) {
+      fail("the parameter " + name + " is missing");
+    }
+    return *found;
+  }
+
+  [[noreturn]] void fail_parameter(const std::string& name, const nlohmann::json& value,
+                                   const std::string& rule) const {
+    fail("the parameter " + name + " is " + value.dump() + "; it must be " + rule);
+  }
+
+  std::int64_t whole_number_of(const std::string& name, const nlohmann::json& value, std::int64_t low,
+                               std::int64_t high) const {
+    const double number = value.is_number() ? value.get<double>() : NAN;
+    if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || number != std::rint(number)) {
+      fail_parameter(name, value, "a whole number in " + std::to_string(low) + ".." + std::to_string(high));
+    }
+    return static_cast<std::int64_t>(number);
+  }
+
   intact::safetensors_file file_;
   nlohmann::json parameters_ = nlohmann::json::object();
 };
@@ -231,7 +282,8 @@ inline std::vector<std::uint8_t> shifts_of(const recorded_case& file, const quan
 inline std::string near_tie(long double exact, std::int64_t found, std::int64_t expected, long double tolerance) {
   const long double tie = static_cast<long double>(std::min(found, expected)) + 0.5L;
   const long double distance = std::fabs(exact - tie);
-  if (std::abs(found - expected) != 1 || !(distance <= tolerance)) {
+  const auto [low, high] = std::minmax(found, expected);
+  if (low == high || high - 1 != low || !(distance <= tolerance)) {
     return "";
   }
   char text[160];

@@ -135,6 +135,12 @@ struct case_report {
   std::vector<tensor_comparison> tensors;
 
   void add(tensor_comparison tensor) { tensors.push_back(std::move(tensor)); }
+  /// Whether any of the recorded tensors has values. A layer of 0 rows has none, and nothing is known of it.
+  bool has_values() const {
+    return std::any_of(tensors.begin(), tensors.end(), [](const tensor_comparison& tensor) {
+      return std::find(tensor.shape.begin(), tensor.shape.end(), 0) == tensor.shape.end();
+    });
+  }
   bool holds() const {
     return std::all_of(tensors.begin(), tensors.end(),
                        [](const tensor_comparison& tensor) { return tensor.count.hold(tensor.must); });

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -87,6 +88,9 @@ inline int float32_code(const float* x, index keys, index j, float scale, int ze
   const float largest = *std::max_element(x, x + keys) / scale;
   const auto exponential = [&](index k) {
     const float distance = std::min(largest - x[k] / scale, 30 * octave);
+    if (!(distance >= 0)) {  // float32 does not hold the quotients
+      return std::numeric_limits<float>::quiet_NaN();
+    }
     const float halvings = std::floor(distance / octave);
     const float r = -(distance - octave * halvings);
     const auto square = static_cast<float>(static_cast<double>(r) * static_cast<double>(r + b));
@@ -120,6 +124,9 @@ inline std::string softmax_reason(const exact_softmax& softmax, index i, index j
     return text;
   }
   const long double tolerance = static_cast<long double>(keys + 4) * float32_rounding;
+  if (tolerance >= 0.5L) {  // float32 does not tell such sums apart
+    return "";
+  }
   for (const long double factor : {1 - tolerance, 1 + tolerance}) {
     const auto moved = static_cast<std::uint64_t>(static_cast<long double>(softmax.sum(i)) * factor);
     if (softmax.e(i, j) != 0 && std::min(log2_code_by_division(softmax.e(i, j), moved), zero) == recorded) {

@@ -96,7 +96,7 @@ inline void verify_embedding(const recorded_case& file, case_report& report) {
   const index images = file.size("qact_embed__codes", 0, 3), tokens = file.size("qact_embed__codes", 1, 3);
   const index width = patches.columns;
   const std::vector<float> class_token = file.floats("cls_token", static_cast<std::size_t>(width));
-  if (patches.rows != images * (tokens - 1)) {
+  if (file.size("qact_embed__codes", 2, 3) != width || patches.rows != images * (tokens - 1)) {
     file.fail("qact_embed__codes of shape " + printable(file.shape("qact_embed__codes")) +
               " do not hold one token more per image than patch_embed_qact__codes");
   }
@@ -116,21 +116,28 @@ inline void verify_embedding(const recorded_case& file, case_report& report) {
   report.add(std::move(result));
 }
 
-/// Every float tensor that a quantizer of u8 codes was recorded with.
+/// A float tensor that was recorded with a quantizer.
+template <class Code>
+tensor_comparison compare_quantizer(const recorded_case& file, const std::string& name) {
+  const quantizer q = file.quantizer_of<Code>(name);
+  const std::vector<std::int64_t> recorded = file.integers(name + "__codes");
+  const std::vector<float> x = file.floats(name + "__in", recorded.size());
+  tensor_comparison result = file.compare(name + "__codes", "quantizers inside", claim::exact, x.size());
+  for (std::size_t at = 0; at < x.size(); ++at) {
+    const float scale = q.scale[at % q.scale.size()];
+    result.compare<std::int64_t>(at, intact::quantize_code<Code>(x[at], {scale, q.zero_point}), recorded[at]);
+  }
+  return result;
+}
+
+/// Every float tensor that was recorded with a quantizer.
 inline void verify_quantizers(const recorded_case& file, case_report& report) {
   for (const std::string& name : file.names_ending("__in")) {
     if (!file.has(name + "__codes") || !file.has(name + "__scale")) {
       continue;
     }
-    const quantizer q = file.quantizer_of(name);
-    const std::vector<std::int64_t> recorded = file.integers(name + "__codes");
-    const std::vector<float> x = file.floats(name + "__in", recorded.size());
-    tensor_comparison result = file.compare(name + "__codes", "quantizers inside", claim::exact, x.size());
-    for (std::size_t at = 0; at < x.size(); ++at) {
-      const float scale = q.scale[at % q.scale.size()];
-      result.compare<std::int64_t>(at, intact::quantize_code<std::uint8_t>(x[at], {scale, q.zero_point}), recorded[at]);
-    }
-    report.add(std::move(result));
+    report.add(file.is_signed(name) ? compare_quantizer<std::int8_t>(file, name)
+                                    : compare_quantizer<std::uint8_t>(file, name));
   }
 }
 

@@ -222,6 +222,9 @@ inline void verify_swin_block(const recorded_case& file, const recorded_swin_blo
   const std::string& name = block.name;
   recorded_layer qkv = read_layer(file, name + "attn_qkv", swin_layers);
   verify_accumulators(file, qkv, report);  // recorded before the tokens go into windows
+  if (qkv.signed_input) {
+    file.fail(qkv.input_name + "__codes has s8 codes; those of a block with windows must be u8");
+  }
   qkv.input = block.to_windows(file, qkv.input);
   verify_outputs(file, qkv, report);
   for (const char* const layer : {"attn_proj", "mlp_fc1", "mlp_fc2"}) {
@@ -295,13 +298,11 @@ inline void verify_pooling(const recorded_case& file, const std::string& input, 
 }
 
 inline void verify_swin(const recorded_case& file, case_report& report) {
-  const std::vector<index> depths = file.parameter<std::vector<index>>("depths");
-  const index window = file.parameter<index>("window");
-  index side = file.parameter<index>("img") / std::max<index>(file.parameter<index>("patch"), 1);
-  constexpr index largest = 4096;
-  if (window < 1 || window > largest || side < 1 || side > largest) {
-    file.fail("the parameters window and img / patch must be in 1.." + std::to_string(largest));
-  }
+  constexpr std::int64_t largest = 4096;  // tokens on a side
+  const std::vector<std::int64_t> depths = file.whole_numbers("depths", 0, 1000);
+  const index window = static_cast<index>(file.whole_number("window", 1, largest));
+  const index patch_size = static_cast<index>(file.whole_number("patch", 1, largest));
+  index side = static_cast<index>(file.whole_number("img", patch_size, largest * patch_size)) / patch_size;
   verify_quantizers(file, report);
   const recorded_layer patch = read_layer(file, "patch_embed_proj", swin_layers);
   verify_accumulators(file, patch, report);

@@ -85,11 +85,12 @@ inline void require_affine_scale(const char* operation, const affine_scale& scal
   require_between(operation, "zero_point", scale.zero_point, codes.low, codes.high);
 }
 
-/// Refuses codes that a type does not hold.
+/// Refuses codes that a type or float32 does not hold.
 template <class Code>
 void require_codes(const char* operation, const code_range& codes) {
-  require_at_least(operation, "codes.low", codes.low, std::numeric_limits<Code>::min());
-  require_at_most(operation, "codes.high", codes.high, std::numeric_limits<Code>::max());
+  constexpr std::int64_t limit = std::int64_t{1} << 24;
+  require_at_least(operation, "codes.low", codes.low, std::max<std::int64_t>(std::numeric_limits<Code>::min(), -limit));
+  require_at_most(operation, "codes.high", codes.high, std::min<std::int64_t>(std::numeric_limits<Code>::max(), limit));
 }
 
 /// The scale of the original for unsigned codes, which its omse observer uses for signed ones too.
@@ -131,9 +132,15 @@ inline affine_scale build_affine_scale(const value_range& range, const code_rang
   return codes.symmetric ? detail::symmetric_scale(range, codes) : detail::asymmetric_scale(range, codes);
 }
 
-/// clamp(rne(fl(fl(x / s) + zp))) of one finite value. A division and an addition: nothing for a compiler to contract.
+/// clamp(rne(fl(fl(x / s) + zp))) of one value, for codes of up to 24 bits. A division and an addition: nothing for a
+/// compiler to contract.
+/// Errors: a value and a scale of which the quotient is no number; values that are none, for example.
 inline int quantize_code(float x, const affine_scale& scale, const code_range& codes) {
   const float shifted = x / scale.scale + static_cast<float>(scale.zero_point);
+  if (std::isnan(shifted)) [[unlikely]] {
+    contract_failed("intact::quantize_code: x is %g and scale is %g; x / scale must be a number",
+                    static_cast<double>(x), static_cast<double>(scale.scale));
+  }
   const float clamped = std::clamp(shifted, static_cast<float>(codes.low), static_cast<float>(codes.high));
   return static_cast<int>(std::nearbyint(clamped));
 }
@@ -141,6 +148,7 @@ inline int quantize_code(float x, const affine_scale& scale, const code_range& c
 /// The same for all codes of a type.
 template <class Code>
 Code quantize_code(float x, const affine_scale& scale) {
+  static_assert(sizeof(Code) <= 2, "float32 holds all codes of 8 and 16 bits, not those of 32");
   return static_cast<Code>(quantize_code(x, scale, codes_of<Code>));
 }
 
