@@ -27,9 +27,9 @@ using intact_deit::input_size;
 using intact_deit::read_image;
 using intact_deit::read_input;
 
-/// A Python that has Pillow; nothing if there is none.
+/// A Python that has Pillow, the system's first, which has the libjpeg of this test; nothing if there is none.
 std::string python_with_pillow() {
-  for (const char* const python : {"python3", "/usr/bin/python3"}) {
+  for (const char* const python : {"/usr/bin/python3", "python3"}) {
     if (std::system((std::string(python) + " -c 'import PIL.Image' 2> /dev/null").c_str()) == 0) {
       return python;
     }

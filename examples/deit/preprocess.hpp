@@ -35,19 +35,19 @@ inline double bicubic(double x) {
 
 }  // namespace detail
 
-/// Some of the samples along one side of an image.
+/// Some of the samples along one side of an image. The whole of a resized image may be too large for memory.
 struct sample_range {
-  index first = 0;
-  index count = 0;
+  std::int64_t first = 0;
+  std::int64_t count = 0;
 };
 
 /// The taps of samples when `from` samples become `to`: the kernel, stretched when samples become fewer.
-inline std::vector<filter_taps> bicubic_taps(index from, index to, const sample_range& wanted) {
+inline std::vector<filter_taps> bicubic_taps(index from, std::int64_t to, const sample_range& wanted) {
   const double ratio = static_cast<double>(from) / static_cast<double>(to);
   const double stretch = std::max(ratio, 1.0);
   const double support = 2 * stretch;
   std::vector<filter_taps> all;
-  for (index i = wanted.first; i < wanted.first + wanted.count; ++i) {
+  for (std::int64_t i = wanted.first; i < wanted.first + wanted.count; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * ratio;
     const index first = std::max<index>(static_cast<index>(center - support + 0.5), 0);
     const index last = std::min<index>(static_cast<index>(center + support + 0.5), from);
@@ -75,7 +75,7 @@ struct integer_taps {
   std::vector<std::int64_t> weight;
 };
 
-inline std::vector<integer_taps> pillow_taps(index from, index to, const sample_range& wanted) {
+inline std::vector<integer_taps> pillow_taps(index from, std::int64_t to, const sample_range& wanted) {
   std::vector<integer_taps> all;
   for (const filter_taps& taps : bicubic_taps(from, to, wanted)) {
     integer_taps rounded{taps.first, {}};
@@ -97,11 +97,11 @@ inline std::uint8_t weighted_sum(const std::vector<std::int64_t>& weights, const
   return static_cast<std::uint8_t>(std::clamp<std::int64_t>(sum >> tap_bits, 0, 255));
 }
 
-/// Columns of the rows `from`, resized to the columns of `taps`.
-inline rgb_image resize_rows(const rgb_image& image, const sample_range& from, const std::vector<integer_taps>& taps) {
-  rgb_image resized(from.count, std::ssize(taps));
+/// Rows from `first` to below `last`, resized to the columns of `taps`.
+inline rgb_image resize_rows(const rgb_image& image, index first, index last, const std::vector<integer_taps>& taps) {
+  rgb_image resized(last - first, std::ssize(taps));
   std::uint8_t* next = resized.samples.data();
-  for (index y = from.first; y < from.first + from.count; ++y) {
+  for (index y = first; y < last; ++y) {
     for (const integer_taps& tap : taps) {
       for (index c = 0; c < 3; ++c) {
         *next++ = weighted_sum(tap.weight, image.row(y) + 3 * tap.first + c, 3);
@@ -133,20 +133,22 @@ struct window {
 
 /// A window of the image resized to height x width by antialiased bicubic interpolation, every bit as Pillow's: taps in
 /// 22 fraction bits, rows first, bytes in between. What the window does not need is not computed.
-inline rgb_image resize(const rgb_image& image, index height, index width, const window& wanted) {
+inline rgb_image resize(const rgb_image& image, std::int64_t height, std::int64_t width, const window& wanted) {
   const std::vector<detail::integer_taps> down = detail::pillow_taps(image.height, height, wanted.rows);
-  const sample_range from{down.front().first, down.back().first + std::ssize(down.back().weight) - down.front().first};
-  const rgb_image rows = detail::resize_rows(image, from, detail::pillow_taps(image.width, width, wanted.columns));
-  return detail::resize_columns(rows, from.first, down);
+  const index first = down.front().first, last = down.back().first + std::ssize(down.back().weight);
+  const rgb_image rows =
+      detail::resize_rows(image, first, last, detail::pillow_taps(image.width, width, wanted.columns));
+  return detail::resize_columns(rows, first, down);
 }
 
 /// The pixels that a model takes: the shorter side becomes size / crop, then the square in the middle is taken.
 inline rgb_image preprocess(const rgb_image& image, index size, double crop) {
-  const index shorter = std::max(size, static_cast<index>(static_cast<double>(size) / crop));
+  const std::int64_t shorter =
+      std::max(std::int64_t{size}, static_cast<std::int64_t>(static_cast<double>(size) / crop));
   const auto resized = [&](index length, index other) { return length <= other ? shorter : shorter * length / other; };
-  const index height = resized(image.height, image.width), width = resized(image.width, image.height);
-  const auto middle = [&](index length) {
-    return sample_range{static_cast<index>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
+  const std::int64_t height = resized(image.height, image.width), width = resized(image.width, image.height);
+  const auto middle = [&](std::int64_t length) {
+    return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
   };
   return resize(image, height, width, {middle(height), middle(width)});
 }
