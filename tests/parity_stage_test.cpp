@@ -222,6 +222,37 @@ TEMPLATE_TEST_CASE("a power of two rounds halves up", "", std::uint8_t, std::int
   }
 }
 
+/// Accumulators and biases at the ends of int32, whose sums have 33 bits, with the smallest and largest factors.
+template <class Stage>
+std::int64_t wrong_at_extremes() {
+  using out = typename Stage::output;
+  std::int64_t wrong = 0;
+  const std::int64_t ends[] = {smallest_s32, smallest_s32 + 1, -1, 0, 1, largest_s32 - 1, largest_s32};
+  for (const std::int64_t first : ends) {
+    const std::vector<std::int32_t> bias{static_cast<std::int32_t>(first)};
+    for (const std::int32_t factor_multiplier : {0, 1 << 30, (1 << 30) + 1, std::int32_t{largest_s32}}) {
+      for (int factor_exponent = -30; factor_exponent <= 30; ++factor_exponent) {
+        const std::vector<std::int32_t> multiplier{factor_multiplier}, exponent{factor_exponent};
+        for (const int zero_point : {0, int{std::numeric_limits<out>::max() >> 1}}) {
+          const Stage stage{{bias, multiplier, exponent, zero_point}};
+          for (const std::int64_t a : ends) {
+            const int128 code =
+                definition<Stage>::rounded(int128{first} + a, {factor_multiplier, factor_exponent}) + zero_point;
+            wrong += stage(static_cast<std::int32_t>(a), 0) != clamp_to<out>(code) ? 1 : 0;
+          }
+        }
+      }
+    }
+  }
+  return wrong;
+}
+
+TEMPLATE_TEST_CASE("accumulator plus bias may leave int32", "", std::uint8_t, std::int8_t, std::int32_t) {
+  CHECK(wrong_at_extremes<round_half_to_even<TestType>>() == 0);
+  CHECK(wrong_at_extremes<round_once<TestType>>() == 0);
+  CHECK(wrong_at_extremes<round_twice<TestType>>() == 0);
+}
+
 /// The accumulators -6..6 by a stage of one channel.
 template <class Stage>
 std::vector<int> minus_six_to_six(const Stage& stage) {

@@ -9,9 +9,9 @@
 #include "intact/types/scale.hpp"
 
 // Output stages that round as other runtimes do, for results that must equal theirs bit by bit. Each is chosen by its
-// type. In all of them the accumulator a of channel n is first corrected, a + bias[n]: the bias in units of the
-// accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. Range:
-// the corrected accumulator fits int32.
+// type. In all of them the accumulator of channel n is first corrected, a = accumulator + bias[n]: the bias in units of
+// the accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. They
+// add in int32, and their results are defined as long as the sum fits. Here it is exact for every accumulator and bias.
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -23,8 +23,9 @@ struct parity_scale {
   std::span<const std::int32_t> exponent;    ///< -30..30: the factor is multiplier * 2^(exponent - 31)
   int zero_point = 0;
 
-  INTACT_INLINE constexpr std::int32_t corrected(std::int32_t accumulator, index n) const {
-    return accumulator + bias[static_cast<std::size_t>(n)];
+  /// 33 bits: its products with factors are -2^63 + 2^32 or more, and below 2^63.
+  INTACT_INLINE constexpr std::int64_t corrected(std::int32_t accumulator, index n) const {
+    return std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
   }
   INTACT_INLINE constexpr std::int64_t factor(index n) const { return multiplier[static_cast<std::size_t>(n)]; }
   INTACT_INLINE constexpr int power(index n) const { return exponent[static_cast<std::size_t>(n)]; }
@@ -65,7 +66,8 @@ struct round_half_to_even {
   }
 };
 
-/// y = clamp(((a * m + 2^(30 - e)) >> (31 - e)) + zp): TensorFlow Lite's single rounding, halves up.
+/// y = clamp(((a * m + 2^(30 - e)) >> (31 - e)) + zp): TensorFlow Lite's single rounding, halves up. It is computed as
+/// ((a * m >> (30 - e)) + 1) >> 1, which is equal and fits 64 bits.
 template <class Out>
 struct round_once {
   using output = Out;
@@ -75,7 +77,7 @@ struct round_once {
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
     const int shift = 31 - scale.power(n);
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
-    return saturate<Out>(((product + (std::int64_t{1} << (shift - 1))) >> shift) + scale.zero_point);
+    return saturate<Out>((((product >> (shift - 1)) + 1) >> 1) + scale.zero_point);
   }
   INTACT_INLINE void require(const char* operation, index channels) const {
     scale.template require<Out>(operation, channels);
