@@ -205,6 +205,8 @@ std::vector<wrong<layernorm_parameters>> wrong_layernorms(const layernorm_parame
   }
   change({"epsilon", "0", "1..2305843009213693952"}).epsilon = 0;
   change({"epsilon", "2305843009213693953", "1..2305843009213693952"}).epsilon = layernorm_max_epsilon + 1;
+  change({"epsilon_fraction", "-1073741825", "-1073741824"}).epsilon_fraction = layernorm_min_epsilon_fraction - 1;
+  change({"epsilon_fraction", "536870913", "536870912"}).epsilon_fraction = layernorm_max_epsilon_fraction + 1;
   change({"shift of a channel", "4", "3"}).shift =
       memory.array<std::uint8_t>(channels, [&](index c) { return c == channels - 1 ? 4 : 0; });
   return all;

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "exact_layernorm.hpp"
 #include "intact/adapt/add.hpp"
 #include "intact/adapt/scale.hpp"
 #include "intact/types/attention_codes.hpp"
@@ -318,55 +319,17 @@ inline code_matrix weighted_average(const code_matrix& weights, const code_matri
   });
 }
 
-/// The largest whole number whose square is at most n; n below 2^62.
-inline int128 floor_square_root(int128 n) {
-  int128 root = static_cast<int128>(std::sqrt(static_cast<long double>(n)));
-  while (root * root > n) {
-    --root;
-  }
-  while ((root + 1) * (root + 1) <= n) {
-    ++root;
-  }
-  return root;
-}
-
-/// Mean and deviation of a row, as the integer LayerNorm defines them: C^2 times the variance is
-/// C * sum x^2 - (sum x)^2 + epsilon, and 1 / (C * deviation) is reciprocal * 2^-(30 + half_bits).
-struct row_statistics {
-  int128 sum = 0;
-  int128 reciprocal = 0;
-  int half_bits = 0;
-
-  row_statistics(std::span<const int128> x, std::uint64_t epsilon) {
-    int128 squares = 0;
-    for (const int128 value : x) {
-      sum += value;
-      squares += value * value;
-    }
-    const int128 variance = static_cast<int128>(x.size()) * squares - sum * sum + static_cast<int128>(epsilon);
-    while (power_of_two(2 * half_bits) <= variance) {
-      ++half_bits;
-    }
-    const int128 deviation = floor_square_root(variance * power_of_two(62 - 2 * half_bits));
-    reciprocal = floor_divide(power_of_two(61) - 1, deviation);
-  }
-};
-
 /// LayerNorm: (x - mean) / deviation is rounded to 24 fraction bits, then gain and bias are applied.
 inline code_matrix layernorm(const code_matrix& codes, const layernorm_parameters& p) {
   code_matrix y(codes.rows, codes.columns);
-  const int128 channels = codes.columns;
   std::vector<int128> x(static_cast<std::size_t>(codes.columns));
   for (index i = 0; i < codes.rows; ++i) {
     for (std::size_t c = 0; c < x.size(); ++c) {
       x[c] = (codes(i, static_cast<index>(c)) - p.zero_point) * power_of_two(p.shift[c]);
     }
-    const row_statistics row(x, p.epsilon);
-    const int128 unit = power_of_two(6 + row.half_bits);
+    const exact_layernorm_row row(x, p);
     for (std::size_t c = 0; c < x.size(); ++c) {
-      const int128 normalized = floor_divide((channels * x[c] - row.sum) * row.reciprocal + unit / 2, unit);
-      const int128 code = floor_divide(normalized * p.gain[c] + p.bias[c], power_of_two(p.output_shift));
-      y(i, static_cast<index>(c)) = clamp_to<std::uint8_t>(code);
+      y(i, static_cast<index>(c)) = exact_layernorm_code(row.normalized(x[c]), p, c);
     }
   }
   return y;

@@ -323,7 +323,8 @@ TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to 
       bias.push_back(random.between(0, std::int64_t{1} << 56));
     }
     const std::uint64_t epsilon = layernorm_max_epsilon >> random.between(0, 61);
-    const layernorm_parameters p{static_cast<int>(random.between(0, 255)), shift, epsilon, gain, bias, 48};
+    const std::int64_t fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
+    const layernorm_parameters p{static_cast<int>(random.between(0, 255)), shift, epsilon, gain, bias, 48, fraction};
     tensor<std::uint8_t> x(4, channels), y(4, channels);
     fill(x.view(), round % 2 == 0 ? values::random : values::alternating, 0, 255, random);
     layernorm(x.view(), p, y.view());
@@ -344,7 +345,8 @@ TEST_CASE("LayerNorm of s16 codes equals its definition up to the limits") {
       bias.push_back(random.between(0, std::int64_t{1} << 56));
     }
     const std::uint64_t epsilon = layernorm_max_epsilon >> random.between(0, 61);
-    const layernorm_parameters p{0, shift, epsilon, gain, bias, 48};
+    const std::int64_t fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
+    const layernorm_parameters p{0, shift, epsilon, gain, bias, 48, fraction};
     tensor<std::int16_t> x(3, channels);
     tensor<std::uint8_t> y(3, channels);
     fill(x.view(), all_values[round % 5], -32768, 32767, random);

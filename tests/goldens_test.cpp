@@ -12,6 +12,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
+#include "exact_layernorm.hpp"
 #include "intact/adapt/layernorm.hpp"
 #include "intact/adapt/safetensors.hpp"
 #include "intact/adapt/table.hpp"
@@ -422,25 +423,6 @@ TEST_CASE("shift_matmul gives the recorded accumulators of attention times V") {
   CHECK((wide.cases >= 2 && wide.tensors >= 3));
 }
 
-/// Section 4 of docs/numerics.md from a row's recorded sum and variance on, in 128 bits.
-std::uint8_t layernorm_code(int128 centred, int128 variance, std::int32_t gain, std::int64_t bias, int output_shift) {
-  int even_length = 0;
-  while (variance >= power_of_two(even_length)) {
-    even_length += 2;
-  }
-  const int128 radicand = variance * power_of_two(62 - even_length);
-  int128 root = static_cast<int128>(std::sqrt(static_cast<long double>(radicand)));
-  while (root * root > radicand) {
-    --root;
-  }
-  while ((root + 1) * (root + 1) <= radicand) {
-    ++root;
-  }
-  const int128 normalized = floor_divide(centred * ((power_of_two(61) - 1) / root) + power_of_two(5 + even_length / 2),
-                                         power_of_two(6 + even_length / 2));
-  return clamp_to<std::uint8_t>(floor_divide(normalized * gain + bias, power_of_two(output_shift)));
-}
-
 struct layernorm_comparison {
   comparison codes;  ///< with what follows from the recorded sums and variances
   comparison ideal;  ///< with the recorded real numbers, rounded
@@ -461,7 +443,7 @@ void compare_layernorm(const safetensors_file& file, layernorm_comparison& resul
   std::vector<std::int64_t> bias(gamma.size());
   const layernorm_parameters p = build_layernorm({.gamma = gamma,
                                                   .beta = beta,
-                                                  .epsilon = 0,  // as the original; 1 in units of the variance
+                                                  .epsilon = 0,  // as the original
                                                   .input_scale = 1,
                                                   .input_zero_point = zero_point,
                                                   .shift = shift,
@@ -474,14 +456,13 @@ void compare_layernorm(const safetensors_file& file, layernorm_comparison& resul
   const std::vector<std::int64_t> sums = file.values<std::int64_t>("sum"), variances = file.values<std::int64_t>("V");
   const std::vector<double> ideal = file.values<double>("ideal");
   for (index i = 0; i < x.rows(); ++i) {
-    const int128 variance = variances[static_cast<std::size_t>(i)];
+    const exact_layernorm_row row(x.columns(), sums[static_cast<std::size_t>(i)],
+                                  variances[static_cast<std::size_t>(i)], p);
     for (index c = 0; c < x.columns(); ++c) {
       const auto channel = static_cast<std::size_t>(c);
       const int128 value = (int128{x(i, c)} - zero_point) * power_of_two(shift[channel]);
-      const int128 centred = x.columns() * value - sums[static_cast<std::size_t>(i)];
-      result.codes.compare(y(i, c),
-                           layernorm_code(centred, variance + 1, gain[channel], bias[channel], p.output_shift));
-      if (variance > 0) {  // constant rows have no ideal
+      result.codes.compare(y(i, c), exact_layernorm_code(row.normalized(value), p, channel));
+      if (row.variance > 0) {  // constant rows have no ideal
         const double real = ideal[static_cast<std::size_t>(i * x.columns() + c)] + output_zero_point;
         const int expected = static_cast<int>(std::clamp(std::rint(real), 0.0, 255.0));
         result.ideal.compare(y(i, c), expected);

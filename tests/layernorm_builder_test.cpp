@@ -121,11 +121,13 @@ void fill_row(generator& random, row_kind kind, std::span<std::uint8_t> row) {
 struct comparison {
   std::int64_t elements = 0;
   std::int64_t different = 0;
+  std::int64_t beyond_bound = 0;  ///< farther away than the inequality of docs/numerics.md, section 4, allows
   int largest_difference = 0;
 
   void operator+=(const comparison& other) {
     elements += other.elements;
     different += other.different;
+    beyond_bound += other.beyond_bound;
     largest_difference = std::max(largest_difference, other.largest_difference);
   }
   double rate() const {
@@ -138,9 +140,16 @@ std::ostream& operator<<(std::ostream& out, const comparison& seen) {
              << seen.largest_difference;
 }
 
-/// Compares one row of codes with (x - mean) / deviation * gamma / s_y + beta / s_y + zp_y, rounded to nearest. Epsilon
-/// is in units of the variance times C^2.
-comparison compare_row(std::span<const std::uint8_t> codes, const float_layernorm& layer, long double epsilon,
+/// The epsilon of a layer in units of C^2 times the variance, not rounded.
+long double real_epsilon(const float_layernorm& layer) {
+  const auto channels = static_cast<long double>(layer.gamma.size());
+  const long double scale = layer.input_scale;
+  return channels * channels * static_cast<long double>(layer.epsilon) / (scale * scale);
+}
+
+/// Compares one row of codes with (x - mean) / deviation * gamma / s_y + beta / s_y + zp_y for the layer's own epsilon.
+template <class Code>
+comparison compare_row(std::span<const Code> codes, const float_layernorm& layer, const layernorm_parameters& p,
                        std::span<const std::uint8_t> y) {
   const auto channels = static_cast<std::int64_t>(codes.size());
   const auto x = [&](std::size_t c) {
@@ -151,43 +160,44 @@ comparison compare_row(std::span<const std::uint8_t> codes, const float_layernor
     sum += x(c);
     squares += x(c) * x(c);
   }
-  const long double deviation = std::sqrt(static_cast<long double>(channels * squares - sum * sum) + epsilon);
+  const std::int64_t variance = channels * squares - sum * sum;
+  const bool is_small = static_cast<std::uint64_t>(variance) + p.epsilon < std::uint64_t{1} << 20;
+  const long double rate =
+      std::ldexp(1.0L, -29) + (is_small ? 0 : 1 / (static_cast<long double>(variance) + p.epsilon));
+  const long double deviation = std::sqrt(static_cast<long double>(variance) + real_epsilon(layer));
   const long double output_scale = layer.output_scale;
   comparison seen;
   for (std::size_t c = 0; c < codes.size(); ++c) {
-    const long double normalized = static_cast<long double>(channels * x(c) - sum) / deviation;
-    const long double value = (normalized * layer.gamma[c] + layer.beta[c]) / output_scale + layer.output_zero_point;
+    const auto centred = static_cast<long double>(channels * x(c) - sum);
+    const long double normalized = variance == 0 ? 0 : centred / deviation;
+    const long double gain = static_cast<long double>(layer.gamma[c]) / output_scale;
+    const long double beta = static_cast<long double>(layer.beta[c]) / output_scale;
+    const long double value = normalized * gain + beta + layer.output_zero_point;
     const int exact = static_cast<int>(std::clamp(std::floor(value + 0.5L), 0.0L, 255.0L));
     const int difference = std::abs(exact - y[c]);
-    seen += {1, difference != 0 ? 1 : 0, difference};
+
+    const long double z = std::fabs(normalized), g = std::fabs(gain);
+    const long double bound = g * (std::ldexp(1.0L, -25) + z * rate) + (z + 1) * std::ldexp(1.0L, 23 - p.output_shift) +
+                              std::ldexp(0.5L, -p.output_shift) +
+                              std::ldexp(g * z + std::fabs(beta) + 256, -50);  // what double and long double round
+    const long double distance = std::fabs(std::clamp(value, 0.0L, 255.0L) - y[c]);
+    seen += {1, difference != 0 ? 1 : 0, distance > 0.5L + bound ? 1 : 0, difference};
   }
   return seen;
 }
 
-/// The epsilon of a layer in units of the variance times C^2, not rounded to an integer.
-long double real_epsilon(const float_layernorm& layer) {
-  const auto channels = static_cast<long double>(layer.gamma.size());
-  const long double scale = layer.input_scale;
-  return channels * channels * static_cast<long double>(layer.epsilon) / (scale * scale);
-}
-
-struct accuracy {
-  comparison integer_epsilon, real_epsilon;
-};
-
 /// Rows of random layers, of at least as many elements as asked for.
-accuracy measure_accuracy(generator& random, std::size_t channels, row_kind kind, std::int64_t elements) {
-  accuracy seen;
+comparison measure_accuracy(generator& random, std::size_t channels, row_kind kind, std::int64_t elements) {
+  comparison seen;
   std::vector<std::uint8_t> x(channels), y(channels);
   const auto columns = static_cast<index>(channels);
-  while (seen.integer_epsilon.elements < elements) {
+  while (seen.elements < elements) {
     const float_layernorm layer = random_layer(random, channels);
     const built_layernorm built(layer);
     for (int row = 0; row < 16; ++row) {
       fill_row(random, kind, x);
       layernorm({x.data(), 1, columns}, built.parameters, {y.data(), 1, columns});
-      seen.integer_epsilon += compare_row(x, layer, static_cast<long double>(built.parameters.epsilon), y);
-      seen.real_epsilon += compare_row(x, layer, real_epsilon(layer), y);
+      seen += compare_row<std::uint8_t>(x, layer, built.parameters, y);
     }
   }
   return seen;
@@ -219,6 +229,10 @@ void check_definition(const float_layernorm& layer, const built_layernorm& built
 
   const long double epsilon = std::max(1.0L, std::rint(real_epsilon(layer)));
   CHECK(std::fabs(static_cast<long double>(built.parameters.epsilon) - epsilon) <= std::ldexp(epsilon, -50));
+  if (epsilon < std::ldexp(1.0L, 20)) {  // beyond, no variance is small
+    const long double fraction = std::ldexp(real_epsilon(layer) - epsilon, 30);
+    CHECK(std::fabs(static_cast<long double>(built.parameters.epsilon_fraction) - fraction) <= 1);
+  }
   CHECK(built.parameters.zero_point == layer.input_zero_point);
   CHECK(built.parameters.shift.data() == layer.shift.data());
   CHECK(built.parameters.gain.data() == built.gain.data());
@@ -290,48 +304,122 @@ TEST_CASE("epsilon in units of the variance", "[layernorm_builder]") {
     double epsilon;
     double input_scale;
     std::uint64_t expected;
-  } const cases[] = {{1, 1e-6, 0.1, 1},  // 10^-4: never zero
-                     {192, 0, 0.1, 1},
-                     {0, 1e-6, 0.1, 1},
-                     {2, 0.625, 1, 2},  // halves to even
-                     {2, 0.875, 1, 4},
-                     {192, 1e-6, 0.02, 92},       // 92.16
-                     {768, 1e-5, 0.003, 655360},  // exactly
-                     {16, 1.0, std::ldexp(1.0, -26), std::uint64_t{1} << 60}};
-  for (const auto& [channels, epsilon, input_scale, expected] : cases) {
+    std::int64_t fraction;                                   ///< in units of 2^-30
+  } const cases[] = {{1, 1e-6, 0.1, 1, 107374 - (1 << 30)},  // 10^-4: never zero
+                     {192, 0, 0.1, 1, -(1 << 30)},
+                     {0, 1e-6, 0.1, 1, -(1 << 30)},
+                     {2, 0.625, 1, 2, 1 << 29},  // halves to even
+                     {2, 0.875, 1, 4, -(1 << 29)},
+                     {192, 1e-6, 0.02, 92, 171798692},  // 92.16
+                     {768, 1e-5, 0.003, 655360, 0},     // exactly
+                     {16, 1.0, std::ldexp(1.0, -26), std::uint64_t{1} << 60, 0}};
+  for (const auto& [channels, epsilon, input_scale, expected, fraction] : cases) {
     float_layernorm layer(channels);
     layer.epsilon = epsilon;
     layer.input_scale = input_scale;
     CAPTURE(channels, epsilon, input_scale);
-    CHECK(built_layernorm(layer).parameters.epsilon == expected);
+    const built_layernorm built(layer);
+    CHECK(built.parameters.epsilon == expected);
+    CHECK(built.parameters.epsilon_fraction == fraction);
   }
 }
 
 TEST_CASE("a built LayerNorm is within one code of infinite precision", "[layernorm_builder]") {
   generator random(3);
-  comparison all, real;
-  for (const std::size_t channels : std::array<std::size_t, 10>{1, 2, 7, 48, 192, 384, 768, 1024, 3072, 4096}) {
+  comparison all;
+  for (const std::size_t channels : std::array<std::size_t, 12>{1, 2, 3, 4, 7, 48, 192, 384, 768, 1024, 3072, 4096}) {
     for (const row_kind kind : {row_kind::random, row_kind::bell, row_kind::near_constant, row_kind::constant,
                                 row_kind::one_outlier, row_kind::extremes}) {
-      const accuracy seen = measure_accuracy(random, channels, kind, 400'000);
+      const comparison seen = measure_accuracy(random, channels, kind, 400'000);
       CAPTURE(channels, static_cast<int>(kind));
-      CHECK(seen.integer_epsilon.largest_difference <= 1);
-      all += seen.integer_epsilon;
-      if (channels >= 48) {  // epsilon as an integer and as a real number: below, see the next test
-        CHECK(seen.real_epsilon.largest_difference <= 1);
-        real += seen.real_epsilon;
+      CHECK(seen.largest_difference <= 1);
+      CHECK(seen.beyond_bound == 0);
+      CHECK(seen.rate() <= 1e-5);
+      all += seen;
+    }
+  }
+  std::cout << "LayerNorm: " << all << std::endl;
+  CHECK(all.elements > 10'000'000);
+  CHECK(all.rate() <= 5e-6);
+}
+
+/// Epsilons in units of C^2 times the variance, from 0 to the largest: below a part of the smallest fraction, beside its
+/// steps and beside whole numbers, and around the variance from which the fraction is left out.
+constexpr double epsilons_of_small_rows[] = {
+    0,      1e-300,   0x1p-31, 0x1.8p-30, 1e-6, 0.0625, 0.25, 0.49999, 0.5,       0.50001,      0.75,
+    1,      1.25,     1.49,    1.5,       2.5,  3.3,    7.5,  100.5,   1e4 + 0.5, 0x1p20 - 1.5, 0x1p20 - 0.5,
+    0x1p20, 1e7 + .5, 1e12,    0x1p60};
+
+/// All rows of differences below `steps`, in that many channels, or random ones if there are more than 4,096.
+template <class Code>
+comparison compare_small_rows(index channels, int steps, std::span<const std::uint8_t> shift, double epsilon,
+                              generator& random) {
+  const auto count = static_cast<std::size_t>(channels);
+  float_layernorm layer = random_layer(random, count);
+  layer.shift.assign(shift.begin(), shift.end());
+  layer.epsilon = epsilon * layer.input_scale * layer.input_scale / static_cast<double>(channels * channels);
+  layer.input_zero_point = sizeof(Code) == 1 ? layer.input_zero_point : 0;
+  const built_layernorm built(layer);
+  std::int64_t rows = 1;
+  for (index c = 0; c < channels && rows <= 4096; ++c) {
+    rows *= steps;
+  }
+  const bool all = rows <= 4096;
+  rows = std::min<std::int64_t>(rows, 4096);
+  tensor<Code> x(rows, channels);
+  tensor<std::uint8_t> y(rows, channels);
+  for (index i = 0; i < rows; ++i) {
+    const auto least = random.between(std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max() - steps + 1);
+    index rest = i;
+    for (index c = 0; c < channels; ++c, rest /= steps) {
+      x(i, c) = static_cast<Code>(least + (all ? rest % steps : random.between(0, steps - 1)));
+    }
+  }
+  layernorm(x.view(), built.parameters, y.view());
+  comparison seen;
+  for (index i = 0; i < rows; ++i) {
+    seen += compare_row<Code>(std::span(x.view().row_block(i, 1).data, count), layer, built.parameters,
+                              std::span(y.view().row_block(i, 1).data, count));
+  }
+  return seen;
+}
+
+template <class Code>
+void check_small_rows(std::uint64_t seed) {
+  generator random(seed);
+  struct {
+    index channels;
+    int steps;
+  } const sizes[] = {{1, 256}, {2, 64}, {2, 256}, {3, 16}, {4, 4}, {4, 8}, {5, 5}, {6, 4}, {7, 2}, {12, 2}, {13, 3}};
+  comparison all;
+  for (const auto& [channels, steps] : sizes) {
+    for (const double epsilon : epsilons_of_small_rows) {
+      for (const int largest_shift : {0, 1, 3}) {
+        std::vector<std::uint8_t> shift(static_cast<std::size_t>(channels));
+        for (std::uint8_t& s : shift) {
+          s = static_cast<std::uint8_t>(random.between(0, largest_shift));
+        }
+        const comparison seen = compare_small_rows<Code>(channels, steps, shift, epsilon, random);
+        CAPTURE(channels, steps, epsilon, largest_shift);
+        CHECK(seen.largest_difference <= 1);
+        CHECK(seen.beyond_bound == 0);
+        all += seen;
       }
     }
   }
-  std::cout << "LayerNorm, epsilon rounded to an integer: " << all << '\n'
-            << "LayerNorm, real epsilon, 48 channels or more: " << real << std::endl;
-  CHECK(all.elements > 10'000'000);
-  CHECK(all.rate() <= 5e-6);
-  CHECK(real.rate() <= 5e-6);
+  std::cout << "LayerNorm, rows of few channels and small differences, " << 8 * sizeof(Code) << " bits: " << all
+            << std::endl;
+  CHECK(all.elements > 2'000'000);
+  CHECK(all.rate() <= 1e-5);
 }
 
-TEST_CASE("an epsilon that is not rounded matters to few channels only", "[layernorm_builder]") {
-  // two channels one code apart: the variance times C^2 is 1, and so is the epsilon instead of 0.04
+TEST_CASE("small rows are within one code of infinite precision", "[layernorm_builder]") {
+  check_small_rows<std::uint8_t>(5);
+  check_small_rows<std::int16_t>(6);
+}
+
+TEST_CASE("a row one code apart in few channels", "[layernorm_builder]") {
+  // two channels: C^2 times the variance is 1 and epsilon 0.04. As a whole number it is 1.
   float_layernorm layer(2);
   layer.input_scale = 0.01;
   const built_layernorm built(layer);
@@ -339,8 +427,14 @@ TEST_CASE("an epsilon that is not rounded matters to few channels only", "[layer
   const std::array<std::uint8_t, 2> x{128, 129};
   std::array<std::uint8_t, 2> y{};
   layernorm({x.data(), 1, 2}, built.parameters, {y.data(), 1, 2});
-  CHECK(compare_row(x, layer, 1, y).different == 0);
-  CHECK(compare_row(x, layer, real_epsilon(layer), y).largest_difference > 1);
+  CHECK(compare_row<std::uint8_t>(x, layer, built.parameters, y).different == 0);
+  CHECK(y == std::array<std::uint8_t, 2>{95, 161});  // 1 / sqrt(1.04) / 0.03 = 32.7
+
+  layernorm_parameters whole = built.parameters;
+  whole.epsilon_fraction = 0;
+  std::array<std::uint8_t, 2> flat{};
+  layernorm({x.data(), 1, 2}, whole, {flat.data(), 1, 2});
+  CHECK(flat == std::array<std::uint8_t, 2>{104, 152});  // 1 / sqrt(2) / 0.03 = 23.6
 }
 
 TEST_CASE("the most channels", "[layernorm_builder]") {
@@ -353,8 +447,9 @@ TEST_CASE("the most channels", "[layernorm_builder]") {
   for (const row_kind kind : {row_kind::random, row_kind::one_outlier, row_kind::extremes}) {
     fill_row(random, kind, x);
     layernorm({x.data(), 1, layernorm_max_channels}, built.parameters, {y.data(), 1, layernorm_max_channels});
-    const comparison seen = compare_row(x, layer, static_cast<long double>(built.parameters.epsilon), y);
+    const comparison seen = compare_row<std::uint8_t>(x, layer, built.parameters, y);
     CHECK(seen.largest_difference <= 1);
+    CHECK(seen.beyond_bound == 0);
     CHECK(seen.rate() <= 1e-5);
   }
 }

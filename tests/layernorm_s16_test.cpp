@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "exact_layernorm.hpp"
 #include "intact/layernorm.hpp"
 #include "tensor.hpp"
 
@@ -23,8 +24,9 @@ struct s16_parameters {
   int output_shift = 48;
   std::vector<long double> gamma;  ///< over the output's scale
   std::vector<long double> beta;   ///< over the output's scale, plus its zero point
+  std::int64_t epsilon_fraction = 0;
 
-  layernorm_parameters view() const { return {0, shift, epsilon, gain, bias, output_shift}; }
+  layernorm_parameters view() const { return {0, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
 
   void add_channel(long double channel_gamma, long double channel_beta, int channel_shift) {
     shift.push_back(static_cast<std::uint8_t>(channel_shift));
@@ -53,6 +55,7 @@ struct s16_parameters {
 s16_parameters random_parameters(index channels, int largest_shift, generator& random) {
   s16_parameters p;
   p.epsilon = static_cast<std::uint64_t>(random.between(1, 1'000'000));
+  p.epsilon_fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
   for (index c = 0; c < channels; ++c) {
     const auto sign = static_cast<long double>(2 * random.between(0, 1) - 1);
     p.add_channel(sign * static_cast<long double>(random.between(20'000, 80'000)) / 1000,
@@ -63,33 +66,14 @@ s16_parameters random_parameters(index channels, int largest_shift, generator& r
   return p;
 }
 
-/// floor(sqrt(x)) by bisection.
-int128 exact_sqrt(int128 x) {
-  int128 low = 0, high = power_of_two(32);
-  while (high - low > 1) {
-    const int128 middle = (low + high) / 2;
-    (middle * middle <= x ? low : high) = middle;
-  }
-  return low;
-}
-
-/// The sums of a row.
-struct exact_row {
+/// The numbers of a row.
+std::vector<int128> numbers_of(const tensor<std::int16_t>& codes, index row, const s16_parameters& p) {
   std::vector<int128> x;
-  int128 sum = 0;
-  int128 variance = 0;
-
-  exact_row(const tensor<std::int16_t>& codes, index row, const s16_parameters& p) {
-    int128 squares = 0;
-    for (index c = 0; c < codes.columns(); ++c) {
-      x.push_back(int128{codes(row, c)} * power_of_two(p.shift[static_cast<std::size_t>(c)]));
-      sum += x.back();
-      squares += x.back() * x.back();
-    }
-    variance = codes.columns() * squares - sum * sum + static_cast<int128>(p.epsilon);
+  for (index c = 0; c < codes.columns(); ++c) {
+    x.push_back(int128{codes(row, c)} * power_of_two(p.shift[static_cast<std::size_t>(c)]));
   }
-  int128 centred(std::size_t c) const { return static_cast<int128>(x.size()) * x[c] - sum; }
-};
+  return x;
+}
 
 /// Codes that were compared: with the formula, and with infinite precision.
 struct precision {
@@ -110,20 +94,15 @@ struct precision {
 
 /// Section 4 of docs/numerics.md by divisions in 128 bits, and (x - mean) / deviation * gamma + beta in 64 significant
 /// bits, for one row of codes y.
-precision compare_row(const exact_row& row, const s16_parameters& p, const std::uint8_t* y) {
-  int even_length = 0;
-  while (row.variance >= power_of_two(even_length)) {
-    even_length += 2;
-  }
-  const int128 reciprocal = (power_of_two(61) - 1) / exact_sqrt(row.variance * power_of_two(62 - even_length));
-  const int128 half = power_of_two(5 + even_length / 2);
-  const long double deviation = std::sqrt(static_cast<long double>(row.variance));
+precision compare_row(const std::vector<int128>& x, const s16_parameters& p, const std::uint8_t* y) {
+  const exact_layernorm_row row(x, p.view());
+  const long double deviation = row.deviation(p.view());
   precision result;
-  for (std::size_t c = 0; c < row.x.size(); ++c) {
-    const int128 normalized = floor_divide(row.centred(c) * reciprocal + half, 2 * half);
+  for (std::size_t c = 0; c < x.size(); ++c) {
+    const int128 normalized = row.normalized(x[c]);
     const int128 scaled = normalized * p.gain[c] + p.bias[c];
-    const auto code = clamp_to<std::uint8_t>(floor_divide(scaled, power_of_two(p.output_shift)));
-    const long double real = static_cast<long double>(row.centred(c)) / deviation * p.gamma[c] + p.beta[c];
+    const std::uint8_t code = exact_layernorm_code(normalized, p.view(), c);
+    const long double real = static_cast<long double>(row.centred(x[c])) / deviation * p.gamma[c] + p.beta[c];
     const int nearest = static_cast<int>(std::clamp(std::rint(real), 0.0L, 255.0L));
     ++result.codes;
     result.wrong += y[c] != code || scaled >= power_of_two(63) || scaled < -power_of_two(63) ? 1 : 0;
@@ -140,7 +119,7 @@ precision compare(const tensor<std::int16_t>& x, const s16_parameters& p, const 
   CHECK(y.surroundings_untouched());
   precision all;
   for (index i = 0; i < x.rows(); ++i) {
-    all += compare_row(exact_row(x, i, p), p, y.view().row_block(i, 1).data);
+    all += compare_row(numbers_of(x, i, p), p, y.view().row_block(i, 1).data);
   }
   return all;
 }
@@ -189,6 +168,23 @@ TEST_CASE("layernorm of s16 reads any stride and writes its elements only") {
       fill_stream(x, random);
       CAPTURE(rows, channels, where.gap);
       CHECK(compare(x, random_parameters(channels, 3, random), where).wrong == 0);
+    }
+  }
+}
+
+TEST_CASE("layernorm of s16 takes the fraction of epsilon for variances below 2^20") {
+  generator random(107);
+  for (const std::int64_t limit : {std::int64_t{1}, std::int64_t{1} << 10, std::int64_t{1} << 20}) {
+    for (int round = 0; round < 200; ++round) {
+      const index channels = random.between(2, 9);
+      s16_parameters p = random_parameters(channels, 3, random);
+      tensor<std::int16_t> x(1, channels);
+      const std::int64_t least = random.between(-32768, 32764);
+      fill(x.view(), values::random, least, least + 3, random);
+      const auto variance = static_cast<std::int64_t>(exact_layernorm_row(numbers_of(x, 0, p), p.view()).variance);
+      p.epsilon = static_cast<std::uint64_t>(std::max<std::int64_t>(limit - variance + round % 3 - 1, 1));
+      CAPTURE(channels, variance, p.epsilon, p.epsilon_fraction);
+      CHECK(compare(x, p).wrong == 0);
     }
   }
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "exact_layernorm.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::layernorm_test {
@@ -23,8 +24,9 @@ struct owned_parameters {
   std::vector<std::int32_t> gain;
   std::vector<std::int64_t> bias;
   int output_shift = 48;
+  std::int64_t epsilon_fraction = 0;
 
-  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift}; }
+  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
 };
 
 /// What the integers are made of: gamma / s_y and beta / s_y + zp_y.
@@ -77,67 +79,42 @@ owned_parameters random_parameters(index channels, generator& random) {
   const real_parameters real = random_real(channels, random);
   const auto zero_point = static_cast<int>(random.between(0, 255));
   const auto epsilon = static_cast<std::uint64_t>(random.between(1, 1000));
-  return rounded(real, zero_point, random_shifts(channels, random), epsilon);
+  owned_parameters p = rounded(real, zero_point, random_shifts(channels, random), epsilon);
+  p.epsilon_fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
+  return p;
 }
 
-/// The row's numbers, and what follows from the sums alone.
-struct exact_row {
+/// The numbers of a row.
+std::vector<int128> numbers_of(const tensor<std::uint8_t>& codes, index row, const owned_parameters& p) {
   std::vector<int128> x;
-  int128 sum = 0;
-  int128 variance = 0;
-
-  exact_row(const tensor<std::uint8_t>& codes, index row, const owned_parameters& p) {
-    int128 squares = 0;
-    for (index c = 0; c < codes.columns(); ++c) {
-      x.push_back((int128{codes(row, c)} - p.zero_point) * power_of_two(p.shift[static_cast<std::size_t>(c)]));
-      sum += x.back();
-      squares += x.back() * x.back();
-    }
-    variance = codes.columns() * squares - sum * sum + static_cast<int128>(p.epsilon);
+  for (index c = 0; c < codes.columns(); ++c) {
+    x.push_back((int128{codes(row, c)} - p.zero_point) * power_of_two(p.shift[static_cast<std::size_t>(c)]));
   }
-
-  /// C * x - S: C times the distance from the mean.
-  int128 centred(index c) const { return static_cast<int128>(x.size()) * x[static_cast<std::size_t>(c)] - sum; }
-};
-
-/// floor(sqrt(x)) by bisection.
-int128 exact_sqrt(int128 x) {
-  int128 low = 0;
-  int128 high = power_of_two(32);
-  while (high - low > 1) {
-    const int128 middle = (low + high) / 2;
-    (middle * middle <= x ? low : high) = middle;
-  }
-  return low;
+  return x;
 }
 
 /// Section 4 of docs/numerics.md up to the normalized values, by divisions in 128 bits.
-std::vector<int128> exact_normalized(const exact_row& row) {
-  int even_length = 0;
-  while (row.variance >= power_of_two(even_length)) {
-    even_length += 2;
+std::vector<int128> exact_normalized(const tensor<std::uint8_t>& codes, index i, const owned_parameters& p) {
+  std::vector<int128> x = numbers_of(codes, i, p);
+  const exact_layernorm_row row(x, p.view());
+  REQUIRE(row.reciprocal <= std::numeric_limits<std::int32_t>::max());
+  for (int128& value : x) {
+    value = row.normalized(value);
   }
-  const int128 reciprocal = (power_of_two(61) - 1) / exact_sqrt(row.variance * power_of_two(62 - even_length));
-  REQUIRE(reciprocal <= std::numeric_limits<std::int32_t>::max());
-  std::vector<int128> normalized;
-  for (index c = 0; c < std::ssize(row.x); ++c) {
-    normalized.push_back(floor_divide(row.centred(c) * reciprocal + power_of_two(5 + even_length / 2),
-                                      power_of_two(6 + even_length / 2)));
-  }
-  return normalized;
+  return x;
 }
 
 /// The rest of section 4.
 tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& codes, const owned_parameters& p) {
   tensor<std::uint8_t> y(codes.rows(), codes.columns());
   for (index i = 0; i < codes.rows(); ++i) {
-    const std::vector<int128> normalized = exact_normalized(exact_row(codes, i, p));
+    const std::vector<int128> normalized = exact_normalized(codes, i, p);
     for (std::size_t c = 0; c < normalized.size(); ++c) {
       const int128 scaled = normalized[c] * p.gain[c] + p.bias[c];
       if (scaled >= power_of_two(63) || scaled < -power_of_two(63)) {
         FAIL("the parameters of this test break the contract");
       }
-      y(i, static_cast<index>(c)) = clamp_to<std::uint8_t>(floor_divide(scaled, power_of_two(p.output_shift)));
+      y(i, static_cast<index>(c)) = exact_layernorm_code(normalized[c], p.view(), c);
     }
   }
   return y;
@@ -196,10 +173,60 @@ TEST_CASE("layernorm is the formula for variances of every length") {
   }
 }
 
+/// Nearly constant rows whose variance, epsilon included, is one of the three numbers around `limit`.
+void check_variances_around(std::int64_t limit, std::int64_t fraction, generator& random) {
+  for (int round = 0; round < 60; ++round) {
+    const index channels = random.between(1, 9);
+    owned_parameters p = random_parameters(channels, random);
+    p.epsilon_fraction = fraction;
+    tensor<std::uint8_t> x(1, channels);
+    fill(x.view(), values::random, 100, 103, random);
+    const auto variance = static_cast<std::int64_t>(exact_layernorm_row(numbers_of(x, 0, p), p.view()).variance);
+    p.epsilon = static_cast<std::uint64_t>(std::max<std::int64_t>(limit - variance + round % 3 - 1, 1));
+    CAPTURE(limit, fraction, channels, variance);
+    check_layernorm(x, p);
+  }
+}
+
+TEST_CASE("layernorm takes the fraction of epsilon for variances below 2^20") {
+  generator random(45);
+  for (int bits = 0; bits <= 22; ++bits) {
+    for (const std::int64_t fraction :
+         {layernorm_min_epsilon_fraction, layernorm_min_epsilon_fraction + 1, std::int64_t{-1}, std::int64_t{0},
+          std::int64_t{1}, random.between(0, layernorm_max_epsilon_fraction), layernorm_max_epsilon_fraction}) {
+      check_variances_around(std::int64_t{1} << bits, fraction, random);
+    }
+  }
+}
+
+TEST_CASE("without a fraction of epsilon, small variances are what they were before it existed") {
+  // Section 4 without its line on small variances, from version 1 of the model files.
+  generator random(46);
+  for (int round = 0; round < 2000; ++round) {
+    const index channels = random.between(1, 9);
+    owned_parameters p = random_parameters(channels, random);
+    p.epsilon = std::uint64_t{1} << random.between(0, 20);
+    p.epsilon_fraction = 0;
+    tensor<std::uint8_t> x(1, channels), y(1, channels);
+    fill(x.view(), values::random, 100, 103, random);
+    layernorm(x.view(), p.view(), y.view());
+    const std::vector<int128> numbers = numbers_of(x, 0, p);
+    const exact_layernorm_row row(numbers, p.view());
+    const auto v = static_cast<std::uint64_t>(row.variance) + p.epsilon;
+    const int half_length = (bit_length(v) + 1) / 2;
+    const int128 reciprocal = (power_of_two(61) - 1) / floor_square_root(int128{v} << (62 - 2 * half_length));
+    for (std::size_t c = 0; c < numbers.size(); ++c) {
+      const int128 unit = power_of_two(6 + half_length);
+      const int128 normalized = floor_divide(row.centred(numbers[c]) * reciprocal + unit / 2, unit);
+      REQUIRE(y(0, static_cast<index>(c)) == exact_layernorm_code(normalized, p.view(), c));
+    }
+  }
+}
+
 /// Takes the normalized values apart: gain and bias are such that the output is 128 plus the error of the last bit.
 void check_last_bit(const tensor<std::uint8_t>& x, owned_parameters p) {
   p.output_shift = 1;
-  const std::vector<int128> normalized = exact_normalized(exact_row(x, 0, p));
+  const std::vector<int128> normalized = exact_normalized(x, 0, p);
   p.gain.assign(normalized.size(), 2);
   p.bias.clear();
   for (const int128 z : normalized) {
@@ -375,12 +402,14 @@ precision compare_with_reals(index rows, index channels, generator& random) {
   layernorm(x.view(), p.view(), y.view());
   precision result;
   for (index i = 0; i < rows; ++i) {
-    const exact_row row(x, i, p);
-    const long double deviation = std::sqrt(static_cast<long double>(row.variance));
+    const std::vector<int128> numbers = numbers_of(x, i, p);
+    const exact_layernorm_row row(numbers, p.view());
+    const long double deviation = row.deviation(p.view());
     for (index c = 0; c < channels; ++c) {
       const auto channel = static_cast<std::size_t>(c);
       const long double exact =
-          static_cast<long double>(row.centred(c)) / deviation * real.gamma[channel] + real.beta[channel];
+          static_cast<long double>(row.centred(numbers[channel])) / deviation * real.gamma[channel] +
+          real.beta[channel];
       const int expected = static_cast<int>(std::clamp(std::rint(exact), 0.0L, 255.0L));
       ++result.codes;
       result.different += y(i, c) != expected ? 1 : 0;

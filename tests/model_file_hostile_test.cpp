@@ -256,9 +256,11 @@ TEST_CASE("other formats and versions are refused", "[model_file][hostile]") {
       {[](raw_model& m) { m.metadata.erase("version"); }, "metadata \"version\" is missing"},
       {[](raw_model& m) { m.metadata["format"] = "pt"; }, "metadata \"format\" is \"pt\"; it must be \"intact-vit\""},
       {[](raw_model& m) { m.metadata["format"] = "intact-vit "; }, "metadata \"format\" is \"intact-vit \""},
-      {[](raw_model& m) { m.metadata["version"] = "2"; }, "metadata \"version\" is \"2\"; it must be \"1\""},
-      {[](raw_model& m) { m.metadata["version"] = "1.0"; }, "metadata \"version\" is \"1.0\"; it must be \"1\""},
-      {[](raw_model& m) { m.metadata["version"] = ""; }, "metadata \"version\" is \"\"; it must be \"1\""},
+      {[](raw_model& m) { m.metadata["version"] = "0"; }, "metadata \"version\" is \"0\"; it must be in 1..2"},
+      {[](raw_model& m) { m.metadata["version"] = "3"; }, "metadata \"version\" is \"3\"; it must be in 1..2"},
+      {[](raw_model& m) { m.metadata["version"] = "02"; }, "metadata \"version\" is \"02\"; it must be in 1..2"},
+      {[](raw_model& m) { m.metadata["version"] = "1.0"; }, "metadata \"version\" is \"1.0\"; it must be in 1..2"},
+      {[](raw_model& m) { m.metadata["version"] = ""; }, "metadata \"version\" is \"\"; it must be in 1..2"},
   });
 }
 
@@ -481,6 +483,7 @@ TEST_CASE("LayerNorms that break their rules are refused", "[model_file][hostile
     };
   };
   const std::string gain = "-1073741823..1073741823", epsilon = "1..2305843009213693952";
+  const std::string fraction = "-1073741824..536870912";
   require_refused({
       bad_number("norm.zero_point", 256, "0..255"),
       bad_number("norm.zero_point", -1, "0..255"),
@@ -489,6 +492,9 @@ TEST_CASE("LayerNorms that break their rules are refused", "[model_file][hostile
       bad_number("blocks.0.norm2.epsilon", 0, epsilon),
       bad_number("blocks.0.norm2.epsilon", -1, epsilon),
       bad_number("blocks.0.norm2.epsilon", (std::int64_t{1} << 61) + 1, epsilon),
+      bad_number("blocks.0.norm1.epsilon_fraction", -(1 << 30) - 1, fraction),
+      bad_number("blocks.0.norm2.epsilon_fraction", (1 << 29) + 1, fraction),
+      bad_number("norm.epsilon_fraction", most_s64, fraction),
       bad_element<std::int32_t>("norm.gain", 0, 1 << 30, gain),
       bad_element<std::int32_t>("norm.gain", 0, -(1 << 30), gain),
       bad_element<std::int32_t>("norm.gain", 14, least_s32, gain),
@@ -714,7 +720,7 @@ TEST_CASE("headers that lie are refused", "[model_file][hostile]") {
   contains(replaced(first, first + "," + first), "the name appears twice");
   contains(replaced(first, "\"a\":{\"shape\":" + std::string(100'000, '[')), "a size in shape is an array");
   contains(replaced("{\"__metadata__\"", "{\"__metadata__\":{},\"__metadata__\""), "the name appears twice");
-  contains(replaced("\"version\":\"1\"", "\"version\":1"), "the value of \"version\" is 1; it must be a string");
+  contains(replaced("\"version\":\"2\"", "\"version\":2"), "the value of \"version\" is 2; it must be a string");
   std::vector<std::byte> file = model.file();
   file[7] = std::byte{0x7f};
   contains(outcome(file), "it must have at most 100000000");

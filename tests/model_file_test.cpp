@@ -76,7 +76,8 @@ bool same(const owned_add& a, const owned_add& b) {
 
 bool same(const owned_layernorm& a, const owned_layernorm& b) {
   return same(a.zero_point, b.zero_point) && same(a.shift, b.shift) && same(a.epsilon, b.epsilon) &&
-         same(a.gain, b.gain) && same(a.bias, b.bias) && same(a.output_shift, b.output_shift);
+         same(a.epsilon_fraction, b.epsilon_fraction) && same(a.gain, b.gain) && same(a.bias, b.bias) &&
+         same(a.output_shift, b.output_shift);
 }
 
 bool same(const owned_weighting& a, const owned_weighting& b) {
@@ -168,7 +169,8 @@ class line_list {
         {".multiplier I64", ".offset I64", ".shift I64", ".prescale I64", ".exact.factor F64", ".exact.offset F64"});
   }
   void add_layernorm(const std::string& name) {
-    add(name, {".zero_point I64", ".shift U8 15", ".epsilon I64", ".gain I32 15", ".bias I64 15", ".output_shift I64"});
+    add(name, {".zero_point I64", ".shift U8 15", ".epsilon I64", ".epsilon_fraction I64", ".gain I32 15",
+               ".bias I64 15", ".output_shift I64"});
   }
   void add_addition(const std::string& name) {
     add(name, {".stream_multiplier I32 15", ".branch_multiplier I32 15", ".offset I32 15", ".zero_points.stream I64",
@@ -287,6 +289,7 @@ TEST_CASE("every parameter takes part in the comparison", "[model_file]") {
   CHECK(differs([](vit_contents& c) { c.blocks[1].attention_logits.exact.offset *= 1 + 1e-15; }));
   CHECK(differs([](vit_contents& c) { c.blocks[0].add2.exact.back().offset *= 1 + 1e-15; }));
   CHECK(differs([](vit_contents& c) { c.norm.epsilon += 1; }));
+  CHECK(differs([](vit_contents& c) { c.norm.epsilon_fraction += 1; }));
 }
 
 TEST_CASE("the digits model comes back with every profile", "[model_file]") {
@@ -326,11 +329,11 @@ TEST_CASE("notes are metadata beside format and version", "[model_file]") {
   save_integer_vit(model, folder / "model", {{"license", "none"}, {"", "\xc3\xa9"}});
   const safetensors_file file = safetensors_file::read(folder / "model");
   REQUIRE(file.metadata() == std::map<std::string, std::string>{
-                                 {"", "\xc3\xa9"}, {"format", "intact-vit"}, {"license", "none"}, {"version", "1"}});
+                                 {"", "\xc3\xa9"}, {"format", "intact-vit"}, {"license", "none"}, {"version", "2"}});
   REQUIRE(same(load_integer_vit(file).contents(), model.contents()));
 }
 
-TEST_CASE("version 1 has these tensors", "[model_file]") {
+TEST_CASE("version 2 has these tensors", "[model_file]") {
   vit_shape shape = small_vit;
   shape.depth = 1;
   const scratch_folder folder;

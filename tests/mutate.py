@@ -75,7 +75,13 @@ MUTATIONS = [
         ("std::int64_t{codes[c]}", "std::int64_t{static_cast<std::uint8_t>(codes[c])}"),
         ("static_cast<std::uint64_t>(value(c) * value(c))", "static_cast<std::uint32_t>(value(c) * value(c))"),
         ("std::int64_t sum = 0;", "std::int32_t sum = 0;"),
-        ("normalize_shift = 6 + even_length / 2", "normalize_shift = 5 + even_length / 2"),
+        ("6 + (even_length - fraction_bits) / 2", "5 + (even_length - fraction_bits) / 2"),
+        ("* one + p.epsilon_fraction", "* one"),
+    ),
+    *mutations_of(
+        "types/layernorm.hpp", "layernorm_test",
+        ("layernorm_small_variance_bits = 20", "layernorm_small_variance_bits = 18"),
+        ("layernorm_epsilon_fraction_bits = 30", "layernorm_epsilon_fraction_bits = 28"),
     ),
     *mutations_of(
         "reference/compatibility_layernorm.hpp", "compatibility_layernorm_test",
@@ -251,8 +257,12 @@ MUTATIONS = [
     # Kernels beside gemm's
     *mutations_of(
         "kernel/layernorm.hpp", "operation_kernel_test@avx2 layernorm_test",
-        ("6 + half_length", "5 + half_length"),
-        ("(bit_length(v) + 1) / 2", "bit_length(v) / 2"),
+        ("layernorm_base_shift + half_length", "layernorm_base_shift - 1 + half_length"),
+        ("const int half_length = (bit_length(v) + 1) / 2", "const int half_length = bit_length(v) / 2"),
+        ("new_half_length = (bit_length(v) + 1) / 2", "new_half_length = bit_length(v) / 2"),
+        ("2 * half_length <= layernorm_small", "2 * half_length < layernorm_small"),
+        ("if (least_shift <= layernorm", "if (least_shift < layernorm"),
+        ("* one + fraction", "* one"),
         ("codes.columns <= layernorm_fast_channels", "codes.columns <= 1000000"),
         ("p.output_shift >= layernorm_fast_output_shift)", "p.output_shift >= 1)"),
     ),
@@ -326,6 +336,8 @@ MUTATIONS = [
     *mutations_of(
         "kernel/log_softmax.hpp", "operation_kernel_test@avx512vbmi",
         ("short_row = 256", "short_row = 100000"),
+        ("short_row = 256", "short_row = 258"),
+        ("short_row = 256", "short_row = 257"),
         ("if (sum.sum == 0)", "if (sum.sum == 1)"),
     ),
     *mutations_of(
@@ -469,7 +481,8 @@ MUTATIONS = [
         "arith/parity_stage.hpp", "parity_stage_test",
         ("twice_rest == one && down % 2 != 0", "twice_rest == one"),
         ("twice_rest > one ||", "twice_rest > one + 2 ||"),
-        ("((product + (std::int64_t{1} << (shift - 1))) >> shift)", "(product >> shift)"),
+        ("((product >> (shift - 1)) + 1)", "(product >> (shift - 1))"),
+        ("return std::int64_t{accumulator} + bias", "return accumulator + bias"),
         ("product >= 0 ? std::int64_t{1} << 30 : 1 - (std::int64_t{1} << 30)",
          "product >= 0 ? std::int64_t{1} << 30 : -(std::int64_t{1} << 30)"),
         ("(mask >> 1) + (x < 0 ? 1 : 0)", "(mask >> 1)"),
@@ -634,6 +647,10 @@ MUTATIONS = [
         ("_mm256_dpbusd_avx_epi32(sum, a, w)", "_mm256_dpbusds_avx_epi32(sum, a, w)"),
     ),
     *mutations_of(
+        "simd/dot4.hpp", "gemm_kernel_test@avx2_vnni",
+        ("_mm256_dpbusd_avx_epi32(sum, a, w)", "_mm256_dpbusds_avx_epi32(sum, a, w)"),
+    ),
+    *mutations_of(
         "simd/dot4.hpp", "simd_test@avx512bw",
         ("_mm512_permutex2var_epi32(first, odd, second)", "_mm512_permutex2var_epi32(first, even, second)"),
     ),
@@ -645,6 +662,10 @@ MUTATIONS = [
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx512vnni",
+        ("_mm512_dpbusd_epi32(sum, a, w)", "_mm512_dpbusds_epi32(sum, a, w)"),
+    ),
+    *mutations_of(
+        "simd/dot4.hpp", "gemm_kernel_test@avx512vnni",
         ("_mm512_dpbusd_epi32(sum, a, w)", "_mm512_dpbusds_epi32(sum, a, w)"),
     ),
     *mutations_of(
@@ -741,6 +762,7 @@ MUTATIONS = [
         ("static_cast<std::int64_t>(scaled_bias(c)) + (std::int64_t{1} << (output_shift - 1))",
          "static_cast<std::int64_t>(scaled_bias(c))"),
         ("std::max(1.0, std::rint(epsilon))", "std::max(0.0, std::rint(epsilon))"),
+        ("std::ldexp(epsilon - whole_epsilon,", "0 * std::ldexp(epsilon - whole_epsilon,"),
         (">= std::ldexp(1.0, 30)) {\n    --output_shift", ">= std::ldexp(1.0, 29)) {\n    --output_shift"),
     ),
     *mutations_of(

@@ -72,14 +72,16 @@ struct owned_layernorm {
   guarded_vector<std::int32_t> gain;
   guarded_vector<std::int64_t> bias;
   int output_shift;
+  std::int64_t epsilon_fraction = 0;
 
-  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift}; }
+  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
 };
 
 /// Half of the outputs are within the range of codes, the others are clamped.
 owned_layernorm random_layernorm(index channels, bool is_wide, int output_shift, generator& random) {
   owned_layernorm p{is_wide ? 0 : static_cast<int>(random.between(0, 255)), {}, 1, {}, {}, output_shift};
   p.epsilon = std::uint64_t{1} << random.between(0, 40);
+  p.epsilon_fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
   const std::int64_t largest_gain =
       std::min<std::int64_t>((1 << 30) - 1, std::int64_t{100} << std::max(0, output_shift - 24));
   for (index c = 0; c < channels; ++c) {
@@ -184,6 +186,52 @@ TEST_CASE("layernorm of nearly constant rows is the specification for every leng
       owned_layernorm p = random_layernorm(33, false, 48, random);
       p.epsilon = (std::uint64_t{1} << bits) + static_cast<std::uint64_t>(bits < 2 || bits == 61 ? 0 : step);
       check_layernorm(x, p, {});
+    }
+  }
+}
+
+TEST_CASE("layernorm of small and large variances in one block is the specification") {
+  generator random(212);
+  for (const index channels : {2, 3, 8, 33}) {
+    for (int round = 0; round < 30; ++round) {
+      guarded_tensor<std::uint8_t> x(19, channels);
+      for (index i = 0; i < x.rows(); ++i) {
+        const std::int64_t spread = random.between(0, 3) == 0 ? random.between(0, 128) : random.between(0, 2);
+        const std::int64_t least = random.between(0, 127);
+        for (index c = 0; c < channels; ++c) {
+          x(i, c) = static_cast<std::uint8_t>(least + random.between(0, spread));
+        }
+      }
+      owned_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
+      p.epsilon = static_cast<std::uint64_t>(round % 3 == 0 ? (1 << 20) - random.between(1, 9) : random.between(1, 3));
+      check_layernorm(x, p, {});
+    }
+  }
+}
+
+TEST_CASE("layernorm is the specification where the deviation is a power of two") {
+  // The reciprocal is 2^31 - 1 then, and no longer 2^31, with which values in the middle between two are rounded up.
+  // The offset is such that the last bit of the normalized value is seen.
+  for (int exponent = 8; exponent <= 60; exponent += 2) {
+    for (const std::int64_t distance : {1, 2, 3, 5, 15, 255}) {
+      const std::int64_t epsilon = (std::int64_t{1} << exponent) - distance * distance;
+      if (epsilon < 1) {
+        continue;
+      }
+      for (const std::int64_t last_bit : {0, 1}) {
+        guarded_tensor<std::uint8_t> x(1, 2);
+        x(0, 0) = static_cast<std::uint8_t>(distance);
+        x(0, 1) = 0;
+        owned_layernorm p{0, {0, 0}, static_cast<std::uint64_t>(epsilon), {}, {}, 48};
+        for (const std::int64_t centred : {distance, -distance}) {
+          const int down = exponent / 2 - 24;
+          const std::int64_t z = down <= 0 ? centred * (std::int64_t{1} << -down) : centred >> down;
+          p.gain.push_back((1 << 30) - 1);
+          p.bias.push_back((std::int64_t{128} << 48) - (z + last_bit) * p.gain.back());
+        }
+        CAPTURE(exponent, distance, last_bit);
+        check_layernorm(x, p, {});
+      }
     }
   }
 }
@@ -374,6 +422,23 @@ TEST_CASE("log_softmax of many short rows is the specification") {
         check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[2], mask, where);
       });
     });
+  }
+}
+
+TEST_CASE("log_softmax of equal logits around the longest short row is the specification") {
+  // Sums of 256 numbers of 24 bits fit 32 bits, and those of 257 of the largest do not.
+  guarded_vector<std::uint64_t> table(256, 0);
+  table[0] = (std::uint64_t{1} << 50) - 1;
+  for (const index keys : {255, 256, 257, 258, 512}) {
+    for (const index rows : {16, 32}) {
+      guarded_tensor<std::uint8_t> x(rows, keys), visible(rows, keys);
+      generator random(213);
+      fill(x.view(), values::constant_rows, 0, 255, random);
+      fill(visible.view(), values::largest, 0, 255, random);
+      check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, table, {});
+      check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(x, table, {});
+      check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, table, key_mask{visible.view()}, {});
+    }
   }
 }
 

@@ -30,7 +30,7 @@ struct recorded_norm {
   intact::layernorm_target target(int output_zero) const {
     return {.gamma = gamma,
             .beta = beta,
-            .epsilon = 0,  // as the original; 1 in units of the variance
+            .epsilon = 0,  // as the original
             .input_scale = 1,
             .input_zero_point = zero_point,
             .shift = shift,

@@ -26,6 +26,9 @@ static_assert((std::uint64_t{layernorm_max_channels_s16} << 18) * (std::uint64_t
               layernorm_variance_limit / 2);
 /// Largest epsilon.
 inline constexpr std::uint64_t layernorm_max_epsilon = layernorm_variance_limit / 2;
+/// Limits of epsilon's fraction: -1, which leaves 0 of an epsilon of 1, and 1/2.
+inline constexpr std::int64_t layernorm_min_epsilon_fraction = -(std::int64_t{1} << layernorm_epsilon_fraction_bits);
+inline constexpr std::int64_t layernorm_max_epsilon_fraction = -layernorm_min_epsilon_fraction / 2;
 
 /// Checks LayerNorm parameters against the number of channels, for input codes of type u8 or s16.
 template <class Code = std::uint8_t>
@@ -44,6 +47,8 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
     contract_failed("intact::%s: epsilon is %llu; it must be in 1..%llu", operation,
                     static_cast<unsigned long long>(p.epsilon), static_cast<unsigned long long>(layernorm_max_epsilon));
   }
+  require_between(operation, "epsilon_fraction", p.epsilon_fraction, layernorm_min_epsilon_fraction,
+                  layernorm_max_epsilon_fraction);
   for (const std::uint8_t shift : p.shift) {
     require_at_most(operation, "shift of a channel", shift, layernorm_max_shift);
   }
@@ -69,16 +74,19 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
 /// Integer layer normalization of codes with a power of two per channel, u8 or s16, to u8 codes.
 ///
 /// Formula:   x[c] = (code[c] - zp) << shift[c];  S = sum x;  V = C * sum x^2 - S^2 + epsilon
+///            f = 0, but if V < 2^20: f = 30, V = max((V << 30) + epsilon_fraction, 2^30)
 ///            h = bit_length(V) rounded up to even;  d = floor(sqrt(V << (62 - h)));  r = floor((2^61 - 1) / d)
-///            z[c] = ((C * x[c] - S) * r + (1 << (5 + h/2))) >> (6 + h/2)      (x - mean) / deviation, 24 fraction bits
+///            z[c] = ((C * x[c] - S) * r + (1 << (5 + n))) >> (6 + n),  n = (h - f) / 2
+///                                                                      (x - mean) / deviation, 24 fraction bits
 ///            y[c] = clamp((z[c] * gain[c] + bias[c]) >> output_shift)
 /// Shapes:    x T x C, y T x C; row-major, any strides, any alignment; parameters per channel; sizes may be 0.
 /// Units:     the input's scale cancels; gain and bias carry gamma / s_y and beta / s_y + zp_y.
-/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, shifts 0..3, |gain| < 2^30,
-///            and max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) * 2^24. One square root and
-///            one division per row; 64-bit products and sums, whose factors fit 32 bits up to C = 4096.
-/// Exactness: every bit, on every instruction set, with every executor; within one code of infinite precision with the
-///            same epsilon, and off by one in fewer than 1 code of 100,000.
+/// Range:     C <= 524288 (u8) or 4096 (s16, whose zero point is 0), epsilon in 1..2^61, its fraction in -2^30..2^29,
+///            shifts 0..3, |gain| < 2^30, and max |z * gain + bias| < 2^63, which the builder checks; |z| <= sqrt(C) *
+///            2^24. One square root and one division per row; 64-bit products and sums, whose factors fit 32 bits up to
+///            C = 4096.
+/// Exactness: every bit, on every instruction set, with every executor; with built parameters within one code of
+///            infinite precision, under the inequality of docs/numerics.md, which ordinary layers fulfil.
 /// Errors:    shapes that do not match, a zero point, epsilon or shift out of range: before anything is written.
 /// Aliasing:  u8 y may be x exactly (row by row, in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2 (Power-of-Two Factor); docs/numerics.md, section 4.

@@ -163,6 +163,7 @@ struct owned_layernorm {
   std::vector<std::int32_t> gain;
   std::vector<std::int64_t> bias;
   int output_shift = 1;
+  std::int64_t epsilon_fraction = 0;
 
   owned_layernorm() = default;
   explicit owned_layernorm(const layernorm_target& target)
@@ -173,9 +174,10 @@ struct owned_layernorm {
     const layernorm_parameters built = build_layernorm(target, gain, bias);
     epsilon = built.epsilon;
     output_shift = built.output_shift;
+    epsilon_fraction = built.epsilon_fraction;
   }
 
-  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift}; }
+  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
 };
 
 /// The softmax of attention and its product with V.

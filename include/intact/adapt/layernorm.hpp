@@ -26,8 +26,9 @@ struct layernorm_target {
 
 /// Builds the integer parameters of a LayerNorm.
 ///
-/// Formula:   epsilon = max(1, round(C^2 * eps / s_x^2));  gain = round(gamma / s_y * 2^G), G the largest with
-///            |gain| < 2^30 and k = 24 + G <= 48 (k = 48 if all gamma are 0);
+/// Formula:   e = C^2 * eps / s_x^2;  epsilon = max(1, round(e));  epsilon_fraction = round((e - epsilon) * 2^30);
+///            gain = round(gamma / s_y * 2^G), G the largest with |gain| < 2^30 and k = 24 + G <= 48 (k = 48 if all
+///            gamma are 0);
 ///            bias = round((beta / s_y + zp_y) * 2^k) + 2^(k - 1);  output_shift = k
 /// Arrays:    gain and bias have the size of gamma.
 /// Errors:    sizes that differ, scales that are not above 0 and finite, gamma or beta that are not finite, values for
@@ -88,12 +89,16 @@ inline layernorm_parameters build_layernorm(const layernorm_target& target, std:
     }
   }
 
-  const layernorm_parameters built{target.input_zero_point,
-                                   target.shift,
-                                   static_cast<std::uint64_t>(std::max(1.0, std::rint(epsilon))),
-                                   gain,
-                                   bias,
-                                   output_shift};
+  const double whole_epsilon = std::max(1.0, std::rint(epsilon));
+  const layernorm_parameters built{
+      .zero_point = target.input_zero_point,
+      .shift = target.shift,
+      .epsilon = static_cast<std::uint64_t>(whole_epsilon),
+      .gain = gain,
+      .bias = bias,
+      .output_shift = output_shift,
+      .epsilon_fraction =
+          static_cast<std::int64_t>(std::rint(std::ldexp(epsilon - whole_epsilon, layernorm_epsilon_fraction_bits)))};
   require_layernorm("build_layernorm", built, channels);
   for (std::size_t c = 0; c < gain.size(); ++c) {
     gain[c] = static_cast<std::int32_t>(scaled_gain(c));

@@ -26,10 +26,10 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// What the metadata "format" and "version" of a model file say.
+/// What the metadata "format" of a model file says, and the newest "version": the one that is written. All are read.
 inline constexpr const char* model_file_format = "intact-vit";
 inline constexpr const char* swin_file_format = "intact-swin";
-inline constexpr const char* model_file_version = "1";
+inline constexpr int model_file_version = 2;
 
 namespace detail {
 
@@ -47,7 +47,7 @@ class model_writer : public model_archive {
  public:
   static constexpr bool writes = true;
 
-  explicit model_writer(std::string file) : model_archive(std::move(file)) {}
+  explicit model_writer(std::string file) : model_archive(std::move(file), model_file_version) {}
 
   /// Whether a field that may be left out is there: the model decides.
   bool has(const std::string&, bool of_model) const { return of_model; }
@@ -99,7 +99,7 @@ class model_reader : public model_archive {
  public:
   static constexpr bool writes = false;
 
-  explicit model_reader(File& file) : model_archive(file.name()), stored_(file) {}
+  model_reader(File& file, int version) : model_archive(file.name(), version), stored_(file) {}
 
   /// Whether a field that may be left out is there: the file decides.
   bool has(const std::string& name, bool) const { return stored_.contains(name); }
@@ -152,20 +152,28 @@ class model_reader : public model_archive {
   std::set<std::string> read_;
 };
 
-inline void require_metadata(const safetensors_index& file, const char* key, const std::string& expected) {
-  const std::string& found = file.metadata_value(key);
-  if (found != expected) {
-    throw file_error(file.name(),
-                     "metadata " + in_quotes(key) + " is " + in_quotes(found) + "; it must be " + in_quotes(expected));
+[[noreturn]] inline void refuse_metadata(const safetensors_index& file, const char* key, const std::string& expected) {
+  throw file_error(file.name(), "metadata " + in_quotes(key) + " is " + in_quotes(file.metadata_value(key)) +
+                                    "; it must be " + expected);
+}
+
+/// The version of a file of this format.
+inline int require_format(const safetensors_index& file, const char* format) {
+  if (file.metadata_value("format") != format) {
+    refuse_metadata(file, "format", in_quotes(format));
   }
+  for (int version = 1; version <= model_file_version; ++version) {
+    if (file.metadata_value("version") == std::to_string(version)) {
+      return version;
+    }
+  }
+  refuse_metadata(file, "version", "in 1.." + std::to_string(model_file_version));
 }
 
 /// The contents that a file of this format holds; `describe` reads their fields.
 template <class Contents, class File, class Describe>
 Contents read_model(File& file, const char* format, const Describe& describe) {
-  require_metadata(file, "format", format);
-  require_metadata(file, "version", model_file_version);
-  model_reader<File> reader(file);
+  model_reader<File> reader(file, require_format(file, format));
   Contents contents;
   describe(reader, contents);
   reader.require_all_read();
@@ -175,7 +183,7 @@ Contents read_model(File& file, const char* format, const Describe& describe) {
 /// Writes what the writer has collected.
 inline void write_model(const model_writer& writer, const std::filesystem::path& path, const char* format,
                         const std::map<std::string, std::string>& notes) {
-  std::map<std::string, std::string> metadata = {{"format", format}, {"version", model_file_version}};
+  std::map<std::string, std::string> metadata = {{"format", format}, {"version", std::to_string(model_file_version)}};
   for (const auto& [key, text] : notes) {
     if (!metadata.emplace(key, text).second) {
       throw file_error(path.string(), "a note is named " + in_quotes(key) + ", which the format uses");
@@ -202,7 +210,7 @@ integer_swin load_integer_swin(File& file) {
 ///
 /// Notes:   become metadata of the file, beside "format" and "version"; texts in UTF-8.
 /// Safety:  as of write_safetensors: a file is replaced as a whole or not at all.
-/// Bytes:   depend on the model and the notes only.
+/// Bytes:   depend on the model and the notes only. The version is the newest, whichever file the model is from.
 /// Errors:  file_error for a model that load_integer_vit would refuse, for a note named "format" or "version", and for
 ///          whatever write_safetensors refuses: an existing file is kept then.
 inline void save_integer_vit(const integer_vit& model, const std::filesystem::path& path,

@@ -37,9 +37,10 @@ struct limits {
 /// A file in whose tensors something may be wrong.
 class model_archive {
  public:
-  explicit model_archive(std::string file) : file_(std::move(file)) {}
+  model_archive(std::string file, int version) : file_(std::move(file)), version_(version) {}
 
   const std::string& file() const { return file_; }
+  int version() const { return version_; }
 
   [[noreturn]] void refuse(const std::string& tensor, const std::string& problem) const {
     throw file_error(file_, "tensor " + in_quotes(tensor) + " " + problem);
@@ -66,6 +67,7 @@ class model_archive {
   }
 
   std::string file_;
+  int version_;
 };
 
 /// The shortest text from which the number can be told.

@@ -132,6 +132,10 @@ void describe_layernorm(Archive& archive, const std::string& name, field<Archive
   archive.number(name + ".zero_point", p.zero_point, wide ? limits{0, 0} : code_limits);
   archive.array(name + ".shift", p.shift, {width}, limits{0, layernorm_max_shift});
   archive.number(name + ".epsilon", p.epsilon, limits{1, std::int64_t{layernorm_max_epsilon}});
+  if (archive.version() >= 2) {
+    archive.number(name + ".epsilon_fraction", p.epsilon_fraction,
+                   limits{layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction});
+  }
   archive.array(name + ".gain", p.gain, {width}, limits{-gain_limit, gain_limit});
   archive.array(name + ".bias", p.bias, {width});
   archive.number(name + ".output_shift", p.output_shift, limits{1, 48});

@@ -42,21 +42,46 @@ struct layernorm_sums {
   std::uint64_t squares;
 };
 
+/// What the shift of a row has beside half the length of its variance.
+inline constexpr int layernorm_base_shift = 6;
+
+/// Takes the fraction of epsilon into the rows' variances that are small. They have been shifted to 61 or 62 bits.
+template <class Isa>
+INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index count, std::uint64_t* variance,
+                                        layernorm_row* rows) {
+  constexpr std::int64_t one = std::int64_t{1} << layernorm_epsilon_fraction_bits;
+  for (index r = 0; r < count; ++r) {
+    const int half_length = rows[r].shift - layernorm_base_shift;
+    if (2 * half_length <= layernorm_small_variance_bits) {
+      const std::int64_t sum = static_cast<std::int64_t>(variance[r] >> (62 - 2 * half_length)) * one + fraction;
+      const std::uint64_t v = static_cast<std::uint64_t>(sum < one ? one : sum);  // less only if all x are equal
+      const int new_half_length = (bit_length(v) + 1) / 2;
+      variance[r] = v << (62 - 2 * new_half_length);
+      rows[r].shift = layernorm_base_shift + new_half_length - layernorm_epsilon_fraction_bits / 2;
+    }
+  }
+}
+
 /// What follows from the sums of up to layernorm_block_rows rows.
 template <class Isa>
-INTACT_INLINE void layernorm_scales(index channels, std::uint64_t epsilon, const layernorm_sums* sums, index count,
-                                    layernorm_row* rows) {
+INTACT_INLINE void layernorm_scales(index channels, const layernorm_parameters& p, const layernorm_sums* sums,
+                                    index count, layernorm_row* rows) {
   constexpr index together = simd::root_divider<Isa>::together;
   static_assert(layernorm_block_rows % together == 0);
   std::uint64_t variance[layernorm_block_rows];
   std::int32_t reciprocal[layernorm_block_rows];
+  int least_shift = std::numeric_limits<int>::max();
   for (index r = 0; r < count; ++r) {
     const std::int64_t sum = sums[r].sum;
     const std::uint64_t v =
-        static_cast<std::uint64_t>(channels) * sums[r].squares - static_cast<std::uint64_t>(sum * sum) + epsilon;
+        static_cast<std::uint64_t>(channels) * sums[r].squares - static_cast<std::uint64_t>(sum * sum) + p.epsilon;
     const int half_length = (bit_length(v) + 1) / 2;
     variance[r] = v << (62 - 2 * half_length);
-    rows[r].shift = 6 + half_length;
+    rows[r].shift = layernorm_base_shift + half_length;
+    least_shift = rows[r].shift < least_shift ? rows[r].shift : least_shift;
+  }
+  if (least_shift <= layernorm_base_shift + layernorm_small_variance_bits / 2) [[unlikely]] {
+    add_epsilon_fraction<Isa>(p.epsilon_fraction, count, variance, rows);
   }
   const index padded = (count + together - 1) / together * together;
   for (index r = count; r < padded; ++r) {
@@ -101,7 +126,7 @@ void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters&
     layernorm_sums sums{0, 0};
     add_to_sums<Isa>(x, row, 0, sums);
     layernorm_row r;
-    layernorm_scales<Isa>(channels, p.epsilon, &sums, 1, &r);
+    layernorm_scales<Isa>(channels, p, &sums, 1, &r);
     for (index c = 0; c < channels; ++c) {
       const std::int64_t z = (channels * x(row, c) * r.reciprocal + r.offset) >> r.shift;
       const std::int64_t code = (z * gain[c] + bias[c]) >> p.output_shift;
@@ -187,7 +212,7 @@ INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layerno
   } else {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 2>(x, sums);
   }
-  layernorm_scales<Isa>(x.codes.columns, p.epsilon, sums, x.codes.rows, rows);
+  layernorm_scales<Isa>(x.codes.columns, p, sums, x.codes.rows, rows);
   for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
     layernorm_group<Isa, N>(x, p, rows, c, count, y);
   });

@@ -21,13 +21,20 @@ void layernorm_row(const Code* codes, index channels, const layernorm_parameters
     sum += value(c);
     squares += static_cast<std::uint64_t>(value(c) * value(c));
   }
-  const std::uint64_t variance =
+  std::uint64_t variance =
       static_cast<std::uint64_t>(channels) * squares - static_cast<std::uint64_t>(sum * sum) + p.epsilon;
+  int fraction_bits = 0;
+  if (variance < std::uint64_t{1} << layernorm_small_variance_bits) {
+    fraction_bits = layernorm_epsilon_fraction_bits;
+    const std::int64_t one = std::int64_t{1} << fraction_bits;
+    const std::int64_t with_fraction = static_cast<std::int64_t>(variance) * one + p.epsilon_fraction;
+    variance = static_cast<std::uint64_t>(with_fraction < one ? one : with_fraction);
+  }
 
   const int even_length = (bit_length(variance) + 1) / 2 * 2;
   const std::int64_t deviation = integer_sqrt(variance << (62 - even_length));
   const std::int64_t reciprocal = ((std::int64_t{1} << 61) - 1) / deviation;
-  const int normalize_shift = 6 + even_length / 2;
+  const int normalize_shift = 6 + (even_length - fraction_bits) / 2;
   const std::int64_t half = std::int64_t{1} << (normalize_shift - 1);
 
   for (index c = 0; c < channels; ++c) {

@@ -8,6 +8,13 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
+/// Variances C * sum x^2 - (sum x)^2 + epsilon below 2^20 are so small that a part of 1 in epsilon matters. They take
+/// epsilon with so many fraction bits.
+inline constexpr int layernorm_small_variance_bits = 20;
+inline constexpr int layernorm_epsilon_fraction_bits = 30;
+static_assert(layernorm_small_variance_bits % 2 == 0 && layernorm_epsilon_fraction_bits % 2 == 0,
+              "square roots take bits in pairs");
+
 /// Parameters of an integer LayerNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a power of two
 /// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by adapt/layernorm.hpp. Owns nothing.
 struct layernorm_parameters {
@@ -17,6 +24,7 @@ struct layernorm_parameters {
   std::span<const std::int32_t> gain;   ///< round(gamma[c] / s_y * 2^G), with output_shift = 24 + G
   std::span<const std::int64_t> bias;   ///< round((beta[c] / s_y + zp_y) * 2^output_shift), plus the rounding half
   int output_shift = 1;                 ///< 1..48
+  std::int64_t epsilon_fraction = 0;    ///< round((C^2 * eps / s^2 - epsilon) * 2^30), -2^30..2^29
 };
 
 }  // namespace INTACT_ABI
