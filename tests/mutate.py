@@ -785,6 +785,27 @@ MUTATIONS = [
         "adapt/quantize.hpp", "quantize_test",
         ("std::nearbyint(clamped)", "std::floor(clamped + 0.5F)"),
         ("static_cast<float>(codes.high - codes.low) / 2", "static_cast<float>(codes.high)"),
+        ("std::int64_t{1} << 24", "std::int64_t{1} << 25"),
+        ("std::isnan(shifted)", "std::isnan(x)"),
+    ),
+    *mutations_of(
+        "adapt/safetensors_types.hpp", "safetensors_hostile_test",
+        ("elements * bits % 8 != 0", "bits % 2 != 0"),
+        ("elements > limit / factor", "elements > limit"),
+        ("std::max<std::int64_t>(size, 1)", "std::max<std::int64_t>(size, 0)"),
+    ),
+    *mutations_of(
+        "adapt/safetensors_header.hpp", "safetensors_hostile_test",
+        ("++skipped_levels_ > 125", "++skipped_levels_ > 126"),
+        ("c == '\"' && !escaped", "c == '\"'"),
+        ("reader.needed > buffer_size", "reader.needed > buffer_size + 1"),
+    ),
+    *mutations_of(
+        "adapt/replace_file.hpp", "replace_file_test",
+        ("(mode >> 3) & mode & 07", "(mode >> 3) & 07"),
+        ("file.lock(LOCK_NB)", "file.is_open()"),
+        ("path.parent_path() / next", "next"),
+        ("replaces_ ? 0600 : 0666", "0666"),
     ),
     *mutations_of(
         "adapt/quantize.hpp", "grouped_s4_test",

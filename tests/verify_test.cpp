@@ -266,6 +266,25 @@ TEST_CASE("the results as JSON") {
   CHECK(tensor.at("mismatched") == 1);
   CHECK(tensor.at("differences").at(0).at("index") == std::vector<int>{1, 1});
   CHECK(verify(right, "--json " + quoted(folder.path / "no such folder" / "result.json")).exit_code == 2);
+
+  // The file is replaced as a whole: through links, with its permissions, and kept where it cannot be.
+  const std::filesystem::path link = folder.path / "link.json", kept = folder.path / "kept.json";
+  std::filesystem::create_symlink("made.json", link);
+  CHECK(verify(right, "--json " + quoted(link)).exit_code == 0);
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(nlohmann::json::parse(read_bytes(folder.path / "made.json")).at("holds") == true);
+  write_bytes(kept, "former");
+  std::filesystem::permissions(kept, std::filesystem::perms(0640));
+  const outcome limited =
+      run("ulimit -f 0; trap '' XFSZ; exec " INTACT_VERIFY_PROGRAM " --json " + quoted(kept) + ' ' + quoted(right));
+  CHECK(limited.exit_code == 2);
+  CHECK(limited.says("kept.json: writing failed: "));
+  CHECK(read_bytes(kept) == "former");
+  CHECK(verify(right, "--json " + quoted(kept)).exit_code == 0);
+  CHECK(std::filesystem::status(kept).permissions() == std::filesystem::perms(0640));
+  const outcome piped = verify(right, "--json /dev/stdout");
+  CHECK(piped.exit_code == 0);
+  CHECK(piped.says("\n}\n"));
 }
 
 TEST_CASE("what is no case is named") {
