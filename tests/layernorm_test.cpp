@@ -173,32 +173,6 @@ TEST_CASE("layernorm is the formula for variances of every length") {
   }
 }
 
-/// Nearly constant rows whose variance, epsilon included, is one of the three numbers around `limit`.
-void check_variances_around(std::int64_t limit, std::int64_t fraction, generator& random) {
-  for (int round = 0; round < 60; ++round) {
-    const index channels = random.between(1, 9);
-    owned_parameters p = random_parameters(channels, random);
-    p.epsilon_fraction = fraction;
-    tensor<std::uint8_t> x(1, channels);
-    fill(x.view(), values::random, 100, 103, random);
-    const auto variance = static_cast<std::int64_t>(exact_layernorm_row(numbers_of(x, 0, p), p.view()).variance);
-    p.epsilon = static_cast<std::uint64_t>(std::max<std::int64_t>(limit - variance + round % 3 - 1, 1));
-    CAPTURE(limit, fraction, channels, variance);
-    check_layernorm(x, p);
-  }
-}
-
-TEST_CASE("layernorm takes the fraction of epsilon for variances below 2^20") {
-  generator random(45);
-  for (int bits = 0; bits <= 22; ++bits) {
-    for (const std::int64_t fraction :
-         {layernorm_min_epsilon_fraction, layernorm_min_epsilon_fraction + 1, std::int64_t{-1}, std::int64_t{0},
-          std::int64_t{1}, random.between(0, layernorm_max_epsilon_fraction), layernorm_max_epsilon_fraction}) {
-      check_variances_around(std::int64_t{1} << bits, fraction, random);
-    }
-  }
-}
-
 TEST_CASE("without a fraction of epsilon, small variances are what they were before it existed") {
   // Section 4 without its line on small variances, from version 1 of the model files.
   generator random(46);
@@ -236,6 +210,33 @@ void check_last_bit(const tensor<std::uint8_t>& x, owned_parameters p) {
   layernorm(x.view(), p.view(), y.view());
   CAPTURE(x.columns(), p.epsilon);
   CHECK(y.memory() == std::vector<std::uint8_t>(normalized.size(), 128));
+}
+
+/// Nearly constant rows whose variance, epsilon included, is one of the three numbers around `limit`.
+void check_variances_around(std::int64_t limit, std::int64_t fraction, generator& random) {
+  for (int round = 0; round < 60; ++round) {
+    const index channels = random.between(1, 9);
+    owned_parameters p = random_parameters(channels, random);
+    p.epsilon_fraction = fraction;
+    tensor<std::uint8_t> x(1, channels);
+    fill(x.view(), values::random, 100, 103, random);
+    const auto variance = static_cast<std::int64_t>(exact_layernorm_row(numbers_of(x, 0, p), p.view()).variance);
+    p.epsilon = static_cast<std::uint64_t>(std::max<std::int64_t>(limit - variance + round % 3 - 1, 1));
+    CAPTURE(limit, fraction, channels, variance);
+    check_layernorm(x, p);
+    check_last_bit(x, p);
+  }
+}
+
+TEST_CASE("layernorm takes the fraction of epsilon for variances below 2^20") {
+  generator random(45);
+  for (int bits = 0; bits <= 22; ++bits) {
+    for (const std::int64_t fraction :
+         {layernorm_min_epsilon_fraction, layernorm_min_epsilon_fraction + 1, std::int64_t{-1}, std::int64_t{0},
+          std::int64_t{1}, random.between(0, layernorm_max_epsilon_fraction), layernorm_max_epsilon_fraction}) {
+      check_variances_around(std::int64_t{1} << bits, fraction, random);
+    }
+  }
 }
 
 TEST_CASE("normalized values are exact to the last of their 24 fraction bits") {

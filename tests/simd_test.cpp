@@ -128,6 +128,31 @@ TEMPLATE_LIST_TEST_CASE("dot products of four bytes are exact for all extremes a
   CHECK(wrong == 0);
 }
 
+TEMPLATE_LIST_TEST_CASE("dot products do not saturate at the ends of int32", "", activation_types) {
+  // No sum of a matrix product leaves int32, not on its way either. In registers sums wrap around all the same.
+  constexpr std::int32_t reach = lanes == 1 ? 4 * 255 * 128 : 0;  // plain C++ must not overflow
+  dot_products<TestType> product;
+  using dot = typename dot_products<TestType>::dot;
+  int wrong = 0;
+  for (const bool upper : {false, true}) {
+    for (const int weight : {-128, -1, 1, 127}) {
+      for (std::size_t code = 0; code < 5; ++code) {
+        std::fill(product.a.begin(), product.a.end(), extreme_code<TestType>(code));
+        std::fill(product.w.begin(), product.w.end(), static_cast<std::uint8_t>(weight));
+        std::fill(product.start.begin(), product.start.end(), 0);
+        for (std::size_t column = 0; column < lane_count; ++column) {
+          product.start[column * dot_products<TestType>::parts] =
+              upper ? std::numeric_limits<std::int32_t>::max() - reach
+                    : std::numeric_limits<std::int32_t>::min() + reach;
+        }
+        product.run([](const std::uint8_t* w) { return dot::load(w); });
+        wrong += product.wrong([&](std::size_t, std::size_t) { return weight; });
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEMPLATE_LIST_TEST_CASE("both halves of a byte of 4-bit weights are read, each with its sign", "", activation_types) {
   dot_products<TestType> product;
   using dot = typename dot_products<TestType>::dot;
