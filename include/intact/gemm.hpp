@@ -100,7 +100,8 @@ inline constexpr index gemm_work_per_task = index{1} << 20;
 template <class Isa, class A, class Element, class Stage, executor Executor>
 void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& run) {
   const index units = kernel::gemm_units(product.a.rows, product.w);
-  const index worthwhile = product.a.rows * product.w.rows * product.a.columns / gemm_work_per_task;
+  const index worthwhile =
+      size_product(size_product(product.a.rows, product.w.rows), product.a.columns) / gemm_work_per_task;
   const index threads = std::clamp<index>(run.threads(), 1, std::max<index>(worthwhile, 1));
   const index each = std::clamp<index>(worthwhile / threads, 1, gemm_tasks_per_thread);
   const index tasks = threads == 1 ? std::min<index>(units, 1) : std::min(threads * each, units);

@@ -27,7 +27,9 @@ void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, c
   require_at_least("im2col", "image width", image.width, 0);
   require_equal("im2col", "image height % patch", image.height % patch, 0);
   require_equal("im2col", "image width % patch", image.width % patch, 0);
-  require_shape("im2col", "y", y, (image.height / patch) * (image.width / patch), image.channels * patch * patch);
+  require_shape("im2col", "y", y, size_product(image.height / patch, image.width / patch),
+                size_product(image.channels, size_product(patch, patch)));
+  require_reach("im2col", image);
   if (image.data == nullptr && y.rows * y.columns != 0) [[unlikely]] {
     contract_failed("intact::im2col: image has no data; it must have some");
   }

@@ -27,8 +27,9 @@ void merge_patches(matrix_view<X> x, index height, index width, std::type_identi
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_at_least("merge_patches", "height", height, 0);
   require_at_least("merge_patches", "width", width, 0);
-  require_shape("merge_patches", "x", x, height * width, x.columns);
-  require_shape("merge_patches", "y", y, ((height + 1) / 2) * ((width + 1) / 2), 4 * x.columns);
+  require_shape("merge_patches", "x", x, size_product(height, width), x.columns);
+  require_shape("merge_patches", "y", y, size_product(height / 2 + height % 2, width / 2 + width % 2),
+                size_product(4, x.columns));
   if (x.columns != 0) {
     for_each_row_range(run, y.rows, rows_together, [&](index begin, index end) {
       kernel::merge_patches<Isa, T>(x, height, width, padding, y, begin, end);

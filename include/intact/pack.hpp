@@ -39,8 +39,9 @@ template <class Element, class Weights>
 packed_weights<Element> pack_checked(const char* operation, const Weights& w, std::span<std::byte> memory,
                                      index group = 1) {
   require_at_most(operation, "columns of w", w.columns, packed_weights_max_columns);
-  require_at_least(operation, "bytes of memory", std::ssize(memory),
-                   packed_weights_bytes<Element>(w.rows, w.columns, group));
+  const index bytes = packed_weights_bytes<Element>(w.rows, w.columns, group);
+  require_at_most(operation, "bytes of packed weights", bytes, max_size - 1);
+  require_at_least(operation, "bytes of memory", std::ssize(memory), bytes);
   require_equal(operation, "address of memory modulo 64",
                 static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(memory.data()) %
                                           static_cast<std::uintptr_t>(packed_weights_alignment)),

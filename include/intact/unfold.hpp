@@ -30,7 +30,7 @@ void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const nei
   require_neighbourhood("unfold", around);
   require_shape("unfold", "x", x, grid.tokens(), x.columns);
   require_at_most("unfold", "columns of x", x.columns, token_grid_max_side);
-  require_shape("unfold", "y", y, around.outputs_of(grid).tokens(), around.size * around.size * x.columns);
+  require_shape("unfold", "y", y, around.outputs_of(grid).tokens(), size_product(around.size * around.size, x.columns));
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_together,
                        [&](index begin, index end) { kernel::unfold<Isa>(x, grid, around, padding, y, begin, end); });

@@ -118,10 +118,10 @@ struct owned_weights {
   void require_sizes() const {
     const bool s8 = kind == weight_kind::s8;
     require_at_least("owned_weights", "group", group, 1);
-    require_equal("owned_weights", "size of codes", std::ssize(codes), s8 ? rows * columns : 0);
-    require_equal("owned_weights", "size of packed", std::ssize(packed), s8 ? 0 : rows * packed_bytes(columns));
+    require_equal("owned_weights", "size of codes", std::ssize(codes), s8 ? size_product(rows, columns) : 0);
+    require_equal("owned_weights", "size of packed", std::ssize(packed), s8 ? 0 : size_product(rows, packed_bytes(columns)));
     require_equal("owned_weights", "size of shifts", std::ssize(shifts),
-                  kind == weight_kind::grouped_s4 ? rows * group_count(columns, group) : 0);
+                  kind == weight_kind::grouped_s4 ? size_product(rows, group_count(columns, group)) : 0);
   }
 };
 
@@ -292,13 +292,13 @@ class integer_vit {
       require_equal("integer_vit", name, static_cast<std::int64_t>(size), expected);
     };
     if (!contents_.pixel_table.empty()) {
-      require_size("size of pixel_table", contents_.pixel_table.size(), 256 * shape.channels);
+      require_size("size of pixel_table", contents_.pixel_table.size(), size_product(256, shape.channels));
     }
     if (shape.stream == stream_codes::u8) {
-      require_size("size of class_token", contents_.class_token.size(), shape.class_tokens * shape.width);
-      require_size("size of positions", contents_.positions.size(), shape.tokens() * shape.width);
+      require_size("size of class_token", contents_.class_token.size(), shape.head_inputs());
+      require_size("size of positions", contents_.positions.size(), size_product(shape.tokens(), shape.width));
     } else {
-      require_size("size of token_addend", contents_.token_addend.size(), shape.tokens() * shape.width);
+      require_size("size of token_addend", contents_.token_addend.size(), size_product(shape.tokens(), shape.width));
     }
     for (const owned_block& block : contents_.blocks) {
       for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {

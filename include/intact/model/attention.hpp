@@ -47,7 +47,7 @@ struct attention_buffers {
 
   template <class Workspace>
   static constexpr attention_buffers take(Workspace& memory, const attention_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.tokens, 3 * shape.width),
+    return {memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),
             memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
             memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
             memory.template matrix<std::uint8_t>(shape.tokens, shape.width)};
@@ -86,7 +86,7 @@ inline void require_attention(const attention_parameters& p, const attention_sha
   require_at_least("attention", "heads", shape.heads, 1);
   require_equal("attention", "width % heads", shape.width % shape.heads, 0);
   require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
-  require_linear("attention: qkv", p.qkv, 3 * shape.width, shape.width);
+  require_linear("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
   require_between("attention", "qkv_zero_point", p.qkv_zero_point, 0, 255);
   require_scale("attention: logits", p.logits, shape.tokens);
   require_weighting(p.weighting, shape.tokens);

@@ -20,16 +20,17 @@ struct fused_block_buffers {
   static constexpr fused_block_buffers take(Workspace& memory, const block_shape& shape, index rows) {
     const index width = shape.attention.width, band = fused_band_rows(rows, width, shape.hidden);
     return {memory.template matrix<std::uint8_t>(rows, width),
-            memory.template take<std::uint8_t>(std::max(rows * 3 * width, band * shape.hidden))};
+            memory.template take<std::uint8_t>(
+                std::max(size_product(rows, size_product(3, width)), size_product(band, shape.hidden)))};
   }
 };
 
 /// Bytes of workspace that a fused block needs for a batch and a number of threads, for memory of any alignment.
 constexpr std::size_t fused_block_bytes(const block_shape& shape, index batch = 1, index threads = 1) {
   workspace_size memory;
-  fused_block_buffers::take(memory, shape, batch * shape.attention.tokens);
-  return memory.bytes() +
-         fused_attention_bytes(shape.attention.tokens, shape.attention.heads, shape.attention.head_size(), threads);
+  fused_block_buffers::take(memory, shape, size_product(batch, shape.attention.tokens));
+  return memory.bytes_and(
+      fused_attention_bytes(shape.attention.tokens, shape.attention.heads, shape.attention.head_size(), threads));
 }
 
 namespace detail {

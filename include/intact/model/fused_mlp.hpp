@@ -25,10 +25,10 @@ inline constexpr index fused_band_least_rows = 192;
 /// last; tiles of the products (5 or 6 rows) are whole in them.
 constexpr index fused_band_rows(index rows, index width, index hidden) {
   constexpr index together = 30;
-  const index bytes = rows * (3 * width + hidden);
-  const index wanted = (bytes + fused_band_bytes / 2) / fused_band_bytes;
+  const index bytes = size_product(rows, size_sum(size_product(3, width), hidden));
+  const index wanted = bytes / fused_band_bytes + (bytes % fused_band_bytes >= fused_band_bytes / 2 ? 1 : 0);
   const index bands = std::clamp<index>(wanted, 1, std::max<index>(rows / fused_band_least_rows, 1));
-  const index each = (rows + bands * together - 1) / (bands * together) * together;
+  const index each = group_count(rows, bands * together) * together;
   return std::min(each, rows);
 }
 

@@ -27,11 +27,13 @@ struct fused_swin_block_buffers {
   template <class Workspace>
   static constexpr fused_swin_block_buffers take(Workspace& memory, const swin_block_shape& shape, index batch) {
     const index width = shape.attention.width;
-    const index rows = batch * shape.attention.grid.tokens(), padded = batch * shape.attention.grid.padded_tokens();
+    const index rows = size_product(batch, shape.attention.grid.tokens());
+    const index padded = size_product(batch, shape.attention.grid.padded_tokens());
     return {memory.template matrix<std::uint8_t>(rows, width), memory.template matrix<std::uint8_t>(padded, width),
             memory.template matrix<Code>(padded, width),
             memory.template take<std::uint8_t>(
-                std::max(padded * 3 * width, fused_band_rows(rows, width, shape.hidden) * shape.hidden))};
+                std::max(size_product(padded, size_product(3, width)),
+                         size_product(fused_band_rows(rows, width, shape.hidden), shape.hidden)))};
   }
 };
 
@@ -40,7 +42,7 @@ template <class Code = std::uint8_t>
 constexpr std::size_t fused_swin_block_bytes(const swin_block_shape& shape, index batch = 1, index threads = 1) {
   workspace_size memory;
   fused_swin_block_buffers<Code>::take(memory, shape, batch);
-  return memory.bytes() + fused_window_attention_bytes(shape.attention, threads);
+  return memory.bytes_and(fused_window_attention_bytes(shape.attention, threads));
 }
 
 namespace detail {
@@ -125,10 +127,10 @@ constexpr std::size_t fused_swin_bytes(const swin_shape& shape, index batch = 1,
   workspace_size memory;
   if (shape.stream == stream_codes::s16) {
     swin_buffers<std::int16_t>::take(memory, shape, batch);
-    return memory.bytes() + fused_swin_features_bytes<std::int16_t>(shape, batch, threads);
+    return memory.bytes_and(fused_swin_features_bytes<std::int16_t>(shape, batch, threads));
   }
   swin_buffers<std::uint8_t>::take(memory, shape, batch);
-  return memory.bytes() + fused_swin_features_bytes<std::uint8_t>(shape, batch, threads);
+  return memory.bytes_and(fused_swin_features_bytes<std::uint8_t>(shape, batch, threads));
 }
 
 namespace detail {

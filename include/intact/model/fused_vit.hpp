@@ -21,9 +21,9 @@ struct fused_vit_buffers {
 
   template <class Workspace>
   static constexpr fused_vit_buffers take(Workspace& memory, const vit_shape& shape, index batch) {
-    const index rows = batch * shape.tokens();
+    const index rows = size_product(batch, shape.tokens());
     const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(batch * shape.class_tokens, shape.width),
+    return {memory.template matrix<std::uint8_t>(size_product(batch, shape.class_tokens), shape.width),
             memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
             memory.template matrix<std::int16_t>(wide ? rows : 0, shape.width)};
   }
@@ -40,7 +40,7 @@ constexpr std::size_t fused_vit_bytes(const vit_shape& shape, index batch = 1, i
   workspace_size memory, patches;
   fused_vit_buffers::take(memory, shape, batch);
   fused_vit_buffers::take_patches(patches, shape);
-  return memory.bytes() + std::max(patches.bytes(), fused_block_bytes(shape.block(), batch, threads));
+  return memory.bytes_and(std::max(patches.bytes(), fused_block_bytes(shape.block(), batch, threads)));
 }
 
 namespace detail {

@@ -100,7 +100,8 @@ inline void require_swin_image(const image_view& image, const swin_shape& shape)
   require_equal("swin", "image channels", image.channels, shape.channels);
   require_equal("swin", "image height", image.height, shape.height);
   require_equal("swin", "image width", image.width, shape.width_pixels);
-  if (image.data == nullptr && shape.patches() * shape.patch_samples() != 0) [[unlikely]] {
+  require_reach("swin", image);
+  if (image.data == nullptr && size_product(shape.patches(), shape.patch_samples()) != 0) [[unlikely]] {
     contract_failed("intact::swin: image has no data; it must have some");
   }
 }
@@ -111,7 +112,7 @@ void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape
   require_equal("swin_features", "s16 maps", std::is_same_v<Code, std::int16_t>, shape.stream == stream_codes::s16);
   require_equal("swin_features", "number of maps", std::ssize(maps), shape.stages);
   for (index s = 0; s < shape.stages; ++s) {
-    require_shape("swin_features", "a map", maps[static_cast<std::size_t>(s)], batch * shape.tokens_of(s),
+    require_shape("swin_features", "a map", maps[static_cast<std::size_t>(s)], size_product(batch, shape.tokens_of(s)),
                   shape.of(s).width);
   }
 }

@@ -41,11 +41,11 @@ struct swin_shape {
   /// Stages that there is room for: of a shape that the models refuse, sizes are some number.
   INTACT_INLINE constexpr index usable_stages() const { return std::clamp<index>(stages, 1, swin_max_stages); }
   INTACT_INLINE constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
-  INTACT_INLINE constexpr index patch_samples() const { return channels * patch * patch; }
+  INTACT_INLINE constexpr index patch_samples() const { return size_product(channels, size_product(patch, patch)); }
   /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
   INTACT_INLINE constexpr index rows_of(index s) const { return halved(height / patch, s); }
   INTACT_INLINE constexpr index columns_of(index s) const { return halved(width_pixels / patch, s); }
-  INTACT_INLINE constexpr index tokens_of(index s) const { return rows_of(s) * columns_of(s); }
+  INTACT_INLINE constexpr index tokens_of(index s) const { return size_product(rows_of(s), columns_of(s)); }
   INTACT_INLINE constexpr index patches() const { return tokens_of(0); }
 
   /// Every other block of a stage, beginning with the second, shifts its windows by half of their size, but not where
@@ -59,7 +59,7 @@ struct swin_shape {
  private:
   INTACT_INLINE static constexpr index halved(index size, index times) {
     for (; times > 0; --times) {
-      size = (size + 1) / 2;
+      size = size / 2 + size % 2;
     }
     return size;
   }
@@ -90,7 +90,7 @@ struct swin_patch_buffers {
 
   template <class Workspace>
   static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
-    const index rows = batch * shape.tokens_of(0);
+    const index rows = size_product(batch, shape.tokens_of(0));
     return {memory.template matrix<std::uint8_t>(rows, shape.patch_samples()),
             memory.template matrix<std::uint8_t>(rows, shape.of(0).width)};
   }
@@ -104,7 +104,7 @@ struct swin_merging_buffers {
   /// Of the merging behind stage s.
   template <class Workspace>
   static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index s, index batch = 1) {
-    const index rows = batch * shape.tokens_of(s + 1), columns = 4 * shape.of(s).width;
+    const index rows = size_product(batch, shape.tokens_of(s + 1)), columns = size_product(4, shape.of(s).width);
     return {memory.template matrix<Code>(rows, columns), memory.template matrix<std::uint8_t>(rows, columns)};
   }
 };
@@ -125,10 +125,11 @@ struct swin_buffers {
     swin_buffers buffers;
     for (index s = 0; s < shape.usable_stages(); ++s) {
       buffers.maps[static_cast<std::size_t>(s)] =
-          memory.template matrix<Code>(batch * shape.tokens_of(s), shape.of(s).width);
+          memory.template matrix<Code>(size_product(batch, shape.tokens_of(s)), shape.of(s).width);
     }
     const index last = shape.usable_stages() - 1;
-    buffers.normalized = memory.template matrix<std::uint8_t>(batch * shape.tokens_of(last), shape.of(last).width);
+    buffers.normalized =
+        memory.template matrix<std::uint8_t>(size_product(batch, shape.tokens_of(last)), shape.of(last).width);
     buffers.pooled = memory.template matrix<std::uint8_t>(batch, shape.of(last).width);
     return buffers;
   }
@@ -158,10 +159,10 @@ constexpr std::size_t swin_workspace_bytes(const swin_shape& shape) {
   workspace_size memory;
   if (shape.stream == stream_codes::s16) {
     swin_buffers<std::int16_t>::take(memory, shape);
-    return memory.bytes() + swin_features_workspace_bytes<std::int16_t>(shape);
+    return memory.bytes_and(swin_features_workspace_bytes<std::int16_t>(shape));
   }
   swin_buffers<std::uint8_t>::take(memory, shape);
-  return memory.bytes() + swin_features_workspace_bytes<std::uint8_t>(shape);
+  return memory.bytes_and(swin_features_workspace_bytes<std::uint8_t>(shape));
 }
 
 }  // namespace INTACT_UNIT

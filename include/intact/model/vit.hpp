@@ -27,10 +27,10 @@ struct vit_shape {
   index class_tokens = 1;  ///< 2 with a distillation token
   stream_codes stream = stream_codes::u8;
 
-  INTACT_INLINE constexpr index patches() const { return (height / patch) * (width_pixels / patch); }
-  INTACT_INLINE constexpr index tokens() const { return patches() + class_tokens; }
-  INTACT_INLINE constexpr index head_inputs() const { return class_tokens * width; }
-  INTACT_INLINE constexpr index patch_samples() const { return channels * patch * patch; }
+  INTACT_INLINE constexpr index patches() const { return size_product(height / patch, width_pixels / patch); }
+  INTACT_INLINE constexpr index tokens() const { return size_sum(patches(), class_tokens); }
+  INTACT_INLINE constexpr index head_inputs() const { return size_product(class_tokens, width); }
+  INTACT_INLINE constexpr index patch_samples() const { return size_product(channels, size_product(patch, patch)); }
   INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
 };
 
@@ -81,7 +81,7 @@ struct vit_buffers {
 constexpr std::size_t vit_workspace_bytes(const vit_shape& shape) {
   workspace_size memory;
   vit_buffers::take(memory, shape);
-  return memory.bytes() + block_workspace_bytes(shape.block());
+  return memory.bytes_and(block_workspace_bytes(shape.block()));
 }
 
 /// Checks a model's parameters against its sizes.
@@ -118,7 +118,8 @@ inline void require_vit_image(const image_view& image, const vit_shape& shape) {
   require_equal("vit", "image channels", image.channels, shape.channels);
   require_equal("vit", "image height", image.height, shape.height);
   require_equal("vit", "image width", image.width, shape.width_pixels);
-  if (image.data == nullptr && shape.patches() * shape.patch_samples() != 0) [[unlikely]] {
+  require_reach("vit", image);
+  if (image.data == nullptr && size_product(shape.patches(), shape.patch_samples()) != 0) [[unlikely]] {
     contract_failed("intact::vit: image has no data; it must have some");
   }
 }

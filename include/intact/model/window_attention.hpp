@@ -73,7 +73,7 @@ struct window_attention_buffers {
   template <class Workspace>
   static constexpr window_attention_buffers take(Workspace& memory, const window_attention_shape& shape) {
     const index rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
-    return {memory.template matrix<std::uint8_t>(rows, 3 * shape.width),
+    return {memory.template matrix<std::uint8_t>(rows, size_product(3, shape.width)),
             memory.template matrix<std::uint8_t>(rows, shape.width),
             memory.template matrix<std::uint8_t>(tokens, tokens), memory.template matrix<std::uint8_t>(tokens, tokens),
             window_masks::take(memory, shape.grid)};
@@ -85,7 +85,8 @@ inline void require_window_attention(const window_attention_parameters& p, const
   require_window_grid("window_attention", shape.grid);
   const attention_shape window = shape.per_window();
   require_attention(p.attention, window);
-  require_shape("window_attention", "position_bias", p.position_bias, window.heads * window.tokens, window.tokens);
+  require_shape("window_attention", "position_bias", p.position_bias, size_product(window.heads, window.tokens),
+                window.tokens);
   require_add_scale("window_attention: add_bias", p.add_bias, window.tokens);
   const attention_weighting& weighting = p.attention.weighting;
   if (shape.grid.shift != 0 && weighting.kind != attention_kind::weights && weighting.probabilities == tail::clip) {

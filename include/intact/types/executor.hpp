@@ -42,13 +42,13 @@ inline namespace INTACT_UNIT {
 template <executor Executor, class Task>
 void for_each_row_range(const Executor& run, index rows, index together, const Task& task) {
   constexpr index ranges_per_thread = 4;
-  const index groups = (rows + together - 1) / together;
+  const index groups = group_count(rows, together);
   const index threads = run.threads();
   const index wanted = threads <= 1 ? 1 : threads * ranges_per_thread;
   const index ranges = wanted < groups ? wanted : groups;
   run.for_each(ranges, [&](index i) {
-    const index begin = i * groups / ranges * together;
-    const index end = (i + 1) * groups / ranges * together;
+    const auto first_row = [&](std::int64_t range) { return static_cast<index>(range * groups / ranges) * together; };
+    const index begin = first_row(i), end = first_row(i + 1);
     task(begin, end < rows ? end : rows);
   });
 }

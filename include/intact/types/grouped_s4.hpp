@@ -5,14 +5,7 @@
 #include "intact/types/int4.hpp"
 
 namespace intact {
-inline namespace INTACT_UNIT {
-
-/// Groups of at most `group` columns that make up `columns`.
-constexpr index group_count(index columns, index group) {
-  return columns / group + (columns % group != 0 ? 1 : 0);
-}
-
-}  // namespace INTACT_UNIT
+inline namespace INTACT_UNIT {}  // namespace INTACT_UNIT
 
 inline namespace INTACT_ABI {
 

@@ -29,12 +29,30 @@ inline namespace INTACT_UNIT {
 
 /// One plane per channel (CHW).
 constexpr image_view planar_image(const std::uint8_t* data, index channels, index height, index width) {
-  return {data, channels, height, width, height * width, width, 1};
+  return {data, channels, height, width, size_product(height, width), width, 1};
 }
 
 /// The channels of a pixel side by side (HWC), as image files are decoded.
 constexpr image_view interleaved_image(const std::uint8_t* data, index channels, index height, index width) {
-  return {data, channels, height, width, 1, width * channels, channels};
+  return {data, channels, height, width, 1, size_product(width, channels), channels};
+}
+
+/// Checks that an address can reach every sample of an image of at least one: the strides, which may be below 0, do not
+/// lead further than max_size.
+inline void require_reach(const char* operation, const image_view& image) {
+  const auto reach = [](index count, index stride) {
+    return size_product(count - 1, stride < 0 ? size_sum(-(stride + 1), 1) : stride);
+  };
+  const index samples =
+      size_sum(reach(image.channels, image.channel_stride),
+               size_sum(reach(image.height, image.row_stride), reach(image.width, image.pixel_stride)));
+  if (image.channels > 0 && image.height > 0 && image.width > 0 && samples == max_size) [[unlikely]] {
+    contract_failed(
+        "intact::%s: the image has %td x %td x %td samples at strides %td, %td and %td; its last sample must "
+        "be among the first %td",
+        operation, image.channels, image.height, image.width, image.channel_stride, image.row_stride,
+        image.pixel_stride, max_size);
+  }
 }
 
 }  // namespace INTACT_UNIT

@@ -24,7 +24,7 @@ inline namespace INTACT_UNIT {
 
 /// Bytes of a packed row of `columns` 4-bit elements.
 constexpr index packed_bytes(index columns) {
-  return (columns + 1) / 2;
+  return columns / 2 + columns % 2;
 }
 
 }  // namespace INTACT_UNIT

@@ -13,7 +13,7 @@ struct neighbourhood {
 
   /// The grid of the tokens in the middle.
   INTACT_INLINE constexpr token_grid outputs_of(const token_grid& grid) const {
-    return {(grid.height + stride - 1) / stride, (grid.width + stride - 1) / stride};
+    return {group_count(grid.height, stride), group_count(grid.width, stride)};
   }
 };
 

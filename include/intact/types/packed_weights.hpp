@@ -56,13 +56,14 @@ struct packed_weights {
 
   INTACT_INLINE static constexpr index steps(index columns) { return group_count(columns, step); }
   INTACT_INLINE static constexpr index rounded_width(index width) {
-    return group_count(width, width_step) * width_step;
+    return size_product(group_count(width, width_step), width_step);
   }
 
   /// Bytes of shifts in front of a panel.
   INTACT_INLINE static constexpr index panel_shift_bytes(index columns, index group) {
     constexpr index line = packed_weights_alignment;
-    return has_shifts ? group_count(group_count(columns, group) * shift_bytes, line) * line : 0;
+    return has_shifts ? size_product(group_count(size_product(group_count(columns, group), shift_bytes), line), line)
+                      : 0;
   }
   INTACT_INLINE constexpr index panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
 
@@ -105,16 +106,19 @@ struct packed_weights {
 inline namespace INTACT_UNIT {
 
 /// Bytes of packed weights for `rows` output channels and `columns` inputs: of the panels, and of the sums behind them.
-/// `group`: columns that share a shift, of grouped_s4.
+/// `group`: columns that share a shift, of grouped_s4. max_size if no memory can have as many.
 template <class Element>
 constexpr index packed_panel_bytes(index rows, index columns, index group = 1) {
   using packed = packed_weights<Element>;
-  return group_count(rows, packed::panel_width) * packed::panel_shift_bytes(columns, group) +
-         packed::rounded_width(rows) * packed::step_bytes * packed::steps(columns);
+  const index of_shifts =
+      size_product(group_count(rows, packed::panel_width), packed::panel_shift_bytes(columns, group));
+  const index of_column = size_product(packed::rounded_width(rows), packed::step_bytes);
+  return size_sum(of_shifts, size_product(of_column, packed::steps(columns)));
 }
 template <class Element>
 constexpr index packed_weights_bytes(index rows, index columns, index group = 1) {
-  return packed_panel_bytes<Element>(rows, columns, group) + rows * static_cast<index>(sizeof(std::int32_t));
+  return size_sum(packed_panel_bytes<Element>(rows, columns, group),
+                  size_product(rows, static_cast<index>(sizeof(std::int32_t))));
 }
 
 }  // namespace INTACT_UNIT

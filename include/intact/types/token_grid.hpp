@@ -13,10 +13,10 @@ struct token_grid {
   index height = 0;
   index width = 0;
 
-  INTACT_INLINE constexpr index tokens() const { return height * width; }
+  INTACT_INLINE constexpr index tokens() const { return size_product(height, width); }
 };
 
-/// The longest side of a grid: the number of tokens then fits 62 bits.
+/// The longest side of a grid.
 inline constexpr index token_grid_max_side = 0x7fffffff;
 
 }  // namespace INTACT_ABI

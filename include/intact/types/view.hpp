@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <type_traits>
 
 #include "intact/config/contract.hpp"
@@ -10,6 +11,29 @@ inline namespace INTACT_ABI {
 
 /// Sizes, positions and strides. Signed, so that a difference of two is one too.
 using index = std::ptrdiff_t;
+
+/// The largest size. No memory has as many bytes.
+inline constexpr index max_size = std::numeric_limits<index>::max();
+
+/// a * b and a + b of sizes; max_size if they are larger, so that no memory can have the size, and -1 if one of them is
+/// below 0.
+INTACT_INLINE constexpr index size_product(index a, index b) {
+  if (a < 0 || b < 0) {
+    return -1;
+  }
+  return a != 0 && b > max_size / a ? max_size : a * b;
+}
+INTACT_INLINE constexpr index size_sum(index a, index b) {
+  if (a < 0 || b < 0) {
+    return -1;
+  }
+  return b > max_size - a ? max_size : a + b;
+}
+
+/// Groups of at most `group` elements that make up `size`.
+INTACT_INLINE constexpr index group_count(index size, index group) {
+  return size / group + (size % group != 0 ? 1 : 0);
+}
 
 /// A row-major matrix in memory that somebody else owns. Element (i, j) stands at data[i * stride + j]; the stride
 /// counts elements. No alignment is asked for beyond that of T; data may be null when the matrix has no elements.
@@ -59,7 +83,8 @@ matrix_view(T*, index, index, index) -> matrix_view<T>;
 
 inline namespace INTACT_UNIT {
 
-/// Checks that a view describes memory: sizes of at least 0, rows that do not overlap, data unless it is empty.
+/// Checks that a view describes memory: sizes of at least 0, rows that do not overlap, data unless it is empty, and a
+/// last element that an address can reach.
 template <class View>
 void require_view(const char* operation, const char* argument, const View& view) {
   if (view.rows < 0 || view.columns < 0 || view.stride < view.columns ||
@@ -69,6 +94,12 @@ void require_view(const char* operation, const char* argument, const View& view)
         "of "
         "at least its columns, and data",
         operation, argument, view.rows, view.columns, view.stride, view.data == nullptr ? "no" : "some");
+  }
+  constexpr index most = max_size / static_cast<index>(sizeof(*view.data));
+  if (view.columns != 0 && view.rows > 1 &&
+      (view.columns > most || view.stride > (most - view.columns) / (view.rows - 1))) [[unlikely]] {
+    contract_failed("intact::%s: %s has %td rows at stride %td; its last element must be among the first %td",
+                    operation, argument, view.rows, view.stride, most);
   }
 }
 

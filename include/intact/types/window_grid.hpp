@@ -16,13 +16,13 @@ struct window_grid {
   index window = 1;  ///< tokens on a side
   index shift = 0;   ///< 0..window - 1, 0 for windows that are not shifted
 
-  INTACT_INLINE constexpr index tokens() const { return height * width; }
+  INTACT_INLINE constexpr index tokens() const { return size_product(height, width); }
   INTACT_INLINE constexpr index windows_down() const { return (height + window - 1) / window; }
   INTACT_INLINE constexpr index windows_across() const { return (width + window - 1) / window; }
-  INTACT_INLINE constexpr index windows() const { return windows_down() * windows_across(); }
-  INTACT_INLINE constexpr index tokens_per_window() const { return window * window; }
+  INTACT_INLINE constexpr index windows() const { return size_product(windows_down(), windows_across()); }
+  INTACT_INLINE constexpr index tokens_per_window() const { return size_product(window, window); }
   /// Tokens in window order, padding included.
-  INTACT_INLINE constexpr index padded_tokens() const { return windows() * tokens_per_window(); }
+  INTACT_INLINE constexpr index padded_tokens() const { return size_product(windows(), tokens_per_window()); }
 };
 
 /// The longest side of a grid and of a window: products of three sides fit 64 bits.

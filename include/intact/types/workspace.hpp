@@ -19,21 +19,30 @@ class workspace_size {
  public:
   template <class T>
   INTACT_INLINE constexpr T* take(index count) {
-    bytes_ += (static_cast<std::size_t>(count) * sizeof(T) + workspace_alignment - 1) / workspace_alignment *
-              workspace_alignment;
+    constexpr index line = index{workspace_alignment};
+    const index bytes = size_product(count, static_cast<index>(sizeof(T)));
+    bytes_ = bytes < 0 ? max_size : size_sum(bytes_, size_product(bytes / line + (bytes % line != 0 ? 1 : 0), line));
     return nullptr;
   }
 
   template <class T>
   INTACT_INLINE constexpr matrix_view<T> matrix(index rows, index columns) {
-    return {take<T>(rows * columns), rows, columns};
+    return {take<T>(size_product(rows, columns)), rows, columns};
   }
 
-  /// Bytes that suffice for a workspace over memory of any alignment.
-  INTACT_INLINE constexpr std::size_t bytes() const { return bytes_ + workspace_alignment - 1; }
+  /// Bytes that suffice for a workspace over memory of any alignment; the largest std::size_t if memory cannot have as
+  /// many.
+  INTACT_INLINE constexpr std::size_t bytes() const { return bytes_and(0); }
+
+  /// The same and `more`, another number of that kind.
+  INTACT_INLINE constexpr std::size_t bytes_and(std::size_t more) const {
+    constexpr std::size_t most = static_cast<std::size_t>(max_size);
+    const std::size_t mine = static_cast<std::size_t>(bytes_) + workspace_alignment - 1;
+    return mine >= most || more >= most - mine ? static_cast<std::size_t>(-1) : mine + more;
+  }
 
  private:
-  std::size_t bytes_ = 0;
+  index bytes_ = 0;
 };
 
 }  // namespace INTACT_ABI
@@ -77,7 +86,7 @@ class workspace {
 
   template <class T>
   INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {
-    return {take<T>(rows * columns), rows, columns};
+    return {take<T>(size_product(rows, columns)), rows, columns};
   }
 
   INTACT_INLINE std::size_t left() const { return left_; }
