@@ -101,7 +101,8 @@ class integer_swin {
     const swin_contents& c = contents_;
     require_swin_shape(c.shape);
     if (!c.pixel_table.empty()) {
-      require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table), size_product(256, c.shape.channels));
+      require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table),
+                    size_product(256, c.shape.channels));
     }
     c.patch.weights.require_sizes();
     c.head.require_sizes();
@@ -110,7 +111,8 @@ class integer_swin {
       for (const owned_swin_block& block : stage.blocks) {
         const index tokens = std::ssize(block.add_bias.offset);
         const index rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
-        require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias), size_product(rows, tokens));
+        require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
+                      size_product(rows, tokens));
         for (const owned_linear* layer : {&block.block.qkv, &block.block.proj, &block.block.fc1, &block.block.fc2}) {
           layer->weights.require_sizes();
         }

@@ -119,7 +119,8 @@ struct owned_weights {
     const bool s8 = kind == weight_kind::s8;
     require_at_least("owned_weights", "group", group, 1);
     require_equal("owned_weights", "size of codes", std::ssize(codes), s8 ? size_product(rows, columns) : 0);
-    require_equal("owned_weights", "size of packed", std::ssize(packed), s8 ? 0 : size_product(rows, packed_bytes(columns)));
+    require_equal("owned_weights", "size of packed", std::ssize(packed),
+                  s8 ? 0 : size_product(rows, packed_bytes(columns)));
     require_equal("owned_weights", "size of shifts", std::ssize(shifts),
                   kind == weight_kind::grouped_s4 ? size_product(rows, group_count(columns, group)) : 0);
   }

@@ -100,14 +100,39 @@ inline void check_heads(const model_archive& archive, const std::string& name, i
   }
 }
 
+/// Patches of an image, in 64 bits.
+template <class Shape>
+constexpr std::int64_t patch_count(const Shape& shape) {
+  return std::int64_t{shape.height / shape.patch} * (shape.width_pixels / shape.patch);
+}
+
+/// Checks that this machine can count a product of a shape's sizes, which 64 bits hold.
+inline void check_countable(const model_archive& archive, const std::string& name, std::int64_t count,
+                            const char* what) {
+  if (count > max_size) {
+    archive.refuse(name, "makes " + std::to_string(count) + " " + what + "; this machine counts to at most " +
+                             std::to_string(max_size));
+  }
+}
+
+/// The same for the samples of a patch.
+template <class Shape>
+void check_patch_samples(const model_archive& archive, const Shape& shape) {
+  check_countable(archive, "shape.patch", std::int64_t{shape.channels} * shape.patch * shape.patch,
+                  "samples of a patch");
+}
+
 inline void check_shape(const model_archive& archive, const vit_shape& shape) {
   check_patches(archive, shape);
+  check_patch_samples(archive, shape);
   const bool wide = shape.stream == stream_codes::s16;
   archive.require("shape.width", shape.width, {1, wide ? layernorm_max_channels_s16 : layernorm_max_channels});
-  if (shape.tokens() > shift_matmul_max_keys) {
-    archive.refuse("shape.patch", "makes " + std::to_string(shape.tokens()) + " tokens; they must be at most " +
+  const std::int64_t tokens = patch_count(shape) + shape.class_tokens;
+  if (tokens > shift_matmul_max_keys) {
+    archive.refuse("shape.patch", "makes " + std::to_string(tokens) + " tokens; they must be at most " +
                                       std::to_string(shift_matmul_max_keys));
   }
+  check_countable(archive, "shape.width", std::int64_t{shape.width} * tokens, "codes of all tokens");
   check_heads(archive, "shape", shape.width, shape.heads);
 }
 

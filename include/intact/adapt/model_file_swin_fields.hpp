@@ -26,9 +26,9 @@ inline void check_stage(const model_archive& archive, const std::string& name, c
   const bool merges = s + 1 < shape.stages, wide = shape.stream == stream_codes::s16;
   const index channels = wide ? layernorm_max_channels_s16 : layernorm_max_channels;
   archive.require(name + ".width", stage.width, {1, merges ? channels / 4 : channels});
-  if (stage.window * stage.window > shift_matmul_max_keys) {
-    archive.refuse(name + ".window", "makes " + std::to_string(stage.window * stage.window) +
-                                         " tokens; they must be at most " + std::to_string(shift_matmul_max_keys));
+  if (const std::int64_t tokens = std::int64_t{stage.window} * stage.window; tokens > shift_matmul_max_keys) {
+    archive.refuse(name + ".window", "makes " + std::to_string(tokens) + " tokens; they must be at most " +
+                                         std::to_string(shift_matmul_max_keys));
   }
 }
 
@@ -43,9 +43,10 @@ void describe_shape(Archive& archive, field<Archive, swin_shape>& shape) {
   archive.number("shape.stream", shape.stream, first_of(2));
   archive.number("shape.stages", shape.stages, limits{1, swin_max_stages});
   check_patches(archive, shape);
-  if (shape.patches() > swin_file_max_tokens || shape.tokens_of(shape.stages - 1) > average_pool_max_tokens) {
+  check_patch_samples(archive, shape);
+  if (patch_count(shape) > swin_file_max_tokens || shape.tokens_of(shape.stages - 1) > average_pool_max_tokens) {
     archive.refuse("shape.patch",
-                   "makes " + std::to_string(shape.patches()) + " tokens, and " +
+                   "makes " + std::to_string(patch_count(shape)) + " tokens, and " +
                        std::to_string(shape.tokens_of(shape.stages - 1)) + " of the last stage; they must be at most " +
                        std::to_string(swin_file_max_tokens) + " and " + std::to_string(average_pool_max_tokens));
   }

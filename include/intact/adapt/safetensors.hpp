@@ -39,9 +39,6 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-static_assert(std::endian::native == std::endian::little,
-              "safetensors files are little-endian and read without swapping bytes, which a big-endian machine needs");
-
 namespace detail {
 
 /// Bytes before the header: its length.
@@ -58,6 +55,7 @@ inline std::size_t buffer_begin(const std::string& file, std::span<const std::by
   std::uint64_t length = 0;
   if (size >= safetensors_prefix) {
     std::memcpy(&length, head.data(), sizeof length);
+    swap_file_order(std::as_writable_bytes(std::span(&length, 1)), sizeof length);
   }
   const std::string_view header = text.substr(std::min(safetensors_prefix, text.size()));
   const bool begins_well = size >= safetensors_prefix && length <= safetensors_max_header &&
@@ -227,7 +225,7 @@ class safetensors_file : public safetensors_index {
     return {std::move(name), std::move(header), std::move(bytes), begin};
   }
 
-  /// The bytes of a tensor, at any alignment. They live as long as the object.
+  /// The bytes of a tensor as the file has them, numbers low byte first, at any alignment. They live as long as the object.
   std::span<const std::byte> bytes(std::string_view tensor) const {
     const tensor_info& place = info(tensor);
     return std::span(bytes_).subspan(begin_of(place), place.end - place.begin);
@@ -243,6 +241,7 @@ class safetensors_file : public safetensors_index {
     if (!stored.empty()) {
       std::memcpy(copy.data(), stored.data(), stored.size());
     }
+    detail::swap_file_order(std::as_writable_bytes(std::span(copy)), sizeof(T));
     return copy;
   }
 
@@ -285,6 +284,7 @@ class safetensors_stream : public safetensors_index {
     if (!stream_) {
       throw file_error(name(), "tensor " + detail::in_quotes(tensor) + " cannot be read");
     }
+    detail::swap_file_order(std::as_writable_bytes(std::span(elements)), sizeof(T));
     return elements;
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -132,6 +133,22 @@ constexpr std::string_view dtype_name(dtype type) {
 constexpr std::size_t dtype_bits(dtype type) {
   return detail::dtype_entries.at(static_cast<std::size_t>(type)).bits;
 }
+
+namespace detail {
+
+static_assert(std::endian::native == std::endian::little || std::endian::native == std::endian::big,
+              "files hold the low byte of a number first, and machines hold it first or last");
+
+/// Turns numbers of `size` bytes each from the order of files, the low byte first, into the machine's, or back.
+inline void swap_file_order(std::span<std::byte> numbers, std::size_t size) {
+  if constexpr (std::endian::native == std::endian::big) {
+    for (; !numbers.empty(); numbers = numbers.subspan(size)) {
+      std::reverse(numbers.begin(), numbers.begin() + static_cast<std::ptrdiff_t>(size));
+    }
+  }
+}
+
+}  // namespace detail
 
 /// The type that stores elements of T: an integer by its size and sign, float or double.
 template <class T>

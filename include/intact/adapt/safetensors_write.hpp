@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -24,7 +26,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// A tensor for a file: row-major, little-endian. Does not own its bytes.
+/// A tensor for a file: row-major, numbers in the machine's order of bytes. Does not own its bytes.
 struct tensor_to_write {
   std::string name;
   dtype type = dtype::u8;
@@ -125,6 +127,27 @@ inline std::string write_header(const std::string& file, std::span<const tensor_
   return header;
 }
 
+/// Bytes of the numbers that elements are made of: a complex number is made of two.
+inline std::size_t number_bytes(dtype type) {
+  return type == dtype::c64 ? 4 : std::max<std::size_t>(dtype_bits(type) / 8, 1);
+}
+
+/// Writes numbers of `size` bytes each in the order of files.
+inline void write_numbers(replacement_file& file, std::span<const std::byte> numbers, std::size_t size) {
+  if constexpr (std::endian::native == std::endian::little) {
+    file.write(numbers);
+  } else {
+    std::array<std::byte, 4096> piece;
+    while (!numbers.empty()) {
+      const std::size_t count = std::min(numbers.size(), piece.size());
+      std::copy_n(numbers.begin(), count, piece.begin());
+      swap_file_order(std::span(piece).first(count), size);
+      file.write(std::span<const std::byte>(piece).first(count));
+      numbers = numbers.subspan(count);
+    }
+  }
+}
+
 }  // namespace detail
 
 /// Writes a file, in place of one that may exist.
@@ -145,10 +168,10 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   const std::string header = detail::write_header(file, order, metadata);
   const std::uint64_t header_length = header.size();
   detail::replacement_file replacement(path);
-  replacement.write(std::as_bytes(std::span(&header_length, 1)));
+  detail::write_numbers(replacement, std::as_bytes(std::span(&header_length, 1)), sizeof header_length);
   replacement.write(std::as_bytes(std::span(header)));
   for (const tensor_to_write* const tensor : order) {
-    replacement.write(tensor->bytes);
+    detail::write_numbers(replacement, tensor->bytes, detail::number_bytes(tensor->type));
   }
   replacement.commit();
 }
