@@ -23,11 +23,12 @@
 // The lines are the same on machines of every word size and order of bytes.
 
 namespace hashes {
-namespace {
 
 void print_line(const std::string& name, const hash& of_tensor) {
   std::printf("%s %016" PRIx64 "\n", name.c_str(), of_tensor.value());
 }
+
+namespace {
 
 std::vector<char> bytes_of(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
