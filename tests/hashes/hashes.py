@@ -4,8 +4,9 @@ that this machine has, compares what they print with the committed lines, and pr
 
     hashes.py [--only REGEX] [--list] [--update] [--jobs N] [--build-dir DIR]
 
-Every run has a name, such as "gcc/-O3/scalar" or "s390x/-O2/scalar"; --only selects those that match.
-With --update the lines of the first run become the committed ones. Compilers are called through ccache if there is one.
+Every run has a name, such as "gcc/-O3/scalar" or "s390x/-O2/scalar"; --only selects those that match. The run
+"model_files" of a target reads and writes the model files in tests/data.
+With --update what the runs print becomes the committed lines. Compilers are called through ccache if there is one.
 """
 
 import argparse
@@ -19,7 +20,11 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PROJECT = FOLDER.parent.parent
-OPERATIONS = ["main.cpp", "products.cpp", "operations.cpp", "attention.cpp", "models.cpp"]
+# Programs: their sources, and the committed lines of what they print.
+PROGRAMS = {
+    "hashes": (["main.cpp", "products.cpp", "operations.cpp", "attention.cpp", "models.cpp"], "hashes.txt"),
+    "model_files": (["model_files.cpp"], "model_files.txt"),
+}
 LEVELS = ["-O0", "-O1", "-O2", "-O3", "-Os"]
 
 AVX512BW = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
@@ -50,6 +55,7 @@ ARM_SETS = {
     "neon_i8mm": ["-march=armv8.2-a+dotprod+i8mm"],
 }
 SCALAR = {"scalar": []}
+FILES = "model_files"
 # 32-bit x86 computes in x87 registers unless told otherwise; the builders of parameters refuse that.
 SSE2 = ["-msse2", "-mfpmath=sse"]
 
@@ -57,14 +63,19 @@ SSE2 = ["-msse2", "-mfpmath=sse"]
 class Target:
     """A compiler with its flags, the levels and instruction sets to try, and how its programs are run."""
 
-    def __init__(self, name, compiler, flags, levels, sets, runner=None, program="hashes"):
+    def __init__(self, name, compiler, flags, levels, sets, runner=None, suffix=""):
         self.name = name
         self.compiler = compiler
         self.flags = flags
         self.levels = levels
         self.sets = sets
         self.runner = runner or []
-        self.program = program
+        self.suffix = suffix
+
+    def runs(self):
+        """Pairs of a level and an instruction set; model files, which have no kernels, at one level."""
+        pairs = [(level, isa) for level in self.levels for isa in self.sets]
+        return pairs + [("-O1", FILES)] if self.levels else []
 
 
 def all_targets():
@@ -87,7 +98,8 @@ def all_targets():
     ]
     for name, compiler, runner, sets in emulated:
         targets.append(Target(name, compiler, ["-static"], ["-O2", "-O3"], sets, runner))
-    targets.append(Target("wasm32", "em++", ["-sALLOW_MEMORY_GROWTH=1"], ["-O2"], SCALAR, ["node"], "hashes.js"))
+    targets.append(Target("wasm32", "em++", ["-sALLOW_MEMORY_GROWTH=1", "-sNODERAWFS=1", "-fexceptions"],
+                          ["-O2"], SCALAR, ["node"], ".js"))
     return targets
 
 
@@ -110,7 +122,7 @@ def missing_part(target, isa):
         if shutil.which(tool) is None:
             return f"needs {tool}"
     if not target.runner and target.sets is not SCALAR and platform.machine() == "x86_64":
-        lacking = [feature for feature in X86_FEATURES[isa] if feature not in processor_features()]
+        lacking = [feature for feature in X86_FEATURES.get(isa, []) if feature not in processor_features()]
         if lacking:
             return "the processor lacks " + lacking[0]
     if "-m32" in target.flags:
@@ -124,7 +136,7 @@ def library_headers(build):
     """A folder of the header-only libraries alone: /usr/include is not meant for other targets."""
     folder = build / "include"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("xsimd",):
+    for name in ("xsimd", "nlohmann"):
         link = folder / name
         for place in ("/usr/include", "/usr/local/include"):
             if not link.exists() and (pathlib.Path(place) / name).is_dir():
@@ -148,23 +160,29 @@ class Run:
     def __init__(self, target, level, isa, options):
         self.target, self.level, self.isa, self.options = target, level, isa, options
         self.name = run_name(target, level, isa)
+        self.program = FILES if isa == FILES else "hashes"
+        self.sources, self.golden = PROGRAMS[self.program]
 
     def compile(self, folder):
         target = self.target
+        isa = "scalar" if self.isa == FILES else self.isa
         launcher = ["ccache"] if shutil.which("ccache") else []
         command = [*launcher, target.compiler, "-std=c++20", self.level, "-g0", *target.flags,
-                   *target.sets[self.isa], f"-DINTACT_TEST_ISA={self.isa}", "-I", str(PROJECT / "include"),
+                   *target.sets[isa], f"-DINTACT_TEST_ISA={isa}", "-I", str(PROJECT / "include"),
                    "-isystem", str(library_headers(self.options.build_dir))]
         objects = []
-        for source in OPERATIONS:
+        for source in self.sources:
             objects.append(str(folder / (source + ".o")))
             done = subprocess.run([*command, "-c", str(FOLDER / source), "-o", objects[-1]], capture_output=True,
                                   text=True, check=False)
             if done.returncode != 0:
                 return done.stderr
-        link = [target.compiler, self.level, *target.flags, *objects, "-o", str(folder / target.program)]
+        link = [target.compiler, self.level, *target.flags, *objects, "-o", str(self.path(folder))]
         done = subprocess.run(link, capture_output=True, text=True, check=False)
         return done.stderr if done.returncode != 0 else ""
+
+    def path(self, folder):
+        return folder / (self.program + self.target.suffix)
 
     def result(self):
         """What the table says, and whether that is an error."""
@@ -176,13 +194,13 @@ class Run:
         problem = self.compile(folder)
         if problem:
             return "does not compile: " + problem.strip().splitlines()[0], True
-        done = subprocess.run([*self.target.runner, str(folder / self.target.program)], capture_output=True, text=True,
+        arguments = [str(PROJECT / "tests" / "data"), str(folder)] if self.isa == FILES else []
+        done = subprocess.run([*self.target.runner, str(self.path(folder)), *arguments], capture_output=True, text=True,
                               check=False)
         lines = done.stdout.splitlines()
-        golden = FOLDER / "hashes.txt"
+        golden = FOLDER / self.golden
         if self.options.update:
             golden.write_text(done.stdout, encoding="utf-8")
-            self.options.update = False
         different = first_difference(lines, golden.read_text(encoding="utf-8").splitlines())
         if different:
             return "differs: " + different, True
@@ -204,13 +222,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a regular expression that names of runs must match")
     parser.add_argument("--list", action="store_true", help="print the names of the runs and end")
-    parser.add_argument("--update", action="store_true", help="write the committed lines anew, from the first run")
+    parser.add_argument("--update", action="store_true", help="write the committed lines anew")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--build-dir", type=pathlib.Path, default=PROJECT / "build" / "hashes")
     options = parser.parse_args()
 
-    runs = [Run(target, level, isa, options) for target in all_targets() for level in target.levels
-            for isa in target.sets]
+    runs = [Run(target, level, isa, options) for target in all_targets() for level, isa in target.runs()]
     runs = [run for run in runs if re.search(options.only, run.name)]
     if options.list:
         print("\n".join(run.name for run in runs))
