@@ -11,6 +11,7 @@ With --update what the runs print becomes the committed lines. Compilers are cal
 
 import argparse
 import concurrent.futures
+import os
 import pathlib
 import platform
 import re
@@ -233,6 +234,7 @@ def main():
         print("\n".join(run.name for run in runs))
         return 0
     library_headers(options.build_dir)
+    os.environ.setdefault("NODE_PATH", "/usr/share/nodejs")  # where Debian has what emscripten's scripts need
     results = {}
     with concurrent.futures.ThreadPoolExecutor(1 if options.update else options.jobs) as pool:
         for run, result in zip(runs, pool.map(Run.result, runs)):
