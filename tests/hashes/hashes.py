@@ -99,7 +99,7 @@ def all_targets():
     ]
     for name, compiler, runner, sets in emulated:
         targets.append(Target(name, compiler, ["-static"], ["-O2", "-O3"], sets, runner))
-    targets.append(Target("wasm32", "em++", ["-sALLOW_MEMORY_GROWTH=1", "-sNODERAWFS=1", "-fexceptions"],
+    targets.append(Target("wasm32", "em++", ["-sALLOW_MEMORY_GROWTH=1", "-sNODERAWFS=1", "-sSINGLE_FILE=1", "-fexceptions"],
                           ["-O2"], SCALAR, ["node"], ".js"))
     return targets
 

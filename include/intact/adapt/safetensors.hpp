@@ -225,7 +225,8 @@ class safetensors_file : public safetensors_index {
     return {std::move(name), std::move(header), std::move(bytes), begin};
   }
 
-  /// The bytes of a tensor as the file has them, numbers low byte first, at any alignment. They live as long as the object.
+  /// The bytes of a tensor as the file has them, numbers low byte first, at any alignment. They live as long as the
+  /// object.
   std::span<const std::byte> bytes(std::string_view tensor) const {
     const tensor_info& place = info(tensor);
     return std::span(bytes_).subspan(begin_of(place), place.end - place.begin);
