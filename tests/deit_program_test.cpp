@@ -209,6 +209,8 @@ TEST_CASE("options that make no sense are refused") {
   refused("--tail wide", "choose attention_kind::log2_of_sum");
   refused("--observer none", "--observer");
   refused("--crop 0", "--crop");
+  refused("--crop NaN", "--crop");
+  refused("--size 9000000000000000000", "--size");
   refused("--size 13", "the image size is 13; it must be a multiple of the patch size, 4");
 }
 

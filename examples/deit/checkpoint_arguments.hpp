@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <thread>
@@ -42,11 +44,13 @@ class checkpoint_arguments {
   void add_to(CLI::App& app) {
     const std::string group = "Float model, where its file does not say";
     app.add_option("--size", size_, "side of the images; positions are interpolated for another than the trained one")
-        ->check(CLI::PositiveNumber)
+        ->check(CLI::Range(1, 65536))
         ->group(group);
     app.add_option("--crop", crop_, "part of the resized shorter side that remains")
         ->capture_default_str()
         ->check(CLI::Range(0.1, 1.0))
+        // NaN is outside of no range.
+        ->check([](const std::string& text) { return std::isnan(std::strtod(text.c_str(), nullptr)) ? "NaN" : ""; })
         ->group(group);
     app.add_option("--mean", mean_, "mean of the pixels, 0 to 1 [0.485 0.456 0.406]")->expected(1, 3)->group(group);
     app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
