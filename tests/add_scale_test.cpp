@@ -328,10 +328,12 @@ TEST_CASE("bad ratios are refused by channel and value", "[add_scale]") {
         CHECK(mentions(message, "intact::build_add_scale"));
         CHECK(mentions(message, "channel " + std::to_string(channel)));
         CHECK(mentions(message, named));
+        CHECK_FALSE(has_add_scale(targets[channel], 0));
       }
     }
   }
   CHECK(refusal_of({{1, 1}, {1, 1}, {1, 1}}).empty());
+  CHECK(has_add_scale({1, 1}, 255));
 }
 
 TEST_CASE("ratios whose sums int32 does not hold are refused by channel and values", "[add_scale]") {
@@ -345,9 +347,12 @@ TEST_CASE("ratios whose sums int32 does not hold are refused by channel and valu
     CAPTURE(message);
     CHECK(mentions(message, "channel 1"));
     CHECK(mentions(message, named));
+    CHECK_FALSE(has_add_scale(target, 0));
   }
   CHECK(refusal_of({{63.5, 0}}, {0, 0, 0}).empty());
+  CHECK(has_add_scale({63.5, 0}, 0));
   CHECK(mentions(refusal_of({{63.5, 0}}, {0, 0, 255}), "channel 0"));  // the output's zero point takes the room
+  CHECK_FALSE(has_add_scale({63.5, 0}, 255));
 }
 
 TEST_CASE("sums that int32 would not hold after the nudge are refused", "[add_scale]") {

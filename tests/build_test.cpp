@@ -7,6 +7,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -122,8 +123,7 @@ TEST_CASE("building refuses scales that make no model", "[build]") {
   CHECK(mentions(refuse([](vit_scales& s) { s.blocks[1].norm1.scale = 0; }), "output_scale is 0"));
   CHECK(mentions(refuse([](vit_scales& s) { s.blocks[0].proj.scale = std::numeric_limits<float>::quiet_NaN(); }),
                  "factor nan"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[0].attention_logits.scale = 2; }), "scale is 2"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[3].add2.scale = 1e-9F; }), "ratio"));
+  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[3].add2.scale = 0; }), "ratio"));
   CHECK(mentions(refuse([](vit_scales& s) {
                    s.blocks[3].fc1.low = 9;
                    s.blocks[3].fc1.high = -9;
@@ -131,6 +131,108 @@ TEST_CASE("building refuses scales that make no model", "[build]") {
                  "range is 9 to -9"));
   CHECK(mentions(refuse([](vit_scales& s) { s.blocks[2].qkv.zero_point = 256; }), "256"));
   CHECK(mentions(refuse([](vit_scales& s) { s.logits.scale = 0; }), "factor inf"));
+}
+
+/// The changes of fit_scales, and its context scale of block 1.
+std::vector<scale_change> changes_of(const float_vit& model, vit_scales& scales, const profile& chosen) {
+  fitted_scales<vit_scales> fitted = fit_scales(model, scales, quantize_weights(model, chosen), chosen);
+  scales = std::move(fitted.scales);
+  return fitted.changes;
+}
+
+TEST_CASE("scales that integers compute stay as they are", "[build]") {
+  const digits data(10);
+  const vit_scales observed = calibrate(data.model, data.images);
+  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+    vit_scales scales = observed;
+    CHECK(changes_of(data.model, scales, chosen).empty());
+  }
+}
+
+TEST_CASE("scales out of the integers' reach are raised, and said to be", "[build]") {
+  const digits data(10);
+  const vit_scales observed = calibrate(data.model, data.images);
+  const auto change = [&](const profile& chosen, auto distort) {
+    vit_scales scales = observed;
+    distort(scales);
+    const std::vector<scale_change> changes = changes_of(data.model, scales, chosen);
+    REQUIRE(changes.size() == 1);
+    CHECK(changes[0].raised > changes[0].observed);
+    return std::pair(changes[0], scales);
+  };
+  {
+    const auto [context, scales] = change(precise_profile, [](vit_scales& s) { s.blocks[1].context.scale = 1e-6F; });
+    CHECK(context.tensor == "context");
+    CHECK(context.block == 1);
+    CHECK(context.observed == static_cast<double>(1e-6F));
+    CHECK(context.raised == static_cast<double>(observed.blocks[1].qkv.scale / 3.99F));
+    CHECK(scales.blocks[1].context.scale == observed.blocks[1].qkv.scale / 3.99F);
+  }
+  {
+    // the coarsest power of two first, then the scale
+    const auto [add, scales] = change(paper_profile, [](vit_scales& s) { s.blocks[2].add2.scale = 1e-8F; });
+    CHECK(add.tensor == "add2");
+    CHECK(add.block == 2);
+    for (std::size_t c = 0; c < scales.blocks[2].add2.shift.size(); ++c) {
+      const double step = detail::channel_step(scales.blocks[2].add2, c);
+      const double before = detail::channel_step(observed.blocks[2].add1, c);
+      const double branch = static_cast<double>(observed.blocks[2].fc2.scale);
+      CHECK(before / step + branch / step < 64);
+    }
+  }
+  {
+    // all logits are one number: their scale is that of a range of length 0
+    const auto [logits, scales] =
+        change(precise_profile, [](vit_scales& s) { s.blocks[0].attention_logits.scale = 1e-15F; });
+    CHECK(logits.tensor == "attention_logits");
+    CHECK(std::log2(logits.raised / logits.observed) == std::rint(std::log2(logits.raised / logits.observed)));
+    const affine_scale half{scales.blocks[0].attention_logits.scale / 2, scales.blocks[0].attention_logits.zero_point};
+    const scale_target target =
+        detail::logits_target(observed.blocks[0].qkv, half, data.model.shape.width / data.model.shape.heads);
+    CHECK_FALSE(has_scale({&target, 1}));  // it is the least
+  }
+}
+
+TEST_CASE("true exponentials take the place of a polynomial without integers", "[build]") {
+  const digits data(10);
+  vit_scales scales = calibrate(data.model, data.images);
+  scales.blocks[0].attention_logits.scale = 2;
+  const integer_vit model = build_vit(data.model, scales);
+  const auto expected = exact_exp_table(2, model.shape().tokens());
+  const std::vector<std::uint64_t>& found = model.contents().blocks[0].weighting.exponential;
+  CHECK(std::equal(found.begin(), found.end(), expected.begin(), expected.end()));
+}
+
+TEST_CASE("ranges are widened to contain 0", "[build]") {
+  const digits data(1);
+  const std::vector<std::uint8_t> white(64, 255);  // every input is above 0
+  const std::vector<image_view> images = {planar_image(white.data(), 1, 8, 8)};
+  const float value = data.model.normalize(255, 0);
+  REQUIRE(value > 0);
+  for (const observer chosen : {observer::minmax, observer::percentile, observer::omse}) {
+    const vit_scales scales = calibrate(data.model, images, {.observer = chosen});
+    CHECK(std::fabs(dequantize_code(quantize_code<std::uint8_t>(value, scales.input), scales.input) - value) <
+          value / 100);
+  }
+}
+
+TEST_CASE("tensors and ranges that are not finite are refused by name and block", "[build]") {
+  const digits data(2);
+  const auto refuse = [&](auto change) {
+    float_vit model = data.model;
+    change(model);
+    return refusal([&] { calibrate(model, data.images); });
+  };
+  CHECK(refuse([](float_vit&) {}).empty());
+  CHECK(mentions(refuse([](float_vit& m) { m.blocks[2].fc1.weight.setConstant(3e38F); }),
+                 "intact::calibrate: tensor fc1 of block 2 has the value"));
+  CHECK(mentions(refuse([](float_vit& m) { m.patch.weight.setConstant(3e38F); }),
+                 "intact::calibrate: tensor patch has the value"));
+  CHECK(mentions(refuse([](float_vit& m) {
+                   m.head.bias[0] = 3e38F;
+                   m.head.bias[1] = -3e38F;
+                 }),
+                 "intact::calibrate: tensor logits has the range -3e+38 to 3e+38"));
 }
 
 TEST_CASE("an integer model refuses contents whose sizes do not match", "[build]") {

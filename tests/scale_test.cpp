@@ -10,6 +10,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -167,6 +168,7 @@ std::string refusal_of(const std::vector<scale_target>& targets) {
     CHECK(std::all_of(exact.begin(), exact.end(),
                       [](const exact_scale& e) { return e.factor == -9 && e.offset == -10; }));
   }
+  CHECK(has_scale(targets) == message.empty());
   return message;
 }
 
@@ -947,7 +949,8 @@ TEST_CASE("bad targets are refused by channel and value", "[scale]") {
     scale_target target;
     const char* named;
   } const cases[] = {
-      {{0, 0, 0, {-1, 1}}, "the factor 0;"},
+      {{-1e-300, 0, 0, {-1, 1}}, "the factor -1e-300"},
+      {{536870911.9, 0, 0, {0, 0}}, "the factor 5.36871e+08"},
       {{-0.25, 0, 0, {-1, 1}}, "the factor -0.25"},
       {{not_a_number, 0, 0, {-1, 1}}, "the factor nan"},
       {{infinity, 0, 0, {-1, 1}}, "the factor inf"},
@@ -1046,6 +1049,57 @@ TEST_CASE("a channel that is almost constant, and halfway between two codes, is 
   // 2^20 + 1 accumulators, all of which lie within 2^-30 codes of a half: moved off by less than that, none is a tie
   const scale_target target{1e-17, 0.5, 0, {-(1 << 19), 1 << 19}};
   CHECK(refusal_of({target}).empty());
+}
+
+TEST_CASE("a factor of 0 gives the addend, beside factors of any size", "[scale]") {
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  for (const double addend : {0.0, 0.5, -0.5, 127.5, 128.0, 254.75, -3.0, 1e9 + 0.5, -1e9 - 0.5}) {
+    for (const double other : {0.0, 0.01, 0.7, 300.0}) {
+      const std::int64_t room = other < 0.5 ? most : other < 1 ? most / 2 : most / 1024;
+      const std::vector<scale_target> targets{{other, 0, 0, {-100, 100}}, {0, addend, 5, {-room, room}}};
+      const built_layer layer(targets);
+      CAPTURE(addend, other, layer.exact[1].offset);
+      CHECK(layer.multiplier[1] == 0);
+      CHECK(layer.exact[1].factor == 0);
+      CHECK(std::fabs(layer.exact[1].offset - addend) <= std::ldexp(std::fabs(addend) + 1, -20));
+      for (const std::int64_t a : {-room, std::int64_t{0}, room}) {
+        CHECK(static_cast<double>(rescale(static_cast<std::int32_t>(a), layer.scale.channel(1))) ==
+              std::rint(layer.exact[1].offset));
+        CHECK(rounding_oracle(layer.scale.channel(1), layer.exact[1]).agrees(a));
+      }
+    }
+  }
+}
+
+TEST_CASE("almost constant channels of any length, halfway between two codes, are built", "[scale]") {
+  // the accumulators are more than an offset can be moved by: all outputs lie within 2^-10 codes of a half
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  for (const double addend : {0.5, 127.5, -100.5}) {
+    for (const double factor : {1e-17, 1e-16, 1e-300}) {
+      const scale_target target{factor, addend, 0, {-most, most}};
+      const built_layer layer({target});
+      CAPTURE(addend, factor);
+      CHECK(layer.multiplier[0] == 0);
+      for (const std::int64_t a : {-most, std::int64_t{0}, most}) {
+        CHECK(rounding_oracle(layer.scale.channel(0), layer.exact[0]).agrees(a));
+        CHECK(std::fabs(layer.exact[0].offset - addend) < 0x1p-10);
+      }
+    }
+  }
+}
+
+TEST_CASE("a factor so near to a power of two that its multiplier is rounded up to it takes the next prescale",
+          "[scale]") {
+  for (const auto& [factor, prescale] : {std::pair(std::nextafter(0.5, 0.0), 1),
+                                         {0.5 - 0x1p-33, 1},
+                                         {0.5 - 0x1.8p-33, 0},
+                                         {std::nextafter(256.0, 0.0), 10}}) {
+    const scale_target target{factor, 3.25, 0, {-1000, 1000}};
+    const built_layer layer({target});
+    CAPTURE(factor);
+    CHECK(layer.scale.prescale == prescale);
+    check_channel(target, layer.scale.channel(0), layer.exact[0]);
+  }
 }
 
 TEST_CASE("a large layer with a factor above one half is built", "[scale]") {

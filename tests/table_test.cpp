@@ -277,6 +277,10 @@ TEST_CASE("scales without a polynomial exponential are refused by value", "[tabl
   CHECK(mentions(refusal([] { i_exp_table(1e-10F, 17); }), "scale is 1e-10"));
   CHECK(mentions(refusal([] { i_exp_table(1e-38F, 17); }), "scale is 1e-38"));
   CHECK(mentions(refusal([] { i_exp_table(std::numeric_limits<float>::denorm_min(), 17); }), "scale is 1.4013e-45"));
+  for (const float scale : {0.0F, -1.0F, 1.68F, 3e38F, 1e-38F, std::numeric_limits<float>::quiet_NaN()}) {
+    CHECK_FALSE(has_i_exp_table(scale, 17));
+  }
+  CHECK(has_i_exp_table(1.67F, 17));
   CHECK(refusal([] { i_exp_table(0.09F, 1 << 20); }).empty());
   CHECK(mentions(refusal([] { i_exp_table(0.09F, 1 << 28); }), "268435456 keys"));
   for (const index keys : {index{-1}, (index{1} << 28) + 1}) {
@@ -296,6 +300,7 @@ TEST_CASE("tiny scales are refused only when 64 bits do not hold a row", "[table
       const std::string message = refusal([&] { i_exp_table(scale, keys); });
       CAPTURE(scale, keys, message);
       CHECK(message.empty() == fits);
+      CHECK(has_i_exp_table(scale, keys) == fits);
       CHECK((fits || mentions(message, std::to_string(keys) + " keys")));
       ++(fits ? built : refused);
     }
@@ -563,6 +568,21 @@ TEST_CASE("input scales grow with the range until the codes are constant", "[tab
   }
   CHECK(widest <= (4.93 + 3.5) / 4095);  // up to 246 * 0.02, and from where less than half a code is left
   CHECK(widest >= (4.91 + 2.5) / 4095);
+}
+
+TEST_CASE("a table's input scale is at least the least", "[table]") {
+  const code_scale output{0.02, 9};
+  const activation_table fine = build_activation_table(gelu, -4, 4, output);
+  CHECK(build_activation_table(gelu, -4, 4, output, fine.input.scale / 2).codes == fine.codes);
+  const activation_table coarse = build_activation_table(gelu, -4, 4, output, 8 * fine.input.scale);
+  CHECK(coarse.input.scale == 8 * fine.input.scale);
+  for (const double x : {-1.0, 0.0, 0.5, 3.0}) {
+    const double exact = std::clamp(gelu(x) / output.scale + output.zero_point, 0.0, 255.0);
+    CHECK(std::fabs(coarse.codes[input_code(coarse, x)] - exact) < 2);
+  }
+  const activation_table far = build_activation_table(gelu, 1e9, 1e9, {1e7, 0}, 1e3);
+  CHECK(far.input.zero_point == -1e6);
+  CHECK(far.codes[0] == 100);
 }
 
 TEST_CASE("constant functions and ranges of one number", "[table]") {

@@ -339,7 +339,13 @@ TEST_CASE("normalizations are built from ratios below 4") {
   CHECK(build_normalization(std::ldexp(1.0, -28), 0).factor == 1);
   CHECK(build_normalization(std::ldexp(1.0, -29) * 1.5, 0).factor == 1);
   CHECK(build_normalization(4 - std::ldexp(1.0, -28), 0).factor == largest_factor);
-  const std::string rule = "; it must be at least 2^-28 and below 4";
+  CHECK(build_normalization(1e-30, 7).factor == 1);
+  CHECK(has_normalization(4 - std::ldexp(1.0, -28)));
+  CHECK(has_normalization(1e-300));
+  for (const double none : {4.0, 4 - std::ldexp(1.0, -30), 0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    CHECK_FALSE(has_normalization(none));
+  }
+  const std::string rule = "; it must be above 0 and below 4";
   const std::string start = "intact::build_normalization: the ratio of scales is ";
   CHECK_THROWS_WITH(build_normalization(4, 0), start + "4" + rule);
   CHECK_THROWS_WITH(build_normalization(0, 0), start + "0" + rule);

@@ -46,7 +46,8 @@ class budget_command {
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
     const calibration_images read = calibration_.read(input);
-    const calibrated_model calibrated = calibration_.calibrate(model, read.images, profile, threads_);
+    const calibrated_model calibrated =
+        fit(calibration_.calibrate(model, read.images, profile, threads_), profile).model;
 
     std::vector<labelled_image> images;
     for (const std::filesystem::path& file : find_images(images_)) {
@@ -78,14 +79,12 @@ class budget_command {
  private:
   static std::vector<std::pair<std::string, kind_set>> cases(const intact::profile& chosen) {
     std::vector<std::pair<std::string, kind_set>> all;
-    kind_set everything;
     for (std::size_t kind = 0; kind < kind_count; ++kind) {
       if (has_kind(static_cast<tensor_kind>(kind), chosen)) {
         all.push_back({kind_names[kind], kind_set().set(kind)});
-        everything.set(kind);
       }
     }
-    all.push_back({"everything", everything});
+    all.push_back({"everything", all_kinds(chosen)});
     return all;
   }
 

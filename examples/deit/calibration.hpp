@@ -95,6 +95,16 @@ class calibration_arguments {
                                 : reconstruction(start, scales, chosen, {method_ == "compensate", threads})(images);
   }
 
+  bool equalizes() const { return equalize_; }
+
+  /// The same with ranges as they are observed, which is quick, and with equalized channels or as they are.
+  calibration_arguments quick(bool equalize) const {
+    calibration_arguments other = *this;
+    other.method_ = "observe";
+    other.equalize_ = equalize;
+    return other;
+  }
+
   /// For a note in the model's file.
   std::string description(std::size_t images) const {
     return method_ + ", " + observer_ + (equalize_ ? ", equalized, " : ", ") + std::to_string(images) + " images";

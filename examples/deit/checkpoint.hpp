@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -156,7 +158,7 @@ inline intact::safetensors_file with_timm_names(const intact::safetensors_file& 
   return renamed.parse(metadata, file.name());
 }
 
-inline bool has_hugging_face_names(const intact::safetensors_file& file) {
+inline bool has_hugging_face_names(const intact::safetensors_index& file) {
   const std::vector<std::string> names = file.names();
   return std::any_of(names.begin(), names.end(), [](const std::string& name) {
     return name.find("embeddings.patch_embeddings.projection.") != std::string::npos;
@@ -205,6 +207,28 @@ inline void resize_model(intact::float_vit& model, index size, const std::string
   }
 }
 
+/// Loads a model; a refusal of something that an option can say names the option.
+inline intact::float_vit load_naming_options(const intact::safetensors_file& file,
+                                             const intact::float_vit_options& options) {
+  try {
+    return intact::load_float_vit(file, options);
+  } catch (const intact::file_error& error) {
+    const std::string problem = error.what();
+    for (const auto& [words, option] : {std::pair("heads is ", "--heads"),
+                                        {"\"heads\"", "--heads"},
+                                        {"ln_eps", "--epsilon"},
+                                        {"mean is ", "--mean"},
+                                        {"\"mean\"", "--mean"},
+                                        {"std is ", "--std"},
+                                        {"\"std\"", "--std"}}) {
+      if (problem.find(words) != std::string::npos) {
+        throw std::runtime_error(problem + "; the option " + option + " takes the place of the file's");
+      }
+    }
+    throw;
+  }
+}
+
 }  // namespace detail
 
 /// Loads a vision transformer. Its sizes follow from its tensors.
@@ -219,13 +243,49 @@ inline intact::float_vit load_checkpoint(const std::filesystem::path& path, cons
   };
   set_default("mean", model_options.mean, {0.485F, 0.456F, 0.406F});
   set_default("std", model_options.standard_deviation, {0.229F, 0.224F, 0.225F});
-  intact::float_vit model = intact::load_float_vit(
+  intact::float_vit model = detail::load_naming_options(
       detail::has_hugging_face_names(file) ? detail::with_timm_names(file) : file, model_options);
   if (model.shape.channels != 3) {
     throw error_in(path, "the model takes " + std::to_string(model.shape.channels) + " channels; images have 3");
   }
   detail::resize_model(model, options.image_size.value_or(model.shape.height), path.string());
   return model;
+}
+
+/// Something that a checkpoint need not say, and what it was taken to be.
+struct assumption {
+  std::string what, value;
+  std::string source;  ///< an option, the file, or why the value is the default
+};
+
+/// What was taken for the things that a checkpoint need not say. `model` was loaded from it with these options.
+inline std::vector<assumption> assumptions(const std::filesystem::path& path, const checkpoint_options& options,
+                                           const intact::float_vit& model) {
+  const intact::safetensors_stream file(path);
+  const bool hugging_face = detail::has_hugging_face_names(file);
+  const auto source = [&](bool given, const char* option, const char* key, const char* standard) -> std::string {
+    return given                           ? option
+           : file.metadata().contains(key) ? std::string("metadata \"") + key + '"'
+                                           : std::string(standard) + "; " + option + " names another";
+  };
+  const auto numbers = [](const std::vector<float>& values) {
+    std::ostringstream text;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      text << (i == 0 ? "" : " ") << values[i];
+    }
+    return text.str();
+  };
+  const intact::float_vit_options& given = options.model;
+  return {
+      {"heads", std::to_string(model.shape.heads), source(given.heads.has_value(), "--heads", "heads", "width / 64")},
+      {"mean", numbers(model.mean), source(!given.mean.empty(), "--mean", "mean", "that of ImageNet")},
+      {"std", numbers(model.standard_deviation),
+       source(!given.standard_deviation.empty(), "--std", "std", "that of ImageNet")},
+      {"epsilon", numbers({model.epsilon}),
+       source(given.epsilon.has_value(), "--epsilon", "ln_eps",
+              hugging_face ? "that of Hugging Face's models" : "that of timm's models")},
+      {"size", std::to_string(model.shape.height),
+       options.image_size ? "--size" : "that of the positions; --size names another"}};
 }
 
 }  // namespace intact_deit

@@ -71,6 +71,17 @@ class profile_arguments {
     return p;
   }
 
+  const std::string& name() const { return name_; }
+  const std::string& bits() const { return bits_; }
+
+  /// The same with another profile or other bits.
+  profile_arguments with(const std::string& name, const std::string& bits) const {
+    profile_arguments other = *this;
+    other.name_ = name;
+    other.bits_ = bits;
+    return other;
+  }
+
   /// For a note in the model's file.
   std::string description() const { return name_ + ' ' + bits_; }
 

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <map>
 #include <span>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -16,6 +20,8 @@
 #include "intact/adapt/model_file.hpp"
 #include "models.hpp"
 #include "profile_arguments.hpp"
+#include "quantization_report.hpp"
+#include "write_json.hpp"
 
 namespace intact_deit {
 
@@ -26,6 +32,7 @@ class quantize_command {
     app_ = program.add_subcommand("quantize", "makes an integer model of a checkpoint and images to calibrate on");
     app_->add_option("--weights", weights_, "checkpoint, safetensors with timm's or Hugging Face's names")->required();
     app_->add_option("-o,--output", output_, "the integer model's file")->required();
+    app_->add_option("--json", json_, "write what is printed to this file");
     add_threads(*app_, threads_);
     add_prepared(*app_, prepared_);
     calibration_.add_to(*app_);
@@ -40,21 +47,53 @@ class quantize_command {
     const intact::profile profile = profile_.chosen();
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const calibration_images read = calibration_.read({model.shape.height, checkpoint_.crop(), prepared_});
-    const calibrated_model calibrated = calibration_.calibrate(model, read.images, profile, threads_);
-    const intact::integer_vit integer =
-        intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, profile);
+    const fitted_model fitted = in_file([&] { return calibrate(model, read.images, profile); });
+    const intact::integer_vit integer = in_file(
+        [&] { return intact::build_vit(fitted.model.model, fitted.model.scales, fitted.model.weights, profile); });
     intact::save_integer_vit(integer, output_,
                              {{crop_note, CLI::detail::to_string(checkpoint_.crop())},
                               {"profile", profile_.description()},
                               {"calibration", calibration_.description(read.images.size())}});
     std::printf("%s: %td blocks of width %td, %td x %td pixels, %td classes\n", output_.c_str(), model.shape.depth,
                 model.shape.width, model.shape.height, model.shape.height, model.shape.classes);
+    report(model, fitted, read.images, profile);
     return read.failed == 0 ? 0 : 1;
   }
 
  private:
+  fitted_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
+                         const intact::profile& profile) const {
+    return fit(calibration_.calibrate(model, images, profile, threads_), profile);
+  }
+
+  /// What an action returns; refusals name the file of the model.
+  template <class Action>
+  std::invoke_result_t<Action> in_file(Action action) const {
+    try {
+      return action();
+    } catch (const std::invalid_argument& error) {
+      throw error_in(weights_, error.what());
+    }
+  }
+
+  /// Says what was assumed and how large the errors are, on a few of the images.
+  void report(const intact::float_vit& model, const fitted_model& fitted, std::span<const rgb_image> images,
+              const intact::profile& profile) const {
+    const std::span<const rgb_image> some = images.first(std::min<std::size_t>(images.size(), 4));
+    std::vector<assumption> assumed = assumptions(weights_, checkpoint_.options(), model);
+    assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()), "--crop"});
+    assumed.push_back({"recipe", profile_.description(), "--profile, --bits"});
+    assumed.push_back({"method", calibration_.description(images.size()), "--method, --observer, --equalize"});
+    quantization_report report(std::move(assumed), fitted.changes, part_errors(model, fitted.model, profile, some));
+    report.try_options(model, calibration_, profile_, some, threads_);
+    report.print(weights_);
+    if (!json_.empty()) {
+      intact_examples::write_json(json_, report.json());
+    }
+  }
+
   CLI::App* app_;
-  std::string weights_, output_;
+  std::string weights_, output_, json_;
   std::size_t threads_ = default_threads();
   bool prepared_ = false;
   calibration_arguments calibration_;

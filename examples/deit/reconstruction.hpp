@@ -97,7 +97,11 @@ class reconstruction {
     return some;
   }
 
-  static intact::value_range range_of(const float_matrix& tensor) { return {tensor.minCoeff(), tensor.maxCoeff()}; }
+  /// Halved where float does not hold the length.
+  static intact::value_range range_of(const float_matrix& tensor) {
+    const intact::value_range range{tensor.minCoeff(), tensor.maxCoeff()};
+    return std::isfinite(range.high - range.low) ? range : intact::value_range{range.low / 2, range.high / 2};
+  }
 
   /// Rounds a tensor in the scale for which the outputs of a layer that takes it change least; without weights, the
   /// tensor itself.
@@ -123,8 +127,8 @@ class reconstruction {
       return weights.cast<double>().transpose() * tensor.cast<double>() / weights.cast<double>().sum();
     };
     const Eigen::RowVectorXd input_mean = mean(input);
-    const float_matrix centered =
-        weights.cwiseSqrt().asDiagonal() * (input.rowwise() - input_mean.cast<float>()).eval();
+    float_matrix centered = weights.cwiseSqrt().asDiagonal() * (input.rowwise() - input_mean.cast<float>()).eval();
+    centered *= unit_of(centered);
     double_matrix moments = (centered.transpose() * centered).cast<double>();
     moments.diagonal().array() += 0.01 * moments.trace() / static_cast<double>(moments.rows()) + 1e-9;
 
@@ -135,6 +139,13 @@ class reconstruction {
       layer.bias = (mean(target) - input_mean * layer.weight.cast<double>().transpose()).cast<float>();
     }
     return packed;
+  }
+
+  /// A power of two that brings numbers near 1 whose squares float would not hold. Only ratios of moments matter.
+  static float unit_of(const float_matrix& tensor) {
+    const float largest = tensor.cwiseAbs().maxCoeff();
+    const bool ordinary = largest < 0x1p40F && (largest > 0x1p-20F || largest == 0);
+    return ordinary ? 1.0F : std::ldexp(1.0F, std::clamp(-std::ilogb(largest), -126, 126));
   }
 
   /// Patches, and the residual stream that they begin.
@@ -241,10 +252,22 @@ class reconstruction {
     weights.qkv = reconstruct(block.qkv, x.rounded, x.exact);
     x.rounded = intact::detail::apply(block.qkv, x.rounded);
     attend(x, scales);
-    scales.context = round_input(x.rounded, &exact.proj.weight);
+    round_context(x.rounded, exact.proj, scales);
     stream_.exact += intact::detail::apply(exact.proj, x.exact);
     weights.proj = reconstruct(block.proj, x.rounded, stream_.exact - stream_.rounded);
     add_branch(intact::detail::apply(block.proj, x.rounded), scales.proj, scales.add1);
+  }
+
+  /// The context's scale is at least what its normalization takes.
+  void round_context(float_matrix& context, const intact::float_linear& proj, intact::block_scales& scales) const {
+    float_matrix rounded = context;
+    scales.context = round_input(rounded, &proj.weight);
+    if (chosen_.normalize_rows && !intact::has_normalization(intact::detail::scale_ratio(scales.qkv, scales.context))) {
+      scales.context.scale = intact::detail::least_context_scale(scales.qkv);
+      rounded = context;
+      detail::round_to(rounded, scales.context);
+    }
+    context = std::move(rounded);
   }
 
   void reconstruct_mlp(std::size_t position) {

@@ -63,6 +63,15 @@ inline bool has_kind(tensor_kind kind, const intact::profile& chosen) {
                                                                          : true;
 }
 
+/// All kinds that the integer model of a profile has.
+inline kind_set all_kinds(const intact::profile& chosen) {
+  kind_set all;
+  for (std::size_t kind = 0; kind < kind_count; ++kind) {
+    all.set(kind, has_kind(static_cast<tensor_kind>(kind), chosen));
+  }
+  return all;
+}
+
 namespace detail {
 
 using byte_matrix = intact::row_major_matrix<std::uint8_t>;
@@ -175,6 +184,19 @@ struct calibrated_model {
   intact::vit_weights weights;
 };
 
+/// A calibrated model whose scales integers can compute, and which were raised for it.
+struct fitted_model {
+  calibrated_model model;
+  std::vector<intact::scale_change> changes;
+};
+
+inline fitted_model fit(calibrated_model calibrated, const intact::profile& chosen) {
+  intact::fitted_scales<intact::vit_scales> fitted =
+      intact::fit_scales(calibrated.model, calibrated.scales, calibrated.weights, chosen);
+  calibrated.scales = std::move(fitted.scales);
+  return {std::move(calibrated), std::move(fitted.changes)};
+}
+
 /// A calibrated model whose weights are rounded to nearest, each by itself.
 inline calibrated_model round_weights(const intact::float_vit& model, const intact::vit_scales& scales,
                                       const intact::profile& chosen) {
@@ -220,19 +242,24 @@ class simulated_vit {
   }
 
   logit_row operator()(const intact::image_view& image) const {
+    return trace(image, [](const intact::trace_site&, const float_matrix&) {});
+  }
+
+  /// `record` gets every tensor after it has been rounded, and may change it.
+  template <class Record>
+  logit_row trace(const intact::image_view& image, Record&& record) const {
     detail::byte_matrix logits;
-    return intact::forward(model_, image,
-                           [&](const intact::trace_site& site, float_matrix& tensor) { round(site, tensor, logits); });
+    return intact::forward(model_, image, [&](const intact::trace_site& site, float_matrix& tensor) {
+      round(site, tensor, logits);
+      record(site, tensor);
+    });
   }
 
  private:
   bool has(tensor_kind kind) const { return rounded_[static_cast<std::size_t>(kind)]; }
 
   static intact::affine_scale gelu_input(const intact::block_scales& block) {
-    const intact::code_scale input = intact::build_activation_table(intact::gelu, static_cast<double>(block.fc1.low),
-                                                                    static_cast<double>(block.fc1.high),
-                                                                    intact::detail::to_code_scale(block.activation))
-                                         .input;
+    const intact::code_scale input = intact::detail::gelu_table(block).input;
     return {static_cast<float>(input.scale), static_cast<int>(input.zero_point)};
   }
 

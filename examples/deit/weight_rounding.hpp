@@ -116,7 +116,7 @@ inline rounded_weights round_weights(const float_matrix& weight, const double_ma
   weight_steps steps;
   steps.codes = chosen.weights == intact::weight_kind::s8 ? intact::s8_codes : intact::s4_codes;
   steps.group = grouped ? chosen.weight_group : std::max<index>(weight.cols(), 1);
-  steps.scale.resize(static_cast<std::size_t>(rows));
+  steps.scale.resize(static_cast<std::size_t>(rows), intact::smallest_scale);
   steps.shift.setZero(rows, intact::group_count(weight.cols(), steps.group));
   const Eigen::VectorXf largest = weight.cwiseAbs().rowwise().maxCoeff();
   const float codes_per_range = static_cast<float>(steps.codes.high - steps.codes.low) / 2 * (grouped ? 8.0F : 1.0F);

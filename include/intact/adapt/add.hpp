@@ -74,7 +74,19 @@ struct add_integers {
   bool fit() const { return 255 * (stream + branch) + offset < (std::int64_t{1} << 31) - add_farthest_move; }
 };
 
+inline constexpr double add_ratio_limit = 64;  // 255 * 64 * 2^17 = 2^31
+
+inline bool is_add_ratio(double ratio) {
+  return ratio >= 0 && ratio < add_ratio_limit;
+}
+
 }  // namespace detail
+
+/// Whether build_add_scale has scales for a channel.
+inline bool has_add_scale(const add_target& target, int output_zero_point) {
+  return detail::is_add_ratio(target.stream) && detail::is_add_ratio(target.branch) &&
+         detail::add_integers(target, output_zero_point, add_min_shift).fit();
+}
 
 /// Builds the scales of a residual addition.
 ///
@@ -83,7 +95,7 @@ struct add_integers {
 ///            is a tie; shift is the largest of 17..24 for which int32 holds every sum of every channel.
 /// Arrays:    of the size of targets; exact too, or it is empty.
 /// Errors:    sizes that differ, a zero point outside 0..255, a ratio that is negative, not finite or so large that no
-///            shift fits: each names the channel; nothing has been written then.
+///            shift fits: each names the channel; nothing has been written then. has_add_scale() tells beforehand.
 /// Returns:   the scale, as a view of the arrays.
 /// Source:    docs/numerics.md, section 8.
 inline add_scale build_add_scale(std::span<const add_target> targets, const add_zero_points& zero_points,
@@ -99,13 +111,12 @@ inline add_scale build_add_scale(std::span<const add_target> targets, const add_
   require_between("build_add_scale", "zero point of the branch", zero_points.branch, 0, 255);
   require_between("build_add_scale", "zero point of the output", zero_points.output, 0, 255);
 
-  constexpr double ratio_limit = 64;  // 255 * 64 * 2^17 = 2^31
   int shift = add_max_shift;
   for (std::size_t c = 0; c < targets.size(); ++c) {
     for (const double ratio : {targets[c].stream, targets[c].branch}) {
-      if (!(ratio >= 0) || !(ratio < ratio_limit)) {
+      if (!detail::is_add_ratio(ratio)) {
         contract_failed("intact::build_add_scale: channel %zu has the ratio %g; it must be at least 0 and below %g", c,
-                        ratio, ratio_limit);
+                        ratio, detail::add_ratio_limit);
       }
     }
     while (!detail::add_integers(targets[c], zero_points.output, shift).fit()) {

@@ -9,10 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "intact/adapt/fit_scales.hpp"
 #include "intact/adapt/float_vit.hpp"
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/quantize.hpp"
+#include "intact/adapt/vit_scales.hpp"
 #include "intact/adapt/vit_weights.hpp"
 
 // From a float model, the scales of its tensors and its weights as codes to an integer model.
@@ -20,55 +22,12 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Scales of a block's tensors; fields are named like the tensors of model/trace.hpp.
-struct block_scales {
-  affine_scale norm1, qkv, attention_logits, context, proj;
-  ptf_scale add1;
-  affine_scale norm2;
-  value_range fc1;  ///< before the activation function
-  affine_scale activation, fc2;
-  ptf_scale add2;
-};
-
-/// Scales of a vision transformer's tensors.
-struct vit_scales {
-  affine_scale input, patch, embed, positions;
-  ptf_scale tokens;
-  std::vector<block_scales> blocks;
-  affine_scale norm, logits;
-  float stream = 1;  ///< of an s16 residual stream
-};
-
 namespace detail {
-
-/// The scales of a layer's outputs y = (x * w + bias) / s_y + zp_y.
-inline owned_channel_scale build_linear_scale(const owned_weights& weights, std::span<const float> weight_scales,
-                                              std::span<const float> bias, const affine_scale& x, const code_scale& y) {
-  std::vector<scale_target> targets(static_cast<std::size_t>(weights.rows));
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    const double factor = static_cast<double>(x.scale) * static_cast<double>(weight_scales[n]) / y.scale;
-    const double addend = static_cast<double>(bias[n]) / y.scale + y.zero_point;
-    targets[n] = linear_target<std::uint8_t>({.weights = weights.row(static_cast<index>(n)),
-                                              .factor = factor,
-                                              .addend = addend,
-                                              .zero_point = x.zero_point});
-  }
-  return owned_channel_scale(targets);
-}
-
-inline code_scale to_code_scale(const affine_scale& scale) {
-  return {static_cast<double>(scale.scale), static_cast<double>(scale.zero_point)};
-}
 
 /// A layer whose weights are codes, with the bias of the float layer.
 inline owned_linear build_linear(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
                                  const code_scale& y) {
-  return {layer.weights, build_linear_scale(layer.weights, layer.scale, span_of(bias), x, y)};
-}
-
-/// Scale of channel c of a power-of-two-factor tensor.
-inline double channel_step(const ptf_scale& scale, std::size_t c) {
-  return std::ldexp(static_cast<double>(scale.scale), scale.shift[c]);
+  return {layer.weights, owned_channel_scale(linear_targets(layer, bias, x, y))};
 }
 
 inline owned_layernorm build_norm(const float_layernorm& norm, double epsilon, const ptf_scale& x,
@@ -89,13 +48,14 @@ owned_add build_residual(StreamStep stream_step, int stream_zero_point, const af
                          const ptf_scale& y) {
   std::vector<add_target> targets(y.shift.size());
   for (std::size_t c = 0; c < targets.size(); ++c) {
-    targets[c] = {stream_step(c) / channel_step(y, c), static_cast<double>(branch.scale) / channel_step(y, c)};
+    targets[c] = addition_target(stream_step(c), branch, channel_step(y, c));
   }
   return owned_add(targets, {stream_zero_point, branch.zero_point, y.zero_point});
 }
 
+/// Exponentials of logits; true ones, too, where the polynomial has no integers.
 inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index keys, exponential_kind kind) {
-  if (kind == exponential_kind::i_exp) {
+  if (kind == exponential_kind::i_exp && has_i_exp_table(logits.scale, keys)) {
     const exp_values<std::uint64_t> table = i_exp_table(logits.scale, keys);
     return {table.begin(), table.end()};
   }
@@ -120,7 +80,6 @@ inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits,
 /// `logits`: of what the softmax is taken.
 inline owned_weighting build_weighting(const affine_scale& logits, const affine_scale& v, const affine_scale& context,
                                        index keys, const profile& chosen) {
-  const double ratio = static_cast<double>(v.scale) / static_cast<double>(context.scale);
   owned_weighting built;
   built.kind = chosen.attention;
   built.probabilities = chosen.probabilities;
@@ -132,9 +91,9 @@ inline owned_weighting build_weighting(const affine_scale& logits, const affine_
   }
   built.normalize = chosen.normalize_rows;
   if (chosen.normalize_rows) {
-    built.normalization = build_normalization(ratio, context.zero_point);
+    built.normalization = build_normalization(scale_ratio(v, context), context.zero_point);
   } else {
-    built.context = owned_tensor_scale(attention_context_target(ratio, context.zero_point, keys));
+    built.context = owned_tensor_scale(context_target(v, context, keys));
   }
   return built;
 }
@@ -169,20 +128,14 @@ struct block_builder {
   /// taken of.
   owned_block operator()(const float_block& block, const block_weights& weights, const block_scales& own,
                          const ptf_scale& stream, const affine_scale& softmax) const {
-    const double qkv = static_cast<double>(own.qkv.scale);
-    const index head_size = shape.head_size();
-    const double logits_factor =
-        qkv * qkv / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(own.attention_logits.scale);
     const ptf_scale middle = wide() ? s16_scale() : own.add1;
-    const activation_table table = build_activation_table(
-        gelu, static_cast<double>(own.fc1.low), static_cast<double>(own.fc1.high), to_code_scale(own.activation));
+    const activation_table table = gelu_table(own);
 
     owned_block built;
     built.norm1 = build_norm(block.norm1, epsilon, stream, own.norm1);
     built.qkv = build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
     built.qkv_zero_point = own.qkv.zero_point;
-    built.attention_logits =
-        owned_tensor_scale(attention_logits_target(logits_factor, own.attention_logits.zero_point, head_size));
+    built.attention_logits = owned_tensor_scale(logits_target(own.qkv, own.attention_logits, shape.head_size()));
     built.weighting = build_weighting(softmax, own.qkv, own.context, shape.tokens, chosen);
     built.proj = branch(weights.proj, block.proj.bias, own.context, own.proj);
     built.add1 = add(stream, own.proj, own.add1);
@@ -237,27 +190,6 @@ inline std::vector<std::int16_t> build_token_addend(const float_vit& model, floa
   return addend;
 }
 
-/// Refuses weights of other sizes than the model's.
-inline void require_weights(const vit_weights& weights, const float_vit& model) {
-  const auto require = [](const char* name, const scaled_weights& layer, const float_linear& expected) {
-    layer.weights.require_sizes();
-    require_equal("build_vit", (std::string("rows of ") + name).c_str(), layer.weights.rows, expected.weight.rows());
-    require_equal("build_vit", (std::string("columns of ") + name).c_str(), layer.weights.columns,
-                  expected.weight.cols());
-    require_equal("build_vit", (std::string("scales of ") + name).c_str(), std::ssize(layer.scale), layer.weights.rows);
-  };
-  require_equal("build_vit", "number of blocks of the weights", std::ssize(weights.blocks), model.shape.depth);
-  require("patch", weights.patch, model.patch);
-  for (std::size_t position = 0; position < weights.blocks.size(); ++position) {
-    const float_block& block = model.blocks[position];
-    require("qkv", weights.blocks[position].qkv, block.qkv);
-    require("proj", weights.blocks[position].proj, block.proj);
-    require("fc1", weights.blocks[position].fc1, block.fc1);
-    require("fc2", weights.blocks[position].fc2, block.fc2);
-  }
-  require("head", weights.head, model.head);
-}
-
 /// Pixels, patches and embeddings.
 inline void build_embedding(const float_vit& model, const scaled_weights& patch_weights, const vit_scales& scales,
                             const profile& chosen, vit_contents& contents) {
@@ -282,17 +214,14 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
+/// Where no integers compute what the scales call for, it takes those of fit_scales().
 ///
 /// Errors:    scales or weights of another depth or width, a profile that makes no sense; whatever the builders of
-///            adapt/ refuse, such as a scale that is not above 0, logits whose scale is too large for the exponential,
-///            or ratios that no dyadic scale holds.
+///            adapt/ refuse, such as a scale that is not above 0.
 /// Source:    docs/numerics.md, section 9.
-inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const vit_weights& weights,
+inline integer_vit build_vit(const float_vit& model, const vit_scales& observed, const vit_weights& weights,
                              const profile& chosen) {
-  require_profile(chosen);
-  require_equal("build_vit", "number of blocks of the scales", std::ssize(scales.blocks), model.shape.depth);
-  require_equal("build_vit", "number of shifts of the tokens", std::ssize(scales.tokens.shift), model.shape.width);
-  detail::require_weights(weights, model);
+  const vit_scales scales = fit_scales(model, observed, weights, chosen).scales;
 
   vit_contents contents;
   contents.shape = model.shape;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <map>
 #include <span>
@@ -33,10 +34,25 @@ struct observation_site {
   std::string name;
   index block = -1;
 
+  std::string text() const { return name + (block < 0 ? "" : " of block " + std::to_string(block)); }
+
   friend bool operator<(const observation_site& a, const observation_site& b) {
     return std::tie(a.name, a.block) < std::tie(b.name, b.block);
   }
 };
+
+/// Refuses a range whose length float does not hold.
+inline void require_length(const observation_site& site, const value_range& range) {
+  if (!std::isfinite(range.high - range.low)) [[unlikely]] {
+    contract_failed("intact::calibrate: tensor %s has the range %g to %g; its length must be finite in float",
+                    site.text().c_str(), static_cast<double>(range.low), static_cast<double>(range.high));
+  }
+}
+
+/// Zero points are codes: a range without 0 would leave values beyond the codes.
+inline value_range with_zero(const value_range& range) {
+  return {std::min(range.low, 0.0F), std::max(range.high, 0.0F)};
+}
 
 /// The tensors of the present batch at a place, and the range over all batches so far.
 struct observation {
@@ -72,17 +88,20 @@ class calibrator {
     }
   }
 
-  value_range range(const char* name, index block = -1) const { return find(name, block).range.range(); }
+  value_range range(const char* name, index block = -1) const {
+    const value_range seen = find(name, block).range.range();
+    require_length({name, block}, seen);
+    return seen;
+  }
 
   affine_scale affine(const char* name, index block = -1) const {
-    const observation& seen = find(name, block);
-    return options_.observer == observer::omse ? build_omse_scale(seen.range.range(), u8_codes, seen.views())
-                                               : build_affine_scale(seen.range.range(), u8_codes);
+    return options_.observer == observer::omse
+               ? build_omse_scale(with_zero(range(name, block)), u8_codes, find(name, block).views())
+               : build_affine_scale(with_zero(range(name, block)), u8_codes);
   }
 
   ptf_scale ptf(const char* name, index block = -1) const {
-    const observation& seen = find(name, block);
-    return build_ptf_scale(seen.range.range(), u8_codes, seen.views());
+    return build_ptf_scale(with_zero(range(name, block)), u8_codes, find(name, block).views());
   }
 
   /// One scale for all of the residual stream of so many blocks and what it begins with, from its largest magnitude.
@@ -98,6 +117,8 @@ class calibrator {
 
  private:
   void add(const trace_site& site, const float_matrix& tensor) {
+    require_finite("calibrate", ("tensor " + observation_site{std::string(site.name), site.block}.text()).c_str(),
+                   view_of(tensor));
     const auto [place, fresh] = observations_.try_emplace(observation_site{std::string(site.name), site.block},
                                                           observation{{}, range_observer(rule_at(site.name))});
     place->second.batch.push_back(tensor);
@@ -143,7 +164,9 @@ inline block_scales calibrated_block(const calibrator& seen, index block) {
 /// Runs the float model on images and chooses the scales of all of its tensors.
 ///
 /// Formula:   the observers of observe.hpp, on u8 codes. Power-of-two factors and omse are scored on the last batch.
-/// Errors:    no images, a batch below 1, images that the model does not take, tensors that are not finite.
+///            Ranges of tensors with zero points are widened to contain 0.
+/// Errors:    no images, a batch below 1, images that the model does not take, tensors or ranges that are not finite in
+///            float, naming tensor and block.
 /// Source:    docs/numerics.md, section 1.
 inline vit_scales calibrate(const float_vit& model, std::span<const image_view> images,
                             const calibration_options& options = {}) {

@@ -27,9 +27,9 @@ struct layernorm_target {
 /// Builds the integer parameters of a LayerNorm.
 ///
 /// Formula:   e = C^2 * eps / s_x^2;  epsilon = max(1, round(e));  epsilon_fraction = round((e - epsilon) * 2^30);
-///            gain = round(gamma / s_y * 2^G), G the largest with |gain| < 2^30 and k = 24 + G <= 48 (k = 48 if all
-///            gamma are 0);
+///            gain = round(gamma / s_y * 2^G), G the largest with |gain| < 2^30, k = 24 + G <= 48 and 64-bit sums;
 ///            bias = round((beta / s_y + zp_y) * 2^k) + 2^(k - 1);  output_shift = k
+///            A beta beyond what 64-bit sums hold is limited so far that all outputs still are the last code.
 /// Arrays:    gain and bias have the size of gamma.
 /// Errors:    sizes that differ, scales that are not above 0 and finite, gamma or beta that are not finite, values for
 ///            which 64-bit sums would not suffice: each names the argument or the channel; nothing has been written
@@ -74,14 +74,28 @@ inline layernorm_parameters build_layernorm(const layernorm_target& target, std:
   const auto scaled_gain = [&](std::size_t c) {
     return std::rint(std::ldexp(static_cast<double>(target.gamma[c]) / target.output_scale, output_shift - 24));
   };
-  const auto scaled_bias = [&](std::size_t c) {
-    return std::rint(
-        std::ldexp(static_cast<double>(target.beta[c]) / target.output_scale + target.output_zero_point, output_shift));
+  const auto sum_fits = [&](std::size_t c, double channel_bias) {
+    const double largest_sum = largest_normalized * std::fabs(scaled_gain(c)) + std::fabs(channel_bias);
+    return largest_sum + std::ldexp(1.0, output_shift) < std::ldexp(1.0, 63);
   };
+  const int steepest_shift = output_shift;
+  const auto scaled_bias = [&](std::size_t c) {
+    double codes = static_cast<double>(target.beta[c]) / target.output_scale + target.output_zero_point;
+    if (output_shift < steepest_shift || !sum_fits(c, std::rint(std::ldexp(codes, output_shift)))) {
+      const double reach = std::sqrt(count) * std::fabs(static_cast<double>(target.gamma[c])) / target.output_scale;
+      codes = std::clamp(codes, -reach - 512, reach + 512);  // beyond, all outputs are the same last code
+    }
+    return std::rint(std::ldexp(codes, output_shift));
+  };
+  const auto fits_sums = [&](std::size_t c) { return sum_fits(c, scaled_bias(c)); };
   for (std::size_t c = 0; c < gain.size(); ++c) {
-    const double largest_sum = largest_normalized * std::fabs(scaled_gain(c)) + std::fabs(scaled_bias(c));
+    while (output_shift > 1 && !fits_sums(c)) {
+      --output_shift;
+    }
+  }
+  for (std::size_t c = 0; c < gain.size(); ++c) {
     const bool too_steep = output_shift < 1 && 2 * std::fabs(scaled_gain(c)) >= std::ldexp(1.0, 30);
-    if (too_steep || !(largest_sum + std::ldexp(1.0, output_shift) < std::ldexp(1.0, 63))) {
+    if (too_steep || !fits_sums(c)) {
       contract_failed(
           "intact::build_layernorm: channel %zu has gamma %g and beta %g; with the output scale %g 64-bit "
           "sums do not hold its values",

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <limits>
 #include <span>
-#include <type_traits>
 
+#include "intact/adapt/scale_target.hpp"
 #include "intact/arith/scale.hpp"
 #include "intact/types/scale.hpp"
 
@@ -17,80 +17,12 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// The accumulators that can occur, zero points not yet corrected.
-struct accumulator_range {
-  std::int64_t low = 0;
-  std::int64_t high = 0;
-};
-
-/// What a scale shall compute of an accumulator a: y = factor * (a - correction) + addend.
-struct scale_target {
-  double factor = 0;            ///< s_a * s_w / s_y, above 0
-  double addend = 0;            ///< bias / s_y + zero point of y
-  std::int64_t correction = 0;  ///< zero point of a times the sum of the channel's weights; within the range
-  accumulator_range range;
-};
-
 /// What a built scale computes: y = a * factor + offset, rounded to nearest. Both numbers are exact in double, every
 /// value in between is too, and no a of the range is a tie: any way of rounding to nearest gives the same code.
 struct exact_scale {
   double factor = 0;
   double offset = 0;
 };
-
-/// One output channel of a layer: y = factor * sum((x - zero_point) * w) + addend.
-struct linear_channel {
-  std::span<const std::int8_t> weights;
-  double factor = 0;   ///< s_x * s_w / s_y
-  double addend = 0;   ///< bias / s_y + zero point of y
-  int zero_point = 0;  ///< of the inputs x
-};
-
-/// The target of one output channel of a layer on codes of a type, u8 or s8: range and correction follow from its
-/// weights.
-/// Errors: a zero point that is no code of the type.
-template <class Activation>
-scale_target linear_target(const linear_channel& channel) {
-  static_assert(std::is_same_v<Activation, std::uint8_t> || std::is_same_v<Activation, std::int8_t>,
-                "inputs of layers are u8 or s8 codes");
-  constexpr std::int64_t lowest = std::numeric_limits<Activation>::min();
-  constexpr std::int64_t highest = std::numeric_limits<Activation>::max();
-  require_between("linear_target", "zero_point", channel.zero_point, lowest, highest);
-  scale_target target{channel.factor, channel.addend, 0, {}};
-  for (const std::int8_t w : channel.weights) {
-    target.correction += std::int64_t{channel.zero_point} * w;
-    target.range.low += (w < 0 ? highest : lowest) * w;
-    target.range.high += (w < 0 ? lowest : highest) * w;
-  }
-  return target;
-}
-
-/// The target of q * k^T: factor is s_q * s_k / sqrt(head size) / s_logits.
-inline scale_target attention_logits_target(double factor, int logits_zero_point, index head_size) {
-  const std::int64_t extreme = std::int64_t{255} * 255 * head_size;
-  return {factor, static_cast<double>(logits_zero_point), 0, {-extreme, extreme}};
-}
-
-/// The target of attention times V: factor is s_v / s_context. The sum of a row's 2^-code is below 2.25, plus 2^-15 for
-/// every key when codes are clipped at 15.
-inline scale_target attention_context_target(double factor, int context_zero_point, index keys) {
-  const std::int64_t extreme = 255 * ((std::int64_t{9} << 13) + keys);
-  return {std::ldexp(factor, -15), static_cast<double>(context_zero_point), 0, {-extreme, extreme}};
-}
-
-/// The target of the sum of so many u8 codes whose mean is wanted: factor is s_x / s_y.
-inline scale_target average_pool_target(double factor, int zero_point, int output_zero_point, index tokens) {
-  const index count = tokens < 1 ? 1 : tokens;
-  return {factor / static_cast<double>(count),
-          static_cast<double>(output_zero_point),
-          zero_point * tokens,
-          {0, 255 * tokens}};
-}
-
-/// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
-inline scale_target rescale_target(double factor, int zero_point, int output_zero_point) {
-  return {factor, static_cast<double>(output_zero_point), zero_point, {0, 255}};
-}
 
 namespace detail {
 
@@ -149,7 +81,6 @@ inline double largest_product(const accumulator_range& range, double multiplier)
   return std::max(std::fabs(static_cast<double>(range.low)), std::fabs(static_cast<double>(range.high))) * multiplier;
 }
 
-inline constexpr double largest_factor = 536870912.0;  // 2^29: a prescale of 30
 inline constexpr double two_to_31 = 2147483648.0;
 inline constexpr double two_to_53 = 9007199254740992.0;
 /// Bound of 64-bit sums: 2^62, less what making multipliers odd and moving offsets can add.
@@ -188,95 +119,160 @@ inline odd_scale round_to_odd_scale(const scale_target& target, int n) {
   return {static_cast<std::int64_t>(multiplier), static_cast<std::int64_t>(offset), n};
 }
 
-/// The channel's scale with the most fraction bits up to 32 + shift; refuses, naming the channel, if there is none.
-inline odd_scale build_odd_scale(const scale_target& target, int shift, int prescale, index channel) {
+/// The scale whose outputs are the addend, whatever the accumulator; free of ties.
+inline odd_scale constant_scale(double addend, int n) {
+  const std::int64_t offset =
+      static_cast<std::int64_t>(std::rint(std::ldexp(addend, n))) + (std::int64_t{1} << (n - 1));
+  return {0, offset % (std::int64_t{1} << n) == 0 ? offset + 1 : offset, n};
+}
+
+/// Why a channel has no scale.
+enum class scale_problem { none, factor, addend, range, correction, prescale, sums, accumulators };
+
+/// The channel's scale; if it has none, with how many fraction bits its accumulators are too many.
+struct found_scale {
+  odd_scale scale;
+  scale_problem problem = scale_problem::none;
+};
+
+/// Looks for the channel's scale with the most fraction bits up to 32 + shift.
+inline found_scale find_odd_scale(const scale_target& target, int shift, int prescale) {
   const scale_target scaled = prescaled(target, prescale);
   const std::int64_t accumulators = target.range.high - target.range.low + 1;
-  for (int n = 32 + shift; n > 0; --n) {
+  int n = 32 + shift;
+  for (; n > 0; --n) {
     odd_scale scale = round_to_odd_scale(scaled, n);
     if (scale.multiplier == 0) {
       continue;
     }
+    if (target.factor == 0) {
+      return {constant_scale(target.addend, n)};
+    }
     if (prescale == 0 && accumulators >= (std::int64_t{1} << n)) {
-      contract_failed(
-          "intact::build_scale: channel %td has %lld accumulators; with the factor %g they must be below %lld", channel,
-          static_cast<long long>(accumulators), target.factor, static_cast<long long>(std::int64_t{1} << n));
+      break;
     }
-    if (static_cast<double>(scale.multiplier) * std::ldexp(1.0, 32 + shift - n) >= two_to_31) {
-      contract_failed("intact::build_scale: channel %td has the factor %g; its multiplier does not fit 31 bits",
-                      channel, target.factor);
-    }
-    if (avoid_ties(scale, target.range, farthest_move, prescale) &&
-        is_exact_in_double(scaled, static_cast<double>(scale.multiplier), static_cast<double>(scale.offset), n)) {
-      return scale;
+    if (!avoid_ties(scale, target.range, farthest_move, prescale)) {
+      if (scale.multiplier == 1) {  // outputs within two codes of each other, halfway between two codes
+        return {constant_scale(target.addend, n)};
+      }
+    } else if (is_exact_in_double(scaled, static_cast<double>(scale.multiplier), static_cast<double>(scale.offset),
+                                  n)) {
+      return {scale};
     }
   }
-  contract_failed("intact::build_scale: channel %td has the factor %g and the addend %g; no scale is exact in double",
-                  channel, target.factor, target.addend);
+  return {{0, 0, n}, scale_problem::accumulators};
 }
 
-/// Checks a target before any arithmetic is done on it.
-inline void require_target(const scale_target& target, index channel) {
-  if (!(target.factor > 0) || !(target.factor < largest_factor)) {
-    contract_failed("intact::build_scale: channel %td has the factor %g; it must be above 0 and below 2^29", channel,
-                    target.factor);
+/// What is wrong with a target, before any arithmetic is done on it.
+inline scale_problem check_target(const scale_target& target) {
+  constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
+  if (!(target.factor >= 0) || !(std::rint(4 * target.factor) < two_to_31)) {  // a prescale of 30
+    return scale_problem::factor;
   }
   if (!(std::fabs(target.addend) < two_to_31)) {
-    contract_failed("intact::build_scale: channel %td has the addend %g; its magnitude must be below 2^31", channel,
-                    target.addend);
+    return scale_problem::addend;
   }
-  constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
   if (target.range.low < -limit || target.range.high > limit || target.range.low > target.range.high) {
-    contract_failed("intact::build_scale: channel %td has accumulators from %lld to %lld; int32 must hold them",
-                    channel, static_cast<long long>(target.range.low), static_cast<long long>(target.range.high));
+    return scale_problem::range;
   }
-  if (target.correction < target.range.low || target.correction > target.range.high) {
-    contract_failed(
-        "intact::build_scale: channel %td has the correction %lld; it must be an accumulator from %lld to %lld",
-        channel, static_cast<long long>(target.correction), static_cast<long long>(target.range.low),
-        static_cast<long long>(target.range.high));
-  }
+  return target.correction < target.range.low || target.correction > target.range.high ? scale_problem::correction
+                                                                                       : scale_problem::none;
 }
 
-/// The smallest p with factor < 2^(p - 1) for all channels; refuses if the accumulators leave no room for it.
+/// The smallest p for which the multiplier of factor * 2^-p fits 31 bits, on all channels.
 inline int choose_prescale(std::span<const scale_target> targets) {
   int prescale = 0;
-  double largest = 0;
   for (const scale_target& target : targets) {
-    largest = std::max(largest, target.factor);
-    while (target.factor >= std::ldexp(1.0, prescale - 1)) {
+    while (std::rint(std::ldexp(target.factor, 32 - prescale)) >= two_to_31) {
       ++prescale;
-    }
-  }
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    if (std::ldexp(largest_product(targets[n].range, 1.0), prescale) >= two_to_31) {
-      contract_failed(
-          "intact::build_scale: channel %zu has accumulators from %lld to %lld; times 2^%d, which the largest "
-          "factor, %g, calls for, they must be below 2^31",
-          n, static_cast<long long>(targets[n].range.low), static_cast<long long>(targets[n].range.high), prescale,
-          largest);
     }
   }
   return prescale;
 }
 
-/// The largest shift up to 30 that fits every channel.
-inline int choose_shift(std::span<const scale_target> targets, int prescale) {
-  int shift = 30;
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    while (!shift_fits(prescaled(targets[n], prescale), shift)) {
-      if (--shift < 0) {
-        contract_failed(
-            "intact::build_scale: channel %zu has the factor %g and the addend %g; 64-bit sums do not hold "
-            "its products",
-            n, targets[n].factor, targets[n].addend);
+/// What the channels of a layer have in common, or the first channel that has no scale and why.
+struct scale_plan {
+  int prescale = 0;
+  int shift = 30;  ///< the largest that fits every channel
+  scale_problem problem = scale_problem::none;
+  std::size_t channel = 0;
+  int fraction_bits = 0;  ///< for which a channel has too many accumulators
+
+  explicit scale_plan(std::span<const scale_target> targets) {
+    if (!find(targets, check_target)) {
+      return;
+    }
+    prescale = choose_prescale(targets);
+    const auto leaves_room = [&](const scale_target& target) {
+      const bool room = std::ldexp(largest_product(target.range, 1.0), prescale) < two_to_31;
+      return room ? scale_problem::none : scale_problem::prescale;
+    };
+    const auto fits_sums = [&](const scale_target& target) {
+      while (shift >= 0 && !shift_fits(prescaled(target, prescale), shift)) {
+        --shift;
       }
+      return shift >= 0 ? scale_problem::none : scale_problem::sums;
+    };
+    const auto has_odd_scale = [&](const scale_target& target) {
+      const found_scale found = find_odd_scale(target, shift, prescale);
+      fraction_bits = found.scale.fraction_bits;
+      return found.problem;
+    };
+    if (find(targets, leaves_room) && find(targets, fits_sums)) {
+      find(targets, has_odd_scale);
     }
   }
-  return shift;
+
+ private:
+  /// Whether no channel has a problem.
+  template <class Check>
+  bool find(std::span<const scale_target> targets, Check check) {
+    for (channel = 0; channel < targets.size() && problem == scale_problem::none; ++channel) {
+      problem = check(targets[channel]);
+    }
+    channel -= problem == scale_problem::none ? 0 : 1;
+    return problem == scale_problem::none;
+  }
+};
+
+/// Reports a channel that has no scale, naming what is wrong with it.
+[[noreturn]] inline void refuse_scale(const scale_plan& plan, std::span<const scale_target> targets) {
+  constexpr const char* operation = "intact::build_scale: channel";
+  const scale_target& target = targets[plan.channel];
+  const std::size_t n = plan.channel;
+  const auto low = static_cast<long long>(target.range.low), high = static_cast<long long>(target.range.high);
+  switch (plan.problem) {
+    case scale_problem::factor:
+      contract_failed("%s %zu has the factor %g; it must be at least 0 and below 2^29", operation, n, target.factor);
+    case scale_problem::addend:
+      contract_failed("%s %zu has the addend %g; its magnitude must be below 2^31", operation, n, target.addend);
+    case scale_problem::range:
+      contract_failed("%s %zu has accumulators from %lld to %lld; int32 must hold them", operation, n, low, high);
+    case scale_problem::correction:
+      contract_failed("%s %zu has the correction %lld; it must be an accumulator from %lld to %lld", operation, n,
+                      static_cast<long long>(target.correction), low, high);
+    case scale_problem::prescale: {
+      const auto larger = [](const scale_target& a, const scale_target& b) { return a.factor < b.factor; };
+      contract_failed(
+          "%s %zu has accumulators from %lld to %lld; times 2^%d, which the largest factor, %g, calls for, they must "
+          "be below 2^31",
+          operation, n, low, high, plan.prescale, std::max_element(targets.begin(), targets.end(), larger)->factor);
+    }
+    case scale_problem::sums:
+      contract_failed("%s %zu has the factor %g and the addend %g; 64-bit sums do not hold its products", operation, n,
+                      target.factor, target.addend);
+    default:
+      contract_failed("%s %zu has %lld accumulators; with the factor %g they must be below %lld", operation, n,
+                      high - low + 1, target.factor, static_cast<long long>(std::int64_t{1} << plan.fraction_bits));
+  }
 }
 
 }  // namespace detail
+
+/// Whether build_scale has a scale for the targets.
+inline bool has_scale(std::span<const scale_target> targets) {
+  return detail::scale_plan(targets).problem == detail::scale_problem::none;
+}
 
 /// Builds dyadic scales, one per target, free of ties.
 ///
@@ -287,9 +283,11 @@ inline int choose_shift(std::span<const scale_target> targets, int prescale) {
 /// Arrays:    multiplier and offset have the size of targets; exact too, or it is empty.
 /// Exactness: the integers compute round(a * exact.factor + exact.offset) for every a of the range, in whatever way
 ///            halves are rounded, and double precision computes the same.
-/// Errors:    sizes that differ; a factor that is not above 0 and finite; a range that int32 does not hold, also after
+///            A factor of 0, as of a channel without weights, gives the multiplier 0; so does one so small that the
+///            outputs of all accumulators lie within two codes of each other and no offset avoids their ties.
+/// Errors:    sizes that differ; a factor that is negative or not finite; a range that int32 does not hold, also after
 ///            the prescale; a range so long, or a factor so large, that no such scale exists. Each names the channel;
-///            nothing has been written then.
+///            nothing has been written then. has_scale() tells beforehand.
 /// Returns:   the scale, as a view of the arrays.
 /// Source:    docs/numerics.md, section 2.
 inline channel_scale build_scale(std::span<const scale_target> targets, std::span<std::int32_t> multiplier,
@@ -299,28 +297,21 @@ inline channel_scale build_scale(std::span<const scale_target> targets, std::spa
   if (!exact.empty()) {
     require_equal("build_scale", "size of exact", std::ssize(exact), std::ssize(targets));
   }
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    detail::require_target(targets[n], static_cast<index>(n));
-  }
-  const int prescale = detail::choose_prescale(targets);
-  const int shift = detail::choose_shift(targets, prescale);
-  const auto build = [&](std::size_t n) {
-    return detail::build_odd_scale(targets[n], shift, prescale, static_cast<index>(n));
-  };
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    build(n);  // refuses before anything is written
+  const detail::scale_plan plan(targets);
+  if (plan.problem != detail::scale_problem::none) {
+    detail::refuse_scale(plan, targets);  // before anything is written
   }
   for (std::size_t n = 0; n < targets.size(); ++n) {
-    const detail::odd_scale odd = build(n);
-    const int zeros = 32 + shift - odd.fraction_bits;
+    const detail::odd_scale odd = detail::find_odd_scale(targets[n], plan.shift, plan.prescale).scale;
+    const int zeros = 32 + plan.shift - odd.fraction_bits;
     multiplier[n] = static_cast<std::int32_t>(odd.multiplier * (std::int64_t{1} << zeros));
     offset[n] = odd.offset * (std::int64_t{1} << zeros);
     if (!exact.empty()) {
-      exact[n].factor = std::ldexp(static_cast<double>(odd.multiplier), prescale - odd.fraction_bits);
+      exact[n].factor = std::ldexp(static_cast<double>(odd.multiplier), plan.prescale - odd.fraction_bits);
       exact[n].offset = std::ldexp(static_cast<double>(odd.offset), -odd.fraction_bits) - 0.5;
     }
   }
-  return {multiplier, offset, shift, prescale};
+  return {multiplier, offset, plan.shift, plan.prescale};
 }
 
 /// The same for a whole tensor.
@@ -333,14 +324,19 @@ inline tensor_scale build_scale(const scale_target& target, exact_scale& exact) 
   return scale;
 }
 
-/// The division of attention's rows by their sums: factor = round(ratio * 2^28) for the ratio s_v / s_y.
-/// Errors: a ratio that is not in 2^-28..4, a zero point that is no code.
+/// Whether build_normalization has a factor for a ratio of scales.
+inline bool has_normalization(double ratio) {
+  return ratio > 0 && std::rint(std::ldexp(ratio, 28)) < std::ldexp(1.0, 30);
+}
+
+/// The division of attention's rows by their sums: factor = max(1, round(ratio * 2^28)) for the ratio s_v / s_y. All
+/// outputs are the zero point up to a ratio of 2^-9.
+/// Errors: a ratio that is not above 0 and, rounded so, below 4, a zero point that is no code.
 inline row_normalization build_normalization(double ratio, int zero_point) {
-  const double factor = std::rint(std::ldexp(ratio, 28));
-  if (!(factor >= 1) || !(factor < std::ldexp(1.0, 30))) {
-    contract_failed("intact::build_normalization: the ratio of scales is %g; it must be at least 2^-28 and below 4",
-                    ratio);
+  if (!has_normalization(ratio)) {
+    contract_failed("intact::build_normalization: the ratio of scales is %g; it must be above 0 and below 4", ratio);
   }
+  const double factor = std::max(1.0, std::rint(std::ldexp(ratio, 28)));
   const row_normalization normalization{static_cast<std::int32_t>(factor), zero_point};
   require_normalization("build_normalization", normalization);
   return normalization;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 
 #include "intact/activation.hpp"
@@ -35,14 +36,22 @@ struct i_exp_constants {
   std::int64_t b = 0;       ///< floor(0.96963238 / 0.35815147 / s)
   std::int64_t c = 0;       ///< floor(1 / 0.35815147 / s^2)
 
+  /// c in double, however large.
+  static double constant(float scale) {
+    constexpr float constant = static_cast<float>(1.0 / 0.35815147);
+    const float reciprocal_of_square = 1.0F / (scale * scale);
+    return std::floor(static_cast<double>(constant * reciprocal_of_square));
+  }
+
+  /// Whether a scale has such integers.
+  static bool exist(float scale) { return constant(scale) >= 1 && constant(scale) < std::ldexp(1.0, 62); }
+
   explicit i_exp_constants(float scale) {
     detail::require_exp_scale(static_cast<double>(scale), "i_exp_table");
     constexpr float linear = static_cast<float>(0.96963238 / 0.35815147);
-    constexpr float constant = static_cast<float>(1.0 / 0.35815147);
     const float reciprocal = 1.0F / scale;
-    const float reciprocal_of_square = 1.0F / (scale * scale);
-    const double exact_c = std::floor(static_cast<double>(constant * reciprocal_of_square));
-    if (!(exact_c >= 1) || !(exact_c < std::ldexp(1.0, 62))) {
+    const double exact_c = constant(scale);
+    if (!exist(scale)) {
       contract_failed(
           "intact::i_exp_table: scale is %g, for which the polynomial's constant is %g; it must be at least 1 "
           "(a scale below 1.67) and below 2^62",
@@ -62,6 +71,27 @@ struct i_exp_constants {
   }
 };
 
+namespace detail {
+
+/// How often the polynomial is doubled for rows of up to `keys` logits: 30 times as in the original, or as often as the
+/// distances of 8-bit codes call for; nothing if 64 bits do not hold the sum of a row.
+inline std::optional<std::int64_t> i_exp_octaves(const i_exp_constants& constants, index keys) {
+  const double limit = static_cast<double>(exp_table_limit<std::uint64_t>(keys));
+  for (const std::int64_t octaves : {std::int64_t{30}, (255 + constants.octave - 1) / constants.octave}) {
+    if (std::ldexp(static_cast<double>(constants.c), static_cast<int>(octaves)) < limit) {
+      return octaves;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace detail
+
+/// Whether i_exp_table has a table.
+inline bool has_i_exp_table(float scale, index keys) {
+  return scale > 0 && i_exp_constants::exist(scale) && detail::i_exp_octaves(i_exp_constants(scale), keys).has_value();
+}
+
 /// FQ-ViT's exponential table for logits of scale s and rows of up to `keys` logits, in 64 bits.
 ///
 /// Formula:   d' = min(d, n * X), q = floor(d' / X), r = -(d' - q * X), e[d] = max(0, r * (r + b) + c) << (n - q), n =
@@ -69,24 +99,19 @@ struct i_exp_constants {
 ///            where e[0] would be too large for the row's sum, n = ceil(255 / X), which changes no code.
 /// Range:     s below about 1.67 (c >= 1), and e[0] * max(2 * keys + 1, 6) < 2^64.
 /// Exactness: the integers that the original computes before it rounds them to float32.
-/// Errors:    a scale or a number of keys for which there is no such table, naming it.
+/// Errors:    a scale or a number of keys for which there is no such table, naming it; has_i_exp_table() tells beforehand.
 /// Source:    FQ-ViT, section 3.3; I-BERT, algorithm 2; docs/numerics.md, section 5.
 inline exp_values<std::uint64_t> i_exp_table(float scale, index keys) {
   require_between("i_exp_table", "keys", keys, 0, log_softmax_max_keys);
   const i_exp_constants constants(scale);
-  const double limit = static_cast<double>(exp_table_limit<std::uint64_t>(keys));
-  const auto fits = [&](std::int64_t octaves) {
-    return std::ldexp(static_cast<double>(constants.c), static_cast<int>(octaves)) < limit;
-  };
-  const std::int64_t fewest = (255 + constants.octave - 1) / constants.octave;
-  const std::int64_t octaves = fits(30) ? 30 : fewest;
-  if (!fits(octaves)) {
+  const std::optional<std::int64_t> octaves = detail::i_exp_octaves(constants, keys);
+  if (!octaves) {
     contract_failed("intact::i_exp_table: scale is %g and there are %td keys; 64 bits do not hold the sum of a row",
                     static_cast<double>(scale), keys);
   }
   exp_values<std::uint64_t> table;
   for (std::size_t d = 0; d < table.size(); ++d) {
-    table[d] = constants.exponential(static_cast<std::int64_t>(d), octaves);
+    table[d] = constants.exponential(static_cast<std::int64_t>(d), *octaves);
   }
   return table;
 }
@@ -165,16 +190,20 @@ struct activation_table {
   code_scale input;
 };
 
+/// The least scale of an activation table's input: 2^-23.
+inline constexpr double least_table_scale = static_cast<double>(std::numeric_limits<float>::epsilon());
+
 /// Builds the table of a function between real numbers, for inputs from `low` to `high`.
 ///
 /// Formula:   table[k] = clamp(round(function((k - zp) * s) / s_y) + zp_y), s = (high' - low') / 4095,
 ///            zp = -round(low' / s). [low', high'] is [low, high] without the ends on which the output code is
-///            constant, but for one step, so that no code is spent where nothing changes.
+///            constant, but for one step, so that no code is spent where nothing changes. s is at least least_scale.
 /// Errors:    a range that is not finite or empty or whose length is not finite, an output scale that is not above 0
 ///            and finite or whose zero point is no number, a function that is no number somewhere in the range.
 /// Source:    docs/numerics.md, section 7.
 template <class Function>
-activation_table build_activation_table(Function function, double low, double high, const code_scale& output) {
+activation_table build_activation_table(Function function, double low, double high, const code_scale& output,
+                                        double least_scale = least_table_scale) {
   if (!(low <= high) || !std::isfinite(high - low)) {
     contract_failed("intact::build_activation_table: the range is %g to %g; it must be finite and not empty", low,
                     high);
@@ -207,8 +236,7 @@ activation_table build_activation_table(Function function, double low, double hi
   const double used_high = constant ? high : std::min(high, sample(last) + step);
 
   activation_table table;
-  table.input.scale = std::max((used_high - used_low) / (activation_table_size_12 - 1),
-                               static_cast<double>(std::numeric_limits<float>::epsilon()));
+  table.input.scale = std::max((used_high - used_low) / (activation_table_size_12 - 1), least_scale);
   table.input.zero_point = -std::rint(used_low / table.input.scale);
   for (std::size_t k = 0; k < table.codes.size(); ++k) {
     table.codes[k] = code((static_cast<double>(k) - table.input.zero_point) * table.input.scale);

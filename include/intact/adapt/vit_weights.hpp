@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -35,9 +37,12 @@ struct vit_weights {
 
 namespace detail {
 
-/// The patch layer for pixels that are codes: w * (pixel / max - mean) / deviation + b as weights and a bias of pixels.
+/// The patch layer for pixels that are codes: w * (pixel / max - mean) / deviation + b as weights and a bias of pixels,
+/// none beyond the largest float.
 template <class Model>
 float_linear fold_normalization(const Model& model) {
+  constexpr double largest = static_cast<double>(std::numeric_limits<float>::max());
+  const auto to_float = [=](double x) { return static_cast<float>(std::clamp(x, -largest, largest)); };
   float_linear folded = model.patch;
   const index samples = model.shape.patch * model.shape.patch;
   for (index n = 0; n < folded.weight.rows(); ++n) {
@@ -47,9 +52,9 @@ float_linear fold_normalization(const Model& model) {
       const double scaled =
           static_cast<double>(model.patch.weight(n, k)) / static_cast<double>(model.standard_deviation[channel]);
       bias -= scaled * static_cast<double>(model.mean[channel]);
-      folded.weight(n, k) = static_cast<float>(scaled / static_cast<double>(model.pixel_max));
+      folded.weight(n, k) = to_float(scaled / static_cast<double>(model.pixel_max));
     }
-    folded.bias[n] = static_cast<float>(bias);
+    folded.bias[n] = to_float(bias);
   }
   return folded;
 }

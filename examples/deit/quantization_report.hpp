@@ -1,0 +1,137 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "block_errors.hpp"
+#include "calibration.hpp"
+#include "checkpoint.hpp"
+#include "profile_arguments.hpp"
+
+// What a quantized model is like: what was assumed, which scales were raised, how much error every part makes, and which
+// options would help.
+
+namespace intact_deit {
+
+/// An option, and the SQNR of the part with the largest error with it.
+struct measured_option {
+  std::string option;
+  double sqnr_db = 0;
+};
+
+class quantization_report {
+ public:
+  quantization_report(std::vector<assumption> assumptions, std::vector<intact::scale_change> changes,
+                      std::vector<part_error> parts)
+      : assumptions_(std::move(assumptions)),
+        changes_(std::move(changes)),
+        parts_(std::move(parts)),
+        outliers_(outliers(parts_)) {}
+
+  /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
+  /// that halve its noise.
+  void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
+                   const profile_arguments& profile, std::span<const rgb_image> images, std::size_t threads) {
+    if (outliers_.empty()) {
+      return;
+    }
+    const std::size_t worst =
+        static_cast<std::size_t>(std::min_element(parts_.begin(), parts_.end(), less_sqnr) - parts_.begin());
+    const auto measure = [&](const std::string& option, bool equalize, const profile_arguments& other) {
+      const intact::profile chosen = other.chosen();
+      const fitted_model fitted = fit(calibration.quick(equalize).calibrate(model, images, chosen, threads), chosen);
+      const double sqnr_db = part_errors(model, fitted.model, chosen, images)[worst].sqnr_db;
+      if (sqnr_db > parts_[worst].sqnr_db + 3) {
+        options_.push_back({option, sqnr_db});
+      }
+    };
+    if (!calibration.equalizes()) {
+      measure("--equalize", true, profile);
+    }
+    if (profile.name() == "paper") {
+      measure("--profile precise", calibration.equalizes(), profile.with("precise", profile.bits()));
+    }
+    const std::string wide = "8/8/8";
+    if (profile.bits() != wide) {
+      measure("--bits " + wide, calibration.equalizes(), profile.with(profile.name(), wide));
+    }
+    std::sort(options_.begin(), options_.end(),
+              [](const measured_option& a, const measured_option& b) { return a.sqnr_db > b.sqnr_db; });
+  }
+
+  void print(const std::string& weights) const {
+    for (const assumption& one : assumptions_) {
+      std::printf("  %-9s %s (%s)\n", one.what.c_str(), one.value.c_str(), one.source.c_str());
+    }
+    for (const intact::scale_change& change : changes_) {
+      std::printf(
+          "  %s: the scale of %s%s is raised from %g to %g, so that integers compute it; its rounding errors are "
+          "%.3g times as large\n",
+          weights.c_str(), change.tensor.c_str(), block_text(change.block).c_str(), change.observed, change.raised,
+          change.raised / change.observed);
+    }
+    std::printf("  SQNR of each part by itself:");
+    for (const char* const kind : kinds) {
+      std::printf(" %s %.1f dB%s", kind, median_sqnr_db(parts_, kind), kind == kinds.back() ? "\n" : ",");
+    }
+    for (const part_error& one : outliers_) {
+      std::printf("warning: %s: %s has much error: SQNR %.1f dB; the median of the same parts is %.1f dB\n",
+                  weights.c_str(), one.text().c_str(), one.sqnr_db, median_sqnr_db(parts_, one.part));
+    }
+    for (const measured_option& one : options_) {
+      std::printf("warning: where the error is largest, %s would give %.1f dB\n", one.option.c_str(), one.sqnr_db);
+    }
+    if (!outliers_.empty() && options_.empty()) {
+      std::printf("warning: no option that was tried halves the noise\n");
+    }
+  }
+
+  nlohmann::json json() const {
+    nlohmann::json all = {{"assumptions", nlohmann::json::object()}, {"raised_scales", nlohmann::json::array()},
+                          {"parts", nlohmann::json::array()},        {"median_sqnr_db", nlohmann::json::object()},
+                          {"warnings", nlohmann::json::array()},     {"better_options", nlohmann::json::array()}};
+    for (const char* const kind : kinds) {
+      all["median_sqnr_db"][kind] = median_sqnr_db(parts_, kind);
+    }
+    for (const assumption& one : assumptions_) {
+      all["assumptions"][one.what] = {{"value", one.value}, {"source", one.source}};
+    }
+    for (const intact::scale_change& change : changes_) {
+      all["raised_scales"].push_back({{"tensor", change.tensor},
+                                      {"block", change.block},
+                                      {"observed", change.observed},
+                                      {"raised", change.raised}});
+    }
+    const auto part = [](const part_error& one) {
+      return nlohmann::json{{"part", one.part}, {"block", one.block}, {"sqnr_db", one.sqnr_db}};
+    };
+    std::transform(parts_.begin(), parts_.end(), std::back_inserter(all["parts"]), part);
+    std::transform(outliers_.begin(), outliers_.end(), std::back_inserter(all["warnings"]), part);
+    for (const measured_option& one : options_) {
+      all["better_options"].push_back({{"option", one.option}, {"sqnr_db", one.sqnr_db}});
+    }
+    return all;
+  }
+
+ private:
+  static constexpr std::array<const char*, 4> kinds = {"embedding", "attention", "mlp", "head"};
+
+  static bool less_sqnr(const part_error& a, const part_error& b) { return a.sqnr_db < b.sqnr_db; }
+
+  static std::string block_text(index block) { return block < 0 ? "" : " of block " + std::to_string(block); }
+
+  std::vector<assumption> assumptions_;
+  std::vector<intact::scale_change> changes_;
+  std::vector<part_error> parts_, outliers_;
+  std::vector<measured_option> options_;
+};
+
+}  // namespace intact_deit

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+
+#include "intact/types/view.hpp"
+
+// Real scales of what the operations accumulate, for the builder in scale.hpp. Standard library only.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// The accumulators that can occur, zero points not yet corrected.
+struct accumulator_range {
+  std::int64_t low = 0;
+  std::int64_t high = 0;
+};
+
+/// What a scale shall compute of an accumulator a: y = factor * (a - correction) + addend.
+struct scale_target {
+  double factor = 0;            ///< s_a * s_w / s_y, at least 0
+  double addend = 0;            ///< bias / s_y + zero point of y
+  std::int64_t correction = 0;  ///< zero point of a times the sum of the channel's weights; within the range
+  accumulator_range range;
+};
+
+/// One output channel of a layer: y = factor * sum((x - zero_point) * w) + addend.
+struct linear_channel {
+  std::span<const std::int8_t> weights;
+  double factor = 0;   ///< s_x * s_w / s_y
+  double addend = 0;   ///< bias / s_y + zero point of y
+  int zero_point = 0;  ///< of the inputs x
+};
+
+/// The target of one output channel of a layer on codes of a type, u8 or s8: range and correction follow from its
+/// weights.
+/// Errors: a zero point that is no code of the type.
+template <class Activation>
+scale_target linear_target(const linear_channel& channel) {
+  static_assert(std::is_same_v<Activation, std::uint8_t> || std::is_same_v<Activation, std::int8_t>,
+                "inputs of layers are u8 or s8 codes");
+  constexpr std::int64_t lowest = std::numeric_limits<Activation>::min();
+  constexpr std::int64_t highest = std::numeric_limits<Activation>::max();
+  require_between("linear_target", "zero_point", channel.zero_point, lowest, highest);
+  scale_target target{channel.factor, channel.addend, 0, {}};
+  for (const std::int8_t w : channel.weights) {
+    target.correction += std::int64_t{channel.zero_point} * w;
+    target.range.low += (w < 0 ? highest : lowest) * w;
+    target.range.high += (w < 0 ? lowest : highest) * w;
+  }
+  return target;
+}
+
+/// The target of q * k^T: factor is s_q * s_k / sqrt(head size) / s_logits.
+inline scale_target attention_logits_target(double factor, int logits_zero_point, index head_size) {
+  const std::int64_t extreme = std::int64_t{255} * 255 * head_size;
+  return {factor, static_cast<double>(logits_zero_point), 0, {-extreme, extreme}};
+}
+
+/// The target of attention times V: factor is s_v / s_context. The sum of a row's 2^-code is below 2.25, plus 2^-15 for
+/// every key when codes are clipped at 15.
+inline scale_target attention_context_target(double factor, int context_zero_point, index keys) {
+  const std::int64_t extreme = 255 * ((std::int64_t{9} << 13) + keys);
+  return {std::ldexp(factor, -15), static_cast<double>(context_zero_point), 0, {-extreme, extreme}};
+}
+
+/// The target of the sum of so many u8 codes whose mean is wanted: factor is s_x / s_y.
+inline scale_target average_pool_target(double factor, int zero_point, int output_zero_point, index tokens) {
+  const index count = tokens < 1 ? 1 : tokens;
+  return {factor / static_cast<double>(count),
+          static_cast<double>(output_zero_point),
+          zero_point * tokens,
+          {0, 255 * tokens}};
+}
+
+/// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
+inline scale_target rescale_target(double factor, int zero_point, int output_zero_point) {
+  return {factor, static_cast<double>(output_zero_point), zero_point, {0, 255}};
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
