@@ -1,5 +1,6 @@
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -351,6 +352,108 @@ TEST_CASE("checkpoints that hold no such model are named") {
   const outcome confused = deit("classify --model" + quoted(set.weights) + quoted(set.images / "0.png"));
   CHECK(confused.exit_code == 2);
   CHECK(confused.says("model.safetensors: metadata \"format\" is missing"));
+}
+
+TEST_CASE("quantize says what it assumed and from where, and the error of every part") {
+  const tiny_set set;
+  const outcome quantized = set.quantize("--epsilon 1e-5 --method observe --profile paper --json" + quoted(set.json));
+  INFO(quantized.output);
+  REQUIRE(quantized.exit_code == 0);
+  CHECK(quantized.says("2 (metadata \"heads\")"));
+  CHECK(quantized.says("0.485 0.456 0.406 (that of ImageNet; --mean names another)"));
+  CHECK(quantized.says("1e-05 (--epsilon)"));
+  CHECK(quantized.says("paper 8/8/4 (--profile, --bits)"));
+  CHECK(quantized.says("observe, minmax, 11 images"));
+  CHECK(quantized.says("SQNR of each part by itself: embedding "));
+  const nlohmann::json json = read_json(set.json);
+  CHECK(json.at("assumptions").at("epsilon").at("source") == "--epsilon");
+  CHECK(json.at("raised_scales").empty());
+  REQUIRE(json.at("parts").size() == 6);  // embedding, two halves of two blocks, head
+  CHECK(json.at("parts")[3].at("part") == "attention");
+  CHECK(json.at("parts")[3].at("block") == 1);
+  for (const nlohmann::json& part : json.at("parts")) {
+    CHECK(part.at("sqnr_db") > 5);
+    CHECK(part.at("sqnr_db") < 80);
+  }
+}
+
+TEST_CASE("models with parts that are zero are quantized with every method, and raised scales are named") {
+  tiny_set set;
+  std::vector<float>& qkv = set.checkpoint.all["blocks.1.attn.qkv.weight"].values;
+  std::vector<float>& bias = set.checkpoint.all["blocks.1.attn.qkv.bias"].values;
+  std::fill(qkv.begin(), qkv.begin() + 2 * 12 * 12, 0.0F);  // queries and keys
+  std::fill(bias.begin(), bias.begin() + 2 * 12, 0.0F);
+  set.checkpoint.write(set.weights);
+  for (const char* const method : {"observe", "search", "compensate"}) {
+    for (const char* const profile : {"paper", "precise"}) {
+      const outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + profile +
+                                             " --images 1" + " --json" + quoted(set.json));
+      CAPTURE(method, profile, quantized.output);
+      REQUIRE(quantized.exit_code == 0);
+      const nlohmann::json raised = read_json(set.json).at("raised_scales");
+      for (const nlohmann::json& change : raised) {
+        CHECK(change.at("raised") > change.at("observed"));
+        CHECK(quantized.says("the scale of " + change.at("tensor").get<std::string>()));
+      }
+    }
+  }
+}
+
+TEST_CASE("a part with much error is named, with an option that helps") {
+  // queries and keys are 64 times as large as values, for the same attention and the same output
+  tiny_set set;
+  for (const char* const kind : {"weight", "bias"}) {
+    const std::string block = "blocks.1.attn.";
+    std::vector<float>& qkv = set.checkpoint.all[block + "qkv." + kind].values;
+    const std::size_t third = qkv.size() / 3;
+    for (std::size_t i = 0; i < qkv.size(); ++i) {
+      qkv[i] *= i < 2 * third ? 1.0F : 1.0F / 64;
+    }
+  }
+  for (float& weight : set.checkpoint.all["blocks.1.attn.proj.weight"].values) {
+    weight *= 64;
+  }
+  set.checkpoint.write(set.weights);
+  const outcome quantized = set.quantize("--method observe --profile paper --json" + quoted(set.json));
+  INFO(quantized.output);
+  REQUIRE(quantized.exit_code == 0);
+  CHECK(quantized.says("warning: " + set.weights.string() + ": attention of block 1 has much error"));
+  CHECK(quantized.says("--equalize would give"));
+  const nlohmann::json json = read_json(set.json);
+  REQUIRE(json.at("warnings").size() == 1);
+  const nlohmann::json better = json.at("better_options");
+  REQUIRE_FALSE(better.empty());
+  CHECK(better[0].at("sqnr_db") > json.at("warnings")[0].at("sqnr_db").get<double>() + 3);
+  const outcome equalized = set.quantize("--equalize --method observe --profile paper --json" + quoted(set.json));
+  INFO(equalized.output);
+  CHECK(read_json(set.json).at("warnings").empty());
+}
+
+TEST_CASE("refusals of a model name file, tensor, block and option") {
+  const auto refusal_after = [&](auto change, const std::string& options) {
+    tiny_set other;
+    change(other.checkpoint);
+    other.checkpoint.write(other.weights);
+    const outcome refused = other.quantize(options);
+    CHECK(refused.exit_code == 2);
+    CHECK(refused.says(other.weights.string()));
+    return refused;
+  };
+  const outcome infinite = refusal_after(
+      [](checkpoint_tensors& made) {
+        std::vector<float>& fc1 = made.all["blocks.1.mlp.fc1.weight"].values;
+        std::fill(fc1.begin(), fc1.end(), 3e38F);
+      },
+      "");
+  INFO(infinite.output);
+  CHECK(infinite.says("tensor fc1 of block 1 has the value"));
+  const outcome heads = refusal_after([](checkpoint_tensors&) {}, "--heads 5");
+  INFO(heads.output);
+  CHECK(heads.says("heads is 5"));
+  CHECK(heads.says("--heads"));
+  const outcome deviation = refusal_after([](checkpoint_tensors& made) { made.metadata["std"] = "0"; }, "");
+  INFO(deviation.output);
+  CHECK(deviation.says("the option --std"));
 }
 
 TEST_CASE("the budget has every kind of tensor") {

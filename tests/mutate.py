@@ -249,7 +249,7 @@ MUTATIONS = [
         ("i / window - j / window, across", "j / window - i / window, across"),
     ),
     *mutations_of(
-        "adapt/scale.hpp", "average_pool_test requantize_codes_test",
+        "adapt/scale_target.hpp", "average_pool_test requantize_codes_test",
         ("zero_point * tokens,", "zero_point,"),
         ("static_cast<double>(output_zero_point), zero_point, {0, 255}",
          "static_cast<double>(output_zero_point), 0, {0, 255}"),
@@ -736,12 +736,22 @@ MUTATIONS = [
         ("std::ldexp(target.factor, n) / 2.0) + 1.0", "std::ldexp(target.factor, n) / 2.0)"),
         ("addend + std::ldexp(1.0, n - 1)", "addend"),
         ("std::ldexp(1.0, fraction_bits - 1) < two_to_53", "std::ldexp(1.0, fraction_bits - 1) < 4 * two_to_53"),
-        ("(w < 0 ? target.range.low : target.range.high) += std::int64_t{255} * w",
-         "(w < 0 ? target.range.low : target.range.high) += std::int64_t{254} * w"),
+        ("offset % (std::int64_t{1} << n) == 0 ? offset + 1 : offset", "offset"),
+        ("std::ldexp(target.factor, 32 - prescale)) >= two_to_31", "std::ldexp(target.factor, 32 - prescale)) > two_to_31"),
+    ),
+    *mutations_of(
+        "adapt/scale_target.hpp", "scale_test",
+        ("(w < 0 ? highest : lowest) * w", "(w < 0 ? highest : 0) * w"),
+        ("(w < 0 ? lowest : highest) * w", "(w < 0 ? 0 : highest) * w"),
+    ),
+    *mutations_of(
+        "adapt/fit_scales.hpp", "build_test",
+        ("own.context.scale, least_context_scale(own.qkv)", "own.context.scale, 2 * least_context_scale(own.qkv)"),
+        ("raised *= 2", "raised *= 4"),
     ),
     *mutations_of(
         "adapt/scale.hpp", "weighted_matmul_test",
-        ("std::rint(std::ldexp(ratio, 28))", "std::floor(std::ldexp(ratio, 28))"),
+        ("std::max(1.0, std::rint(", "std::max(1.0, std::floor("),
     ),
     *mutations_of(
         "adapt/add.hpp", "add_scale_test",
@@ -756,6 +766,7 @@ MUTATIONS = [
         ("std::max(1.0, std::rint(epsilon))", "std::max(0.0, std::rint(epsilon))"),
         ("std::ldexp(epsilon - whole_epsilon,", "0 * std::ldexp(epsilon - whole_epsilon,"),
         (">= std::ldexp(1.0, 30)) {\n    --output_shift", ">= std::ldexp(1.0, 29)) {\n    --output_shift"),
+        ("-reach - 512, reach + 512", "-512.0, 512.0"),
     ),
     *mutations_of(
         "adapt/table.hpp", "table_test",

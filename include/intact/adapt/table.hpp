@@ -99,7 +99,8 @@ inline bool has_i_exp_table(float scale, index keys) {
 ///            where e[0] would be too large for the row's sum, n = ceil(255 / X), which changes no code.
 /// Range:     s below about 1.67 (c >= 1), and e[0] * max(2 * keys + 1, 6) < 2^64.
 /// Exactness: the integers that the original computes before it rounds them to float32.
-/// Errors:    a scale or a number of keys for which there is no such table, naming it; has_i_exp_table() tells beforehand.
+/// Errors:    a scale or a number of keys for which there is no such table, naming it; has_i_exp_table() tells
+///            beforehand.
 /// Source:    FQ-ViT, section 3.3; I-BERT, algorithm 2; docs/numerics.md, section 5.
 inline exp_values<std::uint64_t> i_exp_table(float scale, index keys) {
   require_between("i_exp_table", "keys", keys, 0, log_softmax_max_keys);
