@@ -103,8 +103,8 @@ inline double median_sqnr_db(const std::vector<part_error>& parts, const std::st
 }
 
 /// Parts whose error is far above that of the same parts of other blocks, or large by itself: 10 dB, ten times the
-/// noise, below their median, or below 6 dB, noise of a quarter of the signal. docs/accuracy.md has what ordinary models
-/// reach.
+/// noise, below their median, or below 6 dB, noise of a quarter of the signal. docs/accuracy.md has what ordinary
+/// models reach.
 inline std::vector<part_error> outliers(const std::vector<part_error>& parts) {
   constexpr double below_median = 10, least = 6;
   std::vector<part_error> found;

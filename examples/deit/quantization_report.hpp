@@ -16,8 +16,8 @@
 #include "checkpoint.hpp"
 #include "profile_arguments.hpp"
 
-// What a quantized model is like: what was assumed, which scales were raised, how much error every part makes, and which
-// options would help.
+// What a quantized model is like: what was assumed, which scales were raised, how much error every part makes, and
+// which options would help.
 
 namespace intact_deit {
 
