@@ -228,7 +228,7 @@ MUTATIONS = [
     *mutations_of(
         "model/swin_shape.hpp", "swin_test",
         ("std::min(rows_of(s), columns_of(s))", "std::max(rows_of(s), columns_of(s))"),
-        ("size = (size + 1) / 2", "size = size / 2"),
+        ("size = size / 2 + size % 2", "size = size / 2"),
     ),
     *mutations_of(
         "model/swin.hpp", "swin_test",
@@ -556,7 +556,7 @@ MUTATIONS = [
         ("static_cast<A>(-simd::dot4<Isa, A>::offset)", "A{0}"),
         ("panel.steps(steps, column)", "panel.steps(0, column)"),
         ("columns - column < width ? columns - column : width", "width"),
-        ("columns - column > N * accumulator_columns - simd::lanes<Isa>", "columns - column >= N * accumulator_columns"),
+        ("columns - column > width - simd::lanes<Isa>", "columns - column >= width"),
         ("product.w.width(number) * packed::step_bytes;", "packed::panel_width * packed::step_bytes;"),
         ("simd::multiply<isa::scalar>(sum, dot::offset)", "simd::multiply<isa::scalar>(sum, 127)"),
         ("w.sums == nullptr ? sum_of(w, first + n)", "w.sums == nullptr ? 0"),
@@ -569,7 +569,7 @@ MUTATIONS = [
         "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2_vnni",
         ("next = packed::step / 2;", "next = packed::step / 4;"),
         ("shifts_of_columns(w, w.first / w.group_steps)", "shifts_of_columns(w, 0)"),
-        ("w.column + j * dot::columns", "j * dot::columns"),
+        ("w.column + static_cast<index>(j) * dot::columns", "static_cast<index>(j) * dot::columns"),
     ),
     *mutations_of(
         "kernel/gemm_tile.hpp", "gemm_kernel_test@sse4_1",
@@ -593,10 +593,9 @@ MUTATIONS = [
         ("clamp_tile<Isa>(x, -65536, 65535);", ""),
         ("clamp_tile<Isa>(x, 0, 255);", "clamp_tile<Isa>(x, -1, 255);"),
         ("look_up(codes[r], at.columns,", "look_up(codes[0], at.columns,"),
-        ("stage.addend.data + (at.m + r) * stage.addend.stride", "stage.addend.data + (at.m + r) * y.columns"),
+        ("(at.m + static_cast<index>(r)) * stage.addend.stride", "(at.m + static_cast<index>(r)) * y.columns"),
         ("simd::subtract<Isa>(stream[j], stream_zero_point)", "simd::subtract<Isa>(stream[j], branch_zero_point)"),
-        ("apply_stage(stage, accumulators[j], at.m + r, at.n + j)",
-         "apply_stage(stage, accumulators[j], at.m, at.n + j)"),
+        ("apply_stage(stage, accumulators[j], m, at.n + j)", "apply_stage(stage, accumulators[j], at.m, at.n + j)"),
     ),
     # Registers
     *mutations_of(
