@@ -328,6 +328,8 @@ TEST_CASE("layers with s8 activations, one weight scale and weight scales of 0 a
       {"u8 input, s8 output", {.x = {0, 255, 7, 130, 128, 100}, .zero_in = 128}},
       {"s8 by the type of its codes", {.x = {0, 127, 7, 3, 0, 100}, .as_bytes = true}},
       {"one weight scale", {.weight_scale = {0.125F}}},
+      {"a weight scale of 0", {.weight_scale = {0, 0.0625F}, .weights = real_weights}},
+      {"all weight scales 0", {.weight_scale = {0}, .bias = {3.0F, -100}}},
       {"quantized weights", {.weights = real_weights}}};
   for (const auto& [name, given] : all) {
     given.write(path);
