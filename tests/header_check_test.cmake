@@ -42,10 +42,11 @@ header(reference/gemm.hpp "#include \"intact/types/view.hpp\"\n// float, double,
 header(gemm.hpp "#include \"intact/reference/gemm.hpp\"\n/* a double, * \n 1e5 */ auto s = \"0.5 double\", c = '.';")
 header(model/vit.hpp "#include \"intact/gemm.hpp\"\nint x = 0x1e5 + 1'000; auto f = [](auto... v) { return v.x0; };")
 header(intact.hpp "#include \"intact/model/vit.hpp\"")
-header(adapt/scale.hpp "#include <vector>\n#include \"intact/adapt/table.hpp\"\ndouble half = 0.5;")
+header(config/floating_point.hpp "#if defined(__FAST_MATH__)\n#error no\n#endif")
+header(adapt/scale.hpp "#include <vector>\n#include \"intact/config/floating_point.hpp\"\ndouble half = 0.5;")
 header(adapt/table.hpp "#include <cmath>\n#include \"intact/types/view.hpp\"")
 header(adapt/eigen.hpp "#include <Eigen/Core>\n#include \"intact/intact.hpp\"")
-header(adapt/safetensors.hpp "#include <nlohmann/json.hpp>\n")
+header(adapt/safetensors_header.hpp "#include <nlohmann/json.hpp>\n")
 expect_report()
 
 # Arrows
@@ -91,6 +92,8 @@ header(reference/real.hpp "static_assert(sizeof(double) == 8);" "has the word do
 header(model/half.hpp "constexpr auto half = .5;" "has the floating-point number .5 below adapt/")
 header(model/one.hpp "constexpr auto one = 1.;" "has the floating-point number 1. below adapt/")
 header(model/large.hpp "constexpr auto large = 1e9;" "has the floating-point number 1e9 below adapt/")
+header(adapt/fold.hpp "// #include \"intact/config/floating_point.hpp\"\nfloat half = 0;"
+       "has the word float and does not include intact/config/floating_point.hpp")
 header(kernel/intrinsic.hpp "auto z = _mm_setzero_si128();" "has the intrinsic _mm_setzero_si128 outside simd/")
 header(kernel/register.hpp "__m256i z;" "has the intrinsic __m256i outside simd/")
 header(arith/builtin.hpp "int z = __builtin_ctz(1);" "has the intrinsic __builtin_ctz outside simd/")

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "intact/add.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Builder of the scales of a residual addition, into memory of the caller's. Standard library only.
 

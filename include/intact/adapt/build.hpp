@@ -16,6 +16,7 @@
 #include "intact/adapt/quantize.hpp"
 #include "intact/adapt/vit_scales.hpp"
 #include "intact/adapt/vit_weights.hpp"
+#include "intact/config/floating_point.hpp"
 
 // From a float model, the scales of its tensors and its weights as codes to an integer model.
 

@@ -15,6 +15,7 @@
 #include "intact/adapt/integer_swin.hpp"
 #include "intact/adapt/swin_scales.hpp"
 #include "intact/adapt/swin_weights.hpp"
+#include "intact/config/floating_point.hpp"
 
 // From a float Swin transformer and images to the scales of its tensors, and from these and its weights as codes to an
 // integer model.

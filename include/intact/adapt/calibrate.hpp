@@ -13,6 +13,7 @@
 #include "intact/adapt/build.hpp"
 #include "intact/adapt/float_vit.hpp"
 #include "intact/adapt/observe.hpp"
+#include "intact/config/floating_point.hpp"
 
 // From a float model and images to the scales of its tensors.
 

@@ -9,6 +9,7 @@
 
 #include "intact/adapt/layernorm.hpp"
 #include "intact/compatibility_layernorm.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Builder of compatibility LayerNorm parameters.
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <type_traits>
 
+#include "intact/config/floating_point.hpp"
 #include "intact/types/view.hpp"
 
 // Eigen matrices and matrix views of the same memory.

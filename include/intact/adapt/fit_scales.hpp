@@ -12,6 +12,7 @@
 #include "intact/adapt/layer_targets.hpp"
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/scale.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Integers compute the ratio of two scales only within limits: attention, for one, takes values to a context whose
 // scale is at least a quarter of theirs. Observed scales lie outside where a tensor is constant, zero, or much smaller

@@ -10,6 +10,7 @@
 #include "intact/adapt/float_swin.hpp"
 #include "intact/adapt/swin_scales.hpp"
 #include "intact/adapt/swin_weights.hpp"
+#include "intact/config/floating_point.hpp"
 
 // The scales of a Swin transformer, raised where no integers compute what the observed ones call for.
 

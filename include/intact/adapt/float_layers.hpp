@@ -13,6 +13,7 @@
 
 #include "intact/adapt/eigen.hpp"
 #include "intact/adapt/safetensors.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
 #include "intact/model/trace.hpp"
 

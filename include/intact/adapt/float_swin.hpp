@@ -9,6 +9,7 @@
 
 #include "intact/adapt/float_layers.hpp"
 #include "intact/arith/integer_math.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/merge_patches.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/windows.hpp"

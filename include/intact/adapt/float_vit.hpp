@@ -9,6 +9,7 @@
 
 #include "intact/adapt/float_layers.hpp"
 #include "intact/arith/integer_math.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/model/vit.hpp"
 
 // The vision transformer in float32 that calibration runs: loading it, and running it with every tensor on show.

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "intact/adapt/quantize.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Activations with a scale and a zero point per channel, which no product of integers can take (its sum runs over the
 // channels), turned into activations with one of each: the difference is folded into float weights before they are

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "intact/adapt/integer_vit.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/model/swin.hpp"
 
 // Owners of what the parameters of model/swin.hpp only point to.

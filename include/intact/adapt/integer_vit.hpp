@@ -12,6 +12,7 @@
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/scale.hpp"
 #include "intact/adapt/table.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/model/vit.hpp"
 
 // Owners of what the parameters of model/ only point to, together with the real numbers that the integers are exactly.

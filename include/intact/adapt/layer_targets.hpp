@@ -9,6 +9,7 @@
 #include "intact/adapt/scale_target.hpp"
 #include "intact/adapt/vit_scales.hpp"
 #include "intact/adapt/vit_weights.hpp"
+#include "intact/config/floating_point.hpp"
 
 // What the integer scales of a model's layers shall compute, given the scales of the tensors around them.
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "intact/config/floating_point.hpp"
 #include "intact/layernorm.hpp"
 
 // Builder of LayerNorm parameters, into memory of the caller's. Standard library only.

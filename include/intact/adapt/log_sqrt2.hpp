@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "intact/adapt/table.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/log_sqrt2_matmul.hpp"
 
 // Builders for log-sqrt2 attention codes. Standard library only.

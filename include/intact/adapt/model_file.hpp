@@ -19,6 +19,7 @@
 #include "intact/adapt/model_file_swin_fields.hpp"
 #include "intact/adapt/safetensors.hpp"
 #include "intact/adapt/safetensors_write.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Integer models as safetensors files. docs/model_format.md describes the format; the fields stand in
 // model_file_fields.hpp and model_file_swin_fields.hpp.

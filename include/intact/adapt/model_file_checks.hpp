@@ -16,6 +16,7 @@
 
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/safetensors_header.hpp"
+#include "intact/config/floating_point.hpp"
 
 // What must hold between the numbers of a model file, so that a model of any file is safe to run: nothing overflows,
 // whatever the image is. The limits of single numbers stand with the fields (model_file_fields.hpp).

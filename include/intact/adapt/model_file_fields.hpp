@@ -7,6 +7,7 @@
 
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/model_file_checks.hpp"
+#include "intact/config/floating_point.hpp"
 
 // The fields of a model file, described once for both directions. An archive that writes takes each field from a model,
 // one that reads fills it in; either way its limits are checked before the next field is looked at, so that whatever is

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "intact/adapt/quantize.hpp"
+#include "intact/config/floating_point.hpp"
 
 // The observers of FQ-ViT: ranges of float tensors over many batches, and the scales that are scored on the last batch.
 // Tensors are matrices whose columns are the channels. Float32 arithmetic, as in the original. Standard library only.

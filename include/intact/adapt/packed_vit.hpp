@@ -6,6 +6,7 @@
 
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/owned_panels.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/model/fused_vit.hpp"
 
 namespace intact {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "intact/config/floating_point.hpp"
 #include "intact/types/view.hpp"
 
 // Quantization of float tensors in float32 arithmetic, to the bit as FQ-ViT does it. Standard library only.

@@ -14,6 +14,7 @@
 
 #include "intact/adapt/safetensors_types.hpp"
 #include "intact/config/compiler.hpp"
+#include "intact/config/floating_point.hpp"
 
 // The header of a safetensors file, read and checked.
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "intact/config/compiler.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Reading and writing safetensors files share these: errors, types of elements, tensors, and texts for messages.
 

@@ -8,6 +8,7 @@
 
 #include "intact/adapt/scale_target.hpp"
 #include "intact/arith/scale.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/types/scale.hpp"
 
 // Builders of dyadic scales from real factors, into memory of the caller's. Standard library only, nothing allocated.

@@ -6,6 +6,7 @@
 #include <span>
 #include <type_traits>
 
+#include "intact/config/floating_point.hpp"
 #include "intact/types/view.hpp"
 
 // Real scales of what the operations accumulate, for the builder in scale.hpp. Standard library only.

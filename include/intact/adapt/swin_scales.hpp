@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "intact/adapt/vit_scales.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Scales of the tensors of a Swin transformer: observed by calibrate(), taken by build_swin().
 

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "intact/activation.hpp"
+#include "intact/config/floating_point.hpp"
 #include "intact/log_softmax.hpp"
 
 // Builders of tables: exponentials of Log-Int-Softmax, and functions of one code. Standard library only.

@@ -6,6 +6,7 @@
 
 #include "intact/adapt/quantize.hpp"
 #include "intact/adapt/table.hpp"
+#include "intact/config/floating_point.hpp"
 
 // Scales of the tensors of a vision transformer: observed by calibrate(), taken by build_vit().
 

@@ -10,6 +10,7 @@
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/quantize.hpp"
+#include "intact/config/floating_point.hpp"
 
 // The weights of a float model as codes. Who wants to round them in a way of their own builds vit_weights themselves.
 
