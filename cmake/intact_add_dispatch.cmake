@@ -12,10 +12,10 @@
 #   INTACT_DISPATCH_ISA    in these files: the name of the set's tag, such as avx2 for intact::isa::avx2
 #   INTACT_DISPATCH_TAGS   in the target's other files: all tags, intact::isa::scalar,intact::isa::sse4_1,...
 #
-# The flags come behind those of the target, which must name no instruction set itself (no -march). They end with -O2 in
+# The flags come after those of the target, which must name no instruction set itself (no -march). They end with -O2 in
 # every configuration. Without optimization the kernels would take hundreds of times as long, for their registers would
-# be arrays in memory; and small functions that optimization makes part of their callers would exist on their own, under
-# names that do not tell the instruction set, so that the linker would merge them across instruction sets.
+# be arrays in memory; and small functions of std::, which optimization makes part of their callers, would exist on
+# their own, so that the linker would merge them across instruction sets.
 
 include_guard(GLOBAL)
 include(CheckCXXCompilerFlag)

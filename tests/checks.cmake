@@ -56,6 +56,32 @@ foreach(program IN ITEMS linkage_check linkage_check_reversed)
   add_test(NAME "check/${program}" COMMAND ${program})
 endforeach()
 
+# With -ffast-math NaN passes every check of what is in floating point; integers do not mind.
+separate_arguments(own_options UNIX_COMMAND "${CMAKE_CXX_FLAGS}")
+set(compile_header ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only -I${PROJECT_SOURCE_DIR}/include)
+foreach(option IN ITEMS -ffast-math -ffinite-math-only)
+  add_test(NAME "check/adapt with ${option}" COMMAND ${compile_header} ${option} -include intact/adapt/scale.hpp -x c++
+                                                     /dev/null)
+  set_tests_properties("check/adapt with ${option}" PROPERTIES PASS_REGULAR_EXPRESSION
+                                                               "error:? .intact/adapt needs IEEE arithmetic")
+  add_test(NAME "check/integers with ${option}" COMMAND ${compile_header} ${option} -include intact/intact.hpp -x c++
+                                                        /dev/null)
+endforeach()
+
+# The namespace of a unit tells its compiler flags; ctags finds what is in it.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_CXX_FLAGS MATCHES "-march|-m[as][vs]")
+  add_test(NAME "check/unit names" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/unit_names.py
+                                           ${PROJECT_SOURCE_DIR}/include ${CMAKE_CXX_COMPILER} ${own_options})
+endif()
+if(Python3_FOUND)
+  set(namespace_check Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/namespace_check.py)
+  add_test(NAME "check/ctags" COMMAND ${namespace_check} ctags ${PROJECT_SOURCE_DIR}/include)
+  set_tests_properties("check/ctags" PROPERTIES ${skip_line})
+  add_test(NAME "check/types that cross units" COMMAND ${namespace_check} crossing ${PROJECT_SOURCE_DIR}/include
+                                                       ${CMAKE_CURRENT_SOURCE_DIR}/units/crossing_types.cpp)
+endif()
+
 # The installed package and the source, each in a project of a user, with and without intact::adapt.
 set(prefix ${CMAKE_CURRENT_BINARY_DIR}/installed)
 add_test(NAME "consumer/clean" COMMAND ${CMAKE_COMMAND} -E rm -rf ${prefix})

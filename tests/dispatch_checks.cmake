@@ -108,7 +108,7 @@ endfunction()
 
 intact_dispatched_objects(dispatch_violations object)
 set(program $<TARGET_FILE:dispatch_violations>)
-intact_add_violation("dispatch/violation, symbol" symbols ${object} "untagged_negate.* does not name ${violator} alone")
+intact_add_violation("dispatch/violation, symbol" symbols ${object} "untagged_negate.* is of no unit")
 intact_add_violation("dispatch/violation, floating point" integers ${object} "violate<.* has (v?addss|fadd)")
 intact_add_violation("dispatch/violation, tile" tiles ${object} "the loop of dot products has (v?mov|st|ld)")
 intact_add_violation("dispatch/violation, instruction" instructions ${program} "${misplaced}")

@@ -1,12 +1,16 @@
-"""Checks the machine code of kernels that are compiled once for each instruction set (intact_add_dispatch).
+"""Checks the machine code of translation units that are compiled with different flags: the unit of a function is the
+inline namespace INTACT_UNIT in its name, such as intact::v0_avx2_p, which begins with the instruction set.
 
   machine_code.py symbols --nm <program> <object>...
-      Every function of an object that the linker may replace by another object's of the same name tells the object's
-      instruction set in its name. The folder of an object is named after its instruction set.
+      Every function of an object that the linker may replace by another object's of the same name is of the same unit.
+      The instruction set of an object of intact_add_dispatch is that of its folder.
+
+  machine_code.py members --nm <program> <object>...
+      No member function of a type that crosses units, intact::v0::..., exists for the linker to merge.
 
   machine_code.py instructions --objdump <program> <executable>
-      No function contains an instruction above the instruction set that its name tells, or above the oldest processor
-      if it tells none or several; and no product of matrices is made of dot products that saturate.
+      No function contains an instruction above the instruction set of its unit or, if it has none, of the only tag in
+      its name, or else above the oldest processor; and no product of matrices is made of dot products that saturate.
 
   machine_code.py tiles --objdump <program> <object>...
       The innermost loops of tiles of six rows, u8 x s8, keep their accumulators in registers: they store no vector,
@@ -27,6 +31,7 @@ import sys
 # What an instruction set's code may contain beyond the oldest processor of its family, and, last, must contain.
 ALLOWED = {
     "scalar": [],
+    "sse2": [],
     "sse4_1": ["sse4_1"],
     "avx2": ["sse4_1", "avx2"],
     "avx2_vnni": ["sse4_1", "avx2", "avx_vnni"],
@@ -44,8 +49,11 @@ FLOATING_POINT_X86 = re.compile(
     r"|reduce|range|scalef|getexp|getmant|fixupimm|rcp14|rsqrt14)[ps][sdh]$")
 FLOATING_POINT_AARCH64 = re.compile(r"f[a-z]|[su]cvtf|bf")
 
-# Clang's own: where an exception meets noexcept. It calls two functions and computes nothing.
-CLANG_TERMINATE = "__clang_call_terminate"
+# Functions without a unit that may be merged. Those of std:: and xsimd would be listed here, but all become part of
+# their callers. Clang's own, where an exception meets noexcept, calls two functions and computes nothing.
+WITHOUT_UNIT = {"__clang_call_terminate"}
+# The mangled name of a member of a type in intact::v0, the namespace of types that cross units.
+CROSSING_MEMBER = re.compile(r"_ZN[KVRO]*6intact2v0(\d|I|S)")
 
 DOT_PRODUCT = re.compile(r"v?pmaddwd|vpdpbusd$|sadalp|smlal|[su]dot$|usdot$")
 SATURATING = re.compile(r"v?pmaddubsw|vpdp\w+ds$")
@@ -96,6 +104,26 @@ def tags(name):
     return set(re.findall(r"\bisa::(\w+)", name))
 
 
+def units(name):
+    """Also of a name that the demangler leaves as it is."""
+    mangled = {name[begin.end() :][: int(begin.group(1))] for begin in re.finditer(r"6intact(\d+)", name)}
+    return set(re.findall(r"\bintact::(v\d+_\w+)::", name)) | {unit for unit in mangled if re.match(r"v\d+_", unit)}
+
+
+def set_of(unit):
+    return re.match(rf"v\d+_({'|'.join(sorted(ALLOWED, key=len, reverse=True))})_", unit).group(1)
+
+
+def instruction_set(name):
+    """That of a function, None for the oldest processor's."""
+    found = {set_of(unit) for unit in units(name)} or tags(name)
+    return found.pop() if len(found) == 1 else None
+
+
+def weak_functions(nm, path, *options):
+    return re.findall(r"^[0-9a-f]+ W (.*)$", run(nm, *options, "--defined-only", path), re.MULTILINE)
+
+
 def feature_aarch64(instruction):
     if re.search(r"\bz\d+\.", instruction.operands):
         return "SVE"
@@ -137,12 +165,23 @@ def feature_x86(instruction):
 
 def check_symbols(arguments):
     for path in arguments.files:
-        isa = os.path.basename(os.path.dirname(path))
-        names = re.findall(r"^[0-9a-f]+ W (.*)$", run(arguments.nm, "--demangle", "--defined-only", path), re.MULTILINE)
-        yield from (f"{path}: {name} does not name {isa} alone"
-                    for name in names if tags(name) != {isa} and name != CLANG_TERMINATE)
+        names = weak_functions(arguments.nm, path, "--demangle")
+        all_units = set().union(*(units(name) for name in names))
+        yield from (f"{path}: {name} is of no unit" for name in names if not units(name) and name not in WITHOUT_UNIT)
+        if len(all_units) != 1:
+            yield f"{path}: the functions are of the units {sorted(all_units)}"
+        folder, isa = os.path.split(os.path.dirname(path))
+        if folder.endswith(".dispatch") and isa != "scalar":
+            yield from (f"{path}: the unit {unit} is not {isa}" for unit in all_units if set_of(unit) != isa)
+
+
+def check_members(arguments):
+    for path in arguments.files:
+        names = weak_functions(arguments.nm, path)
+        yield from (f"{path}: {name} is a member of a type that crosses units"
+                    for name in names if CROSSING_MEMBER.match(name))
         if not names:
-            yield f"{path}: there is no such function"
+            yield f"{path}: there is no function"
 
 
 def check_instructions(arguments):
@@ -150,8 +189,7 @@ def check_instructions(arguments):
     feature = feature_aarch64 if "aarch64" in run(arguments.objdump, "-f", path) else feature_x86
     needed = {}
     for name, instructions in functions(arguments.objdump, path):
-        isas = tags(name)
-        isa = isas.pop() if len(isas) == 1 else None
+        isa = instruction_set(name)
         for instruction in instructions:
             need = feature(instruction)
             needed.setdefault(isa, set()).add(need)
@@ -237,13 +275,13 @@ def check_tiles(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=["symbols", "instructions", "tiles", "integers"])
+    parser.add_argument("check", choices=["symbols", "members", "instructions", "tiles", "integers"])
     parser.add_argument("--nm", default="nm")
     parser.add_argument("--objdump", default="objdump")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
-    check = {"symbols": check_symbols, "instructions": check_instructions, "tiles": check_tiles,
-             "integers": check_integers}[arguments.check]
+    check = {"symbols": check_symbols, "members": check_members, "instructions": check_instructions,
+             "tiles": check_tiles, "integers": check_integers}[arguments.check]
     violations = list(check(arguments))
     print("\n".join(violations) if violations else "no violation")
     return 1 if violations else 0

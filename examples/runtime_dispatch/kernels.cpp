@@ -1,10 +1,8 @@
 // Compiled once for each instruction set, with its compiler flags; see intact_add_dispatch in CMakeLists.txt.
 //
-// The rule for such a file: every function in it, also those that it takes from headers, has the instruction set in its
-// name, which is what intact's kernels are templates for. The linker keeps one of several functions of the same name.
-// If two of these units had, say, std::vector<int>::push_back in common, the one that survives could contain AVX-512
-// instructions, and every processor would run it. So no containers, no algorithms, no checks, no helpers of one's own
-// that are not templates over the instruction set. Arguments are checked before, in a unit for any processor.
+// The linker keeps one of several functions of the same name. Those of intact have the compiler flags of this file in
+// their name (INTACT_UNIT in config/unit.hpp); functions of std:: and your own have not, unless they are static, in an
+// unnamed namespace, or take one of intact's tags as a template argument. So such a file has no containers.
 
 #include "kernels.hpp"
 

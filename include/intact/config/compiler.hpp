@@ -37,5 +37,5 @@
 #endif
 
 /// Before a function that must be part of its caller, even without optimization: a piece of a kernel's register tile,
-/// or one that would otherwise exist once for all instruction sets of a program.
+/// or a member of a type that crosses translation units.
 #define INTACT_INLINE [[gnu::always_inline]] inline

@@ -13,13 +13,17 @@
 // to the product with V. Bit for bit what attention.hpp computes step by step.
 
 namespace intact {
-inline namespace INTACT_UNIT {
+inline namespace INTACT_ABI {
 
 /// Queries, keys and values of one image: any numbers of queries and of keys, for cross-attention too. Head h is
 /// columns [h * head size, (h + 1) * head size) of each.
 struct attention_operands {
   activations q, k, v;
 };
+
+}  // namespace INTACT_ABI
+
+inline namespace INTACT_UNIT {
 
 /// Whether the kernels of a band can compute attention. Otherwise a band goes through the steps of attention.hpp: where
 /// 32 bits might not hold a logit, because the prescale of the scale leaves no room.

@@ -62,7 +62,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
   const attention_weighting& weighting = p.attention.weighting;
   const index tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
   const bool masked = x.mask.visible.rows != 0;
-  kernel::attention_head head;
+  kernel::attention_head head = {};
   if (fits) {
     head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, scratch.head);
   }

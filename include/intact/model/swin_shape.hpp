@@ -39,7 +39,9 @@ struct swin_shape {
   stream_codes stream = stream_codes::u8;
 
   /// Stages that there is room for: of a shape that the models refuse, sizes are some number.
-  INTACT_INLINE constexpr index usable_stages() const { return std::clamp<index>(stages, 1, swin_max_stages); }
+  INTACT_INLINE constexpr index usable_stages() const {
+    return stages < 1 ? 1 : stages < swin_max_stages ? stages : swin_max_stages;
+  }
   INTACT_INLINE constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
   INTACT_INLINE constexpr index patch_samples() const { return size_product(channels, size_product(patch, patch)); }
   /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.

@@ -10,7 +10,7 @@
 #include "intact/types/view.hpp"
 
 namespace intact {
-inline namespace INTACT_UNIT {
+inline namespace INTACT_ABI {
 
 /// Fraction bits of the bias of a compatibility LayerNorm.
 inline constexpr int compatibility_layernorm_bias_bits = 40;
@@ -25,7 +25,7 @@ struct compatibility_layernorm_parameters {
   std::span<const std::int64_t> bias;        ///< round(beta[c] / s_y * 2^40)
 };
 
-}  // namespace INTACT_UNIT
+}  // namespace INTACT_ABI
 }  // namespace intact
 
 namespace intact {

@@ -6,8 +6,7 @@
 
 #include "intact/config/compiler.hpp"
 
-// Tags of instruction sets. Everything that can contain SIMD code takes one as a template argument, so that functions
-// of translation units with different compiler flags have different names, and the linker never merges them.
+// Tags of instruction sets. Everything that can contain SIMD code takes one as a template argument.
 
 namespace intact {
 inline namespace INTACT_ABI {

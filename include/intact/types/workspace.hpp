@@ -17,6 +17,8 @@ inline constexpr std::size_t workspace_alignment = 64;
 /// on a workspace it hands out the memory.
 class workspace_size {
  public:
+  INTACT_INLINE constexpr workspace_size() {}
+
   template <class T>
   INTACT_INLINE constexpr T* take(index count) {
     constexpr index line = index{workspace_alignment};

@@ -1,0 +1,57 @@
+"""Checks the namespaces of the headers.
+
+  namespace_check.py ctags <include folder>
+      ctags, and so editors that understand as much of C++, find every class and enumeration that begins a line, and in
+      a header of an operation, such as intact/gemm.hpp, a function of its name.
+
+  namespace_check.py crossing <include folder> <source>
+      The source names every type of INTACT_ABI, the namespace of types that cross translation units.
+
+Every violation is a line. Needs nothing but the standard library.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)(?: [{:]|<)", re.MULTILINE)
+CROSSING = re.compile(r"^inline namespace INTACT_ABI \{\n(.*?)^\}  // namespace INTACT_ABI", re.MULTILINE | re.DOTALL)
+
+
+def ctags(headers):
+    for header in headers:
+        command = ["ctags", "-f", "-", "--c++-kinds=fscg", header]
+        tags = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = {line.partition("\t")[0] for line in tags.stdout.splitlines()}
+        expected = set(TYPE.findall(header.read_text()))
+        if header.parent.name == "intact" and header.stem not in ("intact", "pack", "windows"):
+            expected.add(header.stem)
+        yield from ((name, None if name in found else f"{header}: {name} is not found") for name in sorted(expected))
+
+
+def crossing(headers, source):
+    text = pathlib.Path(source).read_text()
+    for header in headers:
+        for part in CROSSING.findall(header.read_text()):
+            yield from ((name, None if re.search(rf"\b{name}\b", text) else f"{header}: {source} does not name {name}")
+                        for name in TYPE.findall(part))
+
+
+def main():
+    check, folder, *more = sys.argv[1:]
+    if check == "ctags" and shutil.which("ctags") is None:
+        print("[intact: skipped] there is no ctags")
+        return 0
+    headers = sorted(pathlib.Path(folder, "intact").rglob("*.hpp"))
+    results = list({"ctags": ctags, "crossing": crossing}[check](headers, *more))
+    violations = [violation for _, violation in results if violation is not None]
+    if len(results) < 50:
+        violations.append(f"there are only {len(results)} types")
+    print("\n".join(violations) if violations else f"no violation in {len(results)} names")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+# Tests of programs of translation units with different compiler flags, which call operations by their public names: in
+# whichever order the units are linked, all compute the same, and no unit's code has got into another's.
+
+# Every unit would have these flags.
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize|-march|-mcpu|-msse|-mavx|-fno-exceptions")
+  return()
+endif()
+
+set(units baseline without_exceptions)
+set(flags_of_baseline "")
+set(flags_of_without_exceptions -fno-exceptions -fno-rtti)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  list(APPEND units avx2 avx512bw)
+  intact_dispatch_flags(avx2 flags_of_avx2)
+  intact_dispatch_flags(avx512bw flags_of_avx512bw)
+endif()
+
+# Each unit, and the program of examples/runtime_dispatch as a function.
+set(objects "")
+foreach(unit IN LISTS units)
+  add_library(unit_${unit} OBJECT units/unit.cpp)
+  target_link_libraries(unit_${unit} PRIVATE intact::intact)
+  target_compile_options(unit_${unit} PRIVATE ${flags_of_${unit}} -O2)
+  target_compile_definitions(unit_${unit} PRIVATE INTACT_TEST_UNIT=run_${unit})
+  list(APPEND objects $<TARGET_OBJECTS:unit_${unit}>)
+endforeach()
+set(runtime_dispatch ${PROJECT_SOURCE_DIR}/examples/runtime_dispatch)
+add_executable(units_program units/main.cpp units/crossing_types.cpp ${runtime_dispatch}/dispatch.cpp
+                             ${runtime_dispatch}/main.cpp ${objects})
+set_source_files_properties(${runtime_dispatch}/main.cpp PROPERTIES COMPILE_DEFINITIONS main=runtime_dispatch_main)
+target_link_libraries(units_program PRIVATE intact::intact)
+intact_add_dispatch(units_program SOURCES ${runtime_dispatch}/kernels.cpp)
+
+set(reversed ${CMAKE_CURRENT_BINARY_DIR}/units_program-reversed)
+separate_arguments(link_options UNIX_COMMAND "${CMAKE_CXX_FLAGS} ${CMAKE_EXE_LINKER_FLAGS}")
+add_test(
+  NAME units/link-reversed
+  COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options}" -D
+          "OBJECTS=$<TARGET_OBJECTS:units_program>;${objects}" -D PROGRAM=${reversed} -P
+          ${CMAKE_CURRENT_SOURCE_DIR}/dispatch_link.cmake)
+set_tests_properties(units/link-reversed PROPERTIES FIXTURES_SETUP units_reversed)
+add_test(NAME units/program COMMAND units_program)
+add_test(NAME units/program-reversed COMMAND ${reversed})
+set_tests_properties(units/program units/program-reversed PROPERTIES PASS_REGULAR_EXPRESSION
+                                                                      "equal\n.*fingerprint ${fingerprint}\n$")
+set_tests_properties(units/program-reversed PROPERTIES FIXTURES_REQUIRED units_reversed)
+
+if(NOT Python3_FOUND)
+  return()
+endif()
+
+intact_add_machine_code_check("units/symbols" symbols "${objects}")
+intact_add_machine_code_check("units/instructions" instructions $<TARGET_FILE:units_program>)
+intact_add_machine_code_check("units/instructions, reversed" instructions ${reversed})
+set_tests_properties("units/instructions, reversed" PROPERTIES FIXTURES_REQUIRED units_reversed)
+
+# Without optimization functions exist that else become part of their callers; members of types that cross units do not.
+add_library(unit_unoptimized OBJECT units/unit.cpp)
+target_link_libraries(unit_unoptimized PRIVATE intact::intact)
+target_compile_options(unit_unoptimized PRIVATE -O0)
+target_compile_definitions(unit_unoptimized PRIVATE INTACT_TEST_UNIT=run_baseline)
+intact_add_machine_code_check("units/members" members $<TARGET_OBJECTS:unit_unoptimized>)

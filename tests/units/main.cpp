@@ -1,0 +1,66 @@
+// Calls every unit that the processor can run: all must compute the same.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <span>
+#include <vector>
+
+#include "../random_model.hpp"
+#include "intact/intact.hpp"
+#include "intact/simd/detect.hpp"
+#include "unit.hpp"
+
+/// The program of examples/runtime_dispatch.
+int runtime_dispatch_main();
+
+namespace {
+
+using namespace intact;
+
+constexpr vit_shape shape{.channels = 2,
+                          .height = 9,
+                          .width_pixels = 12,
+                          .patch = 3,
+                          .width = 21,
+                          .heads = 3,
+                          .hidden = 35,
+                          .depth = 2,
+                          .classes = 5};
+
+}  // namespace
+
+int main() {
+  const integer_vit model(intact_test::model_builder({.shape = shape, .parts = paper_profile}, 5).model());
+  const std::vector<intact_test::owned_image> images = intact_test::make_images(shape, 1);
+  std::vector<std::byte> memory(std::max(vit_workspace_bytes(shape), fused_vit_bytes(shape)));
+  const units::arguments x{model.parameters(), model.shape(), images[0].view, workspace(memory.data(), memory.size())};
+
+  struct unit {
+    const char* name;
+    std::uint64_t (*run)(const units::arguments&);
+    bool offered;
+  };
+  const simd::processor processor = simd::detect();
+  const unit all[] = {
+    {"baseline", units::run_baseline, true},
+#if INTACT_X86
+    {"avx2", units::run_avx2, processor.offers(isa::avx2())},
+    {"avx512bw", units::run_avx512bw, processor.offers(isa::avx512bw())},
+#endif
+    {"without exceptions", units::run_without_exceptions, true}
+  };
+  std::uint64_t expected = 0;
+  bool equal = true;
+  for (const unit& each : all) {
+    if (each.offered) {
+      const std::uint64_t found = each.run(x);
+      std::printf("%016llx %s\n", static_cast<unsigned long long>(found), each.name);
+      expected = &each == all ? found : expected;
+      equal = equal && found == expected;
+    }
+  }
+  std::printf("%s\n", equal ? "equal" : "different");
+  return runtime_dispatch_main();
+}

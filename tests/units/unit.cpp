@@ -1,0 +1,287 @@
+// Every public operation and model, compiled several times with different compiler flags; see unit_checks.cmake. No
+// function but those of intact may exist for the linker to merge: what this file has of its own is in an unnamed
+// namespace, and it uses no containers. That is inside the unit's, which tells the check of instructions the flags.
+
+#include "unit.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "intact/intact.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace {
+
+constexpr index tokens = 36, channels = 64, outputs = 40;
+
+/// FNV-1a of everything that is written.
+class hash {
+ public:
+  template <class T>
+  void add(matrix_view<T> y) {
+    for (index i = 0; i < y.rows; ++i) {
+      for (index j = 0; j < y.columns; ++j) {
+        value_ = (value_ ^ static_cast<std::uint64_t>(y(i, j))) * 1099511628211U;
+      }
+    }
+  }
+  std::uint64_t value() const { return value_; }
+
+ private:
+  std::uint64_t value_ = 14695981039346656037U;
+};
+
+template <class T>
+struct matrix {
+  index rows, columns;
+  T data[static_cast<std::size_t>(4 * tokens * channels)] = {};
+
+  matrix(index rows_, index columns_) : rows(rows_), columns(columns_) {}
+  matrix_view<T> view() { return {data, rows, columns}; }
+  std::span<const T> span() const { return {data, static_cast<std::size_t>(rows * columns)}; }
+};
+
+template <class T>
+matrix<T> random(index rows, index columns) {
+  matrix<T> made(rows, columns);
+  std::uint32_t state = 1;
+  for (index i = 0; i < rows * columns; ++i) {
+    state = state * 1664525U + 1013904223U;
+    made.data[i] = static_cast<T>(state >> 24);
+  }
+  return made;
+}
+
+template <class T>
+matrix<T> filled(index columns, T value) {
+  matrix<T> made(1, columns);
+  for (index i = 0; i < columns; ++i) {
+    made.data[i] = value;
+  }
+  return made;
+}
+
+/// About 2^-9 of the sum, around code 128.
+constexpr tensor_scale tensor = {1 << 29, std::int64_t{257} << 37, 6, 0};
+
+class operations {
+ public:
+  std::uint64_t run() {
+    products();
+    stages();
+    rows();
+    attention();
+    images();
+    return hash_.value();
+  }
+
+ private:
+  using u8 = std::uint8_t;
+  using s8 = std::int8_t;
+
+  template <class T, class Write>
+  void record(index rows, index columns, const Write& write) {
+    matrix<T> y(rows, columns);
+    write(y.view());
+    hash_.add(y.view());
+  }
+
+  template <class Weights>
+  void product(const Weights& w) {
+    alignas(packed_weights_alignment) std::byte memory[16384];
+    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, keep_accumulator{}, y); });
+    record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, requantize<u8>{scale_}, y); });
+    const auto packed = pack_weights(w, memory);
+    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, keep_accumulator{}, y); });
+    record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, requantize<u8>{scale_}, y); });
+  }
+
+  void products() {
+    product(matrix_view<const s8>(weights_.view()));
+    const packed_view<s4, const u8> nibbles(codes_.data, outputs, channels);
+    product(nibbles);
+    matrix<u8> shifts(outputs, channels / 32);
+    product(grouped_s4_view(nibbles, shifts.view(), 32));
+    record<u8>(tokens, tokens, [&](auto y) {
+      gemm(activations{codes_.view(), 128}, activations{codes_.view(), 100}, requantize<u8, tensor_scale>{tensor}, y);
+    });
+  }
+
+  template <class Stage>
+  void stage(const packed_weights<s8>& w, const Stage& stage) {
+    record<typename Stage::output>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, stage, y); });
+  }
+
+  void stages() {
+    alignas(packed_weights_alignment) std::byte memory[16384];
+    const packed_weights<s8> w = pack_weights(matrix_view<const s8>(weights_.view()), memory);
+    matrix<u8> table = random<u8>(1, 4096);
+    matrix<std::int16_t> stream = random<std::int16_t>(tokens, outputs);
+    stage(w, requantize<s8>{scale_});
+    stage(w, requantize<std::int16_t>{scale_});
+    stage(w, requantize_to_activation{scale_});
+    stage(w, activate{scale_, table.span()});
+    stage(w, add_to_stream{scale_, stream.view()});
+    stage(w, requantize_and_add{scale_, addition(outputs), codes_.view().column_block(0, outputs)});
+    tensor_scale per_row[tokens] = {};
+    for (tensor_scale& each : per_row) {
+      each = tensor;
+    }
+    stage(w, requantize_rows<u8>{per_row});
+    const matrix<std::int32_t> bias = filled<std::int32_t>(outputs, 5), multiplier = filled(outputs, 1 << 30),
+                               exponent = filled(outputs, -8);
+    const parity_scale parity{bias.span(), multiplier.span(), exponent.span(), 100};
+    stage(w, round_half_to_even<u8>{parity});
+    stage(w, round_once<u8>{parity});
+    stage(w, round_twice<u8>{parity});
+    stage(w, round_power_of_two<u8>{bias.span(), 9, 100});
+  }
+
+  add_scale addition(index columns) const {
+    const auto first = static_cast<std::size_t>(columns);
+    return {halves_.span().first(first), halves_.span().first(first), middles_.span().first(first), 128, 100, 20};
+  }
+
+  void rows() {
+    const matrix<u8> shift = filled<u8>(channels, 1), none = filled<u8>(channels, 0), table = random<u8>(1, 256),
+                     table_12 = random<u8>(1, 4096);
+    const matrix<std::int32_t> gain = filled(channels, 40 << 10);
+    const matrix<std::int64_t> bias = filled(channels, std::int64_t{257} << 33);
+    const layernorm_parameters norm{
+        .zero_point = 128, .shift = shift.span(), .gain = gain.span(), .bias = bias.span(), .output_shift = 34};
+    record<u8>(tokens, channels, [&](auto y) { layernorm(codes_.view(), norm, y); });
+    const layernorm_parameters norm_s16{
+        .zero_point = 0, .shift = none.span(), .gain = gain.span(), .bias = bias.span(), .output_shift = 34};
+    record<u8>(tokens, channels, [&](auto y) { layernorm(stream_.view(), norm_s16, y); });
+    const matrix<u8> gain_shift = filled<u8>(channels, 20);
+    record<std::int32_t>(tokens, channels, [&](auto y) {
+      compatibility_layernorm(codes_.view(), {128, shift.span(), gain.span(), gain_shift.span(), bias.span()}, y);
+    });
+    record<u8>(tokens, channels, [&](auto y) { add(codes_.view(), codes_.view(), addition(channels), y); });
+    record<u8>(tokens, channels, [&](auto y) { activation(codes_.view(), table.span(), y); });
+    record<u8>(tokens, channels, [&](auto y) {
+      matrix<std::uint16_t> codes(tokens, channels);
+      for (index i = 0; i < tokens * channels; ++i) {
+        codes.data[i] = static_cast<std::uint16_t>(codes_.data[i] * 16);
+      }
+      activation(codes.view(), table_12.span(), y);
+    });
+    const requantize<u8, tensor_scale> change{{1 << 30, std::int64_t{1} << 31, 0, 2}};
+    record<u8>(1, channels, [&](auto y) { average_pool(codes_.view(), requantize<u8, tensor_scale>{tensor}, y); });
+    record<u8>(tokens, channels, [&](auto y) { requantize_codes(codes_.view(), change, y); });
+  }
+
+  template <tail Tail>
+  void by_codes(index columns, const matrix_view<u8>& bytes) {
+    typename attention_codes<Tail>::view codes = {};
+    if constexpr (Tail == tail::clip) {
+      codes = {bytes.data, tokens, columns};
+    } else {
+      codes = bytes;
+    }
+    log_softmax<Tail, std::uint64_t>(codes_.view().column_block(0, columns), exponential_.span(), codes);
+    hash_.add(bytes);
+    const activations v{codes_.view(), 128};
+    using stage = std::conditional_t<Tail == tail::wide, requantize_wide<u8>, requantize<u8, tensor_scale>>;
+    constexpr stage wanted{{1 << 30, std::int64_t{257} << 45, 14, 0}};
+    record<u8>(tokens, channels, [&](auto y) { shift_matmul<Tail>(codes, v, wanted, y); });
+    record<u8>(tokens, channels,
+               [&](auto y) { shift_matmul<Tail>(codes, v, wanted, y, workspace(scratch_, sizeof scratch_)); });
+    if constexpr (Tail != tail::wide) {
+      record<u8>(tokens, channels, [&](auto y) { shift_matmul<Tail>(codes, v, row_normalization{1 << 27, 128}, y); });
+      record<u8>(tokens, channels, [&](auto y) {
+        shift_matmul<Tail>(codes, v, row_normalization{1 << 27, 128}, y, workspace(scratch_, sizeof scratch_));
+      });
+    }
+  }
+
+  void attention() {
+    matrix<u8> bytes(tokens, tokens), table = random<u8>(1, 256);
+    by_codes<tail::zero>(tokens, bytes.view());
+    by_codes<tail::wide>(tokens, bytes.view());
+    by_codes<tail::clip>(tokens, {bytes.data, tokens, tokens / 2});
+    const auto logits = codes_.view().column_block(0, tokens);
+    matrix<u8> visible = filled<u8>(tokens, 1);
+    visible.data[3] = 0;
+    const key_mask mask{visible.view()};
+    record<u8>(tokens, tokens,
+               [&](auto y) { log_softmax<tail::zero, std::uint64_t>(logits, exponential_.span(), mask, y); });
+    record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), y); });
+    record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), mask, 255, y); });
+    const activations v{codes_.view(), 128};
+    constexpr row_normalization normalization{1 << 27, 128};
+    record<u8>(tokens, channels, [&](auto y) { weighted_matmul(logits, v, normalization, y); });
+    record<u8>(tokens, channels,
+               [&](auto y) { weighted_matmul(logits, v, normalization, y, workspace(scratch_, sizeof scratch_)); });
+    record<u8>(tokens, channels, [&](auto y) { log_sqrt2_matmul(matrix_view<const u8>(logits), v, normalization, y); });
+    record<u8>(tokens, channels, [&](auto y) {
+      log_sqrt2_matmul(matrix_view<const u8>(logits), v, log_sqrt2_scale{1 << 20, 741455, std::int64_t{257} << 39, 8},
+                       y);
+    });
+  }
+
+  void images() {
+    const auto x = codes_.view();
+    constexpr window_grid grid{6, 6, 4, 2};
+    constexpr neighbourhood around{3, 2};
+    matrix<u8> windows(grid.padded_tokens(), channels);
+    window_partition(x, grid, 7, windows.view());
+    hash_.add(windows.view());
+    record<u8>(tokens, channels, [&](auto y) { window_reverse(windows.view(), grid, y); });
+    record<u8>(16, 16, [&](auto y) { shifted_window_mask(grid, true, false, y); });
+    record<u8>(9, 4 * channels, [&](auto y) { merge_patches(x, 6, 6, 7, y); });
+    record<u8>(9, 9 * channels, [&](auto y) { unfold(x, {6, 6}, around, 7, y); });
+    record<u8>(tokens, channels, [&](auto y) {
+      const matrix<std::int32_t> multiplier = filled(channels, 1 << 30);
+      const matrix<std::int64_t> offset = filled(channels, std::int64_t{257} << 37);
+      depthwise_conv({x, 128}, {6, 6}, {matrix_view<const s8>(weights_.data, 9, channels), 3},
+                     requantize<u8>{{multiplier.span(), offset.span(), 6, 0}}, y);
+    });
+    record<u8>(9, 12, [&](auto y) { im2col(planar_image(x.data, 3, 6, 6), 2, y); });
+  }
+
+  hash hash_;
+  matrix<std::uint8_t> codes_ = random<std::uint8_t>(tokens, channels);
+  matrix<std::int8_t> weights_ = random<std::int8_t>(outputs, channels);
+  matrix<std::int16_t> stream_ = random<std::int16_t>(tokens, channels);
+  matrix<std::int32_t> multipliers_ = filled(outputs, 1 << 29), halves_ = filled(channels, 1 << 19),
+                       middles_ = filled(channels, 257 << 19);
+  matrix<std::int64_t> offsets_ = filled(outputs, std::int64_t{257} << 37);
+  matrix<std::uint64_t> exponential_ = [] {
+    matrix<std::uint64_t> made(1, 256);
+    for (int d = 0; d < 256; ++d) {
+      made.data[d] = std::uint64_t{1} << (40 - d / 8);
+    }
+    return made;
+  }();
+  channel_scale scale_{multipliers_.span(), offsets_.span(), 6, 0};
+  std::byte scratch_[1 << 17];
+};
+
+[[gnu::noinline]] std::uint64_t run_all(const units::arguments& x) {
+  hash results;
+  matrix<std::int32_t> logits(1, x.shape.classes);
+  matrix<std::uint8_t> logits_u8(1, x.shape.classes);
+  vit(x.image, x.model, x.shape, logits.view(), logits_u8.view(), x.memory);
+  results.add(logits.view());
+  fused_vit(std::span(&x.image, 1), x.model, x.shape, logits.view(), logits_u8.view(), x.memory);
+  results.add(logits_u8.view());
+  return results.value() ^ operations().run();
+}
+
+}  // namespace
+
+template void swin(const image_view&, const swin_parameters&, const swin_shape&, matrix_view<std::int32_t>,
+                   matrix_view<std::uint8_t>, workspace, no_trace&&);
+template void fused_swin(std::span<const image_view>, const swin_parameters&, const swin_shape&,
+                         matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace, const sequential&);
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
+
+std::uint64_t units::INTACT_TEST_UNIT(const arguments& x) {
+  return intact::run_all(x);
+}
