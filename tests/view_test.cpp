@@ -1,6 +1,7 @@
 #include "intact/types/view.hpp"
 
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <type_traits>
 
@@ -90,6 +91,33 @@ TEST_CASE("views that do not describe memory are refused") {
   CHECK(is_refused(matrix_view(memory, 4, -1, 4)));
   CHECK(is_refused(matrix_view(memory, 4, 4, 3)));
   CHECK(is_refused(matrix_view(memory, 4, 4, -4)));
+}
+
+TEST_CASE("products and sums of sizes stop at the largest size") {
+  const index root = index{1} << (4 * sizeof(index) - 1);  // its square is half of what is one too large
+  CHECK(size_product(root, root) == max_size / 2 + 1);
+  CHECK(size_product(2 * root, root) == max_size);
+  CHECK(size_product(max_size, 1) == max_size);
+  CHECK(size_product(max_size, max_size) == max_size);
+  CHECK(size_product(max_size, 0) == 0);
+  CHECK(size_product(0, max_size) == 0);
+  CHECK(size_product(-1, max_size) == -1);
+  CHECK(size_product(std::numeric_limits<index>::min(), -1) == -1);
+  CHECK(size_sum(max_size - 1, 1) == max_size);
+  CHECK(size_sum(max_size, max_size) == max_size);
+  CHECK(size_sum(0, -1) == -1);
+  CHECK(group_count(max_size, 16) == max_size / 16 + 1);
+}
+
+TEST_CASE("views whose last element no address reaches are refused") {
+  std::uint16_t memory[1] = {};
+  constexpr index most = max_size / 2;
+  CHECK_FALSE(is_refused(matrix_view(memory, 2, 1, most - 1)));
+  CHECK(is_refused(matrix_view(memory, 2, 1, most)));
+  CHECK(is_refused(matrix_view(memory, most, 1, most)));
+  CHECK(is_refused(matrix_view(memory, 2, most + 1, max_size)));
+  CHECK_FALSE(is_refused(matrix_view(memory, max_size, 0, max_size)));
+  CHECK_FALSE(is_refused(matrix_view(memory, 1, 1, max_size)));
 }
 
 TEST_CASE("a shape is both of its sizes") {

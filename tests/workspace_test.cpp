@@ -195,6 +195,23 @@ TEST_CASE("what workspace_size counts is enough at every alignment, and one cach
   CHECK_THROWS_AS(take_all(short_of_a_line.view()), std::invalid_argument);
 }
 
+TEST_CASE("a workspace_size that no memory has is the largest number") {
+  constexpr std::size_t largest = static_cast<std::size_t>(-1);
+  workspace_size product, sum, negative, half;
+  product.matrix<std::uint8_t>(max_size / 2, 3);
+  CHECK(product.bytes() == largest);
+  sum.take<std::uint8_t>(max_size / 2);
+  CHECK(sum.bytes() < largest);
+  sum.take<std::uint64_t>(max_size / 16 + 64);
+  CHECK(sum.bytes() == largest);
+  negative.take<std::uint8_t>(-1);
+  CHECK(negative.bytes() == largest);
+  half.take<std::uint8_t>(max_size / 2);
+  CHECK(half.bytes_and(half.bytes()) == largest);
+  CHECK(half.bytes_and(largest) == largest);
+  CHECK(half.bytes_and(1) == half.bytes() + 1);
+}
+
 tensor<std::uint8_t> random_stream(const block_shape& shape) {
   generator random(38);
   tensor<std::uint8_t> stream(shape.attention.tokens, shape.attention.width, layouts[1]);

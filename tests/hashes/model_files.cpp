@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hashes.hpp"
@@ -16,7 +18,7 @@
 #include "intact/model/vit.hpp"
 
 // Reads the model files of a folder, runs the models, writes them again, and prints a hash of the logits and of the
-// bytes of each file that it has written:
+// bytes of each file that it has written. Then it changes the files' sizes, and prints a hash of which are refused:
 //
 //     model_files FOLDER SCRATCH_FOLDER
 //
@@ -79,6 +81,62 @@ void run_file(const std::filesystem::path& file, const std::filesystem::path& wr
   print_line(name + "/written/logits", logits_of(load(written)));
 }
 
+/// Sizes at the limits of integers of 20, 31, 32 and 63 bits.
+constexpr std::int64_t extreme_sizes[] = {-1,
+                                          0,
+                                          1 << 20,
+                                          65'537,
+                                          (1LL << 31) - 1,
+                                          1LL << 31,
+                                          (1LL << 32) - 1,
+                                          1LL << 32,
+                                          (1LL << 32) + 1,
+                                          (1LL << 62) + 1,
+                                          std::numeric_limits<std::int64_t>::max()};
+
+/// Where the number of a tensor stands in a file, high bytes last.
+std::size_t place_of(const std::vector<std::byte>& file, const safetensors_file& parsed, const std::string& tensor) {
+  std::uint64_t header = 0;
+  for (std::size_t i = 8; i-- > 0;) {
+    header = header << 8 | std::to_integer<std::uint64_t>(file[i]);
+  }
+  return static_cast<std::size_t>(8 + header) + parsed.info(tensor).begin;
+}
+
+/// A file whose sizes are extreme, one and two at a time, is refused with a sentence that names the tensor.
+void run_extreme_sizes(const std::filesystem::path& file, const auto& load) {
+  const std::vector<char> stored = bytes_of(file);
+  std::vector<std::byte> bytes(stored.size());
+  std::transform(stored.begin(), stored.end(), bytes.begin(), [](char byte) { return static_cast<std::byte>(byte); });
+  const safetensors_file parsed = safetensors_file::parse(bytes, "original");
+  std::vector<std::string> sizes = parsed.names();
+  std::erase_if(sizes, [](const std::string& name) { return !name.starts_with("shape."); });
+  hash refused;
+  const auto store = [&](std::vector<std::byte>& into, const std::string& name, std::int64_t size) {
+    for (std::size_t i = 0; i < 8; ++i) {
+      into[place_of(bytes, parsed, name) + i] =
+          static_cast<std::byte>(static_cast<std::uint64_t>(size) >> (8 * i) & 255);
+    }
+  };
+  for (const std::string& first : sizes) {
+    for (const std::string& second : sizes) {
+      for (const std::int64_t size : extreme_sizes) {
+        std::vector<std::byte> changed = bytes;
+        store(changed, first, size);
+        store(changed, second, size);
+        bool loads = true;
+        try {
+          load(safetensors_file::parse(std::move(changed), "changed"));
+        } catch (const file_error&) {
+          loads = false;
+        }
+        refused.add(loads ? 1 : 0, 1);
+      }
+    }
+  }
+  print_line("model_file/" + file.stem().string() + "/extreme_sizes", refused);
+}
+
 void run(const std::filesystem::path& folder, const std::filesystem::path& scratch) {
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -89,14 +147,16 @@ void run(const std::filesystem::path& folder, const std::filesystem::path& scrat
   std::sort(files.begin(), files.end());
   for (const std::filesystem::path& file : files) {
     const std::filesystem::path written = scratch / "written.safetensors";
+    const auto run_model = [&](const auto& load, const auto& save) {
+      run_file(file, written, load, save);
+      run_extreme_sizes(file, load);
+    };
     if (file.filename().string().starts_with("vit")) {
-      run_file(
-          file, written, [](const auto& path) { return load_integer_vit(path); },
-          [](const auto& model, const auto& path) { save_integer_vit(model, path); });
+      run_model([](const auto& from) { return load_integer_vit(from); },
+                [](const auto& model, const auto& path) { save_integer_vit(model, path); });
     } else {
-      run_file(
-          file, written, [](const auto& path) { return load_integer_swin(path); },
-          [](const auto& model, const auto& path) { save_integer_swin(model, path); });
+      run_model([](const auto& from) { return load_integer_swin(from); },
+                [](const auto& model, const auto& path) { save_integer_swin(model, path); });
     }
   }
 }
