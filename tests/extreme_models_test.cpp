@@ -21,7 +21,7 @@
 #include "refusal.hpp"
 #include "swin_reference.hpp"
 
-namespace intact_test {
+namespace intact_test::extreme_models_test {
 namespace {
 
 constexpr vit_shape extreme_vit{.channels = 1,
@@ -340,4 +340,4 @@ TEST_CASE("extreme Swin transformers are built and equal double precision", "[ex
   CHECK(raised > 4);
 }
 
-}  // namespace intact_test
+}  // namespace intact_test::extreme_models_test
