@@ -37,10 +37,10 @@ struct signal_and_noise {
     noise += difference.cast<double>().squaredNorm();
   }
 
-  /// At most 100, which stands for no noise; a part without outputs has none either.
+  /// At most 100, which is also the value without noise, and of a part that adds nothing: its ratio would mean nothing.
   double sqnr_db() const {
     constexpr double most = 100;
-    if (noise == 0 || !std::isfinite(signal) || !std::isfinite(noise)) {
+    if (signal == 0 || noise == 0 || !std::isfinite(signal) || !std::isfinite(noise)) {
       return most;
     }
     return std::clamp(10 * std::log10(signal / noise), -most, most);
