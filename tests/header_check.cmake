@@ -18,7 +18,7 @@ set(floor_of_adapt 7)
 set(foreign_headers algorithm array bit compare concepts cstddef cstdint cstring iterator limits optional span string_view
     tuple
     type_traits utility variant)
-set(more_foreign_headers_of_config atomic cstdarg cstdio cstdlib stdexcept)
+set(more_foreign_headers_of_config atomic cfloat cstdarg cstdio cstdlib stdexcept)
 set(more_foreign_headers_of_simd xsimd/xsimd.hpp immintrin.h arm_neon.h cpuid.h sys/auxv.h)
 
 # The headers of adapt/ that need nothing but the standard library, and those that may use Eigen, nlohmann-json or POSIX.

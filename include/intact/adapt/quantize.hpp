@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <iterator>
@@ -18,8 +17,6 @@
 
 namespace intact {
 inline namespace INTACT_UNIT {
-
-static_assert(FLT_EVAL_METHOD == 0, "quantization needs float arithmetic that rounds to float after every operation");
 
 /// The codes that a quantized type can take.
 struct code_range {

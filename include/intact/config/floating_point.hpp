@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cfloat>
+
 // Every header that computes in floating point includes this one. Builders and loaders refuse NaN and infinite numbers,
 // and count on sums and quotients that are rounded as they are written. GCC and Clang also have options that allow such
 // changes one by one and define nothing that could be asked for here; see docs/embedding.md.
@@ -8,3 +10,7 @@
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
 #error "intact/adapt needs IEEE arithmetic: no -ffast-math, -ffinite-math-only or -funsafe-math-optimizations"
 #endif
+
+static_assert(FLT_EVAL_METHOD == 0,
+              "intact/adapt needs float and double arithmetic that rounds every result to its type: on 32-bit x86, "
+              "-msse2 -mfpmath=sse");
