@@ -73,8 +73,8 @@ inline scale_target average_pool_target(double factor, int zero_point, int outpu
   const index count = tokens < 1 ? 1 : tokens;
   return {factor / static_cast<double>(count),
           static_cast<double>(output_zero_point),
-          zero_point * tokens,
-          {0, 255 * tokens}};
+          std::int64_t{zero_point} * tokens,
+          {0, std::int64_t{255} * tokens}};
 }
 
 /// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
