@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -200,6 +201,26 @@ TEST_CASE("a text is written to a pipe and a device as they are", "[replace_file
   REQUIRE(std::filesystem::is_character_file("/dev/null"));
   if (std::filesystem::exists("/dev/full")) {
     REQUIRE(refusal([] { write_text_file("/dev/full", "text"); }).starts_with("/dev/full: writing failed: "));
+  }
+}
+
+TEST_CASE("a text follows what has been printed where the standard output is a file", "[replace_file]") {
+  const scratch_folder folder;
+  for (const std::filesystem::path& name : std::vector<std::filesystem::path>{"/dev/stdout", folder / "printed"}) {
+    CAPTURE(name);
+    std::fflush(stdout);
+    const int status = in_another_process([&] {
+      if (::dup2(::open((folder / "printed").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO) < 0) {
+        ::_exit(1);
+      }
+      std::printf("before\n");
+      write_text_file(name, "text\n");
+      std::printf("after\n");
+      std::fflush(stdout);
+    });
+    REQUIRE(status == 0);
+    REQUIRE(contents(folder / "printed") == "before\ntext\nafter\n");
+    REQUIRE(folder.files() == 1);
   }
 }
 

@@ -31,6 +31,7 @@ class open_file {
   open_file() = default;
   open_file(const std::filesystem::path& path, int flags, ::mode_t mode = 0)
       : descriptor_(::open(path.c_str(), flags | O_CLOEXEC, mode)) {}
+  explicit open_file(int descriptor) : descriptor_(descriptor) {}
   open_file(open_file&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   open_file& operator=(open_file&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
@@ -219,15 +220,27 @@ class replacement_file {
   open_file output_;
 };
 
+/// Whether a path leads to what the standard output is written to. Another file in its place would take the rest of the
+/// output away.
+inline bool is_standard_output(const std::filesystem::path& path) {
+  struct ::stat named {};
+  struct ::stat output {};
+  return ::stat(path.c_str(), &named) == 0 && ::fstat(STDOUT_FILENO, &output) == 0 && named.st_dev == output.st_dev &&
+         named.st_ino == output.st_ino;
+}
+
 }  // namespace detail
 
-/// Writes a text as a file, with the safety of write_safetensors. What is no file, such as /dev/stdout or a named pipe,
-/// is written to as it is.
+/// Writes a text as a file, with the safety of write_safetensors. The standard output, such as /dev/stdout, gets the text
+/// after what has been printed; devices and named pipes are written to.
 /// Errors:  file_error for whatever the system refuses.
 inline void write_text_file(const std::filesystem::path& path, std::string_view text) {
   std::error_code ignored;
-  if (std::filesystem::is_other(path, ignored)) {
-    const detail::open_file output(path, O_WRONLY);
+  const bool printed = detail::is_standard_output(path);
+  if (printed || std::filesystem::is_other(path, ignored)) {
+    std::fflush(stdout);
+    const detail::open_file output =
+        printed ? detail::open_file(::dup(STDOUT_FILENO)) : detail::open_file(path, O_WRONLY);
     if (!output.is_open() || !output.write(text)) {
       throw file_error(path.string(), "writing failed: " + std::generic_category().message(errno));
     }
