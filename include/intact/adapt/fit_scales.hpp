@@ -46,11 +46,15 @@ class scale_fitter {
   /// The block whose tensors follow; -1: none.
   void enter_block(index block) { block_ = block; }
 
-  void set(const char* tensor, float& scale, float raised) {
-    if (raised > scale) {
-      changes_.push_back({tensor, block_, static_cast<double>(scale), static_cast<double>(raised)});
-      scale = raised;
+  void note(const char* tensor, double observed, double raised) {
+    if (raised > observed) {
+      changes_.push_back({tensor, block_, observed, raised});
     }
+  }
+
+  void set(const char* tensor, float& scale, float raised) {
+    note(tensor, static_cast<double>(scale), static_cast<double>(raised));
+    scale = std::max(scale, raised);
   }
 
   /// The least of scale, 2 * scale, 4 * scale, ... that fits; as it is if none does.
@@ -111,9 +115,7 @@ class scale_fitter {
         most.raised = after;
       }
     }
-    if (most.raised > most.observed) {
-      changes_.push_back(most);
-    }
+    note(tensor, most.observed, most.raised);
     scale = std::move(raised);
   }
 
@@ -231,9 +233,11 @@ struct block_fitter {
 
   void activation(const float_block& block, const block_weights& weights, block_scales& own) {
     constexpr double zero_point_limit = 1 << 30;
+    const double observed = gelu_table(own).input.scale;
     for (code_scale codes = gelu_table(own).input; codes.scale < std::ldexp(1.0, 128); codes = gelu_table(own).input) {
       if (std::fabs(codes.zero_point) < zero_point_limit &&
           has_scale(linear_targets(weights.fc1, block.fc1.bias, own.norm2, codes))) {
+        fit.note("fc1", observed, codes.scale);
         return;
       }
       own.fc1_step = 2 * codes.scale;
