@@ -191,6 +191,14 @@ TEST_CASE("scales out of the integers' reach are raised, and said to be", "[buil
         detail::logits_target(observed.blocks[0].qkv, half, data.model.shape.width / data.model.shape.heads);
     CHECK_FALSE(has_scale({&target, 1}));  // it is the least
   }
+  {
+    // every token has the same inputs of GELU, far from 0
+    const auto [fc1, scales] = change(precise_profile, [](vit_scales& s) { s.blocks[1].fc1 = {1e6F, 1e6F}; });
+    CHECK(fc1.tensor == "fc1");
+    CHECK(fc1.block == 1);
+    CHECK(fc1.observed == least_table_scale);
+    CHECK(fc1.raised == scales.blocks[1].fc1_step);
+  }
 }
 
 TEST_CASE("true exponentials take the place of a polynomial without integers", "[build]") {
