@@ -46,8 +46,8 @@ class budget_command {
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
     const calibration_images read = calibration_.read(input);
-    const calibrated_model calibrated =
-        fit(calibration_.calibrate(model, read.images, profile, threads_), profile).model;
+    const calibrated_model calibrated = in_file(
+        weights_, [&] { return fit(calibration_.calibrate(model, read.images, profile, threads_), profile).model; });
 
     std::vector<labelled_image> images;
     for (const std::filesystem::path& file : find_images(images_)) {

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,11 +47,14 @@ class quantization_report {
     const std::size_t worst =
         static_cast<std::size_t>(std::min_element(parts_.begin(), parts_.end(), less_sqnr) - parts_.begin());
     const auto measure = [&](const std::string& option, bool equalize, const profile_arguments& other) {
-      const intact::profile chosen = other.chosen();
-      const fitted_model fitted = fit(calibration.quick(equalize).calibrate(model, images, chosen, threads), chosen);
-      const double sqnr_db = part_errors(model, fitted.model, chosen, images)[worst].sqnr_db;
-      if (sqnr_db > parts_[worst].sqnr_db + 3) {
-        options_.push_back({option, sqnr_db});
+      try {
+        const intact::profile chosen = other.chosen();
+        const fitted_model fitted = fit(calibration.quick(equalize).calibrate(model, images, chosen, threads), chosen);
+        const double sqnr_db = part_errors(model, fitted.model, chosen, images)[worst].sqnr_db;
+        if (sqnr_db > parts_[worst].sqnr_db + 3) {
+          options_.push_back({option, sqnr_db});
+        }
+      } catch (const std::invalid_argument&) {  // an option that this model cannot have does not help
       }
     };
     if (!calibration.equalizes()) {

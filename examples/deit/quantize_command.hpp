@@ -5,9 +5,7 @@
 #include <cstdio>
 #include <map>
 #include <span>
-#include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -47,9 +45,10 @@ class quantize_command {
     const intact::profile profile = profile_.chosen();
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const calibration_images read = calibration_.read({model.shape.height, checkpoint_.crop(), prepared_});
-    const fitted_model fitted = in_file([&] { return calibrate(model, read.images, profile); });
-    const intact::integer_vit integer = in_file(
-        [&] { return intact::build_vit(fitted.model.model, fitted.model.scales, fitted.model.weights, profile); });
+    const fitted_model fitted = in_file(weights_, [&] { return calibrate(model, read.images, profile); });
+    const intact::integer_vit integer = in_file(weights_, [&] {
+      return intact::build_vit(fitted.model.model, fitted.model.scales, fitted.model.weights, profile);
+    });
     intact::save_integer_vit(integer, output_,
                              {{crop_note, CLI::detail::to_string(checkpoint_.crop())},
                               {"profile", profile_.description()},
@@ -64,16 +63,6 @@ class quantize_command {
   fitted_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
                          const intact::profile& profile) const {
     return fit(calibration_.calibrate(model, images, profile, threads_), profile);
-  }
-
-  /// What an action returns; refusals name the file of the model.
-  template <class Action>
-  std::invoke_result_t<Action> in_file(Action action) const {
-    try {
-      return action();
-    } catch (const std::invalid_argument& error) {
-      throw error_in(weights_, error.what());
-    }
   }
 
   /// Says what was assumed and how large the errors are, on a few of the images.

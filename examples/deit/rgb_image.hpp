@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "intact/types/image.hpp"
@@ -37,6 +38,16 @@ inline constexpr std::uint64_t max_pixels = 178'956'970;
 /// An error that names a file.
 inline std::runtime_error error_in(const std::filesystem::path& file, const std::string& problem) {
   return std::runtime_error(file.string() + ": " + problem);
+}
+
+/// What an action returns; a refusal of arguments that come from a file names it.
+template <class Action>
+std::invoke_result_t<Action> in_file(const std::filesystem::path& file, Action action) {
+  try {
+    return action();
+  } catch (const std::invalid_argument& error) {
+    throw error_in(file, error.what());
+  }
 }
 
 namespace detail {
