@@ -231,8 +231,8 @@ inline bool is_standard_output(const std::filesystem::path& path) {
 
 }  // namespace detail
 
-/// Writes a text as a file, with the safety of write_safetensors. The standard output, such as /dev/stdout, gets the text
-/// after what has been printed; devices and named pipes are written to.
+/// Writes a text as a file, with the safety of write_safetensors. The standard output, such as /dev/stdout, gets the
+/// text after what has been printed; devices and named pipes are written to.
 /// Errors:  file_error for whatever the system refuses.
 inline void write_text_file(const std::filesystem::path& path, std::string_view text) {
   std::error_code ignored;
