@@ -1,13 +1,12 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
@@ -71,10 +70,11 @@ class model_archive {
   int version_;
 };
 
-/// The shortest text from which the number can be told.
+/// A text from which the number can be told.
 inline std::string text_of(double number) {
-  std::array<char, 32> text;
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), number).ptr};
+  char text[32];
+  std::snprintf(text, sizeof text, "%.17g", number);
+  return text;
 }
 
 inline void require_multiple(const model_archive& archive, const std::string& name, index size, const char* of,
@@ -163,7 +163,7 @@ inline void check_padding(const model_archive& archive, const std::string& name,
 /// Checks that a real number is the one that the integers are, to the bit.
 inline void check_exact(const model_archive& archive, const std::string& tensor, const std::string& what, double stored,
                         double expected) {
-  if (std::bit_cast<std::uint64_t>(stored) != std::bit_cast<std::uint64_t>(expected)) {
+  if (std::memcmp(&stored, &expected, sizeof stored) != 0) {
     archive.refuse(tensor, what + " " + text_of(stored) + "; the integers are exactly " + text_of(expected));
   }
 }
