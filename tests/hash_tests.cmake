@@ -10,7 +10,9 @@ set(hash_runs
     i686/-O1/model_files
     armhf/-O2/scalar
     s390x/-O2/scalar
-    s390x/-O1/model_files)
+    s390x/-O1/model_files
+    wasm32/-O2/scalar
+    wasm32/-O1/model_files)
 foreach(run IN LISTS hash_runs)
   if(Python3_FOUND)
     add_test(NAME hashes/${run} COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/hashes/hashes.py --only "^${run}$"

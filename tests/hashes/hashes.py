@@ -194,7 +194,8 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         problem = self.compile(folder)
         if problem:
-            return "does not compile: " + problem.strip().splitlines()[0], True
+            lines = problem.strip().splitlines()
+            return "does not compile: " + next((line for line in lines if "error" in line), lines[0]), True
         arguments = [str(PROJECT / "tests" / "data"), str(folder)] if self.isa == FILES else []
         done = subprocess.run([*self.target.runner, str(self.path(folder)), *arguments], capture_output=True, text=True,
                               check=False)
