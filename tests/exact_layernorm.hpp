@@ -22,7 +22,7 @@ constexpr int128 floor_square_root(int128 x) {
   return low;
 }
 
-/// What the numbers of a row have in common.
+/// Sum, variance and reciprocal deviation of a row.
 struct exact_layernorm_row {
   int128 channels = 0;
   int128 sum = 0;

@@ -138,7 +138,7 @@ class distortion {
     }
   }
 
-  /// What only a vision transformer has.
+  /// Parts that only a vision transformer has.
   void change_stream(float_vit& model) {
     const float amount = std::fabs(factor());
     switch (random_.between(0, 2)) {

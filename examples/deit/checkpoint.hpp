@@ -258,7 +258,7 @@ struct assumption {
   std::string source;  ///< an option, the file, or why the value is the default
 };
 
-/// What was taken for the things that a checkpoint need not say. `model` was loaded from it with these options.
+/// The values of things that a checkpoint need not say, and their sources. `model` was loaded with these options.
 inline std::vector<assumption> assumptions(const std::filesystem::path& path, const checkpoint_options& options,
                                            const intact::float_vit& model) {
   const intact::safetensors_stream file(path);

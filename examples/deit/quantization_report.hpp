@@ -17,8 +17,8 @@
 #include "checkpoint.hpp"
 #include "profile_arguments.hpp"
 
-// What a quantized model is like: what was assumed, which scales were raised, how much error every part makes, and
-// which options would help.
+// A report of a quantized model: the assumptions, the raised scales, the error of every part, and the options that
+// would help.
 
 namespace intact_deit {
 

@@ -40,7 +40,7 @@ inline std::runtime_error error_in(const std::filesystem::path& file, const std:
   return std::runtime_error(file.string() + ": " + problem);
 }
 
-/// What an action returns; a refusal of arguments that come from a file names it.
+/// Returns the result of an action; a refusal of arguments that come from a file names it.
 template <class Action>
 std::invoke_result_t<Action> in_file(const std::filesystem::path& file, Action action) {
   try {

@@ -39,7 +39,7 @@ X86_SETS = {
     "avx512vnni": AVX512VNNI,
     "avx512vbmi": AVX512VNNI + ["-mavx512ifma", "-mavx512vbmi"],
 }
-# What /proc/cpuinfo must list.
+# Features that /proc/cpuinfo must list.
 X86_FEATURES = {
     "scalar": [],
     "sse4_1": ["sse4_1"],

@@ -20,7 +20,7 @@ namespace {
 
 enum class weight_kind { s8, s4, grouped_s4 };
 
-/// What a model is made of.
+/// The parts of a model.
 struct recipe {
   std::string name;
   attention_kind kind = attention_kind::log2_of_sum;

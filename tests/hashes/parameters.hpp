@@ -18,7 +18,7 @@
 
 namespace hashes {
 
-/// What the output codes of an operation shall be like.
+/// The distribution of an operation's output codes.
 struct code_spread {
   int middle = 128;
   int deviation = 60;

@@ -215,7 +215,7 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
-/// Where no integers compute what the scales call for, it takes those of fit_scales().
+/// Scales that no integers compute are replaced by those of fit_scales().
 ///
 /// Errors:    scales or weights of another depth or width, a profile that makes no sense; whatever the builders of
 ///            adapt/ refuse, such as a scale that is not above 0.

@@ -146,7 +146,7 @@ struct swin_builder {
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
-/// Where no integers compute what the scales call for, it takes those of fit_scales().
+/// Scales that no integers compute are replaced by those of fit_scales().
 ///
 /// Errors:    scales or weights of other sizes than the model's, a profile that makes no sense, packed codes
 ///            (tail::clip) with shifted windows; whatever the builders of adapt/ refuse.

@@ -35,7 +35,7 @@ inline scale_target pool_target(const swin_scales& scales, const swin_shape& sha
                              shape.tokens_of(shape.stages - 1));
 }
 
-/// The shifts of channels that stand side by side four times.
+/// A stream of four times as many channels, whose shifts repeat.
 inline ptf_scale four_times(const ptf_scale& stream) {
   ptf_scale merged{stream.scale, stream.zero_point, {}};
   for (int quarter = 0; quarter < 4; ++quarter) {

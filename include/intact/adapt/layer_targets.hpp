@@ -11,7 +11,7 @@
 #include "intact/adapt/vit_weights.hpp"
 #include "intact/config/floating_point.hpp"
 
-// What the integer scales of a model's layers shall compute, given the scales of the tensors around them.
+// The real factors that the integer scales of a model's layers approximate, from the scales of the tensors around them.
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -27,7 +27,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// What the metadata "format" of a model file says, and the newest "version": the one that is written. All are read.
+/// The metadata "format" of model files, and the newest "version", which is written. All versions are read.
 inline constexpr const char* model_file_format = "intact-vit";
 inline constexpr const char* swin_file_format = "intact-swin";
 inline constexpr int model_file_version = 2;

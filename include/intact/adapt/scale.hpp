@@ -164,7 +164,7 @@ inline found_scale find_odd_scale(const scale_target& target, int shift, int pre
   return {{0, 0, n}, scale_problem::accumulators};
 }
 
-/// What is wrong with a target, before any arithmetic is done on it.
+/// Looks for a problem of a target before any arithmetic is done on it.
 inline scale_problem check_target(const scale_target& target) {
   constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
   if (!(target.factor >= 0) || !(std::rint(4 * target.factor) < two_to_31)) {  // a prescale of 30
@@ -191,7 +191,7 @@ inline int choose_prescale(std::span<const scale_target> targets) {
   return prescale;
 }
 
-/// What the channels of a layer have in common, or the first channel that has no scale and why.
+/// Prescale and shift of all channels of a layer, or the first channel that has no scale and the reason.
 struct scale_plan {
   int prescale = 0;
   int shift = 30;  ///< the largest that fits every channel

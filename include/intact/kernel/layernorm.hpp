@@ -42,7 +42,7 @@ struct layernorm_sums {
   std::uint64_t squares;
 };
 
-/// What the shift of a row has beside half the length of its variance.
+/// A row's shift minus half the length of its variance.
 inline constexpr int layernorm_base_shift = 6;
 
 /// Takes the fraction of epsilon into the rows' variances that are small. They have been shifted to 61 or 62 bits.
