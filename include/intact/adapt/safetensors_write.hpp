@@ -106,16 +106,18 @@ inline std::string write_header(const std::string& file, std::span<const tensor_
   if (!metadata.empty()) {
     header += json_string(file, std::string(metadata_name)) + ":{";
     for (const auto& [key, value] : metadata) {
-      header += (header.ends_with('{') ? "" : ",") + json_string(file, key) + ':' + json_string(file, value);
+      header += header.ends_with('{') ? "" : ",";
+      header += json_string(file, key) + ':' + json_string(file, value);
     }
     header += '}';
   }
   std::size_t begin = 0;
   for (const tensor_to_write* const tensor : tensors) {
     const std::size_t end = begin + tensor->bytes.size();
-    header += (header.ends_with('{') ? "" : ",") + json_string(file, tensor->name) + ":{\"dtype\":\"" +
-              std::string(dtype_name(tensor->type)) + "\",\"shape\":" + printable(tensor->shape) +
-              ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+    header += header.ends_with('{') ? "" : ",";
+    header += json_string(file, tensor->name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor->type)) +
+              "\",\"shape\":" + printable(tensor->shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
+              std::to_string(end) + "]}";
     begin = end;
   }
   header += '}';
