@@ -378,22 +378,33 @@ TEST_CASE("quantize says what it assumed and from where, and the error of every 
 }
 
 TEST_CASE("models with parts that are zero are quantized with every method, and raised scales are named") {
-  tiny_set set;
-  std::vector<float>& qkv = set.checkpoint.all["blocks.1.attn.qkv.weight"].values;
-  std::vector<float>& bias = set.checkpoint.all["blocks.1.attn.qkv.bias"].values;
-  std::fill(qkv.begin(), qkv.begin() + 2 * 12 * 12, 0.0F);  // queries and keys
-  std::fill(bias.begin(), bias.begin() + 2 * 12, 0.0F);
-  set.checkpoint.write(set.weights);
-  for (const char* const method : {"observe", "search", "compensate"}) {
-    for (const char* const profile : {"paper", "precise"}) {
-      const outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + profile +
-                                             " --images 1" + " --json" + quoted(set.json));
-      CAPTURE(method, profile, quantized.output);
-      REQUIRE(quantized.exit_code == 0);
-      const nlohmann::json raised = read_json(set.json).at("raised_scales");
-      for (const nlohmann::json& change : raised) {
-        CHECK(change.at("raised") > change.at("observed"));
-        CHECK(quantized.says("the scale of " + change.at("tensor").get<std::string>()));
+  struct part {
+    const char* name;
+    std::size_t first, rows;  ///< of the layer of queries, keys and values
+  };
+  for (const part& zero : {part{"queries and keys", 0, 24}, part{"values", 24, 12}}) {
+    tiny_set set;
+    for (const auto& [tensor, columns] : {std::pair("weight", std::size_t{12}), {"bias", std::size_t{1}}}) {
+      std::vector<float>& all = set.checkpoint.all["blocks.1.attn.qkv." + std::string(tensor)].values;
+      std::fill_n(all.begin() + static_cast<std::ptrdiff_t>(zero.first * columns), zero.rows * columns, 0.0F);
+    }
+    set.checkpoint.write(set.weights);
+    for (const char* const method : {"observe", "search", "compensate"}) {
+      for (const char* const profile : {"paper", "precise"}) {
+        const outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + profile +
+                                               " --images 1" + " --json" + quoted(set.json));
+        CAPTURE(zero.name, method, profile, quantized.output);
+        REQUIRE(quantized.exit_code == 0);
+        const nlohmann::json raised = read_json(set.json).at("raised_scales");
+        for (const nlohmann::json& change : raised) {
+          CHECK(change.at("raised") > change.at("observed"));
+          CHECK(quantized.says("the scale of " + change.at("tensor").get<std::string>()));
+        }
+        // Only the precise profile divides rows by their sums, and zero values have the scale of the queries.
+        const bool normalizes = profile == std::string("precise") && zero.first != 0;
+        CHECK(std::any_of(raised.begin(), raised.end(), [](const nlohmann::json& change) {
+                return change.at("tensor") == "context" && change.at("block") == 1;
+              }) == normalizes);
       }
     }
   }
@@ -435,8 +446,12 @@ TEST_CASE("refusals of a model name file, tensor, block and option") {
     change(other.checkpoint);
     other.checkpoint.write(other.weights);
     const outcome refused = other.quantize(options);
-    CHECK(refused.exit_code == 2);
-    CHECK(refused.says(other.weights.string()));
+    const outcome budget = deit("budget --weights" + quoted(other.weights) + "--calibration" + quoted(other.images) +
+                                "--evaluation" + quoted(other.images) + options);
+    for (const outcome& each : {refused, budget}) {
+      CHECK(each.exit_code == 2);
+      CHECK(each.says(other.weights.string()));
+    }
     return refused;
   };
   const outcome infinite = refusal_after(
