@@ -252,18 +252,20 @@ class reconstruction {
     weights.qkv = reconstruct(block.qkv, x.rounded, x.exact);
     x.rounded = intact::detail::apply(block.qkv, x.rounded);
     attend(x, scales);
-    round_context(x.rounded, exact.proj, scales);
+    round_context(x.rounded, position, scales);
     stream_.exact += intact::detail::apply(exact.proj, x.exact);
     weights.proj = reconstruct(block.proj, x.rounded, stream_.exact - stream_.rounded);
     add_branch(intact::detail::apply(block.proj, x.rounded), scales.proj, scales.add1);
   }
 
   /// The context's scale is at least what its normalization takes.
-  void round_context(float_matrix& context, const intact::float_linear& proj, intact::block_scales& scales) const {
+  void round_context(float_matrix& context, std::size_t position, intact::block_scales& scales) {
     float_matrix rounded = context;
-    scales.context = round_input(rounded, &proj.weight);
+    scales.context = round_input(rounded, &exact_.blocks[position].proj.weight);
     if (chosen_.normalize_rows && !intact::has_normalization(intact::detail::scale_ratio(scales.qkv, scales.context))) {
-      scales.context.scale = intact::detail::least_context_scale(scales.qkv);
+      const float observed = std::exchange(scales.context.scale, intact::detail::least_context_scale(scales.qkv));
+      result_.changes.push_back({"context", static_cast<index>(position), static_cast<double>(observed),
+                                 static_cast<double>(scales.context.scale)});
       rounded = context;
       detail::round_to(rounded, scales.context);
     }

@@ -182,9 +182,10 @@ struct calibrated_model {
   intact::float_vit model;  ///< with the weights that the codes stand for
   intact::vit_scales scales;
   intact::vit_weights weights;
+  std::vector<intact::scale_change> changes = {};  ///< scales that were raised so that integers compute them
 };
 
-/// A calibrated model whose scales integers can compute, and which were raised for it.
+/// A calibrated model whose scales integers can compute, and all that were raised for it.
 struct fitted_model {
   calibrated_model model;
   std::vector<intact::scale_change> changes;
@@ -194,7 +195,9 @@ inline fitted_model fit(calibrated_model calibrated, const intact::profile& chos
   intact::fitted_scales<intact::vit_scales> fitted =
       intact::fit_scales(calibrated.model, calibrated.scales, calibrated.weights, chosen);
   calibrated.scales = std::move(fitted.scales);
-  return {std::move(calibrated), std::move(fitted.changes)};
+  std::vector<intact::scale_change> changes = std::move(calibrated.changes);
+  changes.insert(changes.end(), fitted.changes.begin(), fitted.changes.end());
+  return {std::move(calibrated), std::move(changes)};
 }
 
 /// A calibrated model whose weights are rounded to nearest, each by itself.
