@@ -6,11 +6,13 @@ that this machine has, compares what they print with the committed lines, and pr
 
 Every run has a name, such as "gcc/-O3/scalar" or "s390x/-O2/scalar"; --only selects those that match. The run
 "model_files" of a target reads and writes the model files in tests/data.
-With --update what the runs print becomes the committed lines. Compilers are called through ccache if there is one.
+With --update the lines of each program's first run become the committed ones. Compilers are called through ccache if
+there is one.
 """
 
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import platform
@@ -141,7 +143,8 @@ def library_headers(build):
         link = folder / name
         for place in ("/usr/include", "/usr/local/include"):
             if not link.exists() and (pathlib.Path(place) / name).is_dir():
-                link.symlink_to(pathlib.Path(place) / name)
+                with contextlib.suppress(FileExistsError):  # another process may have made it meanwhile
+                    link.symlink_to(pathlib.Path(place) / name)
     return folder
 
 
@@ -201,8 +204,9 @@ class Run:
                               check=False)
         lines = done.stdout.splitlines()
         golden = FOLDER / self.golden
-        if self.options.update:
+        if self.golden in self.options.update and done.returncode == 0:
             golden.write_text(done.stdout, encoding="utf-8")
+            self.options.update.remove(self.golden)
         different = first_difference(lines, golden.read_text(encoding="utf-8").splitlines())
         if different:
             return "differs: " + different, True
@@ -224,7 +228,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a regular expression that names of runs must match")
     parser.add_argument("--list", action="store_true", help="print the names of the runs and end")
-    parser.add_argument("--update", action="store_true", help="write the committed lines anew")
+    parser.add_argument("--update", action="store_const", const=[golden for _, golden in PROGRAMS.values()], default=[],
+                        help="write the committed lines anew")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--build-dir", type=pathlib.Path, default=PROJECT / "build" / "hashes")
     options = parser.parse_args()
