@@ -91,10 +91,11 @@ class quantization_report {
                   weights.c_str(), one.text().c_str(), one.sqnr_db, median_sqnr_db(parts_, one.part));
     }
     for (const measured_option& one : options_) {
-      std::printf("warning: where the error is largest, %s would give %.1f dB\n", one.option.c_str(), one.sqnr_db);
+      std::printf("warning: %s: where the error is largest, %s would give %.1f dB\n", weights.c_str(),
+                  one.option.c_str(), one.sqnr_db);
     }
     if (!outliers_.empty() && options_.empty()) {
-      std::printf("warning: no option that was tried halves the noise\n");
+      std::printf("warning: %s: no option that was tried halves the noise\n", weights.c_str());
     }
   }
 

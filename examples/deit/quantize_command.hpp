@@ -70,7 +70,8 @@ class quantize_command {
               const intact::profile& profile) const {
     const std::span<const rgb_image> some = images.first(std::min<std::size_t>(images.size(), 4));
     std::vector<assumption> assumed = assumptions(weights_, checkpoint_.options(), model);
-    assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()), "--crop"});
+    assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()),
+                       checkpoint_.crop() == default_crop ? "that of timm's models; --crop names another" : "--crop"});
     assumed.push_back({"recipe", profile_.description(), "--profile, --bits"});
     assumed.push_back({"method", calibration_.description(images.size()), "--method, --observer, --equalize"});
     quantization_report report(std::move(assumed), fitted.changes, part_errors(model, fitted.model, profile, some));
