@@ -91,8 +91,15 @@ class calibration_arguments {
     }
     const intact::float_vit start = equalize_ ? equalized(model, images) : model;
     const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
-    return method_ == "observe" ? round_weights(start, scales, chosen)
-                                : reconstruction(start, scales, chosen, {method_ == "compensate", threads})(images);
+    if (method_ != "observe") {
+      try {
+        return reconstruction(start, scales, chosen, {method_ == "compensate", threads})(images);
+      } catch (const std::invalid_argument& error) {  // rounding took a finite tensor beyond float
+        std::fprintf(stderr, "intact-deit: warning: --method %s is not possible, observe takes its place: %s\n",
+                     method_.c_str(), error.what());
+      }
+    }
+    return round_weights(start, scales, chosen);
   }
 
   bool equalizes() const { return equalize_; }
