@@ -119,7 +119,7 @@ TEST_CASE("a profile whose parts do not go together is refused in a sentence, be
   vit_scales wrong_scales;
   wrong_scales.blocks.resize(3);
   REQUIRE(refusal([&] { build_vit(float_vit{}, wrong_scales); }) ==
-          "intact::build_vit: number of blocks of the scales is 3; it must be equal to 0");
+          "intact::fit_scales: number of blocks of the scales is 3; it must be equal to 0");
 
   std::set<std::string> named;
   int accepted = 0, refused = 0;
