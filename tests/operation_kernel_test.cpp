@@ -597,12 +597,14 @@ void check_activate(index columns, const guarded_vector<std::uint8_t>& table, ge
       }
     }
   }
-  using prepared = kernel::prepared_stage<test_isa, activate>;
-  if constexpr (prepared::exists) {
-    kernel::epilogue<test_isa, prepared>::run(prepared(stage), tile, {2, 1, columns}, y.view());
-  } else {
-    kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
-  }
+  const auto run = [&]<class Prepared>(std::type_identity<Prepared>) {
+    if constexpr (Prepared::exists) {
+      kernel::epilogue<test_isa, Prepared>::run(Prepared(stage), tile, {2, 1, columns}, y.view());
+    } else {
+      kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
+    }
+  };
+  run(std::type_identity<kernel::prepared_stage<test_isa, activate>>());
   CAPTURE(Rows, N, columns);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());

@@ -194,9 +194,9 @@ TEST_CASE("one value is quantized as many are", "[quantize]") {
 }
 
 TEST_CASE("a value without a quotient has no code", "[quantize]") {
-  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
-  const auto refused = [](float x, float scale) {
-    return intact_test::refusal([&] { intact::quantize_code(x, {scale, 10}, intact::u8_codes); });
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto refused = [](float x, float step) {
+    return intact_test::refusal([&] { intact::quantize_code(x, {step, 10}, intact::u8_codes); });
   };
   CHECK(refused(nan, 0.5f) == "intact::quantize_code: x is nan and scale is 0.5; x / scale must be a number");
   CHECK(intact_test::mentions(refused(infinity, infinity), "x is inf and scale is inf"));
