@@ -71,17 +71,18 @@ find_package(Threads REQUIRED)
 add_executable(run_if_supported run_if_supported.cpp)
 target_link_libraries(run_if_supported PRIVATE intact::intact)
 
-# What these have beyond the instruction set in front of them is a dot product of bytes.
-set(more_of_avx2_vnni avx2)
-set(more_of_avx512vnni avx512bw)
-set(dot_product_tests gemm_kernel_test shift_matmul_kernel_test simd_test)
+# These differ from a set that is tested whole in single primitives, such as the dot product of bytes.
+set(whole_set_of_avx2_vnni avx2)
+set(whole_set_of_avx512bw avx512vbmi)
+set(whole_set_of_avx512vnni avx512vbmi)
+set(primitive_tests gemm_kernel_test shift_matmul_kernel_test simd_test)
 
 # One program for each instruction set, compiled as one unit, and a test for each file in it: a program cannot be asked
 # for its test cases on another processor.
 foreach(isa IN LISTS isas)
   set(names ${isa_tests})
-  if(more_of_${isa} IN_LIST isas)
-    set(names ${dot_product_tests})
+  if(whole_set_of_${isa} IN_LIST isas)
+    set(names ${primitive_tests})
   endif()
   list(TRANSFORM names APPEND .cpp OUTPUT_VARIABLE files)
   add_executable(kernel_tests_${isa} ${files})
@@ -112,7 +113,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
   file(CREATE_LINK ${INTACT_XSIMD_INCLUDE_DIR}/xsimd ${headers}/xsimd SYMBOLIC)
   file(CREATE_LINK ${catch2_single_header}/catch2 ${headers}/catch2 SYMBOLIC)
   get_directory_property(warnings COMPILE_OPTIONS)
-  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O2 ${warnings} -I ${PROJECT_SOURCE_DIR}/include -isystem
+  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O1 ${warnings} -I ${PROJECT_SOURCE_DIR}/include -isystem
                    ${headers})
   set(main neon/catch_main.o)
   add_custom_command(
@@ -123,7 +124,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
   foreach(isa IN LISTS neon_isas)
     set(names ${isa_tests})
     if(NOT isa STREQUAL "neon")
-      set(names ${dot_product_tests})
+      set(names ${primitive_tests})
     endif()
     list(TRANSFORM names REPLACE ".+" "#include \"\\0.cpp\"\n" OUTPUT_VARIABLE includes)
     list(JOIN includes "" includes)
