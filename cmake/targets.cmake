@@ -1,5 +1,5 @@
-# Floors 0-6, which use the headers of xsimd, and floor 7, the float world. The headers are globbed, so that none can be left
-# out of the installation or of the check that each one compiles alone.
+# intact::intact uses the headers of xsimd; intact::adapt computes in floating point and reads files. The headers are
+# globbed, so that none can be left out of the installation or of the check that each one compiles alone.
 
 set(include_dir ${PROJECT_SOURCE_DIR}/include)
 file(GLOB_RECURSE intact_headers CONFIGURE_DEPENDS ${include_dir}/intact/*.hpp)
