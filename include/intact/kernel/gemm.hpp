@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "intact/kernel/epilogue.hpp"
+#include "intact/kernel/gemm_output.hpp"
 #include "intact/kernel/gemm_tile.hpp"
 #include "intact/simd/dot4.hpp"
 #include "intact/types/packed_weights.hpp"
@@ -19,20 +19,6 @@
 // chunks the accumulators are in memory.
 
 namespace intact {
-inline namespace INTACT_ABI {
-
-/// A product's operands.
-template <class A, class Element, class Stage>
-struct gemm_operands {
-  matrix_view<const A> a;
-  packed_weights<Element> w;
-  const Stage& stage;
-  matrix_view<typename Stage::output> y;
-  const std::int32_t* start = nullptr;  ///< per output channel, what its sums start from instead of 0
-};
-
-}  // namespace INTACT_ABI
-
 inline namespace INTACT_UNIT {
 namespace kernel {
 
@@ -100,46 +86,39 @@ class panel_start {
   alignas(64) std::int32_t lanes_[static_cast<std::size_t>(packed::panel_width * parts)] = {};
 };
 
-/// One panel of a product, and what its tiles have in common.
-template <class Isa, class A, class Element, class Stage>
+/// One panel of weights, and what its tiles have in common, whatever the output stage.
+template <class Isa, class A, class Element>
 struct gemm_panel {
   using packed = packed_weights<Element>;
 
-  const gemm_operands<A, Element, Stage>& product;
+  const matrix_view<const A>& a;
+  const packed& w;
+  const std::int32_t* start_of_sums;
   index number;
-  panel_start<Isa, A, Element> start{product.w, number, product.start};
-  const std::uint8_t* data = product.w.panel(number);
-  index step_stride = product.w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
-  index first = number * packed::panel_width;                        ///< its first output channel
-  index columns = product.w.rows - first < packed::panel_width ? product.w.rows - first : packed::panel_width;
+  panel_start<Isa, A, Element> start{w, number, start_of_sums};
+  const std::uint8_t* data = w.panel(number);
+  index step_stride = w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
+  index first = number * packed::panel_width;                ///< its first output channel
+  index columns = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
 
   /// Steps of its weights from `first_step` on, for tiles that begin with a column of the panel.
   INTACT_INLINE panel_steps<Element> steps(index first_step, index column) const {
-    const std::uint8_t* const steps = data + product.w.panel_shift_bytes();
+    const std::uint8_t* const steps = data + w.panel_shift_bytes();
     const std::uint8_t* const at = steps + first_step * step_stride + column * packed::step_bytes;
     if constexpr (packed::has_shifts) {
-      return {at, step_stride, data, column, packed::steps(product.w.group), first_step};
+      return {at, step_stride, data, column, packed::steps(w.group), first_step};
     } else {
       return {at, step_stride};
     }
   }
-
-  /// Puts sums through the output stage. `column`: of the panel.
-  template <unsigned Rows, unsigned N>
-  INTACT_INLINE void finish(simd::s32<Isa> (&sums)[Rows][N], index m, index column) const {
-    constexpr index width = N * simd::lanes<Isa>;
-    const index existing = columns - column < width ? columns - column : width;
-    epilogue<Isa, Stage>::run(product.stage, sums, tile_place{m, first + column, existing}, product.y);
-  }
 };
 
-/// Calls `tile` with std::integral_constant N and a column for each of a panel's tiles: as many of the largest as fit,
-/// then smaller ones. The last register may be filled in part: the panel has been rounded up.
+/// Calls `tile` with std::integral_constant N and a column for each of a panel's tiles from `column` on: as many of the
+/// largest as fit, then smaller ones. The last register may be filled in part: the panel has been rounded up.
 template <class Isa, class A, class Tile>
-INTACT_INLINE void for_each_tile(index columns, const Tile& tile) {
+INTACT_INLINE void for_each_tile(index column, index columns, const Tile& tile) {
   constexpr unsigned most = gemm_tile_accumulators<Isa>;
   constexpr index accumulator_columns = simd::dot4<Isa, A>::columns;
-  index column = 0;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
     constexpr index width = index{N} * accumulator_columns;
     for (; columns - column > width - simd::lanes<Isa>; column += width) {
@@ -161,17 +140,18 @@ INTACT_INLINE const A* first_of_row(const matrix_view<const A>& a, index m) {
   return a.columns == 0 ? a.data : a.data + m * a.stride;
 }
 
-/// A tile over the whole inner dimension.
-template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
-[[gnu::noinline]] void gemm_one_tile(const gemm_panel<Isa, A, Element, Stage>& panel, index m, index column) noexcept {
+/// The sums of a tile over the whole inner dimension.
+template <unsigned Rows, unsigned N, class Isa, class A, class Element>
+INTACT_INLINE gemm_tile<Isa, A, Element, Rows, N> summed_tile(const gemm_panel<Isa, A, Element>& panel, index m,
+                                                              index column) {
   using packed = packed_weights<Element>;
-  const matrix_view<const A>& a = panel.product.a;
+  const matrix_view<const A>& a = panel.a;
   const A* const rows = first_of_row(a, m);
   const index steps = a.columns / packed::step;
   gemm_tile<Isa, A, Element, Rows, N> tile;
   tile.load(panel.start.of(column), 0);
   if (const index done = steps * packed::step; done < a.columns) {
-    // What an instruction sees as 0 adds nothing, be it to weights of a longer row.
+    // Padding with the number that an instruction takes for 0 adds nothing, be it to weights of a longer row.
     constexpr A zero = static_cast<A>(-simd::dot4<Isa, A>::offset);
     A rest[Rows][packed::step];
     for (unsigned r = 0; r < Rows; ++r) {
@@ -182,9 +162,26 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
     tile.add_step(rest[0], packed::step, panel.steps(steps, column));
   }
   tile.add_steps(rows, a.stride, steps, panel.steps(0, column));
+  return tile;
+}
+
+/// A tile whose sums go from registers through the output stage.
+template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
+[[gnu::noinline]] void gemm_whole_tile(const gemm_operands<A, Element, Stage>& product,
+                                       const gemm_panel<Isa, A, Element>& panel, index m, index column) noexcept {
+  const auto tile = summed_tile<Rows, N>(panel, m, column);
   simd::s32<Isa> sums[Rows][decltype(tile)::registers];
   tile.sums(sums);
-  panel.finish(sums, m, column);
+  finish<Isa>(product, sums, tile_place{m, panel.first + column, panel.columns - column});
+}
+
+/// The sums of Rows rows of a panel, from a column on, to memory. It has no output stage, so that all stages share it.
+template <unsigned Rows, class Isa, class A, class Element>
+[[gnu::noinline]] void gemm_panel_sums(const gemm_panel<Isa, A, Element>& panel, index m, index begin,
+                                       std::int32_t* sums) noexcept {
+  for_each_tile<Isa, A>(begin, panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+    summed_tile<Rows, N>(panel, m, column).store_sums(sums + (column - begin), packed_weights<Element>::panel_width);
+  });
 }
 
 /// Columns whose activations are widened at a time, and from one row of them to the next: rows a power of two apart
@@ -211,14 +208,14 @@ INTACT_INLINE void widen_row(const A* a, index count, index step, std::int16_t* 
 /// Panels that share a copy of widened activations, at most.
 inline constexpr index gemm_panels_together = 4;
 
-/// All tiles of some panels for Rows rows, with widened activations, chunk by chunk.
-template <unsigned Rows, class Isa, class A, class Element, class Stage>
-[[gnu::noinline]] void gemm_widened_rows(const gemm_operands<A, Element, Stage>& product, index panel, index panels,
-                                         index m) noexcept {
+/// The sums of some panels for Rows rows, with widened activations, chunk by chunk: `sums` has them for each panel.
+template <unsigned Rows, class Isa, class A, class Element>
+[[gnu::noinline]] void gemm_widened_sums(const matrix_view<const A>& a, const packed_weights<Element>& w,
+                                         const std::int32_t* start, index panel, index panels, index m,
+                                         panel_sums<Element, gemm_tile_rows<Element>>* sums) noexcept {
   using packed = packed_weights<Element>;
   constexpr index parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
   constexpr index stride = packed::panel_width * parts;
-  const matrix_view<const A>& a = product.a;
   alignas(64) std::int16_t wide[Rows][static_cast<std::size_t>(gemm_chunk_stride)];
   alignas(64) std::int32_t partial[gemm_panels_together][Rows][static_cast<std::size_t>(stride)];
   for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
@@ -227,8 +224,8 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
       widen_row<Isa>(first_of_row(a, m + static_cast<index>(r)) + k, depth, packed::step, wide[r]);
     }
     for (index p = 0; p < panels; ++p) {
-      const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
-      for_each_tile<Isa, A>(here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+      const gemm_panel<Isa, A, Element> here{a, w, start, panel + p};
+      for_each_tile<Isa, A>(0, here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
         gemm_tile<Isa, A, Element, Rows, N> tile;
         if (k == 0) {
           tile.load(here.start.of(column), 0);
@@ -237,26 +234,11 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
         }
         tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(k / packed::step, column));
         if (k + depth == a.columns) {
-          tile.store_sums(partial[p][0] + column, stride);
+          tile.store_sums(sums[p].row(0) + column, packed::panel_width);
         } else {
           tile.store(partial[p][0] + column * parts, stride);
         }
       });
-    }
-  }
-  // These tiles are narrow: their sums are collected until a pack is full.
-  for (index p = 0; p < panels; ++p) {
-    const gemm_panel<Isa, A, Element, Stage> here{product, panel + p};
-    for (index column = 0; column < here.columns; column += 4 * simd::lanes<Isa>) {
-      simd::s32<Isa> sums[Rows][4];
-      INTACT_UNROLL
-      for (unsigned r = 0; r < Rows; ++r) {
-        INTACT_UNROLL
-        for (unsigned j = 0; j < 4; ++j) {
-          sums[r][j] = simd::load<Isa>(partial[p][r] + column + j * simd::lanes<Isa>);
-        }
-      }
-      here.finish(sums, m, column);
     }
   }
 }
@@ -276,21 +258,54 @@ INTACT_INLINE void for_each_row_tile(index m, index end, const Tile& rows) {
   rest(std::integer_sequence<unsigned, 1, 2, 3, 4, 5>{});
 }
 
+/// Whether tiles of Rows rows go through the output stage in registers: the largest ones, which are almost all of a
+/// large product, and single rows. The sums of the others go through memory, so that few tiles are compiled for each
+/// stage: that is most of what a unit with products takes to compile.
+template <class Isa, unsigned Rows, class Element, class Stage>
+inline constexpr bool finishes_in_registers = (simd::lanes<Isa>) != 1 && (Rows == gemm_tile_rows<Element> ||
+                                                                          (Rows == 1 && stage_rows<Stage> == 1));
+
 /// Rows [m, end) of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
 void gemm_rows(const gemm_operands<A, Element, Stage>& product, index panel, index panels, index m,
                index end) noexcept {
+  constexpr unsigned tile_rows = gemm_tile_rows<Element>;
   if constexpr (simd::dot4<Isa, A>::widens) {
+    constexpr index panel_width = packed_weights<Element>::panel_width;
+    panel_sums<Element, tile_rows> sums[gemm_panels_together];
     for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index first) {
-      gemm_widened_rows<Rows, Isa>(product, panel, panels, first);
+      gemm_widened_sums<Rows, Isa>(product.a, product.w, product.start, panel, panels, first, sums);
+      for (index p = 0; p < panels; ++p) {
+        const index n = (panel + p) * panel_width;
+        const index columns = product.w.rows - n < panel_width ? product.w.rows - n : panel_width;
+        constexpr unsigned together = Rows == tile_rows ? Rows : stage_rows<Stage>;
+        finish_panel<together, Isa>(product, sums[p].row(0), Rows, tile_place{first, n, columns});
+      }
     });
   } else {
     for (index p = panel; p < panel + panels; ++p) {
-      const gemm_panel<Isa, A, Element, Stage> here{product, p};
+      const gemm_panel<Isa, A, Element> here{product.a, product.w, product.start, p};
       for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index first) {
-        for_each_tile<Isa, A>(here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
-          gemm_one_tile<Rows, N>(here, first, column);
-        });
+        index column = 0;
+        if constexpr (finishes_in_registers<Isa, Rows, Element, Stage>) {
+          const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N>) {
+            constexpr index width = N * simd::dot4<Isa, A>::columns;
+            for (; here.columns - column > width - simd::lanes<Isa>; column += width) {
+              gemm_whole_tile<Rows, N>(product, here, first, column);
+            }
+          };
+          constexpr unsigned most = gemm_tile_accumulators<Isa>;
+          all_of(std::integral_constant<unsigned, most>{});
+          if constexpr (most > 2) {
+            all_of(std::integral_constant<unsigned, 2>{});
+          }
+        }
+        if (column < here.columns) {
+          panel_sums<Element, Rows> sums;
+          gemm_panel_sums<Rows>(here, first, column, sums.row(0));
+          finish_panel<stage_rows<Stage>, Isa>(product, sums.row(0), Rows,
+                                               tile_place{first, here.first + column, here.columns - column});
+        }
       });
     }
   }

@@ -23,6 +23,7 @@ static_assert(gemm_tile_rows<std::int8_t> == 6);
 template <unsigned Planes, class Stage>
 struct join_planes {
   using output = typename Stage::output;
+  static constexpr unsigned rows_of_sums = Planes;
   const Stage& stage;
   const std::int64_t* corrections;  ///< one for each joined row
   index first;                      ///< the first row's place in the output
@@ -31,6 +32,7 @@ struct join_planes {
 /// The same for normalized rows, whose accumulators may not fit 32 bits.
 struct normalize_planes {
   using output = std::uint8_t;
+  static constexpr unsigned rows_of_sums = two_planes;
   const tensor_scale* scales;  ///< one for each joined row
   index first;
 };
@@ -102,8 +104,8 @@ struct epilogue<Isa, join_planes<Planes, Stage>> {
     const index joined_row = at.m / index{Planes};
     const std::int64_t* const corrections = all.corrections + joined_row;
     const tile_place joined{all.first + joined_row, at.n, at.columns};
-    if constexpr (Rows % Planes != 0) {  // no such tile occurs
-    } else if constexpr (takes_64_bits<Stage>) {
+    static_assert(Rows % Planes == 0);
+    if constexpr (takes_64_bits<Stage>) {
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows / Planes; ++r) {
         s32<Isa> high[N], low[N];
