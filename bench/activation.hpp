@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "intact/activation.hpp"
-#include "intact/adapt/table.hpp"
+#include "intact/build/table.hpp"
 #include "intact/reference/activation.hpp"
 #include "memory.hpp"
 #include "program.hpp"

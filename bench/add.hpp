@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "intact/adapt/add.hpp"
+#include "intact/build/add.hpp"
 #include "intact/reference/add.hpp"
 #include "memory.hpp"
 #include "program.hpp"

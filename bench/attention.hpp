@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "intact/adapt/integer_vit.hpp"
-#include "intact/adapt/profile.hpp"
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/profile.hpp"
 #include "intact/model/fused_attention.hpp"
 #include "memory.hpp"
 #include "program.hpp"

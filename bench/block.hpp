@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "attention.hpp"
-#include "intact/adapt/integer_vit.hpp"
+#include "intact/build/integer_vit.hpp"
 #include "intact/model/block.hpp"
 #include "intact/model/fused_block.hpp"
 #include "intact/pack.hpp"

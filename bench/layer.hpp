@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "intact/adapt/scale.hpp"
 #include "intact/arith/output_stage.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/reference/gemm.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"

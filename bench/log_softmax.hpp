@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "intact/adapt/table.hpp"
+#include "intact/build/table.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/reference/log_softmax.hpp"

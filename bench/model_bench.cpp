@@ -20,10 +20,10 @@
 #include <nlohmann/json.hpp>
 
 #include "executors/openmp.hpp"
-#include "intact/adapt/build.hpp"
-#include "intact/adapt/calibrate.hpp"
-#include "intact/adapt/packed_vit.hpp"
-#include "intact/adapt/replace_file.hpp"
+#include "intact/build/packed_vit.hpp"
+#include "intact/io/replace_file.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/calibrate.hpp"
 #include "rounds.hpp"
 
 namespace intact_bench {

@@ -1,5 +1,5 @@
 # Installed packages come first. With INTACT_FETCH_DEPENDENCIES, those that are missing are downloaded, in the versions
-# written here. GLOBAL: who links intact::adapt must see its dependencies, from wherever it has been added.
+# written here. GLOBAL: who links intact::quantize must see its dependencies, from wherever it has been added.
 
 if(INTACT_FETCH_DEPENDENCIES)
   include(FetchContent)
@@ -64,8 +64,10 @@ function(intact_require_package package target version include_dir)
   endif()
 endfunction()
 
-if(INTACT_ADAPT)
+if(INTACT_QUANTIZE)
   intact_require_package(Eigen3 Eigen3::Eigen "" .)
+endif()
+if(INTACT_IO)
   intact_require_package(nlohmann_json nlohmann_json::nlohmann_json 3.11 include)
 endif()
 if(INTACT_BUILD_EXAMPLES OR INTACT_BUILD_BENCHMARKS)

@@ -5,9 +5,13 @@ set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/intact)
 
 install(TARGETS intact EXPORT intactTargets FILE_SET HEADERS)
 install(EXPORT intactTargets NAMESPACE intact:: DESTINATION ${package_dir})
-if(INTACT_ADAPT)
-  install(TARGETS intact_adapt EXPORT intactAdaptTargets FILE_SET HEADERS)
-  install(EXPORT intactAdaptTargets NAMESPACE intact:: DESTINATION ${package_dir})
+if(INTACT_IO)
+  install(TARGETS intact_io EXPORT intactIoTargets FILE_SET HEADERS)
+  install(EXPORT intactIoTargets NAMESPACE intact:: DESTINATION ${package_dir})
+endif()
+if(INTACT_QUANTIZE)
+  install(TARGETS intact_quantize EXPORT intactQuantizeTargets FILE_SET HEADERS)
+  install(EXPORT intactQuantizeTargets NAMESPACE intact:: DESTINATION ${package_dir})
 endif()
 
 configure_package_config_file(cmake/intactConfig.cmake.in ${PROJECT_BINARY_DIR}/intactConfig.cmake

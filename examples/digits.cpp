@@ -20,8 +20,8 @@
 #include <nlohmann/json.hpp>
 
 #include "double_reference.hpp"
-#include "intact/adapt/calibrate.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/quantize/calibrate.hpp"
 #include "write_json.hpp"
 
 namespace {

@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <cstdio>
 
-#include "intact/adapt/add.hpp"
-#include "intact/adapt/layernorm.hpp"
-#include "intact/adapt/scale.hpp"
-#include "intact/adapt/table.hpp"
+#include "intact/build/add.hpp"
+#include "intact/build/layernorm.hpp"
+#include "intact/build/scale.hpp"
+#include "intact/build/table.hpp"
 #include "intact/intact.hpp"
 
 namespace {

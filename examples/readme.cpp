@@ -1,7 +1,7 @@
 #include <cstdint>
 #include <cstdio>
 
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/gemm.hpp"
 
 int main() {

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "intact/adapt/replace_file.hpp"
+#include "intact/io/replace_file.hpp"
 
 namespace intact_examples {
 

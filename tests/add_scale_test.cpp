@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/add.hpp"
+#include "intact/build/add.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 

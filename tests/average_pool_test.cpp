@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 

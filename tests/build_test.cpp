@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/calibrate.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/quantize/calibrate.hpp"
 #include "refusal.hpp"
 
 namespace intact_test::build_test {

@@ -60,10 +60,10 @@ endforeach()
 separate_arguments(own_options UNIX_COMMAND "${CMAKE_CXX_FLAGS}")
 set(compile_header ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only -I${PROJECT_SOURCE_DIR}/include)
 foreach(option IN ITEMS -ffast-math -ffinite-math-only)
-  add_test(NAME "check/adapt with ${option}" COMMAND ${compile_header} ${option} -include intact/adapt/scale.hpp -x c++
+  add_test(NAME "check/builders with ${option}" COMMAND ${compile_header} ${option} -include intact/build/scale.hpp -x c++
                                                      /dev/null)
-  set_tests_properties("check/adapt with ${option}" PROPERTIES PASS_REGULAR_EXPRESSION
-                                                               "error:? .intact/adapt needs IEEE arithmetic")
+  set_tests_properties("check/builders with ${option}" PROPERTIES PASS_REGULAR_EXPRESSION
+                                                               "error:? .intact/build needs IEEE arithmetic")
   add_test(NAME "check/integers with ${option}" COMMAND ${compile_header} ${option} -include intact/intact.hpp -x c++
                                                         /dev/null)
 endforeach()
@@ -82,7 +82,7 @@ if(Python3_FOUND)
                                                        ${CMAKE_CURRENT_SOURCE_DIR}/units/crossing_types.cpp)
 endif()
 
-# The installed package and the source, each in a project of a user, with and without intact::adapt.
+# The installed package and the source, each in a project of a user, for each target.
 set(prefix ${CMAKE_CURRENT_BINARY_DIR}/installed)
 add_test(NAME "consumer/clean" COMMAND ${CMAKE_COMMAND} -E rm -rf ${prefix})
 add_test(NAME "consumer/install" COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR} --prefix ${prefix})
@@ -102,10 +102,14 @@ endfunction()
 
 set(no_packages -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
 intact_add_consumer("package" -Dintact_ROOT=${prefix} ${no_packages})
-intact_add_consumer("package, adapt" -Dintact_ROOT=${prefix} -DCONSUMER_ADAPT=ON)
-intact_add_consumer("source" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DINTACT_ADAPT=OFF ${no_packages})
-intact_add_consumer("source, adapt" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DCONSUMER_ADAPT=ON)
-set_tests_properties("consumer/package" "consumer/package, adapt" PROPERTIES FIXTURES_REQUIRED installed)
+intact_add_consumer("package, io" -Dintact_ROOT=${prefix} -DCONSUMER_TARGET=io -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON)
+intact_add_consumer("package, quantize" -Dintact_ROOT=${prefix} -DCONSUMER_TARGET=quantize)
+intact_add_consumer("source" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR}  ${no_packages})
+intact_add_consumer("source, io" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DINTACT_IO=ON
+                    -DCONSUMER_TARGET=io -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON)
+intact_add_consumer("source, quantize" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DINTACT_QUANTIZE=ON
+                    -DCONSUMER_TARGET=quantize)
+set_tests_properties("consumer/package" "consumer/package, io" "consumer/package, quantize" PROPERTIES FIXTURES_REQUIRED installed)
 
 get_property(checks DIRECTORY PROPERTY TESTS)
 set_tests_properties(${checks} PROPERTIES LABELS check)

@@ -15,8 +15,8 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/compatibility_layernorm.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/build/compatibility_layernorm.hpp"
+#include "intact/io/safetensors.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::compatibility_layernorm_test {

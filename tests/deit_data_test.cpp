@@ -23,9 +23,9 @@
 #include "deit/preprocess.hpp"
 #include "deit_data_kernels.hpp"
 #include "double_reference.hpp"
-#include "intact/adapt/build.hpp"
-#include "intact/adapt/calibrate.hpp"
-#include "intact/adapt/packed_vit.hpp"
+#include "intact/build/packed_vit.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/calibrate.hpp"
 #include "intact/simd/detect.hpp"
 
 namespace intact_test::deit_data_test {

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "deit/image_file.hpp"
-#include "intact/adapt/float_vit.hpp"
-#include "intact/adapt/safetensors_write.hpp"
+#include "intact/io/safetensors_write.hpp"
+#include "intact/quantize/float_vit.hpp"
 #include "jpeg_writer.hpp"
 #include "quantized_model.hpp"
 

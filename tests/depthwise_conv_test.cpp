@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/add.hpp"
-#include "intact/adapt/scale.hpp"
 #include "intact/add.hpp"
+#include "intact/build/add.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/reference/depthwise_conv.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
@@ -110,7 +110,7 @@ struct backwards {
   }
 };
 
-/// A layer built as adapt/scale.hpp builds that of a matrix product, from weights in PyTorch's order.
+/// A layer built as build/scale.hpp builds that of a matrix product, from weights in PyTorch's order.
 struct built_layer {
   tensor<std::int8_t> w;
   std::vector<std::int32_t> multiplier;

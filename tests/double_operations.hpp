@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "exact_layernorm.hpp"
-#include "intact/adapt/add.hpp"
-#include "intact/adapt/scale.hpp"
+#include "intact/build/add.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/image.hpp"
 #include "intact/types/layernorm.hpp"

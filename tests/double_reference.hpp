@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "double_operations.hpp"
-#include "intact/adapt/integer_vit.hpp"
+#include "intact/build/integer_vit.hpp"
 #include "intact/model/trace.hpp"
 
 // A vision transformer of any profile in real arithmetic, from the owned parameters of an integer one, and the

@@ -15,7 +15,7 @@
 
 #include "catch.hpp"
 #include "double_reference.hpp"
-#include "intact/adapt/model_file.hpp"
+#include "intact/io/model_file.hpp"
 #include "quantized_model.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"

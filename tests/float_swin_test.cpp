@@ -1,4 +1,4 @@
-#include "intact/adapt/float_swin.hpp"
+#include "intact/quantize/float_swin.hpp"
 
 #include <cmath>
 #include <cstddef>
@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/build_swin.hpp"
-#include "intact/adapt/safetensors_write.hpp"
+#include "intact/io/safetensors_write.hpp"
+#include "intact/quantize/build_swin.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "scratch_folder.hpp"

@@ -1,4 +1,4 @@
-#include "intact/adapt/float_vit.hpp"
+#include "intact/quantize/float_vit.hpp"
 
 #include <algorithm>
 #include <cmath>

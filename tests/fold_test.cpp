@@ -1,4 +1,4 @@
-#include "intact/adapt/fold.hpp"
+#include "intact/build/fold.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -8,7 +8,7 @@
 
 #include "catch.hpp"
 #include "fused_models.hpp"
-#include "intact/adapt/packed_vit.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/intact.hpp"
 #include "random_model.hpp"
 #include "refusal.hpp"

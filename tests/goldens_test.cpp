@@ -13,10 +13,10 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "exact_layernorm.hpp"
-#include "intact/adapt/layernorm.hpp"
-#include "intact/adapt/safetensors.hpp"
-#include "intact/adapt/table.hpp"
+#include "intact/build/layernorm.hpp"
+#include "intact/build/table.hpp"
 #include "intact/intact.hpp"
+#include "intact/io/safetensors.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "tensor.hpp"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/quantize.hpp"
+#include "intact/build/weights.hpp"
 #include "intact/gemm.hpp"
 #include "tensor.hpp"
 

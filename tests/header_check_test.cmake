@@ -1,23 +1,23 @@
-# Tests the header check itself on a small house full of violations: cmake -D WORK_DIR=<folder> -P <this file>
+# Tests the header check itself on a small tree full of violations: cmake -D WORK_DIR=<folder> -P <this file>
 
 cmake_minimum_required(VERSION 3.25)
 
-set(house ${WORK_DIR}/include)
-file(REMOVE_RECURSE ${house})
+set(tree ${WORK_DIR}/include)
+file(REMOVE_RECURSE ${tree})
 set(expected "")
 
 # Writes a header. Further arguments: the violations that it must be reported for.
 function(header name text)
-  file(WRITE ${house}/intact/${name} "#pragma once\n${text}\n")
+  file(WRITE ${tree}/intact/${name} "#pragma once\n${text}\n")
   foreach(violation IN LISTS ARGN)
     list(APPEND expected "intact/${name}: ${violation}")
   endforeach()
   set(expected "${expected}" PARENT_SCOPE)
 endfunction()
 
-# Runs the check on the house: it must fail if and only if something is expected, and report just that.
+# Runs the check on the tree: it must fail if and only if something is expected, and report just that.
 function(expect_report)
-  execute_process(COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${house} -P ${CMAKE_CURRENT_LIST_DIR}/header_check.cmake
+  execute_process(COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${tree} -P ${CMAKE_CURRENT_LIST_DIR}/header_check.cmake
                   ERROR_VARIABLE output RESULT_VARIABLE result)
   string(REGEX MATCHALL "intact/[a-z0-9_/.]+: [^\n]+" reported "${output}")
   foreach(violation IN LISTS expected)
@@ -35,7 +35,7 @@ function(expect_report)
   endif()
 endfunction()
 
-# A house in order: words in comments and literals are no violations.
+# A tree in order: words in comments and literals are no violations.
 header(config/compiler.hpp "#include <stdexcept>\n#if defined(__cpp_exceptions)\n#define INTACT_EXCEPTIONS 1\n#endif")
 header(types/view.hpp "#include <cstddef>\n\n#include \"intact/config/compiler.hpp\"")
 header(reference/gemm.hpp "#include \"intact/types/view.hpp\"\n// float, double, 0.5, _mm_add_epi8 and __builtin_ctz")
@@ -43,56 +43,58 @@ header(gemm.hpp "#include \"intact/reference/gemm.hpp\"\n/* a double, * \n 1e5 *
 header(model/vit.hpp "#include \"intact/gemm.hpp\"\nint x = 0x1e5 + 1'000; auto f = [](auto... v) { return v.x0; };")
 header(intact.hpp "#include \"intact/model/vit.hpp\"")
 header(config/floating_point.hpp "#if defined(__FAST_MATH__)\n#error no\n#endif")
-header(adapt/scale.hpp "#include <vector>\n#include \"intact/config/floating_point.hpp\"\ndouble half = 0.5;")
-header(adapt/table.hpp "#include <cmath>\n#include \"intact/types/view.hpp\"")
-header(adapt/eigen.hpp "#include <Eigen/Core>\n#include \"intact/intact.hpp\"")
-header(adapt/safetensors_header.hpp "#include <nlohmann/json.hpp>\n")
+header(build/scale.hpp "#include <vector>\n#include \"intact/config/floating_point.hpp\"\ndouble half = 0.5;")
+header(build/table.hpp "#include <cmath>\n#include \"intact/types/view.hpp\"")
+header(quantize/eigen.hpp "#include <Eigen/Core>\n#include \"intact/intact.hpp\"")
+header(io/safetensors_header.hpp "#include <nlohmann/json.hpp>\n")
 expect_report()
 
-# Arrows
-header(types/up.hpp "#include \"intact/gemm.hpp\"" "includes intact/gemm.hpp: an arrow up from floor 1 to floor 5")
+# Layers
+header(types/up.hpp "#include \"intact/gemm.hpp\"" "includes intact/gemm.hpp: layer 1 does not see layer 5")
 header(arith/up.hpp "  #  include \"intact/reference/gemm.hpp\""
-       "includes intact/reference/gemm.hpp: an arrow up from floor 2 to floor 4")
-header(up.hpp "#include \"intact/model/vit.hpp\"" "includes intact/model/vit.hpp: an arrow up from floor 5 to floor 6")
-header(model/up.hpp "#include \"intact/adapt/scale.hpp\""
-       "includes intact/adapt/scale.hpp: an arrow up from floor 6 to floor 7")
+       "includes intact/reference/gemm.hpp: layer 2 does not see layer 4")
+header(up.hpp "#include \"intact/model/vit.hpp\"" "includes intact/model/vit.hpp: layer 5 does not see layer 6")
+header(model/up.hpp "#include \"intact/build/scale.hpp\""
+       "includes intact/build/scale.hpp: layer 6 does not see layer 7")
 header(model/all.hpp "#include \"intact/intact.hpp\"" "includes intact/intact.hpp, which is for users")
 header(kernel/gemm.hpp "#include \"intact/reference/gemm.hpp\""
        "includes intact/reference/gemm.hpp: kernel/ and reference/ do not see each other")
 header(reference/add.hpp "#include \"intact/kernel/gemm.hpp\""
        "includes intact/kernel/gemm.hpp: reference/ and kernel/ do not see each other")
-header(adapt/layernorm.hpp "#include \"intact/adapt/eigen.hpp\""
-       "includes intact/adapt/eigen.hpp, but is to need nothing but the standard library")
+header(build/layernorm.hpp "#include \"intact/quantize/eigen.hpp\""
+       "includes intact/quantize/eigen.hpp: layer 7 does not see layer 9")
+header(io/model_file.hpp "#include \"intact/quantize/eigen.hpp\""
+       "includes intact/quantize/eigen.hpp: layer 8 does not see layer 9")
 
 # Places
-header(common/helper.hpp "" "stands on no floor")
-header(gemm.h "" "stands on no floor")
-header(add.hpp "#include \"intact/common/helper.hpp\"" "includes intact/common/helper.hpp, which stands on no floor")
+header(common/helper.hpp "" "is in no layer")
+header(gemm.h "" "is in no layer")
+header(add.hpp "#include \"intact/common/helper.hpp\"" "includes intact/common/helper.hpp, which is in no layer")
 header(relative.hpp "#include \"gemm.hpp\""
        "has #include \"gemm.hpp\", which must be #include \"intact/...\" or #include <...>")
 header(angles.hpp "#include <intact/gemm.hpp>"
        "has #include <intact/gemm.hpp>, which must be #include \"intact/...\" or #include <...>")
 
-# Other people's headers
+# Headers of others
 header(prints.hpp "#include <iostream>" "includes <iostream>, which is not on the list of public/")
 header(types/heap.hpp "#include <vector>" "includes <vector>, which is not on the list of types/")
 header(model/throws.hpp "#include <stdexcept>" "includes <stdexcept>, which is not on the list of model/")
 header(kernel/matrix.hpp "#include <Eigen/Core>" "includes <Eigen/Core>, which is not on the list of kernel/")
 header(kernel/vector.hpp "#include <immintrin.h>" "includes <immintrin.h>, which is not on the list of kernel/")
 header(kernel/detect.hpp "#include <cpuid.h>" "includes <cpuid.h>, which is not on the list of kernel/")
-header(adapt/observe.hpp "#include <Eigen/Core>" "includes <Eigen/Core>, which is not for this header")
-header(adapt/build.hpp "#include <nlohmann/json.hpp>" "includes <nlohmann/json.hpp>, which is not for this header")
-header(adapt/files.hpp "#include <fcntl.h>" "includes <fcntl.h>, which is not of the standard library")
-header(adapt/replace_file.hpp "#include <fcntl.h>\n#include <sys/mman.h>"
+header(quantize/observe.hpp "#include <Eigen/Core>" "includes <Eigen/Core>, which is not for this header")
+header(quantize/build_vit.hpp "#include <nlohmann/json.hpp>" "includes <nlohmann/json.hpp>, which is not for this header")
+header(io/files.hpp "#include <fcntl.h>" "includes <fcntl.h>, which is not of the standard library")
+header(io/replace_file.hpp "#include <fcntl.h>\n#include <sys/mman.h>"
        "includes <sys/mman.h>, which is not of the standard library")
 
 # Words
-header(arith/real.hpp "using real = float;" "has the word float below adapt/")
-header(reference/real.hpp "static_assert(sizeof(double) == 8);" "has the word double below adapt/")
-header(model/half.hpp "constexpr auto half = .5;" "has the floating-point number .5 below adapt/")
-header(model/one.hpp "constexpr auto one = 1.;" "has the floating-point number 1. below adapt/")
-header(model/large.hpp "constexpr auto large = 1e9;" "has the floating-point number 1e9 below adapt/")
-header(adapt/fold.hpp "// #include \"intact/config/floating_point.hpp\"\nfloat half = 0;"
+header(arith/real.hpp "using real = float;" "has the word float below build/")
+header(reference/real.hpp "static_assert(sizeof(double) == 8);" "has the word double below build/")
+header(model/half.hpp "constexpr auto half = .5;" "has the floating-point number .5 below build/")
+header(model/one.hpp "constexpr auto one = 1.;" "has the floating-point number 1. below build/")
+header(model/large.hpp "constexpr auto large = 1e9;" "has the floating-point number 1e9 below build/")
+header(build/fold.hpp "// #include \"intact/config/floating_point.hpp\"\nfloat half = 0;"
        "has the word float and does not include intact/config/floating_point.hpp")
 header(kernel/intrinsic.hpp "auto z = _mm_setzero_si128();" "has the intrinsic _mm_setzero_si128 outside simd/")
 header(kernel/register.hpp "__m256i z;" "has the intrinsic __m256i outside simd/")
@@ -101,21 +103,21 @@ header(simd/isa.hpp "#include <immintrin.h>\nauto z = _mm_setzero_si128();")
 
 # Macros and form
 header(types/compiler.hpp "#ifdef __GNUC__\n#endif" "has #ifdef __GNUC__ outside config/")
-header(adapt/number.hpp "  #  define INTACT_NUMBER 3" "has #define INTACT_NUMBER 3 outside config/")
+header(build/number.hpp "  #  define INTACT_NUMBER 3" "has #define INTACT_NUMBER 3 outside config/")
 string(REPEAT "//\n" 399 comments)
 header(types/long.hpp "${comments}" "has 401 lines, but must have at most 400")
 string(REPEAT "/" 120 comment)
 header(types/full.hpp "${comment}")
 header(types/wide.hpp "${comment}/" "has a line of more than 120 characters")
-file(WRITE ${house}/intact/types/twice.hpp "struct twice {};\n")
+file(WRITE ${tree}/intact/types/twice.hpp "struct twice {};\n")
 list(APPEND expected "intact/types/twice.hpp: does not begin with #pragma once")
 expect_report()
 
 # Nothing to check is no success.
-file(REMOVE_RECURSE ${house})
+file(REMOVE_RECURSE ${tree})
 set(expected "nothing")
-execute_process(COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${house} -P ${CMAKE_CURRENT_LIST_DIR}/header_check.cmake
+execute_process(COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${tree} -P ${CMAKE_CURRENT_LIST_DIR}/header_check.cmake
                 ERROR_QUIET RESULT_VARIABLE result)
 if(result EQUAL 0)
-  message(SEND_ERROR "the check of an empty house succeeded")
+  message(SEND_ERROR "the check of an empty tree succeeded")
 endif()

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/layernorm.hpp"
+#include "intact/build/layernorm.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 

@@ -1,4 +1,4 @@
-#include "intact/adapt/log_sqrt2.hpp"
+#include "intact/build/log_sqrt2.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/shift_matmul.hpp"

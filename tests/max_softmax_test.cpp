@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/table.hpp"
+#include "intact/build/table.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::max_softmax_test {

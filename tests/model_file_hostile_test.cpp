@@ -16,8 +16,8 @@
 
 #include "catch.hpp"
 #include "heap_counter.hpp"
-#include "intact/adapt/model_file.hpp"
-#include "intact/adapt/packed_vit.hpp"
+#include "intact/build/packed_vit.hpp"
+#include "intact/io/model_file.hpp"
 #include "quantized_model.hpp"
 
 namespace intact_test::model_file_hostile_test {

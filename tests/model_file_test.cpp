@@ -1,4 +1,4 @@
-#include "intact/adapt/model_file.hpp"
+#include "intact/io/model_file.hpp"
 
 #include <sys/resource.h>
 

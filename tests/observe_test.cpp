@@ -1,4 +1,4 @@
-#include "intact/adapt/observe.hpp"
+#include "intact/quantize/observe.hpp"
 
 #include <algorithm>
 #include <array>
@@ -13,7 +13,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
 
 namespace intact_test::observe_test {
 namespace {

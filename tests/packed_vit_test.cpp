@@ -1,4 +1,4 @@
-#include "intact/adapt/packed_vit.hpp"
+#include "intact/build/packed_vit.hpp"
 
 #include <cstddef>
 #include <cstdint>

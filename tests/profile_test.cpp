@@ -1,4 +1,4 @@
-#include "intact/adapt/profile.hpp"
+#include "intact/build/profile.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -12,9 +12,9 @@
 
 #include "catch.hpp"
 #include "double_reference.hpp"
-#include "intact/adapt/build.hpp"
-#include "intact/adapt/calibrate.hpp"
-#include "intact/adapt/float_vit.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/calibrate.hpp"
+#include "intact/quantize/float_vit.hpp"
 #include "random_float_layers.hpp"
 #include "random_model.hpp"
 

@@ -1,4 +1,4 @@
-#include "intact/adapt/quantize.hpp"
+#include "intact/build/weights.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
 #include "refusal.hpp"
 
 namespace intact_test::quantize_test {

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "intact/adapt/build.hpp"
-#include "intact/adapt/calibrate.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/calibrate.hpp"
 #include "scratch_folder.hpp"
 #include "tensor.hpp"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "intact/adapt/float_layers.hpp"
+#include "intact/quantize/float_layers.hpp"
 #include "tensor.hpp"
 
 namespace intact_test {

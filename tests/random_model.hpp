@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/integer_vit.hpp"
-#include "intact/adapt/profile.hpp"
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/profile.hpp"
 #include "tensor.hpp"
 
 // Integer vision transformers of random parameters for every profile, and images for them.

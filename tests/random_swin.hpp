@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "intact/adapt/build_swin.hpp"
+#include "intact/quantize/build_swin.hpp"
 #include "random_float_layers.hpp"
 #include "random_model.hpp"
 

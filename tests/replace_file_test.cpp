@@ -20,9 +20,9 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/replace_file.hpp"
-#include "intact/adapt/safetensors.hpp"
-#include "intact/adapt/safetensors_write.hpp"
+#include "intact/io/replace_file.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_write.hpp"
 #include "scratch_folder.hpp"
 
 namespace intact_test::replace_file_test {

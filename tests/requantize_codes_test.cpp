@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "catch.hpp"
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 

@@ -14,7 +14,7 @@
 
 #include "catch.hpp"
 #include "heap_counter.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
 
 namespace intact_test::safetensors_hostile_test {
 namespace {

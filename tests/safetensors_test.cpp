@@ -22,8 +22,8 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/safetensors.hpp"
-#include "intact/adapt/safetensors_write.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_write.hpp"
 #include "scratch_folder.hpp"
 
 namespace intact_test::safetensors_test {

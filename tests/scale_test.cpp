@@ -1,4 +1,4 @@
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 
 #include <algorithm>
 #include <array>

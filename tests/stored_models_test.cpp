@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/model_file.hpp"
+#include "intact/io/model_file.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
 #include "scratch_folder.hpp"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/model_file.hpp"
+#include "intact/io/model_file.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "scratch_folder.hpp"

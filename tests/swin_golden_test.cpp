@@ -10,7 +10,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "double_reference.hpp"
-#include "intact/adapt/build_swin.hpp"
+#include "intact/quantize/build_swin.hpp"
 
 // A whole Swin transformer with the weights and scales of the recorded one, run freely. Its LayerNorm is not the
 // original's, so that codes differ here and there and more so from block to block; but wherever windows, shifts, masks,

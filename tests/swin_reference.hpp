@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "double_reference.hpp"
-#include "intact/adapt/integer_swin.hpp"
+#include "intact/build/integer_swin.hpp"
 
 // A Swin transformer of any profile in real arithmetic, as double_reference.hpp evaluates vision transformers. Windows,
 // shifts and masks follow the original's description step by step: pad, roll, cut, and number the regions of the rolled

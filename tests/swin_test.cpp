@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/packed_swin.hpp"
+#include "intact/build/packed_swin.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "swin_reference.hpp"

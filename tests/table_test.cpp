@@ -1,4 +1,4 @@
-#include "intact/adapt/table.hpp"
+#include "intact/build/table.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,7 +16,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 

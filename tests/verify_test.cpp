@@ -21,8 +21,8 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/adapt/safetensors.hpp"
-#include "intact/adapt/safetensors_write.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_write.hpp"
 
 // The program intact-verify, run on cases that are right, wrong in one value, and no cases at all.
 

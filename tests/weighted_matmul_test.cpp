@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/shift_matmul.hpp"
 #include "tensor.hpp"
 

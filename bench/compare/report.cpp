@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "intact/adapt/replace_file.hpp"
+#include "intact/io/replace_file.hpp"
 
 namespace intact_bench {
 

@@ -16,8 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/float_vit.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/quantize/float_vit.hpp"
 #include "preprocess.hpp"
 
 // Float models from checkpoints: under timm's names or Hugging Face's, for images of their own size or another.

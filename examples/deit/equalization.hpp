@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "intact/adapt/float_vit.hpp"
-#include "intact/adapt/observe.hpp"
+#include "intact/quantize/float_vit.hpp"
+#include "intact/quantize/observe.hpp"
 #include "preprocess.hpp"
 #include "workers.hpp"
 

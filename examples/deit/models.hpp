@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/float_vit.hpp"
-#include "intact/adapt/model_file.hpp"
-#include "intact/adapt/packed_vit.hpp"
+#include "intact/build/packed_vit.hpp"
+#include "intact/io/model_file.hpp"
+#include "intact/quantize/float_vit.hpp"
 #include "preprocess.hpp"
 
 // Models that classify images: integer ones from files, and float ones.

@@ -7,8 +7,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "intact/adapt/calibrate.hpp"
-#include "intact/adapt/profile.hpp"
+#include "intact/build/profile.hpp"
+#include "intact/quantize/calibrate.hpp"
 
 // The arguments that choose an integer graph: a profile, bits, and every part of the profile by itself.
 

@@ -4,8 +4,8 @@
 #include <array>
 #include <cstddef>
 
-#include "intact/adapt/observe.hpp"
-#include "intact/adapt/quantize.hpp"
+#include "intact/build/weights.hpp"
+#include "intact/quantize/observe.hpp"
 
 // Ranges of activations, shrunk as far as it makes what follows more accurate.
 

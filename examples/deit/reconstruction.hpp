@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/build.hpp"
-#include "intact/adapt/calibrate.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/calibrate.hpp"
 #include "range_search.hpp"
 #include "simulation.hpp"
 #include "weight_rounding.hpp"

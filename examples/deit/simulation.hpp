@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/build.hpp"
-#include "intact/adapt/float_vit.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/float_vit.hpp"
 #include "models.hpp"
 
 // The float model with some kinds of its tensors rounded to the codes that the integer model would have.

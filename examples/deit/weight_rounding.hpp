@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/eigen.hpp"
-#include "intact/adapt/vit_weights.hpp"
+#include "intact/quantize/eigen.hpp"
+#include "intact/quantize/vit_weights.hpp"
 
 // Rounding of a layer's weights that minimizes the error of the layer's outputs on given inputs. With the inputs' second
 // moments H = X^T X, a row of weights that is wrong by e makes the squared error e H e^T.

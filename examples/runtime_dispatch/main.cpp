@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "intact/adapt/scale.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 #include "kernels.hpp"

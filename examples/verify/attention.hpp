@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/integer_vit.hpp"
-#include "intact/adapt/scale.hpp"
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/gemm.hpp"
 #include "intact/shift_matmul.hpp"
 #include "recorded_case.hpp"

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "intact/activation.hpp"
-#include "intact/adapt/integer_vit.hpp"
-#include "intact/adapt/table.hpp"
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
 #include "recorded_case.hpp"

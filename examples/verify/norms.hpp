@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/compatibility_layernorm.hpp"
-#include "intact/adapt/layernorm.hpp"
+#include "intact/build/compatibility_layernorm.hpp"
+#include "intact/build/layernorm.hpp"
 #include "intact/layernorm.hpp"
 #include "recorded_case.hpp"
 

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/observe.hpp"
-#include "intact/adapt/quantize.hpp"
 #include "intact/arith/log2_code.hpp"
+#include "intact/build/weights.hpp"
+#include "intact/quantize/observe.hpp"
 #include "recorded_case.hpp"
 
 // Observers and quantizers, in float32 as the original's.

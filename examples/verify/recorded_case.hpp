@@ -14,8 +14,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "intact/adapt/quantize.hpp"
-#include "intact/adapt/safetensors.hpp"
+#include "intact/build/weights.hpp"
+#include "intact/io/safetensors.hpp"
 #include "report.hpp"
 
 // A recorded case: a safetensors file whose metadata says which function it was recorded from.

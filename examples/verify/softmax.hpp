@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "intact/adapt/table.hpp"
+#include "intact/build/table.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "recorded_case.hpp"

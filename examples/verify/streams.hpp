@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "intact/adapt/integer_vit.hpp"
-#include "intact/adapt/quantize.hpp"
 #include "intact/add.hpp"
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/weights.hpp"
 #include "recorded_case.hpp"
 
 // The residual stream: additions, class token and patches, and quantizers of recorded float tensors.

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "attention.hpp"
-#include "intact/adapt/float_swin.hpp"
-#include "intact/adapt/scale.hpp"
 #include "intact/average_pool.hpp"
+#include "intact/build/scale.hpp"
 #include "intact/merge_patches.hpp"
+#include "intact/quantize/float_swin.hpp"
 #include "intact/windows.hpp"
 #include "layers.hpp"
 #include "norms.hpp"

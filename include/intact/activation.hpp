@@ -16,7 +16,7 @@ inline constexpr index activation_table_size_8 = index{1} << 8;
 inline constexpr index activation_table_size_12 = index{1} << activation_bits;
 
 /// Any function of one code by table: GELU, another activation, a change of scale. Tables are data, built by
-/// adapt/table.hpp.
+/// build/table.hpp.
 ///
 /// Formula:   y[i, j] = table[code[i, j]].
 /// Shapes:    codes T x C, y T x C; row-major, any strides, any alignment; sizes may be 0. The table has 256 entries

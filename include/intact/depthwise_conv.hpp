@@ -18,7 +18,7 @@ inline namespace INTACT_UNIT {
 /// Shapes:    x H * W x C, w size^2 x C with an odd size, y H * W x C; row-major, any strides, any alignment; sizes may
 ///            be 0.
 /// Units:     the stage's scale carries s_x * s_w[c] / s_y; as for gemm its offset corrects for the zero point of x
-///            (linear_target in adapt/scale.hpp, of the size^2 weights of the channel), the same at the borders.
+///            (linear_target in build/scale.hpp, of the size^2 weights of the channel), the same at the borders.
 /// Range:     size <= 255: the sum is exact in int32 and never saturates. Sides of at most 2^31 - 1.
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes that do not match, an even or too large size, a zero point outside 0..255, a scale of another

@@ -54,7 +54,7 @@ void log_sqrt2_matmul(Codes codes, const activations& v, const log_sqrt2_scale& 
 }
 
 /// The same with every row divided by its sum of weights, for codes relative to the row's maximum (max_softmax.hpp with
-/// log_sqrt2_code_table of adapt/log_sqrt2.hpp).
+/// log_sqrt2_code_table of build/log_sqrt2.hpp).
 ///
 /// Formula:   as of weighted_matmul.hpp with the weights round(2^(15 - code / 2)), 0 for codes above 31.
 /// Shapes, units, range, errors and aliasing: as of weighted_matmul; codes in u8 or packed u4.

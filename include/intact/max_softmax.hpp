@@ -26,7 +26,7 @@ inline void require_softmax_table(const char* operation, std::span<const std::ui
 /// Shapes:    logits Tq x Tk, y Tq x Tk (u8, or packed u4 for tables of 0..15); row-major, any strides, any alignment;
 ///            sizes may be 0. The table has 256 entries.
 /// Units:     the table carries the logits' scale: codes round(d * s / ln 2), or weights round(255 * exp(-s * d)),
-///            built by adapt/table.hpp.
+///            built by build/table.hpp.
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes that do not match, a table of another size or with entries that y does not hold: before anything
 ///            is written.

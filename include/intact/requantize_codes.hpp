@@ -15,7 +15,7 @@ inline namespace INTACT_UNIT {
 /// Formula:   y[i, c] = stage(x[i, c], c): the code in place of an accumulator.
 /// Shapes:    x and y T x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     the stage's scale carries s_x / s_y and the correction for the zero point of x (rescale_target in
-///            adapt/scale.hpp).
+///            build/scale.hpp).
 /// Exactness: every bit, on every target, with every executor; with a built scale the correctly rounded real number,
 ///            and no code is a tie.
 /// Errors:    shapes that do not match, a scale of another size: before anything is written.

@@ -16,7 +16,7 @@ inline namespace INTACT_UNIT {
 /// Shapes:    x H * W x C, y ceil(H / stride) * ceil(W / stride) x size^2 * C; row-major, any strides, any alignment;
 ///            sizes may be 0. Weights for y have the order (dy, dx, c) too.
 /// Units:     codes are copied; the padding is the code of 0, that is, the zero point, so that the correction for it in
-///            a scale's offset (linear_target in adapt/scale.hpp) is the same at the borders.
+///            a scale's offset (linear_target in build/scale.hpp) is the same at the borders.
 /// Range:     size odd and at most 255; sides, stride and C of at most 2^31 - 1.
 /// Exactness: every bit, on every target, with every executor.
 /// Errors:    shapes that do not match, sizes out of range: before anything is written.

@@ -1,3 +1,4 @@
+#include <intact/build/table.hpp>
 #include <intact/intact.hpp>
 
 #include "consumer_kernels.hpp"

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "hashes.hpp"
-#include "intact/adapt/model_file.hpp"
+#include "intact/io/model_file.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
 

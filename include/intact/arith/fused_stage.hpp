@@ -14,7 +14,7 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// y = table[code], the code being requantize_to_activation's: a layer with its activation, such as fc1 with GELU.
-/// The table has 2^activation_bits entries (adapt/table.hpp builds it) and is not owned.
+/// The table has 2^activation_bits entries (build/table.hpp builds it) and is not owned.
 struct activate {
   using output = std::uint8_t;
 

@@ -53,7 +53,7 @@ struct keep_accumulator {
 };
 
 /// y = clamp(((a << prescale) * multiplier[n] + offset[n]) >> (32 + shift)), clamped to Bits bits of Out.
-/// Built by adapt/scale.hpp, it is the real number a * f' + B rounded to nearest, and no a is a tie.
+/// Built by build/scale.hpp, it is the real number a * f' + B rounded to nearest, and no a is a tie.
 template <class Out, class Scale = channel_scale, int Bits = 8 * static_cast<int>(sizeof(Out))>
 struct requantize {
   static_assert(Bits == 8 * sizeof(Out) || std::is_unsigned_v<Out>, "codes narrower than their type are unsigned");

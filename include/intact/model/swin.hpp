@@ -29,7 +29,7 @@ struct swin_stage_parameters {
   swin_merging_parameters merging = {};  ///< not of the last stage
 };
 
-/// Parameters of a fully-integer Swin transformer. Owns nothing; adapt/integer_swin.hpp owns them.
+/// Parameters of a fully-integer Swin transformer. Owns nothing; build/integer_swin.hpp owns them.
 struct swin_parameters {
   matrix_view<const std::uint8_t> pixel_table =
       {};                           ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel

@@ -42,7 +42,7 @@ struct u8_embedding {
   add_scale add_positions;
 };
 
-/// Parameters of a fully-integer vision transformer. Owns nothing; adapt/integer_vit.hpp owns them.
+/// Parameters of a fully-integer vision transformer. Owns nothing; build/integer_vit.hpp owns them.
 struct vit_parameters {
   matrix_view<const std::uint8_t> pixel_table =
       {};                       ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel

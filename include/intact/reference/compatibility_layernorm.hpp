@@ -16,7 +16,7 @@ inline namespace INTACT_ABI {
 inline constexpr int compatibility_layernorm_bias_bits = 40;
 
 /// Parameters of a compatibility LayerNorm. Unlike in layernorm_parameters, gains have an exponent per channel, and the
-/// output's zero point is left to the quantizer that follows. Built by adapt/compatibility_layernorm.hpp. Owns nothing.
+/// output's zero point is left to the quantizer that follows. Built by build/compatibility_layernorm.hpp. Owns nothing.
 struct compatibility_layernorm_parameters {
   int zero_point = 0;                        ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;       ///< per channel, 0..3

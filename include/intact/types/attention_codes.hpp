@@ -71,7 +71,7 @@ inline void store_code(const packed_view<u4, std::uint8_t>& codes, index i, inde
 inline namespace INTACT_ABI {
 
 /// exp(-d * s) as unsigned integers, d = (largest code of the row) - code in 0..255, non-increasing, built by
-/// adapt/table.hpp; 256 entries. The unit is arbitrary: only ratios matter.
+/// build/table.hpp; 256 entries. The unit is arbitrary: only ratios matter.
 template <class T>
 using exp_table = std::span<const T>;
 

@@ -16,7 +16,7 @@ static_assert(layernorm_small_variance_bits % 2 == 0 && layernorm_epsilon_fracti
               "square roots take bits in pairs");
 
 /// Parameters of an integer LayerNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a power of two
-/// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by adapt/layernorm.hpp. Owns nothing.
+/// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by build/layernorm.hpp. Owns nothing.
 struct layernorm_parameters {
   int zero_point = 0;                   ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;  ///< per channel, 0..3

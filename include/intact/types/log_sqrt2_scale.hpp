@@ -16,7 +16,7 @@ inline constexpr int log_sqrt2_largest_code = 31;
 ///     (even * even_multiplier + odd * odd_multiplier + offset) >> (32 + shift)
 ///
 /// in 64 bits. Range: multipliers 0..2^30 - 1, |offset| < 2^62, 0 <= shift <= 30: then nothing overflows, whatever the
-/// sums. Built by adapt/log_sqrt2.hpp.
+/// sums. Built by build/log_sqrt2.hpp.
 struct log_sqrt2_scale {
   std::int32_t even_multiplier = 0;
   std::int32_t odd_multiplier = 0;  ///< even_multiplier times the square root of 1/2, rounded

@@ -17,7 +17,7 @@ inline namespace INTACT_ABI {
 /// code: the rounding half, the bias, the output's zero point and the correction for the input's zero point.
 ///
 /// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= prescale <= 30, and |a| << prescale < 2^31 for every
-/// a that can occur: then nothing overflows. adapt/scale.hpp builds such scales, free of ties.
+/// a that can occur: then nothing overflows. build/scale.hpp builds such scales, free of ties.
 struct tensor_scale {
   std::int32_t multiplier = 0;
   std::int64_t offset = 0;
@@ -52,7 +52,7 @@ struct row_normalization {
 ///     ((r - stream_zero_point) * stream_multiplier[c] + (y - branch_zero_point) * branch_multiplier[c] + offset[c])
 ///       >> shift
 ///
-/// in 32 bits, which the builder in adapt/add.hpp proves to suffice. Does not own its arrays.
+/// in 32 bits, which the builder in build/add.hpp proves to suffice. Does not own its arrays.
 struct add_scale {
   std::span<const std::int32_t> stream_multiplier;
   std::span<const std::int32_t> branch_multiplier;

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/model/swin.hpp"
+
+// Owners of what the parameters of model/swin.hpp only point to.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// A Swin transformer block.
+struct owned_swin_block {
+  owned_block block;
+  int norm1_zero_point = 0;
+  std::vector<std::uint8_t> position_bias;  ///< (heads * T) x T
+  owned_add add_bias;                       ///< T keys
+
+  swin_block_parameters view() const {
+    const index tokens = std::ssize(add_bias.offset);
+    const index rows = tokens == 0 ? 0 : std::ssize(position_bias) / tokens;
+    return {block.view(), norm1_zero_point, {position_bias.data(), rows, tokens}, add_bias.view()};
+  }
+};
+
+/// A stage. The merging's parameters are not used by the last one.
+struct owned_swin_stage {
+  std::vector<owned_swin_block> blocks;
+  owned_layernorm merge_norm;
+  owned_linear reduction;
+};
+
+/// What an integer Swin transformer consists of.
+struct swin_contents {
+  swin_shape shape;
+  std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
+  owned_linear patch;
+  owned_layernorm patch_norm;
+  owned_tensor_scale tokens;  ///< s16 stream
+  std::vector<owned_swin_stage> stages;
+  owned_layernorm norm;
+  owned_tensor_scale pool;
+  owned_weights head;
+  owned_channel_scale logits;
+  owned_channel_scale logits_u8;
+  double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+
+  /// Refers to the contents and to `stage_views`, which must be those of the stages.
+  swin_parameters view(std::span<const swin_stage_parameters> stage_views) const {
+    return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
+            .patch = patch.view(),
+            .patch_norm = patch_norm.view(),
+            .tokens = tokens.scale,
+            .stages = stage_views,
+            .norm = norm.view(),
+            .pool = pool.scale,
+            .head = head.view(),
+            .logits = logits.view(),
+            .logits_u8 = logits_u8.view()};
+  }
+};
+
+/// A fully-integer Swin transformer that owns its parameters. Unchangeable; movable, not copyable, so that the
+/// parameters it hands out stay valid while it lives.
+class integer_swin {
+ public:
+  /// Errors: contents whose sizes do not match.
+  explicit integer_swin(swin_contents contents) : contents_(std::move(contents)) {
+    require_sizes();
+    for (const owned_swin_stage& stage : contents_.stages) {
+      std::vector<swin_block_parameters>& blocks = blocks_.emplace_back();
+      for (const owned_swin_block& block : stage.blocks) {
+        blocks.push_back(block.view());
+      }
+      stages_.push_back({blocks, {stage.merge_norm.view(), stage.reduction.view()}});
+    }
+    require_swin(parameters(), shape());
+  }
+  integer_swin(integer_swin&&) = default;
+  integer_swin& operator=(integer_swin&&) = default;
+
+  const swin_contents& contents() const { return contents_; }
+  const swin_shape& shape() const { return contents_.shape; }
+
+  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+
+  swin_parameters parameters() const { return contents_.view(stages_); }
+
+  /// The contents, for another owner.
+  swin_contents release() && { return std::move(contents_); }
+
+ private:
+  /// The sizes that views are made with and that require_swin therefore cannot see.
+  void require_sizes() const {
+    const swin_contents& c = contents_;
+    require_swin_shape(c.shape);
+    if (!c.pixel_table.empty()) {
+      require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table),
+                    size_product(256, c.shape.channels));
+    }
+    c.patch.weights.require_sizes();
+    c.head.require_sizes();
+    for (const owned_swin_stage& stage : c.stages) {
+      stage.reduction.weights.require_sizes();
+      for (const owned_swin_block& block : stage.blocks) {
+        const index tokens = std::ssize(block.add_bias.offset);
+        const index rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
+        require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
+                      size_product(rows, tokens));
+        for (const owned_linear* layer : {&block.block.qkv, &block.block.proj, &block.block.fc1, &block.block.fc2}) {
+          layer->weights.require_sizes();
+        }
+      }
+    }
+  }
+
+  swin_contents contents_;
+  std::vector<std::vector<swin_block_parameters>> blocks_;
+  std::vector<swin_stage_parameters> stages_;
+};
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

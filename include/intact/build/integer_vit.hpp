@@ -1,0 +1,319 @@
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "intact/build/add.hpp"
+#include "intact/build/layernorm.hpp"
+#include "intact/build/profile.hpp"
+#include "intact/build/scale.hpp"
+#include "intact/build/table.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/model/vit.hpp"
+
+// Owners of what the parameters of model/ only point to, together with the real numbers that the integers are exactly.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// A scale per output channel.
+struct owned_channel_scale {
+  std::vector<std::int32_t> multiplier;
+  std::vector<std::int64_t> offset;
+  int shift = 0;
+  int prescale = 0;
+  std::vector<exact_scale> exact;
+
+  owned_channel_scale() = default;
+  explicit owned_channel_scale(std::span<const scale_target> targets)
+      : multiplier(targets.size()), offset(targets.size()), exact(targets.size()) {
+    const channel_scale built = build_scale(targets, multiplier, offset, exact);
+    shift = built.shift;
+    prescale = built.prescale;
+  }
+
+  channel_scale view() const { return {multiplier, offset, shift, prescale}; }
+};
+
+/// A scale for a whole tensor.
+struct owned_tensor_scale {
+  tensor_scale scale;
+  exact_scale exact;
+
+  owned_tensor_scale() = default;
+  explicit owned_tensor_scale(const scale_target& target) { scale = build_scale(target, exact); }
+};
+
+/// Weights of any type, one row per output channel.
+struct owned_weights {
+  std::vector<std::int8_t> codes;    ///< s8: rows x columns
+  std::vector<std::uint8_t> packed;  ///< s4: rows of two codes per byte
+  std::vector<std::uint8_t> shifts;  ///< grouped s4: rows x ceil(columns / group)
+  index rows = 0;
+  index columns = 0;
+  index group = 1;
+  weight_kind kind = weight_kind::s8;
+
+  owned_weights() = default;
+  owned_weights(std::vector<std::int8_t> row_major, index row_count, index column_count)
+      : codes(std::move(row_major)), rows(row_count), columns(column_count) {}
+
+  /// s4 weights, given one per byte.
+  static owned_weights pack_s4(std::span<const std::int8_t> nibbles, index rows, index columns) {
+    owned_weights weights;
+    weights.packed.resize(static_cast<std::size_t>(rows * packed_bytes(columns)));
+    weights.rows = rows;
+    weights.columns = columns;
+    weights.kind = weight_kind::s4;
+    const packed_view<s4, std::uint8_t> view(weights.packed.data(), rows, columns);
+    for (index n = 0; n < rows; ++n) {
+      for (index k = 0; k < columns; ++k) {
+        view.set(n, k, nibbles[static_cast<std::size_t>(n * columns + k)]);
+      }
+    }
+    return weights;
+  }
+
+  /// s4 weights, given one per byte, with a shift per row and group of columns.
+  static owned_weights pack_grouped_s4(std::span<const std::int8_t> nibbles, index rows, index columns,
+                                       std::vector<std::uint8_t> group_shifts, index group) {
+    owned_weights weights = pack_s4(nibbles, rows, columns);
+    weights.shifts = std::move(group_shifts);
+    weights.group = group;
+    weights.kind = weight_kind::grouped_s4;
+    return weights;
+  }
+
+  weights_view view() const {
+    const packed_view<s4, const std::uint8_t> in_nibbles(packed.data(), rows, columns);
+    switch (kind) {
+      case weight_kind::s4:
+        return in_nibbles;
+      case weight_kind::grouped_s4:
+        return grouped_s4_view(in_nibbles, {shifts.data(), rows, group_count(columns, group)}, group);
+      default:
+        return matrix_view<const std::int8_t>(codes.data(), rows, columns);
+    }
+  }
+
+  /// The weights of an output channel, shifts applied.
+  std::vector<std::int8_t> row(index n) const {
+    std::vector<std::int8_t> weights;
+    std::visit(
+        [&](const auto& matrix) {
+          if constexpr (!detail::is_packed<std::remove_cvref_t<decltype(matrix)>>) {
+            for (index k = 0; k < columns; ++k) {
+              weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
+            }
+          }
+        },
+        view());
+    return weights;
+  }
+
+  /// Checks that the storage has the size that rows and columns call for.
+  void require_sizes() const {
+    const bool s8 = kind == weight_kind::s8;
+    require_at_least("owned_weights", "group", group, 1);
+    require_equal("owned_weights", "size of codes", std::ssize(codes), s8 ? size_product(rows, columns) : 0);
+    require_equal("owned_weights", "size of packed", std::ssize(packed),
+                  s8 ? 0 : size_product(rows, packed_bytes(columns)));
+    require_equal("owned_weights", "size of shifts", std::ssize(shifts),
+                  kind == weight_kind::grouped_s4 ? size_product(rows, group_count(columns, group)) : 0);
+  }
+};
+
+/// A fully connected layer.
+struct owned_linear {
+  owned_weights weights;
+  owned_channel_scale scale;
+
+  linear_parameters view() const { return {weights.view(), scale.view()}; }
+};
+
+/// The scales of a residual addition.
+struct owned_add {
+  std::vector<std::int32_t> stream_multiplier, branch_multiplier, offset;
+  add_zero_points zero_points;
+  int shift = 0;
+  std::vector<exact_add> exact;
+
+  owned_add() = default;
+  owned_add(std::span<const add_target> targets, const add_zero_points& points)
+      : stream_multiplier(targets.size()),
+        branch_multiplier(targets.size()),
+        offset(targets.size()),
+        zero_points(points),
+        exact(targets.size()) {
+    shift = build_add_scale(targets, points, stream_multiplier, branch_multiplier, offset, exact).shift;
+  }
+
+  add_scale view() const {
+    return {stream_multiplier, branch_multiplier, offset, zero_points.stream, zero_points.branch, shift};
+  }
+};
+
+/// LayerNorm parameters.
+struct owned_layernorm {
+  int zero_point = 0;
+  std::vector<std::uint8_t> shift;
+  std::uint64_t epsilon = 1;
+  std::vector<std::int32_t> gain;
+  std::vector<std::int64_t> bias;
+  int output_shift = 1;
+  std::int64_t epsilon_fraction = 0;
+
+  owned_layernorm() = default;
+  explicit owned_layernorm(const layernorm_target& target)
+      : zero_point(target.input_zero_point),
+        shift(target.shift.begin(), target.shift.end()),
+        gain(target.gamma.size()),
+        bias(target.gamma.size()) {
+    const layernorm_parameters built = build_layernorm(target, gain, bias);
+    epsilon = built.epsilon;
+    output_shift = built.output_shift;
+    epsilon_fraction = built.epsilon_fraction;
+  }
+
+  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
+};
+
+/// The softmax of attention and its product with V.
+struct owned_weighting {
+  attention_kind kind = attention_kind::log2_of_sum;
+  tail probabilities = tail::zero;
+  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  std::vector<std::uint64_t> exponential;  ///< log2_of_sum: 256
+  std::vector<std::uint8_t> table;         ///< the others: 256
+  bool normalize = false;
+  owned_tensor_scale context;       ///< not normalized
+  row_normalization normalization;  ///< normalized
+
+  attention_weighting view() const {
+    return {kind, probabilities, rounding, exponential, table, normalize, context.scale, normalization};
+  }
+};
+
+/// A transformer block.
+struct owned_block {
+  owned_layernorm norm1;
+  owned_linear qkv;
+  int qkv_zero_point = 0;
+  owned_tensor_scale attention_logits;
+  owned_weighting weighting;
+  owned_linear proj;
+  owned_add add1;  ///< empty for an s16 stream, as add2
+  owned_layernorm norm2;
+  owned_linear fc1;
+  std::vector<std::uint8_t> activation;  ///< 4096
+  owned_linear fc2;
+  owned_add add2;
+
+  block_parameters view() const {
+    return {norm1.view(),
+            {qkv.view(), qkv_zero_point, attention_logits.scale, weighting.view(), proj.view()},
+            add1.view(),
+            norm2.view(),
+            {fc1.view(), activation, fc2.view()},
+            add2.view()};
+  }
+};
+
+/// What an integer vision transformer consists of.
+struct vit_contents {
+  vit_shape shape;
+  std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
+  owned_linear patch;
+  std::vector<std::uint8_t> embed_table;   ///< u8 stream: 256
+  std::vector<std::uint8_t> class_token;   ///< u8 stream: class tokens x width
+  std::vector<std::uint8_t> positions;     ///< u8 stream: tokens x width
+  owned_add add_positions;                 ///< u8 stream
+  std::vector<std::int16_t> token_addend;  ///< s16 stream: tokens x width
+  std::vector<owned_block> blocks;
+  owned_layernorm norm;
+  owned_weights head;
+  owned_channel_scale logits;
+  owned_channel_scale logits_u8;
+  double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+
+  /// Refers to the contents and to `block_views`, which must be those of the blocks.
+  vit_parameters view(std::span<const block_parameters> block_views) const {
+    const index tokens = shape.tokens(), width = shape.width;
+    const bool wide = shape.stream == stream_codes::s16;
+    return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
+            .patch = patch.view(),
+            .embedding = {.table = embed_table,
+                          .class_token = {class_token.data(), shape.class_tokens, width},
+                          .positions = {positions.data(), tokens, width},
+                          .add_positions = add_positions.view()},
+            .token_addend = {token_addend.data(), wide ? tokens : 0, width},
+            .blocks = block_views,
+            .norm = norm.view(),
+            .head = head.view(),
+            .logits = logits.view(),
+            .logits_u8 = logits_u8.view()};
+  }
+};
+
+/// A fully-integer vision transformer that owns its parameters. Unchangeable; movable, not copyable, so that the
+/// parameters it hands out stay valid while it lives.
+class integer_vit {
+ public:
+  /// Errors: contents whose sizes do not match.
+  explicit integer_vit(vit_contents contents) : contents_(std::move(contents)) {
+    require_sizes();
+    for (const owned_block& block : contents_.blocks) {
+      blocks_.push_back(block.view());
+    }
+    require_vit(parameters(), shape());
+  }
+  integer_vit(integer_vit&&) = default;
+  integer_vit& operator=(integer_vit&&) = default;
+
+  const vit_contents& contents() const { return contents_; }
+  const vit_shape& shape() const { return contents_.shape; }
+
+  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+
+  vit_parameters parameters() const { return contents_.view(blocks_); }
+
+  /// The contents, for another owner.
+  vit_contents release() && { return std::move(contents_); }
+
+ private:
+  /// The sizes that views are made with and that require_vit therefore cannot see.
+  void require_sizes() const {
+    const vit_shape& shape = contents_.shape;
+    require_at_least("integer_vit", "patch", shape.patch, 1);
+    const auto require_size = [](const char* name, std::size_t size, index expected) {
+      require_equal("integer_vit", name, static_cast<std::int64_t>(size), expected);
+    };
+    if (!contents_.pixel_table.empty()) {
+      require_size("size of pixel_table", contents_.pixel_table.size(), size_product(256, shape.channels));
+    }
+    if (shape.stream == stream_codes::u8) {
+      require_size("size of class_token", contents_.class_token.size(), shape.head_inputs());
+      require_size("size of positions", contents_.positions.size(), size_product(shape.tokens(), shape.width));
+    } else {
+      require_size("size of token_addend", contents_.token_addend.size(), size_product(shape.tokens(), shape.width));
+    }
+    for (const owned_block& block : contents_.blocks) {
+      for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
+        layer->weights.require_sizes();
+      }
+    }
+    contents_.patch.weights.require_sizes();
+    contents_.head.require_sizes();
+  }
+
+  vit_contents contents_;
+  std::vector<block_parameters> blocks_;
+};
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

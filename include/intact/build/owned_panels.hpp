@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/model/linear.hpp"
+#include "intact/pack.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// Memory of packed weights. Movable: views of the weights stay valid.
+class owned_panels {
+ public:
+  /// Packs the weights that `view` is a view of, which becomes one of the packed weights, and frees the former.
+  void take(owned_weights& weights, weights_view& view) {
+    view = std::visit([&](const auto& matrix) { return pack(matrix); }, view);
+    weights = owned_weights();
+  }
+
+ private:
+  struct alignas(packed_weights_alignment) cache_line {
+    std::byte bytes[packed_weights_alignment];
+  };
+
+  weights_view pack(const grouped_s4_view& weights) {
+    if (is_packable(weights)) {
+      return pack_weights(weights, memory(packed_weights_bytes(weights)));
+    }
+    return pack_weights_as_s8(weights, memory(packed_weights_bytes<std::int8_t>(weights.rows, weights.columns)));
+  }
+
+  template <class Weights>
+  weights_view pack(const Weights& weights) {
+    if constexpr (detail::is_packed<Weights>) {
+      return weights;
+    } else {
+      return pack_weights(weights, memory(packed_weights_bytes(weights)));
+    }
+  }
+
+  std::span<std::byte> memory(index bytes) {
+    panels_.emplace_back((static_cast<std::size_t>(bytes) + sizeof(cache_line) - 1) / sizeof(cache_line));
+    return std::as_writable_bytes(std::span(panels_.back()));
+  }
+
+  std::vector<std::vector<cache_line>> panels_;
+};
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_panels.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/model/fused_vit.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// An integer vision transformer whose weights lie in the order of the kernels, and no longer in that of integer_vit.
+/// Unchangeable, and may be shared between threads; movable, not copyable, so that the parameters it hands out stay
+/// valid while it lives.
+class packed_vit {
+ public:
+  /// Layer after layer is packed and its former weights are freed: at no time are more than one layer's there twice.
+  explicit packed_vit(integer_vit&& model) : contents_(std::move(model).release()) {
+    for (owned_block& block : contents_.blocks) {
+      block_parameters views = block.view();
+      panels_.take(block.qkv.weights, views.attention.qkv.weights);
+      panels_.take(block.proj.weights, views.attention.proj.weights);
+      panels_.take(block.fc1.weights, views.mlp.fc1.weights);
+      panels_.take(block.fc2.weights, views.mlp.fc2.weights);
+      blocks_.push_back(views);
+    }
+    parameters_ = contents_.view(blocks_);
+    panels_.take(contents_.patch.weights, parameters_.patch.weights);
+    panels_.take(contents_.head, parameters_.head);
+  }
+  packed_vit(packed_vit&&) = default;
+  packed_vit& operator=(packed_vit&&) = default;
+
+  const vit_shape& shape() const { return contents_.shape; }
+  const vit_parameters& parameters() const { return parameters_; }
+
+  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+
+ private:
+  vit_contents contents_;  ///< without weights
+  owned_panels panels_;
+  std::vector<block_parameters> blocks_;
+  vit_parameters parameters_;
+};
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "intact/build/table.hpp"
+#include "intact/build/weights.hpp"
+#include "intact/config/floating_point.hpp"
+
+// Scales of the tensors of a vision transformer: observed by calibrate(), taken by build_vit().
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// Scales of a block's tensors; fields are named like the tensors of model/trace.hpp.
+struct block_scales {
+  affine_scale norm1, qkv, attention_logits, context, proj;
+  ptf_scale add1;
+  affine_scale norm2;
+  value_range fc1;  ///< before the activation function
+  affine_scale activation, fc2;
+  ptf_scale add2;
+  double fc1_step = least_table_scale;  ///< the codes of fc1 have no smaller scale
+};
+
+/// Scales of a vision transformer's tensors.
+struct vit_scales {
+  affine_scale input, patch, embed, positions;
+  ptf_scale tokens;
+  std::vector<block_scales> blocks;
+  affine_scale norm, logits;
+  float stream = 1;  ///< of an s16 residual stream
+};
+
+namespace detail {
+
+inline code_scale to_code_scale(const affine_scale& scale) {
+  return {static_cast<double>(scale.scale), static_cast<double>(scale.zero_point)};
+}
+
+/// Scale of channel c of a power-of-two-factor tensor.
+inline double channel_step(const ptf_scale& scale, std::size_t c) {
+  return std::ldexp(static_cast<double>(scale.scale), scale.shift[c]);
+}
+
+/// The least scale of a context whose rows are normalized, with room for rounding: below a quarter of the values' scale
+/// there is no normalization.
+inline float least_context_scale(const affine_scale& v) {
+  return v.scale / 3.99F;
+}
+
+/// The table of a block's activation function.
+inline activation_table gelu_table(const block_scales& scales) {
+  return build_activation_table(gelu, static_cast<double>(scales.fc1.low), static_cast<double>(scales.fc1.high),
+                                to_code_scale(scales.activation), scales.fc1_step);
+}
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

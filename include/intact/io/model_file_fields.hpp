@@ -1,0 +1,249 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <type_traits>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/io/model_file_checks.hpp"
+
+// The fields of a model file, described once for both directions. An archive that writes takes each field from a model,
+// one that reads fills it in; either way its limits are checked before the next field is looked at, so that whatever is
+// used as a size has been checked, and a file that has been written can be read.
+//
+// Tensors are named like the members of vit_contents. Fields that a model's kinds do not use are left out.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace detail {
+
+/// What an archive does with a T: reading changes it, writing does not.
+template <class Archive, class T>
+using field = std::conditional_t<Archive::writes, const T, T>;
+
+/// The limits of an enumeration, which is stored as its number.
+constexpr limits first_of(int choices) {
+  return {0, choices - 1};
+}
+
+static_assert(static_cast<int>(stream_codes::s16) == 1 && static_cast<int>(weight_kind::s4) == 1 &&
+                  static_cast<int>(weight_kind::grouped_s4) == 2 &&
+                  static_cast<int>(attention_kind::log2_of_max) == 1 &&
+                  static_cast<int>(attention_kind::weights) == 2 && static_cast<int>(tail::clip) == 1 &&
+                  static_cast<int>(tail::wide) == 2 && static_cast<int>(log2_rounding::at_square_root_of_2) == 1,
+              "the numbers of enumerations are part of the format");
+
+inline constexpr limits code_limits{0, 255};
+inline constexpr limits multiplier_limits{0, std::numeric_limits<std::int32_t>::max()};
+inline constexpr limits scale_shift_limits{0, 30};
+inline constexpr limits scale_offset_limits{-(std::int64_t{1} << 62) + 1, (std::int64_t{1} << 62) - 1};
+
+template <class Archive>
+void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
+  constexpr limits size{1, model_file_max_size};
+  archive.number("shape.channels", shape.channels, size);
+  archive.number("shape.height", shape.height, size);
+  archive.number("shape.width_pixels", shape.width_pixels, size);
+  archive.number("shape.patch", shape.patch, size);
+  archive.number("shape.width", shape.width, size);
+  archive.number("shape.heads", shape.heads, size);
+  archive.number("shape.hidden", shape.hidden, size);
+  archive.number("shape.depth", shape.depth, limits{0, model_file_max_size});
+  archive.number("shape.classes", shape.classes, size);
+  if (archive.has("shape.class_tokens", shape.class_tokens != 1)) {
+    archive.number("shape.class_tokens", shape.class_tokens, limits{2, model_file_max_size});
+  }
+  archive.number("shape.stream", shape.stream, first_of(2));
+  check_shape(archive, shape);
+}
+
+template <class Archive>
+void describe_weights(Archive& archive, const std::string& name, field<Archive, owned_weights>& weights, index rows,
+                      index columns) {
+  if constexpr (!Archive::writes) {
+    weights.rows = rows;
+    weights.columns = columns;
+  }
+  archive.number(name + ".kind", weights.kind, first_of(3));
+  check_columns(archive, name, weights.kind, columns);
+  if (weights.kind == weight_kind::s8) {
+    archive.array(name + ".codes", weights.codes, {rows, columns});
+    return;
+  }
+  archive.array(name + ".packed", weights.packed, {rows, packed_bytes(columns)});
+  check_padding(archive, name, weights);
+  if (weights.kind == weight_kind::grouped_s4) {
+    archive.number(name + ".group", weights.group, limits{1, model_file_max_size});
+    archive.array(name + ".shifts", weights.shifts, {rows, (columns + weights.group - 1) / weights.group},
+                  limits{0, grouped_s4_view::max_shift});
+  }
+}
+
+template <class Archive>
+void describe_scale(Archive& archive, const std::string& name, field<Archive, owned_channel_scale>& scale,
+                    const owned_weights& weights) {
+  archive.array(name + ".multiplier", scale.multiplier, {weights.rows}, multiplier_limits);
+  archive.array(name + ".offset", scale.offset, {weights.rows}, scale_offset_limits);
+  archive.number(name + ".shift", scale.shift, scale_shift_limits);
+  archive.number(name + ".prescale", scale.prescale, scale_shift_limits);
+  archive.reals(name + ".exact", scale.exact, weights.rows);
+  check_scale(archive, name, scale, weights);
+}
+
+template <class Archive>
+void describe_scale(Archive& archive, const std::string& name, field<Archive, owned_tensor_scale>& p,
+                    const accumulator_range& range, const limits& prescale_limits = scale_shift_limits) {
+  archive.number(name + ".multiplier", p.scale.multiplier, multiplier_limits);
+  archive.number(name + ".offset", p.scale.offset, scale_offset_limits);
+  archive.number(name + ".shift", p.scale.shift, scale_shift_limits);
+  archive.number(name + ".prescale", p.scale.prescale, prescale_limits);
+  archive.real(name + ".exact.factor", p.exact.factor);
+  archive.real(name + ".exact.offset", p.exact.offset);
+  check_scale(archive, name, p, range);
+}
+
+template <class Archive>
+void describe_linear(Archive& archive, const std::string& name, field<Archive, owned_linear>& layer, index outputs,
+                     index inputs) {
+  describe_weights(archive, name + ".weights", layer.weights, outputs, inputs);
+  describe_scale(archive, name + ".scale", layer.scale, layer.weights);
+}
+
+template <class Archive>
+void describe_add(Archive& archive, const std::string& name, field<Archive, owned_add>& p, index channels) {
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  archive.array(name + ".stream_multiplier", p.stream_multiplier, {channels}, multiplier_limits);
+  archive.array(name + ".branch_multiplier", p.branch_multiplier, {channels}, multiplier_limits);
+  archive.array(name + ".offset", p.offset, {channels}, limits{-largest, largest});
+  archive.number(name + ".zero_points.stream", p.zero_points.stream, code_limits);
+  archive.number(name + ".zero_points.branch", p.zero_points.branch, code_limits);
+  archive.number(name + ".zero_points.output", p.zero_points.output, code_limits);
+  archive.number(name + ".shift", p.shift, limits{add_min_shift, add_max_shift});
+  archive.reals(name + ".exact", p.exact, channels);
+  check_add(archive, name, p);
+}
+
+template <class Archive>
+void describe_layernorm(Archive& archive, const std::string& name, field<Archive, owned_layernorm>& p, index width,
+                        stream_codes stream) {
+  constexpr std::int64_t gain_limit = (std::int64_t{1} << 30) - 1;
+  const bool wide = stream == stream_codes::s16;
+  archive.number(name + ".zero_point", p.zero_point, wide ? limits{0, 0} : code_limits);
+  archive.array(name + ".shift", p.shift, {width}, limits{0, layernorm_max_shift});
+  archive.number(name + ".epsilon", p.epsilon, limits{1, std::int64_t{layernorm_max_epsilon}});
+  if (archive.version() >= 2) {
+    archive.number(name + ".epsilon_fraction", p.epsilon_fraction,
+                   limits{layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction});
+  }
+  archive.array(name + ".gain", p.gain, {width}, limits{-gain_limit, gain_limit});
+  archive.array(name + ".bias", p.bias, {width});
+  archive.number(name + ".output_shift", p.output_shift, limits{1, 48});
+  check_layernorm(archive, name, p);
+}
+
+/// The limits of the codes or weights of a table relative to the maximum.
+constexpr limits softmax_table_limits(attention_kind kind, tail probabilities) {
+  return kind == attention_kind::weights ? code_limits
+         : probabilities == tail::clip   ? limits{0, attention_codes<tail::clip>::largest}
+                                         : limits{0, attention_codes<tail::zero>::zero};
+}
+
+template <class Archive>
+void describe_weighting(Archive& archive, const std::string& name, field<Archive, owned_weighting>& p, index keys) {
+  archive.number(name + ".kind", p.kind, first_of(3));
+  archive.number(name + ".probabilities", p.probabilities, first_of(3));
+  archive.number(name + ".rounding", p.rounding, first_of(2));
+  archive.number(name + ".normalize", p.normalize, first_of(2));
+  check_weighting(archive, name, p, keys);
+  if (p.kind == attention_kind::log2_of_sum) {
+    archive.array(name + ".exponential", p.exponential, {256});
+    check_exponential(archive, name + ".exponential", p.exponential, keys);
+  } else {
+    archive.array(name + ".table", p.table, {256}, softmax_table_limits(p.kind, p.probabilities));
+  }
+  if (p.normalize) {
+    archive.number(name + ".normalization.factor", p.normalization.factor, limits{1, (1 << 30) - 1});
+    archive.number(name + ".normalization.zero_point", p.normalization.zero_point, code_limits);
+  } else {
+    const bool wide = p.probabilities == tail::wide;
+    describe_scale(archive, name + ".context", p.context, attention_context_target(1, 0, keys).range,
+                   wide ? limits{0, 0} : scale_shift_limits);
+  }
+}
+
+template <class Archive>
+void describe_block(Archive& archive, const std::string& name, field<Archive, owned_block>& block,
+                    const block_shape& shape, stream_codes stream) {
+  const index width = shape.attention.width;
+  const bool u8_stream = stream == stream_codes::u8;
+  describe_layernorm(archive, name + ".norm1", block.norm1, width, stream);
+  describe_linear(archive, name + ".qkv", block.qkv, 3 * width, width);
+  archive.number(name + ".qkv_zero_point", block.qkv_zero_point, code_limits);
+  describe_scale(archive, name + ".attention_logits", block.attention_logits,
+                 attention_logits_target(1, 0, shape.attention.head_size()).range);
+  describe_weighting(archive, name + ".weighting", block.weighting, shape.attention.tokens);
+  describe_linear(archive, name + ".proj", block.proj, width, width);
+  if (u8_stream) {
+    describe_add(archive, name + ".add1", block.add1, width);
+  }
+  describe_layernorm(archive, name + ".norm2", block.norm2, width, stream);
+  describe_linear(archive, name + ".fc1", block.fc1, shape.hidden, width);
+  archive.array(name + ".activation", block.activation, {activation_table_size_12});
+  describe_linear(archive, name + ".fc2", block.fc2, width, shape.hidden);
+  if (u8_stream) {
+    describe_add(archive, name + ".add2", block.add2, width);
+  }
+}
+
+/// Pixels, patches and what the tokens begin with.
+template <class Archive>
+void describe_embedding(Archive& archive, field<Archive, vit_contents>& model) {
+  const vit_shape& shape = model.shape;
+  if (archive.has("pixel_table", !model.pixel_table.empty())) {
+    archive.array("pixel_table", model.pixel_table, {shape.channels, 256});
+  }
+  describe_linear(archive, "patch", model.patch, shape.width, shape.patch_samples());
+  if (shape.stream == stream_codes::s16) {
+    archive.array("token_addend", model.token_addend, {shape.tokens(), shape.width});
+    return;
+  }
+  archive.array("embed_table", model.embed_table, {activation_table_size_8});
+  archive.array("class_token", model.class_token, {shape.head_inputs()});
+  archive.array("positions", model.positions, {shape.tokens(), shape.width});
+  describe_add(archive, "add_positions", model.add_positions, shape.width);
+}
+
+/// The head of a model of any kind.
+template <class Archive, class Contents>
+void describe_head(Archive& archive, Contents& model, index classes, index inputs) {
+  describe_weights(archive, "head", model.head, classes, inputs);
+  describe_scale(archive, "logits", model.logits, model.head);
+  describe_scale(archive, "logits_u8", model.logits_u8, model.head);
+  archive.real("logits_scale", model.logits_scale);
+  if (!(model.logits_scale > 0 && model.logits_scale <= std::numeric_limits<double>::max())) {
+    archive.refuse("logits_scale", "is " + text_of(model.logits_scale) + "; it must be above 0 and finite");
+  }
+}
+
+/// All of a model.
+template <class Archive>
+void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
+  describe_shape(archive, model.shape);
+  const vit_shape& shape = model.shape;
+  describe_embedding(archive, model);
+  for (index position = 0; position < shape.depth; ++position) {
+    if constexpr (!Archive::writes) {
+      model.blocks.emplace_back();  // one at a time: a file that claims more blocks than it has costs no memory
+    }
+    describe_block(archive, "blocks." + std::to_string(position), model.blocks[static_cast<std::size_t>(position)],
+                   shape.block(), shape.stream);
+  }
+  describe_layernorm(archive, "norm", model.norm, shape.width, shape.stream);
+  describe_head(archive, model, shape.classes, shape.head_inputs());
+}
+
+}  // namespace detail
+}  // namespace INTACT_UNIT
+}  // namespace intact

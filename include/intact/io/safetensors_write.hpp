@@ -1,0 +1,182 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "intact/config/compiler.hpp"
+#include "intact/io/replace_file.hpp"
+#include "intact/io/safetensors_types.hpp"
+
+// Writing safetensors files, on POSIX systems.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// A tensor for a file: row-major, numbers in the machine's order of bytes. Does not own its bytes.
+struct tensor_to_write {
+  std::string name;
+  dtype type = dtype::u8;
+  std::vector<std::int64_t> shape;
+  std::span<const std::byte> bytes;
+};
+
+/// A tensor of the elements of an array, a vector or a span, which must outlive it.
+template <std::ranges::contiguous_range Values>
+requires std::ranges::borrowed_range<Values> tensor_to_write tensor_from(std::string name,
+                                                                         std::vector<std::int64_t> shape,
+                                                                         Values&& values) {
+  using element = std::ranges::range_value_t<Values>;
+  const std::span<const element> elements(values);
+  return {std::move(name), dtype_of<element>(), std::move(shape), std::as_bytes(elements)};
+}
+
+namespace detail {
+
+/// Checks one tensor by itself.
+inline void require_writable(const std::string& file, const tensor_to_write& tensor) {
+  const std::string entry = "tensor " + in_quotes(tensor.name);
+  if (tensor.name == metadata_name) {
+    throw file_error(file, entry + ": the name must not be " + std::string(metadata_name));
+  }
+  if (tensor.shape.size() > safetensors_max_rank) {
+    throw file_error(file, entry + ": shape has " + std::to_string(tensor.shape.size()) +
+                               " sizes; it must have at most " + std::to_string(safetensors_max_rank));
+  }
+  const std::optional<std::uint64_t> bytes = tensor_bytes(tensor.type, tensor.shape);
+  if (!bytes.has_value()) {
+    throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
+                               printable(tensor.shape) + " must have " + std::string(tensor_limits));
+  }
+  if (*bytes != tensor.bytes.size()) {
+    throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
+                               printable(tensor.shape) + " has " + std::to_string(*bytes) + " bytes; " +
+                               std::to_string(tensor.bytes.size()) + " are given");
+  }
+}
+
+/// Checks the tensors and puts them in the order of the file: larger elements first, so that each tensor is aligned
+/// for its type, then by name. The file does not depend on the order in which they are given.
+inline std::vector<const tensor_to_write*> file_order(const std::string& file,
+                                                      std::span<const tensor_to_write> tensors) {
+  std::vector<const tensor_to_write*> order;
+  for (const tensor_to_write& tensor : tensors) {
+    require_writable(file, tensor);
+    order.push_back(&tensor);
+  }
+  std::sort(order.begin(), order.end(),
+            [](const tensor_to_write* a, const tensor_to_write* b) { return a->name < b->name; });
+  const auto twice =
+      std::adjacent_find(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->name == b->name; });
+  if (twice != order.end()) {
+    throw file_error(file, "tensor " + in_quotes((*twice)->name) + ": the name is given twice");
+  }
+  std::stable_sort(order.begin(), order.end(), [](const tensor_to_write* a, const tensor_to_write* b) {
+    return dtype_bits(a->type) > dtype_bits(b->type);
+  });
+  return order;
+}
+
+/// A text as a JSON string.
+inline std::string json_string(const std::string& file, const std::string& text) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::type_error&) {
+    throw file_error(file, in_quotes(text) + " is not valid UTF-8");
+  }
+}
+
+/// The header, filled with spaces up to a multiple of 8 bytes.
+inline std::string write_header(const std::string& file, std::span<const tensor_to_write* const> tensors,
+                                const std::map<std::string, std::string>& metadata) {
+  std::string header = "{";
+  if (!metadata.empty()) {
+    header += json_string(file, std::string(metadata_name)) + ":{";
+    for (const auto& [key, value] : metadata) {
+      header += header.ends_with('{') ? "" : ",";
+      header += json_string(file, key) + ':' + json_string(file, value);
+    }
+    header += '}';
+  }
+  std::size_t begin = 0;
+  for (const tensor_to_write* const tensor : tensors) {
+    const std::size_t end = begin + tensor->bytes.size();
+    header += header.ends_with('{') ? "" : ",";
+    header += json_string(file, tensor->name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor->type)) +
+              "\",\"shape\":" + printable(tensor->shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
+              std::to_string(end) + "]}";
+    begin = end;
+  }
+  header += '}';
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  if (header.size() > safetensors_max_header) {
+    throw file_error(file, "the header would have " + std::to_string(header.size()) + " bytes; it must have at most " +
+                               std::to_string(safetensors_max_header));
+  }
+  return header;
+}
+
+/// Bytes of the numbers that elements are made of: a complex number is made of two.
+inline std::size_t number_bytes(dtype type) {
+  return type == dtype::c64 ? 4 : std::max<std::size_t>(dtype_bits(type) / 8, 1);
+}
+
+/// Writes numbers of `size` bytes each in the order of files.
+inline void write_numbers(replacement_file& file, std::span<const std::byte> numbers, std::size_t size) {
+  if constexpr (std::endian::native == std::endian::little) {
+    file.write(numbers);
+  } else {
+    std::array<std::byte, 4096> piece;
+    while (!numbers.empty()) {
+      const std::size_t count = std::min(numbers.size(), piece.size());
+      std::copy_n(numbers.begin(), count, piece.begin());
+      swap_file_order(std::span(piece).first(count), size);
+      file.write(std::span<const std::byte>(piece).first(count));
+      numbers = numbers.subspan(count);
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Writes a file, in place of one that may exist.
+///
+/// Safety:  everything is checked before the disk is touched. The bytes go to a temporary file in the same folder,
+///          which then takes the file's place in one step: an existing file is kept whole if anything fails. The
+///          temporary file of a process that was killed is removed by the next that writes into the folder. Symbolic
+///          links are followed, also to a file that is not there yet.
+/// Rights:  those of the existing file, its owner and group where the system allows it; else those of a new file. Hard
+///          links, access control lists and extended attributes of the existing file are not kept.
+/// Bytes:   depend on the tensors and the metadata only, not on the order in which the tensors are given.
+/// Errors:  file_error for a name given twice or reserved, texts that are not UTF-8, shapes that do not fit the
+///          bytes or the limits, a header over safetensors_max_header, and whatever the system refuses.
+inline void write_safetensors(const std::filesystem::path& path, std::span<const tensor_to_write> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  const std::string file = path.string();
+  const std::vector<const tensor_to_write*> order = detail::file_order(file, tensors);
+  const std::string header = detail::write_header(file, order, metadata);
+  const std::uint64_t header_length = header.size();
+  detail::replacement_file replacement(path);
+  detail::write_numbers(replacement, std::as_bytes(std::span(&header_length, 1)), sizeof header_length);
+  replacement.write(std::as_bytes(std::span(header)));
+  for (const tensor_to_write* const tensor : order) {
+    detail::write_numbers(replacement, tensor->bytes, detail::number_bytes(tensor->type));
+  }
+  replacement.commit();
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,208 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "intact/build/integer_swin.hpp"
+#include "intact/build/swin_scales.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/calibrate.hpp"
+#include "intact/quantize/fit_swin_scales.hpp"
+#include "intact/quantize/float_swin.hpp"
+#include "intact/quantize/swin_weights.hpp"
+
+// From a float Swin transformer and images to the scales of its tensors, and from these and its weights as codes to an
+// integer model.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+inline swin_block_scales calibrated_swin_block(const calibrator& seen, const float_swin_block& block, index position) {
+  const auto [low, high] =
+      std::minmax_element(block.position_bias.data(), block.position_bias.data() + block.position_bias.size());
+  require_length({"position_bias", position}, {*low, *high});
+  return {calibrated_block(seen, position), build_affine_scale(with_zero({*low, *high}), u8_codes),
+          seen.affine("biased_logits", position)};
+}
+
+}  // namespace detail
+
+/// Runs the float model on images and chooses the scales of all of its tensors.
+///
+/// Formula, errors: as of calibrate() of a float_vit; position biases by their range.
+/// Source:    docs/numerics.md, sections 1 and 12.
+inline swin_scales calibrate(const float_swin& model, std::span<const image_view> images,
+                             const calibration_options& options = {}) {
+  for (std::size_t s = 0; s < model.stages.size(); ++s) {
+    for (const float_swin_block& block : model.stages[s].blocks) {
+      detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index>(s)));
+    }
+  }
+  const detail::calibrator seen = detail::observe_images(model, images, options);
+  swin_scales scales;
+  scales.input = seen.affine("input");
+  scales.patch = seen.affine("patch");
+  scales.tokens = seen.affine("tokens");
+  value_range begin = seen.range("tokens");
+  index block = 0;
+  for (index s = 0; s < std::ssize(model.stages); ++s) {
+    const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
+    swin_stage_scales& made = scales.stages.emplace_back();
+    made.stream = seen.s16_scale(begin, block, std::ssize(stage.blocks));
+    for (const float_swin_block& here : stage.blocks) {
+      made.blocks.push_back(detail::calibrated_swin_block(seen, here, block++));
+    }
+    if (stage.reduction.size() != 0) {
+      made.merge_norm = seen.affine("merge_norm", s);
+      made.merge = seen.ptf("merge", s);
+      begin = seen.range("merge", s);
+    }
+  }
+  scales.norm = seen.affine("norm");
+  scales.pool = seen.affine("pool");
+  scales.logits = seen.affine("logits");
+  return scales;
+}
+
+namespace detail {
+
+/// One addition for all keys.
+inline owned_add build_bias_addition(const affine_scale& logits, const affine_scale& bias, const affine_scale& sum,
+                                     index keys) {
+  const add_target target = bias_target(logits, bias, sum);
+  owned_add built({&target, 1}, {logits.zero_point, bias.zero_point, sum.zero_point});
+  const auto repeat = [&](auto& values) { values.resize(static_cast<std::size_t>(keys), values.front()); };
+  repeat(built.stream_multiplier);
+  repeat(built.branch_multiplier);
+  repeat(built.offset);
+  repeat(built.exact);
+  return built;
+}
+
+/// The codes of the biases that tokens of a window have for each other, head by head.
+inline std::vector<std::uint8_t> quantize_position_bias(const float_matrix& table, index window,
+                                                        const affine_scale& scale) {
+  const index tokens = window * window;
+  std::vector<std::uint8_t> codes;
+  for (index head = 0; head < table.cols(); ++head) {
+    for (index at = 0; at < tokens * tokens; ++at) {
+      const index row = relative_position(window, at / tokens, at % tokens);
+      codes.push_back(quantize_code<std::uint8_t>(table(row, head), scale));
+    }
+  }
+  return codes;
+}
+
+/// Builds the stages of a model.
+struct swin_builder {
+  const float_swin& model;
+  const profile& chosen;
+
+  bool wide() const { return chosen.stream == stream_codes::s16; }
+  double epsilon() const { return static_cast<double>(model.epsilon); }
+
+  /// A stream without shifts.
+  ptf_scale even(const affine_scale& scale, index s) const {
+    return {scale.scale, scale.zero_point,
+            std::vector<std::uint8_t>(static_cast<std::size_t>(model.shape.of(s).width))};
+  }
+
+  /// Stage s; `stream` is the scale of the residual stream that enters it, then of that which leaves it.
+  owned_swin_stage stage(index s, const swin_stage_weights& weights, const swin_stage_scales& scales,
+                         ptf_scale& stream) const {
+    const float_swin_stage& layers = model.stages[static_cast<std::size_t>(s)];
+    owned_swin_stage built;
+    for (std::size_t position = 0; position < layers.blocks.size(); ++position) {
+      const float_swin_block& block = layers.blocks[position];
+      const swin_block_scales& own = scales.blocks[position];
+      const window_attention_shape shape = model.shape.block(s, static_cast<index>(position)).attention;
+      const block_builder build_block{shape.per_window(), epsilon(), scales.stream, chosen};
+      built.blocks.push_back({build_block(block.block, weights.blocks[position], own.block, stream, own.biased_logits),
+                              own.block.norm1.zero_point,
+                              quantize_position_bias(block.position_bias, shape.grid.window, own.position_bias),
+                              build_bias_addition(own.block.attention_logits, own.position_bias, own.biased_logits,
+                                                  shape.grid.tokens_per_window())});
+      stream = wide() ? stream : own.block.add2;
+    }
+    return built;
+  }
+
+  /// The merging behind stage s, to a stream of scale `next`.
+  void merging(const float_swin_stage& layers, const scaled_weights& reduction, const affine_scale& merge_norm,
+               const ptf_scale& stream, const ptf_scale& next, owned_swin_stage& built) const {
+    built.merge_norm = build_norm(layers.merge_norm, epsilon(), four_times(stream), merge_norm);
+    built.reduction = {reduction.weights, owned_channel_scale(linear_targets(reduction, merge_norm, next))};
+  }
+};
+
+}  // namespace detail
+
+/// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
+/// Scales that no integers compute are replaced by those of fit_scales().
+///
+/// Errors:    scales or weights of other sizes than the model's, a profile that makes no sense, packed codes
+///            (tail::clip) with shifted windows; whatever the builders of adapt/ refuse.
+/// Source:    docs/numerics.md, section 12.
+inline integer_swin build_swin(const float_swin& model, const swin_scales& observed, const swin_weights& weights,
+                               const profile& chosen) {
+  const swin_scales scales = fit_scales(model, observed, weights, chosen).scales;
+  const detail::swin_builder builder{model, chosen};
+  const affine_scale input = chosen.pixel_codes ? affine_scale{1, 0} : scales.input;
+  const auto stream_of = [&](std::size_t s, const ptf_scale& codes) {
+    const affine_scale wide{scales.stages[s].stream, 0};
+    return builder.wide() ? builder.even(wide, static_cast<index>(s)) : codes;
+  };
+
+  swin_contents contents;
+  contents.shape = model.shape;
+  contents.shape.stream = chosen.stream;
+  if (!chosen.pixel_codes) {
+    contents.pixel_table = detail::build_pixel_table(model, scales.input);
+  }
+  contents.patch =
+      detail::build_linear(weights.patch, patch_layer(model, chosen).bias, input, detail::to_code_scale(scales.patch));
+  contents.patch_norm =
+      detail::build_norm(model.patch_norm, builder.epsilon(), builder.even(scales.patch, 0), scales.tokens);
+  ptf_scale stream = stream_of(0, builder.even(scales.tokens, 0));
+  if (builder.wide()) {
+    contents.tokens = owned_tensor_scale(detail::stream_target(scales.tokens, stream.scale));
+  }
+  for (std::size_t s = 0; s < model.stages.size(); ++s) {
+    contents.stages.push_back(builder.stage(static_cast<index>(s), weights.stages[s], scales.stages[s], stream));
+    if (s + 1 < model.stages.size()) {
+      const ptf_scale next = stream_of(s + 1, scales.stages[s].merge);
+      builder.merging(model.stages[s], weights.stages[s].reduction, scales.stages[s].merge_norm, stream, next,
+                      contents.stages.back());
+      stream = next;
+    }
+  }
+
+  contents.norm = detail::build_norm(model.norm, builder.epsilon(), stream, scales.norm);
+  contents.pool = owned_tensor_scale(detail::pool_target(scales, model.shape));
+  contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
+  const auto build_logits = [&](const code_scale& y) {
+    return detail::build_linear(weights.head, model.head.bias, scales.pool, y).scale;
+  };
+  contents.head = weights.head.weights;
+  contents.logits = build_logits({contents.logits_scale, 0});
+  contents.logits_u8 = build_logits(detail::to_code_scale(scales.logits));
+  return integer_swin(std::move(contents));
+}
+
+/// The same with weights quantized by themselves.
+inline integer_swin build_swin(const float_swin& model, const swin_scales& scales,
+                               const profile& chosen = paper_profile) {
+  require_profile(chosen);
+  return build_swin(model, scales, quantize_weights(model, chosen), chosen);
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

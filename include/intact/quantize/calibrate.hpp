@@ -1,0 +1,191 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/float_vit.hpp"
+#include "intact/quantize/observe.hpp"
+
+// From a float model and images to the scales of its tensors.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// How the scales of tensors without power-of-two factors are chosen: by a range, or by least squared error.
+enum class observer { minmax, ema, percentile, omse };
+
+struct calibration_options {
+  intact::observer observer = intact::observer::minmax;
+  index batch = 10;  ///< images whose tensors are seen together, and held in memory together
+};
+
+namespace detail {
+
+/// Where a tensor is observed: all heads and all images of a batch together.
+struct observation_site {
+  std::string name;
+  index block = -1;
+
+  std::string text() const { return name + (block < 0 ? "" : " of block " + std::to_string(block)); }
+
+  friend bool operator<(const observation_site& a, const observation_site& b) {
+    return std::tie(a.name, a.block) < std::tie(b.name, b.block);
+  }
+};
+
+/// Refuses a range whose length float does not hold.
+inline void require_length(const observation_site& site, const value_range& range) {
+  if (!std::isfinite(range.high - range.low)) [[unlikely]] {
+    contract_failed("intact::calibrate: tensor %s has the range %g to %g; its length must be finite in float",
+                    site.text().c_str(), static_cast<double>(range.low), static_cast<double>(range.high));
+  }
+}
+
+/// Zero points are codes: a range without 0 would leave values beyond the codes.
+inline value_range with_zero(const value_range& range) {
+  return {std::min(range.low, 0.0F), std::max(range.high, 0.0F)};
+}
+
+/// The tensors of the present batch at a place, and the range over all batches so far.
+struct observation {
+  std::vector<float_matrix> batch;
+  range_observer range;
+
+  std::vector<matrix_view<const float>> views() const {
+    std::vector<matrix_view<const float>> views;
+    std::transform(batch.begin(), batch.end(), std::back_inserter(views),
+                   [](const float_matrix& matrix) { return view_of(matrix); });
+    return views;
+  }
+};
+
+/// Observes every tensor of a float model over batches of images.
+class calibrator {
+ public:
+  explicit calibrator(const calibration_options& options) : options_(options) {}
+
+  template <class Model>
+  void observe(const Model& model, std::span<const image_view> images) {
+    for (auto& [site, seen] : observations_) {
+      seen.batch.clear();
+    }
+    for (const image_view& image : images) {
+      forward(model, image, [&](const trace_site& site, const float_matrix& tensor) { add(site, tensor); });
+    }
+    if constexpr (requires { model.positions; }) {
+      add({"positions"}, model.positions);
+    }
+    for (auto& [site, seen] : observations_) {
+      seen.range.update(seen.views());
+    }
+  }
+
+  value_range range(const char* name, index block = -1) const {
+    const value_range seen = find(name, block).range.range();
+    require_length({name, block}, seen);
+    return seen;
+  }
+
+  affine_scale affine(const char* name, index block = -1) const {
+    return options_.observer == observer::omse
+               ? build_omse_scale(with_zero(range(name, block)), u8_codes, find(name, block).views())
+               : build_affine_scale(with_zero(range(name, block)), u8_codes);
+  }
+
+  ptf_scale ptf(const char* name, index block = -1) const {
+    return build_ptf_scale(with_zero(range(name, block)), u8_codes, find(name, block).views());
+  }
+
+  /// One scale for all of the residual stream of so many blocks and what it begins with, from its largest magnitude.
+  float s16_scale(const value_range& begin, index first_block, index blocks) const {
+    float largest = std::max(-begin.low, begin.high);
+    const auto include = [&](const value_range& seen) { largest = std::max({largest, -seen.low, seen.high}); };
+    for (index block = first_block; block < first_block + blocks; ++block) {
+      include(range("add1", block));
+      include(range("add2", block));
+    }
+    return std::max(largest / 32767, smallest_scale);
+  }
+
+ private:
+  void add(const trace_site& site, const float_matrix& tensor) {
+    require_finite("calibrate", ("tensor " + observation_site{std::string(site.name), site.block}.text()).c_str(),
+                   view_of(tensor));
+    const auto [place, fresh] = observations_.try_emplace(observation_site{std::string(site.name), site.block},
+                                                          observation{{}, range_observer(rule_at(site.name))});
+    place->second.batch.push_back(tensor);
+  }
+
+  /// Tensors with power-of-two factors, and fc1, whose range only bounds a table, always keep their whole range.
+  range_rule rule_at(std::string_view name) const {
+    const bool whole = name == "tokens" || name == "add1" || name == "add2" || name == "merge" || name == "fc1";
+    return whole                                       ? range_rule::minmax
+           : options_.observer == observer::ema        ? range_rule::ema
+           : options_.observer == observer::percentile ? range_rule::percentile
+                                                       : range_rule::minmax;
+  }
+
+  const observation& find(const char* name, index block) const { return observations_.at({name, block}); }
+
+  calibration_options options_;
+  std::map<observation_site, observation> observations_;
+};
+
+/// Observes a float model on all images, batch by batch.
+template <class Model>
+calibrator observe_images(const Model& model, std::span<const image_view> images, const calibration_options& options) {
+  require_at_least("calibrate", "number of images", std::ssize(images), 1);
+  require_at_least("calibrate", "batch", options.batch, 1);
+  calibrator seen(options);
+  const std::size_t batch = static_cast<std::size_t>(options.batch);
+  for (std::size_t first = 0; first < images.size(); first += batch) {
+    seen.observe(model, images.subspan(first, std::min(batch, images.size() - first)));
+  }
+  return seen;
+}
+
+inline block_scales calibrated_block(const calibrator& seen, index block) {
+  return {seen.affine("norm1", block),   seen.affine("qkv", block),  seen.affine("attention_logits", block),
+          seen.affine("context", block), seen.affine("proj", block), seen.ptf("add1", block),
+          seen.affine("norm2", block),   seen.range("fc1", block),   seen.affine("activation", block),
+          seen.affine("fc2", block),     seen.ptf("add2", block)};
+}
+
+}  // namespace detail
+
+/// Runs the float model on images and chooses the scales of all of its tensors.
+///
+/// Formula:   the observers of observe.hpp, on u8 codes. Power-of-two factors and omse are scored on the last batch.
+///            Ranges of tensors with zero points are widened to contain 0.
+/// Errors:    no images, a batch below 1, images that the model does not take, tensors or ranges that are not finite in
+///            float, naming tensor and block.
+/// Source:    docs/numerics.md, section 1.
+inline vit_scales calibrate(const float_vit& model, std::span<const image_view> images,
+                            const calibration_options& options = {}) {
+  const detail::calibrator seen = detail::observe_images(model, images, options);
+  vit_scales scales;
+  scales.input = seen.affine("input");
+  scales.patch = seen.affine("patch");
+  scales.embed = seen.affine("embed");
+  scales.positions = seen.affine("positions");
+  scales.tokens = seen.ptf("tokens");
+  for (index block = 0; block < model.shape.depth; ++block) {
+    scales.blocks.push_back(detail::calibrated_block(seen, block));
+  }
+  scales.stream = seen.s16_scale(seen.range("tokens"), 0, model.shape.depth);
+  scales.norm = seen.affine("norm");
+  scales.logits = seen.affine("logits");
+  return scales;
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,211 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "intact/build/swin_scales.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/fit_scales.hpp"
+#include "intact/quantize/float_swin.hpp"
+#include "intact/quantize/swin_weights.hpp"
+
+// The scales of a Swin transformer, raised where no integers compute what the observed ones call for.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+/// Logits and the biases of relative positions.
+inline add_target bias_target(const affine_scale& logits, const affine_scale& bias, const affine_scale& sum) {
+  return addition_target(static_cast<double>(logits.scale), bias, static_cast<double>(sum.scale));
+}
+
+/// The tokens that begin an s16 stream.
+inline scale_target stream_target(const affine_scale& tokens, float stream) {
+  return rescale_target(scale_ratio(tokens, {stream, 0}), tokens.zero_point, 0);
+}
+
+/// The mean of all tokens.
+inline scale_target pool_target(const swin_scales& scales, const swin_shape& shape) {
+  return average_pool_target(scale_ratio(scales.norm, scales.pool), scales.norm.zero_point, scales.pool.zero_point,
+                             shape.tokens_of(shape.stages - 1));
+}
+
+/// A stream of four times as many channels, whose shifts repeat.
+inline ptf_scale four_times(const ptf_scale& stream) {
+  ptf_scale merged{stream.scale, stream.zero_point, {}};
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    merged.shift.insert(merged.shift.end(), stream.shift.begin(), stream.shift.end());
+  }
+  return merged;
+}
+
+/// Checks the size of a table of position biases.
+inline void require_position_bias(const char* operation, const float_matrix& table, const swin_stage_shape& stage) {
+  const index distances = 2 * stage.window - 1;
+  require_equal(operation, "rows of a position bias table", table.rows(), distances * distances);
+  require_equal(operation, "columns of a position bias table", table.cols(), stage.heads);
+}
+
+/// Refuses weights and scales of other sizes than the model's.
+inline void require_swin_sizes(const char* operation, const swin_weights& weights, const swin_scales& scales,
+                               const float_swin& model) {
+  const auto require = [&](const char* name, const scaled_weights& layer, const float_matrix& expected) {
+    layer.weights.require_sizes();
+    require_equal(operation, (std::string("rows of ") + name).c_str(), layer.weights.rows, expected.rows());
+    require_equal(operation, (std::string("columns of ") + name).c_str(), layer.weights.columns, expected.cols());
+    require_equal(operation, (std::string("scales of ") + name).c_str(), std::ssize(layer.scale), expected.rows());
+  };
+  const swin_shape& shape = model.shape;
+  require_equal(operation, "number of stages of the model", std::ssize(model.stages), shape.stages);
+  require_equal(operation, "number of stages of the weights", std::ssize(weights.stages), shape.stages);
+  require_equal(operation, "number of stages of the scales", std::ssize(scales.stages), shape.stages);
+  require("patch", weights.patch, model.patch.weight);
+  for (std::size_t s = 0; s < model.stages.size(); ++s) {
+    const float_swin_stage& stage = model.stages[s];
+    const index depth = shape.of(static_cast<index>(s)).depth;
+    require_equal(operation, "number of blocks of a stage of the model", std::ssize(stage.blocks), depth);
+    require_equal(operation, "number of blocks of a stage of the weights", std::ssize(weights.stages[s].blocks), depth);
+    require_equal(operation, "number of blocks of a stage of the scales", std::ssize(scales.stages[s].blocks), depth);
+    for (std::size_t position = 0; position < stage.blocks.size(); ++position) {
+      const block_weights& block = weights.stages[s].blocks[position];
+      const float_block& expected = stage.blocks[position].block;
+      require("qkv", block.qkv, expected.qkv.weight);
+      require("proj", block.proj, expected.proj.weight);
+      require("fc1", block.fc1, expected.fc1.weight);
+      require("fc2", block.fc2, expected.fc2.weight);
+      require_position_bias(operation, stage.blocks[position].position_bias, shape.of(static_cast<index>(s)));
+    }
+    if (s + 1 < model.stages.size()) {
+      require("reduction", weights.stages[s].reduction, stage.reduction);
+      require_equal(operation, "number of shifts of a merging", std::ssize(scales.stages[s].merge.shift),
+                    stage.reduction.rows());
+    }
+  }
+  require("head", weights.head, model.head.weight);
+}
+
+/// Fits the scales of a model's stages.
+class swin_fitter {
+ public:
+  swin_fitter(const float_swin& model, const swin_weights& weights, const profile& chosen,
+              fitted_scales<swin_scales>& fitted)
+      : model_(model), weights_(weights), chosen_(chosen), scales_(fitted.scales), fit_(fitted.changes) {}
+
+  void operator()() {
+    begin();
+    ptf_scale stream = even(scales_.tokens);
+    index block = 0;
+    for (std::size_t s = 0; s < scales_.stages.size(); ++s) {
+      stage(s, stream, block);
+      fit_.enter_block(-1);
+      if (s + 1 < scales_.stages.size()) {
+        merging(s);
+        stream = scales_.stages[s].merge;
+      }
+    }
+    fit_.norm("norm", model_.norm, scales_.norm);
+    fit_.raise("pool", scales_.pool.scale, [&](float scale) {
+      swin_scales scales;
+      scales.norm = scales_.norm;
+      scales.pool = {scale, scales_.pool.zero_point};
+      const scale_target target = pool_target(scales, model_.shape);
+      return has_scale({&target, 1});
+    });
+    fit_.head(weights_.head, model_.head.bias, scales_.pool, scales_.logits);
+  }
+
+ private:
+  bool wide() const { return chosen_.stream == stream_codes::s16; }
+  double epsilon() const { return static_cast<double>(model_.epsilon); }
+  index width(std::size_t s) const { return model_.shape.of(static_cast<index>(s)).width; }
+
+  /// A stream without shifts.
+  ptf_scale even(const affine_scale& scale) const {
+    return {scale.scale, scale.zero_point, std::vector<std::uint8_t>(static_cast<std::size_t>(width(0)))};
+  }
+
+  void begin() {
+    fit_.linear("patch", weights_.patch, patch_layer(model_, chosen_).bias,
+                chosen_.pixel_codes ? affine_scale{1, 0} : scales_.input, scales_.patch);
+    fit_.norm_input("patch", scales_.patch.scale, width(0), epsilon());
+    fit_.norm("tokens", model_.patch_norm, scales_.tokens);
+    if (!wide()) {
+      fit_.norm_input("tokens", scales_.tokens.scale, 4 * width(0), epsilon());
+      return;
+    }
+    fit_.raise("tokens", scales_.stages.front().stream, [&](float scale) {
+      const scale_target target = stream_target(scales_.tokens, scale);
+      return has_scale({&target, 1});
+    });
+  }
+
+  void stage(std::size_t s, ptf_scale& stream, index& block) {
+    swin_stage_scales& scales = scales_.stages[s];
+    const float_swin_stage& layers = model_.stages[s];
+    for (std::size_t position = 0; position < layers.blocks.size(); ++position) {
+      swin_block_scales& own = scales.blocks[position];
+      const window_attention_shape shape =
+          model_.shape.block(static_cast<index>(s), static_cast<index>(position)).attention;
+      fit_.enter_block(block++);
+      block_fitter fit_block{shape.per_window(), epsilon(), chosen_, fit_, scales.stream};
+      fit_block(layers.blocks[position].block, weights_.stages[s].blocks[position], own.block, stream);
+      fit_.raise("biased_logits", own.biased_logits.scale, [&](float scale) {
+        const affine_scale sum{scale, own.biased_logits.zero_point};
+        return has_add_scale(bias_target(own.block.attention_logits, own.position_bias, sum), sum.zero_point);
+      });
+      stream = own.block.add2;
+    }
+    if (wide()) {
+      fit_.norm_input("add2", scales.stream, 4 * width(s), epsilon());  // of the merging, the widest
+    } else if (!layers.blocks.empty()) {
+      fit_.norm_input("add2", scales.blocks.back().block.add2, 4 * width(s), epsilon());
+    }
+  }
+
+  /// From stage s to the next.
+  void merging(std::size_t s) {
+    swin_stage_scales& scales = scales_.stages[s];
+    const float_swin_stage& layers = model_.stages[s];
+    fit_.norm("merge_norm", layers.merge_norm, scales.merge_norm);
+    const auto fits = [&](const ptf_scale& y) {
+      return has_scale(linear_targets(weights_.stages[s].reduction, scales.merge_norm, y));
+    };
+    if (wide()) {
+      fit_.raise("merge", scales_.stages[s + 1].stream, [&](float scale) {
+        return fits({scale, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(width(s + 1)))});
+      });
+    } else {
+      fit_.raise("merge", scales.merge, fits);
+      fit_.norm_input("merge", scales.merge, 4 * width(s + 1), epsilon());
+    }
+  }
+
+  const float_swin& model_;
+  const swin_weights& weights_;
+  const profile& chosen_;
+  swin_scales& scales_;
+  layer_fitter fit_;
+};
+
+}  // namespace detail
+
+/// The scales with those raised for which the integers of a profile's graph do not exist, as of a float_vit. Blocks are
+/// numbered through all stages.
+/// Errors:    scales or weights of other sizes than the model's, a profile that makes no sense.
+/// Source:    docs/numerics.md, sections 9 and 12.
+inline fitted_scales<swin_scales> fit_scales(const float_swin& model, const swin_scales& observed,
+                                             const swin_weights& weights, const profile& chosen) {
+  require_profile(chosen);
+  detail::require_swin_sizes("fit_scales", weights, observed, model);
+  fitted_scales<swin_scales> fitted{observed, {}};
+  detail::swin_fitter(model, weights, chosen, fitted)();
+  return fitted;
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

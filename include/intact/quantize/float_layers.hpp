@@ -1,0 +1,270 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <iterator>
+#include <locale>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "intact/config/floating_point.hpp"
+#include "intact/im2col.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/model/trace.hpp"
+#include "intact/quantize/eigen.hpp"
+
+// What the float models that calibration runs share: their layers, loading them, and running them.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// A fully connected layer: y = x * weight^T + bias, one row of weights per output channel.
+struct float_linear {
+  float_matrix weight;
+  float_row bias;
+};
+
+/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row.
+struct float_layernorm {
+  float_row weight;
+  float_row bias;
+};
+
+/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(gelu(fc1(norm2(x)))).
+struct float_block {
+  float_layernorm norm1;
+  float_linear qkv;
+  float_linear proj;
+  float_layernorm norm2;
+  float_linear fc1;
+  float_linear fc2;
+};
+
+/// How pixels become inputs.
+struct pixel_normalization {
+  float pixel_max = 255;                  ///< the pixel that stands for 1
+  std::vector<float> mean;                ///< per channel, of pixels from 0 to 1
+  std::vector<float> standard_deviation;  ///< per channel
+
+  /// The input that a pixel makes, (pixel / pixel_max - mean) / standard_deviation, every operation rounded to float.
+  float normalize(int pixel, index channel) const {
+    const std::size_t c = static_cast<std::size_t>(channel);
+    return (static_cast<float>(pixel) / pixel_max - mean[c]) / standard_deviation[c];
+  }
+};
+
+namespace detail {
+
+/// Reads the tensors of a float model, and remembers which it has read.
+class float_model_reader {
+ public:
+  explicit float_model_reader(const safetensors_file& file) : file_(file) {}
+
+  [[noreturn]] void refuse(const std::string& problem) const { throw file_error(file_.name(), problem); }
+
+  /// Size `dimension` of a tensor that must have `rank` of them, all at least 1.
+  index size(const std::string& name, std::size_t rank, std::size_t dimension) const {
+    const std::vector<std::int64_t>& shape = file_.info(name).shape;
+    if (shape.size() != rank || std::find(shape.begin(), shape.end(), 0) != shape.end()) {
+      refuse("tensor \"" + name + "\" has shape " + printable(shape) + "; it must have " + std::to_string(rank) +
+             " sizes of at least 1");
+    }
+    return static_cast<index>(shape[dimension]);
+  }
+
+  /// A tensor of exactly this shape as a matrix whose columns are the last dimensions.
+  float_matrix matrix(const std::string& name, index rows, const std::vector<std::int64_t>& shape) {
+    const std::vector<float> values = file_.values<float>(name, shape);
+    const index columns = std::ssize(values) / rows;
+    for (index i = 0; i < std::ssize(values); ++i) {
+      const float value = values[static_cast<std::size_t>(i)];
+      if (!std::isfinite(value)) {
+        refuse("tensor \"" + name + "\" has the value " + std::to_string(value) + " at row " +
+               std::to_string(i / columns) + ", column " + std::to_string(i % columns) + "; it must be finite");
+      }
+    }
+    read_.insert(name);
+    return map_of(matrix_view<const float>(values.data(), rows, columns));
+  }
+
+  float_linear linear(const std::string& name, index outputs, index inputs) {
+    return {matrix(name + ".weight", outputs, {outputs, inputs}), matrix(name + ".bias", 1, {outputs})};
+  }
+
+  float_layernorm layernorm(const std::string& name, index width) {
+    return {matrix(name + ".weight", 1, {width}), matrix(name + ".bias", 1, {width})};
+  }
+
+  float_block block(const std::string& name, index width, index hidden) {
+    return {.norm1 = layernorm(name + ".norm1", width),
+            .qkv = linear(name + ".attn.qkv", 3 * width, width),
+            .proj = linear(name + ".attn.proj", width, width),
+            .norm2 = layernorm(name + ".norm2", width),
+            .fc1 = linear(name + ".mlp.fc1", hidden, width),
+            .fc2 = linear(name + ".mlp.fc2", width, hidden)};
+  }
+
+  /// Whole numbers of exactly this shape.
+  std::vector<std::int64_t> integers(const std::string& name, const std::vector<std::int64_t>& shape) {
+    read_.insert(name);
+    return file_.values<std::int64_t>(name, shape);
+  }
+
+  bool contains(const std::string& name) const { return file_.contains(name); }
+
+  /// A tensor that follows from the others.
+  void skip(const std::string& name) { read_.insert(name); }
+
+  /// Refuses tensors that have not been read: a model that has more parts computes something else.
+  void require_all_read() const {
+    for (const std::string& name : file_.names()) {
+      if (!read_.contains(name)) {
+        refuse("tensor " + in_quotes(name) + " has no place in a vision transformer of this architecture");
+      }
+    }
+  }
+
+  /// The numbers of a metadata value, separated by commas; none if there is no such value.
+  std::vector<float> numbers(const std::string& key) const {
+    std::vector<float> numbers;
+    const auto found = file_.metadata().find(key);
+    if (found == file_.metadata().end()) {
+      return numbers;
+    }
+    std::istringstream items(found->second + ",");
+    for (std::string item; std::getline(items, item, ',');) {
+      std::istringstream stream(item);
+      stream.imbue(std::locale::classic());
+      float number = 0;
+      if (!(stream >> number) || !(stream >> std::ws).eof()) {
+        refuse("metadata \"" + key + "\" is " + in_quotes(found->second) + "; it must be numbers separated by commas");
+      }
+      numbers.push_back(number);
+    }
+    return numbers;
+  }
+
+  /// The option, else the one number of a metadata value, else the alternative.
+  float number(const std::string& key, const std::optional<float>& option, float alternative) const {
+    const std::vector<float> given = numbers(key);
+    if (given.size() > 1) {
+      refuse("metadata \"" + key + "\" has " + std::to_string(given.size()) + " numbers; it must have 1");
+    }
+    return option.value_or(given.empty() ? alternative : given.front());
+  }
+
+  /// The option, else the numbers of a metadata value: one per channel.
+  std::vector<float> per_channel(const std::string& key, const std::vector<float>& option, index channels) const {
+    std::vector<float> values = option.empty() ? numbers(key) : option;
+    if (values.empty()) {
+      refuse("metadata \"" + key + "\" is missing, and no option takes its place");
+    }
+    if (values.size() == 1) {
+      values.resize(static_cast<std::size_t>(channels), values.front());
+    }
+    if (std::ssize(values) != channels) {
+      refuse("\"" + key + "\" has " + std::to_string(values.size()) + " numbers; it must have 1 or, one per channel, " +
+             std::to_string(channels));
+    }
+    return values;
+  }
+
+ private:
+  const safetensors_file& file_;
+  std::set<std::string> read_;
+};
+
+/// Refuses a normalization that is not one, wherever its numbers come from.
+inline void require_normalization(const float_model_reader& reader, const pixel_normalization& pixels, float epsilon) {
+  const auto require = [&](const char* name, float value, bool valid, const char* rule) {
+    if (!valid || !std::isfinite(value)) {
+      reader.refuse(std::string(name) + " is " + std::to_string(value) + "; it must be finite and " + rule);
+    }
+  };
+  require("ln_eps", epsilon, epsilon >= 0, "at least 0");
+  require("pixel_max", pixels.pixel_max, pixels.pixel_max > 0, "above 0");
+  for (std::size_t c = 0; c < pixels.mean.size(); ++c) {
+    require("mean", pixels.mean[c], true, "a number");
+    require("std", pixels.standard_deviation[c], pixels.standard_deviation[c] > 0, "above 0");
+  }
+}
+
+/// Reads how pixels become inputs, and the epsilon of every LayerNorm, from the options or the metadata.
+template <class Options, class Model>
+void read_normalization(const float_model_reader& reader, const Options& options, index channels, Model& model) {
+  model.epsilon = reader.number("ln_eps", options.epsilon, model.epsilon);
+  model.pixel_max = reader.number("pixel_max", options.pixel_max, model.pixel_max);
+  model.mean = reader.per_channel("mean", options.mean, channels);
+  model.standard_deviation = reader.per_channel("std", options.standard_deviation, channels);
+  require_normalization(reader, model, model.epsilon);
+}
+
+inline float_matrix apply(const float_linear& layer, const float_matrix& x) {
+  float_matrix y(x.rows(), layer.weight.rows());
+  y.noalias() = x * layer.weight.transpose();
+  y.rowwise() += layer.bias;
+  return y;
+}
+
+inline float_matrix apply(const float_layernorm& norm, const float_matrix& x, float epsilon) {
+  float_matrix y(x.rows(), x.cols());
+  for (index i = 0; i < x.rows(); ++i) {
+    y.row(i) = x.row(i).array() - x.row(i).mean();
+    const float variance = y.row(i).squaredNorm() / static_cast<float>(x.cols());
+    y.row(i) = y.row(i).array() / std::sqrt(variance + epsilon) * norm.weight.array() + norm.bias.array();
+  }
+  return y;
+}
+
+inline void softmax_rows(float_matrix& x) {
+  for (index i = 0; i < x.rows(); ++i) {
+    x.row(i) = (x.row(i).array() - x.row(i).maxCoeff()).exp();
+    x.row(i) /= x.row(i).sum();
+  }
+}
+
+inline void apply_gelu(float_matrix& x) {
+  const float root_half = std::sqrt(0.5f);
+  x = x.unaryExpr([=](float value) { return 0.5f * value * (1 + std::erf(value * root_half)); });
+}
+
+/// Normalized pixels, one row per patch.
+template <class Model>
+float_matrix float_input(const Model& model, const image_view& image) {
+  const auto& shape = model.shape;
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shape.patches() * shape.patch_samples()));
+  const matrix_view<std::uint8_t> patches(pixels.data(), shape.patches(), shape.patch_samples());
+  im2col(image, shape.patch, patches);
+  float_matrix input(patches.rows, patches.columns);
+  for (index i = 0; i < patches.rows; ++i) {
+    for (index k = 0; k < patches.columns; ++k) {
+      input(i, k) = model.normalize(patches(i, k), k / (shape.patch * shape.patch));
+    }
+  }
+  return input;
+}
+
+/// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
+template <class Recorder>
+void float_mlp_half(const float_block& block, float epsilon, index position, float_matrix& stream, Recorder& record) {
+  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
+  float_matrix x = apply(block.norm2, stream, epsilon);
+  show("norm2", x);
+  x = apply(block.fc1, x);
+  show("fc1", x);
+  apply_gelu(x);
+  show("activation", x);
+  x = apply(block.fc2, x);
+  show("fc2", x);
+  stream += x;
+  show("add2", stream);
+}
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "intact/build/add.hpp"
+#include "intact/build/scale_target.hpp"
+#include "intact/build/vit_scales.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/vit_weights.hpp"
+
+// The real factors that the integer scales of a model's layers approximate, from the scales of the tensors around them.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+/// Outputs y = (x * w + bias) / s_y + zp_y.
+inline std::vector<scale_target> linear_targets(const scaled_weights& layer, const float_row& bias,
+                                                const affine_scale& x, const code_scale& y) {
+  std::vector<scale_target> targets(static_cast<std::size_t>(layer.weights.rows));
+  for (std::size_t n = 0; n < targets.size(); ++n) {
+    const index row = static_cast<index>(n);
+    targets[n] = linear_target<std::uint8_t>(
+        {.weights = layer.weights.row(row),
+         .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / y.scale,
+         .addend = static_cast<double>(bias[row]) / y.scale + y.zero_point,
+         .zero_point = x.zero_point});
+  }
+  return targets;
+}
+
+/// The same without biases, with a scale per output channel.
+inline std::vector<scale_target> linear_targets(const scaled_weights& layer, const affine_scale& x,
+                                                const ptf_scale& y) {
+  std::vector<scale_target> targets(static_cast<std::size_t>(layer.weights.rows));
+  for (std::size_t n = 0; n < targets.size(); ++n) {
+    targets[n] = linear_target<std::uint8_t>(
+        {.weights = layer.weights.row(static_cast<index>(n)),
+         .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / channel_step(y, n),
+         .addend = static_cast<double>(y.zero_point),
+         .zero_point = x.zero_point});
+  }
+  return targets;
+}
+
+inline double scale_ratio(const affine_scale& x, const affine_scale& y) {
+  return static_cast<double>(x.scale) / static_cast<double>(y.scale);
+}
+
+/// q * k^T / sqrt(head size).
+inline scale_target logits_target(const affine_scale& qkv, const affine_scale& logits, index head_size) {
+  const double qkv_scale = static_cast<double>(qkv.scale);
+  return attention_logits_target(
+      qkv_scale * qkv_scale / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(logits.scale),
+      logits.zero_point, head_size);
+}
+
+/// Attention times V, its rows not divided by their sums.
+inline scale_target context_target(const affine_scale& v, const affine_scale& context, index keys) {
+  return attention_context_target(scale_ratio(v, context), context.zero_point, keys);
+}
+
+/// A channel of a stream and a branch into one of scale y.
+inline add_target addition_target(double stream, const affine_scale& branch, double y) {
+  return {stream / y, static_cast<double>(branch.scale) / y};
+}
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <vector>
+
+#include "intact/build/profile.hpp"
+#include "intact/quantize/float_swin.hpp"
+#include "intact/quantize/vit_weights.hpp"
+
+// The weights of a float Swin transformer as codes.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// Weights of a stage's layers.
+struct swin_stage_weights {
+  std::vector<block_weights> blocks;
+  scaled_weights reduction;  ///< not of the last stage
+};
+
+/// Weights of a Swin transformer's layers.
+struct swin_weights {
+  scaled_weights patch;  ///< of patch_layer
+  std::vector<swin_stage_weights> stages;
+  scaled_weights head;
+};
+
+/// Quantizes the weights of all layers.
+inline swin_weights quantize_weights(const float_swin& model, const profile& chosen) {
+  swin_weights weights;
+  weights.patch = quantize_layer(patch_layer(model, chosen).weight, chosen);
+  for (const float_swin_stage& stage : model.stages) {
+    swin_stage_weights& made = weights.stages.emplace_back();
+    for (const float_swin_block& block : stage.blocks) {
+      made.blocks.push_back(quantize_block(block.block, chosen));
+    }
+    if (stage.reduction.size() != 0) {
+      made.reduction = quantize_layer(stage.reduction, chosen);
+    }
+  }
+  weights.head = quantize_layer(model.head.weight, chosen);
+  return weights;
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

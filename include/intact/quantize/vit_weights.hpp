@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/profile.hpp"
+#include "intact/build/weights.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/float_vit.hpp"
+
+// The weights of a float model as codes. Who wants to round them in a way of their own builds vit_weights themselves.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// Weights with the scale of each output channel: weight (n, k) is its code, shifted if there are shifts, times
+/// scale[n].
+struct scaled_weights {
+  owned_weights weights;
+  std::vector<float> scale;
+};
+
+/// Weights of a block's layers.
+struct block_weights {
+  scaled_weights qkv, proj, fc1, fc2;
+};
+
+/// Weights of a vision transformer's layers.
+struct vit_weights {
+  scaled_weights patch;  ///< of patch_layer
+  std::vector<block_weights> blocks;
+  scaled_weights head;
+};
+
+namespace detail {
+
+/// The patch layer for pixels that are codes: w * (pixel / max - mean) / deviation + b as weights and a bias of pixels,
+/// none beyond the largest float.
+template <class Model>
+float_linear fold_normalization(const Model& model) {
+  constexpr double largest = static_cast<double>(std::numeric_limits<float>::max());
+  const auto to_float = [=](double x) { return static_cast<float>(std::clamp(x, -largest, largest)); };
+  float_linear folded = model.patch;
+  const index samples = model.shape.patch * model.shape.patch;
+  for (index n = 0; n < folded.weight.rows(); ++n) {
+    double bias = static_cast<double>(folded.bias[n]);
+    for (index k = 0; k < folded.weight.cols(); ++k) {
+      const std::size_t channel = static_cast<std::size_t>(k / samples);
+      const double scaled =
+          static_cast<double>(model.patch.weight(n, k)) / static_cast<double>(model.standard_deviation[channel]);
+      bias -= scaled * static_cast<double>(model.mean[channel]);
+      folded.weight(n, k) = to_float(scaled / static_cast<double>(model.pixel_max));
+    }
+    folded.bias[n] = to_float(bias);
+  }
+  return folded;
+}
+
+}  // namespace detail
+
+/// The layer that makes patches of what the integer model has: normalized pixels in codes, or pixels that are codes.
+template <class Model>
+float_linear patch_layer(const Model& model, const profile& chosen) {
+  return chosen.pixel_codes ? detail::fold_normalization(model) : model.patch;
+}
+
+/// Quantizes the weights of a layer, by themselves: to nearest, in the scales of quantize_weights and
+/// quantize_grouped_weights, whose errors it has.
+inline scaled_weights quantize_layer(const float_matrix& weight, const profile& chosen) {
+  if (chosen.weights == weight_kind::grouped_s4) {
+    grouped_weights s4 = quantize_grouped_weights(view_of(weight), chosen.weight_group);
+    return {
+        owned_weights::pack_grouped_s4(s4.weights.codes, weight.rows(), weight.cols(), std::move(s4.shift), s4.group),
+        std::move(s4.weights.scale)};
+  }
+  const bool narrow = chosen.weights == weight_kind::s4;
+  quantized_weights codes = quantize_weights(view_of(weight), narrow ? s4_codes : s8_codes);
+  return {narrow ? owned_weights::pack_s4(codes.codes, codes.rows, codes.columns)
+                 : owned_weights(std::move(codes.codes), codes.rows, codes.columns),
+          std::move(codes.scale)};
+}
+
+/// Quantizes the weights of a block's layers.
+inline block_weights quantize_block(const float_block& block, const profile& chosen) {
+  return {quantize_layer(block.qkv.weight, chosen), quantize_layer(block.proj.weight, chosen),
+          quantize_layer(block.fc1.weight, chosen), quantize_layer(block.fc2.weight, chosen)};
+}
+
+/// Quantizes the weights of all layers.
+inline vit_weights quantize_weights(const float_vit& model, const profile& chosen) {
+  vit_weights weights;
+  weights.patch = quantize_layer(patch_layer(model, chosen).weight, chosen);
+  for (const float_block& block : model.blocks) {
+    weights.blocks.push_back(quantize_block(block, chosen));
+  }
+  weights.head = quantize_layer(model.head.weight, chosen);
+  return weights;
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
