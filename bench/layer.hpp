@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/reference/gemm.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "intact/arith/fused_stage.hpp"
-#include "intact/arith/output_stage.hpp"
 #include "intact/build/add.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/build/table.hpp"
+#include "intact/stage/fused.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "layer.hpp"
 
 // Every output stage of gemm, with parameters for a given layer: prepared_stage<Stage>(layer).stage, which refers to

@@ -461,24 +461,24 @@ MUTATIONS = [
         ("shift_ = 28 + e;", "shift_ = 27 + e;"),
     ),
     *mutations_of(
-        "arith/output_stage.hpp", "gemm_test",
+        "stage/output_stage.hpp", "gemm_test",
         ("::max() >> (8 * sizeof(Out) - Bits)", "::max()"),
         ("const Out y = saturate<Out>(rescale(accumulator, scale.channel(n)));",
          "const Out y = saturate<Out>(rescale(accumulator, scale.channel(0)));"),
     ),
     *mutations_of(
-        "arith/output_stage.hpp", "stream_test",
+        "stage/output_stage.hpp", "stream_test",
         ("return stage(accumulator, m, n);", "return stage(accumulator, 0, n);"),
         ("saturate<std::int16_t>(addend(m, n) + ", "static_cast<std::int16_t>(addend(m, n) + "),
         ("addend(m, n) + rescale(accumulator, scale.channel(n))",
          "addend(m, n) + saturate<std::int16_t>(rescale(accumulator, scale.channel(n)))"),
     ),
     *mutations_of(
-        "arith/output_stage.hpp", "shift_matmul_test",
+        "stage/output_stage.hpp", "shift_matmul_test",
         ("((low * scale.multiplier) >> extra_fraction_bits)", "0"),
     ),
     *mutations_of(
-        "arith/parity_stage.hpp", "parity_stage_test",
+        "stage/compat.hpp", "parity_stage_test",
         ("twice_rest == one && down % 2 != 0", "twice_rest == one"),
         ("twice_rest > one ||", "twice_rest > one + 2 ||"),
         ("((product >> (shift - 1)) + 1)", "(product >> (shift - 1))"),
@@ -509,7 +509,7 @@ MUTATIONS = [
     *mutations_of("gemm.hpp", "grouped_s4_test", ("8 << grouped_s4_view::max_shift", "8")),
     # Fused stages
     *mutations_of(
-        "arith/fused_stage.hpp", "fused_stage_test",
+        "stage/fused.hpp", "fused_stage_test",
         ("table[requantize_to_activation{scale}(accumulator, n)]",
          "table[requantize_to_activation{scale}(accumulator, n) & 2047]"),
         ("stream(m, n), requantize<std::uint8_t>{scale}(accumulator, n), n)",
@@ -857,7 +857,8 @@ class Builder:
         isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa].split()] if isa else []
         # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
         command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *self.flags,
-                   *isa_flags, f"-I{tree / 'include'}", str(tree / "tests" / f"{name}.cpp"), *self.libraries, "-pthread",
+                   *isa_flags, f"-I{tree / 'include'}", f"-I{tree / 'tests' / 'support'}",
+                   *map(str, (tree / "tests").glob(f"*/{name}.cpp")), *self.libraries, "-pthread",
                    "-o", str(program)]
         built = run(command)
         if built.returncode != 0:

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/gemm.hpp"
+#include "intact/stage/output_stage.hpp"
 
 namespace engine {
 

@@ -5,8 +5,8 @@
 #include <span>
 #include <type_traits>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/activation.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/executor.hpp"
 
 namespace intact {

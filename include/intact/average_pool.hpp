@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/average_pool.hpp"
 #include "intact/simd/isa.hpp"
+#include "intact/stage/output_stage.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -5,10 +5,10 @@
 #include <limits>
 #include <type_traits>
 
-#include "intact/arith/fused_stage.hpp"
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/gemm.hpp"
 #include "intact/reference/gemm.hpp"
+#include "intact/stage/fused.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/grouped_s4.hpp"

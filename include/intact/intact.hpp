@@ -4,7 +4,6 @@
 
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
-#include "intact/arith/parity_stage.hpp"
 #include "intact/average_pool.hpp"
 #include "intact/compatibility_layernorm.hpp"
 #include "intact/config/version.hpp"
@@ -23,6 +22,7 @@
 #include "intact/pack.hpp"
 #include "intact/requantize_codes.hpp"
 #include "intact/shift_matmul.hpp"
+#include "intact/stage/compat.hpp"
 #include "intact/unfold.hpp"
 #include "intact/weighted_matmul.hpp"
 #include "intact/windows.hpp"

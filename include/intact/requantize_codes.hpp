@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/requantize_codes.hpp"
 #include "intact/simd/isa.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/executor.hpp"
 
 namespace intact {

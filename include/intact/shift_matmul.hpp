@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/reference/shift_matmul.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/weighted_matmul.hpp"
 

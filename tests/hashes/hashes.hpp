@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/simd/isa.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
 

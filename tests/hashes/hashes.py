@@ -5,7 +5,7 @@ that this machine has, compares what they print with the committed lines, and pr
     hashes.py [--only REGEX] [--list] [--update] [--jobs N] [--build-dir DIR]
 
 Every run has a name, such as "gcc/-O3/scalar" or "s390x/-O2/scalar"; --only selects those that match. The run
-"model_files" of a target reads and writes the model files in tests/data.
+"model_files" of a target reads and writes the model files in tests/io/data.
 With --update the lines of each program's first run become the committed ones. Compilers are called through ccache if
 there is one.
 """
@@ -199,7 +199,7 @@ class Run:
         if problem:
             lines = problem.strip().splitlines()
             return "does not compile: " + next((line for line in lines if "error" in line), lines[0]), True
-        arguments = [str(PROJECT / "tests" / "data"), str(folder)] if self.isa == FILES else []
+        arguments = [str(PROJECT / "tests" / "io" / "data"), str(folder)] if self.isa == FILES else []
         done = subprocess.run([*self.target.runner, str(self.path(folder)), *arguments], capture_output=True, text=True,
                               check=False)
         lines = done.stdout.splitlines()

@@ -5,12 +5,12 @@
 #include <type_traits>
 
 #include "hashes.hpp"
-#include "intact/arith/fused_stage.hpp"
-#include "intact/arith/parity_stage.hpp"
 #include "intact/depthwise_conv.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 #include "intact/reference/depthwise_conv.hpp"
+#include "intact/stage/compat.hpp"
+#include "intact/stage/fused.hpp"
 #include "parameters.hpp"
 
 // Matrix products: every output stage, every kind of weights, as they are and packed, and depthwise convolution.

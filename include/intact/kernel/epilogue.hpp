@@ -5,13 +5,13 @@
 #include <limits>
 #include <type_traits>
 
-#include "intact/arith/fused_stage.hpp"
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/byte_row.hpp"
 #include "intact/kernel/row.hpp"
 #include "intact/simd/long_table.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/rescale.hpp"
+#include "intact/stage/fused.hpp"
+#include "intact/stage/output_stage.hpp"
 
 // Output stages in registers. epilogue<Isa, Stage> is called with a tile of accumulators: Rows x N registers, their
 // place (m, n) in the output, and how many of the tile's columns exist. It computes what the stage computes, for all

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/epilogue.hpp"
 #include "intact/kernel/gemm.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/scale.hpp"
 
 // Output stages of products with planes of codes (simd/planes.hpp): the planes of a row are neighbouring rows of the

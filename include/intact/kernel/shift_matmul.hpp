@@ -6,11 +6,11 @@
 #include <span>
 #include <type_traits>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/arith/scale.hpp"
 #include "intact/kernel/gemm.hpp"
 #include "intact/kernel/join_planes.hpp"
 #include "intact/simd/planes.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/packed_weights.hpp"

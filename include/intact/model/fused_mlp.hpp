@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "intact/arith/fused_stage.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/model/block.hpp"
 #include "intact/model/linear.hpp"
+#include "intact/stage/fused.hpp"
 #include "intact/types/executor.hpp"
 
 // The perceptron of a block without tensors between a product and the operation behind it, and the bands of rows that

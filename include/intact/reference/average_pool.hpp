@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact {

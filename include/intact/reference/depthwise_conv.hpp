@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/activations.hpp"
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/token_grid.hpp"

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/reference/weighted_matmul.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "intact/types/attention_codes.hpp"
 
 namespace intact {

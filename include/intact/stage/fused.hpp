@@ -4,8 +4,8 @@
 #include <iterator>
 #include <span>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/arith/scale.hpp"
+#include "intact/stage/output_stage.hpp"
 
 // Output stages that take in the operation behind the matrix product, so that its codes never visit memory. Each equals
 // the product with `requantize`, followed by that operation.

@@ -13,7 +13,6 @@
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
-#include "intact/arith/fused_stage.hpp"
 #include "intact/depthwise_conv.hpp"
 #include "intact/kernel/epilogue.hpp"
 #include "intact/layernorm.hpp"
@@ -25,6 +24,7 @@
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"
+#include "intact/stage/fused.hpp"
 #include "tensor.hpp"
 
 // The operations beside gemm on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit. This

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/gemm.hpp"
+#include "intact/stage/output_stage.hpp"
 
 using isa_here = intact::isa::INTACT_DISPATCH_ISA;
 using panel_here = intact::kernel::gemm_panel<isa_here, std::uint8_t, std::int8_t, intact::requantize<std::uint8_t>>;

@@ -18,14 +18,14 @@ endif()
 # Each unit, and the program of examples/runtime_dispatch as a function.
 set(objects "")
 foreach(unit IN LISTS units)
-  add_library(unit_${unit} OBJECT units/unit.cpp)
+  add_library(unit_${unit} OBJECT packaging/units/unit.cpp)
   target_link_libraries(unit_${unit} PRIVATE intact::intact)
   target_compile_options(unit_${unit} PRIVATE ${flags_of_${unit}} -O2)
   target_compile_definitions(unit_${unit} PRIVATE INTACT_TEST_UNIT=run_${unit})
   list(APPEND objects $<TARGET_OBJECTS:unit_${unit}>)
 endforeach()
 set(runtime_dispatch ${PROJECT_SOURCE_DIR}/examples/runtime_dispatch)
-add_executable(units_program units/main.cpp units/crossing_types.cpp ${runtime_dispatch}/dispatch.cpp
+add_executable(units_program packaging/units/main.cpp packaging/units/crossing_types.cpp ${runtime_dispatch}/dispatch.cpp
                              ${runtime_dispatch}/main.cpp ${objects})
 set_source_files_properties(${runtime_dispatch}/main.cpp PROPERTIES COMPILE_DEFINITIONS main=runtime_dispatch_main)
 target_link_libraries(units_program PRIVATE intact::intact)
@@ -37,7 +37,7 @@ add_test(
   NAME units/link-reversed
   COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options}" -D
           "OBJECTS=$<TARGET_OBJECTS:units_program>;${objects}" -D PROGRAM=${reversed} -P
-          ${CMAKE_CURRENT_SOURCE_DIR}/dispatch_link.cmake)
+          ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_link.cmake)
 set_tests_properties(units/link-reversed PROPERTIES FIXTURES_SETUP units_reversed)
 add_test(NAME units/program COMMAND units_program)
 add_test(NAME units/program-reversed COMMAND ${reversed})
@@ -55,7 +55,7 @@ intact_add_machine_code_check("units/instructions, reversed" instructions ${reve
 set_tests_properties("units/instructions, reversed" PROPERTIES FIXTURES_REQUIRED units_reversed)
 
 # Without optimization functions exist that else become part of their callers; members of types that cross units do not.
-add_library(unit_unoptimized OBJECT units/unit.cpp)
+add_library(unit_unoptimized OBJECT packaging/units/unit.cpp)
 target_link_libraries(unit_unoptimized PRIVATE intact::intact)
 target_compile_options(unit_unoptimized PRIVATE -O0)
 target_compile_definitions(unit_unoptimized PRIVATE INTACT_TEST_UNIT=run_baseline)

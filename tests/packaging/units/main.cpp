@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "../random_model.hpp"
 #include "intact/intact.hpp"
 #include "intact/simd/detect.hpp"
+#include "random_model.hpp"
 #include "unit.hpp"
 
 /// The program of examples/runtime_dispatch.

@@ -1,4 +1,4 @@
-#include "intact/arith/parity_stage.hpp"
+#include "intact/stage/compat.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -7,7 +7,7 @@ separate_arguments(link_options UNIX_COMMAND "${CMAKE_CXX_FLAGS} ${CMAKE_EXE_LIN
 add_test(
   NAME dispatch/link-reversed
   COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options}" -D "OBJECTS=$<TARGET_OBJECTS:${target}>" -D
-          PROGRAM=${reversed} -P ${CMAKE_CURRENT_SOURCE_DIR}/dispatch_link.cmake)
+          PROGRAM=${reversed} -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_link.cmake)
 set_tests_properties(dispatch/link-reversed PROPERTIES FIXTURES_SETUP reversed)
 
 set(fingerprint 589ffc825eebf3c9)
@@ -62,7 +62,7 @@ endif()
 function(intact_add_machine_code_check name check)
   add_test(
     NAME "${name}"
-    COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/machine_code.py ${check} --nm ${CMAKE_NM} --objdump
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/machine_code.py ${check} --nm ${CMAKE_NM} --objdump
             ${CMAKE_OBJDUMP} ${ARGN}
     COMMAND_EXPAND_LISTS)
 endfunction()
@@ -72,9 +72,9 @@ function(intact_dispatched_objects target result)
 endfunction()
 
 # The example, and all kernels of the library.
-add_executable(dispatch_kernels empty_main.cpp)
+add_executable(dispatch_kernels packaging/empty_main.cpp)
 target_link_libraries(dispatch_kernels PRIVATE intact::intact)
-intact_add_dispatch(dispatch_kernels SOURCES dispatch_kernels.cpp)
+intact_add_dispatch(dispatch_kernels SOURCES packaging/dispatch_kernels.cpp)
 foreach(program IN ITEMS ${target} dispatch_kernels)
   intact_dispatched_objects(${program} objects)
   intact_add_machine_code_check("dispatch/symbols of ${program}" symbols "${objects}")
@@ -97,9 +97,9 @@ else()
 endif()
 set(others ${isas})
 list(REMOVE_ITEM others ${violator})
-add_executable(dispatch_violations empty_main.cpp)
+add_executable(dispatch_violations packaging/empty_main.cpp)
 target_link_libraries(dispatch_violations PRIVATE intact::intact)
-intact_add_dispatch(dispatch_violations SOURCES dispatch_violations.cpp WITHOUT ${others})
+intact_add_dispatch(dispatch_violations SOURCES packaging/dispatch_violations.cpp WITHOUT ${others})
 
 function(intact_add_violation name check file expected)
   intact_add_machine_code_check("${name}" ${check} ${file})

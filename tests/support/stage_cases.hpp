@@ -8,10 +8,10 @@
 
 #include "activation_tables.hpp"
 #include "guarded_memory.hpp"
-#include "intact/arith/fused_stage.hpp"
 #include "intact/arith/integer_math.hpp"
-#include "intact/arith/output_stage.hpp"
-#include "intact/arith/parity_stage.hpp"
+#include "intact/stage/compat.hpp"
+#include "intact/stage/fused.hpp"
+#include "intact/stage/output_stage.hpp"
 #include "tensor.hpp"
 
 // Every output stage of a matrix product, with parameters to run it on: such that codes fall all over the output's

@@ -1,4 +1,4 @@
-#include "intact/arith/fused_stage.hpp"
+#include "intact/stage/fused.hpp"
 
 #include <cstdint>
 #include <vector>

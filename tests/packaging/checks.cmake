@@ -2,9 +2,9 @@
 
 # The rules of the house, and that each violation is found.
 add_test(NAME "check/headers" COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P
-                                       ${CMAKE_CURRENT_SOURCE_DIR}/header_check.cmake)
+                                       ${CMAKE_CURRENT_SOURCE_DIR}/packaging/header_check.cmake)
 add_test(NAME "check/headers, on violations" COMMAND ${CMAKE_COMMAND} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/house -P
-                                                      ${CMAKE_CURRENT_SOURCE_DIR}/header_check_test.cmake)
+                                                      ${CMAKE_CURRENT_SOURCE_DIR}/packaging/header_check_test.cmake)
 
 # Floors 0-6 need no floating-point register. Clang's -mgeneral-regs-only rejects the standard library's headers on x86.
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|i.86)$")
@@ -22,8 +22,8 @@ function(intact_add_integer_only_check name source)
     NAME "${name}"
     COMMAND
       ${CMAKE_COMMAND} -D "COMPILE=${compile_integer_only}" -D OBJDUMP=${CMAKE_OBJDUMP} -D
-      SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/${source} -D OBJECT=${CMAKE_CURRENT_BINARY_DIR}/${source}.o -P
-      ${CMAKE_CURRENT_SOURCE_DIR}/integer_only_check.cmake)
+      SOURCE=${CMAKE_CURRENT_SOURCE_DIR}/packaging/${source} -D OBJECT=${CMAKE_CURRENT_BINARY_DIR}/${source}.o -P
+      ${CMAKE_CURRENT_SOURCE_DIR}/packaging/integer_only_check.cmake)
 endfunction()
 
 intact_add_integer_only_check("check/integers only" model_check.cpp)
@@ -34,13 +34,13 @@ set_tests_properties(
              "SSE register return|use of floating-point types|floating-point (instruction|function)")
 
 # Floors 0-6 need neither exceptions nor RTTI. A broken contract then goes to a handler, and the program aborts.
-add_executable(abort_check abort_check.cpp model_check.cpp)
+add_executable(abort_check packaging/abort_check.cpp packaging/model_check.cpp)
 target_link_libraries(abort_check PRIVATE intact::intact)
 target_compile_options(abort_check PRIVATE -fno-exceptions -fno-rtti)
 
 function(intact_add_abort_check name expected)
   add_test(NAME "${name}" COMMAND ${CMAKE_COMMAND} -D "COMMAND=$<TARGET_FILE:abort_check>;${ARGN}" -D
-                                  "EXPECTED=${expected}" -P ${CMAKE_CURRENT_SOURCE_DIR}/abort_check.cmake)
+                                  "EXPECTED=${expected}" -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/abort_check.cmake)
 endfunction()
 
 set(message "intact::activation: size of table is 3; it must be equal to 256")
@@ -48,9 +48,9 @@ intact_add_abort_check("check/no exceptions, no handler" "${message}")
 intact_add_abort_check("check/no exceptions, a handler" "handler: ${message}" with-handler)
 
 # Translation units with and without exceptions in one program, in both orders of linking.
-set_source_files_properties(linkage_check_without_exceptions.cpp PROPERTIES COMPILE_OPTIONS "-fno-exceptions;-fno-rtti")
-add_executable(linkage_check linkage_check.cpp linkage_check_without_exceptions.cpp)
-add_executable(linkage_check_reversed linkage_check_without_exceptions.cpp linkage_check.cpp)
+set_source_files_properties(packaging/linkage_check_without_exceptions.cpp PROPERTIES COMPILE_OPTIONS "-fno-exceptions;-fno-rtti")
+add_executable(linkage_check packaging/linkage_check.cpp packaging/linkage_check_without_exceptions.cpp)
+add_executable(linkage_check_reversed packaging/linkage_check_without_exceptions.cpp packaging/linkage_check.cpp)
 foreach(program IN ITEMS linkage_check linkage_check_reversed)
   target_link_libraries(${program} PRIVATE intact::intact)
   add_test(NAME "check/${program}" COMMAND ${program})
@@ -71,15 +71,15 @@ endforeach()
 # The namespace of a unit tells its compiler flags; ctags finds what is in it.
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_CXX_FLAGS MATCHES "-march|-m[as][vs]")
-  add_test(NAME "check/unit names" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/unit_names.py
+  add_test(NAME "check/unit names" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/unit_names.py
                                            ${PROJECT_SOURCE_DIR}/include ${CMAKE_CXX_COMPILER} ${own_options})
 endif()
 if(Python3_FOUND)
-  set(namespace_check Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/namespace_check.py)
+  set(namespace_check Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/namespace_check.py)
   add_test(NAME "check/ctags" COMMAND ${namespace_check} ctags ${PROJECT_SOURCE_DIR}/include)
   set_tests_properties("check/ctags" PROPERTIES ${skip_line})
   add_test(NAME "check/types that cross units" COMMAND ${namespace_check} crossing ${PROJECT_SOURCE_DIR}/include
-                                                       ${CMAKE_CURRENT_SOURCE_DIR}/units/crossing_types.cpp)
+                                                       ${CMAKE_CURRENT_SOURCE_DIR}/packaging/units/crossing_types.cpp)
 endif()
 
 # The installed package and the source, each in a project of a user, for each target.
@@ -94,7 +94,7 @@ function(intact_add_consumer name)
   add_test(
     NAME "consumer/${name}"
     COMMAND
-      ${CMAKE_CTEST_COMMAND} --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/consumer ${CMAKE_CURRENT_BINARY_DIR}/${folder}
+      ${CMAKE_CTEST_COMMAND} --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/packaging/consumer ${CMAKE_CURRENT_BINARY_DIR}/${folder}
       --build-generator ${CMAKE_GENERATOR} --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-options
       -DCMAKE_BUILD_TYPE=${CMAKE_BUILD_TYPE} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
       -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS} -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} ${ARGN} --test-command consumer)

@@ -2,8 +2,6 @@
 
 #include <cstdint>
 
-#include "intact/arith/fused_stage.hpp"
-#include "intact/arith/output_stage.hpp"
 #include "intact/kernel/activation.hpp"
 #include "intact/kernel/add.hpp"
 #include "intact/kernel/attention.hpp"
@@ -19,6 +17,8 @@
 #include "intact/kernel/shift_matmul.hpp"
 #include "intact/kernel/unfold.hpp"
 #include "intact/kernel/windows.hpp"
+#include "intact/stage/fused.hpp"
+#include "intact/stage/output_stage.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -35,7 +35,7 @@ if(INTACT_TEST_ISAS)
 endif()
 if("native" IN_LIST isas)
   # The set's flags are those of the whole build.
-  try_run(ran compiled ${CMAKE_CURRENT_BINARY_DIR}/native_isa SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/native_isa.cpp
+  try_run(ran compiled ${CMAKE_CURRENT_BINARY_DIR}/native_isa SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/support/native_isa.cpp
     CMAKE_FLAGS -DINCLUDE_DIRECTORIES=${PROJECT_SOURCE_DIR}/include -DCMAKE_CXX_STANDARD=20
     RUN_OUTPUT_VARIABLE native COMPILE_OUTPUT_VARIABLE messages)
   if(NOT compiled OR NOT ran EQUAL 0)
@@ -49,7 +49,8 @@ endif()
 
 set(fused_tests fused_block_test fused_swin_test fused_vit_test)
 set(isa_tests ${fused_tests} gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
-set_property(GLOBAL APPEND PROPERTY intact_listed_tests ${isa_tests})
+list(TRANSFORM isa_tests PREPEND kernels/ OUTPUT_VARIABLE listed)
+set_property(GLOBAL APPEND PROPERTY intact_listed_tests ${listed})
 
 # Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it
 # compiles in one without optimization.
@@ -68,7 +69,7 @@ set(cost_of_shift_matmul_kernel_test 60)
 set(cost_of_simd_test 50)
 
 find_package(Threads REQUIRED)
-add_executable(run_if_supported run_if_supported.cpp)
+add_executable(run_if_supported support/run_if_supported.cpp)
 target_link_libraries(run_if_supported PRIVATE intact::intact)
 
 # These differ from a set that is tested whole in single primitives, such as the dot product of bytes.
@@ -84,7 +85,7 @@ foreach(isa IN LISTS isas)
   if(whole_set_of_${isa} IN_LIST isas)
     set(names ${primitive_tests})
   endif()
-  list(TRANSFORM names APPEND .cpp OUTPUT_VARIABLE files)
+  list(TRANSFORM names REPLACE ".+" "kernels/\\0.cpp" OUTPUT_VARIABLE files)
   add_executable(kernel_tests_${isa} ${files})
   set_target_properties(kernel_tests_${isa} PROPERTIES UNITY_BUILD ${INTACT_TEST_UNITY} UNITY_BUILD_BATCH_SIZE 0)
   target_link_libraries(kernel_tests_${isa} PRIVATE intact::intact Catch2::Catch2WithMain Threads::Threads)
@@ -118,15 +119,15 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
   set(main neon/catch_main.o)
   add_custom_command(
     OUTPUT ${main}
-    COMMAND ${compile_neon} -c ${CMAKE_CURRENT_SOURCE_DIR}/catch_main.cpp -o ${main}
-    DEPENDS catch_main.cpp
+    COMMAND ${compile_neon} -c ${CMAKE_CURRENT_SOURCE_DIR}/support/catch_main.cpp -o ${main}
+    DEPENDS support/catch_main.cpp
     VERBATIM)
   foreach(isa IN LISTS neon_isas)
     set(names ${isa_tests})
     if(NOT isa STREQUAL "neon")
       set(names ${primitive_tests})
     endif()
-    list(TRANSFORM names REPLACE ".+" "#include \"\\0.cpp\"\n" OUTPUT_VARIABLE includes)
+    list(TRANSFORM names REPLACE ".+" "#include \"kernels/\\0.cpp\"\n" OUTPUT_VARIABLE includes)
     list(JOIN includes "" includes)
     set(unit ${CMAKE_CURRENT_BINARY_DIR}/neon/kernel_tests_${isa}.cpp)
     file(CONFIGURE OUTPUT ${unit} CONTENT "${includes}")
@@ -134,7 +135,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
     add_custom_command(
       OUTPUT ${program}
       COMMAND ${compile_neon} ${isa_flags_${isa}} -D INTACT_TEST_ISA=${isa} -MD -MF ${program}.d -MT ${program} -static
-              -I ${CMAKE_CURRENT_SOURCE_DIR} ${unit} ${main} -o ${program}
+              -I ${CMAKE_CURRENT_SOURCE_DIR} -I ${CMAKE_CURRENT_SOURCE_DIR}/support ${unit} ${main} -o ${program}
       DEPENDS ${unit} ${main}
       DEPFILE ${program}.d
       VERBATIM)
