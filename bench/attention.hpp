@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "intact/build/integer_vit.hpp"
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/model/fused_attention.hpp"
 #include "memory.hpp"
 #include "program.hpp"

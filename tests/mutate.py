@@ -84,7 +84,7 @@ MUTATIONS = [
         ("layernorm_epsilon_fraction_bits = 30", "layernorm_epsilon_fraction_bits = 28"),
     ),
     *mutations_of(
-        "reference/compatibility_layernorm.hpp", "compatibility_layernorm_test",
+        "reference/fq_vit_layernorm.hpp", "fq_vit_layernorm_test",
         ("m.mantissa < 128 &&", "m.mantissa < 64 &&"),
         ("(twice_rest == one && down % 2 != 0)", "twice_rest == one"),
         ("step = 4 * root + 1;", "step = 4 * root;"),
@@ -205,7 +205,7 @@ MUTATIONS = [
         ("right && token % grid.window >= cut", "right && token / grid.window >= cut"),
     ),
     *mutations_of(
-        "kernel/merge_patches.hpp", "merge_patches_test",
+        "kernel/patch_merge.hpp", "patch_merge_test",
         ("quarter % 2, left", "quarter / 2, left"),
         ("(width + 1) / 2", "width / 2"),
         ("top < height && left < width", "top < height"),
@@ -216,7 +216,7 @@ MUTATIONS = [
         ("{0, c, count}", "{0, 0, count}"),
     ),
     *mutations_of(
-        "kernel/requantize_codes.hpp", "requantize_codes_test",
+        "kernel/convert_codes.hpp", "convert_codes_test",
         ("x.data + i * x.stride + c", "x.data + i * x.stride"),
     ),
     *mutations_of(
@@ -249,7 +249,7 @@ MUTATIONS = [
         ("i / window - j / window, across", "j / window - i / window, across"),
     ),
     *mutations_of(
-        "build/scale_target.hpp", "average_pool_test requantize_codes_test",
+        "build/scale_spec.hpp", "average_pool_test convert_codes_test",
         ("zero_point * tokens,", "zero_point,"),
         ("static_cast<double>(output_zero_point), zero_point, {0, 255}",
          "static_cast<double>(output_zero_point), 0, {0, 255}"),
@@ -478,7 +478,7 @@ MUTATIONS = [
         ("((low * scale.multiplier) >> extra_fraction_bits)", "0"),
     ),
     *mutations_of(
-        "stage/compat.hpp", "parity_stage_test",
+        "stage/compat.hpp", "compat_stage_test",
         ("twice_rest == one && down % 2 != 0", "twice_rest == one"),
         ("twice_rest > one ||", "twice_rest > one + 2 ||"),
         ("((product >> (shift - 1)) + 1)", "(product >> (shift - 1))"),
@@ -666,18 +666,18 @@ MUTATIONS = [
         ("_mm512_dpbusd_epi32(sum, a, w)", "_mm512_dpbusds_epi32(sum, a, w)"),
     ),
     *mutations_of(
-        "simd/rescale.hpp", "simd_test@sse4_1",
+        "simd/mul_shift.hpp", "simd_test@sse4_1",
         ("_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100)",
          "_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11000011)"),
         ("return high_of(a, _mm_srli_epi64(a, 32), f);", "return high_of(a, _mm_srli_epi64(a, 31), f);"),
     ),
     *mutations_of(
-        "simd/rescale.hpp", "simd_test@avx2",
+        "simd/mul_shift.hpp", "simd_test@avx2",
         ("_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010)",
          "_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101110)"),
         ("_mm256_permute2x128_si256(first, second, 0x31)", "_mm256_permute2x128_si256(first, second, 0x13)"),
     ),
-    *mutations_of("simd/rescale.hpp", "simd_test@avx512bw", ("0x5555", "0x5551")),
+    *mutations_of("simd/mul_shift.hpp", "simd_test@avx512bw", ("0x5555", "0x5551")),
     *mutations_of(
         "simd/narrow.hpp", "simd_test@sse4_1",
         ("std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm_packs_epi32(x, y)", "true ? _mm_packs_epi32(x, y)"),
@@ -745,7 +745,7 @@ MUTATIONS = [
         ("std::ldexp(target.factor, 32 - prescale)) >= two_to_31", "std::ldexp(target.factor, 32 - prescale)) > two_to_31"),
     ),
     *mutations_of(
-        "build/scale_target.hpp", "scale_test",
+        "build/scale_spec.hpp", "scale_test",
         ("(w < 0 ? highest : lowest) * w", "(w < 0 ? highest : 0) * w"),
         ("(w < 0 ? lowest : highest) * w", "(w < 0 ? 0 : highest) * w"),
     ),

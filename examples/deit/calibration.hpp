@@ -16,7 +16,7 @@
 #include "equalization.hpp"
 #include "evaluate.hpp"
 #include "image_folder.hpp"
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
 #include "preprocess.hpp"
 #include "reconstruction.hpp"

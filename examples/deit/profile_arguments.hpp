@@ -7,7 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
 
 // The arguments that choose an integer graph: a profile, bits, and every part of the profile by itself.

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "intact/build/compatibility_layernorm.hpp"
+#include "intact/build/fq_vit_layernorm.hpp"
 #include "intact/build/layernorm.hpp"
 #include "intact/layernorm.hpp"
 #include "recorded_case.hpp"

@@ -12,7 +12,7 @@
 #include "attention.hpp"
 #include "intact/average_pool.hpp"
 #include "intact/build/scale.hpp"
-#include "intact/merge_patches.hpp"
+#include "intact/patch_merge.hpp"
 #include "intact/quantize/float_swin.hpp"
 #include "intact/windows.hpp"
 #include "layers.hpp"

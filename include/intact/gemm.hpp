@@ -9,7 +9,7 @@
 #include "intact/reference/gemm.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "intact/reference/log_sqrt2_matmul.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/log_sqrt2_scale.hpp"
 #include "intact/weighted_matmul.hpp"

@@ -6,7 +6,7 @@
 
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/weighted_matmul.hpp"
 
 namespace intact {

@@ -6,7 +6,7 @@
 
 #include "intact/kernel/shift_matmul.hpp"
 #include "intact/reference/weighted_matmul.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/workspace.hpp"
 

@@ -11,7 +11,7 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/pack.hpp"
-#include "intact/types/attention_weighting.hpp"
+#include "intact/types/softmax_parameters.hpp"
 #include "intact/types/scale.hpp"
 
 // Parameters of operations, from integers alone, such that codes fall all over their range and beyond.

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "activation_tables.hpp"
-#include "backwards.hpp"
+#include "reversed_executor.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"

@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "backwards.hpp"
+#include "reversed_executor.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "heap_counter.hpp"

@@ -20,7 +20,7 @@
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/plain_moments.hpp"
 #include "intact/simd/reciprocal_root.hpp"
-#include "intact/simd/rescale.hpp"
+#include "intact/simd/mul_shift.hpp"
 #include "intact/simd/sixteen_rows.hpp"
 #include "intact/simd/sum.hpp"
 #include "intact/simd/table_sum.hpp"

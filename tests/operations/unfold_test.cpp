@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include "backwards.hpp"
+#include "reversed_executor.hpp"
 #include "catch.hpp"
 #include "intact/depthwise_conv.hpp"
 #include "intact/gemm.hpp"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "intact/build/integer_vit.hpp"
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "tensor.hpp"
 
 // Integer vision transformers of random parameters for every profile, and images for them.

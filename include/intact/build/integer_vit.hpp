@@ -9,7 +9,7 @@
 
 #include "intact/build/add.hpp"
 #include "intact/build/layernorm.hpp"
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/build/table.hpp"
 #include "intact/config/floating_point.hpp"

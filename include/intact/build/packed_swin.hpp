@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "intact/build/integer_swin.hpp"
-#include "intact/build/owned_panels.hpp"
+#include "intact/build/owned_packed_weights.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/model/fused_swin.hpp"
 

@@ -7,7 +7,7 @@
 #include <span>
 
 #include "intact/arith/scale.hpp"
-#include "intact/build/scale_target.hpp"
+#include "intact/build/scale_spec.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/types/scale.hpp"
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "intact/kernel/byte_row.hpp"
+#include "intact/kernel/masked_row.hpp"
 #include "intact/simd/byte_table.hpp"
 #include "intact/simd/long_table.hpp"
 

@@ -5,7 +5,7 @@
 
 #include "intact/kernel/epilogue.hpp"
 #include "intact/kernel/row.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/token_grid.hpp"
 

@@ -5,11 +5,11 @@
 #include <limits>
 #include <type_traits>
 
-#include "intact/kernel/byte_row.hpp"
+#include "intact/kernel/masked_row.hpp"
 #include "intact/kernel/row.hpp"
 #include "intact/simd/long_table.hpp"
 #include "intact/simd/narrow.hpp"
-#include "intact/simd/rescale.hpp"
+#include "intact/simd/mul_shift.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
 

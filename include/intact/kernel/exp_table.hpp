@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "intact/arith/log2_code.hpp"
-#include "intact/kernel/byte_row.hpp"
+#include "intact/kernel/masked_row.hpp"
 #include "intact/simd/table_sum.hpp"
 #include "intact/types/attention_codes.hpp"
 

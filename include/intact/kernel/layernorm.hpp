@@ -9,7 +9,7 @@
 #include "intact/simd/moments.hpp"
 #include "intact/simd/plain_moments.hpp"
 #include "intact/simd/reciprocal_root.hpp"
-#include "intact/simd/rescale.hpp"
+#include "intact/simd/mul_shift.hpp"
 #include "intact/types/layernorm.hpp"
 
 // LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares,

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "intact/kernel/byte_row.hpp"
+#include "intact/kernel/masked_row.hpp"
 #include "intact/kernel/exp_table.hpp"
 #include "intact/kernel/level_bounds.hpp"
 #include "intact/kernel/level_octaves.hpp"

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "intact/kernel/byte_row.hpp"
+#include "intact/kernel/masked_row.hpp"
 #include "intact/simd/byte_table.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"

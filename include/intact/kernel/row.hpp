@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "intact/simd/narrow.hpp"
-#include "intact/simd/rescale.hpp"
+#include "intact/simd/mul_shift.hpp"
 
 // Pieces of a matrix row in registers of 32-bit lanes.
 

@@ -11,7 +11,7 @@
 #include "intact/kernel/join_planes.hpp"
 #include "intact/simd/planes.hpp"
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/scale.hpp"

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "intact/kernel/windows.hpp"
-#include "intact/types/neighbourhood.hpp"
+#include "intact/types/stencil.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {

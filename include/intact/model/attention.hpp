@@ -9,7 +9,7 @@
 #include "intact/model/linear.hpp"
 #include "intact/model/trace.hpp"
 #include "intact/shift_matmul.hpp"
-#include "intact/types/attention_weighting.hpp"
+#include "intact/types/softmax_parameters.hpp"
 #include "intact/types/workspace.hpp"
 #include "intact/weighted_matmul.hpp"
 

@@ -9,10 +9,10 @@
 #include "intact/average_pool.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
-#include "intact/merge_patches.hpp"
+#include "intact/patch_merge.hpp"
 #include "intact/model/swin_block.hpp"
 #include "intact/model/swin_shape.hpp"
-#include "intact/requantize_codes.hpp"
+#include "intact/convert_codes.hpp"
 
 namespace intact {
 inline namespace INTACT_ABI {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "intact/build/integer_vit.hpp"
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/build/vit_scales.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"

@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/quantize/layer_targets.hpp"
+#include "intact/quantize/layer_specs.hpp"
 
 // Integers compute the ratio of two scales only within limits: attention, for one, takes values to a context whose
 // scale is at least a quarter of theirs. Observed scales lie outside where a tensor is constant, zero, or much smaller

@@ -9,7 +9,7 @@
 
 #include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/merge_patches.hpp"
+#include "intact/patch_merge.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/quantize/float_layers.hpp"
 #include "intact/windows.hpp"

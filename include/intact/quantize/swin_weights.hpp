@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/quantize/float_swin.hpp"
 #include "intact/quantize/vit_weights.hpp"
 

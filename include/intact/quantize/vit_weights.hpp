@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "intact/build/integer_vit.hpp"
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/float_vit.hpp"

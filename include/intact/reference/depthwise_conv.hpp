@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/activations.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/token_grid.hpp"
 

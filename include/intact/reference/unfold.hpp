@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "intact/types/neighbourhood.hpp"
+#include "intact/types/stencil.hpp"
 #include "intact/types/token_grid.hpp"
 
 namespace intact {

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "intact/simd/narrow.hpp"
-#include "intact/simd/rescale.hpp"
+#include "intact/simd/mul_shift.hpp"
 #include "intact/simd/sum.hpp"
 
 // Sums of a row's values and of their squares: of (code - zero_point) * 2^shift, with a shift of 0..3 per channel.

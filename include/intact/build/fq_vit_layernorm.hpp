@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "intact/build/layernorm.hpp"
-#include "intact/compatibility_layernorm.hpp"
+#include "intact/fq_vit_layernorm.hpp"
 #include "intact/config/floating_point.hpp"
 
 // Builder of compatibility LayerNorm parameters.

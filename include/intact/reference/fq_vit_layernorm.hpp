@@ -16,7 +16,7 @@ inline namespace INTACT_ABI {
 inline constexpr int compatibility_layernorm_bias_bits = 40;
 
 /// Parameters of a compatibility LayerNorm. Unlike in layernorm_parameters, gains have an exponent per channel, and the
-/// output's zero point is left to the quantizer that follows. Built by build/compatibility_layernorm.hpp. Owns nothing.
+/// output's zero point is left to the quantizer that follows. Built by build/fq_vit_layernorm.hpp. Owns nothing.
 struct compatibility_layernorm_parameters {
   int zero_point = 0;                        ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;       ///< per channel, 0..3
@@ -109,7 +109,7 @@ constexpr std::int32_t compatibility_layernorm_code(std::int64_t value, index ch
   return saturate<std::int32_t>(round_half_to_even(scaled + rounded, m.exponent));
 }
 
-/// As compatibility_layernorm.hpp says.
+/// As fq_vit_layernorm.hpp says.
 inline void compatibility_layernorm(matrix_view<const std::uint8_t> x, const compatibility_layernorm_parameters& p,
                                     matrix_view<std::int32_t> y) {
   for (index i = 0; i < x.rows; ++i) {

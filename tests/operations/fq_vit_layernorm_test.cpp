@@ -1,4 +1,4 @@
-#include "intact/compatibility_layernorm.hpp"
+#include "intact/fq_vit_layernorm.hpp"
 
 #include <algorithm>
 #include <array>
@@ -15,11 +15,11 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "intact/build/compatibility_layernorm.hpp"
+#include "intact/build/fq_vit_layernorm.hpp"
 #include "intact/io/safetensors.hpp"
 #include "tensor.hpp"
 
-namespace intact_test::compatibility_layernorm_test {
+namespace intact_test::fq_vit_layernorm_test {
 namespace {
 
 /// The formula in long double, whose 64 bits hold every number that is compared exactly but for the square root.
@@ -234,4 +234,4 @@ TEST_CASE("compatibility LayerNorm gives the recorded codes of exact arithmetic"
 }
 
 }  // namespace
-}  // namespace intact_test::compatibility_layernorm_test
+}  // namespace intact_test::fq_vit_layernorm_test

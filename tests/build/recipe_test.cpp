@@ -1,4 +1,4 @@
-#include "intact/build/profile.hpp"
+#include "intact/build/recipe.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -21,7 +21,7 @@
 // Every combination of the parts of a profile: a float model becomes an integer model that equals the evaluation in
 // double precision on every tensor, or the combination is refused in a sentence.
 
-namespace intact_test::profile_test {
+namespace intact_test::recipe_test {
 namespace {
 
 // Sizes that all differ. No layer's columns, 18, 10 or 19, are a multiple of 4, and 16 ends in the middle of some.
@@ -320,4 +320,4 @@ TEST_CASE("the integer model of every profile equals the evaluation in double pr
 }
 
 }  // namespace
-}  // namespace intact_test::profile_test
+}  // namespace intact_test::recipe_test

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "intact/kernel/requantize_codes.hpp"
+#include "intact/kernel/convert_codes.hpp"
 #include "intact/simd/isa.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/executor.hpp"

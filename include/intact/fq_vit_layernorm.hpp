@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "intact/layernorm.hpp"
-#include "intact/reference/compatibility_layernorm.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {

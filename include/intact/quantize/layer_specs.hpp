@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "intact/build/add.hpp"
-#include "intact/build/scale_target.hpp"
+#include "intact/build/scale_spec.hpp"
 #include "intact/build/vit_scales.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/vit_weights.hpp"

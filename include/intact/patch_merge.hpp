@@ -2,7 +2,7 @@
 
 #include <type_traits>
 
-#include "intact/kernel/merge_patches.hpp"
+#include "intact/kernel/patch_merge.hpp"
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 

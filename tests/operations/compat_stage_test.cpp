@@ -16,7 +16,7 @@
 //   gemmlowp         SaturatingRoundingDoublingHighMul, the nearest integer to a * m / 2^31, halves up, then
 //                    RoundingDivideByPOT, the nearest integer to x / 2^p, halves away from zero.
 
-namespace intact_test::parity_stage_test {
+namespace intact_test::compat_stage_test {
 namespace {
 
 constexpr std::int64_t smallest_s32 = std::numeric_limits<std::int32_t>::min();
@@ -374,4 +374,4 @@ TEST_CASE("stages of other runtimes refuse what does not fit") {
 }
 
 }  // namespace
-}  // namespace intact_test::parity_stage_test
+}  // namespace intact_test::compat_stage_test

@@ -1,4 +1,4 @@
-#include "intact/merge_patches.hpp"
+#include "intact/patch_merge.hpp"
 
 #include <cstdint>
 #include <limits>
@@ -7,7 +7,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test::merge_patches_test {
+namespace intact_test::patch_merge_test {
 namespace {
 
 /// The slices x[0::2, 0::2], x[1::2, 0::2], x[0::2, 1::2] and x[1::2, 1::2] side by side.
@@ -62,4 +62,4 @@ TEST_CASE("merging refuses shapes that do not match, before it writes", "[merge_
 }
 
 }  // namespace
-}  // namespace intact_test::merge_patches_test
+}  // namespace intact_test::patch_merge_test

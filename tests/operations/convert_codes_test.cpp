@@ -1,4 +1,4 @@
-#include "intact/requantize_codes.hpp"
+#include "intact/convert_codes.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-namespace intact_test::requantize_codes_test {
+namespace intact_test::convert_codes_test {
 namespace {
 
 template <class Out>
@@ -68,4 +68,4 @@ TEST_CASE("requantizing codes refuses what does not match, before it writes", "[
 }
 
 }  // namespace
-}  // namespace intact_test::requantize_codes_test
+}  // namespace intact_test::convert_codes_test
