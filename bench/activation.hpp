@@ -42,8 +42,8 @@ struct activation_task : task {
 
   intact::matrix_view<const Code> x() const { return {codes.data(), rows, channels}; }
 
-  index rows;
-  index channels;
+  index_t rows;
+  index_t channels;
   aligned_vector<Code> codes;
   std::vector<std::uint8_t> table;
 };

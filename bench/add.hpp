@@ -26,10 +26,10 @@ struct add_task : task {
     shape = shape_.name();
     output = "u8";
     threads = threads_;
-    const intact::add_target target{stream_scale, branch_scale};
+    const intact::add_spec target{stream_scale, branch_scale};
     std::int32_t of_stream = 0, of_branch = 0, offset = 0;
-    const intact::add_scale one =
-        intact::build_add_scale({&target, 1}, zero_points, {&of_stream, 1}, {&of_branch, 1}, {&offset, 1});
+    const intact::add_parameters one =
+        intact::build_add({&target, 1}, zero_points, {&of_stream, 1}, {&of_branch, 1}, {&offset, 1});
     const auto count = static_cast<std::size_t>(channels);
     stream_multiplier_.assign(count, of_stream);
     branch_multiplier_.assign(count, of_branch);
@@ -42,12 +42,12 @@ struct add_task : task {
 
   intact::matrix_view<const std::uint8_t> first() const { return {stream.data(), rows, channels}; }
   intact::matrix_view<const std::uint8_t> second() const { return {branch.data(), rows, channels}; }
-  intact::add_scale scale() const {
+  intact::add_parameters scale() const {
     return {stream_multiplier_, branch_multiplier_, offset_, zero_points.stream, zero_points.branch, shift_};
   }
 
-  index rows;
-  index channels;
+  index_t rows;
+  index_t channels;
   aligned_vector<std::uint8_t> stream;
   aligned_vector<std::uint8_t> branch;
 

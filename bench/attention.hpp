@@ -20,16 +20,16 @@ namespace intact_bench {
 /// The profiles that are measured, by the names that the results have.
 struct named_profile {
   const char* name;
-  intact::profile parts;
+  intact::quantization_recipe parts;
 };
-inline constexpr named_profile paper{"paper", intact::paper_profile};
-inline constexpr named_profile precise{"precise", intact::precise_profile};
-inline constexpr named_profile precise_weights{"weights", intact::precise_profile_888};
+inline constexpr named_profile paper{"paper", intact::paper_recipe};
+inline constexpr named_profile precise{"precise", intact::precise_recipe};
+inline constexpr named_profile precise_weights{"weights", intact::precise_recipe_888};
 
 /// The softmax of a profile, and what the context's codes are: `ratio` is s_v / s_context.
-inline intact::owned_weighting make_weighting(const intact::profile& parts, double logits_scale, index keys,
-                                              double ratio, int context_zero_point) {
-  intact::owned_weighting made;
+inline intact::owned_softmax make_softmax(const intact::quantization_recipe& parts, double logits_scale, index_t keys,
+                                          double ratio, int context_zero_point) {
+  intact::owned_softmax made;
   made.kind = parts.attention;
   made.probabilities = parts.probabilities;
   made.rounding = parts.rounding;
@@ -40,19 +40,19 @@ inline intact::owned_weighting make_weighting(const intact::profile& parts, doub
   } else {
     const auto table = made.kind == intact::attention_kind::weights
                            ? intact::attention_weight_table(logits_scale)
-                           : intact::max_relative_code_table<intact::tail::zero>(logits_scale);
+                           : intact::max_relative_code_table<intact::attention_code::u8_masked>(logits_scale);
     made.table.assign(table.begin(), table.end());
   }
   if (made.normalize) {
-    made.normalization = intact::build_normalization(ratio, context_zero_point);
+    made.normalization = intact::build_row_divisor(ratio, context_zero_point);
   } else {
-    made.context = intact::owned_tensor_scale(intact::attention_context_target(ratio, context_zero_point, keys));
+    made.context = intact::owned_tensor_scale(intact::attention_context_spec(ratio, context_zero_point, keys));
   }
   return made;
 }
 
 /// Operations of q * k^T and attention times V on byte products: log2 codes take two of them, one per byte plane.
-inline double attention_operations(const token_shape& shape, const intact::profile& parts) {
+inline double attention_operations(const token_shape& shape, const intact::quantization_recipe& parts) {
   const double product = 2.0 * static_cast<double>(shape.rows() * shape.tokens * shape.width);
   return product * (parts.attention == intact::attention_kind::weights ? 2 : 3);
 }
@@ -67,29 +67,29 @@ struct attention_task : task {
   static constexpr double logits_scale = 0.1;
   static constexpr double context_ratio = 3;  ///< s_v / s_context, below 4
 
-  attention_task(const token_shape& of_, const named_profile& profile, int threads_)
+  attention_task(const token_shape& of_, const named_profile& recipe, int threads_)
       : of(of_),
         logits_factor(logits_deviation /
                       (code_deviation * code_deviation * std::sqrt(static_cast<double>(of.head_size())))),
         qkv(random_codes<std::uint8_t>(of.rows() * 3 * of.width, 0, 255)),
-        logits(intact::attention_logits_target(logits_factor, logits_zero_point, of.head_size())),
-        weighting(make_weighting(profile.parts, logits_scale, of.tokens, context_ratio, context_zero_point)) {
+        logits(intact::attention_logits_spec(logits_factor, logits_zero_point, of.head_size())),
+        softmax(make_softmax(recipe.parts, logits_scale, of.tokens, context_ratio, context_zero_point)) {
     shape = std::to_string(of.heads) + 'x' + std::to_string(of.tokens) + 'x' + std::to_string(of.head_size());
     shape = (of.batch == 1 ? "" : std::to_string(of.batch) + 'x') + shape;
-    output = profile.name;
+    output = recipe.name;
     threads = threads_;
-    operations = attention_operations(of, profile.parts);
-    constexpr index multiplications = 50'000'000;
-    const index per_query = std::max<index>(1, of.batch * of.width * of.tokens);
-    const index count = std::min(of.tokens, std::max<index>(2, multiplications / per_query));
-    for (index i = 0; i < count; ++i) {
+    operations = attention_operations(of, recipe.parts);
+    constexpr index_t multiplications = 50'000'000;
+    const index_t per_query = std::max<index_t>(1, of.batch * of.width * of.tokens);
+    const index_t count = std::min(of.tokens, std::max<index_t>(2, multiplications / per_query));
+    for (index_t i = 0; i < count; ++i) {
       checked.push_back(count == 1 ? 0 : i * (of.tokens - 1) / (count - 1));
     }
     compute_expected();
   }
 
   /// q (0), k (1) or v (2) of all heads of an image.
-  intact::activations part(index image, index which) const {
+  intact::quantized_matrix part(index_t image, index_t which) const {
     const intact::matrix_view<const std::uint8_t> all(qkv.data(), of.rows(), 3 * of.width);
     return {all.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width), zero_point};
   }
@@ -97,8 +97,8 @@ struct attention_task : task {
   /// The checked queries' codes.
   std::vector<std::int32_t> checked_codes(const aligned_vector<std::uint8_t>& context) const {
     std::vector<std::int32_t> codes;
-    for (index image = 0; image < of.batch; ++image) {
-      for (const index query : checked) {
+    for (index_t image = 0; image < of.batch; ++image) {
+      for (const index_t query : checked) {
         const std::uint8_t* const row = context.data() + (image * of.tokens + query) * of.width;
         codes.insert(codes.end(), row, row + of.width);
       }
@@ -110,8 +110,8 @@ struct attention_task : task {
   const double logits_factor;
   const aligned_vector<std::uint8_t> qkv;
   const intact::owned_tensor_scale logits;
-  const intact::owned_weighting weighting;
-  std::vector<index> checked;
+  const intact::owned_softmax softmax;
+  std::vector<index_t> checked;
 
  private:
   /// Step by step, as model/attention.hpp has it.
@@ -121,16 +121,16 @@ struct attention_task : task {
     std::vector<std::uint8_t> logits_memory(static_cast<std::size_t>(of.tokens)), codes(logits_memory.size());
     const intact::matrix_view row(logits_memory.data(), 1, of.tokens);
     intact::no_trace trace;
-    for (index image = 0; image < of.batch; ++image) {
-      for (index first = 0; first < of.width; first += of.head_size()) {
-        const auto head = [&](index which) {
-          const intact::activations of_all = part(image, which);
-          return intact::activations{of_all.codes.column_block(first, of.head_size()), of_all.zero_point};
+    for (index_t image = 0; image < of.batch; ++image) {
+      for (index_t first = 0; first < of.width; first += of.head_size()) {
+        const auto head = [&](index_t which) {
+          const intact::quantized_matrix of_all = part(image, which);
+          return intact::quantized_matrix{of_all.codes.column_block(first, of.head_size()), of_all.zero_point};
         };
-        for (const index query : checked) {
-          const intact::activations q{head(0).codes.row_block(query, 1), zero_point};
+        for (const index_t query : checked) {
+          const intact::quantized_matrix q{head(0).codes.row_block(query, 1), zero_point};
           intact::gemm(q, head(1), intact::requantize<std::uint8_t, intact::tensor_scale>{logits.scale}, row);
-          intact::detail::attend(row, head(2), weighting.view(), intact::matrix_view(codes.data(), 1, of.tokens),
+          intact::detail::attend(row, head(2), softmax.view(), intact::matrix_view(codes.data(), 1, of.tokens),
                                  all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {},
                                  trace);
         }
@@ -152,10 +152,10 @@ class intact_attention : public program {
   void run() override {
     const token_shape& of = task_.of;
     with_threads(task_.threads, [&](const auto& executor) {
-      for (index image = 0; image < of.batch; ++image) {
+      for (index_t image = 0; image < of.batch; ++image) {
         const intact::matrix_view y(context_.data() + image * of.tokens * of.width, of.tokens, of.width);
         intact::fused_attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)}, of.heads,
-                                     task_.logits.scale, task_.weighting.view(), y,
+                                     task_.logits.scale, task_.softmax.view(), y,
                                      intact::workspace(memory_.data(), memory_.size()), executor);
       }
     });

@@ -26,14 +26,14 @@ struct block_task : task {
   static constexpr int activation_zero_point = 11;
   static constexpr double deviation = 40;  ///< of codes
 
-  block_task(const token_shape& of_, const named_profile& profile, int threads_)
-      : of(of_), is_wide(profile.parts.stream == intact::stream_codes::s16), contents(make_contents(profile.parts)) {
+  block_task(const token_shape& of_, const named_profile& recipe, int threads_)
+      : of(of_), is_wide(recipe.parts.stream == intact::stream_codes::s16), contents(make_contents(recipe.parts)) {
     shape = of.name();
-    output = profile.name;
+    output = recipe.name;
     threads = threads_;
     const double multiplications_of_layers =
         static_cast<double>(of.rows() * of.width) * static_cast<double>(4 * of.width + 2 * of.hidden());
-    operations = 2 * multiplications_of_layers + attention_operations(of, profile.parts);
+    operations = 2 * multiplications_of_layers + attention_operations(of, recipe.parts);
     pack(contents.qkv);
     pack(contents.proj);
     pack(contents.fc1);
@@ -72,28 +72,28 @@ struct block_task : task {
     for (std::size_t c = 0; c < channels && !is_wide; ++c) {
       shift[c] = static_cast<std::uint8_t>(c % 4);
     }
-    return intact::owned_layernorm(intact::layernorm_target{.gamma = gamma,
-                                                            .beta = beta,
-                                                            .input_scale = is_wide ? 1.0 / 1024 : 1.0 / 64,
-                                                            .input_zero_point = is_wide ? 0 : zero_point,
-                                                            .shift = shift,
-                                                            .output_scale = 1 / deviation,
-                                                            .output_zero_point = zero_point});
+    return intact::owned_layernorm(intact::layernorm_spec{.gamma = gamma,
+                                                          .beta = beta,
+                                                          .input_scale = is_wide ? 1.0 / 1024 : 1.0 / 64,
+                                                          .input_zero_point = is_wide ? 0 : zero_point,
+                                                          .shift = shift,
+                                                          .output_scale = 1 / deviation,
+                                                          .output_zero_point = zero_point});
   }
 
-  static intact::owned_linear make_linear(index outputs, index inputs, int input_zero_point, double middle,
+  static intact::owned_linear make_linear(index_t outputs, index_t inputs, int input_zero_point, double middle,
                                           double spread, std::uint64_t seed) {
     const aligned_vector<std::int8_t> weights = random_codes<std::int8_t>(outputs * inputs, -128, 127, seed);
     const double factor = spread / (deviation * 74 * std::sqrt(static_cast<double>(inputs)));
-    std::vector<intact::scale_target> targets;
-    for (index n = 0; n < outputs; ++n) {
+    std::vector<intact::scale_spec> specs;
+    for (index_t n = 0; n < outputs; ++n) {
       const auto channel =
           std::span(weights).subspan(static_cast<std::size_t>(n * inputs), static_cast<std::size_t>(inputs));
       const double variety = 0.75 + 0.5 * static_cast<double>(n % 17) / 16;
-      targets.push_back(intact::linear_target<std::uint8_t>(
+      specs.push_back(intact::linear_spec<std::uint8_t>(
           {.weights = channel, .factor = variety * factor, .addend = middle, .zero_point = input_zero_point}));
     }
-    return {{{weights.begin(), weights.end()}, outputs, inputs}, intact::owned_channel_scale(targets)};
+    return {{{weights.begin(), weights.end()}, outputs, inputs}, intact::owned_channel_scale(specs)};
   }
 
   /// One channel's scales for all: building them takes a while.
@@ -101,7 +101,7 @@ struct block_task : task {
     if (is_wide) {
       return {};
     }
-    const intact::add_target target{0.9, 0.4};
+    const intact::add_spec target{0.9, 0.4};
     intact::owned_add made({&target, 1}, {zero_point, zero_point, zero_point});
     const auto channels = static_cast<std::size_t>(of.width);
     made.stream_multiplier.assign(channels, made.stream_multiplier[0]);
@@ -110,7 +110,7 @@ struct block_task : task {
     return made;
   }
 
-  intact::owned_block make_contents(const intact::profile& parts) const {
+  intact::owned_block make_contents(const intact::quantization_recipe& parts) const {
     const double branch_middle = is_wide ? 0 : zero_point, branch_spread = is_wide ? 300 : deviation;
     const double logits_factor = 30 / (deviation * deviation * std::sqrt(static_cast<double>(of.head_size())));
     const intact::activation_table gelu =
@@ -120,8 +120,8 @@ struct block_task : task {
     made.qkv = make_linear(3 * of.width, of.width, zero_point, zero_point, deviation, 1);
     made.qkv_zero_point = zero_point;
     made.attention_logits =
-        intact::owned_tensor_scale(intact::attention_logits_target(logits_factor, zero_point, of.head_size()));
-    made.weighting = make_weighting(parts, 0.1, of.tokens, 3, zero_point);
+        intact::owned_tensor_scale(intact::attention_logits_spec(logits_factor, zero_point, of.head_size()));
+    made.softmax = make_softmax(parts, 0.1, of.tokens, 3, zero_point);
     made.proj = make_linear(of.width, of.width, zero_point, branch_middle, branch_spread, 2);
     made.add1 = make_add();
     made.norm2 = make_layernorm();
@@ -150,7 +150,7 @@ struct block_task : task {
     aligned_vector<Code> codes = stream<Code>();
     aligned_vector<std::byte> memory(intact::block_workspace_bytes(block_shape()));
     const intact::matrix_view all(codes.data(), of.rows(), of.width);
-    for (index image = 0; image < of.batch; ++image) {
+    for (index_t image = 0; image < of.batch; ++image) {
       intact::block(all.row_block(image * of.tokens, of.tokens), p, block_shape(),
                     intact::workspace(memory.data(), memory.size()));
     }

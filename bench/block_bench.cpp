@@ -13,10 +13,10 @@ using namespace intact_bench;
 using isa = intact::isa::native;
 
 template <class Code>
-void add_block(const token_shape& shape, const named_profile& profile) {
+void add_block(const token_shape& shape, const named_profile& quantization_recipe) {
   add_task_benchmark<intact_block<isa, Code>>(
-      "block/" + shape.name() + '/' + profile.name, shape.rows(),
-      [shape, profile] { return std::make_unique<block_task>(shape, profile, 1); });
+      "block/" + shape.name() + '/' + recipe.name, shape.rows(),
+      [shape, recipe] { return std::make_unique<block_task>(shape, recipe, 1); });
 }
 
 }  // namespace

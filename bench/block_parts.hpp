@@ -74,7 +74,7 @@ class intact_block_parts : public program {
     const intact::matrix_view qkv(wide_.data(), of.rows(), 3 * of.width);
     const intact::matrix_view hidden(wide_.data(), of.rows(), of.hidden());
     const intact::requantize<std::uint8_t> qkv_stage{p.attention.qkv.scale};
-    const intact::activate activation{p.mlp.fc1.scale, p.mlp.table};
+    const intact::requantize_lut activation{p.mlp.fc1.scale, p.mlp.table};
 
     this_run_ = {};
     last_ = clock::now();
@@ -102,10 +102,10 @@ class intact_block_parts : public program {
     const token_shape& of = task_.of;
     const intact::attention_parameters& p = parameters_.attention;
     const bool in_steps = task_.threads == 1 && intact::attention_fits_kernels(p.logits, of.head_size());
-    for (index image = 0; image < of.batch; ++image) {
-      const auto part = [&](index which) {
-        return intact::activations{qkv.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width),
-                                   p.qkv_zero_point};
+    for (index_t image = 0; image < of.batch; ++image) {
+      const auto part = [&](index_t which) {
+        return intact::quantized_matrix{
+            qkv.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width), p.qkv_zero_point};
       };
       const intact::attention_operands operands{part(0), part(1), part(2)};
       const auto y = context.row_block(image * of.tokens, of.tokens);
@@ -113,7 +113,7 @@ class intact_block_parts : public program {
       if (in_steps) {
         attend_in_steps(operands, y, memory);
       } else {
-        intact::fused_attention<Isa>(operands, of.heads, p.logits, p.weighting, y, memory, executor);
+        intact::fused_attention<Isa>(operands, of.heads, p.logits, p.softmax, y, memory, executor);
         finish(block_part::attention);
       }
     }
@@ -125,27 +125,27 @@ class intact_block_parts : public program {
     namespace kernel = intact::kernel;
     const token_shape& of = task_.of;
     const intact::attention_parameters& p = parameters_.attention;
-    const index size = of.head_size(), band = kernel::attention_band(of.tokens);
-    const auto head_of = [&](const intact::activations& all, index head) {
-      return intact::activations{all.codes.column_block(head * size, size), all.zero_point};
+    const index_t size = of.head_size(), band = kernel::attention_band(of.tokens);
+    const auto head_of = [&](const intact::quantized_matrix& all, index_t head) {
+      return intact::quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
     };
     std::vector<kernel::attention_head> heads;
-    for (index h = 0; h < of.heads; ++h) {
+    for (index_t h = 0; h < of.heads; ++h) {
       const auto place = kernel::attention_head_memory::take(memory, of.tokens, size);
       heads.push_back(kernel::prepare_head<Isa>(head_of(x.k, h), head_of(x.v, h), x.q.zero_point, place));
     }
     const auto scratch = kernel::attention_scratch::take(memory, of.tokens, band);
-    const kernel::row_coder<Isa> code_rows(p.weighting);
+    const kernel::softmax_row_encoder<Isa> code_rows(p.softmax);
     finish(block_part::packing);
-    for (index h = 0; h < of.heads; ++h) {
-      for (index first = 0; first < of.tokens; first += band) {
-        const index rows = std::min(band, of.tokens - first);
+    for (index_t h = 0; h < of.heads; ++h) {
+      for (index_t first = 0; first < of.tokens; first += band) {
+        const index_t rows = std::min(band, of.tokens - first);
         const auto q = head_of(x.q, h).codes.row_block(first, rows);
         const auto codes = kernel::band_logits<Isa>(q, heads[static_cast<std::size_t>(h)], p.logits, scratch);
         finish(block_part::logits);
         code_rows(codes);
         finish(block_part::softmax);
-        kernel::band_context<Isa>(codes, heads[static_cast<std::size_t>(h)], p.weighting,
+        kernel::band_context<Isa>(codes, heads[static_cast<std::size_t>(h)], p.softmax,
                                   y.column_block(h * size, size).row_block(first, rows), scratch);
         finish(block_part::context);
       }
@@ -154,11 +154,10 @@ class intact_block_parts : public program {
 
   template <class Executor>
   void add_branch(const intact::matrix_view<const std::uint8_t>& x, const intact::linear_parameters& layer,
-                  const intact::add_scale& addition, const Executor& executor) {
+                  const intact::add_parameters& addition, const Executor& executor) {
     const intact::matrix_view stream(stream_.data(), task_.of.rows(), task_.of.width);
     if constexpr (std::is_same_v<Code, std::uint8_t>) {
-      intact::linear<Isa>(x, layer.weights, intact::requantize_and_add{layer.scale, addition, stream}, stream,
-                          executor);
+      intact::linear<Isa>(x, layer.weights, intact::requantize_add{layer.scale, addition, stream}, stream, executor);
     } else {
       intact::linear<Isa>(x, layer.weights, intact::add_to_stream{layer.scale, stream}, stream, executor);
     }

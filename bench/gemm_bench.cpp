@@ -111,14 +111,14 @@ void add_benchmark(const gemm_shape& shape) {
 
 template <class Isa, class Element>
 void add_stages(const gemm_shape& shape) {
-  add_benchmark<Isa, Element, intact::keep_accumulator>(shape);
+  add_benchmark<Isa, Element, intact::raw_accumulator>(shape);
   add_benchmark<Isa, Element, intact::requantize<std::uint8_t>>(shape);
   add_benchmark<Isa, Element, intact::requantize<std::int8_t>>(shape);
-  add_benchmark<Isa, Element, intact::requantize_to_activation>(shape);
-  add_benchmark<Isa, Element, intact::activate>(shape);
+  add_benchmark<Isa, Element, intact::requantize_u12>(shape);
+  add_benchmark<Isa, Element, intact::requantize_lut>(shape);
   add_benchmark<Isa, Element, intact::add_to_stream>(shape);
-  add_benchmark<Isa, Element, intact::requantize_and_add>(shape);
-  add_benchmark<Isa, Element, intact::requantize_rows<std::uint8_t>>(shape);
+  add_benchmark<Isa, Element, intact::requantize_add>(shape);
+  add_benchmark<Isa, Element, intact::requantize_per_row<std::uint8_t>>(shape);
 }
 
 template <class Isa>

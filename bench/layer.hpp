@@ -33,7 +33,7 @@ inline const char* name_of(weight_type type) {
 class layer {
  public:
   static constexpr int zero_point = 131;  ///< of the activations, where codes are the output
-  static constexpr index group = 32;      ///< columns that share a power of two
+  static constexpr index_t group = 32;    ///< columns that share a power of two
 
   layer(const gemm_shape& shape_, weight_type type_)
       : shape(shape_),
@@ -69,11 +69,11 @@ class layer {
   }
 
   /// The weights of an output channel.
-  std::span<const std::int8_t> channel(index n) const {
+  std::span<const std::int8_t> channel(index_t n) const {
     return std::span(w_).subspan(static_cast<std::size_t>(n * shape.k), static_cast<std::size_t>(shape.k));
   }
 
-  std::int64_t sum_of_weights(index n) const {
+  std::int64_t sum_of_weights(index_t n) const {
     std::int64_t sum = 0;
     for (const std::int8_t weight : channel(n)) {
       sum += weight;
@@ -84,15 +84,15 @@ class layer {
   /// About the standard deviation of the sums, zero point subtracted.
   double deviation() const {
     const double of_weights = type == weight_type::int8 ? 74.0 : type == weight_type::int4 ? 4.6 : 21.2;
-    return 74.0 * of_weights * std::sqrt(static_cast<double>(std::max<index>(1, shape.k)));
+    return 74.0 * of_weights * std::sqrt(static_cast<double>(std::max<index_t>(1, shape.k)));
   }
 
   /// The rows that are checked: all of them, or of large layers some, evenly spaced, with the first and the last.
-  const std::vector<index>& checked_rows() const { return rows_; }
+  const std::vector<index_t>& checked_rows() const { return rows_; }
   std::int64_t checked_outputs() const { return std::ssize(rows_) * shape.n; }
 
   /// The exact sum of the i-th checked row and a channel.
-  std::int32_t sum(std::size_t i, index n) const {
+  std::int32_t sum(std::size_t i, index_t n) const {
     return sums_[i * static_cast<std::size_t>(shape.n) + static_cast<std::size_t>(n)];
   }
 
@@ -103,8 +103,8 @@ class layer {
   void pack() {
     if (type != weight_type::int8) {
       const intact::packed_view<intact::s4, std::uint8_t> to(packed_.data(), shape.n, shape.k);
-      for (index n = 0; n < shape.n; ++n) {
-        for (index k = 0; k < shape.k; ++k) {
+      for (index_t n = 0; n < shape.n; ++n) {
+        for (index_t k = 0; k < shape.k; ++k) {
           to.set(n, k, w()(n, k));
         }
       }
@@ -114,8 +114,8 @@ class layer {
   /// The weights in s8 become those that the groups' powers make of their codes.
   void shift() {
     if (type == weight_type::grouped_int4) {
-      for (index n = 0; n < shape.n; ++n) {
-        for (index k = 0; k < shape.k; ++k) {
+      for (index_t n = 0; n < shape.n; ++n) {
+        for (index_t k = 0; k < shape.k; ++k) {
           w_[static_cast<std::size_t>(n * shape.k + k)] = static_cast<std::int8_t>(grouped_w4()(n, k));
         }
       }
@@ -123,13 +123,13 @@ class layer {
   }
 
   void add_up() {
-    constexpr index multiplications = 100'000'000;  // a fraction of a second
-    const index count = std::min(shape.m, std::max<index>(2, multiplications / (shape.n * shape.k)));
+    constexpr index_t multiplications = 100'000'000;  // a fraction of a second
+    const index_t count = std::min(shape.m, std::max<index_t>(2, multiplications / (shape.n * shape.k)));
     sums_.resize(static_cast<std::size_t>(count * shape.n));
-    for (index i = 0; i < count; ++i) {
+    for (index_t i = 0; i < count; ++i) {
       rows_.push_back(count == 1 ? 0 : i * (shape.m - 1) / (count - 1));
       const intact::matrix_view<std::int32_t> to(sums_.data() + i * shape.n, 1, shape.n);
-      intact::reference::gemm(a().row_block(rows_.back(), 1), w(), intact::keep_accumulator{}, to);
+      intact::reference::gemm(a().row_block(rows_.back(), 1), w(), intact::raw_accumulator{}, to);
     }
   }
 
@@ -137,7 +137,7 @@ class layer {
   aligned_vector<std::int8_t> w_;
   aligned_vector<std::uint8_t> packed_;
   aligned_vector<std::uint8_t> shifts_;
-  std::vector<index> rows_;
+  std::vector<index_t> rows_;
   std::vector<std::int32_t> sums_;
 };
 
@@ -148,19 +148,19 @@ class output_scale {
   /// Codes with this standard deviation, around `middle`.
   output_scale(const layer& of, double deviation, double middle) {
     const auto channels = static_cast<std::size_t>(of.shape.n);
-    std::vector<intact::scale_target> targets;
+    std::vector<intact::scale_spec> specs;
     for (std::size_t n = 0; n < channels; ++n) {
       const double variety = 0.75 + 0.5 * static_cast<double>(n % 17) / 16;
       factor.push_back(variety * deviation / of.deviation());
       addend.push_back(middle + 0.3 * static_cast<double>(n % 11));
-      targets.push_back(intact::linear_target<std::uint8_t>({.weights = of.channel(static_cast<index>(n)),
-                                                             .factor = factor[n],
-                                                             .addend = addend[n],
-                                                             .zero_point = layer::zero_point}));
+      specs.push_back(intact::linear_spec<std::uint8_t>({.weights = of.channel(static_cast<index_t>(n)),
+                                                         .factor = factor[n],
+                                                         .addend = addend[n],
+                                                         .zero_point = layer::zero_point}));
     }
     multiplier_.resize(channels);
     offset_.resize(channels);
-    integers_ = intact::build_scale(targets, multiplier_, offset_);
+    integers_ = intact::build_scale(specs, multiplier_, offset_);
   }
   output_scale(const output_scale&) = delete;
 
@@ -180,8 +180,8 @@ template <class Stage>
 std::int64_t count_wrong(const layer& of, const Stage& stage, intact::matrix_view<const typename Stage::output> y) {
   std::int64_t wrong = 0;
   for (std::size_t i = 0; i < of.checked_rows().size(); ++i) {
-    const index m = of.checked_rows()[i];
-    for (index n = 0; n < of.shape.n; ++n) {
+    const index_t m = of.checked_rows()[i];
+    for (index_t n = 0; n < of.shape.n; ++n) {
       wrong += y(m, n) != intact::apply_stage(stage, of.sum(i, n), m, n) ? 1 : 0;
     }
   }

@@ -31,19 +31,19 @@ struct layernorm_task : task {
     shape = shape_.name();
     output = is_wide ? "s16 to u8" : "u8 to u8";
     threads = threads_;
-    for (index c = 0; c < channels; ++c) {
+    for (index_t c = 0; c < channels; ++c) {
       gamma.push_back(static_cast<float>(0.6 + 0.05 * static_cast<double>(c % 17)));
       beta.push_back(static_cast<float>(-0.3 + 0.05 * static_cast<double>(c % 13)));
       shift.push_back(static_cast<std::uint8_t>(is_wide ? 0 : c % 4));
     }
-    parameters = intact::owned_layernorm(intact::layernorm_target{.gamma = gamma,
-                                                                  .beta = beta,
-                                                                  .epsilon = epsilon,
-                                                                  .input_scale = input_scale,
-                                                                  .input_zero_point = input_zero_point,
-                                                                  .shift = shift,
-                                                                  .output_scale = output_scale,
-                                                                  .output_zero_point = output_zero_point});
+    parameters = intact::owned_layernorm(intact::layernorm_spec{.gamma = gamma,
+                                                                .beta = beta,
+                                                                .epsilon = epsilon,
+                                                                .input_scale = input_scale,
+                                                                .input_zero_point = input_zero_point,
+                                                                .shift = shift,
+                                                                .output_scale = output_scale,
+                                                                .output_zero_point = output_zero_point});
     aligned_vector<std::uint8_t> y(codes.size());
     intact::reference::layernorm(x(), parameters.view(), intact::matrix_view(y.data(), rows, channels));
     expected = as_numbers(y);
@@ -52,10 +52,12 @@ struct layernorm_task : task {
   intact::matrix_view<const Code> x() const { return {codes.data(), rows, channels}; }
 
   /// What a step of a channel's codes stands for.
-  float step(index c) const { return static_cast<float>(std::ldexp(input_scale, shift[static_cast<std::size_t>(c)])); }
+  float step(index_t c) const {
+    return static_cast<float>(std::ldexp(input_scale, shift[static_cast<std::size_t>(c)]));
+  }
 
-  index rows;
-  index channels;
+  index_t rows;
+  index_t channels;
   aligned_vector<Code> codes;
   std::vector<float> gamma, beta;
   std::vector<std::uint8_t> shift;

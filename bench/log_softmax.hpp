@@ -26,11 +26,11 @@ struct log_softmax_task : task {
 
   log_softmax_task(const token_shape& shape_, softmax_codes wanted_, int threads_)
       : wanted(wanted_),
-        rows(std::min(shape_.logit_rows(), (index{1} << 24) / shape_.tokens)),
+        rows(std::min(shape_.logit_rows(), (index_t{1} << 24) / shape_.tokens)),
         keys(shape_.tokens),
         logits(random_codes<std::uint8_t>(rows * keys, 0, 255)),
         exponential(widened(intact::exact_exp_table(scale, keys))),
-        code_of_distance(intact::max_relative_code_table<intact::tail::zero>(scale)) {
+        code_of_distance(intact::max_relative_code_table<intact::attention_code::u8_masked>(scale)) {
     shape = std::to_string(rows) + 'x' + std::to_string(keys);
     output = wanted == softmax_codes::u8_of_sum ? "u8" : wanted == softmax_codes::u4_of_sum ? "u4" : "u8, max";
     threads = threads_;
@@ -39,7 +39,7 @@ struct log_softmax_task : task {
     if (wanted == softmax_codes::u8_of_max) {
       intact::reference::max_softmax(x(), code_of_distance, y);
     } else {
-      intact::reference::log_softmax<intact::tail::zero, rounding, std::uint64_t>(x(), exponential, y);
+      intact::reference::log_softmax<intact::attention_code::u8_masked, rounding, std::uint64_t>(x(), exponential, y);
     }
     expected = as_numbers(codes);
     if (wanted == softmax_codes::u4_of_sum) {
@@ -49,10 +49,10 @@ struct log_softmax_task : task {
 
   intact::matrix_view<const std::uint8_t> x() const { return {logits.data(), rows, keys}; }
 
-  static constexpr intact::log2_rounding rounding = intact::log2_rounding::at_square_root_of_2;
+  static constexpr intact::log2_rounding rounding = intact::log2_rounding::round_log;
   softmax_codes wanted;
-  index rows;
-  index keys;
+  index_t rows;
+  index_t keys;
   aligned_vector<std::uint8_t> logits;
   intact::exp_values<std::uint64_t> exponential;
   intact::exp_values<std::uint8_t> code_of_distance;
@@ -75,15 +75,15 @@ class intact_log_softmax : public program {
     with_threads(task_.threads, [&](const auto& executor) {
       const intact::matrix_view y(codes_.data(), task_.rows, task_.keys);
       const std::span<const std::uint64_t> exponential = task_.exponential;
-      using intact::tail;
+      using intact::attention_code;
       if (task_.wanted == softmax_codes::u8_of_max) {
         intact::max_softmax<Isa>(task_.x(), task_.code_of_distance, y, executor);
       } else if (task_.wanted == softmax_codes::u8_of_sum) {
-        intact::log_softmax<tail::zero, std::uint64_t, log_softmax_task::rounding, Isa>(task_.x(), exponential, y,
-                                                                                        executor);
+        intact::log_softmax<attention_code::u8_masked, std::uint64_t, log_softmax_task::rounding, Isa>(
+            task_.x(), exponential, y, executor);
       } else {
-        intact::log_softmax<tail::clip, std::uint64_t, log_softmax_task::rounding, Isa>(task_.x(), exponential, packed_,
-                                                                                        executor);
+        intact::log_softmax<attention_code::u4_clipped, std::uint64_t, log_softmax_task::rounding, Isa>(
+            task_.x(), exponential, packed_, executor);
       }
     });
   }
@@ -93,8 +93,8 @@ class intact_log_softmax : public program {
       return as_numbers(codes_);
     }
     std::vector<std::int32_t> codes;
-    for (index i = 0; i < task_.rows; ++i) {
-      for (index j = 0; j < task_.keys; ++j) {
+    for (index_t i = 0; i < task_.rows; ++i) {
+      for (index_t j = 0; j < task_.keys; ++j) {
         codes.push_back(packed_(i, j));
       }
     }

@@ -29,13 +29,13 @@
 namespace intact_bench {
 namespace {
 
-using intact::index;
+using intact::index_t;
 
 /// DeiT-T, DeiT-S and ViT-B on images of 224 x 224, and something to see that the program works.
-constexpr intact::vit_shape deit(index width) {
+constexpr intact::vit_shape deit(index_t width) {
   return {.channels = 3,
           .height = 224,
-          .width_pixels = 224,
+          .image_width = 224,
           .patch = 16,
           .width = width,
           .heads = width / 64,
@@ -50,7 +50,7 @@ const std::map<std::string, intact::vit_shape> models = {{"deit_t", deit(192)},
                                                          {"tiny",
                                                           {.channels = 3,
                                                            .height = 16,
-                                                           .width_pixels = 24,
+                                                           .image_width = 24,
                                                            .patch = 8,
                                                            .width = 24,
                                                            .heads = 2,
@@ -66,10 +66,10 @@ class random_model {
     model.shape = shape;
     model.mean.assign(static_cast<std::size_t>(shape.channels), 0.45F);
     model.standard_deviation.assign(static_cast<std::size_t>(shape.channels), 0.23F);
-    model.patch = linear(shape.width, shape.patch_samples());
+    model.patch = linear(shape.width, shape.patch_values());
     model.class_token = matrix(1, shape.width, 1);
     model.positions = matrix(shape.tokens(), shape.width, 0.3F);
-    for (index i = 0; i < shape.depth; ++i) {
+    for (index_t i = 0; i < shape.depth; ++i) {
       model.blocks.push_back({.norm1 = norm(shape.width),
                               .qkv = linear(3 * shape.width, shape.width),
                               .proj = linear(shape.width, shape.width),
@@ -82,21 +82,23 @@ class random_model {
     return model;
   }
 
-  std::vector<std::uint8_t> pixels(index count) {
+  std::vector<std::uint8_t> pixels(index_t count) {
     std::vector<std::uint8_t> samples(static_cast<std::size_t>(count));
     std::generate(samples.begin(), samples.end(), [&] { return static_cast<std::uint8_t>(engine_()); });
     return samples;
   }
 
  private:
-  intact::float_matrix matrix(index rows, index columns, float largest) {
+  intact::float_matrix matrix(index_t rows, index_t columns, float largest) {
     std::uniform_real_distribution<float> number(-largest, largest);
     return intact::float_matrix::NullaryExpr(rows, columns, [&] { return number(engine_); });
   }
-  intact::float_linear linear(index outputs, index inputs) {
+  intact::float_linear linear(index_t outputs, index_t inputs) {
     return {matrix(outputs, inputs, 1.7F / std::sqrt(static_cast<float>(inputs))), matrix(1, outputs, 0.1F)};
   }
-  intact::float_layernorm norm(index width) { return {intact::float_row::Ones(width), intact::float_row::Zero(width)}; }
+  intact::float_layernorm norm(index_t width) {
+    return {intact::float_row::Ones(width), intact::float_row::Zero(width)};
+  }
 
   std::mt19937 engine_{1};
 };
@@ -113,7 +115,7 @@ class model_run {
         logits_u8_(logits_.size()) {}
 
   void operator()() {
-    const index batch = std::ssize(images_), classes = model_.shape().classes;
+    const index_t batch = std::ssize(images_), classes = model_.shape().classes;
     intact::fused_vit(images_, model_.parameters(), model_.shape(), intact::matrix_view(logits_.data(), batch, classes),
                       intact::matrix_view(logits_u8_.data(), batch, classes),
                       intact::workspace(scratch_.data(), scratch_.size()), run_);
@@ -133,7 +135,7 @@ class model_run {
 /// A block on residual streams of a batch.
 class block_run {
  public:
-  block_run(const intact::packed_vit& model, index batch, int threads)
+  block_run(const intact::packed_vit& model, index_t batch, int threads)
       : model_(model),
         run_(threads),
         scratch_(intact::fused_block_bytes(model.shape().block(), batch, threads)),
@@ -167,7 +169,7 @@ std::vector<std::int32_t> specified_logits(const intact::integer_vit& model, con
 struct options {
   std::string model = "deit_t", json;
   int threads = 1;
-  index batch = 1;
+  index_t batch = 1;
   bool quick = false;
 };
 
@@ -197,15 +199,15 @@ int run(const options& given) {
   const intact::float_vit in_float = random(shape);
   std::vector<std::vector<std::uint8_t>> pixels;
   std::vector<intact::image_view> images;
-  for (index i = 0; i < given.batch; ++i) {
-    pixels.push_back(random.pixels(shape.channels * shape.height * shape.width_pixels));
-    images.push_back(intact::interleaved_image(pixels.back().data(), shape.channels, shape.height, shape.width_pixels));
+  for (index_t i = 0; i < given.batch; ++i) {
+    pixels.push_back(random.pixels(shape.channels * shape.height * shape.image_width));
+    images.push_back(intact::interleaved_image(pixels.back().data(), shape.channels, shape.height, shape.image_width));
   }
   intact::vit_scales scales = intact::calibrate(in_float, {images.data(), 1});
   for (intact::block_scales& block : scales.blocks) {
     block.context = block.qkv;  // averages of random values are too small for a scale of their own
   }
-  intact::integer_vit integer = intact::build_vit(in_float, scales, intact::precise_profile);
+  intact::integer_vit integer = intact::build_vit(in_float, scales, intact::precise_recipe);
   const std::vector<std::int32_t> expected = specified_logits(integer, images.front());
   const intact::packed_vit packed(std::move(integer));
 

@@ -13,12 +13,12 @@
 
 namespace intact_bench {
 
-using intact::index;
+using intact::index_t;
 
 struct gemm_shape {
-  index m = 0;
-  index k = 0;
-  index n = 0;
+  index_t m = 0;
+  index_t k = 0;
+  index_t n = 0;
 
   double operations() const { return 2.0 * static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n); }
   std::string name() const { return std::to_string(m) + 'x' + std::to_string(k) + 'x' + std::to_string(n); }
@@ -43,7 +43,7 @@ inline constexpr gemm_shape table_shapes[] = {
 
 /// Numbers of rows: one token, a few, a window of Swin (49) and that with a class token, images of 224, 384 and 512
 /// pixels, and a batch.
-inline constexpr index row_counts[] = {1, 4, 16, 49, 50, 197, 577, 1024, 4096};
+inline constexpr index_t row_counts[] = {1, 4, 16, 49, 50, 197, 577, 1024, 4096};
 
 /// The widest and the deepest layer of each model, K x N.
 inline constexpr gemm_shape row_count_layers[] = {{0, 192, 768},  {0, 768, 192},  {0, 384, 1536},
@@ -56,7 +56,7 @@ inline constexpr gemm_shape quick_shapes[] = {{7, 67, 19}, {197, 192, 192}, {1, 
 inline std::vector<gemm_shape> all_shapes() {
   std::vector<gemm_shape> shapes(std::begin(table_shapes), std::end(table_shapes));
   for (gemm_shape shape : row_count_layers) {
-    for (const index m : row_counts) {
+    for (const index_t m : row_counts) {
       shape.m = m;
       if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) {
         shapes.push_back(shape);
@@ -75,16 +75,16 @@ inline std::vector<gemm_shape> shapes_of(const std::string& name) {
 
 /// Tokens of a model: images, or the windows of one, do not see each other.
 struct token_shape {
-  index batch = 1;
-  index tokens = 0;
-  index width = 0;
-  index heads = 1;
+  index_t batch = 1;
+  index_t tokens = 0;
+  index_t width = 0;
+  index_t heads = 1;
 
-  index rows() const { return batch * tokens; }
-  index head_size() const { return width / heads; }
-  index hidden() const { return 4 * width; }
+  index_t rows() const { return batch * tokens; }
+  index_t head_size() const { return width / heads; }
+  index_t hidden() const { return 4 * width; }
   /// All heads' rows of logits.
-  index logit_rows() const { return rows() * heads; }
+  index_t logit_rows() const { return rows() * heads; }
   std::string name() const {
     return (batch == 1 ? "" : std::to_string(batch) + 'x') + std::to_string(tokens) + 'x' + std::to_string(width);
   }
@@ -109,8 +109,8 @@ inline constexpr token_shape quick_token_shapes[] = {{1, 5, 24, 2}, {1, 197, 192
 
 /// How the time grows: with the tokens of an image at the widths of DeiT-T and ViT-B, and with the width, heads of 64
 /// channels, at 197 tokens.
-inline constexpr index token_counts[] = {17, 49, 65, 129, 197, 257, 577, 1025, 2048, 4096};
-inline constexpr index widths[] = {64, 128, 192, 256, 384, 512, 768, 1024};
+inline constexpr index_t token_counts[] = {17, 49, 65, 129, 197, 257, 577, 1025, 2048, 4096};
+inline constexpr index_t widths[] = {64, 128, 192, 256, 384, 512, 768, 1024};
 
 inline std::vector<token_shape> all_token_shapes() {
   std::vector<token_shape> shapes(std::begin(table_token_shapes), std::end(table_token_shapes));
@@ -119,11 +119,11 @@ inline std::vector<token_shape> all_token_shapes() {
       shapes.push_back(shape);
     }
   };
-  for (const index tokens : token_counts) {
+  for (const index_t tokens : token_counts) {
     add({1, tokens, 192, 3});
     add({1, tokens, 768, 12});
   }
-  for (const index width : widths) {
+  for (const index_t width : widths) {
     add({1, 197, width, width / 64});
   }
   return shapes;

@@ -22,12 +22,12 @@ template <class Stage>
 class prepared_stage;
 
 template <>
-class prepared_stage<intact::keep_accumulator> {
+class prepared_stage<intact::raw_accumulator> {
  public:
   static constexpr const char* name = "s32";
   explicit prepared_stage(const layer&) {}
 
-  intact::keep_accumulator stage;
+  intact::raw_accumulator stage;
 };
 
 template <>
@@ -57,7 +57,7 @@ class prepared_stage<intact::requantize<std::int8_t>> {
 };
 
 template <>
-class prepared_stage<intact::requantize_to_activation> {
+class prepared_stage<intact::requantize_u12> {
  public:
   static constexpr const char* name = "u12";
   explicit prepared_stage(const layer& of) : scale_(of, 600, 2048), stage{scale_.integers()} {}
@@ -66,11 +66,11 @@ class prepared_stage<intact::requantize_to_activation> {
   output_scale scale_;
 
  public:
-  intact::requantize_to_activation stage;
+  intact::requantize_u12 stage;
 };
 
 template <>
-class prepared_stage<intact::activate> {
+class prepared_stage<intact::requantize_lut> {
  public:
   static constexpr const char* name = "u8 GELU";
   explicit prepared_stage(const layer& of)
@@ -83,7 +83,7 @@ class prepared_stage<intact::activate> {
   std::array<std::uint8_t, intact::activation_table_size_12> table_;
 
  public:
-  intact::activate stage;
+  intact::requantize_lut stage;
 };
 
 template <>
@@ -107,7 +107,7 @@ class prepared_stage<intact::add_to_stream> {
 };
 
 template <>
-class prepared_stage<intact::requantize_and_add> {
+class prepared_stage<intact::requantize_add> {
  public:
   static constexpr const char* name = "u8 added";
   explicit prepared_stage(const layer& of)
@@ -124,15 +124,15 @@ class prepared_stage<intact::requantize_and_add> {
 
  private:
   /// Different scales for some channels, then the same again: building them takes a while.
-  intact::add_scale build_addition() {
+  intact::add_parameters build_addition() {
     const std::size_t different = std::min<std::size_t>(16, offset_.size());
-    std::vector<intact::add_target> targets;
+    std::vector<intact::add_spec> specs;
     for (std::size_t n = 0; n < different; ++n) {
-      targets.push_back({0.6 + 0.02 * static_cast<double>(n), 0.4 + 0.03 * static_cast<double>(n)});
+      specs.push_back({0.6 + 0.02 * static_cast<double>(n), 0.4 + 0.03 * static_cast<double>(n)});
     }
-    intact::add_scale addition =
-        intact::build_add_scale(targets, {121, 128, 125}, std::span(stream_multiplier_).first(different),
-                                std::span(branch_multiplier_).first(different), std::span(offset_).first(different));
+    intact::add_parameters addition =
+        intact::build_add(specs, {121, 128, 125}, std::span(stream_multiplier_).first(different),
+                          std::span(branch_multiplier_).first(different), std::span(offset_).first(different));
     for (std::size_t n = different; n < offset_.size(); ++n) {
       stream_multiplier_[n] = stream_multiplier_[n - different];
       branch_multiplier_[n] = branch_multiplier_[n - different];
@@ -151,18 +151,18 @@ class prepared_stage<intact::requantize_and_add> {
   std::vector<std::int32_t> offset_;
 
  public:
-  intact::requantize_and_add stage;
+  intact::requantize_add stage;
 };
 
 template <>
-class prepared_stage<intact::requantize_rows<std::uint8_t>> {
+class prepared_stage<intact::requantize_per_row<std::uint8_t>> {
  public:
   static constexpr const char* name = "u8 by rows";
   explicit prepared_stage(const layer& of) {
     const std::int64_t largest = std::int64_t{255} * 128 * of.shape.k;
-    for (index m = 0; m < of.shape.m; ++m) {
+    for (index_t m = 0; m < of.shape.m; ++m) {
       const double factor = (15 + static_cast<double>(m % 13)) / of.deviation();
-      intact::exact_scale exact;
+      intact::realized_scale exact;
       rows_.push_back(intact::build_scale({factor, 128, 0, {-largest, largest}}, exact));
     }
     stage = {rows_};
@@ -172,7 +172,7 @@ class prepared_stage<intact::requantize_rows<std::uint8_t>> {
   std::vector<intact::tensor_scale> rows_;
 
  public:
-  intact::requantize_rows<std::uint8_t> stage;
+  intact::requantize_per_row<std::uint8_t> stage;
 };
 
 }  // namespace intact_bench

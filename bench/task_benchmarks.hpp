@@ -45,7 +45,7 @@ class task_with_program {
 /// Registers a benchmark of one thread; `make_task` is called when it runs. It reports `rows` per second and, of
 /// operations that byte products take the time of, their speed and its share of the peak.
 template <class Program, class MakeTask>
-void add_task_benchmark(const std::string& name, index rows, const MakeTask& make_task) {
+void add_task_benchmark(const std::string& name, index_t rows, const MakeTask& make_task) {
   const auto measure = [name, rows, make_task](benchmark::State& state) {
     task_with_program* const measured =
         checked<task_with_program>(name, [&] { return task_with_program::make<Program>(make_task()); });

@@ -26,7 +26,7 @@
 
 namespace {
 
-using intact::index;
+using intact::index_t;
 
 /// Images with their classes.
 struct data_set {
@@ -42,19 +42,19 @@ struct digits {
   digits(const std::filesystem::path& file, const intact::vit_shape& shape) {
     const auto data = intact::safetensors_file::read(file);
     const std::vector<std::int64_t> sizes = data.info("images").shape;
-    if (sizes.size() != 4 || sizes[1] != shape.channels || sizes[2] != shape.height || sizes[3] != shape.width_pixels) {
+    if (sizes.size() != 4 || sizes[1] != shape.channels || sizes[2] != shape.height || sizes[3] != shape.image_width) {
       throw std::invalid_argument(file.string() + ": images are not those that the model takes");
     }
     pixels = data.values<std::uint8_t>("images");
     const auto labels = data.values<std::uint8_t>("labels", {sizes[0]});
-    const index size = shape.channels * shape.height * shape.width_pixels;
+    const index_t size = shape.channels * shape.height * shape.image_width;
     for (std::size_t n = 0; n < labels.size(); ++n) {
       if (labels[n] >= shape.classes) {
         throw std::invalid_argument(file.string() + ": label " + std::to_string(labels[n]) + " is no class");
       }
       data_set& part = n % 5 == 0 ? test : training;
-      part.images.push_back(intact::planar_image(pixels.data() + static_cast<index>(n) * size, shape.channels,
-                                                 shape.height, shape.width_pixels));
+      part.images.push_back(intact::planar_image(pixels.data() + static_cast<index_t>(n) * size, shape.channels,
+                                                 shape.height, shape.image_width));
       part.labels.push_back(labels[n]);
     }
   }
@@ -108,7 +108,7 @@ class integer_program {
 
   template <class Trace = intact::no_trace>
   std::vector<double> operator()(const intact::image_view& image, Trace&& trace = {}) {
-    const index classes = model_.shape().classes;
+    const index_t classes = model_.shape().classes;
     intact::vit(image, model_.parameters(), model_.shape(), intact::matrix_view(logits_.data(), 1, classes),
                 intact::matrix_view(logits_u8_.data(), 1, classes), intact::workspace(scratch_.data(), scratch_.size()),
                 trace);
@@ -128,7 +128,7 @@ class integer_program {
 
 /// Compares every tensor of every image with the evaluation in double precision.
 intact_test::comparison verify(const intact::integer_vit& model, const data_set& data) {
-  const intact_test::double_reference reference(model.contents());
+  const intact_test::double_reference reference(model.tensors());
   integer_program program(model);
   intact_test::comparison all;
   for (const intact::image_view& image : data.images) {
@@ -184,15 +184,15 @@ result summarize(const std::string& name, const predictions& found, const predic
 }
 
 /// Bits of weights, activations and attention, and how each is made.
-std::vector<std::pair<std::string, intact::profile>> profiles() {
-  intact::profile s4 = intact::precise_profile;
+std::vector<std::pair<std::string, intact::quantization_recipe>> profiles() {
+  intact::quantization_recipe s4 = intact::precise_recipe;
   s4.weights = intact::weight_kind::s4;
-  intact::profile grouped_s4 = s4;
+  intact::quantization_recipe grouped_s4 = s4;
   grouped_s4.weights = intact::weight_kind::grouped_s4;
-  return {{"paper 8/8/8", intact::paper_profile_888},
-          {"paper 8/8/4", intact::paper_profile},
-          {"precise 8/8/8", intact::precise_profile_888},
-          {"precise 8/8/4", intact::precise_profile},
+  return {{"paper 8/8/8", intact::paper_recipe_888},
+          {"paper 8/8/4", intact::paper_recipe},
+          {"precise 8/8/8", intact::precise_recipe_888},
+          {"precise 8/8/4", intact::precise_recipe},
           {"precise 4/8/4", s4},
           {"precise 4/8/4 grouped", grouped_s4}};
 }
@@ -273,14 +273,14 @@ struct options {
 };
 
 /// Returns whether every claim holds.
-bool run(const options& chosen) {
-  const intact::float_vit model = intact::load_float_vit(intact::safetensors_file::read(chosen.weights));
-  const digits data(chosen.images, model.shape);
-  if (chosen.calibration > data.training.images.size()) {
-    throw std::invalid_argument("--calibration is " + std::to_string(chosen.calibration) + "; there are " +
+bool run(const options& recipe) {
+  const intact::float_vit model = intact::load_float_vit(intact::safetensors_file::read(recipe.weights));
+  const digits data(recipe.images, model.shape);
+  if (recipe.calibration > data.training.images.size()) {
+    throw std::invalid_argument("--calibration is " + std::to_string(recipe.calibration) + "; there are " +
                                 std::to_string(data.training.images.size()) + " training images");
   }
-  const auto calibration_images = std::span(data.training.images).first(chosen.calibration);
+  const auto calibration_images = std::span(data.training.images).first(recipe.calibration);
   std::printf("%zu test images, calibrated on %zu training images\n\n", data.test.images.size(),
               calibration_images.size());
 
@@ -289,8 +289,8 @@ bool run(const options& chosen) {
   results.front().is_float = true;
 
   const intact::vit_scales scales = intact::calibrate(model, calibration_images);
-  for (const auto& [name, profile] : profiles()) {
-    const intact::integer_vit quantized = intact::build_vit(model, scales, profile);
+  for (const auto& [name, recipe] : profiles()) {
+    const intact::integer_vit quantized = intact::build_vit(model, scales, quantization_recipe);
     const predictions found = predict(data.test, integer_program(quantized));
     results.push_back(summarize(name, found, in_float, data.test));
     results.back().comparison = verify(quantized, data.test);
@@ -298,8 +298,8 @@ bool run(const options& chosen) {
 
   const std::vector<claim> claims = check(results);
   print(results, claims);
-  if (!chosen.json.empty()) {
-    intact_examples::write_json(chosen.json, to_json(results, claims));
+  if (!recipe.json.empty()) {
+    intact_examples::write_json(recipe.json, to_json(results, claims));
   }
   return std::all_of(claims.begin(), claims.end(), [](const claim& c) { return c.holds; });
 }
@@ -307,17 +307,17 @@ bool run(const options& chosen) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  options chosen;
+  options recipe;
   CLI::App app("Classifies handwritten digits with a fully-integer vision transformer and verifies every integer.");
-  app.add_option("--images", chosen.images, "safetensors file with images and labels")->capture_default_str();
-  app.add_option("--weights", chosen.weights, "safetensors file with a float ViT, timm names")->capture_default_str();
-  app.add_option("--calibration", chosen.calibration, "training images to calibrate on")
+  app.add_option("--images", recipe.images, "safetensors file with images and labels")->capture_default_str();
+  app.add_option("--weights", recipe.weights, "safetensors file with a float ViT, timm names")->capture_default_str();
+  app.add_option("--calibration", recipe.calibration, "training images to calibrate on")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  app.add_option("--json", chosen.json, "write the table to this file");
+  app.add_option("--json", recipe.json, "write the table to this file");
   CLI11_PARSE(app, argc, argv);
   try {
-    return run(chosen) ? 0 : 1;
+    return run(recipe) ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;

@@ -40,19 +40,19 @@ struct layer {
 
   /// `spread` is the standard deviation that the output codes shall have around their zero point.
   intact::linear_parameters build(double spread, int zero_point) {
-    std::array<intact::scale_target, Outputs> targets;
+    std::array<intact::scale_spec, Outputs> specs;
     const double factor = spread / (74.0 * 74.0 * std::sqrt(double{Inputs}));
     for (std::size_t n = 0; n < Outputs; ++n) {
       for (std::size_t k = 0; k < Inputs; ++k) {
         weights[n * Inputs + k] = static_cast<std::int8_t>(next_byte() - 128);
       }
-      targets[n] = intact::linear_target<std::uint8_t>({.weights = {&weights[n * Inputs], Inputs},
-                                                        .factor = factor,
-                                                        .addend = static_cast<double>(zero_point),
-                                                        .zero_point = 128});
+      specs[n] = intact::linear_spec<std::uint8_t>({.weights = {&weights[n * Inputs], Inputs},
+                                                    .factor = factor,
+                                                    .addend = static_cast<double>(zero_point),
+                                                    .zero_point = 128});
     }
     return {intact::matrix_view<const std::int8_t>(weights.data(), Outputs, Inputs),
-            intact::build_scale(targets, multiplier, offset)};
+            intact::build_scale(specs, multiplier, offset)};
   }
 };
 
@@ -85,10 +85,10 @@ struct norm {
 struct residual {
   std::array<std::int32_t, width> stream, branch, offset;
 
-  intact::add_scale build(double stream_ratio, double branch_ratio) {
-    std::array<intact::add_target, width> targets;
-    targets.fill({stream_ratio, branch_ratio});
-    return intact::build_add_scale(targets, {128, 128, 128}, stream, branch, offset);
+  intact::add_parameters build(double stream_ratio, double branch_ratio) {
+    std::array<intact::add_spec, width> specs;
+    specs.fill({stream_ratio, branch_ratio});
+    return intact::build_add(specs, {128, 128, 128}, stream, branch, offset);
   }
 };
 
@@ -104,17 +104,17 @@ intact::activation_table gelu_table;
 intact::block_parameters build_block() {
   constexpr float logits_scale = 0.05F;
   intact::block_parameters block;
-  intact::exact_scale exact;
+  intact::realized_scale exact;
   block.norm1 = norm1.build();
   block.attention.qkv = qkv.build(40, 128);
   block.attention.qkv_zero_point = 128;
   block.attention.logits =
-      intact::build_scale(intact::attention_logits_target(0.004, 128, shape.attention.head_size()), exact);
+      intact::build_scale(intact::attention_logits_spec(0.004, 128, shape.attention.head_size()), exact);
   exponential = intact::i_exp_table(logits_scale, shape.attention.tokens);
-  block.attention.weighting.exponential = exponential;
-  block.attention.weighting.probabilities = intact::tail::clip;
-  block.attention.weighting.context =
-      intact::build_scale(intact::attention_context_target(1.5, 128, shape.attention.tokens), exact);
+  block.attention.softmax.exponential = exponential;
+  block.attention.softmax.probabilities = intact::attention_code::u4_clipped;
+  block.attention.softmax.context =
+      intact::build_scale(intact::attention_context_spec(1.5, 128, shape.attention.tokens), exact);
   block.attention.proj = proj.build(40, 128);
   block.add1 = add1.build(0.9, 0.4);
   block.norm2 = norm2.build();

@@ -8,20 +8,20 @@
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 
-constexpr intact::index tokens = 19, inputs = 64, outputs = 96;
+constexpr intact::index_t tokens = 19, inputs = 64, outputs = 96;
 
 /// An executor: two threads take turns. An engine has a pool here, see examples/executors.
 struct two_threads {
-  static intact::index threads() { return 2; }
+  static intact::index_t threads() { return 2; }
 
   template <class Task>
-  void for_each(intact::index tasks, const Task& task) const {
+  void for_each(intact::index_t tasks, const Task& task) const {
     std::thread other([&] {
-      for (intact::index i = 1; i < tasks; i += 2) {
+      for (intact::index_t i = 1; i < tasks; i += 2) {
         task(i);
       }
     });
-    for (intact::index i = 0; i < tasks; i += 2) {
+    for (intact::index_t i = 0; i < tasks; i += 2) {
       task(i);
     }
     other.join();
@@ -46,7 +46,7 @@ int main() {
 
   // When it runs.
   std::array<std::int32_t, tokens * outputs> y;
-  const intact::keep_accumulator stage;
+  const intact::raw_accumulator stage;
   intact::gemm(x_view, packed, stage, intact::matrix_view(y.data(), tokens, outputs), two_threads());
 
   // A smaller network: the first 40 outputs and 50 inputs of the same packed weights.

@@ -10,12 +10,12 @@ int main() {
   const std::int8_t w[] = {12, -7, 127, -128, 5, 64};
 
   // When the model is loaded: y = 0.01 * sum((x - 128) * w) + 100, as integers.
-  const intact::scale_target targets[] = {
-      intact::linear_target<std::uint8_t>({.weights = {w, 3}, .factor = 0.01, .addend = 100, .zero_point = 128}),
-      intact::linear_target<std::uint8_t>({.weights = {w + 3, 3}, .factor = 0.01, .addend = 100, .zero_point = 128})};
+  const intact::scale_spec specs[] = {
+      intact::linear_spec<std::uint8_t>({.weights = {w, 3}, .factor = 0.01, .addend = 100, .zero_point = 128}),
+      intact::linear_spec<std::uint8_t>({.weights = {w + 3, 3}, .factor = 0.01, .addend = 100, .zero_point = 128})};
   std::int32_t multiplier[2];
   std::int64_t offset[2];
-  const intact::channel_scale scale = intact::build_scale(targets, multiplier, offset);
+  const intact::channel_scale scale = intact::build_scale(specs, multiplier, offset);
 
   // When it runs: no heap, no float, the same bits everywhere.
   std::uint8_t y[4];

@@ -55,8 +55,8 @@ MUTATIONS = [
         "reference/gemm.hpp", "gemm_test",
         ("k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}",
          "k + 1 < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
-        ("std::int64_t sum = 0;\n      for (index k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}",
-         "float sum = 0;\n      for (index k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
+        ("std::int64_t sum = 0;\n      for (index_t k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}",
+         "float sum = 0;\n      for (index_t k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
         ("(std::int64_t{a(m, k)} - a_zero_point)", "(std::int64_t{a(m, k)} - b_zero_point)"),
         ("(std::int64_t{b(n, k)} - b_zero_point)", "(std::int64_t{b(n, k)} + b_zero_point)"),
     ),
@@ -95,7 +95,7 @@ MUTATIONS = [
         "reference/log_softmax.hpp", "operation_kernel_test@avx2",
         ("      largest = std::max<int>(largest, logits(i, j));",
          "      largest = std::max<int>(largest, logits(0, j));"),
-        ("Rounding == log2_rounding::at_square_root_of_2", "Rounding != log2_rounding::at_square_root_of_2"),
+        ("Rounding == log2_rounding::round_log", "Rounding != log2_rounding::round_log"),
         ("return sum;", "return sum + 1;"),
     ),
     *mutations_of(
@@ -146,7 +146,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "kernel/depthwise_conv.hpp", "depthwise_conv_test",
-        ("const index reach = w.size / 2;", "const index reach = 0;"),
+        ("const index_t reach = w.size / 2;", "const index_t reach = 0;"),
         ("simd::broadcast<Isa>(x.zero_point)", "simd::broadcast<Isa>(0)"),
         ("row < grid.height && column >= 0", "row < grid.height"),
         ("left(to[n], 24), 24)", "left(to[n], 23), 23)"),
@@ -374,7 +374,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "kernel/attention.hpp", "fused_block_test@avx2",
-        ("share * (std::int64_t{1} << logits.prescale) * logits.multiplier", "share * logits.multiplier"),
+        ("share * (std::int64_t{1} << logits.left_shift) * logits.multiplier", "share * logits.multiplier"),
         ("sum - k.zero_point * depth", "sum - 128 * depth"),
     ),
     *mutations_of(
@@ -382,7 +382,7 @@ MUTATIONS = [
         ("x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));", ""),
         ("shift::right(byte, 3)", "shift::right(byte, 2)"),
         ("high[j] = simd::add<Isa>(high[j], shift::right(low[j], 29));", ""),
-        ("low[j] = rescaler::left(low[j], scale.prescale);", ""),
+        ("low[j] = mul_shift::left(low[j], scale.left_shift);", ""),
     ),
     *mutations_of(
         "simd/planes.hpp", "shift_matmul_kernel_test@avx2",
@@ -448,7 +448,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "arith/scale.hpp", "gemm_test",
-        ("(std::int64_t{1} << scale.prescale)", "(std::int64_t{1} << scale.prescale / 2)"),
+        ("(std::int64_t{1} << scale.left_shift)", "(std::int64_t{1} << scale.left_shift / 2)"),
         (">> (32 + scale.shift)", ">> (31 + scale.shift)"),
     ),
     *mutations_of(
@@ -463,15 +463,15 @@ MUTATIONS = [
     *mutations_of(
         "stage/output_stage.hpp", "gemm_test",
         ("::max() >> (8 * sizeof(Out) - Bits)", "::max()"),
-        ("const Out y = saturate<Out>(rescale(accumulator, scale.channel(n)));",
-         "const Out y = saturate<Out>(rescale(accumulator, scale.channel(0)));"),
+        ("const Out y = saturate<Out>(mul_shift(accumulator, scale.channel(n)));",
+         "const Out y = saturate<Out>(mul_shift(accumulator, scale.channel(0)));"),
     ),
     *mutations_of(
         "stage/output_stage.hpp", "stream_test",
         ("return stage(accumulator, m, n);", "return stage(accumulator, 0, n);"),
         ("saturate<std::int16_t>(addend(m, n) + ", "static_cast<std::int16_t>(addend(m, n) + "),
-        ("addend(m, n) + rescale(accumulator, scale.channel(n))",
-         "addend(m, n) + saturate<std::int16_t>(rescale(accumulator, scale.channel(n)))"),
+        ("addend(m, n) + mul_shift(accumulator, scale.channel(n))",
+         "addend(m, n) + saturate<std::int16_t>(mul_shift(accumulator, scale.channel(n)))"),
     ),
     *mutations_of(
         "stage/output_stage.hpp", "shift_matmul_test",
@@ -510,8 +510,8 @@ MUTATIONS = [
     # Fused stages
     *mutations_of(
         "stage/fused.hpp", "fused_stage_test",
-        ("table[requantize_to_activation{scale}(accumulator, n)]",
-         "table[requantize_to_activation{scale}(accumulator, n) & 2047]"),
+        ("table[requantize_u12{scale}(accumulator, n)]",
+         "table[requantize_u12{scale}(accumulator, n) & 2047]"),
         ("stream(m, n), requantize<std::uint8_t>{scale}(accumulator, n), n)",
          "stream(m, n), requantize<std::int8_t>{scale}(accumulator, n), n)"),
         ("rows[static_cast<std::size_t>(m)]", "rows[0]"),
@@ -519,8 +519,8 @@ MUTATIONS = [
     *mutations_of(
         "arith/scale.hpp", "fused_stage_test",
         ("- v_zero_point * weight_sum * multiplier", "+ v_zero_point * weight_sum * multiplier"),
-        ("offset * (std::int64_t{1} << prescale), e - 4", "offset, e - 4"),
-        ("e - 4 + prescale, prescale}", "e - 4 + prescale, 0}"),
+        ("offset * (std::int64_t{1} << left_shift), e - 4", "offset, e - 4"),
+        ("e - 4 + left_shift, left_shift}", "e - 4 + left_shift, 0}"),
         ("half_and_zero_point * (std::int64_t{1} << 31), 0, 0}", "0, 0, 0}"),
     ),
     *mutations_of("gemm.hpp", "contract_test", ('require_equal("gemm", "columns of w", w.columns, a.columns);', "")),
@@ -561,7 +561,7 @@ MUTATIONS = [
         ("simd::multiply<isa::scalar>(sum, dot::offset)", "simd::multiply<isa::scalar>(sum, 127)"),
         ("w.sums == nullptr ? sum_of(w, first + n)", "w.sums == nullptr ? 0"),
         ("lanes_[n * parts] = start[first + n];", "lanes_[n * parts] = start[n];"),
-        ("const index stop = end < (panel + panels) * row_tiles ? end :", "const index stop ="),
+        ("const index_t stop = end < (panel + panels) * row_tiles ? end :", "const index_t stop ="),
         ("row_end < rows ? row_end : rows", "row_end"),
         ("first * tile_rows, row_end", "first * 3, row_end"),
     ),
@@ -575,7 +575,7 @@ MUTATIONS = [
         "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2_vnni",
         ("next = packed::step / 2;", "next = packed::step / 4;"),
         ("shifts_of_columns(w, w.first / w.group_steps)", "shifts_of_columns(w, 0)"),
-        ("w.column + static_cast<index>(j) * dot::columns", "static_cast<index>(j) * dot::columns"),
+        ("w.column + static_cast<index_t>(j) * dot::columns", "static_cast<index_t>(j) * dot::columns"),
     ),
     *mutations_of(
         "kernel/gemm_tile.hpp", "gemm_kernel_test@sse4_1",
@@ -592,14 +592,14 @@ MUTATIONS = [
     *mutations_of(
         "kernel/epilogue.hpp", "gemm_kernel_test@sse4_1",
         ("if (shift != 0) [[unlikely]] {", "if (false) {"),
-        ("rescaler::left(x[j], scale.prescale)", "x[j]"),
-        ("rescaler::right(rescaler::high(x[r][j], factors), scale.shift)", "rescaler::high(x[r][j], factors)"),
+        ("mul_shift::left(x[j], scale.left_shift)", "x[j]"),
+        ("mul_shift::right(mul_shift::high(x[r][j], factors), scale.shift)", "mul_shift::high(x[r][j], factors)"),
         ("if (at.columns < width) {", "if (false) {"),
         ("clamp_tile<Isa>(x, 0, (1 << Bits) - 1);", "clamp_tile<Isa>(x, 0, 1 << Bits);"),
         ("clamp_tile<Isa>(x, -65536, 65535);", ""),
         ("clamp_tile<Isa>(x, 0, 255);", "clamp_tile<Isa>(x, -1, 255);"),
-        ("look_up(codes[r], at.columns,", "look_up(codes[0], at.columns,"),
-        ("(at.m + static_cast<index>(r)) * stage.addend.stride", "(at.m + static_cast<index>(r)) * y.columns"),
+        ("lookup(codes[r], at.columns,", "lookup(codes[0], at.columns,"),
+        ("(at.m + static_cast<index_t>(r)) * stage.addend.stride", "(at.m + static_cast<index_t>(r)) * y.columns"),
         ("simd::subtract<Isa>(stream[j], stream_zero_point)", "simd::subtract<Isa>(stream[j], branch_zero_point)"),
         ("apply_stage(stage, accumulators[j], m, at.n + j)", "apply_stage(stage, accumulators[j], at.m, at.n + j)"),
     ),
@@ -736,13 +736,13 @@ MUTATIONS = [
     # Builders
     *mutations_of(
         "build/scale.hpp", "scale_test",
-        ("if (!reaches_tie(scale, range, prescale))", "if (true)"),
+        ("if (!reaches_tie(scale, range, left_shift))", "if (true)"),
         ("right_bits < 64", "right_bits < 32"),
         ("std::ldexp(target.factor, n) / 2.0) + 1.0", "std::ldexp(target.factor, n) / 2.0)"),
         ("addend + std::ldexp(1.0, n - 1)", "addend"),
         ("std::ldexp(1.0, fraction_bits - 1) < two_to_53", "std::ldexp(1.0, fraction_bits - 1) < 4 * two_to_53"),
         ("offset % (std::int64_t{1} << n) == 0 ? offset + 1 : offset", "offset"),
-        ("std::ldexp(target.factor, 32 - prescale)) >= two_to_31", "std::ldexp(target.factor, 32 - prescale)) > two_to_31"),
+        ("std::ldexp(target.factor, 32 - left_shift)) >= two_to_31", "std::ldexp(target.factor, 32 - left_shift)) > two_to_31"),
     ),
     *mutations_of(
         "build/scale_spec.hpp", "scale_test",
@@ -786,7 +786,7 @@ MUTATIONS = [
         "build/table.hpp", "max_softmax_test",
         ("std::rint(static_cast<double>(d) * scale / std::log(2.0))",
          "std::floor(static_cast<double>(d) * scale / std::log(2.0))"),
-        ("code > attention_codes<Tail>::largest", "code >= attention_codes<Tail>::largest"),
+        ("code > attention_codes<Format>::largest", "code >= attention_codes<Format>::largest"),
         ("std::rint(255 * std::exp(-scale", "std::floor(255 * std::exp(-scale"),
     ),
     *mutations_of(

@@ -11,8 +11,8 @@ namespace {
 
 void compare_attention(const options& given, report& to) {
   for (const token_shape& shape : token_shapes_of(given.shapes)) {
-    for (const named_profile& profile : {paper, precise, precise_weights}) {
-      const attention_task task(shape, profile, given.threads);
+    for (const named_profile& recipe : {paper, precise, precise_weights}) {
+      const attention_task task(shape, recipe, given.threads);
       with_isa(given.isa, [&](auto isa) {
         intact_attention<decltype(isa)> ours(task);
         compare_with_peers("attention", task, ours, given, to);

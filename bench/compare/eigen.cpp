@@ -23,7 +23,7 @@ class eigen_gemm : public gemm_program {
     weights_.assign(task.copies, weights.template cast<T>());
     factor_.resize(shape.n);
     addend_.resize(shape.n);
-    for (index n = 0; n < shape.n; ++n) {
+    for (index_t n = 0; n < shape.n; ++n) {
       const auto i = static_cast<std::size_t>(n);
       factor_(n) = static_cast<float>(task.scale.factor[i]);
       addend_(n) = static_cast<float>(task.scale.addend[i] - task.scale.factor[i] * layer::zero_point *

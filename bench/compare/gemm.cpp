@@ -71,7 +71,7 @@ class intact_gemm : public gemm_program {
 template <class Isa, class Element>
 std::unique_ptr<gemm_program> make_with(const gemm_task& task) {
   if (task.output == gemm_output::s32) {
-    using stage = intact::keep_accumulator;
+    using stage = intact::raw_accumulator;
     return std::make_unique<intact_gemm<Isa, Element, stage>>(task, stage());
   }
   using stage = intact::requantize<std::uint8_t>;
@@ -100,7 +100,7 @@ std::int64_t count_differences(const gemm_task& task, const std::vector<std::int
   std::int64_t differences = 0;
   for (std::size_t i = 0; i < operands.checked_rows().size(); ++i) {
     const std::int32_t* const row = outputs.data() + operands.checked_rows()[i] * operands.shape.n;
-    for (index n = 0; n < operands.shape.n; ++n) {
+    for (index_t n = 0; n < operands.shape.n; ++n) {
       const std::int32_t sum = operands.sum(i, n);
       const std::int64_t expected = task.output == gemm_output::s32 ? sum : codes(sum, n);
       differences += std::abs(row[n] - expected) > tolerance ? 1 : 0;
@@ -112,9 +112,9 @@ std::int64_t count_differences(const gemm_task& task, const std::vector<std::int
 /// As many copies of the weights as fill the second-level cache four times over.
 std::size_t copies_beyond_cache(const layer& operands) {
   const long reported = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  const index cache = reported > 0 ? index{reported} : index{1} << 21;
-  const index bytes = operands.shape.n * operands.shape.k / (operands.type == weight_type::int8 ? 1 : 2);
-  return static_cast<std::size_t>(std::max<index>(2, 4 * cache / std::max<index>(1, bytes) + 1));
+  const index_t cache = reported > 0 ? index_t{reported} : index_t{1} << 21;
+  const index_t bytes = operands.shape.n * operands.shape.k / (operands.type == weight_type::int8 ? 1 : 2);
+  return static_cast<std::size_t>(std::max<index_t>(2, 4 * cache / std::max<index_t>(1, bytes) + 1));
 }
 
 /// Who takes part: for 4-bit weights we are our own peer.

@@ -30,7 +30,7 @@ class gemmlowp_gemm : public gemm_program {
     std::transform(task.operands.w().data, task.operands.w().data + weights.size(), weights.begin(),
                    [](std::int8_t weight) { return static_cast<std::uint8_t>(weight + 128); });
     weights_.assign(task.copies, weights);
-    for (index n = 0; n < shape.n; ++n) {
+    for (index_t n = 0; n < shape.n; ++n) {
       add_channel(task.scale.factor[static_cast<std::size_t>(n)], task.scale.addend[static_cast<std::size_t>(n)],
                   task.operands.sum_of_weights(n));
     }
@@ -72,10 +72,10 @@ class gemmlowp_gemm : public gemm_program {
     const gemm_shape& shape = task_.operands.shape;
     const int m = static_cast<int>(shape.m), n = static_cast<int>(shape.n), k = static_cast<int>(shape.k);
     const gemmlowp::MatrixMap<const std::uint8_t, MapOrder::RowMajor> weights(weights_[copy].data(), n, k);
-    const gemmlowp::MatrixMap<const std::uint8_t, MapOrder::ColMajor> activations(task_.operands.a().data, k, m);
+    const gemmlowp::MatrixMap<const std::uint8_t, MapOrder::ColMajor> quantized_matrix(task_.operands.a().data, k, m);
     gemmlowp::MatrixMap<Out, MapOrder::ColMajor> result(to, n, m);
     gemmlowp::GemmWithOutputPipeline<std::uint8_t, Out, gemmlowp::DefaultL8R8BitDepthParams>(
-        &context(), weights, activations, &result, -128, 0, pipeline);
+        &context(), weights, quantized_matrix, &result, -128, 0, pipeline);
   }
 
   const gemm_task task_;

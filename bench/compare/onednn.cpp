@@ -70,7 +70,7 @@ class onednn_gemm : public gemm_program {
         attributes_.set_zero_points(DNNL_ARG_SRC, 0, {layer::zero_point});
         attributes_.set_zero_points(DNNL_ARG_DST, 0, {output_zero_point});
       }
-      for (index n = 0; n < shape_.n; ++n) {
+      for (index_t n = 0; n < shape_.n; ++n) {
         const auto i = static_cast<std::size_t>(n);
         const double folded = layer::zero_point * static_cast<double>(task.operands.sum_of_weights(n));
         const double bias = given == zero_points::folded
@@ -83,14 +83,14 @@ class onednn_gemm : public gemm_program {
 
   /// Reorders the weights and binds the arguments.
   template <class Descriptor>
-  void prepare(const Descriptor& chosen, const memory::desc& plain_weights, const memory::desc& bias,
+  void prepare(const Descriptor& recipe, const memory::desc& plain_weights, const memory::desc& bias,
                const gemm_task& task) {
-    method_ += std::string(", ") + chosen.impl_info_str();
-    memory::desc packed = chosen.weights_desc();
+    method_ += std::string(", ") + recipe.impl_info_str();
+    memory::desc packed = recipe.weights_desc();
     memory source({source_desc_, engine(), const_cast<std::uint8_t*>(task.operands.a().data)});
     memory plain(plain_weights, engine(), const_cast<std::int8_t*>(task.operands.w().data));
     memory output = as_codes_ ? over(output_desc_, codes_) : over(output_desc_, sums_);
-    memory scratchpad(chosen.scratchpad_desc(), engine());
+    memory scratchpad(recipe.scratchpad_desc(), engine());
     memories_ = {source, output, scratchpad};
     if (as_codes_) {
       memories_.push_back(over(bias, bias_));
@@ -137,9 +137,9 @@ class onednn_matmul : public onednn_gemm {
     const memory::desc bias({1, shape_.n}, memory::data_type::f32, memory::format_tag::ab);
     const dnnl::matmul::desc wanted = as_codes_ ? dnnl::matmul::desc(source_desc_, weights, bias, output_desc_)
                                                 : dnnl::matmul::desc(source_desc_, weights, output_desc_);
-    const dnnl::matmul::primitive_desc chosen(wanted, attributes_, engine());
-    primitive_ = dnnl::matmul(chosen);
-    prepare(chosen, {{shape_.k, shape_.n}, memory::data_type::s8, memory::format_tag::ba}, bias, task);
+    const dnnl::matmul::primitive_desc recipe(wanted, attributes_, engine());
+    primitive_ = dnnl::matmul(recipe);
+    prepare(recipe, {{shape_.k, shape_.n}, memory::data_type::s8, memory::format_tag::ba}, bias, task);
   }
 };
 
@@ -152,9 +152,9 @@ class onednn_inner_product : public onednn_gemm {
     constexpr auto inference = dnnl::prop_kind::forward_inference;
     const product::desc wanted = as_codes_ ? product::desc(inference, source_desc_, weights, bias, output_desc_)
                                            : product::desc(inference, source_desc_, weights, output_desc_);
-    const product::primitive_desc chosen(wanted, attributes_, engine());
-    primitive_ = product(chosen);
-    prepare(chosen, {{shape_.n, shape_.k}, memory::data_type::s8, memory::format_tag::ab}, bias, task);
+    const product::primitive_desc recipe(wanted, attributes_, engine());
+    primitive_ = product(recipe);
+    prepare(recipe, {{shape_.n, shape_.k}, memory::data_type::s8, memory::format_tag::ab}, bias, task);
   }
 };
 

@@ -23,8 +23,8 @@ class onednn_attention : public onednn_program {
         task_(task),
         heads_apart_(form.heads_apart),
         context_(static_cast<std::size_t>(task.of.rows() * task.of.width)) {
-    const index width = task.of.width;
-    for (index which = 0; which < 3; ++which) {
+    const index_t width = task.of.width;
+    for (index_t which = 0; which < 3; ++which) {
       fill(parts_[which], which);
     }
     const onednn_attention_layout layout(task.of);
@@ -41,22 +41,22 @@ class onednn_attention : public onednn_program {
 
  private:
   /// Where a channel of a token is.
-  std::size_t position(index image, index token, index channel) const {
+  std::size_t position(index_t image, index_t token, index_t channel) const {
     const token_shape& of = task_.of;
-    const index head = channel / of.head_size();
-    const index place =
+    const index_t head = channel / of.head_size();
+    const index_t place =
         heads_apart_ ? ((image * of.heads + head) * of.tokens + token) * of.head_size() + channel % of.head_size()
                      : (image * of.tokens + token) * of.width + channel;
     return static_cast<std::size_t>(place);
   }
 
-  void fill(aligned_vector<std::int8_t>& part, index which) {
+  void fill(aligned_vector<std::int8_t>& part, index_t which) {
     const token_shape& of = task_.of;
     part.resize(context_.size());
-    for (index image = 0; image < of.batch; ++image) {
-      const intact::activations codes = task_.part(image, which);
-      for (index token = 0; token < of.tokens; ++token) {
-        for (index c = 0; c < of.width; ++c) {
+    for (index_t image = 0; image < of.batch; ++image) {
+      const intact::quantized_matrix codes = task_.part(image, which);
+      for (index_t token = 0; token < of.tokens; ++token) {
+        for (index_t c = 0; c < of.width; ++c) {
           part[position(image, token, c)] =
               static_cast<std::int8_t>(std::min(codes.codes(token, c) - attention_task::zero_point, 127));
         }
@@ -67,25 +67,25 @@ class onednn_attention : public onednn_program {
   /// Whether it computes attention: for one query of the last image and head, in double.
   void check() const {
     const token_shape& of = task_.of;
-    const index first = of.width - of.head_size(), query = of.tokens / 2, image = of.batch - 1;
-    const auto value = [&](index which, index token, index c) {
+    const index_t first = of.width - of.head_size(), query = of.tokens / 2, image = of.batch - 1;
+    const auto value = [&](index_t which, index_t token, index_t c) {
       return static_cast<double>(parts_[which][position(image, token, first + c)]);
     };
     std::vector<double> sums(static_cast<std::size_t>(of.head_size()));
     double total = 0;
-    for (index key = 0; key < of.tokens; ++key) {
+    for (index_t key = 0; key < of.tokens; ++key) {
       double logit = 0;
-      for (index c = 0; c < of.head_size(); ++c) {
+      for (index_t c = 0; c < of.head_size(); ++c) {
         logit += value(0, query, c) * value(1, key, c);
       }
       const double weight = std::exp(logit * task_.logits_factor * attention_task::logits_scale);
       total += weight;
-      for (index c = 0; c < of.head_size(); ++c) {
+      for (index_t c = 0; c < of.head_size(); ++c) {
         sums[static_cast<std::size_t>(c)] += weight * value(2, key, c);
       }
     }
     double error = 0;
-    for (index c = 0; c < of.head_size(); ++c) {
+    for (index_t c = 0; c < of.head_size(); ++c) {
       const double exact = attention_task::context_ratio * sums[static_cast<std::size_t>(c)] / total;
       error += std::fabs(std::clamp(exact, -128.0, 127.0) - context_[position(image, query, first + c)]);
     }

@@ -19,7 +19,7 @@ using dnnl::algorithm;
 using dnnl::memory;
 using type = memory::data_type;
 
-memory::desc matrix(index rows, index columns, type of) {
+memory::desc matrix(index_t rows, index_t columns, type of) {
   return {{rows, columns}, of, memory::format_tag::ab};
 }
 
@@ -76,19 +76,19 @@ class onednn_block : public onednn_program {
   /// Some of a layer's output channels.
   struct channels_of {
     const intact::owned_linear& layer;
-    index first;
-    index count;
+    index_t first;
+    index_t count;
   };
   static channels_of whole(const intact::owned_linear& layer) { return {layer, 0, layer.weights.rows}; }
 
   /// y = x * W^T with our layer's scales, `offset` added, then what is attached.
   void add_linear(const channels_of& channels, const memory& x, const memory& y, double offset,
                   const dnnl::post_ops& attached) {
-    const index outputs = channels.count, inputs = channels.layer.weights.columns;
+    const index_t outputs = channels.count, inputs = channels.layer.weights.columns;
     std::vector<float> scales;
     aligned_vector<float>& bias = biases_.emplace_back();
-    for (index n = channels.first; n < channels.first + outputs; ++n) {
-      const intact::exact_scale& exact = channels.layer.scale.exact[static_cast<std::size_t>(n)];
+    for (index_t n = channels.first; n < channels.first + outputs; ++n) {
+      const intact::realized_scale& exact = channels.layer.scale.exact[static_cast<std::size_t>(n)];
       scales.push_back(static_cast<float>(exact.factor));
       bias.push_back(static_cast<float>((exact.offset + offset) / exact.factor));
     }
@@ -107,13 +107,13 @@ class onednn_block : public onednn_program {
   }
 
   void add_attention_of(const memory& x, const memory& context, bool one_product, type logits) {
-    const index width = of_.width, row = one_product ? 3 * width : width;
+    const index_t width = of_.width, row = one_product ? 3 * width : width;
     const memory qkv = steps_.make(matrix(of_.rows(), 3 * width, type::s8));
-    const auto first_byte = [&](index which) { return which * width * (one_product ? 1 : of_.rows()); };
+    const auto first_byte = [&](index_t which) { return which * width * (one_product ? 1 : of_.rows()); };
     if (one_product) {
       add_linear(whole(block_.qkv), x, qkv, -block_task::zero_point, {});
     } else {
-      for (index which = 0; which < 3; ++which) {
+      for (index_t which = 0; which < 3; ++which) {
         const memory part = steps_.part(matrix(of_.rows(), width, type::s8), qkv, first_byte(which));
         add_linear({block_.qkv, which * width, width}, x, part, -block_task::zero_point, {});
       }

@@ -19,7 +19,7 @@ using dnnl::memory;
 using type = memory::data_type;
 constexpr auto inference = dnnl::prop_kind::forward_inference;
 
-memory::desc matrix(index rows, index columns, type of) {
+memory::desc matrix(index_t rows, index_t columns, type of) {
   return {{rows, columns}, of, memory::format_tag::ab};
 }
 
@@ -43,7 +43,7 @@ class onednn_layernorm : public onednn_program {
         zero_(one_zero()) {
     for (std::size_t i = 0; i < x_.size(); ++i) {
       x_[i] = static_cast<float>(task.codes[i] - layernorm_task<Code>::input_zero_point) *
-              task.step(static_cast<index>(i) % task.channels);
+              task.step(static_cast<index_t>(i) % task.channels);
     }
     const memory::desc in_float = matrix(task.rows, task.channels, type::f32);
     const memory x = steps_.over(in_float, x_), y = steps_.over(in_float, y_);
@@ -74,7 +74,7 @@ class onednn_layernorm : public onednn_program {
   /// Zero points cancel in what follows.
   void convert_from_codes(const layernorm_task<Code>& task, const memory& x) {
     std::vector<float> steps;
-    for (index c = 0; c < task.channels; ++c) {
+    for (index_t c = 0; c < task.channels; ++c) {
       steps.push_back(task.step(c));
     }
     dnnl::primitive_attr attributes = onednn_steps::attributes();

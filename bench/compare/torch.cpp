@@ -133,7 +133,7 @@ class torch_block : public program {
   torch_block(const block_task& task, const char* kind) {
     std::vector<std::string> command = {INTACT_TORCH_PYTHON, INTACT_TORCH_SCRIPT, kind};
     const token_shape& of = task.of;
-    for (const index number : {of.batch, of.tokens, of.width, of.heads, of.hidden(), index{task.threads}}) {
+    for (const index_t number : {of.batch, of.tokens, of.width, of.heads, of.hidden(), index_t{task.threads}}) {
       command.push_back(std::to_string(number));
     }
     process_ = process_for(command, method_);

@@ -55,7 +55,7 @@ class xnnpack_gemm : public gemm_program {
 
   std::vector<std::int32_t> outputs() const override {
     std::vector<std::int32_t> codes(size_);
-    std::transform(outputs_.begin(), outputs_.begin() + static_cast<index>(size_), codes.begin(),
+    std::transform(outputs_.begin(), outputs_.begin() + static_cast<index_t>(size_), codes.begin(),
                    [](std::int8_t code) { return code + 128; });
     return codes;
   }

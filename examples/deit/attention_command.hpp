@@ -25,12 +25,12 @@ using attention_maps = std::vector<std::vector<double>>;
 
 /// The maps of the float model.
 inline attention_maps float_attention_maps(const intact::float_vit& model, const intact::image_view& image,
-                                           index block) {
+                                           index_t block) {
   attention_maps maps;
   intact::forward(model, image, [&](const intact::trace_site& site, const intact::float_matrix& weights) {
     if (site.name == "attention" && site.block == block) {
       std::vector<double>& map = maps.emplace_back();
-      for (index j = model.shape.class_tokens; j < weights.cols(); ++j) {
+      for (index_t j = model.shape.class_tokens; j < weights.cols(); ++j) {
         map.push_back(static_cast<double>(weights(0, j)));
       }
     }
@@ -41,9 +41,9 @@ inline attention_maps float_attention_maps(const intact::float_vit& model, const
 /// The maps of the integer model, and the codes that they are read from.
 class integer_attention_maps {
  public:
-  integer_attention_maps(const intact::integer_vit& model, const intact::image_view& image, index block)
-      : model_(model), weighting_(model.contents().blocks.at(static_cast<std::size_t>(block)).weighting) {
-    const index classes = model.shape().classes;
+  integer_attention_maps(const intact::integer_vit& model, const intact::image_view& image, index_t block)
+      : model_(model), softmax_(model.tensors().blocks.at(static_cast<std::size_t>(block)).softmax) {
+    const index_t classes = model.shape().classes;
     std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
     std::vector<std::uint8_t> logits_u8(logits.size());
     std::vector<std::byte> scratch(intact::vit_workspace_bytes(model.shape()));
@@ -64,32 +64,32 @@ class integer_attention_maps {
   template <class View>
   void add(const View& view) {
     if constexpr (!std::is_same_v<typename View::element, const std::int32_t>) {
-      const index first = model_.shape().class_tokens;
+      const index_t first = model_.shape().class_tokens;
       double sum = 0;
-      for (index j = 0; j < view.columns; ++j) {
+      for (index_t j = 0; j < view.columns; ++j) {
         sum += weight(view(0, j));
       }
       maps.emplace_back();
       codes.emplace_back();
-      for (index j = first; j < view.columns; ++j) {
+      for (index_t j = first; j < view.columns; ++j) {
         codes.back().push_back(static_cast<int>(view(0, j)));
-        maps.back().push_back(weight(view(0, j)) / (weighting_.normalize && sum > 0 ? sum : 1));
+        maps.back().push_back(weight(view(0, j)) / (softmax_.normalize && sum > 0 ? sum : 1));
       }
     }
   }
 
   /// What a code stands for, before rows are normalized.
   double weight(int code) const {
-    if (weighting_.kind == intact::attention_kind::weights) {
+    if (softmax_.kind == intact::attention_kind::weights) {
       return code;
     }
-    const bool zero =
-        weighting_.probabilities == intact::tail::zero && code >= intact::attention_codes<intact::tail::zero>::zero;
+    const bool zero = softmax_.probabilities == intact::attention_code::u8_masked &&
+                      code >= intact::attention_codes<intact::attention_code::u8_masked>::last_code;
     return zero ? 0 : std::ldexp(1.0, -code);
   }
 
   const intact::integer_vit& model_;
-  const intact::owned_weighting& weighting_;
+  const intact::owned_softmax& softmax_;
 };
 
 /// intact-deit attention
@@ -106,7 +106,7 @@ class attention_command {
     checkpoint_.add_to(*app_);
   }
 
-  bool chosen() const { return app_->parsed(); }
+  bool recipe() const { return app_->parsed(); }
 
   int run() const {
     const auto [model, crop] = read_model(model_);
@@ -118,7 +118,7 @@ class attention_command {
         in_float.shape.tokens() != shape.tokens()) {
       throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);
     }
-    const index block = block_.value_or(shape.depth - 1);
+    const index_t block = block_.value_or(shape.depth - 1);
     if (block < 0 || block >= shape.depth) {
       throw std::invalid_argument("--block is " + std::to_string(block) + "; the model has " +
                                   std::to_string(shape.depth) + " blocks");
@@ -126,7 +126,7 @@ class attention_command {
     const rgb_image image = read_input(image_, {shape.height, crop, prepared_});
     const integer_attention_maps integer(model, image.view(), block);
     intact_examples::write_json(output_, {{"block", block},
-                                          {"columns", shape.width_pixels / shape.patch},
+                                          {"columns", shape.image_width / shape.patch},
                                           {"float", float_attention_maps(in_float, image.view(), block)},
                                           {"integer", integer.maps},
                                           {"codes", integer.codes}});
@@ -136,7 +136,7 @@ class attention_command {
  private:
   CLI::App* app_;
   std::string model_, weights_, image_, output_;
-  std::optional<index> block_;
+  std::optional<index_t> block_;
   bool prepared_ = false;
   checkpoint_arguments checkpoint_;
 };

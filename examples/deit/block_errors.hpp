@@ -20,7 +20,7 @@ namespace intact_deit {
 /// The part of a model that ends with a tensor.
 struct part_error {
   std::string part;    ///< "embedding", "attention", "mlp" or "head"
-  index block = -1;    ///< of attention and mlp
+  index_t block = -1;  ///< of attention and mlp
   double sqnr_db = 0;  ///< signal to quantization noise of what the part adds to the stream; of the head, of logits
 
   std::string text() const { return block < 0 ? part : part + " of block " + std::to_string(block); }
@@ -56,10 +56,11 @@ inline bool ends_part(const intact::trace_site& site) {
 
 /// The errors of all parts on some images, in the order of the model. `calibrated` has scales that integers compute.
 inline std::vector<part_error> part_errors(const intact::float_vit& exact, const calibrated_model& calibrated,
-                                           const intact::profile& chosen, std::span<const rgb_image> images) {
+                                           const intact::quantization_recipe& recipe,
+                                           std::span<const rgb_image> images) {
   const std::map<std::string_view, std::string> names = {
       {"tokens", "embedding"}, {"add1", "attention"}, {"add2", "mlp"}, {"logits", "head"}};
-  const simulated_vit simulated(exact, calibrated, chosen, all_kinds(chosen));
+  const simulated_vit simulated(exact, calibrated, recipe, all_kinds(recipe));
   std::vector<part_error> parts;
   std::vector<detail::signal_and_noise> sums;
   for (const rgb_image& image : images) {

@@ -38,16 +38,17 @@ class budget_command {
     checkpoint_.add_to(*app_);
   }
 
-  bool chosen() const { return app_->parsed(); }
+  bool recipe() const { return app_->parsed(); }
 
   /// The exit code: 1 if some images could not be read.
   int run() const {
-    const intact::profile profile = profile_.chosen();
+    const intact::quantization_recipe recipe = profile_.recipe();
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
     const calibration_images read = calibration_.read(input);
-    const calibrated_model calibrated = in_file(
-        weights_, [&] { return fit(calibration_.calibrate(model, read.images, profile, threads_), profile).model; });
+    const calibrated_model calibrated = in_file(weights_, [&] {
+      return fit(calibration_.calibrate(model, read.images, recipe, threads_), quantization_recipe).model;
+    });
 
     std::vector<labelled_image> images;
     for (const std::filesystem::path& file : find_images(images_)) {
@@ -62,8 +63,8 @@ class budget_command {
         {"profile", profile_.description()}, {"images", images.size() - failed}, {"failed", failed}, {"kinds", {}}};
     std::printf("%zu images, %zu failed\n", images.size() - failed, failed);
     std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
-    for (const auto& [name, kinds] : cases(profile)) {
-      const simulated_vit simulated(model, calibrated, profile, kinds);
+    for (const auto& [name, kinds] : cases(quantization_recipe)) {
+      const simulated_vit simulated(model, calibrated, recipe, kinds);
       const closeness close =
           compare(predict([&] { return one_by_one(simulated); }, images, input, {threads_, 1}, name), in_float);
       std::printf("%-24s %6.2f dB %10.5f %8.2f %%\n", name.c_str(), close.sqnr_db, close.kl, close.agreement);
@@ -77,14 +78,14 @@ class budget_command {
   }
 
  private:
-  static std::vector<std::pair<std::string, kind_set>> cases(const intact::profile& chosen) {
+  static std::vector<std::pair<std::string, kind_set>> cases(const intact::quantization_recipe& recipe) {
     std::vector<std::pair<std::string, kind_set>> all;
     for (std::size_t kind = 0; kind < kind_count; ++kind) {
-      if (has_kind(static_cast<tensor_kind>(kind), chosen)) {
+      if (has_kind(static_cast<tensor_kind>(kind), recipe)) {
         all.push_back({kind_names[kind], kind_set().set(kind)});
       }
     }
-    all.push_back({"everything", all_kinds(chosen)});
+    all.push_back({"everything", all_kinds(recipe)});
     return all;
   }
 

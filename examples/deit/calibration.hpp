@@ -84,7 +84,7 @@ class calibration_arguments {
   }
 
   calibrated_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
-                             const intact::profile& chosen, std::size_t threads) const {
+                             const intact::quantization_recipe& recipe, std::size_t threads) const {
     std::vector<intact::image_view> views;
     for (const rgb_image& image : images) {
       views.push_back(image.view());
@@ -93,13 +93,13 @@ class calibration_arguments {
     const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
     if (method_ != "observe") {
       try {
-        return reconstruction(start, scales, chosen, {method_ == "compensate", threads})(images);
+        return reconstruction(start, scales, recipe, {method_ == "compensate", threads})(images);
       } catch (const std::invalid_argument& error) {  // rounding took a finite tensor beyond float
         std::fprintf(stderr, "intact-deit: warning: --method %s is not possible, observe takes its place: %s\n",
                      method_.c_str(), error.what());
       }
     }
-    return round_weights(start, scales, chosen);
+    return round_weights(start, scales, recipe);
   }
 
   bool equalizes() const { return equalize_; }
@@ -128,7 +128,7 @@ class calibration_arguments {
 
   std::string folder_, observer_ = "minmax", method_ = "compensate";
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
-  index batch_ = 10;
+  index_t batch_ = 10;
   bool equalize_ = false;
 };
 

@@ -27,7 +27,7 @@ namespace intact_deit {
 /// What a checkpoint need not say, as for intact::load_float_vit; ImageNet's mean and deviation are the default.
 struct checkpoint_options {
   intact::float_vit_options model = {};
-  std::optional<index> image_size = {};  ///< else the size that the model was trained for
+  std::optional<index_t> image_size = {};  ///< else the size that the model was trained for
 };
 
 namespace detail {
@@ -166,44 +166,44 @@ inline bool has_hugging_face_names(const intact::safetensors_index& file) {
 }
 
 /// Interpolates the positions of a square of patches for another square, as timm does: bicubic, antialiased.
-inline intact::float_matrix resize_positions(const intact::float_matrix& positions, index from, index to) {
-  const auto matrix_of = [&](index rows, index columns) {
+inline intact::float_matrix resize_positions(const intact::float_matrix& positions, index_t from, index_t to) {
+  const auto matrix_of = [&](index_t rows, index_t columns) {
     intact::float_matrix taps = intact::float_matrix::Zero(rows, columns);
     const std::vector<filter_taps> all = bicubic_taps(columns, rows, {0, rows});
-    for (index i = 0; i < rows; ++i) {
+    for (index_t i = 0; i < rows; ++i) {
       const filter_taps& tap = all[static_cast<std::size_t>(i)];
       for (std::size_t k = 0; k < tap.weight.size(); ++k) {
-        taps(i, tap.first + static_cast<index>(k)) = static_cast<float>(tap.weight[k]);
+        taps(i, tap.first + static_cast<index_t>(k)) = static_cast<float>(tap.weight[k]);
       }
     }
     return taps;
   };
   const intact::float_matrix taps = matrix_of(to, from);
-  const index width = positions.cols(), others = positions.rows() - from * from;
+  const index_t width = positions.cols(), others = positions.rows() - from * from;
   intact::float_matrix resized(others + to * to, width);
   resized.topRows(others) = positions.topRows(others);
-  for (index c = 0; c < width; ++c) {
+  for (index_t c = 0; c < width; ++c) {
     intact::float_matrix plane(from, from);
-    for (index i = 0; i < from * from; ++i) {
+    for (index_t i = 0; i < from * from; ++i) {
       plane(i / from, i % from) = positions(others + i, c);
     }
     plane = (taps * plane * taps.transpose()).eval();
-    for (index i = 0; i < to * to; ++i) {
+    for (index_t i = 0; i < to * to; ++i) {
       resized(others + i, c) = plane(i / to, i % to);
     }
   }
   return resized;
 }
 
-inline void resize_model(intact::float_vit& model, index size, const std::string& file) {
-  const index patch = model.shape.patch;
+inline void resize_model(intact::float_vit& model, index_t size, const std::string& file) {
+  const index_t patch = model.shape.patch;
   if (size < patch || size % patch != 0) {
     throw error_in(file, "the image size is " + std::to_string(size) + "; it must be a multiple of the patch size, " +
                              std::to_string(patch));
   }
   if (size != model.shape.height) {
     model.positions = resize_positions(model.positions, model.shape.height / patch, size / patch);
-    model.shape.height = model.shape.width_pixels = size;
+    model.shape.height = model.shape.image_width = size;
   }
 }
 
@@ -261,7 +261,7 @@ struct assumption {
 /// The values of things that a checkpoint need not say, and their sources. `model` was loaded with these options.
 inline std::vector<assumption> assumptions(const std::filesystem::path& path, const checkpoint_options& options,
                                            const intact::float_vit& model) {
-  const intact::safetensors_stream file(path);
+  const intact::safetensors_reader file(path);
   const bool hugging_face = detail::has_hugging_face_names(file);
   const auto source = [&](bool given, const char* option, const char* key, const char* standard) -> std::string {
     return given                           ? option

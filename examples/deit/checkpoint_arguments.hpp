@@ -65,7 +65,7 @@ class checkpoint_arguments {
   double crop() const { return crop_; }
 
  private:
-  std::optional<index> size_, heads_;
+  std::optional<index_t> size_, heads_;
   std::optional<float> epsilon_;
   std::vector<float> mean_, deviation_;
   double crop_ = default_crop;

@@ -29,7 +29,7 @@ class classify_command {
     add_prepared(*app_, prepared_);
   }
 
-  bool chosen() const { return app_->parsed(); }
+  bool recipe() const { return app_->parsed(); }
 
   /// The exit code: 1 if some images could not be read.
   int run() const {
@@ -39,7 +39,7 @@ class classify_command {
     for (const std::string& file : images_) {
       images.push_back({file, 0});
     }
-    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
+    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
     const input_size input{stored.image_size(), stored.crop, prepared_};
     const predictions found = predict(classifier, images, input, running_, "images");
     for (std::size_t i = 0; i < images.size(); ++i) {
@@ -55,13 +55,13 @@ class classify_command {
 
  private:
   /// Without a file of names, classes are called by their numbers.
-  std::vector<std::string> read_names(index classes) const {
+  std::vector<std::string> read_names(index_t classes) const {
     const std::filesystem::path beside = std::filesystem::path(model_).parent_path() / "synset_words.txt";
     if (!names_.empty() || std::filesystem::exists(beside)) {
       return read_class_names(names_.empty() ? beside : std::filesystem::path(names_), classes);
     }
     std::vector<std::string> numbers;
-    for (index i = 0; i < classes; ++i) {
+    for (index_t i = 0; i < classes; ++i) {
       numbers.push_back("class " + std::to_string(i));
     }
     return numbers;
@@ -70,7 +70,7 @@ class classify_command {
   static void print(const std::string& file, const logit_row& logits, const std::vector<std::string>& names) {
     const std::vector<double> logs = log_probabilities(logits);
     std::printf("%s\n", file.c_str());
-    for (const index i : likeliest(logits, 5)) {
+    for (const index_t i : likeliest(logits, 5)) {
       const std::size_t position = static_cast<std::size_t>(i);
       std::printf("  %5.1f %%  %s\n", 100 * std::exp(logs[position]), names[position].c_str());
     }

@@ -24,7 +24,7 @@ namespace detail {
 struct channel_ranges {
   std::vector<intact::range_observer> norm1, norm2, qkv;
 
-  explicit channel_ranges(index depth)
+  explicit channel_ranges(index_t depth)
       : norm1(static_cast<std::size_t>(depth),
               intact::range_observer(intact::range_rule::minmax, intact::granularity::channel)),
         norm2(norm1),
@@ -43,7 +43,7 @@ struct channel_ranges {
 /// Gives every channel of a LayerNorm the range -1 to 1, and has the layer that follows compute the same as before.
 inline void equalize(intact::float_layernorm& norm, intact::float_linear& next,
                      std::span<const intact::value_range> ranges) {
-  for (index c = 0; c < norm.weight.size(); ++c) {
+  for (index_t c = 0; c < norm.weight.size(); ++c) {
     const intact::value_range& range = ranges[static_cast<std::size_t>(c)];
     const float middle = range.low / 2 + range.high / 2;
     const float half = std::max(range.high / 2 - range.low / 2, 1e-3F);
@@ -63,21 +63,21 @@ inline float largest_of(std::span<const intact::value_range> ranges) {
   return largest;
 }
 
-inline void multiply_rows(intact::float_linear& layer, index first, index count, float factor) {
+inline void multiply_rows(intact::float_linear& layer, index_t first, index_t count, float factor) {
   layer.weight.middleRows(first, count) *= factor;
   layer.bias.segment(first, count) *= factor;
 }
 
 /// Gives queries and keys of a head one range, and values that of the head whose queries have the largest.
-inline void equalize_attention(intact::float_block& block, index heads, std::span<const intact::value_range> ranges) {
-  const index width = block.proj.weight.rows(), size = width / heads;
-  const auto largest = [&](index part, index head) {
+inline void equalize_attention(intact::float_block& block, index_t heads, std::span<const intact::value_range> ranges) {
+  const index_t width = block.proj.weight.rows(), size = width / heads;
+  const auto largest = [&](index_t part, index_t head) {
     return largest_of(
         ranges.subspan(static_cast<std::size_t>(part * width + head * size), static_cast<std::size_t>(size)));
   };
   const auto limited = [](float factor) { return std::clamp(factor, 0x1p-20F, 0x1p20F); };
   float common = 0;
-  for (index head = 0; head < heads; ++head) {
+  for (index_t head = 0; head < heads; ++head) {
     const float q = largest(0, head), k = largest(1, head);
     common = std::max(common, std::sqrt(q) * std::sqrt(k));
     if (q > 0 && k > 0) {
@@ -86,7 +86,7 @@ inline void equalize_attention(intact::float_block& block, index heads, std::spa
       multiply_rows(block.qkv, width + head * size, size, 1 / factor);
     }
   }
-  for (index head = 0; head < heads; ++head) {
+  for (index_t head = 0; head < heads; ++head) {
     const float v = largest(2, head);
     if (common > 0 && v > 0) {
       const float factor = limited(common / v);

@@ -131,15 +131,15 @@ struct accuracy {
 };
 
 /// Classes in the order of their logits, the largest first; of equal ones, the first.
-inline std::vector<index> likeliest(const logit_row& logits, std::size_t count) {
-  std::vector<index> classes(logits.size());
+inline std::vector<index_t> likeliest(const logit_row& logits, std::size_t count) {
+  std::vector<index_t> classes(logits.size());
   for (std::size_t i = 0; i < classes.size(); ++i) {
-    classes[i] = static_cast<index>(i);
+    classes[i] = static_cast<index_t>(i);
   }
-  const auto logit = [&](index i) { return logits[static_cast<std::size_t>(i)]; };
+  const auto logit = [&](index_t i) { return logits[static_cast<std::size_t>(i)]; };
   const auto middle = classes.begin() + static_cast<std::ptrdiff_t>(std::min(count, classes.size()));
   std::partial_sort(classes.begin(), middle, classes.end(),
-                    [&](index a, index b) { return logit(a) > logit(b) || (logit(a) == logit(b) && a < b); });
+                    [&](index_t a, index_t b) { return logit(a) > logit(b) || (logit(a) == logit(b) && a < b); });
   classes.erase(middle, classes.end());
   return classes;
 }
@@ -147,7 +147,7 @@ inline std::vector<index> likeliest(const logit_row& logits, std::size_t count) 
 inline accuracy accuracy_of(const predictions& found, std::span<const labelled_image> images) {
   std::size_t first = 0, among_five = 0;
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const std::vector<index> classes = likeliest(found.images[i].logits, 5);
+    const std::vector<index_t> classes = likeliest(found.images[i].logits, 5);
     first += !classes.empty() && classes.front() == images[i].label;
     among_five += std::find(classes.begin(), classes.end(), images[i].label) != classes.end();
   }

@@ -35,7 +35,7 @@ class evaluate_command {
     checkpoint_.add_to(*app_);
   }
 
-  bool chosen() const { return app_->parsed(); }
+  bool recipe() const { return app_->parsed(); }
 
   /// The exit code: 1 if some images could not be read.
   int run() const {
@@ -62,7 +62,7 @@ class evaluate_command {
     input_size input;
   };
 
-  std::vector<labelled_image> read_images(index classes) const {
+  std::vector<labelled_image> read_images(index_t classes) const {
     std::vector<labelled_image> images = read_labels(images_, classes);
     images.resize(std::min(images.size(), limit_));
     return images;
@@ -71,7 +71,7 @@ class evaluate_command {
   results run_integer() const {
     const stored_model stored = load_model(model_);
     results all{read_images(stored.model.shape().classes), {}, {}, {stored.image_size(), stored.crop, prepared_}};
-    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index>(running_.batch)); };
+    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
     all.integer = predict(classifier, all.images, all.input, running_, "integer model");
     return all;
   }

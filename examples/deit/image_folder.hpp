@@ -18,7 +18,7 @@ namespace intact_deit {
 
 struct labelled_image {
   std::filesystem::path file;
-  index label = 0;
+  index_t label = 0;
 };
 
 namespace detail {
@@ -73,7 +73,7 @@ inline std::vector<std::filesystem::path> find_images(const std::filesystem::pat
 
 /// The lines of <folder>/labels.tsv: a file of the folder, a tab, the number of its class.
 /// Errors: std::runtime_error, naming the file and the line.
-inline std::vector<labelled_image> read_labels(const std::filesystem::path& folder, index classes) {
+inline std::vector<labelled_image> read_labels(const std::filesystem::path& folder, index_t classes) {
   const std::filesystem::path file = folder / "labels.tsv";
   std::vector<labelled_image> images;
   std::size_t number = 0;
@@ -90,7 +90,7 @@ inline std::vector<labelled_image> read_labels(const std::filesystem::path& fold
       refuse("must be a file, a tab and the number of a class");
     }
     const std::string_view text = std::string_view(line).substr(tab + 1);
-    index label = 0;
+    index_t label = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), label);
     if (error != std::errc() || end != text.data() + text.size() || label < 0 || label >= classes) {
       refuse("has the class \"" + std::string(text) + "\"; it must be a number from 0 to " +
@@ -105,7 +105,7 @@ inline std::vector<labelled_image> read_labels(const std::filesystem::path& fold
 }
 
 /// Names of classes, one per line, in order; a WordNet number in front of a name is left out.
-inline std::vector<std::string> read_class_names(const std::filesystem::path& file, index classes) {
+inline std::vector<std::string> read_class_names(const std::filesystem::path& file, index_t classes) {
   std::vector<std::string> names = detail::read_lines(file);
   if (std::ssize(names) != classes) {
     throw error_in(file, "there are " + std::to_string(names.size()) + " names; the model has " +

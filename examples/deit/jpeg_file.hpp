@@ -72,7 +72,7 @@ class jpeg_reader {
     if (jpeg_start_decompress(&decoder_) == FALSE) {
       return refuse_truncated();
     }
-    for (index y = 0; y < image.height; ++y) {
+    for (index_t y = 0; y < image.height; ++y) {
       std::uint8_t* row = components() == 4 ? inks.data() : image.row(y);
       if (jpeg_read_scanlines(&decoder_, &row, 1) != 1) {
         return refuse_truncated();
@@ -121,8 +121,8 @@ class jpeg_reader {
     }
   }
 
-  static void expand_gray(std::uint8_t* row, index width) {
-    for (index x = width - 1; x >= 0; --x) {
+  static void expand_gray(std::uint8_t* row, index_t width) {
+    for (index_t x = width - 1; x >= 0; --x) {
       std::memset(row + 3 * x, row[x], 3);
     }
   }

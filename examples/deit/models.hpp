@@ -27,7 +27,7 @@ struct stored_model {
   intact::packed_vit model;
   double crop;
 
-  index image_size() const { return model.shape().height; }
+  index_t image_size() const { return model.shape().height; }
 };
 
 /// How much of the resized shorter side remains after the crop, if nothing else is said: 224 of 256.
@@ -58,12 +58,12 @@ inline double read_crop(const intact::safetensors_index& file) {
 /// Errors: intact::file_error or std::runtime_error, naming the file, also for models of other images than square ones
 /// of three channels.
 inline std::pair<intact::integer_vit, double> read_model(const std::filesystem::path& path) {
-  intact::safetensors_stream file(path);
+  intact::safetensors_reader file(path);
   intact::integer_vit model = intact::load_integer_vit(file);
   const intact::vit_shape& shape = model.shape();
-  if (shape.channels != 3 || shape.height != shape.width_pixels) {
+  if (shape.channels != 3 || shape.height != shape.image_width) {
     throw error_in(path, "the model takes images of " + std::to_string(shape.channels) + " channels and " +
-                             std::to_string(shape.width_pixels) + " x " + std::to_string(shape.height) +
+                             std::to_string(shape.image_width) + " x " + std::to_string(shape.height) +
                              " pixels; they must be square and have 3 channels");
   }
   return {std::move(model), detail::read_crop(file)};
@@ -79,14 +79,14 @@ inline stored_model load_model(const std::filesystem::path& path) {
 class integer_classifier {
  public:
   /// `batch`: the most images of a call.
-  explicit integer_classifier(const intact::packed_vit& model, index batch = 1)
+  explicit integer_classifier(const intact::packed_vit& model, index_t batch = 1)
       : model_(&model),
         scratch_(intact::fused_vit_bytes(model.shape(), batch)),
         logits_(static_cast<std::size_t>(batch * model.shape().classes)),
         logits_u8_(logits_.size()) {}
 
   std::vector<logit_row> operator()(std::span<const intact::image_view> images) {
-    const index batch = std::ssize(images), classes = model_->shape().classes;
+    const index_t batch = std::ssize(images), classes = model_->shape().classes;
     intact::fused_vit(
         images, model_->parameters(), model_->shape(), intact::matrix_view(logits_.data(), batch, classes),
         intact::matrix_view(logits_u8_.data(), batch, classes), intact::workspace(scratch_.data(), scratch_.size()));

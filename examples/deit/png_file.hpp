@@ -62,7 +62,7 @@ class png_reader {
     const int passes = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     for (int pass = 0; pass < passes; ++pass) {
-      for (index y = 0; y < image.height; ++y) {
+      for (index_t y = 0; y < image.height; ++y) {
         png_read_row(png_, image.row(y), nullptr);
       }
     }
@@ -77,9 +77,9 @@ class png_reader {
     if (!is_palette() && !is_gray16()) {
       return;
     }
-    for (index y = 0; y < image.height; ++y) {
+    for (index_t y = 0; y < image.height; ++y) {
       std::uint8_t* const row = image.row(y);
-      for (index x = image.width - 1; x >= 0; --x) {
+      for (index_t x = image.width - 1; x >= 0; --x) {
         const std::array<std::uint8_t, 3> color = is_palette() ? palette_[row[x]] : clipped_gray(row + 2 * x);
         std::memcpy(row + 3 * x, color.data(), color.size());
       }

@@ -18,7 +18,7 @@ namespace intact_deit {
 
 /// Weights of the input samples that make one output sample: weight[k] belongs to sample first + k.
 struct filter_taps {
-  index first = 0;
+  index_t first = 0;
   std::vector<double> weight;
 };
 
@@ -42,18 +42,18 @@ struct sample_range {
 };
 
 /// The taps of samples when `from` samples become `to`: the kernel, stretched when samples become fewer.
-inline std::vector<filter_taps> bicubic_taps(index from, std::int64_t to, const sample_range& wanted) {
+inline std::vector<filter_taps> bicubic_taps(index_t from, std::int64_t to, const sample_range& wanted) {
   const double ratio = static_cast<double>(from) / static_cast<double>(to);
   const double stretch = std::max(ratio, 1.0);
   const double support = 2 * stretch;
   std::vector<filter_taps> all;
   for (std::int64_t i = wanted.first; i < wanted.first + wanted.count; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * ratio;
-    const index first = std::max<index>(static_cast<index>(center - support + 0.5), 0);
-    const index last = std::min<index>(static_cast<index>(center + support + 0.5), from);
+    const index_t first = std::max<index_t>(static_cast<index_t>(center - support + 0.5), 0);
+    const index_t last = std::min<index_t>(static_cast<index_t>(center + support + 0.5), from);
     filter_taps taps{first, {}};
     double sum = 0;
-    for (index k = first; k < last; ++k) {
+    for (index_t k = first; k < last; ++k) {
       taps.weight.push_back(detail::bicubic((static_cast<double>(k) - center + 0.5) * (1 / stretch)));
       sum += taps.weight.back();
     }
@@ -71,11 +71,11 @@ namespace detail {
 inline constexpr int tap_bits = 22;
 
 struct integer_taps {
-  index first = 0;
+  index_t first = 0;
   std::vector<std::int64_t> weight;
 };
 
-inline std::vector<integer_taps> pillow_taps(index from, std::int64_t to, const sample_range& wanted) {
+inline std::vector<integer_taps> pillow_taps(index_t from, std::int64_t to, const sample_range& wanted) {
   std::vector<integer_taps> all;
   for (const filter_taps& taps : bicubic_taps(from, to, wanted)) {
     integer_taps rounded{taps.first, {}};
@@ -88,7 +88,7 @@ inline std::vector<integer_taps> pillow_taps(index from, std::int64_t to, const 
 }
 
 /// The sum of samples that are `step` apart, weighted and rounded to a byte.
-inline std::uint8_t weighted_sum(const std::vector<std::int64_t>& weights, const std::uint8_t* samples, index step) {
+inline std::uint8_t weighted_sum(const std::vector<std::int64_t>& weights, const std::uint8_t* samples, index_t step) {
   std::int64_t sum = std::int64_t{1} << (tap_bits - 1);
   for (const std::int64_t weight : weights) {
     sum += weight * *samples;
@@ -98,12 +98,13 @@ inline std::uint8_t weighted_sum(const std::vector<std::int64_t>& weights, const
 }
 
 /// Rows from `first` to below `last`, resized to the columns of `taps`.
-inline rgb_image resize_rows(const rgb_image& image, index first, index last, const std::vector<integer_taps>& taps) {
+inline rgb_image resize_rows(const rgb_image& image, index_t first, index_t last,
+                             const std::vector<integer_taps>& taps) {
   rgb_image resized(last - first, std::ssize(taps));
   std::uint8_t* next = resized.samples.data();
-  for (index y = first; y < last; ++y) {
+  for (index_t y = first; y < last; ++y) {
     for (const integer_taps& tap : taps) {
-      for (index c = 0; c < 3; ++c) {
+      for (index_t c = 0; c < 3; ++c) {
         *next++ = weighted_sum(tap.weight, image.row(y) + 3 * tap.first + c, 3);
       }
     }
@@ -112,11 +113,11 @@ inline rgb_image resize_rows(const rgb_image& image, index first, index last, co
 }
 
 /// Rows of an image that begins at row `top` of the whole one, resized to the rows of `taps`.
-inline rgb_image resize_columns(const rgb_image& image, index top, const std::vector<integer_taps>& taps) {
+inline rgb_image resize_columns(const rgb_image& image, index_t top, const std::vector<integer_taps>& taps) {
   rgb_image resized(std::ssize(taps), image.width);
   std::uint8_t* next = resized.samples.data();
   for (const integer_taps& tap : taps) {
-    for (index x = 0; x < 3 * image.width; ++x) {
+    for (index_t x = 0; x < 3 * image.width; ++x) {
       *next++ = weighted_sum(tap.weight, image.row(tap.first - top) + x, 3 * image.width);
     }
   }
@@ -135,17 +136,19 @@ struct window {
 /// 22 fraction bits, rows first, bytes in between. What the window does not need is not computed.
 inline rgb_image resize(const rgb_image& image, std::int64_t height, std::int64_t width, const window& wanted) {
   const std::vector<detail::integer_taps> down = detail::pillow_taps(image.height, height, wanted.rows);
-  const index first = down.front().first, last = down.back().first + std::ssize(down.back().weight);
+  const index_t first = down.front().first, last = down.back().first + std::ssize(down.back().weight);
   const rgb_image rows =
       detail::resize_rows(image, first, last, detail::pillow_taps(image.width, width, wanted.columns));
   return detail::resize_columns(rows, first, down);
 }
 
 /// The pixels that a model takes: the shorter side becomes size / crop, then the square in the middle is taken.
-inline rgb_image preprocess(const rgb_image& image, index size, double crop) {
+inline rgb_image preprocess(const rgb_image& image, index_t size, double crop) {
   const std::int64_t shorter =
       std::max(std::int64_t{size}, static_cast<std::int64_t>(static_cast<double>(size) / crop));
-  const auto resized = [&](index length, index other) { return length <= other ? shorter : shorter * length / other; };
+  const auto resized = [&](index_t length, index_t other) {
+    return length <= other ? shorter : shorter * length / other;
+  };
   const std::int64_t height = resized(image.height, image.width), width = resized(image.width, image.height);
   const auto middle = [&](std::int64_t length) {
     return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
@@ -155,7 +158,7 @@ inline rgb_image preprocess(const rgb_image& image, index size, double crop) {
 
 /// How the images of files become those that a model takes.
 struct input_size {
-  index size = 0;         ///< side of the model's images
+  index_t size = 0;       ///< side of the model's images
   double crop = 1;        ///< part of the resized shorter side that remains
   bool prepared = false;  ///< images have the model's size already, and are taken as they are
 };

@@ -17,7 +17,7 @@ namespace intact_deit {
 /// Bits of weights, activations and attention.
 struct bit_widths {
   int weights = 8;
-  int activations = 8;
+  int quantized_matrix = 8;
   int attention = 4;
 
   /// From "8/8/4" and the like.
@@ -51,11 +51,11 @@ class profile_arguments {
     add_parts(app);
   }
 
-  intact::profile chosen() const {
+  intact::quantization_recipe recipe() const {
     const bit_widths bits = bit_widths::parse(bits_);
-    intact::profile p = name_ == "paper"
-                            ? (bits.attention == 4 ? intact::paper_profile : intact::paper_profile_888)
-                            : (bits.attention == 4 ? intact::precise_profile : intact::precise_profile_888);
+    intact::quantization_recipe p = name_ == "paper"
+                                        ? (bits.attention == 4 ? intact::paper_recipe : intact::paper_recipe_888)
+                                        : (bits.attention == 4 ? intact::precise_recipe : intact::precise_recipe_888);
     if (bits.weights == 4) {
       p.weights = weight_group_ == 0 ? intact::weight_kind::s4 : intact::weight_kind::grouped_s4;
     }
@@ -67,7 +67,7 @@ class profile_arguments {
     p.normalize_rows = normalize_rows_.value_or(p.normalize_rows);
     p.stream = stream_.value_or(p.stream);
     p.pixel_codes = pixel_codes_.value_or(p.pixel_codes);
-    intact::require_profile(p);
+    intact::require_recipe(p);
     return p;
   }
 
@@ -92,11 +92,13 @@ class profile_arguments {
          {"log2-of-max", intact::attention_kind::log2_of_max},
          {"weights", intact::attention_kind::weights}});
     add(app, "--tail", tail_, "small log2 codes: zero, clipped at 15, or 8 bits wide",
-        {{"zero", intact::tail::zero}, {"clip", intact::tail::clip}, {"wide", intact::tail::wide}});
+        {{"zero", intact::attention_code::u8_masked},
+         {"clip", intact::attention_code::u4_clipped},
+         {"wide", intact::attention_code::u8_full}});
     add(app, "--exponential", exponential_, "of log2-of-sum: I-BERT's polynomial, or true exponentials",
         {{"i-exp", intact::exponential_kind::i_exp}, {"exact", intact::exponential_kind::exact}});
     add(app, "--rounding", rounding_, "of log2-of-sum: where a code ends and the next begins",
-        {{"1.5", intact::log2_rounding::at_one_and_a_half}, {"sqrt2", intact::log2_rounding::at_square_root_of_2}});
+        {{"1.5", intact::log2_rounding::round_ratio}, {"sqrt2", intact::log2_rounding::round_log}});
     add(app, "--normalize-rows", normalize_rows_, "divide rows of attention by their sums",
         {{"yes", true}, {"no", false}});
     add(app, "--stream", stream_, "codes of the residual stream",
@@ -115,9 +117,9 @@ class profile_arguments {
   }
 
   std::string name_ = "precise", bits_ = "8/8/4";
-  intact::index weight_group_ = 32;
+  intact::index_t weight_group_ = 32;
   std::optional<intact::attention_kind> attention_;
-  std::optional<intact::tail> tail_;
+  std::optional<intact::attention_code> tail_;
   std::optional<intact::exponential_kind> exponential_;
   std::optional<intact::log2_rounding> rounding_;
   std::optional<bool> normalize_rows_, pixel_codes_;

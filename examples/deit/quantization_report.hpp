@@ -40,7 +40,7 @@ class quantization_report {
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
   /// that halve its noise.
   void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
-                   const profile_arguments& profile, std::span<const rgb_image> images, std::size_t threads) {
+                   const profile_arguments& recipe, std::span<const rgb_image> images, std::size_t threads) {
     if (outliers_.empty()) {
       return;
     }
@@ -48,9 +48,9 @@ class quantization_report {
         static_cast<std::size_t>(std::min_element(parts_.begin(), parts_.end(), less_sqnr) - parts_.begin());
     const auto measure = [&](const std::string& option, bool equalize, const profile_arguments& other) {
       try {
-        const intact::profile chosen = other.chosen();
-        const fitted_model fitted = fit(calibration.quick(equalize).calibrate(model, images, chosen, threads), chosen);
-        const double sqnr_db = part_errors(model, fitted.model, chosen, images)[worst].sqnr_db;
+        const intact::quantization_recipe recipe = other.recipe();
+        const fitted_model fitted = fit(calibration.quick(equalize).calibrate(model, images, recipe, threads), recipe);
+        const double sqnr_db = part_errors(model, fitted.model, recipe, images)[worst].sqnr_db;
         if (sqnr_db > parts_[worst].sqnr_db + 3) {
           options_.push_back({option, sqnr_db});
         }
@@ -58,14 +58,14 @@ class quantization_report {
       }
     };
     if (!calibration.equalizes()) {
-      measure("--equalize", true, profile);
+      measure("--equalize", true, quantization_recipe);
     }
-    if (profile.name() == "paper") {
-      measure("--profile precise", calibration.equalizes(), profile.with("precise", profile.bits()));
+    if (recipe.name() == "paper") {
+      measure("--profile precise", calibration.equalizes(), recipe.with("precise", recipe.bits()));
     }
     const std::string wide = "8/8/8";
-    if (profile.bits() != wide) {
-      measure("--bits " + wide, calibration.equalizes(), profile.with(profile.name(), wide));
+    if (recipe.bits() != wide) {
+      measure("--bits " + wide, calibration.equalizes(), recipe.with(recipe.name(), wide));
     }
     std::sort(options_.begin(), options_.end(),
               [](const measured_option& a, const measured_option& b) { return a.sqnr_db > b.sqnr_db; });
@@ -131,7 +131,7 @@ class quantization_report {
 
   static bool less_sqnr(const part_error& a, const part_error& b) { return a.sqnr_db < b.sqnr_db; }
 
-  static std::string block_text(index block) { return block < 0 ? "" : " of block " + std::to_string(block); }
+  static std::string block_text(index_t block) { return block < 0 ? "" : " of block " + std::to_string(block); }
 
   std::vector<assumption> assumptions_;
   std::vector<intact::scale_change> changes_;

@@ -35,9 +35,9 @@ struct reconstruction_options {
 class reconstruction {
  public:
   /// `scales` are taken where nothing is searched. The model and the profile must outlive the object.
-  reconstruction(const intact::float_vit& model, intact::vit_scales scales, const intact::profile& chosen,
+  reconstruction(const intact::float_vit& model, intact::vit_scales scales, const intact::quantization_recipe& recipe,
                  const reconstruction_options& options)
-      : exact_(model), chosen_(chosen), options_(options), result_{model, std::move(scales), {}} {}
+      : exact_(model), chosen_(recipe), options_(options), result_{model, std::move(scales), {}} {}
 
   calibrated_model operator()(std::span<const rgb_image> images) {
     images_ = std::ssize(images);
@@ -65,13 +65,13 @@ class reconstruction {
   };
 
   bool wide() const { return chosen_.stream == intact::stream_codes::s16; }
-  index tokens() const { return exact_.shape.tokens(); }
-  index class_tokens() const { return exact_.shape.class_tokens; }
+  index_t tokens() const { return exact_.shape.tokens(); }
+  index_t class_tokens() const { return exact_.shape.class_tokens; }
 
   /// What the rows of a tensor count: class tokens more than others, if it has any.
-  Eigen::VectorXf row_weights(index rows) const {
+  Eigen::VectorXf row_weights(index_t rows) const {
     Eigen::VectorXf weights = Eigen::VectorXf::Ones(rows);
-    for (index row = 0; rows == images_ * tokens() && row < rows; row += tokens()) {
+    for (index_t row = 0; rows == images_ * tokens() && row < rows; row += tokens()) {
       weights.segment(row, class_tokens()).setConstant(class_token_weight);
     }
     return weights;
@@ -79,18 +79,18 @@ class reconstruction {
 
   /// Enough rows to measure errors on, evenly spaced, and all class tokens.
   weighted_rows sample(const float_matrix& tensor) const {
-    constexpr index most = 2048;
-    const index step = std::max<index>(tensor.rows() / most, 1);
+    constexpr index_t most = 2048;
+    const index_t step = std::max<index_t>(tensor.rows() / most, 1);
     const Eigen::VectorXf weights = row_weights(tensor.rows());
-    std::vector<index> chosen;
-    for (index row = 0; row < tensor.rows(); ++row) {
+    std::vector<index_t> recipe;
+    for (index_t row = 0; row < tensor.rows(); ++row) {
       if (row % step == 0 || weights[row] != 1) {
-        chosen.push_back(row);
+        recipe.push_back(row);
       }
     }
-    weighted_rows some{float_matrix(std::ssize(chosen), tensor.cols()), Eigen::VectorXf(std::ssize(chosen))};
-    for (index i = 0; i < std::ssize(chosen); ++i) {
-      const index row = chosen[static_cast<std::size_t>(i)];
+    weighted_rows some{float_matrix(std::ssize(recipe), tensor.cols()), Eigen::VectorXf(std::ssize(recipe))};
+    for (index_t i = 0; i < std::ssize(recipe); ++i) {
+      const index_t row = recipe[static_cast<std::size_t>(i)];
       some.rows.row(i) = tensor.row(row);
       some.weight[i] = std::sqrt(weights[row] == 1 ? static_cast<float>(step) : weights[row]);
     }
@@ -107,15 +107,15 @@ class reconstruction {
   /// tensor itself.
   intact::affine_scale round_input(float_matrix& input, const float_matrix* weight) const {
     const weighted_rows some = sample(input);
-    const intact::affine_scale chosen = search_scale(range_of(input), [&](const intact::affine_scale& scale) {
+    const intact::affine_scale recipe = search_scale(range_of(input), [&](const intact::affine_scale& scale) {
       float_matrix difference = some.rows;
       detail::round_to(difference, scale);
       difference = some.weight.asDiagonal() * (difference - some.rows);
       return static_cast<double>(weight == nullptr ? difference.squaredNorm()
                                                    : (difference * weight->transpose()).squaredNorm());
     });
-    detail::round_to(input, chosen);
-    return chosen;
+    detail::round_to(input, recipe);
+    return recipe;
   }
 
   /// Rounds a layer's weights for inputs that are rounded already. To compensate, it gets the bias that makes the mean of
@@ -150,9 +150,9 @@ class reconstruction {
 
   /// Patches, and the residual stream that they begin.
   void embed(std::span<const rgb_image> images) {
-    const index patches = exact_.shape.patches();
-    float_matrix input(patches * images_, exact_.shape.patch_samples());
-    for (index i = 0; i < images_; ++i) {
+    const index_t patches = exact_.shape.patches();
+    float_matrix input(patches * images_, exact_.shape.patch_values());
+    for (index_t i = 0; i < images_; ++i) {
       input.middleRows(i * patches, patches) =
           intact::detail::float_input(exact_, images[static_cast<std::size_t>(i)].view());
     }
@@ -172,8 +172,8 @@ class reconstruction {
 
   /// From the numbers that the float model takes back to pixels.
   void unnormalize(float_matrix& input) const {
-    const index samples = exact_.shape.patch * exact_.shape.patch;
-    for (index k = 0; k < input.cols(); ++k) {
+    const index_t samples = exact_.shape.patch * exact_.shape.patch;
+    for (index_t k = 0; k < input.cols(); ++k) {
       const std::size_t c = static_cast<std::size_t>(k / samples);
       input.col(k) = (input.col(k).array() * exact_.standard_deviation[c] + exact_.mean[c]) * exact_.pixel_max;
     }
@@ -182,8 +182,8 @@ class reconstruction {
   /// The class tokens in front of an image's patches, and positions.
   float_matrix embedded(const intact::float_vit& model, const float_matrix& patches) const {
     float_matrix stream(images_ * tokens(), model.shape.width);
-    const index count = exact_.shape.patches();
-    for (index i = 0; i < images_; ++i) {
+    const index_t count = exact_.shape.patches();
+    for (index_t i = 0; i < images_; ++i) {
       auto image = stream.middleRows(i * tokens(), tokens());
       image << model.class_token, patches.middleRows(i * count, count);
       image += model.positions;
@@ -207,7 +207,7 @@ class reconstruction {
   }
 
   /// Rounds the residual stream; with u8 codes, in the scale of least error among those of shrunk ranges.
-  void round_stream(intact::ptf_scale& chosen) {
+  void round_stream(intact::ptf_scale& recipe) {
     if (wide()) {
       detail::round_to(stream_.rounded, {result_.scales.stream, 0}, intact::codes_of<std::int16_t>);
       return;
@@ -226,10 +226,10 @@ class reconstruction {
       const double error = static_cast<double>(difference.squaredNorm());
       if (error < least) {
         least = error;
-        chosen = scale;
+        recipe = scale;
       }
     }
-    detail::round_to(stream_.rounded, chosen);
+    detail::round_to(stream_.rounded, recipe);
   }
 
   /// Adds a branch to the stream: rounded by itself first if the stream has u8 codes.
@@ -264,7 +264,7 @@ class reconstruction {
     scales.context = round_input(rounded, &exact_.blocks[position].proj.weight);
     if (chosen_.normalize_rows && !intact::has_normalization(intact::detail::scale_ratio(scales.qkv, scales.context))) {
       const float observed = std::exchange(scales.context.scale, intact::detail::least_context_scale(scales.qkv));
-      result_.changes.push_back({"context", static_cast<index>(position), static_cast<double>(observed),
+      result_.changes.push_back({"context", static_cast<index_t>(position), static_cast<double>(observed),
                                  static_cast<double>(scales.context.scale)});
       rounded = context;
       detail::round_to(rounded, scales.context);
@@ -302,7 +302,7 @@ class reconstruction {
 
   /// From queries, keys and values to the context. Errors are those of the context of a few images.
   void attend(tensor_pair& x, intact::block_scales& scales) const {
-    const index some = std::min<index>(images_, 8) * tokens();
+    const index_t some = std::min<index_t>(images_, 8) * tokens();
     const auto search = [&](const intact::value_range& range, auto context) {
       const float_matrix expected = context_of(x.rounded.topRows(some), nullptr);
       return search_scale(range, [&](const intact::affine_scale& scale) {
@@ -340,7 +340,7 @@ class reconstruction {
           tensor = (*softmax)(codes);
         }
       };
-      const index first = static_cast<index>(image) * tokens();
+      const index_t first = static_cast<index_t>(image) * tokens();
       context.middleRows(first, tokens()) =
           intact::detail::float_attention(qkv.middleRows(first, tokens()), exact_.shape, 0, round);
     });
@@ -354,7 +354,7 @@ class reconstruction {
         range = {std::min(range.low, tensor.minCoeff()), std::max(range.high, tensor.maxCoeff())};
       }
     };
-    for (index first = 0; first < qkv.rows(); first += tokens()) {
+    for (index_t first = 0; first < qkv.rows(); first += tokens()) {
       intact::detail::float_attention(qkv.middleRows(first, tokens()), exact_.shape, 0, widen);
     }
     return range;
@@ -363,21 +363,21 @@ class reconstruction {
   /// The final LayerNorm of the class tokens and the head. They are too few to choose a thousand rows of weights by.
   void reconstruct_head() {
     float_matrix classes(images_ * class_tokens(), exact_.shape.width);
-    for (index i = 0; i < images_; ++i) {
+    for (index_t i = 0; i < images_; ++i) {
       classes.middleRows(i * class_tokens(), class_tokens()) = stream_.rounded.middleRows(i * tokens(), class_tokens());
     }
     float_matrix x = intact::detail::apply(exact_.norm, classes, exact_.epsilon);
-    x.resize(images_, exact_.shape.head_inputs());  // row by row: an image's tokens one behind the other
+    x.resize(images_, exact_.shape.head_features());  // row by row: an image's tokens one behind the other
     result_.scales.norm = round_input(x, &exact_.head.weight);
     result_.weights.head = intact::quantize_layer(exact_.head.weight, chosen_);
     result_.model.head.weight = detail::real_weights(result_.weights.head);
   }
 
   const intact::float_vit& exact_;
-  const intact::profile& chosen_;
+  const intact::quantization_recipe& chosen_;
   reconstruction_options options_;
   calibrated_model result_;
-  index images_ = 0;
+  index_t images_ = 0;
   tensor_pair stream_;
 };
 

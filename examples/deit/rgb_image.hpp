@@ -12,20 +12,20 @@
 
 namespace intact_deit {
 
-using intact::index;
+using intact::index_t;
 
 /// Pixels of three bytes, red, green, blue, row by row.
 struct rgb_image {
-  index height = 0;
-  index width = 0;
+  index_t height = 0;
+  index_t width = 0;
   std::vector<std::uint8_t> samples;
 
   rgb_image() = default;
-  rgb_image(index rows, index columns)
+  rgb_image(index_t rows, index_t columns)
       : height(rows), width(columns), samples(static_cast<std::size_t>(3 * rows * columns)) {}
 
-  std::uint8_t* row(index y) { return samples.data() + 3 * width * y; }
-  const std::uint8_t* row(index y) const { return samples.data() + 3 * width * y; }
+  std::uint8_t* row(index_t y) { return samples.data() + 3 * width * y; }
+  const std::uint8_t* row(index_t y) const { return samples.data() + 3 * width * y; }
 
   intact::image_view view() const { return intact::interleaved_image(samples.data(), 3, height, width); }
 
@@ -58,7 +58,7 @@ inline rgb_image image_of_size(const std::filesystem::path& file, std::uint64_t 
     throw error_in(file, "the image is " + std::to_string(width) + " x " + std::to_string(height) +
                              "; it must have from 1 to " + std::to_string(max_pixels) + " pixels");
   }
-  return {static_cast<index>(height), static_cast<index>(width)};
+  return {static_cast<index_t>(height), static_cast<index_t>(width)};
 }
 
 }  // namespace detail

@@ -56,18 +56,18 @@ inline constexpr std::array<const char*, kind_count> kind_names = {"weights",
 using kind_set = std::bitset<kind_count>;
 
 /// Whether the integer model of a profile has tensors of a kind in codes of their own.
-inline bool has_kind(tensor_kind kind, const intact::profile& chosen) {
-  const bool u8_stream = chosen.stream == intact::stream_codes::u8;
-  return kind == tensor_kind::pixels                                     ? !chosen.pixel_codes
+inline bool has_kind(tensor_kind kind, const intact::quantization_recipe& recipe) {
+  const bool u8_stream = recipe.stream == intact::stream_codes::u8;
+  return kind == tensor_kind::pixels                                     ? !recipe.pixel_codes
          : kind == tensor_kind::embedding || kind == tensor_kind::branch ? u8_stream
                                                                          : true;
 }
 
 /// All kinds that the integer model of a profile has.
-inline kind_set all_kinds(const intact::profile& chosen) {
+inline kind_set all_kinds(const intact::quantization_recipe& recipe) {
   kind_set all;
   for (std::size_t kind = 0; kind < kind_count; ++kind) {
-    all.set(kind, has_kind(static_cast<tensor_kind>(kind), chosen));
+    all.set(kind, has_kind(static_cast<tensor_kind>(kind), recipe));
   }
   return all;
 }
@@ -89,9 +89,9 @@ inline void round_to(float_matrix& tensor, const intact::affine_scale& scale,
 }
 
 inline void round_to(float_matrix& tensor, const intact::ptf_scale& scale) {
-  for (index c = 0; c < tensor.cols(); ++c) {
+  for (index_t c = 0; c < tensor.cols(); ++c) {
     const intact::affine_scale channel = scale.channel(c);
-    for (index i = 0; i < tensor.rows(); ++i) {
+    for (index_t i = 0; i < tensor.rows(); ++i) {
       tensor(i, c) = intact::dequantize_code(intact::quantize_code(tensor(i, c), channel, intact::u8_codes), channel);
     }
   }
@@ -100,9 +100,9 @@ inline void round_to(float_matrix& tensor, const intact::ptf_scale& scale) {
 /// The numbers that quantized weights stand for.
 inline float_matrix real_weights(const intact::scaled_weights& quantized) {
   float_matrix real(quantized.weights.rows, quantized.weights.columns);
-  for (index n = 0; n < real.rows(); ++n) {
+  for (index_t n = 0; n < real.rows(); ++n) {
     const std::vector<std::int8_t> row = quantized.weights.row(n);
-    for (index k = 0; k < real.cols(); ++k) {
+    for (index_t k = 0; k < real.cols(); ++k) {
       real(n, k) = quantized.scale[static_cast<std::size_t>(n)] * static_cast<float>(row[static_cast<std::size_t>(k)]);
     }
   }
@@ -111,9 +111,9 @@ inline float_matrix real_weights(const intact::scaled_weights& quantized) {
 
 /// The patch layer for normalized pixels, from the one for pixels that are codes.
 inline void unfold_patch(intact::float_vit& model, const intact::float_linear& folded) {
-  const index samples = model.shape.patch * model.shape.patch;
+  const index_t samples = model.shape.patch * model.shape.patch;
   model.patch.bias = folded.bias;
-  for (index k = 0; k < folded.weight.cols(); ++k) {
+  for (index_t k = 0; k < folded.weight.cols(); ++k) {
     const std::size_t channel = static_cast<std::size_t>(k / samples);
     const Eigen::VectorXf of_one = folded.weight.col(k) * model.pixel_max;
     model.patch.weight.col(k) = of_one * model.standard_deviation[channel];
@@ -124,8 +124,8 @@ inline void unfold_patch(intact::float_vit& model, const intact::float_linear& f
 /// Attention weights as the integer model computes them from logits in codes.
 class softmax_simulation {
  public:
-  softmax_simulation(const intact::block_scales& scales, index keys, const intact::profile& chosen)
-      : built_(intact::detail::build_weighting(scales.attention_logits, scales.qkv, scales.context, keys, chosen)) {}
+  softmax_simulation(const intact::block_scales& scales, index_t keys, const intact::quantization_recipe& recipe)
+      : built_(intact::detail::build_softmax(scales.attention_logits, scales.qkv, scales.context, keys, recipe)) {}
 
   float_matrix operator()(const byte_matrix& logits) const {
     const auto view = intact::view_of(logits);
@@ -134,12 +134,12 @@ class softmax_simulation {
     if (built_.kind == intact::attention_kind::weights) {
       intact::max_softmax(view, built_.table, intact::view_of(codes));
       weights = codes.cast<float>();
-    } else if (built_.probabilities == intact::tail::zero) {
-      weights = by_codes<intact::tail::zero>(view, intact::view_of(codes));
-    } else if (built_.probabilities == intact::tail::wide) {
-      weights = by_codes<intact::tail::wide>(view, intact::view_of(codes));
+    } else if (built_.probabilities == intact::attention_code::u8_masked) {
+      weights = by_codes<intact::attention_code::u8_masked>(view, intact::view_of(codes));
+    } else if (built_.probabilities == intact::attention_code::u8_full) {
+      weights = by_codes<intact::attention_code::u8_full>(view, intact::view_of(codes));
     } else {
-      weights = by_codes<intact::tail::clip>(
+      weights = by_codes<intact::attention_code::u4_clipped>(
           view, intact::packed_view<intact::u4, std::uint8_t>(codes.data(), codes.rows(), codes.cols()));
     }
     if (built_.normalize) {
@@ -149,30 +149,29 @@ class softmax_simulation {
   }
 
  private:
-  template <intact::tail Tail, class Codes>
+  template <intact::attention_code Format, class Codes>
   float_matrix by_codes(intact::matrix_view<const std::uint8_t> logits, Codes codes) const {
     const intact::exp_table<std::uint64_t> exponential = built_.exponential;
     if (built_.kind == intact::attention_kind::log2_of_sum) {
-      if (built_.rounding == intact::log2_rounding::at_one_and_a_half) {
-        intact::log_softmax<Tail>(logits, exponential, codes);
+      if (built_.rounding == intact::log2_rounding::round_ratio) {
+        intact::log_softmax<Format>(logits, exponential, codes);
       } else {
-        intact::log_softmax<Tail, std::uint64_t, intact::log2_rounding::at_square_root_of_2>(logits, exponential,
-                                                                                             codes);
+        intact::log_softmax<Format, std::uint64_t, intact::log2_rounding::round_log>(logits, exponential, codes);
       }
-    } else if constexpr (Tail != intact::tail::wide) {
+    } else if constexpr (Format != intact::attention_code::u8_full) {
       intact::max_softmax(logits, built_.table, codes);
     }
     float_matrix weights(logits.rows, logits.columns);
-    for (index i = 0; i < weights.rows(); ++i) {
-      for (index j = 0; j < weights.cols(); ++j) {
+    for (index_t i = 0; i < weights.rows(); ++i) {
+      for (index_t j = 0; j < weights.cols(); ++j) {
         const int code = codes(i, j);
-        weights(i, j) = code > intact::attention_codes<Tail>::largest ? 0 : std::ldexp(1.0F, -code);
+        weights(i, j) = code > intact::attention_codes<Format>::largest ? 0 : std::ldexp(1.0F, -code);
       }
     }
     return weights;
   }
 
-  intact::owned_weighting built_;
+  intact::owned_softmax built_;
 };
 
 }  // namespace detail
@@ -191,9 +190,9 @@ struct fitted_model {
   std::vector<intact::scale_change> changes;
 };
 
-inline fitted_model fit(calibrated_model calibrated, const intact::profile& chosen) {
+inline fitted_model fit(calibrated_model calibrated, const intact::quantization_recipe& recipe) {
   intact::fitted_scales<intact::vit_scales> fitted =
-      intact::fit_scales(calibrated.model, calibrated.scales, calibrated.weights, chosen);
+      intact::fit_scales(calibrated.model, calibrated.scales, calibrated.weights, recipe);
   calibrated.scales = std::move(fitted.scales);
   std::vector<intact::scale_change> changes = std::move(calibrated.changes);
   changes.insert(changes.end(), fitted.changes.begin(), fitted.changes.end());
@@ -202,11 +201,11 @@ inline fitted_model fit(calibrated_model calibrated, const intact::profile& chos
 
 /// A calibrated model whose weights are rounded to nearest, each by itself.
 inline calibrated_model round_weights(const intact::float_vit& model, const intact::vit_scales& scales,
-                                      const intact::profile& chosen) {
-  calibrated_model rounded{model, scales, intact::quantize_weights(model, chosen)};
-  intact::float_linear patch = intact::patch_layer(model, chosen);
+                                      const intact::quantization_recipe& recipe) {
+  calibrated_model rounded{model, scales, intact::quantize_weights(model, recipe)};
+  intact::float_linear patch = intact::patch_layer(model, recipe);
   patch.weight = detail::real_weights(rounded.weights.patch);
-  if (chosen.pixel_codes) {
+  if (recipe.pixel_codes) {
     detail::unfold_patch(rounded.model, patch);
   } else {
     rounded.model.patch = patch;
@@ -227,11 +226,11 @@ inline calibrated_model round_weights(const intact::float_vit& model, const inta
 class simulated_vit {
  public:
   /// `exact`: the float model, whose weights are taken if weights are not to be rounded.
-  simulated_vit(const intact::float_vit& exact, const calibrated_model& calibrated, const intact::profile& chosen,
-                const kind_set& rounded)
+  simulated_vit(const intact::float_vit& exact, const calibrated_model& calibrated,
+                const intact::quantization_recipe& recipe, const kind_set& rounded)
       : model_(rounded[static_cast<std::size_t>(tensor_kind::weights)] ? calibrated.model : exact),
         scales_(calibrated.scales),
-        wide_(chosen.stream == intact::stream_codes::s16),
+        wide_(recipe.stream == intact::stream_codes::s16),
         rounded_(rounded) {
     model_.positions = exact.positions;
     model_.class_token = exact.class_token;
@@ -239,7 +238,7 @@ class simulated_vit {
       detail::round_to(model_.positions, scales_.positions);
     }
     for (const intact::block_scales& block : scales_.blocks) {
-      softmax_.emplace_back(block, exact.shape.tokens(), chosen);
+      softmax_.emplace_back(block, exact.shape.tokens(), recipe);
       gelu_input_.push_back(gelu_input(block));
     }
   }

@@ -19,7 +19,7 @@
 namespace intact_deit {
 
 using intact::float_matrix;
-using intact::index;
+using intact::index_t;
 using double_matrix = intact::row_major_matrix<double>;
 using code_matrix = intact::row_major_matrix<std::int8_t>;
 
@@ -27,26 +27,26 @@ using code_matrix = intact::row_major_matrix<std::int8_t>;
 struct weight_steps {
   std::vector<float> scale;
   intact::row_major_matrix<std::uint8_t> shift;
-  index group = 1;
+  index_t group = 1;
   intact::code_range codes;
 
-  float step(index n, index k) const { return std::ldexp(scale[static_cast<std::size_t>(n)], shift(n, k / group)); }
-  int code(index n, index k, float weight) const { return intact::quantize_code(weight, {step(n, k), 0}, codes); }
+  float step(index_t n, index_t k) const { return std::ldexp(scale[static_cast<std::size_t>(n)], shift(n, k / group)); }
+  int code(index_t n, index_t k, float weight) const { return intact::quantize_code(weight, {step(n, k), 0}, codes); }
 };
 
 namespace detail {
 
 /// Chooses the power of two of each group of each row: least squared error, each column weighted by its moment.
 inline void choose_shifts(const float_matrix& weight, const double_matrix& moments, weight_steps& steps) {
-  for (index n = 0; n < weight.rows(); ++n) {
-    for (index first = 0; first < weight.cols(); first += steps.group) {
-      const index end = std::min(first + steps.group, weight.cols());
+  for (index_t n = 0; n < weight.rows(); ++n) {
+    for (index_t first = 0; first < weight.cols(); first += steps.group) {
+      const index_t end = std::min(first + steps.group, weight.cols());
       double least = std::numeric_limits<double>::infinity();
       std::uint8_t best = 0;
       for (std::uint8_t shift = 0; shift <= 3; ++shift) {
         steps.shift(n, first / steps.group) = shift;
         double error = 0;
-        for (index k = first; k < end; ++k) {
+        for (index_t k = first; k < end; ++k) {
           const float rounded = static_cast<float>(steps.code(n, k, weight(n, k))) * steps.step(n, k);
           const double difference = static_cast<double>(weight(n, k) - rounded);
           error += difference * difference * moments(k, k);
@@ -64,8 +64,8 @@ inline void choose_shifts(const float_matrix& weight, const double_matrix& momen
 /// Rounds every weight to nearest.
 inline code_matrix round_to_nearest(const float_matrix& weight, const weight_steps& steps) {
   code_matrix codes(weight.rows(), weight.cols());
-  for (index n = 0; n < weight.rows(); ++n) {
-    for (index k = 0; k < weight.cols(); ++k) {
+  for (index_t n = 0; n < weight.rows(); ++n) {
+    for (index_t k = 0; k < weight.cols(); ++k) {
       codes(n, k) = static_cast<std::int8_t>(steps.code(n, k, weight(n, k)));
     }
   }
@@ -74,7 +74,7 @@ inline code_matrix round_to_nearest(const float_matrix& weight, const weight_ste
 
 /// U of H^-1 = U^T U.
 inline double_matrix factor_of_inverse(const double_matrix& moments) {
-  const index columns = moments.rows();
+  const index_t columns = moments.rows();
   const double_matrix inverse = Eigen::LDLT<double_matrix>(moments).solve(double_matrix::Identity(columns, columns));
   return Eigen::LLT<double_matrix>(inverse).matrixU();
 }
@@ -83,12 +83,12 @@ inline double_matrix factor_of_inverse(const double_matrix& moments) {
 /// error e of column k moves column j by -e U(k, j) / U(k, k) (GPTQ, arXiv 2210.17323).
 inline code_matrix round_compensated(const float_matrix& weight, const double_matrix& factor,
                                      const weight_steps& steps) {
-  const index columns = weight.cols();
+  const index_t columns = weight.cols();
   double_matrix left = weight.cast<double>();
   code_matrix codes(weight.rows(), columns);
-  for (index k = 0; k < columns; ++k) {
+  for (index_t k = 0; k < columns; ++k) {
     Eigen::VectorXd error(weight.rows());
-    for (index n = 0; n < weight.rows(); ++n) {
+    for (index_t n = 0; n < weight.rows(); ++n) {
       const int code = steps.code(n, k, static_cast<float>(left(n, k)));
       codes(n, k) = static_cast<std::int8_t>(code);
       error[n] = (left(n, k) - code * static_cast<double>(steps.step(n, k))) / factor(k, k);
@@ -110,12 +110,12 @@ struct rounded_weights {
 /// factors, per group the best power of two. `compensate`: errors of a weight are made good by those after it; else
 /// every weight is rounded to nearest.
 inline rounded_weights round_weights(const float_matrix& weight, const double_matrix& moments,
-                                     const intact::profile& chosen, bool compensate) {
-  const bool grouped = chosen.weights == intact::weight_kind::grouped_s4;
-  const index rows = weight.rows();
+                                     const intact::quantization_recipe& recipe, bool compensate) {
+  const bool grouped = recipe.weights == intact::weight_kind::grouped_s4;
+  const index_t rows = weight.rows();
   weight_steps steps;
-  steps.codes = chosen.weights == intact::weight_kind::s8 ? intact::s8_codes : intact::s4_codes;
-  steps.group = grouped ? chosen.weight_group : std::max<index>(weight.cols(), 1);
+  steps.codes = recipe.weights == intact::weight_kind::s8 ? intact::s8_codes : intact::s4_codes;
+  steps.group = grouped ? recipe.weight_group : std::max<index_t>(weight.cols(), 1);
   steps.scale.resize(static_cast<std::size_t>(rows), intact::smallest_scale);
   steps.shift.setZero(rows, intact::group_count(weight.cols(), steps.group));
   const Eigen::VectorXf largest = weight.cwiseAbs().rowwise().maxCoeff();
@@ -125,7 +125,7 @@ inline rounded_weights round_weights(const float_matrix& weight, const double_ma
   rounded_weights best{steps, code_matrix::Zero(rows, weight.cols())};
   Eigen::VectorXd least = Eigen::VectorXd::Constant(rows, std::numeric_limits<double>::infinity());
   for (float part = grouped ? 2.0F : 1.0F; part > 0.4F; part -= grouped ? 0.1F : 0.05F) {
-    for (index n = 0; n < rows; ++n) {
+    for (index_t n = 0; n < rows; ++n) {
       steps.scale[static_cast<std::size_t>(n)] = std::max(largest[n] * part / codes_per_range, intact::smallest_scale);
     }
     if (grouped) {
@@ -134,13 +134,13 @@ inline rounded_weights round_weights(const float_matrix& weight, const double_ma
     const code_matrix codes =
         compensate ? detail::round_compensated(weight, factor, steps) : detail::round_to_nearest(weight, steps);
     double_matrix errors(rows, weight.cols());
-    for (index n = 0; n < rows; ++n) {
-      for (index k = 0; k < weight.cols(); ++k) {
+    for (index_t n = 0; n < rows; ++n) {
+      for (index_t k = 0; k < weight.cols(); ++k) {
         errors(n, k) = static_cast<double>(weight(n, k)) - codes(n, k) * static_cast<double>(steps.step(n, k));
       }
     }
     const Eigen::VectorXd error = (errors * moments).cwiseProduct(errors).rowwise().sum();
-    for (index n = 0; n < rows; ++n) {
+    for (index_t n = 0; n < rows; ++n) {
       if (error[n] < least[n]) {
         least[n] = error[n];
         best.steps.scale[static_cast<std::size_t>(n)] = steps.scale[static_cast<std::size_t>(n)];

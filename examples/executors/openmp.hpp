@@ -22,13 +22,13 @@ class openmp_executor {
     }
   }
 
-  intact::index threads() const { return threads_; }
+  intact::index_t threads() const { return threads_; }
 
   /// Each thread takes the next task as soon as it is free, since threads are not equally fast.
   template <class Task>
-  void for_each(intact::index tasks, const Task& task) const {
+  void for_each(intact::index_t tasks, const Task& task) const {
 #pragma omp parallel for num_threads(threads_) schedule(dynamic) if (tasks > 1)
-    for (intact::index i = 0; i < tasks; ++i) {
+    for (intact::index_t i = 0; i < tasks; ++i) {
       task(i);
     }
   }

@@ -20,13 +20,13 @@ class tbb_executor {
  public:
   explicit tbb_executor(int threads = tbb::info::default_concurrency()) : threads_(threads), arena_(checked(threads)) {}
 
-  intact::index threads() const { return threads_; }
+  intact::index_t threads() const { return threads_; }
 
   /// Tasks are of the right size already: they are neither joined nor divided.
   template <class Task>
-  void for_each(intact::index tasks, const Task& task) const {
+  void for_each(intact::index_t tasks, const Task& task) const {
     if (tasks > 1) {
-      arena_.execute([&] { tbb::parallel_for(intact::index{0}, tasks, task, tbb::simple_partitioner()); });
+      arena_.execute([&] { tbb::parallel_for(intact::index_t{0}, tasks, task, tbb::simple_partitioner()); });
     } else if (tasks == 1) {
       task(0);
     }

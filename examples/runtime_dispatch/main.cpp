@@ -53,21 +53,21 @@ struct layer {
         weights(intact::pack_weights(w, std::as_writable_bytes(std::span(memory)))),
         multiplier(static_cast<std::size_t>(w.rows)),
         offset(multiplier.size()) {
-    std::vector<intact::scale_target> targets;
+    std::vector<intact::scale_spec> specs;
     std::vector<std::int8_t> row(static_cast<std::size_t>(w.columns));
-    for (intact::index n = 0; n < w.rows; ++n) {
-      for (intact::index k = 0; k < w.columns; ++k) {
+    for (intact::index_t n = 0; n < w.rows; ++n) {
+      for (intact::index_t k = 0; k < w.columns; ++k) {
         row[static_cast<std::size_t>(k)] = static_cast<std::int8_t>(w(n, k));
       }
-      targets.push_back(
-          intact::linear_target<std::uint8_t>({.weights = row, .factor = factor, .addend = 128, .zero_point = 128}));
+      specs.push_back(
+          intact::linear_spec<std::uint8_t>({.weights = row, .factor = factor, .addend = 128, .zero_point = 128}));
     }
-    stage = {intact::build_scale(targets, multiplier, offset)};
+    stage = {intact::build_scale(specs, multiplier, offset)};
   }
 
   /// Checks here, in a unit for any processor, then leaves it to the kernel of one.
   template <class Operands>
-  void run(void (*kernel)(const Operands&, intact::index, intact::index) noexcept,
+  void run(void (*kernel)(const Operands&, intact::index_t, intact::index_t) noexcept,
            intact::matrix_view<const std::uint8_t> a, intact::matrix_view<std::uint8_t> y) const {
     intact::require_gemm(a, weights, stage, y);
     kernel({a, weights, stage, y}, 0, intact::kernel::gemm_units(a.rows, weights));
@@ -98,9 +98,9 @@ std::uint64_t run_model(const engine::kernel_table& kernels) {
 }  // namespace
 
 int main() try {
-  const engine::chosen_kernels chosen = engine::choose_kernels();
-  const std::uint64_t fingerprint = run_model(chosen.kernels);
-  std::printf("%s\nfingerprint %016llx\n", chosen.isa, static_cast<unsigned long long>(fingerprint));
+  const engine::chosen_kernels recipe = engine::choose_kernels();
+  const std::uint64_t fingerprint = run_model(recipe.kernels);
+  std::printf("%s\nfingerprint %016llx\n", recipe.isa, static_cast<unsigned long long>(fingerprint));
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "%s\n", e.what());

@@ -26,8 +26,8 @@ namespace intact_verify {
 struct keep_wide_accumulator {
   using output = std::int64_t;
 
-  output operator()(std::int64_t accumulator, index) const { return accumulator; }
-  void require(const char*, index) const {}
+  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
+  void require(const char*, index_t) const {}
 };
 
 /// Fraction bits of recorded accumulators of 8-bit codes; the library's have 44. Those of 4-bit codes have 15 in both.
@@ -47,7 +47,7 @@ struct recorded_attention {
   const recorded_case& file;
   std::string name;
   bool wide = false;  ///< 8-bit log2 codes
-  index images = 0, heads = 0, tokens = 0, head_size = 0;
+  index_t images = 0, heads = 0, tokens = 0, head_size = 0;
   matrix<std::uint8_t> qkv{0, 0};
   double qkv_scale = 0;
   int qkv_zero_point = 0;
@@ -58,7 +58,7 @@ struct recorded_attention {
     const std::string logits = name + "_qact_attn1__codes";
     wide = is_wide(file);
     images = file.size(logits, 0, 4);
-    heads = std::max<index>(file.size(logits, 1, 4), 1);
+    heads = std::max<index_t>(file.size(logits, 1, 4), 1);
     tokens = file.size(logits, 2, 4);
     qkv = file.codes<std::uint8_t>(name + "_qact1__codes");
     head_size = qkv.columns / 3 / heads;
@@ -70,32 +70,32 @@ struct recorded_attention {
     qkv_zero_point = file.quantizer_of(name + "_qact1").zero_point;
     const char* const parameter = file.has_parameter("attn_scale") ? "attn_scale" : "scale";
     logits_factor = file.has_parameter(parameter) ? file.number(parameter)
-                                                  : 1 / std::sqrt(static_cast<double>(std::max<index>(head_size, 1)));
+                                                  : 1 / std::sqrt(static_cast<double>(std::max<index_t>(head_size, 1)));
   }
 
   /// q (0), k (1) or v (2) of one head of one image.
-  intact::activations part(index image, index head, index which) const {
+  intact::quantized_matrix part(index_t image, index_t head, index_t which) const {
     return {qkv.view().row_block(image * tokens, tokens).column_block((which * heads + head) * head_size, head_size),
             qkv_zero_point};
   }
   /// The rows of one head of one image in a tensor of images, heads and tokens.
-  index first_row(index image, index head) const { return (image * heads + head) * tokens; }
+  index_t first_row(index_t image, index_t head) const { return (image * heads + head) * tokens; }
 
   template <class Body>
   void for_each_head(Body body) const {
-    for (index image = 0; image < images; ++image) {
-      for (index head = 0; head < heads; ++head) {
+    for (index_t image = 0; image < images; ++image) {
+      for (index_t head = 0; head < heads; ++head) {
         body(image, head);
       }
     }
   }
 };
 
-inline std::string logits_reason(const recorded_attention& attention, double scale, int zero_point, index image,
-                                 index head, index i, index j, std::int64_t found, std::int64_t expected) {
-  const intact::activations q = attention.part(image, head, 0), k = attention.part(image, head, 1);
+inline std::string logits_reason(const recorded_attention& attention, double scale, int zero_point, index_t image,
+                                 index_t head, index_t i, index_t j, std::int64_t found, std::int64_t expected) {
+  const intact::quantized_matrix q = attention.part(image, head, 0), k = attention.part(image, head, 1);
   std::int64_t sum = 0, magnitudes = 0;
-  for (index c = 0; c < attention.head_size; ++c) {
+  for (index_t c = 0; c < attention.head_size; ++c) {
     const std::int64_t product = (q.codes(i, c) - q.zero_point) * (k.codes(j, c) - k.zero_point);
     sum += product;
     magnitudes += std::abs(product);
@@ -115,14 +115,14 @@ inline void verify_logits(const recorded_attention& attention, case_report& repo
   const double scale = file.tensor_scale(logits);
   const int zero_point = file.quantizer_of(logits).zero_point;
   const double factor = attention.qkv_scale * attention.qkv_scale * attention.logits_factor / scale;
-  const intact::owned_tensor_scale built(intact::attention_logits_target(factor, zero_point, attention.head_size));
+  const intact::owned_tensor_scale built(intact::attention_logits_spec(factor, zero_point, attention.head_size));
   matrix<std::int32_t> sums(attention.images * attention.heads * attention.tokens, attention.tokens);
   matrix<std::uint8_t> codes(sums.rows, sums.columns);
   const intact::requantize<std::uint8_t, intact::tensor_scale> stage{built.scale};
-  attention.for_each_head([&](index image, index head) {
-    const index row = attention.first_row(image, head);
-    const intact::activations q = attention.part(image, head, 0), k = attention.part(image, head, 1);
-    intact::gemm(q, k, intact::keep_accumulator{}, sums.view().row_block(row, attention.tokens));
+  attention.for_each_head([&](index_t image, index_t head) {
+    const index_t row = attention.first_row(image, head);
+    const intact::quantized_matrix q = attention.part(image, head, 0), k = attention.part(image, head, 1);
+    intact::gemm(q, k, intact::raw_accumulator{}, sums.view().row_block(row, attention.tokens));
     intact::gemm(q, k, stage, codes.view().row_block(row, attention.tokens));
   });
   if (file.has(attention.name + "_qk_acc")) {
@@ -139,39 +139,39 @@ inline void verify_logits(const recorded_attention& attention, case_report& repo
   const std::vector<std::int64_t> recorded = file.integers(logits + "__codes");
   for (std::size_t at = 0; at < recorded.size(); ++at) {
     result.compare<std::int64_t>(at, codes.values[at], recorded[at], [&] {
-      const auto row = static_cast<index>(at) / attention.tokens;
+      const auto row = static_cast<index_t>(at) / attention.tokens;
       return logits_reason(attention, scale, zero_point, row / attention.tokens / attention.heads,
                            row / attention.tokens % attention.heads, row % attention.tokens,
-                           static_cast<index>(at) % attention.tokens, codes.values[at], recorded[at]);
+                           static_cast<index_t>(at) % attention.tokens, codes.values[at], recorded[at]);
     });
   }
   report.add(std::move(result));
 }
 
 /// The original's codes may differ from the exact ones, each for a reason; the exact ones equal the division.
-template <intact::tail Tail>
+template <intact::attention_code Format>
 void verify_attention_softmax(const recorded_attention& attention, case_report& report) {
   const recorded_case& file = attention.file;
   const std::string logits = attention.name + "_qact_attn1", tensor = attention.name + "_log_int_softmax__q";
   const float scale = static_cast<float>(file.tensor_scale(logits));
   const exact_softmax softmax(file.codes<std::uint8_t>(logits + "__codes"), scale);
-  report.add(compare_with_division<Tail>(file, tensor, softmax));
-  const matrix<std::uint8_t> codes = log2_codes<Tail>(softmax.logits, softmax.table);
+  report.add(compare_with_division<Format>(file, tensor, softmax));
+  const matrix<std::uint8_t> codes = log2_codes<Format>(softmax.logits, softmax.table);
   const std::vector<float> x = file.floats(attention.name + "_log_int_softmax__in", codes.values.size());
   tensor_comparison result =
       file.compare(tensor, "Log-Int-Softmax against the original's", claim::explained, codes.values.size());
-  constexpr int zero = intact::attention_codes<Tail>::zero;
+  constexpr int zero = intact::attention_codes<Format>::last_code;
   compare_codes(result, codes, file.integers(tensor), zero, zero, [&](std::size_t at, std::int64_t expected) {
-    const auto position = static_cast<index>(at);
+    const auto position = static_cast<index_t>(at);
     return softmax_reason(softmax, position / codes.columns, position % codes.columns, x, scale, expected, zero);
   });
   report.add(std::move(result));
 }
 
 /// The recorded log2 codes, of which those from the zero level on are the zero level.
-template <intact::tail Tail>
+template <intact::attention_code Format>
 matrix<std::uint8_t> recorded_log2_codes(const recorded_attention& attention) {
-  constexpr int zero = intact::attention_codes<Tail>::zero;
+  constexpr int zero = intact::attention_codes<Format>::last_code;
   matrix<std::int64_t> recorded = attention.file.codes<std::int64_t>(attention.name + "_log_int_softmax__q");
   matrix<std::uint8_t> codes(recorded.rows, recorded.columns);
   attention.file.require_count(attention.name + "_log_int_softmax__q", recorded.values.size(),
@@ -185,15 +185,15 @@ matrix<std::uint8_t> recorded_log2_codes(const recorded_attention& attention) {
   return codes;
 }
 
-template <intact::tail Tail>
+template <intact::attention_code Format>
 std::string context_reason(const recorded_attention& attention, const matrix<std::uint8_t>& codes, double scale,
-                           int zero_point, index image, index head, index i, index c, std::int64_t found,
+                           int zero_point, index_t image, index_t head, index_t i, index_t c, std::int64_t found,
                            std::int64_t expected) {
-  const intact::activations v = attention.part(image, head, 2);
+  const intact::quantized_matrix v = attention.part(image, head, 2);
   long double sum = 0, magnitudes = 0;
-  for (index j = 0; j < attention.tokens; ++j) {
+  for (index_t j = 0; j < attention.tokens; ++j) {
     const int code = codes(attention.first_row(image, head) + i, j);
-    if (code != intact::attention_codes<Tail>::zero) {
+    if (code != intact::attention_codes<Format>::last_code) {
       const long double product = std::ldexp(static_cast<long double>(v.codes(j, c) - v.zero_point), -code);
       sum += product;
       magnitudes += std::fabs(product);
@@ -206,18 +206,18 @@ std::string context_reason(const recorded_attention& attention, const matrix<std
 }
 
 /// Accumulators of attention times V, in the library's units.
-template <intact::tail Tail>
+template <intact::attention_code Format>
 tensor_comparison compare_context_sums(const recorded_attention& attention, const matrix<std::uint8_t>& codes) {
-  constexpr bool is_wide = Tail == intact::tail::wide;
-  using stage = std::conditional_t<is_wide, keep_wide_accumulator, intact::keep_accumulator>;
+  constexpr bool is_wide = Format == intact::attention_code::u8_full;
+  using stage = std::conditional_t<is_wide, keep_wide_accumulator, intact::raw_accumulator>;
   constexpr std::int64_t unit =
-      is_wide ? std::int64_t{1} << (intact::attention_codes<Tail>::fraction_bits - recorded_wide_fraction_bits) : 1;
+      is_wide ? std::int64_t{1} << (intact::attention_codes<Format>::fraction_bits - recorded_wide_fraction_bits) : 1;
   const std::string tensor = attention.name + "_av_acc";
   matrix<typename stage::output> sums(codes.rows, attention.head_size);
-  attention.for_each_head([&](index image, index head) {
-    const index row = attention.first_row(image, head);
-    intact::shift_matmul<Tail>(codes.view().row_block(row, attention.tokens), attention.part(image, head, 2), stage{},
-                               sums.view().row_block(row, attention.tokens));
+  attention.for_each_head([&](index_t image, index_t head) {
+    const index_t row = attention.first_row(image, head);
+    intact::shift_matmul<Format>(codes.view().row_block(row, attention.tokens), attention.part(image, head, 2), stage{},
+                                 sums.view().row_block(row, attention.tokens));
   });
   tensor_comparison result = attention.file.compare(
       tensor, is_wide ? "accumulators of attention times V, 8 bits" : "accumulators of attention times V, 4 bits",
@@ -232,34 +232,34 @@ tensor_comparison compare_context_sums(const recorded_attention& attention, cons
   return result;
 }
 
-template <intact::tail Tail>
+template <intact::attention_code Format>
 void verify_context(const recorded_attention& attention, const std::string& output, case_report& report) {
   const recorded_case& file = attention.file;
-  const matrix<std::uint8_t> codes = recorded_log2_codes<Tail>(attention);
+  const matrix<std::uint8_t> codes = recorded_log2_codes<Format>(attention);
   if (file.has(attention.name + "_av_acc")) {
-    report.add(compare_context_sums<Tail>(attention, codes));
+    report.add(compare_context_sums<Format>(attention, codes));
   }
   const double scale = file.tensor_scale(output);
   const int zero_point = file.quantizer_of(output).zero_point;
   const intact::owned_tensor_scale built(
-      intact::attention_context_target(attention.qkv_scale / scale, zero_point, attention.tokens));
-  using stage = std::conditional_t<Tail == intact::tail::wide, intact::requantize_wide<std::uint8_t>,
+      intact::attention_context_spec(attention.qkv_scale / scale, zero_point, attention.tokens));
+  using stage = std::conditional_t<Format == intact::attention_code::u8_full, intact::requantize_s64<std::uint8_t>,
                                    intact::requantize<std::uint8_t, intact::tensor_scale>>;
   matrix<std::uint8_t> context(attention.images * attention.tokens, attention.heads * attention.head_size);
   tensor_comparison result =
       file.compare(output + "__codes", "requantized codes of attention times V", claim::bounded, context.values.size());
   const std::vector<std::int64_t> recorded = file.integers(output + "__codes");
-  attention.for_each_head([&](index image, index head) {
+  attention.for_each_head([&](index_t image, index_t head) {
     const auto rows = context.view().row_block(image * attention.tokens, attention.tokens);
     const auto y = rows.column_block(head * attention.head_size, attention.head_size);
-    intact::shift_matmul<Tail>(codes.view().row_block(attention.first_row(image, head), attention.tokens),
-                               attention.part(image, head, 2), stage{built.scale}, y);
-    for (index i = 0; i < y.rows; ++i) {
-      for (index c = 0; c < y.columns; ++c) {
+    intact::shift_matmul<Format>(codes.view().row_block(attention.first_row(image, head), attention.tokens),
+                                 attention.part(image, head, 2), stage{built.scale}, y);
+    for (index_t i = 0; i < y.rows; ++i) {
+      for (index_t c = 0; c < y.columns; ++c) {
         const auto at =
             static_cast<std::size_t>((image * attention.tokens + i) * context.columns + head * attention.head_size + c);
         result.compare<std::int64_t>(at, y(i, c), recorded[at], [&] {
-          return context_reason<Tail>(attention, codes, scale, zero_point, image, head, i, c, y(i, c), recorded[at]);
+          return context_reason<Format>(attention, codes, scale, zero_point, image, head, i, c, y(i, c), recorded[at]);
         });
       }
     }
@@ -272,11 +272,11 @@ inline void verify_attention(const recorded_case& file, const std::string& name,
   const std::string context = name + "_qact2";
   verify_logits(attention, report);
   if (attention.wide) {
-    verify_attention_softmax<intact::tail::wide>(attention, report);
-    verify_context<intact::tail::wide>(attention, context, report);
+    verify_attention_softmax<intact::attention_code::u8_full>(attention, report);
+    verify_context<intact::attention_code::u8_full>(attention, context, report);
   } else {
-    verify_attention_softmax<intact::tail::zero>(attention, report);
-    verify_context<intact::tail::zero>(attention, context, report);
+    verify_attention_softmax<intact::attention_code::u8_masked>(attention, report);
+    verify_context<intact::attention_code::u8_masked>(attention, context, report);
   }
 }
 

@@ -56,14 +56,14 @@ struct recorded_layer {
   }
 
   /// The accumulator of the recording: the input's zero point is subtracted.
-  std::int64_t corrected(std::int64_t accumulator, index n) const {
-    for (index k = 0; k < weights.columns; ++k) {
+  std::int64_t corrected(std::int64_t accumulator, index_t n) const {
+    for (index_t k = 0; k < weights.columns; ++k) {
       accumulator -= std::int64_t{input_zero_point} * weights(n, k);
     }
     return accumulator;
   }
-  index rows() const { return signed_input ? signed_input->rows : input.rows; }
-  std::int64_t input_value(index m, index k) const {
+  index_t rows() const { return signed_input ? signed_input->rows : input.rows; }
+  std::int64_t input_value(index_t m, index_t k) const {
     return std::int64_t{signed_input ? (*signed_input)(m, k) : input(m, k)} - input_zero_point;
   }
   /// The product of the input and weights, through an output stage.
@@ -75,24 +75,26 @@ struct recorded_layer {
       intact::gemm(input.view(), w, stage, y);
     }
   }
-  double factor(index n) const { return input_scale * static_cast<double>(weight_scale[static_cast<std::size_t>(n)]); }
-  double addend(index n) const { return static_cast<double>(bias[static_cast<std::size_t>(n)]); }
+  double factor(index_t n) const {
+    return input_scale * static_cast<double>(weight_scale[static_cast<std::size_t>(n)]);
+  }
+  double addend(index_t n) const { return static_cast<double>(bias[static_cast<std::size_t>(n)]); }
 };
 
 /// The patches of the recorded images, one per row.
 inline matrix<std::uint8_t> patches_of(const recorded_case& file, const std::string& layer, const std::string& input) {
   const std::string name = input + "__codes";
   matrix<std::uint8_t> pixels = file.codes<std::uint8_t>(name);
-  const index images = file.size(name, 0, 4), channels = file.size(name, 1, 4);
-  const index height = file.size(name, 2, 4), width = file.size(name, 3, 4);
-  const index patch = std::max<index>(file.size(layer + "__wcodes", 2, 4), 1);
+  const index_t images = file.size(name, 0, 4), channels = file.size(name, 1, 4);
+  const index_t height = file.size(name, 2, 4), width = file.size(name, 3, 4);
+  const index_t patch = std::max<index_t>(file.size(layer + "__wcodes", 2, 4), 1);
   if (file.size(layer + "__wcodes", 1, 4) != channels || file.size(layer + "__wcodes", 3, 4) != patch) {
     file.fail(layer + "__wcodes of shape " + printable(file.shape(layer + "__wcodes")) + " must have " +
               std::to_string(channels) + " channels and square patches");
   }
-  const index patches = (height / patch) * (width / patch);
+  const index_t patches = (height / patch) * (width / patch);
   matrix<std::uint8_t> rows(images * patches, channels * patch * patch);
-  for (index i = 0; i < images; ++i) {
+  for (index_t i = 0; i < images; ++i) {
     const auto image =
         intact::planar_image(pixels.values.data() + i * channels * height * width, channels, height, width);
     intact::im2col(image, patch, rows.view().row_block(i * patches, patches));
@@ -132,7 +134,7 @@ inline recorded_layer read_layer(const recorded_case& file, const std::string& n
     layer.input_name = "qin";  // attention recorded alone
   }
   const matrix<std::int8_t> codes = file.codes<std::int8_t>(name + "__wcodes");
-  const index outputs = file.shape(name + "__wcodes").empty() ? 0 : file.shape(name + "__wcodes")[0];
+  const index_t outputs = file.shape(name + "__wcodes").empty() ? 0 : file.shape(name + "__wcodes")[0];
   layer.image = file.shape(name + "__wcodes").size() == 4;
   layer.weights = matrix<std::int8_t>(outputs, outputs == 0 ? 0 : codes.rows * codes.columns / outputs);
   layer.weights.values = codes.values;
@@ -155,20 +157,20 @@ inline recorded_layer read_layer(const recorded_case& file, const std::string& n
 
 /// Where the accumulators of rows m and outputs n stand in the recording; those of images stand output by output.
 struct accumulator_places {
-  index outputs = 0;
-  index patches = 1;  ///< rows of one image
+  index_t outputs = 0;
+  index_t patches = 1;  ///< rows of one image
 
   accumulator_places(const recorded_case& file, const std::string& tensor, const recorded_layer& layer)
       : outputs(layer.weights.rows) {
     if (layer.image) {
-      patches = std::max<index>(file.size(tensor, 2, 4) * file.size(tensor, 3, 4), 1);
+      patches = std::max<index_t>(file.size(tensor, 2, 4) * file.size(tensor, 3, 4), 1);
     }
     if (layer.rows() % patches != 0) {
       file.fail(tensor + " of shape " + printable(file.shape(tensor)) + " does not fit " +
                 std::to_string(layer.rows()) + " patches");
     }
   }
-  std::size_t operator()(index m, index n) const {
+  std::size_t operator()(index_t m, index_t n) const {
     return static_cast<std::size_t>((m / patches * outputs + n) * patches + m % patches);
   }
 };
@@ -178,12 +180,12 @@ tensor_comparison compare_accumulators(const recorded_case& file, const recorded
                                        const char* operation) {
   const std::string tensor = layer.name + "__acc";
   matrix<std::int32_t> sums(layer.rows(), layer.weights.rows);
-  layer.multiply(weights, intact::keep_accumulator{}, sums.view());
+  layer.multiply(weights, intact::raw_accumulator{}, sums.view());
   tensor_comparison result = file.compare(tensor, operation, claim::exact, sums.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
   const accumulator_places place(file, tensor, layer);
-  for (index m = 0; m < sums.rows; ++m) {
-    for (index n = 0; n < sums.columns; ++n) {
+  for (index_t m = 0; m < sums.rows; ++m) {
+    for (index_t n = 0; n < sums.columns; ++n) {
       const std::size_t at = place(m, n);
       result.compare(at, layer.corrected(sums(m, n), n), recorded[at]);
     }
@@ -194,8 +196,8 @@ tensor_comparison compare_accumulators(const recorded_case& file, const recorded
 /// The layer's scale to output codes, whose scale is given for each channel.
 template <class OutputScale>
 intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const OutputScale& output_of) {
-  std::vector<intact::scale_target> targets;
-  for (index n = 0; n < layer.weights.rows; ++n) {
+  std::vector<intact::scale_spec> specs;
+  for (index_t n = 0; n < layer.weights.rows; ++n) {
     const std::span<const std::int8_t> row(layer.weights.values.data() + n * layer.weights.columns,
                                            static_cast<std::size_t>(layer.weights.columns));
     const intact::code_scale output = output_of(n);
@@ -203,17 +205,17 @@ intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const
                                          .factor = layer.factor(n) / output.scale,
                                          .addend = layer.addend(n) / output.scale + output.zero_point,
                                          .zero_point = layer.input_zero_point};
-    targets.push_back(layer.signed_input ? intact::linear_target<std::int8_t>(channel)
-                                         : intact::linear_target<std::uint8_t>(channel));
+    specs.push_back(layer.signed_input ? intact::linear_spec<std::int8_t>(channel)
+                                       : intact::linear_spec<std::uint8_t>(channel));
   }
-  return intact::owned_channel_scale(targets);
+  return intact::owned_channel_scale(specs);
 }
 
 /// Why float32 may give another code: its sums are off by up to K roundings of the sum of magnitudes.
-inline std::string layer_reason(const recorded_layer& layer, double scale, int zero_point, index m, index n,
+inline std::string layer_reason(const recorded_layer& layer, double scale, int zero_point, index_t m, index_t n,
                                 std::int64_t found, std::int64_t expected) {
   std::int64_t sum = 0, magnitudes = 0;
-  for (index k = 0; k < layer.weights.columns; ++k) {
+  for (index_t k = 0; k < layer.weights.columns; ++k) {
     const std::int64_t product = layer.input_value(m, k) * std::int64_t{layer.weights(n, k)};
     sum += product;
     magnitudes += std::abs(product);
@@ -231,17 +233,17 @@ template <class Code>
 tensor_comparison compare_requantized(const recorded_case& file, const recorded_layer& layer) {
   const std::string tensor = layer.output_name + "__codes";
   const quantizer output = file.quantizer_of<Code>(layer.output_name);
-  const auto scale = [&](index n) { return static_cast<double>(output.channel(n)); };
+  const auto scale = [&](index_t n) { return static_cast<double>(output.channel(n)); };
   const int zero_point = output.zero_point;
-  const auto built = build_layer_scale(layer, [&](index n) {
+  const auto built = build_layer_scale(layer, [&](index_t n) {
     return intact::code_scale{scale(n), static_cast<double>(zero_point)};
   });
   matrix<Code> codes(layer.rows(), layer.weights.rows);
   layer.multiply(layer.weights.view(), intact::requantize<Code>{built.view()}, codes.view());
   tensor_comparison result = file.compare(tensor, "requantized codes of layers", claim::bounded, codes.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
-  for (index m = 0; m < codes.rows; ++m) {
-    for (index n = 0; n < codes.columns; ++n) {
+  for (index_t m = 0; m < codes.rows; ++m) {
+    for (index_t n = 0; n < codes.columns; ++n) {
       const auto at = static_cast<std::size_t>(m * codes.columns + n);
       result.compare<std::int64_t>(at, codes(m, n), recorded[at], [&] {
         return layer_reason(layer, scale(n), zero_point, m, n, codes(m, n), recorded[at]);
@@ -264,10 +266,10 @@ inline tensor_comparison compare_gelu(const recorded_case& file, const recorded_
   const intact::activation_table table =
       intact::build_activation_table(intact::gelu, static_cast<double>(*low), static_cast<double>(*high),
                                      {file.tensor_scale(layer.output_name), zero_point});
-  const auto built = build_layer_scale(layer, [&](index) { return table.input; });
+  const auto built = build_layer_scale(layer, [&](index_t) { return table.input; });
   matrix<std::uint16_t> wide(layer.rows(), layer.weights.rows);
   matrix<std::uint8_t> codes(wide.rows, wide.columns);
-  layer.multiply(layer.weights.view(), intact::requantize_to_activation{built.view()}, wide.view());
+  layer.multiply(layer.weights.view(), intact::requantize_u12{built.view()}, wide.view());
   intact::activation(wide.view(), table.codes, codes.view());
   tensor_comparison result = file.compare(tensor, "GELU of 12-bit codes", claim::within_one, codes.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
@@ -283,8 +285,8 @@ inline tensor_comparison compare_weights(const recorded_case& file, const record
   const intact::code_range codes = layer.four_bits() ? intact::s4_codes : intact::s8_codes;
   const std::vector<float> floats = file.floats("weight_f32", layer.weights.values.size());
   matrix<std::int8_t> found(layer.weights.rows, layer.weights.columns);
-  const auto is_left_out = [&](index n) { return layer.weight_scale[static_cast<std::size_t>(n)] == 0; };
-  for (index n = 0; n < found.rows; ++n) {
+  const auto is_left_out = [&](index_t n) { return layer.weight_scale[static_cast<std::size_t>(n)] == 0; };
+  for (index_t n = 0; n < found.rows; ++n) {
     if (is_left_out(n)) {
       continue;
     }
@@ -294,7 +296,7 @@ inline tensor_comparison compare_weights(const recorded_case& file, const record
   }
   tensor_comparison result = file.compare(tensor, "quantized weights", claim::exact, found.values.size());
   for (std::size_t at = 0; at < found.values.size(); ++at) {
-    if (!is_left_out(static_cast<index>(at) / found.columns)) {
+    if (!is_left_out(static_cast<index_t>(at) / found.columns)) {
       result.compare<std::int64_t>(at, found.values[at], layer.weights.values[at]);
     }
   }

@@ -27,7 +27,7 @@ struct recorded_norm {
   double output_scale = 0;
   int output_zero_point = 0;
 
-  intact::layernorm_target target(int output_zero) const {
+  intact::layernorm_spec target(int output_zero) const {
     return {.gamma = gamma,
             .beta = beta,
             .epsilon = 0,  // as the original
@@ -37,12 +37,12 @@ struct recorded_norm {
             .output_scale = output_scale,
             .output_zero_point = output_zero};
   }
-  std::int64_t value(index i, index c) const {
+  std::int64_t value(index_t i, index_t c) const {
     return (std::int64_t{x(i, c)} - zero_point) * (1 << shift[static_cast<std::size_t>(c)]);
   }
   /// On a row of equal values the original divides by zero.
-  bool is_constant(index i) const {
-    for (index c = 1; c < x.columns; ++c) {
+  bool is_constant(index_t i) const {
+    for (index_t c = 1; c < x.columns; ++c) {
       if (value(i, c) != value(i, 0)) {
         return false;
       }
@@ -63,17 +63,17 @@ inline matrix<std::uint8_t> norm_codes(const recorded_norm& norm) {
 
 /// The original's LayerNorm, before the zero point and the clamp.
 inline matrix<std::int32_t> compatibility_codes(const recorded_norm& norm) {
-  const auto built = intact::build_compatibility_layernorm(norm.target(0));
+  const auto built = intact::build_fq_vit_layernorm(norm.target(0));
   matrix<std::int32_t> y(norm.x.rows, norm.x.columns);
-  intact::compatibility_layernorm(norm.x.view(), built.parameters(), y.view());
+  intact::fq_vit_layernorm(norm.x.view(), built.parameters(), y.view());
   return y;
 }
 
 /// Why the original's float32 code differs from that of exact arithmetic: its multiplier is rounded down next to a
 /// whole number, its offset is rounded next to a tie, or its sums exceed float32's 24 bits.
-inline std::string norm_reason(const recorded_norm& norm, index i, index c) {
+inline std::string norm_reason(const recorded_norm& norm, index_t i, index_t c) {
   long double sum = 0, squares = 0;
-  for (index k = 0; k < norm.x.columns; ++k) {
+  for (index_t k = 0; k < norm.x.columns; ++k) {
     const auto x = static_cast<long double>(norm.value(i, k));
     sum += x;
     squares += x * x;
@@ -110,8 +110,8 @@ inline tensor_comparison compare_compatibility(const recorded_case& file, const 
   const matrix<std::int32_t> y = compatibility_codes(norm);
   tensor_comparison result = file.compare(tensor, operation, must, y.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns && !norm.is_constant(i); ++c) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns && !norm.is_constant(i); ++c) {
       const auto at = static_cast<std::size_t>(i * y.columns + c);
       result.compare<std::int64_t>(at, y(i, c), recorded[at], [&] { return norm_reason(norm, i, c); });
     }
@@ -124,8 +124,8 @@ inline tensor_comparison compare_norm(const recorded_case& file, const recorded_
   const matrix<std::uint8_t> y = norm_codes(norm);
   tensor_comparison result = file.compare(tensor, "LayerNorm against the original's", claim::reported, y.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns && !norm.is_constant(i); ++c) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns && !norm.is_constant(i); ++c) {
       const auto at = static_cast<std::size_t>(i * y.columns + c);
       const std::int64_t code = std::clamp<std::int64_t>(recorded[at], -255, 255);
       const std::int64_t expected = std::clamp<std::int64_t>(code + norm.output_zero_point, 0, 255);
@@ -141,8 +141,8 @@ inline tensor_comparison compare_ideal(const recorded_case& file, const recorded
   tensor_comparison result =
       file.compare("ideal", "LayerNorm against infinite precision", claim::within_one, y.values.size());
   const std::vector<double> ideal = file.doubles("ideal");
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns && !norm.is_constant(i); ++c) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns && !norm.is_constant(i); ++c) {
       const auto at = static_cast<std::size_t>(i * y.columns + c);
       if (!std::isfinite(ideal[at])) {
         file.fail("ideal is not finite at " + std::to_string(at) + " of its memory, in a row that is not constant");

@@ -47,10 +47,10 @@ inline matrix<float> recorded_batch(const recorded_case& file, const std::string
     file.fail(name + " has no values");
   }
   const bool activation = is_activation(file);
-  const index channels = activation ? shape.back() : shape.front();
+  const index_t channels = activation ? shape.back() : shape.front();
   matrix<float> batch(std::ssize(values) / channels, channels);
-  for (index i = 0; i < batch.rows; ++i) {
-    for (index c = 0; c < channels; ++c) {
+  for (index_t i = 0; i < batch.rows; ++i) {
+    for (index_t c = 0; c < channels; ++c) {
       batch(i, c) = values[static_cast<std::size_t>(activation ? i * channels + c : c * batch.rows + i)];
     }
   }
@@ -110,7 +110,7 @@ inline void verify_observer(const recorded_case& file, case_report& report) {
     found = {{}, {}, {built.scale}, {built.zero_point}};
   } else if (file.function().starts_with("Ptf")) {
     const intact::ptf_scale built = intact::build_ptf_scale(whole.range(), codes, {&view, 1});
-    for (index c = 0; c < last.columns; ++c) {
+    for (index_t c = 0; c < last.columns; ++c) {
       found.scale.push_back(built.channel(c).scale);
     }
     found.zero_point = {built.zero_point};
@@ -164,7 +164,7 @@ inline void verify_uniform(const recorded_case& file, case_report& report) {
 inline int negative_log2(float x) {
   int exponent = 0;
   const auto mantissa = static_cast<std::uint64_t>(std::ldexp(std::frexp(x, &exponent), 24));
-  return intact::log2_code_at_square_root_of_2(mantissa, std::uint64_t{1} << 24) - exponent;
+  return intact::log2_code_round_log(mantissa, std::uint64_t{1} << 24) - exponent;
 }
 
 /// The quantizer that Log-Int-Softmax replaces; beyond the largest code, a mask makes the value 0.

@@ -22,20 +22,20 @@
 
 namespace intact_verify {
 
-using intact::index;
+using intact::index_t;
 
 /// A matrix that owns its elements.
 template <class T>
 struct matrix {
-  index rows = 0;
-  index columns = 0;
+  index_t rows = 0;
+  index_t columns = 0;
   std::vector<T> values;
 
-  matrix(index row_count, index column_count)
+  matrix(index_t row_count, index_t column_count)
       : rows(row_count), columns(column_count), values(static_cast<std::size_t>(row_count * column_count)) {}
 
-  T& operator()(index i, index j) { return values[static_cast<std::size_t>(i * columns + j)]; }
-  const T& operator()(index i, index j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
+  T& operator()(index_t i, index_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  const T& operator()(index_t i, index_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
   intact::matrix_view<T> view() { return {values.data(), rows, columns}; }
   intact::matrix_view<const T> view() const { return {values.data(), rows, columns}; }
 };
@@ -45,7 +45,7 @@ struct quantizer {
   std::vector<float> scale;
   int zero_point = 0;
 
-  float channel(index c) const { return scale.size() == 1 ? scale[0] : scale.at(static_cast<std::size_t>(c)); }
+  float channel(index_t c) const { return scale.size() == 1 ? scale[0] : scale.at(static_cast<std::size_t>(c)); }
 };
 
 class recorded_case {
@@ -66,7 +66,7 @@ class recorded_case {
   const std::vector<std::int64_t>& shape(const std::string& tensor) const { return file_.info(tensor).shape; }
 
   /// A size of a tensor that must have so many dimensions.
-  index size(const std::string& tensor, std::size_t dimension, std::size_t rank) const {
+  index_t size(const std::string& tensor, std::size_t dimension, std::size_t rank) const {
     if (shape(tensor).size() != rank) {
       fail(tensor + " has shape " + printable(shape(tensor)) + "; it must have " + std::to_string(rank) +
            " dimensions");
@@ -170,7 +170,7 @@ class recorded_case {
   matrix<T> codes(const std::string& tensor) const {
     const std::vector<std::int64_t>& sizes = shape(tensor);
     const std::vector<std::int64_t> values = integers(tensor);
-    const index columns = sizes.empty() ? 1 : sizes.back();
+    const index_t columns = sizes.empty() ? 1 : sizes.back();
     matrix<T> result(columns == 0 ? 0 : std::ssize(values) / columns, columns);
     for (std::size_t at = 0; at < values.size(); ++at) {
       if (values[at] < std::numeric_limits<T>::min() || values[at] > std::numeric_limits<T>::max()) {
@@ -263,10 +263,10 @@ class recorded_case {
 
 /// Per channel the power of two by which a scale exceeds the smallest; refuses scales that are not 1, 2, 4 or 8 times
 /// that.
-inline std::vector<std::uint8_t> shifts_of(const recorded_case& file, const quantizer& q, index channels) {
+inline std::vector<std::uint8_t> shifts_of(const recorded_case& file, const quantizer& q, index_t channels) {
   const float smallest = *std::min_element(q.scale.begin(), q.scale.end());
   std::vector<std::uint8_t> shift;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     const float factor = q.channel(c) / smallest;
     if (factor != 1 && factor != 2 && factor != 4 && factor != 8) {
       file.fail("channel " + std::to_string(c) + " has a scale " + std::to_string(factor) +

@@ -19,22 +19,22 @@
 namespace intact_verify {
 
 /// The codes of a tail policy as the original records them: the zero level is one more than the largest code.
-template <intact::tail Tail>
+template <intact::attention_code Format>
 matrix<std::uint8_t> log2_codes(const matrix<std::uint8_t>& logits, const intact::exp_values<std::uint64_t>& table) {
   matrix<std::uint8_t> codes(logits.rows, logits.columns);
-  intact::log_softmax<Tail>(logits.view(), intact::exp_table<std::uint64_t>(table), codes.view());
+  intact::log_softmax<Format>(logits.view(), intact::exp_table<std::uint64_t>(table), codes.view());
   return codes;
 }
 
 template <>
-inline matrix<std::uint8_t> log2_codes<intact::tail::clip>(const matrix<std::uint8_t>& logits,
-                                                           const intact::exp_values<std::uint64_t>& table) {
+inline matrix<std::uint8_t> log2_codes<intact::attention_code::u4_clipped>(
+    const matrix<std::uint8_t>& logits, const intact::exp_values<std::uint64_t>& table) {
   matrix<std::uint8_t> packed(logits.rows, intact::packed_bytes(logits.columns));
   const intact::packed_view<intact::u4, std::uint8_t> view(packed.values.data(), logits.rows, logits.columns);
-  intact::log_softmax<intact::tail::clip>(logits.view(), intact::exp_table<std::uint64_t>(table), view);
+  intact::log_softmax<intact::attention_code::u4_clipped>(logits.view(), intact::exp_table<std::uint64_t>(table), view);
   matrix<std::uint8_t> codes(logits.rows, logits.columns);
-  for (index i = 0; i < codes.rows; ++i) {
-    for (index j = 0; j < codes.columns; ++j) {
+  for (index_t i = 0; i < codes.rows; ++i) {
+    for (index_t j = 0; j < codes.columns; ++j) {
       codes(i, j) = static_cast<std::uint8_t>(view(i, j));
     }
   }
@@ -60,7 +60,7 @@ struct exact_softmax {
 
   exact_softmax(matrix<std::uint8_t> codes, float scale)
       : logits(std::move(codes)), table(intact::i_exp_table(scale, logits.columns)) {
-    for (index i = 0; i < logits.rows; ++i) {
+    for (index_t i = 0; i < logits.rows; ++i) {
       const auto row = logits.view().row_block(i, 1);
       largest.push_back(logits.columns == 0 ? 0 : *std::max_element(row.data, row.data + row.columns));
       sums.push_back(
@@ -68,12 +68,12 @@ struct exact_softmax {
     }
   }
 
-  std::uint64_t e(index i, index j) const {
+  std::uint64_t e(index_t i, index_t j) const {
     return table[static_cast<std::size_t>(largest[static_cast<std::size_t>(i)] - logits(i, j))];
   }
-  std::uint64_t sum(index i) const { return sums[static_cast<std::size_t>(i)]; }
+  std::uint64_t sum(index_t i) const { return sums[static_cast<std::size_t>(i)]; }
   /// The code by division; `zero` from there on, and where the exponential is 0.
-  int by_division(index i, index j, int zero) const {
+  int by_division(index_t i, index_t j, int zero) const {
     return e(i, j) == 0 ? zero : std::min(log2_code_by_division(e(i, j), sum(i)), zero);
   }
 };
@@ -81,12 +81,12 @@ struct exact_softmax {
 /// What the original computes from float32 logits x: it takes fl(x / s) for the codes, which may miss the whole
 /// numbers, and follows the same polynomial in float32. `zero` from that code on. Sums are rounded once, so that those of the
 /// original, in an order of its own, may differ in their last bits.
-inline int float32_code(const float* x, index keys, index j, float scale, int zero) {
+inline int float32_code(const float* x, index_t keys, index_t j, float scale, int zero) {
   const intact::i_exp_constants constants(scale);
   const auto octave = static_cast<float>(constants.octave), b = static_cast<float>(constants.b),
              c = static_cast<float>(constants.c);
   const float largest = *std::max_element(x, x + keys) / scale;
-  const auto exponential = [&](index k) {
+  const auto exponential = [&](index_t k) {
     const float distance = std::min(largest - x[k] / scale, 30 * octave);
     if (!(distance >= 0)) {  // float32 does not hold the quotients
       return std::numeric_limits<float>::quiet_NaN();
@@ -97,7 +97,7 @@ inline int float32_code(const float* x, index keys, index j, float scale, int ze
     return std::max(std::floor(std::ldexp(square + c, 30 - static_cast<int>(halvings))), 0.0F);
   };
   double sum = 0;
-  for (index k = 0; k < keys; ++k) {
+  for (index_t k = 0; k < keys; ++k) {
     sum += static_cast<double>(exponential(k));
   }
   const float ratio = std::rint(static_cast<float>(sum) / exponential(j));
@@ -111,9 +111,9 @@ inline int float32_code(const float* x, index keys, index j, float scale, int ze
 /// Why the original's code differs from the exact one: its float32 quotients x / s of this row are not all whole codes,
 /// and with them its formula gives the recorded code; or the ratio S / e lies within float32 rounding of where codes
 /// change.
-inline std::string softmax_reason(const exact_softmax& softmax, index i, index j, const std::vector<float>& x,
+inline std::string softmax_reason(const exact_softmax& softmax, index_t i, index_t j, const std::vector<float>& x,
                                   float scale, std::int64_t recorded, int zero) {
-  const index keys = softmax.logits.columns;
+  const index_t keys = softmax.logits.columns;
   const float* const row = x.data() + i * keys;
   const float* const missed =
       std::find_if(row, row + keys, [&](float value) { return value / scale != std::rint(value / scale); });
@@ -151,15 +151,15 @@ inline std::string no_reason(std::size_t, std::int64_t) {
 }
 
 /// Codes against the same formula by division: whatever is recorded, they must be equal.
-template <intact::tail Tail>
+template <intact::attention_code Format>
 tensor_comparison compare_with_division(const recorded_case& file, const std::string& tensor,
                                         const exact_softmax& softmax) {
-  constexpr int zero = intact::attention_codes<Tail>::zero;
-  const matrix<std::uint8_t> codes = log2_codes<Tail>(softmax.logits, softmax.table);
+  constexpr int zero = intact::attention_codes<Format>::last_code;
+  const matrix<std::uint8_t> codes = log2_codes<Format>(softmax.logits, softmax.table);
   tensor_comparison result =
       file.compare(tensor, "Log-Int-Softmax against its division", claim::exact, codes.values.size());
-  for (index i = 0; i < codes.rows; ++i) {
-    for (index j = 0; j < codes.columns; ++j) {
+  for (index_t i = 0; i < codes.rows; ++i) {
+    for (index_t j = 0; j < codes.columns; ++j) {
       result.compare<std::int64_t>(static_cast<std::size_t>(i * codes.columns + j), codes(i, j),
                                    softmax.by_division(i, j, zero));
     }
@@ -174,7 +174,7 @@ inline void verify_exact_softmax(const recorded_case& file, const exact_softmax&
     tensor_comparison result = file.compare("e_exact", "exponentials", claim::exact, count);
     const std::vector<std::int64_t> recorded = file.integers("e_exact");
     for (std::size_t at = 0; at < count; ++at) {
-      const auto position = static_cast<index>(at);
+      const auto position = static_cast<index_t>(at);
       const std::uint64_t e = softmax.e(position / softmax.logits.columns, position % softmax.logits.columns);
       result.compare(at, static_cast<std::int64_t>(e), recorded[at]);
     }
@@ -191,7 +191,7 @@ inline void verify_exact_softmax(const recorded_case& file, const exact_softmax&
   if (file.has("q_exact")) {
     std::vector<std::int64_t> recorded = file.integers("q_exact", count);
     for (std::size_t at = 0; at < count; ++at) {  // without an exponential there is no code
-      const auto position = static_cast<index>(at);
+      const auto position = static_cast<index_t>(at);
       const bool nothing = softmax.e(position / softmax.logits.columns, position % softmax.logits.columns) == 0;
       recorded[at] = nothing ? 256 : recorded[at];
     }
@@ -200,9 +200,12 @@ inline void verify_exact_softmax(const recorded_case& file, const exact_softmax&
       compare_codes(result, codes, recorded, from, zero, no_reason);
       report.add(std::move(result));
     };
-    add("4-bit codes, tail::zero", log2_codes<intact::tail::zero>(softmax.logits, softmax.table), 16, 16);
-    add("4-bit codes, tail::clip", log2_codes<intact::tail::clip>(softmax.logits, softmax.table), 16, 15);
-    add("8-bit codes, tail::wide", log2_codes<intact::tail::wide>(softmax.logits, softmax.table), 255, 255);
+    add("4-bit codes, attention_code::u8_masked",
+        log2_codes<intact::attention_code::u8_masked>(softmax.logits, softmax.table), 16, 16);
+    add("4-bit codes, attention_code::u4_clipped",
+        log2_codes<intact::attention_code::u4_clipped>(softmax.logits, softmax.table), 16, 15);
+    add("8-bit codes, attention_code::u8_full",
+        log2_codes<intact::attention_code::u8_full>(softmax.logits, softmax.table), 255, 255);
   }
 }
 
@@ -215,29 +218,30 @@ inline void verify_masked_softmax(const recorded_case& file, const matrix<std::u
   const std::vector<std::int64_t> recorded = file.integers("q4", count);
   tensor_comparison kept = file.compare("q4", "4-bit codes of keys that are not masked", claim::explained, count);
   tensor_comparison masked = file.compare("q4", "zero level of masked keys", claim::exact, count);
-  for (index i = 0; i < logits.rows; ++i) {
-    std::vector<index> keys;
-    for (index j = 0; j < logits.columns; ++j) {
+  for (index_t i = 0; i < logits.rows; ++i) {
+    std::vector<index_t> keys;
+    for (index_t j = 0; j < logits.columns; ++j) {
       const auto at = static_cast<std::size_t>(i * logits.columns + j);
       if (mask[at] == 0) {
         keys.push_back(j);
       } else {
-        masked.compare<std::int64_t>(at, intact::attention_codes<intact::tail::zero>::zero, recorded[at]);
+        masked.compare<std::int64_t>(at, intact::attention_codes<intact::attention_code::u8_masked>::last_code,
+                                     recorded[at]);
       }
     }
     matrix<std::uint8_t> row(1, std::ssize(keys));
     std::vector<float> row_x;
-    for (index k = 0; k < row.columns; ++k) {
+    for (index_t k = 0; k < row.columns; ++k) {
       row(0, k) = logits(i, keys[static_cast<std::size_t>(k)]);
       row_x.push_back(x[static_cast<std::size_t>(i * logits.columns + keys[static_cast<std::size_t>(k)])]);
     }
     const exact_softmax softmax(row, scale);
-    const matrix<std::uint8_t> codes = log2_codes<intact::tail::zero>(row, softmax.table);
-    for (index k = 0; k < row.columns; ++k) {
+    const matrix<std::uint8_t> codes = log2_codes<intact::attention_code::u8_masked>(row, softmax.table);
+    for (index_t k = 0; k < row.columns; ++k) {
       const auto at = static_cast<std::size_t>(i * logits.columns + keys[static_cast<std::size_t>(k)]);
       kept.compare<std::int64_t>(at, codes(0, k), recorded[at], [&] {
         return softmax_reason(softmax, 0, k, row_x, scale, recorded[at],
-                              intact::attention_codes<intact::tail::zero>::zero);
+                              intact::attention_codes<intact::attention_code::u8_masked>::last_code);
       });
     }
   }
@@ -283,14 +287,16 @@ inline void verify_softmax(const recorded_case& file, case_report& report) {
     if (file.has(tensor) && !x.empty()) {
       tensor_comparison result = file.compare(tensor, operation, claim::explained, codes.values.size());
       compare_codes(result, codes, file.integers(tensor), zero, zero, [&](std::size_t at, std::int64_t expected) {
-        const auto position = static_cast<index>(at);
+        const auto position = static_cast<index_t>(at);
         return softmax_reason(softmax, position / logits.columns, position % logits.columns, x, scale, expected, zero);
       });
       report.add(std::move(result));
     }
   };
-  add("q4", "4-bit codes against the original's", log2_codes<intact::tail::zero>(logits, softmax.table), 16);
-  add("q8", "8-bit codes against the original's", log2_codes<intact::tail::wide>(logits, softmax.table), 255);
+  add("q4", "4-bit codes against the original's", log2_codes<intact::attention_code::u8_masked>(logits, softmax.table),
+      16);
+  add("q8", "8-bit codes against the original's", log2_codes<intact::attention_code::u8_full>(logits, softmax.table),
+      255);
 }
 
 }  // namespace intact_verify

@@ -33,25 +33,25 @@ struct recorded_add {
                 " cannot be added to " + stream_name + "__codes of shape " +
                 printable(file.shape(stream_name + "__codes")));
     }
-    for (index i = 0; i < branch.rows; ++i) {
-      for (index c = 0; c < branch.columns; ++c) {
+    for (index_t i = 0; i < branch.rows; ++i) {
+      for (index_t c = 0; c < branch.columns; ++c) {
         branch(i, c) = once(i % once.rows, c);
       }
     }
   }
 
-  double ratio(const quantizer& part, index c) const {
+  double ratio(const quantizer& part, index_t c) const {
     return static_cast<double>(part.channel(c)) / static_cast<double>(sum_scale.channel(c));
   }
   intact::owned_add build() const {
-    std::vector<intact::add_target> targets;
-    for (index c = 0; c < stream.columns; ++c) {
-      targets.push_back({ratio(stream_scale, c), ratio(branch_scale, c)});
+    std::vector<intact::add_spec> specs;
+    for (index_t c = 0; c < stream.columns; ++c) {
+      specs.push_back({ratio(stream_scale, c), ratio(branch_scale, c)});
     }
-    return intact::owned_add(targets, {stream_scale.zero_point, branch_scale.zero_point, sum_scale.zero_point});
+    return intact::owned_add(specs, {stream_scale.zero_point, branch_scale.zero_point, sum_scale.zero_point});
   }
   /// Float32 rounds both operands, their sum and the quotient; the library rounds both ratios to `shift` bits.
-  std::string reason(int shift, index i, index c, std::int64_t found, std::int64_t expected) const {
+  std::string reason(int shift, index_t i, index_t c, std::int64_t found, std::int64_t expected) const {
     const auto r = static_cast<long double>(ratio(stream_scale, c)) * (stream(i, c) - stream_scale.zero_point);
     const auto b = static_cast<long double>(ratio(branch_scale, c)) * (branch(i, c) - branch_scale.zero_point);
     const long double exact = r + b + sum_scale.zero_point;
@@ -70,8 +70,8 @@ inline void verify_add(const recorded_case& file, const std::string& stream, con
   intact::add(recorded.stream.view(), recorded.branch.view(), built.view(), y.view());
   tensor_comparison result = file.compare(sum + "__codes", "residual additions", claim::bounded, y.values.size());
   const std::vector<std::int64_t> expected = file.integers(sum + "__codes");
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns; ++c) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns; ++c) {
       const auto at = static_cast<std::size_t>(i * y.columns + c);
       result.compare<std::int64_t>(at, y(i, c), expected[at],
                                    [&] { return recorded.reason(built.shift, i, c, y(i, c), expected[at]); });
@@ -93,8 +93,8 @@ inline void verify_embedding(const recorded_case& file, case_report& report) {
     return intact::quantize_code<std::uint8_t>(intact::dequantize_code(code, from), to);
   };
   const matrix<std::uint8_t> patches = file.codes<std::uint8_t>("patch_embed_qact__codes");
-  const index images = file.size("qact_embed__codes", 0, 3), tokens = file.size("qact_embed__codes", 1, 3);
-  const index width = patches.columns;
+  const index_t images = file.size("qact_embed__codes", 0, 3), tokens = file.size("qact_embed__codes", 1, 3);
+  const index_t width = patches.columns;
   const std::vector<float> class_token = file.floats("cls_token", static_cast<std::size_t>(width));
   if (file.size("qact_embed__codes", 2, 3) != width || patches.rows != images * (tokens - 1)) {
     file.fail("qact_embed__codes of shape " + printable(file.shape("qact_embed__codes")) +
@@ -103,9 +103,9 @@ inline void verify_embedding(const recorded_case& file, case_report& report) {
   tensor_comparison result = file.compare("qact_embed__codes", "class token and patches", claim::exact,
                                           static_cast<std::size_t>(images * tokens * width));
   const std::vector<std::int64_t> recorded = file.integers("qact_embed__codes");
-  for (index row = 0; row < images * tokens; ++row) {
-    const index token = row % tokens;
-    for (index c = 0; c < width; ++c) {
+  for (index_t row = 0; row < images * tokens; ++row) {
+    const index_t token = row % tokens;
+    for (index_t c = 0; c < width; ++c) {
       const auto at = static_cast<std::size_t>(row * width + c);
       const std::uint8_t found = token == 0
                                      ? intact::quantize_code<std::uint8_t>(class_token[static_cast<std::size_t>(c)], to)

@@ -39,12 +39,12 @@ inline constexpr std::array<layer_names, 7> swin_layers = {
 struct recorded_swin_block {
   std::string name, stream;
   intact::window_grid grid;
-  index images = 0;
+  index_t images = 0;
 
   recorded_swin_block(const recorded_case& file, std::string block, std::string stream_name,
                       const intact::window_grid& windows)
       : name(std::move(block)), stream(std::move(stream_name)), grid(windows) {
-    const index rows = file.codes<std::uint8_t>(name + "qact1__codes").rows;
+    const index_t rows = file.codes<std::uint8_t>(name + "qact1__codes").rows;
     if (grid.tokens() == 0 || rows % grid.tokens() != 0 || grid.padded_tokens() != grid.tokens()) {
       file.fail(name + "qact1__codes has " + std::to_string(rows) + " rows; it must have " +
                 std::to_string(grid.tokens()) + " per image, in windows of " + std::to_string(grid.window) +
@@ -56,7 +56,7 @@ struct recorded_swin_block {
   matrix<std::uint8_t> to_windows(const recorded_case& file, const matrix<std::uint8_t>& tokens) const {
     require_rows(file, tokens);
     matrix<std::uint8_t> windows(tokens.rows, tokens.columns);
-    for (index image = 0; image < images; ++image) {
+    for (index_t image = 0; image < images; ++image) {
       intact::window_partition(tokens.view().row_block(image * grid.tokens(), grid.tokens()), grid, 0,
                                windows.view().row_block(image * grid.tokens(), grid.tokens()));
     }
@@ -65,7 +65,7 @@ struct recorded_swin_block {
   matrix<std::uint8_t> from_windows(const recorded_case& file, const matrix<std::uint8_t>& windows) const {
     require_rows(file, windows);
     matrix<std::uint8_t> tokens(windows.rows, windows.columns);
-    for (index image = 0; image < images; ++image) {
+    for (index_t image = 0; image < images; ++image) {
       intact::window_reverse(windows.view().row_block(image * grid.tokens(), grid.tokens()), grid,
                              tokens.view().row_block(image * grid.tokens(), grid.tokens()));
     }
@@ -80,9 +80,9 @@ struct recorded_swin_block {
 };
 
 /// The codes of a position bias, (heads * T) x T, from those of the table. The recorded positions must be the library's.
-inline matrix<std::uint8_t> position_bias_of(const recorded_case& file, const recorded_swin_block& block, index heads,
+inline matrix<std::uint8_t> position_bias_of(const recorded_case& file, const recorded_swin_block& block, index_t heads,
                                              case_report& report) {
-  const index tokens = block.grid.tokens_per_window(), side = 2 * block.grid.window - 1;
+  const index_t tokens = block.grid.tokens_per_window(), side = 2 * block.grid.window - 1;
   const std::string tensor = block.name + "attn_relative_position_index";
   tensor_comparison result =
       file.compare(tensor, "relative positions", claim::exact, static_cast<std::size_t>(tokens * tokens));
@@ -91,12 +91,12 @@ inline matrix<std::uint8_t> position_bias_of(const recorded_case& file, const re
   file.require_count(block.name + "attn_qact_table__codes", table.values.size(),
                      static_cast<std::size_t>(side * side * heads));
   matrix<std::uint8_t> bias(heads * tokens, tokens);
-  for (index i = 0; i < tokens; ++i) {
-    for (index j = 0; j < tokens; ++j) {
+  for (index_t i = 0; i < tokens; ++i) {
+    for (index_t j = 0; j < tokens; ++j) {
       const auto at = static_cast<std::size_t>(i * tokens + j);
-      const index position = intact::relative_position(block.grid.window, i, j);
+      const index_t position = intact::relative_position(block.grid.window, i, j);
       result.compare<std::int64_t>(at, position, recorded[at]);
-      for (index head = 0; head < heads; ++head) {
+      for (index_t head = 0; head < heads; ++head) {
         bias(head * tokens + i, j) = table.values[static_cast<std::size_t>(position * heads + head)];
       }
     }
@@ -109,9 +109,9 @@ inline matrix<std::uint8_t> position_bias_of(const recorded_case& file, const re
 /// recorded, they must be the same.
 inline matrix<std::uint8_t> visible_keys(const recorded_case& file, const recorded_swin_block& block,
                                          case_report& report) {
-  const index tokens = block.grid.tokens_per_window(), windows = block.grid.windows();
+  const index_t tokens = block.grid.tokens_per_window(), windows = block.grid.windows();
   matrix<std::uint8_t> visible(windows * tokens, tokens);
-  for (index window = 0; window < windows; ++window) {
+  for (index_t window = 0; window < windows; ++window) {
     const bool shifted = block.grid.shift != 0;
     const bool bottom = shifted && window / block.grid.windows_across() == block.grid.windows_down() - 1;
     const bool right = shifted && window % block.grid.windows_across() == block.grid.windows_across() - 1;
@@ -141,15 +141,15 @@ struct masked_softmax_comparisons {
 
 /// One row of a masked Log-Int-Softmax, of which the original's maximum, sum and codes are over all keys, those that
 /// are masked having logits lower by 100.
-template <intact::tail Tail>
+template <intact::attention_code Format>
 void compare_masked_row(const matrix<std::uint8_t>& logits, const std::uint8_t* visible, const std::vector<float>& x,
                         const std::vector<std::int64_t>& recorded, const matrix<std::uint8_t>& codes, float scale,
-                        index i, masked_softmax_comparisons& all) {
-  constexpr int zero = intact::attention_codes<Tail>::zero;
-  std::vector<index> keys;
+                        index_t i, masked_softmax_comparisons& all) {
+  constexpr int zero = intact::attention_codes<Format>::last_code;
+  std::vector<index_t> keys;
   std::vector<float> row_x;
   matrix<std::uint8_t> row(1, std::count_if(visible, visible + logits.columns, [](int v) { return v != 0; }));
-  for (index j = 0; j < logits.columns; ++j) {
+  for (index_t j = 0; j < logits.columns; ++j) {
     const auto at = static_cast<std::size_t>(i * logits.columns + j);
     if (visible[j] != 0) {
       row(0, std::ssize(keys)) = logits(i, j);
@@ -160,8 +160,8 @@ void compare_masked_row(const matrix<std::uint8_t>& logits, const std::uint8_t* 
     }
   }
   const exact_softmax softmax(row, scale);
-  for (index k = 0; k < row.columns; ++k) {
-    const index j = keys[static_cast<std::size_t>(k)];
+  for (index_t k = 0; k < row.columns; ++k) {
+    const index_t j = keys[static_cast<std::size_t>(k)];
     const auto at = static_cast<std::size_t>(i * logits.columns + j);
     all.division.compare<std::int64_t>(at, codes(i, j), softmax.by_division(0, k, zero));
     const std::int64_t expected = std::min<std::int64_t>(recorded[at], zero);
@@ -170,7 +170,7 @@ void compare_masked_row(const matrix<std::uint8_t>& logits, const std::uint8_t* 
   }
 }
 
-template <intact::tail Tail>
+template <intact::attention_code Format>
 void verify_window_softmax(const recorded_attention& attention, const matrix<std::uint8_t>& visible,
                            case_report& report) {
   const recorded_case& file = attention.file;
@@ -182,14 +182,14 @@ void verify_window_softmax(const recorded_attention& attention, const matrix<std
   const std::vector<float> x = file.floats(attention.name + "_log_int_softmax__in", logits.values.size());
   masked_softmax_comparisons all(file, tensor, logits.values.size());
   matrix<std::uint8_t> codes(logits.rows, logits.columns);
-  attention.for_each_head([&](index window, index head) {
-    const index first = attention.first_row(window, head), tokens = attention.tokens;
-    const index first_visible = window * tokens % visible.rows;
+  attention.for_each_head([&](index_t window, index_t head) {
+    const index_t first = attention.first_row(window, head), tokens = attention.tokens;
+    const index_t first_visible = window * tokens % visible.rows;
     const intact::key_mask mask{visible.view().row_block(first_visible, tokens)};
-    intact::log_softmax<Tail>(logits.view().row_block(first, tokens), intact::exp_table<std::uint64_t>(table), mask,
-                              codes.view().row_block(first, tokens));
-    for (index i = 0; i < tokens; ++i) {
-      compare_masked_row<Tail>(logits, mask.row(i), x, recorded, codes, scale, first + i, all);
+    intact::log_softmax<Format>(logits.view().row_block(first, tokens), intact::exp_table<std::uint64_t>(table), mask,
+                                codes.view().row_block(first, tokens));
+    for (index_t i = 0; i < tokens; ++i) {
+      compare_masked_row<Format>(logits, mask.row(i), x, recorded, codes, scale, first + i, all);
     }
   });
   report.add(std::move(all.division));
@@ -210,11 +210,11 @@ inline void verify_window_attention(const recorded_case& file, const recorded_sw
   verify_add(file, name + "_qact_attn1", name + "_qact_table", bias, name + "_qact2", report);
   const matrix<std::uint8_t> visible = visible_keys(file, block, report);
   if (attention.wide) {
-    verify_window_softmax<intact::tail::wide>(attention, visible, report);
-    verify_context<intact::tail::wide>(attention, name + "_qact3", report);
+    verify_window_softmax<intact::attention_code::u8_full>(attention, visible, report);
+    verify_context<intact::attention_code::u8_full>(attention, name + "_qact3", report);
   } else {
-    verify_window_softmax<intact::tail::zero>(attention, visible, report);
-    verify_context<intact::tail::zero>(attention, name + "_qact3", report);
+    verify_window_softmax<intact::attention_code::u8_masked>(attention, visible, report);
+    verify_context<intact::attention_code::u8_masked>(attention, name + "_qact3", report);
   }
 }
 
@@ -241,19 +241,19 @@ inline void verify_swin_block(const recorded_case& file, const recorded_swin_blo
 }
 
 /// Patch merging, from the stream of a stage of so many tokens down and across.
-inline void verify_merging(const recorded_case& file, const std::string& name, const std::string& stream, index height,
-                           index width, case_report& report) {
+inline void verify_merging(const recorded_case& file, const std::string& name, const std::string& stream,
+                           index_t height, index_t width, case_report& report) {
   const matrix<std::uint8_t> x = file.codes<std::uint8_t>(stream + "__codes");
   quantizer four_times = file.quantizer_of(stream);
-  const index images = x.rows / std::max<index>(height * width, 1),
-              merged_tokens = (height + 1) / 2 * ((width + 1) / 2);
+  const index_t images = x.rows / std::max<index_t>(height * width, 1),
+                merged_tokens = (height + 1) / 2 * ((width + 1) / 2);
   file.require_count(stream + "__codes rows", static_cast<std::size_t>(x.rows),
                      static_cast<std::size_t>(images * height * width));
   matrix<std::uint8_t> merged(images * merged_tokens, 4 * x.columns);
-  for (index image = 0; image < images; ++image) {
-    intact::merge_patches(x.view().row_block(image * height * width, height * width), height, width,
-                          static_cast<std::uint8_t>(four_times.zero_point),
-                          merged.view().row_block(image * merged_tokens, merged_tokens));
+  for (index_t image = 0; image < images; ++image) {
+    intact::patch_merge(x.view().row_block(image * height * width, height * width), height, width,
+                        static_cast<std::uint8_t>(four_times.zero_point),
+                        merged.view().row_block(image * merged_tokens, merged_tokens));
   }
   if (four_times.scale.size() != 1) {
     const std::vector<float> once = four_times.scale;
@@ -271,17 +271,17 @@ inline void verify_merging(const recorded_case& file, const std::string& name, c
 inline void verify_pooling(const recorded_case& file, const std::string& input, const std::string& output,
                            case_report& report) {
   const matrix<std::uint8_t> x = file.codes<std::uint8_t>(input + "__codes");
-  const index tokens = std::max<index>(file.size(input + "__codes", 1, 3), 1), images = x.rows / tokens;
+  const index_t tokens = std::max<index_t>(file.size(input + "__codes", 1, 3), 1), images = x.rows / tokens;
   const double factor = file.tensor_scale(input) / file.tensor_scale(output);
   const int zero_point = file.quantizer_of(input).zero_point, output_zero = file.quantizer_of(output).zero_point;
-  const intact::owned_tensor_scale built(intact::average_pool_target(factor, zero_point, output_zero, tokens));
+  const intact::owned_tensor_scale built(intact::average_pool_spec(factor, zero_point, output_zero, tokens));
   matrix<std::uint8_t> y(images, x.columns);
   matrix<std::int32_t> sums(images, x.columns);
   tensor_comparison result = file.compare(output + "__codes", "average pooling", claim::bounded, y.values.size());
   const std::vector<std::int64_t> recorded = file.integers(output + "__codes");
-  for (index image = 0; image < images; ++image) {
+  for (index_t image = 0; image < images; ++image) {
     const auto rows = x.view().row_block(image * tokens, tokens);
-    intact::average_pool(rows, intact::keep_accumulator{}, sums.view().row_block(image, 1));
+    intact::average_pool(rows, intact::raw_accumulator{}, sums.view().row_block(image, 1));
     intact::average_pool(rows, intact::requantize<std::uint8_t, intact::tensor_scale>{built.scale},
                          y.view().row_block(image, 1));
   }
@@ -300,9 +300,9 @@ inline void verify_pooling(const recorded_case& file, const std::string& input, 
 inline void verify_swin(const recorded_case& file, case_report& report) {
   constexpr std::int64_t largest = 4096;  // tokens on a side
   const std::vector<std::int64_t> depths = file.whole_numbers("depths", 0, 1000);
-  const index window = static_cast<index>(file.whole_number("window", 1, largest));
-  const index patch_size = static_cast<index>(file.whole_number("patch", 1, largest));
-  index side = static_cast<index>(file.whole_number("img", patch_size, largest * patch_size)) / patch_size;
+  const index_t window = static_cast<index_t>(file.whole_number("window", 1, largest));
+  const index_t patch_size = static_cast<index_t>(file.whole_number("patch", 1, largest));
+  index_t side = static_cast<index_t>(file.whole_number("img", patch_size, largest * patch_size)) / patch_size;
   verify_quantizers(file, report);
   const recorded_layer patch = read_layer(file, "patch_embed_proj", swin_layers);
   verify_accumulators(file, patch, report);
@@ -311,10 +311,10 @@ inline void verify_swin(const recorded_case& file, case_report& report) {
   std::string stream = "patch_embed_qact";
   for (std::size_t stage = 0; stage < depths.size(); ++stage) {
     const std::string layers = "layers_" + std::to_string(stage) + "_";
-    const index size = std::min(window, side);
-    for (index position = 0; position < depths[stage]; ++position) {
+    const index_t size = std::min(window, side);
+    for (index_t position = 0; position < depths[stage]; ++position) {
       const std::string name = layers + "blocks_" + std::to_string(position) + "_";
-      const index shift = position % 2 == 0 || side <= window ? 0 : window / 2;
+      const index_t shift = position % 2 == 0 || side <= window ? 0 : window / 2;
       verify_swin_block(file, {file, name, stream, {side, side, size, shift}}, report);
       stream = name + "qact4";
     }

@@ -12,8 +12,8 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-inline constexpr index activation_table_size_8 = index{1} << 8;
-inline constexpr index activation_table_size_12 = index{1} << activation_bits;
+inline constexpr index_t activation_table_size_8 = index_t{1} << 8;
+inline constexpr index_t activation_table_size_12 = index_t{1} << activation_bits;
 
 /// Any function of one code by table: GELU, another activation, a change of scale. Tables are data, built by
 /// build/table.hpp.
@@ -22,7 +22,7 @@ inline constexpr index activation_table_size_12 = index{1} << activation_bits;
 /// Shapes:    codes T x C, y T x C; row-major, any strides, any alignment; sizes may be 0. The table has 256 entries
 ///            for u8 codes and 4096 for 12-bit codes in u16.
 /// Units:     the table carries both scales and zero points.
-/// Range:     u16 codes are at most 4095 (what requantize_to_activation writes).
+/// Range:     u16 codes are at most 4095 (what requantize_u12 writes).
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes or a table size that do not match: before anything is written.
 /// Aliasing:  u8 codes may be y exactly (in place); otherwise they must not overlap.
@@ -34,12 +34,12 @@ void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, ma
   using code = std::remove_const_t<Code>;
   static_assert(std::is_same_v<code, std::uint8_t> || std::is_same_v<code, std::uint16_t>,
                 "activation takes 8-bit codes in u8 or 12-bit codes in u16");
-  constexpr index entries = std::is_same_v<code, std::uint8_t> ? activation_table_size_8 : activation_table_size_12;
+  constexpr index_t entries = std::is_same_v<code, std::uint8_t> ? activation_table_size_8 : activation_table_size_12;
   require_equal("activation", "size of table", std::ssize(table), entries);
   require_view("activation", "codes", codes);
   require_shape("activation", "y", y, codes.rows, codes.columns);
   if (y.columns != 0) {
-    for_each_row_range(run, y.rows, rows_together, [&](index begin, index end) {
+    for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::activation<Isa>(matrix_view<const code>(codes), table.data(), y, begin, end);
     });
   }

@@ -20,16 +20,16 @@ inline namespace INTACT_UNIT {
 /// Aliasing:  y may be the stream or the branch exactly (in place); otherwise they must not overlap.
 /// Source:    FQ-ViT, section 3.2; docs/numerics.md, section 8.
 template <class Isa = isa::native, executor Executor = sequential>
-void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
+void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_parameters& scale,
          matrix_view<std::uint8_t> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_view("add", "stream", stream);
   require_shape("add", "branch", branch, stream.rows, stream.columns);
   require_shape("add", "y", y, stream.rows, stream.columns);
-  require_add_scale("add", scale, stream.columns);
+  require_add_parameters("add", scale, stream.columns);
   if (y.columns != 0) {
-    for_each_row_range(run, y.rows, rows_together,
-                       [&](index begin, index end) { kernel::add<Isa>(stream, branch, scale, y, begin, end); });
+    for_each_row_range(run, y.rows, rows_per_task,
+                       [&](index_t begin, index_t end) { kernel::add<Isa>(stream, branch, scale, y, begin, end); });
   }
 }
 

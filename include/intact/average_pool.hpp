@@ -10,14 +10,14 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most tokens whose codes' sum fits int32.
-inline constexpr index average_pool_max_tokens = index{0x7fffffff} / 255;
+inline constexpr index_t average_pool_max_tokens = index_t{0x7fffffff} / 255;
 
 /// The mean over all tokens, channel by channel.
 ///
 /// Formula:   y[0, c] = stage(sum_t x[t, c], c)
 /// Shapes:    x T x C, y 1 x C; row-major, any strides, any alignment; sizes may be 0 (T = 0: the sum is 0).
 /// Units:     the stage's scale carries s_x / (T * s_y) and the correction for T times the zero point of x
-///            (average_pool_target in build/scale.hpp).
+///            (average_pool_spec in build/scale.hpp).
 /// Range:     T <= 8421504: the sum fits int32.
 /// Exactness: every bit, on every target; with a built scale the correctly rounded real number, and no sum is a tie.
 /// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.

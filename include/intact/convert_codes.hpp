@@ -14,7 +14,7 @@ inline namespace INTACT_UNIT {
 ///
 /// Formula:   y[i, c] = stage(x[i, c], c): the code in place of an accumulator.
 /// Shapes:    x and y T x C; row-major, any strides, any alignment; sizes may be 0.
-/// Units:     the stage's scale carries s_x / s_y and the correction for the zero point of x (rescale_target in
+/// Units:     the stage's scale carries s_x / s_y and the correction for the zero point of x (convert_codes_spec in
 ///            build/scale.hpp).
 /// Exactness: every bit, on every target, with every executor; with a built scale the correctly rounded real number,
 ///            and no code is a tie.
@@ -22,15 +22,15 @@ inline namespace INTACT_UNIT {
 /// Aliasing:  y must not overlap x.
 /// Source:    docs/numerics.md, section 12.
 template <class Isa = isa::native, class Stage, executor Executor = sequential>
-void requantize_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y,
-                      const Executor& run = {}) {
+void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y,
+                   const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("requantize_codes", "x", x);
-  require_stage("requantize_codes", stage, x.rows, x.columns);
-  require_shape("requantize_codes", "y", y, x.rows, x.columns);
+  require_view("convert_codes", "x", x);
+  require_stage("convert_codes", stage, x.rows, x.columns);
+  require_shape("convert_codes", "y", y, x.rows, x.columns);
   if (y.columns != 0) {
-    for_each_row_range(run, y.rows, rows_together,
-                       [&](index begin, index end) { kernel::requantize_codes<Isa>(x, stage, y, begin, end); });
+    for_each_row_range(run, y.rows, rows_per_task,
+                       [&](index_t begin, index_t end) { kernel::convert_codes<Isa>(x, stage, y, begin, end); });
   }
 }
 

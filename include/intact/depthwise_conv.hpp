@@ -18,7 +18,7 @@ inline namespace INTACT_UNIT {
 /// Shapes:    x H * W x C, w size^2 x C with an odd size, y H * W x C; row-major, any strides, any alignment; sizes may
 ///            be 0.
 /// Units:     the stage's scale carries s_x * s_w[c] / s_y; as for gemm its offset corrects for the zero point of x
-///            (linear_target in build/scale.hpp, of the size^2 weights of the channel), the same at the borders.
+///            (linear_spec in build/scale.hpp, of the size^2 weights of the channel), the same at the borders.
 /// Range:     size <= 255: the sum is exact in int32 and never saturates. Sides of at most 2^31 - 1.
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes that do not match, an even or too large size, a zero point outside 0..255, a scale of another
@@ -26,7 +26,7 @@ inline namespace INTACT_UNIT {
 /// Aliasing:  y must not overlap x, w or the stage's arrays, but for an addend or stream, which may be y exactly.
 /// Source:    CeiT (arXiv 2103.11816), section 3.3; docs/scope.md.
 template <class Isa = isa::native, class Stage, executor Executor = sequential>
-void depthwise_conv(const activations& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
+void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
                     matrix_view<typename Stage::output> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_token_grid("depthwise_conv", grid);
@@ -36,8 +36,9 @@ void depthwise_conv(const activations& x, const token_grid& grid, const depthwis
   require_stage("depthwise_conv", stage, x.codes.rows, x.codes.columns);
   require_shape("depthwise_conv", "y", y, x.codes.rows, x.codes.columns);
   if (x.codes.columns != 0) {
-    for_each_row_range(run, x.codes.rows, rows_together,
-                       [&](index begin, index end) { kernel::depthwise_conv<Isa>(x, grid, w, stage, y, begin, end); });
+    for_each_row_range(run, x.codes.rows, rows_per_task, [&](index_t begin, index_t end) {
+      kernel::depthwise_conv<Isa>(x, grid, w, stage, y, begin, end);
+    });
   }
 }
 

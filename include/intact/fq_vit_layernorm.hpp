@@ -10,8 +10,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Checks the parameters of a compatibility LayerNorm against the number of channels.
-inline void require_compatibility_layernorm(const char* operation, const compatibility_layernorm_parameters& p,
-                                            index channels) {
+inline void require_fq_vit_layernorm(const char* operation, const fq_vit_layernorm_parameters& p, index_t channels) {
   require_at_most(operation, "number of channels of a LayerNorm", channels, layernorm_max_channels);
   require_equal(operation, "size of shift", std::ssize(p.shift), channels);
   require_equal(operation, "size of gain", std::ssize(p.gain), channels);
@@ -45,12 +44,12 @@ inline void require_compatibility_layernorm(const char* operation, const compati
 /// Errors:    shapes that do not match, parameters out of range: before anything is written.
 /// Aliasing:  y must not overlap x.
 /// Source:    FQ-ViT, section 3.2, and its published code; docs/numerics.md, section 4.
-inline void compatibility_layernorm(matrix_view<const std::uint8_t> x, const compatibility_layernorm_parameters& p,
-                                    matrix_view<std::int32_t> y) {
-  require_view("compatibility_layernorm", "x", x);
-  require_shape("compatibility_layernorm", "y", y, x.rows, x.columns);
-  require_compatibility_layernorm("compatibility_layernorm", p, x.columns);
-  reference::compatibility_layernorm(x, p, y);
+inline void fq_vit_layernorm(matrix_view<const std::uint8_t> x, const fq_vit_layernorm_parameters& p,
+                             matrix_view<std::int32_t> y) {
+  require_view("fq_vit_layernorm", "x", x);
+  require_shape("fq_vit_layernorm", "y", y, x.rows, x.columns);
+  require_fq_vit_layernorm("fq_vit_layernorm", p, x.columns);
+  reference::fq_vit_layernorm(x, p, y);
 }
 
 }  // namespace INTACT_UNIT

@@ -9,11 +9,11 @@
 #include "intact/reference/gemm.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/packed_weights.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact {
@@ -21,15 +21,15 @@ inline namespace INTACT_UNIT {
 
 /// The longest inner dimension whose accumulators fit int32 whatever the codes are: the largest |product| times K
 /// stays within 2^31 - 1.
-constexpr index gemm_max_depth(std::int64_t largest_product) {
-  return static_cast<index>(std::numeric_limits<std::int32_t>::max() / largest_product);
+constexpr index_t gemm_max_depth(std::int64_t largest_product) {
+  return static_cast<index_t>(std::numeric_limits<std::int32_t>::max() / largest_product);
 }
-inline constexpr index gemm_max_depth_u8_s8 = gemm_max_depth(255 * 128);
-inline constexpr index gemm_max_depth_s8_s8 = gemm_max_depth(128 * 128);
-inline constexpr index gemm_max_depth_u8_s4 = gemm_max_depth(255 * 8);
-inline constexpr index gemm_max_depth_s8_s4 = gemm_max_depth(128 * 8);
-inline constexpr index gemm_max_depth_u8_grouped_s4 = gemm_max_depth(255 * 64);
-inline constexpr index gemm_max_depth_u8_u8 = gemm_max_depth(255 * 255);
+inline constexpr index_t gemm_max_depth_u8_s8 = gemm_max_depth(255 * 128);
+inline constexpr index_t gemm_max_depth_s8_s8 = gemm_max_depth(128 * 128);
+inline constexpr index_t gemm_max_depth_u8_s4 = gemm_max_depth(255 * 8);
+inline constexpr index_t gemm_max_depth_s8_s4 = gemm_max_depth(128 * 8);
+inline constexpr index_t gemm_max_depth_u8_grouped_s4 = gemm_max_depth(255 * 64);
+inline constexpr index_t gemm_max_depth_u8_u8 = gemm_max_depth(255 * 255);
 static_assert(gemm_max_depth_u8_s8 == 65793 && gemm_max_depth_s8_s8 == 131071 && gemm_max_depth_u8_s4 == 1052688 &&
               gemm_max_depth_u8_grouped_s4 == 131586 && gemm_max_depth_u8_u8 == 33025);
 
@@ -51,7 +51,7 @@ constexpr std::int64_t largest_weight() {
 }
 
 template <class A, class Weights>
-constexpr index gemm_depth_limit() {
+constexpr index_t gemm_depth_limit() {
   return gemm_max_depth((std::is_unsigned_v<A> ? 255 : 128) * largest_weight<Weights>());
 }
 
@@ -59,7 +59,7 @@ constexpr index gemm_depth_limit() {
 
 /// Matrix product with weights, and an output stage per element.
 ///
-/// Formula:   y[m, n] = stage(sum_k a[m, k] * w[n, k], n). With keep_accumulator the sums themselves; with
+/// Formula:   y[m, n] = stage(sum_k a[m, k] * w[n, k], n). With raw_accumulator the sums themselves; with
 ///            requantize<Out> codes of the output's scale. Zero points of a stand in the stage's offsets.
 /// Shapes:    a M x K, w N x K (one row per output channel), y M x N; row-major, any strides of at least the columns,
 ///            any alignment; sizes may be 0 (K = 0: the sum is 0).
@@ -92,21 +92,21 @@ namespace detail {
 
 /// How many pieces each thread gets of a product, at most: more would even out threads that differ in speed, but share
 /// more of the weights.
-inline constexpr index gemm_tasks_per_thread = 2;
+inline constexpr index_t gemm_tasks_per_thread = 2;
 
 /// Products of two codes that a piece has at least: fewer are computed while another thread wakes up.
-inline constexpr index gemm_work_per_task = index{1} << 20;
+inline constexpr index_t gemm_work_per_task = index_t{1} << 20;
 
 template <class Isa, class A, class Element, class Stage, executor Executor>
 void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& run) {
-  const index units = kernel::gemm_units(product.a.rows, product.w);
-  const index worthwhile =
+  const index_t units = kernel::gemm_units(product.a.rows, product.w);
+  const index_t worthwhile =
       size_product(size_product(product.a.rows, product.w.rows), product.a.columns) / gemm_work_per_task;
-  const index threads = std::clamp<index>(run.threads(), 1, std::max<index>(worthwhile, 1));
-  const index each = std::clamp<index>(worthwhile / threads, 1, gemm_tasks_per_thread);
-  const index tasks = threads == 1 ? std::min<index>(units, 1) : std::min(threads * each, units);
+  const index_t threads = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(worthwhile, 1));
+  const index_t each = std::clamp<index_t>(worthwhile / threads, 1, gemm_tasks_per_thread);
+  const index_t tasks = threads == 1 ? std::min<index_t>(units, 1) : std::min(threads * each, units);
   run.for_each(tasks,
-               [&](index task) { kernel::gemm<Isa>(product, task * units / tasks, (task + 1) * units / tasks); });
+               [&](index_t task) { kernel::gemm<Isa>(product, task * units / tasks, (task + 1) * units / tasks); });
 }
 
 }  // namespace detail
@@ -161,7 +161,8 @@ void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage
 /// Aliasing:  y must not overlap a or b; a and b may be the same. Inputs may be shared between threads.
 /// Source:    FQ-ViT, section 3; docs/numerics.md, section 3.
 template <class Stage>
-void gemm(const activations& a, const activations& b, const Stage& stage, matrix_view<typename Stage::output> y) {
+void gemm(const quantized_matrix& a, const quantized_matrix& b, const Stage& stage,
+          matrix_view<typename Stage::output> y) {
   require_view("gemm", "a", a.codes);
   require_at_most("gemm", "columns of a", a.codes.columns, gemm_max_depth_u8_u8);
   require_shape("gemm", "b", b.codes, b.codes.rows, a.codes.columns);

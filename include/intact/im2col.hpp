@@ -20,7 +20,7 @@ inline namespace INTACT_UNIT {
 /// Aliasing:  y must not overlap the image.
 /// Source:    docs/numerics.md, section 9.
 template <class Isa = isa::native, executor Executor = sequential>
-void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {
+void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {
   require_at_least("im2col", "patch", patch, 1);
   require_at_least("im2col", "image channels", image.channels, 0);
   require_at_least("im2col", "image height", image.height, 0);
@@ -34,8 +34,8 @@ void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, c
     contract_failed("intact::im2col: image has no data; it must have some");
   }
   if (y.columns != 0) {
-    for_each_row_range(run, y.rows, rows_together,
-                       [&](index begin, index end) { kernel::im2col<Isa>(image, patch, y, begin, end); });
+    for_each_row_range(run, y.rows, rows_per_task,
+                       [&](index_t begin, index_t end) { kernel::im2col<Isa>(image, patch, y, begin, end); });
   }
 }
 

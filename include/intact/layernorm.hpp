@@ -17,11 +17,11 @@ inline constexpr int layernorm_max_shift = 3;
 inline constexpr std::uint64_t layernorm_variance_limit = std::uint64_t{1} << 62;
 
 /// Most channels: |x| <= 255 << 3, so C^2 * 2040^2 leaves room for an epsilon of as much below the limit.
-inline constexpr index layernorm_max_channels = index{1} << 19;
+inline constexpr index_t layernorm_max_channels = index_t{1} << 19;
 static_assert(std::uint64_t{layernorm_max_channels} * 2040 * layernorm_max_channels * 2040 <
               layernorm_variance_limit / 2);
 /// The same for s16 codes, |x| <= 2^15 << 3.
-inline constexpr index layernorm_max_channels_s16 = 4096;
+inline constexpr index_t layernorm_max_channels_s16 = 4096;
 static_assert((std::uint64_t{layernorm_max_channels_s16} << 18) * (std::uint64_t{layernorm_max_channels_s16} << 18) <
               layernorm_variance_limit / 2);
 /// Largest epsilon.
@@ -32,7 +32,7 @@ inline constexpr std::int64_t layernorm_max_epsilon_fraction = -layernorm_min_ep
 
 /// Checks LayerNorm parameters against the number of channels, for input codes of type u8 or s16.
 template <class Code = std::uint8_t>
-void require_layernorm(const char* operation, const layernorm_parameters& p, index channels) {
+void require_layernorm(const char* operation, const layernorm_parameters& p, index_t channels) {
   static_assert(std::is_same_v<Code, std::uint8_t> || std::is_same_v<Code, std::int16_t>,
                 "layernorm takes codes in u8 or s16");
   constexpr bool is_wide = std::is_same_v<Code, std::int16_t>;
@@ -64,8 +64,8 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
   require_shape("layernorm", "y", y, x.rows, x.columns);
   require_layernorm<Code>("layernorm", p, x.columns);
   if (x.columns != 0) {
-    for_each_row_range(run, x.rows, rows_together,
-                       [&](index begin, index end) { kernel::layernorm<Isa>(x, p, y, begin, end); });
+    for_each_row_range(run, x.rows, rows_per_task,
+                       [&](index_t begin, index_t end) { kernel::layernorm<Isa>(x, p, y, begin, end); });
   }
 }
 

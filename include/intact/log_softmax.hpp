@@ -13,18 +13,18 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most keys of a row.
-inline constexpr index log_softmax_max_keys = index{1} << 28;
+inline constexpr index_t log_softmax_max_keys = index_t{1} << 28;
 
 /// The largest value that a table of type T may hold at d = 0 for rows of `keys` logits: 2 * sum + e and 6 * e must
 /// stay within T.
 template <class T>
-constexpr T exp_table_limit(index keys) {
-  return std::numeric_limits<T>::max() / static_cast<T>(std::max<index>(2 * keys + 1, 6));
+constexpr T exp_table_limit(index_t keys) {
+  return std::numeric_limits<T>::max() / static_cast<T>(std::max<index_t>(2 * keys + 1, 6));
 }
 
 /// Checks an exponential table for rows of `keys` logits.
 template <class T>
-void require_exp_table(const char* operation, exp_table<T> table, index keys) {
+void require_exp_table(const char* operation, exp_table<T> table, index_t keys) {
   require_at_most(operation, "number of keys", keys, log_softmax_max_keys);
   require_equal(operation, "size of the exponential table", std::ssize(table), 256);
   const T limit = exp_table_limit<T>(keys);
@@ -46,7 +46,7 @@ void require_exp_table(const char* operation, exp_table<T> table, index keys) {
 /// Formula:   d[j] = max_j logit[j] - logit[j];  e[j] = table[d[j]];  S = sum_j e[j]
 ///            code[j] = the power of two nearest to S / e[j] as FQ-ViT rounds it (arith/log2_code.hpp); the tail policy
 ///            says what happens above 15 and for e[j] = 0. Optionally -log2(e[j] / S) rounded to nearest.
-/// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for tail::zero and tail::wide, packed u4 for tail::clip); row-major,
+/// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for attention_code::u8_masked and attention_code::u8_full, packed u4 for attention_code::u4_clipped); row-major,
 ///            any strides, any alignment; sizes may be 0.
 /// Units:     the table carries the logits' scale; their zero point cancels.
 /// Range:     the table is non-increasing with 1 <= table[0] and table[0] * max(2 * Tk + 1, 6) within T (uint32_t or
@@ -56,10 +56,10 @@ void require_exp_table(const char* operation, exp_table<T> table, index keys) {
 /// Errors:    shapes that do not match, a table that is 0, too large or increasing: before anything is written.
 /// Aliasing:  codes must not overlap the logits, except that u8 codes may be the logits exactly (in place).
 /// Source:    FQ-ViT, section 3.3 (Log-Int-Softmax); I-BERT (arXiv 2101.01321) for the table; docs/numerics.md, 5.
-template <tail Tail, class T, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class Isa = isa::native,
+template <attention_code Format, class T, log2_rounding Rounding = log2_rounding::round_ratio, class Isa = isa::native,
           executor Executor = sequential>
-void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, typename attention_codes<Tail>::view codes,
-                 const Executor& run = {}) {
+void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
+                 typename attention_codes<Format>::view codes, const Executor& run = {}) {
   static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
                 "exponential tables hold uint32_t or uint64_t");
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
@@ -67,8 +67,8 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, typ
   require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
   require_exp_table("log_softmax", table, logits.columns);
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_together, [&](index begin, index end) {
-      kernel::log_softmax<Isa, Tail, Rounding>(logits, table.data(), codes, begin, end);
+    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
+      kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), codes, begin, end);
     });
   }
 }
@@ -77,25 +77,26 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, typ
 /// position bias is added to the logits first (add.hpp).
 ///
 /// Formula:   as above, maximum and sum over the visible keys; masked keys get the code of weight 0 (16, and 255 for
-///            tail::wide), and so do all keys of a row without a visible one.
+///            attention_code::u8_full), and so do all keys of a row without a visible one.
 /// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only codes in u8: packed u4 has no code for weight 0.
 /// Errors:    as above, and a mask of another shape.
 /// Aliasing:  as above; codes must not overlap the mask.
-template <tail Tail, class T, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class Isa = isa::native,
+template <attention_code Format, class T, log2_rounding Rounding = log2_rounding::round_ratio, class Isa = isa::native,
           executor Executor = sequential>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, const key_mask& mask,
                  matrix_view<std::uint8_t> codes, const Executor& run = {}) {
   static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
                 "exponential tables hold uint32_t or uint64_t");
-  static_assert(Tail != tail::clip, "masked keys need a code for weight 0: tail::zero or tail::wide");
+  static_assert(Format != attention_code::u4_clipped,
+                "masked keys need a code for weight 0: attention_code::u8_masked or attention_code::u8_full");
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_view("log_softmax", "logits", logits);
   require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
   require_mask("log_softmax", mask, logits.rows, logits.columns);
   require_exp_table("log_softmax", table, logits.columns);
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_together, [&](index begin, index end) {
-      kernel::log_softmax<Isa, Tail, Rounding>(logits, table.data(), mask, codes, begin, end);
+    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
+      kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), mask, codes, begin, end);
     });
   }
 }

@@ -4,9 +4,9 @@
 #include <type_traits>
 
 #include "intact/reference/log_sqrt2_matmul.hpp"
-#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/log_sqrt2_scale.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/weighted_matmul.hpp"
 
 namespace intact {
@@ -15,7 +15,7 @@ inline namespace INTACT_UNIT {
 namespace detail {
 
 template <class Codes>
-void require_log_sqrt2_matmul(const Codes& codes, const activations& v, const matrix_view<std::uint8_t>& y) {
+void require_log_sqrt2_matmul(const Codes& codes, const quantized_matrix& v, const matrix_view<std::uint8_t>& y) {
   using element = std::remove_const_t<typename Codes::element>;
   static_assert(std::is_same_v<element, std::uint8_t> || std::is_same_v<element, u4>,
                 "log-sqrt2 codes are u8 (matrix_view) or packed u4 (packed_view)");
@@ -47,7 +47,8 @@ void require_log_sqrt2_matmul(const Codes& codes, const activations& v, const ma
 /// Aliasing:  y must not overlap codes or v.
 /// Source:    RepQ-ViT (arXiv 2212.08254), section 3.3; docs/scope.md.
 template <class Codes>
-void log_sqrt2_matmul(Codes codes, const activations& v, const log_sqrt2_scale& scale, matrix_view<std::uint8_t> y) {
+void log_sqrt2_matmul(Codes codes, const quantized_matrix& v, const log_sqrt2_scale& scale,
+                      matrix_view<std::uint8_t> y) {
   detail::require_log_sqrt2_matmul(codes, v, y);
   require_log_sqrt2_scale("log_sqrt2_matmul", scale);
   reference::log_sqrt2_matmul(codes, v.codes, v.zero_point, scale, y);
@@ -62,10 +63,10 @@ void log_sqrt2_matmul(Codes codes, const activations& v, const log_sqrt2_scale& 
 ///            at code 15.
 /// Source:    RepQ-ViT, section 3.3; docs/numerics.md, section "Normalized rows".
 template <class Codes>
-void log_sqrt2_matmul(Codes codes, const activations& v, const row_normalization& normalization,
+void log_sqrt2_matmul(Codes codes, const quantized_matrix& v, const row_divisor& normalization,
                       matrix_view<std::uint8_t> y) {
   detail::require_log_sqrt2_matmul(codes, v, y);
-  require_normalization("log_sqrt2_matmul", normalization);
+  require_row_divisor("log_sqrt2_matmul", normalization);
   reference::log_sqrt2_matmul(codes, v.codes, v.zero_point, normalization, y);
 }
 

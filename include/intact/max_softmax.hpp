@@ -42,8 +42,9 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
   static_assert(packed || std::is_same_v<Codes, matrix_view<std::uint8_t>>, "max_softmax writes u8 or packed u4");
   require_softmax_table("max_softmax", table, packed ? u4::max : 255);
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_together,
-                       [&](index begin, index end) { kernel::max_softmax<Isa>(logits, table.data(), y, begin, end); });
+    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
+      kernel::max_softmax<Isa>(logits, table.data(), y, begin, end);
+    });
   }
 }
 
@@ -63,7 +64,7 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
   require_mask("max_softmax", mask, logits.rows, logits.columns);
   require_softmax_table("max_softmax", table);
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_together, [&](index begin, index end) {
+    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::max_softmax<Isa>(logits, table.data(), mask, masked, y, begin, end);
     });
   }

@@ -13,16 +13,16 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Columns of packed weights, at most: their sums then fit int32.
-inline constexpr index packed_weights_max_columns = 2097151;
+inline constexpr index_t packed_weights_max_columns = 2097151;
 
 /// Bytes of memory that pack_weights needs for these weights.
-constexpr index packed_weights_bytes(matrix_view<const std::int8_t> w) {
+constexpr index_t packed_weights_bytes(matrix_view<const std::int8_t> w) {
   return packed_weights_bytes<std::int8_t>(w.rows, w.columns);
 }
-constexpr index packed_weights_bytes(const packed_view<s4, const std::uint8_t>& w) {
+constexpr index_t packed_weights_bytes(const packed_view<s4, const std::uint8_t>& w) {
   return packed_weights_bytes<s4>(w.rows, w.columns);
 }
-inline index packed_weights_bytes(const grouped_s4_view& w) {
+inline index_t packed_weights_bytes(const grouped_s4_view& w) {
   require_at_least("packed_weights_bytes", "group size of the weights", w.group, 1);
   return packed_weights_bytes<grouped_s4>(w.rows, w.columns, w.group);
 }
@@ -37,9 +37,9 @@ namespace detail {
 
 template <class Element, class Weights>
 packed_weights<Element> pack_checked(const char* operation, const Weights& w, std::span<std::byte> memory,
-                                     index group = 1) {
+                                     index_t group = 1) {
   require_at_most(operation, "columns of w", w.columns, packed_weights_max_columns);
-  const index bytes = packed_weights_bytes<Element>(w.rows, w.columns, group);
+  const index_t bytes = packed_weights_bytes<Element>(w.rows, w.columns, group);
   require_at_most(operation, "bytes of packed weights", bytes, max_size - 1);
   require_at_least(operation, "bytes of memory", std::ssize(memory), bytes);
   require_equal(operation, "address of memory modulo 64",

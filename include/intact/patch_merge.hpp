@@ -22,17 +22,17 @@ inline namespace INTACT_UNIT {
 /// Aliasing:  y must not overlap x.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.1; docs/numerics.md, section 12.
 template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
-void merge_patches(matrix_view<X> x, index height, index width, std::type_identity_t<T> padding, matrix_view<T> y,
-                   const Executor& run = {}) {
+void patch_merge(matrix_view<X> x, index_t height, index_t width, std::type_identity_t<T> padding, matrix_view<T> y,
+                 const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_at_least("merge_patches", "height", height, 0);
-  require_at_least("merge_patches", "width", width, 0);
-  require_shape("merge_patches", "x", x, size_product(height, width), x.columns);
-  require_shape("merge_patches", "y", y, size_product(height / 2 + height % 2, width / 2 + width % 2),
+  require_at_least("patch_merge", "height", height, 0);
+  require_at_least("patch_merge", "width", width, 0);
+  require_shape("patch_merge", "x", x, size_product(height, width), x.columns);
+  require_shape("patch_merge", "y", y, size_product(height / 2 + height % 2, width / 2 + width % 2),
                 size_product(4, x.columns));
   if (x.columns != 0) {
-    for_each_row_range(run, y.rows, rows_together, [&](index begin, index end) {
-      kernel::merge_patches<Isa, T>(x, height, width, padding, y, begin, end);
+    for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
+      kernel::patch_merge<Isa, T>(x, height, width, padding, y, begin, end);
     });
   }
 }

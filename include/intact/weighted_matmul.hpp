@@ -6,33 +6,33 @@
 
 #include "intact/kernel/shift_matmul.hpp"
 #include "intact/reference/weighted_matmul.hpp"
-#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/executor.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/workspace.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most keys of a row: the sum of its weights, up to 2^15 each, stays below 2^31.
-inline constexpr index weighted_matmul_max_keys = 65535;
+inline constexpr index_t weighted_matmul_max_keys = 65535;
 
 namespace detail {
 
-inline void require_weighted_matmul(const matrix_view<const std::uint8_t>& weights, const activations& v,
-                                    const row_normalization& normalization, const matrix_view<std::uint8_t>& y) {
+inline void require_weighted_matmul(const matrix_view<const std::uint8_t>& weights, const quantized_matrix& v,
+                                    const row_divisor& normalization, const matrix_view<std::uint8_t>& y) {
   require_view("weighted_matmul", "v", v.codes);
   require_at_most("weighted_matmul", "rows of v", v.codes.rows, weighted_matmul_max_keys);
   require_shape("weighted_matmul", "weights", weights, weights.rows, v.codes.rows);
   require_between("weighted_matmul", "zero point of v", v.zero_point, 0, 255);
-  require_normalization("weighted_matmul", normalization);
+  require_row_divisor("weighted_matmul", normalization);
   require_shape("weighted_matmul", "y", y, weights.rows, v.codes.columns);
 }
 
 /// Bytes of workspace for a product with V on kernels.
-constexpr std::size_t value_product_bytes(index keys, index channels, index threads) {
+constexpr std::size_t value_product_bytes(index_t keys, index_t channels, index_t threads) {
   workspace_size memory;
   kernel::value_memory::take(memory, keys, channels);
-  for (index t = 0; t < std::max<index>(threads, 1); ++t) {
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
     kernel::shift_scratch::take(memory, keys, kernel::attention_band(keys));
   }
   return memory.bytes();
@@ -40,20 +40,20 @@ constexpr std::size_t value_product_bytes(index keys, index channels, index thre
 
 /// Prepares V and calls multiply(values, begin, end, scratch) for ranges that have all of `rows` rows between them.
 template <class Isa, executor Executor, class Multiply>
-void multiply_by_values(const activations& v, index rows, workspace memory, const Executor& run,
+void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memory, const Executor& run,
                         const Multiply& multiply) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  const index keys = v.codes.rows, band = kernel::attention_band(keys), bands = (rows + band - 1) / band;
+  const index_t keys = v.codes.rows, band = kernel::attention_band(keys), bands = (rows + band - 1) / band;
   const kernel::prepared_values values =
       kernel::prepare_values<Isa>(v, kernel::value_memory::take(memory, keys, v.codes.columns));
-  const index tasks = std::clamp<index>(run.threads(), 1, std::max<index>(bands, 1));
-  run.for_each(tasks, [&](index task) {
+  const index_t tasks = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(bands, 1));
+  run.for_each(tasks, [&](index_t task) {
     workspace mine = memory;
     kernel::shift_scratch scratch{};
-    for (index t = 0; t <= task; ++t) {
+    for (index_t t = 0; t <= task; ++t) {
       scratch = kernel::shift_scratch::take(mine, keys, band);
     }
-    const auto first_row = [&](index of_task) { return std::min(of_task * bands / tasks * band, rows); };
+    const auto first_row = [&](index_t of_task) { return std::min(of_task * bands / tasks * band, rows); };
     multiply(values, first_row(task), first_row(task + 1), scratch);
   });
 }
@@ -72,15 +72,15 @@ void multiply_by_values(const activations& v, index rows, workspace memory, cons
 /// Errors:    shapes that do not match, too many keys, values out of range: before anything is written.
 /// Aliasing:  y must not overlap the weights or v.
 /// Source:    docs/numerics.md, section 6.
-inline void weighted_matmul(matrix_view<const std::uint8_t> weights, const activations& v,
-                            const row_normalization& normalization, matrix_view<std::uint8_t> y) {
+inline void weighted_matmul(matrix_view<const std::uint8_t> weights, const quantized_matrix& v,
+                            const row_divisor& normalization, matrix_view<std::uint8_t> y) {
   detail::require_weighted_matmul(weights, v, normalization, y);
-  reference::weighted_matmul([&](index i, index j) { return std::int64_t{weights(i, j)}; }, v.codes, v.zero_point,
+  reference::weighted_matmul([&](index_t i, index_t j) { return std::int64_t{weights(i, j)}; }, v.codes, v.zero_point,
                              normalization, y);
 }
 
 /// Bytes of workspace for weighted_matmul on an instruction set, for memory of any alignment.
-constexpr std::size_t weighted_matmul_bytes(index keys, index channels, index threads = 1) {
+constexpr std::size_t weighted_matmul_bytes(index_t keys, index_t channels, index_t threads = 1) {
   return detail::value_product_bytes(keys, channels, threads);
 }
 
@@ -91,13 +91,13 @@ constexpr std::size_t weighted_matmul_bytes(index keys, index channels, index th
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    as above, and a workspace that is too small: before anything is written.
 template <class Isa = isa::native, executor Executor = sequential>
-void weighted_matmul(matrix_view<const std::uint8_t> weights, const activations& v,
-                     const row_normalization& normalization, matrix_view<std::uint8_t> y, workspace memory,
+void weighted_matmul(matrix_view<const std::uint8_t> weights, const quantized_matrix& v,
+                     const row_divisor& normalization, matrix_view<std::uint8_t> y, workspace memory,
                      const Executor& run = {}) {
   detail::require_weighted_matmul(weights, v, normalization, y);
   require_workspace("weighted_matmul", memory, weighted_matmul_bytes(v.codes.rows, v.codes.columns, run.threads()));
   detail::multiply_by_values<Isa>(
-      v, y.rows, memory, run, [&](const auto& values, index begin, index end, const auto& scratch) {
+      v, y.rows, memory, run, [&](const auto& values, index_t begin, index_t end, const auto& scratch) {
         kernel::weighted_matmul<Isa>(weights, values, normalization, y, begin, end, scratch);
       });
 }

@@ -31,7 +31,7 @@ void window_partition(matrix_view<X> x, const window_grid& grid, std::type_ident
   require_shape("window_partition", "x", x, grid.tokens(), x.columns);
   require_shape("window_partition", "y", y, grid.padded_tokens(), x.columns);
   if (y.columns != 0) {
-    for_each_row_range(run, grid.windows(), 1, [&](index begin, index end) {
+    for_each_row_range(run, grid.windows(), 1, [&](index_t begin, index_t end) {
       kernel::window_partition<Isa, T>(x, grid, padding, y, begin, end);
     });
   }
@@ -48,7 +48,7 @@ void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y,
   require_shape("window_reverse", "y", y, grid.tokens(), x.columns);
   if (y.columns != 0) {
     for_each_row_range(run, grid.windows(), 1,
-                       [&](index begin, index end) { kernel::window_reverse<Isa, T>(x, grid, y, begin, end); });
+                       [&](index_t begin, index_t end) { kernel::window_reverse<Isa, T>(x, grid, y, begin, end); });
   }
 }
 

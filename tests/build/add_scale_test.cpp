@@ -20,48 +20,48 @@
 namespace intact_test::add_scale_test {
 namespace {
 
-/// What build_add_scale gives back for a layer.
+/// What build_add gives back for a layer.
 struct built_addition {
   std::vector<std::int32_t> stream, branch, offset;
-  std::vector<exact_add> exact;
-  add_scale scale;
+  std::vector<realized_add> exact;
+  add_parameters scale;
 
-  built_addition(const std::vector<add_target>& targets, const add_zero_points& zero_points)
-      : stream(targets.size()),
-        branch(targets.size()),
-        offset(targets.size()),
-        exact(targets.size()),
-        scale(build_add_scale(targets, zero_points, stream, branch, offset, exact)) {}
+  built_addition(const std::vector<add_spec>& specs, const add_zero_points& zero_points)
+      : stream(specs.size()),
+        branch(specs.size()),
+        offset(specs.size()),
+        exact(specs.size()),
+        scale(build_add(specs, zero_points, stream, branch, offset, exact)) {}
   built_addition(const built_addition&) = delete;
   built_addition& operator=(const built_addition&) = delete;
 };
 
 /// The message with which a layer is refused, nothing having been written; empty if it is built.
-std::string refusal_of(const std::vector<add_target>& targets, const add_zero_points& zero_points = {}) {
-  std::vector<std::int32_t> stream(targets.size(), -7), branch(targets.size(), -8), offset(targets.size(), -9);
-  std::vector<exact_add> exact(targets.size(), exact_add{-1, -2, -3});
-  std::string message = refusal([&] { build_add_scale(targets, zero_points, stream, branch, offset, exact); });
+std::string refusal_of(const std::vector<add_spec>& specs, const add_zero_points& zero_points = {}) {
+  std::vector<std::int32_t> stream(specs.size(), -7), branch(specs.size(), -8), offset(specs.size(), -9);
+  std::vector<realized_add> exact(specs.size(), realized_add{-1, -2, -3});
+  std::string message = refusal([&] { build_add(specs, zero_points, stream, branch, offset, exact); });
   if (!message.empty()) {
-    CHECK(stream == std::vector<std::int32_t>(targets.size(), -7));
-    CHECK(branch == std::vector<std::int32_t>(targets.size(), -8));
-    CHECK(offset == std::vector<std::int32_t>(targets.size(), -9));
+    CHECK(stream == std::vector<std::int32_t>(specs.size(), -7));
+    CHECK(branch == std::vector<std::int32_t>(specs.size(), -8));
+    CHECK(offset == std::vector<std::int32_t>(specs.size(), -9));
     CHECK(std::all_of(exact.begin(), exact.end(),
-                      [](const exact_add& e) { return e.stream == -1 && e.branch == -2 && e.offset == -3; }));
+                      [](const realized_add& e) { return e.stream == -1 && e.branch == -2 && e.offset == -3; }));
   }
   return message;
 }
 
 /// Channels that models have, and worse ones: nothing from one side, ratios that vanish beside the other, ratios that
 /// are equal or powers of two (sums then repeat), ratios above 1.
-std::vector<add_target> adversarial_channels() {
+std::vector<add_spec> adversarial_channels() {
   constexpr std::array<double, 12> ratios{0, 1e-9, 1e-4, 0.125, 0.3, 0.5, 1, 1.5, 1.96, 2, 4, 4.09};
-  std::vector<add_target> targets;
+  std::vector<add_spec> specs;
   for (const double stream : ratios) {
     for (const double branch : ratios) {
-      targets.push_back({stream, branch});
+      specs.push_back({stream, branch});
     }
   }
-  return targets;
+  return specs;
 }
 
 constexpr std::array<add_zero_points, 5> zero_point_cases{
@@ -75,7 +75,7 @@ struct pair_counts {
   int inexact = 0;    ///< numbers that double precision rounds
 };
 
-pair_counts try_all_pairs(const add_scale& scale, std::size_t c, const exact_add& exact) {
+pair_counts try_all_pairs(const add_parameters& scale, std::size_t c, const realized_add& exact) {
   pair_counts counts;
   const std::int32_t ma = scale.stream_multiplier[c], mb = scale.branch_multiplier[c], offset = scale.offset[c];
   for (std::int32_t r = 0; r < 256; ++r) {
@@ -110,7 +110,7 @@ void check_all_pairs(const built_addition& built) {
 }
 
 /// 255 * (stream + branch) + offset at a shift, before the offset is nudged.
-std::int64_t largest_sum(const add_target& target, const add_zero_points& zero_points, int shift) {
+std::int64_t largest_sum(const add_spec& target, const add_zero_points& zero_points, int shift) {
   const auto stream = static_cast<std::int64_t>(std::rint(std::ldexp(static_cast<long double>(target.stream), shift)));
   const auto branch = static_cast<std::int64_t>(std::rint(std::ldexp(static_cast<long double>(target.branch), shift)));
   return 255 * (stream + branch) + (std::int64_t{zero_points.output} << shift) + (std::int64_t{1} << (shift - 1));
@@ -118,7 +118,7 @@ std::int64_t largest_sum(const add_target& target, const add_zero_points& zero_p
 
 /// Checks integers, exact numbers and the shift against docs/numerics.md, section 8. Below 2^31, the builder may keep
 /// up to 2^17 free for the nudge.
-void check_definition(const built_addition& built, const std::vector<add_target>& targets,
+void check_definition(const built_addition& built, const std::vector<add_spec>& specs,
                       const add_zero_points& zero_points) {
   const int shift = built.scale.shift;
   constexpr std::int64_t limit = std::int64_t{1} << 31;
@@ -126,15 +126,15 @@ void check_definition(const built_addition& built, const std::vector<add_target>
   REQUIRE(shift >= add_min_shift);
   REQUIRE(shift <= add_max_shift);
   bool one_more_fits = shift < add_max_shift;
-  for (std::size_t c = 0; c < targets.size(); ++c) {
-    CAPTURE(c, targets[c].stream, targets[c].branch, shift);
-    CHECK(built.stream[c] == std::rint(std::ldexp(targets[c].stream, shift)));
-    CHECK(built.branch[c] == std::rint(std::ldexp(targets[c].branch, shift)));
+  for (std::size_t c = 0; c < specs.size(); ++c) {
+    CAPTURE(c, specs[c].stream, specs[c].branch, shift);
+    CHECK(built.stream[c] == std::rint(std::ldexp(specs[c].stream, shift)));
+    CHECK(built.branch[c] == std::rint(std::ldexp(specs[c].branch, shift)));
     CHECK(built.exact[c].stream == std::ldexp(static_cast<double>(built.stream[c]), -shift));
     CHECK(built.exact[c].branch == std::ldexp(static_cast<double>(built.branch[c]), -shift));
     CHECK(built.exact[c].offset + 0.5 == std::ldexp(static_cast<double>(built.offset[c]), -shift));
-    CHECK(largest_sum(targets[c], zero_points, shift) < limit);
-    one_more_fits = one_more_fits && largest_sum(targets[c], zero_points, shift + 1) < limit - kept_free;
+    CHECK(largest_sum(specs[c], zero_points, shift) < limit);
+    one_more_fits = one_more_fits && largest_sum(specs[c], zero_points, shift + 1) < limit - kept_free;
   }
   CHECK_FALSE(one_more_fits);
 }
@@ -175,10 +175,10 @@ void check_nudges(const built_addition& built, const add_zero_points& zero_point
 TEST_CASE("no pair of codes is a tie, on adversarial channels", "[add_scale]") {
   int largest_nudge = 0;
   for (const add_zero_points& zero_points : zero_point_cases) {
-    const std::vector<add_target> targets = adversarial_channels();
-    const built_addition built(targets, zero_points);
+    const std::vector<add_spec> specs = adversarial_channels();
+    const built_addition built(specs, zero_points);
     CAPTURE(zero_points.stream, zero_points.branch, zero_points.output);
-    check_definition(built, targets, zero_points);
+    check_definition(built, specs, zero_points);
     check_all_pairs(built);
     check_nudges(built, zero_points, largest_nudge);
   }
@@ -192,13 +192,13 @@ TEST_CASE("no pair of codes is a tie, on random channels", "[add_scale]") {
   int largest_nudge = 0;
   for (int layer = 0; layer < 60; ++layer) {
     const add_zero_points zero_points{code(), code(), code()};
-    std::vector<add_target> targets;
+    std::vector<add_spec> specs;
     for (int c = 0; c < 6; ++c) {
-      targets.push_back({ratio(), ratio()});
+      specs.push_back({ratio(), ratio()});
     }
-    const built_addition built(targets, zero_points);
+    const built_addition built(specs, zero_points);
     CAPTURE(layer);
-    check_definition(built, targets, zero_points);
+    check_definition(built, specs, zero_points);
     check_all_pairs(built);
     check_nudges(built, zero_points, largest_nudge);
   }
@@ -207,7 +207,7 @@ TEST_CASE("no pair of codes is a tie, on random channels", "[add_scale]") {
 
 TEST_CASE("each channel alone", "[add_scale]") {
   int largest_nudge = 0;
-  for (const add_target& target : adversarial_channels()) {
+  for (const add_spec& target : adversarial_channels()) {
     const add_zero_points zero_points{128, 128, 128};
     const built_addition built({target}, zero_points);
     check_definition(built, {target}, zero_points);
@@ -218,7 +218,7 @@ TEST_CASE("each channel alone", "[add_scale]") {
 
 TEST_CASE("offsets are moved as far as it takes", "[add_scale]") {
   struct {
-    add_target target;
+    add_spec target;
     int shift;
     int nudge;
   } const cases[] = {
@@ -239,8 +239,8 @@ TEST_CASE("offsets are moved as far as it takes", "[add_scale]") {
 
 TEST_CASE("the largest ratios", "[add_scale]") {
   // 63.9 takes all of int32 at the smallest shift, if nothing else is added
-  for (const add_target& target :
-       {add_target{63.9, 0}, add_target{0, 63.9}, add_target{31.9, 31.9}, add_target{63.9, 1e-9}, add_target{32, 31}}) {
+  for (const add_spec& target :
+       {add_spec{63.9, 0}, add_spec{0, 63.9}, add_spec{31.9, 31.9}, add_spec{63.9, 1e-9}, add_spec{32, 31}}) {
     for (const add_zero_points& zero_points : {add_zero_points{0, 0, 0}, add_zero_points{255, 255, 0},
                                                add_zero_points{0, 255, 0}, add_zero_points{128, 0, 0}}) {
       const built_addition built({target}, zero_points);
@@ -252,15 +252,15 @@ TEST_CASE("the largest ratios", "[add_scale]") {
 }
 
 TEST_CASE("the shift is limited by the channel with the largest sums", "[add_scale]") {
-  const std::vector<add_target> small(9, add_target{0.2, 0.1});
+  const std::vector<add_spec> small(9, add_spec{0.2, 0.1});
   const add_zero_points zero_points{128, 128, 0};
   CHECK(built_addition(small, zero_points).scale.shift == 24);
   for (std::size_t place = 0; place < small.size(); ++place) {
-    std::vector<add_target> targets = small;
-    targets[place] = {1.96, 4.09};
-    const built_addition built(targets, zero_points);
+    std::vector<add_spec> specs = small;
+    specs[place] = {1.96, 4.09};
+    const built_addition built(specs, zero_points);
     CHECK(built.scale.shift == 20);  // 255 * 6.05 * 2^20 < 2^31 < 255 * 6.05 * 2^21
-    check_definition(built, targets, zero_points);
+    check_definition(built, specs, zero_points);
   }
 }
 
@@ -273,10 +273,10 @@ TEST_CASE("the operation computes what the builder says", "[add_scale]") {
     }
   }
   std::vector<std::uint8_t> sum(stream.size());
-  for (const add_target& target : {add_target{1, 1}, add_target{0.7, 1.96}, add_target{4.09, 0.01}, add_target{0, 0}}) {
+  for (const add_spec& target : {add_spec{1, 1}, add_spec{0.7, 1.96}, add_spec{4.09, 0.01}, add_spec{0, 0}}) {
     const add_zero_points zero_points{131, 77, 140};
     const built_addition built({target}, zero_points);
-    const exact_add& exact = built.exact[0];
+    const realized_add& exact = built.exact[0];
     add({stream.data(), 65536, 1}, {branch.data(), 65536, 1}, built.scale, {sum.data(), 65536, 1});
     int wrong = 0;
     for (std::size_t i = 0; i < sum.size(); ++i) {
@@ -298,10 +298,10 @@ TEST_CASE("an addition of no channels, and one without exact numbers", "[add_sca
   CHECK(empty.scale.stream_zero_point == 1);
   CHECK(empty.scale.branch_zero_point == 2);
 
-  const std::vector<add_target> targets{{1, 0.5}, {0.25, 1.96}};
-  const built_addition built(targets, {1, 2, 3});
+  const std::vector<add_spec> specs{{1, 0.5}, {0.25, 1.96}};
+  const built_addition built(specs, {1, 2, 3});
   std::vector<std::int32_t> stream(2), branch(2), offset(2);
-  const add_scale scale = build_add_scale(targets, {1, 2, 3}, stream, branch, offset);
+  const add_parameters scale = build_add(specs, {1, 2, 3}, stream, branch, offset);
   CHECK(stream == built.stream);
   CHECK(branch == built.branch);
   CHECK(offset == built.offset);
@@ -321,14 +321,14 @@ TEST_CASE("bad ratios are refused by channel and value", "[add_scale]") {
   for (const auto& [ratio, named] : cases) {
     for (std::size_t channel = 0; channel < 3; ++channel) {
       for (const bool of_stream : {true, false}) {
-        std::vector<add_target> targets(3, add_target{1, 1});
-        (of_stream ? targets[channel].stream : targets[channel].branch) = ratio;
-        const std::string message = refusal_of(targets);
+        std::vector<add_spec> specs(3, add_spec{1, 1});
+        (of_stream ? specs[channel].stream : specs[channel].branch) = ratio;
+        const std::string message = refusal_of(specs);
         CAPTURE(message, named);
         CHECK(mentions(message, "intact::build_add_scale"));
         CHECK(mentions(message, "channel " + std::to_string(channel)));
         CHECK(mentions(message, named));
-        CHECK_FALSE(has_add_scale(targets[channel], 0));
+        CHECK_FALSE(has_add_scale(specs[channel], 0));
       }
     }
   }
@@ -338,7 +338,7 @@ TEST_CASE("bad ratios are refused by channel and value", "[add_scale]") {
 
 TEST_CASE("ratios whose sums int32 does not hold are refused by channel and values", "[add_scale]") {
   struct {
-    add_target target;
+    add_spec target;
     const char* named;
   } const cases[] = {
       {{63.5, 63.75}, "63.5 and 63.75"}, {{0.5, 63.875}, "0.5 and 63.875"}, {{32.5, 32.25}, "32.5 and 32.25"}};
@@ -357,7 +357,7 @@ TEST_CASE("ratios whose sums int32 does not hold are refused by channel and valu
 
 TEST_CASE("sums that int32 would not hold after the nudge are refused", "[add_scale]") {
   // at the smallest shift the largest sum is 2^31 - 1, some pair is a tie, and 2 more would be free of ties
-  const add_target target{std::ldexp(4194562.0, -17), std::ldexp(4194303.0, -17)};
+  const add_spec target{std::ldexp(4194562.0, -17), std::ldexp(4194303.0, -17)};
   const add_zero_points zero_points{0, 0, 63};
   REQUIRE(largest_sum(target, zero_points, 17) == std::numeric_limits<std::int32_t>::max());
   CHECK(mentions(refusal_of({target}, zero_points), "channel 0"));
@@ -380,13 +380,13 @@ TEST_CASE("bad zero points are refused by name and value", "[add_scale]") {
 }
 
 TEST_CASE("arrays of other sizes than the channels are refused", "[add_scale]") {
-  const std::vector<add_target> targets(3, add_target{1, 1});
+  const std::vector<add_spec> specs(3, add_spec{1, 1});
   std::vector<std::int32_t> stream(4, -7), branch(4, -8), offset(4, -9);
-  std::vector<exact_add> exact(4);
+  std::vector<realized_add> exact(4);
   const auto build = [&](std::size_t a, std::size_t b, std::size_t c, std::size_t e) {
     return refusal([&] {
-      build_add_scale(targets, {}, std::span(stream).first(a), std::span(branch).first(b), std::span(offset).first(c),
-                      std::span(exact).first(e));
+      build_add(specs, {}, std::span(stream).first(a), std::span(branch).first(b), std::span(offset).first(c),
+                std::span(exact).first(e));
     });
   };
   for (const std::size_t size : std::array<std::size_t, 3>{0, 2, 4}) {

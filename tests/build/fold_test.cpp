@@ -17,9 +17,9 @@ namespace intact_test::fold_test {
 namespace {
 
 /// Channels whose scales are powers of two times the shared one, so that all that follows is exact in double.
-std::vector<affine_scale> random_channels(index count, generator& random) {
+std::vector<affine_scale> random_channels(index_t count, generator& random) {
   std::vector<affine_scale> channels;
-  for (index c = 0; c < count; ++c) {
+  for (index_t c = 0; c < count; ++c) {
     channels.push_back(
         {std::ldexp(1.0F, static_cast<int>(random.between(-12, -4))), static_cast<int>(random.between(0, 255))});
   }
@@ -33,9 +33,9 @@ float random_value(generator& random) {
   return static_cast<float>(random.between(-2048, 2047)) / 256;
 }
 
-std::vector<float> random_values(index count, generator& random) {
+std::vector<float> random_values(index_t count, generator& random) {
   std::vector<float> made;
-  for (index i = 0; i < count; ++i) {
+  for (index_t i = 0; i < count; ++i) {
     made.push_back(random_value(random));
   }
   return made;
@@ -47,7 +47,7 @@ double code_of(double x, const affine_scale& scale) {
 
 TEST_CASE("folding scales into a LayerNorm changes no code", "[fold]") {
   generator random(61);
-  for (const index count : {0, 1, 2, 37, 192}) {
+  for (const index_t count : {0, 1, 2, 37, 192}) {
     const std::vector<affine_scale> channels = random_channels(count, random);
     const std::vector<float> gamma = random_values(count, random), beta = random_values(count, random);
     std::vector<float> new_gamma = gamma, new_beta = beta;
@@ -69,12 +69,12 @@ TEST_CASE("folding scales into a LayerNorm changes no code", "[fold]") {
 
 TEST_CASE("folding scales into a layer changes no output", "[fold]") {
   generator random(62);
-  for (const index count : {0, 1, 3, 37, 192}) {
-    for (const index rows : {0, 1, 5}) {
+  for (const index_t count : {0, 1, 3, 37, 192}) {
+    for (const index_t rows : {0, 1, 5}) {
       const std::vector<affine_scale> channels = random_channels(count, random);
       tensor<float> weights(rows, count, layouts[1]);
-      for (index n = 0; n < rows; ++n) {
-        for (index c = 0; c < count; ++c) {
+      for (index_t n = 0; n < rows; ++n) {
+        for (index_t c = 0; c < count; ++c) {
           // of 7 bits, as quantized ones: the sum of the folded bias then has less than 24
           weights(n, c) = static_cast<float>(random.between(-127, 127)) / 128;
         }
@@ -84,13 +84,13 @@ TEST_CASE("folding scales into a layer changes no output", "[fold]") {
       std::vector<float> new_bias = bias;
       fold_into_layer(channels, shared, new_weights.view(), new_bias);
       std::vector<int> codes;
-      for (index c = 0; c < count; ++c) {
+      for (index_t c = 0; c < count; ++c) {
         codes.push_back(static_cast<int>(random.between(0, 255)));
       }
-      for (index n = 0; n < rows; ++n) {
+      for (index_t n = 0; n < rows; ++n) {
         double output = static_cast<double>(bias[static_cast<std::size_t>(n)]);
         double zero = static_cast<double>(new_bias[static_cast<std::size_t>(n)]), folded = 0;
-        for (index c = 0; c < count; ++c) {
+        for (index_t c = 0; c < count; ++c) {
           const auto channel = static_cast<std::size_t>(c);
           output += static_cast<double>(weights(n, c)) * static_cast<double>(channels[channel].scale) *
                     (codes[channel] - channels[channel].zero_point);

@@ -33,7 +33,7 @@ struct float_layernorm {
 
   explicit float_layernorm(std::size_t channels) : gamma(channels, 1), beta(channels, 0), shift(channels, 0) {}
 
-  layernorm_target target() const {
+  layernorm_spec target() const {
     return {gamma, beta, epsilon, input_scale, input_zero_point, shift, output_scale, output_zero_point};
   }
 };
@@ -51,7 +51,7 @@ struct built_layernorm {
 };
 
 /// The message with which a layer is refused, nothing having been written; empty if it is built.
-std::string refusal_of(const layernorm_target& target, std::size_t gains, std::size_t biases) {
+std::string refusal_of(const layernorm_spec& target, std::size_t gains, std::size_t biases) {
   std::vector<std::int32_t> gain(gains, -7);
   std::vector<std::int64_t> bias(biases, -8);
   std::string message = refusal([&] { build_layernorm(target, gain, bias); });
@@ -190,7 +190,7 @@ comparison compare_row(std::span<const Code> codes, const float_layernorm& layer
 comparison measure_accuracy(generator& random, std::size_t channels, row_kind kind, std::int64_t elements) {
   comparison seen;
   std::vector<std::uint8_t> x(channels), y(channels);
-  const auto columns = static_cast<index>(channels);
+  const auto columns = static_cast<index_t>(channels);
   while (seen.elements < elements) {
     const float_layernorm layer = random_layer(random, channels);
     const built_layernorm built(layer);
@@ -352,7 +352,7 @@ constexpr double epsilons_of_small_rows[] = {
 
 /// All rows of differences below `steps`, in that many channels, or random ones if there are more than 4,096.
 template <class Code>
-comparison compare_small_rows(index channels, int steps, std::span<const std::uint8_t> shift, double epsilon,
+comparison compare_small_rows(index_t channels, int steps, std::span<const std::uint8_t> shift, double epsilon,
                               generator& random) {
   const auto count = static_cast<std::size_t>(channels);
   float_layernorm layer = random_layer(random, count);
@@ -361,23 +361,23 @@ comparison compare_small_rows(index channels, int steps, std::span<const std::ui
   layer.input_zero_point = sizeof(Code) == 1 ? layer.input_zero_point : 0;
   const built_layernorm built(layer);
   std::int64_t rows = 1;
-  for (index c = 0; c < channels && rows <= 4096; ++c) {
+  for (index_t c = 0; c < channels && rows <= 4096; ++c) {
     rows *= steps;
   }
   const bool all = rows <= 4096;
   rows = std::min<std::int64_t>(rows, 4096);
   tensor<Code> x(rows, channels);
   tensor<std::uint8_t> y(rows, channels);
-  for (index i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     const auto least = random.between(std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max() - steps + 1);
-    index rest = i;
-    for (index c = 0; c < channels; ++c, rest /= steps) {
+    index_t rest = i;
+    for (index_t c = 0; c < channels; ++c, rest /= steps) {
       x(i, c) = static_cast<Code>(least + (all ? rest % steps : random.between(0, steps - 1)));
     }
   }
   layernorm(x.view(), built.parameters, y.view());
   comparison seen;
-  for (index i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     seen += compare_row<Code>(std::span(x.view().row_block(i, 1).data, count), layer, built.parameters,
                               std::span(y.view().row_block(i, 1).data, count));
   }
@@ -388,7 +388,7 @@ template <class Code>
 void check_small_rows(std::uint64_t seed) {
   generator random(seed);
   struct {
-    index channels;
+    index_t channels;
     int steps;
   } const sizes[] = {{1, 256}, {2, 64}, {2, 256}, {3, 16}, {4, 4}, {4, 8}, {5, 5}, {6, 4}, {7, 2}, {12, 2}, {13, 3}};
   comparison all;
@@ -468,8 +468,8 @@ TEST_CASE("sums of 63 bits keep 48 fraction bits, longer ones take fewer", "[lay
       CHECK(built.parameters.output_shift == 48);
       for (const int outlier : {0, 255}) {
         x[0] = static_cast<std::uint8_t>(outlier);
-        layernorm({x.data(), 1, static_cast<index>(channels)}, built.parameters,
-                  {y.data(), 1, static_cast<index>(channels)});
+        layernorm({x.data(), 1, static_cast<index_t>(channels)}, built.parameters,
+                  {y.data(), 1, static_cast<index_t>(channels)});
         CHECK(y == std::vector<std::uint8_t>(channels, sign > 0 ? 255 : 0));
       }
       layer.beta.back() = sign * (room + 1.0625F);
@@ -589,7 +589,7 @@ TEST_CASE("LayerNorm arrays of other sizes are refused", "[layernorm_builder]") 
     const std::string value = " is " + std::to_string(size);
     CHECK(mentions(refusal_of(layer.target(), size, 3), "size of gain" + value));
     CHECK(mentions(refusal_of(layer.target(), 3, size), "size of bias" + value));
-    layernorm_target target = layer.target();
+    layernorm_spec target = layer.target();
     target.beta = std::span(floats).first(size);
     CHECK(mentions(refusal_of(target, 3, 3), "size of beta" + value));
     target = layer.target();

@@ -29,7 +29,7 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 template <class Code = int>
 std::vector<Code> quantized(const std::vector<float>& x, const affine_scale& scale, const code_range& codes) {
   std::vector<Code> y(x.size(), Code{99});
-  const intact::index size = static_cast<intact::index>(x.size());
+  const intact::index_t size = static_cast<intact::index_t>(x.size());
   intact::quantize_codes(matrix_view(x.data(), 1, size), scale, matrix_view(y.data(), 1, size), codes);
   return y;
 }
@@ -62,14 +62,14 @@ void check_recorded_uniform(const safetensors_file& file) {
   const code_range codes = recorded_codes(file);
   const std::vector<float> x = file.values<float>("x"), scale = file.values<float>("scale");
   const std::vector<std::int32_t> zero_point = file.values<std::int32_t>("zero_point");
-  const intact::index channels = static_cast<intact::index>(scale.size());
-  const intact::index others = static_cast<intact::index>(x.size()) / channels;
+  const intact::index_t channels = static_cast<intact::index_t>(scale.size());
+  const intact::index_t others = static_cast<intact::index_t>(x.size()) / channels;
   const bool channels_first = !says(file, "activation");
-  const intact::index rows = channels_first ? channels : others, columns = channels_first ? others : channels;
+  const intact::index_t rows = channels_first ? channels : others, columns = channels_first ? others : channels;
 
   std::vector<std::int32_t> y(x.size());
   std::vector<float> z(x.size());
-  for (intact::index c = 0; c < channels; ++c) {
+  for (intact::index_t c = 0; c < channels; ++c) {
     const affine_scale channel{scale[static_cast<std::size_t>(c)],
                                zero_point[zero_point.size() == 1 ? 0 : static_cast<std::size_t>(c)]};
     const auto part = [&](auto view) { return channels_first ? view.row_block(c, 1) : view.column_block(c, 1); };
@@ -89,7 +89,7 @@ void check_recorded_ptf(const safetensors_file& file) {
   for (const float channel : scale) {
     ptf.shift.push_back(static_cast<std::uint8_t>(std::ilogb(channel / smallest)));
   }
-  const intact::index columns = std::ssize(scale), rows = std::ssize(x) / columns;
+  const intact::index_t columns = std::ssize(scale), rows = std::ssize(x) / columns;
   std::vector<std::uint8_t> y(x.size());
   intact::quantize_codes(matrix_view(x.data(), rows, columns), ptf, matrix_view(y.data(), rows, columns));
   const std::vector<std::int32_t> expected = file.values<std::int32_t>("codes");

@@ -30,7 +30,7 @@ constexpr vit_shape shape{2, 6, 9, 3, 10, 2, 19, 2, 5};
 
 struct weight_choice {
   weight_kind kind;
-  index group;
+  index_t group;
 };
 constexpr weight_choice weight_choices[] = {
     {weight_kind::s8, 0},          {weight_kind::s4, -1},          {weight_kind::grouped_s4, -1},
@@ -38,9 +38,9 @@ constexpr weight_choice weight_choices[] = {
     {weight_kind::grouped_s4, 16}, {weight_kind::grouped_s4, 1000}};  // the group matters to grouped_s4 only
 
 /// Every combination, whether its parts go together or not.
-std::vector<profile> all_profiles() {
-  std::vector<profile> all;
-  for (profile p : all_attention_profiles()) {
+std::vector<quantization_recipe> all_profiles() {
+  std::vector<quantization_recipe> all;
+  for (quantization_recipe p : all_attention_profiles()) {
     for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
       for (const bool pixel_codes : {false, true}) {
         for (const weight_choice& weights : weight_choices) {
@@ -56,9 +56,9 @@ std::vector<profile> all_profiles() {
   return all;
 }
 
-std::vector<profile> sensible_profiles() {
-  std::vector<profile> sensible = all_profiles();
-  std::erase_if(sensible, [](const profile& p) { return !reasons_to_refuse(p).empty(); });
+std::vector<quantization_recipe> sensible_profiles() {
+  std::vector<quantization_recipe> sensible = all_profiles();
+  std::erase_if(sensible, [](const quantization_recipe& p) { return !reasons_to_refuse(p).empty(); });
   return sensible;
 }
 
@@ -72,10 +72,10 @@ class float_model_builder : random_float_layers {
     made.shape = shape;
     made.mean = {0.4f, 0.5f};
     made.standard_deviation = {0.2f, 0.3f};
-    made.patch = linear(shape.width, shape.patch_samples());
+    made.patch = linear(shape.width, shape.patch_values());
     made.class_token = matrix(1, shape.width, 1);
     made.positions = matrix(shape.tokens(), shape.width, 0.5f);
-    for (index i = 0; i < shape.depth; ++i) {
+    for (index_t i = 0; i < shape.depth; ++i) {
       made.blocks.push_back({.norm1 = layernorm(shape.width),
                              .qkv = linear(3 * shape.width, shape.width, 2),  // probabilities below 2^-16 too
                              .proj = linear(shape.width, shape.width),
@@ -123,10 +123,10 @@ TEST_CASE("a profile whose parts do not go together is refused in a sentence, be
 
   std::set<std::string> named;
   int accepted = 0, refused = 0;
-  for (const profile& p : all_profiles()) {
+  for (const quantization_recipe& p : all_profiles()) {
     INFO(profile_text(p));
     const std::vector<std::string> reasons = reasons_to_refuse(p);
-    const std::string message = refusal([&] { require_profile(p); });
+    const std::string message = refusal([&] { require_recipe(p); });
     REQUIRE(message.empty() == reasons.empty());
     if (message.empty()) {
       ++accepted;
@@ -134,7 +134,7 @@ TEST_CASE("a profile whose parts do not go together is refused in a sentence, be
     }
     ++refused;
     INFO(message);
-    REQUIRE(message.starts_with("intact::profile: "));
+    REQUIRE(message.starts_with("intact::recipe: "));
     const auto found = std::find_if(reasons.begin(), reasons.end(), [&](const std::string& reason) {
       return message.find(reason) != std::string::npos;
     });
@@ -148,30 +148,30 @@ TEST_CASE("a profile whose parts do not go together is refused in a sentence, be
 }
 
 TEST_CASE("the named profiles are what they are documented to be") {
-  for (const profile& p : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
-    CHECK(refusal([&] { require_profile(p); }) == "");
+  for (const quantization_recipe& p : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    CHECK(refusal([&] { require_recipe(p); }) == "");
   }
   const std::string paper = "attention 0 probabilities 0 exponential 0 rounding 0 normalize_rows 0 stream 0 ";
   const std::string rest = "weights 0 weight_group 32 ";
-  CHECK(profile_text(paper_profile) == paper + "pixel_codes 0 " + rest);
-  CHECK(profile_text({}) == profile_text(paper_profile));
-  CHECK(paper_profile_888.probabilities == tail::wide);
-  CHECK(profile_text(precise_profile) ==
+  CHECK(profile_text(paper_recipe) == paper + "pixel_codes 0 " + rest);
+  CHECK(profile_text({}) == profile_text(paper_recipe));
+  CHECK(paper_recipe_888.probabilities == attention_code::u8_full);
+  CHECK(profile_text(precise_recipe) ==
         "attention 1 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
-  CHECK(profile_text(precise_profile_888) ==
+  CHECK(profile_text(precise_recipe_888) ==
         "attention 2 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
 }
 
 /// Softmax relative to the maximum at a distance d, from its definition.
-int softmax_entry(int d, double scale, const profile& p) {
+int softmax_entry(int d, double scale, const quantization_recipe& p) {
   if (p.attention == attention_kind::weights) {
     return static_cast<int>(std::nearbyint(255 / std::exp(d * scale)));
   }
   const int code = static_cast<int>(std::nearbyint(std::log2(std::exp(d * scale))));
-  return code <= 15 ? code : p.probabilities == tail::clip ? 15 : 16;
+  return code <= 15 ? code : p.probabilities == attention_code::u4_clipped ? 15 : 16;
 }
 
-void check_weights(const owned_weights& weights, const profile& p) {
+void check_weights(const owned_weights& weights, const quantization_recipe& p) {
   REQUIRE(weights.kind == p.weights);
   REQUIRE(weights.codes.empty() == (p.weights != weight_kind::s8));
   REQUIRE(weights.packed.empty() == (p.weights == weight_kind::s8));
@@ -181,26 +181,26 @@ void check_weights(const owned_weights& weights, const profile& p) {
   }
 }
 
-void check_weighting(const owned_weighting& weighting, const block_scales& scales, const profile& p) {
-  REQUIRE(weighting.kind == p.attention);
-  REQUIRE(weighting.normalize == p.normalize_rows);
-  REQUIRE(weighting.table.empty() == (p.attention == attention_kind::log2_of_sum));
-  for (int d = 0; d < static_cast<int>(weighting.table.size()); ++d) {
+void check_softmax(const owned_softmax& softmax, const block_scales& scales, const quantization_recipe& p) {
+  REQUIRE(softmax.kind == p.attention);
+  REQUIRE(softmax.normalize == p.normalize_rows);
+  REQUIRE(softmax.table.empty() == (p.attention == attention_kind::log2_of_sum));
+  for (int d = 0; d < static_cast<int>(softmax.table.size()); ++d) {
     const int expected = softmax_entry(d, static_cast<double>(scales.attention_logits.scale), p);
-    REQUIRE(weighting.table[static_cast<std::size_t>(d)] == expected);
+    REQUIRE(softmax.table[static_cast<std::size_t>(d)] == expected);
   }
   if (p.attention != attention_kind::weights) {
-    REQUIRE(weighting.probabilities == p.probabilities);
+    REQUIRE(softmax.probabilities == p.probabilities);
   }
   if (p.attention == attention_kind::log2_of_sum) {
-    REQUIRE(weighting.rounding == p.rounding);
-    const bool exact = weighting.exponential[0] == std::uint64_t{1} << 28;  // 31 - bit_length(7 tokens)
+    REQUIRE(softmax.rounding == p.rounding);
+    const bool exact = softmax.exponential[0] == std::uint64_t{1} << 28;  // 31 - bit_length(7 tokens)
     REQUIRE(exact == (p.exponential == exponential_kind::exact));
   }
 }
 
 /// Whether the model is made of what its profile asks for.
-void check_parts(const vit_contents& contents, const vit_scales& scales, const profile& p) {
+void check_parts(const vit_tensors& contents, const vit_scales& scales, const quantization_recipe& p) {
   const bool wide = p.stream == stream_codes::s16;
   REQUIRE(contents.shape.stream == p.stream);
   REQUIRE(contents.pixel_table.empty() == p.pixel_codes);
@@ -214,7 +214,7 @@ void check_parts(const vit_contents& contents, const vit_scales& scales, const p
     for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
       check_weights(layer->weights, p);
     }
-    check_weighting(block.weighting, scales.blocks[i], p);
+    check_softmax(block.softmax, scales.blocks[i], p);
     REQUIRE(block.add1.exact.empty() == wide);
     REQUIRE(block.add2.exact.empty() == wide);
   }
@@ -236,19 +236,19 @@ struct squared_error {
 struct model_error {
   squared_error tokens, logits;
 
-  void add(const calibrated_model& calibrated, const vit_contents& contents, const image_view& image,
+  void add(const calibrated_model& calibrated, const vit_tensors& contents, const image_view& image,
            const tensors& codes) {
     const bool wide = contents.shape.stream == stream_codes::s16;
     const ptf_scale& u8 = calibrated.scales.tokens;
-    const auto token_value = [&](index i, index c) {
+    const auto token_value = [&](index_t i, index_t c) {
       const int code = codes.at({"tokens"})(i, c);
       const double step = static_cast<double>(wide ? calibrated.scales.stream : u8.channel(c).scale);
       return (wide ? code : code - u8.zero_point) * step;
     };
-    const auto logit_value = [&](index i, index c) { return codes.at({"logits"})(i, c) * contents.logits_scale; };
+    const auto logit_value = [&](index_t i, index_t c) { return codes.at({"logits"})(i, c) * contents.logits_scale; };
     const auto add_all = [](squared_error& error, const float_matrix& exact, auto value) {
-      for (index i = 0; i < exact.rows(); ++i) {
-        for (index c = 0; c < exact.cols(); ++c) {
+      for (index_t i = 0; i < exact.rows(); ++i) {
+        for (index_t c = 0; c < exact.cols(); ++c) {
           error.add(static_cast<double>(exact(i, c)), value(i, c));
         }
       }
@@ -264,17 +264,17 @@ struct model_error {
 };
 
 /// A part that is built for something else than it computes loses most of the float model's numbers.
-void check_error(const model_error& error, const profile& p) {
+void check_error(const model_error& error, const quantization_recipe& p) {
   const bool s8 = p.weights == weight_kind::s8;
   CHECK(error.tokens.decibels() > (s8 ? 33 : 18));
   CHECK(error.logits.decibels() > (s8 && p.attention != attention_kind::log2_of_sum ? 25 : 10));
 }
 
 /// Builds the integer model and compares it on every image; returns how many codes were compared.
-std::int64_t check_profile(const calibrated_model& calibrated, const profile& p, code_counts& occurred) {
+std::int64_t check_profile(const calibrated_model& calibrated, const quantization_recipe& p, code_counts& occurred) {
   const integer_vit model = build_vit(calibrated.model, calibrated.scales, p);
-  check_parts(model.contents(), calibrated.scales, p);
-  const double_reference reference(model.contents());
+  check_parts(model.tensors(), calibrated.scales, p);
+  const double_reference reference(model.tensors());
   std::int64_t compared = 0;
   model_error error;
   for (const owned_image& image : calibrated.images) {
@@ -285,7 +285,7 @@ std::int64_t check_profile(const calibrated_model& calibrated, const profile& p,
     REQUIRE(outcome.compared == count_codes(expected));
     compared += outcome.compared;
     count_occurrences(expected, occurred);
-    error.add(calibrated, model.contents(), image.view, expected);
+    error.add(calibrated, model.tensors(), image.view, expected);
   }
   check_error(error, p);
   return compared;
@@ -296,7 +296,7 @@ TEST_CASE("the integer model of every profile equals the evaluation in double pr
   code_counts u8_stream, s16_stream;
   std::int64_t compared = 0;
   int models = 0;
-  for (const profile& p : sensible_profiles()) {
+  for (const quantization_recipe& p : sensible_profiles()) {
     INFO(profile_text(p));
     compared += check_profile(calibrated, p, p.stream == stream_codes::s16 ? s16_stream : u8_stream);
     ++models;

@@ -54,7 +54,7 @@ int128 in_units(double x) {
 /// rational arithmetic, one accumulator at a time.
 class rounding_oracle {
  public:
-  rounding_oracle(const tensor_scale& scale, const exact_scale& exact)
+  rounding_oracle(const tensor_scale& scale, const realized_scale& exact)
       : scale_(scale), exact_(exact), factor_(in_units(exact.factor)), offset_(in_units(exact.offset)) {}
 
   bool agrees(std::int64_t accumulator) const {
@@ -69,12 +69,12 @@ class rounding_oracle {
     const bool all_exact = equals(product, accumulator * factor_) && equals(sum, value) && equals(above, value + half);
     const auto expected = static_cast<double>(code);
     return fraction != half && all_exact && std::rint(sum) == expected && std::round(sum) == expected &&
-           std::floor(above) == expected && rescale(static_cast<std::int32_t>(accumulator), scale_) == code;
+           std::floor(above) == expected && mul_shift(static_cast<std::int32_t>(accumulator), scale_) == code;
   }
 
  private:
   tensor_scale scale_;
-  exact_scale exact_;
+  realized_scale exact_;
   int128 factor_, offset_;
 };
 
@@ -96,11 +96,11 @@ int128 first_multiple_within(int128 step, int128 modulus, int128 low, int128 hig
   return turns < 0 ? -1 : (low + modulus * turns + step - 1) / step;
 }
 
-/// Where the sums (a << prescale) * multiplier + offset stand between multiples of 2^(32 + shift), which are the ties.
+/// Where the sums (a << left_shift) * multiplier + offset stand between multiples of 2^(32 + shift), which are the ties.
 class tie_distances {
  public:
   tie_distances(const tensor_scale& scale, const accumulator_range& range) : range_(range), bits_(32 + scale.shift) {
-    const int128 step = int128{scale.multiplier} << scale.prescale;
+    const int128 step = int128{scale.multiplier} << scale.left_shift;
     step_ = modulo(step, bits_);
     start_ = modulo(range.low * step + scale.offset, bits_);
   }
@@ -144,31 +144,31 @@ class tie_distances {
 struct built_layer {
   std::vector<std::int32_t> multiplier;
   std::vector<std::int64_t> offset;
-  std::vector<exact_scale> exact;
+  std::vector<realized_scale> exact;
   channel_scale scale;
 
-  explicit built_layer(const std::vector<scale_target>& targets)
-      : multiplier(targets.size()),
-        offset(targets.size()),
-        exact(targets.size()),
-        scale(build_scale(targets, multiplier, offset, exact)) {}
+  explicit built_layer(const std::vector<scale_spec>& specs)
+      : multiplier(specs.size()),
+        offset(specs.size()),
+        exact(specs.size()),
+        scale(build_scale(specs, multiplier, offset, exact)) {}
   built_layer(const built_layer&) = delete;
   built_layer& operator=(const built_layer&) = delete;
 };
 
 /// The message with which build_scale refuses a layer, having written nothing; empty if it builds it.
-std::string refusal_of(const std::vector<scale_target>& targets) {
-  std::vector<std::int32_t> multiplier(targets.size(), -7);
-  std::vector<std::int64_t> offset(targets.size(), -8);
-  std::vector<exact_scale> exact(targets.size(), exact_scale{-9, -10});
-  std::string message = refusal([&] { build_scale(targets, multiplier, offset, exact); });
+std::string refusal_of(const std::vector<scale_spec>& specs) {
+  std::vector<std::int32_t> multiplier(specs.size(), -7);
+  std::vector<std::int64_t> offset(specs.size(), -8);
+  std::vector<realized_scale> exact(specs.size(), realized_scale{-9, -10});
+  std::string message = refusal([&] { build_scale(specs, multiplier, offset, exact); });
   if (!message.empty()) {
     CHECK(std::all_of(multiplier.begin(), multiplier.end(), [](std::int32_t m) { return m == -7; }));
     CHECK(std::all_of(offset.begin(), offset.end(), [](std::int64_t c) { return c == -8; }));
     CHECK(std::all_of(exact.begin(), exact.end(),
-                      [](const exact_scale& e) { return e.factor == -9 && e.offset == -10; }));
+                      [](const realized_scale& e) { return e.factor == -9 && e.offset == -10; }));
   }
-  CHECK(has_scale(targets) == message.empty());
+  CHECK(has_scale(specs) == message.empty());
   return message;
 }
 
@@ -215,14 +215,13 @@ double largest_magnitude(const accumulator_range& range) {
   return static_cast<double>(std::max(-range.low, range.high));
 }
 
-scale_target u8_target(const std::vector<std::int8_t>& weights, double factor, double addend, int zero_point) {
-  return linear_target<std::uint8_t>(
-      {.weights = weights, .factor = factor, .addend = addend, .zero_point = zero_point});
+scale_spec u8_target(const std::vector<std::int8_t>& weights, double factor, double addend, int zero_point) {
+  return linear_spec<std::uint8_t>({.weights = weights, .factor = factor, .addend = addend, .zero_point = zero_point});
 }
 
 /// A layer such as models have, and worse ones: one to four channels of up to `widest` weights, factors over nine
 /// decades and up to 2^14 apart. Factors are kept below what the accumulators leave room for.
-std::vector<scale_target> random_layer(generator& random, double largest_factor, std::size_t widest) {
+std::vector<scale_spec> random_layer(generator& random, double largest_factor, std::size_t widest) {
   constexpr std::array<std::size_t, 12> widths{1, 2, 3, 16, 48, 64, 100, 192, 384, 768, 1536, 3072};
   constexpr std::array<int, 3> zero_points{0, 128, 255};
   constexpr std::array<double, 4> addends{0, 1, 300, 5000};
@@ -230,27 +229,27 @@ std::vector<scale_target> random_layer(generator& random, double largest_factor,
   const int zero_point = one_of(random, zero_points);
   const double factor = std::pow(10.0, uniform(random, -9, std::log10(largest_factor)));
   const double room = std::ldexp(1.0, 48) / std::max(1.0, 4 * factor);  // for factor * largest accumulator^2
-  std::vector<scale_target> targets;
+  std::vector<scale_spec> specs;
   for (std::int64_t n = random.between(1, 4); n > 0; --n) {
     const auto kind = static_cast<weight_kind>(random.between(0, 5));
     const double bias = uniform(random, -1, 1);  // one draw per statement: operands have no order
     const double widest_bias = one_of(random, addends);
     const double addend = bias * widest_bias + one_of(random, zero_points);
     const double below_largest = random.between(0, 1) == 0 ? 0 : uniform(random, 0, 14);
-    scale_target target =
+    scale_spec target =
         u8_target(make_weights(random, width, kind), factor * std::exp2(-below_largest), addend, zero_point);
     const double largest = std::max(1.0, largest_magnitude(target.range));
     target.factor = std::min(target.factor, room / largest / largest);
-    targets.push_back(target);
+    specs.push_back(target);
   }
-  return targets;
+  return specs;
 }
 
 // ------------------------------------------------------------------------------------------------ the definition
 
-/// The same channel for accumulators times 2^prescale.
-scale_target with_prescale(const scale_target& target, int prescale) {
-  const std::int64_t power = std::int64_t{1} << prescale;
+/// The same channel for accumulators times 2^left_shift.
+scale_spec with_prescale(const scale_spec& target, int left_shift) {
+  const std::int64_t power = std::int64_t{1} << left_shift;
   return {target.factor / static_cast<double>(power),
           target.addend,
           power * target.correction,
@@ -258,14 +257,14 @@ scale_target with_prescale(const scale_target& target, int prescale) {
 }
 
 /// A channel of docs/numerics.md, section 2, at n fraction bits, in exact arithmetic and before the nudge. The target
-/// has its prescale applied.
+/// has its left_shift applied.
 struct defined_channel {
   int128 largest = 0;  ///< magnitude of an accumulator
   int128 multiplier = 0;
   int128 offset = 0;
   int fraction_bits = 0;
 
-  defined_channel(const scale_target& target, int n)
+  defined_channel(const scale_spec& target, int n)
       : largest(std::max(absolute(target.range.low), absolute(target.range.high))), fraction_bits(n) {
     const long double exact_multiplier = std::ldexp(static_cast<long double>(target.factor), n);
     multiplier = 2 * static_cast<int128>(exact_multiplier / 2) + 1;
@@ -279,7 +278,7 @@ struct defined_channel {
 };
 
 /// The most fraction bits, up to 62, for which double precision holds all sums of a target; 0 if there are none.
-int most_fraction_bits(const scale_target& target) {
+int most_fraction_bits(const scale_spec& target) {
   int n = 62;
   while (n > 0 && !defined_channel(target, n).exact_in_double()) {
     --n;
@@ -288,7 +287,7 @@ int most_fraction_bits(const scale_target& target) {
 }
 
 /// Whether int32 multipliers and 64-bit sums suffice for a prescaled target at a shift, with room to spare.
-bool fits_shift(const scale_target& target, int shift, int128 room = 0) {
+bool fits_shift(const scale_spec& target, int shift, int128 room = 0) {
   const auto multiplier =
       static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.factor), 32 + shift)));
   const auto addend = static_cast<int128>(std::rint(std::ldexp(static_cast<long double>(target.addend), 32 + shift)));
@@ -297,21 +296,21 @@ bool fits_shift(const scale_target& target, int shift, int128 room = 0) {
   return multiplier < power_of_two(31) && largest * multiplier + absolute(offset) < power_of_two(62) - room;
 }
 
-/// A built channel in its odd form: y = ((a << prescale) * multiplier + offset) >> fraction_bits.
+/// A built channel in its odd form: y = ((a << left_shift) * multiplier + offset) >> fraction_bits.
 struct odd_form {
   std::int64_t multiplier = 0;
   std::int64_t offset = 0;
   int fraction_bits = 0;
   std::int64_t nudge = 0;  ///< of the offset, in units of 2^-fraction_bits
 
-  odd_form(const scale_target& requested, const tensor_scale& scale) {
+  odd_form(const scale_spec& requested, const tensor_scale& scale) {
     const int zeros = std::countr_zero(static_cast<std::uint32_t>(scale.multiplier));
     REQUIRE(zeros < 31);
     multiplier = scale.multiplier >> zeros;
     offset = scale.offset >> zeros;
     REQUIRE(offset << zeros == scale.offset);
     fraction_bits = 32 + scale.shift - zeros;
-    const defined_channel defined(with_prescale(requested, scale.prescale), fraction_bits);
+    const defined_channel defined(with_prescale(requested, scale.left_shift), fraction_bits);
     nudge = static_cast<std::int64_t>(offset - defined.offset);
   }
 
@@ -322,8 +321,8 @@ struct odd_form {
 };
 
 /// Checks the integers and the exact numbers of one built channel against the definition; returns its odd form.
-odd_form check_channel(const scale_target& requested, const tensor_scale& scale, const exact_scale& exact) {
-  const scale_target target = with_prescale(requested, scale.prescale);
+odd_form check_channel(const scale_spec& requested, const tensor_scale& scale, const realized_scale& exact) {
+  const scale_spec target = with_prescale(requested, scale.left_shift);
   REQUIRE(scale.multiplier > 0);
   const odd_form odd(requested, scale);
   const int n = odd.fraction_bits;
@@ -334,9 +333,9 @@ odd_form check_channel(const scale_target& requested, const tensor_scale& scale,
   CHECK(nearest_odd);
   CHECK(exact_at_n);
   CHECK_FALSE(exact_above_n);
-  CHECK(equals(exact.factor, int128{odd.multiplier} << (unit_bits - n + scale.prescale)));
+  CHECK(equals(exact.factor, int128{odd.multiplier} << (unit_bits - n + scale.left_shift)));
   CHECK(equals(exact.offset, (odd.offset - power_of_two(n - 1)) * power_of_two(unit_bits - n)));
-  CHECK(std::fabs(exact.factor - requested.factor) <= std::ldexp(1.0, scale.prescale - n));
+  CHECK(std::fabs(exact.factor - requested.factor) <= std::ldexp(1.0, scale.left_shift - n));
   const double ideal_offset = requested.addend - static_cast<double>(requested.correction) * exact.factor;
   const double rounding = std::ldexp(std::fabs(ideal_offset) + std::fabs(requested.addend), -51);
   CHECK(std::fabs(exact.offset - ideal_offset) <=
@@ -350,7 +349,7 @@ odd_form check_channel(const scale_target& requested, const tensor_scale& scale,
   for (std::int64_t step = 0; step <= std::min<std::int64_t>(odd.steps(), 100); ++step) {
     const std::int64_t move = step % 2 != 0 ? (step + 1) / 2 : -step / 2;
     const std::int64_t moved = scale.offset + (move - odd.nudge) * (std::int64_t{1} << (32 + scale.shift - n));
-    const tie_distances distances({scale.multiplier, moved, scale.shift, scale.prescale}, requested.range);
+    const tie_distances distances({scale.multiplier, moved, scale.shift, scale.left_shift}, requested.range);
     CHECK(distances.any_tie() == (step != odd.steps()));
   }
   return odd;
@@ -358,40 +357,41 @@ odd_form check_channel(const scale_target& requested, const tensor_scale& scale,
 
 /// Checks that a layer computes what it says: at the ends of every channel's range, where sums are nearest to a tie,
 /// near zero, and at random.
-void check_results(const std::vector<scale_target>& targets, const built_layer& layer, generator& random) {
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    const tensor_scale scale = layer.scale.channel(static_cast<index>(n));
-    const auto [low, high] = targets[n].range;
-    const tie_distances distances(scale, targets[n].range);
+void check_results(const std::vector<scale_spec>& specs, const built_layer& layer, generator& random) {
+  for (std::size_t n = 0; n < specs.size(); ++n) {
+    const tensor_scale scale = layer.scale.channel(static_cast<index_t>(n));
+    const auto [low, high] = specs[n].range;
+    const tie_distances distances(scale, specs[n].range);
     const auto [above, below] = distances.nearest();
     CHECK_FALSE(distances.any_tie());
-    std::vector<std::int64_t> accumulators{low, high, 0, 1, -1, above, below, targets[n].correction};
+    std::vector<std::int64_t> accumulators{low, high, 0, 1, -1, above, below, specs[n].correction};
     for (int i = 0; i < 24; ++i) {
       accumulators.push_back(random.between(low, high));
     }
     const rounding_oracle oracle(scale, layer.exact[n]);
     for (const std::int64_t a : accumulators) {
       if (a >= low && a <= high && !oracle.agrees(a)) {
-        CAPTURE(n, a, scale.multiplier, scale.offset, scale.shift, scale.prescale);
+        CAPTURE(n, a, scale.multiplier, scale.offset, scale.shift, scale.left_shift);
         FAIL_CHECK("the integers, double precision and exact arithmetic differ");
       }
     }
   }
 }
 
-/// Checks that prescale and shift are the ones that the definition asks for. The builder may keep some of 2^62 free for
+/// Checks that left_shift and shift are the ones that the definition asks for. The builder may keep some of 2^62 free for
 /// what odd multipliers and nudges add.
-void check_layer(const std::vector<scale_target>& targets, const channel_scale& scale) {
+void check_layer(const std::vector<scale_spec>& specs, const channel_scale& scale) {
   const int128 builders_room = power_of_two(43);
   double largest_factor = 0;
   bool fits = true, fits_one_more = true;
-  for (const scale_target& target : targets) {
+  for (const scale_spec& target : specs) {
     largest_factor = std::max(largest_factor, target.factor);
-    fits = fits && fits_shift(with_prescale(target, scale.prescale), scale.shift);
-    fits_one_more = fits_one_more && fits_shift(with_prescale(target, scale.prescale), scale.shift + 1, builders_room);
+    fits = fits && fits_shift(with_prescale(target, scale.left_shift), scale.shift);
+    fits_one_more =
+        fits_one_more && fits_shift(with_prescale(target, scale.left_shift), scale.shift + 1, builders_room);
   }
-  CHECK(largest_factor < std::ldexp(1.0, scale.prescale - 1));
-  CHECK((scale.prescale == 0 || largest_factor >= std::ldexp(1.0, scale.prescale - 2)));
+  CHECK(largest_factor < std::ldexp(1.0, scale.left_shift - 1));
+  CHECK((scale.left_shift == 0 || largest_factor >= std::ldexp(1.0, scale.left_shift - 2)));
   CHECK(fits);
   CHECK((scale.shift == 30 || !fits_one_more));
 }
@@ -434,7 +434,7 @@ TEST_CASE("reaches_tie finds what a search finds", "[scale]") {
 }
 
 /// Tries one scale of n bits on short ranges, and counts where reaches_tie and avoid_ties differ from a search.
-int wrong_with_prescale(const detail::odd_scale& scale, int prescale) {
+int wrong_with_prescale(const detail::odd_scale& scale, int left_shift) {
   const std::int64_t modulus = std::int64_t{1} << scale.fraction_bits;
   int wrong = 0;
   for (const std::int64_t low : {-7, -1, 0, 3}) {
@@ -442,13 +442,13 @@ int wrong_with_prescale(const detail::odd_scale& scale, int prescale) {
       const auto has_tie = [&](std::int64_t offset) {
         bool tie = false;
         for (std::int64_t a = low; a <= high; ++a) {
-          tie = tie || (a * (std::int64_t{1} << prescale) * scale.multiplier + offset) % modulus == 0;
+          tie = tie || (a * (std::int64_t{1} << left_shift) * scale.multiplier + offset) % modulus == 0;
         }
         return tie;
       };
-      wrong += detail::reaches_tie(scale, {low, high}, prescale) == has_tie(scale.offset) ? 0 : 1;
+      wrong += detail::reaches_tie(scale, {low, high}, left_shift) == has_tie(scale.offset) ? 0 : 1;
       detail::odd_scale moved = scale;
-      const bool found = detail::avoid_ties(moved, {low, high}, static_cast<int>(modulus), prescale);
+      const bool found = detail::avoid_ties(moved, {low, high}, static_cast<int>(modulus), left_shift);
       wrong += found && !has_tie(moved.offset) ? 0 : 1;
     }
   }
@@ -457,14 +457,14 @@ int wrong_with_prescale(const detail::odd_scale& scale, int prescale) {
 
 TEST_CASE("reaches_tie and avoid_ties do what a search does, with every prescale", "[scale]") {
   for (int n = 1; n <= 5; ++n) {
-    for (int prescale = 0; prescale <= n + 2; ++prescale) {
+    for (int left_shift = 0; left_shift <= n + 2; ++left_shift) {
       int wrong = 0;
       for (std::int64_t m = 1; m < (1 << n); m += 2) {
         for (std::int64_t c = -(2 << n); c <= (2 << n); ++c) {
-          wrong += wrong_with_prescale({m, c, n}, prescale);
+          wrong += wrong_with_prescale({m, c, n}, left_shift);
         }
       }
-      CAPTURE(n, prescale);
+      CAPTURE(n, left_shift);
       CHECK(wrong == 0);
     }
   }
@@ -548,19 +548,19 @@ TEST_CASE("built layers are exact and free of ties", "[scale]") {
   generator random(3);
   int prescaled = 0, nudged = 0, widest_spread = 0;
   for (int i = 0; i < 20'000; ++i) {
-    const std::vector<scale_target> targets =
+    const std::vector<scale_spec> specs =
         i % 8 == 0 ? random_layer(random, 300, 48) : random_layer(random, 0.499, 3072);
     CAPTURE(i);
-    const built_layer layer(targets);
-    check_layer(targets, layer.scale);
-    for (std::size_t n = 0; n < targets.size(); ++n) {
-      CAPTURE(n, targets[n].factor, targets[n].addend, targets[n].range.low, targets[n].range.high);
-      const odd_form odd = check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+    const built_layer layer(specs);
+    check_layer(specs, layer.scale);
+    for (std::size_t n = 0; n < specs.size(); ++n) {
+      CAPTURE(n, specs[n].factor, specs[n].addend, specs[n].range.low, specs[n].range.high);
+      const odd_form odd = check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
       nudged += odd.nudge != 0 ? 1 : 0;
-      widest_spread += targets[0].factor >= std::ldexp(targets[n].factor, 13) ? 1 : 0;
+      widest_spread += specs[0].factor >= std::ldexp(specs[n].factor, 13) ? 1 : 0;
     }
-    check_results(targets, layer, random);
-    prescaled += layer.scale.prescale > 0 ? 1 : 0;
+    check_results(specs, layer, random);
+    prescaled += layer.scale.left_shift > 0 ? 1 : 0;
   }
   // the generator reaches what it is made for
   CHECK(prescaled > 100);
@@ -574,20 +574,20 @@ TEST_CASE("channels of ordinary layers keep 27 bits of their factors", "[scale]"
   double largest_error = 0, largest_error_up_to_1536 = 0, largest_nudge = 0;
   for (const std::size_t width : std::array<std::size_t, 6>{64, 192, 384, 768, 1536, 3072}) {
     for (int i = 0; i < 100; ++i) {
-      std::vector<scale_target> targets;
+      std::vector<scale_spec> specs;
       for (int n = 0; n < 6; ++n) {
         const double addend = uniform(random, -300, 300);
-        targets.push_back(u8_target(make_weights(random, width, weight_kind::random), 1, addend, 128));
+        specs.push_back(u8_target(make_weights(random, width, weight_kind::random), 1, addend, 128));
       }
-      const double lowest = 512 / largest_magnitude(targets[0].range);  // the products reach 512 codes
+      const double lowest = 512 / largest_magnitude(specs[0].range);  // the products reach 512 codes
       const double factor = std::exp(uniform(random, std::log(lowest), std::log(0.49)));
-      for (scale_target& target : targets) {
+      for (scale_spec& target : specs) {
         target.factor = factor * uniform(random, 0.25, 1);
       }
-      const built_layer layer(targets);
-      for (std::size_t n = 0; n < targets.size(); ++n) {
-        const odd_form odd = check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
-        const double error = std::fabs(layer.exact[n].factor / targets[n].factor - 1);
+      const built_layer layer(specs);
+      for (std::size_t n = 0; n < specs.size(); ++n) {
+        const odd_form odd = check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+        const double error = std::fabs(layer.exact[n].factor / specs[n].factor - 1);
         fewest_bits = std::min(fewest_bits, bit_length(static_cast<std::uint64_t>(odd.multiplier)));
         largest_error = std::max(largest_error, error);
         largest_error_up_to_1536 = std::max(largest_error_up_to_1536, width <= 1536 ? error : 0);
@@ -612,7 +612,7 @@ TEST_CASE("crowded ranges are moved off their ties, or refused for a reason", "[
     const double factor = std::exp2(uniform(random, -10, -1.05));
     const auto half = static_cast<std::int64_t>(std::ldexp(uniform(random, 0.2, 0.8), 26) / std::sqrt(factor));
     const auto middle = static_cast<std::int64_t>(uniform(random, -0.3, 0.3) * static_cast<double>(half));
-    const scale_target target{factor, uniform(random, -100, 400), middle + half / 3, {middle - half, middle + half}};
+    const scale_spec target{factor, uniform(random, -100, 400), middle + half / 3, {middle - half, middle + half}};
     CAPTURE(i, target.factor, target.addend, target.range.low, target.range.high);
     if (refusal_of({target}).empty()) {
       const built_layer layer({target});
@@ -636,10 +636,10 @@ TEST_CASE("a nudge does not lead beyond what double precision holds", "[scale]")
   constexpr std::int64_t m = ((1 << (n - 1)) - 1) / 3, half = 1 << (n - 1), largest = 1 << 24;
   constexpr std::int64_t offset = (std::int64_t{1} << 53) - 1 - half - largest * m;
   static_assert(3 * m == half - 1 && ((largest - 3) * m + offset) % (1 << n) == 0);
-  const scale_target target{std::ldexp(static_cast<double>(m), -n),
-                            std::ldexp(static_cast<double>(offset - half), -n),
-                            0,
-                            {-largest, largest}};
+  const scale_spec target{std::ldexp(static_cast<double>(m), -n),
+                          std::ldexp(static_cast<double>(offset - half), -n),
+                          0,
+                          {-largest, largest}};
   REQUIRE(defined_channel(target, n).exact_in_double());
   REQUIRE(defined_channel(target, n).offset == offset);
 
@@ -654,8 +654,8 @@ TEST_CASE("a nudge does not lead beyond what double precision holds", "[scale]")
 TEST_CASE("all results of a short range", "[scale]") {
   for (const double factor : {1e-7, 0.003, 0.0625, 0.49, 0.5, 0.7, 1.0, 1.96, 7.5, 300.0}) {
     for (const double addend : {-0.5, 0.0, 0.5, 127.5, 128.0, 254.75}) {
-      const scale_target target{factor, addend, -321, {-3000, 3000}};
-      exact_scale exact;
+      const scale_spec target{factor, addend, -321, {-3000, 3000}};
+      realized_scale exact;
       const tensor_scale scale = build_scale(target, exact);
       const rounding_oracle oracle(scale, exact);
       int wrong = 0;
@@ -671,23 +671,23 @@ TEST_CASE("all results of a short range", "[scale]") {
 TEST_CASE("a layer of no channels", "[scale]") {
   const built_layer layer({});
   CHECK(layer.scale.multiplier.empty());
-  CHECK(layer.scale.prescale == 0);
+  CHECK(layer.scale.left_shift == 0);
 }
 
 TEST_CASE("channels of zeros compute their addend", "[scale]") {
   generator random(6);
   const std::vector<std::int8_t> zeros(3072, 0);
-  std::vector<scale_target> targets{u8_target(make_weights(random, 3072, weight_kind::random), 0.01, 100, 128)};
+  std::vector<scale_spec> specs{u8_target(make_weights(random, 3072, weight_kind::random), 0.01, 100, 128)};
   for (const double addend : {0.0, 0.5, -0.5, 127.49, 127.5, 128.0, -3.0, 254.500001}) {
-    targets.push_back(u8_target(zeros, 1e-7, addend, 255));
+    specs.push_back(u8_target(zeros, 1e-7, addend, 255));
   }
-  const built_layer layer(targets);
-  check_results(targets, layer, random);
-  for (std::size_t n = 1; n < targets.size(); ++n) {
-    CHECK(targets[n].range.low == 0);
-    CHECK(targets[n].range.high == 0);
-    const odd_form odd = check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
-    CHECK(std::fabs(layer.exact[n].offset - targets[n].addend) <= std::ldexp(1.5, -odd.fraction_bits));
+  const built_layer layer(specs);
+  check_results(specs, layer, random);
+  for (std::size_t n = 1; n < specs.size(); ++n) {
+    CHECK(specs[n].range.low == 0);
+    CHECK(specs[n].range.high == 0);
+    const odd_form odd = check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+    CHECK(std::fabs(layer.exact[n].offset - specs[n].addend) <= std::ldexp(1.5, -odd.fraction_bits));
   }
 }
 
@@ -695,26 +695,26 @@ TEST_CASE("channels of zeros compute their addend", "[scale]") {
 
 TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
   generator random(7);
-  std::vector<scale_target> targets;
+  std::vector<scale_spec> specs;
   for (int n = 0; n < 40; ++n) {
     const double addend = uniform(random, -100, 300);
-    targets.push_back(u8_target(make_weights(random, 3072, weight_kind::random), 0.49, addend,
-                                n % 3 == 0   ? 0
-                                : n % 3 == 1 ? 128
-                                             : 255));
+    specs.push_back(u8_target(make_weights(random, 3072, weight_kind::random), 0.49, addend,
+                              n % 3 == 0   ? 0
+                              : n % 3 == 1 ? 128
+                                           : 255));
   }
-  const auto check = [&](const std::vector<scale_target>& layer_targets) {
-    const built_layer layer(layer_targets);
-    check_layer(layer_targets, layer.scale);
-    check_results(layer_targets, layer, random);
-    for (std::size_t n = 0; n < layer_targets.size(); ++n) {
-      const odd_form odd = check_channel(layer_targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+  const auto check = [&](const std::vector<scale_spec>& layer_specs) {
+    const built_layer layer(layer_specs);
+    check_layer(layer_specs, layer.scale);
+    check_results(layer_specs, layer, random);
+    for (std::size_t n = 0; n < layer_specs.size(); ++n) {
+      const odd_form odd = check_channel(layer_specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
       CHECK(bit_length(static_cast<std::uint64_t>(odd.multiplier)) >= 27);
       CHECK(std::fabs(odd.nudge_in_codes()) < 4e-8);
     }
   };
-  check(targets);
-  for (const scale_target& target : targets) {
+  check(specs);
+  for (const scale_spec& target : specs) {
     check({target});
   }
 }
@@ -722,8 +722,8 @@ TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
 TEST_CASE("65793 full-range weights at a factor of 0.1 are refused", "[scale]") {
   generator random(8);
   for (int i = 0; i < 5; ++i) {
-    const scale_target wide = u8_target(make_weights(random, 65793, weight_kind::random), 0.1, 128, 128);
-    const scale_target narrow = u8_target(make_weights(random, 64, weight_kind::random), 0.1, 128, 128);
+    const scale_spec wide = u8_target(make_weights(random, 65793, weight_kind::random), 0.1, 128, 128);
+    const scale_spec narrow = u8_target(make_weights(random, 64, weight_kind::random), 0.1, 128, 128);
     const std::string message = refusal_of({narrow, wide});
     CAPTURE(message);
     CHECK(mentions(message, "channel 1"));
@@ -736,33 +736,33 @@ TEST_CASE("factors of one half and above take a prescale", "[scale]") {
   generator random(9);
   struct {
     double factor;
-    int prescale;
+    int left_shift;
   } const cases[] = {{0.4999999, 0}, {0.5, 1}, {0.7, 1}, {1, 2}, {1.96, 2}, {300, 10}};
-  for (const auto& [factor, prescale] : cases) {
+  for (const auto& [factor, left_shift] : cases) {
     for (const std::size_t width : std::array<std::size_t, 3>{1, 2, 3}) {
-      const std::vector<scale_target> targets{
+      const std::vector<scale_spec> specs{
           u8_target(make_weights(random, width, weight_kind::random), factor, 3.25, 128),
           u8_target(make_weights(random, width, weight_kind::random), factor / 1000, 128, 128)};
-      const built_layer layer(targets);
+      const built_layer layer(specs);
       CAPTURE(factor, width);
-      CHECK(layer.scale.prescale == prescale);
-      check_layer(targets, layer.scale);
-      check_results(targets, layer, random);
-      for (std::size_t n = 0; n < targets.size(); ++n) {
-        check_channel(targets[n], layer.scale.channel(static_cast<index>(n)), layer.exact[n]);
+      CHECK(layer.scale.left_shift == left_shift);
+      check_layer(specs, layer.scale);
+      check_results(specs, layer, random);
+      for (std::size_t n = 0; n < specs.size(); ++n) {
+        check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
       }
     }
   }
 }
 
 TEST_CASE("factors far above one half are free of ties", "[scale]") {
-  // addends that lie between two codes, and leave fewer fraction bits than the prescale has
+  // addends that lie between two codes, and leave fewer fraction bits than the left_shift has
   generator random(16);
   for (int exponent = 8; exponent < 29; ++exponent) {
     for (const double addend : {0.5, 100.5, 1'000'000.5, 1'000'000'000.5, -1'000'000'000.5}) {
       const double factor = std::ldexp(uniform(random, 1, 2), exponent);
       const std::int64_t high = std::max(1, (1 << (29 - exponent)) - 1);
-      const scale_target target{factor, addend, 0, {0, high}};
+      const scale_spec target{factor, addend, 0, {0, high}};
       CAPTURE(factor, addend, high);
       if (refusal_of({target}).empty()) {
         const built_layer layer({target});
@@ -796,9 +796,9 @@ TEST_CASE("a prescale for which int32 leaves no room is refused", "[scale]") {
 
 /// Compares a target with all combinations of the lowest and the highest code.
 template <class Activation>
-void check_linear_target(const std::vector<std::int8_t>& weights, int zero_point) {
-  const scale_target target =
-      linear_target<Activation>({.weights = weights, .factor = 0.25, .addend = 3.5, .zero_point = zero_point});
+void check_linear_spec(const std::vector<std::int8_t>& weights, int zero_point) {
+  const scale_spec target =
+      linear_spec<Activation>({.weights = weights, .factor = 0.25, .addend = 3.5, .zero_point = zero_point});
   std::int64_t low = std::numeric_limits<std::int64_t>::max(), high = -low, correction = 0;
   for (std::uint32_t corner = 0; corner < (1U << weights.size()); ++corner) {
     std::int64_t sum = 0;
@@ -827,10 +827,10 @@ TEST_CASE("the target of a linear layer is what its weights reach", "[scale]") {
          {weight_kind::random, weight_kind::extreme, weight_kind::positive, weight_kind::negative, weight_kind::zero}) {
       const std::vector<std::int8_t> weights = make_weights(random, width, kind);
       for (const int zero_point : {0, 255, static_cast<int>(random.between(1, 254))}) {
-        check_linear_target<std::uint8_t>(weights, zero_point);
+        check_linear_spec<std::uint8_t>(weights, zero_point);
       }
       for (const int zero_point : {-128, 127, static_cast<int>(random.between(-127, 126))}) {
-        check_linear_target<std::int8_t>(weights, zero_point);
+        check_linear_spec<std::int8_t>(weights, zero_point);
       }
     }
   }
@@ -840,10 +840,10 @@ TEST_CASE("a zero point that is no code of the inputs is refused, whatever the w
   const std::vector<std::int8_t> none, cancelling{100, -100, 28, -28}, others{1, 2};
   for (const std::vector<std::int8_t>& weights : {none, cancelling, others}) {
     const auto of_u8 = [&](int zero_point) {
-      return refusal([&] { linear_target<std::uint8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
+      return refusal([&] { linear_spec<std::uint8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
     };
     const auto of_s8 = [&](int zero_point) {
-      return refusal([&] { linear_target<std::int8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
+      return refusal([&] { linear_spec<std::int8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
     };
     CHECK(of_u8(300) == "intact::linear_target: zero_point is 300; it must be at most 255");
     CHECK(of_u8(-9999) == "intact::linear_target: zero_point is -9999; it must be at least 0");
@@ -870,9 +870,9 @@ TEST_CASE("attention logits of every head size are exact", "[scale]") {
     }
   }
   generator random(11);
-  for (index head_size = 1; head_size <= 128; ++head_size) {
+  for (index_t head_size = 1; head_size <= 128; ++head_size) {
     const double factor = uniform(random, 0.1, 8) * 512 / static_cast<double>(high * head_size);
-    const scale_target target = attention_logits_target(factor, 117, head_size);
+    const scale_spec target = attention_logits_spec(factor, 117, head_size);
     CHECK(target.range.low == low * head_size);
     CHECK(target.range.high == high * head_size);
     CHECK(target.factor == factor);
@@ -887,22 +887,22 @@ TEST_CASE("attention logits of every head size are exact", "[scale]") {
 
 /// The largest sum of 2^(15 - code) over rows of a number of keys, for rows that make it large: some logits at the
 /// maximum, some at every one of a few distances below it, the rest far below.
-template <tail Tail>
-std::int64_t largest_row_of_weights(index keys, const std::array<std::uint32_t, 256>& table) {
+template <attention_code Format>
+std::int64_t largest_row_of_weights(index_t keys, const std::array<std::uint32_t, 256>& table) {
   std::int64_t largest = 0;
   std::vector<std::uint8_t> logits(static_cast<std::size_t>(keys)), storage(static_cast<std::size_t>(keys + 1));
-  for (const index tops : {index{1}, index{2}, index{3}, keys / 2, keys}) {
+  for (const index_t tops : {index_t{1}, index_t{2}, index_t{3}, keys / 2, keys}) {
     for (const int distance : {1, 2, 8, 30, 41, 60, 100, 255}) {
-      for (const index near : {index{0}, keys / 3, keys}) {
-        for (index j = 0; j < keys; ++j) {
+      for (const index_t near : {index_t{0}, keys / 3, keys}) {
+        for (index_t j = 0; j < keys; ++j) {
           logits[static_cast<std::size_t>(j)] = static_cast<std::uint8_t>(j < tops          ? 255
                                                                           : j < tops + near ? 255 - distance
                                                                                             : 0);
         }
-        const typename attention_codes<Tail>::view codes(storage.data(), 1, keys);
-        log_softmax<Tail, std::uint32_t>({logits.data(), 1, keys}, table, codes);
+        const typename attention_codes<Format>::view codes(storage.data(), 1, keys);
+        log_softmax<Format, std::uint32_t>({logits.data(), 1, keys}, table, codes);
         std::int64_t sum = 0;
-        for (index j = 0; j < keys; ++j) {
+        for (index_t j = 0; j < keys; ++j) {
           sum += codes(0, j) > 15 ? 0 : 1 << (15 - codes(0, j));
         }
         largest = std::max(largest, sum);
@@ -914,28 +914,28 @@ std::int64_t largest_row_of_weights(index keys, const std::array<std::uint32_t, 
 
 TEST_CASE("attention contexts of up to 82000 keys stay within their range and are exact", "[scale]") {
   generator random(12);
-  for (const index keys : {1, 2, 3, 17, 197, 577, 4096, 16384, 82000}) {
+  for (const index_t keys : {1, 2, 3, 17, 197, 577, 4096, 16384, 82000}) {
     const double factor = uniform(random, 0.05, 8);
-    const scale_target target = attention_context_target(factor, 133, keys);
+    const scale_spec target = attention_context_spec(factor, 133, keys);
     std::array<std::uint32_t, 256> table;
     for (std::size_t d = 0; d < table.size(); ++d) {  // halves every 8 codes
       table[d] = static_cast<std::uint32_t>(std::ldexp(std::exp2(-static_cast<double>(d) / 8), 13));
     }
     CAPTURE(keys);
-    const std::int64_t clipped = 255 * largest_row_of_weights<tail::clip>(keys, table);
-    CHECK(255 * largest_row_of_weights<tail::zero>(keys, table) <= target.range.high);
+    const std::int64_t clipped = 255 * largest_row_of_weights<attention_code::u4_clipped>(keys, table);
+    CHECK(255 * largest_row_of_weights<attention_code::u8_masked>(keys, table) <= target.range.high);
     CHECK(clipped <= target.range.high);
     CHECK(target.range.low == -target.range.high);
     CHECK(target.range.high < std::int64_t{1} << 26);
     CHECK(target.factor == factor / 32768);  // accumulators are in units of 2^-15
     CHECK(target.addend == 133);
     const built_layer layer({target});
-    CHECK(layer.scale.prescale == 0);
+    CHECK(layer.scale.left_shift == 0);
     check_layer({target}, layer.scale);
     check_channel(target, layer.scale.channel(0), layer.exact[0]);
     check_results({target}, layer, random);
   }
-  CHECK(mentions(refusal_of({attention_context_target(0.1, 0, 1 << 24)}), "int32 must hold them"));
+  CHECK(mentions(refusal_of({attention_context_spec(0.1, 0, 1 << 24)}), "int32 must hold them"));
 }
 
 // ------------------------------------------------------------------------------------------------ refusals
@@ -944,9 +944,9 @@ TEST_CASE("bad targets are refused by channel and value", "[scale]") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
-  const scale_target good{0.01, 1, 0, {-1000, 1000}};
+  const scale_spec good{0.01, 1, 0, {-1000, 1000}};
   struct {
-    scale_target target;
+    scale_spec target;
     const char* named;
   } const cases[] = {
       {{-1e-300, 0, 0, {-1, 1}}, "the factor -1e-300"},
@@ -971,9 +971,9 @@ TEST_CASE("bad targets are refused by channel and value", "[scale]") {
   };
   for (const auto& [target, named] : cases) {
     for (std::size_t channel = 0; channel < 3; ++channel) {
-      std::vector<scale_target> targets(3, good);
-      targets[channel] = target;
-      const std::string message = refusal_of(targets);
+      std::vector<scale_spec> specs(3, good);
+      specs[channel] = target;
+      const std::string message = refusal_of(specs);
       CAPTURE(message, named);
       CHECK(mentions(message, "intact::build_scale"));
       CHECK(mentions(message, "channel " + std::to_string(channel)));
@@ -984,20 +984,20 @@ TEST_CASE("bad targets are refused by channel and value", "[scale]") {
 }
 
 TEST_CASE("arrays of other sizes are refused", "[scale]") {
-  const std::vector<scale_target> targets(3, scale_target{0.01, 1, 0, {-1000, 1000}});
+  const std::vector<scale_spec> specs(3, scale_spec{0.01, 1, 0, {-1000, 1000}});
   std::vector<std::int32_t> multiplier(4, -7);
   std::vector<std::int64_t> offset(4, -8);
-  std::vector<exact_scale> exact(4);
+  std::vector<realized_scale> exact(4);
   for (const std::size_t size : std::array<std::size_t, 3>{0, 2, 4}) {
     const std::string n = std::to_string(size);
     const std::span good_multiplier = std::span(multiplier).first(3),
                     bad_multiplier = std::span(multiplier).first(size);
     const std::span good_offset = std::span(offset).first(3), bad_offset = std::span(offset).first(size);
     const std::span bad_exact = std::span(exact).first(size);
-    CHECK(mentions(refusal([&] { build_scale(targets, bad_multiplier, good_offset); }), "size of multiplier is " + n));
-    CHECK(mentions(refusal([&] { build_scale(targets, good_multiplier, bad_offset); }), "size of offset is " + n));
+    CHECK(mentions(refusal([&] { build_scale(specs, bad_multiplier, good_offset); }), "size of multiplier is " + n));
+    CHECK(mentions(refusal([&] { build_scale(specs, good_multiplier, bad_offset); }), "size of offset is " + n));
     if (size != 0) {
-      CHECK(mentions(refusal([&] { build_scale(targets, good_multiplier, good_offset, bad_exact); }),
+      CHECK(mentions(refusal([&] { build_scale(specs, good_multiplier, good_offset, bad_exact); }),
                      "size of exact is " + n));
     }
   }
@@ -1007,11 +1007,11 @@ TEST_CASE("arrays of other sizes are refused", "[scale]") {
 
 TEST_CASE("without exact numbers the integers are the same", "[scale]") {
   generator random(13);
-  const std::vector<scale_target> targets = random_layer(random, 0.499, 3072);
-  const built_layer layer(targets);
-  std::vector<std::int32_t> multiplier(targets.size());
-  std::vector<std::int64_t> offset(targets.size());
-  const channel_scale scale = build_scale(targets, multiplier, offset);
+  const std::vector<scale_spec> specs = random_layer(random, 0.499, 3072);
+  const built_layer layer(specs);
+  std::vector<std::int32_t> multiplier(specs.size());
+  std::vector<std::int64_t> offset(specs.size());
+  const channel_scale scale = build_scale(specs, multiplier, offset);
   CHECK(multiplier == layer.multiplier);
   CHECK(offset == layer.offset);
   CHECK(scale.shift == layer.scale.shift);
@@ -1022,8 +1022,8 @@ TEST_CASE("without exact numbers the integers are the same", "[scale]") {
 // ------------------------------------------------------------------------------------------------ far corners
 
 TEST_CASE("what is built passes the doors of the operations", "[scale]") {
-  const auto passes = [](const scale_target& target) {
-    exact_scale exact;
+  const auto passes = [](const scale_spec& target) {
+    realized_scale exact;
     tensor_scale scale;
     const bool refused = !refusal([&] { scale = build_scale(target, exact); }).empty();
     return refused || refusal([&] { require_scale("test", scale, 1); }).empty();
@@ -1047,7 +1047,7 @@ TEST_CASE("what is built passes the doors of the operations", "[scale]") {
 
 TEST_CASE("a channel that is almost constant, and halfway between two codes, is built", "[scale]") {
   // 2^20 + 1 accumulators, all of which lie within 2^-30 codes of a half: moved off by less than that, none is a tie
-  const scale_target target{1e-17, 0.5, 0, {-(1 << 19), 1 << 19}};
+  const scale_spec target{1e-17, 0.5, 0, {-(1 << 19), 1 << 19}};
   CHECK(refusal_of({target}).empty());
 }
 
@@ -1056,14 +1056,14 @@ TEST_CASE("a factor of 0 gives the addend, beside factors of any size", "[scale]
   for (const double addend : {0.0, 0.5, -0.5, 127.5, 128.0, 254.75, -3.0, 1e9 + 0.5, -1e9 - 0.5}) {
     for (const double other : {0.0, 0.01, 0.7, 300.0}) {
       const std::int64_t room = other < 0.5 ? most : other < 1 ? most / 2 : most / 1024;
-      const std::vector<scale_target> targets{{other, 0, 0, {-100, 100}}, {0, addend, 5, {-room, room}}};
-      const built_layer layer(targets);
+      const std::vector<scale_spec> specs{{other, 0, 0, {-100, 100}}, {0, addend, 5, {-room, room}}};
+      const built_layer layer(specs);
       CAPTURE(addend, other, layer.exact[1].offset);
       CHECK(layer.multiplier[1] == 0);
       CHECK(layer.exact[1].factor == 0);
       CHECK(std::fabs(layer.exact[1].offset - addend) <= std::ldexp(std::fabs(addend) + 1, -20));
       for (const std::int64_t a : {-room, std::int64_t{0}, room}) {
-        CHECK(static_cast<double>(rescale(static_cast<std::int32_t>(a), layer.scale.channel(1))) ==
+        CHECK(static_cast<double>(mul_shift(static_cast<std::int32_t>(a), layer.scale.channel(1))) ==
               std::rint(layer.exact[1].offset));
         CHECK(rounding_oracle(layer.scale.channel(1), layer.exact[1]).agrees(a));
       }
@@ -1076,7 +1076,7 @@ TEST_CASE("almost constant channels of any length, halfway between two codes, ar
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   for (const double addend : {0.5, 127.5, -100.5}) {
     for (const double factor : {1e-17, 1e-16, 1e-300}) {
-      const scale_target target{factor, addend, 0, {-most, most}};
+      const scale_spec target{factor, addend, 0, {-most, most}};
       const built_layer layer({target});
       CAPTURE(addend, factor);
       CHECK(layer.multiplier[0] == 0);
@@ -1090,14 +1090,14 @@ TEST_CASE("almost constant channels of any length, halfway between two codes, ar
 
 TEST_CASE("a factor so near to a power of two that its multiplier is rounded up to it takes the next prescale",
           "[scale]") {
-  for (const auto& [factor, prescale] : {std::pair(std::nextafter(0.5, 0.0), 1),
-                                         {0.5 - 0x1p-33, 1},
-                                         {0.5 - 0x1.8p-33, 0},
-                                         {std::nextafter(256.0, 0.0), 10}}) {
-    const scale_target target{factor, 3.25, 0, {-1000, 1000}};
+  for (const auto& [factor, left_shift] : {std::pair(std::nextafter(0.5, 0.0), 1),
+                                           {0.5 - 0x1p-33, 1},
+                                           {0.5 - 0x1.8p-33, 0},
+                                           {std::nextafter(256.0, 0.0), 10}}) {
+    const scale_spec target{factor, 3.25, 0, {-1000, 1000}};
     const built_layer layer({target});
     CAPTURE(factor);
-    CHECK(layer.scale.prescale == prescale);
+    CHECK(layer.scale.left_shift == left_shift);
     check_channel(target, layer.scale.channel(0), layer.exact[0]);
   }
 }
@@ -1105,7 +1105,7 @@ TEST_CASE("a factor so near to a power of two that its multiplier is rounded up 
 TEST_CASE("a large layer with a factor above one half is built", "[scale]") {
   // a << 2 is a multiple of 4, so that any odd offset is free of ties, however long the range
   generator random(14);
-  const scale_target target = u8_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
+  const scale_spec target = u8_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
   CHECK(refusal_of({target}).empty());
 }
 

@@ -59,9 +59,9 @@ struct polynomial {
   }
 
   /// Whether a table of some octaves leaves room for the sum of a row in 64 bits.
-  bool fits(std::int64_t octaves, index keys) const {
-    return (static_cast<uint128>(c) << octaves) * static_cast<uint128>(std::max<index>(2 * keys + 1, 6)) < uint128{1}
-                                                                                                               << 64;
+  bool fits(std::int64_t octaves, index_t keys) const {
+    return (static_cast<uint128>(c) << octaves) * static_cast<uint128>(std::max<index_t>(2 * keys + 1, 6)) < uint128{1}
+                                                                                                                 << 64;
   }
 };
 
@@ -119,7 +119,7 @@ double bell(generator& random, double mean, double deviation) {
   return mean + deviation * (sum - 1020) / 209;
 }
 
-std::vector<std::uint8_t> random_row(generator& random, index keys, row_kind kind) {
+std::vector<std::uint8_t> random_row(generator& random, index_t keys, row_kind kind) {
   std::vector<std::uint8_t> row(static_cast<std::size_t>(keys));
   for (std::uint8_t& code : row) {
     const double number = kind == row_kind::uniform     ? static_cast<double>(random.between(0, 255))
@@ -136,8 +136,8 @@ std::vector<std::uint8_t> random_row(generator& random, index keys, row_kind kin
 template <class T>
 std::vector<std::uint8_t> codes_of(const std::vector<std::uint8_t>& row, const exp_values<T>& table) {
   std::vector<std::uint8_t> codes(row.size());
-  const auto keys = static_cast<index>(row.size());
-  log_softmax<tail::zero, T>({row.data(), 1, keys}, table, {codes.data(), 1, keys});
+  const auto keys = static_cast<index_t>(row.size());
+  log_softmax<attention_code::u8_masked, T>({row.data(), 1, keys}, table, {codes.data(), 1, keys});
   return codes;
 }
 
@@ -170,14 +170,14 @@ std::vector<std::uint8_t> exact_codes_of(const std::vector<std::uint8_t>& row, c
   return codes;
 }
 
-constexpr std::array<index, 5> row_lengths{17, 197, 577, 4096, 16384};
+constexpr std::array<index_t, 5> row_lengths{17, 197, 577, 4096, 16384};
 constexpr std::array<row_kind, 3> common_rows{row_kind::uniform, row_kind::wide_bell, row_kind::narrow_bell};
 constexpr std::array<row_kind, 1> rows_with_one_above{row_kind::one_above};
 
 /// The part of the codes for which two ways of coding rows differ, over scales that models have. coders(scale) gives
 /// a function from a row to its codes both ways; they must not differ by more than one level.
 template <class Coders>
-double changed_codes(index keys, std::span<const row_kind> kinds, Coders coders) {
+double changed_codes(index_t keys, std::span<const row_kind> kinds, Coders coders) {
   generator random(static_cast<std::uint64_t>(keys));
   std::int64_t changed = 0, all = 0;
   int largest = 0;
@@ -220,7 +220,7 @@ TEST_CASE("the polynomial exponential", "[table]") {
 
 TEST_CASE("exponential tables pass the door of the operation", "[table]") {
   for (const float scale : scales_between(1e-4, 1.6, 400)) {
-    for (const index keys : {0, 1, 2, 3, 17, 577, 16384, 1 << 20}) {
+    for (const index_t keys : {0, 1, 2, 3, 17, 577, 16384, 1 << 20}) {
       CAPTURE(scale, keys);
       const exp_values<std::uint64_t> wide = i_exp_table(scale, keys);
       const exp_values<std::uint32_t> narrow = narrow_exp_table(wide, keys);
@@ -236,7 +236,7 @@ TEST_CASE("tables of fewer octaves change no code", "[table]") {
   generator random(1);
   int fewer_octaves = 0;
   for (const float scale : scales_between(1e-6, 0.07, 60)) {
-    for (const index keys : {1, 17, 197, 4096}) {
+    for (const index_t keys : {1, 17, 197, 4096}) {
       const polynomial expected(scale);
       const std::int64_t fewest = (255 + expected.octave - 1) / expected.octave;
       CAPTURE(scale, keys, expected.octave, expected.c);
@@ -283,7 +283,7 @@ TEST_CASE("scales without a polynomial exponential are refused by value", "[tabl
   CHECK(has_i_exp_table(1.67F, 17));
   CHECK(refusal([] { i_exp_table(0.09F, 1 << 20); }).empty());
   CHECK(mentions(refusal([] { i_exp_table(0.09F, 1 << 28); }), "268435456 keys"));
-  for (const index keys : {index{-1}, (index{1} << 28) + 1}) {
+  for (const index_t keys : {index_t{-1}, (index_t{1} << 28) + 1}) {
     const std::string value = "keys is " + std::to_string(keys);
     CHECK(mentions(refusal([&] { i_exp_table(0.1F, keys); }), value));
     CHECK(mentions(refusal([&] { narrow_exp_table({1}, keys); }), value));
@@ -294,7 +294,7 @@ TEST_CASE("scales without a polynomial exponential are refused by value", "[tabl
 TEST_CASE("tiny scales are refused only when 64 bits do not hold a row", "[table]") {
   int built = 0, refused = 0;
   for (const float scale : scales_between(1e-9, 1e-4, 300)) {
-    for (const index keys : {1, 197, 4096, 1 << 20}) {
+    for (const index_t keys : {1, 197, 4096, 1 << 20}) {
       const polynomial expected(scale);
       const bool fits = expected.fits(30, keys) || expected.fits(1, keys);  // an octave is longer than 255
       const std::string message = refusal([&] { i_exp_table(scale, keys); });
@@ -311,14 +311,14 @@ TEST_CASE("tiny scales are refused only when 64 bits do not hold a row", "[table
 
 TEST_CASE("narrow tables are rounded, by the fewest bits", "[table]") {
   for (const float scale : scales_between(1e-4, 1.6, 300)) {
-    for (const index keys : {0, 1, 3, 197, 16384, 1 << 20}) {
+    for (const index_t keys : {0, 1, 3, 197, 16384, 1 << 20}) {
       const exp_values<std::uint64_t> wide = i_exp_table(scale, keys);
       const exp_values<std::uint32_t> narrow = narrow_exp_table(wide, keys);
       const auto rounded = [&](std::uint64_t e, int shift) {
         return shift == 0 ? uint128{e} : (uint128{e} + (uint128{1} << (shift - 1))) >> shift;
       };
       const auto fits = [&](int shift) {
-        return rounded(wide[0], shift) * static_cast<uint128>(std::max<index>(2 * keys + 1, 6)) < uint128{1} << 32;
+        return rounded(wide[0], shift) * static_cast<uint128>(std::max<index_t>(2 * keys + 1, 6)) < uint128{1} << 32;
       };
       int shift = 0;
       while (!fits(shift)) {
@@ -350,7 +350,7 @@ TEST_CASE("a table that fits 32 bits stays as it is", "[table]") {
 }
 
 TEST_CASE("narrow tables change few codes", "[table]") {
-  for (const index keys : row_lengths) {
+  for (const index_t keys : row_lengths) {
     const auto coders = [keys](float scale) {
       const exp_values<std::uint64_t> wide = i_exp_table(scale, keys);
       return [wide, narrow = narrow_exp_table(wide, keys)](const std::vector<std::uint8_t>& row) {
@@ -369,7 +369,7 @@ TEST_CASE("narrow tables change few codes", "[table]") {
 
 TEST_CASE("true exponentials are rounded to nearest", "[table]") {
   struct {
-    index keys;
+    index_t keys;
     int fraction_bits;
   } const cases[] = {{0, 29}, {1, 29}, {3, 29}, {4, 28}, {197, 23}, {4095, 19}, {4096, 18}, {1 << 28, 2}};
   for (const auto& [keys, fraction_bits] : cases) {
@@ -392,7 +392,7 @@ TEST_CASE("true exponentials are rounded to nearest", "[table]") {
 }
 
 TEST_CASE("true exponentials change few codes of an exact softmax", "[table]") {
-  for (const index keys : row_lengths) {
+  for (const index_t keys : row_lengths) {
     const auto coders = [keys](float scale) {
       const auto real = table_of<long double>([=](int d) { return std::exp(-static_cast<long double>(scale) * d); });
       return [real, built = exact_exp_table(static_cast<double>(scale), keys)](const std::vector<std::uint8_t>& row) {
@@ -437,7 +437,7 @@ TEST_CASE("constants and exponentials of the recorded cases", "[table]") {
     const std::vector<std::int32_t> codes = file.values<std::int32_t>("codes");
     const std::vector<std::int64_t> exponentials = file.values<std::int64_t>("e_exact");
     const auto keys = static_cast<std::size_t>(file.info("codes").shape.at(1));
-    const exp_values<std::uint64_t> table = i_exp_table(scale, static_cast<index>(keys));
+    const exp_values<std::uint64_t> table = i_exp_table(scale, static_cast<index_t>(keys));
     const exp_values<std::uint64_t> unscaled = i_exp_table(scale, 1);
     CHECK(table == unscaled);
     int wrong = 0;

@@ -19,19 +19,21 @@
 namespace hashes {
 namespace {
 
-constexpr index queries = 9, keys = 77, channels = 20;
+constexpr index_t queries = 9, keys = 77, channels = 20;
 
-template <tail Tail>
+template <attention_code Format>
 auto codes_matrix() {
-  if constexpr (Tail == tail::clip) {
+  if constexpr (Format == attention_code::u4_clipped) {
     return nibble_matrix<u4>(queries, keys);
   } else {
     return matrix<std::uint8_t>(queries, keys);
   }
 }
 
-std::string name_of(tail probabilities) {
-  return probabilities == tail::zero ? "zero" : probabilities == tail::clip ? "clip" : "wide";
+std::string name_of(attention_code probabilities) {
+  return probabilities == attention_code::u8_masked    ? "zero"
+         : probabilities == attention_code::u4_clipped ? "clip"
+                                                       : "wide";
 }
 
 /// Logits of some rows lie close to each other, and those of others far apart; and a mask.
@@ -41,8 +43,8 @@ struct softmax_inputs {
   key_mask mask;
 
   explicit softmax_inputs(random_numbers& random) {
-    for (index i = 0; i < queries; ++i) {
-      for (index j = 0; j < keys; ++j) {
+    for (index_t i = 0; i < queries; ++i) {
+      for (index_t j = 0; j < keys; ++j) {
         logits.view()(i, j) = static_cast<std::uint8_t>(random.between(0, 255 >> i % 5));
         visible.view()(i, j) = static_cast<std::uint8_t>(random.between(0, i));  // a row without any key, too
       }
@@ -52,18 +54,18 @@ struct softmax_inputs {
   matrix_view<const std::uint8_t> view() const { return logits.view(); }
 };
 
-template <tail Tail, log2_rounding Rounding, class T>
+template <attention_code Format, log2_rounding Rounding, class T>
 void run_log_softmax(const softmax_inputs& x, const std::string& table_name, exp_table<T> table) {
-  const std::string name = name_of(Tail) +
-                           (Rounding == log2_rounding::at_one_and_a_half ? "/one_and_a_half/" : "/square_root_of_2/") +
+  const std::string name = name_of(Format) +
+                           (Rounding == log2_rounding::round_ratio ? "/one_and_a_half/" : "/square_root_of_2/") +
                            table_name;
-  auto expected = codes_matrix<Tail>(), found = codes_matrix<Tail>();
-  reference::log_softmax<Tail, Rounding>(x.view(), table, expected.view());
-  log_softmax<Tail, T, Rounding, tested_isa>(x.view(), table, found.view());
+  auto expected = codes_matrix<Format>(), found = codes_matrix<Format>();
+  reference::log_softmax<Format, Rounding>(x.view(), table, expected.view());
+  log_softmax<Format, T, Rounding, tested_isa>(x.view(), table, found.view());
   report("log_softmax/" + name, found.view(), expected.view());
-  if constexpr (Tail != tail::clip) {
-    reference::log_softmax<Tail, Rounding>(x.view(), table, x.mask, expected.view());
-    log_softmax<Tail, T, Rounding, tested_isa>(x.view(), table, x.mask, found.view());
+  if constexpr (Format != attention_code::u4_clipped) {
+    reference::log_softmax<Format, Rounding>(x.view(), table, x.mask, expected.view());
+    log_softmax<Format, T, Rounding, tested_isa>(x.view(), table, x.mask, found.view());
     report("log_softmax/masked/" + name, found.view(), expected.view());
   }
 }
@@ -71,14 +73,14 @@ void run_log_softmax(const softmax_inputs& x, const std::string& table_name, exp
 void run_log_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
   const std::span<const std::uint64_t> table = exponential_of<std::uint64_t>(memory, 40);
   const std::span<const std::uint32_t> short_table = exponential_of<std::uint32_t>(memory, 24);
-  const auto run = [&]<tail Tail>() {
-    run_log_softmax<Tail, log2_rounding::at_one_and_a_half>(x, "u64", table);
-    run_log_softmax<Tail, log2_rounding::at_square_root_of_2>(x, "u64", table);
-    run_log_softmax<Tail, log2_rounding::at_one_and_a_half>(x, "u32", short_table);
+  const auto run = [&]<attention_code Format>() {
+    run_log_softmax<Format, log2_rounding::round_ratio>(x, "u64", table);
+    run_log_softmax<Format, log2_rounding::round_log>(x, "u64", table);
+    run_log_softmax<Format, log2_rounding::round_ratio>(x, "u32", short_table);
   };
-  run.template operator()<tail::zero>();
-  run.template operator()<tail::clip>();
-  run.template operator()<tail::wide>();
+  run.template operator()<attention_code::u8_masked>();
+  run.template operator()<attention_code::u4_clipped>();
+  run.template operator()<attention_code::u8_full>();
 }
 
 void run_max_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
@@ -100,45 +102,46 @@ void run_max_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
 /// V, and what its products are scaled with.
 struct value_operands {
   matrix<std::uint8_t> codes;
-  row_normalization normalization{300'000'000, 117};
+  row_divisor normalization{300'000'000, 117};
 
   explicit value_operands(random_numbers& random) : codes(keys, channels, 0, 255, random) {}
-  activations v() const { return {codes.view(), 130}; }
+  quantized_matrix v() const { return {codes.view(), 130}; }
 };
 
-template <tail Tail>
+template <attention_code Format>
 auto random_codes(int largest, random_numbers& random) {
-  auto codes = codes_matrix<Tail>();
-  for (index i = 0; i < queries; ++i) {
-    for (index j = 0; j < keys; ++j) {
+  auto codes = codes_matrix<Format>();
+  for (index_t i = 0; i < queries; ++i) {
+    for (index_t j = 0; j < keys; ++j) {
       store_code(codes.view(), i, j, static_cast<int>(random.between(i % 4 * largest / 8, largest)));
     }
   }
   return codes;
 }
 
-template <tail Tail, class Scale>
-void run_shift_matmul(const std::string& name, typename attention_codes<Tail>::const_view codes,
+template <attention_code Format, class Scale>
+void run_shift_matmul(const std::string& name, typename attention_codes<Format>::const_view codes,
                       const value_operands& values, const Scale& scale) {
   matrix<std::uint8_t> expected(queries, channels), found(queries, channels);
   std::vector<std::byte> scratch(shift_matmul_bytes(keys, channels));
-  shift_matmul<Tail>(codes, values.v(), scale, expected.view());
-  shift_matmul<Tail, tested_isa>(codes, values.v(), scale, found.view(), workspace(scratch.data(), scratch.size()));
-  report("shift_matmul/" + name_of(Tail) + "/" + name, found.view(), expected.view());
+  shift_matmul<Format>(codes, values.v(), scale, expected.view());
+  shift_matmul<Format, tested_isa>(codes, values.v(), scale, found.view(), workspace(scratch.data(), scratch.size()));
+  report("shift_matmul/" + name_of(Format) + "/" + name, found.view(), expected.view());
 }
 
 void run_shift_matmuls(random_numbers& random, const value_operands& values) {
   using to_u8 = requantize<std::uint8_t, tensor_scale>;
   const tensor_scale scale = scale_of(std::int64_t{1} << 21, {117, 70});
-  auto zero = random_codes<tail::zero>(16, random);
-  run_shift_matmul<tail::zero>("scaled", zero.view(), values, to_u8{scale});
-  run_shift_matmul<tail::zero>("normalized", zero.view(), values, values.normalization);
-  auto clip = random_codes<tail::clip>(15, random);
-  run_shift_matmul<tail::clip>("scaled", clip.view(), values, to_u8{scale});
-  run_shift_matmul<tail::clip>("normalized", clip.view(), values, values.normalization);
-  auto wide = random_codes<tail::wide>(30, random), widest = random_codes<tail::wide>(255, random);
-  run_shift_matmul<tail::wide>("to_23", wide.view(), values, requantize_wide<std::uint8_t>{scale});
-  run_shift_matmul<tail::wide>("to_255", widest.view(), values, requantize_wide<std::uint8_t>{scale});
+  auto zero = random_codes<attention_code::u8_masked>(16, random);
+  run_shift_matmul<attention_code::u8_masked>("scaled", zero.view(), values, to_u8{scale});
+  run_shift_matmul<attention_code::u8_masked>("normalized", zero.view(), values, values.normalization);
+  auto clip = random_codes<attention_code::u4_clipped>(15, random);
+  run_shift_matmul<attention_code::u4_clipped>("scaled", clip.view(), values, to_u8{scale});
+  run_shift_matmul<attention_code::u4_clipped>("normalized", clip.view(), values, values.normalization);
+  auto wide = random_codes<attention_code::u8_full>(30, random),
+       widest = random_codes<attention_code::u8_full>(255, random);
+  run_shift_matmul<attention_code::u8_full>("to_23", wide.view(), values, requantize_s64<std::uint8_t>{scale});
+  run_shift_matmul<attention_code::u8_full>("to_255", widest.view(), values, requantize_s64<std::uint8_t>{scale});
 }
 
 void run_weighted_matmul(random_numbers& random, const value_operands& values) {

@@ -21,7 +21,7 @@
 namespace hashes {
 
 using namespace intact;
-using intact::index;  // not the function of that name which POSIX declares
+using intact::index_t;  // not the function of that name which POSIX declares
 using tested_isa = isa::INTACT_TEST_ISA;
 
 /// Uniform integers from a linear congruential generator.
@@ -44,11 +44,11 @@ class random_numbers {
 template <class T>
 class matrix {
  public:
-  matrix(index rows, index columns)
+  matrix(index_t rows, index_t columns)
       : memory_(static_cast<std::size_t>(rows * (columns + gap))), rows_(rows), columns_(columns) {}
 
   /// With random elements from low to high.
-  matrix(index rows, index columns, std::int64_t low, std::int64_t high, random_numbers& random)
+  matrix(index_t rows, index_t columns, std::int64_t low, std::int64_t high, random_numbers& random)
       : matrix(rows, columns) {
     for (T& element : memory_) {
       element = static_cast<T>(random.between(low, high));
@@ -59,22 +59,22 @@ class matrix {
   matrix_view<const T> view() const { return {memory_.data(), rows_, columns_, columns_ + gap}; }
 
  private:
-  static constexpr index gap = 3;
+  static constexpr index_t gap = 3;
   std::vector<T> memory_;
-  index rows_;
-  index columns_;
+  index_t rows_;
+  index_t columns_;
 };
 
 /// The same for elements of 4 bits.
 template <class Element>
 class nibble_matrix {
  public:
-  nibble_matrix(index rows, index columns)
+  nibble_matrix(index_t rows, index_t columns)
       : memory_(static_cast<std::size_t>(rows * (packed_bytes(columns) + 1))), rows_(rows), columns_(columns) {}
 
-  nibble_matrix(index rows, index columns, random_numbers& random) : nibble_matrix(rows, columns) {
-    for (index i = 0; i < rows; ++i) {
-      for (index j = 0; j < columns; ++j) {
+  nibble_matrix(index_t rows, index_t columns, random_numbers& random) : nibble_matrix(rows, columns) {
+    for (index_t i = 0; i < rows; ++i) {
+      for (index_t j = 0; j < columns; ++j) {
         view().set(i, j, static_cast<int>(random.between(Element::min, Element::max)));
       }
     }
@@ -86,8 +86,8 @@ class nibble_matrix {
 
  private:
   std::vector<std::uint8_t> memory_;
-  index rows_;
-  index columns_;
+  index_t rows_;
+  index_t columns_;
 };
 
 /// FNV-1a over the bytes of integers, the low one first.
@@ -100,8 +100,8 @@ class hash {
   }
   template <class View>
   void add_all(const View& view) {
-    for (index i = 0; i < view.rows; ++i) {
-      for (index j = 0; j < view.columns; ++j) {
+    for (index_t i = 0; i < view.rows; ++i) {
+      for (index_t j = 0; j < view.columns; ++j) {
         const auto element = view(i, j);
         add(static_cast<std::int64_t>(element), sizeof element);
       }

@@ -40,12 +40,12 @@ std::vector<char> bytes_of(const std::filesystem::path& file) {
 template <class Shape>
 hash logits_of(const Shape& shape, std::size_t workspace_bytes, const auto& run) {
   random_numbers random(1);
-  std::vector<std::uint8_t> samples(static_cast<std::size_t>(shape.channels * shape.height * shape.width_pixels));
+  std::vector<std::uint8_t> samples(static_cast<std::size_t>(shape.channels * shape.height * shape.image_width));
   std::generate(samples.begin(), samples.end(), [&] { return static_cast<std::uint8_t>(random.between(0, 255)); });
   std::vector<std::byte> scratch(workspace_bytes);
   matrix<std::int32_t> logits(1, shape.classes);
   matrix<std::uint8_t> logits_u8(1, shape.classes);
-  run(planar_image(samples.data(), shape.channels, shape.height, shape.width_pixels), logits.view(), logits_u8.view(),
+  run(planar_image(samples.data(), shape.channels, shape.height, shape.image_width), logits.view(), logits_u8.view(),
       workspace(scratch.data(), scratch.size()));
   hash all;
   all.add_all(logits.view());

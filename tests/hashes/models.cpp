@@ -24,8 +24,8 @@ enum class weight_kind { s8, s4, grouped_s4 };
 struct recipe {
   std::string name;
   attention_kind kind = attention_kind::log2_of_sum;
-  tail probabilities = tail::zero;
-  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  attention_code probabilities = attention_code::u8_masked;
+  log2_rounding rounding = log2_rounding::round_ratio;
   stream_codes stream = stream_codes::u8;
   weight_kind weights = weight_kind::s8;
   bool normalize = false;
@@ -40,7 +40,7 @@ struct print_tensors {
   template <class View>
   void operator()(const trace_site& site, const View& tensor) const {
     std::string name = model + "/" + std::string(site.name);
-    for (const index part : {site.block, site.head, site.window}) {
+    for (const index_t part : {site.block, site.head, site.window}) {
       name += part < 0 ? "" : "/" + std::to_string(part);
     }
     report(name, tensor);
@@ -53,7 +53,7 @@ class model_builder {
 
   parameter_memory& memory() { return memory_; }
 
-  weights_view weights(index rows, index columns) {
+  weights_view weights(index_t rows, index_t columns) {
     switch (recipe_.weights) {
       case weight_kind::s4:
         return memory_.random_s4(rows, columns);
@@ -72,28 +72,28 @@ class model_builder {
     return std::visit([&](const auto& view) { return scale(view, deviation, y); }, layer);
   }
 
-  linear_parameters linear(index outputs, index inputs, const code_spread& y) {
+  linear_parameters linear(index_t outputs, index_t inputs, const code_spread& y) {
     const weights_view layer = weights(outputs, inputs);
     return {layer, scale(layer, y)};
   }
 
   /// A layer that adds to the residual stream.
-  linear_parameters branch(index outputs, index inputs) {
+  linear_parameters branch(index_t outputs, index_t inputs) {
     return linear(outputs, inputs, recipe_.wide() ? code_spread{0, 5000} : code_spread{});
   }
 
-  layernorm_parameters layernorm(index width) { return layernorm_of(memory_, width, recipe_.wide() ? 0 : 120); }
-  add_scale addition(index width) { return recipe_.wide() ? add_scale{} : add_of(memory_, width); }
+  layernorm_parameters layernorm(index_t width) { return layernorm_of(memory_, width, recipe_.wide() ? 0 : 120); }
+  add_parameters addition(index_t width) { return recipe_.wide() ? add_parameters{} : add_of(memory_, width); }
 
-  attention_weighting weighting() {
-    attention_weighting made{.kind = recipe_.kind,
-                             .probabilities = recipe_.probabilities,
-                             .rounding = recipe_.rounding,
-                             .normalize = recipe_.normalize};
+  softmax_parameters softmax() {
+    softmax_parameters made{.kind = recipe_.kind,
+                            .probabilities = recipe_.probabilities,
+                            .rounding = recipe_.rounding,
+                            .normalize = recipe_.normalize};
     if (recipe_.kind == attention_kind::log2_of_sum) {
       made.exponential = exponential_of<std::uint64_t>(memory_, 40);
     } else if (recipe_.kind == attention_kind::log2_of_max) {
-      made.table = log2_codes(memory_, recipe_.probabilities == tail::clip ? 15 : 16);
+      made.table = log2_codes(memory_, recipe_.probabilities == attention_code::u4_clipped ? 15 : 16);
     } else {
       made.table = weights_by_distance(memory_);
     }
@@ -103,12 +103,12 @@ class model_builder {
   }
 
   block_parameters block(const block_shape& shape) {
-    const index width = shape.attention.width;
+    const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
             .attention = {.qkv = linear(3 * width, width, {}),
                           .qkv_zero_point = 128,
                           .logits = scale_of(deviation_of_sum(u8_u8_deviation / 3, shape.attention.head_size()), {}),
-                          .weighting = weighting(),
+                          .softmax = softmax(),
                           .proj = branch(width, width)},
             .add1 = addition(width),
             .norm2 = layernorm(width),
@@ -120,7 +120,7 @@ class model_builder {
 
   vit_parameters vit(const vit_shape& shape) {
     vit_parameters made;
-    made.patch = branch(shape.width, shape.patch_samples());
+    made.patch = branch(shape.width, shape.patch_values());
     if (recipe_.wide()) {
       made.token_addend = memory_.random_matrix<std::int16_t>(shape.tokens(), shape.width, -12'000, 12'000);
     } else {
@@ -130,20 +130,20 @@ class model_builder {
                         .positions = memory_.random_matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255),
                         .add_positions = add_of(memory_, shape.width)};
     }
-    made.blocks = memory_.array<block_parameters>(shape.depth, [&](index) { return block(shape.block()); });
+    made.blocks = memory_.array<block_parameters>(shape.depth, [&](index_t) { return block(shape.block()); });
     made.norm = layernorm(shape.width);
-    add_head(made, shape.classes, shape.head_inputs());
+    add_head(made, shape.classes, shape.head_features());
     return made;
   }
 
   swin_parameters swin(const swin_shape& shape) {
-    const index last = shape.stages - 1, first_width = shape.of(0).width;
+    const index_t last = shape.stages - 1, first_width = shape.of(0).width;
     swin_parameters made;
     made.pixel_table = memory_.random_matrix<std::uint8_t>(shape.channels, 256, 0, 255);
-    made.patch = linear(first_width, shape.patch_samples(), {});
+    made.patch = linear(first_width, shape.patch_values(), {});
     made.patch_norm = layernorm_of(memory_, first_width, 120);
     made.tokens = {1'700'000'000, -(std::int64_t{9'000} << 31), 0, 7};
-    made.stages = memory_.array<swin_stage_parameters>(shape.stages, [&](index s) { return stage(shape, s); });
+    made.stages = memory_.array<swin_stage_parameters>(shape.stages, [&](index_t s) { return stage(shape, s); });
     made.norm = layernorm(shape.of(last).width);
     made.pool = {static_cast<std::int32_t>((std::int64_t{1} << 34) / (8 * shape.tokens_of(last))),
                  std::int64_t{1} << 34, 3, 2};
@@ -162,14 +162,14 @@ class model_builder {
   }
 
   template <class Model>
-  void add_head(Model& model, index classes, index inputs) {
+  void add_head(Model& model, index_t classes, index_t inputs) {
     model.head = weights(classes, inputs);
     model.logits = scale(model.head, {0, 256 * 60});
     model.logits_u8 = scale(model.head, {});
   }
 
-  swin_stage_parameters stage(const swin_shape& shape, index s) {
-    const auto block_at = [&](index position) {
+  swin_stage_parameters stage(const swin_shape& shape, index_t s) {
+    const auto block_at = [&](index_t position) {
       const attention_shape window = shape.block(s, position).attention.per_window();
       return swin_block_parameters{
           .block = block(shape.block(s, position).per_window()),
@@ -179,7 +179,7 @@ class model_builder {
     };
     swin_stage_parameters made{.blocks = memory_.array<swin_block_parameters>(shape.of(s).depth, block_at)};
     if (s + 1 < shape.stages) {
-      const index merged = 4 * shape.of(s).width;
+      const index_t merged = 4 * shape.of(s).width;
       made.merging = {layernorm(merged),
                       linear(shape.of(s + 1).width, merged, recipe_.wide() ? code_spread{0, 9000} : code_spread{})};
     }
@@ -213,7 +213,7 @@ block_parameters packed_block(parameter_memory& memory, block_parameters p) {
 vit_parameters packed_model(parameter_memory& memory, vit_parameters p) {
   const std::span<const block_parameters> blocks = p.blocks;
   p.blocks = memory.array<block_parameters>(
-      std::ssize(blocks), [&](index i) { return packed_block(memory, blocks[static_cast<std::size_t>(i)]); });
+      std::ssize(blocks), [&](index_t i) { return packed_block(memory, blocks[static_cast<std::size_t>(i)]); });
   pack(memory, p.patch.weights);
   pack(memory, p.head);
   return p;
@@ -221,10 +221,10 @@ vit_parameters packed_model(parameter_memory& memory, vit_parameters p) {
 
 swin_parameters packed_model(parameter_memory& memory, swin_parameters p) {
   const std::span<const swin_stage_parameters> stages = p.stages;
-  p.stages = memory.array<swin_stage_parameters>(std::ssize(stages), [&](index s) {
+  p.stages = memory.array<swin_stage_parameters>(std::ssize(stages), [&](index_t s) {
     swin_stage_parameters stage = stages[static_cast<std::size_t>(s)];
     const std::span<const swin_block_parameters> blocks = stage.blocks;
-    stage.blocks = memory.array<swin_block_parameters>(std::ssize(blocks), [&](index i) {
+    stage.blocks = memory.array<swin_block_parameters>(std::ssize(blocks), [&](index_t i) {
       swin_block_parameters block = blocks[static_cast<std::size_t>(i)];
       block.block = packed_block(memory, block.block);
       return block;
@@ -261,17 +261,19 @@ void run_block(const recipe& of_block, std::uint64_t seed) {
 }
 
 void run_blocks() {
-  constexpr auto root = log2_rounding::at_square_root_of_2;
+  constexpr auto root = log2_rounding::round_log;
   constexpr attention_kind of_max = attention_kind::log2_of_max, weights = attention_kind::weights;
   run_block<std::uint8_t>({.name = "paper"}, 10);
-  run_block<std::uint8_t>({.name = "paper_clip", .probabilities = tail::clip, .weights = weight_kind::grouped_s4}, 11);
-  run_block<std::uint8_t>({.name = "paper_888", .probabilities = tail::wide, .weights = weight_kind::s4}, 12);
+  run_block<std::uint8_t>(
+      {.name = "paper_clip", .probabilities = attention_code::u4_clipped, .weights = weight_kind::grouped_s4}, 11);
+  run_block<std::uint8_t>({.name = "paper_888", .probabilities = attention_code::u8_full, .weights = weight_kind::s4},
+                          12);
   run_block<std::uint8_t>({.name = "paper_normalized", .rounding = root, .normalize = true}, 13);
   const recipe precise{
       .name = "precise", .kind = of_max, .rounding = root, .stream = stream_codes::s16, .normalize = true};
   recipe clip = precise, bytes = precise;
   clip.name = "precise_clip";
-  clip.probabilities = tail::clip;
+  clip.probabilities = attention_code::u4_clipped;
   clip.weights = weight_kind::s4;
   bytes.name = "precise_888";
   bytes.kind = weights;
@@ -291,8 +293,8 @@ struct model_run {
   template <class Shape>
   model_run(parameter_memory& memory, const Shape& shape)
       : image(interleaved_image(
-            memory.random_array<std::uint8_t>(shape.channels * shape.height * shape.width_pixels, 0, 255).data(),
-            shape.channels, shape.height, shape.width_pixels)),
+            memory.random_array<std::uint8_t>(shape.channels * shape.height * shape.image_width, 0, 255).data(),
+            shape.channels, shape.height, shape.image_width)),
         logits(1, shape.classes),
         expected(1, shape.classes),
         logits_u8(1, shape.classes),
@@ -309,10 +311,10 @@ struct model_run {
   }
 };
 
-void run_vit(const recipe& of_model, index class_tokens, std::uint64_t seed) {
+void run_vit(const recipe& of_model, index_t class_tokens, std::uint64_t seed) {
   const vit_shape shape{.channels = 3,
                         .height = 16,
-                        .width_pixels = 24,
+                        .image_width = 24,
                         .patch = 8,
                         .width = 32,
                         .heads = 2,
@@ -335,13 +337,8 @@ void run_vit(const recipe& of_model, index class_tokens, std::uint64_t seed) {
 }
 
 void run_swin(const recipe& of_model, std::uint64_t seed) {
-  swin_shape shape{.channels = 3,
-                   .height = 36,
-                   .width_pixels = 28,
-                   .patch = 4,
-                   .stages = 2,
-                   .classes = 7,
-                   .stream = of_model.stream};
+  swin_shape shape{
+      .channels = 3, .height = 36, .image_width = 28, .patch = 4, .stages = 2, .classes = 7, .stream = of_model.stream};
   shape.stage[0] = {.width = 16, .heads = 2, .hidden = 24, .depth = 2, .window = 4};
   shape.stage[1] = {.width = 24, .heads = 3, .hidden = 40, .depth = 2, .window = 3};
   model_builder build(of_model, seed);
@@ -364,7 +361,7 @@ void run_models() {
   const recipe paper{.name = "paper"};
   const recipe precise{.name = "precise",
                        .kind = attention_kind::log2_of_max,
-                       .rounding = log2_rounding::at_square_root_of_2,
+                       .rounding = log2_rounding::round_log,
                        .stream = stream_codes::s16,
                        .weights = weight_kind::s4,
                        .normalize = true};

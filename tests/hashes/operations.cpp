@@ -7,6 +7,7 @@
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
 #include "intact/average_pool.hpp"
+#include "intact/convert_codes.hpp"
 #include "intact/fq_vit_layernorm.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
@@ -14,13 +15,12 @@
 #include "intact/reference/activation.hpp"
 #include "intact/reference/add.hpp"
 #include "intact/reference/average_pool.hpp"
+#include "intact/reference/convert_codes.hpp"
 #include "intact/reference/im2col.hpp"
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/patch_merge.hpp"
-#include "intact/reference/convert_codes.hpp"
 #include "intact/reference/unfold.hpp"
 #include "intact/reference/windows.hpp"
-#include "intact/convert_codes.hpp"
 #include "intact/unfold.hpp"
 #include "intact/windows.hpp"
 #include "parameters.hpp"
@@ -31,10 +31,10 @@ namespace hashes {
 namespace {
 
 /// Channels that fill registers of every width, and some that do not.
-constexpr index tokens = 50, channels = 83;
+constexpr index_t tokens = 50, channels = 83;
 
 template <class Code>
-void run_activation(parameter_memory& memory, const std::string& name, index entries) {
+void run_activation(parameter_memory& memory, const std::string& name, index_t entries) {
   const matrix<Code> x(tokens, channels, 0, entries - 1, memory.random);
   const std::span<const std::uint8_t> table = memory.random_array<std::uint8_t>(entries, 0, 255);
   matrix<std::uint8_t> expected(tokens, channels), found(tokens, channels);
@@ -46,7 +46,7 @@ void run_activation(parameter_memory& memory, const std::string& name, index ent
 void run_add(parameter_memory& memory) {
   const matrix<std::uint8_t> stream(tokens, channels, 0, 255, memory.random);
   const matrix<std::uint8_t> branch(tokens, channels, 0, 255, memory.random);
-  const add_scale scale = add_of(memory, channels);
+  const add_parameters scale = add_of(memory, channels);
   matrix<std::uint8_t> expected(tokens, channels), found(tokens, channels);
   reference::add(stream.view(), branch.view(), scale, expected.view());
   add<tested_isa>(stream.view(), branch.view(), scale, found.view());
@@ -66,8 +66,8 @@ void run_pooling(parameter_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const matrix<std::uint8_t> few(16, 64, 0, 255, memory.random);
   const tensor_scale mean{std::int32_t{1} << 30, std::int64_t{1} << 33, 4, 0};
-  pool("keep_accumulator", x, keep_accumulator{});
-  pool("16_tokens/keep_accumulator", few, keep_accumulator{});
+  pool("keep_accumulator", x, raw_accumulator{});
+  pool("16_tokens/keep_accumulator", few, raw_accumulator{});
   pool("requantize/u8", x, requantize<std::uint8_t, tensor_scale>{mean});
   pool("requantize/s16", x, requantize<std::int16_t, tensor_scale>{mean});
 }
@@ -77,8 +77,8 @@ void run_requantization(parameter_memory& memory) {
   const auto run = [&](const std::string& name, const auto& stage) {
     using output = typename std::remove_cvref_t<decltype(stage)>::output;
     matrix<output> expected(tokens, channels), found(tokens, channels);
-    reference::requantize_codes(x.view(), stage, expected.view());
-    requantize_codes<tested_isa>(x.view(), stage, found.view());
+    reference::convert_codes(x.view(), stage, expected.view());
+    convert_codes<tested_isa>(x.view(), stage, found.view());
     report("requantize_codes/" + name, found.view(), expected.view());
   };
   run("u8", requantize<std::uint8_t, tensor_scale>{{1'700'000'000, -(std::int64_t{60} << 31), 0, 2}});
@@ -89,7 +89,7 @@ template <class Code>
 void run_layernorm(parameter_memory& memory, const std::string& name, std::int64_t low, std::int64_t high,
                    int zero_point) {
   matrix<Code> x(tokens, channels, low, high, memory.random);
-  for (index c = 0; c < channels; ++c) {  // a row whose variance is small
+  for (index_t c = 0; c < channels; ++c) {  // a row whose variance is small
     x.view()(1, c) = static_cast<Code>(zero_point + (c == 0 ? 1 : 0));
   }
   const layernorm_parameters p = layernorm_of(memory, channels, zero_point);
@@ -106,14 +106,14 @@ void run_compatibility_layernorm(parameter_memory& memory) {
       .shift = memory.random_array<std::uint8_t>(channels, 0, 3),
       .gain = memory.random_array<std::int32_t>(channels, -(1 << 29), 1 << 29),
       .gain_shift = memory.random_array<std::uint8_t>(channels, 20, 26),
-      .bias = memory.array<std::int64_t>(channels, [&](index) { return memory.random.between(-99, 99) << 38; })};
+      .bias = memory.array<std::int64_t>(channels, [&](index_t) { return memory.random.between(-99, 99) << 38; })};
   matrix<std::int32_t> y(tokens, channels);
-  compatibility_layernorm(x.view(), p, y.view());
+  fq_vit_layernorm(x.view(), p, y.view());
   report("compatibility_layernorm", y.view());
 }
 
 void run_images(parameter_memory& memory) {
-  constexpr index height = 8, width = 12, planes = 3, patch = 4, patches = 6;
+  constexpr index_t height = 8, width = 12, planes = 3, patch = 4, patches = 6;
   const std::span<const std::uint8_t> samples = memory.random_array<std::uint8_t>(planes * height * width, 0, 255);
   for (const bool planar : {true, false}) {
     const image_view image = planar ? planar_image(samples.data(), planes, height, width)
@@ -127,8 +127,8 @@ void run_images(parameter_memory& memory) {
 
 void run_unfolding(parameter_memory& memory) {
   constexpr token_grid grid{7, 5};
-  constexpr neighbourhood around{.size = 3, .stride = 2};
-  constexpr index outputs = around.outputs_of(grid).tokens();
+  constexpr stencil around{.size = 3, .stride = 2};
+  constexpr index_t outputs = around.outputs_of(grid).tokens();
   const matrix<std::uint8_t> x(grid.tokens(), 19, 0, 255, memory.random);
   matrix<std::uint8_t> expected(outputs, 9 * 19), found(outputs, 9 * 19);
   reference::unfold(x.view(), grid, around, 77, expected.view());
@@ -151,8 +151,8 @@ void run_windows(parameter_memory& memory, const std::string& name) {
   report("window_reverse/" + name, back.view(), expected_back.view());
 
   matrix<T> expected_merged(15, 4 * channels), merged(15, 4 * channels);
-  reference::merge_patches<T>(x.view(), grid.height, grid.width, 9, expected_merged.view());
-  merge_patches<tested_isa>(x.view(), grid.height, grid.width, 9, merged.view());
+  reference::patch_merge<T>(x.view(), grid.height, grid.width, 9, expected_merged.view());
+  patch_merge<tested_isa>(x.view(), grid.height, grid.width, 9, merged.view());
   report("merge_patches/" + name, merged.view(), expected_merged.view());
 }
 

@@ -11,8 +11,8 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/pack.hpp"
-#include "intact/types/softmax_parameters.hpp"
 #include "intact/types/scale.hpp"
+#include "intact/types/softmax_parameters.hpp"
 
 // Parameters of operations, from integers alone, such that codes fall all over their range and beyond.
 
@@ -33,9 +33,9 @@ class parameter_memory {
 
   /// An array with element(i) at i.
   template <class T, class Element>
-  std::span<T> array(index count, const Element& element) {
+  std::span<T> array(index_t count, const Element& element) {
     const auto values = std::make_shared<std::vector<T>>();
-    for (index i = 0; i < count; ++i) {
+    for (index_t i = 0; i < count; ++i) {
       values->push_back(static_cast<T>(element(i)));
     }
     kept_.push_back(values);
@@ -43,28 +43,28 @@ class parameter_memory {
   }
 
   template <class T>
-  std::span<T> random_array(index count, std::int64_t low, std::int64_t high) {
-    return array<T>(count, [&](index) { return random.between(low, high); });
+  std::span<T> random_array(index_t count, std::int64_t low, std::int64_t high) {
+    return array<T>(count, [&](index_t) { return random.between(low, high); });
   }
 
   template <class T>
-  matrix_view<const T> random_matrix(index rows, index columns, std::int64_t low, std::int64_t high) {
+  matrix_view<const T> random_matrix(index_t rows, index_t columns, std::int64_t low, std::int64_t high) {
     return {random_array<T>(rows * columns, low, high).data(), rows, columns};
   }
 
-  packed_view<s4, const std::uint8_t> random_s4(index rows, index columns) {
+  packed_view<s4, const std::uint8_t> random_s4(index_t rows, index_t columns) {
     const auto made = std::make_shared<nibble_matrix<s4>>(rows, columns, random);
     kept_.push_back(made);
     return made->view();
   }
 
-  grouped_s4_view random_grouped_s4(index rows, index columns, index group) {
+  grouped_s4_view random_grouped_s4(index_t rows, index_t columns, index_t group) {
     const packed_view<s4, const std::uint8_t> codes = random_s4(rows, columns);
     return {codes, random_matrix<std::uint8_t>(rows, group_count(columns, group), 0, 3), group};
   }
 
   /// Memory on a boundary of 64 bytes.
-  std::span<std::byte> lines(index bytes) {
+  std::span<std::byte> lines(index_t bytes) {
     const auto made = std::make_shared<std::vector<line>>(static_cast<std::size_t>(bytes) / sizeof(line) + 1);
     kept_.push_back(made);
     return std::as_writable_bytes(std::span(*made));
@@ -89,8 +89,8 @@ inline tensor_scale scale_of(std::int64_t accumulator_deviation, const code_spre
 }
 
 /// The deviation of a sum of products of `inputs` uniform codes, whose products deviate by so much.
-inline std::int64_t deviation_of_sum(std::int64_t of_product, index inputs) {
-  const auto variance = static_cast<std::uint64_t>(of_product * of_product * std::max<index>(inputs, 1));
+inline std::int64_t deviation_of_sum(std::int64_t of_product, index_t inputs) {
+  const auto variance = static_cast<std::uint64_t>(of_product * of_product * std::max<index_t>(inputs, 1));
   return std::int64_t{integer_sqrt(variance)};
 }
 
@@ -104,9 +104,9 @@ channel_scale channel_scale_of(parameter_memory& memory, const Weights& weights,
   const tensor_scale all = scale_of(deviation_of_sum(product_deviation, weights.columns), y);
   const std::span<std::int32_t> multiplier =
       memory.random_array<std::int32_t>(weights.rows, all.multiplier / 2, all.multiplier);
-  const auto offset = [&](index n) {
+  const auto offset = [&](index_t n) {
     std::int64_t sum = 0;
-    for (index k = 0; k < weights.columns; ++k) {
+    for (index_t k = 0; k < weights.columns; ++k) {
       sum += weights(n, k);
     }
     return all.offset - 128 * sum * multiplier[static_cast<std::size_t>(n)];
@@ -114,20 +114,20 @@ channel_scale channel_scale_of(parameter_memory& memory, const Weights& weights,
   return {multiplier, memory.array<std::int64_t>(weights.rows, offset), all.shift, 0};
 }
 
-inline layernorm_parameters layernorm_of(parameter_memory& memory, index width, int zero_point) {
+inline layernorm_parameters layernorm_of(parameter_memory& memory, index_t width, int zero_point) {
   return {.zero_point = zero_point,
           .shift = memory.random_array<std::uint8_t>(width, 0, layernorm_max_shift),
           .epsilon = 1000,
-          .gain = memory.array<std::int32_t>(width, [&](index) { return memory.random.between(-60, 60) << 23; }),
+          .gain = memory.array<std::int32_t>(width, [&](index_t) { return memory.random.between(-60, 60) << 23; }),
           .bias = memory.array<std::int64_t>(
-              width, [&](index) { return (memory.random.between(200, 300) << 47) + memory.random.between(0, 99); }),
+              width, [&](index_t) { return (memory.random.between(200, 300) << 47) + memory.random.between(0, 99); }),
           .output_shift = 48};
 }
 
-inline add_scale add_of(parameter_memory& memory, index width) {
+inline add_parameters add_of(parameter_memory& memory, index_t width) {
   return {.stream_multiplier = memory.random_array<std::int32_t>(width, 500'000, 1'000'000),
           .branch_multiplier = memory.random_array<std::int32_t>(width, 200'000, 900'000),
-          .offset = memory.array<std::int32_t>(width, [](index) { return 257 << 19; }),
+          .offset = memory.array<std::int32_t>(width, [](index_t) { return 257 << 19; }),
           .stream_zero_point = 120,
           .branch_zero_point = 128,
           .shift = 20};
@@ -137,7 +137,7 @@ inline add_scale add_of(parameter_memory& memory, index width) {
 template <class T>
 std::span<const T> exponential_of(parameter_memory& memory, int bits) {
   std::uint64_t value = std::uint64_t{1} << bits;
-  return memory.array<T>(256, [&](index) {
+  return memory.array<T>(256, [&](index_t) {
     const std::uint64_t now = value;
     value -= value >> 4;
     return now;
@@ -146,11 +146,11 @@ std::span<const T> exponential_of(parameter_memory& memory, int bits) {
 
 /// Codes of the logarithm to the base 2, up to the largest, or weights of 255 * 2^(-d / 16).
 inline std::span<const std::uint8_t> log2_codes(parameter_memory& memory, int largest) {
-  return memory.array<std::uint8_t>(256, [&](index d) { return std::min<index>(d / 11, largest); });
+  return memory.array<std::uint8_t>(256, [&](index_t d) { return std::min<index_t>(d / 11, largest); });
 }
 inline std::span<const std::uint8_t> weights_by_distance(parameter_memory& memory) {
   std::uint64_t value = 255 << 16;
-  return memory.array<std::uint8_t>(256, [&](index) {
+  return memory.array<std::uint8_t>(256, [&](index_t) {
     const std::uint64_t now = value >> 16;
     value -= value >> 4;
     return now;

@@ -19,7 +19,7 @@ namespace hashes {
 namespace {
 
 /// More rows than a tile has, more channels than a panel, and an inner dimension that ends within a step.
-constexpr index rows = 7, channels = 83, depth = 70;
+constexpr index_t rows = 7, channels = 83, depth = 70;
 
 template <class A, class Weights, class Stage>
 matrix<typename Stage::output> specified_product(const matrix<A>& a, const Weights& w, const Stage& stage) {
@@ -47,10 +47,10 @@ void report_packed(const std::string& name, const packed_weights<Element>& w) {
 /// The scales of stages, for accumulators of u8 codes and s8 weights. Every third factor of parity stages is a power of
 /// two: some accumulators are halves then.
 struct stage_scales {
-  channel_scale bytes, signed_bytes, nibbles, words, unsigned_words, activations;
+  channel_scale bytes, signed_bytes, nibbles, words, unsigned_words, quantized_matrix;
   tensor_scale tensor, prescaled;
-  parity_scale parity;
-  add_scale addition;
+  compat_scale parity;
+  add_parameters addition;
   std::span<const tensor_scale> rows;
 
   stage_scales(parameter_memory& memory, matrix_view<const std::int8_t> w)
@@ -59,16 +59,17 @@ struct stage_scales {
         nibbles(channel_scale_of(memory, w, u8_s8_deviation, {8, 6})),
         words(channel_scale_of(memory, w, u8_s8_deviation, {0, 20'000})),
         unsigned_words(channel_scale_of(memory, w, u8_s8_deviation, {30'000, 20'000})),
-        activations(channel_scale_of(memory, w, u8_s8_deviation, {2048, 900})),
+        quantized_matrix(channel_scale_of(memory, w, u8_s8_deviation, {2048, 900})),
         tensor(scale_of(deviation_of_sum(2 * u8_s8_deviation, depth), {100, 70})),
         prescaled(scale_of(deviation_of_sum(2 * u8_s8_deviation, depth) << 9, {100, 70})),
-        parity{memory.random_array<std::int32_t>(channels, -100'000, 100'000),
-               memory.array<std::int32_t>(
-                   channels, [&](index n) { return (1 << 30) + (n % 3 == 0 ? 0 : memory.random.between(0, 1 << 29)); }),
-               memory.random_array<std::int32_t>(channels, -10, -4), 7},
+        parity{
+            memory.random_array<std::int32_t>(channels, -100'000, 100'000),
+            memory.array<std::int32_t>(
+                channels, [&](index_t n) { return (1 << 30) + (n % 3 == 0 ? 0 : memory.random.between(0, 1 << 29)); }),
+            memory.random_array<std::int32_t>(channels, -10, -4), 7},
         addition(add_of(memory, channels)) {
-    prescaled.prescale = 9;
-    rows = memory.array<tensor_scale>(hashes::rows, [&](index) {
+    prescaled.left_shift = 9;
+    rows = memory.array<tensor_scale>(hashes::rows, [&](index_t) {
       tensor_scale scale = tensor;
       scale.multiplier -= static_cast<std::int32_t>(memory.random.between(0, 1 << 28));
       return scale;
@@ -91,27 +92,27 @@ void run_stages(parameter_memory& memory) {
     report("gemm/" + name, specified_product(a, w, stage).view());
   };
 
-  run("keep_accumulator", keep_accumulator{});
+  run("keep_accumulator", raw_accumulator{});
   run("requantize/u8", requantize<std::uint8_t>{scales.bytes});
   specify("requantize/s8", requantize<std::int8_t>{scales.signed_bytes});
   specify("requantize/u16", requantize<std::uint16_t>{scales.unsigned_words});
   run("requantize/s16", requantize<std::int16_t>{scales.words});
   run("requantize/s32", requantize<std::int32_t>{scales.words});
-  run("requantize/12_bits", requantize_to_activation{scales.activations});
+  run("requantize/12_bits", requantize_u12{scales.quantized_matrix});
   specify("requantize/4_bits", requantize<std::uint8_t, channel_scale, 4>{scales.nibbles});
   run("requantize/u8/tensor", requantize<std::uint8_t, tensor_scale>{scales.tensor});
   specify("requantize/s16/tensor", requantize<std::int16_t, tensor_scale>{scales.tensor});
   specify("requantize/u8/prescale", requantize<std::uint8_t, tensor_scale>{scales.prescaled});
-  run("activate", activate{scales.activations, table});
+  run("activate", requantize_lut{scales.quantized_matrix, table});
   run("add_to_stream", add_to_stream{scales.words, addend.view()});
-  run("requantize_and_add", requantize_and_add{scales.bytes, scales.addition, stream.view()});
-  run("requantize_rows/u8", requantize_rows<std::uint8_t>{scales.rows});
+  run("requantize_and_add", requantize_add{scales.bytes, scales.addition, stream.view()});
+  run("requantize_rows/u8", requantize_per_row<std::uint8_t>{scales.rows});
   specify("round_half_to_even/u8", round_half_to_even<std::uint8_t>{scales.parity});
   run("round_half_to_even/s16", round_half_to_even<std::int16_t>{scales.parity});
-  specify("round_once/s8", round_once<std::int8_t>{scales.parity});
-  specify("round_once/s16", round_once<std::int16_t>{scales.parity});
-  specify("round_twice/s8", round_twice<std::int8_t>{scales.parity});
-  specify("round_twice/s16", round_twice<std::int16_t>{scales.parity});
+  specify("round_once/s8", single_rounding<std::int8_t>{scales.parity});
+  specify("round_once/s16", single_rounding<std::int16_t>{scales.parity});
+  specify("round_twice/s8", double_rounding<std::int8_t>{scales.parity});
+  specify("round_twice/s16", double_rounding<std::int16_t>{scales.parity});
   specify("round_power_of_two/u8", round_power_of_two<std::uint8_t>{scales.parity.bias, 10, 128});
 }
 
@@ -120,7 +121,7 @@ template <class A, class Weights, class Packed>
 void run_kind(parameter_memory& memory, const std::string& name, const Weights& w, const Packed& in_panels,
               std::int64_t deviation) {
   const matrix<A> a(rows, depth, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), memory.random);
-  product(name + "/keep_accumulator", a, w, in_panels, keep_accumulator{});
+  product(name + "/keep_accumulator", a, w, in_panels, raw_accumulator{});
   if constexpr (std::is_unsigned_v<A>) {
     product(name + "/requantize", a, w, in_panels,
             requantize<std::uint8_t>{channel_scale_of(memory, w, deviation, {})});
@@ -160,7 +161,7 @@ void run_two_activations(parameter_memory& memory) {
 }
 
 template <class Stage>
-void convolve(const std::string& name, const activations& x, const token_grid& grid, const depthwise_weights& w,
+void convolve(const std::string& name, const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w,
               const Stage& stage) {
   matrix<typename Stage::output> expected(x.codes.rows, x.codes.columns), found(x.codes.rows, x.codes.columns);
   reference::depthwise_conv(x, grid, w, stage, expected.view());
@@ -175,7 +176,7 @@ void run_depthwise(parameter_memory& memory) {
   const matrix<std::int8_t> by_channel(channels, 9, 0, 0, memory.random);
   const channel_scale bytes = channel_scale_of(memory, by_channel.view(), u8_s8_deviation, {128, 30});
   const matrix<std::int16_t> addend(grid.tokens(), channels, -32768, 32767, memory.random);
-  convolve("keep_accumulator", {x.view(), 128}, grid, w, keep_accumulator{});
+  convolve("keep_accumulator", {x.view(), 128}, grid, w, raw_accumulator{});
   convolve("requantize", {x.view(), 128}, grid, w, requantize<std::uint8_t>{bytes});
   convolve("add_to_stream", {x.view(), 128}, grid, w, add_to_stream{bytes, addend.view()});
 }

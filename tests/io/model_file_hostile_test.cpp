@@ -125,20 +125,20 @@ void raw_model::repair() {
         set(owner + ".exact", 3 * c + 2, real(".offset") - 0.5);
       }
     }
-    const std::int64_t prescale = tensors.contains(owner + ".prescale") ? get<std::int64_t>(owner + ".prescale") : -1;
-    if (last != ".multiplier" || prescale < 0 || prescale > 30) {
+    const std::int64_t left_shift = tensors.contains(owner + ".prescale") ? get<std::int64_t>(owner + ".prescale") : -1;
+    if (last != ".multiplier" || left_shift < 0 || left_shift > 30) {
       continue;
     }
     const auto offset = [&](std::size_t i) {
       return scaled(static_cast<double>(get<std::int64_t>(owner + ".offset", i)), -32 - shift) - 0.5;
     };
     if (tensor.shape.empty()) {
-      set(owner + ".exact.factor", 0, scaled(static_cast<double>(get<std::int64_t>(name)), prescale - 32 - shift));
+      set(owner + ".exact.factor", 0, scaled(static_cast<double>(get<std::int64_t>(name)), left_shift - 32 - shift));
       set(owner + ".exact.offset", 0, offset(0));
       continue;
     }
     for (std::size_t n = 0; n < size<std::int32_t>(name); ++n) {
-      set(owner + ".exact", 2 * n, scaled(get<std::int32_t>(name, n), prescale - 32 - shift));
+      set(owner + ".exact", 2 * n, scaled(get<std::int32_t>(name, n), left_shift - 32 - shift));
       set(owner + ".exact", 2 * n + 1, offset(n));
     }
   }
@@ -155,7 +155,7 @@ const std::map<std::string, raw_model>& good_models() {
   static const std::map<std::string, raw_model> all = [] {
     std::map<std::string, raw_model> made;
     for (const named_profile& each : all_profiles()) {
-      made.emplace(each.name, raw_model(quantized_vit(hostile_shape(), each.chosen)));
+      made.emplace(each.name, raw_model(quantized_vit(hostile_shape(), each.recipe)));
     }
     return made;
   }();
@@ -168,7 +168,7 @@ void run_all(integer_vit&& model) {
   const std::vector<classification> expected = classify_all(model, images);
   const packed_vit packed(std::move(model));
   const std::vector<image_view> views = images.views();
-  const intact::index batch = std::ssize(views), classes = packed.shape().classes;
+  const intact::index_t batch = std::ssize(views), classes = packed.shape().classes;
   std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> scratch(fused_vit_bytes(packed.shape(), batch));
@@ -200,15 +200,15 @@ using change = std::function<void(raw_model&)>;
 struct bad_model {
   change made;
   std::string problem;
-  std::string profile = "paper";
+  std::string recipe = "paper";
 };
 
 /// Checks that each file is refused for what is wrong with it.
 void require_refused(const std::vector<bad_model>& all) {
   for (const bad_model& bad : all) {
-    raw_model model = good_models().at(bad.profile);
+    raw_model model = good_models().at(bad.recipe);
     bad.made(model);
-    CAPTURE(bad.profile, bad.problem);
+    CAPTURE(bad.recipe, bad.problem);
     const std::string message = outcome(model.file());
     REQUIRE(message.starts_with("hostile.safetensors: "));
     CAPTURE(message);
@@ -218,19 +218,19 @@ void require_refused(const std::vector<bad_model>& all) {
 
 /// A single number that is out of its limits.
 bad_model bad_number(const std::string& name, std::int64_t value, const std::string& limits,
-                     const std::string& profile = "paper") {
+                     const std::string& recipe = "paper") {
   return {[=](raw_model& m) { m.set(name, value); },
-          "tensor \"" + name + "\" is " + std::to_string(value) + "; it must be in " + limits, profile};
+          "tensor \"" + name + "\" is " + std::to_string(value) + "; it must be in " + limits, recipe};
 }
 
 /// An element of an array that is out of its limits.
 template <class T>
 bad_model bad_element(const std::string& name, std::size_t i, T value, const std::string& limits,
-                      const std::string& profile = "paper") {
+                      const std::string& recipe = "paper") {
   return {[=](raw_model& m) { m.set(name, i, value); },
           "tensor \"" + name + "\" is " + std::to_string(value) + " at position " + std::to_string(i) +
               "; it must be in " + limits,
-          profile};
+          recipe};
 }
 
 constexpr std::int64_t least_s64 = std::numeric_limits<std::int64_t>::min();
@@ -353,7 +353,7 @@ TEST_CASE("tensors that do not fit the shape are refused", "[model_file][hostile
 }
 
 TEST_CASE("every tensor is needed, and no other may be there", "[model_file][hostile]") {
-  for (const auto& [profile, good] : good_models()) {
+  for (const auto& [recipe, good] : good_models()) {
     for (const auto& [name, tensor] : good.tensors) {
       if (name == "pixel_table") {
         continue;  // without one, pixels are codes
@@ -556,7 +556,7 @@ namespace {
 
 /// A precise model of one channel with so many tokens.
 raw_model model_of_tokens(std::int64_t tokens) {
-  raw_model model(quantized_vit(smallest_vit, precise_profile));
+  raw_model model(quantized_vit(smallest_vit, precise_recipe));
   model.set("shape.height", tokens - 1);
   model.tensors["token_addend"] = {
       dtype::i16, {tokens, 1}, std::vector<std::byte>(2 * static_cast<std::size_t>(tokens))};
@@ -584,13 +584,13 @@ TEST_CASE("a prescale is refused exactly when the accumulators leave no room for
     largest = std::max({largest, sums[0], sums[1]});
   }
   int accepted = 0;
-  for (int prescale = 0; prescale <= 30; ++prescale) {
+  for (int left_shift = 0; left_shift <= 30; ++left_shift) {
     raw_model model = good;
-    model.set("blocks.0.fc1.scale.prescale", prescale);
+    model.set("blocks.0.fc1.scale.prescale", left_shift);
     model.repair();
     const std::string message = outcome(model.file());
-    CAPTURE(prescale, largest, message);
-    const bool fits = (largest << prescale) < (std::int64_t{1} << 31);
+    CAPTURE(left_shift, largest, message);
+    const bool fits = (largest << left_shift) < (std::int64_t{1} << 31);
     REQUIRE(message.empty() == fits);
     REQUIRE((fits || message.find("\"blocks.0.fc1.scale.prescale\"") != std::string::npos));
     accepted += fits ? 1 : 0;
@@ -602,7 +602,7 @@ TEST_CASE("a prescale is refused exactly when the accumulators leave no room for
 TEST_CASE("models at their limits load and run", "[model_file][hostile]") {
   struct extreme_model {
     change made;
-    std::string profile = "paper";
+    std::string recipe = "paper";
   };
   const auto bound_scale = [](const std::string& name, bool largest) {
     return [=](raw_model& m) {
@@ -637,29 +637,29 @@ TEST_CASE("models at their limits load and run", "[model_file][hostile]") {
   std::vector<extreme_model> all;
   for (const char* const name : {"patch.scale", "blocks.0.qkv.scale", "blocks.0.proj.scale", "blocks.0.fc1.scale",
                                  "blocks.0.fc2.scale", "logits", "logits_u8"}) {
-    for (const char* const profile : {"paper", "precise", "grouped s4"}) {
-      all.push_back({bound_scale(name, true), profile});
-      all.push_back({bound_scale(name, false), profile});
+    for (const char* const recipe : {"paper", "precise", "grouped s4"}) {
+      all.push_back({bound_scale(name, true), recipe});
+      all.push_back({bound_scale(name, false), recipe});
     }
   }
   for (const char* const name : {"blocks.0.norm1", "blocks.0.norm2", "norm"}) {
-    for (const char* const profile : {"paper", "precise"}) {
-      all.push_back({bound_norm(name, (1 << 30) - 1, bias, 1), profile});
-      all.push_back({bound_norm(name, 1 - (1 << 30), -bias, std::int64_t{1} << 61), profile});
+    for (const char* const recipe : {"paper", "precise"}) {
+      all.push_back({bound_norm(name, (1 << 30) - 1, bias, 1), recipe});
+      all.push_back({bound_norm(name, 1 - (1 << 30), -bias, std::int64_t{1} << 61), recipe});
     }
   }
-  for (const char* const profile : {"paper", "888", "clip", "exact exponential"}) {
-    all.push_back({bound_tensor_scale(attention + ".context", true), profile});
+  for (const char* const recipe : {"paper", "888", "clip", "exact exponential"}) {
+    all.push_back({bound_tensor_scale(attention + ".context", true), recipe});
     all.push_back(
-        {[=](raw_model& m) { m.fill(attention + ".exponential", std::uint64_t{970881267037344821}); }, profile});
-    all.push_back({[=](raw_model& m) { m.fill(attention + ".exponential", std::uint64_t{1}); }, profile});
+        {[=](raw_model& m) { m.fill(attention + ".exponential", std::uint64_t{970881267037344821}); }, recipe});
+    all.push_back({[=](raw_model& m) { m.fill(attention + ".exponential", std::uint64_t{1}); }, recipe});
     all.push_back({[=](raw_model& m) {
                      m.fill(attention + ".exponential", std::uint64_t{0});
                      m.set(attention + ".exponential", 0, std::uint64_t{1});
                    },
-                   profile});
+                   recipe});
   }
-  for (const char* const profile : {"precise", "precise 888", "precise, clip"}) {
+  for (const char* const recipe : {"precise", "precise 888", "precise, clip"}) {
     const auto bound = [=](std::uint8_t entry, std::int64_t factor, std::int64_t zero_point) {
       return [=](raw_model& m) {
         m.fill(attention + ".table", entry);
@@ -667,9 +667,9 @@ TEST_CASE("models at their limits load and run", "[model_file][hostile]") {
         m.set(attention + ".normalization.zero_point", zero_point);
       };
     };
-    all.push_back({bound(0, (1 << 30) - 1, 255), profile});
-    all.push_back({bound(0, 1, 0), profile});
-    all.push_back({bound(15, (1 << 30) - 1, 255), profile});
+    all.push_back({bound(0, (1 << 30) - 1, 255), recipe});
+    all.push_back({bound(0, 1, 0), recipe});
+    all.push_back({bound(15, (1 << 30) - 1, 255), recipe});
   }
   all.push_back({bound_tensor_scale("blocks.0.attention_logits", false)});
   all.push_back({[](raw_model& m) {
@@ -680,10 +680,10 @@ TEST_CASE("models at their limits load and run", "[model_file][hostile]") {
   }});
   all.push_back({[](raw_model& m) { m.tensors.erase("pixel_table"); }});
   for (const extreme_model& extreme : all) {
-    raw_model model = good_models().at(extreme.profile);
+    raw_model model = good_models().at(extreme.recipe);
     extreme.made(model);
-    CAPTURE(extreme.profile);
-    REQUIRE(model.file() != good_models().at(extreme.profile).file());
+    CAPTURE(extreme.recipe);
+    REQUIRE(model.file() != good_models().at(extreme.recipe).file());
     REQUIRE(outcome(model.file()) == "");
   }
 }
@@ -772,8 +772,8 @@ TEST_CASE("no file makes loading take more memory than is stated", "[model_file]
     REQUIRE(use.largest <= bytes.size() + constant);
     return use.most;
   };
-  for (const auto& [profile, good] : good_models()) {
-    CAPTURE(profile);
+  for (const auto& [recipe, good] : good_models()) {
+    CAPTURE(quantization_recipe);
     REQUIRE(require_bounded(good.file()) > 8192);  // it does count
     for (const auto& [name, tensor] : good.tensors) {
       if (tensor.type == dtype::i64 && tensor.shape.empty()) {
@@ -788,7 +788,7 @@ TEST_CASE("no file makes loading take more memory than is stated", "[model_file]
   require_bounded(model_of_tokens(65535).file());
   vit_shape deep = small_vit;
   deep.depth = 33;  // just over a power of two, where a vector of blocks has most room to spare
-  require_bounded(raw_model(quantized_vit(deep, precise_profile)).file());
+  require_bounded(raw_model(quantized_vit(deep, precise_recipe)).file());
 }
 
 // ---- mutations ----
@@ -901,7 +901,7 @@ TEST_CASE("models changed at random load and run, or are refused", "[model_file]
   mutator mutate(20211124);
   std::size_t ran = 0, refused = 0;
   for (int round = 0; round < 400; ++round) {
-    for (const auto& [profile, good] : good_models()) {
+    for (const auto& [recipe, good] : good_models()) {
       const std::string message = outcome(mutate.mutated(good).file());
       ++(message.empty() ? ran : refused);
       REQUIRE(message.size() < 1000);

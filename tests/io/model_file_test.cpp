@@ -31,11 +31,11 @@ bool same(const T& a, const T& b) {
   return std::memcmp(&a, &b, sizeof(T)) == 0;
 }
 
-bool same(const exact_scale& a, const exact_scale& b) {
+bool same(const realized_scale& a, const realized_scale& b) {
   return same(a.factor, b.factor) && same(a.offset, b.offset);
 }
 
-bool same(const exact_add& a, const exact_add& b) {
+bool same(const realized_add& a, const realized_add& b) {
   return same(a.stream, b.stream) && same(a.branch, b.branch) && same(a.offset, b.offset);
 }
 
@@ -50,12 +50,12 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
 
 bool same(const owned_channel_scale& a, const owned_channel_scale& b) {
   return same(a.multiplier, b.multiplier) && same(a.offset, b.offset) && same(a.shift, b.shift) &&
-         same(a.prescale, b.prescale) && same(a.exact, b.exact);
+         same(a.left_shift, b.left_shift) && same(a.exact, b.exact);
 }
 
 bool same(const owned_tensor_scale& a, const owned_tensor_scale& b) {
   return same(a.scale.multiplier, b.scale.multiplier) && same(a.scale.offset, b.scale.offset) &&
-         same(a.scale.shift, b.scale.shift) && same(a.scale.prescale, b.scale.prescale) && same(a.exact, b.exact);
+         same(a.scale.shift, b.scale.shift) && same(a.scale.left_shift, b.scale.left_shift) && same(a.exact, b.exact);
 }
 
 bool same(const owned_weights& a, const owned_weights& b) {
@@ -80,7 +80,7 @@ bool same(const owned_layernorm& a, const owned_layernorm& b) {
          same(a.output_shift, b.output_shift);
 }
 
-bool same(const owned_weighting& a, const owned_weighting& b) {
+bool same(const owned_softmax& a, const owned_softmax& b) {
   return same(a.kind, b.kind) && same(a.probabilities, b.probabilities) && same(a.rounding, b.rounding) &&
          same(a.exponential, b.exponential) && same(a.table, b.table) && same(a.normalize, b.normalize) &&
          same(a.context, b.context) && same(a.normalization.factor, b.normalization.factor) &&
@@ -89,19 +89,19 @@ bool same(const owned_weighting& a, const owned_weighting& b) {
 
 bool same(const owned_block& a, const owned_block& b) {
   return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.qkv_zero_point, b.qkv_zero_point) &&
-         same(a.attention_logits, b.attention_logits) && same(a.weighting, b.weighting) && same(a.proj, b.proj) &&
+         same(a.attention_logits, b.attention_logits) && same(a.softmax, b.softmax) && same(a.proj, b.proj) &&
          same(a.add1, b.add1) && same(a.norm2, b.norm2) && same(a.fc1, b.fc1) && same(a.activation, b.activation) &&
          same(a.fc2, b.fc2) && same(a.add2, b.add2);
 }
 
 bool same(const vit_shape& a, const vit_shape& b) {
-  return same(a.channels, b.channels) && same(a.height, b.height) && same(a.width_pixels, b.width_pixels) &&
+  return same(a.channels, b.channels) && same(a.height, b.height) && same(a.image_width, b.image_width) &&
          same(a.patch, b.patch) && same(a.width, b.width) && same(a.heads, b.heads) && same(a.hidden, b.hidden) &&
          same(a.depth, b.depth) && same(a.classes, b.classes) && same(a.class_tokens, b.class_tokens) &&
          same(a.stream, b.stream);
 }
 
-bool same(const vit_contents& a, const vit_contents& b) {
+bool same(const vit_tensors& a, const vit_tensors& b) {
   bool blocks = a.blocks.size() == b.blocks.size();
   for (std::size_t i = 0; blocks && i < a.blocks.size(); ++i) {
     blocks = same(a.blocks[i], b.blocks[i]);
@@ -120,7 +120,7 @@ void require_round_trip(const integer_vit& model, const image_set& images) {
   const scratch_folder folder;
   save_integer_vit(model, folder / "first");
   const integer_vit loaded = load_integer_vit(folder / "first");
-  REQUIRE(same(loaded.contents(), model.contents()));
+  REQUIRE(same(loaded.tensors(), model.tensors()));
   REQUIRE(classify_all(loaded, images) == classify_all(model, images));
   save_integer_vit(loaded, folder / "second");
   REQUIRE(file_contents(folder / "second") == file_contents(folder / "first"));
@@ -160,7 +160,7 @@ class line_list {
       lines_.insert(name + part);
     }
   }
-  void add_scale(const std::string& name, const std::string& channels) {
+  void add_parameters(const std::string& name, const std::string& channels) {
     add(name, {".multiplier I32 " + channels, ".offset I64 " + channels, ".shift I64", ".prescale I64",
                ".exact F64 " + channels + " 2"});
   }
@@ -180,13 +180,13 @@ class line_list {
   void add_common() {
     add("shape", {".channels I64", ".height I64", ".width_pixels I64", ".patch I64", ".width I64", ".heads I64",
                   ".hidden I64", ".depth I64", ".classes I64", ".stream I64"});
-    add_scale("patch.scale", "15");
-    add_scale("blocks.0.qkv.scale", "45");
-    add_scale("blocks.0.proj.scale", "15");
-    add_scale("blocks.0.fc1.scale", "17");
-    add_scale("blocks.0.fc2.scale", "15");
-    add_scale("logits", "7");
-    add_scale("logits_u8", "7");
+    add_parameters("patch.scale", "15");
+    add_parameters("blocks.0.qkv.scale", "45");
+    add_parameters("blocks.0.proj.scale", "15");
+    add_parameters("blocks.0.fc1.scale", "17");
+    add_parameters("blocks.0.fc2.scale", "15");
+    add_parameters("logits", "7");
+    add_parameters("logits_u8", "7");
     add_tensor_scale("blocks.0.attention_logits");
     add("blocks.0.weighting", {".kind I64", ".probabilities I64", ".rounding I64", ".normalize I64"});
     add("blocks.0", {".qkv_zero_point I64", ".activation U8 4096"});
@@ -244,7 +244,7 @@ TEST_CASE("a model of every profile comes back as it was", "[model_file]") {
   const image_set images(small_vit, 3);
   for (const named_profile& each : all_profiles()) {
     CAPTURE(each.name);
-    const integer_vit model = quantized_vit(small_vit, each.chosen);
+    const integer_vit model = quantized_vit(small_vit, each.recipe);
     require_round_trip(model, images);
 
     const std::vector<classification> results = classify_all(model, images);
@@ -255,12 +255,12 @@ TEST_CASE("a model of every profile comes back as it was", "[model_file]") {
 TEST_CASE("distilled models come back; the number of class tokens is left out if it is 1", "[model_file]") {
   vit_shape shape = small_vit;
   shape.class_tokens = 2;
-  for (const profile& chosen : {paper_profile, precise_profile}) {
-    const integer_vit model = quantized_vit(shape, chosen);
+  for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
+    const integer_vit model = quantized_vit(shape, recipe);
     require_round_trip(model, image_set(shape, 1));
     const scratch_folder folder;
     save_integer_vit(model, folder / "distilled");
-    save_integer_vit(quantized_vit(small_vit, chosen), folder / "plain");
+    save_integer_vit(quantized_vit(small_vit, recipe), folder / "plain");
     CHECK(safetensors_file::read(folder / "distilled").values<std::int64_t>("shape.class_tokens", {}).front() == 2);
     CHECK_FALSE(safetensors_file::read(folder / "plain").contains("shape.class_tokens"));
   }
@@ -272,24 +272,24 @@ TEST_CASE("models of the smallest sizes come back", "[model_file]") {
       CAPTURE(each.name, depth);
       vit_shape shape = smallest_vit;
       shape.depth = depth;
-      require_round_trip(quantized_vit(shape, each.chosen), image_set(shape, 1));
+      require_round_trip(quantized_vit(shape, each.recipe), image_set(shape, 1));
     }
   }
 }
 
 TEST_CASE("every parameter takes part in the comparison", "[model_file]") {
-  const vit_contents contents = quantized_vit(small_vit, paper_profile).contents();
+  const vit_tensors contents = quantized_vit(small_vit, paper_recipe).tensors();
   const auto differs = [&](const auto& change) {
-    vit_contents changed = contents;
+    vit_tensors changed = contents;
     change(changed);
     return !same(changed, contents);
   };
-  CHECK_FALSE(differs([](vit_contents&) {}));
-  CHECK(differs([](vit_contents& c) { c.logits_u8.offset.back() += 1; }));
-  CHECK(differs([](vit_contents& c) { c.blocks[1].attention_logits.exact.offset *= 1 + 1e-15; }));
-  CHECK(differs([](vit_contents& c) { c.blocks[0].add2.exact.back().offset *= 1 + 1e-15; }));
-  CHECK(differs([](vit_contents& c) { c.norm.epsilon += 1; }));
-  CHECK(differs([](vit_contents& c) { c.norm.epsilon_fraction += 1; }));
+  CHECK_FALSE(differs([](vit_tensors&) {}));
+  CHECK(differs([](vit_tensors& c) { c.logits_u8.offset.back() += 1; }));
+  CHECK(differs([](vit_tensors& c) { c.blocks[1].attention_logits.exact.offset *= 1 + 1e-15; }));
+  CHECK(differs([](vit_tensors& c) { c.blocks[0].add2.exact.back().offset *= 1 + 1e-15; }));
+  CHECK(differs([](vit_tensors& c) { c.norm.epsilon += 1; }));
+  CHECK(differs([](vit_tensors& c) { c.norm.epsilon_fraction += 1; }));
 }
 
 TEST_CASE("the digits model comes back with every profile", "[model_file]") {
@@ -304,13 +304,13 @@ TEST_CASE("the digits model comes back with every profile", "[model_file]") {
   const vit_scales scales = calibrate(model, images.views());
   for (const named_profile& each : all_profiles()) {
     CAPTURE(each.name);
-    require_round_trip(build_vit(model, scales, each.chosen), images);
+    require_round_trip(build_vit(model, scales, each.recipe), images);
   }
 }
 
 TEST_CASE("a loaded model stays valid when it moves and its file is gone", "[model_file]") {
   const image_set images(small_vit, 1);
-  const integer_vit model = quantized_vit(small_vit, precise_profile);
+  const integer_vit model = quantized_vit(small_vit, precise_recipe);
   const scratch_folder folder;
   save_integer_vit(model, folder / "model");
   std::vector<integer_vit> models;
@@ -325,51 +325,51 @@ TEST_CASE("a loaded model stays valid when it moves and its file is gone", "[mod
 
 TEST_CASE("notes are metadata beside format and version", "[model_file]") {
   const scratch_folder folder;
-  const integer_vit model = quantized_vit(smallest_vit, paper_profile);
+  const integer_vit model = quantized_vit(smallest_vit, paper_recipe);
   save_integer_vit(model, folder / "model", {{"license", "none"}, {"", "\xc3\xa9"}});
   const safetensors_file file = safetensors_file::read(folder / "model");
   REQUIRE(file.metadata() == std::map<std::string, std::string>{
                                  {"", "\xc3\xa9"}, {"format", "intact-vit"}, {"license", "none"}, {"version", "2"}});
-  REQUIRE(same(load_integer_vit(file).contents(), model.contents()));
+  REQUIRE(same(load_integer_vit(file).tensors(), model.tensors()));
 }
 
 TEST_CASE("version 2 has these tensors", "[model_file]") {
   vit_shape shape = small_vit;
   shape.depth = 1;
   const scratch_folder folder;
-  const auto lines_of = [&](const profile& chosen) {
-    save_integer_vit(quantized_vit(shape, chosen), folder / "model");
+  const auto lines_of = [&](const quantization_recipe& recipe) {
+    save_integer_vit(quantized_vit(shape, recipe), folder / "model");
     return described(safetensors_file::read(folder / "model"));
   };
-  profile grouped = precise_profile;
+  quantization_recipe grouped = precise_recipe;
   grouped.weights = weight_kind::grouped_s4;
   grouped.weight_group = 4;
-  REQUIRE(lines_of(paper_profile) == lines_of_paper_model());
+  REQUIRE(lines_of(paper_recipe) == lines_of_paper_model());
   REQUIRE(lines_of(grouped) == lines_of_precise_model());
 }
 
 TEST_CASE("a model that could not be loaded is not saved, and a file survives that", "[model_file]") {
   const scratch_folder folder;
   const std::filesystem::path path = folder / "model";
-  const integer_vit model = quantized_vit(small_vit, paper_profile);
+  const integer_vit model = quantized_vit(small_vit, paper_recipe);
   save_integer_vit(model, path);
   const std::string former = file_contents(path);
 
   struct bad_model {
-    std::function<void(vit_contents&)> change;
+    std::function<void(vit_tensors&)> change;
     std::string problem;
   };
   const std::vector<bad_model> all{
-      {[](vit_contents& c) { c.patch.scale.multiplier[3] = -1; },
+      {[](vit_tensors& c) { c.patch.scale.multiplier[3] = -1; },
        "tensor \"patch.scale.multiplier\" is -1 at position 3; it must be in 0..2147483647"},
-      {[](vit_contents& c) { c.blocks[1].qkv.scale.exact.clear(); },
+      {[](vit_tensors& c) { c.blocks[1].qkv.scale.exact.clear(); },
        "tensor \"blocks.1.qkv.scale.exact\": F64 of shape [45, 2] has 720 bytes; 0 are given"},
-      {[](vit_contents& c) { c.blocks[0].add1.zero_points.output = 256; },
+      {[](vit_tensors& c) { c.blocks[0].add1.zero_points.output = 256; },
        "tensor \"blocks.0.add1.zero_points.output\" is 256; it must be in 0..255"},
-      {[](vit_contents& c) { c.logits_scale = 0; }, "tensor \"logits_scale\" is 0; it must be above 0 and finite"},
+      {[](vit_tensors& c) { c.logits_scale = 0; }, "tensor \"logits_scale\" is 0; it must be above 0 and finite"},
   };
   for (const bad_model& bad : all) {
-    vit_contents contents = model.contents();
+    vit_tensors contents = model.tensors();
     bad.change(contents);
     const integer_vit changed(std::move(contents));
     REQUIRE(refusal([&] { save_integer_vit(changed, path); }) == path.string() + ": " + bad.problem);
@@ -390,9 +390,9 @@ TEST_CASE("a model that could not be loaded is not saved, and a file survives th
 TEST_CASE("a file survives when saving another in its place fails", "[model_file]") {
   const scratch_folder folder;
   const std::filesystem::path path = folder / "model";
-  save_integer_vit(quantized_vit(smallest_vit, paper_profile), path);
+  save_integer_vit(quantized_vit(smallest_vit, paper_recipe), path);
   const std::string former = file_contents(path);
-  const integer_vit model = quantized_vit(small_vit, paper_profile);
+  const integer_vit model = quantized_vit(small_vit, paper_recipe);
 
   ::rlimit limit{};
   REQUIRE(::getrlimit(RLIMIT_FSIZE, &limit) == 0);
@@ -411,7 +411,7 @@ TEST_CASE("a file survives when saving another in its place fails", "[model_file
 
 TEST_CASE("places where no model can stand are refused", "[model_file]") {
   const scratch_folder folder;
-  const integer_vit model = quantized_vit(smallest_vit, paper_profile);
+  const integer_vit model = quantized_vit(smallest_vit, paper_recipe);
   std::filesystem::create_directory(folder / "folder");
   const auto save = [&](const std::filesystem::path& path) { return refusal([&] { save_integer_vit(model, path); }); };
   const auto load = [&](const std::filesystem::path& path) { return refusal([&] { load_integer_vit(path); }); };

@@ -31,7 +31,7 @@ namespace {
 
 using intact::dtype;
 using intact::safetensors_file;
-using intact::safetensors_stream;
+using intact::safetensors_reader;
 using intact::tensor_from;
 using intact::tensor_to_write;
 using intact::write_safetensors;
@@ -120,7 +120,7 @@ TEMPLATE_TEST_CASE("values come back as they were written", "[safetensors]", std
   REQUIRE(file.info("none").elements() == 0);
   REQUIRE(file.metadata() == std::map<std::string, std::string>{{"key", "value"}});
 
-  safetensors_stream stream(folder / "file");
+  safetensors_reader stream(folder / "file");
   REQUIRE(stream.names() == file.names());
   REQUIRE(stream.metadata() == file.metadata());
   for (int time = 0; time < 2; ++time) {
@@ -135,7 +135,7 @@ TEST_CASE("a file that stays where it is, is refused like one in memory", "[safe
   const std::vector<float> values(3000, 0.5F);
   const std::array x{1.0F, 2.0F};
   write_safetensors(folder / "file", std::array{tensor_from("first", {3000}, values), tensor_from("x", {2}, x)});
-  safetensors_stream stream(folder / "file");
+  safetensors_reader stream(folder / "file");
   const safetensors_file file = safetensors_file::read(folder / "file");
   const auto same_refusal = [&](const auto& of) { CHECK(refusal([&] { of(stream); }) == refusal([&] { of(file); })); };
   same_refusal([](auto& of) { of.template values<float>("y", {2}); });
@@ -148,8 +148,8 @@ TEST_CASE("a file that stays where it is, is refused like one in memory", "[safe
   std::filesystem::resize_file(folder / "file", std::filesystem::file_size(folder / "file") - 1);
   CHECK(refusal([&] { stream.values<float>("x", {2}); }) == name + ": tensor \"x\" cannot be read");
   for (const char* const bad : {"file", "none"}) {
-    CHECK(refusal([&] { safetensors_stream(folder / bad); }).starts_with((folder / bad).string() + ": "));
-    CHECK(refusal([&] { safetensors_stream(folder / bad); }) == read_refusal(folder / bad));
+    CHECK(refusal([&] { safetensors_reader(folder / bad); }).starts_with((folder / bad).string() + ": "));
+    CHECK(refusal([&] { safetensors_reader(folder / bad); }) == read_refusal(folder / bad));
   }
 }
 

@@ -51,11 +51,11 @@ class hash {
 
 /// The logits of eight images of one channel, four of them nearly gray.
 template <class Classify>
-std::uint64_t hash_of_logits(index height, index width, const Classify& classify) {
+std::uint64_t hash_of_logits(index_t height, index_t width, const Classify& classify) {
   hash all;
-  for (index i = 0; i < 8; ++i) {
+  for (index_t i = 0; i < 8; ++i) {
     std::vector<std::uint8_t> samples;
-    for (index k = 0; k < height * width; ++k) {
+    for (index_t k = 0; k < height * width; ++k) {
       samples.push_back(
           static_cast<std::uint8_t>(i < 4 ? 113 + (7 * i + 3 * k * k) % 5 : (37 * i + 11 * k * k + k) % 256));
     }
@@ -93,8 +93,8 @@ TEST_CASE("stored vision transformers compute what they always have", "[stored_m
                     second = load_integer_vit(stored("vit_version_2"));
   CHECK(hash_of(first) == vit_version_1);
   CHECK(hash_of(second) == vit_version_2);
-  CHECK(first.contents().blocks[0].norm1.epsilon_fraction == 0);
-  CHECK(second.contents().blocks[0].norm1.epsilon_fraction != 0);
+  CHECK(first.tensors().blocks[0].norm1.epsilon_fraction == 0);
+  CHECK(second.tensors().blocks[0].norm1.epsilon_fraction != 0);
 
   save_integer_vit(second, folder / "second");
   CHECK(bytes_of(folder / "second") == bytes_of(stored("vit_version_2")));
@@ -111,8 +111,8 @@ TEST_CASE("stored Swin transformers compute what they always have", "[stored_mod
                      second = load_integer_swin(stored("swin_version_2"));
   CHECK(hash_of(first) == swin_version_1);
   CHECK(hash_of(second) == swin_version_2);
-  CHECK(first.contents().patch_norm.epsilon_fraction == 0);
-  CHECK(second.contents().patch_norm.epsilon_fraction != 0);
+  CHECK(first.tensors().patch_norm.epsilon_fraction == 0);
+  CHECK(second.tensors().patch_norm.epsilon_fraction != 0);
 
   save_integer_swin(second, folder / "second");
   CHECK(bytes_of(folder / "second") == bytes_of(stored("swin_version_2")));

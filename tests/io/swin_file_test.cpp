@@ -23,22 +23,22 @@ namespace {
 
 constexpr swin_shape small{.channels = 2,
                            .height = 14,
-                           .width_pixels = 10,
+                           .image_width = 10,
                            .patch = 2,
                            .stages = 2,
                            .stage = {{{6, 2, 9, 2, 3}, {9, 3, 7, 1, 2}}},
                            .classes = 4};
 
-profile with_weights(profile parts, weight_kind kind) {
+quantization_recipe with_weights(quantization_recipe parts, weight_kind kind) {
   parts.weights = kind;
   parts.weight_group = 4;
   return parts;
 }
 
 /// Every kind of field is in one of them.
-std::vector<profile> all_parts() {
-  return {paper_profile, with_weights(paper_profile_888, weight_kind::s4),
-          with_weights(precise_profile, weight_kind::grouped_s4), precise_profile_888};
+std::vector<quantization_recipe> all_parts() {
+  return {paper_recipe, with_weights(paper_recipe_888, weight_kind::s4),
+          with_weights(precise_recipe, weight_kind::grouped_s4), precise_recipe_888};
 }
 
 std::string bytes_of(const std::filesystem::path& path) {
@@ -97,7 +97,7 @@ std::vector<std::int32_t> run(const integer_swin& model, const image_view& image
 
 TEST_CASE("what is saved is loaded", "[swin_file]") {
   std::uint64_t seed = 1;
-  for (const profile& parts : all_parts()) {
+  for (const quantization_recipe& parts : all_parts()) {
     INFO(profile_text(parts));
     const integer_swin model = random_swin(small, parts, seed++);
     const scratch_folder folder;
@@ -108,7 +108,7 @@ TEST_CASE("what is saved is loaded", "[swin_file]") {
     save_integer_swin(loaded, folder / "again", {{"made", "today"}});
     CHECK(bytes_of(folder / "again") == bytes_of(folder / "model"));
     for (const owned_image& image : make_images(small, 2)) {
-      const tensors expected = swin_reference(loaded.contents()).evaluate(image.view);
+      const tensors expected = swin_reference(loaded.tensors()).evaluate(image.view);
       CHECK(compare_image(model, image.view, expected).mismatched == 0);
       CHECK(compare_image(loaded, image.view, expected).mismatched == 0);
     }
@@ -126,7 +126,7 @@ std::string refused(const stored_file& file) {
 }
 
 TEST_CASE("files of other models are refused", "[swin_file]") {
-  const integer_swin model = random_swin(small, paper_profile, 5);
+  const integer_swin model = random_swin(small, paper_recipe, 5);
   const scratch_folder folder;
   save_integer_swin(model, folder / "model");
   try {
@@ -141,7 +141,7 @@ TEST_CASE("files of other models are refused", "[swin_file]") {
 }
 
 TEST_CASE("every tensor of a Swin transformer is needed, and no other may be there", "[swin_file]") {
-  for (const profile& parts : all_parts()) {
+  for (const quantization_recipe& parts : all_parts()) {
     const stored_file good(random_swin(small, parts, 7));
     REQUIRE(refused(good) == "");
     for (const auto& [name, tensor] : good.tensors) {
@@ -164,7 +164,7 @@ struct bad_number {
 };
 
 TEST_CASE("shapes that make no Swin transformer are refused", "[swin_file]") {
-  const stored_file good(random_swin(small, paper_profile, 9));
+  const stored_file good(random_swin(small, paper_recipe, 9));
   const bad_number numbers[] = {
       {"shape.stages", 0, "\"shape.stages\" is 0; it must be in 1..8"},
       {"shape.stages", 9, "\"shape.stages\" is 9; it must be in 1..8"},
@@ -201,7 +201,7 @@ TEST_CASE("shapes that make no Swin transformer are refused", "[swin_file]") {
 }
 
 TEST_CASE("images with too many tokens for their files are refused", "[swin_file]") {
-  stored_file bad(random_swin(small, paper_profile, 9));
+  stored_file bad(random_swin(small, paper_recipe, 9));
   bad.set("shape.height", 0, std::int64_t{1 << 14});
   bad.set("shape.width_pixels", 0, std::int64_t{1 << 13});
   bad.set("shape.patch", 0, std::int64_t{1});
@@ -211,7 +211,7 @@ TEST_CASE("images with too many tokens for their files are refused", "[swin_file
 }
 
 TEST_CASE("stages too wide for their LayerNorms are refused", "[swin_file]") {
-  for (const profile& parts : {paper_profile, precise_profile}) {
+  for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
     const bool wide = parts.stream == stream_codes::s16;
     stored_file bad(random_swin(small, parts, 9));
     bad.set("shape.stage.0.heads", 0, std::int64_t{1024});
@@ -222,7 +222,7 @@ TEST_CASE("stages too wide for their LayerNorms are refused", "[swin_file]") {
 }
 
 TEST_CASE("contents that break their rules are refused", "[swin_file]") {
-  const stored_file good(random_swin(small, precise_profile, 11));
+  const stored_file good(random_swin(small, precise_recipe, 11));
   stored_file bad = good;
   bad.set("stages.0.blocks.0.add_bias.offset", 2, std::int32_t{2147483647});
   CHECK(mentions(refused(bad), "\"stages.0.blocks.0.add_bias.offset\" is 2147483647 at position 2"));
@@ -249,7 +249,7 @@ TEST_CASE("contents that break their rules are refused", "[swin_file]") {
 TEST_CASE("Swin transformers changed at random load and run, or are refused", "[swin_file]") {
   generator random(13);
   int loaded = 0, refusals = 0;
-  for (const profile& parts : all_parts()) {
+  for (const quantization_recipe& parts : all_parts()) {
     const stored_file good(random_swin(small, parts, 15));
     std::vector<std::string> names;
     for (const auto& [name, tensor] : good.tensors) {
@@ -267,7 +267,7 @@ TEST_CASE("Swin transformers changed at random load and run, or are refused", "[
       }
       try {
         const integer_swin model = changed.load();
-        if (model.shape().height == small.height && model.shape().width_pixels == small.width_pixels) {
+        if (model.shape().height == small.height && model.shape().image_width == small.image_width) {
           run(model, image.view);
         }
         ++loaded;

@@ -25,13 +25,13 @@ constexpr stream_contents all_contents[] = {stream_contents::random, stream_cont
                                             stream_contents::alternating, stream_contents::constant_rows};
 
 template <class Code>
-tensor<Code> some_stream(stream_contents contents, index rows, index columns, generator& random) {
+tensor<Code> some_stream(stream_contents contents, index_t rows, index_t columns, generator& random) {
   constexpr int lowest = std::numeric_limits<Code>::min(), highest = std::numeric_limits<Code>::max();
   const int low = std::is_signed_v<Code> ? -3000 : 0, high = std::is_signed_v<Code> ? 3000 : 255;
   tensor<Code> stream(rows, columns);
-  for (index i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     const std::int64_t of_row = random.between(lowest, highest);
-    for (index j = 0; j < columns; ++j) {
+    for (index_t j = 0; j < columns; ++j) {
       const std::int64_t code = contents == stream_contents::random          ? random.between(low, high)
                                 : contents == stream_contents::lowest        ? lowest
                                 : contents == stream_contents::highest       ? highest
@@ -46,39 +46,39 @@ tensor<Code> some_stream(stream_contents contents, index rows, index columns, ge
 
 /// A batch through fused_block and through block, image by image.
 template <class Code>
-void check_block(const block_parameters& p, const block_shape& shape, index batch, index threads, generator& random,
+void check_block(const block_parameters& p, const block_shape& shape, index_t batch, index_t threads, generator& random,
                  stream_contents contents = stream_contents::random) {
   packed_layers layers;
   block_parameters packed = p;
   layers.pack(packed);
-  const index tokens = shape.attention.tokens;
+  const index_t tokens = shape.attention.tokens;
   auto fused = some_stream<Code>(contents, batch * tokens, shape.attention.width, random);
   auto stepwise = fused;
   std::vector<std::byte> scratch(block_workspace_bytes(shape));
-  for (index image = 0; image < batch; ++image) {
+  for (index_t image = 0; image < batch; ++image) {
     block(stepwise.view().row_block(image * tokens, tokens), p, shape, workspace(scratch.data(), scratch.size()));
   }
   std::vector<std::byte> fused_scratch(fused_block_bytes(shape, batch, threads));
   fused_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
-                          some_threads{threads});
+                          thread_pool{threads});
   CHECK(first_difference(fused.view(), stepwise.view()) == "");
 }
 
 TEST_CASE("fused blocks of every profile give what the steps give", "[fused]") {
-  for (profile chosen : sensible_attention_profiles()) {
+  for (quantization_recipe recipe : sensible_attention_profiles()) {
     for (const auto stream : {stream_codes::u8, stream_codes::s16}) {
-      chosen.stream = stream;
-      INFO(profile_text(chosen));
+      recipe.stream = stream;
+      INFO(profile_text(recipe));
       const model_recipe recipe{.shape = {.channels = 1,
                                           .height = 8,
-                                          .width_pixels = 12,
+                                          .image_width = 12,
                                           .patch = 4,
                                           .width = 24,
                                           .heads = 3,
                                           .hidden = 40,
                                           .depth = 2,
                                           .classes = 3},
-                                .parts = chosen};
+                                .parts = recipe};
       integer_vit model(model_builder(recipe, 5).model());
       const vit_shape& shape = model.shape();
       generator random(9);
@@ -95,7 +95,7 @@ TEST_CASE("fused blocks of every profile give what the steps give", "[fused]") {
 
 TEST_CASE("fused blocks of any shape, batch and number of threads give what the steps give", "[fused]") {
   const struct {
-    index tokens, width, heads, hidden, batch, threads;
+    index_t tokens, width, heads, hidden, batch, threads;
   } cases[] = {
       {0, 16, 2, 8, 1, 1},
       {1, 16, 2, 8, 3, 2},
@@ -114,7 +114,8 @@ TEST_CASE("fused blocks of any shape, batch and number of threads give what the 
   for (const auto& c : cases) {
     INFO(c.tokens << " tokens, width " << c.width << ", " << c.heads << " heads, batch " << c.batch);
     const block_shape shape{.attention = {c.tokens, c.width, c.heads}, .hidden = c.hidden};
-    for (const tail probabilities : {tail::zero, tail::clip, tail::wide}) {
+    for (const attention_code probabilities :
+         {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
       generator random(static_cast<unsigned>(c.tokens + c.width));
       parameter_memory memory;
       check_block<std::uint8_t>(random_block(memory, shape, probabilities, random), shape, c.batch, c.threads, random);
@@ -124,18 +125,18 @@ TEST_CASE("fused blocks of any shape, batch and number of threads give what the 
 
 TEST_CASE("fused blocks of so many rows that they go in bands give what the steps give", "[fused]") {
   const block_shape shape{.attention = {20, 16, 2}, .hidden = 20'000};
-  constexpr index batch = 20;
+  constexpr index_t batch = 20;
   STATIC_REQUIRE(fused_band_rows(batch * 20, 16, 20'000) == 210);
   generator random(77);
   parameter_memory memory;
-  const block_parameters p = random_block(memory, shape, tail::zero, random);
+  const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
   check_block<std::uint8_t>(p, shape, batch, 2, random);
 }
 
 TEST_CASE("bands have all rows, whole tiles and not too few rows", "[fused]") {
-  for (const index width : {1, 192, 768, 8192}) {
-    for (const index rows : {0, 1, 191, 192, 383, 384, 577, 4096, 100'000}) {
-      const index each = fused_band_rows(rows, width, 4 * width);
+  for (const index_t width : {1, 192, 768, 8192}) {
+    for (const index_t rows : {0, 1, 191, 192, 383, 384, 577, 4096, 100'000}) {
+      const index_t each = fused_band_rows(rows, width, 4 * width);
       CAPTURE(width, rows, each);
       CHECK(((rows == 0 && each == 0) || each > 0));
       CHECK(each <= rows);
@@ -147,26 +148,26 @@ TEST_CASE("bands have all rows, whole tiles and not too few rows", "[fused]") {
 }
 
 /// The first block of a model of one block with so many tokens, a number that is a square and 1.
-integer_vit model_of_one_block(const profile& chosen, index side) {
+integer_vit model_of_one_block(const quantization_recipe& recipe, index_t side) {
   const model_recipe recipe{.shape = {.channels = 1,
                                       .height = side,
-                                      .width_pixels = side,
+                                      .image_width = side,
                                       .patch = 1,
                                       .width = 8,
                                       .heads = 1,
                                       .hidden = 12,
                                       .depth = 1,
                                       .classes = 1},
-                            .parts = chosen};
+                            .parts = recipe};
   return integer_vit(model_builder(recipe, 3).model());
 }
 
-void check_model(const profile& chosen, index side, index threads, stream_contents contents) {
-  INFO(profile_text(chosen) << ", side " << side << ", contents " << static_cast<int>(contents));
-  const integer_vit model = model_of_one_block(chosen, side);
+void check_model(const quantization_recipe& recipe, index_t side, index_t threads, stream_contents contents) {
+  INFO(profile_text(recipe) << ", side " << side << ", contents " << static_cast<int>(contents));
+  const integer_vit model = model_of_one_block(recipe, side);
   const vit_parameters p = model.parameters();
   generator random(4);
-  if (chosen.stream == stream_codes::u8) {
+  if (recipe.stream == stream_codes::u8) {
     check_block<std::uint8_t>(p.blocks[0], model.shape().block(), 1, threads, random, contents);
   } else {
     check_block<std::int16_t>(p.blocks[0], model.shape().block(), 1, threads, random, contents);
@@ -174,27 +175,27 @@ void check_model(const profile& chosen, index side, index threads, stream_conten
 }
 
 TEST_CASE("fused blocks give what the steps give for extreme streams and rows of one code", "[fused]") {
-  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     for (const stream_contents contents : all_contents) {
-      check_model(chosen, 8, 2, contents);
+      check_model(recipe, 8, 2, contents);
     }
   }
 }
 
 TEST_CASE("fused blocks give what the steps give for 4,097 tokens", "[fused]") {
-  check_model(paper_profile, 64, 2, stream_contents::random);
-  check_model(paper_profile_888, 64, 3, stream_contents::random);
-  check_model(precise_profile, 64, 7, stream_contents::random);
+  check_model(paper_recipe, 64, 2, stream_contents::random);
+  check_model(paper_recipe_888, 64, 3, stream_contents::random);
+  check_model(precise_recipe, 64, 7, stream_contents::random);
 }
 
 /// Attention over all of its steps, head by head.
-void attend_by_steps(const attention_operands& x, index heads, const tensor_scale& logits, const attention_weighting& p,
-                     matrix_view<std::uint8_t> y) {
-  const index size = y.columns / heads;
+void attend_by_steps(const attention_operands& x, index_t heads, const tensor_scale& logits,
+                     const softmax_parameters& p, matrix_view<std::uint8_t> y) {
+  const index_t size = y.columns / heads;
   tensor<std::uint8_t> band(x.q.codes.rows, x.k.codes.rows), codes(x.q.codes.rows, x.k.codes.rows);
-  for (index h = 0; h < heads; ++h) {
-    const auto part = [&](const activations& of) {
-      return activations{of.codes.column_block(h * size, size), of.zero_point};
+  for (index_t h = 0; h < heads; ++h) {
+    const auto part = [&](const quantized_matrix& of) {
+      return quantized_matrix{of.codes.column_block(h * size, size), of.zero_point};
     };
     gemm(part(x.q), part(x.k), requantize<std::uint8_t, tensor_scale>{logits}, band.view());
     no_trace trace;
@@ -204,27 +205,27 @@ void attend_by_steps(const attention_operands& x, index heads, const tensor_scal
 
 TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]") {
   const struct {
-    index queries, keys, heads, size;
+    index_t queries, keys, heads, size;
   } cases[] = {{8, 4097, 1, 32}, {3, 16384, 2, 16}, {17, 1, 3, 64}, {1, 511, 1, 128},
                {5, 512, 1, 48},  {50, 3, 2, 17},    {1, 0, 1, 16},  {0, 9, 1, 16}};
   for (const auto& c : cases) {
-    for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
-      INFO(profile_text(chosen) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
-      const integer_vit model = model_of_one_block(chosen, 8);
+    for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+      INFO(profile_text(recipe) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
+      const integer_vit model = model_of_one_block(recipe, 8);
       const attention_parameters p = model.parameters().blocks[0].attention;
       generator random(6);
-      const index width = c.heads * c.size;
+      const index_t width = c.heads * c.size;
       auto q = some_stream<std::uint8_t>(stream_contents::random, c.queries, width, random);
       auto k = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
       auto v = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
       const attention_operands x{{q.view(), 120}, {k.view(), 130}, {v.view(), 255}};
       tensor_scale logits = p.logits;
-      logits.multiplier /= static_cast<std::int32_t>(std::max<index>(1, c.size / 8));  // as in 8 columns
+      logits.multiplier /= static_cast<std::int32_t>(std::max<index_t>(1, c.size / 8));  // as in 8 columns
       tensor<std::uint8_t> fused(c.queries, width), stepwise(c.queries, width);
-      attend_by_steps(x, c.heads, logits, p.weighting, stepwise.view());
+      attend_by_steps(x, c.heads, logits, p.softmax, stepwise.view());
       // Memory that begins at an odd address.
       std::vector<std::byte> scratch(fused_attention_bytes(c.keys, c.heads, c.size, 1) + 1);
-      fused_attention<tested_isa>(x, c.heads, logits, p.weighting, fused.view(),
+      fused_attention<tested_isa>(x, c.heads, logits, p.softmax, fused.view(),
                                   workspace(scratch.data() + 1, scratch.size() - 1));
       CHECK(first_difference(fused.view(), stepwise.view()) == "");
     }
@@ -232,13 +233,13 @@ TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]")
 }
 
 TEST_CASE("fused blocks give what the steps give where 32 bits may not hold a logit", "[fused]") {
-  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
-    INFO(profile_text(chosen));
-    const integer_vit model = model_of_one_block(chosen, 8);
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    INFO(profile_text(recipe));
+    const integer_vit model = model_of_one_block(recipe, 8);
     block_parameters p = model.parameters().blocks[0];
     p.attention.logits = without_room(p.attention.logits);
     generator random(7);
-    if (chosen.stream == stream_codes::u8) {
+    if (recipe.stream == stream_codes::u8) {
       check_block<std::uint8_t>(p, model.shape().block(), 2, 2, random);
     } else {
       check_block<std::int16_t>(p, model.shape().block(), 2, 2, random);
@@ -248,23 +249,23 @@ TEST_CASE("fused blocks give what the steps give where 32 bits may not hold a lo
 
 TEST_CASE("fused blocks give what the steps give where logits are shifted to the left before they are scaled",
           "[fused]") {
-  const integer_vit model = model_of_one_block(paper_profile, 8);
+  const integer_vit model = model_of_one_block(paper_recipe, 8);
   block_parameters p = model.parameters().blocks[0];
   tensor_scale& logits = p.attention.logits;
-  logits = {logits.multiplier >> 5, logits.offset, logits.shift, logits.prescale + 5};
+  logits = {logits.multiplier >> 5, logits.offset, logits.shift, logits.left_shift + 5};
   REQUIRE(attention_fits_kernels(logits, 8));
   generator random(8);
   check_block<std::uint8_t>(p, model.shape().block(), 2, 2, random);
 }
 
 TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
-  const integer_vit model = model_of_one_block(paper_profile, 4);
+  const integer_vit model = model_of_one_block(paper_recipe, 4);
   const attention_parameters p = model.parameters().blocks[0].attention;
   tensor<std::uint8_t> x(3, 8), y(3, 8);
   std::vector<std::byte> scratch(fused_attention_bytes(3, 1, 8, 1));
   const auto refused = [&](int q, int k, int v) {
     return refusal([&] {
-      fused_attention<tested_isa>({{x.view(), q}, {x.view(), k}, {x.view(), v}}, 1, p.logits, p.weighting, y.view(),
+      fused_attention<tested_isa>({{x.view(), q}, {x.view(), k}, {x.view(), v}}, 1, p.logits, p.softmax, y.view(),
                                   workspace(scratch.data(), scratch.size()));
     });
   };
@@ -275,8 +276,8 @@ TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
 }
 
 TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
-  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
-    const integer_vit model = model_of_one_block(chosen, 8);
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    const integer_vit model = model_of_one_block(recipe, 8);
     packed_layers layers;
     const vit_parameters p = model.parameters();
     block_parameters packed = p.blocks[0];
@@ -289,7 +290,7 @@ TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
     const std::size_t live = live_bytes;
     most_live_bytes = live;
     largest_block = 0;
-    if (chosen.stream == stream_codes::u8) {
+    if (recipe.stream == stream_codes::u8) {
       fused_block<tested_isa>(u8.view(), packed, shape, memory);
     } else {
       fused_block<tested_isa>(s16.view(), packed, shape, memory);

@@ -18,8 +18,8 @@
 #include "intact/intact.hpp"
 #include "intact/model/fused_swin.hpp"
 #include "intact/reference/average_pool.hpp"
-#include "intact/reference/patch_merge.hpp"
 #include "intact/reference/convert_codes.hpp"
+#include "intact/reference/patch_merge.hpp"
 #include "intact/reference/windows.hpp"
 #include "refusal.hpp"
 #include "small_model.hpp"
@@ -28,23 +28,23 @@ namespace intact_test::fused_swin_test {
 namespace {
 
 template <class T>
-tensor<T> random_tensor(index rows, index columns, const layout& where, generator& random) {
+tensor<T> random_tensor(index_t rows, index_t columns, const layout& where, generator& random) {
   tensor<T> made(rows, columns, where);
   fill(made.view(), values::random, std::numeric_limits<T>::min(), std::numeric_limits<T>::max(), random);
   return made;
 }
 
 template <class T>
-void check_windows(const window_grid& grid, index columns, const layout& where, index threads) {
+void check_windows(const window_grid& grid, index_t columns, const layout& where, index_t threads) {
   generator random(1);
   const tensor<T> x = random_tensor<T>(grid.tokens(), columns, where, random);
   tensor<T> windows(grid.padded_tokens(), columns, where), expected = windows;
-  window_partition<tested_isa>(x.view(), grid, 7, windows.view(), some_threads{threads});
+  window_partition<tested_isa>(x.view(), grid, 7, windows.view(), thread_pool{threads});
   reference::window_partition<T>(x.view(), grid, 7, expected.view());
   CHECK(windows.memory() == expected.memory());
 
   tensor<T> back(grid.tokens(), columns, where), expected_back = back;
-  window_reverse<tested_isa>(windows.view(), grid, back.view(), some_threads{threads});
+  window_reverse<tested_isa>(windows.view(), grid, back.view(), thread_pool{threads});
   reference::window_reverse<T>(windows.view(), grid, expected_back.view());
   CHECK(back.memory() == expected_back.memory());
 }
@@ -52,7 +52,7 @@ void check_windows(const window_grid& grid, index columns, const layout& where, 
 TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
   constexpr window_grid grids[] = {{8, 8, 4, 2}, {14, 7, 7, 3}, {5, 9, 4, 3}, {3, 2, 5, 4}, {1, 1, 1, 0}, {0, 4, 2, 1}};
   for (const window_grid& grid : grids) {
-    for (const index columns : {1, 3, 64}) {
+    for (const index_t columns : {1, 3, 64}) {
       for (const layout& where : layouts) {
         check_windows<std::uint8_t>(grid, columns, where, 1);
         check_windows<std::int16_t>(grid, columns, where, 3);
@@ -60,8 +60,8 @@ TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
         const tensor<std::int16_t> x = random_tensor<std::int16_t>(grid.tokens(), columns, where, random);
         tensor<std::int16_t> merged((grid.height + 1) / 2 * ((grid.width + 1) / 2), 4 * columns, where);
         tensor<std::int16_t> expected = merged;
-        merge_patches<tested_isa>(x.view(), grid.height, grid.width, 5, merged.view(), some_threads{2});
-        reference::merge_patches<std::int16_t>(x.view(), grid.height, grid.width, 5, expected.view());
+        patch_merge<tested_isa>(x.view(), grid.height, grid.width, 5, merged.view(), thread_pool{2});
+        reference::patch_merge<std::int16_t>(x.view(), grid.height, grid.width, 5, expected.view());
         CHECK(merged.memory() == expected.memory());
       }
     }
@@ -71,15 +71,15 @@ TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
 /// A scale that spreads numbers up to `largest` over the codes and beyond.
 tensor_scale some_scale(double largest, double codes, double middle) {
   const double factor = codes / largest;
-  const int prescale = factor < 0.5 ? 0 : 12;
-  const auto multiplier = static_cast<std::int32_t>(std::ldexp(factor, 34 - prescale));
-  return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, prescale};
+  const int left_shift = factor < 0.5 ? 0 : 12;
+  const auto multiplier = static_cast<std::int32_t>(std::ldexp(factor, 34 - left_shift));
+  return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, left_shift};
 }
 
 TEST_CASE("pooling and changes of scale give what the specification gives", "[swin]") {
   generator random(3);
-  for (const index tokens : {0, 1, 2, 49, 50}) {
-    for (const index channels : {0, 1, 3, 17, 64, 96, 131}) {
+  for (const index_t tokens : {0, 1, 2, 49, 50}) {
+    for (const index_t channels : {0, 1, 3, 17, 64, 96, 131}) {
       for (const layout& where : layouts) {
         const tensor<std::uint8_t> x = random_tensor<std::uint8_t>(tokens, channels, where, random);
         const tensor_scale to_u8 = some_scale(255.0 * static_cast<double>(tokens + 1), 400, -50);
@@ -91,8 +91,8 @@ TEST_CASE("pooling and changes of scale give what the specification gives", "[sw
 
         const requantize<std::int16_t, tensor_scale> wider{some_scale(255, 70000, -35000)};
         tensor<std::int16_t> y(tokens, channels, where), expected_y = y;
-        requantize_codes<tested_isa>(x.view(), wider, y.view(), some_threads{2});
-        reference::requantize_codes(matrix_view<const std::uint8_t>(x.view()), wider, expected_y.view());
+        convert_codes<tested_isa>(x.view(), wider, y.view(), thread_pool{2});
+        reference::convert_codes(matrix_view<const std::uint8_t>(x.view()), wider, expected_y.view());
         CHECK(y.memory() == expected_y.memory());
       }
     }
@@ -102,28 +102,28 @@ TEST_CASE("pooling and changes of scale give what the specification gives", "[sw
 /// Which attention.
 struct attention_choice {
   attention_kind kind = attention_kind::log2_of_sum;
-  tail probabilities = tail::zero;
-  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  attention_code probabilities = attention_code::u8_masked;
+  log2_rounding rounding = log2_rounding::round_ratio;
   bool normalize = false;
   bool by_steps = false;  ///< with logits for which the kernels have no room
 };
 
 constexpr attention_choice all_choices[] = {
     {},
-    {.rounding = log2_rounding::at_square_root_of_2},
+    {.rounding = log2_rounding::round_log},
     {.normalize = true},
-    {.probabilities = tail::wide},
+    {.probabilities = attention_code::u8_full},
     {.kind = attention_kind::log2_of_max, .normalize = true},
     {.kind = attention_kind::weights, .normalize = true},
     {.by_steps = true},
-    {.probabilities = tail::wide, .by_steps = true},
+    {.probabilities = attention_code::u8_full, .by_steps = true},
 };
 
 /// Valid random parameters of a block of this shape.
 swin_block_parameters random_swin_block(parameter_memory& memory, const swin_block_shape& shape,
                                         const attention_choice& choice, stream_codes stream, generator& random) {
   const block_shape window = shape.per_window();
-  const index tokens = window.attention.tokens;
+  const index_t tokens = window.attention.tokens;
   swin_block_parameters p{random_block(memory, window, choice.probabilities, random), 99, {}, {}};
   if (stream == stream_codes::s16) {
     p.block.norm1.zero_point = p.block.norm2.zero_point = 0;
@@ -132,17 +132,17 @@ swin_block_parameters random_swin_block(parameter_memory& memory, const swin_blo
   if (choice.by_steps) {
     p.block.attention.logits = without_room(p.block.attention.logits);
   }
-  attention_weighting& weighting = p.block.attention.weighting;
-  weighting.kind = choice.kind;
-  weighting.rounding = choice.rounding;
-  weighting.normalize = choice.normalize;
-  weighting.normalization = {1 << 28, 120};
-  weighting.table = memory.array<std::uint8_t>(
-      256, [&](index d) { return choice.kind == attention_kind::weights ? 255 - d : std::min<index>(d / 7, 16); });
+  softmax_parameters& softmax = p.block.attention.softmax;
+  softmax.kind = choice.kind;
+  softmax.rounding = choice.rounding;
+  softmax.normalize = choice.normalize;
+  softmax.normalization = {1 << 28, 120};
+  softmax.table = memory.array<std::uint8_t>(
+      256, [&](index_t d) { return choice.kind == attention_kind::weights ? 255 - d : std::min<index_t>(d / 7, 16); });
   p.position_bias = memory.matrix<std::uint8_t>(shape.attention.heads * tokens, tokens, 0, 255, random);
-  p.add_bias = {memory.array<std::int32_t>(tokens, [](index) { return 90000; }),
-                memory.array<std::int32_t>(tokens, [](index) { return 40000; }),
-                memory.array<std::int32_t>(tokens, [](index) { return (128 << 17) + 65537; }),
+  p.add_bias = {memory.array<std::int32_t>(tokens, [](index_t) { return 90000; }),
+                memory.array<std::int32_t>(tokens, [](index_t) { return 40000; }),
+                memory.array<std::int32_t>(tokens, [](index_t) { return (128 << 17) + 65537; }),
                 128,
                 120,
                 17};
@@ -150,7 +150,7 @@ swin_block_parameters random_swin_block(parameter_memory& memory, const swin_blo
 }
 
 template <class Code>
-void check_block(const swin_block_shape& shape, const attention_choice& choice, index batch, index threads) {
+void check_block(const swin_block_shape& shape, const attention_choice& choice, index_t batch, index_t threads) {
   const window_grid& grid = shape.attention.grid;
   INFO("grid " << grid.height << " x " << grid.width << ", window " << grid.window << ", shift " << grid.shift
                << ", batch " << batch << ", threads " << threads);
@@ -168,17 +168,17 @@ void check_block(const swin_block_shape& shape, const attention_choice& choice, 
   fill(fused.view(), values::random, wide ? -3000 : 0, wide ? 3000 : 255, random);
   tensor<Code> stepwise = fused;
   std::vector<std::byte> scratch(swin_block_workspace_bytes<Code>(shape));
-  for (index image = 0; image < batch; ++image) {
+  for (index_t image = 0; image < batch; ++image) {
     swin_block(stepwise.view().row_block(image * grid.tokens(), grid.tokens()), p, shape,
                workspace(scratch.data(), scratch.size()));
   }
   std::vector<std::byte> fused_scratch(fused_swin_block_bytes<Code>(shape, batch, threads));
   fused_swin_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
-                               some_threads{threads});
+                               thread_pool{threads});
   CHECK(first_difference(fused.view(), stepwise.view()) == "");
 }
 
-constexpr swin_block_shape block_of(const window_grid& grid, index width, index heads, index hidden) {
+constexpr swin_block_shape block_of(const window_grid& grid, index_t width, index_t heads, index_t hidden) {
   return {{grid, width, heads}, hidden};
 }
 
@@ -187,7 +187,7 @@ TEST_CASE("fused Swin blocks of every attention give what the steps give", "[swi
     check_block<std::uint8_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 1);
     check_block<std::int16_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 3);
   }
-  check_block<std::uint8_t>(block_of({8, 8, 4, 0}, 16, 2, 20), {.probabilities = tail::clip}, 1, 1);
+  check_block<std::uint8_t>(block_of({8, 8, 4, 0}, 16, 2, 20), {.probabilities = attention_code::u4_clipped}, 1, 1);
 }
 
 TEST_CASE("fused Swin blocks of any shape, batch and number of threads give what the steps give", "[swin]") {
@@ -205,7 +205,7 @@ struct small_swin {
   static constexpr swin_shape shape_of(stream_codes stream) {
     return {.channels = 3,
             .height = 20,
-            .width_pixels = 28,
+            .image_width = 28,
             .patch = 4,
             .stages = 2,
             .stage = {{{16, 2, 24, 2, 2}, {24, 3, 40, 1, 4}}},
@@ -224,12 +224,12 @@ struct small_swin {
     generator random(5);
     const bool wide = stream == stream_codes::s16;
     parameters.pixel_table = memory.matrix<std::uint8_t>(3, 256, 0, 255, random);
-    parameters.patch = random_linear(memory, 16, shape.patch_samples(), {}, random);
+    parameters.patch = random_linear(memory, 16, shape.patch_values(), {}, random);
     parameters.patch_norm = norm(16, false, random);
     parameters.tokens = some_scale(255, 6000, -3000);
-    for (index s = 0; s < 2; ++s) {
+    for (index_t s = 0; s < 2; ++s) {
       std::vector<swin_block_parameters>& made = blocks.emplace_back();
-      for (index position = 0; position < shape.of(s).depth; ++position) {
+      for (index_t position = 0; position < shape.of(s).depth; ++position) {
         made.push_back(random_swin_block(memory, shape.block(s, position), {}, stream, random));
       }
     }
@@ -244,7 +244,7 @@ struct small_swin {
   }
 
  private:
-  layernorm_parameters norm(index width, bool wide, generator& random) {
+  layernorm_parameters norm(index_t width, bool wide, generator& random) {
     layernorm_parameters made = random_layernorm(memory, width, random);
     made.zero_point = wide ? 0 : made.zero_point;
     return made;
@@ -274,7 +274,7 @@ void check_model(stream_codes stream) {
   generator random(6);
   const tensor<std::uint8_t> pixels = random_tensor<std::uint8_t>(3, 3 * 20 * 28, {}, random);
   std::vector<image_view> images;
-  for (index i = 0; i < 3; ++i) {
+  for (index_t i = 0; i < 3; ++i) {
     images.push_back(planar_image(&pixels(i, 0), 3, 20, 28));
   }
   tensor<std::int32_t> logits(3, 5), fused_logits(3, 5);
@@ -282,24 +282,24 @@ void check_model(stream_codes stream) {
   tensor<Code> first(3 * 35, 16), second(3 * 12, 24), fused_first(3 * 35, 16), fused_second(3 * 12, 24);
   std::vector<std::byte> memory(swin_workspace_bytes(shape));
   const workspace scratch(memory.data(), memory.size());
-  for (index i = 0; i < 3; ++i) {
+  for (index_t i = 0; i < 3; ++i) {
     const image_view& image = images[static_cast<std::size_t>(i)];
     swin(image, model.parameters, shape, logits.view().row_block(i, 1), logits_u8.view().row_block(i, 1), scratch);
     const std::array<matrix_view<Code>, 2> maps = {first.view().row_block(i * 35, 35),
                                                    second.view().row_block(i * 12, 12)};
     swin_features<Code>(image, model.parameters, shape, maps, scratch);
   }
-  for (const index threads : {1, 3}) {
+  for (const index_t threads : {1, 3}) {
     std::vector<std::byte> fused_memory(fused_swin_bytes(shape, 3, threads));
     const workspace fused_scratch(fused_memory.data(), fused_memory.size());
     fused_swin<tested_isa>(images, model.packed, shape, fused_logits.view(), fused_logits_u8.view(), fused_scratch,
-                           some_threads{threads});
+                           thread_pool{threads});
     CHECK(first_difference(fused_logits.view(), logits.view()) == "");
     CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
     const std::array<matrix_view<Code>, 2> maps = {fused_first.view(), fused_second.view()};
     std::vector<std::byte> maps_memory(fused_swin_features_bytes<Code>(shape, 3, threads));
     fused_swin_features<tested_isa, Code>(images, model.packed, shape, maps,
-                                          workspace(maps_memory.data(), maps_memory.size()), some_threads{threads});
+                                          workspace(maps_memory.data(), maps_memory.size()), thread_pool{threads});
     CHECK(first_difference(fused_first.view(), first.view()) == "");
     CHECK(first_difference(fused_second.view(), second.view()) == "");
   }
@@ -336,7 +336,7 @@ TEST_CASE("a fused Swin transformer refuses what does not fit, before it writes"
   CHECK(refused(images, memory.size()) == "");
 }
 
-constexpr swin_shape shape_of_stages(index stages) {
+constexpr swin_shape shape_of_stages(index_t stages) {
   swin_shape shape;
   shape.stages = stages;
   return shape;
@@ -349,11 +349,11 @@ TEST_CASE("sizes of Swin transformers that are refused are numbers, too", "[swin
   static_assert(fused_swin_bytes(shape_of_stages(-1)) == fused_swin_bytes(shape_of_stages(1)));
   static_assert(fused_swin_bytes(shape_of_stages(1000)) == fused_swin_bytes(shape_of_stages(8)));
   static_assert(fused_window_attention_bytes({.grid = {}, .width = 0, .heads = 0}, 1) < 1000);
-  for (const index stages : {-1, 0, 9}) {
+  for (const index_t stages : {-1, 0, 9}) {
     CHECK(
         mentions(refusal([&] { require_swin_shape(shape_of_stages(stages)); }), "stages is " + std::to_string(stages)));
   }
-  const window_grid beyond{1, 1, index{1} << 32, 0};
+  const window_grid beyond{1, 1, index_t{1} << 32, 0};
   CHECK(mentions(refusal([&] { require_window_grid("test", beyond); }), "window is 4294967296"));
 }
 

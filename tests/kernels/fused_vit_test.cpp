@@ -21,14 +21,14 @@ struct outputs {
   tensor<std::int32_t> logits;
   tensor<std::uint8_t> logits_u8;
 
-  outputs(index batch, index classes) : logits(batch, classes, layouts[1]), logits_u8(batch, classes, layouts[1]) {}
+  outputs(index_t batch, index_t classes) : logits(batch, classes, layouts[1]), logits_u8(batch, classes, layouts[1]) {}
 };
 
 /// The specification, image by image.
 outputs run_stepwise(const integer_vit& model, std::span<const image_view> images) {
   outputs found(std::ssize(images), model.shape().classes);
   std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
-  for (index i = 0; i < std::ssize(images); ++i) {
+  for (index_t i = 0; i < std::ssize(images); ++i) {
     vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(), found.logits.view().row_block(i, 1),
         found.logits_u8.view().row_block(i, 1), workspace(scratch.data(), scratch.size()));
   }
@@ -36,13 +36,13 @@ outputs run_stepwise(const integer_vit& model, std::span<const image_view> image
 }
 
 /// The workspace has exactly the bytes asked for, from an address that is `misaligned` bytes off a boundary on.
-outputs run_fused(const vit_parameters& p, const vit_shape& shape, std::span<const image_view> images, index threads,
+outputs run_fused(const vit_parameters& p, const vit_shape& shape, std::span<const image_view> images, index_t threads,
                   std::size_t misaligned) {
   outputs found(std::ssize(images), shape.classes);
   const std::size_t bytes = fused_vit_bytes(shape, std::ssize(images), threads);
   std::vector<std::byte> scratch(bytes + misaligned, std::byte{0xa5});
   fused_vit<tested_isa>(images, p, shape, found.logits.view(), found.logits_u8.view(),
-                        workspace(scratch.data() + misaligned, bytes), some_threads{threads});
+                        workspace(scratch.data() + misaligned, bytes), thread_pool{threads});
   return found;
 }
 
@@ -62,7 +62,7 @@ std::vector<image_view> views_of(std::span<const owned_image> images) {
 }
 
 struct run_options {
-  index batch, threads;
+  index_t batch, threads;
   std::size_t misaligned;
 };
 
@@ -77,7 +77,7 @@ void check_model(const model_recipe& recipe, std::span<const run_options> runs) 
   const packed_vit packed(std::move(model));
   for (const run_options& run : runs) {
     CAPTURE(run.batch, run.threads, run.misaligned);
-    for (index first = 0; first + run.batch <= std::ssize(views); first += run.batch) {
+    for (index_t first = 0; first + run.batch <= std::ssize(views); first += run.batch) {
       const auto some = std::span(views).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(run.batch));
       const outputs found = run_fused(packed.parameters(), packed.shape(), some, run.threads, run.misaligned);
       CHECK(first_difference(found.logits.view(), expected.logits.view().row_block(first, run.batch)) == "");
@@ -89,7 +89,7 @@ void check_model(const model_recipe& recipe, std::span<const run_options> runs) 
 // No two sizes are equal; rows of 4-bit weights end in the middle of a byte.
 constexpr vit_shape uneven_shape{.channels = 2,
                                  .height = 9,
-                                 .width_pixels = 12,
+                                 .image_width = 12,
                                  .patch = 3,
                                  .width = 21,
                                  .heads = 3,
@@ -100,7 +100,7 @@ constexpr vit_shape uneven_shape{.channels = 2,
 TEST_CASE("fused models of every profile give what the steps give", "[fused][long]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}, {2, 3, 63}};
   int models = 0;
-  for (profile parts : sensible_attention_profiles()) {
+  for (quantization_recipe parts : sensible_attention_profiles()) {
     for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
       for (const bool pixel_codes : {false, true}) {
         parts.stream = stream;
@@ -131,7 +131,7 @@ TEST_CASE("fused models of any size, batch and number of threads give what the s
       {{1, 2, 2, 2, 5, 1, 7, 1, 3, 3}, "more class tokens than patches"},
   };
   for (const auto& [shape, why] : cases) {
-    for (const profile& parts : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+    for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
       INFO(why << ", " << profile_text(parts));
       check_model({.shape = shape, .parts = parts}, runs);
     }
@@ -139,13 +139,13 @@ TEST_CASE("fused models of any size, batch and number of threads give what the s
 }
 
 TEST_CASE("a batch of no images is none", "[fused]") {
-  const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_profile}, 5).model()));
+  const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_recipe}, 5).model()));
   const outputs found = run_fused(model.parameters(), model.shape(), {}, 2, 0);
   CHECK(found.logits.surroundings_untouched());
 }
 
 TEST_CASE("fused models refuse what does not fit, before anything is written", "[fused]") {
-  const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = paper_profile}, 5).model()));
+  const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = paper_recipe}, 5).model()));
   const vit_shape& shape = model.shape();
   const std::vector<owned_image> images = make_images(shape, 1);
   const std::vector<image_view> views = views_of(images);

@@ -25,23 +25,23 @@ namespace {
 using test_isa = isa::INTACT_TEST_ISA;
 
 struct gemm_shape {
-  index m;
-  index n;
-  index k;
+  index_t m;
+  index_t n;
+  index_t k;
 };
 
-constexpr index row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};  // every rest of tiles of 6, and of 5
-constexpr index channel_counts[] = {
+constexpr index_t row_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};  // every rest of tiles of 6, and of 5
+constexpr index_t channel_counts[] = {
     1,  2,  3,  4,  5,  7,  8,  9,  11,  12,  13,  15,  16,  17,    // around a register of
     19, 20, 21, 23, 24, 25, 31, 32, 33,                             // 4, 8 or 16 channels
     47, 48, 49, 63, 64, 65, 95, 97, 127, 128, 129, 130, 192, 200};  // around panels
-constexpr index depths[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 33};     // around a group of 4 and a pair of groups
+constexpr index_t depths[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 33};   // around a group of 4 and a pair of groups
 
 struct s8_weights {
   using packed_element = std::int8_t;
   static constexpr std::int64_t low = -128, high = 127;
 
-  s8_weights(index n, index k, const layout& where, values what, generator& random) : codes(n, k, where) {
+  s8_weights(index_t n, index_t k, const layout& where, values what, generator& random) : codes(n, k, where) {
     fill(codes.view(), what, low, high, random);
   }
   matrix_view<const std::int8_t> view() { return codes.view(); }
@@ -53,7 +53,7 @@ struct s4_weights {
   using packed_element = s4;
   static constexpr std::int64_t low = s4::min, high = s4::max;
 
-  s4_weights(index n, index k, const layout& where, values what, generator& random) : codes(n, k, where) {
+  s4_weights(index_t n, index_t k, const layout& where, values what, generator& random) : codes(n, k, where) {
     fill(codes.view(), what, low, high, random);
   }
   packed_view<s4, const std::uint8_t> view() { return codes.view(); }
@@ -67,7 +67,7 @@ struct grouped_s4_weights {
   using packed_element = std::conditional_t<Packable, grouped_s4, std::int8_t>;
   static constexpr std::int64_t low = s4::min * 8;
 
-  grouped_s4_weights(index n, index k, const layout& where, values what, generator& random)
+  grouped_s4_weights(index_t n, index_t k, const layout& where, values what, generator& random)
       : group(group_of(n, k)), codes(n, k, where), shifts(n, group_count(k, group), where) {
     fill(codes.view(), what, s4::min, s4::max, random);
     fill(shifts.view(), what == values::random ? values::random : values::largest, 0, 3, random);
@@ -75,13 +75,13 @@ struct grouped_s4_weights {
   grouped_s4_view view() { return {codes.view(), shifts.view(), group}; }
 
   /// Groups of one step and of several; one that ends within a step, as it may if there are no others.
-  static index group_of(index n, index k) {
-    const index packable[] = {8, 32, 24, std::max<index>(k, 1), 64, 128, k + 5, 16};
-    const index others[] = {1, 3, 4, 5, 12};
+  static index_t group_of(index_t n, index_t k) {
+    const index_t packable[] = {8, 32, 24, std::max<index_t>(k, 1), 64, 128, k + 5, 16};
+    const index_t others[] = {1, 3, 4, 5, 12};
     return Packable ? packable[(n + k) % 8] : others[(n + k) % 5];
   }
 
-  index group;
+  index_t group;
   guarded_packed_tensor<s4> codes;
   guarded_tensor<std::uint8_t> shifts;
 };
@@ -120,7 +120,7 @@ class product {
   }
 
  private:
-  index packed_bytes() {
+  index_t packed_bytes() {
     if constexpr (std::is_same_v<Weights, grouped_s4_weights<true>>) {
       return packed_weights_bytes(w_.view());
     } else {
@@ -143,10 +143,10 @@ using all_products =
 template <class A, class Weights>
 tensor<std::int32_t> exact_sums(matrix_view<const A> a, const Weights& w) {
   tensor<std::int32_t> sums(a.rows, w.rows);
-  for (index m = 0; m < a.rows; ++m) {
-    for (index n = 0; n < w.rows; ++n) {
+  for (index_t m = 0; m < a.rows; ++m) {
+    for (index_t n = 0; n < w.rows; ++n) {
       std::int64_t sum = 0;
-      for (index k = 0; k < a.columns; ++k) {
+      for (index_t k = 0; k < a.columns; ++k) {
         sum += std::int64_t{a(m, k)} * w(n, k);
       }
       sums(m, n) = static_cast<std::int32_t>(sum);
@@ -160,7 +160,7 @@ void check_sums(const gemm_shape& shape, const layout& where, values a_values, v
   generator random(static_cast<std::uint64_t>(shape.m + 100 * shape.n + 100000 * shape.k));
   Product product(shape, where, a_values, w_values, random);
   guarded_tensor<std::int32_t> y(shape.m, shape.n, where);
-  gemm<test_isa>(product.a(), product.packed(), keep_accumulator{}, y.view());
+  gemm<test_isa>(product.a(), product.packed(), raw_accumulator{}, y.view());
   const std::string difference = first_difference(y.view(), exact_sums(product.a(), product.w()).view());
   if (difference != "" || !y.surroundings_untouched()) {
     CAPTURE(shape.m, shape.n, shape.k, where.gap, where.offset, int(a_values), int(w_values));
@@ -174,18 +174,18 @@ template <class Check>
 void for_each_shape(const Check& check) {
   std::size_t i = 0;
   const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
-  for (const index n : channel_counts) {
-    for (const index m : row_counts) {
+  for (const index_t n : channel_counts) {
+    for (const index_t m : row_counts) {
       check(gemm_shape{m, n, next(depths)}, next(layouts));
       ++i;
     }
-    for (const index k : depths) {
+    for (const index_t k : depths) {
       check(gemm_shape{next(row_counts), n, k}, next(layouts));
       ++i;
     }
   }
-  for (const index m : {0, 1, 6, 7}) {
-    for (const index k : depths) {
+  for (const index_t m : {0, 1, 6, 7}) {
+    for (const index_t k : depths) {
       check(gemm_shape{m, 0, k}, next(layouts));
       check(gemm_shape{m, 17, k}, next(layouts));
       ++i;
@@ -213,13 +213,13 @@ TEMPLATE_LIST_TEST_CASE("sums of the largest products are exact, whatever pairs 
 }
 
 TEMPLATE_LIST_TEST_CASE("sums are exact where long inner dimensions are cut into chunks", "", all_products) {
-  for (const index chunks : {1, 2, 3}) {
-    for (const index rest : {-8, -7, -4, -1, 0, 1, 3, 4, 5, 8}) {
+  for (const index_t chunks : {1, 2, 3}) {
+    for (const index_t rest : {-8, -7, -4, -1, 0, 1, 3, 4, 5, 8}) {
       check_sums<TestType>({6, 65, kernel::gemm_chunk * chunks + rest}, layouts[1], values::random, values::random);
       check_sums<TestType>({4, 17, kernel::gemm_chunk * chunks + rest}, layouts[0], values::random, values::random);
     }
     // More panels than share a copy of the activations.
-    check_sums<TestType>({13, 64 * kernel::gemm_panels_together + 65, kernel::gemm_chunk * chunks + 1}, layouts[1],
+    check_sums<TestType>({13, 64 * kernel::gemm_panels_per_pass + 65, kernel::gemm_chunk * chunks + 1}, layouts[1],
                          values::random, values::random);
   }
   CHECK(true);
@@ -227,7 +227,7 @@ TEMPLATE_LIST_TEST_CASE("sums are exact where long inner dimensions are cut into
 
 TEMPLATE_LIST_TEST_CASE("sums are exact at the limit of the inner dimension", "", all_products) {
   using element = typename TestType::element;
-  constexpr index depth = detail::gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
+  constexpr index_t depth = detail::gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
   for (const values a : {values::smallest, values::largest}) {
     for (const values w : {values::smallest, values::largest}) {
       check_sums<TestType>({2, 3, depth}, layouts[0], a, w);
@@ -240,7 +240,7 @@ TEST_CASE("a product without columns needs no memory for them") {
   packed_memory memory(packed_weights_bytes<std::int8_t>(5, 0));
   const packed_weights<std::int8_t> w = pack_weights(matrix_view<const std::int8_t>(nullptr, 5, 0, 3), memory.span());
   guarded_tensor<std::int32_t> y(8, 5);
-  gemm<test_isa>(matrix_view<const std::uint8_t>(nullptr, 8, 0, 7), w, keep_accumulator{}, y.view());
+  gemm<test_isa>(matrix_view<const std::uint8_t>(nullptr, 8, 0, 7), w, raw_accumulator{}, y.view());
   CHECK(first_difference(y.view(), tensor<std::int32_t>(exact_sums(matrix_view<const std::uint8_t>(nullptr, 8, 0),
                                                                    matrix_view<const std::int8_t>(nullptr, 5, 0)))
                                        .view()) == "");
@@ -252,16 +252,16 @@ TEMPLATE_LIST_TEST_CASE("sums may start from a number per channel", "", all_prod
     TestType product(shape, layouts[0], values::random, values::random, random);
     guarded_vector<std::int32_t> start(static_cast<std::size_t>(shape.n));
     tensor<std::int32_t> expected = exact_sums(product.a(), product.w());
-    for (index n = 0; n < shape.n; ++n) {
+    for (index_t n = 0; n < shape.n; ++n) {
       const std::int64_t rest = std::numeric_limits<std::int32_t>::max() - product.bound();
       start[static_cast<std::size_t>(n)] = static_cast<std::int32_t>(random.between(-rest, rest));
-      for (index m = 0; m < shape.m; ++m) {
+      for (index_t m = 0; m < shape.m; ++m) {
         expected(m, n) += start[static_cast<std::size_t>(n)];
       }
     }
     guarded_tensor<std::int32_t> y(shape.m, shape.n);
-    const gemm_operands<typename TestType::activation, typename TestType::element, keep_accumulator> operands{
-        product.a(), product.packed(), keep_accumulator{}, y.view(), start.data()};
+    const gemm_operands<typename TestType::activation, typename TestType::element, raw_accumulator> operands{
+        product.a(), product.packed(), raw_accumulator{}, y.view(), start.data()};
     kernel::gemm<test_isa>(operands, 0, kernel::gemm_units(shape.m, product.packed()));
     CAPTURE(shape.m, shape.n, shape.k);
     CHECK(first_difference(y.view(), expected.view()) == "");
@@ -285,15 +285,15 @@ void check_stage(Product& product, const layout& where, scales what, generator& 
   }
 }
 
-constexpr index stage_channel_counts[] = {1,  2,  3,  4,  5,  7,  8,  9,  12, 13, 15, 16,  17,  20, 24,
-                                          25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 127, 129, 200};
+constexpr index_t stage_channel_counts[] = {1,  2,  3,  4,  5,  7,  8,  9,  12, 13, 15, 16,  17,  20, 24,
+                                            25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 127, 129, 200};
 
 /// Every number of channels, with every number of rows in turn.
 template <class Stage, class Product>
 void check_stage_on_shapes() {
   std::size_t i = 0;
   const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
-  for (const index n : stage_channel_counts) {
+  for (const index_t n : stage_channel_counts) {
     for (const scales what : all_scales) {
       generator random(i);
       Product product({next(row_counts), n, next(depths)}, next(layouts), values::random, values::random, random);
@@ -352,7 +352,7 @@ void check_in_place(matrix_view<const Element> Stage::*addend, guarded_tensor<El
 
 TEST_CASE("what a stage adds to may be the output itself") {
   check_in_place(&add_to_stream::addend, &stage_arrays::addend);
-  check_in_place(&requantize_and_add::stream, &stage_arrays::stream);
+  check_in_place(&requantize_add::stream, &stage_arrays::stream);
 }
 
 /// Prefixes of packed weights equal products with prefixes of the weights: slices cut panels, registers and groups.
@@ -361,13 +361,13 @@ void check_prefixes() {
   for (const gemm_shape& full : {gemm_shape{7, 130, 33}, gemm_shape{2, 50, 16}, gemm_shape{3, 16, 5}}) {
     generator random(40);
     Product product(full, layouts[0], values::random, values::random, random);
-    for (const index n : {0, 1, 15, 16, 17, 40, 64, 65, 129, 130}) {
-      for (const index k : {0, 1, 3, 4, 5, 7, 8, 9, 12, 16, 31, 33}) {
+    for (const index_t n : {0, 1, 15, 16, 17, 40, 64, 65, 129, 130}) {
+      for (const index_t k : {0, 1, 3, 4, 5, 7, 8, 9, 12, 16, 31, 33}) {
         if (n > full.n || k > full.k) {
           continue;
         }
         guarded_tensor<std::int32_t> y(full.m, n);
-        gemm<test_isa>(product.a().prefix(full.m, k), product.packed().prefix(n, k), keep_accumulator{}, y.view());
+        gemm<test_isa>(product.a().prefix(full.m, k), product.packed().prefix(n, k), raw_accumulator{}, y.view());
         const auto expected = exact_sums(product.a().prefix(full.m, k), product.w().prefix(n, k));
         CAPTURE(full.n, full.k, n, k);
         CHECK(first_difference(y.view(), expected.view()) == "");
@@ -382,7 +382,7 @@ TEMPLATE_LIST_TEST_CASE("the first channels and columns of packed weights are we
 
 /// The whole memory of the output when the work is done in these pieces.
 template <class Product, class Stage>
-std::vector<std::uint8_t> output_of_pieces(Product& product, const Stage& stage, const std::vector<index>& ends,
+std::vector<std::uint8_t> output_of_pieces(Product& product, const Stage& stage, const std::vector<index_t>& ends,
                                            bool reversed) {
   tensor<std::uint8_t> y(product.a().rows, product.packed().rows, layouts[1]);
   const gemm_operands<typename Product::activation, typename Product::element, Stage> operands{
@@ -401,20 +401,20 @@ TEMPLATE_LIST_TEST_CASE("the bits do not depend on how the work is split", "", a
     TestType product(shape, layouts[1], values::random, values::random, random);
     const stage_arrays arrays(shape.m, shape.n, layouts[0], scales::bytes, product.bound(), random);
     const auto stage = stage_of<requantize<std::uint8_t>>(arrays);
-    const index units = kernel::gemm_units(shape.m, product.packed());
+    const index_t units = kernel::gemm_units(shape.m, product.packed());
     const auto whole = output_of_pieces(product, stage, {0, units}, false);
     tensor<std::uint8_t> expected(shape.m, shape.n, layouts[1]);
     reference::gemm(product.a(), product.w(), stage, expected.view());
     CHECK(whole == expected.memory());
-    std::vector<index> single;
-    for (index unit = 0; unit <= units; ++unit) {
+    std::vector<index_t> single;
+    for (index_t unit = 0; unit <= units; ++unit) {
       CHECK(output_of_pieces(product, stage, {0, unit, units}, unit % 2 != 0) == whole);
       single.push_back(unit);
     }
     CHECK(output_of_pieces(product, stage, single, false) == whole);
     CHECK(output_of_pieces(product, stage, single, true) == whole);
     for (int i = 0; i < 10; ++i) {
-      std::vector<index> ends{0, units};
+      std::vector<index_t> ends{0, units};
       for (int cut = 0; cut < 4; ++cut) {
         ends.push_back(random.between(0, units));
       }
@@ -427,17 +427,17 @@ TEMPLATE_LIST_TEST_CASE("the bits do not depend on how the work is split", "", a
 TEST_CASE("a piece of the work writes its own part of the output alone") {
   generator random(51);
   product<std::uint8_t, s8_weights> product({13, 130, 5}, layouts[0], values::random, values::random, random);
-  const index units = kernel::gemm_units(13, product.packed());
+  const index_t units = kernel::gemm_units(13, product.packed());
   CHECK(units == 9);  // 3 panels, of 6, 6 and 1 rows
   const tensor<std::int32_t> sums = exact_sums(product.a(), product.w());
-  for (index unit = 0; unit < units; ++unit) {
+  for (index_t unit = 0; unit < units; ++unit) {
     tensor<std::int32_t> y(13, 130);
-    const gemm_operands<std::uint8_t, std::int8_t, keep_accumulator> operands{product.a(), product.packed(),
-                                                                              keep_accumulator{}, y.view()};
+    const gemm_operands<std::uint8_t, std::int8_t, raw_accumulator> operands{product.a(), product.packed(),
+                                                                             raw_accumulator{}, y.view()};
     kernel::gemm<test_isa>(operands, unit, unit + 1);
     int wrong = 0;
-    for (index m = 0; m < 13; ++m) {
-      for (index n = 0; n < 130; ++n) {
+    for (index_t m = 0; m < 13; ++m) {
+      for (index_t n = 0; n < 130; ++n) {
         const bool in_unit = m / 6 == unit % 3 && n / 64 == unit / 3;
         wrong += y(m, n) != (in_unit ? sums(m, n) : tensor<std::int32_t>::pattern) ? 1 : 0;
       }
@@ -448,14 +448,14 @@ TEST_CASE("a piece of the work writes its own part of the output alone") {
 }
 
 /// Runs the tasks backwards, and counts them.
-struct backwards {
-  index at_a_time;
-  index* tasks_run;
+struct reversed_executor {
+  index_t at_a_time;
+  index_t* tasks_run;
 
-  index threads() const { return at_a_time; }
+  index_t threads() const { return at_a_time; }
   template <class Task>
-  void for_each(index tasks, Task&& task) const {
-    for (index i = tasks; i-- > 0;) {
+  void for_each(index_t tasks, Task&& task) const {
+    for (index_t i = tasks; i-- > 0;) {
       task(i);
     }
     *tasks_run += tasks;
@@ -464,16 +464,16 @@ struct backwards {
 
 /// Threads that take the next task each.
 struct thread_team {
-  index size;
+  index_t size;
 
-  index threads() const { return size; }
+  index_t threads() const { return size; }
   template <class Task>
-  void for_each(index tasks, Task&& task) const {
-    std::atomic<index> next{0};
+  void for_each(index_t tasks, Task&& task) const {
+    std::atomic<index_t> next{0};
     std::vector<std::thread> team;
-    for (index i = 0; i < size; ++i) {
+    for (index_t i = 0; i < size; ++i) {
       team.emplace_back([&] {
-        for (index one = next++; one < tasks; one = next++) {
+        for (index_t one = next++; one < tasks; one = next++) {
           task(one);
         }
       });
@@ -483,7 +483,7 @@ struct thread_team {
     }
   }
 };
-static_assert(executor<backwards> && executor<thread_team>);
+static_assert(executor<reversed_executor> && executor<thread_team>);
 
 TEST_CASE("the bits do not depend on who does the work") {
   for (const gemm_shape& shape : {gemm_shape{0, 0, 0}, gemm_shape{0, 5, 3}, gemm_shape{1, 1, 1}, gemm_shape{6, 65, 8},
@@ -494,20 +494,20 @@ TEST_CASE("the bits do not depend on who does the work") {
     const auto stage = stage_of<requantize<std::uint8_t>>(arrays);
     tensor<std::uint8_t> expected(shape.m, shape.n, layouts[1]);
     reference::gemm(product.a(), product.w(), stage, expected.view());
-    for (const index threads : {1, 2, 3, 7}) {
+    for (const index_t threads : {1, 2, 3, 7}) {
       tensor<std::uint8_t> alone(shape.m, shape.n, layouts[1]);
-      index tasks = 0;
-      gemm<test_isa>(product.a(), product.packed(), stage, alone.view(), backwards{threads, &tasks});
+      index_t tasks = 0;
+      gemm<test_isa>(product.a(), product.packed(), stage, alone.view(), reversed_executor{threads, &tasks});
       tensor<std::uint8_t> together(shape.m, shape.n, layouts[1]);
       gemm<test_isa>(product.a(), product.packed(), stage, together.view(), thread_team{threads});
       CAPTURE(shape.m, shape.n, threads);
       CHECK(alone.memory() == expected.memory());
       CHECK(together.memory() == expected.memory());
-      const index units = kernel::gemm_units(shape.m, product.packed());
+      const index_t units = kernel::gemm_units(shape.m, product.packed());
       CHECK(tasks <= units);
       // Each thread gets something to do if there is work for it.
-      const index work = shape.m * shape.n * shape.k;
-      CHECK(tasks >= std::min({units, threads, std::max<index>(work >> 20, 1)}));
+      const index_t work = shape.m * shape.n * shape.k;
+      CHECK(tasks >= std::min({units, threads, std::max<index_t>(work >> 20, 1)}));
       CHECK(tasks <= 2 * threads);
     }
   }

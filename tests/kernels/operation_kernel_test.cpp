@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "activation_tables.hpp"
-#include "reversed_executor.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"
@@ -25,6 +24,7 @@
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"
 #include "intact/stage/fused.hpp"
+#include "reversed_executor.hpp"
 #include "tensor.hpp"
 
 // The operations beside gemm on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit. This
@@ -36,8 +36,8 @@ namespace {
 using test_isa = isa::INTACT_TEST_ISA;
 
 struct shape {
-  index rows;
-  index columns;
+  index_t rows;
+  index_t columns;
 };
 
 constexpr shape shapes[] = {
@@ -78,13 +78,13 @@ struct owned_layernorm {
 };
 
 /// Half of the outputs are within the range of codes, the others are clamped.
-owned_layernorm random_layernorm(index channels, bool is_wide, int output_shift, generator& random) {
+owned_layernorm random_layernorm(index_t channels, bool is_wide, int output_shift, generator& random) {
   owned_layernorm p{is_wide ? 0 : static_cast<int>(random.between(0, 255)), {}, 1, {}, {}, output_shift};
   p.epsilon = std::uint64_t{1} << random.between(0, 40);
   p.epsilon_fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
   const std::int64_t largest_gain =
       std::min<std::int64_t>((1 << 30) - 1, std::int64_t{100} << std::max(0, output_shift - 24));
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     p.shift.push_back(static_cast<std::uint8_t>(random.between(0, layernorm_max_shift)));
     p.gain.push_back(static_cast<std::int32_t>(random.between(-largest_gain, largest_gain)));
     p.bias.push_back(random.between(0, (std::int64_t{256} << output_shift) - 1));
@@ -98,7 +98,7 @@ void check_layernorm(const guarded_tensor<Code>& x, const owned_layernorm& p, co
       z(x.rows(), x.columns(), where);
   reference::layernorm(x.view(), p.view(), expected.view());
   layernorm<test_isa>(x.view(), p.view(), y.view());
-  layernorm<test_isa>(x.view(), p.view(), z.view(), backwards{});
+  layernorm<test_isa>(x.view(), p.view(), z.view(), reversed_executor{});
   CAPTURE(x.rows(), x.columns(), where.gap, p.output_shift);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
@@ -122,7 +122,7 @@ void check_layernorm_of_codes() {
     fill(x.view(), values::random, low, high, random);
     check_layernorm(x, random_layernorm(70, low < 0, output_shift, random), {});
   }
-  for (const index channels : {index{4095}, index{4096}}) {
+  for (const index_t channels : {index_t{4095}, index_t{4096}}) {
     for (const int zero_point : {0, 255}) {
       for (const values what : all_values) {
         guarded_tensor<Code> x(5, channels);
@@ -142,8 +142,8 @@ void check_layernorm_of_codes() {
 template <class Code>
 void check_layernorm_without_shifts() {
   generator random(211);
-  for (const index rows : {1, 3, 7, 8, 9, 15, 16, 17, 33}) {
-    for (const index channels : {1, 31, 32, 33, 96, 197}) {
+  for (const index_t rows : {1, 3, 7, 8, 9, 15, 16, 17, 33}) {
+    for (const index_t channels : {1, 31, 32, 33, 96, 197}) {
       for_each_input<Code>({rows, channels}, std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max(),
                            [&](const guarded_tensor<Code>& x, const layout& where) {
                              owned_layernorm p = random_layernorm(channels, sizeof(Code) == 2, 48, random);
@@ -169,7 +169,7 @@ TEST_CASE("layernorm is the specification") {
 
 TEST_CASE("layernorm beyond 4,096 channels is the specification") {
   generator random(201);
-  for (const index channels : {index{4097}, index{5000}, layernorm_max_channels}) {
+  for (const index_t channels : {index_t{4097}, index_t{5000}, layernorm_max_channels}) {
     guarded_tensor<std::uint8_t> x(2, channels);
     fill(x.view(), values::random, 0, 255, random);
     x(0, channels / 2) = 255;
@@ -192,13 +192,13 @@ TEST_CASE("layernorm of nearly constant rows is the specification for every leng
 
 TEST_CASE("layernorm of small and large variances in one block is the specification") {
   generator random(212);
-  for (const index channels : {2, 3, 8, 33}) {
+  for (const index_t channels : {2, 3, 8, 33}) {
     for (int round = 0; round < 30; ++round) {
       guarded_tensor<std::uint8_t> x(19, channels);
-      for (index i = 0; i < x.rows(); ++i) {
+      for (index_t i = 0; i < x.rows(); ++i) {
         const std::int64_t spread = random.between(0, 3) == 0 ? random.between(0, 128) : random.between(0, 2);
         const std::int64_t least = random.between(0, 127);
-        for (index c = 0; c < channels; ++c) {
+        for (index_t c = 0; c < channels; ++c) {
           x(i, c) = static_cast<std::uint8_t>(least + random.between(0, spread));
         }
       }
@@ -237,9 +237,9 @@ TEST_CASE("layernorm is the specification where the deviation is a power of two"
 }
 
 template <class T>
-guarded_vector<guarded_vector<T>> exponential_tables(index keys) {
+guarded_vector<guarded_vector<T>> exponential_tables(index_t keys) {
   generator random(203);
-  const T limit = exp_table_limit<T>(std::max<index>(keys, 1));
+  const T limit = exp_table_limit<T>(std::max<index_t>(keys, 1));
   guarded_vector<guarded_vector<T>> tables;
   tables.emplace_back(256, limit);  // all keys alike
   tables.emplace_back(256, T{1});
@@ -270,22 +270,23 @@ guarded_vector<guarded_vector<T>> exponential_tables(index keys) {
   return tables;
 }
 
-template <tail Tail>
-using code_tensor = std::conditional_t<Tail == tail::clip, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
+template <attention_code Format>
+using code_tensor =
+    std::conditional_t<Format == attention_code::u4_clipped, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
 
-template <tail Tail, log2_rounding Rounding, class T>
+template <attention_code Format, log2_rounding Rounding, class T>
 void check_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded_vector<T>& table,
                        const layout& where) {
-  code_tensor<Tail> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where),
+  code_tensor<Format> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where),
       z(logits.rows(), logits.columns(), where);
-  reference::log_softmax<Tail, Rounding>(logits.view(), exp_table<T>(table), expected.view());
-  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
-  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), z.view(), backwards{});
-  CAPTURE(int(Tail), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap);
+  reference::log_softmax<Format, Rounding>(logits.view(), exp_table<T>(table), expected.view());
+  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
+  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), z.view(), reversed_executor{});
+  CAPTURE(int(Format), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
-  if constexpr (Tail == tail::clip) {
+  if constexpr (Format == attention_code::u4_clipped) {
     CHECK(y.padding_is_zero());
   }
 }
@@ -294,11 +295,11 @@ void check_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded
 /// largest codes masked.
 template <class Function>
 void for_each_mask(const guarded_tensor<std::uint8_t>& x, generator& random, const Function& f) {
-  for (const index rows : {x.rows(), index{1}}) {
+  for (const index_t rows : {x.rows(), index_t{1}}) {
     for (int kind = 0; kind < 5; ++kind) {
       guarded_tensor<std::uint8_t> mask(rows, x.columns(), kind == 0 ? layouts[1] : layouts[0]);
-      for (index i = 0; i < rows; ++i) {
-        for (index j = 0; j < x.columns(); ++j) {
+      for (index_t i = 0; i < rows; ++i) {
+        for (index_t j = 0; j < x.columns(); ++j) {
           const bool visible[] = {random.between(0, 2) != 0, false, true, j <= i, x.rows() != 0 && x(i, j) < 200};
           mask(i, j) = visible[kind] ? static_cast<std::uint8_t>(random.between(1, 255)) : std::uint8_t{0};
         }
@@ -308,13 +309,13 @@ void for_each_mask(const guarded_tensor<std::uint8_t>& x, generator& random, con
   }
 }
 
-template <tail Tail, log2_rounding Rounding, class T>
+template <attention_code Format, log2_rounding Rounding, class T>
 void check_masked_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded_vector<T>& table,
                               const key_mask& mask, const layout& where) {
   guarded_tensor<std::uint8_t> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where);
-  reference::log_softmax<Tail, Rounding>(logits.view(), exp_table<T>(table), mask, expected.view());
-  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), mask, y.view(), backwards{});
-  CAPTURE(int(Tail), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap, mask.visible.rows);
+  reference::log_softmax<Format, Rounding>(logits.view(), exp_table<T>(table), mask, expected.view());
+  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), mask, y.view(), reversed_executor{});
+  CAPTURE(int(Format), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap, mask.visible.rows);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
 }
@@ -324,19 +325,19 @@ void check_log_softmax_of_tables() {
   for (const shape& s : shapes) {
     for (const guarded_vector<T>& table : exponential_tables<T>(s.columns)) {
       for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& logits, const layout& where) {
-        check_log_softmax<tail::zero, Rounding>(logits, table, where);
-        check_log_softmax<tail::clip, Rounding>(logits, table, where);
-        check_log_softmax<tail::wide, Rounding>(logits, table, where);
+        check_log_softmax<attention_code::u8_masked, Rounding>(logits, table, where);
+        check_log_softmax<attention_code::u4_clipped, Rounding>(logits, table, where);
+        check_log_softmax<attention_code::u8_full, Rounding>(logits, table, where);
       });
     }
   }
 }
 
 TEST_CASE("log_softmax is the specification") {
-  check_log_softmax_of_tables<log2_rounding::at_one_and_a_half, std::uint32_t>();
-  check_log_softmax_of_tables<log2_rounding::at_one_and_a_half, std::uint64_t>();
-  check_log_softmax_of_tables<log2_rounding::at_square_root_of_2, std::uint32_t>();
-  check_log_softmax_of_tables<log2_rounding::at_square_root_of_2, std::uint64_t>();
+  check_log_softmax_of_tables<log2_rounding::round_ratio, std::uint32_t>();
+  check_log_softmax_of_tables<log2_rounding::round_ratio, std::uint64_t>();
+  check_log_softmax_of_tables<log2_rounding::round_log, std::uint32_t>();
+  check_log_softmax_of_tables<log2_rounding::round_log, std::uint64_t>();
 }
 
 /// The largest e up to a limit whose level, in a row of which the others add up to `others`, is at least `level`.
@@ -351,19 +352,19 @@ std::uint64_t largest_in_row(int level, std::uint64_t others, std::uint64_t limi
 }
 
 /// How many codes are wrong in a row of `others`, the first of them the largest entry of `table`, and e.
-template <tail Tail, log2_rounding Rounding, class T>
+template <attention_code Format, log2_rounding Rounding, class T>
 int wrong_codes(std::vector<T> table, std::vector<T> others, T e) {
   table.insert(std::upper_bound(table.begin(), table.end(), e, std::greater<>()), e);
   others.push_back(e);
-  const auto keys = static_cast<index>(others.size());
+  const auto keys = static_cast<index_t>(others.size());
   tensor<std::uint8_t> logits(1, keys), y(1, keys), expected(1, keys);
-  for (index j = 0; j < keys; ++j) {
+  for (index_t j = 0; j < keys; ++j) {
     const auto place =
         std::lower_bound(table.begin(), table.end(), others[static_cast<std::size_t>(j)], std::greater<>());
     logits(0, j) = static_cast<std::uint8_t>(255 - (place - table.begin()));
   }
-  reference::log_softmax<Tail, Rounding>(logits.view(), exp_table<T>(table), expected.view());
-  log_softmax<Tail, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
+  reference::log_softmax<Format, Rounding>(logits.view(), exp_table<T>(table), expected.view());
+  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
   return first_difference(y.view(), expected.view()) == "" ? 0 : 1;
 }
 
@@ -385,7 +386,7 @@ void check_rows_beside_limits() {
   generator random(205);
   int wrong = 0;
   for (int round = 0; round < 80; ++round) {
-    const index keys = std::array{2, 3, 49, 197, 2000}[static_cast<std::size_t>(round % 5)];
+    const index_t keys = std::array{2, 3, 49, 197, 2000}[static_cast<std::size_t>(round % 5)];
     const int octave = std::array{0, 1, 7, 20, 100, 0, 0}[static_cast<std::size_t>(round % 7)];
     const T limit = exp_table_limit<T>(keys);
     const std::vector<T> table = random_table<T>(limit >> random.between(0, 16), octave, random);
@@ -398,7 +399,7 @@ void check_rows_beside_limits() {
       const auto e = static_cast<std::int64_t>(largest_in_row<Rounding>(level, sum, limit));
       for (const std::int64_t beside : {e - 1, e, e + 1, e + 2, e - random.between(0, e >> 15)}) {
         if (beside >= 0 && static_cast<std::uint64_t>(beside) <= limit) {
-          wrong += wrong_codes<tail::zero, Rounding>(table, others, static_cast<T>(beside));
+          wrong += wrong_codes<attention_code::u8_masked, Rounding>(table, others, static_cast<T>(beside));
         }
       }
     }
@@ -413,13 +414,13 @@ TEST_CASE("log_softmax of many short rows is the specification") {
     generator random(static_cast<std::uint64_t>(211 + s.columns));
     for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
       for (const std::size_t kind : {0u, 3u, 5u, 7u, 9u}) {
-        check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[kind], where);
-        check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(x, tables[kind], where);
+        check_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(x, tables[kind], where);
+        check_log_softmax<attention_code::u4_clipped, log2_rounding::round_log>(x, tables[kind], where);
       }
       for_each_mask(x, random, [&](const key_mask& mask) {
-        check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[5], mask, where);
+        check_masked_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(x, tables[5], mask, where);
         // Of this table only the largest key counts: the least sum that is not that of a row without visible keys.
-        check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, tables[2], mask, where);
+        check_masked_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(x, tables[2], mask, where);
       });
     });
   }
@@ -429,48 +430,49 @@ TEST_CASE("log_softmax of equal logits around the longest short row is the speci
   // Sums of 256 numbers of 24 bits fit 32 bits, and those of 257 of the largest do not.
   guarded_vector<std::uint64_t> table(256, 0);
   table[0] = (std::uint64_t{1} << 50) - 1;
-  for (const index keys : {255, 256, 257, 258, 512}) {
-    for (const index rows : {16, 32}) {
+  for (const index_t keys : {255, 256, 257, 258, 512}) {
+    for (const index_t rows : {16, 32}) {
       guarded_tensor<std::uint8_t> x(rows, keys), visible(rows, keys);
       generator random(213);
       fill(x.view(), values::constant_rows, 0, 255, random);
       fill(visible.view(), values::largest, 0, 255, random);
-      check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, table, {});
-      check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(x, table, {});
-      check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, table, key_mask{visible.view()}, {});
+      check_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(x, table, {});
+      check_log_softmax<attention_code::u4_clipped, log2_rounding::round_log>(x, table, {});
+      check_masked_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(x, table,
+                                                                                      key_mask{visible.view()}, {});
     }
   }
 }
 
 TEST_CASE("log_softmax decides exactly beside every limit") {
-  check_rows_beside_limits<log2_rounding::at_one_and_a_half, std::uint32_t>();
-  check_rows_beside_limits<log2_rounding::at_one_and_a_half, std::uint64_t>();
-  check_rows_beside_limits<log2_rounding::at_square_root_of_2, std::uint32_t>();
-  check_rows_beside_limits<log2_rounding::at_square_root_of_2, std::uint64_t>();
+  check_rows_beside_limits<log2_rounding::round_ratio, std::uint32_t>();
+  check_rows_beside_limits<log2_rounding::round_ratio, std::uint64_t>();
+  check_rows_beside_limits<log2_rounding::round_log, std::uint32_t>();
+  check_rows_beside_limits<log2_rounding::round_log, std::uint64_t>();
 }
 
 TEST_CASE("log_softmax of rows so long that the maximum has the zero level") {
   generator random(204);
-  constexpr index keys = 200'001;
+  constexpr index_t keys = 200'001;
   for (const int spread : {0, 3, 255}) {
     guarded_tensor<std::uint8_t> logits(1, keys);
     fill(logits.view(), values::random, 255 - spread, 255, random);
     for (const guarded_vector<std::uint64_t>& table : exponential_tables<std::uint64_t>(keys)) {
-      check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(logits, table, {});
-      check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(logits, table, {});
+      check_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(logits, table, {});
+      check_log_softmax<attention_code::u4_clipped, log2_rounding::round_log>(logits, table, {});
     }
   }
 }
 
 TEST_CASE("log_softmax of long rows in which one key counts") {
   generator random(209);
-  constexpr index keys = 200'001;
+  constexpr index_t keys = 200'001;
   guarded_tensor<std::uint8_t> logits(1, keys);
   fill(logits.view(), values::random, 0, 120, random);
   logits(0, keys / 2) = 255;
   for (const guarded_vector<std::uint64_t>& table : exponential_tables<std::uint64_t>(keys)) {
-    check_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(logits, table, {});
-    check_log_softmax<tail::clip, log2_rounding::at_square_root_of_2>(logits, table, {});
+    check_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(logits, table, {});
+    check_log_softmax<attention_code::u4_clipped, log2_rounding::round_log>(logits, table, {});
   }
 }
 
@@ -485,12 +487,12 @@ TEST_CASE("masked log_softmax and max_softmax are the specification") {
     const guarded_vector<std::uint64_t> wide_table = exponential_tables<std::uint64_t>(s.columns)[4];
     for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
       for_each_mask(x, random, [&](const key_mask& mask) {
-        check_masked_log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(x, table, mask, where);
-        check_masked_log_softmax<tail::zero, log2_rounding::at_square_root_of_2>(x, wide_table, mask, where);
-        check_masked_log_softmax<tail::wide, log2_rounding::at_one_and_a_half>(x, wide_table, mask, where);
+        check_masked_log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(x, table, mask, where);
+        check_masked_log_softmax<attention_code::u8_masked, log2_rounding::round_log>(x, wide_table, mask, where);
+        check_masked_log_softmax<attention_code::u8_full, log2_rounding::round_ratio>(x, wide_table, mask, where);
         guarded_tensor<std::uint8_t> expected(s.rows, s.columns), y(s.rows, s.columns, where);
         reference::max_softmax(x.view(), entries, mask, 16, expected.view());
-        max_softmax<test_isa>(x.view(), entries, mask, 16, y.view(), backwards{});
+        max_softmax<test_isa>(x.view(), entries, mask, 16, y.view(), reversed_executor{});
         CHECK(first_difference(y.view(), expected.view()) == "");
         CHECK(y.surroundings_untouched());
       });
@@ -505,7 +507,7 @@ void check_max_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded
       z(logits.rows(), logits.columns(), where);
   reference::max_softmax(logits.view(), table, expected.view());
   max_softmax<test_isa>(logits.view(), table, y.view());
-  max_softmax<test_isa>(logits.view(), table, z.view(), backwards{});
+  max_softmax<test_isa>(logits.view(), table, z.view(), reversed_executor{});
   CAPTURE(logits.rows(), logits.columns(), where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
@@ -528,14 +530,14 @@ TEST_CASE("max_softmax and activation are the specification") {
       check_max_softmax<guarded_packed_tensor<u4>>(x, small_table, where);
       guarded_tensor<std::uint8_t> expected(s.rows, s.columns), y(s.rows, s.columns, where);
       reference::activation(x.view(), table, expected.view());
-      activation<test_isa>(x.view(), table, y.view(), backwards{});
+      activation<test_isa>(x.view(), table, y.view(), reversed_executor{});
       CHECK(first_difference(y.view(), expected.view()) == "");
       CHECK(y.surroundings_untouched());
     });
     for_each_input<std::uint16_t>(s, 0, 4095, [&](const guarded_tensor<std::uint16_t>& x, const layout& where) {
       guarded_tensor<std::uint8_t> expected(s.rows, s.columns), y(s.rows, s.columns, where);
       reference::activation(x.view(), large_table, expected.view());
-      activation<test_isa>(x.view(), large_table, y.view(), backwards{});
+      activation<test_isa>(x.view(), large_table, y.view(), reversed_executor{});
       CHECK(first_difference(y.view(), expected.view()) == "");
       CHECK(y.surroundings_untouched());
     });
@@ -544,12 +546,12 @@ TEST_CASE("max_softmax and activation are the specification") {
 
 TEST_CASE("activation finds every entry of a table at every place of a register") {
   for (const guarded_vector<std::uint8_t>& table : activation_tables()) {
-    for (const index columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
+    for (const index_t columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
       for (const layout& where : layouts) {
         // Row i begins with code i, so that in the longest rows each code is at each of 64 places.
         guarded_tensor<std::uint16_t> x(columns == 4096 ? 64 : 9, columns, where);
-        for (index i = 0; i < x.rows(); ++i) {
-          for (index j = 0; j < columns; ++j) {
+        for (index_t i = 0; i < x.rows(); ++i) {
+          for (index_t j = 0; j < columns; ++j) {
             x(i, j) = static_cast<std::uint16_t>((i + j) % 4096);
           }
         }
@@ -567,18 +569,18 @@ TEST_CASE("activation finds every entry of a table at every place of a register"
 
 /// A tile of Rows x N registers, of whose columns only `columns` exist.
 template <unsigned Rows, unsigned N>
-void check_activate(index columns, const guarded_vector<std::uint8_t>& table, generator& random) {
+void check_activate(index_t columns, const guarded_vector<std::uint8_t>& table, generator& random) {
   constexpr auto width = static_cast<std::size_t>(N * simd::lanes<test_isa>);
   guarded_vector<std::int32_t> multiplier, accumulators(Rows * width);
   guarded_vector<std::int64_t> offset;
-  for (index n = 0; n < columns + 1; ++n) {  // the tile begins at column 1
+  for (index_t n = 0; n < columns + 1; ++n) {  // the tile begins at column 1
     multiplier.push_back(static_cast<std::int32_t>(random.between(0, std::numeric_limits<std::int32_t>::max())));
     offset.push_back(random.between(-(std::int64_t{1} << 40), std::int64_t{1} << 47));
   }
   for (std::int32_t& a : accumulators) {
     a = static_cast<std::int32_t>(random.between(-20'000, 20'000));
   }
-  const activate stage{channel_scale{multiplier, offset, 2, 0}, table};
+  const requantize_lut stage{channel_scale{multiplier, offset, 2, 0}, table};
   simd::s32<test_isa> tile[Rows][N];
   for (std::size_t r = 0; r < Rows; ++r) {
     for (std::size_t j = 0; j < N; ++j) {
@@ -586,8 +588,8 @@ void check_activate(index columns, const guarded_vector<std::uint8_t>& table, ge
     }
   }
   guarded_tensor<std::uint8_t> y(Rows + 2, columns + 1, layouts[1]), expected(Rows + 2, columns + 1);
-  for (index r = 0; r < y.rows(); ++r) {
-    for (index n = 0; n < y.columns(); ++n) {
+  for (index_t r = 0; r < y.rows(); ++r) {
+    for (index_t n = 0; n < y.columns(); ++n) {
       const bool is_inside = r >= 2 && n >= 1;
       y(r, n) = 77;
       expected(r, n) = 77;
@@ -601,10 +603,10 @@ void check_activate(index columns, const guarded_vector<std::uint8_t>& table, ge
     if constexpr (Prepared::exists) {
       kernel::epilogue<test_isa, Prepared>::run(Prepared(stage), tile, {2, 1, columns}, y.view());
     } else {
-      kernel::epilogue<test_isa, activate>::run(stage, tile, {2, 1, columns}, y.view());
+      kernel::epilogue<test_isa, requantize_lut>::run(stage, tile, {2, 1, columns}, y.view());
     }
   };
-  run(std::type_identity<kernel::prepared_stage<test_isa, activate>>());
+  run(std::type_identity<kernel::prepared_stage<test_isa, requantize_lut>>());
   CAPTURE(Rows, N, columns);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
@@ -612,9 +614,9 @@ void check_activate(index columns, const guarded_vector<std::uint8_t>& table, ge
 
 TEST_CASE("tiles are activated as the specification says") {
   generator random(212);
-  constexpr index lanes = simd::lanes<test_isa>;
+  constexpr index_t lanes = simd::lanes<test_isa>;
   for (const guarded_vector<std::uint8_t>& table : activation_tables()) {
-    for (index columns = 1; columns <= 4 * lanes; ++columns) {
+    for (index_t columns = 1; columns <= 4 * lanes; ++columns) {
       check_activate<1, 4>(columns, table, random);
       check_activate<6, 4>(columns, table, random);
       if (columns <= 2 * lanes) {
@@ -628,7 +630,7 @@ TEST_CASE("add is the specification") {
   generator random(206);
   for (const shape& s : shapes) {
     guarded_vector<std::int32_t> stream, branch, offset;
-    for (index c = 0; c < s.columns; ++c) {
+    for (index_t c = 0; c < s.columns; ++c) {
       stream.push_back(static_cast<std::int32_t>(random.between(-2'800'000, 2'800'000)));
       branch.push_back(static_cast<std::int32_t>(random.between(-2'800'000, 2'800'000)));
       offset.push_back(static_cast<std::int32_t>(random.between(-719'000'000, 719'000'000)));
@@ -639,14 +641,14 @@ TEST_CASE("add is the specification") {
         branch[c] = -stream[c];
         offset[c] = 64 << shift;
       }
-      const add_scale scale{
+      const add_parameters scale{
           stream, branch, offset, static_cast<int>(random.between(0, 255)), static_cast<int>(random.between(0, 255)),
           shift};
       for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
         guarded_tensor<std::uint8_t> other = x, expected(s.rows, s.columns), y(s.rows, s.columns, where);
         fill(other.view(), values::random, 0, 255, random);
         reference::add(x.view(), other.view(), scale, expected.view());
-        add<test_isa>(x.view(), other.view(), scale, y.view(), backwards{});
+        add<test_isa>(x.view(), other.view(), scale, y.view(), reversed_executor{});
         CAPTURE(s.rows, s.columns, shift);
         CHECK(first_difference(y.view(), expected.view()) == "");
         CHECK(y.surroundings_untouched());
@@ -668,7 +670,7 @@ TEST_CASE("add is the specification at the largest sums that the contract allows
   for (const shape& s : {shape{5, 96}, shape{2, 32}, shape{1, 160}, shape{131, 32}, shape{9, 1024}, shape{5, 1056},
                          shape{3, 1100}, shape{4, 4096}}) {
     guarded_vector<std::int32_t> stream, branch, offset;
-    for (index c = 0; c < s.columns; ++c) {
+    for (index_t c = 0; c < s.columns; ++c) {
       const auto& [m, n, o] = corners[random.between(0, std::ssize(corners) - 1)];
       stream.push_back(m);
       branch.push_back(n);
@@ -676,7 +678,7 @@ TEST_CASE("add is the specification at the largest sums that the contract allows
     }
     for (const int shift : {add_min_shift, 20, add_max_shift}) {
       for (const int zero_point : {0, 121, 255}) {
-        const add_scale scale{stream, branch, offset, zero_point, 255 - zero_point, shift};
+        const add_parameters scale{stream, branch, offset, zero_point, 255 - zero_point, shift};
         for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& x, const layout& where) {
           guarded_tensor<std::uint8_t> other = x, expected(s.rows, s.columns), y(s.rows, s.columns, where);
           fill(other.view(), values::random, 0, 255, random);
@@ -686,7 +688,7 @@ TEST_CASE("add is the specification at the largest sums that the contract allows
           CHECK(first_difference(y.view(), expected.view()) == "");
           CHECK(y.surroundings_untouched());
           guarded_tensor<std::uint8_t> in_place = x;
-          add<test_isa>(in_place.view(), other.view(), scale, in_place.view(), backwards{});
+          add<test_isa>(in_place.view(), other.view(), scale, in_place.view(), reversed_executor{});
           CHECK(first_difference(in_place.view(), expected.view()) == "");
         });
       }
@@ -698,12 +700,12 @@ TEST_CASE("add is the specification whichever of its tensors have gaps between t
   generator random(214);
   constexpr shape s{5, 96};  // pairs of rows without gaps fill whole registers
   guarded_vector<std::int32_t> stream, branch, offset;
-  for (index c = 0; c < s.columns; ++c) {
+  for (index_t c = 0; c < s.columns; ++c) {
     stream.push_back(static_cast<std::int32_t>(random.between(-1'000'000, 1'000'000)));
     branch.push_back(static_cast<std::int32_t>(random.between(-1'000'000, 1'000'000)));
     offset.push_back(static_cast<std::int32_t>(random.between(0, 256 << 20)));
   }
-  const add_scale scale{stream, branch, offset, 120, 130, 20};
+  const add_parameters scale{stream, branch, offset, 120, 130, 20};
   for (unsigned gaps = 0; gaps < 8; ++gaps) {
     guarded_tensor<std::uint8_t> x(s.rows, s.columns, layouts[gaps & 1]), z(s.rows, s.columns, layouts[gaps >> 1 & 1]),
         y(s.rows, s.columns, layouts[gaps >> 2]), expected(s.rows, s.columns);
@@ -719,7 +721,7 @@ TEST_CASE("add is the specification whichever of its tensors have gaps between t
 
 TEST_CASE("operations on codes work in place") {
   generator random(207);
-  for (const index columns : {index{1}, index{63}, index{64}, index{197}, index{300}}) {
+  for (const index_t columns : {index_t{1}, index_t{63}, index_t{64}, index_t{197}, index_t{300}}) {
     for (const layout& where : layouts) {
       guarded_tensor<std::uint8_t> x(19, columns, where);
       fill(x.view(), values::random, 0, 255, random);
@@ -743,11 +745,11 @@ TEST_CASE("operations on codes work in place") {
             [&](codes y) { layernorm<test_isa>(y, p.view(), y); });
       check(
           [&](codes y) {
-            reference::log_softmax<tail::zero, log2_rounding::at_one_and_a_half>(from, exp_table<std::uint64_t>(table),
-                                                                                 y);
+            reference::log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(
+                from, exp_table<std::uint64_t>(table), y);
           },
           [&](codes y) {
-            log_softmax<tail::zero, std::uint64_t, log2_rounding::at_one_and_a_half, test_isa>(y, table, y);
+            log_softmax<attention_code::u8_masked, std::uint64_t, log2_rounding::round_ratio, test_isa>(y, table, y);
           });
       check([&](codes y) { reference::max_softmax(from, bytes, y); },
             [&](codes y) { max_softmax<test_isa>(y, bytes, y); });
@@ -759,13 +761,13 @@ TEST_CASE("operations on codes work in place") {
 
 template <class Stage>
 void check_depthwise_conv(const guarded_tensor<std::uint8_t>& x, const guarded_tensor<std::int8_t>& taps,
-                          const token_grid& grid, index size, const Stage& stage, const layout& where) {
+                          const token_grid& grid, index_t size, const Stage& stage, const layout& where) {
   guarded_tensor<typename Stage::output> expected(x.rows(), x.columns()), y(x.rows(), x.columns(), where),
       z(x.rows(), x.columns(), where);
-  const activations input{x.view(), 200};
+  const quantized_matrix input{x.view(), 200};
   reference::depthwise_conv(input, grid, {taps.view(), size}, stage, expected.view());
   depthwise_conv<test_isa>(input, grid, {taps.view(), size}, stage, y.view());
-  depthwise_conv<test_isa>(input, grid, {taps.view(), size}, stage, z.view(), backwards{});
+  depthwise_conv<test_isa>(input, grid, {taps.view(), size}, stage, z.view(), reversed_executor{});
   CAPTURE(grid.height, grid.width, x.columns(), size, where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
@@ -775,14 +777,14 @@ void check_depthwise_conv(const guarded_tensor<std::uint8_t>& x, const guarded_t
 TEST_CASE("depthwise_conv is the specification") {
   generator random(220);
   for (const token_grid& grid : {token_grid{0, 3}, token_grid{1, 1}, token_grid{2, 9}, token_grid{5, 4}}) {
-    for (const index channels : {0, 1, 15, 16, 17, 63, 64, 65, 197}) {
+    for (const index_t channels : {0, 1, 15, 16, 17, 63, 64, 65, 197}) {
       for (const layout& where : layouts) {
-        const index size = channels % 2 == 0 ? 5 : 3;
+        const index_t size = channels % 2 == 0 ? 5 : 3;
         guarded_tensor<std::uint8_t> x(grid.tokens(), channels, where);
         guarded_tensor<std::int8_t> taps(size * size, channels, where);
         fill(x.view(), values::random, 0, 255, random);
         fill(taps.view(), values::random, -128, 127, random);
-        check_depthwise_conv(x, taps, grid, size, keep_accumulator{}, where);
+        check_depthwise_conv(x, taps, grid, size, raw_accumulator{}, where);
         const tensor_scale scale{1 << 29, std::int64_t{128} << 42, 10, 0};
         check_depthwise_conv(x, taps, grid, size, requantize<std::uint8_t, tensor_scale>{scale}, where);
       }

@@ -7,7 +7,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "reversed_executor.hpp"
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "heap_counter.hpp"
@@ -15,6 +14,7 @@
 #include "intact/shift_matmul.hpp"
 #include "intact/weighted_matmul.hpp"
 #include "refusal.hpp"
+#include "reversed_executor.hpp"
 #include "tensor.hpp"
 
 // Attention times V on one instruction set, isa::INTACT_TEST_ISA, against the specification, and its sums against an
@@ -29,35 +29,36 @@ using test_isa = isa::INTACT_TEST_ISA;
 struct keep_wide_accumulator {
   using output = std::int64_t;
 
-  output operator()(std::int64_t accumulator, index) const { return accumulator; }
-  void require(const char*, index) const {}
+  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
+  void require(const char*, index_t) const {}
 };
 
 /// The same with the place that the stage is told.
 struct keep_wide_accumulator_and_place {
   using output = std::int64_t;
 
-  output operator()(std::int64_t accumulator, index m, index n) const { return accumulator + 1000 * m + n; }
-  void require(const char*, index) const {}
+  output operator()(std::int64_t accumulator, index_t m, index_t n) const { return accumulator + 1000 * m + n; }
+  void require(const char*, index_t) const {}
 };
 static_assert(takes_64_bits<keep_wide_accumulator_and_place>);
 
-template <tail Tail>
-using code_tensor = std::conditional_t<Tail == tail::clip, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
-template <tail Tail>
-using keep = std::conditional_t<Tail == tail::wide, keep_wide_accumulator, keep_accumulator>;
-template <tail Tail>
-using requantized =
-    std::conditional_t<Tail == tail::wide, requantize_wide<std::uint8_t>, requantize<std::uint8_t, tensor_scale>>;
+template <attention_code Format>
+using code_tensor =
+    std::conditional_t<Format == attention_code::u4_clipped, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
+template <attention_code Format>
+using keep = std::conditional_t<Format == attention_code::u8_full, keep_wide_accumulator, raw_accumulator>;
+template <attention_code Format>
+using requantized = std::conditional_t<Format == attention_code::u8_full, requantize_s64<std::uint8_t>,
+                                       requantize<std::uint8_t, tensor_scale>>;
 
-template <tail Tail>
+template <attention_code Format>
 constexpr int128 weight_of(int code) {
-  constexpr int fraction_bits = Tail == tail::wide ? 44 : 15;
+  constexpr int fraction_bits = Format == attention_code::u8_full ? 44 : 15;
   return code > fraction_bits ? int128{0} : power_of_two(fraction_bits) / power_of_two(code);
 }
 
 struct shape {
-  index rows, keys, channels;
+  index_t rows, keys, channels;
 };
 
 /// Every number of keys with every number of channels: nothing, one group of four and its neighbours, a register and
@@ -65,9 +66,9 @@ struct shape {
 template <class Check>
 void for_each_shape(const Check& check) {
   int i = 0;
-  for (const index keys : {0, 1, 3, 4, 5, 63, 64, 65, 197, 511, 512, 4097}) {
-    for (const index channels : {1, 16, 63, 64, 65, 128}) {
-      check(shape{std::array<index, 3>{1, 6, 7}[static_cast<std::size_t>((i + i / 6) % 3)], keys, channels});
+  for (const index_t keys : {0, 1, 3, 4, 5, 63, 64, 65, 197, 511, 512, 4097}) {
+    for (const index_t channels : {1, 16, 63, 64, 65, 128}) {
+      check(shape{std::array<index_t, 3>{1, 6, 7}[static_cast<std::size_t>((i + i / 6) % 3)], keys, channels});
       ++i;
     }
   }
@@ -88,8 +89,8 @@ void fill_codes(const View& view, contents what, int largest, generator& random)
   constexpr int boundaries[] = {5,  7,  8,  9,  15, 16, 17, 23, 24,  25,  31, 32,
                                 39, 40, 43, 44, 45, 46, 47, 48, 127, 128, 255};
   const int least = largest < 5 ? 0 : 5;
-  for (index i = 0; i < view.rows; ++i) {
-    for (index j = 0; j < view.columns; ++j) {
+  for (index_t i = 0; i < view.rows; ++i) {
+    for (index_t j = 0; j < view.columns; ++j) {
       const bool may_be_first = j < 100;
       const std::int64_t code = what == contents::random        ? random.between(may_be_first ? 0 : least, largest)
                                 : what == contents::small       ? random.between(may_be_first ? 0 : least, 23)
@@ -125,7 +126,7 @@ void check_equal(const shape& of, const layout& where, const Expect& expect, con
   exact_workspace one(shift_matmul_bytes(of.keys, of.channels), misaligned);
   exact_workspace three(shift_matmul_bytes(of.keys, of.channels, 3), misaligned);
   run(y.view(), one.get(), sequential{});
-  run(z.view(), three.get(), backwards{});
+  run(z.view(), three.get(), reversed_executor{});
   CAPTURE(of.rows, of.keys, of.channels, where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
@@ -134,38 +135,38 @@ void check_equal(const shape& of, const layout& where, const Expect& expect, con
 }
 
 /// The exact sums.
-template <tail Tail, class Codes, class Out>
-void sum_exactly(const Codes& codes, const activations& v, const matrix_view<Out>& y) {
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns; ++c) {
+template <attention_code Format, class Codes, class Out>
+void sum_exactly(const Codes& codes, const quantized_matrix& v, const matrix_view<Out>& y) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns; ++c) {
       int128 sum = 0;
-      for (index j = 0; j < v.codes.rows; ++j) {
-        sum += weight_of<Tail>(codes(i, j)) * (v.codes(j, c) - v.zero_point);
+      for (index_t j = 0; j < v.codes.rows; ++j) {
+        sum += weight_of<Format>(codes(i, j)) * (v.codes(j, c) - v.zero_point);
       }
       y(i, c) = static_cast<Out>(sum);
     }
   }
 }
 
-template <tail Tail>
-void check_stages(const typename attention_codes<Tail>::const_view& codes, const activations& v, const shape& of,
+template <attention_code Format>
+void check_stages(const typename attention_codes<Format>::const_view& codes, const quantized_matrix& v, const shape& of,
                   const layout& where, generator& random) {
   const auto check = [&](const auto& stage, const auto& expect) {
     using stage_type = std::remove_cvref_t<decltype(stage)>;
     check_equal<typename stage_type::output>(of, where, expect, [&](const auto& y, workspace memory, const auto& run) {
-      shift_matmul<Tail, test_isa>(codes, v, stage, y, memory, run);
+      shift_matmul<Format, test_isa>(codes, v, stage, y, memory, run);
     });
   };
   const auto check_stage = [&](const auto& stage) {
-    check(stage, [&](const auto& y) { shift_matmul<Tail>(codes, v, stage, y); });
+    check(stage, [&](const auto& y) { shift_matmul<Format>(codes, v, stage, y); });
   };
-  check(keep<Tail>{}, [&](const auto& y) { sum_exactly<Tail>(codes, v, y); });
+  check(keep<Format>{}, [&](const auto& y) { sum_exactly<Format>(codes, v, y); });
   const auto multiplier = static_cast<std::int32_t>(random.between(1 << 28, std::numeric_limits<std::int32_t>::max()));
   const tensor_scale scale{multiplier, (std::int64_t{100} << 45) + (std::int64_t{1} << 44), 13, 0};
-  check_stage(requantized<Tail>{scale});
-  if constexpr (Tail == tail::wide) {
-    check_stage(requantize_wide<std::int8_t>{{multiplier, -123456789, 13, 0}});
-    check_stage(requantize_wide<std::int32_t>{{std::numeric_limits<std::int32_t>::max(), (1ll << 62) - 1, 0, 0}});
+  check_stage(requantized<Format>{scale});
+  if constexpr (Format == attention_code::u8_full) {
+    check_stage(requantize_s64<std::int8_t>{{multiplier, -123456789, 13, 0}});
+    check_stage(requantize_s64<std::int32_t>{{std::numeric_limits<std::int32_t>::max(), (1ll << 62) - 1, 0, 0}});
   } else {
     std::vector<std::int32_t> multipliers(static_cast<std::size_t>(of.channels), multiplier);
     std::vector<std::int64_t> offsets(multipliers.size(), scale.offset);
@@ -173,59 +174,63 @@ void check_stages(const typename attention_codes<Tail>::const_view& codes, const
   }
 }
 
-template <tail Tail>
-void check_normalized(const typename attention_codes<Tail>::const_view& codes, const activations& v, const shape& of,
-                      const layout& where, generator& random) {
-  const row_normalization n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
-                            static_cast<int>(random.between(0, 255))};
+template <attention_code Format>
+void check_normalized(const typename attention_codes<Format>::const_view& codes, const quantized_matrix& v,
+                      const shape& of, const layout& where, generator& random) {
+  const row_divisor n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
+                      static_cast<int>(random.between(0, 255))};
   check_equal<std::uint8_t>(
-      of, where, [&](const auto& y) { shift_matmul<Tail>(codes, v, n, y); },
+      of, where, [&](const auto& y) { shift_matmul<Format>(codes, v, n, y); },
       [&](const auto& y, workspace memory, const auto& run) {
-        shift_matmul<Tail, test_isa>(codes, v, n, y, memory, run);
+        shift_matmul<Format, test_isa>(codes, v, n, y, memory, run);
       });
 }
 
-template <tail Tail>
+template <attention_code Format>
 void check_codes(const shape& of, const layout& where, contents what, values v_values, int zero_point,
                  generator& random) {
-  code_tensor<Tail> codes(of.rows, of.keys, where);
+  code_tensor<Format> codes(of.rows, of.keys, where);
   guarded_tensor<std::uint8_t> v(of.keys, of.channels, where);
-  fill_codes(codes.view(), what, Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255, random);
+  fill_codes(codes.view(), what,
+             Format == attention_code::u8_masked    ? 16
+             : Format == attention_code::u4_clipped ? 15
+                                                    : 255,
+             random);
   fill(v.view(), v_values, 0, 255, random);
   CAPTURE(int(what), int(v_values), zero_point);
-  check_stages<Tail>(codes.view(), {v.view(), zero_point}, of, where, random);
-  if constexpr (Tail != tail::wide) {
-    check_normalized<Tail>(codes.view(), {v.view(), zero_point}, of, where, random);
+  check_stages<Format>(codes.view(), {v.view(), zero_point}, of, where, random);
+  if constexpr (Format != attention_code::u8_full) {
+    check_normalized<Format>(codes.view(), {v.view(), zero_point}, of, where, random);
   }
 }
 
-template <tail Tail>
+template <attention_code Format>
 void check_all_codes() {
   generator random(30);
   int i = 0;
   for_each_shape([&](const shape& of) {
     const layout& where = layouts[i++ % 3];
-    check_codes<Tail>(of, where, contents::random, values::random, static_cast<int>(random.between(0, 255)), random);
-    check_codes<Tail>(of, where, contents::small, values::random, 128, random);
+    check_codes<Format>(of, where, contents::random, values::random, static_cast<int>(random.between(0, 255)), random);
+    check_codes<Format>(of, where, contents::small, values::random, 128, random);
   });
   for (const shape& of : {shape{7, 5, 17}, shape{6, 64, 64}, shape{14, 197, 65}, shape{2, 512, 5}}) {
     for (const contents what : all_contents) {
       for (const values v_values : {values::smallest, values::largest, values::alternating}) {
-        check_codes<Tail>(of, layouts[i++ % 3], what, v_values, 0, random);
-        check_codes<Tail>(of, layouts[i++ % 3], what, v_values, 255, random);
+        check_codes<Format>(of, layouts[i++ % 3], what, v_values, 0, random);
+        check_codes<Format>(of, layouts[i++ % 3], what, v_values, 255, random);
       }
     }
   }
 }
 
-TEST_CASE("shift_matmul on kernels is the specification with tail::zero") {
-  check_all_codes<tail::zero>();
+TEST_CASE("shift_matmul on kernels is the specification with attention_code::u8_masked") {
+  check_all_codes<attention_code::u8_masked>();
 }
-TEST_CASE("shift_matmul on kernels is the specification with tail::clip") {
-  check_all_codes<tail::clip>();
+TEST_CASE("shift_matmul on kernels is the specification with attention_code::u4_clipped") {
+  check_all_codes<attention_code::u4_clipped>();
 }
-TEST_CASE("shift_matmul on kernels is the specification with tail::wide") {
-  check_all_codes<tail::wide>();
+TEST_CASE("shift_matmul on kernels is the specification with attention_code::u8_full") {
+  check_all_codes<attention_code::u8_full>();
 }
 
 TEST_CASE("every code has its own weight on kernels, beside others and alone") {
@@ -238,50 +243,50 @@ TEST_CASE("every code has its own weight on kernels, beside others and alone") {
     for (const int other : {0, 44, 255}) {
       codes(0, 0) = static_cast<std::uint8_t>(code);
       codes(0, 1) = static_cast<std::uint8_t>(other);
-      shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), 128}, keep_wide_accumulator{}, y.view(),
-                                         memory.get());
+      shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), 128}, keep_wide_accumulator{}, y.view(),
+                                                      memory.get());
       CAPTURE(code, other);
-      CHECK(y(0, 0) == weight_of<tail::wide>(code) - 127 * weight_of<tail::wide>(other));
+      CHECK(y(0, 0) == weight_of<attention_code::u8_full>(code) - 127 * weight_of<attention_code::u8_full>(other));
     }
   }
 }
 
 TEST_CASE("a stage for 8-bit codes may want the row") {
-  constexpr index rows = 67, keys = 50, channels = 37;
+  constexpr index_t rows = 67, keys = 50, channels = 37;
   generator random(35);
   guarded_tensor<std::uint8_t> codes(rows, keys), v(keys, channels);
   fill_codes(codes.view(), contents::random, 45, random);
   fill(v.view(), values::random, 0, 255, random);
   guarded_tensor<std::int64_t> expected(rows, channels), y(rows, channels);
-  sum_exactly<tail::wide>(codes.view(), {v.view(), 9}, expected.view());
-  for (index m = 0; m < rows; ++m) {
-    for (index n = 0; n < channels; ++n) {
+  sum_exactly<attention_code::u8_full>(codes.view(), {v.view(), 9}, expected.view());
+  for (index_t m = 0; m < rows; ++m) {
+    for (index_t n = 0; n < channels; ++n) {
       expected(m, n) += 1000 * m + n;
     }
   }
   exact_workspace memory(shift_matmul_bytes(keys, channels), 0);
-  shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), 9}, keep_wide_accumulator_and_place{}, y.view(),
-                                     memory.get());
+  shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), 9}, keep_wide_accumulator_and_place{},
+                                                  y.view(), memory.get());
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
 /// As many keys as the door allows, all with a code of every plane but the first, and with codes that fill a row's
 /// budget of 2^-code.
 TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]") {
-  constexpr index keys = shift_matmul_max_keys;
+  constexpr index_t keys = shift_matmul_max_keys;
   guarded_tensor<std::uint8_t> codes(1, keys), v(keys, 2);
   guarded_tensor<std::int64_t> expected(1, 2), y(1, 2);
   exact_workspace memory(shift_matmul_bytes(keys, 2), 1);
   for (const int code : {9, 16, 24, 32, 40, 44}) {
     for (const int zero_point : {0, 255}) {
-      for (index j = 0; j < keys; ++j) {
+      for (index_t j = 0; j < keys; ++j) {
         codes(0, j) = static_cast<std::uint8_t>(j < 96 ? 0 : code);
         v(j, 0) = 0;
         v(j, 1) = 255;
       }
-      sum_exactly<tail::wide>(codes.view(), {v.view(), zero_point}, expected.view());
-      shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), zero_point}, keep_wide_accumulator{}, y.view(),
-                                         memory.get());
+      sum_exactly<attention_code::u8_full>(codes.view(), {v.view(), zero_point}, expected.view());
+      shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), zero_point}, keep_wide_accumulator{},
+                                                      y.view(), memory.get());
       CAPTURE(code, zero_point);
       CHECK(first_difference(y.view(), expected.view()) == "");
     }
@@ -289,24 +294,25 @@ TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]
 }
 
 /// Rows of the largest sum of weights that there is, and of a sum of 1.
-void check_extreme_rows(index keys, int zero_point, generator& random) {
+void check_extreme_rows(index_t keys, int zero_point, generator& random) {
   guarded_tensor<std::uint8_t> codes(2, keys), weights(2, keys), v(keys, 3);
   fill(v.view(), values::random, 0, 255, random);
   fill(codes.view(), values::smallest, 0, 0, random);
   fill(weights.view(), values::largest, 0, 255, random);
-  for (index j = 0; j < keys; ++j) {
+  for (index_t j = 0; j < keys; ++j) {
     codes(1, j) = j == 7 ? 15 : 16;
     weights(1, j) = j == 7 ? 1 : 0;
     v(j, 0) = 255;
     v(j, 1) = 0;
   }
-  const row_normalization n{(1 << 30) - 1, 128};
-  const activations of_keys{v.view(), zero_point};
+  const row_divisor n{(1 << 30) - 1, 128};
+  const quantized_matrix of_keys{v.view(), zero_point};
   CAPTURE(zero_point);
   check_equal<std::uint8_t>(
-      {2, keys, 3}, layouts[1], [&](const auto& y) { shift_matmul<tail::zero>(codes.view(), of_keys, n, y); },
+      {2, keys, 3}, layouts[1],
+      [&](const auto& y) { shift_matmul<attention_code::u8_masked>(codes.view(), of_keys, n, y); },
       [&](const auto& y, workspace memory, const auto& run) {
-        shift_matmul<tail::zero, test_isa>(codes.view(), of_keys, n, y, memory, run);
+        shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), of_keys, n, y, memory, run);
       });
   check_equal<std::uint8_t>(
       {2, keys, 3}, layouts[1], [&](const auto& y) { weighted_matmul(weights.view(), of_keys, n, y); },
@@ -317,7 +323,7 @@ void check_extreme_rows(index keys, int zero_point, generator& random) {
 
 TEST_CASE("rows of the largest and of the smallest sums of weights are normalized, up to 65,535 keys") {
   generator random(31);
-  for (const index keys : {index{8}, index{257}, index{258}, index{512}, weighted_matmul_max_keys}) {
+  for (const index_t keys : {index_t{8}, index_t{257}, index_t{258}, index_t{512}, weighted_matmul_max_keys}) {
     for (const int zero_point : {0, 128, 255}) {
       check_extreme_rows(keys, zero_point, random);
     }
@@ -331,8 +337,8 @@ TEST_CASE("weighted_matmul on kernels is the specification") {
     guarded_tensor<std::uint8_t> weights(of.rows, of.keys, where), v(of.keys, of.channels, where);
     fill(weights.view(), weight_values, 0, 255, random);
     fill(v.view(), v_values, 0, 255, random);
-    const row_normalization n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
-                              static_cast<int>(random.between(0, 255))};
+    const row_divisor n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
+                        static_cast<int>(random.between(0, 255))};
     CAPTURE(int(weight_values), int(v_values), zero_point);
     check_equal<std::uint8_t>(
         of, where,
@@ -361,9 +367,10 @@ TEST_CASE("attention times V on kernels takes no memory from the heap") {
   const std::size_t live = live_bytes;
   most_live_bytes = live;
   largest_block = 0;
-  const row_normalization n{1 << 28, 0};
-  shift_matmul<tail::wide, test_isa>(codes.view(), {v.view(), 1}, requantize_wide<std::uint8_t>{}, y.view(), memory);
-  shift_matmul<tail::zero, test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
+  const row_divisor n{1 << 28, 0};
+  shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), 1}, requantize_s64<std::uint8_t>{}, y.view(),
+                                                  memory);
+  shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
   weighted_matmul<test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
   const std::size_t most = most_live_bytes, largest = largest_block;
   CHECK(most == live);
@@ -376,13 +383,14 @@ TEST_CASE("attention times V on kernels refuses what does not fit, before anythi
   packed_tensor<u4> packed(2, 3);
   std::vector<std::byte> scratch(shift_matmul_bytes(3, 4));
   CHECK(shift_matmul_bytes(3, 4) == weighted_matmul_bytes(3, 4));
-  const row_normalization n{1 << 28, 0};
+  const row_divisor n{1 << 28, 0};
   const requantize<std::uint8_t, tensor_scale> stage{};
-  const auto refused = [&](const activations& values, const row_normalization& of, std::size_t bytes) {
+  const auto refused = [&](const quantized_matrix& values, const row_divisor& of, std::size_t bytes) {
     const workspace memory(scratch.data(), bytes);
     const std::string messages[] = {
-        refusal([&] { shift_matmul<tail::clip, test_isa>(packed.view(), values, of, y.view(), memory); }),
-        refusal([&] { shift_matmul<tail::zero, test_isa>(codes.view(), values, of, y.view(), memory); }),
+        refusal(
+            [&] { shift_matmul<attention_code::u4_clipped, test_isa>(packed.view(), values, of, y.view(), memory); }),
+        refusal([&] { shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), values, of, y.view(), memory); }),
         refusal([&] { weighted_matmul<test_isa>(codes.view(), values, of, y.view(), memory); })};
     CHECK(messages[0] == messages[1]);
     CHECK(messages[2].substr(std::min(messages[2].size(), std::size_t{24})) ==
@@ -393,9 +401,10 @@ TEST_CASE("attention times V on kernels refuses what does not fit, before anythi
   CHECK(mentions(refused({v.view(), 256}, n, scratch.size()), "zero point of v is 256"));
   CHECK(mentions(refused({v.view(), 0}, {0, 0}, scratch.size()), "normalization.factor is 0"));
   CHECK(mentions(refused({v.view().prefix(3, 3), 0}, n, scratch.size()), "y is 2 x 4; it must be 2 x 3"));
-  const auto refused_stage = [&](const activations& values, const auto& of) {
+  const auto refused_stage = [&](const quantized_matrix& values, const auto& of) {
     const workspace memory(scratch.data(), scratch.size() - 1);
-    return refusal([&] { shift_matmul<tail::zero, test_isa>(codes.view(), values, of, y.view(), memory); });
+    return refusal(
+        [&] { shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), values, of, y.view(), memory); });
   };
   CHECK(mentions(refused_stage({v.view(), 0}, stage), "the workspace has"));
   CHECK(mentions(refused_stage({v.view(), -1}, stage), "zero point of v is -1"));

@@ -17,10 +17,10 @@
 #include "intact/simd/int4.hpp"
 #include "intact/simd/long_table.hpp"
 #include "intact/simd/moments.hpp"
+#include "intact/simd/mul_shift.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/plain_moments.hpp"
 #include "intact/simd/reciprocal_root.hpp"
-#include "intact/simd/mul_shift.hpp"
 #include "intact/simd/sixteen_rows.hpp"
 #include "intact/simd/sum.hpp"
 #include "intact/simd/table_sum.hpp"
@@ -33,14 +33,14 @@ namespace intact_test::simd_test {
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
-constexpr index lanes = simd::lanes<test_isa>;
+constexpr index_t lanes = simd::lanes<test_isa>;
 constexpr auto lane_count = static_cast<std::size_t>(lanes);
 
 /// dot4 for activations of type A: as many accumulators as make one register of complete sums.
 template <class A>
 struct dot_products {
   using dot = simd::dot4<test_isa, A>;
-  static constexpr index columns = dot::columns;
+  static constexpr index_t columns = dot::columns;
   static constexpr unsigned parts = static_cast<unsigned>(lanes / columns);
 
   guarded_vector<A> a = guarded_vector<A>(4);
@@ -51,11 +51,11 @@ struct dot_products {
   template <class Load>
   void run(const Load& load) {
     // In the type that the instructions want: the kernels widen beforehand.
-    guarded_vector<typename dot::activation> activations(4);
-    std::copy_n(a.data(), 4, activations.data());
+    guarded_vector<typename dot::activation> quantized_matrix(4);
+    std::copy_n(a.data(), 4, quantized_matrix.data());
     typename dot::accumulator accumulators[parts];
     for (unsigned i = 0; i < parts; ++i) {
-      accumulators[i] = dot::multiply_add(dot::start(start.data() + i * lanes), dot::broadcast(activations.data()),
+      accumulators[i] = dot::multiply_add(dot::start(start.data() + i * lanes), dot::broadcast(quantized_matrix.data()),
                                           load(w.data() + 4 * i * columns));
     }
     simd::s32<test_isa> out[1];
@@ -109,9 +109,9 @@ TEMPLATE_LIST_TEST_CASE("dot products of four bytes are exact for all extremes a
   };
   std::int32_t start = std::numeric_limits<std::int32_t>::min();
   int wrong = 0;
-  for (std::size_t activations = 0; activations < 625; ++activations) {
+  for (std::size_t quantized_matrix = 0; quantized_matrix < 625; ++quantized_matrix) {
     for (std::size_t k = 0; k < 4; ++k) {
-      product.a[k] = extreme_code<TestType>(digit(activations, k));
+      product.a[k] = extreme_code<TestType>(digit(quantized_matrix, k));
     }
     for (std::size_t weights = 0; weights < 625; weights += lane_count) {
       for (std::size_t i = 0; i < product.w.size(); ++i) {
@@ -190,12 +190,12 @@ TEMPLATE_LIST_TEST_CASE("4-bit weights are multiplied by their channel's power o
     for (std::uint8_t& four_channels : shifts) {
       four_channels = static_cast<std::uint8_t>(random.between(0, 255));
     }
-    for (index column = 0; column < 64; column += lanes) {
+    for (index_t column = 0; column < 64; column += lanes) {
       for (std::size_t i = 0; i < product.w.size(); ++i) {
         product.w[i] = static_cast<std::uint8_t>(random.between(0, 255));
       }
       const auto factor_of = [&](std::size_t i) {
-        const index channel = column + static_cast<index>(i);
+        const index_t channel = column + static_cast<index_t>(i);
         return 1 << (shifts[static_cast<std::size_t>(channel % 16)] >> channel / 16 * 2 & 3);
       };
       const auto shifts_at = [&](const std::uint8_t* w) {
@@ -213,18 +213,18 @@ TEMPLATE_LIST_TEST_CASE("4-bit weights are multiplied by their channel's power o
 }
 
 TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every lane") {
-  using rescaler = simd::rescaler<test_isa>;
+  using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
   constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
   generator random(1);
   guarded_vector<std::int32_t> a(lane_count), multiplier(lane_count), y(lane_count);
   guarded_vector<std::int64_t> offset(lane_count);
   int wrong = 0;
-  const auto run = [&](const typename rescaler::factors& factors, const auto& scale_of_lane) {
-    const auto high = rescaler::high(simd::load<test_isa>(a.data()), factors);
+  const auto run = [&](const typename mul_shift::factors& factors, const auto& scale_of_lane) {
+    const auto high = mul_shift::high(simd::load<test_isa>(a.data()), factors);
     simd::store<test_isa>(high, y.data());
     for (std::size_t i = 0; i < lane_count; ++i) {
-      wrong += y[i] != rescale(a[i], scale_of_lane(i)) ? 1 : 0;
+      wrong += y[i] != mul_shift(a[i], scale_of_lane(i)) ? 1 : 0;
     }
   };
   for (int round = 0; round < 5000; ++round) {
@@ -236,10 +236,10 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
       multiplier[i] = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
       offset[i] = offsets[random.between(0, 4)];
     }
-    run(rescaler::load(multiplier.data(), offset.data()), [&](std::size_t i) {
+    run(mul_shift::load(multiplier.data(), offset.data()), [&](std::size_t i) {
       return tensor_scale{multiplier[i], offset[i], 0, 0};
     });
-    run(rescaler::broadcast(multiplier[0], offset[0]), [&](std::size_t) {
+    run(mul_shift::broadcast(multiplier[0], offset[0]), [&](std::size_t) {
       return tensor_scale{multiplier[0], offset[0], 0, 0};
     });
   }
@@ -247,7 +247,7 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
 }
 
 TEST_CASE("products are scaled by every count and rescaled, in every lane") {
-  using rescaler = simd::rescaler<test_isa>;
+  using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max(), most = std::int64_t{1} << 61;
   generator random(11);
   guarded_vector<std::int32_t> a(lane_count), y(lane_count), gain(lane_count);
@@ -264,9 +264,9 @@ TEST_CASE("products are scaled by every count and rescaled, in every lane") {
       const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
       const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
       const std::int64_t addend = round % 2 == 0 ? std::int64_t{1} << (n - 1) : random.between(-most, most);
-      const auto scaling = rescaler::scaling_by(multiplier, addend, n);
-      const auto factors = rescaler::load(gain.data(), offset.data());
-      simd::store<test_isa>(rescaler::high_of_scaled(simd::load<test_isa>(a.data()), scaling, factors), y.data());
+      const auto scaling = mul_shift::scaling_by(multiplier, addend, n);
+      const auto factors = mul_shift::load(gain.data(), offset.data());
+      simd::store<test_isa>(mul_shift::high_of_scaled(simd::load<test_isa>(a.data()), scaling, factors), y.data());
       for (std::size_t i = 0; i < lane_count; ++i) {
         const int128 scaled = floor_divide(int128{a[i]} * multiplier + addend, power_of_two(n));
         const auto low = static_cast<std::int32_t>(static_cast<std::uint32_t>(scaled));
@@ -278,7 +278,7 @@ TEST_CASE("products are scaled by every count and rescaled, in every lane") {
 }
 
 TEST_CASE("sums of two planes are rescaled as one number") {
-  using rescaler = simd::rescaler<test_isa>;
+  using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int64_t most_high = std::int64_t{128} * 128 * 65793;
   generator random(15);
   guarded_vector<std::int32_t> high(lane_count), low(lane_count), y(lane_count);
@@ -291,9 +291,9 @@ TEST_CASE("sums of two planes are rescaled as one number") {
     // |256 * high + low| is below 2^39, and the product shall stay below 2^62.
     const auto multiplier = static_cast<std::int32_t>(random.between(0, (1 << 23) - 1));
     const std::int64_t offset = random.between(-(std::int64_t{1} << 61), std::int64_t{1} << 61);
-    const auto factors = rescaler::broadcast(multiplier, offset);
+    const auto factors = mul_shift::broadcast(multiplier, offset);
     simd::store<test_isa>(
-        rescaler::high_of_planes(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
+        mul_shift::high_of_planes(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
         y.data());
     for (std::size_t i = 0; i < lane_count; ++i) {
       const std::int64_t sum = 256 * std::int64_t{high[i]} + low[i];
@@ -304,7 +304,7 @@ TEST_CASE("sums of two planes are rescaled as one number") {
 }
 
 TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction rounded down") {
-  using rescaler = simd::rescaler<test_isa>;
+  using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int32_t largest = std::numeric_limits<std::int32_t>::max(), fraction = (1 << 29) - 1;
   generator random(16);
   guarded_vector<std::int32_t> high(lane_count), low(lane_count), y(lane_count);
@@ -319,9 +319,9 @@ TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction 
     const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
     const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
     const std::int64_t offset = random.between(-(std::int64_t{1} << 61), std::int64_t{1} << 61);
-    const auto factors = rescaler::broadcast(multiplier, offset);
+    const auto factors = mul_shift::broadcast(multiplier, offset);
     simd::store<test_isa>(
-        rescaler::high_with_fraction(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
+        mul_shift::high_with_fraction(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
         y.data());
     for (std::size_t i = 0; i < lane_count; ++i) {
       const int128 rounded_down = floor_divide(int128{low[i]} * multiplier, power_of_two(29));
@@ -334,10 +334,10 @@ TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction 
 
 template <class moments, class Code>
 void check_moments(int zero_point, int most_shift = 3) {
-  constexpr index most = 4096;
+  constexpr index_t most = 4096;
   constexpr int low = std::numeric_limits<Code>::min(), high = std::numeric_limits<Code>::max();
   generator random(13);
-  for (const index channels : {moments::width, 3 * moments::width, most}) {
+  for (const index_t channels : {moments::width, 3 * moments::width, most}) {
     for (int kind = 0; kind < 4; ++kind) {
       guarded_vector<Code> codes(static_cast<std::size_t>(channels));
       guarded_vector<std::uint8_t> shift(static_cast<std::size_t>(channels));
@@ -351,7 +351,7 @@ void check_moments(int zero_point, int most_shift = 3) {
         sum += x;
         squares += static_cast<std::uint64_t>(x * x);
       }
-      for (index c = 0; c < channels; c += moments::width) {
+      for (index_t c = 0; c < channels; c += moments::width) {
         sums.add(codes.data() + c, moments::row_of(zero_point), moments::factors_of(shift.data() + c));
       }
       CHECK(sums.sum() == sum);
@@ -414,7 +414,7 @@ void check_sixteen_sums(const simd::table_sum<Isa>& sum_of, const guarded_vector
                         std::uint64_t visible_sum) {
   if constexpr (simd::sixteen_rows<Isa>::exists) {
     guarded_vector<std::uint32_t> sums(16);
-    const auto lanes_of_row = [&](index i) {
+    const auto lanes_of_row = [&](index_t i) {
       return sum_of.lanes_of_sum(codes.data(), i % 2 == 0 ? nullptr : visible.data(), std::ssize(codes),
                                  static_cast<std::uint8_t>(largest));
     };
@@ -436,7 +436,7 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
     std::sort(table.begin(), table.end(), std::greater<>());
     const simd::table_sum<test_isa> sum_of(table.data());
     CHECK((bits > 24 || sum_of.shift() == 0));
-    for (const index count : {0, 1, 31, 32, 33, 64, 65, 197, 256, 70'001}) {
+    for (const index_t count : {0, 1, 31, 32, 33, 64, 65, 197, 256, 70'001}) {
       guarded_vector<std::uint8_t> codes(static_cast<std::size_t>(count)), visible(codes.size());
       const int largest = static_cast<int>(random.between(0, 255));
       std::uint64_t sum = 0, visible_sum = 0;
@@ -455,7 +455,7 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
         check_sixteen_sums<test_isa>(sum_of, codes, visible, largest, sum, visible_sum);
       }
     }
-    CHECK(!sum_of.covers(index{1} << (std::is_same_v<test_isa, isa::avx512vbmi> ? 24 : 19)));
+    CHECK(!sum_of.covers(index_t{1} << (std::is_same_v<test_isa, isa::avx512vbmi> ? 24 : 19)));
   }
 }
 
@@ -464,16 +464,16 @@ void check_largest_of_sixteen() {
   if constexpr (simd::sixteen_rows<Isa>::exists) {
     using bytes = simd::bytes<Isa>;
     generator random(15);
-    for (index place = 0; place < bytes::width; ++place) {
+    for (index_t place = 0; place < bytes::width; ++place) {
       guarded_vector<std::uint8_t> rows(static_cast<std::size_t>(16 * bytes::width)), largest(16), expected;
       for (std::uint8_t& byte : rows) {
         byte = static_cast<std::uint8_t>(random.between(0, 99));
       }
-      for (index i = 0; i < 16; ++i) {
+      for (index_t i = 0; i < 16; ++i) {
         expected.push_back(static_cast<std::uint8_t>(random.between(100, 255)));
         rows[static_cast<std::size_t>(i * bytes::width + (place + 5 * i) % bytes::width)] = expected.back();
       }
-      const auto row = [&](index i) { return bytes::load(rows.data() + i * bytes::width); };
+      const auto row = [&](index_t i) { return bytes::load(rows.data() + i * bytes::width); };
       simd::sixteen_rows<Isa>::largest(row, largest.data());
       CHECK(largest == expected);
     }
@@ -527,7 +527,7 @@ TEST_CASE("tables of small steps have every entry") {
     int wrong = 0;
     for (std::size_t at = 0; at < codes.size(); at += 128) {
       __m512i found[2];
-      stepped.look_up(codes.data() + at, found);
+      stepped.lookup(codes.data() + at, found);
       std::uint8_t entries[128];
       std::memcpy(entries, found, sizeof entries);
       for (std::size_t i = 0; i < 128; ++i) {
@@ -584,17 +584,17 @@ TEST_CASE("the sum over the lanes wraps") {
 }
 
 TEST_CASE("shifts are those of two's complement, by every count") {
-  using rescaler = simd::rescaler<test_isa>;
+  using mul_shift = simd::mul_shift<test_isa>;
   guarded_vector<std::int32_t> y(lane_count);
   int wrong = 0;
   for (const std::int32_t x : {std::numeric_limits<std::int32_t>::min(), -65537, -1, 0, 1, 12345678,
                                std::numeric_limits<std::int32_t>::max()}) {
     for (int n = 0; n < 32; ++n) {
-      simd::store<test_isa>(rescaler::right(simd::broadcast<test_isa>(x), n), y.data());
+      simd::store<test_isa>(mul_shift::right(simd::broadcast<test_isa>(x), n), y.data());
       for (const std::int32_t lane : y) {
         wrong += lane != static_cast<std::int32_t>(floor_divide(x, power_of_two(n))) ? 1 : 0;
       }
-      simd::store<test_isa>(rescaler::left(simd::broadcast<test_isa>(x), n), y.data());
+      simd::store<test_isa>(mul_shift::left(simd::broadcast<test_isa>(x), n), y.data());
       for (const std::int32_t lane : y) {
         wrong += lane != static_cast<std::int32_t>(static_cast<std::uint32_t>(int128{x} * power_of_two(n))) ? 1 : 0;
       }
@@ -607,12 +607,12 @@ TEST_CASE("shifts are those of two's complement, by every count") {
 template <class Out, unsigned N>
 int wrong_after_narrow() {
   constexpr std::int64_t low = std::numeric_limits<Out>::min(), high = std::numeric_limits<Out>::max();
-  constexpr auto most = static_cast<index>(N) * lanes;
+  constexpr auto most = static_cast<index_t>(N) * lanes;
   generator random(2);
   tensor<std::int32_t> x(1, most);
   int wrong = 0;
   for (int round = 0; round < 50; ++round) {
-    for (index i = 0; i < most; ++i) {
+    for (index_t i = 0; i < most; ++i) {
       const std::int64_t all[] = {std::numeric_limits<std::int32_t>::min(),
                                   std::numeric_limits<std::int32_t>::max(),
                                   low - 1,
@@ -628,13 +628,13 @@ int wrong_after_narrow() {
     for (unsigned j = 0; j < N; ++j) {
       registers[j] = simd::load<test_isa>(&x(0, j * lanes));
     }
-    for (index count = 0; count <= most; ++count) {
+    for (index_t count = 0; count <= most; ++count) {
       guarded_vector<Out> y(static_cast<std::size_t>(count));
       simd::narrow<test_isa>(registers, y.data(), count);
       if (count == most) {
         simd::narrow<test_isa>(registers, y.data());
       }
-      for (index i = 0; i < count; ++i) {
+      for (index_t i = 0; i < count; ++i) {
         wrong += y[static_cast<std::size_t>(i)] != saturate<Out>(x(0, i)) ? 1 : 0;
       }
     }

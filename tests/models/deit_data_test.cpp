@@ -90,7 +90,7 @@ fused_vit_function kernels_of(const std::string& isa) {
 /// The logits of the kernels, all images in one batch.
 std::vector<std::int32_t> fused_logits(fused_vit_function run, const packed_vit& model,
                                        std::span<const image_view> images) {
-  const index batch = std::ssize(images), classes = model.shape().classes;
+  const index_t batch = std::ssize(images), classes = model.shape().classes;
   std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> scratch(fused_vit_bytes(model.shape(), batch));
@@ -102,11 +102,11 @@ std::vector<std::int32_t> fused_logits(fused_vit_function run, const packed_vit&
 
 /// The logits of the specification, one image after the other.
 std::vector<std::int32_t> specified_logits(const integer_vit& model, std::span<const image_view> images) {
-  const index classes = model.shape().classes;
+  const index_t classes = model.shape().classes;
   std::vector<std::int32_t> logits(images.size() * static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(static_cast<std::size_t>(classes));
   std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
-  for (index i = 0; i < std::ssize(images); ++i) {
+  for (index_t i = 0; i < std::ssize(images); ++i) {
     vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
         matrix_view(logits.data() + i * classes, 1, classes), matrix_view(logits_u8.data(), 1, classes),
         workspace(scratch.data(), scratch.size()));
@@ -116,7 +116,7 @@ std::vector<std::int32_t> specified_logits(const integer_vit& model, std::span<c
 
 /// Every tensor of every image.
 void check_against_double(const integer_vit& model, std::span<const image_view> images) {
-  const double_reference reference(model.contents());
+  const double_reference reference(model.tensors());
   std::int64_t compared = 0;
   for (const image_view& image : images) {
     const comparison outcome = compare_image(model, image, reference.evaluate(image));
@@ -142,8 +142,8 @@ TEST_CASE("DeiT-Tiny in integers equals double precision, and the kernels the sp
   const std::vector<image_view> images = views_of(evaluation);
   const std::vector<std::string> isas = offered_isas();
   CHECK(isas.at(0) == "scalar");
-  for (const profile& chosen : {paper_profile, precise_profile}) {
-    integer_vit integer = build_vit(model, scales, chosen);
+  for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
+    integer_vit integer = build_vit(model, scales, recipe);
     check_against_double(integer, images);
     const std::vector<std::int32_t> expected = specified_logits(integer, images);
     const packed_vit packed(std::move(integer));

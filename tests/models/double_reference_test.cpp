@@ -23,7 +23,7 @@ namespace {
 std::int64_t check_model(const model_recipe& recipe, std::uint64_t seed, int random_images, code_counts& occurred) {
   INFO("seed " << seed << ", profile: " << profile_text(recipe.parts));
   const integer_vit model(model_builder(recipe, seed).model());
-  const double_reference reference(model.contents());
+  const double_reference reference(model.tensors());
   std::int64_t compared = 0;
   for (const owned_image& image : make_images(recipe.shape, random_images)) {
     const tensors expected = reference.evaluate(image.view);
@@ -53,16 +53,16 @@ constexpr vit_shape shapes[] = {
     {3, 8, 6, 2, 12, 3, 20, 2, 6, 2}  // a distillation token
 };
 
-constexpr tail tails[] = {tail::zero, tail::clip, tail::wide};
+constexpr attention_code tails[] = {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full};
 
 /// The paper's graph with other attention codes.
-profile paper_with(tail probabilities, exponential_kind exponential = exponential_kind::exact) {
+quantization_recipe paper_with(attention_code probabilities, exponential_kind exponential = exponential_kind::exact) {
   return {.probabilities = probabilities, .exponential = exponential};
 }
 
 /// The weights of the n-th model. No group divides the columns of all layers, some are longer than a layer's rows.
-profile with_weights(profile parts, std::size_t n) {
-  constexpr index groups[] = {5, 16, 1, 7};
+quantization_recipe with_weights(quantization_recipe parts, std::size_t n) {
+  constexpr index_t groups[] = {5, 16, 1, 7};
   parts.weights = n % 3 == 0 ? weight_kind::s8 : n % 3 == 1 ? weight_kind::grouped_s4 : weight_kind::s4;
   parts.weight_group = groups[n / 3 % 4];
   return parts;
@@ -82,7 +82,7 @@ TEST_CASE("the integer model equals the evaluation in double precision on every 
   std::int64_t compared = 0;
   std::uint64_t seed = 1;
   for (const vit_shape& shape : shapes) {
-    for (const tail probabilities : tails) {
+    for (const attention_code probabilities : tails) {
       for (const exponential_kind exponential : {exponential_kind::exact, exponential_kind::i_exp}) {
         compared += check_model({shape, paper_with(probabilities, exponential)}, seed++, 3, occurred);
       }
@@ -104,9 +104,9 @@ int check_profiles(stream_codes stream, code_counts& occurred) {
   std::int64_t compared = 0;
   std::size_t models = 0;
   for (const vit_shape& shape : shapes) {
-    for (const profile& attention : sensible_attention_profiles()) {
+    for (const quantization_recipe& attention : sensible_attention_profiles()) {
       for (int kind = 0; kind < 3; ++kind) {
-        profile parts = with_weights(attention, models);
+        quantization_recipe parts = with_weights(attention, models);
         parts.stream = stream;
         parts.pixel_codes = models / 3 % 2 != 0;
         compared += check_model({shape, parts}, 1000 + models, 1, occurred);
@@ -152,14 +152,14 @@ TEST_CASE("the integer model equals the evaluation in double precision for extre
   std::int64_t compared = 0;
   std::uint64_t seed = 100;
   for (const values weights : {values::smallest, values::largest, values::alternating, values::constant_rows}) {
-    for (const tail probabilities : tails) {
+    for (const attention_code probabilities : tails) {
       const auto exponential = seed % 2 == 0 ? exponential_kind::i_exp : exponential_kind::exact;
       compared += check_model({colour, paper_with(probabilities, exponential), weights}, seed, 1, occurred);
       ++seed;
     }
     for (std::size_t n = 0; n < 3; ++n) {
-      compared += check_model({colour, with_weights(precise_profile, n), weights}, seed, 1, occurred);
-      compared += check_model({colour, with_weights(precise_profile_888, n), weights}, seed, 1, occurred);
+      compared += check_model({colour, with_weights(precise_recipe, n), weights}, seed, 1, occurred);
+      compared += check_model({colour, with_weights(precise_recipe_888, n), weights}, seed, 1, occurred);
       ++seed;
     }
   }
@@ -167,15 +167,16 @@ TEST_CASE("the integer model equals the evaluation in double precision for extre
 }
 
 TEST_CASE("the integer model equals the evaluation in double precision for 4097 tokens") {
-  const profile normalized{.exponential = exponential_kind::exact, .normalize_rows = true, .stream = stream_codes::s16};
+  const quantization_recipe normalized{
+      .exponential = exponential_kind::exact, .normalize_rows = true, .stream = stream_codes::s16};
   code_counts occurred;
   std::int64_t compared = 0;
-  for (const profile& parts : {paper_with(tail::zero), normalized}) {
+  for (const quantization_recipe& parts : {paper_with(attention_code::u8_masked), normalized}) {
     const model_recipe recipe{{1, 64, 64, 1, 4, 1, 4, 1, 3}, parts};
     const integer_vit model(model_builder(recipe, 200).model());
     generator random(201);
     const owned_image image(recipe.shape, values::random, false, random);
-    const tensors expected = double_reference(model.contents()).evaluate(image.view);
+    const tensors expected = double_reference(model.tensors()).evaluate(image.view);
     REQUIRE(expected.at({"attention", 0, 0}).rows == 4097);
 
     const comparison outcome = compare_image(model, image.view, expected);
@@ -188,7 +189,7 @@ TEST_CASE("the integer model equals the evaluation in double precision for 4097 
 }
 
 TEST_CASE("attention of one token equals the evaluation in double precision") {
-  for (const tail probabilities : tails) {
+  for (const attention_code probabilities : tails) {
     const model_recipe recipe{colour, paper_with(probabilities)};
     model_builder builder(recipe, 300);
     stream_factors stream = builder.first_stream();
@@ -217,7 +218,7 @@ TEST_CASE("attention of one token equals the evaluation in double precision") {
 }
 
 /// A table that falls from a value as large as the keys allow to 0, by a random rate.
-exp_values<std::uint64_t> random_table(index keys, generator& random) {
+exp_values<std::uint64_t> random_table(index_t keys, generator& random) {
   exp_values<std::uint64_t> table;
   std::uint64_t e = exp_table_limit<std::uint64_t>(keys) >> random.between(0, 40);
   const std::int64_t divisor = std::int64_t{1} << random.between(1, 12);
@@ -232,28 +233,31 @@ exp_values<std::uint64_t> random_table(index keys, generator& random) {
 template <log2_rounding Rounding>
 void check_log_softmax(const tensor<std::uint8_t>& logits, const exp_values<std::uint64_t>& table) {
   const code_matrix read = real::copy_codes(logits.view());
-  const auto expected = [&](tail policy) { return real::log_softmax(read, table, policy, Rounding).values; };
+  const auto expected = [&](attention_code policy) { return real::log_softmax(read, table, policy, Rounding).values; };
   tensor<std::uint8_t> codes(logits.rows(), logits.columns());
   packed_tensor<u4> packed(logits.rows(), logits.columns());
 
-  log_softmax<tail::zero, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
-  REQUIRE(real::copy_codes(codes.view()).values == expected(tail::zero));
-  log_softmax<tail::wide, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
-  REQUIRE(real::copy_codes(codes.view()).values == expected(tail::wide));
-  log_softmax<tail::clip, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
-  REQUIRE(real::copy_codes(packed.view()).values == expected(tail::clip));
+  log_softmax<attention_code::u8_masked, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+                                                                  codes.view());
+  REQUIRE(real::copy_codes(codes.view()).values == expected(attention_code::u8_masked));
+  log_softmax<attention_code::u8_full, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+                                                                codes.view());
+  REQUIRE(real::copy_codes(codes.view()).values == expected(attention_code::u8_full));
+  log_softmax<attention_code::u4_clipped, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+                                                                   packed.view());
+  REQUIRE(real::copy_codes(packed.view()).values == expected(attention_code::u4_clipped));
 }
 
 TEST_CASE("Log-Int-Softmax equals its definition for tables as large as 64 bits allow") {
   generator random(500);
   for (int round = 0; round < 2000; ++round) {
-    const index keys = random.between(1, 40);
+    const index_t keys = random.between(1, 40);
     const exp_values<std::uint64_t> table = random_table(keys, random);
     tensor<std::uint8_t> logits(3, keys);
     const std::int64_t highest = random.between(0, 255);
     fill(logits.view(), values::random, highest / 2, highest, random);
-    check_log_softmax<log2_rounding::at_one_and_a_half>(logits, table);
-    check_log_softmax<log2_rounding::at_square_root_of_2>(logits, table);
+    check_log_softmax<log2_rounding::round_ratio>(logits, table);
+    check_log_softmax<log2_rounding::round_log>(logits, table);
   }
 }
 
@@ -266,7 +270,7 @@ TEST_CASE("Log-Int-Softmax decides quotients next to powers of sqrt(2) as its de
     tensor<std::uint8_t> logits(1, 2);
     logits(0, 0) = 9;
     logits(0, 1) = 8;
-    check_log_softmax<log2_rounding::at_square_root_of_2>(logits, table);
+    check_log_softmax<log2_rounding::round_log>(logits, table);
     CHECK(real::nearest_logarithm(s, e) == (above ? 1 : 0));
     ++quotients;
     const std::uint64_t sum = s + e;
@@ -277,10 +281,10 @@ TEST_CASE("Log-Int-Softmax decides quotients next to powers of sqrt(2) as its de
 }
 
 /// All codes from `least` on stand in every row, the largest weights in the first rows only.
-tensor<std::uint8_t> every_wide_code(index least) {
+tensor<std::uint8_t> every_wide_code(index_t least) {
   tensor<std::uint8_t> codes(256, 256);
-  for (index i = 0; i < 256; ++i) {
-    for (index j = 0; j < 256; ++j) {
+  for (index_t i = 0; i < 256; ++i) {
+    for (index_t j = 0; j < 256; ++j) {
       codes(i, j) = static_cast<std::uint8_t>(std::max(least + i / 8, (i + j) % 256));
     }
   }
@@ -289,22 +293,22 @@ tensor<std::uint8_t> every_wide_code(index least) {
 
 TEST_CASE("attention times V equals its definition for every 8-bit code") {
   struct {
-    index least_code;
+    index_t least_code;
     owned_tensor_scale scale;
   } const cases[] = {
-      {0, owned_tensor_scale(attention_context_target(1.7, 120, 256))},
-      {0, owned_tensor_scale(attention_context_target(300, 120, 256))},
-      {16, owned_tensor_scale(scale_target{0.4, 120, 0, {-8191, 8191}})}  // magnifies small weights
+      {0, owned_tensor_scale(attention_context_spec(1.7, 120, 256))},
+      {0, owned_tensor_scale(attention_context_spec(300, 120, 256))},
+      {16, owned_tensor_scale(scale_spec{0.4, 120, 0, {-8191, 8191}})}  // magnifies small weights
   };
   generator random(501);
   tensor<std::uint8_t> v(256, 5), y(256, 5);
   fill(v.view(), values::random, 0, 255, random);
   for (const auto& [least_code, scale] : cases) {
     const tensor<std::uint8_t> codes = every_wide_code(least_code);
-    shift_matmul<tail::wide>(codes.view(), activations{v.view(), 131}, requantize_wide<std::uint8_t>{scale.scale},
-                             y.view());
-    const code_matrix expected =
-        real::shift_matmul(real::copy_codes(codes.view()), real::copy_codes(v.view()), 131, scale.exact, tail::wide);
+    shift_matmul<attention_code::u8_full>(codes.view(), quantized_matrix{v.view(), 131},
+                                          requantize_s64<std::uint8_t>{scale.scale}, y.view());
+    const code_matrix expected = real::shift_matmul(real::copy_codes(codes.view()), real::copy_codes(v.view()), 131,
+                                                    scale.exact, attention_code::u8_full);
     CHECK(std::set(expected.values.begin(), expected.values.end()).size() > 60);
     CHECK(real::copy_codes(y.view()).values == expected.values);
   }
@@ -313,11 +317,11 @@ TEST_CASE("attention times V equals its definition for every 8-bit code") {
 TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to their limits") {
   generator random(502);
   for (int round = 0; round < 2000; ++round) {
-    const index channels = random.between(1, 9);
+    const index_t channels = random.between(1, 9);
     std::vector<std::uint8_t> shift;
     std::vector<std::int32_t> gain;
     std::vector<std::int64_t> bias;
-    for (index c = 0; c < channels; ++c) {
+    for (index_t c = 0; c < channels; ++c) {
       shift.push_back(static_cast<std::uint8_t>(random.between(0, layernorm_max_shift)));
       gain.push_back(static_cast<std::int32_t>(random.between(-(1 << 30) + 1, (1 << 30) - 1)));
       bias.push_back(random.between(0, std::int64_t{1} << 56));
@@ -335,11 +339,11 @@ TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to 
 TEST_CASE("LayerNorm of s16 codes equals its definition up to the limits") {
   generator random(503);
   for (int round = 0; round < 1000; ++round) {
-    const index channels = round % 100 == 0 ? layernorm_max_channels_s16 : random.between(1, 9);
+    const index_t channels = round % 100 == 0 ? layernorm_max_channels_s16 : random.between(1, 9);
     std::vector<std::uint8_t> shift;
     std::vector<std::int32_t> gain;
     std::vector<std::int64_t> bias;
-    for (index c = 0; c < channels; ++c) {
+    for (index_t c = 0; c < channels; ++c) {
       shift.push_back(static_cast<std::uint8_t>(round == 0 ? 3 : random.between(0, layernorm_max_shift)));
       gain.push_back(static_cast<std::int32_t>(random.between(-(1 << 30) + 1, (1 << 30) - 1)));
       bias.push_back(random.between(0, std::int64_t{1} << 56));
@@ -356,14 +360,14 @@ TEST_CASE("LayerNorm of s16 codes equals its definition up to the limits") {
 }
 
 /// Any weights with any normalization: as u8 weights, and as log2 codes, of which those above 15 weigh nothing.
-void check_normalized(index rows, index keys, int largest, values what, const row_normalization& normalization,
+void check_normalized(index_t rows, index_t keys, int largest, values what, const row_divisor& normalization,
                       generator& random) {
   tensor<std::uint8_t> codes(rows, keys), v(keys, 3), y(rows, 3);
   packed_tensor<u4> packed(rows, keys);
   fill(codes.view(), what, 0, largest, random);
   fill(packed.view(), what, 0, std::min(largest, 15), random);
   fill(v.view(), all_values[random.between(0, 4)], 0, 255, random);
-  const activations values_of_keys{v.view(), static_cast<int>(random.between(0, 255))};
+  const quantized_matrix values_of_keys{v.view(), static_cast<int>(random.between(0, 255))};
   const auto expected = [&](const code_matrix& weights) {
     return real::weighted_average(weights, real::copy_codes(v.view()), values_of_keys.zero_point, normalization).values;
   };
@@ -371,9 +375,9 @@ void check_normalized(index rows, index keys, int largest, values what, const ro
 
   weighted_matmul(codes.view(), values_of_keys, normalization, y.view());
   REQUIRE(real::copy_codes(y.view()).values == expected(read));
-  shift_matmul<tail::zero>(codes.view(), values_of_keys, normalization, y.view());
+  shift_matmul<attention_code::u8_masked>(codes.view(), values_of_keys, normalization, y.view());
   REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(read)));
-  shift_matmul<tail::clip>(packed.view(), values_of_keys, normalization, y.view());
+  shift_matmul<attention_code::u4_clipped>(packed.view(), values_of_keys, normalization, y.view());
   REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(real::copy_codes(packed.view()))));
 }
 
@@ -383,7 +387,7 @@ TEST_CASE("attention times V of normalized rows equals its definition up to the 
   for (int round = 0; round < 1000; ++round) {
     const std::int32_t factor = round % 4 == 0 ? largest_factor >> random.between(0, 29)
                                                : static_cast<std::int32_t>(random.between(1 << 26, largest_factor));
-    const row_normalization normalization{factor, static_cast<int>(random.between(0, 255))};
+    const row_divisor normalization{factor, static_cast<int>(random.between(0, 255))};
     const int largest = static_cast<int>(random.between(0, 255));
     check_normalized(4, random.between(0, 40), largest, all_values[round % 5], normalization, random);
   }
@@ -396,7 +400,7 @@ TEST_CASE("attention times V of normalized rows equals its definition up to the 
 struct mutation {
   const char* what;
   const char* first_tensor;
-  void (*apply)(vit_contents&);
+  void (*apply)(vit_tensors&);
 };
 
 /// Half a code, in the units of a scale's offset.
@@ -409,109 +413,108 @@ void change_by_one(std::int8_t& weight) {
 }
 
 const mutation mutations[] = {
-    {"a pixel table entry", "input, (", [](vit_contents& c) { c.pixel_table[256] ^= 1; }},
-    {"a patch weight", "patch, (", [](vit_contents& c) { change_by_one(c.patch.weights.codes[40]); }},
-    {"an embed table entry", "embed, (", [](vit_contents& c) { c.embed_table[255] ^= 1; }},
-    {"a class token code", "embed, (0, 3)", [](vit_contents& c) { c.class_token[3] ^= 1; }},
-    {"a position code", "tokens, (", [](vit_contents& c) { c.positions[30] ^= 2; }},
+    {"a pixel table entry", "input, (", [](vit_tensors& c) { c.pixel_table[256] ^= 1; }},
+    {"a patch weight", "patch, (", [](vit_tensors& c) { change_by_one(c.patch.weights.codes[40]); }},
+    {"an embed table entry", "embed, (", [](vit_tensors& c) { c.embed_table[255] ^= 1; }},
+    {"a class token code", "embed, (0, 3)", [](vit_tensors& c) { c.class_token[3] ^= 1; }},
+    {"a position code", "tokens, (", [](vit_tensors& c) { c.positions[30] ^= 2; }},
     {"an offset of the positions' addition", "tokens, (",
-     [](vit_contents& c) { c.add_positions.offset[5] += 1 << (c.add_positions.shift - 1); }},
-    {"a shift of norm1", "norm1, block 1, (", [](vit_contents& c) { c.blocks[1].norm1.shift[2] ^= 1; }},
+     [](vit_tensors& c) { c.add_positions.offset[5] += 1 << (c.add_positions.shift - 1); }},
+    {"a shift of norm1", "norm1, block 1, (", [](vit_tensors& c) { c.blocks[1].norm1.shift[2] ^= 1; }},
     {"a bias of norm1", "norm1, block 0, (",
-     [](vit_contents& c) { c.blocks[0].norm1.bias[1] += std::int64_t{1} << c.blocks[0].norm1.output_shift; }},
-    {"a qkv weight", "qkv, block 1, (", [](vit_contents& c) { change_by_one(c.blocks[1].qkv.weights.codes[77]); }},
+     [](vit_tensors& c) { c.blocks[0].norm1.bias[1] += std::int64_t{1} << c.blocks[0].norm1.output_shift; }},
+    {"a qkv weight", "qkv, block 1, (", [](vit_tensors& c) { change_by_one(c.blocks[1].qkv.weights.codes[77]); }},
     {"qkv's zero point", "attention_logits, block 0, head 0, (",
-     [](vit_contents& c) { c.blocks[0].qkv_zero_point += 1; }},
+     [](vit_tensors& c) { c.blocks[0].qkv_zero_point += 1; }},
     {"the logits' offset", "attention_logits, block 1, head 0, (",
-     [](vit_contents& c) {
+     [](vit_tensors& c) {
        c.blocks[1].attention_logits.scale.offset += half_code(c.blocks[1].attention_logits.scale.shift);
      }},
     {"an exponential", "attention, block 1, head ",
-     [](vit_contents& c) { c.blocks[1].weighting.exponential[30] = c.blocks[1].weighting.exponential[29]; }},
+     [](vit_tensors& c) { c.blocks[1].softmax.exponential[30] = c.blocks[1].softmax.exponential[29]; }},
     {"the tail", "attention, block 0, head 0, (",
-     [](vit_contents& c) { c.blocks[0].weighting.probabilities = tail::clip; }},
+     [](vit_tensors& c) { c.blocks[0].softmax.probabilities = attention_code::u4_clipped; }},
     {"the rounding of the logarithm", "attention, block 1, head ",
-     [](vit_contents& c) { c.blocks[1].weighting.rounding = log2_rounding::at_square_root_of_2; }},
+     [](vit_tensors& c) { c.blocks[1].softmax.rounding = log2_rounding::round_log; }},
     {"whether rows are normalized", "context, block 0, (",
-     [](vit_contents& c) {
-       c.blocks[0].weighting.normalize = true;
-       c.blocks[0].weighting.normalization = {1 << 28, 120};
+     [](vit_tensors& c) {
+       c.blocks[0].softmax.normalize = true;
+       c.blocks[0].softmax.normalization = {1 << 28, 120};
      }},
     {"the context's offset", "context, block 1, (",
-     [](vit_contents& c) {
-       tensor_scale& context = c.blocks[1].weighting.context.scale;
+     [](vit_tensors& c) {
+       tensor_scale& context = c.blocks[1].softmax.context.scale;
        context.offset += half_code(context.shift);
      }},
-    {"a proj weight", "proj, block 0, (", [](vit_contents& c) { change_by_one(c.blocks[0].proj.weights.codes[50]); }},
-    {"a zero point of add1", "add1, block 1, (", [](vit_contents& c) { c.blocks[1].add1.zero_points.stream += 1; }},
+    {"a proj weight", "proj, block 0, (", [](vit_tensors& c) { change_by_one(c.blocks[0].proj.weights.codes[50]); }},
+    {"a zero point of add1", "add1, block 1, (", [](vit_tensors& c) { c.blocks[1].add1.zero_points.stream += 1; }},
     {"a gain of norm2", "norm2, block 0, (",
-     [](vit_contents& c) { c.blocks[0].norm2.gain[4] += c.blocks[0].norm2.gain[4] / 50; }},
-    {"the epsilon of norm2", "norm2, block 1, (", [](vit_contents& c) { c.blocks[1].norm2.epsilon += 1 << 24; }},
-    {"an fc1 weight", "fc1, block 1, (", [](vit_contents& c) { change_by_one(c.blocks[1].fc1.weights.codes[9]); }},
-    {"an activation table entry", "activation, block 0, (", [](vit_contents& c) { c.blocks[0].activation[4095] ^= 1; }},
-    {"the shift of fc2", "fc2, block 1, (", [](vit_contents& c) { c.blocks[1].fc2.scale.shift ^= 1; }},
+     [](vit_tensors& c) { c.blocks[0].norm2.gain[4] += c.blocks[0].norm2.gain[4] / 50; }},
+    {"the epsilon of norm2", "norm2, block 1, (", [](vit_tensors& c) { c.blocks[1].norm2.epsilon += 1 << 24; }},
+    {"an fc1 weight", "fc1, block 1, (", [](vit_tensors& c) { change_by_one(c.blocks[1].fc1.weights.codes[9]); }},
+    {"an activation table entry", "activation, block 0, (", [](vit_tensors& c) { c.blocks[0].activation[4095] ^= 1; }},
+    {"the shift of fc2", "fc2, block 1, (", [](vit_tensors& c) { c.blocks[1].fc2.scale.shift ^= 1; }},
     {"a multiplier of add2", "add2, block 1, (",
-     [](vit_contents& c) { c.blocks[1].add2.branch_multiplier[7] += c.blocks[1].add2.branch_multiplier[7] / 50; }},
-    {"the output shift of norm", "norm, (", [](vit_contents& c) { c.norm.output_shift += 1; }},
-    {"a head weight", "logits, (", [](vit_contents& c) { change_by_one(c.head.codes[11]); }},
-    {"an offset of logits", "logits, (", [](vit_contents& c) { c.logits.offset[2] += half_code(c.logits.shift); }},
+     [](vit_tensors& c) { c.blocks[1].add2.branch_multiplier[7] += c.blocks[1].add2.branch_multiplier[7] / 50; }},
+    {"the output shift of norm", "norm, (", [](vit_tensors& c) { c.norm.output_shift += 1; }},
+    {"a head weight", "logits, (", [](vit_tensors& c) { change_by_one(c.head.codes[11]); }},
+    {"an offset of logits", "logits, (", [](vit_tensors& c) { c.logits.offset[2] += half_code(c.logits.shift); }},
     {"an offset of logits_u8", "logits_u8, (",
-     [](vit_contents& c) { c.logits_u8.offset[2] += half_code(c.logits_u8.shift); }},
+     [](vit_tensors& c) { c.logits_u8.offset[2] += half_code(c.logits_u8.shift); }},
 };
 
 /// Attention relative to the maximum, s16 stream, pixels as codes, s4 weights in groups of 10.
 const mutation precise_mutations[] = {
     {"a table for pixels", "input, (",
-     [](vit_contents& c) {
+     [](vit_tensors& c) {
        for (int entry = 0; entry < 3 * 256; ++entry) {
          c.pixel_table.push_back(static_cast<std::uint8_t>(entry % 256));
        }
        c.pixel_table[300] ^= 1;
      }},
-    {"a pair of patch weights", "tokens, (", [](vit_contents& c) { c.patch.weights.packed[20] ^= 0x11; }},
-    {"a shift of patch weights", "tokens, (", [](vit_contents& c) { c.patch.weights.shifts[20] ^= 1; }},
+    {"a pair of patch weights", "tokens, (", [](vit_tensors& c) { c.patch.weights.packed[20] ^= 0x11; }},
+    {"a shift of patch weights", "tokens, (", [](vit_tensors& c) { c.patch.weights.shifts[20] ^= 1; }},
     {"an offset of patch", "tokens, (",
-     [](vit_contents& c) { c.patch.scale.offset[5] += half_code(c.patch.scale.shift); }},
-    {"the class token", "tokens, (0, 3)", [](vit_contents& c) { c.token_addend[3] ^= 1; }},
-    {"a position", "tokens, (2, 1)", [](vit_contents& c) { c.token_addend[2 * 24 + 1] ^= 1; }},
-    {"a shift of norm1", "norm1, block 1, (", [](vit_contents& c) { c.blocks[1].norm1.shift[2] ^= 1; }},
+     [](vit_tensors& c) { c.patch.scale.offset[5] += half_code(c.patch.scale.shift); }},
+    {"the class token", "tokens, (0, 3)", [](vit_tensors& c) { c.token_addend[3] ^= 1; }},
+    {"a position", "tokens, (2, 1)", [](vit_tensors& c) { c.token_addend[2 * 24 + 1] ^= 1; }},
+    {"a shift of norm1", "norm1, block 1, (", [](vit_tensors& c) { c.blocks[1].norm1.shift[2] ^= 1; }},
     {"the epsilon of norm2", "norm2, block 0, (",
-     [](vit_contents& c) { c.blocks[0].norm2.epsilon += std::uint64_t{1} << 36; }},
-    {"a shift of qkv weights", "qkv, block 1, (", [](vit_contents& c) { c.blocks[1].qkv.weights.shifts[30] ^= 2; }},
-    {"the group of qkv weights", "qkv, block 0, (", [](vit_contents& c) { c.blocks[0].qkv.weights.group = 11; }},
+     [](vit_tensors& c) { c.blocks[0].norm2.epsilon += std::uint64_t{1} << 36; }},
+    {"a shift of qkv weights", "qkv, block 1, (", [](vit_tensors& c) { c.blocks[1].qkv.weights.shifts[30] ^= 2; }},
+    {"the group of qkv weights", "qkv, block 0, (", [](vit_tensors& c) { c.blocks[0].qkv.weights.group = 11; }},
     {"an entry of the softmax table", "attention, block 1, head ",
-     [](vit_contents& c) { c.blocks[1].weighting.table[17] ^= 1; }},
+     [](vit_tensors& c) { c.blocks[1].softmax.table[17] ^= 1; }},
     {"the kind of attention", "context, block 0, (",
-     [](vit_contents& c) { c.blocks[0].weighting.kind = attention_kind::weights; }},
+     [](vit_tensors& c) { c.blocks[0].softmax.kind = attention_kind::weights; }},
     {"the normalization's factor", "context, block 1, (",
-     [](vit_contents& c) { c.blocks[1].weighting.normalization.factor += 1 << 22; }},
+     [](vit_tensors& c) { c.blocks[1].softmax.normalization.factor += 1 << 22; }},
     {"the normalization's zero point", "context, block 0, (",
-     [](vit_contents& c) { c.blocks[0].weighting.normalization.zero_point ^= 1; }},
-    {"a pair of proj weights", "add1, block 1, (",
-     [](vit_contents& c) { c.blocks[1].proj.weights.packed[60] ^= 0x11; }},
+     [](vit_tensors& c) { c.blocks[0].softmax.normalization.zero_point ^= 1; }},
+    {"a pair of proj weights", "add1, block 1, (", [](vit_tensors& c) { c.blocks[1].proj.weights.packed[60] ^= 0x11; }},
     {"an offset of proj", "add1, block 0, (",
-     [](vit_contents& c) { c.blocks[0].proj.scale.offset[2] += half_code(c.blocks[0].proj.scale.shift); }},
-    {"a shift of fc1 weights", "fc1, block 0, (", [](vit_contents& c) { c.blocks[0].fc1.weights.shifts[8] ^= 1; }},
+     [](vit_tensors& c) { c.blocks[0].proj.scale.offset[2] += half_code(c.blocks[0].proj.scale.shift); }},
+    {"a shift of fc1 weights", "fc1, block 0, (", [](vit_tensors& c) { c.blocks[0].fc1.weights.shifts[8] ^= 1; }},
     {"a multiplier of fc2", "add2, block 1, (",
-     [](vit_contents& c) { c.blocks[1].fc2.scale.multiplier[7] += c.blocks[1].fc2.scale.multiplier[7] / 1000; }},
-    {"the prescale of fc2", "add2, block 0, (", [](vit_contents& c) { c.blocks[0].fc2.scale.prescale -= 1; }},
-    {"a shift of head weights", "logits, (", [](vit_contents& c) { c.head.shifts[11] ^= 1; }},
+     [](vit_tensors& c) { c.blocks[1].fc2.scale.multiplier[7] += c.blocks[1].fc2.scale.multiplier[7] / 1000; }},
+    {"the prescale of fc2", "add2, block 0, (", [](vit_tensors& c) { c.blocks[0].fc2.scale.left_shift -= 1; }},
+    {"a shift of head weights", "logits, (", [](vit_tensors& c) { c.head.shifts[11] ^= 1; }},
 };
 
 /// u8 attention weights on a u8 stream, s4 weights of layers.
 const mutation weight_mutations[] = {
-    {"a pair of qkv weights", "qkv, block 0, (", [](vit_contents& c) { c.blocks[0].qkv.weights.packed[100] ^= 0x11; }},
+    {"a pair of qkv weights", "qkv, block 0, (", [](vit_tensors& c) { c.blocks[0].qkv.weights.packed[100] ^= 0x11; }},
     {"an entry of the table of weights", "attention, block 0, head ",
-     [](vit_contents& c) { c.blocks[0].weighting.table[9] ^= 1; }},
+     [](vit_tensors& c) { c.blocks[0].softmax.table[9] ^= 1; }},
     {"the kind of attention", "context, block 1, (",
-     [](vit_contents& c) { c.blocks[1].weighting.kind = attention_kind::log2_of_max; }},
+     [](vit_tensors& c) { c.blocks[1].softmax.kind = attention_kind::log2_of_max; }},
     {"the normalization's factor", "context, block 0, (",
-     [](vit_contents& c) { c.blocks[0].weighting.normalization.factor -= 1 << 22; }},
-    {"a pair of fc2 weights", "fc2, block 1, (", [](vit_contents& c) { c.blocks[1].fc2.weights.packed[100] ^= 0x11; }},
+     [](vit_tensors& c) { c.blocks[0].softmax.normalization.factor -= 1 << 22; }},
+    {"a pair of fc2 weights", "fc2, block 1, (", [](vit_tensors& c) { c.blocks[1].fc2.weights.packed[100] ^= 0x11; }},
 };
 
 /// Changes each parameter in turn.
-void check_mutations(const vit_contents& contents, std::span<const mutation> changes) {
+void check_mutations(const vit_tensors& contents, std::span<const mutation> changes) {
   const double_reference reference(contents);
   const std::vector<owned_image> images = make_images(contents.shape, 4);
   std::vector<tensors> expected;
@@ -520,7 +523,7 @@ void check_mutations(const vit_contents& contents, std::span<const mutation> cha
     REQUIRE(compare_image(integer_vit(contents), image.view, expected.back()).mismatched == 0);
   }
   for (const mutation& change : changes) {
-    vit_contents changed = contents;
+    vit_tensors changed = contents;
     change.apply(changed);
     const integer_vit model(std::move(changed));
     std::string first_mismatch;
@@ -535,24 +538,24 @@ void check_mutations(const vit_contents& contents, std::span<const mutation> cha
 }
 
 TEST_CASE("a changed parameter shows as a mismatch of its operation's tensor") {
-  check_mutations(model_builder({colour, paper_with(tail::zero)}, 400).model(), mutations);
+  check_mutations(model_builder({colour, paper_with(attention_code::u8_masked)}, 400).model(), mutations);
 }
 
 TEST_CASE("a changed parameter of the precise profile shows as a mismatch of its operation's tensor") {
-  profile parts = precise_profile;
+  quantization_recipe parts = precise_recipe;
   parts.weights = weight_kind::grouped_s4;
   parts.weight_group = 10;
   check_mutations(model_builder({colour, parts}, 401).model(), precise_mutations);
 }
 
 TEST_CASE("a changed parameter of u8 attention weights shows as a mismatch of its operation's tensor") {
-  profile parts = precise_profile_888;
+  quantization_recipe parts = precise_recipe_888;
   parts.stream = stream_codes::u8;
   parts.weights = weight_kind::s4;
   check_mutations(model_builder({colour, parts}, 402).model(), weight_mutations);
 }
 
-code_matrix codes_of(index rows, index columns, std::initializer_list<std::int32_t> codes) {
+code_matrix codes_of(index_t rows, index_t columns, std::initializer_list<std::int32_t> codes) {
   code_matrix made(rows, columns);
   REQUIRE(made.values.size() == codes.size());
   std::copy(codes.begin(), codes.end(), made.values.begin());
@@ -596,13 +599,13 @@ TEST_CASE("the comparison reports what differs, is missing, unexpected, repeated
 
 TEST_CASE("double precision: products with weights are requantized per channel") {
   const std::int8_t weights[] = {1, -1, 100, 100};
-  const exact_scale scales[] = {{0.25, 100.125}, {1, 0}};
+  const realized_scale scales[] = {{0.25, 100.125}, {1, 0}};
   const code_matrix a = codes_of(2, 2, {1, 2, 3, 255});
   const matrix_view<const std::int8_t> w(weights, 2, 2);
   CHECK(real::gemm(a, w, scales).values == codes_list{100, 255, 37, 255});
   CHECK(real::gemm(a, w, scales, real::u12_codes).values == codes_list{100, 300, 37, 4095});
   CHECK(real::gemm(a, w, scales, real::s32_codes).values == codes_list{100, 300, 37, 25800});
-  const exact_scale negative[] = {{0.25, -300}, {1, -26000}};
+  const realized_scale negative[] = {{0.25, -300}, {1, -26000}};
   CHECK(real::gemm(a, w, negative).values == codes_list{0, 0, 0, 0});
   CHECK(real::gemm(a, w, negative, real::s32_codes).values == codes_list{-300, -25700, -363, -200});
 }
@@ -615,16 +618,17 @@ TEST_CASE("double precision: attention logits are products of zero-point-correct
 TEST_CASE("double precision: Log-Int-Softmax rounds the logarithm of the rounded quotient") {
   exp_values<std::uint64_t> table{8, 4, 1};
   const code_matrix logits = codes_of(1, 5, {10, 9, 8, 7, 10});  // 8 + 4 + 1 + 0 + 8 = 21
-  CHECK(real::log_softmax(logits, table, tail::zero).values == codes_list{2, 2, 4, 16, 2});
-  CHECK(real::log_softmax(logits, table, tail::clip).values == codes_list{2, 2, 4, 15, 2});
-  CHECK(real::log_softmax(logits, table, tail::wide).values == codes_list{2, 2, 4, 255, 2});
+  CHECK(real::log_softmax(logits, table, attention_code::u8_masked).values == codes_list{2, 2, 4, 16, 2});
+  CHECK(real::log_softmax(logits, table, attention_code::u4_clipped).values == codes_list{2, 2, 4, 15, 2});
+  CHECK(real::log_softmax(logits, table, attention_code::u8_full).values == codes_list{2, 2, 4, 255, 2});
 
   table = {3, 2};  // 5 / 2 is rounded to 2, of which the logarithm is 1
-  CHECK(real::log_softmax(codes_of(1, 2, {1, 0}), table, tail::zero).values == codes_list{1, 1});
+  CHECK(real::log_softmax(codes_of(1, 2, {1, 0}), table, attention_code::u8_masked).values == codes_list{1, 1});
   table = {std::uint64_t{1} << 40, std::uint64_t{1} << 24, 1};
-  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::zero).values == codes_list{0, 16, 16});
-  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::clip).values == codes_list{0, 15, 15});
-  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, tail::wide).values == codes_list{0, 16, 40});
+  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, attention_code::u8_masked).values == codes_list{0, 16, 16});
+  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, attention_code::u4_clipped).values ==
+        codes_list{0, 15, 15});
+  CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, attention_code::u8_full).values == codes_list{0, 16, 40});
 }
 
 TEST_CASE("double precision: the logarithm of the quotient rounds at sqrt(2)") {
@@ -638,10 +642,10 @@ TEST_CASE("double precision: the logarithm of the quotient rounds at sqrt(2)") {
 
   const exp_values<std::uint64_t> table{29, 12, 1};
   const code_matrix logits = codes_of(1, 3, {5, 4, 1});  // 29 + 12 + 0
-  const auto rounded = log2_rounding::at_square_root_of_2;
-  CHECK(real::log_softmax(logits, table, tail::zero, rounded).values == codes_list{0, 2, 16});
-  CHECK(real::log_softmax(logits, table, tail::clip, rounded).values == codes_list{0, 2, 15});
-  CHECK(real::log_softmax(logits, table, tail::wide, rounded).values == codes_list{0, 2, 255});
+  const auto rounded = log2_rounding::round_log;
+  CHECK(real::log_softmax(logits, table, attention_code::u8_masked, rounded).values == codes_list{0, 2, 16});
+  CHECK(real::log_softmax(logits, table, attention_code::u4_clipped, rounded).values == codes_list{0, 2, 15});
+  CHECK(real::log_softmax(logits, table, attention_code::u8_full, rounded).values == codes_list{0, 2, 255});
 }
 
 TEST_CASE("double precision: softmax relative to the maximum is a table of distances") {
@@ -662,10 +666,10 @@ TEST_CASE("double precision: normalized rows are weighted averages") {
 
 TEST_CASE("double precision: products are added to an s16 stream, whose codes saturate") {
   const code_matrix weights = codes_of(2, 2, {1, -1, 100, 100});
-  const exact_scale scales[] = {{0.25, 100.125}, {1, 0}};
+  const realized_scale scales[] = {{0.25, 100.125}, {1, 0}};
   const code_matrix a = codes_of(2, 2, {1, 2, 3, 255}), stream = codes_of(2, 2, {-32768, 7, 32767, 7000});
   CHECK(real::add_gemm(stream, a, weights, scales).values == codes_list{-32668, 307, 32767, 32767});
-  const exact_scale large[] = {{0.25, 60000.125}, {1, -40000}};
+  const realized_scale large[] = {{0.25, 60000.125}, {1, -40000}};
   CHECK(real::add_gemm(stream, a, weights, large).values == codes_list{27232, -32768, 32767, -7200});
 }
 
@@ -686,15 +690,18 @@ TEST_CASE("double precision: weights are read from their storage") {
 
 TEST_CASE("double precision: attention times V adds v * 2^-code") {
   const code_matrix v = codes_of(3, 1, {130, 120, 255});
-  const exact_scale ones{std::ldexp(1.0, -15), 10};
-  CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 16, 16, 16, 2}), v, 128, ones, tail::zero).values ==
+  const realized_scale ones{std::ldexp(1.0, -15), 10};
+  CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 16, 16, 16, 2}), v, 128, ones, attention_code::u8_masked).values ==
         codes_list{8, 42});
-  CHECK(real::shift_matmul(codes_of(1, 3, {0, 1, 15}), v, 128, ones, tail::clip).values == codes_list{8});
-  CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 255, 255, 255, 2}), v, 128, ones, tail::wide).values ==
+  CHECK(real::shift_matmul(codes_of(1, 3, {0, 1, 15}), v, 128, ones, attention_code::u4_clipped).values ==
+        codes_list{8});
+  CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 255, 255, 255, 2}), v, 128, ones, attention_code::u8_full).values ==
         codes_list{8, 42});
-  const exact_scale steps{std::ldexp(1.0, 44 - 15), 10};  // of 2^-44, the smallest probability that counts
-  CHECK(real::shift_matmul(codes_of(1, 3, {44, 45, 43}), v, 128, steps, tail::wide).values == codes_list{255});
-  CHECK(real::shift_matmul(codes_of(1, 3, {44, 45, 255}), v, 128, steps, tail::wide).values == codes_list{12});
+  const realized_scale steps{std::ldexp(1.0, 44 - 15), 10};  // of 2^-44, the smallest probability that counts
+  CHECK(real::shift_matmul(codes_of(1, 3, {44, 45, 43}), v, 128, steps, attention_code::u8_full).values ==
+        codes_list{255});
+  CHECK(real::shift_matmul(codes_of(1, 3, {44, 45, 255}), v, 128, steps, attention_code::u8_full).values ==
+        codes_list{12});
 }
 
 TEST_CASE("double precision: LayerNorm divides by the deviation") {
@@ -711,7 +718,7 @@ TEST_CASE("double precision: tables, additions and patches") {
   const std::uint8_t table[] = {9, 8, 7};
   CHECK(real::activation(codes_of(1, 3, {2, 0, 1}), table).values == codes_list{7, 9, 8});
 
-  const exact_add scales[] = {{0.5, 2, 10.25}, {1, 1, 100.25}};
+  const realized_add scales[] = {{0.5, 2, 10.25}, {1, 1, 100.25}};
   CHECK(real::add(codes_of(2, 2, {8, 8, 0, 255}), codes_of(2, 2, {3, 3, 0, 255}), scales, 4, 1).values ==
         codes_list{16, 106, 6, 255});
 

@@ -50,7 +50,7 @@ std::int32_t scalar(const safetensors_file& file, const std::string& name) {
   return file.values<std::int32_t>(name).at(0);
 }
 
-index size(const safetensors_file& file, const std::string& name, std::size_t dimension) {
+index_t size(const safetensors_file& file, const std::string& name, std::size_t dimension) {
   return file.info(name).shape.at(dimension);
 }
 
@@ -58,9 +58,9 @@ index size(const safetensors_file& file, const std::string& name, std::size_t di
 template <class T>
 tensor<T> codes_of(const safetensors_file& file, const std::string& name) {
   const std::vector<std::int32_t> recorded = file.values<std::int32_t>(name);
-  const index columns = file.info(name).shape.back();
+  const index_t columns = file.info(name).shape.back();
   tensor<T> codes(std::ssize(recorded) / columns, columns);
-  for (index i = 0; i < std::ssize(recorded); ++i) {
+  for (index_t i = 0; i < std::ssize(recorded); ++i) {
     const std::int32_t code = recorded[static_cast<std::size_t>(i)];
     codes(i / columns, i % columns) = static_cast<T>(code);
     REQUIRE(codes(i / columns, i % columns) == code);
@@ -97,23 +97,23 @@ void compare_softmax(const safetensors_file& file, softmax_comparison& result) {
   const std::vector<std::int64_t> e = file.values<std::int64_t>("e_exact");
   const std::vector<std::int64_t> sums = file.values<std::int64_t>("S_exact");
   const std::vector<std::int32_t> q = file.values<std::int32_t>("q_exact");
-  const index rows = logits.rows(), keys = logits.columns();
+  const index_t rows = logits.rows(), keys = logits.columns();
   const exp_values<std::uint64_t> values = i_exp_table(file.values<float>("scale").at(0), keys);
   const exp_table<std::uint64_t> table(values);
 
   tensor<std::uint8_t> zero(rows, keys), wide(rows, keys);
   packed_tensor<u4> clip(rows, keys);
-  log_softmax<tail::zero>(logits.view(), table, zero.view());
-  log_softmax<tail::clip>(logits.view(), table, clip.view());
-  log_softmax<tail::wide>(logits.view(), table, wide.view());
-  for (index i = 0; i < rows; ++i) {
+  log_softmax<attention_code::u8_masked>(logits.view(), table, zero.view());
+  log_softmax<attention_code::u4_clipped>(logits.view(), table, clip.view());
+  log_softmax<attention_code::u8_full>(logits.view(), table, wide.view());
+  for (index_t i = 0; i < rows; ++i) {
     int largest = 0;
-    for (index j = 0; j < keys; ++j) {
+    for (index_t j = 0; j < keys; ++j) {
       largest = std::max<int>(largest, logits(i, j));
     }
     result.sums.compare(static_cast<std::int64_t>(reference::exp_sum(logits.view(), i, largest, table)),
                         sums[static_cast<std::size_t>(i)]);
-    for (index j = 0; j < keys; ++j) {
+    for (index_t j = 0; j < keys; ++j) {
       const auto at = static_cast<std::size_t>(i * keys + j);
       const std::int64_t exponential =
           static_cast<std::int64_t>(values.at(static_cast<std::size_t>(largest - logits(i, j))));
@@ -198,7 +198,7 @@ std::vector<std::string> names_ending(const safetensors_file& file, const std::s
 /// Weights as rows of one output channel each, whatever their rank.
 tensor<std::int8_t> weights_of(const safetensors_file& file, const std::string& layer) {
   const tensor<std::int8_t> recorded = codes_of<std::int8_t>(file, layer + "__wcodes");
-  const index outputs = size(file, layer + "__wcodes", 0);
+  const index_t outputs = size(file, layer + "__wcodes", 0);
   tensor<std::int8_t> weights(outputs, recorded.rows() * recorded.columns() / outputs);
   std::copy_n(recorded.view().data, outputs * weights.columns(), weights.view().data);
   return weights;
@@ -208,13 +208,13 @@ tensor<std::int8_t> weights_of(const safetensors_file& file, const std::string& 
 template <class Weights>
 tensor<std::int32_t> corrected_sums(const tensor<std::uint8_t>& x, std::int32_t zero_point, const Weights& weights) {
   tensor<std::int32_t> sums(x.rows(), weights.rows);
-  gemm(x.view(), weights, keep_accumulator{}, sums.view());
-  for (index n = 0; n < weights.rows; ++n) {
+  gemm(x.view(), weights, raw_accumulator{}, sums.view());
+  for (index_t n = 0; n < weights.rows; ++n) {
     std::int32_t weight_sum = 0;
-    for (index k = 0; k < weights.columns; ++k) {
+    for (index_t k = 0; k < weights.columns; ++k) {
       weight_sum += weights(n, k);
     }
-    for (index m = 0; m < x.rows(); ++m) {
+    for (index_t m = 0; m < x.rows(); ++m) {
       sums(m, n) -= zero_point * weight_sum;
     }
   }
@@ -228,11 +228,11 @@ tensor<std::uint8_t> input_rows(const safetensors_file& file, const std::string&
   if (kernel.size() != 4) {
     return codes;
   }
-  const index images = size(file, input + "__codes", 0), channels = kernel[1], patch = kernel[2];
-  const index height = size(file, input + "__codes", 2), width = size(file, input + "__codes", 3);
-  const index patches = (height / patch) * (width / patch);
+  const index_t images = size(file, input + "__codes", 0), channels = kernel[1], patch = kernel[2];
+  const index_t height = size(file, input + "__codes", 2), width = size(file, input + "__codes", 3);
+  const index_t patches = (height / patch) * (width / patch);
   tensor<std::uint8_t> rows(images * patches, channels * patch * patch);
-  for (index i = 0; i < images; ++i) {
+  for (index_t i = 0; i < images; ++i) {
     im2col(planar_image(codes.view().data + i * channels * height * width, channels, height, width), patch,
            rows.view().row_block(i * patches, patches));
   }
@@ -240,12 +240,12 @@ tensor<std::uint8_t> input_rows(const safetensors_file& file, const std::string&
 }
 
 /// Recorded accumulators as rows of outputs; those of images stand output by output.
-std::int32_t recorded_sum(const std::vector<std::int32_t>& recorded, const std::vector<std::int64_t>& shape, index m,
-                          index n) {
+std::int32_t recorded_sum(const std::vector<std::int32_t>& recorded, const std::vector<std::int64_t>& shape, index_t m,
+                          index_t n) {
   if (shape.size() != 4) {
     return recorded.at(static_cast<std::size_t>(m * shape.back() + n));
   }
-  const index patches = shape[2] * shape[3];
+  const index_t patches = shape[2] * shape[3];
   return recorded.at(static_cast<std::size_t>((m / patches * shape[1] + n) * patches + m % patches));
 }
 
@@ -260,8 +260,8 @@ void compare_layer(const safetensors_file& file, const std::string& layer, compa
   const std::vector<std::int8_t>& codes = weights.memory();
   if (std::all_of(codes.begin(), codes.end(), [](std::int8_t w) { return w >= s4::min && w <= s4::max; })) {
     packed_tensor<s4> packed(weights.rows(), weights.columns());
-    for (index n = 0; n < weights.rows(); ++n) {
-      for (index k = 0; k < weights.columns(); ++k) {
+    for (index_t n = 0; n < weights.rows(); ++n) {
+      for (index_t k = 0; k < weights.columns(); ++k) {
         packed.view().set(n, k, weights(n, k));
       }
     }
@@ -271,8 +271,8 @@ void compare_layer(const safetensors_file& file, const std::string& layer, compa
   const std::vector<std::int32_t> recorded = file.values<std::int32_t>(layer + "__acc");
   for (const tensor<std::int32_t>& sums : all) {
     REQUIRE(sums.rows() * sums.columns() == std::ssize(recorded));
-    for (index m = 0; m < sums.rows(); ++m) {
-      for (index n = 0; n < sums.columns(); ++n) {
+    for (index_t m = 0; m < sums.rows(); ++m) {
+      for (index_t n = 0; n < sums.columns(); ++n) {
         result.compare(sums(m, n), recorded_sum(recorded, file.info(layer + "__acc").shape, m, n));
       }
     }
@@ -308,10 +308,10 @@ TEST_CASE("gemm gives the recorded accumulators of every layer") {
 }
 
 /// The share of q (0), k (1) or v (2) of one head of one image in the recorded qkv codes.
-activations part_of_qkv(tensor<std::uint8_t>& qkv, int zero_point, index tokens, index image, index heads, index head,
-                        index which) {
-  const index width = qkv.columns() / 3;
-  const index head_size = width / heads;
+quantized_matrix part_of_qkv(tensor<std::uint8_t>& qkv, int zero_point, index_t tokens, index_t image, index_t heads,
+                             index_t head, index_t which) {
+  const index_t width = qkv.columns() / 3;
+  const index_t head_size = width / heads;
   return {qkv.view().row_block(image * tokens, tokens).column_block(which * width + head * head_size, head_size),
           zero_point};
 }
@@ -320,14 +320,14 @@ void compare_logits(const safetensors_file& file, const std::string& attention, 
   tensor<std::uint8_t> qkv = codes_of<std::uint8_t>(file, attention + "_qact1__codes");
   const int zero_point = scalar(file, attention + "_qact1__zp");
   const std::string name = attention + "_qk_acc";
-  const index images = size(file, name, 0), heads = size(file, name, 1), tokens = size(file, name, 2);
+  const index_t images = size(file, name, 0), heads = size(file, name, 1), tokens = size(file, name, 2);
   const std::vector<std::int32_t> recorded = file.values<std::int32_t>(name);
   auto next = recorded.begin();
-  for (index image = 0; image < images; ++image) {
-    for (index head = 0; head < heads; ++head) {
+  for (index_t image = 0; image < images; ++image) {
+    for (index_t head = 0; head < heads; ++head) {
       tensor<std::int32_t> sums(tokens, tokens);
       gemm(part_of_qkv(qkv, zero_point, tokens, image, heads, head, 0),
-           part_of_qkv(qkv, zero_point, tokens, image, heads, head, 1), keep_accumulator{}, sums.view());
+           part_of_qkv(qkv, zero_point, tokens, image, heads, head, 1), raw_accumulator{}, sums.view());
       for (const std::int32_t sum : sums.memory()) {
         result.compare(sum, *next++);
       }
@@ -360,8 +360,8 @@ TEST_CASE("gemm of activations gives the recorded accumulators of the attention 
 struct keep_wide_accumulator {
   using output = std::int64_t;
 
-  output operator()(std::int64_t accumulator, index) const { return accumulator; }
-  void require(const char*, index) const {}
+  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
+  void require(const char*, index_t) const {}
 };
 
 /// The recorded unit is 2^-15 of v's scale for 4-bit codes, as ours; 2^-31 for 8-bit codes, ours is 2^-44.
@@ -372,27 +372,27 @@ void compare_context(const safetensors_file& file, const std::string& attention,
   tensor<std::uint8_t> qkv = codes_of<std::uint8_t>(file, attention + "_qact1__codes");
   const int zero_point = scalar(file, attention + "_qact1__zp");
   const std::string name = attention + "_av_acc";
-  const index images = size(file, name, 0), heads = size(file, name, 1), tokens = size(file, name, 2);
-  const index head_size = size(file, name, 3);
+  const index_t images = size(file, name, 0), heads = size(file, name, 1), tokens = size(file, name, 2);
+  const index_t head_size = size(file, name, 3);
   const std::vector<std::int64_t> recorded = file.values<std::int64_t>(name);
   // The zero level of the recording is 16 or 256; its 4-bit codes are ours, of its 8-bit codes 256 does not occur.
   tensor<std::uint8_t> codes = codes_of<std::uint8_t>(file, attention + "_log_int_softmax__q");
   auto next = recorded.begin();
-  for (index image = 0; image < images; ++image) {
-    for (index head = 0; head < heads; ++head) {
+  for (index_t image = 0; image < images; ++image) {
+    for (index_t head = 0; head < heads; ++head) {
       const auto of_head = codes.view().row_block((image * heads + head) * tokens, tokens);
-      const activations v = part_of_qkv(qkv, zero_point, tokens, image, heads, head, 2);
+      const quantized_matrix v = part_of_qkv(qkv, zero_point, tokens, image, heads, head, 2);
       tensor<std::int32_t> sums(tokens, head_size);
       tensor<std::int64_t> wide_sums(tokens, head_size);
       if (wide) {
-        shift_matmul<tail::wide>(of_head, v, keep_wide_accumulator{}, wide_sums.view());
+        shift_matmul<attention_code::u8_full>(of_head, v, keep_wide_accumulator{}, wide_sums.view());
       } else {
-        shift_matmul<tail::zero>(of_head, v, keep_accumulator{}, sums.view());
+        shift_matmul<attention_code::u8_masked>(of_head, v, raw_accumulator{}, sums.view());
       }
-      for (index i = 0; i < tokens * head_size; ++i) {
+      for (index_t i = 0; i < tokens * head_size; ++i) {
         const auto at = static_cast<std::size_t>(i);
-        const std::int64_t unit = std::int64_t{1}
-                                  << (attention_codes<tail::wide>::fraction_bits - recorded_fraction_bits_8);
+        const std::int64_t unit =
+            std::int64_t{1} << (attention_codes<attention_code::u8_full>::fraction_bits - recorded_fraction_bits_8);
         const std::int64_t expected = *next++;
         result.compare(wide ? wide_sums.memory()[at] : sums.memory()[at], wide ? expected * unit : expected);
       }
@@ -455,10 +455,10 @@ void compare_layernorm(const safetensors_file& file, layernorm_comparison& resul
 
   const std::vector<std::int64_t> sums = file.values<std::int64_t>("sum"), variances = file.values<std::int64_t>("V");
   const std::vector<double> ideal = file.values<double>("ideal");
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     const exact_layernorm_row row(x.columns(), sums[static_cast<std::size_t>(i)],
                                   variances[static_cast<std::size_t>(i)], p);
-    for (index c = 0; c < x.columns(); ++c) {
+    for (index_t c = 0; c < x.columns(); ++c) {
       const auto channel = static_cast<std::size_t>(c);
       const int128 value = (int128{x(i, c)} - zero_point) * power_of_two(shift[channel]);
       result.codes.compare(y(i, c), exact_layernorm_code(row.normalized(value), p, channel));

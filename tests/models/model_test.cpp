@@ -20,8 +20,8 @@ class fingerprint {
  public:
   template <class View>
   void add(const View& view) {
-    for (index i = 0; i < view.rows; ++i) {
-      for (index j = 0; j < view.columns; ++j) {
+    for (index_t i = 0; i < view.rows; ++i) {
+      for (index_t j = 0; j < view.columns; ++j) {
         auto value = static_cast<std::uint64_t>(static_cast<std::int64_t>(view(i, j)));
         for (int byte = 0; byte < 4; ++byte, value >>= 8) {
           hash_ = (hash_ ^ (value & 255)) * 1099511628211U;
@@ -39,8 +39,8 @@ class fingerprint {
 template <class Code>
 std::uint64_t block_fingerprint(const block_shape& shape, const block_parameters& parameters, generator& random) {
   tensor<Code> stream(shape.attention.tokens, shape.attention.width);
-  for (index i = 0; i < stream.view().rows; ++i) {
-    for (index j = 0; j < stream.view().columns; ++j) {
+  for (index_t i = 0; i < stream.view().rows; ++i) {
+    for (index_t j = 0; j < stream.view().columns; ++j) {
       stream.view()(i, j) = static_cast<Code>(random.between(0, 255));
     }
   }
@@ -53,32 +53,32 @@ std::uint64_t block_fingerprint(const block_shape& shape, const block_parameters
 
 TEST_CASE("blocks of u8 streams give the codes they always gave", "[model]") {
   const block_shape shape{.attention = {.tokens = 17, .width = 24, .heads = 3}, .hidden = 40};
-  const auto of_tail = [&](tail probabilities) {
+  const auto of_tail = [&](attention_code probabilities) {
     generator random(1);
     parameter_memory memory;
     block_parameters parameters = random_block(memory, shape, probabilities, random);
     // Steep enough that the tails differ: half at every step, and zero in the end.
-    parameters.attention.weighting.exponential =
-        memory.array<std::uint64_t>(256, [](index d) { return d < 40 ? index{1} << (40 - d) : 0; });
+    parameters.attention.softmax.exponential =
+        memory.array<std::uint64_t>(256, [](index_t d) { return d < 40 ? index_t{1} << (40 - d) : 0; });
     return block_fingerprint<std::uint8_t>(shape, parameters, random);
   };
-  CHECK(of_tail(tail::zero) == 0xcfa6e94df91f7943U);
-  CHECK(of_tail(tail::clip) == 0xeae529ac188839e3U);
-  CHECK(of_tail(tail::wide) == 0x8204b58d78d42c4bU);
+  CHECK(of_tail(attention_code::u8_masked) == 0xcfa6e94df91f7943U);
+  CHECK(of_tail(attention_code::u4_clipped) == 0xeae529ac188839e3U);
+  CHECK(of_tail(attention_code::u8_full) == 0x8204b58d78d42c4bU);
 }
 
 /// A block whose attention is relative to the maximum, and that adds to an s16 stream.
 block_parameters random_precise_block(parameter_memory& memory, const block_shape& shape, attention_kind kind,
                                       generator& random) {
-  block_parameters p = random_block(memory, shape, tail::zero, random);
+  block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
   for (layernorm_parameters* norm : {&p.norm1, &p.norm2}) {
     norm->zero_point = 0;
   }
-  p.attention.weighting.kind = kind;
-  p.attention.weighting.table = memory.array<std::uint8_t>(
-      256, [&](index d) { return kind == attention_kind::weights ? 255 - d : std::min<index>(d / 7, 16); });
-  p.attention.weighting.normalize = true;
-  p.attention.weighting.normalization = {3 << 27, 120};
+  p.attention.softmax.kind = kind;
+  p.attention.softmax.table = memory.array<std::uint8_t>(
+      256, [&](index_t d) { return kind == attention_kind::weights ? 255 - d : std::min<index_t>(d / 7, 16); });
+  p.attention.softmax.normalize = true;
+  p.attention.softmax.normalization = {3 << 27, 120};
   return p;
 }
 
@@ -97,7 +97,7 @@ TEST_CASE("blocks of s16 streams give the codes they always gave", "[model]") {
 TEST_CASE("a vision transformer gives the codes it always gave", "[model]") {
   const vit_shape shape{.channels = 3,
                         .height = 8,
-                        .width_pixels = 12,
+                        .image_width = 12,
                         .patch = 4,
                         .width = 16,
                         .heads = 2,
@@ -106,7 +106,7 @@ TEST_CASE("a vision transformer gives the codes it always gave", "[model]") {
                         .classes = 5};
   generator random(3);
   parameter_memory memory;
-  const vit_parameters parameters = random_vit(memory, shape, tail::zero, random);
+  const vit_parameters parameters = random_vit(memory, shape, attention_code::u8_masked, random);
   const matrix_view<const std::uint8_t> pixels = memory.matrix<std::uint8_t>(1, 3 * 8 * 12, 0, 255, random);
   tensor<std::int32_t> logits(1, shape.classes);
   tensor<std::uint8_t> logits_u8(1, shape.classes);
@@ -125,15 +125,15 @@ TEST_CASE("tokens do not depend on the memory they lie in", "[model]") {
   const block_shape shape{.attention = {.tokens = 9, .width = 8, .heads = 2}, .hidden = 16};
   generator random(4);
   parameter_memory memory;
-  const block_parameters parameters = random_block(memory, shape, tail::clip, random);
+  const block_parameters parameters = random_block(memory, shape, attention_code::u4_clipped, random);
   const matrix_view<const std::uint8_t> codes = memory.matrix<std::uint8_t>(9, 8, 0, 255, random);
   std::vector<std::byte> scratch(block_workspace_bytes(shape) + 64);
   std::vector<std::uint64_t> found;
-  for (const index gap : {0, 1, 5}) {
+  for (const index_t gap : {0, 1, 5}) {
     for (const std::size_t shift : {std::size_t{0}, std::size_t{1}, std::size_t{63}}) {
       tensor<std::uint8_t> stream(9, 8, {.gap = gap, .offset = gap});
-      for (index i = 0; i < 9; ++i) {
-        for (index j = 0; j < 8; ++j) {
+      for (index_t i = 0; i < 9; ++i) {
+        for (index_t j = 0; j < 8; ++j) {
           stream.view()(i, j) = codes(i, j);
         }
       }

@@ -15,7 +15,7 @@ namespace intact_test::packed_vit_test {
 namespace {
 
 classification classify(const packed_vit& model, const image_view& image) {
-  const index classes = model.shape().classes;
+  const index_t classes = model.shape().classes;
   classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
                        std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
   std::vector<std::byte> scratch(fused_vit_bytes(model.shape()));
@@ -32,10 +32,10 @@ TEST_CASE("packed models of every kind of weights compute the same, also after t
     const image_set images(shape, 2);
     for (const named_profile& named : all_profiles()) {
       INFO(named.name);
-      integer_vit model = quantized_vit(shape, named.chosen);
+      integer_vit model = quantized_vit(shape, named.recipe);
       const std::vector<classification> expected = classify_all(model, images);
       packed_vit first(std::move(model));
-      packed_vit second(integer_vit(quantized_vit(smallest_vit, named.chosen)));
+      packed_vit second(integer_vit(quantized_vit(smallest_vit, named.recipe)));
       second = std::move(first);
       const packed_vit packed(std::move(second));
       CHECK(packed.real_logit(256) > 0);
@@ -53,10 +53,10 @@ TEST_CASE("a model is packed layer by layer, and its weights are not there twice
   shape.depth = 3;
   constexpr std::size_t largest_layer = 768 * 192, all_layers = 3 * 12 * 192 * 192;
   for (const weight_kind kind : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
-    profile chosen = precise_profile;
-    chosen.weights = kind;
+    quantization_recipe recipe = precise_recipe;
+    recipe.weights = kind;
     const std::size_t share = kind == weight_kind::s8 ? 1 : 2;
-    integer_vit model = quantized_vit(shape, chosen);
+    integer_vit model = quantized_vit(shape, recipe);
     const std::size_t before = live_bytes;
     CHECK(before > all_layers / share);
     most_live_bytes = before;

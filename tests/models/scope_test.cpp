@@ -23,10 +23,10 @@ namespace {
 /// Codes of the activations whose weight is 1, less those whose weight is -1: without a multiplication.
 tensor<std::int32_t> ternary_sums(const tensor<std::uint8_t>& a, const tensor<std::int8_t>& w) {
   tensor<std::int32_t> y(a.rows(), w.rows());
-  for (index m = 0; m < a.rows(); ++m) {
-    for (index n = 0; n < w.rows(); ++n) {
+  for (index_t m = 0; m < a.rows(); ++m) {
+    for (index_t n = 0; n < w.rows(); ++n) {
       std::int32_t sum = 0;
-      for (index k = 0; k < a.columns(); ++k) {
+      for (index_t k = 0; k < a.columns(); ++k) {
         if (w(n, k) == 1) {
           sum += a(m, k);
         } else if (w(n, k) == -1) {
@@ -42,21 +42,21 @@ tensor<std::int32_t> ternary_sums(const tensor<std::uint8_t>& a, const tensor<st
 template <class Weights>
 void check_sums(const tensor<std::uint8_t>& a, const Weights& w, const tensor<std::int32_t>& expected) {
   tensor<std::int32_t> y(expected.rows(), expected.columns());
-  gemm(a.view(), w, keep_accumulator{}, y.view());
+  gemm(a.view(), w, raw_accumulator{}, y.view());
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
 TEST_CASE("ternary weights are s8 or s4 weights", "[scope]") {
   generator random(81);
-  for (const index depth : {0, 1, 33, 300}) {
+  for (const index_t depth : {0, 1, 33, 300}) {
     for (const values what : all_values) {
       tensor<std::uint8_t> a(3, depth);
       tensor<std::int8_t> w(17, depth);
       packed_tensor<s4> nibbles(17, depth);
       fill(a.view(), what, 0, 255, random);
       fill(w.view(), what, -1, 1, random);
-      for (index n = 0; n < 17; ++n) {
-        for (index k = 0; k < depth; ++k) {
+      for (index_t n = 0; n < 17; ++n) {
+        for (index_t k = 0; k < depth; ++k) {
           store(nibbles.view(), n, k, w(n, k));
         }
       }
@@ -81,14 +81,14 @@ TEST_CASE("slices of packed weights have any width", "[scope]") {
   fill(w.view(), values::random, -128, 127, random);
   packed_memory memory(packed_weights_bytes<std::int8_t>(83, 70));
   const packed_weights<std::int8_t> packed = pack_weights(matrix_view<const std::int8_t>(w.view()), memory.span());
-  for (const index outputs : {0, 1, 37, 64, 83}) {
-    for (const index inputs : {0, 1, 23, 64, 70}) {
+  for (const index_t outputs : {0, 1, 37, 64, 83}) {
+    for (const index_t inputs : {0, 1, 23, 64, 70}) {
       tensor<std::int32_t> y(4, outputs), expected(4, outputs);
-      gemm(a.view().prefix(4, inputs), packed.prefix(outputs, inputs), keep_accumulator{}, y.view());
-      for (index m = 0; m < 4; ++m) {
-        for (index n = 0; n < outputs; ++n) {
+      gemm(a.view().prefix(4, inputs), packed.prefix(outputs, inputs), raw_accumulator{}, y.view());
+      for (index_t m = 0; m < 4; ++m) {
+        for (index_t n = 0; n < outputs; ++n) {
           expected(m, n) = 0;
-          for (index k = 0; k < inputs; ++k) {
+          for (index_t k = 0; k < inputs; ++k) {
             expected(m, n) += a(m, k) * w(n, k);
           }
         }
@@ -110,31 +110,31 @@ activation_table shift_log2_table(double last) {
 struct built_layer {
   std::vector<std::int32_t> multiplier;
   std::vector<std::int64_t> offset;
-  std::vector<exact_scale> exact;
+  std::vector<realized_scale> exact;
   channel_scale scale;
 
   built_layer(const tensor<std::int8_t>& w, int fraction_bits)
       : multiplier(static_cast<std::size_t>(w.rows())), offset(multiplier.size()), exact(multiplier.size()) {
-    std::vector<scale_target> targets;
-    for (index n = 0; n < w.rows(); ++n) {
+    std::vector<scale_spec> specs;
+    for (index_t n = 0; n < w.rows(); ++n) {
       const std::int64_t extreme = (std::int64_t{128} * w.columns()) << fraction_bits;
       const double factor = (0.02 + 0.01 * static_cast<double>(n)) / std::ldexp(1.0, fraction_bits);
-      targets.push_back({factor, 120, 0, {-extreme, extreme}});
+      specs.push_back({factor, 120, 0, {-extreme, extreme}});
     }
-    scale = build_scale(targets, multiplier, offset, exact);
+    scale = build_scale(specs, multiplier, offset, exact);
   }
 
   /// The codes of sums of w * 2^(fraction_bits - code).
   tensor<std::uint8_t> outputs(const tensor<std::uint8_t>& codes, const tensor<std::int8_t>& w,
                                int fraction_bits) const {
     tensor<std::uint8_t> y(codes.rows(), w.rows());
-    for (index m = 0; m < codes.rows(); ++m) {
-      for (index n = 0; n < w.rows(); ++n) {
+    for (index_t m = 0; m < codes.rows(); ++m) {
+      for (index_t n = 0; n < w.rows(); ++n) {
         double sum = 0;
-        for (index k = 0; k < w.columns(); ++k) {
+        for (index_t k = 0; k < w.columns(); ++k) {
           sum += std::ldexp(static_cast<double>(w(n, k)), fraction_bits - codes(m, k));
         }
-        const exact_scale& e = exact[static_cast<std::size_t>(n)];
+        const realized_scale& e = exact[static_cast<std::size_t>(n)];
         y(m, n) = static_cast<std::uint8_t>(std::clamp(std::rint(sum * e.factor + e.offset), 0.0, 255.0));
       }
     }
@@ -154,8 +154,8 @@ TEST_CASE("4-bit shift-log2 codes multiply by shift_matmul", "[scope]") {
   tensor<std::uint8_t> codes(9, 200), weights(200, 7), y(9, 7);
   tensor<std::int8_t> w(7, 200);
   fill(w.view(), values::random, -128, 127, random);
-  for (index k = 0; k < 200; ++k) {
-    for (index n = 0; n < 7; ++n) {
+  for (index_t k = 0; k < 200; ++k) {
+    for (index_t n = 0; n < 7; ++n) {
       weights(k, n) = static_cast<std::uint8_t>(w(n, k) + 128);
     }
   }
@@ -163,7 +163,8 @@ TEST_CASE("4-bit shift-log2 codes multiply by shift_matmul", "[scope]") {
   CHECK(*std::max_element(codes.memory().begin(), codes.memory().end()) == 15);
   CHECK(*std::min_element(codes.memory().begin(), codes.memory().end()) == 0);
   const built_layer layer(w, 15);
-  shift_matmul<tail::zero>(codes.view(), {weights.view(), 128}, requantize<std::uint8_t>{layer.scale}, y.view());
+  shift_matmul<attention_code::u8_masked>(codes.view(), {weights.view(), 128}, requantize<std::uint8_t>{layer.scale},
+                                          y.view());
   CHECK(first_difference(y.view(), layer.outputs(codes, w, 15).view()) == "");
 }
 
@@ -186,18 +187,18 @@ TEST_CASE("3-bit shift-log2 codes multiply by gemm, decoded by the table", "[sco
 
 TEST_CASE("tokens at the same place of all patches are a view of windows", "[scope]") {
   // What MobileViT's attention sees: patches of 2 x 2 tokens, one sequence per place in the patch.
-  constexpr index height = 6, width = 8, channels = 5, patch = 2;
+  constexpr index_t height = 6, width = 8, channels = 5, patch = 2;
   generator random(85);
   tensor<std::uint8_t> x(height * width, channels), windows(height * width, channels), back(height * width, channels);
   fill(x.view(), values::random, 0, 255, random);
   const window_grid grid{height, width, patch, 0};
   window_partition(x.view(), grid, 0, windows.view());
-  for (index place = 0; place < patch * patch; ++place) {
+  for (index_t place = 0; place < patch * patch; ++place) {
     const matrix_view<const std::uint8_t> sequence(windows.view().data + place * channels, grid.windows(), channels,
                                                    patch * patch * channels);
-    for (index n = 0; n < grid.windows(); ++n) {
-      const index i = n / (width / patch) * patch + place / patch, j = n % (width / patch) * patch + place % patch;
-      for (index c = 0; c < channels; ++c) {
+    for (index_t n = 0; n < grid.windows(); ++n) {
+      const index_t i = n / (width / patch) * patch + place / patch, j = n % (width / patch) * patch + place % patch;
+      for (index_t c = 0; c < channels; ++c) {
         CHECK(sequence(n, c) == x(i * width + j, c));
       }
     }

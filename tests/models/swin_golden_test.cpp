@@ -27,7 +27,7 @@ class recorded_swin {
   swin_shape shape() const {
     return {.channels = 3,
             .height = 16,
-            .width_pixels = 16,
+            .image_width = 16,
             .patch = 2,
             .stages = 2,
             .stage = {{{32, 2, 128, 2, 4}, {64, 4, 256, 2, 4}}},
@@ -43,9 +43,9 @@ class recorded_swin {
     made.standard_deviation.assign(3, 1);
     made.patch = linear("patch_embed_proj");
     made.patch_norm = norm("patch_embed_norm");
-    for (index s = 0; s < 2; ++s) {
+    for (index_t s = 0; s < 2; ++s) {
       float_swin_stage& stage = made.stages.emplace_back();
-      for (index position = 0; position < 2; ++position) {
+      for (index_t position = 0; position < 2; ++position) {
         stage.blocks.push_back(block(block_name(s, position), made.shape.of(s)));
       }
     }
@@ -61,9 +61,9 @@ class recorded_swin {
     made.input = affine("qact_input");
     made.patch = affine("patch_embed_qact_before_norm");
     made.tokens = affine("patch_embed_qact");
-    for (index s = 0; s < 2; ++s) {
+    for (index_t s = 0; s < 2; ++s) {
       swin_stage_scales& stage = made.stages.emplace_back();
-      for (index position = 0; position < 2; ++position) {
+      for (index_t position = 0; position < 2; ++position) {
         stage.blocks.push_back(block_scales_of(block_name(s, position)));
       }
     }
@@ -78,9 +78,9 @@ class recorded_swin {
   swin_weights weights() const {
     swin_weights made;
     made.patch = codes("patch_embed_proj");
-    for (index s = 0; s < 2; ++s) {
+    for (index_t s = 0; s < 2; ++s) {
       swin_stage_weights& stage = made.stages.emplace_back();
-      for (index position = 0; position < 2; ++position) {
+      for (index_t position = 0; position < 2; ++position) {
         const std::string name = block_name(s, position);
         stage.blocks.push_back(
             {codes(name + "attn_qkv"), codes(name + "attn_proj"), codes(name + "mlp_fc1"), codes(name + "mlp_fc2")});
@@ -95,12 +95,12 @@ class recorded_swin {
   std::vector<float> floats(const std::string& name) const { return file_.values<float>(name); }
   bool has(const std::string& name) const { return file_.contains(name); }
 
-  static std::string block_name(index stage, index position) {
+  static std::string block_name(index_t stage, index_t position) {
     return "layers_" + std::to_string(stage) + "_blocks_" + std::to_string(position) + "_";
   }
 
  private:
-  float_matrix matrix(const std::string& name, index rows) const {
+  float_matrix matrix(const std::string& name, index_t rows) const {
     const std::vector<float> values = floats(name);
     return map_of(matrix_view<const float>(values.data(), rows, std::ssize(values) / rows));
   }
@@ -108,16 +108,16 @@ class recorded_swin {
   scaled_weights codes(const std::string& name) const {
     const std::vector<std::int32_t> recorded = integers(name + "__wcodes");
     std::vector<float> scale = floats(name + "__wscale");
-    const index rows = std::ssize(scale), columns = std::ssize(recorded) / rows;
+    const index_t rows = std::ssize(scale), columns = std::ssize(recorded) / rows;
     return {owned_weights({recorded.begin(), recorded.end()}, rows, columns), std::move(scale)};
   }
 
   float_matrix weight(const std::string& name) const {
     const scaled_weights quantized = codes(name);
     float_matrix made(quantized.weights.rows, quantized.weights.columns);
-    for (index n = 0; n < made.rows(); ++n) {
+    for (index_t n = 0; n < made.rows(); ++n) {
       const std::vector<std::int8_t> row = quantized.weights.row(n);
-      for (index k = 0; k < made.cols(); ++k) {
+      for (index_t k = 0; k < made.cols(); ++k) {
         made(n, k) =
             static_cast<float>(row[static_cast<std::size_t>(k)]) * quantized.scale[static_cast<std::size_t>(n)];
       }
@@ -131,7 +131,7 @@ class recorded_swin {
   }
 
   float_swin_block block(const std::string& name, const swin_stage_shape& shape) const {
-    const index positions = (2 * shape.window - 1) * (2 * shape.window - 1);
+    const index_t positions = (2 * shape.window - 1) * (2 * shape.window - 1);
     return {{norm(name + "norm1"), linear(name + "attn_qkv"), linear(name + "attn_proj"), norm(name + "norm2"),
              linear(name + "mlp_fc1"), linear(name + "mlp_fc2")},
             matrix(name + "attn_relative_position_bias_table", positions)};
@@ -197,11 +197,11 @@ class recorded_comparison {
       return;
     }
     const std::vector<std::int32_t> expected = recorded_.integers(tensor);
-    const index heads = site.block < 2 ? 2 : 4;
-    const index first = site.head < 0 ? 0 : (site.window * heads + site.head) * codes.rows * codes.columns;
+    const index_t heads = site.block < 2 ? 2 : 4;
+    const index_t first = site.head < 0 ? 0 : (site.window * heads + site.head) * codes.rows * codes.columns;
     code_differences& seen = differences_[tensor];
-    for (index i = 0; i < codes.rows; ++i) {
-      for (index c = 0; c < codes.columns; ++c) {
+    for (index_t i = 0; i < codes.rows; ++i) {
+      for (index_t c = 0; c < codes.columns; ++c) {
         seen.compare(codes(i, c), expected.at(static_cast<std::size_t>(first + i * codes.columns + c)));
       }
     }
@@ -244,8 +244,7 @@ class recorded_comparison {
 /// Runs the integer model of the recorded weights and scales, after a change, on the recorded codes of the input.
 template <class Change>
 std::map<std::string, code_differences> differences_of(const recorded_swin& recorded, const Change& change) {
-  swin_contents contents =
-      build_swin(recorded.model(), recorded.scales(), recorded.weights(), paper_profile).contents();
+  swin_tensors contents = build_swin(recorded.model(), recorded.scales(), recorded.weights(), paper_recipe).tensors();
   contents.pixel_table.clear();  // the codes themselves
   change(contents);
   const integer_swin model(std::move(contents));
@@ -268,7 +267,7 @@ TEST_CASE("a model of the recorded weights and scales follows the recorded codes
     return;
   }
   const recorded_swin recorded;
-  const auto differences = differences_of(recorded, [](swin_contents&) {});
+  const auto differences = differences_of(recorded, [](swin_tensors&) {});
   CHECK(differences.size() == 51);
   double largest = 0;
   for (const auto& [name, seen] : differences) {
@@ -290,7 +289,7 @@ TEST_CASE("a model whose neighbours are merged in another order does not follow 
     return;
   }
   const recorded_swin recorded;
-  const auto differences = differences_of(recorded, [](swin_contents& contents) {
+  const auto differences = differences_of(recorded, [](swin_tensors& contents) {
     std::vector<std::int8_t>& weights = contents.stages[0].reduction.weights.codes;
     for (std::size_t row = 0; row < weights.size(); row += 128) {  // as if the second and third neighbour were swapped
       std::swap_ranges(&weights[row + 32], &weights[row + 64], &weights[row + 64]);
@@ -308,9 +307,9 @@ TEST_CASE("a float model of the recorded weights gives nearly the recorded logit
   const std::vector<float> image = recorded.floats("image");
   // The recorded pixels are real numbers: they take the place of those that 8-bit pixels give.
   const auto put_image = [&](const trace_site& site, float_matrix& tensor) {
-    for (index patch = 0; site.name == "input" && patch < tensor.rows(); ++patch) {
-      for (index k = 0; k < tensor.cols(); ++k) {
-        const index channel = k / 4, y = patch / 8 * 2 + k / 2 % 2, x = patch % 8 * 2 + k % 2;
+    for (index_t patch = 0; site.name == "input" && patch < tensor.rows(); ++patch) {
+      for (index_t k = 0; k < tensor.cols(); ++k) {
+        const index_t channel = k / 4, y = patch / 8 * 2 + k / 2 % 2, x = patch % 8 * 2 + k % 2;
         tensor(patch, k) = image.at(static_cast<std::size_t>((channel * 16 + y) * 16 + x));
       }
     }

@@ -19,10 +19,10 @@ namespace intact_test::swin_test {
 namespace {
 
 /// Two stages of the same kind, the second of twice the width.
-constexpr swin_shape two_stages(index height, index width, index patch, index window, index depth) {
+constexpr swin_shape two_stages(index_t height, index_t width, index_t patch, index_t window, index_t depth) {
   return {.channels = 3,
           .height = height,
-          .width_pixels = width,
+          .image_width = width,
           .patch = patch,
           .stages = 2,
           .stage = {{{8, 2, 20, depth, window}, {16, 4, 24, depth, window}}},
@@ -39,7 +39,7 @@ constexpr swin_shape shapes[] = {
     two_stages(3, 3, 3, 2, 1),    // one token in a window of four
     {.channels = 1,
      .height = 9,
-     .width_pixels = 6,
+     .image_width = 6,
      .patch = 1,
      .stages = 3,
      .stage = {{{5, 1, 7, 1, 3}, {7, 7, 3, 0, 1}, {6, 2, 9, 2, 2}}},  // odd widths, a stage without blocks
@@ -48,7 +48,7 @@ constexpr swin_shape shapes[] = {
 
 /// Compares a model on several images; returns how many codes were compared.
 std::int64_t check_model(const integer_swin& model, int random_images, code_counts& occurred) {
-  const swin_reference reference(model.contents());
+  const swin_reference reference(model.tensors());
   std::int64_t compared = 0;
   for (const owned_image& image : make_images(model.shape(), random_images)) {
     const tensors expected = reference.evaluate(image.view);
@@ -65,8 +65,8 @@ std::int64_t check_model(const integer_swin& model, int random_images, code_coun
 
 bool shifts_windows(const swin_shape& shape) {
   bool shifts = false;
-  for (index s = 0; s < shape.stages; ++s) {
-    for (index position = 0; position < shape.of(s).depth; ++position) {
+  for (index_t s = 0; s < shape.stages; ++s) {
+    for (index_t position = 0; position < shape.of(s).depth; ++position) {
       shifts = shifts || shape.block(s, position).attention.grid.shift != 0;
     }
   }
@@ -78,7 +78,7 @@ TEST_CASE("the integer Swin transformer equals the evaluation in double precisio
   std::int64_t compared = 0;
   std::uint64_t seed = 1;
   for (const swin_shape& shape : shapes) {
-    for (const profile& parts : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+    for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
       INFO("seed " << seed << ", profile: " << profile_text(parts));
       compared += check_model(random_swin(shape, parts, seed++), 2, occurred);
     }
@@ -99,17 +99,18 @@ TEST_CASE("every choice of attention and of weights equals the evaluation in dou
   std::int64_t compared = 0;
   int models = 0, refused = 0;
   for (const swin_shape& shape : {shapes[2], shapes[3]}) {
-    for (const profile& attention : sensible_attention_profiles()) {
-      profile parts = attention;
+    for (const quantization_recipe& attention : sensible_attention_profiles()) {
+      quantization_recipe parts = attention;
       parts.stream = models % 2 == 0 ? stream_codes::u8 : stream_codes::s16;
       parts.weights = models % 3 == 0 ? weight_kind::s8 : models % 3 == 1 ? weight_kind::s4 : weight_kind::grouped_s4;
       parts.weight_group = 5;
       INFO("model " << models << ", profile: " << profile_text(parts));
-      const bool packed = parts.probabilities == tail::clip && parts.attention != attention_kind::weights;
+      const bool packed =
+          parts.probabilities == attention_code::u4_clipped && parts.attention != attention_kind::weights;
       const auto seed = static_cast<std::uint64_t>(1000 + models++);
       if (packed && shifts_windows(shape)) {
-        CHECK(
-            mentions(refusal([&] { random_swin(shape, parts, seed); }), "packed codes (tail::clip) have no weight 0"));
+        CHECK(mentions(refusal([&] { random_swin(shape, parts, seed); }),
+                       "packed codes (attention_code::u4_clipped) have no weight 0"));
         ++refused;
       } else {
         compared += check_model(random_swin(shape, parts, seed), 1, occurred);
@@ -123,10 +124,10 @@ TEST_CASE("every choice of attention and of weights equals the evaluation in dou
 }
 
 /// Swin-T with blocks per stage, of images of so many pixels.
-constexpr swin_shape swin_tiny(index pixels, index third_stage) {
+constexpr swin_shape swin_tiny(index_t pixels, index_t third_stage) {
   return {.channels = 3,
           .height = pixels,
-          .width_pixels = pixels,
+          .image_width = pixels,
           .patch = 4,
           .stages = 4,
           .stage = {{{96, 3, 384, 2, 7}, {192, 6, 768, 2, 7}, {384, 12, 1536, third_stage, 7}, {768, 24, 3072, 2, 7}}},
@@ -139,11 +140,11 @@ static_assert(swin_tiny(224, 6).block(3, 1).attention.grid.shift == 0);
 void check_swin_tiny(const swin_shape& shape) {
   code_counts occurred;
   std::int64_t compared = 0;
-  for (const profile& parts : {paper_profile, precise_profile}) {
+  for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
     const integer_swin model = random_swin(shape, parts, 7);
-    const swin_reference reference(model.contents());
+    const swin_reference reference(model.tensors());
     generator random(8);
-    const owned_image image({.channels = 3, .height = shape.height, .width_pixels = shape.width_pixels}, values::random,
+    const owned_image image({.channels = 3, .height = shape.height, .image_width = shape.image_width}, values::random,
                             true, random);
     const tensors expected = reference.evaluate(image.view);
     const comparison outcome = compare_image(model, image.view, expected);
@@ -152,7 +153,7 @@ void check_swin_tiny(const swin_shape& shape) {
     CHECK(outcome.compared == count_codes(expected));
     compared += outcome.compared;
   }
-  std::cout << "[intact: compared] Swin-T of " << shape.height << " x " << shape.width_pixels << " pixels: " << compared
+  std::cout << "[intact: compared] Swin-T of " << shape.height << " x " << shape.image_width << " pixels: " << compared
             << " codes\n";
 }
 
@@ -167,32 +168,32 @@ TEST_CASE("a whole Swin-T equals the evaluation in double precision", "[.]") {
 /// Each changes one parameter of a model, which the reference must notice.
 struct mutation {
   const char* what;
-  std::function<void(swin_contents&)> change;
+  std::function<void(swin_tensors&)> change;
 };
 
-swin_contents contents_of(const integer_swin& model) {
-  return model.contents();
+swin_tensors contents_of(const integer_swin& model) {
+  return model.tensors();
 }
 
 TEST_CASE("the evaluation in double precision notices every changed parameter") {
-  const integer_swin model = random_swin(shapes[2], paper_profile, 77);
+  const integer_swin model = random_swin(shapes[2], paper_recipe, 77);
   const mutation mutations[] = {
-      {"patch_norm", [](swin_contents& c) { c.patch_norm.bias[1] += std::int64_t{1} << c.patch_norm.output_shift; }},
-      {"padding", [](swin_contents& c) { c.stages[0].blocks[0].norm1_zero_point ^= 64; }},
-      {"position bias", [](swin_contents& c) { c.stages[0].blocks[1].position_bias.back() ^= 128; }},
-      {"addition of the bias", [](swin_contents& c) { c.stages[1].blocks[0].add_bias.offset[3] += 1 << 20; }},
-      {"window", [](swin_contents& c) { c.stages[0].blocks[1].block.qkv.weights.codes[5] ^= 64; }},
-      {"merging", [](swin_contents& c) { c.stages[0].merge_norm.shift[9] ^= 1; }},
-      {"padding of a merging", [](swin_contents& c) { c.stages[0].merge_norm.zero_point ^= 8; }},
-      {"reduction", [](swin_contents& c) { c.stages[0].reduction.weights.codes[33] ^= 64; }},
-      {"pooling", [](swin_contents& c) { c.pool.scale.offset += std::int64_t{3} << (32 + c.pool.scale.shift); }},
-      {"head", [](swin_contents& c) { c.head.codes[0] ^= 64; }},
+      {"patch_norm", [](swin_tensors& c) { c.patch_norm.bias[1] += std::int64_t{1} << c.patch_norm.output_shift; }},
+      {"padding", [](swin_tensors& c) { c.stages[0].blocks[0].norm1_zero_point ^= 64; }},
+      {"position bias", [](swin_tensors& c) { c.stages[0].blocks[1].position_bias.back() ^= 128; }},
+      {"addition of the bias", [](swin_tensors& c) { c.stages[1].blocks[0].add_bias.offset[3] += 1 << 20; }},
+      {"window", [](swin_tensors& c) { c.stages[0].blocks[1].block.qkv.weights.codes[5] ^= 64; }},
+      {"merging", [](swin_tensors& c) { c.stages[0].merge_norm.shift[9] ^= 1; }},
+      {"padding of a merging", [](swin_tensors& c) { c.stages[0].merge_norm.zero_point ^= 8; }},
+      {"reduction", [](swin_tensors& c) { c.stages[0].reduction.weights.codes[33] ^= 64; }},
+      {"pooling", [](swin_tensors& c) { c.pool.scale.offset += std::int64_t{3} << (32 + c.pool.scale.shift); }},
+      {"head", [](swin_tensors& c) { c.head.codes[0] ^= 64; }},
   };
   const std::vector<owned_image> images = make_images(model.shape(), 1);
-  const tensors expected = swin_reference(model.contents()).evaluate(images.back().view);
+  const tensors expected = swin_reference(model.tensors()).evaluate(images.back().view);
   for (const mutation& mutation : mutations) {
     INFO(mutation.what);
-    swin_contents changed = contents_of(model);
+    swin_tensors changed = contents_of(model);
     mutation.change(changed);
     CHECK(compare_image(integer_swin(std::move(changed)), images.back().view, expected).mismatched > 0);
   }
@@ -200,11 +201,11 @@ TEST_CASE("the evaluation in double precision notices every changed parameter") 
 
 /// The feature maps of a model, in memory of their own.
 template <class Code>
-void check_features(const profile& parts) {
+void check_features(const quantization_recipe& parts) {
   const swin_shape shape = shapes[2];
   const integer_swin model = random_swin(shape, parts, 55);
   const owned_image image = std::move(make_images(shape, 1).back());
-  const tensors expected = swin_reference(model.contents()).evaluate(image.view);
+  const tensors expected = swin_reference(model.tensors()).evaluate(image.view);
   tensor<Code> first(7 * 5, 8, {3, 1, 4}), second(4 * 3, 16);
   const std::array<matrix_view<Code>, 2> maps = {first.view(), second.view()};
   std::vector<std::byte> memory(swin_features_workspace_bytes<Code>(model.shape()));
@@ -215,20 +216,20 @@ void check_features(const profile& parts) {
 }
 
 TEST_CASE("packed Swin transformers give what integer ones give") {
-  for (const profile& parts : {paper_profile, precise_profile_888}) {
+  for (const quantization_recipe& parts : {paper_recipe, precise_recipe_888}) {
     for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
-      profile chosen = parts;
-      chosen.weights = weights;
-      chosen.weight_group = 5;
-      INFO(profile_text(chosen));
-      integer_swin model = random_swin(shapes[2], chosen, 91);
+      quantization_recipe recipe = parts;
+      recipe.weights = weights;
+      recipe.weight_group = 5;
+      INFO(profile_text(recipe));
+      integer_swin model = random_swin(shapes[2], recipe, 91);
       const std::vector<owned_image> images = make_images(model.shape(), 2);
       const std::vector<image_view> views = views_of(images);
-      const index batch = std::ssize(views), classes = model.shape().classes;
+      const index_t batch = std::ssize(views), classes = model.shape().classes;
       tensor<std::int32_t> logits(batch, classes), fused_logits(batch, classes);
       tensor<std::uint8_t> logits_u8(batch, classes), fused_logits_u8(batch, classes);
       std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
-      for (index i = 0; i < batch; ++i) {
+      for (index_t i = 0; i < batch; ++i) {
         swin(views[static_cast<std::size_t>(i)], model.parameters(), model.shape(), logits.view().row_block(i, 1),
              logits_u8.view().row_block(i, 1), workspace(memory.data(), memory.size()));
       }
@@ -244,13 +245,13 @@ TEST_CASE("packed Swin transformers give what integer ones give") {
 }
 
 TEST_CASE("feature maps are the residual streams that leave the stages") {
-  check_features<std::uint8_t>(paper_profile);
-  check_features<std::int16_t>(precise_profile);
+  check_features<std::uint8_t>(paper_recipe);
+  check_features<std::int16_t>(precise_recipe);
 }
 
 struct swin_call {
   swin_shape shape = shapes[0];
-  integer_swin model = random_swin(shape, paper_profile, 3);
+  integer_swin model = random_swin(shape, paper_recipe, 3);
   owned_image image = std::move(make_images(shape, 1).back());
   std::vector<std::int32_t> logits = std::vector<std::int32_t>(5, 77);
   std::vector<std::uint8_t> logits_u8 = std::vector<std::uint8_t>(5, 77);
@@ -298,7 +299,7 @@ TEST_CASE("a Swin transformer refuses what does not fit, before it writes anythi
   CHECK(mentions(call.refused(good, call.shape, image, 1), "the workspace has"));
 
   swin_call changed;
-  swin_contents contents = contents_of(changed.model);
+  swin_tensors contents = contents_of(changed.model);
   contents.stages[1].blocks[1].position_bias.pop_back();
   CHECK(mentions(refusal([&] { integer_swin(std::move(contents)); }), "size of position_bias"));
   contents = contents_of(changed.model);

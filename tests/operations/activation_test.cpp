@@ -11,8 +11,8 @@ namespace intact_test::activation_test {
 namespace {
 
 struct activation_shape {
-  index rows;
-  index columns;
+  index_t rows;
+  index_t columns;
 };
 
 constexpr activation_shape activation_shapes[] = {
@@ -42,9 +42,9 @@ void check_activation(const activation_shape& shape, const layout& where, values
   fill(codes.view(), what, 0, largest_code<Code>, random);
   tensor<std::uint8_t> y(shape.rows, shape.columns, where);
   activation(codes.view(), table, y.view());
-  index wrong = 0;
-  for (index i = 0; i < shape.rows; ++i) {
-    for (index j = 0; j < shape.columns; ++j) {
+  index_t wrong = 0;
+  for (index_t i = 0; i < shape.rows; ++i) {
+    for (index_t j = 0; j < shape.columns; ++j) {
       wrong += y(i, j) != table.at(codes(i, j)) ? 1 : 0;
     }
   }
@@ -83,7 +83,7 @@ TEST_CASE("every 8-bit and every 12-bit code has an entry of its own") {
   for (int k = 0; k < 256; ++k) {
     CHECK(of_bytes(0, k) == 255 - k);
   }
-  index wrong = 0;
+  index_t wrong = 0;
   activation(matrix_view<const std::uint16_t>(words.view()), low_bits, of_words.view());
   for (int k = 0; k < 4096; ++k) {
     wrong += of_words(k / 2048, k % 2048) != k % 256 ? 1 : 0;
@@ -102,8 +102,8 @@ TEST_CASE("activation of 8-bit codes works in place") {
     tensor<std::uint8_t> codes(7, 33, where);
     fill(codes.view(), values::random, 0, 255, random);
     tensor<std::uint8_t> expected(7, 33);
-    for (index i = 0; i < 7; ++i) {
-      for (index j = 0; j < 33; ++j) {
+    for (index_t i = 0; i < 7; ++i) {
+      for (index_t j = 0; j < 33; ++j) {
         expected(i, j) = table.at(codes(i, j));
       }
     }

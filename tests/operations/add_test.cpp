@@ -13,8 +13,8 @@ namespace intact_test::add_test {
 namespace {
 
 struct add_shape {
-  index rows;
-  index columns;
+  index_t rows;
+  index_t columns;
 };
 
 constexpr add_shape add_shapes[] = {
@@ -24,7 +24,7 @@ constexpr add_shape add_shapes[] = {
     {2, 32},  {2, 33},   {2, 63}, {3, 65},  // of 32 and 64
 };
 
-/// An add_scale that owns its arrays.
+/// An add_parameters that owns its arrays.
 struct owned_scale {
   std::vector<std::int32_t> stream_multiplier;
   std::vector<std::int32_t> branch_multiplier;
@@ -33,7 +33,7 @@ struct owned_scale {
   int branch_zero_point = 0;
   int shift = 0;
 
-  add_scale view() const {
+  add_parameters view() const {
     return {stream_multiplier, branch_multiplier, offset, stream_zero_point, branch_zero_point, shift};
   }
 };
@@ -41,12 +41,12 @@ struct owned_scale {
 constexpr std::int64_t largest_sum = std::numeric_limits<std::int32_t>::max();
 
 /// Random multipliers of up to 4 and offsets of whole outputs, shortened to what the contract promises.
-owned_scale random_scale(index channels, int shift, generator& random) {
+owned_scale random_scale(index_t channels, int shift, generator& random) {
   owned_scale scale;
   scale.stream_zero_point = static_cast<int>(random.between(0, 255));
   scale.branch_zero_point = static_cast<int>(random.between(0, 255));
   scale.shift = shift;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     const std::int64_t limit = std::min(std::int64_t{4} << shift, largest_sum / 255 / 3);
     const std::int64_t ma = random.between(-limit, limit);
     const std::int64_t mb = random.between(-limit, limit);
@@ -59,7 +59,7 @@ owned_scale random_scale(index channels, int shift, generator& random) {
   return scale;
 }
 
-std::uint8_t exact_code(int stream, int branch, const owned_scale& s, index channel) {
+std::uint8_t exact_code(int stream, int branch, const owned_scale& s, index_t channel) {
   const auto c = static_cast<std::size_t>(channel);
   const int128 sum = int128{stream - s.stream_zero_point} * s.stream_multiplier[c] +
                      int128{branch - s.branch_zero_point} * s.branch_multiplier[c] + s.offset[c];
@@ -69,8 +69,8 @@ std::uint8_t exact_code(int stream, int branch, const owned_scale& s, index chan
 tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& stream, const tensor<std::uint8_t>& branch,
                                  const owned_scale& scale) {
   tensor<std::uint8_t> y(stream.rows(), stream.columns());
-  for (index i = 0; i < y.rows(); ++i) {
-    for (index c = 0; c < y.columns(); ++c) {
+  for (index_t i = 0; i < y.rows(); ++i) {
+    for (index_t c = 0; c < y.columns(); ++c) {
       y(i, c) = exact_code(stream(i, c), branch(i, c), scale, c);
     }
   }
@@ -162,16 +162,16 @@ TEST_CASE("add takes sums that are whole outputs as they are") {
                             130,
                             shift};
     tensor<std::uint8_t> stream(256, 256), branch(256, 256), y(256, 256);
-    for (index i = 0; i < 256; ++i) {
-      for (index c = 0; c < 256; ++c) {
+    for (index_t i = 0; i < 256; ++i) {
+      for (index_t c = 0; c < 256; ++c) {
         stream(i, c) = static_cast<std::uint8_t>(i);
         branch(i, c) = static_cast<std::uint8_t>(c);
       }
     }
     add(stream.view(), branch.view(), scale.view(), y.view());
-    index wrong = 0;
-    for (index i = 0; i < 256; ++i) {
-      for (index c = 0; c < 256; ++c) {
+    index_t wrong = 0;
+    for (index_t i = 0; i < 256; ++i) {
+      for (index_t c = 0; c < 256; ++c) {
         wrong += y(i, c) != clamp_to<std::uint8_t>((i - 120) - (c - 130) + 100) ? 1 : 0;
       }
     }

@@ -14,29 +14,29 @@ namespace intact_test::average_pool_test {
 namespace {
 
 struct pool_scale {
-  exact_scale exact;
+  realized_scale exact;
   tensor_scale scale;
 };
 
-pool_scale build_pool(double factor, int zero_point, int output_zero_point, index tokens) {
+pool_scale build_pool(double factor, int zero_point, int output_zero_point, index_t tokens) {
   pool_scale made;
-  made.scale = build_scale(average_pool_target(factor, zero_point, output_zero_point, tokens), made.exact);
+  made.scale = build_scale(average_pool_spec(factor, zero_point, output_zero_point, tokens), made.exact);
   return made;
 }
 
 TEST_CASE("sums of codes are exact", "[average_pool]") {
-  for (const index tokens : {0, 1, 2, 49, 1000}) {
-    for (const index channels : {0, 1, 7, 96}) {
+  for (const index_t tokens : {0, 1, 2, 49, 1000}) {
+    for (const index_t channels : {0, 1, 7, 96}) {
       for (const values what : all_values) {
         for (const layout& where : layouts) {
           tensor<std::uint8_t> x(tokens, channels, where);
           tensor<std::int32_t> y(1, channels, where);
           generator random(3);
           fill(x.view(), what, 0, 255, random);
-          average_pool(x.view(), keep_accumulator{}, y.view());
-          for (index c = 0; c < channels; ++c) {
+          average_pool(x.view(), raw_accumulator{}, y.view());
+          for (index_t c = 0; c < channels; ++c) {
             std::int64_t sum = 0;
-            for (index t = 0; t < tokens; ++t) {
+            for (index_t t = 0; t < tokens; ++t) {
               sum += x(t, c);
             }
             REQUIRE(y(0, c) == sum);
@@ -50,7 +50,7 @@ TEST_CASE("sums of codes are exact", "[average_pool]") {
 
 TEST_CASE("means are the real numbers rounded, and nearly those of the codes' values", "[average_pool]") {
   generator random(4);
-  for (const index tokens : {1, 9, 49, 3136}) {
+  for (const index_t tokens : {1, 9, 49, 3136}) {
     for (const double factor : {0.01, 0.37, 1.0, 2.5}) {
       const int zero_point = static_cast<int>(random.between(0, 255)),
                 output = static_cast<int>(random.between(0, 255));
@@ -58,9 +58,9 @@ TEST_CASE("means are the real numbers rounded, and nearly those of the codes' va
       tensor<std::uint8_t> x(tokens, 300), y(1, 300);
       fill(x.view(), values::random, 0, 255, random);
       average_pool(x.view(), requantize<std::uint8_t, tensor_scale>{built.scale}, y.view());
-      for (index c = 0; c < 300; ++c) {
+      for (index_t c = 0; c < 300; ++c) {
         double sum = 0, value = 0;
-        for (index t = 0; t < tokens; ++t) {
+        for (index_t t = 0; t < tokens; ++t) {
           sum += x(t, c);
           value += x(t, c) - zero_point;
         }
@@ -76,11 +76,11 @@ TEST_CASE("the most tokens that int32 holds the sum of", "[average_pool]") {
   static_assert(average_pool_max_tokens == 8421504);
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(average_pool_max_tokens), 255);
   tensor<std::int32_t> y(1, 1);
-  average_pool(matrix_view<const std::uint8_t>(codes.data(), average_pool_max_tokens, 1), keep_accumulator{}, y.view());
+  average_pool(matrix_view<const std::uint8_t>(codes.data(), average_pool_max_tokens, 1), raw_accumulator{}, y.view());
   CHECK(y(0, 0) == 2147483520);
   CHECK(refusal([&] {
-          average_pool(matrix_view<const std::uint8_t>(codes.data(), average_pool_max_tokens + 1, 0),
-                       keep_accumulator{}, y.view());
+          average_pool(matrix_view<const std::uint8_t>(codes.data(), average_pool_max_tokens + 1, 0), raw_accumulator{},
+                       y.view());
         }) == "intact::average_pool: rows of x is 8421505; it must be at most 8421504");
 }
 

@@ -60,11 +60,11 @@ struct definition<round_half_to_even<Out>> {
   static int128 rounded(int128 a, const factor& f) { return halves_to_even(f.times(a)); }
 };
 template <class Out>
-struct definition<round_once<Out>> {
+struct definition<single_rounding<Out>> {
   static int128 rounded(int128 a, const factor& f) { return halves_up(f.times(a)); }
 };
 template <class Out>
-struct definition<round_twice<Out>> {
+struct definition<double_rounding<Out>> {
   static int128 rounded(int128 a, const factor& f) {
     const int128 shifted = clamp_to<std::int32_t>(a * power_of_two(std::max(f.exponent, 0)));
     const int128 high = halves_up({shifted * f.multiplier, power_of_two(31)});
@@ -81,22 +81,22 @@ struct channels {
     multiplier.push_back(f.multiplier);
     exponent.push_back(f.exponent);
   }
-  parity_scale scale(int zero_point) const { return {bias, multiplier, exponent, zero_point}; }
-  index count() const { return std::ssize(bias); }
-  factor factor_of(index n) const {
+  compat_scale scale(int zero_point) const { return {bias, multiplier, exponent, zero_point}; }
+  index_t count() const { return std::ssize(bias); }
+  factor factor_of(index_t n) const {
     return {multiplier[static_cast<std::size_t>(n)], exponent[static_cast<std::size_t>(n)]};
   }
 };
 
 /// The codes 0..63 through gemm.
 template <class Stage>
-tensor<typename Stage::output> all_codes(const Stage& stage, index count) {
+tensor<typename Stage::output> all_codes(const Stage& stage, index_t count) {
   tensor<std::uint8_t> a(64, 1);
   tensor<std::int8_t> w(count, 1);
-  for (index m = 0; m < 64; ++m) {
+  for (index_t m = 0; m < 64; ++m) {
     a(m, 0) = static_cast<std::uint8_t>(m);
   }
-  for (index n = 0; n < count; ++n) {
+  for (index_t n = 0; n < count; ++n) {
     w(n, 0) = 1;
   }
   tensor<typename Stage::output> y(64, count);
@@ -157,9 +157,9 @@ occurrences compare(int zero_point) {
   const channels all = channels_for<out>(zero_point);
   const tensor<out> y = all_codes(Stage{all.scale(zero_point)}, all.count());
   occurrences result;
-  for (index n = 0; n < all.count(); ++n) {
+  for (index_t n = 0; n < all.count(); ++n) {
     const factor f = all.factor_of(n);
-    for (index m = 0; m < 64; ++m) {
+    for (index_t m = 0; m < 64; ++m) {
       const int128 a = int128{all.bias[static_cast<std::size_t>(n)]} + m;
       const int128 code = definition<Stage>::rounded(a, f) + zero_point;
       result.wrong += y(m, n) != clamp_to<out>(code) ? 1 : 0;
@@ -192,8 +192,8 @@ void check_stage() {
 TEMPLATE_TEST_CASE("stages of other runtimes round as those define it, around every kind of tie and both ends", "",
                    std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::int32_t) {
   check_stage<round_half_to_even<TestType>>();
-  check_stage<round_once<TestType>>();
-  check_stage<round_twice<TestType>>();
+  check_stage<single_rounding<TestType>>();
+  check_stage<double_rounding<TestType>>();
 }
 
 TEMPLATE_TEST_CASE("a power of two rounds halves up", "", std::uint8_t, std::int8_t, std::uint16_t, std::int16_t,
@@ -209,9 +209,9 @@ TEMPLATE_TEST_CASE("a power of two rounds halves up", "", std::uint8_t, std::int
       bias.push_back(static_cast<std::int32_t>(smallest_s32));
       bias.push_back(static_cast<std::int32_t>(largest_s32 - 63));
       const tensor<TestType> y = all_codes(round_power_of_two<TestType>{bias, shift, zero_point}, std::ssize(bias));
-      index wrong = 0;
-      for (index n = 0; n < std::ssize(bias); ++n) {
-        for (index m = 0; m < 64; ++m) {
+      index_t wrong = 0;
+      for (index_t n = 0; n < std::ssize(bias); ++n) {
+        for (index_t m = 0; m < 64; ++m) {
           const int128 a = int128{bias[static_cast<std::size_t>(n)]} + m;
           wrong += y(m, n) != clamp_to<TestType>(halves_up({a, power_of_two(shift)}) + zero_point) ? 1 : 0;
         }
@@ -249,8 +249,8 @@ std::int64_t wrong_at_extremes() {
 
 TEMPLATE_TEST_CASE("accumulator plus bias may leave int32", "", std::uint8_t, std::int8_t, std::int32_t) {
   CHECK(wrong_at_extremes<round_half_to_even<TestType>>() == 0);
-  CHECK(wrong_at_extremes<round_once<TestType>>() == 0);
-  CHECK(wrong_at_extremes<round_twice<TestType>>() == 0);
+  CHECK(wrong_at_extremes<single_rounding<TestType>>() == 0);
+  CHECK(wrong_at_extremes<double_rounding<TestType>>() == 0);
 }
 
 /// The accumulators -6..6 by a stage of one channel.
@@ -259,7 +259,7 @@ std::vector<int> minus_six_to_six(const Stage& stage) {
   tensor<std::uint8_t> a(13, 1);
   tensor<std::int8_t> w(1, 1);
   w(0, 0) = 1;
-  for (index m = 0; m < 13; ++m) {
+  for (index_t m = 0; m < 13; ++m) {
     a(m, 0) = static_cast<std::uint8_t>(m);
   }
   tensor<std::int8_t> y(13, 1);
@@ -269,30 +269,30 @@ std::vector<int> minus_six_to_six(const Stage& stage) {
 
 TEST_CASE("one half and one quarter of -6 to 6, worked out by hand") {
   const std::vector<std::int32_t> bias{-6}, multiplier{1 << 30}, none{0}, minus_one{-1};
-  const parity_scale half{bias, multiplier, none, 0};
+  const compat_scale half{bias, multiplier, none, 0};
   CHECK(minus_six_to_six(round_half_to_even<std::int8_t>{half}) ==
         std::vector<int>{-3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3});
   const std::vector<int> up{-3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3};
-  CHECK(minus_six_to_six(round_once<std::int8_t>{half}) == up);
-  CHECK(minus_six_to_six(round_twice<std::int8_t>{half}) == up);
+  CHECK(minus_six_to_six(single_rounding<std::int8_t>{half}) == up);
+  CHECK(minus_six_to_six(double_rounding<std::int8_t>{half}) == up);
   CHECK(minus_six_to_six(round_power_of_two<std::int8_t>{bias, 1, 0}) == up);
 
-  const parity_scale quarter{bias, multiplier, minus_one, 0};
+  const compat_scale quarter{bias, multiplier, minus_one, 0};
   CHECK(minus_six_to_six(round_half_to_even<std::int8_t>{quarter}) ==
         std::vector<int>{-2, -1, -1, -1, 0, 0, 0, 0, 0, 1, 1, 1, 2});
   const std::vector<int> quarter_up{-1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 2};
-  CHECK(minus_six_to_six(round_once<std::int8_t>{quarter}) == quarter_up);
+  CHECK(minus_six_to_six(single_rounding<std::int8_t>{quarter}) == quarter_up);
   CHECK(minus_six_to_six(round_power_of_two<std::int8_t>{bias, 2, 0}) == quarter_up);
   // First to halves, up: -3 -2 -2 -1 -1 0 0 1 1 2 2 3 3. Then half of that, away from zero: 1/4 becomes 1.
-  CHECK(minus_six_to_six(round_twice<std::int8_t>{quarter}) ==
+  CHECK(minus_six_to_six(double_rounding<std::int8_t>{quarter}) ==
         std::vector<int>{-2, -1, -1, -1, -1, 0, 0, 1, 1, 1, 1, 2, 2});
 
   const std::vector<std::int32_t> two{2};
-  const parity_scale doubled{bias, multiplier, two, 100};
+  const compat_scale doubled{bias, multiplier, two, 100};
   const std::vector<int> twice{88, 90, 92, 94, 96, 98, 100, 102, 104, 106, 108, 110, 112};
   CHECK(minus_six_to_six(round_half_to_even<std::int8_t>{doubled}) == twice);
-  CHECK(minus_six_to_six(round_once<std::int8_t>{doubled}) == twice);
-  CHECK(minus_six_to_six(round_twice<std::int8_t>{doubled}) == twice);
+  CHECK(minus_six_to_six(single_rounding<std::int8_t>{doubled}) == twice);
+  CHECK(minus_six_to_six(double_rounding<std::int8_t>{doubled}) == twice);
 }
 
 TEST_CASE("the correction stands in the bias, for weights and for two activations") {
@@ -301,15 +301,15 @@ TEST_CASE("the correction stands in the bias, for weights and for two activation
   fill(a.view(), values::random, 0, 255, random);
   fill(b.view(), values::random, 0, 255, random);
   const std::vector<std::int32_t> bias{-1000, 0, 5000}, multiplier{1 << 30, 3 << 29, 1 << 30}, exponent{-10, -11, -9};
-  const parity_scale scale{bias, multiplier, exponent, 100};
+  const compat_scale scale{bias, multiplier, exponent, 100};
   tensor<std::int16_t> y(5, 3, layouts[1]);
   gemm({a.view(), 120}, {b.view(), 130}, round_half_to_even<std::int16_t>{scale}, y.view());
-  index wrong = 0;
-  for (index m = 0; m < 5; ++m) {
-    for (index n = 0; n < 3; ++n) {
+  index_t wrong = 0;
+  for (index_t m = 0; m < 5; ++m) {
+    for (index_t n = 0; n < 3; ++n) {
       const auto channel = static_cast<std::size_t>(n);
       int128 sum = bias[channel];
-      for (index k = 0; k < 9; ++k) {
+      for (index_t k = 0; k < 9; ++k) {
         sum += (int128{a(m, k)} - 120) * (int128{b(n, k)} - 130);
       }
       const int128 code = halves_to_even(factor{multiplier[channel], exponent[channel]}.times(sum)) + 100;
@@ -362,8 +362,8 @@ void check_refusals() {
 
 TEST_CASE("stages of other runtimes refuse what does not fit") {
   check_refusals<round_half_to_even<std::uint8_t>>();
-  check_refusals<round_once<std::uint8_t>>();
-  check_refusals<round_twice<std::uint8_t>>();
+  check_refusals<single_rounding<std::uint8_t>>();
+  check_refusals<double_rounding<std::uint8_t>>();
   const std::vector<std::int32_t> zeros(3), two(2);
   using stage = round_power_of_two<std::uint8_t>;
   CHECK_NOTHROW(call(stage{zeros, 1, 0}));

@@ -108,7 +108,7 @@ std::vector<wrong<View>> wrong_shapes(const View& good) {
     return std::to_string(view.rows) + " x " + std::to_string(view.columns);
   };
   std::vector<wrong<View>> all = wrong_views(good);
-  for (const index step : {-1, 1}) {
+  for (const index_t step : {-1, 1}) {
     View longer = good;
     longer.rows += step;
     all.push_back({longer, {in_words(longer), in_words(good)}});
@@ -126,7 +126,7 @@ std::vector<wrong<int>> wrong_values(int low, int high) {
           {high + 1, {std::to_string(high + 1), std::to_string(high)}}};
 }
 
-words sizes(index value, index limit) {
+words sizes(index_t value, index_t limit) {
   return {std::to_string(value), std::to_string(limit)};
 }
 
@@ -136,14 +136,14 @@ std::vector<wrong<Scale>> wrong_shifts(const Scale& good) {
   for (const wrong<int>& value : wrong_values(0, 30)) {
     all.push_back({good, words{"scale.shift"} + value.expected});
     all.back().argument.shift = value.argument;
-    all.push_back({good, words{"scale.prescale"} + value.expected});
-    all.back().argument.prescale = value.argument;
+    all.push_back({good, words{"scale.left_shift"} + value.expected});
+    all.back().argument.left_shift = value.argument;
   }
   return all;
 }
 
 std::vector<wrong<channel_scale>> wrong_scales(const channel_scale& good) {
-  const index channels = std::ssize(good.offset);
+  const index_t channels = std::ssize(good.offset);
   std::vector<wrong<channel_scale>> all = wrong_shifts(good);
   all.push_back({good, words{"scale.multiplier"} + sizes(channels - 1, channels)});
   all.back().argument.multiplier = good.multiplier.first(good.multiplier.size() - 1);
@@ -163,10 +163,10 @@ std::vector<wrong<tensor_scale>> wrong_scales(const tensor_scale& good) {
   return all;
 }
 
-std::vector<wrong<add_scale>> wrong_scales(const add_scale& good) {
-  const index channels = std::ssize(good.offset);
-  std::vector<wrong<add_scale>> all;
-  const auto change = [&](const words& expected) -> add_scale& {
+std::vector<wrong<add_parameters>> wrong_scales(const add_parameters& good) {
+  const index_t channels = std::ssize(good.offset);
+  std::vector<wrong<add_parameters>> all;
+  const auto change = [&](const words& expected) -> add_parameters& {
     all.push_back({good, expected});
     return all.back().argument;
   };
@@ -187,7 +187,7 @@ std::vector<wrong<add_scale>> wrong_scales(const add_scale& good) {
 }
 
 std::vector<wrong<layernorm_parameters>> wrong_layernorms(const layernorm_parameters& good, parameter_memory& memory) {
-  const index channels = std::ssize(good.shift);
+  const index_t channels = std::ssize(good.shift);
   std::vector<wrong<layernorm_parameters>> all;
   const auto change = [&](const words& expected) -> layernorm_parameters& {
     all.push_back({good, expected});
@@ -208,7 +208,7 @@ std::vector<wrong<layernorm_parameters>> wrong_layernorms(const layernorm_parame
   change({"epsilon_fraction", "-1073741825", "-1073741824"}).epsilon_fraction = layernorm_min_epsilon_fraction - 1;
   change({"epsilon_fraction", "536870913", "536870912"}).epsilon_fraction = layernorm_max_epsilon_fraction + 1;
   change({"shift of a channel", "4", "3"}).shift =
-      memory.array<std::uint8_t>(channels, [&](index c) { return c == channels - 1 ? 4 : 0; });
+      memory.array<std::uint8_t>(channels, [&](index_t c) { return c == channels - 1 ? 4 : 0; });
   return all;
 }
 
@@ -279,7 +279,7 @@ TEST_CASE("gemm refuses packed weights that do not fit") {
   packed_tensor<s4> weights(4, 5);
   fill(weights.view(), values::random, s4::min, s4::max, random);
   tensor<std::int32_t> y(3, 4, layouts[1]);
-  const auto call = [&](const packed_view<s4, std::uint8_t>& w) { gemm(a, w, keep_accumulator{}, y.view()); };
+  const auto call = [&](const packed_view<s4, std::uint8_t>& w) { gemm(a, w, raw_accumulator{}, y.view()); };
   packed_view<s4, std::uint8_t> w = weights.view();
   for (const auto& bad : wrong_views(w)) {
     check_refused(y, words{"gemm", "w"} + bad.expected, [&] { call(bad.argument); });
@@ -294,12 +294,12 @@ TEST_CASE("gemm refuses packed weights that do not fit") {
 
 /// K at its limit is accepted, K one above refused; without rows nothing needs memory.
 template <class A, class Weights>
-void check_depth_limit(index limit) {
-  const auto call = [](index k) {
+void check_depth_limit(index_t limit) {
+  const auto call = [](index_t k) {
     Weights w;
     w.columns = k;
     w.stride = k + k % 2;
-    gemm(matrix_view<const A>(nullptr, 0, k), w, keep_accumulator{}, matrix_view<std::int32_t>());
+    gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(limit); }) == "");
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
@@ -310,9 +310,9 @@ TEST_CASE("gemm refuses sums that int32 might not hold") {
   check_depth_limit<std::int8_t, matrix_view<const std::int8_t>>(131071);
   check_depth_limit<std::uint8_t, packed_view<s4, const std::uint8_t>>(1052688);
   check_depth_limit<std::int8_t, packed_view<s4, const std::uint8_t>>(2097151);
-  const auto call = [](index k) {
-    const activations codes{{nullptr, 0, k}, 0};
-    gemm(codes, codes, keep_accumulator{}, matrix_view<std::int32_t>());
+  const auto call = [](index_t k) {
+    const quantized_matrix codes{{nullptr, 0, k}, 0};
+    gemm(codes, codes, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(33025); }) == "");
   check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
@@ -336,7 +336,7 @@ TEST_CASE("gemm with packed weights refuses matrices and scales that do not fit 
   for (const auto& bad : wrong_views(one.a)) {
     check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm(bad.argument, one.w, stage{one.scale}, y.view()); });
   }
-  for (const index k : {0, 5, 7}) {
+  for (const index_t k : {0, 5, 7}) {
     check_refused(y, words{"gemm", "columns of w"} + sizes(6, k),
                   [&] { gemm(matrix_view(one.a.data, 3, k, 7), one.w, stage{one.scale}, y.view()); });
   }
@@ -371,21 +371,21 @@ TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
   tensor<std::uint8_t> stream(3, 4), sum(3, 4, layouts[1]);
   fill(stream.view(), values::random, 0, 255, one.random);
   const std::vector<std::int32_t> multiplier(4, 1 << 20), offset(4, 0);
-  const add_scale good{multiplier, multiplier, offset, 100, 200, 20};
-  const auto call = [&](const add_scale& addition, matrix_view<const std::uint8_t> to) {
-    gemm(one.a, one.w, requantize_and_add{one.scale, addition, to}, sum.view());
+  const add_parameters good{multiplier, multiplier, offset, 100, 200, 20};
+  const auto call = [&](const add_parameters& addition, matrix_view<const std::uint8_t> to) {
+    gemm(one.a, one.w, requantize_add{one.scale, addition, to}, sum.view());
   };
   for (const auto& bad : wrong_shapes(stream.view())) {
     check_refused(sum, words{"gemm", "stream of the stage"} + bad.expected, [&] { call(good, bad.argument); });
   }
   for (const auto& bad : wrong_values(0, 255)) {
-    add_scale wrong_stream = good, wrong_branch = good;
+    add_parameters wrong_stream = good, wrong_branch = good;
     wrong_stream.stream_zero_point = wrong_branch.branch_zero_point = bad.argument;
     check_refused(sum, words{"gemm", "stream_zero_point"} + bad.expected, [&] { call(wrong_stream, stream.view()); });
     check_refused(sum, words{"gemm", "branch_zero_point"} + bad.expected, [&] { call(wrong_branch, stream.view()); });
   }
   for (const auto& bad : wrong_values(17, 24)) {
-    add_scale wrong_shift = good;
+    add_parameters wrong_shift = good;
     wrong_shift.shift = bad.argument;
     check_refused(sum, words{"gemm", "shift"} + bad.expected, [&] { call(wrong_shift, stream.view()); });
   }
@@ -407,16 +407,16 @@ TEST_CASE("gemm with packed weights refuses tables and scales of rows that do no
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   const std::vector<std::uint8_t> table(4097, 7);
   for (const std::size_t size : {0u, 4095u, 4097u}) {
-    check_refused(y, words{"gemm", "size of table"} + sizes(static_cast<index>(size), 4096), [&] {
-      gemm(one.a, one.w, activate{one.scale, std::span(table).first(size)}, y.view());
+    check_refused(y, words{"gemm", "size of table"} + sizes(static_cast<index_t>(size), 4096), [&] {
+      gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(size)}, y.view());
     });
   }
-  check_accepted(y, [&] { gemm(one.a, one.w, activate{one.scale, std::span(table).first(4096)}, y.view()); });
+  check_accepted(y, [&] { gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(4096)}, y.view()); });
 
-  using stage = requantize_rows<std::uint8_t>;
+  using stage = requantize_per_row<std::uint8_t>;
   const std::vector<tensor_scale> rows(4, tensor_scale{1 << 28, std::int64_t{9} << 32, 0, 0});
   for (const std::size_t size : {0u, 2u, 4u}) {
-    check_refused(y, words{"gemm", "size of rows"} + sizes(static_cast<index>(size), 3),
+    check_refused(y, words{"gemm", "size of rows"} + sizes(static_cast<index_t>(size), 3),
                   [&] { gemm(one.a, one.w, stage{std::span(rows).first(size)}, y.view()); });
   }
   for (const auto& bad : wrong_scales(rows[0])) {
@@ -429,11 +429,11 @@ TEST_CASE("gemm with packed weights refuses tables and scales of rows that do no
 
 /// K at its limit is accepted, K one above refused; without rows nothing needs memory.
 template <class A, class Element>
-void check_packed_depth_limit(index limit) {
-  const auto call = [](index k) {
+void check_packed_depth_limit(index_t limit) {
+  const auto call = [](index_t k) {
     packed_weights<Element> w;
     w.columns = w.packed_columns = k;
-    gemm(matrix_view<const A>(nullptr, 0, k), w, keep_accumulator{}, matrix_view<std::int32_t>());
+    gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(limit); }) == "");
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
@@ -451,8 +451,8 @@ TEST_CASE("gemm with packed weights refuses sums that int32 might not hold") {
 TEST_CASE("gemm of activations refuses what does not fit together") {
   generator random(45);
   parameter_memory memory;
-  const activations a{memory.matrix<std::uint8_t>(3, 6, 0, 255, random), 128};
-  const activations b{memory.matrix<std::uint8_t>(4, 6, 0, 255, random), 128};
+  const quantized_matrix a{memory.matrix<std::uint8_t>(3, 6, 0, 255, random), 128};
+  const quantized_matrix b{memory.matrix<std::uint8_t>(4, 6, 0, 255, random), 128};
   const tensor_scale scale{1 << 28, 1, 0, 0};
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t, tensor_scale>;
@@ -487,7 +487,7 @@ TEST_CASE("add refuses what does not fit together") {
   parameter_memory memory;
   const matrix_view<const std::uint8_t> stream = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
   const matrix_view<const std::uint8_t> branch = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
-  const add_scale scale = random_add(memory, 5, random);
+  const add_parameters scale = random_add(memory, 5, random);
   tensor<std::uint8_t> y(3, 5, layouts[1]);
   for (const auto& bad : wrong_views(stream)) {
     check_refused(y, words{"add", "stream"} + bad.expected, [&] { add(bad.argument, branch, scale, y.view()); });
@@ -505,14 +505,15 @@ TEST_CASE("add refuses what does not fit together") {
 }
 
 template <class Code>
-void check_activation_refusals(index entries) {
+void check_activation_refusals(index_t entries) {
   generator random(47);
   parameter_memory memory;
   const matrix_view<const Code> codes = memory.matrix<Code>(3, 5, 0, 255, random);
-  const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(entries + 1, [](index k) { return k % 251; });
+  const std::span<const std::uint8_t> table =
+      memory.array<std::uint8_t>(entries + 1, [](index_t k) { return k % 251; });
   const auto good = table.first(static_cast<std::size_t>(entries));
   tensor<std::uint8_t> y(3, 5, layouts[1]);
-  for (const index size : {index{0}, entries - 1, entries + 1}) {
+  for (const index_t size : {index_t{0}, entries - 1, entries + 1}) {
     check_refused(y, words{"activation", "size of table"} + sizes(size, entries),
                   [&] { activation(codes, table.first(static_cast<std::size_t>(size)), y.view()); });
   }
@@ -536,12 +537,12 @@ TEST_CASE("im2col refuses images that are not whole patches") {
   const std::uint8_t* const pixels = memory.matrix<std::uint8_t>(1, 3 * 4 * 6, 0, 255, random).data;
   const image_view image = planar_image(pixels, 3, 4, 6);
   tensor<std::uint8_t> y(6, 12, layouts[1]);
-  const auto change = [&](index image_view::*size, index value) {
+  const auto change = [&](index_t image_view::*size, index_t value) {
     image_view changed = image;
     changed.*size = value;
     return changed;
   };
-  for (const index patch : {index{0}, index{-2}}) {
+  for (const index_t patch : {index_t{0}, index_t{-2}}) {
     check_refused(y, words{"im2col", "patch"} + sizes(patch, 1), [&] { im2col(image, patch, y.view()); });
   }
   check_refused(y, {"im2col", "channels", "-1", "0"}, [&] { im2col(change(&image_view::channels, -1), 2, y.view()); });
@@ -578,8 +579,8 @@ TEST_CASE("layernorm refuses parameters and matrices that do not fit") {
   }
   check_accepted(y, [&] { layernorm(x, p, y.view()); });
 
-  constexpr index most = 524288;
-  const auto without_rows = [&](index channels) {
+  constexpr index_t most = 524288;
+  const auto without_rows = [&](index_t channels) {
     const layernorm_parameters wide = random_layernorm(memory, channels, random);
     return refusal([&] {
       layernorm(matrix_view<const std::uint8_t>(nullptr, 0, channels), wide, {nullptr, 0, channels});
@@ -590,21 +591,21 @@ TEST_CASE("layernorm refuses parameters and matrices that do not fit") {
                 [&] { throw std::invalid_argument(without_rows(most + 1)); });
 }
 
-template <tail Tail, class T>
+template <attention_code Format, class T>
 void check_table_refusals() {
   generator random(50);
   parameter_memory memory;
   const matrix_view<const std::uint8_t> logits = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
   tensor<std::uint8_t> bytes(3, 6, layouts[1]);
-  typename attention_codes<Tail>::view codes;
+  typename attention_codes<Format>::view codes;
   codes.data = bytes.view().data;
   codes.rows = 3;
   codes.columns = 6;
   codes.stride = 8;
   std::vector<T> values(256, 7);
-  const auto call = [&] { log_softmax<Tail>(logits, exp_table<T>(values), codes); };
+  const auto call = [&] { log_softmax<Format>(logits, exp_table<T>(values), codes); };
 
-  for (const index size : {index{0}, index{255}, index{257}}) {
+  for (const index_t size : {index_t{0}, index_t{255}, index_t{257}}) {
     values.assign(static_cast<std::size_t>(size), 7);
     check_refused(bytes, words{"log_softmax", "size of the exponential table"} + sizes(size, 256), call);
   }
@@ -628,16 +629,18 @@ void check_table_refusals() {
 }
 
 TEMPLATE_TEST_CASE("log_softmax refuses tables that rows cannot be summed with", "", std::uint32_t, std::uint64_t) {
-  check_table_refusals<tail::zero, TestType>();
-  check_table_refusals<tail::clip, TestType>();
-  check_table_refusals<tail::wide, TestType>();
+  check_table_refusals<attention_code::u8_masked, TestType>();
+  check_table_refusals<attention_code::u4_clipped, TestType>();
+  check_table_refusals<attention_code::u8_full, TestType>();
 }
 
 /// Without rows nothing needs memory: the largest entry that a table for so many keys may have.
 template <class T>
-void check_table_limit(index keys, T limit) {
+void check_table_limit(index_t keys, T limit) {
   std::vector<T> values(256, limit);
-  const auto call = [&] { log_softmax<tail::zero>({nullptr, 0, keys}, exp_table<T>(values), {nullptr, 0, keys}); };
+  const auto call = [&] {
+    log_softmax<attention_code::u8_masked>({nullptr, 0, keys}, exp_table<T>(values), {nullptr, 0, keys});
+  };
   CAPTURE(keys);
   CHECK(refusal(call) == "");
   values[0] = limit + 1;
@@ -651,10 +654,10 @@ TEST_CASE("the limit of a table is the last with which 2 * sum + e and 6 * e fit
   check_table_limit<std::uint32_t>(197, 10873334);
   check_table_limit<std::uint64_t>(2, 3074457345618258602);
   check_table_limit<std::uint64_t>(197, 46700617908125447);
-  check_table_limit<std::uint32_t>(index{1} << 28, 7);
+  check_table_limit<std::uint32_t>(index_t{1} << 28, 7);
 }
 
-template <tail Tail>
+template <attention_code Format>
 void check_log_softmax_views() {
   generator random(51);
   parameter_memory memory;
@@ -662,105 +665,106 @@ void check_log_softmax_views() {
   const std::vector<std::uint64_t> values(256, 7);
   const exp_table<std::uint64_t> table(values);
   tensor<std::uint8_t> bytes(3, 6, layouts[1]);
-  typename attention_codes<Tail>::view codes;
+  typename attention_codes<Format>::view codes;
   codes.data = bytes.view().data;
   codes.rows = 3;
   codes.columns = 6;
   codes.stride = 8;
   for (const auto& bad : wrong_views(logits)) {
     check_refused(bytes, words{"log_softmax", "logits"} + bad.expected,
-                  [&] { log_softmax<Tail>(bad.argument, table, codes); });
+                  [&] { log_softmax<Format>(bad.argument, table, codes); });
   }
   for (const auto& bad : wrong_shapes(codes)) {
     check_refused(bytes, words{"log_softmax", "codes"} + bad.expected,
-                  [&] { log_softmax<Tail>(logits, table, bad.argument); });
+                  [&] { log_softmax<Format>(logits, table, bad.argument); });
   }
-  if constexpr (Tail == tail::clip) {
+  if constexpr (Format == attention_code::u4_clipped) {
     codes.stride = 7;
     check_refused(bytes, {"log_softmax", "codes", "stride 7", "even"},
-                  [&] { log_softmax<Tail>(logits, table, codes); });
+                  [&] { log_softmax<Format>(logits, table, codes); });
     codes.stride = 8;
   }
-  check_accepted(bytes, [&] { log_softmax<Tail>(logits, table, codes); });
+  check_accepted(bytes, [&] { log_softmax<Format>(logits, table, codes); });
 }
 
 TEST_CASE("log_softmax refuses matrices that do not fit together") {
-  check_log_softmax_views<tail::zero>();
-  check_log_softmax_views<tail::clip>();
-  check_log_softmax_views<tail::wide>();
+  check_log_softmax_views<attention_code::u8_masked>();
+  check_log_softmax_views<attention_code::u4_clipped>();
+  check_log_softmax_views<attention_code::u8_full>();
   const std::vector<std::uint64_t> values(256, 7);
   check_message({"log_softmax", "number of keys", "268435457", "268435456"}, [&] {
-    log_softmax<tail::zero>({nullptr, 0, 268435457}, exp_table<std::uint64_t>(values), {nullptr, 0, 268435457});
+    log_softmax<attention_code::u8_masked>({nullptr, 0, 268435457}, exp_table<std::uint64_t>(values),
+                                           {nullptr, 0, 268435457});
   });
 }
 
-template <tail Tail, class Stage>
+template <attention_code Format, class Stage>
 void check_shift_matmul() {
   generator random(52);
   parameter_memory memory;
   tensor<std::uint8_t> bytes(3, 6);
   fill(bytes.view(), values::random, 0, 15, random);
-  typename attention_codes<Tail>::const_view codes;
+  typename attention_codes<Format>::const_view codes;
   codes.data = bytes.view().data;
   codes.rows = 3;
   codes.columns = 6;
   codes.stride = 6;
-  const activations v{memory.matrix<std::uint8_t>(6, 5, 0, 255, random), 128};
+  const quantized_matrix v{memory.matrix<std::uint8_t>(6, 5, 0, 255, random), 128};
   const Stage stage{{1 << 30, std::int64_t{257} << 44, 13, 0}};
   tensor<std::uint8_t> y(3, 5, layouts[1]);
   for (const auto& bad : wrong_views(v.codes)) {
     check_refused(y, words{"shift_matmul", "v"} + bad.expected, [&] {
-      shift_matmul<Tail>(codes, {bad.argument, 128}, stage, y.view());
+      shift_matmul<Format>(codes, {bad.argument, 128}, stage, y.view());
     });
   }
   for (const auto& bad : wrong_values(0, 255)) {
     check_refused(y, words{"shift_matmul", "zero point of v"} + bad.expected, [&] {
-      shift_matmul<Tail>(codes, {v.codes, bad.argument}, stage, y.view());
+      shift_matmul<Format>(codes, {v.codes, bad.argument}, stage, y.view());
     });
   }
   for (const auto& bad : wrong_views(codes)) {
     check_refused(y, words{"shift_matmul", "codes"} + bad.expected,
-                  [&] { shift_matmul<Tail>(bad.argument, v, stage, y.view()); });
+                  [&] { shift_matmul<Format>(bad.argument, v, stage, y.view()); });
   }
   check_refused(y, {"shift_matmul", "codes", "3 x 6", "3 x 5"}, [&] {
-    shift_matmul<Tail>(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
+    shift_matmul<Format>(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
   });
-  if constexpr (Tail == tail::clip) {
+  if constexpr (Format == attention_code::u4_clipped) {
     codes.stride = 7;
     check_refused(y, {"shift_matmul", "codes", "stride 7", "even"},
-                  [&] { shift_matmul<Tail>(codes, v, stage, y.view()); });
+                  [&] { shift_matmul<Format>(codes, v, stage, y.view()); });
     codes.stride = 6;
   }
   for (const auto& bad : wrong_scales(stage.scale)) {
     check_refused(y, words{"shift_matmul"} + bad.expected,
-                  [&] { shift_matmul<Tail>(codes, v, Stage{bad.argument}, y.view()); });
+                  [&] { shift_matmul<Format>(codes, v, Stage{bad.argument}, y.view()); });
   }
-  if constexpr (Tail == tail::wide) {
+  if constexpr (Format == attention_code::u8_full) {
     tensor_scale prescaled = stage.scale;
-    prescaled.prescale = 1;
-    check_refused(y, {"shift_matmul", "scale.prescale", "1", "0"},
-                  [&] { shift_matmul<Tail>(codes, v, Stage{prescaled}, y.view()); });
+    prescaled.left_shift = 1;
+    check_refused(y, {"shift_matmul", "scale.left_shift", "1", "0"},
+                  [&] { shift_matmul<Format>(codes, v, Stage{prescaled}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
     check_refused(y, words{"shift_matmul", "y"} + bad.expected,
-                  [&] { shift_matmul<Tail>(codes, v, stage, bad.argument); });
+                  [&] { shift_matmul<Format>(codes, v, stage, bad.argument); });
   }
-  check_accepted(y, [&] { shift_matmul<Tail>(codes, v, stage, y.view()); });
+  check_accepted(y, [&] { shift_matmul<Format>(codes, v, stage, y.view()); });
 
-  const auto with_keys = [&](index keys) {
-    typename attention_codes<Tail>::const_view none;
+  const auto with_keys = [&](index_t keys) {
+    typename attention_codes<Format>::const_view none;
     none.columns = keys;
     none.stride = keys + keys % 2;
-    shift_matmul<Tail>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>());
+    shift_matmul<Format>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>());
   };
   CHECK(refusal([&] { with_keys(82000); }) == "");
   check_message({"shift_matmul", "rows of v", "82001", "82000"}, [&] { with_keys(82001); });
 }
 
 TEST_CASE("shift_matmul refuses what does not fit together") {
-  check_shift_matmul<tail::zero, requantize<std::uint8_t, tensor_scale>>();
-  check_shift_matmul<tail::clip, requantize<std::uint8_t, tensor_scale>>();
-  check_shift_matmul<tail::wide, requantize_wide<std::uint8_t>>();
+  check_shift_matmul<attention_code::u8_masked, requantize<std::uint8_t, tensor_scale>>();
+  check_shift_matmul<attention_code::u4_clipped, requantize<std::uint8_t, tensor_scale>>();
+  check_shift_matmul<attention_code::u8_full, requantize_s64<std::uint8_t>>();
 }
 
 TEST_CASE("a workspace names what it has and what is needed") {
@@ -821,12 +825,12 @@ void break_attention(std::vector<broken_block>& all, const block_parameters& goo
   for (const auto& bad : wrong_scales(p.logits)) {
     all.push_back({[=](block_call& call) { call.parameters.attention.logits = bad.argument; },
                    words{"attention: logits"} + bad.expected});
-    all.push_back({[=](block_call& call) { call.parameters.attention.weighting.context = bad.argument; },
+    all.push_back({[=](block_call& call) { call.parameters.attention.softmax.context = bad.argument; },
                    words{"attention: context"} + bad.expected});
   }
   using table = exp_table<std::uint64_t>;
-  const auto falling = [&](index size, std::uint64_t first, std::uint64_t last) -> table {
-    return memory.array<std::uint64_t>(size, [&](index d) { return d == 0 ? first : d < 255 ? 5 : last; });
+  const auto falling = [&](index_t size, std::uint64_t first, std::uint64_t last) -> table {
+    return memory.array<std::uint64_t>(size, [&](index_t d) { return d == 0 ? first : d < 255 ? 5 : last; });
   };
   const std::string range = "1..1676976733973595601";  // (2^64 - 1) / (2 * 5 + 1)
   const std::vector<wrong<table>> wrong_tables = {
@@ -836,14 +840,14 @@ void break_attention(std::vector<broken_block>& all, const block_parameters& goo
       {falling(256, std::uint64_t{1} << 63, 0), {"exponential of 0", "9223372036854775808", range}},
       {falling(256, 9, 6), {"exponential of 255", "6", "254", "5"}}};
   for (const wrong<table>& bad : wrong_tables) {
-    all.push_back({[=](block_call& call) { call.parameters.attention.weighting.exponential = bad.argument; },
+    all.push_back({[=](block_call& call) { call.parameters.attention.softmax.exponential = bad.argument; },
                    words{"attention"} + bad.expected});
   }
   all.push_back({[](block_call& call) {
-                   call.parameters.attention.weighting.probabilities = tail::wide;
-                   call.parameters.attention.weighting.context.prescale = 1;
+                   call.parameters.attention.softmax.probabilities = attention_code::u8_full;
+                   call.parameters.attention.softmax.context.left_shift = 1;
                  },
-                 {"attention", "context.prescale", "1", "0"}});
+                 {"attention", "context.left_shift", "1", "0"}});
   all.push_back({[](block_call& call) { call.shape.attention.heads = 0; }, {"attention", "heads", "0", "1"}});
   all.push_back({[](block_call& call) { call.shape.attention.heads = 3; }, {"attention", "width % heads", "2", "0"}});
 }
@@ -853,8 +857,8 @@ void break_mlp(std::vector<broken_block>& all, const block_parameters& good, par
       all, "mlp: fc1", [](block_call& call) -> linear_parameters& { return call.parameters.mlp.fc1; }, good.mlp.fc1);
   break_linear(
       all, "mlp: fc2", [](block_call& call) -> linear_parameters& { return call.parameters.mlp.fc2; }, good.mlp.fc2);
-  for (const index size : {index{0}, index{256}, index{4095}, index{4097}}) {
-    const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(size, [](index) { return 0; });
+  for (const index_t size : {index_t{0}, index_t{256}, index_t{4095}, index_t{4097}}) {
+    const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(size, [](index_t) { return 0; });
     all.push_back({[=](block_call& call) { call.parameters.mlp.table = table; },
                    words{"mlp", "size of table"} + sizes(size, 4096)});
   }
@@ -867,7 +871,7 @@ constexpr block_shape small_block = {{5, 8, 2}, 12};
 TEST_CASE("block refuses every wrong parameter, before it writes to the stream or the workspace") {
   generator random(53);
   parameter_memory memory;
-  const block_call good{small_block, random_block(memory, small_block, tail::zero, random)};
+  const block_call good{small_block, random_block(memory, small_block, attention_code::u8_masked, random)};
   std::vector<broken_block> all;
   break_norms_and_adds(all, good.parameters, memory);
   break_attention(all, good.parameters, memory);
@@ -876,7 +880,7 @@ TEST_CASE("block refuses every wrong parameter, before it writes to the stream o
 
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
   fill(stream.view(), values::random, 0, 255, random);
-  tensor<std::uint8_t> scratch(1, static_cast<index>(block_workspace_bytes(small_block)));
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(block_workspace_bytes(small_block)));
   const auto run = [&](const block_call& call) {
     block(stream.view(), call.parameters, call.shape, workspace(scratch.view().data, scratch.memory().size()));
   };
@@ -893,10 +897,10 @@ TEST_CASE("block refuses every wrong parameter, before it writes to the stream o
 TEST_CASE("block refuses a stream that does not fit, and a workspace that is too small") {
   generator random(54);
   parameter_memory memory;
-  const block_parameters p = random_block(memory, small_block, tail::clip, random);
+  const block_parameters p = random_block(memory, small_block, attention_code::u4_clipped, random);
   const std::size_t bytes = block_workspace_bytes(small_block);
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
-  tensor<std::uint8_t> scratch(1, static_cast<index>(bytes));
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(bytes));
   const auto run = [&](matrix_view<std::uint8_t> x, std::size_t given) {
     block(x, p, small_block, workspace(scratch.view().data, given));
   };
@@ -907,7 +911,7 @@ TEST_CASE("block refuses a stream that does not fit, and a workspace that is too
     check_refused(stream, {"block", "workspace", std::to_string(given), std::to_string(bytes)},
                   [&] { run(stream.view(), given); });
   }
-  CHECK(scratch.memory() == tensor<std::uint8_t>(1, static_cast<index>(bytes)).memory());
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, static_cast<index_t>(bytes)).memory());
   check_accepted(stream, [&] { run(stream.view(), bytes); });
 }
 
@@ -918,11 +922,11 @@ TEST_CASE("block refuses sizes whose sums would not fit") {
     tensor<std::uint8_t> stream(shape.attention.tokens, shape.attention.width);
     block(stream.view(), p, shape, workspace(nullptr, 0));
   };
-  const block_parameters p = random_block(memory, small_block, tail::zero, random);
+  const block_parameters p = random_block(memory, small_block, attention_code::u8_masked, random);
   check_message({"attention", "tokens", "82001", "82000"}, [&] { run({{82001, 8, 2}, 12}, p); });
   const block_shape deep = {{0, 8, 2}, 65794};
   check_message({"mlp: fc2", "columns of weights", "65794", "65793"},
-                [&] { run(deep, random_block(memory, deep, tail::zero, random)); });
+                [&] { run(deep, random_block(memory, deep, attention_code::u8_masked, random)); });
   block_parameters wide = p;
   wide.norm1 = random_layernorm(memory, 33026, random);
   check_message({"attention", "head size", "33026", "33025"}, [&] { run({{0, 33026, 1}, 12}, wide); });
@@ -931,7 +935,7 @@ TEST_CASE("block refuses sizes whose sums would not fit") {
 TEST_CASE("attention refuses every wrong argument, before it writes to the output or the workspace") {
   generator random(56);
   parameter_memory memory;
-  const block_call good{small_block, random_block(memory, small_block, tail::zero, random)};
+  const block_call good{small_block, random_block(memory, small_block, attention_code::u8_masked, random)};
   const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
   tensor<std::uint8_t> y(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, 2000);
@@ -962,7 +966,7 @@ TEST_CASE("attention refuses every wrong argument, before it writes to the outpu
 TEST_CASE("mlp refuses every wrong argument, before it writes to the output or the workspace") {
   generator random(58);
   parameter_memory memory;
-  const mlp_parameters good = random_block(memory, small_block, tail::zero, random).mlp;
+  const mlp_parameters good = random_block(memory, small_block, attention_code::u8_masked, random).mlp;
   const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
   tensor<std::uint8_t> y(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, 2000);
@@ -996,7 +1000,7 @@ TEST_CASE("mlp refuses every wrong argument, before it writes to the output or t
 
 constexpr vit_shape small_vit = {.channels = 3,
                                  .height = 4,
-                                 .width_pixels = 6,
+                                 .image_width = 6,
                                  .patch = 2,
                                  .width = 8,
                                  .heads = 2,
@@ -1049,7 +1053,7 @@ void break_parameters(std::vector<broken_vit>& all, const vit_parameters& good, 
   all.push_back({[](vit_call& call) { call.parameters.blocks = call.parameters.blocks.first(1); },
                  {"vit", "size of blocks", "1", "2"}});
   const std::span<block_parameters> blocks =
-      memory.array<block_parameters>(2, [&](index i) { return good.blocks[static_cast<std::size_t>(i)]; });
+      memory.array<block_parameters>(2, [&](index_t i) { return good.blocks[static_cast<std::size_t>(i)]; });
   blocks[1].attention.qkv_zero_point = 256;
   all.push_back(
       {[=](vit_call& call) { call.parameters.blocks = blocks; }, {"attention", "qkv_zero_point", "256", "255"}});
@@ -1061,9 +1065,9 @@ void break_sizes(std::vector<broken_vit>& all) {
   };
   add({"vit", "patch", "0", "1"}, [](vit_call& call) { call.shape.patch = 0; });
   add({"vit", "height % patch", "1", "0"}, [](vit_call& call) { call.shape.height = 5; });
-  add({"vit", "width_pixels % patch", "1", "0"}, [](vit_call& call) { call.shape.width_pixels = 7; });
+  add({"vit", "image_width % patch", "1", "0"}, [](vit_call& call) { call.shape.image_width = 7; });
   add({"vit", "pixel_table", "3 x 256", "4 x 256"}, [](vit_call& call) { call.shape.channels = 4; });
-  add({"vit", "positions", "7 x 8", "9 x 8"}, [](vit_call& call) { call.shape.width_pixels = 8; });
+  add({"vit", "positions", "7 x 8", "9 x 8"}, [](vit_call& call) { call.shape.image_width = 8; });
   add({"vit", "size of blocks", "2", "3"}, [](vit_call& call) { call.shape.depth = 3; });
   add({"attention", "heads", "0", "1"}, [](vit_call& call) { call.shape.heads = 0; });
   add({"vit: head", "weights", "4 x 8", "5 x 8"}, [](vit_call& call) { call.shape.classes = 5; });
@@ -1077,7 +1081,8 @@ TEST_CASE("vit refuses every wrong argument, before it writes to the logits or t
   generator random(57);
   parameter_memory memory;
   const std::uint8_t* const pixels = memory.matrix<std::uint8_t>(1, 3 * 4 * 6, 0, 255, random).data;
-  const vit_call good{planar_image(pixels, 3, 4, 6), small_vit, random_vit(memory, small_vit, tail::zero, random)};
+  const vit_call good{planar_image(pixels, 3, 4, 6), small_vit,
+                      random_vit(memory, small_vit, attention_code::u8_masked, random)};
   std::vector<broken_vit> all;
   break_parameters(all, good.parameters, memory);
   break_sizes(all);
@@ -1085,7 +1090,7 @@ TEST_CASE("vit refuses every wrong argument, before it writes to the logits or t
 
   const std::size_t bytes = vit_workspace_bytes(small_vit);
   tensor<std::int32_t> logits(1, 4, layouts[1]);
-  tensor<std::uint8_t> logits_u8(1, 4, layouts[1]), scratch(1, static_cast<index>(bytes));
+  tensor<std::uint8_t> logits_u8(1, 4, layouts[1]), scratch(1, static_cast<index_t>(bytes));
   const auto run = [&](const vit_call& call, matrix_view<std::int32_t> out, matrix_view<std::uint8_t> out_u8,
                        std::size_t given) {
     vit(call.image, call.parameters, call.shape, out, out_u8, workspace(scratch.view().data, given));

@@ -20,10 +20,10 @@ namespace intact_test::depthwise_conv_test {
 namespace {
 
 struct conv_shape {
-  index height;
-  index width;
-  index channels;
-  index size;
+  index_t height;
+  index_t width;
+  index_t channels;
+  index_t size;
 };
 
 constexpr conv_shape conv_shapes[] = {
@@ -38,21 +38,21 @@ constexpr conv_shape conv_shapes[] = {
 /// off, then what the zero points make.
 tensor<std::int64_t> exact_sums(const tensor<std::uint8_t>& x, int zero_point, const conv_shape& s,
                                 const tensor<std::int8_t>& w) {
-  const index reach = s.size / 2;
+  const index_t reach = s.size / 2;
   tensor<std::int64_t> sums(x.rows(), s.channels);
-  for (index c = 0; c < s.channels; ++c) {
+  for (index_t c = 0; c < s.channels; ++c) {
     std::int64_t all_weights = 0;
-    for (index tap = 0; tap < w.rows(); ++tap) {
+    for (index_t tap = 0; tap < w.rows(); ++tap) {
       all_weights += w(tap, c);
     }
-    for (index t = 0; t < x.rows(); ++t) {
+    for (index_t t = 0; t < x.rows(); ++t) {
       sums(t, c) = zero_point * all_weights;
     }
-    for (index i = 0; i < s.height; ++i) {
-      for (index j = 0; j < s.width; ++j) {
-        for (index to_i = std::max<index>(0, i - reach); to_i <= std::min(s.height - 1, i + reach); ++to_i) {
-          for (index to_j = std::max<index>(0, j - reach); to_j <= std::min(s.width - 1, j + reach); ++to_j) {
-            const index tap = (i - to_i + reach) * s.size + j - to_j + reach;
+    for (index_t i = 0; i < s.height; ++i) {
+      for (index_t j = 0; j < s.width; ++j) {
+        for (index_t to_i = std::max<index_t>(0, i - reach); to_i <= std::min(s.height - 1, i + reach); ++to_i) {
+          for (index_t to_j = std::max<index_t>(0, j - reach); to_j <= std::min(s.width - 1, j + reach); ++to_j) {
+            const index_t tap = (i - to_i + reach) * s.size + j - to_j + reach;
             sums(to_i * s.width + to_j, c) += std::int64_t{w(tap, c)} * (x(i * s.width + j, c) - zero_point);
           }
         }
@@ -70,9 +70,9 @@ void check_sums(const conv_shape& s, const layout& where, values x_values, value
   fill(w.view(), w_values, -128, 127, random);
   const tensor<std::int64_t> expected = exact_sums(x, zero_point, s, w);
   tensor<std::int32_t> y(x.rows(), s.channels, where), specified(x.rows(), s.channels);
-  const activations input{x.view(), zero_point};
-  depthwise_conv(input, {s.height, s.width}, {w.view(), s.size}, keep_accumulator{}, y.view());
-  reference::depthwise_conv(input, {s.height, s.width}, {w.view(), s.size}, keep_accumulator{}, specified.view());
+  const quantized_matrix input{x.view(), zero_point};
+  depthwise_conv(input, {s.height, s.width}, {w.view(), s.size}, raw_accumulator{}, y.view());
+  reference::depthwise_conv(input, {s.height, s.width}, {w.view(), s.size}, raw_accumulator{}, specified.view());
   CAPTURE(s.height, s.width, s.channels, s.size, where.gap, int(x_values), int(w_values), zero_point);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(specified.view(), expected.view()) == "");
@@ -100,10 +100,10 @@ TEST_CASE("the largest square fits int32", "[depthwise_conv]") {
 }
 
 /// Two threads' worth of tasks, from the last to the first.
-struct backwards {
-  static constexpr index threads() { return 2; }
+struct reversed_executor {
+  static constexpr index_t threads() { return 2; }
   template <class Task>
-  void for_each(index tasks, Task&& task) const {
+  void for_each(index_t tasks, Task&& task) const {
     while (tasks > 0) {
       task(--tasks);
     }
@@ -115,25 +115,25 @@ struct built_layer {
   tensor<std::int8_t> w;
   std::vector<std::int32_t> multiplier;
   std::vector<std::int64_t> offset;
-  std::vector<exact_scale> exact;
+  std::vector<realized_scale> exact;
   channel_scale scale;
 
-  built_layer(index channels, index size, double factor, int zero_point, generator& random)
+  built_layer(index_t channels, index_t size, double factor, int zero_point, generator& random)
       : w(size * size, channels),
         multiplier(static_cast<std::size_t>(channels)),
         offset(static_cast<std::size_t>(channels)),
         exact(static_cast<std::size_t>(channels)) {
     fill(w.view(), values::random, -128, 127, random);
-    std::vector<scale_target> targets;
-    for (index c = 0; c < channels; ++c) {
+    std::vector<scale_spec> specs;
+    for (index_t c = 0; c < channels; ++c) {
       std::vector<std::int8_t> of_channel;
-      for (index tap = 0; tap < size * size; ++tap) {
+      for (index_t tap = 0; tap < size * size; ++tap) {
         of_channel.push_back(w(tap, c));
       }
-      targets.push_back(linear_target<std::uint8_t>(
+      specs.push_back(linear_spec<std::uint8_t>(
           {.weights = of_channel, .factor = factor, .addend = 100, .zero_point = zero_point}));
     }
-    scale = build_scale(targets, multiplier, offset, exact);
+    scale = build_scale(specs, multiplier, offset, exact);
   }
 };
 
@@ -144,15 +144,15 @@ TEST_CASE("requantized sums are the real numbers rounded, at the borders too", "
     const built_layer layer(s.channels, s.size, 0.004, zero_point, random);
     tensor<std::uint8_t> x(s.height * s.width, s.channels), y(x.rows(), s.channels), z(x.rows(), s.channels);
     fill(x.view(), values::random, 0, 255, random);
-    const activations input{x.view(), zero_point};
+    const quantized_matrix input{x.view(), zero_point};
     const requantize<std::uint8_t> stage{layer.scale};
     depthwise_conv(input, {s.height, s.width}, {layer.w.view(), s.size}, stage, y.view());
-    depthwise_conv(input, {s.height, s.width}, {layer.w.view(), s.size}, stage, z.view(), backwards{});
+    depthwise_conv(input, {s.height, s.width}, {layer.w.view(), s.size}, stage, z.view(), reversed_executor{});
     const tensor<std::int64_t> sums = exact_sums(x, zero_point, s, layer.w);
     tensor<std::uint8_t> expected(x.rows(), s.channels);
-    for (index t = 0; t < x.rows(); ++t) {
-      for (index c = 0; c < s.channels; ++c) {
-        const exact_scale& exact = layer.exact[static_cast<std::size_t>(c)];
+    for (index_t t = 0; t < x.rows(); ++t) {
+      for (index_t c = 0; c < s.channels; ++c) {
+        const realized_scale& exact = layer.exact[static_cast<std::size_t>(c)];
         const double code = std::rint(static_cast<double>(sums(t, c)) * exact.factor + exact.offset);
         expected(t, c) = static_cast<std::uint8_t>(std::clamp(code, 0.0, 255.0));
       }
@@ -190,9 +190,9 @@ TEST_CASE("a depthwise convolution adds to a stream in place", "[depthwise_conv]
   stream = before;
   depthwise_conv({x.view(), 90}, {3, 4}, {layer.w.view(), 3}, add_to_stream{layer.scale, stream.view()}, stream.view());
   const tensor<std::int64_t> sums = exact_sums(x, 90, {3, 4, 21, 3}, layer.w);
-  for (index t = 0; t < 12; ++t) {
-    for (index c = 0; c < 21; ++c) {
-      const exact_scale& exact = layer.exact[static_cast<std::size_t>(c)];
+  for (index_t t = 0; t < 12; ++t) {
+    for (index_t c = 0; c < 21; ++c) {
+      const realized_scale& exact = layer.exact[static_cast<std::size_t>(c)];
       const double branch = std::rint(static_cast<double>(sums(t, c)) * exact.factor + exact.offset);
       CHECK(stream(t, c) == std::clamp(before(t, c) + branch, -32768.0, 32767.0));
     }
@@ -208,17 +208,17 @@ TEST_CASE("two branches are blended by an addition", "[depthwise_conv]") {
   fill(attention.view(), values::random, 0, 255, random);
   depthwise_conv({tokens.view(), 131}, {4, 5}, {layer.w.view(), 3}, requantize<std::uint8_t>{layer.scale},
                  convolution.view());
-  std::vector<add_target> targets;
-  for (index c = 0; c < 8; ++c) {
-    targets.push_back({0.1 * static_cast<double>(c), 0.8 - 0.1 * static_cast<double>(c)});
+  std::vector<add_spec> specs;
+  for (index_t c = 0; c < 8; ++c) {
+    specs.push_back({0.1 * static_cast<double>(c), 0.8 - 0.1 * static_cast<double>(c)});
   }
   std::vector<std::int32_t> of_attention(8), of_convolution(8), offset(8);
-  std::vector<exact_add> exact(8);
-  const add_scale scale = build_add_scale(targets, {120, 100, 128}, of_attention, of_convolution, offset, exact);
+  std::vector<realized_add> exact(8);
+  const add_parameters scale = build_add(specs, {120, 100, 128}, of_attention, of_convolution, offset, exact);
   add(attention.view(), convolution.view(), scale, y.view());
-  for (index t = 0; t < 20; ++t) {
-    for (index c = 0; c < 8; ++c) {
-      const exact_add& e = exact[static_cast<std::size_t>(c)];
+  for (index_t t = 0; t < 20; ++t) {
+    for (index_t c = 0; c < 8; ++c) {
+      const realized_add& e = exact[static_cast<std::size_t>(c)];
       const double blended = e.stream * (attention(t, c) - 120) + e.branch * (convolution(t, c) - 100) + e.offset;
       CHECK(y(t, c) == std::clamp(std::rint(blended), 0.0, 255.0));
     }
@@ -230,16 +230,16 @@ TEST_CASE("depthwise_conv refuses what does not match, before it writes", "[dept
   const built_layer layer(3, 3, 0.01, 5, random);
   tensor<std::uint8_t> x(12, 3), y(12, 3);
   const requantize<std::uint8_t> stage{layer.scale};
-  const auto refused = [&](const activations& input, const token_grid& grid, const depthwise_weights& w,
+  const auto refused = [&](const quantized_matrix& input, const token_grid& grid, const depthwise_weights& w,
                            matrix_view<std::uint8_t> to) {
     return refusal([&] { depthwise_conv(input, grid, w, stage, to); });
   };
-  const activations input{x.view(), 5};
+  const quantized_matrix input{x.view(), 5};
   const depthwise_weights w{layer.w.view(), 3};
   CHECK(refused(input, {3, 5}, w, y.view()) == "intact::depthwise_conv: x is 12 x 3; it must be 15 x 3");
   CHECK(refused(input, {-3, -4}, w, y.view()) ==
         "intact::depthwise_conv: height of the grid is -3; it must be at least 0");
-  CHECK(refused(input, {3, std::numeric_limits<index>::max()}, w, y.view()) ==
+  CHECK(refused(input, {3, std::numeric_limits<index_t>::max()}, w, y.view()) ==
         "intact::depthwise_conv: width of the grid is 9223372036854775807; it must be at most 2147483647");
   CHECK(refused({x.view(), 256}, {3, 4}, w, y.view()) ==
         "intact::depthwise_conv: zero point of x is 256; it must be at most 255");

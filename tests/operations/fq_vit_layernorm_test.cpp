@@ -23,7 +23,7 @@ namespace intact_test::fq_vit_layernorm_test {
 namespace {
 
 /// The formula in long double, whose 64 bits hold every number that is compared exactly but for the square root.
-std::int64_t real_code(std::int64_t value, std::int64_t sum, std::int64_t variance, index channels, long double gain,
+std::int64_t real_code(std::int64_t value, std::int64_t sum, std::int64_t variance, index_t channels, long double gain,
                        long double bias) {
   long double multiplier = 0, exponent = 31, centre = 0;
   if (variance != 0 && gain != 0) {
@@ -40,36 +40,36 @@ std::int64_t real_code(std::int64_t value, std::int64_t sum, std::int64_t varian
 }
 
 /// Random parameters of as many channels; gains of both signs, zeros among them, over many octaves.
-owned_compatibility_layernorm random_parameters(index channels, double output_scale, generator& random) {
+owned_fq_vit_layernorm random_parameters(index_t channels, double output_scale, generator& random) {
   std::vector<float> gamma, beta;
   std::vector<std::uint8_t> shift;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     const double octave = static_cast<double>(random.between(-20, 2));
     gamma.push_back(static_cast<float>(std::exp2(octave) * static_cast<double>(random.between(-1000, 1000)) / 1000));
     beta.push_back(static_cast<float>(random.between(-1000, 1000)) / 500);
     shift.push_back(static_cast<std::uint8_t>(random.between(0, 3)));
   }
-  return build_compatibility_layernorm({.gamma = gamma,
-                                        .beta = beta,
-                                        .input_zero_point = static_cast<int>(random.between(0, 255)),
-                                        .shift = shift,
-                                        .output_scale = output_scale});
+  return build_fq_vit_layernorm({.gamma = gamma,
+                                 .beta = beta,
+                                 .input_zero_point = static_cast<int>(random.between(0, 255)),
+                                 .shift = shift,
+                                 .output_scale = output_scale});
 }
 
-void check_rows(const tensor<std::uint8_t>& x, const owned_compatibility_layernorm& built) {
-  const compatibility_layernorm_parameters p = built.parameters();
+void check_rows(const tensor<std::uint8_t>& x, const owned_fq_vit_layernorm& built) {
+  const fq_vit_layernorm_parameters p = built.parameters();
   tensor<std::int32_t> y(x.rows(), x.columns(), {1, 1, 64});
-  compatibility_layernorm(x.view(), p, y.view());
+  fq_vit_layernorm(x.view(), p, y.view());
   REQUIRE(y.surroundings_untouched());
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     std::int64_t sum = 0, squares = 0;
     std::vector<std::int64_t> values;
-    for (index c = 0; c < x.columns(); ++c) {
+    for (index_t c = 0; c < x.columns(); ++c) {
       values.push_back((x(i, c) - p.zero_point) * (1 << p.shift[static_cast<std::size_t>(c)]));
       sum += values.back();
       squares += values.back() * values.back();
     }
-    for (index c = 0; c < x.columns(); ++c) {
+    for (index_t c = 0; c < x.columns(); ++c) {
       const auto channel = static_cast<std::size_t>(c);
       const long double gain = std::ldexp(static_cast<long double>(p.gain[channel]), -p.gain_shift[channel]);
       const long double bias = std::ldexp(static_cast<long double>(p.bias[channel]), -40);
@@ -83,7 +83,7 @@ void check_rows(const tensor<std::uint8_t>& x, const owned_compatibility_layerno
 
 TEST_CASE("compatibility LayerNorm equals its formula in real arithmetic") {
   generator random(1);
-  for (const index channels : {0, 1, 2, 3, 7, 64, 192, 769}) {
+  for (const index_t channels : {0, 1, 2, 3, 7, 64, 192, 769}) {
     for (const double output_scale : {1e-5, 0.03, 0.7}) {
       for (const values what : all_values) {
         tensor<std::uint8_t> x(5, channels);
@@ -101,13 +101,13 @@ TEST_CASE("codes that lie halfway become even") {
   const std::vector<std::uint8_t> shift(2, 0);
   for (const auto& [scale, expected] :
        {std::pair(0.4, 2), std::pair(2.0 / 3, 2), std::pair(2.0, 0), std::pair(1.0, 1)}) {
-    const owned_compatibility_layernorm built = build_compatibility_layernorm(
+    const owned_fq_vit_layernorm built = build_fq_vit_layernorm(
         {.gamma = gamma, .beta = beta, .input_zero_point = 2, .shift = shift, .output_scale = scale});
     tensor<std::uint8_t> x(1, 2);
     tensor<std::int32_t> y(1, 2);
     x(0, 0) = 0;
     x(0, 1) = 4;
-    compatibility_layernorm(x.view(), built.parameters(), y.view());
+    fq_vit_layernorm(x.view(), built.parameters(), y.view());
     CHECK(y(0, 0) == -expected);
     CHECK(y(0, 1) == expected);
   }
@@ -135,19 +135,19 @@ TEST_CASE("square roots and quotients have the bits that are promised") {
 TEST_CASE("compatibility LayerNorm refuses what it cannot hold") {
   const std::vector<float> one(3, 1.0F), two(2, 1.0F);
   const std::vector<std::uint8_t> shift(3, 0);
-  const layernorm_target good{.gamma = one, .beta = one, .input_zero_point = 3, .shift = shift, .output_scale = 0.1};
-  const owned_compatibility_layernorm built = build_compatibility_layernorm(good);
+  const layernorm_spec good{.gamma = one, .beta = one, .input_zero_point = 3, .shift = shift, .output_scale = 0.1};
+  const owned_fq_vit_layernorm built = build_fq_vit_layernorm(good);
   tensor<std::uint8_t> x(2, 3), narrow(2, 2);
   tensor<std::int32_t> y(2, 3);
   generator random(1);
   fill(x.view(), values::random, 0, 255, random);
-  CHECK_NOTHROW(compatibility_layernorm(x.view(), built.parameters(), y.view()));
+  CHECK_NOTHROW(fq_vit_layernorm(x.view(), built.parameters(), y.view()));
 
   const auto refused = [&](auto change) {
-    owned_compatibility_layernorm changed = built;
+    owned_fq_vit_layernorm changed = built;
     change(changed);
     tensor<std::int32_t> untouched(2, 3);
-    CHECK_THROWS_AS(compatibility_layernorm(x.view(), changed.parameters(), untouched.view()), std::invalid_argument);
+    CHECK_THROWS_AS(fq_vit_layernorm(x.view(), changed.parameters(), untouched.view()), std::invalid_argument);
     CHECK(untouched.memory() == tensor<std::int32_t>(2, 3).memory());
   };
   refused([](auto& p) { p.zero_point = 256; });
@@ -160,12 +160,12 @@ TEST_CASE("compatibility LayerNorm refuses what it cannot hold") {
   refused([](auto& p) { p.gain_shift.pop_back(); });
   refused([](auto& p) { p.bias[0] = std::int64_t{1} << 61; });
   refused([](auto& p) { p.bias.pop_back(); });
-  CHECK_THROWS_AS(compatibility_layernorm(narrow.view(), built.parameters(), y.view()), std::invalid_argument);
+  CHECK_THROWS_AS(fq_vit_layernorm(narrow.view(), built.parameters(), y.view()), std::invalid_argument);
 
   const auto not_built = [&](auto change) {
-    layernorm_target changed = good;
+    layernorm_spec changed = good;
     change(changed);
-    CHECK_THROWS_AS(build_compatibility_layernorm(changed), std::invalid_argument);
+    CHECK_THROWS_AS(build_fq_vit_layernorm(changed), std::invalid_argument);
   };
   const std::vector<float> not_finite = {1, std::numeric_limits<float>::infinity(), 1};
   not_built([&](auto& t) { t.beta = two; });
@@ -190,17 +190,16 @@ void compare_recorded(const safetensors_file& file, recorded_comparison& result)
   for (const std::int32_t factor : file.values<std::int32_t>("shift_mask")) {
     shift.push_back(static_cast<std::uint8_t>(bit_length(static_cast<std::uint64_t>(factor)) - 1));
   }
-  const owned_compatibility_layernorm built =
-      build_compatibility_layernorm({.gamma = gamma,
-                                     .beta = beta,
-                                     .input_zero_point = recorded.at("in_zero_point"),
-                                     .shift = shift,
-                                     .output_scale = recorded.at("out_scale")});
-  const index channels = std::ssize(gamma), rows = std::ssize(codes) / channels;
+  const owned_fq_vit_layernorm built = build_fq_vit_layernorm({.gamma = gamma,
+                                                               .beta = beta,
+                                                               .input_zero_point = recorded.at("in_zero_point"),
+                                                               .shift = shift,
+                                                               .output_scale = recorded.at("out_scale")});
+  const index_t channels = std::ssize(gamma), rows = std::ssize(codes) / channels;
   tensor<std::uint8_t> x(rows, channels);
   tensor<std::int32_t> y(rows, channels);
   std::copy(codes.begin(), codes.end(), x.view().data);
-  compatibility_layernorm(x.view(), built.parameters(), y.view());
+  fq_vit_layernorm(x.view(), built.parameters(), y.view());
   const std::vector<std::int32_t> exact = file.values<std::int32_t>("out_exact8");
   const std::vector<std::int32_t> original = file.values<std::int32_t>("out_codes");
   const std::vector<std::int64_t> variance = file.values<std::int64_t>("V");

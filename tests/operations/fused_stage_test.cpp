@@ -22,14 +22,13 @@ constexpr std::int64_t largest_weight_sum = std::int64_t{65535} * 255;
 class row_comparison {
  public:
   /// `accumulator`: the sum of w * v, at most 255 times the sum of w.
-  void compare(const row_normalization& normalization, std::int64_t weight_sum, int v_zero_point,
-               std::int64_t accumulator) {
+  void compare(const row_divisor& normalization, std::int64_t weight_sum, int v_zero_point, std::int64_t accumulator) {
     const tensor_scale scale = row_tensor_scale(normalization, weight_sum, v_zero_point);
-    const bool fits = refusal([&] { require_scale("", scale, 0); }).empty() && scale.prescale <= 3 &&
-                      accumulator * (std::int64_t{1} << scale.prescale) <= largest_multiplier;
+    const bool fits = refusal([&] { require_scale("", scale, 0); }).empty() && scale.left_shift <= 3 &&
+                      accumulator * (std::int64_t{1} << scale.left_shift) <= largest_multiplier;
     const std::int64_t expected = row_scale(normalization, weight_sum)(accumulator - v_zero_point * weight_sum);
     ++compared;
-    if (!fits || rescale(static_cast<std::int32_t>(accumulator), scale) != expected) {
+    if (!fits || mul_shift(static_cast<std::int32_t>(accumulator), scale) != expected) {
       ++wrong;
     }
   }
@@ -64,8 +63,8 @@ TEST_CASE("a row's scale for matrix products is the row's scale: large sums of w
     const std::int64_t sums[] = {power - 1, power, power + 1, random.between(power / 2, power), largest_weight_sum};
     const std::int64_t weight_sum = std::min(sums[random.between(0, 4)], largest_weight_sum);
     const std::int64_t factors[] = {1, largest_factor, random.between(1, largest_factor)};
-    const row_normalization normalization{static_cast<std::int32_t>(factors[random.between(0, 2)]),
-                                          static_cast<int>(random.between(0, 255))};
+    const row_divisor normalization{static_cast<std::int32_t>(factors[random.between(0, 2)]),
+                                    static_cast<int>(random.between(0, 255))};
     // At most what int32 holds, as sums of products do.
     const std::int64_t most = std::min(255 * weight_sum, largest_multiplier);
     const std::int64_t accumulators[] = {0, most, random.between(0, most)};
@@ -75,8 +74,8 @@ TEST_CASE("a row's scale for matrix products is the row's scale: large sums of w
   CHECK(rows.wrong == 0);
 }
 
-constexpr index row_count = 5;
-constexpr index channel_count = 65;
+constexpr index_t row_count = 5;
+constexpr index_t channel_count = 65;
 
 /// A product for the stages: its operands and the arrays that stages point to.
 struct fused_case {
@@ -106,8 +105,8 @@ struct fused_case {
 TEST_CASE("a layer with its activation is the layer, then the activation") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const fused_case one(seed);
-    const auto fused = stage_of<activate>(one.arrays);
-    const tensor<std::uint16_t> codes = one.run(requantize_to_activation{fused.scale});
+    const auto fused = stage_of<requantize_lut>(one.arrays);
+    const tensor<std::uint16_t> codes = one.run(requantize_u12{fused.scale});
     tensor<std::uint8_t> expected(row_count, channel_count);
     activation(codes.view(), fused.table, expected.view());
     CHECK(first_difference(one.run(fused).view(), expected.view()) == "");
@@ -117,7 +116,7 @@ TEST_CASE("a layer with its activation is the layer, then the activation") {
 TEST_CASE("a layer that adds to a stream of codes is the layer, then the addition") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const fused_case one(seed);
-    const auto fused = stage_of<requantize_and_add>(one.arrays);
+    const auto fused = stage_of<requantize_add>(one.arrays);
     const tensor<std::uint8_t> branch = one.run(requantize<std::uint8_t>{fused.scale});
     tensor<std::uint8_t> expected(row_count, channel_count);
     add(fused.stream, branch.view(), fused.addition, expected.view());
@@ -128,9 +127,9 @@ TEST_CASE("a layer that adds to a stream of codes is the layer, then the additio
 TEST_CASE("a scale per row is that row's scale of a tensor") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const fused_case one(seed);
-    const auto fused = stage_of<requantize_rows<std::int8_t>>(one.arrays);
+    const auto fused = stage_of<requantize_per_row<std::int8_t>>(one.arrays);
     const tensor<std::int8_t> together = one.run(fused);
-    for (index m = 0; m < row_count; ++m) {
+    for (index_t m = 0; m < row_count; ++m) {
       const requantize<std::int8_t, tensor_scale> of_row{fused.rows[static_cast<std::size_t>(m)]};
       const tensor<std::int8_t> alone = one.run(of_row);
       CHECK(first_difference(together.view().row_block(m, 1), alone.view().row_block(m, 1)) == "");

@@ -12,9 +12,9 @@ namespace intact_test::gemm_test {
 namespace {
 
 struct gemm_shape {
-  index m;
-  index n;
-  index k;
+  index_t m;
+  index_t n;
+  index_t k;
 };
 
 constexpr gemm_shape gemm_shapes[] = {
@@ -32,9 +32,9 @@ constexpr gemm_shape model_shape = {197, 192, 192};  // a projection of DeiT-Tin
 
 template <class View>
 std::int32_t exact_dot(const matrix_view<const std::uint8_t>& a, int a_zero_point, const View& b, int b_zero_point,
-                       index m, index n) {
+                       index_t m, index_t n) {
   int128 sum = 0;
-  for (index k = 0; k < a.columns; ++k) {
+  for (index_t k = 0; k < a.columns; ++k) {
     sum += (int128{a(m, k)} - a_zero_point) * (int128{b(n, k)} - b_zero_point);
   }
   return static_cast<std::int32_t>(sum);
@@ -43,10 +43,10 @@ std::int32_t exact_dot(const matrix_view<const std::uint8_t>& a, int a_zero_poin
 template <class A, class Weights>
 tensor<std::int32_t> exact_sums(const A& a, const Weights& w) {
   tensor<std::int32_t> sums(a.rows, w.rows);
-  for (index m = 0; m < a.rows; ++m) {
-    for (index n = 0; n < w.rows; ++n) {
+  for (index_t m = 0; m < a.rows; ++m) {
+    for (index_t n = 0; n < w.rows; ++n) {
       int128 sum = 0;
-      for (index k = 0; k < a.columns; ++k) {
+      for (index_t k = 0; k < a.columns; ++k) {
         sum += int128{a(m, k)} * w(n, k);
       }
       sums(m, n) = static_cast<std::int32_t>(sum);
@@ -71,7 +71,7 @@ void check_sums(const gemm_shape& shape, const layout& where, values a_values, v
   fill(a.view(), a_values, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), random);
   fill(w.view(), w_values, smallest_weight<Weight>, largest_weight<Weight>, random);
   tensor<std::int32_t> y(shape.m, shape.n, where);
-  gemm(a.view(), w.view(), keep_accumulator{}, y.view());
+  gemm(a.view(), w.view(), raw_accumulator{}, y.view());
   CAPTURE(shape.m, shape.n, shape.k, where.gap, where.offset, int(a_values), int(w_values));
   CHECK(first_difference(y.view(), exact_sums(a.view(), w.view()).view()) == "");
   CHECK(y.surroundings_untouched());
@@ -112,21 +112,21 @@ TEST_CASE("gemm takes views of const elements as well") {
   fill(a.view(), values::random, 0, 255, random);
   fill(w.view(), values::random, s4::min, s4::max, random);
   tensor<std::int32_t> y(2, 3);
-  gemm(matrix_view<const std::uint8_t>(a.view()), packed_view<s4, const std::uint8_t>(w.view()), keep_accumulator{},
+  gemm(matrix_view<const std::uint8_t>(a.view()), packed_view<s4, const std::uint8_t>(w.view()), raw_accumulator{},
        y.view());
   CHECK(first_difference(y.view(), exact_sums(a.view(), w.view()).view()) == "");
 }
 
 /// Every product as large as it can be, as many as the limit of K allows.
 template <class A, class Weight>
-std::int32_t sum_of_equal_products(index k, int a_code, int w_code) {
+std::int32_t sum_of_equal_products(index_t k, int a_code, int w_code) {
   generator random(5);
   tensor<A> a(1, k);
   weight_tensor<Weight> w(1, k);
   fill(a.view(), values::smallest, a_code, a_code, random);
   fill(w.view(), values::smallest, w_code, w_code, random);
   tensor<std::int32_t> y(1, 1);
-  gemm(a.view(), w.view(), keep_accumulator{}, y.view());
+  gemm(a.view(), w.view(), raw_accumulator{}, y.view());
   return y(0, 0);
 }
 
@@ -141,7 +141,7 @@ TEST_CASE("gemm is exact at the limit of K with the largest products") {
 
 TEST_CASE("the limits of K are the last for which every sum fits int32") {
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
-  const auto is_last = [](index depth, std::int64_t product) {
+  const auto is_last = [](index_t depth, std::int64_t product) {
     return depth * product <= largest && (depth + 1) * product > largest;
   };
   CHECK((gemm_max_depth_u8_s8 == 65793 && is_last(gemm_max_depth_u8_s8, 255 * 128)));
@@ -158,10 +158,10 @@ void check_activations(const gemm_shape& shape, const layout& where, values what
   fill(a.view(), what, 0, 255, random);
   fill(b.view(), what, 0, 255, random);
   tensor<std::int32_t> y(shape.m, shape.n, where);
-  gemm({a.view(), a_zero_point}, {b.view(), b_zero_point}, keep_accumulator{}, y.view());
+  gemm({a.view(), a_zero_point}, {b.view(), b_zero_point}, raw_accumulator{}, y.view());
   tensor<std::int32_t> expected(shape.m, shape.n);
-  for (index m = 0; m < shape.m; ++m) {
-    for (index n = 0; n < shape.n; ++n) {
+  for (index_t m = 0; m < shape.m; ++m) {
+    for (index_t n = 0; n < shape.n; ++n) {
       expected(m, n) = exact_dot(a.view(), a_zero_point, b.view(), b_zero_point, m, n);
     }
   }
@@ -190,11 +190,11 @@ TEST_CASE("gemm of two activations is exact at the limit of K with the largest p
   fill(low.view(), values::smallest, 0, 0, random);
   fill(high.view(), values::smallest, 255, 255, random);
   tensor<std::int32_t> y(1, 1);
-  gemm({high.view(), 0}, {high.view(), 0}, keep_accumulator{}, y.view());
+  gemm({high.view(), 0}, {high.view(), 0}, raw_accumulator{}, y.view());
   CHECK(y(0, 0) == 2147450625);
-  gemm({high.view(), 0}, {low.view(), 255}, keep_accumulator{}, y.view());
+  gemm({high.view(), 0}, {low.view(), 255}, raw_accumulator{}, y.view());
   CHECK(y(0, 0) == -2147450625);
-  gemm({low.view(), 255}, {low.view(), 255}, keep_accumulator{}, y.view());
+  gemm({low.view(), 255}, {low.view(), 255}, raw_accumulator{}, y.view());
   CHECK(y(0, 0) == 2147450625);
 }
 
@@ -203,19 +203,19 @@ TEST_CASE("both operands of a gemm of activations may be the same") {
   tensor<std::uint8_t> a(5, 9);
   fill(a.view(), values::random, 0, 255, random);
   tensor<std::int32_t> y(5, 5);
-  gemm({a.view(), 100}, {a.view(), 100}, keep_accumulator{}, y.view());
-  for (index m = 0; m < 5; ++m) {
-    for (index n = 0; n < 5; ++n) {
+  gemm({a.view(), 100}, {a.view(), 100}, raw_accumulator{}, y.view());
+  for (index_t m = 0; m < 5; ++m) {
+    for (index_t n = 0; n < 5; ++n) {
       CHECK(y(m, n) == exact_dot(a.view(), 100, a.view(), 100, m, n));
     }
   }
 }
 
-/// floor(((a * 2^prescale) * multiplier + offset) / 2^(32 + shift)), limited to `bits` bits of Out.
+/// floor(((a * 2^left_shift) * multiplier + offset) / 2^(32 + shift)), limited to `bits` bits of Out.
 template <class Out, int Bits>
 Out exact_code(std::int32_t a, const tensor_scale& s) {
   const int128 y =
-      floor_divide(int128{a} * power_of_two(s.prescale) * s.multiplier + s.offset, power_of_two(32 + s.shift));
+      floor_divide(int128{a} * power_of_two(s.left_shift) * s.multiplier + s.offset, power_of_two(32 + s.shift));
   return std::is_unsigned_v<Out> && y >= power_of_two(Bits) ? static_cast<Out>(power_of_two(Bits) - 1)
                                                             : clamp_to<Out>(y);
 }
@@ -241,25 +241,25 @@ code_counts check_requantize() {
     wrong += y != exact_code<Out, Bits>(a, s) ? 1 : 0;
     ++(y == low ? counts.low : y == high ? counts.high : counts.inside);
   };
-  for (int prescale = 0; prescale <= 30; ++prescale) {
-    const std::int32_t largest = std::numeric_limits<std::int32_t>::max() >> prescale;
+  for (int left_shift = 0; left_shift <= 30; ++left_shift) {
+    const std::int32_t largest = std::numeric_limits<std::int32_t>::max() >> left_shift;
     for (int shift = 0; shift <= 30; ++shift) {
       for (const std::int32_t a : {-largest, -1, 0, 1, largest}) {
         for (const std::int32_t multiplier : {0, 1, std::numeric_limits<std::int32_t>::max()}) {
           for (const std::int64_t offset : {-largest_offset, std::int64_t{-1}, std::int64_t{0}, largest_offset}) {
-            check(a, {multiplier, offset, shift, prescale});
+            check(a, {multiplier, offset, shift, left_shift});
           }
         }
       }
       for (int i = 0; i < 100; ++i) {
         const auto a = static_cast<std::int32_t>(random.between(-largest, largest));
         const auto multiplier = static_cast<std::int32_t>(random.between(0, std::numeric_limits<std::int32_t>::max()));
-        check(a, {multiplier, random.between(-largest_offset, largest_offset), shift, prescale});
+        check(a, {multiplier, random.between(-largest_offset, largest_offset), shift, left_shift});
         // An offset that takes the sum just below a whole number of codes, onto it, and just above.
-        const int128 product = int128{a} * power_of_two(prescale) * multiplier;
+        const int128 product = int128{a} * power_of_two(left_shift) * multiplier;
         const int128 goal = random.between(low - 2, high + 2) * power_of_two(32 + shift) + random.between(-1, 1);
         if (goal - product >= -largest_offset && goal - product <= largest_offset) {
-          check(a, {multiplier, static_cast<std::int64_t>(goal - product), shift, prescale});
+          check(a, {multiplier, static_cast<std::int64_t>(goal - product), shift, left_shift});
         }
       }
     }
@@ -300,12 +300,12 @@ TEST_CASE("the output stage is given the channel of its accumulator") {
     tensor<std::uint8_t> bytes(shape.m, shape.n, layouts[1]);
     tensor<std::uint16_t> words(shape.m, shape.n, layouts[1]);
     gemm(a.view(), w.view(), requantize<std::uint8_t>{scale}, bytes.view());
-    gemm(a.view(), w.view(), requantize_to_activation{scale}, words.view());
+    gemm(a.view(), w.view(), requantize_u12{scale}, words.view());
     const tensor<std::int32_t> sums = exact_sums(a.view(), w.view());
     tensor<std::uint8_t> expected_bytes(shape.m, shape.n);
     tensor<std::uint16_t> expected_words(shape.m, shape.n);
-    for (index m = 0; m < shape.m; ++m) {
-      for (index n = 0; n < shape.n; ++n) {
+    for (index_t m = 0; m < shape.m; ++m) {
+      for (index_t n = 0; n < shape.n; ++n) {
         const auto channel = static_cast<std::size_t>(n);
         const tensor_scale of_channel{multiplier[channel], offset[channel], 3, 1};
         expected_bytes(m, n) = exact_code<std::uint8_t, 8>(sums(m, n), of_channel);

@@ -16,7 +16,7 @@
 namespace intact_test::grouped_s4_test {
 namespace {
 
-index groups_of(index columns, index group) {
+index_t groups_of(index_t columns, index_t group) {
   return (columns + group - 1) / group;
 }
 
@@ -24,9 +24,9 @@ index groups_of(index columns, index group) {
 struct grouped_tensor {
   packed_tensor<s4> codes;
   tensor<std::uint8_t> shifts;
-  index group;
+  index_t group;
 
-  grouped_tensor(index rows, index columns, index group_, const layout& where = {})
+  grouped_tensor(index_t rows, index_t columns, index_t group_, const layout& where = {})
       : codes(rows, columns, where), shifts(rows, groups_of(columns, group_), where), group(group_) {}
 
   grouped_s4_view view() { return {codes.view(), shifts.view(), group}; }
@@ -39,8 +39,8 @@ struct grouped_tensor {
   /// The weights in s8, each read from its nibble and its group's shift.
   tensor<std::int8_t> expanded() {
     tensor<std::int8_t> w(codes.view().rows, codes.view().columns);
-    for (index n = 0; n < w.rows(); ++n) {
-      for (index k = 0; k < w.columns(); ++k) {
+    for (index_t n = 0; n < w.rows(); ++n) {
+      for (index_t k = 0; k < w.columns(); ++k) {
         const int byte = codes.bytes()(n, k / 2);
         const int nibble = k % 2 == 0 ? byte % 16 : byte / 16;
         const int code = nibble >= 8 ? nibble - 16 : nibble;
@@ -55,14 +55,14 @@ struct grouped_tensor {
 template <class A, class Weights>
 tensor<std::int32_t> sums(const tensor<A>& a, const Weights& w) {
   tensor<std::int32_t> y(a.rows(), w.rows);
-  gemm(a.view(), w, keep_accumulator{}, y.view());
+  gemm(a.view(), w, raw_accumulator{}, y.view());
   return y;
 }
 
 struct weight_shape {
-  index rows;
-  index columns;
-  index group;
+  index_t rows;
+  index_t columns;
+  index_t group;
 };
 
 constexpr weight_shape weight_shapes[] = {
@@ -120,7 +120,7 @@ TEST_CASE("grouped s4 weights are exact at the limit of K with the largest produ
   fill(a.view(), values::smallest, 255, 255, random);
   grouped_tensor w(2, 131586, 32);
   fill(w.shifts.view(), values::smallest, 3, 3, random);
-  for (index k = 0; k < 131586; ++k) {
+  for (index_t k = 0; k < 131586; ++k) {
     w.codes.view().set(0, k, -8);
     w.codes.view().set(1, k, 7);
   }
@@ -129,10 +129,10 @@ TEST_CASE("grouped s4 weights are exact at the limit of K with the largest produ
 
 /// A copy of the first rows and columns.
 template <class View>
-tensor<std::int8_t> copied(const View& view, index rows, index columns) {
+tensor<std::int8_t> copied(const View& view, index_t rows, index_t columns) {
   tensor<std::int8_t> copy(rows, columns);
-  for (index n = 0; n < rows; ++n) {
-    for (index k = 0; k < columns; ++k) {
+  for (index_t n = 0; n < rows; ++n) {
+    for (index_t k = 0; k < columns; ++k) {
       copy(n, k) = static_cast<std::int8_t>(view(n, k));
     }
   }
@@ -149,8 +149,8 @@ TEST_CASE("gemm of the first rows and columns of weights is the gemm of a copy")
     fill(s4_weights.view(), values::random, s4::min, s4::max, random);
     grouped.fill_with(values::random, values::random, random);
     odd_groups.fill_with(values::random, values::random, random);
-    for (const index n : {0, 1, 4, 9}) {
-      for (const index k : {0, 1, 2, 5, 31, 32, 33, 64, 69, 70}) {
+    for (const index_t n : {0, 1, 4, 9}) {
+      for (const index_t k : {0, 1, 2, 5, 31, 32, 33, 64, 69, 70}) {
         tensor<std::uint8_t> a(2, k);
         fill(a.view(), values::random, 0, 255, random);
         CAPTURE(where.gap, n, k);
@@ -187,10 +187,10 @@ TEST_CASE("gemm refuses grouped weights that do not fit") {
   tensor<std::int32_t> y(2, 3);
   grouped_tensor w(3, 5, 2);
   w.fill_with(values::random, values::random, random);
-  const auto call = [&](const grouped_s4_view& weights) { gemm(a.view(), weights, keep_accumulator{}, y.view()); };
+  const auto call = [&](const grouped_s4_view& weights) { gemm(a.view(), weights, raw_accumulator{}, y.view()); };
   const grouped_s4_view good = w.view();
-  const auto with_group = [&](index group) { return grouped_s4_view(good.codes, good.shifts, group); };
-  const auto with_shifts = [&](index rows, index columns) {
+  const auto with_group = [&](index_t group) { return grouped_s4_view(good.codes, good.shifts, group); };
+  const auto with_shifts = [&](index_t rows, index_t columns) {
     return grouped_s4_view(good.codes, good.shifts.prefix(rows, columns), 2);
   };
   CHECK_THROWS_WITH(call(with_group(0)), "intact::gemm: group size of the weights is 0; it must be at least 1");
@@ -211,16 +211,16 @@ TEST_CASE("gemm refuses grouped weights that do not fit") {
 
   const packed_view<s4, const std::uint8_t> no_codes(nullptr, 0, 131587);
   const grouped_s4_view too_deep(no_codes, {nullptr, 0, groups_of(131587, 32)}, 32);
-  CHECK_THROWS_WITH(gemm(matrix_view<const std::uint8_t>(nullptr, 0, 131587), too_deep, keep_accumulator{},
+  CHECK_THROWS_WITH(gemm(matrix_view<const std::uint8_t>(nullptr, 0, 131587), too_deep, raw_accumulator{},
                          matrix_view<std::int32_t>()),
                     "intact::gemm: columns of a is 131587; it must be at most 131586");
 }
 
-tensor<float> random_weights(index rows, index columns, generator& random) {
+tensor<float> random_weights(index_t rows, index_t columns, generator& random) {
   tensor<float> w(rows, columns);
-  for (index n = 0; n < rows; ++n) {
+  for (index_t n = 0; n < rows; ++n) {
     const double spread = std::ldexp(1.0, static_cast<int>(random.between(-12, 3)));
-    for (index k = 0; k < columns; ++k) {
+    for (index_t k = 0; k < columns; ++k) {
       const auto uniform = static_cast<double>(random.between(-1'000'000, 1'000'000)) / 1e6;
       w(n, k) = static_cast<float>(uniform * uniform * uniform * spread);  // most are small, as trained weights are
     }
@@ -229,9 +229,9 @@ tensor<float> random_weights(index rows, index columns, generator& random) {
 }
 
 /// Squared error of a group with codes of a step, as s4 codes make it.
-double group_error(const tensor<float>& w, index n, index first, index last, float step) {
+double group_error(const tensor<float>& w, index_t n, index_t first, index_t last, float step) {
   double error = 0;
-  for (index k = first; k < last; ++k) {
+  for (index_t k = first; k < last; ++k) {
     const int code = quantize_code(w(n, k), {step, 0}, s4_codes);
     const auto difference = static_cast<double>(w(n, k) - static_cast<float>(code) * step);
     error += difference * difference;
@@ -241,9 +241,9 @@ double group_error(const tensor<float>& w, index n, index first, index last, flo
 
 /// Squared error of row n in all groups, group by group.
 template <class Step>
-double row_error(const tensor<float>& w, index n, index group, Step step_of_group) {
+double row_error(const tensor<float>& w, index_t n, index_t group, Step step_of_group) {
   double error = 0;
-  for (index first = 0; first < w.columns(); first += group) {
+  for (index_t first = 0; first < w.columns(); first += group) {
     error += group_error(w, n, first, std::min(first + group, w.columns()), step_of_group(first / group));
   }
   return error;
@@ -256,21 +256,21 @@ struct grouped_choice {
 };
 
 /// The first best of all channel scales and all combinations of shifts, compared one by one.
-grouped_choice searched_row(const tensor<float>& w, index n, index group) {
+grouped_choice searched_row(const tensor<float>& w, index_t n, index_t group) {
   float largest = 0;
-  for (index k = 0; k < w.columns(); ++k) {
+  for (index_t k = 0; k < w.columns(); ++k) {
     largest = std::max(largest, std::fabs(w(n, k)));
   }
-  const index groups = groups_of(w.columns(), group);
+  const index_t groups = groups_of(w.columns(), group);
   grouped_choice best;
   for (int percent = 100; percent <= 200; percent += 2) {
     const float scale = std::max(largest / 60 * (static_cast<float>(percent) / 100), smallest_scale);
     for (int combination = 0; combination < 1 << (2 * groups); ++combination) {
-      const auto shift = [&](index g) { return combination >> (2 * (groups - 1 - g)) & 3; };
-      const double error = row_error(w, n, group, [&](index g) { return scale * static_cast<float>(1 << shift(g)); });
+      const auto shift = [&](index_t g) { return combination >> (2 * (groups - 1 - g)) & 3; };
+      const double error = row_error(w, n, group, [&](index_t g) { return scale * static_cast<float>(1 << shift(g)); });
       if (error < best.error) {
         best = {scale, {}, error};
-        for (index g = 0; g < groups; ++g) {
+        for (index_t g = 0; g < groups; ++g) {
           best.shift.push_back(static_cast<std::uint8_t>(shift(g)));
         }
       }
@@ -283,21 +283,21 @@ TEST_CASE("scales and shifts are those of least error, found by trying all") {
   generator random(85);
   int shifts_used[4] = {0, 0, 0, 0};
   for (int i = 0; i < 40; ++i) {
-    const index group = random.between(1, 4);
-    const index columns = random.between(1, 3 * group);
+    const index_t group = random.between(1, 4);
+    const index_t columns = random.between(1, 3 * group);
     const tensor<float> w = random_weights(2, columns, random);
     const grouped_weights built = quantize_grouped_weights(w.view(), group);
-    const index groups = groups_of(columns, group);
+    const index_t groups = groups_of(columns, group);
     CAPTURE(i, group, columns);
     REQUIRE(std::ssize(built.shift) == 2 * groups);
     REQUIRE(std::ssize(built.weights.codes) == 2 * columns);
     REQUIRE(built.weights.scale.size() == 2);
-    for (index n = 0; n < 2; ++n) {
+    for (index_t n = 0; n < 2; ++n) {
       const grouped_choice best = searched_row(w, n, group);
       CHECK(built.weights.scale[static_cast<std::size_t>(n)] == best.scale);
       const auto first = built.shift.begin() + n * groups;
       CHECK(std::vector<std::uint8_t>(first, first + groups) == best.shift);
-      for (index k = 0; k < columns; ++k) {
+      for (index_t k = 0; k < columns; ++k) {
         const float step = best.scale * static_cast<float>(1 << best.shift[static_cast<std::size_t>(k / group)]);
         CHECK(built.weights.view()(n, k) == quantize_code(w(n, k), {step, 0}, s4_codes));
       }
@@ -315,15 +315,15 @@ struct row_errors {
   double plain;
 };
 
-row_errors errors_of_row(const tensor<float>& w, index n, index group) {
+row_errors errors_of_row(const tensor<float>& w, index_t n, index_t group) {
   const grouped_weights built = quantize_grouped_weights(w.view(), group);
   const quantized_weights plain = quantize_weights(w.view(), s4_codes);
-  const index groups = groups_of(w.columns(), group);
-  const auto grouped_step = [&](index g) {
+  const index_t groups = groups_of(w.columns(), group);
+  const auto grouped_step = [&](index_t g) {
     return built.weights.scale[static_cast<std::size_t>(n)] *
            static_cast<float>(1 << built.shift[static_cast<std::size_t>(n * groups + g)]);
   };
-  const auto plain_step = [&](index) { return plain.scale[static_cast<std::size_t>(n)]; };
+  const auto plain_step = [&](index_t) { return plain.scale[static_cast<std::size_t>(n)]; };
   return {row_error(w, n, group, grouped_step), row_error(w, n, group, plain_step)};
 }
 
@@ -332,9 +332,9 @@ row_errors errors_of_row(const tensor<float>& w, index n, index group) {
 TEST_CASE("no row has a larger error than with plain s4 codes") {
   generator random(86);
   int better = 0, rows = 0;
-  for (const index group : {1, 2, 7, 32, 64, 100}) {
+  for (const index_t group : {1, 2, 7, 32, 64, 100}) {
     const tensor<float> w = random_weights(12, 64, random);
-    for (index n = 0; n < w.rows(); ++n) {
+    for (index_t n = 0; n < w.rows(); ++n) {
       const row_errors errors = errors_of_row(w, n, group);
       CAPTURE(group, n);
       CHECK(errors.grouped <= errors.plain);
@@ -357,13 +357,13 @@ TEST_CASE("what grouped weights are built of goes through gemm") {
   const tensor<float> w = random_weights(6, 45, random);
   const grouped_weights built = quantize_grouped_weights(w.view(), 8);
   grouped_tensor packed(6, 45, 8);
-  for (index n = 0; n < 6; ++n) {
-    for (index k = 0; k < 45; ++k) {
+  for (index_t n = 0; n < 6; ++n) {
+    for (index_t k = 0; k < 45; ++k) {
       CHECK(built.weights.view()(n, k) >= s4::min);
       CHECK(built.weights.view()(n, k) <= s4::max);
       packed.codes.view().set(n, k, built.weights.view()(n, k));
     }
-    for (index g = 0; g < 6; ++g) {
+    for (index_t g = 0; g < 6; ++g) {
       packed.shifts(n, g) = built.shift[static_cast<std::size_t>(n * 6 + g)];
     }
   }
@@ -375,7 +375,7 @@ TEST_CASE("what grouped weights are built of goes through gemm") {
 
 TEST_CASE("weights of zeros, of one value and of none") {
   tensor<float> zeros(2, 5);
-  for (index k = 0; k < 5; ++k) {
+  for (index_t k = 0; k < 5; ++k) {
     zeros(0, k) = 0;
     zeros(1, k) = -0.75F;
   }
@@ -395,7 +395,7 @@ TEST_CASE("weights of zeros, of one value and of none") {
 
 TEST_CASE("grouped weights that are not finite, and groups of nothing, are refused") {
   tensor<float> w(2, 3);
-  for (index k = 0; k < 3; ++k) {
+  for (index_t k = 0; k < 3; ++k) {
     w(0, k) = w(1, k) = 1;
   }
   CHECK_THROWS_WITH(quantize_grouped_weights(w.view(), 0),

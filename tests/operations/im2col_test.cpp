@@ -11,10 +11,10 @@ namespace intact_test::im2col_test {
 namespace {
 
 struct image_shape {
-  index channels;
-  index height;
-  index width;
-  index patch;
+  index_t channels;
+  index_t height;
+  index_t width;
+  index_t patch;
 };
 
 constexpr image_shape image_shapes[] = {
@@ -26,7 +26,7 @@ constexpr image_shape image_shapes[] = {
     {3, 224, 224, 16}                                            // the patch embedding of DeiT
 };
 
-std::vector<std::uint8_t> random_samples(index count, generator& random) {
+std::vector<std::uint8_t> random_samples(index_t count, generator& random) {
   std::vector<std::uint8_t> samples(static_cast<std::size_t>(count));
   for (std::uint8_t& sample : samples) {
     sample = static_cast<std::uint8_t>(random.between(0, 255));
@@ -37,12 +37,12 @@ std::vector<std::uint8_t> random_samples(index count, generator& random) {
 /// Goes through the image sample by sample and says where each belongs.
 template <class Sample>
 tensor<std::uint8_t> exact_patches(const image_shape& shape, Sample sample) {
-  const index p = shape.patch;
+  const index_t p = shape.patch;
   tensor<std::uint8_t> y((shape.height / p) * (shape.width / p), shape.channels * p * p);
-  for (index c = 0; c < shape.channels; ++c) {
-    for (index row = 0; row < shape.height; ++row) {
-      for (index column = 0; column < shape.width; ++column) {
-        const index patch = row / p * (shape.width / p) + column / p;
+  for (index_t c = 0; c < shape.channels; ++c) {
+    for (index_t row = 0; row < shape.height; ++row) {
+      for (index_t column = 0; column < shape.width; ++column) {
+        const index_t patch = row / p * (shape.width / p) + column / p;
         y(patch, c * p * p + row % p * p + column % p) = sample(c, row, column);
       }
     }
@@ -67,12 +67,12 @@ TEST_CASE("im2col cuts planar and interleaved images into patches") {
   generator random(15);
   for (const image_shape& s : image_shapes) {
     const std::vector<std::uint8_t> samples = random_samples(s.channels * s.height * s.width, random);
-    const auto at = [&](index i) { return samples.at(static_cast<std::size_t>(i)); };
+    const auto at = [&](index_t i) { return samples.at(static_cast<std::size_t>(i)); };
     for (const layout& where : layouts) {
       check_im2col(planar_image(samples.data(), s.channels, s.height, s.width), s, where,
-                   [&](index c, index y, index x) { return at((c * s.height + y) * s.width + x); });
+                   [&](index_t c, index_t y, index_t x) { return at((c * s.height + y) * s.width + x); });
       check_im2col(interleaved_image(samples.data(), s.channels, s.height, s.width), s, where,
-                   [&](index c, index y, index x) { return at((y * s.width + x) * s.channels + c); });
+                   [&](index_t c, index_t y, index_t x) { return at((y * s.width + x) * s.channels + c); });
     }
   }
 }
@@ -82,15 +82,15 @@ TEST_CASE("im2col reads images with any strides") {
   const image_shape s{3, 6, 4, 2};
   // Cut out of 11 x 9 pixels of 4 samples, from row 2, column 3 and sample 1 on.
   const std::vector<std::uint8_t> samples = random_samples(11 * 9 * 4, random);
-  const index first = (2 * 9 + 3) * 4 + 1;
+  const index_t first = (2 * 9 + 3) * 4 + 1;
   const image_view cropped{samples.data() + first, s.channels, s.height, s.width, 1, 9 * 4, 4};
-  check_im2col(cropped, s, layouts[1], [&](index c, index y, index x) {
+  check_im2col(cropped, s, layouts[1], [&](index_t c, index_t y, index_t x) {
     return samples.at(static_cast<std::size_t>(first + (y * 9 + x) * 4 + c));
   });
   // The same upside down, mirrored, and with the channels in reverse: all strides are negative.
-  const index last = first + (5 * 9 + 3) * 4 + 2;
+  const index_t last = first + (5 * 9 + 3) * 4 + 2;
   const image_view reversed{samples.data() + last, s.channels, s.height, s.width, -1, -9 * 4, -4};
-  check_im2col(reversed, s, layouts[1], [&](index c, index y, index x) {
+  check_im2col(reversed, s, layouts[1], [&](index_t c, index_t y, index_t x) {
     return samples.at(static_cast<std::size_t>(last - (y * 9 + x) * 4 - c));
   });
 }

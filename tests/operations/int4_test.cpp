@@ -14,24 +14,24 @@ static_assert(std::is_convertible_v<packed_view<s4, std::uint8_t>, packed_view<s
 static_assert(!std::is_convertible_v<packed_view<s4, const std::uint8_t>, packed_view<s4, std::uint8_t>>);
 
 // 0, 1 and 2: nothing, half a byte, a whole one; odd and even around one and around two registers of 16 bytes.
-constexpr index widths[] = {0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65};
+constexpr index_t widths[] = {0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65};
 
 /// Every value at every place of a row, row by row, in ascending, descending and random order.
 template <class Element>
-void check_round_trip(index columns, const layout& where) {
+void check_round_trip(index_t columns, const layout& where) {
   constexpr int count = Element::max - Element::min + 1;
   packed_tensor<Element> packed(count, columns, where);
   const packed_view<Element, std::uint8_t> view = packed.view();
-  const auto value = [&](index i, index j) { return Element::min + static_cast<int>((i + 3 * j) % count); };
-  for (index i = 0; i < count; ++i) {
-    for (index j = 0; j < columns; ++j) {
+  const auto value = [&](index_t i, index_t j) { return Element::min + static_cast<int>((i + 3 * j) % count); };
+  for (index_t i = 0; i < count; ++i) {
+    for (index_t j = 0; j < columns; ++j) {
       view.set(i, j, value(i, j));
     }
   }
-  index wrong = 0;
+  index_t wrong = 0;
   const packed_view<Element, const std::uint8_t> readable = view;
-  for (index i = 0; i < count; ++i) {
-    for (index j = 0; j < columns; ++j) {
+  for (index_t i = 0; i < count; ++i) {
+    for (index_t j = 0; j < columns; ++j) {
       wrong += readable(i, j) != value(i, j) ? 1 : 0;
     }
   }
@@ -43,7 +43,7 @@ void check_round_trip(index columns, const layout& where) {
 
 TEST_CASE("every 4-bit value can be stored at every place and read again") {
   for (const layout& where : layouts) {
-    for (const index columns : widths) {
+    for (const index_t columns : widths) {
       check_round_trip<s4>(columns, where);
       check_round_trip<u4>(columns, where);
     }
@@ -70,15 +70,15 @@ TEST_CASE("the low nibble is the even column") {
 }
 
 TEST_CASE("storing an element keeps its neighbours, whatever the order") {
-  for (const index columns : {index{1}, index{2}, index{7}, index{8}}) {
+  for (const index_t columns : {index_t{1}, index_t{2}, index_t{7}, index_t{8}}) {
     packed_tensor<s4> packed(3, columns, layouts[1]);
     const packed_view<s4, std::uint8_t> view = packed.view();
     generator random(2);
     fill(view, values::random, s4::min, s4::max, random);
-    for (index j = columns; j-- > 0;) {
+    for (index_t j = columns; j-- > 0;) {
       tensor<std::int32_t> before(3, columns);
-      for (index i = 0; i < 3; ++i) {
-        for (index k = 0; k < columns; ++k) {
+      for (index_t i = 0; i < 3; ++i) {
+        for (index_t k = 0; k < columns; ++k) {
           before(i, k) = view(i, k);
         }
       }
@@ -93,7 +93,7 @@ TEST_CASE("storing an element keeps its neighbours, whatever the order") {
 
 TEST_CASE("rows of a packed view start on bytes") {
   std::uint8_t bytes[8] = {};
-  const auto refused = [&](index columns, index stride) {
+  const auto refused = [&](index_t columns, index_t stride) {
     try {
       require_shape("test", "view", packed_view<s4, std::uint8_t>(bytes, 2, columns, stride), 2, columns);
     } catch (const std::invalid_argument&) {

@@ -52,11 +52,11 @@ struct s16_parameters {
 };
 
 /// Three deviations fill the codes, around their middle; shifts up to the given one.
-s16_parameters random_parameters(index channels, int largest_shift, generator& random) {
+s16_parameters random_parameters(index_t channels, int largest_shift, generator& random) {
   s16_parameters p;
   p.epsilon = static_cast<std::uint64_t>(random.between(1, 1'000'000));
   p.epsilon_fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     const auto sign = static_cast<long double>(2 * random.between(0, 1) - 1);
     p.add_channel(sign * static_cast<long double>(random.between(20'000, 80'000)) / 1000,
                   static_cast<long double>(random.between(100'000, 156'000)) / 1000,
@@ -67,9 +67,9 @@ s16_parameters random_parameters(index channels, int largest_shift, generator& r
 }
 
 /// The numbers of a row.
-std::vector<int128> numbers_of(const tensor<std::int16_t>& codes, index row, const s16_parameters& p) {
+std::vector<int128> numbers_of(const tensor<std::int16_t>& codes, index_t row, const s16_parameters& p) {
   std::vector<int128> x;
-  for (index c = 0; c < codes.columns(); ++c) {
+  for (index_t c = 0; c < codes.columns(); ++c) {
     x.push_back(int128{codes(row, c)} * power_of_two(p.shift[static_cast<std::size_t>(c)]));
   }
   return x;
@@ -118,7 +118,7 @@ precision compare(const tensor<std::int16_t>& x, const s16_parameters& p, const 
   layernorm(x.view(), p.view(), y.view());
   CHECK(y.surroundings_untouched());
   precision all;
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     all += compare_row(numbers_of(x, i, p), p, y.view().row_block(i, 1).data);
   }
   return all;
@@ -126,9 +126,9 @@ precision compare(const tensor<std::int16_t>& x, const s16_parameters& p, const 
 
 /// Bell-shaped codes around 0, narrow and wide, with an outlier in some rows as trained models have them.
 void fill_stream(tensor<std::int16_t>& x, generator& random) {
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     const std::int64_t spread = std::int64_t{1} << random.between(2, 13);
-    for (index c = 0; c < x.columns(); ++c) {
+    for (index_t c = 0; c < x.columns(); ++c) {
       const std::int64_t code =
           random.between(-spread, spread) + random.between(-spread, spread) + random.between(-spread, spread);
       x(i, c) = static_cast<std::int16_t>(code);
@@ -143,9 +143,9 @@ TEST_CASE("layernorm of s16 is the formula, and within one code of infinite prec
   static_assert(std::numeric_limits<long double>::digits >= 64, "this oracle needs more bits than double has");
   generator random(100);
   precision all;
-  for (const index channels : {3, 64, 192, 384, 768, 1024, 4095, 4096}) {
+  for (const index_t channels : {3, 64, 192, 384, 768, 1024, 4095, 4096}) {
     for (const int largest_shift : {0, layernorm_max_shift}) {
-      const index rows = 130'000 / channels + 1;
+      const index_t rows = 130'000 / channels + 1;
       tensor<std::int16_t> x(rows, channels);
       fill_stream(x, random);
       all += compare(x, random_parameters(channels, largest_shift, random));
@@ -161,8 +161,16 @@ TEST_CASE("layernorm of s16 is the formula, and within one code of infinite prec
 
 TEST_CASE("layernorm of s16 reads any stride and writes its elements only") {
   generator random(101);
-  for (const auto& [rows, channels] :
-       {std::pair<index, index>{0, 7}, {5, 0}, {0, 0}, {1, 1}, {3, 1}, {2, 2}, {3, 17}, {2, 33}, {3, 65}, {197, 192}}) {
+  for (const auto& [rows, channels] : {std::pair<index_t, index_t>{0, 7},
+                                       {5, 0},
+                                       {0, 0},
+                                       {1, 1},
+                                       {3, 1},
+                                       {2, 2},
+                                       {3, 17},
+                                       {2, 33},
+                                       {3, 65},
+                                       {197, 192}}) {
     for (const layout& where : layouts) {
       tensor<std::int16_t> x(rows, channels, where);
       fill_stream(x, random);
@@ -176,7 +184,7 @@ TEST_CASE("layernorm of s16 takes the fraction of epsilon for variances below 2^
   generator random(107);
   for (const std::int64_t limit : {std::int64_t{1}, std::int64_t{1} << 10, std::int64_t{1} << 20}) {
     for (int round = 0; round < 200; ++round) {
-      const index channels = random.between(2, 9);
+      const index_t channels = random.between(2, 9);
       s16_parameters p = random_parameters(channels, 3, random);
       tensor<std::int16_t> x(1, channels);
       const std::int64_t least = random.between(-32768, 32764);
@@ -190,10 +198,10 @@ TEST_CASE("layernorm of s16 takes the fraction of epsilon for variances below 2^
 }
 
 /// Parameters whose channels are alike.
-s16_parameters equal_channels(index channels, long double gamma, long double beta, int shift, std::uint64_t epsilon) {
+s16_parameters equal_channels(index_t channels, long double gamma, long double beta, int shift, std::uint64_t epsilon) {
   s16_parameters p;
   p.epsilon = epsilon;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     p.add_channel(gamma, beta, shift);
   }
   p.round();
@@ -202,7 +210,7 @@ s16_parameters equal_channels(index channels, long double gamma, long double bet
 
 TEST_CASE("layernorm of s16 is the formula for the largest variances") {
   generator random(102);
-  for (const index channels : {1, 2, 3, 192, 4095, 4096}) {
+  for (const index_t channels : {1, 2, 3, 192, 4095, 4096}) {
     for (const int shift : {0, 3}) {
       for (const std::uint64_t epsilon : {std::uint64_t{1}, std::uint64_t{12345}, layernorm_max_epsilon}) {
         const s16_parameters p = equal_channels(channels, 60, 128, shift, epsilon);
@@ -225,7 +233,7 @@ TEST_CASE("layernorm of s16 is the formula for the largest variances") {
 
 TEST_CASE("one s16 channel at the other end than all others") {
   generator random(103);
-  for (const index channels : {2, 3, 192, 4096}) {
+  for (const index_t channels : {2, 3, 192, 4096}) {
     for (const auto& [others, one] : {std::pair{-32768, 32767}, std::pair{32767, -32768}}) {
       const long double gamma = 120 / std::sqrt(static_cast<long double>(channels - 1));
       const s16_parameters p = equal_channels(channels, gamma, 128, 3, 1);
@@ -243,7 +251,7 @@ TEST_CASE("one s16 channel at the other end than all others") {
 
 TEST_CASE("constant s16 rows, and rows of one channel, become beta") {
   generator random(104);
-  for (const index channels : {1, 2, 192, 4096}) {
+  for (const index_t channels : {1, 2, 192, 4096}) {
     const s16_parameters p = equal_channels(channels, -70, 99.25L, 3, 1);
     for (const int code : {-32768, -1, 0, 1, 32767}) {
       tensor<std::int16_t> x(2, channels);
@@ -261,8 +269,8 @@ TEST_CASE("rows of s16 that hold u8 codes are normalized as those are") {
   tensor<std::uint8_t> bytes(5, 192), of_bytes(5, 192), of_words(5, 192);
   tensor<std::int16_t> words(5, 192);
   fill(bytes.view(), values::random, 0, 255, random);
-  for (index i = 0; i < 5; ++i) {
-    for (index c = 0; c < 192; ++c) {
+  for (index_t i = 0; i < 5; ++i) {
+    for (index_t c = 0; c < 192; ++c) {
       words(i, c) = static_cast<std::int16_t>(bytes(i, c) - 131);
     }
   }

@@ -57,9 +57,9 @@ owned_parameters rounded(const real_parameters& real, int zero_point, std::vecto
 
 /// gamma of 0.5 to 2 and either sign over an output scale for which three deviations fill the codes, beta around the
 /// middle.
-real_parameters random_real(index channels, generator& random) {
+real_parameters random_real(index_t channels, generator& random) {
   real_parameters real;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     const auto sign = static_cast<long double>(2 * random.between(0, 1) - 1);
     real.gamma.push_back(sign * static_cast<long double>(random.between(20'000, 80'000)) / 1000);
     real.beta.push_back(static_cast<long double>(random.between(100'000, 156'000)) / 1000);
@@ -67,15 +67,15 @@ real_parameters random_real(index channels, generator& random) {
   return real;
 }
 
-std::vector<std::uint8_t> random_shifts(index channels, generator& random) {
+std::vector<std::uint8_t> random_shifts(index_t channels, generator& random) {
   std::vector<std::uint8_t> shift;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     shift.push_back(static_cast<std::uint8_t>(random.between(0, layernorm_max_shift)));
   }
   return shift;
 }
 
-owned_parameters random_parameters(index channels, generator& random) {
+owned_parameters random_parameters(index_t channels, generator& random) {
   const real_parameters real = random_real(channels, random);
   const auto zero_point = static_cast<int>(random.between(0, 255));
   const auto epsilon = static_cast<std::uint64_t>(random.between(1, 1000));
@@ -85,16 +85,16 @@ owned_parameters random_parameters(index channels, generator& random) {
 }
 
 /// The numbers of a row.
-std::vector<int128> numbers_of(const tensor<std::uint8_t>& codes, index row, const owned_parameters& p) {
+std::vector<int128> numbers_of(const tensor<std::uint8_t>& codes, index_t row, const owned_parameters& p) {
   std::vector<int128> x;
-  for (index c = 0; c < codes.columns(); ++c) {
+  for (index_t c = 0; c < codes.columns(); ++c) {
     x.push_back((int128{codes(row, c)} - p.zero_point) * power_of_two(p.shift[static_cast<std::size_t>(c)]));
   }
   return x;
 }
 
 /// Section 4 of docs/numerics.md up to the normalized values, by divisions in 128 bits.
-std::vector<int128> exact_normalized(const tensor<std::uint8_t>& codes, index i, const owned_parameters& p) {
+std::vector<int128> exact_normalized(const tensor<std::uint8_t>& codes, index_t i, const owned_parameters& p) {
   std::vector<int128> x = numbers_of(codes, i, p);
   const exact_layernorm_row row(x, p.view());
   REQUIRE(row.reciprocal <= std::numeric_limits<std::int32_t>::max());
@@ -107,14 +107,14 @@ std::vector<int128> exact_normalized(const tensor<std::uint8_t>& codes, index i,
 /// The rest of section 4.
 tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& codes, const owned_parameters& p) {
   tensor<std::uint8_t> y(codes.rows(), codes.columns());
-  for (index i = 0; i < codes.rows(); ++i) {
+  for (index_t i = 0; i < codes.rows(); ++i) {
     const std::vector<int128> normalized = exact_normalized(codes, i, p);
     for (std::size_t c = 0; c < normalized.size(); ++c) {
       const int128 scaled = normalized[c] * p.gain[c] + p.bias[c];
       if (scaled >= power_of_two(63) || scaled < -power_of_two(63)) {
         FAIL("the parameters of this test break the contract");
       }
-      y(i, static_cast<index>(c)) = exact_layernorm_code(normalized[c], p.view(), c);
+      y(i, static_cast<index_t>(c)) = exact_layernorm_code(normalized[c], p.view(), c);
     }
   }
   return y;
@@ -128,8 +128,8 @@ void check_layernorm(const tensor<std::uint8_t>& x, const owned_parameters& p, c
 }
 
 struct layernorm_shape {
-  index rows;
-  index columns;
+  index_t rows;
+  index_t columns;
 };
 
 constexpr layernorm_shape layernorm_shapes[] = {
@@ -177,7 +177,7 @@ TEST_CASE("without a fraction of epsilon, small variances are what they were bef
   // Section 4 without its line on small variances, from version 1 of the model files.
   generator random(46);
   for (int round = 0; round < 2000; ++round) {
-    const index channels = random.between(1, 9);
+    const index_t channels = random.between(1, 9);
     owned_parameters p = random_parameters(channels, random);
     p.epsilon = std::uint64_t{1} << random.between(0, 20);
     p.epsilon_fraction = 0;
@@ -192,7 +192,7 @@ TEST_CASE("without a fraction of epsilon, small variances are what they were bef
     for (std::size_t c = 0; c < numbers.size(); ++c) {
       const int128 unit = power_of_two(6 + half_length);
       const int128 normalized = floor_divide(row.centred(numbers[c]) * reciprocal + unit / 2, unit);
-      REQUIRE(y(0, static_cast<index>(c)) == exact_layernorm_code(normalized, p.view(), c));
+      REQUIRE(y(0, static_cast<index_t>(c)) == exact_layernorm_code(normalized, p.view(), c));
     }
   }
 }
@@ -215,7 +215,7 @@ void check_last_bit(const tensor<std::uint8_t>& x, owned_parameters p) {
 /// Nearly constant rows whose variance, epsilon included, is one of the three numbers around `limit`.
 void check_variances_around(std::int64_t limit, std::int64_t fraction, generator& random) {
   for (int round = 0; round < 60; ++round) {
-    const index channels = random.between(1, 9);
+    const index_t channels = random.between(1, 9);
     owned_parameters p = random_parameters(channels, random);
     p.epsilon_fraction = fraction;
     tensor<std::uint8_t> x(1, channels);
@@ -241,7 +241,8 @@ TEST_CASE("layernorm takes the fraction of epsilon for variances below 2^20") {
 
 TEST_CASE("normalized values are exact to the last of their 24 fraction bits") {
   generator random(44);
-  for (const index channels : {index{1}, index{2}, index{3}, index{64}, index{192}, index{768}, index{4096}}) {
+  for (const index_t channels :
+       {index_t{1}, index_t{2}, index_t{3}, index_t{64}, index_t{192}, index_t{768}, index_t{4096}}) {
     for (int i = 0; i < 20; ++i) {
       tensor<std::uint8_t> x(1, channels);
       fill(x.view(), values::random, random.between(0, 128), random.between(128, 255), random);
@@ -289,11 +290,11 @@ TEST_CASE("layernorm is the formula with every zero point, shift and output shif
 }
 
 /// One channel is as far from the others as can be: z is sqrt(C - 1), which gamma takes to 120 codes.
-void check_outlier(index channels, std::uint8_t others, std::uint8_t one, int zero_point, std::uint64_t epsilon) {
+void check_outlier(index_t channels, std::uint8_t others, std::uint8_t one, int zero_point, std::uint64_t epsilon) {
   generator random(32);
   real_parameters real;
   const auto count = static_cast<std::size_t>(channels);
-  real.gamma.assign(count, 120 / std::sqrt(static_cast<long double>(std::max<index>(channels - 1, 1))));
+  real.gamma.assign(count, 120 / std::sqrt(static_cast<long double>(std::max<index_t>(channels - 1, 1))));
   real.beta.assign(count, 128);
   const owned_parameters p = rounded(real, zero_point, std::vector<std::uint8_t>(count, layernorm_max_shift), epsilon);
   tensor<std::uint8_t> x(1, channels), y(1, channels);
@@ -308,7 +309,8 @@ void check_outlier(index channels, std::uint8_t others, std::uint8_t one, int ze
 }
 
 TEST_CASE("layernorm is the formula for outliers, up to the most channels and the largest epsilon") {
-  for (const index channels : {index{1}, index{2}, index{7}, index{192}, index{4096}, layernorm_max_channels}) {
+  for (const index_t channels :
+       {index_t{1}, index_t{2}, index_t{7}, index_t{192}, index_t{4096}, layernorm_max_channels}) {
     check_outlier(channels, 0, 255, 0, 1);
     check_outlier(channels, 255, 0, 255, 1);
     check_outlier(channels, 255, 0, 0, layernorm_max_epsilon);
@@ -316,7 +318,7 @@ TEST_CASE("layernorm is the formula for outliers, up to the most channels and th
 }
 
 TEST_CASE("layernorm is the formula for the largest variance of the most channels") {
-  constexpr index channels = layernorm_max_channels;
+  constexpr index_t channels = layernorm_max_channels;
   generator random(33);
   real_parameters real;
   real.gamma.assign(channels, 60);
@@ -338,8 +340,8 @@ TEST_CASE("constant rows become beta, whatever epsilon is") {
       tensor<std::uint8_t> x(2, 192), y(2, 192);
       fill(x.view(), values::smallest, code, code, random);
       layernorm(x.view(), p.view(), y.view());
-      index wrong = 0;
-      for (index c = 0; c < 192; ++c) {
+      index_t wrong = 0;
+      for (index_t c = 0; c < 192; ++c) {
         wrong += y(1, c) != std::lround(real.beta[static_cast<std::size_t>(c)]) ? 1 : 0;
       }
       CHECK(wrong == 0);
@@ -375,7 +377,7 @@ TEST_CASE("layernorm works in place") {
 
 TEST_CASE("layernorm of no channels needs no data") {
   const owned_parameters p{0, {}, 1, {}, {}, 48};
-  for (const index stride : {index{0}, index{5}}) {
+  for (const index_t stride : {index_t{0}, index_t{5}}) {
     const matrix_view<std::uint8_t> nothing(nullptr, 3, 0, stride);
     layernorm(matrix_view<const std::uint8_t>(nothing), p.view(), nothing);
   }
@@ -389,24 +391,24 @@ struct precision {
   std::int64_t farther = 0;  ///< by more than one code
 };
 
-precision compare_with_reals(index rows, index channels, generator& random) {
+precision compare_with_reals(index_t rows, index_t channels, generator& random) {
   const real_parameters real = random_real(channels, random);
   const owned_parameters p = rounded(real, 128, random_shifts(channels, random), 7);
   tensor<std::uint8_t> x(rows, channels), y(rows, channels);
-  for (index i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     const std::int64_t spread = random.between(1, 42);  // bell-shaped codes, narrow and wide
-    for (index c = 0; c < channels; ++c) {
+    for (index_t c = 0; c < channels; ++c) {
       x(i, c) = static_cast<std::uint8_t>(128 + random.between(-spread, spread) + random.between(-spread, spread) +
                                           random.between(-spread, spread));
     }
   }
   layernorm(x.view(), p.view(), y.view());
   precision result;
-  for (index i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     const std::vector<int128> numbers = numbers_of(x, i, p);
     const exact_layernorm_row row(numbers, p.view());
     const long double deviation = row.deviation(p.view());
-    for (index c = 0; c < channels; ++c) {
+    for (index_t c = 0; c < channels; ++c) {
       const auto channel = static_cast<std::size_t>(c);
       const long double exact =
           static_cast<long double>(row.centred(numbers[channel])) / deviation * real.gamma[channel] +
@@ -424,7 +426,7 @@ TEST_CASE("layernorm is within one code of infinite precision, and differs in fe
   static_assert(std::numeric_limits<long double>::digits >= 64, "this oracle needs more bits than double has");
   generator random(37);
   precision all;
-  for (const index channels : {index{3}, index{192}, index{384}, index{768}, index{1024}, index{4096}}) {
+  for (const index_t channels : {index_t{3}, index_t{192}, index_t{384}, index_t{768}, index_t{1024}, index_t{4096}}) {
     const precision some = compare_with_reals(150'000 / channels, channels, random);
     all.codes += some.codes;
     all.different += some.different;

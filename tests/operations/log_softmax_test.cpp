@@ -158,7 +158,7 @@ TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm for every small pa
   for (std::uint64_t e = 1; e <= 200; ++e) {
     for (std::uint64_t sum = e; sum <= 4096; ++sum) {
       ++pairs;
-      wrong += log2_code_at_square_root_of_2(e, sum) != nearest_code(e, sum) ? 1 : 0;
+      wrong += log2_code_round_log(e, sum) != nearest_code(e, sum) ? 1 : 0;
       unlike_log2_code += nearest_code(e, sum) != defined_code(e, sum) ? 1 : 0;
     }
   }
@@ -198,7 +198,7 @@ TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm beside every bound
           if (sum >= e && sum <= largest_sum) {
             ++pairs;
             const auto s = static_cast<std::uint64_t>(sum);
-            wrong += log2_code_at_square_root_of_2(e, s) != nearest_code(e, s) ? 1 : 0;
+            wrong += log2_code_round_log(e, s) != nearest_code(e, s) ? 1 : 0;
           }
         }
       }
@@ -206,9 +206,9 @@ TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm beside every bound
   }
   CHECK(pairs > 70000);
   CHECK(wrong == 0);
-  STATIC_REQUIRE(log2_code_at_square_root_of_2(1, largest_sum) == 63);
+  STATIC_REQUIRE(log2_code_round_log(1, largest_sum) == 63);
   CHECK(nearest_code(1, largest_sum) == 63);
-  CHECK(log2_code_at_square_root_of_2(largest_sum, largest_sum) == 0);
+  CHECK(log2_code_round_log(largest_sum, largest_sum) == 0);
 }
 
 TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm of random pairs, and does not fall as e falls") {
@@ -218,9 +218,9 @@ TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm of random pairs, a
     const std::int64_t sum = random.between(1, (std::int64_t{1} << random.between(1, 62)));
     const std::int64_t e = random.between(1, std::min(sum, std::int64_t{1} << random.between(0, 62)));
     const auto s = static_cast<std::uint64_t>(sum), n = static_cast<std::uint64_t>(e);
-    const int code = log2_code_at_square_root_of_2(n, s);
+    const int code = log2_code_round_log(n, s);
     wrong += code != nearest_code(n, s) ? 1 : 0;
-    wrong += e > 1 && log2_code_at_square_root_of_2(n - 1, s) < code ? 1 : 0;
+    wrong += e > 1 && log2_code_round_log(n - 1, s) < code ? 1 : 0;
   }
   CHECK(wrong == 0);
 }
@@ -278,7 +278,7 @@ table_values<T> falling_table(T first, int octave, generator& random) {
 
 /// Tables of every kind, for rows of `keys` logits.
 template <class T>
-std::vector<table_values<T>> tables(index keys) {
+std::vector<table_values<T>> tables(index_t keys) {
   generator random(19);
   const T limit = exp_table_limit<T>(keys);
   std::vector<table_values<T>> all;
@@ -300,60 +300,63 @@ std::vector<table_values<T>> tables(index keys) {
 }
 
 /// A row's codes by the definition, with the tail policy.
-template <tail Tail, log2_rounding Rounding>
+template <attention_code Format, log2_rounding Rounding>
 int exact_code(std::uint64_t e, std::uint64_t sum) {
   if (e == 0) {
-    return Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255;
+    return Format == attention_code::u8_masked ? 16 : Format == attention_code::u4_clipped ? 15 : 255;
   }
-  const int level = Rounding == log2_rounding::at_one_and_a_half ? defined_code(e, sum) : nearest_code(e, sum);
-  return Tail == tail::wide ? level : level <= 15 ? level : Tail == tail::zero ? 16 : 15;
+  const int level = Rounding == log2_rounding::round_ratio ? defined_code(e, sum) : nearest_code(e, sum);
+  return Format == attention_code::u8_full     ? level
+         : level <= 15                         ? level
+         : Format == attention_code::u8_masked ? 16
+                                               : 15;
 }
 
-template <tail Tail, log2_rounding Rounding = log2_rounding::at_one_and_a_half, class T>
+template <attention_code Format, log2_rounding Rounding = log2_rounding::round_ratio, class T>
 tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table) {
   tensor<std::uint8_t> codes(logits.rows(), logits.columns());
-  for (index i = 0; i < logits.rows(); ++i) {
+  for (index_t i = 0; i < logits.rows(); ++i) {
     int largest = 0;
-    for (index j = 0; j < logits.columns(); ++j) {
+    for (index_t j = 0; j < logits.columns(); ++j) {
       largest = std::max<int>(largest, logits(i, j));
     }
-    const auto e = [&](index j) { return std::uint64_t{table.at(static_cast<std::size_t>(largest - logits(i, j)))}; };
+    const auto e = [&](index_t j) { return std::uint64_t{table.at(static_cast<std::size_t>(largest - logits(i, j)))}; };
     uint128 sum = 0;
-    for (index j = 0; j < logits.columns(); ++j) {
+    for (index_t j = 0; j < logits.columns(); ++j) {
       sum += e(j);
     }
     REQUIRE(sum <= largest_u64);
-    for (index j = 0; j < logits.columns(); ++j) {
-      codes(i, j) = static_cast<std::uint8_t>(exact_code<Tail, Rounding>(e(j), static_cast<std::uint64_t>(sum)));
+    for (index_t j = 0; j < logits.columns(); ++j) {
+      codes(i, j) = static_cast<std::uint8_t>(exact_code<Format, Rounding>(e(j), static_cast<std::uint64_t>(sum)));
     }
   }
   return codes;
 }
 
-template <tail Tail>
-using code_tensor = std::conditional_t<Tail == tail::clip, packed_tensor<u4>, tensor<std::uint8_t>>;
+template <attention_code Format>
+using code_tensor = std::conditional_t<Format == attention_code::u4_clipped, packed_tensor<u4>, tensor<std::uint8_t>>;
 
-template <tail Tail, log2_rounding Rounding, class T>
+template <attention_code Format, log2_rounding Rounding, class T>
 void check_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
-  code_tensor<Tail> codes(logits.rows(), logits.columns(), where);
-  log_softmax<Tail, T, Rounding>(logits.view(), exp_table<T>(table), codes.view());
-  CHECK(first_difference(codes.view(), exact_codes<Tail, Rounding>(logits, table).view()) == "");
+  code_tensor<Format> codes(logits.rows(), logits.columns(), where);
+  log_softmax<Format, T, Rounding>(logits.view(), exp_table<T>(table), codes.view());
+  CHECK(first_difference(codes.view(), exact_codes<Format, Rounding>(logits, table).view()) == "");
   CHECK(codes.surroundings_untouched());
-  if constexpr (Tail == tail::clip) {
+  if constexpr (Format == attention_code::u4_clipped) {
     CHECK(codes.padding_is_zero());
   }
 }
 
 template <log2_rounding Rounding, class T>
 void check_all_tails(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
-  check_codes<tail::zero, Rounding>(logits, table, where);
-  check_codes<tail::clip, Rounding>(logits, table, where);
-  check_codes<tail::wide, Rounding>(logits, table, where);
+  check_codes<attention_code::u8_masked, Rounding>(logits, table, where);
+  check_codes<attention_code::u4_clipped, Rounding>(logits, table, where);
+  check_codes<attention_code::u8_full, Rounding>(logits, table, where);
 }
 
 struct attention_rows {
-  index rows;
-  index keys;
+  index_t rows;
+  index_t keys;
 };
 
 constexpr attention_rows row_shapes[] = {
@@ -386,12 +389,12 @@ void check_all_rows() {
 }
 
 TEMPLATE_TEST_CASE("log_softmax codes every row by the definition", "", std::uint32_t, std::uint64_t) {
-  check_all_rows<log2_rounding::at_one_and_a_half, TestType>();
+  check_all_rows<log2_rounding::round_ratio, TestType>();
 }
 
 TEMPLATE_TEST_CASE("log_softmax rounding at sqrt(2) codes every row by its definition", "", std::uint32_t,
                    std::uint64_t) {
-  check_all_rows<log2_rounding::at_square_root_of_2, TestType>();
+  check_all_rows<log2_rounding::round_log, TestType>();
 }
 
 TEST_CASE("log_softmax sees no difference between logits that are shifted together") {
@@ -399,28 +402,28 @@ TEST_CASE("log_softmax sees no difference between logits that are shifted togeth
   const table_values<std::uint64_t> table = tables<std::uint64_t>(50)[0];
   tensor<std::uint8_t> logits(3, 50), codes(3, 50), shifted(3, 50);
   fill(logits.view(), values::random, 20, 90, random);
-  log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+  log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
   for (const int shift : {-20, 165}) {
     tensor<std::uint8_t> moved(3, 50);
-    for (index i = 0; i < 3; ++i) {
-      for (index j = 0; j < 50; ++j) {
+    for (index_t i = 0; i < 3; ++i) {
+      for (index_t j = 0; j < 50; ++j) {
         moved(i, j) = static_cast<std::uint8_t>(logits(i, j) + shift);
       }
     }
-    log_softmax<tail::wide>(moved.view(), exp_table<std::uint64_t>(table), shifted.view());
+    log_softmax<attention_code::u8_full>(moved.view(), exp_table<std::uint64_t>(table), shifted.view());
     CHECK(shifted.memory() == codes.memory());
   }
 }
 
 TEST_CASE("codes do not fall as logits fall") {
   tensor<std::uint8_t> logits(1, 256), codes(1, 256);
-  for (index j = 0; j < 256; ++j) {
+  for (index_t j = 0; j < 256; ++j) {
     logits(0, j) = static_cast<std::uint8_t>(255 - j);
   }
   for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(256)) {
-    log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
     CHECK(std::is_sorted(codes.memory().begin(), codes.memory().end()));
-    log_softmax<tail::zero>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    log_softmax<attention_code::u8_masked>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
     CHECK(std::is_sorted(codes.memory().begin(), codes.memory().end()));
   }
 }
@@ -432,16 +435,16 @@ TEST_CASE("tails differ only above level 15 and for an exponential of 0") {
   table[2] = 1 << 4;  // level 16
   table[3] = 1;       // level 20
   tensor<std::uint8_t> logits(1, 5);
-  for (index j = 0; j < 5; ++j) {
+  for (index_t j = 0; j < 5; ++j) {
     logits(0, j) = static_cast<std::uint8_t>(9 - j);
   }
   tensor<std::uint8_t> bytes(1, 5);
-  log_softmax<tail::zero>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
+  log_softmax<attention_code::u8_masked>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
   CHECK(bytes.memory() == std::vector<std::uint8_t>{0, 15, 16, 16, 16});
-  log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
+  log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
   CHECK(bytes.memory() == std::vector<std::uint8_t>{0, 15, 16, 20, 255});
   packed_tensor<u4> packed(1, 5);
-  log_softmax<tail::clip>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
+  log_softmax<attention_code::u4_clipped>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
   CHECK(packed.bytes().memory() == std::vector<std::uint8_t>{0xf0, 0xff, 0x0f});
 }
 
@@ -451,14 +454,14 @@ TEST_CASE("log_softmax works in place on u8 codes") {
     const table_values<std::uint32_t> table = tables<std::uint32_t>(33)[0];
     tensor<std::uint8_t> logits(7, 33, where);
     fill(logits.view(), values::random, 100, 255, random);
-    const tensor<std::uint8_t> zero = exact_codes<tail::zero>(logits, table);
-    const tensor<std::uint8_t> wide = exact_codes<tail::wide>(logits, table);
+    const tensor<std::uint8_t> zero = exact_codes<attention_code::u8_masked>(logits, table);
+    const tensor<std::uint8_t> wide = exact_codes<attention_code::u8_full>(logits, table);
     tensor<std::uint8_t> codes = logits;
-    log_softmax<tail::zero>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
+    log_softmax<attention_code::u8_masked>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
     CHECK(first_difference(codes.view(), zero.view()) == "");
     CHECK(codes.surroundings_untouched());
     codes = logits;
-    log_softmax<tail::wide>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
+    log_softmax<attention_code::u8_full>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
     CHECK(first_difference(codes.view(), wide.view()) == "");
     CHECK(codes.surroundings_untouched());
   }
@@ -466,14 +469,14 @@ TEST_CASE("log_softmax works in place on u8 codes") {
 
 TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul needs") {
   generator random(23);
-  for (const index keys : {index{1}, index{2}, index{3}, index{197}, index{4097}}) {
+  for (const index_t keys : {index_t{1}, index_t{2}, index_t{3}, index_t{197}, index_t{4097}}) {
     for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
       tensor<std::uint8_t> logits(4, keys), codes(4, keys);
       fill(logits.view(), values::random, 0, 255, random);
-      log_softmax<tail::wide>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
-      for (index i = 0; i < 4; ++i) {
+      log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+      for (index_t i = 0; i < 4; ++i) {
         int128 sum = 0;  // in units of 2^-63
-        for (index j = 0; j < keys; ++j) {
+        for (index_t j = 0; j < keys; ++j) {
           sum += codes(i, j) == 255 ? 0 : power_of_two(63 - codes(i, j));
         }
         CHECK(4 * sum < 9 * power_of_two(63));
@@ -484,15 +487,15 @@ TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul ne
 
 TEST_CASE("the sum of a row's probabilities is at most sqrt(2) when rounded there") {
   generator random(93);
-  for (const index keys : {index{1}, index{2}, index{3}, index{197}, index{4097}}) {
+  for (const index_t keys : {index_t{1}, index_t{2}, index_t{3}, index_t{197}, index_t{4097}}) {
     for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
       tensor<std::uint8_t> logits(4, keys), codes(4, keys);
       fill(logits.view(), values::random, 0, 255, random);
-      log_softmax<tail::wide, std::uint64_t, log2_rounding::at_square_root_of_2>(
+      log_softmax<attention_code::u8_full, std::uint64_t, log2_rounding::round_log>(
           logits.view(), exp_table<std::uint64_t>(table), codes.view());
-      for (index i = 0; i < 4; ++i) {
+      for (index_t i = 0; i < 4; ++i) {
         uint128 sum = 0;  // in units of 2^-63
-        for (index j = 0; j < keys; ++j) {
+        for (index_t j = 0; j < keys; ++j) {
           sum += codes(i, j) == 255 ? 0 : uint128{1} << (63 - codes(i, j));
         }
         CHECK(sum * sum <= uint128{1} << 127);  // 2^-level is at most sqrt(2) times the probability
@@ -502,31 +505,31 @@ TEST_CASE("the sum of a row's probabilities is at most sqrt(2) when rounded ther
 }
 
 /// The visible keys of row i as a matrix of their own.
-tensor<std::uint8_t> visible_keys(const tensor<std::uint8_t>& logits, index i, const key_mask& mask) {
+tensor<std::uint8_t> visible_keys(const tensor<std::uint8_t>& logits, index_t i, const key_mask& mask) {
   std::vector<std::uint8_t> kept;
-  for (index j = 0; j < logits.columns(); ++j) {
+  for (index_t j = 0; j < logits.columns(); ++j) {
     if (mask(i, j)) {
       kept.push_back(logits(i, j));
     }
   }
-  tensor<std::uint8_t> row(1, static_cast<index>(kept.size()));
+  tensor<std::uint8_t> row(1, static_cast<index_t>(kept.size()));
   std::copy(kept.begin(), kept.end(), row.view().data);
   return row;
 }
 
-template <tail Tail, log2_rounding Rounding>
+template <attention_code Format, log2_rounding Rounding>
 void check_masked(const tensor<std::uint8_t>& logits, const table_values<std::uint64_t>& table, const key_mask& mask) {
   const exp_table<std::uint64_t> exponentials(table);
   tensor<std::uint8_t> codes(logits.rows(), logits.columns()), fast(logits.rows(), logits.columns());
-  reference::log_softmax<Tail, Rounding>(logits.view(), exponentials, mask, codes.view());
-  log_softmax<Tail, std::uint64_t, Rounding>(logits.view(), exponentials, mask, fast.view());
+  reference::log_softmax<Format, Rounding>(logits.view(), exponentials, mask, codes.view());
+  log_softmax<Format, std::uint64_t, Rounding>(logits.view(), exponentials, mask, fast.view());
   CHECK(first_difference(fast.view(), codes.view()) == "");
-  index wrong = 0;
-  for (index i = 0; i < logits.rows(); ++i) {
-    const tensor<std::uint8_t> expected = exact_codes<Tail, Rounding>(visible_keys(logits, i, mask), table);
-    index next = 0;
-    for (index j = 0; j < logits.columns(); ++j) {
-      const int code = mask(i, j) ? expected(0, next++) : Tail == tail::zero ? 16 : 255;
+  index_t wrong = 0;
+  for (index_t i = 0; i < logits.rows(); ++i) {
+    const tensor<std::uint8_t> expected = exact_codes<Format, Rounding>(visible_keys(logits, i, mask), table);
+    index_t next = 0;
+    for (index_t j = 0; j < logits.columns(); ++j) {
+      const int code = mask(i, j) ? expected(0, next++) : Format == attention_code::u8_masked ? 16 : 255;
       wrong += codes(i, j) != code ? 1 : 0;
     }
   }
@@ -538,19 +541,19 @@ TEST_CASE("a row with masked keys is the row of its visible keys, and weight 0 b
   for (const attention_rows& shape : row_shapes) {
     tensor<std::uint8_t> logits(shape.rows, shape.keys);
     fill(logits.view(), values::random, 0, 255, random);
-    for (const index mask_rows : {shape.rows, index{1}}) {
+    for (const index_t mask_rows : {shape.rows, index_t{1}}) {
       for (const std::int64_t of : {1, 2, 5, 1000}) {  // one key of so many is masked
         tensor<std::uint8_t> visible(mask_rows, shape.keys);
-        for (index i = 0; i < mask_rows; ++i) {
-          for (index j = 0; j < shape.keys; ++j) {
+        for (index_t i = 0; i < mask_rows; ++i) {
+          for (index_t j = 0; j < shape.keys; ++j) {
             visible(i, j) = random.between(1, of) == 1 ? std::uint8_t{0} : std::uint8_t{1};
           }
         }
         const key_mask mask{visible.view()};
         for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(shape.keys)) {
-          check_masked<tail::zero, log2_rounding::at_one_and_a_half>(logits, table, mask);
-          check_masked<tail::zero, log2_rounding::at_square_root_of_2>(logits, table, mask);
-          check_masked<tail::wide, log2_rounding::at_one_and_a_half>(logits, table, mask);
+          check_masked<attention_code::u8_masked, log2_rounding::round_ratio>(logits, table, mask);
+          check_masked<attention_code::u8_masked, log2_rounding::round_log>(logits, table, mask);
+          check_masked<attention_code::u8_full, log2_rounding::round_ratio>(logits, table, mask);
         }
       }
     }
@@ -562,9 +565,9 @@ TEST_CASE("log_softmax refuses masks of another shape") {
   table.fill(1);
   tensor<std::uint8_t> logits(3, 4), codes(3, 4), mask(2, 4), narrow(3, 3);
   const exp_table<std::uint64_t> e(table);
-  CHECK_THROWS_WITH((log_softmax<tail::zero>(logits.view(), e, key_mask{mask.view()}, codes.view())),
+  CHECK_THROWS_WITH((log_softmax<attention_code::u8_masked>(logits.view(), e, key_mask{mask.view()}, codes.view())),
                     "intact::log_softmax: mask is 2 x 4; it must be 3 x 4");
-  CHECK_THROWS_WITH((log_softmax<tail::zero>(logits.view(), e, key_mask{narrow.view()}, codes.view())),
+  CHECK_THROWS_WITH((log_softmax<attention_code::u8_masked>(logits.view(), e, key_mask{narrow.view()}, codes.view())),
                     "intact::log_softmax: mask is 3 x 3; it must be 3 x 4");
   CHECK(codes.memory() == tensor<std::uint8_t>(3, 4).memory());
 }
@@ -573,7 +576,7 @@ TEST_CASE("the largest exponentials of every level are those at which log2_code 
   generator random(94);
   std::int64_t wrong = 0;
   const auto check = [&](std::uint64_t sum) {
-    const std::uint64_t scaled = times_square_root_of_2(sum);
+    const std::uint64_t scaled = times_sqrt_2(sum);
     const uint128 square = uint128{sum} * sum;  // scaled = floor(sqrt(2 * square)), by differences below 2^127
     wrong += uint128{scaled} * scaled - square <= square ? 0 : 1;
     wrong += (uint128{scaled} + 1) * (uint128{scaled} + 1) - square > square ? 0 : 1;
@@ -581,8 +584,8 @@ TEST_CASE("the largest exponentials of every level are those at which log2_code 
       const std::uint64_t first = largest_at_level(level, sum), second = scaled >> level;
       wrong += first >= 1 && log2_code(first, sum) < level ? 1 : 0;
       wrong += first + 1 <= sum && log2_code(first + 1, sum) >= level ? 1 : 0;
-      wrong += second >= 1 && log2_code_at_square_root_of_2(second, sum) < level ? 1 : 0;
-      wrong += second + 1 <= sum && log2_code_at_square_root_of_2(second + 1, sum) >= level ? 1 : 0;
+      wrong += second >= 1 && log2_code_round_log(second, sum) < level ? 1 : 0;
+      wrong += second + 1 <= sum && log2_code_round_log(second + 1, sum) >= level ? 1 : 0;
     }
   };
   for (std::uint64_t sum = 1; sum <= 100'000; ++sum) {

@@ -21,9 +21,9 @@ namespace intact_test::log_sqrt2_test {
 namespace {
 
 struct attention_shape {
-  index queries;
-  index keys;
-  index channels;
+  index_t queries;
+  index_t keys;
+  index_t channels;
 };
 
 // 256 keys at most, so that the sums fit int32 whatever the codes.
@@ -36,9 +36,9 @@ constexpr attention_shape attention_shapes[] = {
 /// floor((even * even_multiplier + odd * odd_multiplier + offset) / 2^(32 + shift)), the sums being made by division.
 template <class Codes>
 std::uint8_t exact_code(const Codes& codes, const tensor<std::uint8_t>& v, int zero_point, const log_sqrt2_scale& scale,
-                        index i, index c) {
+                        index_t i, index_t c) {
   int128 even = 0, odd = 0;
-  for (index j = 0; j < v.rows(); ++j) {
+  for (index_t j = 0; j < v.rows(); ++j) {
     const int code = codes(i, j);
     if (code < 32) {
       (code % 2 == 0 ? even : odd) += power_of_two(15) / power_of_two(code / 2) * (int{v(j, c)} - zero_point);
@@ -59,8 +59,8 @@ void check_codes(const attention_shape& shape, const layout& where, values code_
   fill(codes.view(), code_values, 0, is_packed ? 15 : 33, random);
   fill(v.view(), v_values, 0, 255, random);
   log_sqrt2_matmul(codes.view(), {v.view(), zero_point}, scale, y.view());
-  for (index i = 0; i < shape.queries; ++i) {
-    for (index c = 0; c < shape.channels; ++c) {
+  for (index_t i = 0; i < shape.queries; ++i) {
+    for (index_t c = 0; c < shape.channels; ++c) {
       expected(i, c) = exact_code(codes.view(), v, zero_point, scale, i, c);
     }
   }
@@ -94,19 +94,19 @@ TEST_CASE("log_sqrt2_matmul is two shift_matmuls, of the even and of the odd cod
   tensor<std::uint8_t> codes(6, 197), even(6, 197), odd(6, 197), v(197, 20), y(6, 20);
   fill(codes.view(), values::random, 0, 32, random);
   fill(v.view(), values::random, 0, 255, random);
-  for (index i = 0; i < 6; ++i) {
-    for (index j = 0; j < 197; ++j) {
+  for (index_t i = 0; i < 6; ++i) {
+    for (index_t j = 0; j < 197; ++j) {
       const int code = codes(i, j);
       even(i, j) = static_cast<std::uint8_t>(code % 2 == 0 ? code / 2 : 16);
       odd(i, j) = static_cast<std::uint8_t>(code % 2 != 0 ? code / 2 : 16);
     }
   }
   tensor<std::int32_t> even_sums(6, 20), odd_sums(6, 20);
-  shift_matmul<tail::zero>(even.view(), {v.view(), 90}, keep_accumulator{}, even_sums.view());
-  shift_matmul<tail::zero>(odd.view(), {v.view(), 90}, keep_accumulator{}, odd_sums.view());
+  shift_matmul<attention_code::u8_masked>(even.view(), {v.view(), 90}, raw_accumulator{}, even_sums.view());
+  shift_matmul<attention_code::u8_masked>(odd.view(), {v.view(), 90}, raw_accumulator{}, odd_sums.view());
   log_sqrt2_matmul(codes.view(), {v.view(), 90}, scale, y.view());
-  for (index i = 0; i < 6; ++i) {
-    for (index c = 0; c < 20; ++c) {
+  for (index_t i = 0; i < 6; ++i) {
+    for (index_t c = 0; c < 20; ++c) {
       const int128 sum = int128{even_sums(i, c)} * scale.even_multiplier +
                          int128{odd_sums(i, c)} * scale.odd_multiplier + scale.offset;
       CHECK(y(i, c) == clamp_to<std::uint8_t>(floor_divide(sum, power_of_two(32 + scale.shift))));
@@ -170,13 +170,13 @@ TEST_CASE("bad ratios and zero points are refused", "[log_sqrt2]") {
   CHECK(refusal([] { build_log_sqrt2_scale(8191.9, 0); }).empty());
   CHECK(refusal([] { build_log_sqrt2_scale(1, 256); }) ==
         "intact::build_log_sqrt2_scale: zero point is 256; it must be at most 255");
-  CHECK(mentions(refusal([] { log_sqrt2_code_table<tail::zero>(0); }), "scale is 0"));
+  CHECK(mentions(refusal([] { log_sqrt2_code_table<attention_code::u8_masked>(0); }), "scale is 0"));
 }
 
 TEST_CASE("tables of log-sqrt2 codes have two codes per octave", "[log_sqrt2]") {
   const double s = std::log(2.0) / 4;  // four steps are an octave: two are a code
-  const auto zero = log_sqrt2_code_table<tail::zero>(s);
-  const auto clip = log_sqrt2_code_table<tail::clip>(s);
+  const auto zero = log_sqrt2_code_table<attention_code::u8_masked>(s);
+  const auto clip = log_sqrt2_code_table<attention_code::u4_clipped>(s);
   for (int d = 0; d < 256; d += 2) {
     CHECK(zero[static_cast<std::size_t>(d)] == (d <= 62 ? d / 2 : 32));
     CHECK(clip[static_cast<std::size_t>(d)] == std::min(d / 2, 15));
@@ -185,17 +185,17 @@ TEST_CASE("tables of log-sqrt2 codes have two codes per octave", "[log_sqrt2]") 
 
 TEST_CASE("rows of log-sqrt2 codes relative to the maximum are normalized", "[log_sqrt2]") {
   generator random(54);
-  const auto table = log_sqrt2_code_table<tail::zero>(0.05);
-  const row_normalization normalization = build_normalization(0.7, 33);
+  const auto table = log_sqrt2_code_table<attention_code::u8_masked>(0.05);
+  const row_divisor normalization = build_row_divisor(0.7, 33);
   tensor<std::uint8_t> logits(4, 197), codes(4, 197), v(197, 9), y(4, 9);
   fill(logits.view(), values::random, 0, 255, random);
   fill(v.view(), values::random, 0, 255, random);
   max_softmax(logits.view(), table, codes.view());
   log_sqrt2_matmul(codes.view(), {v.view(), 33}, normalization, y.view());
-  for (index i = 0; i < 4; ++i) {
-    for (index c = 0; c < 9; ++c) {
+  for (index_t i = 0; i < 4; ++i) {
+    for (index_t c = 0; c < 9; ++c) {
       int128 weights = 0, sum = 0;
-      for (index j = 0; j < 197; ++j) {
+      for (index_t j = 0; j < 197; ++j) {
         const int code = codes(i, j);
         const auto weight = static_cast<std::int64_t>(
             code > 31 ? 0 : std::floor(std::pow(2.0L, 15 - static_cast<long double>(code) / 2) + 0.5L));
@@ -220,11 +220,11 @@ TEST_CASE("rows of log-sqrt2 codes relative to the maximum are normalized", "[lo
 TEST_CASE("log_sqrt2_matmul refuses what does not match, before it writes", "[log_sqrt2]") {
   tensor<std::uint8_t> codes(2, 3), v(3, 4), y(2, 4);
   const log_sqrt2_scale scale = build_log_sqrt2_scale(1, 0);
-  const auto refused = [&](matrix_view<std::uint8_t> c, const activations& values, const auto& by,
+  const auto refused = [&](matrix_view<std::uint8_t> c, const quantized_matrix& values, const auto& by,
                            matrix_view<std::uint8_t> to) {
     return refusal([&] { log_sqrt2_matmul(c, values, by, to); });
   };
-  const row_normalization normalization = build_normalization(1, 0);
+  const row_divisor normalization = build_row_divisor(1, 0);
   CHECK(refused(codes.view().prefix(2, 2), {v.view(), 0}, scale, y.view()) ==
         "intact::log_sqrt2_matmul: codes is 2 x 2; it must be 2 x 3");
   CHECK(refused(codes.view(), {v.view(), 256}, scale, y.view()) ==

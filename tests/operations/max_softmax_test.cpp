@@ -22,12 +22,12 @@ using table_values = std::array<std::uint8_t, 256>;
 // Of both kinds of rows: nearly flat, as trained models have them, and steep; the last two leave one level and none.
 constexpr double scales[] = {1e-9, 0.001, 0.0123, 0.05, 0.0999, 0.17, 0.25, 0.5, 0.693, 0.7, 1.0, 2.5, 5.6, 11, 1e9};
 
-template <tail Tail>
+template <attention_code Format>
 std::int64_t wrong_code_entries(int above_largest) {
   static_assert(std::numeric_limits<long double>::digits >= 64, "this oracle needs more bits than double has");
   std::int64_t wrong = 0;
   for (const double scale : scales) {
-    const table_values table = max_relative_code_table<Tail>(scale);
+    const table_values table = max_relative_code_table<Format>(scale);
     for (int d = 0; d < 256; ++d) {
       const long double level = std::rint(d * static_cast<long double>(scale) / std::log(2.0L));
       const int expected = level > 15 ? above_largest : static_cast<int>(level);
@@ -39,8 +39,8 @@ std::int64_t wrong_code_entries(int above_largest) {
 }
 
 TEST_CASE("tables of max-relative codes are the logarithms, rounded to nearest") {
-  CHECK(wrong_code_entries<tail::zero>(16) == 0);
-  CHECK(wrong_code_entries<tail::clip>(15) == 0);
+  CHECK(wrong_code_entries<attention_code::u8_masked>(16) == 0);
+  CHECK(wrong_code_entries<attention_code::u4_clipped>(15) == 0);
 }
 
 TEST_CASE("tables of attention weights are the exponentials, rounded to nearest") {
@@ -58,8 +58,8 @@ TEST_CASE("tables of attention weights are the exponentials, rounded to nearest"
 
 TEST_CASE("a step of one octave per code, by hand") {
   const double octave = std::log(2.0);
-  const table_values zero = max_relative_code_table<tail::zero>(octave);
-  const table_values clip = max_relative_code_table<tail::clip>(octave);
+  const table_values zero = max_relative_code_table<attention_code::u8_masked>(octave);
+  const table_values clip = max_relative_code_table<attention_code::u4_clipped>(octave);
   for (std::size_t d = 0; d < 256; ++d) {
     CHECK(int{zero[d]} == static_cast<int>(std::min<std::size_t>(d, 16)));
     CHECK(int{clip[d]} == static_cast<int>(std::min<std::size_t>(d, 15)));
@@ -75,13 +75,15 @@ TEST_CASE("tables refuse scales that are not above 0 and finite") {
   const auto message = [&](const std::string& operation, const std::string& value) {
     return "intact::" + operation + ": scale is " + value + rule;
   };
-  CHECK_THROWS_WITH(max_relative_code_table<tail::zero>(0), message("max_relative_code_table", "0"));
-  CHECK_THROWS_WITH(max_relative_code_table<tail::clip>(-0.5), message("max_relative_code_table", "-0.5"));
-  CHECK_THROWS_WITH(max_relative_code_table<tail::zero>(infinity), message("max_relative_code_table", "inf"));
+  CHECK_THROWS_WITH(max_relative_code_table<attention_code::u8_masked>(0), message("max_relative_code_table", "0"));
+  CHECK_THROWS_WITH(max_relative_code_table<attention_code::u4_clipped>(-0.5),
+                    message("max_relative_code_table", "-0.5"));
+  CHECK_THROWS_WITH(max_relative_code_table<attention_code::u8_masked>(infinity),
+                    message("max_relative_code_table", "inf"));
   CHECK_THROWS_WITH(attention_weight_table(0), message("attention_weight_table", "0"));
   CHECK_THROWS_WITH(attention_weight_table(-0.5), message("attention_weight_table", "-0.5"));
   CHECK_THROWS_WITH(attention_weight_table(infinity), message("attention_weight_table", "inf"));
-  CHECK_THROWS(max_relative_code_table<tail::zero>(std::numeric_limits<double>::quiet_NaN()));
+  CHECK_THROWS(max_relative_code_table<attention_code::u8_masked>(std::numeric_limits<double>::quiet_NaN()));
   CHECK_THROWS(attention_weight_table(std::numeric_limits<double>::quiet_NaN()));
 }
 
@@ -106,13 +108,13 @@ table_values table_for() {
 /// The entry at the distance from the row's largest logit, found by sorting.
 tensor<std::uint8_t> exact_entries(const tensor<std::uint8_t>& logits, const table_values& table) {
   tensor<std::uint8_t> y(logits.rows(), logits.columns());
-  for (index i = 0; i < logits.rows(); ++i) {
+  for (index_t i = 0; i < logits.rows(); ++i) {
     std::vector<int> row;
-    for (index j = 0; j < logits.columns(); ++j) {
+    for (index_t j = 0; j < logits.columns(); ++j) {
       row.push_back(logits(i, j));
     }
     std::sort(row.begin(), row.end());
-    for (index j = 0; j < logits.columns(); ++j) {
+    for (index_t j = 0; j < logits.columns(); ++j) {
       y(i, j) = table.at(static_cast<std::size_t>(row.back() - logits(i, j)));
     }
   }
@@ -132,8 +134,8 @@ void check_entries(const tensor<std::uint8_t>& logits, const layout& where) {
 }
 
 struct attention_rows {
-  index rows;
-  index keys;
+  index_t rows;
+  index_t keys;
 };
 
 constexpr attention_rows row_shapes[] = {
@@ -165,13 +167,13 @@ TEMPLATE_TEST_CASE("max_softmax looks up every distance from the row's maximum",
 
 TEST_CASE("max_softmax reads every entry of its table, the maximum standing anywhere") {
   const table_values table = shuffled_table();
-  for (const index place : {index{0}, index{100}, index{255}}) {
+  for (const index_t place : {index_t{0}, index_t{100}, index_t{255}}) {
     tensor<std::uint8_t> logits(1, 256), y(1, 256);
-    for (index j = 0; j < 256; ++j) {
+    for (index_t j = 0; j < 256; ++j) {
       logits(0, (place + j) % 256) = static_cast<std::uint8_t>(255 - j);
     }
     max_softmax(logits.view(), table, y.view());
-    for (index j = 0; j < 256; ++j) {
+    for (index_t j = 0; j < 256; ++j) {
       CHECK(y(0, (place + j) % 256) == table[static_cast<std::size_t>(j)]);
     }
   }
@@ -194,8 +196,8 @@ TEST_CASE("max_softmax sees no difference between logits that are shifted togeth
   fill(logits.view(), values::random, 20, 90, random);
   max_softmax(logits.view(), shuffled_table(), y.view());
   for (const int shift : {-20, 165}) {
-    for (index i = 0; i < 3; ++i) {
-      for (index j = 0; j < 50; ++j) {
+    for (index_t i = 0; i < 3; ++i) {
+      for (index_t j = 0; j < 50; ++j) {
         moved(i, j) = static_cast<std::uint8_t>(logits(i, j) + shift);
       }
     }
@@ -207,7 +209,7 @@ TEST_CASE("max_softmax sees no difference between logits that are shifted togeth
 TEST_CASE("max_softmax works in place") {
   generator random(65);
   for (const layout& where : layouts) {
-    for (const index keys : {index{1}, index{33}, index{4097}}) {
+    for (const index_t keys : {index_t{1}, index_t{33}, index_t{4097}}) {
       tensor<std::uint8_t> logits(3, keys, where);
       fill(logits.view(), values::random, 0, 255, random);
       const tensor<std::uint8_t> expected = exact_entries(logits, shuffled_table());

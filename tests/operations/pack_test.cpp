@@ -14,41 +14,42 @@ namespace intact_test::pack_test {
 namespace {
 
 /// Row and column counts around those that are packed together: groups of 4, pairs of them, 16 and 64 channels.
-constexpr index row_counts[] = {0, 1, 2, 15, 16, 17, 47, 48, 63, 64, 65, 79, 80, 81, 127, 128, 129, 192};
-constexpr index column_counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 31, 33};
+constexpr index_t row_counts[] = {0, 1, 2, 15, 16, 17, 47, 48, 63, 64, 65, 79, 80, 81, 127, 128, 129, 192};
+constexpr index_t column_counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 31, 33};
 
 /// Channels that lie behind each other in one panel: 64, or the rest rounded up to 16.
-index width_of_panel(index rows, index panel) {
-  const index rest = rows - 64 * panel;
+index_t width_of_panel(index_t rows, index_t panel) {
+  const index_t rest = rows - 64 * panel;
   return rest >= 64 ? 64 : (rest + 15) / 16 * 16;
 }
 
 /// The weight that a reader of the drawing at packed_weights finds for channel n and column k, in the bytes.
-int drawn_s8(const std::vector<std::uint8_t>& bytes, index rows, index columns, index n, index k) {
-  const index panel = n / 64;
-  const index panel_start = panel * 64 * 4 * ((columns + 3) / 4);
-  const index group_start = k / 4 * 4 * width_of_panel(rows, panel);
+int drawn_s8(const std::vector<std::uint8_t>& bytes, index_t rows, index_t columns, index_t n, index_t k) {
+  const index_t panel = n / 64;
+  const index_t panel_start = panel * 64 * 4 * ((columns + 3) / 4);
+  const index_t group_start = k / 4 * 4 * width_of_panel(rows, panel);
   const int byte = bytes[static_cast<std::size_t>(panel_start + group_start + n % 64 * 4 + k % 4)];
   return byte < 128 ? byte : byte - 256;
 }
-int drawn_s4(const std::vector<std::uint8_t>& bytes, index rows, index columns, index n, index k) {
-  const index panel = n / 64;
-  const index panel_start = panel * 64 * 4 * ((columns + 7) / 8);
-  const index pair_start = k / 8 * 4 * width_of_panel(rows, panel);
+int drawn_s4(const std::vector<std::uint8_t>& bytes, index_t rows, index_t columns, index_t n, index_t k) {
+  const index_t panel = n / 64;
+  const index_t panel_start = panel * 64 * 4 * ((columns + 7) / 8);
+  const index_t pair_start = k / 8 * 4 * width_of_panel(rows, panel);
   const int byte = bytes[static_cast<std::size_t>(panel_start + pair_start + n % 64 * 4 + k % 4)];
   const int nibble = k % 8 < 4 ? byte & 15 : byte >> 4;
   return nibble < 8 ? nibble : nibble - 16;
 }
 
 /// The bytes of shifts in front of each panel.
-index drawn_shift_bytes(index columns, index group) {
+index_t drawn_shift_bytes(index_t columns, index_t group) {
   return ((columns + group - 1) / group * 16 + 63) / 64 * 64;
 }
-int drawn_grouped_s4(const std::vector<std::uint8_t>& bytes, index rows, index columns, index group, index n, index k) {
-  const index shift_bytes = drawn_shift_bytes(columns, group);
-  const index panel = n / 64;
+int drawn_grouped_s4(const std::vector<std::uint8_t>& bytes, index_t rows, index_t columns, index_t group, index_t n,
+                     index_t k) {
+  const index_t shift_bytes = drawn_shift_bytes(columns, group);
+  const index_t panel = n / 64;
   const std::vector<std::uint8_t> steps(bytes.begin() + (panel + 1) * shift_bytes, bytes.end());
-  const index shifts = panel * (shift_bytes + 64 * 4 * ((columns + 7) / 8)) + (k < columns ? k / group : 0) * 16;
+  const index_t shifts = panel * (shift_bytes + 64 * 4 * ((columns + 7) / 8)) + (k < columns ? k / group : 0) * 16;
   const int four_channels = bytes[static_cast<std::size_t>(shifts + n % 16)];
   const int factors[] = {1, 2, 4, 8};
   return drawn_s4(steps, rows, columns, n, k) * factors[four_channels >> n % 64 / 16 * 2 & 3];
@@ -57,9 +58,9 @@ int drawn_grouped_s4(const std::vector<std::uint8_t>& bytes, index rows, index c
 /// Packs a view into memory of exactly the size, which must take up all of it, and looks at every weight and sum.
 /// `shift_bytes`: in front of each panel.
 template <class Element, class View, class Drawn, class Pack>
-void check_packed(const View& w, index step, index shift_bytes, const Drawn& drawn, const Pack& pack) {
-  const index rounded_rows = 64 * (w.rows / 64) + (w.rows % 64 + 15) / 16 * 16;
-  const index panel_bytes = (w.rows + 63) / 64 * shift_bytes + rounded_rows * 4 * ((w.columns + step - 1) / step);
+void check_packed(const View& w, index_t step, index_t shift_bytes, const Drawn& drawn, const Pack& pack) {
+  const index_t rounded_rows = 64 * (w.rows / 64) + (w.rows % 64 + 15) / 16 * 16;
+  const index_t panel_bytes = (w.rows + 63) / 64 * shift_bytes + rounded_rows * 4 * ((w.columns + step - 1) / step);
   packed_memory memory(panel_bytes + 4 * w.rows);
   const packed_weights<Element> packed = pack(w, memory.span());
   CHECK(memory.surroundings_untouched());
@@ -70,9 +71,9 @@ void check_packed(const View& w, index step, index shift_bytes, const Drawn& dra
     std::memcpy(bytes.data(), memory.span().data(), bytes.size());
   }
   int wrong = 0;
-  for (index n = 0; n < rounded_rows; ++n) {
+  for (index_t n = 0; n < rounded_rows; ++n) {
     std::int64_t sum = 0;
-    for (index k = 0; k < (w.columns + step - 1) / step * step; ++k) {
+    for (index_t k = 0; k < (w.columns + step - 1) / step * step; ++k) {
       const bool exists = n < w.rows && k < w.columns;
       const int expected = exists ? w(n, k) : 0;
       wrong += drawn(bytes, w.rows, w.columns, n, k) != expected ? 1 : 0;
@@ -91,7 +92,7 @@ void check_packed(const View& w, index step, index shift_bytes, const Drawn& dra
 }
 
 template <class Element, class View, class Drawn>
-void check_packed(const View& w, index step, const Drawn& drawn) {
+void check_packed(const View& w, index_t step, const Drawn& drawn) {
   CHECK(packed_weights_bytes<Element>(w.rows, w.columns) == packed_weights_bytes(w));
   CHECK(packed_weights_bytes(w) % 64 == 4 * w.rows % 64);
   check_packed<Element>(w, step, 0, drawn,
@@ -101,8 +102,8 @@ void check_packed(const View& w, index step, const Drawn& drawn) {
 template <class Check>
 void for_each_shape(const Check& check) {
   generator random(1);
-  for (const index rows : row_counts) {
-    for (const index columns : column_counts) {
+  for (const index_t rows : row_counts) {
+    for (const index_t columns : column_counts) {
       for (const layout& where : layouts) {
         check(rows, columns, where, random);
       }
@@ -111,7 +112,7 @@ void for_each_shape(const Check& check) {
 }
 
 TEST_CASE("packed s8 weights and their sums lie as drawn") {
-  for_each_shape([](index rows, index columns, const layout& where, generator& random) {
+  for_each_shape([](index_t rows, index_t columns, const layout& where, generator& random) {
     guarded_tensor<std::int8_t> w(rows, columns, where);
     fill(w.view(), values::random, -128, 127, random);
     check_packed<std::int8_t>(matrix_view<const std::int8_t>(w.view()), 4, drawn_s8);
@@ -119,7 +120,7 @@ TEST_CASE("packed s8 weights and their sums lie as drawn") {
 }
 
 TEST_CASE("packed s4 weights and their sums lie as drawn") {
-  for_each_shape([](index rows, index columns, const layout& where, generator& random) {
+  for_each_shape([](index_t rows, index_t columns, const layout& where, generator& random) {
     guarded_packed_tensor<s4> w(rows, columns, where);
     fill(w.view(), values::random, s4::min, s4::max, random);
     check_packed<s4>(packed_view<s4, const std::uint8_t>(w.view()), 8, drawn_s4);
@@ -128,7 +129,7 @@ TEST_CASE("packed s4 weights and their sums lie as drawn") {
 
 /// Calls check(view) for full-range codes and shifts.
 template <class Check>
-void with_grouped_weights(index rows, index columns, index group, const layout& where, generator& random,
+void with_grouped_weights(index_t rows, index_t columns, index_t group, const layout& where, generator& random,
                           const Check& check) {
   guarded_packed_tensor<s4> codes(rows, columns, where);
   guarded_tensor<std::uint8_t> shifts(rows, group_count(columns, group), where);
@@ -139,8 +140,8 @@ void with_grouped_weights(index rows, index columns, index group, const layout& 
 
 TEST_CASE("packed s4 weights with group factors and their sums lie as drawn, the shifts in front of their panel") {
   const auto check = [](const grouped_s4_view& w) {
-    const index shift_bytes = drawn_shift_bytes(w.columns, w.group);
-    const auto drawn = [&](const auto& bytes, index rows, index columns, index n, index k) {
+    const index_t shift_bytes = drawn_shift_bytes(w.columns, w.group);
+    const auto drawn = [&](const auto& bytes, index_t rows, index_t columns, index_t n, index_t k) {
       return drawn_grouped_s4(bytes, rows, columns, w.group, n, k);
     };
     CHECK(is_packable(w));
@@ -150,20 +151,20 @@ TEST_CASE("packed s4 weights with group factors and their sums lie as drawn, the
                                return pack_weights(weights, memory);
                              });
   };
-  for_each_shape([&](index rows, index columns, const layout& where, generator& random) {
-    for (const index group : {index{8}, index{16}, index{24}, columns + 1}) {
+  for_each_shape([&](index_t rows, index_t columns, const layout& where, generator& random) {
+    for (const index_t group : {index_t{8}, index_t{16}, index_t{24}, columns + 1}) {
       with_grouped_weights(rows, columns, group, where, random, check);
     }
   });
   generator random(5);
-  for (const index group : {8, 32, 64, 128, 300, 1000}) {
+  for (const index_t group : {8, 32, 64, 128, 300, 1000}) {
     with_grouped_weights(70, 300, group, layouts[0], random, check);
   }
 }
 
 TEST_CASE("s4 weights with any group factors can be packed as the s8 weights that they stand for") {
-  for_each_shape([](index rows, index columns, const layout& where, generator& random) {
-    for (const index group : {1, 3, 4, 5, 8, 32}) {
+  for_each_shape([](index_t rows, index_t columns, const layout& where, generator& random) {
+    for (const index_t group : {1, 3, 4, 5, 8, 32}) {
       with_grouped_weights(rows, columns, group, where, random, [](const grouped_s4_view& w) {
         const auto pack = [](const grouped_s4_view& weights, std::span<std::byte> memory) {
           return pack_weights_as_s8(weights, memory);
@@ -221,7 +222,7 @@ TEST_CASE("memory that is too small or not aligned is refused before anything is
   generator random(4);
   guarded_tensor<std::int8_t> w(3, 5);
   fill(w.view(), values::random, -128, 127, random);
-  constexpr index bytes = packed_weights_bytes<std::int8_t>(3, 5);
+  constexpr index_t bytes = packed_weights_bytes<std::int8_t>(3, 5);
   static_assert(bytes == 16 * 8 + 12);
   packed_memory memory(bytes + 64);
   const std::span<std::byte> all = memory.span();
@@ -258,7 +259,7 @@ TEST_CASE("views that describe no memory are refused before anything is packed")
 TEST_CASE("groups whose columns share bytes with others are refused, unless they are packed as s8") {
   generator random(6);
   packed_memory memory(1024);
-  for (const index group : {1, 3, 4, 12, 16}) {
+  for (const index_t group : {1, 3, 4, 12, 16}) {
     with_grouped_weights(5, 17, group, layouts[0], random, [&](const grouped_s4_view& w) {
       CHECK(is_packable(w) == (group == 16));
       if (group != 16) {
@@ -274,7 +275,7 @@ TEST_CASE("groups whose columns share bytes with others are refused, unless they
   CHECK(!is_packable(without_groups));
   CHECK(mentions(refusal([&] { packed_weights_bytes(without_groups); }), "group size of the weights is 0"));
   with_grouped_weights(5, 17, 8, layouts[0], random, [&](const grouped_s4_view& w) {
-    const index bytes = packed_weights_bytes(w);
+    const index_t bytes = packed_weights_bytes(w);
     CHECK(bytes == 64 + 3 * 64 + 20);
     check_refused(memory, {"pack_weights", "bytes of memory is 275", "at least 276"},
                   [&] { pack_weights(w, memory.span().first(275)); });

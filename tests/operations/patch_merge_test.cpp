@@ -12,19 +12,19 @@ namespace {
 
 /// The slices x[0::2, 0::2], x[1::2, 0::2], x[0::2, 1::2] and x[1::2, 1::2] side by side.
 template <class T>
-void check_merge(index height, index width, index columns, const layout& where) {
+void check_merge(index_t height, index_t width, index_t columns, const layout& where) {
   INFO(height << " x " << width << " x " << columns);
-  constexpr index first_row[] = {0, 1, 0, 1}, first_column[] = {0, 0, 1, 1};
-  const index down = (height + 1) / 2, across = (width + 1) / 2;
+  constexpr index_t first_row[] = {0, 1, 0, 1}, first_column[] = {0, 0, 1, 1};
+  const index_t down = (height + 1) / 2, across = (width + 1) / 2;
   tensor<T> x(height * width, columns, where), y(down * across, 4 * columns, where);
   generator random(2);
   fill(x.view(), values::random, std::numeric_limits<T>::min(), std::numeric_limits<T>::max(), random);
-  merge_patches(x.view(), height, width, 99, y.view());
+  patch_merge(x.view(), height, width, 99, y.view());
   for (int slice = 0; slice < 4; ++slice) {
-    for (index i = 0; i < down; ++i) {
-      for (index j = 0; j < across; ++j) {
-        const index top = first_row[slice] + 2 * i, left = first_column[slice] + 2 * j;
-        for (index c = 0; c < columns; ++c) {
+    for (index_t i = 0; i < down; ++i) {
+      for (index_t j = 0; j < across; ++j) {
+        const index_t top = first_row[slice] + 2 * i, left = first_column[slice] + 2 * j;
+        for (index_t c = 0; c < columns; ++c) {
           const T expected = top < height && left < width ? x(top * width + left, c) : T{99};
           REQUIRE(y(i * across + j, slice * columns + c) == expected);
         }
@@ -34,10 +34,10 @@ void check_merge(index height, index width, index columns, const layout& where) 
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("neighbouring tokens stand side by side", "[merge_patches]") {
-  for (const index height : {0, 1, 2, 3, 8, 13}) {
-    for (const index width : {0, 1, 2, 5, 6}) {
-      for (const index columns : {0, 1, 5, 32}) {
+TEST_CASE("neighbouring tokens stand side by side", "[patch_merge]") {
+  for (const index_t height : {0, 1, 2, 3, 8, 13}) {
+    for (const index_t width : {0, 1, 2, 5, 6}) {
+      for (const index_t columns : {0, 1, 5, 32}) {
         for (const layout& where : layouts) {
           check_merge<std::uint8_t>(height, width, columns, where);
           check_merge<std::int16_t>(height, width, columns, where);
@@ -47,16 +47,16 @@ TEST_CASE("neighbouring tokens stand side by side", "[merge_patches]") {
   }
 }
 
-TEST_CASE("merging refuses shapes that do not match, before it writes", "[merge_patches]") {
+TEST_CASE("merging refuses shapes that do not match, before it writes", "[patch_merge]") {
   tensor<std::uint8_t> x(15, 4), y(6, 16);
-  const auto refused = [&](index height, index width, index rows, index columns) {
-    return refusal([&] { merge_patches(x.view(), height, width, 0, y.view().prefix(rows, columns)); });
+  const auto refused = [&](index_t height, index_t width, index_t rows, index_t columns) {
+    return refusal([&] { patch_merge(x.view(), height, width, 0, y.view().prefix(rows, columns)); });
   };
-  CHECK(refused(-3, -5, 6, 16) == "intact::merge_patches: height is -3; it must be at least 0");
-  CHECK(refused(3, -5, 6, 16) == "intact::merge_patches: width is -5; it must be at least 0");
-  CHECK(refused(3, 4, 6, 16) == "intact::merge_patches: x is 15 x 4; it must be 12 x 4");
-  CHECK(refused(3, 5, 5, 16) == "intact::merge_patches: y is 5 x 16; it must be 6 x 16");
-  CHECK(refused(5, 3, 6, 12) == "intact::merge_patches: y is 6 x 12; it must be 6 x 16");
+  CHECK(refused(-3, -5, 6, 16) == "intact::patch_merge: height is -3; it must be at least 0");
+  CHECK(refused(3, -5, 6, 16) == "intact::patch_merge: width is -5; it must be at least 0");
+  CHECK(refused(3, 4, 6, 16) == "intact::patch_merge: x is 15 x 4; it must be 12 x 4");
+  CHECK(refused(3, 5, 5, 16) == "intact::patch_merge: y is 5 x 16; it must be 6 x 16");
+  CHECK(refused(5, 3, 6, 12) == "intact::patch_merge: y is 6 x 12; it must be 6 x 16");
   CHECK(first_difference(y.view(), tensor<std::uint8_t>(6, 16).view()) == "");
   CHECK(refused(3, 5, 6, 16) == "");
 }

@@ -17,35 +17,36 @@ namespace {
 struct keep_wide_accumulator {
   using output = std::int64_t;
 
-  output operator()(std::int64_t accumulator, index) const { return accumulator; }
-  void require(const char*, index) const {}
+  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
+  void require(const char*, index_t) const {}
 };
 
-template <tail Tail>
-using code_tensor = std::conditional_t<Tail == tail::clip, packed_tensor<u4>, tensor<std::uint8_t>>;
+template <attention_code Format>
+using code_tensor = std::conditional_t<Format == attention_code::u4_clipped, packed_tensor<u4>, tensor<std::uint8_t>>;
 
-template <tail Tail>
-using keep = std::conditional_t<Tail == tail::wide, keep_wide_accumulator, keep_accumulator>;
+template <attention_code Format>
+using keep = std::conditional_t<Format == attention_code::u8_full, keep_wide_accumulator, raw_accumulator>;
 
-template <tail Tail>
-constexpr int fraction_bits = Tail == tail::wide ? 44 : 15;
+template <attention_code Format>
+constexpr int fraction_bits = Format == attention_code::u8_full ? 44 : 15;
 
 /// The sum of 2^(F - code) * (v - zp) over the codes that stand for more than nothing.
-template <tail Tail, class Codes>
-int128 exact_sum(const Codes& codes, const tensor<std::uint8_t>& v, int zero_point, index i, index c) {
+template <attention_code Format, class Codes>
+int128 exact_sum(const Codes& codes, const tensor<std::uint8_t>& v, int zero_point, index_t i, index_t c) {
   int128 sum = 0;
-  for (index j = 0; j < v.rows(); ++j) {
+  for (index_t j = 0; j < v.rows(); ++j) {
     const int code = codes(i, j);
-    const bool nothing = Tail == tail::zero ? code >= 16 : Tail == tail::wide && code > 44;
-    sum += nothing ? 0 : power_of_two(fraction_bits<Tail>) / power_of_two(code) * (int{v(j, c)} - zero_point);
+    const bool nothing =
+        Format == attention_code::u8_masked ? code >= 16 : Format == attention_code::u8_full && code > 44;
+    sum += nothing ? 0 : power_of_two(fraction_bits<Format>) / power_of_two(code) * (int{v(j, c)} - zero_point);
   }
   return sum;
 }
 
 struct attention_shape {
-  index queries;
-  index keys;
-  index channels;
+  index_t queries;
+  index_t keys;
+  index_t channels;
 };
 
 // 4-bit accumulators fit int32 as long as a row's probabilities sum up to less than 257, which 256 keys cannot exceed.
@@ -57,21 +58,25 @@ constexpr attention_shape attention_shapes[] = {
     {1, 197, 64}, {197, 197, 16}                            // one token, and all of DeiT's
 };
 
-template <tail Tail>
+template <attention_code Format>
 void check_sums(const attention_shape& shape, const layout& where, values code_values, values v_values,
                 int zero_point) {
   generator random(24);
-  code_tensor<Tail> codes(shape.queries, shape.keys, where);
+  code_tensor<Format> codes(shape.queries, shape.keys, where);
   tensor<std::uint8_t> v(shape.keys, shape.channels, where);
-  fill(codes.view(), code_values, 0, Tail == tail::zero ? 16 : Tail == tail::clip ? 15 : 255, random);
+  fill(codes.view(), code_values, 0,
+       Format == attention_code::u8_masked    ? 16
+       : Format == attention_code::u4_clipped ? 15
+                                              : 255,
+       random);
   fill(v.view(), v_values, 0, 255, random);
-  using output = typename keep<Tail>::output;
+  using output = typename keep<Format>::output;
   tensor<output> y(shape.queries, shape.channels, where);
-  shift_matmul<Tail>(codes.view(), {v.view(), zero_point}, keep<Tail>{}, y.view());
+  shift_matmul<Format>(codes.view(), {v.view(), zero_point}, keep<Format>{}, y.view());
   tensor<output> expected(shape.queries, shape.channels);
-  for (index i = 0; i < shape.queries; ++i) {
-    for (index c = 0; c < shape.channels; ++c) {
-      expected(i, c) = static_cast<output>(exact_sum<Tail>(codes.view(), v, zero_point, i, c));
+  for (index_t i = 0; i < shape.queries; ++i) {
+    for (index_t c = 0; c < shape.channels; ++c) {
+      expected(i, c) = static_cast<output>(exact_sum<Format>(codes.view(), v, zero_point, i, c));
     }
   }
   CAPTURE(shape.queries, shape.keys, shape.channels, where.gap, int(code_values), int(v_values), zero_point);
@@ -79,54 +84,57 @@ void check_sums(const attention_shape& shape, const layout& where, values code_v
   CHECK(y.surroundings_untouched());
 }
 
-template <tail Tail>
+template <attention_code Format>
 void check_all_sums() {
   for (const attention_shape& shape : attention_shapes) {
     for (const layout& where : layouts) {
-      check_sums<Tail>(shape, where, values::random, values::random, 121);
+      check_sums<Format>(shape, where, values::random, values::random, 121);
     }
     for (const values code_values : all_values) {
       for (const values v_values : all_values) {
-        check_sums<Tail>(shape, layouts[0], code_values, v_values, 0);
-        check_sums<Tail>(shape, layouts[0], code_values, v_values, 255);
+        check_sums<Format>(shape, layouts[0], code_values, v_values, 0);
+        check_sums<Format>(shape, layouts[0], code_values, v_values, 255);
       }
     }
   }
 }
 
-TEST_CASE("shift_matmul with tail::zero is the exact sum") {
-  check_all_sums<tail::zero>();
+TEST_CASE("shift_matmul with attention_code::u8_masked is the exact sum") {
+  check_all_sums<attention_code::u8_masked>();
 }
-TEST_CASE("shift_matmul with tail::clip is the exact sum") {
-  check_all_sums<tail::clip>();
+TEST_CASE("shift_matmul with attention_code::u4_clipped is the exact sum") {
+  check_all_sums<attention_code::u4_clipped>();
 }
-TEST_CASE("shift_matmul with tail::wide is the exact sum") {
-  check_all_sums<tail::wide>();
+TEST_CASE("shift_matmul with attention_code::u8_full is the exact sum") {
+  check_all_sums<attention_code::u8_full>();
 }
 
 TEST_CASE("every code has its own weight, and the zero level none") {
-  const auto weights = []<tail Tail>(std::integral_constant<tail, Tail>, int codes_used, auto weight) {
+  const auto weights = []<attention_code Format>(std::integral_constant<attention_code, Format>, int codes_used,
+                                                 auto weight) {
     for (int code = 0; code < codes_used; ++code) {
-      code_tensor<Tail> codes(1, 1);
+      code_tensor<Format> codes(1, 1);
       store(codes.view(), 0, 0, code);
       tensor<std::uint8_t> v(1, 1);
       v(0, 0) = 1;
-      tensor<typename keep<Tail>::output> y(1, 1);
-      shift_matmul<Tail>(codes.view(), {v.view(), 0}, keep<Tail>{}, y.view());
+      tensor<typename keep<Format>::output> y(1, 1);
+      shift_matmul<Format>(codes.view(), {v.view(), 0}, keep<Format>{}, y.view());
       CAPTURE(code);
       CHECK(y(0, 0) == weight(code));
     }
   };
-  weights(std::integral_constant<tail, tail::zero>(), 17, [](int code) { return code == 16 ? 0 : 1 << (15 - code); });
-  weights(std::integral_constant<tail, tail::clip>(), 16, [](int code) { return 1 << (15 - code); });
-  weights(std::integral_constant<tail, tail::wide>(), 256,
+  weights(std::integral_constant<attention_code, attention_code::u8_masked>(), 17,
+          [](int code) { return code == 16 ? 0 : 1 << (15 - code); });
+  weights(std::integral_constant<attention_code, attention_code::u4_clipped>(), 16,
+          [](int code) { return 1 << (15 - code); });
+  weights(std::integral_constant<attention_code, attention_code::u8_full>(), 256,
           [](int code) { return code > 44 ? 0 : std::int64_t{1} << (44 - code); });
 }
 
 /// Codes as log_softmax writes them, for rows of 4,097 keys, and their sums.
-template <tail Tail>
+template <attention_code Format>
 void check_long_rows() {
-  constexpr index keys = 4097;
+  constexpr index_t keys = 4097;
   generator random(25);
   std::array<std::uint64_t, 256> table{};
   for (std::size_t d = 0; d < table.size(); ++d) {
@@ -136,37 +144,37 @@ void check_long_rows() {
     tensor<std::uint8_t> logits(3, keys), v(keys, 5, where);
     fill(logits.view(), values::random, 0, 255, random);
     fill(v.view(), values::random, 0, 255, random);
-    code_tensor<Tail> codes(3, keys, where);
-    log_softmax<Tail>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
-    using output = typename keep<Tail>::output;
+    code_tensor<Format> codes(3, keys, where);
+    log_softmax<Format>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    using output = typename keep<Format>::output;
     tensor<output> y(3, 5);
-    shift_matmul<Tail>(codes.view(), {v.view(), 100}, keep<Tail>{}, y.view());
-    for (index i = 0; i < 3; ++i) {
-      for (index c = 0; c < 5; ++c) {
-        CHECK(y(i, c) == static_cast<output>(exact_sum<Tail>(codes.view(), v, 100, i, c)));
+    shift_matmul<Format>(codes.view(), {v.view(), 100}, keep<Format>{}, y.view());
+    for (index_t i = 0; i < 3; ++i) {
+      for (index_t c = 0; c < 5; ++c) {
+        CHECK(y(i, c) == static_cast<output>(exact_sum<Format>(codes.view(), v, 100, i, c)));
       }
     }
   }
 }
 
 TEST_CASE("shift_matmul is exact for rows of 4,097 keys") {
-  check_long_rows<tail::zero>();
-  check_long_rows<tail::clip>();
-  check_long_rows<tail::wide>();
+  check_long_rows<attention_code::u8_masked>();
+  check_long_rows<attention_code::u4_clipped>();
+  check_long_rows<attention_code::u8_full>();
 }
 
 /// Rows of as many keys as are allowed: `largest` of code 0, the others of code 15.
-std::int32_t sum_of_longest_row(index largest, std::uint8_t value, int zero_point) {
+std::int32_t sum_of_longest_row(index_t largest, std::uint8_t value, int zero_point) {
   packed_tensor<u4> codes(1, shift_matmul_max_keys);
-  for (index j = 0; j < shift_matmul_max_keys; ++j) {
+  for (index_t j = 0; j < shift_matmul_max_keys; ++j) {
     store(codes.view(), 0, j, j < largest ? 0 : 15);
   }
   tensor<std::uint8_t> v(shift_matmul_max_keys, 1);
-  for (index j = 0; j < shift_matmul_max_keys; ++j) {
+  for (index_t j = 0; j < shift_matmul_max_keys; ++j) {
     v(j, 0) = value;
   }
   tensor<std::int32_t> y(1, 1);
-  shift_matmul<tail::clip>(codes.view(), {v.view(), zero_point}, keep_accumulator{}, y.view());
+  shift_matmul<attention_code::u4_clipped>(codes.view(), {v.view(), zero_point}, raw_accumulator{}, y.view());
   return y(0, 0);
 }
 
@@ -186,7 +194,7 @@ Out exact_wide_code(std::int64_t a, const tensor_scale& s) {
   return clamp_to<Out>(floor_divide(sum, power_of_two(61 + s.shift)));
 }
 
-/// Counts the accumulators for which requantize_wide is not the exact floor: at the ends of the range of 8-bit codes
+/// Counts the accumulators for which requantize_s64 is not the exact floor: at the ends of the range of 8-bit codes
 /// and at the middle of the split that it makes, with sums beside whole numbers of codes, and random.
 template <class Out>
 int wrong_wide_codes() {
@@ -196,7 +204,7 @@ int wrong_wide_codes() {
   generator random(26);
   int wrong = 0;
   const auto check = [&](std::int64_t a, const tensor_scale& s) {
-    wrong += requantize_wide<Out>{s}(a, 0) != exact_wide_code<Out>(a, s) ? 1 : 0;
+    wrong += requantize_s64<Out>{s}(a, 0) != exact_wide_code<Out>(a, s) ? 1 : 0;
   };
   for (int shift = 0; shift <= 30; ++shift) {
     for (const std::int64_t a : {-largest, -split - 1, -split, std::int64_t{-1}, std::int64_t{0}, split - 1, largest}) {
@@ -236,15 +244,17 @@ TEST_CASE("shift_matmul applies its output stage") {
   fill(bytes.view(), values::random, 2, 16, random);
   tensor<std::uint8_t> y(shape.queries, shape.channels, layouts[1]);
   tensor<std::uint8_t> wide(shape.queries, shape.channels, layouts[1]);
-  shift_matmul<tail::zero>(bytes.view(), {v.view(), 128}, requantize<std::uint8_t, tensor_scale>{scale}, y.view());
-  shift_matmul<tail::wide>(bytes.view(), {v.view(), 128}, requantize_wide<std::uint8_t>{scale}, wide.view());
+  shift_matmul<attention_code::u8_masked>(bytes.view(), {v.view(), 128}, requantize<std::uint8_t, tensor_scale>{scale},
+                                          y.view());
+  shift_matmul<attention_code::u8_full>(bytes.view(), {v.view(), 128}, requantize_s64<std::uint8_t>{scale},
+                                        wide.view());
   int below = 0;
-  for (index i = 0; i < shape.queries; ++i) {
-    for (index c = 0; c < shape.channels; ++c) {
-      const int128 sum = exact_sum<tail::zero>(bytes.view(), v, 128, i, c);
+  for (index_t i = 0; i < shape.queries; ++i) {
+    for (index_t c = 0; c < shape.channels; ++c) {
+      const int128 sum = exact_sum<attention_code::u8_masked>(bytes.view(), v, 128, i, c);
       const int128 code = floor_divide(sum * scale.multiplier + scale.offset, power_of_two(45));
       CHECK(y(i, c) == clamp_to<std::uint8_t>(code));
-      const auto wide_sum = static_cast<std::int64_t>(exact_sum<tail::wide>(bytes.view(), v, 128, i, c));
+      const auto wide_sum = static_cast<std::int64_t>(exact_sum<attention_code::u8_full>(bytes.view(), v, 128, i, c));
       CHECK(wide(i, c) == exact_wide_code<std::uint8_t>(wide_sum, scale));
       below += code < 77 ? 1 : 0;
     }
@@ -261,7 +271,7 @@ TEST_CASE("one scale serves 4-bit and 8-bit codes alike") {
   for (int i = 0; i < 10000; ++i) {
     const auto a = static_cast<std::int32_t>(random.between(-(1 << 25), 1 << 25));
     const int narrow = requantize<std::uint8_t, tensor_scale>{scale}(a, 0);
-    CHECK(requantize_wide<std::uint8_t>{scale}(std::int64_t{a} * (1 << 29), 0) == narrow);
+    CHECK(requantize_s64<std::uint8_t>{scale}(std::int64_t{a} * (1 << 29), 0) == narrow);
   }
 }
 

@@ -16,18 +16,18 @@ struct owned_scale {
   std::vector<std::int32_t> multiplier;
   std::vector<std::int64_t> offset;
   int shift = 0;
-  int prescale = 0;
+  int left_shift = 0;
 
-  channel_scale view() const { return {multiplier, offset, shift, prescale}; }
+  channel_scale view() const { return {multiplier, offset, shift, left_shift}; }
 };
 
 /// Scales that take the accumulators of a layer of depth k to a few times the range of s16.
-owned_scale random_scale(index channels, index k, int prescale, generator& random) {
-  owned_scale scale{{}, {}, static_cast<int>(random.between(0, 4)), prescale};
+owned_scale random_scale(index_t channels, index_t k, int left_shift, generator& random) {
+  owned_scale scale{{}, {}, static_cast<int>(random.between(0, 4)), left_shift};
   const std::int64_t accumulators = 255 * 128 * std::max<std::int64_t>(k, 1);
-  const std::int64_t unit = (std::int64_t{1} << (32 + scale.shift + 16 - prescale)) / accumulators;
+  const std::int64_t unit = (std::int64_t{1} << (32 + scale.shift + 16 - left_shift)) / accumulators;
   const std::int64_t largest = std::min<std::int64_t>(4 * unit, std::numeric_limits<std::int32_t>::max());
-  for (index n = 0; n < channels; ++n) {
+  for (index_t n = 0; n < channels; ++n) {
     scale.multiplier.push_back(static_cast<std::int32_t>(random.between(largest / 4, largest)));
     scale.offset.push_back(random.between(-20000, 20000) * (std::int64_t{1} << (32 + scale.shift)) +
                            random.between(0, std::int64_t{1} << (31 + scale.shift)));
@@ -35,19 +35,19 @@ owned_scale random_scale(index channels, index k, int prescale, generator& rando
   return scale;
 }
 
-/// What stands in y if it receives addend + floor(((sum * 2^prescale) * multiplier + offset) / 2^(32 + shift)).
+/// What stands in y if it receives addend + floor(((sum * 2^left_shift) * multiplier + offset) / 2^(32 + shift)).
 template <class A, class Weights>
 tensor<std::int16_t> exact_stream(const A& a, const Weights& w, const owned_scale& scale,
                                   const matrix_view<const std::int16_t>& addend) {
   tensor<std::int16_t> y(a.rows, w.rows);
-  for (index m = 0; m < a.rows; ++m) {
-    for (index n = 0; n < w.rows; ++n) {
+  for (index_t m = 0; m < a.rows; ++m) {
+    for (index_t n = 0; n < w.rows; ++n) {
       const auto channel = static_cast<std::size_t>(n);
       int128 sum = 0;
-      for (index k = 0; k < a.columns; ++k) {
+      for (index_t k = 0; k < a.columns; ++k) {
         sum += int128{a(m, k)} * w(n, k);
       }
-      const int128 scaled = sum * power_of_two(scale.prescale) * scale.multiplier[channel] + scale.offset[channel];
+      const int128 scaled = sum * power_of_two(scale.left_shift) * scale.multiplier[channel] + scale.offset[channel];
       y(m, n) = clamp_to<std::int16_t>(addend(m, n) + floor_divide(scaled, power_of_two(32 + scale.shift)));
     }
   }
@@ -55,9 +55,9 @@ tensor<std::int16_t> exact_stream(const A& a, const Weights& w, const owned_scal
 }
 
 struct stream_shape {
-  index m;
-  index n;
-  index k;
+  index_t m;
+  index_t n;
+  index_t k;
 };
 
 constexpr stream_shape stream_shapes[] = {
@@ -72,17 +72,17 @@ TEST_CASE("a layer adds to the stream and saturates at both ends") {
   int low = 0, high = 0, inside = 0;
   for (const stream_shape& shape : stream_shapes) {
     for (const layout& where : layouts) {
-      for (const int prescale : {0, 2}) {
+      for (const int left_shift : {0, 2}) {
         tensor<std::uint8_t> a(shape.m, shape.k, where);
         tensor<std::int8_t> w(shape.n, shape.k, where);
         tensor<std::int16_t> addend(shape.m, shape.n, where), y(shape.m, shape.n, where);
         fill(a.view(), values::random, 0, 255, random);
         fill(w.view(), values::random, -128, 127, random);
         fill(addend.view(), values::random, -32768, 32767, random);
-        const owned_scale scale = random_scale(shape.n, shape.k, prescale, random);
+        const owned_scale scale = random_scale(shape.n, shape.k, left_shift, random);
         const tensor<std::int16_t> expected = exact_stream(a.view(), w.view(), scale, addend.view());
         gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
-        CAPTURE(shape.m, shape.n, shape.k, where.gap, prescale);
+        CAPTURE(shape.m, shape.n, shape.k, where.gap, left_shift);
         CHECK(first_difference(y.view(), expected.view()) == "");
         CHECK(y.surroundings_untouched());
         for (const std::int16_t code : expected.memory()) {
@@ -168,7 +168,7 @@ TEST_CASE("a layer refuses a stream that does not fit") {
                     "intact::gemm: addend of the stage has 2 rows, 3 columns, stride 2 and some data; it must have "
                     "sizes of at least 0, a stride of at least its columns, and data");
   tensor<std::uint8_t> keys(3, 1);
-  const activations x{a.view(), 0}, k{keys.view(), 0};
+  const quantized_matrix x{a.view(), 0}, k{keys.view(), 0};
   CHECK_THROWS_WITH(gemm(x, k, add_to_stream{good.view(), all.prefix(1, 3)}, y.view()),
                     "intact::gemm: addend of the stage is 1 x 3; it must be 2 x 3");
   channel_scale scale = good.view();
@@ -181,8 +181,8 @@ TEST_CASE("a layer refuses a stream that does not fit") {
   scale.shift = 31;
   CHECK_THROWS_WITH(call(scale, all), "intact::gemm: scale.shift is 31; it must be at most 30");
   scale.shift = 0;
-  scale.prescale = -1;
-  CHECK_THROWS_WITH(call(scale, all), "intact::gemm: scale.prescale is -1; it must be at least 0");
+  scale.left_shift = -1;
+  CHECK_THROWS_WITH(call(scale, all), "intact::gemm: scale.left_shift is -1; it must be at least 0");
   CHECK(y.memory() == tensor<std::int16_t>(2, 3).memory());
 }
 

@@ -11,7 +11,7 @@
 namespace intact_test::view_test {
 namespace {
 
-static_assert(std::is_signed_v<index>);
+static_assert(std::is_signed_v<index_t>);
 static_assert(std::is_trivially_copyable_v<matrix_view<std::uint8_t>>);
 static_assert(std::is_convertible_v<matrix_view<std::uint8_t>, matrix_view<const std::uint8_t>>);
 static_assert(!std::is_convertible_v<matrix_view<const std::uint8_t>, matrix_view<std::uint8_t>>);
@@ -27,7 +27,7 @@ bool is_refused(const View& view) {
 }
 
 template <class View>
-bool has_shape(const View& view, index rows, index columns) {
+bool has_shape(const View& view, index_t rows, index_t columns) {
   try {
     require_shape("test", "view", view, rows, columns);
   } catch (const std::invalid_argument&) {
@@ -94,7 +94,7 @@ TEST_CASE("views that do not describe memory are refused") {
 }
 
 TEST_CASE("products and sums of sizes stop at the largest size") {
-  const index root = index{1} << (4 * sizeof(index) - 1);  // its square is half of what is one too large
+  const index_t root = index_t{1} << (4 * sizeof(index_t) - 1);  // its square is half of what is one too large
   CHECK(size_product(root, root) == max_size / 2 + 1);
   CHECK(size_product(2 * root, root) == max_size);
   CHECK(size_product(max_size, 1) == max_size);
@@ -102,7 +102,7 @@ TEST_CASE("products and sums of sizes stop at the largest size") {
   CHECK(size_product(max_size, 0) == 0);
   CHECK(size_product(0, max_size) == 0);
   CHECK(size_product(-1, max_size) == -1);
-  CHECK(size_product(std::numeric_limits<index>::min(), -1) == -1);
+  CHECK(size_product(std::numeric_limits<index_t>::min(), -1) == -1);
   CHECK(size_sum(max_size - 1, 1) == max_size);
   CHECK(size_sum(max_size, max_size) == max_size);
   CHECK(size_sum(0, -1) == -1);
@@ -111,7 +111,7 @@ TEST_CASE("products and sums of sizes stop at the largest size") {
 
 TEST_CASE("views whose last element no address reaches are refused") {
   std::uint16_t memory[1] = {};
-  constexpr index most = max_size / 2;
+  constexpr index_t most = max_size / 2;
   CHECK_FALSE(is_refused(matrix_view(memory, 2, 1, most - 1)));
   CHECK(is_refused(matrix_view(memory, 2, 1, most)));
   CHECK(is_refused(matrix_view(memory, most, 1, most)));

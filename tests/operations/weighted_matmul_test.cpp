@@ -22,7 +22,7 @@ constexpr std::int32_t largest_factor = (1 << 30) - 1;
 constexpr std::int64_t largest_weight_sum = std::int64_t{65535} << 15;
 
 /// Section 6 of docs/numerics.md by divisions in 128 bits: the code before it is clamped.
-int128 defined_code(const row_normalization& n, int128 weight_sum, int128 accumulator) {
+int128 defined_code(const row_divisor& n, int128 weight_sum, int128 accumulator) {
   if (weight_sum == 0) {
     return n.zero_point;
   }
@@ -36,7 +36,7 @@ int128 defined_code(const row_normalization& n, int128 weight_sum, int128 accumu
 }
 
 /// The nearest integer to accumulator / weight_sum * factor / 2^28 + zero point, halves up.
-int128 nearest_code(const row_normalization& n, int128 weight_sum, int128 accumulator) {
+int128 nearest_code(const row_divisor& n, int128 weight_sum, int128 accumulator) {
   if (weight_sum == 0) {
     return n.zero_point;
   }
@@ -52,7 +52,7 @@ struct precision {
   std::int64_t different = 0;  ///< not the nearest
   std::int64_t farther = 0;    ///< by more than one code
 
-  void compare(const row_normalization& n, std::int64_t weight_sum, std::int64_t accumulator, int128 code) {
+  void compare(const row_divisor& n, std::int64_t weight_sum, std::int64_t accumulator, int128 code) {
     const int128 distance = code - nearest_code(n, weight_sum, accumulator);
     ++codes;
     wrong += code != defined_code(n, weight_sum, accumulator) ? 1 : 0;
@@ -76,7 +76,7 @@ TEST_CASE("a row's scale is the formula, and within one code of infinite precisi
       const std::int32_t factors[] = {1, largest_factor, 1 << 28,
                                       static_cast<std::int32_t>(random.between(1, largest_factor))};
       for (const std::int32_t factor : factors) {
-        const row_normalization n{factor, i % 3 == 0 ? 0 : i % 3 == 1 ? 255 : static_cast<int>(random.between(0, 255))};
+        const row_divisor n{factor, i % 3 == 0 ? 0 : i % 3 == 1 ? 255 : static_cast<int>(random.between(0, 255))};
         const std::int64_t a = i == 0 ? -255 * sum : i == 1 ? 255 * sum : random.between(-255 * sum, 255 * sum);
         all.compare(n, sum, a, row_scale(n, sum)(a));
       }
@@ -94,7 +94,7 @@ TEST_CASE("a row's scale is the formula beside every step of the output") {
   for (int i = 0; i < 20000; ++i) {
     const std::int64_t sum = random.between(1, std::int64_t{1} << random.between(1, 30));
     const auto factor = static_cast<std::int32_t>(random.between(1, std::int64_t{1} << random.between(1, 30)) - 1);
-    const row_normalization n{std::max(factor, 1), static_cast<int>(random.between(0, 255))};
+    const row_divisor n{std::max(factor, 1), static_cast<int>(random.between(0, 255))};
     // An accumulator next to which round(a / sum * factor / 2^28) changes.
     const int128 twice_code = 2 * random.between(-255, 255) + 1;
     const int128 step = floor_divide(twice_code * sum * power_of_two(27), n.factor);
@@ -126,8 +126,8 @@ TEST_CASE("a row's scale does not see weights that are all doubled") {
   for (int i = 0; i < 100000; ++i) {
     const std::int64_t sum = random.between(1, (std::int64_t{1} << random.between(1, 22)));
     const std::int64_t a = random.between(-255 * sum, 255 * sum);
-    const row_normalization n{static_cast<std::int32_t>(random.between(1, largest_factor)),
-                              static_cast<int>(random.between(0, 255))};
+    const row_divisor n{static_cast<std::int32_t>(random.between(1, largest_factor)),
+                        static_cast<int>(random.between(0, 255))};
     const std::int64_t code = row_scale(n, sum)(a);
     for (std::int64_t power = 2; power * sum < (1 << 24); power *= 2) {
       wrong += row_scale(n, power * sum)(power * a) != code ? 1 : 0;
@@ -141,32 +141,32 @@ struct u8_weights {
   static constexpr int largest = 255;
   using memory = tensor<std::uint8_t>;
   static std::int64_t weight(int code) { return code; }
-  static void multiply(memory& w, const activations& v, const row_normalization& n, matrix_view<std::uint8_t> y) {
+  static void multiply(memory& w, const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
     weighted_matmul(w.view(), v, n, y);
   }
 };
-template <tail Tail>
+template <attention_code Format>
 struct shifts {
-  static constexpr int largest = Tail == tail::zero ? 16 : 15;
-  using memory = std::conditional_t<Tail == tail::clip, packed_tensor<u4>, tensor<std::uint8_t>>;
+  static constexpr int largest = Format == attention_code::u8_masked ? 16 : 15;
+  using memory = std::conditional_t<Format == attention_code::u4_clipped, packed_tensor<u4>, tensor<std::uint8_t>>;
   static std::int64_t weight(int code) { return code == 16 ? 0 : 32768 >> code; }
-  static void multiply(memory& w, const activations& v, const row_normalization& n, matrix_view<std::uint8_t> y) {
-    shift_matmul<Tail>(w.view(), v, n, y);
+  static void multiply(memory& w, const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
+    shift_matmul<Format>(w.view(), v, n, y);
   }
 };
 
 /// Codes of an operation against the formula; infinite precision is compared too.
 template <class Weights>
 precision check_product(typename Weights::memory& w, const tensor<std::uint8_t>& v, int v_zero_point,
-                        const row_normalization& n, const layout& where) {
+                        const row_divisor& n, const layout& where) {
   const auto codes = w.view();
   tensor<std::uint8_t> y(codes.rows, v.columns(), where), expected(codes.rows, v.columns());
   Weights::multiply(w, {v.view(), v_zero_point}, n, y.view());
   precision result;
-  for (index i = 0; i < codes.rows; ++i) {
-    for (index c = 0; c < v.columns(); ++c) {
+  for (index_t i = 0; i < codes.rows; ++i) {
+    for (index_t c = 0; c < v.columns(); ++c) {
       std::int64_t weight_sum = 0, accumulator = 0;
-      for (index j = 0; j < v.rows(); ++j) {
+      for (index_t j = 0; j < v.rows(); ++j) {
         const std::int64_t weight = Weights::weight(codes(i, j));
         weight_sum += weight;
         accumulator += weight * (v(j, c) - v_zero_point);
@@ -182,9 +182,9 @@ precision check_product(typename Weights::memory& w, const tensor<std::uint8_t>&
 }
 
 struct attention_shape {
-  index queries;
-  index keys;
-  index channels;
+  index_t queries;
+  index_t keys;
+  index_t channels;
 };
 
 constexpr attention_shape attention_shapes[] = {
@@ -196,7 +196,7 @@ constexpr attention_shape attention_shapes[] = {
 };
 
 TEMPLATE_TEST_CASE("products with normalized rows are the formula, almost always the nearest codes", "", u8_weights,
-                   shifts<tail::zero>, shifts<tail::clip>) {
+                   shifts<attention_code::u8_masked>, shifts<attention_code::u4_clipped>) {
   generator random(73);
   precision all;
   const auto check = [&](const attention_shape& shape, const layout& where, values weight_values, int v_zero_point) {
@@ -204,8 +204,8 @@ TEMPLATE_TEST_CASE("products with normalized rows are the formula, almost always
     tensor<std::uint8_t> v(shape.keys, shape.channels, where);
     fill(w.view(), weight_values, 0, TestType::largest, random);
     fill(v.view(), values::random, 0, 255, random);
-    const row_normalization n{static_cast<std::int32_t>(random.between(1 << 24, largest_factor)),
-                              static_cast<int>(random.between(0, 255))};
+    const row_divisor n{static_cast<std::int32_t>(random.between(1 << 24, largest_factor)),
+                        static_cast<int>(random.between(0, 255))};
     CAPTURE(shape.queries, shape.keys, shape.channels, where.gap, int(weight_values), v_zero_point);
     const precision some = check_product<TestType>(w, v, v_zero_point, n, where);
     all.codes += some.codes;
@@ -228,7 +228,7 @@ TEMPLATE_TEST_CASE("products with normalized rows are the formula, almost always
 }
 
 TEMPLATE_TEST_CASE("products with normalized rows differ from infinite precision in fewer than 1 of 10,000 codes", "",
-                   u8_weights, shifts<tail::zero>, shifts<tail::clip>) {
+                   u8_weights, shifts<attention_code::u8_masked>, shifts<attention_code::u4_clipped>) {
   generator random(74);
   precision all;
   tensor<std::uint8_t> v(197, 64);
@@ -236,7 +236,7 @@ TEMPLATE_TEST_CASE("products with normalized rows differ from infinite precision
     typename TestType::memory w(64, 197);
     fill(w.view(), values::random, 0, TestType::largest, random);
     fill(v.view(), values::random, 0, 255, random);
-    const row_normalization n{static_cast<std::int32_t>(random.between(1 << 27, 1 << 29)), 128};
+    const row_divisor n{static_cast<std::int32_t>(random.between(1 << 27, 1 << 29)), 128};
     const precision some = check_product<TestType>(w, v, 120, n, layouts[0]);
     all.codes += some.codes;
     all.different += some.different;
@@ -249,12 +249,12 @@ TEMPLATE_TEST_CASE("products with normalized rows differ from infinite precision
 }
 
 TEST_CASE("rows of 65,535 keys with the largest weights") {
-  constexpr index keys = weighted_matmul_max_keys;
+  constexpr index_t keys = weighted_matmul_max_keys;
   STATIC_REQUIRE(keys == 65535);
   generator random(75);
   tensor<std::uint8_t> v(keys, 3), codes(1, keys), weights(1, keys);
   fill(v.view(), values::random, 0, 255, random);
-  for (index j = 0; j < keys; ++j) {
+  for (index_t j = 0; j < keys; ++j) {
     v(j, 0) = 255;
     v(j, 1) = 0;
     codes(0, j) = 0;
@@ -264,11 +264,11 @@ TEST_CASE("rows of 65,535 keys with the largest weights") {
   fill(packed.view(), values::smallest, 0, 0, random);
   for (const int v_zero_point : {0, 255, 100}) {
     for (const std::int32_t factor : {1, 1 << 28, largest_factor}) {
-      const row_normalization n{factor, 128};
+      const row_divisor n{factor, 128};
       CAPTURE(v_zero_point, factor);
       CHECK(check_product<u8_weights>(weights, v, v_zero_point, n, layouts[1]).farther == 0);
-      CHECK(check_product<shifts<tail::zero>>(codes, v, v_zero_point, n, layouts[1]).farther == 0);
-      CHECK(check_product<shifts<tail::clip>>(packed, v, v_zero_point, n, layouts[1]).farther == 0);
+      CHECK(check_product<shifts<attention_code::u8_masked>>(codes, v, v_zero_point, n, layouts[1]).farther == 0);
+      CHECK(check_product<shifts<attention_code::u4_clipped>>(packed, v, v_zero_point, n, layouts[1]).farther == 0);
     }
   }
 }
@@ -279,12 +279,12 @@ TEST_CASE("rows of zero weights become the zero point, and one weight is the cod
   fill(v.view(), values::random, 0, 255, random);
   fill(weights.view(), values::smallest, 0, 0, random);
   fill(codes.view(), values::smallest, 16, 16, random);
-  const row_normalization one{1 << 28, 37};
+  const row_divisor one{1 << 28, 37};
   weighted_matmul(weights.view(), {v.view(), 100}, one, y.view());
   CHECK(y.memory() == std::vector<std::uint8_t>{37, 37});
-  shift_matmul<tail::zero>(codes.view(), {v.view(), 100}, one, y.view());
+  shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 100}, one, y.view());
   CHECK(y.memory() == std::vector<std::uint8_t>{37, 37});
-  const row_normalization same{1 << 28, 100};
+  const row_divisor same{1 << 28, 100};
   for (const int weight : {1, 2, 255}) {
     weights(0, 1) = static_cast<std::uint8_t>(weight);
     weighted_matmul(weights.view(), {v.view(), 100}, same, y.view());
@@ -292,7 +292,7 @@ TEST_CASE("rows of zero weights become the zero point, and one weight is the cod
   }
   for (int code = 0; code < 16; ++code) {
     codes(0, 1) = static_cast<std::uint8_t>(code);
-    shift_matmul<tail::zero>(codes.view(), {v.view(), 100}, same, y.view());
+    shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 100}, same, y.view());
     CHECK(y.memory() == std::vector<std::uint8_t>{v(1, 0), v(1, 1)});
   }
 }
@@ -303,13 +303,13 @@ TEST_CASE("products do not change when all weights are doubled, and hardly when 
   tensor<std::uint8_t> y(16, 64), of_doubled(16, 64), of_tripled(16, 64);
   fill(weights.view(), values::random, 0, 85, random);
   fill(v.view(), values::random, 0, 255, random);
-  for (index i = 0; i < 16; ++i) {
-    for (index j = 0; j < 197; ++j) {
+  for (index_t i = 0; i < 16; ++i) {
+    for (index_t j = 0; j < 197; ++j) {
       doubled(i, j) = static_cast<std::uint8_t>(2 * weights(i, j));
       tripled(i, j) = static_cast<std::uint8_t>(3 * weights(i, j));
     }
   }
-  const row_normalization n{987654321, 128};
+  const row_divisor n{987654321, 128};
   weighted_matmul(weights.view(), {v.view(), 120}, n, y.view());
   weighted_matmul(doubled.view(), {v.view(), 120}, n, of_doubled.view());
   weighted_matmul(tripled.view(), {v.view(), 120}, n, of_tripled.view());
@@ -322,44 +322,44 @@ TEST_CASE("products do not change when all weights are doubled, and hardly when 
 
   tensor<std::uint8_t> codes(16, 197), halved(16, 197);
   fill(codes.view(), values::random, 0, 8, random);
-  for (index i = 0; i < 16; ++i) {
-    for (index j = 0; j < 197; ++j) {
+  for (index_t i = 0; i < 16; ++i) {
+    for (index_t j = 0; j < 197; ++j) {
       halved(i, j) = static_cast<std::uint8_t>(codes(i, j) + 7);
     }
   }
-  shift_matmul<tail::zero>(codes.view(), {v.view(), 120}, n, y.view());
-  shift_matmul<tail::zero>(halved.view(), {v.view(), 120}, n, of_doubled.view());
+  shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 120}, n, y.view());
+  shift_matmul<attention_code::u8_masked>(halved.view(), {v.view(), 120}, n, of_doubled.view());
   CHECK(of_doubled.memory() == y.memory());
 }
 
 TEST_CASE("normalizations are built from ratios below 4") {
-  CHECK(build_normalization(1, 5).factor == 1 << 28);
-  CHECK(build_normalization(1, 5).zero_point == 5);
-  CHECK(build_normalization(0.3, 0).factor == 80530637);  // 80530636.8
-  CHECK(build_normalization(std::ldexp(1.0, -28), 0).factor == 1);
-  CHECK(build_normalization(std::ldexp(1.0, -29) * 1.5, 0).factor == 1);
-  CHECK(build_normalization(4 - std::ldexp(1.0, -28), 0).factor == largest_factor);
-  CHECK(build_normalization(1e-30, 7).factor == 1);
+  CHECK(build_row_divisor(1, 5).factor == 1 << 28);
+  CHECK(build_row_divisor(1, 5).zero_point == 5);
+  CHECK(build_row_divisor(0.3, 0).factor == 80530637);  // 80530636.8
+  CHECK(build_row_divisor(std::ldexp(1.0, -28), 0).factor == 1);
+  CHECK(build_row_divisor(std::ldexp(1.0, -29) * 1.5, 0).factor == 1);
+  CHECK(build_row_divisor(4 - std::ldexp(1.0, -28), 0).factor == largest_factor);
+  CHECK(build_row_divisor(1e-30, 7).factor == 1);
   CHECK(has_normalization(4 - std::ldexp(1.0, -28)));
   CHECK(has_normalization(1e-300));
   for (const double none : {4.0, 4 - std::ldexp(1.0, -30), 0.0, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
     CHECK_FALSE(has_normalization(none));
   }
   const std::string rule = "; it must be above 0 and below 4";
-  const std::string start = "intact::build_normalization: the ratio of scales is ";
-  CHECK_THROWS_WITH(build_normalization(4, 0), start + "4" + rule);
-  CHECK_THROWS_WITH(build_normalization(0, 0), start + "0" + rule);
-  CHECK_THROWS_WITH(build_normalization(-1, 0), start + "-1" + rule);
-  CHECK_THROWS(build_normalization(std::numeric_limits<double>::quiet_NaN(), 0));
-  CHECK_THROWS_WITH(build_normalization(1, 256),
-                    "intact::build_normalization: normalization.zero_point is 256; it must be at most 255");
+  const std::string start = "intact::build_row_divisor: the ratio of scales is ";
+  CHECK_THROWS_WITH(build_row_divisor(4, 0), start + "4" + rule);
+  CHECK_THROWS_WITH(build_row_divisor(0, 0), start + "0" + rule);
+  CHECK_THROWS_WITH(build_row_divisor(-1, 0), start + "-1" + rule);
+  CHECK_THROWS(build_row_divisor(std::numeric_limits<double>::quiet_NaN(), 0));
+  CHECK_THROWS_WITH(build_row_divisor(1, 256),
+                    "intact::build_row_divisor: normalization.zero_point is 256; it must be at most 255");
 }
 
 /// What every operation of this file refuses. The call takes v, its zero point, the normalization and y.
 template <class Call>
 void check_refusals(const std::string& name, const std::string& weights, Call call) {
   tensor<std::uint8_t> v(3, 2), y(2, 2);
-  const row_normalization good{1, 0};
+  const row_divisor good{1, 0};
   const std::string start = "intact::" + name + ": ";
   const matrix_view<const std::uint8_t> all = v.view();
   CHECK_THROWS_WITH(call({all.prefix(2, 2), 0}, good, y.view()), start + weights + " is 2 x 3; it must be 2 x 2");
@@ -381,16 +381,16 @@ TEST_CASE("products with normalized rows refuse what does not fit") {
   tensor<std::uint8_t> weights(2, 3);
   packed_tensor<u4> packed(2, 3);
   check_refusals("weighted_matmul", "weights",
-                 [&](const activations& v, const row_normalization& n, matrix_view<std::uint8_t> y) {
+                 [&](const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
                    weighted_matmul(weights.view(), v, n, y);
                  });
   check_refusals("shift_matmul", "codes",
-                 [&](const activations& v, const row_normalization& n, matrix_view<std::uint8_t> y) {
-                   shift_matmul<tail::zero>(weights.view(), v, n, y);
+                 [&](const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
+                   shift_matmul<attention_code::u8_masked>(weights.view(), v, n, y);
                  });
   check_refusals("shift_matmul", "codes",
-                 [&](const activations& v, const row_normalization& n, matrix_view<std::uint8_t> y) {
-                   shift_matmul<tail::clip>(packed.view(), v, n, y);
+                 [&](const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
+                   shift_matmul<attention_code::u4_clipped>(packed.view(), v, n, y);
                  });
 }
 

@@ -25,12 +25,12 @@ constexpr window_grid grids[] = {
 };
 
 /// Where the tokens of a padded grid come from after a cyclic shift by (-shift, -shift), by moving them one at a time.
-std::vector<index> shifted_positions(const window_grid& grid) {
-  const index height = grid.windows_down() * grid.window, width = grid.windows_across() * grid.window;
-  std::vector<index> positions(static_cast<std::size_t>(height * width));
-  for (index y = 0; y < height; ++y) {
-    for (index x = 0; x < width; ++x) {
-      const index to = (y + height - grid.shift) % height * width + (x + width - grid.shift) % width;
+std::vector<index_t> shifted_positions(const window_grid& grid) {
+  const index_t height = grid.windows_down() * grid.window, width = grid.windows_across() * grid.window;
+  std::vector<index_t> positions(static_cast<std::size_t>(height * width));
+  for (index_t y = 0; y < height; ++y) {
+    for (index_t x = 0; x < width; ++x) {
+      const index_t to = (y + height - grid.shift) % height * width + (x + width - grid.shift) % width;
       positions[static_cast<std::size_t>(to)] = y < grid.height && x < grid.width ? y * grid.width + x : -1;
     }
   }
@@ -38,15 +38,15 @@ std::vector<index> shifted_positions(const window_grid& grid) {
 }
 
 /// The same, cut into windows.
-std::vector<index> window_positions(const window_grid& grid) {
-  const std::vector<index> shifted = shifted_positions(grid);
-  const index width = grid.windows_across() * grid.window;
-  std::vector<index> positions;
-  for (index down = 0; down < grid.windows_down(); ++down) {
-    for (index across = 0; across < grid.windows_across(); ++across) {
-      for (index y = 0; y < grid.window; ++y) {
-        for (index x = 0; x < grid.window; ++x) {
-          const index at = (down * grid.window + y) * width + across * grid.window + x;
+std::vector<index_t> window_positions(const window_grid& grid) {
+  const std::vector<index_t> shifted = shifted_positions(grid);
+  const index_t width = grid.windows_across() * grid.window;
+  std::vector<index_t> positions;
+  for (index_t down = 0; down < grid.windows_down(); ++down) {
+    for (index_t across = 0; across < grid.windows_across(); ++across) {
+      for (index_t y = 0; y < grid.window; ++y) {
+        for (index_t x = 0; x < grid.window; ++x) {
+          const index_t at = (down * grid.window + y) * width + across * grid.window + x;
           positions.push_back(shifted[static_cast<std::size_t>(at)]);
         }
       }
@@ -56,9 +56,9 @@ std::vector<index> window_positions(const window_grid& grid) {
 }
 
 template <class T>
-void check_partition(const window_grid& grid, index columns, const layout& where, const layout& in_windows) {
+void check_partition(const window_grid& grid, index_t columns, const layout& where, const layout& in_windows) {
   INFO(grid.height << " x " << grid.width << ", window " << grid.window << ", shift " << grid.shift);
-  const std::vector<index> positions = window_positions(grid);
+  const std::vector<index_t> positions = window_positions(grid);
   REQUIRE(grid.padded_tokens() == std::ssize(positions));
   tensor<T> x(grid.tokens(), columns, where), windows(grid.padded_tokens(), columns, in_windows);
   tensor<T> back(grid.tokens(), columns, where);
@@ -66,9 +66,9 @@ void check_partition(const window_grid& grid, index columns, const layout& where
   fill(x.view(), values::random, std::numeric_limits<T>::min(), std::numeric_limits<T>::max(), random);
 
   window_partition(x.view(), grid, 99, windows.view());
-  for (index row = 0; row < windows.rows(); ++row) {
-    const index from = positions[static_cast<std::size_t>(row)];
-    for (index c = 0; c < columns; ++c) {
+  for (index_t row = 0; row < windows.rows(); ++row) {
+    const index_t from = positions[static_cast<std::size_t>(row)];
+    for (index_t c = 0; c < columns; ++c) {
       REQUIRE(windows(row, c) == (from < 0 ? 99 : x(from, c)));
     }
   }
@@ -81,7 +81,7 @@ void check_partition(const window_grid& grid, index columns, const layout& where
 
 TEST_CASE("tokens go into shifted windows and back", "[windows]") {
   for (const window_grid& grid : grids) {
-    for (const index columns : {0, 1, 3, 64}) {
+    for (const index_t columns : {0, 1, 3, 64}) {
       for (const layout& where : layouts) {
         for (const layout& in_windows : layouts) {
           check_partition<std::uint8_t>(grid, columns, where, in_windows);
@@ -97,20 +97,20 @@ TEST_CASE("two tokens of a shifted window see each other if the shift has not br
     if (grid.shift == 0 || grid.tokens() == 0) {
       continue;
     }
-    const index size = grid.tokens_per_window(), width = grid.windows_across() * grid.window;
-    const index height = grid.windows_down() * grid.window;
+    const index_t size = grid.tokens_per_window(), width = grid.windows_across() * grid.window;
+    const index_t height = grid.windows_down() * grid.window;
     for (const bool bottom : {false, true}) {
       for (const bool right : {false, true}) {
         tensor<std::uint8_t> visible(size, size, {2, 1, 3});
         shifted_window_mask(grid, bottom, right, visible.view());
         // Before the shift: tokens of such a window that have wrapped around have smaller coordinates.
-        const auto wrapped = [&](index token) {
-          const index y = (bottom ? height - grid.window : 0) + token / grid.window + grid.shift;
-          const index x = (right ? width - grid.window : 0) + token % grid.window + grid.shift;
+        const auto wrapped = [&](index_t token) {
+          const index_t y = (bottom ? height - grid.window : 0) + token / grid.window + grid.shift;
+          const index_t x = (right ? width - grid.window : 0) + token % grid.window + grid.shift;
           return std::array<bool, 2>{bottom && y >= height, right && x >= width};
         };
-        for (index i = 0; i < size; ++i) {
-          for (index j = 0; j < size; ++j) {
+        for (index_t i = 0; i < size; ++i) {
+          for (index_t j = 0; j < size; ++j) {
             REQUIRE(visible(i, j) == (wrapped(i) == wrapped(j) ? 1 : 0));
           }
         }
@@ -123,7 +123,7 @@ TEST_CASE("two tokens of a shifted window see each other if the shift has not br
 TEST_CASE("windows refuse shapes that do not match, before they write", "[windows]") {
   const window_grid grid{5, 6, 3, 1};
   tensor<std::uint8_t> x(30, 4), y(36, 4);
-  const auto partition = [&](const window_grid& of, index rows, index columns) {
+  const auto partition = [&](const window_grid& of, index_t rows, index_t columns) {
     return refusal([&] { window_partition(x.view().prefix(rows, 4), of, 0, y.view().prefix(36, columns)); });
   };
   CHECK(partition(grid, 30, 4) == "");

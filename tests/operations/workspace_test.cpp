@@ -81,7 +81,7 @@ static_assert(block_workspace_bytes({{0, 192, 3}, 768}) == 63);
 
 constexpr vit_shape small_vit = {.channels = 3,
                                  .height = 8,
-                                 .width_pixels = 12,
+                                 .image_width = 12,
                                  .patch = 4,
                                  .width = 10,
                                  .heads = 2,
@@ -126,7 +126,7 @@ TEST_CASE("a workspace hands out aligned memory from front to back") {
     CHECK(left.left() == 1000);
     const std::byte* const end = memory.first() + 1000;
     const std::byte* last = memory.first();
-    for (const index count : {index{1}, index{64}, index{0}, index{65}, index{3}}) {
+    for (const index_t count : {index_t{1}, index_t{64}, index_t{0}, index_t{65}, index_t{3}}) {
       const auto* const taken = reinterpret_cast<const std::byte*>(left.take<std::uint16_t>(count));
       CHECK(reinterpret_cast<std::uintptr_t>(taken) % 64 == 0);
       CHECK(taken >= last);
@@ -154,8 +154,8 @@ TEST_CASE("a workspace refuses what it does not have, and stays as it was") {
 TEST_CASE("a workspace refuses sizes whose bytes no integer holds") {
   guarded_memory memory(100, 0);
   workspace left = memory.view();
-  CHECK_THROWS_AS(left.take<std::uint64_t>(index{1} << 61), std::invalid_argument);
-  CHECK_THROWS_AS(left.take<std::uint16_t>(std::numeric_limits<index>::min()), std::invalid_argument);
+  CHECK_THROWS_AS(left.take<std::uint64_t>(index_t{1} << 61), std::invalid_argument);
+  CHECK_THROWS_AS(left.take<std::uint16_t>(std::numeric_limits<index_t>::min()), std::invalid_argument);
   CHECK(left.left() == 100);
 }
 
@@ -176,14 +176,14 @@ TEST_CASE("a matrix from a workspace is dense") {
 }
 
 TEST_CASE("what workspace_size counts is enough at every alignment, and one cache line less is not at the worst") {
-  const index sizes[] = {1, 63, 64, 0, 65, 1000};
+  const index_t sizes[] = {1, 63, 64, 0, 65, 1000};
   workspace_size size;
-  for (const index count : sizes) {
+  for (const index_t count : sizes) {
     CHECK(size.take<std::uint32_t>(count) == nullptr);
   }
   CHECK(size.bytes() == 64 + 256 + 256 + 0 + 320 + 4032 + 63);
   const auto take_all = [&](workspace memory) {
-    for (const index count : sizes) {
+    for (const index_t count : sizes) {
       memory.take<std::uint32_t>(count);
     }
   };
@@ -220,7 +220,8 @@ tensor<std::uint8_t> random_stream(const block_shape& shape) {
 }
 
 /// Runs a block in exactly the memory that it asks for, at several alignments; the results must be the same.
-void check_block(const block_shape& shape, tail probabilities, const std::vector<std::size_t>& misalignments) {
+void check_block(const block_shape& shape, attention_code probabilities,
+                 const std::vector<std::size_t>& misalignments) {
   generator random(39);
   parameter_memory memory;
   const block_parameters parameters = random_block(memory, shape, probabilities, random);
@@ -252,7 +253,8 @@ TEST_CASE("a block never uses more than block_workspace_bytes") {
   for (std::size_t misalignment = 0; misalignment < 64; ++misalignment) {
     all.push_back(misalignment);
   }
-  for (const tail probabilities : {tail::zero, tail::clip, tail::wide}) {
+  for (const attention_code probabilities :
+       {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
     check_block({{7, 10, 2}, 17}, probabilities, all);     // nothing fills a cache line
     check_block({{17, 8, 1}, 8}, probabilities, {0, 1});   // attention needs more than the perceptron
     check_block({{1, 12, 3}, 48}, probabilities, {0, 1});  // one token
@@ -262,7 +264,7 @@ TEST_CASE("a block never uses more than block_workspace_bytes") {
 }
 
 TEST_CASE("a block of DeiT-Tiny never uses more than block_workspace_bytes") {
-  check_block(deit_tiny, tail::zero, {1, 63});
+  check_block(deit_tiny, attention_code::u8_masked, {1, 63});
 }
 
 /// The number of allocations of a call.
@@ -285,7 +287,8 @@ TEST_CASE("the counter of allocations counts") {
 
 TEST_CASE("a block allocates nothing") {
   const block_shape shape = {{17, 24, 3}, 48};
-  for (const tail probabilities : {tail::zero, tail::clip, tail::wide}) {
+  for (const attention_code probabilities :
+       {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
     generator random(40);
     parameter_memory memory;
     const block_parameters parameters = random_block(memory, shape, probabilities, random);
@@ -299,7 +302,7 @@ TEST_CASE("a block allocates nothing") {
 TEST_CASE("a model allocates nothing, and never uses more than vit_workspace_bytes") {
   generator random(41);
   parameter_memory memory;
-  const vit_parameters parameters = random_vit(memory, small_vit, tail::zero, random);
+  const vit_parameters parameters = random_vit(memory, small_vit, attention_code::u8_masked, random);
   const std::vector<std::uint8_t> pixels(3 * 8 * 12, 99);
   const image_view image = interleaved_image(pixels.data(), 3, 8, 12);
   tensor<std::int32_t> expected(1, small_vit.classes);

@@ -19,7 +19,7 @@ namespace intact_test::build_test {
 namespace {
 
 using namespace intact;
-using intact::index;
+using intact::index_t;
 
 std::filesystem::path data_directory() {
   return std::filesystem::path(__FILE__).parent_path().parent_path() / "examples" / "data";
@@ -74,10 +74,10 @@ TEST_CASE("calibration follows the observers on every tensor", "[build]") {
 
 TEST_CASE("every observer calibrates the digits to a model that agrees with float", "[build]") {
   const digits data(60);
-  for (const observer chosen : {observer::minmax, observer::ema, observer::percentile, observer::omse}) {
-    CAPTURE(static_cast<int>(chosen));
+  for (const observer recipe : {observer::minmax, observer::ema, observer::percentile, observer::omse}) {
+    CAPTURE(static_cast<int>(recipe));
     const vit_scales scales =
-        calibrate(data.model, std::span(data.images).first(20), {.observer = chosen, .batch = 10});
+        calibrate(data.model, std::span(data.images).first(20), {.observer = recipe, .batch = 10});
     const integer_vit quantized = build_vit(data.model, scales);
     std::vector<std::byte> scratch(vit_workspace_bytes(quantized.shape()));
     std::vector<std::int32_t> logits(10);
@@ -134,8 +134,8 @@ TEST_CASE("building refuses scales that make no model", "[build]") {
 }
 
 /// The changes of fit_scales, and its context scale of block 1.
-std::vector<scale_change> changes_of(const float_vit& model, vit_scales& scales, const profile& chosen) {
-  fitted_scales<vit_scales> fitted = fit_scales(model, scales, quantize_weights(model, chosen), chosen);
+std::vector<scale_change> changes_of(const float_vit& model, vit_scales& scales, const quantization_recipe& recipe) {
+  fitted_scales<vit_scales> fitted = fit_scales(model, scales, quantize_weights(model, recipe), recipe);
   scales = std::move(fitted.scales);
   return fitted.changes;
 }
@@ -143,25 +143,25 @@ std::vector<scale_change> changes_of(const float_vit& model, vit_scales& scales,
 TEST_CASE("scales that integers compute stay as they are", "[build]") {
   const digits data(10);
   const vit_scales observed = calibrate(data.model, data.images);
-  for (const profile& chosen : {paper_profile, paper_profile_888, precise_profile, precise_profile_888}) {
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     vit_scales scales = observed;
-    CHECK(changes_of(data.model, scales, chosen).empty());
+    CHECK(changes_of(data.model, scales, recipe).empty());
   }
 }
 
 TEST_CASE("scales out of the integers' reach are raised, and said to be", "[build]") {
   const digits data(10);
   const vit_scales observed = calibrate(data.model, data.images);
-  const auto change = [&](const profile& chosen, auto distort) {
+  const auto change = [&](const quantization_recipe& recipe, auto distort) {
     vit_scales scales = observed;
     distort(scales);
-    const std::vector<scale_change> changes = changes_of(data.model, scales, chosen);
+    const std::vector<scale_change> changes = changes_of(data.model, scales, recipe);
     REQUIRE(changes.size() == 1);
     CHECK(changes[0].raised > changes[0].observed);
     return std::pair(changes[0], scales);
   };
   {
-    const auto [context, scales] = change(precise_profile, [](vit_scales& s) { s.blocks[1].context.scale = 1e-6F; });
+    const auto [context, scales] = change(precise_recipe, [](vit_scales& s) { s.blocks[1].context.scale = 1e-6F; });
     CHECK(context.tensor == "context");
     CHECK(context.block == 1);
     CHECK(context.observed == static_cast<double>(1e-6F));
@@ -170,7 +170,7 @@ TEST_CASE("scales out of the integers' reach are raised, and said to be", "[buil
   }
   {
     // the coarsest power of two first, then the scale
-    const auto [add, scales] = change(paper_profile, [](vit_scales& s) { s.blocks[2].add2.scale = 1e-8F; });
+    const auto [add, scales] = change(paper_recipe, [](vit_scales& s) { s.blocks[2].add2.scale = 1e-8F; });
     CHECK(add.tensor == "add2");
     CHECK(add.block == 2);
     for (std::size_t c = 0; c < scales.blocks[2].add2.shift.size(); ++c) {
@@ -183,17 +183,17 @@ TEST_CASE("scales out of the integers' reach are raised, and said to be", "[buil
   {
     // all logits are one number: their scale is that of a range of length 0
     const auto [logits, scales] =
-        change(precise_profile, [](vit_scales& s) { s.blocks[0].attention_logits.scale = 1e-15F; });
+        change(precise_recipe, [](vit_scales& s) { s.blocks[0].attention_logits.scale = 1e-15F; });
     CHECK(logits.tensor == "attention_logits");
     CHECK(std::log2(logits.raised / logits.observed) == std::rint(std::log2(logits.raised / logits.observed)));
     const affine_scale half{scales.blocks[0].attention_logits.scale / 2, scales.blocks[0].attention_logits.zero_point};
-    const scale_target target =
-        detail::logits_target(observed.blocks[0].qkv, half, data.model.shape.width / data.model.shape.heads);
+    const scale_spec target =
+        detail::logits_spec(observed.blocks[0].qkv, half, data.model.shape.width / data.model.shape.heads);
     CHECK_FALSE(has_scale({&target, 1}));  // it is the least
   }
   {
     // every token has the same inputs of GELU, far from 0
-    const auto [fc1, scales] = change(precise_profile, [](vit_scales& s) { s.blocks[1].fc1 = {1e6F, 1e6F}; });
+    const auto [fc1, scales] = change(precise_recipe, [](vit_scales& s) { s.blocks[1].fc1 = {1e6F, 1e6F}; });
     CHECK(fc1.tensor == "fc1");
     CHECK(fc1.block == 1);
     CHECK(fc1.observed == least_table_scale);
@@ -207,7 +207,7 @@ TEST_CASE("true exponentials take the place of a polynomial without integers", "
   scales.blocks[0].attention_logits.scale = 2;
   const integer_vit model = build_vit(data.model, scales);
   const auto expected = exact_exp_table(2, model.shape().tokens());
-  const std::vector<std::uint64_t>& found = model.contents().blocks[0].weighting.exponential;
+  const std::vector<std::uint64_t>& found = model.tensors().blocks[0].softmax.exponential;
   CHECK(std::equal(found.begin(), found.end(), expected.begin(), expected.end()));
 }
 
@@ -217,8 +217,8 @@ TEST_CASE("ranges are widened to contain 0", "[build]") {
   const std::vector<image_view> images = {planar_image(white.data(), 1, 8, 8)};
   const float value = data.model.normalize(255, 0);
   REQUIRE(value > 0);
-  for (const observer chosen : {observer::minmax, observer::percentile, observer::omse}) {
-    const vit_scales scales = calibrate(data.model, images, {.observer = chosen});
+  for (const observer recipe : {observer::minmax, observer::percentile, observer::omse}) {
+    const vit_scales scales = calibrate(data.model, images, {.observer = recipe});
     CHECK(std::fabs(dequantize_code(quantize_code<std::uint8_t>(value, scales.input), scales.input) - value) <
           value / 100);
   }
@@ -247,17 +247,17 @@ TEST_CASE("an integer model refuses contents whose sizes do not match", "[build]
   const digits data(10);
   const vit_scales scales = calibrate(data.model, data.images);
   const auto refuse = [&](auto change) {
-    vit_contents contents = build_vit(data.model, scales).contents();
+    vit_tensors contents = build_vit(data.model, scales).tensors();
     change(contents);
     return refusal([&] { integer_vit model(std::move(contents)); });
   };
-  CHECK(refuse([](vit_contents&) {}).empty());
-  CHECK(mentions(refuse([](vit_contents& c) { c.pixel_table.pop_back(); }), "size of pixel_table is 255"));
-  CHECK(mentions(refuse([](vit_contents& c) { c.positions.pop_back(); }), "size of positions"));
-  CHECK(mentions(refuse([](vit_contents& c) { c.head.codes.pop_back(); }), "size of codes"));
-  CHECK(mentions(refuse([](vit_contents& c) { c.blocks[1].fc2.weights.rows = 63; }), "size of codes"));
-  CHECK(mentions(refuse([](vit_contents& c) { c.blocks[0].norm2.gain.pop_back(); }), "size of gain"));
-  CHECK(mentions(refuse([](vit_contents& c) { c.blocks.pop_back(); }), "size of blocks is 3"));
+  CHECK(refuse([](vit_tensors&) {}).empty());
+  CHECK(mentions(refuse([](vit_tensors& c) { c.pixel_table.pop_back(); }), "size of pixel_table is 255"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.positions.pop_back(); }), "size of positions"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.head.codes.pop_back(); }), "size of codes"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks[1].fc2.weights.rows = 63; }), "size of codes"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks[0].norm2.gain.pop_back(); }), "size of gain"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks.pop_back(); }), "size of blocks is 3"));
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ namespace {
 
 constexpr vit_shape extreme_vit{.channels = 1,
                                 .height = 6,
-                                .width_pixels = 4,
+                                .image_width = 4,
                                 .patch = 2,
                                 .width = 8,
                                 .heads = 2,
@@ -50,7 +50,7 @@ class distortion {
 
   /// Scales all of a matrix, a row or a column.
   void scale(float_matrix& matrix) {
-    const index kind = random_.between(0, 2);
+    const index_t kind = random_.between(0, 2);
     if (kind == 0) {
       matrix *= factor();
     } else if (kind == 1) {
@@ -70,8 +70,8 @@ class distortion {
   void scale(float_layernorm& norm) { random_.between(0, 1) == 0 ? scale(norm.bias) : scale(norm.weight); }
 
   void change(float_block& block) {
-    const index width = block.proj.weight.rows();
-    const auto zero = [](float_linear& layer, index first, index count) {
+    const index_t width = block.proj.weight.rows();
+    const auto zero = [](float_linear& layer, index_t first, index_t count) {
       layer.weight.middleRows(first, count).setZero();
       layer.bias.segment(first, count).setZero();
     };
@@ -83,7 +83,7 @@ class distortion {
       case 2:
         return zero(block.qkv, 0, 3 * width);
       case 3:  // a pruned head
-        for (index part = 0; part < 3; ++part) {
+        for (index_t part = 0; part < 3; ++part) {
           zero(block.qkv, part * width, width / 2);
         }
         return;
@@ -172,9 +172,9 @@ class distortion {
 
 /// Whether calibration accepts the model: else a tensor or a range is not finite, and is named.
 template <class Model>
-auto calibrated(const Model& model, std::span<const image_view> images, observer chosen) {
+auto calibrated(const Model& model, std::span<const image_view> images, observer recipe) {
   std::optional<decltype(calibrate(model, images))> scales;
-  const std::string message = refusal([&] { scales = calibrate(model, images, {.observer = chosen, .batch = 2}); });
+  const std::string message = refusal([&] { scales = calibrate(model, images, {.observer = recipe, .batch = 2}); });
   if (!scales) {
     CAPTURE(message);
     CHECK(mentions(message, "intact::calibrate: tensor "));
@@ -185,8 +185,8 @@ auto calibrated(const Model& model, std::span<const image_view> images, observer
 
 /// Compares every tensor of a model with its evaluation in double precision.
 void check_model(const integer_vit& model, std::span<const image_view> images) {
-  const double_reference reference(model.contents());
-  const index classes = model.shape().classes;
+  const double_reference reference(model.tensors());
+  const index_t classes = model.shape().classes;
   std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
@@ -203,8 +203,8 @@ void check_model(const integer_vit& model, std::span<const image_view> images) {
 }
 
 void check_model(const integer_swin& model, std::span<const image_view> images) {
-  const swin_reference reference(model.contents());
-  const index classes = model.shape().classes;
+  const swin_reference reference(model.tensors());
+  const index_t classes = model.shape().classes;
   std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
@@ -259,15 +259,15 @@ TEST_CASE("extreme vision transformers are built in every profile and equal doub
     ++built;
     for (std::size_t i = seed % 3; i < profiles.size(); i += 3) {
       CAPTURE(profiles[i].name);
-      const vit_weights weights = quantize_weights(model, profiles[i].chosen);
-      const fitted_scales<vit_scales> fitted = fit_scales(model, *scales, weights, profiles[i].chosen);
+      const vit_weights weights = quantize_weights(model, profiles[i].recipe);
+      const fitted_scales<vit_scales> fitted = fit_scales(model, *scales, weights, profiles[i].recipe);
       raised += fitted.changes.empty() ? 0U : 1U;
       for (const scale_change& change : fitted.changes) {
         ++raised_tensors[change.tensor];
         CHECK(change.raised > change.observed);
       }
-      CHECK(fit_scales(model, fitted.scales, weights, profiles[i].chosen).changes.empty());
-      const integer_vit integer = build_vit(model, *scales, weights, profiles[i].chosen);
+      CHECK(fit_scales(model, fitted.scales, weights, profiles[i].recipe).changes.empty());
+      const integer_vit integer = build_vit(model, *scales, weights, profiles[i].recipe);
       check_model(integer, views);
       save_integer_vit(integer, folder / "model.safetensors");
     }
@@ -286,7 +286,7 @@ TEST_CASE("extreme Swin transformers are built and equal double precision", "[ex
   swin_shape shape;
   shape.channels = 1;
   shape.height = 16;
-  shape.width_pixels = 16;
+  shape.image_width = 16;
   shape.patch = 2;
   shape.stages = 2;
   shape.classes = 3;
@@ -294,7 +294,7 @@ TEST_CASE("extreme Swin transformers are built and equal double precision", "[ex
   shape.stage[1] = {.width = 8, .heads = 2, .hidden = 8, .depth = 1, .window = 4};
   const std::vector<owned_image> images = make_images(shape, 2);
   const std::vector<image_view> all = views_of(images);
-  const profile profiles[] = {paper_profile, precise_profile, precise_profile_888, paper_profile_888};
+  const quantization_recipe profiles[] = {paper_recipe, precise_recipe, precise_recipe_888, paper_recipe_888};
   std::size_t built = 0, raised = 0;
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     CAPTURE(seed);
@@ -329,12 +329,12 @@ TEST_CASE("extreme Swin transformers are built and equal double precision", "[ex
       continue;
     }
     ++built;
-    const profile& chosen = profiles[seed % 4];
-    const swin_weights weights = quantize_weights(model, chosen);
-    const fitted_scales<swin_scales> fitted = fit_scales(model, *scales, weights, chosen);
+    const quantization_recipe& recipe = profiles[seed % 4];
+    const swin_weights weights = quantize_weights(model, recipe);
+    const fitted_scales<swin_scales> fitted = fit_scales(model, *scales, weights, recipe);
     raised += fitted.changes.empty() ? 0U : 1U;
-    CHECK(fit_scales(model, fitted.scales, weights, chosen).changes.empty());
-    check_model(build_swin(model, *scales, weights, chosen), std::span(views).first(1));
+    CHECK(fit_scales(model, fitted.scales, weights, recipe).changes.empty());
+    check_model(build_swin(model, *scales, weights, recipe), std::span(views).first(1));
   }
   CHECK(built > 20);
   CHECK(raised > 4);

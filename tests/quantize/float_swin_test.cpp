@@ -22,7 +22,7 @@ namespace {
 // Sizes that differ, so that no two can be mistaken for each other: 7 x 5 tokens, windows of 4 and of 3.
 constexpr swin_shape small{.channels = 2,
                            .height = 21,
-                           .width_pixels = 15,
+                           .image_width = 15,
                            .patch = 3,
                            .stages = 2,
                            .stage = {{{8, 2, 20, 2, 4}, {12, 3, 28, 1, 3}}},
@@ -35,7 +35,7 @@ class stored_swin {
 
   explicit stored_swin(const float_swin& model, bool new_names = false) {
     const std::string head = new_names ? "head.fc" : "head";
-    const index width = model.shape.of(0).width, patch = model.shape.patch;
+    const index_t width = model.shape.of(0).width, patch = model.shape.patch;
     add("patch_embed.proj.weight", {width, model.shape.channels, patch, patch}, model.patch.weight);
     add("patch_embed.proj.bias", {width}, model.patch.bias);
     add_norm("patch_embed.norm", model.patch_norm);
@@ -60,11 +60,11 @@ class stored_swin {
     floats_[name] = {matrix.data(), matrix.data() + matrix.size()};
     shapes_[name] = shape;
   }
-  void add_positions(const std::string& name, index window, std::int64_t change = 0) {
-    const index tokens = window * window;
+  void add_positions(const std::string& name, index_t window, std::int64_t change = 0) {
+    const index_t tokens = window * window;
     std::vector<std::int64_t>& values = integers_[name];
-    for (index i = 0; i < tokens; ++i) {
-      for (index j = 0; j < tokens; ++j) {
+    for (index_t i = 0; i < tokens; ++i) {
+      for (index_t j = 0; j < tokens; ++j) {
         values.push_back((i / window - j / window + window - 1) * (2 * window - 1) + i % window - j % window + window -
                          1);
       }
@@ -91,7 +91,7 @@ class stored_swin {
     write_safetensors(folder / "model", tensors, metadata);
     return safetensors_file::read(folder / "model");
   }
-  float_swin load(const float_swin_options& options = {.width_pixels = 15}) const {
+  float_swin load(const float_swin_options& options = {.image_width = 15}) const {
     return load_float_swin(file(), options);
   }
 
@@ -150,7 +150,7 @@ TEST_CASE("a file under timm's names, old or new, holds the model that was put i
   }
 }
 
-float_matrix zeros(index rows, index columns) {
+float_matrix zeros(index_t rows, index_t columns) {
   return float_matrix::Zero(rows, columns);
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("tables of positions and masks may be there", "[float_swin]") {
 
 /// The message of the refusal that loading a changed file ends with.
 std::string load_error(const std::function<void(stored_swin&)>& change,
-                       const float_swin_options& options = {.width_pixels = 15}) {
+                       const float_swin_options& options = {.image_width = 15}) {
   stored_swin stored(small_model());
   change(stored);
   try {
@@ -207,7 +207,7 @@ TEST_CASE("files that hold no Swin transformer are refused", "[float_swin]") {
       "layers.0.blocks.1.attn.relative_position_bias_table"));  // another window than the first block's
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata["img_size"] = "0"; }), "img_size is 0"));
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata["img_size"] = "22.5"; }), "img_size is 22.5"));
-  CHECK(mentions(load_error([](stored_swin&) {}, {.width_pixels = 16}), "width_pixels % patch is 1"));
+  CHECK(mentions(load_error([](stored_swin&) {}, {.image_width = 16}), "image_width % patch is 1"));
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata.erase("mean"); }), "\"mean\" is missing"));
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata["std"] = "0.5,0"; }), "std is 0"));
 }
@@ -215,7 +215,7 @@ TEST_CASE("files that hold no Swin transformer are refused", "[float_swin]") {
 TEST_CASE("options take the place of metadata", "[float_swin]") {
   const float_swin loaded = stored_swin(small_model())
                                 .load({.height = 9,
-                                       .width_pixels = 12,
+                                       .image_width = 12,
                                        .epsilon = 0.5f,
                                        .pixel_max = 16,
                                        .mean = {0.25f},
@@ -235,15 +235,15 @@ TEST_CASE("a Swin transformer takes images of its size only", "[float_swin]") {
 }
 
 TEST_CASE("integer logits follow those of the float model, with padding and without", "[float_swin]") {
-  for (const auto& [height, width] : {std::pair<index, index>{21, 15}, {24, 24}, {12, 33}}) {
+  for (const auto& [height, width] : {std::pair<index_t, index_t>{21, 15}, {24, 24}, {12, 33}}) {
     swin_shape shape = small;
     shape.height = height;
-    shape.width_pixels = width;
+    shape.image_width = width;
     INFO(height << " x " << width);
     const float_swin model = float_swin_builder(shape, 22).model();
     const std::vector<owned_image> images = make_images(shape, 6);
     const std::vector<image_view> views = views_of(images);
-    const integer_swin integer = build_swin(model, calibrate(model, views), precise_profile_888);
+    const integer_swin integer = build_swin(model, calibrate(model, views), precise_recipe_888);
     std::vector<std::byte> memory(swin_workspace_bytes(integer.shape()));
     double noise = 0, signal = 0;
     for (const image_view& image : views) {
@@ -263,38 +263,44 @@ TEST_CASE("integer logits follow those of the float model, with padding and with
 }
 
 /// The message of the refusal of changed scales, weights or parts.
-std::string build_error(const std::function<void(swin_scales&, swin_weights&, profile&)>& change) {
+std::string build_error(const std::function<void(swin_scales&, swin_weights&, quantization_recipe&)>& change) {
   const float_swin model = small_model();
   const owned_image image = small_image();
   swin_scales scales = calibrate(model, {&image.view, 1});
-  profile parts = paper_profile;
+  quantization_recipe parts = paper_recipe;
   swin_weights weights = quantize_weights(model, parts);
   change(scales, weights, parts);
   return refusal([&] { build_swin(model, scales, weights, parts); });
 }
 
 TEST_CASE("scales and weights of another model are refused", "[float_swin]") {
-  CHECK(build_error([](swin_scales&, swin_weights&, profile&) {}) == "");
-  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) { s.stages.pop_back(); }),
+  CHECK(build_error([](swin_scales&, swin_weights&, quantization_recipe&) {}) == "");
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages.pop_back(); }),
                  "number of stages of the scales is 1; it must be equal to 2"));
-  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) { s.stages[0].blocks.pop_back(); }),
-                 "number of blocks of a stage of the scales is 1; it must be equal to 2"));
-  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) { s.stages[0].merge.shift.pop_back(); }),
-                 "number of shifts of a merging is 11; it must be equal to 12"));
-  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, profile&) { w.stages.pop_back(); }),
+  CHECK(
+      mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages[0].blocks.pop_back(); }),
+               "number of blocks of a stage of the scales is 1; it must be equal to 2"));
+  CHECK(mentions(
+      build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages[0].merge.shift.pop_back(); }),
+      "number of shifts of a merging is 11; it must be equal to 12"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, quantization_recipe&) { w.stages.pop_back(); }),
                  "number of stages of the weights is 1"));
-  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, profile&) { w.stages[1].blocks.pop_back(); }),
-                 "number of blocks of a stage of the weights is 0"));
-  CHECK(mentions(build_error([](swin_scales&, swin_weights& w, profile&) { w.stages[0].reduction = w.head; }),
-                 "rows of reduction is 5; it must be equal to 12"));
-  CHECK(mentions(build_error([](swin_scales&, swin_weights&, profile& p) { p.probabilities = tail::clip; }),
-                 "packed codes (tail::clip) have no weight 0"));
-  CHECK(mentions(build_error([](swin_scales&, swin_weights&, profile& p) {
+  CHECK(
+      mentions(build_error([](swin_scales&, swin_weights& w, quantization_recipe&) { w.stages[1].blocks.pop_back(); }),
+               "number of blocks of a stage of the weights is 0"));
+  CHECK(
+      mentions(build_error([](swin_scales&, swin_weights& w, quantization_recipe&) { w.stages[0].reduction = w.head; }),
+               "rows of reduction is 5; it must be equal to 12"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights&, quantization_recipe& p) {
+                   p.probabilities = attention_code::u4_clipped;
+                 }),
+                 "packed codes (attention_code::u4_clipped) have no weight 0"));
+  CHECK(mentions(build_error([](swin_scales&, swin_weights&, quantization_recipe& p) {
                    p.weight_group = 0;
                    p.weights = weight_kind::grouped_s4;
                  }),
                  "weight_group must be at least 1"));
-  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, profile&) {
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) {
                    s.stages[0].blocks[0].biased_logits = {0, 0};
                  }),
                  "scale is 0"));

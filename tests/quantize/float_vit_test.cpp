@@ -128,7 +128,7 @@ using plain_matrix = std::vector<std::vector<double>>;
 
 struct shown_tensor {
   std::string name;
-  intact::index block, head;
+  intact::index_t block, head;
   plain_matrix values;
 };
 
@@ -365,7 +365,7 @@ TEST_CASE("the sizes of a model follow from its tensors", "[float_vit]") {
   const float_vit model = small_model().load();
   CHECK(model.shape.channels == 2);
   CHECK(model.shape.height == 6);
-  CHECK(model.shape.width_pixels == 6);
+  CHECK(model.shape.image_width == 6);
   CHECK(model.shape.patch == 3);
   CHECK(model.shape.width == 12);
   CHECK(model.shape.heads == 3);
@@ -466,7 +466,7 @@ TEST_CASE("a model of the smallest sizes runs", "[float_vit]") {
 TEST_CASE("images of other sizes are refused", "[float_vit]") {
   const float_vit model = small_model().load();
   const std::vector<std::uint8_t> pixels(200);
-  const auto run = [&](intact::index channels, intact::index height, intact::index width) {
+  const auto run = [&](intact::index_t channels, intact::index_t height, intact::index_t width) {
     try {
       intact::forward(model, intact::planar_image(pixels.data(), channels, height, width));
     } catch (const std::invalid_argument& error) {
@@ -626,7 +626,7 @@ TEST_CASE("DeiT-Tiny loads and runs", "[float_vit][data]") {
                      {.mean = {0.485f, 0.456f, 0.406f}, .standard_deviation = {0.229f, 0.224f, 0.225f}});
   CHECK(model.shape.channels == 3);
   CHECK(model.shape.height == 224);
-  CHECK(model.shape.width_pixels == 224);
+  CHECK(model.shape.image_width == 224);
   CHECK(model.shape.patch == 16);
   CHECK(model.shape.width == 192);
   CHECK(model.shape.heads == 3);

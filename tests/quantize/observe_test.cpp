@@ -31,16 +31,16 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 /// A matrix that owns its values.
 struct table {
   std::vector<float> values;
-  intact::index rows = 0;
-  intact::index columns = 0;
+  intact::index_t rows = 0;
+  intact::index_t columns = 0;
 
   matrix_view<const float> view() const { return {values.data(), rows, columns}; }
 };
 
-table random_table(std::mt19937& random, intact::index rows, intact::index columns, float spread = 1) {
+table random_table(std::mt19937& random, intact::index_t rows, intact::index_t columns, float spread = 1) {
   std::normal_distribution<float> normal(0.2f, spread);
   table x{{}, rows, columns};
-  for (intact::index i = 0; i < rows * columns; ++i) {
+  for (intact::index_t i = 0; i < rows * columns; ++i) {
     x.values.push_back(normal(random));
   }
   return x;
@@ -68,14 +68,14 @@ std::string message_of(const auto& action) {
 table recorded_batch(const safetensors_file& file, const std::string& name, bool weights) {
   const std::vector<float> values = file.values<float>(name);
   const std::vector<std::int64_t> shape = file.info(name).shape;
-  const intact::index channels = static_cast<intact::index>(weights ? shape.front() : shape.back());
-  const intact::index others = static_cast<intact::index>(values.size()) / channels;
+  const intact::index_t channels = static_cast<intact::index_t>(weights ? shape.front() : shape.back());
+  const intact::index_t others = static_cast<intact::index_t>(values.size()) / channels;
   if (!weights) {
     return {values, others, channels};
   }
   table transposed{std::vector<float>(values.size()), others, channels};
-  for (intact::index c = 0; c < channels; ++c) {
-    for (intact::index k = 0; k < others; ++k) {
+  for (intact::index_t c = 0; c < channels; ++c) {
+    for (intact::index_t k = 0; k < others; ++k) {
       transposed.values[static_cast<std::size_t>(k * channels + c)] = values[static_cast<std::size_t>(c * others + k)];
     }
   }
@@ -133,7 +133,7 @@ void check_recorded(const std::filesystem::path& path) {
     REQUIRE(built.shift.size() == scale.size());
     CHECK(built.zero_point == zero_point.at(0));
     for (std::size_t c = 0; c < scale.size(); ++c) {
-      CHECK(built.channel(static_cast<intact::index>(c)).scale == scale[c]);
+      CHECK(built.channel(static_cast<intact::index_t>(c)).scale == scale[c]);
     }
     return;
   }
@@ -249,7 +249,7 @@ TEST_CASE("quantiles are interpolated from the nearer neighbour, with one roundi
   std::mt19937 random(8);
   std::uniform_real_distribution<float> uniform(0, 1);
   int farther_differs = 0, twice_rounded_differs = 0;
-  for (intact::index n = 1000; n < 40'000; n += 1000) {
+  for (intact::index_t n = 1000; n < 40'000; n += 1000) {
     const float high = uniform(random), low = -uniform(random), difference = rounded(high - low);
     table x{std::vector<float>(static_cast<std::size_t>(n), -1.0f), n, 1};
     x.values[7] = high;
@@ -361,7 +361,7 @@ TEST_CASE("ptf chooses a factor per channel", "[observe]") {
 TEST_CASE("scores of several matrices are those of one", "[observe]") {
   std::mt19937 random(6);
   table x = random_table(random, 40, 9);
-  for (intact::index i = 0; i < 40; ++i) {
+  for (intact::index_t i = 0; i < 40; ++i) {
     x.values[static_cast<std::size_t>(i * 9 + 4)] *= 0.1f;
   }
   const std::array whole{x.view()};

@@ -26,7 +26,7 @@ namespace intact_test {
 using intact_deit::rgb_image;
 
 /// Samples without structure, the same everywhere: those that the expected values of Pillow were computed from.
-inline rgb_image made_image(index height, index width) {
+inline rgb_image made_image(index_t height, index_t width) {
   rgb_image image(height, width);
   for (std::uint64_t i = 0; i < image.samples.size(); ++i) {
     image.samples[i] = static_cast<std::uint8_t>(i * 37 + i * i * 11 + i / 7 * 101);
@@ -34,7 +34,7 @@ inline rgb_image made_image(index height, index width) {
   return image;
 }
 
-inline void write_png(const std::filesystem::path& path, const void* samples, index height, index width,
+inline void write_png(const std::filesystem::path& path, const void* samples, index_t height, index_t width,
                       std::uint32_t format = PNG_FORMAT_RGB) {
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
@@ -91,7 +91,7 @@ struct checkpoint_tensors {
 
 inline constexpr vit_shape tiny_vit{.channels = 3,
                                     .height = 12,
-                                    .width_pixels = 12,
+                                    .image_width = 12,
                                     .patch = 4,
                                     .width = 12,
                                     .heads = 2,
@@ -127,7 +127,7 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
     made.add(name + "mlp.fc2", model.blocks[i].fc2);
   }
   made.add("norm", model.norm);
-  for (index token = 0; token < shape.class_tokens; ++token) {  // a distilled model's logits are the heads' average
+  for (index_t token = 0; token < shape.class_tokens; ++token) {  // a distilled model's logits are the heads' average
     const float_matrix part = model.head.weight.middleCols(token * shape.width, shape.width);
     const float share = static_cast<float>(shape.class_tokens);
     made.add(token == 0 ? "head" : "head_dist", intact::float_linear{part * share, model.head.bias});

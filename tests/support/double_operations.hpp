@@ -18,7 +18,7 @@
 #include "tensor.hpp"
 
 // The operations in real arithmetic, written from their definitions and not from the integer formulas: what the
-// integers must equal, code by code. Scales are the real numbers that the builders report (exact_scale, exact_add);
+// integers must equal, code by code. Scales are the real numbers that the builders report (realized_scale, realized_add);
 // multipliers, offsets and shifts are never looked at. Sums and products are exact in double. Where they would not be,
 // they are integers: of up to 128 bits in Log-Int-Softmax, in LayerNorm, for 8-bit attention codes and where attention's
 // rows are normalized.
@@ -27,24 +27,24 @@ namespace intact_test::real {
 
 /// A matrix of codes, row-major without gaps.
 struct code_matrix {
-  index rows = 0;
-  index columns = 0;
+  index_t rows = 0;
+  index_t columns = 0;
   std::vector<std::int32_t> values;
 
   code_matrix() = default;
-  code_matrix(index rows_, index columns_)
+  code_matrix(index_t rows_, index_t columns_)
       : rows(rows_), columns(columns_), values(static_cast<std::size_t>(rows_ * columns_)) {}
 
-  std::int32_t& operator()(index i, index j) { return values[static_cast<std::size_t>(i * columns + j)]; }
-  std::int32_t operator()(index i, index j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
+  std::int32_t& operator()(index_t i, index_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  std::int32_t operator()(index_t i, index_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
 };
 
 /// A code for every place (i, j).
 template <class Code>
-code_matrix make_codes(index rows, index columns, Code code) {
+code_matrix make_codes(index_t rows, index_t columns, Code code) {
   code_matrix made(rows, columns);
-  for (index i = 0; i < rows; ++i) {
-    for (index j = 0; j < columns; ++j) {
+  for (index_t i = 0; i < rows; ++i) {
+    for (index_t j = 0; j < columns; ++j) {
       made(i, j) = code(i, j);
     }
   }
@@ -54,12 +54,13 @@ code_matrix make_codes(index rows, index columns, Code code) {
 /// Copies the codes of a matrix_view or of a packed_view.
 template <class View>
 code_matrix copy_codes(const View& view) {
-  return make_codes(view.rows, view.columns, [&](index i, index j) { return static_cast<std::int32_t>(view(i, j)); });
+  return make_codes(view.rows, view.columns,
+                    [&](index_t i, index_t j) { return static_cast<std::int32_t>(view(i, j)); });
 }
 
 /// Columns [first, first + count), for example one head's share of the qkv codes.
-inline code_matrix copy_columns(const code_matrix& codes, index first, index count) {
-  return make_codes(codes.rows, count, [&](index i, index j) { return codes(i, first + j); });
+inline code_matrix copy_columns(const code_matrix& codes, index_t first, index_t count) {
+  return make_codes(codes.rows, count, [&](index_t i, index_t j) { return codes(i, first + j); });
 }
 
 /// The smallest and the largest code of an output.
@@ -81,17 +82,17 @@ inline std::int32_t nearest_code(double y, const code_range& range, std::int32_t
 /// grow at once; rows of zeros fill up the last eight.
 class packed_rows {
  public:
-  static constexpr index lanes = 8;
+  static constexpr index_t lanes = 8;
 
   /// Element (n, k) is element(n, k).
   template <class Element>
-  packed_rows(index rows, index columns, Element element)
+  packed_rows(index_t rows, index_t columns, Element element)
       : rows_(rows),
         columns_(columns),
         values_(static_cast<std::size_t>((rows + lanes - 1) / lanes * lanes * columns)) {
-    for (index n = 0; n < rows; ++n) {
-      for (index k = 0; k < columns; ++k) {
-        const index place = (n / lanes * columns + k) * lanes + n % lanes;
+    for (index_t n = 0; n < rows; ++n) {
+      for (index_t k = 0; k < columns; ++k) {
+        const index_t place = (n / lanes * columns + k) * lanes + n % lanes;
         values_[static_cast<std::size_t>(place)] = static_cast<double>(element(n, k));
       }
     }
@@ -101,10 +102,10 @@ class packed_rows {
   template <class Matrix>
   explicit packed_rows(const Matrix& matrix) : packed_rows(matrix.rows, matrix.columns, matrix) {}
 
-  index rows() const { return rows_; }
+  index_t rows() const { return rows_; }
 
   /// The products of x with rows [first, first + lanes); `first` is a multiple of `lanes`.
-  std::array<double, lanes> multiply(std::span<const double> x, index first) const {
+  std::array<double, lanes> multiply(std::span<const double> x, index_t first) const {
     std::array<double, lanes> sums{};
     const double* row = values_.data() + first * columns_;
     for (const double factor : x) {
@@ -117,24 +118,24 @@ class packed_rows {
   }
 
  private:
-  index rows_;
-  index columns_;
+  index_t rows_;
+  index_t columns_;
   std::vector<double> values_;
 };
 
 /// y[m, n] = finish(factor[n] * sum_k value(a[m, k]) * w[n, k] + offset[n], m, n); one scale for each n, or one for all.
 template <class Value, class Finish>
-code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, std::span<const exact_scale> scales,
+code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, std::span<const realized_scale> scales,
                      Finish finish) {
   code_matrix y(a.rows, w.rows());
   std::vector<double> row(static_cast<std::size_t>(a.columns));
-  for (index m = 0; m < a.rows; ++m) {
+  for (index_t m = 0; m < a.rows; ++m) {
     const std::int32_t* const codes = a.values.data() + m * a.columns;
     std::transform(codes, codes + a.columns, row.begin(), value);
-    for (index first = 0; first < w.rows(); first += packed_rows::lanes) {
+    for (index_t first = 0; first < w.rows(); first += packed_rows::lanes) {
       const auto sums = w.multiply(row, first);
-      for (index n = first; n < std::min(first + packed_rows::lanes, w.rows()); ++n) {
-        const exact_scale& scale = scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(n)];
+      for (index_t n = first; n < std::min(first + packed_rows::lanes, w.rows()); ++n) {
+        const realized_scale& scale = scales[scales.size() == 1 ? 0 : static_cast<std::size_t>(n)];
         y(m, n) = finish(sums[static_cast<std::size_t>(n - first)] * scale.factor + scale.offset, m, n);
       }
     }
@@ -144,7 +145,7 @@ code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, st
 
 /// Rounds to codes of a range.
 inline auto to_codes(const code_range& range) {
-  return [=](double y, index, index) { return nearest_code(y, range); };
+  return [=](double y, index_t, index_t) { return nearest_code(y, range); };
 }
 
 /// A code is the number that is multiplied; its zero point stands in the offsets.
@@ -154,7 +155,7 @@ inline double code_value(std::int32_t code) {
 
 /// Product with weights, one row per output channel.
 template <class Weights>
-code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const exact_scale> scales,
+code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const realized_scale> scales,
                  const code_range& range = u8_codes) {
   return multiply(a, code_value, packed_rows(weights), scales, to_codes(range));
 }
@@ -162,15 +163,15 @@ code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const e
 /// The product, rounded, and added to an s16 stream, whose codes saturate.
 template <class Weights>
 code_matrix add_gemm(const code_matrix& stream, const code_matrix& a, const Weights& weights,
-                     std::span<const exact_scale> scales) {
+                     std::span<const realized_scale> scales) {
   return multiply(a, code_value, packed_rows(weights), scales,
-                  [&](double y, index m, index n) { return nearest_code(y, s16_codes, stream(m, n)); });
+                  [&](double y, index_t m, index_t n) { return nearest_code(y, s16_codes, stream(m, n)); });
 }
 
 /// q * k^T of codes with one zero point.
 inline code_matrix attention_logits(const code_matrix& q, const code_matrix& k, int zero_point,
-                                    const exact_scale& scale) {
-  const packed_rows keys(k.rows, k.columns, [&](index n, index c) { return k(n, c) - zero_point; });
+                                    const realized_scale& scale) {
+  const packed_rows keys(k.rows, k.columns, [&](index_t n, index_t c) { return k(n, c) - zero_point; });
   const auto value = [&](std::int32_t code) { return static_cast<double>(code - zero_point); };
   return multiply(q, value, keys, std::span(&scale, 1), to_codes(u8_codes));
 }
@@ -190,8 +191,8 @@ inline std::uint64_t nearest_quotient(std::uint64_t s, std::uint64_t e) {
 }
 
 /// Which code stands for no weight; clipped codes have none: 15 stands for all small probabilities.
-inline int zero_level(tail policy) {
-  return policy == tail::clip ? 15 : policy == tail::zero ? 16 : 255;
+inline int zero_level(attention_code policy) {
+  return policy == attention_code::u4_clipped ? 15 : policy == attention_code::u8_masked ? 16 : 255;
 }
 
 /// The whole number nearest to log2(s / e): the least k for which s / e is below 2^k * sqrt(2), that is, s^2 below
@@ -206,24 +207,24 @@ inline int nearest_logarithm(std::uint64_t s, std::uint64_t e) {
 }
 
 /// The code of the exponential e in a row whose exponentials add up to s.
-inline std::int32_t attention_code(std::uint64_t s, std::uint64_t e, tail policy, log2_rounding rounding) {
+inline std::int32_t attention_code(std::uint64_t s, std::uint64_t e, attention_code policy, log2_rounding rounding) {
   const int zero = zero_level(policy);
   if (e == 0) {
     return zero;
   }
-  const bool of_quotient = rounding == log2_rounding::at_one_and_a_half;
+  const bool of_quotient = rounding == log2_rounding::round_ratio;
   return std::min(zero, of_quotient ? log_round(nearest_quotient(s, e)) : nearest_logarithm(s, e));
 }
 
 /// The distance of every logit from its row's largest.
 inline code_matrix distances(const code_matrix& logits) {
   code_matrix distance(logits.rows, logits.columns);
-  for (index i = 0; i < logits.rows; ++i) {
+  for (index_t i = 0; i < logits.rows; ++i) {
     std::int32_t largest = 0;
-    for (index j = 0; j < logits.columns; ++j) {
+    for (index_t j = 0; j < logits.columns; ++j) {
       largest = std::max(largest, logits(i, j));
     }
-    for (index j = 0; j < logits.columns; ++j) {
+    for (index_t j = 0; j < logits.columns; ++j) {
       distance(i, j) = largest - logits(i, j);
     }
   }
@@ -234,21 +235,21 @@ inline code_matrix distances(const code_matrix& logits) {
 inline code_matrix max_softmax(const code_matrix& logits, std::span<const std::uint8_t> table) {
   const code_matrix distance = distances(logits);
   return make_codes(logits.rows, logits.columns,
-                    [&](index i, index j) { return table[static_cast<std::size_t>(distance(i, j))]; });
+                    [&](index_t i, index_t j) { return table[static_cast<std::size_t>(distance(i, j))]; });
 }
 
 /// Log-Int-Softmax by its definition, with a division.
-inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_t> table, tail policy,
-                               log2_rounding rounding = log2_rounding::at_one_and_a_half) {
+inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_t> table, attention_code policy,
+                               log2_rounding rounding = log2_rounding::round_ratio) {
   const code_matrix distance = distances(logits);
   code_matrix codes(logits.rows, logits.columns);
-  for (index i = 0; i < logits.rows; ++i) {
-    const auto exponential = [&](index j) { return table[static_cast<std::size_t>(distance(i, j))]; };
+  for (index_t i = 0; i < logits.rows; ++i) {
+    const auto exponential = [&](index_t j) { return table[static_cast<std::size_t>(distance(i, j))]; };
     std::uint64_t sum = 0;
-    for (index j = 0; j < logits.columns; ++j) {
+    for (index_t j = 0; j < logits.columns; ++j) {
       sum += exponential(j);
     }
-    for (index j = 0; j < logits.columns; ++j) {
+    for (index_t j = 0; j < logits.columns; ++j) {
       codes(i, j) = attention_code(sum, exponential(j), policy, rounding);
     }
   }
@@ -257,13 +258,13 @@ inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_
 
 /// 8-bit codes: probabilities are multiples of 2^-44, smaller ones count as 0, and halves are rounded up.
 inline code_matrix shift_matmul_wide(const code_matrix& codes, const code_matrix& v, int zero_point,
-                                     const exact_scale& scale) {
+                                     const realized_scale& scale) {
   constexpr int probability_bits = 44, scale_bits = 62, bits = probability_bits - 15 + scale_bits;
   const int128 factor = static_cast<int128>(std::ldexp(scale.factor, scale_bits));
   const int128 offset = static_cast<int128>(std::ldexp(scale.offset, scale_bits)) * power_of_two(bits - scale_bits);
-  return make_codes(codes.rows, v.columns, [&](index i, index c) {
+  return make_codes(codes.rows, v.columns, [&](index_t i, index_t c) {
     int128 sum = 0;
-    for (index j = 0; j < codes.columns; ++j) {
+    for (index_t j = 0; j < codes.columns; ++j) {
       if (codes(i, j) <= probability_bits) {
         sum += power_of_two(probability_bits - codes(i, j)) * (v(j, c) - zero_point);
       }
@@ -275,25 +276,25 @@ inline code_matrix shift_matmul_wide(const code_matrix& codes, const code_matrix
 
 /// Attention times V: the sum of v * 2^-code. The scale's factor is that of accumulators in units of 2^-15.
 inline code_matrix shift_matmul(const code_matrix& codes, const code_matrix& v, int zero_point,
-                                const exact_scale& scale, tail policy) {
-  if (policy == tail::wide) {
+                                const realized_scale& scale, attention_code policy) {
+  if (policy == attention_code::u8_full) {
     return shift_matmul_wide(codes, v, zero_point, scale);
   }
   const auto probability = [](std::int32_t code) { return code <= 15 ? std::ldexp(1.0, -code) : 0.0; };
-  const packed_rows values(v.columns, v.rows, [&](index c, index j) { return v(j, c) - zero_point; });
-  const exact_scale of_ones{std::ldexp(scale.factor, 15), scale.offset};
+  const packed_rows values(v.columns, v.rows, [&](index_t c, index_t j) { return v(j, c) - zero_point; });
+  const realized_scale of_ones{std::ldexp(scale.factor, 15), scale.offset};
   return multiply(codes, probability, values, std::span(&of_ones, 1), to_codes(u8_codes));
 }
 
 /// Log2 codes as weights in units of 2^-15; codes above 15 have none.
 inline code_matrix weights_of_codes(const code_matrix& codes) {
   return make_codes(codes.rows, codes.columns,
-                    [&](index i, index j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
+                    [&](index_t i, index_t j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
 }
 
 /// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. What the sum is multiplied
 /// with is the nearest to factor / weights of as many further fraction bits as the sum of the weights has, at most 24.
-inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, const row_normalization& normalization) {
+inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, const row_divisor& normalization) {
   if (weights == 0) {
     return normalization.zero_point;
   }
@@ -308,10 +309,10 @@ inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, cons
 
 /// Attention times V, each row divided by the sum of its weights.
 inline code_matrix weighted_average(const code_matrix& weights, const code_matrix& v, int zero_point,
-                                    const row_normalization& normalization) {
-  return make_codes(weights.rows, v.columns, [&](index i, index c) {
+                                    const row_divisor& normalization) {
+  return make_codes(weights.rows, v.columns, [&](index_t i, index_t c) {
     std::int64_t sum = 0, sum_of_weights = 0;
-    for (index j = 0; j < weights.columns; ++j) {
+    for (index_t j = 0; j < weights.columns; ++j) {
       sum += std::int64_t{weights(i, j)} * (v(j, c) - zero_point);
       sum_of_weights += weights(i, j);
     }
@@ -323,13 +324,13 @@ inline code_matrix weighted_average(const code_matrix& weights, const code_matri
 inline code_matrix layernorm(const code_matrix& codes, const layernorm_parameters& p) {
   code_matrix y(codes.rows, codes.columns);
   std::vector<int128> x(static_cast<std::size_t>(codes.columns));
-  for (index i = 0; i < codes.rows; ++i) {
+  for (index_t i = 0; i < codes.rows; ++i) {
     for (std::size_t c = 0; c < x.size(); ++c) {
-      x[c] = (codes(i, static_cast<index>(c)) - p.zero_point) * power_of_two(p.shift[c]);
+      x[c] = (codes(i, static_cast<index_t>(c)) - p.zero_point) * power_of_two(p.shift[c]);
     }
     const exact_layernorm_row row(x, p);
     for (std::size_t c = 0; c < x.size(); ++c) {
-      y(i, static_cast<index>(c)) = exact_layernorm_code(row.normalized(x[c]), p, c);
+      y(i, static_cast<index_t>(c)) = exact_layernorm_code(row.normalized(x[c]), p, c);
     }
   }
   return y;
@@ -338,14 +339,14 @@ inline code_matrix layernorm(const code_matrix& codes, const layernorm_parameter
 /// A function of one code by table.
 inline code_matrix activation(const code_matrix& codes, std::span<const std::uint8_t> table) {
   return make_codes(codes.rows, codes.columns,
-                    [&](index i, index j) { return table[static_cast<std::size_t>(codes(i, j))]; });
+                    [&](index_t i, index_t j) { return table[static_cast<std::size_t>(codes(i, j))]; });
 }
 
 /// Residual addition; the zero point of the output stands in the offsets.
-inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std::span<const exact_add> scales,
+inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std::span<const realized_add> scales,
                        int stream_zero_point, int branch_zero_point) {
-  return make_codes(stream.rows, stream.columns, [&](index i, index c) {
-    const exact_add& scale = scales[static_cast<std::size_t>(c)];
+  return make_codes(stream.rows, stream.columns, [&](index_t i, index_t c) {
+    const realized_add& scale = scales[static_cast<std::size_t>(c)];
     const double y = (stream(i, c) - stream_zero_point) * scale.stream +
                      (branch(i, c) - branch_zero_point) * scale.branch + scale.offset;
     return nearest_code(y, u8_codes);
@@ -353,10 +354,10 @@ inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std
 }
 
 /// The sum of each column, scaled.
-inline code_matrix pool(const code_matrix& x, const exact_scale& scale) {
-  return make_codes(1, x.columns, [&](index, index c) {
+inline code_matrix pool(const code_matrix& x, const realized_scale& scale) {
+  return make_codes(1, x.columns, [&](index_t, index_t c) {
     double sum = 0;
-    for (index i = 0; i < x.rows; ++i) {
+    for (index_t i = 0; i < x.rows; ++i) {
       sum += x(i, c);
     }
     return nearest_code(sum * scale.factor + scale.offset, u8_codes);
@@ -364,9 +365,9 @@ inline code_matrix pool(const code_matrix& x, const exact_scale& scale) {
 }
 
 /// The samples of an image, one row per patch, each (channel, y, x).
-inline code_matrix cut_patches(const image_view& image, index patch) {
-  const index across = image.width / patch, samples = patch * patch;
-  return make_codes(image.height / patch * across, image.channels * samples, [&](index i, index j) {
+inline code_matrix cut_patches(const image_view& image, index_t patch) {
+  const index_t across = image.width / patch, samples = patch * patch;
+  return make_codes(image.height / patch * across, image.channels * samples, [&](index_t i, index_t j) {
     return image(j / samples, i / across * patch + j % samples / patch, i % across * patch + j % patch);
   });
 }

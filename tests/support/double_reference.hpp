@@ -25,9 +25,9 @@ using real::code_matrix;
 /// Which tensor of a model; see model/trace.hpp.
 struct tensor_name {
   std::string name;
-  index block = -1;
-  index head = -1;
-  index window = -1;
+  index_t block = -1;
+  index_t head = -1;
+  index_t window = -1;
 
   auto operator<=>(const tensor_name&) const = default;
 
@@ -49,18 +49,18 @@ inline const code_matrix& keep(tensors& all, const tensor_name& name, code_matri
 /// The weights of a layer, from their storage: s8; or s4, two per byte, the low nibble first, each row from a new byte
 /// on; with a power of two per row and group of columns if there are groups.
 inline code_matrix copy_weights(const owned_weights& weights) {
-  return real::make_codes(weights.rows, weights.columns, [&](index n, index k) -> std::int32_t {
+  return real::make_codes(weights.rows, weights.columns, [&](index_t n, index_t k) -> std::int32_t {
     if (weights.kind == weight_kind::s8) {
       return weights.codes[static_cast<std::size_t>(n * weights.columns + k)];
     }
-    const index bytes = (weights.columns + 1) / 2;
+    const index_t bytes = (weights.columns + 1) / 2;
     const int byte = weights.packed[static_cast<std::size_t>(n * bytes + k / 2)];
     const int nibble = k % 2 == 0 ? byte % 16 : byte / 16;
     const int code = nibble < 8 ? nibble : nibble - 16;
     if (weights.kind == weight_kind::s4) {
       return code;
     }
-    const index groups = weights.columns / weights.group + (weights.columns % weights.group != 0 ? 1 : 0);
+    const index_t groups = weights.columns / weights.group + (weights.columns % weights.group != 0 ? 1 : 0);
     return code * (1 << weights.shifts[static_cast<std::size_t>(n * groups + k / weights.group)]);
   });
 }
@@ -80,14 +80,14 @@ inline code_matrix evaluate_add(const code_matrix& stream, const code_matrix& br
 }
 
 /// Log2 codes or weights of one head's logits.
-inline code_matrix evaluate_softmax(const code_matrix& logits, const owned_weighting& p) {
+inline code_matrix evaluate_softmax(const code_matrix& logits, const owned_softmax& p) {
   return p.kind == attention_kind::log2_of_sum ? real::log_softmax(logits, p.exponential, p.probabilities, p.rounding)
                                                : real::max_softmax(logits, p.table);
 }
 
 /// Their product with V.
 inline code_matrix evaluate_average(const code_matrix& codes, const code_matrix& v, int zero_point,
-                                    const owned_weighting& p) {
+                                    const owned_softmax& p) {
   if (!p.normalize) {
     return real::shift_matmul(codes, v, zero_point, p.context.exact, p.probabilities);
   }
@@ -97,19 +97,19 @@ inline code_matrix evaluate_average(const code_matrix& codes, const code_matrix&
 
 /// Multi-head attention of a block, from norm1 to the context.
 inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_block& p, const attention_shape& shape,
-                                             index block, tensors& all) {
-  const index size = shape.head_size();
+                                             index_t block, tensors& all) {
+  const index_t size = shape.head_size();
   const code_matrix& qkv = keep(all, {"qkv", block}, evaluate_linear(x, p.qkv));
   code_matrix context(shape.tokens, shape.width);
-  for (index head = 0; head < shape.heads; ++head) {
-    const auto part = [&](index which) { return real::copy_columns(qkv, which * shape.width + head * size, size); };
+  for (index_t head = 0; head < shape.heads; ++head) {
+    const auto part = [&](index_t which) { return real::copy_columns(qkv, which * shape.width + head * size, size); };
     const code_matrix& logits =
         keep(all, {"attention_logits", block, head},
              real::attention_logits(part(0), part(1), p.qkv_zero_point, p.attention_logits.exact));
-    const code_matrix& codes = keep(all, {"attention", block, head}, evaluate_softmax(logits, p.weighting));
-    const code_matrix averages = evaluate_average(codes, part(2), p.qkv_zero_point, p.weighting);
-    for (index i = 0; i < averages.rows; ++i) {
-      for (index c = 0; c < size; ++c) {
+    const code_matrix& codes = keep(all, {"attention", block, head}, evaluate_softmax(logits, p.softmax));
+    const code_matrix averages = evaluate_average(codes, part(2), p.qkv_zero_point, p.softmax);
+    for (index_t i = 0; i < averages.rows; ++i) {
+      for (index_t c = 0; c < size; ++c) {
         context(i, head * size + c) = averages(i, c);
       }
     }
@@ -122,7 +122,7 @@ struct block_evaluation {
   const owned_block& p;
   block_shape shape;
   stream_codes codes;
-  index block;
+  index_t block;
   tensors& all;
 
   /// The residual stream that leaves the block.
@@ -152,73 +152,73 @@ struct block_evaluation {
 class double_reference {
  public:
   /// The contents must outlive the reference.
-  explicit double_reference(const vit_contents& contents) : contents_(contents) {}
-  explicit double_reference(const vit_contents&&) = delete;
+  explicit double_reference(const vit_tensors& contents) : tensors_(contents) {}
+  explicit double_reference(const vit_tensors&&) = delete;
 
   tensors evaluate(const image_view& image) const {
     tensors all;
-    const vit_shape& shape = contents_.shape;
+    const vit_shape& shape = tensors_.shape;
     const code_matrix& input = keep(all, {"input"}, quantize(real::cut_patches(image, shape.patch)));
     const bool wide = shape.stream == stream_codes::s16;
     const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
-    for (std::size_t i = 0; i < contents_.blocks.size(); ++i) {
-      const block_evaluation block{contents_.blocks[i], shape.block(), shape.stream, static_cast<index>(i), all};
+    for (std::size_t i = 0; i < tensors_.blocks.size(); ++i) {
+      const block_evaluation block{tensors_.blocks[i], shape.block(), shape.stream, static_cast<index_t>(i), all};
       stream = &block(*stream);
     }
 
     const code_matrix class_tokens =
-        real::make_codes(shape.class_tokens, shape.width, [&](index i, index c) { return (*stream)(i, c); });
-    const code_matrix& normalized = keep(all, {"norm"}, real::layernorm(class_tokens, contents_.norm.view()));
+        real::make_codes(shape.class_tokens, shape.width, [&](index_t i, index_t c) { return (*stream)(i, c); });
+    const code_matrix& normalized = keep(all, {"norm"}, real::layernorm(class_tokens, tensors_.norm.view()));
     const code_matrix norm = real::make_codes(
-        1, shape.head_inputs(), [&](index, index k) { return normalized(k / shape.width, k % shape.width); });
-    const code_matrix head = copy_weights(contents_.head);
-    keep(all, {"logits"}, real::gemm(norm, head, contents_.logits.exact, real::s32_codes));
-    keep(all, {"logits_u8"}, real::gemm(norm, head, contents_.logits_u8.exact));
+        1, shape.head_features(), [&](index_t, index_t k) { return normalized(k / shape.width, k % shape.width); });
+    const code_matrix head = copy_weights(tensors_.head);
+    keep(all, {"logits"}, real::gemm(norm, head, tensors_.logits.exact, real::s32_codes));
+    keep(all, {"logits_u8"}, real::gemm(norm, head, tensors_.logits_u8.exact));
     return all;
   }
 
  private:
   /// Codes of pixels by the table of their channel; without a table pixels are codes.
   code_matrix quantize(const code_matrix& pixels) const {
-    if (contents_.pixel_table.empty()) {
+    if (tensors_.pixel_table.empty()) {
       return pixels;
     }
-    const index samples = contents_.shape.patch * contents_.shape.patch;
-    return real::make_codes(pixels.rows, pixels.columns, [&](index i, index j) {
-      return contents_.pixel_table[static_cast<std::size_t>(j / samples * 256 + pixels(i, j))];
+    const index_t samples = tensors_.shape.patch * tensors_.shape.patch;
+    return real::make_codes(pixels.rows, pixels.columns, [&](index_t i, index_t j) {
+      return tensors_.pixel_table[static_cast<std::size_t>(j / samples * 256 + pixels(i, j))];
     });
   }
 
   /// The class tokens, and the patches in their scale; then the positions.
   code_matrix embed_u8(const code_matrix& input, tensors& all) const {
-    const index first = contents_.shape.class_tokens;
-    const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(input, contents_.patch));
+    const index_t first = tensors_.shape.class_tokens;
+    const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(input, tensors_.patch));
     const code_matrix& embed =
-        keep(all, {"embed"}, real::make_codes(patch.rows + first, patch.columns, [&](index i, index c) {
-               return i < first ? contents_.class_token[static_cast<std::size_t>(i * patch.columns + c)]
-                                : contents_.embed_table[static_cast<std::size_t>(patch(i - first, c))];
+        keep(all, {"embed"}, real::make_codes(patch.rows + first, patch.columns, [&](index_t i, index_t c) {
+               return i < first ? tensors_.class_token[static_cast<std::size_t>(i * patch.columns + c)]
+                                : tensors_.embed_table[static_cast<std::size_t>(patch(i - first, c))];
              }));
-    const code_matrix positions = real::make_codes(embed.rows, embed.columns, [&](index i, index c) {
-      return contents_.positions[static_cast<std::size_t>(i * embed.columns + c)];
+    const code_matrix positions = real::make_codes(embed.rows, embed.columns, [&](index_t i, index_t c) {
+      return tensors_.positions[static_cast<std::size_t>(i * embed.columns + c)];
     });
-    return evaluate_add(embed, positions, contents_.add_positions);
+    return evaluate_add(embed, positions, tensors_.add_positions);
   }
 
   /// Class tokens and positions; then the patches.
   code_matrix embed_s16(const code_matrix& input) const {
-    const index width = contents_.shape.width, first = contents_.shape.class_tokens;
-    const auto addend = [&](index i, index c) {
-      return contents_.token_addend[static_cast<std::size_t>(i * width + c)];
+    const index_t width = tensors_.shape.width, first = tensors_.shape.class_tokens;
+    const auto addend = [&](index_t i, index_t c) {
+      return tensors_.token_addend[static_cast<std::size_t>(i * width + c)];
     };
     const code_matrix positions =
-        real::make_codes(input.rows, width, [&](index i, index c) { return addend(i + first, c); });
-    const code_matrix patches = evaluate_linear_onto(positions, input, contents_.patch);
-    return real::make_codes(input.rows + first, width, [&](index i, index c) -> std::int32_t {
+        real::make_codes(input.rows, width, [&](index_t i, index_t c) { return addend(i + first, c); });
+    const code_matrix patches = evaluate_linear_onto(positions, input, tensors_.patch);
+    return real::make_codes(input.rows + first, width, [&](index_t i, index_t c) -> std::int32_t {
       return i < first ? addend(i, c) : patches(i - first, c);
     });
   }
 
-  const vit_contents& contents_;
+  const vit_tensors& tensors_;
 };
 
 /// Outcome of a comparison. A tensor that is missing, unexpected, repeated or of another shape counts as one mismatch.
@@ -275,8 +275,8 @@ class trace_comparison {
 
   template <class View>
   void compare(const tensor_name& name, const code_matrix& expected, const View& found) {
-    for (index i = 0; i < expected.rows; ++i) {
-      for (index j = 0; j < expected.columns; ++j) {
+    for (index_t i = 0; i < expected.rows; ++i) {
+      for (index_t j = 0; j < expected.columns; ++j) {
         const std::int64_t code = found(i, j);
         if (code == expected(i, j)) {
           continue;

@@ -25,9 +25,9 @@ void check_each_task_runs_once() {
   for (const int threads : thread_counts) {
     const Executor run(threads);
     CHECK(run.threads() == threads);
-    for (const index tasks : {0, 1, 2, 3, 28, 1000}) {
+    for (const index_t tasks : {0, 1, 2, 3, 28, 1000}) {
       std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
-      run.for_each(tasks, [&](index task) { runs[static_cast<std::size_t>(task)] += 1; });
+      run.for_each(tasks, [&](index_t task) { runs[static_cast<std::size_t>(task)] += 1; });
       int wrong = 0;
       for (const std::atomic<int>& count : runs) {
         wrong += count != 1 ? 1 : 0;
@@ -43,7 +43,7 @@ template <class Executor>
 bool runs_two_at_a_time(int threads, std::chrono::milliseconds patience) {
   std::atomic<int> arrived = 0;
   std::atomic<int> met = 0;
-  Executor(threads).for_each(2, [&](index) {
+  Executor(threads).for_each(2, [&](index_t) {
     arrived += 1;
     const auto deadline = std::chrono::steady_clock::now() + patience;
     while (arrived < 2 && std::chrono::steady_clock::now() < deadline) {
@@ -65,7 +65,7 @@ struct alignas(packed_weights_alignment) cache_line {
 };
 
 template <class Executor>
-void check_same_bits(index m, index n, index k) {
+void check_same_bits(index_t m, index_t n, index_t k) {
   generator random(11);
   tensor<std::uint8_t> a(m, k);
   tensor<std::int8_t> w(n, k);

@@ -19,16 +19,16 @@ namespace intact_test {
 using tested_isa = intact::isa::INTACT_TEST_ISA;
 
 /// As many threads as asked for, new ones each time.
-struct some_threads {
-  index count = 1;
+struct thread_pool {
+  index_t count = 1;
 
-  index threads() const { return count; }
+  index_t threads() const { return count; }
   template <class Task>
-  void for_each(index tasks, const Task& task) const {
+  void for_each(index_t tasks, const Task& task) const {
     std::vector<std::thread> all;
-    for (index t = 0; t < count; ++t) {
+    for (index_t t = 0; t < count; ++t) {
       all.emplace_back([&, t] {
-        for (index i = t; i < tasks; i += count) {
+        for (index_t i = t; i < tasks; i += count) {
           task(i);
         }
       });
@@ -39,10 +39,10 @@ struct some_threads {
   }
 };
 
-/// A scale of logits whose prescale leaves no room in 32 bits, although all logits of heads of 8 columns fit. Then
+/// A scale of logits whose left_shift leaves no room in 32 bits, although all logits of heads of 8 columns fit. Then
 /// attention goes through its steps one by one.
 inline tensor_scale without_room(const tensor_scale& logits) {
-  return {(logits.multiplier >> 12) * (1 << logits.prescale), logits.offset, logits.shift, 12};
+  return {(logits.multiplier >> 12) * (1 << logits.left_shift), logits.offset, logits.shift, 12};
 }
 static_assert(!attention_fits_kernels({0, 0, 0, 12}, 8) && attention_fits_kernels({0, 0, 0, 11}, 8));
 

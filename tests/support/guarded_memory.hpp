@@ -62,7 +62,7 @@ using guarded_packed_tensor = packed_tensor<Element, before_guard_page<std::uint
 /// Bytes on a boundary of packed weights, as few as can be between the last of them and the page.
 class packed_memory {
  public:
-  explicit packed_memory(index bytes)
+  explicit packed_memory(index_t bytes)
       : size_(static_cast<std::size_t>(bytes)), lines_((size_ + sizeof(line) - 1) / sizeof(line)) {
     for (line& one : lines_) {
       std::fill(std::begin(one.bytes), std::end(one.bytes), pattern);
@@ -75,7 +75,7 @@ class packed_memory {
   /// Whether what has been added to fill a line still has the pattern.
   bool surroundings_untouched() const {
     const std::span<const std::byte> all = std::as_bytes(std::span(lines_));
-    return std::all_of(all.begin() + static_cast<index>(size_), all.end(), [](std::byte x) { return x == pattern; });
+    return std::all_of(all.begin() + static_cast<index_t>(size_), all.end(), [](std::byte x) { return x == pattern; });
   }
 
   static constexpr std::byte pattern{0x5a};

@@ -32,7 +32,7 @@ struct jpeg_options {
 
 /// `samples`: interleaved, as many components as the colour space given has.
 inline void write_jpeg(const std::filesystem::path& path, const std::vector<std::uint8_t>& samples,
-                       intact::index height, intact::index width, const jpeg_options& options) {
+                       intact::index_t height, intact::index_t width, const jpeg_options& options) {
   jpeg_error_mgr errors{};
   jpeg_compress_struct encoder{};
   encoder.err = jpeg_std_error(&errors);  // it ends the program

@@ -20,39 +20,38 @@ namespace intact_test {
 
 struct named_profile {
   std::string name;
-  profile chosen;
+  quantization_recipe recipe;
 };
 
 /// Every kind of weights, attention and stream that a model can have.
 inline std::vector<named_profile> all_profiles() {
-  const auto with = [](profile p, weight_kind weights, index group = 32) {
+  const auto with = [](quantization_recipe p, weight_kind weights, index_t group = 32) {
     p.weights = weights;
     p.weight_group = group;
     return p;
   };
-  profile clip_of_max = precise_profile;
-  clip_of_max.probabilities = tail::clip;
-  profile precise_u8_stream = precise_profile;
+  quantization_recipe clip_of_max = precise_recipe;
+  clip_of_max.probabilities = attention_code::u4_clipped;
+  quantization_recipe precise_u8_stream = precise_recipe;
   precise_u8_stream.stream = stream_codes::u8;
-  return {
-      {"paper", paper_profile},
-      {"888", paper_profile_888},
-      {"clip", {.probabilities = tail::clip}},
-      {"exact exponential", {.exponential = exponential_kind::exact, .rounding = log2_rounding::at_square_root_of_2}},
-      {"normalized rows", {.normalize_rows = true}},
-      {"precise", precise_profile},
-      {"precise, clip", clip_of_max},
-      {"precise, u8 stream", precise_u8_stream},
-      {"precise 888", precise_profile_888},
-      {"s4", with(paper_profile, weight_kind::s4)},
-      {"grouped s4", with(paper_profile, weight_kind::grouped_s4, 4)},
-      {"precise, grouped s4", with(precise_profile_888, weight_kind::grouped_s4)}};
+  return {{"paper", paper_recipe},
+          {"888", paper_recipe_888},
+          {"clip", {.probabilities = attention_code::u4_clipped}},
+          {"exact exponential", {.exponential = exponential_kind::exact, .rounding = log2_rounding::round_log}},
+          {"normalized rows", {.normalize_rows = true}},
+          {"precise", precise_recipe},
+          {"precise, clip", clip_of_max},
+          {"precise, u8 stream", precise_u8_stream},
+          {"precise 888", precise_recipe_888},
+          {"s4", with(paper_recipe, weight_kind::s4)},
+          {"grouped s4", with(paper_recipe, weight_kind::grouped_s4, 4)},
+          {"precise, grouped s4", with(precise_recipe_888, weight_kind::grouped_s4)}};
 }
 
 /// Sizes that all differ, so that no two can be mistaken for each other, and odd rows, so that s4 weights have padding.
 inline constexpr vit_shape small_vit{.channels = 2,
                                      .height = 6,
-                                     .width_pixels = 12,
+                                     .image_width = 12,
                                      .patch = 3,
                                      .width = 15,
                                      .heads = 3,
@@ -61,24 +60,24 @@ inline constexpr vit_shape small_vit{.channels = 2,
                                      .classes = 7};
 
 inline constexpr vit_shape smallest_vit{
-    .channels = 1, .height = 1, .width_pixels = 1, .width = 1, .heads = 1, .hidden = 1, .depth = 1, .classes = 1};
+    .channels = 1, .height = 1, .image_width = 1, .width = 1, .heads = 1, .hidden = 1, .depth = 1, .classes = 1};
 
 /// Fills in the parameters of a float model, around 0 or 1.
 class random_parameters {
  public:
   explicit random_parameters(std::uint64_t seed) : random_(seed) {}
 
-  float_matrix matrix(index rows, index columns, float middle = 0) {
+  float_matrix matrix(index_t rows, index_t columns, float middle = 0) {
     float_matrix made(rows, columns);
-    for (index i = 0; i < rows; ++i) {
-      for (index j = 0; j < columns; ++j) {
+    for (index_t i = 0; i < rows; ++i) {
+      for (index_t j = 0; j < columns; ++j) {
         made(i, j) = middle + static_cast<float>(random_.between(-1000, 1000)) / 2000;
       }
     }
     return made;
   }
-  float_linear linear(index outputs, index inputs) { return {matrix(outputs, inputs), matrix(1, outputs)}; }
-  float_layernorm layernorm(index width) { return {matrix(1, width, 1), matrix(1, width)}; }
+  float_linear linear(index_t outputs, index_t inputs) { return {matrix(outputs, inputs), matrix(1, outputs)}; }
+  float_layernorm layernorm(index_t width) { return {matrix(1, width, 1), matrix(1, width)}; }
 
  private:
   generator random_;
@@ -86,15 +85,15 @@ class random_parameters {
 
 inline float_vit random_float_vit(const vit_shape& shape) {
   random_parameters random(7);
-  const index width = shape.width;
+  const index_t width = shape.width;
   float_vit model;
   model.shape = shape;
   model.mean.assign(static_cast<std::size_t>(shape.channels), 0.4F);
   model.standard_deviation.assign(static_cast<std::size_t>(shape.channels), 0.3F);
-  model.patch = random.linear(width, shape.patch_samples());
+  model.patch = random.linear(width, shape.patch_values());
   model.class_token = random.matrix(shape.class_tokens, width);
   model.positions = random.matrix(shape.tokens(), width);
-  for (index position = 0; position < shape.depth; ++position) {
+  for (index_t position = 0; position < shape.depth; ++position) {
     float_block block;
     block.norm1 = random.layernorm(width);
     block.qkv = random.linear(3 * width, width);
@@ -105,7 +104,7 @@ inline float_vit random_float_vit(const vit_shape& shape) {
     model.blocks.push_back(block);
   }
   model.norm = random.layernorm(width);
-  model.head = random.linear(shape.classes, shape.head_inputs());
+  model.head = random.linear(shape.classes, shape.head_features());
   return model;
 }
 
@@ -124,7 +123,7 @@ class image_set {
   std::vector<image_view> views() const {
     std::vector<image_view> views;
     for (const std::vector<std::uint8_t>& samples : samples_) {
-      views.push_back(planar_image(samples.data(), shape_.channels, shape_.height, shape_.width_pixels));
+      views.push_back(planar_image(samples.data(), shape_.channels, shape_.height, shape_.image_width));
     }
     return views;
   }
@@ -133,7 +132,7 @@ class image_set {
   template <class Sample>
   void add(Sample sample) {
     std::vector<std::uint8_t>& samples = samples_.emplace_back();
-    for (index i = 0; i < shape_.channels * shape_.height * shape_.width_pixels; ++i) {
+    for (index_t i = 0; i < shape_.channels * shape_.height * shape_.image_width; ++i) {
       samples.push_back(static_cast<std::uint8_t>(sample()));
     }
   }
@@ -144,14 +143,14 @@ class image_set {
 
 /// The context is an average of values and takes their scale: its own would be no scale for the smallest model, whose
 /// single channel never varies.
-inline integer_vit quantized_vit(const vit_shape& shape, const profile& chosen) {
+inline integer_vit quantized_vit(const vit_shape& shape, const quantization_recipe& recipe) {
   const float_vit model = random_float_vit(shape);
   const image_set images(shape, 4);
   vit_scales scales = calibrate(model, images.views());
   for (block_scales& block : scales.blocks) {
     block.context = block.qkv;
   }
-  return build_vit(model, scales, chosen);
+  return build_vit(model, scales, recipe);
 }
 
 /// Both outputs of a model.
@@ -163,7 +162,7 @@ struct classification {
 };
 
 inline classification classify(const integer_vit& model, const image_view& image) {
-  const index classes = model.shape().classes;
+  const index_t classes = model.shape().classes;
   classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
                        std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
   std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));

@@ -15,23 +15,23 @@ class random_float_layers {
 
   float number(float largest) { return largest * static_cast<float>(random_.between(-1000, 1000)) / 1000; }
 
-  float_matrix matrix(index rows, index columns, float largest) {
+  float_matrix matrix(index_t rows, index_t columns, float largest) {
     float_matrix made(rows, columns);
-    for (index i = 0; i < made.size(); ++i) {
+    for (index_t i = 0; i < made.size(); ++i) {
       made.data()[i] = number(largest);
     }
     return made;
   }
 
   /// Outputs are about `factor` times as large as inputs.
-  float_linear linear(index outputs, index inputs, float factor = 1) {
+  float_linear linear(index_t outputs, index_t inputs, float factor = 1) {
     const float largest = factor * std::sqrt(3 / static_cast<float>(inputs));
     float_linear made{matrix(outputs, inputs, largest), {}};
     made.bias = matrix(1, outputs, 0.2f);
     return made;
   }
 
-  float_layernorm layernorm(index width) {
+  float_layernorm layernorm(index_t width) {
     float_layernorm made;
     made.weight = matrix(1, width, 0.5f).array() + 1;
     made.bias = matrix(1, width, 0.3f);

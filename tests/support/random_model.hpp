@@ -18,13 +18,14 @@
 namespace intact_test {
 
 /// Every choice of attention, whether its parts go together or not; the rest is the paper's.
-inline std::vector<profile> all_attention_profiles() {
-  std::vector<profile> all;
+inline std::vector<quantization_recipe> all_attention_profiles() {
+  std::vector<quantization_recipe> all;
   for (const attention_kind kind :
        {attention_kind::log2_of_sum, attention_kind::log2_of_max, attention_kind::weights}) {
-    for (const tail probabilities : {tail::zero, tail::clip, tail::wide}) {
+    for (const attention_code probabilities :
+         {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
       for (const exponential_kind exponential : {exponential_kind::i_exp, exponential_kind::exact}) {
-        for (const auto rounding : {log2_rounding::at_one_and_a_half, log2_rounding::at_square_root_of_2}) {
+        for (const auto rounding : {log2_rounding::round_ratio, log2_rounding::round_log}) {
           for (const bool normalize : {false, true}) {
             all.push_back({.attention = kind,
                            .probabilities = probabilities,
@@ -40,7 +41,7 @@ inline std::vector<profile> all_attention_profiles() {
 }
 
 /// Why a profile makes no sense: what a refusal must name, for every reason.
-inline std::vector<std::string> reasons_to_refuse(const profile& p) {
+inline std::vector<std::string> reasons_to_refuse(const quantization_recipe& p) {
   std::vector<std::string> reasons;
   if (p.attention != attention_kind::log2_of_sum) {
     if (!p.normalize_rows) {
@@ -49,18 +50,18 @@ inline std::vector<std::string> reasons_to_refuse(const profile& p) {
     if (p.exponential != exponential_kind::exact) {
       reasons.push_back("choose exponential_kind::exact");
     }
-    if (p.rounding != log2_rounding::at_square_root_of_2) {
+    if (p.rounding != log2_rounding::round_log) {
       reasons.push_back("choose log2_rounding::at_square_root_of_2");
     }
   }
-  if (p.probabilities == tail::wide && p.attention != attention_kind::log2_of_sum) {
+  if (p.probabilities == attention_code::u8_full && p.attention != attention_kind::log2_of_sum) {
     reasons.push_back("choose attention_kind::log2_of_sum");
   }
-  if (p.probabilities == tail::wide && p.normalize_rows) {
-    reasons.push_back("(tail::wide) are not normalized");
+  if (p.probabilities == attention_code::u8_full && p.normalize_rows) {
+    reasons.push_back("(attention_code::u8_full) are not normalized");
   }
-  if (p.probabilities != tail::zero && p.attention == attention_kind::weights) {
-    reasons.push_back("leave probabilities at tail::zero");
+  if (p.probabilities != attention_code::u8_masked && p.attention == attention_kind::weights) {
+    reasons.push_back("leave probabilities at attention_code::u8_masked");
   }
   if (p.weights == weight_kind::grouped_s4 && p.weight_group < 1) {
     reasons.push_back("weight_group must be at least 1");
@@ -69,14 +70,14 @@ inline std::vector<std::string> reasons_to_refuse(const profile& p) {
 }
 
 /// The choices of attention whose parts go together.
-inline std::vector<profile> sensible_attention_profiles() {
-  std::vector<profile> sensible = all_attention_profiles();
-  std::erase_if(sensible, [](const profile& p) { return !reasons_to_refuse(p).empty(); });
+inline std::vector<quantization_recipe> sensible_attention_profiles() {
+  std::vector<quantization_recipe> sensible = all_attention_profiles();
+  std::erase_if(sensible, [](const quantization_recipe& p) { return !reasons_to_refuse(p).empty(); });
   return sensible;
 }
 
 /// A profile in words, for messages.
-inline std::string profile_text(const profile& p) {
+inline std::string profile_text(const quantization_recipe& p) {
   const auto number = [](const char* name, auto value) {
     return std::string(name) + " " + std::to_string(static_cast<int>(value)) + " ";
   };
@@ -89,7 +90,7 @@ inline std::string profile_text(const profile& p) {
 /// What a random model is made of.
 struct model_recipe {
   vit_shape shape;  ///< its stream is the profile's
-  profile parts;
+  quantization_recipe parts;
   values weights = values::random;
 };
 
@@ -112,9 +113,9 @@ class model_builder {
     recipe_.shape.stream = recipe.parts.stream;
   }
 
-  vit_contents model();
+  vit_tensors model();
   /// A block of `tokens` tokens; `stream` becomes that of its output.
-  owned_block block(index tokens, stream_factors& stream);
+  owned_block block(index_t tokens, stream_factors& stream);
   stream_factors first_stream();
 
  private:
@@ -127,24 +128,24 @@ class model_builder {
   /// Of what is added to the stream: u8 codes, or steps of an s16 stream, which a few of them let saturate.
   code_distribution branch_distribution() { return wide() ? code_distribution{0, 5000} : u8_distribution(); }
 
-  std::vector<std::uint8_t> bytes(index count);
+  std::vector<std::uint8_t> bytes(index_t count);
   std::vector<std::int16_t> token_addend();
-  owned_weights weights(index rows, index columns);
+  owned_weights weights(index_t rows, index_t columns);
   owned_channel_scale scale(const owned_weights& layer, int zero_point, const code_distribution& y);
-  owned_linear linear(index outputs, index inputs, int zero_point, const code_distribution& y);
+  owned_linear linear(index_t outputs, index_t inputs, int zero_point, const code_distribution& y);
   owned_layernorm layernorm(const stream_factors& stream, int output_zero_point);
   stream_factors next_stream(const stream_factors& stream);
   owned_add addition(const stream_factors& stream, const code_distribution& branch, const stream_factors& sum);
-  std::vector<std::uint64_t> exponential(index keys);
+  std::vector<std::uint64_t> exponential(index_t keys);
   std::vector<std::uint8_t> softmax_table();
-  owned_weighting weighting(index keys, int context_zero_point);
-  void add_embedding(vit_contents& made, const stream_factors& stream);
+  owned_softmax softmax(index_t keys, int context_zero_point);
+  void add_embedding(vit_tensors& made, const stream_factors& stream);
 
   model_recipe recipe_;
   generator random_;  // drawn from in an order that the language fixes: never twice among a call's arguments
 };
 
-inline std::vector<std::uint8_t> model_builder::bytes(index count) {
+inline std::vector<std::uint8_t> model_builder::bytes(index_t count) {
   std::vector<std::uint8_t> made(static_cast<std::size_t>(count));
   fill(matrix_view(made.data(), 1, count), values::random, 0, 255, random_);
   return made;
@@ -153,7 +154,7 @@ inline std::vector<std::uint8_t> model_builder::bytes(index count) {
 /// One code in eight may be anything.
 inline std::vector<std::int16_t> model_builder::token_addend() {
   std::vector<std::int16_t> made;
-  for (index i = 0; i < recipe_.shape.tokens() * recipe_.shape.width; ++i) {
+  for (index_t i = 0; i < recipe_.shape.tokens() * recipe_.shape.width; ++i) {
     const int largest = integer(0, 7) == 0 ? 32767 : 12000;
     made.push_back(static_cast<std::int16_t>(integer(-largest - 1, largest)));
   }
@@ -161,12 +162,12 @@ inline std::vector<std::int16_t> model_builder::token_addend() {
 }
 
 /// Random rows differ in their magnitude, and some are 0.
-inline owned_weights model_builder::weights(index rows, index columns) {
-  const profile& parts = recipe_.parts;
+inline owned_weights model_builder::weights(index_t rows, index_t columns) {
+  const quantization_recipe& parts = recipe_.parts;
   const int largest = parts.weights == weight_kind::s8 ? 127 : 7;
   std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * columns));
   const matrix_view all(codes.data(), rows, columns);
-  for (index n = 0; n < rows; ++n) {
+  for (index_t n = 0; n < rows; ++n) {
     const int magnitudes[] = {0, largest / 7, largest / 2, largest, largest, largest, largest, largest};
     const int magnitude = recipe_.weights == values::random ? magnitudes[integer(0, 7)] : largest;
     const int lowest = magnitude == largest ? -largest - 1 : -magnitude;
@@ -179,7 +180,7 @@ inline owned_weights model_builder::weights(index rows, index columns) {
     return owned_weights::pack_s4(codes, rows, columns);
   }
   std::vector<std::uint8_t> shifts;
-  for (index i = 0; i < rows * ((columns + parts.weight_group - 1) / parts.weight_group); ++i) {
+  for (index_t i = 0; i < rows * ((columns + parts.weight_group - 1) / parts.weight_group); ++i) {
     shifts.push_back(static_cast<std::uint8_t>(recipe_.weights == values::random ? integer(0, 3) : 3));
   }
   return owned_weights::pack_grouped_s4(codes, rows, columns, std::move(shifts), parts.weight_group);
@@ -187,21 +188,21 @@ inline owned_weights model_builder::weights(index rows, index columns) {
 
 inline owned_channel_scale model_builder::scale(const owned_weights& layer, int zero_point,
                                                 const code_distribution& y) {
-  std::vector<scale_target> targets;
-  for (index n = 0; n < layer.rows; ++n) {
+  std::vector<scale_spec> specs;
+  for (index_t n = 0; n < layer.rows; ++n) {
     double squares = 0;
     for (const int w : layer.row(n)) {
       squares += w * w;
     }
     const double factor = real_number(0.5, 1.5) * y.spread / (60 * std::sqrt(std::max(squares, 100.0)));
     const double addend = y.middle + real_number(-0.5, 0.5) * y.spread;
-    targets.push_back(linear_target<std::uint8_t>(
+    specs.push_back(linear_spec<std::uint8_t>(
         {.weights = layer.row(n), .factor = factor, .addend = addend, .zero_point = zero_point}));
   }
-  return owned_channel_scale(targets);
+  return owned_channel_scale(specs);
 }
 
-inline owned_linear model_builder::linear(index outputs, index inputs, int zero_point, const code_distribution& y) {
+inline owned_linear model_builder::linear(index_t outputs, index_t inputs, int zero_point, const code_distribution& y) {
   owned_weights layer = weights(outputs, inputs);
   owned_channel_scale of_layer = scale(layer, zero_point, y);
   return {std::move(layer), std::move(of_layer)};
@@ -213,19 +214,19 @@ inline owned_layernorm model_builder::layernorm(const stream_factors& stream, in
     gamma.push_back(static_cast<float>(integer(0, 9) == 0 ? 0 : real_number(-1.5, 1.5)));
     beta.push_back(static_cast<float>(real_number(-0.5, 0.5)));
   }
-  return owned_layernorm(layernorm_target{.gamma = gamma,
-                                          .beta = beta,
-                                          .epsilon = integer(0, 3) == 0 ? 1.0 : 1e-6,
-                                          .input_scale = real_number(0.005, 0.02) / (wide() ? 256 : 1),
-                                          .input_zero_point = stream.zero_point,
-                                          .shift = stream.shift,
-                                          .output_scale = 1.0 / 60,
-                                          .output_zero_point = output_zero_point});
+  return owned_layernorm(layernorm_spec{.gamma = gamma,
+                                        .beta = beta,
+                                        .epsilon = integer(0, 3) == 0 ? 1.0 : 1e-6,
+                                        .input_scale = real_number(0.005, 0.02) / (wide() ? 256 : 1),
+                                        .input_zero_point = stream.zero_point,
+                                        .shift = stream.shift,
+                                        .output_scale = 1.0 / 60,
+                                        .output_zero_point = output_zero_point});
 }
 
 inline stream_factors model_builder::first_stream() {
   stream_factors stream{stream_zero_point(), {}};
-  for (index c = 0; c < recipe_.shape.width; ++c) {
+  for (index_t c = 0; c < recipe_.shape.width; ++c) {
     stream.shift.push_back(static_cast<std::uint8_t>(integer(0, layernorm_max_shift)));
   }
   return stream;
@@ -245,15 +246,15 @@ inline owned_add model_builder::addition(const stream_factors& stream, const cod
   if (wide()) {
     return {};
   }
-  std::vector<add_target> targets;
+  std::vector<add_spec> specs;
   for (std::size_t c = 0; c < sum.shift.size(); ++c) {
     const double kept = std::ldexp(real_number(0.6, 1.0), stream.shift[c] - sum.shift[c]);
-    targets.push_back({kept, real_number(0.2, 1.2)});
+    specs.push_back({kept, real_number(0.2, 1.2)});
   }
-  return owned_add(targets, {stream.zero_point, static_cast<int>(branch.middle), sum.zero_point});
+  return owned_add(specs, {stream.zero_point, static_cast<int>(branch.middle), sum.zero_point});
 }
 
-inline std::vector<std::uint64_t> model_builder::exponential(index keys) {
+inline std::vector<std::uint64_t> model_builder::exponential(index_t keys) {
   const double scale = real_number(0.03, 0.4);
   if (recipe_.parts.exponential == exponential_kind::i_exp) {
     const exp_values<std::uint64_t> table = i_exp_table(static_cast<float>(scale), keys);
@@ -266,11 +267,12 @@ inline std::vector<std::uint64_t> model_builder::exponential(index keys) {
 /// Every other table has random entries, the first among them at times: rows may weigh nothing at all then.
 inline std::vector<std::uint8_t> model_builder::softmax_table() {
   const double scale = real_number(0.03, 0.4);
-  const profile& parts = recipe_.parts;
-  const bool of_weights = parts.attention == attention_kind::weights, clipped = parts.probabilities == tail::clip;
+  const quantization_recipe& parts = recipe_.parts;
+  const bool of_weights = parts.attention == attention_kind::weights,
+             clipped = parts.probabilities == attention_code::u4_clipped;
   const exp_values<std::uint8_t> made = of_weights ? attention_weight_table(scale)
-                                        : clipped  ? max_relative_code_table<tail::clip>(scale)
-                                                   : max_relative_code_table<tail::zero>(scale);
+                                        : clipped  ? max_relative_code_table<attention_code::u4_clipped>(scale)
+                                                   : max_relative_code_table<attention_code::u8_masked>(scale);
   std::vector<std::uint8_t> table(made.begin(), made.end());
   const int largest = of_weights ? 255 : clipped ? 15 : 40;
   for (int change = integer(0, 1) * 20; change > 0; --change) {
@@ -282,9 +284,9 @@ inline std::vector<std::uint8_t> model_builder::softmax_table() {
   return table;
 }
 
-inline owned_weighting model_builder::weighting(index keys, int context_zero_point) {
-  const profile& parts = recipe_.parts;
-  owned_weighting made;
+inline owned_softmax model_builder::softmax(index_t keys, int context_zero_point) {
+  const quantization_recipe& parts = recipe_.parts;
+  owned_softmax made;
   made.kind = parts.attention;
   made.probabilities = parts.probabilities;
   made.rounding = parts.rounding;
@@ -296,16 +298,16 @@ inline owned_weighting model_builder::weighting(index keys, int context_zero_poi
   made.normalize = parts.normalize_rows;
   const double ratio = real_number(0.7, 2.5);
   if (made.normalize) {
-    made.normalization = build_normalization(ratio, context_zero_point);
+    made.normalization = build_row_divisor(ratio, context_zero_point);
   } else {
-    made.context = owned_tensor_scale(attention_context_target(ratio, context_zero_point, keys));
+    made.context = owned_tensor_scale(attention_context_spec(ratio, context_zero_point, keys));
   }
   return made;
 }
 
-inline owned_block model_builder::block(index tokens, stream_factors& stream) {
-  const index width = recipe_.shape.width, hidden = recipe_.shape.hidden;
-  const index head_size = width / recipe_.shape.heads;
+inline owned_block model_builder::block(index_t tokens, stream_factors& stream) {
+  const index_t width = recipe_.shape.width, hidden = recipe_.shape.hidden;
+  const index_t head_size = width / recipe_.shape.heads;
   const stream_factors middle = next_stream(stream), last = next_stream(middle);
   const int norm1 = zero_point(), norm2 = zero_point(), context = zero_point(), activation = zero_point();
   const code_distribution proj = branch_distribution(), fc2 = branch_distribution();
@@ -315,8 +317,8 @@ inline owned_block model_builder::block(index tokens, stream_factors& stream) {
   made.qkv_zero_point = zero_point();
   made.qkv = linear(3 * width, width, norm1, {static_cast<double>(made.qkv_zero_point), 60});
   const double logits_factor = real_number(0.5, 1.5) / (60 * std::sqrt(static_cast<double>(head_size)));
-  made.attention_logits = owned_tensor_scale(attention_logits_target(logits_factor, zero_point(), head_size));
-  made.weighting = weighting(tokens, context);
+  made.attention_logits = owned_tensor_scale(attention_logits_spec(logits_factor, zero_point(), head_size));
+  made.softmax = softmax(tokens, context);
   made.proj = linear(width, width, context, proj);
   made.add1 = addition(stream, proj, middle);
   made.norm2 = layernorm(middle, norm2);
@@ -329,39 +331,39 @@ inline owned_block model_builder::block(index tokens, stream_factors& stream) {
 }
 
 /// Patches, class token and positions.
-inline void model_builder::add_embedding(vit_contents& made, const stream_factors& stream) {
+inline void model_builder::add_embedding(vit_tensors& made, const stream_factors& stream) {
   const vit_shape& shape = recipe_.shape;
   const int input = recipe_.parts.pixel_codes ? 0 : zero_point();
   const code_distribution patch = branch_distribution();
   if (!recipe_.parts.pixel_codes) {
     made.pixel_table = bytes(shape.channels * 256);
   }
-  made.patch = linear(shape.width, shape.patch_samples(), input, patch);
+  made.patch = linear(shape.width, shape.patch_values(), input, patch);
   if (wide()) {
     made.token_addend = token_addend();
     return;
   }
   const code_distribution embed = u8_distribution(), positions = u8_distribution();
   made.embed_table = bytes(256);
-  made.class_token = bytes(shape.head_inputs());
+  made.class_token = bytes(shape.head_features());
   made.positions = bytes(shape.tokens() * shape.width);
   const stream_factors unshifted{static_cast<int>(embed.middle), std::vector<std::uint8_t>(stream.shift.size(), 1)};
   made.add_positions = addition(unshifted, positions, stream);
 }
 
-inline vit_contents model_builder::model() {
+inline vit_tensors model_builder::model() {
   const vit_shape& shape = recipe_.shape;
   stream_factors stream = first_stream();
 
-  vit_contents made;
+  vit_tensors made;
   made.shape = shape;
   add_embedding(made, stream);
-  for (index position = 0; position < shape.depth; ++position) {
+  for (index_t position = 0; position < shape.depth; ++position) {
     made.blocks.push_back(block(shape.tokens(), stream));
   }
   const int norm = zero_point();
   made.norm = layernorm(stream, norm);
-  made.head = weights(shape.classes, shape.head_inputs());
+  made.head = weights(shape.classes, shape.head_features());
   made.logits = scale(made.head, norm, {0, 256 * 60});
   made.logits_u8 = scale(made.head, norm, u8_distribution());
   return made;
@@ -373,10 +375,10 @@ struct owned_image {
   image_view view;
 
   owned_image(const vit_shape& shape, values what, bool interleaved, generator& random)
-      : samples(static_cast<std::size_t>(shape.channels * shape.height * shape.width_pixels)) {
+      : samples(static_cast<std::size_t>(shape.channels * shape.height * shape.image_width)) {
     fill(matrix_view(samples.data(), 1, std::ssize(samples)), what, 0, 255, random);
-    view = interleaved ? interleaved_image(samples.data(), shape.channels, shape.height, shape.width_pixels)
-                       : planar_image(samples.data(), shape.channels, shape.height, shape.width_pixels);
+    view = interleaved ? interleaved_image(samples.data(), shape.channels, shape.height, shape.image_width)
+                       : planar_image(samples.data(), shape.channels, shape.height, shape.image_width);
   }
   owned_image(owned_image&&) = default;
 };

@@ -22,15 +22,15 @@ class float_swin_builder : random_float_layers {
     made.shape = shape_;
     made.mean.assign(static_cast<std::size_t>(shape_.channels), 0.45f);
     made.standard_deviation.assign(static_cast<std::size_t>(shape_.channels), 0.25f);
-    made.patch = linear(shape_.of(0).width, shape_.patch_samples());
+    made.patch = linear(shape_.of(0).width, shape_.patch_values());
     made.patch_norm = layernorm(shape_.of(0).width);
-    for (index s = 0; s < shape_.stages; ++s) {
+    for (index_t s = 0; s < shape_.stages; ++s) {
       float_swin_stage& stage = made.stages.emplace_back();
-      for (index position = 0; position < shape_.of(s).depth; ++position) {
+      for (index_t position = 0; position < shape_.of(s).depth; ++position) {
         stage.blocks.push_back(block(shape_.of(s)));
       }
       if (s + 1 < shape_.stages) {
-        const index merged = 4 * shape_.of(s).width, next = shape_.of(s + 1).width;
+        const index_t merged = 4 * shape_.of(s).width, next = shape_.of(s + 1).width;
         stage.merge_norm = layernorm(merged);
         stage.reduction = linear(next, merged).weight;
       }
@@ -42,9 +42,9 @@ class float_swin_builder : random_float_layers {
 
  private:
   /// Channels of the residual stream differ in their magnitude, so that they take powers of two.
-  float_linear branch(index width, index inputs) {
+  float_linear branch(index_t width, index_t inputs) {
     float_linear made = linear(width, inputs);
-    for (index c = 0; c < width; c += 5) {
+    for (index_t c = 0; c < width; c += 5) {
       made.weight.row(c) *= 6;
     }
     return made;
@@ -70,7 +70,7 @@ inline std::vector<owned_image> make_images(const swin_shape& shape, int random_
   vit_shape same_image;
   same_image.channels = shape.channels;
   same_image.height = shape.height;
-  same_image.width_pixels = shape.width_pixels;
+  same_image.image_width = shape.image_width;
   return make_images(same_image, random_images);
 }
 
@@ -83,7 +83,7 @@ inline std::vector<image_view> views_of(const std::vector<owned_image>& images) 
 }
 
 /// A random model, calibrated on random images.
-inline integer_swin random_swin(const swin_shape& shape, const profile& parts, std::uint64_t seed) {
+inline integer_swin random_swin(const swin_shape& shape, const quantization_recipe& parts, std::uint64_t seed) {
   const float_swin model = float_swin_builder(shape, seed).model();
   const std::vector<owned_image> images = make_images(shape, 2);
   const std::vector<image_view> views = views_of(images);

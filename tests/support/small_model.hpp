@@ -19,9 +19,9 @@ class parameter_memory {
  public:
   /// An array with element(i) at i.
   template <class T, class Element>
-  std::span<T> array(index count, Element element) {
+  std::span<T> array(index_t count, Element element) {
     const auto values = std::make_shared<std::vector<T>>();
-    for (index i = 0; i < count; ++i) {
+    for (index_t i = 0; i < count; ++i) {
       values->push_back(static_cast<T>(element(i)));
     }
     kept_.push_back(values);
@@ -29,8 +29,8 @@ class parameter_memory {
   }
 
   template <class T>
-  matrix_view<const T> matrix(index rows, index columns, std::int64_t low, std::int64_t high, generator& random) {
-    const std::span<T> values = array<T>(rows * columns, [&](index) { return random.between(low, high); });
+  matrix_view<const T> matrix(index_t rows, index_t columns, std::int64_t low, std::int64_t high, generator& random) {
+    const std::span<T> values = array<T>(rows * columns, [&](index_t) { return random.between(low, high); });
     return {values.data(), rows, columns};
   }
 
@@ -45,40 +45,41 @@ struct code_spread {
 };
 
 /// Accumulators of random u8 and s8 codes deviate by sqrt(K) * 10,800; the scale takes that to the spread.
-inline channel_scale random_scale(parameter_memory& memory, index outputs, index inputs, const code_spread& spread) {
-  const double factor = spread.deviation / (10'800 * std::sqrt(static_cast<double>(std::max<index>(inputs, 1))));
+inline channel_scale random_scale(parameter_memory& memory, index_t outputs, index_t inputs,
+                                  const code_spread& spread) {
+  const double factor = spread.deviation / (10'800 * std::sqrt(static_cast<double>(std::max<index_t>(inputs, 1))));
   const int shift = std::clamp(-2 - std::ilogb(factor), 0, 12);
   const auto multiplier = static_cast<std::int32_t>(std::lround(std::ldexp(factor, 32 + shift)));
   const auto offset = static_cast<std::int64_t>(std::ldexp(spread.middle + 0.5, 32 + shift));
-  return {memory.array<std::int32_t>(outputs, [&](index) { return multiplier; }),
-          memory.array<std::int64_t>(outputs, [&](index) { return offset; }), shift, 0};
+  return {memory.array<std::int32_t>(outputs, [&](index_t) { return multiplier; }),
+          memory.array<std::int64_t>(outputs, [&](index_t) { return offset; }), shift, 0};
 }
 
-inline linear_parameters random_linear(parameter_memory& memory, index outputs, index inputs, const code_spread& spread,
-                                       generator& random) {
+inline linear_parameters random_linear(parameter_memory& memory, index_t outputs, index_t inputs,
+                                       const code_spread& spread, generator& random) {
   return {memory.matrix<std::int8_t>(outputs, inputs, -127, 127, random),
           random_scale(memory, outputs, inputs, spread)};
 }
 
-inline layernorm_parameters random_layernorm(parameter_memory& memory, index width, generator& random) {
+inline layernorm_parameters random_layernorm(parameter_memory& memory, index_t width, generator& random) {
   return {128,
-          memory.array<std::uint8_t>(width, [&](index) { return random.between(0, layernorm_max_shift); }),
+          memory.array<std::uint8_t>(width, [&](index_t) { return random.between(0, layernorm_max_shift); }),
           100,
-          memory.array<std::int32_t>(width, [&](index) { return random.between(30, 60) << 24; }),
-          memory.array<std::int64_t>(width, [&](index) { return (std::int64_t{257} << 47) + random.between(0, 99); }),
+          memory.array<std::int32_t>(width, [&](index_t) { return random.between(30, 60) << 24; }),
+          memory.array<std::int64_t>(width, [&](index_t) { return (std::int64_t{257} << 47) + random.between(0, 99); }),
           48};
 }
 
-inline add_scale random_add(parameter_memory& memory, index width, generator& random) {
+inline add_parameters random_add(parameter_memory& memory, index_t width, generator& random) {
   const auto multipliers = [&] {
-    return memory.array<std::int32_t>(width, [&](index) { return random.between(500'000, 1'000'000); });
+    return memory.array<std::int32_t>(width, [&](index_t) { return random.between(500'000, 1'000'000); });
   };
   const std::span<std::int32_t> stream = multipliers();
-  return {stream, multipliers(), memory.array<std::int32_t>(width, [](index) { return 257 << 19; }), 128, 128, 20};
+  return {stream, multipliers(), memory.array<std::int32_t>(width, [](index_t) { return 257 << 19; }), 128, 128, 20};
 }
 
-inline attention_parameters random_attention(parameter_memory& memory, const attention_shape& shape, tail probabilities,
-                                             generator& random) {
+inline attention_parameters random_attention(parameter_memory& memory, const attention_shape& shape,
+                                             attention_code probabilities, generator& random) {
   const double logits_factor = 30 / (2500 * std::sqrt(static_cast<double>(shape.head_size())));
   const tensor_scale logits{static_cast<std::int32_t>(std::lround(std::ldexp(logits_factor, 36))),
                             std::int64_t{257} << 35, 4, 0};
@@ -86,18 +87,18 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
   return {.qkv = random_linear(memory, 3 * shape.width, shape.width, {}, random),
           .qkv_zero_point = 128,
           .logits = logits,
-          .weighting = {.probabilities = probabilities,
-                        .exponential =
-                            memory.array<std::uint64_t>(256, [](index d) { return (32 - d % 16) << 30 >> d / 16; }),
-                        .context = context},
+          .softmax = {.probabilities = probabilities,
+                      .exponential =
+                          memory.array<std::uint64_t>(256, [](index_t d) { return (32 - d % 16) << 30 >> d / 16; }),
+                      .context = context},
           .proj = random_linear(memory, shape.width, shape.width, {}, random)};
 }
 
-inline block_parameters random_block(parameter_memory& memory, const block_shape& shape, tail probabilities,
+inline block_parameters random_block(parameter_memory& memory, const block_shape& shape, attention_code probabilities,
                                      generator& random) {
-  const index width = shape.attention.width;
+  const index_t width = shape.attention.width;
   const std::span<std::uint8_t> rectifier = memory.array<std::uint8_t>(
-      activation_table_size_12, [](index code) { return std::max<index>(code - 2048, 0) / 8; });
+      activation_table_size_12, [](index_t code) { return std::max<index_t>(code - 2048, 0) / 8; });
   return {.norm1 = random_layernorm(memory, width, random),
           .attention = random_attention(memory, shape.attention, probabilities, random),
           .add1 = random_add(memory, width, random),
@@ -108,25 +109,25 @@ inline block_parameters random_block(parameter_memory& memory, const block_shape
           .add2 = random_add(memory, width, random)};
 }
 
-inline vit_parameters random_vit(parameter_memory& memory, const vit_shape& shape, tail probabilities,
+inline vit_parameters random_vit(parameter_memory& memory, const vit_shape& shape, attention_code probabilities,
                                  generator& random) {
   auto blocks = std::vector<block_parameters>();
-  for (index i = 0; i < shape.depth; ++i) {
+  for (index_t i = 0; i < shape.depth; ++i) {
     blocks.push_back(random_block(memory, shape.block(), probabilities, random));
   }
-  const linear_parameters head = random_linear(memory, shape.classes, shape.head_inputs(), {0, 50 * 256}, random);
+  const linear_parameters head = random_linear(memory, shape.classes, shape.head_features(), {0, 50 * 256}, random);
   return {.pixel_table = memory.matrix<std::uint8_t>(shape.channels, 256, 0, 255, random),
-          .patch = random_linear(memory, shape.width, shape.patch_samples(), {}, random),
-          .embedding = {.table = memory.array<std::uint8_t>(256, [](index code) { return 255 - code; }),
+          .patch = random_linear(memory, shape.width, shape.patch_values(), {}, random),
+          .embedding = {.table = memory.array<std::uint8_t>(256, [](index_t code) { return 255 - code; }),
                         .class_token = memory.matrix<std::uint8_t>(shape.class_tokens, shape.width, 0, 255, random),
                         .positions = memory.matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255, random),
                         .add_positions = random_add(memory, shape.width, random)},
-          .blocks =
-              memory.array<block_parameters>(shape.depth, [&](index i) { return blocks[static_cast<std::size_t>(i)]; }),
+          .blocks = memory.array<block_parameters>(shape.depth,
+                                                   [&](index_t i) { return blocks[static_cast<std::size_t>(i)]; }),
           .norm = random_layernorm(memory, shape.width, random),
           .head = head.weights,
           .logits = head.scale,
-          .logits_u8 = random_scale(memory, shape.classes, shape.head_inputs(), {})};
+          .logits_u8 = random_scale(memory, shape.classes, shape.head_features(), {})};
 }
 
 }  // namespace intact_test

@@ -23,24 +23,24 @@ namespace intact_test {
 struct stage_of_a_user {
   using output = std::int64_t;
 
-  constexpr std::int64_t operator()(std::int32_t accumulator, index m, index n) const {
+  constexpr std::int64_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
     return std::int64_t{3} * accumulator + 1000 * m - n;
   }
-  void require(const char*, index) const {}
+  void require(const char*, index_t) const {}
 };
 
-using all_stages =
-    std::tuple<keep_accumulator, requantize<std::uint8_t>, requantize<std::int8_t>, requantize<std::uint16_t>,
-               requantize<std::int16_t>, requantize<std::int32_t>, requantize_to_activation,
-               requantize<std::uint8_t, channel_scale, 4>, requantize<std::uint8_t, tensor_scale>,
-               requantize<std::int8_t, tensor_scale>, requantize<std::uint16_t, tensor_scale>,
-               requantize<std::int16_t, tensor_scale>, activate, add_to_stream, requantize_and_add,
-               requantize_rows<std::uint8_t>, requantize_rows<std::int8_t>, round_half_to_even<std::uint8_t>,
-               round_once<std::int8_t>, round_twice<std::int8_t>, round_power_of_two<std::uint8_t>, stage_of_a_user>;
+using all_stages = std::tuple<
+    raw_accumulator, requantize<std::uint8_t>, requantize<std::int8_t>, requantize<std::uint16_t>,
+    requantize<std::int16_t>, requantize<std::int32_t>, requantize_u12, requantize<std::uint8_t, channel_scale, 4>,
+    requantize<std::uint8_t, tensor_scale>, requantize<std::int8_t, tensor_scale>,
+    requantize<std::uint16_t, tensor_scale>, requantize<std::int16_t, tensor_scale>, requantize_lut, add_to_stream,
+    requantize_add, requantize_per_row<std::uint8_t>, requantize_per_row<std::int8_t>, round_half_to_even<std::uint8_t>,
+    single_rounding<std::int8_t>, double_rounding<std::int8_t>, round_power_of_two<std::uint8_t>, stage_of_a_user>;
 
 /// One of every kind that kernels tell apart. They do so without looking at the operands: these few are run on all
 /// kinds of operands, all others on one, which keeps compilers busy for seconds instead of minutes.
-using few_stages = std::tuple<requantize<std::uint8_t>, add_to_stream, requantize_rows<std::uint8_t>, stage_of_a_user>;
+using few_stages =
+    std::tuple<requantize<std::uint8_t>, add_to_stream, requantize_per_row<std::uint8_t>, stage_of_a_user>;
 
 /// What codes before clamping are like: about 9 bits long, about 17, about 9 from accumulators that are shifted left
 /// first, or anything that scales can make of them.
@@ -57,9 +57,9 @@ inline tensor_scale random_shifts(scales what, std::int64_t bound, generator& ra
   if (what == scales::extreme) {
     return {0, 0, random.between(0, 1) == 0 ? 0 : 30, random.between(0, 1) == 0 ? 0 : largest_prescale};
   }
-  const int prescale = what == scales::prescaled ? largest_prescale : 0;
+  const int left_shift = what == scales::prescaled ? largest_prescale : 0;
   const int code_bits = what == scales::words ? 17 : 9;
-  return {0, 0, std::clamp(bits + prescale - code_bits, 0, 30), prescale};
+  return {0, 0, std::clamp(bits + left_shift - code_bits, 0, 30), left_shift};
 }
 
 /// A multiplier and an offset for such shifts.
@@ -84,7 +84,7 @@ inline tensor_scale random_scale(scales what, const tensor_scale& shifts, genera
 class stage_arrays {
  public:
   /// For accumulators a with |a| <= bound of a product of `rows` x `channels`.
-  stage_arrays(index rows, index channels, const layout& where, scales what, std::int64_t bound, generator& random)
+  stage_arrays(index_t rows, index_t channels, const layout& where, scales what, std::int64_t bound, generator& random)
       : addend(rows, channels, where),
         stream(rows, channels, where),
         zero_point_(static_cast<int>(random.between(0, 127))),
@@ -116,7 +116,7 @@ class stage_arrays {
   guarded_tensor<std::int16_t> addend;
   guarded_tensor<std::uint8_t> stream;
 
-  void give(keep_accumulator&) const {}
+  void give(raw_accumulator&) const {}
   void give(stage_of_a_user&) const {}
   template <class Out, int Bits>
   void give(requantize<Out, channel_scale, Bits>& stage) const {
@@ -126,15 +126,15 @@ class stage_arrays {
   void give(requantize<Out, tensor_scale>& stage) const {
     stage = {of_tensor_};
   }
-  void give(activate& stage) const { stage = {channels(), some_table()}; }
+  void give(requantize_lut& stage) const { stage = {channels(), some_table()}; }
   void give(add_to_stream& stage) const { stage = {channels(), addend.view()}; }
-  void give(requantize_and_add& stage) const {
-    const add_scale addition{stream_multiplier_, branch_multiplier_, addition_offset_,
-                             255 - zero_point_,  zero_point_,        23};
+  void give(requantize_add& stage) const {
+    const add_parameters addition{stream_multiplier_, branch_multiplier_, addition_offset_,
+                                  255 - zero_point_,  zero_point_,        23};
     stage = {channels(), addition, stream.view()};
   }
   template <class Out>
-  void give(requantize_rows<Out>& stage) const {
+  void give(requantize_per_row<Out>& stage) const {
     stage = {rows_};
   }
   template <class Out>
@@ -142,11 +142,11 @@ class stage_arrays {
     stage = {parity()};
   }
   template <class Out>
-  void give(round_once<Out>& stage) const {
+  void give(single_rounding<Out>& stage) const {
     stage = {parity()};
   }
   template <class Out>
-  void give(round_twice<Out>& stage) const {
+  void give(double_rounding<Out>& stage) const {
     stage = {parity()};
   }
   template <class Out>
@@ -155,8 +155,8 @@ class stage_arrays {
   }
 
  private:
-  channel_scale channels() const { return {multiplier_, offset_, of_tensor_.shift, of_tensor_.prescale}; }
-  parity_scale parity() const { return {bias_, parity_multiplier_, exponent_, zero_point_}; }
+  channel_scale channels() const { return {multiplier_, offset_, of_tensor_.shift, of_tensor_.left_shift}; }
+  compat_scale parity() const { return {bias_, parity_multiplier_, exponent_, zero_point_}; }
 
   std::span<const std::uint8_t> some_table() const {
     static const auto tables = activation_tables();

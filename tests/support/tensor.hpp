@@ -17,7 +17,7 @@
 namespace intact_test {
 
 using namespace intact;
-using intact::index;  // not the function of that name which POSIX declares
+using intact::index_t;  // not the function of that name which POSIX declares
 
 // Oracles compute in 128 bits, in which nothing that occurs here overflows.
 __extension__ typedef __int128 int128;
@@ -57,9 +57,9 @@ class generator {
 
 /// How a tensor lies in its memory, in elements.
 struct layout {
-  index gap = 0;     ///< between the rows: the stride minus the columns
-  index offset = 0;  ///< in front of the first element
-  index behind = 0;  ///< behind the last element
+  index_t gap = 0;     ///< between the rows: the stride minus the columns
+  index_t offset = 0;  ///< in front of the first element
+  index_t behind = 0;  ///< behind the last element
 };
 
 inline constexpr layout layouts[] = {
@@ -74,7 +74,7 @@ class tensor {
  public:
   static constexpr T pattern = static_cast<T>(0x5a5a5a5a5a5a5a5a);
 
-  tensor(index rows, index columns, const layout& where = {})
+  tensor(index_t rows, index_t columns, const layout& where = {})
       : rows_(rows),
         columns_(columns),
         stride_(columns + where.gap),
@@ -83,31 +83,31 @@ class tensor {
             static_cast<std::size_t>(where.offset + (rows == 0 ? 0 : (rows - 1) * stride_ + columns) + where.behind),
             pattern) {}
 
-  index rows() const { return rows_; }
-  index columns() const { return columns_; }
+  index_t rows() const { return rows_; }
+  index_t columns() const { return columns_; }
   matrix_view<T> view() { return {memory_.data() + offset_, rows_, columns_, stride_}; }
   matrix_view<const T> view() const { return {memory_.data() + offset_, rows_, columns_, stride_}; }
-  T& operator()(index i, index j) { return memory_[position(i, j)]; }
-  const T& operator()(index i, index j) const { return memory_[position(i, j)]; }
+  T& operator()(index_t i, index_t j) { return memory_[position(i, j)]; }
+  const T& operator()(index_t i, index_t j) const { return memory_[position(i, j)]; }
 
   const std::vector<T, Allocator>& memory() const { return memory_; }
 
   /// Whether everything but the elements still has the pattern.
   bool surroundings_untouched() const {
     std::vector<T> rest(memory_.begin(), memory_.end());
-    for (index i = 0; i < rows_; ++i) {
+    for (index_t i = 0; i < rows_; ++i) {
       std::fill_n(rest.begin() + offset_ + i * stride_, columns_, pattern);
     }
     return std::all_of(rest.begin(), rest.end(), [](T x) { return x == pattern; });
   }
 
  private:
-  std::size_t position(index i, index j) const { return static_cast<std::size_t>(offset_ + i * stride_ + j); }
+  std::size_t position(index_t i, index_t j) const { return static_cast<std::size_t>(offset_ + i * stride_ + j); }
 
-  index rows_;
-  index columns_;
-  index stride_;
-  index offset_;
+  index_t rows_;
+  index_t columns_;
+  index_t stride_;
+  index_t offset_;
   std::vector<T, Allocator> memory_;
 };
 
@@ -115,7 +115,7 @@ class tensor {
 template <class Element, class Allocator = std::allocator<std::uint8_t>>
 class packed_tensor {
  public:
-  packed_tensor(index rows, index columns, const layout& where = {})
+  packed_tensor(index_t rows, index_t columns, const layout& where = {})
       : bytes_(rows, packed_bytes(columns), where), columns_(columns) {}
 
   packed_view<Element, std::uint8_t> view() {
@@ -127,7 +127,7 @@ class packed_tensor {
 
   /// Whether the unused half of each row's last byte is 0.
   bool padding_is_zero() const {
-    for (index i = 0; columns_ % 2 != 0 && i < bytes_.rows(); ++i) {
+    for (index_t i = 0; columns_ % 2 != 0 && i < bytes_.rows(); ++i) {
       if (bytes_(i, bytes_.columns() - 1) >> 4 != 0) {
         return false;
       }
@@ -137,7 +137,7 @@ class packed_tensor {
 
  private:
   tensor<std::uint8_t, Allocator> bytes_;
-  index columns_;
+  index_t columns_;
 };
 
 /// What to fill a tensor with.
@@ -146,19 +146,19 @@ inline constexpr values all_values[] = {values::smallest, values::largest, value
                                         values::random};
 
 template <class T>
-void store(const matrix_view<T>& view, index i, index j, std::int64_t value) {
+void store(const matrix_view<T>& view, index_t i, index_t j, std::int64_t value) {
   view(i, j) = static_cast<T>(value);
 }
 template <class Element>
-void store(const packed_view<Element, std::uint8_t>& view, index i, index j, std::int64_t value) {
+void store(const packed_view<Element, std::uint8_t>& view, index_t i, index_t j, std::int64_t value) {
   view.set(i, j, static_cast<int>(value));
 }
 
 template <class View>
 void fill(const View& view, values what, std::int64_t low, std::int64_t high, generator& random) {
-  for (index i = 0; i < view.rows; ++i) {
+  for (index_t i = 0; i < view.rows; ++i) {
     const std::int64_t of_row = random.between(low, high);
-    for (index j = 0; j < view.columns; ++j) {
+    for (index_t j = 0; j < view.columns; ++j) {
       const bool upper = what == values::largest || (what == values::alternating && (i + j) % 2 != 0);
       store(view, i, j,
             what == values::random          ? random.between(low, high)
@@ -175,8 +175,8 @@ std::string first_difference(const View& view, const Expected& expected) {
   if (view.rows != expected.rows || view.columns != expected.columns) {
     return "the shapes differ";
   }
-  for (index i = 0; i < view.rows; ++i) {
-    for (index j = 0; j < view.columns; ++j) {
+  for (index_t i = 0; i < view.rows; ++i) {
+    for (index_t j = 0; j < view.columns; ++j) {
       if (view(i, j) != expected(i, j)) {
         return "(" + std::to_string(i) + ", " + std::to_string(j) + ") is " + std::to_string(view(i, j)) + ", not " +
                std::to_string(expected(i, j));

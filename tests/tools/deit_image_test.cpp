@@ -50,7 +50,7 @@ std::vector<std::uint8_t> bytes_of(const std::filesystem::path& path) {
 rgb_image read_ppm(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::string magic;
-  index width = 0, height = 0, largest = 0;
+  index_t width = 0, height = 0, largest = 0;
   file >> magic >> width >> height >> largest;
   file.get();
   REQUIRE(magic == "P6");
@@ -108,18 +108,18 @@ struct pillow_case {
 
 /// Files of kinds that Pillow does not write.
 void write_jpeg_kinds(const std::filesystem::path& folder) {
-  const index height = 37, width = 53;
-  const auto samples = [&](index components) {
+  const index_t height = 37, width = 53;
+  const auto samples = [&](index_t components) {
     std::vector<std::uint8_t> all;
-    for (index i = 0; i < height * width * components; ++i) {
-      const index x = i / components % width, y = i / components / width, c = i % components;
+    for (index_t i = 0; i < height * width * components; ++i) {
+      const index_t x = i / components % width, y = i / components / width, c = i % components;
       all.push_back(static_cast<std::uint8_t>((5 * x + 3 * y * (c + 1) + 40 * c + x * y / 9) % 256));
     }
     return all;
   };
   int number = 0;
   const auto write = [&](const jpeg_options& options) {
-    const index components = options.given == JCS_GRAYSCALE ? 1 : options.given == JCS_CMYK ? 4 : 3;
+    const index_t components = options.given == JCS_GRAYSCALE ? 1 : options.given == JCS_CMYK ? 4 : 3;
     write_jpeg(folder / ("kind" + std::to_string(number++) + ".jpg"), samples(components), height, width, options);
   };
   for (const bool arithmetic : {false, true}) {

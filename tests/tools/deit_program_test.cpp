@@ -390,10 +390,10 @@ TEST_CASE("models with parts that are zero are quantized with every method, and 
     }
     set.checkpoint.write(set.weights);
     for (const char* const method : {"observe", "search", "compensate"}) {
-      for (const char* const profile : {"paper", "precise"}) {
-        const outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + profile +
+      for (const char* const recipe : {"paper", "precise"}) {
+        const outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + recipe +
                                                " --images 1" + " --json" + quoted(set.json));
-        CAPTURE(zero.name, method, profile, quantized.output);
+        CAPTURE(zero.name, method, recipe, quantized.output);
         REQUIRE(quantized.exit_code == 0);
         const nlohmann::json raised = read_json(set.json).at("raised_scales");
         for (const nlohmann::json& change : raised) {
@@ -401,7 +401,7 @@ TEST_CASE("models with parts that are zero are quantized with every method, and 
           CHECK(quantized.says("the scale of " + change.at("tensor").get<std::string>()));
         }
         // Only the precise profile divides rows by their sums, and zero values have the scale of the queries.
-        const bool normalizes = profile == std::string("precise") && zero.first != 0;
+        const bool normalizes = recipe == std::string("precise") && zero.first != 0;
         CHECK(std::any_of(raised.begin(), raised.end(), [](const nlohmann::json& change) {
                 return change.at("tensor") == "context" && change.at("block") == 1;
               }) == normalizes);

@@ -33,7 +33,7 @@ std::uint64_t fnv1a(const std::vector<std::uint8_t>& bytes) {
 }
 
 /// The whole image, resized.
-rgb_image resized(const rgb_image& image, index height, index width) {
+rgb_image resized(const rgb_image& image, index_t height, index_t width) {
   return resize(image, height, width, {{0, height}, {0, width}});
 }
 
@@ -89,7 +89,7 @@ TEST_CASE("positions are interpolated as torch does it") {
   // torch.nn.functional.interpolate(..., mode="bicubic", antialias=True) of a 3 x 3 plane.
   float_matrix positions(10, 1);
   positions(0, 0) = 99;  // the class token's
-  for (index i = 0; i < 9; ++i) {
+  for (index_t i = 0; i < 9; ++i) {
     const float x = static_cast<float>(i);
     positions(i + 1, 0) = x * x * 0.37F + std::sin(x) * 3;
   }
@@ -102,7 +102,7 @@ TEST_CASE("positions are interpolated as torch does it") {
     const float_matrix resized = intact_deit::detail::resize_positions(positions, 3, side);
     REQUIRE(resized.rows() == 1 + side * side);
     CHECK(resized(0, 0) == 99);
-    for (index i = 0; i < side * side; ++i) {
+    for (index_t i = 0; i < side * side; ++i) {
       CAPTURE(side, i);
       CHECK(std::fabs(resized(i + 1, 0) - expected[static_cast<std::size_t>(i)]) < 2e-5F);
     }
@@ -208,8 +208,8 @@ TEST_CASE("images of a folder and names of classes") {
 }
 
 TEST_CASE("measures of predictions") {
-  CHECK(likeliest({1, 5, 5, -2}, 5) == std::vector<index>{1, 2, 0, 3});
-  CHECK(likeliest({1, 5, 5, -2}, 1) == std::vector<index>{1});
+  CHECK(likeliest({1, 5, 5, -2}, 5) == std::vector<index_t>{1, 2, 0, 3});
+  CHECK(likeliest({1, 5, 5, -2}, 1) == std::vector<index_t>{1});
   predictions found, in_float;
   found.images = {{{0, 4}, 0.5, ""}, {{3, 0}, 0.5, ""}, {{}, 0, "cannot be read"}};
   in_float.images = {{{0, 5}, 1, ""}, {{0, 5}, 1, ""}, {{}, 0, "cannot be read"}};
@@ -280,20 +280,20 @@ TEST_CASE("rounding that compensates makes less error of outputs than rounding t
   const double_matrix moments = inputs.transpose() * inputs;
   for (const intact::weight_kind kind :
        {intact::weight_kind::s8, intact::weight_kind::s4, intact::weight_kind::grouped_s4}) {
-    const profile chosen{.weights = kind, .weight_group = 5};
+    const quantization_recipe recipe{.weights = kind, .weight_group = 5};
     const auto error = [&](const intact::scaled_weights& packed) {
       const double_matrix wrong = (weight - intact_deit::detail::real_weights(packed)).cast<double>();
       return (wrong * moments).cwiseProduct(wrong).sum();
     };
-    const double plain = error(intact::quantize_layer(weight, chosen));
-    const double nearest = error(pack(round_weights(weight, moments, chosen, false), kind));
-    const double compensated = error(pack(round_weights(weight, moments, chosen, true), kind));
+    const double plain = error(intact::quantize_layer(weight, recipe));
+    const double nearest = error(pack(round_weights(weight, moments, recipe, false), kind));
+    const double compensated = error(pack(round_weights(weight, moments, recipe, true), kind));
     CAPTURE(static_cast<int>(kind), plain, nearest, compensated);
     CHECK(nearest <= plain);
     CHECK(compensated < 0.8 * nearest);
   }
   // Weights of 0 have no range, and a single weight nothing to compensate with.
-  const profile s8;
+  const quantization_recipe s8;
   const rounded_weights zero = round_weights(float_matrix::Zero(2, 3), double_matrix::Identity(3, 3), s8, true);
   CHECK(zero.codes == code_matrix::Zero(2, 3));
   const rounded_weights one = round_weights(float_matrix::Constant(1, 1, -2), double_matrix::Identity(1, 1), s8, true);
@@ -326,15 +326,15 @@ TEST_CASE("the simulation with everything rounded is close to the integer model"
     for (const bool search : {false, true}) {
       CAPTURE(named.name, search);
       const calibrated_model calibrated =
-          search ? reconstruction(model, scales, named.chosen, {.compensate = true, .threads = 2})(images)
-                 : round_weights(model, scales, named.chosen);
+          search ? reconstruction(model, scales, named.recipe, {.compensate = true, .threads = 2})(images)
+                 : round_weights(model, scales, named.recipe);
       const intact::packed_vit integer(
-          intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, named.chosen));
+          intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, named.recipe));
       kind_set kinds;
       for (std::size_t kind = 0; kind < kind_count; ++kind) {
-        kinds.set(kind, has_kind(static_cast<tensor_kind>(kind), named.chosen));
+        kinds.set(kind, has_kind(static_cast<tensor_kind>(kind), named.recipe));
       }
-      const simulated_vit simulated(model, calibrated, named.chosen, kinds);
+      const simulated_vit simulated(model, calibrated, named.recipe, kinds);
       integer_classifier classify(integer);
       double signal = 0, noise = 0;
       for (const rgb_image& image : images) {

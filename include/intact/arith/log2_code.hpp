@@ -47,7 +47,7 @@ constexpr bool below_square_root_of_half(std::uint64_t a, std::uint64_t b) {
 /// sum^2.
 ///
 /// Range: 0 < e <= sum < 2^63.
-constexpr int log2_code_at_square_root_of_2(std::uint64_t e, std::uint64_t sum) {
+constexpr int log2_code_round_log(std::uint64_t e, std::uint64_t sum) {
   int k = bit_length(sum) - bit_length(e);
   k -= (e << k) > sum ? 1 : 0;
   return k + (below_square_root_of_half(e << k, sum) ? 1 : 0);
@@ -62,9 +62,9 @@ constexpr std::uint64_t largest_at_level(int level, std::uint64_t sum) {
                       : 2 * sum / ((std::uint64_t{3} << (level - 1)) - 1);  // 2 * sum + e >= 3e * 2^(level - 1)
 }
 
-/// floor(sum * sqrt(2)) for sums below 2^63. Divided by 2^level it is the largest e whose log2_code_at_square_root_of_2
+/// floor(sum * sqrt(2)) for sums below 2^63. Divided by 2^level it is the largest e whose log2_code_round_log
 /// is at least `level`.
-constexpr std::uint64_t times_square_root_of_2(std::uint64_t sum) {
+constexpr std::uint64_t times_sqrt_2(std::uint64_t sum) {
   constexpr std::uint64_t root_high = 0xb504f333, root_low = 0xf9de6484;  // halves of floor(sqrt(2) * 2^63)
   const std::uint64_t high = sum >> 32, low = sum & 0xffffffff;
   const std::uint64_t middle = high * root_low + (low * root_low >> 32);

@@ -11,9 +11,9 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// ((a << prescale) * multiplier + offset) >> (32 + shift), unclamped; see tensor_scale for the range.
-constexpr std::int64_t rescale(std::int32_t accumulator, const tensor_scale& scale) {
-  const std::int64_t scaled = std::int64_t{accumulator} * (std::int64_t{1} << scale.prescale);
+/// ((a << left_shift) * multiplier + offset) >> (32 + shift), unclamped; see tensor_scale for the range.
+constexpr std::int64_t mul_shift(std::int32_t accumulator, const tensor_scale& scale) {
+  const std::int64_t scaled = std::int64_t{accumulator} * (std::int64_t{1} << scale.left_shift);
   return (scaled * scale.multiplier + scale.offset) >> (32 + scale.shift);
 }
 
@@ -25,7 +25,7 @@ constexpr std::int64_t rescale(std::int32_t accumulator, const tensor_scale& sca
 /// Range: 0 <= P < 2^32 and |a| <= 255 * P; P = 0: y = zp.
 class row_scale {
  public:
-  constexpr row_scale(const row_normalization& normalization, std::int64_t weight_sum)
+  constexpr row_scale(const row_divisor& normalization, std::int64_t weight_sum)
       : zero_point_(normalization.zero_point) {
     if (weight_sum != 0) {
       const int e = std::min(bit_length(static_cast<std::uint64_t>(weight_sum)), 24);
@@ -47,8 +47,7 @@ class row_scale {
 
 /// The same scale in the form that matrix products take, for sums of w * v whose v still carries its zero point: the
 /// correction stands in the offset. Range: 0 <= weight_sum <= 65535 * 2^15, v_zero_point -128..255.
-constexpr tensor_scale row_tensor_scale(const row_normalization& normalization, std::int64_t weight_sum,
-                                        int v_zero_point) {
+constexpr tensor_scale row_tensor_scale(const row_divisor& normalization, std::int64_t weight_sum, int v_zero_point) {
   const std::int64_t half_and_zero_point = 2 * std::int64_t{normalization.zero_point} + 1;
   if (weight_sum == 0) {
     return {0, half_and_zero_point * (std::int64_t{1} << 31), 0, 0};
@@ -57,12 +56,13 @@ constexpr tensor_scale row_tensor_scale(const row_normalization& normalization, 
   const std::int64_t multiplier = (normalization.factor * (std::int64_t{1} << e) + (weight_sum >> 1)) / weight_sum;
   const std::int64_t offset =
       half_and_zero_point * (std::int64_t{1} << (27 + e)) - v_zero_point * weight_sum * multiplier;
-  const int prescale = std::max(4 - e, 0);
-  return {static_cast<std::int32_t>(multiplier), offset * (std::int64_t{1} << prescale), e - 4 + prescale, prescale};
+  const int left_shift = std::max(4 - e, 0);
+  return {static_cast<std::int32_t>(multiplier), offset * (std::int64_t{1} << left_shift), e - 4 + left_shift,
+          left_shift};
 }
 
-/// The sum of a stream's code and a branch's in channel n, by add_scale's formula.
-constexpr std::uint8_t add_codes(const add_scale& scale, int stream, int branch, index n) {
+/// The sum of a stream's code and a branch's in channel n, by add_parameters's formula.
+constexpr std::uint8_t add_codes(const add_parameters& scale, int stream, int branch, index_t n) {
   const auto channel = static_cast<std::size_t>(n);
   const std::int64_t sum = std::int64_t{stream - scale.stream_zero_point} * scale.stream_multiplier[channel] +
                            std::int64_t{branch - scale.branch_zero_point} * scale.branch_multiplier[channel] +

@@ -15,14 +15,14 @@ inline namespace INTACT_UNIT {
 
 /// What a channel of a residual addition shall compute of codes r and b:
 /// y = stream * (r - zp_r) + branch * (b - zp_b) + zp_y.
-struct add_target {
+struct add_spec {
   double stream = 0;  ///< s_r[c] / s_y[c], at least 0
   double branch = 0;  ///< s_b / s_y[c], at least 0
 };
 
 /// What it computes: y = stream * (r - zp_r) + branch * (b - zp_b) + offset, rounded to nearest; all exact in double,
 /// and no pair of codes is a tie.
-struct exact_add {
+struct realized_add {
   double stream = 0;
   double branch = 0;
   double offset = 0;
@@ -66,7 +66,7 @@ inline std::int64_t tie_free_add_offset(std::int64_t stream, std::int64_t branch
 struct add_integers {
   std::int64_t stream, branch, offset;
 
-  add_integers(const add_target& target, int output_zero_point, int shift)
+  add_integers(const add_spec& target, int output_zero_point, int shift)
       : stream(std::llrint(std::ldexp(target.stream, shift))),
         branch(std::llrint(std::ldexp(target.branch, shift))),
         offset((std::int64_t{output_zero_point} << shift) + (std::int64_t{1} << (shift - 1))) {}
@@ -83,8 +83,8 @@ inline bool is_add_ratio(double ratio) {
 
 }  // namespace detail
 
-/// Whether build_add_scale has scales for a channel.
-inline bool has_add_scale(const add_target& target, int output_zero_point) {
+/// Whether build_add has scales for a channel.
+inline bool has_add_scale(const add_spec& target, int output_zero_point) {
   return detail::is_add_ratio(target.stream) && detail::is_add_ratio(target.branch) &&
          detail::add_integers(target, output_zero_point, add_min_shift).fit();
 }
@@ -99,37 +99,37 @@ inline bool has_add_scale(const add_target& target, int output_zero_point) {
 ///            shift fits: each names the channel; nothing has been written then. has_add_scale() tells beforehand.
 /// Returns:   the scale, as a view of the arrays.
 /// Source:    docs/numerics.md, section 8.
-inline add_scale build_add_scale(std::span<const add_target> targets, const add_zero_points& zero_points,
-                                 std::span<std::int32_t> stream_multiplier, std::span<std::int32_t> branch_multiplier,
-                                 std::span<std::int32_t> offset, std::span<exact_add> exact = {}) {
-  require_equal("build_add_scale", "size of stream_multiplier", std::ssize(stream_multiplier), std::ssize(targets));
-  require_equal("build_add_scale", "size of branch_multiplier", std::ssize(branch_multiplier), std::ssize(targets));
-  require_equal("build_add_scale", "size of offset", std::ssize(offset), std::ssize(targets));
+inline add_parameters build_add(std::span<const add_spec> specs, const add_zero_points& zero_points,
+                                std::span<std::int32_t> stream_multiplier, std::span<std::int32_t> branch_multiplier,
+                                std::span<std::int32_t> offset, std::span<realized_add> exact = {}) {
+  require_equal("build_add_scale", "size of stream_multiplier", std::ssize(stream_multiplier), std::ssize(specs));
+  require_equal("build_add_scale", "size of branch_multiplier", std::ssize(branch_multiplier), std::ssize(specs));
+  require_equal("build_add_scale", "size of offset", std::ssize(offset), std::ssize(specs));
   if (!exact.empty()) {
-    require_equal("build_add_scale", "size of exact", std::ssize(exact), std::ssize(targets));
+    require_equal("build_add_scale", "size of exact", std::ssize(exact), std::ssize(specs));
   }
   require_between("build_add_scale", "zero point of the stream", zero_points.stream, 0, 255);
   require_between("build_add_scale", "zero point of the branch", zero_points.branch, 0, 255);
   require_between("build_add_scale", "zero point of the output", zero_points.output, 0, 255);
 
   int shift = add_max_shift;
-  for (std::size_t c = 0; c < targets.size(); ++c) {
-    for (const double ratio : {targets[c].stream, targets[c].branch}) {
+  for (std::size_t c = 0; c < specs.size(); ++c) {
+    for (const double ratio : {specs[c].stream, specs[c].branch}) {
       if (!detail::is_add_ratio(ratio)) {
         contract_failed("intact::build_add_scale: channel %zu has the ratio %g; it must be at least 0 and below %g", c,
                         ratio, detail::add_ratio_limit);
       }
     }
-    while (!detail::add_integers(targets[c], zero_points.output, shift).fit()) {
+    while (!detail::add_integers(specs[c], zero_points.output, shift).fit()) {
       if (--shift < add_min_shift) {
         contract_failed("intact::build_add_scale: channel %zu has the ratios %g and %g; int32 does not hold their sums",
-                        c, targets[c].stream, targets[c].branch);
+                        c, specs[c].stream, specs[c].branch);
       }
     }
   }
 
-  for (std::size_t c = 0; c < targets.size(); ++c) {
-    const detail::add_integers integers(targets[c], zero_points.output, shift);
+  for (std::size_t c = 0; c < specs.size(); ++c) {
+    const detail::add_integers integers(specs[c], zero_points.output, shift);
     const std::int64_t nudged =
         detail::tie_free_add_offset(integers.stream, integers.branch, zero_points, integers.offset, shift);
     stream_multiplier[c] = static_cast<std::int32_t>(integers.stream);

@@ -100,14 +100,14 @@ inline void fold_into_layer(std::span<const affine_scale> channels, const affine
   require_shape(operation, "weights", weights, weights.rows, std::ssize(channels));
   require_equal(operation, "size of bias", std::ssize(bias), weights.rows);
   detail::require_foldable(operation, channels, shared);
-  const auto weight = [&](index n, std::size_t c) {
+  const auto weight = [&](index_t n, std::size_t c) {
     const double step = static_cast<double>(channels[c].scale);
-    return static_cast<double>(weights(n, static_cast<index>(c))) * step;  // exact: 48 bits
+    return static_cast<double>(weights(n, static_cast<index_t>(c))) * step;  // exact: 48 bits
   };
-  const auto folded_weight = [&](index n, std::size_t c) {
+  const auto folded_weight = [&](index_t n, std::size_t c) {
     return detail::folded(operation, "weights", c, weight(n, c) / static_cast<double>(shared.scale));
   };
-  const auto folded_bias = [&](index n) {
+  const auto folded_bias = [&](index_t n) {
     const auto row = static_cast<std::size_t>(n);
     double sum = static_cast<double>(bias[row]);
     for (std::size_t c = 0; c < channels.size(); ++c) {
@@ -115,16 +115,16 @@ inline void fold_into_layer(std::span<const affine_scale> channels, const affine
     }
     return detail::folded(operation, "bias", row, sum);
   };
-  for (index n = 0; n < weights.rows; ++n) {
+  for (index_t n = 0; n < weights.rows; ++n) {
     folded_bias(n);  // refuses before anything is written
     for (std::size_t c = 0; c < channels.size(); ++c) {
       folded_weight(n, c);
     }
   }
-  for (index n = 0; n < weights.rows; ++n) {
+  for (index_t n = 0; n < weights.rows; ++n) {
     bias[static_cast<std::size_t>(n)] = folded_bias(n);
     for (std::size_t c = 0; c < channels.size(); ++c) {
-      weights(n, static_cast<index>(c)) = folded_weight(n, c);
+      weights(n, static_cast<index_t>(c)) = folded_weight(n, c);
     }
   }
 }

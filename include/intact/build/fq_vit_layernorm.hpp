@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "intact/build/layernorm.hpp"
-#include "intact/fq_vit_layernorm.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/fq_vit_layernorm.hpp"
 
 // Builder of compatibility LayerNorm parameters.
 
@@ -17,14 +17,14 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Parameters of a compatibility LayerNorm with the memory that they stand in.
-struct owned_compatibility_layernorm {
+struct owned_fq_vit_layernorm {
   int zero_point = 0;
   std::vector<std::uint8_t> shift;
   std::vector<std::int32_t> gain;
   std::vector<std::uint8_t> gain_shift;
   std::vector<std::int64_t> bias;
 
-  compatibility_layernorm_parameters parameters() const { return {zero_point, shift, gain, gain_shift, bias}; }
+  fq_vit_layernorm_parameters parameters() const { return {zero_point, shift, gain, gain_shift, bias}; }
 };
 
 /// Builds the parameters of FQ-ViT's LayerNorm. The target's epsilon, input scale and output zero point have no part in
@@ -35,19 +35,19 @@ struct owned_compatibility_layernorm {
 /// Errors:    sizes that differ, an output scale that is not above 0 and finite, gamma / s_y of 2^30 and more,
 ///            beta / s_y of 2^21 and more: each names the argument or the channel.
 /// Source:    docs/numerics.md, section 4.
-inline owned_compatibility_layernorm build_compatibility_layernorm(const layernorm_target& target) {
-  constexpr const char* operation = "build_compatibility_layernorm";
-  const index channels = std::ssize(target.gamma);
+inline owned_fq_vit_layernorm build_fq_vit_layernorm(const layernorm_spec& target) {
+  constexpr const char* operation = "build_fq_vit_layernorm";
+  const index_t channels = std::ssize(target.gamma);
   require_equal(operation, "size of beta", std::ssize(target.beta), channels);
   if (!(target.output_scale > 0) || !std::isfinite(target.output_scale)) {
     contract_failed("intact::%s: the output scale is %g; it must be above 0 and finite", operation,
                     target.output_scale);
   }
-  owned_compatibility_layernorm built{target.input_zero_point, {target.shift.begin(), target.shift.end()}, {}, {}, {}};
+  owned_fq_vit_layernorm built{target.input_zero_point, {target.shift.begin(), target.shift.end()}, {}, {}, {}};
   for (std::size_t c = 0; c < target.gamma.size(); ++c) {
     const double gain = static_cast<double>(target.gamma[c]) / target.output_scale;
     const double bias =
-        std::ldexp(static_cast<double>(target.beta[c]) / target.output_scale, compatibility_layernorm_bias_bits);
+        std::ldexp(static_cast<double>(target.beta[c]) / target.output_scale, fq_vit_layernorm_bias_bits);
     if (!(std::fabs(std::rint(gain)) < std::ldexp(1.0, 30)) || !(std::fabs(bias) < std::ldexp(1.0, 61) - 1024)) {
       contract_failed(
           "intact::%s: channel %zu has gamma %g and beta %g; over the output scale %g they must be below 2^30 and 2^21",
@@ -61,7 +61,7 @@ inline owned_compatibility_layernorm build_compatibility_layernorm(const layerno
     built.gain_shift.push_back(static_cast<std::uint8_t>(shift));
     built.bias.push_back(static_cast<std::int64_t>(std::rint(bias)));
   }
-  require_compatibility_layernorm(operation, built.parameters(), channels);
+  require_fq_vit_layernorm(operation, built.parameters(), channels);
   return built;
 }
 

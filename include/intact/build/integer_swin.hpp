@@ -23,8 +23,8 @@ struct owned_swin_block {
   owned_add add_bias;                       ///< T keys
 
   swin_block_parameters view() const {
-    const index tokens = std::ssize(add_bias.offset);
-    const index rows = tokens == 0 ? 0 : std::ssize(position_bias) / tokens;
+    const index_t tokens = std::ssize(add_bias.offset);
+    const index_t rows = tokens == 0 ? 0 : std::ssize(position_bias) / tokens;
     return {block.view(), norm1_zero_point, {position_bias.data(), rows, tokens}, add_bias.view()};
   }
 };
@@ -37,7 +37,7 @@ struct owned_swin_stage {
 };
 
 /// What an integer Swin transformer consists of.
-struct swin_contents {
+struct swin_tensors {
   swin_shape shape;
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
   owned_linear patch;
@@ -71,9 +71,9 @@ struct swin_contents {
 class integer_swin {
  public:
   /// Errors: contents whose sizes do not match.
-  explicit integer_swin(swin_contents contents) : contents_(std::move(contents)) {
+  explicit integer_swin(swin_tensors tensors) : tensors_(std::move(tensors)) {
     require_sizes();
-    for (const owned_swin_stage& stage : contents_.stages) {
+    for (const owned_swin_stage& stage : tensors_.stages) {
       std::vector<swin_block_parameters>& blocks = blocks_.emplace_back();
       for (const owned_swin_block& block : stage.blocks) {
         blocks.push_back(block.view());
@@ -85,21 +85,21 @@ class integer_swin {
   integer_swin(integer_swin&&) = default;
   integer_swin& operator=(integer_swin&&) = default;
 
-  const swin_contents& contents() const { return contents_; }
-  const swin_shape& shape() const { return contents_.shape; }
+  const swin_tensors& tensors() const { return tensors_; }
+  const swin_shape& shape() const { return tensors_.shape; }
 
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
-  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+  double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
-  swin_parameters parameters() const { return contents_.view(stages_); }
+  swin_parameters parameters() const { return tensors_.view(stages_); }
 
   /// The contents, for another owner.
-  swin_contents release() && { return std::move(contents_); }
+  swin_tensors release() && { return std::move(tensors_); }
 
  private:
   /// The sizes that views are made with and that require_swin therefore cannot see.
   void require_sizes() const {
-    const swin_contents& c = contents_;
+    const swin_tensors& c = tensors_;
     require_swin_shape(c.shape);
     if (!c.pixel_table.empty()) {
       require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table),
@@ -110,8 +110,8 @@ class integer_swin {
     for (const owned_swin_stage& stage : c.stages) {
       stage.reduction.weights.require_sizes();
       for (const owned_swin_block& block : stage.blocks) {
-        const index tokens = std::ssize(block.add_bias.offset);
-        const index rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
+        const index_t tokens = std::ssize(block.add_bias.offset);
+        const index_t rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
         require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
                       size_product(rows, tokens));
         for (const owned_linear* layer : {&block.block.qkv, &block.block.proj, &block.block.fc1, &block.block.fc2}) {
@@ -121,7 +121,7 @@ class integer_swin {
     }
   }
 
-  swin_contents contents_;
+  swin_tensors tensors_;
   std::vector<std::vector<swin_block_parameters>> blocks_;
   std::vector<swin_stage_parameters> stages_;
 };

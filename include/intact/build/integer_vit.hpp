@@ -25,27 +25,27 @@ struct owned_channel_scale {
   std::vector<std::int32_t> multiplier;
   std::vector<std::int64_t> offset;
   int shift = 0;
-  int prescale = 0;
-  std::vector<exact_scale> exact;
+  int left_shift = 0;
+  std::vector<realized_scale> exact;
 
   owned_channel_scale() = default;
-  explicit owned_channel_scale(std::span<const scale_target> targets)
-      : multiplier(targets.size()), offset(targets.size()), exact(targets.size()) {
-    const channel_scale built = build_scale(targets, multiplier, offset, exact);
+  explicit owned_channel_scale(std::span<const scale_spec> specs)
+      : multiplier(specs.size()), offset(specs.size()), exact(specs.size()) {
+    const channel_scale built = build_scale(specs, multiplier, offset, exact);
     shift = built.shift;
-    prescale = built.prescale;
+    left_shift = built.left_shift;
   }
 
-  channel_scale view() const { return {multiplier, offset, shift, prescale}; }
+  channel_scale view() const { return {multiplier, offset, shift, left_shift}; }
 };
 
 /// A scale for a whole tensor.
 struct owned_tensor_scale {
   tensor_scale scale;
-  exact_scale exact;
+  realized_scale exact;
 
   owned_tensor_scale() = default;
-  explicit owned_tensor_scale(const scale_target& target) { scale = build_scale(target, exact); }
+  explicit owned_tensor_scale(const scale_spec& target) { scale = build_scale(target, exact); }
 };
 
 /// Weights of any type, one row per output channel.
@@ -53,25 +53,25 @@ struct owned_weights {
   std::vector<std::int8_t> codes;    ///< s8: rows x columns
   std::vector<std::uint8_t> packed;  ///< s4: rows of two codes per byte
   std::vector<std::uint8_t> shifts;  ///< grouped s4: rows x ceil(columns / group)
-  index rows = 0;
-  index columns = 0;
-  index group = 1;
+  index_t rows = 0;
+  index_t columns = 0;
+  index_t group = 1;
   weight_kind kind = weight_kind::s8;
 
   owned_weights() = default;
-  owned_weights(std::vector<std::int8_t> row_major, index row_count, index column_count)
+  owned_weights(std::vector<std::int8_t> row_major, index_t row_count, index_t column_count)
       : codes(std::move(row_major)), rows(row_count), columns(column_count) {}
 
   /// s4 weights, given one per byte.
-  static owned_weights pack_s4(std::span<const std::int8_t> nibbles, index rows, index columns) {
+  static owned_weights pack_s4(std::span<const std::int8_t> nibbles, index_t rows, index_t columns) {
     owned_weights weights;
     weights.packed.resize(static_cast<std::size_t>(rows * packed_bytes(columns)));
     weights.rows = rows;
     weights.columns = columns;
     weights.kind = weight_kind::s4;
     const packed_view<s4, std::uint8_t> view(weights.packed.data(), rows, columns);
-    for (index n = 0; n < rows; ++n) {
-      for (index k = 0; k < columns; ++k) {
+    for (index_t n = 0; n < rows; ++n) {
+      for (index_t k = 0; k < columns; ++k) {
         view.set(n, k, nibbles[static_cast<std::size_t>(n * columns + k)]);
       }
     }
@@ -79,8 +79,8 @@ struct owned_weights {
   }
 
   /// s4 weights, given one per byte, with a shift per row and group of columns.
-  static owned_weights pack_grouped_s4(std::span<const std::int8_t> nibbles, index rows, index columns,
-                                       std::vector<std::uint8_t> group_shifts, index group) {
+  static owned_weights pack_grouped_s4(std::span<const std::int8_t> nibbles, index_t rows, index_t columns,
+                                       std::vector<std::uint8_t> group_shifts, index_t group) {
     owned_weights weights = pack_s4(nibbles, rows, columns);
     weights.shifts = std::move(group_shifts);
     weights.group = group;
@@ -101,12 +101,12 @@ struct owned_weights {
   }
 
   /// The weights of an output channel, shifts applied.
-  std::vector<std::int8_t> row(index n) const {
+  std::vector<std::int8_t> row(index_t n) const {
     std::vector<std::int8_t> weights;
     std::visit(
         [&](const auto& matrix) {
           if constexpr (!detail::is_packed<std::remove_cvref_t<decltype(matrix)>>) {
-            for (index k = 0; k < columns; ++k) {
+            for (index_t k = 0; k < columns; ++k) {
               weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
             }
           }
@@ -140,19 +140,19 @@ struct owned_add {
   std::vector<std::int32_t> stream_multiplier, branch_multiplier, offset;
   add_zero_points zero_points;
   int shift = 0;
-  std::vector<exact_add> exact;
+  std::vector<realized_add> exact;
 
   owned_add() = default;
-  owned_add(std::span<const add_target> targets, const add_zero_points& points)
-      : stream_multiplier(targets.size()),
-        branch_multiplier(targets.size()),
-        offset(targets.size()),
+  owned_add(std::span<const add_spec> specs, const add_zero_points& points)
+      : stream_multiplier(specs.size()),
+        branch_multiplier(specs.size()),
+        offset(specs.size()),
         zero_points(points),
-        exact(targets.size()) {
-    shift = build_add_scale(targets, points, stream_multiplier, branch_multiplier, offset, exact).shift;
+        exact(specs.size()) {
+    shift = build_add(specs, points, stream_multiplier, branch_multiplier, offset, exact).shift;
   }
 
-  add_scale view() const {
+  add_parameters view() const {
     return {stream_multiplier, branch_multiplier, offset, zero_points.stream, zero_points.branch, shift};
   }
 };
@@ -168,7 +168,7 @@ struct owned_layernorm {
   std::int64_t epsilon_fraction = 0;
 
   owned_layernorm() = default;
-  explicit owned_layernorm(const layernorm_target& target)
+  explicit owned_layernorm(const layernorm_spec& target)
       : zero_point(target.input_zero_point),
         shift(target.shift.begin(), target.shift.end()),
         gain(target.gamma.size()),
@@ -183,17 +183,17 @@ struct owned_layernorm {
 };
 
 /// The softmax of attention and its product with V.
-struct owned_weighting {
+struct owned_softmax {
   attention_kind kind = attention_kind::log2_of_sum;
-  tail probabilities = tail::zero;
-  log2_rounding rounding = log2_rounding::at_one_and_a_half;
+  attention_code probabilities = attention_code::u8_masked;
+  log2_rounding rounding = log2_rounding::round_ratio;
   std::vector<std::uint64_t> exponential;  ///< log2_of_sum: 256
   std::vector<std::uint8_t> table;         ///< the others: 256
   bool normalize = false;
-  owned_tensor_scale context;       ///< not normalized
-  row_normalization normalization;  ///< normalized
+  owned_tensor_scale context;  ///< not normalized
+  row_divisor normalization;   ///< normalized
 
-  attention_weighting view() const {
+  softmax_parameters view() const {
     return {kind, probabilities, rounding, exponential, table, normalize, context.scale, normalization};
   }
 };
@@ -204,7 +204,7 @@ struct owned_block {
   owned_linear qkv;
   int qkv_zero_point = 0;
   owned_tensor_scale attention_logits;
-  owned_weighting weighting;
+  owned_softmax softmax;
   owned_linear proj;
   owned_add add1;  ///< empty for an s16 stream, as add2
   owned_layernorm norm2;
@@ -215,7 +215,7 @@ struct owned_block {
 
   block_parameters view() const {
     return {norm1.view(),
-            {qkv.view(), qkv_zero_point, attention_logits.scale, weighting.view(), proj.view()},
+            {qkv.view(), qkv_zero_point, attention_logits.scale, softmax.view(), proj.view()},
             add1.view(),
             norm2.view(),
             {fc1.view(), activation, fc2.view()},
@@ -224,7 +224,7 @@ struct owned_block {
 };
 
 /// What an integer vision transformer consists of.
-struct vit_contents {
+struct vit_tensors {
   vit_shape shape;
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
   owned_linear patch;
@@ -242,7 +242,7 @@ struct vit_contents {
 
   /// Refers to the contents and to `block_views`, which must be those of the blocks.
   vit_parameters view(std::span<const block_parameters> block_views) const {
-    const index tokens = shape.tokens(), width = shape.width;
+    const index_t tokens = shape.tokens(), width = shape.width;
     const bool wide = shape.stream == stream_codes::s16;
     return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
             .patch = patch.view(),
@@ -264,9 +264,9 @@ struct vit_contents {
 class integer_vit {
  public:
   /// Errors: contents whose sizes do not match.
-  explicit integer_vit(vit_contents contents) : contents_(std::move(contents)) {
+  explicit integer_vit(vit_tensors tensors) : tensors_(std::move(tensors)) {
     require_sizes();
-    for (const owned_block& block : contents_.blocks) {
+    for (const owned_block& block : tensors_.blocks) {
       blocks_.push_back(block.view());
     }
     require_vit(parameters(), shape());
@@ -274,44 +274,44 @@ class integer_vit {
   integer_vit(integer_vit&&) = default;
   integer_vit& operator=(integer_vit&&) = default;
 
-  const vit_contents& contents() const { return contents_; }
-  const vit_shape& shape() const { return contents_.shape; }
+  const vit_tensors& tensors() const { return tensors_; }
+  const vit_shape& shape() const { return tensors_.shape; }
 
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
-  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+  double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
-  vit_parameters parameters() const { return contents_.view(blocks_); }
+  vit_parameters parameters() const { return tensors_.view(blocks_); }
 
   /// The contents, for another owner.
-  vit_contents release() && { return std::move(contents_); }
+  vit_tensors release() && { return std::move(tensors_); }
 
  private:
   /// The sizes that views are made with and that require_vit therefore cannot see.
   void require_sizes() const {
-    const vit_shape& shape = contents_.shape;
+    const vit_shape& shape = tensors_.shape;
     require_at_least("integer_vit", "patch", shape.patch, 1);
-    const auto require_size = [](const char* name, std::size_t size, index expected) {
+    const auto require_size = [](const char* name, std::size_t size, index_t expected) {
       require_equal("integer_vit", name, static_cast<std::int64_t>(size), expected);
     };
-    if (!contents_.pixel_table.empty()) {
-      require_size("size of pixel_table", contents_.pixel_table.size(), size_product(256, shape.channels));
+    if (!tensors_.pixel_table.empty()) {
+      require_size("size of pixel_table", tensors_.pixel_table.size(), size_product(256, shape.channels));
     }
     if (shape.stream == stream_codes::u8) {
-      require_size("size of class_token", contents_.class_token.size(), shape.head_inputs());
-      require_size("size of positions", contents_.positions.size(), size_product(shape.tokens(), shape.width));
+      require_size("size of class_token", tensors_.class_token.size(), shape.head_features());
+      require_size("size of positions", tensors_.positions.size(), size_product(shape.tokens(), shape.width));
     } else {
-      require_size("size of token_addend", contents_.token_addend.size(), size_product(shape.tokens(), shape.width));
+      require_size("size of token_addend", tensors_.token_addend.size(), size_product(shape.tokens(), shape.width));
     }
-    for (const owned_block& block : contents_.blocks) {
+    for (const owned_block& block : tensors_.blocks) {
       for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
         layer->weights.require_sizes();
       }
     }
-    contents_.patch.weights.require_sizes();
-    contents_.head.require_sizes();
+    tensors_.patch.weights.require_sizes();
+    tensors_.head.require_sizes();
   }
 
-  vit_contents contents_;
+  vit_tensors tensors_;
   std::vector<block_parameters> blocks_;
 };
 

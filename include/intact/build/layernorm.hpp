@@ -14,7 +14,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// A float LayerNorm between two quantized tensors.
-struct layernorm_target {
+struct layernorm_spec {
   std::span<const float> gamma;
   std::span<const float> beta;
   double epsilon = 1e-6;
@@ -37,9 +37,9 @@ struct layernorm_target {
 ///            then.
 /// Returns:   the parameters, as views of the arrays and of target.shift.
 /// Source:    docs/numerics.md, section 4.
-inline layernorm_parameters build_layernorm(const layernorm_target& target, std::span<std::int32_t> gain,
+inline layernorm_parameters build_layernorm(const layernorm_spec& target, std::span<std::int32_t> gain,
                                             std::span<std::int64_t> bias) {
-  const index channels = std::ssize(target.gamma);
+  const index_t channels = std::ssize(target.gamma);
   require_equal("build_layernorm", "size of beta", std::ssize(target.beta), channels);
   require_equal("build_layernorm", "size of gain", std::ssize(gain), channels);
   require_equal("build_layernorm", "size of bias", std::ssize(bias), channels);

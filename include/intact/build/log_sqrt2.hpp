@@ -14,15 +14,15 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Log-sqrt2 codes relative to the maximum, for max_softmax: round(2 * d * s / ln 2). Beyond the last code they become,
-/// with tail::zero, 32, which has weight 0, and with tail::clip, whose codes have 4 bits, 15.
+/// with attention_code::u8_masked, 32, which has weight 0, and with attention_code::u4_clipped, whose codes have 4 bits, 15.
 /// Errors: a scale that is not above 0 and finite.
 /// Source: RepQ-ViT (arXiv 2212.08254), section 3.3.
-template <tail Tail>
+template <attention_code Format>
 exp_values<std::uint8_t> log_sqrt2_code_table(double scale) {
-  static_assert(Tail != tail::wide, "log-sqrt2 codes have 4 or 5 bits");
+  static_assert(Format != attention_code::u8_full, "log-sqrt2 codes have 4 or 5 bits");
   detail::require_exp_scale(scale, "log_sqrt2_code_table");
-  constexpr int largest = Tail == tail::clip ? u4::max : log_sqrt2_largest_code;
-  constexpr int beyond = Tail == tail::clip ? u4::max : log_sqrt2_largest_code + 1;
+  constexpr int largest = Format == attention_code::u4_clipped ? u4::max : log_sqrt2_largest_code;
+  constexpr int beyond = Format == attention_code::u4_clipped ? u4::max : log_sqrt2_largest_code + 1;
   exp_values<std::uint8_t> table;
   for (std::size_t d = 0; d < table.size(); ++d) {
     const double code = std::rint(2 * static_cast<double>(d) * scale / std::log(2.0));

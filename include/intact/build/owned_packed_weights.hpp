@@ -15,7 +15,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Memory of packed weights. Movable: views of the weights stay valid.
-class owned_panels {
+class owned_packed_weights {
  public:
   /// Packs the weights that `view` is a view of, which becomes one of the packed weights, and frees the former.
   void take(owned_weights& weights, weights_view& view) {
@@ -44,7 +44,7 @@ class owned_panels {
     }
   }
 
-  std::span<std::byte> memory(index bytes) {
+  std::span<std::byte> memory(index_t bytes) {
     panels_.emplace_back((static_cast<std::size_t>(bytes) + sizeof(cache_line) - 1) / sizeof(cache_line));
     return std::as_writable_bytes(std::span(panels_.back()));
   }

@@ -18,8 +18,8 @@ inline namespace INTACT_UNIT {
 class packed_swin {
  public:
   /// Layer after layer is packed and its former weights are freed: at no time are more than one layer's there twice.
-  explicit packed_swin(integer_swin&& model) : contents_(std::move(model).release()) {
-    for (owned_swin_stage& stage : contents_.stages) {
+  explicit packed_swin(integer_swin&& model) : tensors_(std::move(model).release()) {
+    for (owned_swin_stage& stage : tensors_.stages) {
       std::vector<swin_block_parameters>& blocks = blocks_.emplace_back();
       for (owned_swin_block& block : stage.blocks) {
         blocks.push_back(block.view());
@@ -32,22 +32,22 @@ class packed_swin {
       stages_.push_back({blocks, {stage.merge_norm.view(), stage.reduction.view()}});
       panels_.take(stage.reduction.weights, stages_.back().merging.reduction.weights);
     }
-    parameters_ = contents_.view(stages_);
-    panels_.take(contents_.patch.weights, parameters_.patch.weights);
-    panels_.take(contents_.head, parameters_.head);
+    parameters_ = tensors_.view(stages_);
+    panels_.take(tensors_.patch.weights, parameters_.patch.weights);
+    panels_.take(tensors_.head, parameters_.head);
   }
   packed_swin(packed_swin&&) = default;
   packed_swin& operator=(packed_swin&&) = default;
 
-  const swin_shape& shape() const { return contents_.shape; }
+  const swin_shape& shape() const { return tensors_.shape; }
   const swin_parameters& parameters() const { return parameters_; }
 
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
-  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+  double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
  private:
-  swin_contents contents_;  ///< without weights
-  owned_panels panels_;
+  swin_tensors tensors_;  ///< without weights
+  owned_packed_weights panels_;
   std::vector<std::vector<swin_block_parameters>> blocks_;
   std::vector<swin_stage_parameters> stages_;
   swin_parameters parameters_;

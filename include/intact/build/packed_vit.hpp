@@ -18,8 +18,8 @@ inline namespace INTACT_UNIT {
 class packed_vit {
  public:
   /// Layer after layer is packed and its former weights are freed: at no time are more than one layer's there twice.
-  explicit packed_vit(integer_vit&& model) : contents_(std::move(model).release()) {
-    for (owned_block& block : contents_.blocks) {
+  explicit packed_vit(integer_vit&& model) : tensors_(std::move(model).release()) {
+    for (owned_block& block : tensors_.blocks) {
       block_parameters views = block.view();
       panels_.take(block.qkv.weights, views.attention.qkv.weights);
       panels_.take(block.proj.weights, views.attention.proj.weights);
@@ -27,22 +27,22 @@ class packed_vit {
       panels_.take(block.fc2.weights, views.mlp.fc2.weights);
       blocks_.push_back(views);
     }
-    parameters_ = contents_.view(blocks_);
-    panels_.take(contents_.patch.weights, parameters_.patch.weights);
-    panels_.take(contents_.head, parameters_.head);
+    parameters_ = tensors_.view(blocks_);
+    panels_.take(tensors_.patch.weights, parameters_.patch.weights);
+    panels_.take(tensors_.head, parameters_.head);
   }
   packed_vit(packed_vit&&) = default;
   packed_vit& operator=(packed_vit&&) = default;
 
-  const vit_shape& shape() const { return contents_.shape; }
+  const vit_shape& shape() const { return tensors_.shape; }
   const vit_parameters& parameters() const { return parameters_; }
 
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
-  double real_logit(std::int32_t code) const { return code * contents_.logits_scale; }
+  double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
  private:
-  vit_contents contents_;  ///< without weights
-  owned_panels panels_;
+  vit_tensors tensors_;  ///< without weights
+  owned_packed_weights panels_;
   std::vector<block_parameters> blocks_;
   vit_parameters parameters_;
 };

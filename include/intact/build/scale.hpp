@@ -20,7 +20,7 @@ inline namespace INTACT_UNIT {
 
 /// What a built scale computes: y = a * factor + offset, rounded to nearest. Both numbers are exact in double, every
 /// value in between is too, and no a of the range is a tie: any way of rounding to nearest gives the same code.
-struct exact_scale {
+struct realized_scale {
   double factor = 0;
   double offset = 0;
 };
@@ -43,11 +43,11 @@ constexpr std::uint64_t inverse_of_odd(std::uint64_t m) {
   return inverse;
 }
 
-/// Whether an accumulator of the range makes (a << prescale) * m + c a multiple of 2^n. With half of 2^n inside c that
+/// Whether an accumulator of the range makes (a << left_shift) * m + c a multiple of 2^n. With half of 2^n inside c that
 /// is a tie: the number to be rounded lies halfway between two codes. As m is odd, just one residue of a does so,
-/// modulo 2^(n - prescale), and none if c is not a multiple of 2^prescale.
-constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& range, int prescale = 0) {
-  const int zeros = std::min(prescale, scale.fraction_bits);
+/// modulo 2^(n - left_shift), and none if c is not a multiple of 2^left_shift.
+constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& range, int left_shift = 0) {
+  const int zeros = std::min(left_shift, scale.fraction_bits);
   const std::int64_t step = std::int64_t{1} << zeros;
   if (scale.offset % step != 0) {
     return false;
@@ -64,13 +64,13 @@ constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& rang
 inline constexpr int farthest_move = 1 << 21;
 
 /// Moves the offset by 0, 1, -1, 2, ... until no accumulator is a tie; false if it would have to move by more than
-/// `limit`. An offset without ties exists if the range is shorter than 2^n or there is a prescale.
+/// `limit`. An offset without ties exists if the range is shorter than 2^n or there is a left_shift.
 constexpr bool avoid_ties(odd_scale& scale, const accumulator_range& range, int limit = farthest_move,
-                          int prescale = 0) {
+                          int left_shift = 0) {
   const std::int64_t offset = scale.offset;
   for (int step = 0; step < 2 * limit; ++step) {
     scale.offset = offset + (step % 2 != 0 ? (step + 1) / 2 : -step / 2);
-    if (!reaches_tie(scale, range, prescale)) {
+    if (!reaches_tie(scale, range, left_shift)) {
       return true;
     }
   }
@@ -87,17 +87,17 @@ inline constexpr double two_to_53 = 9007199254740992.0;
 /// Bound of 64-bit sums: 2^62, less what making multipliers odd and moving offsets can add.
 inline constexpr double sum_limit = 4611686018427387904.0 - 4398046511104.0;
 
-/// (a << prescale) in place of a: the same numbers from a smaller factor.
-inline scale_target prescaled(const scale_target& target, int prescale) {
-  const std::int64_t power = std::int64_t{1} << prescale;
-  return {std::ldexp(target.factor, -prescale),
+/// (a << left_shift) in place of a: the same numbers from a smaller factor.
+inline scale_spec prescaled(const scale_spec& target, int left_shift) {
+  const std::int64_t power = std::int64_t{1} << left_shift;
+  return {std::ldexp(target.factor, -left_shift),
           target.addend,
           target.correction * power,
           {target.range.low * power, target.range.high * power}};
 }
 
 /// Whether int32 multipliers and 64-bit sums suffice at 32 + shift fraction bits.
-inline bool shift_fits(const scale_target& target, int shift) {
+inline bool shift_fits(const scale_spec& target, int shift) {
   const double multiplier = std::rint(std::ldexp(target.factor, 32 + shift));
   const double offset = std::rint(std::ldexp(target.addend, 32 + shift)) + std::ldexp(1.0, 31 + shift) -
                         static_cast<double>(target.correction) * multiplier;
@@ -105,12 +105,12 @@ inline bool shift_fits(const scale_target& target, int shift) {
 }
 
 /// Whether double precision holds exactly every sum that the scale can make, its target being prescaled.
-inline bool is_exact_in_double(const scale_target& target, double multiplier, double offset, int fraction_bits) {
+inline bool is_exact_in_double(const scale_spec& target, double multiplier, double offset, int fraction_bits) {
   return largest_product(target.range, multiplier) + std::fabs(offset) + std::ldexp(1.0, fraction_bits - 1) < two_to_53;
 }
 
 /// The scale of n fraction bits for a prescaled target, not yet free of ties; no multiplier if it would not be exact.
-inline odd_scale round_to_odd_scale(const scale_target& target, int n) {
+inline odd_scale round_to_odd_scale(const scale_spec& target, int n) {
   const double multiplier = std::max(1.0, 2.0 * std::floor(std::ldexp(target.factor, n) / 2.0) + 1.0);
   const double addend = std::rint(std::ldexp(target.addend, n));
   const double offset = addend + std::ldexp(1.0, n - 1) - static_cast<double>(target.correction) * multiplier;
@@ -128,7 +128,7 @@ inline odd_scale constant_scale(double addend, int n) {
 }
 
 /// Why a channel has no scale.
-enum class scale_problem { none, factor, addend, range, correction, prescale, sums, accumulators };
+enum class scale_problem { none, factor, addend, range, correction, left_shift, sums, accumulators };
 
 /// The channel's scale; if it has none, with how many fraction bits its accumulators are too many.
 struct found_scale {
@@ -137,8 +137,8 @@ struct found_scale {
 };
 
 /// Looks for the channel's scale with the most fraction bits up to 32 + shift.
-inline found_scale find_odd_scale(const scale_target& target, int shift, int prescale) {
-  const scale_target scaled = prescaled(target, prescale);
+inline found_scale find_odd_scale(const scale_spec& target, int shift, int left_shift) {
+  const scale_spec scaled = prescaled(target, left_shift);
   const std::int64_t accumulators = target.range.high - target.range.low + 1;
   int n = 32 + shift;
   for (; n > 0; --n) {
@@ -149,10 +149,10 @@ inline found_scale find_odd_scale(const scale_target& target, int shift, int pre
     if (target.factor == 0) {
       return {constant_scale(target.addend, n)};
     }
-    if (prescale == 0 && accumulators >= (std::int64_t{1} << n)) {
+    if (left_shift == 0 && accumulators >= (std::int64_t{1} << n)) {
       break;
     }
-    if (!avoid_ties(scale, target.range, farthest_move, prescale)) {
+    if (!avoid_ties(scale, target.range, farthest_move, left_shift)) {
       if (scale.multiplier == 1) {  // outputs within two codes of each other, halfway between two codes
         return {constant_scale(target.addend, n)};
       }
@@ -165,9 +165,9 @@ inline found_scale find_odd_scale(const scale_target& target, int shift, int pre
 }
 
 /// Looks for a problem of a target before any arithmetic is done on it.
-inline scale_problem check_target(const scale_target& target) {
+inline scale_problem check_spec(const scale_spec& target) {
   constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
-  if (!(target.factor >= 0) || !(std::rint(4 * target.factor) < two_to_31)) {  // a prescale of 30
+  if (!(target.factor >= 0) || !(std::rint(4 * target.factor) < two_to_31)) {  // a left_shift of 30
     return scale_problem::factor;
   }
   if (!(std::fabs(target.addend) < two_to_31)) {
@@ -181,55 +181,55 @@ inline scale_problem check_target(const scale_target& target) {
 }
 
 /// The smallest p for which the multiplier of factor * 2^-p fits 31 bits, on all channels.
-inline int choose_prescale(std::span<const scale_target> targets) {
-  int prescale = 0;
-  for (const scale_target& target : targets) {
-    while (std::rint(std::ldexp(target.factor, 32 - prescale)) >= two_to_31) {
-      ++prescale;
+inline int choose_prescale(std::span<const scale_spec> specs) {
+  int left_shift = 0;
+  for (const scale_spec& target : specs) {
+    while (std::rint(std::ldexp(target.factor, 32 - left_shift)) >= two_to_31) {
+      ++left_shift;
     }
   }
-  return prescale;
+  return left_shift;
 }
 
 /// Prescale and shift of all channels of a layer, or the first channel that has no scale and the reason.
 struct scale_plan {
-  int prescale = 0;
+  int left_shift = 0;
   int shift = 30;  ///< the largest that fits every channel
   scale_problem problem = scale_problem::none;
   std::size_t channel = 0;
   int fraction_bits = 0;  ///< for which a channel has too many accumulators
 
-  explicit scale_plan(std::span<const scale_target> targets) {
-    if (!find(targets, check_target)) {
+  explicit scale_plan(std::span<const scale_spec> specs) {
+    if (!find(specs, check_spec)) {
       return;
     }
-    prescale = choose_prescale(targets);
-    const auto leaves_room = [&](const scale_target& target) {
-      const bool room = std::ldexp(largest_product(target.range, 1.0), prescale) < two_to_31;
-      return room ? scale_problem::none : scale_problem::prescale;
+    left_shift = choose_prescale(specs);
+    const auto leaves_room = [&](const scale_spec& target) {
+      const bool room = std::ldexp(largest_product(target.range, 1.0), left_shift) < two_to_31;
+      return room ? scale_problem::none : scale_problem::left_shift;
     };
-    const auto fits_sums = [&](const scale_target& target) {
-      while (shift >= 0 && !shift_fits(prescaled(target, prescale), shift)) {
+    const auto fits_sums = [&](const scale_spec& target) {
+      while (shift >= 0 && !shift_fits(prescaled(target, left_shift), shift)) {
         --shift;
       }
       return shift >= 0 ? scale_problem::none : scale_problem::sums;
     };
-    const auto has_odd_scale = [&](const scale_target& target) {
-      const found_scale found = find_odd_scale(target, shift, prescale);
+    const auto has_odd_scale = [&](const scale_spec& target) {
+      const found_scale found = find_odd_scale(target, shift, left_shift);
       fraction_bits = found.scale.fraction_bits;
       return found.problem;
     };
-    if (find(targets, leaves_room) && find(targets, fits_sums)) {
-      find(targets, has_odd_scale);
+    if (find(specs, leaves_room) && find(specs, fits_sums)) {
+      find(specs, has_odd_scale);
     }
   }
 
  private:
   /// Whether no channel has a problem.
   template <class Check>
-  bool find(std::span<const scale_target> targets, Check check) {
-    for (channel = 0; channel < targets.size() && problem == scale_problem::none; ++channel) {
-      problem = check(targets[channel]);
+  bool find(std::span<const scale_spec> specs, Check check) {
+    for (channel = 0; channel < specs.size() && problem == scale_problem::none; ++channel) {
+      problem = check(specs[channel]);
     }
     channel -= problem == scale_problem::none ? 0 : 1;
     return problem == scale_problem::none;
@@ -237,9 +237,9 @@ struct scale_plan {
 };
 
 /// Reports a channel that has no scale, naming what is wrong with it.
-[[noreturn]] inline void refuse_scale(const scale_plan& plan, std::span<const scale_target> targets) {
+[[noreturn]] inline void refuse_scale(const scale_plan& plan, std::span<const scale_spec> specs) {
   constexpr const char* operation = "intact::build_scale: channel";
-  const scale_target& target = targets[plan.channel];
+  const scale_spec& target = specs[plan.channel];
   const std::size_t n = plan.channel;
   const auto low = static_cast<long long>(target.range.low), high = static_cast<long long>(target.range.high);
   switch (plan.problem) {
@@ -252,12 +252,12 @@ struct scale_plan {
     case scale_problem::correction:
       contract_failed("%s %zu has the correction %lld; it must be an accumulator from %lld to %lld", operation, n,
                       static_cast<long long>(target.correction), low, high);
-    case scale_problem::prescale: {
-      const auto larger = [](const scale_target& a, const scale_target& b) { return a.factor < b.factor; };
+    case scale_problem::left_shift: {
+      const auto larger = [](const scale_spec& a, const scale_spec& b) { return a.factor < b.factor; };
       contract_failed(
           "%s %zu has accumulators from %lld to %lld; times 2^%d, which the largest factor, %g, calls for, they must "
           "be below 2^31",
-          operation, n, low, high, plan.prescale, std::max_element(targets.begin(), targets.end(), larger)->factor);
+          operation, n, low, high, plan.left_shift, std::max_element(specs.begin(), specs.end(), larger)->factor);
     }
     case scale_problem::sums:
       contract_failed("%s %zu has the factor %g and the addend %g; 64-bit sums do not hold its products", operation, n,
@@ -271,13 +271,13 @@ struct scale_plan {
 }  // namespace detail
 
 /// Whether build_scale has a scale for the targets.
-inline bool has_scale(std::span<const scale_target> targets) {
-  return detail::scale_plan(targets).problem == detail::scale_problem::none;
+inline bool has_scale(std::span<const scale_spec> specs) {
+  return detail::scale_plan(specs).problem == detail::scale_problem::none;
 }
 
 /// Builds dyadic scales, one per target, free of ties.
 ///
-/// Formula:   y = ((a << prescale) * multiplier[n] + offset[n]) >> (32 + shift), with the largest shift up to 30 for
+/// Formula:   y = ((a << left_shift) * multiplier[n] + offset[n]) >> (32 + shift), with the largest shift up to 30 for
 ///            which int32 multipliers and 64-bit sums suffice on all channels. Per channel the multiplier is an odd
 ///            number of n <= 32 + shift fraction bits, the most for which all sums are exact in double, times
 ///            2^(32 + shift - n); the offset is nudged until no accumulator of the range is a tie.
@@ -287,45 +287,45 @@ inline bool has_scale(std::span<const scale_target> targets) {
 ///            A factor of 0, as of a channel without weights, gives the multiplier 0; so does one so small that the
 ///            outputs of all accumulators lie within two codes of each other and no offset avoids their ties.
 /// Errors:    sizes that differ; a factor that is negative or not finite; a range that int32 does not hold, also after
-///            the prescale; a range so long, or a factor so large, that no such scale exists. Each names the channel;
+///            the left_shift; a range so long, or a factor so large, that no such scale exists. Each names the channel;
 ///            nothing has been written then. has_scale() tells beforehand.
 /// Returns:   the scale, as a view of the arrays.
 /// Source:    docs/numerics.md, section 2.
-inline channel_scale build_scale(std::span<const scale_target> targets, std::span<std::int32_t> multiplier,
-                                 std::span<std::int64_t> offset, std::span<exact_scale> exact = {}) {
-  require_equal("build_scale", "size of multiplier", std::ssize(multiplier), std::ssize(targets));
-  require_equal("build_scale", "size of offset", std::ssize(offset), std::ssize(targets));
+inline channel_scale build_scale(std::span<const scale_spec> specs, std::span<std::int32_t> multiplier,
+                                 std::span<std::int64_t> offset, std::span<realized_scale> exact = {}) {
+  require_equal("build_scale", "size of multiplier", std::ssize(multiplier), std::ssize(specs));
+  require_equal("build_scale", "size of offset", std::ssize(offset), std::ssize(specs));
   if (!exact.empty()) {
-    require_equal("build_scale", "size of exact", std::ssize(exact), std::ssize(targets));
+    require_equal("build_scale", "size of exact", std::ssize(exact), std::ssize(specs));
   }
-  const detail::scale_plan plan(targets);
+  const detail::scale_plan plan(specs);
   if (plan.problem != detail::scale_problem::none) {
-    detail::refuse_scale(plan, targets);  // before anything is written
+    detail::refuse_scale(plan, specs);  // before anything is written
   }
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    const detail::odd_scale odd = detail::find_odd_scale(targets[n], plan.shift, plan.prescale).scale;
+  for (std::size_t n = 0; n < specs.size(); ++n) {
+    const detail::odd_scale odd = detail::find_odd_scale(specs[n], plan.shift, plan.left_shift).scale;
     const int zeros = 32 + plan.shift - odd.fraction_bits;
     multiplier[n] = static_cast<std::int32_t>(odd.multiplier * (std::int64_t{1} << zeros));
     offset[n] = odd.offset * (std::int64_t{1} << zeros);
     if (!exact.empty()) {
-      exact[n].factor = std::ldexp(static_cast<double>(odd.multiplier), plan.prescale - odd.fraction_bits);
+      exact[n].factor = std::ldexp(static_cast<double>(odd.multiplier), plan.left_shift - odd.fraction_bits);
       exact[n].offset = std::ldexp(static_cast<double>(odd.offset), -odd.fraction_bits) - 0.5;
     }
   }
-  return {multiplier, offset, plan.shift, plan.prescale};
+  return {multiplier, offset, plan.shift, plan.left_shift};
 }
 
 /// The same for a whole tensor.
-inline tensor_scale build_scale(const scale_target& target, exact_scale& exact) {
+inline tensor_scale build_scale(const scale_spec& target, realized_scale& exact) {
   tensor_scale scale;
   const channel_scale built = build_scale(std::span(&target, 1), std::span(&scale.multiplier, 1),
                                           std::span(&scale.offset, 1), std::span(&exact, 1));
   scale.shift = built.shift;
-  scale.prescale = built.prescale;
+  scale.left_shift = built.left_shift;
   return scale;
 }
 
-/// Whether build_normalization has a factor for a ratio of scales.
+/// Whether build_row_divisor has a factor for a ratio of scales.
 inline bool has_normalization(double ratio) {
   return ratio > 0 && std::rint(std::ldexp(ratio, 28)) < std::ldexp(1.0, 30);
 }
@@ -333,13 +333,13 @@ inline bool has_normalization(double ratio) {
 /// The division of attention's rows by their sums: factor = max(1, round(ratio * 2^28)) for the ratio s_v / s_y. All
 /// outputs are the zero point up to a ratio of 2^-9.
 /// Errors: a ratio that is not above 0 and, rounded so, below 4, a zero point that is no code.
-inline row_normalization build_normalization(double ratio, int zero_point) {
+inline row_divisor build_row_divisor(double ratio, int zero_point) {
   if (!has_normalization(ratio)) {
-    contract_failed("intact::build_normalization: the ratio of scales is %g; it must be above 0 and below 4", ratio);
+    contract_failed("intact::build_row_divisor: the ratio of scales is %g; it must be above 0 and below 4", ratio);
   }
   const double factor = std::max(1.0, std::rint(std::ldexp(ratio, 28)));
-  const row_normalization normalization{static_cast<std::int32_t>(factor), zero_point};
-  require_normalization("build_normalization", normalization);
+  const row_divisor normalization{static_cast<std::int32_t>(factor), zero_point};
+  require_row_divisor("build_row_divisor", normalization);
   return normalization;
 }
 

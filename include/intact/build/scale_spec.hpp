@@ -21,7 +21,7 @@ struct accumulator_range {
 };
 
 /// What a scale shall compute of an accumulator a: y = factor * (a - correction) + addend.
-struct scale_target {
+struct scale_spec {
   double factor = 0;            ///< s_a * s_w / s_y, at least 0
   double addend = 0;            ///< bias / s_y + zero point of y
   std::int64_t correction = 0;  ///< zero point of a times the sum of the channel's weights; within the range
@@ -40,13 +40,13 @@ struct linear_channel {
 /// weights.
 /// Errors: a zero point that is no code of the type.
 template <class Activation>
-scale_target linear_target(const linear_channel& channel) {
+scale_spec linear_spec(const linear_channel& channel) {
   static_assert(std::is_same_v<Activation, std::uint8_t> || std::is_same_v<Activation, std::int8_t>,
                 "inputs of layers are u8 or s8 codes");
   constexpr std::int64_t lowest = std::numeric_limits<Activation>::min();
   constexpr std::int64_t highest = std::numeric_limits<Activation>::max();
   require_between("linear_target", "zero_point", channel.zero_point, lowest, highest);
-  scale_target target{channel.factor, channel.addend, 0, {}};
+  scale_spec target{channel.factor, channel.addend, 0, {}};
   for (const std::int8_t w : channel.weights) {
     target.correction += std::int64_t{channel.zero_point} * w;
     target.range.low += (w < 0 ? highest : lowest) * w;
@@ -56,21 +56,21 @@ scale_target linear_target(const linear_channel& channel) {
 }
 
 /// The target of q * k^T: factor is s_q * s_k / sqrt(head size) / s_logits.
-inline scale_target attention_logits_target(double factor, int logits_zero_point, index head_size) {
+inline scale_spec attention_logits_spec(double factor, int logits_zero_point, index_t head_size) {
   const std::int64_t extreme = std::int64_t{255} * 255 * head_size;
   return {factor, static_cast<double>(logits_zero_point), 0, {-extreme, extreme}};
 }
 
 /// The target of attention times V: factor is s_v / s_context. The sum of a row's 2^-code is below 2.25, plus 2^-15 for
 /// every key when codes are clipped at 15.
-inline scale_target attention_context_target(double factor, int context_zero_point, index keys) {
+inline scale_spec attention_context_spec(double factor, int context_zero_point, index_t keys) {
   const std::int64_t extreme = 255 * ((std::int64_t{9} << 13) + keys);
   return {std::ldexp(factor, -15), static_cast<double>(context_zero_point), 0, {-extreme, extreme}};
 }
 
 /// The target of the sum of so many u8 codes whose mean is wanted: factor is s_x / s_y.
-inline scale_target average_pool_target(double factor, int zero_point, int output_zero_point, index tokens) {
-  const index count = tokens < 1 ? 1 : tokens;
+inline scale_spec average_pool_spec(double factor, int zero_point, int output_zero_point, index_t tokens) {
+  const index_t count = tokens < 1 ? 1 : tokens;
   return {factor / static_cast<double>(count),
           static_cast<double>(output_zero_point),
           std::int64_t{zero_point} * tokens,
@@ -78,7 +78,7 @@ inline scale_target average_pool_target(double factor, int zero_point, int outpu
 }
 
 /// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
-inline scale_target rescale_target(double factor, int zero_point, int output_zero_point) {
+inline scale_spec convert_codes_spec(double factor, int zero_point, int output_zero_point) {
   return {factor, static_cast<double>(output_zero_point), zero_point, {0, 255}};
 }
 

@@ -76,7 +76,7 @@ namespace detail {
 
 /// How often the polynomial is doubled for rows of up to `keys` logits: 30 times as in the original, or as often as the
 /// distances of 8-bit codes call for; nothing if 64 bits do not hold the sum of a row.
-inline std::optional<std::int64_t> i_exp_octaves(const i_exp_constants& constants, index keys) {
+inline std::optional<std::int64_t> i_exp_octaves(const i_exp_constants& constants, index_t keys) {
   const double limit = static_cast<double>(exp_table_limit<std::uint64_t>(keys));
   for (const std::int64_t octaves : {std::int64_t{30}, (255 + constants.octave - 1) / constants.octave}) {
     if (std::ldexp(static_cast<double>(constants.c), static_cast<int>(octaves)) < limit) {
@@ -89,7 +89,7 @@ inline std::optional<std::int64_t> i_exp_octaves(const i_exp_constants& constant
 }  // namespace detail
 
 /// Whether i_exp_table has a table.
-inline bool has_i_exp_table(float scale, index keys) {
+inline bool has_i_exp_table(float scale, index_t keys) {
   return scale > 0 && i_exp_constants::exist(scale) && detail::i_exp_octaves(i_exp_constants(scale), keys).has_value();
 }
 
@@ -103,7 +103,7 @@ inline bool has_i_exp_table(float scale, index keys) {
 /// Errors:    a scale or a number of keys for which there is no such table, naming it; has_i_exp_table() tells
 ///            beforehand.
 /// Source:    FQ-ViT, section 3.3; I-BERT, algorithm 2; docs/numerics.md, section 5.
-inline exp_values<std::uint64_t> i_exp_table(float scale, index keys) {
+inline exp_values<std::uint64_t> i_exp_table(float scale, index_t keys) {
   require_between("i_exp_table", "keys", keys, 0, log_softmax_max_keys);
   const i_exp_constants constants(scale);
   const std::optional<std::int64_t> octaves = detail::i_exp_octaves(constants, keys);
@@ -120,7 +120,7 @@ inline exp_values<std::uint64_t> i_exp_table(float scale, index keys) {
 
 /// The same exponentials in 32 bits: e32 = (e + half) >> r, with the smallest r for which e32[0] * max(2 * keys + 1, 6)
 /// fits 32 bits. Codes change where a probability lies near the border of two codes: docs/numerics.md, section 5.
-inline exp_values<std::uint32_t> narrow_exp_table(const exp_values<std::uint64_t>& table, index keys) {
+inline exp_values<std::uint32_t> narrow_exp_table(const exp_values<std::uint64_t>& table, index_t keys) {
   require_between("narrow_exp_table", "keys", keys, 0, log_softmax_max_keys);
   int shift = 0;
   const auto narrow = [&](std::uint64_t e) { return shift == 0 ? e : ((e >> (shift - 1)) + 1) >> 1; };
@@ -135,7 +135,7 @@ inline exp_values<std::uint32_t> narrow_exp_table(const exp_values<std::uint64_t
 
 /// True exponentials in 32 bits: e[d] = round(2^p * exp(-s * d)), p = min(29, 31 - bit_length(keys)).
 /// Errors: a scale that is not above 0 and finite, keys outside 0..2^28.
-inline exp_values<std::uint32_t> exact_exp_table(double scale, index keys) {
+inline exp_values<std::uint32_t> exact_exp_table(double scale, index_t keys) {
   require_between("exact_exp_table", "keys", keys, 0, log_softmax_max_keys);
   detail::require_exp_scale(scale, "exact_exp_table");
   const int p = std::min(29, 31 - bit_length(static_cast<std::uint64_t>(keys)));
@@ -149,15 +149,15 @@ inline exp_values<std::uint32_t> exact_exp_table(double scale, index keys) {
 /// Log2 codes relative to the maximum, for max_softmax: round(d * s / ln 2); above 15, what the tail policy says.
 /// Errors: a scale that is not above 0 and finite.
 /// Source: docs/numerics.md, section "Max-relative attention".
-template <tail Tail>
+template <attention_code Format>
 exp_values<std::uint8_t> max_relative_code_table(double scale) {
-  static_assert(Tail != tail::wide, "codes relative to the maximum have 4 bits");
+  static_assert(Format != attention_code::u8_full, "codes relative to the maximum have 4 bits");
   detail::require_exp_scale(scale, "max_relative_code_table");
   exp_values<std::uint8_t> table;
   for (std::size_t d = 0; d < table.size(); ++d) {
     const double code = std::rint(static_cast<double>(d) * scale / std::log(2.0));
-    table[d] = static_cast<std::uint8_t>(code > attention_codes<Tail>::largest ? attention_codes<Tail>::below_largest
-                                                                               : static_cast<int>(code));
+    table[d] = static_cast<std::uint8_t>(
+        code > attention_codes<Format>::largest ? attention_codes<Format>::below_largest : static_cast<int>(code));
   }
   return table;
 }

@@ -53,7 +53,7 @@ struct ptf_scale {
   int zero_point = 0;
   std::vector<std::uint8_t> shift;  ///< 0..3
 
-  affine_scale channel(index c) const {
+  affine_scale channel(index_t c) const {
     return {scale * static_cast<float>(1 << shift[static_cast<std::size_t>(c)]), zero_point};
   }
 };
@@ -65,8 +65,8 @@ namespace detail {
 
 /// Refuses values that are not finite, naming the first.
 inline void require_finite(const char* operation, const char* argument, const matrix_view<const float>& x) {
-  for (index i = 0; i < x.rows; ++i) {
-    for (index j = 0; j < x.columns; ++j) {
+  for (index_t i = 0; i < x.rows; ++i) {
+    for (index_t j = 0; j < x.columns; ++j) {
       if (!std::isfinite(x(i, j))) [[unlikely]] {
         contract_failed("intact::%s: %s has the value %g at row %td, column %td; it must be finite", operation,
                         argument, static_cast<double>(x(i, j)), i, j);
@@ -172,8 +172,8 @@ void quantize_codes(matrix_view<const float> x, const affine_scale& scale, matri
   detail::require_codes<Code>("quantize_codes", codes);
   detail::require_affine_scale("quantize_codes", scale, codes);
   detail::require_finite("quantize_codes", "x", x);
-  for (index i = 0; i < x.rows; ++i) {
-    for (index j = 0; j < x.columns; ++j) {
+  for (index_t i = 0; i < x.rows; ++i) {
+    for (index_t j = 0; j < x.columns; ++j) {
       y(i, j) = static_cast<Code>(quantize_code(x(i, j), scale, codes));
     }
   }
@@ -187,13 +187,13 @@ void quantize_codes(matrix_view<const float> x, const ptf_scale& scale, matrix_v
   require_shape("quantize_codes", "y", y, x.rows, x.columns);
   detail::require_codes<Code>("quantize_codes", codes);
   require_equal("quantize_codes", "size of shift", std::ssize(scale.shift), x.columns);
-  for (index c = 0; c < x.columns; ++c) {
+  for (index_t c = 0; c < x.columns; ++c) {
     require_at_most("quantize_codes", "shift", scale.shift[static_cast<std::size_t>(c)], 3);
     detail::require_affine_scale("quantize_codes", scale.channel(c), codes);
   }
   detail::require_finite("quantize_codes", "x", x);
-  for (index i = 0; i < x.rows; ++i) {
-    for (index j = 0; j < x.columns; ++j) {
+  for (index_t i = 0; i < x.rows; ++i) {
+    for (index_t j = 0; j < x.columns; ++j) {
       y(i, j) = static_cast<Code>(quantize_code(x(i, j), scale.channel(j), codes));
     }
   }
@@ -204,8 +204,8 @@ template <class Code>
 void dequantize(matrix_view<const Code> codes, const affine_scale& scale, matrix_view<float> y) {
   require_view("dequantize", "codes", codes);
   require_shape("dequantize", "y", y, codes.rows, codes.columns);
-  for (index i = 0; i < codes.rows; ++i) {
-    for (index j = 0; j < codes.columns; ++j) {
+  for (index_t i = 0; i < codes.rows; ++i) {
+    for (index_t j = 0; j < codes.columns; ++j) {
       y(i, j) = dequantize_code(codes(i, j), scale);
     }
   }
@@ -216,8 +216,8 @@ void dequantize(matrix_view<const Code> codes, const affine_scale& scale, matrix
 struct quantized_weights {
   std::vector<std::int8_t> codes;
   std::vector<float> scale;
-  index rows = 0;
-  index columns = 0;
+  index_t rows = 0;
+  index_t columns = 0;
 
   matrix_view<const std::int8_t> view() const { return {codes.data(), rows, columns}; }
 };
@@ -240,14 +240,14 @@ inline quantized_weights quantize_weights(matrix_view<const float> weights, cons
   quantized_weights quantized{{}, {}, weights.rows, weights.columns};
   quantized.codes.reserve(static_cast<std::size_t>(weights.rows * weights.columns));
   quantized.scale.reserve(static_cast<std::size_t>(weights.rows));
-  for (index n = 0; n < weights.rows; ++n) {
+  for (index_t n = 0; n < weights.rows; ++n) {
     value_range range;
-    for (index k = 0; k < weights.columns; ++k) {
+    for (index_t k = 0; k < weights.columns; ++k) {
       range.low = std::min(range.low, weights(n, k));
       range.high = std::max(range.high, weights(n, k));
     }
     const affine_scale scale = detail::symmetric_scale(range, codes);
-    for (index k = 0; k < weights.columns; ++k) {
+    for (index_t k = 0; k < weights.columns; ++k) {
       quantized.codes.push_back(static_cast<std::int8_t>(quantize_code(weights(n, k), scale, codes)));
     }
     quantized.scale.push_back(scale.scale);
@@ -260,7 +260,7 @@ inline quantized_weights quantize_weights(matrix_view<const float> weights, cons
 struct grouped_weights {
   quantized_weights weights;
   std::vector<std::uint8_t> shift;  ///< rows x ceil(columns / group), 0..3
-  index group = 1;
+  index_t group = 1;
 };
 
 namespace detail {
@@ -291,16 +291,16 @@ struct quantized_group_row {
     for (std::size_t first = 0; first < weights.size(); first += group) {
       const auto part = weights.subspan(first, std::min(group, weights.size() - first));
       quantized_group best(part, scale);
-      std::uint8_t chosen = 0;
+      std::uint8_t recipe = 0;
       for (int candidate = 1; candidate <= 3; ++candidate) {
         quantized_group now(part, scale * static_cast<float>(1 << candidate));
         if (now.error < best.error) {
           best = std::move(now);
-          chosen = static_cast<std::uint8_t>(candidate);
+          recipe = static_cast<std::uint8_t>(candidate);
         }
       }
       codes.insert(codes.end(), best.codes.begin(), best.codes.end());
-      shift.push_back(chosen);
+      shift.push_back(recipe);
       error += best.error;
     }
   }
@@ -316,13 +316,13 @@ struct quantized_group_row {
 ///            squared error, the smallest on ties.
 /// Errors:    weights that are not finite, naming the tensor and the position; a group below 1.
 /// Source:    docs/numerics.md, section 3.
-inline grouped_weights quantize_grouped_weights(matrix_view<const float> weights, index group,
+inline grouped_weights quantize_grouped_weights(matrix_view<const float> weights, index_t group,
                                                 const char* name = "weights") {
   require_view("quantize_grouped_weights", name, weights);
   require_at_least("quantize_grouped_weights", "group", group, 1);
   detail::require_finite("quantize_grouped_weights", name, weights);
   grouped_weights quantized{{{}, {}, weights.rows, weights.columns}, {}, group};
-  for (index n = 0; n < weights.rows; ++n) {
+  for (index_t n = 0; n < weights.rows; ++n) {
     const std::span<const float> row(weights.data + n * weights.stride, static_cast<std::size_t>(weights.columns));
     float largest = 0;
     for (const float w : row) {

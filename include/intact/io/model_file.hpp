@@ -77,7 +77,7 @@ class model_writer : public model_archive {
   }
 
   template <class T>
-  void reals(const std::string& name, const std::vector<T>& rows, index count) {
+  void reals(const std::string& name, const std::vector<T>& rows, index_t count) {
     add(name, dtype::f64, {count, reals_in<T>()}, std::as_bytes(std::span(rows)));
   }
 
@@ -94,7 +94,7 @@ class model_writer : public model_archive {
 };
 
 /// Fills in the fields of a model, and remembers which tensors it has read. File is const safetensors_file or
-/// safetensors_stream.
+/// safetensors_reader.
 template <class File>
 class model_reader : public model_archive {
  public:
@@ -126,7 +126,7 @@ class model_reader : public model_archive {
   }
 
   template <class T>
-  void reals(const std::string& name, std::vector<T>& rows, index count) {
+  void reals(const std::string& name, std::vector<T>& rows, index_t count) {
     const std::vector<double> numbers = read<double>(name, {count, reals_in<T>()});
     rows.resize(static_cast<std::size_t>(count));
     std::memcpy(static_cast<void*>(rows.data()), numbers.data(), numbers.size() * sizeof(double));
@@ -175,10 +175,10 @@ inline int require_format(const safetensors_index& file, const char* format) {
 template <class Contents, class File, class Describe>
 Contents read_model(File& file, const char* format, const Describe& describe) {
   model_reader<File> reader(file, require_format(file, format));
-  Contents contents;
-  describe(reader, contents);
+  Contents tensors;
+  describe(reader, tensors);
   reader.require_all_read();
-  return contents;
+  return tensors;
 }
 
 /// Writes what the writer has collected.
@@ -195,14 +195,14 @@ inline void write_model(const model_writer& writer, const std::filesystem::path&
 
 template <class File>
 integer_vit load_integer_vit(File& file) {
-  const auto describe = [](auto& reader, vit_contents& contents) { describe_vit(reader, contents); };
-  return integer_vit(read_model<vit_contents>(file, model_file_format, describe));
+  const auto describe = [](auto& reader, vit_tensors& tensors) { describe_vit(reader, tensors); };
+  return integer_vit(read_model<vit_tensors>(file, model_file_format, describe));
 }
 
 template <class File>
 integer_swin load_integer_swin(File& file) {
-  const auto describe = [](auto& reader, swin_contents& contents) { describe_swin(reader, contents); };
-  return integer_swin(read_model<swin_contents>(file, swin_file_format, describe));
+  const auto describe = [](auto& reader, swin_tensors& tensors) { describe_swin(reader, tensors); };
+  return integer_swin(read_model<swin_tensors>(file, swin_file_format, describe));
 }
 
 }  // namespace detail
@@ -217,13 +217,13 @@ integer_swin load_integer_swin(File& file) {
 inline void save_integer_vit(const integer_vit& model, const std::filesystem::path& path,
                              const std::map<std::string, std::string>& notes = {}) {
   detail::model_writer writer(path.string());
-  detail::describe_vit(writer, model.contents());
+  detail::describe_vit(writer, model.tensors());
   detail::write_model(writer, path, model_file_format, notes);
 }
 inline void save_integer_swin(const integer_swin& model, const std::filesystem::path& path,
                               const std::map<std::string, std::string>& notes = {}) {
   detail::model_writer writer(path.string());
-  detail::describe_swin(writer, model.contents());
+  detail::describe_swin(writer, model.tensors());
   detail::write_model(writer, path, swin_file_format, notes);
 }
 
@@ -239,21 +239,21 @@ inline void save_integer_swin(const integer_swin& model, const std::filesystem::
 inline integer_vit load_integer_vit(const safetensors_file& file) {
   return detail::load_integer_vit(file);
 }
-inline integer_vit load_integer_vit(safetensors_stream& file) {
+inline integer_vit load_integer_vit(safetensors_reader& file) {
   return detail::load_integer_vit(file);
 }
 inline integer_vit load_integer_vit(const std::filesystem::path& path) {
-  safetensors_stream file(path);
+  safetensors_reader file(path);
   return load_integer_vit(file);
 }
 inline integer_swin load_integer_swin(const safetensors_file& file) {
   return detail::load_integer_swin(file);
 }
-inline integer_swin load_integer_swin(safetensors_stream& file) {
+inline integer_swin load_integer_swin(safetensors_reader& file) {
   return detail::load_integer_swin(file);
 }
 inline integer_swin load_integer_swin(const std::filesystem::path& path) {
-  safetensors_stream file(path);
+  safetensors_reader file(path);
   return load_integer_swin(file);
 }
 

@@ -24,7 +24,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// The largest size that a model in a file may have. Products of three sizes fit 64 bits.
-inline constexpr index model_file_max_size = index{1} << 20;
+inline constexpr index_t model_file_max_size = index_t{1} << 20;
 
 namespace detail {
 
@@ -77,8 +77,8 @@ inline std::string text_of(double number) {
   return text;
 }
 
-inline void require_multiple(const model_archive& archive, const std::string& name, index size, const char* of,
-                             index divisor) {
+inline void require_multiple(const model_archive& archive, const std::string& name, index_t size, const char* of,
+                             index_t divisor) {
   if (size % divisor != 0) {
     archive.refuse(name, "is " + std::to_string(size) + "; it must be a multiple of " + of + ", which is " +
                              std::to_string(divisor));
@@ -89,11 +89,11 @@ inline void require_multiple(const model_archive& archive, const std::string& na
 template <class Shape>
 void check_patches(const model_archive& archive, const Shape& shape) {
   require_multiple(archive, "shape.height", shape.height, "shape.patch", shape.patch);
-  require_multiple(archive, "shape.width_pixels", shape.width_pixels, "shape.patch", shape.patch);
+  require_multiple(archive, "shape.width_pixels", shape.image_width, "shape.patch", shape.patch);
 }
 
 /// Checks that heads fill a width, and that int32 holds their products.
-inline void check_heads(const model_archive& archive, const std::string& name, index width, index heads) {
+inline void check_heads(const model_archive& archive, const std::string& name, index_t width, index_t heads) {
   require_multiple(archive, name + ".width", width, (name + ".heads").c_str(), heads);
   if (width / heads > gemm_max_depth_u8_u8) {
     archive.refuse(name + ".heads", "makes heads of " + std::to_string(width / heads) +
@@ -104,7 +104,7 @@ inline void check_heads(const model_archive& archive, const std::string& name, i
 /// Patches of an image, in 64 bits.
 template <class Shape>
 constexpr std::int64_t patch_count(const Shape& shape) {
-  return std::int64_t{shape.height / shape.patch} * (shape.width_pixels / shape.patch);
+  return std::int64_t{shape.height / shape.patch} * (shape.image_width / shape.patch);
 }
 
 /// Checks that this machine can count a product of a shape's sizes, which 64 bits hold.
@@ -138,10 +138,10 @@ inline void check_shape(const model_archive& archive, const vit_shape& shape) {
 }
 
 /// Checks that int32 holds the sums of a layer of so many inputs, whatever its weights are.
-inline void check_columns(const model_archive& archive, const std::string& name, weight_kind kind, index columns) {
-  const index limit = kind == weight_kind::s8   ? gemm_max_depth_u8_s8
-                      : kind == weight_kind::s4 ? gemm_max_depth_u8_s4
-                                                : gemm_max_depth_u8_grouped_s4;
+inline void check_columns(const model_archive& archive, const std::string& name, weight_kind kind, index_t columns) {
+  const index_t limit = kind == weight_kind::s8   ? gemm_max_depth_u8_s8
+                        : kind == weight_kind::s4 ? gemm_max_depth_u8_s4
+                                                  : gemm_max_depth_u8_grouped_s4;
   if (columns > limit) {
     archive.refuse(name + ".kind", "is that of weights with at most " + std::to_string(limit) +
                                        " columns; the shape calls for " + std::to_string(columns));
@@ -150,8 +150,8 @@ inline void check_columns(const model_archive& archive, const std::string& name,
 
 /// Checks that the unused half of each row's last byte is 0.
 inline void check_padding(const model_archive& archive, const std::string& name, const owned_weights& weights) {
-  const index stride = packed_bytes(weights.columns);
-  for (index n = 0; weights.columns % 2 != 0 && n < weights.rows; ++n) {
+  const index_t stride = packed_bytes(weights.columns);
+  for (index_t n = 0; weights.columns % 2 != 0 && n < weights.rows; ++n) {
     const int padding = weights.packed[static_cast<std::size_t>((n + 1) * stride - 1)] >> 4;
     if (padding != 0) {
       archive.refuse(name + ".packed", "has the padding " + std::to_string(padding) + " at the end of row " +
@@ -170,25 +170,25 @@ inline void check_exact(const model_archive& archive, const std::string& tensor,
 
 /// The real numbers that a scale is exactly: (a * 2^p * m + c) * 2^-(32 + t), and 1/2 less, because that is rounded
 /// down. No others come from a builder: their sums are exact in double, so the offset without the half is, too.
-inline exact_scale exact_of(const model_archive& archive, const std::string& tensor, const std::string& place,
-                            const tensor_scale& scale) {
+inline realized_scale exact_of(const model_archive& archive, const std::string& tensor, const std::string& place,
+                               const tensor_scale& scale) {
   const std::int64_t without_half = scale.offset - (std::int64_t{1} << (31 + scale.shift));
   const double offset = static_cast<double>(without_half);
   if (static_cast<std::int64_t>(offset) != without_half) {
     archive.refuse(tensor, "is " + std::to_string(scale.offset) + place + "; minus 2^" +
                                std::to_string(31 + scale.shift) + " it must be exact in double");
   }
-  return {std::ldexp(static_cast<double>(scale.multiplier), scale.prescale - 32 - scale.shift),
+  return {std::ldexp(static_cast<double>(scale.multiplier), scale.left_shift - 32 - scale.shift),
           std::ldexp(offset, -32 - scale.shift)};
 }
 
-/// Checks that the accumulators of a range leave room for a prescale.
+/// Checks that the accumulators of a range leave room for a left_shift.
 inline void check_prescale(const model_archive& archive, const std::string& tensor, const std::string& place,
-                           int prescale, const accumulator_range& range) {
+                           int left_shift, const accumulator_range& range) {
   const std::int64_t largest = std::max(-range.low, range.high);
-  if (largest * (std::int64_t{1} << prescale) > std::numeric_limits<std::int32_t>::max()) {
-    archive.refuse(tensor, "is " + std::to_string(prescale) + "; the accumulators" + place + " reach " +
-                               std::to_string(largest) + ", and times 2^" + std::to_string(prescale) +
+  if (largest * (std::int64_t{1} << left_shift) > std::numeric_limits<std::int32_t>::max()) {
+    archive.refuse(tensor, "is " + std::to_string(left_shift) + "; the accumulators" + place + " reach " +
+                               std::to_string(largest) + ", and times 2^" + std::to_string(left_shift) +
                                " they must be below 2^31");
   }
 }
@@ -196,12 +196,12 @@ inline void check_prescale(const model_archive& archive, const std::string& tens
 /// Checks the scale of a layer against what its weights can reach.
 inline void check_scale(const model_archive& archive, const std::string& name, const owned_channel_scale& scale,
                         const owned_weights& weights) {
-  for (index n = 0; n < weights.rows; ++n) {
+  for (index_t n = 0; n < weights.rows; ++n) {
     const std::string place = " of channel " + std::to_string(n);
-    const accumulator_range range = linear_target<std::uint8_t>({.weights = weights.row(n), .factor = 1}).range;
-    check_prescale(archive, name + ".prescale", place, scale.prescale, range);
-    const exact_scale expected = exact_of(archive, name + ".offset", place, scale.view().channel(n));
-    const exact_scale& stored = scale.exact[static_cast<std::size_t>(n)];
+    const accumulator_range range = linear_spec<std::uint8_t>({.weights = weights.row(n), .factor = 1}).range;
+    check_prescale(archive, name + ".prescale", place, scale.left_shift, range);
+    const realized_scale expected = exact_of(archive, name + ".offset", place, scale.view().channel(n));
+    const realized_scale& stored = scale.exact[static_cast<std::size_t>(n)];
     check_exact(archive, name + ".exact", "has" + place + " the factor", stored.factor, expected.factor);
     check_exact(archive, name + ".exact", "has" + place + " the offset", stored.offset, expected.offset);
   }
@@ -209,8 +209,8 @@ inline void check_scale(const model_archive& archive, const std::string& name, c
 
 inline void check_scale(const model_archive& archive, const std::string& name, const owned_tensor_scale& p,
                         const accumulator_range& range) {
-  check_prescale(archive, name + ".prescale", "", p.scale.prescale, range);
-  const exact_scale expected = exact_of(archive, name + ".offset", "", p.scale);
+  check_prescale(archive, name + ".prescale", "", p.scale.left_shift, range);
+  const realized_scale expected = exact_of(archive, name + ".offset", "", p.scale);
   check_exact(archive, name + ".exact.factor", "is", p.exact.factor, expected.factor);
   check_exact(archive, name + ".exact.offset", "is", p.exact.offset, expected.offset);
 }
@@ -250,7 +250,7 @@ inline void check_add(const model_archive& archive, const std::string& name, con
 
 /// Checks that 64 bits hold the sums of rows of `keys` exponentials.
 inline void check_exponential(const model_archive& archive, const std::string& name,
-                              const std::vector<std::uint64_t>& table, index keys) {
+                              const std::vector<std::uint64_t>& table, index_t keys) {
   const std::uint64_t limit = exp_table_limit<std::uint64_t>(keys);
   if (table.front() < 1 || table.front() > limit) {
     archive.refuse(name, "is " + std::to_string(table.front()) + " at position 0; for " + std::to_string(keys) +
@@ -265,13 +265,12 @@ inline void check_exponential(const model_archive& archive, const std::string& n
 }
 
 /// Checks which kinds of attention go together.
-inline void check_weighting(const model_archive& archive, const std::string& name, const owned_weighting& p,
-                            index keys) {
+inline void check_softmax(const model_archive& archive, const std::string& name, const owned_softmax& p, index_t keys) {
   const bool relative_to_sum = p.kind == attention_kind::log2_of_sum;
   if (!relative_to_sum && !p.normalize) {
     archive.refuse(name + ".normalize", "is 0; weights relative to the maximum do not sum to 1 and need 1");
   }
-  if (p.probabilities == tail::wide && (!relative_to_sum || p.normalize)) {
+  if (p.probabilities == attention_code::u8_full && (!relative_to_sum || p.normalize)) {
     archive.refuse(name + ".probabilities", "is that of 8-bit codes; they are relative to the sum and not normalized");
   }
   if (p.normalize && keys > weighted_matmul_max_keys) {

@@ -13,7 +13,7 @@
 // one that reads fills it in; either way its limits are checked before the next field is looked at, so that whatever is
 // used as a size has been checked, and a file that has been written can be read.
 //
-// Tensors are named like the members of vit_contents. Fields that a model's kinds do not use are left out.
+// Tensors are named like the members of vit_tensors. Fields that a model's kinds do not use are left out.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -31,8 +31,8 @@ constexpr limits first_of(int choices) {
 static_assert(static_cast<int>(stream_codes::s16) == 1 && static_cast<int>(weight_kind::s4) == 1 &&
                   static_cast<int>(weight_kind::grouped_s4) == 2 &&
                   static_cast<int>(attention_kind::log2_of_max) == 1 &&
-                  static_cast<int>(attention_kind::weights) == 2 && static_cast<int>(tail::clip) == 1 &&
-                  static_cast<int>(tail::wide) == 2 && static_cast<int>(log2_rounding::at_square_root_of_2) == 1,
+                  static_cast<int>(attention_kind::weights) == 2 && static_cast<int>(attention_code::u4_clipped) == 1 &&
+                  static_cast<int>(attention_code::u8_full) == 2 && static_cast<int>(log2_rounding::round_log) == 1,
               "the numbers of enumerations are part of the format");
 
 inline constexpr limits code_limits{0, 255};
@@ -45,7 +45,7 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   constexpr limits size{1, model_file_max_size};
   archive.number("shape.channels", shape.channels, size);
   archive.number("shape.height", shape.height, size);
-  archive.number("shape.width_pixels", shape.width_pixels, size);
+  archive.number("shape.width_pixels", shape.image_width, size);
   archive.number("shape.patch", shape.patch, size);
   archive.number("shape.width", shape.width, size);
   archive.number("shape.heads", shape.heads, size);
@@ -60,8 +60,8 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
 }
 
 template <class Archive>
-void describe_weights(Archive& archive, const std::string& name, field<Archive, owned_weights>& weights, index rows,
-                      index columns) {
+void describe_weights(Archive& archive, const std::string& name, field<Archive, owned_weights>& weights, index_t rows,
+                      index_t columns) {
   if constexpr (!Archive::writes) {
     weights.rows = rows;
     weights.columns = columns;
@@ -87,7 +87,7 @@ void describe_scale(Archive& archive, const std::string& name, field<Archive, ow
   archive.array(name + ".multiplier", scale.multiplier, {weights.rows}, multiplier_limits);
   archive.array(name + ".offset", scale.offset, {weights.rows}, scale_offset_limits);
   archive.number(name + ".shift", scale.shift, scale_shift_limits);
-  archive.number(name + ".prescale", scale.prescale, scale_shift_limits);
+  archive.number(name + ".prescale", scale.left_shift, scale_shift_limits);
   archive.reals(name + ".exact", scale.exact, weights.rows);
   check_scale(archive, name, scale, weights);
 }
@@ -98,21 +98,21 @@ void describe_scale(Archive& archive, const std::string& name, field<Archive, ow
   archive.number(name + ".multiplier", p.scale.multiplier, multiplier_limits);
   archive.number(name + ".offset", p.scale.offset, scale_offset_limits);
   archive.number(name + ".shift", p.scale.shift, scale_shift_limits);
-  archive.number(name + ".prescale", p.scale.prescale, prescale_limits);
+  archive.number(name + ".prescale", p.scale.left_shift, prescale_limits);
   archive.real(name + ".exact.factor", p.exact.factor);
   archive.real(name + ".exact.offset", p.exact.offset);
   check_scale(archive, name, p, range);
 }
 
 template <class Archive>
-void describe_linear(Archive& archive, const std::string& name, field<Archive, owned_linear>& layer, index outputs,
-                     index inputs) {
+void describe_linear(Archive& archive, const std::string& name, field<Archive, owned_linear>& layer, index_t outputs,
+                     index_t inputs) {
   describe_weights(archive, name + ".weights", layer.weights, outputs, inputs);
   describe_scale(archive, name + ".scale", layer.scale, layer.weights);
 }
 
 template <class Archive>
-void describe_add(Archive& archive, const std::string& name, field<Archive, owned_add>& p, index channels) {
+void describe_add(Archive& archive, const std::string& name, field<Archive, owned_add>& p, index_t channels) {
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
   archive.array(name + ".stream_multiplier", p.stream_multiplier, {channels}, multiplier_limits);
   archive.array(name + ".branch_multiplier", p.branch_multiplier, {channels}, multiplier_limits);
@@ -126,7 +126,7 @@ void describe_add(Archive& archive, const std::string& name, field<Archive, owne
 }
 
 template <class Archive>
-void describe_layernorm(Archive& archive, const std::string& name, field<Archive, owned_layernorm>& p, index width,
+void describe_layernorm(Archive& archive, const std::string& name, field<Archive, owned_layernorm>& p, index_t width,
                         stream_codes stream) {
   constexpr std::int64_t gain_limit = (std::int64_t{1} << 30) - 1;
   const bool wide = stream == stream_codes::s16;
@@ -144,19 +144,20 @@ void describe_layernorm(Archive& archive, const std::string& name, field<Archive
 }
 
 /// The limits of the codes or weights of a table relative to the maximum.
-constexpr limits softmax_table_limits(attention_kind kind, tail probabilities) {
+constexpr limits softmax_table_limits(attention_kind kind, attention_code probabilities) {
   return kind == attention_kind::weights ? code_limits
-         : probabilities == tail::clip   ? limits{0, attention_codes<tail::clip>::largest}
-                                         : limits{0, attention_codes<tail::zero>::zero};
+         : probabilities == attention_code::u4_clipped
+             ? limits{0, attention_codes<attention_code::u4_clipped>::largest}
+             : limits{0, attention_codes<attention_code::u8_masked>::last_code};
 }
 
 template <class Archive>
-void describe_weighting(Archive& archive, const std::string& name, field<Archive, owned_weighting>& p, index keys) {
+void describe_softmax(Archive& archive, const std::string& name, field<Archive, owned_softmax>& p, index_t keys) {
   archive.number(name + ".kind", p.kind, first_of(3));
   archive.number(name + ".probabilities", p.probabilities, first_of(3));
   archive.number(name + ".rounding", p.rounding, first_of(2));
   archive.number(name + ".normalize", p.normalize, first_of(2));
-  check_weighting(archive, name, p, keys);
+  check_softmax(archive, name, p, keys);
   if (p.kind == attention_kind::log2_of_sum) {
     archive.array(name + ".exponential", p.exponential, {256});
     check_exponential(archive, name + ".exponential", p.exponential, keys);
@@ -167,8 +168,8 @@ void describe_weighting(Archive& archive, const std::string& name, field<Archive
     archive.number(name + ".normalization.factor", p.normalization.factor, limits{1, (1 << 30) - 1});
     archive.number(name + ".normalization.zero_point", p.normalization.zero_point, code_limits);
   } else {
-    const bool wide = p.probabilities == tail::wide;
-    describe_scale(archive, name + ".context", p.context, attention_context_target(1, 0, keys).range,
+    const bool wide = p.probabilities == attention_code::u8_full;
+    describe_scale(archive, name + ".context", p.context, attention_context_spec(1, 0, keys).range,
                    wide ? limits{0, 0} : scale_shift_limits);
   }
 }
@@ -176,14 +177,14 @@ void describe_weighting(Archive& archive, const std::string& name, field<Archive
 template <class Archive>
 void describe_block(Archive& archive, const std::string& name, field<Archive, owned_block>& block,
                     const block_shape& shape, stream_codes stream) {
-  const index width = shape.attention.width;
+  const index_t width = shape.attention.width;
   const bool u8_stream = stream == stream_codes::u8;
   describe_layernorm(archive, name + ".norm1", block.norm1, width, stream);
   describe_linear(archive, name + ".qkv", block.qkv, 3 * width, width);
   archive.number(name + ".qkv_zero_point", block.qkv_zero_point, code_limits);
   describe_scale(archive, name + ".attention_logits", block.attention_logits,
-                 attention_logits_target(1, 0, shape.attention.head_size()).range);
-  describe_weighting(archive, name + ".weighting", block.weighting, shape.attention.tokens);
+                 attention_logits_spec(1, 0, shape.attention.head_size()).range);
+  describe_softmax(archive, name + ".weighting", block.softmax, shape.attention.tokens);
   describe_linear(archive, name + ".proj", block.proj, width, width);
   if (u8_stream) {
     describe_add(archive, name + ".add1", block.add1, width);
@@ -199,25 +200,25 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
 
 /// Pixels, patches and what the tokens begin with.
 template <class Archive>
-void describe_embedding(Archive& archive, field<Archive, vit_contents>& model) {
+void describe_embedding(Archive& archive, field<Archive, vit_tensors>& model) {
   const vit_shape& shape = model.shape;
   if (archive.has("pixel_table", !model.pixel_table.empty())) {
     archive.array("pixel_table", model.pixel_table, {shape.channels, 256});
   }
-  describe_linear(archive, "patch", model.patch, shape.width, shape.patch_samples());
+  describe_linear(archive, "patch", model.patch, shape.width, shape.patch_values());
   if (shape.stream == stream_codes::s16) {
     archive.array("token_addend", model.token_addend, {shape.tokens(), shape.width});
     return;
   }
   archive.array("embed_table", model.embed_table, {activation_table_size_8});
-  archive.array("class_token", model.class_token, {shape.head_inputs()});
+  archive.array("class_token", model.class_token, {shape.head_features()});
   archive.array("positions", model.positions, {shape.tokens(), shape.width});
   describe_add(archive, "add_positions", model.add_positions, shape.width);
 }
 
 /// The head of a model of any kind.
 template <class Archive, class Contents>
-void describe_head(Archive& archive, Contents& model, index classes, index inputs) {
+void describe_head(Archive& archive, Contents& model, index_t classes, index_t inputs) {
   describe_weights(archive, "head", model.head, classes, inputs);
   describe_scale(archive, "logits", model.logits, model.head);
   describe_scale(archive, "logits_u8", model.logits_u8, model.head);
@@ -229,11 +230,11 @@ void describe_head(Archive& archive, Contents& model, index classes, index input
 
 /// All of a model.
 template <class Archive>
-void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
+void describe_vit(Archive& archive, field<Archive, vit_tensors>& model) {
   describe_shape(archive, model.shape);
   const vit_shape& shape = model.shape;
   describe_embedding(archive, model);
-  for (index position = 0; position < shape.depth; ++position) {
+  for (index_t position = 0; position < shape.depth; ++position) {
     if constexpr (!Archive::writes) {
       model.blocks.emplace_back();  // one at a time: a file that claims more blocks than it has costs no memory
     }
@@ -241,7 +242,7 @@ void describe_vit(Archive& archive, field<Archive, vit_contents>& model) {
                    shape.block(), shape.stream);
   }
   describe_layernorm(archive, "norm", model.norm, shape.width, shape.stream);
-  describe_head(archive, model, shape.classes, shape.head_inputs());
+  describe_head(archive, model, shape.classes, shape.head_features());
 }
 
 }  // namespace detail

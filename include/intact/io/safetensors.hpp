@@ -263,11 +263,11 @@ class safetensors_file : public safetensors_index {
 /// A safetensors file that stays where it is: each tensor is read when it is asked for, so that no tensor is in memory
 /// twice. Not to be shared between threads. A file that becomes shorter meanwhile is an error; one that is changed in
 /// place is not noticed.
-class safetensors_stream : public safetensors_index {
+class safetensors_reader : public safetensors_index {
  public:
   /// Opens a file and checks its header in full.
-  explicit safetensors_stream(const std::filesystem::path& path)
-      : safetensors_stream(detail::opened_safetensors(path)) {}
+  explicit safetensors_reader(const std::filesystem::path& path)
+      : safetensors_reader(detail::opened_safetensors(path)) {}
 
   /// The elements of a tensor, as of safetensors_file.
   template <class T>
@@ -290,7 +290,7 @@ class safetensors_stream : public safetensors_index {
   }
 
  private:
-  explicit safetensors_stream(detail::opened_safetensors&& opened)
+  explicit safetensors_reader(detail::opened_safetensors&& opened)
       : safetensors_index(std::move(opened.name), std::move(opened.header), opened.begin),
         stream_(std::move(opened.stream)) {}
 

@@ -16,13 +16,13 @@ namespace kernel {
 
 /// One load per code, several codes at a time.
 template <class Isa, class Code>
-INTACT_INLINE void activation_row(const Code* codes, index count, const std::uint8_t* table, std::uint8_t* y) {
-  constexpr index together = 8;
-  index j = 0;
+INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::uint8_t* table, std::uint8_t* y) {
+  constexpr index_t together = 8;
+  index_t j = 0;
   for (; j + together <= count; j += together) {
     std::uint8_t entries[together];
     INTACT_UNROLL
-    for (index i = 0; i < together; ++i) {
+    for (index_t i = 0; i < together; ++i) {
       entries[i] = table[codes[j + i]];
     }
     std::memcpy(y + j, entries, sizeof entries);
@@ -35,14 +35,14 @@ INTACT_INLINE void activation_row(const Code* codes, index count, const std::uin
 /// Rows [begin, end) of 8-bit codes.
 template <class Isa>
 void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
-                index begin, index end) noexcept {
+                index_t begin, index_t end) noexcept {
   if constexpr (simd::lanes<Isa> == 1) {
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
     }
   } else {
     const simd::byte_table<Isa> entries(table);
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       transform_row<Isa>(code_row{codes.data + i * codes.stride, codes.columns}, entries, y, i);
     }
   }
@@ -53,7 +53,7 @@ template <class Isa, unsigned N, class Table>
 INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const Table& table, std::uint8_t* y) {
   using bytes = simd::bytes<Isa>;
   typename bytes::batch entries[N];
-  table.look_up(codes, entries);
+  table.lookup(codes, entries);
   INTACT_UNROLL
   for (unsigned i = 0; i < N; ++i) {
     bytes::store(entries[i], y + i * bytes::width);
@@ -63,13 +63,13 @@ INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const Table& t
 /// Rows [begin, end) of 12-bit codes by shuffles: four registers at a time, then one, and the rest by loads.
 template <class Isa, class Table>
 INTACT_INLINE void shuffle_activation_rows(matrix_view<const std::uint16_t> codes, const Table& table,
-                                           const std::uint8_t* entries, matrix_view<std::uint8_t> y, index begin,
-                                           index end) {
-  constexpr index width = simd::bytes<Isa>::width;
-  for (index i = begin; i < end; ++i) {
+                                           const std::uint8_t* entries, matrix_view<std::uint8_t> y, index_t begin,
+                                           index_t end) {
+  constexpr index_t width = simd::bytes<Isa>::width;
+  for (index_t i = begin; i < end; ++i) {
     const std::uint16_t* const row = codes.data + i * codes.stride;
     std::uint8_t* const to = y.data + i * y.stride;
-    index j = 0;
+    index_t j = 0;
     for (; j + 4 * width <= codes.columns; j += 4 * width) {
       shuffle_activation<Isa, 4>(row + j, table, to + j);
     }
@@ -83,7 +83,7 @@ INTACT_INLINE void shuffle_activation_rows(matrix_view<const std::uint16_t> code
 /// Rows [begin, end) of 12-bit codes.
 template <class Isa>
 void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
-                index begin, index end) noexcept {
+                index_t begin, index_t end) noexcept {
   if constexpr (simd::has_long_table<Isa>) {
     const simd::stepped_table<Isa> stepped(table);
     if (stepped.fits) {
@@ -94,7 +94,7 @@ void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* tabl
       shuffle_activation_rows<Isa>(codes, simd::long_table<Isa>(aligned), table, y, begin, end);
     }
   } else {
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
     }
   }

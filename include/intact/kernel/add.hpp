@@ -19,8 +19,8 @@ namespace kernel {
 /// N registers of channels from `c` on, of which `count` exist, in rows [begin, end).
 template <class Isa, unsigned N>
 INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
-                             const add_scale& scale, matrix_view<std::uint8_t> y, index begin, index end, index c,
-                             index count) {
+                             const add_parameters& scale, matrix_view<std::uint8_t> y, index_t begin, index_t end,
+                             index_t c, index_t count) {
   s32<Isa> stream_multiplier[N], branch_multiplier[N], offset[N];
   load_row<Isa>(scale.stream_multiplier.data() + c, count, stream_multiplier);
   load_row<Isa>(scale.branch_multiplier.data() + c, count, branch_multiplier);
@@ -32,7 +32,7 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
     offset[j] = simd::subtract<Isa>(offset[j], simd::multiply<Isa>(stream_zero_point, stream_multiplier[j]));
     offset[j] = simd::subtract<Isa>(offset[j], simd::multiply<Isa>(branch_zero_point, branch_multiplier[j]));
   }
-  for (index i = begin; i < end; ++i) {
+  for (index_t i = begin; i < end; ++i) {
     s32<Isa> first[N], second[N];
     load_row<Isa>(stream.data + i * stream.stride + c, count, first);
     load_row<Isa>(branch.data + i * branch.stride + c, count, second);
@@ -40,7 +40,7 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
     for (unsigned j = 0; j < N; ++j) {
       const s32<Isa> sum = simd::add<Isa>(simd::multiply<Isa>(first[j], stream_multiplier[j]),
                                           simd::multiply<Isa>(second[j], branch_multiplier[j]));
-      first[j] = simd::rescaler<Isa>::right(simd::add<Isa>(sum, offset[j]), scale.shift);
+      first[j] = simd::mul_shift<Isa>::right(simd::add<Isa>(sum, offset[j]), scale.shift);
     }
     store_row<Isa>(first, y.data + i * y.stride + c, count);
   }
@@ -49,13 +49,13 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
 // With weighted sums of codes, factors of a block of channels are prepared on the stack.
 
 /// Channels of a block.
-inline constexpr index add_block_channels = 1024;
+inline constexpr index_t add_block_channels = 1024;
 
 /// The factors of a register of channels from `first` on; after the last channel comes the first one again.
 template <class Isa>
-INTACT_INLINE auto add_factors(const add_scale& scale, index first) {
+INTACT_INLINE auto add_factors(const add_parameters& scale, index_t first) {
   using sum = simd::weighted_sum<Isa>;
-  const index channels = std::ssize(scale.offset);
+  const index_t channels = std::ssize(scale.offset);
   const std::int32_t* arrays[] = {scale.stream_multiplier.data(), scale.branch_multiplier.data(), scale.offset.data()};
   alignas(64) std::int32_t copies[3][static_cast<std::size_t>(sum::width)];
   for (int a = 0; a < 3; ++a) {
@@ -63,7 +63,7 @@ INTACT_INLINE auto add_factors(const add_scale& scale, index first) {
       arrays[a] += first;
       continue;
     }
-    index c = first;
+    index_t c = first;
     for (std::int32_t& copy : copies[a]) {
       copy = arrays[a][c];
       c = c + 1 == channels ? 0 : c + 1;
@@ -78,13 +78,13 @@ INTACT_INLINE auto add_factors(const add_scale& scale, index first) {
 template <class Isa, bool Whole>
 INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
                                const typename simd::weighted_sum<Isa>::factors& factors, int shift,
-                               matrix_view<std::uint8_t> y, index c, index count, index ahead) {
+                               matrix_view<std::uint8_t> y, index_t c, index_t count, index_t ahead) {
   using bytes = simd::bytes<Isa>;
   using sum = simd::weighted_sum<Isa>;
   const std::uint8_t* first = stream.data + c;
   const std::uint8_t* second = branch.data + c;
   std::uint8_t* to = y.data + c;
-  for (index left = y.rows;;) {
+  for (index_t left = y.rows;;) {
     simd::prefetch(first + ahead * stream.stride);
     simd::prefetch(second + ahead * branch.stride);
     if constexpr (Whole) {
@@ -107,22 +107,22 @@ INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_vi
 /// for stores, because they compare the lower 12 bits of the addresses.
 template <class Isa>
 INTACT_INLINE void add_block(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
-                             const add_scale& scale, matrix_view<std::uint8_t> y, index first) {
-  constexpr index width = simd::weighted_sum<Isa>::width;
+                             const add_parameters& scale, matrix_view<std::uint8_t> y, index_t first) {
+  constexpr index_t width = simd::weighted_sum<Isa>::width;
   const int shift = scale.shift;  // a store to y might change what `scale` refers to
-  const index left = y.columns - first;
-  const index channels = left < add_block_channels ? left : add_block_channels;
+  const index_t left = y.columns - first;
+  const index_t channels = left < add_block_channels ? left : add_block_channels;
   typename simd::weighted_sum<Isa>::factors factors[static_cast<std::size_t>(add_block_channels / width)];
-  for (index c = 0; c < channels; c += width) {
+  for (index_t c = 0; c < channels; c += width) {
     factors[c / width] = add_factors<Isa>(scale, (first + c) % std::ssize(scale.offset));
   }
-  const index together = y.stride > 1024 ? 4 : 4096 / y.stride;
-  for (index i = 0; i < y.rows; i += together) {
-    const index rows = y.rows - i < together ? y.rows - i : together;
-    const index ahead = y.rows - i < 2 * together ? 0 : together;
+  const index_t together = y.stride > 1024 ? 4 : 4096 / y.stride;
+  for (index_t i = 0; i < y.rows; i += together) {
+    const index_t rows = y.rows - i < together ? y.rows - i : together;
+    const index_t ahead = y.rows - i < 2 * together ? 0 : together;
     const auto x = stream.row_block(i, rows), z = branch.row_block(i, rows);
     const auto to = y.row_block(i, rows);
-    index c = 0;
+    index_t c = 0;
     for (; c + width <= channels; c += width) {
       const auto in_registers = factors[c / width];
       add_columns<Isa, true>(x, z, in_registers, shift, to, first + c, width, ahead);
@@ -136,8 +136,8 @@ INTACT_INLINE void add_block(matrix_view<const std::uint8_t> stream, matrix_view
 /// All rows, which may have the channels several times.
 template <class Isa>
 INTACT_INLINE void add_blocks(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
-                              const add_scale& scale, matrix_view<std::uint8_t> y) {
-  for (index c = 0; c < y.columns; c += add_block_channels) {
+                              const add_parameters& scale, matrix_view<std::uint8_t> y) {
+  for (index_t c = 0; c < y.columns; c += add_block_channels) {
     add_block<Isa>(stream, branch, scale, y, c);
   }
 }
@@ -146,11 +146,11 @@ INTACT_INLINE void add_blocks(matrix_view<const std::uint8_t> stream, matrix_vie
 /// of rows are taken for one.
 template <class Isa>
 INTACT_INLINE void add_codes(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
-                             const add_scale& scale, matrix_view<std::uint8_t> y, index begin, index end) {
-  constexpr index width = simd::weighted_sum<Isa>::width;
-  const index c = y.columns;
+                             const add_parameters& scale, matrix_view<std::uint8_t> y, index_t begin, index_t end) {
+  constexpr index_t width = simd::weighted_sum<Isa>::width;
+  const index_t c = y.columns;
   if (c % width == width / 2 && stream.stride == c && branch.stride == c && y.stride == c) {
-    const index pairs = (end - begin) / 2;
+    const index_t pairs = (end - begin) / 2;
     const auto paired = [&](auto* data) { return matrix_view(data + begin * c, pairs, 2 * c); };
     add_blocks<Isa>(paired(stream.data), paired(branch.data), scale, paired(y.data));
     begin += 2 * pairs;
@@ -163,12 +163,12 @@ INTACT_INLINE void add_codes(matrix_view<const std::uint8_t> stream, matrix_view
 
 /// Rows [begin, end).
 template <class Isa>
-void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
-         matrix_view<std::uint8_t> y, index begin, index end) noexcept {
+void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_parameters& scale,
+         matrix_view<std::uint8_t> y, index_t begin, index_t end) noexcept {
   if constexpr (simd::has_weighted_sum<Isa>) {
     add_codes<Isa>(stream, branch, scale, y, begin, end);
   } else {
-    for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+    for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
       add_group<Isa, N>(stream, branch, scale, y, begin, end, c, count);
     });
   }

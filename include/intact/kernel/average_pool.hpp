@@ -14,13 +14,13 @@ namespace kernel {
 template <class Isa, class Stage>
 void average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
                   const matrix_view<typename Stage::output>& y) noexcept {
-  for_each_group<Isa>(x.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+  for_each_group<Isa>(x.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
     s32<Isa> sums[1][N];
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
       sums[0][j] = simd::broadcast<Isa>(0);
     }
-    for (index t = 0; t < x.rows; ++t) {
+    for (index_t t = 0; t < x.rows; ++t) {
       s32<Isa> codes[N];
       load_row<Isa>(x.data + t * x.stride + c, count, codes);
       INTACT_UNROLL
@@ -30,7 +30,7 @@ void average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
     }
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      simd::hide_value(sums[0][j]);
+      simd::optimization_barrier(sums[0][j]);
     }
     epilogue<Isa, Stage>::run(stage, sums, {0, c, count}, y);
   });

@@ -12,10 +12,10 @@ namespace kernel {
 
 /// Rows [begin, end): codes in the place of accumulators.
 template <class Isa, class Stage>
-void requantize_codes(const matrix_view<const std::uint8_t>& x, const Stage& stage,
-                      const matrix_view<typename Stage::output>& y, index begin, index end) noexcept {
-  for_each_group<Isa>(x.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
-    for (index i = begin; i < end; ++i) {
+void convert_codes(const matrix_view<const std::uint8_t>& x, const Stage& stage,
+                   const matrix_view<typename Stage::output>& y, index_t begin, index_t end) noexcept {
+  for_each_group<Isa>(x.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
+    for (index_t i = begin; i < end; ++i) {
       s32<Isa> codes[1][N];
       load_row<Isa>(x.data + i * x.stride + c, count, codes[0]);
       epilogue<Isa, Stage>::run(stage, codes, {i, c, count}, y);

@@ -5,8 +5,8 @@
 
 #include "intact/kernel/epilogue.hpp"
 #include "intact/kernel/row.hpp"
-#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/depthwise_weights.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/token_grid.hpp"
 
 namespace intact {
@@ -15,11 +15,11 @@ namespace kernel {
 
 /// s8 weights, read as bytes, which is what registers widen; the shifts restore their signs.
 template <class Isa, unsigned N>
-INTACT_INLINE void load_weights(const std::int8_t* from, index count, s32<Isa> (&to)[N]) {
+INTACT_INLINE void load_weights(const std::int8_t* from, index_t count, s32<Isa> (&to)[N]) {
   load_row<Isa>(reinterpret_cast<const std::uint8_t*>(from), count, to);
   INTACT_UNROLL
   for (unsigned n = 0; n < N; ++n) {
-    to[n] = simd::rescaler<Isa>::right(simd::rescaler<Isa>::left(to[n], 24), 24);
+    to[n] = simd::mul_shift<Isa>::right(simd::mul_shift<Isa>::left(to[n], 24), 24);
   }
 }
 
@@ -33,16 +33,16 @@ INTACT_INLINE void multiply_add(const s32<Isa> (&codes)[N], const s32<Isa> (&wei
 
 /// The sums of token (i, j) for a group of channels from c on.
 template <class Isa, unsigned N>
-INTACT_INLINE void depthwise_sums(const activations& x, const token_grid& grid, const depthwise_weights& w, index i,
-                                  index j, index c, index count, s32<Isa> (&sums)[N]) {
-  const index reach = w.size / 2;
+INTACT_INLINE void depthwise_sums(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w,
+                                  index_t i, index_t j, index_t c, index_t count, s32<Isa> (&sums)[N]) {
+  const index_t reach = w.size / 2;
   INTACT_UNROLL
   for (unsigned n = 0; n < N; ++n) {
     sums[n] = simd::broadcast<Isa>(0);
   }
-  for (index dy = 0; dy < w.size; ++dy) {
-    for (index dx = 0; dx < w.size; ++dx) {
-      const index row = i + dy - reach, column = j + dx - reach;
+  for (index_t dy = 0; dy < w.size; ++dy) {
+    for (index_t dx = 0; dx < w.size; ++dx) {
+      const index_t row = i + dy - reach, column = j + dx - reach;
       s32<Isa> weights[N], codes[N];
       load_weights<Isa>(w.taps.data + (dy * w.size + dx) * w.taps.stride + c, count, weights);
       if (row >= 0 && row < grid.height && column >= 0 && column < grid.width) {
@@ -58,16 +58,16 @@ INTACT_INLINE void depthwise_sums(const activations& x, const token_grid& grid, 
   }
   INTACT_UNROLL
   for (unsigned n = 0; n < N; ++n) {
-    simd::hide_value(sums[n]);
+    simd::optimization_barrier(sums[n]);
   }
 }
 
 /// Tokens [begin, end), a group of channels at a time.
 template <class Isa, class Stage>
-void depthwise_conv(const activations& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
-                    const matrix_view<typename Stage::output>& y, index begin, index end) noexcept {
-  for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
-    for (index token = begin; token < end; ++token) {
+void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
+                    const matrix_view<typename Stage::output>& y, index_t begin, index_t end) noexcept {
+  for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
+    for (index_t token = begin; token < end; ++token) {
       s32<Isa> sums[1][N];
       depthwise_sums<Isa>(x, grid, w, token / grid.width, token % grid.width, c, count, sums[0]);
       epilogue<Isa, Stage>::run(stage, sums, {token, c, count}, y);

@@ -8,8 +8,8 @@
 #include "intact/kernel/masked_row.hpp"
 #include "intact/kernel/row.hpp"
 #include "intact/simd/long_table.hpp"
-#include "intact/simd/narrow.hpp"
 #include "intact/simd/mul_shift.hpp"
+#include "intact/simd/narrow.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
 
@@ -23,15 +23,15 @@ namespace kernel {
 
 /// A tile's place.
 struct tile_place {
-  index m, n;
-  index columns;  ///< that exist
+  index_t m, n;
+  index_t columns;  ///< that exist
 };
 
 template <class Isa, class Out, unsigned Rows, unsigned N>
 INTACT_INLINE void store_tile(const s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
-    store_row<Isa>(x[r], y.data + (at.m + static_cast<index>(r)) * y.stride + at.n, at.columns);
+    store_row<Isa>(x[r], y.data + (at.m + static_cast<index_t>(r)) * y.stride + at.n, at.columns);
   }
 }
 
@@ -53,7 +53,7 @@ INTACT_INLINE void shift_tile_left(s32<Isa> (&x)[Rows][N], int shift) {
     for (unsigned r = 0; r < Rows; ++r) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        x[r][j] = simd::rescaler<Isa>::left(x[r][j], shift);
+        x[r][j] = simd::mul_shift<Isa>::left(x[r][j], shift);
       }
     }
   }
@@ -61,16 +61,16 @@ INTACT_INLINE void shift_tile_left(s32<Isa> (&x)[Rows][N], int shift) {
   for (unsigned r = 0; r < Rows; ++r) {
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      simd::hide_value(x[r][j]);
+      simd::optimization_barrier(x[r][j]);
     }
   }
 }
 
 /// Accumulators to codes before clamping. Multipliers and offsets are loaded once for all rows.
 template <class Isa, unsigned Rows, unsigned N>
-INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const channel_scale& scale, const tile_place& at) {
-  constexpr index width = N * simd::lanes<Isa>;
-  using rescaler = simd::rescaler<Isa>;
+INTACT_INLINE void mul_shift_tile(s32<Isa> (&x)[Rows][N], const channel_scale& scale, const tile_place& at) {
+  constexpr index_t width = N * simd::lanes<Isa>;
+  using mul_shift = simd::mul_shift<Isa>;
   const std::int32_t* multiplier = scale.multiplier.data() + at.n;
   const std::int64_t* offset = scale.offset.data() + at.n;
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
@@ -81,32 +81,32 @@ INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const channel_scale& sca
     multiplier = multiplier_copy;
     offset = offset_copy;
   }
-  shift_tile_left<Isa>(x, scale.prescale);
+  shift_tile_left<Isa>(x, scale.left_shift);
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
-    const auto factors = rescaler::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
+    const auto factors = mul_shift::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      x[r][j] = rescaler::right(rescaler::high(x[r][j], factors), scale.shift);
+      x[r][j] = mul_shift::right(mul_shift::high(x[r][j], factors), scale.shift);
     }
   }
 }
 
 template <class Isa, unsigned N>
-INTACT_INLINE void rescale_row(s32<Isa> (&x)[N], const tensor_scale& scale) {
-  using rescaler = simd::rescaler<Isa>;
-  const auto factors = rescaler::broadcast(scale.multiplier, scale.offset);
+INTACT_INLINE void mul_shift_row(s32<Isa> (&x)[N], const tensor_scale& scale) {
+  using mul_shift = simd::mul_shift<Isa>;
+  const auto factors = mul_shift::broadcast(scale.multiplier, scale.offset);
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
-    x[j] = rescaler::right(rescaler::high(rescaler::left(x[j], scale.prescale), factors), scale.shift);
+    x[j] = mul_shift::right(mul_shift::high(mul_shift::left(x[j], scale.left_shift), factors), scale.shift);
   }
 }
 
 template <class Isa, unsigned Rows, unsigned N>
-INTACT_INLINE void rescale_tile(s32<Isa> (&x)[Rows][N], const tensor_scale& scale, const tile_place&) {
+INTACT_INLINE void mul_shift_tile(s32<Isa> (&x)[Rows][N], const tensor_scale& scale, const tile_place&) {
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
-    rescale_row<Isa>(x[r], scale);
+    mul_shift_row<Isa>(x[r], scale);
   }
 }
 
@@ -116,9 +116,9 @@ struct epilogue {
   INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
     alignas(64) std::int32_t accumulators[static_cast<std::size_t>(N * simd::lanes<Isa>)];
     for (unsigned r = 0; r < Rows; ++r) {
-      const index m = at.m + static_cast<index>(r);
+      const index_t m = at.m + static_cast<index_t>(r);
       simd::narrow<Isa>(x[r], accumulators);
-      for (index j = 0; j < at.columns; ++j) {
+      for (index_t j = 0; j < at.columns; ++j) {
         y.data[m * y.stride + at.n + j] = apply_stage(stage, accumulators[j], m, at.n + j);
       }
     }
@@ -126,9 +126,9 @@ struct epilogue {
 };
 
 template <class Isa>
-struct epilogue<Isa, keep_accumulator> {
+struct epilogue<Isa, raw_accumulator> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const keep_accumulator&, s32<Isa> (&x)[Rows][N], const tile_place& at,
+  INTACT_INLINE static void run(const raw_accumulator&, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::int32_t> y) {
     store_tile<Isa>(x, at, y);
   }
@@ -139,7 +139,7 @@ struct epilogue<Isa, requantize<Out, Scale, Bits>> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const requantize<Out, Scale, Bits>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<Out> y) {
-    rescale_tile<Isa>(x, stage.scale, at);
+    mul_shift_tile<Isa>(x, stage.scale, at);
     if constexpr (Bits < 8 * sizeof(Out)) {
       clamp_tile<Isa>(x, 0, (1 << Bits) - 1);
     }
@@ -149,9 +149,9 @@ struct epilogue<Isa, requantize<Out, Scale, Bits>> {
 
 /// Accumulators as 12-bit codes.
 template <class Isa, unsigned Rows, unsigned N>
-INTACT_INLINE void activation_codes(const activate& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+INTACT_INLINE void activation_codes(const requantize_lut& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                     std::uint16_t (&codes)[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)]) {
-  rescale_tile<Isa>(x, stage.scale, at);
+  mul_shift_tile<Isa>(x, stage.scale, at);
   clamp_tile<Isa>(x, 0, (1 << activation_bits) - 1);
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
@@ -160,14 +160,14 @@ INTACT_INLINE void activation_codes(const activate& stage, s32<Isa> (&x)[Rows][N
 }
 
 template <class Isa>
-struct epilogue<Isa, activate> {
+struct epilogue<Isa, requantize_lut> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const activate& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+  INTACT_INLINE static void run(const requantize_lut& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::uint8_t> y) {
     alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
     activation_codes<Isa>(stage, x, at, codes);
     for (unsigned r = 0; r < Rows; ++r) {
-      look_up(codes[r], at.columns, stage.table.data(), y.data + (at.m + static_cast<index>(r)) * y.stride + at.n);
+      lookup(codes[r], at.columns, stage.table.data(), y.data + (at.m + static_cast<index_t>(r)) * y.stride + at.n);
     }
   }
 };
@@ -179,31 +179,31 @@ struct prepared_stage {
 };
 
 template <class Isa>
-requires(simd::has_long_table<Isa>) struct prepared_stage<Isa, activate> {
+requires(simd::has_long_table<Isa>) struct prepared_stage<Isa, requantize_lut> {
   static constexpr bool exists = true;
-  using output = activate::output;
+  using output = requantize_lut::output;
 
-  explicit prepared_stage(const activate& of) noexcept : stage(of), table(of.table.data()) {}
+  explicit prepared_stage(const requantize_lut& of) noexcept : stage(of), table(of.table.data()) {}
 
-  const activate& stage;
+  const requantize_lut& stage;
   simd::stepped_table<Isa> table;
 };
 
 template <class Isa>
-struct epilogue<Isa, prepared_stage<Isa, activate>> {
+struct epilogue<Isa, prepared_stage<Isa, requantize_lut>> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const prepared_stage<Isa, activate>& prepared, s32<Isa> (&x)[Rows][N],
+  INTACT_INLINE static void run(const prepared_stage<Isa, requantize_lut>& prepared, s32<Isa> (&x)[Rows][N],
                                 const tile_place& at, matrix_view<std::uint8_t> y) {
     if constexpr (N < 4) {
-      epilogue<Isa, activate>::run(prepared.stage, x, at, y);
+      epilogue<Isa, requantize_lut>::run(prepared.stage, x, at, y);
     } else {
       alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
       activation_codes<Isa>(prepared.stage, x, at, codes);
       typename simd::bytes<Isa>::batch found[Rows];
       if (prepared.table.fits) {
-        prepared.table.look_up(codes[0], found);
+        prepared.table.lookup(codes[0], found);
       } else {
-        simd::long_table<Isa>(prepared.stage.table.data()).look_up(codes[0], found);
+        simd::long_table<Isa>(prepared.stage.table.data()).lookup(codes[0], found);
       }
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows; ++r) {
@@ -218,12 +218,12 @@ struct epilogue<Isa, add_to_stream> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const add_to_stream& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::int16_t> y) {
-    rescale_tile<Isa>(x, stage.scale, at);
+    mul_shift_tile<Isa>(x, stage.scale, at);
     clamp_tile<Isa>(x, -65536, 65535);  // so that the sum fits 32 bits; what is cut off saturates with any addend
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> addend[N];
-      load_row<Isa>(stage.addend.data + (at.m + static_cast<index>(r)) * stage.addend.stride + at.n, at.columns,
+      load_row<Isa>(stage.addend.data + (at.m + static_cast<index_t>(r)) * stage.addend.stride + at.n, at.columns,
                     addend);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
@@ -235,13 +235,13 @@ struct epilogue<Isa, add_to_stream> {
 };
 
 template <class Isa>
-struct epilogue<Isa, requantize_and_add> {
+struct epilogue<Isa, requantize_add> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const requantize_and_add& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+  INTACT_INLINE static void run(const requantize_add& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::uint8_t> y) {
-    rescale_tile<Isa>(x, stage.scale, at);
+    mul_shift_tile<Isa>(x, stage.scale, at);
     clamp_tile<Isa>(x, 0, 255);
-    const add_scale& addition = stage.addition;
+    const add_parameters& addition = stage.addition;
     s32<Isa> stream_multiplier[N], branch_multiplier[N], offset[N];
     load_row<Isa>(addition.stream_multiplier.data() + at.n, at.columns, stream_multiplier);
     load_row<Isa>(addition.branch_multiplier.data() + at.n, at.columns, branch_multiplier);
@@ -251,7 +251,7 @@ struct epilogue<Isa, requantize_and_add> {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> stream[N];
-      load_row<Isa>(stage.stream.data + (at.m + static_cast<index>(r)) * stage.stream.stride + at.n, at.columns,
+      load_row<Isa>(stage.stream.data + (at.m + static_cast<index_t>(r)) * stage.stream.stride + at.n, at.columns,
                     stream);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
@@ -259,7 +259,7 @@ struct epilogue<Isa, requantize_and_add> {
             simd::multiply<Isa>(simd::subtract<Isa>(stream[j], stream_zero_point), stream_multiplier[j]);
         const s32<Isa> second =
             simd::multiply<Isa>(simd::subtract<Isa>(x[r][j], branch_zero_point), branch_multiplier[j]);
-        x[r][j] = simd::rescaler<Isa>::right(simd::add<Isa>(simd::add<Isa>(first, second), offset[j]), addition.shift);
+        x[r][j] = simd::mul_shift<Isa>::right(simd::add<Isa>(simd::add<Isa>(first, second), offset[j]), addition.shift);
       }
     }
     store_tile<Isa>(x, at, y);
@@ -267,13 +267,13 @@ struct epilogue<Isa, requantize_and_add> {
 };
 
 template <class Isa, class Out>
-struct epilogue<Isa, requantize_rows<Out>> {
+struct epilogue<Isa, requantize_per_row<Out>> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const requantize_rows<Out>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
+  INTACT_INLINE static void run(const requantize_per_row<Out>& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<Out> y) {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      rescale_row<Isa>(x[r], stage.rows.data()[at.m + static_cast<index>(r)]);
+      mul_shift_row<Isa>(x[r], stage.rows.data()[at.m + static_cast<index_t>(r)]);
     }
     store_tile<Isa>(x, at, y);
   }

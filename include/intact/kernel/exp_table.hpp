@@ -22,8 +22,8 @@ inline constexpr int log2_levels = 16;
 /// The largest exponentials whose level, in a row whose exponentials add up to `sum`, is at least k, k in 1..16.
 template <log2_rounding Rounding>
 INTACT_INLINE void level_limits(std::uint64_t sum, std::uint64_t (&limits)[log2_levels + 1]) {
-  constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
-  const std::uint64_t scaled = at_root ? times_square_root_of_2(sum) : sum;
+  constexpr bool at_root = Rounding == log2_rounding::round_log;
+  const std::uint64_t scaled = at_root ? times_sqrt_2(sum) : sum;
   INTACT_UNROLL
   for (int level = 1; level <= log2_levels; ++level) {
     limits[level] = at_root ? scaled >> level : largest_at_level(level, scaled);
@@ -41,7 +41,7 @@ class exponentials {
     }
   }
 
-  INTACT_INLINE T operator[](index distance) const { return reversed_[256 - distance]; }
+  INTACT_INLINE T operator[](index_t distance) const { return reversed_[256 - distance]; }
 
   /// 0, then table[255] to table[0].
   INTACT_INLINE const T* rising() const { return reversed_; }
@@ -65,16 +65,16 @@ class exponentials {
   template <bool Masked>
   INTACT_INLINE T sum_one_by_one(const code_row& row, int largest) const {
     const T* const entries = of_codes(largest);
-    constexpr index together = 4;
+    constexpr index_t together = 4;
     T sums[together] = {};
-    index j = 0;
-    const auto add = [&](index i) {
+    index_t j = 0;
+    const auto add = [&](index_t i) {
       const bool visible = !Masked || row.visible[j + i] != 0;
       sums[i] += entries[visible ? row.codes[j + i] : largest - 256];  // 0 stands there
     };
     for (; j + together <= row.count; j += together) {
       INTACT_UNROLL
-      for (index i = 0; i < together; ++i) {
+      for (index_t i = 0; i < together; ++i) {
         add(i);
       }
     }
@@ -89,13 +89,13 @@ class exponentials {
 };
 
 /// The levels of all distances in such a row, up to the zero level.
-template <tail Tail, log2_rounding Rounding, class Table>
+template <attention_code Format, log2_rounding Rounding, class Table>
 void levels_of_distances(const Table& table, std::uint64_t sum, std::uint8_t (&levels)[256]) noexcept {
   std::uint64_t limits[log2_levels + 1];
   level_limits<Rounding>(sum, limits);
   int level = 0;
   for (int distance = 0; distance < 256; ++distance) {
-    while (level < attention_codes<Tail>::zero && table[distance] <= limits[level + 1]) {
+    while (level < attention_codes<Format>::last_code && table[distance] <= limits[level + 1]) {
       ++level;
     }
     levels[distance] = static_cast<std::uint8_t>(level);
@@ -103,12 +103,11 @@ void levels_of_distances(const Table& table, std::uint64_t sum, std::uint8_t (&l
 }
 
 /// The level of one exponential in such a row, up to the zero level.
-template <tail Tail, log2_rounding Rounding>
+template <attention_code Format, log2_rounding Rounding>
 INTACT_INLINE std::uint8_t level_of(std::uint64_t e, std::uint64_t sum) {
-  int level = attention_codes<Tail>::zero;
+  int level = attention_codes<Format>::last_code;
   if (e != 0) {
-    level = std::min(level, Rounding == log2_rounding::at_square_root_of_2 ? log2_code_at_square_root_of_2(e, sum)
-                                                                           : log2_code(e, sum));
+    level = std::min(level, Rounding == log2_rounding::round_log ? log2_code_round_log(e, sum) : log2_code(e, sum));
   }
   return static_cast<std::uint8_t>(level);
 }

@@ -34,14 +34,14 @@ inline constexpr unsigned gemm_tile_accumulators =
                                                                                                                 : 4;
 
 template <class Element>
-constexpr index gemm_row_tiles(index rows) {
-  constexpr index tile_rows = gemm_tile_rows<Element>;
+constexpr index_t gemm_row_tiles(index_t rows) {
+  constexpr index_t tile_rows = gemm_tile_rows<Element>;
   return (rows + tile_rows - 1) / tile_rows;
 }
 
 /// The work of a product in equal pieces: a unit is a panel times the rows of a tile.
 template <class Element>
-constexpr index gemm_units(index rows, const packed_weights<Element>& w) {
+constexpr index_t gemm_units(index_t rows, const packed_weights<Element>& w) {
   return gemm_row_tiles<Element>(rows) * w.panels();
 }
 
@@ -54,14 +54,14 @@ class panel_start {
   using packed = packed_weights<Element>;
 
  public:
-  panel_start(const packed& w, index panel, const std::int32_t* start) noexcept {
-    const index first = panel * packed::panel_width;
-    const index existing = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
-    for (index n = 0; start != nullptr && n < existing; ++n) {
+  panel_start(const packed& w, index_t panel, const std::int32_t* start) noexcept {
+    const index_t first = panel * packed::panel_width;
+    const index_t existing = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
+    for (index_t n = 0; start != nullptr && n < existing; ++n) {
       lanes_[n * parts] = start[first + n];
     }
     if constexpr (dot::offset != 0) {
-      for (index n = 0; n < existing; ++n) {
+      for (index_t n = 0; n < existing; ++n) {
         const std::int32_t sum = w.sums == nullptr ? sum_of(w, first + n) : w.sums[first + n];
         const std::int32_t added = simd::multiply<isa::scalar>(sum, dot::offset);
         lanes_[n * parts] = simd::subtract<isa::scalar>(lanes_[n * parts], added);
@@ -69,15 +69,15 @@ class panel_start {
     }
   }
 
-  const std::int32_t* of(index column) const noexcept { return lanes_ + column * parts; }
+  const std::int32_t* of(index_t column) const noexcept { return lanes_ + column * parts; }
 
  private:
-  static constexpr index parts = simd::lanes<Isa> / dot::columns;
+  static constexpr index_t parts = simd::lanes<Isa> / dot::columns;
 
   /// The sum of a channel's first w.columns weights, for prefixes.
-  static std::int32_t sum_of(const packed& w, index n) noexcept {
+  static std::int32_t sum_of(const packed& w, index_t n) noexcept {
     std::int32_t sum = 0;
-    for (index k = 0; k < w.columns; ++k) {
+    for (index_t k = 0; k < w.columns; ++k) {
       sum += w(n, k);
     }
     return sum;
@@ -94,15 +94,15 @@ struct gemm_panel {
   const matrix_view<const A>& a;
   const packed& w;
   const std::int32_t* start_of_sums;
-  index number;
+  index_t number;
   panel_start<Isa, A, Element> start{w, number, start_of_sums};
   const std::uint8_t* data = w.panel(number);
-  index step_stride = w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
-  index first = number * packed::panel_width;                ///< its first output channel
-  index columns = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
+  index_t step_stride = w.width(number) * packed::step_bytes;  ///< bytes from one step to the next
+  index_t first = number * packed::panel_width;                ///< its first output channel
+  index_t columns = w.rows - first < packed::panel_width ? w.rows - first : packed::panel_width;
 
   /// Steps of its weights from `first_step` on, for tiles that begin with a column of the panel.
-  INTACT_INLINE panel_steps<Element> steps(index first_step, index column) const {
+  INTACT_INLINE panel_steps<Element> steps(index_t first_step, index_t column) const {
     const std::uint8_t* const steps = data + w.panel_shift_bytes();
     const std::uint8_t* const at = steps + first_step * step_stride + column * packed::step_bytes;
     if constexpr (packed::has_shifts) {
@@ -116,11 +116,11 @@ struct gemm_panel {
 /// Calls `tile` with std::integral_constant N and a column for each of a panel's tiles from `column` on: as many of the
 /// largest as fit, then smaller ones. The last register may be filled in part: the panel has been rounded up.
 template <class Isa, class A, class Tile>
-INTACT_INLINE void for_each_tile(index column, index columns, const Tile& tile) {
+INTACT_INLINE void for_each_tile(index_t column, index_t columns, const Tile& tile) {
   constexpr unsigned most = gemm_tile_accumulators<Isa>;
-  constexpr index accumulator_columns = simd::dot4<Isa, A>::columns;
+  constexpr index_t accumulator_columns = simd::dot4<Isa, A>::columns;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
-    constexpr index width = index{N} * accumulator_columns;
+    constexpr index_t width = index_t{N} * accumulator_columns;
     for (; columns - column > width - simd::lanes<Isa>; column += width) {
       tile(size, column);
     }
@@ -136,27 +136,27 @@ INTACT_INLINE void for_each_tile(index column, index columns, const Tile& tile) 
 
 /// Where a row begins. A matrix without columns may have no memory.
 template <class A>
-INTACT_INLINE const A* first_of_row(const matrix_view<const A>& a, index m) {
+INTACT_INLINE const A* first_of_row(const matrix_view<const A>& a, index_t m) {
   return a.columns == 0 ? a.data : a.data + m * a.stride;
 }
 
 /// The sums of a tile over the whole inner dimension.
 template <unsigned Rows, unsigned N, class Isa, class A, class Element>
-INTACT_INLINE gemm_tile<Isa, A, Element, Rows, N> summed_tile(const gemm_panel<Isa, A, Element>& panel, index m,
-                                                              index column) {
+INTACT_INLINE gemm_tile<Isa, A, Element, Rows, N> summed_tile(const gemm_panel<Isa, A, Element>& panel, index_t m,
+                                                              index_t column) {
   using packed = packed_weights<Element>;
   const matrix_view<const A>& a = panel.a;
   const A* const rows = first_of_row(a, m);
-  const index steps = a.columns / packed::step;
+  const index_t steps = a.columns / packed::step;
   gemm_tile<Isa, A, Element, Rows, N> tile;
   tile.load(panel.start.of(column), 0);
-  if (const index done = steps * packed::step; done < a.columns) {
+  if (const index_t done = steps * packed::step; done < a.columns) {
     // Padding with the number that an instruction takes for 0 adds nothing, be it to weights of a longer row.
     constexpr A zero = static_cast<A>(-simd::dot4<Isa, A>::offset);
     A rest[Rows][packed::step];
     for (unsigned r = 0; r < Rows; ++r) {
-      for (index k = 0; k < packed::step; ++k) {
-        rest[r][k] = done + k < a.columns ? rows[static_cast<index>(r) * a.stride + done + k] : zero;
+      for (index_t k = 0; k < packed::step; ++k) {
+        rest[r][k] = done + k < a.columns ? rows[static_cast<index_t>(r) * a.stride + done + k] : zero;
       }
     }
     tile.add_step(rest[0], packed::step, panel.steps(steps, column));
@@ -168,7 +168,7 @@ INTACT_INLINE gemm_tile<Isa, A, Element, Rows, N> summed_tile(const gemm_panel<I
 /// A tile whose sums go from registers through the output stage.
 template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
 [[gnu::noinline]] void gemm_whole_tile(const gemm_operands<A, Element, Stage>& product,
-                                       const gemm_panel<Isa, A, Element>& panel, index m, index column) noexcept {
+                                       const gemm_panel<Isa, A, Element>& panel, index_t m, index_t column) noexcept {
   const auto tile = summed_tile<Rows, N>(panel, m, column);
   simd::s32<Isa> sums[Rows][decltype(tile)::registers];
   tile.sums(sums);
@@ -177,24 +177,24 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
 
 /// The sums of Rows rows of a panel, from a column on, to memory. It has no output stage, so that all stages share it.
 template <unsigned Rows, class Isa, class A, class Element>
-[[gnu::noinline]] void gemm_panel_sums(const gemm_panel<Isa, A, Element>& panel, index m, index begin,
+[[gnu::noinline]] void gemm_panel_sums(const gemm_panel<Isa, A, Element>& panel, index_t m, index_t begin,
                                        std::int32_t* sums) noexcept {
-  for_each_tile<Isa, A>(begin, panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+  for_each_tile<Isa, A>(begin, panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
     summed_tile<Rows, N>(panel, m, column).store_sums(sums + (column - begin), packed_weights<Element>::panel_width);
   });
 }
 
 /// Columns whose activations are widened at a time, and from one row of them to the next: rows a power of two apart
 /// would compete for the same banks of the L1 cache.
-inline constexpr index gemm_chunk = 1024;
-inline constexpr index gemm_chunk_stride = gemm_chunk + 16;
+inline constexpr index_t gemm_chunk = 1024;
+inline constexpr index_t gemm_chunk_stride = gemm_chunk + 16;
 
 /// A row of activations in 16 bits, and zeros up to a step.
 template <class Isa, class A>
-INTACT_INLINE void widen_row(const A* a, index count, index step, std::int16_t* to) {
+INTACT_INLINE void widen_row(const A* a, index_t count, index_t step, std::int16_t* to) {
   using dot = simd::dot4<Isa, A>;
-  index k = 0;
-  for (; k + dot::widened_together <= count; k += dot::widened_together) {
+  index_t k = 0;
+  for (; k + dot::widened_per_step <= count; k += dot::widened_per_step) {
     dot::widen(a + k, to + k);
   }
   for (; k < count; ++k) {
@@ -206,26 +206,26 @@ INTACT_INLINE void widen_row(const A* a, index count, index step, std::int16_t* 
 }
 
 /// Panels that share a copy of widened activations, at most.
-inline constexpr index gemm_panels_together = 4;
+inline constexpr index_t gemm_panels_per_pass = 4;
 
 /// The sums of some panels for Rows rows, with widened activations, chunk by chunk: `sums` has them for each panel.
 template <unsigned Rows, class Isa, class A, class Element>
 [[gnu::noinline]] void gemm_widened_sums(const matrix_view<const A>& a, const packed_weights<Element>& w,
-                                         const std::int32_t* start, index panel, index panels, index m,
+                                         const std::int32_t* start, index_t panel, index_t panels, index_t m,
                                          panel_sums<Element, gemm_tile_rows<Element>>* sums) noexcept {
   using packed = packed_weights<Element>;
-  constexpr index parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
-  constexpr index stride = packed::panel_width * parts;
+  constexpr index_t parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
+  constexpr index_t stride = packed::panel_width * parts;
   alignas(64) std::int16_t wide[Rows][static_cast<std::size_t>(gemm_chunk_stride)];
-  alignas(64) std::int32_t partial[gemm_panels_together][Rows][static_cast<std::size_t>(stride)];
-  for (index k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
-    const index depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
+  alignas(64) std::int32_t partial[gemm_panels_per_pass][Rows][static_cast<std::size_t>(stride)];
+  for (index_t k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
+    const index_t depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
     for (unsigned r = 0; r < Rows; ++r) {
-      widen_row<Isa>(first_of_row(a, m + static_cast<index>(r)) + k, depth, packed::step, wide[r]);
+      widen_row<Isa>(first_of_row(a, m + static_cast<index_t>(r)) + k, depth, packed::step, wide[r]);
     }
-    for (index p = 0; p < panels; ++p) {
+    for (index_t p = 0; p < panels; ++p) {
       const gemm_panel<Isa, A, Element> here{a, w, start, panel + p};
-      for_each_tile<Isa, A>(0, here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index column) {
+      for_each_tile<Isa, A>(0, here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
         gemm_tile<Isa, A, Element, Rows, N> tile;
         if (k == 0) {
           tile.load(here.start.of(column), 0);
@@ -246,13 +246,13 @@ template <unsigned Rows, class Isa, class A, class Element>
 /// Calls `rows` with std::integral_constant Rows and a row for each tile of rows [m, end): the largest ones, then a
 /// smaller one.
 template <class Element, class Tile>
-INTACT_INLINE void for_each_row_tile(index m, index end, const Tile& rows) {
+INTACT_INLINE void for_each_row_tile(index_t m, index_t end, const Tile& rows) {
   constexpr unsigned most = gemm_tile_rows<Element>;
-  for (; m + index{most} <= end; m += index{most}) {
+  for (; m + index_t{most} <= end; m += index_t{most}) {
     rows(std::integral_constant<unsigned, most>{}, m);
   }
   const auto rest = [&]<unsigned... Rows>(std::integer_sequence<unsigned, Rows...>) {
-    const index count = end - m;
+    const index_t count = end - m;
     (void)((count == Rows && (rows(std::integral_constant<unsigned, Rows>{}, m), true)) || ...);
   };
   rest(std::integer_sequence<unsigned, 1, 2, 3, 4, 5>{});
@@ -267,29 +267,29 @@ inline constexpr bool finishes_in_registers = (simd::lanes<Isa>) != 1 && (Rows =
 
 /// Rows [m, end) of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
-void gemm_rows(const gemm_operands<A, Element, Stage>& product, index panel, index panels, index m,
-               index end) noexcept {
+void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, index_t panels, index_t m,
+               index_t end) noexcept {
   constexpr unsigned tile_rows = gemm_tile_rows<Element>;
   if constexpr (simd::dot4<Isa, A>::widens) {
-    constexpr index panel_width = packed_weights<Element>::panel_width;
-    panel_sums<Element, tile_rows> sums[gemm_panels_together];
-    for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index first) {
+    constexpr index_t panel_width = packed_weights<Element>::panel_width;
+    panel_sums<Element, tile_rows> sums[gemm_panels_per_pass];
+    for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
       gemm_widened_sums<Rows, Isa>(product.a, product.w, product.start, panel, panels, first, sums);
-      for (index p = 0; p < panels; ++p) {
-        const index n = (panel + p) * panel_width;
-        const index columns = product.w.rows - n < panel_width ? product.w.rows - n : panel_width;
+      for (index_t p = 0; p < panels; ++p) {
+        const index_t n = (panel + p) * panel_width;
+        const index_t columns = product.w.rows - n < panel_width ? product.w.rows - n : panel_width;
         constexpr unsigned together = Rows == tile_rows ? Rows : stage_rows<Stage>;
         finish_panel<together, Isa>(product, sums[p].row(0), Rows, tile_place{first, n, columns});
       }
     });
   } else {
-    for (index p = panel; p < panel + panels; ++p) {
+    for (index_t p = panel; p < panel + panels; ++p) {
       const gemm_panel<Isa, A, Element> here{product.a, product.w, product.start, p};
-      for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index first) {
-        index column = 0;
+      for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
+        index_t column = 0;
         if constexpr (finishes_in_registers<Isa, Rows, Element, Stage>) {
           const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N>) {
-            constexpr index width = N * simd::dot4<Isa, A>::columns;
+            constexpr index_t width = N * simd::dot4<Isa, A>::columns;
             for (; here.columns - column > width - simd::lanes<Isa>; column += width) {
               gemm_whole_tile<Rows, N>(product, here, first, column);
             }
@@ -313,22 +313,22 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index panel, ind
 
 /// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
 template <class Isa, class A, class Element, class Stage>
-void gemm(const gemm_operands<A, Element, Stage>& product, index begin, index end) noexcept {
+void gemm(const gemm_operands<A, Element, Stage>& product, index_t begin, index_t end) noexcept {
   if constexpr (prepared_stage<Isa, Stage>::exists) {
     using prepared = prepared_stage<Isa, Stage>;
     const prepared stage(product.stage);
     gemm<Isa>(gemm_operands<A, Element, prepared>{product.a, product.w, stage, product.y, product.start}, begin, end);
     return;
   }
-  const index rows = product.a.rows;
-  const index row_tiles = gemm_row_tiles<Element>(rows);
-  constexpr index tile_rows = gemm_tile_rows<Element>;
+  const index_t rows = product.a.rows;
+  const index_t row_tiles = gemm_row_tiles<Element>(rows);
+  constexpr index_t tile_rows = gemm_tile_rows<Element>;
   while (begin < end) {
-    const index panel = begin / row_tiles, first = begin % row_tiles;
-    const index whole = first == 0 ? (end - begin) / row_tiles : 0;  // panels
-    const index panels = whole < 1 ? 1 : whole < gemm_panels_together ? whole : gemm_panels_together;
-    const index stop = end < (panel + panels) * row_tiles ? end : (panel + panels) * row_tiles;
-    const index row_end = (stop - (panel + panels - 1) * row_tiles) * tile_rows;
+    const index_t panel = begin / row_tiles, first = begin % row_tiles;
+    const index_t whole = first == 0 ? (end - begin) / row_tiles : 0;  // panels
+    const index_t panels = whole < 1 ? 1 : whole < gemm_panels_per_pass ? whole : gemm_panels_per_pass;
+    const index_t stop = end < (panel + panels) * row_tiles ? end : (panel + panels) * row_tiles;
+    const index_t row_end = (stop - (panel + panels - 1) * row_tiles) * tile_rows;
     gemm_rows<Isa>(product, panel, panels, first * tile_rows, row_end < rows ? row_end : rows);
     begin = stop;
   }

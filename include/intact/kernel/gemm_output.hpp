@@ -35,7 +35,7 @@ requires(Stage::rows_of_sums > 1) inline constexpr unsigned stage_rows<Stage> = 
 /// The sums of Rows rows of a panel, in memory.
 template <class Element, unsigned Rows>
 struct alignas(64) panel_sums {
-  static constexpr index stride = packed_weights<Element>::panel_width;
+  static constexpr index_t stride = packed_weights<Element>::panel_width;
 
   std::int32_t* row(unsigned r) noexcept { return lanes + r * stride; }
 
@@ -46,7 +46,7 @@ struct alignas(64) panel_sums {
 template <class Isa, class A, class Element, class Stage, unsigned Rows, unsigned N>
 INTACT_INLINE void finish(const gemm_operands<A, Element, Stage>& product, simd::s32<Isa> (&sums)[Rows][N],
                           tile_place at) {
-  constexpr index width = index{N} * simd::lanes<Isa>;
+  constexpr index_t width = index_t{N} * simd::lanes<Isa>;
   at.columns = at.columns < width ? at.columns : width;
   epilogue<Isa, Stage>::run(product.stage, sums, at, product.y);
 }
@@ -54,7 +54,7 @@ INTACT_INLINE void finish(const gemm_operands<A, Element, Stage>& product, simd:
 /// The same for sums in memory, of Rows rows and N registers.
 template <unsigned Rows, unsigned N, class Isa, class A, class Element, class Stage>
 INTACT_INLINE void finish_stored(const gemm_operands<A, Element, Stage>& product, const std::int32_t* from,
-                                 index stride, const tile_place& at) {
+                                 index_t stride, const tile_place& at) {
   simd::s32<Isa> sums[Rows][N];
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
@@ -70,10 +70,10 @@ INTACT_INLINE void finish_stored(const gemm_operands<A, Element, Stage>& product
 template <unsigned Rows, class Isa, class A, class Element, class Stage>
 [[gnu::noinline]] void finish_panel(const gemm_operands<A, Element, Stage>& product, const std::int32_t* sums,
                                     unsigned rows, const tile_place& at) noexcept {
-  constexpr index stride = panel_sums<Element, Rows>::stride, lanes = simd::lanes<Isa>;
+  constexpr index_t stride = panel_sums<Element, Rows>::stride, lanes = simd::lanes<Isa>;
   for (unsigned r = 0; r < rows; r += Rows) {
     const std::int32_t* const row = sums + r * stride;
-    index column = 0;
+    index_t column = 0;
     for (; at.columns - column > 3 * lanes; column += 4 * lanes) {
       finish_stored<Rows, 4, Isa>(product, row + column, stride, {at.m + r, at.n + column, at.columns - column});
     }

@@ -14,16 +14,16 @@ namespace kernel {
 
 /// One line of a channel of a patch.
 template <class Isa>
-INTACT_INLINE void copy_line(const std::uint8_t* from, index stride, index count, std::uint8_t* to) {
-  constexpr index together = 8;
+INTACT_INLINE void copy_line(const std::uint8_t* from, index_t stride, index_t count, std::uint8_t* to) {
+  constexpr index_t together = 8;
   if (stride == 1) {
     std::memcpy(to, from, static_cast<std::size_t>(count));
     return;
   }
-  index x = 0;
+  index_t x = 0;
   for (; x + together <= count; x += together) {
     INTACT_UNROLL
-    for (index i = x; i < x + together; ++i) {
+    for (index_t i = x; i < x + together; ++i) {
       to[i] = from[i * stride];
     }
   }
@@ -34,14 +34,14 @@ INTACT_INLINE void copy_line(const std::uint8_t* from, index stride, index count
 
 /// Patches [begin, end).
 template <class Isa>
-void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y, index begin, index end) noexcept {
-  const index patches_per_row = image.width / patch;
-  for (index p = begin; p < end; ++p) {
-    const index top = p / patches_per_row * patch;
-    const index left = p % patches_per_row * patch;
+void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y, index_t begin, index_t end) noexcept {
+  const index_t patches_per_row = image.width / patch;
+  for (index_t p = begin; p < end; ++p) {
+    const index_t top = p / patches_per_row * patch;
+    const index_t left = p % patches_per_row * patch;
     std::uint8_t* to = y.data + p * y.stride;
-    for (index c = 0; c < image.channels; ++c) {
-      for (index line = top; line < top + patch; ++line, to += patch) {
+    for (index_t c = 0; c < image.channels; ++c) {
+      for (index_t line = top; line < top + patch; ++line, to += patch) {
         copy_line<Isa>(&image(c, line, left), image.pixel_stride, patch, to);
       }
     }

@@ -26,7 +26,7 @@ struct join_planes {
   static constexpr unsigned rows_of_sums = Planes;
   const Stage& stage;
   const std::int64_t* corrections;  ///< one for each joined row
-  index first;                      ///< the first row's place in the output
+  index_t first;                    ///< the first row's place in the output
 };
 
 /// The same for normalized rows, whose accumulators may not fit 32 bits.
@@ -34,14 +34,14 @@ struct normalize_planes {
   using output = std::uint8_t;
   static constexpr unsigned rows_of_sums = two_planes;
   const tensor_scale* scales;  ///< one for each joined row
-  index first;
+  index_t first;
 };
 
 /// Sums of a row's planes, x, as 64 bits: 2^29 * high + low with low in 0..2^29 - 1. Codes 0..15 are multiples of 2^29.
 /// `high` has 32 bits: rows' sums of 2^-code are below 257.
 template <unsigned Planes, class Isa, unsigned N>
 INTACT_INLINE void join_64_bits(s32<Isa> (*x)[N], std::int64_t correction, s32<Isa> (&high)[N], s32<Isa> (&low)[N]) {
-  using shift = simd::rescaler<Isa>;
+  using shift = simd::mul_shift<Isa>;
   constexpr std::int32_t fraction = (1 << 29) - 1;
   const auto high_correction = simd::broadcast<Isa>(static_cast<std::int32_t>(correction >> 29));
   const auto low_correction = simd::broadcast<Isa>(static_cast<std::int32_t>(correction & fraction));
@@ -71,7 +71,7 @@ struct finish_64_bits {
     alignas(64) std::int32_t lows[static_cast<std::size_t>(N * simd::lanes<Isa>)];
     simd::narrow<Isa>(high, highs);
     simd::narrow<Isa>(low, lows);
-    for (index j = 0; j < at.columns; ++j) {
+    for (index_t j = 0; j < at.columns; ++j) {
       const std::int64_t accumulator = highs[j] * (std::int64_t{1} << 29) + lows[j];
       y.data[at.m * y.stride + at.n + j] = apply_stage(stage, accumulator, at.m, at.n + j);
     }
@@ -79,18 +79,18 @@ struct finish_64_bits {
 };
 
 template <class Isa, class Out>
-struct finish_64_bits<Isa, requantize_wide<Out>> {
-  static_assert(requantize_wide<Out>::extra_fraction_bits == 29);
+struct finish_64_bits<Isa, requantize_s64<Out>> {
+  static_assert(requantize_s64<Out>::extra_fraction_bits == 29);
 
   template <unsigned N>
-  INTACT_INLINE static void run(const requantize_wide<Out>& stage, const s32<Isa> (&high)[N], const s32<Isa> (&low)[N],
+  INTACT_INLINE static void run(const requantize_s64<Out>& stage, const s32<Isa> (&high)[N], const s32<Isa> (&low)[N],
                                 const tile_place& at, matrix_view<Out> y) {
-    using rescaler = simd::rescaler<Isa>;
-    const auto factors = rescaler::broadcast(stage.scale.multiplier, stage.scale.offset);
+    using mul_shift = simd::mul_shift<Isa>;
+    const auto factors = mul_shift::broadcast(stage.scale.multiplier, stage.scale.offset);
     s32<Isa> codes[N];
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      codes[j] = rescaler::right(rescaler::high_with_fraction(high[j], low[j], factors), stage.scale.shift);
+      codes[j] = mul_shift::right(mul_shift::high_with_fraction(high[j], low[j], factors), stage.scale.shift);
     }
     store_row<Isa>(codes, y.data + at.m * y.stride + at.n, at.columns);
   }
@@ -101,7 +101,7 @@ struct epilogue<Isa, join_planes<Planes, Stage>> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const join_planes<Planes, Stage>& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<typename Stage::output> y) {
-    const index joined_row = at.m / index{Planes};
+    const index_t joined_row = at.m / index_t{Planes};
     const std::int64_t* const corrections = all.corrections + joined_row;
     const tile_place joined{all.first + joined_row, at.n, at.columns};
     static_assert(Rows % Planes == 0);
@@ -111,7 +111,7 @@ struct epilogue<Isa, join_planes<Planes, Stage>> {
         s32<Isa> high[N], low[N];
         join_64_bits<Planes, Isa>(x + r * Planes, corrections[r], high, low);
         finish_64_bits<Isa, Stage>::run(all.stage, high, low,
-                                        tile_place{joined.m + static_cast<index>(r), joined.n, joined.columns}, y);
+                                        tile_place{joined.m + static_cast<index_t>(r), joined.n, joined.columns}, y);
       }
     } else {
       static_assert(Planes == two_planes);
@@ -121,7 +121,7 @@ struct epilogue<Isa, join_planes<Planes, Stage>> {
         const s32<Isa> correction = simd::broadcast<Isa>(static_cast<std::int32_t>(corrections[r]));
         INTACT_UNROLL
         for (unsigned j = 0; j < N; ++j) {
-          const s32<Isa> high = simd::rescaler<Isa>::left(x[2 * r][j], 8);
+          const s32<Isa> high = simd::mul_shift<Isa>::left(x[2 * r][j], 8);
           sums[r][j] = simd::add<Isa>(simd::add<Isa>(x[2 * r + 1][j], high), correction);
         }
       }
@@ -135,18 +135,18 @@ struct epilogue<Isa, normalize_planes> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const normalize_planes& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::uint8_t> y) {
-    using rescaler = simd::rescaler<Isa>;
+    using mul_shift = simd::mul_shift<Isa>;
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows / 2; ++r) {
-      const index row = at.m / 2 + static_cast<index>(r);
+      const index_t row = at.m / 2 + static_cast<index_t>(r);
       const tensor_scale& scale = all.scales[row];
-      const auto factors = rescaler::broadcast(scale.multiplier, scale.offset);
+      const auto factors = mul_shift::broadcast(scale.multiplier, scale.offset);
       s32<Isa>(&low)[N] = x[2 * r + 1];
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        const s32<Isa> high = rescaler::left(x[2 * r][j], scale.prescale);
-        low[j] = rescaler::left(low[j], scale.prescale);
-        low[j] = rescaler::right(rescaler::high_of_planes(high, low[j], factors), scale.shift);
+        const s32<Isa> high = mul_shift::left(x[2 * r][j], scale.left_shift);
+        low[j] = mul_shift::left(low[j], scale.left_shift);
+        low[j] = mul_shift::right(mul_shift::high_of_planes(high, low[j], factors), scale.shift);
       }
       store_row<Isa>(low, y.data + (all.first + row) * y.stride + at.n, at.columns);
     }

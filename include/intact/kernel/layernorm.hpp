@@ -7,9 +7,9 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/kernel/row.hpp"
 #include "intact/simd/moments.hpp"
+#include "intact/simd/mul_shift.hpp"
 #include "intact/simd/plain_moments.hpp"
 #include "intact/simd/reciprocal_root.hpp"
-#include "intact/simd/mul_shift.hpp"
 #include "intact/types/layernorm.hpp"
 
 // LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares,
@@ -21,11 +21,11 @@ inline namespace INTACT_UNIT {
 namespace kernel {
 
 /// Rows of a block.
-inline constexpr index layernorm_block_rows = 16;
+inline constexpr index_t layernorm_block_rows = 16;
 
 /// The fast body's limits. Up to so many channels |z| is at most about 2^6 * 2^24, and simd::moments hold their sums;
 /// from this shift on the output is the upper half of a 64-bit sum, shifted.
-inline constexpr index layernorm_fast_channels = 4096;
+inline constexpr index_t layernorm_fast_channels = 4096;
 inline constexpr int layernorm_fast_output_shift = 32;
 
 /// What a row's values go through: z = ((C * x - sum) * reciprocal + (1 << (shift - 1))) >> shift, where what does not
@@ -47,10 +47,10 @@ inline constexpr int layernorm_base_shift = 6;
 
 /// Takes the fraction of epsilon into the rows' variances that are small. They have been shifted to 61 or 62 bits.
 template <class Isa>
-INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index count, std::uint64_t* variance,
+INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index_t count, std::uint64_t* variance,
                                         layernorm_row* rows) {
   constexpr std::int64_t one = std::int64_t{1} << layernorm_epsilon_fraction_bits;
-  for (index r = 0; r < count; ++r) {
+  for (index_t r = 0; r < count; ++r) {
     const int half_length = rows[r].shift - layernorm_base_shift;
     if (2 * half_length <= layernorm_small_variance_bits) {
       const std::int64_t sum = static_cast<std::int64_t>(variance[r] >> (62 - 2 * half_length)) * one + fraction;
@@ -64,14 +64,14 @@ INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index count, std:
 
 /// What follows from the sums of up to layernorm_block_rows rows.
 template <class Isa>
-INTACT_INLINE void layernorm_scales(index channels, const layernorm_parameters& p, const layernorm_sums* sums,
-                                    index count, layernorm_row* rows) {
-  constexpr index together = simd::root_divider<Isa>::together;
+INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters& p, const layernorm_sums* sums,
+                                    index_t count, layernorm_row* rows) {
+  constexpr index_t together = simd::root_divider<Isa>::together;
   static_assert(layernorm_block_rows % together == 0);
   std::uint64_t variance[layernorm_block_rows];
   std::int32_t reciprocal[layernorm_block_rows];
   int least_shift = std::numeric_limits<int>::max();
-  for (index r = 0; r < count; ++r) {
+  for (index_t r = 0; r < count; ++r) {
     const std::int64_t sum = sums[r].sum;
     const std::uint64_t v =
         static_cast<std::uint64_t>(channels) * sums[r].squares - static_cast<std::uint64_t>(sum * sum) + p.epsilon;
@@ -83,12 +83,12 @@ INTACT_INLINE void layernorm_scales(index channels, const layernorm_parameters& 
   if (least_shift <= layernorm_base_shift + layernorm_small_variance_bits / 2) [[unlikely]] {
     add_epsilon_fraction<Isa>(p.epsilon_fraction, count, variance, rows);
   }
-  const index padded = (count + together - 1) / together * together;
-  for (index r = count; r < padded; ++r) {
+  const index_t padded = (count + together - 1) / together * together;
+  for (index_t r = count; r < padded; ++r) {
     variance[r] = std::uint64_t{1} << 60;
   }
   simd::reciprocal_roots<Isa>(variance, padded, reciprocal);
-  for (index r = 0; r < count; ++r) {
+  for (index_t r = 0; r < count; ++r) {
     rows[r].reciprocal = reciprocal[r];
     rows[r].offset = (std::int64_t{1} << (rows[r].shift - 1)) - sums[r].sum * reciprocal[r];
   }
@@ -101,15 +101,15 @@ struct layernorm_input {
   int zero_point;
   const std::uint8_t* shift;
 
-  INTACT_INLINE std::int64_t operator()(index row, index c) const {
+  INTACT_INLINE std::int64_t operator()(index_t row, index_t c) const {
     return (std::int64_t{codes.data[row * codes.stride + c]} - zero_point) << shift[c];
   }
 };
 
 /// Sums of a row, channel by channel from `first` on.
 template <class Isa, class Code>
-INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index row, index first, layernorm_sums& sums) {
-  for (index c = first; c < x.codes.columns; ++c) {
+INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index_t row, index_t first, layernorm_sums& sums) {
+  for (index_t c = first; c < x.codes.columns; ++c) {
     const std::int64_t value = x(row, c);
     sums.sum += value;
     sums.squares += static_cast<std::uint64_t>(value * value);
@@ -119,15 +119,15 @@ INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index row, index 
 /// The operation for all channel counts and output shifts, in plain integers.
 template <class Isa, class Code>
 void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
-  const index channels = x.codes.columns;
+  const index_t channels = x.codes.columns;
   const std::int32_t* const gain = p.gain.data();
   const std::int64_t* const bias = p.bias.data();
-  for (index row = 0; row < x.codes.rows; ++row) {
+  for (index_t row = 0; row < x.codes.rows; ++row) {
     layernorm_sums sums{0, 0};
     add_to_sums<Isa>(x, row, 0, sums);
     layernorm_row r;
     layernorm_scales<Isa>(channels, p, &sums, 1, &r);
-    for (index c = 0; c < channels; ++c) {
+    for (index_t c = 0; c < channels; ++c) {
       const std::int64_t z = (channels * x(row, c) * r.reciprocal + r.offset) >> r.shift;
       const std::int64_t code = (z * gain[c] + bias[c]) >> p.output_shift;
       y.data[row * y.stride + c] = static_cast<std::uint8_t>(code < 0 ? 0 : code > 255 ? 255 : code);
@@ -137,29 +137,29 @@ void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters&
 
 /// The first pass: the sums of `Rows` rows from `first_row` on.
 template <class Isa, class Moments, unsigned Rows, class Code>
-INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index first_row, layernorm_sums* sums) {
-  const index whole = x.codes.columns / Moments::width * Moments::width;
+INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index_t first_row, layernorm_sums* sums) {
+  const index_t whole = x.codes.columns / Moments::width * Moments::width;
   const typename Moments::row row = Moments::row_of(x.zero_point);
   Moments moments[Rows];
-  for (index c = 0; c < whole; c += Moments::width) {
+  for (index_t c = 0; c < whole; c += Moments::width) {
     const typename Moments::factors factors = Moments::factors_of(x.shift + c);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      moments[r].add(x.codes.data + (first_row + static_cast<index>(r)) * x.codes.stride + c, row, factors);
+      moments[r].add(x.codes.data + (first_row + static_cast<index_t>(r)) * x.codes.stride + c, row, factors);
     }
   }
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
     sums[r] = {moments[r].sum(), moments[r].squares()};
-    add_to_sums<Isa>(x, first_row + static_cast<index>(r), whole, sums[r]);
+    add_to_sums<Isa>(x, first_row + static_cast<index_t>(r), whole, sums[r]);
   }
 }
 
 /// The same for all rows of a block, `Together` at a time.
 template <class Isa, class Moments, unsigned Together, class Code>
 INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, layernorm_sums* sums) {
-  index r = 0;
-  for (; r + index{Together} <= x.codes.rows; r += index{Together}) {
+  index_t r = 0;
+  for (; r + index_t{Together} <= x.codes.rows; r += index_t{Together}) {
     layernorm_moments<Isa, Moments, Together>(x, r, sums + r);
   }
   for (; r < x.codes.rows; ++r) {
@@ -170,8 +170,8 @@ INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, la
 /// The second pass, for all rows of a block and N registers of channels from `c` on, of which `count` exist.
 template <class Isa, unsigned N, class Code>
 INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layernorm_parameters& p,
-                                   const layernorm_row* rows, index c, index count, matrix_view<std::uint8_t> y) {
-  using rescaler = simd::rescaler<Isa>;
+                                   const layernorm_row* rows, index_t c, index_t count, matrix_view<std::uint8_t> y) {
+  using mul_shift = simd::mul_shift<Isa>;
   [[maybe_unused]] const s32<Isa> zero_point = simd::broadcast<Isa>(x.zero_point);
   const s32<Isa> channels = simd::broadcast<Isa>(static_cast<std::int32_t>(x.codes.columns));
   s32<Isa> factor[N];
@@ -180,11 +180,11 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
   for (unsigned j = 0; j < N; ++j) {
     factor[j] = simd::multiply<Isa>(simd::power_of_two<Isa>(factor[j]), channels);
   }
-  typename rescaler::factors scale[N];
+  typename mul_shift::factors scale[N];
   load_factors<Isa>(p.gain.data() + c, p.bias.data() + c, count, scale);
   const int output_shift = p.output_shift - layernorm_fast_output_shift;
-  for (index r = 0; r < x.codes.rows; ++r) {
-    const auto scaling = rescaler::scaling_by(rows[r].reciprocal, rows[r].offset, rows[r].shift);
+  for (index_t r = 0; r < x.codes.rows; ++r) {
+    const auto scaling = mul_shift::scaling_by(rows[r].reciprocal, rows[r].offset, rows[r].shift);
     s32<Isa> value[N];
     load_row<Isa>(x.codes.data + r * x.codes.stride + c, count, value);
     INTACT_UNROLL
@@ -193,7 +193,7 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
         value[j] = simd::subtract<Isa>(value[j], zero_point);
       }
       const s32<Isa> scaled = simd::multiply<Isa>(value[j], factor[j]);
-      value[j] = rescaler::right(rescaler::high_of_scaled(scaled, scaling, scale[j]), output_shift);
+      value[j] = mul_shift::right(mul_shift::high_of_scaled(scaled, scaling, scale[j]), output_shift);
     }
     store_row<Isa>(value, y.data + r * y.stride + c, count);
   }
@@ -213,15 +213,15 @@ INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layerno
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 2>(x, sums);
   }
   layernorm_scales<Isa>(x.codes.columns, p, sums, x.codes.rows, rows);
-  for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index c, index count) {
+  for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
     layernorm_group<Isa, N>(x, p, rows, c, count, y);
   });
 }
 
 template <class Isa>
-INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index channels) {
+INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index_t channels) {
   unsigned bits = 0;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     bits |= shift[c];
   }
   return bits != 0;
@@ -229,16 +229,16 @@ INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index channels) {
 
 /// Rows [begin, end).
 template <class Isa, class Code>
-void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, matrix_view<std::uint8_t> y, index begin,
-               index end) noexcept {
-  const auto rows = [&](index first, index count) {
+void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, matrix_view<std::uint8_t> y, index_t begin,
+               index_t end) noexcept {
+  const auto rows = [&](index_t first, index_t count) {
     return layernorm_input<Code>{codes.row_block(first, count), p.zero_point, p.shift.data()};
   };
   if constexpr (simd::lanes < Isa >> 1) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
       const bool plain = !is_shifted<Isa>(p.shift.data(), codes.columns);
-      for (index first = begin; first < end; first += layernorm_block_rows) {
-        const index count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
+      for (index_t first = begin; first < end; first += layernorm_block_rows) {
+        const index_t count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
         layernorm_block<Isa>(rows(first, count), p, plain, y.row_block(first, count));
       }
       return;

@@ -27,8 +27,8 @@ class distance_finder {
  public:
   template <class T>
   explicit distance_finder(const T* table) noexcept {
-    index filled = 0;
-    const auto fill = [&](index end, int place) {
+    index_t filled = 0;
+    const auto fill = [&](index_t end, int place) {
       if (end > filled) {
         std::memset(place_ + filled, place, static_cast<std::size_t>(end - filled));
         filled = end;
@@ -44,7 +44,7 @@ class distance_finder {
   /// than the limit's are above it; of those in the same bucket there are seldom more than two.
   template <class T>
   INTACT_INLINE int last_above(std::uint64_t limit, const T* rising) const {
-    index place = place_[bucket_of(limit)];
+    index_t place = place_[bucket_of(limit)];
     place -= rising[place] > limit ? 1 : 0;
     place -= rising[place] > limit ? 1 : 0;
     while (rising[place] > limit)
@@ -57,10 +57,10 @@ class distance_finder {
  private:
   /// Numbers with the same length and the same leading bits share a bucket; buckets do not decrease.
   static constexpr int leading_bits = 7;
-  static constexpr index buckets = index{65} << (leading_bits - 1);
-  INTACT_INLINE static index bucket_of(std::uint64_t x) {
+  static constexpr index_t buckets = index_t{65} << (leading_bits - 1);
+  INTACT_INLINE static index_t bucket_of(std::uint64_t x) {
     const int zeros = std::countl_zero(x | 1);
-    return static_cast<index>((x << zeros) >> (64 - leading_bits)) + (index{63 - zeros} << (leading_bits - 1));
+    return static_cast<index_t>((x << zeros) >> (64 - leading_bits)) + (index_t{63 - zeros} << (leading_bits - 1));
   }
 
   /// Among 0 and table[255] to table[0], the place of the largest but table[0] that is in no higher bucket.
@@ -71,7 +71,7 @@ class distance_finder {
 template <class Isa, log2_rounding Rounding, class T>
 INTACT_INLINE level_bounds bounds_of(const exponentials<Isa, T>& table, const distance_finder<Isa>& distances,
                                      std::uint64_t sum) {
-  constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
+  constexpr bool at_root = Rounding == log2_rounding::round_log;
   std::uint64_t limits[log2_levels + 1];
   level_limits<Rounding>(sum, limits);
   level_bounds bounds{};
@@ -80,12 +80,12 @@ INTACT_INLINE level_bounds bounds_of(const exponentials<Isa, T>& table, const di
     bounds.last[level] = static_cast<std::uint8_t>(distances.last_above(limits[level], table.rising()) - 128);
   }
   bounds.first_level =
-      static_cast<std::uint8_t>(at_root ? log2_code_at_square_root_of_2(table[0], sum) : log2_code(table[0], sum));
+      static_cast<std::uint8_t>(at_root ? log2_code_round_log(table[0], sum) : log2_code(table[0], sum));
   return bounds;
 }
 
 /// Levels of registers of codes.
-template <class Isa, tail Tail>
+template <class Isa, attention_code Format>
 class level_search {
   using bytes = simd::bytes<Isa>;
   using batch = typename bytes::batch;
@@ -93,8 +93,9 @@ class level_search {
  public:
   INTACT_INLINE level_search(const level_bounds& bounds, int largest)
       : maximum_(bytes::broadcast(static_cast<std::uint8_t>(largest - 128))),
-        first_level_(bytes::broadcast(bounds.first_level > attention_codes<Tail>::zero ? attention_codes<Tail>::zero
-                                                                                       : bounds.first_level)),
+        first_level_(bytes::broadcast(bounds.first_level > attention_codes<Format>::last_code
+                                          ? attention_codes<Format>::last_code
+                                          : bounds.first_level)),
         eight_(bytes::broadcast(bounds.last[8])),
         four_(bytes::sixteen(bounds.last + 4)),
         two_(bytes::sixteen(bounds.last + 2)),
@@ -107,7 +108,7 @@ class level_search {
     level = bytes::add_where_above(level, distance, bytes::lookup(four_, level), bytes::broadcast(4));
     level = bytes::add_where_above(level, distance, bytes::lookup(two_, level), bytes::broadcast(2));
     level = bytes::add_where_above(level, distance, bytes::lookup(one_, level), bytes::broadcast(1));
-    if constexpr (Tail == tail::zero) {
+    if constexpr (Format == attention_code::u8_masked) {
       level = bytes::add_where_above(level, distance, sixteen_, bytes::broadcast(1));
     }
     return bytes::max(level, first_level_);

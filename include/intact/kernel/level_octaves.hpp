@@ -16,15 +16,15 @@ namespace kernel {
 
 /// By how much limits differ from halves of one another: that of level k, of a row that adds up to S, is
 /// 2S / 3 * 2^(1 - k) * (1 + y), y = 1 / (3 * 2^(k - 1) - 1) but for the first, or sqrt(1/2) * S * 2^(1 - k).
-template <tail Tail, log2_rounding Rounding>
+template <attention_code Format, log2_rounding Rounding>
 struct limit_surplus {
   std::uint16_t y[64] = {}, y4[64] = {};  ///< floor(2^16 * y), floor(2^18 * y); all bits where there is no limit
 
   constexpr limit_surplus() {
     for (int level = 0; level < 64; ++level) {
-      if (level < 1 || level > attention_codes<Tail>::zero) {
+      if (level < 1 || level > attention_codes<Format>::last_code) {
         y[level] = 0xffff;
-      } else if (level > 1 && Rounding == log2_rounding::at_one_and_a_half) {
+      } else if (level > 1 && Rounding == log2_rounding::round_ratio) {
         const std::uint32_t divisor = (std::uint32_t{3} << (level - 1)) - 1;
         y[level] = static_cast<std::uint16_t>((1u << 16) / divisor);
         y4[level] = static_cast<std::uint16_t>((1u << 18) / divisor);
@@ -54,10 +54,10 @@ class octave_finder {
   ///
   /// In units of 2^-16 below the leading one, a limit is reckoned from less than 0.001 too little and, if the sum was
   /// shifted, count * 2^17 / sum; what is cut off afterwards is less than 1 without surplus, else 1.2 + 1 + 1.25.
-  template <tail Tail, log2_rounding Rounding>
-  INTACT_INLINE static row_limits limits(std::uint64_t sum, int shift, index count) {
-    alignas(64) static constexpr limit_surplus<Tail, Rounding> surplus;
-    constexpr bool at_root = Rounding == log2_rounding::at_square_root_of_2;
+  template <attention_code Format, log2_rounding Rounding>
+  INTACT_INLINE static row_limits limits(std::uint64_t sum, int shift, index_t count) {
+    alignas(64) static constexpr limit_surplus<Format, Rounding> surplus;
+    constexpr bool at_root = Rounding == log2_rounding::round_log;
     constexpr std::uint64_t first_limit = at_root ? 0x2d413ccc : 0x2aaaaaaa;  // 2^30 times sqrt(1/2), times 2/3
     constexpr std::uint16_t most = 0xa8f5;                                    // 2^16 times 0.66
     const int zeros = std::countl_zero(sum);
@@ -69,7 +69,7 @@ class octave_finder {
     // With the largest tolerance nothing is certain.
     const auto tolerance = static_cast<std::uint16_t>(cut > 256 ? 0xffff : (at_root ? 1 : 3) + cut);
     const std::uint16_t* const y4 = at_root ? nullptr : surplus.y4;
-    return {{fraction(limit), octave, surplus.y, y4, attention_codes<Tail>::zero, tolerance}, thrice};
+    return {{fraction(limit), octave, surplus.y, y4, attention_codes<Format>::last_code, tolerance}, thrice};
   }
 
   /// The levels of all distances. False if some are not certain: bit i of uncertain[j] is that of distance 64 * j + i.

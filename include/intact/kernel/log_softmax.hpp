@@ -5,10 +5,10 @@
 #include <cstring>
 #include <type_traits>
 
-#include "intact/kernel/masked_row.hpp"
 #include "intact/kernel/exp_table.hpp"
 #include "intact/kernel/level_bounds.hpp"
 #include "intact/kernel/level_octaves.hpp"
+#include "intact/kernel/masked_row.hpp"
 #include "intact/simd/byte_table.hpp"
 #include "intact/simd/sixteen_rows.hpp"
 #include "intact/types/attention_codes.hpp"
@@ -47,51 +47,52 @@ struct logit_rows {
   matrix_view<const std::uint8_t> logits;
   key_mask mask;
 
-  INTACT_INLINE code_row operator()(index i) const {
+  INTACT_INLINE code_row operator()(index_t i) const {
     return {logits.data + i * logits.stride, logits.columns, Masked ? mask.row(i) : nullptr};
   }
 };
 
 /// A row of which no key is visible, or that has none.
-template <tail Tail>
-INTACT_INLINE void store_zero_codes(const typename attention_codes<Tail>::view& codes, index row, index count) {
-  for (index j = 0; j < count; ++j) {
-    store_code(codes, row, j, attention_codes<Tail>::zero);
+template <attention_code Format>
+INTACT_INLINE void store_zero_codes(const typename attention_codes<Format>::view& codes, index_t row, index_t count) {
+  for (index_t j = 0; j < count; ++j) {
+    store_code(codes, row, j, attention_codes<Format>::last_code);
   }
 }
 
 /// Rows [begin, end) of 8-bit codes, which have too many levels for the below.
 template <class Isa, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_wide(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
-                                    const matrix_view<std::uint8_t>& codes, index begin, index end) {
-  for (index i = begin; i < end; ++i) {
+                                    const matrix_view<std::uint8_t>& codes, index_t begin, index_t end) {
+  for (index_t i = begin; i < end; ++i) {
     const code_row x = rows(i);
     const int largest = largest_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
     const T* const entries = table.of_codes(largest);
-    for (index j = 0; j < x.count; ++j) {
+    for (index_t j = 0; j < x.count; ++j) {
       const std::uint64_t e = Masked && x.visible[j] == 0 ? 0 : entries[x.codes[j]];
-      codes(i, j) = level_of<tail::wide, Rounding>(e, sum);
+      codes(i, j) = level_of<attention_code::u8_full, Rounding>(e, sum);
     }
   }
 }
 
 /// Rows [begin, end) in plain C++.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_plain(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
-                                     const typename attention_codes<Tail>::view& codes, index begin, index end) {
-  for (index i = begin; i < end; ++i) {
+                                     const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
+  for (index_t i = begin; i < end; ++i) {
     const code_row x = rows(i);
     const int largest = largest_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
     if (Masked && sum == 0) {
-      store_zero_codes<Tail>(codes, i, x.count);
+      store_zero_codes<Format>(codes, i, x.count);
       continue;
     }
     std::uint8_t levels[256];
-    levels_of_distances<Tail, Rounding>(table, sum, levels);
-    for (index j = 0; j < x.count; ++j) {
-      store_code(codes, i, j, Masked && x.visible[j] == 0 ? attention_codes<Tail>::zero : levels[largest - x.codes[j]]);
+    levels_of_distances<Format, Rounding>(table, sum, levels);
+    for (index_t j = 0; j < x.count; ++j) {
+      store_code(codes, i, j,
+                 Masked && x.visible[j] == 0 ? attention_codes<Format>::last_code : levels[largest - x.codes[j]]);
     }
   }
 }
@@ -103,12 +104,12 @@ struct row_sum {
 };
 
 /// A row by the levels of all distances, in registers.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum& row,
                                    const prepared_exp_table<Isa, T>& table,
-                                   const typename attention_codes<Tail>::view& codes, index i) {
+                                   const typename attention_codes<Format>::view& codes, index_t i) {
   using bytes = simd::bytes<Isa>;
-  const auto limits = table.find.template limits<Tail, Rounding>(row.sum, row.shift, x.count);
+  const auto limits = table.find.template limits<Format, Rounding>(row.sum, row.shift, x.count);
   typename bytes::batch levels[4];
   std::uint64_t uncertain[4];
   if (!table.find.levels(limits, levels, uncertain)) [[unlikely]] {
@@ -118,7 +119,7 @@ INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum
     for (int j = 0; j < 4; ++j) {
       for (std::uint64_t rest = uncertain[j]; rest != 0; rest &= rest - 1) {
         const int distance = 64 * j + std::countr_zero(rest);
-        corrected[distance] = level_of<Tail, Rounding>(table.values[distance], exact);
+        corrected[distance] = level_of<Format, Rounding>(table.values[distance], exact);
       }
     }
     std::memcpy(levels, corrected, sizeof corrected);
@@ -126,23 +127,24 @@ INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum
   const simd::byte_table<Isa> entries(levels);
   const auto maximum = bytes::broadcast(static_cast<std::uint8_t>(largest));
   const auto level = [&](auto some) { return entries(bytes::subtract(maximum, some)); };
-  transform_row<Isa, Masked>(x, level, codes, i, attention_codes<Tail>::zero);
+  transform_row<Isa, Masked>(x, level, codes, i, attention_codes<Format>::last_code);
 }
 
 /// Rows [begin, end), in blocks: first all maxima, then all sums, for which a row alone would wait.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                          const typename attention_codes<Tail>::view& codes, index begin, index end) {
+                                          const typename attention_codes<Format>::view& codes, index_t begin,
+                                          index_t end) {
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
-  constexpr index block = 16;
+  constexpr index_t block = 16;
   int largest[block];
   row_sum sums[block];
   for (; begin < end; begin += block) {
-    const index count = end - begin < block ? end - begin : block;
-    for (index i = 0; i < count; ++i) {
+    const index_t count = end - begin < block ? end - begin : block;
+    for (index_t i = 0; i < count; ++i) {
       largest[i] = largest_code<Isa, Masked>(rows(begin + i));
     }
-    for (index i = 0; i < count; ++i) {
+    for (index_t i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       if (shifted_sum.covers(x.count)) {
         sums[i] = {shifted_sum(x.codes, x.visible, x.count, largest[i]), shifted_sum.shift()};
@@ -150,12 +152,12 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
         sums[i] = {table.values.template sum<Masked>(x, largest[i]), 0};
       }
     }
-    for (index i = 0; i < count; ++i) {
+    for (index_t i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       if (sums[i].sum != 0) {
-        log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
+        log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
       } else {
-        store_zero_codes<Tail>(codes, begin + i, x.count);
+        store_zero_codes<Format>(codes, begin + i, x.count);
       }
     }
   }
@@ -163,19 +165,19 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
 
 /// A row that fits a register, by the levels of its own distances. False if some are not certain; then nothing has been
 /// stored.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE bool log_softmax_register(const code_row& x, std::uint8_t largest, const row_sum& row,
                                         const prepared_exp_table<Isa, T>& table,
-                                        const typename attention_codes<Tail>::view& codes, index i) {
+                                        const typename attention_codes<Format>::view& codes, index_t i) {
   using bytes = simd::bytes<Isa>;
-  const auto limits = table.find.template limits<Tail, Rounding>(row.sum, row.shift, x.count);
+  const auto limits = table.find.template limits<Format, Rounding>(row.sum, row.shift, x.count);
   const auto distances = bytes::subtract(bytes::broadcast(largest), load_codes<Isa>(x.codes, x.count, 0));
   auto levels = distances;
   if (!table.find.levels(limits, distances, levels)) [[unlikely]] {
     return false;
   }
   if constexpr (Masked) {
-    const auto zero = bytes::broadcast(attention_codes<Tail>::zero);
+    const auto zero = bytes::broadcast(attention_codes<Format>::last_code);
     levels = bytes::select(load_codes<Isa>(x.visible, x.count, 0), levels, zero);
   }
   store_codes<Isa>(levels, codes, i, 0, x.count);
@@ -184,42 +186,42 @@ INTACT_INLINE bool log_softmax_register(const code_row& x, std::uint8_t largest,
 
 /// Keys of a row whose sum of 24-bit numbers fits 32 bits, and rows whose maxima and sums are found together: so many
 /// that the codes of some hide how long the maxima and sums of others take.
-inline constexpr index short_row = 256;
-inline constexpr index short_rows_together = 32;
+inline constexpr index_t short_row = 256;
+inline constexpr index_t rows_per_task_short = 32;
 
 /// Rows [begin, end) of up to so many keys, sixteen at a time.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                             const typename attention_codes<Tail>::view& codes, index begin,
-                                             index end) {
+                                             const typename attention_codes<Format>::view& codes, index_t begin,
+                                             index_t end) {
   using sixteen = simd::sixteen_rows<Isa>;
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
   const bool one_register = rows.logits.columns <= simd::bytes<Isa>::width;
-  alignas(64) std::uint8_t largest[short_rows_together];
-  alignas(64) std::uint32_t sums[short_rows_together];
-  for (; begin < end; begin += short_rows_together) {
-    const index count = end - begin < short_rows_together ? end - begin : short_rows_together;
+  alignas(64) std::uint8_t largest[rows_per_task_short];
+  alignas(64) std::uint32_t sums[rows_per_task_short];
+  for (; begin < end; begin += rows_per_task_short) {
+    const index_t count = end - begin < rows_per_task_short ? end - begin : rows_per_task_short;
     // Sixteen at a time there may be none behind the last: it comes again.
-    const auto row = [&](index i) { return rows(begin + (i < count ? i : count - 1)); };
-    for (index i = 0; i < count; i += 16) {
-      sixteen::largest([&](index j) { return largest_codes<Isa, Masked>(row(i + j)); }, largest + i);
+    const auto row = [&](index_t i) { return rows(begin + (i < count ? i : count - 1)); };
+    for (index_t i = 0; i < count; i += 16) {
+      sixteen::largest([&](index_t j) { return largest_codes<Isa, Masked>(row(i + j)); }, largest + i);
     }
-    for (index i = 0; i < count; i += 16) {
+    for (index_t i = 0; i < count; i += 16) {
       sixteen::sums(
-          [&](index j) {
+          [&](index_t j) {
             const code_row x = row(i + j);
             return shifted_sum.lanes_of_sum(x.codes, x.visible, x.count, largest[i + j]);
           },
           sums + i);
     }
-    for (index i = 0; i < count; ++i) {
+    for (index_t i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       const row_sum sum{sums[i], shifted_sum.shift()};
       if (sum.sum == 0) {
-        store_zero_codes<Tail>(codes, begin + i, x.count);
+        store_zero_codes<Format>(codes, begin + i, x.count);
       } else if (!one_register ||
-                 !log_softmax_register<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i)) {
-        log_softmax_row<Isa, Tail, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
+                 !log_softmax_register<Isa, Format, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i)) {
+        log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
       }
     }
   }
@@ -227,15 +229,16 @@ INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, con
 
 /// Rows [begin, end) by where levels begin, in blocks: first what is settled number by number, then the codes. So no
 /// row waits until its bounds, just written, can be loaded into registers.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_by_bounds(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                         const typename attention_codes<Tail>::view& codes, index begin, index end) {
-  constexpr index block = 8;
+                                         const typename attention_codes<Format>::view& codes, index_t begin,
+                                         index_t end) {
+  constexpr index_t block = 8;
   level_bounds bounds[block] = {};
   int largest[block];
   for (; begin < end; begin += block) {
-    const index count = end - begin < block ? end - begin : block;
-    for (index i = 0; i < count; ++i) {
+    const index_t count = end - begin < block ? end - begin : block;
+    for (index_t i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
       largest[i] = largest_code<Isa, Masked>(x);
       const T sum = table.values.template sum<Masked>(x, largest[i]);
@@ -243,56 +246,57 @@ INTACT_INLINE void log_softmax_by_bounds(const logit_rows<Masked>& rows, const p
         bounds[i] = bounds_of<Isa, Rounding>(table.values, table.find, sum);
       }
     }
-    for (index i = 0; i < count; ++i) {
-      const level_search<Isa, Tail> levels(bounds[i], largest[i]);
-      transform_row<Isa, Masked>(rows(begin + i), levels, codes, begin + i, attention_codes<Tail>::zero);
+    for (index_t i = 0; i < count; ++i) {
+      const level_search<Isa, Format> levels(bounds[i], largest[i]);
+      transform_row<Isa, Masked>(rows(begin + i), levels, codes, begin + i, attention_codes<Format>::last_code);
     }
   }
 }
 
 /// Rows [begin, end) of at least one key.
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                    const typename attention_codes<Tail>::view& codes, index begin, index end) {
-  if constexpr (Tail == tail::wide) {
+                                    const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
+  if constexpr (Format == attention_code::u8_full) {
     log_softmax_wide<Isa, Rounding>(rows, table.values, codes, begin, end);
   } else if constexpr (simd::lanes<Isa> == 1) {
-    log_softmax_plain<Isa, Tail, Rounding>(rows, table.values, codes, begin, end);
+    log_softmax_plain<Isa, Format, Rounding>(rows, table.values, codes, begin, end);
   } else if constexpr (octave_finder<Isa>::exists) {
     if constexpr (simd::sixteen_rows<Isa>::exists) {
       if (rows.logits.columns <= short_row) {
-        const index rest = (end - begin) % 16;
-        const index sixteens = rest > 8 ? end : end - rest;  // few rows are not worth the work of sixteen
-        log_softmax_of_short_rows<Isa, Tail, Rounding>(rows, table, codes, begin, sixteens);
+        const index_t rest = (end - begin) % 16;
+        const index_t sixteens = rest > 8 ? end : end - rest;  // few rows are not worth the work of sixteen
+        log_softmax_of_short_rows<Isa, Format, Rounding>(rows, table, codes, begin, sixteens);
         begin = sixteens;
       }
     }
-    log_softmax_by_octaves<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+    log_softmax_by_octaves<Isa, Format, Rounding>(rows, table, codes, begin, end);
   } else {
-    log_softmax_by_bounds<Isa, Tail, Rounding>(rows, table, codes, begin, end);
+    log_softmax_by_bounds<Isa, Format, Rounding>(rows, table, codes, begin, end);
   }
 }
 
-template <class Isa, tail Tail, log2_rounding Rounding, bool Masked, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax(const logit_rows<Masked>& rows, const T* table,
-                               const typename attention_codes<Tail>::view& codes, index begin, index end) noexcept {
-  if constexpr (Tail == tail::wide) {
+                               const typename attention_codes<Format>::view& codes, index_t begin,
+                               index_t end) noexcept {
+  if constexpr (Format == attention_code::u8_full) {
     log_softmax_wide<Isa, Rounding>(rows, exponentials<Isa, T>(table), codes, begin, end);
   } else {
-    log_softmax_rows<Isa, Tail, Rounding>(rows, prepared_exp_table<Isa, T>(table), codes, begin, end);
+    log_softmax_rows<Isa, Format, Rounding>(rows, prepared_exp_table<Isa, T>(table), codes, begin, end);
   }
 }
 
-template <class Isa, tail Tail, log2_rounding Rounding, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table,
-                 const typename attention_codes<Tail>::view& codes, index begin, index end) noexcept {
-  log_softmax<Isa, Tail, Rounding>(logit_rows<false>{logits, {}}, table, codes, begin, end);
+                 const typename attention_codes<Format>::view& codes, index_t begin, index_t end) noexcept {
+  log_softmax<Isa, Format, Rounding>(logit_rows<false>{logits, {}}, table, codes, begin, end);
 }
 
-template <class Isa, tail Tail, log2_rounding Rounding, class T>
+template <class Isa, attention_code Format, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table, const key_mask& mask,
-                 const matrix_view<std::uint8_t>& codes, index begin, index end) noexcept {
-  log_softmax<Isa, Tail, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
+                 const matrix_view<std::uint8_t>& codes, index_t begin, index_t end) noexcept {
+  log_softmax<Isa, Format, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
 }
 
 }  // namespace kernel

@@ -16,13 +16,13 @@ namespace kernel {
 /// A row of codes of which some may not be visible; all are if there is no mask.
 struct code_row {
   const std::uint8_t* codes;
-  index count;
+  index_t count;
   const std::uint8_t* visible = nullptr;
 };
 
 /// A register of codes from j on, or what is left of the row.
 template <class Isa>
-INTACT_INLINE auto load_codes(const std::uint8_t* row, index count, index j) {
+INTACT_INLINE auto load_codes(const std::uint8_t* row, index_t count, index_t j) {
   using bytes = simd::bytes<Isa>;
   return j + bytes::width <= count ? bytes::load(row + j) : bytes::load_part(row + j, count - j);
 }
@@ -32,14 +32,14 @@ template <class Isa, bool Masked = false>
 INTACT_INLINE auto largest_codes(const code_row& row) {
   using bytes = simd::bytes<Isa>;
   auto largest = bytes::broadcast(0);
-  const auto include = [&](index j) {
+  const auto include = [&](index_t j) {
     auto codes = load_codes<Isa>(row.codes, row.count, j);
     if constexpr (Masked) {
       codes = bytes::select(load_codes<Isa>(row.visible, row.count, j), codes, bytes::broadcast(0));
     }
     largest = bytes::max(largest, codes);
   };
-  index j = 0;
+  index_t j = 0;
   for (; j + bytes::width <= row.count; j += bytes::width) {
     include(j);
   }
@@ -54,7 +54,7 @@ template <class Isa, bool Masked = false>
 INTACT_INLINE int largest_code(const code_row& row) {
   if constexpr (simd::lanes<Isa> == 1) {
     int largest = 0;
-    for (index j = 0; j < row.count; ++j) {
+    for (index_t j = 0; j < row.count; ++j) {
       largest = (!Masked || row.visible[j] != 0) && row.codes[j] > largest ? row.codes[j] : largest;
     }
     return largest;
@@ -65,7 +65,7 @@ INTACT_INLINE int largest_code(const code_row& row) {
 
 /// Stores a register of codes, or its first `count` ones, as u8.
 template <class Isa, class Batch>
-INTACT_INLINE void store_codes(Batch codes, const matrix_view<std::uint8_t>& to, index i, index j, index count) {
+INTACT_INLINE void store_codes(Batch codes, const matrix_view<std::uint8_t>& to, index_t i, index_t j, index_t count) {
   using bytes = simd::bytes<Isa>;
   std::uint8_t* const place = to.data + i * to.stride + j;
   if (count >= bytes::width) {
@@ -77,7 +77,8 @@ INTACT_INLINE void store_codes(Batch codes, const matrix_view<std::uint8_t>& to,
 
 /// The same as packed u4; what pads an odd row is 0.
 template <class Isa, class Batch>
-INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>& to, index i, index j, index count) {
+INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>& to, index_t i, index_t j,
+                               index_t count) {
   using bytes = simd::bytes<Isa>;
   std::uint8_t* const place = to.data + (i * to.stride + j) / 2;
   if (count >= bytes::width) {
@@ -89,10 +90,10 @@ INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>&
 
 /// Row i of `to` becomes f of the codes, register by register, and `masked` where they are not visible.
 template <class Isa, bool Masked = false, class Function, class Codes>
-INTACT_INLINE void transform_row(const code_row& row, const Function& f, const Codes& to, index i,
+INTACT_INLINE void transform_row(const code_row& row, const Function& f, const Codes& to, index_t i,
                                  std::uint8_t masked = 0) {
   using bytes = simd::bytes<Isa>;
-  for (index j = 0; j < row.count; j += bytes::width) {
+  for (index_t j = 0; j < row.count; j += bytes::width) {
     auto result = f(load_codes<Isa>(row.codes, row.count, j));
     if constexpr (Masked) {
       result = bytes::select(load_codes<Isa>(row.visible, row.count, j), result, bytes::broadcast(masked));

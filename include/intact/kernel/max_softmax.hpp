@@ -16,22 +16,23 @@ namespace kernel {
 /// Rows [begin, end). Masked keys become `masked`.
 template <class Isa, bool Masked, class Codes>
 INTACT_INLINE void max_softmax_rows(matrix_view<const std::uint8_t> logits, const std::uint8_t* table,
-                                    const key_mask& mask, std::uint8_t masked, const Codes& y, index begin, index end) {
-  const auto row = [&](index i) {
+                                    const key_mask& mask, std::uint8_t masked, const Codes& y, index_t begin,
+                                    index_t end) {
+  const auto row = [&](index_t i) {
     return code_row{logits.data + i * logits.stride, logits.columns, Masked ? mask.row(i) : nullptr};
   };
   if constexpr (simd::lanes<Isa> == 1) {
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       const code_row x = row(i);
       const int largest = largest_code<Isa, Masked>(x);
-      for (index j = 0; j < logits.columns; ++j) {
+      for (index_t j = 0; j < logits.columns; ++j) {
         store_code(y, i, j, Masked && x.visible[j] == 0 ? masked : table[largest - x.codes[j]]);
       }
     }
   } else {
     using bytes = simd::bytes<Isa>;
     const simd::byte_table<Isa> entries(table);
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       const code_row x = row(i);
       const auto largest = bytes::broadcast(static_cast<std::uint8_t>(largest_code<Isa, Masked>(x)));
       const auto entry = [&](auto codes) { return entries(bytes::subtract(largest, codes)); };
@@ -41,14 +42,14 @@ INTACT_INLINE void max_softmax_rows(matrix_view<const std::uint8_t> logits, cons
 }
 
 template <class Isa, class Codes>
-void max_softmax(matrix_view<const std::uint8_t> logits, const std::uint8_t* table, const Codes& y, index begin,
-                 index end) noexcept {
+void max_softmax(matrix_view<const std::uint8_t> logits, const std::uint8_t* table, const Codes& y, index_t begin,
+                 index_t end) noexcept {
   max_softmax_rows<Isa, false>(logits, table, {}, 0, y, begin, end);
 }
 
 template <class Isa>
 void max_softmax(matrix_view<const std::uint8_t> logits, const std::uint8_t* table, const key_mask& mask,
-                 std::uint8_t masked, matrix_view<std::uint8_t> y, index begin, index end) noexcept {
+                 std::uint8_t masked, matrix_view<std::uint8_t> y, index_t begin, index_t end) noexcept {
   max_softmax_rows<Isa, true>(logits, table, mask, masked, y, begin, end);
 }
 

@@ -11,10 +11,10 @@ inline namespace INTACT_UNIT {
 namespace kernel {
 
 /// The shifts in front of a panel, `bytes` of them.
-inline void pack_shifts(const grouped_s4_view& w, index first_row, index bytes, std::uint8_t* to) {
-  const auto shift = [&](index n, index g) { return n < w.rows && g < w.shifts.columns ? int{w.shifts(n, g)} : 0; };
-  for (index i = 0; i < bytes; ++i) {
-    const index n = first_row + i % 16, g = i / 16;
+inline void pack_shifts(const grouped_s4_view& w, index_t first_row, index_t bytes, std::uint8_t* to) {
+  const auto shift = [&](index_t n, index_t g) { return n < w.rows && g < w.shifts.columns ? int{w.shifts(n, g)} : 0; };
+  for (index_t i = 0; i < bytes; ++i) {
+    const index_t n = first_row + i % 16, g = i / 16;
     const int low = shift(n, g) | (shift(n + 16, g) << 2), high = shift(n + 32, g) | (shift(n + 48, g) << 2);
     to[i] = static_cast<std::uint8_t>(low | (high << 4));
   }
@@ -22,12 +22,12 @@ inline void pack_shifts(const grouped_s4_view& w, index first_row, index bytes, 
 
 /// The steps of a panel: those columns of each channel at a time, see packed_weights. `w`: s8, or s4 without shifts.
 template <class Element, class Weights>
-void pack_steps(const Weights& w, index first_row, index width, std::uint8_t* to) {
+void pack_steps(const Weights& w, index_t first_row, index_t width, std::uint8_t* to) {
   using packed = packed_weights<Element>;
-  const auto weight = [&](index n, index k) { return n < w.rows && k < w.columns ? int{w(n, k)} : 0; };
-  for (index k = 0; k < w.columns; k += packed::step) {
-    for (index n = first_row; n < first_row + width; ++n) {
-      for (index i = k; i < k + packed::step_bytes; ++i) {
+  const auto weight = [&](index_t n, index_t k) { return n < w.rows && k < w.columns ? int{w(n, k)} : 0; };
+  for (index_t k = 0; k < w.columns; k += packed::step) {
+    for (index_t n = first_row; n < first_row + width; ++n) {
+      for (index_t i = k; i < k + packed::step_bytes; ++i) {
         if constexpr (packed::has_nibbles) {
           *to++ = static_cast<std::uint8_t>((weight(n, i) & 15) | ((weight(n, i + 4) & 15) << 4));
         } else {
@@ -40,13 +40,13 @@ void pack_steps(const Weights& w, index first_row, index width, std::uint8_t* to
 
 /// `memory`: packed_weights_bytes, aligned. `group`: columns that share a shift, of grouped_s4.
 template <class Element, class Weights>
-packed_weights<Element> pack_weights(const Weights& w, std::uint8_t* memory, index group = 1) {
+packed_weights<Element> pack_weights(const Weights& w, std::uint8_t* memory, index_t group = 1) {
   using packed = packed_weights<Element>;
   std::uint8_t* const sums = memory + packed_panel_bytes<Element>(w.rows, w.columns, group);
   const auto* const first_sum = reinterpret_cast<const std::int32_t*>(sums);
   const packed result{memory, first_sum, w.rows, w.columns, w.rows, w.columns, group};
-  for (index p = 0; p < result.panels(); ++p) {
-    const index first_row = p * packed::panel_width;
+  for (index_t p = 0; p < result.panels(); ++p) {
+    const index_t first_row = p * packed::panel_width;
     std::uint8_t* const panel = memory + (result.panel(p) - result.data);
     if constexpr (packed::has_shifts) {
       pack_shifts(w, first_row, result.panel_shift_bytes(), panel);
@@ -55,12 +55,12 @@ packed_weights<Element> pack_weights(const Weights& w, std::uint8_t* memory, ind
       pack_steps<Element>(w, first_row, result.width(p), panel);
     }
   }
-  for (index n = 0; n < w.rows; ++n) {
+  for (index_t n = 0; n < w.rows; ++n) {
     std::int32_t sum = 0;
-    for (index k = 0; k < w.columns; ++k) {
+    for (index_t k = 0; k < w.columns; ++k) {
       sum += w(n, k);
     }
-    std::memcpy(sums + n * static_cast<index>(sizeof sum), &sum, sizeof sum);
+    std::memcpy(sums + n * static_cast<index_t>(sizeof sum), &sum, sizeof sum);
   }
   return result;
 }

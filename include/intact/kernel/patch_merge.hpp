@@ -8,12 +8,12 @@ namespace kernel {
 
 /// Rows [begin, end) of y.
 template <class Isa, class T>
-void merge_patches(const matrix_view<const T>& x, index height, index width, T padding, const matrix_view<T>& y,
-                   index begin, index end) noexcept {
-  const index across = (width + 1) / 2;
-  for (index row = begin; row < end; ++row) {
-    for (index quarter = 0; quarter < 4; ++quarter) {
-      const index top = row / across * 2 + quarter % 2, left = row % across * 2 + quarter / 2;
+void patch_merge(const matrix_view<const T>& x, index_t height, index_t width, T padding, const matrix_view<T>& y,
+                 index_t begin, index_t end) noexcept {
+  const index_t across = (width + 1) / 2;
+  for (index_t row = begin; row < end; ++row) {
+    for (index_t quarter = 0; quarter < 4; ++quarter) {
+      const index_t top = row / across * 2 + quarter % 2, left = row % across * 2 + quarter / 2;
       T* const to = y.data + row * y.stride + quarter * x.columns;
       if (top < height && left < width) {
         copy_rows<Isa>(x.data + (top * width + left) * x.stride, x.columns, to, x.columns, 1, x.columns);

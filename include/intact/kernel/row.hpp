@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "intact/simd/narrow.hpp"
 #include "intact/simd/mul_shift.hpp"
+#include "intact/simd/narrow.hpp"
 
 // Pieces of a matrix row in registers of 32-bit lanes.
 
@@ -17,17 +17,17 @@ using simd::s32;
 
 /// The first `count` elements, and zeros: what lies behind them is not read.
 template <class T, std::size_t Size>
-INTACT_INLINE void copy_prefix(const T* from, index count, T (&to)[Size]) {
+INTACT_INLINE void copy_prefix(const T* from, index_t count, T (&to)[Size]) {
   for (std::size_t i = 0; i < Size; ++i) {
-    to[i] = static_cast<index>(i) < count ? from[i] : T{0};
+    to[i] = static_cast<index_t>(i) < count ? from[i] : T{0};
   }
 }
 
 /// `count` elements for N registers.
 template <class Isa, class T, unsigned N>
-INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
+INTACT_INLINE void load_row(const T* from, index_t count, s32<Isa> (&to)[N]) {
   alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
-  if (count < index{N} * simd::lanes<Isa>) {
+  if (count < index_t{N} * simd::lanes<Isa>) {
     copy_prefix(from, count, copy);
     from = copy;
   }
@@ -39,9 +39,9 @@ INTACT_INLINE void load_row(const T* from, index count, s32<Isa> (&to)[N]) {
 
 /// The same for multipliers and offsets.
 template <class Isa, unsigned N>
-INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64_t* offset, index count,
-                                typename simd::rescaler<Isa>::factors (&to)[N]) {
-  constexpr index width = index{N} * simd::lanes<Isa>;
+INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64_t* offset, index_t count,
+                                typename simd::mul_shift<Isa>::factors (&to)[N]) {
+  constexpr index_t width = index_t{N} * simd::lanes<Isa>;
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
   alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
   if (count < width) {
@@ -52,13 +52,13 @@ INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64
   }
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
-    to[j] = simd::rescaler<Isa>::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
+    to[j] = simd::mul_shift<Isa>::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
   }
 }
 
 template <class Isa, class Out, unsigned N>
-INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
-  if (constexpr index all = index{N} * simd::lanes<Isa>; all == 1 || count == all) {
+INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index_t count) {
+  if (constexpr index_t all = index_t{N} * simd::lanes<Isa>; all == 1 || count == all) {
     simd::narrow<Isa>(from, to);
   } else {
     simd::narrow<Isa>(from, to, count);
@@ -68,10 +68,10 @@ INTACT_INLINE void store_row(const s32<Isa> (&from)[N], Out* to, index count) {
 /// Calls `group` with std::integral_constant N, a channel and a count for each group of channels: as many of four
 /// registers as fit, then of two and of one; of the last one's lanes only `count` may exist.
 template <class Isa, class Group>
-INTACT_INLINE void for_each_group(index channels, const Group& group) {
-  index c = 0;
+INTACT_INLINE void for_each_group(index_t channels, const Group& group) {
+  index_t c = 0;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> registers) {
-    constexpr index width = index{N} * simd::lanes<Isa>;
+    constexpr index_t width = index_t{N} * simd::lanes<Isa>;
     for (; c + width <= channels; c += width) {
       group(registers, c, width);
     }
@@ -87,12 +87,12 @@ INTACT_INLINE void for_each_group(index channels, const Group& group) {
 }
 
 /// Table entries at codes, which scalar loads find faster than gathers do.
-INTACT_INLINE void look_up(const std::uint16_t* codes, index count, const std::uint8_t* table, std::uint8_t* to) {
-  constexpr index together = 8;
-  index j = 0;
+INTACT_INLINE void lookup(const std::uint16_t* codes, index_t count, const std::uint8_t* table, std::uint8_t* to) {
+  constexpr index_t together = 8;
+  index_t j = 0;
   for (; j + together <= count; j += together) {
     INTACT_UNROLL
-    for (index i = j; i < j + together; ++i) {
+    for (index_t i = j; i < j + together; ++i) {
       to[i] = table[codes[i]];
     }
   }

@@ -11,9 +11,9 @@
 #include "intact/kernel/join_planes.hpp"
 #include "intact/simd/planes.hpp"
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/packed_weights.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/scale.hpp"
 
 // Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are
@@ -30,7 +30,7 @@ namespace kernel {
 
 /// V, ready for any number of rows of attention.
 struct prepared_values {
-  activations codes;
+  quantized_matrix codes;
   packed_weights<std::int8_t> packed;  ///< rows are channels, the depth is the number of keys
 };
 
@@ -40,25 +40,25 @@ struct value_memory {
   std::int32_t* sums;
 
   template <class Workspace>
-  static constexpr value_memory take(Workspace& memory, index keys, index channels) {
+  static constexpr value_memory take(Workspace& memory, index_t keys, index_t channels) {
     return {memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(channels, keys)),
             memory.template take<std::int32_t>(channels)};
   }
 };
 
 template <class Isa>
-prepared_values prepare_values(const activations& values, const value_memory& memory) noexcept {
+prepared_values prepare_values(const quantized_matrix& values, const value_memory& memory) noexcept {
   using packed = packed_weights<std::int8_t>;
   const matrix_view<const std::uint8_t>& v = values.codes;
   const packed result{memory.panels, memory.sums, v.columns, v.rows, v.columns, v.rows};
-  for (index p = 0; p < result.panels(); ++p) {
-    const index first = p * packed::panel_width;
-    const index existing = v.columns - first < packed::panel_width ? v.columns - first : packed::panel_width;
+  for (index_t p = 0; p < result.panels(); ++p) {
+    const index_t first = p * packed::panel_width;
+    const index_t existing = v.columns - first < packed::panel_width ? v.columns - first : packed::panel_width;
     std::uint8_t* to = memory.panels + (result.panel(p) - result.data);
     alignas(64) std::uint8_t padded[4][packed::panel_width];
-    for (index j = 0; j < v.rows; j += packed::step) {
+    for (index_t j = 0; j < v.rows; j += packed::step) {
       const std::uint8_t* rows[4];
-      for (index i = 0; i < 4; ++i) {
+      for (index_t i = 0; i < 4; ++i) {
         const bool exists = j + i < v.rows;
         if (exists && existing % 16 == 0) {
           rows[i] = &v(j + i, first);
@@ -75,9 +75,9 @@ prepared_values prepare_values(const activations& values, const value_memory& me
     }
   }
   if constexpr (simd::dot4<Isa, std::uint8_t>::offset != 0) {
-    for (index c = 0; c < v.columns; ++c) {
+    for (index_t c = 0; c < v.columns; ++c) {
       memory.sums[c] = static_cast<std::int32_t>(-128 * v.rows);
-      for (index j = 0; j < v.rows; ++j) {
+      for (index_t j = 0; j < v.rows; ++j) {
         memory.sums[c] += v(j, c);
       }
     }
@@ -86,18 +86,18 @@ prepared_values prepare_values(const activations& values, const value_memory& me
 }
 
 /// What a band's logits, which become its codes, may take of the L1 cache.
-inline constexpr index attention_band_bytes = 32768;
+inline constexpr index_t attention_band_bytes = 32768;
 
 /// Rows of attention that go through it together: whole tiles, at most eleven of them, and at least three, which share
 /// what is read of the keys and values if those are many.
-constexpr index attention_band(index keys) {
-  constexpr index tile = gemm_tile_rows<std::int8_t>;
-  const index rows = attention_band_bytes / (keys < 1 ? 1 : keys) / tile * tile;
+constexpr index_t attention_band(index_t keys) {
+  constexpr index_t tile = gemm_tile_rows<std::int8_t>;
+  const index_t rows = attention_band_bytes / (keys < 1 ? 1 : keys) / tile * tile;
   return rows < 3 * tile ? 3 * tile : rows < 11 * tile ? rows : 11 * tile;
 }
 
 /// From one row of codes or of a plane to the next.
-constexpr index code_stride(index keys) {
+constexpr index_t code_stride(index_t keys) {
   return (keys + simd::planes_room - 1) / simd::planes_room * simd::planes_room;
 }
 
@@ -109,31 +109,31 @@ struct shift_scratch {
   std::int64_t* corrections;  ///< (128 - zero point) * sum of weights, of rows that are not
 
   template <class Workspace>
-  static constexpr shift_scratch take(Workspace& memory, index keys, index band) {
-    const index stride = code_stride(keys);
-    constexpr index least = six_planes / two_planes;
-    const index rows = band < least ? least : band;
-    return {memory.template matrix<std::uint8_t>(index{two_planes} * rows, stride),
+  static constexpr shift_scratch take(Workspace& memory, index_t keys, index_t band) {
+    const index_t stride = code_stride(keys);
+    constexpr index_t least = six_planes / two_planes;
+    const index_t rows = band < least ? least : band;
+    return {memory.template matrix<std::uint8_t>(index_t{two_planes} * rows, stride),
             memory.template take<std::uint8_t>(stride), memory.template take<tensor_scale>(rows),
             memory.template take<std::int64_t>(rows)};
   }
 };
 
 template <class Isa, class A, class Stage>
-INTACT_INLINE void whole_gemm(const matrix_view<A>& a, const packed_weights<std::int8_t>& w, const Stage& stage,
-                              const matrix_view<typename Stage::output>& y, const std::int32_t* start = nullptr) {
+INTACT_INLINE void gemm_single_task(const matrix_view<A>& a, const packed_weights<std::int8_t>& w, const Stage& stage,
+                                    const matrix_view<typename Stage::output>& y, const std::int32_t* start = nullptr) {
   const gemm_operands<std::uint8_t, std::int8_t, Stage> product{a, w, stage, y, start};
   gemm<Isa>(product, 0, gemm_units(a.rows, w));
 }
 
 /// A row of codes, one in each byte.
-INTACT_INLINE const std::uint8_t* bytes_of_row(const matrix_view<const std::uint8_t>& codes, index i, std::uint8_t*) {
+INTACT_INLINE const std::uint8_t* bytes_of_row(const matrix_view<const std::uint8_t>& codes, index_t i, std::uint8_t*) {
   return first_of_row(codes, i);
 }
-INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::uint8_t>& codes, index i,
+INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::uint8_t>& codes, index_t i,
                                                std::uint8_t* row) {
   const std::uint8_t* const pairs = codes.columns == 0 ? codes.data : codes.data + i * codes.stride / 2;
-  for (index k = 0; k < codes.columns / 2; ++k) {
+  for (index_t k = 0; k < codes.columns / 2; ++k) {
     row[2 * k] = pairs[k] & 15;
     row[2 * k + 1] = pairs[k] >> 4;
   }
@@ -145,33 +145,34 @@ INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::
 
 /// Rows [first, first + rows) of codes as planes. set(i, sum) is told the sum of each row's weights.
 template <class Isa, unsigned Planes, class Codes, class Set>
-matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most, index first, index rows,
+matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most, index_t first, index_t rows,
                                            const shift_scratch& scratch, const Set& set) {
-  const index keys = codes.columns, stride = scratch.planes.stride;
-  for (index i = 0; i < rows; ++i) {
+  const index_t keys = codes.columns, stride = scratch.planes.stride;
+  for (index_t i = 0; i < rows; ++i) {
     const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
-    set(i, simd::code_planes<Isa, Planes>(row, keys, most, scratch.planes.data + index{Planes} * i * stride, stride));
+    set(i, simd::code_planes<Isa, Planes>(row, keys, most, scratch.planes.data + index_t{Planes} * i * stride, stride));
   }
   // What is behind the keys meets zeros of the packed values.
-  const index whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
-  return scratch.planes.prefix(index{Planes} * rows, whole_steps);
+  const index_t whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
+  return scratch.planes.prefix(index_t{Planes} * rows, whole_steps);
 }
 
 /// Rows of a band with an output stage.
 template <class Isa, unsigned Planes, class Codes, class Stage>
 void shift_band(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
-                const matrix_view<typename Stage::output>& y, index first, index rows, const shift_scratch& scratch) {
-  const auto planes = split_rows<Isa, Planes>(codes, most, first, rows, scratch, [&](index i, std::int64_t sum) {
+                const matrix_view<typename Stage::output>& y, index_t first, index_t rows,
+                const shift_scratch& scratch) {
+  const auto planes = split_rows<Isa, Planes>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
     scratch.corrections[i] = (128 - v.codes.zero_point) * sum;
   });
-  whole_gemm<Isa>(planes, v.packed, join_planes<Planes, Stage>{stage, scratch.corrections, first}, y);
+  gemm_single_task<Isa>(planes, v.packed, join_planes<Planes, Stage>{stage, scratch.corrections, first}, y);
 }
 
 /// Whether none of a band's codes needs more than three planes.
 template <class Isa>
-bool three_planes_suffice(const matrix_view<const std::uint8_t>& codes, index first, index rows) {
+bool three_planes_suffice(const matrix_view<const std::uint8_t>& codes, index_t first, index_t rows) {
   int largest = 0;
-  for (index i = first; i < first + rows; ++i) {
+  for (index_t i = first; i < first + rows; ++i) {
     const int of_row = simd::largest_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
     largest = of_row > largest ? of_row : largest;
   }
@@ -180,7 +181,7 @@ bool three_planes_suffice(const matrix_view<const std::uint8_t>& codes, index fi
 
 /// Calls band(first, rows) for rows [begin, end), `together` at a time.
 template <class Band>
-INTACT_INLINE void for_each_band(index begin, index end, index together, const Band& band) {
+INTACT_INLINE void for_each_band(index_t begin, index_t end, index_t together, const Band& band) {
   for (; begin < end; begin += together) {
     band(begin, end - begin < together ? end - begin : together);
   }
@@ -188,23 +189,23 @@ INTACT_INLINE void for_each_band(index begin, index end, index together, const B
 
 /// Plain C++: sums of V's codes, shifted, a panel of channels at a time. finish(sum, channel) takes them.
 template <class Sum, int FractionBits, class Finish>
-void shift_row(const std::uint8_t* codes, std::uint8_t most, const activations& v, const Finish& finish) {
+void shift_row(const std::uint8_t* codes, std::uint8_t most, const quantized_matrix& v, const Finish& finish) {
   using wrapping = std::make_unsigned_t<Sum>;
-  constexpr index together = packed_weights<std::int8_t>::panel_width;
-  for (index first = 0; first < v.codes.columns; first += together) {
-    const index count = v.codes.columns - first < together ? v.codes.columns - first : together;
+  constexpr index_t together = packed_weights<std::int8_t>::panel_width;
+  for (index_t first = 0; first < v.codes.columns; first += together) {
+    const index_t count = v.codes.columns - first < together ? v.codes.columns - first : together;
     wrapping sums[together] = {};
-    for (index j = 0; j < v.codes.rows; ++j) {
+    for (index_t j = 0; j < v.codes.rows; ++j) {
       const int shift = FractionBits - (codes[j] < most ? codes[j] : most);
       if (shift < 0) {
         continue;
       }
       const std::uint8_t* const from = &v.codes(j, first);
-      for (index c = 0; c < count; ++c) {
+      for (index_t c = 0; c < count; ++c) {
         sums[c] += static_cast<wrapping>(from[c] - v.zero_point) << shift;
       }
     }
-    for (index c = 0; c < count; ++c) {
+    for (index_t c = 0; c < count; ++c) {
       finish(static_cast<Sum>(sums[c]), first + c);
     }
   }
@@ -214,17 +215,17 @@ void shift_row(const std::uint8_t* codes, std::uint8_t most, const activations& 
 /// `most` count as `most`.
 template <class Isa, class Codes, class Stage>
 void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
-                  const matrix_view<typename Stage::output>& y, index begin, index end,
+                  const matrix_view<typename Stage::output>& y, index_t begin, index_t end,
                   const shift_scratch& scratch) noexcept {
   constexpr bool wide = takes_64_bits<Stage>;
   if constexpr (simd::lanes<Isa> == 1) {
     using sum = std::conditional_t<wide, std::int64_t, std::int32_t>;
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), most, v.codes,
-                                     [&](sum x, index c) { y(i, c) = apply_stage(stage, x, i, c); });
+                                     [&](sum x, index_t c) { y(i, c) = apply_stage(stage, x, i, c); });
     }
   } else if constexpr (wide) {
-    for_each_band(begin, end, scratch.planes.rows / index{six_planes}, [&](index first, index rows) {
+    for_each_band(begin, end, scratch.planes.rows / index_t{six_planes}, [&](index_t first, index_t rows) {
       if (three_planes_suffice<Isa>(codes, first, rows)) {
         shift_band<Isa, three_planes>(codes, most, v, stage, y, first, rows, scratch);
       } else {
@@ -232,7 +233,7 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       }
     });
   } else {
-    for_each_band(begin, end, scratch.planes.rows / index{two_planes}, [&](index first, index rows) {
+    for_each_band(begin, end, scratch.planes.rows / index_t{two_planes}, [&](index_t first, index_t rows) {
       shift_band<Isa, two_planes>(codes, most, v, stage, y, first, rows, scratch);
     });
   }
@@ -240,19 +241,19 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
 
 /// The same with rows divided by their sums of weights 2^(15 - code).
 template <class Isa, class Codes>
-void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v,
-                  const row_normalization& normalization, const matrix_view<std::uint8_t>& y, index begin, index end,
+void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const row_divisor& normalization,
+                  const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
                   const shift_scratch& scratch) noexcept {
   if constexpr (simd::lanes<Isa> == 1) {
-    for (index i = begin; i < end; ++i) {
+    for (index_t i = begin; i < end; ++i) {
       const std::uint8_t* const row = bytes_of_row(codes, i, scratch.row);
       std::int64_t weights = 0;
-      for (index j = 0; j < codes.columns; ++j) {
+      for (index_t j = 0; j < codes.columns; ++j) {
         const int shift = 15 - (row[j] < most ? row[j] : most);
         weights += shift < 0 ? 0 : 1 << shift;
       }
       const row_scale scale(normalization, weights);
-      const auto finish = [&](std::int64_t x, index c) { y(i, c) = saturate<std::uint8_t>(scale(x)); };
+      const auto finish = [&](std::int64_t x, index_t c) { y(i, c) = saturate<std::uint8_t>(scale(x)); };
       if (codes.columns <= std::numeric_limits<std::int32_t>::max() / (255 << 15)) {
         shift_row<std::int32_t, 15>(row, most, v.codes, finish);
       } else {
@@ -260,12 +261,12 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       }
     }
   } else {
-    for_each_band(begin, end, scratch.planes.rows / index{two_planes}, [&](index first, index rows) {
+    for_each_band(begin, end, scratch.planes.rows / index_t{two_planes}, [&](index_t first, index_t rows) {
       const auto planes =
-          split_rows<Isa, two_planes>(codes, most, first, rows, scratch, [&](index i, std::int64_t sum) {
+          split_rows<Isa, two_planes>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
             scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
           });
-      whole_gemm<Isa>(planes, v.packed, normalize_planes{scratch.scales, first}, y);
+      gemm_single_task<Isa>(planes, v.packed, normalize_planes{scratch.scales, first}, y);
     });
   }
 }
@@ -273,16 +274,16 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
 /// Rows [begin, end) with u8 weights.
 template <class Isa>
 void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepared_values& v,
-                     const row_normalization& normalization, const matrix_view<std::uint8_t>& y, index begin, index end,
+                     const row_divisor& normalization, const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
                      const shift_scratch& scratch) noexcept {
-  for_each_band(begin, end, scratch.planes.rows / index{two_planes}, [&](index first, index rows) {
-    for (index i = 0; i < rows; ++i) {
+  for_each_band(begin, end, scratch.planes.rows / index_t{two_planes}, [&](index_t first, index_t rows) {
+    for (index_t i = 0; i < rows; ++i) {
       const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, first + i), weights.columns);
       scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
     }
     const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(rows));
-    whole_gemm<Isa>(weights.row_block(first, rows), v.packed, requantize_rows<std::uint8_t>{scales},
-                    y.row_block(first, rows));
+    gemm_single_task<Isa>(weights.row_block(first, rows), v.packed, requantize_per_row<std::uint8_t>{scales},
+                          y.row_block(first, rows));
   });
 }
 

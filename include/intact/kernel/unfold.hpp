@@ -11,14 +11,14 @@ namespace kernel {
 
 /// Rows [begin, end) of y.
 template <class Isa>
-void unfold(const matrix_view<const std::uint8_t>& x, const token_grid& grid, const neighbourhood& around,
-            std::uint8_t padding, const matrix_view<std::uint8_t>& y, index begin, index end) noexcept {
-  const index across = around.outputs_of(grid).width, reach = around.size / 2;
-  for (index token = begin; token < end; ++token) {
-    const index top = token / across * around.stride - reach, left = token % across * around.stride - reach;
+void unfold(const matrix_view<const std::uint8_t>& x, const token_grid& grid, const stencil& around,
+            std::uint8_t padding, const matrix_view<std::uint8_t>& y, index_t begin, index_t end) noexcept {
+  const index_t across = around.outputs_of(grid).width, reach = around.size / 2;
+  for (index_t token = begin; token < end; ++token) {
+    const index_t top = token / across * around.stride - reach, left = token % across * around.stride - reach;
     std::uint8_t* to = y.data + token * y.stride;
-    for (index i = top; i < top + around.size; ++i) {
-      for (index j = left; j < left + around.size; ++j, to += x.columns) {
+    for (index_t i = top; i < top + around.size; ++i) {
+      for (index_t j = left; j < left + around.size; ++j, to += x.columns) {
         if (i >= 0 && i < grid.height && j >= 0 && j < grid.width) {
           copy_rows<Isa>(x.data + (i * grid.width + j) * x.stride, x.columns, to, x.columns, 1, x.columns);
         } else {

@@ -13,20 +13,21 @@ namespace kernel {
 
 /// Copies rows; all at once where they lie without gaps.
 template <class Isa, class T>
-INTACT_INLINE void copy_rows(const T* from, index from_stride, T* to, index to_stride, index rows, index columns) {
+INTACT_INLINE void copy_rows(const T* from, index_t from_stride, T* to, index_t to_stride, index_t rows,
+                             index_t columns) {
   if (from_stride == columns && to_stride == columns) {
     std::memcpy(to, from, static_cast<std::size_t>(rows * columns) * sizeof(T));
     return;
   }
-  for (index i = 0; i < rows; ++i) {
+  for (index_t i = 0; i < rows; ++i) {
     std::memcpy(to + i * to_stride, from + i * from_stride, static_cast<std::size_t>(columns) * sizeof(T));
   }
 }
 
 template <class Isa, class T>
-INTACT_INLINE void fill_rows(T value, T* to, index stride, index rows, index columns) {
-  for (index i = 0; i < rows; ++i) {
-    for (index c = 0; c < columns; ++c) {
+INTACT_INLINE void fill_rows(T value, T* to, index_t stride, index_t rows, index_t columns) {
+  for (index_t i = 0; i < rows; ++i) {
+    for (index_t c = 0; c < columns; ++c) {
       to[i * stride + c] = value;
     }
   }
@@ -35,19 +36,19 @@ INTACT_INLINE void fill_rows(T value, T* to, index stride, index rows, index col
 /// Calls run(row, position, count) for windows [begin, end): `count` rows in window order are the tokens from
 /// `position` on, or padding if that is -1.
 template <class Isa, class Run>
-INTACT_INLINE void for_each_window_run(const window_grid& grid, index begin, index end, const Run& run) {
-  const index size = grid.window, across = grid.windows_across();
-  const index padded_height = grid.windows_down() * size, padded_width = across * size;
-  index row = begin * size * size;
-  for (index window = begin; window < end; ++window) {
-    const index top = window / across * size + grid.shift, left = window % across * size + grid.shift;
-    for (index i = top; i < top + size; ++i, row += size) {
-      const index y = i < padded_height ? i : i - padded_height;
-      for (index done = 0; done < size;) {
-        const index x = left + done < padded_width ? left + done : left + done - padded_width;
+INTACT_INLINE void for_each_window_run(const window_grid& grid, index_t begin, index_t end, const Run& run) {
+  const index_t size = grid.window, across = grid.windows_across();
+  const index_t padded_height = grid.windows_down() * size, padded_width = across * size;
+  index_t row = begin * size * size;
+  for (index_t window = begin; window < end; ++window) {
+    const index_t top = window / across * size + grid.shift, left = window % across * size + grid.shift;
+    for (index_t i = top; i < top + size; ++i, row += size) {
+      const index_t y = i < padded_height ? i : i - padded_height;
+      for (index_t done = 0; done < size;) {
+        const index_t x = left + done < padded_width ? left + done : left + done - padded_width;
         const bool exists = y < grid.height && x < grid.width;
-        const index until = exists ? grid.width : padded_width;
-        const index count = size - done < until - x ? size - done : until - x;
+        const index_t until = exists ? grid.width : padded_width;
+        const index_t count = size - done < until - x ? size - done : until - x;
         run(row + done, exists ? y * grid.width + x : -1, count);
         done += count;
       }
@@ -58,8 +59,8 @@ INTACT_INLINE void for_each_window_run(const window_grid& grid, index begin, ind
 /// Windows [begin, end).
 template <class Isa, class T>
 void window_partition(const matrix_view<const T>& x, const window_grid& grid, T padding, const matrix_view<T>& y,
-                      index begin, index end) noexcept {
-  for_each_window_run<Isa>(grid, begin, end, [&](index row, index position, index count) {
+                      index_t begin, index_t end) noexcept {
+  for_each_window_run<Isa>(grid, begin, end, [&](index_t row, index_t position, index_t count) {
     T* const to = y.data + row * y.stride;
     if (position < 0) {
       fill_rows<Isa>(padding, to, y.stride, count, y.columns);
@@ -70,9 +71,9 @@ void window_partition(const matrix_view<const T>& x, const window_grid& grid, T 
 }
 
 template <class Isa, class T>
-void window_reverse(const matrix_view<const T>& x, const window_grid& grid, const matrix_view<T>& y, index begin,
-                    index end) noexcept {
-  for_each_window_run<Isa>(grid, begin, end, [&](index row, index position, index count) {
+void window_reverse(const matrix_view<const T>& x, const window_grid& grid, const matrix_view<T>& y, index_t begin,
+                    index_t end) noexcept {
+  for_each_window_run<Isa>(grid, begin, end, [&](index_t row, index_t position, index_t count) {
     if (position >= 0) {
       copy_rows<Isa>(x.data + row * x.stride, x.stride, y.data + position * y.stride, y.stride, count, y.columns);
     }

@@ -16,7 +16,7 @@ inline namespace INTACT_ABI {
 /// Sizes of a transformer block.
 struct block_shape {
   attention_shape attention;
-  index hidden = 0;
+  index_t hidden = 0;
 };
 
 /// Parameters of a pre-norm transformer block. On a residual stream of u8 codes with power-of-two factors the branches
@@ -25,10 +25,10 @@ struct block_shape {
 struct block_parameters {
   layernorm_parameters norm1;
   attention_parameters attention;
-  add_scale add1 = {};
+  add_parameters add1 = {};
   layernorm_parameters norm2;
   mlp_parameters mlp;
-  add_scale add2 = {};
+  add_parameters add2 = {};
 };
 
 }  // namespace INTACT_ABI
@@ -61,14 +61,14 @@ constexpr std::size_t block_workspace_bytes(const block_shape& shape) {
 /// Checks a block's parameters against its sizes, for a stream of codes of type u8 or s16.
 template <class Code = std::uint8_t>
 void require_block(const block_parameters& p, const block_shape& shape) {
-  const index width = shape.attention.width;
+  const index_t width = shape.attention.width;
   require_layernorm<Code>("block: norm1", p.norm1, width);
   require_attention(p.attention, shape.attention);
   require_layernorm<Code>("block: norm2", p.norm2, width);
   require_mlp(p.mlp, width, shape.hidden);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
-    require_add_scale("block: add1", p.add1, width);
-    require_add_scale("block: add2", p.add2, width);
+    require_add_parameters("block: add1", p.add1, width);
+    require_add_parameters("block: add2", p.add2, width);
   }
 }
 
@@ -77,7 +77,7 @@ namespace detail {
 /// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
 template <class Code, class Trace>
 void mlp_half(matrix_view<Code> stream, const block_parameters& p, const block_buffers& buffer, workspace memory,
-              index position, Trace& trace) {
+              index_t position, Trace& trace) {
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
   layernorm(stream, p.norm2, buffer.normalized);
   trace(trace_site{"norm2", position}, normalized);
@@ -106,7 +106,7 @@ void mlp_half(matrix_view<Code> stream, const block_parameters& p, const block_b
 /// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
 template <class Code, class Trace = no_trace>
 void block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
-           index position = -1, Trace&& trace = {}) {
+           index_t position = -1, Trace&& trace = {}) {
   require_shape("block", "stream", stream, shape.attention.tokens, shape.attention.width);
   require_block<Code>(p, shape);
   require_workspace("block", memory, block_workspace_bytes(shape));

@@ -18,7 +18,7 @@ inline namespace INTACT_ABI {
 /// Queries, keys and values of one image: any numbers of queries and of keys, for cross-attention too. Head h is
 /// columns [h * head size, (h + 1) * head size) of each.
 struct attention_operands {
-  activations q, k, v;
+  quantized_matrix q, k, v;
 };
 
 }  // namespace INTACT_ABI
@@ -26,23 +26,23 @@ struct attention_operands {
 inline namespace INTACT_UNIT {
 
 /// Whether the kernels of a band can compute attention. Otherwise a band goes through the steps of attention.hpp: where
-/// 32 bits might not hold a logit, because the prescale of the scale leaves no room.
-constexpr bool attention_fits_kernels(const tensor_scale& logits, index head_size) {
+/// 32 bits might not hold a logit, because the left_shift of the scale leaves no room.
+constexpr bool attention_fits_kernels(const tensor_scale& logits, index_t head_size) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   const std::int64_t largest_logit = head_size * (255 * 128 + 255 * 255);
-  return largest_logit <= (most >> logits.prescale);
+  return largest_logit <= (most >> logits.left_shift);
 }
 
 /// Bytes of workspace for attention with `threads` threads, for memory of any alignment.
-constexpr std::size_t fused_attention_bytes(index keys, index heads, index head_size, index threads) {
+constexpr std::size_t fused_attention_bytes(index_t keys, index_t heads, index_t head_size, index_t threads) {
   workspace_size memory;
-  const index slots = std::max(heads, threads);
+  const index_t slots = std::max(heads, threads);
   memory.take<kernel::attention_head>(slots);
   memory.take<kernel::attention_head_memory>(slots);
-  for (index i = 0; i < slots; ++i) {
+  for (index_t i = 0; i < slots; ++i) {
     kernel::attention_head_memory::take(memory, keys, head_size);
   }
-  for (index t = 0; t < std::max<index>(threads, 1); ++t) {
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
     kernel::attention_scratch::take(memory, keys, kernel::attention_band(keys));
   }
   return memory.bytes();
@@ -52,24 +52,24 @@ namespace detail {
 
 /// A head of an image: its columns of the operands and of the context.
 struct attention_part {
-  activations q, k, v;
+  quantized_matrix q, k, v;
   matrix_view<std::uint8_t> y;
 
   /// The same for some of the queries.
-  attention_part queries(index first, index count) const {
+  attention_part queries(index_t first, index_t count) const {
     return {{q.codes.row_block(first, count), q.zero_point}, k, v, y.row_block(first, count)};
   }
 };
 
-inline attention_part head_of(const attention_operands& x, matrix_view<std::uint8_t> y, index head, index size) {
-  const auto part = [&](const activations& of) {
-    return activations{of.codes.column_block(head * size, size), of.zero_point};
+inline attention_part head_of(const attention_operands& x, matrix_view<std::uint8_t> y, index_t head, index_t size) {
+  const auto part = [&](const quantized_matrix& of) {
+    return quantized_matrix{of.codes.column_block(head * size, size), of.zero_point};
   };
   return {part(x.q), part(x.k), part(x.v), y.column_block(head * size, size)};
 }
 
 /// A band, step by step.
-inline void attend_band_by_steps(const attention_part& x, const tensor_scale& logits, const attention_weighting& p,
+inline void attend_band_by_steps(const attention_part& x, const tensor_scale& logits, const softmax_parameters& p,
                                  const kernel::attention_scratch& scratch) {
   const matrix_view<std::uint8_t> codes(scratch.shifts.planes.data, x.y.rows, x.k.codes.rows);
   const matrix_view<std::uint8_t> band_logits = scratch.codes.prefix(x.y.rows, x.k.codes.rows);
@@ -82,8 +82,8 @@ inline void attend_band_by_steps(const attention_part& x, const tensor_scale& lo
 template <class Isa>
 class batch_attention {
  public:
-  batch_attention(const attention_operands& first, index heads, const tensor_scale& logits,
-                  const attention_weighting& p)
+  batch_attention(const attention_operands& first, index_t heads, const tensor_scale& logits,
+                  const softmax_parameters& p)
       : queries_(first.q.codes.rows),
         keys_(first.k.codes.rows),
         heads_(heads),
@@ -94,38 +94,39 @@ class batch_attention {
 
   /// `image(i)` tells the operands of an image, `context(i)` where its context goes.
   template <class Image, class Context, executor Executor>
-  void run(index images, const Image& image, const Context& context, workspace memory, const Executor& executor) const {
-    const index threads = std::max<index>(executor.threads(), 1), slots = std::max(heads_, threads);
+  void run(index_t images, const Image& image, const Context& context, workspace memory,
+           const Executor& executor) const {
+    const index_t threads = std::max<index_t>(executor.threads(), 1), slots = std::max(heads_, threads);
     kernel::attention_head* const prepared = memory.take<kernel::attention_head>(slots);
     kernel::attention_head_memory* const places = memory.take<kernel::attention_head_memory>(slots);
-    for (index i = 0; i < slots; ++i) {
+    for (index_t i = 0; i < slots; ++i) {
       places[i] = kernel::attention_head_memory::take(memory, keys_, size_);
     }
-    const index all = images * heads_;
+    const index_t all = images * heads_;
     // Whole heads, if they are evenly spread over the threads.
     if (all % threads == 0 || all >= 4 * threads) {
-      share(all, memory, executor, [&](index task, const auto& code_rows, const auto& scratch, index unit) {
-        const index i = unit / heads_;
+      share(all, memory, executor, [&](index_t task, const auto& code_rows, const auto& scratch, index_t unit) {
+        const index_t i = unit / heads_;
         const attention_part head = head_of(image(i), context(i), unit % heads_, size_);
         prepare(head, places[task], prepared[task]);
-        for (index band = 0; band < bands(); ++band) {
+        for (index_t band = 0; band < bands(); ++band) {
           attend_band(head, band, prepared[task], code_rows, scratch);
         }
       });
       return;
     }
-    for (index i = 0; i < images; ++i) {
-      const auto head = [&](index h) { return head_of(image(i), context(i), h, size_); };
-      executor.for_each(heads_, [&](index h) { prepare(head(h), places[h], prepared[h]); });
-      share(heads_ * bands(), memory, executor, [&](index, const auto& code_rows, const auto& scratch, index unit) {
-        const index h = unit / bands();
+    for (index_t i = 0; i < images; ++i) {
+      const auto head = [&](index_t h) { return head_of(image(i), context(i), h, size_); };
+      executor.for_each(heads_, [&](index_t h) { prepare(head(h), places[h], prepared[h]); });
+      share(heads_ * bands(), memory, executor, [&](index_t, const auto& code_rows, const auto& scratch, index_t unit) {
+        const index_t h = unit / bands();
         attend_band(head(h), unit % bands(), prepared[h], code_rows, scratch);
       });
     }
   }
 
  private:
-  index bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
+  index_t bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
 
   void prepare(const attention_part& x, const kernel::attention_head_memory& place,
                kernel::attention_head& head) const {
@@ -134,9 +135,9 @@ class batch_attention {
     }
   }
 
-  void attend_band(const attention_part& x, index band, const kernel::attention_head& head,
-                   const kernel::row_coder<Isa>& code_rows, const kernel::attention_scratch& scratch) const {
-    const index first = band * kernel::attention_band(keys_);
+  void attend_band(const attention_part& x, index_t band, const kernel::attention_head& head,
+                   const kernel::softmax_row_encoder<Isa>& code_rows, const kernel::attention_scratch& scratch) const {
+    const index_t first = band * kernel::attention_band(keys_);
     const attention_part some = x.queries(first, std::min(kernel::attention_band(keys_), queries_ - first));
     if (fits_) {
       const auto codes = kernel::band_logits<Isa>(some.q.codes, head, logits_, scratch);
@@ -149,30 +150,30 @@ class batch_attention {
 
   /// Spreads units over the threads, each with tables and scratch memory of its own.
   template <executor Executor, class Unit>
-  void share(index units, const workspace& memory, const Executor& executor, const Unit& run_unit) const {
-    const index tasks = std::clamp<index>(executor.threads(), 1, std::max<index>(units, 1));
-    executor.for_each(tasks, [&](index task) {
+  void share(index_t units, const workspace& memory, const Executor& executor, const Unit& run_unit) const {
+    const index_t tasks = std::clamp<index_t>(executor.threads(), 1, std::max<index_t>(units, 1));
+    executor.for_each(tasks, [&](index_t task) {
       workspace mine = memory;
       kernel::attention_scratch scratch{};
-      for (index t = 0; t <= task; ++t) {
+      for (index_t t = 0; t <= task; ++t) {
         scratch = kernel::attention_scratch::take(mine, keys_, kernel::attention_band(keys_));
       }
-      const kernel::row_coder<Isa> code_rows(p_);
-      for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+      const kernel::softmax_row_encoder<Isa> code_rows(p_);
+      for (index_t unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
         run_unit(task, code_rows, scratch, unit);
       }
     });
   }
 
-  index queries_, keys_, heads_, size_;
+  index_t queries_, keys_, heads_, size_;
   const tensor_scale& logits_;
-  const attention_weighting& p_;
+  const softmax_parameters& p_;
   bool fits_;
 };
 
 template <class Isa, class Image, class Context, executor Executor>
-void attend_batch(index images, const Image& image, const Context& context, index heads, const tensor_scale& logits,
-                  const attention_weighting& p, const workspace& memory, const Executor& run) {
+void attend_batch(index_t images, const Image& image, const Context& context, index_t heads, const tensor_scale& logits,
+                  const softmax_parameters& p, const workspace& memory, const Executor& run) {
   if (images > 0) {
     batch_attention<Isa>(image(0), heads, logits, p).run(images, image, context, memory, run);
   }
@@ -188,12 +189,13 @@ void attend_batch(index images, const Image& image, const Context& context, inde
 /// Errors:    sizes that do not match, parameters out of range: before anything is written.
 /// Source:    FQ-ViT, section 3.3; docs/numerics.md, sections 5 and 6.
 template <class Isa = isa::native, executor Executor = sequential>
-void fused_attention(const attention_operands& x, index heads, const tensor_scale& logits, const attention_weighting& p,
-                     matrix_view<std::uint8_t> y, workspace memory, const Executor& run = {}) {
-  const index queries = x.q.codes.rows, keys = x.k.codes.rows;
+void fused_attention(const attention_operands& x, index_t heads, const tensor_scale& logits,
+                     const softmax_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
+                     const Executor& run = {}) {
+  const index_t queries = x.q.codes.rows, keys = x.k.codes.rows;
   require_at_least("attention", "heads", heads, 1);
   require_equal("attention", "columns of q modulo heads", x.q.codes.columns % heads, 0);
-  const index size = x.q.codes.columns / heads;
+  const index_t size = x.q.codes.columns / heads;
   require_at_most("attention", "head size", size, gemm_max_depth_u8_u8);
   require_view("attention", "q", x.q.codes);
   require_shape("attention", "k", x.k.codes, keys, heads * size);
@@ -203,11 +205,11 @@ void fused_attention(const attention_operands& x, index heads, const tensor_scal
   require_between("attention", "zero point of k", x.k.zero_point, 0, 255);
   require_between("attention", "zero point of v", x.v.zero_point, 0, 255);
   require_scale("attention: logits", logits, keys);
-  require_weighting(p, keys);
+  require_softmax(p, keys);
   require_workspace("attention", memory, fused_attention_bytes(keys, heads, size, run.threads()));
 
-  const auto operands = [&](index) { return x; };
-  const auto context = [&](index) { return y; };
+  const auto operands = [&](index_t) { return x; };
+  const auto context = [&](index_t) { return y; };
   detail::attend_batch<Isa>(1, operands, context, heads, logits, p, memory, run);
 }
 

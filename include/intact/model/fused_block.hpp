@@ -17,8 +17,8 @@ struct fused_block_buffers {
   std::uint8_t* wide;                    ///< q, k and v of all rows, then the perceptron's hidden codes of a band
 
   template <class Workspace>
-  static constexpr fused_block_buffers take(Workspace& memory, const block_shape& shape, index rows) {
-    const index width = shape.attention.width, band = fused_band_rows(rows, width, shape.hidden);
+  static constexpr fused_block_buffers take(Workspace& memory, const block_shape& shape, index_t rows) {
+    const index_t width = shape.attention.width, band = fused_band_rows(rows, width, shape.hidden);
     return {memory.template matrix<std::uint8_t>(rows, width),
             memory.template take<std::uint8_t>(
                 std::max(size_product(rows, size_product(3, width)), size_product(band, shape.hidden)))};
@@ -26,7 +26,7 @@ struct fused_block_buffers {
 };
 
 /// Bytes of workspace that a fused block needs for a batch and a number of threads, for memory of any alignment.
-constexpr std::size_t fused_block_bytes(const block_shape& shape, index batch = 1, index threads = 1) {
+constexpr std::size_t fused_block_bytes(const block_shape& shape, index_t batch = 1, index_t threads = 1) {
   workspace_size memory;
   fused_block_buffers::take(memory, shape, size_product(batch, shape.attention.tokens));
   return memory.bytes_and(
@@ -37,9 +37,9 @@ namespace detail {
 
 /// The first steps of a block on a stream, in bands of `each` rows: norm1, then q, k and v.
 template <class Isa, class Code, executor Executor>
-void fused_qkv(matrix_view<Code> stream, const block_parameters& p, index each, matrix_view<std::uint8_t> normalized,
+void fused_qkv(matrix_view<Code> stream, const block_parameters& p, index_t each, matrix_view<std::uint8_t> normalized,
                matrix_view<std::uint8_t> qkv, const Executor& run) {
-  for_each_fused_band(stream.rows, each, [&](index first, index count) {
+  for_each_fused_band(stream.rows, each, [&](index_t first, index_t count) {
     const matrix_view<std::uint8_t> x = normalized.row_block(first, count);
     layernorm<Isa>(stream.row_block(first, count), p.norm1, x, run);
     linear<Isa>(x, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale},
@@ -50,9 +50,9 @@ void fused_qkv(matrix_view<Code> stream, const block_parameters& p, index each, 
 /// What follows attention, on a stream in bands of `each` rows: the projection, then the perceptron. `context` becomes
 /// norm2's codes.
 template <class Isa, class Code, executor Executor>
-void fused_after_attention(matrix_view<std::uint8_t> context, const block_parameters& p, index each,
+void fused_after_attention(matrix_view<std::uint8_t> context, const block_parameters& p, index_t each,
                            std::uint8_t* hidden, matrix_view<Code> stream, const Executor& run) {
-  for_each_fused_band(stream.rows, each, [&](index first, index count) {
+  for_each_fused_band(stream.rows, each, [&](index_t first, index_t count) {
     const matrix_view<Code> band = stream.row_block(first, count);
     const matrix_view<std::uint8_t> x = context.row_block(first, count);
     add_branch<Isa>(x, p.attention.proj, p.add1, band, run);
@@ -76,24 +76,24 @@ void fused_after_attention(matrix_view<std::uint8_t> context, const block_parame
 template <class Isa = isa::native, class Code, executor Executor = sequential>
 void fused_block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
                  const Executor& run = {}) {
-  const index tokens = shape.attention.tokens, width = shape.attention.width, rows = stream.rows;
-  const index batch = tokens == 0 ? 0 : rows / tokens;
+  const index_t tokens = shape.attention.tokens, width = shape.attention.width, rows = stream.rows;
+  const index_t batch = tokens == 0 ? 0 : rows / tokens;
   require_shape("block", "stream", stream, batch * tokens, width);
   require_block<Code>(p, shape);
   require_workspace("block", memory, fused_block_bytes(shape, batch, run.threads()));
   const fused_block_buffers buffer = fused_block_buffers::take(memory, shape, rows);
   const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
-  const index each = fused_band_rows(rows, width, shape.hidden);
+  const index_t each = fused_band_rows(rows, width, shape.hidden);
   detail::fused_qkv<Isa>(stream, p, each, normalized, qkv, run);
-  const auto image = [&](index i) {
-    const auto part = [&](index which) {
-      return activations{qkv.row_block(i * tokens, tokens).column_block(which * width, width),
-                         p.attention.qkv_zero_point};
+  const auto image = [&](index_t i) {
+    const auto part = [&](index_t which) {
+      return quantized_matrix{qkv.row_block(i * tokens, tokens).column_block(which * width, width),
+                              p.attention.qkv_zero_point};
     };
     return attention_operands{part(0), part(1), part(2)};
   };
-  const auto context = [&](index i) { return normalized.row_block(i * tokens, tokens); };
-  detail::attend_batch<Isa>(batch, image, context, shape.attention.heads, p.attention.logits, p.attention.weighting,
+  const auto context = [&](index_t i) { return normalized.row_block(i * tokens, tokens); };
+  detail::attend_batch<Isa>(batch, image, context, shape.attention.heads, p.attention.logits, p.attention.softmax,
                             memory, run);
   detail::fused_after_attention<Isa>(normalized, p, each, buffer.wide, stream, run);
 }

@@ -25,10 +25,10 @@ struct fused_swin_block_buffers {
   std::uint8_t* wide;                 ///< q, k and v in window order, then the perceptron's hidden codes of a band
 
   template <class Workspace>
-  static constexpr fused_swin_block_buffers take(Workspace& memory, const swin_block_shape& shape, index batch) {
-    const index width = shape.attention.width;
-    const index rows = size_product(batch, shape.attention.grid.tokens());
-    const index padded = size_product(batch, shape.attention.grid.padded_tokens());
+  static constexpr fused_swin_block_buffers take(Workspace& memory, const swin_block_shape& shape, index_t batch) {
+    const index_t width = shape.attention.width;
+    const index_t rows = size_product(batch, shape.attention.grid.tokens());
+    const index_t padded = size_product(batch, shape.attention.grid.padded_tokens());
     return {memory.template matrix<std::uint8_t>(rows, width), memory.template matrix<std::uint8_t>(padded, width),
             memory.template matrix<Code>(padded, width),
             memory.template take<std::uint8_t>(
@@ -39,7 +39,7 @@ struct fused_swin_block_buffers {
 
 /// Bytes of workspace that a fused block needs for a batch and a number of threads, for memory of any alignment.
 template <class Code = std::uint8_t>
-constexpr std::size_t fused_swin_block_bytes(const swin_block_shape& shape, index batch = 1, index threads = 1) {
+constexpr std::size_t fused_swin_block_bytes(const swin_block_shape& shape, index_t batch = 1, index_t threads = 1) {
   workspace_size memory;
   fused_swin_block_buffers<Code>::take(memory, shape, batch);
   return memory.bytes_and(fused_window_attention_bytes(shape.attention, threads));
@@ -52,12 +52,12 @@ namespace detail {
 template <class Isa, class Code, executor Executor>
 void fused_window_attention_half(matrix_view<Code> stream, const swin_block_parameters& p,
                                  const window_attention_shape& shape, const fused_swin_block_buffers<Code>& buffer,
-                                 index batch, workspace memory, const Executor& run) {
+                                 index_t batch, workspace memory, const Executor& run) {
   const window_grid& grid = shape.grid;
-  const index tokens = grid.tokens(), padded = grid.padded_tokens();
+  const index_t tokens = grid.tokens(), padded = grid.padded_tokens();
   const auto padding = static_cast<std::uint8_t>(p.norm1_zero_point);
   layernorm<Isa>(stream, p.block.norm1, buffer.normalized, run);
-  for (index i = 0; i < batch; ++i) {
+  for (index_t i = 0; i < batch; ++i) {
     window_partition<Isa>(buffer.normalized.row_block(i * tokens, tokens), grid, padding,
                           buffer.windows.row_block(i * padded, padded), run);
     window_partition<Isa>(stream.row_block(i * tokens, tokens), grid, 0, buffer.stream.row_block(i * padded, padded),
@@ -68,7 +68,7 @@ void fused_window_attention_half(matrix_view<Code> stream, const swin_block_para
   linear<Isa>(buffer.windows, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv, run);
   fused_window_attention<Isa>(qkv, p.attention(), shape, buffer.windows, memory, run);
   add_branch<Isa>(buffer.windows, p.block.attention.proj, p.block.add1, buffer.stream, run);
-  for (index i = 0; i < batch; ++i) {
+  for (index_t i = 0; i < batch; ++i) {
     window_reverse<Isa>(buffer.stream.row_block(i * padded, padded), grid, stream.row_block(i * tokens, tokens), run);
   }
 }
@@ -88,14 +88,14 @@ template <class Isa = isa::native, class Code, executor Executor = sequential>
 void fused_swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
                       workspace memory, const Executor& run = {}) {
   require_swin_block<Code>(p, shape);
-  const index tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
+  const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
   require_shape("swin_block", "stream", stream, batch * tokens, shape.attention.width);
   require_workspace("swin_block", memory, fused_swin_block_bytes<Code>(shape, batch, run.threads()));
   const auto buffer = fused_swin_block_buffers<Code>::take(memory, shape, batch);
   detail::fused_window_attention_half<Isa>(stream, p, shape.attention, buffer, batch, memory, run);
 
-  const index each = fused_band_rows(stream.rows, stream.columns, shape.hidden);
-  detail::for_each_fused_band(stream.rows, each, [&](index first, index count) {
+  const index_t each = fused_band_rows(stream.rows, stream.columns, shape.hidden);
+  detail::for_each_fused_band(stream.rows, each, [&](index_t first, index_t count) {
     detail::fused_mlp_half<Isa>(stream.row_block(first, count), p.block, buffer.normalized.row_block(first, count),
                                 {buffer.wide, count, shape.hidden}, run);
   });
@@ -103,7 +103,7 @@ void fused_swin_block(matrix_view<Code> stream, const swin_block_parameters& p, 
 
 /// Bytes of workspace that the feature maps of a batch take to compute, for memory of any alignment.
 template <class Code>
-constexpr std::size_t fused_swin_features_bytes(const swin_shape& shape, index batch = 1, index threads = 1) {
+constexpr std::size_t fused_swin_features_bytes(const swin_shape& shape, index_t batch = 1, index_t threads = 1) {
   std::size_t most = 0;
   const auto include = [&](auto take) {
     workspace_size memory;
@@ -111,8 +111,8 @@ constexpr std::size_t fused_swin_features_bytes(const swin_shape& shape, index b
     most = std::max(most, memory.bytes());
   };
   include([&](workspace_size& memory) { swin_patch_buffers::take(memory, shape, batch); });
-  for (index s = 0; s < shape.usable_stages(); ++s) {
-    for (index position = 0; position < std::min<index>(shape.of(s).depth, 2); ++position) {
+  for (index_t s = 0; s < shape.usable_stages(); ++s) {
+    for (index_t position = 0; position < std::min<index_t>(shape.of(s).depth, 2); ++position) {
       most = std::max(most, fused_swin_block_bytes<Code>(shape.block(s, position), batch, threads));
     }
     if (s + 1 < shape.usable_stages()) {
@@ -123,7 +123,7 @@ constexpr std::size_t fused_swin_features_bytes(const swin_shape& shape, index b
 }
 
 /// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
-constexpr std::size_t fused_swin_bytes(const swin_shape& shape, index batch = 1, index threads = 1) {
+constexpr std::size_t fused_swin_bytes(const swin_shape& shape, index_t batch = 1, index_t threads = 1) {
   workspace_size memory;
   if (shape.stream == stream_codes::s16) {
     swin_buffers<std::int16_t>::take(memory, shape, batch);
@@ -140,11 +140,11 @@ template <class Isa, class Code, executor Executor>
 void fused_embed_patches(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                          matrix_view<Code> stream, workspace memory, const Executor& run) {
   const swin_patch_buffers buffer = swin_patch_buffers::take(memory, shape, std::ssize(images));
-  const index samples = shape.patch * shape.patch, patches = shape.patches();
-  for (index i = 0; i < std::ssize(images); ++i) {
+  const index_t samples = shape.patch * shape.patch, patches = shape.patches();
+  for (index_t i = 0; i < std::ssize(images); ++i) {
     im2col<Isa>(images[static_cast<std::size_t>(i)], shape.patch, buffer.samples.row_block(i * patches, patches), run);
   }
-  for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
+  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = buffer.samples.column_block(channel * samples, samples);
     activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
   }
@@ -153,19 +153,19 @@ void fused_embed_patches(std::span<const image_view> images, const swin_paramete
     layernorm<Isa>(buffer.patches, p.patch_norm, stream, run);
   } else {
     layernorm<Isa>(buffer.patches, p.patch_norm, buffer.patches, run);
-    requantize_codes<Isa>(buffer.patches, requantize<std::int16_t, tensor_scale>{p.tokens}, stream, run);
+    convert_codes<Isa>(buffer.patches, requantize<std::int16_t, tensor_scale>{p.tokens}, stream, run);
   }
 }
 
 /// From the residual streams of stage s to those of the next.
 template <class Isa, class Code, executor Executor>
 void fused_merge_stage(matrix_view<const Code> stream, const swin_merging_parameters& p, const swin_shape& shape,
-                       index s, matrix_view<Code> next, index batch, workspace memory, const Executor& run) {
+                       index_t s, matrix_view<Code> next, index_t batch, workspace memory, const Executor& run) {
   const auto buffer = swin_merging_buffers<Code>::take(memory, shape, s, batch);
-  const index tokens = shape.tokens_of(s), merged = shape.tokens_of(s + 1);
-  for (index i = 0; i < batch; ++i) {
-    merge_patches<Isa>(stream.row_block(i * tokens, tokens), shape.rows_of(s), shape.columns_of(s),
-                       static_cast<Code>(p.norm.zero_point), buffer.merged.row_block(i * merged, merged), run);
+  const index_t tokens = shape.tokens_of(s), merged = shape.tokens_of(s + 1);
+  for (index_t i = 0; i < batch; ++i) {
+    patch_merge<Isa>(stream.row_block(i * tokens, tokens), shape.rows_of(s), shape.columns_of(s),
+                     static_cast<Code>(p.norm.zero_point), buffer.merged.row_block(i * merged, merged), run);
   }
   layernorm<Isa>(buffer.merged, p.norm, buffer.normalized, run);
   linear<Isa>(buffer.normalized, p.reduction.weights, requantize<Code>{p.reduction.scale}, next, run);
@@ -178,8 +178,8 @@ void run_fused_stages(std::span<const image_view> images, const swin_parameters&
   fused_embed_patches<Isa>(images, p, shape, maps[0], memory, run);
   for (std::size_t s = 0; s < maps.size(); ++s) {
     const swin_stage_parameters& stage = p.stages[s];
-    const index here = static_cast<index>(s);
-    for (index position = 0; position < shape.of(here).depth; ++position) {
+    const index_t here = static_cast<index_t>(s);
+    for (index_t position = 0; position < shape.of(here).depth; ++position) {
       fused_swin_block<Isa>(maps[s], stage.blocks[static_cast<std::size_t>(position)], shape.block(here, position),
                             memory, run);
     }
@@ -193,12 +193,12 @@ void run_fused_stages(std::span<const image_view> images, const swin_parameters&
 template <class Isa, class Code, executor Executor>
 matrix_view<const std::uint8_t> fused_pool_features(std::span<const image_view> images, const swin_parameters& p,
                                                     const swin_shape& shape, workspace& memory, const Executor& run) {
-  const index batch = std::ssize(images), tokens = shape.tokens_of(shape.stages - 1);
+  const index_t batch = std::ssize(images), tokens = shape.tokens_of(shape.stages - 1);
   const auto buffer = swin_buffers<Code>::take(memory, shape, batch);
   const std::size_t stages = static_cast<std::size_t>(shape.stages);
   run_fused_stages<Isa, Code>(images, p, shape, std::span(buffer.maps).first(stages), memory, run);
   layernorm<Isa>(buffer.maps[stages - 1], p.norm, buffer.normalized, run);
-  for (index i = 0; i < batch; ++i) {
+  for (index_t i = 0; i < batch; ++i) {
     average_pool<Isa>(buffer.normalized.row_block(i * tokens, tokens), requantize<std::uint8_t, tensor_scale>{p.pool},
                       buffer.pooled.row_block(i, 1));
   }
@@ -239,7 +239,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void fused_swin(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                 matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8, workspace memory,
                 const Executor& run = {}) {
-  const index batch = std::ssize(images);
+  const index_t batch = std::ssize(images);
   require_swin(p, shape);
   for (const image_view& image : images) {
     detail::require_swin_image(image, shape);

@@ -20,8 +20,8 @@ struct fused_vit_buffers {
   matrix_view<std::int16_t> stream_s16;
 
   template <class Workspace>
-  static constexpr fused_vit_buffers take(Workspace& memory, const vit_shape& shape, index batch) {
-    const index rows = size_product(batch, shape.tokens());
+  static constexpr fused_vit_buffers take(Workspace& memory, const vit_shape& shape, index_t batch) {
+    const index_t rows = size_product(batch, shape.tokens());
     const bool wide = shape.stream == stream_codes::s16;
     return {memory.template matrix<std::uint8_t>(size_product(batch, shape.class_tokens), shape.width),
             memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
@@ -31,12 +31,12 @@ struct fused_vit_buffers {
   /// One image's patches.
   template <class Workspace>
   static constexpr matrix_view<std::uint8_t> take_patches(Workspace& memory, const vit_shape& shape) {
-    return memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_samples());
+    return memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values());
   }
 };
 
 /// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
-constexpr std::size_t fused_vit_bytes(const vit_shape& shape, index batch = 1, index threads = 1) {
+constexpr std::size_t fused_vit_bytes(const vit_shape& shape, index_t batch = 1, index_t threads = 1) {
   workspace_size memory, patches;
   fused_vit_buffers::take(memory, shape, batch);
   fused_vit_buffers::take_patches(patches, shape);
@@ -50,12 +50,12 @@ template <class Isa, class Code, executor Executor>
 void fused_embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
                  matrix_view<std::uint8_t> patches, const Executor& run) {
   im2col<Isa>(image, shape.patch, patches, run);
-  const index samples = shape.patch * shape.patch;
-  for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
+  const index_t samples = shape.patch * shape.patch;
+  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
     activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
   }
-  const index class_tokens = shape.class_tokens;
+  const index_t class_tokens = shape.class_tokens;
   const matrix_view<Code> patch_tokens = stream.row_block(class_tokens, patches.rows);
   if constexpr (std::is_same_v<Code, std::int16_t>) {
     copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
@@ -73,8 +73,8 @@ void fused_embed(const image_view& image, const vit_parameters& p, const vit_sha
 /// Moves the class tokens of a batch to the first rows of its streams.
 template <class Code>
 matrix_view<Code> gather_class_tokens(matrix_view<Code> stream, const vit_shape& shape) {
-  const index class_tokens = shape.class_tokens, batch = stream.rows / shape.tokens();
-  for (index i = 1; i < batch; ++i) {
+  const index_t class_tokens = shape.class_tokens, batch = stream.rows / shape.tokens();
+  for (index_t i = 1; i < batch; ++i) {
     copy_tokens<Code>(stream.row_block(i * shape.tokens(), class_tokens),
                       stream.row_block(i * class_tokens, class_tokens));
   }
@@ -86,20 +86,21 @@ matrix_view<Code> gather_class_tokens(matrix_view<Code> stream, const vit_shape&
 template <class Isa, class Code, executor Executor>
 matrix_view<Code> fused_last_block(matrix_view<Code> stream, const block_parameters& p, const vit_shape& shape,
                                    workspace memory, const Executor& run) {
-  const index tokens = shape.tokens(), width = shape.width, queries = shape.class_tokens, batch = stream.rows / tokens;
+  const index_t tokens = shape.tokens(), width = shape.width, queries = shape.class_tokens,
+                batch = stream.rows / tokens;
   const fused_block_buffers buffer = fused_block_buffers::take(memory, shape.block(), stream.rows);
   const matrix_view<std::uint8_t> qkv(buffer.wide, stream.rows, 3 * width);
-  const index each = fused_band_rows(stream.rows, width, shape.hidden);
+  const index_t each = fused_band_rows(stream.rows, width, shape.hidden);
   fused_qkv<Isa>(stream, p, each, buffer.normalized, qkv, run);
-  const auto image = [&](index i) {
-    const auto part = [&](index which, index rows) {
-      return activations{qkv.row_block(i * tokens, rows).column_block(which * width, width),
-                         p.attention.qkv_zero_point};
+  const auto image = [&](index_t i) {
+    const auto part = [&](index_t which, index_t rows) {
+      return quantized_matrix{qkv.row_block(i * tokens, rows).column_block(which * width, width),
+                              p.attention.qkv_zero_point};
     };
     return attention_operands{part(0, queries), part(1, tokens), part(2, tokens)};
   };
-  const auto context = [&](index i) { return buffer.normalized.row_block(i * queries, queries); };
-  attend_batch<Isa>(batch, image, context, shape.heads, p.attention.logits, p.attention.weighting, memory, run);
+  const auto context = [&](index_t i) { return buffer.normalized.row_block(i * queries, queries); };
+  attend_batch<Isa>(batch, image, context, shape.heads, p.attention.logits, p.attention.softmax, memory, run);
   const matrix_view<Code> class_tokens = gather_class_tokens(stream, shape);
   fused_after_attention<Isa>(buffer.normalized.row_block(0, class_tokens.rows), p, each, buffer.wide, class_tokens,
                              run);
@@ -111,10 +112,10 @@ template <class Isa, class Code, executor Executor>
 void fused_encode(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
                   matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory,
                   const Executor& run) {
-  const index tokens = shape.tokens();
+  const index_t tokens = shape.tokens();
   workspace before_blocks = memory;
   const matrix_view<std::uint8_t> patches = fused_vit_buffers::take_patches(before_blocks, shape);
-  for (index i = 0; i < std::ssize(images); ++i) {
+  for (index_t i = 0; i < std::ssize(images); ++i) {
     fused_embed<Isa>(images[static_cast<std::size_t>(i)], p, shape, stream.row_block(i * tokens, tokens), patches, run);
   }
   if (p.blocks.empty()) {
@@ -143,7 +144,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void fused_vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
                matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8, workspace memory,
                const Executor& run = {}) {
-  const index batch = std::ssize(images);
+  const index_t batch = std::ssize(images);
   require_vit(p, shape);
   for (const image_view& image : images) {
     require_vit_image(image, shape);
@@ -158,9 +159,9 @@ void fused_vit(std::span<const image_view> images, const vit_parameters& p, cons
   } else {
     detail::fused_encode<Isa>(images, p, shape, buffer.stream_u8, buffer.normalized, memory, run);
   }
-  const matrix_view<const std::uint8_t> head_inputs(buffer.normalized.data, batch, shape.head_inputs());
-  linear<Isa>(head_inputs, p.head, requantize<std::int32_t>{p.logits}, logits, run);
-  linear<Isa>(head_inputs, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
+  const matrix_view<const std::uint8_t> head_features(buffer.normalized.data, batch, shape.head_features());
+  linear<Isa>(head_features, p.head, requantize<std::int32_t>{p.logits}, logits, run);
+  linear<Isa>(head_features, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8, run);
 }
 
 }  // namespace INTACT_UNIT

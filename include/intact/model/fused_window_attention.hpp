@@ -23,23 +23,23 @@ struct window_scratch {
   kernel::attention_scratch band;
 
   /// Queries that go through attention together: all of a window, if the L1 cache holds their logits.
-  static constexpr index band_of(index tokens) {
-    constexpr index least = kernel::gemm_tile_rows<std::int8_t>;
-    return std::min(tokens, std::max(kernel::attention_band_bytes / std::max<index>(tokens, 1), least));
+  static constexpr index_t band_of(index_t tokens) {
+    constexpr index_t least = kernel::gemm_tile_rows<std::int8_t>;
+    return std::min(tokens, std::max(kernel::attention_band_bytes / std::max<index_t>(tokens, 1), least));
   }
 
   template <class Workspace>
-  static constexpr window_scratch take(Workspace& memory, index tokens, index head_size) {
+  static constexpr window_scratch take(Workspace& memory, index_t tokens, index_t head_size) {
     return {kernel::attention_head_memory::take(memory, tokens, head_size),
             kernel::attention_scratch::take(memory, tokens, band_of(tokens))};
   }
 };
 
 /// Bytes of workspace for attention inside windows with `threads` threads, for memory of any alignment.
-constexpr std::size_t fused_window_attention_bytes(const window_attention_shape& shape, index threads) {
+constexpr std::size_t fused_window_attention_bytes(const window_attention_shape& shape, index_t threads) {
   workspace_size memory;
   window_masks::take(memory, shape.grid);
-  for (index t = 0; t < std::max<index>(threads, 1); ++t) {
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
     window_scratch::take(memory, shape.grid.tokens_per_window(), shape.per_window().head_size());
   }
   return memory.bytes();
@@ -49,7 +49,7 @@ namespace detail {
 
 /// One head of one window.
 struct window_head {
-  activations q, k, v;
+  quantized_matrix q, k, v;
   matrix_view<const std::uint8_t> bias;
   key_mask mask;
   matrix_view<std::uint8_t> context;
@@ -58,17 +58,17 @@ struct window_head {
 /// In registers, if the kernels of a band can compute it, else step by step.
 template <class Isa>
 void attend_window_head(const window_head& x, const window_attention_parameters& p, bool fits,
-                        const kernel::row_coder<Isa>& code_rows, const window_scratch& scratch) {
-  const attention_weighting& weighting = p.attention.weighting;
-  const index tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
+                        const kernel::softmax_row_encoder<Isa>& code_rows, const window_scratch& scratch) {
+  const softmax_parameters& softmax = p.attention.softmax;
+  const index_t tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
   const bool masked = x.mask.visible.rows != 0;
   kernel::attention_head head = {};
   if (fits) {
     head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, scratch.head);
   }
-  for (index first = 0; first < tokens; first += band) {
-    const index rows = std::min(band, tokens - first);
-    const activations q{x.q.codes.row_block(first, rows), x.q.zero_point};
+  for (index_t first = 0; first < tokens; first += band) {
+    const index_t rows = std::min(band, tokens - first);
+    const quantized_matrix q{x.q.codes.row_block(first, rows), x.q.zero_point};
     const matrix_view<const std::uint8_t> bias = x.bias.row_block(first, rows);
     const key_mask mask{x.mask.visible.row_block(masked ? first : 0, masked ? rows : 0)};
     const matrix_view<std::uint8_t> context = x.context.row_block(first, rows);
@@ -81,7 +81,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
     const matrix_view<std::uint8_t> codes = kernel::band_logits<Isa>(q.codes, head, p.attention.logits, scratch.band);
     kernel::add<Isa>(codes, bias, p.add_bias, codes, 0, rows);
     masked ? code_rows(codes, mask) : code_rows(codes);
-    kernel::band_context<Isa>(codes, head, weighting, context, scratch.band);
+    kernel::band_context<Isa>(codes, head, softmax, context, scratch.band);
   }
 }
 
@@ -100,8 +100,8 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
                             const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
                             const Executor& run = {}) {
   require_window_attention(p, shape);
-  const index windows = shape.grid.windows(), tokens = shape.grid.tokens_per_window();
-  const index batch = windows == 0 ? 0 : qkv.rows / (windows * tokens), size = shape.width / shape.heads;
+  const index_t windows = shape.grid.windows(), tokens = shape.grid.tokens_per_window();
+  const index_t batch = windows == 0 ? 0 : qkv.rows / (windows * tokens), size = shape.width / shape.heads;
   require_shape("window_attention", "qkv", qkv, batch * windows * tokens, 3 * shape.width);
   require_shape("window_attention", "y", y, qkv.rows, shape.width);
   require_workspace("window_attention", memory, fused_window_attention_bytes(shape, run.threads()));
@@ -109,21 +109,21 @@ void fused_window_attention(matrix_view<const std::uint8_t> qkv, const window_at
   masks.compute(shape.grid);
 
   const bool fits = attention_fits_kernels(p.attention.logits, size);
-  const index units = batch * windows * shape.heads;
-  const index tasks = std::clamp<index>(run.threads(), 1, std::max<index>(units, 1));
+  const index_t units = batch * windows * shape.heads;
+  const index_t tasks = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(units, 1));
   const workspace scratch_memory = memory;
-  run.for_each(tasks, [&](index task) {
+  run.for_each(tasks, [&](index_t task) {
     workspace mine = scratch_memory;
     window_scratch scratch{};
-    for (index t = 0; t <= task; ++t) {
+    for (index_t t = 0; t <= task; ++t) {
       scratch = window_scratch::take(mine, tokens, size);
     }
-    const kernel::row_coder<Isa> code_rows(p.attention.weighting);
-    for (index unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
-      const index window = unit / shape.heads, head = unit % shape.heads;
-      const auto part = [&](index which) {
+    const kernel::softmax_row_encoder<Isa> code_rows(p.attention.softmax);
+    for (index_t unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+      const index_t window = unit / shape.heads, head = unit % shape.heads;
+      const auto part = [&](index_t which) {
         const auto rows = qkv.row_block(window * tokens, tokens);
-        return activations{rows.column_block(which * shape.width + head * size, size), p.attention.qkv_zero_point};
+        return quantized_matrix{rows.column_block(which * shape.width + head * size, size), p.attention.qkv_zero_point};
       };
       detail::attend_window_head<Isa>({part(0), part(1), part(2), p.position_bias.row_block(head * tokens, tokens),
                                        masks.of(shape.grid, window % windows),

@@ -17,7 +17,7 @@ using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4
 
 inline namespace INTACT_UNIT {
 
-constexpr index output_channels(const weights_view& weights) {
+constexpr index_t output_channels(const weights_view& weights) {
   return std::visit([](const auto& view) { return view.rows; }, weights);
 }
 
@@ -30,7 +30,7 @@ struct linear_parameters {
   weights_view weights;
   channel_scale scale;
 
-  INTACT_INLINE constexpr index outputs() const { return output_channels(weights); }
+  INTACT_INLINE constexpr index_t outputs() const { return output_channels(weights); }
 };
 
 }  // namespace INTACT_ABI
@@ -38,7 +38,7 @@ struct linear_parameters {
 inline namespace INTACT_UNIT {
 
 /// Checks a layer's sizes.
-inline void require_linear(const char* operation, const linear_parameters& p, index outputs, index inputs) {
+inline void require_linear(const char* operation, const linear_parameters& p, index_t outputs, index_t inputs) {
   std::visit(
       [&](const auto& weights) {
         if constexpr (detail::is_packed<std::remove_cvref_t<decltype(weights)>>) {

@@ -30,14 +30,14 @@ struct mlp_buffers {
   matrix_view<std::uint8_t> activated;
 
   template <class Workspace>
-  static constexpr mlp_buffers take(Workspace& memory, index tokens, index hidden_width) {
+  static constexpr mlp_buffers take(Workspace& memory, index_t tokens, index_t hidden_width) {
     return {memory.template matrix<std::uint16_t>(tokens, hidden_width),
             memory.template matrix<std::uint8_t>(tokens, hidden_width)};
   }
 };
 
 /// Checks the parameters of the perceptron against its sizes.
-inline void require_mlp(const mlp_parameters& p, index width, index hidden) {
+inline void require_mlp(const mlp_parameters& p, index_t width, index_t hidden) {
   require_linear("mlp: fc1", p.fc1, hidden, width);
   require_equal("mlp", "size of table", std::ssize(p.table), activation_table_size_12);
   require_linear("mlp: fc2", p.fc2, width, hidden);
@@ -51,7 +51,7 @@ inline void require_mlp(const mlp_parameters& p, index width, index hidden) {
 /// Errors:    sizes that do not match: before anything is written.
 template <class Y, class Trace = no_trace>
 void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view<Y> y, workspace memory,
-         index block = -1, Trace&& trace = {}) {
+         index_t block = -1, Trace&& trace = {}) {
   require_mlp(p, x.columns, p.fc1.outputs());
   require_view("mlp", "x", x);
   require_shape("mlp", "y", y, x.rows, x.columns);

@@ -7,12 +7,12 @@
 
 #include "intact/activation.hpp"
 #include "intact/average_pool.hpp"
+#include "intact/convert_codes.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
-#include "intact/patch_merge.hpp"
 #include "intact/model/swin_block.hpp"
 #include "intact/model/swin_shape.hpp"
-#include "intact/convert_codes.hpp"
+#include "intact/patch_merge.hpp"
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -53,14 +53,14 @@ namespace detail {
 template <class Code>
 void require_swin_stages(const swin_parameters& p, const swin_shape& shape) {
   require_equal("swin", "size of stages", std::ssize(p.stages), shape.stages);
-  for (index s = 0; s < shape.stages; ++s) {
+  for (index_t s = 0; s < shape.stages; ++s) {
     const swin_stage_parameters& stage = p.stages[static_cast<std::size_t>(s)];
     require_equal("swin", "size of a stage's blocks", std::ssize(stage.blocks), shape.of(s).depth);
-    for (index position = 0; position < shape.of(s).depth; ++position) {
+    for (index_t position = 0; position < shape.of(s).depth; ++position) {
       require_swin_block<Code>(stage.blocks[static_cast<std::size_t>(position)], shape.block(s, position));
     }
     if (s + 1 < shape.stages) {
-      const index merged = 4 * shape.of(s).width;
+      const index_t merged = 4 * shape.of(s).width;
       require_layernorm<Code>("swin: merging.norm", stage.merging.norm, merged);
       require_linear("swin: merging.reduction", stage.merging.reduction, shape.of(s + 1).width, merged);
     }
@@ -76,7 +76,7 @@ void require_swin_features(const swin_parameters& p, const swin_shape& shape) {
   if (p.pixel_table.rows != 0) {
     require_shape("swin", "pixel_table", p.pixel_table, shape.channels, 256);
   }
-  require_linear("swin: patch", p.patch, shape.of(0).width, shape.patch_samples());
+  require_linear("swin: patch", p.patch, shape.of(0).width, shape.patch_values());
   require_layernorm("swin: patch_norm", p.patch_norm, shape.of(0).width);
   require_scale("swin: tokens", p.tokens, shape.of(0).width);
   detail::require_swin_stages<Code>(p, shape);
@@ -86,7 +86,7 @@ void require_swin_features(const swin_parameters& p, const swin_shape& shape) {
 inline void require_swin(const swin_parameters& p, const swin_shape& shape) {
   const bool wide = shape.stream == stream_codes::s16;
   wide ? require_swin_features<std::int16_t>(p, shape) : require_swin_features<std::uint8_t>(p, shape);
-  const index last = shape.stages - 1, width = shape.of(last).width;
+  const index_t last = shape.stages - 1, width = shape.of(last).width;
   wide ? require_layernorm<std::int16_t>("swin: norm", p.norm, width) : require_layernorm("swin: norm", p.norm, width);
   require_at_most("swin", "tokens to pool", shape.tokens_of(last), average_pool_max_tokens);
   require_scale("swin: pool", p.pool, width);
@@ -99,19 +99,19 @@ namespace detail {
 inline void require_swin_image(const image_view& image, const swin_shape& shape) {
   require_equal("swin", "image channels", image.channels, shape.channels);
   require_equal("swin", "image height", image.height, shape.height);
-  require_equal("swin", "image width", image.width, shape.width_pixels);
+  require_equal("swin", "image width", image.width, shape.image_width);
   require_reach("swin", image);
-  if (image.data == nullptr && size_product(shape.patches(), shape.patch_samples()) != 0) [[unlikely]] {
+  if (image.data == nullptr && size_product(shape.patches(), shape.patch_values()) != 0) [[unlikely]] {
     contract_failed("intact::swin: image has no data; it must have some");
   }
 }
 
 /// Checks feature maps against the sizes of a model and a batch.
 template <class Code>
-void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape& shape, index batch) {
+void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape& shape, index_t batch) {
   require_equal("swin_features", "s16 maps", std::is_same_v<Code, std::int16_t>, shape.stream == stream_codes::s16);
   require_equal("swin_features", "number of maps", std::ssize(maps), shape.stages);
-  for (index s = 0; s < shape.stages; ++s) {
+  for (index_t s = 0; s < shape.stages; ++s) {
     require_shape("swin_features", "a map", maps[static_cast<std::size_t>(s)], size_product(batch, shape.tokens_of(s)),
                   shape.of(s).width);
   }
@@ -123,8 +123,8 @@ void embed_patches(const image_view& image, const swin_parameters& p, const swin
                    workspace memory, Trace& trace) {
   const swin_patch_buffers buffer = swin_patch_buffers::take(memory, shape);
   im2col(image, shape.patch, buffer.samples);
-  const index samples = shape.patch * shape.patch;
-  for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
+  const index_t samples = shape.patch * shape.patch;
+  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = buffer.samples.column_block(channel * samples, samples);
     activation(part, {p.pixel_table.row_block(channel, 1).data, 256}, part);
   }
@@ -136,17 +136,17 @@ void embed_patches(const image_view& image, const swin_parameters& p, const swin
   } else {
     layernorm(buffer.patches, p.patch_norm, buffer.patches);
     trace(trace_site{"patch_norm"}, matrix_view<const std::uint8_t>(buffer.patches));
-    requantize_codes(buffer.patches, requantize<std::int16_t, tensor_scale>{p.tokens}, stream);
+    convert_codes(buffer.patches, requantize<std::int16_t, tensor_scale>{p.tokens}, stream);
   }
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
 }
 
 /// From the residual stream of stage s to that of the next.
 template <class Code, class Trace>
-void merge_stage(matrix_view<const Code> stream, const swin_merging_parameters& p, const swin_shape& shape, index s,
+void merge_stage(matrix_view<const Code> stream, const swin_merging_parameters& p, const swin_shape& shape, index_t s,
                  matrix_view<Code> next, workspace memory, Trace& trace) {
   const swin_merging_buffers<Code> buffer = swin_merging_buffers<Code>::take(memory, shape, s);
-  merge_patches(stream, shape.rows_of(s), shape.columns_of(s), static_cast<Code>(p.norm.zero_point), buffer.merged);
+  patch_merge(stream, shape.rows_of(s), shape.columns_of(s), static_cast<Code>(p.norm.zero_point), buffer.merged);
   layernorm(buffer.merged, p.norm, buffer.normalized);
   trace(trace_site{"merge_norm", s}, matrix_view<const std::uint8_t>(buffer.normalized));
   linear(buffer.normalized, p.reduction, next);
@@ -158,11 +158,11 @@ template <class Code, class Trace>
 void run_stages(const image_view& image, const swin_parameters& p, const swin_shape& shape,
                 std::span<const matrix_view<Code>> maps, workspace memory, Trace& trace) {
   embed_patches(image, p, shape, maps[0], memory, trace);
-  index block = 0;
+  index_t block = 0;
   for (std::size_t s = 0; s < maps.size(); ++s) {
     const swin_stage_parameters& stage = p.stages[s];
-    const index here = static_cast<index>(s);
-    for (index position = 0; position < shape.of(here).depth; ++position, ++block) {
+    const index_t here = static_cast<index_t>(s);
+    for (index_t position = 0; position < shape.of(here).depth; ++position, ++block) {
       swin_block(maps[s], stage.blocks[static_cast<std::size_t>(position)], shape.block(here, position), memory, block,
                  trace);
     }

@@ -14,7 +14,7 @@ inline namespace INTACT_ABI {
 /// Sizes of a Swin transformer block.
 struct swin_block_shape {
   window_attention_shape attention;
-  index hidden = 0;
+  index_t hidden = 0;
 
   /// A block of the same layers whose tokens are a window, or all tokens of the grid.
   INTACT_INLINE constexpr block_shape per_window() const { return {attention.per_window(), hidden}; }
@@ -28,7 +28,7 @@ struct swin_block_parameters {
   block_parameters block;                         ///< its softmax is built for biased logits
   int norm1_zero_point = 0;                       ///< of norm1's codes: what tokens of padding have in all channels
   matrix_view<const std::uint8_t> position_bias;  ///< as of window_attention_parameters
-  add_scale add_bias;
+  add_parameters add_bias;
 
   INTACT_INLINE constexpr window_attention_parameters attention() const {
     return {block.attention, position_bias, add_bias};
@@ -78,7 +78,7 @@ namespace detail {
 template <class Code, class Trace>
 void window_attention_half(matrix_view<Code> stream, const swin_block_parameters& p,
                            const window_attention_shape& shape, const block_buffers& buffer, workspace memory,
-                           index position, Trace& trace) {
+                           index_t position, Trace& trace) {
   const swin_window_buffers<Code> windows = swin_window_buffers<Code>::take(memory, shape);
   layernorm(stream, p.block.norm1, buffer.normalized);
   trace(trace_site{"norm1", position}, matrix_view<const std::uint8_t>(buffer.normalized));
@@ -111,7 +111,7 @@ void window_attention_half(matrix_view<Code> stream, const swin_block_parameters
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Code, class Trace = no_trace>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
-                workspace memory, index position = -1, Trace&& trace = {}) {
+                workspace memory, index_t position = -1, Trace&& trace = {}) {
   require_swin_block<Code>(p, shape);
   require_shape("swin_block", "stream", stream, shape.attention.grid.tokens(), shape.attention.width);
   require_workspace("swin_block", memory, swin_block_workspace_bytes<Code>(shape));

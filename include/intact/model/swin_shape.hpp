@@ -12,7 +12,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most stages of a Swin transformer.
-inline constexpr index swin_max_stages = 8;
+inline constexpr index_t swin_max_stages = 8;
 
 }  // namespace INTACT_UNIT
 
@@ -20,46 +20,46 @@ inline namespace INTACT_ABI {
 
 /// Sizes of one stage: blocks between two mergings.
 struct swin_stage_shape {
-  index width = 0;
-  index heads = 1;
-  index hidden = 0;
-  index depth = 0;
-  index window = 1;
+  index_t width = 0;
+  index_t heads = 1;
+  index_t hidden = 0;
+  index_t depth = 0;
+  index_t window = 1;
 };
 
 /// Sizes of a Swin transformer.
 struct swin_shape {
-  index channels = 0;
-  index height = 0;
-  index width_pixels = 0;
-  index patch = 1;
-  index stages = 0;
+  index_t channels = 0;
+  index_t height = 0;
+  index_t image_width = 0;
+  index_t patch = 1;
+  index_t stages = 0;
   std::array<swin_stage_shape, static_cast<std::size_t>(swin_max_stages)> stage = {};
-  index classes = 0;
+  index_t classes = 0;
   stream_codes stream = stream_codes::u8;
 
   /// Stages that there is room for: of a shape that the models refuse, sizes are some number.
-  INTACT_INLINE constexpr index usable_stages() const {
+  INTACT_INLINE constexpr index_t usable_stages() const {
     return stages < 1 ? 1 : stages < swin_max_stages ? stages : swin_max_stages;
   }
-  INTACT_INLINE constexpr const swin_stage_shape& of(index s) const { return stage[static_cast<std::size_t>(s)]; }
-  INTACT_INLINE constexpr index patch_samples() const { return size_product(channels, size_product(patch, patch)); }
+  INTACT_INLINE constexpr const swin_stage_shape& of(index_t s) const { return stage[static_cast<std::size_t>(s)]; }
+  INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
   /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
-  INTACT_INLINE constexpr index rows_of(index s) const { return halved(height / patch, s); }
-  INTACT_INLINE constexpr index columns_of(index s) const { return halved(width_pixels / patch, s); }
-  INTACT_INLINE constexpr index tokens_of(index s) const { return size_product(rows_of(s), columns_of(s)); }
-  INTACT_INLINE constexpr index patches() const { return tokens_of(0); }
+  INTACT_INLINE constexpr index_t rows_of(index_t s) const { return halved(height / patch, s); }
+  INTACT_INLINE constexpr index_t columns_of(index_t s) const { return halved(image_width / patch, s); }
+  INTACT_INLINE constexpr index_t tokens_of(index_t s) const { return size_product(rows_of(s), columns_of(s)); }
+  INTACT_INLINE constexpr index_t patches() const { return tokens_of(0); }
 
   /// Every other block of a stage, beginning with the second, shifts its windows by half of their size, but not where
   /// the smaller side of the grid is no longer than a window.
-  INTACT_INLINE constexpr swin_block_shape block(index s, index position) const {
-    const index side = std::min(rows_of(s), columns_of(s)), window = of(s).window;
-    const index shift = position % 2 == 0 || side <= window ? 0 : window / 2;
+  INTACT_INLINE constexpr swin_block_shape block(index_t s, index_t position) const {
+    const index_t side = std::min(rows_of(s), columns_of(s)), window = of(s).window;
+    const index_t shift = position % 2 == 0 || side <= window ? 0 : window / 2;
     return {{{rows_of(s), columns_of(s), window, shift}, of(s).width, of(s).heads}, of(s).hidden};
   }
 
  private:
-  INTACT_INLINE static constexpr index halved(index size, index times) {
+  INTACT_INLINE static constexpr index_t halved(index_t size, index_t times) {
     for (; times > 0; --times) {
       size = size / 2 + size % 2;
     }
@@ -75,11 +75,11 @@ inline namespace INTACT_UNIT {
 inline void require_swin_shape(const swin_shape& shape) {
   require_at_least("swin", "patch", shape.patch, 1);
   require_at_least("swin", "height", shape.height, 0);
-  require_at_least("swin", "width_pixels", shape.width_pixels, 0);
+  require_at_least("swin", "image_width", shape.image_width, 0);
   require_equal("swin", "height % patch", shape.height % shape.patch, 0);
-  require_equal("swin", "width_pixels % patch", shape.width_pixels % shape.patch, 0);
+  require_equal("swin", "image_width % patch", shape.image_width % shape.patch, 0);
   require_between("swin", "stages", shape.stages, 1, swin_max_stages);
-  for (index s = 0; s < shape.stages; ++s) {
+  for (index_t s = 0; s < shape.stages; ++s) {
     require_at_least("swin", "window", shape.of(s).window, 1);
     require_at_least("swin", "depth of a stage", shape.of(s).depth, 0);
   }
@@ -91,9 +91,9 @@ struct swin_patch_buffers {
   matrix_view<std::uint8_t> patches;
 
   template <class Workspace>
-  static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
-    const index rows = size_product(batch, shape.tokens_of(0));
-    return {memory.template matrix<std::uint8_t>(rows, shape.patch_samples()),
+  static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index_t batch = 1) {
+    const index_t rows = size_product(batch, shape.tokens_of(0));
+    return {memory.template matrix<std::uint8_t>(rows, shape.patch_values()),
             memory.template matrix<std::uint8_t>(rows, shape.of(0).width)};
   }
 };
@@ -105,8 +105,8 @@ struct swin_merging_buffers {
 
   /// Of the merging behind stage s.
   template <class Workspace>
-  static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index s, index batch = 1) {
-    const index rows = size_product(batch, shape.tokens_of(s + 1)), columns = size_product(4, shape.of(s).width);
+  static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index_t s, index_t batch = 1) {
+    const index_t rows = size_product(batch, shape.tokens_of(s + 1)), columns = size_product(4, shape.of(s).width);
     return {memory.template matrix<Code>(rows, columns), memory.template matrix<std::uint8_t>(rows, columns)};
   }
 };
@@ -123,13 +123,13 @@ struct swin_buffers {
   matrix_view<std::uint8_t> pooled;
 
   template <class Workspace>
-  static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape, index batch = 1) {
+  static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape, index_t batch = 1) {
     swin_buffers buffers;
-    for (index s = 0; s < shape.usable_stages(); ++s) {
+    for (index_t s = 0; s < shape.usable_stages(); ++s) {
       buffers.maps[static_cast<std::size_t>(s)] =
           memory.template matrix<Code>(size_product(batch, shape.tokens_of(s)), shape.of(s).width);
     }
-    const index last = shape.usable_stages() - 1;
+    const index_t last = shape.usable_stages() - 1;
     buffers.normalized =
         memory.template matrix<std::uint8_t>(size_product(batch, shape.tokens_of(last)), shape.of(last).width);
     buffers.pooled = memory.template matrix<std::uint8_t>(batch, shape.of(last).width);
@@ -143,8 +143,8 @@ constexpr std::size_t swin_features_workspace_bytes(const swin_shape& shape) {
   workspace_size patches;
   swin_patch_buffers::take(patches, shape);
   std::size_t most = patches.bytes();
-  for (index s = 0; s < shape.usable_stages(); ++s) {
-    for (index position = 0; position < std::min<index>(shape.of(s).depth, 2); ++position) {
+  for (index_t s = 0; s < shape.usable_stages(); ++s) {
+    for (index_t position = 0; position < std::min<index_t>(shape.of(s).depth, 2); ++position) {
       most = std::max(most, swin_block_workspace_bytes<Code>(shape.block(s, position)));
     }
     if (s + 1 < shape.usable_stages()) {

@@ -43,9 +43,9 @@ inline namespace INTACT_ABI {
 ///   pool                 1 x width               its mean over all tokens
 struct trace_site {
   std::string_view name;
-  index block = -1;   ///< -1: outside the blocks
-  index head = -1;    ///< -1: all heads together
-  index window = -1;  ///< -1: all windows together
+  index_t block = -1;   ///< -1: outside the blocks
+  index_t head = -1;    ///< -1: all heads together
+  index_t window = -1;  ///< -1: all windows together
 };
 
 /// Ignores every tensor.

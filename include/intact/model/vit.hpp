@@ -15,22 +15,22 @@ inline namespace INTACT_ABI {
 
 /// Sizes of a vision transformer that classifies by a class token, or by a class token and a distillation token.
 struct vit_shape {
-  index channels = 0;
-  index height = 0;
-  index width_pixels = 0;
-  index patch = 1;
-  index width = 0;
-  index heads = 1;
-  index hidden = 0;
-  index depth = 0;
-  index classes = 0;
-  index class_tokens = 1;  ///< 2 with a distillation token
+  index_t channels = 0;
+  index_t height = 0;
+  index_t image_width = 0;
+  index_t patch = 1;
+  index_t width = 0;
+  index_t heads = 1;
+  index_t hidden = 0;
+  index_t depth = 0;
+  index_t classes = 0;
+  index_t class_tokens = 1;  ///< 2 with a distillation token
   stream_codes stream = stream_codes::u8;
 
-  INTACT_INLINE constexpr index patches() const { return size_product(height / patch, width_pixels / patch); }
-  INTACT_INLINE constexpr index tokens() const { return size_sum(patches(), class_tokens); }
-  INTACT_INLINE constexpr index head_inputs() const { return size_product(class_tokens, width); }
-  INTACT_INLINE constexpr index patch_samples() const { return size_product(channels, size_product(patch, patch)); }
+  INTACT_INLINE constexpr index_t patches() const { return size_product(height / patch, image_width / patch); }
+  INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), class_tokens); }
+  INTACT_INLINE constexpr index_t head_features() const { return size_product(class_tokens, width); }
+  INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
   INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
 };
 
@@ -39,7 +39,7 @@ struct u8_embedding {
   std::span<const std::uint8_t> table;          ///< 256: from patch's output scale to the tokens' scale
   matrix_view<const std::uint8_t> class_token;  ///< class tokens x width codes in the tokens' scale
   matrix_view<const std::uint8_t> positions;    ///< tokens x width codes
-  add_scale add_positions;
+  add_parameters add_positions;
 };
 
 /// Parameters of a fully-integer vision transformer. Owns nothing; build/integer_vit.hpp owns them.
@@ -70,7 +70,7 @@ struct vit_buffers {
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
     const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_samples()),
+    return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values()),
             memory.template matrix<std::uint8_t>(shape.class_tokens, shape.width),
             memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
             memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
@@ -88,11 +88,11 @@ constexpr std::size_t vit_workspace_bytes(const vit_shape& shape) {
 inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
   require_at_least("vit", "patch", shape.patch, 1);
   require_equal("vit", "height % patch", shape.height % shape.patch, 0);
-  require_equal("vit", "width_pixels % patch", shape.width_pixels % shape.patch, 0);
+  require_equal("vit", "image_width % patch", shape.image_width % shape.patch, 0);
   if (p.pixel_table.rows != 0) {
     require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
   }
-  require_linear("vit: patch", p.patch, shape.width, shape.patch_samples());
+  require_linear("vit: patch", p.patch, shape.width, shape.patch_values());
   require_at_least("vit", "class_tokens", shape.class_tokens, 1);
   const bool wide = shape.stream == stream_codes::s16;
   if (wide) {
@@ -101,7 +101,7 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
     require_equal("vit", "size of embedding.table", std::ssize(p.embedding.table), activation_table_size_8);
     require_shape("vit", "embedding.class_token", p.embedding.class_token, shape.class_tokens, shape.width);
     require_shape("vit", "embedding.positions", p.embedding.positions, shape.tokens(), shape.width);
-    require_add_scale("vit: embedding.add_positions", p.embedding.add_positions, shape.width);
+    require_add_parameters("vit: embedding.add_positions", p.embedding.add_positions, shape.width);
   }
   require_equal("vit", "size of blocks", std::ssize(p.blocks), shape.depth);
   for (const block_parameters& block : p.blocks) {
@@ -109,17 +109,17 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
   }
   wide ? require_layernorm<std::int16_t>("vit: norm", p.norm, shape.width)
        : require_layernorm("vit: norm", p.norm, shape.width);
-  require_linear("vit: head, logits", {p.head, p.logits}, shape.classes, shape.head_inputs());
-  require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.head_inputs());
+  require_linear("vit: head, logits", {p.head, p.logits}, shape.classes, shape.head_features());
+  require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.head_features());
 }
 
 /// Checks an image against a model's sizes.
 inline void require_vit_image(const image_view& image, const vit_shape& shape) {
   require_equal("vit", "image channels", image.channels, shape.channels);
   require_equal("vit", "image height", image.height, shape.height);
-  require_equal("vit", "image width", image.width, shape.width_pixels);
+  require_equal("vit", "image width", image.width, shape.image_width);
   require_reach("vit", image);
-  if (image.data == nullptr && size_product(shape.patches(), shape.patch_samples()) != 0) [[unlikely]] {
+  if (image.data == nullptr && size_product(shape.patches(), shape.patch_values()) != 0) [[unlikely]] {
     contract_failed("intact::vit: image has no data; it must have some");
   }
 }
@@ -129,7 +129,7 @@ namespace detail {
 /// Copies tokens to the beginning of the stream.
 template <class Code>
 void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
-  for (index i = 0; i < tokens.rows; ++i) {
+  for (index_t i = 0; i < tokens.rows; ++i) {
     std::copy_n(tokens.data + i * tokens.stride, tokens.columns, stream.data + i * stream.stride);
   }
 }
@@ -151,7 +151,7 @@ void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, mat
 /// Patches added to what the class tokens and the positions are, as a residual stream of s16 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
-  const index class_tokens = stream.rows - patches.rows;
+  const index_t class_tokens = stream.rows - patches.rows;
   copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
   linear(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)},
          stream.row_block(class_tokens, patches.rows));
@@ -163,7 +163,7 @@ void encode(matrix_view<const std::uint8_t> patches, const vit_parameters& p, co
             matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, Trace& trace) {
   embed(patches, p, stream, trace);
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
-  for (index position = 0; position < shape.depth; ++position) {
+  for (index_t position = 0; position < shape.depth; ++position) {
     block(stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory, position, trace);
   }
   layernorm(stream.row_block(0, shape.class_tokens), p.norm, normalized);
@@ -190,8 +190,8 @@ void vit(const image_view& image, const vit_parameters& p, const vit_shape& shap
   const vit_buffers buffer = vit_buffers::take(memory, shape);
 
   im2col(image, shape.patch, buffer.patches);
-  const index samples = shape.patch * shape.patch;
-  for (index channel = 0; channel < p.pixel_table.rows; ++channel) {
+  const index_t samples = shape.patch * shape.patch;
+  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = buffer.patches.column_block(channel * samples, samples);
     activation(part, {p.pixel_table.row_block(channel, 1).data, 256}, part);
   }
@@ -204,7 +204,7 @@ void vit(const image_view& image, const vit_parameters& p, const vit_shape& shap
   }
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
   trace(trace_site{"norm"}, normalized);
-  const matrix_view<const std::uint8_t> head_input(normalized.data, 1, shape.head_inputs());
+  const matrix_view<const std::uint8_t> head_input(normalized.data, 1, shape.head_features());
   linear(head_input, p.head, requantize<std::int32_t>{p.logits}, logits);
   trace(trace_site{"logits"}, matrix_view<const std::int32_t>(logits));
   linear(head_input, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8);

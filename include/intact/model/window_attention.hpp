@@ -16,8 +16,8 @@ inline namespace INTACT_ABI {
 /// Sizes of multi-head self-attention inside windows.
 struct window_attention_shape {
   window_grid grid;
-  index width = 0;
-  index heads = 1;
+  index_t width = 0;
+  index_t heads = 1;
 
   /// The attention of one window.
   INTACT_INLINE constexpr attention_shape per_window() const { return {grid.tokens_per_window(), width, heads}; }
@@ -28,7 +28,7 @@ struct window_attention_shape {
 struct window_attention_parameters {
   attention_parameters attention;
   matrix_view<const std::uint8_t> position_bias;  ///< (heads * T) x T codes: rows [h * T, (h + 1) * T) are head h's
-  add_scale add_bias;                             ///< per key, all alike: codes of logits and bias to biased logits
+  add_parameters add_bias;                        ///< per key, all alike: codes of logits and bias to biased logits
 };
 
 }  // namespace INTACT_ABI
@@ -55,7 +55,7 @@ struct window_masks {
     }
   }
 
-  constexpr key_mask of(const window_grid& grid, index window) const {
+  constexpr key_mask of(const window_grid& grid, index_t window) const {
     const bool bottom = window / grid.windows_across() == grid.windows_down() - 1;
     const bool right = window % grid.windows_across() == grid.windows_across() - 1;
     return {visible[(bottom ? 1U : 0U) + (right ? 2U : 0U)]};
@@ -67,12 +67,12 @@ struct window_attention_buffers {
   matrix_view<std::uint8_t> qkv;
   matrix_view<std::uint8_t> context;
   matrix_view<std::uint8_t> logits;  ///< of one window and head
-  matrix_view<std::uint8_t> codes;   ///< bytes of packed rows for tail::clip
+  matrix_view<std::uint8_t> codes;   ///< bytes of packed rows for attention_code::u4_clipped
   window_masks masks;
 
   template <class Workspace>
   static constexpr window_attention_buffers take(Workspace& memory, const window_attention_shape& shape) {
-    const index rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
+    const index_t rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
     return {memory.template matrix<std::uint8_t>(rows, size_product(3, shape.width)),
             memory.template matrix<std::uint8_t>(rows, shape.width),
             memory.template matrix<std::uint8_t>(tokens, tokens), memory.template matrix<std::uint8_t>(tokens, tokens),
@@ -87,10 +87,13 @@ inline void require_window_attention(const window_attention_parameters& p, const
   require_attention(p.attention, window);
   require_shape("window_attention", "position_bias", p.position_bias, size_product(window.heads, window.tokens),
                 window.tokens);
-  require_add_scale("window_attention: add_bias", p.add_bias, window.tokens);
-  const attention_weighting& weighting = p.attention.weighting;
-  if (shape.grid.shift != 0 && weighting.kind != attention_kind::weights && weighting.probabilities == tail::clip) {
-    contract_failed("intact::window_attention: shifted windows mask keys; packed codes (tail::clip) have no weight 0");
+  require_add_parameters("window_attention: add_bias", p.add_bias, window.tokens);
+  const softmax_parameters& softmax = p.attention.softmax;
+  if (shape.grid.shift != 0 && softmax.kind != attention_kind::weights &&
+      softmax.probabilities == attention_code::u4_clipped) {
+    contract_failed(
+        "intact::window_attention: shifted windows mask keys; packed codes (attention_code::u4_clipped) have no weight "
+        "0");
   }
 }
 
@@ -100,7 +103,7 @@ namespace detail {
 /// Without elements in `mask` all keys are visible. `bias` has a row for each query; `where` has the block, window and
 /// head.
 template <class Trace>
-void attend_with_bias(const activations& q, const activations& k, const activations& v,
+void attend_with_bias(const quantized_matrix& q, const quantized_matrix& k, const quantized_matrix& v,
                       const window_attention_parameters& p, matrix_view<const std::uint8_t> bias, const key_mask& mask,
                       matrix_view<std::uint8_t> logits, matrix_view<std::uint8_t> codes,
                       matrix_view<std::uint8_t> context, trace_site where, Trace& trace) {
@@ -112,20 +115,20 @@ void attend_with_bias(const activations& q, const activations& k, const activati
   trace(where, matrix_view<const std::uint8_t>(logits));
   where.name = "attention";
   const bool masked = mask.visible.rows != 0;
-  attend(logits, v, p.attention.weighting, codes, context, where, trace, masked ? &mask : nullptr);
+  attend(logits, v, p.attention.softmax, codes, context, where, trace, masked ? &mask : nullptr);
 }
 
 /// All heads of one window, from its rows of qkv to its rows of the context.
 template <class Trace>
-void attend_window(const window_attention_parameters& p, const window_attention_shape& shape, index window,
-                   const window_attention_buffers& buffer, index block, Trace& trace) {
-  const index tokens = shape.grid.tokens_per_window(), size = shape.width / shape.heads;
+void attend_window(const window_attention_parameters& p, const window_attention_shape& shape, index_t window,
+                   const window_attention_buffers& buffer, index_t block, Trace& trace) {
+  const index_t tokens = shape.grid.tokens_per_window(), size = shape.width / shape.heads;
   const matrix_view<std::uint8_t> qkv = buffer.qkv.row_block(window * tokens, tokens);
   const matrix_view<std::uint8_t> context = buffer.context.row_block(window * tokens, tokens);
   const key_mask mask = buffer.masks.of(shape.grid, window);
-  for (index head = 0; head < shape.heads; ++head) {
-    const auto part = [&](index which) {
-      return activations{qkv.column_block(which * shape.width + head * size, size), p.attention.qkv_zero_point};
+  for (index_t head = 0; head < shape.heads; ++head) {
+    const auto part = [&](index_t which) {
+      return quantized_matrix{qkv.column_block(which * shape.width + head * size, size), p.attention.qkv_zero_point};
     };
     attend_with_bias(part(0), part(1), part(2), p, p.position_bias.row_block(head * tokens, tokens), mask,
                      buffer.logits, buffer.codes, context.column_block(head * size, size), {"", block, head, window},
@@ -147,10 +150,10 @@ void attend_window(const window_attention_parameters& p, const window_attention_
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Y, class Trace = no_trace>
 void window_attention(matrix_view<const std::uint8_t> x, const window_attention_parameters& p,
-                      const window_attention_shape& shape, matrix_view<Y> y, workspace memory, index block = -1,
+                      const window_attention_shape& shape, matrix_view<Y> y, workspace memory, index_t block = -1,
                       Trace&& trace = {}) {
   require_window_attention(p, shape);
-  const index rows = shape.grid.padded_tokens();
+  const index_t rows = shape.grid.padded_tokens();
   require_shape("window_attention", "x", x, rows, shape.width);
   require_shape("window_attention", "y", y, rows, shape.width);
   const window_attention_buffers buffer = window_attention_buffers::take(memory, shape);
@@ -158,7 +161,7 @@ void window_attention(matrix_view<const std::uint8_t> x, const window_attention_
   linear(x, p.attention.qkv, buffer.qkv);
   trace({"qkv", block}, matrix_view<const std::uint8_t>(buffer.qkv));
   buffer.masks.compute(shape.grid);
-  for (index window = 0; window < shape.grid.windows(); ++window) {
+  for (index_t window = 0; window < shape.grid.windows(); ++window) {
     detail::attend_window(p, shape, window, buffer, block, trace);
   }
   trace({"context", block}, matrix_view<const std::uint8_t>(buffer.context));

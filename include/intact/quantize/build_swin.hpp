@@ -25,7 +25,8 @@ inline namespace INTACT_UNIT {
 
 namespace detail {
 
-inline swin_block_scales calibrated_swin_block(const calibrator& seen, const float_swin_block& block, index position) {
+inline swin_block_scales calibrated_swin_block(const calibrator& seen, const float_swin_block& block,
+                                               index_t position) {
   const auto [low, high] =
       std::minmax_element(block.position_bias.data(), block.position_bias.data() + block.position_bias.size());
   require_length({"position_bias", position}, {*low, *high});
@@ -43,7 +44,7 @@ inline swin_scales calibrate(const float_swin& model, std::span<const image_view
                              const calibration_options& options = {}) {
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     for (const float_swin_block& block : model.stages[s].blocks) {
-      detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index>(s)));
+      detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index_t>(s)));
     }
   }
   const detail::calibrator seen = detail::observe_images(model, images, options);
@@ -52,8 +53,8 @@ inline swin_scales calibrate(const float_swin& model, std::span<const image_view
   scales.patch = seen.affine("patch");
   scales.tokens = seen.affine("tokens");
   value_range begin = seen.range("tokens");
-  index block = 0;
-  for (index s = 0; s < std::ssize(model.stages); ++s) {
+  index_t block = 0;
+  for (index_t s = 0; s < std::ssize(model.stages); ++s) {
     const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
     swin_stage_scales& made = scales.stages.emplace_back();
     made.stream = seen.s16_scale(begin, block, std::ssize(stage.blocks));
@@ -76,8 +77,8 @@ namespace detail {
 
 /// One addition for all keys.
 inline owned_add build_bias_addition(const affine_scale& logits, const affine_scale& bias, const affine_scale& sum,
-                                     index keys) {
-  const add_target target = bias_target(logits, bias, sum);
+                                     index_t keys) {
+  const add_spec target = bias_spec(logits, bias, sum);
   owned_add built({&target, 1}, {logits.zero_point, bias.zero_point, sum.zero_point});
   const auto repeat = [&](auto& values) { values.resize(static_cast<std::size_t>(keys), values.front()); };
   repeat(built.stream_multiplier);
@@ -88,13 +89,13 @@ inline owned_add build_bias_addition(const affine_scale& logits, const affine_sc
 }
 
 /// The codes of the biases that tokens of a window have for each other, head by head.
-inline std::vector<std::uint8_t> quantize_position_bias(const float_matrix& table, index window,
+inline std::vector<std::uint8_t> quantize_position_bias(const float_matrix& table, index_t window,
                                                         const affine_scale& scale) {
-  const index tokens = window * window;
+  const index_t tokens = window * window;
   std::vector<std::uint8_t> codes;
-  for (index head = 0; head < table.cols(); ++head) {
-    for (index at = 0; at < tokens * tokens; ++at) {
-      const index row = relative_position(window, at / tokens, at % tokens);
+  for (index_t head = 0; head < table.cols(); ++head) {
+    for (index_t at = 0; at < tokens * tokens; ++at) {
+      const index_t row = relative_position(window, at / tokens, at % tokens);
       codes.push_back(quantize_code<std::uint8_t>(table(row, head), scale));
     }
   }
@@ -104,27 +105,27 @@ inline std::vector<std::uint8_t> quantize_position_bias(const float_matrix& tabl
 /// Builds the stages of a model.
 struct swin_builder {
   const float_swin& model;
-  const profile& chosen;
+  const quantization_recipe& recipe;
 
-  bool wide() const { return chosen.stream == stream_codes::s16; }
+  bool wide() const { return recipe.stream == stream_codes::s16; }
   double epsilon() const { return static_cast<double>(model.epsilon); }
 
   /// A stream without shifts.
-  ptf_scale even(const affine_scale& scale, index s) const {
+  ptf_scale even(const affine_scale& scale, index_t s) const {
     return {scale.scale, scale.zero_point,
             std::vector<std::uint8_t>(static_cast<std::size_t>(model.shape.of(s).width))};
   }
 
   /// Stage s; `stream` is the scale of the residual stream that enters it, then of that which leaves it.
-  owned_swin_stage stage(index s, const swin_stage_weights& weights, const swin_stage_scales& scales,
+  owned_swin_stage stage(index_t s, const swin_stage_weights& weights, const swin_stage_scales& scales,
                          ptf_scale& stream) const {
     const float_swin_stage& layers = model.stages[static_cast<std::size_t>(s)];
     owned_swin_stage built;
     for (std::size_t position = 0; position < layers.blocks.size(); ++position) {
       const float_swin_block& block = layers.blocks[position];
       const swin_block_scales& own = scales.blocks[position];
-      const window_attention_shape shape = model.shape.block(s, static_cast<index>(position)).attention;
-      const block_builder build_block{shape.per_window(), epsilon(), scales.stream, chosen};
+      const window_attention_shape shape = model.shape.block(s, static_cast<index_t>(position)).attention;
+      const block_builder build_block{shape.per_window(), epsilon(), scales.stream, recipe};
       built.blocks.push_back({build_block(block.block, weights.blocks[position], own.block, stream, own.biased_logits),
                               own.block.norm1.zero_point,
                               quantize_position_bias(block.position_bias, shape.grid.window, own.position_bias),
@@ -139,7 +140,7 @@ struct swin_builder {
   void merging(const float_swin_stage& layers, const scaled_weights& reduction, const affine_scale& merge_norm,
                const ptf_scale& stream, const ptf_scale& next, owned_swin_stage& built) const {
     built.merge_norm = build_norm(layers.merge_norm, epsilon(), four_times(stream), merge_norm);
-    built.reduction = {reduction.weights, owned_channel_scale(linear_targets(reduction, merge_norm, next))};
+    built.reduction = {reduction.weights, owned_channel_scale(linear_specs(reduction, merge_norm, next))};
   }
 };
 
@@ -148,35 +149,35 @@ struct swin_builder {
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
 /// Scales that no integers compute are replaced by those of fit_scales().
 ///
-/// Errors:    scales or weights of other sizes than the model's, a profile that makes no sense, packed codes
-///            (tail::clip) with shifted windows; whatever the builders of adapt/ refuse.
+/// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense, packed codes
+///            (attention_code::u4_clipped) with shifted windows; whatever the builders of adapt/ refuse.
 /// Source:    docs/numerics.md, section 12.
 inline integer_swin build_swin(const float_swin& model, const swin_scales& observed, const swin_weights& weights,
-                               const profile& chosen) {
-  const swin_scales scales = fit_scales(model, observed, weights, chosen).scales;
-  const detail::swin_builder builder{model, chosen};
-  const affine_scale input = chosen.pixel_codes ? affine_scale{1, 0} : scales.input;
+                               const quantization_recipe& recipe) {
+  const swin_scales scales = fit_scales(model, observed, weights, recipe).scales;
+  const detail::swin_builder builder{model, recipe};
+  const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
   const auto stream_of = [&](std::size_t s, const ptf_scale& codes) {
     const affine_scale wide{scales.stages[s].stream, 0};
-    return builder.wide() ? builder.even(wide, static_cast<index>(s)) : codes;
+    return builder.wide() ? builder.even(wide, static_cast<index_t>(s)) : codes;
   };
 
-  swin_contents contents;
+  swin_tensors contents;
   contents.shape = model.shape;
-  contents.shape.stream = chosen.stream;
-  if (!chosen.pixel_codes) {
+  contents.shape.stream = recipe.stream;
+  if (!recipe.pixel_codes) {
     contents.pixel_table = detail::build_pixel_table(model, scales.input);
   }
   contents.patch =
-      detail::build_linear(weights.patch, patch_layer(model, chosen).bias, input, detail::to_code_scale(scales.patch));
+      detail::build_linear(weights.patch, patch_layer(model, recipe).bias, input, detail::to_code_scale(scales.patch));
   contents.patch_norm =
       detail::build_norm(model.patch_norm, builder.epsilon(), builder.even(scales.patch, 0), scales.tokens);
   ptf_scale stream = stream_of(0, builder.even(scales.tokens, 0));
   if (builder.wide()) {
-    contents.tokens = owned_tensor_scale(detail::stream_target(scales.tokens, stream.scale));
+    contents.tokens = owned_tensor_scale(detail::stream_spec(scales.tokens, stream.scale));
   }
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
-    contents.stages.push_back(builder.stage(static_cast<index>(s), weights.stages[s], scales.stages[s], stream));
+    contents.stages.push_back(builder.stage(static_cast<index_t>(s), weights.stages[s], scales.stages[s], stream));
     if (s + 1 < model.stages.size()) {
       const ptf_scale next = stream_of(s + 1, scales.stages[s].merge);
       builder.merging(model.stages[s], weights.stages[s].reduction, scales.stages[s].merge_norm, stream, next,
@@ -186,7 +187,7 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
   }
 
   contents.norm = detail::build_norm(model.norm, builder.epsilon(), stream, scales.norm);
-  contents.pool = owned_tensor_scale(detail::pool_target(scales, model.shape));
+  contents.pool = owned_tensor_scale(detail::pool_spec(scales, model.shape));
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
     return detail::build_linear(weights.head, model.head.bias, scales.pool, y).scale;
@@ -199,9 +200,9 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
 
 /// The same with weights quantized by themselves.
 inline integer_swin build_swin(const float_swin& model, const swin_scales& scales,
-                               const profile& chosen = paper_profile) {
-  require_profile(chosen);
-  return build_swin(model, scales, quantize_weights(model, chosen), chosen);
+                               const quantization_recipe& recipe = paper_recipe) {
+  require_recipe(recipe);
+  return build_swin(model, scales, quantize_weights(model, recipe), recipe);
 }
 
 }  // namespace INTACT_UNIT

@@ -28,34 +28,34 @@ namespace detail {
 /// A layer whose weights are codes, with the bias of the float layer.
 inline owned_linear build_linear(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
                                  const code_scale& y) {
-  return {layer.weights, owned_channel_scale(linear_targets(layer, bias, x, y))};
+  return {layer.weights, owned_channel_scale(linear_specs(layer, bias, x, y))};
 }
 
 inline owned_layernorm build_norm(const float_layernorm& norm, double epsilon, const ptf_scale& x,
                                   const affine_scale& y) {
-  return owned_layernorm(layernorm_target{.gamma = span_of(norm.weight),
-                                          .beta = span_of(norm.bias),
-                                          .epsilon = epsilon,
-                                          .input_scale = static_cast<double>(x.scale),
-                                          .input_zero_point = x.zero_point,
-                                          .shift = x.shift,
-                                          .output_scale = static_cast<double>(y.scale),
-                                          .output_zero_point = y.zero_point});
+  return owned_layernorm(layernorm_spec{.gamma = span_of(norm.weight),
+                                        .beta = span_of(norm.bias),
+                                        .epsilon = epsilon,
+                                        .input_scale = static_cast<double>(x.scale),
+                                        .input_zero_point = x.zero_point,
+                                        .shift = x.shift,
+                                        .output_scale = static_cast<double>(y.scale),
+                                        .output_zero_point = y.zero_point});
 }
 
 /// The stream has a scale per channel, given as a function of the channel.
 template <class StreamStep>
 owned_add build_residual(StreamStep stream_step, int stream_zero_point, const affine_scale& branch,
                          const ptf_scale& y) {
-  std::vector<add_target> targets(y.shift.size());
-  for (std::size_t c = 0; c < targets.size(); ++c) {
-    targets[c] = addition_target(stream_step(c), branch, channel_step(y, c));
+  std::vector<add_spec> specs(y.shift.size());
+  for (std::size_t c = 0; c < specs.size(); ++c) {
+    specs[c] = addition_spec(stream_step(c), branch, channel_step(y, c));
   }
-  return owned_add(targets, {stream_zero_point, branch.zero_point, y.zero_point});
+  return owned_add(specs, {stream_zero_point, branch.zero_point, y.zero_point});
 }
 
 /// Exponentials of logits; true ones, too, where the polynomial has no integers.
-inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index keys, exponential_kind kind) {
+inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index_t keys, exponential_kind kind) {
   if (kind == exponential_kind::i_exp && has_i_exp_table(logits.scale, keys)) {
     const exp_values<std::uint64_t> table = i_exp_table(logits.scale, keys);
     return {table.begin(), table.end()};
@@ -65,36 +65,36 @@ inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, 
 }
 
 /// The table of attention relative to the maximum.
-inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const profile& chosen) {
+inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const quantization_recipe& recipe) {
   const double scale = static_cast<double>(logits.scale);
   exp_values<std::uint8_t> table;
-  if (chosen.attention == attention_kind::weights) {
+  if (recipe.attention == attention_kind::weights) {
     table = attention_weight_table(scale);
-  } else if (chosen.probabilities == tail::clip) {
-    table = max_relative_code_table<tail::clip>(scale);
+  } else if (recipe.probabilities == attention_code::u4_clipped) {
+    table = max_relative_code_table<attention_code::u4_clipped>(scale);
   } else {
-    table = max_relative_code_table<tail::zero>(scale);
+    table = max_relative_code_table<attention_code::u8_masked>(scale);
   }
   return {table.begin(), table.end()};
 }
 
 /// `logits`: of what the softmax is taken.
-inline owned_weighting build_weighting(const affine_scale& logits, const affine_scale& v, const affine_scale& context,
-                                       index keys, const profile& chosen) {
-  owned_weighting built;
-  built.kind = chosen.attention;
-  built.probabilities = chosen.probabilities;
-  built.rounding = chosen.rounding;
-  if (chosen.attention == attention_kind::log2_of_sum) {
-    built.exponential = build_exponential(logits, keys, chosen.exponential);
+inline owned_softmax build_softmax(const affine_scale& logits, const affine_scale& v, const affine_scale& context,
+                                   index_t keys, const quantization_recipe& recipe) {
+  owned_softmax built;
+  built.kind = recipe.attention;
+  built.probabilities = recipe.probabilities;
+  built.rounding = recipe.rounding;
+  if (recipe.attention == attention_kind::log2_of_sum) {
+    built.exponential = build_exponential(logits, keys, recipe.exponential);
   } else {
-    built.table = build_softmax_table(logits, chosen);
+    built.table = build_softmax_table(logits, recipe);
   }
-  built.normalize = chosen.normalize_rows;
-  if (chosen.normalize_rows) {
-    built.normalization = build_normalization(scale_ratio(v, context), context.zero_point);
+  built.normalize = recipe.normalize_rows;
+  if (recipe.normalize_rows) {
+    built.normalization = build_row_divisor(scale_ratio(v, context), context.zero_point);
   } else {
-    built.context = owned_tensor_scale(context_target(v, context, keys));
+    built.context = owned_tensor_scale(context_spec(v, context, keys));
   }
   return built;
 }
@@ -104,9 +104,9 @@ struct block_builder {
   attention_shape shape;
   double epsilon;
   float s16_step;  ///< the scale of an s16 stream
-  const profile& chosen;
+  const quantization_recipe& recipe;
 
-  bool wide() const { return chosen.stream == stream_codes::s16; }
+  bool wide() const { return recipe.stream == stream_codes::s16; }
 
   /// The scale of an s16 stream: no shifts, zero point 0.
   ptf_scale s16_scale() const {
@@ -136,8 +136,8 @@ struct block_builder {
     built.norm1 = build_norm(block.norm1, epsilon, stream, own.norm1);
     built.qkv = build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
     built.qkv_zero_point = own.qkv.zero_point;
-    built.attention_logits = owned_tensor_scale(logits_target(own.qkv, own.attention_logits, shape.head_size()));
-    built.weighting = build_weighting(softmax, own.qkv, own.context, shape.tokens, chosen);
+    built.attention_logits = owned_tensor_scale(logits_spec(own.qkv, own.attention_logits, shape.head_size()));
+    built.softmax = build_softmax(softmax, own.qkv, own.context, shape.tokens, recipe);
     built.proj = branch(weights.proj, block.proj.bias, own.context, own.proj);
     built.add1 = add(stream, own.proj, own.add1);
     built.norm2 = build_norm(block.norm2, epsilon, middle, own.norm2);
@@ -153,7 +153,7 @@ struct block_builder {
 template <class Model>
 std::vector<std::uint8_t> build_pixel_table(const Model& model, const affine_scale& input) {
   std::vector<std::uint8_t> table;
-  for (index channel = 0; channel < model.shape.channels; ++channel) {
+  for (index_t channel = 0; channel < model.shape.channels; ++channel) {
     for (int pixel = 0; pixel < 256; ++pixel) {
       table.push_back(quantize_code<std::uint8_t>(model.normalize(pixel, channel), input));
     }
@@ -181,8 +181,8 @@ inline std::vector<std::uint8_t> quantize_all(std::span<const float> values, con
 /// Class tokens and positions as codes of an s16 stream, which the patches are added to.
 inline std::vector<std::int16_t> build_token_addend(const float_vit& model, float scale) {
   std::vector<std::int16_t> addend;
-  for (index token = 0; token < model.shape.tokens(); ++token) {
-    for (index c = 0; c < model.shape.width; ++c) {
+  for (index_t token = 0; token < model.shape.tokens(); ++token) {
+    for (index_t c = 0; c < model.shape.width; ++c) {
       const float value =
           model.positions(token, c) + (token < model.shape.class_tokens ? model.class_token(token, c) : 0.0F);
       addend.push_back(quantize_code<std::int16_t>(value, {scale, 0}));
@@ -193,12 +193,12 @@ inline std::vector<std::int16_t> build_token_addend(const float_vit& model, floa
 
 /// Pixels, patches and embeddings.
 inline void build_embedding(const float_vit& model, const scaled_weights& patch_weights, const vit_scales& scales,
-                            const profile& chosen, vit_contents& contents) {
-  const bool wide = chosen.stream == stream_codes::s16;
+                            const quantization_recipe& recipe, vit_tensors& contents) {
+  const bool wide = recipe.stream == stream_codes::s16;
   const code_scale patch = wide ? code_scale{static_cast<double>(scales.stream), 0} : to_code_scale(scales.patch);
-  const affine_scale input = chosen.pixel_codes ? affine_scale{1, 0} : scales.input;
-  contents.patch = build_linear(patch_weights, patch_layer(model, chosen).bias, input, patch);
-  if (!chosen.pixel_codes) {
+  const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
+  contents.patch = build_linear(patch_weights, patch_layer(model, recipe).bias, input, patch);
+  if (!recipe.pixel_codes) {
     contents.pixel_table = build_pixel_table(model, scales.input);
   }
   if (wide) {
@@ -217,20 +217,20 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
 /// Scales that no integers compute are replaced by those of fit_scales().
 ///
-/// Errors:    scales or weights of another depth or width, a profile that makes no sense; whatever the builders of
+/// Errors:    scales or weights of another depth or width, a recipe that makes no sense; whatever the builders of
 ///            adapt/ refuse, such as a scale that is not above 0.
 /// Source:    docs/numerics.md, section 9.
 inline integer_vit build_vit(const float_vit& model, const vit_scales& observed, const vit_weights& weights,
-                             const profile& chosen) {
-  const vit_scales scales = fit_scales(model, observed, weights, chosen).scales;
+                             const quantization_recipe& recipe) {
+  const vit_scales scales = fit_scales(model, observed, weights, recipe).scales;
 
-  vit_contents contents;
+  vit_tensors contents;
   contents.shape = model.shape;
-  contents.shape.stream = chosen.stream;
-  detail::build_embedding(model, weights.patch, scales, chosen, contents);
+  contents.shape.stream = recipe.stream;
+  detail::build_embedding(model, weights.patch, scales, recipe, contents);
 
   const double epsilon = static_cast<double>(model.epsilon);
-  const detail::block_builder build_block{model.shape.block().attention, epsilon, scales.stream, chosen};
+  const detail::block_builder build_block{model.shape.block().attention, epsilon, scales.stream, recipe};
   const bool wide = build_block.wide();
   ptf_scale stream = wide ? build_block.s16_scale() : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
@@ -252,9 +252,10 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
 }
 
 /// The same with weights quantized by themselves.
-inline integer_vit build_vit(const float_vit& model, const vit_scales& scales, const profile& chosen = paper_profile) {
-  require_profile(chosen);
-  return build_vit(model, scales, quantize_weights(model, chosen), chosen);
+inline integer_vit build_vit(const float_vit& model, const vit_scales& scales,
+                             const quantization_recipe& recipe = paper_recipe) {
+  require_recipe(recipe);
+  return build_vit(model, scales, quantize_weights(model, recipe), recipe);
 }
 
 }  // namespace INTACT_UNIT

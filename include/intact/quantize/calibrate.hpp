@@ -25,7 +25,7 @@ enum class observer { minmax, ema, percentile, omse };
 
 struct calibration_options {
   intact::observer observer = intact::observer::minmax;
-  index batch = 10;  ///< images whose tensors are seen together, and held in memory together
+  index_t batch = 10;  ///< images whose tensors are seen together, and held in memory together
 };
 
 namespace detail {
@@ -33,7 +33,7 @@ namespace detail {
 /// Where a tensor is observed: all heads and all images of a batch together.
 struct observation_site {
   std::string name;
-  index block = -1;
+  index_t block = -1;
 
   std::string text() const { return name + (block < 0 ? "" : " of block " + std::to_string(block)); }
 
@@ -89,27 +89,27 @@ class calibrator {
     }
   }
 
-  value_range range(const char* name, index block = -1) const {
+  value_range range(const char* name, index_t block = -1) const {
     const value_range seen = find(name, block).range.range();
     require_length({name, block}, seen);
     return seen;
   }
 
-  affine_scale affine(const char* name, index block = -1) const {
+  affine_scale affine(const char* name, index_t block = -1) const {
     return options_.observer == observer::omse
                ? build_omse_scale(with_zero(range(name, block)), u8_codes, find(name, block).views())
                : build_affine_scale(with_zero(range(name, block)), u8_codes);
   }
 
-  ptf_scale ptf(const char* name, index block = -1) const {
+  ptf_scale ptf(const char* name, index_t block = -1) const {
     return build_ptf_scale(with_zero(range(name, block)), u8_codes, find(name, block).views());
   }
 
   /// One scale for all of the residual stream of so many blocks and what it begins with, from its largest magnitude.
-  float s16_scale(const value_range& begin, index first_block, index blocks) const {
+  float s16_scale(const value_range& begin, index_t first_block, index_t blocks) const {
     float largest = std::max(-begin.low, begin.high);
     const auto include = [&](const value_range& seen) { largest = std::max({largest, -seen.low, seen.high}); };
-    for (index block = first_block; block < first_block + blocks; ++block) {
+    for (index_t block = first_block; block < first_block + blocks; ++block) {
       include(range("add1", block));
       include(range("add2", block));
     }
@@ -134,7 +134,7 @@ class calibrator {
                                                        : range_rule::minmax;
   }
 
-  const observation& find(const char* name, index block) const { return observations_.at({name, block}); }
+  const observation& find(const char* name, index_t block) const { return observations_.at({name, block}); }
 
   calibration_options options_;
   std::map<observation_site, observation> observations_;
@@ -153,7 +153,7 @@ calibrator observe_images(const Model& model, std::span<const image_view> images
   return seen;
 }
 
-inline block_scales calibrated_block(const calibrator& seen, index block) {
+inline block_scales calibrated_block(const calibrator& seen, index_t block) {
   return {seen.affine("norm1", block),   seen.affine("qkv", block),  seen.affine("attention_logits", block),
           seen.affine("context", block), seen.affine("proj", block), seen.ptf("add1", block),
           seen.affine("norm2", block),   seen.range("fc1", block),   seen.affine("activation", block),
@@ -178,7 +178,7 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   scales.embed = seen.affine("embed");
   scales.positions = seen.affine("positions");
   scales.tokens = seen.ptf("tokens");
-  for (index block = 0; block < model.shape.depth; ++block) {
+  for (index_t block = 0; block < model.shape.depth; ++block) {
     scales.blocks.push_back(detail::calibrated_block(seen, block));
   }
   scales.stream = seen.s16_scale(seen.range("tokens"), 0, model.shape.depth);

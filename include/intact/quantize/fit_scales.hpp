@@ -24,7 +24,7 @@ inline namespace INTACT_UNIT {
 /// A scale that was raised.
 struct scale_change {
   std::string tensor;  ///< as in model/trace.hpp
-  index block = -1;    ///< -1: outside the blocks
+  index_t block = -1;  ///< -1: outside the blocks
   double observed = 0;
   double raised = 0;  ///< rounding errors of the tensor grow by raised / observed
 };
@@ -44,7 +44,7 @@ class scale_fitter {
   explicit scale_fitter(std::vector<scale_change>& changes) : changes_(changes) {}
 
   /// The block whose tensors follow; -1: none.
-  void enter_block(index block) { block_ = block; }
+  void enter_block(index_t block) { block_ = block; }
 
   void note(const char* tensor, double observed, double raised) {
     if (raised > observed) {
@@ -120,11 +120,11 @@ class scale_fitter {
   }
 
   std::vector<scale_change>& changes_;
-  index block_ = -1;
+  index_t block_ = -1;
 };
 
 /// Whether a LayerNorm takes inputs of a scale: C^2 * eps / s^2 is an integer below 2^61, with one bit to spare.
-inline bool fits_layernorm_input(float scale, index channels, double epsilon) {
+inline bool fits_layernorm_input(float scale, index_t channels, double epsilon) {
   const double deviation = static_cast<double>(channels) * std::sqrt(epsilon) / static_cast<double>(scale);
   return deviation * deviation < std::ldexp(1.0, 60);
 }
@@ -144,10 +144,10 @@ class layer_fitter : public scale_fitter {
     raise(tensor, y.scale, [&](float scale) { return fits_layernorm_output(norm, scale); });
   }
 
-  void norm_input(const char* tensor, ptf_scale& x, index channels, double epsilon) {
+  void norm_input(const char* tensor, ptf_scale& x, index_t channels, double epsilon) {
     raise(tensor, x, [&](const ptf_scale& scale) { return fits_layernorm_input(scale.scale, channels, epsilon); });
   }
-  void norm_input(const char* tensor, float& x, index channels, double epsilon) {
+  void norm_input(const char* tensor, float& x, index_t channels, double epsilon) {
     raise(tensor, x, [&](float scale) { return fits_layernorm_input(scale, channels, epsilon); });
   }
 
@@ -155,15 +155,15 @@ class layer_fitter : public scale_fitter {
   void linear(const char* tensor, const scaled_weights& weights, const float_row& bias, const affine_scale& x,
               affine_scale& y) {
     raise(tensor, y.scale, [&](float scale) {
-      return has_scale(linear_targets(weights, bias, x, to_code_scale({scale, y.zero_point})));
+      return has_scale(linear_specs(weights, bias, x, to_code_scale({scale, y.zero_point})));
     });
   }
 
   /// The head, whose int32 logits have steps of 1/256 of the scale.
   void head(const scaled_weights& weights, const float_row& bias, const affine_scale& x, affine_scale& y) {
     raise("logits", y.scale, [&](float scale) {
-      return has_scale(linear_targets(weights, bias, x, {static_cast<double>(scale) / 256, 0})) &&
-             has_scale(linear_targets(weights, bias, x, to_code_scale({scale, y.zero_point})));
+      return has_scale(linear_specs(weights, bias, x, {static_cast<double>(scale) / 256, 0})) &&
+             has_scale(linear_specs(weights, bias, x, to_code_scale({scale, y.zero_point})));
     });
   }
 
@@ -171,7 +171,7 @@ class layer_fitter : public scale_fitter {
   template <class StreamStep>
   void addition(const char* tensor, StreamStep stream_step, const affine_scale& branch, ptf_scale& y) {
     raise_channels(tensor, y, [&](std::size_t c, double step) {
-      return has_add_scale(addition_target(stream_step(c), branch, step), y.zero_point);
+      return has_add_scale(addition_spec(stream_step(c), branch, step), y.zero_point);
     });
   }
 };
@@ -180,18 +180,18 @@ class layer_fitter : public scale_fitter {
 struct block_fitter {
   attention_shape shape;
   double epsilon;
-  const profile& chosen;
+  const quantization_recipe& recipe;
   layer_fitter& fit;
   float& s16_step;  ///< the scale of an s16 stream
 
-  bool wide() const { return chosen.stream == stream_codes::s16; }
+  bool wide() const { return recipe.stream == stream_codes::s16; }
 
   /// `stream` is the scale of the u8 stream that enters the block.
   void operator()(const float_block& block, const block_weights& weights, block_scales& own, const ptf_scale& stream) {
     fit.norm("norm1", block.norm1, own.norm1);
     fit.linear("qkv", weights.qkv, block.qkv.bias, own.norm1, own.qkv);
     fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
-      const scale_target target = logits_target(own.qkv, {scale, own.attention_logits.zero_point}, shape.head_size());
+      const scale_spec target = logits_spec(own.qkv, {scale, own.attention_logits.zero_point}, shape.head_size());
       return has_scale({&target, 1});
     });
     context(own);
@@ -205,11 +205,11 @@ struct block_fitter {
 
  private:
   void context(block_scales& own) {
-    if (!chosen.normalize_rows) {
+    if (!recipe.normalize_rows) {
       fit.raise("context", own.context.scale, [&](float scale) {
-        const scale_target target = context_target(own.qkv, {scale, own.context.zero_point}, shape.tokens);
-        const bool prescale = chosen.probabilities != tail::wide;  // whose 64-bit sums take none
-        return has_scale({&target, 1}) && (prescale || choose_prescale({&target, 1}) == 0);
+        const scale_spec target = context_spec(own.qkv, {scale, own.context.zero_point}, shape.tokens);
+        const bool left_shift = recipe.probabilities != attention_code::u8_full;  // whose 64-bit sums take none
+        return has_scale({&target, 1}) && (left_shift || choose_prescale({&target, 1}) == 0);
       });
     } else if (!has_normalization(scale_ratio(own.qkv, own.context))) {
       fit.set("context", own.context.scale, least_context_scale(own.qkv));
@@ -236,7 +236,7 @@ struct block_fitter {
     const double observed = gelu_table(own).input.scale;
     for (code_scale codes = gelu_table(own).input; codes.scale < std::ldexp(1.0, 128); codes = gelu_table(own).input) {
       if (std::fabs(codes.zero_point) < zero_point_limit &&
-          has_scale(linear_targets(weights.fc1, block.fc1.bias, own.norm2, codes))) {
+          has_scale(linear_specs(weights.fc1, block.fc1.bias, own.norm2, codes))) {
         fit.note("fc1", observed, codes.scale);
         return;
       }
@@ -268,17 +268,17 @@ inline void require_weights(const char* operation, const vit_weights& weights, c
 
 }  // namespace detail
 
-/// The scales with those raised for which the integers of a profile's graph do not exist. Scales of a model that
+/// The scales with those raised for which the integers of a recipe's graph do not exist. Scales of a model that
 /// build_vit() takes as they are stay as they are.
 ///
 /// Formula:   context, where rows are normalized: s_v / 3.99; additions of u8 streams: the channel's power of two, then
 ///            the scale, doubled; all others doubled, until has_scale, has_normalization and has_add_scale hold. In the
 ///            order of the graph, as what follows depends on what comes before.
-/// Errors:    scales or weights of another depth or width, a profile that makes no sense.
+/// Errors:    scales or weights of another depth or width, a recipe that makes no sense.
 /// Source:    docs/numerics.md, section 9.
 inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_scales& observed,
-                                            const vit_weights& weights, const profile& chosen) {
-  require_profile(chosen);
+                                            const vit_weights& weights, const quantization_recipe& recipe) {
+  require_recipe(recipe);
   require_equal("fit_scales", "number of blocks of the scales", std::ssize(observed.blocks), model.shape.depth);
   require_equal("fit_scales", "number of shifts of the tokens", std::ssize(observed.tokens.shift), model.shape.width);
   detail::require_weights("fit_scales", weights, model);
@@ -286,12 +286,12 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
   vit_scales& scales = fitted.scales;
   detail::layer_fitter fit(fitted.changes);
   const double epsilon = static_cast<double>(model.epsilon);
-  const index width = model.shape.width;
-  const bool wide = chosen.stream == stream_codes::s16;
+  const index_t width = model.shape.width;
+  const bool wide = recipe.stream == stream_codes::s16;
 
   affine_scale s16{scales.stream, 0};
-  fit.linear("patch", weights.patch, patch_layer(model, chosen).bias,
-             chosen.pixel_codes ? affine_scale{1, 0} : scales.input, wide ? s16 : scales.patch);
+  fit.linear("patch", weights.patch, patch_layer(model, recipe).bias,
+             recipe.pixel_codes ? affine_scale{1, 0} : scales.input, wide ? s16 : scales.patch);
   scales.stream = s16.scale;
   if (wide) {
     fit.norm_input("tokens", scales.stream, width, epsilon);
@@ -301,9 +301,9 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
         "tokens", [&](std::size_t) { return embed; }, scales.positions, scales.tokens);
     fit.norm_input("tokens", scales.tokens, width, epsilon);
   }
-  detail::block_fitter fit_block{model.shape.block().attention, epsilon, chosen, fit, scales.stream};
+  detail::block_fitter fit_block{model.shape.block().attention, epsilon, recipe, fit, scales.stream};
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
-    fit.enter_block(static_cast<index>(position));
+    fit.enter_block(static_cast<index_t>(position));
     const ptf_scale& stream = position == 0 ? scales.tokens : scales.blocks[position - 1].add2;
     fit_block(model.blocks[position], weights.blocks[position], scales.blocks[position], stream);
   }

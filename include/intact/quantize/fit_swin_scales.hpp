@@ -20,19 +20,19 @@ inline namespace INTACT_UNIT {
 namespace detail {
 
 /// Logits and the biases of relative positions.
-inline add_target bias_target(const affine_scale& logits, const affine_scale& bias, const affine_scale& sum) {
-  return addition_target(static_cast<double>(logits.scale), bias, static_cast<double>(sum.scale));
+inline add_spec bias_spec(const affine_scale& logits, const affine_scale& bias, const affine_scale& sum) {
+  return addition_spec(static_cast<double>(logits.scale), bias, static_cast<double>(sum.scale));
 }
 
 /// The tokens that begin an s16 stream.
-inline scale_target stream_target(const affine_scale& tokens, float stream) {
-  return rescale_target(scale_ratio(tokens, {stream, 0}), tokens.zero_point, 0);
+inline scale_spec stream_spec(const affine_scale& tokens, float stream) {
+  return convert_codes_spec(scale_ratio(tokens, {stream, 0}), tokens.zero_point, 0);
 }
 
 /// The mean of all tokens.
-inline scale_target pool_target(const swin_scales& scales, const swin_shape& shape) {
-  return average_pool_target(scale_ratio(scales.norm, scales.pool), scales.norm.zero_point, scales.pool.zero_point,
-                             shape.tokens_of(shape.stages - 1));
+inline scale_spec pool_spec(const swin_scales& scales, const swin_shape& shape) {
+  return average_pool_spec(scale_ratio(scales.norm, scales.pool), scales.norm.zero_point, scales.pool.zero_point,
+                           shape.tokens_of(shape.stages - 1));
 }
 
 /// A stream of four times as many channels, whose shifts repeat.
@@ -46,7 +46,7 @@ inline ptf_scale four_times(const ptf_scale& stream) {
 
 /// Checks the size of a table of position biases.
 inline void require_position_bias(const char* operation, const float_matrix& table, const swin_stage_shape& stage) {
-  const index distances = 2 * stage.window - 1;
+  const index_t distances = 2 * stage.window - 1;
   require_equal(operation, "rows of a position bias table", table.rows(), distances * distances);
   require_equal(operation, "columns of a position bias table", table.cols(), stage.heads);
 }
@@ -67,7 +67,7 @@ inline void require_swin_sizes(const char* operation, const swin_weights& weight
   require("patch", weights.patch, model.patch.weight);
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     const float_swin_stage& stage = model.stages[s];
-    const index depth = shape.of(static_cast<index>(s)).depth;
+    const index_t depth = shape.of(static_cast<index_t>(s)).depth;
     require_equal(operation, "number of blocks of a stage of the model", std::ssize(stage.blocks), depth);
     require_equal(operation, "number of blocks of a stage of the weights", std::ssize(weights.stages[s].blocks), depth);
     require_equal(operation, "number of blocks of a stage of the scales", std::ssize(scales.stages[s].blocks), depth);
@@ -78,7 +78,7 @@ inline void require_swin_sizes(const char* operation, const swin_weights& weight
       require("proj", block.proj, expected.proj.weight);
       require("fc1", block.fc1, expected.fc1.weight);
       require("fc2", block.fc2, expected.fc2.weight);
-      require_position_bias(operation, stage.blocks[position].position_bias, shape.of(static_cast<index>(s)));
+      require_position_bias(operation, stage.blocks[position].position_bias, shape.of(static_cast<index_t>(s)));
     }
     if (s + 1 < model.stages.size()) {
       require("reduction", weights.stages[s].reduction, stage.reduction);
@@ -92,14 +92,14 @@ inline void require_swin_sizes(const char* operation, const swin_weights& weight
 /// Fits the scales of a model's stages.
 class swin_fitter {
  public:
-  swin_fitter(const float_swin& model, const swin_weights& weights, const profile& chosen,
+  swin_fitter(const float_swin& model, const swin_weights& weights, const quantization_recipe& recipe,
               fitted_scales<swin_scales>& fitted)
-      : model_(model), weights_(weights), chosen_(chosen), scales_(fitted.scales), fit_(fitted.changes) {}
+      : model_(model), weights_(weights), chosen_(recipe), scales_(fitted.scales), fit_(fitted.changes) {}
 
   void operator()() {
     begin();
     ptf_scale stream = even(scales_.tokens);
-    index block = 0;
+    index_t block = 0;
     for (std::size_t s = 0; s < scales_.stages.size(); ++s) {
       stage(s, stream, block);
       fit_.enter_block(-1);
@@ -113,7 +113,7 @@ class swin_fitter {
       swin_scales scales;
       scales.norm = scales_.norm;
       scales.pool = {scale, scales_.pool.zero_point};
-      const scale_target target = pool_target(scales, model_.shape);
+      const scale_spec target = pool_spec(scales, model_.shape);
       return has_scale({&target, 1});
     });
     fit_.head(weights_.head, model_.head.bias, scales_.pool, scales_.logits);
@@ -122,7 +122,7 @@ class swin_fitter {
  private:
   bool wide() const { return chosen_.stream == stream_codes::s16; }
   double epsilon() const { return static_cast<double>(model_.epsilon); }
-  index width(std::size_t s) const { return model_.shape.of(static_cast<index>(s)).width; }
+  index_t width(std::size_t s) const { return model_.shape.of(static_cast<index_t>(s)).width; }
 
   /// A stream without shifts.
   ptf_scale even(const affine_scale& scale) const {
@@ -139,24 +139,24 @@ class swin_fitter {
       return;
     }
     fit_.raise("tokens", scales_.stages.front().stream, [&](float scale) {
-      const scale_target target = stream_target(scales_.tokens, scale);
+      const scale_spec target = stream_spec(scales_.tokens, scale);
       return has_scale({&target, 1});
     });
   }
 
-  void stage(std::size_t s, ptf_scale& stream, index& block) {
+  void stage(std::size_t s, ptf_scale& stream, index_t& block) {
     swin_stage_scales& scales = scales_.stages[s];
     const float_swin_stage& layers = model_.stages[s];
     for (std::size_t position = 0; position < layers.blocks.size(); ++position) {
       swin_block_scales& own = scales.blocks[position];
       const window_attention_shape shape =
-          model_.shape.block(static_cast<index>(s), static_cast<index>(position)).attention;
+          model_.shape.block(static_cast<index_t>(s), static_cast<index_t>(position)).attention;
       fit_.enter_block(block++);
       block_fitter fit_block{shape.per_window(), epsilon(), chosen_, fit_, scales.stream};
       fit_block(layers.blocks[position].block, weights_.stages[s].blocks[position], own.block, stream);
       fit_.raise("biased_logits", own.biased_logits.scale, [&](float scale) {
         const affine_scale sum{scale, own.biased_logits.zero_point};
-        return has_add_scale(bias_target(own.block.attention_logits, own.position_bias, sum), sum.zero_point);
+        return has_add_scale(bias_spec(own.block.attention_logits, own.position_bias, sum), sum.zero_point);
       });
       stream = own.block.add2;
     }
@@ -173,7 +173,7 @@ class swin_fitter {
     const float_swin_stage& layers = model_.stages[s];
     fit_.norm("merge_norm", layers.merge_norm, scales.merge_norm);
     const auto fits = [&](const ptf_scale& y) {
-      return has_scale(linear_targets(weights_.stages[s].reduction, scales.merge_norm, y));
+      return has_scale(linear_specs(weights_.stages[s].reduction, scales.merge_norm, y));
     };
     if (wide()) {
       fit_.raise("merge", scales_.stages[s + 1].stream, [&](float scale) {
@@ -187,23 +187,23 @@ class swin_fitter {
 
   const float_swin& model_;
   const swin_weights& weights_;
-  const profile& chosen_;
+  const quantization_recipe& chosen_;
   swin_scales& scales_;
   layer_fitter fit_;
 };
 
 }  // namespace detail
 
-/// The scales with those raised for which the integers of a profile's graph do not exist, as of a float_vit. Blocks are
+/// The scales with those raised for which the integers of a recipe's graph do not exist, as of a float_vit. Blocks are
 /// numbered through all stages.
-/// Errors:    scales or weights of other sizes than the model's, a profile that makes no sense.
+/// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense.
 /// Source:    docs/numerics.md, sections 9 and 12.
 inline fitted_scales<swin_scales> fit_scales(const float_swin& model, const swin_scales& observed,
-                                             const swin_weights& weights, const profile& chosen) {
-  require_profile(chosen);
+                                             const swin_weights& weights, const quantization_recipe& recipe) {
+  require_recipe(recipe);
   detail::require_swin_sizes("fit_scales", weights, observed, model);
   fitted_scales<swin_scales> fitted{observed, {}};
-  detail::swin_fitter(model, weights, chosen, fitted)();
+  detail::swin_fitter(model, weights, recipe, fitted)();
   return fitted;
 }
 

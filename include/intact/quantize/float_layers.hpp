@@ -51,7 +51,7 @@ struct pixel_normalization {
   std::vector<float> standard_deviation;  ///< per channel
 
   /// The input that a pixel makes, (pixel / pixel_max - mean) / standard_deviation, every operation rounded to float.
-  float normalize(int pixel, index channel) const {
+  float normalize(int pixel, index_t channel) const {
     const std::size_t c = static_cast<std::size_t>(channel);
     return (static_cast<float>(pixel) / pixel_max - mean[c]) / standard_deviation[c];
   }
@@ -67,20 +67,20 @@ class float_model_reader {
   [[noreturn]] void refuse(const std::string& problem) const { throw file_error(file_.name(), problem); }
 
   /// Size `dimension` of a tensor that must have `rank` of them, all at least 1.
-  index size(const std::string& name, std::size_t rank, std::size_t dimension) const {
+  index_t size(const std::string& name, std::size_t rank, std::size_t dimension) const {
     const std::vector<std::int64_t>& shape = file_.info(name).shape;
     if (shape.size() != rank || std::find(shape.begin(), shape.end(), 0) != shape.end()) {
       refuse("tensor \"" + name + "\" has shape " + printable(shape) + "; it must have " + std::to_string(rank) +
              " sizes of at least 1");
     }
-    return static_cast<index>(shape[dimension]);
+    return static_cast<index_t>(shape[dimension]);
   }
 
   /// A tensor of exactly this shape as a matrix whose columns are the last dimensions.
-  float_matrix matrix(const std::string& name, index rows, const std::vector<std::int64_t>& shape) {
+  float_matrix matrix(const std::string& name, index_t rows, const std::vector<std::int64_t>& shape) {
     const std::vector<float> values = file_.values<float>(name, shape);
-    const index columns = std::ssize(values) / rows;
-    for (index i = 0; i < std::ssize(values); ++i) {
+    const index_t columns = std::ssize(values) / rows;
+    for (index_t i = 0; i < std::ssize(values); ++i) {
       const float value = values[static_cast<std::size_t>(i)];
       if (!std::isfinite(value)) {
         refuse("tensor \"" + name + "\" has the value " + std::to_string(value) + " at row " +
@@ -91,15 +91,15 @@ class float_model_reader {
     return map_of(matrix_view<const float>(values.data(), rows, columns));
   }
 
-  float_linear linear(const std::string& name, index outputs, index inputs) {
+  float_linear linear(const std::string& name, index_t outputs, index_t inputs) {
     return {matrix(name + ".weight", outputs, {outputs, inputs}), matrix(name + ".bias", 1, {outputs})};
   }
 
-  float_layernorm layernorm(const std::string& name, index width) {
+  float_layernorm layernorm(const std::string& name, index_t width) {
     return {matrix(name + ".weight", 1, {width}), matrix(name + ".bias", 1, {width})};
   }
 
-  float_block block(const std::string& name, index width, index hidden) {
+  float_block block(const std::string& name, index_t width, index_t hidden) {
     return {.norm1 = layernorm(name + ".norm1", width),
             .qkv = linear(name + ".attn.qkv", 3 * width, width),
             .proj = linear(name + ".attn.proj", width, width),
@@ -158,7 +158,7 @@ class float_model_reader {
   }
 
   /// The option, else the numbers of a metadata value: one per channel.
-  std::vector<float> per_channel(const std::string& key, const std::vector<float>& option, index channels) const {
+  std::vector<float> per_channel(const std::string& key, const std::vector<float>& option, index_t channels) const {
     std::vector<float> values = option.empty() ? numbers(key) : option;
     if (values.empty()) {
       refuse("metadata \"" + key + "\" is missing, and no option takes its place");
@@ -179,7 +179,7 @@ class float_model_reader {
 };
 
 /// Refuses a normalization that is not one, wherever its numbers come from.
-inline void require_normalization(const float_model_reader& reader, const pixel_normalization& pixels, float epsilon) {
+inline void require_row_divisor(const float_model_reader& reader, const pixel_normalization& pixels, float epsilon) {
   const auto require = [&](const char* name, float value, bool valid, const char* rule) {
     if (!valid || !std::isfinite(value)) {
       reader.refuse(std::string(name) + " is " + std::to_string(value) + "; it must be finite and " + rule);
@@ -195,12 +195,12 @@ inline void require_normalization(const float_model_reader& reader, const pixel_
 
 /// Reads how pixels become inputs, and the epsilon of every LayerNorm, from the options or the metadata.
 template <class Options, class Model>
-void read_normalization(const float_model_reader& reader, const Options& options, index channels, Model& model) {
+void read_normalization(const float_model_reader& reader, const Options& options, index_t channels, Model& model) {
   model.epsilon = reader.number("ln_eps", options.epsilon, model.epsilon);
   model.pixel_max = reader.number("pixel_max", options.pixel_max, model.pixel_max);
   model.mean = reader.per_channel("mean", options.mean, channels);
   model.standard_deviation = reader.per_channel("std", options.standard_deviation, channels);
-  require_normalization(reader, model, model.epsilon);
+  require_row_divisor(reader, model, model.epsilon);
 }
 
 inline float_matrix apply(const float_linear& layer, const float_matrix& x) {
@@ -212,7 +212,7 @@ inline float_matrix apply(const float_linear& layer, const float_matrix& x) {
 
 inline float_matrix apply(const float_layernorm& norm, const float_matrix& x, float epsilon) {
   float_matrix y(x.rows(), x.cols());
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     y.row(i) = x.row(i).array() - x.row(i).mean();
     const float variance = y.row(i).squaredNorm() / static_cast<float>(x.cols());
     y.row(i) = y.row(i).array() / std::sqrt(variance + epsilon) * norm.weight.array() + norm.bias.array();
@@ -221,7 +221,7 @@ inline float_matrix apply(const float_layernorm& norm, const float_matrix& x, fl
 }
 
 inline void softmax_rows(float_matrix& x) {
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     x.row(i) = (x.row(i).array() - x.row(i).maxCoeff()).exp();
     x.row(i) /= x.row(i).sum();
   }
@@ -236,12 +236,12 @@ inline void apply_gelu(float_matrix& x) {
 template <class Model>
 float_matrix float_input(const Model& model, const image_view& image) {
   const auto& shape = model.shape;
-  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shape.patches() * shape.patch_samples()));
-  const matrix_view<std::uint8_t> patches(pixels.data(), shape.patches(), shape.patch_samples());
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(shape.patches() * shape.patch_values()));
+  const matrix_view<std::uint8_t> patches(pixels.data(), shape.patches(), shape.patch_values());
   im2col(image, shape.patch, patches);
   float_matrix input(patches.rows, patches.columns);
-  for (index i = 0; i < patches.rows; ++i) {
-    for (index k = 0; k < patches.columns; ++k) {
+  for (index_t i = 0; i < patches.rows; ++i) {
+    for (index_t k = 0; k < patches.columns; ++k) {
       input(i, k) = model.normalize(patches(i, k), k / (shape.patch * shape.patch));
     }
   }
@@ -250,7 +250,7 @@ float_matrix float_input(const Model& model, const image_view& image) {
 
 /// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
 template <class Recorder>
-void float_mlp_half(const float_block& block, float epsilon, index position, float_matrix& stream, Recorder& record) {
+void float_mlp_half(const float_block& block, float epsilon, index_t position, float_matrix& stream, Recorder& record) {
   const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
   float_matrix x = apply(block.norm2, stream, epsilon);
   show("norm2", x);

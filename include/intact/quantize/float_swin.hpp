@@ -9,8 +9,8 @@
 
 #include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/patch_merge.hpp"
 #include "intact/model/swin.hpp"
+#include "intact/patch_merge.hpp"
 #include "intact/quantize/float_layers.hpp"
 #include "intact/windows.hpp"
 
@@ -45,8 +45,8 @@ struct float_swin : pixel_normalization {
 
 /// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
 struct float_swin_options {
-  std::optional<index> height = {};            ///< of images; ["img_size"] else 224
-  std::optional<index> width_pixels = {};      ///< likewise
+  std::optional<index_t> height = {};          ///< of images; ["img_size"] else 224
+  std::optional<index_t> image_width = {};     ///< likewise
   std::optional<float> epsilon = {};           ///< ["ln_eps"] else 1e-5
   std::optional<float> pixel_max = {};         ///< ["pixel_max"] else 255
   std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
@@ -54,8 +54,8 @@ struct float_swin_options {
 };
 
 /// The row of a position bias that token j has for token i of a window.
-constexpr index relative_position(index window, index i, index j) {
-  const index down = i / window - j / window, across = i % window - j % window;
+constexpr index_t relative_position(index_t window, index_t i, index_t j) {
+  const index_t down = i / window - j / window, across = i % window - j % window;
   return (down + window - 1) * (2 * window - 1) + across + window - 1;
 }
 
@@ -75,8 +75,8 @@ inline swin_stage_shape read_stage_shape(const float_model_reader& reader, const
     reader.refuse("tensor \"" + table + "\" has " + std::to_string(shape.heads) +
                   " columns, the heads; their number must divide the width, " + std::to_string(shape.width));
   }
-  const index positions = reader.size(table, 2, 0);
-  const index side = static_cast<index>(integer_sqrt(static_cast<std::uint64_t>(positions)));
+  const index_t positions = reader.size(table, 2, 0);
+  const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(positions)));
   if (side * side != positions || side % 2 == 0) {
     reader.refuse("tensor \"" + table + "\" has " + std::to_string(positions) +
                   " rows; it must have (2 window - 1)^2 for some window");
@@ -106,17 +106,17 @@ inline swin_shape read_swin_shape(const float_model_reader& reader, const float_
   if (!(side >= 1) || !(side <= 65536) || side != std::floor(side)) {
     reader.refuse("img_size is " + std::to_string(side) + "; it must be a whole number in 1..65536");
   }
-  shape.height = options.height.value_or(static_cast<index>(side));
-  shape.width_pixels = options.width_pixels.value_or(static_cast<index>(side));
+  shape.height = options.height.value_or(static_cast<index_t>(side));
+  shape.image_width = options.image_width.value_or(static_cast<index_t>(side));
   require_swin_shape(shape);
   return shape;
 }
 
 /// Refuses a table of relative positions that is not this architecture's.
-inline void read_relative_positions(float_model_reader& reader, const std::string& name, index window) {
-  const index tokens = window * window;
+inline void read_relative_positions(float_model_reader& reader, const std::string& name, index_t window) {
+  const index_t tokens = window * window;
   const std::vector<std::int64_t> positions = reader.integers(name, {tokens, tokens});
-  for (index at = 0; at < tokens * tokens; ++at) {
+  for (index_t at = 0; at < tokens * tokens; ++at) {
     const std::int64_t expected = relative_position(window, at / tokens, at % tokens);
     if (positions[static_cast<std::size_t>(at)] != expected) {
       reader.refuse("tensor \"" + name + "\" has the value " + std::to_string(positions[static_cast<std::size_t>(at)]) +
@@ -128,7 +128,7 @@ inline void read_relative_positions(float_model_reader& reader, const std::strin
 
 inline float_swin_block read_swin_block(float_model_reader& reader, const std::string& name,
                                         const swin_stage_shape& shape) {
-  const index positions = (2 * shape.window - 1) * (2 * shape.window - 1);
+  const index_t positions = (2 * shape.window - 1) * (2 * shape.window - 1);
   float_swin_block block{
       reader.block(name, shape.width, shape.hidden),
       reader.matrix(name + ".attn.relative_position_bias_table", positions, {positions, shape.heads})};
@@ -153,8 +153,8 @@ inline float_matrix from_windows(const float_matrix& x, const window_grid& grid)
 }
 
 /// Minus infinity where tokens of a window are no neighbours, else 0.
-inline float_matrix float_window_mask(const window_grid& grid, index window) {
-  const index tokens = grid.tokens_per_window();
+inline float_matrix float_window_mask(const window_grid& grid, index_t window) {
+  const index_t tokens = grid.tokens_per_window();
   const bool bottom = window / grid.windows_across() == grid.windows_down() - 1;
   const bool right = window % grid.windows_across() == grid.windows_across() - 1;
   row_major_matrix<std::uint8_t> visible(tokens, tokens);
@@ -163,10 +163,10 @@ inline float_matrix float_window_mask(const window_grid& grid, index window) {
 }
 
 /// The position bias of one head, T x T.
-inline float_matrix float_head_bias(const float_swin_block& block, index window, index head) {
+inline float_matrix float_head_bias(const float_swin_block& block, index_t window, index_t head) {
   float_matrix bias(window * window, window * window);
-  for (index i = 0; i < bias.rows(); ++i) {
-    for (index j = 0; j < bias.cols(); ++j) {
+  for (index_t i = 0; i < bias.rows(); ++i) {
+    for (index_t j = 0; j < bias.cols(); ++j) {
       bias(i, j) = block.position_bias(relative_position(window, i, j), head);
     }
   }
@@ -176,14 +176,14 @@ inline float_matrix float_head_bias(const float_swin_block& block, index window,
 /// Attention inside windows, of all heads, on queries, keys and values in window order.
 template <class Recorder>
 float_matrix float_window_attention(const float_swin_block& block, const float_matrix& qkv,
-                                    const window_attention_shape& shape, index position, Recorder& record) {
-  const index tokens = shape.grid.tokens_per_window(), size = shape.width / shape.heads;
+                                    const window_attention_shape& shape, index_t position, Recorder& record) {
+  const index_t tokens = shape.grid.tokens_per_window(), size = shape.width / shape.heads;
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(size)));
   float_matrix context(qkv.rows(), shape.width);
-  for (index head = 0; head < shape.heads; ++head) {
+  for (index_t head = 0; head < shape.heads; ++head) {
     const float_matrix bias = float_head_bias(block, shape.grid.window, head);
-    for (index window = 0; window < shape.grid.windows(); ++window) {
-      const auto part = [&](index which) {
+    for (index_t window = 0; window < shape.grid.windows(); ++window) {
+      const auto part = [&](index_t which) {
         return qkv.block(window * tokens, which * shape.width + head * size, tokens, size);
       };
       float_matrix weights(tokens, tokens);
@@ -203,7 +203,7 @@ float_matrix float_window_attention(const float_swin_block& block, const float_m
 
 /// A block, in place on the residual stream.
 template <class Recorder>
-void float_forward_block(const float_swin_block& block, const swin_block_shape& shape, float epsilon, index position,
+void float_forward_block(const float_swin_block& block, const swin_block_shape& shape, float epsilon, index_t position,
                          float_matrix& stream, Recorder& record) {
   const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
   const window_grid& grid = shape.attention.grid;
@@ -222,10 +222,10 @@ void float_forward_block(const float_swin_block& block, const swin_block_shape& 
 
 /// The residual stream of the next stage.
 template <class Recorder>
-float_matrix float_merge(const float_swin& model, index s, const float_matrix& stream, Recorder& record) {
+float_matrix float_merge(const float_swin& model, index_t s, const float_matrix& stream, Recorder& record) {
   const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
   float_matrix x(model.shape.tokens_of(s + 1), 4 * model.shape.of(s).width);
-  merge_patches(view_of(stream), model.shape.rows_of(s), model.shape.columns_of(s), 0, view_of(x));
+  patch_merge(view_of(stream), model.shape.rows_of(s), model.shape.columns_of(s), 0, view_of(x));
   x = apply(stage.merge_norm, x, model.epsilon);
   record(trace_site{"merge_norm", s}, x);
   float_matrix merged = x * stage.reduction.transpose();
@@ -248,21 +248,21 @@ inline float_swin load_float_swin(const safetensors_file& file, const float_swin
   const swin_shape& shape = model.shape = detail::read_swin_shape(reader, options, head);
   detail::read_normalization(reader, options, shape.channels, model);
 
-  const index width = shape.of(0).width;
+  const index_t width = shape.of(0).width;
   model.patch.weight =
       reader.matrix("patch_embed.proj.weight", width, {width, shape.channels, shape.patch, shape.patch});
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {width});
   model.patch_norm = reader.layernorm("patch_embed.norm", width);
-  const index first_merging = reader.contains("layers.0.downsample.reduction.weight") ? 0 : 1;
-  for (index s = 0; s < shape.stages; ++s) {
+  const index_t first_merging = reader.contains("layers.0.downsample.reduction.weight") ? 0 : 1;
+  for (index_t s = 0; s < shape.stages; ++s) {
     float_swin_stage& stage = model.stages.emplace_back();
     const std::string blocks = "layers." + std::to_string(s) + ".blocks.";
-    for (index position = 0; position < shape.of(s).depth; ++position) {
+    for (index_t position = 0; position < shape.of(s).depth; ++position) {
       stage.blocks.push_back(detail::read_swin_block(reader, blocks + std::to_string(position), shape.of(s)));
     }
     if (s + 1 < shape.stages) {
       const std::string merging = "layers." + std::to_string(s + first_merging) + ".downsample.";
-      const index merged = 4 * shape.of(s).width, next = shape.of(s + 1).width;
+      const index_t merged = 4 * shape.of(s).width, next = shape.of(s + 1).width;
       stage.merge_norm = reader.layernorm(merging + "norm", merged);
       stage.reduction = reader.matrix(merging + "reduction.weight", next, {next, merged});
     }
@@ -291,11 +291,11 @@ std::vector<float> forward(const float_swin& model, const image_view& image, Rec
   show("patch", stream);
   stream = detail::apply(model.patch_norm, stream, model.epsilon);
   show("tokens", stream);
-  index block = 0;
-  for (index s = 0; s < shape.stages; ++s) {
+  index_t block = 0;
+  for (index_t s = 0; s < shape.stages; ++s) {
     const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
     for (std::size_t position = 0; position < stage.blocks.size(); ++position, ++block) {
-      detail::float_forward_block(stage.blocks[position], shape.block(s, static_cast<index>(position)), model.epsilon,
+      detail::float_forward_block(stage.blocks[position], shape.block(s, static_cast<index_t>(position)), model.epsilon,
                                   block, stream, record);
     }
     if (s + 1 < shape.stages) {

@@ -33,7 +33,7 @@ struct float_vit : pixel_normalization {
 
 /// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
 struct float_vit_options {
-  std::optional<index> heads = {};             ///< ["heads"] else width / 64
+  std::optional<index_t> heads = {};           ///< ["heads"] else width / 64
   std::optional<float> epsilon = {};           ///< ["ln_eps"] else 1e-6
   std::optional<float> pixel_max = {};         ///< ["pixel_max"] else 255
   std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
@@ -50,14 +50,14 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
   shape.channels = reader.size(patch, 4, 1);
   shape.patch = reader.size(patch, 4, 2);
   shape.class_tokens = file.contains("dist_token") ? 2 : 1;
-  const index tokens = reader.size("pos_embed", 3, 1), patches = std::max<index>(tokens - shape.class_tokens, 0);
-  const index side = static_cast<index>(integer_sqrt(static_cast<std::uint64_t>(patches)));
+  const index_t tokens = reader.size("pos_embed", 3, 1), patches = std::max<index_t>(tokens - shape.class_tokens, 0);
+  const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(patches)));
   if (side == 0 || side * side != patches) {
     reader.refuse("tensor \"pos_embed\" has " + std::to_string(tokens) + " tokens; it must have " +
                   (shape.class_tokens == 1 ? "1, the class token," : "2, the class and the distillation token,") +
                   " and a square number of patches");
   }
-  shape.height = shape.width_pixels = side * shape.patch;
+  shape.height = shape.image_width = side * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
   shape.classes = reader.size("head.weight", 2, 0);
   for (const std::string& name : file.names()) {
@@ -67,14 +67,14 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
 }
 
 /// The option, else the metadata's, else heads of 64 channels.
-inline index read_heads(const float_model_reader& reader, index width, const std::optional<index>& option) {
+inline index_t read_heads(const float_model_reader& reader, index_t width, const std::optional<index_t>& option) {
   const float heads =
       option ? static_cast<float>(*option) : reader.number("heads", std::nullopt, static_cast<float>(width) / 64);
   if (!(heads >= 1) || heads != std::floor(heads) || std::fmod(static_cast<float>(width), heads) != 0) {
     reader.refuse("heads is " + std::to_string(heads) + "; it must be a whole number that divides the width, " +
                   std::to_string(width));
   }
-  return static_cast<index>(heads);
+  return static_cast<index_t>(heads);
 }
 
 /// The class token, and the distillation token below it.
@@ -94,19 +94,19 @@ inline float_linear read_head(float_model_reader& reader, const vit_shape& shape
     return head;
   }
   const float_linear other = reader.linear("head_dist", shape.classes, shape.width);
-  float_linear both{float_matrix(shape.classes, shape.head_inputs()), (head.bias + other.bias) / 2};
+  float_linear both{float_matrix(shape.classes, shape.head_features()), (head.bias + other.bias) / 2};
   both.weight << head.weight / 2, other.weight / 2;
   return both;
 }
 
 /// Attention of all heads on queries, keys and values.
 template <class Recorder>
-float_matrix float_attention(const float_matrix& qkv, const vit_shape& shape, index position, Recorder& record) {
-  const index size = shape.width / shape.heads;
+float_matrix float_attention(const float_matrix& qkv, const vit_shape& shape, index_t position, Recorder& record) {
+  const index_t size = shape.width / shape.heads;
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(size)));
   float_matrix context(qkv.rows(), shape.width);
-  for (index head = 0; head < shape.heads; ++head) {
-    const auto part = [&](index which) { return qkv.middleCols(which * shape.width + head * size, size); };
+  for (index_t head = 0; head < shape.heads; ++head) {
+    const auto part = [&](index_t which) { return qkv.middleCols(which * shape.width + head * size, size); };
     float_matrix weights(qkv.rows(), qkv.rows());
     weights.noalias() = part(0) * part(1).transpose();
     weights *= scale;
@@ -120,7 +120,7 @@ float_matrix float_attention(const float_matrix& qkv, const vit_shape& shape, in
 
 /// A block, in place on the residual stream.
 template <class Recorder>
-void float_forward_block(const float_vit& model, index position, float_matrix& stream, Recorder& record) {
+void float_forward_block(const float_vit& model, index_t position, float_matrix& stream, Recorder& record) {
   const float_block& block = model.blocks[static_cast<std::size_t>(position)];
   const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
 
@@ -157,7 +157,7 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {shape.width});
   model.class_token = detail::read_class_tokens(reader, shape);
   model.positions = reader.matrix("pos_embed", shape.tokens(), {1, shape.tokens(), shape.width});
-  for (index position = 0; position < shape.depth; ++position) {
+  for (index_t position = 0; position < shape.depth; ++position) {
     model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden));
   }
   model.norm = reader.layernorm("norm", shape.width);
@@ -179,7 +179,7 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   const vit_shape& shape = model.shape;
   require_equal("forward", "image channels", image.channels, shape.channels);
   require_equal("forward", "image height", image.height, shape.height);
-  require_equal("forward", "image width", image.width, shape.width_pixels);
+  require_equal("forward", "image width", image.width, shape.image_width);
   const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name}, tensor); };
 
   float_matrix input = detail::float_input(model, image);
@@ -192,13 +192,13 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   stream += model.positions;
   show("tokens", stream);
 
-  for (index position = 0; position < shape.depth; ++position) {
+  for (index_t position = 0; position < shape.depth; ++position) {
     detail::float_forward_block(model, position, stream, record);
   }
 
   float_matrix normalized = detail::apply(model.norm, stream.topRows(shape.class_tokens), model.epsilon);
   show("norm", normalized);
-  normalized.resize(1, shape.head_inputs());  // row by row: one token behind the other
+  normalized.resize(1, shape.head_features());  // row by row: one token behind the other
   float_matrix logits = detail::apply(model.head, normalized);
   show("logits", logits);
   return {logits.data(), logits.data() + logits.size()};

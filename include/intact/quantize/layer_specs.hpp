@@ -19,32 +19,31 @@ inline namespace INTACT_UNIT {
 namespace detail {
 
 /// Outputs y = (x * w + bias) / s_y + zp_y.
-inline std::vector<scale_target> linear_targets(const scaled_weights& layer, const float_row& bias,
-                                                const affine_scale& x, const code_scale& y) {
-  std::vector<scale_target> targets(static_cast<std::size_t>(layer.weights.rows));
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    const index row = static_cast<index>(n);
-    targets[n] = linear_target<std::uint8_t>(
+inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
+                                            const code_scale& y) {
+  std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
+  for (std::size_t n = 0; n < specs.size(); ++n) {
+    const index_t row = static_cast<index_t>(n);
+    specs[n] = linear_spec<std::uint8_t>(
         {.weights = layer.weights.row(row),
          .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / y.scale,
          .addend = static_cast<double>(bias[row]) / y.scale + y.zero_point,
          .zero_point = x.zero_point});
   }
-  return targets;
+  return specs;
 }
 
 /// The same without biases, with a scale per output channel.
-inline std::vector<scale_target> linear_targets(const scaled_weights& layer, const affine_scale& x,
-                                                const ptf_scale& y) {
-  std::vector<scale_target> targets(static_cast<std::size_t>(layer.weights.rows));
-  for (std::size_t n = 0; n < targets.size(); ++n) {
-    targets[n] = linear_target<std::uint8_t>(
-        {.weights = layer.weights.row(static_cast<index>(n)),
+inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, const affine_scale& x, const ptf_scale& y) {
+  std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
+  for (std::size_t n = 0; n < specs.size(); ++n) {
+    specs[n] = linear_spec<std::uint8_t>(
+        {.weights = layer.weights.row(static_cast<index_t>(n)),
          .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / channel_step(y, n),
          .addend = static_cast<double>(y.zero_point),
          .zero_point = x.zero_point});
   }
-  return targets;
+  return specs;
 }
 
 inline double scale_ratio(const affine_scale& x, const affine_scale& y) {
@@ -52,20 +51,20 @@ inline double scale_ratio(const affine_scale& x, const affine_scale& y) {
 }
 
 /// q * k^T / sqrt(head size).
-inline scale_target logits_target(const affine_scale& qkv, const affine_scale& logits, index head_size) {
+inline scale_spec logits_spec(const affine_scale& qkv, const affine_scale& logits, index_t head_size) {
   const double qkv_scale = static_cast<double>(qkv.scale);
-  return attention_logits_target(
+  return attention_logits_spec(
       qkv_scale * qkv_scale / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(logits.scale),
       logits.zero_point, head_size);
 }
 
 /// Attention times V, its rows not divided by their sums.
-inline scale_target context_target(const affine_scale& v, const affine_scale& context, index keys) {
-  return attention_context_target(scale_ratio(v, context), context.zero_point, keys);
+inline scale_spec context_spec(const affine_scale& v, const affine_scale& context, index_t keys) {
+  return attention_context_spec(scale_ratio(v, context), context.zero_point, keys);
 }
 
 /// A channel of a stream and a branch into one of scale y.
-inline add_target addition_target(double stream, const affine_scale& branch, double y) {
+inline add_spec addition_spec(double stream, const affine_scale& branch, double y) {
   return {stream / y, static_cast<double>(branch.scale) / y};
 }
 

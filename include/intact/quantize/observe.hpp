@@ -32,7 +32,7 @@ inline float rounded_product(float a, float b) {
 
 /// Refuses a batch without values, and values that are not finite.
 inline void require_batch(const char* operation, const char* argument, float_batch batch) {
-  index values = 0;
+  index_t values = 0;
   for (std::size_t n = 0; n < batch.size(); ++n) {
     const std::string name = std::string(argument) + '[' + std::to_string(n) + ']';
     require_view(operation, name.c_str(), batch[n]);
@@ -106,7 +106,7 @@ class range_observer {
   void update(matrix_view<const float> batch) { update(float_batch(&batch, 1)); }
 
   /// The range of the tensor, or of channel c, after at least one batch.
-  const value_range& range(index c = 0) const {
+  const value_range& range(index_t c = 0) const {
     if (c < 0 || c >= std::ssize(ranges_)) [[unlikely]] {
       contract_failed("intact::range_observer: channel is %td; %td channels have a range", c, std::ssize(ranges_));
     }
@@ -122,11 +122,11 @@ class range_observer {
       return {quantiles_of(batch)};
     }
     constexpr float infinity = std::numeric_limits<float>::infinity();
-    const index channels = granularity_ == granularity::channel ? batch[0].columns : 1;
+    const index_t channels = granularity_ == granularity::channel ? batch[0].columns : 1;
     std::vector<value_range> ranges(static_cast<std::size_t>(channels), {infinity, -infinity});
     for (const matrix_view<const float>& x : batch) {
-      for (index i = 0; i < x.rows; ++i) {
-        for (index j = 0; j < x.columns; ++j) {
+      for (index_t i = 0; i < x.rows; ++i) {
+        for (index_t j = 0; j < x.columns; ++j) {
           value_range& range = ranges[static_cast<std::size_t>(channels == 1 ? 0 : j)];
           range = {std::min(range.low, x(i, j)), std::max(range.high, x(i, j))};
         }
@@ -138,8 +138,8 @@ class range_observer {
   static value_range quantiles_of(float_batch batch) {
     std::vector<float> values;
     for (const matrix_view<const float>& x : batch) {
-      for (index i = 0; i < x.rows; ++i) {
-        for (index j = 0; j < x.columns; ++j) {
+      for (index_t i = 0; i < x.rows; ++i) {
+        for (index_t j = 0; j < x.columns; ++j) {
           values.push_back(x(i, j));
         }
       }
@@ -217,8 +217,8 @@ inline affine_scale build_omse_scale(const value_range& range, const code_range&
     const detail::quantization_error error_of(scale, codes);
     double error = 0;
     for (const matrix_view<const float>& x : last) {
-      for (index i = 0; i < x.rows; ++i) {
-        for (index j = 0; j < x.columns; ++j) {
+      for (index_t i = 0; i < x.rows; ++i) {
+        for (index_t j = 0; j < x.columns; ++j) {
           error += error_of(x(i, j));
         }
       }
@@ -250,19 +250,19 @@ inline ptf_scale build_ptf_scale(const value_range& range, const code_range& cod
   }
   std::vector<std::array<double, 4>> errors(static_cast<std::size_t>(last[0].columns));
   for (const matrix_view<const float>& x : last) {
-    for (index i = 0; i < x.rows; ++i) {
+    for (index_t i = 0; i < x.rows; ++i) {
       for (std::size_t c = 0; c < errors.size(); ++c) {
         for (std::size_t shift = 0; shift < error_of.size(); ++shift) {
-          errors[c][shift] += error_of[shift](x(i, static_cast<index>(c)));
+          errors[c][shift] += error_of[shift](x(i, static_cast<index_t>(c)));
         }
       }
     }
   }
-  ptf_scale chosen{coarse.scale / 8, coarse.zero_point, {}};
+  ptf_scale recipe{coarse.scale / 8, coarse.zero_point, {}};
   for (const std::array<double, 4>& error : errors) {
-    chosen.shift.push_back(static_cast<std::uint8_t>(std::min_element(error.begin(), error.end()) - error.begin()));
+    recipe.shift.push_back(static_cast<std::uint8_t>(std::min_element(error.begin(), error.end()) - error.begin()));
   }
-  return chosen;
+  return recipe;
 }
 
 }  // namespace INTACT_UNIT

@@ -25,19 +25,19 @@ struct swin_weights {
 };
 
 /// Quantizes the weights of all layers.
-inline swin_weights quantize_weights(const float_swin& model, const profile& chosen) {
+inline swin_weights quantize_weights(const float_swin& model, const quantization_recipe& recipe) {
   swin_weights weights;
-  weights.patch = quantize_layer(patch_layer(model, chosen).weight, chosen);
+  weights.patch = quantize_layer(patch_layer(model, recipe).weight, recipe);
   for (const float_swin_stage& stage : model.stages) {
     swin_stage_weights& made = weights.stages.emplace_back();
     for (const float_swin_block& block : stage.blocks) {
-      made.blocks.push_back(quantize_block(block.block, chosen));
+      made.blocks.push_back(quantize_block(block.block, recipe));
     }
     if (stage.reduction.size() != 0) {
-      made.reduction = quantize_layer(stage.reduction, chosen);
+      made.reduction = quantize_layer(stage.reduction, recipe);
     }
   }
-  weights.head = quantize_layer(model.head.weight, chosen);
+  weights.head = quantize_layer(model.head.weight, recipe);
   return weights;
 }
 

@@ -45,10 +45,10 @@ float_linear fold_normalization(const Model& model) {
   constexpr double largest = static_cast<double>(std::numeric_limits<float>::max());
   const auto to_float = [=](double x) { return static_cast<float>(std::clamp(x, -largest, largest)); };
   float_linear folded = model.patch;
-  const index samples = model.shape.patch * model.shape.patch;
-  for (index n = 0; n < folded.weight.rows(); ++n) {
+  const index_t samples = model.shape.patch * model.shape.patch;
+  for (index_t n = 0; n < folded.weight.rows(); ++n) {
     double bias = static_cast<double>(folded.bias[n]);
-    for (index k = 0; k < folded.weight.cols(); ++k) {
+    for (index_t k = 0; k < folded.weight.cols(); ++k) {
       const std::size_t channel = static_cast<std::size_t>(k / samples);
       const double scaled =
           static_cast<double>(model.patch.weight(n, k)) / static_cast<double>(model.standard_deviation[channel]);
@@ -64,20 +64,20 @@ float_linear fold_normalization(const Model& model) {
 
 /// The layer that makes patches of what the integer model has: normalized pixels in codes, or pixels that are codes.
 template <class Model>
-float_linear patch_layer(const Model& model, const profile& chosen) {
-  return chosen.pixel_codes ? detail::fold_normalization(model) : model.patch;
+float_linear patch_layer(const Model& model, const quantization_recipe& recipe) {
+  return recipe.pixel_codes ? detail::fold_normalization(model) : model.patch;
 }
 
 /// Quantizes the weights of a layer, by themselves: to nearest, in the scales of quantize_weights and
 /// quantize_grouped_weights, whose errors it has.
-inline scaled_weights quantize_layer(const float_matrix& weight, const profile& chosen) {
-  if (chosen.weights == weight_kind::grouped_s4) {
-    grouped_weights s4 = quantize_grouped_weights(view_of(weight), chosen.weight_group);
+inline scaled_weights quantize_layer(const float_matrix& weight, const quantization_recipe& recipe) {
+  if (recipe.weights == weight_kind::grouped_s4) {
+    grouped_weights s4 = quantize_grouped_weights(view_of(weight), recipe.weight_group);
     return {
         owned_weights::pack_grouped_s4(s4.weights.codes, weight.rows(), weight.cols(), std::move(s4.shift), s4.group),
         std::move(s4.weights.scale)};
   }
-  const bool narrow = chosen.weights == weight_kind::s4;
+  const bool narrow = recipe.weights == weight_kind::s4;
   quantized_weights codes = quantize_weights(view_of(weight), narrow ? s4_codes : s8_codes);
   return {narrow ? owned_weights::pack_s4(codes.codes, codes.rows, codes.columns)
                  : owned_weights(std::move(codes.codes), codes.rows, codes.columns),
@@ -85,19 +85,19 @@ inline scaled_weights quantize_layer(const float_matrix& weight, const profile& 
 }
 
 /// Quantizes the weights of a block's layers.
-inline block_weights quantize_block(const float_block& block, const profile& chosen) {
-  return {quantize_layer(block.qkv.weight, chosen), quantize_layer(block.proj.weight, chosen),
-          quantize_layer(block.fc1.weight, chosen), quantize_layer(block.fc2.weight, chosen)};
+inline block_weights quantize_block(const float_block& block, const quantization_recipe& recipe) {
+  return {quantize_layer(block.qkv.weight, recipe), quantize_layer(block.proj.weight, recipe),
+          quantize_layer(block.fc1.weight, recipe), quantize_layer(block.fc2.weight, recipe)};
 }
 
 /// Quantizes the weights of all layers.
-inline vit_weights quantize_weights(const float_vit& model, const profile& chosen) {
+inline vit_weights quantize_weights(const float_vit& model, const quantization_recipe& recipe) {
   vit_weights weights;
-  weights.patch = quantize_layer(patch_layer(model, chosen).weight, chosen);
+  weights.patch = quantize_layer(patch_layer(model, recipe).weight, recipe);
   for (const float_block& block : model.blocks) {
-    weights.blocks.push_back(quantize_block(block, chosen));
+    weights.blocks.push_back(quantize_block(block, recipe));
   }
-  weights.head = quantize_layer(model.head.weight, chosen);
+  weights.head = quantize_layer(model.head.weight, recipe);
   return weights;
 }
 

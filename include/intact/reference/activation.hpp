@@ -11,8 +11,8 @@ namespace reference {
 
 template <class Code>
 void activation(matrix_view<const Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
-  for (index i = 0; i < codes.rows; ++i) {
-    for (index j = 0; j < codes.columns; ++j) {
+  for (index_t i = 0; i < codes.rows; ++i) {
+    for (index_t j = 0; j < codes.columns; ++j) {
       y(i, j) = table[codes(i, j)];
     }
   }

@@ -10,10 +10,10 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-inline void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_scale& scale,
-                matrix_view<std::uint8_t> y) {
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns; ++c) {
+inline void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
+                const add_parameters& scale, matrix_view<std::uint8_t> y) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns; ++c) {
       y(i, c) = add_codes(scale, stream(i, c), branch(i, c), c);
     }
   }

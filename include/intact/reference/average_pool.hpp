@@ -11,9 +11,9 @@ namespace reference {
 
 template <class Stage, class Out>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
-  for (index c = 0; c < y.columns; ++c) {
+  for (index_t c = 0; c < y.columns; ++c) {
     std::int64_t sum = 0;
-    for (index t = 0; t < x.rows; ++t) {
+    for (index_t t = 0; t < x.rows; ++t) {
       sum += x(t, c);
     }
     y(0, c) = apply_stage(stage, static_cast<std::int32_t>(sum), 0, c);

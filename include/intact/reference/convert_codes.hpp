@@ -10,9 +10,9 @@ inline namespace INTACT_UNIT {
 namespace reference {
 
 template <class Stage, class Out>
-void requantize_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns; ++c) {
+void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns; ++c) {
       y(i, c) = apply_stage(stage, std::int32_t{x(i, c)}, i, c);
     }
   }

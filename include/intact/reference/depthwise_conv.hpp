@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "intact/stage/output_stage.hpp"
-#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/depthwise_weights.hpp"
+#include "intact/types/quantized_matrix.hpp"
 #include "intact/types/token_grid.hpp"
 
 namespace intact {
@@ -14,19 +14,19 @@ namespace reference {
 /// y[(i, j), c] = stage(sum over (dy, dx) of x[(i + dy - reach, j + dx - reach), c] * w[(dy, dx), c], c); beside the
 /// grid x is the zero point.
 template <class Stage, class Out>
-void depthwise_conv(const activations& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
+void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
                     matrix_view<Out> y) {
-  const index reach = w.size / 2;
-  const auto code = [&](index i, index j, index c) {
+  const index_t reach = w.size / 2;
+  const auto code = [&](index_t i, index_t j, index_t c) {
     const bool inside = i >= 0 && i < grid.height && j >= 0 && j < grid.width;
     return std::int64_t{inside ? x.codes(i * grid.width + j, c) : x.zero_point};
   };
-  for (index token = 0; token < y.rows; ++token) {
-    const index i = token / grid.width, j = token % grid.width;
-    for (index c = 0; c < y.columns; ++c) {
+  for (index_t token = 0; token < y.rows; ++token) {
+    const index_t i = token / grid.width, j = token % grid.width;
+    for (index_t c = 0; c < y.columns; ++c) {
       std::int64_t sum = 0;
-      for (index dy = 0; dy < w.size; ++dy) {
-        for (index dx = 0; dx < w.size; ++dx) {
+      for (index_t dy = 0; dy < w.size; ++dy) {
+        for (index_t dx = 0; dx < w.size; ++dx) {
           sum += code(i + dy - reach, j + dx - reach, c) * w.taps(dy * w.size + dx, c);
         }
       }

@@ -13,11 +13,11 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// Fraction bits of the bias of a compatibility LayerNorm.
-inline constexpr int compatibility_layernorm_bias_bits = 40;
+inline constexpr int fq_vit_layernorm_bias_bits = 40;
 
 /// Parameters of a compatibility LayerNorm. Unlike in layernorm_parameters, gains have an exponent per channel, and the
 /// output's zero point is left to the quantizer that follows. Built by build/fq_vit_layernorm.hpp. Owns nothing.
-struct compatibility_layernorm_parameters {
+struct fq_vit_layernorm_parameters {
   int zero_point = 0;                        ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;       ///< per channel, 0..3
   std::span<const std::int32_t> gain;        ///< gamma[c] / s_y is gain[c] * 2^-gain_shift[c]
@@ -90,8 +90,8 @@ struct row_deviation {
 };
 
 /// One channel: value is (code - zero_point) << shift.
-constexpr std::int32_t compatibility_layernorm_code(std::int64_t value, index channels, const row_deviation& row,
-                                                    std::int32_t gain, int gain_shift, std::int64_t bias) {
+constexpr std::int32_t fq_vit_layernorm_code(std::int64_t value, index_t channels, const row_deviation& row,
+                                             std::int32_t gain, int gain_shift, std::int64_t bias) {
   constexpr std::uint64_t offset_limit = std::uint64_t{1} << 61;
   const auto magnitude = [](std::int64_t x) { return static_cast<std::uint64_t>(x < 0 ? -x : x); };
   byte_multiplier m;
@@ -101,24 +101,24 @@ constexpr std::int32_t compatibility_layernorm_code(std::int64_t value, index ch
     m = floored_multiplier(static_cast<std::uint64_t>(channels) * magnitude(gain), shift, row.root);
     const std::int64_t product = row.sum * gain;
     const std::int64_t mean = static_cast<std::int64_t>(
-        shifted_quotient(magnitude(product), shift + compatibility_layernorm_bias_bits, row.root, offset_limit));
+        shifted_quotient(magnitude(product), shift + fq_vit_layernorm_bias_bits, row.root, offset_limit));
     offset += product < 0 ? mean : -mean;
   }
-  const std::int64_t rounded = round_half_to_even(offset, compatibility_layernorm_bias_bits - m.exponent);
+  const std::int64_t rounded = round_half_to_even(offset, fq_vit_layernorm_bias_bits - m.exponent);
   const std::int64_t scaled = (gain < 0 ? -m.mantissa : m.mantissa) * value;
   return saturate<std::int32_t>(round_half_to_even(scaled + rounded, m.exponent));
 }
 
 /// As fq_vit_layernorm.hpp says.
-inline void compatibility_layernorm(matrix_view<const std::uint8_t> x, const compatibility_layernorm_parameters& p,
-                                    matrix_view<std::int32_t> y) {
-  for (index i = 0; i < x.rows; ++i) {
-    const auto value = [&](index c) {
+inline void fq_vit_layernorm(matrix_view<const std::uint8_t> x, const fq_vit_layernorm_parameters& p,
+                             matrix_view<std::int32_t> y) {
+  for (index_t i = 0; i < x.rows; ++i) {
+    const auto value = [&](index_t c) {
       return (std::int64_t{x(i, c)} - p.zero_point) << p.shift[static_cast<std::size_t>(c)];
     };
     row_deviation row;
     std::uint64_t squares = 0;
-    for (index c = 0; c < x.columns; ++c) {
+    for (index_t c = 0; c < x.columns; ++c) {
       row.sum += value(c);
       squares += static_cast<std::uint64_t>(value(c) * value(c));
     }
@@ -128,10 +128,10 @@ inline void compatibility_layernorm(matrix_view<const std::uint8_t> x, const com
       row.half_length = (bit_length(variance) + 1) / 2;
       row.root = long_square_root(variance << (62 - 2 * row.half_length));
     }
-    for (index c = 0; c < x.columns; ++c) {
+    for (index_t c = 0; c < x.columns; ++c) {
       const auto channel = static_cast<std::size_t>(c);
-      y(i, c) = compatibility_layernorm_code(value(c), x.columns, row, p.gain[channel], p.gain_shift[channel],
-                                             p.bias[channel]);
+      y(i, c) =
+          fq_vit_layernorm_code(value(c), x.columns, row, p.gain[channel], p.gain_shift[channel], p.bias[channel]);
     }
   }
 }

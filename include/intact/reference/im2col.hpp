@@ -9,12 +9,12 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-inline void im2col(const image_view& image, index patch, matrix_view<std::uint8_t> y) {
-  const index patches_per_row = image.width / patch;
-  for (index p = 0; p < y.rows; ++p) {
-    const index top = p / patches_per_row * patch;
-    const index left = p % patches_per_row * patch;
-    for (index k = 0; k < y.columns; ++k) {
+inline void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y) {
+  const index_t patches_per_row = image.width / patch;
+  for (index_t p = 0; p < y.rows; ++p) {
+    const index_t top = p / patches_per_row * patch;
+    const index_t left = p % patches_per_row * patch;
+    for (index_t k = 0; k < y.columns; ++k) {
       y(p, k) = image(k / (patch * patch), top + k / patch % patch, left + k % patch);
     }
   }

@@ -12,12 +12,12 @@ namespace reference {
 
 /// One row: normalized = (x - mean) / deviation with 24 fraction bits, then the gain and the bias per channel.
 template <class Code>
-void layernorm_row(const Code* codes, index channels, const layernorm_parameters& p, std::uint8_t* y) {
-  const auto value = [&](index c) { return (std::int64_t{codes[c]} - p.zero_point) << p.shift[std::size_t(c)]; };
+void layernorm_row(const Code* codes, index_t channels, const layernorm_parameters& p, std::uint8_t* y) {
+  const auto value = [&](index_t c) { return (std::int64_t{codes[c]} - p.zero_point) << p.shift[std::size_t(c)]; };
 
   std::int64_t sum = 0;
   std::uint64_t squares = 0;
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     sum += value(c);
     squares += static_cast<std::uint64_t>(value(c) * value(c));
   }
@@ -37,7 +37,7 @@ void layernorm_row(const Code* codes, index channels, const layernorm_parameters
   const int normalize_shift = 6 + (even_length - fraction_bits) / 2;
   const std::int64_t half = std::int64_t{1} << (normalize_shift - 1);
 
-  for (index c = 0; c < channels; ++c) {
+  for (index_t c = 0; c < channels; ++c) {
     const std::int64_t normalized = ((channels * value(c) - sum) * reciprocal + half) >> normalize_shift;
     const std::int64_t scaled = normalized * p.gain[std::size_t(c)] + p.bias[std::size_t(c)];
     y[c] = saturate<std::uint8_t>(scaled >> p.output_shift);
@@ -46,7 +46,7 @@ void layernorm_row(const Code* codes, index channels, const layernorm_parameters
 
 template <class Code>
 void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
-  for (index row = 0; row < x.rows; ++row) {
+  for (index_t row = 0; row < x.rows; ++row) {
     layernorm_row(x.row_block(row, 1).data, x.columns, p, y.row_block(row, 1).data);
   }
 }

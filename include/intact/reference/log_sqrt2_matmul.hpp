@@ -17,10 +17,10 @@ namespace reference {
 template <class Codes>
 void log_sqrt2_matmul(Codes codes, matrix_view<const std::uint8_t> v, int v_zero_point, const log_sqrt2_scale& scale,
                       matrix_view<std::uint8_t> y) {
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns; ++c) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns; ++c) {
       std::int64_t sums[2] = {0, 0};
-      for (index j = 0; j < v.rows; ++j) {
+      for (index_t j = 0; j < v.rows; ++j) {
         const int code = codes(i, j);
         if (code <= log_sqrt2_largest_code) {
           sums[code % 2] += (std::int64_t{v(j, c)} - v_zero_point) * (std::int64_t{1} << (15 - code / 2));
@@ -48,8 +48,8 @@ inline constexpr auto log_sqrt2_weights = [] {
 /// Every row divided by its sum of weights.
 template <class Codes>
 void log_sqrt2_matmul(Codes codes, matrix_view<const std::uint8_t> v, int v_zero_point,
-                      const row_normalization& normalization, matrix_view<std::uint8_t> y) {
-  const auto weight = [&](index i, index j) {
+                      const row_divisor& normalization, matrix_view<std::uint8_t> y) {
+  const auto weight = [&](index_t i, index_t j) {
     return std::int64_t{log_sqrt2_weights[static_cast<std::size_t>(codes(i, j))]};
   };
   weighted_matmul(weight, v, v_zero_point, normalization, y);

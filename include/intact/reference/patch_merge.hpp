@@ -9,11 +9,11 @@ inline namespace INTACT_UNIT {
 namespace reference {
 
 template <class T>
-void merge_patches(matrix_view<const T> x, index height, index width, T padding, matrix_view<T> y) {
-  const index merged_across = (width + 1) / 2;
-  for (index row = 0; row < y.rows; ++row) {
-    for (index quarter = 0; quarter < 4; ++quarter) {
-      const index top = row / merged_across * 2 + quarter % 2, left = row % merged_across * 2 + quarter / 2;
+void patch_merge(matrix_view<const T> x, index_t height, index_t width, T padding, matrix_view<T> y) {
+  const index_t merged_across = (width + 1) / 2;
+  for (index_t row = 0; row < y.rows; ++row) {
+    for (index_t quarter = 0; quarter < 4; ++quarter) {
+      const index_t top = row / merged_across * 2 + quarter % 2, left = row % merged_across * 2 + quarter / 2;
       T* const to = y.data + row * y.stride + quarter * x.columns;
       if (top < height && left < width) {
         std::copy_n(x.data + (top * width + left) * x.stride, x.columns, to);

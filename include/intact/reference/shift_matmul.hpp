@@ -13,15 +13,15 @@ namespace reference {
 
 /// y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c), F = 15 or 44; the zero level and codes above F
 /// contribute 0.
-template <tail Tail, class Stage>
-void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<const std::uint8_t> v, int v_zero_point,
-                  const Stage& stage, matrix_view<typename Stage::output> y) {
-  constexpr int fraction_bits = attention_codes<Tail>::fraction_bits;
+template <attention_code Format, class Stage>
+void shift_matmul(typename attention_codes<Format>::const_view codes, matrix_view<const std::uint8_t> v,
+                  int v_zero_point, const Stage& stage, matrix_view<typename Stage::output> y) {
+  constexpr int fraction_bits = attention_codes<Format>::fraction_bits;
   using accumulator = std::conditional_t<(fraction_bits > 16), std::int64_t, std::int32_t>;
-  for (index i = 0; i < y.rows; ++i) {
-    for (index c = 0; c < y.columns; ++c) {
+  for (index_t i = 0; i < y.rows; ++i) {
+    for (index_t c = 0; c < y.columns; ++c) {
       std::int64_t sum = 0;
-      for (index j = 0; j < v.rows; ++j) {
+      for (index_t j = 0; j < v.rows; ++j) {
         const int code = codes(i, j);
         if (code <= fraction_bits) {
           sum += (std::int64_t{v(j, c)} - v_zero_point) * (std::int64_t{1} << (fraction_bits - code));
@@ -33,11 +33,11 @@ void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<
 }
 
 /// The same with every row divided by its sum of weights 2^(15 - code).
-template <tail Tail>
-void shift_matmul(typename attention_codes<Tail>::const_view codes, matrix_view<const std::uint8_t> v, int v_zero_point,
-                  const row_normalization& normalization, matrix_view<std::uint8_t> y) {
-  constexpr int fraction_bits = attention_codes<Tail>::fraction_bits;
-  const auto weight = [&](index i, index j) {
+template <attention_code Format>
+void shift_matmul(typename attention_codes<Format>::const_view codes, matrix_view<const std::uint8_t> v,
+                  int v_zero_point, const row_divisor& normalization, matrix_view<std::uint8_t> y) {
+  constexpr int fraction_bits = attention_codes<Format>::fraction_bits;
+  const auto weight = [&](index_t i, index_t j) {
     const int code = codes(i, j);
     return code <= fraction_bits ? std::int64_t{1} << (fraction_bits - code) : std::int64_t{0};
   };

@@ -12,16 +12,16 @@ namespace reference {
 /// y[i, c] = clamp(row_scale(sum_j w[i, j])(sum_j w[i, j] * (v[j, c] - zp))), where weight(i, j) is w[i, j].
 template <class Weight>
 void weighted_matmul(Weight weight, matrix_view<const std::uint8_t> v, int v_zero_point,
-                     const row_normalization& normalization, matrix_view<std::uint8_t> y) {
-  for (index i = 0; i < y.rows; ++i) {
+                     const row_divisor& normalization, matrix_view<std::uint8_t> y) {
+  for (index_t i = 0; i < y.rows; ++i) {
     std::int64_t weight_sum = 0;
-    for (index j = 0; j < v.rows; ++j) {
+    for (index_t j = 0; j < v.rows; ++j) {
       weight_sum += weight(i, j);
     }
     const row_scale scale(normalization, weight_sum);
-    for (index c = 0; c < y.columns; ++c) {
+    for (index_t c = 0; c < y.columns; ++c) {
       std::int64_t sum = 0;
-      for (index j = 0; j < v.rows; ++j) {
+      for (index_t j = 0; j < v.rows; ++j) {
         sum += weight(i, j) * (std::int64_t{v(j, c)} - v_zero_point);
       }
       y(i, c) = saturate<std::uint8_t>(scale(sum));

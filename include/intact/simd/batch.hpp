@@ -94,7 +94,7 @@ using s32 = typename detail::s32_register<Isa>::type;
 
 /// Lanes of such a register: 1, 4, 8 or 16.
 template <class Isa>
-inline constexpr index lanes = sizeof(s32<Isa>) / sizeof(std::int32_t);
+inline constexpr index_t lanes = sizeof(s32<Isa>) / sizeof(std::int32_t);
 
 template <class Isa>
 INTACT_INLINE s32<Isa> broadcast(std::int32_t x) {
@@ -171,7 +171,7 @@ INTACT_INLINE s32<Isa> max(s32<Isa> x, s32<Isa> y) {
 /// follows, or once for each branch on the way, and spills them. Accumulators of plain integers pass it after their
 /// loop, too: see INTACT_GCC_BUG_107212.
 template <class Batch>
-INTACT_INLINE void hide_value([[maybe_unused]] Batch& x) {
+INTACT_INLINE void optimization_barrier([[maybe_unused]] Batch& x) {
 #if INTACT_GCC_BUG_107212
   if constexpr (sizeof(Batch) == sizeof(std::int32_t)) {
     asm("" : "+r"(x));

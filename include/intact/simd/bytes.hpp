@@ -38,10 +38,10 @@ INTACT_INLINE void prefetch(const std::uint8_t* from) {
 namespace detail {
 
 /// memcpy of count < Limit bytes, in pieces: so few are not worth a call. Limit is a power of 2.
-template <index Limit>
-INTACT_INLINE void copy_few(const std::uint8_t* from, std::uint8_t* to, index count) {
+template <index_t Limit>
+INTACT_INLINE void copy_few(const std::uint8_t* from, std::uint8_t* to, index_t count) {
   INTACT_UNROLL
-  for (index piece = Limit / 2; piece != 0; piece /= 2) {
+  for (index_t piece = Limit / 2; piece != 0; piece /= 2) {
     if ((count & piece) != 0) {
       std::memcpy(to, from, static_cast<std::size_t>(piece));
       from += piece;
@@ -51,23 +51,23 @@ INTACT_INLINE void copy_few(const std::uint8_t* from, std::uint8_t* to, index co
 }
 
 /// Parts of registers by way of memory.
-template <class Bytes, index Width>
+template <class Bytes, index_t Width>
 struct partial_bytes {
-  static constexpr index width = Width;
+  static constexpr index_t width = Width;
 
-  INTACT_INLINE static auto load_part(const std::uint8_t* from, index count) {
+  INTACT_INLINE static auto load_part(const std::uint8_t* from, index_t count) {
     alignas(64) std::uint8_t copy[static_cast<std::size_t>(Width)] = {};
     copy_few<Width>(from, copy, count);
     return Bytes::load(copy);
   }
   template <class Batch>
-  INTACT_INLINE static void store_part(Batch x, std::uint8_t* to, index count) {
+  INTACT_INLINE static void store_part(Batch x, std::uint8_t* to, index_t count) {
     alignas(64) std::uint8_t copy[static_cast<std::size_t>(Width)];
     Bytes::store(x, copy);
     copy_few<Width>(copy, to, count);
   }
   template <class Batch>
-  INTACT_INLINE static void nibbles_part(Batch x, std::uint8_t* to, index count) {
+  INTACT_INLINE static void nibbles_part(Batch x, std::uint8_t* to, index_t count) {
     alignas(64) std::uint8_t part[static_cast<std::size_t>(Width)] = {};
     store_part(x, part, count);
     Bytes::nibbles(Bytes::load(part), part);
@@ -165,14 +165,14 @@ namespace detail {
 
 struct sixty_four_bytes {
   using batch = __m512i;
-  static constexpr index width = 64;
+  static constexpr index_t width = 64;
 
   INTACT_INLINE static batch load(const std::uint8_t* from) { return _mm512_loadu_si512(from); }
   INTACT_INLINE static void store(batch x, std::uint8_t* to) { _mm512_storeu_si512(to, x); }
-  INTACT_INLINE static batch load_part(const std::uint8_t* from, index count) {
+  INTACT_INLINE static batch load_part(const std::uint8_t* from, index_t count) {
     return _mm512_maskz_loadu_epi8(first(count), from);
   }
-  INTACT_INLINE static void store_part(batch x, std::uint8_t* to, index count) {
+  INTACT_INLINE static void store_part(batch x, std::uint8_t* to, index_t count) {
     _mm512_mask_storeu_epi8(to, first(count), x);
   }
   INTACT_INLINE static batch broadcast(std::uint8_t x) { return _mm512_set1_epi8(static_cast<char>(x)); }
@@ -195,14 +195,14 @@ struct sixty_four_bytes {
     const __m512i pairs = _mm512_maddubs_epi16(x, _mm512_set1_epi16(0x1001));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(pairs));
   }
-  INTACT_INLINE static void nibbles_part(batch x, std::uint8_t* to, index count) {
+  INTACT_INLINE static void nibbles_part(batch x, std::uint8_t* to, index_t count) {
     const __m512i pairs = _mm512_maddubs_epi16(_mm512_maskz_mov_epi8(first(count), x), _mm512_set1_epi16(0x1001));
     const auto bytes = static_cast<__mmask32>(first((count + 1) / 2));
     _mm256_mask_storeu_epi8(to, bytes, _mm512_cvtepi16_epi8(pairs));
   }
 
  private:
-  INTACT_INLINE static __mmask64 first(index count) { return (std::uint64_t{1} << count) - 1; }
+  INTACT_INLINE static __mmask64 first(index_t count) { return (std::uint64_t{1} << count) - 1; }
 };
 
 }  // namespace detail

@@ -18,7 +18,7 @@
 //                      signedness: a sum is too large by offset * (the sum of the channel's weights)
 //   start(from)        an accumulator of the lanes at an address
 //   widens, activation whether activations must be given as 16-bit words, and the type that they must have
-//   widen(from, to)    makes them so, `widened_together` at a time
+//   widen(from, to)    makes them so, `widened_per_step` at a time
 //   broadcast(a)       four activations from memory of any alignment, for all columns
 //   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp
 //   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
@@ -56,7 +56,7 @@ struct whole_lanes {
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
       out[i] = accumulators[i];
-      hide_value(out[i]);
+      optimization_barrier(out[i]);
     }
   }
 };
@@ -68,7 +68,7 @@ struct dot4<isa::scalar, A> {
   using activation = A;
   using accumulator = std::int32_t;
   using four = detail::four_integers;
-  static constexpr index columns = 1;
+  static constexpr index_t columns = 1;
   static constexpr int offset = 0;
   static constexpr bool widens = false;
 
@@ -88,7 +88,7 @@ struct dot4<isa::scalar, A> {
   INTACT_INLINE static void sums(const accumulator (&accumulators)[N], accumulator (&out)[N]) {
     for (unsigned i = 0; i < N; ++i) {
       out[i] = accumulators[i];
-      hide_value(out[i]);
+      optimization_barrier(out[i]);
     }
   }
 
@@ -102,10 +102,10 @@ template <class A>
 struct dot4<isa::sse4_1, A> {
   using activation = std::int16_t;
   using accumulator = __m128i;
-  static constexpr index columns = 2;
+  static constexpr index_t columns = 2;
   static constexpr int offset = 0;
   static constexpr bool widens = true;
-  static constexpr index widened_together = 8;
+  static constexpr index_t widened_per_step = 8;
 
   INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
@@ -140,10 +140,10 @@ template <class A>
 struct dot4<isa::avx2, A> {
   using activation = std::int16_t;
   using accumulator = __m256i;
-  static constexpr index columns = 4;
+  static constexpr index_t columns = 4;
   static constexpr int offset = 0;
   static constexpr bool widens = true;
-  static constexpr index widened_together = 16;
+  static constexpr index_t widened_per_step = 16;
 
   INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
@@ -179,7 +179,7 @@ template <class A>
 struct dot4<isa::avx2_vnni, A> : detail::whole_lanes<s32<isa::avx2_vnni>> {
   using activation = A;
   using accumulator = s32<isa::avx2_vnni>;
-  static constexpr index columns = 8;
+  static constexpr index_t columns = 8;
   static constexpr int offset = std::is_signed_v<A> ? 128 : 0;
   static constexpr bool widens = false;
 
@@ -202,10 +202,10 @@ template <class A>
 struct dot4<isa::avx512bw, A> {
   using activation = std::int16_t;
   using accumulator = __m512i;
-  static constexpr index columns = 8;
+  static constexpr index_t columns = 8;
   static constexpr int offset = 0;
   static constexpr bool widens = true;
-  static constexpr index widened_together = 32;
+  static constexpr index_t widened_per_step = 32;
 
   INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
     const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -242,7 +242,7 @@ template <class A>
 struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
   using activation = A;
   using accumulator = s32<isa::avx512vnni>;
-  static constexpr index columns = 16;
+  static constexpr index_t columns = 16;
   static constexpr int offset = std::is_signed_v<A> ? 128 : 0;
   static constexpr bool widens = false;
 
@@ -277,7 +277,7 @@ template <class A>
 struct dot4<isa::neon, A> {
   using activation = A;
   using accumulator = int32x4_t;
-  static constexpr index columns = 2;
+  static constexpr index_t columns = 2;
   static constexpr int offset = std::is_signed_v<A> ? 0 : -128;
   static constexpr bool widens = false;
 
@@ -306,7 +306,7 @@ template <class A>
 struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> {
   using activation = A;
   using accumulator = s32<isa::neon_dotprod>;
-  static constexpr index columns = 4;
+  static constexpr index_t columns = 4;
   static constexpr int offset = std::is_signed_v<A> ? 0 : -128;
   static constexpr bool widens = false;
 
@@ -327,7 +327,7 @@ template <class A>
 struct dot4<isa::neon_i8mm, A> : detail::whole_lanes<s32<isa::neon_i8mm>> {
   using activation = A;
   using accumulator = s32<isa::neon_i8mm>;
-  static constexpr index columns = 4;
+  static constexpr index_t columns = 4;
   static constexpr int offset = 0;
   static constexpr bool widens = false;
 

@@ -28,7 +28,7 @@ struct int4<isa::scalar> {
 
   INTACT_INLINE static four low(const std::uint8_t* w) { return low(w, 0); }
   INTACT_INLINE static four high(const std::uint8_t* w) { return high(w, 0); }
-  INTACT_INLINE static int load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static int load_shifts(const std::uint8_t* w, index_t column) {
     return w[column % 16] >> column / 16 * 2 & 3;
   }
   INTACT_INLINE static four low(const std::uint8_t* w, int shift) {
@@ -47,7 +47,7 @@ struct int4<isa::scalar> {
 namespace detail {
 
 /// Where the shifts of a column are in their byte, for instructions that shift all lanes by as much.
-INTACT_INLINE __m128i bit_of_shifts(index column) {
+INTACT_INLINE __m128i bit_of_shifts(index_t column) {
   return _mm_cvtsi32_si128(static_cast<int>(column / 16 * 2));
 }
 
@@ -59,7 +59,7 @@ struct int4<isa::sse4_1> {
   INTACT_INLINE static __m128i high(const std::uint8_t* w) { return _mm_srai_epi16(words(w), 4); }
 
   /// The powers, in each of a channel's words.
-  INTACT_INLINE static __m128i load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static __m128i load_shifts(const std::uint8_t* w, index_t column) {
     const __m128i channels = _mm_cvtepu8_epi64(_mm_loadu_si16(w + column % 16));
     const __m128i shifts = _mm_and_si128(_mm_srl_epi64(channels, detail::bit_of_shifts(column)), _mm_set1_epi64x(3));
     const __m128i in_words = _mm_shuffle_epi8(shifts, _mm_set_epi64x(0x0808080808080808, 0));
@@ -84,7 +84,7 @@ struct int4<isa::avx2> {
   INTACT_INLINE static __m256i high(const std::uint8_t* w) { return _mm256_srai_epi16(words(w), 4); }
 
   /// The powers, in each of a channel's words.
-  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index_t column) {
     const __m256i channels = _mm256_cvtepu8_epi64(_mm_loadu_si32(w + column % 16));
     const __m256i shifts =
         _mm256_and_si256(_mm256_srl_epi64(channels, detail::bit_of_shifts(column)), _mm256_set1_epi64x(3));
@@ -107,7 +107,7 @@ template <>
 struct int4<isa::avx2_vnni> {
   INTACT_INLINE static __m256i low(const std::uint8_t* w) { return values(load(w)); }
   INTACT_INLINE static __m256i high(const std::uint8_t* w) { return values(_mm256_srli_epi16(load(w), 4)); }
-  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index_t column) {
     const __m256i channels = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
     const __m256i moved = _mm256_srl_epi32(channels, detail::bit_of_shifts(column));
     return _mm256_and_si256(moved, _mm256_set1_epi32(3));
@@ -142,7 +142,7 @@ struct int4<isa::avx512bw> {
   INTACT_INLINE static __m512i high(const std::uint8_t* w) { return _mm512_srai_epi16(words(w), 4); }
 
   /// The shifts, in each of a channel's words.
-  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index_t column) {
     const __m512i channels = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
     const __m512i shifts =
         _mm512_and_si512(_mm512_srl_epi64(channels, detail::bit_of_shifts(column)), _mm512_set1_epi64(3));
@@ -164,7 +164,7 @@ template <>
 struct int4<isa::avx512vnni> {
   INTACT_INLINE static __m512i low(const std::uint8_t* w) { return values(load(w)); }
   INTACT_INLINE static __m512i high(const std::uint8_t* w) { return values(_mm512_srli_epi16(load(w), 4)); }
-  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index_t column) {
     const __m512i channels = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
     const __m512i moved = _mm512_srl_epi32(channels, detail::bit_of_shifts(column));
     return _mm512_and_si512(moved, _mm512_set1_epi32(3));
@@ -202,7 +202,7 @@ struct int4<isa::neon> {
   INTACT_INLINE static int8x8_t high(const std::uint8_t* w) { return vshr_n_s8(load(w), 4); }
 
   /// By how much a byte is shifted whose upper half is the weight, to the right if negative.
-  INTACT_INLINE static int8x8_t load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static int8x8_t load_shifts(const std::uint8_t* w, index_t column) {
     const std::uint8_t* const two = w + column % 16;
     const uint32x2_t channels = vset_lane_u32(two[1], vdup_n_u32(two[0]), 1);
     const uint32x2_t moved = vshl_u32(channels, vdup_n_s32(static_cast<int>(-(column / 16 * 2))));
@@ -229,7 +229,7 @@ struct int4<isa::neon_dotprod> {
   INTACT_INLINE static int8x16_t high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
 
   /// By how much a byte is shifted whose upper half is the weight, to the right if negative.
-  INTACT_INLINE static int8x16_t load_shifts(const std::uint8_t* w, index column) {
+  INTACT_INLINE static int8x16_t load_shifts(const std::uint8_t* w, index_t column) {
     const uint8x8_t four = vreinterpret_u8_u32(vdup_n_u32(detail::load_bytes<std::uint32_t>(w + column % 16)));
     const uint32x4_t channels = vmovl_u16(vget_low_u16(vmovl_u8(four)));
     const uint32x4_t moved = vshlq_u32(channels, vdupq_n_s32(static_cast<int>(-(column / 16 * 2))));

@@ -9,7 +9,7 @@
 // Any function of a 12-bit code, in registers of bytes: a table of 4,096 bytes. A shuffle takes one of 128 entries by 7
 // bits of a code; of the 32 parts' entries each further bit of the code chooses one half.
 //
-// long_table<Isa>(table), for those that has_long_table<Isa> names, has look_up(codes, to): entries at codes in u16, in
+// long_table<Isa>(table), for those that has_long_table<Isa> names, has lookup(codes, to): entries at codes in u16, in
 // N registers of bytes. The table stays where it is, best at a multiple of 64 bytes, and goes through registers once
 // for N registers of codes. Without AVX512_VBMI one load per code is faster.
 //
@@ -39,7 +39,7 @@ class long_table<isa::avx512vbmi> {
   INTACT_INLINE explicit long_table(const std::uint8_t* table) : entries_(table) {}
 
   template <unsigned N>
-  INTACT_INLINE void look_up(const std::uint16_t* from, __m512i (&to)[N]) const {
+  INTACT_INLINE void lookup(const std::uint16_t* from, __m512i (&to)[N]) const {
     split_codes<N> codes;
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
@@ -111,11 +111,11 @@ class stepped_table<isa::avx512vbmi> {
  public:
   explicit stepped_table(const std::uint8_t* table) {
     __mmask64 wrong = 0;
-    for (index i = 0; i < eights; i += 8) {
+    for (index_t i = 0; i < eights; i += 8) {
       wrong |= add_eights(table + 8 * i, i);
     }
     // Eights that fall have no step in front of their first entry: its bit tells that they fall.
-    for (index i = 0; i < eights; i += 64) {
+    for (index_t i = 0; i < eights; i += 64) {
       const __m512i up = _mm512_load_si512(steps_ + i), down = _mm512_load_si512(falling_ + i);
       const __mmask64 falls = _mm512_test_epi8_mask(down, down);
       const __m512i steps = _mm512_or_si512(up, down);
@@ -129,7 +129,7 @@ class stepped_table<isa::avx512vbmi> {
   bool fits;
 
   template <unsigned N>
-  INTACT_INLINE void look_up(const std::uint16_t* from, __m512i (&to)[N]) const {
+  INTACT_INLINE void lookup(const std::uint16_t* from, __m512i (&to)[N]) const {
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
       to[i] = entries(_mm512_loadu_si512(from + 64 * i), _mm512_loadu_si512(from + 64 * i + 32));
@@ -137,10 +137,10 @@ class stepped_table<isa::avx512vbmi> {
   }
 
  private:
-  static constexpr index eights = 512;
+  static constexpr index_t eights = 512;
 
   /// The smallest of every eight entries, and a bit for each entry that differs from the one before it.
-  INTACT_INLINE __mmask64 add_eights(const std::uint8_t* table, index i) {
+  INTACT_INLINE __mmask64 add_eights(const std::uint8_t* table, index_t i) {
     constexpr __mmask64 behind_first = 0xfefefefefefefefe;
     const __m512i all = _mm512_loadu_si512(table), before = _mm512_slli_epi64(all, 8), one = _mm512_set1_epi8(1);
     const __mmask64 changes = _mm512_mask_cmpneq_epu8_mask(behind_first, all, before);

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "intact/simd/narrow.hpp"
 #include "intact/simd/mul_shift.hpp"
+#include "intact/simd/narrow.hpp"
 #include "intact/simd/sum.hpp"
 
 // Sums of a row's values and of their squares: of (code - zero_point) * 2^shift, with a shift of 0..3 per channel.
@@ -29,7 +29,7 @@ class moments;
 template <class Isa>
 INTACT_INLINE s32<Isa> power_of_two(s32<Isa> shift) {
   const s32<Isa> one = broadcast<Isa>(1);
-  const s32<Isa> upper = rescaler<Isa>::right(shift, 1);
+  const s32<Isa> upper = mul_shift<Isa>::right(shift, 1);
   const s32<Isa> lower = subtract<Isa>(shift, add<Isa>(upper, upper));
   const s32<Isa> three_times = add<Isa>(upper, add<Isa>(upper, upper));
   return multiply<Isa>(add<Isa>(lower, one), add<Isa>(three_times, one));
@@ -44,7 +44,7 @@ class word_moments {
  public:
   using row = typename Words::type;
   using factors = typename Words::type;
-  static constexpr index width = Words::width;
+  static constexpr index_t width = Words::width;
   static_assert(std::uint64_t{2040} * 2040 * 2 * (4096 / 8) < std::uint64_t{1} << 32);
 
   INTACT_INLINE static row row_of(int zero_point) { return Words::broadcast(zero_point); }
@@ -69,7 +69,7 @@ class lane_moments {
  public:
   using row = s32<Isa>;
   using factors = s32<Isa>;
-  static constexpr index width = lanes<Isa>;
+  static constexpr index_t width = lanes<Isa>;
 
   INTACT_INLINE static row row_of(int zero_point) { return broadcast<Isa>(zero_point); }
   INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return power_of_two<Isa>(widen<Isa>(shift)); }
@@ -95,7 +95,7 @@ namespace detail {
 
 struct words_of_eight {
   using type = __m128i;
-  static constexpr index width = 8;
+  static constexpr index_t width = 8;
 
   INTACT_INLINE static type load(const std::uint8_t* from) {
     return _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
@@ -154,7 +154,7 @@ INTACT_INLINE std::int64_t sum_of_four(__m256i x) {
 
 struct words_of_sixteen {
   using type = __m256i;
-  static constexpr index width = 16;
+  static constexpr index_t width = 16;
 
   INTACT_INLINE static type load(const std::uint8_t* from) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
@@ -219,7 +219,7 @@ namespace detail {
 
 struct words_of_thirty_two {
   using type = __m512i;
-  static constexpr index width = 32;
+  static constexpr index_t width = 32;
 
   INTACT_INLINE static type load(const std::uint8_t* from) {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
@@ -311,7 +311,7 @@ class byte_moments_neon {
  public:
   using row = int16x8_t;
   using factors = int16x8_t;
-  static constexpr index width = 8;
+  static constexpr index_t width = 8;
 
   INTACT_INLINE static row row_of(int zero_point) { return vdupq_n_s16(static_cast<std::int16_t>(zero_point)); }
   INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return load(shift); }

@@ -4,12 +4,12 @@
 
 #include "intact/simd/batch.hpp"
 
-// ((a << prescale) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's rescale for several channels.
+// ((a << left_shift) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's rescale for several channels.
 // xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, what is wanted is the upper
 // half of each sum, which takes no 64-bit shift: on x86 even and odd lanes are multiplied apart, and the upper halves
 // of the even ones move down beside those of the odd ones.
 //
-// rescaler<Isa> has
+// mul_shift<Isa> has
 //
 //   factors                 multipliers and offsets of `lanes` channels
 //   load(multiplier, offset)      from arrays in the order of the channels
@@ -28,10 +28,10 @@ inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa>
-struct rescaler;
+struct mul_shift;
 
 template <>
-struct rescaler<isa::scalar> {
+struct mul_shift<isa::scalar> {
   struct factors {
     std::int64_t multiplier, offset;
   };
@@ -82,7 +82,7 @@ INTACT_INLINE std::int32_t raised_by(int n) {
 }  // namespace detail
 
 template <>
-struct rescaler<isa::sse4_1> {
+struct mul_shift<isa::sse4_1> {
   using batch = s32<isa::sse4_1>;
   struct factors {
     __m128i even, odd, even_offset, odd_offset;
@@ -206,12 +206,12 @@ struct rescaler_of_eight {
 }  // namespace detail
 
 template <>
-struct rescaler<isa::avx2> : detail::rescaler_of_eight<isa::avx2> {};
+struct mul_shift<isa::avx2> : detail::rescaler_of_eight<isa::avx2> {};
 
 #endif
 #if INTACT_HAS_AVX2_VNNI
 template <>
-struct rescaler<isa::avx2_vnni> : detail::rescaler_of_eight<isa::avx2_vnni> {};
+struct mul_shift<isa::avx2_vnni> : detail::rescaler_of_eight<isa::avx2_vnni> {};
 #endif
 #if INTACT_HAS_AVX512BW
 
@@ -280,16 +280,16 @@ struct rescaler_of_sixteen {
 }  // namespace detail
 
 template <>
-struct rescaler<isa::avx512bw> : detail::rescaler_of_sixteen<isa::avx512bw> {};
+struct mul_shift<isa::avx512bw> : detail::rescaler_of_sixteen<isa::avx512bw> {};
 
 #endif
 #if INTACT_HAS_AVX512VNNI
 template <>
-struct rescaler<isa::avx512vnni> : detail::rescaler_of_sixteen<isa::avx512vnni> {};
+struct mul_shift<isa::avx512vnni> : detail::rescaler_of_sixteen<isa::avx512vnni> {};
 #endif
 #if INTACT_HAS_AVX512VBMI
 template <>
-struct rescaler<isa::avx512vbmi> : detail::rescaler_of_sixteen<isa::avx512vbmi> {};
+struct mul_shift<isa::avx512vbmi> : detail::rescaler_of_sixteen<isa::avx512vbmi> {};
 #endif
 #if INTACT_HAS_NEON
 
@@ -347,16 +347,16 @@ struct rescaler_of_four {
 }  // namespace detail
 
 template <>
-struct rescaler<isa::neon> : detail::rescaler_of_four<isa::neon> {};
+struct mul_shift<isa::neon> : detail::rescaler_of_four<isa::neon> {};
 
 #endif
 #if INTACT_HAS_NEON_DOTPROD
 template <>
-struct rescaler<isa::neon_dotprod> : detail::rescaler_of_four<isa::neon_dotprod> {};
+struct mul_shift<isa::neon_dotprod> : detail::rescaler_of_four<isa::neon_dotprod> {};
 #endif
 #if INTACT_HAS_NEON_I8MM
 template <>
-struct rescaler<isa::neon_i8mm> : detail::rescaler_of_four<isa::neon_i8mm> {};
+struct mul_shift<isa::neon_i8mm> : detail::rescaler_of_four<isa::neon_i8mm> {};
 #endif
 
 }  // namespace simd

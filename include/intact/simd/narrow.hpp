@@ -254,7 +254,7 @@ INTACT_INLINE void narrow(const s32<Isa> (&x)[N], Out* to) {
 }
 
 template <class Isa, class Out, unsigned N>
-INTACT_INLINE void narrow(const s32<Isa> (&x)[N], Out* to, index count) {
+INTACT_INLINE void narrow(const s32<Isa> (&x)[N], Out* to, index_t count) {
   alignas(64) Out all[static_cast<std::size_t>(N * lanes<Isa>)];
   narrow<Isa>(x, all);
   if (count > 0) {  // `to` may be null otherwise, which memcpy does not allow

@@ -22,7 +22,7 @@ class plain_word_moments {
  public:
   struct row {};
   struct factors {};
-  static constexpr index width = Words::width;
+  static constexpr index_t width = Words::width;
   static_assert(4096 * (1 << 15) < (std::int64_t{1} << 31));
 
   INTACT_INLINE static row row_of(int) { return {}; }
@@ -76,7 +76,7 @@ class plain_moments_neon {
  public:
   struct row {};
   struct factors {};
-  static constexpr index width = 8;
+  static constexpr index_t width = 8;
 
   INTACT_INLINE static row row_of(int) { return {}; }
   INTACT_INLINE static factors factors_of(const std::uint8_t*) { return {}; }

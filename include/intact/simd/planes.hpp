@@ -22,7 +22,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
-inline constexpr index planes_room = 64;
+inline constexpr index_t planes_room = 64;
 
 /// Per instruction set: `width` bytes at a time,
 ///   sum(sums, from)        adds the bytes to 64-bit or 32-bit lanes
@@ -44,7 +44,7 @@ alignas(16) inline constexpr std::uint8_t last_plane_weights[16] = {128, 64, 32,
 template <>
 struct planes<isa::scalar> {
   using sums = std::int64_t;
-  static constexpr index width = 1;
+  static constexpr index_t width = 1;
 
   INTACT_INLINE static sums zero() { return 0; }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s += *from; }
@@ -66,7 +66,7 @@ struct interleaver {
 #endif
 
   /// Sixteen columns of four rows, minus 128, column by column.
-  INTACT_INLINE static void interleave(const std::uint8_t* const (&rows)[4], index column, std::uint8_t* to) {
+  INTACT_INLINE static void interleave(const std::uint8_t* const (&rows)[4], index_t column, std::uint8_t* to) {
 #if INTACT_HAS_SSE4_1
     const __m128i x = recentred(rows[0] + column), y = recentred(rows[1] + column);
     const __m128i z = recentred(rows[2] + column), w = recentred(rows[3] + column);
@@ -85,8 +85,8 @@ struct interleaver {
   }
 
   /// Sixteen columns of four rows, minus 128: four columns of every row at a time, `stride` bytes apart.
-  INTACT_INLINE static void transpose(const std::uint8_t* const (&rows)[4], index column, std::uint8_t* to,
-                                      index stride) {
+  INTACT_INLINE static void transpose(const std::uint8_t* const (&rows)[4], index_t column, std::uint8_t* to,
+                                      index_t stride) {
 #if INTACT_HAS_SSE4_1
     const __m128i x = recentred(rows[0] + column), y = recentred(rows[1] + column);
     const __m128i z = recentred(rows[2] + column), w = recentred(rows[3] + column);
@@ -118,7 +118,7 @@ struct interleaver {
 template <>
 struct planes<isa::sse4_1> : detail::interleaver {
   using sums = __m128i;
-  static constexpr index width = 16;
+  static constexpr index_t width = 16;
 
   INTACT_INLINE static sums zero() { return _mm_setzero_si128(); }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
@@ -145,7 +145,7 @@ namespace detail {
 
 struct planes_of_32 : interleaver {
   using sums = __m256i;
-  static constexpr index width = 32;
+  static constexpr index_t width = 32;
 
   INTACT_INLINE static sums zero() { return _mm256_setzero_si256(); }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
@@ -183,7 +183,7 @@ namespace detail {
 
 struct planes_of_64 : interleaver {
   using sums = __m512i;
-  static constexpr index width = 64;
+  static constexpr index_t width = 64;
 
   INTACT_INLINE static sums zero() { return _mm512_setzero_si512(); }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) {
@@ -222,7 +222,7 @@ namespace detail {
 
 struct planes_of_16 : interleaver {
   using sums = uint32x4_t;
-  static constexpr index width = 16;
+  static constexpr index_t width = 16;
 
   INTACT_INLINE static sums zero() { return vdupq_n_u32(0); }
   INTACT_INLINE static void sum(sums& s, const std::uint8_t* from) { s = vpadalq_u16(s, vpaddlq_u8(vld1q_u8(from))); }
@@ -256,7 +256,7 @@ template <class Isa>
 struct row_end {
   alignas(64) std::uint8_t bytes[static_cast<std::size_t>(planes<Isa>::width)];
 
-  INTACT_INLINE row_end(const std::uint8_t* from, index count) {
+  INTACT_INLINE row_end(const std::uint8_t* from, index_t count) {
     using registers = simd::bytes<Isa>;
     registers::store(registers::load_part(from, count), bytes);
   }
@@ -265,16 +265,16 @@ template <>
 struct row_end<isa::scalar> {
   std::uint8_t bytes[1] = {};
 
-  INTACT_INLINE row_end(const std::uint8_t*, index) {}
+  INTACT_INLINE row_end(const std::uint8_t*, index_t) {}
 };
 
 }  // namespace detail
 
 template <class Isa>
-INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
+INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index_t count) {
   using lanes = planes<Isa>;
   auto sums = lanes::zero();
-  index i = 0;
+  index_t i = 0;
   for (; i + lanes::width <= count; i += lanes::width) {
     lanes::sum(sums, from + i);
   }
@@ -285,27 +285,27 @@ INTACT_INLINE std::int64_t byte_sum(const std::uint8_t* from, index count) {
 }
 
 template <class Isa, unsigned Planes>
-INTACT_INLINE std::int64_t code_planes(const std::uint8_t* codes, index count, std::uint8_t most, std::uint8_t* to,
-                                       index stride) {
+INTACT_INLINE std::int64_t code_planes(const std::uint8_t* codes, index_t count, std::uint8_t most, std::uint8_t* to,
+                                       index_t stride) {
   using lanes = planes<Isa>;
   typename lanes::sums sums[Planes];
   for (unsigned p = 0; p < Planes; ++p) {
     sums[p] = lanes::zero();
   }
-  const auto split = [&](const std::uint8_t* from, index i) {
+  const auto split = [&](const std::uint8_t* from, index_t i) {
     const auto loaded = lanes::load(from, most);
     INTACT_UNROLL
     for (unsigned p = 0; p < Planes; ++p) {
       const std::uint8_t* const table = p == 5 ? detail::last_plane_weights : detail::plane_weights;
-      lanes::select(loaded, static_cast<std::uint8_t>(8 * p), table, to + static_cast<index>(p) * stride + i);
-      lanes::sum(sums[p], to + static_cast<index>(p) * stride + i);
+      lanes::select(loaded, static_cast<std::uint8_t>(8 * p), table, to + static_cast<index_t>(p) * stride + i);
+      lanes::sum(sums[p], to + static_cast<index_t>(p) * stride + i);
     }
   };
-  index i = 0;
+  index_t i = 0;
   for (; i + lanes::width <= count; i += lanes::width) {
     split(codes + i, i);
   }
-  index behind = 0;
+  index_t behind = 0;
   if (i < count) {
     split(detail::row_end<Isa>(codes + i, count - i).bytes, i);
     behind = i + lanes::width - count;
@@ -322,12 +322,12 @@ INTACT_INLINE std::int64_t code_planes(const std::uint8_t* codes, index count, s
 }
 
 template <class Isa>
-INTACT_INLINE int largest_weighted_code(const std::uint8_t* codes, index count) {
+INTACT_INLINE int largest_weighted_code(const std::uint8_t* codes, index_t count) {
   // 45 less, modulo 256, codes 0..44 are above all others.
   using registers = simd::bytes<Isa>;
   const auto bound = registers::broadcast(45);
   auto largest = registers::broadcast(0);
-  index i = 0;
+  index_t i = 0;
   for (; i + registers::width <= count; i += registers::width) {
     largest = registers::max(largest, registers::subtract(registers::load(codes + i), bound));
   }
@@ -339,15 +339,15 @@ INTACT_INLINE int largest_weighted_code(const std::uint8_t* codes, index count) 
 
 /// to[4 * c + i] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.
 template <class Isa>
-INTACT_INLINE void interleave_recentred(const std::uint8_t* const (&rows)[4], index width, std::uint8_t* to) {
+INTACT_INLINE void interleave_recentred(const std::uint8_t* const (&rows)[4], index_t width, std::uint8_t* to) {
   if constexpr (lanes<Isa> == 1) {
-    for (index c = 0; c < width; ++c) {
-      for (index i = 0; i < 4; ++i) {
+    for (index_t c = 0; c < width; ++c) {
+      for (index_t i = 0; i < 4; ++i) {
         to[4 * c + i] = rows[i][c] ^ 128;
       }
     }
   } else {
-    for (index c = 0; c < width; c += 16) {
+    for (index_t c = 0; c < width; c += 16) {
       planes<Isa>::interleave(rows, c, to + 4 * c);
     }
   }
@@ -355,16 +355,16 @@ INTACT_INLINE void interleave_recentred(const std::uint8_t* const (&rows)[4], in
 
 /// to[c / 4 * stride + 4 * i + c % 4] = rows[i][c] - 128 for the first `width` columns, a multiple of 16.
 template <class Isa>
-INTACT_INLINE void transpose_recentred(const std::uint8_t* const (&rows)[4], index width, std::uint8_t* to,
-                                       index stride) {
+INTACT_INLINE void transpose_recentred(const std::uint8_t* const (&rows)[4], index_t width, std::uint8_t* to,
+                                       index_t stride) {
   if constexpr (lanes<Isa> == 1) {
-    for (index i = 0; i < 4; ++i) {
-      for (index c = 0; c < width; ++c) {
+    for (index_t i = 0; i < 4; ++i) {
+      for (index_t c = 0; c < width; ++c) {
         to[c / 4 * stride + 4 * i + c % 4] = rows[i][c] ^ 128;
       }
     }
   } else {
-    for (index c = 0; c < width; c += 16) {
+    for (index_t c = 0; c < width; c += 16) {
       planes<Isa>::transpose(rows, c, to + c / 4 * stride, stride);
     }
   }

@@ -21,7 +21,7 @@ namespace simd {
 
 template <class Isa>
 struct root_divider {
-  static constexpr index together = 1;
+  static constexpr index_t together = 1;
   INTACT_INLINE static void run(const std::uint64_t* n, std::int32_t* to) {
     *to = static_cast<std::int32_t>(((std::uint64_t{1} << 61) - 1) / integer_sqrt(*n));
   }
@@ -49,7 +49,7 @@ inline constexpr auto reciprocal_roots_by_upper_bits = [] {
 /// before they are multiplied.
 struct root_divider_of_eight {
   using batch = __m512i;
-  static constexpr index together = 8;
+  static constexpr index_t together = 8;
 
   INTACT_INLINE static void run(const std::uint64_t* numbers, std::int32_t* to) {
     const batch n = _mm512_loadu_si512(numbers), upper = _mm512_srli_epi64(n, 32);
@@ -102,8 +102,8 @@ struct root_divider<isa::avx512vbmi> : detail::root_divider_of_eight {};
 #endif
 
 template <class Isa>
-INTACT_INLINE void reciprocal_roots(const std::uint64_t* n, index count, std::int32_t* to) {
-  for (index i = 0; i < count; i += root_divider<Isa>::together) {
+INTACT_INLINE void reciprocal_roots(const std::uint64_t* n, index_t count, std::int32_t* to) {
+  for (index_t i = 0; i < count; i += root_divider<Isa>::together) {
     root_divider<Isa>::run(n + i, to + i);
   }
 }

@@ -27,8 +27,8 @@ class table_sum {
   INTACT_INLINE explicit table_sum(const T*) {}
 
   static constexpr int shift() { return 0; }
-  static constexpr bool covers(index) { return false; }
-  std::uint64_t operator()(const std::uint8_t*, const std::uint8_t*, index, int) const { return 0; }
+  static constexpr bool covers(index_t) { return false; }
+  std::uint64_t operator()(const std::uint8_t*, const std::uint8_t*, index_t, int) const { return 0; }
 };
 
 #if INTACT_HAS_AVX512BW
@@ -57,15 +57,15 @@ class table_sum_512 {
   INTACT_INLINE int shift() const { return shift_; }
 
   /// Sixteen lanes of 32 bits hold the sums of so many words.
-  static constexpr bool covers(index count) { return count < (index{1} << 19); }
+  static constexpr bool covers(index_t count) { return count < (index_t{1} << 19); }
 
-  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index_t count,
                                          int largest) const {
-    constexpr index together = 32;
+    constexpr index_t together = 32;
     const __m256i first = _mm256_set1_epi8(static_cast<char>(largest));
     __m512i low = _mm512_setzero_si512(), high = low;
-    index added = 0;
-    for (index j = 0; j < count; j += together) {
+    index_t added = 0;
+    for (index_t j = 0; j < count; j += together) {
       __mmask32 these = count - j >= together ? ~__mmask32{0} : (__mmask32{1} << (count - j)) - 1;
       const __m256i some = _mm256_maskz_loadu_epi8(these, codes + j);
       if (visible != nullptr) {
@@ -150,9 +150,9 @@ class table_sum<isa::avx512vbmi> {
   INTACT_INLINE int shift() const { return shift_; }
 
   /// A plane's sum is below 2^32.
-  static constexpr bool covers(index count) { return count < (index{1} << 24); }
+  static constexpr bool covers(index_t count) { return count < (index_t{1} << 24); }
 
-  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+  INTACT_INLINE std::uint64_t operator()(const std::uint8_t* codes, const std::uint8_t* visible, index_t count,
                                          int largest) const {
     __m512i sums[planes];
     sums_of_planes(codes, visible, count, static_cast<std::uint8_t>(largest), sums);
@@ -160,7 +160,7 @@ class table_sum<isa::avx512vbmi> {
   }
 
   /// Of up to 256 codes, sixteen lanes of 32 bits that have the sum between them.
-  INTACT_INLINE __m512i lanes_of_sum(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+  INTACT_INLINE __m512i lanes_of_sum(const std::uint8_t* codes, const std::uint8_t* visible, index_t count,
                                      std::uint8_t largest) const {
     __m512i sums[planes];
     sums_of_planes(codes, visible, count, largest, sums);
@@ -180,15 +180,15 @@ class table_sum<isa::avx512vbmi> {
     return byte_table<isa::avx512vbmi>(entries);
   }
 
-  INTACT_INLINE void sums_of_planes(const std::uint8_t* codes, const std::uint8_t* visible, index count,
+  INTACT_INLINE void sums_of_planes(const std::uint8_t* codes, const std::uint8_t* visible, index_t count,
                                     std::uint8_t largest, __m512i (&sums)[planes]) const {
-    constexpr index together = 64;
+    constexpr index_t together = 64;
     const __m512i first = _mm512_set1_epi8(static_cast<char>(largest));
     INTACT_UNROLL
     for (__m512i& sum : sums) {
       sum = _mm512_setzero_si512();
     }
-    const auto add = [&](__mmask64 these, index j) {
+    const auto add = [&](__mmask64 these, index_t j) {
       const __m512i distances = _mm512_sub_epi8(first, _mm512_maskz_loadu_epi8(these, codes + j));
       if (visible != nullptr) {
         const __m512i seen = _mm512_maskz_loadu_epi8(these, visible + j);
@@ -201,7 +201,7 @@ class table_sum<isa::avx512vbmi> {
         sums[i] = _mm512_dpbusd_epi32(sums[i], planes_[i](distances, upper), ones);
       }
     };
-    index j = 0;
+    index_t j = 0;
     for (; j + together <= count; j += together) {
       add(~__mmask64{0}, j);
     }

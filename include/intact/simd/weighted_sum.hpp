@@ -46,7 +46,7 @@ struct add_products_512 {
 template <class Products>
 struct weighted_sum_512 {
   using batch = __m512i;
-  static constexpr index width = 64;
+  static constexpr index_t width = 64;
   struct factors {
     batch lower[4], upper[4], offset[4];
   };

@@ -17,27 +17,27 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// What the stages of this file have in common. Spans are per output channel; nothing is owned.
-struct parity_scale {
+struct compat_scale {
   std::span<const std::int32_t> bias;
   std::span<const std::int32_t> multiplier;  ///< 2^30..2^31 - 1, or 0: the factor's 31 leading bits
   std::span<const std::int32_t> exponent;    ///< -30..30: the factor is multiplier * 2^(exponent - 31)
   int zero_point = 0;
 
   /// 33 bits: its products with factors are -2^63 + 2^32 or more, and below 2^63.
-  INTACT_INLINE constexpr std::int64_t corrected(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr std::int64_t corrected(std::int32_t accumulator, index_t n) const {
     return std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
   }
-  INTACT_INLINE constexpr std::int64_t factor(index n) const { return multiplier[static_cast<std::size_t>(n)]; }
-  INTACT_INLINE constexpr int power(index n) const { return exponent[static_cast<std::size_t>(n)]; }
+  INTACT_INLINE constexpr std::int64_t factor(index_t n) const { return multiplier[static_cast<std::size_t>(n)]; }
+  INTACT_INLINE constexpr int power(index_t n) const { return exponent[static_cast<std::size_t>(n)]; }
 
   template <class Out>
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_equal(operation, "size of multiplier", std::ssize(multiplier), channels);
     require_equal(operation, "size of exponent", std::ssize(exponent), channels);
     require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),
                     std::numeric_limits<Out>::max());
-    for (index n = 0; n < channels; ++n) {
+    for (index_t n = 0; n < channels; ++n) {
       require_at_least(operation, "multiplier of a channel", factor(n), factor(n) <= 0 ? 0 : 1 << 30);
       require_between(operation, "exponent of a channel", power(n), -30, 30);
     }
@@ -50,9 +50,9 @@ template <class Out>
 struct round_half_to_even {
   using output = Out;
 
-  parity_scale scale;
+  compat_scale scale;
 
-  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     const int shift = 31 - scale.power(n);
     const std::int64_t down = product >> shift;
@@ -61,7 +61,7 @@ struct round_half_to_even {
     const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
     return saturate<Out>(down + (up ? 1 : 0) + scale.zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     scale.template require<Out>(operation, channels);
   }
 };
@@ -69,17 +69,17 @@ struct round_half_to_even {
 /// y = clamp(((a * m + 2^(30 - e)) >> (31 - e)) + zp): TensorFlow Lite's single rounding, halves up. It is computed as
 /// ((a * m >> (30 - e)) + 1) >> 1, which is equal and fits 64 bits.
 template <class Out>
-struct round_once {
+struct single_rounding {
   using output = Out;
 
-  parity_scale scale;
+  compat_scale scale;
 
-  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const int shift = 31 - scale.power(n);
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     return saturate<Out>((((product >> (shift - 1)) + 1) >> 1) + scale.zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     scale.template require<Out>(operation, channels);
   }
 };
@@ -88,19 +88,19 @@ struct round_once {
 /// high(a, m) is a * m / 2^31 rounded, halves up, and saturated; divided(x, p) is x / 2^p rounded, halves away from 0.
 /// Range: a << max(e, 0) fits int32. Beyond it, where TensorFlow Lite's result is undefined, this one saturates.
 template <class Out>
-struct round_twice {
+struct double_rounding {
   using output = Out;
 
-  parity_scale scale;
+  compat_scale scale;
 
-  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const int power = scale.power(n);
     const std::int64_t left = std::int64_t{1} << (power > 0 ? power : 0);
     const std::int32_t shifted = saturate<std::int32_t>(scale.corrected(accumulator, n) * left);
     const std::int32_t high = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
     return saturate<Out>(std::int64_t{divided(high, power < 0 ? -power : 0)} + scale.zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     scale.template require<Out>(operation, channels);
   }
 
@@ -126,11 +126,11 @@ struct round_power_of_two {
   int shift = 1;
   int zero_point = 0;
 
-  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const std::int64_t corrected = std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
     return saturate<Out>(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_between(operation, "shift", shift, 1, 31);
     require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),

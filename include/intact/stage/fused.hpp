@@ -13,56 +13,56 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// y = table[code], the code being requantize_to_activation's: a layer with its activation, such as fc1 with GELU.
+/// y = table[code], the code being requantize_u12's: a layer with its activation, such as fc1 with GELU.
 /// The table has 2^activation_bits entries (build/table.hpp builds it) and is not owned.
-struct activate {
+struct requantize_lut {
   using output = std::uint8_t;
 
   channel_scale scale;
   std::span<const std::uint8_t> table;
 
-  INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index n) const {
-    return table[requantize_to_activation{scale}(accumulator, n)];
+  INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index_t n) const {
+    return table[requantize_u12{scale}(accumulator, n)];
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     require_scale(operation, scale, channels);
-    require_equal(operation, "size of table", std::ssize(table), index{1} << activation_bits);
+    require_equal(operation, "size of table", std::ssize(table), index_t{1} << activation_bits);
   }
 };
 
 /// y[m, n] = the residual addition of stream[m, n] and the layer's u8 code. The stream may be y itself.
-struct requantize_and_add {
+struct requantize_add {
   using output = std::uint8_t;
 
   channel_scale scale;
-  add_scale addition;
+  add_parameters addition;
   matrix_view<const std::uint8_t> stream;
 
-  INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index m, index n) const {
+  INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
     return add_codes(addition, stream(m, n), requantize<std::uint8_t>{scale}(accumulator, n), n);
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     require_scale(operation, scale, channels);
-    require_add_scale(operation, addition, channels);
+    require_add_parameters(operation, addition, channels);
   }
-  INTACT_INLINE void require_rows(const char* operation, index rows) const {
+  INTACT_INLINE void require_rows(const char* operation, index_t rows) const {
     require_shape(operation, "stream of the stage", stream, rows, std::ssize(scale.multiplier));
   }
 };
 
-/// y[m, n] = clamp(((a << prescale[m]) * multiplier[m] + offset[m]) >> (32 + shift[m])): a scale per row, such as those
+/// y[m, n] = clamp(((a << left_shift[m]) * multiplier[m] + offset[m]) >> (32 + shift[m])): a scale per row, such as those
 /// of attention times V, divided by the rows' sums of weights. Not owned.
 template <class Out>
-struct requantize_rows {
+struct requantize_per_row {
   using output = Out;
 
   std::span<const tensor_scale> rows;
 
-  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index m, index) const {
-    return saturate<Out>(rescale(accumulator, rows[static_cast<std::size_t>(m)]));
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t m, index_t) const {
+    return saturate<Out>(mul_shift(accumulator, rows[static_cast<std::size_t>(m)]));
   }
-  INTACT_INLINE void require(const char*, index) const {}
-  INTACT_INLINE void require_rows(const char* operation, index count) const {
+  INTACT_INLINE void require(const char*, index_t) const {}
+  INTACT_INLINE void require_rows(const char* operation, index_t count) const {
     require_equal(operation, "size of rows", std::ssize(rows), count);
     for (const tensor_scale& scale : rows) {
       require_scale(operation, scale, 0);

@@ -14,7 +14,7 @@ inline namespace INTACT_UNIT {
 
 /// Calls a stage with the row if it wants it.
 template <class Stage, class Accumulator>
-constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index m, index n) {
+constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index_t m, index_t n) {
   if constexpr (requires { stage(accumulator, m, n); }) {
     return stage(accumulator, m, n);
   } else {
@@ -25,15 +25,15 @@ constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index m,
 /// Whether a stage takes 64-bit accumulators without narrowing them.
 template <class Stage>
 concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
-  stage({accumulator}, index{});
+  stage({accumulator}, index_t{});
 }
 || requires(const Stage& stage, std::int64_t accumulator) {
-  stage({accumulator}, index{}, index{});
+  stage({accumulator}, index_t{}, index_t{});
 };
 
 /// Checks a stage against the shape of its output.
 template <class Stage>
-void require_stage(const char* operation, const Stage& stage, index rows, index channels) {
+void require_stage(const char* operation, const Stage& stage, index_t rows, index_t channels) {
   stage.require(operation, channels);
   if constexpr (requires { stage.require_rows(operation, rows); }) {
     stage.require_rows(operation, rows);
@@ -45,14 +45,14 @@ void require_stage(const char* operation, const Stage& stage, index rows, index 
 inline namespace INTACT_ABI {
 
 /// y = a: the accumulators themselves.
-struct keep_accumulator {
+struct raw_accumulator {
   using output = std::int32_t;
 
-  INTACT_INLINE constexpr output operator()(std::int32_t accumulator, index) const { return accumulator; }
-  INTACT_INLINE void require(const char*, index) const {}
+  INTACT_INLINE constexpr output operator()(std::int32_t accumulator, index_t) const { return accumulator; }
+  INTACT_INLINE void require(const char*, index_t) const {}
 };
 
-/// y = clamp(((a << prescale) * multiplier[n] + offset[n]) >> (32 + shift)), clamped to Bits bits of Out.
+/// y = clamp(((a << left_shift) * multiplier[n] + offset[n]) >> (32 + shift)), clamped to Bits bits of Out.
 /// Built by build/scale.hpp, it is the real number a * f' + B rounded to nearest, and no a is a tie.
 template <class Out, class Scale = channel_scale, int Bits = 8 * static_cast<int>(sizeof(Out))>
 struct requantize {
@@ -61,19 +61,21 @@ struct requantize {
 
   Scale scale;
 
-  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index n) const {
+  INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     constexpr std::int64_t high = std::numeric_limits<Out>::max() >> (8 * sizeof(Out) - Bits);
-    const Out y = saturate<Out>(rescale(accumulator, scale.channel(n)));
+    const Out y = saturate<Out>(mul_shift(accumulator, scale.channel(n)));
     return y > high ? static_cast<Out>(high) : y;
   }
-  INTACT_INLINE void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
+    require_scale(operation, scale, channels);
+  }
 };
 
 /// The 12-bit codes that activation tables are indexed by.
 inline constexpr int activation_bits = 12;
-using requantize_to_activation = requantize<std::uint16_t, channel_scale, activation_bits>;
+using requantize_u12 = requantize<std::uint16_t, channel_scale, activation_bits>;
 
-/// y[m, n] = clamp(addend[m, n] + (((a << prescale) * multiplier[n] + offset[n]) >> (32 + shift))), in s16: a layer
+/// y[m, n] = clamp(addend[m, n] + (((a << left_shift) * multiplier[n] + offset[n]) >> (32 + shift))), in s16: a layer
 /// that adds to the residual stream. The addend may be y itself.
 struct add_to_stream {
   using output = std::int16_t;
@@ -81,11 +83,13 @@ struct add_to_stream {
   channel_scale scale;
   matrix_view<const std::int16_t> addend;
 
-  INTACT_INLINE constexpr std::int16_t operator()(std::int32_t accumulator, index m, index n) const {
-    return saturate<std::int16_t>(addend(m, n) + rescale(accumulator, scale.channel(n)));
+  INTACT_INLINE constexpr std::int16_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
+    return saturate<std::int16_t>(addend(m, n) + mul_shift(accumulator, scale.channel(n)));
   }
-  INTACT_INLINE void require(const char* operation, index channels) const { require_scale(operation, scale, channels); }
-  INTACT_INLINE void require_rows(const char* operation, index rows) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
+    require_scale(operation, scale, channels);
+  }
+  INTACT_INLINE void require_rows(const char* operation, index_t rows) const {
     require_shape(operation, "addend of the stage", addend, rows, std::ssize(scale.multiplier));
   }
 };
@@ -93,23 +97,23 @@ struct add_to_stream {
 /// y = clamp((a * multiplier + offset * 2^29) >> (61 + shift)) for the 64-bit accumulators of 8-bit attention codes,
 /// which carry 29 more fraction bits than those of 4-bit codes: the same scale serves both. Halves round up. Computed
 /// in 64 bits, exactly: with a = high * 2^29 + low, floor((a * m) / 2^29) = high * m + floor(low * m / 2^29). The scale
-/// must have no prescale (its factor is below 1/2).
+/// must have no left_shift (its factor is below 1/2).
 template <class Out>
-struct requantize_wide {
+struct requantize_s64 {
   using output = Out;
   static constexpr int extra_fraction_bits = 29;
 
   tensor_scale scale;
 
-  INTACT_INLINE constexpr Out operator()(std::int64_t accumulator, index) const {
+  INTACT_INLINE constexpr Out operator()(std::int64_t accumulator, index_t) const {
     const std::int64_t high = accumulator >> extra_fraction_bits;
     const std::int64_t low = accumulator - high * (std::int64_t{1} << extra_fraction_bits);
     const std::int64_t product = high * scale.multiplier + ((low * scale.multiplier) >> extra_fraction_bits);
     return saturate<Out>((product + scale.offset) >> (32 + scale.shift));
   }
-  INTACT_INLINE void require(const char* operation, index channels) const {
+  INTACT_INLINE void require(const char* operation, index_t channels) const {
     require_scale(operation, scale, channels);
-    require_equal(operation, "scale.prescale of 64-bit accumulators", scale.prescale, 0);
+    require_equal(operation, "scale.left_shift of 64-bit accumulators", scale.left_shift, 0);
   }
 };
 

@@ -15,29 +15,29 @@ inline namespace INTACT_ABI {
 ///   zero   u8          0..15            code 16: weight 0 (the original)     code 16
 ///   clip   packed u4   0..15            code 15 (the paper's formula)        code 15
 ///   wide   u8          0..254           its own code (8-bit attention)       code 255: weight 0
-enum class tail { zero, clip, wide };
+enum class attention_code { u8_masked, u4_clipped, u8_full };
 
 /// Where -log2 of a probability is rounded up: from 1.5 times a power of two on, as the original does after rounding
 /// the ratio to an integer, or from sqrt(2) times on, which is rounding the logarithm itself.
-enum class log2_rounding { at_one_and_a_half, at_square_root_of_2 };
+enum class log2_rounding { round_ratio, round_log };
 
-template <tail Tail>
+template <attention_code Format>
 struct attention_codes;
 
 template <>
-struct attention_codes<tail::zero> {
+struct attention_codes<attention_code::u8_masked> {
   static constexpr int largest = 15;
-  static constexpr int zero = 16;
-  static constexpr int below_largest = zero;
+  static constexpr int last_code = 16;
+  static constexpr int below_largest = last_code;
   static constexpr int fraction_bits = 15;
   using view = matrix_view<std::uint8_t>;
   using const_view = matrix_view<const std::uint8_t>;
 };
 
 template <>
-struct attention_codes<tail::clip> {
+struct attention_codes<attention_code::u4_clipped> {
   static constexpr int largest = 15;
-  static constexpr int zero = 15;
+  static constexpr int last_code = 15;
   static constexpr int below_largest = 15;
   static constexpr int fraction_bits = 15;
   using view = packed_view<u4, std::uint8_t>;
@@ -45,10 +45,10 @@ struct attention_codes<tail::clip> {
 };
 
 template <>
-struct attention_codes<tail::wide> {
+struct attention_codes<attention_code::u8_full> {
   static constexpr int largest = 254;
-  static constexpr int zero = 255;
-  static constexpr int below_largest = zero;
+  static constexpr int last_code = 255;
+  static constexpr int below_largest = last_code;
   static constexpr int fraction_bits = 44;
   using view = matrix_view<std::uint8_t>;
   using const_view = matrix_view<const std::uint8_t>;
@@ -59,10 +59,10 @@ struct attention_codes<tail::wide> {
 inline namespace INTACT_UNIT {
 
 /// Stores a code, whatever the storage.
-inline void store_code(const matrix_view<std::uint8_t>& codes, index i, index j, int code) {
+inline void store_code(const matrix_view<std::uint8_t>& codes, index_t i, index_t j, int code) {
   codes(i, j) = static_cast<std::uint8_t>(code);
 }
-inline void store_code(const packed_view<u4, std::uint8_t>& codes, index i, index j, int code) {
+inline void store_code(const packed_view<u4, std::uint8_t>& codes, index_t i, index_t j, int code) {
   codes.set(i, j, code);
 }
 

@@ -9,11 +9,11 @@ inline namespace INTACT_ABI {
 
 /// The default executor: the caller's thread does everything.
 struct sequential {
-  INTACT_INLINE static constexpr index threads() { return 1; }
+  INTACT_INLINE static constexpr index_t threads() { return 1; }
 
   template <class Task>
-  INTACT_INLINE static constexpr void for_each(index tasks, Task&& task) {
-    for (index i = 0; i < tasks; ++i) {
+  INTACT_INLINE static constexpr void for_each(index_t tasks, Task&& task) {
+    for (index_t i = 0; i < tasks; ++i) {
       task(i);
     }
   }
@@ -23,15 +23,15 @@ struct sequential {
 /// any threads, and returns when all are done; `threads()` tells how many can run at a time. Tasks do not throw and
 /// write to disjoint memory. The bits of a result do not depend on the executor.
 template <class Executor>
-concept executor = requires(const Executor& run, void (*task)(index)) {
-  { run.threads() } -> std::convertible_to<index>;
-  run.for_each(index{1}, task);
+concept executor = requires(const Executor& run, void (*task)(index_t)) {
+  { run.threads() } -> std::convertible_to<index_t>;
+  run.for_each(index_t{1}, task);
 };
 static_assert(executor<sequential>);
 
 /// Rows of one task, at least, of the operations that work row by row: threads are not worth less, and tables are
 /// prepared once per task.
-inline constexpr index rows_together = 16;
+inline constexpr index_t rows_per_task = 16;
 
 }  // namespace INTACT_ABI
 
@@ -40,15 +40,15 @@ inline namespace INTACT_UNIT {
 /// Splits `rows` rows, in groups of `together`, over an executor's threads: calls task(begin, end) for ranges that have
 /// all rows between them. More than one range per thread, to even out threads that are not equally fast.
 template <executor Executor, class Task>
-void for_each_row_range(const Executor& run, index rows, index together, const Task& task) {
-  constexpr index ranges_per_thread = 4;
-  const index groups = group_count(rows, together);
-  const index threads = run.threads();
-  const index wanted = threads <= 1 ? 1 : threads * ranges_per_thread;
-  const index ranges = wanted < groups ? wanted : groups;
-  run.for_each(ranges, [&](index i) {
-    const auto first_row = [&](std::int64_t range) { return static_cast<index>(range * groups / ranges) * together; };
-    const index begin = first_row(i), end = first_row(i + 1);
+void for_each_row_range(const Executor& run, index_t rows, index_t together, const Task& task) {
+  constexpr index_t ranges_per_thread = 4;
+  const index_t groups = group_count(rows, together);
+  const index_t threads = run.threads();
+  const index_t wanted = threads <= 1 ? 1 : threads * ranges_per_thread;
+  const index_t ranges = wanted < groups ? wanted : groups;
+  run.for_each(ranges, [&](index_t i) {
+    const auto first_row = [&](std::int64_t range) { return static_cast<index_t>(range * groups / ranges) * together; };
+    const index_t begin = first_row(i), end = first_row(i + 1);
     task(begin, end < rows ? end : rows);
   });
 }

@@ -20,19 +20,21 @@ struct grouped_s4_view {
 
   packed_view<s4, const std::uint8_t> codes;
   matrix_view<const std::uint8_t> shifts;  ///< rows x ceil(columns / group)
-  index group = 1;
-  index rows = 0;
-  index columns = 0;
+  index_t group = 1;
+  index_t rows = 0;
+  index_t columns = 0;
 
   INTACT_INLINE constexpr grouped_s4_view() = default;
   INTACT_INLINE constexpr grouped_s4_view(packed_view<s4, const std::uint8_t> codes_,
-                                          matrix_view<const std::uint8_t> shifts_, index group_)
+                                          matrix_view<const std::uint8_t> shifts_, index_t group_)
       : codes(codes_), shifts(shifts_), group(group_), rows(codes_.rows), columns(codes_.columns) {}
 
-  INTACT_INLINE constexpr int operator()(index n, index k) const { return codes(n, k) * (1 << shifts(n, k / group)); }
+  INTACT_INLINE constexpr int operator()(index_t n, index_t k) const {
+    return codes(n, k) * (1 << shifts(n, k / group));
+  }
 
   /// The first rows and columns, in place.
-  INTACT_INLINE constexpr grouped_s4_view prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr grouped_s4_view prefix(index_t first_rows, index_t first_columns) const {
     return {codes.prefix(first_rows, first_columns),
             shifts.prefix(first_rows, group < 1 ? 0 : group_count(first_columns, group)), group};
   }
@@ -43,13 +45,13 @@ struct grouped_s4_view {
 inline namespace INTACT_UNIT {
 
 /// Checks the shapes of codes and shifts, and every shift.
-inline void require_shape(const char* operation, const char* argument, const grouped_s4_view& view, index rows,
-                          index columns) {
+inline void require_shape(const char* operation, const char* argument, const grouped_s4_view& view, index_t rows,
+                          index_t columns) {
   require_at_least(operation, "group size of the weights", view.group, 1);
   require_shape(operation, argument, view.codes, rows, columns);
   require_shape(operation, "shifts of the weights", view.shifts, rows, group_count(columns, view.group));
-  for (index n = 0; n < rows; ++n) {
-    for (index g = 0; g < view.shifts.columns; ++g) {
+  for (index_t n = 0; n < rows; ++n) {
+    for (index_t g = 0; g < view.shifts.columns; ++g) {
       require_at_most(operation, "shift of a group of weights", view.shifts(n, g), grouped_s4_view::max_shift);
     }
   }

@@ -11,14 +11,14 @@ inline namespace INTACT_ABI {
 /// data[c * channel_stride + y * row_stride + x * pixel_stride].
 struct image_view {
   const std::uint8_t* data = nullptr;
-  index channels = 0;
-  index height = 0;
-  index width = 0;
-  index channel_stride = 0;
-  index row_stride = 0;
-  index pixel_stride = 0;
+  index_t channels = 0;
+  index_t height = 0;
+  index_t width = 0;
+  index_t channel_stride = 0;
+  index_t row_stride = 0;
+  index_t pixel_stride = 0;
 
-  INTACT_INLINE constexpr const std::uint8_t& operator()(index c, index y, index x) const {
+  INTACT_INLINE constexpr const std::uint8_t& operator()(index_t c, index_t y, index_t x) const {
     return data[c * channel_stride + y * row_stride + x * pixel_stride];
   }
 };
@@ -28,22 +28,22 @@ struct image_view {
 inline namespace INTACT_UNIT {
 
 /// One plane per channel (CHW).
-constexpr image_view planar_image(const std::uint8_t* data, index channels, index height, index width) {
+constexpr image_view planar_image(const std::uint8_t* data, index_t channels, index_t height, index_t width) {
   return {data, channels, height, width, size_product(height, width), width, 1};
 }
 
 /// The channels of a pixel side by side (HWC), as image files are decoded.
-constexpr image_view interleaved_image(const std::uint8_t* data, index channels, index height, index width) {
+constexpr image_view interleaved_image(const std::uint8_t* data, index_t channels, index_t height, index_t width) {
   return {data, channels, height, width, 1, size_product(width, channels), channels};
 }
 
 /// Checks that an address can reach every sample of an image of at least one: the strides, which may be below 0, do not
 /// lead further than max_size.
 inline void require_reach(const char* operation, const image_view& image) {
-  const auto reach = [](index count, index stride) {
+  const auto reach = [](index_t count, index_t stride) {
     return size_product(count - 1, stride < 0 ? size_sum(-(stride + 1), 1) : stride);
   };
-  const index samples =
+  const index_t samples =
       size_sum(reach(image.channels, image.channel_stride),
                size_sum(reach(image.height, image.row_stride), reach(image.width, image.pixel_stride)));
   if (image.channels > 0 && image.height > 0 && image.width > 0 && samples == max_size) [[unlikely]] {

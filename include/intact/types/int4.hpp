@@ -23,7 +23,7 @@ struct u4 {
 inline namespace INTACT_UNIT {
 
 /// Bytes of a packed row of `columns` 4-bit elements.
-constexpr index packed_bytes(index columns) {
+constexpr index_t packed_bytes(index_t columns) {
   return columns / 2 + columns % 2;
 }
 
@@ -45,14 +45,14 @@ struct packed_view {
   using element = Element;
 
   Byte* data = nullptr;
-  index rows = 0;
-  index columns = 0;
-  index stride = 0;
+  index_t rows = 0;
+  index_t columns = 0;
+  index_t stride = 0;
 
   INTACT_INLINE constexpr packed_view() = default;
-  INTACT_INLINE constexpr packed_view(Byte* data_, index rows_, index columns_, index stride_)
+  INTACT_INLINE constexpr packed_view(Byte* data_, index_t rows_, index_t columns_, index_t stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
-  INTACT_INLINE constexpr packed_view(Byte* data_, index rows_, index columns_)
+  INTACT_INLINE constexpr packed_view(Byte* data_, index_t rows_, index_t columns_)
       : packed_view(data_, rows_, columns_, 2 * packed_bytes(columns_)) {}
 
   INTACT_INLINE constexpr operator packed_view<Element, const Byte>() const requires(!std::is_const_v<Byte>) {
@@ -61,11 +61,11 @@ struct packed_view {
 
   /// The first rows and columns, in place and read-only: storing the last of an odd number of columns would clear the
   /// element behind it.
-  INTACT_INLINE constexpr packed_view<Element, const Byte> prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr packed_view<Element, const Byte> prefix(index_t first_rows, index_t first_columns) const {
     return {data, first_rows, first_columns, stride};
   }
 
-  INTACT_INLINE constexpr int operator()(index i, index j) const {
+  INTACT_INLINE constexpr int operator()(index_t i, index_t j) const {
     const int byte = data[(i * stride + j) / 2];
     const int nibble = j % 2 == 0 ? byte & 15 : byte >> 4;
     return nibble > Element::max ? nibble - 16 : nibble;
@@ -73,7 +73,7 @@ struct packed_view {
 
   /// Stores a value of the element's range; the other nibble of the byte is kept, except that storing the last
   /// element of an odd row clears its padding.
-  INTACT_INLINE constexpr void set(index i, index j, int value) const requires(!std::is_const_v<Byte>) {
+  INTACT_INLINE constexpr void set(index_t i, index_t j, int value) const requires(!std::is_const_v<Byte>) {
     Byte& byte = data[(i * stride + j) / 2];
     const int nibble = value & 15;
     if (j % 2 != 0) {
@@ -92,8 +92,8 @@ inline namespace INTACT_UNIT {
 
 /// Checks a packed view's shape, and that its rows start on bytes.
 template <class Element, class Byte>
-void require_shape(const char* operation, const char* argument, const packed_view<Element, Byte>& view, index rows,
-                   index columns) {
+void require_shape(const char* operation, const char* argument, const packed_view<Element, Byte>& view, index_t rows,
+                   index_t columns) {
   require_shape<packed_view<Element, Byte>>(operation, argument, view, rows, columns);
   if (view.stride % 2 != 0) [[unlikely]] {
     contract_failed("intact::%s: %s has stride %td; the stride of packed rows must be even", operation, argument,

@@ -12,10 +12,10 @@ inline namespace INTACT_ABI {
 struct key_mask {
   matrix_view<const std::uint8_t> visible;
 
-  INTACT_INLINE constexpr const std::uint8_t* row(index query) const {
+  INTACT_INLINE constexpr const std::uint8_t* row(index_t query) const {
     return visible.data + (visible.rows == 1 ? 0 : query * visible.stride);
   }
-  INTACT_INLINE constexpr bool operator()(index query, index key) const { return row(query)[key] != 0; }
+  INTACT_INLINE constexpr bool operator()(index_t query, index_t key) const { return row(query)[key] != 0; }
 };
 
 }  // namespace INTACT_ABI
@@ -23,7 +23,7 @@ struct key_mask {
 inline namespace INTACT_UNIT {
 
 /// Checks that a mask has a row for each query, or one for all.
-inline void require_mask(const char* operation, const key_mask& mask, index queries, index keys) {
+inline void require_mask(const char* operation, const key_mask& mask, index_t queries, index_t keys) {
   require_shape(operation, "mask", mask.visible, mask.visible.rows == 1 ? 1 : queries, keys);
 }
 

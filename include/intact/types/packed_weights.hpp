@@ -11,7 +11,7 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// Panels of packed weights start on such a boundary: a cache line, the widest register.
-inline constexpr index packed_weights_alignment = 64;
+inline constexpr index_t packed_weights_alignment = 64;
 
 /// Weights of a matrix product in the order in which dot products of four bytes read them. Element is std::int8_t, s4
 /// or grouped_s4. pack_weights makes them, in memory of the caller.
@@ -40,49 +40,49 @@ struct packed_weights {
 
   static constexpr bool has_shifts = std::is_same_v<Element, grouped_s4>;
   static constexpr bool has_nibbles = has_shifts || std::is_same_v<Element, s4>;
-  static constexpr index panel_width = 64;
-  static constexpr index width_step = 16;
-  static constexpr index step = has_nibbles ? 8 : 4;  ///< columns that are packed together
-  static constexpr index step_bytes = 4;              ///< per output channel
-  static constexpr index shift_bytes = 16;            ///< of a group of columns
+  static constexpr index_t panel_width = 64;
+  static constexpr index_t width_step = 16;
+  static constexpr index_t step = has_nibbles ? 8 : 4;  ///< columns that are packed together
+  static constexpr index_t step_bytes = 4;              ///< per output channel
+  static constexpr index_t shift_bytes = 16;            ///< of a group of columns
 
   const std::uint8_t* data = nullptr;
   const std::int32_t* sums = nullptr;  ///< sums[n] of row n's `columns` weights; null if columns have been cut off
-  index rows = 0;                      ///< output channels
-  index columns = 0;                   ///< the inner dimension
-  index packed_rows = 0;               ///< before a prefix was taken
-  index packed_columns = 0;
-  index group = 1;  ///< columns that share a shift: whole steps, or at least packed_columns
+  index_t rows = 0;                    ///< output channels
+  index_t columns = 0;                 ///< the inner dimension
+  index_t packed_rows = 0;             ///< before a prefix was taken
+  index_t packed_columns = 0;
+  index_t group = 1;  ///< columns that share a shift: whole steps, or at least packed_columns
 
-  INTACT_INLINE static constexpr index steps(index columns) { return group_count(columns, step); }
-  INTACT_INLINE static constexpr index rounded_width(index width) {
+  INTACT_INLINE static constexpr index_t steps(index_t columns) { return group_count(columns, step); }
+  INTACT_INLINE static constexpr index_t rounded_width(index_t width) {
     return size_product(group_count(width, width_step), width_step);
   }
 
   /// Bytes of shifts in front of a panel.
-  INTACT_INLINE static constexpr index panel_shift_bytes(index columns, index group) {
-    constexpr index line = packed_weights_alignment;
+  INTACT_INLINE static constexpr index_t panel_shift_bytes(index_t columns, index_t group) {
+    constexpr index_t line = packed_weights_alignment;
     return has_shifts ? size_product(group_count(size_product(group_count(columns, group), shift_bytes), line), line)
                       : 0;
   }
-  INTACT_INLINE constexpr index panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
+  INTACT_INLINE constexpr index_t panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
 
-  INTACT_INLINE constexpr index panels() const { return group_count(rows, panel_width); }
+  INTACT_INLINE constexpr index_t panels() const { return group_count(rows, panel_width); }
 
   /// Output channels of a panel as it lies in memory, rounded.
-  INTACT_INLINE constexpr index width(index panel) const {
-    const index rest = packed_rows - panel * panel_width;
+  INTACT_INLINE constexpr index_t width(index_t panel) const {
+    const index_t rest = packed_rows - panel * panel_width;
     return rest >= panel_width ? panel_width : rounded_width(rest);
   }
-  INTACT_INLINE constexpr const std::uint8_t* panel(index panel) const {
+  INTACT_INLINE constexpr const std::uint8_t* panel(index_t panel) const {
     return data + panel * (panel_shift_bytes() + panel_width * step_bytes * steps(packed_columns));
   }
 
   /// A weight.
-  INTACT_INLINE constexpr int operator()(index n, index k) const {
+  INTACT_INLINE constexpr int operator()(index_t n, index_t k) const {
     const std::uint8_t* const shifts = panel(n / panel_width);
-    const index place = n % panel_width;
-    const index at = (k / step * width(n / panel_width) + place) * step_bytes + k % step_bytes;
+    const index_t place = n % panel_width;
+    const index_t at = (k / step * width(n / panel_width) + place) * step_bytes + k % step_bytes;
     const int byte = shifts[panel_shift_bytes() + at];
     if constexpr (!has_nibbles) {
       return static_cast<std::int8_t>(byte);
@@ -95,7 +95,7 @@ struct packed_weights {
   }
 
   /// The first output channels and columns, without packing again: for networks that are sliced or pruned.
-  INTACT_INLINE constexpr packed_weights prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr packed_weights prefix(index_t first_rows, index_t first_columns) const {
     return {data, first_columns == columns ? sums : nullptr, first_rows, first_columns, packed_rows, packed_columns,
             group};
   }
@@ -108,17 +108,17 @@ inline namespace INTACT_UNIT {
 /// Bytes of packed weights for `rows` output channels and `columns` inputs: of the panels, and of the sums behind them.
 /// `group`: columns that share a shift, of grouped_s4. max_size if no memory can have as many.
 template <class Element>
-constexpr index packed_panel_bytes(index rows, index columns, index group = 1) {
+constexpr index_t packed_panel_bytes(index_t rows, index_t columns, index_t group = 1) {
   using packed = packed_weights<Element>;
-  const index of_shifts =
+  const index_t of_shifts =
       size_product(group_count(rows, packed::panel_width), packed::panel_shift_bytes(columns, group));
-  const index of_column = size_product(packed::rounded_width(rows), packed::step_bytes);
+  const index_t of_column = size_product(packed::rounded_width(rows), packed::step_bytes);
   return size_sum(of_shifts, size_product(of_column, packed::steps(columns)));
 }
 template <class Element>
-constexpr index packed_weights_bytes(index rows, index columns, index group = 1) {
+constexpr index_t packed_weights_bytes(index_t rows, index_t columns, index_t group = 1) {
   return size_sum(packed_panel_bytes<Element>(rows, columns, group),
-                  size_product(rows, static_cast<index>(sizeof(std::int32_t))));
+                  size_product(rows, static_cast<index_t>(sizeof(std::int32_t))));
 }
 
 }  // namespace INTACT_UNIT

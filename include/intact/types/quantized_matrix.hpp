@@ -8,7 +8,7 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// Activation codes with their zero point.
-struct activations {
+struct quantized_matrix {
   matrix_view<const std::uint8_t> codes;
   int zero_point = 0;
 };

@@ -11,38 +11,38 @@ inline namespace INTACT_ABI {
 
 /// A dyadic scale for a whole tensor. It takes an int32 accumulator a to
 ///
-///     ((a << prescale) * multiplier + offset) >> (32 + shift)
+///     ((a << left_shift) * multiplier + offset) >> (32 + shift)
 ///
 /// in 64 bits, `>>` rounding down. The offset holds everything that is added, in units of 2^-(32 + shift) of an output
 /// code: the rounding half, the bias, the output's zero point and the correction for the input's zero point.
 ///
-/// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= prescale <= 30, and |a| << prescale < 2^31 for every
+/// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= left_shift <= 30, and |a| << left_shift < 2^31 for every
 /// a that can occur: then nothing overflows. build/scale.hpp builds such scales, free of ties.
 struct tensor_scale {
   std::int32_t multiplier = 0;
   std::int64_t offset = 0;
   int shift = 0;
-  int prescale = 0;
+  int left_shift = 0;
 
   /// The scale of one output channel: the same for all.
-  INTACT_INLINE constexpr const tensor_scale& channel(index) const { return *this; }
+  INTACT_INLINE constexpr const tensor_scale& channel(index_t) const { return *this; }
 };
 
-/// Dyadic scales, one per output channel, with the shift and the prescale in common. Does not own its arrays.
+/// Dyadic scales, one per output channel, with the shift and the left_shift in common. Does not own its arrays.
 struct channel_scale {
   std::span<const std::int32_t> multiplier;
   std::span<const std::int64_t> offset;
   int shift = 0;
-  int prescale = 0;
+  int left_shift = 0;
 
-  INTACT_INLINE constexpr tensor_scale channel(index n) const {
-    return {multiplier[static_cast<std::size_t>(n)], offset[static_cast<std::size_t>(n)], shift, prescale};
+  INTACT_INLINE constexpr tensor_scale channel(index_t n) const {
+    return {multiplier[static_cast<std::size_t>(n)], offset[static_cast<std::size_t>(n)], shift, left_shift};
   }
 };
 
 /// How attention times V is divided by the row's sum of weights: the output is round(sum w * v / sum w * s_v / s_y +
 /// zp).
-struct row_normalization {
+struct row_divisor {
   std::int32_t factor = 0;  ///< round(s_v / s_y * 2^28), 1..2^30 - 1
   int zero_point = 0;       ///< of the output, 0..255
 };
@@ -53,7 +53,7 @@ struct row_normalization {
 ///       >> shift
 ///
 /// in 32 bits, which the builder in build/add.hpp proves to suffice. Does not own its arrays.
-struct add_scale {
+struct add_parameters {
   std::span<const std::int32_t> stream_multiplier;
   std::span<const std::int32_t> branch_multiplier;
   std::span<const std::int32_t> offset;
@@ -66,26 +66,26 @@ struct add_scale {
 
 inline namespace INTACT_UNIT {
 
-inline void require_normalization(const char* operation, const row_normalization& normalization) {
+inline void require_row_divisor(const char* operation, const row_divisor& normalization) {
   require_between(operation, "normalization.factor", normalization.factor, 1, (1 << 30) - 1);
   require_between(operation, "normalization.zero_point", normalization.zero_point, 0, 255);
 }
 
 /// Checks what can be checked without the accumulators: the fields' ranges.
-inline void require_scale(const char* operation, const tensor_scale& scale, index /*channels*/) {
+inline void require_scale(const char* operation, const tensor_scale& scale, index_t /*channels*/) {
   constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
   require_at_least(operation, "scale.multiplier", scale.multiplier, 0);
   require_between(operation, "scale.offset", scale.offset, -offset_limit, offset_limit);
   require_between(operation, "scale.shift", scale.shift, 0, 30);
-  require_between(operation, "scale.prescale", scale.prescale, 0, 30);
+  require_between(operation, "scale.left_shift", scale.left_shift, 0, 30);
 }
 
 /// The same for a scale per channel; the channels are those of the output. The values of the arrays are not read.
-inline void require_scale(const char* operation, const channel_scale& scale, index channels) {
+inline void require_scale(const char* operation, const channel_scale& scale, index_t channels) {
   require_equal(operation, "size of scale.multiplier", std::ssize(scale.multiplier), channels);
   require_equal(operation, "size of scale.offset", std::ssize(scale.offset), channels);
   require_between(operation, "scale.shift", scale.shift, 0, 30);
-  require_between(operation, "scale.prescale", scale.prescale, 0, 30);
+  require_between(operation, "scale.left_shift", scale.left_shift, 0, 30);
 }
 
 }  // namespace INTACT_UNIT
@@ -101,7 +101,7 @@ inline constexpr int add_max_shift = 24;
 inline namespace INTACT_UNIT {
 
 /// Checks the scales of a residual addition against the number of channels.
-inline void require_add_scale(const char* operation, const add_scale& scale, index channels) {
+inline void require_add_parameters(const char* operation, const add_parameters& scale, index_t channels) {
   require_equal(operation, "size of stream_multiplier", std::ssize(scale.stream_multiplier), channels);
   require_equal(operation, "size of branch_multiplier", std::ssize(scale.branch_multiplier), channels);
   require_equal(operation, "size of offset", std::ssize(scale.offset), channels);

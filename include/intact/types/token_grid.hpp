@@ -10,14 +10,14 @@ inline namespace INTACT_ABI {
 /// Tokens on a grid, row-major: token (i, j) is row i * width + j of a matrix. A class token in front of them is left
 /// out by row_block(1, tokens()).
 struct token_grid {
-  index height = 0;
-  index width = 0;
+  index_t height = 0;
+  index_t width = 0;
 
-  INTACT_INLINE constexpr index tokens() const { return size_product(height, width); }
+  INTACT_INLINE constexpr index_t tokens() const { return size_product(height, width); }
 };
 
 /// The longest side of a grid.
-inline constexpr index token_grid_max_side = 0x7fffffff;
+inline constexpr index_t token_grid_max_side = 0x7fffffff;
 
 }  // namespace INTACT_ABI
 

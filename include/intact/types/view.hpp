@@ -10,20 +10,20 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// Sizes, positions and strides. Signed, so that a difference of two is one too.
-using index = std::ptrdiff_t;
+using index_t = std::ptrdiff_t;
 
 /// The largest size. No memory has as many bytes.
-inline constexpr index max_size = std::numeric_limits<index>::max();
+inline constexpr index_t max_size = std::numeric_limits<index_t>::max();
 
 /// a * b and a + b of sizes; max_size if they are larger, so that no memory can have the size, and -1 if one of them is
 /// below 0.
-INTACT_INLINE constexpr index size_product(index a, index b) {
+INTACT_INLINE constexpr index_t size_product(index_t a, index_t b) {
   if (a < 0 || b < 0) {
     return -1;
   }
   return a != 0 && b > max_size / a ? max_size : a * b;
 }
-INTACT_INLINE constexpr index size_sum(index a, index b) {
+INTACT_INLINE constexpr index_t size_sum(index_t a, index_t b) {
   if (a < 0 || b < 0) {
     return -1;
   }
@@ -31,7 +31,7 @@ INTACT_INLINE constexpr index size_sum(index a, index b) {
 }
 
 /// Groups of at most `group` elements that make up `size`.
-INTACT_INLINE constexpr index group_count(index size, index group) {
+INTACT_INLINE constexpr index_t group_count(index_t size, index_t group) {
   return size / group + (size % group != 0 ? 1 : 0);
 }
 
@@ -42,42 +42,42 @@ struct matrix_view {
   using element = T;
 
   T* data = nullptr;
-  index rows = 0;
-  index columns = 0;
-  index stride = 0;
+  index_t rows = 0;
+  index_t columns = 0;
+  index_t stride = 0;
 
   INTACT_INLINE constexpr matrix_view() = default;
-  INTACT_INLINE constexpr matrix_view(T* data_, index rows_, index columns_, index stride_)
+  INTACT_INLINE constexpr matrix_view(T* data_, index_t rows_, index_t columns_, index_t stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
-  INTACT_INLINE constexpr matrix_view(T* data_, index rows_, index columns_)
+  INTACT_INLINE constexpr matrix_view(T* data_, index_t rows_, index_t columns_)
       : matrix_view(data_, rows_, columns_, columns_) {}
 
   INTACT_INLINE constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, columns, stride};
   }
 
-  INTACT_INLINE constexpr T& operator()(index i, index j) const { return data[i * stride + j]; }
+  INTACT_INLINE constexpr T& operator()(index_t i, index_t j) const { return data[i * stride + j]; }
 
   /// The first rows and columns, in place.
-  INTACT_INLINE constexpr matrix_view prefix(index first_rows, index first_columns) const {
+  INTACT_INLINE constexpr matrix_view prefix(index_t first_rows, index_t first_columns) const {
     return {data, first_rows, first_columns, stride};
   }
 
   /// Rows [first, first + count).
-  INTACT_INLINE constexpr matrix_view row_block(index first, index count) const {
+  INTACT_INLINE constexpr matrix_view row_block(index_t first, index_t count) const {
     return {count == 0 || columns == 0 ? data : data + first * stride, count, columns, stride};
   }
 
   /// Columns [first, first + count), for example one head's share of the qkv codes.
-  INTACT_INLINE constexpr matrix_view column_block(index first, index count) const {
+  INTACT_INLINE constexpr matrix_view column_block(index_t first, index_t count) const {
     return {rows == 0 || count == 0 ? data : data + first, rows, count, stride};
   }
 };
 
 template <class T>
-matrix_view(T*, index, index) -> matrix_view<T>;
+matrix_view(T*, index_t, index_t) -> matrix_view<T>;
 template <class T>
-matrix_view(T*, index, index, index) -> matrix_view<T>;
+matrix_view(T*, index_t, index_t, index_t) -> matrix_view<T>;
 
 }  // namespace INTACT_ABI
 
@@ -95,7 +95,7 @@ void require_view(const char* operation, const char* argument, const View& view)
         "at least its columns, and data",
         operation, argument, view.rows, view.columns, view.stride, view.data == nullptr ? "no" : "some");
   }
-  constexpr index most = max_size / static_cast<index>(sizeof(*view.data));
+  constexpr index_t most = max_size / static_cast<index_t>(sizeof(*view.data));
   if (view.columns != 0 && view.rows > 1 &&
       (view.columns > most || view.stride > (most - view.columns) / (view.rows - 1))) [[unlikely]] {
     contract_failed("intact::%s: %s has %td rows at stride %td; its last element must be among the first %td",
@@ -105,7 +105,7 @@ void require_view(const char* operation, const char* argument, const View& view)
 
 /// Checks a view as above, and its shape.
 template <class View>
-void require_shape(const char* operation, const char* argument, const View& view, index rows, index columns) {
+void require_shape(const char* operation, const char* argument, const View& view, index_t rows, index_t columns) {
   require_view(operation, argument, view);
   if (view.rows != rows || view.columns != columns) [[unlikely]] {
     contract_failed("intact::%s: %s is %td x %td; it must be %td x %td", operation, argument, view.rows, view.columns,

@@ -11,22 +11,22 @@ inline namespace INTACT_ABI {
 ///
 /// Tokens have two orders: row-major on the grid; and window by window, row-major inside each.
 struct window_grid {
-  index height = 0;
-  index width = 0;
-  index window = 1;  ///< tokens on a side
-  index shift = 0;   ///< 0..window - 1, 0 for windows that are not shifted
+  index_t height = 0;
+  index_t width = 0;
+  index_t window = 1;  ///< tokens on a side
+  index_t shift = 0;   ///< 0..window - 1, 0 for windows that are not shifted
 
-  INTACT_INLINE constexpr index tokens() const { return size_product(height, width); }
-  INTACT_INLINE constexpr index windows_down() const { return (height + window - 1) / window; }
-  INTACT_INLINE constexpr index windows_across() const { return (width + window - 1) / window; }
-  INTACT_INLINE constexpr index windows() const { return size_product(windows_down(), windows_across()); }
-  INTACT_INLINE constexpr index tokens_per_window() const { return size_product(window, window); }
+  INTACT_INLINE constexpr index_t tokens() const { return size_product(height, width); }
+  INTACT_INLINE constexpr index_t windows_down() const { return (height + window - 1) / window; }
+  INTACT_INLINE constexpr index_t windows_across() const { return (width + window - 1) / window; }
+  INTACT_INLINE constexpr index_t windows() const { return size_product(windows_down(), windows_across()); }
+  INTACT_INLINE constexpr index_t tokens_per_window() const { return size_product(window, window); }
   /// Tokens in window order, padding included.
-  INTACT_INLINE constexpr index padded_tokens() const { return size_product(windows(), tokens_per_window()); }
+  INTACT_INLINE constexpr index_t padded_tokens() const { return size_product(windows(), tokens_per_window()); }
 };
 
 /// The longest side of a grid and of a window: products of three sides fit 64 bits.
-inline constexpr index window_grid_max_side = index{1} << 20;
+inline constexpr index_t window_grid_max_side = index_t{1} << 20;
 
 }  // namespace INTACT_ABI
 

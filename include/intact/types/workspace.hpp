@@ -20,15 +20,15 @@ class workspace_size {
   INTACT_INLINE constexpr workspace_size() {}
 
   template <class T>
-  INTACT_INLINE constexpr T* take(index count) {
-    constexpr index line = index{workspace_alignment};
-    const index bytes = size_product(count, static_cast<index>(sizeof(T)));
+  INTACT_INLINE constexpr T* take(index_t count) {
+    constexpr index_t line = index_t{workspace_alignment};
+    const index_t bytes = size_product(count, static_cast<index_t>(sizeof(T)));
     bytes_ = bytes < 0 ? max_size : size_sum(bytes_, size_product(bytes / line + (bytes % line != 0 ? 1 : 0), line));
     return nullptr;
   }
 
   template <class T>
-  INTACT_INLINE constexpr matrix_view<T> matrix(index rows, index columns) {
+  INTACT_INLINE constexpr matrix_view<T> matrix(index_t rows, index_t columns) {
     return {take<T>(size_product(rows, columns)), rows, columns};
   }
 
@@ -44,7 +44,7 @@ class workspace_size {
   }
 
  private:
-  index bytes_ = 0;
+  index_t bytes_ = 0;
 };
 
 }  // namespace INTACT_ABI
@@ -52,7 +52,7 @@ class workspace_size {
 inline namespace INTACT_UNIT {
 
 /// Reports a workspace that cannot hand out `count` elements; never returns.
-[[noreturn]] inline void workspace_exhausted(std::size_t left, index count, std::size_t element_bytes,
+[[noreturn]] inline void workspace_exhausted(std::size_t left, index_t count, std::size_t element_bytes,
                                              std::size_t padding) {
   contract_failed("intact::workspace: %zu bytes are left; %td elements of %zu bytes are needed after %zu for alignment",
                   left, count, element_bytes, padding);
@@ -71,7 +71,7 @@ class workspace {
 
   /// Uninitialized memory for `count` elements on a boundary of workspace_alignment bytes.
   template <class T>
-  INTACT_INLINE T* take(index count) {
+  INTACT_INLINE T* take(index_t count) {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>,
                   "a workspace holds trivial types: nothing is constructed in it");
     const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(next_) % workspace_alignment;
@@ -87,7 +87,7 @@ class workspace {
   }
 
   template <class T>
-  INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {
+  INTACT_INLINE matrix_view<T> matrix(index_t rows, index_t columns) {
     return {take<T>(size_product(rows, columns)), rows, columns};
   }
 

@@ -17,17 +17,19 @@ using s8 = std::int8_t;
 static_assert(
     all_trivially_copyable<matrix_view<u8>, matrix_view<const u8>, packed_view<s4, u8>, packed_view<u4, const u8>,
                            grouped_s4_view, packed_weights<s8>, packed_weights<s4>, packed_weights<grouped_s4>,
-                           image_view, workspace, workspace_size, sequential, activations, key_mask>);
-static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_normalization, add_scale, log_sqrt2_scale,
-                                     attention_weighting, layernorm_parameters, compatibility_layernorm_parameters,
-                                     depthwise_weights, neighbourhood, token_grid, window_grid>);
-static_assert(all_trivially_copyable<isa::scalar, isa::sse4_1, isa::avx2, isa::avx2_vnni, isa::avx512bw,
-                                     isa::avx512vnni, isa::avx512vbmi, isa::neon, isa::neon_dotprod, isa::neon_i8mm,
-                                     tail, log2_rounding, attention_kind, stream_codes, attention_codes<tail::zero>>);
-static_assert(all_trivially_copyable<keep_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
-                                     requantize_wide<u8>, requantize_to_activation, activate, requantize_and_add,
-                                     requantize_rows<u8>, parity_scale, round_half_to_even<u8>, round_once<u8>,
-                                     round_twice<u8>, round_power_of_two<u8>, gemm_operands<u8, s8, keep_accumulator>>);
+                           image_view, workspace, workspace_size, sequential, quantized_matrix, key_mask>);
+static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, add_parameters, log_sqrt2_scale,
+                                     softmax_parameters, layernorm_parameters, fq_vit_layernorm_parameters,
+                                     depthwise_weights, stencil, token_grid, window_grid>);
+static_assert(
+    all_trivially_copyable<isa::scalar, isa::sse4_1, isa::avx2, isa::avx2_vnni, isa::avx512bw, isa::avx512vnni,
+                           isa::avx512vbmi, isa::neon, isa::neon_dotprod, isa::neon_i8mm, attention_code, log2_rounding,
+                           attention_kind, stream_codes, attention_codes<attention_code::u8_masked>>);
+static_assert(
+    all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
+                           requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add, requantize_per_row<u8>,
+                           compat_scale, round_half_to_even<u8>, single_rounding<u8>, double_rounding<u8>,
+                           round_power_of_two<u8>, gemm_operands<u8, s8, raw_accumulator>>);
 static_assert(
     all_trivially_copyable<weights_view, linear_parameters, attention_operands, attention_shape, attention_parameters,
                            mlp_parameters, block_shape, block_parameters, u8_embedding, vit_shape, vit_parameters,

@@ -21,7 +21,7 @@ using namespace intact;
 
 constexpr vit_shape shape{.channels = 2,
                           .height = 9,
-                          .width_pixels = 12,
+                          .image_width = 12,
                           .patch = 3,
                           .width = 21,
                           .heads = 3,
@@ -32,7 +32,7 @@ constexpr vit_shape shape{.channels = 2,
 }  // namespace
 
 int main() {
-  const integer_vit model(intact_test::model_builder({.shape = shape, .parts = paper_profile}, 5).model());
+  const integer_vit model(intact_test::model_builder({.shape = shape, .parts = paper_recipe}, 5).model());
   const std::vector<intact_test::owned_image> images = intact_test::make_images(shape, 1);
   std::vector<std::byte> memory(std::max(vit_workspace_bytes(shape), fused_vit_bytes(shape)));
   const units::arguments x{model.parameters(), model.shape(), images[0].view, workspace(memory.data(), memory.size())};

@@ -15,15 +15,15 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace {
 
-constexpr index tokens = 36, channels = 64, outputs = 40;
+constexpr index_t tokens = 36, channels = 64, outputs = 40;
 
 /// FNV-1a of everything that is written.
 class hash {
  public:
   template <class T>
   void add(matrix_view<T> y) {
-    for (index i = 0; i < y.rows; ++i) {
-      for (index j = 0; j < y.columns; ++j) {
+    for (index_t i = 0; i < y.rows; ++i) {
+      for (index_t j = 0; j < y.columns; ++j) {
         value_ = (value_ ^ static_cast<std::uint64_t>(y(i, j))) * 1099511628211U;
       }
     }
@@ -36,19 +36,19 @@ class hash {
 
 template <class T>
 struct matrix {
-  index rows, columns;
+  index_t rows, columns;
   T data[static_cast<std::size_t>(4 * tokens * channels)] = {};
 
-  matrix(index rows_, index columns_) : rows(rows_), columns(columns_) {}
+  matrix(index_t rows_, index_t columns_) : rows(rows_), columns(columns_) {}
   matrix_view<T> view() { return {data, rows, columns}; }
   std::span<const T> span() const { return {data, static_cast<std::size_t>(rows * columns)}; }
 };
 
 template <class T>
-matrix<T> random(index rows, index columns) {
+matrix<T> random(index_t rows, index_t columns) {
   matrix<T> made(rows, columns);
   std::uint32_t state = 1;
-  for (index i = 0; i < rows * columns; ++i) {
+  for (index_t i = 0; i < rows * columns; ++i) {
     state = state * 1664525U + 1013904223U;
     made.data[i] = static_cast<T>(state >> 24);
   }
@@ -56,9 +56,9 @@ matrix<T> random(index rows, index columns) {
 }
 
 template <class T>
-matrix<T> filled(index columns, T value) {
+matrix<T> filled(index_t columns, T value) {
   matrix<T> made(1, columns);
-  for (index i = 0; i < columns; ++i) {
+  for (index_t i = 0; i < columns; ++i) {
     made.data[i] = value;
   }
   return made;
@@ -83,7 +83,7 @@ class operations {
   using s8 = std::int8_t;
 
   template <class T, class Write>
-  void record(index rows, index columns, const Write& write) {
+  void record(index_t rows, index_t columns, const Write& write) {
     matrix<T> y(rows, columns);
     write(y.view());
     hash_.add(y.view());
@@ -92,10 +92,10 @@ class operations {
   template <class Weights>
   void product(const Weights& w) {
     alignas(packed_weights_alignment) std::byte memory[16384];
-    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, keep_accumulator{}, y); });
+    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, raw_accumulator{}, y); });
     record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, requantize<u8>{scale_}, y); });
     const auto packed = pack_weights(w, memory);
-    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, keep_accumulator{}, y); });
+    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, raw_accumulator{}, y); });
     record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, requantize<u8>{scale_}, y); });
   }
 
@@ -106,7 +106,8 @@ class operations {
     matrix<u8> shifts(outputs, channels / 32);
     product(grouped_s4_view(nibbles, shifts.view(), 32));
     record<u8>(tokens, tokens, [&](auto y) {
-      gemm(activations{codes_.view(), 128}, activations{codes_.view(), 100}, requantize<u8, tensor_scale>{tensor}, y);
+      gemm(quantized_matrix{codes_.view(), 128}, quantized_matrix{codes_.view(), 100},
+           requantize<u8, tensor_scale>{tensor}, y);
     });
   }
 
@@ -122,25 +123,25 @@ class operations {
     matrix<std::int16_t> stream = random<std::int16_t>(tokens, outputs);
     stage(w, requantize<s8>{scale_});
     stage(w, requantize<std::int16_t>{scale_});
-    stage(w, requantize_to_activation{scale_});
-    stage(w, activate{scale_, table.span()});
+    stage(w, requantize_u12{scale_});
+    stage(w, requantize_lut{scale_, table.span()});
     stage(w, add_to_stream{scale_, stream.view()});
-    stage(w, requantize_and_add{scale_, addition(outputs), codes_.view().column_block(0, outputs)});
+    stage(w, requantize_add{scale_, addition(outputs), codes_.view().column_block(0, outputs)});
     tensor_scale per_row[tokens] = {};
     for (tensor_scale& each : per_row) {
       each = tensor;
     }
-    stage(w, requantize_rows<u8>{per_row});
+    stage(w, requantize_per_row<u8>{per_row});
     const matrix<std::int32_t> bias = filled<std::int32_t>(outputs, 5), multiplier = filled(outputs, 1 << 30),
                                exponent = filled(outputs, -8);
-    const parity_scale parity{bias.span(), multiplier.span(), exponent.span(), 100};
+    const compat_scale parity{bias.span(), multiplier.span(), exponent.span(), 100};
     stage(w, round_half_to_even<u8>{parity});
-    stage(w, round_once<u8>{parity});
-    stage(w, round_twice<u8>{parity});
+    stage(w, single_rounding<u8>{parity});
+    stage(w, double_rounding<u8>{parity});
     stage(w, round_power_of_two<u8>{bias.span(), 9, 100});
   }
 
-  add_scale addition(index columns) const {
+  add_parameters addition(index_t columns) const {
     const auto first = static_cast<std::size_t>(columns);
     return {halves_.span().first(first), halves_.span().first(first), middles_.span().first(first), 128, 100, 20};
   }
@@ -158,61 +159,63 @@ class operations {
     record<u8>(tokens, channels, [&](auto y) { layernorm(stream_.view(), norm_s16, y); });
     const matrix<u8> gain_shift = filled<u8>(channels, 20);
     record<std::int32_t>(tokens, channels, [&](auto y) {
-      compatibility_layernorm(codes_.view(), {128, shift.span(), gain.span(), gain_shift.span(), bias.span()}, y);
+      fq_vit_layernorm(codes_.view(), {128, shift.span(), gain.span(), gain_shift.span(), bias.span()}, y);
     });
     record<u8>(tokens, channels, [&](auto y) { add(codes_.view(), codes_.view(), addition(channels), y); });
     record<u8>(tokens, channels, [&](auto y) { activation(codes_.view(), table.span(), y); });
     record<u8>(tokens, channels, [&](auto y) {
       matrix<std::uint16_t> codes(tokens, channels);
-      for (index i = 0; i < tokens * channels; ++i) {
+      for (index_t i = 0; i < tokens * channels; ++i) {
         codes.data[i] = static_cast<std::uint16_t>(codes_.data[i] * 16);
       }
       activation(codes.view(), table_12.span(), y);
     });
     const requantize<u8, tensor_scale> change{{1 << 30, std::int64_t{1} << 31, 0, 2}};
     record<u8>(1, channels, [&](auto y) { average_pool(codes_.view(), requantize<u8, tensor_scale>{tensor}, y); });
-    record<u8>(tokens, channels, [&](auto y) { requantize_codes(codes_.view(), change, y); });
+    record<u8>(tokens, channels, [&](auto y) { convert_codes(codes_.view(), change, y); });
   }
 
-  template <tail Tail>
-  void by_codes(index columns, const matrix_view<u8>& bytes) {
-    typename attention_codes<Tail>::view codes = {};
-    if constexpr (Tail == tail::clip) {
+  template <attention_code Format>
+  void by_codes(index_t columns, const matrix_view<u8>& bytes) {
+    typename attention_codes<Format>::view codes = {};
+    if constexpr (Format == attention_code::u4_clipped) {
       codes = {bytes.data, tokens, columns};
     } else {
       codes = bytes;
     }
-    log_softmax<Tail, std::uint64_t>(codes_.view().column_block(0, columns), exponential_.span(), codes);
+    log_softmax<Format, std::uint64_t>(codes_.view().column_block(0, columns), exponential_.span(), codes);
     hash_.add(bytes);
-    const activations v{codes_.view(), 128};
-    using stage = std::conditional_t<Tail == tail::wide, requantize_wide<u8>, requantize<u8, tensor_scale>>;
+    const quantized_matrix v{codes_.view(), 128};
+    using stage =
+        std::conditional_t<Format == attention_code::u8_full, requantize_s64<u8>, requantize<u8, tensor_scale>>;
     constexpr stage wanted{{1 << 30, std::int64_t{257} << 45, 14, 0}};
-    record<u8>(tokens, channels, [&](auto y) { shift_matmul<Tail>(codes, v, wanted, y); });
+    record<u8>(tokens, channels, [&](auto y) { shift_matmul<Format>(codes, v, wanted, y); });
     record<u8>(tokens, channels,
-               [&](auto y) { shift_matmul<Tail>(codes, v, wanted, y, workspace(scratch_, sizeof scratch_)); });
-    if constexpr (Tail != tail::wide) {
-      record<u8>(tokens, channels, [&](auto y) { shift_matmul<Tail>(codes, v, row_normalization{1 << 27, 128}, y); });
+               [&](auto y) { shift_matmul<Format>(codes, v, wanted, y, workspace(scratch_, sizeof scratch_)); });
+    if constexpr (Format != attention_code::u8_full) {
+      record<u8>(tokens, channels, [&](auto y) { shift_matmul<Format>(codes, v, row_divisor{1 << 27, 128}, y); });
       record<u8>(tokens, channels, [&](auto y) {
-        shift_matmul<Tail>(codes, v, row_normalization{1 << 27, 128}, y, workspace(scratch_, sizeof scratch_));
+        shift_matmul<Format>(codes, v, row_divisor{1 << 27, 128}, y, workspace(scratch_, sizeof scratch_));
       });
     }
   }
 
   void attention() {
     matrix<u8> bytes(tokens, tokens), table = random<u8>(1, 256);
-    by_codes<tail::zero>(tokens, bytes.view());
-    by_codes<tail::wide>(tokens, bytes.view());
-    by_codes<tail::clip>(tokens, {bytes.data, tokens, tokens / 2});
+    by_codes<attention_code::u8_masked>(tokens, bytes.view());
+    by_codes<attention_code::u8_full>(tokens, bytes.view());
+    by_codes<attention_code::u4_clipped>(tokens, {bytes.data, tokens, tokens / 2});
     const auto logits = codes_.view().column_block(0, tokens);
     matrix<u8> visible = filled<u8>(tokens, 1);
     visible.data[3] = 0;
     const key_mask mask{visible.view()};
-    record<u8>(tokens, tokens,
-               [&](auto y) { log_softmax<tail::zero, std::uint64_t>(logits, exponential_.span(), mask, y); });
+    record<u8>(tokens, tokens, [&](auto y) {
+      log_softmax<attention_code::u8_masked, std::uint64_t>(logits, exponential_.span(), mask, y);
+    });
     record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), y); });
     record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), mask, 255, y); });
-    const activations v{codes_.view(), 128};
-    constexpr row_normalization normalization{1 << 27, 128};
+    const quantized_matrix v{codes_.view(), 128};
+    constexpr row_divisor normalization{1 << 27, 128};
     record<u8>(tokens, channels, [&](auto y) { weighted_matmul(logits, v, normalization, y); });
     record<u8>(tokens, channels,
                [&](auto y) { weighted_matmul(logits, v, normalization, y, workspace(scratch_, sizeof scratch_)); });
@@ -226,13 +229,13 @@ class operations {
   void images() {
     const auto x = codes_.view();
     constexpr window_grid grid{6, 6, 4, 2};
-    constexpr neighbourhood around{3, 2};
+    constexpr stencil around{3, 2};
     matrix<u8> windows(grid.padded_tokens(), channels);
     window_partition(x, grid, 7, windows.view());
     hash_.add(windows.view());
     record<u8>(tokens, channels, [&](auto y) { window_reverse(windows.view(), grid, y); });
     record<u8>(16, 16, [&](auto y) { shifted_window_mask(grid, true, false, y); });
-    record<u8>(9, 4 * channels, [&](auto y) { merge_patches(x, 6, 6, 7, y); });
+    record<u8>(9, 4 * channels, [&](auto y) { patch_merge(x, 6, 6, 7, y); });
     record<u8>(9, 9 * channels, [&](auto y) { unfold(x, {6, 6}, around, 7, y); });
     record<u8>(tokens, channels, [&](auto y) {
       const matrix<std::int32_t> multiplier = filled(channels, 1 << 30);
