@@ -7,9 +7,9 @@
 
 #include "intact/types/view.hpp"
 
-// The shapes of the measurements. Products: activations M x K times weights N x K, those of the linear layers of DeiT-T,
-// DeiT-S and ViT-B (192, 384 and 768 channels); 197 rows are the tokens of an image of 224 x 224. Everything else: the
-// tokens that go through a block.
+// The shapes of the measurements. Products: activations M x K times weights N x K, those of the linear layers of
+// DeiT-T, DeiT-S and ViT-B (192, 384 and 768 channels); 197 rows are the tokens of an image of 224 x 224. Everything
+// else: the tokens that go through a block.
 
 namespace intact_bench {
 

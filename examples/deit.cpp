@@ -1,5 +1,6 @@
 // Vision transformers on images, in integers: quantizes a float checkpoint, classifies images, measures accuracy,
-// tells how much error each kind of quantized tensor makes, and shows attention. docs/accuracy.md has the figures and the commands.
+// tells how much error each kind of quantized tensor makes, and shows attention. docs/accuracy.md has the figures and
+// the commands.
 
 #include <cstdio>
 #include <exception>

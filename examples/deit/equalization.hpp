@@ -11,10 +11,10 @@
 #include "preprocess.hpp"
 #include "workers.hpp"
 
-// The outputs of a LayerNorm share one scale, though their channels differ in range. They need not: a channel of gamma and
-// beta can be divided by a number, and beta moved, if the layer that follows takes it back (RepQ-ViT, arXiv 2212.08254).
-// Queries, keys and values share one scale, too: queries can be multiplied by a number that keys are divided by, and
-// values by one that the projection takes back.
+// The outputs of a LayerNorm share one scale, though their channels differ in range. They need not: a channel of gamma
+// and beta can be divided by a number, and beta moved, if the layer that follows takes it back (RepQ-ViT, arXiv
+// 2212.08254). Queries, keys and values share one scale, too: queries can be multiplied by a number that keys are
+// divided by, and values by one that the projection takes back.
 
 namespace intact_deit {
 

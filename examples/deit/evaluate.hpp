@@ -103,8 +103,8 @@ void predict_batch(Classifier& classifier, std::span<const labelled_image> image
 
 }  // namespace detail
 
-/// Runs classifiers of batches, one per thread, on all images. Images that cannot be read are reported and the others go
-/// on.
+/// Runs classifiers of batches, one per thread, on all images. Images that cannot be read are reported and the others
+/// go on.
 template <class MakeClassifier>
 predictions predict(const MakeClassifier& make_classifier, std::span<const labelled_image> images,
                     const input_size& input, const run_options& options, const std::string& what) {

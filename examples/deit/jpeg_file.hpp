@@ -16,8 +16,8 @@
 
 #include "rgb_image.hpp"
 
-// JPEG files, decoded by libjpeg-turbo into the pixels of Pillow's Image.convert("RGB"): libjpeg's warnings are ignored,
-// and files of four components hold inverted inks, as Adobe writes them.
+// JPEG files, decoded by libjpeg-turbo into the pixels of Pillow's Image.convert("RGB"): libjpeg's warnings are
+// ignored, and files of four components hold inverted inks, as Adobe writes them.
 
 namespace intact_deit::detail {
 

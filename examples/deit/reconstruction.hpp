@@ -118,8 +118,8 @@ class reconstruction {
     return recipe;
   }
 
-  /// Rounds a layer's weights for inputs that are rounded already. To compensate, it gets the bias that makes the mean of
-  /// its outputs that of `target`.
+  /// Rounds a layer's weights for inputs that are rounded already. To compensate, it gets the bias that makes the mean
+  /// of its outputs that of `target`.
   intact::scaled_weights reconstruct(intact::float_linear& layer, const float_matrix& input,
                                      const float_matrix& target) const {
     const Eigen::VectorXf weights = row_weights(input.rows());

@@ -13,8 +13,8 @@
 #include "intact/quantize/eigen.hpp"
 #include "intact/quantize/vit_weights.hpp"
 
-// Rounding of a layer's weights that minimizes the error of the layer's outputs on given inputs. With the inputs' second
-// moments H = X^T X, a row of weights that is wrong by e makes the squared error e H e^T.
+// Rounding of a layer's weights that minimizes the error of the layer's outputs on given inputs. With the inputs'
+// second moments H = X^T X, a row of weights that is wrong by e makes the squared error e H e^T.
 
 namespace intact_deit {
 

@@ -79,8 +79,8 @@ struct exact_softmax {
 };
 
 /// What the original computes from float32 logits x: it takes fl(x / s) for the codes, which may miss the whole
-/// numbers, and follows the same polynomial in float32. `zero` from that code on. Sums are rounded once, so that those of the
-/// original, in an order of its own, may differ in their last bits.
+/// numbers, and follows the same polynomial in float32. `zero` from that code on. Sums are rounded once, so that those
+/// of the original, in an order of its own, may differ in their last bits.
 inline int float32_code(const float* x, index_t keys, index_t j, float scale, int zero) {
   const intact::i_exp_constants constants(scale);
   const auto octave = static_cast<float>(constants.octave), b = static_cast<float>(constants.b),

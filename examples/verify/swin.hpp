@@ -21,8 +21,8 @@
 #include "softmax.hpp"
 #include "streams.hpp"
 
-// Swin transformers: windows, position biases, masks, patch merging and pooling. Layers, norms and additions are compared
-// as those of other models.
+// Swin transformers: windows, position biases, masks, patch merging and pooling. Layers, norms and additions are
+// compared as those of other models.
 
 namespace intact_verify {
 
@@ -79,7 +79,8 @@ struct recorded_swin_block {
   }
 };
 
-/// The codes of a position bias, (heads * T) x T, from those of the table. The recorded positions must be the library's.
+/// The codes of a position bias, (heads * T) x T, from those of the table. The recorded positions must be the
+/// library's.
 inline matrix<std::uint8_t> position_bias_of(const recorded_case& file, const recorded_swin_block& block, index_t heads,
                                              case_report& report) {
   const index_t tokens = block.grid.tokens_per_window(), side = 2 * block.grid.window - 1;

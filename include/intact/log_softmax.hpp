@@ -46,8 +46,8 @@ void require_exp_table(const char* operation, exp_table<T> table, index_t keys) 
 /// Formula:   d[j] = max_j logit[j] - logit[j];  e[j] = table[d[j]];  S = sum_j e[j]
 ///            code[j] = the power of two nearest to S / e[j] as FQ-ViT rounds it (arith/log2_code.hpp); the tail policy
 ///            says what happens above 15 and for e[j] = 0. Optionally -log2(e[j] / S) rounded to nearest.
-/// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for attention_code::u8_masked and attention_code::u8_full, packed u4 for attention_code::u4_clipped); row-major,
-///            any strides, any alignment; sizes may be 0.
+/// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for attention_code::u8_masked and attention_code::u8_full, packed u4
+///            for attention_code::u4_clipped); row-major, any strides, any alignment; sizes may be 0.
 /// Units:     the table carries the logits' scale; their zero point cancels.
 /// Range:     the table is non-increasing with 1 <= table[0] and table[0] * max(2 * Tk + 1, 6) within T (uint32_t or
 ///            uint64_t); Tk <= 2^28.

@@ -13,8 +13,9 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most keys of a row. Codes that log_softmax wrote stand for probabilities whose sum is below 2.25, so that 4-bit
-/// accumulators stay below 255 * 2.25 * 2^15 < 2^25 for any number of keys, and 8-bit ones below 2^54. attention_code::u4_clipped adds
-/// up to 2^-15 for every further key: 82,000 keys reach 2.25 + 2.5, still below 2^31 / (255 * 2^15) = 257.
+/// accumulators stay below 255 * 2.25 * 2^15 < 2^25 for any number of keys, and 8-bit ones below 2^54.
+/// attention_code::u4_clipped adds up to 2^-15 for every further key: 82,000 keys reach 2.25 + 2.5, still below 2^31 /
+/// (255 * 2^15) = 257.
 inline constexpr index_t shift_matmul_max_keys = 82000;
 static_assert(shift_matmul_max_keys * 128 * 128 <= std::numeric_limits<std::int32_t>::max(),
               "sums of a plane of bytes fit int32, too");
@@ -65,8 +66,9 @@ void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& st
 
 /// Attention times V by shifts: log2 codes are exponents, so that a product is a shift.
 ///
-/// Formula:   y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c); F = 15 for 4-bit codes (attention_code::u8_masked,
-///            attention_code::u4_clipped), 44 for 8-bit codes (attention_code::u8_full). The zero level and codes above F contribute 0.
+/// Formula:   y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c); F = 15 for 4-bit codes
+///            (attention_code::u8_masked, attention_code::u4_clipped), 44 for 8-bit codes (attention_code::u8_full).
+///            The zero level and codes above F contribute 0.
 /// Shapes:    codes Tq x Tk, v Tk x C, y Tq x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     accumulators carry s_v * 2^-F; the stage's scale s_v / s_y * 2^-15.
 /// Range:     Tk <= 82000; zero point 0..255; codes as log_softmax writes them, or others if each row's sum of 2^-code
@@ -86,7 +88,8 @@ void shift_matmul(typename attention_codes<Format>::const_view codes, const quan
 /// The same with every row divided by its sum of weights, for codes whose 2^-code do not sum to about 1.
 ///
 /// Formula:   as of weighted_matmul.hpp with weights 2^(15 - code), 0 for the zero level.
-/// Shapes, units, range, errors and aliasing: as of weighted_matmul. 4-bit codes only; with attention_code::u4_clipped every key has a
+/// Shapes, units, range, errors and aliasing: as of weighted_matmul. 4-bit codes only; with attention_code::u4_clipped
+/// every key has a
 ///            weight of at least 1.
 /// Exactness: every bit, on every target.
 /// Source:    docs/numerics.md, section 6.

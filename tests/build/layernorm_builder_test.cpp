@@ -343,8 +343,8 @@ TEST_CASE("a built LayerNorm is within one code of infinite precision", "[layern
   CHECK(all.rate() <= 5e-6);
 }
 
-/// Epsilons in units of C^2 times the variance, from 0 to the largest: below a part of the smallest fraction, beside its
-/// steps and beside whole numbers, and around the variance from which the fraction is left out.
+/// Epsilons in units of C^2 times the variance, from 0 to the largest: below a part of the smallest fraction, beside
+/// its steps and beside whole numbers, and around the variance from which the fraction is left out.
 constexpr double epsilons_of_small_rows[] = {
     0,      1e-300,   0x1p-31, 0x1.8p-30, 1e-6, 0.0625, 0.25, 0.49999, 0.5,       0.50001,      0.75,
     1,      1.25,     1.49,    1.5,       2.5,  3.3,    7.5,  100.5,   1e4 + 0.5, 0x1p20 - 1.5, 0x1p20 - 0.5,

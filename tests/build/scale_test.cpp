@@ -96,7 +96,8 @@ int128 first_multiple_within(int128 step, int128 modulus, int128 low, int128 hig
   return turns < 0 ? -1 : (low + modulus * turns + step - 1) / step;
 }
 
-/// Where the sums (a << left_shift) * multiplier + offset stand between multiples of 2^(32 + shift), which are the ties.
+/// Where the sums (a << left_shift) * multiplier + offset stand between multiples of 2^(32 + shift), which are the
+/// ties.
 class tie_distances {
  public:
   tie_distances(const tensor_scale& scale, const accumulator_range& range) : range_(range), bits_(32 + scale.shift) {
@@ -378,8 +379,8 @@ void check_results(const std::vector<scale_spec>& specs, const built_layer& laye
   }
 }
 
-/// Checks that left_shift and shift are the ones that the definition asks for. The builder may keep some of 2^62 free for
-/// what odd multipliers and nudges add.
+/// Checks that left_shift and shift are the ones that the definition asks for. The builder may keep some of 2^62 free
+/// for what odd multipliers and nudges add.
 void check_layer(const std::vector<scale_spec>& specs, const channel_scale& scale) {
   const int128 builders_room = power_of_two(43);
   double largest_factor = 0;

@@ -14,9 +14,9 @@
 #include "scratch_folder.hpp"
 #include "tensor.hpp"
 
-// Files of every version of the format, in tests/io/data: they load, and their models compute what they always have. The
-// hashes of version 1 are from the last commit that wrote it. In these models rows of LayerNorms are nearly constant,
-// so that what is new in version 2, the fraction of epsilon, changes logits.
+// Files of every version of the format, in tests/io/data: they load, and their models compute what they always have.
+// The hashes of version 1 are from the last commit that wrote it. In these models rows of LayerNorms are nearly
+// constant, so that what is new in version 2, the fraction of epsilon, changes logits.
 
 namespace intact_test::stored_models_test {
 namespace {

@@ -291,8 +291,8 @@ void check_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded
   }
 }
 
-/// Masks with a row per query and with one for all: random ones, everything masked, nothing masked, causal, and only the
-/// largest codes masked.
+/// Masks with a row per query and with one for all: random ones, everything masked, nothing masked, causal, and only
+/// the largest codes masked.
 template <class Function>
 void for_each_mask(const guarded_tensor<std::uint8_t>& x, generator& random, const Function& f) {
   for (const index_t rows : {x.rows(), index_t{1}}) {

@@ -497,8 +497,8 @@ void put_eight(entries_of_12_bits& table, std::size_t at, int first, int step,
   }
 }
 
-/// Every eight of one kind: constant, or with one or two steps up or down, anywhere between the smallest and the largest
-/// entries.
+/// Every eight of one kind: constant, or with one or two steps up or down, anywhere between the smallest and the
+/// largest entries.
 entries_of_12_bits random_stepped_table(generator& random) {
   entries_of_12_bits table(4096);
   for (std::size_t at = 0; at < table.size(); at += 8) {

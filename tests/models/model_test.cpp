@@ -1,5 +1,6 @@
-// Fingerprints of whole models: a changed output bit is a breaking change, which docs/CHANGELOG.md must tell. Everything
-// here is integers but for a few scales that are rounded from square roots, so that the fingerprints hold everywhere.
+// Fingerprints of whole models: a changed output bit is a breaking change, which docs/CHANGELOG.md must tell.
+// Everything here is integers but for a few scales that are rounded from square roots, so that the fingerprints hold
+// everywhere.
 
 #include <array>
 #include <cstddef>

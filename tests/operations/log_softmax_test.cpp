@@ -34,8 +34,8 @@ int defined_code(std::uint64_t e, std::uint64_t sum) {
   return 2 * (r - power) >= power ? exponent + 1 : exponent;
 }
 
-/// The other definition: log2(sum / e) rounded to nearest. The level is the largest k with log2(sum / e) >= k - 1/2, that
-/// is, sum^2 >= e^2 * 2^(2k - 1). Equal only for 0: sqrt(2) is irrational. 128 bits hold it for sums below 2^63.
+/// The other definition: log2(sum / e) rounded to nearest. The level is the largest k with log2(sum / e) >= k - 1/2,
+/// that is, sum^2 >= e^2 * 2^(2k - 1). Equal only for 0: sqrt(2) is irrational. 128 bits hold it for sums below 2^63.
 int nearest_code(std::uint64_t e, std::uint64_t sum) {
   const uint128 square = uint128{sum} * sum;
   int level = 0;

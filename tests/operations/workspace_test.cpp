@@ -36,8 +36,8 @@ void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
 }  // namespace
 }  // namespace intact_test
 
-// Every allocation of this program is counted: arrays come here as well. Not inlined: GCC warns of a free() that it sees
-// without its allocation.
+// Every allocation of this program is counted: arrays come here as well. Not inlined: GCC warns of a free() that it
+// sees without its allocation.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   return intact_test::allocate_or_throw(bytes, alignof(std::max_align_t));
 }

@@ -18,10 +18,10 @@
 #include "tensor.hpp"
 
 // The operations in real arithmetic, written from their definitions and not from the integer formulas: what the
-// integers must equal, code by code. Scales are the real numbers that the builders report (realized_scale, realized_add);
-// multipliers, offsets and shifts are never looked at. Sums and products are exact in double. Where they would not be,
-// they are integers: of up to 128 bits in Log-Int-Softmax, in LayerNorm, for 8-bit attention codes and where attention's
-// rows are normalized.
+// integers must equal, code by code. Scales are the real numbers that the builders report (realized_scale,
+// realized_add); multipliers, offsets and shifts are never looked at. Sums and products are exact in double. Where
+// they would not be, they are integers: of up to 128 bits in Log-Int-Softmax, in LayerNorm, for 8-bit attention codes
+// and where attention's rows are normalized.
 
 namespace intact_test::real {
 
@@ -123,7 +123,8 @@ class packed_rows {
   std::vector<double> values_;
 };
 
-/// y[m, n] = finish(factor[n] * sum_k value(a[m, k]) * w[n, k] + offset[n], m, n); one scale for each n, or one for all.
+/// y[m, n] = finish(factor[n] * sum_k value(a[m, k]) * w[n, k] + offset[n], m, n); one scale for each n, or one for
+/// all.
 template <class Value, class Finish>
 code_matrix multiply(const code_matrix& a, Value value, const packed_rows& w, std::span<const realized_scale> scales,
                      Finish finish) {
@@ -196,7 +197,8 @@ inline int zero_level(attention_code policy) {
 }
 
 /// The whole number nearest to log2(s / e): the least k for which s / e is below 2^k * sqrt(2), that is, s^2 below
-/// 2 * 4^k * e^2. Never halfway: sqrt(2) is no quotient. s below 2^63, so that 128 bits hold the first square above s^2.
+/// 2 * 4^k * e^2. Never halfway: sqrt(2) is no quotient. s below 2^63, so that 128 bits hold the first square above
+/// s^2.
 inline int nearest_logarithm(std::uint64_t s, std::uint64_t e) {
   const uint128 square = uint128{s} * s;
   int k = 0;
@@ -292,8 +294,9 @@ inline code_matrix weights_of_codes(const code_matrix& codes) {
                     [&](index_t i, index_t j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
 }
 
-/// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. What the sum is multiplied
-/// with is the nearest to factor / weights of as many further fraction bits as the sum of the weights has, at most 24.
+/// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. What the sum is
+/// multiplied with is the nearest to factor / weights of as many further fraction bits as the sum of the weights has,
+/// at most 24.
 inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, const row_divisor& normalization) {
   if (weights == 0) {
     return normalization.zero_point;

@@ -14,8 +14,8 @@
 #include "intact/types/packed_weights.hpp"
 #include "tensor.hpp"
 
-// Memory that ends where a page begins that nobody may touch. Who reads or writes behind it is stopped on the spot, with
-// sanitizers and without, on real processors and on emulated ones.
+// Memory that ends where a page begins that nobody may touch. Who reads or writes behind it is stopped on the spot,
+// with sanitizers and without, on real processors and on emulated ones.
 
 namespace intact_test {
 

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <new>
 
-// Replaces operator new and delete of the program that includes it, in one file only, so that they count the memory that
-// is taken from the heap: what is live, the most that was, and the largest block.
+// Replaces operator new and delete of the program that includes it, in one file only, so that they count the memory
+// that is taken from the heap: what is live, the most that was, and the largest block.
 
 namespace intact_test {
 

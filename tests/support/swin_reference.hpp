@@ -214,8 +214,8 @@ struct swin_block_evaluation {
   }
 };
 
-/// A whole Swin transformer. Each tensor follows from the tensors before it in real arithmetic; nothing is taken from an
-/// integer evaluation.
+/// A whole Swin transformer. Each tensor follows from the tensors before it in real arithmetic; nothing is taken from
+/// an integer evaluation.
 class swin_reference {
  public:
   /// The contents must outlive the reference.

@@ -14,7 +14,8 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Log-sqrt2 codes relative to the maximum, for max_softmax: round(2 * d * s / ln 2). Beyond the last code they become,
-/// with attention_code::u8_masked, 32, which has weight 0, and with attention_code::u4_clipped, whose codes have 4 bits, 15.
+/// with attention_code::u8_masked, 32, which has weight 0, and with attention_code::u4_clipped, whose codes have 4
+/// bits, 15.
 /// Errors: a scale that is not above 0 and finite.
 /// Source: RepQ-ViT (arXiv 2212.08254), section 3.3.
 template <attention_code Format>

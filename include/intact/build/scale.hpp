@@ -43,8 +43,8 @@ constexpr std::uint64_t inverse_of_odd(std::uint64_t m) {
   return inverse;
 }
 
-/// Whether an accumulator of the range makes (a << left_shift) * m + c a multiple of 2^n. With half of 2^n inside c that
-/// is a tie: the number to be rounded lies halfway between two codes. As m is odd, just one residue of a does so,
+/// Whether an accumulator of the range makes (a << left_shift) * m + c a multiple of 2^n. With half of 2^n inside c
+/// that is a tie: the number to be rounded lies halfway between two codes. As m is odd, just one residue of a does so,
 /// modulo 2^(n - left_shift), and none if c is not a multiple of 2^left_shift.
 constexpr bool reaches_tie(const odd_scale& scale, const accumulator_range& range, int left_shift = 0) {
   const int zeros = std::min(left_shift, scale.fraction_bits);

@@ -135,8 +135,8 @@ struct attention_scratch {
   }
 };
 
-/// Turns logits into log2 codes, those of attention_code::u8_masked for attention_code::u4_clipped too, or weights, in place. Its tables are prepared
-/// once for all bands.
+/// Turns logits into log2 codes, those of attention_code::u8_masked for attention_code::u4_clipped too, or weights, in
+/// place. Its tables are prepared once for all bands.
 template <class Isa>
 class softmax_row_encoder {
  public:

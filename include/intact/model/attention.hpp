@@ -143,7 +143,8 @@ void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_mat
   }
 }
 
-/// Softmax of one head's logits, and its product with V. Without a mask all keys are visible; attention_code::u4_clipped takes none.
+/// Softmax of one head's logits, and its product with V. Without a mask all keys are visible;
+/// attention_code::u4_clipped takes none.
 template <class Trace>
 void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
             matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,

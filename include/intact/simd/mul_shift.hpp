@@ -4,10 +4,10 @@
 
 #include "intact/simd/batch.hpp"
 
-// ((a << left_shift) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's rescale for several channels.
-// xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, what is wanted is the upper
-// half of each sum, which takes no 64-bit shift: on x86 even and odd lanes are multiplied apart, and the upper halves
-// of the even ones move down beside those of the odd ones.
+// ((a << left_shift) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's rescale for several
+// channels. xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, what is wanted is
+// the upper half of each sum, which takes no 64-bit shift: on x86 even and odd lanes are multiplied apart, and the
+// upper halves of the even ones move down beside those of the odd ones.
 //
 // mul_shift<Isa> has
 //

@@ -50,8 +50,8 @@ struct requantize_add {
   }
 };
 
-/// y[m, n] = clamp(((a << left_shift[m]) * multiplier[m] + offset[m]) >> (32 + shift[m])): a scale per row, such as those
-/// of attention times V, divided by the rows' sums of weights. Not owned.
+/// y[m, n] = clamp(((a << left_shift[m]) * multiplier[m] + offset[m]) >> (32 + shift[m])): a scale per row, such as
+/// those of attention times V, divided by the rows' sums of weights. Not owned.
 template <class Out>
 struct requantize_per_row {
   using output = Out;

@@ -16,7 +16,8 @@ inline namespace INTACT_ABI {
 /// in 64 bits, `>>` rounding down. The offset holds everything that is added, in units of 2^-(32 + shift) of an output
 /// code: the rounding half, the bias, the output's zero point and the correction for the input's zero point.
 ///
-/// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= left_shift <= 30, and |a| << left_shift < 2^31 for every
+/// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= left_shift <= 30, and |a| << left_shift < 2^31 for
+///        every
 /// a that can occur: then nothing overflows. build/scale.hpp builds such scales, free of ties.
 struct tensor_scale {
   std::int32_t multiplier = 0;
