@@ -28,7 +28,7 @@ void require_shift_matmul(const typename attention_codes<Format>::const_view& co
   static_assert(
       takes_64_bits<Stage> == (Format == attention_code::u8_full),
       "4-bit codes make 32-bit accumulators, for stages such as requantize; 8-bit codes (attention_code::u8_full) make "
-      "64-bit ones, for stages such as requantize_wide");
+      "64-bit ones, for stages such as requantize_s64");
   require_view("shift_matmul", "v", v.codes);
   require_at_most("shift_matmul", "rows of v", v.codes.rows, shift_matmul_max_keys);
   require_shape("shift_matmul", "codes", codes, codes.rows, v.codes.rows);

@@ -228,7 +228,7 @@ int wrong_wide_codes() {
   return wrong;
 }
 
-TEST_CASE("requantize_wide is the exact floor, clamped") {
+TEST_CASE("requantize_s64 is the exact floor, clamped") {
   CHECK(wrong_wide_codes<std::uint8_t>() == 0);
   CHECK(wrong_wide_codes<std::int8_t>() == 0);
   CHECK(wrong_wide_codes<std::int32_t>() == 0);

@@ -38,7 +38,7 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
     const std::uint64_t sum = exp_sum(logits, i, largest, table);
     for (index_t j = 0; j < logits.columns; ++j) {
       const std::uint64_t e = table[static_cast<std::size_t>(largest - logits(i, j))];
-      const int level = e == 0 ? code::zero : rounded_log2<Rounding>(e, sum);
+      const int level = e == 0 ? code::last_code : rounded_log2<Rounding>(e, sum);
       store_code(codes, i, j, e != 0 && level > code::largest ? code::below_largest : level);
     }
   }
@@ -63,7 +63,7 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, con
     }
     for (index_t j = 0; j < logits.columns; ++j) {
       const std::uint64_t e = exponential(j);
-      const int level = e == 0 ? code::zero : rounded_log2<Rounding>(e, sum);
+      const int level = e == 0 ? code::last_code : rounded_log2<Rounding>(e, sum);
       store_code(codes, i, j, e != 0 && level > code::largest ? code::below_largest : level);
     }
   }
