@@ -10,7 +10,7 @@
 
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
-#include "intact/model/fused_attention.hpp"
+#include "intact/model/attention.hpp"
 #include "memory.hpp"
 #include "program.hpp"
 #include "shapes.hpp"

@@ -11,7 +11,7 @@
 #include "attention.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/model/block.hpp"
-#include "intact/model/fused_block.hpp"
+#include "intact/model/block.hpp"
 #include "intact/pack.hpp"
 #include "memory.hpp"
 #include "program.hpp"

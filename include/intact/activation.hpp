@@ -15,6 +15,19 @@ inline namespace INTACT_UNIT {
 inline constexpr index_t activation_table_size_8 = index_t{1} << 8;
 inline constexpr index_t activation_table_size_12 = index_t{1} << activation_bits;
 
+/// Checks the arguments of activation.
+template <class Code>
+void require_activation(const matrix_view<Code>& codes, std::span<const std::uint8_t> table,
+                        const matrix_view<std::uint8_t>& y) {
+  using code = std::remove_const_t<Code>;
+  static_assert(std::is_same_v<code, std::uint8_t> || std::is_same_v<code, std::uint16_t>,
+                "activation takes 8-bit codes in u8 or 12-bit codes in u16");
+  constexpr index_t entries = std::is_same_v<code, std::uint8_t> ? activation_table_size_8 : activation_table_size_12;
+  require_equal("activation", "size of table", std::ssize(table), entries);
+  require_view("activation", "codes", codes);
+  require_shape("activation", "y", y, codes.rows, codes.columns);
+}
+
 /// Any function of one code by table: GELU, another activation, a change of scale. Tables are data, built by
 /// build/table.hpp.
 ///
@@ -31,13 +44,8 @@ template <class Isa = isa::native, class Code, executor Executor = sequential>
 void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y,
                 const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_activation(codes, table, y);
   using code = std::remove_const_t<Code>;
-  static_assert(std::is_same_v<code, std::uint8_t> || std::is_same_v<code, std::uint16_t>,
-                "activation takes 8-bit codes in u8 or 12-bit codes in u16");
-  constexpr index_t entries = std::is_same_v<code, std::uint8_t> ? activation_table_size_8 : activation_table_size_12;
-  require_equal("activation", "size of table", std::ssize(table), entries);
-  require_view("activation", "codes", codes);
-  require_shape("activation", "y", y, codes.rows, codes.columns);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::activation<Isa>(matrix_view<const code>(codes), table.data(), y, begin, end);

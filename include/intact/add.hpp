@@ -8,6 +8,15 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// Checks the arguments of add.
+inline void require_add(const matrix_view<const std::uint8_t>& stream, const matrix_view<const std::uint8_t>& branch,
+                        const add_parameters& scale, const matrix_view<std::uint8_t>& y) {
+  require_view("add", "stream", stream);
+  require_shape("add", "branch", branch, stream.rows, stream.columns);
+  require_shape("add", "y", y, stream.rows, stream.columns);
+  require_add_parameters("add", scale, stream.columns);
+}
+
 /// Residual addition of two tensors of codes into a third scale; stream and sum have power-of-two factors per channel.
 ///
 /// Formula:   y[t, c] = clamp(((r[t, c] - zp_r) * ma[c] + (b[t, c] - zp_b) * mb[c] + offset[c]) >> shift)
@@ -23,10 +32,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_parameters& scale,
          matrix_view<std::uint8_t> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("add", "stream", stream);
-  require_shape("add", "branch", branch, stream.rows, stream.columns);
-  require_shape("add", "y", y, stream.rows, stream.columns);
-  require_add_parameters("add", scale, stream.columns);
+  require_add(stream, branch, scale, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task,
                        [&](index_t begin, index_t end) { kernel::add<Isa>(stream, branch, scale, y, begin, end); });

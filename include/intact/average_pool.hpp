@@ -12,6 +12,16 @@ inline namespace INTACT_UNIT {
 /// Most tokens whose codes' sum fits int32.
 inline constexpr index_t average_pool_max_tokens = index_t{0x7fffffff} / 255;
 
+/// Checks the arguments of average_pool.
+template <class Stage>
+void require_average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
+                          const matrix_view<typename Stage::output>& y) {
+  require_view("average_pool", "x", x);
+  require_at_most("average_pool", "rows of x", x.rows, average_pool_max_tokens);
+  require_stage("average_pool", stage, 1, x.columns);
+  require_shape("average_pool", "y", y, 1, x.columns);
+}
+
 /// The mean over all tokens, channel by channel.
 ///
 /// Formula:   y[0, c] = stage(sum_t x[t, c], c)
@@ -26,10 +36,7 @@ inline constexpr index_t average_pool_max_tokens = index_t{0x7fffffff} / 255;
 template <class Isa = isa::native, class Stage>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("average_pool", "x", x);
-  require_at_most("average_pool", "rows of x", x.rows, average_pool_max_tokens);
-  require_stage("average_pool", stage, 1, x.columns);
-  require_shape("average_pool", "y", y, 1, x.columns);
+  require_average_pool(x, stage, y);
   kernel::average_pool<Isa>(x, stage, y);
 }
 

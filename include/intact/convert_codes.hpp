@@ -10,6 +10,15 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// Checks the arguments of convert_codes.
+template <class Stage>
+void require_convert_codes(const matrix_view<const std::uint8_t>& x, const Stage& stage,
+                           const matrix_view<typename Stage::output>& y) {
+  require_view("convert_codes", "x", x);
+  require_stage("convert_codes", stage, x.rows, x.columns);
+  require_shape("convert_codes", "y", y, x.rows, x.columns);
+}
+
 /// Codes of one scale from codes of another, of any width: u8 codes as the beginning of an s16 stream, for example.
 ///
 /// Formula:   y[i, c] = stage(x[i, c], c): the code in place of an accumulator.
@@ -25,9 +34,7 @@ template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y,
                    const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("convert_codes", "x", x);
-  require_stage("convert_codes", stage, x.rows, x.columns);
-  require_shape("convert_codes", "y", y, x.rows, x.columns);
+  require_convert_codes(x, stage, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task,
                        [&](index_t begin, index_t end) { kernel::convert_codes<Isa>(x, stage, y, begin, end); });

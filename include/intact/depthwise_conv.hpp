@@ -10,6 +10,18 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// Checks the arguments of depthwise_conv.
+template <class Stage>
+void require_depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w,
+                            const Stage& stage, const matrix_view<typename Stage::output>& y) {
+  require_token_grid("depthwise_conv", grid);
+  require_shape("depthwise_conv", "x", x.codes, grid.tokens(), x.codes.columns);
+  require_between("depthwise_conv", "zero point of x", x.zero_point, 0, 255);
+  require_depthwise_weights("depthwise_conv", w, x.codes.columns);
+  require_stage("depthwise_conv", stage, x.codes.rows, x.codes.columns);
+  require_shape("depthwise_conv", "y", y, x.codes.rows, x.codes.columns);
+}
+
 /// Depthwise convolution of tokens on a grid: every channel for itself, stride 1, as many tokens out as in.
 ///
 /// Formula:   y[(i, j), c] = stage(sum over dy, dx in 0..size - 1 of
@@ -29,12 +41,7 @@ template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
                     matrix_view<typename Stage::output> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_token_grid("depthwise_conv", grid);
-  require_shape("depthwise_conv", "x", x.codes, grid.tokens(), x.codes.columns);
-  require_between("depthwise_conv", "zero point of x", x.zero_point, 0, 255);
-  require_depthwise_weights("depthwise_conv", w, x.codes.columns);
-  require_stage("depthwise_conv", stage, x.codes.rows, x.codes.columns);
-  require_shape("depthwise_conv", "y", y, x.codes.rows, x.codes.columns);
+  require_depthwise_conv(x, grid, w, stage, y);
   if (x.codes.columns != 0) {
     for_each_row_range(run, x.codes.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::depthwise_conv<Isa>(x, grid, w, stage, y, begin, end);

@@ -5,16 +5,18 @@
 #include <limits>
 #include <type_traits>
 
+#include "intact/kernel/activation_product.hpp"
 #include "intact/kernel/gemm.hpp"
-#include "intact/reference/gemm.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/grouped_s4.hpp"
 #include "intact/types/int4.hpp"
+#include "intact/types/matrix_batch.hpp"
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/types/view.hpp"
+#include "intact/types/workspace.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -35,11 +37,6 @@ static_assert(gemm_max_depth_u8_s8 == 65793 && gemm_max_depth_s8_s8 == 131071 &&
 
 namespace detail {
 
-template <class Weights>
-inline constexpr bool is_packed = false;
-template <class Element>
-inline constexpr bool is_packed<packed_weights<Element>> = true;
-
 /// The largest magnitude of a weight.
 template <class Weights>
 constexpr std::int64_t largest_weight() {
@@ -57,35 +54,40 @@ constexpr index_t gemm_depth_limit() {
 
 }  // namespace detail
 
-/// Matrix product with weights, and an output stage per element.
+/// Checks the operands of a product with weights, packed or not. Programs that choose among kernels when they run call
+/// it before kernel::gemm of a unit of their own (docs/embedding.md).
 ///
-/// Formula:   y[m, n] = stage(sum_k a[m, k] * w[n, k], n). With raw_accumulator the sums themselves; with
-///            requantize<Out> codes of the output's scale. Zero points of a stand in the stage's offsets.
-/// Shapes:    a M x K, w N x K (one row per output channel), y M x N; row-major, any strides of at least the columns,
-///            any alignment; sizes may be 0 (K = 0: the sum is 0).
-/// Units:     a and w are codes; the stage's scale carries s_a * s_w[n] / s_y.
-/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4), 131586 (u8 x s4 with
-///            group factors), 262143 (s8 x s4 with group factors): the sum is exact in int32 and never saturates.
-/// Exactness: every bit, on every target.
-/// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
-/// Aliasing:  y must not overlap a, w or the stage's arrays, but for an addend, which may be y exactly. Inputs may be
-///            shared between threads.
-/// Source:    FQ-ViT (arXiv 2111.13824), section 3; docs/numerics.md, sections 2 and 3.
+/// Errors: shapes that do not match, K over its limit, a scale of another size.
 template <class A, class Weights, class Stage>
-requires(!detail::is_packed<Weights>) void gemm(matrix_view<A> a, Weights w, const Stage& stage,
-                                                matrix_view<typename Stage::output> y) {
+void require_gemm(matrix_view<A> a, const Weights& w, const Stage& stage, matrix_view<typename Stage::output> y) {
   using activation = std::remove_const_t<A>;
   static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
                 "gemm takes activations of 8 bits");
-  static_assert(std::is_same_v<typename Weights::element, s4> ||
-                    std::is_same_v<std::remove_const_t<typename Weights::element>, std::int8_t>,
-                "gemm takes weights in s8 (matrix_view), s4 (packed_view) or s4 with group factors (grouped_s4_view)");
   require_view("gemm", "a", a);
   require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, Weights>());
-  require_shape("gemm", "w", w, w.rows, a.columns);
+  if constexpr (requires { w.packed_columns; }) {
+    require_equal("gemm", "columns of w", w.columns, a.columns);
+  } else {
+    static_assert(std::is_same_v<typename Weights::element, s4> ||
+                      std::is_same_v<std::remove_const_t<typename Weights::element>, std::int8_t>,
+                  "weights are s8 (matrix_view), s4 (packed_view) or s4 with group factors (grouped_s4_view)");
+    require_shape("gemm", "w", w, w.rows, a.columns);
+  }
   require_stage("gemm", stage, a.rows, w.rows);
   require_shape("gemm", "y", y, a.rows, w.rows);
-  reference::gemm(matrix_view<const activation>(a), w, stage, y);
+}
+
+/// Checks the operands of a product of two activations.
+template <class Stage>
+void require_gemm(const quantized_matrix& a, const quantized_matrix& b, const Stage& stage,
+                  matrix_view<typename Stage::output> y) {
+  require_view("gemm", "a", a.codes);
+  require_at_most("gemm", "columns of a", a.codes.columns, gemm_max_depth_u8_u8);
+  require_shape("gemm", "b", b.codes, b.codes.rows, a.codes.columns);
+  require_between("gemm", "zero point of a", a.zero_point, 0, 255);
+  require_between("gemm", "zero point of b", b.zero_point, 0, 255);
+  require_stage("gemm", stage, a.codes.rows, b.codes.rows);
+  require_shape("gemm", "y", y, a.codes.rows, b.codes.rows);
 }
 
 namespace detail {
@@ -111,37 +113,22 @@ void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& r
 
 }  // namespace detail
 
-/// The checks of the product with packed weights alone: for programs that choose among kernels when they run, and so
-/// call kernel::gemm from translation units of their own. See docs/embedding.md.
+/// Matrix product with packed weights, and an output stage per element.
 ///
-/// Errors: shapes that do not match, K over its limit, a scale of another size.
-template <class A, class Element, class Stage>
-void require_gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage,
-                  matrix_view<typename Stage::output> y) {
-  using activation = std::remove_const_t<A>;
-  static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
-                "gemm takes activations of 8 bits");
-  require_view("gemm", "a", a);
-  require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, packed_weights<Element>>());
-  require_equal("gemm", "columns of w", w.columns, a.columns);
-  require_stage("gemm", stage, a.rows, w.rows);
-  require_shape("gemm", "y", y, a.rows, w.rows);
-}
-
-/// Matrix product with packed weights: the fast one, in the registers of an instruction set.
-///
-/// Formula:   as above, to the bit.
-/// Shapes:    a M x K, w N x K (pack_weights), y M x N; row-major, any strides of at least the columns, any alignment;
-///            sizes may be 0.
-/// Units:     as above.
-/// Range:     K as above.
+/// Formula:   y[m, n] = stage(sum_k a[m, k] * w[n, k], n). raw_accumulator keeps the sums themselves; requantize<Out>
+///            makes codes of the output's scale. Zero points of a are part of the stage's offsets.
+/// Shapes:    a M x K, w N x K (pack_weights: one row per output channel), y M x N; row-major, any strides of at least
+///            the columns, any alignment; sizes may be 0 (K = 0: the sum is 0).
+/// Units:     a and w are codes; the stage's scale carries s_a * s_w[n] / s_y.
+/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4), 131586 (u8 x s4 with
+///            group factors), 262143 (s8 x s4 with group factors): the sum is exact in int32 and never saturates.
 /// Exactness: every bit, on every instruction set, with every executor. Without a byte dot product (SSE4.1, AVX2,
 ///            AVX512BW, NEON) products are widened: nothing saturates.
 /// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap a, w or the stage's arrays, but for an addend or stream, which may be y exactly.
 ///            Inputs may be shared between threads.
-/// Threads:   the caller's alone, unless an executor brings more.
-/// Source:    FQ-ViT, section 3; docs/numerics.md, sections 2 and 3; docs/performance.md.
+/// Runs on:   all instruction sets; threads of the executor.
+/// Source:    FQ-ViT (arXiv 2111.13824), section 3; docs/numerics.md, sections 2 and 3.
 template <class Isa = isa::native, class A, class Element, class Stage, executor Executor = sequential>
 void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage, matrix_view<typename Stage::output> y,
           const Executor& run = {}) {
@@ -150,27 +137,74 @@ void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage
   detail::run_gemm<Isa>(gemm_operands<std::remove_const_t<A>, Element, Stage>{a, w, stage, y}, run);
 }
 
-/// Matrix product of two activations, such as q * k^T.
+/// Bytes of workspace for a product of two activations with N rows of b and K columns, for memory of any alignment.
+constexpr std::size_t gemm_workspace_bytes(index_t rows, index_t columns, index_t depth, index_t threads = 1) {
+  workspace_size memory;
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
+    kernel::activation_product_memory::take(memory, rows, columns, depth);
+  }
+  return memory.bytes();
+}
+
+/// Matrix products of two activations, such as q * k^T of all heads.
 ///
-/// Formula:   y[m, n] = stage(sum_k (a[m, k] - zp_a) * (b[n, k] - zp_b), n).
-/// Shapes:    a M x K, b N x K, y M x N; row-major, any strides, any alignment; sizes may be 0.
+/// Formula:   y[i][m, n] = stage(sum_k (a[i][m, k] - zp_a) * (b[i][n, k] - zp_b), n) for the matrices i of the batches;
+///            a stage that takes rows is given m.
+/// Shapes:    a[i] M x K, b[i] N x K, y[i] M x N; row-major, any strides, any alignment; sizes may be 0. As many
+///            matrices in each batch.
 /// Units:     the stage's scale carries s_a * s_b / s_y, and for attention the factor d^-1/2.
 /// Range:     K <= 33025; zero points 0..255. Exact in int32.
-/// Exactness: every bit, on every target.
-/// Errors:    shapes that do not match, K over its limit, a zero point out of range: before anything is written.
+/// Memory:    at least gemm_workspace_bytes(M, N, K, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor.
+/// Errors:    shapes that do not match, K over its limit, a zero point out of range, a workspace that is too small:
+///            before anything is written.
 /// Aliasing:  y must not overlap a or b; a and b may be the same. Inputs may be shared between threads.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, section 3; docs/numerics.md, section 3.
-template <class Stage>
+template <class Isa = isa::native, class Stage, executor Executor = sequential>
+void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage,
+          const matrix_batch<typename Stage::output>& y, workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_at_least("gemm", "matrices of a", a.codes.count, 0);
+  require_equal("gemm", "matrices of b", b.codes.count, a.codes.count);
+  require_equal("gemm", "matrices of y", y.count, a.codes.count);
+  require_gemm(a[0], b[0], stage, y[0]);
+  const index_t rows = y.first.rows, columns = y.first.columns, depth = a.codes.first.columns, count = y.count;
+  require_workspace("gemm", memory, gemm_workspace_bytes(rows, columns, depth, run.threads()));
+  const index_t threads = std::max<index_t>(run.threads(), 1);
+  if (count >= threads) {
+    // Whole products, each by one thread.
+    run.for_each(threads, [&](index_t task) {
+      workspace rest = memory;
+      kernel::activation_product_memory mine = {};
+      for (index_t t = 0; t <= task; ++t) {
+        mine = kernel::activation_product_memory::take(rest, rows, columns, depth);
+      }
+      for (index_t i = task * count / threads; i < (task + 1) * count / threads; ++i) {
+        const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
+        kernel::gemm_single_task<Isa>(a[i].codes, b_packed, kernel::corrected_rows<Stage>{stage, mine.corrections},
+                                      y[i], mine.start);
+      }
+    });
+    return;
+  }
+  const auto mine = kernel::activation_product_memory::take(memory, rows, columns, depth);
+  for (index_t i = 0; i < count; ++i) {
+    const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
+    const kernel::corrected_rows<Stage> corrected{stage, mine.corrections};
+    detail::run_gemm<Isa>(
+        gemm_operands<std::uint8_t, std::int8_t, kernel::corrected_rows<Stage>>{a[i].codes, b_packed, corrected, y[i],
+                                                                                mine.start},
+        run);
+  }
+}
+
+/// The same for one matrix each.
+template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void gemm(const quantized_matrix& a, const quantized_matrix& b, const Stage& stage,
-          matrix_view<typename Stage::output> y) {
-  require_view("gemm", "a", a.codes);
-  require_at_most("gemm", "columns of a", a.codes.columns, gemm_max_depth_u8_u8);
-  require_shape("gemm", "b", b.codes, b.codes.rows, a.codes.columns);
-  require_between("gemm", "zero point of a", a.zero_point, 0, 255);
-  require_between("gemm", "zero point of b", b.zero_point, 0, 255);
-  require_stage("gemm", stage, a.codes.rows, b.codes.rows);
-  require_shape("gemm", "y", y, a.codes.rows, b.codes.rows);
-  reference::gemm(a.codes, a.zero_point, b.codes, b.zero_point, stage, y);
+          matrix_view<typename Stage::output> y, workspace memory, const Executor& run = {}) {
+  gemm<Isa>(quantized_batch{{a.codes}, a.zero_point}, quantized_batch{{b.codes}, b.zero_point}, stage,
+            matrix_batch<typename Stage::output>{y}, memory, run);
 }
 
 }  // namespace INTACT_UNIT

@@ -1,6 +1,6 @@
 #pragma once
 
-// Everything but the float world of adapt/: the operations, and the models composed of them.
+// All operations and the models composed of them: integers only, on kernels.
 
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
@@ -8,21 +8,18 @@
 #include "intact/config/version.hpp"
 #include "intact/convert_codes.hpp"
 #include "intact/depthwise_conv.hpp"
-#include "intact/fq_vit_layernorm.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
-#include "intact/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
-#include "intact/model/fused_swin.hpp"
-#include "intact/model/fused_vit.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/pack.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/stage/compat.hpp"
+#include "intact/stage/fused.hpp"
 #include "intact/unfold.hpp"
 #include "intact/weighted_matmul.hpp"
 #include "intact/windows.hpp"

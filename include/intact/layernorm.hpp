@@ -54,15 +54,22 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
   }
 }
 
+/// Checks the arguments of layernorm.
+template <class Code>
+void require_layernorm(const matrix_view<const Code>& x, const layernorm_parameters& p,
+                       const matrix_view<std::uint8_t>& y) {
+  require_view("layernorm", "x", x);
+  require_shape("layernorm", "y", y, x.rows, x.columns);
+  require_layernorm<Code>("layernorm", p, x.columns);
+}
+
 namespace detail {
 
 template <class Isa, class Code, executor Executor>
 void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("layernorm", "x", x);
-  require_shape("layernorm", "y", y, x.rows, x.columns);
-  require_layernorm<Code>("layernorm", p, x.columns);
+  require_layernorm<Code>(x, p, y);
   if (x.columns != 0) {
     for_each_row_range(run, x.rows, rows_per_task,
                        [&](index_t begin, index_t end) { kernel::layernorm<Isa>(x, p, y, begin, end); });

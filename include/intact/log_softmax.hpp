@@ -41,6 +41,17 @@ void require_exp_table(const char* operation, exp_table<T> table, index_t keys) 
   }
 }
 
+/// Checks the arguments of log_softmax.
+template <attention_code Format, class T>
+void require_log_softmax(const matrix_view<const std::uint8_t>& logits, exp_table<T> table,
+                         const typename attention_codes<Format>::view& codes) {
+  static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
+                "exponential tables hold uint32_t or uint64_t");
+  require_view("log_softmax", "logits", logits);
+  require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
+  require_exp_table("log_softmax", table, logits.columns);
+}
+
 /// Log-Int-Softmax: a softmax that yields log2 codes of the probabilities, without division or exponential.
 ///
 /// Formula:   d[j] = max_j logit[j] - logit[j];  e[j] = table[d[j]];  S = sum_j e[j]
@@ -56,21 +67,31 @@ void require_exp_table(const char* operation, exp_table<T> table, index_t keys) 
 /// Errors:    shapes that do not match, a table that is 0, too large or increasing: before anything is written.
 /// Aliasing:  codes must not overlap the logits, except that u8 codes may be the logits exactly (in place).
 /// Source:    FQ-ViT, section 3.3 (Log-Int-Softmax); I-BERT (arXiv 2101.01321) for the table; docs/numerics.md, 5.
-template <attention_code Format, class T, log2_rounding Rounding = log2_rounding::round_ratio, class Isa = isa::native,
-          executor Executor = sequential>
+template <class Isa = isa::native, attention_code Format = attention_code::u8_masked,
+          log2_rounding Rounding = log2_rounding::round_ratio, class T, executor Executor = sequential>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
                  typename attention_codes<Format>::view codes, const Executor& run = {}) {
-  static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
-                "exponential tables hold uint32_t or uint64_t");
+  require_log_softmax<Format>(logits, table, codes);
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("log_softmax", "logits", logits);
-  require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
-  require_exp_table("log_softmax", table, logits.columns);
   if (logits.columns != 0) {
     for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), codes, begin, end);
     });
   }
+}
+
+/// Checks the arguments of log_softmax.
+template <attention_code Format, class T>
+void require_log_softmax(const matrix_view<const std::uint8_t>& logits, exp_table<T> table, const key_mask& mask,
+                         const matrix_view<std::uint8_t>& codes) {
+  static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
+                "exponential tables hold uint32_t or uint64_t");
+  static_assert(Format != attention_code::u4_clipped,
+                "masked keys need a code for weight 0: attention_code::u8_masked or attention_code::u8_full");
+  require_view("log_softmax", "logits", logits);
+  require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
+  require_mask("log_softmax", mask, logits.rows, logits.columns);
+  require_exp_table("log_softmax", table, logits.columns);
 }
 
 /// The same where keys may be masked, as in causal attention, shifted windows (Swin) and padded batches. A relative
@@ -81,19 +102,12 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
 /// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only codes in u8: packed u4 has no code for weight 0.
 /// Errors:    as above, and a mask of another shape.
 /// Aliasing:  as above; codes must not overlap the mask.
-template <attention_code Format, class T, log2_rounding Rounding = log2_rounding::round_ratio, class Isa = isa::native,
-          executor Executor = sequential>
+template <class Isa = isa::native, attention_code Format = attention_code::u8_masked,
+          log2_rounding Rounding = log2_rounding::round_ratio, class T, executor Executor = sequential>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, const key_mask& mask,
                  matrix_view<std::uint8_t> codes, const Executor& run = {}) {
-  static_assert(std::is_same_v<T, std::uint32_t> || std::is_same_v<T, std::uint64_t>,
-                "exponential tables hold uint32_t or uint64_t");
-  static_assert(Format != attention_code::u4_clipped,
-                "masked keys need a code for weight 0: attention_code::u8_masked or attention_code::u8_full");
+  require_log_softmax<Format>(logits, table, mask, codes);
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("log_softmax", "logits", logits);
-  require_shape("log_softmax", "codes", codes, logits.rows, logits.columns);
-  require_mask("log_softmax", mask, logits.rows, logits.columns);
-  require_exp_table("log_softmax", table, logits.columns);
   if (logits.columns != 0) {
     for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), mask, codes, begin, end);

@@ -19,6 +19,17 @@ inline void require_softmax_table(const char* operation, std::span<const std::ui
   }
 }
 
+/// Checks the arguments of max_softmax.
+template <class Codes>
+void require_max_softmax(const matrix_view<const std::uint8_t>& logits, std::span<const std::uint8_t> table,
+                         const Codes& y) {
+  require_view("max_softmax", "logits", logits);
+  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
+  constexpr bool packed = std::is_same_v<Codes, packed_view<u4, std::uint8_t>>;
+  static_assert(packed || std::is_same_v<Codes, matrix_view<std::uint8_t>>, "max_softmax writes u8 or packed u4");
+  require_softmax_table("max_softmax", table, packed ? u4::max : 255);
+}
+
 /// Softmax relative to the row's maximum, without a sum: log2 codes or u8 weights that are not yet normalized. The row
 /// is divided by its sum when it is multiplied with V (shift_matmul.hpp, weighted_matmul.hpp).
 ///
@@ -36,16 +47,21 @@ template <class Isa = isa::native, class Codes, executor Executor = sequential>
 void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, Codes y,
                  const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("max_softmax", "logits", logits);
-  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
-  constexpr bool packed = std::is_same_v<Codes, packed_view<u4, std::uint8_t>>;
-  static_assert(packed || std::is_same_v<Codes, matrix_view<std::uint8_t>>, "max_softmax writes u8 or packed u4");
-  require_softmax_table("max_softmax", table, packed ? u4::max : 255);
+  require_max_softmax(logits, table, y);
   if (logits.columns != 0) {
     for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::max_softmax<Isa>(logits, table.data(), y, begin, end);
     });
   }
+}
+
+/// Checks the arguments of max_softmax.
+inline void require_max_softmax(const matrix_view<const std::uint8_t>& logits, std::span<const std::uint8_t> table,
+                                const key_mask& mask, const matrix_view<std::uint8_t>& y) {
+  require_view("max_softmax", "logits", logits);
+  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
+  require_mask("max_softmax", mask, logits.rows, logits.columns);
+  require_softmax_table("max_softmax", table);
 }
 
 /// The same where keys may be masked.
@@ -59,10 +75,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, const key_mask& mask,
                  std::uint8_t masked, matrix_view<std::uint8_t> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_view("max_softmax", "logits", logits);
-  require_shape("max_softmax", "y", y, logits.rows, logits.columns);
-  require_mask("max_softmax", mask, logits.rows, logits.columns);
-  require_softmax_table("max_softmax", table);
+  require_max_softmax(logits, table, mask, y);
   if (logits.columns != 0) {
     for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::max_softmax<Isa>(logits, table.data(), mask, masked, y, begin, end);

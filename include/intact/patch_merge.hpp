@@ -9,6 +9,16 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// Checks the arguments of patch_merge.
+template <class X, class T>
+void require_patch_merge(const matrix_view<X>& x, index_t height, index_t width, const matrix_view<T>& y) {
+  require_at_least("patch_merge", "height", height, 0);
+  require_at_least("patch_merge", "width", width, 0);
+  require_shape("patch_merge", "x", x, size_product(height, width), x.columns);
+  require_shape("patch_merge", "y", y, size_product(height / 2 + height % 2, width / 2 + width % 2),
+                size_product(4, x.columns));
+}
+
 /// Puts each 2 x 2 neighbouring tokens of a grid side by side in one row: the first step of Swin's patch merging.
 ///
 /// Formula:   y[(i, j), (q, c)] = x[(2 i + q mod 2, 2 j + floor(q / 2)), c], q in 0..3: down before across;
@@ -25,11 +35,7 @@ template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, ex
 void patch_merge(matrix_view<X> x, index_t height, index_t width, std::type_identity_t<T> padding, matrix_view<T> y,
                  const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_at_least("patch_merge", "height", height, 0);
-  require_at_least("patch_merge", "width", width, 0);
-  require_shape("patch_merge", "x", x, size_product(height, width), x.columns);
-  require_shape("patch_merge", "y", y, size_product(height / 2 + height % 2, width / 2 + width % 2),
-                size_product(4, x.columns));
+  require_patch_merge(x, height, width, y);
   if (x.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::patch_merge<Isa, T>(x, height, width, padding, y, begin, end);

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <limits>
 
-#include "intact/reference/shift_matmul.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/weighted_matmul.hpp"
@@ -20,8 +19,7 @@ inline constexpr index_t shift_matmul_max_keys = 82000;
 static_assert(shift_matmul_max_keys * 128 * 128 <= std::numeric_limits<std::int32_t>::max(),
               "sums of a plane of bytes fit int32, too");
 
-namespace detail {
-
+/// Checks the arguments of shift_matmul.
 template <attention_code Format, class Stage>
 void require_shift_matmul(const typename attention_codes<Format>::const_view& codes, const quantized_matrix& v,
                           const Stage& stage, const matrix_view<typename Stage::output>& y) {
@@ -50,6 +48,8 @@ void require_shift_matmul(const typename attention_codes<Format>::const_view& co
   require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
 }
 
+namespace detail {
+
 /// Any rows, those of a stage or normalized ones, on an instruction set.
 template <class Isa, class Codes, class Stage, class Out, executor Executor>
 void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& stage, const matrix_view<Out>& y,
@@ -64,6 +64,11 @@ void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& st
 
 }  // namespace detail
 
+/// Bytes of workspace for shift_matmul on an instruction set, for memory of any alignment.
+constexpr std::size_t shift_matmul_workspace_bytes(index_t keys, index_t channels, index_t threads = 1) {
+  return detail::value_product_bytes(keys, channels, threads);
+}
+
 /// Attention times V by shifts: log2 codes are exponents, so that a product is a shift.
 ///
 /// Formula:   y[i, c] = stage(sum_j (v[j, c] - zp) << (F - code[i, j]), c); F = 15 for 4-bit codes
@@ -74,15 +79,19 @@ void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& st
 /// Range:     Tk <= 82000; zero point 0..255; codes as log_softmax writes them, or others if each row's sum of 2^-code
 ///            is below 257: accumulators of 4-bit codes are int32, and those of 8-bit codes, int64 for stages such as
 ///            requantize_s64, are held as 32 bits and 29 bits of fraction on the way.
-/// Exactness: every bit, on every target.
-/// Errors:    shapes that do not match, too many keys, a zero point out of range: before anything is written.
+/// Memory:    at least shift_matmul_workspace_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor.
+/// Errors:    shapes that do not match, too many keys, a zero point out of range, a workspace that is too small:
+///            before anything is written.
 /// Aliasing:  y must not overlap codes or v.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, section 3.3; docs/numerics.md, section 6.
-template <attention_code Format, class Stage>
+template <class Isa = isa::native, attention_code Format = attention_code::u8_masked, class Stage,
+          executor Executor = sequential>
 void shift_matmul(typename attention_codes<Format>::const_view codes, const quantized_matrix& v, const Stage& stage,
-                  matrix_view<typename Stage::output> y) {
-  detail::require_shift_matmul<Format>(codes, v, stage, y);
-  reference::shift_matmul<Format>(codes, v.codes, v.zero_point, stage, y);
+                  matrix_view<typename Stage::output> y, workspace memory, const Executor& run = {}) {
+  require_shift_matmul<Format>(codes, v, stage, y);
+  detail::shift_matmul<Isa>(codes, v, stage, y, memory, run);
 }
 
 /// The same with every row divided by its sum of weights, for codes whose 2^-code do not sum to about 1.
@@ -91,37 +100,15 @@ void shift_matmul(typename attention_codes<Format>::const_view codes, const quan
 /// Shapes, units, range, errors and aliasing: as of weighted_matmul. 4-bit codes only; with attention_code::u4_clipped
 /// every key has a
 ///            weight of at least 1.
-/// Exactness: every bit, on every target.
-/// Source:    docs/numerics.md, section 6.
-template <attention_code Format>
-void shift_matmul(typename attention_codes<Format>::const_view codes, const quantized_matrix& v,
-                  const row_divisor& normalization, matrix_view<std::uint8_t> y) {
-  detail::require_shift_matmul<Format>(codes, v, normalization, y);
-  reference::shift_matmul<Format>(codes, v.codes, v.zero_point, normalization, y);
-}
-
-/// Bytes of workspace for shift_matmul on an instruction set, for memory of any alignment.
-constexpr std::size_t shift_matmul_bytes(index_t keys, index_t channels, index_t threads = 1) {
-  return detail::value_product_bytes(keys, channels, threads);
-}
-
-/// Both of the above on an instruction set, fast: with an output stage, and with normalized rows.
-///
-/// Formula, shapes, units, range and aliasing: as above.
-/// Memory:    at least shift_matmul_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
+/// Memory:    at least shift_matmul_workspace_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.
-/// Errors:    as above, and a workspace that is too small: before anything is written.
-template <attention_code Format, class Isa = isa::native, class Stage, executor Executor = sequential>
-void shift_matmul(typename attention_codes<Format>::const_view codes, const quantized_matrix& v, const Stage& stage,
-                  matrix_view<typename Stage::output> y, workspace memory, const Executor& run = {}) {
-  detail::require_shift_matmul<Format>(codes, v, stage, y);
-  detail::shift_matmul<Isa>(codes, v, stage, y, memory, run);
-}
-template <attention_code Format, class Isa = isa::native, executor Executor = sequential>
+/// Runs on:   all instruction sets; threads of the executor.
+/// Source:    docs/numerics.md, section 6.
+template <class Isa = isa::native, attention_code Format = attention_code::u8_masked, executor Executor = sequential>
 void shift_matmul(typename attention_codes<Format>::const_view codes, const quantized_matrix& v,
                   const row_divisor& normalization, matrix_view<std::uint8_t> y, workspace memory,
                   const Executor& run = {}) {
-  detail::require_shift_matmul<Format>(codes, v, normalization, y);
+  require_shift_matmul<Format>(codes, v, normalization, y);
   detail::shift_matmul<Isa>(codes, v, normalization, y, memory, run);
 }
 

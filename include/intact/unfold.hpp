@@ -9,6 +9,16 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// Checks the arguments of unfold.
+inline void require_unfold(const matrix_view<const std::uint8_t>& x, const token_grid& grid, const stencil& around,
+                           const matrix_view<std::uint8_t>& y) {
+  require_token_grid("unfold", grid);
+  require_stencil("unfold", around);
+  require_shape("unfold", "x", x, grid.tokens(), x.columns);
+  require_at_most("unfold", "columns of x", x.columns, token_grid_max_side);
+  require_shape("unfold", "y", y, around.outputs_of(grid).tokens(), size_product(around.size * around.size, x.columns));
+}
+
 /// The stencils of tokens on a grid as rows: a convolution becomes gemm(unfold(x), w).
 ///
 /// Formula:   y[(i, j), (dy, dx, c)] = x[(i * stride + dy - reach, j * stride + dx - reach), c], dy and dx in
@@ -26,11 +36,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const stencil& around, std::uint8_t padding,
             matrix_view<std::uint8_t> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_token_grid("unfold", grid);
-  require_stencil("unfold", around);
-  require_shape("unfold", "x", x, grid.tokens(), x.columns);
-  require_at_most("unfold", "columns of x", x.columns, token_grid_max_side);
-  require_shape("unfold", "y", y, around.outputs_of(grid).tokens(), size_product(around.size * around.size, x.columns));
+  require_unfold(x, grid, around, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
       kernel::unfold<Isa>(x, grid, around, padding, y, begin, end);

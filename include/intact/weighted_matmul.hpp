@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "intact/kernel/shift_matmul.hpp"
-#include "intact/reference/weighted_matmul.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/types/workspace.hpp"
@@ -16,8 +15,7 @@ inline namespace INTACT_UNIT {
 /// Most keys of a row: the sum of its weights, up to 2^15 each, stays below 2^31.
 inline constexpr index_t weighted_matmul_max_keys = 65535;
 
-namespace detail {
-
+/// Checks the arguments of weighted_matmul.
 inline void require_weighted_matmul(const matrix_view<const std::uint8_t>& weights, const quantized_matrix& v,
                                     const row_divisor& normalization, const matrix_view<std::uint8_t>& y) {
   require_view("weighted_matmul", "v", v.codes);
@@ -27,6 +25,8 @@ inline void require_weighted_matmul(const matrix_view<const std::uint8_t>& weigh
   require_row_divisor("weighted_matmul", normalization);
   require_shape("weighted_matmul", "y", y, weights.rows, v.codes.columns);
 }
+
+namespace detail {
 
 /// Bytes of workspace for a product with V on kernels.
 constexpr std::size_t value_product_bytes(index_t keys, index_t channels, index_t threads) {
@@ -60,6 +60,11 @@ void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memor
 
 }  // namespace detail
 
+/// Bytes of workspace for weighted_matmul on an instruction set, for memory of any alignment.
+constexpr std::size_t weighted_matmul_workspace_bytes(index_t keys, index_t channels, index_t threads = 1) {
+  return detail::value_product_bytes(keys, channels, threads);
+}
+
 /// Attention times V with u8 weights, each row divided by the sum of its weights.
 ///
 /// Formula:   P = sum_j w[i, j];  a = sum_j w[i, j] * (v[j, c] - zp_v)
@@ -68,34 +73,20 @@ void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memor
 /// Shapes:    weights Tq x Tk, v Tk x C, y Tq x C; row-major, any strides, any alignment; sizes may be 0.
 /// Units:     the normalization carries s_v / s_y, below 4; the weights' unit cancels.
 /// Range:     Tk <= 65535; zero points 0..255. 64-bit sums.
-/// Exactness: every bit, on every target.
-/// Errors:    shapes that do not match, too many keys, values out of range: before anything is written.
-/// Aliasing:  y must not overlap the weights or v.
-/// Source:    docs/numerics.md, section 6.
-inline void weighted_matmul(matrix_view<const std::uint8_t> weights, const quantized_matrix& v,
-                            const row_divisor& normalization, matrix_view<std::uint8_t> y) {
-  detail::require_weighted_matmul(weights, v, normalization, y);
-  reference::weighted_matmul([&](index_t i, index_t j) { return std::int64_t{weights(i, j)}; }, v.codes, v.zero_point,
-                             normalization, y);
-}
-
-/// Bytes of workspace for weighted_matmul on an instruction set, for memory of any alignment.
-constexpr std::size_t weighted_matmul_bytes(index_t keys, index_t channels, index_t threads = 1) {
-  return detail::value_product_bytes(keys, channels, threads);
-}
-
-/// The same on an instruction set, fast.
-///
-/// Formula, shapes, units, range and aliasing: as above.
-/// Memory:    at least weighted_matmul_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
+/// Memory:    at least weighted_matmul_workspace_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.
-/// Errors:    as above, and a workspace that is too small: before anything is written.
+/// Errors:    shapes that do not match, too many keys, values out of range, a workspace that is too small: before
+///            anything is written.
+/// Aliasing:  y must not overlap the weights or v.
+/// Runs on:   all instruction sets; threads of the executor.
+/// Source:    docs/numerics.md, section 6.
 template <class Isa = isa::native, executor Executor = sequential>
 void weighted_matmul(matrix_view<const std::uint8_t> weights, const quantized_matrix& v,
                      const row_divisor& normalization, matrix_view<std::uint8_t> y, workspace memory,
                      const Executor& run = {}) {
-  detail::require_weighted_matmul(weights, v, normalization, y);
-  require_workspace("weighted_matmul", memory, weighted_matmul_bytes(v.codes.rows, v.codes.columns, run.threads()));
+  require_weighted_matmul(weights, v, normalization, y);
+  require_workspace("weighted_matmul", memory,
+                    weighted_matmul_workspace_bytes(v.codes.rows, v.codes.columns, run.threads()));
   detail::multiply_by_values<Isa>(
       v, y.rows, memory, run, [&](const auto& values, index_t begin, index_t end, const auto& scratch) {
         kernel::weighted_matmul<Isa>(weights, values, normalization, y, begin, end, scratch);

@@ -4,13 +4,20 @@
 #include <type_traits>
 
 #include "intact/kernel/windows.hpp"
-#include "intact/reference/windows.hpp"
 #include "intact/simd/isa.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/window_grid.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
+
+/// Checks the arguments of window_partition.
+template <class X, class T>
+void require_window_partition(const matrix_view<X>& x, const window_grid& grid, const matrix_view<T>& y) {
+  require_window_grid("window_partition", grid);
+  require_shape("window_partition", "x", x, grid.tokens(), x.columns);
+  require_shape("window_partition", "y", y, grid.padded_tokens(), x.columns);
+}
 
 /// Rows of tokens from the grid's order into that of its shifted windows (types/window_grid.hpp).
 ///
@@ -27,14 +34,20 @@ template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, ex
 void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y,
                       const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_window_grid("window_partition", grid);
-  require_shape("window_partition", "x", x, grid.tokens(), x.columns);
-  require_shape("window_partition", "y", y, grid.padded_tokens(), x.columns);
+  require_window_partition(x, grid, y);
   if (y.columns != 0) {
     for_each_row_range(run, grid.windows(), 1, [&](index_t begin, index_t end) {
       kernel::window_partition<Isa, T>(x, grid, padding, y, begin, end);
     });
   }
+}
+
+/// Checks the arguments of window_reverse.
+template <class X, class T>
+void require_window_reverse(const matrix_view<X>& x, const window_grid& grid, const matrix_view<T>& y) {
+  require_window_grid("window_reverse", grid);
+  require_shape("window_reverse", "x", x, grid.padded_tokens(), x.columns);
+  require_shape("window_reverse", "y", y, grid.tokens(), x.columns);
 }
 
 /// The way back: rows of tokens from the order of shifted windows into the grid's. Padding is dropped.
@@ -43,13 +56,17 @@ void window_partition(matrix_view<X> x, const window_grid& grid, std::type_ident
 template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
 void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_window_grid("window_reverse", grid);
-  require_shape("window_reverse", "x", x, grid.padded_tokens(), x.columns);
-  require_shape("window_reverse", "y", y, grid.tokens(), x.columns);
+  require_window_reverse(x, grid, y);
   if (y.columns != 0) {
     for_each_row_range(run, grid.windows(), 1,
                        [&](index_t begin, index_t end) { kernel::window_reverse<Isa, T>(x, grid, y, begin, end); });
   }
+}
+
+/// Checks the arguments of shifted_window_mask.
+inline void require_shifted_window_mask(const window_grid& grid, const matrix_view<std::uint8_t>& visible) {
+  require_window_grid("shifted_window_mask", grid);
+  require_shape("shifted_window_mask", "visible", visible, grid.tokens_per_window(), grid.tokens_per_window());
 }
 
 /// Which tokens of a shifted window are neighbours: a cyclic shift brings both ends of the grid together in the last
@@ -63,9 +80,8 @@ void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y,
 /// Errors:    as of window_partition.
 /// Source:    Swin transformer, section 3.2, figure 4.
 inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right, matrix_view<std::uint8_t> visible) {
-  require_window_grid("shifted_window_mask", grid);
-  require_shape("shifted_window_mask", "visible", visible, grid.tokens_per_window(), grid.tokens_per_window());
-  reference::shifted_window_mask(grid, bottom, right, visible);
+  require_shifted_window_mask(grid, visible);
+  kernel::shifted_window_mask(grid, bottom, right, visible);
 }
 
 }  // namespace INTACT_UNIT

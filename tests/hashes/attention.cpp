@@ -6,7 +6,7 @@
 
 #include "hashes.hpp"
 #include "intact/log_softmax.hpp"
-#include "intact/log_sqrt2_matmul.hpp"
+#include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "hashes.hpp"
-#include "intact/model/fused_swin.hpp"
-#include "intact/model/fused_vit.hpp"
+#include "intact/model/swin.hpp"
+#include "intact/model/vit.hpp"
 #include "parameters.hpp"
 
 // Blocks and tiny models in the paper's and in the precise recipe: every tensor of the models step by step, and the

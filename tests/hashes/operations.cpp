@@ -8,7 +8,7 @@
 #include "intact/add.hpp"
 #include "intact/average_pool.hpp"
 #include "intact/convert_codes.hpp"
-#include "intact/fq_vit_layernorm.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/patch_merge.hpp"

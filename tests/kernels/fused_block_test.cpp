@@ -11,7 +11,7 @@
 #include "fused_models.hpp"
 #include "heap_counter.hpp"
 #include "intact/intact.hpp"
-#include "intact/model/fused_block.hpp"
+#include "intact/model/block.hpp"
 #include "random_model.hpp"
 #include "refusal.hpp"
 #include "small_model.hpp"

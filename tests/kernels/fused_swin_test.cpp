@@ -16,7 +16,7 @@
 #include "catch.hpp"
 #include "fused_models.hpp"
 #include "intact/intact.hpp"
-#include "intact/model/fused_swin.hpp"
+#include "intact/model/swin.hpp"
 #include "intact/reference/average_pool.hpp"
 #include "intact/reference/convert_codes.hpp"
 #include "intact/reference/patch_merge.hpp"

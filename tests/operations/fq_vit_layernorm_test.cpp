@@ -1,4 +1,4 @@
-#include "intact/fq_vit_layernorm.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
 
 #include <algorithm>
 #include <array>

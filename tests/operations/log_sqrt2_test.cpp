@@ -11,7 +11,7 @@
 
 #include "catch.hpp"
 #include "intact/build/scale.hpp"
-#include "intact/log_sqrt2_matmul.hpp"
+#include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/shift_matmul.hpp"
 #include "refusal.hpp"

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-#include "intact/model/fused_vit.hpp"
+#include "intact/model/vit.hpp"
 
 namespace intact_test {
 

@@ -13,7 +13,7 @@
 
 #include "double_operations.hpp"
 #include "intact/build/integer_vit.hpp"
-#include "intact/model/trace.hpp"
+#include "intact/reference/model/trace.hpp"
 
 // A vision transformer of any profile in real arithmetic, from the owned parameters of an integer one, and the
 // comparison of the two on every tensor that a trace is shown.

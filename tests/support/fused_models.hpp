@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "intact/model/block.hpp"
-#include "intact/model/fused_attention.hpp"
+#include "intact/model/attention.hpp"
 #include "intact/model/linear.hpp"
 #include "intact/pack.hpp"
 #include "tensor.hpp"

@@ -9,7 +9,7 @@
 
 #include "intact/build/layernorm.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/fq_vit_layernorm.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
 
 // Builder of compatibility LayerNorm parameters.
 
@@ -61,7 +61,7 @@ inline owned_fq_vit_layernorm build_fq_vit_layernorm(const layernorm_spec& targe
     built.gain_shift.push_back(static_cast<std::uint8_t>(shift));
     built.bias.push_back(static_cast<std::int64_t>(std::rint(bias)));
   }
-  require_fq_vit_layernorm(operation, built.parameters(), channels);
+  reference::require_fq_vit_layernorm(operation, built.parameters(), channels);
   return built;
 }
 

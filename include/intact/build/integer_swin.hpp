@@ -21,13 +21,18 @@ struct owned_swin_block {
   int norm1_zero_point = 0;
   std::vector<std::uint8_t> position_bias;  ///< (heads * T) x T
   owned_add add_bias;                       ///< T keys
-
-  swin_block_parameters view() const {
-    const index_t tokens = std::ssize(add_bias.offset);
-    const index_t rows = tokens == 0 ? 0 : std::ssize(position_bias) / tokens;
-    return {block.view(), norm1_zero_point, {position_bias.data(), rows, tokens}, add_bias.view()};
-  }
 };
+
+/// Views of a block. pack: as of view_block.
+template <class Block, class Pack>
+swin_block_parameters view_swin_block(Block& block, const Pack& pack) {
+  const index_t tokens = std::ssize(block.add_bias.offset);
+  const index_t rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
+  return {.block = view_block(block.block, pack),
+          .norm1_zero_point = block.norm1_zero_point,
+          .position_bias = {block.position_bias.data(), rows, tokens},
+          .add_bias = block.add_bias.view()};
+}
 
 /// A stage. The merging's parameters are not used by the last one.
 struct owned_swin_stage {
@@ -36,7 +41,7 @@ struct owned_swin_stage {
   owned_linear reduction;
 };
 
-/// What an integer Swin transformer consists of.
+/// The tensors of an integer Swin transformer.
 struct swin_tensors {
   swin_shape shape;
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
@@ -50,40 +55,60 @@ struct swin_tensors {
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
-
-  /// Refers to the contents and to `stage_views`, which must be those of the stages.
-  swin_parameters view(std::span<const swin_stage_parameters> stage_views) const {
-    return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
-            .patch = patch.view(),
-            .patch_norm = patch_norm.view(),
-            .tokens = tokens.scale,
-            .stages = stage_views,
-            .norm = norm.view(),
-            .pool = pool.scale,
-            .head = head.view(),
-            .logits = logits.view(),
-            .logits_u8 = logits_u8.view()};
-  }
 };
 
-/// A fully-integer Swin transformer that owns its parameters. Unchangeable; movable, not copyable, so that the
-/// parameters it hands out stay valid while it lives.
+/// Views of a model's stages, and of their blocks, which are views already. pack: as of view_block.
+template <class Tensors, class Pack>
+std::vector<swin_stage_parameters> view_swin_stages(Tensors& model,
+                                                    const std::vector<std::vector<swin_block_parameters>>& blocks,
+                                                    const Pack& pack) {
+  std::vector<swin_stage_parameters> stages;
+  for (std::size_t s = 0; s < blocks.size(); ++s) {
+    auto& stage = model.stages[s];
+    stages.push_back({blocks[s], {stage.merge_norm.view(), stage.reduction.view(pack(stage.reduction.weights))}});
+  }
+  return stages;
+}
+
+/// Views of the blocks of each stage. pack: as of view_block.
+template <class Tensors, class Pack>
+std::vector<std::vector<swin_block_parameters>> view_swin_blocks(Tensors& model, const Pack& pack) {
+  std::vector<std::vector<swin_block_parameters>> blocks;
+  for (auto& stage : model.stages) {
+    blocks.emplace_back();
+    for (auto& block : stage.blocks) {
+      blocks.back().push_back(view_swin_block(block, pack));
+    }
+  }
+  return blocks;
+}
+
+/// Views of a model. pack: as of view_block.
+template <class Tensors, class Pack>
+swin_parameters view_swin(Tensors& model, std::span<const swin_stage_parameters> stages, const Pack& pack) {
+  return {.pixel_table = {model.pixel_table.data(), model.pixel_table.empty() ? 0 : model.shape.channels, 256},
+          .patch = model.patch.view(pack(model.patch.weights)),
+          .patch_norm = model.patch_norm.view(),
+          .tokens = model.tokens.scale,
+          .stages = stages,
+          .norm = model.norm.view(),
+          .pool = model.pool.scale,
+          .head = pack(model.head),
+          .logits = model.logits.view(),
+          .logits_u8 = model.logits_u8.view()};
+}
+
+/// A fully-integer Swin transformer as it is stored. packed_swin (build/packed_swin.hpp) makes it ready to run.
 class integer_swin {
  public:
-  /// Errors: contents whose sizes do not match.
+  /// Errors: tensors whose sizes do not match.
   explicit integer_swin(swin_tensors tensors) : tensors_(std::move(tensors)) {
     require_sizes();
-    for (const owned_swin_stage& stage : tensors_.stages) {
-      std::vector<swin_block_parameters>& blocks = blocks_.emplace_back();
-      for (const owned_swin_block& block : stage.blocks) {
-        blocks.push_back(block.view());
-      }
-      stages_.push_back({blocks, {stage.merge_norm.view(), stage.reduction.view()}});
-    }
-    require_swin(parameters(), shape());
+    const auto sizes = [](const owned_weights& weights) { return weights.sizes(); };
+    const auto blocks = view_swin_blocks(tensors_, sizes);
+    const auto stages = view_swin_stages(tensors_, blocks, sizes);
+    require_swin(view_swin(tensors_, stages, sizes), shape());
   }
-  integer_swin(integer_swin&&) = default;
-  integer_swin& operator=(integer_swin&&) = default;
 
   const swin_tensors& tensors() const { return tensors_; }
   const swin_shape& shape() const { return tensors_.shape; }
@@ -91,9 +116,7 @@ class integer_swin {
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
-  swin_parameters parameters() const { return tensors_.view(stages_); }
-
-  /// The contents, for another owner.
+  /// The tensors, for another owner.
   swin_tensors release() && { return std::move(tensors_); }
 
  private:
@@ -122,8 +145,6 @@ class integer_swin {
   }
 
   swin_tensors tensors_;
-  std::vector<std::vector<swin_block_parameters>> blocks_;
-  std::vector<swin_stage_parameters> stages_;
 };
 
 }  // namespace INTACT_UNIT

@@ -14,6 +14,7 @@
 #include "intact/build/table.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/types/grouped_s4.hpp"
 
 // Owners of what the parameters of model/ only point to, together with the real numbers that the integers are exactly.
 
@@ -48,7 +49,11 @@ struct owned_tensor_scale {
   explicit owned_tensor_scale(const scale_spec& target) { scale = build_scale(target, exact); }
 };
 
-/// Weights of any type, one row per output channel.
+/// Weights as they are stored, one row per output channel.
+using unpacked_weights =
+    std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view>;
+
+/// Weights as they are stored, one row per output channel.
 struct owned_weights {
   std::vector<std::int8_t> codes;    ///< s8: rows x columns
   std::vector<std::uint8_t> packed;  ///< s4: rows of two codes per byte
@@ -88,7 +93,7 @@ struct owned_weights {
     return weights;
   }
 
-  weights_view view() const {
+  unpacked_weights view() const {
     const packed_view<s4, const std::uint8_t> in_nibbles(packed.data(), rows, columns);
     switch (kind) {
       case weight_kind::s4:
@@ -105,14 +110,24 @@ struct owned_weights {
     std::vector<std::int8_t> weights;
     std::visit(
         [&](const auto& matrix) {
-          if constexpr (!detail::is_packed<std::remove_cvref_t<decltype(matrix)>>) {
-            for (index_t k = 0; k < columns; ++k) {
-              weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
-            }
+          for (index_t k = 0; k < columns; ++k) {
+            weights.push_back(static_cast<std::int8_t>(matrix(n, k)));
           }
         },
         view());
     return weights;
+  }
+
+  /// Packed weights of these sizes without memory, to be checked.
+  any_packed_weights sizes() const {
+    switch (kind) {
+      case weight_kind::s4:
+        return sizes_of<s4>();
+      case weight_kind::grouped_s4:
+        return sizes_of<grouped_s4>();
+      default:
+        return sizes_of<std::int8_t>();
+    }
   }
 
   /// Checks that the storage has the size that rows and columns call for.
@@ -125,6 +140,15 @@ struct owned_weights {
     require_equal("owned_weights", "size of shifts", std::ssize(shifts),
                   kind == weight_kind::grouped_s4 ? size_product(rows, group_count(columns, group)) : 0);
   }
+
+ private:
+  template <class Element>
+  packed_weights<Element> sizes_of() const {
+    packed_weights<Element> weights = {};
+    weights.rows = weights.packed_rows = rows;
+    weights.columns = weights.packed_columns = columns;
+    return weights;
+  }
 };
 
 /// A fully connected layer.
@@ -132,7 +156,7 @@ struct owned_linear {
   owned_weights weights;
   owned_channel_scale scale;
 
-  linear_parameters view() const { return {weights.view(), scale.view()}; }
+  linear_parameters view(const any_packed_weights& packed) const { return {packed, scale.view()}; }
 };
 
 /// The scales of a residual addition.
@@ -212,18 +236,26 @@ struct owned_block {
   std::vector<std::uint8_t> activation;  ///< 4096
   owned_linear fc2;
   owned_add add2;
-
-  block_parameters view() const {
-    return {norm1.view(),
-            {qkv.view(), qkv_zero_point, attention_logits.scale, softmax.view(), proj.view()},
-            add1.view(),
-            norm2.view(),
-            {fc1.view(), activation, fc2.view()},
-            add2.view()};
-  }
 };
 
-/// What an integer vision transformer consists of.
+/// Views of a block. pack(weights) tells the packed weights of a layer; it may free what it has packed.
+template <class Block, class Pack>
+block_parameters view_block(Block& block, const Pack& pack) {
+  return {.norm1 = block.norm1.view(),
+          .attention = {.qkv = block.qkv.view(pack(block.qkv.weights)),
+                        .qkv_zero_point = block.qkv_zero_point,
+                        .logits = block.attention_logits.scale,
+                        .softmax = block.softmax.view(),
+                        .proj = block.proj.view(pack(block.proj.weights))},
+          .add1 = block.add1.view(),
+          .norm2 = block.norm2.view(),
+          .mlp = {.fc1 = block.fc1.view(pack(block.fc1.weights)),
+                  .table = block.activation,
+                  .fc2 = block.fc2.view(pack(block.fc2.weights))},
+          .add2 = block.add2.view()};
+}
+
+/// The tensors of an integer vision transformer.
 struct vit_tensors {
   vit_shape shape;
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
@@ -239,40 +271,41 @@ struct vit_tensors {
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
-
-  /// Refers to the contents and to `block_views`, which must be those of the blocks.
-  vit_parameters view(std::span<const block_parameters> block_views) const {
-    const index_t tokens = shape.tokens(), width = shape.width;
-    const bool wide = shape.stream == stream_codes::s16;
-    return {.pixel_table = {pixel_table.data(), pixel_table.empty() ? 0 : shape.channels, 256},
-            .patch = patch.view(),
-            .embedding = {.table = embed_table,
-                          .class_token = {class_token.data(), shape.class_tokens, width},
-                          .positions = {positions.data(), tokens, width},
-                          .add_positions = add_positions.view()},
-            .token_addend = {token_addend.data(), wide ? tokens : 0, width},
-            .blocks = block_views,
-            .norm = norm.view(),
-            .head = head.view(),
-            .logits = logits.view(),
-            .logits_u8 = logits_u8.view()};
-  }
 };
 
-/// A fully-integer vision transformer that owns its parameters. Unchangeable; movable, not copyable, so that the
-/// parameters it hands out stay valid while it lives.
+/// Views of a model, and of its blocks, which are views already. pack: as of view_block.
+template <class Tensors, class Pack>
+vit_parameters view_vit(Tensors& model, std::span<const block_parameters> blocks, const Pack& pack) {
+  const vit_shape& shape = model.shape;
+  const index_t tokens = shape.tokens(), width = shape.width;
+  const bool wide = shape.stream == stream_codes::s16;
+  return {.pixel_table = {model.pixel_table.data(), model.pixel_table.empty() ? 0 : shape.channels, 256},
+          .patch = model.patch.view(pack(model.patch.weights)),
+          .embedding = {.table = model.embed_table,
+                        .class_token = {model.class_token.data(), shape.class_tokens, width},
+                        .positions = {model.positions.data(), tokens, width},
+                        .add_positions = model.add_positions.view()},
+          .token_addend = {model.token_addend.data(), wide ? tokens : 0, width},
+          .blocks = blocks,
+          .norm = model.norm.view(),
+          .head = pack(model.head),
+          .logits = model.logits.view(),
+          .logits_u8 = model.logits_u8.view()};
+}
+
+/// A fully-integer vision transformer as it is stored. packed_vit (build/packed_vit.hpp) makes it ready to run.
 class integer_vit {
  public:
-  /// Errors: contents whose sizes do not match.
+  /// Errors: tensors whose sizes do not match.
   explicit integer_vit(vit_tensors tensors) : tensors_(std::move(tensors)) {
     require_sizes();
+    const auto sizes = [](const owned_weights& weights) { return weights.sizes(); };
+    std::vector<block_parameters> blocks;
     for (const owned_block& block : tensors_.blocks) {
-      blocks_.push_back(block.view());
+      blocks.push_back(view_block(block, sizes));
     }
-    require_vit(parameters(), shape());
+    require_vit(view_vit(tensors_, blocks, sizes), shape());
   }
-  integer_vit(integer_vit&&) = default;
-  integer_vit& operator=(integer_vit&&) = default;
 
   const vit_tensors& tensors() const { return tensors_; }
   const vit_shape& shape() const { return tensors_.shape; }
@@ -280,9 +313,7 @@ class integer_vit {
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
-  vit_parameters parameters() const { return tensors_.view(blocks_); }
-
-  /// The contents, for another owner.
+  /// The tensors, for another owner.
   vit_tensors release() && { return std::move(tensors_); }
 
  private:
@@ -312,7 +343,6 @@ class integer_vit {
   }
 
   vit_tensors tensors_;
-  std::vector<block_parameters> blocks_;
 };
 
 }  // namespace INTACT_UNIT

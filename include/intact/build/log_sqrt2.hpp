@@ -6,7 +6,7 @@
 
 #include "intact/build/table.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/log_sqrt2_matmul.hpp"
+#include "intact/reference/log_sqrt2_matmul.hpp"
 
 // Builders for log-sqrt2 attention codes. Standard library only.
 

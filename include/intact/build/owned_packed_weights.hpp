@@ -2,8 +2,6 @@
 
 #include <cstddef>
 #include <span>
-#include <type_traits>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -17,10 +15,11 @@ inline namespace INTACT_UNIT {
 /// Memory of packed weights. Movable: views of the weights stay valid.
 class owned_packed_weights {
  public:
-  /// Packs the weights that `view` is a view of, which becomes one of the packed weights, and frees the former.
-  void take(owned_weights& weights, weights_view& view) {
-    view = std::visit([&](const auto& matrix) { return pack(matrix); }, view);
+  /// Packs weights, and frees them.
+  any_packed_weights take(owned_weights& weights) {
+    const any_packed_weights packed = std::visit([&](const auto& matrix) { return pack(matrix); }, weights.view());
     weights = owned_weights();
+    return packed;
   }
 
  private:
@@ -28,7 +27,7 @@ class owned_packed_weights {
     std::byte bytes[packed_weights_alignment];
   };
 
-  weights_view pack(const grouped_s4_view& weights) {
+  any_packed_weights pack(const grouped_s4_view& weights) {
     if (is_packable(weights)) {
       return pack_weights(weights, memory(packed_weights_bytes(weights)));
     }
@@ -36,12 +35,8 @@ class owned_packed_weights {
   }
 
   template <class Weights>
-  weights_view pack(const Weights& weights) {
-    if constexpr (detail::is_packed<Weights>) {
-      return weights;
-    } else {
-      return pack_weights(weights, memory(packed_weights_bytes(weights)));
-    }
+  any_packed_weights pack(const Weights& weights) {
+    return pack_weights(weights, memory(packed_weights_bytes(weights)));
   }
 
   std::span<std::byte> memory(index_t bytes) {

@@ -7,30 +7,25 @@
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/owned_packed_weights.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/model/fused_vit.hpp"
+#include "intact/model/vit.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// An integer vision transformer whose weights lie in the order of the kernels, and no longer in that of integer_vit.
+/// An integer vision transformer that is ready to run: its weights are packed.
 /// Unchangeable, and may be shared between threads; movable, not copyable, so that the parameters it hands out stay
 /// valid while it lives.
 class packed_vit {
  public:
   /// Layer after layer is packed and its former weights are freed: at no time are more than one layer's there twice.
   explicit packed_vit(integer_vit&& model) : tensors_(std::move(model).release()) {
+    const auto pack = [&](owned_weights& weights) { return panels_.take(weights); };
     for (owned_block& block : tensors_.blocks) {
-      block_parameters views = block.view();
-      panels_.take(block.qkv.weights, views.attention.qkv.weights);
-      panels_.take(block.proj.weights, views.attention.proj.weights);
-      panels_.take(block.fc1.weights, views.mlp.fc1.weights);
-      panels_.take(block.fc2.weights, views.mlp.fc2.weights);
-      blocks_.push_back(views);
+      blocks_.push_back(view_block(block, pack));
     }
-    parameters_ = tensors_.view(blocks_);
-    panels_.take(tensors_.patch.weights, parameters_.patch.weights);
-    panels_.take(tensors_.head, parameters_.head);
+    parameters_ = view_vit(tensors_, blocks_, pack);
   }
+  explicit packed_vit(const integer_vit& model) : packed_vit(integer_vit(model)) {}
   packed_vit(packed_vit&&) = default;
   packed_vit& operator=(packed_vit&&) = default;
 

@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
+#include <limits>
 #include <optional>
 
 #include "intact/arith/scale.hpp"
+#include "intact/kernel/activation_product.hpp"
 #include "intact/kernel/log_softmax.hpp"
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/kernel/shift_matmul.hpp"
@@ -16,71 +17,19 @@
 #include "intact/types/softmax_parameters.hpp"
 #include "intact/types/workspace.hpp"
 
-// What attention needs around its product with V (shift_matmul.hpp): keys as packed weights, recentred by 128, and
-// rows' sums.
-//
-//     sum_k (q - zq) * (k - zk) = sum q * (k - 128) + (128 - zk) * sum q - zq * sum (k - zk)
-//
-// The last term depends on the key alone: sums start from it. The second depends on the query alone: it goes into the
-// row's offset.
+// Logits and codes of a band of queries, and what prepares the keys and values of a head. The part of a logit that
+// depends on the query alone goes into the row's offset.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-namespace detail {
-
-/// Up to four of `count` codes, minus 128, as s8 in a word; 0 behind them.
-INTACT_INLINE std::uint32_t recentred(const std::uint8_t* codes, index_t count) {
-  std::uint32_t word = 0x80808080u;
-  if (count >= 4) {
-    std::memcpy(&word, codes, sizeof word);
-  } else {
-    std::memcpy(&word, codes, static_cast<std::size_t>(count));
-  }
-  return word ^ 0x80808080u;
-}
-
-}  // namespace detail
-
-/// Keys as the weights of q * k^T: rows are keys. `sums`: each key's sum of recentred codes, behind the panels;
-/// `start`: what its sums start from, per key.
-template <class Isa>
-packed_weights<std::int8_t> pack_keys(const quantized_matrix& k, int q_zero_point, std::uint8_t* memory,
-                                      std::int32_t* sums, std::int32_t* start) noexcept {
-  using packed = packed_weights<std::int8_t>;
-  const matrix_view<const std::uint8_t>& codes = k.codes;
-  const index_t depth = codes.columns;
-  const packed result{memory, sums, codes.rows, depth, codes.rows, depth};
-  for (index_t p = 0; p < result.panels(); ++p) {
-    const index_t first = p * packed::panel_width;
-    const index_t existing = codes.rows - first < packed::panel_width ? codes.rows - first : packed::panel_width;
-    std::uint8_t* const to = memory + (result.panel(p) - result.data);
-    const index_t stride = result.width(p) * packed::step_bytes;
-    const index_t blocks = existing / 4 * 4, block_depth = depth / 16 * 16;
-    for (index_t n = 0; n < blocks; n += 4) {
-      const std::uint8_t* rows[4];
-      for (index_t i = 0; i < 4; ++i) {
-        rows[i] = codes.data + (first + n + i) * codes.stride;
-      }
-      simd::transpose_recentred<Isa>(rows, block_depth, to + n * packed::step_bytes, stride);
-    }
-    for (index_t d = 0; d < depth; d += packed::step) {
-      std::uint8_t* const step = to + d / packed::step * stride;
-      for (index_t n = d < block_depth ? blocks : 0; n < existing; ++n) {
-        const std::uint32_t word = detail::recentred(&codes(first + n, d), depth - d);
-        std::memcpy(step + n * packed::step_bytes, &word, sizeof word);
-      }
-      std::memset(step + existing * packed::step_bytes, 0,
-                  static_cast<std::size_t>(stride - existing * packed::step_bytes));
-    }
-  }
-  for (index_t n = 0; n < codes.rows; ++n) {
-    const std::int64_t sum = simd::byte_sum<Isa>(codes.data + n * codes.stride, depth);
-    sums[n] = static_cast<std::int32_t>(sum - 128 * depth);
-    start[n] = static_cast<std::int32_t>(-q_zero_point * (sum - k.zero_point * depth));
-  }
-  return result;
+/// Whether 32 bits hold every part of a logit, shifted left: the offset of a row's scale takes the part that depends on
+/// the query. Otherwise that part is added to the accumulators.
+constexpr bool logits_fit_offsets(const tensor_scale& logits, index_t head_size) {
+  constexpr std::int64_t max_value = std::numeric_limits<std::int32_t>::max();
+  const std::int64_t largest_logit = head_size * (255 * 128 + 255 * 255);
+  return largest_logit <= (max_value >> logits.left_shift);
 }
 
 /// Scales of the logits of queries [begin, end): `logits`, and the part of the product that depends on the query.
@@ -120,7 +69,7 @@ struct attention_head_memory {
 template <class Isa>
 attention_head prepare_head(const quantized_matrix& k, const quantized_matrix& v, int query_zero_point,
                             const attention_head_memory& memory) noexcept {
-  return {pack_keys<Isa>(k, query_zero_point, memory.keys, memory.key_sums, memory.start),
+  return {pack_recentred<Isa>(k, query_zero_point, memory.keys, memory.key_sums, memory.start),
           prepare_values<Isa>(v, memory.values), memory.start, k.zero_point};
 }
 
@@ -128,10 +77,12 @@ attention_head prepare_head(const quantized_matrix& k, const quantized_matrix& v
 struct attention_scratch {
   matrix_view<std::uint8_t> codes;  ///< logits, then codes or weights
   shift_scratch shifts;
+  std::int32_t* corrections;  ///< of logits, one for each query
 
   template <class Workspace>
   static constexpr attention_scratch take(Workspace& memory, index_t keys, index_t band) {
-    return {memory.template matrix<std::uint8_t>(band, code_stride(keys)), shift_scratch::take(memory, keys, band)};
+    return {memory.template matrix<std::uint8_t>(band, code_stride(keys)), shift_scratch::take(memory, keys, band),
+            memory.template take<std::int32_t>(band)};
   }
 };
 
@@ -192,6 +143,14 @@ matrix_view<std::uint8_t> band_logits(const matrix_view<const std::uint8_t>& q, 
   tensor_scale* const of_rows = scratch.shifts.scales;
   const std::span<const tensor_scale> scales(of_rows, static_cast<std::size_t>(q.rows));
   const matrix_view<std::uint8_t> codes = scratch.codes.prefix(q.rows, head.keys.rows);
+  if (!logits_fit_offsets(logits, q.columns)) {
+    correct_rows<Isa>(q, head.key_zero_point, scratch.corrections);
+    const requantize<std::uint8_t, tensor_scale> stage{logits};
+    gemm_single_task<Isa>(q, head.keys,
+                          corrected_rows<requantize<std::uint8_t, tensor_scale>>{stage, scratch.corrections}, codes,
+                          head.start);
+    return codes;
+  }
   query_scales<Isa>(q, head.key_zero_point, logits, of_rows);
   gemm_single_task<Isa>(q, head.keys, requantize_per_row<std::uint8_t>{scales}, codes, head.start);
   return codes;

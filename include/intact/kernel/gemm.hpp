@@ -334,6 +334,14 @@ void gemm(const gemm_operands<A, Element, Stage>& product, index_t begin, index_
   }
 }
 
+/// A product with s8 weights, all of it by the caller's thread.
+template <class Isa, class A, class Stage>
+INTACT_INLINE void gemm_single_task(const matrix_view<A>& a, const packed_weights<std::int8_t>& w, const Stage& stage,
+                                    const matrix_view<typename Stage::output>& y, const std::int32_t* start = nullptr) {
+  const gemm_operands<std::uint8_t, std::int8_t, Stage> product{a, w, stage, y, start};
+  gemm<Isa>(product, 0, gemm_units(a.rows, w));
+}
+
 }  // namespace kernel
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -119,13 +119,6 @@ struct shift_scratch {
   }
 };
 
-template <class Isa, class A, class Stage>
-INTACT_INLINE void gemm_single_task(const matrix_view<A>& a, const packed_weights<std::int8_t>& w, const Stage& stage,
-                                    const matrix_view<typename Stage::output>& y, const std::int32_t* start = nullptr) {
-  const gemm_operands<std::uint8_t, std::int8_t, Stage> product{a, w, stage, y, start};
-  gemm<Isa>(product, 0, gemm_units(a.rows, w));
-}
-
 /// A row of codes, one in each byte.
 INTACT_INLINE const std::uint8_t* bytes_of_row(const matrix_view<const std::uint8_t>& codes, index_t i, std::uint8_t*) {
   return first_of_row(codes, i);

@@ -80,6 +80,19 @@ void window_reverse(const matrix_view<const T>& x, const window_grid& grid, cons
   });
 }
 
+/// A token's region: 1 if it is below the cut, plus 2 if it is to the right of it.
+inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right, matrix_view<std::uint8_t> visible) {
+  const index_t cut = grid.window - grid.shift;
+  const auto region = [&](index_t token) {
+    return (bottom && token / grid.window >= cut ? 1 : 0) + (right && token % grid.window >= cut ? 2 : 0);
+  };
+  for (index_t i = 0; i < visible.rows; ++i) {
+    for (index_t j = 0; j < visible.columns; ++j) {
+      visible(i, j) = region(i) == region(j) ? 1 : 0;
+    }
+  }
+}
+
 }  // namespace kernel
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -1,17 +1,21 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <span>
-#include <type_traits>
 
+#include "intact/kernel/attention.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/model/linear.hpp"
-#include "intact/model/trace.hpp"
 #include "intact/shift_matmul.hpp"
+#include "intact/types/executor.hpp"
 #include "intact/types/softmax_parameters.hpp"
 #include "intact/types/workspace.hpp"
 #include "intact/weighted_matmul.hpp"
+
+// Attention without tensors between its steps: a band of queries stays in the L1 cache from q * k^T through the softmax
+// to the product with V.
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -25,6 +29,19 @@ struct attention_shape {
   INTACT_INLINE constexpr index_t head_size() const { return heads < 1 ? 0 : width / heads; }
 };
 
+/// Attention of several heads between its projections. Head h is columns [h * head size, (h + 1) * head size) of
+/// queries, keys and values.
+struct multihead_parameters {
+  index_t heads = 1;
+  tensor_scale logits;  ///< s_q * s_k / sqrt(head size) / s_logits
+  softmax_parameters softmax = {};
+};
+
+/// Queries, keys and values of one image: any numbers of queries and of keys, for cross-attention too.
+struct attention_operands {
+  quantized_matrix q, k, v;
+};
+
 /// Parameters of multi-head self-attention. q, k and v share one scale and one zero point.
 struct attention_parameters {
   linear_parameters qkv;
@@ -32,27 +49,22 @@ struct attention_parameters {
   tensor_scale logits;  ///< s_qkv^2 / sqrt(head size) / s_logits
   softmax_parameters softmax = {};
   linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
+
+  INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const { return {heads, logits, softmax}; }
+
+  /// Queries, keys and values in the columns of one matrix, as the qkv layer makes them.
+  INTACT_INLINE constexpr attention_operands operands(const matrix_view<const std::uint8_t>& qkv) const {
+    const index_t width = qkv.columns / 3;
+    const auto third = [&](index_t which) {
+      return quantized_matrix{qkv.column_block(which * width, width), qkv_zero_point};
+    };
+    return {third(0), third(1), third(2)};
+  }
 };
 
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {
-
-/// Buffers of one call, taken from a workspace.
-struct attention_buffers {
-  matrix_view<std::uint8_t> qkv;
-  matrix_view<std::uint8_t> logits;
-  matrix_view<std::uint8_t> codes;  ///< bytes of packed rows for attention_code::u4_clipped
-  matrix_view<std::uint8_t> context;
-
-  template <class Workspace>
-  static constexpr attention_buffers take(Workspace& memory, const attention_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),
-            memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
-            memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
-            memory.template matrix<std::uint8_t>(shape.tokens, shape.width)};
-  }
-};
 
 /// Checks the softmax and the product with V against the number of keys.
 inline void require_softmax(const softmax_parameters& p, index_t keys) {
@@ -83,122 +95,180 @@ inline void require_softmax(const softmax_parameters& p, index_t keys) {
   }
 }
 
-/// Checks the parameters of attention against its sizes.
-inline void require_attention(const attention_parameters& p, const attention_shape& shape) {
+/// Checks the parameters of self-attention, projections included, against its sizes.
+template <class Kinds = all_weight_kinds>
+void require_attention(const attention_parameters& p, const attention_shape& shape) {
   require_at_least("attention", "heads", shape.heads, 1);
   require_equal("attention", "width % heads", shape.width % shape.heads, 0);
   require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
-  require_linear("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
+  require_linear<Kinds>("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
   require_between("attention", "qkv_zero_point", p.qkv_zero_point, 0, 255);
   require_scale("attention: logits", p.logits, shape.tokens);
   require_softmax(p.softmax, shape.tokens);
-  require_linear("attention: proj", p.proj, shape.width, shape.width);
+  require_linear<Kinds>("attention: proj", p.proj, shape.width, shape.width);
+}
+
+/// Checks attention between its projections against its operands.
+inline void require_multihead(const attention_operands& x, const multihead_parameters& p,
+                              const matrix_view<std::uint8_t>& y) {
+  const index_t queries = x.q.codes.rows, keys = x.k.codes.rows;
+  require_at_least("attention", "heads", p.heads, 1);
+  require_equal("attention", "columns of q modulo heads", x.q.codes.columns % p.heads, 0);
+  const index_t size = x.q.codes.columns / p.heads;
+  require_at_most("attention", "head size", size, gemm_max_depth_u8_u8);
+  require_view("attention", "q", x.q.codes);
+  require_shape("attention", "k", x.k.codes, keys, p.heads * size);
+  require_shape("attention", "v", x.v.codes, keys, p.heads * size);
+  require_shape("attention", "y", y, queries, p.heads * size);
+  require_between("attention", "zero point of q", x.q.zero_point, 0, 255);
+  require_between("attention", "zero point of k", x.k.zero_point, 0, 255);
+  require_between("attention", "zero point of v", x.v.zero_point, 0, 255);
+  require_scale("attention: logits", p.logits, keys);
+  require_softmax(p.softmax, keys);
+}
+
+/// Bytes of workspace for attention with `threads` threads, for memory of any alignment.
+constexpr std::size_t attention_workspace_bytes(index_t keys, index_t heads, index_t head_size, index_t threads) {
+  workspace_size memory;
+  const index_t slots = std::max(heads, threads);
+  memory.take<kernel::attention_head>(slots);
+  memory.take<kernel::attention_head_memory>(slots);
+  for (index_t i = 0; i < slots; ++i) {
+    kernel::attention_head_memory::take(memory, keys, head_size);
+  }
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
+    kernel::attention_scratch::take(memory, keys, kernel::attention_band(keys));
+  }
+  return memory.bytes();
 }
 
 namespace detail {
 
-/// Log2 codes of one head's logits.
-template <attention_code Format>
-void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p,
-                    typename attention_codes<Format>::view codes) {
-  if (p.kind == attention_kind::log2_of_max) {
-    max_softmax(logits, p.table, codes);
-  } else if (p.rounding == log2_rounding::round_ratio) {
-    log_softmax<Format>(logits, p.exponential, codes);
-  } else {
-    log_softmax<Format, std::uint64_t, log2_rounding::round_log>(logits, p.exponential, codes);
+/// A head of an image: its columns of the operands and of the context.
+struct attention_part {
+  quantized_matrix q, k, v;
+  matrix_view<std::uint8_t> y;
+
+  /// The same for some of the queries.
+  attention_part queries(index_t first, index_t count) const {
+    return {{q.codes.row_block(first, count), q.zero_point}, k, v, y.row_block(first, count)};
   }
+};
+
+inline attention_part head_of(const attention_operands& x, matrix_view<std::uint8_t> y, index_t head, index_t size) {
+  const auto part = [&](const quantized_matrix& of) {
+    return quantized_matrix{of.codes.column_block(head * size, size), of.zero_point};
+  };
+  return {part(x.q), part(x.k), part(x.v), y.column_block(head * size, size)};
 }
 
-/// The same with masked keys.
-template <attention_code Format>
-void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p, const key_mask& mask,
-                    matrix_view<std::uint8_t> codes) {
-  if (p.kind == attention_kind::log2_of_max) {
-    max_softmax(logits, p.table, mask, attention_codes<Format>::last_code, codes);
-  } else if (p.rounding == log2_rounding::round_ratio) {
-    log_softmax<Format>(logits, p.exponential, mask, codes);
-  } else {
-    log_softmax<Format, std::uint64_t, log2_rounding::round_log>(logits, p.exponential, mask, codes);
-  }
-}
+/// The attention of a batch whose images have the same sizes and zero points.
+template <class Isa>
+class batch_attention {
+ public:
+  batch_attention(const attention_operands& first, const multihead_parameters& p)
+      : queries_(first.q.codes.rows), keys_(first.k.codes.rows), size_(first.q.codes.columns / p.heads), p_(p) {}
 
-/// Log2 codes of one head, and their product with V. Packed codes take no mask.
-template <attention_code Format, class Trace>
-void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
-                     typename attention_codes<Format>::view codes, matrix_view<std::uint8_t> context,
-                     const trace_site& site, Trace& trace, const key_mask* mask) {
-  if constexpr (Format == attention_code::u4_clipped) {
-    code_attention<Format>(logits, p, codes);
-  } else {
-    mask == nullptr ? code_attention<Format>(logits, p, codes) : code_attention<Format>(logits, p, *mask, codes);
+  /// `image(i)` tells the operands of an image, `context(i)` where its context goes.
+  template <class Image, class Context, executor Executor>
+  void run(index_t images, const Image& image, const Context& context, workspace memory,
+           const Executor& executor) const {
+    const index_t threads = std::max<index_t>(executor.threads(), 1), slots = std::max(p_.heads, threads);
+    kernel::attention_head* const prepared = memory.take<kernel::attention_head>(slots);
+    kernel::attention_head_memory* const places = memory.take<kernel::attention_head_memory>(slots);
+    for (index_t i = 0; i < slots; ++i) {
+      places[i] = kernel::attention_head_memory::take(memory, keys_, size_);
+    }
+    const index_t all = images * p_.heads;
+    // Whole heads, if they are evenly spread over the threads.
+    if (all % threads == 0 || all >= 4 * threads) {
+      share(all, memory, executor, [&](index_t task, const auto& encode_rows, const auto& scratch, index_t unit) {
+        const index_t i = unit / p_.heads;
+        const attention_part head = head_of(image(i), context(i), unit % p_.heads, size_);
+        prepared[task] = kernel::prepare_head<Isa>(head.k, head.v, head.q.zero_point, places[task]);
+        for (index_t band = 0; band < bands(); ++band) {
+          attend_band(head, band, prepared[task], encode_rows, scratch);
+        }
+      });
+      return;
+    }
+    for (index_t i = 0; i < images; ++i) {
+      const auto head = [&](index_t h) { return head_of(image(i), context(i), h, size_); };
+      executor.for_each(p_.heads, [&](index_t h) {
+        const attention_part part = head(h);
+        prepared[h] = kernel::prepare_head<Isa>(part.k, part.v, part.q.zero_point, places[h]);
+      });
+      share(p_.heads * bands(), memory, executor,
+            [&](index_t, const auto& encode_rows, const auto& scratch, index_t unit) {
+              const index_t h = unit / bands();
+              attend_band(head(h), unit % bands(), prepared[h], encode_rows, scratch);
+            });
+    }
   }
-  trace(site, typename attention_codes<Format>::const_view(codes));
-  if constexpr (Format == attention_code::u8_full) {
-    shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{p.context}, context);
-  } else if (p.normalize) {
-    shift_matmul<Format>(codes, v, p.normalization, context);
-  } else {
-    shift_matmul<Format>(codes, v, requantize<std::uint8_t, tensor_scale>{p.context}, context);
-  }
-}
 
-/// Softmax of one head's logits, and its product with V. Without a mask all keys are visible;
-/// attention_code::u4_clipped takes none.
-template <class Trace>
-void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
-            matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
-            const key_mask* mask = nullptr) {
-  if (p.kind == attention_kind::weights) {
-    mask == nullptr ? max_softmax(logits, p.table, codes) : max_softmax(logits, p.table, *mask, 0, codes);
-    trace(site, matrix_view<const std::uint8_t>(codes));
-    weighted_matmul(codes, v, p.normalization, context);
-  } else if (p.probabilities == attention_code::u8_masked) {
-    attend_by_codes<attention_code::u8_masked>(logits, v, p, codes, context, site, trace, mask);
-  } else if (p.probabilities == attention_code::u4_clipped) {
-    const packed_view<u4, std::uint8_t> packed(codes.data, codes.rows, codes.columns);
-    attend_by_codes<attention_code::u4_clipped>(logits, v, p, packed, context, site, trace, mask);
-  } else {
-    attend_by_codes<attention_code::u8_full>(logits, v, p, codes, context, site, trace, mask);
+ private:
+  index_t bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
+
+  void attend_band(const attention_part& x, index_t band, const kernel::attention_head& head,
+                   const kernel::softmax_row_encoder<Isa>& enencode_rows,
+                   const kernel::attention_scratch& scratch) const {
+    const index_t first = band * kernel::attention_band(keys_);
+    const attention_part some = x.queries(first, std::min(kernel::attention_band(keys_), queries_ - first));
+    const auto codes = kernel::band_logits<Isa>(some.q.codes, head, p_.logits, scratch);
+    enencode_rows(codes);
+    kernel::band_context<Isa>(codes, head, p_.softmax, some.y, scratch);
+  }
+
+  /// Spreads units over the threads, each with tables and scratch memory of its own.
+  template <executor Executor, class Unit>
+  void share(index_t units, const workspace& memory, const Executor& executor, const Unit& run_unit) const {
+    const index_t tasks = std::clamp<index_t>(executor.threads(), 1, std::max<index_t>(units, 1));
+    executor.for_each(tasks, [&](index_t task) {
+      workspace mine = memory;
+      kernel::attention_scratch scratch{};
+      for (index_t t = 0; t <= task; ++t) {
+        scratch = kernel::attention_scratch::take(mine, keys_, kernel::attention_band(keys_));
+      }
+      const kernel::softmax_row_encoder<Isa> encode_rows(p_.softmax);
+      for (index_t unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+        run_unit(task, encode_rows, scratch, unit);
+      }
+    });
+  }
+
+  index_t queries_, keys_, size_;
+  const multihead_parameters& p_;
+};
+
+template <class Isa, class Image, class Context, executor Executor>
+void attend_batch(index_t images, const Image& image, const Context& context, const multihead_parameters& p,
+                  const workspace& memory, const Executor& run) {
+  if (images > 0) {
+    batch_attention<Isa>(image(0), p).run(images, image, context, memory, run);
   }
 }
 
 }  // namespace detail
 
-/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters.
+/// Multi-head attention from codes of q, k and v to codes of the context.
 ///
-/// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
-///            the branch is added to.
+/// Formula:   per head: logits = requantize(q * k^T); codes = softmax(logits); y = codes * v, with p's scales.
+/// Shapes:    q Tq x (heads * size), k and v Tk x (heads * size), y Tq x (heads * size); any strides.
+/// Memory:    at least attention_workspace_bytes(Tk, heads, size, run.threads()). Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    sizes that do not match, parameters out of range: before anything is written.
-template <class Y, class Trace = no_trace>
-void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p, const attention_shape& shape,
-               matrix_view<Y> y, workspace memory, index_t block = -1, Trace&& trace = {}) {
-  require_attention(p, shape);
-  require_shape("attention", "x", x, shape.tokens, shape.width);
-  require_shape("attention", "y", y, shape.tokens, shape.width);
-  const attention_buffers buffer = attention_buffers::take(memory, shape);
-
-  linear(x, p.qkv, buffer.qkv);
-  trace({"qkv", block}, matrix_view<const std::uint8_t>(buffer.qkv));
-
-  for (index_t head = 0; head < shape.heads; ++head) {
-    const index_t size = shape.head_size();
-    const auto part = [&](index_t which) {
-      return quantized_matrix{buffer.qkv.column_block(which * shape.width + head * size, size), p.qkv_zero_point};
-    };
-    const quantized_matrix q = part(0), k = part(1), v = part(2);
-
-    gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.logits}, buffer.logits);
-    trace({"attention_logits", block, head}, matrix_view<const std::uint8_t>(buffer.logits));
-    detail::attend(buffer.logits, v, p.softmax, buffer.codes, buffer.context.column_block(head * size, size),
-                   {"attention", block, head}, trace);
-  }
-  trace({"context", block}, matrix_view<const std::uint8_t>(buffer.context));
-
-  linear_branch(buffer.context, p.proj, y);
-  if constexpr (std::is_same_v<Y, std::uint8_t>) {
-    trace({"proj", block}, matrix_view<const std::uint8_t>(y));
-  }
+/// Aliasing:  y must not overlap q, k or v.
+/// Runs on:   all instruction sets; threads of the executor.
+/// Source:    FQ-ViT, section 3.3; docs/numerics.md, sections 5 and 6.
+template <class Isa = isa::native, executor Executor = sequential>
+void attention(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y,
+               workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_multihead(x, p, y);
+  const index_t keys = x.k.codes.rows, size = x.q.codes.columns / p.heads;
+  require_workspace("attention", memory, attention_workspace_bytes(keys, p.heads, size, run.threads()));
+  detail::attend_batch<Isa>(
+      1, [&](index_t) { return x; }, [&](index_t) { return y; }, p, memory, run);
 }
 
 }  // namespace INTACT_UNIT

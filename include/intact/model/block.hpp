@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "intact/add.hpp"
-#include "intact/layernorm.hpp"
 #include "intact/model/attention.hpp"
 #include "intact/model/mlp.hpp"
 
@@ -35,94 +33,115 @@ struct block_parameters {
 
 inline namespace INTACT_UNIT {
 
-/// Buffers of one call, taken from a workspace; what attention and the perceptron need follows them, one after the
-/// other in the same place.
-struct block_buffers {
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<std::uint8_t> branch;
-
-  template <class Workspace>
-  static constexpr block_buffers take(Workspace& memory, const block_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width),
-            memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width)};
-  }
-};
-
-/// Bytes of workspace that a block of this shape needs, for memory of any alignment.
-constexpr std::size_t block_workspace_bytes(const block_shape& shape) {
-  workspace_size during_attention;
-  block_buffers::take(during_attention, shape);
-  workspace_size during_mlp = during_attention;
-  attention_buffers::take(during_attention, shape.attention);
-  mlp_buffers::take(during_mlp, shape.attention.tokens, shape.hidden);
-  return std::max(during_attention.bytes(), during_mlp.bytes());
-}
-
 /// Checks a block's parameters against its sizes, for a stream of codes of type u8 or s16.
-template <class Code = std::uint8_t>
+template <class Code = std::uint8_t, class Kinds = all_weight_kinds>
 void require_block(const block_parameters& p, const block_shape& shape) {
   const index_t width = shape.attention.width;
   require_layernorm<Code>("block: norm1", p.norm1, width);
-  require_attention(p.attention, shape.attention);
+  require_attention<Kinds>(p.attention, shape.attention);
   require_layernorm<Code>("block: norm2", p.norm2, width);
-  require_mlp(p.mlp, width, shape.hidden);
+  require_mlp<Kinds>(p.mlp, width, shape.hidden);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     require_add_parameters("block: add1", p.add1, width);
     require_add_parameters("block: add2", p.add2, width);
   }
 }
 
+/// Buffers of a call for `rows` rows of the stream.
+struct block_buffers {
+  matrix_view<std::uint8_t> normalized;  ///< then the attention's context
+  std::uint8_t* wide;                    ///< q, k and v of all rows, then the perceptron's hidden codes of a band
+
+  template <class Workspace>
+  static constexpr block_buffers take(Workspace& memory, const block_shape& shape, index_t rows) {
+    const index_t width = shape.attention.width, band = band_rows(rows, width, shape.hidden);
+    return {memory.template matrix<std::uint8_t>(rows, width),
+            memory.template take<std::uint8_t>(
+                std::max(size_product(rows, size_product(3, width)), size_product(band, shape.hidden)))};
+  }
+};
+
+/// Bytes of workspace that a block needs for a batch and a number of threads, for memory of any alignment.
+constexpr std::size_t block_workspace_bytes(const block_shape& shape, index_t batch = 1, index_t threads = 1) {
+  workspace_size memory;
+  block_buffers::take(memory, shape, size_product(batch, shape.attention.tokens));
+  return memory.bytes_and(
+      attention_workspace_bytes(shape.attention.tokens, shape.attention.heads, shape.attention.head_size(), threads));
+}
+
 namespace detail {
 
-/// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
-template <class Code, class Trace>
-void mlp_half(matrix_view<Code> stream, const block_parameters& p, const block_buffers& buffer, workspace memory,
-              index_t position, Trace& trace) {
-  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-  layernorm(stream, p.norm2, buffer.normalized);
-  trace(trace_site{"norm2", position}, normalized);
-  if constexpr (std::is_same_v<Code, std::uint8_t>) {
-    mlp(normalized, p.mlp, buffer.branch, memory, position, trace);
-    add(stream, buffer.branch, p.add2, stream);
-  } else {
-    mlp(normalized, p.mlp, stream, memory, position, trace);
-  }
-  trace(trace_site{"add2", position}, matrix_view<const Code>(stream));
+/// The first steps of a block on a stream, in bands of `each` rows: norm1, then q, k and v.
+template <class Isa, class Kinds, class Code, executor Executor>
+void project_qkv(matrix_view<Code> stream, const block_parameters& p, index_t each,
+                 matrix_view<std::uint8_t> normalized, matrix_view<std::uint8_t> qkv, const Executor& run) {
+  for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {
+    const matrix_view<std::uint8_t> x = normalized.row_block(first, count);
+    layernorm<Isa>(stream.row_block(first, count), p.norm1, x, run);
+    linear<Isa, Kinds>(x, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale},
+                       qkv.row_block(first, count), run);
+  });
+}
+
+/// The second half of a block, in place on a band of the stream. `normalized` has the stream's shape, `hidden` has the
+/// hidden codes.
+template <class Isa, class Kinds, class Code, executor Executor>
+void mlp_half(matrix_view<Code> stream, const block_parameters& p, matrix_view<std::uint8_t> normalized,
+              matrix_view<std::uint8_t> hidden, const Executor& run) {
+  layernorm<Isa>(stream, p.norm2, normalized, run);
+  linear<Isa, Kinds>(normalized, p.mlp.fc1.weights, requantize_lut{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
+  add_branch<Isa, Kinds>(hidden, p.mlp.fc2, p.add2, stream, run);
+}
+
+/// What follows attention, on a stream in bands of `each` rows: the projection, then the perceptron. `context` becomes
+/// norm2's codes.
+template <class Isa, class Kinds, class Code, executor Executor>
+void after_attention(matrix_view<std::uint8_t> context, const block_parameters& p, index_t each, std::uint8_t* hidden,
+                     matrix_view<Code> stream, const Executor& run) {
+  for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {
+    const matrix_view<Code> band = stream.row_block(first, count);
+    const matrix_view<std::uint8_t> x = context.row_block(first, count);
+    add_branch<Isa, Kinds>(x, p.attention.proj, p.add1, band, run);
+    mlp_half<Isa, Kinds>(band, p, x, {hidden, count, p.mlp.fc1.outputs()}, run);
+  });
 }
 
 }  // namespace detail
 
-/// A transformer block of FQ-ViT, in place on the residual stream:
+/// A transformer block of FQ-ViT, in place on the residual streams of a batch of images:
 ///
 ///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(gelu(fc1(norm2(x))))
 ///
-/// Shapes:    stream tokens x width of u8 or s16, as `shape` says; parameters to match. Any number of tokens from 0.
+/// There are no tensors between a product and the operation that follows it: the activation, the residual additions and
+/// all of attention run where their operands are.
+///
+/// Shapes:    stream (batch * tokens) x width of u8 or s16, one image after the other; the batch is stream.rows /
+///            tokens. Parameters as `shape` says. Any number of tokens from 0.
 /// Units:     u8: the stream's codes have norm1's zero point and shifts on entry, add2's output scale on return;
 ///            s16: one scale throughout, zero point 0, sums saturate.
-/// Memory:    `memory` has at least block_workspace_bytes(shape) bytes. Nothing is allocated.
-/// Exactness: every bit, on every target.
-/// Errors:    sizes that do not match, parameters out of range, a workspace that is too small: before anything is
-///            written.
+/// Memory:    at least block_workspace_bytes(shape, batch, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor; equal to reference::block.
+/// Errors:    sizes that do not match, parameters out of range, weights of a kind that is not of Kinds, a workspace
+///            that is too small: before anything is written.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
-template <class Code, class Trace = no_trace>
+template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
 void block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
-           index_t position = -1, Trace&& trace = {}) {
-  require_shape("block", "stream", stream, shape.attention.tokens, shape.attention.width);
-  require_block<Code>(p, shape);
-  require_workspace("block", memory, block_workspace_bytes(shape));
-  const block_buffers buffer = block_buffers::take(memory, shape);
-  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-
-  layernorm(stream, p.norm1, buffer.normalized);
-  trace(trace_site{"norm1", position}, normalized);
-  if constexpr (std::is_same_v<Code, std::uint8_t>) {
-    attention(normalized, p.attention, shape.attention, buffer.branch, memory, position, trace);
-    add(stream, buffer.branch, p.add1, stream);
-  } else {
-    attention(normalized, p.attention, shape.attention, stream, memory, position, trace);
-  }
-  trace(trace_site{"add1", position}, matrix_view<const Code>(stream));
-  detail::mlp_half(stream, p, buffer, memory, position, trace);
+           const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  const index_t tokens = shape.attention.tokens, width = shape.attention.width, rows = stream.rows;
+  const index_t batch = tokens == 0 ? 0 : rows / tokens;
+  require_shape("block", "stream", stream, batch * tokens, width);
+  require_block<Code, Kinds>(p, shape);
+  require_workspace("block", memory, block_workspace_bytes(shape, batch, run.threads()));
+  const block_buffers buffer = block_buffers::take(memory, shape, rows);
+  const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
+  const index_t each = band_rows(rows, width, shape.hidden);
+  detail::project_qkv<Isa, Kinds>(stream, p, each, normalized, qkv, run);
+  const auto image = [&](index_t i) { return p.attention.operands(qkv.row_block(i * tokens, tokens)); };
+  const auto context = [&](index_t i) { return normalized.row_block(i * tokens, tokens); };
+  detail::attend_batch<Isa>(batch, image, context, p.attention.multihead(shape.attention.heads), memory, run);
+  detail::after_attention<Isa, Kinds>(normalized, p, each, buffer.wide, stream, run);
 }
 
 }  // namespace INTACT_UNIT

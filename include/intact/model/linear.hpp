@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
+#include <utility>
 #include <variant>
 
 #include "intact/gemm.hpp"
@@ -9,80 +9,63 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Weights of any type, one row per output channel. Packed ones (pack.hpp) go through the fast kernels.
-using weights_view = std::variant<matrix_view<const std::int8_t>, packed_view<s4, const std::uint8_t>, grouped_s4_view,
-                                  packed_weights<std::int8_t>, packed_weights<s4>, packed_weights<grouped_s4>>;
+/// Packed weights of one of the three kinds, one row per output channel.
+using any_packed_weights = std::variant<packed_weights<std::int8_t>, packed_weights<s4>, packed_weights<grouped_s4>>;
 
-}  // namespace INTACT_ABI
+/// The kinds of weights that a model's products are compiled for. A program whose models have one kind names it and
+/// compiles a third of the products.
+template <class... Elements>
+struct weight_kinds {};
+using all_weight_kinds = weight_kinds<std::int8_t, s4, grouped_s4>;
 
-inline namespace INTACT_UNIT {
-
-constexpr index_t output_channels(const weights_view& weights) {
-  return std::visit([](const auto& view) { return view.rows; }, weights);
-}
-
-}  // namespace INTACT_UNIT
-
-inline namespace INTACT_ABI {
-
-/// A fully connected layer: weights, and what its accumulators become.
+/// A fully connected layer: weights, and the scale of its accumulators.
 struct linear_parameters {
-  weights_view weights;
+  any_packed_weights weights;
   channel_scale scale;
 
-  INTACT_INLINE constexpr index_t outputs() const { return output_channels(weights); }
+  INTACT_INLINE constexpr index_t outputs() const {
+    return std::visit([](const auto& weights_of_kind) { return weights_of_kind.rows; }, weights);
+  }
 };
 
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {
 
-/// Checks a layer's sizes.
-inline void require_linear(const char* operation, const linear_parameters& p, index_t outputs, index_t inputs) {
-  std::visit(
-      [&](const auto& weights) {
-        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(weights)>>) {
-          require_equal(operation, "rows of weights", weights.rows, outputs);
-          require_equal(operation, "columns of weights", weights.columns, inputs);
-        } else {
-          require_shape(operation, "weights", weights, outputs, inputs);
-        }
-        require_at_most(operation, "columns of weights", inputs,
-                        detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
-      },
-      p.weights);
+/// Calls visit(weights) with the weights of their kind. Returns whether Kinds has it.
+template <class Visit, class... Elements>
+constexpr bool visit_weights(weight_kinds<Elements...>, const any_packed_weights& weights, const Visit& visit) {
+  const auto visit_kind = [&](const auto* weights_of_kind) {
+    if (weights_of_kind != nullptr) {
+      visit(*weights_of_kind);
+    }
+    return weights_of_kind != nullptr;
+  };
+  return (visit_kind(std::get_if<packed_weights<Elements>>(&weights)) || ...);
+}
+
+/// Checks a layer's sizes, and that its weights are of a kind that the caller is compiled for.
+template <class Kinds = all_weight_kinds>
+void require_linear(const char* operation, const linear_parameters& p, index_t outputs, index_t inputs) {
+  const bool compiled = visit_weights(Kinds{}, p.weights, [&](const auto& weights) {
+    require_equal(operation, "rows of weights", weights.rows, outputs);
+    require_equal(operation, "columns of weights", weights.columns, inputs);
+    require_at_most(operation, "columns of weights", inputs,
+                    detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
+  });
+  if (!compiled) [[unlikely]] {
+    constexpr const char* names[] = {"s8", "s4", "s4 with group factors"};
+    contract_failed("intact::%s: weights are %s; the call names other weight_kinds", operation,
+                    names[p.weights.index()]);
+  }
   require_scale(operation, p.scale, outputs);
 }
 
-/// y[m, n] = stage(x * W^T, m, n) for weights of any type. The instruction set and the executor are for packed ones.
-template <class Isa = isa::native, class Stage, executor Executor = sequential>
-void linear(matrix_view<const std::uint8_t> x, const weights_view& weights, const Stage& stage,
-            matrix_view<typename Stage::output> y, const Executor& run = {}) {
-  std::visit(
-      [&](const auto& view) {
-        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(view)>>) {
-          gemm<Isa>(x, view, stage, y, run);
-        } else {
-          gemm(x, view, stage, y);
-        }
-      },
-      weights);
-}
-
-/// y = requantize(x * W^T), bias included.
-template <class Out, int Bits = 8 * static_cast<int>(sizeof(Out))>
-void linear(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<Out> y) {
-  linear<isa::native>(x, p.weights, requantize<Out, channel_scale, Bits>{p.scale}, y);
-}
-
-/// The layer at the end of a residual branch: its u8 codes, which are added to the stream afterwards, or, straight from
-/// the accumulators, their sum with an s16 stream, in place.
-inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<std::uint8_t> y) {
-  linear(x, p, y);
-}
-inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parameters& p,
-                          matrix_view<std::int16_t> stream) {
-  linear(x, p.weights, add_to_stream{p.scale, stream}, stream);
+/// y[m, n] = stage(x * W^T, m, n). The weights are of one of Kinds.
+template <class Isa, class Kinds, class Stage, executor Executor>
+void linear(matrix_view<const std::uint8_t> x, const any_packed_weights& weights, const Stage& stage,
+            matrix_view<typename Stage::output> y, const Executor& run) {
+  visit_weights(Kinds{}, weights, [&](const auto& weights_of_kind) { gemm<Isa>(x, weights_of_kind, stage, y, run); });
 }
 
 }  // namespace INTACT_UNIT

@@ -1,14 +1,22 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <span>
 #include <type_traits>
 
 #include "intact/activation.hpp"
+#include "intact/add.hpp"
+#include "intact/layernorm.hpp"
 #include "intact/model/linear.hpp"
-#include "intact/model/trace.hpp"
+#include "intact/stage/fused.hpp"
+#include "intact/types/executor.hpp"
 #include "intact/types/workspace.hpp"
+
+// The perceptron of a block without tensors between a product and the operation that follows, and the bands of rows
+// that go through several steps at a time: intermediate codes stay in the caches, and hidden codes take memory for one
+// band, however many rows there are.
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -24,48 +32,51 @@ struct mlp_parameters {
 
 inline namespace INTACT_UNIT {
 
-/// Buffers of one call, taken from a workspace.
-struct mlp_buffers {
-  matrix_view<std::uint16_t> hidden;
-  matrix_view<std::uint8_t> activated;
-
-  template <class Workspace>
-  static constexpr mlp_buffers take(Workspace& memory, index_t tokens, index_t hidden_width) {
-    return {memory.template matrix<std::uint16_t>(tokens, hidden_width),
-            memory.template matrix<std::uint8_t>(tokens, hidden_width)};
-  }
-};
-
 /// Checks the parameters of the perceptron against its sizes.
-inline void require_mlp(const mlp_parameters& p, index_t width, index_t hidden) {
-  require_linear("mlp: fc1", p.fc1, hidden, width);
+template <class Kinds = all_weight_kinds>
+void require_mlp(const mlp_parameters& p, index_t width, index_t hidden) {
+  require_linear<Kinds>("mlp: fc1", p.fc1, hidden, width);
   require_equal("mlp", "size of table", std::ssize(p.table), activation_table_size_12);
-  require_linear("mlp: fc2", p.fc2, width, hidden);
+  require_linear<Kinds>("mlp: fc2", p.fc2, width, hidden);
 }
 
-/// fc1, the activation by table, fc2.
-///
-/// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
-/// the
-///            branch is added to.
-/// Errors:    sizes that do not match: before anything is written.
-template <class Y, class Trace = no_trace>
-void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view<Y> y, workspace memory,
-         index_t block = -1, Trace&& trace = {}) {
-  require_mlp(p, x.columns, p.fc1.outputs());
-  require_view("mlp", "x", x);
-  require_shape("mlp", "y", y, x.rows, x.columns);
-  const mlp_buffers buffer = mlp_buffers::take(memory, x.rows, p.fc1.outputs());
+/// What the rows of a band may take between the steps of a block, and rows that are worth reading all weights for.
+inline constexpr index_t band_bytes = index_t{4} << 20;
+inline constexpr index_t band_least_rows = 192;
 
-  linear<std::uint16_t, activation_bits>(x, p.fc1, buffer.hidden);
-  trace({"fc1", block}, matrix_view<const std::uint16_t>(buffer.hidden));
-  activation(buffer.hidden, p.table, buffer.activated);
-  trace({"activation", block}, matrix_view<const std::uint8_t>(buffer.activated));
-  linear_branch(buffer.activated, p.fc2, y);
-  if constexpr (std::is_same_v<Y, std::uint8_t>) {
-    trace({"fc2", block}, matrix_view<const std::uint8_t>(y));
+/// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes. All have as many but for the
+/// last; tiles of the products (5 or 6 rows) are whole in them.
+constexpr index_t band_rows(index_t rows, index_t width, index_t hidden) {
+  constexpr index_t together = 30;
+  const index_t bytes = size_product(rows, size_sum(size_product(3, width), hidden));
+  const index_t wanted = bytes / band_bytes + (bytes % band_bytes >= band_bytes / 2 ? 1 : 0);
+  const index_t bands = std::clamp<index_t>(wanted, 1, std::max<index_t>(rows / band_least_rows, 1));
+  const index_t each = group_count(rows, bands * together) * together;
+  return std::min(each, rows);
+}
+
+namespace detail {
+
+/// Calls band(first, count) for bands of `each` rows, the last of which may have fewer.
+template <class Band>
+void for_each_row_band(index_t rows, index_t each, const Band& band) {
+  for (index_t first = 0; first < rows; first += each) {
+    band(first, std::min(each, rows - first));
   }
 }
+
+/// The layer at the end of a branch, added to the stream in place.
+template <class Isa, class Kinds, class Code, executor Executor>
+void add_branch(matrix_view<const std::uint8_t> x, const linear_parameters& layer, const add_parameters& addition,
+                matrix_view<Code> stream, const Executor& run) {
+  if constexpr (std::is_same_v<Code, std::uint8_t>) {
+    linear<Isa, Kinds>(x, layer.weights, requantize_add{layer.scale, addition, stream}, stream, run);
+  } else {
+    linear<Isa, Kinds>(x, layer.weights, add_to_stream{layer.scale, stream}, stream, run);
+  }
+}
+
+}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -39,85 +39,102 @@ struct swin_block_parameters {
 
 inline namespace INTACT_UNIT {
 
-/// Buffers in window order of one call, taken from a workspace behind block_buffers of all tokens.
+/// Checks a block's parameters against its sizes, for a stream of codes of type u8 or s16.
+template <class Code = std::uint8_t, class Kinds = all_weight_kinds>
+void require_swin_block(const swin_block_parameters& p, const swin_block_shape& shape) {
+  require_window_attention<Kinds>(p.attention(), shape.attention);
+  require_block<Code, Kinds>(p.block, shape.per_window());
+  require_between("swin_block", "norm1_zero_point", p.norm1_zero_point, 0, 255);
+}
+
+/// Buffers of a block for a batch.
 template <class Code>
-struct swin_window_buffers {
+struct swin_block_buffers {
   matrix_view<std::uint8_t> normalized;
-  matrix_view<Code> branch;  ///< u8: the branch's codes; s16: the residual stream
+  matrix_view<std::uint8_t> windows;  ///< in window order: norm1, then the attention's context
+  matrix_view<Code> stream;           ///< in window order
+  std::uint8_t* wide;                 ///< q, k and v in window order, then the perceptron's hidden codes of a band
 
   template <class Workspace>
-  static constexpr swin_window_buffers take(Workspace& memory, const window_attention_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.grid.padded_tokens(), shape.width),
-            memory.template matrix<Code>(shape.grid.padded_tokens(), shape.width)};
+  static constexpr swin_block_buffers take(Workspace& memory, const swin_block_shape& shape, index_t batch) {
+    const index_t width = shape.attention.width;
+    const index_t rows = size_product(batch, shape.attention.grid.tokens());
+    const index_t padded = size_product(batch, shape.attention.grid.padded_tokens());
+    return {
+        memory.template matrix<std::uint8_t>(rows, width), memory.template matrix<std::uint8_t>(padded, width),
+        memory.template matrix<Code>(padded, width),
+        memory.template take<std::uint8_t>(std::max(size_product(padded, size_product(3, width)),
+                                                    size_product(band_rows(rows, width, shape.hidden), shape.hidden)))};
   }
 };
 
-/// Bytes of workspace that a block of this shape and stream needs, for memory of any alignment.
+/// Bytes of workspace that a block needs for a batch and a number of threads, for memory of any alignment.
 template <class Code = std::uint8_t>
-constexpr std::size_t swin_block_workspace_bytes(const swin_block_shape& shape) {
-  workspace_size during_attention;
-  block_buffers::take(during_attention, shape.all_tokens());
-  workspace_size during_mlp = during_attention;
-  swin_window_buffers<Code>::take(during_attention, shape.attention);
-  window_attention_buffers::take(during_attention, shape.attention);
-  mlp_buffers::take(during_mlp, shape.attention.grid.tokens(), shape.hidden);
-  return std::max(during_attention.bytes(), during_mlp.bytes());
-}
-
-/// Checks a block's parameters against its sizes, for a stream of codes of type u8 or s16.
-template <class Code = std::uint8_t>
-void require_swin_block(const swin_block_parameters& p, const swin_block_shape& shape) {
-  require_window_attention(p.attention(), shape.attention);
-  require_block<Code>(p.block, shape.per_window());
-  require_between("swin_block", "norm1_zero_point", p.norm1_zero_point, 0, 255);
+constexpr std::size_t swin_block_workspace_bytes(const swin_block_shape& shape, index_t batch = 1,
+                                                 index_t threads = 1) {
+  workspace_size memory;
+  swin_block_buffers<Code>::take(memory, shape, batch);
+  return memory.bytes_and(window_attention_workspace_bytes(shape.attention, threads));
 }
 
 namespace detail {
 
-/// The first half of a block, in place on the residual stream: x <- x + proj(window_attention(norm1(x))).
-template <class Code, class Trace>
+/// The first half of a block. The residual stream goes into window order and back, so that the projection adds to it
+/// where it is computed.
+template <class Isa, class Kinds, class Code, executor Executor>
 void window_attention_half(matrix_view<Code> stream, const swin_block_parameters& p,
-                           const window_attention_shape& shape, const block_buffers& buffer, workspace memory,
-                           index_t position, Trace& trace) {
-  const swin_window_buffers<Code> windows = swin_window_buffers<Code>::take(memory, shape);
-  layernorm(stream, p.block.norm1, buffer.normalized);
-  trace(trace_site{"norm1", position}, matrix_view<const std::uint8_t>(buffer.normalized));
+                           const window_attention_shape& shape, const swin_block_buffers<Code>& buffer, index_t batch,
+                           workspace memory, const Executor& run) {
+  const window_grid& grid = shape.grid;
+  const index_t tokens = grid.tokens(), padded = grid.padded_tokens();
   const auto padding = static_cast<std::uint8_t>(p.norm1_zero_point);
-  window_partition(buffer.normalized, shape.grid, padding, windows.normalized);
-  if constexpr (std::is_same_v<Code, std::uint8_t>) {
-    window_attention(windows.normalized, p.attention(), shape, windows.branch, memory, position, trace);
-    window_reverse(windows.branch, shape.grid, buffer.branch);
-    add(stream, buffer.branch, p.block.add1, stream);
-  } else {
-    window_partition(stream, shape.grid, 0, windows.branch);
-    window_attention(windows.normalized, p.attention(), shape, windows.branch, memory, position, trace);
-    window_reverse(windows.branch, shape.grid, stream);
+  layernorm<Isa>(stream, p.block.norm1, buffer.normalized, run);
+  for (index_t i = 0; i < batch; ++i) {
+    window_partition<Isa>(buffer.normalized.row_block(i * tokens, tokens), grid, padding,
+                          buffer.windows.row_block(i * padded, padded), run);
+    window_partition<Isa>(stream.row_block(i * tokens, tokens), grid, 0, buffer.stream.row_block(i * padded, padded),
+                          run);
   }
-  trace(trace_site{"add1", position}, matrix_view<const Code>(stream));
+  const linear_parameters& layer = p.block.attention.qkv;
+  const matrix_view<std::uint8_t> qkv(buffer.wide, batch * padded, 3 * shape.width);
+  linear<Isa, Kinds>(buffer.windows, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv, run);
+  window_attention<Isa, Kinds>(qkv, p.attention(), shape, buffer.windows, memory, run);
+  add_branch<Isa, Kinds>(buffer.windows, p.block.attention.proj, p.block.add1, buffer.stream, run);
+  for (index_t i = 0; i < batch; ++i) {
+    window_reverse<Isa>(buffer.stream.row_block(i * padded, padded), grid, stream.row_block(i * tokens, tokens), run);
+  }
 }
 
 }  // namespace detail
 
-/// A Swin transformer block, in place on the residual stream of a grid of tokens:
+/// A Swin transformer block, in place on the residual streams of a batch of grids of tokens:
 ///
 ///     x <- x + proj(window_attention(norm1(x)));   x <- x + fc2(gelu(fc1(norm2(x))))
 ///
-/// Shapes:    stream shape.attention.grid.tokens() x width of u8 or s16, row-major on the grid; parameters to match.
+/// Shapes:    stream (batch * tokens) x width of u8 or s16, one image after the other, row-major on the grid of
+///            shape.attention.grid.tokens() tokens; parameters as `shape` says.
 /// Units:     as of block().
-/// Memory:    `memory` has at least swin_block_workspace_bytes<Code>(shape) bytes. Nothing is allocated.
-/// Exactness: every bit, on every target.
-/// Errors:    sizes that do not match, parameters out of range, a workspace that is too small: before anything is
-///            written.
+/// Memory:    at least swin_block_workspace_bytes<Code>(shape, batch, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor; equal to reference::swin_block of each image.
+/// Errors:    sizes that do not match, parameters out of range, weights of a kind that is not of Kinds, a workspace
+///            that is too small: before anything is written.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
-template <class Code, class Trace = no_trace>
+template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
-                workspace memory, index_t position = -1, Trace&& trace = {}) {
-  require_swin_block<Code>(p, shape);
-  require_shape("swin_block", "stream", stream, shape.attention.grid.tokens(), shape.attention.width);
-  require_workspace("swin_block", memory, swin_block_workspace_bytes<Code>(shape));
-  const block_buffers buffer = block_buffers::take(memory, shape.all_tokens());
-  detail::window_attention_half(stream, p, shape.attention, buffer, memory, position, trace);
-  detail::mlp_half(stream, p.block, buffer, memory, position, trace);
+                workspace memory, const Executor& run = {}) {
+  require_swin_block<Code, Kinds>(p, shape);
+  const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
+  require_shape("swin_block", "stream", stream, batch * tokens, shape.attention.width);
+  require_workspace("swin_block", memory, swin_block_workspace_bytes<Code>(shape, batch, run.threads()));
+  const auto buffer = swin_block_buffers<Code>::take(memory, shape, batch);
+  detail::window_attention_half<Isa, Kinds>(stream, p, shape.attention, buffer, batch, memory, run);
+
+  const index_t each = band_rows(stream.rows, stream.columns, shape.hidden);
+  detail::for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {
+    detail::mlp_half<Isa, Kinds>(stream.row_block(first, count), p.block, buffer.normalized.row_block(first, count),
+                                 {buffer.wide, count, shape.hidden}, run);
+  });
 }
 
 }  // namespace INTACT_UNIT

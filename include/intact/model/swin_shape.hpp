@@ -137,35 +137,5 @@ struct swin_buffers {
   }
 };
 
-/// Bytes of workspace that the feature maps of a model of this shape take to compute, for memory of any alignment.
-template <class Code>
-constexpr std::size_t swin_features_workspace_bytes(const swin_shape& shape) {
-  workspace_size patches;
-  swin_patch_buffers::take(patches, shape);
-  std::size_t most = patches.bytes();
-  for (index_t s = 0; s < shape.usable_stages(); ++s) {
-    for (index_t position = 0; position < std::min<index_t>(shape.of(s).depth, 2); ++position) {
-      most = std::max(most, swin_block_workspace_bytes<Code>(shape.block(s, position)));
-    }
-    if (s + 1 < shape.usable_stages()) {
-      workspace_size merging;
-      swin_merging_buffers<Code>::take(merging, shape, s);
-      most = std::max(most, merging.bytes());
-    }
-  }
-  return most;
-}
-
-/// Bytes of workspace that a model of this shape needs, for memory of any alignment.
-constexpr std::size_t swin_workspace_bytes(const swin_shape& shape) {
-  workspace_size memory;
-  if (shape.stream == stream_codes::s16) {
-    swin_buffers<std::int16_t>::take(memory, shape);
-    return memory.bytes_and(swin_features_workspace_bytes<std::int16_t>(shape));
-  }
-  swin_buffers<std::uint8_t>::take(memory, shape);
-  return memory.bytes_and(swin_features_workspace_bytes<std::uint8_t>(shape));
-}
-
 }  // namespace INTACT_UNIT
 }  // namespace intact

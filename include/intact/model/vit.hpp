@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <iterator>
 #include <span>
+#include <type_traits>
 
 #include "intact/im2col.hpp"
 #include "intact/model/block.hpp"
@@ -51,48 +52,31 @@ struct vit_parameters {
   matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: class tokens and positions
   std::span<const block_parameters> blocks;
   layernorm_parameters norm;
-  weights_view head;     ///< classes x (class tokens * width)
-  channel_scale logits;  ///< int32 codes: 256 steps to one of logits_u8
+  any_packed_weights head;  ///< classes x (class tokens * width)
+  channel_scale logits;     ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
+};
+
+/// The outputs of a classifier: rows are images.
+struct classifier_outputs {
+  matrix_view<std::int32_t> logits;     ///< codes with zero point 0 and 1/256 of the scale of logits_u8: to be compared
+  matrix_view<std::uint8_t> logits_u8;  ///< codes of the recorded scale
 };
 
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {
 
-/// Buffers of one call, taken from a workspace; what a block needs follows them.
-struct vit_buffers {
-  matrix_view<std::uint8_t> patches;
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<std::uint8_t> stream_u8;  ///< of this and the next, one is empty
-  matrix_view<std::int16_t> stream_s16;
-
-  template <class Workspace>
-  static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
-    const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values()),
-            memory.template matrix<std::uint8_t>(shape.class_tokens, shape.width),
-            memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
-            memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
-  }
-};
-
-/// Bytes of workspace that a model of this shape needs, for memory of any alignment.
-constexpr std::size_t vit_workspace_bytes(const vit_shape& shape) {
-  workspace_size memory;
-  vit_buffers::take(memory, shape);
-  return memory.bytes_and(block_workspace_bytes(shape.block()));
-}
-
 /// Checks a model's parameters against its sizes.
-inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
+template <class Kinds = all_weight_kinds>
+void require_vit(const vit_parameters& p, const vit_shape& shape) {
   require_at_least("vit", "patch", shape.patch, 1);
   require_equal("vit", "height % patch", shape.height % shape.patch, 0);
   require_equal("vit", "image_width % patch", shape.image_width % shape.patch, 0);
   if (p.pixel_table.rows != 0) {
     require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
   }
-  require_linear("vit: patch", p.patch, shape.width, shape.patch_values());
+  require_linear<Kinds>("vit: patch", p.patch, shape.width, shape.patch_values());
   require_at_least("vit", "class_tokens", shape.class_tokens, 1);
   const bool wide = shape.stream == stream_codes::s16;
   if (wide) {
@@ -105,12 +89,19 @@ inline void require_vit(const vit_parameters& p, const vit_shape& shape) {
   }
   require_equal("vit", "size of blocks", std::ssize(p.blocks), shape.depth);
   for (const block_parameters& block : p.blocks) {
-    wide ? require_block<std::int16_t>(block, shape.block()) : require_block(block, shape.block());
+    wide ? require_block<std::int16_t, Kinds>(block, shape.block())
+         : require_block<std::uint8_t, Kinds>(block, shape.block());
   }
   wide ? require_layernorm<std::int16_t>("vit: norm", p.norm, shape.width)
        : require_layernorm("vit: norm", p.norm, shape.width);
-  require_linear("vit: head, logits", {p.head, p.logits}, shape.classes, shape.head_features());
-  require_linear("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.head_features());
+  require_linear<Kinds>("vit: head, logits", {p.head, p.logits}, shape.classes, shape.head_features());
+  require_linear<Kinds>("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.head_features());
+}
+
+/// Checks the outputs of a batch against a model's sizes.
+inline void require_outputs(const char* operation, const classifier_outputs& y, index_t images, index_t classes) {
+  require_shape(operation, "logits", y.logits, images, classes);
+  require_shape(operation, "logits_u8", y.logits_u8, images, classes);
 }
 
 /// Checks an image against a model's sizes.
@@ -124,6 +115,36 @@ inline void require_vit_image(const image_view& image, const vit_shape& shape) {
   }
 }
 
+/// Buffers of a call for `batch` images. The patches lie where the blocks' buffers follow: they are used up before.
+struct vit_buffers {
+  matrix_view<std::uint8_t> normalized;  ///< class tokens
+  matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
+  matrix_view<std::int16_t> stream_s16;
+
+  template <class Workspace>
+  static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape, index_t batch) {
+    const index_t rows = size_product(batch, shape.tokens());
+    const bool wide = shape.stream == stream_codes::s16;
+    return {memory.template matrix<std::uint8_t>(size_product(batch, shape.class_tokens), shape.width),
+            memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
+            memory.template matrix<std::int16_t>(wide ? rows : 0, shape.width)};
+  }
+
+  /// One image's patches.
+  template <class Workspace>
+  static constexpr matrix_view<std::uint8_t> take_patches(Workspace& memory, const vit_shape& shape) {
+    return memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values());
+  }
+};
+
+/// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
+constexpr std::size_t vit_workspace_bytes(const vit_shape& shape, index_t batch = 1, index_t threads = 1) {
+  workspace_size memory, patches;
+  vit_buffers::take(memory, shape, batch);
+  vit_buffers::take_patches(patches, shape);
+  return memory.bytes_and(std::max(patches.bytes(), block_workspace_bytes(shape.block(), batch, threads)));
+}
+
 namespace detail {
 
 /// Copies tokens to the beginning of the stream.
@@ -134,81 +155,122 @@ void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
   }
 }
 
-/// Patches, class tokens and positions as a residual stream of u8 codes.
-template <class Trace>
-void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::uint8_t> stream,
-           Trace& trace) {
-  const u8_embedding& embedding = p.embedding;
-  const matrix_view<std::uint8_t> patch_tokens = stream.row_block(embedding.class_token.rows, patches.rows);
-  linear(patches, p.patch, patch_tokens);
-  trace(trace_site{"patch"}, matrix_view<const std::uint8_t>(patch_tokens));
-  copy_tokens(embedding.class_token, stream);
-  activation(patch_tokens, embedding.table, patch_tokens);
-  trace(trace_site{"embed"}, matrix_view<const std::uint8_t>(stream));
-  add(stream, embedding.positions, embedding.add_positions, stream);
-}
-
-/// Patches added to what the class tokens and the positions are, as a residual stream of s16 codes.
-template <class Trace>
-void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
-  const index_t class_tokens = stream.rows - patches.rows;
-  copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
-  linear(patches, p.patch.weights, add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)},
-         stream.row_block(class_tokens, patches.rows));
-}
-
-/// From quantized patches to the normalized class tokens.
-template <class Code, class Trace>
-void encode(matrix_view<const std::uint8_t> patches, const vit_parameters& p, const vit_shape& shape,
-            matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, Trace& trace) {
-  embed(patches, p, stream, trace);
-  trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
-  for (index_t position = 0; position < shape.depth; ++position) {
-    block(stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory, position, trace);
+/// The tokens of one image: quantized patches through the patch embedding, behind the class tokens.
+template <class Isa, class Kinds, class Code, executor Executor>
+void embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
+           matrix_view<std::uint8_t> patches, const Executor& run) {
+  im2col<Isa>(image, shape.patch, patches, run);
+  const index_t samples = shape.patch * shape.patch;
+  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
+    const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
+    activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
   }
-  layernorm(stream.row_block(0, shape.class_tokens), p.norm, normalized);
+  const index_t class_tokens = shape.class_tokens;
+  const matrix_view<Code> patch_tokens = stream.row_block(class_tokens, patches.rows);
+  if constexpr (std::is_same_v<Code, std::int16_t>) {
+    copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
+    linear<Isa, Kinds>(patches, p.patch.weights,
+                       add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)}, patch_tokens,
+                       run);
+  } else {
+    const u8_embedding& embedding = p.embedding;
+    copy_tokens(embedding.class_token, stream);
+    linear<Isa, Kinds>(patches, p.patch.weights, requantize<std::uint8_t>{p.patch.scale}, patch_tokens, run);
+    activation<Isa>(patch_tokens, embedding.table, patch_tokens, run);
+    add<Isa>(stream, embedding.positions, embedding.add_positions, stream, run);
+  }
+}
+
+/// Moves the class tokens of a batch to the first rows of its streams.
+template <class Code>
+matrix_view<Code> gather_class_tokens(matrix_view<Code> stream, const vit_shape& shape) {
+  const index_t class_tokens = shape.class_tokens, batch = stream.rows / shape.tokens();
+  for (index_t i = 1; i < batch; ++i) {
+    copy_tokens<Code>(stream.row_block(i * shape.tokens(), class_tokens),
+                      stream.row_block(i * class_tokens, class_tokens));
+  }
+  return stream.row_block(0, batch * class_tokens);
+}
+
+/// The last block, whose class tokens are all that the head takes: they alone are queries, and go on behind attention.
+/// Returns them.
+template <class Isa, class Kinds, class Code, executor Executor>
+matrix_view<Code> last_block(matrix_view<Code> stream, const block_parameters& p, const vit_shape& shape,
+                             workspace memory, const Executor& run) {
+  const index_t tokens = shape.tokens(), width = shape.width, queries = shape.class_tokens,
+                batch = stream.rows / tokens;
+  const block_buffers buffer = block_buffers::take(memory, shape.block(), stream.rows);
+  const matrix_view<std::uint8_t> qkv(buffer.wide, stream.rows, 3 * width);
+  const index_t each = band_rows(stream.rows, width, shape.hidden);
+  project_qkv<Isa, Kinds>(stream, p, each, buffer.normalized, qkv, run);
+  const auto image = [&](index_t i) {
+    attention_operands operands = p.attention.operands(qkv.row_block(i * tokens, tokens));
+    operands.q.codes = operands.q.codes.row_block(0, queries);
+    return operands;
+  };
+  const auto context = [&](index_t i) { return buffer.normalized.row_block(i * queries, queries); };
+  attend_batch<Isa>(batch, image, context, p.attention.multihead(shape.heads), memory, run);
+  const matrix_view<Code> class_tokens = gather_class_tokens(stream, shape);
+  after_attention<Isa, Kinds>(buffer.normalized.row_block(0, class_tokens.rows), p, each, buffer.wide, class_tokens,
+                              run);
+  return class_tokens;
+}
+
+/// From the images of a batch to their normalized class tokens.
+template <class Isa, class Kinds, class Code, executor Executor>
+void encode(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+            matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, const Executor& run) {
+  const index_t tokens = shape.tokens();
+  workspace before_blocks = memory;
+  const matrix_view<std::uint8_t> patches = vit_buffers::take_patches(before_blocks, shape);
+  for (index_t i = 0; i < std::ssize(images); ++i) {
+    embed<Isa, Kinds>(images[static_cast<std::size_t>(i)], p, shape, stream.row_block(i * tokens, tokens), patches,
+                      run);
+  }
+  if (p.blocks.empty()) {
+    layernorm<Isa>(gather_class_tokens(stream, shape), p.norm, normalized, run);
+    return;
+  }
+  for (const block_parameters& layer : p.blocks.first(p.blocks.size() - 1)) {
+    block<Isa, Kinds>(stream, layer, shape.block(), memory, run);
+  }
+  layernorm<Isa>(last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run), p.norm, normalized, run);
 }
 
 }  // namespace detail
 
-/// A vision transformer in integers, from pixels to logits.
+/// A vision transformer in integers, from pixels to logits, for a batch of images. Of the last block only the part that
+/// the class tokens need is computed.
 ///
-/// Shapes:    image as `shape` says; logits 1 x classes (int32), logits_u8 1 x classes.
+/// Shapes:    images as `shape` says; logits and logits_u8 images x classes.
 /// Units:     logits are codes with zero point 0 and 1/256 of the scale of logits_u8: compare them as they are.
-/// Memory:    `memory` has at least vit_workspace_bytes(shape) bytes. Nothing is allocated.
-/// Exactness: every bit, on every target.
-/// Errors:    sizes that do not match and a workspace that is too small: before anything is written.
+/// Memory:    at least vit_workspace_bytes(shape, images, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor; equal to reference::vit of each image.
+/// Errors:    sizes that do not match, parameters out of range, weights of a kind that is not of Kinds, a workspace
+///            that is too small: before anything is written.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
-template <class Trace = no_trace>
-void vit(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<std::int32_t> logits,
-         matrix_view<std::uint8_t> logits_u8, workspace memory, Trace&& trace = {}) {
-  require_vit(p, shape);
-  require_vit_image(image, shape);
-  require_shape("vit", "logits", logits, 1, shape.classes);
-  require_shape("vit", "logits_u8", logits_u8, 1, shape.classes);
-  require_workspace("vit", memory, vit_workspace_bytes(shape));
-  const vit_buffers buffer = vit_buffers::take(memory, shape);
-
-  im2col(image, shape.patch, buffer.patches);
-  const index_t samples = shape.patch * shape.patch;
-  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
-    const matrix_view<std::uint8_t> part = buffer.patches.column_block(channel * samples, samples);
-    activation(part, {p.pixel_table.row_block(channel, 1).data, 256}, part);
+template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Executor = sequential>
+void vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+         const classifier_outputs& y, workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  const index_t batch = std::ssize(images);
+  require_vit<Kinds>(p, shape);
+  for (const image_view& image : images) {
+    require_vit_image(image, shape);
   }
-  trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.patches));
+  require_outputs("vit", y, batch, shape.classes);
+  require_workspace("vit", memory, vit_workspace_bytes(shape, batch, run.threads()));
+  const vit_buffers buffer = vit_buffers::take(memory, shape, batch);
 
   if (shape.stream == stream_codes::s16) {
-    detail::encode<std::int16_t>(buffer.patches, p, shape, buffer.stream_s16, buffer.normalized, memory, trace);
+    detail::encode<Isa, Kinds>(images, p, shape, buffer.stream_s16, buffer.normalized, memory, run);
   } else {
-    detail::encode<std::uint8_t>(buffer.patches, p, shape, buffer.stream_u8, buffer.normalized, memory, trace);
+    detail::encode<Isa, Kinds>(images, p, shape, buffer.stream_u8, buffer.normalized, memory, run);
   }
-  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-  trace(trace_site{"norm"}, normalized);
-  const matrix_view<const std::uint8_t> head_input(normalized.data, 1, shape.head_features());
-  linear(head_input, p.head, requantize<std::int32_t>{p.logits}, logits);
-  trace(trace_site{"logits"}, matrix_view<const std::int32_t>(logits));
-  linear(head_input, p.head, requantize<std::uint8_t>{p.logits_u8}, logits_u8);
-  trace(trace_site{"logits_u8"}, matrix_view<const std::uint8_t>(logits_u8));
+  const matrix_view<const std::uint8_t> features(buffer.normalized.data, batch, shape.head_features());
+  linear<Isa, Kinds>(features, p.head, requantize<std::int32_t>{p.logits}, y.logits, run);
+  linear<Isa, Kinds>(features, p.head, requantize<std::uint8_t>{p.logits_u8}, y.logits_u8, run);
 }
 
 }  // namespace INTACT_UNIT

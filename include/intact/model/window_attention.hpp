@@ -1,14 +1,19 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
-#include "intact/add.hpp"
+#include "intact/kernel/add.hpp"
+#include "intact/kernel/attention.hpp"
 #include "intact/model/attention.hpp"
+#include "intact/types/executor.hpp"
 #include "intact/types/key_mask.hpp"
 #include "intact/windows.hpp"
+
+// Attention inside windows without tensors between its steps: a window's keys and values are packed, and a band of its
+// queries stays in the L1 cache from q * k^T through bias, mask and softmax to the product with V.
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -62,29 +67,12 @@ struct window_masks {
   }
 };
 
-/// Buffers of one call, taken from a workspace.
-struct window_attention_buffers {
-  matrix_view<std::uint8_t> qkv;
-  matrix_view<std::uint8_t> context;
-  matrix_view<std::uint8_t> logits;  ///< of one window and head
-  matrix_view<std::uint8_t> codes;   ///< bytes of packed rows for attention_code::u4_clipped
-  window_masks masks;
-
-  template <class Workspace>
-  static constexpr window_attention_buffers take(Workspace& memory, const window_attention_shape& shape) {
-    const index_t rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
-    return {memory.template matrix<std::uint8_t>(rows, size_product(3, shape.width)),
-            memory.template matrix<std::uint8_t>(rows, shape.width),
-            memory.template matrix<std::uint8_t>(tokens, tokens), memory.template matrix<std::uint8_t>(tokens, tokens),
-            window_masks::take(memory, shape.grid)};
-  }
-};
-
 /// Checks the parameters of attention inside windows against its sizes.
-inline void require_window_attention(const window_attention_parameters& p, const window_attention_shape& shape) {
+template <class Kinds = all_weight_kinds>
+void require_window_attention(const window_attention_parameters& p, const window_attention_shape& shape) {
   require_window_grid("window_attention", shape.grid);
   const attention_shape window = shape.per_window();
-  require_attention(p.attention, window);
+  require_attention<Kinds>(p.attention, window);
   require_shape("window_attention", "position_bias", p.position_bias, size_product(window.heads, window.tokens),
                 window.tokens);
   require_add_parameters("window_attention: add_bias", p.add_bias, window.tokens);
@@ -97,79 +85,111 @@ inline void require_window_attention(const window_attention_parameters& p, const
   }
 }
 
-namespace detail {
+/// What a thread needs for one window and head.
+struct window_scratch {
+  kernel::attention_head_memory head;
+  kernel::attention_scratch band;
 
-/// Queries of one window and head with the keys and values of the window: logits, bias, softmax, product with V.
-/// Without elements in `mask` all keys are visible. `bias` has a row for each query; `where` has the block, window and
-/// head.
-template <class Trace>
-void attend_with_bias(const quantized_matrix& q, const quantized_matrix& k, const quantized_matrix& v,
-                      const window_attention_parameters& p, matrix_view<const std::uint8_t> bias, const key_mask& mask,
-                      matrix_view<std::uint8_t> logits, matrix_view<std::uint8_t> codes,
-                      matrix_view<std::uint8_t> context, trace_site where, Trace& trace) {
-  where.name = "attention_logits";
-  gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.attention.logits}, logits);
-  trace(where, matrix_view<const std::uint8_t>(logits));
-  where.name = "biased_logits";
-  add(logits, bias, p.add_bias, logits);
-  trace(where, matrix_view<const std::uint8_t>(logits));
-  where.name = "attention";
-  const bool masked = mask.visible.rows != 0;
-  attend(logits, v, p.attention.softmax, codes, context, where, trace, masked ? &mask : nullptr);
+  /// Queries that go through attention together: all of a window, if the L1 cache holds their logits.
+  static constexpr index_t band_of(index_t tokens) {
+    constexpr index_t least = kernel::gemm_tile_rows<std::int8_t>;
+    return std::min(tokens, std::max(kernel::attention_band_bytes / std::max<index_t>(tokens, 1), least));
+  }
+
+  template <class Workspace>
+  static constexpr window_scratch take(Workspace& memory, index_t tokens, index_t head_size) {
+    return {kernel::attention_head_memory::take(memory, tokens, head_size),
+            kernel::attention_scratch::take(memory, tokens, band_of(tokens))};
+  }
+};
+
+/// Bytes of workspace for attention inside windows with `threads` threads, for memory of any alignment.
+constexpr std::size_t window_attention_workspace_bytes(const window_attention_shape& shape, index_t threads) {
+  workspace_size memory;
+  window_masks::take(memory, shape.grid);
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
+    window_scratch::take(memory, shape.grid.tokens_per_window(), shape.per_window().head_size());
+  }
+  return memory.bytes();
 }
 
-/// All heads of one window, from its rows of qkv to its rows of the context.
-template <class Trace>
-void attend_window(const window_attention_parameters& p, const window_attention_shape& shape, index_t window,
-                   const window_attention_buffers& buffer, index_t block, Trace& trace) {
-  const index_t tokens = shape.grid.tokens_per_window(), size = shape.width / shape.heads;
-  const matrix_view<std::uint8_t> qkv = buffer.qkv.row_block(window * tokens, tokens);
-  const matrix_view<std::uint8_t> context = buffer.context.row_block(window * tokens, tokens);
-  const key_mask mask = buffer.masks.of(shape.grid, window);
-  for (index_t head = 0; head < shape.heads; ++head) {
-    const auto part = [&](index_t which) {
-      return quantized_matrix{qkv.column_block(which * shape.width + head * size, size), p.attention.qkv_zero_point};
-    };
-    attend_with_bias(part(0), part(1), part(2), p, p.position_bias.row_block(head * tokens, tokens), mask,
-                     buffer.logits, buffer.codes, context.column_block(head * size, size), {"", block, head, window},
-                     trace);
+namespace detail {
+
+/// One head of one window.
+struct window_head {
+  quantized_matrix q, k, v;
+  matrix_view<const std::uint8_t> bias;
+  key_mask mask;
+  matrix_view<std::uint8_t> context;
+};
+
+/// From q, k and v of one head of a window to its context.
+template <class Isa>
+void attend_window_head(const window_head& x, const window_attention_parameters& p,
+                        const kernel::softmax_row_encoder<Isa>& enencode_rows, const window_scratch& scratch) {
+  const index_t tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
+  const bool masked = x.mask.visible.rows != 0;
+  const kernel::attention_head head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, scratch.head);
+  for (index_t first = 0; first < tokens; first += band) {
+    const index_t rows = std::min(band, tokens - first);
+    const matrix_view<std::uint8_t> codes =
+        kernel::band_logits<Isa>(x.q.codes.row_block(first, rows), head, p.attention.logits, scratch.band);
+    kernel::add<Isa>(codes, x.bias.row_block(first, rows), p.add_bias, codes, 0, rows);
+    if (masked) {
+      enencode_rows(codes, key_mask{x.mask.visible.row_block(first, rows)});
+    } else {
+      enencode_rows(codes);
+    }
+    kernel::band_context<Isa>(codes, head, p.attention.softmax, x.context.row_block(first, rows), scratch.band);
   }
 }
 
 }  // namespace detail
 
-/// Multi-head self-attention of Swin: inside windows, with a position bias, and masks where windows are shifted.
+/// Attention inside windows, from codes of q, k and v to codes of the context, for a batch of images.
 ///
-/// Formula:   as attention(), window by window, on codes of logits to which add() adds the bias's; in shifted windows
-///            of the last row and column, tokens that are no neighbours do not attend to each other.
-/// Shapes:    x shape.grid.padded_tokens() x width, in window order; y the same: u8, the branch's codes, or s16, the
-///            residual stream that the branch is added to. Tokens of padding are keys like all others.
-/// Exactness: every bit, on every target.
-/// Errors:    sizes that do not match, parameters out of range, packed codes with shifted windows: before anything is
-///            written.
+/// Shapes:    qkv (batch * shape.grid.padded_tokens()) x (3 * width) in window order, images behind each other; y the
+///            same rows x width; any strides.
+/// Memory:    at least window_attention_workspace_bytes(shape, run.threads()) bytes. Nothing is allocated.
+/// Exactness: every bit, on every instruction set, with every executor.
+/// Errors:    sizes that do not match, parameters out of range: before anything is written.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
-template <class Y, class Trace = no_trace>
-void window_attention(matrix_view<const std::uint8_t> x, const window_attention_parameters& p,
-                      const window_attention_shape& shape, matrix_view<Y> y, workspace memory, index_t block = -1,
-                      Trace&& trace = {}) {
+template <class Isa = isa::native, executor Executor = sequential>
+void window_attention(matrix_view<const std::uint8_t> qkv, const window_attention_parameters& p,
+                      const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
+                      const Executor& run = {}) {
   require_window_attention(p, shape);
-  const index_t rows = shape.grid.padded_tokens();
-  require_shape("window_attention", "x", x, rows, shape.width);
-  require_shape("window_attention", "y", y, rows, shape.width);
-  const window_attention_buffers buffer = window_attention_buffers::take(memory, shape);
+  const index_t windows = shape.grid.windows(), tokens = shape.grid.tokens_per_window();
+  const index_t batch = windows == 0 ? 0 : qkv.rows / (windows * tokens), size = shape.width / shape.heads;
+  require_shape("window_attention", "qkv", qkv, batch * windows * tokens, 3 * shape.width);
+  require_shape("window_attention", "y", y, qkv.rows, shape.width);
+  require_workspace("window_attention", memory, window_attention_workspace_bytes(shape, run.threads()));
+  const window_masks masks = window_masks::take(memory, shape.grid);
+  masks.compute(shape.grid);
 
-  linear(x, p.attention.qkv, buffer.qkv);
-  trace({"qkv", block}, matrix_view<const std::uint8_t>(buffer.qkv));
-  buffer.masks.compute(shape.grid);
-  for (index_t window = 0; window < shape.grid.windows(); ++window) {
-    detail::attend_window(p, shape, window, buffer, block, trace);
-  }
-  trace({"context", block}, matrix_view<const std::uint8_t>(buffer.context));
-
-  linear_branch(buffer.context, p.attention.proj, y);
-  if constexpr (std::is_same_v<Y, std::uint8_t>) {
-    trace({"proj", block}, matrix_view<const std::uint8_t>(y));
-  }
+  const index_t units = batch * windows * shape.heads;
+  const index_t tasks = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(units, 1));
+  const workspace scratch_memory = memory;
+  run.for_each(tasks, [&](index_t task) {
+    workspace mine = scratch_memory;
+    window_scratch scratch{};
+    for (index_t t = 0; t <= task; ++t) {
+      scratch = window_scratch::take(mine, tokens, size);
+    }
+    const kernel::softmax_row_encoder<Isa> encode_rows(p.attention.softmax);
+    for (index_t unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+      const index_t window = unit / shape.heads, head = unit % shape.heads;
+      const attention_operands operands = p.attention.operands(qkv.row_block(window * tokens, tokens));
+      const auto of_head = [&](const quantized_matrix& all) {
+        return quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
+      };
+      detail::attend_window_head<Isa>(
+          {of_head(operands.q), of_head(operands.k), of_head(operands.v),
+           p.position_bias.row_block(head * tokens, tokens), masks.of(shape.grid, window % windows),
+           y.row_block(window * tokens, tokens).column_block(head * size, size)},
+          p, encode_rows, scratch);
+    }
+  });
 }
 
 }  // namespace INTACT_UNIT

@@ -14,8 +14,8 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
 #include "intact/io/safetensors.hpp"
-#include "intact/model/trace.hpp"
 #include "intact/quantize/eigen.hpp"
+#include "intact/reference/model/trace.hpp"
 
 // What the float models that calibration runs share: their layers, loading them, and running them.
 

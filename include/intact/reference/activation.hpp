@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "intact/activation.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact {
@@ -10,7 +11,8 @@ inline namespace INTACT_UNIT {
 namespace reference {
 
 template <class Code>
-void activation(matrix_view<const Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
+void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
+  require_activation(codes, table, y);
   for (index_t i = 0; i < codes.rows; ++i) {
     for (index_t j = 0; j < codes.columns; ++j) {
       y(i, j) = table[codes(i, j)];

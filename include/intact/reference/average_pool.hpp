@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "intact/average_pool.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/view.hpp"
 
@@ -9,8 +10,9 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-template <class Stage, class Out>
-void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<Out> y) {
+template <class Stage>
+void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
+  require_average_pool(x, stage, y);
   for (index_t c = 0; c < y.columns; ++c) {
     std::int64_t sum = 0;
     for (index_t t = 0; t < x.rows; ++t) {

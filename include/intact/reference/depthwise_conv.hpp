@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "intact/depthwise_conv.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/quantized_matrix.hpp"
@@ -13,9 +14,10 @@ namespace reference {
 
 /// y[(i, j), c] = stage(sum over (dy, dx) of x[(i + dy - reach, j + dx - reach), c] * w[(dy, dx), c], c); beside the
 /// grid x is the zero point.
-template <class Stage, class Out>
+template <class Stage>
 void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
-                    matrix_view<Out> y) {
+                    matrix_view<typename Stage::output> y) {
+  require_depthwise_conv(x, grid, w, stage, y);
   const index_t reach = w.size / 2;
   const auto code = [&](index_t i, index_t j, index_t c) {
     const bool inside = i >= 0 && i < grid.height && j >= 0 && j < grid.width;

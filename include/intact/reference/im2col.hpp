@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "intact/im2col.hpp"
 #include "intact/types/image.hpp"
 #include "intact/types/view.hpp"
 
@@ -10,6 +11,7 @@ inline namespace INTACT_UNIT {
 namespace reference {
 
 inline void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y) {
+  require_im2col(image, patch, y);
   const index_t patches_per_row = image.width / patch;
   for (index_t p = 0; p < y.rows; ++p) {
     const index_t top = p / patches_per_row * patch;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "intact/arith/integer_math.hpp"
+#include "intact/layernorm.hpp"
 #include "intact/types/layernorm.hpp"
 #include "intact/types/view.hpp"
 
@@ -44,8 +45,9 @@ void layernorm_row(const Code* codes, index_t channels, const layernorm_paramete
   }
 }
 
-template <class Code>
-void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+template <class X>
+void layernorm(matrix_view<X> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  require_layernorm<std::remove_const_t<X>>(x, p, y);
   for (index_t row = 0; row < x.rows; ++row) {
     layernorm_row(x.row_block(row, 1).data, x.columns, p, y.row_block(row, 1).data);
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "intact/arith/log2_code.hpp"
+#include "intact/log_softmax.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
@@ -26,9 +27,11 @@ std::uint64_t exp_sum(matrix_view<const std::uint8_t> logits, index_t i, int lar
   return sum;
 }
 
-template <attention_code Format, log2_rounding Rounding, class T>
+template <attention_code Format = attention_code::u8_masked, log2_rounding Rounding = log2_rounding::round_ratio,
+          class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
                  typename attention_codes<Format>::view codes) {
+  require_log_softmax<Format>(logits, table, codes);
   using code = attention_codes<Format>;
   for (index_t i = 0; i < logits.rows; ++i) {
     int largest = 0;
@@ -45,9 +48,11 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
 }
 
 /// The same where keys may be masked: a row's codes are those of its visible keys alone; the others have weight 0.
-template <attention_code Format, log2_rounding Rounding, class T>
+template <attention_code Format = attention_code::u8_masked, log2_rounding Rounding = log2_rounding::round_ratio,
+          class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, const key_mask& mask,
                  matrix_view<std::uint8_t> codes) {
+  require_log_softmax<Format>(logits, table, mask, codes);
   using code = attention_codes<Format>;
   for (index_t i = 0; i < logits.rows; ++i) {
     int largest = 0;

@@ -2,14 +2,16 @@
 
 #include <algorithm>
 
+#include "intact/patch_merge.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-template <class T>
-void patch_merge(matrix_view<const T> x, index_t height, index_t width, T padding, matrix_view<T> y) {
+template <class X, class T = std::remove_const_t<X>>
+void patch_merge(matrix_view<X> x, index_t height, index_t width, std::type_identity_t<T> padding, matrix_view<T> y) {
+  require_patch_merge(x, height, width, y);
   const index_t merged_across = (width + 1) / 2;
   for (index_t row = 0; row < y.rows; ++row) {
     for (index_t quarter = 0; quarter < 4; ++quarter) {

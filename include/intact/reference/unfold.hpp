@@ -4,6 +4,7 @@
 
 #include "intact/types/stencil.hpp"
 #include "intact/types/token_grid.hpp"
+#include "intact/unfold.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -12,6 +13,7 @@ namespace reference {
 /// y[(i, j), (dy, dx, c)] = x[(i * stride + dy - reach, j * stride + dx - reach), c], and padding beside the grid.
 inline void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const stencil& around,
                    std::uint8_t padding, matrix_view<std::uint8_t> y) {
+  require_unfold(x, grid, around, y);
   const index_t across = around.outputs_of(grid).width, reach = around.size / 2;
   for (index_t token = 0; token < y.rows; ++token) {
     for (index_t dy = 0; dy < around.size; ++dy) {

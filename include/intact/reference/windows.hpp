@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "intact/types/window_grid.hpp"
+#include "intact/windows.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -22,8 +23,9 @@ void for_each_window_token(const window_grid& grid, const Body& body) {
   }
 }
 
-template <class T>
-void window_partition(matrix_view<const T> x, const window_grid& grid, T padding, matrix_view<T> y) {
+template <class X, class T = std::remove_const_t<X>>
+void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y) {
+  require_window_partition(x, grid, y);
   for_each_window_token(grid, [&](index_t row, index_t position) {
     T* const to = y.data + row * y.stride;
     if (position < 0) {
@@ -34,8 +36,9 @@ void window_partition(matrix_view<const T> x, const window_grid& grid, T padding
   });
 }
 
-template <class T>
-void window_reverse(matrix_view<const T> x, const window_grid& grid, matrix_view<T> y) {
+template <class X, class T = std::remove_const_t<X>>
+void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y) {
+  require_window_reverse(x, grid, y);
   for_each_window_token(grid, [&](index_t row, index_t position) {
     if (position >= 0) {
       std::copy_n(x.data + row * x.stride, y.columns, y.data + position * y.stride);
@@ -45,6 +48,7 @@ void window_reverse(matrix_view<const T> x, const window_grid& grid, matrix_view
 
 /// A token's region: 1 if it is below the cut, plus 2 if it is to the right of it.
 inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right, matrix_view<std::uint8_t> visible) {
+  require_shifted_window_mask(grid, visible);
   const index_t cut = grid.window - grid.shift;
   const auto region = [&](index_t token) {
     return (bottom && token / grid.window >= cut ? 1 : 0) + (right && token % grid.window >= cut ? 2 : 0);

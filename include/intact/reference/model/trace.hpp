@@ -54,5 +54,18 @@ struct no_trace {
   INTACT_INLINE constexpr void operator()(const trace_site&, const View&) const {}
 };
 
+/// Shows `trace` the tensors of a layer, which do not know its number.
+template <class Trace>
+struct layer_trace {
+  Trace& trace;
+  index_t layer;
+
+  template <class View>
+  INTACT_INLINE constexpr void operator()(trace_site site, const View& view) const {
+    site.block = layer;
+    trace(site, view);
+  }
+};
+
 }  // namespace INTACT_ABI
 }  // namespace intact

@@ -1,0 +1,151 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/model/attention.hpp"
+#include "intact/reference/log_softmax.hpp"
+#include "intact/reference/max_softmax.hpp"
+#include "intact/reference/model/linear.hpp"
+#include "intact/reference/model/trace.hpp"
+#include "intact/reference/shift_matmul.hpp"
+#include "intact/reference/weighted_matmul.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
+
+/// Buffers of one call, taken from a workspace.
+struct attention_buffers {
+  matrix_view<std::uint8_t> qkv;
+  matrix_view<std::uint8_t> logits;
+  matrix_view<std::uint8_t> codes;  ///< bytes of packed rows for attention_code::u4_clipped
+  matrix_view<std::uint8_t> context;
+
+  template <class Workspace>
+  static constexpr attention_buffers take(Workspace& memory, const attention_shape& shape) {
+    return {memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),
+            memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
+            memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
+            memory.template matrix<std::uint8_t>(shape.tokens, shape.width)};
+  }
+};
+
+/// Bytes of workspace that attention of this shape needs, for memory of any alignment.
+constexpr std::size_t attention_workspace_bytes(const attention_shape& shape) {
+  workspace_size memory;
+  attention_buffers::take(memory, shape);
+  return memory.bytes();
+}
+
+namespace detail {
+
+/// Log2 codes of one head's logits.
+template <attention_code Format>
+void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p,
+                    typename attention_codes<Format>::view codes) {
+  if (p.kind == attention_kind::log2_of_max) {
+    reference::max_softmax(logits, p.table, codes);
+  } else if (p.rounding == log2_rounding::round_ratio) {
+    reference::log_softmax<Format>(logits, p.exponential, codes);
+  } else {
+    reference::log_softmax<Format, std::uint64_t, log2_rounding::round_log>(logits, p.exponential, codes);
+  }
+}
+
+/// The same with masked keys.
+template <attention_code Format>
+void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p, const key_mask& mask,
+                    matrix_view<std::uint8_t> codes) {
+  if (p.kind == attention_kind::log2_of_max) {
+    reference::max_softmax(logits, p.table, mask, attention_codes<Format>::last_code, codes);
+  } else if (p.rounding == log2_rounding::round_ratio) {
+    reference::log_softmax<Format>(logits, p.exponential, mask, codes);
+  } else {
+    reference::log_softmax<Format, std::uint64_t, log2_rounding::round_log>(logits, p.exponential, mask, codes);
+  }
+}
+
+/// Log2 codes of one head, and their product with V. Packed codes take no mask.
+template <attention_code Format, class Trace>
+void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
+                     typename attention_codes<Format>::view codes, matrix_view<std::uint8_t> context,
+                     const trace_site& site, Trace& trace, const key_mask* mask) {
+  if constexpr (Format == attention_code::u4_clipped) {
+    code_attention<Format>(logits, p, codes);
+  } else {
+    mask == nullptr ? code_attention<Format>(logits, p, codes) : code_attention<Format>(logits, p, *mask, codes);
+  }
+  trace(site, typename attention_codes<Format>::const_view(codes));
+  if constexpr (Format == attention_code::u8_full) {
+    reference::shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{p.context}, context);
+  } else if (p.normalize) {
+    reference::shift_matmul<Format>(codes, v, p.normalization, context);
+  } else {
+    reference::shift_matmul<Format>(codes, v, requantize<std::uint8_t, tensor_scale>{p.context}, context);
+  }
+}
+
+/// Softmax of one head's logits, and its product with V. Without a mask all keys are visible;
+/// attention_code::u4_clipped takes none.
+template <class Trace>
+void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
+            matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
+            const key_mask* mask = nullptr) {
+  if (p.kind == attention_kind::weights) {
+    mask == nullptr ? reference::max_softmax(logits, p.table, codes)
+                    : reference::max_softmax(logits, p.table, *mask, 0, codes);
+    trace(site, matrix_view<const std::uint8_t>(codes));
+    reference::weighted_matmul(codes, v, p.normalization, context);
+  } else if (p.probabilities == attention_code::u8_masked) {
+    attend_by_codes<attention_code::u8_masked>(logits, v, p, codes, context, site, trace, mask);
+  } else if (p.probabilities == attention_code::u4_clipped) {
+    const packed_view<u4, std::uint8_t> packed(codes.data, codes.rows, codes.columns);
+    attend_by_codes<attention_code::u4_clipped>(logits, v, p, packed, context, site, trace, mask);
+  } else {
+    attend_by_codes<attention_code::u8_full>(logits, v, p, codes, context, site, trace, mask);
+  }
+}
+
+}  // namespace detail
+
+/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters.
+///
+/// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
+///            the branch is added to.
+/// Errors:    sizes that do not match, parameters out of range: before anything is written.
+template <class Y, class Trace = no_trace>
+void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p, const attention_shape& shape,
+               matrix_view<Y> y, workspace memory, Trace&& trace = {}) {
+  require_attention(p, shape);
+  require_shape("attention", "x", x, shape.tokens, shape.width);
+  require_shape("attention", "y", y, shape.tokens, shape.width);
+  const attention_buffers buffer = attention_buffers::take(memory, shape);
+
+  reference::linear(x, p.qkv, buffer.qkv);
+  trace(trace_site{"qkv"}, matrix_view<const std::uint8_t>(buffer.qkv));
+
+  for (index_t head = 0; head < shape.heads; ++head) {
+    const index_t size = shape.head_size();
+    const attention_operands operands = p.operands(buffer.qkv);
+    const auto of_head = [&](const quantized_matrix& all) {
+      return quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
+    };
+    const quantized_matrix q = of_head(operands.q), k = of_head(operands.k), v = of_head(operands.v);
+
+    reference::gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.logits}, buffer.logits);
+    trace(trace_site{.name = "attention_logits", .head = head}, matrix_view<const std::uint8_t>(buffer.logits));
+    detail::attend(buffer.logits, v, p.softmax, buffer.codes, buffer.context.column_block(head * size, size),
+                   trace_site{.name = "attention", .head = head}, trace);
+  }
+  trace(trace_site{"context"}, matrix_view<const std::uint8_t>(buffer.context));
+
+  reference::linear_branch(buffer.context, p.proj, y);
+  if constexpr (std::is_same_v<Y, std::uint8_t>) {
+    trace(trace_site{"proj"}, matrix_view<const std::uint8_t>(y));
+  }
+}
+
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "intact/model/mlp.hpp"
+#include "intact/reference/activation.hpp"
+#include "intact/reference/model/linear.hpp"
+#include "intact/reference/model/trace.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace reference {
+
+/// Buffers of one call, taken from a workspace.
+struct mlp_buffers {
+  matrix_view<std::uint16_t> hidden;
+  matrix_view<std::uint8_t> activated;
+
+  template <class Workspace>
+  static constexpr mlp_buffers take(Workspace& memory, index_t tokens, index_t hidden_width) {
+    return {memory.template matrix<std::uint16_t>(tokens, hidden_width),
+            memory.template matrix<std::uint8_t>(tokens, hidden_width)};
+  }
+};
+
+/// fc1, the activation by table, fc2.
+///
+/// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
+/// the
+///            branch is added to.
+/// Errors:    sizes that do not match: before anything is written.
+template <class Y, class Trace = no_trace>
+void mlp(matrix_view<const std::uint8_t> x, const mlp_parameters& p, matrix_view<Y> y, workspace memory,
+         Trace&& trace = {}) {
+  require_mlp(p, x.columns, p.fc1.outputs());
+  require_view("mlp", "x", x);
+  require_shape("mlp", "y", y, x.rows, x.columns);
+  const mlp_buffers buffer = mlp_buffers::take(memory, x.rows, p.fc1.outputs());
+
+  reference::linear<std::uint16_t, activation_bits>(x, p.fc1, buffer.hidden);
+  trace(trace_site{"fc1"}, matrix_view<const std::uint16_t>(buffer.hidden));
+  reference::activation(buffer.hidden, p.table, buffer.activated);
+  trace(trace_site{"activation"}, matrix_view<const std::uint8_t>(buffer.activated));
+  reference::linear_branch(buffer.activated, p.fc2, y);
+  if constexpr (std::is_same_v<Y, std::uint8_t>) {
+    trace(trace_site{"fc2"}, matrix_view<const std::uint8_t>(y));
+  }
+}
+
+}  // namespace reference
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+
+#include "intact/types/quantized_matrix.hpp"
+
+namespace intact {
+inline namespace INTACT_ABI {
+
+/// Matrices of one shape at equal distances, such as the heads of attention. Owns nothing.
+template <class T>
+struct matrix_batch {
+  matrix_view<T> first;
+  index_t count = 1;
+  index_t distance = 0;  ///< elements from the beginning of a matrix to that of the next
+
+  INTACT_INLINE constexpr matrix_view<T> operator[](index_t i) const {
+    return {first.data == nullptr ? nullptr : first.data + i * distance, first.rows, first.columns, first.stride};
+  }
+};
+
+/// The same of activation codes, with their zero point.
+struct quantized_batch {
+  matrix_batch<const std::uint8_t> codes;
+  int zero_point = 0;
+
+  INTACT_INLINE constexpr quantized_matrix operator[](index_t i) const { return {codes[i], zero_point}; }
+};
+
+}  // namespace INTACT_ABI
+}  // namespace intact
