@@ -147,16 +147,16 @@ class intact_attention : public program {
       : task_(task),
         context_(static_cast<std::size_t>(task.of.rows() * task.of.width)),
         memory_(static_cast<std::size_t>(
-            intact::fused_attention_bytes(task.of.tokens, task.of.heads, task.of.head_size(), task.threads))) {}
+            intact::attention_workspace_bytes(task.of.tokens, task.of.heads, task.of.head_size(), task.threads))) {}
 
   void run() override {
     const token_shape& of = task_.of;
     with_threads(task_.threads, [&](const auto& executor) {
       for (index_t image = 0; image < of.batch; ++image) {
         const intact::matrix_view y(context_.data() + image * of.tokens * of.width, of.tokens, of.width);
-        intact::fused_attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)}, of.heads,
-                                     task_.logits.scale, task_.softmax.view(), y,
-                                     intact::workspace(memory_.data(), memory_.size()), executor);
+        intact::attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)}, of.heads,
+                               task_.logits.scale, task_.softmax.view(), y,
+                               intact::workspace(memory_.data(), memory_.size()), executor);
       }
     });
   }

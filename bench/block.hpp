@@ -11,7 +11,6 @@
 #include "attention.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/model/block.hpp"
-#include "intact/model/block.hpp"
 #include "intact/pack.hpp"
 #include "memory.hpp"
 #include "program.hpp"
@@ -148,11 +147,11 @@ struct block_task : task {
     constexpr double multiplications = 3e9;
     const intact::block_parameters p = operations > 2 * multiplications ? parameters() : contents.view();
     aligned_vector<Code> codes = stream<Code>();
-    aligned_vector<std::byte> memory(intact::block_workspace_bytes(block_shape()));
+    aligned_vector<std::byte> memory(intact::reference::block_workspace_bytes(block_shape()));
     const intact::matrix_view all(codes.data(), of.rows(), of.width);
     for (index_t image = 0; image < of.batch; ++image) {
-      intact::block(all.row_block(image * of.tokens, of.tokens), p, block_shape(),
-                    intact::workspace(memory.data(), memory.size()));
+      intact::reference::block(all.row_block(image * of.tokens, of.tokens), p, block_shape(),
+                               intact::workspace(memory.data(), memory.size()));
     }
     expected = as_numbers(codes);
   }
@@ -171,12 +170,12 @@ class intact_block : public program {
         threads_(threads),
         parameters_(task.parameters()),
         stream_(task.stream<Code>()),
-        memory_(intact::fused_block_bytes(task.block_shape(), task.of.batch, threads)) {}
+        memory_(intact::block_workspace_bytes(task.block_shape(), task.of.batch, threads)) {}
 
   void run() override {
     with_threads(threads_, [&](const auto& executor) {
-      intact::fused_block<Isa>(intact::matrix_view(stream_.data(), task_.of.rows(), task_.of.width), parameters_,
-                               task_.block_shape(), intact::workspace(memory_.data(), memory_.size()), executor);
+      intact::block<Isa>(intact::matrix_view(stream_.data(), task_.of.rows(), task_.of.width), parameters_,
+                         task_.block_shape(), intact::workspace(memory_.data(), memory_.size()), executor);
     });
   }
 

@@ -33,7 +33,7 @@ class intact_block_parts : public program {
         normalized_(static_cast<std::size_t>(task.of.rows() * task.of.width)),
         wide_(static_cast<std::size_t>(task.of.rows() * task.of.hidden())),
         memory_(static_cast<std::size_t>(
-            intact::fused_attention_bytes(task.of.tokens, task.of.heads, task.of.head_size(), task.threads))) {}
+            intact::attention_workspace_bytes(task.of.tokens, task.of.heads, task.of.head_size(), task.threads))) {}
 
   void run() override {
     with_threads(task_.threads, [&](const auto& executor) { run_with(executor); });
@@ -113,7 +113,7 @@ class intact_block_parts : public program {
       if (in_steps) {
         attend_in_steps(operands, y, memory);
       } else {
-        intact::fused_attention<Isa>(operands, of.heads, p.logits, p.softmax, y, memory, executor);
+        intact::attention<Isa>(operands, of.heads, p.logits, p.softmax, y, memory, executor);
         finish(block_part::attention);
       }
     }

@@ -79,11 +79,11 @@ class intact_log_softmax : public program {
       if (task_.wanted == softmax_codes::u8_of_max) {
         intact::max_softmax<Isa>(task_.x(), task_.code_of_distance, y, executor);
       } else if (task_.wanted == softmax_codes::u8_of_sum) {
-        intact::log_softmax<attention_code::u8_masked, std::uint64_t, log_softmax_task::rounding, Isa>(
-            task_.x(), exponential, y, executor);
+        intact::log_softmax<Isa, attention_code::u8_masked, log_softmax_task::rounding>(task_.x(), exponential, y,
+                                                                                        executor);
       } else {
-        intact::log_softmax<attention_code::u4_clipped, std::uint64_t, log_softmax_task::rounding, Isa>(
-            task_.x(), exponential, packed_, executor);
+        intact::log_softmax<Isa, attention_code::u4_clipped, log_softmax_task::rounding>(task_.x(), exponential,
+                                                                                         packed_, executor);
       }
     });
   }

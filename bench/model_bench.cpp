@@ -110,15 +110,16 @@ class model_run {
       : model_(model),
         images_(images),
         run_(threads),
-        scratch_(intact::fused_vit_bytes(model.shape(), std::ssize(images), threads)),
+        scratch_(intact::vit_workspace_bytes(model.shape(), std::ssize(images), threads)),
         logits_(images.size() * static_cast<std::size_t>(model.shape().classes)),
         logits_u8_(logits_.size()) {}
 
   void operator()() {
     const index_t batch = std::ssize(images_), classes = model_.shape().classes;
-    intact::fused_vit(images_, model_.parameters(), model_.shape(), intact::matrix_view(logits_.data(), batch, classes),
-                      intact::matrix_view(logits_u8_.data(), batch, classes),
-                      intact::workspace(scratch_.data(), scratch_.size()), run_);
+    intact::vit(
+        images_, model_.parameters(), model_.shape(),
+        {intact::matrix_view(logits_.data(), batch, classes), intact::matrix_view(logits_u8_.data(), batch, classes)},
+        intact::workspace(scratch_.data(), scratch_.size()), run_);
   }
 
   const std::vector<std::int32_t>& logits() const { return logits_; }
@@ -138,13 +139,13 @@ class block_run {
   block_run(const intact::packed_vit& model, index_t batch, int threads)
       : model_(model),
         run_(threads),
-        scratch_(intact::fused_block_bytes(model.shape().block(), batch, threads)),
+        scratch_(intact::block_workspace_bytes(model.shape().block(), batch, threads)),
         stream_(static_cast<std::size_t>(batch * model.shape().tokens() * model.shape().width), 100),
         view_(stream_.data(), batch * model.shape().tokens(), model.shape().width) {}
 
   void operator()() {
-    intact::fused_block(view_, model_.parameters().blocks.front(), model_.shape().block(),
-                        intact::workspace(scratch_.data(), scratch_.size()), run_);
+    intact::block(view_, model_.parameters().blocks.front(), model_.shape().block(),
+                  intact::workspace(scratch_.data(), scratch_.size()), run_);
   }
 
  private:
@@ -159,10 +160,11 @@ class block_run {
 std::vector<std::int32_t> specified_logits(const intact::integer_vit& model, const intact::image_view& image) {
   std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
-  std::vector<std::byte> scratch(intact::vit_workspace_bytes(model.shape()));
-  intact::vit(image, model.parameters(), model.shape(), intact::matrix_view(logits.data(), 1, model.shape().classes),
-              intact::matrix_view(logits_u8.data(), 1, model.shape().classes),
-              intact::workspace(scratch.data(), scratch.size()));
+  std::vector<std::byte> scratch(intact::reference::vit_workspace_bytes(model.shape()));
+  intact::reference::vit(image, model.parameters(), model.shape(),
+                         {intact::matrix_view(logits.data(), 1, model.shape().classes),
+                          intact::matrix_view(logits_u8.data(), 1, model.shape().classes)},
+                         intact::workspace(scratch.data(), scratch.size()));
   return logits;
 }
 
@@ -217,10 +219,10 @@ int run(const options& given) {
     std::fprintf(stderr, "model_bench: the logits are wrong\n");
     return 1;
   }
-  block_run block(packed, given.batch, given.threads);
+  block_run reference::block(packed, given.batch, given.threads);
   const effort limits = given.quick ? effort{0, 1, 0} : effort{.seconds = 3};
   std::printf("%s, batch %td, %d threads\n", given.model.c_str(), given.batch, given.threads);
-  const nlohmann::json json = {show("block", alternate([&] { model(); }, [&] { block(); }, limits)),
+  const nlohmann::json json = {show("block", alternate([&] { model(); }, [&] { reference::block(); }, limits)),
                                show("float (Eigen)", alternate([&] { model(); },
                                                                [&] {
                                                                  for (const intact::image_view& image : images) {

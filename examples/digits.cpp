@@ -102,16 +102,17 @@ class integer_program {
  public:
   explicit integer_program(const intact::integer_vit& model)
       : model_(model),
-        scratch_(intact::vit_workspace_bytes(model.shape())),
+        scratch_(intact::reference::vit_workspace_bytes(model.shape())),
         logits_(static_cast<std::size_t>(model.shape().classes)),
         logits_u8_(logits_.size()) {}
 
   template <class Trace = intact::no_trace>
   std::vector<double> operator()(const intact::image_view& image, Trace&& trace = {}) {
     const index_t classes = model_.shape().classes;
-    intact::vit(image, model_.parameters(), model_.shape(), intact::matrix_view(logits_.data(), 1, classes),
-                intact::matrix_view(logits_u8_.data(), 1, classes), intact::workspace(scratch_.data(), scratch_.size()),
-                trace);
+    intact::reference::vit(
+        image, model_.parameters(), model_.shape(),
+        {intact::matrix_view(logits_.data(), 1, classes), intact::matrix_view(logits_u8_.data(), 1, classes)},
+        intact::workspace(scratch_.data(), scratch_.size()), trace);
     std::vector<double> logits;
     for (const std::int32_t code : logits_) {
       logits.push_back(model_.real_logit(code));

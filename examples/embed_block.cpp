@@ -22,7 +22,7 @@ constexpr std::size_t width = shape.attention.width;
 constexpr std::size_t hidden = shape.hidden;
 
 /// All memory that the block needs while it runs, known at compile time.
-std::array<std::byte, intact::block_workspace_bytes(shape)> scratch;
+std::array<std::byte, intact::reference::block_workspace_bytes(shape)> scratch;
 
 /// Stands for a model's weights: a fixed sequence of bytes.
 std::uint8_t next_byte() {
@@ -135,8 +135,8 @@ int main() {
   for (std::uint8_t& code : stream) {
     code = next_byte();
   }
-  intact::block(intact::matrix_view(stream.data(), tokens, width), block, shape,
-                intact::workspace(scratch.data(), scratch.size()));
+  intact::reference::block(intact::matrix_view(stream.data(), tokens, width), block, shape,
+                           intact::workspace(scratch.data(), scratch.size()));
 
   std::uint64_t fingerprint = 14695981039346656037U;  // FNV-1a
   for (const std::uint8_t code : stream) {

@@ -56,9 +56,9 @@ int main() {
   // The specification computes the same from weights that are not packed.
   std::array<std::int32_t, tokens * outputs> expected;
   std::array<std::int32_t, tokens * 40> expected_slice;
-  intact::gemm(x_view, w_view, stage, intact::matrix_view(expected.data(), tokens, outputs));
-  intact::gemm(x_view.prefix(tokens, 50), w_view.prefix(40, 50), stage,
-               intact::matrix_view(expected_slice.data(), tokens, 40));
+  intact::reference::gemm(x_view, w_view, stage, intact::matrix_view(expected.data(), tokens, outputs));
+  intact::reference::gemm(x_view.prefix(tokens, 50), w_view.prefix(40, 50), stage,
+                          intact::matrix_view(expected_slice.data(), tokens, 40));
   const bool equal = std::ranges::equal(y, expected) && std::ranges::equal(slice, expected_slice);
   std::printf("%s\n", equal ? "the same bits" : "different bits");
 }

@@ -19,7 +19,7 @@ int main() {
 
   // When it runs: no heap, no float, the same bits everywhere.
   std::uint8_t y[4];
-  intact::gemm(intact::matrix_view(x, 2, 3), intact::matrix_view(w, 2, 3), intact::requantize<std::uint8_t>{scale},
-               intact::matrix_view(y, 2, 2));
+  intact::reference::gemm(intact::matrix_view(x, 2, 3), intact::matrix_view(w, 2, 3),
+                          intact::requantize<std::uint8_t>{scale}, intact::matrix_view(y, 2, 2));
   std::printf("%d %d\n%d %d\n", y[0], y[1], y[2], y[3]);
 }

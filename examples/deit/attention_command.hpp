@@ -46,14 +46,15 @@ class integer_attention_maps {
     const index_t classes = model.shape().classes;
     std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
     std::vector<std::uint8_t> logits_u8(logits.size());
-    std::vector<std::byte> scratch(intact::vit_workspace_bytes(model.shape()));
-    intact::vit(image, model.parameters(), model.shape(), intact::matrix_view(logits.data(), 1, classes),
-                intact::matrix_view(logits_u8.data(), 1, classes), intact::workspace(scratch.data(), scratch.size()),
-                [&](const intact::trace_site& site, const auto& view) {
-                  if (site.name == "attention" && site.block == block) {
-                    add(view);
-                  }
-                });
+    std::vector<std::byte> scratch(intact::reference::vit_workspace_bytes(model.shape()));
+    intact::reference::vit(
+        image, model.parameters(), model.shape(),
+        {intact::matrix_view(logits.data(), 1, classes), intact::matrix_view(logits_u8.data(), 1, classes)},
+        intact::workspace(scratch.data(), scratch.size()), [&](const intact::trace_site& site, const auto& view) {
+          if (site.name == "attention" && site.block == block) {
+            add(view);
+          }
+        });
   }
 
   attention_maps maps;

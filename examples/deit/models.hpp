@@ -81,15 +81,16 @@ class integer_classifier {
   /// `batch`: the most images of a call.
   explicit integer_classifier(const intact::packed_vit& model, index_t batch = 1)
       : model_(&model),
-        scratch_(intact::fused_vit_bytes(model.shape(), batch)),
+        scratch_(intact::vit_workspace_bytes(model.shape(), batch)),
         logits_(static_cast<std::size_t>(batch * model.shape().classes)),
         logits_u8_(logits_.size()) {}
 
   std::vector<logit_row> operator()(std::span<const intact::image_view> images) {
     const index_t batch = std::ssize(images), classes = model_->shape().classes;
-    intact::fused_vit(
-        images, model_->parameters(), model_->shape(), intact::matrix_view(logits_.data(), batch, classes),
-        intact::matrix_view(logits_u8_.data(), batch, classes), intact::workspace(scratch_.data(), scratch_.size()));
+    intact::vit(
+        images, model_->parameters(), model_->shape(),
+        {intact::matrix_view(logits_.data(), batch, classes), intact::matrix_view(logits_u8_.data(), batch, classes)},
+        intact::workspace(scratch_.data(), scratch_.size()));
     std::vector<logit_row> all(images.size());
     for (std::size_t i = 0; i < static_cast<std::size_t>(batch * classes); ++i) {
       all[i / static_cast<std::size_t>(classes)].push_back(static_cast<float>(model_->real_logit(logits_[i])));

@@ -154,9 +154,9 @@ class softmax_simulation {
     const intact::exp_table<std::uint64_t> exponential = built_.exponential;
     if (built_.kind == intact::attention_kind::log2_of_sum) {
       if (built_.rounding == intact::log2_rounding::round_ratio) {
-        intact::log_softmax<Format>(logits, exponential, codes);
+        intact::log_softmax<isa::native, Format>(logits, exponential, codes);
       } else {
-        intact::log_softmax<Format, std::uint64_t, intact::log2_rounding::round_log>(logits, exponential, codes);
+        intact::log_softmax<isa::native, Format, intact::log2_rounding::round_log>(logits, exponential, codes);
       }
     } else if constexpr (Format != intact::attention_code::u8_full) {
       intact::max_softmax(logits, built_.table, codes);

@@ -122,8 +122,8 @@ inline void verify_logits(const recorded_attention& attention, case_report& repo
   attention.for_each_head([&](index_t image, index_t head) {
     const index_t row = attention.first_row(image, head);
     const intact::quantized_matrix q = attention.part(image, head, 0), k = attention.part(image, head, 1);
-    intact::gemm(q, k, intact::raw_accumulator{}, sums.view().row_block(row, attention.tokens));
-    intact::gemm(q, k, stage, codes.view().row_block(row, attention.tokens));
+    intact::reference::gemm(q, k, intact::raw_accumulator{}, sums.view().row_block(row, attention.tokens));
+    intact::reference::gemm(q, k, stage, codes.view().row_block(row, attention.tokens));
   });
   if (file.has(attention.name + "_qk_acc")) {
     const std::string tensor = attention.name + "_qk_acc";
@@ -216,8 +216,9 @@ tensor_comparison compare_context_sums(const recorded_attention& attention, cons
   matrix<typename stage::output> sums(codes.rows, attention.head_size);
   attention.for_each_head([&](index_t image, index_t head) {
     const index_t row = attention.first_row(image, head);
-    intact::shift_matmul<Format>(codes.view().row_block(row, attention.tokens), attention.part(image, head, 2), stage{},
-                                 sums.view().row_block(row, attention.tokens));
+    intact::reference::shift_matmul<Format>(codes.view().row_block(row, attention.tokens),
+                                            attention.part(image, head, 2), stage{},
+                                            sums.view().row_block(row, attention.tokens));
   });
   tensor_comparison result = attention.file.compare(
       tensor, is_wide ? "accumulators of attention times V, 8 bits" : "accumulators of attention times V, 4 bits",
@@ -252,8 +253,8 @@ void verify_context(const recorded_attention& attention, const std::string& outp
   attention.for_each_head([&](index_t image, index_t head) {
     const auto rows = context.view().row_block(image * attention.tokens, attention.tokens);
     const auto y = rows.column_block(head * attention.head_size, attention.head_size);
-    intact::shift_matmul<Format>(codes.view().row_block(attention.first_row(image, head), attention.tokens),
-                                 attention.part(image, head, 2), stage{built.scale}, y);
+    intact::reference::shift_matmul<Format>(codes.view().row_block(attention.first_row(image, head), attention.tokens),
+                                            attention.part(image, head, 2), stage{built.scale}, y);
     for (index_t i = 0; i < y.rows; ++i) {
       for (index_t c = 0; c < y.columns; ++c) {
         const auto at =
@@ -268,7 +269,7 @@ void verify_context(const recorded_attention& attention, const std::string& outp
 }
 
 inline void verify_attention(const recorded_case& file, const std::string& name, case_report& report) {
-  const recorded_attention attention(file, name);
+  const recorded_attention reference::attention(file, name);
   const std::string context = name + "_qact2";
   verify_logits(attention, report);
   if (attention.wide) {

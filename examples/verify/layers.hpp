@@ -70,9 +70,9 @@ struct recorded_layer {
   template <class Weights, class Stage>
   void multiply(Weights w, const Stage& stage, intact::matrix_view<typename Stage::output> y) const {
     if (signed_input) {
-      intact::gemm(signed_input->view(), w, stage, y);
+      intact::reference::gemm(signed_input->view(), w, stage, y);
     } else {
-      intact::gemm(input.view(), w, stage, y);
+      intact::reference::gemm(input.view(), w, stage, y);
     }
   }
   double factor(index_t n) const {

@@ -65,7 +65,7 @@ inline matrix<std::uint8_t> norm_codes(const recorded_norm& norm) {
 inline matrix<std::int32_t> compatibility_codes(const recorded_norm& norm) {
   const auto built = intact::build_fq_vit_layernorm(norm.target(0));
   matrix<std::int32_t> y(norm.x.rows, norm.x.columns);
-  intact::fq_vit_layernorm(norm.x.view(), built.parameters(), y.view());
+  intact::reference::fq_vit_layernorm(norm.x.view(), built.parameters(), y.view());
   return y;
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "intact/stage/output_stage.hpp"
+#include "intact/types/attention_codes.hpp"
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/weighted_matmul.hpp"
 

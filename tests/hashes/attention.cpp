@@ -6,9 +6,9 @@
 
 #include "hashes.hpp"
 #include "intact/log_softmax.hpp"
-#include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/reference/log_softmax.hpp"
+#include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/reference/max_softmax.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/weighted_matmul.hpp"
@@ -61,11 +61,11 @@ void run_log_softmax(const softmax_inputs& x, const std::string& table_name, exp
                            table_name;
   auto expected = codes_matrix<Format>(), found = codes_matrix<Format>();
   reference::log_softmax<Format, Rounding>(x.view(), table, expected.view());
-  log_softmax<Format, T, Rounding, tested_isa>(x.view(), table, found.view());
+  log_softmax<tested_isa, Format, Rounding>(x.view(), table, found.view());
   report("log_softmax/" + name, found.view(), expected.view());
   if constexpr (Format != attention_code::u4_clipped) {
     reference::log_softmax<Format, Rounding>(x.view(), table, x.mask, expected.view());
-    log_softmax<Format, T, Rounding, tested_isa>(x.view(), table, x.mask, found.view());
+    log_softmax<tested_isa, Format, Rounding>(x.view(), table, x.mask, found.view());
     report("log_softmax/masked/" + name, found.view(), expected.view());
   }
 }
@@ -123,9 +123,9 @@ template <attention_code Format, class Scale>
 void run_shift_matmul(const std::string& name, typename attention_codes<Format>::const_view codes,
                       const value_operands& values, const Scale& scale) {
   matrix<std::uint8_t> expected(queries, channels), found(queries, channels);
-  std::vector<std::byte> scratch(shift_matmul_bytes(keys, channels));
-  shift_matmul<Format>(codes, values.v(), scale, expected.view());
-  shift_matmul<Format, tested_isa>(codes, values.v(), scale, found.view(), workspace(scratch.data(), scratch.size()));
+  std::vector<std::byte> scratch(shift_matmul_workspace_bytes(keys, channels));
+  reference::shift_matmul<Format>(codes, values.v(), scale, expected.view());
+  shift_matmul<tested_isa, Format>(codes, values.v(), scale, found.view(), workspace(scratch.data(), scratch.size()));
   report("shift_matmul/" + name_of(Format) + "/" + name, found.view(), expected.view());
 }
 
@@ -147,8 +147,8 @@ void run_shift_matmuls(random_numbers& random, const value_operands& values) {
 void run_weighted_matmul(random_numbers& random, const value_operands& values) {
   const matrix<std::uint8_t> weights(queries, keys, 0, 255, random);
   matrix<std::uint8_t> expected(queries, channels), found(queries, channels);
-  std::vector<std::byte> scratch(weighted_matmul_bytes(keys, channels));
-  weighted_matmul(weights.view(), values.v(), values.normalization, expected.view());
+  std::vector<std::byte> scratch(weighted_matmul_workspace_bytes(keys, channels));
+  reference::weighted_matmul(weights.view(), values.v(), values.normalization, expected.view());
   weighted_matmul<tested_isa>(weights.view(), values.v(), values.normalization, found.view(),
                               workspace(scratch.data(), scratch.size()));
   report("weighted_matmul", found.view(), expected.view());
@@ -159,9 +159,9 @@ void run_log_sqrt2_matmul(random_numbers& random, const value_operands& values) 
   const log_sqrt2_scale scale{700'000'000, 494'974'747, 235 * (std::int64_t{1} << 47), 16};
   const auto run = [&](const std::string& name, auto codes) {
     matrix<std::uint8_t> y(queries, channels);
-    log_sqrt2_matmul(codes, values.v(), scale, y.view());
+    reference::log_sqrt2_matmul(codes, values.v(), scale, y.view());
     report("log_sqrt2_matmul/" + name + "/scaled", y.view());
-    log_sqrt2_matmul(codes, values.v(), values.normalization, y.view());
+    reference::log_sqrt2_matmul(codes, values.v(), values.normalization, y.view());
     report("log_sqrt2_matmul/" + name + "/normalized", y.view());
   };
   matrix<std::uint8_t> bytes(queries, keys, 0, 31, random);

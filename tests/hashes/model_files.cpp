@@ -54,16 +54,19 @@ hash logits_of(const Shape& shape, std::size_t workspace_bytes, const auto& run)
 }
 
 hash logits_of(const integer_vit& model) {
-  return logits_of(model.shape(), vit_workspace_bytes(model.shape()),
+  return logits_of(model.shape(), reference::vit_workspace_bytes(model.shape()),
                    [&](const image_view& image, matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8,
-                       workspace memory) { vit(image, model.parameters(), model.shape(), logits, logits_u8, memory); });
+                       workspace memory) {
+                     reference::vit(image, model.parameters(), model.shape(), {logits, logits_u8}, memory);
+                   });
 }
 
 hash logits_of(const integer_swin& model) {
-  return logits_of(
-      model.shape(), swin_workspace_bytes(model.shape()),
-      [&](const image_view& image, matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8,
-          workspace memory) { swin(image, model.parameters(), model.shape(), logits, logits_u8, memory); });
+  return logits_of(model.shape(), reference::swin_workspace_bytes(model.shape()),
+                   [&](const image_view& image, matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8,
+                       workspace memory) {
+                     reference::swin(image, model.parameters(), model.shape(), {logits, logits_u8}, memory);
+                   });
 }
 
 /// `load` and `save` are those of the kind of model.

@@ -102,7 +102,7 @@ class model_builder {
     return made;
   }
 
-  block_parameters block(const block_shape& shape) {
+  block_parameters reference::block(const block_shape& shape) {
     const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
             .attention = {.qkv = linear(3 * width, width, {}),
@@ -118,7 +118,7 @@ class model_builder {
             .add2 = addition(width)};
   }
 
-  vit_parameters vit(const vit_shape& shape) {
+  vit_parameters reference::vit(const vit_shape& shape) {
     vit_parameters made;
     made.patch = branch(shape.width, shape.patch_values());
     if (recipe_.wide()) {
@@ -130,13 +130,14 @@ class model_builder {
                         .positions = memory_.random_matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255),
                         .add_positions = add_of(memory_, shape.width)};
     }
-    made.blocks = memory_.array<block_parameters>(shape.depth, [&](index_t) { return block(shape.block()); });
+    made.blocks =
+        memory_.array<block_parameters>(shape.depth, [&](index_t) { return reference::block(shape.block()); });
     made.norm = layernorm(shape.width);
     add_head(made, shape.classes, shape.head_features());
     return made;
   }
 
-  swin_parameters swin(const swin_shape& shape) {
+  swin_parameters reference::swin(const swin_shape& shape) {
     const index_t last = shape.stages - 1, first_width = shape.of(0).width;
     swin_parameters made;
     made.pixel_table = memory_.random_matrix<std::uint8_t>(shape.channels, 256, 0, 255);
@@ -172,7 +173,7 @@ class model_builder {
     const auto block_at = [&](index_t position) {
       const attention_shape window = shape.block(s, position).attention.per_window();
       return swin_block_parameters{
-          .block = block(shape.block(s, position).per_window()),
+          .block = reference::block(shape.block(s, position).per_window()),
           .norm1_zero_point = 133,
           .position_bias = memory_.random_matrix<std::uint8_t>(window.heads * window.tokens, window.tokens, 0, 255),
           .add_bias = add_of(memory_, window.tokens)};
@@ -248,14 +249,14 @@ void run_block(const recipe& of_block, std::uint64_t seed) {
   const matrix<Code> x(21, 48, low, high, build.memory().random);
 
   matrix<Code> expected = x;
-  std::vector<std::byte> scratch(block_workspace_bytes(shape));
+  std::vector<std::byte> scratch(reference::block_workspace_bytes(shape));
   const std::string name = "block/" + of_block.name;
-  block(expected.view(), p, shape, workspace(scratch.data(), scratch.size()), -1, print_tensors{name});
-  scratch.resize(fused_block_bytes(shape));
+  reference::block(expected.view(), p, shape, workspace(scratch.data(), scratch.size()), print_tensors{name});
+  scratch.resize(block_workspace_bytes(shape));
   for (const bool as_panels : {false, true}) {
     matrix<Code> found = x;
-    fused_block<tested_isa>(found.view(), as_panels ? packed_block(build.memory(), p) : p, shape,
-                            workspace(scratch.data(), scratch.size()));
+    block<tested_isa>(found.view(), as_panels ? packed_block(build.memory(), p) : p, shape,
+                      workspace(scratch.data(), scratch.size()));
     report(name + (as_panels ? "/packed" : "/fused"), found.view(), expected.view());
   }
 }
@@ -327,11 +328,11 @@ void run_vit(const recipe& of_model, index_t class_tokens, std::uint64_t seed) {
   const vit_parameters p = build.vit(shape);
   model_run run(build.memory(), shape);
   const std::string name = "vit/" + of_model.name;
-  vit(run.image, p, shape, run.expected.view(), run.expected_u8.view(), run.memory(vit_workspace_bytes(shape)),
-      print_tensors{name});
+  reference::vit(run.image, p, shape, {run.expected.view(), run.expected_u8.view()},
+                 run.memory(reference::vit_workspace_bytes(shape)), print_tensors{name});
   for (const bool as_panels : {false, true}) {
-    fused_vit<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape, run.logits.view(),
-                          run.logits_u8.view(), run.memory(fused_vit_bytes(shape)));
+    vit<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape,
+                    {run.logits.view(), run.logits_u8.view()}, run.memory(vit_workspace_bytes(shape)));
     run.report_outputs(name + (as_panels ? "/packed" : "/fused"));
   }
 }
@@ -345,11 +346,11 @@ void run_swin(const recipe& of_model, std::uint64_t seed) {
   const swin_parameters p = build.swin(shape);
   model_run run(build.memory(), shape);
   const std::string name = "swin/" + of_model.name;
-  swin(run.image, p, shape, run.expected.view(), run.expected_u8.view(), run.memory(swin_workspace_bytes(shape)),
-       print_tensors{name});
+  reference::swin(run.image, p, shape, {run.expected.view(), run.expected_u8.view()},
+                  run.memory(reference::swin_workspace_bytes(shape)), print_tensors{name});
   for (const bool as_panels : {false, true}) {
-    fused_swin<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape, run.logits.view(),
-                           run.logits_u8.view(), run.memory(fused_swin_bytes(shape)));
+    swin<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape,
+                     {run.logits.view(), run.logits_u8.view()}, run.memory(swin_workspace_bytes(shape)));
     run.report_outputs(name + (as_panels ? "/packed" : "/fused"));
   }
 }

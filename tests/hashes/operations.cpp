@@ -8,7 +8,6 @@
 #include "intact/add.hpp"
 #include "intact/average_pool.hpp"
 #include "intact/convert_codes.hpp"
-#include "intact/reference/fq_vit_layernorm.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/patch_merge.hpp"
@@ -16,6 +15,7 @@
 #include "intact/reference/add.hpp"
 #include "intact/reference/average_pool.hpp"
 #include "intact/reference/convert_codes.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
 #include "intact/reference/im2col.hpp"
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/patch_merge.hpp"
@@ -108,7 +108,7 @@ void run_compatibility_layernorm(parameter_memory& memory) {
       .gain_shift = memory.random_array<std::uint8_t>(channels, 20, 26),
       .bias = memory.array<std::int64_t>(channels, [&](index_t) { return memory.random.between(-99, 99) << 38; })};
   matrix<std::int32_t> y(tokens, channels);
-  fq_vit_layernorm(x.view(), p, y.view());
+  reference::fq_vit_layernorm(x.view(), p, y.view());
   report("compatibility_layernorm", y.view());
 }
 

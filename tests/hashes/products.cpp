@@ -24,7 +24,7 @@ constexpr index_t rows = 7, channels = 83, depth = 70;
 template <class A, class Weights, class Stage>
 matrix<typename Stage::output> specified_product(const matrix<A>& a, const Weights& w, const Stage& stage) {
   matrix<typename Stage::output> y(rows, channels);
-  gemm(a.view(), w, stage, y.view());
+  reference::gemm(a.view(), w, stage, y.view());
   return y;
 }
 

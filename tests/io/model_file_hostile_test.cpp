@@ -171,9 +171,10 @@ void run_all(integer_vit&& model) {
   const intact::index_t batch = std::ssize(views), classes = packed.shape().classes;
   std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
-  std::vector<std::byte> scratch(fused_vit_bytes(packed.shape(), batch));
-  fused_vit(views, packed.parameters(), packed.shape(), matrix_view(logits.data(), batch, classes),
-            matrix_view(logits_u8.data(), batch, classes), workspace(scratch.data(), scratch.size()));
+  std::vector<std::byte> scratch(vit_workspace_bytes(packed.shape(), batch));
+  vit(views, packed.parameters(), packed.shape(),
+      {matrix_view(logits.data(), batch, classes), matrix_view(logits_u8.data(), batch, classes)},
+      workspace(scratch.data(), scratch.size()));
   for (std::size_t i = 0; i < views.size(); ++i) {
     const auto first = static_cast<std::ptrdiff_t>(i) * classes;
     REQUIRE(std::equal(expected[i].logits.begin(), expected[i].logits.end(), logits.begin() + first));

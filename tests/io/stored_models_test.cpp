@@ -74,16 +74,16 @@ std::uint64_t hash_of_logits(index_t height, index_t width, const Classify& clas
 }
 
 std::uint64_t hash_of(const integer_vit& model) {
-  std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   return hash_of_logits(4, 4, [&](const image_view& x, const auto& logits, const auto& logits_u8) {
-    vit(x, model.parameters(), model.shape(), logits, logits_u8, workspace(memory.data(), memory.size()));
+    reference::vit(x, model.parameters(), model.shape(), {logits, logits_u8}, workspace(memory.data(), memory.size()));
   });
 }
 
 std::uint64_t hash_of(const integer_swin& model) {
-  std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   return hash_of_logits(4, 6, [&](const image_view& x, const auto& logits, const auto& logits_u8) {
-    swin(x, model.parameters(), model.shape(), logits, logits_u8, workspace(memory.data(), memory.size()));
+    reference::swin(x, model.parameters(), model.shape(), {logits, logits_u8}, workspace(memory.data(), memory.size()));
   });
 }
 

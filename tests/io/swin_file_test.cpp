@@ -89,9 +89,11 @@ struct stored_file {
 std::vector<std::int32_t> run(const integer_swin& model, const image_view& image) {
   std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
-  std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
-  swin(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, model.shape().classes),
-       matrix_view(logits_u8.data(), 1, model.shape().classes), workspace(memory.data(), memory.size()));
+  std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
+  reference::swin(
+      image, model.parameters(), model.shape(),
+      {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
+      workspace(memory.data(), memory.size()));
   return logits;
 }
 

@@ -54,13 +54,14 @@ void check_block(const block_parameters& p, const block_shape& shape, index_t ba
   const index_t tokens = shape.attention.tokens;
   auto fused = some_stream<Code>(contents, batch * tokens, shape.attention.width, random);
   auto stepwise = fused;
-  std::vector<std::byte> scratch(block_workspace_bytes(shape));
+  std::vector<std::byte> scratch(reference::block_workspace_bytes(shape));
   for (index_t image = 0; image < batch; ++image) {
-    block(stepwise.view().row_block(image * tokens, tokens), p, shape, workspace(scratch.data(), scratch.size()));
+    reference::block(stepwise.view().row_block(image * tokens, tokens), p, shape,
+                     workspace(scratch.data(), scratch.size()));
   }
-  std::vector<std::byte> fused_scratch(fused_block_bytes(shape, batch, threads));
-  fused_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
-                          thread_pool{threads});
+  std::vector<std::byte> fused_scratch(block_workspace_bytes(shape, batch, threads));
+  block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
+                    thread_pool{threads});
   CHECK(first_difference(fused.view(), stepwise.view()) == "");
 }
 
@@ -224,9 +225,9 @@ TEST_CASE("fused attention takes any numbers of queries and of keys", "[fused]")
       tensor<std::uint8_t> fused(c.queries, width), stepwise(c.queries, width);
       attend_by_steps(x, c.heads, logits, p.softmax, stepwise.view());
       // Memory that begins at an odd address.
-      std::vector<std::byte> scratch(fused_attention_bytes(c.keys, c.heads, c.size, 1) + 1);
-      fused_attention<tested_isa>(x, c.heads, logits, p.softmax, fused.view(),
-                                  workspace(scratch.data() + 1, scratch.size() - 1));
+      std::vector<std::byte> scratch(attention_workspace_bytes(c.keys, c.heads, c.size, 1) + 1);
+      attention<tested_isa>(x, c.heads, logits, p.softmax, fused.view(),
+                            workspace(scratch.data() + 1, scratch.size() - 1));
       CHECK(first_difference(fused.view(), stepwise.view()) == "");
     }
   }
@@ -262,11 +263,11 @@ TEST_CASE("fused attention refuses zero points that are no code", "[fused]") {
   const integer_vit model = model_of_one_block(paper_recipe, 4);
   const attention_parameters p = model.parameters().blocks[0].attention;
   tensor<std::uint8_t> x(3, 8), y(3, 8);
-  std::vector<std::byte> scratch(fused_attention_bytes(3, 1, 8, 1));
+  std::vector<std::byte> scratch(attention_workspace_bytes(3, 1, 8, 1));
   const auto refused = [&](int q, int k, int v) {
     return refusal([&] {
-      fused_attention<tested_isa>({{x.view(), q}, {x.view(), k}, {x.view(), v}}, 1, p.logits, p.softmax, y.view(),
-                                  workspace(scratch.data(), scratch.size()));
+      attention<tested_isa>({{x.view(), q}, {x.view(), k}, {x.view(), v}}, 1, p.logits, p.softmax, y.view(),
+                            workspace(scratch.data(), scratch.size()));
     });
   };
   CHECK(refused(0, 255, 128) == "");
@@ -283,7 +284,7 @@ TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
     block_parameters packed = p.blocks[0];
     layers.pack(packed);
     const block_shape shape = model.shape().block();
-    std::vector<std::byte> scratch(fused_block_bytes(shape));
+    std::vector<std::byte> scratch(block_workspace_bytes(shape));
     const workspace memory(scratch.data(), scratch.size());
     tensor<std::uint8_t> u8(shape.attention.tokens, shape.attention.width);
     tensor<std::int16_t> s16(shape.attention.tokens, shape.attention.width);
@@ -291,9 +292,9 @@ TEST_CASE("a fused block takes no memory from the heap", "[fused]") {
     most_live_bytes = live;
     largest_block = 0;
     if (recipe.stream == stream_codes::u8) {
-      fused_block<tested_isa>(u8.view(), packed, shape, memory);
+      block<tested_isa>(u8.view(), packed, shape, memory);
     } else {
-      fused_block<tested_isa>(s16.view(), packed, shape, memory);
+      block<tested_isa>(s16.view(), packed, shape, memory);
     }
     const std::size_t most = most_live_bytes, largest = largest_block;
     CHECK(most == live);

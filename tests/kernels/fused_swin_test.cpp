@@ -167,14 +167,14 @@ void check_block(const swin_block_shape& shape, const attention_choice& choice, 
   const bool wide = codes == stream_codes::s16;
   fill(fused.view(), values::random, wide ? -3000 : 0, wide ? 3000 : 255, random);
   tensor<Code> stepwise = fused;
-  std::vector<std::byte> scratch(swin_block_workspace_bytes<Code>(shape));
+  std::vector<std::byte> scratch(reference::swin_block_workspace_bytes<Code>(shape));
   for (index_t image = 0; image < batch; ++image) {
-    swin_block(stepwise.view().row_block(image * grid.tokens(), grid.tokens()), p, shape,
-               workspace(scratch.data(), scratch.size()));
+    reference::swin_block(stepwise.view().row_block(image * grid.tokens(), grid.tokens()), p, shape,
+                          workspace(scratch.data(), scratch.size()));
   }
-  std::vector<std::byte> fused_scratch(fused_swin_block_bytes<Code>(shape, batch, threads));
-  fused_swin_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
-                               thread_pool{threads});
+  std::vector<std::byte> fused_scratch(swin_block_workspace_bytes<Code>(shape, batch, threads));
+  swin_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
+                         thread_pool{threads});
   CHECK(first_difference(fused.view(), stepwise.view()) == "");
 }
 
@@ -280,26 +280,27 @@ void check_model(stream_codes stream) {
   tensor<std::int32_t> logits(3, 5), fused_logits(3, 5);
   tensor<std::uint8_t> logits_u8(3, 5), fused_logits_u8(3, 5);
   tensor<Code> first(3 * 35, 16), second(3 * 12, 24), fused_first(3 * 35, 16), fused_second(3 * 12, 24);
-  std::vector<std::byte> memory(swin_workspace_bytes(shape));
+  std::vector<std::byte> memory(reference::swin_workspace_bytes(shape));
   const workspace scratch(memory.data(), memory.size());
   for (index_t i = 0; i < 3; ++i) {
     const image_view& image = images[static_cast<std::size_t>(i)];
-    swin(image, model.parameters, shape, logits.view().row_block(i, 1), logits_u8.view().row_block(i, 1), scratch);
+    reference::swin(image, model.parameters, shape, {logits.view().row_block(i, 1), logits_u8.view().row_block(i, 1)},
+                    scratch);
     const std::array<matrix_view<Code>, 2> maps = {first.view().row_block(i * 35, 35),
                                                    second.view().row_block(i * 12, 12)};
-    swin_features<Code>(image, model.parameters, shape, maps, scratch);
+    reference::swin_features<Code>(image, model.parameters, shape, maps, scratch);
   }
   for (const index_t threads : {1, 3}) {
-    std::vector<std::byte> fused_memory(fused_swin_bytes(shape, 3, threads));
+    std::vector<std::byte> fused_memory(swin_workspace_bytes(shape, 3, threads));
     const workspace fused_scratch(fused_memory.data(), fused_memory.size());
-    fused_swin<tested_isa>(images, model.packed, shape, fused_logits.view(), fused_logits_u8.view(), fused_scratch,
-                           thread_pool{threads});
+    swin<tested_isa>(images, model.packed, shape, {fused_logits.view(), fused_logits_u8.view()}, fused_scratch,
+                     thread_pool{threads});
     CHECK(first_difference(fused_logits.view(), logits.view()) == "");
     CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
     const std::array<matrix_view<Code>, 2> maps = {fused_first.view(), fused_second.view()};
-    std::vector<std::byte> maps_memory(fused_swin_features_bytes<Code>(shape, 3, threads));
-    fused_swin_features<tested_isa, Code>(images, model.packed, shape, maps,
-                                          workspace(maps_memory.data(), maps_memory.size()), thread_pool{threads});
+    std::vector<std::byte> maps_memory(swin_features_workspace_bytes<Code>(shape, 3, threads));
+    swin_features<tested_isa, Code>(images, model.packed, shape, maps,
+                                    workspace(maps_memory.data(), maps_memory.size()), thread_pool{threads});
     CHECK(first_difference(fused_first.view(), first.view()) == "");
     CHECK(first_difference(fused_second.view(), second.view()) == "");
   }
@@ -317,11 +318,11 @@ TEST_CASE("a fused Swin transformer refuses what does not fit, before it writes"
                                             planar_image(&pixels(1, 0), 3, 20, 28)};
   tensor<std::int32_t> logits(2, 5);
   tensor<std::uint8_t> logits_u8(2, 5);
-  std::vector<std::byte> memory(fused_swin_bytes(model.shape, 2));
+  std::vector<std::byte> memory(swin_workspace_bytes(model.shape, 2));
   const auto refused = [&](std::span<const image_view> batch, std::size_t bytes) {
     return refusal([&] {
-      fused_swin<tested_isa>(batch, model.packed, model.shape, logits.view(), logits_u8.view(),
-                             workspace(memory.data(), bytes));
+      swin<tested_isa>(batch, model.packed, model.shape, {logits.view(), logits_u8.view()},
+                       workspace(memory.data(), bytes));
     });
   };
   CHECK(mentions(refused(std::span(images).first(1), memory.size()), "logits is 2 x 5; it must be 1 x 5"));
@@ -344,11 +345,13 @@ constexpr swin_shape shape_of_stages(index_t stages) {
 
 TEST_CASE("sizes of Swin transformers that are refused are numbers, too", "[swin]") {
   // What is computed when compiled is inside its arrays.
-  static_assert(swin_workspace_bytes(shape_of_stages(0)) == swin_workspace_bytes(shape_of_stages(1)));
-  static_assert(swin_workspace_bytes(shape_of_stages(9)) == swin_workspace_bytes(shape_of_stages(8)));
-  static_assert(fused_swin_bytes(shape_of_stages(-1)) == fused_swin_bytes(shape_of_stages(1)));
-  static_assert(fused_swin_bytes(shape_of_stages(1000)) == fused_swin_bytes(shape_of_stages(8)));
-  static_assert(fused_window_attention_bytes({.grid = {}, .width = 0, .heads = 0}, 1) < 1000);
+  static_assert(reference::swin_workspace_bytes(shape_of_stages(0)) ==
+                reference::swin_workspace_bytes(shape_of_stages(1)));
+  static_assert(reference::swin_workspace_bytes(shape_of_stages(9)) ==
+                reference::swin_workspace_bytes(shape_of_stages(8)));
+  static_assert(swin_workspace_bytes(shape_of_stages(-1)) == swin_workspace_bytes(shape_of_stages(1)));
+  static_assert(swin_workspace_bytes(shape_of_stages(1000)) == swin_workspace_bytes(shape_of_stages(8)));
+  static_assert(window_attention_workspace_bytes({.grid = {}, .width = 0, .heads = 0}, 1) < 1000);
   for (const index_t stages : {-1, 0, 9}) {
     CHECK(
         mentions(refusal([&] { require_swin_shape(shape_of_stages(stages)); }), "stages is " + std::to_string(stages)));

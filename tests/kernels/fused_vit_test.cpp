@@ -27,10 +27,11 @@ struct outputs {
 /// The specification, image by image.
 outputs run_stepwise(const integer_vit& model, std::span<const image_view> images) {
   outputs found(std::ssize(images), model.shape().classes);
-  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
+  std::vector<std::byte> scratch(reference::vit_workspace_bytes(model.shape()));
   for (index_t i = 0; i < std::ssize(images); ++i) {
-    vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(), found.logits.view().row_block(i, 1),
-        found.logits_u8.view().row_block(i, 1), workspace(scratch.data(), scratch.size()));
+    reference::vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
+                   {found.logits.view().row_block(i, 1), found.logits_u8.view().row_block(i, 1)},
+                   workspace(scratch.data(), scratch.size()));
   }
   return found;
 }
@@ -39,10 +40,10 @@ outputs run_stepwise(const integer_vit& model, std::span<const image_view> image
 outputs run_fused(const vit_parameters& p, const vit_shape& shape, std::span<const image_view> images, index_t threads,
                   std::size_t misaligned) {
   outputs found(std::ssize(images), shape.classes);
-  const std::size_t bytes = fused_vit_bytes(shape, std::ssize(images), threads);
+  const std::size_t bytes = vit_workspace_bytes(shape, std::ssize(images), threads);
   std::vector<std::byte> scratch(bytes + misaligned, std::byte{0xa5});
-  fused_vit<tested_isa>(images, p, shape, found.logits.view(), found.logits_u8.view(),
-                        workspace(scratch.data() + misaligned, bytes), thread_pool{threads});
+  vit<tested_isa>(images, p, shape, {found.logits.view(), found.logits_u8.view()},
+                  workspace(scratch.data() + misaligned, bytes), thread_pool{threads});
   return found;
 }
 
@@ -150,11 +151,11 @@ TEST_CASE("fused models refuse what does not fit, before anything is written", "
   const std::vector<owned_image> images = make_images(shape, 1);
   const std::vector<image_view> views = views_of(images);
   outputs found(3, shape.classes);
-  std::vector<std::byte> scratch(fused_vit_bytes(shape, 3));
+  std::vector<std::byte> scratch(vit_workspace_bytes(shape, 3));
   const auto refusal_of = [&](std::span<const image_view> of, matrix_view<std::int32_t> logits, std::size_t bytes) {
     return refusal([&] {
-      fused_vit<tested_isa>(of, model.parameters(), shape, logits, found.logits_u8.view(),
-                            workspace(scratch.data(), bytes));
+      vit<tested_isa>(of, model.parameters(), shape, {logits, found.logits_u8.view()},
+                      workspace(scratch.data(), bytes));
     });
   };
   CHECK(mentions(refusal_of(views, found.logits.view(), scratch.size() - 1), "the workspace has"));

@@ -280,8 +280,8 @@ void check_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded
   code_tensor<Format> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where),
       z(logits.rows(), logits.columns(), where);
   reference::log_softmax<Format, Rounding>(logits.view(), exp_table<T>(table), expected.view());
-  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
-  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), z.view(), reversed_executor{});
+  log_softmax<test_isa, Format, Rounding>(logits.view(), exp_table<T>(table), y.view());
+  log_softmax<test_isa, Format, Rounding>(logits.view(), exp_table<T>(table), z.view(), reversed_executor{});
   CAPTURE(int(Format), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(first_difference(z.view(), expected.view()) == "");
@@ -314,7 +314,7 @@ void check_masked_log_softmax(const guarded_tensor<std::uint8_t>& logits, const 
                               const key_mask& mask, const layout& where) {
   guarded_tensor<std::uint8_t> expected(logits.rows(), logits.columns()), y(logits.rows(), logits.columns(), where);
   reference::log_softmax<Format, Rounding>(logits.view(), exp_table<T>(table), mask, expected.view());
-  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), mask, y.view(), reversed_executor{});
+  log_softmax<test_isa, Format, Rounding>(logits.view(), exp_table<T>(table), mask, y.view(), reversed_executor{});
   CAPTURE(int(Format), int(Rounding), sizeof(T), logits.rows(), logits.columns(), where.gap, mask.visible.rows);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
@@ -364,7 +364,7 @@ int wrong_codes(std::vector<T> table, std::vector<T> others, T e) {
     logits(0, j) = static_cast<std::uint8_t>(255 - (place - table.begin()));
   }
   reference::log_softmax<Format, Rounding>(logits.view(), exp_table<T>(table), expected.view());
-  log_softmax<Format, T, Rounding, test_isa>(logits.view(), exp_table<T>(table), y.view());
+  log_softmax<test_isa, Format, Rounding>(logits.view(), exp_table<T>(table), y.view());
   return first_difference(y.view(), expected.view()) == "" ? 0 : 1;
 }
 
@@ -748,9 +748,7 @@ TEST_CASE("operations on codes work in place") {
             reference::log_softmax<attention_code::u8_masked, log2_rounding::round_ratio>(
                 from, exp_table<std::uint64_t>(table), y);
           },
-          [&](codes y) {
-            log_softmax<attention_code::u8_masked, std::uint64_t, log2_rounding::round_ratio, test_isa>(y, table, y);
-          });
+          [&](codes y) { log_softmax<test_isa, attention_code::u8_masked, log2_rounding::round_ratio>(y, table, y); });
       check([&](codes y) { reference::max_softmax(from, bytes, y); },
             [&](codes y) { max_softmax<test_isa>(y, bytes, y); });
       check([&](codes y) { reference::activation(from, bytes, y); },

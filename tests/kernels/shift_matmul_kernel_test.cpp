@@ -123,8 +123,8 @@ void check_equal(const shape& of, const layout& where, const Expect& expect, con
   guarded_tensor<Out> expected(of.rows, of.channels), y(of.rows, of.channels, where), z(of.rows, of.channels, where);
   expect(expected.view());
   const std::size_t misaligned = static_cast<std::size_t>(where.offset) % 64 + 1;
-  exact_workspace one(shift_matmul_bytes(of.keys, of.channels), misaligned);
-  exact_workspace three(shift_matmul_bytes(of.keys, of.channels, 3), misaligned);
+  exact_workspace one(shift_matmul_workspace_bytes(of.keys, of.channels), misaligned);
+  exact_workspace three(shift_matmul_workspace_bytes(of.keys, of.channels, 3), misaligned);
   run(y.view(), one.get(), sequential{});
   run(z.view(), three.get(), reversed_executor{});
   CAPTURE(of.rows, of.keys, of.channels, where.gap);
@@ -154,11 +154,11 @@ void check_stages(const typename attention_codes<Format>::const_view& codes, con
   const auto check = [&](const auto& stage, const auto& expect) {
     using stage_type = std::remove_cvref_t<decltype(stage)>;
     check_equal<typename stage_type::output>(of, where, expect, [&](const auto& y, workspace memory, const auto& run) {
-      shift_matmul<Format, test_isa>(codes, v, stage, y, memory, run);
+      shift_matmul<test_isa, Format>(codes, v, stage, y, memory, run);
     });
   };
   const auto check_stage = [&](const auto& stage) {
-    check(stage, [&](const auto& y) { shift_matmul<Format>(codes, v, stage, y); });
+    check(stage, [&](const auto& y) { reference::shift_matmul<Format>(codes, v, stage, y); });
   };
   check(keep<Format>{}, [&](const auto& y) { sum_exactly<Format>(codes, v, y); });
   const auto multiplier = static_cast<std::int32_t>(random.between(1 << 28, std::numeric_limits<std::int32_t>::max()));
@@ -180,9 +180,9 @@ void check_normalized(const typename attention_codes<Format>::const_view& codes,
   const row_divisor n{static_cast<std::int32_t>(random.between(1 << 24, (1 << 30) - 1)),
                       static_cast<int>(random.between(0, 255))};
   check_equal<std::uint8_t>(
-      of, where, [&](const auto& y) { shift_matmul<Format>(codes, v, n, y); },
+      of, where, [&](const auto& y) { reference::shift_matmul<Format>(codes, v, n, y); },
       [&](const auto& y, workspace memory, const auto& run) {
-        shift_matmul<Format, test_isa>(codes, v, n, y, memory, run);
+        shift_matmul<test_isa, Format>(codes, v, n, y, memory, run);
       });
 }
 
@@ -238,12 +238,12 @@ TEST_CASE("every code has its own weight on kernels, beside others and alone") {
   v(0, 0) = 129;
   v(1, 0) = 1;
   guarded_tensor<std::int64_t> y(1, 1);
-  exact_workspace memory(shift_matmul_bytes(2, 1), 0);
+  exact_workspace memory(shift_matmul_workspace_bytes(2, 1), 0);
   for (int code = 0; code < 256; ++code) {
     for (const int other : {0, 44, 255}) {
       codes(0, 0) = static_cast<std::uint8_t>(code);
       codes(0, 1) = static_cast<std::uint8_t>(other);
-      shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), 128}, keep_wide_accumulator{}, y.view(),
+      shift_matmul<test_isa, attention_code::u8_full>(codes.view(), {v.view(), 128}, keep_wide_accumulator{}, y.view(),
                                                       memory.get());
       CAPTURE(code, other);
       CHECK(y(0, 0) == weight_of<attention_code::u8_full>(code) - 127 * weight_of<attention_code::u8_full>(other));
@@ -264,8 +264,8 @@ TEST_CASE("a stage for 8-bit codes may want the row") {
       expected(m, n) += 1000 * m + n;
     }
   }
-  exact_workspace memory(shift_matmul_bytes(keys, channels), 0);
-  shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), 9}, keep_wide_accumulator_and_place{},
+  exact_workspace memory(shift_matmul_workspace_bytes(keys, channels), 0);
+  shift_matmul<test_isa, attention_code::u8_full>(codes.view(), {v.view(), 9}, keep_wide_accumulator_and_place{},
                                                   y.view(), memory.get());
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
@@ -276,7 +276,7 @@ TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]
   constexpr index_t keys = shift_matmul_max_keys;
   guarded_tensor<std::uint8_t> codes(1, keys), v(keys, 2);
   guarded_tensor<std::int64_t> expected(1, 2), y(1, 2);
-  exact_workspace memory(shift_matmul_bytes(keys, 2), 1);
+  exact_workspace memory(shift_matmul_workspace_bytes(keys, 2), 1);
   for (const int code : {9, 16, 24, 32, 40, 44}) {
     for (const int zero_point : {0, 255}) {
       for (index_t j = 0; j < keys; ++j) {
@@ -285,7 +285,7 @@ TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]
         v(j, 1) = 255;
       }
       sum_exactly<attention_code::u8_full>(codes.view(), {v.view(), zero_point}, expected.view());
-      shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), zero_point}, keep_wide_accumulator{},
+      shift_matmul<test_isa, attention_code::u8_full>(codes.view(), {v.view(), zero_point}, keep_wide_accumulator{},
                                                       y.view(), memory.get());
       CAPTURE(code, zero_point);
       CHECK(first_difference(y.view(), expected.view()) == "");
@@ -310,12 +310,12 @@ void check_extreme_rows(index_t keys, int zero_point, generator& random) {
   CAPTURE(zero_point);
   check_equal<std::uint8_t>(
       {2, keys, 3}, layouts[1],
-      [&](const auto& y) { shift_matmul<attention_code::u8_masked>(codes.view(), of_keys, n, y); },
+      [&](const auto& y) { reference::shift_matmul<attention_code::u8_masked>(codes.view(), of_keys, n, y); },
       [&](const auto& y, workspace memory, const auto& run) {
-        shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), of_keys, n, y, memory, run);
+        shift_matmul<test_isa, attention_code::u8_masked>(codes.view(), of_keys, n, y, memory, run);
       });
   check_equal<std::uint8_t>(
-      {2, keys, 3}, layouts[1], [&](const auto& y) { weighted_matmul(weights.view(), of_keys, n, y); },
+      {2, keys, 3}, layouts[1], [&](const auto& y) { reference::weighted_matmul(weights.view(), of_keys, n, y); },
       [&](const auto& y, workspace memory, const auto& run) {
         weighted_matmul<test_isa>(weights.view(), of_keys, n, y, memory, run);
       });
@@ -343,7 +343,7 @@ TEST_CASE("weighted_matmul on kernels is the specification") {
     check_equal<std::uint8_t>(
         of, where,
         [&](const auto& y) {
-          weighted_matmul(weights.view(), {v.view(), zero_point}, n, y);
+          reference::weighted_matmul(weights.view(), {v.view(), zero_point}, n, y);
         },
         [&](const auto& y, workspace memory, const auto& run) {
           weighted_matmul<test_isa>(weights.view(), {v.view(), zero_point}, n, y, memory, run);
@@ -362,15 +362,15 @@ TEST_CASE("weighted_matmul on kernels is the specification") {
 
 TEST_CASE("attention times V on kernels takes no memory from the heap") {
   tensor<std::uint8_t> codes(50, 197), v(197, 64), y(50, 64);
-  std::vector<std::byte> scratch(shift_matmul_bytes(197, 64));
+  std::vector<std::byte> scratch(shift_matmul_workspace_bytes(197, 64));
   const workspace memory(scratch.data(), scratch.size());
   const std::size_t live = live_bytes;
   most_live_bytes = live;
   largest_block = 0;
   const row_divisor n{1 << 28, 0};
-  shift_matmul<attention_code::u8_full, test_isa>(codes.view(), {v.view(), 1}, requantize_s64<std::uint8_t>{}, y.view(),
+  shift_matmul<test_isa, attention_code::u8_full>(codes.view(), {v.view(), 1}, requantize_s64<std::uint8_t>{}, y.view(),
                                                   memory);
-  shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
+  shift_matmul<test_isa, attention_code::u8_masked>(codes.view(), {v.view(), 1}, n, y.view(), memory);
   weighted_matmul<test_isa>(codes.view(), {v.view(), 1}, n, y.view(), memory);
   const std::size_t most = most_live_bytes, largest = largest_block;
   CHECK(most == live);
@@ -381,16 +381,16 @@ TEST_CASE("attention times V on kernels refuses what does not fit, before anythi
   tensor<std::uint8_t> codes(2, 3), v(3, 4), y(2, 4);
   const tensor<std::uint8_t> untouched = y;
   packed_tensor<u4> packed(2, 3);
-  std::vector<std::byte> scratch(shift_matmul_bytes(3, 4));
-  CHECK(shift_matmul_bytes(3, 4) == weighted_matmul_bytes(3, 4));
+  std::vector<std::byte> scratch(shift_matmul_workspace_bytes(3, 4));
+  CHECK(shift_matmul_workspace_bytes(3, 4) == weighted_matmul_workspace_bytes(3, 4));
   const row_divisor n{1 << 28, 0};
   const requantize<std::uint8_t, tensor_scale> stage{};
   const auto refused = [&](const quantized_matrix& values, const row_divisor& of, std::size_t bytes) {
     const workspace memory(scratch.data(), bytes);
     const std::string messages[] = {
         refusal(
-            [&] { shift_matmul<attention_code::u4_clipped, test_isa>(packed.view(), values, of, y.view(), memory); }),
-        refusal([&] { shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), values, of, y.view(), memory); }),
+            [&] { shift_matmul<test_isa, attention_code::u4_clipped>(packed.view(), values, of, y.view(), memory); }),
+        refusal([&] { shift_matmul<test_isa, attention_code::u8_masked>(codes.view(), values, of, y.view(), memory); }),
         refusal([&] { weighted_matmul<test_isa>(codes.view(), values, of, y.view(), memory); })};
     CHECK(messages[0] == messages[1]);
     CHECK(messages[2].substr(std::min(messages[2].size(), std::size_t{24})) ==
@@ -404,7 +404,7 @@ TEST_CASE("attention times V on kernels refuses what does not fit, before anythi
   const auto refused_stage = [&](const quantized_matrix& values, const auto& of) {
     const workspace memory(scratch.data(), scratch.size() - 1);
     return refusal(
-        [&] { shift_matmul<attention_code::u8_masked, test_isa>(codes.view(), values, of, y.view(), memory); });
+        [&] { shift_matmul<test_isa, attention_code::u8_masked>(codes.view(), values, of, y.view(), memory); });
   };
   CHECK(mentions(refused_stage({v.view(), 0}, stage), "the workspace has"));
   CHECK(mentions(refused_stage({v.view(), -1}, stage), "zero point of v is -1"));

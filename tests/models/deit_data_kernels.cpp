@@ -4,6 +4,6 @@
 // place of one of another library.
 
 extern "C" __attribute__((visibility("default"))) void intact_fused_vit(const intact_test::fused_vit_call& call) {
-  intact::fused_vit<intact::isa::INTACT_TEST_ISA>(call.images, call.parameters, call.shape, call.logits, call.logits_u8,
-                                                  call.memory);
+  intact::vit<intact::isa::INTACT_TEST_ISA>(call.images, call.parameters, call.shape, {call.logits, call.logits_u8},
+                                            call.memory);
 }

@@ -93,7 +93,7 @@ std::vector<std::int32_t> fused_logits(fused_vit_function run, const packed_vit&
   const index_t batch = std::ssize(images), classes = model.shape().classes;
   std::vector<std::int32_t> logits(static_cast<std::size_t>(batch * classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
-  std::vector<std::byte> scratch(fused_vit_bytes(model.shape(), batch));
+  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape(), batch));
   const vit_parameters parameters = model.parameters();
   run({images, parameters, model.shape(), matrix_view(logits.data(), batch, classes),
        matrix_view(logits_u8.data(), batch, classes), workspace(scratch.data(), scratch.size())});
@@ -105,11 +105,11 @@ std::vector<std::int32_t> specified_logits(const integer_vit& model, std::span<c
   const index_t classes = model.shape().classes;
   std::vector<std::int32_t> logits(images.size() * static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(static_cast<std::size_t>(classes));
-  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
+  std::vector<std::byte> scratch(reference::vit_workspace_bytes(model.shape()));
   for (index_t i = 0; i < std::ssize(images); ++i) {
-    vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
-        matrix_view(logits.data() + i * classes, 1, classes), matrix_view(logits_u8.data(), 1, classes),
-        workspace(scratch.data(), scratch.size()));
+    reference::vit(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
+                   {matrix_view(logits.data() + i * classes, 1, classes), matrix_view(logits_u8.data(), 1, classes)},
+                   workspace(scratch.data(), scratch.size()));
   }
   return logits;
 }

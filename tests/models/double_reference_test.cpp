@@ -206,8 +206,8 @@ TEST_CASE("attention of one token equals the evaluation in double precision") {
     workspace_size bytes;
     attention_buffers::take(bytes, shape);
     std::vector<std::byte> memory(bytes.bytes());
-    attention(matrix_view<const std::uint8_t>(x.view()), block.view().attention, shape, y.view(),
-              workspace(memory.data(), memory.size()), -1, trace);
+    reference::attention(matrix_view<const std::uint8_t>(x.view()), block.view().attention, shape, y.view(),
+                         workspace(memory.data(), memory.size()), trace);
 
     const comparison outcome = trace.result();
     INFO("first mismatch: " << outcome.first_mismatch);
@@ -237,14 +237,14 @@ void check_log_softmax(const tensor<std::uint8_t>& logits, const exp_values<std:
   tensor<std::uint8_t> codes(logits.rows(), logits.columns());
   packed_tensor<u4> packed(logits.rows(), logits.columns());
 
-  log_softmax<attention_code::u8_masked, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
-                                                                  codes.view());
-  REQUIRE(real::copy_codes(codes.view()).values == expected(attention_code::u8_masked));
-  log_softmax<attention_code::u8_full, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+  log_softmax<isa::native, attention_code::u8_masked, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
                                                                 codes.view());
+  REQUIRE(real::copy_codes(codes.view()).values == expected(attention_code::u8_masked));
+  log_softmax<isa::native, attention_code::u8_full, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+                                                              codes.view());
   REQUIRE(real::copy_codes(codes.view()).values == expected(attention_code::u8_full));
-  log_softmax<attention_code::u4_clipped, std::uint64_t, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
-                                                                   packed.view());
+  log_softmax<isa::native, attention_code::u4_clipped, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+                                                                 packed.view());
   REQUIRE(real::copy_codes(packed.view()).values == expected(attention_code::u4_clipped));
 }
 
@@ -305,8 +305,8 @@ TEST_CASE("attention times V equals its definition for every 8-bit code") {
   fill(v.view(), values::random, 0, 255, random);
   for (const auto& [least_code, scale] : cases) {
     const tensor<std::uint8_t> codes = every_wide_code(least_code);
-    shift_matmul<attention_code::u8_full>(codes.view(), quantized_matrix{v.view(), 131},
-                                          requantize_s64<std::uint8_t>{scale.scale}, y.view());
+    reference::shift_matmul<attention_code::u8_full>(codes.view(), quantized_matrix{v.view(), 131},
+                                                     requantize_s64<std::uint8_t>{scale.scale}, y.view());
     const code_matrix expected = real::shift_matmul(real::copy_codes(codes.view()), real::copy_codes(v.view()), 131,
                                                     scale.exact, attention_code::u8_full);
     CHECK(std::set(expected.values.begin(), expected.values.end()).size() > 60);
@@ -373,11 +373,11 @@ void check_normalized(index_t rows, index_t keys, int largest, values what, cons
   };
   const code_matrix read = real::copy_codes(codes.view());
 
-  weighted_matmul(codes.view(), values_of_keys, normalization, y.view());
+  reference::weighted_matmul(codes.view(), values_of_keys, normalization, y.view());
   REQUIRE(real::copy_codes(y.view()).values == expected(read));
-  shift_matmul<attention_code::u8_masked>(codes.view(), values_of_keys, normalization, y.view());
+  reference::shift_matmul<attention_code::u8_masked>(codes.view(), values_of_keys, normalization, y.view());
   REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(read)));
-  shift_matmul<attention_code::u4_clipped>(packed.view(), values_of_keys, normalization, y.view());
+  reference::shift_matmul<attention_code::u4_clipped>(packed.view(), values_of_keys, normalization, y.view());
   REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(real::copy_codes(packed.view()))));
 }
 

@@ -103,9 +103,9 @@ void compare_softmax(const safetensors_file& file, softmax_comparison& result) {
 
   tensor<std::uint8_t> zero(rows, keys), wide(rows, keys);
   packed_tensor<u4> clip(rows, keys);
-  log_softmax<attention_code::u8_masked>(logits.view(), table, zero.view());
-  log_softmax<attention_code::u4_clipped>(logits.view(), table, clip.view());
-  log_softmax<attention_code::u8_full>(logits.view(), table, wide.view());
+  log_softmax<isa::native, attention_code::u8_masked>(logits.view(), table, zero.view());
+  log_softmax<isa::native, attention_code::u4_clipped>(logits.view(), table, clip.view());
+  log_softmax<isa::native, attention_code::u8_full>(logits.view(), table, wide.view());
   for (index_t i = 0; i < rows; ++i) {
     int largest = 0;
     for (index_t j = 0; j < keys; ++j) {
@@ -208,7 +208,7 @@ tensor<std::int8_t> weights_of(const safetensors_file& file, const std::string& 
 template <class Weights>
 tensor<std::int32_t> corrected_sums(const tensor<std::uint8_t>& x, std::int32_t zero_point, const Weights& weights) {
   tensor<std::int32_t> sums(x.rows(), weights.rows);
-  gemm(x.view(), weights, raw_accumulator{}, sums.view());
+  reference::gemm(x.view(), weights, raw_accumulator{}, sums.view());
   for (index_t n = 0; n < weights.rows; ++n) {
     std::int32_t weight_sum = 0;
     for (index_t k = 0; k < weights.columns; ++k) {
@@ -326,8 +326,8 @@ void compare_logits(const safetensors_file& file, const std::string& attention, 
   for (index_t image = 0; image < images; ++image) {
     for (index_t head = 0; head < heads; ++head) {
       tensor<std::int32_t> sums(tokens, tokens);
-      gemm(part_of_qkv(qkv, zero_point, tokens, image, heads, head, 0),
-           part_of_qkv(qkv, zero_point, tokens, image, heads, head, 1), raw_accumulator{}, sums.view());
+      reference::gemm(part_of_qkv(qkv, zero_point, tokens, image, heads, head, 0),
+                      part_of_qkv(qkv, zero_point, tokens, image, heads, head, 1), raw_accumulator{}, sums.view());
       for (const std::int32_t sum : sums.memory()) {
         result.compare(sum, *next++);
       }
@@ -385,9 +385,9 @@ void compare_context(const safetensors_file& file, const std::string& attention,
       tensor<std::int32_t> sums(tokens, head_size);
       tensor<std::int64_t> wide_sums(tokens, head_size);
       if (wide) {
-        shift_matmul<attention_code::u8_full>(of_head, v, keep_wide_accumulator{}, wide_sums.view());
+        reference::shift_matmul<attention_code::u8_full>(of_head, v, keep_wide_accumulator{}, wide_sums.view());
       } else {
-        shift_matmul<attention_code::u8_masked>(of_head, v, raw_accumulator{}, sums.view());
+        reference::shift_matmul<attention_code::u8_masked>(of_head, v, raw_accumulator{}, sums.view());
       }
       for (index_t i = 0; i < tokens * head_size; ++i) {
         const auto at = static_cast<std::size_t>(i);

@@ -45,10 +45,10 @@ std::uint64_t block_fingerprint(const block_shape& shape, const block_parameters
       stream.view()(i, j) = static_cast<Code>(random.between(0, 255));
     }
   }
-  std::vector<std::byte> scratch(block_workspace_bytes(shape));
+  std::vector<std::byte> scratch(reference::block_workspace_bytes(shape));
   fingerprint all;
-  block(stream.view(), parameters, shape, workspace(scratch.data(), scratch.size()), 0,
-        [&](const trace_site&, const auto& codes) { all.add(codes); });
+  reference::block(stream.view(), parameters, shape, workspace(scratch.data(), scratch.size()),
+                   [&](const trace_site&, const auto& codes) { all.add(codes); });
   return all.value();
 }
 
@@ -111,11 +111,12 @@ TEST_CASE("a vision transformer gives the codes it always gave", "[model]") {
   const matrix_view<const std::uint8_t> pixels = memory.matrix<std::uint8_t>(1, 3 * 8 * 12, 0, 255, random);
   tensor<std::int32_t> logits(1, shape.classes);
   tensor<std::uint8_t> logits_u8(1, shape.classes);
-  std::vector<std::byte> scratch(vit_workspace_bytes(shape));
+  std::vector<std::byte> scratch(reference::vit_workspace_bytes(shape));
   const auto run = [&](const image_view& image) {
     fingerprint all;
-    vit(image, parameters, shape, logits.view(), logits_u8.view(), workspace(scratch.data(), scratch.size()),
-        [&](const trace_site&, const auto& codes) { all.add(codes); });
+    reference::vit(image, parameters, shape, {logits.view(), logits_u8.view()},
+                   workspace(scratch.data(), scratch.size()),
+                   [&](const trace_site&, const auto& codes) { all.add(codes); });
     return all.value();
   };
   CHECK(run(planar_image(pixels.data, 3, 8, 12)) == 0x29334aa22d894b2bU);
@@ -128,7 +129,7 @@ TEST_CASE("tokens do not depend on the memory they lie in", "[model]") {
   parameter_memory memory;
   const block_parameters parameters = random_block(memory, shape, attention_code::u4_clipped, random);
   const matrix_view<const std::uint8_t> codes = memory.matrix<std::uint8_t>(9, 8, 0, 255, random);
-  std::vector<std::byte> scratch(block_workspace_bytes(shape) + 64);
+  std::vector<std::byte> scratch(reference::block_workspace_bytes(shape) + 64);
   std::vector<std::uint64_t> found;
   for (const index_t gap : {0, 1, 5}) {
     for (const std::size_t shift : {std::size_t{0}, std::size_t{1}, std::size_t{63}}) {
@@ -138,7 +139,7 @@ TEST_CASE("tokens do not depend on the memory they lie in", "[model]") {
           stream.view()(i, j) = codes(i, j);
         }
       }
-      block(stream.view(), parameters, shape, workspace(scratch.data() + shift, scratch.size() - shift));
+      reference::block(stream.view(), parameters, shape, workspace(scratch.data() + shift, scratch.size() - shift));
       fingerprint all;
       all.add(stream.view());
       found.push_back(all.value());

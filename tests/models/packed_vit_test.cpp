@@ -18,11 +18,12 @@ classification classify(const packed_vit& model, const image_view& image) {
   const index_t classes = model.shape().classes;
   classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
                        std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
-  std::vector<std::byte> scratch(fused_vit_bytes(model.shape()));
+  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
   const std::size_t before = live_bytes;
   most_live_bytes = before;
-  fused_vit({&image, 1}, model.parameters(), model.shape(), matrix_view(found.logits.data(), 1, classes),
-            matrix_view(found.logits_u8.data(), 1, classes), workspace(scratch.data(), scratch.size()));
+  vit({&image, 1}, model.parameters(), model.shape(),
+      {matrix_view(found.logits.data(), 1, classes), matrix_view(found.logits_u8.data(), 1, classes)},
+      workspace(scratch.data(), scratch.size()));
   CHECK(most_live_bytes == before);  // running a model allocates nothing
   return found;
 }

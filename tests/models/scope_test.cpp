@@ -42,7 +42,7 @@ tensor<std::int32_t> ternary_sums(const tensor<std::uint8_t>& a, const tensor<st
 template <class Weights>
 void check_sums(const tensor<std::uint8_t>& a, const Weights& w, const tensor<std::int32_t>& expected) {
   tensor<std::int32_t> y(expected.rows(), expected.columns());
-  gemm(a.view(), w, raw_accumulator{}, y.view());
+  reference::gemm(a.view(), w, raw_accumulator{}, y.view());
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
@@ -163,8 +163,8 @@ TEST_CASE("4-bit shift-log2 codes multiply by shift_matmul", "[scope]") {
   CHECK(*std::max_element(codes.memory().begin(), codes.memory().end()) == 15);
   CHECK(*std::min_element(codes.memory().begin(), codes.memory().end()) == 0);
   const built_layer layer(w, 15);
-  shift_matmul<attention_code::u8_masked>(codes.view(), {weights.view(), 128}, requantize<std::uint8_t>{layer.scale},
-                                          y.view());
+  reference::shift_matmul<attention_code::u8_masked>(codes.view(), {weights.view(), 128},
+                                                     requantize<std::uint8_t>{layer.scale}, y.view());
   CHECK(first_difference(y.view(), layer.outputs(codes, w, 15).view()) == "");
 }
 
@@ -181,7 +181,8 @@ TEST_CASE("3-bit shift-log2 codes multiply by gemm, decoded by the table", "[sco
   }
   activation(hidden.view(), table.codes, decoded.view());
   const built_layer layer(w, 7);
-  gemm(decoded.view(), matrix_view<const std::int8_t>(w.view()), requantize<std::uint8_t>{layer.scale}, y.view());
+  reference::gemm(decoded.view(), matrix_view<const std::int8_t>(w.view()), requantize<std::uint8_t>{layer.scale},
+                  y.view());
   CHECK(first_difference(y.view(), layer.outputs(codes, w, 7).view()) == "");
 }
 

@@ -46,7 +46,7 @@ class recorded_swin {
     for (index_t s = 0; s < 2; ++s) {
       float_swin_stage& stage = made.stages.emplace_back();
       for (index_t position = 0; position < 2; ++position) {
-        stage.blocks.push_back(block(block_name(s, position), made.shape.of(s)));
+        stage.blocks.push_back(reference::block(block_name(s, position), made.shape.of(s)));
       }
     }
     made.stages[0].merge_norm = norm("layers_0_downsample_norm");
@@ -130,7 +130,7 @@ class recorded_swin {
     return {matrix(name + "__weight", 1), matrix(name + "__bias", 1)};
   }
 
-  float_swin_block block(const std::string& name, const swin_stage_shape& shape) const {
+  float_swin_block reference::block(const std::string& name, const swin_stage_shape& shape) const {
     const index_t positions = (2 * shape.window - 1) * (2 * shape.window - 1);
     return {{norm(name + "norm1"), linear(name + "attn_qkv"), linear(name + "attn_proj"), norm(name + "norm2"),
              linear(name + "mlp_fc1"), linear(name + "mlp_fc2")},
@@ -250,12 +250,13 @@ std::map<std::string, code_differences> differences_of(const recorded_swin& reco
   const integer_swin model(std::move(contents));
   const std::vector<std::int32_t> input = recorded.integers("qact_input__codes");
   const std::vector<std::uint8_t> pixels(input.begin(), input.end());
-  std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(10);
   std::vector<std::uint8_t> logits_u8(10);
   recorded_comparison compare(recorded);
-  swin(planar_image(pixels.data(), 3, 16, 16), model.parameters(), model.shape(), matrix_view(logits.data(), 1, 10),
-       matrix_view(logits_u8.data(), 1, 10), workspace(memory.data(), memory.size()), compare);
+  reference::swin(planar_image(pixels.data(), 3, 16, 16), model.parameters(), model.shape(),
+                  {matrix_view(logits.data(), 1, 10), matrix_view(logits_u8.data(), 1, 10)},
+                  workspace(memory.data(), memory.size()), compare);
   return compare.differences();
 }
 

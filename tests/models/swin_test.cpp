@@ -208,8 +208,9 @@ void check_features(const quantization_recipe& parts) {
   const tensors expected = swin_reference(model.tensors()).evaluate(image.view);
   tensor<Code> first(7 * 5, 8, {3, 1, 4}), second(4 * 3, 16);
   const std::array<matrix_view<Code>, 2> maps = {first.view(), second.view()};
-  std::vector<std::byte> memory(swin_features_workspace_bytes<Code>(model.shape()));
-  swin_features<Code>(image.view, model.parameters(), model.shape(), maps, workspace(memory.data(), memory.size()));
+  std::vector<std::byte> memory(reference::swin_features_workspace_bytes<Code>(model.shape()));
+  reference::swin_features<Code>(image.view, model.parameters(), model.shape(), maps,
+                                 workspace(memory.data(), memory.size()));
   CHECK(first_difference(first.view(), expected.at({"add2", 1})) == "");
   CHECK(first_difference(second.view(), expected.at({"add2", 3})) == "");
   CHECK(first.surroundings_untouched());
@@ -228,16 +229,17 @@ TEST_CASE("packed Swin transformers give what integer ones give") {
       const index_t batch = std::ssize(views), classes = model.shape().classes;
       tensor<std::int32_t> logits(batch, classes), fused_logits(batch, classes);
       tensor<std::uint8_t> logits_u8(batch, classes), fused_logits_u8(batch, classes);
-      std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
+      std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
       for (index_t i = 0; i < batch; ++i) {
-        swin(views[static_cast<std::size_t>(i)], model.parameters(), model.shape(), logits.view().row_block(i, 1),
-             logits_u8.view().row_block(i, 1), workspace(memory.data(), memory.size()));
+        reference::swin(views[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
+                        {logits.view().row_block(i, 1), logits_u8.view().row_block(i, 1)},
+                        workspace(memory.data(), memory.size()));
       }
       packed_swin first(std::move(model));
       const packed_swin packed = std::move(first);
-      std::vector<std::byte> fused_memory(fused_swin_bytes(packed.shape(), batch));
-      fused_swin(views, packed.parameters(), packed.shape(), fused_logits.view(), fused_logits_u8.view(),
-                 workspace(fused_memory.data(), fused_memory.size()));
+      std::vector<std::byte> fused_memory(swin_workspace_bytes(packed.shape(), batch));
+      swin(views, packed.parameters(), packed.shape(), {fused_logits.view(), fused_logits_u8.view()},
+           workspace(fused_memory.data(), fused_memory.size()));
       CHECK(first_difference(fused_logits.view(), logits.view()) == "");
       CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
     }
@@ -255,13 +257,13 @@ struct swin_call {
   owned_image image = std::move(make_images(shape, 1).back());
   std::vector<std::int32_t> logits = std::vector<std::int32_t>(5, 77);
   std::vector<std::uint8_t> logits_u8 = std::vector<std::uint8_t>(5, 77);
-  std::vector<std::byte> memory = std::vector<std::byte>(swin_workspace_bytes(shape));
+  std::vector<std::byte> memory = std::vector<std::byte>(reference::swin_workspace_bytes(shape));
 
   std::string refused(const swin_parameters& p, const swin_shape& sizes, const image_view& pixels,
                       std::size_t fewer_bytes = 0) {
     return refusal([&] {
-      swin(pixels, p, sizes, matrix_view(logits.data(), 1, 5), matrix_view(logits_u8.data(), 1, 5),
-           workspace(memory.data(), memory.size() - fewer_bytes));
+      reference::swin(pixels, p, sizes, {matrix_view(logits.data(), 1, 5), matrix_view(logits_u8.data(), 1, 5)},
+                      workspace(memory.data(), memory.size() - fewer_bytes));
     });
   }
 };
@@ -315,8 +317,8 @@ TEST_CASE("feature maps of another type or shape are refused") {
   tensor<std::uint8_t> first(64, 8), second(16, 16);
   const auto refused = [&](std::span<const matrix_view<std::uint8_t>> maps) {
     return refusal([&] {
-      swin_features<std::uint8_t>(call.image.view, call.model.parameters(), call.shape, maps,
-                                  workspace(call.memory.data(), call.memory.size()));
+      reference::swin_features<std::uint8_t>(call.image.view, call.model.parameters(), call.shape, maps,
+                                             workspace(call.memory.data(), call.memory.size()));
     });
   };
   const std::array<matrix_view<std::uint8_t>, 2> good = {first.view(), second.view()};
@@ -327,8 +329,8 @@ TEST_CASE("feature maps of another type or shape are refused") {
   swin_shape wide = call.shape;
   wide.stream = stream_codes::s16;
   CHECK(mentions(refusal([&] {
-                   swin_features<std::uint8_t>(call.image.view, call.model.parameters(), wide, good,
-                                               workspace(call.memory.data(), call.memory.size()));
+                   reference::swin_features<std::uint8_t>(call.image.view, call.model.parameters(), wide, good,
+                                                          workspace(call.memory.data(), call.memory.size()));
                  }),
                  "s16 maps is 0; it must be equal to 1"));
 }

@@ -100,7 +100,7 @@ tensor<typename Stage::output> all_codes(const Stage& stage, index_t count) {
     w(n, 0) = 1;
   }
   tensor<typename Stage::output> y(64, count);
-  gemm(a.view(), w.view(), stage, y.view());
+  reference::gemm(a.view(), w.view(), stage, y.view());
   return y;
 }
 
@@ -263,7 +263,7 @@ std::vector<int> minus_six_to_six(const Stage& stage) {
     a(m, 0) = static_cast<std::uint8_t>(m);
   }
   tensor<std::int8_t> y(13, 1);
-  gemm(a.view(), w.view(), stage, y.view());
+  reference::gemm(a.view(), w.view(), stage, y.view());
   return {y.memory().begin(), y.memory().end()};
 }
 
@@ -303,7 +303,7 @@ TEST_CASE("the correction stands in the bias, for weights and for two activation
   const std::vector<std::int32_t> bias{-1000, 0, 5000}, multiplier{1 << 30, 3 << 29, 1 << 30}, exponent{-10, -11, -9};
   const compat_scale scale{bias, multiplier, exponent, 100};
   tensor<std::int16_t> y(5, 3, layouts[1]);
-  gemm({a.view(), 120}, {b.view(), 130}, round_half_to_even<std::int16_t>{scale}, y.view());
+  reference::gemm({a.view(), 120}, {b.view(), 130}, round_half_to_even<std::int16_t>{scale}, y.view());
   index_t wrong = 0;
   for (index_t m = 0; m < 5; ++m) {
     for (index_t n = 0; n < 3; ++n) {
@@ -327,7 +327,7 @@ void call(const Stage& stage) {
   tensor<std::int8_t> w(3, 1);
   tensor<std::uint8_t> y(2, 3);
   try {
-    gemm(a.view(), w.view(), stage, y.view());
+    reference::gemm(a.view(), w.view(), stage, y.view());
   } catch (...) {
     CHECK(y.memory() == tensor<std::uint8_t>(2, 3).memory());
     throw;

@@ -243,19 +243,22 @@ TEST_CASE("gemm refuses matrices that do not fit together") {
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t>;
   for (const auto& bad : wrong_views(a)) {
-    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm(bad.argument, w, stage{scale}, y.view()); });
+    check_refused(y, words{"gemm", "a"} + bad.expected,
+                  [&] { reference::gemm(bad.argument, w, stage{scale}, y.view()); });
   }
   for (const auto& bad : wrong_views(w)) {
-    check_refused(y, words{"gemm", "w"} + bad.expected, [&] { gemm(a, bad.argument, stage{scale}, y.view()); });
+    check_refused(y, words{"gemm", "w"} + bad.expected,
+                  [&] { reference::gemm(a, bad.argument, stage{scale}, y.view()); });
   }
-  check_refused(y, {"gemm", "w", "4 x 5", "4 x 6"}, [&] { gemm(a, w.column_block(0, 5), stage{scale}, y.view()); });
+  check_refused(y, {"gemm", "w", "4 x 5", "4 x 6"},
+                [&] { reference::gemm(a, w.column_block(0, 5), stage{scale}, y.view()); });
   for (const auto& bad : wrong_scales(scale)) {
-    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(a, w, stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { reference::gemm(a, w, stage{bad.argument}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(a, w, stage{scale}, bad.argument); });
+    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { reference::gemm(a, w, stage{scale}, bad.argument); });
   }
-  check_accepted(y, [&] { gemm(a, w, stage{scale}, y.view()); });
+  check_accepted(y, [&] { reference::gemm(a, w, stage{scale}, y.view()); });
 }
 
 TEST_CASE("gemm refuses scales of a tensor that are out of range") {
@@ -267,9 +270,9 @@ TEST_CASE("gemm refuses scales of a tensor that are out of range") {
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t, tensor_scale>;
   for (const auto& bad : wrong_scales(scale)) {
-    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(a, w, stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { reference::gemm(a, w, stage{bad.argument}, y.view()); });
   }
-  check_accepted(y, [&] { gemm(a, w, stage{scale}, y.view()); });
+  check_accepted(y, [&] { reference::gemm(a, w, stage{scale}, y.view()); });
 }
 
 TEST_CASE("gemm refuses packed weights that do not fit") {
@@ -279,7 +282,7 @@ TEST_CASE("gemm refuses packed weights that do not fit") {
   packed_tensor<s4> weights(4, 5);
   fill(weights.view(), values::random, s4::min, s4::max, random);
   tensor<std::int32_t> y(3, 4, layouts[1]);
-  const auto call = [&](const packed_view<s4, std::uint8_t>& w) { gemm(a, w, raw_accumulator{}, y.view()); };
+  const auto call = [&](const packed_view<s4, std::uint8_t>& w) { reference::gemm(a, w, raw_accumulator{}, y.view()); };
   packed_view<s4, std::uint8_t> w = weights.view();
   for (const auto& bad : wrong_views(w)) {
     check_refused(y, words{"gemm", "w"} + bad.expected, [&] { call(bad.argument); });
@@ -299,7 +302,7 @@ void check_depth_limit(index_t limit) {
     Weights w;
     w.columns = k;
     w.stride = k + k % 2;
-    gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
+    reference::gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(limit); }) == "");
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
@@ -312,7 +315,7 @@ TEST_CASE("gemm refuses sums that int32 might not hold") {
   check_depth_limit<std::int8_t, packed_view<s4, const std::uint8_t>>(2097151);
   const auto call = [](index_t k) {
     const quantized_matrix codes{{nullptr, 0, k}, 0};
-    gemm(codes, codes, raw_accumulator{}, matrix_view<std::int32_t>());
+    reference::gemm(codes, codes, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(33025); }) == "");
   check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
@@ -334,27 +337,31 @@ TEST_CASE("gemm with packed weights refuses matrices and scales that do not fit 
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t>;
   for (const auto& bad : wrong_views(one.a)) {
-    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm(bad.argument, one.w, stage{one.scale}, y.view()); });
+    check_refused(y, words{"gemm", "a"} + bad.expected,
+                  [&] { reference::gemm(bad.argument, one.w, stage{one.scale}, y.view()); });
   }
   for (const index_t k : {0, 5, 7}) {
     check_refused(y, words{"gemm", "columns of w"} + sizes(6, k),
-                  [&] { gemm(matrix_view(one.a.data, 3, k, 7), one.w, stage{one.scale}, y.view()); });
+                  [&] { reference::gemm(matrix_view(one.a.data, 3, k, 7), one.w, stage{one.scale}, y.view()); });
   }
   check_refused(y, words{"gemm", "columns of w"} + sizes(5, 6),
-                [&] { gemm(one.a, one.w.prefix(4, 5), stage{one.scale}, y.view()); });
+                [&] { reference::gemm(one.a, one.w.prefix(4, 5), stage{one.scale}, y.view()); });
   check_refused(y, words{"gemm", "scale.multiplier"} + sizes(4, 3),
-                [&] { gemm(one.a, one.w.prefix(3, 6), stage{one.scale}, y.view()); });
+                [&] { reference::gemm(one.a, one.w.prefix(3, 6), stage{one.scale}, y.view()); });
   for (const auto& bad : wrong_scales(one.scale)) {
-    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected,
+                  [&] { reference::gemm(one.a, one.w, stage{bad.argument}, y.view()); });
   }
   for (const auto& bad : wrong_scales(tensor_scale{1 << 28, 1, 0, 0})) {
     using tensor_stage = requantize<std::uint8_t, tensor_scale>;
-    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, tensor_stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected,
+                  [&] { reference::gemm(one.a, one.w, tensor_stage{bad.argument}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(one.a, one.w, stage{one.scale}, bad.argument); });
+    check_refused(y, words{"gemm", "y"} + bad.expected,
+                  [&] { reference::gemm(one.a, one.w, stage{one.scale}, bad.argument); });
   }
-  check_accepted(y, [&] { gemm(one.a, one.w, stage{one.scale}, y.view()); });
+  check_accepted(y, [&] { reference::gemm(one.a, one.w, stage{one.scale}, y.view()); });
 }
 
 TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
@@ -363,17 +370,17 @@ TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
   fill(addend.view(), values::random, -100, 100, one.random);
   for (const auto& bad : wrong_shapes(addend.view())) {
     check_refused(y, words{"gemm", "addend of the stage"} + bad.expected, [&] {
-      gemm(one.a, one.w, add_to_stream{one.scale, bad.argument}, y.view());
+      reference::gemm(one.a, one.w, add_to_stream{one.scale, bad.argument}, y.view());
     });
   }
-  check_accepted(y, [&] { gemm(one.a, one.w, add_to_stream{one.scale, addend.view()}, y.view()); });
+  check_accepted(y, [&] { reference::gemm(one.a, one.w, add_to_stream{one.scale, addend.view()}, y.view()); });
 
   tensor<std::uint8_t> stream(3, 4), sum(3, 4, layouts[1]);
   fill(stream.view(), values::random, 0, 255, one.random);
   const std::vector<std::int32_t> multiplier(4, 1 << 20), offset(4, 0);
   const add_parameters good{multiplier, multiplier, offset, 100, 200, 20};
   const auto call = [&](const add_parameters& addition, matrix_view<const std::uint8_t> to) {
-    gemm(one.a, one.w, requantize_add{one.scale, addition, to}, sum.view());
+    reference::gemm(one.a, one.w, requantize_add{one.scale, addition, to}, sum.view());
   };
   for (const auto& bad : wrong_shapes(stream.view())) {
     check_refused(sum, words{"gemm", "stream of the stage"} + bad.expected, [&] { call(good, bad.argument); });
@@ -408,23 +415,25 @@ TEST_CASE("gemm with packed weights refuses tables and scales of rows that do no
   const std::vector<std::uint8_t> table(4097, 7);
   for (const std::size_t size : {0u, 4095u, 4097u}) {
     check_refused(y, words{"gemm", "size of table"} + sizes(static_cast<index_t>(size), 4096), [&] {
-      gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(size)}, y.view());
+      reference::gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(size)}, y.view());
     });
   }
-  check_accepted(y, [&] { gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(4096)}, y.view()); });
+  check_accepted(y, [&] {
+    reference::gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(4096)}, y.view());
+  });
 
   using stage = requantize_per_row<std::uint8_t>;
   const std::vector<tensor_scale> rows(4, tensor_scale{1 << 28, std::int64_t{9} << 32, 0, 0});
   for (const std::size_t size : {0u, 2u, 4u}) {
     check_refused(y, words{"gemm", "size of rows"} + sizes(static_cast<index_t>(size), 3),
-                  [&] { gemm(one.a, one.w, stage{std::span(rows).first(size)}, y.view()); });
+                  [&] { reference::gemm(one.a, one.w, stage{std::span(rows).first(size)}, y.view()); });
   }
   for (const auto& bad : wrong_scales(rows[0])) {
     std::vector<tensor_scale> wrong_rows(rows.begin(), rows.begin() + 3);
     wrong_rows[2] = bad.argument;
-    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, stage{wrong_rows}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { reference::gemm(one.a, one.w, stage{wrong_rows}, y.view()); });
   }
-  check_accepted(y, [&] { gemm(one.a, one.w, stage{std::span(rows).first(3)}, y.view()); });
+  check_accepted(y, [&] { reference::gemm(one.a, one.w, stage{std::span(rows).first(3)}, y.view()); });
 }
 
 /// K at its limit is accepted, K one above refused; without rows nothing needs memory.
@@ -433,7 +442,7 @@ void check_packed_depth_limit(index_t limit) {
   const auto call = [](index_t k) {
     packed_weights<Element> w;
     w.columns = w.packed_columns = k;
-    gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
+    reference::gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(limit); }) == "");
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
@@ -457,29 +466,33 @@ TEST_CASE("gemm of activations refuses what does not fit together") {
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t, tensor_scale>;
   for (const auto& bad : wrong_views(a.codes)) {
-    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm({bad.argument, 0}, b, stage{scale}, y.view()); });
+    check_refused(y, words{"gemm", "a"} + bad.expected, [&] {
+      reference::gemm({bad.argument, 0}, b, stage{scale}, y.view());
+    });
   }
   for (const auto& bad : wrong_views(b.codes)) {
-    check_refused(y, words{"gemm", "b"} + bad.expected, [&] { gemm(a, {bad.argument, 0}, stage{scale}, y.view()); });
+    check_refused(y, words{"gemm", "b"} + bad.expected, [&] {
+      reference::gemm(a, {bad.argument, 0}, stage{scale}, y.view());
+    });
   }
   check_refused(y, {"gemm", "b", "4 x 5", "4 x 6"}, [&] {
-    gemm(a, {b.codes.column_block(0, 5), 0}, stage{scale}, y.view());
+    reference::gemm(a, {b.codes.column_block(0, 5), 0}, stage{scale}, y.view());
   });
   for (const auto& bad : wrong_values(0, 255)) {
     check_refused(y, words{"gemm", "zero point of a"} + bad.expected, [&] {
-      gemm({a.codes, bad.argument}, b, stage{scale}, y.view());
+      reference::gemm({a.codes, bad.argument}, b, stage{scale}, y.view());
     });
     check_refused(y, words{"gemm", "zero point of b"} + bad.expected, [&] {
-      gemm(a, {b.codes, bad.argument}, stage{scale}, y.view());
+      reference::gemm(a, {b.codes, bad.argument}, stage{scale}, y.view());
     });
   }
   for (const auto& bad : wrong_scales(scale)) {
-    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(a, b, stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { reference::gemm(a, b, stage{bad.argument}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(a, b, stage{scale}, bad.argument); });
+    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { reference::gemm(a, b, stage{scale}, bad.argument); });
   }
-  check_accepted(y, [&] { gemm(a, b, stage{scale}, y.view()); });
+  check_accepted(y, [&] { reference::gemm(a, b, stage{scale}, y.view()); });
 }
 
 TEST_CASE("add refuses what does not fit together") {
@@ -603,7 +616,7 @@ void check_table_refusals() {
   codes.columns = 6;
   codes.stride = 8;
   std::vector<T> values(256, 7);
-  const auto call = [&] { log_softmax<Format>(logits, exp_table<T>(values), codes); };
+  const auto call = [&] { log_softmax<isa::native, Format>(logits, exp_table<T>(values), codes); };
 
   for (const index_t size : {index_t{0}, index_t{255}, index_t{257}}) {
     values.assign(static_cast<std::size_t>(size), 7);
@@ -639,7 +652,7 @@ template <class T>
 void check_table_limit(index_t keys, T limit) {
   std::vector<T> values(256, limit);
   const auto call = [&] {
-    log_softmax<attention_code::u8_masked>({nullptr, 0, keys}, exp_table<T>(values), {nullptr, 0, keys});
+    log_softmax<isa::native, attention_code::u8_masked>({nullptr, 0, keys}, exp_table<T>(values), {nullptr, 0, keys});
   };
   CAPTURE(keys);
   CHECK(refusal(call) == "");
@@ -672,19 +685,19 @@ void check_log_softmax_views() {
   codes.stride = 8;
   for (const auto& bad : wrong_views(logits)) {
     check_refused(bytes, words{"log_softmax", "logits"} + bad.expected,
-                  [&] { log_softmax<Format>(bad.argument, table, codes); });
+                  [&] { log_softmax<isa::native, Format>(bad.argument, table, codes); });
   }
   for (const auto& bad : wrong_shapes(codes)) {
     check_refused(bytes, words{"log_softmax", "codes"} + bad.expected,
-                  [&] { log_softmax<Format>(logits, table, bad.argument); });
+                  [&] { log_softmax<isa::native, Format>(logits, table, bad.argument); });
   }
   if constexpr (Format == attention_code::u4_clipped) {
     codes.stride = 7;
     check_refused(bytes, {"log_softmax", "codes", "stride 7", "even"},
-                  [&] { log_softmax<Format>(logits, table, codes); });
+                  [&] { log_softmax<isa::native, Format>(logits, table, codes); });
     codes.stride = 8;
   }
-  check_accepted(bytes, [&] { log_softmax<Format>(logits, table, codes); });
+  check_accepted(bytes, [&] { log_softmax<isa::native, Format>(logits, table, codes); });
 }
 
 TEST_CASE("log_softmax refuses matrices that do not fit together") {
@@ -693,8 +706,8 @@ TEST_CASE("log_softmax refuses matrices that do not fit together") {
   check_log_softmax_views<attention_code::u8_full>();
   const std::vector<std::uint64_t> values(256, 7);
   check_message({"log_softmax", "number of keys", "268435457", "268435456"}, [&] {
-    log_softmax<attention_code::u8_masked>({nullptr, 0, 268435457}, exp_table<std::uint64_t>(values),
-                                           {nullptr, 0, 268435457});
+    log_softmax<isa::native, attention_code::u8_masked>({nullptr, 0, 268435457}, exp_table<std::uint64_t>(values),
+                                                        {nullptr, 0, 268435457});
   });
 }
 
@@ -714,48 +727,48 @@ void check_shift_matmul() {
   tensor<std::uint8_t> y(3, 5, layouts[1]);
   for (const auto& bad : wrong_views(v.codes)) {
     check_refused(y, words{"shift_matmul", "v"} + bad.expected, [&] {
-      shift_matmul<Format>(codes, {bad.argument, 128}, stage, y.view());
+      reference::shift_matmul<Format>(codes, {bad.argument, 128}, stage, y.view());
     });
   }
   for (const auto& bad : wrong_values(0, 255)) {
     check_refused(y, words{"shift_matmul", "zero point of v"} + bad.expected, [&] {
-      shift_matmul<Format>(codes, {v.codes, bad.argument}, stage, y.view());
+      reference::shift_matmul<Format>(codes, {v.codes, bad.argument}, stage, y.view());
     });
   }
   for (const auto& bad : wrong_views(codes)) {
     check_refused(y, words{"shift_matmul", "codes"} + bad.expected,
-                  [&] { shift_matmul<Format>(bad.argument, v, stage, y.view()); });
+                  [&] { reference::shift_matmul<Format>(bad.argument, v, stage, y.view()); });
   }
   check_refused(y, {"shift_matmul", "codes", "3 x 6", "3 x 5"}, [&] {
-    shift_matmul<Format>(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
+    reference::shift_matmul<Format>(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
   });
   if constexpr (Format == attention_code::u4_clipped) {
     codes.stride = 7;
     check_refused(y, {"shift_matmul", "codes", "stride 7", "even"},
-                  [&] { shift_matmul<Format>(codes, v, stage, y.view()); });
+                  [&] { reference::shift_matmul<Format>(codes, v, stage, y.view()); });
     codes.stride = 6;
   }
   for (const auto& bad : wrong_scales(stage.scale)) {
     check_refused(y, words{"shift_matmul"} + bad.expected,
-                  [&] { shift_matmul<Format>(codes, v, Stage{bad.argument}, y.view()); });
+                  [&] { reference::shift_matmul<Format>(codes, v, Stage{bad.argument}, y.view()); });
   }
   if constexpr (Format == attention_code::u8_full) {
     tensor_scale prescaled = stage.scale;
     prescaled.left_shift = 1;
     check_refused(y, {"shift_matmul", "scale.left_shift", "1", "0"},
-                  [&] { shift_matmul<Format>(codes, v, Stage{prescaled}, y.view()); });
+                  [&] { reference::shift_matmul<Format>(codes, v, Stage{prescaled}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
     check_refused(y, words{"shift_matmul", "y"} + bad.expected,
-                  [&] { shift_matmul<Format>(codes, v, stage, bad.argument); });
+                  [&] { reference::shift_matmul<Format>(codes, v, stage, bad.argument); });
   }
-  check_accepted(y, [&] { shift_matmul<Format>(codes, v, stage, y.view()); });
+  check_accepted(y, [&] { reference::shift_matmul<Format>(codes, v, stage, y.view()); });
 
   const auto with_keys = [&](index_t keys) {
     typename attention_codes<Format>::const_view none;
     none.columns = keys;
     none.stride = keys + keys % 2;
-    shift_matmul<Format>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>());
+    reference::shift_matmul<Format>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>());
   };
   CHECK(refusal([&] { with_keys(82000); }) == "");
   check_message({"shift_matmul", "rows of v", "82001", "82000"}, [&] { with_keys(82001); });
@@ -880,9 +893,10 @@ TEST_CASE("block refuses every wrong parameter, before it writes to the stream o
 
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
   fill(stream.view(), values::random, 0, 255, random);
-  tensor<std::uint8_t> scratch(1, static_cast<index_t>(block_workspace_bytes(small_block)));
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(reference::block_workspace_bytes(small_block)));
   const auto run = [&](const block_call& call) {
-    block(stream.view(), call.parameters, call.shape, workspace(scratch.view().data, scratch.memory().size()));
+    reference::block(stream.view(), call.parameters, call.shape,
+                     workspace(scratch.view().data, scratch.memory().size()));
   };
   for (const broken_block& bad : all) {
     block_call call = good;
@@ -898,11 +912,11 @@ TEST_CASE("block refuses a stream that does not fit, and a workspace that is too
   generator random(54);
   parameter_memory memory;
   const block_parameters p = random_block(memory, small_block, attention_code::u4_clipped, random);
-  const std::size_t bytes = block_workspace_bytes(small_block);
+  const std::size_t bytes = reference::block_workspace_bytes(small_block);
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, static_cast<index_t>(bytes));
   const auto run = [&](matrix_view<std::uint8_t> x, std::size_t given) {
-    block(x, p, small_block, workspace(scratch.view().data, given));
+    reference::block(x, p, small_block, workspace(scratch.view().data, given));
   };
   for (const auto& bad : wrong_shapes(stream.view())) {
     check_refused(stream, words{"block", "stream"} + bad.expected, [&] { run(bad.argument, bytes); });
@@ -920,7 +934,7 @@ TEST_CASE("block refuses sizes whose sums would not fit") {
   parameter_memory memory;
   const auto run = [&](const block_shape& shape, const block_parameters& p) {
     tensor<std::uint8_t> stream(shape.attention.tokens, shape.attention.width);
-    block(stream.view(), p, shape, workspace(nullptr, 0));
+    reference::block(stream.view(), p, shape, workspace(nullptr, 0));
   };
   const block_parameters p = random_block(memory, small_block, attention_code::u8_masked, random);
   check_message({"attention", "tokens", "82001", "82000"}, [&] { run({{82001, 8, 2}, 12}, p); });
@@ -941,7 +955,8 @@ TEST_CASE("attention refuses every wrong argument, before it writes to the outpu
   tensor<std::uint8_t> scratch(1, 2000);
   const auto run = [&](const block_call& call, matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out,
                        std::size_t bytes) {
-    attention(in, call.parameters.attention, call.shape.attention, out, workspace(scratch.view().data, bytes));
+    reference::attention(in, call.parameters.attention, call.shape.attention, out,
+                         workspace(scratch.view().data, bytes));
   };
   std::vector<broken_block> all;
   break_attention(all, good.parameters, memory);
@@ -971,7 +986,7 @@ TEST_CASE("mlp refuses every wrong argument, before it writes to the output or t
   tensor<std::uint8_t> y(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, 2000);
   const auto run = [&](const mlp_parameters& p, matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out,
-                       std::size_t bytes) { mlp(in, p, out, workspace(scratch.view().data, bytes)); };
+                       std::size_t bytes) { reference::mlp(in, p, out, workspace(scratch.view().data, bytes)); };
   mlp_parameters p = good;
   p.table = good.table.first(4095);
   check_refused(y, {"mlp", "size of table", "4095", "4096"}, [&] { run(p, x, y.view(), 2000); });
@@ -1088,12 +1103,12 @@ TEST_CASE("vit refuses every wrong argument, before it writes to the logits or t
   break_sizes(all);
   CHECK(all.size() > 80);
 
-  const std::size_t bytes = vit_workspace_bytes(small_vit);
+  const std::size_t bytes = reference::vit_workspace_bytes(small_vit);
   tensor<std::int32_t> logits(1, 4, layouts[1]);
   tensor<std::uint8_t> logits_u8(1, 4, layouts[1]), scratch(1, static_cast<index_t>(bytes));
   const auto run = [&](const vit_call& call, matrix_view<std::int32_t> out, matrix_view<std::uint8_t> out_u8,
                        std::size_t given) {
-    vit(call.image, call.parameters, call.shape, out, out_u8, workspace(scratch.view().data, given));
+    reference::vit(call.image, call.parameters, call.shape, {out, out_u8}, workspace(scratch.view().data, given));
   };
   const auto check = [&](const words& expected, const auto& call) {
     const std::vector<std::uint8_t> before = scratch.memory(), before_u8 = logits_u8.memory();

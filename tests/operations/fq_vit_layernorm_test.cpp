@@ -59,7 +59,7 @@ owned_fq_vit_layernorm random_parameters(index_t channels, double output_scale, 
 void check_rows(const tensor<std::uint8_t>& x, const owned_fq_vit_layernorm& built) {
   const fq_vit_layernorm_parameters p = built.parameters();
   tensor<std::int32_t> y(x.rows(), x.columns(), {1, 1, 64});
-  fq_vit_layernorm(x.view(), p, y.view());
+  reference::fq_vit_layernorm(x.view(), p, y.view());
   REQUIRE(y.surroundings_untouched());
   for (index_t i = 0; i < x.rows(); ++i) {
     std::int64_t sum = 0, squares = 0;
@@ -107,7 +107,7 @@ TEST_CASE("codes that lie halfway become even") {
     tensor<std::int32_t> y(1, 2);
     x(0, 0) = 0;
     x(0, 1) = 4;
-    fq_vit_layernorm(x.view(), built.parameters(), y.view());
+    reference::fq_vit_layernorm(x.view(), built.parameters(), y.view());
     CHECK(y(0, 0) == -expected);
     CHECK(y(0, 1) == expected);
   }
@@ -141,13 +141,14 @@ TEST_CASE("compatibility LayerNorm refuses what it cannot hold") {
   tensor<std::int32_t> y(2, 3);
   generator random(1);
   fill(x.view(), values::random, 0, 255, random);
-  CHECK_NOTHROW(fq_vit_layernorm(x.view(), built.parameters(), y.view()));
+  CHECK_NOTHROW(reference::fq_vit_layernorm(x.view(), built.parameters(), y.view()));
 
   const auto refused = [&](auto change) {
     owned_fq_vit_layernorm changed = built;
     change(changed);
     tensor<std::int32_t> untouched(2, 3);
-    CHECK_THROWS_AS(fq_vit_layernorm(x.view(), changed.parameters(), untouched.view()), std::invalid_argument);
+    CHECK_THROWS_AS(reference::fq_vit_layernorm(x.view(), changed.parameters(), untouched.view()),
+                    std::invalid_argument);
     CHECK(untouched.memory() == tensor<std::int32_t>(2, 3).memory());
   };
   refused([](auto& p) { p.zero_point = 256; });
@@ -160,7 +161,7 @@ TEST_CASE("compatibility LayerNorm refuses what it cannot hold") {
   refused([](auto& p) { p.gain_shift.pop_back(); });
   refused([](auto& p) { p.bias[0] = std::int64_t{1} << 61; });
   refused([](auto& p) { p.bias.pop_back(); });
-  CHECK_THROWS_AS(fq_vit_layernorm(narrow.view(), built.parameters(), y.view()), std::invalid_argument);
+  CHECK_THROWS_AS(reference::fq_vit_layernorm(narrow.view(), built.parameters(), y.view()), std::invalid_argument);
 
   const auto not_built = [&](auto change) {
     layernorm_spec changed = good;
@@ -199,7 +200,7 @@ void compare_recorded(const safetensors_file& file, recorded_comparison& result)
   tensor<std::uint8_t> x(rows, channels);
   tensor<std::int32_t> y(rows, channels);
   std::copy(codes.begin(), codes.end(), x.view().data);
-  fq_vit_layernorm(x.view(), built.parameters(), y.view());
+  reference::fq_vit_layernorm(x.view(), built.parameters(), y.view());
   const std::vector<std::int32_t> exact = file.values<std::int32_t>("out_exact8");
   const std::vector<std::int32_t> original = file.values<std::int32_t>("out_codes");
   const std::vector<std::int64_t> variance = file.values<std::int64_t>("V");

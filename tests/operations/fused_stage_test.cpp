@@ -92,7 +92,7 @@ struct fused_case {
   template <class Stage>
   tensor<typename Stage::output> run(const Stage& stage) const {
     tensor<typename Stage::output> y(row_count, channel_count);
-    gemm(a.view(), w.view(), stage, y.view());
+    reference::gemm(a.view(), w.view(), stage, y.view());
     return y;
   }
 

@@ -71,7 +71,7 @@ void check_sums(const gemm_shape& shape, const layout& where, values a_values, v
   fill(a.view(), a_values, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), random);
   fill(w.view(), w_values, smallest_weight<Weight>, largest_weight<Weight>, random);
   tensor<std::int32_t> y(shape.m, shape.n, where);
-  gemm(a.view(), w.view(), raw_accumulator{}, y.view());
+  reference::gemm(a.view(), w.view(), raw_accumulator{}, y.view());
   CAPTURE(shape.m, shape.n, shape.k, where.gap, where.offset, int(a_values), int(w_values));
   CHECK(first_difference(y.view(), exact_sums(a.view(), w.view()).view()) == "");
   CHECK(y.surroundings_untouched());
@@ -126,7 +126,7 @@ std::int32_t sum_of_equal_products(index_t k, int a_code, int w_code) {
   fill(a.view(), values::smallest, a_code, a_code, random);
   fill(w.view(), values::smallest, w_code, w_code, random);
   tensor<std::int32_t> y(1, 1);
-  gemm(a.view(), w.view(), raw_accumulator{}, y.view());
+  reference::gemm(a.view(), w.view(), raw_accumulator{}, y.view());
   return y(0, 0);
 }
 
@@ -158,7 +158,7 @@ void check_activations(const gemm_shape& shape, const layout& where, values what
   fill(a.view(), what, 0, 255, random);
   fill(b.view(), what, 0, 255, random);
   tensor<std::int32_t> y(shape.m, shape.n, where);
-  gemm({a.view(), a_zero_point}, {b.view(), b_zero_point}, raw_accumulator{}, y.view());
+  reference::gemm({a.view(), a_zero_point}, {b.view(), b_zero_point}, raw_accumulator{}, y.view());
   tensor<std::int32_t> expected(shape.m, shape.n);
   for (index_t m = 0; m < shape.m; ++m) {
     for (index_t n = 0; n < shape.n; ++n) {
@@ -190,11 +190,11 @@ TEST_CASE("gemm of two activations is exact at the limit of K with the largest p
   fill(low.view(), values::smallest, 0, 0, random);
   fill(high.view(), values::smallest, 255, 255, random);
   tensor<std::int32_t> y(1, 1);
-  gemm({high.view(), 0}, {high.view(), 0}, raw_accumulator{}, y.view());
+  reference::gemm({high.view(), 0}, {high.view(), 0}, raw_accumulator{}, y.view());
   CHECK(y(0, 0) == 2147450625);
-  gemm({high.view(), 0}, {low.view(), 255}, raw_accumulator{}, y.view());
+  reference::gemm({high.view(), 0}, {low.view(), 255}, raw_accumulator{}, y.view());
   CHECK(y(0, 0) == -2147450625);
-  gemm({low.view(), 255}, {low.view(), 255}, raw_accumulator{}, y.view());
+  reference::gemm({low.view(), 255}, {low.view(), 255}, raw_accumulator{}, y.view());
   CHECK(y(0, 0) == 2147450625);
 }
 
@@ -203,7 +203,7 @@ TEST_CASE("both operands of a gemm of activations may be the same") {
   tensor<std::uint8_t> a(5, 9);
   fill(a.view(), values::random, 0, 255, random);
   tensor<std::int32_t> y(5, 5);
-  gemm({a.view(), 100}, {a.view(), 100}, raw_accumulator{}, y.view());
+  reference::gemm({a.view(), 100}, {a.view(), 100}, raw_accumulator{}, y.view());
   for (index_t m = 0; m < 5; ++m) {
     for (index_t n = 0; n < 5; ++n) {
       CHECK(y(m, n) == exact_dot(a.view(), 100, a.view(), 100, m, n));
@@ -299,8 +299,8 @@ TEST_CASE("the output stage is given the channel of its accumulator") {
     const channel_scale scale{multiplier, offset, 3, 1};
     tensor<std::uint8_t> bytes(shape.m, shape.n, layouts[1]);
     tensor<std::uint16_t> words(shape.m, shape.n, layouts[1]);
-    gemm(a.view(), w.view(), requantize<std::uint8_t>{scale}, bytes.view());
-    gemm(a.view(), w.view(), requantize_u12{scale}, words.view());
+    reference::gemm(a.view(), w.view(), requantize<std::uint8_t>{scale}, bytes.view());
+    reference::gemm(a.view(), w.view(), requantize_u12{scale}, words.view());
     const tensor<std::int32_t> sums = exact_sums(a.view(), w.view());
     tensor<std::uint8_t> expected_bytes(shape.m, shape.n);
     tensor<std::uint16_t> expected_words(shape.m, shape.n);

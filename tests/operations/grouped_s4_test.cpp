@@ -55,7 +55,7 @@ struct grouped_tensor {
 template <class A, class Weights>
 tensor<std::int32_t> sums(const tensor<A>& a, const Weights& w) {
   tensor<std::int32_t> y(a.rows(), w.rows);
-  gemm(a.view(), w, raw_accumulator{}, y.view());
+  reference::gemm(a.view(), w, raw_accumulator{}, y.view());
   return y;
 }
 
@@ -187,7 +187,9 @@ TEST_CASE("gemm refuses grouped weights that do not fit") {
   tensor<std::int32_t> y(2, 3);
   grouped_tensor w(3, 5, 2);
   w.fill_with(values::random, values::random, random);
-  const auto call = [&](const grouped_s4_view& weights) { gemm(a.view(), weights, raw_accumulator{}, y.view()); };
+  const auto call = [&](const grouped_s4_view& weights) {
+    reference::gemm(a.view(), weights, raw_accumulator{}, y.view());
+  };
   const grouped_s4_view good = w.view();
   const auto with_group = [&](index_t group) { return grouped_s4_view(good.codes, good.shifts, group); };
   const auto with_shifts = [&](index_t rows, index_t columns) {
@@ -211,8 +213,8 @@ TEST_CASE("gemm refuses grouped weights that do not fit") {
 
   const packed_view<s4, const std::uint8_t> no_codes(nullptr, 0, 131587);
   const grouped_s4_view too_deep(no_codes, {nullptr, 0, groups_of(131587, 32)}, 32);
-  CHECK_THROWS_WITH(gemm(matrix_view<const std::uint8_t>(nullptr, 0, 131587), too_deep, raw_accumulator{},
-                         matrix_view<std::int32_t>()),
+  CHECK_THROWS_WITH(reference::gemm(matrix_view<const std::uint8_t>(nullptr, 0, 131587), too_deep, raw_accumulator{},
+                                    matrix_view<std::int32_t>()),
                     "intact::gemm: columns of a is 131587; it must be at most 131586");
 }
 

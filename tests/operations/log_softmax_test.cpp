@@ -339,7 +339,7 @@ using code_tensor = std::conditional_t<Format == attention_code::u4_clipped, pac
 template <attention_code Format, log2_rounding Rounding, class T>
 void check_codes(const tensor<std::uint8_t>& logits, const table_values<T>& table, const layout& where) {
   code_tensor<Format> codes(logits.rows(), logits.columns(), where);
-  log_softmax<Format, T, Rounding>(logits.view(), exp_table<T>(table), codes.view());
+  log_softmax<isa::native, Format, Rounding>(logits.view(), exp_table<T>(table), codes.view());
   CHECK(first_difference(codes.view(), exact_codes<Format, Rounding>(logits, table).view()) == "");
   CHECK(codes.surroundings_untouched());
   if constexpr (Format == attention_code::u4_clipped) {
@@ -402,7 +402,7 @@ TEST_CASE("log_softmax sees no difference between logits that are shifted togeth
   const table_values<std::uint64_t> table = tables<std::uint64_t>(50)[0];
   tensor<std::uint8_t> logits(3, 50), codes(3, 50), shifted(3, 50);
   fill(logits.view(), values::random, 20, 90, random);
-  log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+  log_softmax<isa::native, attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
   for (const int shift : {-20, 165}) {
     tensor<std::uint8_t> moved(3, 50);
     for (index_t i = 0; i < 3; ++i) {
@@ -410,7 +410,7 @@ TEST_CASE("log_softmax sees no difference between logits that are shifted togeth
         moved(i, j) = static_cast<std::uint8_t>(logits(i, j) + shift);
       }
     }
-    log_softmax<attention_code::u8_full>(moved.view(), exp_table<std::uint64_t>(table), shifted.view());
+    log_softmax<isa::native, attention_code::u8_full>(moved.view(), exp_table<std::uint64_t>(table), shifted.view());
     CHECK(shifted.memory() == codes.memory());
   }
 }
@@ -421,9 +421,9 @@ TEST_CASE("codes do not fall as logits fall") {
     logits(0, j) = static_cast<std::uint8_t>(255 - j);
   }
   for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(256)) {
-    log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    log_softmax<isa::native, attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
     CHECK(std::is_sorted(codes.memory().begin(), codes.memory().end()));
-    log_softmax<attention_code::u8_masked>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    log_softmax<isa::native, attention_code::u8_masked>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
     CHECK(std::is_sorted(codes.memory().begin(), codes.memory().end()));
   }
 }
@@ -439,12 +439,12 @@ TEST_CASE("tails differ only above level 15 and for an exponential of 0") {
     logits(0, j) = static_cast<std::uint8_t>(9 - j);
   }
   tensor<std::uint8_t> bytes(1, 5);
-  log_softmax<attention_code::u8_masked>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
+  log_softmax<isa::native, attention_code::u8_masked>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
   CHECK(bytes.memory() == std::vector<std::uint8_t>{0, 15, 16, 16, 16});
-  log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
+  log_softmax<isa::native, attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), bytes.view());
   CHECK(bytes.memory() == std::vector<std::uint8_t>{0, 15, 16, 20, 255});
   packed_tensor<u4> packed(1, 5);
-  log_softmax<attention_code::u4_clipped>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
+  log_softmax<isa::native, attention_code::u4_clipped>(logits.view(), exp_table<std::uint64_t>(table), packed.view());
   CHECK(packed.bytes().memory() == std::vector<std::uint8_t>{0xf0, 0xff, 0x0f});
 }
 
@@ -457,11 +457,11 @@ TEST_CASE("log_softmax works in place on u8 codes") {
     const tensor<std::uint8_t> zero = exact_codes<attention_code::u8_masked>(logits, table);
     const tensor<std::uint8_t> wide = exact_codes<attention_code::u8_full>(logits, table);
     tensor<std::uint8_t> codes = logits;
-    log_softmax<attention_code::u8_masked>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
+    log_softmax<isa::native, attention_code::u8_masked>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
     CHECK(first_difference(codes.view(), zero.view()) == "");
     CHECK(codes.surroundings_untouched());
     codes = logits;
-    log_softmax<attention_code::u8_full>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
+    log_softmax<isa::native, attention_code::u8_full>(codes.view(), exp_table<std::uint32_t>(table), codes.view());
     CHECK(first_difference(codes.view(), wide.view()) == "");
     CHECK(codes.surroundings_untouched());
   }
@@ -473,7 +473,7 @@ TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul ne
     for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
       tensor<std::uint8_t> logits(4, keys), codes(4, keys);
       fill(logits.view(), values::random, 0, 255, random);
-      log_softmax<attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+      log_softmax<isa::native, attention_code::u8_full>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
       for (index_t i = 0; i < 4; ++i) {
         int128 sum = 0;  // in units of 2^-63
         for (index_t j = 0; j < keys; ++j) {
@@ -491,7 +491,7 @@ TEST_CASE("the sum of a row's probabilities is at most sqrt(2) when rounded ther
     for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
       tensor<std::uint8_t> logits(4, keys), codes(4, keys);
       fill(logits.view(), values::random, 0, 255, random);
-      log_softmax<attention_code::u8_full, std::uint64_t, log2_rounding::round_log>(
+      log_softmax<isa::native, attention_code::u8_full, log2_rounding::round_log>(
           logits.view(), exp_table<std::uint64_t>(table), codes.view());
       for (index_t i = 0; i < 4; ++i) {
         uint128 sum = 0;  // in units of 2^-63
@@ -522,7 +522,7 @@ void check_masked(const tensor<std::uint8_t>& logits, const table_values<std::ui
   const exp_table<std::uint64_t> exponentials(table);
   tensor<std::uint8_t> codes(logits.rows(), logits.columns()), fast(logits.rows(), logits.columns());
   reference::log_softmax<Format, Rounding>(logits.view(), exponentials, mask, codes.view());
-  log_softmax<Format, std::uint64_t, Rounding>(logits.view(), exponentials, mask, fast.view());
+  log_softmax<isa::native, Format, Rounding>(logits.view(), exponentials, mask, fast.view());
   CHECK(first_difference(fast.view(), codes.view()) == "");
   index_t wrong = 0;
   for (index_t i = 0; i < logits.rows(); ++i) {
@@ -565,10 +565,12 @@ TEST_CASE("log_softmax refuses masks of another shape") {
   table.fill(1);
   tensor<std::uint8_t> logits(3, 4), codes(3, 4), mask(2, 4), narrow(3, 3);
   const exp_table<std::uint64_t> e(table);
-  CHECK_THROWS_WITH((log_softmax<attention_code::u8_masked>(logits.view(), e, key_mask{mask.view()}, codes.view())),
-                    "intact::log_softmax: mask is 2 x 4; it must be 3 x 4");
-  CHECK_THROWS_WITH((log_softmax<attention_code::u8_masked>(logits.view(), e, key_mask{narrow.view()}, codes.view())),
-                    "intact::log_softmax: mask is 3 x 3; it must be 3 x 4");
+  CHECK_THROWS_WITH(
+      (log_softmax<isa::native, attention_code::u8_masked>(logits.view(), e, key_mask{mask.view()}, codes.view())),
+      "intact::log_softmax: mask is 2 x 4; it must be 3 x 4");
+  CHECK_THROWS_WITH(
+      (log_softmax<isa::native, attention_code::u8_masked>(logits.view(), e, key_mask{narrow.view()}, codes.view())),
+      "intact::log_softmax: mask is 3 x 3; it must be 3 x 4");
   CHECK(codes.memory() == tensor<std::uint8_t>(3, 4).memory());
 }
 

@@ -11,9 +11,9 @@
 
 #include "catch.hpp"
 #include "intact/build/scale.hpp"
-#include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/max_softmax.hpp"
-#include "intact/shift_matmul.hpp"
+#include "intact/reference/log_sqrt2_matmul.hpp"
+#include "intact/reference/shift_matmul.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 
@@ -58,7 +58,7 @@ void check_codes(const attention_shape& shape, const layout& where, values code_
       expected(shape.queries, shape.channels);
   fill(codes.view(), code_values, 0, is_packed ? 15 : 33, random);
   fill(v.view(), v_values, 0, 255, random);
-  log_sqrt2_matmul(codes.view(), {v.view(), zero_point}, scale, y.view());
+  reference::log_sqrt2_matmul(codes.view(), {v.view(), zero_point}, scale, y.view());
   for (index_t i = 0; i < shape.queries; ++i) {
     for (index_t c = 0; c < shape.channels; ++c) {
       expected(i, c) = exact_code(codes.view(), v, zero_point, scale, i, c);
@@ -102,9 +102,9 @@ TEST_CASE("log_sqrt2_matmul is two shift_matmuls, of the even and of the odd cod
     }
   }
   tensor<std::int32_t> even_sums(6, 20), odd_sums(6, 20);
-  shift_matmul<attention_code::u8_masked>(even.view(), {v.view(), 90}, raw_accumulator{}, even_sums.view());
-  shift_matmul<attention_code::u8_masked>(odd.view(), {v.view(), 90}, raw_accumulator{}, odd_sums.view());
-  log_sqrt2_matmul(codes.view(), {v.view(), 90}, scale, y.view());
+  reference::shift_matmul<attention_code::u8_masked>(even.view(), {v.view(), 90}, raw_accumulator{}, even_sums.view());
+  reference::shift_matmul<attention_code::u8_masked>(odd.view(), {v.view(), 90}, raw_accumulator{}, odd_sums.view());
+  reference::log_sqrt2_matmul(codes.view(), {v.view(), 90}, scale, y.view());
   for (index_t i = 0; i < 6; ++i) {
     for (index_t c = 0; c < 20; ++c) {
       const int128 sum = int128{even_sums(i, c)} * scale.even_multiplier +
@@ -121,7 +121,8 @@ TEST_CASE("every code has its own weight", "[log_sqrt2]") {
     codes(0, 0) = static_cast<std::uint8_t>(code);
     v(0, 0) = 128;
     const int larger = std::min(code / 2, 12);
-    log_sqrt2_matmul(codes.view(), {v.view(), 0}, build_log_sqrt2_scale(std::ldexp(1.0, larger), 0), y.view());
+    reference::log_sqrt2_matmul(codes.view(), {v.view(), 0}, build_log_sqrt2_scale(std::ldexp(1.0, larger), 0),
+                                y.view());
     const long double scaled = code > 31 ? 0 : std::pow(2.0L, 7 + larger - static_cast<long double>(code) / 2);
     CAPTURE(code);
     CHECK(y(0, 0) == std::floor(scaled + 0.5L));
@@ -191,7 +192,7 @@ TEST_CASE("rows of log-sqrt2 codes relative to the maximum are normalized", "[lo
   fill(logits.view(), values::random, 0, 255, random);
   fill(v.view(), values::random, 0, 255, random);
   max_softmax(logits.view(), table, codes.view());
-  log_sqrt2_matmul(codes.view(), {v.view(), 33}, normalization, y.view());
+  reference::log_sqrt2_matmul(codes.view(), {v.view(), 33}, normalization, y.view());
   for (index_t i = 0; i < 4; ++i) {
     for (index_t c = 0; c < 9; ++c) {
       int128 weights = 0, sum = 0;
@@ -213,7 +214,7 @@ TEST_CASE("rows of log-sqrt2 codes relative to the maximum are normalized", "[lo
   }
   tensor<std::uint8_t> nothing(1, 197), of_nothing(1, 9);
   fill(nothing.view(), values::smallest, 32, 32, random);
-  log_sqrt2_matmul(nothing.view(), {v.view(), 33}, normalization, of_nothing.view());
+  reference::log_sqrt2_matmul(nothing.view(), {v.view(), 33}, normalization, of_nothing.view());
   CHECK(of_nothing.memory() == std::vector<std::uint8_t>(9, 33));
 }
 
@@ -222,7 +223,7 @@ TEST_CASE("log_sqrt2_matmul refuses what does not match, before it writes", "[lo
   const log_sqrt2_scale scale = build_log_sqrt2_scale(1, 0);
   const auto refused = [&](matrix_view<std::uint8_t> c, const quantized_matrix& values, const auto& by,
                            matrix_view<std::uint8_t> to) {
-    return refusal([&] { log_sqrt2_matmul(c, values, by, to); });
+    return refusal([&] { reference::log_sqrt2_matmul(c, values, by, to); });
   };
   const row_divisor normalization = build_row_divisor(1, 0);
   CHECK(refused(codes.view().prefix(2, 2), {v.view(), 0}, scale, y.view()) ==

@@ -72,7 +72,7 @@ void check_sums(const attention_shape& shape, const layout& where, values code_v
   fill(v.view(), v_values, 0, 255, random);
   using output = typename keep<Format>::output;
   tensor<output> y(shape.queries, shape.channels, where);
-  shift_matmul<Format>(codes.view(), {v.view(), zero_point}, keep<Format>{}, y.view());
+  reference::shift_matmul<Format>(codes.view(), {v.view(), zero_point}, keep<Format>{}, y.view());
   tensor<output> expected(shape.queries, shape.channels);
   for (index_t i = 0; i < shape.queries; ++i) {
     for (index_t c = 0; c < shape.channels; ++c) {
@@ -118,7 +118,7 @@ TEST_CASE("every code has its own weight, and the zero level none") {
       tensor<std::uint8_t> v(1, 1);
       v(0, 0) = 1;
       tensor<typename keep<Format>::output> y(1, 1);
-      shift_matmul<Format>(codes.view(), {v.view(), 0}, keep<Format>{}, y.view());
+      reference::shift_matmul<Format>(codes.view(), {v.view(), 0}, keep<Format>{}, y.view());
       CAPTURE(code);
       CHECK(y(0, 0) == weight(code));
     }
@@ -145,10 +145,10 @@ void check_long_rows() {
     fill(logits.view(), values::random, 0, 255, random);
     fill(v.view(), values::random, 0, 255, random);
     code_tensor<Format> codes(3, keys, where);
-    log_softmax<Format>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
+    log_softmax<isa::native, Format>(logits.view(), exp_table<std::uint64_t>(table), codes.view());
     using output = typename keep<Format>::output;
     tensor<output> y(3, 5);
-    shift_matmul<Format>(codes.view(), {v.view(), 100}, keep<Format>{}, y.view());
+    reference::shift_matmul<Format>(codes.view(), {v.view(), 100}, keep<Format>{}, y.view());
     for (index_t i = 0; i < 3; ++i) {
       for (index_t c = 0; c < 5; ++c) {
         CHECK(y(i, c) == static_cast<output>(exact_sum<Format>(codes.view(), v, 100, i, c)));
@@ -174,7 +174,8 @@ std::int32_t sum_of_longest_row(index_t largest, std::uint8_t value, int zero_po
     v(j, 0) = value;
   }
   tensor<std::int32_t> y(1, 1);
-  shift_matmul<attention_code::u4_clipped>(codes.view(), {v.view(), zero_point}, raw_accumulator{}, y.view());
+  reference::shift_matmul<attention_code::u4_clipped>(codes.view(), {v.view(), zero_point}, raw_accumulator{},
+                                                      y.view());
   return y(0, 0);
 }
 
@@ -244,10 +245,10 @@ TEST_CASE("shift_matmul applies its output stage") {
   fill(bytes.view(), values::random, 2, 16, random);
   tensor<std::uint8_t> y(shape.queries, shape.channels, layouts[1]);
   tensor<std::uint8_t> wide(shape.queries, shape.channels, layouts[1]);
-  shift_matmul<attention_code::u8_masked>(bytes.view(), {v.view(), 128}, requantize<std::uint8_t, tensor_scale>{scale},
-                                          y.view());
-  shift_matmul<attention_code::u8_full>(bytes.view(), {v.view(), 128}, requantize_s64<std::uint8_t>{scale},
-                                        wide.view());
+  shift_matmul<isa::native, attention_code::u8_masked>(bytes.view(), {v.view(), 128},
+                                                       requantize<std::uint8_t, tensor_scale>{scale}, y.view());
+  reference::shift_matmul<attention_code::u8_full>(bytes.view(), {v.view(), 128}, requantize_s64<std::uint8_t>{scale},
+                                                   wide.view());
   int below = 0;
   for (index_t i = 0; i < shape.queries; ++i) {
     for (index_t c = 0; c < shape.channels; ++c) {

@@ -81,7 +81,7 @@ TEST_CASE("a layer adds to the stream and saturates at both ends") {
         fill(addend.view(), values::random, -32768, 32767, random);
         const owned_scale scale = random_scale(shape.n, shape.k, left_shift, random);
         const tensor<std::int16_t> expected = exact_stream(a.view(), w.view(), scale, addend.view());
-        gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
+        reference::gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
         CAPTURE(shape.m, shape.n, shape.k, where.gap, left_shift);
         CHECK(first_difference(y.view(), expected.view()) == "");
         CHECK(y.surroundings_untouched());
@@ -89,7 +89,7 @@ TEST_CASE("a layer adds to the stream and saturates at both ends") {
           ++(code == -32768 ? low : code == 32767 ? high : inside);
         }
         // In place: the addend is y, with its stride.
-        gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, addend.view());
+        reference::gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, addend.view());
         CHECK(first_difference(addend.view(), expected.view()) == "");
         CHECK(addend.surroundings_untouched());
       }
@@ -111,7 +111,7 @@ TEST_CASE("the stream takes the ends of its range and of the layer's, to the las
     addend(0, 0) = static_cast<std::int16_t>(to);
     a(0, 0) = static_cast<std::uint8_t>(code);
     scale.offset[0] = halves * (std::int64_t{1} << 31);
-    gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
+    reference::gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
     return int{y(0, 0)};
   };
   CHECK(added(32766, 2, 0) == 32767);
@@ -143,7 +143,7 @@ TEST_CASE("the addend may have another stride than y, and every kind of weight a
   fill(addend.view(), values::random, -32768, 32767, random);
   const owned_scale scale = random_scale(6, 11, 0, random);
   const tensor<std::int16_t> expected = exact_stream(a.view(), w.view(), scale, addend.view());
-  gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
+  reference::gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
 }
@@ -154,7 +154,7 @@ TEST_CASE("a layer refuses a stream that does not fit") {
   tensor<std::int16_t> addend(2, 3), y(2, 3);
   const owned_scale good{{1, 1, 1}, {0, 0, 0}, 0, 0};
   const auto call = [&](const channel_scale& scale, const matrix_view<const std::int16_t>& stream) {
-    gemm(a.view(), w.view(), add_to_stream{scale, stream}, y.view());
+    reference::gemm(a.view(), w.view(), add_to_stream{scale, stream}, y.view());
   };
   const matrix_view<const std::int16_t> all = addend.view();
   CHECK_THROWS_WITH(call(good.view(), all.prefix(1, 3)),
@@ -169,7 +169,7 @@ TEST_CASE("a layer refuses a stream that does not fit") {
                     "sizes of at least 0, a stride of at least its columns, and data");
   tensor<std::uint8_t> keys(3, 1);
   const quantized_matrix x{a.view(), 0}, k{keys.view(), 0};
-  CHECK_THROWS_WITH(gemm(x, k, add_to_stream{good.view(), all.prefix(1, 3)}, y.view()),
+  CHECK_THROWS_WITH(reference::gemm(x, k, add_to_stream{good.view(), all.prefix(1, 3)}, y.view()),
                     "intact::gemm: addend of the stage is 1 x 3; it must be 2 x 3");
   channel_scale scale = good.view();
   scale.multiplier = scale.multiplier.first(2);

@@ -88,7 +88,7 @@ TEST_CASE("a product of stencils is a convolution", "[unfold]") {
   }
   tensor<std::int32_t> product(6 * 7, channels), direct(6 * 7, channels);
   unfold(x.view(), {6, 7}, {size, 1}, 99, rows.view());
-  gemm(rows.view(), matrix_view<const std::int8_t>(w.view()), raw_accumulator{}, product.view());
+  reference::gemm(rows.view(), matrix_view<const std::int8_t>(w.view()), raw_accumulator{}, product.view());
   depthwise_conv({x.view(), 99}, {6, 7}, {taps.view(), size}, raw_accumulator{}, direct.view());
   CHECK(first_difference(product.view(), direct.view()) == "");
 }

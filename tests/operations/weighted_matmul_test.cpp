@@ -142,7 +142,7 @@ struct u8_weights {
   using memory = tensor<std::uint8_t>;
   static std::int64_t weight(int code) { return code; }
   static void multiply(memory& w, const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
-    weighted_matmul(w.view(), v, n, y);
+    reference::weighted_matmul(w.view(), v, n, y);
   }
 };
 template <attention_code Format>
@@ -151,7 +151,7 @@ struct shifts {
   using memory = std::conditional_t<Format == attention_code::u4_clipped, packed_tensor<u4>, tensor<std::uint8_t>>;
   static std::int64_t weight(int code) { return code == 16 ? 0 : 32768 >> code; }
   static void multiply(memory& w, const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
-    shift_matmul<Format>(w.view(), v, n, y);
+    reference::shift_matmul<Format>(w.view(), v, n, y);
   }
 };
 
@@ -280,19 +280,19 @@ TEST_CASE("rows of zero weights become the zero point, and one weight is the cod
   fill(weights.view(), values::smallest, 0, 0, random);
   fill(codes.view(), values::smallest, 16, 16, random);
   const row_divisor one{1 << 28, 37};
-  weighted_matmul(weights.view(), {v.view(), 100}, one, y.view());
+  reference::weighted_matmul(weights.view(), {v.view(), 100}, one, y.view());
   CHECK(y.memory() == std::vector<std::uint8_t>{37, 37});
-  shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 100}, one, y.view());
+  reference::shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 100}, one, y.view());
   CHECK(y.memory() == std::vector<std::uint8_t>{37, 37});
   const row_divisor same{1 << 28, 100};
   for (const int weight : {1, 2, 255}) {
     weights(0, 1) = static_cast<std::uint8_t>(weight);
-    weighted_matmul(weights.view(), {v.view(), 100}, same, y.view());
+    reference::weighted_matmul(weights.view(), {v.view(), 100}, same, y.view());
     CHECK(y.memory() == std::vector<std::uint8_t>{v(1, 0), v(1, 1)});
   }
   for (int code = 0; code < 16; ++code) {
     codes(0, 1) = static_cast<std::uint8_t>(code);
-    shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 100}, same, y.view());
+    reference::shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 100}, same, y.view());
     CHECK(y.memory() == std::vector<std::uint8_t>{v(1, 0), v(1, 1)});
   }
 }
@@ -310,9 +310,9 @@ TEST_CASE("products do not change when all weights are doubled, and hardly when 
     }
   }
   const row_divisor n{987654321, 128};
-  weighted_matmul(weights.view(), {v.view(), 120}, n, y.view());
-  weighted_matmul(doubled.view(), {v.view(), 120}, n, of_doubled.view());
-  weighted_matmul(tripled.view(), {v.view(), 120}, n, of_tripled.view());
+  reference::weighted_matmul(weights.view(), {v.view(), 120}, n, y.view());
+  reference::weighted_matmul(doubled.view(), {v.view(), 120}, n, of_doubled.view());
+  reference::weighted_matmul(tripled.view(), {v.view(), 120}, n, of_tripled.view());
   CHECK(of_doubled.memory() == y.memory());
   int different = 0;
   for (std::size_t k = 0; k < y.memory().size(); ++k) {
@@ -327,8 +327,8 @@ TEST_CASE("products do not change when all weights are doubled, and hardly when 
       halved(i, j) = static_cast<std::uint8_t>(codes(i, j) + 7);
     }
   }
-  shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 120}, n, y.view());
-  shift_matmul<attention_code::u8_masked>(halved.view(), {v.view(), 120}, n, of_doubled.view());
+  reference::shift_matmul<attention_code::u8_masked>(codes.view(), {v.view(), 120}, n, y.view());
+  reference::shift_matmul<attention_code::u8_masked>(halved.view(), {v.view(), 120}, n, of_doubled.view());
   CHECK(of_doubled.memory() == y.memory());
 }
 
@@ -382,15 +382,15 @@ TEST_CASE("products with normalized rows refuse what does not fit") {
   packed_tensor<u4> packed(2, 3);
   check_refusals("weighted_matmul", "weights",
                  [&](const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
-                   weighted_matmul(weights.view(), v, n, y);
+                   reference::weighted_matmul(weights.view(), v, n, y);
                  });
   check_refusals("shift_matmul", "codes",
                  [&](const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
-                   shift_matmul<attention_code::u8_masked>(weights.view(), v, n, y);
+                   reference::shift_matmul<attention_code::u8_masked>(weights.view(), v, n, y);
                  });
   check_refusals("shift_matmul", "codes",
                  [&](const quantized_matrix& v, const row_divisor& n, matrix_view<std::uint8_t> y) {
-                   shift_matmul<attention_code::u4_clipped>(packed.view(), v, n, y);
+                   reference::shift_matmul<attention_code::u4_clipped>(packed.view(), v, n, y);
                  });
 }
 

@@ -74,10 +74,10 @@ constexpr std::size_t deit_tiny_attention =
     whole_lines(197 * 576) + 2 * whole_lines(197 * 197) + whole_lines(197 * 192);
 constexpr std::size_t deit_tiny_mlp = whole_lines(197 * 768 * 2) + whole_lines(197 * 768);
 static_assert(deit_tiny_mlp > deit_tiny_attention);
-static_assert(block_workspace_bytes(deit_tiny) == 2 * whole_lines(197 * 192) + deit_tiny_mlp + 63);
-static_assert(block_workspace_bytes({{577, 192, 3}, 192}) ==
+static_assert(reference::block_workspace_bytes(deit_tiny) == 2 * whole_lines(197 * 192) + deit_tiny_mlp + 63);
+static_assert(reference::block_workspace_bytes({{577, 192, 3}, 192}) ==
               whole_lines(577 * 576) + 2 * whole_lines(577 * 577) + 3 * whole_lines(577 * 192) + 63);
-static_assert(block_workspace_bytes({{0, 192, 3}, 768}) == 63);
+static_assert(reference::block_workspace_bytes({{0, 192, 3}, 768}) == 63);
 
 constexpr vit_shape small_vit = {.channels = 3,
                                  .height = 8,
@@ -88,8 +88,9 @@ constexpr vit_shape small_vit = {.channels = 3,
                                  .hidden = 17,
                                  .depth = 2,
                                  .classes = 5};
-static_assert(vit_workspace_bytes(small_vit) == whole_lines(6 * 48) + whole_lines(7 * 10) + whole_lines(10) + 63 +
-                                                    block_workspace_bytes(small_vit.block()));
+static_assert(reference::vit_workspace_bytes(small_vit) == whole_lines(6 * 48) + whole_lines(7 * 10) + whole_lines(10) +
+                                                               63 +
+                                                               reference::block_workspace_bytes(small_vit.block()));
 
 /// Memory of exactly so many bytes, `misalignment` bytes off a boundary of 64, between guards.
 class guarded_memory {
@@ -225,12 +226,12 @@ void check_block(const block_shape& shape, attention_code probabilities,
   generator random(39);
   parameter_memory memory;
   const block_parameters parameters = random_block(memory, shape, probabilities, random);
-  const std::size_t bytes = block_workspace_bytes(shape);
+  const std::size_t bytes = reference::block_workspace_bytes(shape);
   CAPTURE(shape.attention.tokens, shape.attention.width, shape.hidden, int(probabilities), bytes);
 
   tensor<std::uint8_t> expected = random_stream(shape);
   guarded_memory plenty(2 * bytes + 1000, 0);
-  block(expected.view(), parameters, shape, plenty.view());
+  reference::block(expected.view(), parameters, shape, plenty.view());
   CHECK(expected.surroundings_untouched());
   CHECK((shape.attention.tokens == 0 || expected.memory() != random_stream(shape).memory()));
 
@@ -238,17 +239,17 @@ void check_block(const block_shape& shape, attention_code probabilities,
     CAPTURE(misalignment);
     tensor<std::uint8_t> stream = random_stream(shape);
     guarded_memory exact(bytes, misalignment);
-    block(stream.view(), parameters, shape, exact.view());
+    reference::block(stream.view(), parameters, shape, exact.view());
     CHECK(stream.memory() == expected.memory());
     CHECK(exact.guards_untouched());
   }
   tensor<std::uint8_t> stream = random_stream(shape);
   guarded_memory too_small(bytes - 1, 0);
-  CHECK_THROWS_AS(block(stream.view(), parameters, shape, too_small.view()), std::invalid_argument);
+  CHECK_THROWS_AS(reference::block(stream.view(), parameters, shape, too_small.view()), std::invalid_argument);
   CHECK(stream.memory() == random_stream(shape).memory());
 }
 
-TEST_CASE("a block never uses more than block_workspace_bytes") {
+TEST_CASE("a block never uses more than reference::block_workspace_bytes") {
   std::vector<std::size_t> all;
   for (std::size_t misalignment = 0; misalignment < 64; ++misalignment) {
     all.push_back(misalignment);
@@ -263,7 +264,7 @@ TEST_CASE("a block never uses more than block_workspace_bytes") {
   }
 }
 
-TEST_CASE("a block of DeiT-Tiny never uses more than block_workspace_bytes") {
+TEST_CASE("a block of DeiT-Tiny never uses more than reference::block_workspace_bytes") {
   check_block(deit_tiny, attention_code::u8_masked, {1, 63});
 }
 
@@ -293,13 +294,13 @@ TEST_CASE("a block allocates nothing") {
     parameter_memory memory;
     const block_parameters parameters = random_block(memory, shape, probabilities, random);
     tensor<std::uint8_t> stream = random_stream(shape);
-    guarded_memory scratch(block_workspace_bytes(shape), 0);
-    CHECK(allocations_of([&] { block(stream.view(), parameters, shape, scratch.view()); }) == 0);
+    guarded_memory scratch(reference::block_workspace_bytes(shape), 0);
+    CHECK(allocations_of([&] { reference::block(stream.view(), parameters, shape, scratch.view()); }) == 0);
     CHECK(stream.memory() != random_stream(shape).memory());
   }
 }
 
-TEST_CASE("a model allocates nothing, and never uses more than vit_workspace_bytes") {
+TEST_CASE("a model allocates nothing, and never uses more than reference::vit_workspace_bytes") {
   generator random(41);
   parameter_memory memory;
   const vit_parameters parameters = random_vit(memory, small_vit, attention_code::u8_masked, random);
@@ -310,9 +311,10 @@ TEST_CASE("a model allocates nothing, and never uses more than vit_workspace_byt
     CAPTURE(misalignment);
     tensor<std::int32_t> logits(1, small_vit.classes);
     tensor<std::uint8_t> logits_u8(1, small_vit.classes);
-    guarded_memory scratch(vit_workspace_bytes(small_vit), misalignment);
-    CHECK(allocations_of([&] { vit(image, parameters, small_vit, logits.view(), logits_u8.view(), scratch.view()); }) ==
-          0);
+    guarded_memory scratch(reference::vit_workspace_bytes(small_vit), misalignment);
+    CHECK(allocations_of([&] {
+            reference::vit(image, parameters, small_vit, {logits.view(), logits_u8.view()}, scratch.view());
+          }) == 0);
     CHECK(scratch.guards_untouched());
     if (misalignment == 0) {
       expected = logits;

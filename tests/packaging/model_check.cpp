@@ -18,15 +18,13 @@ template void gemm(const quantized_matrix&, const quantized_matrix&, const round
 template void log_softmax<attention_code::u8_masked>(matrix_view<const std::uint8_t>, exp_table<std::uint32_t>,
                                                      matrix_view<std::uint8_t>, const sequential&);
 
-template void vit(const image_view&, const vit_parameters&, const vit_shape&, matrix_view<std::int32_t>,
-                  matrix_view<std::uint8_t>, workspace, no_trace&&);
-template void fused_vit<isa::scalar>(std::span<const image_view>, const vit_parameters&, const vit_shape&,
-                                     matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace,
-                                     const sequential&);
-template void fused_swin<isa::scalar>(std::span<const image_view>, const swin_parameters&, const swin_shape&,
-                                      matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace,
-                                      const sequential&);
-template void swin(const image_view&, const swin_parameters&, const swin_shape&, matrix_view<std::int32_t>,
-                   matrix_view<std::uint8_t>, workspace, no_trace&&);
+template void vit(const image_view&, const vit_parameters&, const vit_shape&,
+                  {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, no_trace&&);
+template void vit<isa::scalar>(std::span<const image_view>, const vit_parameters&, const vit_shape&,
+                               {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, const sequential&);
+template void swin<isa::scalar>(std::span<const image_view>, const swin_parameters&, const swin_shape&,
+                                {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, const sequential&);
+template void swin(const image_view&, const swin_parameters&, const swin_shape&,
+                   {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, no_trace&&);
 
 }  // namespace intact

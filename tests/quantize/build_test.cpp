@@ -79,14 +79,15 @@ TEST_CASE("every observer calibrates the digits to a model that agrees with floa
     const vit_scales scales =
         calibrate(data.model, std::span(data.images).first(20), {.observer = recipe, .batch = 10});
     const integer_vit quantized = build_vit(data.model, scales);
-    std::vector<std::byte> scratch(vit_workspace_bytes(quantized.shape()));
+    std::vector<std::byte> scratch(reference::vit_workspace_bytes(quantized.shape()));
     std::vector<std::int32_t> logits(10);
     std::vector<std::uint8_t> logits_u8(10);
     int agreed = 0;
     double largest_error = 0;
     for (const image_view& image : data.images) {
-      vit(image, quantized.parameters(), quantized.shape(), matrix_view(logits.data(), 1, 10),
-          matrix_view(logits_u8.data(), 1, 10), workspace(scratch.data(), scratch.size()));
+      reference::vit(image, quantized.parameters(), quantized.shape(),
+                     {matrix_view(logits.data(), 1, 10), matrix_view(logits_u8.data(), 1, 10)},
+                     workspace(scratch.data(), scratch.size()));
       const std::vector<float> expected = forward(data.model, image);
       for (std::size_t n = 0; n < logits.size(); ++n) {
         largest_error = std::max(largest_error, std::fabs(quantized.real_logit(logits[n]) - double{expected[n]}));

@@ -187,14 +187,15 @@ auto calibrated(const Model& model, std::span<const image_view> images, observer
 void check_model(const integer_vit& model, std::span<const image_view> images) {
   const double_reference reference(model.tensors());
   const index_t classes = model.shape().classes;
-  std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   for (const image_view& image : images) {
     const tensors expected = reference.evaluate(image);
     trace_comparison trace(expected);
-    vit(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, classes),
-        matrix_view(logits_u8.data(), 1, classes), workspace(memory.data(), memory.size()), trace);
+    reference::vit(image, model.parameters(), model.shape(),
+                   {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
+                   workspace(memory.data(), memory.size()), trace);
     const comparison seen = trace.result();
     CAPTURE(seen.first_mismatch);
     CHECK(seen.mismatched == 0);
@@ -205,14 +206,15 @@ void check_model(const integer_vit& model, std::span<const image_view> images) {
 void check_model(const integer_swin& model, std::span<const image_view> images) {
   const swin_reference reference(model.tensors());
   const index_t classes = model.shape().classes;
-  std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   for (const image_view& image : images) {
     const tensors expected = reference.evaluate(image);
     trace_comparison trace(expected);
-    swin(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, classes),
-         matrix_view(logits_u8.data(), 1, classes), workspace(memory.data(), memory.size()), trace);
+    reference::swin(image, model.parameters(), model.shape(),
+                    {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
+                    workspace(memory.data(), memory.size()), trace);
     const comparison seen = trace.result();
     CAPTURE(seen.first_mismatch);
     CHECK(seen.mismatched == 0);

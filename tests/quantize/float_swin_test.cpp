@@ -244,13 +244,14 @@ TEST_CASE("integer logits follow those of the float model, with padding and with
     const std::vector<owned_image> images = make_images(shape, 6);
     const std::vector<image_view> views = views_of(images);
     const integer_swin integer = build_swin(model, calibrate(model, views), precise_recipe_888);
-    std::vector<std::byte> memory(swin_workspace_bytes(integer.shape()));
+    std::vector<std::byte> memory(reference::swin_workspace_bytes(integer.shape()));
     double noise = 0, signal = 0;
     for (const image_view& image : views) {
       std::vector<std::int32_t> logits(5);
       std::vector<std::uint8_t> logits_u8(5);
-      swin(image, integer.parameters(), integer.shape(), matrix_view(logits.data(), 1, 5),
-           matrix_view(logits_u8.data(), 1, 5), workspace(memory.data(), memory.size()));
+      reference::swin(image, integer.parameters(), integer.shape(),
+                      {matrix_view(logits.data(), 1, 5), matrix_view(logits_u8.data(), 1, 5)},
+                      workspace(memory.data(), memory.size()));
       const std::vector<float> expected = forward(model, image);
       for (std::size_t i = 0; i < 5; ++i) {
         const double value = static_cast<double>(expected[i]);

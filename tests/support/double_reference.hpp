@@ -163,7 +163,7 @@ class double_reference {
     const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
     for (std::size_t i = 0; i < tensors_.blocks.size(); ++i) {
       const block_evaluation block{tensors_.blocks[i], shape.block(), shape.stream, static_cast<index_t>(i), all};
-      stream = &block(*stream);
+      stream = &reference::block(*stream);
     }
 
     const code_matrix class_tokens =
@@ -300,10 +300,12 @@ class trace_comparison {
 inline comparison compare_image(const integer_vit& model, const image_view& image, const tensors& expected) {
   std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
-  std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   trace_comparison trace(expected);
-  vit(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, model.shape().classes),
-      matrix_view(logits_u8.data(), 1, model.shape().classes), workspace(memory.data(), memory.size()), trace);
+  reference::vit(
+      image, model.parameters(), model.shape(),
+      {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
+      workspace(memory.data(), memory.size()), trace);
   return trace.result();
 }
 

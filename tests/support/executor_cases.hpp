@@ -75,7 +75,7 @@ void check_same_bits(index_t m, index_t n, index_t k) {
   const auto packed = pack_weights(w.view(), std::as_writable_bytes(std::span(memory)));
   const requantize<std::uint8_t, tensor_scale> stage{{1 << 24, std::int64_t{128} << 35, 3, 0}};
   tensor<std::uint8_t> expected(m, n);
-  gemm(a.view(), w.view(), stage, expected.view());
+  reference::gemm(a.view(), w.view(), stage, expected.view());
   for (const int threads : thread_counts) {
     tensor<std::uint8_t> y(m, n);
     gemm(a.view(), packed, stage, y.view(), Executor(threads));

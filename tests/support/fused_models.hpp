@@ -6,8 +6,8 @@
 #include <variant>
 #include <vector>
 
-#include "intact/model/block.hpp"
 #include "intact/model/attention.hpp"
+#include "intact/model/block.hpp"
 #include "intact/model/linear.hpp"
 #include "intact/pack.hpp"
 #include "tensor.hpp"

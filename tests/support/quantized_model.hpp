@@ -165,9 +165,10 @@ inline classification classify(const integer_vit& model, const image_view& image
   const index_t classes = model.shape().classes;
   classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
                        std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
-  std::vector<std::byte> scratch(vit_workspace_bytes(model.shape()));
-  vit(image, model.parameters(), model.shape(), matrix_view(found.logits.data(), 1, classes),
-      matrix_view(found.logits_u8.data(), 1, classes), workspace(scratch.data(), scratch.size()));
+  std::vector<std::byte> scratch(reference::vit_workspace_bytes(model.shape()));
+  reference::vit(image, model.parameters(), model.shape(),
+                 {matrix_view(found.logits.data(), 1, classes), matrix_view(found.logits_u8.data(), 1, classes)},
+                 workspace(scratch.data(), scratch.size()));
   return found;
 }
 

@@ -152,7 +152,7 @@ struct swin_block_evaluation {
   const code_matrix& operator()(const code_matrix& stream) const {
     const owned_block& layers = p.block;
     const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, layers.norm1.view()));
-    const code_matrix& context = attention(cut.cut(norm1, p.norm1_zero_point));
+    const code_matrix& context = reference::attention(cut.cut(norm1, p.norm1_zero_point));
     const code_matrix& add1 = keep(all, {"add1", block}, add_attention(stream, context));
 
     const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, layers.norm2.view()));
@@ -302,10 +302,12 @@ class swin_reference {
 inline comparison compare_image(const integer_swin& model, const image_view& image, const tensors& expected) {
   std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
-  std::vector<std::byte> memory(swin_workspace_bytes(model.shape()));
+  std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   trace_comparison trace(expected);
-  swin(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, model.shape().classes),
-       matrix_view(logits_u8.data(), 1, model.shape().classes), workspace(memory.data(), memory.size()), trace);
+  reference::swin(
+      image, model.parameters(), model.shape(),
+      {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
+      workspace(memory.data(), memory.size()), trace);
   return trace.result();
 }
 

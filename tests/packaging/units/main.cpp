@@ -34,7 +34,7 @@ constexpr vit_shape shape{.channels = 2,
 int main() {
   const integer_vit model(intact_test::model_builder({.shape = shape, .parts = paper_recipe}, 5).model());
   const std::vector<intact_test::owned_image> images = intact_test::make_images(shape, 1);
-  std::vector<std::byte> memory(std::max(vit_workspace_bytes(shape), fused_vit_bytes(shape)));
+  std::vector<std::byte> memory(std::max(reference::vit_workspace_bytes(shape), vit_workspace_bytes(shape)));
   const units::arguments x{model.parameters(), model.shape(), images[0].view, workspace(memory.data(), memory.size())};
 
   struct unit {

@@ -73,7 +73,7 @@ class operations {
     products();
     stages();
     rows();
-    attention();
+    reference::attention();
     images();
     return hash_.value();
   }
@@ -92,8 +92,8 @@ class operations {
   template <class Weights>
   void product(const Weights& w) {
     alignas(packed_weights_alignment) std::byte memory[16384];
-    record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, raw_accumulator{}, y); });
-    record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, requantize<u8>{scale_}, y); });
+    record<std::int32_t>(tokens, outputs, [&](auto y) { reference::gemm(codes_.view(), w, raw_accumulator{}, y); });
+    record<u8>(tokens, outputs, [&](auto y) { reference::gemm(codes_.view(), w, requantize<u8>{scale_}, y); });
     const auto packed = pack_weights(w, memory);
     record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, raw_accumulator{}, y); });
     record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, requantize<u8>{scale_}, y); });
@@ -113,7 +113,7 @@ class operations {
 
   template <class Stage>
   void stage(const packed_weights<s8>& w, const Stage& stage) {
-    record<typename Stage::output>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, stage, y); });
+    record<typename Stage::output>(tokens, outputs, [&](auto y) { reference::gemm(codes_.view(), w, stage, y); });
   }
 
   void stages() {
@@ -159,7 +159,7 @@ class operations {
     record<u8>(tokens, channels, [&](auto y) { layernorm(stream_.view(), norm_s16, y); });
     const matrix<u8> gain_shift = filled<u8>(channels, 20);
     record<std::int32_t>(tokens, channels, [&](auto y) {
-      fq_vit_layernorm(codes_.view(), {128, shift.span(), gain.span(), gain_shift.span(), bias.span()}, y);
+      reference::fq_vit_layernorm(codes_.view(), {128, shift.span(), gain.span(), gain_shift.span(), bias.span()}, y);
     });
     record<u8>(tokens, channels, [&](auto y) { add(codes_.view(), codes_.view(), addition(channels), y); });
     record<u8>(tokens, channels, [&](auto y) { activation(codes_.view(), table.span(), y); });
@@ -183,19 +183,22 @@ class operations {
     } else {
       codes = bytes;
     }
-    log_softmax<Format, std::uint64_t>(codes_.view().column_block(0, columns), exponential_.span(), codes);
+    log_softmax<isa::native, Format>(codes_.view().column_block(0, columns), exponential_.span(), codes);
     hash_.add(bytes);
     const quantized_matrix v{codes_.view(), 128};
     using stage =
         std::conditional_t<Format == attention_code::u8_full, requantize_s64<u8>, requantize<u8, tensor_scale>>;
     constexpr stage wanted{{1 << 30, std::int64_t{257} << 45, 14, 0}};
-    record<u8>(tokens, channels, [&](auto y) { shift_matmul<Format>(codes, v, wanted, y); });
-    record<u8>(tokens, channels,
-               [&](auto y) { shift_matmul<Format>(codes, v, wanted, y, workspace(scratch_, sizeof scratch_)); });
+    record<u8>(tokens, channels, [&](auto y) { reference::shift_matmul<Format>(codes, v, wanted, y); });
+    record<u8>(tokens, channels, [&](auto y) {
+      shift_matmul<isa::native, Format>(codes, v, wanted, y, workspace(scratch_, sizeof scratch_));
+    });
     if constexpr (Format != attention_code::u8_full) {
-      record<u8>(tokens, channels, [&](auto y) { shift_matmul<Format>(codes, v, row_divisor{1 << 27, 128}, y); });
       record<u8>(tokens, channels, [&](auto y) {
-        shift_matmul<Format>(codes, v, row_divisor{1 << 27, 128}, y, workspace(scratch_, sizeof scratch_));
+        reference::shift_matmul<Format>(codes, v, row_divisor{1 << 27, 128}, y);
+      });
+      record<u8>(tokens, channels, [&](auto y) {
+        shift_matmul<isa::native, Format>(codes, v, row_divisor{1 << 27, 128}, y, workspace(scratch_, sizeof scratch_));
       });
     }
   }
@@ -210,19 +213,20 @@ class operations {
     visible.data[3] = 0;
     const key_mask mask{visible.view()};
     record<u8>(tokens, tokens, [&](auto y) {
-      log_softmax<attention_code::u8_masked, std::uint64_t>(logits, exponential_.span(), mask, y);
+      log_softmax<isa::native, attention_code::u8_masked>(logits, exponential_.span(), mask, y);
     });
     record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), y); });
     record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), mask, 255, y); });
     const quantized_matrix v{codes_.view(), 128};
     constexpr row_divisor normalization{1 << 27, 128};
-    record<u8>(tokens, channels, [&](auto y) { weighted_matmul(logits, v, normalization, y); });
+    record<u8>(tokens, channels, [&](auto y) { reference::weighted_matmul(logits, v, normalization, y); });
     record<u8>(tokens, channels,
                [&](auto y) { weighted_matmul(logits, v, normalization, y, workspace(scratch_, sizeof scratch_)); });
-    record<u8>(tokens, channels, [&](auto y) { log_sqrt2_matmul(matrix_view<const u8>(logits), v, normalization, y); });
+    record<u8>(tokens, channels,
+               [&](auto y) { reference::log_sqrt2_matmul(matrix_view<const u8>(logits), v, normalization, y); });
     record<u8>(tokens, channels, [&](auto y) {
-      log_sqrt2_matmul(matrix_view<const u8>(logits), v, log_sqrt2_scale{1 << 20, 741455, std::int64_t{257} << 39, 8},
-                       y);
+      reference::log_sqrt2_matmul(matrix_view<const u8>(logits), v,
+                                  log_sqrt2_scale{1 << 20, 741455, std::int64_t{257} << 39, 8}, y);
     });
   }
 
@@ -268,19 +272,19 @@ class operations {
   hash results;
   matrix<std::int32_t> logits(1, x.shape.classes);
   matrix<std::uint8_t> logits_u8(1, x.shape.classes);
-  vit(x.image, x.model, x.shape, logits.view(), logits_u8.view(), x.memory);
+  reference::vit(x.image, x.model, x.shape, {logits.view(), logits_u8.view()}, x.memory);
   results.add(logits.view());
-  fused_vit(std::span(&x.image, 1), x.model, x.shape, logits.view(), logits_u8.view(), x.memory);
+  vit(std::span(&x.image, 1), x.model, x.shape, {logits.view(), logits_u8.view()}, x.memory);
   results.add(logits_u8.view());
   return results.value() ^ operations().run();
 }
 
 }  // namespace
 
-template void swin(const image_view&, const swin_parameters&, const swin_shape&, matrix_view<std::int32_t>,
-                   matrix_view<std::uint8_t>, workspace, no_trace&&);
-template void fused_swin(std::span<const image_view>, const swin_parameters&, const swin_shape&,
-                         matrix_view<std::int32_t>, matrix_view<std::uint8_t>, workspace, const sequential&);
+template void swin(const image_view&, const swin_parameters&, const swin_shape&,
+                   {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, no_trace&&);
+template void swin(std::span<const image_view>, const swin_parameters&, const swin_shape&,
+                   {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, const sequential&);
 
 }  // namespace INTACT_UNIT
 }  // namespace intact
