@@ -17,7 +17,7 @@ namespace intact_deit {
 /// Bits of weights, activations and attention.
 struct bit_widths {
   int weights = 8;
-  int quantized_matrix = 8;
+  int activations = 8;
   int attention = 4;
 
   /// From "8/8/4" and the like.

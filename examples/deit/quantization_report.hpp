@@ -40,7 +40,7 @@ class quantization_report {
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
   /// that halve its noise.
   void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
-                   const profile_arguments& recipe, std::span<const rgb_image> images, std::size_t threads) {
+                   const profile_arguments& profile, std::span<const rgb_image> images, std::size_t threads) {
     if (outliers_.empty()) {
       return;
     }
@@ -58,14 +58,14 @@ class quantization_report {
       }
     };
     if (!calibration.equalizes()) {
-      measure("--equalize", true, quantization_recipe);
+      measure("--equalize", true, profile);
     }
-    if (recipe.name() == "paper") {
-      measure("--profile precise", calibration.equalizes(), recipe.with("precise", recipe.bits()));
+    if (profile.name() == "paper") {
+      measure("--profile precise", calibration.equalizes(), profile.with("precise", profile.bits()));
     }
     const std::string wide = "8/8/8";
-    if (recipe.bits() != wide) {
-      measure("--bits " + wide, calibration.equalizes(), recipe.with(recipe.name(), wide));
+    if (profile.bits() != wide) {
+      measure("--bits " + wide, calibration.equalizes(), profile.with(profile.name(), wide));
     }
     std::sort(options_.begin(), options_.end(),
               [](const measured_option& a, const measured_option& b) { return a.sqnr_db > b.sqnr_db; });
