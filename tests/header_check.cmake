@@ -22,7 +22,7 @@ set(more_foreign_headers_of_config atomic cfloat cstdarg cstdio cstdlib stdexcep
 set(more_foreign_headers_of_simd xsimd/xsimd.hpp immintrin.h arm_neon.h cpuid.h sys/auxv.h)
 
 # The headers of adapt/ that need nothing but the standard library, and those that may use Eigen, nlohmann-json or POSIX.
-set(standard_only add file_kind fold integer_swin integer_vit layernorm log_sqrt2 observe owned_panels packed_swin packed_vit profile quantize safetensors_types scale scale_target
+set(standard_only add file_kind fold integer_swin integer_vit layernorm log_sqrt2 observe owned_panels packed_swin packed_vit profile quantize safetensors_types scale scale_target tensor_place
     table)
 set(Eigen_users build eigen float_vit)
 set(nlohmann_users safetensors_header safetensors_write)

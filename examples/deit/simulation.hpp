@@ -125,7 +125,7 @@ inline void unfold_patch(intact::float_vit& model, const intact::float_linear& f
 class softmax_simulation {
  public:
   softmax_simulation(const intact::block_scales& scales, index keys, const intact::profile& chosen)
-      : built_(intact::detail::build_weighting(scales.attention_logits, scales.qkv, scales.context, keys, chosen)) {}
+      : built_(intact::detail::build_softmax(scales.attention_logits, keys, chosen)) {}
 
   float_matrix operator()(const byte_matrix& logits) const {
     const auto view = intact::view_of(logits);
@@ -183,6 +183,7 @@ struct calibrated_model {
   intact::vit_scales scales;
   intact::vit_weights weights;
   std::vector<intact::scale_change> changes = {};  ///< scales that were raised so that integers compute them
+  std::string method = "observe";                  ///< the method of calibration, as the option --method names it
 };
 
 /// A calibrated model whose scales integers can compute, and all that were raised for it.

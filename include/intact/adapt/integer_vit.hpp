@@ -12,6 +12,7 @@
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/scale.hpp"
 #include "intact/adapt/table.hpp"
+#include "intact/adapt/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/model/vit.hpp"
 
@@ -213,6 +214,17 @@ struct owned_block {
   owned_linear fc2;
   owned_add add2;
 
+  /// Refuses weights that have not the sizes they name, naming the tensor and the block's position.
+  void require_sizes(index position) const {
+    const auto require = [&](const char* tensor, const owned_linear& layer) {
+      detail::at_tensor({tensor, position}, [&] { layer.weights.require_sizes(); });
+    };
+    require("qkv", qkv);
+    require("proj", proj);
+    require("fc1", fc1);
+    require("fc2", fc2);
+  }
+
   block_parameters view() const {
     return {norm1.view(),
             {qkv.view(), qkv_zero_point, attention_logits.scale, weighting.view(), proj.view()},
@@ -268,6 +280,10 @@ class integer_vit {
     require_sizes();
     for (const owned_block& block : contents_.blocks) {
       blocks_.push_back(block.view());
+      detail::at_tensor({"", std::ssize(blocks_) - 1}, [&] {
+        shape().stream == stream_codes::s16 ? require_block<std::int16_t>(blocks_.back(), shape().block())
+                                            : require_block(blocks_.back(), shape().block());
+      });
     }
     require_vit(parameters(), shape());
   }
@@ -302,13 +318,11 @@ class integer_vit {
     } else {
       require_size("size of token_addend", contents_.token_addend.size(), size_product(shape.tokens(), shape.width));
     }
-    for (const owned_block& block : contents_.blocks) {
-      for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
-        layer->weights.require_sizes();
-      }
+    for (std::size_t position = 0; position < contents_.blocks.size(); ++position) {
+      contents_.blocks[position].require_sizes(static_cast<index>(position));
     }
-    contents_.patch.weights.require_sizes();
-    contents_.head.require_sizes();
+    detail::at_tensor({"patch"}, [&] { contents_.patch.weights.require_sizes(); });
+    detail::at_tensor({"logits"}, [&] { contents_.head.require_sizes(); });
   }
 
   vit_contents contents_;

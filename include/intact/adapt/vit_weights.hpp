@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "intact/adapt/integer_vit.hpp"
 #include "intact/adapt/profile.hpp"
 #include "intact/adapt/quantize.hpp"
+#include "intact/adapt/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 
 // The weights of a float model as codes. Who wants to round them in a way of their own builds vit_weights themselves.
@@ -84,20 +86,32 @@ inline scaled_weights quantize_layer(const float_matrix& weight, const profile& 
           std::move(codes.scale)};
 }
 
-/// Quantizes the weights of a block's layers.
-inline block_weights quantize_block(const float_block& block, const profile& chosen) {
-  return {quantize_layer(block.qkv.weight, chosen), quantize_layer(block.proj.weight, chosen),
-          quantize_layer(block.fc1.weight, chosen), quantize_layer(block.fc2.weight, chosen)};
+namespace detail {
+
+/// The same for a layer of a model, which refusals name.
+inline scaled_weights quantize_layer_at(const tensor_place& place, const float_matrix& weight, const profile& chosen) {
+  return at_tensor(place, [&] { return quantize_layer(weight, chosen); });
+}
+
+}  // namespace detail
+
+/// Quantizes the weights of the layers of a block, which has a position in its model.
+inline block_weights quantize_block(const float_block& block, const profile& chosen, index position) {
+  const auto quantize = [&](const char* tensor, const float_linear& layer) {
+    return detail::quantize_layer_at({tensor, position}, layer.weight, chosen);
+  };
+  return {quantize("qkv", block.qkv), quantize("proj", block.proj), quantize("fc1", block.fc1),
+          quantize("fc2", block.fc2)};
 }
 
 /// Quantizes the weights of all layers.
 inline vit_weights quantize_weights(const float_vit& model, const profile& chosen) {
   vit_weights weights;
-  weights.patch = quantize_layer(patch_layer(model, chosen).weight, chosen);
+  weights.patch = detail::quantize_layer_at({"patch"}, patch_layer(model, chosen).weight, chosen);
   for (const float_block& block : model.blocks) {
-    weights.blocks.push_back(quantize_block(block, chosen));
+    weights.blocks.push_back(quantize_block(block, chosen, std::ssize(weights.blocks)));
   }
-  weights.head = quantize_layer(model.head.weight, chosen);
+  weights.head = detail::quantize_layer_at({"logits"}, model.head.weight, chosen);
   return weights;
 }
 
