@@ -44,8 +44,10 @@ class reconstruction {
     progress_bar progress("calibration", exact_.blocks.size());
     embed(images);
     for (std::size_t position = 0; position < exact_.blocks.size(); ++position) {
-      reconstruct_attention(position);
-      reconstruct_mlp(position);
+      intact::detail::at_tensor({"", static_cast<index>(position)}, [&] {
+        reconstruct_attention(position);
+        reconstruct_mlp(position);
+      });
       progress.advance();
     }
     reconstruct_head();
