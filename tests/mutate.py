@@ -526,6 +526,14 @@ MUTATIONS = [
         ("mine >= most || more >= most - mine", "mine >= most"),
         ("count) > (left_ - padding) / sizeof(T)", "count) * sizeof(T) > left_ - padding"),
     ),
+    *mutations_of(
+        "adapt/model_file_checks.hpp", "model_file_hostile_test",
+        ("index{1} << 20", "index{1} << 21"),
+        ("std::int64_t{shape.height / shape.patch} * (shape.width_pixels / shape.patch)",
+         "static_cast<std::int32_t>(shape.height / shape.patch * (shape.width_pixels / shape.patch))"),
+        ("tokens > shift_matmul_max_keys", "tokens > shift_matmul_max_keys + 1"),
+        ("width / heads > gemm_max_depth_u8_u8", "width / heads > gemm_max_depth_u8_u8 + 1"),
+    ),
     *mutations_of("gemm.hpp", "grouped_s4_test", ("8 << grouped_s4_view::max_shift", "8")),
     # Fused stages
     *mutations_of(

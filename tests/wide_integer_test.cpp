@@ -23,13 +23,13 @@ TEST_CASE("wide integers do what is known of them, on every target", "[wide_inte
   CHECK(largest / 3 * 3 + largest % 3 == largest);
   CHECK(wide(-7) / 2 == -3);
   CHECK(wide(-7) % 2 == -1);
-  CHECK(wide(-7) >> 1 == -4);
+  CHECK((wide(-7) >> 1) == -4);
   CHECK(wide(-1) < 0);
   CHECK(unsigned_wide(-1) > (unsigned_wide(1) << 127));
-  CHECK((wide(1) << 100) * -5 >> 98 == -20);
+  CHECK((((wide(1) << 100) * -5) >> 98) == -20);
   CHECK(static_cast<double>((wide(1) << 80) + (wide(1) << 27)) == std::ldexp(1.0, 80));
   CHECK(static_cast<double>((wide(1) << 80) + (wide(1) << 27) + 1) == std::ldexp(1.0, 80) + std::ldexp(1.0, 28));
-  CHECK(wide(-std::ldexp(3.0, 90)) == wide(-3) << 90);
+  CHECK(wide(-std::ldexp(3.0, 90)) == (wide(-3) << 90));
 }
 
 #ifdef __SIZEOF_INT128__
