@@ -22,7 +22,7 @@
 
 namespace intact_deit {
 
-/// An option, and the SQNR of the part with the largest error with it.
+/// An option, and the SQNR of the part with the largest error with it, measured with ranges as they are observed.
 struct measured_option {
   std::string option;
   double sqnr_db = 0;
@@ -38,7 +38,7 @@ class quantization_report {
         outliers_(outliers(parts_)) {}
 
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
-  /// that halve its noise.
+  /// that halve its noise. They are measured with the method observe, which takes seconds.
   void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
                    const profile_arguments& profile, std::span<const rgb_image> images, std::size_t threads) {
     if (outliers_.empty()) {
@@ -91,8 +91,8 @@ class quantization_report {
                   weights.c_str(), one.text().c_str(), one.sqnr_db, median_sqnr_db(parts_, one.part));
     }
     for (const measured_option& one : options_) {
-      std::printf("warning: %s: where the error is largest, %s would give %.1f dB\n", weights.c_str(),
-                  one.option.c_str(), one.sqnr_db);
+      std::printf("warning: %s: where the error is largest, %s gives %.1f dB, measured with --method %s\n",
+                  weights.c_str(), one.option.c_str(), one.sqnr_db, measuring_method);
     }
     if (!outliers_.empty() && options_.empty()) {
       std::printf("warning: %s: no option that was tried halves the noise\n", weights.c_str());
@@ -121,12 +121,13 @@ class quantization_report {
     std::transform(parts_.begin(), parts_.end(), std::back_inserter(all["parts"]), part);
     std::transform(outliers_.begin(), outliers_.end(), std::back_inserter(all["warnings"]), part);
     for (const measured_option& one : options_) {
-      all["better_options"].push_back({{"option", one.option}, {"sqnr_db", one.sqnr_db}});
+      all["better_options"].push_back({{"option", one.option}, {"method", measuring_method}, {"sqnr_db", one.sqnr_db}});
     }
     return all;
   }
 
  private:
+  static constexpr const char* measuring_method = "observe";  // of calibration_arguments::quick
   static constexpr std::array<const char*, 4> kinds = {"embedding", "attention", "mlp", "head"};
 
   static bool less_sqnr(const part_error& a, const part_error& b) { return a.sqnr_db < b.sqnr_db; }

@@ -52,7 +52,7 @@ class quantize_command {
     intact::save_integer_vit(integer, output_,
                              {{crop_note, CLI::detail::to_string(checkpoint_.crop())},
                               {"profile", profile_.description()},
-                              {"calibration", calibration_.description(read.images.size())}});
+                              {"calibration", calibration_.description(fitted.model.method, read.images.size())}});
     std::printf("%s: %td blocks of width %td, %td x %td pixels, %td classes\n", output_.c_str(), model.shape.depth,
                 model.shape.width, model.shape.height, model.shape.height, model.shape.classes);
     report(model, fitted, read.images, recipe);
@@ -70,10 +70,10 @@ class quantize_command {
               const intact::quantization_recipe& recipe) const {
     const std::span<const rgb_image> some = images.first(std::min<std::size_t>(images.size(), 4));
     std::vector<assumption> assumed = assumptions(weights_, checkpoint_.options(), model);
-    assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()),
-                       checkpoint_.crop() == default_crop ? "that of timm's models; --crop names another" : "--crop"});
-    assumed.push_back({"profile", profile_.description(), "--profile, --bits"});
-    assumed.push_back({"method", calibration_.description(images.size()), "--method, --observer, --equalize"});
+    assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()), source_of(*app_, {"--crop"})});
+    assumed.push_back({"recipe", profile_.description(), profile_.source(*app_)});
+    assumed.push_back({"method", calibration_.description(fitted.model.method, images.size()),
+                       calibration_.source(*app_, fitted.model.method)});
     quantization_report report(std::move(assumed), fitted.changes, part_errors(model, fitted.model, recipe, some));
     report.try_options(model, calibration_, profile_, some, threads_);
     report.print(weights_);

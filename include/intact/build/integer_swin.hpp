@@ -73,10 +73,16 @@ class integer_swin {
   /// Errors: contents whose sizes do not match.
   explicit integer_swin(swin_tensors tensors) : tensors_(std::move(tensors)) {
     require_sizes();
+    index_t position = 0;
     for (const owned_swin_stage& stage : tensors_.stages) {
       std::vector<swin_block_parameters>& blocks = blocks_.emplace_back();
       for (const owned_swin_block& block : stage.blocks) {
         blocks.push_back(block.view());
+        const swin_block_shape sizes = shape().block(std::ssize(blocks_) - 1, std::ssize(blocks) - 1);
+        detail::at_tensor({"", position++}, [&] {
+          shape().stream == stream_codes::s16 ? require_swin_block<std::int16_t>(blocks.back(), sizes)
+                                              : require_swin_block<std::uint8_t>(blocks.back(), sizes);
+        });
       }
       stages_.push_back({blocks, {stage.merge_norm.view(), stage.reduction.view()}});
     }
@@ -101,22 +107,25 @@ class integer_swin {
   void require_sizes() const {
     const swin_tensors& c = tensors_;
     require_swin_shape(c.shape);
+    require_equal("integer_swin", "size of stages", std::ssize(c.stages), c.shape.stages);
     if (!c.pixel_table.empty()) {
       require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table),
                     size_product(256, c.shape.channels));
     }
-    c.patch.weights.require_sizes();
-    c.head.require_sizes();
-    for (const owned_swin_stage& stage : c.stages) {
-      stage.reduction.weights.require_sizes();
+    detail::at_tensor({"patch"}, [&] { c.patch.weights.require_sizes(); });
+    detail::at_tensor({"logits"}, [&] { c.head.require_sizes(); });
+    index_t position = 0;
+    for (std::size_t s = 0; s < c.stages.size(); ++s) {
+      const owned_swin_stage& stage = c.stages[s];
+      detail::at_tensor({"merge", static_cast<index_t>(s)}, [&] { stage.reduction.weights.require_sizes(); });
       for (const owned_swin_block& block : stage.blocks) {
         const index_t tokens = std::ssize(block.add_bias.offset);
         const index_t rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
-        require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
-                      size_product(rows, tokens));
-        for (const owned_linear* layer : {&block.block.qkv, &block.block.proj, &block.block.fc1, &block.block.fc2}) {
-          layer->weights.require_sizes();
-        }
+        detail::at_tensor({"", position}, [&] {
+          require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
+                        size_product(rows, tokens));
+        });
+        block.block.require_sizes(position++);
       }
     }
   }
