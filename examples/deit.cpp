@@ -45,10 +45,10 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   try {
-    return quantize.recipe()   ? quantize.run()
-           : classify.recipe() ? classify.run()
-           : evaluate.recipe() ? evaluate.run()
-           : budget.recipe()   ? budget.run()
+    return quantize.chosen()   ? quantize.run()
+           : classify.chosen() ? classify.run()
+           : evaluate.chosen() ? evaluate.run()
+           : budget.chosen()   ? budget.run()
                                : attention.run();
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "intact-deit: there is not enough memory\n");

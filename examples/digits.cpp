@@ -274,14 +274,14 @@ struct options {
 };
 
 /// Returns whether every claim holds.
-bool run(const options& recipe) {
-  const intact::float_vit model = intact::load_float_vit(intact::safetensors_file::read(recipe.weights));
-  const digits data(recipe.images, model.shape);
-  if (recipe.calibration > data.training.images.size()) {
-    throw std::invalid_argument("--calibration is " + std::to_string(recipe.calibration) + "; there are " +
+bool run(const options& arguments) {
+  const intact::float_vit model = intact::load_float_vit(intact::safetensors_file::read(arguments.weights));
+  const digits data(arguments.images, model.shape);
+  if (arguments.calibration > data.training.images.size()) {
+    throw std::invalid_argument("--calibration is " + std::to_string(arguments.calibration) + "; there are " +
                                 std::to_string(data.training.images.size()) + " training images");
   }
-  const auto calibration_images = std::span(data.training.images).first(recipe.calibration);
+  const auto calibration_images = std::span(data.training.images).first(arguments.calibration);
   std::printf("%zu test images, calibrated on %zu training images\n\n", data.test.images.size(),
               calibration_images.size());
 
@@ -291,7 +291,7 @@ bool run(const options& recipe) {
 
   const intact::vit_scales scales = intact::calibrate(model, calibration_images);
   for (const auto& [name, recipe] : profiles()) {
-    const intact::integer_vit quantized = intact::build_vit(model, scales, quantization_recipe);
+    const intact::integer_vit quantized = intact::build_vit(model, scales, recipe);
     const predictions found = predict(data.test, integer_program(quantized));
     results.push_back(summarize(name, found, in_float, data.test));
     results.back().comparison = verify(quantized, data.test);
@@ -299,8 +299,8 @@ bool run(const options& recipe) {
 
   const std::vector<claim> claims = check(results);
   print(results, claims);
-  if (!recipe.json.empty()) {
-    intact_examples::write_json(recipe.json, to_json(results, claims));
+  if (!arguments.json.empty()) {
+    intact_examples::write_json(arguments.json, to_json(results, claims));
   }
   return std::all_of(claims.begin(), claims.end(), [](const claim& c) { return c.holds; });
 }
@@ -308,17 +308,18 @@ bool run(const options& recipe) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  options recipe;
+  options arguments;
   CLI::App app("Classifies handwritten digits with a fully-integer vision transformer and verifies every integer.");
-  app.add_option("--images", recipe.images, "safetensors file with images and labels")->capture_default_str();
-  app.add_option("--weights", recipe.weights, "safetensors file with a float ViT, timm names")->capture_default_str();
-  app.add_option("--calibration", recipe.calibration, "training images to calibrate on")
+  app.add_option("--images", arguments.images, "safetensors file with images and labels")->capture_default_str();
+  app.add_option("--weights", arguments.weights, "safetensors file with a float ViT, timm names")
+      ->capture_default_str();
+  app.add_option("--calibration", arguments.calibration, "training images to calibrate on")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  app.add_option("--json", recipe.json, "write the table to this file");
+  app.add_option("--json", arguments.json, "write the table to this file");
   CLI11_PARSE(app, argc, argv);
   try {
-    return run(recipe) ? 0 : 1;
+    return run(arguments) ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;

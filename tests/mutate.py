@@ -506,6 +506,34 @@ MUTATIONS = [
         "types/view.hpp", "view_test grouped_s4_test",
         ("{data, first_rows, first_columns, stride}", "{data, first_rows, first_columns}"),
     ),
+    # Sizes that 64 bits, or the machine's words, do not hold
+    *mutations_of(
+        "types/view.hpp", "view_test",
+        ("size_product(index a, index b) {\n  if (a < 0 || b < 0)", "size_product(index a, index b) {\n  if (b < 0)"),
+        ("b > max_size / a ?", "b > max_size / a + 1 ?"),
+        ("? max_size : a * b", "? max_size : index{static_cast<std::int32_t>(a * b)}"),
+        ("b > max_size - a ? max_size : a + b", "a + b"),
+        ("size / group + (size % group != 0 ? 1 : 0)", "(size + group - 1) / group"),
+    ),
+    *mutations_of(
+        "types/workspace.hpp", "workspace_test",
+        ("size_product(count, static_cast<index>(sizeof(T)))", "count * static_cast<index>(sizeof(T))"),
+        ("constexpr matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(size_product(rows, columns))",
+         "constexpr matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(rows * columns)"),
+        ("INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(size_product(rows, columns))",
+         "INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(rows * columns)"),
+        ("bytes < 0 ? max_size : size_sum", "bytes < 0 ? 0 : size_sum"),
+        ("mine >= most || more >= most - mine", "mine >= most"),
+        ("count) > (left_ - padding) / sizeof(T)", "count) * sizeof(T) > left_ - padding"),
+    ),
+    *mutations_of(
+        "adapt/model_file_checks.hpp", "model_file_hostile_test",
+        ("index{1} << 20", "index{1} << 21"),
+        ("std::int64_t{shape.height / shape.patch} * (shape.width_pixels / shape.patch)",
+         "static_cast<std::int32_t>(shape.height / shape.patch * (shape.width_pixels / shape.patch))"),
+        ("tokens > shift_matmul_max_keys", "tokens > shift_matmul_max_keys + 1"),
+        ("width / heads > gemm_max_depth_u8_u8", "width / heads > gemm_max_depth_u8_u8 + 1"),
+    ),
     *mutations_of("gemm.hpp", "grouped_s4_test", ("8 << grouped_s4_view::max_shift", "8")),
     # Fused stages
     *mutations_of(

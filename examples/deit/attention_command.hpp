@@ -107,7 +107,7 @@ class attention_command {
     checkpoint_.add_to(*app_);
   }
 
-  bool recipe() const { return app_->parsed(); }
+  bool chosen() const { return app_->parsed(); }
 
   int run() const {
     const auto [model, crop] = read_model(model_);

@@ -91,7 +91,7 @@ inline std::vector<part_error> part_errors(const intact::float_vit& exact, const
   return parts;
 }
 
-/// The median of the parts of one kind, such as attention.
+/// The median of the parts of one kind, such as attention; of an even number of parts the mean of the middle two.
 inline double median_sqnr_db(const std::vector<part_error>& parts, const std::string& kind) {
   std::vector<double> sorted;
   for (const part_error& one : parts) {
@@ -99,8 +99,11 @@ inline double median_sqnr_db(const std::vector<part_error>& parts, const std::st
       sorted.push_back(one.sqnr_db);
     }
   }
+  if (sorted.empty()) {
+    return 0;
+  }
   std::sort(sorted.begin(), sorted.end());
-  return sorted.empty() ? 0 : sorted[sorted.size() / 2];
+  return (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2;
 }
 
 /// Parts whose error is far above that of the same parts of other blocks, or large by itself: 10 dB, ten times the

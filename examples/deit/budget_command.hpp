@@ -38,7 +38,7 @@ class budget_command {
     checkpoint_.add_to(*app_);
   }
 
-  bool recipe() const { return app_->parsed(); }
+  bool chosen() const { return app_->parsed(); }
 
   /// The exit code: 1 if some images could not be read.
   int run() const {
@@ -46,9 +46,8 @@ class budget_command {
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
     const calibration_images read = calibration_.read(input);
-    const calibrated_model calibrated = in_file(weights_, [&] {
-      return fit(calibration_.calibrate(model, read.images, recipe, threads_), quantization_recipe).model;
-    });
+    const calibrated_model calibrated = in_file(
+        weights_, [&] { return fit(calibration_.calibrate(model, read.images, recipe, threads_), recipe).model; });
 
     std::vector<labelled_image> images;
     for (const std::filesystem::path& file : find_images(images_)) {
@@ -63,7 +62,7 @@ class budget_command {
         {"profile", profile_.description()}, {"images", images.size() - failed}, {"failed", failed}, {"kinds", {}}};
     std::printf("%zu images, %zu failed\n", images.size() - failed, failed);
     std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
-    for (const auto& [name, kinds] : cases(quantization_recipe)) {
+    for (const auto& [name, kinds] : cases(recipe)) {
       const simulated_vit simulated(model, calibrated, recipe, kinds);
       const closeness close =
           compare(predict([&] { return one_by_one(simulated); }, images, input, {threads_, 1}, name), in_float);

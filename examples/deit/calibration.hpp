@@ -15,6 +15,7 @@
 
 #include "equalization.hpp"
 #include "evaluate.hpp"
+#include "given_options.hpp"
 #include "image_folder.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
@@ -83,6 +84,7 @@ class calibration_arguments {
     return read;
   }
 
+  /// Where the method is not possible, observe takes its place, with a warning; the model's `method` says so.
   calibrated_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
                              const intact::quantization_recipe& recipe, std::size_t threads) const {
     std::vector<intact::image_view> views;
@@ -93,13 +95,21 @@ class calibration_arguments {
     const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
     if (method_ != "observe") {
       try {
-        return reconstruction(start, scales, recipe, {method_ == "compensate", threads})(images);
+        calibrated_model made = reconstruction(start, scales, recipe, {method_ == "compensate", threads})(images);
+        made.method = method_;
+        return made;
       } catch (const std::invalid_argument& error) {  // rounding took a finite tensor beyond float
         std::fprintf(stderr, "intact-deit: warning: --method %s is not possible, observe takes its place: %s\n",
                      method_.c_str(), error.what());
       }
     }
     return round_weights(start, scales, recipe);
+  }
+
+  /// Where the method of a calibrated model comes from: the options that were given, or the default.
+  std::string source(const CLI::App& app, const std::string& method) const {
+    const std::string options = source_of(app, {"--method", "--observer", "--equalize", "--images"});
+    return method == method_ ? options : options + "; observe in place of " + method_ + ", which is not possible";
   }
 
   bool equalizes() const { return equalize_; }
@@ -112,9 +122,9 @@ class calibration_arguments {
     return other;
   }
 
-  /// For a note in the model's file.
-  std::string description(std::size_t images) const {
-    return method_ + ", " + observer_ + (equalize_ ? ", equalized, " : ", ") + std::to_string(images) + " images";
+  /// For a note in the model's file. `method` is the one of the calibrated model.
+  std::string description(const std::string& method, std::size_t images) const {
+    return method + ", " + observer_ + (equalize_ ? ", equalized, " : ", ") + std::to_string(images) + " images";
   }
 
  private:

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <iterator>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <sstream>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_write.hpp"
 #include "intact/quantize/float_vit.hpp"
 #include "preprocess.hpp"
 
@@ -32,30 +32,28 @@ struct checkpoint_options {
 
 namespace detail {
 
-/// A safetensors file in the making, in memory.
+/// The tensors of a safetensors file in the making, in memory.
 class memory_file {
  public:
-  void add(const std::string& name, const std::vector<std::int64_t>& shape, std::span<const std::byte> bytes) {
-    header_[name] = {
-        {"dtype", "F32"}, {"shape", shape}, {"data_offsets", {bytes_.size(), bytes_.size() + bytes.size()}}};
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  void add(std::string name, std::vector<std::int64_t> shape, std::vector<float> values) {
+    tensors_.push_back({std::move(name), std::move(shape), std::move(values)});
   }
 
-  intact::safetensors_file parse(std::map<std::string, std::string> metadata, const std::string& name) {
-    header_["__metadata__"] = std::move(metadata);
-    const std::string text = header_.dump();
-    const std::uint64_t length = text.size();
-    std::vector<std::byte> all;
-    const auto append = [&](std::span<const std::byte> part) { all.insert(all.end(), part.begin(), part.end()); };
-    append(std::as_bytes(std::span(&length, 1)));
-    append(std::as_bytes(std::span(text)));
-    append(bytes_);
-    return intact::safetensors_file::parse(std::move(all), name);
+  intact::safetensors_file parse(const std::map<std::string, std::string>& metadata, const std::string& name) const {
+    std::vector<intact::tensor_to_write> all;
+    for (const tensor& one : tensors_) {
+      all.push_back(intact::tensor_from(one.name, one.shape, one.values));
+    }
+    return intact::safetensors_file::parse(intact::safetensors_bytes(name, all, metadata), name);
   }
 
  private:
-  nlohmann::json header_ = nlohmann::json::object();
-  std::vector<std::byte> bytes_;
+  struct tensor {
+    std::string name;
+    std::vector<std::int64_t> shape;
+    std::vector<float> values;
+  };
+  std::vector<tensor> tensors_;
 };
 
 /// Hugging Face's names of parts of a block, and timm's.
@@ -133,7 +131,7 @@ inline void add_qkv(const intact::safetensors_file& file, const query_name& name
   }
   if (!shape.empty()) {
     shape.front() *= 3;
-    renamed.add("blocks." + name.number + ".attn.qkv" + name.kind, shape, std::as_bytes(std::span(values)));
+    renamed.add("blocks." + name.number + ".attn.qkv" + name.kind, std::move(shape), std::move(values));
   }
 }
 
@@ -149,8 +147,7 @@ inline intact::safetensors_file with_timm_names(const intact::safetensors_file& 
     if (const std::optional<query_name> query = query_name::parse(name)) {
       add_qkv(file, *query, renamed);
     } else if (!is_unused(name) && name.find(".attention.attention.") == std::string::npos) {
-      static_cast<void>(file.values<float>(name));  // refuses other types
-      renamed.add(timm_name(name), file.info(name).shape, file.bytes(name));
+      renamed.add(timm_name(name), file.info(name).shape, file.values<float>(name));
     }
   }
   std::map<std::string, std::string> metadata = file.metadata();

@@ -29,7 +29,7 @@ class classify_command {
     add_prepared(*app_, prepared_);
   }
 
-  bool recipe() const { return app_->parsed(); }
+  bool chosen() const { return app_->parsed(); }
 
   /// The exit code: 1 if some images could not be read.
   int run() const {

@@ -35,7 +35,7 @@ class evaluate_command {
     checkpoint_.add_to(*app_);
   }
 
-  bool recipe() const { return app_->parsed(); }
+  bool chosen() const { return app_->parsed(); }
 
   /// The exit code: 1 if some images could not be read.
   int run() const {

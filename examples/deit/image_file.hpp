@@ -44,7 +44,7 @@ inline std::vector<std::uint8_t> read_bytes(const std::filesystem::path& file) {
   return bytes;
 }
 
-/// A format by the bytes that its files have at an offset.
+/// A format, as a message names its files, by the bytes that they have at an offset.
 struct file_format {
   std::string_view name;
   std::size_t offset;
@@ -56,22 +56,22 @@ struct file_format {
 };
 
 using namespace std::string_view_literals;
-inline constexpr file_format png_format{"PNG", 0, "\x89PNG\r\n\x1a\n"};
-inline constexpr file_format jpeg_format{"JPEG", 0, "\xff\xd8\xff"};
+inline constexpr file_format png_format{"a PNG file", 0, "\x89PNG\r\n\x1a\n"};
+inline constexpr file_format jpeg_format{"a JPEG file", 0, "\xff\xd8\xff"};
 /// Formats that are not read, to be named.
 inline constexpr file_format other_formats[] = {
-    {"GIF", 0, "GIF8"},
-    {"WebP", 8, "WEBP"},
-    {"BMP", 0, "BM"},
-    {"TIFF", 0, "II*\0"sv},
-    {"TIFF", 0, "MM\0*"sv},
-    {"AVIF", 4, "ftypavif"},
-    {"HEIF", 4, "ftyphei"},
-    {"HEIF", 4, "ftypmif1"},
-    {"JPEG 2000", 0, "\0\0\0\x0cjP  "sv},
-    {"JPEG XL", 0, "\0\0\0\x0cJXL "sv},
-    {"JPEG XL", 0, "\xff\x0a"},
-    {"Git LFS pointer", 0, "version https://git-lfs"},
+    {"a GIF file", 0, "GIF8"},
+    {"a WebP file", 8, "WEBP"},
+    {"a BMP file", 0, "BM"},
+    {"a TIFF file", 0, "II*\0"sv},
+    {"a TIFF file", 0, "MM\0*"sv},
+    {"an AVIF file", 4, "ftypavif"},
+    {"a HEIF file", 4, "ftyphei"},
+    {"a HEIF file", 4, "ftypmif1"},
+    {"a JPEG 2000 file", 0, "\0\0\0\x0cjP  "sv},
+    {"a JPEG XL file", 0, "\0\0\0\x0cJXL "sv},
+    {"a JPEG XL file", 0, "\xff\x0a"},
+    {"a Git LFS pointer", 0, "version https://git-lfs"},
 };
 
 }  // namespace detail
@@ -89,7 +89,7 @@ inline rgb_image read_image(const std::filesystem::path& file) {
   }
   for (const detail::file_format& format : detail::other_formats) {
     if (format.is_of(text)) {
-      throw error_in(file, "is a " + std::string(format.name) + " file; it must be a PNG or JPEG file");
+      throw error_in(file, "is " + std::string(format.name) + "; it must be a PNG or JPEG file");
     }
   }
   throw error_in(file, "is neither a PNG nor a JPEG file");

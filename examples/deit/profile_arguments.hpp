@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "given_options.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
 
@@ -17,7 +18,7 @@ namespace intact_deit {
 /// Bits of weights, activations and attention.
 struct bit_widths {
   int weights = 8;
-  int quantized_matrix = 8;
+  int activations = 8;
   int attention = 4;
 
   /// From "8/8/4" and the like.
@@ -80,6 +81,12 @@ class profile_arguments {
     other.name_ = name;
     other.bits_ = bits;
     return other;
+  }
+
+  /// The options, of those that were given, that choose the graph.
+  std::string source(const CLI::App& app) const {
+    return source_of(app, {"--profile", "--bits", "--weight-group", "--attention", "--tail", "--exponential",
+                           "--rounding", "--normalize-rows", "--stream", "--pixel-codes"});
   }
 
   /// For a note in the model's file.

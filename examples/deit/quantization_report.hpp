@@ -22,7 +22,7 @@
 
 namespace intact_deit {
 
-/// An option, and the SQNR of the part with the largest error with it.
+/// An option, and the SQNR of the part with the largest error with it, measured with ranges as they are observed.
 struct measured_option {
   std::string option;
   double sqnr_db = 0;
@@ -38,9 +38,9 @@ class quantization_report {
         outliers_(outliers(parts_)) {}
 
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
-  /// that halve its noise.
+  /// that halve its noise. They are measured with the method observe, which takes seconds.
   void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
-                   const profile_arguments& recipe, std::span<const rgb_image> images, std::size_t threads) {
+                   const profile_arguments& profile, std::span<const rgb_image> images, std::size_t threads) {
     if (outliers_.empty()) {
       return;
     }
@@ -58,14 +58,14 @@ class quantization_report {
       }
     };
     if (!calibration.equalizes()) {
-      measure("--equalize", true, quantization_recipe);
+      measure("--equalize", true, profile);
     }
-    if (recipe.name() == "paper") {
-      measure("--profile precise", calibration.equalizes(), recipe.with("precise", recipe.bits()));
+    if (profile.name() == "paper") {
+      measure("--profile precise", calibration.equalizes(), profile.with("precise", profile.bits()));
     }
     const std::string wide = "8/8/8";
-    if (recipe.bits() != wide) {
-      measure("--bits " + wide, calibration.equalizes(), recipe.with(recipe.name(), wide));
+    if (profile.bits() != wide) {
+      measure("--bits " + wide, calibration.equalizes(), profile.with(profile.name(), wide));
     }
     std::sort(options_.begin(), options_.end(),
               [](const measured_option& a, const measured_option& b) { return a.sqnr_db > b.sqnr_db; });
@@ -91,8 +91,8 @@ class quantization_report {
                   weights.c_str(), one.text().c_str(), one.sqnr_db, median_sqnr_db(parts_, one.part));
     }
     for (const measured_option& one : options_) {
-      std::printf("warning: %s: where the error is largest, %s would give %.1f dB\n", weights.c_str(),
-                  one.option.c_str(), one.sqnr_db);
+      std::printf("warning: %s: where the error is largest, %s gives %.1f dB, measured with --method %s\n",
+                  weights.c_str(), one.option.c_str(), one.sqnr_db, measuring_method);
     }
     if (!outliers_.empty() && options_.empty()) {
       std::printf("warning: %s: no option that was tried halves the noise\n", weights.c_str());
@@ -121,12 +121,13 @@ class quantization_report {
     std::transform(parts_.begin(), parts_.end(), std::back_inserter(all["parts"]), part);
     std::transform(outliers_.begin(), outliers_.end(), std::back_inserter(all["warnings"]), part);
     for (const measured_option& one : options_) {
-      all["better_options"].push_back({{"option", one.option}, {"sqnr_db", one.sqnr_db}});
+      all["better_options"].push_back({{"option", one.option}, {"method", measuring_method}, {"sqnr_db", one.sqnr_db}});
     }
     return all;
   }
 
  private:
+  static constexpr const char* measuring_method = "observe";  // of calibration_arguments::quick
   static constexpr std::array<const char*, 4> kinds = {"embedding", "attention", "mlp", "head"};
 
   static bool less_sqnr(const part_error& a, const part_error& b) { return a.sqnr_db < b.sqnr_db; }

@@ -44,8 +44,10 @@ class reconstruction {
     progress_bar progress("calibration", exact_.blocks.size());
     embed(images);
     for (std::size_t position = 0; position < exact_.blocks.size(); ++position) {
-      reconstruct_attention(position);
-      reconstruct_mlp(position);
+      intact::detail::at_tensor({"", static_cast<index_t>(position)}, [&] {
+        reconstruct_attention(position);
+        reconstruct_mlp(position);
+      });
       progress.advance();
     }
     reconstruct_head();
@@ -369,7 +371,7 @@ class reconstruction {
     float_matrix x = intact::detail::apply(exact_.norm, classes, exact_.epsilon);
     x.resize(images_, exact_.shape.head_features());  // row by row: an image's tokens one behind the other
     result_.scales.norm = round_input(x, &exact_.head.weight);
-    result_.weights.head = intact::quantize_layer(exact_.head.weight, chosen_);
+    result_.weights.head = intact::detail::quantize_layer_at({"logits"}, exact_.head.weight, chosen_);
     result_.model.head.weight = detail::real_weights(result_.weights.head);
   }
 

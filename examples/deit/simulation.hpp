@@ -125,7 +125,7 @@ inline void unfold_patch(intact::float_vit& model, const intact::float_linear& f
 class softmax_simulation {
  public:
   softmax_simulation(const intact::block_scales& scales, index_t keys, const intact::quantization_recipe& recipe)
-      : built_(intact::detail::build_softmax(scales.attention_logits, scales.qkv, scales.context, keys, recipe)) {}
+      : built_(intact::detail::build_softmax(scales.attention_logits, keys, recipe)) {}
 
   float_matrix operator()(const byte_matrix& logits) const {
     const auto view = intact::view_of(logits);
@@ -182,6 +182,7 @@ struct calibrated_model {
   intact::vit_scales scales;
   intact::vit_weights weights;
   std::vector<intact::scale_change> changes = {};  ///< scales that were raised so that integers compute them
+  std::string method = "observe";                  ///< the method of calibration, as the option --method names it
 };
 
 /// A calibrated model whose scales integers can compute, and all that were raised for it.

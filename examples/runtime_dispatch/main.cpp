@@ -98,9 +98,9 @@ std::uint64_t run_model(const engine::kernel_table& kernels) {
 }  // namespace
 
 int main() try {
-  const engine::chosen_kernels recipe = engine::choose_kernels();
-  const std::uint64_t fingerprint = run_model(recipe.kernels);
-  std::printf("%s\nfingerprint %016llx\n", recipe.isa, static_cast<unsigned long long>(fingerprint));
+  const engine::chosen_kernels chosen = engine::choose_kernels();
+  const std::uint64_t fingerprint = run_model(chosen.kernels);
+  std::printf("%s\nfingerprint %016llx\n", chosen.isa, static_cast<unsigned long long>(fingerprint));
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "%s\n", e.what());

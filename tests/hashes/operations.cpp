@@ -2,6 +2,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "hashes.hpp"
 #include "intact/activation.hpp"
@@ -99,6 +100,24 @@ void run_layernorm(parameter_memory& memory, const std::string& name, std::int64
   report("layernorm/" + name, found.view(), expected.view());
 }
 
+/// Rows of four channels whose codes differ little: their variances are below 2^20, where epsilon has a fraction. Its own
+/// random numbers leave those of the other operations as they were.
+template <class Code>
+void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
+  constexpr index_t few = 4;
+  parameter_memory memory(4);
+  const matrix<Code> x(tokens, few, zero_point, zero_point + 3, memory.random);
+  layernorm_parameters p = layernorm_of(memory, few, zero_point);
+  p.epsilon = 1;
+  matrix<std::uint8_t> expected(tokens, few), found(tokens, few);
+  for (const auto& [sign, fraction] : {std::pair("above", std::int64_t{1} << 28), {"below", -1'030'792'151}}) {
+    p.epsilon_fraction = fraction;
+    reference::layernorm(x.view(), p, expected.view());
+    layernorm<tested_isa>(x.view(), p, found.view());
+    report("layernorm/" + name + "/epsilon_" + sign + "_1", found.view(), expected.view());
+  }
+}
+
 void run_compatibility_layernorm(parameter_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const compatibility_layernorm_parameters p{
@@ -176,6 +195,8 @@ void run_operations() {
   run_requantization(memory);
   run_layernorm<std::uint8_t>(memory, "u8", 0, 255, 120);
   run_layernorm<std::int16_t>(memory, "s16", -32768, 32767, 0);
+  run_layernorm_of_small_variance<std::uint8_t>("u8", 120);
+  run_layernorm_of_small_variance<std::int16_t>("s16", 0);
   run_compatibility_layernorm(memory);
   run_images(memory);
   run_unfolding(memory);

@@ -42,8 +42,7 @@ struct raw_model {
     const safetensors_file file = safetensors_file::read(folder / "model");
     metadata = file.metadata();
     for (const std::string& name : file.names()) {
-      const std::span<const std::byte> bytes = file.bytes(name);
-      tensors[name] = {file.info(name).type, file.info(name).shape, {bytes.begin(), bytes.end()}};
+      tensors[name] = {file.info(name).type, file.info(name).shape, file.machine_bytes(name)};
     }
   }
 

@@ -331,6 +331,42 @@ TEST_CASE("what a killed process leaves behind is removed by the next", "[replac
   REQUIRE(temporary_files(folder).empty());
 }
 
+TEST_CASE("what a process leaves behind that was killed before its file was in place is removed", "[replace_file]") {
+  // The temporary file then has the permissions of the one that it was to replace, which need not allow writing.
+  const scratch_folder folder;
+  std::filesystem::permissions(folder / "", std::filesystem::perms(0777));
+  for (const ::mode_t mode : {0400U, 0444U, 0200U, 0600U, 0755U}) {
+    CAPTURE(mode);
+    const int status = in_another_process([&] {
+      if (::geteuid() == 0 && ::setuid(65534) != 0) {  // the superuser may open every file
+        ::_exit(2);
+      }
+      const std::filesystem::path left = folder / ".intact-1-0.tmp";
+      put(left, "abandoned");
+      const bool made = ::chmod(left.c_str(), mode) == 0;
+      const int live = ::open(left.c_str(), (mode & 0400) != 0 ? O_RDONLY : O_WRONLY);
+      const bool locked = ::flock(live, LOCK_EX | LOCK_NB) == 0;
+      write_text_file(folder / "file", "text");
+      const bool kept = std::filesystem::exists(left);  // its process lives
+      ::close(live);
+      write_text_file(folder / "file", "text");
+      ::_exit(made && locked && kept && !std::filesystem::exists(left) ? 0 : 1);
+    });
+    REQUIRE(status == 0);
+  }
+  REQUIRE(temporary_files(folder).empty());
+}
+
+TEST_CASE("a file that its owner may not open is replaced and stays so", "[replace_file]") {
+  const scratch_folder folder;
+  put(folder / "file", "former");
+  for (const ::mode_t mode : {0000U, 0100U, 0044U, 0444U}) {
+    REQUIRE(::chmod((folder / "file").c_str(), mode) == 0);
+    write_text_file(folder / "file", "latter");
+    REQUIRE(mode_of(folder / "file") == mode);
+  }
+}
+
 TEST_CASE("the temporary file of a process that lives is never removed", "[replace_file]") {
   const scratch_folder folder;
   replacement_file first(folder / "first");

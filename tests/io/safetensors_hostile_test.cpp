@@ -69,7 +69,7 @@ void use(const safetensors_file& file, std::size_t buffer_size) {
     for (const std::int64_t size : info.shape) {
       elements *= static_cast<std::size_t>(size);
     }
-    const std::span<const std::byte> bytes = file.bytes(name);
+    const std::vector<std::byte> bytes = file.machine_bytes(name);
     const auto zeros = std::count(bytes.begin(), bytes.end(), std::byte{0});
     const bool fits = info.elements() == elements && bytes.size() == elements * intact::dtype_bits(info.type) / 8 &&
                       static_cast<std::size_t>(zeros) <= bytes.size();

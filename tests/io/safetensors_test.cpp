@@ -185,7 +185,7 @@ TEST_CASE("the bytes of every dtype come back, each tensor aligned for its type"
     REQUIRE(file.info(tensor.name).type == tensor.type);
     REQUIRE(file.info(tensor.name).shape == shape{count});
     REQUIRE(file.info(tensor.name).elements() == count);
-    REQUIRE(std::ranges::equal(file.bytes(tensor.name), tensor.bytes));
+    REQUIRE(std::ranges::equal(file.machine_bytes(tensor.name), tensor.bytes));
     REQUIRE(file.info(tensor.name).begin % std::max<std::size_t>(intact::dtype_bits(tensor.type) / 8, 1) == 0);
   }
   const std::string text = contents(folder / "file");
@@ -269,7 +269,7 @@ TEST_CASE("a question that a file cannot answer is an error that names file, ten
   REQUIRE(file.name() == path.string());
   REQUIRE(file.metadata_value("key") == "value");
   require_refused(path, refusal([&] { file.info("there"); }), "tensor \"there\" is missing");
-  require_refused(path, refusal([&] { file.bytes("there"); }), "tensor \"there\" is missing");
+  require_refused(path, refusal([&] { file.machine_bytes("there"); }), "tensor \"there\" is missing");
   require_refused(path, refusal([&] { file.values<std::int32_t>("there"); }), "tensor \"there\" is missing");
   require_refused(path, refusal([&] { file.values<std::uint32_t>("here"); }),
                   "tensor \"here\" has dtype I32; it must be U32");
@@ -282,15 +282,35 @@ TEST_CASE("a question that a file cannot answer is an error that names file, ten
   require_refused(path, refusal([&] { file.metadata_value("other"); }), "metadata \"other\" is missing");
 }
 
-TEST_CASE("spans stay valid when the file object moves", "[safetensors]") {
+TEST_CASE("bytes are those that the writer takes, in memory, too", "[safetensors]") {
+  const scratch_folder folder;
+  const std::array<std::uint32_t, 2> wide{0x01020304, 0xfffefdfc};
+  const std::array<std::uint8_t, 3> narrow{7, 8, 9};
+  const std::array<tensor_to_write, 2> tensors{tensor_from("narrow", {3}, narrow), tensor_from("wide", {2}, wide)};
+  write_safetensors(folder / "file", tensors, {{"made", "today"}});
+  const std::vector<std::byte> bytes = intact::safetensors_bytes("memory", tensors, {{"made", "today"}});
+  const std::string text = contents(folder / "file");
+  REQUIRE(std::ranges::equal(bytes, std::as_bytes(std::span(text))));
+
+  const safetensors_file file = safetensors_file::parse(bytes, "memory");
+  REQUIRE(std::ranges::equal(file.machine_bytes("wide"), std::as_bytes(std::span(wide))));
+  REQUIRE(std::ranges::equal(file.machine_bytes("narrow"), std::as_bytes(std::span(narrow))));
+  // The file has the low byte first, whatever the machine has.
+  const auto stored = std::span(bytes).last(3 + 8).first(4);
+  REQUIRE(std::ranges::equal(stored, std::array{std::byte{4}, std::byte{3}, std::byte{2}, std::byte{1}}));
+  require_refused("memory", refusal([&] {
+                    intact::safetensors_bytes("memory", std::array{tensors[0], tensors[0]});
+                  }),
+                  "the name is given twice");
+}
+
+TEST_CASE("tensors stay when the file object moves", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint8_t, 3> codes{7, 8, 9};
   write_safetensors(folder / "file", std::array{tensor_from("x", {3}, codes)});
   safetensors_file first = safetensors_file::read(folder / "file");
-  const std::span<const std::byte> bytes = first.bytes("x");
   const safetensors_file second = std::move(first);
-  REQUIRE(second.bytes("x").data() == bytes.data());
-  REQUIRE(std::ranges::equal(bytes, std::as_bytes(std::span(codes))));
+  REQUIRE(second.values<std::uint8_t>("x") == std::vector<std::uint8_t>{7, 8, 9});
 }
 
 TEST_CASE("what is not a readable file is refused", "[safetensors]") {

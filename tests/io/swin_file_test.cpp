@@ -63,8 +63,7 @@ struct stored_file {
     const safetensors_file file = safetensors_file::read(folder / "model");
     metadata = file.metadata();
     for (const std::string& name : file.names()) {
-      const auto bytes = file.bytes(name);
-      tensors[name] = {file.info(name).type, file.info(name).shape, {bytes.begin(), bytes.end()}};
+      tensors[name] = {file.info(name).type, file.info(name).shape, file.machine_bytes(name)};
     }
   }
 

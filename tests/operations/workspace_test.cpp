@@ -157,6 +157,8 @@ TEST_CASE("a workspace refuses sizes whose bytes no integer holds") {
   workspace left = memory.view();
   CHECK_THROWS_AS(left.take<std::uint64_t>(index_t{1} << 61), std::invalid_argument);
   CHECK_THROWS_AS(left.take<std::uint16_t>(std::numeric_limits<index_t>::min()), std::invalid_argument);
+  const index_t side = index_t{1} << (4 * sizeof(index_t));  // low bits of its square: 0
+  CHECK_THROWS_AS(left.matrix<std::uint8_t>(side, side), std::invalid_argument);
   CHECK(left.left() == 100);
 }
 
@@ -207,6 +209,11 @@ TEST_CASE("a workspace_size that no memory has is the largest number") {
   CHECK(sum.bytes() == largest);
   negative.take<std::uint8_t>(-1);
   CHECK(negative.bytes() == largest);
+  workspace_size wrapped_bytes, wrapped_product;  // low bits of what they would have: 0
+  wrapped_bytes.take<std::uint64_t>(max_size / 4 + 1);
+  CHECK(wrapped_bytes.bytes() == largest);
+  wrapped_product.matrix<std::uint8_t>(index_t{1} << (4 * sizeof(index_t)), index_t{1} << (4 * sizeof(index_t)));
+  CHECK(wrapped_product.bytes() == largest);
   half.take<std::uint8_t>(max_size / 2);
   CHECK(half.bytes_and(half.bytes()) == largest);
   CHECK(half.bytes_and(largest) == largest);

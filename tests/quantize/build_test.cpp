@@ -120,18 +120,94 @@ TEST_CASE("building refuses scales that make no model", "[build]") {
   CHECK(refuse([](vit_scales&) {}).empty());
   CHECK(mentions(refuse([](vit_scales& s) { s.blocks.pop_back(); }), "number of blocks of the scales is 3"));
   CHECK(mentions(refuse([](vit_scales& s) { s.tokens.shift.pop_back(); }), "number of shifts of the tokens is 63"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[1].qkv.scale = 0; }), "factor inf"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[1].norm1.scale = 0; }), "output_scale is 0"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[0].proj.scale = std::numeric_limits<float>::quiet_NaN(); }),
-                 "factor nan"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[3].add2.scale = 0; }), "ratio"));
-  CHECK(mentions(refuse([](vit_scales& s) {
-                   s.blocks[3].fc1.low = 9;
-                   s.blocks[3].fc1.high = -9;
-                 }),
-                 "range is 9 to -9"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.blocks[2].qkv.zero_point = 256; }), "256"));
-  CHECK(mentions(refuse([](vit_scales& s) { s.logits.scale = 0; }), "factor inf"));
+}
+
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+TEST_CASE("refusals of building name the tensor and its block", "[build]") {
+  const digits data(10);
+  const vit_scales good = calibrate(data.model, data.images);
+  const auto refuse = [&](const quantization_recipe& recipe, auto change) {
+    vit_scales scales = good;
+    change(scales);
+    return refusal([&] { build_vit(data.model, scales, recipe); });
+  };
+  struct wrong_scale {
+    const char* start;
+    const char* words;
+    void (*change)(vit_scales&);
+  };
+  const wrong_scale both[] = {
+      {"tensor qkv of block 1: intact::build_scale: ", "factor inf", [](vit_scales& s) { s.blocks[1].qkv.scale = 0; }},
+      {"tensor norm1 of block 1: intact::build_layernorm: ", "output_scale is 0",
+       [](vit_scales& s) { s.blocks[1].norm1.scale = 0; }},
+      {"tensor norm2 of block 3: intact::build_layernorm: ", "output_scale is nan",
+       [](vit_scales& s) { s.blocks[3].norm2.scale = nan; }},
+      {"tensor attention_logits of block 2: intact::build_scale: ", "factor inf",
+       [](vit_scales& s) { s.blocks[2].attention_logits.scale = 0; }},
+      {"tensor context of block 2: intact::build_", " nan", [](vit_scales& s) { s.blocks[2].context.scale = nan; }},
+      {"tensor fc1 of block 3: intact::build_activation_table: ", "range is 9 to -9",
+       [](vit_scales& s) {
+         s.blocks[3].fc1 = {9, -9};
+       }},
+      {"tensor fc1 of block 0: intact::build_activation_table: ", "output scale is 0",
+       [](vit_scales& s) { s.blocks[0].activation.scale = 0; }},
+      {"tensor proj of block 2: intact::linear_target: ", "zero_point is 256",
+       [](vit_scales& s) { s.blocks[2].context.zero_point = 256; }},
+      {"tensor logits: intact::build_scale: ", "factor inf", [](vit_scales& s) { s.logits.scale = 0; }},
+      {"tensor norm: intact::build_layernorm: ", "output_scale is 0", [](vit_scales& s) { s.norm.scale = 0; }}};
+  for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
+    for (const wrong_scale& wrong : both) {
+      const std::string message = refuse(recipe, wrong.change);
+      INFO(message);
+      CHECK(message.starts_with(wrong.start));
+      CHECK(mentions(message, wrong.words));
+    }
+  }
+  const wrong_scale of_u8_streams[] = {
+      {"tensor proj of block 0: intact::build_scale: ", "factor nan",
+       [](vit_scales& s) { s.blocks[0].proj.scale = nan; }},
+      {"tensor add2 of block 3: intact::build_add_scale: ", "ratio", [](vit_scales& s) { s.blocks[3].add2.scale = 0; }},
+      {"tensor tokens: intact::build_add_scale: ", "ratio", [](vit_scales& s) { s.tokens.scale = 0; }},
+      {"tensor positions: intact::quantize_code: ", "scale is nan", [](vit_scales& s) { s.positions.scale = nan; }}};
+  for (const wrong_scale& wrong : of_u8_streams) {
+    const std::string message = refuse(paper_recipe, wrong.change);
+    INFO(message);
+    CHECK(message.starts_with(wrong.start));
+    CHECK(mentions(message, wrong.words));
+  }
+}
+
+TEST_CASE("refusals of weights name the tensor and its block", "[build]") {
+  const digits data(10);
+  const vit_scales scales = calibrate(data.model, data.images);
+  const vit_weights good = quantize_weights(data.model, paper_recipe);
+  const auto refuse = [&](auto change) {
+    vit_weights weights = good;
+    change(weights);
+    return refusal([&] { build_vit(data.model, scales, weights, paper_recipe); });
+  };
+  CHECK(refuse([](vit_weights&) {}).empty());
+  CHECK(refuse([](vit_weights& w) {
+          w.blocks[2].fc1 = w.blocks[2].fc2;
+        }).starts_with("tensor fc1 of block 2: intact::fit_scales: rows of the weights is 64;"));
+  CHECK(refuse([](vit_weights& w) {
+          w.blocks[1].proj.scale.pop_back();
+        }).starts_with("tensor proj of block 1: intact::fit_scales: scales of the weights is 63;"));
+  CHECK(refuse([](vit_weights& w) {
+          w.blocks[0].qkv.weights.codes.pop_back();
+        }).starts_with("tensor qkv of block 0: intact::owned_weights: size of codes"));
+  CHECK(refuse([](vit_weights& w) {
+          w.head.scale[3] = -1;
+        }).starts_with("tensor logits: intact::build_scale: channel 3 has the factor -"));
+
+  float_vit model = data.model;
+  model.blocks[3].fc2.weight(5, 6) = nan;
+  for (const quantization_recipe& recipe : {paper_recipe, quantization_recipe{.weights = weight_kind::grouped_s4}}) {
+    const std::string message = refusal([&] { quantize_weights(model, recipe); });
+    CHECK(message.starts_with("tensor fc2 of block 3: intact::quantize_"));
+    CHECK(mentions(message, "row 5, column 6"));
+  }
 }
 
 /// The changes of fit_scales, and its context scale of block 1.
@@ -256,8 +332,9 @@ TEST_CASE("an integer model refuses contents whose sizes do not match", "[build]
   CHECK(mentions(refuse([](vit_tensors& c) { c.pixel_table.pop_back(); }), "size of pixel_table is 255"));
   CHECK(mentions(refuse([](vit_tensors& c) { c.positions.pop_back(); }), "size of positions"));
   CHECK(mentions(refuse([](vit_tensors& c) { c.head.codes.pop_back(); }), "size of codes"));
-  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks[1].fc2.weights.rows = 63; }), "size of codes"));
-  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks[0].norm2.gain.pop_back(); }), "size of gain"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks[1].fc2.weights.rows = 63; }),
+                 "tensor fc2 of block 1: intact::owned_weights: size of codes"));
+  CHECK(mentions(refuse([](vit_tensors& c) { c.blocks[2].norm2.gain.pop_back(); }), "block 2: intact::block: norm2: "));
   CHECK(mentions(refuse([](vit_tensors& c) { c.blocks.pop_back(); }), "size of blocks is 3"));
 }
 

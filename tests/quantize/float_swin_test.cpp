@@ -280,18 +280,18 @@ TEST_CASE("scales and weights of another model are refused", "[float_swin]") {
                  "number of stages of the scales is 1; it must be equal to 2"));
   CHECK(
       mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages[0].blocks.pop_back(); }),
-               "number of blocks of a stage of the scales is 1; it must be equal to 2"));
+               "number of blocks of stage 0 of the scales is 1; it must be equal to 2"));
   CHECK(mentions(
       build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages[0].merge.shift.pop_back(); }),
-      "number of shifts of a merging is 11; it must be equal to 12"));
+      "tensor merge of stage 0: intact::fit_scales: number of shifts is 11; it must be equal to 12"));
   CHECK(mentions(build_error([](swin_scales&, swin_weights& w, quantization_recipe&) { w.stages.pop_back(); }),
                  "number of stages of the weights is 1"));
   CHECK(
       mentions(build_error([](swin_scales&, swin_weights& w, quantization_recipe&) { w.stages[1].blocks.pop_back(); }),
-               "number of blocks of a stage of the weights is 0"));
+               "number of blocks of stage 1 of the weights is 0"));
   CHECK(
       mentions(build_error([](swin_scales&, swin_weights& w, quantization_recipe&) { w.stages[0].reduction = w.head; }),
-               "rows of reduction is 5; it must be equal to 12"));
+               "tensor merge of stage 0: intact::fit_scales: rows of the weights is 5; it must be equal to 12"));
   CHECK(mentions(build_error([](swin_scales&, swin_weights&, quantization_recipe& p) {
                    p.probabilities = attention_code::u4_clipped;
                  }),
@@ -304,7 +304,16 @@ TEST_CASE("scales and weights of another model are refused", "[float_swin]") {
   CHECK(mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) {
                    s.stages[0].blocks[0].biased_logits = {0, 0};
                  }),
-                 "scale is 0"));
+                 "tensor attention of block 0: intact::exact_exp_table: scale is 0"));
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) {
+                   s.stages[1].blocks[0].block.fc2.scale = 0;
+                 }),
+                 "tensor fc2 of block 2: intact::build_scale: "));
+  CHECK(mentions(
+      build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages[0].merge_norm.scale = 0; }),
+      "tensor merge_norm of stage 0: intact::build_layernorm: "));
+  CHECK(mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.pool.scale = 0; }),
+                 "tensor pool: intact::build_scale: "));
 }
 
 TEST_CASE("calibration refuses no images", "[float_swin]") {

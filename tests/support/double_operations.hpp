@@ -209,7 +209,7 @@ inline int nearest_logarithm(std::uint64_t s, std::uint64_t e) {
 }
 
 /// The code of the exponential e in a row whose exponentials add up to s.
-inline std::int32_t attention_code(std::uint64_t s, std::uint64_t e, attention_code policy, log2_rounding rounding) {
+inline std::int32_t softmax_code(std::uint64_t s, std::uint64_t e, attention_code policy, log2_rounding rounding) {
   const int zero = zero_level(policy);
   if (e == 0) {
     return zero;
@@ -252,7 +252,7 @@ inline code_matrix log_softmax(const code_matrix& logits, exp_table<std::uint64_
       sum += exponential(j);
     }
     for (index_t j = 0; j < logits.columns; ++j) {
-      codes(i, j) = attention_code(sum, exponential(j), policy, rounding);
+      codes(i, j) = softmax_code(sum, exponential(j), policy, rounding);
     }
   }
   return codes;

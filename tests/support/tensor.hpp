@@ -11,6 +11,7 @@
 
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
+#include "wide_integer.hpp"
 
 // What the tests of the operations share: tensors that own their memory, values to fill them with, exact arithmetic.
 
@@ -19,10 +20,7 @@ namespace intact_test {
 using namespace intact;
 using intact::index_t;  // not the function of that name which POSIX declares
 
-// Oracles compute in 128 bits, in which nothing that occurs here overflows.
-__extension__ typedef __int128 int128;
-__extension__ typedef unsigned __int128 uint128;
-
+// Oracles compute in 128 bits (int128), in which nothing that occurs here overflows.
 constexpr int128 power_of_two(int exponent) {
   return int128{1} << exponent;
 }

@@ -244,11 +244,11 @@ TEST_CASE("files of other formats are named with their format") {
   CHECK(error("II*\0\x08\0\0\0"sv) == "is a TIFF file; it must be a PNG or JPEG file");
   CHECK(error("MM\0*\0\0\0\x08"sv) == "is a TIFF file; it must be a PNG or JPEG file");
   CHECK(error("\0\0\0\x1c"
-              "ftypavif"sv) == "is a AVIF file; it must be a PNG or JPEG file");
+              "ftypavif"sv) == "is an AVIF file; it must be a PNG or JPEG file");
   CHECK(error("\0\0\0\x18"
               "ftypheic"sv) == "is a HEIF file; it must be a PNG or JPEG file");
   CHECK(error("version https://git-lfs.github.com/spec/v1\n"sv) ==
-        "is a Git LFS pointer file; it must be a PNG or JPEG file");
+        "is a Git LFS pointer; it must be a PNG or JPEG file");
   CHECK(error("\x89PNG\r\n"sv) == "is neither a PNG nor a JPEG file");
   CHECK(error("\xff\xd8"sv) == "is neither a PNG nor a JPEG file");
   CHECK(error("GIF"sv) == "is neither a PNG nor a JPEG file");

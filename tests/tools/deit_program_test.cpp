@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "catch.hpp"
 #include "deit/preprocess.hpp"
 #include "deit_files.hpp"
+#include "intact/io/safetensors.hpp"
 #include "scratch_folder.hpp"
 
 // The program intact-deit, on a tiny random model and synthetic images; and on DeiT-Tiny where it is at hand.
@@ -362,8 +364,8 @@ TEST_CASE("quantize says what it assumed and from where, and the error of every 
   CHECK(quantized.says("2 (metadata \"heads\")"));
   CHECK(quantized.says("0.485 0.456 0.406 (that of ImageNet; --mean names another)"));
   CHECK(quantized.says("1e-05 (--epsilon)"));
-  CHECK(quantized.says("paper 8/8/4 (--profile, --bits)"));
-  CHECK(quantized.says("observe, minmax, 11 images"));
+  CHECK(quantized.says("paper 8/8/4 (--profile)"));
+  CHECK(quantized.says("observe, minmax, 11 images (--method)"));
   CHECK(quantized.says("SQNR of each part by itself: embedding "));
   const nlohmann::json json = read_json(set.json);
   CHECK(json.at("assumptions").at("epsilon").at("source") == "--epsilon");
@@ -374,6 +376,53 @@ TEST_CASE("quantize says what it assumed and from where, and the error of every 
   for (const nlohmann::json& part : json.at("parts")) {
     CHECK(part.at("sqnr_db") > 5);
     CHECK(part.at("sqnr_db") < 80);
+  }
+}
+
+TEST_CASE("quantize says that a recipe and a method are the defaults, where they are") {
+  const tiny_set set;
+  const outcome quantized = set.quantize("--json" + quoted(set.json));
+  INFO(quantized.output);
+  REQUIRE(quantized.exit_code == 0);
+  CHECK(quantized.says("precise 8/8/4 (default; --profile names another)"));
+  CHECK(quantized.says("compensate, minmax, 11 images (default; --method names another)"));
+  const nlohmann::json assumptions = read_json(set.json).at("assumptions");
+  for (const char* const what : {"crop", "recipe", "method"}) {
+    CHECK(assumptions.at(what).at("source").get<std::string>().starts_with("default; --"));
+  }
+  const outcome chosen = set.quantize("--crop 0.875 --stream u8 --observer ema --json" + quoted(set.json));
+  INFO(chosen.output);
+  REQUIRE(chosen.exit_code == 0);
+  const nlohmann::json given = read_json(set.json).at("assumptions");
+  CHECK(given.at("crop").at("source") == "--crop");
+  CHECK(given.at("recipe").at("source") == "--stream");
+  CHECK(given.at("method").at("source") == "--observer");
+}
+
+TEST_CASE("a method that is not possible is replaced, and the model's note names the one that was used") {
+  // The sum of fc1's first row is within float, that of its rounded weights is not: 126.51 becomes 127.
+  tiny_set set;
+  std::map<std::string, checkpoint_tensors::tensor>& all = set.checkpoint.all;
+  const auto fill = [&](const std::string& name, float value) {
+    std::fill(all.at(name).values.begin(), all.at(name).values.end(), value);
+  };
+  fill("blocks.1.norm2.weight", 0);
+  fill("blocks.1.norm2.bias", 1);
+  fill("blocks.1.mlp.fc1.bias", 0);
+  fill("blocks.1.mlp.fc2.weight", 0);
+  std::vector<float>& fc1 = all.at("blocks.1.mlp.fc1.weight").values;
+  fc1[0] = 2.85e37F;
+  std::fill_n(fc1.begin() + 1, 11, 2.85e37F * (126.51F / 127.5F));
+  set.checkpoint.write(set.weights);
+  for (const std::string method : {"search", "compensate"}) {
+    const outcome quantized = set.quantize("--method " + method + " --json" + quoted(set.json));
+    INFO(quantized.output);
+    REQUIRE(quantized.exit_code == 0);
+    CHECK(quantized.says("--method " + method + " is not possible, observe takes its place: block 1: intact::"));
+    CHECK(quantized.says("observe, minmax, 11 images (--method; observe in place of " + method));
+    const auto file = intact::safetensors_file::read(set.model);
+    CHECK(file.metadata_value("calibration") == "observe, minmax, 11 images");
+    CHECK(read_json(set.json).at("assumptions").at("method").at("value") == "observe, minmax, 11 images");
   }
 }
 
@@ -429,11 +478,13 @@ TEST_CASE("a part with much error is named, with an option that helps") {
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("warning: " + set.weights.string() + ": attention of block 1 has much error"));
-  CHECK(quantized.says("--equalize would give"));
+  CHECK(quantized.says("where the error is largest, --equalize gives "));
+  CHECK(quantized.says(" dB, measured with --method observe"));
   const nlohmann::json json = read_json(set.json);
   REQUIRE(json.at("warnings").size() == 1);
   const nlohmann::json better = json.at("better_options");
   REQUIRE_FALSE(better.empty());
+  CHECK(better[0].at("method") == "observe");
   CHECK(better[0].at("sqnr_db") > json.at("warnings")[0].at("sqnr_db").get<double>() + 3);
   const outcome equalized = set.quantize("--equalize --method observe --profile paper --json" + quoted(set.json));
   INFO(equalized.output);

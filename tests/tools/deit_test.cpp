@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "catch.hpp"
+#include "deit/block_errors.hpp"
 #include "deit/checkpoint.hpp"
 #include "deit/equalization.hpp"
 #include "deit/evaluate.hpp"
@@ -228,6 +230,21 @@ TEST_CASE("measures of predictions") {
   CHECK(std::fabs(close.kl - (divergence(5, 4) + divergence(5, -3)) / 2) < 1e-12);
   CHECK(compare(in_float, in_float).kl == 0);
   CHECK(std::isinf(compare(in_float, in_float).sqnr_db));
+}
+
+TEST_CASE("the median of an even number of parts is the mean of the middle two") {
+  const auto median = [](const std::vector<double>& values) {
+    std::vector<part_error> parts = {{"mlp", 0, -50}, {"mlp", 1, 90}};
+    for (const double value : values) {
+      parts.push_back({"attention", std::ssize(parts), value});
+    }
+    return median_sqnr_db(parts, "attention");
+  };
+  CHECK(median({}) == 0);
+  CHECK(median({7}) == 7);
+  CHECK(median({30, 10}) == 20);
+  CHECK(median({50, 10, 30}) == 30);
+  CHECK(median({50, 10, 30, 20}) == 25);
 }
 
 TEST_CASE("checkpoints under Hugging Face's names are the same models") {

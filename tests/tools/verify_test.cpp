@@ -162,8 +162,7 @@ void write_changed(const std::filesystem::path& from, const std::filesystem::pat
   const safetensors_file file = safetensors_file::read(from);
   std::map<std::string, std::vector<std::byte>> bytes;
   for (const std::string& name : file.names()) {
-    const auto stored = file.bytes(name);
-    bytes[name] = {stored.begin(), stored.end()};
+    bytes[name] = file.machine_bytes(name);
   }
   const auto change = [&]<class T>(T) {
     T value;

@@ -106,6 +106,16 @@ class integer_swin {
     require_sizes();
     const auto sizes = [](const owned_weights& weights) { return weights.sizes(); };
     const auto blocks = view_swin_blocks(tensors_, sizes);
+    index_t position = 0;
+    for (std::size_t s = 0; s < blocks.size(); ++s) {
+      for (std::size_t b = 0; b < blocks[s].size(); ++b) {
+        const swin_block_shape block_shape = shape().block(static_cast<index_t>(s), static_cast<index_t>(b));
+        detail::at_tensor({"", position++}, [&] {
+          shape().stream == stream_codes::s16 ? require_swin_block<std::int16_t>(blocks[s][b], block_shape)
+                                              : require_swin_block<std::uint8_t>(blocks[s][b], block_shape);
+        });
+      }
+    }
     const auto stages = view_swin_stages(tensors_, blocks, sizes);
     require_swin(view_swin(tensors_, stages, sizes), shape());
   }
@@ -124,22 +134,25 @@ class integer_swin {
   void require_sizes() const {
     const swin_tensors& c = tensors_;
     require_swin_shape(c.shape);
+    require_equal("integer_swin", "size of stages", std::ssize(c.stages), c.shape.stages);
     if (!c.pixel_table.empty()) {
       require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table),
                     size_product(256, c.shape.channels));
     }
-    c.patch.weights.require_sizes();
-    c.head.require_sizes();
-    for (const owned_swin_stage& stage : c.stages) {
-      stage.reduction.weights.require_sizes();
+    detail::at_tensor({"patch"}, [&] { c.patch.weights.require_sizes(); });
+    detail::at_tensor({"logits"}, [&] { c.head.require_sizes(); });
+    index_t position = 0;
+    for (std::size_t s = 0; s < c.stages.size(); ++s) {
+      const owned_swin_stage& stage = c.stages[s];
+      detail::at_tensor({"merge", static_cast<index_t>(s)}, [&] { stage.reduction.weights.require_sizes(); });
       for (const owned_swin_block& block : stage.blocks) {
         const index_t tokens = std::ssize(block.add_bias.offset);
         const index_t rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
-        require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
-                      size_product(rows, tokens));
-        for (const owned_linear* layer : {&block.block.qkv, &block.block.proj, &block.block.fc1, &block.block.fc2}) {
-          layer->weights.require_sizes();
-        }
+        detail::at_tensor({"", position}, [&] {
+          require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
+                        size_product(rows, tokens));
+        });
+        block.block.require_sizes(position++);
       }
     }
   }

@@ -12,6 +12,7 @@
 #include "intact/build/recipe.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/build/table.hpp"
+#include "intact/build/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/types/grouped_s4.hpp"
@@ -236,6 +237,17 @@ struct owned_block {
   std::vector<std::uint8_t> activation;  ///< 4096
   owned_linear fc2;
   owned_add add2;
+
+  /// Refuses weights that have not the sizes they name, naming the tensor and the block's position.
+  void require_sizes(index_t position) const {
+    const auto require = [&](const char* tensor, const owned_linear& layer) {
+      detail::at_tensor({tensor, position}, [&] { layer.weights.require_sizes(); });
+    };
+    require("qkv", qkv);
+    require("proj", proj);
+    require("fc1", fc1);
+    require("fc2", fc2);
+  }
 };
 
 /// Views of a block. pack(weights) tells the packed weights of a layer; it may free what it has packed.
@@ -303,6 +315,10 @@ class integer_vit {
     std::vector<block_parameters> blocks;
     for (const owned_block& block : tensors_.blocks) {
       blocks.push_back(view_block(block, sizes));
+      detail::at_tensor({"", std::ssize(blocks) - 1}, [&] {
+        shape().stream == stream_codes::s16 ? require_block<std::int16_t>(blocks.back(), shape().block())
+                                            : require_block(blocks.back(), shape().block());
+      });
     }
     require_vit(view_vit(tensors_, blocks, sizes), shape());
   }
@@ -333,13 +349,11 @@ class integer_vit {
     } else {
       require_size("size of token_addend", tensors_.token_addend.size(), size_product(shape.tokens(), shape.width));
     }
-    for (const owned_block& block : tensors_.blocks) {
-      for (const owned_linear* layer : {&block.qkv, &block.proj, &block.fc1, &block.fc2}) {
-        layer->weights.require_sizes();
-      }
+    for (std::size_t position = 0; position < tensors_.blocks.size(); ++position) {
+      tensors_.blocks[position].require_sizes(static_cast<index_t>(position));
     }
-    tensors_.patch.weights.require_sizes();
-    tensors_.head.require_sizes();
+    detail::at_tensor({"patch"}, [&] { tensors_.patch.weights.require_sizes(); });
+    detail::at_tensor({"logits"}, [&] { tensors_.head.require_sizes(); });
   }
 
   vit_tensors tensors_;

@@ -92,7 +92,11 @@ inline bool is_temporary_name(std::string_view name) {
 /// lives, and the lock of an abandoned one is free. With the lock in hand, the name must still be that of the file: its
 /// process may have put it in its place meanwhile.
 inline void remove_if_abandoned(const std::filesystem::path& path) {
-  const open_file file(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+  constexpr int flags = O_NOFOLLOW | O_NONBLOCK;
+  open_file file(path, O_WRONLY | flags);
+  if (!file.is_open() && errno == EACCES) {
+    file = open_file(path, O_RDONLY | flags);  // it has the permissions of a file that nobody may write to already
+  }
   struct ::stat opened {};
   struct ::stat named {};
   if (file.is_open() && file.lock(LOCK_NB) && ::fstat(file.descriptor(), &opened) == 0 &&
@@ -149,13 +153,14 @@ class replacement_file {
 
   /// Brings the bytes to the disk, then puts them in the place of the target in one step.
   void commit() {
-    if (replaces_) {
-      take_permissions();
-    }
+    const ::mode_t mode = replaces_ ? take_permissions() : 0600;
     if (::fsync(output_.descriptor()) != 0 || std::rename(temporary_.c_str(), target_.c_str()) != 0) {
       fail("writing failed", errno);
     }
     temporary_.clear();
+    if (unusable(mode) && ::fchmod(output_.descriptor(), mode) != 0) {
+      fail("its permissions cannot be kept", errno);
+    }
   }
 
  private:
@@ -193,7 +198,9 @@ class replacement_file {
 
   /// The permissions of the file that is replaced, and its owner and group where the system allows it. Under another
   /// group, members of either group get what both group and others had, so that nobody may do more than before.
-  void take_permissions() {
+  /// Returns them. A file that its owner may not open stays readable until it is in its place: what a killed process
+  /// leaves behind must be opened to be removed.
+  ::mode_t take_permissions() {
     const int output = output_.descriptor();
     ::mode_t mode = former_.st_mode & 0777;
     struct ::stat now {};
@@ -203,10 +210,14 @@ class replacement_file {
       const ::mode_t both = (mode >> 3) & mode & 07;
       mode = (mode & 0700) | (both << 3) | both;
     }
-    if (::fchmod(output, mode) != 0) {
+    if (::fchmod(output, unusable(mode) ? mode | 0400 : mode) != 0) {
       fail("its permissions cannot be kept", errno);
     }
+    return mode;
   }
+
+  /// Whether a file of these permissions cannot be opened by its owner.
+  static bool unusable(::mode_t mode) { return (mode & 0600) == 0; }
 
   [[noreturn]] void fail(const std::string& problem, int error) const {
     throw file_error(file_, problem + ": " + std::generic_category().message(error));

@@ -225,11 +225,12 @@ class safetensors_file : public safetensors_index {
     return {std::move(name), std::move(header), std::move(bytes), begin};
   }
 
-  /// The bytes of a tensor as the file has them, numbers low byte first, at any alignment. They live as long as the
-  /// object.
-  std::span<const std::byte> bytes(std::string_view tensor) const {
-    const tensor_info& place = info(tensor);
-    return std::span(bytes_).subspan(begin_of(place), place.end - place.begin);
+  /// The bytes of a tensor of any dtype, numbers in the machine's order of bytes: what tensor_to_write takes.
+  std::vector<std::byte> machine_bytes(std::string_view tensor) const {
+    const std::span<const std::byte> stored = stored_bytes(tensor);
+    std::vector<std::byte> copy(stored.begin(), stored.end());
+    detail::swap_file_order(copy, detail::number_bytes(info(tensor).type));
+    return copy;
   }
 
   /// The elements of a tensor whose dtype is exactly T's. A BOOL tensor is read as std::uint8_t, as its bytes are:
@@ -237,7 +238,7 @@ class safetensors_file : public safetensors_index {
   template <class T>
   std::vector<T> values(std::string_view tensor) const {
     require_type<T>(tensor);
-    const std::span<const std::byte> stored = bytes(tensor);
+    const std::span<const std::byte> stored = stored_bytes(tensor);
     std::vector<T> copy(stored.size() / sizeof(T));
     if (!stored.empty()) {
       std::memcpy(copy.data(), stored.data(), stored.size());
@@ -256,6 +257,12 @@ class safetensors_file : public safetensors_index {
  private:
   safetensors_file(std::string name, safetensors_header header, std::vector<std::byte> bytes, std::size_t buffer_begin)
       : safetensors_index(std::move(name), std::move(header), buffer_begin), bytes_(std::move(bytes)) {}
+
+  /// In the order of files, at any alignment.
+  std::span<const std::byte> stored_bytes(std::string_view tensor) const {
+    const tensor_info& place = info(tensor);
+    return std::span(bytes_).subspan(begin_of(place), place.end - place.begin);
+  }
 
   std::vector<std::byte> bytes_;
 };

@@ -140,6 +140,11 @@ namespace detail {
 static_assert(std::endian::native == std::endian::little || std::endian::native == std::endian::big,
               "files hold the low byte of a number first, and machines hold it first or last");
 
+/// Bytes of the numbers that elements are made of: a complex number is made of two.
+inline std::size_t number_bytes(dtype type) {
+  return type == dtype::c64 ? 4 : std::max<std::size_t>(dtype_bits(type) / 8, 1);
+}
+
 /// Turns numbers of `size` bytes each from the order of files, the low byte first, into the machine's, or back.
 inline void swap_file_order(std::span<std::byte> numbers, std::size_t size) {
   if constexpr (std::endian::native == std::endian::big) {

@@ -129,13 +129,9 @@ inline std::string write_header(const std::string& file, std::span<const tensor_
   return header;
 }
 
-/// Bytes of the numbers that elements are made of: a complex number is made of two.
-inline std::size_t number_bytes(dtype type) {
-  return type == dtype::c64 ? 4 : std::max<std::size_t>(dtype_bits(type) / 8, 1);
-}
-
-/// Writes numbers of `size` bytes each in the order of files.
-inline void write_numbers(replacement_file& file, std::span<const std::byte> numbers, std::size_t size) {
+/// Writes numbers of `size` bytes each in the order of files. `file` has write(bytes).
+template <class File>
+void write_numbers(File& file, std::span<const std::byte> numbers, std::size_t size) {
   if constexpr (std::endian::native == std::endian::little) {
     file.write(numbers);
   } else {
@@ -150,7 +146,45 @@ inline void write_numbers(replacement_file& file, std::span<const std::byte> num
   }
 }
 
+/// The contents of a file, checked.
+class safetensors_contents {
+ public:
+  safetensors_contents(const std::string& file, std::span<const tensor_to_write> tensors,
+                       const std::map<std::string, std::string>& metadata)
+      : order_(file_order(file, tensors)), header_(write_header(file, order_, metadata)) {}
+
+  template <class File>
+  void write_to(File& file) const {
+    const std::uint64_t header_length = header_.size();
+    write_numbers(file, std::as_bytes(std::span(&header_length, 1)), sizeof header_length);
+    file.write(std::as_bytes(std::span(header_)));
+    for (const tensor_to_write* const tensor : order_) {
+      write_numbers(file, tensor->bytes, number_bytes(tensor->type));
+    }
+  }
+
+ private:
+  std::vector<const tensor_to_write*> order_;
+  std::string header_;
+};
+
+/// Bytes in memory that are written like a file.
+struct memory_to_write {
+  std::vector<std::byte> bytes;
+
+  void write(std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); }
+};
+
 }  // namespace detail
+
+/// The bytes of the file that write_safetensors writes. Errors as of that, without the system's; messages call the file
+/// `name`.
+inline std::vector<std::byte> safetensors_bytes(const std::string& name, std::span<const tensor_to_write> tensors,
+                                                const std::map<std::string, std::string>& metadata = {}) {
+  detail::memory_to_write memory;
+  detail::safetensors_contents(name, tensors, metadata).write_to(memory);
+  return std::move(memory.bytes);
+}
 
 /// Writes a file, in place of one that may exist.
 ///
@@ -165,16 +199,9 @@ inline void write_numbers(replacement_file& file, std::span<const std::byte> num
 ///          bytes or the limits, a header over safetensors_max_header, and whatever the system refuses.
 inline void write_safetensors(const std::filesystem::path& path, std::span<const tensor_to_write> tensors,
                               const std::map<std::string, std::string>& metadata = {}) {
-  const std::string file = path.string();
-  const std::vector<const tensor_to_write*> order = detail::file_order(file, tensors);
-  const std::string header = detail::write_header(file, order, metadata);
-  const std::uint64_t header_length = header.size();
+  const detail::safetensors_contents contents(path.string(), tensors, metadata);
   detail::replacement_file replacement(path);
-  detail::write_numbers(replacement, std::as_bytes(std::span(&header_length, 1)), sizeof header_length);
-  replacement.write(std::as_bytes(std::span(header)));
-  for (const tensor_to_write* const tensor : order) {
-    detail::write_numbers(replacement, tensor->bytes, detail::number_bytes(tensor->type));
-  }
+  contents.write_to(replacement);
   replacement.commit();
 }
 

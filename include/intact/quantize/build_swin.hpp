@@ -42,9 +42,12 @@ inline swin_block_scales calibrated_swin_block(const calibrator& seen, const flo
 /// Source:    docs/numerics.md, sections 1 and 12.
 inline swin_scales calibrate(const float_swin& model, std::span<const image_view> images,
                              const calibration_options& options = {}) {
+  index_t position = 0;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     for (const float_swin_block& block : model.stages[s].blocks) {
-      detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index_t>(s)));
+      detail::at_tensor({"position_bias", position++}, [&] {
+        detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index_t>(s)));
+      });
     }
   }
   const detail::calibrator seen = detail::observe_images(model, images, options);
@@ -116,9 +119,10 @@ struct swin_builder {
             std::vector<std::uint8_t>(static_cast<std::size_t>(model.shape.of(s).width))};
   }
 
-  /// Stage s; `stream` is the scale of the residual stream that enters it, then of that which leaves it.
-  owned_swin_stage stage(index_t s, const swin_stage_weights& weights, const swin_stage_scales& scales,
-                         ptf_scale& stream) const {
+  /// Stage s, whose first block has a position in the model; `stream` is the scale of the residual stream that enters
+  /// it, then of that which leaves it.
+  owned_swin_stage stage(index_t s, index_t first_block, const swin_stage_weights& weights,
+                         const swin_stage_scales& scales, ptf_scale& stream) const {
     const float_swin_stage& layers = model.stages[static_cast<std::size_t>(s)];
     owned_swin_stage built;
     for (std::size_t position = 0; position < layers.blocks.size(); ++position) {
@@ -126,21 +130,32 @@ struct swin_builder {
       const swin_block_scales& own = scales.blocks[position];
       const window_attention_shape shape = model.shape.block(s, static_cast<index_t>(position)).attention;
       const block_builder build_block{shape.per_window(), epsilon(), scales.stream, recipe};
-      built.blocks.push_back({build_block(block.block, weights.blocks[position], own.block, stream, own.biased_logits),
-                              own.block.norm1.zero_point,
-                              quantize_position_bias(block.position_bias, shape.grid.window, own.position_bias),
-                              build_bias_addition(own.block.attention_logits, own.position_bias, own.biased_logits,
-                                                  shape.grid.tokens_per_window())});
+      const index_t number = first_block + static_cast<index_t>(position);
+      owned_block layers_of_block =
+          build_block(number, block.block, weights.blocks[position], own.block, stream, own.biased_logits);
+      std::vector<std::uint8_t> bias = at_tensor({"position_bias", number}, [&] {
+        return quantize_position_bias(block.position_bias, shape.grid.window, own.position_bias);
+      });
+      owned_add add_bias = at_tensor({"biased_logits", number}, [&] {
+        return build_bias_addition(own.block.attention_logits, own.position_bias, own.biased_logits,
+                                   shape.grid.tokens_per_window());
+      });
+      built.blocks.push_back(
+          {std::move(layers_of_block), own.block.norm1.zero_point, std::move(bias), std::move(add_bias)});
       stream = wide() ? stream : own.block.add2;
     }
     return built;
   }
 
-  /// The merging behind stage s, to a stream of scale `next`.
-  void merging(const float_swin_stage& layers, const scaled_weights& reduction, const affine_scale& merge_norm,
-               const ptf_scale& stream, const ptf_scale& next, owned_swin_stage& built) const {
-    built.merge_norm = build_norm(layers.merge_norm, epsilon(), four_times(stream), merge_norm);
-    built.reduction = {reduction.weights, owned_channel_scale(linear_specs(reduction, merge_norm, next))};
+  /// The merging after stage s, from a stream to one of scale `next`.
+  void merging(index_t s, const scaled_weights& reduction, const affine_scale& merge_norm, const ptf_scale& stream,
+               const ptf_scale& next, owned_swin_stage& built) const {
+    const float_layernorm& norm = model.stages[static_cast<std::size_t>(s)].merge_norm;
+    built.merge_norm =
+        at_tensor({"merge_norm", s}, [&] { return build_norm(norm, epsilon(), four_times(stream), merge_norm); });
+    built.reduction = at_tensor({"merge", s}, [&]() -> owned_linear {
+      return {reduction.weights, owned_channel_scale(linear_specs(reduction, merge_norm, next))};
+    });
   }
 };
 
@@ -150,7 +165,7 @@ struct swin_builder {
 /// Scales that no integers compute are replaced by those of fit_scales().
 ///
 /// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense, packed codes
-///            (attention_code::u4_clipped) with shifted windows; whatever the builders of adapt/ refuse.
+///            (attention_code::u4_clipped) with shifted windows; whatever the builders of adapt/ refuse, naming tensor and block.
 /// Source:    docs/numerics.md, section 12.
 inline integer_swin build_swin(const float_swin& model, const swin_scales& observed, const swin_weights& weights,
                                const quantization_recipe& recipe) {
@@ -166,31 +181,41 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
   contents.shape = model.shape;
   contents.shape.stream = recipe.stream;
   if (!recipe.pixel_codes) {
-    contents.pixel_table = detail::build_pixel_table(model, scales.input);
+    contents.pixel_table = detail::at_tensor({"input"}, [&] { return detail::build_pixel_table(model, scales.input); });
   }
-  contents.patch =
-      detail::build_linear(weights.patch, patch_layer(model, recipe).bias, input, detail::to_code_scale(scales.patch));
-  contents.patch_norm =
-      detail::build_norm(model.patch_norm, builder.epsilon(), builder.even(scales.patch, 0), scales.tokens);
+  contents.patch = detail::at_tensor({"patch"}, [&] {
+    return detail::build_linear(weights.patch, patch_layer(model, recipe).bias, input,
+                                detail::to_code_scale(scales.patch));
+  });
+  contents.patch_norm = detail::at_tensor({"tokens"}, [&] {
+    return detail::build_norm(model.patch_norm, builder.epsilon(), builder.even(scales.patch, 0), scales.tokens);
+  });
   ptf_scale stream = stream_of(0, builder.even(scales.tokens, 0));
   if (builder.wide()) {
-    contents.tokens = owned_tensor_scale(detail::stream_spec(scales.tokens, stream.scale));
+    contents.tokens = detail::at_tensor(
+        {"tokens"}, [&] { return owned_tensor_scale(detail::stream_spec(scales.tokens, stream.scale)); });
   }
+  index_t block = 0;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
-    contents.stages.push_back(builder.stage(static_cast<index_t>(s), weights.stages[s], scales.stages[s], stream));
+    const index_t number = static_cast<index_t>(s);
+    contents.stages.push_back(builder.stage(number, block, weights.stages[s], scales.stages[s], stream));
+    block += std::ssize(model.stages[s].blocks);
     if (s + 1 < model.stages.size()) {
       const ptf_scale next = stream_of(s + 1, scales.stages[s].merge);
-      builder.merging(model.stages[s], weights.stages[s].reduction, scales.stages[s].merge_norm, stream, next,
+      builder.merging(number, weights.stages[s].reduction, scales.stages[s].merge_norm, stream, next,
                       contents.stages.back());
       stream = next;
     }
   }
 
-  contents.norm = detail::build_norm(model.norm, builder.epsilon(), stream, scales.norm);
-  contents.pool = owned_tensor_scale(detail::pool_spec(scales, model.shape));
+  contents.norm = detail::at_tensor(
+      {"norm"}, [&] { return detail::build_norm(model.norm, builder.epsilon(), stream, scales.norm); });
+  contents.pool =
+      detail::at_tensor({"pool"}, [&] { return owned_tensor_scale(detail::pool_spec(scales, model.shape)); });
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
-    return detail::build_linear(weights.head, model.head.bias, scales.pool, y).scale;
+    return detail::at_tensor({"logits"},
+                             [&] { return detail::build_linear(weights.head, model.head.bias, scales.pool, y).scale; });
   };
   contents.head = weights.head.weights;
   contents.logits = build_logits({contents.logits_scale, 0});

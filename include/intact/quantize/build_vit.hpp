@@ -11,6 +11,7 @@
 
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
+#include "intact/build/tensor_place.hpp"
 #include "intact/build/vit_scales.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
@@ -78,9 +79,8 @@ inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits,
   return {table.begin(), table.end()};
 }
 
-/// `logits`: of what the softmax is taken.
-inline owned_softmax build_softmax(const affine_scale& logits, const affine_scale& v, const affine_scale& context,
-                                   index_t keys, const quantization_recipe& recipe) {
+/// The tables of attention. `logits`: of what the softmax is taken.
+inline owned_softmax build_softmax(const affine_scale& logits, index_t keys, const quantization_recipe& recipe) {
   owned_softmax built;
   built.kind = recipe.attention;
   built.probabilities = recipe.probabilities;
@@ -91,12 +91,16 @@ inline owned_softmax build_softmax(const affine_scale& logits, const affine_scal
     built.table = build_softmax_table(logits, recipe);
   }
   built.normalize = recipe.normalize_rows;
-  if (recipe.normalize_rows) {
+  return built;
+}
+
+/// The scale of attention times V, beside its tables.
+inline void build_context(const affine_scale& v, const affine_scale& context, index_t keys, owned_softmax& built) {
+  if (built.normalize) {
     built.normalization = build_row_divisor(scale_ratio(v, context), context.zero_point);
   } else {
     built.context = owned_tensor_scale(context_spec(v, context, keys));
   }
-  return built;
 }
 
 /// Builds blocks of one width.
@@ -126,25 +130,29 @@ struct block_builder {
   }
 
   /// `stream` is the scale of the residual stream that enters the block; `softmax` is that of what the softmax is
-  /// taken of.
-  owned_block operator()(const float_block& block, const block_weights& weights, const block_scales& own,
-                         const ptf_scale& stream, const affine_scale& softmax) const {
+  /// taken of. Refusals name the tensor and the block's position.
+  owned_block operator()(index_t position, const float_block& block, const block_weights& weights,
+                         const block_scales& own, const ptf_scale& stream, const affine_scale& softmax) const {
+    const auto at = [&](const char* tensor, auto build) { return at_tensor({tensor, position}, build); };
     const ptf_scale middle = wide() ? s16_scale() : own.add1;
-    const activation_table table = gelu_table(own);
+    const activation_table table = at("fc1", [&] { return gelu_table(own); });
 
     owned_block built;
-    built.norm1 = build_norm(block.norm1, epsilon, stream, own.norm1);
-    built.qkv = build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
+    built.norm1 = at("norm1", [&] { return build_norm(block.norm1, epsilon, stream, own.norm1); });
+    built.qkv = at("qkv", [&] { return build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv)); });
     built.qkv_zero_point = own.qkv.zero_point;
-    built.attention_logits = owned_tensor_scale(logits_spec(own.qkv, own.attention_logits, shape.head_size()));
-    built.softmax = build_softmax(softmax, own.qkv, own.context, shape.tokens, recipe);
-    built.proj = branch(weights.proj, block.proj.bias, own.context, own.proj);
-    built.add1 = add(stream, own.proj, own.add1);
-    built.norm2 = build_norm(block.norm2, epsilon, middle, own.norm2);
-    built.fc1 = build_linear(weights.fc1, block.fc1.bias, own.norm2, table.input);
+    built.attention_logits = at("attention_logits", [&] {
+      return owned_tensor_scale(logits_spec(own.qkv, own.attention_logits, shape.head_size()));
+    });
+    built.softmax = at("attention", [&] { return build_softmax(softmax, shape.tokens, recipe); });
+    at("context", [&] { build_context(own.qkv, own.context, shape.tokens, built.softmax); });
+    built.proj = at("proj", [&] { return branch(weights.proj, block.proj.bias, own.context, own.proj); });
+    built.add1 = at("add1", [&] { return add(stream, own.proj, own.add1); });
+    built.norm2 = at("norm2", [&] { return build_norm(block.norm2, epsilon, middle, own.norm2); });
+    built.fc1 = at("fc1", [&] { return build_linear(weights.fc1, block.fc1.bias, own.norm2, table.input); });
     built.activation.assign(table.codes.begin(), table.codes.end());
-    built.fc2 = branch(weights.fc2, block.fc2.bias, own.activation, own.fc2);
-    built.add2 = add(own.add1, own.fc2, own.add2);
+    built.fc2 = at("fc2", [&] { return branch(weights.fc2, block.fc2.bias, own.activation, own.fc2); });
+    built.add2 = at("add2", [&] { return add(own.add1, own.fc2, own.add2); });
     return built;
   }
 };
@@ -197,19 +205,25 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
   const bool wide = recipe.stream == stream_codes::s16;
   const code_scale patch = wide ? code_scale{static_cast<double>(scales.stream), 0} : to_code_scale(scales.patch);
   const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
-  contents.patch = build_linear(patch_weights, patch_layer(model, recipe).bias, input, patch);
+  contents.patch =
+      at_tensor({"patch"}, [&] { return build_linear(patch_weights, patch_layer(model, recipe).bias, input, patch); });
   if (!recipe.pixel_codes) {
-    contents.pixel_table = build_pixel_table(model, scales.input);
+    contents.pixel_table = at_tensor({"input"}, [&] { return build_pixel_table(model, scales.input); });
   }
   if (wide) {
-    contents.token_addend = build_token_addend(model, scales.stream);
+    contents.token_addend = at_tensor({"tokens"}, [&] { return build_token_addend(model, scales.stream); });
     return;
   }
-  contents.embed_table = build_rescale_table(scales.patch, scales.embed);
-  contents.class_token = quantize_all(span_of(model.class_token), scales.embed);
-  contents.positions = quantize_all(span_of(model.positions), scales.positions);
-  contents.add_positions = build_residual([&](std::size_t) { return static_cast<double>(scales.embed.scale); },
-                                          scales.embed.zero_point, scales.positions, scales.tokens);
+  at_tensor({"embed"}, [&] {
+    contents.embed_table = build_rescale_table(scales.patch, scales.embed);
+    contents.class_token = quantize_all(span_of(model.class_token), scales.embed);
+  });
+  contents.positions =
+      at_tensor({"positions"}, [&] { return quantize_all(span_of(model.positions), scales.positions); });
+  contents.add_positions = at_tensor({"tokens"}, [&] {
+    return build_residual([&](std::size_t) { return static_cast<double>(scales.embed.scale); }, scales.embed.zero_point,
+                          scales.positions, scales.tokens);
+  });
 }
 
 }  // namespace detail
@@ -218,7 +232,7 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
 /// Scales that no integers compute are replaced by those of fit_scales().
 ///
 /// Errors:    scales or weights of another depth or width, a recipe that makes no sense; whatever the builders of
-///            adapt/ refuse, such as a scale that is not above 0.
+///            adapt/ refuse, such as a scale that is not above 0, naming tensor and block.
 /// Source:    docs/numerics.md, section 9.
 inline integer_vit build_vit(const float_vit& model, const vit_scales& observed, const vit_weights& weights,
                              const quantization_recipe& recipe) {
@@ -235,15 +249,17 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
   ptf_scale stream = wide ? build_block.s16_scale() : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
     const block_scales& own = scales.blocks[position];
-    contents.blocks.push_back(
-        build_block(model.blocks[position], weights.blocks[position], own, stream, own.attention_logits));
+    contents.blocks.push_back(build_block(static_cast<index_t>(position), model.blocks[position],
+                                          weights.blocks[position], own, stream, own.attention_logits));
     stream = wide ? stream : own.add2;
   }
 
-  contents.norm = detail::build_norm(model.norm, epsilon, stream, scales.norm);
+  contents.norm =
+      detail::at_tensor({"norm"}, [&] { return detail::build_norm(model.norm, epsilon, stream, scales.norm); });
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
-    return detail::build_linear(weights.head, model.head.bias, scales.norm, y).scale;
+    return detail::at_tensor({"logits"},
+                             [&] { return detail::build_linear(weights.head, model.head.bias, scales.norm, y).scale; });
   };
   contents.head = weights.head.weights;
   contents.logits = build_logits({contents.logits_scale, 0});

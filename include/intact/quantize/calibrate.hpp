@@ -6,10 +6,10 @@
 #include <map>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "intact/build/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/float_vit.hpp"
@@ -30,23 +30,11 @@ struct calibration_options {
 
 namespace detail {
 
-/// Where a tensor is observed: all heads and all images of a batch together.
-struct observation_site {
-  std::string name;
-  index_t block = -1;
-
-  std::string text() const { return name + (block < 0 ? "" : " of block " + std::to_string(block)); }
-
-  friend bool operator<(const observation_site& a, const observation_site& b) {
-    return std::tie(a.name, a.block) < std::tie(b.name, b.block);
-  }
-};
-
 /// Refuses a range whose length float does not hold.
-inline void require_length(const observation_site& site, const value_range& range) {
+inline void require_length(const tensor_place& place, const value_range& range) {
   if (!std::isfinite(range.high - range.low)) [[unlikely]] {
-    contract_failed("intact::calibrate: tensor %s has the range %g to %g; its length must be finite in float",
-                    site.text().c_str(), static_cast<double>(range.low), static_cast<double>(range.high));
+    contract_failed("intact::calibrate: %s has the range %g to %g; its length must be finite in float",
+                    place.text().c_str(), static_cast<double>(range.low), static_cast<double>(range.high));
   }
 }
 
@@ -55,7 +43,7 @@ inline value_range with_zero(const value_range& range) {
   return {std::min(range.low, 0.0F), std::max(range.high, 0.0F)};
 }
 
-/// The tensors of the present batch at a place, and the range over all batches so far.
+/// The tensors of the present batch at a place, of all heads and images, and the range over all batches so far.
 struct observation {
   std::vector<float_matrix> batch;
   range_observer range;
@@ -118,11 +106,10 @@ class calibrator {
 
  private:
   void add(const trace_site& site, const float_matrix& tensor) {
-    require_finite("calibrate", ("tensor " + observation_site{std::string(site.name), site.block}.text()).c_str(),
-                   view_of(tensor));
-    const auto [place, fresh] = observations_.try_emplace(observation_site{std::string(site.name), site.block},
-                                                          observation{{}, range_observer(rule_at(site.name))});
-    place->second.batch.push_back(tensor);
+    const tensor_place place{std::string(site.name), site.block};
+    require_finite("calibrate", place.text().c_str(), view_of(tensor));
+    const auto [seen, fresh] = observations_.try_emplace(place, observation{{}, range_observer(rule_at(site.name))});
+    seen->second.batch.push_back(tensor);
   }
 
   /// Tensors with power-of-two factors, and fc1, whose range only bounds a table, always keep their whole range.
@@ -137,7 +124,7 @@ class calibrator {
   const observation& find(const char* name, index_t block) const { return observations_.at({name, block}); }
 
   calibration_options options_;
-  std::map<observation_site, observation> observations_;
+  std::map<tensor_place, observation> observations_;
 };
 
 /// Observes a float model on all images, batch by batch.

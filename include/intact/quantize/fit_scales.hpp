@@ -11,6 +11,7 @@
 
 #include "intact/build/recipe.hpp"
 #include "intact/build/scale.hpp"
+#include "intact/build/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/layer_specs.hpp"
 
@@ -24,7 +25,7 @@ inline namespace INTACT_UNIT {
 /// A scale that was raised.
 struct scale_change {
   std::string tensor;  ///< as in model/trace.hpp
-  index_t block = -1;  ///< -1: outside the blocks
+  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the stage
   double observed = 0;
   double raised = 0;  ///< rounding errors of the tensor grow by raised / observed
 };
@@ -57,11 +58,17 @@ class scale_fitter {
     scale = std::max(scale, raised);
   }
 
+  /// Runs a part of the fitting. Refusals in it name the tensor and the present block.
+  template <class Part>
+  decltype(auto) at(const char* tensor, Part part) const {
+    return at_tensor({tensor, block_}, part);
+  }
+
   /// The least of scale, 2 * scale, 4 * scale, ... that fits; as it is if none does.
   template <class Fits>
   void raise(const char* tensor, float& scale, Fits fits) {
     float raised = scale;
-    while (raised > 0 && std::isfinite(raised) && !fits(raised)) {
+    while (raised > 0 && std::isfinite(raised) && !at(tensor, [&] { return fits(raised); })) {
       raised *= 2;
     }
     if (std::isfinite(raised)) {
@@ -73,7 +80,7 @@ class scale_fitter {
   template <class Fits>
   void raise(const char* tensor, ptf_scale& scale, Fits fits) {
     ptf_scale raised = scale;
-    while (raised.scale > 0 && std::isfinite(raised.scale) && !fits(raised)) {
+    while (raised.scale > 0 && std::isfinite(raised.scale) && !at(tensor, [&] { return fits(raised); })) {
       double_scale(raised);
     }
     accept(tensor, scale, std::move(raised));
@@ -84,8 +91,9 @@ class scale_fitter {
   void raise_channels(const char* tensor, ptf_scale& scale, Fits fits) {
     ptf_scale raised = scale;
     for (std::size_t c = 0; c < raised.shift.size(); ++c) {
-      while (raised.scale > 0 && std::isfinite(raised.scale) && !fits(c, channel_step(raised, c))) {
-        if (raised.shift[c] == 3) {
+      const auto fits_now = [&] { return fits(c, channel_step(raised, c)); };
+      while (raised.scale > 0 && std::isfinite(raised.scale) && !at(tensor, fits_now)) {
+        if (raised.shift[c] == layernorm_max_shift) {
           double_scale(raised);
         }
         ++raised.shift[c];
@@ -232,6 +240,10 @@ struct block_fitter {
   }
 
   void activation(const float_block& block, const block_weights& weights, block_scales& own) {
+    fit.at("fc1", [&] { raise_activation(block, weights, own); });
+  }
+
+  void raise_activation(const float_block& block, const block_weights& weights, block_scales& own) {
     constexpr double zero_point_limit = 1 << 30;
     const double observed = gelu_table(own).input.scale;
     for (code_scale codes = gelu_table(own).input; codes.scale < std::ldexp(1.0, 128); codes = gelu_table(own).input) {
@@ -245,25 +257,34 @@ struct block_fitter {
   }
 };
 
+/// Refuses weights of other sizes than the layer's that makes a tensor.
+inline void require_layer(const char* operation, const tensor_place& place, const scaled_weights& layer,
+                          const float_matrix& expected) {
+  at_tensor(place, [&] {
+    layer.weights.require_sizes();
+    require_equal(operation, "rows of the weights", layer.weights.rows, expected.rows());
+    require_equal(operation, "columns of the weights", layer.weights.columns, expected.cols());
+    require_equal(operation, "scales of the weights", std::ssize(layer.scale), layer.weights.rows);
+  });
+}
+
+/// The same for all layers of a block.
+inline void require_layers(const char* operation, index_t position, const block_weights& weights,
+                           const float_block& block) {
+  require_layer(operation, {"qkv", position}, weights.qkv, block.qkv.weight);
+  require_layer(operation, {"proj", position}, weights.proj, block.proj.weight);
+  require_layer(operation, {"fc1", position}, weights.fc1, block.fc1.weight);
+  require_layer(operation, {"fc2", position}, weights.fc2, block.fc2.weight);
+}
+
 /// Refuses weights of other sizes than the model's.
 inline void require_weights(const char* operation, const vit_weights& weights, const float_vit& model) {
-  const auto require = [&](const char* name, const scaled_weights& layer, const float_linear& expected) {
-    layer.weights.require_sizes();
-    require_equal(operation, (std::string("rows of ") + name).c_str(), layer.weights.rows, expected.weight.rows());
-    require_equal(operation, (std::string("columns of ") + name).c_str(), layer.weights.columns,
-                  expected.weight.cols());
-    require_equal(operation, (std::string("scales of ") + name).c_str(), std::ssize(layer.scale), layer.weights.rows);
-  };
   require_equal(operation, "number of blocks of the weights", std::ssize(weights.blocks), model.shape.depth);
-  require("patch", weights.patch, model.patch);
+  require_layer(operation, {"patch"}, weights.patch, model.patch.weight);
   for (std::size_t position = 0; position < weights.blocks.size(); ++position) {
-    const float_block& block = model.blocks[position];
-    require("qkv", weights.blocks[position].qkv, block.qkv);
-    require("proj", weights.blocks[position].proj, block.proj);
-    require("fc1", weights.blocks[position].fc1, block.fc1);
-    require("fc2", weights.blocks[position].fc2, block.fc2);
+    require_layers(operation, static_cast<index_t>(position), weights.blocks[position], model.blocks[position]);
   }
-  require("head", weights.head, model.head);
+  require_layer(operation, {"logits"}, weights.head, model.head.weight);
 }
 
 }  // namespace detail
@@ -274,7 +295,8 @@ inline void require_weights(const char* operation, const vit_weights& weights, c
 /// Formula:   context, where rows are normalized: s_v / 3.99; additions of u8 streams: the channel's power of two, then
 ///            the scale, doubled; all others doubled, until has_scale, has_normalization and has_add_scale hold. In the
 ///            order of the graph, as what follows depends on what comes before.
-/// Errors:    scales or weights of another depth or width, a recipe that makes no sense.
+/// Errors:    scales or weights of another depth or width, a recipe that makes no sense; scales that make no numbers,
+///            naming tensor and block.
 /// Source:    docs/numerics.md, section 9.
 inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_scales& observed,
                                             const vit_weights& weights, const quantization_recipe& recipe) {

@@ -54,39 +54,34 @@ inline void require_position_bias(const char* operation, const float_matrix& tab
 /// Refuses weights and scales of other sizes than the model's.
 inline void require_swin_sizes(const char* operation, const swin_weights& weights, const swin_scales& scales,
                                const float_swin& model) {
-  const auto require = [&](const char* name, const scaled_weights& layer, const float_matrix& expected) {
-    layer.weights.require_sizes();
-    require_equal(operation, (std::string("rows of ") + name).c_str(), layer.weights.rows, expected.rows());
-    require_equal(operation, (std::string("columns of ") + name).c_str(), layer.weights.columns, expected.cols());
-    require_equal(operation, (std::string("scales of ") + name).c_str(), std::ssize(layer.scale), expected.rows());
-  };
   const swin_shape& shape = model.shape;
   require_equal(operation, "number of stages of the model", std::ssize(model.stages), shape.stages);
   require_equal(operation, "number of stages of the weights", std::ssize(weights.stages), shape.stages);
   require_equal(operation, "number of stages of the scales", std::ssize(scales.stages), shape.stages);
-  require("patch", weights.patch, model.patch.weight);
+  require_layer(operation, {"patch"}, weights.patch, model.patch.weight);
+  index_t block = 0;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     const float_swin_stage& stage = model.stages[s];
     const index_t depth = shape.of(static_cast<index_t>(s)).depth;
-    require_equal(operation, "number of blocks of a stage of the model", std::ssize(stage.blocks), depth);
-    require_equal(operation, "number of blocks of a stage of the weights", std::ssize(weights.stages[s].blocks), depth);
-    require_equal(operation, "number of blocks of a stage of the scales", std::ssize(scales.stages[s].blocks), depth);
-    for (std::size_t position = 0; position < stage.blocks.size(); ++position) {
-      const block_weights& block = weights.stages[s].blocks[position];
-      const float_block& expected = stage.blocks[position].block;
-      require("qkv", block.qkv, expected.qkv.weight);
-      require("proj", block.proj, expected.proj.weight);
-      require("fc1", block.fc1, expected.fc1.weight);
-      require("fc2", block.fc2, expected.fc2.weight);
-      require_position_bias(operation, stage.blocks[position].position_bias, shape.of(static_cast<index_t>(s)));
+    const std::string of_stage = "number of blocks of stage " + std::to_string(s) + " of the ";
+    require_equal(operation, (of_stage + "model").c_str(), std::ssize(stage.blocks), depth);
+    require_equal(operation, (of_stage + "weights").c_str(), std::ssize(weights.stages[s].blocks), depth);
+    require_equal(operation, (of_stage + "scales").c_str(), std::ssize(scales.stages[s].blocks), depth);
+    for (std::size_t position = 0; position < stage.blocks.size(); ++position, ++block) {
+      require_layers(operation, block, weights.stages[s].blocks[position], stage.blocks[position].block);
+      at_tensor({"position_bias", block}, [&] {
+        require_position_bias(operation, stage.blocks[position].position_bias, shape.of(static_cast<index_t>(s)));
+      });
     }
     if (s + 1 < model.stages.size()) {
-      require("reduction", weights.stages[s].reduction, stage.reduction);
-      require_equal(operation, "number of shifts of a merging", std::ssize(scales.stages[s].merge.shift),
-                    stage.reduction.rows());
+      const tensor_place merge{"merge", static_cast<index_t>(s)};
+      require_layer(operation, merge, weights.stages[s].reduction, stage.reduction);
+      at_tensor(merge, [&] {
+        require_equal(operation, "number of shifts", std::ssize(scales.stages[s].merge.shift), stage.reduction.rows());
+      });
     }
   }
-  require("head", weights.head, model.head.weight);
+  require_layer(operation, {"logits"}, weights.head, model.head.weight);
 }
 
 /// Fits the scales of a model's stages.
@@ -102,12 +97,13 @@ class swin_fitter {
     index_t block = 0;
     for (std::size_t s = 0; s < scales_.stages.size(); ++s) {
       stage(s, stream, block);
-      fit_.enter_block(-1);
       if (s + 1 < scales_.stages.size()) {
+        fit_.enter_block(static_cast<index_t>(s));
         merging(s);
         stream = scales_.stages[s].merge;
       }
     }
+    fit_.enter_block(-1);
     fit_.norm("norm", model_.norm, scales_.norm);
     fit_.raise("pool", scales_.pool.scale, [&](float scale) {
       swin_scales scales;
@@ -196,7 +192,8 @@ class swin_fitter {
 
 /// The scales with those raised for which the integers of a recipe's graph do not exist, as of a float_vit. Blocks are
 /// numbered through all stages.
-/// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense.
+/// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense; scales that make no
+///            numbers, naming tensor and block.
 /// Source:    docs/numerics.md, sections 9 and 12.
 inline fitted_scales<swin_scales> fit_scales(const float_swin& model, const swin_scales& observed,
                                              const swin_weights& weights, const quantization_recipe& recipe) {

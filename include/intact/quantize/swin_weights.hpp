@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iterator>
 #include <vector>
 
 #include "intact/build/recipe.hpp"
@@ -24,20 +25,21 @@ struct swin_weights {
   scaled_weights head;
 };
 
-/// Quantizes the weights of all layers.
+/// Quantizes the weights of all layers. Blocks are numbered through all stages.
 inline swin_weights quantize_weights(const float_swin& model, const quantization_recipe& recipe) {
   swin_weights weights;
-  weights.patch = quantize_layer(patch_layer(model, recipe).weight, recipe);
+  weights.patch = detail::quantize_layer_at({"patch"}, patch_layer(model, recipe).weight, recipe);
+  index_t position = 0;
   for (const float_swin_stage& stage : model.stages) {
     swin_stage_weights& made = weights.stages.emplace_back();
     for (const float_swin_block& block : stage.blocks) {
-      made.blocks.push_back(quantize_block(block.block, recipe));
+      made.blocks.push_back(quantize_block(block.block, recipe, position++));
     }
     if (stage.reduction.size() != 0) {
-      made.reduction = quantize_layer(stage.reduction, recipe);
+      made.reduction = detail::quantize_layer_at({"merge", std::ssize(weights.stages) - 1}, stage.reduction, recipe);
     }
   }
-  weights.head = quantize_layer(model.head.weight, recipe);
+  weights.head = detail::quantize_layer_at({"logits"}, model.head.weight, recipe);
   return weights;
 }
 

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
+#include "intact/build/tensor_place.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/float_vit.hpp"
@@ -84,20 +86,33 @@ inline scaled_weights quantize_layer(const float_matrix& weight, const quantizat
           std::move(codes.scale)};
 }
 
-/// Quantizes the weights of a block's layers.
-inline block_weights quantize_block(const float_block& block, const quantization_recipe& recipe) {
-  return {quantize_layer(block.qkv.weight, recipe), quantize_layer(block.proj.weight, recipe),
-          quantize_layer(block.fc1.weight, recipe), quantize_layer(block.fc2.weight, recipe)};
+namespace detail {
+
+/// The same for a layer of a model, which refusals name.
+inline scaled_weights quantize_layer_at(const tensor_place& place, const float_matrix& weight,
+                                        const quantization_recipe& recipe) {
+  return at_tensor(place, [&] { return quantize_layer(weight, recipe); });
+}
+
+}  // namespace detail
+
+/// Quantizes the weights of the layers of a block, which has a position in its model.
+inline block_weights quantize_block(const float_block& block, const quantization_recipe& recipe, index_t position) {
+  const auto quantize = [&](const char* tensor, const float_linear& layer) {
+    return detail::quantize_layer_at({tensor, position}, layer.weight, recipe);
+  };
+  return {quantize("qkv", block.qkv), quantize("proj", block.proj), quantize("fc1", block.fc1),
+          quantize("fc2", block.fc2)};
 }
 
 /// Quantizes the weights of all layers.
 inline vit_weights quantize_weights(const float_vit& model, const quantization_recipe& recipe) {
   vit_weights weights;
-  weights.patch = quantize_layer(patch_layer(model, recipe).weight, recipe);
+  weights.patch = detail::quantize_layer_at({"patch"}, patch_layer(model, recipe).weight, recipe);
   for (const float_block& block : model.blocks) {
-    weights.blocks.push_back(quantize_block(block, recipe));
+    weights.blocks.push_back(quantize_block(block, recipe, std::ssize(weights.blocks)));
   }
-  weights.head = quantize_layer(model.head.weight, recipe);
+  weights.head = detail::quantize_layer_at({"logits"}, model.head.weight, recipe);
   return weights;
 }
 
