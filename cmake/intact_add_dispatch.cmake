@@ -7,7 +7,7 @@
 #   aarch64  scalar neon neon_dotprod neon_i8mm
 #   others   scalar
 #
-# WITHOUT leaves some of them out; those whose flags the compiler does not know are left out, too. What the sources see:
+# WITHOUT leaves some of them out; those whose flags the compiler does not know are left out, too. The sources see:
 #
 #   INTACT_DISPATCH_ISA    in these files: the name of the set's tag, such as avx2 for intact::isa::avx2
 #   INTACT_DISPATCH_TAGS   in the target's other files: all tags, intact::isa::scalar,intact::isa::sse4_1,...
