@@ -27,7 +27,7 @@ struct keep_wide_accumulator {
   using output = std::int64_t;
 
   output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t) const {}
+  void require(const char*, index_t, index_t) const {}
 };
 
 /// Fraction bits of recorded accumulators of 8-bit codes; the library's have 44. Those of 4-bit codes have 15 in both.

@@ -30,7 +30,7 @@ struct keep_wide_accumulator {
   using output = std::int64_t;
 
   output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t) const {}
+  void require(const char*, index_t, index_t) const {}
 };
 
 /// The same with the place that the stage is told.
@@ -38,7 +38,7 @@ struct keep_wide_accumulator_and_place {
   using output = std::int64_t;
 
   output operator()(std::int64_t accumulator, index_t m, index_t n) const { return accumulator + 1000 * m + n; }
-  void require(const char*, index_t) const {}
+  void require(const char*, index_t, index_t) const {}
 };
 static_assert(takes_64_bits<keep_wide_accumulator_and_place>);
 

@@ -361,7 +361,7 @@ struct keep_wide_accumulator {
   using output = std::int64_t;
 
   output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t) const {}
+  void require(const char*, index_t, index_t) const {}
 };
 
 /// The recorded unit is 2^-15 of v's scale for 4-bit codes, as ours; 2^-31 for 8-bit codes, ours is 2^-44.

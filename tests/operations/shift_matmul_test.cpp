@@ -18,7 +18,7 @@ struct keep_wide_accumulator {
   using output = std::int64_t;
 
   output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t) const {}
+  void require(const char*, index_t, index_t) const {}
 };
 
 template <attention_code Format>

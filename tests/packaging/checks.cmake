@@ -68,6 +68,27 @@ foreach(option IN ITEMS -ffast-math -ffinite-math-only)
                                                         /dev/null)
 endforeach()
 
+# Output stages without a vector form are reported at compile time when a program asks for it.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  list(APPEND compile_header -msse4.1)
+endif()
+add_test(NAME "check/vector stages" COMMAND ${compile_header} -DINTACT_REQUIRE_VECTOR_STAGES
+                                            ${CMAKE_CURRENT_SOURCE_DIR}/packaging/vector_stages.cpp)
+add_test(NAME "check/vector stages, on a scalar stage"
+         COMMAND ${compile_header} -DINTACT_REQUIRE_VECTOR_STAGES -DINTACT_TEST_SCALAR_STAGE
+                 ${CMAKE_CURRENT_SOURCE_DIR}/packaging/vector_stages.cpp)
+set_tests_properties("check/vector stages, on a scalar stage" PROPERTIES PASS_REGULAR_EXPRESSION
+                                                                         "this output stage has no vector form")
+
+# The words of comments and pages.
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+  add_test(NAME "check/language"
+           COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/language_check.py ${PROJECT_SOURCE_DIR}/include
+                   ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/examples ${PROJECT_SOURCE_DIR}/bench
+                   ${PROJECT_SOURCE_DIR}/docs ${PROJECT_SOURCE_DIR}/cmake ${PROJECT_SOURCE_DIR}/README.md)
+endif()
+
 # The namespace of a unit tells its compiler flags; ctags finds what is in it.
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND NOT CMAKE_CXX_FLAGS MATCHES "-march|-m[as][vs]")

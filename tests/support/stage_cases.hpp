@@ -26,7 +26,7 @@ struct stage_of_a_user {
   constexpr std::int64_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
     return std::int64_t{3} * accumulator + 1000 * m - n;
   }
-  void require(const char*, index_t) const {}
+  void require(const char*, index_t, index_t) const {}
 };
 
 using all_stages = std::tuple<

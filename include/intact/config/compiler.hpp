@@ -39,3 +39,11 @@
 /// Before a function that must be part of its caller, even without optimization: a piece of a kernel's register tile,
 /// or a member of a type that crosses translation units.
 #define INTACT_INLINE [[gnu::always_inline]] inline
+
+/// A program that defines INTACT_REQUIRE_VECTOR_STAGES is told at compile time of output stages that kernels would call
+/// element by element.
+#if defined(INTACT_REQUIRE_VECTOR_STAGES)
+#define INTACT_ALLOW_SCALAR_STAGES 0
+#else
+#define INTACT_ALLOW_SCALAR_STAGES 1
+#endif

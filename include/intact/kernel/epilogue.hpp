@@ -112,6 +112,9 @@ INTACT_INLINE void mul_shift_tile(s32<Isa> (&x)[Rows][N], const tensor_scale& sc
 
 template <class Isa, class Stage>
 struct epilogue {
+  static_assert(INTACT_ALLOW_SCALAR_STAGES || simd::lanes<Isa> == 1,
+                "this output stage has no vector form, and INTACT_REQUIRE_VECTOR_STAGES is defined");
+
   template <class Out, unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
     alignas(64) std::int32_t accumulators[static_cast<std::size_t>(N * simd::lanes<Isa>)];

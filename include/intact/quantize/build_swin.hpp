@@ -165,7 +165,8 @@ struct swin_builder {
 /// Scales that no integers compute are replaced by those of fit_scales().
 ///
 /// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense, packed codes
-///            (attention_code::u4_clipped) with shifted windows; whatever the builders of adapt/ refuse, naming tensor and block.
+///            (attention_code::u4_clipped) with shifted windows; whatever the builders of adapt/ refuse, naming tensor
+///            and block.
 /// Source:    docs/numerics.md, section 12.
 inline integer_swin build_swin(const float_swin& model, const swin_scales& observed, const swin_weights& weights,
                                const quantization_recipe& recipe) {

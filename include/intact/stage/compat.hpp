@@ -61,7 +61,7 @@ struct round_half_to_even {
     const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
     return saturate<Out>(down + (up ? 1 : 0) + scale.zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
   }
 };
@@ -79,7 +79,7 @@ struct single_rounding {
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     return saturate<Out>((((product >> (shift - 1)) + 1) >> 1) + scale.zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
   }
 };
@@ -100,7 +100,7 @@ struct double_rounding {
     const std::int32_t high = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
     return saturate<Out>(std::int64_t{divided(high, power < 0 ? -power : 0)} + scale.zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
   }
 
@@ -130,7 +130,7 @@ struct round_power_of_two {
     const std::int64_t corrected = std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
     return saturate<Out>(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point);
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_between(operation, "shift", shift, 1, 31);
     require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),

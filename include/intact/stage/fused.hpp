@@ -24,7 +24,7 @@ struct requantize_lut {
   INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index_t n) const {
     return table[requantize_u12{scale}(accumulator, n)];
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_scale(operation, scale, channels);
     require_equal(operation, "size of table", std::ssize(table), index_t{1} << activation_bits);
   }
@@ -41,11 +41,9 @@ struct requantize_add {
   INTACT_INLINE constexpr std::uint8_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
     return add_codes(addition, stream(m, n), requantize<std::uint8_t>{scale}(accumulator, n), n);
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t rows, index_t channels) const {
     require_scale(operation, scale, channels);
     require_add_parameters(operation, addition, channels);
-  }
-  INTACT_INLINE void require_rows(const char* operation, index_t rows) const {
     require_shape(operation, "stream of the stage", stream, rows, std::ssize(scale.multiplier));
   }
 };
@@ -61,8 +59,7 @@ struct requantize_per_row {
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t m, index_t) const {
     return saturate<Out>(mul_shift(accumulator, rows[static_cast<std::size_t>(m)]));
   }
-  INTACT_INLINE void require(const char*, index_t) const {}
-  INTACT_INLINE void require_rows(const char* operation, index_t count) const {
+  INTACT_INLINE void require(const char* operation, index_t count, index_t) const {
     require_equal(operation, "size of rows", std::ssize(rows), count);
     for (const tensor_scale& scale : rows) {
       require_scale(operation, scale, 0);

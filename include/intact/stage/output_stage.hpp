@@ -1,13 +1,14 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <limits>
 
 #include "intact/arith/scale.hpp"
 
-// Output stages: what becomes of an int32 accumulator of row m and output channel n. A stage is a small struct with the
-// member type `output`; a call operator that takes the accumulator and n, or the accumulator, m and n; and `require`,
-// which checks it against the number of channels, and against the number of rows if it asks for that too.
+// Output stages: the function from an accumulator of row m and output channel n to an output. A stage is a small struct
+// that satisfies the concept output_stage. Kernels have vector forms of the stages of this folder but for those of
+// compat.hpp (kernel/epilogue.hpp); all others are called element by element.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -31,13 +32,21 @@ concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
   stage({accumulator}, index_t{}, index_t{});
 };
 
+/// A stage has the member type `output`; `require(operation, rows, channels)`, which checks it against the shape of its
+/// outputs; and a call operator that takes the accumulator and n, or the accumulator, m and n.
+template <class Stage>
+concept output_stage = requires(const Stage& stage, const char* operation, index_t n) {
+  typename Stage::output;
+  stage.require(operation, n, n);
+  { apply_stage(stage, std::int32_t{}, n, n) } -> std::convertible_to<typename Stage::output>;
+};
+
 /// Checks a stage against the shape of its output.
 template <class Stage>
 void require_stage(const char* operation, const Stage& stage, index_t rows, index_t channels) {
-  stage.require(operation, channels);
-  if constexpr (requires { stage.require_rows(operation, rows); }) {
-    stage.require_rows(operation, rows);
-  }
+  static_assert(output_stage<Stage>,
+                "an output stage has output, require(operation, rows, channels) and a call operator");
+  stage.require(operation, rows, channels);
 }
 
 }  // namespace INTACT_UNIT
@@ -49,7 +58,7 @@ struct raw_accumulator {
   using output = std::int32_t;
 
   INTACT_INLINE constexpr output operator()(std::int32_t accumulator, index_t) const { return accumulator; }
-  INTACT_INLINE void require(const char*, index_t) const {}
+  INTACT_INLINE void require(const char*, index_t, index_t) const {}
 };
 
 /// y = clamp(((a << left_shift) * multiplier[n] + offset[n]) >> (32 + shift)), clamped to Bits bits of Out.
@@ -66,7 +75,7 @@ struct requantize {
     const Out y = saturate<Out>(mul_shift(accumulator, scale.channel(n)));
     return y > high ? static_cast<Out>(high) : y;
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_scale(operation, scale, channels);
   }
 };
@@ -86,10 +95,8 @@ struct add_to_stream {
   INTACT_INLINE constexpr std::int16_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
     return saturate<std::int16_t>(addend(m, n) + mul_shift(accumulator, scale.channel(n)));
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t rows, index_t channels) const {
     require_scale(operation, scale, channels);
-  }
-  INTACT_INLINE void require_rows(const char* operation, index_t rows) const {
     require_shape(operation, "addend of the stage", addend, rows, std::ssize(scale.multiplier));
   }
 };
@@ -111,7 +118,7 @@ struct requantize_s64 {
     const std::int64_t product = high * scale.multiplier + ((low * scale.multiplier) >> extra_fraction_bits);
     return saturate<Out>((product + scale.offset) >> (32 + scale.shift));
   }
-  INTACT_INLINE void require(const char* operation, index_t channels) const {
+  INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_scale(operation, scale, channels);
     require_equal(operation, "scale.left_shift of 64-bit accumulators", scale.left_shift, 0);
   }

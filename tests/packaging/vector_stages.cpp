@@ -1,0 +1,31 @@
+// Compiles with INTACT_REQUIRE_VECTOR_STAGES: every stage has a vector form. With INTACT_TEST_SCALAR_STAGE one has none.
+
+#include "intact/intact.hpp"
+
+namespace {
+
+struct doubled {
+  using output = std::int32_t;
+  std::int32_t operator()(std::int32_t accumulator, intact::index_t) const { return accumulator / 2; }
+  void require(const char*, intact::index_t, intact::index_t) const {}
+};
+
+}  // namespace
+
+#if defined(__SSE4_1__) || defined(__aarch64__)
+using set = intact::isa::native;
+#else
+using set = intact::isa::scalar;
+#endif
+
+void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
+             const intact::requantize<std::uint8_t>& stage, intact::matrix_view<std::uint8_t> y) {
+  intact::gemm<set>(a, w, stage, y);
+}
+
+#if defined(INTACT_TEST_SCALAR_STAGE)
+void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
+             intact::matrix_view<std::int32_t> y) {
+  intact::gemm<set>(a, w, doubled(), y);
+}
+#endif
