@@ -71,7 +71,7 @@ inline attention_part head_of(const attention_operands& x, matrix_view<std::uint
 /// A band, step by step.
 inline void attend_band_by_steps(const attention_part& x, const tensor_scale& logits, const softmax_parameters& p,
                                  const kernel::attention_scratch& scratch) {
-  const matrix_view<std::uint8_t> codes(scratch.shifts.planes.data, x.y.rows, x.k.codes.rows);
+  const matrix_view<std::uint8_t> codes(scratch.shifts.slices.data, x.y.rows, x.k.codes.rows);
   const matrix_view<std::uint8_t> band_logits = scratch.codes.prefix(x.y.rows, x.k.codes.rows);
   gemm(x.q, x.k, requantize<std::uint8_t, tensor_scale>{logits}, band_logits);
   no_trace trace;

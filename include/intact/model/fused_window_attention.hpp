@@ -75,7 +75,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
     if (!fits) {
       no_trace trace;
       attend_with_bias(q, x.k, x.v, p, bias, mask, scratch.band.codes.prefix(rows, tokens),
-                       scratch.band.shifts.planes.prefix(rows, tokens), context, {}, trace);
+                       scratch.band.shifts.slices.prefix(rows, tokens), context, {}, trace);
       continue;
     }
     const matrix_view<std::uint8_t> codes = kernel::band_logits<Isa>(q.codes, head, p.attention.logits, scratch.band);
