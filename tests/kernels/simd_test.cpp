@@ -552,7 +552,7 @@ void put_eight(entries_of_12_bits& table, std::size_t at, int first, int step,
 
 /// Every eight of one kind: constant, or with one or two steps up or down, anywhere between the smallest and the
 /// largest entries.
-entries_of_12_bits random_stepped_table(generator& random) {
+entries_of_12_bits random_step_table(generator& random) {
   entries_of_12_bits table(4096);
   for (std::size_t at = 0; at < table.size(); at += 8) {
     const int step = random.between(0, 1) == 0 ? 1 : -1;
@@ -574,7 +574,7 @@ TEST_CASE("tables of small steps have every entry") {
     codes.push_back(static_cast<std::uint16_t>(1237 * i % 4096));  // every code once
   }
   for (int round = 0; round < 100; ++round) {
-    const entries_of_12_bits table = random_stepped_table(random);
+    const entries_of_12_bits table = random_step_table(random);
     const simd::lut12_step<isa::avx512vbmi> stepped(table.data());
     REQUIRE(stepped.fits);
     int wrong = 0;
@@ -599,7 +599,7 @@ TEST_CASE("tables of other steps are known") {
     return simd::lut12_step<isa::avx512vbmi>(table.data()).fits;
   };
   for (std::size_t at = 0; at < 4096; at += 8) {
-    entries_of_12_bits table = random_stepped_table(random);
+    entries_of_12_bits table = random_step_table(random);
     put_eight(table, at, 0, 1, {1, 4, 7});  // three steps
     CHECK(!fits(table));
     put_eight(table, at, 9, -1, {2, 3, 5});
