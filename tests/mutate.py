@@ -34,12 +34,10 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+import isas  # noqa: E402
 
-# As in isa.hpp.
-AVX512BW = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl"
-ISA_FLAGS = {"scalar": "", "sse4_1": "-msse4.1", "avx2": "-mavx2", "avx2_vnni": "-mavx2 -mavxvnni",
-             "avx512bw": AVX512BW, "avx512vnni": AVX512BW + " -mavx512vnni",
-             "avx512vbmi": AVX512BW + " -mavx512vnni -mavx512ifma -mavx512vbmi"}
+ISA_FLAGS = isas.read("any", "x86")
 
 # file: below include/intact; tests: the programs that should notice, tried in this order until one does.
 Mutation = collections.namedtuple("Mutation", "file original replacement tests")
@@ -883,7 +881,7 @@ class Builder:
     def build(self, tree, test):
         program = tree / test
         name, _, isa = test.partition("@")
-        isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa].split()] if isa else []
+        isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa]] if isa else []
         # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
         command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *self.flags,
                    *isa_flags, f"-I{tree / 'include'}", f"-I{tree / 'tests' / 'support'}",
