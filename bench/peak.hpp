@@ -30,7 +30,7 @@ INTACT_INLINE std::int32_t hidden(std::int32_t x) {
   asm volatile("" : "+r"(x));
   return x;
 }
-INTACT_INLINE auto hidden(intact::simd::dot4<intact::isa::scalar, std::uint8_t>::four x) {
+INTACT_INLINE auto hidden(intact::simd::dot4<intact::isa::scalar, std::uint8_t>::quad x) {
   return decltype(x){{hidden(x.values[0]), hidden(x.values[1]), hidden(x.values[2]), hidden(x.values[3])}};
 }
 
@@ -43,7 +43,7 @@ template <class Isa>
 double peak_gops() {
   using dot = intact::simd::dot4<Isa, std::uint8_t>;
   using timer = std::chrono::steady_clock;
-  constexpr std::size_t accumulators = intact::simd::lanes<Isa> == 1 ? 4 : 12;
+  constexpr std::size_t accumulators = intact::!simd::is_vector<Isa> ? 4 : 12;
   constexpr int steps = 20000;
   constexpr int unrolled = 4;
   constexpr double operations = 2.0 * 4 * static_cast<double>(dot::columns) * static_cast<double>(accumulators) * steps;

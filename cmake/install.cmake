@@ -19,5 +19,5 @@ configure_package_config_file(cmake/intactConfig.cmake.in ${PROJECT_BINARY_DIR}/
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/intactConfigVersion.cmake COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/intactConfig.cmake ${PROJECT_BINARY_DIR}/intactConfigVersion.cmake
-              cmake/intact_add_dispatch.cmake
+              cmake/intact_add_dispatch.cmake cmake/isas.cmake
         DESTINATION ${package_dir})

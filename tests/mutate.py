@@ -34,12 +34,10 @@ import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+import isas  # noqa: E402
 
-# As in isa.hpp.
-AVX512BW = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl"
-ISA_FLAGS = {"scalar": "", "sse4_1": "-msse4.1", "avx2": "-mavx2", "avx2_vnni": "-mavx2 -mavxvnni",
-             "avx512bw": AVX512BW, "avx512vnni": AVX512BW + " -mavx512vnni",
-             "avx512vbmi": AVX512BW + " -mavx512vnni -mavx512ifma -mavx512vbmi"}
+ISA_FLAGS = isas.read("any", "x86")
 
 # file: below include/intact; tests: the programs that should notice, tried in this order until one does.
 Mutation = collections.namedtuple("Mutation", "file original replacement tests")
@@ -277,9 +275,9 @@ MUTATIONS = [
          "_mm512_add_epi64(even, _mm512_srai_epi64(pairs, 32))"),
     ),
     *mutations_of(
-        "simd/plain_moments.hpp", "simd_test@avx2",
+        "simd/moments_unshifted.hpp", "simd_test@avx2",
         ("squares_ = Words::add_squares(squares_, values)", "squares_ = Words::add_pairs(squares_, values, values)"),
-        ("Words::sum_of_wide(squares_)", "Words::sum_of_unsigned(squares_)"),
+        ("Words::sum_of_s64(squares_)", "Words::sum_of_u32(squares_)"),
     ),
     *mutations_of(
         "kernel/layernorm.hpp", "operation_kernel_test@avx512bw",
@@ -287,7 +285,7 @@ MUTATIONS = [
         ("(count + together - 1) / together * together", "count / together * together"),
     ),
     *mutations_of(
-        "simd/reciprocal_root.hpp", "simd_test@avx512bw",
+        "simd/inv_sqrt.hpp", "simd_test@avx512bw",
         ("(std::uint64_t{1} << 37) / (2 * t + 1)", "(std::uint64_t{1} << 37) / (2 * t)"),
         ("_mm512_add_epi64(correction, raise)", "correction"),
         ("_mm512_cmpgt_epi64_mask", "_mm512_cmpge_epi64_mask"),
@@ -305,58 +303,58 @@ MUTATIONS = [
         ("width > bits ? width - bits : 0", "width > bits + 1 ? width - bits : 0"),
     ),
     *mutations_of(
-        "kernel/level_octaves.hpp", "operation_kernel_test@avx512vbmi",
-        ("most = 0xa8f5", "most = 0xffff"),
-        ("at_root ? 1 : 3", "1"),
+        "kernel/log_softmax/threshold_octave.hpp", "operation_kernel_test@avx512vbmi",
+        ("max_fraction = 0xa8f5", "max_fraction = 0xffff"),
+        ("Rounding == log2_rounding::round_log ? 1 : 3", "true ? 1 : 3"),
         ("shift == 0 ? 0 : 1 +", "shift == 0 ? 0 : 0 *"),
         ("(1u << 18) / divisor", "(1u << 17) / divisor"),
     ),
     *mutations_of(
-        "simd/octave_levels.hpp", "operation_kernel_test@avx512vbmi",
+        "simd/octave_search.hpp", "operation_kernel_test@avx512vbmi",
         ("below > 31 || x == 0 ? 31", "below > 31 ? 31"),
-        ("octave_[several_ - 1] > most_levels", "octave_[several_ - 1] >= most_levels - 2"),
+        ("octave_[comparable_ - 1] > max_level", "octave_[comparable_ - 1] >= max_level - 2"),
         ("_mm512_kunpackd(close(d + 32), close(d))", "_mm512_kunpackd(close(d), close(d + 32))"),
         ("_mm512_min_epu16(excess[0], excess[1])", "excess[0]"),
-        ("_mm512_set1_epi8(most_levels + 1)", "_mm512_set1_epi8(most_levels - 1)"),
+        ("_mm512_set1_epi8(max_level + 1)", "_mm512_set1_epi8(max_level - 1)"),
     ),
     *mutations_of(
-        "simd/long_table.hpp", "simd_test@avx512vbmi",
-        ("behind_second = without_lowest_bit(behind_first)",
-         "behind_second = without_lowest_bit(without_lowest_bit(behind_first))"),
+        "simd/lut12.hpp", "simd_test@avx512vbmi",
+        ("after_second = without_lowest_bit(after_first)",
+         "after_second = without_lowest_bit(without_lowest_bit(after_first))"),
         ("_mm512_subs_epu8(all, before)", "_mm512_sub_epi8(all, before)"),
         ("_mm512_rol_epi64(smallest, 8)", "_mm512_rol_epi64(smallest, 16)"),
         ("(falls & _mm512_test_epi8_mask(up, up)) | ", ""),
         ("_mm512_test_epi8_mask(upper, _mm512_set1_epi8(8))", "_mm512_test_epi8_mask(upper, _mm512_set1_epi8(4))"),
     ),
     *mutations_of(
-        "simd/sixteen_rows.hpp", "simd_test@avx512vbmi",
+        "simd/reduce_16_registers.hpp", "simd_test@avx512vbmi",
         ("_mm512_max_epu8(_mm512_unpacklo_epi16(x, y), _mm512_unpackhi_epi16(x, y))", "_mm512_unpacklo_epi16(x, y)"),
         ("_mm512_shuffle_i64x2(x, y, 0xdd)", "_mm512_shuffle_i64x2(x, y, 0x88)"),
     ),
     *mutations_of(
-        "kernel/log_softmax.hpp", "operation_kernel_test@avx512vbmi",
+        "kernel/log_softmax/row_loop.hpp", "operation_kernel_test@avx512vbmi",
         ("short_row = 256", "short_row = 100000"),
         ("short_row = 256", "short_row = 258"),
         ("short_row = 256", "short_row = 257"),
         ("if (sum.sum == 0)", "if (sum.sum == 1)"),
     ),
     *mutations_of(
-        "kernel/exp_table.hpp", "operation_kernel_test@avx512vbmi",
+        "kernel/log_softmax/exp_sum.hpp", "operation_kernel_test@avx512vbmi",
         ("sum_.shift() == 0 && sum_.covers(row.count)", "sum_.covers(row.count)"),
     ),
     *mutations_of(
-        "kernel/exp_table.hpp", "operation_kernel_test@avx2",
-        ("largest - 256]", "largest - 255]"),
+        "kernel/log_softmax/exp_sum.hpp", "operation_kernel_test@avx2",
+        ("max_code - softmax_distances;", "max_code - softmax_distances + 1;"),
     ),
     *mutations_of(
-        "kernel/level_bounds.hpp", "operation_kernel_test@avx2",
-        ("place -= rising[place] > limit ? 1 : 0;\n    while", "place -= 1;\n    while"),
-        ("while (rising[place] > limit)", "while (rising[place] < limit && false)"),
-        ("bytes::lookup(two_, level)", "bytes::lookup(four_, level)"),
+        "kernel/log_softmax/threshold_bisection.hpp", "operation_kernel_test@avx2",
+        ("place -= ascending[place] > threshold ? 1 : 0;\n    if", "place -= 1;\n    if"),
+        ("if (ascending[place] > threshold) [[unlikely]]", "if (false)"),
+        ("bytes::lookup(level_2_, level)", "bytes::lookup(level_4_, level)"),
         ("bytes::max(level, first_level_)", "bytes::max(level, level)"),
     ),
     *mutations_of(
-        "kernel/log_softmax.hpp", "operation_kernel_test@avx2",
+        "kernel/log_softmax/row_loop.hpp", "operation_kernel_test@avx2",
         ("if (!Masked || sum != 0)", "if (!Masked || sum == 0)"),
     ),
     *mutations_of(
@@ -378,16 +376,16 @@ MUTATIONS = [
         ("sum - k.zero_point * depth", "sum - 128 * depth"),
     ),
     *mutations_of(
-        "kernel/join_planes.hpp", "shift_matmul_kernel_test@avx2",
-        ("x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));", ""),
-        ("shift::right(byte, 3)", "shift::right(byte, 2)"),
-        ("high[j] = simd::add<Isa>(high[j], shift::right(low[j], 29));", ""),
-        ("low[j] = mul_shift::left(low[j], scale.left_shift);", ""),
+        "kernel/combine_slices.hpp", "shift_matmul_kernel_test@avx2",
+        ("x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::shift_right(x[p][j], 8));", ""),
+        ("shift::shift_right(byte, 3)", "shift::shift_right(byte, 2)"),
+        ("high[j] = simd::add<Isa>(high[j], shift::shift_right(low[j], 29));", ""),
+        ("low[j] = mul_shift::shift_left(low[j], scale.left_shift);", ""),
     ),
     *mutations_of(
-        "simd/planes.hpp", "shift_matmul_kernel_test@avx2",
+        "simd/exponent_slices.hpp", "shift_matmul_kernel_test@avx2",
         ("{128, 64, 32, 16, 8};", "{128, 64, 32, 16, 8, 4};"),
-        ("behind * 128)", "behind * 127)"),
+        ("padding * 128)", "padding * 127)"),
         ("registers::broadcast(45)", "registers::broadcast(44)"),
     ),
     *mutations_of(
@@ -620,8 +618,8 @@ MUTATIONS = [
     *mutations_of(
         "kernel/epilogue.hpp", "gemm_kernel_test@sse4_1",
         ("if (shift != 0) [[unlikely]] {", "if (false) {"),
-        ("mul_shift::left(x[j], scale.left_shift)", "x[j]"),
-        ("mul_shift::right(mul_shift::high(x[r][j], factors), scale.shift)", "mul_shift::high(x[r][j], factors)"),
+        ("mul_shift::shift_left(x[j], scale.left_shift)", "x[j]"),
+        ("mul_shift::shift_right(mul_shift::mul_high(x[r][j], factors), scale.shift)", "mul_shift::mul_high(x[r][j], factors)"),
         ("if (at.columns < width) {", "if (false) {"),
         ("clamp_tile<Isa>(x, 0, (1 << Bits) - 1);", "clamp_tile<Isa>(x, 0, 1 << Bits);"),
         ("clamp_tile<Isa>(x, -65536, 65535);", ""),
@@ -697,7 +695,8 @@ MUTATIONS = [
         "simd/mul_shift.hpp", "simd_test@sse4_1",
         ("_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100)",
          "_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11000011)"),
-        ("return high_of(a, _mm_srli_epi64(a, 32), f);", "return high_of(a, _mm_srli_epi64(a, 31), f);"),
+        ("return mul_high_of_halves(a, _mm_srli_epi64(a, 32), f);",
+         "return mul_high_of_halves(a, _mm_srli_epi64(a, 31), f);"),
     ),
     *mutations_of(
         "simd/mul_shift.hpp", "simd_test@avx2",
@@ -755,7 +754,7 @@ MUTATIONS = [
         ("_mm512_permutex2var_epi8(parts_[2], x, parts_[3])", "_mm512_permutex2var_epi8(parts_[2], x, parts_[1])"),
     ),
     *mutations_of(
-        "simd/long_table.hpp", "operation_kernel_test@avx512vbmi",
+        "simd/lut12.hpp", "operation_kernel_test@avx512vbmi",
         ("_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7)", "_mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)"),
         ("bit[0][i] = _mm512_movepi8_mask(lower[i])", "bit[0][i] = _mm512_movepi8_mask(upper)"),
         ("codes.bit[Bits - 8][i]", "codes.bit[Bits - 8][0]"),
@@ -882,7 +881,7 @@ class Builder:
     def build(self, tree, test):
         program = tree / test
         name, _, isa = test.partition("@")
-        isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa].split()] if isa else []
+        isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa]] if isa else []
         # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
         command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *self.flags,
                    *isa_flags, f"-I{tree / 'include'}", f"-I{tree / 'tests' / 'support'}",

@@ -6,7 +6,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "intact/kernel/log_softmax.hpp"
+#include "intact/kernel/log_softmax/row_loop.hpp"
 #include "intact/types/executor.hpp"
 
 namespace intact {
@@ -26,7 +26,7 @@ constexpr T exp_table_limit(index_t keys) {
 template <class T>
 void require_exp_table(const char* operation, exp_table<T> table, index_t keys) {
   require_at_most(operation, "number of keys", keys, log_softmax_max_keys);
-  require_equal(operation, "size of the exponential table", std::ssize(table), 256);
+  require_equal(operation, "size of the exponential table", std::ssize(table), softmax_distances);
   const T limit = exp_table_limit<T>(keys);
   if (table[0] == 0 || table[0] > limit) [[unlikely]] {
     contract_failed("intact::%s: the exponential of 0 is %llu; for %td keys it must be in 1..%llu", operation,

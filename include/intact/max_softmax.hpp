@@ -11,9 +11,9 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Checks a table of codes or weights of max_softmax: 256 entries, for packed u4 none above 15.
+/// Checks a table of codes or weights of max_softmax: softmax_distances entries, for packed u4 none above 15.
 inline void require_softmax_table(const char* operation, std::span<const std::uint8_t> table, int largest = 255) {
-  require_equal(operation, "size of the softmax table", std::ssize(table), 256);
+  require_equal(operation, "size of the softmax table", std::ssize(table), softmax_distances);
   for (const std::uint8_t entry : table) {
     require_at_most(operation, "entry of the softmax table", entry, largest);
   }
@@ -35,7 +35,7 @@ void require_max_softmax(const matrix_view<const std::uint8_t>& logits, std::spa
 ///
 /// Formula:   y[j] = table[max_k logit[k] - logit[j]]
 /// Shapes:    logits Tq x Tk, y Tq x Tk (u8, or packed u4 for tables of 0..15); row-major, any strides, any alignment;
-///            sizes may be 0. The table has 256 entries.
+///            sizes may be 0. The table has softmax_distances = 256 entries.
 /// Units:     the table carries the logits' scale: codes round(d * s / ln 2), or weights round(255 * exp(-s * d)),
 ///            built by build/table.hpp.
 /// Exactness: every bit, on every instruction set, with every executor.

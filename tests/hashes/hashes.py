@@ -23,6 +23,8 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PROJECT = FOLDER.parent.parent
+sys.path.insert(0, str(PROJECT / "tests" / "support"))
+import isas  # noqa: E402
 # Programs: their sources, and the committed lines of what they print.
 PROGRAMS = {
     "hashes": (["main.cpp", "products.cpp", "operations.cpp", "attention.cpp", "models.cpp"], "hashes.txt"),
@@ -30,33 +32,10 @@ PROGRAMS = {
 }
 LEVELS = ["-O0", "-O1", "-O2", "-O3", "-Os"]
 
-AVX512BW = ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"]
-AVX512VNNI = AVX512BW + ["-mavx512vnni"]
-X86_SETS = {
-    "scalar": [],
-    "sse4_1": ["-msse4.1"],
-    "avx2": ["-mavx2"],
-    "avx2_vnni": ["-mavx2", "-mavxvnni"],
-    "avx512bw": AVX512BW,
-    "avx512vnni": AVX512VNNI,
-    "avx512vbmi": AVX512VNNI + ["-mavx512ifma", "-mavx512vbmi"],
-}
-# Features that /proc/cpuinfo must list.
-X86_FEATURES = {
-    "scalar": [],
-    "sse4_1": ["sse4_1"],
-    "avx2": ["avx2"],
-    "avx2_vnni": ["avx2", "avx_vnni"],
-    "avx512bw": ["avx512bw", "avx512vl", "avx512dq", "avx512cd"],
-    "avx512vnni": ["avx512bw", "avx512vl", "avx512_vnni"],
-    "avx512vbmi": ["avx512bw", "avx512vl", "avx512_vnni", "avx512vbmi", "avx512ifma"],
-}
-ARM_SETS = {
-    "scalar": ["-march=armv8-a"],
-    "neon": ["-march=armv8-a"],
-    "neon_dotprod": ["-march=armv8.2-a+dotprod"],
-    "neon_i8mm": ["-march=armv8.2-a+dotprod+i8mm"],
-}
+X86_SETS = isas.read("any", "x86")
+ARM_SETS = isas.read("any", "aarch64")
+# Names in /proc/cpuinfo of features whose compiler flags have others.
+X86_FEATURES = {"sse4.1": "sse4_1", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni"}
 SCALAR = {"scalar": []}
 FILES = "model_files"
 # 32-bit x86 computes in x87 registers unless told otherwise; the builders of parameters refuse that.
@@ -125,7 +104,9 @@ def missing_part(target, isa):
         if shutil.which(tool) is None:
             return f"needs {tool}"
     if not target.runner and target.sets is not SCALAR and platform.machine() == "x86_64":
-        lacking = [feature for feature in X86_FEATURES.get(isa, []) if feature not in processor_features()]
+        features = [flag.removeprefix("-m") for flag in X86_SETS.get(isa, [])]
+        features = [X86_FEATURES.get(feature, feature) for feature in features]
+        lacking = [feature for feature in features if feature not in processor_features()]
         if lacking:
             return "the processor lacks " + lacking[0]
     if "-m32" in target.flags:

@@ -70,17 +70,17 @@ TEST_CASE("fused blocks of every profile give what the steps give", "[fused]") {
     for (const auto stream : {stream_codes::u8, stream_codes::s16}) {
       recipe.stream = stream;
       INFO(profile_text(recipe));
-      const model_recipe recipe{.shape = {.channels = 1,
-                                          .height = 8,
-                                          .image_width = 12,
-                                          .patch = 4,
-                                          .width = 24,
-                                          .heads = 3,
-                                          .hidden = 40,
-                                          .depth = 2,
-                                          .classes = 3},
-                                .parts = recipe};
-      integer_vit model(model_builder(recipe, 5).model());
+      const model_recipe model_parts{.shape = {.channels = 1,
+                                               .height = 8,
+                                               .image_width = 12,
+                                               .patch = 4,
+                                               .width = 24,
+                                               .heads = 3,
+                                               .hidden = 40,
+                                               .depth = 2,
+                                               .classes = 3},
+                                     .parts = recipe};
+      integer_vit model(model_builder(model_parts, 5).model());
       const vit_shape& shape = model.shape();
       generator random(9);
       for (const block_parameters& p : model.parameters().blocks) {
@@ -150,17 +150,17 @@ TEST_CASE("bands have all rows, whole tiles and not too few rows", "[fused]") {
 
 /// The first block of a model of one block with so many tokens, a number that is a square and 1.
 integer_vit model_of_one_block(const quantization_recipe& recipe, index_t side) {
-  const model_recipe recipe{.shape = {.channels = 1,
-                                      .height = side,
-                                      .image_width = side,
-                                      .patch = 1,
-                                      .width = 8,
-                                      .heads = 1,
-                                      .hidden = 12,
-                                      .depth = 1,
-                                      .classes = 1},
-                            .parts = recipe};
-  return integer_vit(model_builder(recipe, 3).model());
+  const model_recipe model_parts{.shape = {.channels = 1,
+                                           .height = side,
+                                           .image_width = side,
+                                           .patch = 1,
+                                           .width = 8,
+                                           .heads = 1,
+                                           .hidden = 12,
+                                           .depth = 1,
+                                           .classes = 1},
+                                 .parts = recipe};
+  return integer_vit(model_builder(model_parts, 3).model());
 }
 
 void check_model(const quantization_recipe& recipe, index_t side, index_t threads, stream_contents contents) {

@@ -13,23 +13,69 @@
 #include "guarded_memory.hpp"
 #include "intact/arith/integer_math.hpp"
 #include "intact/arith/scale.hpp"
+#include "intact/simd/byte_sum.hpp"
+#include "intact/simd/byte_table.hpp"
+#include "intact/simd/bytes.hpp"
 #include "intact/simd/dot4.hpp"
+#include "intact/simd/exponent_slices.hpp"
 #include "intact/simd/int4.hpp"
-#include "intact/simd/long_table.hpp"
+#include "intact/simd/inv_sqrt.hpp"
+#include "intact/simd/lut12.hpp"
 #include "intact/simd/moments.hpp"
+#include "intact/simd/moments_unshifted.hpp"
 #include "intact/simd/mul_shift.hpp"
 #include "intact/simd/narrow.hpp"
-#include "intact/simd/plain_moments.hpp"
-#include "intact/simd/reciprocal_root.hpp"
-#include "intact/simd/sixteen_rows.hpp"
+#include "intact/simd/octave_search.hpp"
+#include "intact/simd/reduce_16_registers.hpp"
 #include "intact/simd/sum.hpp"
 #include "intact/simd/table_sum.hpp"
+#include "intact/simd/transpose_bytes.hpp"
+#include "intact/simd/weighted_sum.hpp"
 #include "tensor.hpp"
 
 // What kernels are made of, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
 // instruction set.
 
 namespace intact_test::simd_test {
+
+/// Every primitive offers its documented interface for an instruction set.
+template <class Isa>
+constexpr bool has_interfaces() {
+  static_assert(simd::dot4_interface<Isa, std::uint8_t> && simd::dot4_interface<Isa, std::int8_t>);
+  static_assert(simd::int4_interface<Isa>);
+  static_assert(simd::mul_shift_interface<Isa>);
+  static_assert(simd::inv_sqrt_interface<Isa>);
+  static_assert(simd::byte_sums_interface<Isa>);
+  static_assert(simd::recentred_rows_interface<Isa>);
+  static_assert(simd::bytes<Isa>::exists == simd::is_vector<Isa>);
+  if constexpr (simd::bytes<Isa>::exists) {
+    static_assert(simd::packer_interface<Isa>);
+    static_assert(simd::bytes_interface<Isa>);
+    static_assert(simd::byte_table_interface<Isa>);
+    static_assert(simd::exponent_slices_interface<Isa>);
+    static_assert(simd::moments_interface<simd::moments<Isa, std::uint8_t>, std::uint8_t>);
+    static_assert(simd::moments_interface<simd::moments<Isa, std::int16_t>, std::int16_t>);
+    static_assert(simd::moments_interface<simd::moments_unshifted<Isa>, std::int16_t>);
+  }
+  if constexpr (simd::weighted_sum<Isa>::exists) {
+    static_assert(simd::weighted_sum_interface<Isa>);
+  }
+  if constexpr (simd::table_sum<Isa>::exists) {
+    static_assert(simd::table_sum_interface<Isa>);
+  }
+  if constexpr (simd::octave_search<Isa>::exists) {
+    static_assert(simd::octave_search_interface<Isa>);
+  }
+  if constexpr (simd::lut12<Isa>::exists) {
+    static_assert(simd::lut12_interface<Isa>);
+  }
+  if constexpr (simd::reduce_16_registers<Isa>::exists) {
+    static_assert(simd::reduce_16_registers_interface<Isa>);
+  }
+  return true;
+}
+static_assert(std::apply([](auto... tags) { return (has_interfaces<decltype(tags)>() && ...); }, isa::compiled{}));
+
 namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
@@ -221,10 +267,10 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
   guarded_vector<std::int64_t> offset(lane_count);
   int wrong = 0;
   const auto run = [&](const typename mul_shift::factors& factors, const auto& scale_of_lane) {
-    const auto high = mul_shift::high(simd::load<test_isa>(a.data()), factors);
+    const auto high = mul_shift::mul_high(simd::load<test_isa>(a.data()), factors);
     simd::store<test_isa>(high, y.data());
     for (std::size_t i = 0; i < lane_count; ++i) {
-      wrong += y[i] != mul_shift(a[i], scale_of_lane(i)) ? 1 : 0;
+      wrong += y[i] != intact::mul_shift(a[i], scale_of_lane(i)) ? 1 : 0;
     }
   };
   for (int round = 0; round < 5000; ++round) {
@@ -264,9 +310,9 @@ TEST_CASE("products are scaled by every count and rescaled, in every lane") {
       const std::int64_t multipliers[] = {0, 1, largest, random.between(0, largest)};
       const auto multiplier = static_cast<std::int32_t>(multipliers[random.between(0, 3)]);
       const std::int64_t addend = round % 2 == 0 ? std::int64_t{1} << (n - 1) : random.between(-most, most);
-      const auto scaling = mul_shift::scaling_by(multiplier, addend, n);
+      const auto scaling = mul_shift::broadcast_scaling(multiplier, addend, n);
       const auto factors = mul_shift::load(gain.data(), offset.data());
-      simd::store<test_isa>(mul_shift::high_of_scaled(simd::load<test_isa>(a.data()), scaling, factors), y.data());
+      simd::store<test_isa>(mul_shift::mul_high_of_scaled(simd::load<test_isa>(a.data()), scaling, factors), y.data());
       for (std::size_t i = 0; i < lane_count; ++i) {
         const int128 scaled = floor_divide(int128{a[i]} * multiplier + addend, power_of_two(n));
         const auto low = static_cast<std::int32_t>(static_cast<std::uint32_t>(scaled));
@@ -293,7 +339,7 @@ TEST_CASE("sums of two planes are rescaled as one number") {
     const std::int64_t offset = random.between(-(std::int64_t{1} << 61), std::int64_t{1} << 61);
     const auto factors = mul_shift::broadcast(multiplier, offset);
     simd::store<test_isa>(
-        mul_shift::high_of_planes(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
+        mul_shift::mul_high_of_slices(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
         y.data());
     for (std::size_t i = 0; i < lane_count; ++i) {
       const std::int64_t sum = 256 * std::int64_t{high[i]} + low[i];
@@ -321,7 +367,7 @@ TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction 
     const std::int64_t offset = random.between(-(std::int64_t{1} << 61), std::int64_t{1} << 61);
     const auto factors = mul_shift::broadcast(multiplier, offset);
     simd::store<test_isa>(
-        mul_shift::high_with_fraction(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
+        mul_shift::mul_high_with_fraction(simd::load<test_isa>(high.data()), simd::load<test_isa>(low.data()), factors),
         y.data());
     for (std::size_t i = 0; i < lane_count; ++i) {
       const int128 rounded_down = floor_divide(int128{low[i]} * multiplier, power_of_two(29));
@@ -352,7 +398,7 @@ void check_moments(int zero_point, int most_shift = 3) {
         squares += static_cast<std::uint64_t>(x * x);
       }
       for (index_t c = 0; c < channels; c += moments::width) {
-        sums.add(codes.data() + c, moments::row_of(zero_point), moments::factors_of(shift.data() + c));
+        sums.add(codes.data() + c, moments::broadcast_row(zero_point), moments::load_factors(shift.data() + c));
       }
       CHECK(sums.sum() == sum);
       CHECK(sums.squares() == squares);
@@ -362,12 +408,12 @@ void check_moments(int zero_point, int most_shift = 3) {
 
 template <class Isa>
 void check_moments() {
-  if constexpr (simd::lanes < Isa >> 1) {
+  if constexpr (simd::is_vector<Isa>) {
     for (const int zero_point : {0, 131, 255}) {
       check_moments<simd::moments<Isa, std::uint8_t>, std::uint8_t>(zero_point);
     }
     check_moments<simd::moments<Isa, std::int16_t>, std::int16_t>(0);
-    check_moments<simd::plain_moments<Isa>, std::int16_t>(0, 0);
+    check_moments<simd::moments_unshifted<Isa>, std::int16_t>(0, 0);
   }
 }
 
@@ -377,7 +423,7 @@ TEST_CASE("sums and sums of squares are exact up to 4,096 extreme values") {
 
 TEST_CASE("quotients by roots are exact") {
   constexpr std::uint64_t low = std::uint64_t{1} << 60, limit = std::uint64_t{1} << 62;
-  constexpr auto together = static_cast<std::size_t>(simd::root_divider<test_isa>::together);
+  constexpr auto together = static_cast<std::size_t>(simd::inv_sqrt<test_isa>::width);
   generator random(19);
   guarded_vector<std::uint64_t> n;
   const auto add_around = [&](std::uint64_t x) {
@@ -399,7 +445,7 @@ TEST_CASE("quotients by roots are exact") {
   }
   n.resize(n.size() / together * together, low);
   guarded_vector<std::int32_t> quotients(n.size());
-  simd::reciprocal_roots<test_isa>(n.data(), std::ssize(n), quotients.data());
+  simd::inv_sqrt_all<test_isa>(n.data(), std::ssize(n), quotients.data());
   int wrong = 0;
   for (std::size_t i = 0; i < n.size(); ++i) {
     wrong += quotients[i] != static_cast<std::int64_t>(((std::uint64_t{1} << 61) - 1) / integer_sqrt(n[i])) ? 1 : 0;
@@ -412,20 +458,21 @@ template <class Isa>
 void check_sixteen_sums(const simd::table_sum<Isa>& sum_of, const guarded_vector<std::uint8_t>& codes,
                         const guarded_vector<std::uint8_t>& visible, int largest, std::uint64_t sum,
                         std::uint64_t visible_sum) {
-  if constexpr (simd::sixteen_rows<Isa>::exists) {
+  if constexpr (simd::reduce_16_registers<Isa>::exists) {
     guarded_vector<std::uint32_t> sums(16);
     const auto lanes_of_row = [&](index_t i) {
-      return sum_of.lanes_of_sum(codes.data(), i % 2 == 0 ? nullptr : visible.data(), std::ssize(codes),
-                                 static_cast<std::uint8_t>(largest));
+      return sum_of.sum_lanes(codes.data(), i % 2 == 0 ? nullptr : visible.data(), std::ssize(codes),
+                              static_cast<std::uint8_t>(largest));
     };
-    simd::sixteen_rows<Isa>::sums(lanes_of_row, sums.data());
+    simd::reduce_16_registers<Isa>::sum_s32(lanes_of_row, sums.data());
     for (std::size_t i = 0; i < 16; ++i) {
       CHECK(sums[i] == (i % 2 == 0 ? sum : visible_sum));
     }
   }
 }
 
-TEST_CASE("the leading bits of a table's entries are added up exactly") {
+template <class Isa>
+void check_table_sums() {
   generator random(14);
   for (const int bits : {1, 16, 17, 24, 25, 32, 33, 48, 49, 63}) {
     std::array<std::uint64_t, 256> table;
@@ -434,7 +481,7 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
     }
     table[255] = (std::uint64_t{1} << bits) - 1;
     std::sort(table.begin(), table.end(), std::greater<>());
-    const simd::table_sum<test_isa> sum_of(table.data());
+    const simd::table_sum<Isa> sum_of(table.data());
     CHECK((bits > 24 || sum_of.shift() == 0));
     for (const index_t count : {0, 1, 31, 32, 33, 64, 65, 197, 256, 70'001}) {
       guarded_vector<std::uint8_t> codes(static_cast<std::size_t>(count)), visible(codes.size());
@@ -452,16 +499,22 @@ TEST_CASE("the leading bits of a table's entries are added up exactly") {
         CHECK(sum_of(codes.data(), visible.data(), count, largest) == visible_sum);
       }
       if (count <= 256) {
-        check_sixteen_sums<test_isa>(sum_of, codes, visible, largest, sum, visible_sum);
+        check_sixteen_sums<Isa>(sum_of, codes, visible, largest, sum, visible_sum);
       }
     }
-    CHECK(!sum_of.covers(index_t{1} << (std::is_same_v<test_isa, isa::avx512vbmi> ? 24 : 19)));
+    CHECK(!sum_of.covers(index_t{1} << (std::is_base_of_v<isa::avx512vbmi, Isa> ? 24 : 19)));
+  }
+}
+
+TEST_CASE("table_sum: adds the leading bits of a table's entries exactly") {
+  if constexpr (simd::table_sum<test_isa>::exists) {
+    check_table_sums<test_isa>();
   }
 }
 
 template <class Isa>
 void check_largest_of_sixteen() {
-  if constexpr (simd::sixteen_rows<Isa>::exists) {
+  if constexpr (simd::reduce_16_registers<Isa>::exists) {
     using bytes = simd::bytes<Isa>;
     generator random(15);
     for (index_t place = 0; place < bytes::width; ++place) {
@@ -474,7 +527,7 @@ void check_largest_of_sixteen() {
         rows[static_cast<std::size_t>(i * bytes::width + (place + 5 * i) % bytes::width)] = expected.back();
       }
       const auto row = [&](index_t i) { return bytes::load(rows.data() + i * bytes::width); };
-      simd::sixteen_rows<Isa>::largest(row, largest.data());
+      simd::reduce_16_registers<Isa>::max_u8(row, largest.data());
       CHECK(largest == expected);
     }
   }
@@ -499,7 +552,7 @@ void put_eight(entries_of_12_bits& table, std::size_t at, int first, int step,
 
 /// Every eight of one kind: constant, or with one or two steps up or down, anywhere between the smallest and the
 /// largest entries.
-entries_of_12_bits random_stepped_table(generator& random) {
+entries_of_12_bits random_step_table(generator& random) {
   entries_of_12_bits table(4096);
   for (std::size_t at = 0; at < table.size(); at += 8) {
     const int step = random.between(0, 1) == 0 ? 1 : -1;
@@ -521,8 +574,8 @@ TEST_CASE("tables of small steps have every entry") {
     codes.push_back(static_cast<std::uint16_t>(1237 * i % 4096));  // every code once
   }
   for (int round = 0; round < 100; ++round) {
-    const entries_of_12_bits table = random_stepped_table(random);
-    const simd::stepped_table<isa::avx512vbmi> stepped(table.data());
+    const entries_of_12_bits table = random_step_table(random);
+    const simd::lut12_step<isa::avx512vbmi> stepped(table.data());
     REQUIRE(stepped.fits);
     int wrong = 0;
     for (std::size_t at = 0; at < codes.size(); at += 128) {
@@ -539,14 +592,14 @@ TEST_CASE("tables of small steps have every entry") {
 }
 
 TEST_CASE("tables of other steps are known") {
-  CHECK(!simd::stepped_table<isa::avx512vbmi>(activation_tables()[0].data()).fits);
-  CHECK(simd::stepped_table<isa::avx512vbmi>(activation_tables()[1].data()).fits);
+  CHECK(!simd::lut12_step<isa::avx512vbmi>(activation_tables()[0].data()).fits);
+  CHECK(simd::lut12_step<isa::avx512vbmi>(activation_tables()[1].data()).fits);
   generator random(17);
   const auto fits = [](const entries_of_12_bits& table) {
-    return simd::stepped_table<isa::avx512vbmi>(table.data()).fits;
+    return simd::lut12_step<isa::avx512vbmi>(table.data()).fits;
   };
   for (std::size_t at = 0; at < 4096; at += 8) {
-    entries_of_12_bits table = random_stepped_table(random);
+    entries_of_12_bits table = random_step_table(random);
     put_eight(table, at, 0, 1, {1, 4, 7});  // three steps
     CHECK(!fits(table));
     put_eight(table, at, 9, -1, {2, 3, 5});
@@ -590,11 +643,11 @@ TEST_CASE("shifts are those of two's complement, by every count") {
   for (const std::int32_t x : {std::numeric_limits<std::int32_t>::min(), -65537, -1, 0, 1, 12345678,
                                std::numeric_limits<std::int32_t>::max()}) {
     for (int n = 0; n < 32; ++n) {
-      simd::store<test_isa>(mul_shift::right(simd::broadcast<test_isa>(x), n), y.data());
+      simd::store<test_isa>(mul_shift::shift_right(simd::broadcast<test_isa>(x), n), y.data());
       for (const std::int32_t lane : y) {
         wrong += lane != static_cast<std::int32_t>(floor_divide(x, power_of_two(n))) ? 1 : 0;
       }
-      simd::store<test_isa>(mul_shift::left(simd::broadcast<test_isa>(x), n), y.data());
+      simd::store<test_isa>(mul_shift::shift_left(simd::broadcast<test_isa>(x), n), y.data());
       for (const std::int32_t lane : y) {
         wrong += lane != static_cast<std::int32_t>(static_cast<std::uint32_t>(int128{x} * power_of_two(n))) ? 1 : 0;
       }

@@ -6,6 +6,28 @@ add_test(NAME "check/headers" COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_
 add_test(NAME "check/headers, on violations" COMMAND ${CMAKE_COMMAND} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/house -P
                                                       ${CMAKE_CURRENT_SOURCE_DIR}/packaging/header_check_test.cmake)
 
+# The lists of instruction sets are the same, and another one takes changes to three files.
+add_executable(isa_list packaging/isa_list.cpp)
+target_link_libraries(isa_list PRIVATE intact::intact)
+add_test(NAME "check/instruction sets" COMMAND ${CMAKE_COMMAND} -D PROGRAM=$<TARGET_FILE:isa_list> -D
+                                                SOURCE_DIR=${PROJECT_SOURCE_DIR} -P
+                                                ${CMAKE_CURRENT_SOURCE_DIR}/packaging/isa_list_check.cmake)
+if(NOT CMAKE_CROSSCOMPILING)
+  set(parent scalar)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    set(parent sse4_1)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    set(parent neon)
+  endif()
+  set(compile ${CMAKE_CXX_COMPILER} -std=c++20 -O0)
+  if(NOT INTACT_XSIMD_INCLUDE_DIR STREQUAL "/usr/include")
+    list(APPEND compile -isystem ${INTACT_XSIMD_INCLUDE_DIR})
+  endif()
+  add_test(NAME "check/a dummy instruction set"
+           COMMAND ${CMAKE_COMMAND} -D SOURCE_DIR=${PROJECT_SOURCE_DIR} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/dummy_isa -D
+                   PARENT=${parent} -D "COMPILE=${compile}" -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dummy_isa_check.cmake)
+endif()
+
 # Floors 0-6 need no floating-point register. Clang's -mgeneral-regs-only rejects the standard library's headers on x86.
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|i.86)$")
   set(integer_only_options -mno-sse -mno-mmx)

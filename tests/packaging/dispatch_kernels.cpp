@@ -11,7 +11,7 @@
 #include "intact/kernel/gemm.hpp"
 #include "intact/kernel/im2col.hpp"
 #include "intact/kernel/layernorm.hpp"
-#include "intact/kernel/log_softmax.hpp"
+#include "intact/kernel/log_softmax/row_loop.hpp"
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/kernel/patch_merge.hpp"
 #include "intact/kernel/shift_matmul.hpp"

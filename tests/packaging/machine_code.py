@@ -24,24 +24,31 @@ Every violation is a line. Needs nothing but the standard library.
 
 import argparse
 import os
+import pathlib
 import re
 import subprocess
 import sys
 
-# What an instruction set's code may contain beyond the oldest processor of its family, and, last, must contain.
-ALLOWED = {
-    "scalar": [],
-    "sse2": [],
-    "sse4_1": ["sse4_1"],
-    "avx2": ["sse4_1", "avx2"],
-    "avx2_vnni": ["sse4_1", "avx2", "avx_vnni"],
-    "avx512bw": ["sse4_1", "avx2", "avx512"],
-    "avx512vnni": ["sse4_1", "avx2", "avx512", "avx512_vnni"],
-    "avx512vbmi": ["sse4_1", "avx2", "avx512", "avx512_ifma", "avx512_vbmi", "avx512_vnni"],
-    "neon": [],
-    "neon_dotprod": ["dotprod"],
-    "neon_i8mm": ["dotprod", "i8mm"],
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import isas  # noqa: E402
+
+# Instructions that compiler flags allow beyond those of the oldest processor of a family.
+AVX512 = ["sse4_1", "avx2", "avx512"]
+ALLOWED_BY_FLAG = {
+    "-msse4.1": ["sse4_1"],
+    "-mavx2": ["sse4_1", "avx2"],
+    "-mavxvnni": ["avx_vnni"],
+    **dict.fromkeys(["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl"], AVX512),
+    "-mavx512vnni": ["avx512_vnni"],
+    "-mavx512ifma": ["avx512_ifma"],
+    "-mavx512vbmi": ["avx512_vbmi"],
+    "-march=armv8.2-a+dotprod": ["dotprod"],
+    "-march=armv8.2-a+dotprod+i8mm": ["dotprod", "i8mm"],
 }
+# The same for each instruction set, and for units of x86-64's baseline. Code for a set must contain the last of them.
+ALLOWED = {"sse2": []}
+for _name, _flags in isas.read().items():
+    ALLOWED[_name] = list(dict.fromkeys(need for flag in _flags for need in ALLOWED_BY_FLAG[flag]))
 
 # What computes or converts in floating point; moves, shuffles and bitwise operations also serve integers.
 FLOATING_POINT_X86 = re.compile(

@@ -11,8 +11,8 @@ set(flags_of_baseline "")
 set(flags_of_without_exceptions -fno-exceptions -fno-rtti)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   list(APPEND units avx2 avx512bw)
-  intact_dispatch_flags(avx2 flags_of_avx2)
-  intact_dispatch_flags(avx512bw flags_of_avx512bw)
+  intact_isa_flags(avx2 flags_of_avx2)
+  intact_isa_flags(avx512bw flags_of_avx512bw)
 endif()
 
 # Each unit, and the program of examples/runtime_dispatch as a function.

@@ -18,7 +18,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 template <class T>
-using exp_values = std::array<T, 256>;
+using exp_values = std::array<T, softmax_distances>;
 
 namespace detail {
 
@@ -78,7 +78,8 @@ namespace detail {
 /// distances of 8-bit codes call for; nothing if 64 bits do not hold the sum of a row.
 inline std::optional<std::int64_t> i_exp_octaves(const i_exp_constants& constants, index_t keys) {
   const double limit = static_cast<double>(exp_table_limit<std::uint64_t>(keys));
-  for (const std::int64_t octaves : {std::int64_t{30}, (255 + constants.octave - 1) / constants.octave}) {
+  for (const std::int64_t octaves :
+       {std::int64_t{30}, (softmax_distances - 1 + constants.octave - 1) / constants.octave}) {
     if (std::ldexp(static_cast<double>(constants.c), static_cast<int>(octaves)) < limit) {
       return octaves;
     }

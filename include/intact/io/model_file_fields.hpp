@@ -159,10 +159,10 @@ void describe_softmax(Archive& archive, const std::string& name, field<Archive, 
   archive.number(name + ".normalize", p.normalize, first_of(2));
   check_softmax(archive, name, p, keys);
   if (p.kind == attention_kind::log2_of_sum) {
-    archive.array(name + ".exponential", p.exponential, {256});
+    archive.array(name + ".exponential", p.exponential, {softmax_distances});
     check_exponential(archive, name + ".exponential", p.exponential, keys);
   } else {
-    archive.array(name + ".table", p.table, {256}, softmax_table_limits(p.kind, p.probabilities));
+    archive.array(name + ".table", p.table, {softmax_distances}, softmax_table_limits(p.kind, p.probabilities));
   }
   if (p.normalize) {
     archive.number(name + ".normalization.factor", p.normalization.factor, limits{1, (1 << 30) - 1});

@@ -6,7 +6,7 @@
 
 #include "intact/kernel/masked_row.hpp"
 #include "intact/simd/byte_table.hpp"
-#include "intact/simd/long_table.hpp"
+#include "intact/simd/lut12.hpp"
 
 // Functions by table: 256 entries in registers; 4096 entries, which fit the L1 cache, by shuffles or one load per code.
 
@@ -36,7 +36,7 @@ INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::u
 template <class Isa>
 void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
                 index_t begin, index_t end) noexcept {
-  if constexpr (simd::lanes<Isa> == 1) {
+  if constexpr (!simd::is_vector<Isa>) {
     for (index_t i = begin; i < end; ++i) {
       activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
     }
@@ -84,14 +84,14 @@ INTACT_INLINE void shuffle_activation_rows(matrix_view<const std::uint16_t> code
 template <class Isa>
 void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
                 index_t begin, index_t end) noexcept {
-  if constexpr (simd::has_long_table<Isa>) {
-    const simd::stepped_table<Isa> stepped(table);
+  if constexpr (simd::lut12<Isa>::exists) {
+    const simd::lut12_step<Isa> stepped(table);
     if (stepped.fits) {
       shuffle_activation_rows<Isa>(codes, stepped, table, y, begin, end);
     } else {
       alignas(64) std::uint8_t aligned[std::size_t{1} << 12];
       std::memcpy(aligned, table, sizeof aligned);
-      shuffle_activation_rows<Isa>(codes, simd::long_table<Isa>(aligned), table, y, begin, end);
+      shuffle_activation_rows<Isa>(codes, simd::lut12<Isa>(aligned), table, y, begin, end);
     }
   } else {
     for (index_t i = begin; i < end; ++i) {

@@ -4,7 +4,8 @@
 #include <cstring>
 
 #include "intact/kernel/gemm.hpp"
-#include "intact/simd/planes.hpp"
+#include "intact/simd/byte_sum.hpp"
+#include "intact/simd/transpose_bytes.hpp"
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/quantized_matrix.hpp"
 

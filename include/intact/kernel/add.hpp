@@ -40,7 +40,7 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
     for (unsigned j = 0; j < N; ++j) {
       const s32<Isa> sum = simd::add<Isa>(simd::multiply<Isa>(first[j], stream_multiplier[j]),
                                           simd::multiply<Isa>(second[j], branch_multiplier[j]));
-      first[j] = simd::mul_shift<Isa>::right(simd::add<Isa>(sum, offset[j]), scale.shift);
+      first[j] = simd::mul_shift<Isa>::shift_right(simd::add<Isa>(sum, offset[j]), scale.shift);
     }
     store_row<Isa>(first, y.data + i * y.stride + c, count);
   }
@@ -165,7 +165,7 @@ INTACT_INLINE void add_codes(matrix_view<const std::uint8_t> stream, matrix_view
 template <class Isa>
 void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_parameters& scale,
          matrix_view<std::uint8_t> y, index_t begin, index_t end) noexcept {
-  if constexpr (simd::has_weighted_sum<Isa>) {
+  if constexpr (simd::weighted_sum<Isa>::exists) {
     add_codes<Isa>(stream, branch, scale, y, begin, end);
   } else {
     for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {

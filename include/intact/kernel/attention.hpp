@@ -6,10 +6,11 @@
 
 #include "intact/arith/scale.hpp"
 #include "intact/kernel/activation_product.hpp"
-#include "intact/kernel/log_softmax.hpp"
+#include "intact/kernel/log_softmax/row_loop.hpp"
 #include "intact/kernel/max_softmax.hpp"
 #include "intact/kernel/shift_matmul.hpp"
-#include "intact/simd/planes.hpp"
+#include "intact/simd/byte_sum.hpp"
+#include "intact/simd/transpose_bytes.hpp"
 #include "intact/types/key_mask.hpp"
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/quantized_matrix.hpp"

@@ -19,7 +19,7 @@ INTACT_INLINE void load_weights(const std::int8_t* from, index_t count, s32<Isa>
   load_row<Isa>(reinterpret_cast<const std::uint8_t*>(from), count, to);
   INTACT_UNROLL
   for (unsigned n = 0; n < N; ++n) {
-    to[n] = simd::mul_shift<Isa>::right(simd::mul_shift<Isa>::left(to[n], 24), 24);
+    to[n] = simd::mul_shift<Isa>::shift_right(simd::mul_shift<Isa>::shift_left(to[n], 24), 24);
   }
 }
 

@@ -7,7 +7,7 @@
 
 #include "intact/kernel/masked_row.hpp"
 #include "intact/kernel/row.hpp"
-#include "intact/simd/long_table.hpp"
+#include "intact/simd/lut12.hpp"
 #include "intact/simd/mul_shift.hpp"
 #include "intact/simd/narrow.hpp"
 #include "intact/stage/fused.hpp"
@@ -53,7 +53,7 @@ INTACT_INLINE void shift_tile_left(s32<Isa> (&x)[Rows][N], int shift) {
     for (unsigned r = 0; r < Rows; ++r) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        x[r][j] = simd::mul_shift<Isa>::left(x[r][j], shift);
+        x[r][j] = simd::mul_shift<Isa>::shift_left(x[r][j], shift);
       }
     }
   }
@@ -87,7 +87,7 @@ INTACT_INLINE void mul_shift_tile(s32<Isa> (&x)[Rows][N], const channel_scale& s
     const auto factors = mul_shift::load(multiplier + j * simd::lanes<Isa>, offset + j * simd::lanes<Isa>);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      x[r][j] = mul_shift::right(mul_shift::high(x[r][j], factors), scale.shift);
+      x[r][j] = mul_shift::shift_right(mul_shift::mul_high(x[r][j], factors), scale.shift);
     }
   }
 }
@@ -98,7 +98,8 @@ INTACT_INLINE void mul_shift_row(s32<Isa> (&x)[N], const tensor_scale& scale) {
   const auto factors = mul_shift::broadcast(scale.multiplier, scale.offset);
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
-    x[j] = mul_shift::right(mul_shift::high(mul_shift::left(x[j], scale.left_shift), factors), scale.shift);
+    x[j] = mul_shift::shift_right(mul_shift::mul_high(mul_shift::shift_left(x[j], scale.left_shift), factors),
+                                  scale.shift);
   }
 }
 
@@ -182,14 +183,14 @@ struct prepared_stage {
 };
 
 template <class Isa>
-requires(simd::has_long_table<Isa>) struct prepared_stage<Isa, requantize_lut> {
+requires(simd::lut12<Isa>::exists) struct prepared_stage<Isa, requantize_lut> {
   static constexpr bool exists = true;
   using output = requantize_lut::output;
 
   explicit prepared_stage(const requantize_lut& of) noexcept : stage(of), table(of.table.data()) {}
 
   const requantize_lut& stage;
-  simd::stepped_table<Isa> table;
+  simd::lut12_step<Isa> table;
 };
 
 template <class Isa>
@@ -206,7 +207,7 @@ struct epilogue<Isa, prepared_stage<Isa, requantize_lut>> {
       if (prepared.table.fits) {
         prepared.table.lookup(codes[0], found);
       } else {
-        simd::long_table<Isa>(prepared.stage.table.data()).lookup(codes[0], found);
+        simd::lut12<Isa>(prepared.stage.table.data()).lookup(codes[0], found);
       }
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows; ++r) {
@@ -262,7 +263,8 @@ struct epilogue<Isa, requantize_add> {
             simd::multiply<Isa>(simd::subtract<Isa>(stream[j], stream_zero_point), stream_multiplier[j]);
         const s32<Isa> second =
             simd::multiply<Isa>(simd::subtract<Isa>(x[r][j], branch_zero_point), branch_multiplier[j]);
-        x[r][j] = simd::mul_shift<Isa>::right(simd::add<Isa>(simd::add<Isa>(first, second), offset[j]), addition.shift);
+        x[r][j] =
+            simd::mul_shift<Isa>::shift_right(simd::add<Isa>(simd::add<Isa>(first, second), offset[j]), addition.shift);
       }
     }
     store_tile<Isa>(x, at, y);

@@ -26,13 +26,6 @@ namespace kernel {
 template <class Element>
 inline constexpr unsigned gemm_tile_rows = packed_weights<Element>::has_nibbles ? 5 : 6;
 
-/// Accumulators per row of a tile: 6 x 4 use 24 of 32 registers, 6 x 2 use 12 of 16.
-template <class Isa>
-inline constexpr unsigned gemm_tile_accumulators =
-    std::is_same_v<Isa, isa::scalar>                                                                            ? 1
-    : std::is_same_v<Isa, isa::avx2> || std::is_same_v<Isa, isa::avx2_vnni> || std::is_same_v<Isa, isa::sse4_1> ? 2
-                                                                                                                : 4;
-
 template <class Element>
 constexpr index_t gemm_row_tiles(index_t rows) {
   constexpr index_t tile_rows = gemm_tile_rows<Element>;
@@ -117,7 +110,7 @@ struct gemm_panel {
 /// largest as fit, then smaller ones. The last register may be filled in part: the panel has been rounded up.
 template <class Isa, class A, class Tile>
 INTACT_INLINE void for_each_tile(index_t column, index_t columns, const Tile& tile) {
-  constexpr unsigned most = gemm_tile_accumulators<Isa>;
+  constexpr unsigned most = Isa::gemm_accumulators;
   constexpr index_t accumulator_columns = simd::dot4<Isa, A>::columns;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
     constexpr index_t width = index_t{N} * accumulator_columns;
@@ -294,7 +287,7 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
               gemm_whole_tile<Rows, N>(product, here, first, column);
             }
           };
-          constexpr unsigned most = gemm_tile_accumulators<Isa>;
+          constexpr unsigned most = Isa::gemm_accumulators;
           all_of(std::integral_constant<unsigned, most>{});
           if constexpr (most > 2) {
             all_of(std::integral_constant<unsigned, 2>{});

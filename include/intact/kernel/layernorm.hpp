@@ -6,10 +6,10 @@
 
 #include "intact/arith/integer_math.hpp"
 #include "intact/kernel/row.hpp"
+#include "intact/simd/inv_sqrt.hpp"
 #include "intact/simd/moments.hpp"
+#include "intact/simd/moments_unshifted.hpp"
 #include "intact/simd/mul_shift.hpp"
-#include "intact/simd/plain_moments.hpp"
-#include "intact/simd/reciprocal_root.hpp"
 #include "intact/types/layernorm.hpp"
 
 // LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares,
@@ -66,7 +66,7 @@ INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index_t count, st
 template <class Isa>
 INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters& p, const layernorm_sums* sums,
                                     index_t count, layernorm_row* rows) {
-  constexpr index_t together = simd::root_divider<Isa>::together;
+  constexpr index_t together = simd::inv_sqrt<Isa>::width;
   static_assert(layernorm_block_rows % together == 0);
   std::uint64_t variance[layernorm_block_rows];
   std::int32_t reciprocal[layernorm_block_rows];
@@ -87,7 +87,7 @@ INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters
   for (index_t r = count; r < padded; ++r) {
     variance[r] = std::uint64_t{1} << 60;
   }
-  simd::reciprocal_roots<Isa>(variance, padded, reciprocal);
+  simd::inv_sqrt_all<Isa>(variance, padded, reciprocal);
   for (index_t r = 0; r < count; ++r) {
     rows[r].reciprocal = reciprocal[r];
     rows[r].offset = (std::int64_t{1} << (rows[r].shift - 1)) - sums[r].sum * reciprocal[r];
@@ -139,10 +139,10 @@ void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters&
 template <class Isa, class Moments, unsigned Rows, class Code>
 INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index_t first_row, layernorm_sums* sums) {
   const index_t whole = x.codes.columns / Moments::width * Moments::width;
-  const typename Moments::row row = Moments::row_of(x.zero_point);
+  const typename Moments::row row = Moments::broadcast_row(x.zero_point);
   Moments moments[Rows];
   for (index_t c = 0; c < whole; c += Moments::width) {
-    const typename Moments::factors factors = Moments::factors_of(x.shift + c);
+    const typename Moments::factors factors = Moments::load_factors(x.shift + c);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       moments[r].add(x.codes.data + (first_row + static_cast<index_t>(r)) * x.codes.stride + c, row, factors);
@@ -184,7 +184,7 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
   load_factors<Isa>(p.gain.data() + c, p.bias.data() + c, count, scale);
   const int output_shift = p.output_shift - layernorm_fast_output_shift;
   for (index_t r = 0; r < x.codes.rows; ++r) {
-    const auto scaling = mul_shift::scaling_by(rows[r].reciprocal, rows[r].offset, rows[r].shift);
+    const auto scaling = mul_shift::broadcast_scaling(rows[r].reciprocal, rows[r].offset, rows[r].shift);
     s32<Isa> value[N];
     load_row<Isa>(x.codes.data + r * x.codes.stride + c, count, value);
     INTACT_UNROLL
@@ -193,7 +193,7 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
         value[j] = simd::subtract<Isa>(value[j], zero_point);
       }
       const s32<Isa> scaled = simd::multiply<Isa>(value[j], factor[j]);
-      value[j] = mul_shift::right(mul_shift::high_of_scaled(scaled, scaling, scale[j]), output_shift);
+      value[j] = mul_shift::shift_right(mul_shift::mul_high_of_scaled(scaled, scaling, scale[j]), output_shift);
     }
     store_row<Isa>(value, y.data + r * y.stride + c, count);
   }
@@ -208,7 +208,7 @@ INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layerno
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 4>(x, sums);
   } else if (plain) {
-    layernorm_moments_of_block<Isa, simd::plain_moments<Isa>, 4>(x, sums);
+    layernorm_moments_of_block<Isa, simd::moments_unshifted<Isa>, 4>(x, sums);
   } else {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 2>(x, sums);
   }
@@ -234,7 +234,7 @@ void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, mat
   const auto rows = [&](index_t first, index_t count) {
     return layernorm_input<Code>{codes.row_block(first, count), p.zero_point, p.shift.data()};
   };
-  if constexpr (simd::lanes < Isa >> 1) {
+  if constexpr (simd::is_vector<Isa>) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
       const bool plain = !is_shifted<Isa>(p.shift.data(), codes.columns);
       for (index_t first = begin; first < end; first += layernorm_block_rows) {

@@ -29,7 +29,7 @@ INTACT_INLINE auto load_codes(const std::uint8_t* row, index_t count, index_t j)
 
 /// A register of which the largest byte is the row's largest visible code; 0 if there is none.
 template <class Isa, bool Masked = false>
-INTACT_INLINE auto largest_codes(const code_row& row) {
+INTACT_INLINE auto max_codes(const code_row& row) {
   using bytes = simd::bytes<Isa>;
   auto largest = bytes::broadcast(0);
   const auto include = [&](index_t j) {
@@ -51,15 +51,15 @@ INTACT_INLINE auto largest_codes(const code_row& row) {
 
 /// The row's largest visible code; 0 if there is none.
 template <class Isa, bool Masked = false>
-INTACT_INLINE int largest_code(const code_row& row) {
-  if constexpr (simd::lanes<Isa> == 1) {
+INTACT_INLINE int max_code(const code_row& row) {
+  if constexpr (!simd::is_vector<Isa>) {
     int largest = 0;
     for (index_t j = 0; j < row.count; ++j) {
       largest = (!Masked || row.visible[j] != 0) && row.codes[j] > largest ? row.codes[j] : largest;
     }
     return largest;
   } else {
-    return simd::bytes<Isa>::largest(largest_codes<Isa, Masked>(row));
+    return simd::bytes<Isa>::reduce_max(max_codes<Isa, Masked>(row));
   }
 }
 
@@ -82,9 +82,9 @@ INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>&
   using bytes = simd::bytes<Isa>;
   std::uint8_t* const place = to.data + (i * to.stride + j) / 2;
   if (count >= bytes::width) {
-    bytes::nibbles(codes, place);
+    bytes::store_u4(codes, place);
   } else {
-    bytes::nibbles_part(codes, place, count);
+    bytes::store_u4_part(codes, place, count);
   }
 }
 

@@ -21,10 +21,10 @@ INTACT_INLINE void max_softmax_rows(matrix_view<const std::uint8_t> logits, cons
   const auto row = [&](index_t i) {
     return code_row{logits.data + i * logits.stride, logits.columns, Masked ? mask.row(i) : nullptr};
   };
-  if constexpr (simd::lanes<Isa> == 1) {
+  if constexpr (!simd::is_vector<Isa>) {
     for (index_t i = begin; i < end; ++i) {
       const code_row x = row(i);
-      const int largest = largest_code<Isa, Masked>(x);
+      const int largest = max_code<Isa, Masked>(x);
       for (index_t j = 0; j < logits.columns; ++j) {
         store_code(y, i, j, Masked && x.visible[j] == 0 ? masked : table[largest - x.codes[j]]);
       }
@@ -34,7 +34,7 @@ INTACT_INLINE void max_softmax_rows(matrix_view<const std::uint8_t> logits, cons
     const simd::byte_table<Isa> entries(table);
     for (index_t i = begin; i < end; ++i) {
       const code_row x = row(i);
-      const auto largest = bytes::broadcast(static_cast<std::uint8_t>(largest_code<Isa, Masked>(x)));
+      const auto largest = bytes::broadcast(static_cast<std::uint8_t>(max_code<Isa, Masked>(x)));
       const auto entry = [&](auto codes) { return entries(bytes::subtract(largest, codes)); };
       transform_row<Isa, Masked>(x, entry, y, i, masked);
     }

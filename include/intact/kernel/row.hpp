@@ -77,7 +77,7 @@ INTACT_INLINE void for_each_group(index_t channels, const Group& group) {
     }
   };
   all_of(std::integral_constant<unsigned, 4>{});
-  if constexpr (simd::lanes < Isa >> 1) {
+  if constexpr (simd::is_vector<Isa>) {
     all_of(std::integral_constant<unsigned, 2>{});
   }
   all_of(std::integral_constant<unsigned, 1>{});

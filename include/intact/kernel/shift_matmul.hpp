@@ -7,9 +7,10 @@
 #include <type_traits>
 
 #include "intact/arith/scale.hpp"
+#include "intact/kernel/combine_slices.hpp"
 #include "intact/kernel/gemm.hpp"
-#include "intact/kernel/join_planes.hpp"
-#include "intact/simd/planes.hpp"
+#include "intact/simd/exponent_slices.hpp"
+#include "intact/simd/transpose_bytes.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/packed_weights.hpp"
@@ -17,8 +18,9 @@
 #include "intact/types/scale.hpp"
 
 // Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are
-// their activations as they are. Codes become the planes of simd/planes.hpp: a row's planes are neighbouring rows of
-// one product, so that a tile holds all sums of an output and joins them. The zero point of V comes in afterwards:
+// their activations as they are. Codes become the slices of simd/exponent_slices.hpp: a row's slices are neighbouring
+// rows of one product, so that a tile holds all sums of an output and joins them. The zero point of V comes in
+// afterwards:
 //
 //     sum_j w[j] * (v[j] - zp) = sum_j w[j] * (v[j] - 128) + (128 - zp) * sum_j w[j]
 //
@@ -96,14 +98,14 @@ constexpr index_t attention_band(index_t keys) {
   return rows < 3 * tile ? 3 * tile : rows < 11 * tile ? rows : 11 * tile;
 }
 
-/// From one row of codes or of a plane to the next.
+/// From one row of codes or of a slice to the next.
 constexpr index_t code_stride(index_t keys) {
-  return (keys + simd::planes_room - 1) / simd::planes_room * simd::planes_room;
+  return (keys + simd::slice_padding - 1) / simd::slice_padding * simd::slice_padding;
 }
 
-/// What rows of attention need: `band` of them with two planes, fewer with more.
+/// What rows of attention need: `band` of them with two slices, fewer with more.
 struct shift_scratch {
-  matrix_view<std::uint8_t> planes;
+  matrix_view<std::uint8_t> slices;
   std::uint8_t* row;          ///< of codes that are not packed
   tensor_scale* scales;       ///< of normalized rows
   std::int64_t* corrections;  ///< (128 - zero point) * sum of weights, of rows that are not
@@ -111,9 +113,9 @@ struct shift_scratch {
   template <class Workspace>
   static constexpr shift_scratch take(Workspace& memory, index_t keys, index_t band) {
     const index_t stride = code_stride(keys);
-    constexpr index_t least = six_planes / two_planes;
+    constexpr index_t least = u8_slices / u4_slices;
     const index_t rows = band < least ? least : band;
-    return {memory.template matrix<std::uint8_t>(index_t{two_planes} * rows, stride),
+    return {memory.template matrix<std::uint8_t>(index_t{u4_slices} * rows, stride),
             memory.template take<std::uint8_t>(stride), memory.template take<tensor_scale>(rows),
             memory.template take<std::int64_t>(rows)};
   }
@@ -136,37 +138,38 @@ INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::
   return row;
 }
 
-/// Rows [first, first + rows) of codes as planes. set(i, sum) is told the sum of each row's weights.
-template <class Isa, unsigned Planes, class Codes, class Set>
+/// Rows [first, first + rows) of codes as slices. set(i, sum) is told the sum of each row's weights.
+template <class Isa, unsigned Slices, class Codes, class Set>
 matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most, index_t first, index_t rows,
                                            const shift_scratch& scratch, const Set& set) {
-  const index_t keys = codes.columns, stride = scratch.planes.stride;
+  const index_t keys = codes.columns, stride = scratch.slices.stride;
   for (index_t i = 0; i < rows; ++i) {
     const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
-    set(i, simd::code_planes<Isa, Planes>(row, keys, most, scratch.planes.data + index_t{Planes} * i * stride, stride));
+    set(i, simd::split_exponents<Isa, Slices>(row, keys, most, scratch.slices.data + index_t{Slices} * i * stride,
+                                              stride));
   }
   // What is behind the keys meets zeros of the packed values.
   const index_t whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
-  return scratch.planes.prefix(index_t{Planes} * rows, whole_steps);
+  return scratch.slices.prefix(index_t{Slices} * rows, whole_steps);
 }
 
 /// Rows of a band with an output stage.
-template <class Isa, unsigned Planes, class Codes, class Stage>
+template <class Isa, unsigned Slices, class Codes, class Stage>
 void shift_band(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
                 const matrix_view<typename Stage::output>& y, index_t first, index_t rows,
                 const shift_scratch& scratch) {
-  const auto planes = split_rows<Isa, Planes>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
+  const auto slices = split_rows<Isa, Slices>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
     scratch.corrections[i] = (128 - v.codes.zero_point) * sum;
   });
-  gemm_single_task<Isa>(planes, v.packed, join_planes<Planes, Stage>{stage, scratch.corrections, first}, y);
+  gemm_single_task<Isa>(slices, v.packed, combine_slices<Slices, Stage>{stage, scratch.corrections, first}, y);
 }
 
-/// Whether none of a band's codes needs more than three planes.
+/// Whether none of a band's codes needs more than three slices.
 template <class Isa>
-bool three_planes_suffice(const matrix_view<const std::uint8_t>& codes, index_t first, index_t rows) {
+bool three_slices_suffice(const matrix_view<const std::uint8_t>& codes, index_t first, index_t rows) {
   int largest = 0;
   for (index_t i = first; i < first + rows; ++i) {
-    const int of_row = simd::largest_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
+    const int of_row = simd::max_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
     largest = of_row > largest ? of_row : largest;
   }
   return largest < 24;
@@ -211,23 +214,23 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
                   const matrix_view<typename Stage::output>& y, index_t begin, index_t end,
                   const shift_scratch& scratch) noexcept {
   constexpr bool wide = takes_64_bits<Stage>;
-  if constexpr (simd::lanes<Isa> == 1) {
+  if constexpr (!simd::is_vector<Isa>) {
     using sum = std::conditional_t<wide, std::int64_t, std::int32_t>;
     for (index_t i = begin; i < end; ++i) {
       shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), most, v.codes,
                                      [&](sum x, index_t c) { y(i, c) = apply_stage(stage, x, i, c); });
     }
   } else if constexpr (wide) {
-    for_each_band(begin, end, scratch.planes.rows / index_t{six_planes}, [&](index_t first, index_t rows) {
-      if (three_planes_suffice<Isa>(codes, first, rows)) {
-        shift_band<Isa, three_planes>(codes, most, v, stage, y, first, rows, scratch);
+    for_each_band(begin, end, scratch.slices.rows / index_t{u8_slices}, [&](index_t first, index_t rows) {
+      if (three_slices_suffice<Isa>(codes, first, rows)) {
+        shift_band<Isa, short_u8_slices>(codes, most, v, stage, y, first, rows, scratch);
       } else {
-        shift_band<Isa, six_planes>(codes, most, v, stage, y, first, rows, scratch);
+        shift_band<Isa, u8_slices>(codes, most, v, stage, y, first, rows, scratch);
       }
     });
   } else {
-    for_each_band(begin, end, scratch.planes.rows / index_t{two_planes}, [&](index_t first, index_t rows) {
-      shift_band<Isa, two_planes>(codes, most, v, stage, y, first, rows, scratch);
+    for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
+      shift_band<Isa, u4_slices>(codes, most, v, stage, y, first, rows, scratch);
     });
   }
 }
@@ -237,7 +240,7 @@ template <class Isa, class Codes>
 void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const row_divisor& normalization,
                   const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
                   const shift_scratch& scratch) noexcept {
-  if constexpr (simd::lanes<Isa> == 1) {
+  if constexpr (!simd::is_vector<Isa>) {
     for (index_t i = begin; i < end; ++i) {
       const std::uint8_t* const row = bytes_of_row(codes, i, scratch.row);
       std::int64_t weights = 0;
@@ -254,12 +257,12 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       }
     }
   } else {
-    for_each_band(begin, end, scratch.planes.rows / index_t{two_planes}, [&](index_t first, index_t rows) {
-      const auto planes =
-          split_rows<Isa, two_planes>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
+    for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
+      const auto slices =
+          split_rows<Isa, u4_slices>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
             scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
           });
-      gemm_single_task<Isa>(planes, v.packed, normalize_planes{scratch.scales, first}, y);
+      gemm_single_task<Isa>(slices, v.packed, combine_and_normalize{scratch.scales, first}, y);
     });
   }
 }
@@ -269,7 +272,7 @@ template <class Isa>
 void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepared_values& v,
                      const row_divisor& normalization, const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
                      const shift_scratch& scratch) noexcept {
-  for_each_band(begin, end, scratch.planes.rows / index_t{two_planes}, [&](index_t first, index_t rows) {
+  for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
     for (index_t i = 0; i < rows; ++i) {
       const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, first + i), weights.columns);
       scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);

@@ -15,86 +15,55 @@ namespace simd {
 namespace detail {
 
 template <class Isa>
-struct architecture {
-  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+struct s32_register : s32_register<typename Isa::parent> {};
+template <>
+struct s32_register<isa::scalar> {
+  using type = std::int32_t;
 };
 #if INTACT_HAS_SSE4_1
 template <>
-struct architecture<isa::sse4_1> {
-  using type = xsimd::sse4_1;
+struct s32_register<isa::sse4_1> {
+  using type = xsimd::batch<std::int32_t, xsimd::sse4_1>;
 };
 #endif
 #if INTACT_HAS_AVX2
 template <>
-struct architecture<isa::avx2> {
-  using type = xsimd::avx2;
-};
-#endif
-#if INTACT_HAS_AVX2_VNNI
-template <>
-struct architecture<isa::avx2_vnni> {
-  using type = xsimd::avx2;
+struct s32_register<isa::avx2> {
+  using type = xsimd::batch<std::int32_t, xsimd::avx2>;
 };
 #endif
 #if INTACT_HAS_AVX512BW
 template <>
-struct architecture<isa::avx512bw> {
-  using type = xsimd::avx512bw;
-};
-#endif
-#if INTACT_HAS_AVX512VNNI
-template <>
-struct architecture<isa::avx512vnni> {
-  using type = xsimd::avx512bw;
-};
-#endif
-#if INTACT_HAS_AVX512VBMI
-template <>
-struct architecture<isa::avx512vbmi> {
-  using type = xsimd::avx512bw;
+struct s32_register<isa::avx512bw> {
+  using type = xsimd::batch<std::int32_t, xsimd::avx512bw>;
 };
 #endif
 #if INTACT_HAS_NEON
 template <>
-struct architecture<isa::neon> {
-  using type = xsimd::neon64;
-};
-#endif
-#if INTACT_HAS_NEON_DOTPROD
-template <>
-struct architecture<isa::neon_dotprod> {
-  using type = xsimd::neon64;
-};
-#endif
-#if INTACT_HAS_NEON_I8MM
-template <>
-struct architecture<isa::neon_i8mm> {
-  using type = xsimd::neon64;
+struct s32_register<isa::neon> {
+  using type = xsimd::batch<std::int32_t, xsimd::neon64>;
 };
 #endif
 
 template <class Isa>
-struct s32_register {
-#if INTACT_HAS_SSE4_1 || INTACT_HAS_NEON
-  using type = xsimd::batch<std::int32_t, typename architecture<Isa>::type>;
-#else
+struct compiled_s32_register : s32_register<Isa> {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-#endif
-};
-template <>
-struct s32_register<isa::scalar> {
-  using type = std::int32_t;
+  static_assert(sizeof(typename s32_register<Isa>::type) * 8 == Isa::register_bits);
 };
 
 }  // namespace detail
 
 /// A register of signed 32-bit lanes.
 template <class Isa>
-using s32 = typename detail::s32_register<Isa>::type;
+using s32 = typename detail::compiled_s32_register<Isa>::type;
 
 /// Lanes of such a register: 1, 4, 8 or 16.
 template <class Isa>
-inline constexpr index_t lanes = sizeof(s32<Isa>) / sizeof(std::int32_t);
+inline constexpr index_t lanes = Isa::register_bits / 32;
+
+/// Whether they are registers of several lanes, not plain integers.
+template <class Isa>
+inline constexpr bool is_vector = lanes<Isa> != 1;
 
 template <class Isa>
 INTACT_INLINE s32<Isa> broadcast(std::int32_t x) {
@@ -103,7 +72,7 @@ INTACT_INLINE s32<Isa> broadcast(std::int32_t x) {
 
 template <class Isa>
 INTACT_INLINE s32<Isa> load(const std::int32_t* from) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     return *from;
   } else {
     return s32<Isa>::load_unaligned(from);
@@ -112,7 +81,7 @@ INTACT_INLINE s32<Isa> load(const std::int32_t* from) {
 
 template <class Isa>
 INTACT_INLINE void store(s32<Isa> x, std::int32_t* to) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     *to = x;
   } else {
     x.store_unaligned(to);
@@ -122,7 +91,7 @@ INTACT_INLINE void store(s32<Isa> x, std::int32_t* to) {
 /// Wrapping, as registers do.
 template <class Isa>
 INTACT_INLINE s32<Isa> add(s32<Isa> x, s32<Isa> y) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) + static_cast<std::uint32_t>(y));
   } else {
     return x + y;
@@ -131,7 +100,7 @@ INTACT_INLINE s32<Isa> add(s32<Isa> x, s32<Isa> y) {
 
 template <class Isa>
 INTACT_INLINE s32<Isa> subtract(s32<Isa> x, s32<Isa> y) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) - static_cast<std::uint32_t>(y));
   } else {
     return x - y;
@@ -141,7 +110,7 @@ INTACT_INLINE s32<Isa> subtract(s32<Isa> x, s32<Isa> y) {
 /// The low 32 bits of each product.
 template <class Isa>
 INTACT_INLINE s32<Isa> multiply(s32<Isa> x, s32<Isa> y) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) * static_cast<std::uint32_t>(y));
   } else {
     return x * y;
@@ -150,7 +119,7 @@ INTACT_INLINE s32<Isa> multiply(s32<Isa> x, s32<Isa> y) {
 
 template <class Isa>
 INTACT_INLINE s32<Isa> min(s32<Isa> x, s32<Isa> y) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     return x < y ? x : y;
   } else {
     return min(x, y);  // xsimd's
@@ -159,17 +128,17 @@ INTACT_INLINE s32<Isa> min(s32<Isa> x, s32<Isa> y) {
 
 template <class Isa>
 INTACT_INLINE s32<Isa> max(s32<Isa> x, s32<Isa> y) {
-  if constexpr (lanes<Isa> == 1) {
+  if constexpr (!is_vector<Isa>) {
     return x > y ? x : y;
   } else {
     return max(x, y);  // xsimd's
   }
 }
 
-/// Does nothing, but the compiler does not know: what it has found out about a register ends here. Without it GCC keeps
-/// the accumulators of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what
-/// follows, or once for each branch on the way, and spills them. Accumulators of plain integers pass it after their
-/// loop, too: see INTACT_GCC_BUG_107212.
+/// Has no effect, but the compiler forgets all that it knows about the register. Without it GCC keeps the accumulators
+/// of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what follows, or once
+/// for each branch on the way, and spills them. Accumulators of plain integers pass it after their loop, too: see
+/// INTACT_GCC_BUG_107212.
 template <class Batch>
 INTACT_INLINE void optimization_barrier([[maybe_unused]] Batch& x) {
 #if INTACT_GCC_BUG_107212

@@ -4,19 +4,30 @@
 
 #include "intact/simd/bytes.hpp"
 
-// Any function of a byte, in registers of bytes: a table of 256 bytes, held as tables of 16, of which every byte takes
-// the one that its upper half names; with AVX-512 as two tables of 64 words, with AVX512_VBMI as two of 128 bytes, with
-// NEON as four of 64.
+// Any function of a byte, in registers of bytes: a table of 256 bytes in registers. SSE and AVX2 hold it as 16 tables
+// of 16 bytes, of which the upper half of each byte selects one; AVX-512 as two tables of 64 words; AVX512_VBMI as two
+// of 128 bytes; NEON as four of 64.
 //
 // byte_table<Isa>(entries) has operator()(x): entries[x] of each byte. The entries are in memory or, with AVX-512, in
-// four registers.
+// four registers. isa::scalar has none.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa>
-class byte_table;
+class byte_table : public byte_table<typename Isa::parent> {
+ public:
+  using byte_table<typename Isa::parent>::byte_table;
+};
+template <>
+class byte_table<isa::scalar> {};
+
+/// The interface of byte_table<Isa> where bytes<Isa> exists.
+template <class Isa>
+concept byte_table_interface = requires(const std::uint8_t* entries, typename bytes<Isa>::batch x) {
+  x = byte_table<Isa>(entries)(x);
+};
 
 #if INTACT_HAS_SSE4_1
 
@@ -26,7 +37,7 @@ class byte_table<isa::sse4_1> {
   INTACT_INLINE explicit byte_table(const std::uint8_t* entries) {
     INTACT_UNROLL
     for (int i = 0; i < 16; ++i) {
-      parts_[i] = bytes<isa::sse4_1>::sixteen(entries + 16 * i);
+      parts_[i] = bytes<isa::sse4_1>::lookup_table_16(entries + 16 * i);
     }
   }
   /// A shuffle gives 0 where its index has the highest bit set, which a saturating addition sets for all other parts.
@@ -47,14 +58,13 @@ class byte_table<isa::sse4_1> {
 #endif
 #if INTACT_HAS_AVX2
 
-namespace detail {
-
-class byte_table_256 {
+template <>
+class byte_table<isa::avx2> {
  public:
-  INTACT_INLINE explicit byte_table_256(const std::uint8_t* entries) {
+  INTACT_INLINE explicit byte_table(const std::uint8_t* entries) {
     INTACT_UNROLL
     for (int i = 0; i < 16; ++i) {
-      parts_[i] = thirty_two_bytes::sixteen(entries + 16 * i);
+      parts_[i] = bytes<isa::avx2>::lookup_table_16(entries + 16 * i);
     }
   }
   INTACT_INLINE __m256i operator()(__m256i x) const {
@@ -71,33 +81,20 @@ class byte_table_256 {
   __m256i parts_[16];
 };
 
-}  // namespace detail
-
-template <>
-class byte_table<isa::avx2> : public detail::byte_table_256 {
-  using detail::byte_table_256::byte_table_256;
-};
-#endif
-#if INTACT_HAS_AVX2_VNNI
-template <>
-class byte_table<isa::avx2_vnni> : public detail::byte_table_256 {
-  using detail::byte_table_256::byte_table_256;
-};
 #endif
 #if INTACT_HAS_AVX512BW
 
-namespace detail {
-
-/// Even and odd bytes of x take words of the table, and of those the half that their lowest bit names.
-class byte_table_512 {
+/// Bits 1 to 7 of the even and of the odd bytes of x select words of the table, and bit 0 a half of the word.
+template <>
+class byte_table<isa::avx512bw> {
  public:
-  INTACT_INLINE explicit byte_table_512(const std::uint8_t* entries) {
+  INTACT_INLINE explicit byte_table(const std::uint8_t* entries) {
     INTACT_UNROLL
     for (int i = 0; i < 4; ++i) {
       parts_[i] = _mm512_loadu_si512(entries + 64 * i);
     }
   }
-  INTACT_INLINE explicit byte_table_512(const __m512i (&entries)[4])
+  INTACT_INLINE explicit byte_table(const __m512i (&entries)[4])
       : parts_{entries[0], entries[1], entries[2], entries[3]} {}
   INTACT_INLINE __m512i operator()(__m512i x) const {
     const __m512i even = words(_mm512_srli_epi16(x, 1), _mm512_movepi16_mask(_mm512_slli_epi16(x, 8)));
@@ -109,7 +106,7 @@ class byte_table_512 {
   }
 
  private:
-  /// Word `at`, of which 6 bits count, of the first 64 words or of the others.
+  /// Word `at` (its low 6 bits) of the first 64 words or of the others.
   INTACT_INLINE __m512i words(__m512i at, __mmask32 others) const {
     const __m512i low = _mm512_permutex2var_epi16(parts_[0], at, parts_[1]);
     return _mm512_mask_mov_epi16(low, others, _mm512_permutex2var_epi16(parts_[2], at, parts_[3]));
@@ -118,18 +115,6 @@ class byte_table_512 {
   __m512i parts_[4];
 };
 
-}  // namespace detail
-
-template <>
-class byte_table<isa::avx512bw> : public detail::byte_table_512 {
-  using detail::byte_table_512::byte_table_512;
-};
-#endif
-#if INTACT_HAS_AVX512VNNI
-template <>
-class byte_table<isa::avx512vnni> : public detail::byte_table_512 {
-  using detail::byte_table_512::byte_table_512;
-};
 #endif
 #if INTACT_HAS_AVX512VBMI
 
@@ -146,7 +131,7 @@ class byte_table<isa::avx512vbmi> {
       : parts_{entries[0], entries[1], entries[2], entries[3]} {}
   INTACT_INLINE __m512i operator()(__m512i x) const { return (*this)(x, _mm512_movepi8_mask(x)); }
 
-  /// The same where the highest bits are known: for several tables.
+  /// The same with the highest bits of x given, which several tables share.
   INTACT_INLINE __m512i operator()(__m512i x, __mmask64 upper) const {
     const __m512i low = _mm512_permutex2var_epi8(parts_[0], x, parts_[1]);
     const __m512i high = _mm512_permutex2var_epi8(parts_[2], x, parts_[3]);
@@ -160,14 +145,13 @@ class byte_table<isa::avx512vbmi> {
 #endif
 #if INTACT_HAS_NEON
 
-namespace detail {
-
-class byte_table_neon {
+template <>
+class byte_table<isa::neon> {
  public:
-  INTACT_INLINE explicit byte_table_neon(const std::uint8_t* entries)
+  INTACT_INLINE explicit byte_table(const std::uint8_t* entries)
       : parts_{vld1q_u8_x4(entries), vld1q_u8_x4(entries + 64), vld1q_u8_x4(entries + 128),
                vld1q_u8_x4(entries + 192)} {}
-  /// A lookup keeps what it is given where the index is beyond its 64 entries.
+  /// vqtbx4q_u8 keeps its first argument where the index is beyond the 64 entries.
   INTACT_INLINE uint8x16_t operator()(uint8x16_t x) const {
     uint8x16_t result = vqtbl4q_u8(parts_[0], x);
     INTACT_UNROLL
@@ -181,24 +165,6 @@ class byte_table_neon {
   uint8x16x4_t parts_[4];
 };
 
-}  // namespace detail
-
-template <>
-class byte_table<isa::neon> : public detail::byte_table_neon {
-  using detail::byte_table_neon::byte_table_neon;
-};
-#endif
-#if INTACT_HAS_NEON_DOTPROD
-template <>
-class byte_table<isa::neon_dotprod> : public detail::byte_table_neon {
-  using detail::byte_table_neon::byte_table_neon;
-};
-#endif
-#if INTACT_HAS_NEON_I8MM
-template <>
-class byte_table<isa::neon_i8mm> : public detail::byte_table_neon {
-  using detail::byte_table_neon::byte_table_neon;
-};
 #endif
 
 }  // namespace simd

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -7,29 +8,41 @@
 #include "intact/simd/batch.hpp"
 
 // Dot products of four bytes, exact on every instruction set. The multiply-add of bytes that SSSE3, AVX2 and AVX512BW
-// have (pmaddubsw) saturates at 16 bits and is not used here: products are widened instead.
+// have (pmaddubsw) saturates at 16 bits and is not used: products are widened instead.
 //
 // dot4<Isa, A>, A being the type of the activations (std::uint8_t or std::int8_t), has
 //
 //   accumulator        a register of int32 sums
-//   columns            how many output channels an accumulator serves: its lanes, or half of them, when neighbouring
-//                      lanes each hold a part of a sum
-//   offset             what `broadcast` adds to the activations, 0 or +-128, because the instruction wants the other
+//   columns            output channels of an accumulator: its lanes, or half of them where two neighbouring lanes hold
+//                      parts of one sum
+//   offset             what `broadcast` adds to the activations, 0 or +-128, where the instruction wants the other
 //                      signedness: a sum is too large by offset * (the sum of the channel's weights)
 //   start(from)        an accumulator of the lanes at an address
 //   widens, activation whether activations must be given as 16-bit words, and the type that they must have
-//   widen(from, to)    makes them so, `widened_per_step` at a time
+//   widen(from, to)    makes them so, `widened_per_step` at a time; if `widens`
 //   broadcast(a)       four activations from memory of any alignment, for all columns
 //   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp
 //   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
-//   sums(s, out)       the int32 sums of several accumulators, one lane per channel
+//   sums(s, out)       the int32 sums of lanes / columns accumulators for each register of `out`, one lane per channel
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa, class A>
-struct dot4;
+struct dot4 : dot4<typename Isa::parent, A> {};
+
+/// The interface of dot4<Isa, A>.
+template <class Isa, class A, class D = dot4<Isa, A>>
+concept dot4_interface = requires(typename D::accumulator sum, const typename D::activation* a, const std::uint8_t* w,
+                                  typename D::accumulator (&sums)[lanes<Isa> / D::columns], s32<Isa> (&out)[1]) {
+  requires(D::columns == lanes<Isa> || 2 * D::columns == lanes<Isa>);
+  requires(D::offset == 0 || D::offset == 128 || D::offset == -128);
+  requires(std::same_as<typename D::activation, std::conditional_t<D::widens, std::int16_t, A>>);
+  sum = D::start(static_cast<const std::int32_t*>(nullptr));
+  sum = D::multiply_add(sum, D::broadcast(a), D::load(w));
+  D::sums(sums, out);
+};
 
 namespace detail {
 
@@ -41,13 +54,13 @@ INTACT_INLINE Integer load_bytes(const void* from) {
 }
 
 /// Four activations or weights of one channel, in plain C++.
-struct four_integers {
+struct s32_quad {
   std::int32_t values[4];
 };
 
 /// For accumulators whose lanes are complete sums.
 template <class Accumulator>
-struct whole_lanes {
+struct complete_sums {
   /// The register of 32-bit lanes at an address.
   INTACT_INLINE static Accumulator start(const std::int32_t* from) { return Accumulator::load_unaligned(from); }
 
@@ -67,17 +80,17 @@ template <class A>
 struct dot4<isa::scalar, A> {
   using activation = A;
   using accumulator = std::int32_t;
-  using four = detail::four_integers;
+  using quad = detail::s32_quad;
   static constexpr index_t columns = 1;
   static constexpr int offset = 0;
   static constexpr bool widens = false;
 
   INTACT_INLINE static accumulator start(const std::int32_t* from) { return *from; }
-  INTACT_INLINE static four broadcast(const A* a) { return {{a[0], a[1], a[2], a[3]}}; }
-  INTACT_INLINE static four load(const std::uint8_t* w) { return {{byte(w[0]), byte(w[1]), byte(w[2]), byte(w[3])}}; }
+  INTACT_INLINE static quad broadcast(const A* a) { return {{a[0], a[1], a[2], a[3]}}; }
+  INTACT_INLINE static quad load(const std::uint8_t* w) { return {{byte(w[0]), byte(w[1]), byte(w[2]), byte(w[3])}}; }
   /// One addition to `sum`. GCC 12.2 gives wrong sums for a chain of four, of s8 activations, where it may use
   /// AVX512_VNNI's dot products of 16-bit words.
-  INTACT_INLINE static accumulator multiply_add(accumulator sum, four a, four w) {
+  INTACT_INLINE static accumulator multiply_add(accumulator sum, quad a, quad w) {
     std::int32_t products = 0;
     for (int k = 0; k < 4; ++k) {
       products += a.values[k] * w.values[k];
@@ -176,7 +189,7 @@ struct dot4<isa::avx2, A> {
 #if INTACT_HAS_AVX2_VNNI
 
 template <class A>
-struct dot4<isa::avx2_vnni, A> : detail::whole_lanes<s32<isa::avx2_vnni>> {
+struct dot4<isa::avx2_vnni, A> : detail::complete_sums<s32<isa::avx2_vnni>> {
   using activation = A;
   using accumulator = s32<isa::avx2_vnni>;
   static constexpr index_t columns = 8;
@@ -239,7 +252,7 @@ struct dot4<isa::avx512bw, A> {
 #if INTACT_HAS_AVX512VNNI
 
 template <class A>
-struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
+struct dot4<isa::avx512vnni, A> : detail::complete_sums<s32<isa::avx512vnni>> {
   using activation = A;
   using accumulator = s32<isa::avx512vnni>;
   static constexpr index_t columns = 16;
@@ -257,15 +270,11 @@ struct dot4<isa::avx512vnni, A> : detail::whole_lanes<s32<isa::avx512vnni>> {
 };
 
 #endif
-#if INTACT_HAS_AVX512VBMI
-template <class A>
-struct dot4<isa::avx512vbmi, A> : dot4<isa::avx512vnni, A> {};
-#endif
 #if INTACT_HAS_NEON
 
 namespace detail {
 
-INTACT_INLINE int8x16_t repeat_four(const void* a) {
+INTACT_INLINE int8x16_t repeat_quad(const void* a) {
   return vreinterpretq_s8_s32(vdupq_n_s32(load_bytes<std::int32_t>(a)));
 }
 
@@ -303,7 +312,7 @@ struct dot4<isa::neon, A> {
 #if INTACT_HAS_NEON_DOTPROD
 
 template <class A>
-struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> {
+struct dot4<isa::neon_dotprod, A> : detail::complete_sums<s32<isa::neon_dotprod>> {
   using activation = A;
   using accumulator = s32<isa::neon_dotprod>;
   static constexpr index_t columns = 4;
@@ -311,7 +320,7 @@ struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> 
   static constexpr bool widens = false;
 
   INTACT_INLINE static int8x16_t broadcast(const A* a) {
-    const int8x16_t bytes = detail::repeat_four(a);
+    const int8x16_t bytes = detail::repeat_quad(a);
     return offset == 0 ? bytes : veorq_s8(bytes, vdupq_n_s8(-128));
   }
   INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
@@ -324,14 +333,14 @@ struct dot4<isa::neon_dotprod, A> : detail::whole_lanes<s32<isa::neon_dotprod>> 
 #if INTACT_HAS_NEON_I8MM
 
 template <class A>
-struct dot4<isa::neon_i8mm, A> : detail::whole_lanes<s32<isa::neon_i8mm>> {
+struct dot4<isa::neon_i8mm, A> : detail::complete_sums<s32<isa::neon_i8mm>> {
   using activation = A;
   using accumulator = s32<isa::neon_i8mm>;
   static constexpr index_t columns = 4;
   static constexpr int offset = 0;
   static constexpr bool widens = false;
 
-  INTACT_INLINE static int8x16_t broadcast(const A* a) { return detail::repeat_four(a); }
+  INTACT_INLINE static int8x16_t broadcast(const A* a) { return detail::repeat_quad(a); }
   INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
   INTACT_INLINE static accumulator multiply_add(accumulator sum, int8x16_t a, int8x16_t w) {
     if constexpr (std::is_signed_v<A>) {

@@ -5,14 +5,14 @@
 #include "intact/simd/dot4.hpp"
 
 // Weights of four bits, two groups of four columns at a time: each byte holds a weight of an even group in its low
-// half, and one of the odd group that follows in its high half.
+// half, and one of the following odd group in its high half.
 //
 // int4<Isa> has
 //
 //   low(w), high(w)  the weights of the even and of the odd group, as dot4<Isa, A>::load returns those of s8
 //   load_shifts(w, column)  a shift of 0..3 for each of dot4's `columns` channels from a column of a panel on. w: 16
 //                    bytes, each with the two bits of four channels that are 16 apart, see packed_weights
-//   low(w, shifts)   the weights times two to the power of their channel's shift
+//   low(w, shifts)   the weights times 2^shift of their channel
 //   high(w, shifts)
 
 namespace intact {
@@ -20,21 +20,31 @@ inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa>
-struct int4;
+struct int4 : int4<typename Isa::parent> {};
+
+/// The interface of int4<Isa>.
+template <class Isa>
+concept int4_interface = requires(decltype(dot4<Isa, std::uint8_t>::load(nullptr)) weights, const std::uint8_t* w,
+                                  index_t column) {
+  weights = int4<Isa>::low(w);
+  weights = int4<Isa>::high(w);
+  weights = int4<Isa>::low(w, int4<Isa>::load_shifts(w, column));
+  weights = int4<Isa>::high(w, int4<Isa>::load_shifts(w, column));
+};
 
 template <>
 struct int4<isa::scalar> {
-  using four = detail::four_integers;
+  using quad = detail::s32_quad;
 
-  INTACT_INLINE static four low(const std::uint8_t* w) { return low(w, 0); }
-  INTACT_INLINE static four high(const std::uint8_t* w) { return high(w, 0); }
+  INTACT_INLINE static quad low(const std::uint8_t* w) { return low(w, 0); }
+  INTACT_INLINE static quad high(const std::uint8_t* w) { return high(w, 0); }
   INTACT_INLINE static int load_shifts(const std::uint8_t* w, index_t column) {
     return w[column % 16] >> column / 16 * 2 & 3;
   }
-  INTACT_INLINE static four low(const std::uint8_t* w, int shift) {
+  INTACT_INLINE static quad low(const std::uint8_t* w, int shift) {
     return {{value(w[0], shift), value(w[1], shift), value(w[2], shift), value(w[3], shift)}};
   }
-  INTACT_INLINE static four high(const std::uint8_t* w, int shift) {
+  INTACT_INLINE static quad high(const std::uint8_t* w, int shift) {
     return {{value(w[0] >> 4, shift), value(w[1] >> 4, shift), value(w[2] >> 4, shift), value(w[3] >> 4, shift)}};
   }
 
@@ -46,7 +56,7 @@ struct int4<isa::scalar> {
 
 namespace detail {
 
-/// Where the shifts of a column are in their byte, for instructions that shift all lanes by as much.
+/// The first bit of a column's shifts in their byte, as the count of an instruction that shifts all lanes alike.
 INTACT_INLINE __m128i bit_of_shifts(index_t column) {
   return _mm_cvtsi32_si128(static_cast<int>(column / 16 * 2));
 }
@@ -190,10 +200,6 @@ struct int4<isa::avx512vnni> {
 };
 
 #endif
-#if INTACT_HAS_AVX512VBMI
-template <>
-struct int4<isa::avx512vbmi> : int4<isa::avx512vnni> {};
-#endif
 #if INTACT_HAS_NEON
 
 template <>
@@ -201,7 +207,7 @@ struct int4<isa::neon> {
   INTACT_INLINE static int8x8_t low(const std::uint8_t* w) { return vshr_n_s8(vshl_n_s8(load(w), 4), 4); }
   INTACT_INLINE static int8x8_t high(const std::uint8_t* w) { return vshr_n_s8(load(w), 4); }
 
-  /// By how much a byte is shifted whose upper half is the weight, to the right if negative.
+  /// Left shifts of bytes whose upper half is the weight; negative ones shift to the right.
   INTACT_INLINE static int8x8_t load_shifts(const std::uint8_t* w, index_t column) {
     const std::uint8_t* const two = w + column % 16;
     const uint32x2_t channels = vset_lane_u32(two[1], vdup_n_u32(two[0]), 1);
@@ -228,7 +234,7 @@ struct int4<isa::neon_dotprod> {
   INTACT_INLINE static int8x16_t low(const std::uint8_t* w) { return vshrq_n_s8(vshlq_n_s8(load(w), 4), 4); }
   INTACT_INLINE static int8x16_t high(const std::uint8_t* w) { return vshrq_n_s8(load(w), 4); }
 
-  /// By how much a byte is shifted whose upper half is the weight, to the right if negative.
+  /// Left shifts of bytes whose upper half is the weight; negative ones shift to the right.
   INTACT_INLINE static int8x16_t load_shifts(const std::uint8_t* w, index_t column) {
     const uint8x8_t four = vreinterpret_u8_u32(vdup_n_u32(detail::load_bytes<std::uint32_t>(w + column % 16)));
     const uint32x4_t channels = vmovl_u16(vget_low_u16(vmovl_u8(four)));
@@ -247,10 +253,6 @@ struct int4<isa::neon_dotprod> {
   INTACT_INLINE static int8x16_t load(const std::uint8_t* w) { return vreinterpretq_s8_u8(vld1q_u8(w)); }
 };
 
-#endif
-#if INTACT_HAS_NEON_I8MM
-template <>
-struct int4<isa::neon_i8mm> : int4<isa::neon_dotprod> {};
 #endif
 
 }  // namespace simd

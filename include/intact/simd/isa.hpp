@@ -6,74 +6,113 @@
 
 #include "intact/config/compiler.hpp"
 
-// Tags of instruction sets. Everything that can contain SIMD code takes one as a template argument.
+// Tags of instruction sets. Everything that can contain SIMD code takes one as a template argument. This is the list:
+// cmake/isas.cmake, the tests and the documents are checked against it.
+//
+// A tag inherits from the set that it extends. A primitive of simd/ without a specialization for a set is that of its
+// parent, and so is each constant of the tag that it does not define itself. A tag has
+//
+//   name               the tag's own name
+//   family             processors that may have it: "any", "x86" or "aarch64"
+//   flags              compiler flags that allow it
+//   compiled           whether the flags of this translation unit do
+//   register_bits      of the registers that kernels use
+//   gemm_accumulators  accumulators per row in the largest tile of a matrix product. Tiles have up to 6 rows: 6 x 4 use
+//                      24 of 32 registers, 6 x 2 use 12 of 16
+//   parent             the set that it extends; isa::scalar has none
 
 namespace intact {
 inline namespace INTACT_ABI {
 namespace isa {
 
+template <class Parent>
+struct extends : Parent {
+  using parent = Parent;
+};
+
 /// Plain C++, on any processor.
 struct scalar {
   static constexpr std::string_view name = "scalar";
+  static constexpr std::string_view family = "any";
+  static constexpr std::string_view flags = "";
   static constexpr bool compiled = true;
+  static constexpr int register_bits = 32;
+  static constexpr unsigned gemm_accumulators = 1;
 };
 
-/// 128-bit registers; products widened to 16 bits. Flags: -msse4.1.
-struct sse4_1 {
+/// 128-bit registers; products widened to 16 bits.
+struct sse4_1 : extends<scalar> {
   static constexpr std::string_view name = "sse4_1";
+  static constexpr std::string_view family = "x86";
+  static constexpr std::string_view flags = "-msse4.1";
   static constexpr bool compiled = INTACT_HAS_SSE4_1;
+  static constexpr int register_bits = 128;
+  static constexpr unsigned gemm_accumulators = 2;
 };
 
-/// 256-bit registers; products widened to 16 bits. Flags: -mavx2.
-struct avx2 {
+/// 256-bit registers; products widened to 16 bits.
+struct avx2 : extends<sse4_1> {
   static constexpr std::string_view name = "avx2";
+  static constexpr std::string_view flags = "-mavx2";
   static constexpr bool compiled = INTACT_HAS_AVX2;
+  static constexpr int register_bits = 256;
 };
 
-/// 256-bit registers with a byte dot product. Flags: -mavx2 -mavxvnni.
-struct avx2_vnni {
+/// The same with a byte dot product.
+struct avx2_vnni : extends<avx2> {
   static constexpr std::string_view name = "avx2_vnni";
+  static constexpr std::string_view flags = "-mavx2 -mavxvnni";
   static constexpr bool compiled = INTACT_HAS_AVX2_VNNI;
 };
 
-/// 512-bit registers; products widened to 16 bits. Flags: -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl.
-struct avx512bw {
+/// 512-bit registers; products widened to 16 bits.
+struct avx512bw : extends<avx2> {
   static constexpr std::string_view name = "avx512bw";
+  static constexpr std::string_view flags = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl";
   static constexpr bool compiled = INTACT_HAS_AVX512BW;
+  static constexpr int register_bits = 512;
+  static constexpr unsigned gemm_accumulators = 4;
 };
 
-/// 512-bit registers with a byte dot product. Flags: those of avx512bw and -mavx512vnni.
-struct avx512vnni {
+/// The same with a byte dot product.
+struct avx512vnni : extends<avx512bw> {
   static constexpr std::string_view name = "avx512vnni";
+  static constexpr std::string_view flags = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx512vnni";
   static constexpr bool compiled = INTACT_HAS_AVX512VNNI;
 };
 
-/// The same with tables of 128 bytes in two registers. Flags: those of avx512vnni, -mavx512vbmi, and -mavx512ifma,
-/// without which xsimd 13 does not take the former.
-struct avx512vbmi {
+/// The same with tables of 128 bytes in two registers. xsimd 13 accepts -mavx512vbmi only together with -mavx512ifma.
+struct avx512vbmi : extends<avx512vnni> {
   static constexpr std::string_view name = "avx512vbmi";
+  static constexpr std::string_view flags =
+      "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx512vnni -mavx512ifma -mavx512vbmi";
   static constexpr bool compiled = INTACT_HAS_AVX512VBMI;
 };
 
 /// AArch64; products widened to 16 bits.
-struct neon {
+struct neon : extends<scalar> {
   static constexpr std::string_view name = "neon";
+  static constexpr std::string_view family = "aarch64";
   static constexpr bool compiled = INTACT_HAS_NEON;
+  static constexpr int register_bits = 128;
+  static constexpr unsigned gemm_accumulators = 4;
 };
 
-/// AArch64 with a signed byte dot product. Flags: -march=armv8.2-a+dotprod.
-struct neon_dotprod {
+/// The same with a signed byte dot product.
+struct neon_dotprod : extends<neon> {
   static constexpr std::string_view name = "neon_dotprod";
+  static constexpr std::string_view flags = "-march=armv8.2-a+dotprod";
   static constexpr bool compiled = INTACT_HAS_NEON_DOTPROD;
 };
 
-/// AArch64 with an unsigned x signed byte dot product. Flags: -march=armv8.2-a+dotprod+i8mm.
-struct neon_i8mm {
+/// The same with an unsigned x signed byte dot product.
+struct neon_i8mm : extends<neon_dotprod> {
   static constexpr std::string_view name = "neon_i8mm";
+  static constexpr std::string_view flags = "-march=armv8.2-a+dotprod+i8mm";
   static constexpr bool compiled = INTACT_HAS_NEON_I8MM;
 };
 
-/// All tags, from the least to the most capable.
+/// All tags, parents before children: from the least to the most capable of a family.
 using all =
     std::tuple<scalar, sse4_1, avx2, avx2_vnni, avx512bw, avx512vnni, avx512vbmi, neon, neon_dotprod, neon_i8mm>;
 
@@ -86,7 +125,7 @@ constexpr auto compiled_of(std::tuple<Isas...>) {
 
 }  // namespace detail
 
-/// The tags whose code this translation unit may contain. To name another one in a kernel is a compile error.
+/// The tags whose code this translation unit may contain. A kernel for another one is a compile error.
 using compiled = decltype(detail::compiled_of(all{}));
 
 /// The most capable of them: what operations use unless told otherwise.

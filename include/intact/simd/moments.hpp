@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 
 #include "intact/simd/mul_shift.hpp"
@@ -10,26 +11,39 @@
 //
 // moments<Isa, Code>, Code being u8 or s16, has
 //
-//   width                channels at a time
-//   row, row_of(zero_point)          what is the same for all channels
-//   factors, factors_of(shift)       2^shift of `width` channels, from memory of any alignment
-//   add(codes, row, factors)         `width` channels; at most 4,096 altogether
-//   sum(), squares()     of everything added
-//
-// There is none for isa::scalar.
+//   exists                   false for isa::scalar, which has nothing of what follows
+//   width                    channels at a time
+//   row, broadcast_row(zero_point)       the values that all channels share
+//   factors, load_factors(shift)         2^shift of `width` channels, from memory of any alignment
+//   add(codes, row, factors) `width` channels; at most 4,096 altogether
+//   sum(), squares()         of everything added
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa, class Code>
-class moments;
+class moments : public moments<typename Isa::parent, Code> {};
+template <class Code>
+class moments<isa::scalar, Code> {
+ public:
+  static constexpr bool exists = false;
+};
+
+/// The interface of moments<Isa, Code>, and of moments_unshifted<Isa> for s16 codes.
+template <class Moments, class Code>
+concept moments_interface = requires(Moments& sums, const Code* codes, const std::uint8_t* shift) {
+  requires(Moments::width > 1);
+  sums.add(codes, Moments::broadcast_row(0), Moments::load_factors(shift));
+  { sums.sum() } -> std::same_as<std::int64_t>;
+  { sums.squares() } -> std::same_as<std::uint64_t>;
+};
 
 /// 2^shift for shifts of 0..3, without a shift by lane: (1 + the lower bit) * (1 + 3 * the upper bit).
 template <class Isa>
 INTACT_INLINE s32<Isa> power_of_two(s32<Isa> shift) {
   const s32<Isa> one = broadcast<Isa>(1);
-  const s32<Isa> upper = mul_shift<Isa>::right(shift, 1);
+  const s32<Isa> upper = mul_shift<Isa>::shift_right(shift, 1);
   const s32<Isa> lower = subtract<Isa>(shift, add<Isa>(upper, upper));
   const s32<Isa> three_times = add<Isa>(upper, add<Isa>(upper, upper));
   return multiply<Isa>(add<Isa>(lower, one), add<Isa>(three_times, one));
@@ -37,42 +51,54 @@ INTACT_INLINE s32<Isa> power_of_two(s32<Isa> shift) {
 
 namespace detail {
 
-/// Of u8 codes, whose values fit 16-bit words: |value| <= 2040. Two of them to a lane of 32 bits, which takes 512 times
-/// 2 * 2040^2 < 2^32.
+/// Registers of 16-bit words for codes whose values fit them; on x86.
+template <class Isa>
+struct moment_words : moment_words<typename Isa::parent> {};
+
+/// Sums of the squares of registers of 32-bit lanes, in 64 bits.
+template <class Isa>
+class square_sum : public square_sum<typename Isa::parent> {};
+
+/// Of u8 codes, whose values fit 16-bit words: |value| <= 2040. A lane of 32 bits takes 512 times two squares:
+/// 512 * 2 * 2040^2 < 2^32.
 template <class Words>
 class word_moments {
  public:
+  static constexpr bool exists = true;
   using row = typename Words::type;
   using factors = typename Words::type;
   static constexpr index_t width = Words::width;
   static_assert(std::uint64_t{2040} * 2040 * 2 * (4096 / 8) < std::uint64_t{1} << 32);
 
-  INTACT_INLINE static row row_of(int zero_point) { return Words::broadcast(zero_point); }
-  INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return Words::power_of_two(Words::load(shift)); }
+  INTACT_INLINE static row broadcast_row(int zero_point) { return Words::broadcast(zero_point); }
+  INTACT_INLINE static factors load_factors(const std::uint8_t* shift) {
+    return Words::power_of_two(Words::load(shift));
+  }
 
   INTACT_INLINE void add(const std::uint8_t* codes, row zero_point, factors factor) {
     const auto values = Words::multiply(Words::subtract(Words::load(codes), zero_point), factor);
     sum_ = Words::add_pairs(sum_, values, Words::broadcast(1));
     squares_ = Words::add_pairs(squares_, values, values);
   }
-  INTACT_INLINE std::int64_t sum() const { return sum_of(sum_); }
-  INTACT_INLINE std::uint64_t squares() const { return static_cast<std::uint64_t>(Words::sum_of_unsigned(squares_)); }
+  INTACT_INLINE std::int64_t sum() const { return sum_of_lanes(sum_); }
+  INTACT_INLINE std::uint64_t squares() const { return static_cast<std::uint64_t>(Words::sum_of_u32(squares_)); }
 
  private:
   typename Words::type sum_ = Words::broadcast(0);
   typename Words::type squares_ = Words::broadcast(0);
 };
 
-/// Of s16 codes: |value| <= 2^18. `Squares` adds them up in lanes of 64 bits.
-template <class Isa, class Squares>
+/// Of s16 codes: |value| <= 2^18.
+template <class Isa>
 class lane_moments {
  public:
+  static constexpr bool exists = true;
   using row = s32<Isa>;
   using factors = s32<Isa>;
   static constexpr index_t width = lanes<Isa>;
 
-  INTACT_INLINE static row row_of(int zero_point) { return broadcast<Isa>(zero_point); }
-  INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return power_of_two<Isa>(widen<Isa>(shift)); }
+  INTACT_INLINE static row broadcast_row(int zero_point) { return broadcast<Isa>(zero_point); }
+  INTACT_INLINE static factors load_factors(const std::uint8_t* shift) { return power_of_two<Isa>(widen<Isa>(shift)); }
 
   INTACT_INLINE void add(const std::int16_t* codes, row zero_point, factors factor) {
     const s32<Isa> value = multiply<Isa>(subtract<Isa>(widen<Isa>(codes), zero_point), factor);
@@ -84,7 +110,7 @@ class lane_moments {
 
  private:
   s32<Isa> sum_ = broadcast<Isa>(0);
-  Squares squares_;
+  square_sum<Isa> squares_;
 };
 
 }  // namespace detail
@@ -93,7 +119,8 @@ class lane_moments {
 
 namespace detail {
 
-struct words_of_eight {
+template <>
+struct moment_words<isa::sse4_1> {
   using type = __m128i;
   static constexpr index_t width = 8;
 
@@ -117,20 +144,21 @@ struct words_of_eight {
     const type even = _mm_and_si128(pairs, _mm_set1_epi64x(0xffffffff));
     return _mm_add_epi64(sums, _mm_add_epi64(even, _mm_srli_epi64(pairs, 32)));
   }
-  INTACT_INLINE static std::int64_t sum_of_wide(type x) { return sum_of_pair(x); }
-  INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
+  INTACT_INLINE static std::int64_t sum_of_s64(type x) { return sum_of_2_s64(x); }
+  INTACT_INLINE static std::int64_t sum_of_u32(type x) {
     const __m128i zero = _mm_setzero_si128();
-    return sum_of_pair(_mm_add_epi64(_mm_unpacklo_epi32(x, zero), _mm_unpackhi_epi32(x, zero)));
+    return sum_of_2_s64(_mm_add_epi64(_mm_unpacklo_epi32(x, zero), _mm_unpackhi_epi32(x, zero)));
   }
 };
 
-class squares_of_four {
+template <>
+class square_sum<isa::sse4_1> {
  public:
   INTACT_INLINE void add(s32<isa::sse4_1> x) {
     const __m128i odd = _mm_srli_epi64(x, 32);
     sums_ = _mm_add_epi64(sums_, _mm_add_epi64(_mm_mul_epi32(x, x), _mm_mul_epi32(odd, odd)));
   }
-  INTACT_INLINE std::int64_t total() const { return sum_of_pair(sums_); }
+  INTACT_INLINE std::int64_t total() const { return sum_of_2_s64(sums_); }
 
  private:
   __m128i sums_ = _mm_setzero_si128();
@@ -139,20 +167,21 @@ class squares_of_four {
 }  // namespace detail
 
 template <>
-class moments<isa::sse4_1, std::uint8_t> : public detail::word_moments<detail::words_of_eight> {};
+class moments<isa::sse4_1, std::uint8_t> : public detail::word_moments<detail::moment_words<isa::sse4_1>> {};
 template <>
-class moments<isa::sse4_1, std::int16_t> : public detail::lane_moments<isa::sse4_1, detail::squares_of_four> {};
+class moments<isa::sse4_1, std::int16_t> : public detail::lane_moments<isa::sse4_1> {};
 
 #endif
 #if INTACT_HAS_AVX2
 
 namespace detail {
 
-INTACT_INLINE std::int64_t sum_of_four(__m256i x) {
-  return sum_of_pair(_mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+INTACT_INLINE std::int64_t sum_of_4_s64(__m256i x) {
+  return sum_of_2_s64(_mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
 }
 
-struct words_of_sixteen {
+template <>
+struct moment_words<isa::avx2> {
   using type = __m256i;
   static constexpr index_t width = 16;
 
@@ -178,21 +207,21 @@ struct words_of_sixteen {
     const type even = _mm256_and_si256(pairs, _mm256_set1_epi64x(0xffffffff));
     return _mm256_add_epi64(sums, _mm256_add_epi64(even, _mm256_srli_epi64(pairs, 32)));
   }
-  INTACT_INLINE static std::int64_t sum_of_wide(type x) { return sum_of_four(x); }
-  INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
+  INTACT_INLINE static std::int64_t sum_of_s64(type x) { return sum_of_4_s64(x); }
+  INTACT_INLINE static std::int64_t sum_of_u32(type x) {
     const __m256i zero = _mm256_setzero_si256();
-    return sum_of_four(_mm256_add_epi64(_mm256_unpacklo_epi32(x, zero), _mm256_unpackhi_epi32(x, zero)));
+    return sum_of_4_s64(_mm256_add_epi64(_mm256_unpacklo_epi32(x, zero), _mm256_unpackhi_epi32(x, zero)));
   }
 };
 
-template <class Isa>
-class squares_of_eight {
+template <>
+class square_sum<isa::avx2> {
  public:
-  INTACT_INLINE void add(s32<Isa> x) {
+  INTACT_INLINE void add(s32<isa::avx2> x) {
     const __m256i odd = _mm256_srli_epi64(x, 32);
     sums_ = _mm256_add_epi64(sums_, _mm256_add_epi64(_mm256_mul_epi32(x, x), _mm256_mul_epi32(odd, odd)));
   }
-  INTACT_INLINE std::int64_t total() const { return sum_of_four(sums_); }
+  INTACT_INLINE std::int64_t total() const { return sum_of_4_s64(sums_); }
 
  private:
   __m256i sums_ = _mm256_setzero_si256();
@@ -201,23 +230,17 @@ class squares_of_eight {
 }  // namespace detail
 
 template <>
-class moments<isa::avx2, std::uint8_t> : public detail::word_moments<detail::words_of_sixteen> {};
+class moments<isa::avx2, std::uint8_t> : public detail::word_moments<detail::moment_words<isa::avx2>> {};
 template <>
-class moments<isa::avx2, std::int16_t> : public detail::lane_moments<isa::avx2, detail::squares_of_eight<isa::avx2>> {};
+class moments<isa::avx2, std::int16_t> : public detail::lane_moments<isa::avx2> {};
 
-#endif
-#if INTACT_HAS_AVX2_VNNI
-template <>
-class moments<isa::avx2_vnni, std::uint8_t> : public detail::word_moments<detail::words_of_sixteen> {};
-template <>
-class moments<isa::avx2_vnni, std::int16_t>
-    : public detail::lane_moments<isa::avx2_vnni, detail::squares_of_eight<isa::avx2_vnni>> {};
 #endif
 #if INTACT_HAS_AVX512BW
 
 namespace detail {
 
-struct words_of_thirty_two {
+template <>
+struct moment_words<isa::avx512bw> {
   using type = __m512i;
   static constexpr index_t width = 32;
 
@@ -238,17 +261,17 @@ struct words_of_thirty_two {
     const type even = _mm512_and_si512(pairs, _mm512_set1_epi64(0xffffffff));
     return _mm512_add_epi64(sums, _mm512_add_epi64(even, _mm512_srli_epi64(pairs, 32)));
   }
-  INTACT_INLINE static std::int64_t sum_of_wide(type x) { return _mm512_reduce_add_epi64(x); }
-  INTACT_INLINE static std::int64_t sum_of_unsigned(type x) {
+  INTACT_INLINE static std::int64_t sum_of_s64(type x) { return _mm512_reduce_add_epi64(x); }
+  INTACT_INLINE static std::int64_t sum_of_u32(type x) {
     const __m512i zero = _mm512_setzero_si512();
     return _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_unpacklo_epi32(x, zero), _mm512_unpackhi_epi32(x, zero)));
   }
 };
 
-template <class Isa>
-class squares_of_sixteen {
+template <>
+class square_sum<isa::avx512bw> {
  public:
-  INTACT_INLINE void add(s32<Isa> x) {
+  INTACT_INLINE void add(s32<isa::avx512bw> x) {
     const __m512i odd = _mm512_srli_epi64(x, 32);
     sums_ = _mm512_add_epi64(sums_, _mm512_add_epi64(_mm512_mul_epi32(x, x), _mm512_mul_epi32(odd, odd)));
   }
@@ -261,41 +284,34 @@ class squares_of_sixteen {
 }  // namespace detail
 
 template <>
-class moments<isa::avx512bw, std::uint8_t> : public detail::word_moments<detail::words_of_thirty_two> {};
+class moments<isa::avx512bw, std::uint8_t> : public detail::word_moments<detail::moment_words<isa::avx512bw>> {};
 template <>
-class moments<isa::avx512bw, std::int16_t>
-    : public detail::lane_moments<isa::avx512bw, detail::squares_of_sixteen<isa::avx512bw>> {};
+class moments<isa::avx512bw, std::int16_t> : public detail::lane_moments<isa::avx512bw> {};
 
 #endif
 #if INTACT_HAS_AVX512VNNI
 
 namespace detail {
 
-struct words_of_thirty_two_vnni : words_of_thirty_two {
+template <>
+struct moment_words<isa::avx512vnni> : moment_words<isa::avx512bw> {
   INTACT_INLINE static type add_pairs(type sums, type x, type y) { return _mm512_dpwssd_epi32(sums, x, y); }
 };
 
 }  // namespace detail
 
 template <>
-class moments<isa::avx512vnni, std::uint8_t> : public detail::word_moments<detail::words_of_thirty_two_vnni> {};
-template <>
-class moments<isa::avx512vnni, std::int16_t>
-    : public detail::lane_moments<isa::avx512vnni, detail::squares_of_sixteen<isa::avx512vnni>> {};
+class moments<isa::avx512vnni, std::uint8_t> : public detail::word_moments<detail::moment_words<isa::avx512vnni>> {};
 
-#endif
-#if INTACT_HAS_AVX512VBMI
-template <class Code>
-class moments<isa::avx512vbmi, Code> : public moments<isa::avx512vnni, Code> {};
 #endif
 #if INTACT_HAS_NEON
 
 namespace detail {
 
-template <class Isa>
-class squares_of_four_neon {
+template <>
+class square_sum<isa::neon> {
  public:
-  INTACT_INLINE void add(s32<Isa> x) {
+  INTACT_INLINE void add(s32<isa::neon> x) {
     const int32x4_t values = x;
     sums_ = vmlal_s32(sums_, vget_low_s32(values), vget_low_s32(values));
     sums_ = vmlal_high_s32(sums_, values, values);
@@ -306,15 +322,19 @@ class squares_of_four_neon {
   int64x2_t sums_ = vdupq_n_s64(0);
 };
 
-/// As word_moments, whose sums are of another type than the words here.
-class byte_moments_neon {
+}  // namespace detail
+
+/// As detail::word_moments; the type of the sums differs from that of the words.
+template <>
+class moments<isa::neon, std::uint8_t> {
  public:
+  static constexpr bool exists = true;
   using row = int16x8_t;
   using factors = int16x8_t;
   static constexpr index_t width = 8;
 
-  INTACT_INLINE static row row_of(int zero_point) { return vdupq_n_s16(static_cast<std::int16_t>(zero_point)); }
-  INTACT_INLINE static factors factors_of(const std::uint8_t* shift) { return load(shift); }
+  INTACT_INLINE static row broadcast_row(int zero_point) { return vdupq_n_s16(static_cast<std::int16_t>(zero_point)); }
+  INTACT_INLINE static factors load_factors(const std::uint8_t* shift) { return load(shift); }
 
   INTACT_INLINE void add(const std::uint8_t* codes, row zero_point, factors shift) {
     const int16x8_t values = vshlq_s16(vsubq_s16(load(codes), zero_point), shift);
@@ -334,28 +354,9 @@ class byte_moments_neon {
   int32x4_t squares_ = vdupq_n_s32(0);
 };
 
-}  // namespace detail
+template <>
+class moments<isa::neon, std::int16_t> : public detail::lane_moments<isa::neon> {};
 
-template <>
-class moments<isa::neon, std::uint8_t> : public detail::byte_moments_neon {};
-template <>
-class moments<isa::neon, std::int16_t>
-    : public detail::lane_moments<isa::neon, detail::squares_of_four_neon<isa::neon>> {};
-
-#endif
-#if INTACT_HAS_NEON_DOTPROD
-template <>
-class moments<isa::neon_dotprod, std::uint8_t> : public detail::byte_moments_neon {};
-template <>
-class moments<isa::neon_dotprod, std::int16_t>
-    : public detail::lane_moments<isa::neon_dotprod, detail::squares_of_four_neon<isa::neon_dotprod>> {};
-#endif
-#if INTACT_HAS_NEON_I8MM
-template <>
-class moments<isa::neon_i8mm, std::uint8_t> : public detail::byte_moments_neon {};
-template <>
-class moments<isa::neon_i8mm, std::int16_t>
-    : public detail::lane_moments<isa::neon_i8mm, detail::squares_of_four_neon<isa::neon_i8mm>> {};
 #endif
 
 }  // namespace simd

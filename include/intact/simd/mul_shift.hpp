@@ -4,31 +4,47 @@
 
 #include "intact/simd/batch.hpp"
 
-// ((a << left_shift) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's rescale for several
-// channels. xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, what is wanted is
-// the upper half of each sum, which takes no 64-bit shift: on x86 even and odd lanes are multiplied apart, and the
-// upper halves of the even ones move down beside those of the odd ones.
+// ((a << left_shift) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's mul_shift for several
+// channels. xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, the upper half of
+// each sum suffices, which takes no 64-bit shift: on x86 even and odd lanes are multiplied separately, and the upper
+// halves of the even ones are moved next to those of the odd ones.
 //
 // mul_shift<Isa> has
 //
 //   factors                 multipliers and offsets of `lanes` channels
 //   load(multiplier, offset)      from arrays in the order of the channels
 //   broadcast(multiplier, offset) the same for all lanes
-//   high(a, factors)        the upper halves of a * multiplier + offset
-//   high_of_planes(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
-//   high_with_fraction(a, b, factors)  the upper halves of a * multiplier + ((b * multiplier) >> 29) + offset, for b in
-//                           0..2^29 - 1 and multipliers of at least 0
+//   mul_high(a, factors)    the upper halves of a * multiplier + offset
+//   mul_high_of_slices(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
+//   mul_high_with_fraction(a, b, factors)  the upper halves of a * multiplier + ((b * multiplier) >> 29) + offset, for
+//   b
+//                           in 0..2^29 - 1 and multipliers of at least 0
 //   scaling                 a multiplier, an offset and a shift
-//   scaling_by(multiplier, offset, n)  the same for all lanes, 1 <= n < 64
-//   high_of_scaled(a, scaling, factors)  high((a * multiplier + offset) >> n, factors), the former in 32 bits
-//   left(x, n), right(x, n) arithmetic shifts of every lane by n, 0 <= n < 32
+//   broadcast_scaling(multiplier, offset, n)  the same for all lanes, 1 <= n < 64
+//   mul_high_of_scaled(a, scaling, factors)  mul_high((a * multiplier + offset) >> n, factors), the former in 32 bits
+//   shift_left(x, n), shift_right(x, n)  arithmetic shifts of every lane by n, 0 <= n < 32
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa>
-struct mul_shift;
+struct mul_shift : mul_shift<typename Isa::parent> {};
+
+/// The interface of mul_shift<Isa>.
+template <class Isa, class M = mul_shift<Isa>>
+concept mul_shift_interface = requires(s32<Isa> x, typename M::factors f, typename M::scaling s,
+                                       const std::int32_t* multiplier, const std::int64_t* offset) {
+  f = M::load(multiplier, offset);
+  f = M::broadcast(*multiplier, *offset);
+  x = M::mul_high(x, f);
+  x = M::mul_high_of_slices(x, x, f);
+  x = M::mul_high_with_fraction(x, x, f);
+  s = M::broadcast_scaling(*multiplier, *offset, 1);
+  x = M::mul_high_of_scaled(x, s, f);
+  x = M::shift_left(x, 1);
+  x = M::shift_right(x, 1);
+};
 
 template <>
 struct mul_shift<isa::scalar> {
@@ -40,29 +56,29 @@ struct mul_shift<isa::scalar> {
     return {*multiplier, *offset};
   }
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) { return {multiplier, offset}; }
-  INTACT_INLINE static std::int32_t high(std::int32_t a, const factors& f) {
+  INTACT_INLINE static std::int32_t mul_high(std::int32_t a, const factors& f) {
     return static_cast<std::int32_t>((a * f.multiplier + f.offset) >> 32);
   }
-  INTACT_INLINE static std::int32_t high_of_planes(std::int32_t a, std::int32_t b, const factors& f) {
+  INTACT_INLINE static std::int32_t mul_high_of_slices(std::int32_t a, std::int32_t b, const factors& f) {
     return static_cast<std::int32_t>(((256 * std::int64_t{a} + b) * f.multiplier + f.offset) >> 32);
   }
-  INTACT_INLINE static std::int32_t high_with_fraction(std::int32_t a, std::int32_t b, const factors& f) {
+  INTACT_INLINE static std::int32_t mul_high_with_fraction(std::int32_t a, std::int32_t b, const factors& f) {
     return static_cast<std::int32_t>((a * f.multiplier + ((b * f.multiplier) >> 29) + f.offset) >> 32);
   }
   struct scaling {
     std::int64_t multiplier, offset;
     int shift;
   };
-  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+  INTACT_INLINE static scaling broadcast_scaling(std::int32_t multiplier, std::int64_t offset, int n) {
     return {multiplier, offset, n};
   }
-  INTACT_INLINE static std::int32_t high_of_scaled(std::int32_t a, const scaling& s, const factors& f) {
-    return high(static_cast<std::int32_t>((a * s.multiplier + s.offset) >> s.shift), f);
+  INTACT_INLINE static std::int32_t mul_high_of_scaled(std::int32_t a, const scaling& s, const factors& f) {
+    return mul_high(static_cast<std::int32_t>((a * s.multiplier + s.offset) >> s.shift), f);
   }
-  INTACT_INLINE static std::int32_t left(std::int32_t x, int n) {
+  INTACT_INLINE static std::int32_t shift_left(std::int32_t x, int n) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) << n);
   }
-  INTACT_INLINE static std::int32_t right(std::int32_t x, int n) { return x >> n; }
+  INTACT_INLINE static std::int32_t shift_right(std::int32_t x, int n) { return x >> n; }
 };
 
 #if INTACT_HAS_SSE4_1
@@ -70,12 +86,12 @@ struct mul_shift<isa::scalar> {
 namespace detail {
 
 /// x + 2^63, modulo 2^64.
-INTACT_INLINE std::int64_t raised(std::int64_t x) {
+INTACT_INLINE std::int64_t biased(std::int64_t x) {
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(x) + (std::uint64_t{1} << 63));
 }
 
-/// 2^(63 - n), as far as it concerns the low 32 bits.
-INTACT_INLINE std::int32_t raised_by(int n) {
+/// The low 32 bits of 2^(63 - n).
+INTACT_INLINE std::int32_t bias_after_shift(int n) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(std::uint64_t{1} << (63 - n)));
 }
 
@@ -99,54 +115,54 @@ struct mul_shift<isa::sse4_1> {
     const __m128i c = _mm_set1_epi64x(offset);
     return {m, m, c, c};
   }
-  /// Of even lanes, and of odd lanes in the place of the even ones.
-  INTACT_INLINE static batch high_of(__m128i even_lanes, __m128i odd_lanes, const factors& f) {
+  /// The odd lanes are given in the places of the even ones.
+  INTACT_INLINE static batch mul_high_of_halves(__m128i even_lanes, __m128i odd_lanes, const factors& f) {
     const __m128i even = _mm_add_epi64(_mm_mul_epi32(even_lanes, f.even), f.even_offset);
     const __m128i odd = _mm_add_epi64(_mm_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm_srli_epi64(a, 32), f); }
-  /// high(a, factors), with what `shifted` makes of b * multiplier added to the offset.
+  INTACT_INLINE static batch mul_high(batch a, const factors& f) {
+    return mul_high_of_halves(a, _mm_srli_epi64(a, 32), f);
+  }
+  /// mul_high(a, factors) with shifted(b * multiplier) added to the offset.
   template <class Shifted>
-  INTACT_INLINE static batch high_with(batch a, batch b, const factors& f, const Shifted& shifted) {
+  INTACT_INLINE static batch mul_high_plus(batch a, batch b, const factors& f, const Shifted& shifted) {
     const __m128i b_odd = _mm_srli_epi64(b, 32);
-    return high_of(a, _mm_srli_epi64(a, 32),
-                   {f.even, f.odd, _mm_add_epi64(shifted(_mm_mul_epi32(b, f.even)), f.even_offset),
-                    _mm_add_epi64(shifted(_mm_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+    return mul_high_of_halves(a, _mm_srli_epi64(a, 32),
+                              {f.even, f.odd, _mm_add_epi64(shifted(_mm_mul_epi32(b, f.even)), f.even_offset),
+                               _mm_add_epi64(shifted(_mm_mul_epi32(b_odd, f.odd)), f.odd_offset)});
   }
-  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
-    return high_with(b, a, f, [](__m128i x) { return _mm_slli_epi64(x, 8); });
+  INTACT_INLINE static batch mul_high_of_slices(batch a, batch b, const factors& f) {
+    return mul_high_plus(b, a, f, [](__m128i x) { return _mm_slli_epi64(x, 8); });
   }
-  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
-    return high_with(a, b, f, [](__m128i x) { return _mm_srli_epi64(x, 29); });
+  INTACT_INLINE static batch mul_high_with_fraction(batch a, batch b, const factors& f) {
+    return mul_high_plus(a, b, f, [](__m128i x) { return _mm_srli_epi64(x, 29); });
   }
-  /// There is no arithmetic shift of 64 bits: the sum is raised by 2^63, and the result lowered by 2^(63 - n).
+  /// There is no arithmetic shift of 64 bits: 2^63 is added to the sum, and 2^(63 - n) subtracted from the result.
   struct scaling {
-    __m128i multiplier, offset, raised, shift;
+    __m128i multiplier, offset, bias, shift;
   };
-  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
-    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::raised(offset)), _mm_set1_epi32(detail::raised_by(n)),
-            _mm_cvtsi32_si128(n)};
+  INTACT_INLINE static scaling broadcast_scaling(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::biased(offset)),
+            _mm_set1_epi32(detail::bias_after_shift(n)), _mm_cvtsi32_si128(n)};
   }
   INTACT_INLINE static __m128i scale(__m128i a, const scaling& s) {
     const __m128i shifted = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, s.multiplier), s.offset), s.shift);
-    return _mm_sub_epi32(shifted, s.raised);
+    return _mm_sub_epi32(shifted, s.bias);
   }
-  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
-    return high_of(scale(a, s), scale(_mm_srli_epi64(a, 32), s), f);
+  INTACT_INLINE static batch mul_high_of_scaled(batch a, const scaling& s, const factors& f) {
+    return mul_high_of_halves(scale(a, s), scale(_mm_srli_epi64(a, 32), s), f);
   }
-  INTACT_INLINE static batch left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
-  INTACT_INLINE static batch right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch shift_left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch shift_right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 };
 
 #endif
 #if INTACT_HAS_AVX2
 
-namespace detail {
-
-template <class Isa>
-struct rescaler_of_eight {
-  using batch = s32<Isa>;
+template <>
+struct mul_shift<isa::avx2> {
+  using batch = s32<isa::avx2>;
   struct factors {
     __m256i even, odd, even_offset, odd_offset;
   };
@@ -164,62 +180,53 @@ struct rescaler_of_eight {
     const __m256i c = _mm256_set1_epi64x(offset);
     return {m, m, c, c};
   }
-  INTACT_INLINE static batch high_of(__m256i even_lanes, __m256i odd_lanes, const factors& f) {
+  INTACT_INLINE static batch mul_high_of_halves(__m256i even_lanes, __m256i odd_lanes, const factors& f) {
     const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(even_lanes, f.even), f.even_offset);
     const __m256i odd = _mm256_add_epi64(_mm256_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0b10101010);
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, _mm256_srli_epi64(a, 32), f); }
-  /// high(a, factors), with what `shifted` makes of b * multiplier added to the offset.
+  INTACT_INLINE static batch mul_high(batch a, const factors& f) {
+    return mul_high_of_halves(a, _mm256_srli_epi64(a, 32), f);
+  }
+  /// mul_high(a, factors) with shifted(b * multiplier) added to the offset.
   template <class Shifted>
-  INTACT_INLINE static batch high_with(batch a, batch b, const factors& f, const Shifted& shifted) {
+  INTACT_INLINE static batch mul_high_plus(batch a, batch b, const factors& f, const Shifted& shifted) {
     const __m256i b_odd = _mm256_srli_epi64(b, 32);
-    return high_of(a, _mm256_srli_epi64(a, 32),
-                   {f.even, f.odd, _mm256_add_epi64(shifted(_mm256_mul_epi32(b, f.even)), f.even_offset),
-                    _mm256_add_epi64(shifted(_mm256_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+    return mul_high_of_halves(a, _mm256_srli_epi64(a, 32),
+                              {f.even, f.odd, _mm256_add_epi64(shifted(_mm256_mul_epi32(b, f.even)), f.even_offset),
+                               _mm256_add_epi64(shifted(_mm256_mul_epi32(b_odd, f.odd)), f.odd_offset)});
   }
-  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
-    return high_with(b, a, f, [](__m256i x) { return _mm256_slli_epi64(x, 8); });
+  INTACT_INLINE static batch mul_high_of_slices(batch a, batch b, const factors& f) {
+    return mul_high_plus(b, a, f, [](__m256i x) { return _mm256_slli_epi64(x, 8); });
   }
-  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
-    return high_with(a, b, f, [](__m256i x) { return _mm256_srli_epi64(x, 29); });
+  INTACT_INLINE static batch mul_high_with_fraction(batch a, batch b, const factors& f) {
+    return mul_high_plus(a, b, f, [](__m256i x) { return _mm256_srli_epi64(x, 29); });
   }
   struct scaling {
-    __m256i multiplier, offset, raised;
+    __m256i multiplier, offset, bias;
     __m128i shift;
   };
-  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
-    return {_mm256_set1_epi32(multiplier), _mm256_set1_epi64x(detail::raised(offset)),
-            _mm256_set1_epi32(detail::raised_by(n)), _mm_cvtsi32_si128(n)};
+  INTACT_INLINE static scaling broadcast_scaling(std::int32_t multiplier, std::int64_t offset, int n) {
+    return {_mm256_set1_epi32(multiplier), _mm256_set1_epi64x(detail::biased(offset)),
+            _mm256_set1_epi32(detail::bias_after_shift(n)), _mm_cvtsi32_si128(n)};
   }
   INTACT_INLINE static __m256i scale(__m256i a, const scaling& s) {
     const __m256i shifted = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, s.multiplier), s.offset), s.shift);
-    return _mm256_sub_epi32(shifted, s.raised);
+    return _mm256_sub_epi32(shifted, s.bias);
   }
-  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
-    return high_of(scale(a, s), scale(_mm256_srli_epi64(a, 32), s), f);
+  INTACT_INLINE static batch mul_high_of_scaled(batch a, const scaling& s, const factors& f) {
+    return mul_high_of_halves(scale(a, s), scale(_mm256_srli_epi64(a, 32), s), f);
   }
-  INTACT_INLINE static batch left(batch x, int n) { return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n)); }
-  INTACT_INLINE static batch right(batch x, int n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch shift_left(batch x, int n) { return _mm256_sll_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch shift_right(batch x, int n) { return _mm256_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 };
 
-}  // namespace detail
-
-template <>
-struct mul_shift<isa::avx2> : detail::rescaler_of_eight<isa::avx2> {};
-
-#endif
-#if INTACT_HAS_AVX2_VNNI
-template <>
-struct mul_shift<isa::avx2_vnni> : detail::rescaler_of_eight<isa::avx2_vnni> {};
 #endif
 #if INTACT_HAS_AVX512BW
 
-namespace detail {
-
-template <class Isa>
-struct rescaler_of_sixteen {
-  using batch = s32<Isa>;
+template <>
+struct mul_shift<isa::avx512bw> {
+  using batch = s32<isa::avx512bw>;
   struct factors {
     __m512i even, odd, even_offset, odd_offset;
   };
@@ -238,66 +245,51 @@ struct rescaler_of_sixteen {
     const __m512i c = _mm512_set1_epi64(offset);
     return {m, m, c, c};
   }
-  INTACT_INLINE static batch high_of(__m512i even_lanes, __m512i odd_lanes, const factors& f) {
+  INTACT_INLINE static batch mul_high_of_halves(__m512i even_lanes, __m512i odd_lanes, const factors& f) {
     const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(even_lanes, f.even), f.even_offset);
     const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(odd_lanes, f.odd), f.odd_offset);
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_CDAB);
   }
-  /// In the place of the even ones, by a shuffle: shifts wait for the multiplier's units on some processors.
+  /// Odd lanes in the places of the even ones, by a shuffle: on some processors shifts use the units of the multiplier.
   INTACT_INLINE static __m512i odd_lanes(__m512i x) { return _mm512_shuffle_epi32(x, _MM_PERM_DDBB); }
-  INTACT_INLINE static batch high(batch a, const factors& f) { return high_of(a, odd_lanes(a), f); }
-  /// high(a, factors), with what `shifted` makes of b * multiplier added to the offset.
+  INTACT_INLINE static batch mul_high(batch a, const factors& f) { return mul_high_of_halves(a, odd_lanes(a), f); }
+  /// mul_high(a, factors) with shifted(b * multiplier) added to the offset.
   template <class Shifted>
-  INTACT_INLINE static batch high_with(batch a, batch b, const factors& f, const Shifted& shifted) {
+  INTACT_INLINE static batch mul_high_plus(batch a, batch b, const factors& f, const Shifted& shifted) {
     const __m512i b_odd = _mm512_srli_epi64(b, 32);
-    return high_of(a, _mm512_srli_epi64(a, 32),
-                   {f.even, f.odd, _mm512_add_epi64(shifted(_mm512_mul_epi32(b, f.even)), f.even_offset),
-                    _mm512_add_epi64(shifted(_mm512_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+    return mul_high_of_halves(a, _mm512_srli_epi64(a, 32),
+                              {f.even, f.odd, _mm512_add_epi64(shifted(_mm512_mul_epi32(b, f.even)), f.even_offset),
+                               _mm512_add_epi64(shifted(_mm512_mul_epi32(b_odd, f.odd)), f.odd_offset)});
   }
-  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
-    return high_with(b, a, f, [](__m512i x) { return _mm512_slli_epi64(x, 8); });
+  INTACT_INLINE static batch mul_high_of_slices(batch a, batch b, const factors& f) {
+    return mul_high_plus(b, a, f, [](__m512i x) { return _mm512_slli_epi64(x, 8); });
   }
-  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
-    return high_with(a, b, f, [](__m512i x) { return _mm512_srli_epi64(x, 29); });
+  INTACT_INLINE static batch mul_high_with_fraction(batch a, batch b, const factors& f) {
+    return mul_high_plus(a, b, f, [](__m512i x) { return _mm512_srli_epi64(x, 29); });
   }
   struct scaling {
     __m512i multiplier, offset;
     __m128i shift;
   };
-  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+  INTACT_INLINE static scaling broadcast_scaling(std::int32_t multiplier, std::int64_t offset, int n) {
     return {_mm512_set1_epi32(multiplier), _mm512_set1_epi64(offset), _mm_cvtsi32_si128(n)};
   }
   INTACT_INLINE static __m512i scale(__m512i a, const scaling& s) {
     return _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, s.multiplier), s.offset), s.shift);
   }
-  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
-    return high_of(scale(a, s), scale(odd_lanes(a), s), f);
+  INTACT_INLINE static batch mul_high_of_scaled(batch a, const scaling& s, const factors& f) {
+    return mul_high_of_halves(scale(a, s), scale(odd_lanes(a), s), f);
   }
-  INTACT_INLINE static batch left(batch x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
-  INTACT_INLINE static batch right(batch x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch shift_left(batch x, int n) { return _mm512_sll_epi32(x, _mm_cvtsi32_si128(n)); }
+  INTACT_INLINE static batch shift_right(batch x, int n) { return _mm512_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 };
 
-}  // namespace detail
-
-template <>
-struct mul_shift<isa::avx512bw> : detail::rescaler_of_sixteen<isa::avx512bw> {};
-
-#endif
-#if INTACT_HAS_AVX512VNNI
-template <>
-struct mul_shift<isa::avx512vnni> : detail::rescaler_of_sixteen<isa::avx512vnni> {};
-#endif
-#if INTACT_HAS_AVX512VBMI
-template <>
-struct mul_shift<isa::avx512vbmi> : detail::rescaler_of_sixteen<isa::avx512vbmi> {};
 #endif
 #if INTACT_HAS_NEON
 
-namespace detail {
-
-template <class Isa>
-struct rescaler_of_four {
-  using batch = s32<Isa>;
+template <>
+struct mul_shift<isa::neon> {
+  using batch = s32<isa::neon>;
   struct factors {
     int32x4_t multiplier;
     int64x2_t low_offset, high_offset;
@@ -309,54 +301,41 @@ struct rescaler_of_four {
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
     return {vdupq_n_s32(multiplier), vdupq_n_s64(offset), vdupq_n_s64(offset)};
   }
-  INTACT_INLINE static batch high(batch a, const factors& f) {
+  INTACT_INLINE static batch mul_high(batch a, const factors& f) {
     const int32x4_t x = a;
     const int64x2_t low = vmlal_s32(f.low_offset, vget_low_s32(x), vget_low_s32(f.multiplier));
     const int64x2_t high = vmlal_high_s32(f.high_offset, x, f.multiplier);
     return batch(vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(high)));
   }
-  INTACT_INLINE static batch high_of_planes(batch a, batch b, const factors& f) {
+  INTACT_INLINE static batch mul_high_of_slices(batch a, batch b, const factors& f) {
     const int32x4_t x = a;
     const int64x2_t low = vshlq_n_s64(vmull_s32(vget_low_s32(x), vget_low_s32(f.multiplier)), 8);
     const int64x2_t high = vshlq_n_s64(vmull_high_s32(x, f.multiplier), 8);
-    return rescaler_of_four::high(b, {f.multiplier, vaddq_s64(low, f.low_offset), vaddq_s64(high, f.high_offset)});
+    return mul_high(b, {f.multiplier, vaddq_s64(low, f.low_offset), vaddq_s64(high, f.high_offset)});
   }
-  INTACT_INLINE static batch high_with_fraction(batch a, batch b, const factors& f) {
+  INTACT_INLINE static batch mul_high_with_fraction(batch a, batch b, const factors& f) {
     const int32x4_t x = b;
     const int64x2_t low = vsraq_n_s64(f.low_offset, vmull_s32(vget_low_s32(x), vget_low_s32(f.multiplier)), 29);
     const int64x2_t high = vsraq_n_s64(f.high_offset, vmull_high_s32(x, f.multiplier), 29);
-    return rescaler_of_four::high(a, {f.multiplier, low, high});
+    return mul_high(a, {f.multiplier, low, high});
   }
   struct scaling {
     std::int32_t multiplier;
     int64x2_t offset, shift;
   };
-  INTACT_INLINE static scaling scaling_by(std::int32_t multiplier, std::int64_t offset, int n) {
+  INTACT_INLINE static scaling broadcast_scaling(std::int32_t multiplier, std::int64_t offset, int n) {
     return {multiplier, vdupq_n_s64(offset), vdupq_n_s64(-n)};
   }
-  INTACT_INLINE static batch high_of_scaled(batch a, const scaling& s, const factors& f) {
+  INTACT_INLINE static batch mul_high_of_scaled(batch a, const scaling& s, const factors& f) {
     const int32x4_t x = a;
     const int64x2_t first = vshlq_s64(vmlal_n_s32(s.offset, vget_low_s32(x), s.multiplier), s.shift);
     const int64x2_t second = vshlq_s64(vmlal_high_n_s32(s.offset, x, s.multiplier), s.shift);
-    return high(batch(vmovn_high_s64(vmovn_s64(first), second)), f);
+    return mul_high(batch(vmovn_high_s64(vmovn_s64(first), second)), f);
   }
-  INTACT_INLINE static batch left(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(n))); }
-  INTACT_INLINE static batch right(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(-n))); }
+  INTACT_INLINE static batch shift_left(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(n))); }
+  INTACT_INLINE static batch shift_right(batch x, int n) { return batch(vshlq_s32(x, vdupq_n_s32(-n))); }
 };
 
-}  // namespace detail
-
-template <>
-struct mul_shift<isa::neon> : detail::rescaler_of_four<isa::neon> {};
-
-#endif
-#if INTACT_HAS_NEON_DOTPROD
-template <>
-struct mul_shift<isa::neon_dotprod> : detail::rescaler_of_four<isa::neon_dotprod> {};
-#endif
-#if INTACT_HAS_NEON_I8MM
-template <>
-struct mul_shift<isa::neon_i8mm> : detail::rescaler_of_four<isa::neon_i8mm> {};
 #endif
 
 }  // namespace simd

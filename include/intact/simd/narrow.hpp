@@ -6,14 +6,14 @@
 
 #include "intact/simd/batch.hpp"
 
-// Between registers of 32-bit lanes and memory of 8 or 16 bits.
+// Conversion between registers of 32-bit lanes and memory of 8 or 16 bits.
 //
 //   widen<Isa>(from)      `lanes` elements of u8, s16 or s32 as s32
-//   narrow<Isa>(x, to)    N registers, saturated to s8, u8, s16 or u16, and stored behind each other; s32 unchanged
+//   narrow<Isa>(x, to)    N registers, saturated to s8, u8, s16 or u16, and stored one after the other; s32 unchanged
 //   narrow<Isa>(x, to, count)  the same for the first `count` elements only
 //
 // Four registers become one of bytes by two saturating packs; on AVX2 and AVX512BW, whose packs work within 128 bits,
-// one permutation then puts the order right.
+// one permutation then restores the order.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -30,9 +30,27 @@ INTACT_INLINE Out saturate_lane(std::int32_t x) {
 
 }  // namespace detail
 
-/// The instructions of one width. `four` and `two` store that many registers as bytes and as 16-bit words.
+/// Conversions of whole registers. isa::scalar has none.
+///
+///   store_words<Out>(x, to)   two registers as 16-bit words
+///   store_bytes<Out>(x, to)   four registers as bytes
+///   widen(from)               a register of u8 or s16 elements
 template <class Isa>
-struct packer;
+struct packer : packer<typename Isa::parent> {};
+template <>
+struct packer<isa::scalar> {};
+
+/// The interface of packer<Isa> where is_vector<Isa>.
+template <class Isa>
+concept packer_interface = requires(const s32<Isa>* x, std::int8_t* s8, std::uint8_t* u8, std::int16_t* s16,
+                                    std::uint16_t* u16) {
+  packer<Isa>::template store_bytes<std::int8_t>(x, s8);
+  packer<Isa>::template store_bytes<std::uint8_t>(x, u8);
+  packer<Isa>::template store_words<std::int16_t>(x, s16);
+  packer<Isa>::template store_words<std::uint16_t>(x, u16);
+  s32<Isa>(packer<Isa>::widen(u8));
+  s32<Isa>(packer<Isa>::widen(s16));
+};
 
 #if INTACT_HAS_SSE4_1
 
@@ -43,11 +61,11 @@ struct packer<isa::sse4_1> {
     return std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm_packs_epi32(x, y) : _mm_packus_epi32(x, y);
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void two(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_words(const Batch* x, Out* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), words<Out>(x[0], x[1]));
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void four(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_bytes(const Batch* x, Out* to) {
     const __m128i low = words<Out>(x[0], x[1]);
     const __m128i high = words<Out>(x[2], x[3]);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
@@ -66,20 +84,19 @@ struct packer<isa::sse4_1> {
 #endif
 #if INTACT_HAS_AVX2
 
-namespace detail {
-
-struct packer_of_eight {
+template <>
+struct packer<isa::avx2> {
   template <class Out>
   INTACT_INLINE static __m256i words(__m256i x, __m256i y) {
     return std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm256_packs_epi32(x, y) : _mm256_packus_epi32(x, y);
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void two(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_words(const Batch* x, Out* to) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
                         _mm256_permute4x64_epi64(words<Out>(x[0], x[1]), 0b11'01'10'00));
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void four(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_bytes(const Batch* x, Out* to) {
     const __m256i low = words<Out>(x[0], x[1]);
     const __m256i high = words<Out>(x[2], x[3]);
     const __m256i bytes = std::is_signed_v<Out> ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
@@ -94,31 +111,22 @@ struct packer_of_eight {
   }
 };
 
-}  // namespace detail
-
-template <>
-struct packer<isa::avx2> : detail::packer_of_eight {};
-#endif
-#if INTACT_HAS_AVX2_VNNI
-template <>
-struct packer<isa::avx2_vnni> : detail::packer_of_eight {};
 #endif
 #if INTACT_HAS_AVX512BW
 
-namespace detail {
-
-struct packer_of_sixteen {
+template <>
+struct packer<isa::avx512bw> {
   template <class Out>
   INTACT_INLINE static __m512i words(__m512i x, __m512i y) {
     return std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm512_packs_epi32(x, y) : _mm512_packus_epi32(x, y);
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void two(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_words(const Batch* x, Out* to) {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
     _mm512_storeu_si512(to, _mm512_permutexvar_epi64(order, words<Out>(x[0], x[1])));
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void four(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_bytes(const Batch* x, Out* to) {
     const __m512i low = words<Out>(x[0], x[1]);
     const __m512i high = words<Out>(x[2], x[3]);
     const __m512i bytes = std::is_signed_v<Out> ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
@@ -133,30 +141,17 @@ struct packer_of_sixteen {
   }
 };
 
-}  // namespace detail
-
-template <>
-struct packer<isa::avx512bw> : detail::packer_of_sixteen {};
-#endif
-#if INTACT_HAS_AVX512VNNI
-template <>
-struct packer<isa::avx512vnni> : detail::packer_of_sixteen {};
-#endif
-#if INTACT_HAS_AVX512VBMI
-template <>
-struct packer<isa::avx512vbmi> : detail::packer_of_sixteen {};
 #endif
 #if INTACT_HAS_NEON
 
-namespace detail {
-
-struct packer_of_four {
+template <>
+struct packer<isa::neon> {
   template <class Batch>
   INTACT_INLINE static int16x8_t signed_words(const Batch* x) {
     return vqmovn_high_s32(vqmovn_s32(x[0]), x[1]);
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void two(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_words(const Batch* x, Out* to) {
     if constexpr (std::is_signed_v<Out>) {
       vst1q_s16(to, signed_words(x));
     } else {
@@ -164,7 +159,7 @@ struct packer_of_four {
     }
   }
   template <class Out, class Batch>
-  INTACT_INLINE static void four(const Batch* x, Out* to) {
+  INTACT_INLINE static void store_bytes(const Batch* x, Out* to) {
     const int16x8_t low = signed_words(x);
     const int16x8_t high = signed_words(x + 2);
     if constexpr (std::is_signed_v<Out>) {
@@ -182,18 +177,6 @@ struct packer_of_four {
   INTACT_INLINE static int32x4_t widen(const std::int16_t* from) { return vmovl_s16(vld1_s16(from)); }
 };
 
-}  // namespace detail
-
-template <>
-struct packer<isa::neon> : detail::packer_of_four {};
-#endif
-#if INTACT_HAS_NEON_DOTPROD
-template <>
-struct packer<isa::neon_dotprod> : detail::packer_of_four {};
-#endif
-#if INTACT_HAS_NEON_I8MM
-template <>
-struct packer<isa::neon_i8mm> : detail::packer_of_four {};
 #endif
 
 namespace detail {
@@ -201,9 +184,9 @@ namespace detail {
 template <class Isa, class Out>
 INTACT_INLINE void pack(const s32<Isa>* x, Out* to) {
   if constexpr (sizeof(Out) == 1) {
-    packer<Isa>::template four<Out>(x, to);
+    packer<Isa>::template store_bytes<Out>(x, to);
   } else {
-    packer<Isa>::template two<Out>(x, to);
+    packer<Isa>::template store_words<Out>(x, to);
   }
 }
 
@@ -213,7 +196,7 @@ template <class Isa, class T>
 INTACT_INLINE s32<Isa> widen(const T* from) {
   if constexpr (std::is_same_v<T, std::int32_t>) {
     return load<Isa>(from);
-  } else if constexpr (lanes<Isa> == 1) {
+  } else if constexpr (!is_vector<Isa>) {
     return *from;
   } else {
     return s32<Isa>(packer<Isa>::widen(from));
@@ -222,31 +205,31 @@ INTACT_INLINE s32<Isa> widen(const T* from) {
 
 template <class Isa, class Out, unsigned N>
 INTACT_INLINE void narrow(const s32<Isa> (&x)[N], Out* to) {
-  constexpr unsigned together = static_cast<unsigned>(4 / sizeof(Out));  // registers that a pack takes
-  constexpr unsigned rest = N % together;
+  constexpr unsigned per_pack = static_cast<unsigned>(4 / sizeof(Out));  // registers
+  constexpr unsigned rest = N % per_pack;
   if constexpr (std::is_same_v<Out, std::int32_t>) {
     INTACT_UNROLL
     for (unsigned i = 0; i < N; ++i) {
       store<Isa>(x[i], to + i * lanes<Isa>);
     }
-  } else if constexpr (lanes<Isa> == 1) {
+  } else if constexpr (!is_vector<Isa>) {
     for (unsigned i = 0; i < N; ++i) {
       to[i] = detail::saturate_lane<Out>(x[i]);
     }
   } else {
     if constexpr (N > rest) {
       INTACT_UNROLL
-      for (unsigned i = 0; i < N - rest; i += together) {
+      for (unsigned i = 0; i < N - rest; i += per_pack) {
         detail::pack<Isa>(x + i, to + i * lanes<Isa>);
       }
     }
     if constexpr (rest != 0) {
-      s32<Isa> padded[together];
+      s32<Isa> padded[per_pack];
       INTACT_UNROLL
-      for (unsigned i = 0; i < together; ++i) {
+      for (unsigned i = 0; i < per_pack; ++i) {
         padded[i] = x[N - rest + (i < rest ? i : 0)];
       }
-      alignas(64) Out all[static_cast<std::size_t>(together * lanes<Isa>)];
+      alignas(64) Out all[static_cast<std::size_t>(per_pack * lanes<Isa>)];
       detail::pack<Isa>(padded, all);
       std::memcpy(to + (N - rest) * lanes<Isa>, all, static_cast<std::size_t>(rest * lanes<Isa>) * sizeof(Out));
     }

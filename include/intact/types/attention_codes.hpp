@@ -70,8 +70,11 @@ inline void store_code(const packed_view<u4, std::uint8_t>& codes, index_t i, in
 
 inline namespace INTACT_ABI {
 
-/// exp(-d * s) as unsigned integers, d = (largest code of the row) - code in 0..255, non-increasing, built by
-/// build/table.hpp; 256 entries. The unit is arbitrary: only ratios matter.
+/// Distances of u8 logits to the row's maximum, 0..255: entries of a softmax table.
+inline constexpr index_t softmax_distances = 256;
+
+/// exp(-d * s) as unsigned integers, d = (largest code of the row) - code, non-increasing, built by build/table.hpp;
+/// softmax_distances entries. The unit is arbitrary: only ratios matter.
 template <class T>
 using exp_table = std::span<const T>;
 

@@ -1,6 +1,7 @@
 // Types that cross translation units are trivially copyable: a copy has no function that the linker could merge.
 
 #include <cstdint>
+#include <tuple>
 #include <type_traits>
 
 #include "intact/intact.hpp"
@@ -21,10 +22,9 @@ static_assert(
 static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, add_parameters, log_sqrt2_scale,
                                      softmax_parameters, layernorm_parameters, fq_vit_layernorm_parameters,
                                      depthwise_weights, stencil, token_grid, window_grid>);
-static_assert(
-    all_trivially_copyable<isa::scalar, isa::sse4_1, isa::avx2, isa::avx2_vnni, isa::avx512bw, isa::avx512vnni,
-                           isa::avx512vbmi, isa::neon, isa::neon_dotprod, isa::neon_i8mm, attention_code, log2_rounding,
-                           attention_kind, stream_codes, attention_codes<attention_code::u8_masked>>);
+static_assert(std::apply([](auto... tags) { return all_trivially_copyable<decltype(tags)...>; }, isa::all{}));
+static_assert(all_trivially_copyable<attention_code, log2_rounding, attention_kind, stream_codes,
+                                     attention_codes<attention_code::u8_masked>>);
 static_assert(
     all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
                            requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add, requantize_per_row<u8>,

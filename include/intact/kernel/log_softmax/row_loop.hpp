@@ -5,32 +5,34 @@
 #include <cstring>
 #include <type_traits>
 
-#include "intact/kernel/exp_table.hpp"
-#include "intact/kernel/level_bounds.hpp"
-#include "intact/kernel/level_octaves.hpp"
+#include "intact/kernel/log_softmax/exp_sum.hpp"
+#include "intact/kernel/log_softmax/threshold_bisection.hpp"
+#include "intact/kernel/log_softmax/threshold_octave.hpp"
 #include "intact/kernel/masked_row.hpp"
 #include "intact/simd/byte_table.hpp"
-#include "intact/simd/sixteen_rows.hpp"
+#include "intact/simd/reduce_16_registers.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
-// Log-Int-Softmax on bytes. A row's sum settles the level of every distance to the row's maximum. With registers of 512
-// bits all levels are found at once (level_octaves.hpp) and codes are looked up in them, or, of a row that fits a
-// register, the levels of its own distances; with smaller ones, only the distances at which levels begin
-// (level_bounds.hpp).
+// Log-Int-Softmax on bytes. The sum of a row's exponentials fixes the level of every distance to the row's maximum.
+// Levels are found by octave on AVX-512, else by bisection; undecided lanes are recomputed exactly. Plain C++ and 8-bit
+// codes, which have more than 16 levels, compare numbers one by one.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// What finds levels; plain C++ needs nothing.
-struct no_finder {
-  INTACT_INLINE explicit no_finder(const void*) {}
+/// For plain C++, which compares without further tables.
+struct no_levels {
+  INTACT_INLINE explicit no_levels(const void*) {}
 };
+
 template <class Isa>
-using level_finder =
-    std::conditional_t<simd::lanes<Isa> == 1, no_finder,
-                       std::conditional_t<octave_finder<Isa>::exists, octave_finder<Isa>, distance_finder<Isa>>>;
+inline constexpr bool finds_levels_by_octave = simd::octave_search<Isa>::exists;
+
+template <class Isa>
+using level_method = std::conditional_t<finds_levels_by_octave<Isa>, octave_levels<Isa>,
+                                        std::conditional_t<simd::bytes<Isa>::exists, threshold_search<Isa>, no_levels>>;
 
 /// A table of exponentials, prepared once for all rows.
 template <class Isa, class T>
@@ -38,7 +40,7 @@ struct prepared_exp_table {
   explicit prepared_exp_table(const T* table) noexcept : values(table), find(table) {}
 
   exponentials<Isa, T> values;
-  level_finder<Isa> find;
+  level_method<Isa> find;
 };
 
 /// Rows of logits, some of whose keys may be masked.
@@ -52,44 +54,44 @@ struct logit_rows {
   }
 };
 
-/// A row of which no key is visible, or that has none.
+/// The codes of a row without a visible key.
 template <attention_code Format>
-INTACT_INLINE void store_zero_codes(const typename attention_codes<Format>::view& codes, index_t row, index_t count) {
+INTACT_INLINE void store_last_codes(const typename attention_codes<Format>::view& codes, index_t row, index_t count) {
   for (index_t j = 0; j < count; ++j) {
     store_code(codes, row, j, attention_codes<Format>::last_code);
   }
 }
 
-/// Rows [begin, end) of 8-bit codes, which have too many levels for the below.
+/// Rows [begin, end) of 8-bit codes.
 template <class Isa, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_wide(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
-                                    const matrix_view<std::uint8_t>& codes, index_t begin, index_t end) {
+INTACT_INLINE void log_softmax_u8(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
+                                  const matrix_view<std::uint8_t>& codes, index_t begin, index_t end) {
   for (index_t i = begin; i < end; ++i) {
     const code_row x = rows(i);
-    const int largest = largest_code<Isa, Masked>(x);
+    const int largest = max_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
-    const T* const entries = table.of_codes(largest);
+    const T* const entries = table.entries_by_code(largest);
     for (index_t j = 0; j < x.count; ++j) {
       const std::uint64_t e = Masked && x.visible[j] == 0 ? 0 : entries[x.codes[j]];
-      codes(i, j) = level_of<attention_code::u8_full, Rounding>(e, sum);
+      codes(i, j) = exact_level<attention_code::u8_full, Rounding>(e, sum);
     }
   }
 }
 
 /// Rows [begin, end) in plain C++.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_plain(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
-                                     const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
+INTACT_INLINE void log_softmax_scalar(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
+                                      const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
   for (index_t i = begin; i < end; ++i) {
     const code_row x = rows(i);
-    const int largest = largest_code<Isa, Masked>(x);
+    const int largest = max_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
     if (Masked && sum == 0) {
-      store_zero_codes<Format>(codes, i, x.count);
+      store_last_codes<Format>(codes, i, x.count);
       continue;
     }
-    std::uint8_t levels[256];
-    levels_of_distances<Format, Rounding>(table, sum, levels);
+    std::uint8_t levels[softmax_distances];
+    distance_levels<Format, Rounding>(table, sum, levels);
     for (index_t j = 0; j < x.count; ++j) {
       store_code(codes, i, j,
                  Masked && x.visible[j] == 0 ? attention_codes<Format>::last_code : levels[largest - x.codes[j]]);
@@ -97,44 +99,44 @@ INTACT_INLINE void log_softmax_plain(const logit_rows<Masked>& rows, const expon
   }
 }
 
-/// What a row of exponentials adds up to: each shifted to the right by `shift`.
+/// The sum of a row of exponentials, each shifted to the right by `shift`.
 struct row_sum {
   std::uint64_t sum;
   int shift;
 };
 
-/// A row by the levels of all distances, in registers.
+/// A row: the levels of all distances are found first, then those of its codes are looked up.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum& row,
                                    const prepared_exp_table<Isa, T>& table,
                                    const typename attention_codes<Format>::view& codes, index_t i) {
   using bytes = simd::bytes<Isa>;
-  const auto limits = table.find.template limits<Format, Rounding>(row.sum, row.shift, x.count);
+  const auto thresholds = table.find.template thresholds<Format, Rounding>(row.sum, row.shift, x.count);
   typename bytes::batch levels[4];
-  std::uint64_t uncertain[4];
-  if (!table.find.levels(limits, levels, uncertain)) [[unlikely]] {
+  std::uint64_t undecided_mask[4];
+  if (!table.find.levels(thresholds, levels, undecided_mask)) [[unlikely]] {
     const std::uint64_t exact = table.values.template sum<Masked>(x, largest);
-    std::uint8_t corrected[256];
+    std::uint8_t corrected[softmax_distances];
     std::memcpy(corrected, levels, sizeof corrected);
     for (int j = 0; j < 4; ++j) {
-      for (std::uint64_t rest = uncertain[j]; rest != 0; rest &= rest - 1) {
+      for (std::uint64_t rest = undecided_mask[j]; rest != 0; rest &= rest - 1) {
         const int distance = 64 * j + std::countr_zero(rest);
-        corrected[distance] = level_of<Format, Rounding>(table.values[distance], exact);
+        corrected[distance] = exact_level<Format, Rounding>(table.values[distance], exact);
       }
     }
     std::memcpy(levels, corrected, sizeof corrected);
   }
   const simd::byte_table<Isa> entries(levels);
   const auto maximum = bytes::broadcast(static_cast<std::uint8_t>(largest));
-  const auto level = [&](auto some) { return entries(bytes::subtract(maximum, some)); };
+  const auto level = [&](auto row_codes) { return entries(bytes::subtract(maximum, row_codes)); };
   transform_row<Isa, Masked>(x, level, codes, i, attention_codes<Format>::last_code);
 }
 
-/// Rows [begin, end), in blocks: first all maxima, then all sums, for which a row alone would wait.
+/// Rows [begin, end), in blocks: all maxima, then all sums, then all codes. One row at a time would wait for its
+/// maximum and its sum.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                          const typename attention_codes<Format>::view& codes, index_t begin,
-                                          index_t end) {
+INTACT_INLINE void log_softmax_octave(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+                                      const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
   constexpr index_t block = 16;
   int largest[block];
@@ -142,7 +144,7 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
   for (; begin < end; begin += block) {
     const index_t count = end - begin < block ? end - begin : block;
     for (index_t i = 0; i < count; ++i) {
-      largest[i] = largest_code<Isa, Masked>(rows(begin + i));
+      largest[i] = max_code<Isa, Masked>(rows(begin + i));
     }
     for (index_t i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
@@ -157,23 +159,23 @@ INTACT_INLINE void log_softmax_by_octaves(const logit_rows<Masked>& rows, const 
       if (sums[i].sum != 0) {
         log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
       } else {
-        store_zero_codes<Format>(codes, begin + i, x.count);
+        store_last_codes<Format>(codes, begin + i, x.count);
       }
     }
   }
 }
 
-/// A row that fits a register, by the levels of its own distances. False if some are not certain; then nothing has been
-/// stored.
+/// A row that fits a register: only the levels of its own distances are found. False if some are undecided; then
+/// nothing has been stored.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE bool log_softmax_register(const code_row& x, std::uint8_t largest, const row_sum& row,
-                                        const prepared_exp_table<Isa, T>& table,
-                                        const typename attention_codes<Format>::view& codes, index_t i) {
+INTACT_INLINE bool log_softmax_one_register(const code_row& x, std::uint8_t largest, const row_sum& row,
+                                            const prepared_exp_table<Isa, T>& table,
+                                            const typename attention_codes<Format>::view& codes, index_t i) {
   using bytes = simd::bytes<Isa>;
-  const auto limits = table.find.template limits<Format, Rounding>(row.sum, row.shift, x.count);
+  const auto thresholds = table.find.template thresholds<Format, Rounding>(row.sum, row.shift, x.count);
   const auto distances = bytes::subtract(bytes::broadcast(largest), load_codes<Isa>(x.codes, x.count, 0));
   auto levels = distances;
-  if (!table.find.levels(limits, distances, levels)) [[unlikely]] {
+  if (!table.find.levels(thresholds, distances, levels)) [[unlikely]] {
     return false;
   }
   if constexpr (Masked) {
@@ -184,33 +186,33 @@ INTACT_INLINE bool log_softmax_register(const code_row& x, std::uint8_t largest,
   return true;
 }
 
-/// Keys of a row whose sum of 24-bit numbers fits 32 bits, and rows whose maxima and sums are found together: so many
-/// that the codes of some hide how long the maxima and sums of others take.
+/// Most keys of a row whose sum of 24-bit numbers fits 32 bits, and rows whose maxima and sums are found before their
+/// codes: enough for the latency of one row's maximum and sum to be hidden by the work on others.
 inline constexpr index_t short_row = 256;
 inline constexpr index_t rows_per_task_short = 32;
 
-/// Rows [begin, end) of up to so many keys, sixteen at a time.
+/// Rows [begin, end) of up to short_row keys, sixteen at a time.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                             const typename attention_codes<Format>::view& codes, index_t begin,
-                                             index_t end) {
-  using sixteen = simd::sixteen_rows<Isa>;
+INTACT_INLINE void log_softmax_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+                                          const typename attention_codes<Format>::view& codes, index_t begin,
+                                          index_t end) {
+  using reduce = simd::reduce_16_registers<Isa>;
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
   const bool one_register = rows.logits.columns <= simd::bytes<Isa>::width;
   alignas(64) std::uint8_t largest[rows_per_task_short];
   alignas(64) std::uint32_t sums[rows_per_task_short];
   for (; begin < end; begin += rows_per_task_short) {
     const index_t count = end - begin < rows_per_task_short ? end - begin : rows_per_task_short;
-    // Sixteen at a time there may be none behind the last: it comes again.
+    // Sixteen at a time may be more than there are: the last row is repeated.
     const auto row = [&](index_t i) { return rows(begin + (i < count ? i : count - 1)); };
     for (index_t i = 0; i < count; i += 16) {
-      sixteen::largest([&](index_t j) { return largest_codes<Isa, Masked>(row(i + j)); }, largest + i);
+      reduce::max_u8([&](index_t j) { return max_codes<Isa, Masked>(row(i + j)); }, largest + i);
     }
     for (index_t i = 0; i < count; i += 16) {
-      sixteen::sums(
+      reduce::sum_s32(
           [&](index_t j) {
             const code_row x = row(i + j);
-            return shifted_sum.lanes_of_sum(x.codes, x.visible, x.count, largest[i + j]);
+            return shifted_sum.sum_lanes(x.codes, x.visible, x.count, largest[i + j]);
           },
           sums + i);
     }
@@ -218,36 +220,36 @@ INTACT_INLINE void log_softmax_of_short_rows(const logit_rows<Masked>& rows, con
       const code_row x = rows(begin + i);
       const row_sum sum{sums[i], shifted_sum.shift()};
       if (sum.sum == 0) {
-        store_zero_codes<Format>(codes, begin + i, x.count);
-      } else if (!one_register ||
-                 !log_softmax_register<Isa, Format, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i)) {
+        store_last_codes<Format>(codes, begin + i, x.count);
+      } else if (!one_register || !log_softmax_one_register<Isa, Format, Rounding, Masked>(x, largest[i], sum, table,
+                                                                                           codes, begin + i)) {
         log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
       }
     }
   }
 }
 
-/// Rows [begin, end) by where levels begin, in blocks: first what is settled number by number, then the codes. So no
-/// row waits until its bounds, just written, can be loaded into registers.
+/// Rows [begin, end), in blocks: the thresholds of all rows, then the codes. One row at a time would wait until its
+/// thresholds, just stored, can be loaded into registers.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
-INTACT_INLINE void log_softmax_by_bounds(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
+INTACT_INLINE void log_softmax_bisection(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                          const typename attention_codes<Format>::view& codes, index_t begin,
                                          index_t end) {
   constexpr index_t block = 8;
-  level_bounds bounds[block] = {};
+  level_thresholds thresholds[block] = {};
   int largest[block];
   for (; begin < end; begin += block) {
     const index_t count = end - begin < block ? end - begin : block;
     for (index_t i = 0; i < count; ++i) {
       const code_row x = rows(begin + i);
-      largest[i] = largest_code<Isa, Masked>(x);
+      largest[i] = max_code<Isa, Masked>(x);
       const T sum = table.values.template sum<Masked>(x, largest[i]);
-      if (!Masked || sum != 0) {  // else no key is visible, and no level is looked at
-        bounds[i] = bounds_of<Isa, Rounding>(table.values, table.find, sum);
+      if (!Masked || sum != 0) {  // else no key is visible, and no level is read
+        thresholds[i] = find_thresholds<Isa, Rounding>(table.values, table.find, sum);
       }
     }
     for (index_t i = 0; i < count; ++i) {
-      const level_search<Isa, Format> levels(bounds[i], largest[i]);
+      const bisection_levels<Isa, Format> levels(thresholds[i], largest[i]);
       transform_row<Isa, Masked>(rows(begin + i), levels, codes, begin + i, attention_codes<Format>::last_code);
     }
   }
@@ -258,21 +260,21 @@ template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked,
 INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
                                     const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
   if constexpr (Format == attention_code::u8_full) {
-    log_softmax_wide<Isa, Rounding>(rows, table.values, codes, begin, end);
-  } else if constexpr (simd::lanes<Isa> == 1) {
-    log_softmax_plain<Isa, Format, Rounding>(rows, table.values, codes, begin, end);
-  } else if constexpr (octave_finder<Isa>::exists) {
-    if constexpr (simd::sixteen_rows<Isa>::exists) {
+    log_softmax_u8<Isa, Rounding>(rows, table.values, codes, begin, end);
+  } else if constexpr (!simd::bytes<Isa>::exists) {
+    log_softmax_scalar<Isa, Format, Rounding>(rows, table.values, codes, begin, end);
+  } else if constexpr (finds_levels_by_octave<Isa>) {
+    if constexpr (simd::reduce_16_registers<Isa>::exists) {
       if (rows.logits.columns <= short_row) {
         const index_t rest = (end - begin) % 16;
-        const index_t sixteens = rest > 8 ? end : end - rest;  // few rows are not worth the work of sixteen
-        log_softmax_of_short_rows<Isa, Format, Rounding>(rows, table, codes, begin, sixteens);
+        const index_t sixteens = rest > 8 ? end : end - rest;  // few rows cost as much as sixteen
+        log_softmax_short_rows<Isa, Format, Rounding>(rows, table, codes, begin, sixteens);
         begin = sixteens;
       }
     }
-    log_softmax_by_octaves<Isa, Format, Rounding>(rows, table, codes, begin, end);
+    log_softmax_octave<Isa, Format, Rounding>(rows, table, codes, begin, end);
   } else {
-    log_softmax_by_bounds<Isa, Format, Rounding>(rows, table, codes, begin, end);
+    log_softmax_bisection<Isa, Format, Rounding>(rows, table, codes, begin, end);
   }
 }
 
@@ -281,7 +283,7 @@ INTACT_INLINE void log_softmax(const logit_rows<Masked>& rows, const T* table,
                                const typename attention_codes<Format>::view& codes, index_t begin,
                                index_t end) noexcept {
   if constexpr (Format == attention_code::u8_full) {
-    log_softmax_wide<Isa, Rounding>(rows, exponentials<Isa, T>(table), codes, begin, end);
+    log_softmax_u8<Isa, Rounding>(rows, exponentials<Isa, T>(table), codes, begin, end);
   } else {
     log_softmax_rows<Isa, Format, Rounding>(rows, prepared_exp_table<Isa, T>(table), codes, begin, end);
   }

@@ -7,33 +7,43 @@
 #include "intact/arith/integer_math.hpp"
 #include "intact/simd/batch.hpp"
 
-// floor((2^61 - 1) / floor(sqrt(n))) of several numbers 2^60 <= n < 2^62, exact.
+// floor((2^61 - 1) / floor(sqrt(n))) of numbers 2^60 <= n < 2^62, exact.
 //
-//   root_divider<Isa>::together       as many numbers at a time
-//   reciprocal_roots<Isa>(n, count, to)  of `count` numbers, a multiple of these
+//   inv_sqrt<Isa>::width             numbers at a time
+//   inv_sqrt<Isa>::run(n, to)        of `width` numbers
+//   inv_sqrt_all<Isa>(n, count, to)  of `count` numbers, a multiple of these
 //
 // A processor divides numbers of 64 bits one after the other. With AVX-512 eight are computed at a time, by
-// multiplication; there are no products of more than 32 bits in any of it.
+// multiplication; no product takes factors of more than 32 bits.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa>
-struct root_divider {
-  static constexpr index_t together = 1;
+struct inv_sqrt : inv_sqrt<typename Isa::parent> {};
+template <>
+struct inv_sqrt<isa::scalar> {
+  static constexpr index_t width = 1;
   INTACT_INLINE static void run(const std::uint64_t* n, std::int32_t* to) {
     *to = static_cast<std::int32_t>(((std::uint64_t{1} << 61) - 1) / integer_sqrt(*n));
   }
+};
+
+/// The interface of inv_sqrt<Isa>.
+template <class Isa>
+concept inv_sqrt_interface = requires(const std::uint64_t* n, std::int32_t* to) {
+  requires(inv_sqrt<Isa>::width >= 1);
+  inv_sqrt<Isa>::run(n, to);
 };
 
 #if INTACT_HAS_AVX512BW
 
 namespace detail {
 
-/// For the upper 6 bits t of a number n of 62 bits, 16 <= t < 64: 2^46 / sqrt(n), n being in the middle of all that
-/// begin so. Theirs are within a 65th of it.
-inline constexpr auto reciprocal_roots_by_upper_bits = [] {
+/// Entry t, 16 <= t < 64, for numbers n of 62 bits whose upper 6 bits are t: 2^46 / sqrt(m), m being the middle of the
+/// interval of these n. 2^46 / sqrt(n) is within a 65th of it.
+inline constexpr auto inv_sqrt_by_upper_bits = [] {
   std::array<std::uint16_t, 64> roots{};
   for (std::uint64_t t = 16; t < 64; ++t) {
     roots[t] = static_cast<std::uint16_t>(integer_sqrt((std::uint64_t{1} << 37) / (2 * t + 1)));
@@ -41,15 +51,18 @@ inline constexpr auto reciprocal_roots_by_upper_bits = [] {
   return roots;
 }();
 
-/// y estimates 2^61 / sqrt(n). Of an error of a part e a step of Newton's method leaves 3/2 e^2: of the table's 2^-6
-/// first 2^-11.4 and then, with what rounding adds, less than 2^-22. n / 2^61 * y misses the root by less than 2^9
-/// therefore; adding (n - root^2) / (2 * root), a division for which y serves, leaves less than 2^-7. Raised by 2^-6
-/// and rounded down, the root is right or too large by 1. y misses the quotient by less than 2^9, too; the same
-/// correction lowered by 2^-7 makes it right or too small by 1. Both rests, below 2^41 and 2^39, are cut to 32 bits
-/// before they are multiplied.
-struct root_divider_of_eight {
+}  // namespace detail
+
+/// y estimates 2^61 / sqrt(n). A step of Newton's method turns a relative error e into 3/2 e^2: the table's 2^-6 into
+/// 2^-11.4 and then, with what rounding adds, into less than 2^-22. Therefore n / 2^61 * y differs from the root by
+/// less than 2^9; adding (n - root^2) / (2 * root), a division that uses y, leaves less than 2^-7. Increased by 2^-6
+/// and rounded down, the root is exact or too large by 1. y differs from the quotient by less than 2^9, too; the same
+/// correction, decreased by 2^-7, makes it exact or too small by 1. Both remainders, below 2^41 and 2^39, are shifted
+/// to 32 bits before they are multiplied.
+template <>
+struct inv_sqrt<isa::avx512bw> {
   using batch = __m512i;
-  static constexpr index_t together = 8;
+  static constexpr index_t width = 8;
 
   INTACT_INLINE static void run(const std::uint64_t* numbers, std::int32_t* to) {
     const batch n = _mm512_loadu_si512(numbers), upper = _mm512_srli_epi64(n, 32);
@@ -75,7 +88,7 @@ struct root_divider_of_eight {
 
  private:
   INTACT_INLINE static batch estimate(batch n, batch upper) {
-    const std::uint16_t* const table = reciprocal_roots_by_upper_bits.data();
+    const std::uint16_t* const table = detail::inv_sqrt_by_upper_bits.data();
     const batch first =
         _mm512_permutex2var_epi16(_mm512_loadu_si512(table), _mm512_srli_epi64(n, 56), _mm512_loadu_si512(table + 32));
     const batch three = _mm512_set1_epi64(std::int64_t{3} << 30);
@@ -87,24 +100,12 @@ struct root_divider_of_eight {
   }
 };
 
-}  // namespace detail
-
-template <>
-struct root_divider<isa::avx512bw> : detail::root_divider_of_eight {};
-#endif
-#if INTACT_HAS_AVX512VNNI
-template <>
-struct root_divider<isa::avx512vnni> : detail::root_divider_of_eight {};
-#endif
-#if INTACT_HAS_AVX512VBMI
-template <>
-struct root_divider<isa::avx512vbmi> : detail::root_divider_of_eight {};
 #endif
 
 template <class Isa>
-INTACT_INLINE void reciprocal_roots(const std::uint64_t* n, index_t count, std::int32_t* to) {
-  for (index_t i = 0; i < count; i += root_divider<Isa>::together) {
-    root_divider<Isa>::run(n + i, to + i);
+INTACT_INLINE void inv_sqrt_all(const std::uint64_t* n, index_t count, std::int32_t* to) {
+  for (index_t i = 0; i < count; i += inv_sqrt<Isa>::width) {
+    inv_sqrt<Isa>::run(n + i, to + i);
   }
 }
 

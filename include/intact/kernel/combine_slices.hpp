@@ -7,40 +7,40 @@
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/scale.hpp"
 
-// Output stages of products with planes of codes (simd/planes.hpp): the planes of a row are neighbouring rows of the
-// product, and their sums, in one tile, are joined before what follows.
+// Output stages of products with slices of codes (simd/exponent_slices.hpp): the slices of a row are neighbouring rows
+// of the product, and their sums, in one tile, are joined before what follows.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// Planes of 4-bit codes, of 8-bit codes up to 23, and of all 8-bit codes. A tile has room for all planes of a row.
-inline constexpr unsigned two_planes = 2, three_planes = 3, six_planes = 6;
+/// Slices of 4-bit codes, of 8-bit codes up to 23, and of all 8-bit codes. A tile has room for all slices of a row.
+inline constexpr unsigned u4_slices = 2, short_u8_slices = 3, u8_slices = 6;
 static_assert(gemm_tile_rows<std::int8_t> == 6);
 
-/// The output stage of attention times V: every `Planes` rows of sums are one row of accumulators, which another stage
+/// The output stage of attention times V: every `Slices` rows of sums are one row of accumulators, which another stage
 /// takes.
-template <unsigned Planes, class Stage>
-struct join_planes {
+template <unsigned Slices, class Stage>
+struct combine_slices {
   using output = typename Stage::output;
-  static constexpr unsigned rows_of_sums = Planes;
+  static constexpr unsigned rows_of_sums = Slices;
   const Stage& stage;
   const std::int64_t* corrections;  ///< one for each joined row
   index_t first;                    ///< the first row's place in the output
 };
 
 /// The same for normalized rows, whose accumulators may not fit 32 bits.
-struct normalize_planes {
+struct combine_and_normalize {
   using output = std::uint8_t;
-  static constexpr unsigned rows_of_sums = two_planes;
+  static constexpr unsigned rows_of_sums = u4_slices;
   const tensor_scale* scales;  ///< one for each joined row
   index_t first;
 };
 
-/// Sums of a row's planes, x, as 64 bits: 2^29 * high + low with low in 0..2^29 - 1. Codes 0..15 are multiples of 2^29.
+/// Sums of a row's slices, x, as 64 bits: 2^29 * high + low with low in 0..2^29 - 1. Codes 0..15 are multiples of 2^29.
 /// `high` has 32 bits: rows' sums of 2^-code are below 257.
-template <unsigned Planes, class Isa, unsigned N>
-INTACT_INLINE void join_64_bits(s32<Isa> (*x)[N], std::int64_t correction, s32<Isa> (&high)[N], s32<Isa> (&low)[N]) {
+template <unsigned Slices, class Isa, unsigned N>
+INTACT_INLINE void combine_s64(s32<Isa> (*x)[N], std::int64_t correction, s32<Isa> (&high)[N], s32<Isa> (&low)[N]) {
   using shift = simd::mul_shift<Isa>;
   constexpr std::int32_t fraction = (1 << 29) - 1;
   const auto high_correction = simd::broadcast<Isa>(static_cast<std::int32_t>(correction >> 29));
@@ -48,22 +48,23 @@ INTACT_INLINE void join_64_bits(s32<Isa> (*x)[N], std::int64_t correction, s32<I
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
     low[j] = low_correction;
-    // Of each plane the low byte stays, the last one's without the three bits that are 0; the rest is carried.
+    // Of each slice the low byte stays, the last one's without the three bits that are 0; the rest is carried.
     INTACT_UNROLL
-    for (unsigned p = Planes - 1; p >= 2; --p) {
+    for (unsigned p = Slices - 1; p >= 2; --p) {
       const s32<Isa> byte = x[p][j] & simd::broadcast<Isa>(255);
-      low[j] = simd::add<Isa>(low[j], p == 5 ? shift::right(byte, 3) : shift::left(byte, 37 - 8 * static_cast<int>(p)));
-      x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::right(x[p][j], 8));
+      low[j] = simd::add<Isa>(
+          low[j], p == 5 ? shift::shift_right(byte, 3) : shift::shift_left(byte, 37 - 8 * static_cast<int>(p)));
+      x[p - 1][j] = simd::add<Isa>(x[p - 1][j], shift::shift_right(x[p][j], 8));
     }
-    high[j] = simd::add<Isa>(simd::add<Isa>(x[1][j], shift::left(x[0][j], 8)), high_correction);
-    high[j] = simd::add<Isa>(high[j], shift::right(low[j], 29));
+    high[j] = simd::add<Isa>(simd::add<Isa>(x[1][j], shift::shift_left(x[0][j], 8)), high_correction);
+    high[j] = simd::add<Isa>(high[j], shift::shift_right(low[j], 29));
     low[j] = low[j] & simd::broadcast<Isa>(fraction);
   }
 }
 
 /// A row of such sums through its stage.
 template <class Isa, class Stage>
-struct finish_64_bits {
+struct s64_epilogue {
   template <unsigned N>
   INTACT_INLINE static void run(const Stage& stage, const s32<Isa> (&high)[N], const s32<Isa> (&low)[N],
                                 const tile_place& at, matrix_view<typename Stage::output> y) {
@@ -79,7 +80,7 @@ struct finish_64_bits {
 };
 
 template <class Isa, class Out>
-struct finish_64_bits<Isa, requantize_s64<Out>> {
+struct s64_epilogue<Isa, requantize_s64<Out>> {
   static_assert(requantize_s64<Out>::extra_fraction_bits == 29);
 
   template <unsigned N>
@@ -90,38 +91,38 @@ struct finish_64_bits<Isa, requantize_s64<Out>> {
     s32<Isa> codes[N];
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      codes[j] = mul_shift::right(mul_shift::high_with_fraction(high[j], low[j], factors), stage.scale.shift);
+      codes[j] = mul_shift::shift_right(mul_shift::mul_high_with_fraction(high[j], low[j], factors), stage.scale.shift);
     }
     store_row<Isa>(codes, y.data + at.m * y.stride + at.n, at.columns);
   }
 };
 
-template <class Isa, unsigned Planes, class Stage>
-struct epilogue<Isa, join_planes<Planes, Stage>> {
+template <class Isa, unsigned Slices, class Stage>
+struct epilogue<Isa, combine_slices<Slices, Stage>> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const join_planes<Planes, Stage>& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
+  INTACT_INLINE static void run(const combine_slices<Slices, Stage>& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<typename Stage::output> y) {
-    const index_t joined_row = at.m / index_t{Planes};
+    const index_t joined_row = at.m / index_t{Slices};
     const std::int64_t* const corrections = all.corrections + joined_row;
     const tile_place joined{all.first + joined_row, at.n, at.columns};
-    static_assert(Rows % Planes == 0);
+    static_assert(Rows % Slices == 0);
     if constexpr (takes_64_bits<Stage>) {
       INTACT_UNROLL
-      for (unsigned r = 0; r < Rows / Planes; ++r) {
+      for (unsigned r = 0; r < Rows / Slices; ++r) {
         s32<Isa> high[N], low[N];
-        join_64_bits<Planes, Isa>(x + r * Planes, corrections[r], high, low);
-        finish_64_bits<Isa, Stage>::run(all.stage, high, low,
-                                        tile_place{joined.m + static_cast<index_t>(r), joined.n, joined.columns}, y);
+        combine_s64<Slices, Isa>(x + r * Slices, corrections[r], high, low);
+        s64_epilogue<Isa, Stage>::run(all.stage, high, low,
+                                      tile_place{joined.m + static_cast<index_t>(r), joined.n, joined.columns}, y);
       }
     } else {
-      static_assert(Planes == two_planes);
+      static_assert(Slices == u4_slices);
       s32<Isa> sums[Rows / 2][N];
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows / 2; ++r) {
         const s32<Isa> correction = simd::broadcast<Isa>(static_cast<std::int32_t>(corrections[r]));
         INTACT_UNROLL
         for (unsigned j = 0; j < N; ++j) {
-          const s32<Isa> high = simd::mul_shift<Isa>::left(x[2 * r][j], 8);
+          const s32<Isa> high = simd::mul_shift<Isa>::shift_left(x[2 * r][j], 8);
           sums[r][j] = simd::add<Isa>(simd::add<Isa>(x[2 * r + 1][j], high), correction);
         }
       }
@@ -131,9 +132,9 @@ struct epilogue<Isa, join_planes<Planes, Stage>> {
 };
 
 template <class Isa>
-struct epilogue<Isa, normalize_planes> {
+struct epilogue<Isa, combine_and_normalize> {
   template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const normalize_planes& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
+  INTACT_INLINE static void run(const combine_and_normalize& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::uint8_t> y) {
     using mul_shift = simd::mul_shift<Isa>;
     INTACT_UNROLL
@@ -144,9 +145,9 @@ struct epilogue<Isa, normalize_planes> {
       s32<Isa>(&low)[N] = x[2 * r + 1];
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        const s32<Isa> high = mul_shift::left(x[2 * r][j], scale.left_shift);
-        low[j] = mul_shift::left(low[j], scale.left_shift);
-        low[j] = mul_shift::right(mul_shift::high_of_planes(high, low[j], factors), scale.shift);
+        const s32<Isa> high = mul_shift::shift_left(x[2 * r][j], scale.left_shift);
+        low[j] = mul_shift::shift_left(low[j], scale.left_shift);
+        low[j] = mul_shift::shift_right(mul_shift::mul_high_of_slices(high, low[j], factors), scale.shift);
       }
       store_row<Isa>(low, y.data + (all.first + row) * y.stride + at.n, at.columns);
     }

@@ -1,42 +1,63 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 
 #include "intact/simd/bytes.hpp"
 
-// Any function of a 12-bit code, in registers of bytes: a table of 4,096 bytes. A shuffle takes one of 128 entries by 7
-// bits of a code; of the 32 parts' entries each further bit of the code chooses one half.
+// Any function of a 12-bit code, in registers of bytes: a table of 4,096 bytes. The low 7 bits of a code index a
+// 128-byte shuffle in each of the 32 parts of the table; the upper 5 bits select among the results by blending.
 //
-// long_table<Isa>(table), for those that has_long_table<Isa> names, has lookup(codes, to): entries at codes in u16, in
-// N registers of bytes. The table stays where it is, best at a multiple of 64 bytes, and goes through registers once
-// for N registers of codes. Without AVX512_VBMI one load per code is faster.
+// lut12<Isa>(table), where it `exists`, has lookup(codes, to): the entries at u16 codes, in N registers of bytes. The
+// table stays in memory, best at a multiple of 64 bytes, and is loaded into registers once for N registers of codes.
+// Without AVX512_VBMI one load per code is faster.
 //
-// stepped_table<Isa>(table), for the same, is faster for tables that it `fits`: those of which any eight neighbours,
-// from a multiple of 8 on, only rise or only fall, by 1 at a time and at most twice. Tables of smooth functions are
-// such unless they are steep.
+// lut12_step<Isa>(table), for the same sets, is faster for tables that it `fits`: each group of eight entries, from a
+// multiple of 8 on, only rises or only falls, by steps of 1, at most twice. Tables of smooth functions do unless they
+// are steep.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 template <class Isa>
-inline constexpr bool has_long_table = false;
+class lut12 : public lut12<typename Isa::parent> {
+ public:
+  using lut12<typename Isa::parent>::lut12;
+};
+template <>
+class lut12<isa::scalar> {
+ public:
+  static constexpr bool exists = false;
+};
 
 template <class Isa>
-class long_table;
+class lut12_step : public lut12_step<typename Isa::parent> {
+ public:
+  using lut12_step<typename Isa::parent>::lut12_step;
+};
+template <>
+class lut12_step<isa::scalar> {};
+
+/// The interface of lut12<Isa> and lut12_step<Isa> where they exist.
 template <class Isa>
-class stepped_table;
+concept lut12_interface = requires(const std::uint8_t* table, const std::uint16_t* codes,
+                                   typename bytes<Isa>::batch (&to)[4]) {
+  lut12<Isa>(table).lookup(codes, to);
+  lut12_step<Isa>(table).lookup(codes, to);
+  { lut12_step<Isa>(table).fits } -> std::convertible_to<bool>;
+};
 
 #if INTACT_HAS_AVX512VBMI
-template <>
-inline constexpr bool has_long_table<isa::avx512vbmi> = true;
 
 template <>
-class long_table<isa::avx512vbmi> {
+class lut12<isa::avx512vbmi> {
  public:
-  INTACT_INLINE explicit long_table(const std::uint8_t* table) : entries_(table) {}
+  static constexpr bool exists = true;
+
+  INTACT_INLINE explicit lut12(const std::uint8_t* table) : entries_(table) {}
 
   template <unsigned N>
   INTACT_INLINE void lookup(const std::uint16_t* from, __m512i (&to)[N]) const {
@@ -96,31 +117,31 @@ class long_table<isa::avx512vbmi> {
 
 namespace detail {
 
-constexpr std::array<std::uint8_t, 64> every_second_byte(unsigned first) {
-  std::array<std::uint8_t, 64> places{};
+constexpr std::array<std::uint8_t, 64> every_second_index(unsigned first) {
+  std::array<std::uint8_t, 64> indices{};
   for (unsigned i = 0; i < 64; ++i) {
-    places[i] = static_cast<std::uint8_t>(2 * i + first);
+    indices[i] = static_cast<std::uint8_t>(2 * i + first);
   }
-  return places;
+  return indices;
 }
 
 }  // namespace detail
 
 template <>
-class stepped_table<isa::avx512vbmi> {
+class lut12_step<isa::avx512vbmi> {
  public:
-  explicit stepped_table(const std::uint8_t* table) {
+  explicit lut12_step(const std::uint8_t* table) {
     __mmask64 wrong = 0;
-    for (index_t i = 0; i < eights; i += 8) {
-      wrong |= add_eights(table + 8 * i, i);
+    for (index_t i = 0; i < groups; i += 8) {
+      wrong |= add_groups(table + 8 * i, i);
     }
-    // Eights that fall have no step in front of their first entry: its bit tells that they fall.
-    for (index_t i = 0; i < eights; i += 64) {
+    // No step precedes the first entry of a group: its bit says that the group falls.
+    for (index_t i = 0; i < groups; i += 64) {
       const __m512i up = _mm512_load_si512(steps_ + i), down = _mm512_load_si512(falling_ + i);
       const __mmask64 falls = _mm512_test_epi8_mask(down, down);
       const __m512i steps = _mm512_or_si512(up, down);
-      const __m512i behind_first = without_lowest_bit(steps), behind_second = without_lowest_bit(behind_first);
-      wrong |= (falls & _mm512_test_epi8_mask(up, up)) | _mm512_test_epi8_mask(behind_second, behind_second);
+      const __m512i after_first = without_lowest_bit(steps), after_second = without_lowest_bit(after_first);
+      wrong |= (falls & _mm512_test_epi8_mask(up, up)) | _mm512_test_epi8_mask(after_second, after_second);
       _mm512_store_si512(steps_ + i, _mm512_mask_add_epi8(steps, falls, steps, _mm512_set1_epi8(1)));
     }
     fits = wrong == 0;
@@ -137,13 +158,14 @@ class stepped_table<isa::avx512vbmi> {
   }
 
  private:
-  static constexpr index_t eights = 512;
+  static constexpr index_t groups = 512;
 
-  /// The smallest of every eight entries, and a bit for each entry that differs from the one before it.
-  INTACT_INLINE __mmask64 add_eights(const std::uint8_t* table, index_t i) {
-    constexpr __mmask64 behind_first = 0xfefefefefefefefe;
+  /// The smallest entry of eight groups, and a bit for each entry that differs from the one before it. Returns the
+  /// steps of more than 1.
+  INTACT_INLINE __mmask64 add_groups(const std::uint8_t* table, index_t i) {
+    constexpr __mmask64 after_first = 0xfefefefefefefefe;
     const __m512i all = _mm512_loadu_si512(table), before = _mm512_slli_epi64(all, 8), one = _mm512_set1_epi8(1);
-    const __mmask64 changes = _mm512_mask_cmpneq_epu8_mask(behind_first, all, before);
+    const __mmask64 changes = _mm512_mask_cmpneq_epu8_mask(after_first, all, before);
     const __mmask64 up = _mm512_mask_cmpeq_epu8_mask(changes, _mm512_subs_epu8(all, before), one);
     const __mmask64 down = _mm512_mask_cmpeq_epu8_mask(changes, _mm512_subs_epu8(before, all), one);
     std::memcpy(steps_ + i, &up, sizeof up);
@@ -159,21 +181,21 @@ class stepped_table<isa::avx512vbmi> {
     return _mm512_and_si512(x, _mm512_add_epi8(x, _mm512_set1_epi8(-1)));
   }
 
-  /// Entry `at`, whose two highest bits are given apart.
-  INTACT_INLINE static __m512i entry(const std::uint8_t* of_eights, __m512i at, __mmask64 bit7, __mmask64 bit8) {
+  /// Entry `at` of 512; its two highest bits are given as masks.
+  INTACT_INLINE static __m512i entry(const std::uint8_t* by_group, __m512i at, __mmask64 bit7, __mmask64 bit8) {
     __m512i quarters[4];
     INTACT_UNROLL
     for (int i = 0; i < 4; ++i) {
-      const std::uint8_t* const part = of_eights + 128 * i;
+      const std::uint8_t* const part = by_group + 128 * i;
       quarters[i] = _mm512_permutex2var_epi8(_mm512_load_si512(part), at, _mm512_load_si512(part + 64));
     }
     const __m512i low = _mm512_mask_mov_epi8(quarters[0], bit7, quarters[1]);
     return _mm512_mask_mov_epi8(low, bit8, _mm512_mask_mov_epi8(quarters[2], bit7, quarters[3]));
   }
 
-  /// The smallest of its eight, and as many more as there are steps up to a code, or behind it where entries fall.
+  /// The smallest entry of the code's group, plus the number of steps up to the code, or after it where entries fall.
   INTACT_INLINE __m512i entries(__m512i first, __m512i second) const {
-    alignas(64) static constexpr auto even = detail::every_second_byte(0), odd = detail::every_second_byte(1);
+    alignas(64) static constexpr auto even = detail::every_second_index(0), odd = detail::every_second_index(1);
     alignas(16) static constexpr std::uint8_t up_to[16] = {1, 3, 7, 15, 31, 63, 127, 255,
                                                            1, 3, 7, 15, 31, 63, 127, 255};
     const __m512i even_bytes = _mm512_load_si512(even.data());
@@ -195,10 +217,11 @@ class stepped_table<isa::avx512vbmi> {
     return _mm512_mask_add_epi8(once, _mm512_test_epi8_mask(more, more), once, one);
   }
 
-  alignas(64) std::uint8_t smallest_[eights];
-  alignas(64) std::uint8_t steps_[eights];  ///< bit i: entry i differs from the one before; bit 0: they fall
-  alignas(64) std::uint8_t falling_[eights];
+  alignas(64) std::uint8_t smallest_[groups];
+  alignas(64) std::uint8_t steps_[groups];  ///< bit i: entry i differs from the one before; bit 0: the group falls
+  alignas(64) std::uint8_t falling_[groups];
 };
+
 #endif
 
 }  // namespace simd
