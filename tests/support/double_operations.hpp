@@ -156,8 +156,8 @@ inline double code_value(std::int32_t code) {
 
 /// Product with weights, one row per output channel.
 template <class Weights>
-code_matrix reference::gemm(const code_matrix& a, const Weights& weights, std::span<const realized_scale> scales,
-                            const code_range& range = u8_codes) {
+code_matrix gemm(const code_matrix& a, const Weights& weights, std::span<const realized_scale> scales,
+                 const code_range& range = u8_codes) {
   return multiply(a, code_value, packed_rows(weights), scales, to_codes(range));
 }
 
@@ -277,8 +277,8 @@ inline code_matrix shift_matmul_wide(const code_matrix& codes, const code_matrix
 }
 
 /// Attention times V: the sum of v * 2^-code. The scale's factor is that of accumulators in units of 2^-15.
-inline code_matrix shift_matmul<isa::native, >(const code_matrix& codes, const code_matrix& v, int zero_point,
-                                               const realized_scale& scale, attention_code policy) {
+inline code_matrix shift_matmul(const code_matrix& codes, const code_matrix& v, int zero_point,
+                                const realized_scale& scale, attention_code policy) {
   if (policy == attention_code::u8_full) {
     return shift_matmul_wide(codes, v, zero_point, scale);
   }

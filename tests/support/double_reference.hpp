@@ -13,7 +13,9 @@
 
 #include "double_operations.hpp"
 #include "intact/build/integer_vit.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/reference/model/trace.hpp"
+#include "intact/reference/model/vit.hpp"
 
 // A vision transformer of any profile in real arithmetic, from the owned parameters of an integer one, and the
 // comparison of the two on every tensor that a trace is shown.
@@ -163,7 +165,7 @@ class double_reference {
     const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
     for (std::size_t i = 0; i < tensors_.blocks.size(); ++i) {
       const block_evaluation block{tensors_.blocks[i], shape.block(), shape.stream, static_cast<index_t>(i), all};
-      stream = &reference::block(*stream);
+      stream = &block(*stream);
     }
 
     const code_matrix class_tokens =
@@ -303,7 +305,7 @@ inline comparison compare_image(const integer_vit& model, const image_view& imag
   std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   trace_comparison trace(expected);
   reference::vit(
-      image, model.parameters(), model.shape(),
+      image, packed_vit(model).parameters(), model.shape(),
       {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
       workspace(memory.data(), memory.size()), trace);
   return trace.result();

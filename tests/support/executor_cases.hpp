@@ -11,6 +11,7 @@
 #include "catch.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
+#include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
 
 // What every executor has to do, whatever threads it runs on.

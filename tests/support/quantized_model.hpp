@@ -9,8 +9,10 @@
 #include <string_view>
 #include <vector>
 
+#include "intact/build/packed_vit.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "scratch_folder.hpp"
 #include "tensor.hpp"
 
@@ -166,7 +168,7 @@ inline classification classify(const integer_vit& model, const image_view& image
   classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
                        std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
   std::vector<std::byte> scratch(reference::vit_workspace_bytes(model.shape()));
-  reference::vit(image, model.parameters(), model.shape(),
+  reference::vit(image, packed_vit(model).parameters(), model.shape(),
                  {matrix_view(found.logits.data(), 1, classes), matrix_view(found.logits_u8.data(), 1, classes)},
                  workspace(scratch.data(), scratch.size()));
   return found;

@@ -115,7 +115,7 @@ class model_builder {
 
   vit_tensors model();
   /// A block of `tokens` tokens; `stream` becomes that of its output.
-  owned_block reference::block(index_t tokens, stream_factors& stream);
+  owned_block block(index_t tokens, stream_factors& stream);
   stream_factors first_stream();
 
  private:
@@ -359,7 +359,7 @@ inline vit_tensors model_builder::model() {
   made.shape = shape;
   add_embedding(made, stream);
   for (index_t position = 0; position < shape.depth; ++position) {
-    made.blocks.push_back(reference::block(shape.tokens(), stream));
+    made.blocks.push_back(block(shape.tokens(), stream));
   }
   const int norm = zero_point();
   made.norm = layernorm(stream, norm);

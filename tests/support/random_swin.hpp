@@ -27,7 +27,7 @@ class float_swin_builder : random_float_layers {
     for (index_t s = 0; s < shape_.stages; ++s) {
       float_swin_stage& stage = made.stages.emplace_back();
       for (index_t position = 0; position < shape_.of(s).depth; ++position) {
-        stage.blocks.push_back(reference::block(shape_.of(s)));
+        stage.blocks.push_back(block(shape_.of(s)));
       }
       if (s + 1 < shape_.stages) {
         const index_t merged = 4 * shape_.of(s).width, next = shape_.of(s + 1).width;
@@ -50,7 +50,7 @@ class float_swin_builder : random_float_layers {
     return made;
   }
 
-  float_swin_block reference::block(const swin_stage_shape& shape) {
+  float_swin_block block(const swin_stage_shape& shape) {
     float_swin_block made{{.norm1 = layernorm(shape.width),
                            .qkv = linear(3 * shape.width, shape.width, 2),  // probabilities below 2^-16 too
                            .proj = branch(shape.width, shape.width),

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "intact/model/vit.hpp"
+#include "intact/pack.hpp"
 #include "tensor.hpp"
 
 // Valid random parameters of blocks and models of any shape, whose codes spread over their range.
@@ -34,11 +36,23 @@ class parameter_memory {
     return {values.data(), rows, columns};
   }
 
+  /// Weights in packed form.
+  template <class Weights>
+  auto packed(const Weights& weights) {
+    struct alignas(packed_weights_alignment) cache_line {
+      std::byte bytes[packed_weights_alignment];
+    };
+    const auto lines = std::make_shared<std::vector<cache_line>>(
+        static_cast<std::size_t>(packed_weights_bytes(weights)) / sizeof(cache_line) + 1);
+    kept_.push_back(lines);
+    return pack_weights(weights, std::as_writable_bytes(std::span(*lines)));
+  }
+
  private:
   std::vector<std::shared_ptr<void>> kept_;
 };
 
-/// What a layer's output codes shall be like.
+/// Middle and standard deviation of a layer's output codes.
 struct code_spread {
   double middle = 128;
   double deviation = 50;
@@ -57,7 +71,7 @@ inline channel_scale random_scale(parameter_memory& memory, index_t outputs, ind
 
 inline linear_parameters random_linear(parameter_memory& memory, index_t outputs, index_t inputs,
                                        const code_spread& spread, generator& random) {
-  return {memory.matrix<std::int8_t>(outputs, inputs, -127, 127, random),
+  return {memory.packed(memory.matrix<std::int8_t>(outputs, inputs, -127, 127, random)),
           random_scale(memory, outputs, inputs, spread)};
 }
 

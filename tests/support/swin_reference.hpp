@@ -7,6 +7,8 @@
 
 #include "double_reference.hpp"
 #include "intact/build/integer_swin.hpp"
+#include "intact/build/packed_swin.hpp"
+#include "intact/reference/model/swin.hpp"
 
 // A Swin transformer of any profile in real arithmetic, as double_reference.hpp evaluates vision transformers. Windows,
 // shifts and masks follow the original's description step by step: pad, roll, cut, and number the regions of the rolled
@@ -152,7 +154,7 @@ struct swin_block_evaluation {
   const code_matrix& operator()(const code_matrix& stream) const {
     const owned_block& layers = p.block;
     const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, layers.norm1.view()));
-    const code_matrix& context = reference::attention(cut.cut(norm1, p.norm1_zero_point));
+    const code_matrix& context = attention(cut.cut(norm1, p.norm1_zero_point));
     const code_matrix& add1 = keep(all, {"add1", block}, add_attention(stream, context));
 
     const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, layers.norm2.view()));
@@ -305,7 +307,7 @@ inline comparison compare_image(const integer_swin& model, const image_view& ima
   std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   trace_comparison trace(expected);
   reference::swin(
-      image, model.parameters(), model.shape(),
+      image, packed_swin(model).parameters(), model.shape(),
       {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
       workspace(memory.data(), memory.size()), trace);
   return trace.result();

@@ -49,7 +49,7 @@ void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parame
   } else if (p.rounding == log2_rounding::round_ratio) {
     reference::log_softmax<Format>(logits, p.exponential, codes);
   } else {
-    reference::log_softmax<Format, std::uint64_t, log2_rounding::round_log>(logits, p.exponential, codes);
+    reference::log_softmax<Format, log2_rounding::round_log>(logits, p.exponential, codes);
   }
 }
 
@@ -62,7 +62,7 @@ void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parame
   } else if (p.rounding == log2_rounding::round_ratio) {
     reference::log_softmax<Format>(logits, p.exponential, mask, codes);
   } else {
-    reference::log_softmax<Format, std::uint64_t, log2_rounding::round_log>(logits, p.exponential, mask, codes);
+    reference::log_softmax<Format, log2_rounding::round_log>(logits, p.exponential, mask, codes);
   }
 }
 
