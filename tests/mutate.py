@@ -237,7 +237,7 @@ MUTATIONS = [
         ("static_cast<std::uint8_t>(p.norm1_zero_point)", "std::uint8_t{0}"),
     ),
     *mutations_of(
-        "model/fused_window_attention.hpp", "fused_swin_test@avx2",
+        "model/fused_window_attention.hpp", "swin_kernel_test@avx2",
         ("x.bias.row_block(first, rows)", "x.bias.row_block(0, rows)"),
         ("x.mask.visible.row_block(masked ? first : 0, masked ? rows : 0)", "x.mask.visible.row_block(0, masked ? rows : 0)"),
         ("masks.of(shape.grid, window % windows)", "masks.of(shape.grid, 0)"),
@@ -371,7 +371,7 @@ MUTATIONS = [
         ("/ (255 << 15)", "/ (254 << 15)"),
     ),
     *mutations_of(
-        "kernel/attention.hpp", "fused_block_test@avx2",
+        "kernel/attention.hpp", "block_kernel_test@avx2",
         ("share * (std::int64_t{1} << logits.left_shift) * logits.multiplier", "share * logits.multiplier"),
         ("sum - k.zero_point * depth", "sum - 128 * depth"),
     ),

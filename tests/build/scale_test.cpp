@@ -901,7 +901,7 @@ std::int64_t largest_row_of_weights(index_t keys, const std::array<std::uint32_t
                                                                                             : 0);
         }
         const typename attention_codes<Format>::view codes(storage.data(), 1, keys);
-        log_softmax<isa::native, Format>({logits.data(), 1, keys}, table, codes);
+        log_softmax<isa::native, Format>({logits.data(), 1, keys}, exp_table<std::uint32_t>(table), codes);
         std::int64_t sum = 0;
         for (index_t j = 0; j < keys; ++j) {
           sum += codes(0, j) > 15 ? 0 : 1 << (15 - codes(0, j));

@@ -137,7 +137,7 @@ template <class T>
 std::vector<std::uint8_t> codes_of(const std::vector<std::uint8_t>& row, const exp_values<T>& table) {
   std::vector<std::uint8_t> codes(row.size());
   const auto keys = static_cast<index_t>(row.size());
-  log_softmax<isa::native, attention_code::u8_masked>({row.data(), 1, keys}, table, {codes.data(), 1, keys});
+  log_softmax({row.data(), 1, keys}, exp_table<T>(table), {codes.data(), 1, keys});
   return codes;
 }
 

@@ -13,6 +13,7 @@
 #include "guarded_memory.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
+#include "intact/reference/gemm.hpp"
 #include "stage_cases.hpp"
 #include "tensor.hpp"
 

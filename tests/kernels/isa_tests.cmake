@@ -36,8 +36,8 @@ if("native" IN_LIST isas)
   set(isa_flags_${native} "")
 endif()
 
-set(fused_tests fused_block_test fused_swin_test fused_vit_test)
-set(isa_tests ${fused_tests} gemm_kernel_test operation_kernel_test shift_matmul_kernel_test simd_test)
+set(isa_tests block_kernel_test swin_kernel_test vit_kernel_test gemm_kernel_test activation_product_test
+    operation_kernel_test shift_matmul_kernel_test simd_test)
 list(TRANSFORM isa_tests PREPEND kernels/ OUTPUT_VARIABLE listed)
 set_property(GLOBAL APPEND PROPERTY intact_listed_tests ${listed})
 
@@ -49,10 +49,11 @@ if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
 endif()
 
 # What takes longest begins first, emulated before all, so that no processor waits for it at the end.
-set(cost_of_fused_block_test 90)
-set(cost_of_fused_swin_test 90)
-set(cost_of_fused_vit_test 90)
+set(cost_of_block_kernel_test 90)
+set(cost_of_swin_kernel_test 90)
+set(cost_of_vit_kernel_test 90)
 set(cost_of_gemm_kernel_test 80)
+set(cost_of_activation_product_test 75)
 set(cost_of_operation_kernel_test 70)
 set(cost_of_shift_matmul_kernel_test 60)
 set(cost_of_simd_test 50)
@@ -65,7 +66,7 @@ target_link_libraries(run_if_supported PRIVATE intact::intact)
 set(whole_set_of_avx2_vnni avx2)
 set(whole_set_of_avx512bw avx512vbmi)
 set(whole_set_of_avx512vnni avx512vbmi)
-set(primitive_tests gemm_kernel_test shift_matmul_kernel_test simd_test)
+set(primitive_tests gemm_kernel_test activation_product_test shift_matmul_kernel_test simd_test)
 
 # One program for each instruction set, compiled as one unit, and a test for each file in it: a program cannot be asked
 # for its test cases on another processor.

@@ -11,6 +11,8 @@
 #include "guarded_memory.hpp"
 #include "heap_counter.hpp"
 #include "intact/log_softmax.hpp"
+#include "intact/reference/shift_matmul.hpp"
+#include "intact/reference/weighted_matmul.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/weighted_matmul.hpp"
 #include "refusal.hpp"
@@ -270,7 +272,7 @@ TEST_CASE("a stage for 8-bit codes may want the row") {
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
-/// As many keys as the door allows, all with a code of every plane but the first, and with codes that fill a row's
+/// As many keys as are allowed, all with a code of every plane but the first, and with codes that fill a row's
 /// budget of 2^-code.
 TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]") {
   constexpr index_t keys = shift_matmul_max_keys;

@@ -8,6 +8,7 @@
 
 #include "catch.hpp"
 #include "intact/gemm.hpp"
+#include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
 
 // The stages are compared with the definitions that the runtimes publish, in exact fractions:

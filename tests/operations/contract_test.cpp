@@ -14,6 +14,9 @@
 
 #include "catch.hpp"
 #include "intact/intact.hpp"
+#include "intact/reference/gemm.hpp"
+#include "intact/reference/model/attention.hpp"
+#include "intact/reference/model/mlp.hpp"
 #include "small_model.hpp"
 #include "tensor.hpp"
 
@@ -313,15 +316,9 @@ TEST_CASE("gemm refuses sums that int32 might not hold") {
   check_depth_limit<std::int8_t, matrix_view<const std::int8_t>>(131071);
   check_depth_limit<std::uint8_t, packed_view<s4, const std::uint8_t>>(1052688);
   check_depth_limit<std::int8_t, packed_view<s4, const std::uint8_t>>(2097151);
-  const auto call = [](index_t k) {
-    const quantized_matrix codes{{nullptr, 0, k}, 0};
-    reference::gemm(codes, codes, raw_accumulator{}, matrix_view<std::int32_t>());
-  };
-  CHECK(refusal([&] { call(33025); }) == "");
-  check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
 }
 
-/// A product by the fast kernels: what every refusal is tried on, 3 x 6 times 4 x 6.
+/// A product with packed weights that every refusal is tried on, 3 x 6 times 4 x 6.
 struct packed_product {
   generator random{50};
   parameter_memory memory;
@@ -337,31 +334,27 @@ TEST_CASE("gemm with packed weights refuses matrices and scales that do not fit 
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t>;
   for (const auto& bad : wrong_views(one.a)) {
-    check_refused(y, words{"gemm", "a"} + bad.expected,
-                  [&] { reference::gemm(bad.argument, one.w, stage{one.scale}, y.view()); });
+    check_refused(y, words{"gemm", "a"} + bad.expected, [&] { gemm(bad.argument, one.w, stage{one.scale}, y.view()); });
   }
   for (const index_t k : {0, 5, 7}) {
     check_refused(y, words{"gemm", "columns of w"} + sizes(6, k),
-                  [&] { reference::gemm(matrix_view(one.a.data, 3, k, 7), one.w, stage{one.scale}, y.view()); });
+                  [&] { gemm(matrix_view(one.a.data, 3, k, 7), one.w, stage{one.scale}, y.view()); });
   }
   check_refused(y, words{"gemm", "columns of w"} + sizes(5, 6),
-                [&] { reference::gemm(one.a, one.w.prefix(4, 5), stage{one.scale}, y.view()); });
+                [&] { gemm(one.a, one.w.prefix(4, 5), stage{one.scale}, y.view()); });
   check_refused(y, words{"gemm", "scale.multiplier"} + sizes(4, 3),
-                [&] { reference::gemm(one.a, one.w.prefix(3, 6), stage{one.scale}, y.view()); });
+                [&] { gemm(one.a, one.w.prefix(3, 6), stage{one.scale}, y.view()); });
   for (const auto& bad : wrong_scales(one.scale)) {
-    check_refused(y, words{"gemm"} + bad.expected,
-                  [&] { reference::gemm(one.a, one.w, stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, stage{bad.argument}, y.view()); });
   }
   for (const auto& bad : wrong_scales(tensor_scale{1 << 28, 1, 0, 0})) {
     using tensor_stage = requantize<std::uint8_t, tensor_scale>;
-    check_refused(y, words{"gemm"} + bad.expected,
-                  [&] { reference::gemm(one.a, one.w, tensor_stage{bad.argument}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, tensor_stage{bad.argument}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"gemm", "y"} + bad.expected,
-                  [&] { reference::gemm(one.a, one.w, stage{one.scale}, bad.argument); });
+    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { gemm(one.a, one.w, stage{one.scale}, bad.argument); });
   }
-  check_accepted(y, [&] { reference::gemm(one.a, one.w, stage{one.scale}, y.view()); });
+  check_accepted(y, [&] { gemm(one.a, one.w, stage{one.scale}, y.view()); });
 }
 
 TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
@@ -370,17 +363,17 @@ TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
   fill(addend.view(), values::random, -100, 100, one.random);
   for (const auto& bad : wrong_shapes(addend.view())) {
     check_refused(y, words{"gemm", "addend of the stage"} + bad.expected, [&] {
-      reference::gemm(one.a, one.w, add_to_stream{one.scale, bad.argument}, y.view());
+      gemm(one.a, one.w, add_to_stream{one.scale, bad.argument}, y.view());
     });
   }
-  check_accepted(y, [&] { reference::gemm(one.a, one.w, add_to_stream{one.scale, addend.view()}, y.view()); });
+  check_accepted(y, [&] { gemm(one.a, one.w, add_to_stream{one.scale, addend.view()}, y.view()); });
 
   tensor<std::uint8_t> stream(3, 4), sum(3, 4, layouts[1]);
   fill(stream.view(), values::random, 0, 255, one.random);
   const std::vector<std::int32_t> multiplier(4, 1 << 20), offset(4, 0);
   const add_parameters good{multiplier, multiplier, offset, 100, 200, 20};
   const auto call = [&](const add_parameters& addition, matrix_view<const std::uint8_t> to) {
-    reference::gemm(one.a, one.w, requantize_add{one.scale, addition, to}, sum.view());
+    gemm(one.a, one.w, requantize_add{one.scale, addition, to}, sum.view());
   };
   for (const auto& bad : wrong_shapes(stream.view())) {
     check_refused(sum, words{"gemm", "stream of the stage"} + bad.expected, [&] { call(good, bad.argument); });
@@ -415,25 +408,23 @@ TEST_CASE("gemm with packed weights refuses tables and scales of rows that do no
   const std::vector<std::uint8_t> table(4097, 7);
   for (const std::size_t size : {0u, 4095u, 4097u}) {
     check_refused(y, words{"gemm", "size of table"} + sizes(static_cast<index_t>(size), 4096), [&] {
-      reference::gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(size)}, y.view());
+      gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(size)}, y.view());
     });
   }
-  check_accepted(y, [&] {
-    reference::gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(4096)}, y.view());
-  });
+  check_accepted(y, [&] { gemm(one.a, one.w, requantize_lut{one.scale, std::span(table).first(4096)}, y.view()); });
 
   using stage = requantize_per_row<std::uint8_t>;
   const std::vector<tensor_scale> rows(4, tensor_scale{1 << 28, std::int64_t{9} << 32, 0, 0});
   for (const std::size_t size : {0u, 2u, 4u}) {
     check_refused(y, words{"gemm", "size of rows"} + sizes(static_cast<index_t>(size), 3),
-                  [&] { reference::gemm(one.a, one.w, stage{std::span(rows).first(size)}, y.view()); });
+                  [&] { gemm(one.a, one.w, stage{std::span(rows).first(size)}, y.view()); });
   }
   for (const auto& bad : wrong_scales(rows[0])) {
     std::vector<tensor_scale> wrong_rows(rows.begin(), rows.begin() + 3);
     wrong_rows[2] = bad.argument;
-    check_refused(y, words{"gemm"} + bad.expected, [&] { reference::gemm(one.a, one.w, stage{wrong_rows}, y.view()); });
+    check_refused(y, words{"gemm"} + bad.expected, [&] { gemm(one.a, one.w, stage{wrong_rows}, y.view()); });
   }
-  check_accepted(y, [&] { reference::gemm(one.a, one.w, stage{std::span(rows).first(3)}, y.view()); });
+  check_accepted(y, [&] { gemm(one.a, one.w, stage{std::span(rows).first(3)}, y.view()); });
 }
 
 /// K at its limit is accepted, K one above refused; without rows nothing needs memory.
@@ -442,7 +433,7 @@ void check_packed_depth_limit(index_t limit) {
   const auto call = [](index_t k) {
     packed_weights<Element> w;
     w.columns = w.packed_columns = k;
-    reference::gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
+    gemm(matrix_view<const A>(nullptr, 0, k), w, raw_accumulator{}, matrix_view<std::int32_t>());
   };
   CHECK(refusal([&] { call(limit); }) == "");
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
@@ -457,42 +448,70 @@ TEST_CASE("gemm with packed weights refuses sums that int32 might not hold") {
   check_packed_depth_limit<std::int8_t, grouped_s4>(262143);
 }
 
-TEST_CASE("gemm of activations refuses what does not fit together") {
+/// A product of two activations with everything that a call of it needs.
+struct activation_call {
+  quantized_batch a, b;
+  tensor_scale scale;
+  matrix_batch<std::uint8_t> y;
+  std::size_t bytes;
+};
+
+TEST_CASE("gemm of activations refuses what does not fit together, before it writes to y or the workspace") {
   generator random(45);
   parameter_memory memory;
-  const quantized_matrix a{memory.matrix<std::uint8_t>(3, 6, 0, 255, random), 128};
-  const quantized_matrix b{memory.matrix<std::uint8_t>(4, 6, 0, 255, random), 128};
-  const tensor_scale scale{1 << 28, 1, 0, 0};
-  tensor<std::uint8_t> y(3, 4, layouts[1]);
-  using stage = requantize<std::uint8_t, tensor_scale>;
-  for (const auto& bad : wrong_views(a.codes)) {
-    check_refused(y, words{"gemm", "a"} + bad.expected, [&] {
-      reference::gemm({bad.argument, 0}, b, stage{scale}, y.view());
-    });
+  tensor<std::uint8_t> y(6, 4, layouts[1]);
+  const std::size_t bytes = gemm_workspace_bytes(3, 4, 6);
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(bytes));
+  const activation_call good{{{memory.matrix<std::uint8_t>(3, 6, 0, 255, random), 2, 0}, 128},
+                             {{memory.matrix<std::uint8_t>(8, 6, 0, 255, random).row_block(0, 4), 2, 24}, 128},
+                             {1 << 28, 1, 0, 0},
+                             {y.view().row_block(0, 3), 2, 3 * y.view().stride},
+                             bytes};
+  const auto run = [&](const activation_call& call) {
+    gemm(call.a, call.b, requantize<std::uint8_t, tensor_scale>{call.scale}, call.y,
+         workspace(scratch.view().data, call.bytes));
+  };
+  const auto check = [&](const words& expected, const std::function<void(activation_call&)>& change) {
+    activation_call call = good;
+    change(call);
+    check_refused(y, words{"gemm"} + expected, [&] { run(call); });
+  };
+  for (const auto& bad : wrong_views(good.a.codes.first)) {
+    check(words{"a"} + bad.expected, [&](activation_call& call) { call.a.codes.first = bad.argument; });
   }
-  for (const auto& bad : wrong_views(b.codes)) {
-    check_refused(y, words{"gemm", "b"} + bad.expected, [&] {
-      reference::gemm(a, {bad.argument, 0}, stage{scale}, y.view());
-    });
+  for (const auto& bad : wrong_views(good.b.codes.first)) {
+    check(words{"b"} + bad.expected, [&](activation_call& call) { call.b.codes.first = bad.argument; });
   }
-  check_refused(y, {"gemm", "b", "4 x 5", "4 x 6"}, [&] {
-    reference::gemm(a, {b.codes.column_block(0, 5), 0}, stage{scale}, y.view());
-  });
+  check({"b", "4 x 5", "4 x 6"}, [](activation_call& call) { call.b.codes.first.columns = 5; });
   for (const auto& bad : wrong_values(0, 255)) {
-    check_refused(y, words{"gemm", "zero point of a"} + bad.expected, [&] {
-      reference::gemm({a.codes, bad.argument}, b, stage{scale}, y.view());
-    });
-    check_refused(y, words{"gemm", "zero point of b"} + bad.expected, [&] {
-      reference::gemm(a, {b.codes, bad.argument}, stage{scale}, y.view());
-    });
+    check(words{"zero point of a"} + bad.expected, [&](activation_call& call) { call.a.zero_point = bad.argument; });
+    check(words{"zero point of b"} + bad.expected, [&](activation_call& call) { call.b.zero_point = bad.argument; });
   }
-  for (const auto& bad : wrong_scales(scale)) {
-    check_refused(y, words{"gemm"} + bad.expected, [&] { reference::gemm(a, b, stage{bad.argument}, y.view()); });
+  for (const auto& bad : wrong_scales(good.scale)) {
+    check(bad.expected, [&](activation_call& call) { call.scale = bad.argument; });
   }
-  for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"gemm", "y"} + bad.expected, [&] { reference::gemm(a, b, stage{scale}, bad.argument); });
+  for (const auto& bad : wrong_shapes(good.y.first)) {
+    check(words{"y"} + bad.expected, [&](activation_call& call) { call.y.first = bad.argument; });
   }
-  check_accepted(y, [&] { reference::gemm(a, b, stage{scale}, y.view()); });
+  check({"matrices of a", "-1", "0"}, [](activation_call& call) { call.a.codes.count = -1; });
+  check({"matrices of b", "1", "2"}, [](activation_call& call) { call.b.codes.count = 1; });
+  check({"matrices of y", "3", "2"}, [](activation_call& call) { call.y.count = 3; });
+  for (const std::size_t given : {std::size_t{0}, bytes - 1}) {
+    check({"workspace", std::to_string(given), std::to_string(bytes)},
+          [&](activation_call& call) { call.bytes = given; });
+  }
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, static_cast<index_t>(bytes)).memory());
+  check_accepted(y, [&] { run(good); });
+}
+
+TEST_CASE("gemm of activations refuses sums that int32 might not hold") {
+  std::vector<std::byte> scratch(gemm_workspace_bytes(0, 0, 33025));
+  const auto call = [&](index_t k) {
+    const quantized_matrix codes{{nullptr, 0, k}, 0};
+    gemm(codes, codes, raw_accumulator{}, matrix_view<std::int32_t>(), workspace(scratch.data(), scratch.size()));
+  };
+  CHECK(refusal([&] { call(33025); }) == "");
+  check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
 }
 
 TEST_CASE("add refuses what does not fit together") {
@@ -725,50 +744,54 @@ void check_shift_matmul() {
   const quantized_matrix v{memory.matrix<std::uint8_t>(6, 5, 0, 255, random), 128};
   const Stage stage{{1 << 30, std::int64_t{257} << 44, 13, 0}};
   tensor<std::uint8_t> y(3, 5, layouts[1]);
+  std::vector<std::byte> scratch(shift_matmul_workspace_bytes(6, 5));
+  const auto multiply = [&](const typename attention_codes<Format>::const_view& of, const quantized_matrix& values,
+                            const Stage& with, matrix_view<std::uint8_t> to) {
+    shift_matmul<isa::native, Format>(of, values, with, to, workspace(scratch.data(), scratch.size()));
+  };
   for (const auto& bad : wrong_views(v.codes)) {
     check_refused(y, words{"shift_matmul", "v"} + bad.expected, [&] {
-      reference::shift_matmul<Format>(codes, {bad.argument, 128}, stage, y.view());
+      multiply(codes, {bad.argument, 128}, stage, y.view());
     });
   }
   for (const auto& bad : wrong_values(0, 255)) {
     check_refused(y, words{"shift_matmul", "zero point of v"} + bad.expected, [&] {
-      reference::shift_matmul<Format>(codes, {v.codes, bad.argument}, stage, y.view());
+      multiply(codes, {v.codes, bad.argument}, stage, y.view());
     });
   }
   for (const auto& bad : wrong_views(codes)) {
     check_refused(y, words{"shift_matmul", "codes"} + bad.expected,
-                  [&] { reference::shift_matmul<Format>(bad.argument, v, stage, y.view()); });
+                  [&] { multiply(bad.argument, v, stage, y.view()); });
   }
   check_refused(y, {"shift_matmul", "codes", "3 x 6", "3 x 5"}, [&] {
-    reference::shift_matmul<Format>(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
+    multiply(codes, {v.codes.row_block(0, 5), 128}, stage, y.view());
   });
   if constexpr (Format == attention_code::u4_clipped) {
     codes.stride = 7;
-    check_refused(y, {"shift_matmul", "codes", "stride 7", "even"},
-                  [&] { reference::shift_matmul<Format>(codes, v, stage, y.view()); });
+    check_refused(y, {"shift_matmul", "codes", "stride 7", "even"}, [&] { multiply(codes, v, stage, y.view()); });
     codes.stride = 6;
   }
   for (const auto& bad : wrong_scales(stage.scale)) {
-    check_refused(y, words{"shift_matmul"} + bad.expected,
-                  [&] { reference::shift_matmul<Format>(codes, v, Stage{bad.argument}, y.view()); });
+    check_refused(y, words{"shift_matmul"} + bad.expected, [&] { multiply(codes, v, Stage{bad.argument}, y.view()); });
   }
   if constexpr (Format == attention_code::u8_full) {
     tensor_scale prescaled = stage.scale;
     prescaled.left_shift = 1;
     check_refused(y, {"shift_matmul", "scale.left_shift", "1", "0"},
-                  [&] { reference::shift_matmul<Format>(codes, v, Stage{prescaled}, y.view()); });
+                  [&] { multiply(codes, v, Stage{prescaled}, y.view()); });
   }
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"shift_matmul", "y"} + bad.expected,
-                  [&] { reference::shift_matmul<Format>(codes, v, stage, bad.argument); });
+    check_refused(y, words{"shift_matmul", "y"} + bad.expected, [&] { multiply(codes, v, stage, bad.argument); });
   }
-  check_accepted(y, [&] { reference::shift_matmul<Format>(codes, v, stage, y.view()); });
+  check_accepted(y, [&] { multiply(codes, v, stage, y.view()); });
 
   const auto with_keys = [&](index_t keys) {
     typename attention_codes<Format>::const_view none;
     none.columns = keys;
     none.stride = keys + keys % 2;
-    reference::shift_matmul<Format>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>());
+    std::vector<std::byte> bytes_for_keys(shift_matmul_workspace_bytes(keys, 0));
+    shift_matmul<isa::native, Format>(none, {{nullptr, keys, 0}, 0}, stage, matrix_view<std::uint8_t>(),
+                                      workspace(bytes_for_keys.data(), bytes_for_keys.size()));
   };
   CHECK(refusal([&] { with_keys(82000); }) == "");
   check_message({"shift_matmul", "rows of v", "82001", "82000"}, [&] { with_keys(82001); });
@@ -797,11 +820,24 @@ struct block_call {
 /// Something to break about a call, and what the message must say.
 using broken_block = wrong<std::function<void(block_call&)>>;
 
+/// Packed weights of another shape.
+std::vector<wrong<any_packed_weights>> wrong_weights(const any_packed_weights& good) {
+  const auto& weights = std::get<packed_weights<std::int8_t>>(good);
+  std::vector<wrong<any_packed_weights>> all;
+  for (const index_t step : {-1, 1}) {
+    packed_weights<std::int8_t> other_rows = weights, other_columns = weights;
+    other_rows.rows += step;
+    other_columns.columns += step;
+    all.push_back({other_rows, words{"rows of weights"} + sizes(other_rows.rows, weights.rows)});
+    all.push_back({other_columns, words{"columns of weights"} + sizes(other_columns.columns, weights.columns)});
+  }
+  return all;
+}
+
 void break_linear(std::vector<broken_block>& all, const std::string& operation,
                   const std::function<linear_parameters&(block_call&)>& layer, const linear_parameters& good) {
-  for (const auto& bad : wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.weights))) {
-    all.push_back(
-        {[=](block_call& call) { layer(call).weights = bad.argument; }, words{operation, "weights"} + bad.expected});
+  for (const auto& bad : wrong_weights(good.weights)) {
+    all.push_back({[=](block_call& call) { layer(call).weights = bad.argument; }, words{operation} + bad.expected});
   }
   for (const auto& bad : wrong_scales(good.scale)) {
     all.push_back({[=](block_call& call) { layer(call).scale = bad.argument; }, words{operation} + bad.expected});
@@ -875,8 +911,8 @@ void break_mlp(std::vector<broken_block>& all, const block_parameters& good, par
     all.push_back({[=](block_call& call) { call.parameters.mlp.table = table; },
                    words{"mlp", "size of table"} + sizes(size, 4096)});
   }
-  all.push_back({[](block_call& call) { call.shape.hidden = 11; }, {"mlp: fc1", "weights", "12 x 8", "11 x 8"}});
-  all.push_back({[](block_call& call) { call.shape.hidden = -1; }, {"mlp: fc1", "weights", "12 x 8", "-1 x 8"}});
+  all.push_back({[](block_call& call) { call.shape.hidden = 11; }, {"mlp: fc1", "rows of weights", "12", "11"}});
+  all.push_back({[](block_call& call) { call.shape.hidden = -1; }, {"mlp: fc1", "rows of weights", "12", "-1"}});
 }
 
 constexpr block_shape small_block = {{5, 8, 2}, 12};
@@ -893,10 +929,9 @@ TEST_CASE("block refuses every wrong parameter, before it writes to the stream o
 
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
   fill(stream.view(), values::random, 0, 255, random);
-  tensor<std::uint8_t> scratch(1, static_cast<index_t>(reference::block_workspace_bytes(small_block)));
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(block_workspace_bytes(small_block)));
   const auto run = [&](const block_call& call) {
-    reference::block(stream.view(), call.parameters, call.shape,
-                     workspace(scratch.view().data, scratch.memory().size()));
+    block(stream.view(), call.parameters, call.shape, workspace(scratch.view().data, scratch.memory().size()));
   };
   for (const broken_block& bad : all) {
     block_call call = good;
@@ -912,15 +947,23 @@ TEST_CASE("block refuses a stream that does not fit, and a workspace that is too
   generator random(54);
   parameter_memory memory;
   const block_parameters p = random_block(memory, small_block, attention_code::u4_clipped, random);
-  const std::size_t bytes = reference::block_workspace_bytes(small_block);
+  const std::size_t bytes = block_workspace_bytes(small_block);
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, static_cast<index_t>(bytes));
   const auto run = [&](matrix_view<std::uint8_t> x, std::size_t given) {
-    reference::block(x, p, small_block, workspace(scratch.view().data, given));
+    block(x, p, small_block, workspace(scratch.view().data, given));
   };
-  for (const auto& bad : wrong_shapes(stream.view())) {
+  for (const auto& bad : wrong_views(stream.view())) {
     check_refused(stream, words{"block", "stream"} + bad.expected, [&] { run(bad.argument, bytes); });
   }
+  const auto check_shape = [&](index_t rows, index_t columns, const words& expected) {
+    const matrix_view<std::uint8_t> other(stream.view().data, rows, columns, stream.view().stride);
+    check_refused(stream, words{"block", "stream"} + expected, [&] { run(other, bytes); });
+  };
+  check_shape(4, 8, {"4 x 8", "0 x 8"});  // an image has five rows
+  check_shape(6, 8, {"6 x 8", "5 x 8"});
+  check_shape(5, 7, {"5 x 7", "5 x 8"});
+  check_shape(5, 9, {"5 x 9", "5 x 8"});
   for (const std::size_t given : {std::size_t{0}, bytes - 1}) {
     check_refused(stream, {"block", "workspace", std::to_string(given), std::to_string(bytes)},
                   [&] { run(stream.view(), given); });
@@ -934,7 +977,7 @@ TEST_CASE("block refuses sizes whose sums would not fit") {
   parameter_memory memory;
   const auto run = [&](const block_shape& shape, const block_parameters& p) {
     tensor<std::uint8_t> stream(shape.attention.tokens, shape.attention.width);
-    reference::block(stream.view(), p, shape, workspace(nullptr, 0));
+    block(stream.view(), p, shape, workspace(nullptr, 0));
   };
   const block_parameters p = random_block(memory, small_block, attention_code::u8_masked, random);
   check_message({"attention", "tokens", "82001", "82000"}, [&] { run({{82001, 8, 2}, 12}, p); });
@@ -946,39 +989,139 @@ TEST_CASE("block refuses sizes whose sums would not fit") {
   check_message({"attention", "head size", "33026", "33025"}, [&] { run({{0, 33026, 1}, 12}, wide); });
 }
 
+/// The same weights as if they were of another kind.
+template <class Element>
+any_packed_weights relabelled(const any_packed_weights& weights) {
+  const auto& s8 = std::get<packed_weights<std::int8_t>>(weights);
+  return packed_weights<Element>{s8.data, s8.sums, s8.rows, s8.columns, s8.packed_rows, s8.packed_columns, 8};
+}
+
+TEST_CASE(
+    "block refuses weights of a kind that it is not compiled for, before it writes to the stream or the workspace") {
+  generator random(59);
+  parameter_memory memory;
+  const block_parameters good = random_block(memory, small_block, attention_code::u8_masked, random);
+  tensor<std::uint8_t> stream(5, 8, layouts[1]);
+  fill(stream.view(), values::random, 0, 255, random);
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(block_workspace_bytes(small_block)));
+  const auto run = [&]<class... Elements>(weight_kinds<Elements...>, const block_parameters& p) {
+    block<isa::native, weight_kinds<Elements...>>(stream.view(), p, small_block,
+                                                  workspace(scratch.view().data, scratch.memory().size()));
+  };
+  struct named_layer {
+    std::string name;
+    linear_parameters& (*of)(block_parameters&);
+  };
+  const named_layer layers[] = {
+      {"attention: qkv", [](block_parameters& p) -> linear_parameters& { return p.attention.qkv; }},
+      {"attention: proj", [](block_parameters& p) -> linear_parameters& { return p.attention.proj; }},
+      {"mlp: fc1", [](block_parameters& p) -> linear_parameters& { return p.mlp.fc1; }},
+      {"mlp: fc2", [](block_parameters& p) -> linear_parameters& { return p.mlp.fc2; }}};
+  const std::string other = "the call names other weight_kinds";
+  for (const named_layer& layer : layers) {
+    block_parameters p = good;
+    any_packed_weights& weights = layer.of(p).weights;
+    const any_packed_weights s8 = weights;
+    weights = relabelled<s4>(s8);
+    check_refused(stream, {"intact::" + layer.name + ": weights are s4; " + other},
+                  [&] { run(weight_kinds<std::int8_t>{}, p); });
+    weights = relabelled<grouped_s4>(s8);
+    check_refused(stream, {"intact::" + layer.name + ": weights are s4 with group factors; " + other},
+                  [&] { run(weight_kinds<std::int8_t>{}, p); });
+  }
+  check_refused(stream, {"intact::attention: qkv: weights are s8; " + other},
+                [&] { run(weight_kinds<s4, grouped_s4>{}, good); });
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, scratch.columns()).memory());
+  check_accepted(stream, [&] { run(weight_kinds<std::int8_t>{}, good); });
+}
+
+struct attention_call {
+  attention_operands operands;
+  multihead_parameters parameters;
+  matrix_view<std::uint8_t> y;
+  std::size_t bytes;
+};
+
 TEST_CASE("attention refuses every wrong argument, before it writes to the output or the workspace") {
   generator random(56);
   parameter_memory memory;
-  const block_call good{small_block, random_block(memory, small_block, attention_code::u8_masked, random)};
-  const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
   tensor<std::uint8_t> y(5, 8, layouts[1]);
-  tensor<std::uint8_t> scratch(1, 2000);
-  const auto run = [&](const block_call& call, matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out,
-                       std::size_t bytes) {
-    reference::attention(in, call.parameters.attention, call.shape.attention, out,
-                         workspace(scratch.view().data, bytes));
+  const std::size_t bytes = attention_workspace_bytes(6, 2, 4, 1);
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(bytes));
+  const attention_parameters of_block = random_block(memory, small_block, attention_code::u8_masked, random).attention;
+  const attention_call good{{{memory.matrix<std::uint8_t>(5, 8, 0, 255, random), 128},
+                             {memory.matrix<std::uint8_t>(6, 8, 0, 255, random), 100},
+                             {memory.matrix<std::uint8_t>(6, 8, 0, 255, random), 120}},
+                            of_block.multihead(2),
+                            y.view(),
+                            bytes};
+  const auto run = [&](const attention_call& call) {
+    attention(call.operands, call.parameters, call.y, workspace(scratch.view().data, call.bytes));
   };
-  std::vector<broken_block> all;
-  break_attention(all, good.parameters, memory);
-  for (const broken_block& bad : all) {
-    block_call call = good;
-    bad.argument(call);
-    check_refused(y, bad.expected, [&] { run(call, x, y.view(), 2000); });
-  }
-  for (const auto& bad : wrong_shapes(x)) {
-    check_refused(y, words{"attention", "x"} + bad.expected, [&] { run(good, bad.argument, y.view(), 2000); });
-  }
+  const auto check = [&](const words& expected, const std::function<void(attention_call&)>& change) {
+    attention_call call = good;
+    change(call);
+    check_refused(y, words{"attention"} + expected, [&] { run(call); });
+  };
+  const auto check_operand = [&](const std::string& name, quantized_matrix attention_operands::*operand,
+                                 const auto& wrongs) {
+    for (const auto& bad : wrongs) {
+      check(words{name} + bad.expected, [&](attention_call& call) { (call.operands.*operand).codes = bad.argument; });
+    }
+    for (const auto& bad : wrong_values(0, 255)) {
+      check(words{"zero point of " + name} + bad.expected,
+            [&](attention_call& call) { (call.operands.*operand).zero_point = bad.argument; });
+    }
+  };
+  std::vector<wrong<matrix_view<const std::uint8_t>>> wrong_queries = wrong_views(good.operands.q.codes);
+  std::erase_if(wrong_queries, [](const auto& bad) { return bad.argument.columns < 0; });
+  check_operand("q", &attention_operands::q, wrong_queries);
+  check_operand("v", &attention_operands::v, wrong_shapes(good.operands.v.codes));
+  check_operand("k", &attention_operands::k, wrong_views(good.operands.k.codes));
+  check({"k", "6 x 7", "6 x 8"}, [](attention_call& call) { call.operands.k.codes.columns = 7; });
+  check({"v", "6 x 8", "5 x 8"}, [](attention_call& call) { call.operands.k.codes.rows = 5; });
   for (const auto& bad : wrong_shapes(y.view())) {
-    check_refused(y, words{"attention", "y"} + bad.expected, [&] { run(good, x, bad.argument, 2000); });
+    check(words{"y"} + bad.expected, [&](attention_call& call) { call.y = bad.argument; });
   }
-  for (const std::size_t bytes : {std::size_t{0}, std::size_t{100}, std::size_t{200}}) {
-    check_refused(y, {"workspace", "bytes"}, [&] { run(good, x, y.view(), bytes); });
+  check({"heads", "0", "1"}, [](attention_call& call) { call.parameters.heads = 0; });
+  check({"columns of q modulo heads", "2", "0"}, [](attention_call& call) { call.parameters.heads = 3; });
+  for (const auto& bad : wrong_scales(good.parameters.logits)) {
+    check(words{"attention: logits"} + bad.expected,
+          [&](attention_call& call) { call.parameters.logits = bad.argument; });
   }
-  CHECK(scratch.memory() == tensor<std::uint8_t>(1, 2000).memory());
-  check_accepted(y, [&] { run(good, x, y.view(), 2000); });
+  check({"size of the exponential table", "255", "256"}, [](attention_call& call) {
+    call.parameters.softmax.exponential = call.parameters.softmax.exponential.first(255);
+  });
+  for (const std::size_t given : {std::size_t{0}, bytes - 1}) {
+    check({"workspace", std::to_string(given), std::to_string(bytes)},
+          [&](attention_call& call) { call.bytes = given; });
+  }
+  CHECK(scratch.memory() == tensor<std::uint8_t>(1, static_cast<index_t>(bytes)).memory());
+  check_accepted(y, [&] { run(good); });
 }
 
-TEST_CASE("mlp refuses every wrong argument, before it writes to the output or the workspace") {
+TEST_CASE("attention of the specification refuses inputs and outputs of another shape") {
+  generator random(60);
+  parameter_memory memory;
+  const block_parameters p = random_block(memory, small_block, attention_code::u8_masked, random);
+  const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
+  tensor<std::uint8_t> y(5, 8, layouts[1]);
+  std::vector<std::byte> scratch(reference::attention_workspace_bytes(small_block.attention));
+  const auto run = [&](matrix_view<const std::uint8_t> in, matrix_view<std::uint8_t> out) {
+    reference::attention(in, p.attention, small_block.attention, out, workspace(scratch.data(), scratch.size()));
+  };
+  for (const auto& bad : wrong_shapes(x)) {
+    check_refused(y, words{"attention", "x"} + bad.expected, [&] { run(bad.argument, y.view()); });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"attention", "y"} + bad.expected, [&] { run(x, bad.argument); });
+  }
+  check_accepted(y, [&] { run(x, y.view()); });
+}
+
+TEST_CASE(
+    "the perceptron of the specification refuses every wrong argument, before it writes to the output or the "
+    "workspace") {
   generator random(58);
   parameter_memory memory;
   const mlp_parameters good = random_block(memory, small_block, attention_code::u8_masked, random).mlp;
@@ -995,15 +1138,15 @@ TEST_CASE("mlp refuses every wrong argument, before it writes to the output or t
     p.fc1.scale = bad.argument;
     check_refused(y, words{"mlp: fc1"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
   }
-  for (const auto& bad : wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.fc2.weights))) {
+  for (const auto& bad : wrong_weights(good.fc2.weights)) {
     p = good;
     p.fc2.weights = bad.argument;
-    check_refused(y, words{"mlp: fc2", "weights"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
+    check_refused(y, words{"mlp: fc2"} + bad.expected, [&] { run(p, x, y.view(), 2000); });
   }
   for (const auto& bad : wrong_views(x)) {
     check_refused(y, {"mlp"}, [&] { run(good, bad.argument, y.view(), 2000); });
   }
-  check_refused(y, {"mlp: fc1", "weights", "12 x 8", "12 x 7"},
+  check_refused(y, {"mlp: fc1", "columns of weights", "8", "7"},
                 [&] { run(good, x.column_block(0, 7), y.view(), 2000); });
   for (const auto& bad : wrong_shapes(y.view())) {
     check_refused(y, words{"mlp", "y"} + bad.expected, [&] { run(good, x, bad.argument, 2000); });
@@ -1051,13 +1194,12 @@ void break_parameters(std::vector<broken_vit>& all, const vit_parameters& good, 
   break_embedding({"vit: embedding.add_positions"}, &u8_embedding::add_positions,
                   wrong_scales(good.embedding.add_positions));
   break_member(all, {"vit: norm"}, &vit_parameters::norm, wrong_layernorms(good.norm, memory));
-  break_member(all, {"vit: head", "weights"}, &vit_parameters::head,
-               wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.head)));
+  break_member(all, {"vit: head"}, &vit_parameters::head, wrong_weights(good.head));
   break_member(all, {"vit: head, logits"}, &vit_parameters::logits, wrong_scales(good.logits));
   break_member(all, {"vit: head, logits_u8"}, &vit_parameters::logits_u8, wrong_scales(good.logits_u8));
-  for (const auto& bad : wrong_shapes(std::get<matrix_view<const std::int8_t>>(good.patch.weights))) {
-    all.push_back({[=](vit_call& call) { call.parameters.patch.weights = bad.argument; },
-                   words{"vit: patch", "weights"} + bad.expected});
+  for (const auto& bad : wrong_weights(good.patch.weights)) {
+    all.push_back(
+        {[=](vit_call& call) { call.parameters.patch.weights = bad.argument; }, words{"vit: patch"} + bad.expected});
   }
   for (const auto& bad : wrong_scales(good.patch.scale)) {
     all.push_back(
@@ -1085,7 +1227,7 @@ void break_sizes(std::vector<broken_vit>& all) {
   add({"vit", "positions", "7 x 8", "9 x 8"}, [](vit_call& call) { call.shape.image_width = 8; });
   add({"vit", "size of blocks", "2", "3"}, [](vit_call& call) { call.shape.depth = 3; });
   add({"attention", "heads", "0", "1"}, [](vit_call& call) { call.shape.heads = 0; });
-  add({"vit: head", "weights", "4 x 8", "5 x 8"}, [](vit_call& call) { call.shape.classes = 5; });
+  add({"vit: head", "rows of weights", "4", "5"}, [](vit_call& call) { call.shape.classes = 5; });
   add({"vit", "image channels", "1", "3"}, [](vit_call& call) { call.image.channels = 1; });
   add({"vit", "image height", "6", "4"}, [](vit_call& call) { call.image.height = 6; });
   add({"vit", "image width", "4", "6"}, [](vit_call& call) { call.image.width = 4; });
@@ -1103,12 +1245,12 @@ TEST_CASE("vit refuses every wrong argument, before it writes to the logits or t
   break_sizes(all);
   CHECK(all.size() > 80);
 
-  const std::size_t bytes = reference::vit_workspace_bytes(small_vit);
+  const std::size_t bytes = vit_workspace_bytes(small_vit);
   tensor<std::int32_t> logits(1, 4, layouts[1]);
   tensor<std::uint8_t> logits_u8(1, 4, layouts[1]), scratch(1, static_cast<index_t>(bytes));
   const auto run = [&](const vit_call& call, matrix_view<std::int32_t> out, matrix_view<std::uint8_t> out_u8,
                        std::size_t given) {
-    reference::vit(call.image, call.parameters, call.shape, {out, out_u8}, workspace(scratch.view().data, given));
+    vit(std::span(&call.image, 1), call.parameters, call.shape, {out, out_u8}, workspace(scratch.view().data, given));
   };
   const auto check = [&](const words& expected, const auto& call) {
     const std::vector<std::uint8_t> before = scratch.memory(), before_u8 = logits_u8.memory();

@@ -8,6 +8,7 @@
 #include "intact/add.hpp"
 #include "intact/arith/scale.hpp"
 #include "intact/gemm.hpp"
+#include "intact/reference/gemm.hpp"
 #include "refusal.hpp"
 #include "stage_cases.hpp"
 #include "tensor.hpp"

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::gemm_test {
@@ -112,8 +113,8 @@ TEST_CASE("gemm takes views of const elements as well") {
   fill(a.view(), values::random, 0, 255, random);
   fill(w.view(), values::random, s4::min, s4::max, random);
   tensor<std::int32_t> y(2, 3);
-  gemm(matrix_view<const std::uint8_t>(a.view()), packed_view<s4, const std::uint8_t>(w.view()), raw_accumulator{},
-       y.view());
+  reference::gemm(matrix_view<const std::uint8_t>(a.view()), packed_view<s4, const std::uint8_t>(w.view()),
+                  raw_accumulator{}, y.view());
   CHECK(first_difference(y.view(), exact_sums(a.view(), w.view()).view()) == "");
 }
 

@@ -9,6 +9,7 @@
 #include "catch.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/gemm.hpp"
+#include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
 
 // s4 weights with a power of two per group, and the first rows and columns of weights of every kind.

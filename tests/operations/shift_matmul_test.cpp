@@ -8,6 +8,7 @@
 
 #include "catch.hpp"
 #include "intact/log_softmax.hpp"
+#include "intact/reference/shift_matmul.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::shift_matmul_test {
@@ -245,8 +246,8 @@ TEST_CASE("shift_matmul applies its output stage") {
   fill(bytes.view(), values::random, 2, 16, random);
   tensor<std::uint8_t> y(shape.queries, shape.channels, layouts[1]);
   tensor<std::uint8_t> wide(shape.queries, shape.channels, layouts[1]);
-  shift_matmul<isa::native, attention_code::u8_masked>(bytes.view(), {v.view(), 128},
-                                                       requantize<std::uint8_t, tensor_scale>{scale}, y.view());
+  reference::shift_matmul<attention_code::u8_masked>(bytes.view(), {v.view(), 128},
+                                                     requantize<std::uint8_t, tensor_scale>{scale}, y.view());
   reference::shift_matmul<attention_code::u8_full>(bytes.view(), {v.view(), 128}, requantize_s64<std::uint8_t>{scale},
                                                    wide.view());
   int below = 0;

@@ -5,6 +5,7 @@
 
 #include "catch.hpp"
 #include "intact/gemm.hpp"
+#include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
 
 // gemm with add_to_stream: a layer that adds its output to a residual stream in s16.

@@ -6,6 +6,7 @@
 #include "catch.hpp"
 #include "intact/depthwise_conv.hpp"
 #include "intact/gemm.hpp"
+#include "intact/reference/gemm.hpp"
 #include "intact/reference/unfold.hpp"
 #include "refusal.hpp"
 #include "reversed_executor.hpp"

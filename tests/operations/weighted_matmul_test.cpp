@@ -10,6 +10,8 @@
 
 #include "catch.hpp"
 #include "intact/build/scale.hpp"
+#include "intact/reference/shift_matmul.hpp"
+#include "intact/reference/weighted_matmul.hpp"
 #include "intact/shift_matmul.hpp"
 #include "tensor.hpp"
 

@@ -7,12 +7,15 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "catch.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/reference/model/block.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "small_model.hpp"
 #include "tensor.hpp"
 
@@ -36,7 +39,7 @@ void* allocate_or_throw(std::size_t bytes, std::size_t alignment) {
 }  // namespace
 }  // namespace intact_test
 
-// Every allocation of this program is counted: arrays come here as well. Not inlined: GCC warns of a free() that it
+// Every allocation of this program is counted, those of arrays too. Not inlined: GCC warns of a free() that it
 // sees without its allocation.
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   return intact_test::allocate_or_throw(bytes, alignof(std::max_align_t));
@@ -67,9 +70,17 @@ constexpr std::size_t whole_lines(std::size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
 
-// The size of a workspace is a constant of the shape. DeiT-Tiny: two buffers of the block; then, in the same place,
-// qkv, logits, codes and context of attention, or the hidden codes of 16 and of 8 bits.
+// The size of a workspace is a constant of the shape. DeiT-Tiny: the normalized rows; the perceptron's hidden codes,
+// which are more than q, k and v; and attention.
 constexpr block_shape deit_tiny = {{197, 192, 3}, 768};
+static_assert(block_workspace_bytes(deit_tiny) ==
+              whole_lines(197 * 192) + whole_lines(197 * 768) + 63 + attention_workspace_bytes(197, 3, 64, 1));
+static_assert(block_workspace_bytes({{577, 192, 3}, 192}) ==
+              whole_lines(577 * 192) + whole_lines(577 * 576) + 63 + attention_workspace_bytes(577, 3, 64, 1));
+static_assert(block_workspace_bytes({{0, 192, 3}, 768}) == 63 + attention_workspace_bytes(0, 3, 64, 1));
+
+// The specification: two buffers of the block; then, in the same place, qkv, logits, codes and context of attention, or
+// the hidden codes of 16 and of 8 bits.
 constexpr std::size_t deit_tiny_attention =
     whole_lines(197 * 576) + 2 * whole_lines(197 * 197) + whole_lines(197 * 192);
 constexpr std::size_t deit_tiny_mlp = whole_lines(197 * 768 * 2) + whole_lines(197 * 768);
@@ -88,6 +99,8 @@ constexpr vit_shape small_vit = {.channels = 3,
                                  .hidden = 17,
                                  .depth = 2,
                                  .classes = 5};
+static_assert(vit_workspace_bytes(small_vit) ==
+              whole_lines(10) + whole_lines(7 * 10) + 63 + block_workspace_bytes(small_vit.block()));
 static_assert(reference::vit_workspace_bytes(small_vit) == whole_lines(6 * 48) + whole_lines(7 * 10) + whole_lines(10) +
                                                                63 +
                                                                reference::block_workspace_bytes(small_vit.block()));
@@ -227,18 +240,45 @@ tensor<std::uint8_t> random_stream(const block_shape& shape) {
   return stream;
 }
 
+/// The operations on kernels and those of the specification.
+struct on_kernels {
+  static std::size_t bytes(const block_shape& shape) { return block_workspace_bytes(shape); }
+  static std::size_t bytes(const vit_shape& shape) { return vit_workspace_bytes(shape); }
+  static void run(matrix_view<std::uint8_t> stream, const block_parameters& p, const block_shape& shape,
+                  const workspace& memory) {
+    block(stream, p, shape, memory);
+  }
+  static void run(const image_view& image, const vit_parameters& p, const vit_shape& shape, const classifier_outputs& y,
+                  const workspace& memory) {
+    vit(std::span(&image, 1), p, shape, y, memory);
+  }
+};
+struct by_specification {
+  static std::size_t bytes(const block_shape& shape) { return reference::block_workspace_bytes(shape); }
+  static std::size_t bytes(const vit_shape& shape) { return reference::vit_workspace_bytes(shape); }
+  static void run(matrix_view<std::uint8_t> stream, const block_parameters& p, const block_shape& shape,
+                  const workspace& memory) {
+    reference::block(stream, p, shape, memory);
+  }
+  static void run(const image_view& image, const vit_parameters& p, const vit_shape& shape, const classifier_outputs& y,
+                  const workspace& memory) {
+    reference::vit(image, p, shape, y, memory);
+  }
+};
+
 /// Runs a block in exactly the memory that it asks for, at several alignments; the results must be the same.
+template <class Evaluation>
 void check_block(const block_shape& shape, attention_code probabilities,
                  const std::vector<std::size_t>& misalignments) {
   generator random(39);
   parameter_memory memory;
   const block_parameters parameters = random_block(memory, shape, probabilities, random);
-  const std::size_t bytes = reference::block_workspace_bytes(shape);
+  const std::size_t bytes = Evaluation::bytes(shape);
   CAPTURE(shape.attention.tokens, shape.attention.width, shape.hidden, int(probabilities), bytes);
 
   tensor<std::uint8_t> expected = random_stream(shape);
   guarded_memory plenty(2 * bytes + 1000, 0);
-  reference::block(expected.view(), parameters, shape, plenty.view());
+  Evaluation::run(expected.view(), parameters, shape, plenty.view());
   CHECK(expected.surroundings_untouched());
   CHECK((shape.attention.tokens == 0 || expected.memory() != random_stream(shape).memory()));
 
@@ -246,33 +286,34 @@ void check_block(const block_shape& shape, attention_code probabilities,
     CAPTURE(misalignment);
     tensor<std::uint8_t> stream = random_stream(shape);
     guarded_memory exact(bytes, misalignment);
-    reference::block(stream.view(), parameters, shape, exact.view());
+    Evaluation::run(stream.view(), parameters, shape, exact.view());
     CHECK(stream.memory() == expected.memory());
     CHECK(exact.guards_untouched());
   }
   tensor<std::uint8_t> stream = random_stream(shape);
   guarded_memory too_small(bytes - 1, 0);
-  CHECK_THROWS_AS(reference::block(stream.view(), parameters, shape, too_small.view()), std::invalid_argument);
+  CHECK_THROWS_AS(Evaluation::run(stream.view(), parameters, shape, too_small.view()), std::invalid_argument);
   CHECK(stream.memory() == random_stream(shape).memory());
 }
 
-TEST_CASE("a block never uses more than reference::block_workspace_bytes") {
+TEMPLATE_TEST_CASE("a block never uses more than block_workspace_bytes", "", on_kernels, by_specification) {
   std::vector<std::size_t> all;
   for (std::size_t misalignment = 0; misalignment < 64; ++misalignment) {
     all.push_back(misalignment);
   }
   for (const attention_code probabilities :
        {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
-    check_block({{7, 10, 2}, 17}, probabilities, all);     // nothing fills a cache line
-    check_block({{17, 8, 1}, 8}, probabilities, {0, 1});   // attention needs more than the perceptron
-    check_block({{1, 12, 3}, 48}, probabilities, {0, 1});  // one token
-    check_block({{0, 12, 3}, 48}, probabilities, {0, 1});  // none
-    check_block({{3, 1, 1}, 1}, probabilities, {0, 1});    // one channel
+    check_block<TestType>({{7, 10, 2}, 17}, probabilities, all);     // nothing fills a cache line
+    check_block<TestType>({{17, 8, 1}, 8}, probabilities, {0, 1});   // attention needs more than the perceptron
+    check_block<TestType>({{1, 12, 3}, 48}, probabilities, {0, 1});  // one token
+    check_block<TestType>({{0, 12, 3}, 48}, probabilities, {0, 1});  // none
+    check_block<TestType>({{3, 1, 1}, 1}, probabilities, {0, 1});    // one channel
   }
 }
 
-TEST_CASE("a block of DeiT-Tiny never uses more than reference::block_workspace_bytes") {
-  check_block(deit_tiny, attention_code::u8_masked, {1, 63});
+TEMPLATE_TEST_CASE("a block of DeiT-Tiny never uses more than block_workspace_bytes", "", on_kernels,
+                   by_specification) {
+  check_block<TestType>(deit_tiny, attention_code::u8_masked, {1, 63});
 }
 
 /// The number of allocations of a call.
@@ -293,7 +334,7 @@ TEST_CASE("the counter of allocations counts") {
   CHECK(allocations_of([&] { array.clear(); }) == 0);
 }
 
-TEST_CASE("a block allocates nothing") {
+TEMPLATE_TEST_CASE("a block allocates nothing", "", on_kernels, by_specification) {
   const block_shape shape = {{17, 24, 3}, 48};
   for (const attention_code probabilities :
        {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
@@ -301,13 +342,14 @@ TEST_CASE("a block allocates nothing") {
     parameter_memory memory;
     const block_parameters parameters = random_block(memory, shape, probabilities, random);
     tensor<std::uint8_t> stream = random_stream(shape);
-    guarded_memory scratch(reference::block_workspace_bytes(shape), 0);
-    CHECK(allocations_of([&] { reference::block(stream.view(), parameters, shape, scratch.view()); }) == 0);
+    guarded_memory scratch(TestType::bytes(shape), 0);
+    CHECK(allocations_of([&] { TestType::run(stream.view(), parameters, shape, scratch.view()); }) == 0);
     CHECK(stream.memory() != random_stream(shape).memory());
   }
 }
 
-TEST_CASE("a model allocates nothing, and never uses more than reference::vit_workspace_bytes") {
+TEMPLATE_TEST_CASE("a model allocates nothing, and never uses more than vit_workspace_bytes", "", on_kernels,
+                   by_specification) {
   generator random(41);
   parameter_memory memory;
   const vit_parameters parameters = random_vit(memory, small_vit, attention_code::u8_masked, random);
@@ -318,9 +360,10 @@ TEST_CASE("a model allocates nothing, and never uses more than reference::vit_wo
     CAPTURE(misalignment);
     tensor<std::int32_t> logits(1, small_vit.classes);
     tensor<std::uint8_t> logits_u8(1, small_vit.classes);
-    guarded_memory scratch(reference::vit_workspace_bytes(small_vit), misalignment);
+    guarded_memory scratch(TestType::bytes(small_vit), misalignment);
     CHECK(allocations_of([&] {
-            reference::vit(image, parameters, small_vit, {logits.view(), logits_u8.view()}, scratch.view());
+            TestType::run(image, parameters, small_vit, classifier_outputs{logits.view(), logits_u8.view()},
+                          scratch.view());
           }) == 0);
     CHECK(scratch.guards_untouched());
     if (misalignment == 0) {

@@ -98,7 +98,7 @@ void window_attention_half(matrix_view<Code> stream, const swin_block_parameters
   const linear_parameters& layer = p.block.attention.qkv;
   const matrix_view<std::uint8_t> qkv(buffer.wide, batch * padded, 3 * shape.width);
   linear<Isa, Kinds>(buffer.windows, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv, run);
-  window_attention<Isa, Kinds>(qkv, p.attention(), shape, buffer.windows, memory, run);
+  window_attention<Isa>(qkv, p.attention(), shape, buffer.windows, memory, run);
   add_branch<Isa, Kinds>(buffer.windows, p.block.attention.proj, p.block.add1, buffer.stream, run);
   for (index_t i = 0; i < batch; ++i) {
     window_reverse<Isa>(buffer.stream.row_block(i * padded, padded), grid, stream.row_block(i * tokens, tokens), run);

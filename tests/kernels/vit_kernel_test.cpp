@@ -1,4 +1,4 @@
-// Whole models on packed weights, on one instruction set, against the same step by step.
+// Whole models on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit.
 
 #include <cstddef>
 #include <cstdint>
@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "fused_models.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/intact.hpp"
+#include "intact/reference/model/vit.hpp"
+#include "kernel_tests.hpp"
 #include "random_model.hpp"
 #include "refusal.hpp"
 
-namespace intact_test::fused_vit_test {
+namespace intact_test::vit_kernel_test {
 namespace {
 
 /// Both outputs of a batch.
@@ -25,7 +26,7 @@ struct outputs {
 };
 
 /// The specification, image by image.
-outputs run_stepwise(const integer_vit& model, std::span<const image_view> images) {
+outputs run_specification(const packed_vit& model, std::span<const image_view> images) {
   outputs found(std::ssize(images), model.shape().classes);
   std::vector<std::byte> scratch(reference::vit_workspace_bytes(model.shape()));
   for (index_t i = 0; i < std::ssize(images); ++i) {
@@ -37,7 +38,7 @@ outputs run_stepwise(const integer_vit& model, std::span<const image_view> image
 }
 
 /// The workspace has exactly the bytes asked for, from an address that is `misaligned` bytes off a boundary on.
-outputs run_fused(const vit_parameters& p, const vit_shape& shape, std::span<const image_view> images, index_t threads,
+outputs run_model(const vit_parameters& p, const vit_shape& shape, std::span<const image_view> images, index_t threads,
                   std::size_t misaligned) {
   outputs found(std::ssize(images), shape.classes);
   const std::size_t bytes = vit_workspace_bytes(shape, std::ssize(images), threads);
@@ -45,13 +46,6 @@ outputs run_fused(const vit_parameters& p, const vit_shape& shape, std::span<con
   vit<tested_isa>(images, p, shape, {found.logits.view(), found.logits_u8.view()},
                   workspace(scratch.data() + misaligned, bytes), thread_pool{threads});
   return found;
-}
-
-void check_equal(const outputs& found, const outputs& expected) {
-  CHECK(first_difference(found.logits.view(), expected.logits.view()) == "");
-  CHECK(first_difference(found.logits_u8.view(), expected.logits_u8.view()) == "");
-  CHECK(found.logits.surroundings_untouched());
-  CHECK(found.logits_u8.surroundings_untouched());
 }
 
 std::vector<image_view> views_of(std::span<const owned_image> images) {
@@ -67,20 +61,21 @@ struct run_options {
   std::size_t misaligned;
 };
 
-/// Batches of the images, taken from the first on, with unpacked weights and with packed ones.
+/// Batches of the images, taken from the first on.
 void check_model(const model_recipe& recipe, std::span<const run_options> runs) {
-  integer_vit model(model_builder(recipe, 5).model());
+  const packed_vit model(integer_vit(model_builder(recipe, 5).model()));
   const std::vector<owned_image> images = make_images(recipe.shape, 2);
   const std::vector<image_view> views = views_of(images);
-  const outputs expected = run_stepwise(model, views);
-  check_equal(run_fused(model.parameters(), model.shape(), views, 2, 0), expected);
-
-  const packed_vit packed(std::move(model));
+  const outputs expected = run_specification(model, views);
+  CHECK(expected.logits.surroundings_untouched());
+  CHECK(expected.logits_u8.surroundings_untouched());
   for (const run_options& run : runs) {
     CAPTURE(run.batch, run.threads, run.misaligned);
     for (index_t first = 0; first + run.batch <= std::ssize(views); first += run.batch) {
       const auto some = std::span(views).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(run.batch));
-      const outputs found = run_fused(packed.parameters(), packed.shape(), some, run.threads, run.misaligned);
+      const outputs found = run_model(model.parameters(), model.shape(), some, run.threads, run.misaligned);
+      CHECK(found.logits.surroundings_untouched());
+      CHECK(found.logits_u8.surroundings_untouched());
       CHECK(first_difference(found.logits.view(), expected.logits.view().row_block(first, run.batch)) == "");
       CHECK(first_difference(found.logits_u8.view(), expected.logits_u8.view().row_block(first, run.batch)) == "");
     }
@@ -98,7 +93,7 @@ constexpr vit_shape uneven_shape{.channels = 2,
                                  .depth = 2,
                                  .classes = 5};
 
-TEST_CASE("fused models of every profile give what the steps give", "[fused][long]") {
+TEST_CASE("models of every recipe equal the specification", "[vit][long]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}, {2, 3, 63}};
   int models = 0;
   for (quantization_recipe parts : sensible_attention_profiles()) {
@@ -117,7 +112,7 @@ TEST_CASE("fused models of every profile give what the steps give", "[fused][lon
   CHECK(models == 23 * 4);
 }
 
-TEST_CASE("fused models of any size, batch and number of threads give what the steps give", "[fused]") {
+TEST_CASE("models of any size, batch and number of threads equal the specification", "[vit]") {
   constexpr run_options runs[] = {{1, 1, 0}, {1, 2, 3}, {1, 3, 0}, {3, 1, 7}, {3, 2, 0}, {3, 3, 32}, {4, 7, 0}};
   const struct {
     vit_shape shape;
@@ -139,13 +134,13 @@ TEST_CASE("fused models of any size, batch and number of threads give what the s
   }
 }
 
-TEST_CASE("a batch of no images is none", "[fused]") {
+TEST_CASE("a batch without images writes nothing", "[vit]") {
   const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_recipe}, 5).model()));
-  const outputs found = run_fused(model.parameters(), model.shape(), {}, 2, 0);
+  const outputs found = run_model(model.parameters(), model.shape(), {}, 2, 0);
   CHECK(found.logits.surroundings_untouched());
 }
 
-TEST_CASE("fused models refuse what does not fit, before anything is written", "[fused]") {
+TEST_CASE("models refuse batches that do not fit, before anything is written", "[vit]") {
   const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = paper_recipe}, 5).model()));
   const vit_shape& shape = model.shape();
   const std::vector<owned_image> images = make_images(shape, 1);
@@ -172,4 +167,4 @@ TEST_CASE("fused models refuse what does not fit, before anything is written", "
 }
 
 }  // namespace
-}  // namespace intact_test::fused_vit_test
+}  // namespace intact_test::vit_kernel_test

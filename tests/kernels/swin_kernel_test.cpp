@@ -1,5 +1,5 @@
-// Swin transformers without tensors between their steps, and what their windows need, on one instruction set, against
-// the same step by step and against the specification.
+// Swin transformers and the operations on their windows on one instruction set, isa::INTACT_TEST_ISA, against the
+// specification, bit by bit.
 
 #include <algorithm>
 #include <array>
@@ -14,17 +14,19 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "fused_models.hpp"
 #include "intact/intact.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/reference/average_pool.hpp"
 #include "intact/reference/convert_codes.hpp"
+#include "intact/reference/model/swin.hpp"
+#include "intact/reference/model/swin_block.hpp"
 #include "intact/reference/patch_merge.hpp"
 #include "intact/reference/windows.hpp"
+#include "kernel_tests.hpp"
 #include "refusal.hpp"
 #include "small_model.hpp"
 
-namespace intact_test::fused_swin_test {
+namespace intact_test::swin_kernel_test {
 namespace {
 
 template <class T>
@@ -40,16 +42,16 @@ void check_windows(const window_grid& grid, index_t columns, const layout& where
   const tensor<T> x = random_tensor<T>(grid.tokens(), columns, where, random);
   tensor<T> windows(grid.padded_tokens(), columns, where), expected = windows;
   window_partition<tested_isa>(x.view(), grid, 7, windows.view(), thread_pool{threads});
-  reference::window_partition<T>(x.view(), grid, 7, expected.view());
+  reference::window_partition(x.view(), grid, 7, expected.view());
   CHECK(windows.memory() == expected.memory());
 
   tensor<T> back(grid.tokens(), columns, where), expected_back = back;
   window_reverse<tested_isa>(windows.view(), grid, back.view(), thread_pool{threads});
-  reference::window_reverse<T>(windows.view(), grid, expected_back.view());
+  reference::window_reverse(windows.view(), grid, expected_back.view());
   CHECK(back.memory() == expected_back.memory());
 }
 
-TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
+TEST_CASE("windows and mergings equal the specification", "[swin]") {
   constexpr window_grid grids[] = {{8, 8, 4, 2}, {14, 7, 7, 3}, {5, 9, 4, 3}, {3, 2, 5, 4}, {1, 1, 1, 0}, {0, 4, 2, 1}};
   for (const window_grid& grid : grids) {
     for (const index_t columns : {1, 3, 64}) {
@@ -61,7 +63,7 @@ TEST_CASE("windows and mergings give what the specification gives", "[swin]") {
         tensor<std::int16_t> merged((grid.height + 1) / 2 * ((grid.width + 1) / 2), 4 * columns, where);
         tensor<std::int16_t> expected = merged;
         patch_merge<tested_isa>(x.view(), grid.height, grid.width, 5, merged.view(), thread_pool{2});
-        reference::patch_merge<std::int16_t>(x.view(), grid.height, grid.width, 5, expected.view());
+        reference::patch_merge(x.view(), grid.height, grid.width, 5, expected.view());
         CHECK(merged.memory() == expected.memory());
       }
     }
@@ -76,7 +78,7 @@ tensor_scale some_scale(double largest, double codes, double middle) {
   return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, left_shift};
 }
 
-TEST_CASE("pooling and changes of scale give what the specification gives", "[swin]") {
+TEST_CASE("pooling and changes of scale equal the specification", "[swin]") {
   generator random(3);
   for (const index_t tokens : {0, 1, 2, 49, 50}) {
     for (const index_t channels : {0, 1, 3, 17, 64, 96, 131}) {
@@ -99,13 +101,13 @@ TEST_CASE("pooling and changes of scale give what the specification gives", "[sw
   }
 }
 
-/// Which attention.
+/// A variant of attention.
 struct attention_choice {
   attention_kind kind = attention_kind::log2_of_sum;
   attention_code probabilities = attention_code::u8_masked;
   log2_rounding rounding = log2_rounding::round_ratio;
   bool normalize = false;
-  bool by_steps = false;  ///< with logits for which the kernels have no room
+  bool no_room = false;  ///< the offsets of rows have no room for the logits
 };
 
 constexpr attention_choice all_choices[] = {
@@ -115,8 +117,8 @@ constexpr attention_choice all_choices[] = {
     {.probabilities = attention_code::u8_full},
     {.kind = attention_kind::log2_of_max, .normalize = true},
     {.kind = attention_kind::weights, .normalize = true},
-    {.by_steps = true},
-    {.probabilities = attention_code::u8_full, .by_steps = true},
+    {.no_room = true},
+    {.probabilities = attention_code::u8_full, .no_room = true},
 };
 
 /// Valid random parameters of a block of this shape.
@@ -129,7 +131,7 @@ swin_block_parameters random_swin_block(parameter_memory& memory, const swin_blo
     p.block.norm1.zero_point = p.block.norm2.zero_point = 0;
     p.block.add1 = p.block.add2 = {};
   }
-  if (choice.by_steps) {
+  if (choice.no_room) {
     p.block.attention.logits = without_room(p.block.attention.logits);
   }
   softmax_parameters& softmax = p.block.attention.softmax;
@@ -154,35 +156,31 @@ void check_block(const swin_block_shape& shape, const attention_choice& choice, 
   const window_grid& grid = shape.attention.grid;
   INFO("grid " << grid.height << " x " << grid.width << ", window " << grid.window << ", shift " << grid.shift
                << ", batch " << batch << ", threads " << threads);
-  INFO("kind " << static_cast<int>(choice.kind) << ", tail " << static_cast<int>(choice.probabilities));
+  INFO("kind " << static_cast<int>(choice.kind) << ", codes " << static_cast<int>(choice.probabilities));
   generator random(static_cast<unsigned>(grid.height * 100 + grid.window));
   parameter_memory memory;
-  packed_layers layers;
   const auto codes = std::is_same_v<Code, std::int16_t> ? stream_codes::s16 : stream_codes::u8;
   const swin_block_parameters p = random_swin_block(memory, shape, choice, codes, random);
-  swin_block_parameters packed = p;
-  layers.pack(packed.block);
 
-  tensor<Code> fused(batch * grid.tokens(), shape.attention.width);
+  tensor<Code> stream(batch * grid.tokens(), shape.attention.width);
   const bool wide = codes == stream_codes::s16;
-  fill(fused.view(), values::random, wide ? -3000 : 0, wide ? 3000 : 255, random);
-  tensor<Code> stepwise = fused;
-  std::vector<std::byte> scratch(reference::swin_block_workspace_bytes<Code>(shape));
+  fill(stream.view(), values::random, wide ? -3000 : 0, wide ? 3000 : 255, random);
+  tensor<Code> expected = stream;
+  std::vector<std::byte> specification_scratch(reference::swin_block_workspace_bytes<Code>(shape));
   for (index_t image = 0; image < batch; ++image) {
-    reference::swin_block(stepwise.view().row_block(image * grid.tokens(), grid.tokens()), p, shape,
-                          workspace(scratch.data(), scratch.size()));
+    reference::swin_block(expected.view().row_block(image * grid.tokens(), grid.tokens()), p, shape,
+                          workspace(specification_scratch.data(), specification_scratch.size()));
   }
-  std::vector<std::byte> fused_scratch(swin_block_workspace_bytes<Code>(shape, batch, threads));
-  swin_block<tested_isa>(fused.view(), packed, shape, workspace(fused_scratch.data(), fused_scratch.size()),
-                         thread_pool{threads});
-  CHECK(first_difference(fused.view(), stepwise.view()) == "");
+  std::vector<std::byte> scratch(swin_block_workspace_bytes<Code>(shape, batch, threads));
+  swin_block<tested_isa>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()), thread_pool{threads});
+  CHECK(first_difference(stream.view(), expected.view()) == "");
 }
 
 constexpr swin_block_shape block_of(const window_grid& grid, index_t width, index_t heads, index_t hidden) {
   return {{grid, width, heads}, hidden};
 }
 
-TEST_CASE("fused Swin blocks of every attention give what the steps give", "[swin]") {
+TEST_CASE("Swin blocks of every attention equal the specification", "[swin]") {
   for (const attention_choice& choice : all_choices) {
     check_block<std::uint8_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 1);
     check_block<std::int16_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 3);
@@ -190,7 +188,7 @@ TEST_CASE("fused Swin blocks of every attention give what the steps give", "[swi
   check_block<std::uint8_t>(block_of({8, 8, 4, 0}, 16, 2, 20), {.probabilities = attention_code::u4_clipped}, 1, 1);
 }
 
-TEST_CASE("fused Swin blocks of any shape, batch and number of threads give what the steps give", "[swin]") {
+TEST_CASE("Swin blocks of any shape, batch and number of threads equal the specification", "[swin]") {
   check_block<std::uint8_t>(block_of({14, 14, 7, 3}, 96, 3, 384), {}, 1, 2);  // Swin-T, third stage of 112 x 112 pixels
   check_block<std::uint8_t>(block_of({0, 0, 7, 0}, 16, 2, 20), {}, 1, 1);
   check_block<std::uint8_t>(block_of({1, 1, 1, 0}, 3, 1, 2), {}, 3, 4);
@@ -215,10 +213,9 @@ struct small_swin {
 
   swin_shape shape;
   parameter_memory memory;
-  packed_layers layers;
-  std::vector<std::vector<swin_block_parameters>> blocks, packed_blocks;
-  std::vector<swin_stage_parameters> stages, packed_stages;
-  swin_parameters parameters, packed;
+  std::vector<std::vector<swin_block_parameters>> blocks;
+  std::vector<swin_stage_parameters> stages;
+  swin_parameters parameters;
 
   explicit small_swin(stream_codes stream) : shape(shape_of(stream)) {
     generator random(5);
@@ -237,10 +234,9 @@ struct small_swin {
     parameters.stages = stages;
     parameters.norm = norm(24, wide, random);
     parameters.pool = some_scale(255.0 * 12, 255, 0);
-    parameters.head = memory.matrix<std::int8_t>(5, 24, -127, 127, random);
+    parameters.head = memory.packed(memory.matrix<std::int8_t>(5, 24, -127, 127, random));
     parameters.logits = random_scale(memory, 5, 24, {0, 10000});
     parameters.logits_u8 = random_scale(memory, 5, 24, {});
-    pack();
   }
 
  private:
@@ -248,22 +244,6 @@ struct small_swin {
     layernorm_parameters made = random_layernorm(memory, width, random);
     made.zero_point = wide ? 0 : made.zero_point;
     return made;
-  }
-
-  void pack() {
-    packed = parameters;
-    packed_blocks = blocks;
-    packed_stages = stages;
-    for (std::size_t s = 0; s < 2; ++s) {
-      for (swin_block_parameters& block : packed_blocks[s]) {
-        layers.pack(block.block);
-      }
-      packed_stages[s].blocks = packed_blocks[s];
-    }
-    layers.pack(packed_stages[0].merging.reduction.weights);
-    packed.stages = packed_stages;
-    layers.pack(packed.patch.weights);
-    layers.pack(packed.head);
   }
 };
 
@@ -277,9 +257,9 @@ void check_model(stream_codes stream) {
   for (index_t i = 0; i < 3; ++i) {
     images.push_back(planar_image(&pixels(i, 0), 3, 20, 28));
   }
-  tensor<std::int32_t> logits(3, 5), fused_logits(3, 5);
-  tensor<std::uint8_t> logits_u8(3, 5), fused_logits_u8(3, 5);
-  tensor<Code> first(3 * 35, 16), second(3 * 12, 24), fused_first(3 * 35, 16), fused_second(3 * 12, 24);
+  tensor<std::int32_t> logits(3, 5), found(3, 5);
+  tensor<std::uint8_t> logits_u8(3, 5), found_u8(3, 5);
+  tensor<Code> first(3 * 35, 16), second(3 * 12, 24), found_first(3 * 35, 16), found_second(3 * 12, 24);
   std::vector<std::byte> memory(reference::swin_workspace_bytes(shape));
   const workspace scratch(memory.data(), memory.size());
   for (index_t i = 0; i < 3; ++i) {
@@ -291,27 +271,27 @@ void check_model(stream_codes stream) {
     reference::swin_features<Code>(image, model.parameters, shape, maps, scratch);
   }
   for (const index_t threads : {1, 3}) {
-    std::vector<std::byte> fused_memory(swin_workspace_bytes(shape, 3, threads));
-    const workspace fused_scratch(fused_memory.data(), fused_memory.size());
-    swin<tested_isa>(images, model.packed, shape, {fused_logits.view(), fused_logits_u8.view()}, fused_scratch,
+    std::vector<std::byte> kernel_memory(swin_workspace_bytes(shape, 3, threads));
+    const workspace kernel_scratch(kernel_memory.data(), kernel_memory.size());
+    swin<tested_isa>(images, model.parameters, shape, {found.view(), found_u8.view()}, kernel_scratch,
                      thread_pool{threads});
-    CHECK(first_difference(fused_logits.view(), logits.view()) == "");
-    CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
-    const std::array<matrix_view<Code>, 2> maps = {fused_first.view(), fused_second.view()};
+    CHECK(first_difference(found.view(), logits.view()) == "");
+    CHECK(first_difference(found_u8.view(), logits_u8.view()) == "");
+    const std::array<matrix_view<Code>, 2> maps = {found_first.view(), found_second.view()};
     std::vector<std::byte> maps_memory(swin_features_workspace_bytes<Code>(shape, 3, threads));
-    swin_features<tested_isa, Code>(images, model.packed, shape, maps,
-                                    workspace(maps_memory.data(), maps_memory.size()), thread_pool{threads});
-    CHECK(first_difference(fused_first.view(), first.view()) == "");
-    CHECK(first_difference(fused_second.view(), second.view()) == "");
+    swin_features<tested_isa>(images, model.parameters, shape, std::span<const matrix_view<Code>>(maps),
+                              workspace(maps_memory.data(), maps_memory.size()), thread_pool{threads});
+    CHECK(first_difference(found_first.view(), first.view()) == "");
+    CHECK(first_difference(found_second.view(), second.view()) == "");
   }
 }
 
-TEST_CASE("fused Swin transformers give what the steps give", "[swin]") {
+TEST_CASE("Swin transformers equal the specification", "[swin]") {
   check_model<std::uint8_t>(stream_codes::u8);
   check_model<std::int16_t>(stream_codes::s16);
 }
 
-TEST_CASE("a fused Swin transformer refuses what does not fit, before it writes", "[swin]") {
+TEST_CASE("a Swin transformer refuses batches that do not fit, before it writes", "[swin]") {
   const small_swin model(stream_codes::u8);
   const tensor<std::uint8_t> pixels(3, 3 * 20 * 28);
   const std::array<image_view, 2> images = {planar_image(&pixels(0, 0), 3, 20, 28),
@@ -321,7 +301,7 @@ TEST_CASE("a fused Swin transformer refuses what does not fit, before it writes"
   std::vector<std::byte> memory(swin_workspace_bytes(model.shape, 2));
   const auto refused = [&](std::span<const image_view> batch, std::size_t bytes) {
     return refusal([&] {
-      swin<tested_isa>(batch, model.packed, model.shape, {logits.view(), logits_u8.view()},
+      swin<tested_isa>(batch, model.parameters, model.shape, {logits.view(), logits_u8.view()},
                        workspace(memory.data(), bytes));
     });
   };
@@ -343,8 +323,8 @@ constexpr swin_shape shape_of_stages(index_t stages) {
   return shape;
 }
 
-TEST_CASE("sizes of Swin transformers that are refused are numbers, too", "[swin]") {
-  // What is computed when compiled is inside its arrays.
+TEST_CASE("workspace sizes exist for Swin transformers that are refused, too", "[swin]") {
+  // Constant evaluation refuses accesses outside of arrays.
   static_assert(reference::swin_workspace_bytes(shape_of_stages(0)) ==
                 reference::swin_workspace_bytes(shape_of_stages(1)));
   static_assert(reference::swin_workspace_bytes(shape_of_stages(9)) ==
@@ -361,4 +341,4 @@ TEST_CASE("sizes of Swin transformers that are refused are numbers, too", "[swin
 }
 
 }  // namespace
-}  // namespace intact_test::fused_swin_test
+}  // namespace intact_test::swin_kernel_test

@@ -1,0 +1,335 @@
+// Attention and blocks on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "catch.hpp"
+#include "heap_counter.hpp"
+#include "intact/build/packed_vit.hpp"
+#include "intact/intact.hpp"
+#include "intact/reference/gemm.hpp"
+#include "intact/reference/model/block.hpp"
+#include "kernel_tests.hpp"
+#include "random_model.hpp"
+#include "small_model.hpp"
+
+namespace intact_test::block_kernel_test {
+namespace {
+
+/// Codes of a residual stream.
+enum class stream_contents { random, lowest, highest, alternating, constant_rows };
+constexpr stream_contents all_contents[] = {stream_contents::random, stream_contents::lowest, stream_contents::highest,
+                                            stream_contents::alternating, stream_contents::constant_rows};
+
+template <class Code>
+tensor<Code> some_stream(stream_contents contents, index_t rows, index_t columns, generator& random) {
+  constexpr int lowest = std::numeric_limits<Code>::min(), highest = std::numeric_limits<Code>::max();
+  const int low = std::is_signed_v<Code> ? -3000 : 0, high = std::is_signed_v<Code> ? 3000 : 255;
+  tensor<Code> stream(rows, columns);
+  for (index_t i = 0; i < rows; ++i) {
+    const std::int64_t of_row = random.between(lowest, highest);
+    for (index_t j = 0; j < columns; ++j) {
+      const std::int64_t code = contents == stream_contents::random          ? random.between(low, high)
+                                : contents == stream_contents::lowest        ? lowest
+                                : contents == stream_contents::highest       ? highest
+                                : contents == stream_contents::constant_rows ? of_row
+                                : (i + j) % 2 == 0                           ? lowest
+                                                                             : highest;
+      stream.view()(i, j) = static_cast<Code>(code);
+    }
+  }
+  return stream;
+}
+
+/// A batch through block and, image by image, through the specification.
+template <class Code>
+void check_block(const block_parameters& p, const block_shape& shape, index_t batch, index_t threads, generator& random,
+                 stream_contents contents = stream_contents::random) {
+  const index_t tokens = shape.attention.tokens;
+  auto stream = some_stream<Code>(contents, batch * tokens, shape.attention.width, random);
+  auto expected = stream;
+  std::vector<std::byte> specification_scratch(reference::block_workspace_bytes(shape));
+  for (index_t image = 0; image < batch; ++image) {
+    reference::block(expected.view().row_block(image * tokens, tokens), p, shape,
+                     workspace(specification_scratch.data(), specification_scratch.size()));
+  }
+  std::vector<std::byte> scratch(block_workspace_bytes(shape, batch, threads));
+  block<tested_isa>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()), thread_pool{threads});
+  CHECK(first_difference(stream.view(), expected.view()) == "");
+}
+
+TEST_CASE("blocks of every recipe equal the specification", "[block]") {
+  for (quantization_recipe parts : sensible_attention_profiles()) {
+    for (const auto stream : {stream_codes::u8, stream_codes::s16}) {
+      parts.stream = stream;
+      INFO(profile_text(parts));
+      const model_recipe recipe{.shape = {.channels = 1,
+                                          .height = 8,
+                                          .image_width = 12,
+                                          .patch = 4,
+                                          .width = 24,
+                                          .heads = 3,
+                                          .hidden = 40,
+                                          .depth = 2,
+                                          .classes = 3},
+                                .parts = parts};
+      const packed_vit model(integer_vit(model_builder(recipe, 5).model()));
+      const vit_shape& shape = model.shape();
+      generator random(9);
+      for (const block_parameters& p : model.parameters().blocks) {
+        if (stream == stream_codes::u8) {
+          check_block<std::uint8_t>(p, shape.block(), 2, 1, random);
+        } else {
+          check_block<std::int16_t>(p, shape.block(), 2, 3, random);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("blocks of any shape, batch and number of threads equal the specification", "[block]") {
+  const struct {
+    index_t tokens, width, heads, hidden, batch, threads;
+  } cases[] = {
+      {0, 16, 2, 8, 1, 1},
+      {1, 16, 2, 8, 3, 2},
+      {2, 3, 3, 5, 1, 7},
+      {7, 64, 1, 200, 2, 1},
+      {63, 48, 2, 64, 1, 3},
+      {65, 130, 2, 70, 1, 2},
+      {197, 96, 3, 128, 1, 7},
+      {343, 40, 5, 16, 1, 2},
+      {49, 256, 2, 64, 3, 1},
+      {1030, 32, 2, 32, 1, 3},
+      // Heads that are spread over threads whole, and in bands.
+      {17, 24, 3, 32, 5, 2},
+      {9, 16, 2, 16, 5, 3},
+  };
+  for (const auto& c : cases) {
+    INFO(c.tokens << " tokens, width " << c.width << ", " << c.heads << " heads, batch " << c.batch);
+    const block_shape shape{.attention = {c.tokens, c.width, c.heads}, .hidden = c.hidden};
+    for (const attention_code probabilities :
+         {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
+      generator random(static_cast<unsigned>(c.tokens + c.width));
+      parameter_memory memory;
+      check_block<std::uint8_t>(random_block(memory, shape, probabilities, random), shape, c.batch, c.threads, random);
+    }
+  }
+}
+
+TEST_CASE("blocks of so many rows that they are processed in bands equal the specification", "[block]") {
+  const block_shape shape{.attention = {20, 16, 2}, .hidden = 20'000};
+  constexpr index_t batch = 20;
+  STATIC_REQUIRE(band_rows(batch * 20, 16, 20'000) == 210);
+  generator random(77);
+  parameter_memory memory;
+  const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
+  check_block<std::uint8_t>(p, shape, batch, 2, random);
+}
+
+TEST_CASE("bands have all rows, whole tiles and not too few rows", "[block]") {
+  for (const index_t width : {1, 192, 768, 8192}) {
+    for (const index_t rows : {0, 1, 191, 192, 383, 384, 577, 4096, 100'000}) {
+      const index_t each = band_rows(rows, width, 4 * width);
+      CAPTURE(width, rows, each);
+      CHECK(((rows == 0 && each == 0) || each > 0));
+      CHECK(each <= rows);
+      CHECK((each == rows || each % 30 == 0));
+      CHECK((each == rows || each >= band_least_rows));
+      CHECK((each <= 2 * band_least_rows || each * 7 * width <= band_bytes * 3 / 2 + 30 * 7 * width));
+    }
+  }
+}
+
+/// A model of one block with side * side patches.
+packed_vit model_of_one_block(const quantization_recipe& parts, index_t side) {
+  const model_recipe recipe{.shape = {.channels = 1,
+                                      .height = side,
+                                      .image_width = side,
+                                      .patch = 1,
+                                      .width = 8,
+                                      .heads = 1,
+                                      .hidden = 12,
+                                      .depth = 1,
+                                      .classes = 1},
+                            .parts = parts};
+  return packed_vit(integer_vit(model_builder(recipe, 3).model()));
+}
+
+void check_model(const quantization_recipe& recipe, index_t side, index_t threads, stream_contents contents) {
+  INFO(profile_text(recipe) << ", side " << side << ", contents " << static_cast<int>(contents));
+  const packed_vit model = model_of_one_block(recipe, side);
+  const vit_parameters& p = model.parameters();
+  generator random(4);
+  if (recipe.stream == stream_codes::u8) {
+    check_block<std::uint8_t>(p.blocks[0], model.shape().block(), 1, threads, random, contents);
+  } else {
+    check_block<std::int16_t>(p.blocks[0], model.shape().block(), 1, threads, random, contents);
+  }
+}
+
+TEST_CASE("blocks equal the specification for extreme streams and rows of one code", "[block]") {
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (const stream_contents contents : all_contents) {
+      check_model(recipe, 8, 2, contents);
+    }
+  }
+}
+
+TEST_CASE("blocks equal the specification for 4,097 tokens", "[block]") {
+  check_model(paper_recipe, 64, 2, stream_contents::random);
+  check_model(paper_recipe_888, 64, 3, stream_contents::random);
+  check_model(precise_recipe, 64, 7, stream_contents::random);
+}
+
+/// Attention by the specification, head by head.
+void attend_by_specification(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y) {
+  const index_t size = y.columns / p.heads;
+  tensor<std::uint8_t> logits(x.q.codes.rows, x.k.codes.rows), codes(x.q.codes.rows, x.k.codes.rows);
+  for (index_t h = 0; h < p.heads; ++h) {
+    const auto part = [&](const quantized_matrix& of) {
+      return quantized_matrix{of.codes.column_block(h * size, size), of.zero_point};
+    };
+    reference::gemm(part(x.q), part(x.k), requantize<std::uint8_t, tensor_scale>{p.logits}, logits.view());
+    no_trace trace;
+    reference::detail::attend(logits.view(), part(x.v), p.softmax, codes.view(), y.column_block(h * size, size), {},
+                              trace);
+  }
+}
+
+void check_attention(const attention_operands& x, const multihead_parameters& p, index_t threads) {
+  const index_t width = x.q.codes.columns, keys = x.k.codes.rows;
+  tensor<std::uint8_t> y(x.q.codes.rows, width), expected(x.q.codes.rows, width);
+  attend_by_specification(x, p, expected.view());
+  // Memory that begins at an odd address.
+  std::vector<std::byte> scratch(attention_workspace_bytes(keys, p.heads, width / p.heads, threads) + 1);
+  attention<tested_isa>(x, p, y.view(), workspace(scratch.data() + 1, scratch.size() - 1), thread_pool{threads});
+  CHECK(first_difference(y.view(), expected.view()) == "");
+}
+
+TEST_CASE("attention of any numbers of queries and of keys equals the specification", "[block]") {
+  const struct {
+    index_t queries, keys, heads, size;
+  } cases[] = {{8, 4097, 1, 32}, {3, 16384, 2, 16}, {17, 1, 3, 64}, {1, 511, 1, 128},
+               {5, 512, 1, 48},  {50, 3, 2, 17},    {1, 0, 1, 16},  {0, 9, 1, 16}};
+  for (const auto& c : cases) {
+    for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+      INFO(profile_text(recipe) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
+      const packed_vit model = model_of_one_block(recipe, 8);
+      multihead_parameters p = model.parameters().blocks[0].attention.multihead(c.heads);
+      p.logits.multiplier /= static_cast<std::int32_t>(std::max<index_t>(1, c.size / 8));  // as in 8 columns
+      generator random(6);
+      const index_t width = c.heads * c.size;
+      auto q = some_stream<std::uint8_t>(stream_contents::random, c.queries, width, random);
+      auto k = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
+      auto v = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
+      check_attention({{q.view(), 120}, {k.view(), 130}, {v.view(), 255}}, p, 1);
+    }
+  }
+}
+
+TEST_CASE("attention equals the specification where the offsets of rows have no room for the logits", "[block]") {
+  const packed_vit model = model_of_one_block(paper_recipe, 8);
+  const struct {
+    index_t size;
+    int left_shift;  ///< the largest with which 32 bits hold every logit
+  } cases[] = {{1, 15}, {8, 12}, {64, 9}, {gemm_max_depth_u8_u8, 0}};
+  for (const auto& c : cases) {
+    multihead_parameters p = model.parameters().blocks[0].attention.multihead(2);
+    p.logits = {800 << 20, std::int64_t{257} << 51, 20, c.left_shift};
+    REQUIRE_FALSE(kernel::logits_fit_offsets(p.logits, c.size));
+    for (const auto [queries, keys] : {std::pair<index_t, index_t>{1, 1}, {7, 70}, {13, 5}}) {
+      for (const stream_contents contents : all_contents) {
+        generator random(10);
+        const auto q = some_stream<std::uint8_t>(contents, queries, 2 * c.size, random);
+        const auto k = some_stream<std::uint8_t>(contents, keys, 2 * c.size, random);
+        const auto v = some_stream<std::uint8_t>(stream_contents::random, keys, 2 * c.size, random);
+        for (const auto [q_zero_point, k_zero_point] : {std::pair{0, 0}, {0, 255}, {255, 0}, {255, 255}, {120, 130}}) {
+          CAPTURE(c.size, queries, keys, static_cast<int>(contents), q_zero_point, k_zero_point);
+          check_attention({{q.view(), q_zero_point}, {k.view(), k_zero_point}, {v.view(), 99}}, p, 1 + queries % 3);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("blocks equal the specification where the offsets of rows have no room for the logits", "[block]") {
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    INFO(profile_text(recipe));
+    const packed_vit model = model_of_one_block(recipe, 8);
+    block_parameters p = model.parameters().blocks[0];
+    p.attention.logits = without_room(p.attention.logits);
+    generator random(7);
+    if (recipe.stream == stream_codes::u8) {
+      check_block<std::uint8_t>(p, model.shape().block(), 2, 2, random);
+    } else {
+      check_block<std::int16_t>(p, model.shape().block(), 2, 2, random);
+    }
+  }
+}
+
+TEST_CASE("blocks equal the specification where logits are shifted to the left before they are scaled", "[block]") {
+  const packed_vit model = model_of_one_block(paper_recipe, 8);
+  block_parameters p = model.parameters().blocks[0];
+  tensor_scale& logits = p.attention.logits;
+  logits = {logits.multiplier >> 5, logits.offset, logits.shift, logits.left_shift + 5};
+  REQUIRE(kernel::logits_fit_offsets(logits, 8));
+  generator random(8);
+  check_block<std::uint8_t>(p, model.shape().block(), 2, 2, random);
+}
+
+/// A block compiled for some kinds of weights against one compiled for all.
+template <class Kinds>
+void check_kinds(weight_kind weights) {
+  quantization_recipe recipe = paper_recipe;
+  recipe.weights = weights;
+  recipe.weight_group = 8;
+  const packed_vit model = model_of_one_block(recipe, 4);
+  const block_parameters& p = model.parameters().blocks[0];
+  const block_shape shape = model.shape().block();
+  generator random(11);
+  auto stream = some_stream<std::uint8_t>(stream_contents::random, 2 * shape.attention.tokens, 8, random);
+  auto expected = stream;
+  std::vector<std::byte> scratch(block_workspace_bytes(shape, 2));
+  block<tested_isa>(expected.view(), p, shape, workspace(scratch.data(), scratch.size()));
+  block<tested_isa, Kinds>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()));
+  CHECK(first_difference(stream.view(), expected.view()) == "");
+}
+
+TEST_CASE("a block compiled for its kind of weights equals one compiled for all kinds", "[block]") {
+  check_kinds<weight_kinds<std::int8_t>>(weight_kind::s8);
+  check_kinds<weight_kinds<s4>>(weight_kind::s4);
+  check_kinds<weight_kinds<grouped_s4>>(weight_kind::grouped_s4);
+  check_kinds<weight_kinds<s4, grouped_s4>>(weight_kind::grouped_s4);
+}
+
+TEST_CASE("a block takes no memory from the heap", "[block]") {
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    const packed_vit model = model_of_one_block(recipe, 8);
+    const block_parameters& p = model.parameters().blocks[0];
+    const block_shape shape = model.shape().block();
+    std::vector<std::byte> scratch(block_workspace_bytes(shape));
+    const workspace memory(scratch.data(), scratch.size());
+    tensor<std::uint8_t> u8(shape.attention.tokens, shape.attention.width);
+    tensor<std::int16_t> s16(shape.attention.tokens, shape.attention.width);
+    const std::size_t live = live_bytes;
+    most_live_bytes = live;
+    largest_block = 0;
+    if (recipe.stream == stream_codes::u8) {
+      block<tested_isa>(u8.view(), p, shape, memory);
+    } else {
+      block<tested_isa>(s16.view(), p, shape, memory);
+    }
+    const std::size_t most = most_live_bytes, largest = largest_block;
+    CHECK(most == live);
+    CHECK(largest == 0);
+  }
+}
+
+}  // namespace
+}  // namespace intact_test::block_kernel_test
