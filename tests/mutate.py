@@ -55,8 +55,8 @@ MUTATIONS = [
          "k + 1 < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
         ("std::int64_t sum = 0;\n      for (index_t k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}",
          "float sum = 0;\n      for (index_t k = 0; k < a.columns; ++k) {\n        sum += std::int64_t{a(m, k)}"),
-        ("(std::int64_t{a(m, k)} - a_zero_point)", "(std::int64_t{a(m, k)} - b_zero_point)"),
-        ("(std::int64_t{b(n, k)} - b_zero_point)", "(std::int64_t{b(n, k)} + b_zero_point)"),
+        ("(std::int64_t{a.codes(m, k)} - a.zero_point)", "(std::int64_t{a.codes(m, k)} - b.zero_point)"),
+        ("(std::int64_t{b.codes(n, k)} - b.zero_point)", "(std::int64_t{b.codes(n, k)} + b.zero_point)"),
     ),
     *mutations_of(
         "reference/layernorm.hpp", "operation_kernel_test@avx2",
@@ -98,8 +98,8 @@ MUTATIONS = [
     ),
     *mutations_of(
         "types/attention_codes.hpp", "log_softmax_test",
-        ("static constexpr int zero = 15;", "static constexpr int zero = 14;"),
-        ("static constexpr int zero = 255;", "static constexpr int zero = 254;"),
+        ("static constexpr int last_code = 15;", "static constexpr int last_code = 14;"),
+        ("static constexpr int last_code = 255;", "static constexpr int last_code = 254;"),
     ),
     *mutations_of(
         "types/attention_codes.hpp", "max_softmax_test operation_kernel_test@avx2",
@@ -108,7 +108,7 @@ MUTATIONS = [
     *mutations_of(
         "reference/shift_matmul.hpp", "shift_matmul_test",
         ("if (code <= fraction_bits)", "if (code < fraction_bits)"),
-        ("(std::int64_t{v(j, c)} - v_zero_point)", "(std::int64_t{v(j, c)} + v_zero_point)"),
+        ("(std::int64_t{v(j, c)} - values.zero_point)", "(std::int64_t{v(j, c)} + values.zero_point)"),
         ("(std::int64_t{1} << (fraction_bits - code));", "(std::int64_t{1} << (fraction_bits - 1 - code / 2 * 2));"),
         ("std::int64_t, std::int32_t>", "std::int32_t, std::int32_t>"),
     ),
@@ -119,7 +119,7 @@ MUTATIONS = [
     *mutations_of(
         "reference/weighted_matmul.hpp", "weighted_matmul_test",
         ("weight_sum += weight(i, j);", "weight_sum = weight(i, j);"),
-        ("(std::int64_t{v(j, c)} - v_zero_point)", "std::int64_t{v(j, c)}"),
+        ("(std::int64_t{v(j, c)} - values.zero_point)", "std::int64_t{v(j, c)}"),
         ("saturate<std::uint8_t>(scale(sum))", "static_cast<std::uint8_t>(scale(sum))"),
     ),
     *mutations_of(
@@ -220,8 +220,12 @@ MUTATIONS = [
     *mutations_of(
         "model/window_attention.hpp", "swin_test",
         ("(bottom ? 1U : 0U)", "(bottom ? 2U : 0U)"),
-        ("p.position_bias.row_block(head * tokens, tokens), mask", "p.position_bias.row_block(0, tokens), mask"),
-        ("masked ? &mask : nullptr", "nullptr"),
+    ),
+    *mutations_of(
+        "reference/model/window_attention.hpp", "swin_test",
+        ("p.position_bias.row_block(head * tokens, tokens), p.add_bias",
+         "p.position_bias.row_block(0, tokens), p.add_bias"),
+        ("masked ? &window.mask : nullptr", "nullptr"),
     ),
     *mutations_of(
         "model/swin_shape.hpp", "swin_test",
@@ -237,9 +241,9 @@ MUTATIONS = [
         ("static_cast<std::uint8_t>(p.norm1_zero_point)", "std::uint8_t{0}"),
     ),
     *mutations_of(
-        "model/fused_window_attention.hpp", "swin_kernel_test@avx2",
+        "model/window_attention.hpp", "swin_kernel_test@avx2",
         ("x.bias.row_block(first, rows)", "x.bias.row_block(0, rows)"),
-        ("x.mask.visible.row_block(masked ? first : 0, masked ? rows : 0)", "x.mask.visible.row_block(0, masked ? rows : 0)"),
+        ("x.mask.visible.row_block(first, rows)", "x.mask.visible.row_block(0, rows)"),
         ("masks.of(shape.grid, window % windows)", "masks.of(shape.grid, 0)"),
     ),
     *mutations_of(
@@ -248,7 +252,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "build/scale_spec.hpp", "average_pool_test convert_codes_test",
-        ("zero_point * tokens,", "zero_point,"),
+        ("std::int64_t{zero_point} * tokens,", "std::int64_t{zero_point},"),
         ("static_cast<double>(output_zero_point), zero_point, {0, 255}",
          "static_cast<double>(output_zero_point), 0, {0, 255}"),
     ),
@@ -373,7 +377,30 @@ MUTATIONS = [
     *mutations_of(
         "kernel/attention.hpp", "block_kernel_test@avx2",
         ("share * (std::int64_t{1} << logits.left_shift) * logits.multiplier", "share * logits.multiplier"),
-        ("sum - k.zero_point * depth", "sum - 128 * depth"),
+        ("if (!logits_fit_offsets(logits, q.columns)) {", "if (false) {"),
+        ("correct_rows<Isa>(q, head.key_zero_point, scratch.corrections);",
+         "correct_rows<Isa>(q, 128, scratch.corrections);"),
+    ),
+    *mutations_of(
+        "kernel/activation_product.hpp", "activation_product_test@avx2",
+        ("sum - b.zero_point * depth", "sum - 128 * depth"),
+        ("static_cast<std::int32_t>(sum - 128 * depth)", "static_cast<std::int32_t>(sum - 127 * depth)"),
+        ("(128 - b_zero_point) * sum", "(127 - b_zero_point) * sum"),
+        ("corrections[at.m + static_cast<index_t>(r)]", "corrections[at.m]"),
+        ("word ^ 0x80808080u", "word"),
+        ("n = d < block_depth ? blocks : 0", "n = d < block_depth ? blocks : blocks"),
+    ),
+    *mutations_of(
+        "gemm.hpp", "activation_product_test@avx2",
+        ("i = task * count / threads; i < (task + 1)", "i = task * count / threads; i + 1 < (task + 1)"),
+    ),
+    *mutations_of(
+        "types/matrix_batch.hpp", "activation_product_test@avx2",
+        ("first.data + i * distance", "first.data"),
+    ),
+    *mutations_of(
+        "model/linear.hpp", "contract_test",
+        ("if (!compiled) [[unlikely]]", "if (false)"),
     ),
     *mutations_of(
         "kernel/combine_slices.hpp", "shift_matmul_kernel_test@avx2",
@@ -507,28 +534,28 @@ MUTATIONS = [
     # Sizes that 64 bits, or the machine's words, do not hold
     *mutations_of(
         "types/view.hpp", "view_test",
-        ("size_product(index a, index b) {\n  if (a < 0 || b < 0)", "size_product(index a, index b) {\n  if (b < 0)"),
+        ("size_product(index_t a, index_t b) {\n  if (a < 0 || b < 0)", "size_product(index_t a, index_t b) {\n  if (b < 0)"),
         ("b > max_size / a ?", "b > max_size / a + 1 ?"),
-        ("? max_size : a * b", "? max_size : index{static_cast<std::int32_t>(a * b)}"),
+        ("? max_size : a * b", "? max_size : index_t{static_cast<std::int32_t>(a * b)}"),
         ("b > max_size - a ? max_size : a + b", "a + b"),
         ("size / group + (size % group != 0 ? 1 : 0)", "(size + group - 1) / group"),
     ),
     *mutations_of(
         "types/workspace.hpp", "workspace_test",
-        ("size_product(count, static_cast<index>(sizeof(T)))", "count * static_cast<index>(sizeof(T))"),
-        ("constexpr matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(size_product(rows, columns))",
-         "constexpr matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(rows * columns)"),
-        ("INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(size_product(rows, columns))",
-         "INTACT_INLINE matrix_view<T> matrix(index rows, index columns) {\n    return {take<T>(rows * columns)"),
+        ("size_product(count, static_cast<index_t>(sizeof(T)))", "count * static_cast<index_t>(sizeof(T))"),
+        ("constexpr matrix_view<T> matrix(index_t rows, index_t columns) {\n    return {take<T>(size_product(rows, columns))",
+         "constexpr matrix_view<T> matrix(index_t rows, index_t columns) {\n    return {take<T>(rows * columns)"),
+        ("INTACT_INLINE matrix_view<T> matrix(index_t rows, index_t columns) {\n    return {take<T>(size_product(rows, columns))",
+         "INTACT_INLINE matrix_view<T> matrix(index_t rows, index_t columns) {\n    return {take<T>(rows * columns)"),
         ("bytes < 0 ? max_size : size_sum", "bytes < 0 ? 0 : size_sum"),
         ("mine >= most || more >= most - mine", "mine >= most"),
         ("count) > (left_ - padding) / sizeof(T)", "count) * sizeof(T) > left_ - padding"),
     ),
     *mutations_of(
-        "adapt/model_file_checks.hpp", "model_file_hostile_test",
-        ("index{1} << 20", "index{1} << 21"),
-        ("std::int64_t{shape.height / shape.patch} * (shape.width_pixels / shape.patch)",
-         "static_cast<std::int32_t>(shape.height / shape.patch * (shape.width_pixels / shape.patch))"),
+        "io/model_file_checks.hpp", "model_file_hostile_test",
+        ("index_t{1} << 20", "index_t{1} << 21"),
+        ("std::int64_t{shape.height / shape.patch} * (shape.image_width / shape.patch)",
+         "static_cast<std::int32_t>(shape.height / shape.patch * (shape.image_width / shape.patch))"),
         ("tokens > shift_matmul_max_keys", "tokens > shift_matmul_max_keys + 1"),
         ("width / heads > gemm_max_depth_u8_u8", "width / heads > gemm_max_depth_u8_u8 + 1"),
     ),
@@ -546,7 +573,7 @@ MUTATIONS = [
         "arith/scale.hpp", "fused_stage_test",
         ("- v_zero_point * weight_sum * multiplier", "+ v_zero_point * weight_sum * multiplier"),
         ("offset * (std::int64_t{1} << left_shift), e - 4", "offset, e - 4"),
-        ("e - 4 + left_shift, left_shift}", "e - 4 + left_shift, 0}"),
+        ("e - 4 + left_shift,\n          left_shift}", "e - 4 + left_shift,\n          0}"),
         ("half_and_zero_point * (std::int64_t{1} << 31), 0, 0}", "0, 0, 0}"),
     ),
     *mutations_of("gemm.hpp", "contract_test", ('require_equal("gemm", "columns of w", w.columns, a.columns);', "")),
