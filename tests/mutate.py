@@ -804,7 +804,7 @@ MUTATIONS = [
         ("(w < 0 ? lowest : highest) * w", "(w < 0 ? 0 : highest) * w"),
     ),
     *mutations_of(
-        "quantize/fit_scales.hpp", "build_test",
+        "build/scale_fitter.hpp", "build_test",
         ("own.context.scale, least_context_scale(own.qkv)", "own.context.scale, 2 * least_context_scale(own.qkv)"),
         ("raised *= 2", "raised *= 4"),
     ),

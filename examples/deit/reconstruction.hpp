@@ -371,7 +371,7 @@ class reconstruction {
     float_matrix x = intact::detail::apply(exact_.norm, classes, exact_.epsilon);
     x.resize(images_, exact_.shape.head_features());  // row by row: an image's tokens one behind the other
     result_.scales.norm = round_input(x, &exact_.head.weight);
-    result_.weights.head = intact::detail::quantize_layer_at({"logits"}, exact_.head.weight, chosen_);
+    result_.weights.head = intact::detail::quantize_layer_at({"logits"}, intact::view_of(exact_.head.weight), chosen_);
     result_.model.head.weight = detail::real_weights(result_.weights.head);
   }
 

@@ -294,7 +294,7 @@ TEST_CASE("every parameter takes part in the comparison", "[model_file]") {
 
 TEST_CASE("the digits model comes back with every profile", "[model_file]") {
   const std::filesystem::path folder =
-      std::filesystem::path(__FILE__).parent_path().parent_path() / "examples" / "data";
+      std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "examples" / "data";
   if (!std::filesystem::exists(folder)) {
     report_skipped("this program's source folder is not here");
     return;

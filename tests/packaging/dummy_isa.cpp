@@ -10,7 +10,7 @@
 #include "intact/gemm.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
-#include "intact/model/fused_attention.hpp"
+#include "intact/model/attention.hpp"
 #include "intact/pack.hpp"
 #include "intact/simd/detect.hpp"
 
@@ -71,15 +71,17 @@ int main() {
   for (index_t d = 0; d < softmax_distances; ++d) {
     exponential.push_back(std::uint64_t{1} << (40 - d / 8));
   }
-  log_softmax<attention_code::u8_masked, std::uint64_t>(x.view().column_block(0, rows), exponential, codes.view());
+  log_softmax(x.view().column_block(0, rows), exp_table<std::uint64_t>(exponential), codes.view());
   record(codes);
 
   constexpr index_t heads = 3;
-  std::vector<std::byte> memory(fused_attention_bytes(rows, heads, columns / heads, 1));
+  std::vector<std::byte> memory(attention_workspace_bytes(rows, heads, columns / heads, 1));
   const quantized_matrix operand{x.view(), 128};
-  fused_attention({operand, operand, operand}, heads, to_codes,
-                  {.exponential = exponential, .context = {1 << 30, std::int64_t{257} << 45, 14, 0}}, y.view(),
-                  workspace(memory.data(), memory.size()));
+  const multihead_parameters parameters{
+      .heads = heads,
+      .logits = to_codes,
+      .softmax = {.exponential = exponential, .context = {1 << 30, std::int64_t{257} << 45, 14, 0}}};
+  attention({operand, operand, operand}, parameters, y.view(), workspace(memory.data(), memory.size()));
   record(y);
 
   const bool offered = simd::detect().offers(isa::native());

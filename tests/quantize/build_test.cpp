@@ -22,7 +22,7 @@ using namespace intact;
 using intact::index_t;
 
 std::filesystem::path data_directory() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "examples" / "data";
+  return std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "examples" / "data";
 }
 
 /// The digits' model and images.

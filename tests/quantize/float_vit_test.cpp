@@ -589,7 +589,7 @@ TEST_CASE("metadata and options that make no model are refused", "[float_vit]") 
 
 TEST_CASE("the digits model classifies as well as it did in PyTorch", "[float_vit]") {
   const std::filesystem::path folder =
-      std::filesystem::path(__FILE__).parent_path().parent_path() / "examples" / "data";
+      std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "examples" / "data";
   if (!std::filesystem::exists(folder)) {
     intact_test::report_skipped("this program's source folder is not here");
     return;

@@ -302,7 +302,7 @@ TEST_CASE("rounding that compensates makes less error of outputs than rounding t
       const double_matrix wrong = (weight - intact_deit::detail::real_weights(packed)).cast<double>();
       return (wrong * moments).cwiseProduct(wrong).sum();
     };
-    const double plain = error(intact::quantize_layer(weight, recipe));
+    const double plain = error(intact::quantize_layer(intact::view_of(weight), recipe));
     const double nearest = error(pack(round_weights(weight, moments, recipe, false), kind));
     const double compensated = error(pack(round_weights(weight, moments, recipe, true), kind));
     CAPTURE(static_cast<int>(kind), plain, nearest, compensated);

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <stdexcept>
 #include <string>
 #include <tuple>
-#include <utility>
 
+#include "intact/config/contract.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/types/view.hpp"
 
@@ -33,14 +32,11 @@ struct tensor_place {
   }
 };
 
-/// Runs a part of the work on a model. Refusals in it get the tensor and the block before their own words.
+/// Runs a part of the work on a model. Refusals in it begin with the tensor and the block; without exceptions, with the
+/// words of the part alone.
 template <class Part>
 decltype(auto) at_tensor(const tensor_place& place, Part&& part) {
-  try {
-    return std::forward<Part>(part)();
-  } catch (const std::invalid_argument& refusal) {
-    contract_broken((place.text() + ": " + refusal.what()).c_str());
-  }
+  return with_refusals(part, [&](const char* words) { return place.text() + ": " + words; });
 }
 
 }  // namespace detail

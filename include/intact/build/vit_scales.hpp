@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "intact/build/table.hpp"
@@ -42,6 +43,11 @@ inline code_scale to_code_scale(const affine_scale& scale) {
 /// Scale of channel c of a power-of-two-factor tensor.
 inline double channel_step(const ptf_scale& scale, std::size_t c) {
   return std::ldexp(static_cast<double>(scale.scale), scale.shift[c]);
+}
+
+/// One scale for all channels of a stream.
+inline ptf_scale unshifted_scale(const affine_scale& scale, index_t channels) {
+  return {scale.scale, scale.zero_point, std::vector<std::uint8_t>(static_cast<std::size_t>(channels))};
 }
 
 /// The least scale of a context whose rows are normalized, with room for rounding: below a quarter of the values' scale

@@ -40,6 +40,16 @@ inline namespace INTACT_UNIT {
   throw std::invalid_argument(message);
 }
 
+/// Runs a part of an operation. Its refusals are reported in the words that rewrite(message) returns as a string.
+template <class Part, class Rewrite>
+decltype(auto) with_refusals(const Part& part, const Rewrite& rewrite) {
+  try {
+    return part();
+  } catch (const std::invalid_argument& refusal) {
+    contract_broken(rewrite(refusal.what()).c_str());
+  }
+}
+
 #else
 
 /// Installs a handler for broken contracts and returns the former one (null: print to stderr).
@@ -56,6 +66,12 @@ inline contract_handler set_contract_handler(contract_handler handler) {
     std::fputc('\n', stderr);
   }
   std::abort();
+}
+
+/// Runs a part of an operation, whose refusals end the program.
+template <class Part, class Rewrite>
+decltype(auto) with_refusals(const Part& part, const Rewrite&) {
+  return part();
 }
 
 #endif

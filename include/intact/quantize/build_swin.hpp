@@ -111,12 +111,10 @@ struct swin_builder {
   const quantization_recipe& recipe;
 
   bool wide() const { return recipe.stream == stream_codes::s16; }
-  double epsilon() const { return static_cast<double>(model.epsilon); }
 
-  /// A stream without shifts.
-  ptf_scale even(const affine_scale& scale, index_t s) const {
-    return {scale.scale, scale.zero_point,
-            std::vector<std::uint8_t>(static_cast<std::size_t>(model.shape.of(s).width))};
+  /// The scale of a stream of stage s without shifts.
+  ptf_scale unshifted(const affine_scale& scale, index_t s) const {
+    return unshifted_scale(scale, model.shape.of(s).width);
   }
 
   /// Stage s, whose first block has a position in the model; `stream` is the scale of the residual stream that enters
@@ -129,10 +127,10 @@ struct swin_builder {
       const float_swin_block& block = layers.blocks[position];
       const swin_block_scales& own = scales.blocks[position];
       const window_attention_shape shape = model.shape.block(s, static_cast<index_t>(position)).attention;
-      const block_builder build_block{shape.per_window(), epsilon(), scales.stream, recipe};
       const index_t number = first_block + static_cast<index_t>(position);
+      const float_block_view view = block_view(model, s, static_cast<index_t>(position), number);
       owned_block layers_of_block =
-          build_block(number, block.block, weights.blocks[position], own.block, stream, own.biased_logits);
+          block_builder{view, recipe}(weights.blocks[position], own.block, stream, own.biased_logits);
       std::vector<std::uint8_t> bias = at_tensor({"position_bias", number}, [&] {
         return quantize_position_bias(block.position_bias, shape.grid.window, own.position_bias);
       });
@@ -151,8 +149,8 @@ struct swin_builder {
   void merging(index_t s, const scaled_weights& reduction, const affine_scale& merge_norm, const ptf_scale& stream,
                const ptf_scale& next, owned_swin_stage& built) const {
     const float_layernorm& norm = model.stages[static_cast<std::size_t>(s)].merge_norm;
-    built.merge_norm =
-        at_tensor({"merge_norm", s}, [&] { return build_norm(norm, epsilon(), four_times(stream), merge_norm); });
+    built.merge_norm = at_tensor(
+        {"merge_norm", s}, [&] { return build_norm(view_of(norm), model.epsilon, four_times(stream), merge_norm); });
     built.reduction = at_tensor({"merge", s}, [&]() -> owned_linear {
       return {reduction.weights, owned_channel_scale(linear_specs(reduction, merge_norm, next))};
     });
@@ -164,9 +162,9 @@ struct swin_builder {
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
 /// Scales that no integers compute are replaced by those of fit_scales().
 ///
-/// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense, packed codes
-///            (attention_code::u4_clipped) with shifted windows; whatever the builders of adapt/ refuse, naming tensor
-///            and block.
+/// Errors:    scales or weights of other sizes than the model's, a recipe whose parts exclude each other, packed codes
+///            (attention_code::u4_clipped) with shifted windows; values that the builders of build/ refuse: each names
+///            tensor and block.
 /// Source:    docs/numerics.md, section 12.
 inline integer_swin build_swin(const float_swin& model, const swin_scales& observed, const swin_weights& weights,
                                const quantization_recipe& recipe) {
@@ -175,7 +173,7 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
   const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
   const auto stream_of = [&](std::size_t s, const ptf_scale& codes) {
     const affine_scale wide{scales.stages[s].stream, 0};
-    return builder.wide() ? builder.even(wide, static_cast<index_t>(s)) : codes;
+    return builder.wide() ? builder.unshifted(wide, static_cast<index_t>(s)) : codes;
   };
 
   swin_tensors contents;
@@ -185,13 +183,14 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
     contents.pixel_table = detail::at_tensor({"input"}, [&] { return detail::build_pixel_table(model, scales.input); });
   }
   contents.patch = detail::at_tensor({"patch"}, [&] {
-    return detail::build_linear(weights.patch, patch_layer(model, recipe).bias, input,
+    return detail::build_linear(weights.patch, span_of(patch_layer(model, recipe).bias), input,
                                 detail::to_code_scale(scales.patch));
   });
   contents.patch_norm = detail::at_tensor({"tokens"}, [&] {
-    return detail::build_norm(model.patch_norm, builder.epsilon(), builder.even(scales.patch, 0), scales.tokens);
+    return detail::build_norm(view_of(model.patch_norm), model.epsilon, builder.unshifted(scales.patch, 0),
+                              scales.tokens);
   });
-  ptf_scale stream = stream_of(0, builder.even(scales.tokens, 0));
+  ptf_scale stream = stream_of(0, builder.unshifted(scales.tokens, 0));
   if (builder.wide()) {
     contents.tokens = detail::at_tensor(
         {"tokens"}, [&] { return owned_tensor_scale(detail::stream_spec(scales.tokens, stream.scale)); });
@@ -210,13 +209,13 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
   }
 
   contents.norm = detail::at_tensor(
-      {"norm"}, [&] { return detail::build_norm(model.norm, builder.epsilon(), stream, scales.norm); });
+      {"norm"}, [&] { return detail::build_norm(view_of(model.norm), model.epsilon, stream, scales.norm); });
   contents.pool =
       detail::at_tensor({"pool"}, [&] { return owned_tensor_scale(detail::pool_spec(scales, model.shape)); });
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
-    return detail::at_tensor({"logits"},
-                             [&] { return detail::build_linear(weights.head, model.head.bias, scales.pool, y).scale; });
+    return detail::at_tensor(
+        {"logits"}, [&] { return detail::build_linear(weights.head, span_of(model.head.bias), scales.pool, y).scale; });
   };
   contents.head = weights.head.weights;
   contents.logits = build_logits({contents.logits_scale, 0});

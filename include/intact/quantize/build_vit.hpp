@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "intact/build/block_builder.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/build/tensor_place.hpp"
@@ -25,137 +26,6 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 namespace detail {
-
-/// A layer whose weights are codes, with the bias of the float layer.
-inline owned_linear build_linear(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
-                                 const code_scale& y) {
-  return {layer.weights, owned_channel_scale(linear_specs(layer, bias, x, y))};
-}
-
-inline owned_layernorm build_norm(const float_layernorm& norm, double epsilon, const ptf_scale& x,
-                                  const affine_scale& y) {
-  return owned_layernorm(layernorm_spec{.gamma = span_of(norm.weight),
-                                        .beta = span_of(norm.bias),
-                                        .epsilon = epsilon,
-                                        .input_scale = static_cast<double>(x.scale),
-                                        .input_zero_point = x.zero_point,
-                                        .shift = x.shift,
-                                        .output_scale = static_cast<double>(y.scale),
-                                        .output_zero_point = y.zero_point});
-}
-
-/// The stream has a scale per channel, given as a function of the channel.
-template <class StreamStep>
-owned_add build_residual(StreamStep stream_step, int stream_zero_point, const affine_scale& branch,
-                         const ptf_scale& y) {
-  std::vector<add_spec> specs(y.shift.size());
-  for (std::size_t c = 0; c < specs.size(); ++c) {
-    specs[c] = addition_spec(stream_step(c), branch, channel_step(y, c));
-  }
-  return owned_add(specs, {stream_zero_point, branch.zero_point, y.zero_point});
-}
-
-/// Exponentials of logits; true ones, too, where the polynomial has no integers.
-inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index_t keys, exponential_kind kind) {
-  if (kind == exponential_kind::i_exp && has_i_exp_table(logits.scale, keys)) {
-    const exp_values<std::uint64_t> table = i_exp_table(logits.scale, keys);
-    return {table.begin(), table.end()};
-  }
-  const exp_values<std::uint32_t> table = exact_exp_table(static_cast<double>(logits.scale), keys);
-  return {table.begin(), table.end()};
-}
-
-/// The table of attention relative to the maximum.
-inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const quantization_recipe& recipe) {
-  const double scale = static_cast<double>(logits.scale);
-  exp_values<std::uint8_t> table;
-  if (recipe.attention == attention_kind::weights) {
-    table = attention_weight_table(scale);
-  } else if (recipe.probabilities == attention_code::u4_clipped) {
-    table = max_relative_code_table<attention_code::u4_clipped>(scale);
-  } else {
-    table = max_relative_code_table<attention_code::u8_masked>(scale);
-  }
-  return {table.begin(), table.end()};
-}
-
-/// The tables of attention. `logits`: of what the softmax is taken.
-inline owned_softmax build_softmax(const affine_scale& logits, index_t keys, const quantization_recipe& recipe) {
-  owned_softmax built;
-  built.kind = recipe.attention;
-  built.probabilities = recipe.probabilities;
-  built.rounding = recipe.rounding;
-  if (recipe.attention == attention_kind::log2_of_sum) {
-    built.exponential = build_exponential(logits, keys, recipe.exponential);
-  } else {
-    built.table = build_softmax_table(logits, recipe);
-  }
-  built.normalize = recipe.normalize_rows;
-  return built;
-}
-
-/// The scale of attention times V, beside its tables.
-inline void build_context(const affine_scale& v, const affine_scale& context, index_t keys, owned_softmax& built) {
-  if (built.normalize) {
-    built.normalization = build_row_divisor(scale_ratio(v, context), context.zero_point);
-  } else {
-    built.context = owned_tensor_scale(context_spec(v, context, keys));
-  }
-}
-
-/// Builds blocks of one width.
-struct block_builder {
-  attention_shape shape;
-  double epsilon;
-  float s16_step;  ///< the scale of an s16 stream
-  const quantization_recipe& recipe;
-
-  bool wide() const { return recipe.stream == stream_codes::s16; }
-
-  /// The scale of an s16 stream: no shifts, zero point 0.
-  ptf_scale s16_scale() const {
-    return {s16_step, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(shape.width))};
-  }
-
-  /// The layer at the end of a branch: to the branch's own u8 scale, or to the s16 stream's.
-  owned_linear branch(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
-                      const affine_scale& y) const {
-    const code_scale stream{static_cast<double>(s16_step), 0};
-    return build_linear(layer, bias, x, wide() ? stream : to_code_scale(y));
-  }
-
-  owned_add add(const ptf_scale& stream, const affine_scale& branch, const ptf_scale& y) const {
-    const auto step = [&](std::size_t c) { return channel_step(stream, c); };
-    return wide() ? owned_add() : build_residual(step, stream.zero_point, branch, y);
-  }
-
-  /// `stream` is the scale of the residual stream that enters the block; `softmax` is that of what the softmax is
-  /// taken of. Refusals name the tensor and the block's position.
-  owned_block operator()(index_t position, const float_block& block, const block_weights& weights,
-                         const block_scales& own, const ptf_scale& stream, const affine_scale& softmax) const {
-    const auto at = [&](const char* tensor, auto build) { return at_tensor({tensor, position}, build); };
-    const ptf_scale middle = wide() ? s16_scale() : own.add1;
-    const activation_table table = at("fc1", [&] { return gelu_table(own); });
-
-    owned_block built;
-    built.norm1 = at("norm1", [&] { return build_norm(block.norm1, epsilon, stream, own.norm1); });
-    built.qkv = at("qkv", [&] { return build_linear(weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv)); });
-    built.qkv_zero_point = own.qkv.zero_point;
-    built.attention_logits = at("attention_logits", [&] {
-      return owned_tensor_scale(logits_spec(own.qkv, own.attention_logits, shape.head_size()));
-    });
-    built.softmax = at("attention", [&] { return build_softmax(softmax, shape.tokens, recipe); });
-    at("context", [&] { build_context(own.qkv, own.context, shape.tokens, built.softmax); });
-    built.proj = at("proj", [&] { return branch(weights.proj, block.proj.bias, own.context, own.proj); });
-    built.add1 = at("add1", [&] { return add(stream, own.proj, own.add1); });
-    built.norm2 = at("norm2", [&] { return build_norm(block.norm2, epsilon, middle, own.norm2); });
-    built.fc1 = at("fc1", [&] { return build_linear(weights.fc1, block.fc1.bias, own.norm2, table.input); });
-    built.activation.assign(table.codes.begin(), table.codes.end());
-    built.fc2 = at("fc2", [&] { return branch(weights.fc2, block.fc2.bias, own.activation, own.fc2); });
-    built.add2 = at("add2", [&] { return add(own.add1, own.fc2, own.add2); });
-    return built;
-  }
-};
 
 /// Normalization and quantization of every pixel value of every channel.
 template <class Model>
@@ -205,8 +75,8 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
   const bool wide = recipe.stream == stream_codes::s16;
   const code_scale patch = wide ? code_scale{static_cast<double>(scales.stream), 0} : to_code_scale(scales.patch);
   const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
-  contents.patch =
-      at_tensor({"patch"}, [&] { return build_linear(patch_weights, patch_layer(model, recipe).bias, input, patch); });
+  contents.patch = at_tensor(
+      {"patch"}, [&] { return build_linear(patch_weights, span_of(patch_layer(model, recipe).bias), input, patch); });
   if (!recipe.pixel_codes) {
     contents.pixel_table = at_tensor({"input"}, [&] { return build_pixel_table(model, scales.input); });
   }
@@ -221,18 +91,17 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
   contents.positions =
       at_tensor({"positions"}, [&] { return quantize_all(span_of(model.positions), scales.positions); });
   contents.add_positions = at_tensor({"tokens"}, [&] {
-    return build_residual([&](std::size_t) { return static_cast<double>(scales.embed.scale); }, scales.embed.zero_point,
-                          scales.positions, scales.tokens);
+    return build_residual(unshifted_scale(scales.embed, model.shape.width), scales.positions, scales.tokens);
   });
 }
 
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
-/// Scales that no integers compute are replaced by those of fit_scales().
+/// Scales for which no integers exist are replaced by those of fit_scales().
 ///
-/// Errors:    scales or weights of another depth or width, a recipe that makes no sense; whatever the builders of
-///            adapt/ refuse, such as a scale that is not above 0, naming tensor and block.
+/// Errors:    scales or weights of another depth or width, a recipe whose parts exclude each other; values that the
+///            builders of build/ refuse, such as a scale that is not above 0: each names tensor and block.
 /// Source:    docs/numerics.md, section 9.
 inline integer_vit build_vit(const float_vit& model, const vit_scales& observed, const vit_weights& weights,
                              const quantization_recipe& recipe) {
@@ -243,23 +112,22 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
   contents.shape.stream = recipe.stream;
   detail::build_embedding(model, weights.patch, scales, recipe, contents);
 
-  const double epsilon = static_cast<double>(model.epsilon);
-  const detail::block_builder build_block{model.shape.block().attention, epsilon, scales.stream, recipe};
-  const bool wide = build_block.wide();
-  ptf_scale stream = wide ? build_block.s16_scale() : scales.tokens;
+  const bool wide = recipe.stream == stream_codes::s16;
+  ptf_scale stream = wide ? detail::unshifted_scale({scales.stream, 0}, model.shape.width) : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
     const block_scales& own = scales.blocks[position];
-    contents.blocks.push_back(build_block(static_cast<index_t>(position), model.blocks[position],
-                                          weights.blocks[position], own, stream, own.attention_logits));
+    const float_block_view block = block_view(model, static_cast<index_t>(position));
+    contents.blocks.push_back(
+        detail::block_builder{block, recipe}(weights.blocks[position], own, stream, own.attention_logits));
     stream = wide ? stream : own.add2;
   }
 
-  contents.norm =
-      detail::at_tensor({"norm"}, [&] { return detail::build_norm(model.norm, epsilon, stream, scales.norm); });
+  contents.norm = detail::at_tensor(
+      {"norm"}, [&] { return detail::build_norm(view_of(model.norm), model.epsilon, stream, scales.norm); });
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
-    return detail::at_tensor({"logits"},
-                             [&] { return detail::build_linear(weights.head, model.head.bias, scales.norm, y).scale; });
+    return detail::at_tensor(
+        {"logits"}, [&] { return detail::build_linear(weights.head, span_of(model.head.bias), scales.norm, y).scale; });
   };
   contents.head = weights.head.weights;
   contents.logits = build_logits({contents.logits_scale, 0});

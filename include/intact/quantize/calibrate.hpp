@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "intact/build/block_ranges.hpp"
 #include "intact/build/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/build_vit.hpp"
@@ -36,11 +37,6 @@ inline void require_length(const tensor_place& place, const value_range& range) 
     contract_failed("intact::calibrate: %s has the range %g to %g; its length must be finite in float",
                     place.text().c_str(), static_cast<double>(range.low), static_cast<double>(range.high));
   }
-}
-
-/// Zero points are codes: a range without 0 would leave values beyond the codes.
-inline value_range with_zero(const value_range& range) {
-  return {std::min(range.low, 0.0F), std::max(range.high, 0.0F)};
 }
 
 /// The tensors of the present batch at a place, of all heads and images, and the range over all batches so far.
@@ -93,15 +89,14 @@ class calibrator {
     return build_ptf_scale(with_zero(range(name, block)), u8_codes, find(name, block).views());
   }
 
-  /// One scale for all of the residual stream of so many blocks and what it begins with, from its largest magnitude.
+  /// The scale of an s16 residual stream of so many blocks, which begins with values of a range.
   float s16_scale(const value_range& begin, index_t first_block, index_t blocks) const {
-    float largest = std::max(-begin.low, begin.high);
-    const auto include = [&](const value_range& seen) { largest = std::max({largest, -seen.low, seen.high}); };
+    std::vector<value_range> ranges = {begin};
     for (index_t block = first_block; block < first_block + blocks; ++block) {
-      include(range("add1", block));
-      include(range("add2", block));
+      ranges.push_back(range("add1", block));
+      ranges.push_back(range("add2", block));
     }
-    return std::max(largest / 32767, smallest_scale);
+    return build_s16_scale(ranges);
   }
 
  private:

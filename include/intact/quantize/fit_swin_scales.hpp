@@ -93,7 +93,7 @@ class swin_fitter {
 
   void operator()() {
     begin();
-    ptf_scale stream = even(scales_.tokens);
+    ptf_scale stream = unshifted_scale(scales_.tokens, width(0));
     index_t block = 0;
     for (std::size_t s = 0; s < scales_.stages.size(); ++s) {
       stage(s, stream, block);
@@ -104,7 +104,7 @@ class swin_fitter {
       }
     }
     fit_.enter_block(-1);
-    fit_.norm("norm", model_.norm, scales_.norm);
+    fit_.norm("norm", view_of(model_.norm), scales_.norm);
     fit_.raise("pool", scales_.pool.scale, [&](float scale) {
       swin_scales scales;
       scales.norm = scales_.norm;
@@ -112,7 +112,7 @@ class swin_fitter {
       const scale_spec target = pool_spec(scales, model_.shape);
       return has_scale({&target, 1});
     });
-    fit_.head(weights_.head, model_.head.bias, scales_.pool, scales_.logits);
+    fit_.head(weights_.head, span_of(model_.head.bias), scales_.pool, scales_.logits);
   }
 
  private:
@@ -120,16 +120,11 @@ class swin_fitter {
   double epsilon() const { return static_cast<double>(model_.epsilon); }
   index_t width(std::size_t s) const { return model_.shape.of(static_cast<index_t>(s)).width; }
 
-  /// A stream without shifts.
-  ptf_scale even(const affine_scale& scale) const {
-    return {scale.scale, scale.zero_point, std::vector<std::uint8_t>(static_cast<std::size_t>(width(0)))};
-  }
-
   void begin() {
-    fit_.linear("patch", weights_.patch, patch_layer(model_, chosen_).bias,
+    fit_.linear("patch", weights_.patch, span_of(patch_layer(model_, chosen_).bias),
                 chosen_.pixel_codes ? affine_scale{1, 0} : scales_.input, scales_.patch);
     fit_.norm_input("patch", scales_.patch.scale, width(0), epsilon());
-    fit_.norm("tokens", model_.patch_norm, scales_.tokens);
+    fit_.norm("tokens", view_of(model_.patch_norm), scales_.tokens);
     if (!wide()) {
       fit_.norm_input("tokens", scales_.tokens.scale, 4 * width(0), epsilon());
       return;
@@ -145,11 +140,10 @@ class swin_fitter {
     const float_swin_stage& layers = model_.stages[s];
     for (std::size_t position = 0; position < layers.blocks.size(); ++position) {
       swin_block_scales& own = scales.blocks[position];
-      const window_attention_shape shape =
-          model_.shape.block(static_cast<index_t>(s), static_cast<index_t>(position)).attention;
-      fit_.enter_block(block++);
-      block_fitter fit_block{shape.per_window(), epsilon(), chosen_, fit_, scales.stream};
-      fit_block(layers.blocks[position].block, weights_.stages[s].blocks[position], own.block, stream);
+      const float_block_view view =
+          block_view(model_, static_cast<index_t>(s), static_cast<index_t>(position), block++);
+      fit_.enter_block(view.position);
+      block_fitter{view, chosen_, fit_, scales.stream}(weights_.stages[s].blocks[position], own.block, stream);
       fit_.raise("biased_logits", own.biased_logits.scale, [&](float scale) {
         const affine_scale sum{scale, own.biased_logits.zero_point};
         return has_add_scale(bias_spec(own.block.attention_logits, own.position_bias, sum), sum.zero_point);
@@ -167,13 +161,13 @@ class swin_fitter {
   void merging(std::size_t s) {
     swin_stage_scales& scales = scales_.stages[s];
     const float_swin_stage& layers = model_.stages[s];
-    fit_.norm("merge_norm", layers.merge_norm, scales.merge_norm);
+    fit_.norm("merge_norm", view_of(layers.merge_norm), scales.merge_norm);
     const auto fits = [&](const ptf_scale& y) {
       return has_scale(linear_specs(weights_.stages[s].reduction, scales.merge_norm, y));
     };
     if (wide()) {
       fit_.raise("merge", scales_.stages[s + 1].stream, [&](float scale) {
-        return fits({scale, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(width(s + 1)))});
+        return fits(unshifted_scale({scale, 0}, width(s + 1)));
       });
     } else {
       fit_.raise("merge", scales.merge, fits);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "intact/build/float_block.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
 #include "intact/io/safetensors.hpp"
@@ -43,6 +44,25 @@ struct float_block {
   float_linear fc1;
   float_linear fc2;
 };
+
+/// Views of layers and blocks. A block's position in its model is for messages.
+inline float_linear_view view_of(const float_linear& layer) {
+  return {view_of(layer.weight), span_of(layer.bias)};
+}
+inline float_layernorm_view view_of(const float_layernorm& norm) {
+  return {span_of(norm.weight), span_of(norm.bias)};
+}
+inline float_block_view view_of(const float_block& block, const block_shape& shape, float epsilon, index_t position) {
+  return {.shape = shape,
+          .norm1 = view_of(block.norm1),
+          .qkv = view_of(block.qkv),
+          .proj = view_of(block.proj),
+          .norm2 = view_of(block.norm2),
+          .fc1 = view_of(block.fc1),
+          .fc2 = view_of(block.fc2),
+          .epsilon = epsilon,
+          .position = position};
+}
 
 /// How pixels become inputs.
 struct pixel_normalization {

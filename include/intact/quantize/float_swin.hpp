@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -42,6 +43,12 @@ struct float_swin : pixel_normalization {
   float_layernorm norm;
   float_linear head;
 };
+
+/// A view of block `position` of stage `s`; `number` counts the blocks of all stages.
+inline float_block_view block_view(const float_swin& model, index_t s, index_t position, index_t number) {
+  return view_of(model.stages[static_cast<std::size_t>(s)].blocks[static_cast<std::size_t>(position)].block,
+                 model.shape.block(s, position).per_window(), model.epsilon, number);
+}
 
 /// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
 struct float_swin_options {

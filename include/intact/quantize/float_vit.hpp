@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -30,6 +31,11 @@ struct float_vit : pixel_normalization {
   float_layernorm norm;
   float_linear head;  ///< of all class tokens, one behind the other
 };
+
+/// A view of a block.
+inline float_block_view block_view(const float_vit& model, index_t position) {
+  return view_of(model.blocks[static_cast<std::size_t>(position)], model.shape.block(), model.epsilon, position);
+}
 
 /// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
 struct float_vit_options {

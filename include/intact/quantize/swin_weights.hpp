@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <iterator>
 #include <vector>
 
@@ -28,18 +29,19 @@ struct swin_weights {
 /// Quantizes the weights of all layers. Blocks are numbered through all stages.
 inline swin_weights quantize_weights(const float_swin& model, const quantization_recipe& recipe) {
   swin_weights weights;
-  weights.patch = detail::quantize_layer_at({"patch"}, patch_layer(model, recipe).weight, recipe);
-  index_t position = 0;
-  for (const float_swin_stage& stage : model.stages) {
+  weights.patch = detail::quantize_layer_at({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);
+  index_t number = 0;
+  for (index_t s = 0; s < std::ssize(model.stages); ++s) {
+    const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
     swin_stage_weights& made = weights.stages.emplace_back();
-    for (const float_swin_block& block : stage.blocks) {
-      made.blocks.push_back(quantize_block(block.block, recipe, position++));
+    for (index_t position = 0; position < std::ssize(stage.blocks); ++position) {
+      made.blocks.push_back(quantize_block(block_view(model, s, position, number++), recipe));
     }
     if (stage.reduction.size() != 0) {
-      made.reduction = detail::quantize_layer_at({"merge", std::ssize(weights.stages) - 1}, stage.reduction, recipe);
+      made.reduction = detail::quantize_layer_at({"merge", s}, view_of(stage.reduction), recipe);
     }
   }
-  weights.head = detail::quantize_layer_at({"logits"}, model.head.weight, recipe);
+  weights.head = detail::quantize_layer_at({"logits"}, view_of(model.head.weight), recipe);
   return weights;
 }
 

@@ -1,35 +1,21 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
+#include <cstddef>
 #include <iterator>
 #include <limits>
-#include <utility>
 #include <vector>
 
-#include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
-#include "intact/build/tensor_place.hpp"
-#include "intact/build/weights.hpp"
+#include "intact/build/scaled_weights.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/float_vit.hpp"
 
-// The weights of a float model as codes. Who wants to round them in a way of their own builds vit_weights themselves.
+// The weights of a float model as codes. Programs that round weights by a method of their own fill vit_weights
+// themselves.
 
 namespace intact {
 inline namespace INTACT_UNIT {
-
-/// Weights with the scale of each output channel: weight (n, k) is its code, shifted if there are shifts, times
-/// scale[n].
-struct scaled_weights {
-  owned_weights weights;
-  std::vector<float> scale;
-};
-
-/// Weights of a block's layers.
-struct block_weights {
-  scaled_weights qkv, proj, fc1, fc2;
-};
 
 /// Weights of a vision transformer's layers.
 struct vit_weights {
@@ -70,49 +56,14 @@ float_linear patch_layer(const Model& model, const quantization_recipe& recipe) 
   return recipe.pixel_codes ? detail::fold_normalization(model) : model.patch;
 }
 
-/// Quantizes the weights of a layer, by themselves: to nearest, in the scales of quantize_weights and
-/// quantize_grouped_weights, whose errors it has.
-inline scaled_weights quantize_layer(const float_matrix& weight, const quantization_recipe& recipe) {
-  if (recipe.weights == weight_kind::grouped_s4) {
-    grouped_weights s4 = quantize_grouped_weights(view_of(weight), recipe.weight_group);
-    return {
-        owned_weights::pack_grouped_s4(s4.weights.codes, weight.rows(), weight.cols(), std::move(s4.shift), s4.group),
-        std::move(s4.weights.scale)};
-  }
-  const bool narrow = recipe.weights == weight_kind::s4;
-  quantized_weights codes = quantize_weights(view_of(weight), narrow ? s4_codes : s8_codes);
-  return {narrow ? owned_weights::pack_s4(codes.codes, codes.rows, codes.columns)
-                 : owned_weights(std::move(codes.codes), codes.rows, codes.columns),
-          std::move(codes.scale)};
-}
-
-namespace detail {
-
-/// The same for a layer of a model, which refusals name.
-inline scaled_weights quantize_layer_at(const tensor_place& place, const float_matrix& weight,
-                                        const quantization_recipe& recipe) {
-  return at_tensor(place, [&] { return quantize_layer(weight, recipe); });
-}
-
-}  // namespace detail
-
-/// Quantizes the weights of the layers of a block, which has a position in its model.
-inline block_weights quantize_block(const float_block& block, const quantization_recipe& recipe, index_t position) {
-  const auto quantize = [&](const char* tensor, const float_linear& layer) {
-    return detail::quantize_layer_at({tensor, position}, layer.weight, recipe);
-  };
-  return {quantize("qkv", block.qkv), quantize("proj", block.proj), quantize("fc1", block.fc1),
-          quantize("fc2", block.fc2)};
-}
-
 /// Quantizes the weights of all layers.
 inline vit_weights quantize_weights(const float_vit& model, const quantization_recipe& recipe) {
   vit_weights weights;
-  weights.patch = detail::quantize_layer_at({"patch"}, patch_layer(model, recipe).weight, recipe);
-  for (const float_block& block : model.blocks) {
-    weights.blocks.push_back(quantize_block(block, recipe, std::ssize(weights.blocks)));
+  weights.patch = detail::quantize_layer_at({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);
+  for (index_t position = 0; position < std::ssize(model.blocks); ++position) {
+    weights.blocks.push_back(quantize_block(block_view(model, position), recipe));
   }
-  weights.head = detail::quantize_layer_at({"logits"}, model.head.weight, recipe);
+  weights.head = detail::quantize_layer_at({"logits"}, view_of(model.head.weight), recipe);
   return weights;
 }
 

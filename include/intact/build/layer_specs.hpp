@@ -3,13 +3,14 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "intact/build/add.hpp"
 #include "intact/build/scale_spec.hpp"
+#include "intact/build/scaled_weights.hpp"
 #include "intact/build/vit_scales.hpp"
 #include "intact/config/floating_point.hpp"
-#include "intact/quantize/vit_weights.hpp"
 
 // The real factors that the integer scales of a model's layers approximate, from the scales of the tensors around them.
 
@@ -19,15 +20,14 @@ inline namespace INTACT_UNIT {
 namespace detail {
 
 /// Outputs y = (x * w + bias) / s_y + zp_y.
-inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, const float_row& bias, const affine_scale& x,
-                                            const code_scale& y) {
+inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, std::span<const float> bias,
+                                            const affine_scale& x, const code_scale& y) {
   std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
   for (std::size_t n = 0; n < specs.size(); ++n) {
-    const index_t row = static_cast<index_t>(n);
     specs[n] = linear_spec<std::uint8_t>(
-        {.weights = layer.weights.row(row),
+        {.weights = layer.weights.row(static_cast<index_t>(n)),
          .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / y.scale,
-         .addend = static_cast<double>(bias[row]) / y.scale + y.zero_point,
+         .addend = static_cast<double>(bias[n]) / y.scale + y.zero_point,
          .zero_point = x.zero_point});
   }
   return specs;

@@ -1,0 +1,150 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "intact/build/float_block.hpp"
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/layer_specs.hpp"
+#include "intact/build/recipe.hpp"
+#include "intact/build/scaled_weights.hpp"
+#include "intact/build/tensor_place.hpp"
+#include "intact/build/vit_scales.hpp"
+#include "intact/config/floating_point.hpp"
+
+// From float layers, the scales of their inputs and outputs and their weights as codes to integer layers and blocks.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+/// A layer whose weights are codes, with the bias of the float layer.
+inline owned_linear build_linear(const scaled_weights& layer, std::span<const float> bias, const affine_scale& x,
+                                 const code_scale& y) {
+  return {layer.weights, owned_channel_scale(linear_specs(layer, bias, x, y))};
+}
+
+inline owned_layernorm build_norm(const float_layernorm_view& norm, float epsilon, const ptf_scale& x,
+                                  const affine_scale& y) {
+  return owned_layernorm(layernorm_spec{.gamma = norm.weight,
+                                        .beta = norm.bias,
+                                        .epsilon = static_cast<double>(epsilon),
+                                        .input_scale = static_cast<double>(x.scale),
+                                        .input_zero_point = x.zero_point,
+                                        .shift = x.shift,
+                                        .output_scale = static_cast<double>(y.scale),
+                                        .output_zero_point = y.zero_point});
+}
+
+/// The addition of a branch to a stream.
+inline owned_add build_residual(const ptf_scale& stream, const affine_scale& branch, const ptf_scale& y) {
+  std::vector<add_spec> specs(y.shift.size());
+  for (std::size_t c = 0; c < specs.size(); ++c) {
+    specs[c] = addition_spec(channel_step(stream, c), branch, channel_step(y, c));
+  }
+  return owned_add(specs, {stream.zero_point, branch.zero_point, y.zero_point});
+}
+
+/// Exponentials of logits: true ones also where the polynomial has no integers.
+inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index_t keys, exponential_kind kind) {
+  if (kind == exponential_kind::i_exp && has_i_exp_table(logits.scale, keys)) {
+    const exp_values<std::uint64_t> table = i_exp_table(logits.scale, keys);
+    return {table.begin(), table.end()};
+  }
+  const exp_values<std::uint32_t> table = exact_exp_table(static_cast<double>(logits.scale), keys);
+  return {table.begin(), table.end()};
+}
+
+/// The table of attention relative to the maximum.
+inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const quantization_recipe& recipe) {
+  const double scale = static_cast<double>(logits.scale);
+  exp_values<std::uint8_t> table;
+  if (recipe.attention == attention_kind::weights) {
+    table = attention_weight_table(scale);
+  } else if (recipe.probabilities == attention_code::u4_clipped) {
+    table = max_relative_code_table<attention_code::u4_clipped>(scale);
+  } else {
+    table = max_relative_code_table<attention_code::u8_masked>(scale);
+  }
+  return {table.begin(), table.end()};
+}
+
+/// The tables of attention. `logits`: the scale of the input of the softmax.
+inline owned_softmax build_softmax(const affine_scale& logits, index_t keys, const quantization_recipe& recipe) {
+  owned_softmax built;
+  built.kind = recipe.attention;
+  built.probabilities = recipe.probabilities;
+  built.rounding = recipe.rounding;
+  if (recipe.attention == attention_kind::log2_of_sum) {
+    built.exponential = build_exponential(logits, keys, recipe.exponential);
+  } else {
+    built.table = build_softmax_table(logits, recipe);
+  }
+  built.normalize = recipe.normalize_rows;
+  return built;
+}
+
+/// Adds the scale of attention times V.
+inline void build_context(const affine_scale& v, const affine_scale& context, index_t keys, owned_softmax& built) {
+  if (built.normalize) {
+    built.normalization = build_row_divisor(scale_ratio(v, context), context.zero_point);
+  } else {
+    built.context = owned_tensor_scale(context_spec(v, context, keys));
+  }
+}
+
+/// Builds a block.
+struct block_builder {
+  const float_block_view& block;
+  const quantization_recipe& recipe;
+
+  /// `stream` is the scale of the residual stream that enters the block, of an s16 stream without shifts; `softmax` is
+  /// the scale of the input of the softmax. Refusals name the tensor and the block's position.
+  owned_block operator()(const block_weights& weights, const block_scales& own, const ptf_scale& stream,
+                         const affine_scale& softmax) const {
+    const attention_shape& shape = block.shape.attention;
+    const bool wide = recipe.stream == stream_codes::s16;
+    const auto at = [&](const char* tensor, auto build) { return at_tensor({tensor, block.position}, build); };
+    const auto norm = [&](const char* tensor, const float_layernorm_view& layer, const ptf_scale& x,
+                          const affine_scale& y) {
+      return at(tensor, [&] { return build_norm(layer, block.epsilon, x, y); });
+    };
+    const auto linear = [&](const char* tensor, const scaled_weights& layer, std::span<const float> bias,
+                            const affine_scale& x, const code_scale& y) {
+      return at(tensor, [&] { return build_linear(layer, bias, x, y); });
+    };
+    // The layers at the ends of the branches: to a u8 scale of their own, or to the s16 stream's.
+    const auto branch = [&](const affine_scale& y) {
+      return wide ? code_scale{static_cast<double>(stream.scale), 0} : to_code_scale(y);
+    };
+    const activation_table table = at("fc1", [&] { return gelu_table(own); });
+
+    owned_block built;
+    built.norm1 = norm("norm1", block.norm1, stream, own.norm1);
+    built.qkv = linear("qkv", weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
+    built.qkv_zero_point = own.qkv.zero_point;
+    built.attention_logits = at("attention_logits", [&] {
+      return owned_tensor_scale(logits_spec(own.qkv, own.attention_logits, shape.head_size()));
+    });
+    built.softmax = at("attention", [&] { return build_softmax(softmax, shape.tokens, recipe); });
+    at("context", [&] { build_context(own.qkv, own.context, shape.tokens, built.softmax); });
+    built.proj = linear("proj", weights.proj, block.proj.bias, own.context, branch(own.proj));
+    built.norm2 = norm("norm2", block.norm2, wide ? stream : own.add1, own.norm2);
+    built.fc1 = linear("fc1", weights.fc1, block.fc1.bias, own.norm2, table.input);
+    built.activation.assign(table.codes.begin(), table.codes.end());
+    built.fc2 = linear("fc2", weights.fc2, block.fc2.bias, own.activation, branch(own.fc2));
+    if (!wide) {
+      built.add1 = at("add1", [&] { return build_residual(stream, own.proj, own.add1); });
+      built.add2 = at("add2", [&] { return build_residual(own.add1, own.fc2, own.add2); });
+    }
+    return built;
+  }
+};
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

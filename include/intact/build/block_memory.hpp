@@ -1,0 +1,174 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <variant>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/build/recipe.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/model/block.hpp"
+#include "intact/pack.hpp"
+#include "intact/types/workspace.hpp"
+
+// The parameters of a block in one piece of memory of the caller.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+/// Bytes of packed weights of a kind. Groups that have no packed form are packed as s8.
+constexpr index_t packed_bytes_of(weight_kind kind, index_t rows, index_t columns, index_t group) {
+  const bool packable = group % packed_weights<grouped_s4>::step == 0 || group >= columns;
+  if (kind == weight_kind::grouped_s4 && packable) {
+    return packed_weights_bytes<grouped_s4>(rows, columns, group);
+  }
+  return kind == weight_kind::s4 ? packed_weights_bytes<s4>(rows, columns)
+                                 : packed_weights_bytes<std::int8_t>(rows, columns);
+}
+
+/// Packs weights of any kind.
+inline any_packed_weights pack(const owned_weights& weights, std::span<std::byte> memory) {
+  return std::visit(
+      [&](const auto& view) -> any_packed_weights {
+        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(view)>, grouped_s4_view>) {
+          if (!is_packable(view)) {
+            return pack_weights_as_s8(view, memory);
+          }
+        }
+        return pack_weights(view, memory);
+      },
+      weights.view());
+}
+
+/// Memory of a LayerNorm's parameters.
+struct layernorm_memory {
+  std::uint8_t* shift;
+  std::int32_t* gain;
+  std::int64_t* bias;
+
+  template <class Workspace>
+  static constexpr layernorm_memory take(Workspace& memory, index_t channels) {
+    return {memory.template take<std::uint8_t>(channels), memory.template take<std::int32_t>(channels),
+            memory.template take<std::int64_t>(channels)};
+  }
+};
+
+/// Memory of a fully connected layer's parameters.
+struct linear_memory {
+  std::int32_t* multiplier;
+  std::int64_t* offset;
+  std::byte* weights;
+  index_t weight_bytes;
+
+  template <class Workspace>
+  static constexpr linear_memory take(Workspace& memory, index_t outputs, index_t inputs,
+                                      const quantization_recipe& recipe) {
+    const index_t bytes = packed_bytes_of(recipe.weights, outputs, inputs, recipe.weight_group);
+    return {memory.template take<std::int32_t>(outputs), memory.template take<std::int64_t>(outputs),
+            memory.template take<std::byte>(bytes), bytes};
+  }
+};
+
+/// Memory of a residual addition's parameters.
+struct add_memory {
+  std::int32_t* stream_multiplier;
+  std::int32_t* branch_multiplier;
+  std::int32_t* offset;
+
+  template <class Workspace>
+  static constexpr add_memory take(Workspace& memory, index_t channels) {
+    return {memory.template take<std::int32_t>(channels), memory.template take<std::int32_t>(channels),
+            memory.template take<std::int32_t>(channels)};
+  }
+};
+
+/// Memory of a block's parameters, taken from a workspace.
+struct block_memory {
+  layernorm_memory norm1;
+  linear_memory qkv;
+  std::uint64_t* exponential;
+  std::uint8_t* table;
+  linear_memory proj;
+  add_memory add1;
+  layernorm_memory norm2;
+  linear_memory fc1;
+  std::uint8_t* activation;
+  linear_memory fc2;
+  add_memory add2;
+
+  template <class Workspace>
+  static constexpr block_memory take(Workspace& memory, const block_shape& shape, const quantization_recipe& recipe) {
+    const index_t width = shape.attention.width, hidden = shape.hidden;
+    const bool relative_to_sum = recipe.attention == attention_kind::log2_of_sum;
+    const index_t added = recipe.stream == stream_codes::u8 ? width : 0;
+    return {.norm1 = layernorm_memory::take(memory, width),
+            .qkv = linear_memory::take(memory, size_product(3, width), width, recipe),
+            .exponential = memory.template take<std::uint64_t>(relative_to_sum ? 256 : 0),
+            .table = memory.template take<std::uint8_t>(relative_to_sum ? 0 : 256),
+            .proj = linear_memory::take(memory, width, width, recipe),
+            .add1 = add_memory::take(memory, added),
+            .norm2 = layernorm_memory::take(memory, width),
+            .fc1 = linear_memory::take(memory, hidden, width, recipe),
+            .activation = memory.template take<std::uint8_t>(activation_table_size_12),
+            .fc2 = linear_memory::take(memory, width, hidden, recipe),
+            .add2 = add_memory::take(memory, added)};
+  }
+};
+
+/// Copies values; a view of the copy.
+template <class T, class Values>
+std::span<const T> store(const Values& values, T* memory) {
+  std::copy(values.begin(), values.end(), memory);
+  return {memory, values.size()};
+}
+
+inline layernorm_parameters store(const owned_layernorm& norm, const layernorm_memory& memory) {
+  layernorm_parameters stored = norm.view();
+  stored.shift = store(norm.shift, memory.shift);
+  stored.gain = store(norm.gain, memory.gain);
+  stored.bias = store(norm.bias, memory.bias);
+  return stored;
+}
+
+inline linear_parameters store(const owned_linear& layer, const linear_memory& memory) {
+  channel_scale scale = layer.scale.view();
+  scale.multiplier = store(layer.scale.multiplier, memory.multiplier);
+  scale.offset = store(layer.scale.offset, memory.offset);
+  return {pack(layer.weights, {memory.weights, static_cast<std::size_t>(memory.weight_bytes)}), scale};
+}
+
+inline add_parameters store(const owned_add& add, const add_memory& memory) {
+  add_parameters stored = add.view();
+  stored.stream_multiplier = store(add.stream_multiplier, memory.stream_multiplier);
+  stored.branch_multiplier = store(add.branch_multiplier, memory.branch_multiplier);
+  stored.offset = store(add.offset, memory.offset);
+  return stored;
+}
+
+inline block_parameters store(const owned_block& block, const block_memory& memory) {
+  softmax_parameters softmax = block.softmax.view();
+  softmax.exponential = store(block.softmax.exponential, memory.exponential);
+  softmax.table = store(block.softmax.table, memory.table);
+  return {.norm1 = store(block.norm1, memory.norm1),
+          .attention = {.qkv = store(block.qkv, memory.qkv),
+                        .qkv_zero_point = block.qkv_zero_point,
+                        .logits = block.attention_logits.scale,
+                        .softmax = softmax,
+                        .proj = store(block.proj, memory.proj)},
+          .add1 = store(block.add1, memory.add1),
+          .norm2 = store(block.norm2, memory.norm2),
+          .mlp = {.fc1 = store(block.fc1, memory.fc1),
+                  .table = store(block.activation, memory.activation),
+                  .fc2 = store(block.fc2, memory.fc2)},
+          .add2 = store(block.add2, memory.add2)};
+}
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

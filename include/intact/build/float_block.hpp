@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cmath>
+#include <iterator>
+#include <span>
+#include <string>
+
+#include "intact/build/tensor_place.hpp"
+#include "intact/build/weights.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/model/block.hpp"
+
+// A float transformer block in memory of the caller: the input of the builder in block.hpp. Standard library only.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// A fully connected layer: y = x * weight^T + bias, one row of weights per output channel.
+struct float_linear_view {
+  matrix_view<const float> weight;
+  std::span<const float> bias;
+};
+
+/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row.
+struct float_layernorm_view {
+  std::span<const float> weight;
+  std::span<const float> bias;
+};
+
+/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(gelu(fc1(norm2(x)))).
+///
+/// Shapes:    C = shape.attention.width, H = shape.hidden: norms C; qkv 3C x C, the rows of q, then k, then v, each
+///            head after head; proj C x C; fc1 H x C; fc2 C x H.
+struct float_block_view {
+  block_shape shape;
+  float_layernorm_view norm1;
+  float_linear_view qkv, proj;
+  float_layernorm_view norm2;
+  float_linear_view fc1, fc2;
+  float epsilon = 1e-6F;  ///< of both norms
+  index_t position = -1;  ///< of the block in its model, for messages; -1: none
+};
+
+namespace detail {
+
+/// Checks the sizes and the values of a block. Messages name the block and the tensor.
+class float_block_check {
+ public:
+  float_block_check(const char* operation, const float_block_view& block)
+      : operation_(operation), position_(block.position) {
+    const attention_shape& attention = block.shape.attention;
+    const index_t width = attention.width, hidden = block.shape.hidden;
+    size("shape.attention.tokens", attention.tokens);
+    size("shape.attention.width", width);
+    size("shape.attention.heads", attention.heads);
+    size("shape.hidden", hidden);
+    require_equal(operation_, block_text("shape.attention.width % heads").c_str(), width % attention.heads, 0);
+    if (!(block.epsilon >= 0) || !std::isfinite(block.epsilon)) {
+      contract_failed("intact::%s: %s is %g; it must be finite and at least 0", operation_,
+                      block_text("epsilon").c_str(), static_cast<double>(block.epsilon));
+    }
+    norm("norm1", block.norm1, width);
+    linear("qkv", block.qkv, size_product(3, width), width);
+    linear("proj", block.proj, width, width);
+    norm("norm2", block.norm2, width);
+    linear("fc1", block.fc1, hidden, width);
+    linear("fc2", block.fc2, width, hidden);
+  }
+
+ private:
+  std::string block_text(const std::string& argument) const {
+    return position_ < 0 ? argument : argument + " of block " + std::to_string(position_);
+  }
+
+  void size(const char* argument, index_t size) const {
+    require_at_least(operation_, block_text(argument).c_str(), size, 1);
+  }
+
+  void row(const std::string& tensor, std::span<const float> values, index_t size) const {
+    const std::string place = tensor_place{tensor, position_}.text();
+    require_equal(operation_, ("size of " + place).c_str(), std::ssize(values), size);
+    require_finite(operation_, place.c_str(), {values.data(), 1, size});
+  }
+
+  void norm(const std::string& name, const float_layernorm_view& norm, index_t width) const {
+    row(name + ".weight", norm.weight, width);
+    row(name + ".bias", norm.bias, width);
+  }
+
+  void linear(const std::string& name, const float_linear_view& layer, index_t outputs, index_t inputs) const {
+    const std::string place = tensor_place{name + ".weight", position_}.text();
+    require_shape(operation_, place.c_str(), layer.weight, outputs, inputs);
+    require_finite(operation_, place.c_str(), layer.weight);
+    row(name + ".bias", layer.bias, outputs);
+  }
+
+  const char* operation_;
+  index_t position_;
+};
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,266 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "intact/build/float_block.hpp"
+#include "intact/build/layer_specs.hpp"
+#include "intact/build/recipe.hpp"
+#include "intact/build/scale.hpp"
+#include "intact/build/scaled_weights.hpp"
+#include "intact/build/tensor_place.hpp"
+#include "intact/build/vit_scales.hpp"
+#include "intact/config/floating_point.hpp"
+
+// Integers compute the ratio of two scales only within limits: the scale of a context, for example, is at least a
+// quarter of the scale of the values. Observed scales are outside these limits where a tensor is constant, zero, or
+// much smaller than the terms of its sums. They are raised to the smallest scales for which the integers exist.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// A scale that was raised.
+struct scale_change {
+  std::string tensor;  ///< as in model/trace.hpp
+  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the stage
+  double observed = 0;
+  double raised = 0;  ///< rounding errors of the tensor grow by raised / observed
+};
+
+/// Scales whose ratios integers compute, and those of them that were raised for it.
+template <class Scales>
+struct fitted_scales {
+  Scales scales;
+  std::vector<scale_change> changes;
+};
+
+namespace detail {
+
+/// Raises scales, and records each change.
+class scale_fitter {
+ public:
+  explicit scale_fitter(std::vector<scale_change>& changes) : changes_(changes) {}
+
+  /// The block whose tensors follow; -1: none.
+  void enter_block(index_t block) { block_ = block; }
+
+  void note(const char* tensor, double observed, double raised) {
+    if (raised > observed) {
+      changes_.push_back({tensor, block_, observed, raised});
+    }
+  }
+
+  void set(const char* tensor, float& scale, float raised) {
+    note(tensor, static_cast<double>(scale), static_cast<double>(raised));
+    scale = std::max(scale, raised);
+  }
+
+  /// Runs a part of the fitting. Refusals in it name the tensor and the present block.
+  template <class Part>
+  decltype(auto) at(const char* tensor, Part part) const {
+    return at_tensor({tensor, block_}, part);
+  }
+
+  /// The least of scale, 2 * scale, 4 * scale, ... that fits; as it is if none does.
+  template <class Fits>
+  void raise(const char* tensor, float& scale, Fits fits) {
+    float raised = scale;
+    while (raised > 0 && std::isfinite(raised) && !at(tensor, [&] { return fits(raised); })) {
+      raised *= 2;
+    }
+    if (std::isfinite(raised)) {
+      set(tensor, scale, raised);
+    }
+  }
+
+  /// The same for a scale with powers of two. Those channels keep their steps whose power can be lowered instead.
+  template <class Fits>
+  void raise(const char* tensor, ptf_scale& scale, Fits fits) {
+    ptf_scale raised = scale;
+    while (raised.scale > 0 && std::isfinite(raised.scale) && !at(tensor, [&] { return fits(raised); })) {
+      double_scale(raised);
+    }
+    accept(tensor, scale, std::move(raised));
+  }
+
+  /// Raises the power of two of every channel until its step fits, and the scale where there is no higher power.
+  template <class Fits>
+  void raise_channels(const char* tensor, ptf_scale& scale, Fits fits) {
+    ptf_scale raised = scale;
+    for (std::size_t c = 0; c < raised.shift.size(); ++c) {
+      const auto fits_now = [&] { return fits(c, channel_step(raised, c)); };
+      while (raised.scale > 0 && std::isfinite(raised.scale) && !at(tensor, fits_now)) {
+        if (raised.shift[c] == layernorm_max_shift) {
+          double_scale(raised);
+        }
+        ++raised.shift[c];
+      }
+    }
+    accept(tensor, scale, std::move(raised));
+  }
+
+ private:
+  static void double_scale(ptf_scale& scale) {
+    scale.scale *= 2;
+    for (std::uint8_t& shift : scale.shift) {
+      shift = static_cast<std::uint8_t>(std::max(shift - 1, 0));
+    }
+  }
+
+  /// Records the channel that was raised most.
+  void accept(const char* tensor, ptf_scale& scale, ptf_scale&& raised) {
+    if (!std::isfinite(raised.scale)) {
+      return;
+    }
+    scale_change most{tensor, block_, 1, 1};
+    for (std::size_t c = 0; c < scale.shift.size(); ++c) {
+      const double before = channel_step(scale, c), after = channel_step(raised, c);
+      if (after * most.observed > most.raised * before) {
+        most.observed = before;
+        most.raised = after;
+      }
+    }
+    note(tensor, most.observed, most.raised);
+    scale = std::move(raised);
+  }
+
+  std::vector<scale_change>& changes_;
+  index_t block_ = -1;
+};
+
+/// Whether a LayerNorm takes inputs of a scale: C^2 * eps / s^2 is below 2^60, half of the limit.
+inline bool fits_layernorm_input(float scale, index_t channels, double epsilon) {
+  const double deviation = static_cast<double>(channels) * std::sqrt(epsilon) / static_cast<double>(scale);
+  return deviation * deviation < std::ldexp(1.0, 60);
+}
+
+/// Whether 64 bits hold the sums of a LayerNorm whose outputs have a scale, up to 2^19 channels.
+inline bool fits_layernorm_output(const float_layernorm_view& norm, float scale) {
+  float largest = 0;
+  for (const float gamma : norm.weight) {
+    largest = std::max(largest, std::fabs(gamma));
+  }
+  return static_cast<double>(largest) / static_cast<double>(scale) < std::ldexp(1.0, 50);
+}
+
+/// Fits the scales of layers that every model has.
+class layer_fitter : public scale_fitter {
+ public:
+  using scale_fitter::scale_fitter;
+
+  void norm(const char* tensor, const float_layernorm_view& norm, affine_scale& y) {
+    raise(tensor, y.scale, [&](float scale) { return fits_layernorm_output(norm, scale); });
+  }
+
+  void norm_input(const char* tensor, ptf_scale& x, index_t channels, double epsilon) {
+    raise(tensor, x, [&](const ptf_scale& scale) { return fits_layernorm_input(scale.scale, channels, epsilon); });
+  }
+  void norm_input(const char* tensor, float& x, index_t channels, double epsilon) {
+    raise(tensor, x, [&](float scale) { return fits_layernorm_input(scale, channels, epsilon); });
+  }
+
+  /// `y` has a zero point of codes, or, for s16 codes, none.
+  void linear(const char* tensor, const scaled_weights& weights, std::span<const float> bias, const affine_scale& x,
+              affine_scale& y) {
+    raise(tensor, y.scale, [&](float scale) {
+      return has_scale(linear_specs(weights, bias, x, to_code_scale({scale, y.zero_point})));
+    });
+  }
+
+  /// The head, whose int32 logits have steps of 1/256 of the scale.
+  void head(const scaled_weights& weights, std::span<const float> bias, const affine_scale& x, affine_scale& y) {
+    raise("logits", y.scale, [&](float scale) {
+      return has_scale(linear_specs(weights, bias, x, {static_cast<double>(scale) / 256, 0})) &&
+             has_scale(linear_specs(weights, bias, x, to_code_scale({scale, y.zero_point})));
+    });
+  }
+
+  void addition(const char* tensor, const ptf_scale& stream, const affine_scale& branch, ptf_scale& y) {
+    raise_channels(tensor, y, [&](std::size_t c, double step) {
+      return has_add_scale(addition_spec(channel_step(stream, c), branch, step), y.zero_point);
+    });
+  }
+};
+
+/// Fits the scales of a block.
+struct block_fitter {
+  const float_block_view& block;
+  const quantization_recipe& recipe;
+  layer_fitter& fit;
+  float& s16_step;  ///< the scale of an s16 stream
+
+  bool wide() const { return recipe.stream == stream_codes::s16; }
+
+  /// `stream` is the scale of the u8 stream that enters the block.
+  void operator()(const block_weights& weights, block_scales& own, const ptf_scale& stream) const {
+    const attention_shape& shape = block.shape.attention;
+    fit.norm("norm1", block.norm1, own.norm1);
+    fit.linear("qkv", weights.qkv, block.qkv.bias, own.norm1, own.qkv);
+    fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
+      const scale_spec target = logits_spec(own.qkv, {scale, own.attention_logits.zero_point}, shape.head_size());
+      return has_scale({&target, 1});
+    });
+    context(own, shape.tokens);
+    branch("proj", weights.proj, block.proj.bias, own.context, own.proj);
+    add("add1", stream, own.proj, own.add1);
+    fit.norm("norm2", block.norm2, own.norm2);
+    activation(weights, own);
+    branch("fc2", weights.fc2, block.fc2.bias, own.activation, own.fc2);
+    add("add2", own.add1, own.fc2, own.add2);
+  }
+
+ private:
+  void context(block_scales& own, index_t keys) const {
+    if (!recipe.normalize_rows) {
+      fit.raise("context", own.context.scale, [&](float scale) {
+        const scale_spec target = context_spec(own.qkv, {scale, own.context.zero_point}, keys);
+        const bool left_shift = recipe.probabilities != attention_code::u8_full;  // whose 64-bit sums take none
+        return has_scale({&target, 1}) && (left_shift || choose_prescale({&target, 1}) == 0);
+      });
+    } else if (!has_normalization(scale_ratio(own.qkv, own.context))) {
+      fit.set("context", own.context.scale, least_context_scale(own.qkv));
+    }
+  }
+
+  void branch(const char* tensor, const scaled_weights& layer, std::span<const float> bias, const affine_scale& x,
+              affine_scale& y) const {
+    affine_scale s16{s16_step, 0};
+    fit.linear(tensor, layer, bias, x, wide() ? s16 : y);
+    s16_step = s16.scale;
+  }
+
+  void add(const char* tensor, const ptf_scale& stream, const affine_scale& branch, ptf_scale& y) const {
+    if (!wide()) {
+      fit.addition(tensor, stream, branch, y);
+      fit.norm_input(tensor, y, block.shape.attention.width, static_cast<double>(block.epsilon));
+    }
+  }
+
+  void activation(const block_weights& weights, block_scales& own) const {
+    fit.at("fc1", [&] { raise_activation(weights, own); });
+  }
+
+  void raise_activation(const block_weights& weights, block_scales& own) const {
+    constexpr double zero_point_limit = 1 << 30;
+    const double observed = gelu_table(own).input.scale;
+    for (code_scale codes = gelu_table(own).input; codes.scale < std::ldexp(1.0, 128); codes = gelu_table(own).input) {
+      if (std::fabs(codes.zero_point) < zero_point_limit &&
+          has_scale(linear_specs(weights.fc1, block.fc1.bias, own.norm2, codes))) {
+        fit.note("fc1", observed, codes.scale);
+        return;
+      }
+      own.fc1_step = 2 * codes.scale;
+    }
+  }
+};
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
