@@ -286,7 +286,7 @@ MUTATIONS = [
     *mutations_of(
         "kernel/layernorm.hpp", "operation_kernel_test@avx512bw",
         ("bits |= shift[c]", "bits = shift[c]"),
-        ("(count + together - 1) / together * together", "count / together * together"),
+        ("(count + width - 1) / width * width", "count / width * width"),
     ),
     *mutations_of(
         "simd/inv_sqrt.hpp", "simd_test@avx512bw",
@@ -364,7 +364,7 @@ MUTATIONS = [
     *mutations_of(
         "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@avx2",
         ("return largest < 24;", "return largest <= 24;"),
-        ("largest = of_row > largest ? of_row : largest;", "largest = of_row;"),
+        ("largest = row_max > largest ? row_max : largest;", "largest = row_max;"),
         ("scratch.corrections[i] = (128 - v.codes.zero_point) * sum;", "scratch.corrections[i] = 0;"),
         ("scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);\n          });",
          "scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 127);\n          });"),

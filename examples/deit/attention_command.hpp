@@ -15,6 +15,7 @@
 
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
+#include "model_input.hpp"
 #include "models.hpp"
 #include "write_json.hpp"
 

@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -14,8 +13,8 @@
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
 #include "evaluate.hpp"
+#include "intact/quantize/simulation.hpp"
 #include "profile_arguments.hpp"
-#include "simulation.hpp"
 #include "write_json.hpp"
 
 namespace intact_deit {
@@ -46,8 +45,8 @@ class budget_command {
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
     const calibration_images read = calibration_.read(input);
-    const calibrated_model calibrated = in_file(
-        weights_, [&] { return fit(calibration_.calibrate(model, read.images, recipe, threads_), recipe).model; });
+    const intact::calibrated_vit calibrated =
+        in_file(weights_, [&] { return calibration_.calibrate(model, read.views(), recipe, threads_).model; });
 
     std::vector<labelled_image> images;
     for (const std::filesystem::path& file : find_images(images_)) {
@@ -62,9 +61,9 @@ class budget_command {
         {"profile", profile_.description()}, {"images", images.size() - failed}, {"failed", failed}, {"kinds", {}}};
     std::printf("%zu images, %zu failed\n", images.size() - failed, failed);
     std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
-    for (const auto& [name, kinds] : cases(recipe)) {
-      const simulated_vit simulated(model, calibrated, recipe, kinds);
-      const closeness close =
+    for (const auto& [name, kinds] : intact::budget_cases(recipe)) {
+      const intact::simulated_vit simulated(model, calibrated, recipe, kinds);
+      const intact::closeness close =
           compare(predict([&] { return one_by_one(simulated); }, images, input, {threads_, 1}, name), in_float);
       std::printf("%-24s %6.2f dB %10.5f %8.2f %%\n", name.c_str(), close.sqnr_db, close.kl, close.agreement);
       json["kinds"].push_back(
@@ -77,17 +76,6 @@ class budget_command {
   }
 
  private:
-  static std::vector<std::pair<std::string, kind_set>> cases(const intact::quantization_recipe& recipe) {
-    std::vector<std::pair<std::string, kind_set>> all;
-    for (std::size_t kind = 0; kind < kind_count; ++kind) {
-      if (has_kind(static_cast<tensor_kind>(kind), recipe)) {
-        all.push_back({kind_names[kind], kind_set().set(kind)});
-      }
-    }
-    all.push_back({"everything", all_kinds(recipe)});
-    return all;
-  }
-
   CLI::App* app_;
   std::string weights_, images_, json_;
   std::size_t limit_ = 64;

@@ -9,21 +9,23 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
-#include "equalization.hpp"
 #include "evaluate.hpp"
 #include "given_options.hpp"
 #include "image_folder.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
-#include "preprocess.hpp"
-#include "reconstruction.hpp"
-#include "simulation.hpp"
+#include "intact/quantize/calibrated_vit.hpp"
+#include "intact/quantize/equalization.hpp"
+#include "intact/quantize/reconstruction.hpp"
+#include "model_input.hpp"
+#include "workers.hpp"
 
-// From a float model and images to scales.
+// The arguments and the progress of calibration.
 
 namespace intact_deit {
 
@@ -31,6 +33,21 @@ namespace intact_deit {
 struct calibration_images {
   std::vector<rgb_image> images;
   std::size_t failed = 0;
+
+  /// Of the first images, at most `count`.
+  std::vector<intact::image_view> views(std::size_t count = std::numeric_limits<std::size_t>::max()) const {
+    std::vector<intact::image_view> all;
+    for (std::size_t i = 0; i < std::min(count, images.size()); ++i) {
+      all.push_back(images[i].view());
+    }
+    return all;
+  }
+};
+
+/// A calibrated model, and the method of its calibration, as the option --method names it.
+struct calibration_result {
+  intact::calibrated_vit model;
+  std::string method;
 };
 
 /// The arguments that say how a model is calibrated.
@@ -84,26 +101,13 @@ class calibration_arguments {
     return read;
   }
 
-  /// Where the method is not possible, observe takes its place, with a warning; the model's `method` says so.
-  calibrated_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
-                             const intact::quantization_recipe& recipe, std::size_t threads) const {
-    std::vector<intact::image_view> views;
-    for (const rgb_image& image : images) {
-      views.push_back(image.view());
-    }
-    const intact::float_vit start = equalize_ ? equalized(model, images) : model;
-    const intact::vit_scales scales = intact::calibrate(start, views, {observer(), batch_});
-    if (method_ != "observe") {
-      try {
-        calibrated_model made = reconstruction(start, scales, recipe, {method_ == "compensate", threads})(images);
-        made.method = method_;
-        return made;
-      } catch (const std::invalid_argument& error) {  // rounding took a finite tensor beyond float
-        std::fprintf(stderr, "intact-deit: warning: --method %s is not possible, observe takes its place: %s\n",
-                     method_.c_str(), error.what());
-      }
-    }
-    return round_weights(start, scales, recipe);
+  /// A calibrated model with scales that integers can represent. Where the method is not possible, observe takes its
+  /// place, with a warning.
+  calibration_result calibrate(const intact::float_vit& model, std::span<const intact::image_view> images,
+                               const intact::quantization_recipe& recipe, std::size_t threads) const {
+    calibration_result result = choose_scales(model, images, recipe, threads);
+    result.model = intact::fit_scales(std::move(result.model), recipe);
+    return result;
   }
 
   /// Where the method of a calibrated model comes from: the options that were given, or the default.
@@ -128,6 +132,31 @@ class calibration_arguments {
   }
 
  private:
+  calibration_result choose_scales(const intact::float_vit& model, std::span<const intact::image_view> images,
+                                   const intact::quantization_recipe& recipe, std::size_t threads) const {
+    const intact::float_vit start = equalize_ ? equalize(model, images) : model;
+    const intact::vit_scales scales = intact::calibrate(start, images, {observer(), batch_});
+    if (method_ != "observe") {
+      try {
+        progress_bar progress("calibration", start.blocks.size());
+        const intact::reconstruction_options options{.rounding = method_ == "compensate"
+                                                                     ? intact::weight_rounding::compensated
+                                                                     : intact::weight_rounding::nearest,
+                                                     .block_done = [&] { progress.advance(); }};
+        return {intact::reconstruct(start, scales, images, recipe, options, thread_executor(threads)), method_};
+      } catch (const std::invalid_argument& error) {  // rounding took a finite tensor beyond float
+        std::fprintf(stderr, "intact-deit: warning: --method %s is not possible, observe takes its place: %s\n",
+                     method_.c_str(), error.what());
+      }
+    }
+    return {intact::round_to_nearest(start, scales, recipe), "observe"};
+  }
+
+  static intact::float_vit equalize(const intact::float_vit& model, std::span<const intact::image_view> images) {
+    progress_bar progress("equalization", images.size());
+    return intact::equalize(model, images, [&] { progress.advance(); });
+  }
+
   intact::observer observer() const {
     const std::map<std::string, intact::observer> observers = {{"minmax", intact::observer::minmax},
                                                                {"ema", intact::observer::ema},

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -68,9 +69,9 @@ class classify_command {
   }
 
   static void print(const std::string& file, const logit_row& logits, const std::vector<std::string>& names) {
-    const std::vector<double> logs = log_probabilities(logits);
+    const std::vector<double> logs = intact::log_probabilities(std::span(logits));
     std::printf("%s\n", file.c_str());
-    for (const index_t i : likeliest(logits, 5)) {
+    for (const index_t i : top_classes(logits, 5)) {
       const std::size_t position = static_cast<std::size_t>(i);
       std::printf("  %5.1f %%  %s\n", 100 * std::exp(logs[position]), names[position].c_str());
     }

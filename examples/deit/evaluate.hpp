@@ -15,15 +15,16 @@
 #include <vector>
 
 #include "image_folder.hpp"
+#include "intact/quantize/measures.hpp"
+#include "model_input.hpp"
 #include "models.hpp"
-#include "preprocess.hpp"
 #include "workers.hpp"
 
-// What a model makes of labelled images, and how that compares with what the float model makes of them.
+// The predictions of a model on labelled images, and their closeness to those of the float model.
 
 namespace intact_deit {
 
-/// What a model says about an image, or why the image could not be read.
+/// The logits of an image, or the reason why the image could not be read.
 struct prediction {
   logit_row logits;
   double seconds = 0;  ///< of the inference alone
@@ -130,24 +131,14 @@ struct accuracy {
   double top5 = 0;
 };
 
-/// Classes in the order of their logits, the largest first; of equal ones, the first.
-inline std::vector<index_t> likeliest(const logit_row& logits, std::size_t count) {
-  std::vector<index_t> classes(logits.size());
-  for (std::size_t i = 0; i < classes.size(); ++i) {
-    classes[i] = static_cast<index_t>(i);
-  }
-  const auto logit = [&](index_t i) { return logits[static_cast<std::size_t>(i)]; };
-  const auto middle = classes.begin() + static_cast<std::ptrdiff_t>(std::min(count, classes.size()));
-  std::partial_sort(classes.begin(), middle, classes.end(),
-                    [&](index_t a, index_t b) { return logit(a) > logit(b) || (logit(a) == logit(b) && a < b); });
-  classes.erase(middle, classes.end());
-  return classes;
+inline std::vector<index_t> top_classes(const logit_row& logits, std::size_t count) {
+  return intact::top_classes(std::span(logits), count);
 }
 
 inline accuracy accuracy_of(const predictions& found, std::span<const labelled_image> images) {
   std::size_t first = 0, among_five = 0;
   for (std::size_t i = 0; i < images.size(); ++i) {
-    const std::vector<index_t> classes = likeliest(found.images[i].logits, 5);
+    const std::vector<index_t> classes = top_classes(found.images[i].logits, 5);
     first += !classes.empty() && classes.front() == images[i].label;
     among_five += std::find(classes.begin(), classes.end(), images[i].label) != classes.end();
   }
@@ -155,48 +146,17 @@ inline accuracy accuracy_of(const predictions& found, std::span<const labelled_i
   return {100 * static_cast<double>(first) / count, 100 * static_cast<double>(among_five) / count};
 }
 
-/// Natural logarithms of the softmax.
-inline std::vector<double> log_probabilities(const logit_row& logits) {
-  const double largest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
-  double sum = 0;
-  for (const float logit : logits) {
-    sum += std::exp(static_cast<double>(logit) - largest);
-  }
-  std::vector<double> logs;
-  for (const float logit : logits) {
-    logs.push_back(static_cast<double>(logit) - largest - std::log(sum));
-  }
-  return logs;
-}
-
-/// How close a model's predictions are to those of the float model.
-struct closeness {
-  double agreement = 0;  ///< per cent of the images with the same likeliest class
-  double sqnr_db = 0;    ///< signal to quantization noise of all logits, in decibels
-  double kl = 0;         ///< mean of sum p * log(p / q), p the float model's probabilities, in nats
-};
-
-inline closeness compare(const predictions& found, const predictions& in_float) {
-  double signal = 0, noise = 0, divergence = 0;
-  std::size_t count = 0, equal = 0;
+/// The closeness to the float model's predictions, over the images that could be read.
+inline intact::closeness compare(const predictions& found, const predictions& in_float) {
+  intact::closeness_meter meter;
   for (std::size_t i = 0; i < found.images.size(); ++i) {
-    const logit_row& p = in_float.images[i].logits;
-    const logit_row& q = found.images[i].logits;
-    if (p.empty() || q.empty()) {
-      continue;
+    const logit_row& expected = in_float.images[i].logits;
+    const logit_row& logits = found.images[i].logits;
+    if (!expected.empty() && !logits.empty()) {
+      meter.add(std::span(expected), std::span(logits));
     }
-    const std::vector<double> log_p = log_probabilities(p), log_q = log_probabilities(q);
-    for (std::size_t k = 0; k < p.size(); ++k) {
-      const double expected = static_cast<double>(p[k]), difference = static_cast<double>(q[k]) - expected;
-      signal += expected * expected;
-      noise += difference * difference;
-      divergence += std::exp(log_p[k]) * (log_p[k] - log_q[k]);
-    }
-    equal += likeliest(p, 1) == likeliest(q, 1);
-    ++count;
   }
-  const double images = static_cast<double>(count);
-  return {100 * static_cast<double>(equal) / images, 10 * std::log10(signal / noise), divergence / images};
+  return meter.result();
 }
 
 }  // namespace intact_deit

@@ -111,7 +111,7 @@ class evaluate_command {
       print_row("float (Eigen)", *all.in_float, all.images);
     }
     if (all.integer && all.in_float) {
-      const closeness close = compare(*all.integer, *all.in_float);
+      const intact::closeness close = compare(*all.integer, *all.in_float);
       std::printf("agreement %.2f %%, SQNR of the logits %.2f dB, KL divergence %.5f nats\n", close.agreement,
                   close.sqnr_db, close.kl);
     }
@@ -130,7 +130,7 @@ class evaluate_command {
                            {"batch", running_.batch}};
     if (all.integer && all.in_float) {
       const accuracy in_float = accuracy_of(*all.in_float, all.images);
-      const closeness close = compare(found, *all.in_float);
+      const intact::closeness close = compare(found, *all.in_float);
       json.update({{"float_top1", in_float.top1},
                    {"float_top5", in_float.top5},
                    {"float_images_per_second", all.in_float->images_per_second()},

@@ -9,9 +9,9 @@
 #include <system_error>
 #include <vector>
 
+#include "image_size.hpp"
 #include "jpeg_file.hpp"
 #include "png_file.hpp"
-#include "rgb_image.hpp"
 
 // Images from PNG and JPEG files, with the pixels of Pillow's Image.open(file).convert("RGB"). Every byte of a file is
 // taken as hostile.

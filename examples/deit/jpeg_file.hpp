@@ -14,7 +14,7 @@
 
 #include <jpeglib.h>
 
-#include "rgb_image.hpp"
+#include "image_size.hpp"
 
 // JPEG files, decoded by libjpeg-turbo into the pixels of Pillow's Image.convert("RGB"): libjpeg's warnings are
 // ignored, and files of four components hold inverted inks, as Adobe writes them.

@@ -10,14 +10,16 @@
 #include <utility>
 #include <vector>
 
+#include "file_errors.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/io/model_file.hpp"
 #include "intact/quantize/float_vit.hpp"
-#include "preprocess.hpp"
 
 // Models that classify images: integer ones from files, and float ones.
 
 namespace intact_deit {
+
+using intact::index_t;
 
 /// Logits in the float model's units.
 using logit_row = std::vector<float>;

@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-#include "rgb_image.hpp"
+#include "image_size.hpp"
 
 // PNG files, decoded by libpng into the pixels of Pillow's Image.convert("RGB"): alpha channels and the chunks that
 // describe colours are ignored, 16-bit samples lose their lower byte, and 16-bit grays are clipped to 255.

@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "block_errors.hpp"
 #include "calibration.hpp"
 #include "checkpoint.hpp"
+#include "intact/quantize/part_errors.hpp"
 #include "profile_arguments.hpp"
 
 // A report of a quantized model: the assumptions, the raised scales, the error of every part, and the options that
@@ -31,16 +31,16 @@ struct measured_option {
 class quantization_report {
  public:
   quantization_report(std::vector<assumption> assumptions, std::vector<intact::scale_change> changes,
-                      std::vector<part_error> parts)
+                      std::vector<intact::part_error> parts)
       : assumptions_(std::move(assumptions)),
         changes_(std::move(changes)),
         parts_(std::move(parts)),
-        outliers_(outliers(parts_)) {}
+        outliers_(intact::outlier_parts(parts_)) {}
 
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
   /// that halve its noise. They are measured with the method observe, which takes seconds.
   void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
-                   const profile_arguments& profile, std::span<const rgb_image> images, std::size_t threads) {
+                   const profile_arguments& profile, std::span<const intact::image_view> images, std::size_t threads) {
     if (outliers_.empty()) {
       return;
     }
@@ -49,8 +49,9 @@ class quantization_report {
     const auto measure = [&](const std::string& option, bool equalize, const profile_arguments& other) {
       try {
         const intact::quantization_recipe recipe = other.recipe();
-        const fitted_model fitted = fit(calibration.quick(equalize).calibrate(model, images, recipe, threads), recipe);
-        const double sqnr_db = part_errors(model, fitted.model, recipe, images)[worst].sqnr_db;
+        const intact::calibrated_vit calibrated =
+            calibration.quick(equalize).calibrate(model, images, recipe, threads).model;
+        const double sqnr_db = intact::part_errors(model, calibrated, recipe, images)[worst].sqnr_db;
         if (sqnr_db > parts_[worst].sqnr_db + 3) {
           options_.push_back({option, sqnr_db});
         }
@@ -84,11 +85,11 @@ class quantization_report {
     }
     std::printf("  SQNR of each part by itself:");
     for (const char* const kind : kinds) {
-      std::printf(" %s %.1f dB%s", kind, median_sqnr_db(parts_, kind), kind == kinds.back() ? "\n" : ",");
+      std::printf(" %s %.1f dB%s", kind, intact::median_sqnr_db(parts_, kind), kind == kinds.back() ? "\n" : ",");
     }
-    for (const part_error& one : outliers_) {
+    for (const intact::part_error& one : outliers_) {
       std::printf("warning: %s: %s has much error: SQNR %.1f dB; the median of the same parts is %.1f dB\n",
-                  weights.c_str(), one.text().c_str(), one.sqnr_db, median_sqnr_db(parts_, one.part));
+                  weights.c_str(), one.text().c_str(), one.sqnr_db, intact::median_sqnr_db(parts_, one.part));
     }
     for (const measured_option& one : options_) {
       std::printf("warning: %s: where the error is largest, %s gives %.1f dB, measured with --method %s\n",
@@ -104,7 +105,7 @@ class quantization_report {
                           {"parts", nlohmann::json::array()},        {"median_sqnr_db", nlohmann::json::object()},
                           {"warnings", nlohmann::json::array()},     {"better_options", nlohmann::json::array()}};
     for (const char* const kind : kinds) {
-      all["median_sqnr_db"][kind] = median_sqnr_db(parts_, kind);
+      all["median_sqnr_db"][kind] = intact::median_sqnr_db(parts_, kind);
     }
     for (const assumption& one : assumptions_) {
       all["assumptions"][one.what] = {{"value", one.value}, {"source", one.source}};
@@ -115,7 +116,7 @@ class quantization_report {
                                       {"observed", change.observed},
                                       {"raised", change.raised}});
     }
-    const auto part = [](const part_error& one) {
+    const auto part = [](const intact::part_error& one) {
       return nlohmann::json{{"part", one.part}, {"block", one.block}, {"sqnr_db", one.sqnr_db}};
     };
     std::transform(parts_.begin(), parts_.end(), std::back_inserter(all["parts"]), part);
@@ -130,13 +131,13 @@ class quantization_report {
   static constexpr const char* measuring_method = "observe";  // of calibration_arguments::quick
   static constexpr std::array<const char*, 4> kinds = {"embedding", "attention", "mlp", "head"};
 
-  static bool less_sqnr(const part_error& a, const part_error& b) { return a.sqnr_db < b.sqnr_db; }
+  static bool less_sqnr(const intact::part_error& a, const intact::part_error& b) { return a.sqnr_db < b.sqnr_db; }
 
   static std::string block_text(index_t block) { return block < 0 ? "" : " of block " + std::to_string(block); }
 
   std::vector<assumption> assumptions_;
   std::vector<intact::scale_change> changes_;
-  std::vector<part_error> parts_, outliers_;
+  std::vector<intact::part_error> parts_, outliers_;
   std::vector<measured_option> options_;
 };
 

@@ -45,36 +45,33 @@ class quantize_command {
     const intact::quantization_recipe recipe = profile_.recipe();
     const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
     const calibration_images read = calibration_.read({model.shape.height, checkpoint_.crop(), prepared_});
-    const fitted_model fitted = in_file(weights_, [&] { return calibrate(model, read.images, recipe); });
-    const intact::integer_vit integer = in_file(weights_, [&] {
-      return intact::build_vit(fitted.model.model, fitted.model.scales, fitted.model.weights, recipe);
-    });
+    const calibration_result result =
+        in_file(weights_, [&] { return calibration_.calibrate(model, read.views(), recipe, threads_); });
+    const intact::calibrated_vit& calibrated = result.model;
+    const intact::integer_vit integer = in_file(
+        weights_, [&] { return intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, recipe); });
     intact::save_integer_vit(integer, output_,
                              {{crop_note, CLI::detail::to_string(checkpoint_.crop())},
                               {"profile", profile_.description()},
-                              {"calibration", calibration_.description(fitted.model.method, read.images.size())}});
+                              {"calibration", calibration_.description(result.method, read.images.size())}});
     std::printf("%s: %td blocks of width %td, %td x %td pixels, %td classes\n", output_.c_str(), model.shape.depth,
                 model.shape.width, model.shape.height, model.shape.height, model.shape.classes);
-    report(model, fitted, read.images, recipe);
+    report(model, result, read, recipe);
     return read.failed == 0 ? 0 : 1;
   }
 
  private:
-  fitted_model calibrate(const intact::float_vit& model, std::span<const rgb_image> images,
-                         const intact::quantization_recipe& recipe) const {
-    return fit(calibration_.calibrate(model, images, recipe, threads_), recipe);
-  }
-
-  /// Says what was assumed and how large the errors are, on a few of the images.
-  void report(const intact::float_vit& model, const fitted_model& fitted, std::span<const rgb_image> images,
+  /// Prints the assumptions, and the errors on a few of the images.
+  void report(const intact::float_vit& model, const calibration_result& result, const calibration_images& read,
               const intact::quantization_recipe& recipe) const {
-    const std::span<const rgb_image> some = images.first(std::min<std::size_t>(images.size(), 4));
+    const std::vector<intact::image_view> some = read.views(4);
     std::vector<assumption> assumed = assumptions(weights_, checkpoint_.options(), model);
     assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()), source_of(*app_, {"--crop"})});
     assumed.push_back({"recipe", profile_.description(), profile_.source(*app_)});
-    assumed.push_back({"method", calibration_.description(fitted.model.method, images.size()),
-                       calibration_.source(*app_, fitted.model.method)});
-    quantization_report report(std::move(assumed), fitted.changes, part_errors(model, fitted.model, recipe, some));
+    assumed.push_back({"method", calibration_.description(result.method, read.images.size()),
+                       calibration_.source(*app_, result.method)});
+    quantization_report report(std::move(assumed), result.model.changes,
+                               intact::part_errors(model, result.model, recipe, some));
     report.try_options(model, calibration_, profile_, some, threads_);
     report.print(weights_);
     if (!json_.empty()) {

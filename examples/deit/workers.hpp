@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "intact/types/executor.hpp"
+
 // Work on many images: spread over threads, with a progress bar.
 
 namespace intact_deit {
@@ -89,5 +91,22 @@ void for_each_parallel(std::size_t count, std::size_t threads, Work work) {
     std::rethrow_exception(failure);
   }
 }
+
+/// The threads as an executor of the library.
+class thread_executor {
+ public:
+  explicit thread_executor(std::size_t threads) : threads_(threads) {}
+
+  intact::index_t threads() const { return static_cast<intact::index_t>(threads_); }
+
+  template <class Task>
+  void for_each(intact::index_t tasks, const Task& task) const {
+    for_each_parallel(static_cast<std::size_t>(tasks), threads_,
+                      [&](std::size_t i, std::size_t) { task(static_cast<intact::index_t>(i)); });
+  }
+
+ private:
+  std::size_t threads_;
+};
 
 }  // namespace intact_deit

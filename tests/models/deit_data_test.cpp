@@ -20,7 +20,7 @@
 #include "catch.hpp"
 #include "deit/checkpoint.hpp"
 #include "deit/image_folder.hpp"
-#include "deit/preprocess.hpp"
+#include "deit/model_input.hpp"
 #include "deit_data_kernels.hpp"
 #include "double_reference.hpp"
 #include "intact/build/packed_vit.hpp"
@@ -30,8 +30,6 @@
 
 namespace intact_test::deit_data_test {
 namespace {
-
-using intact_deit::rgb_image;
 
 /// How many images: INTACT_DATA_IMAGES says so if two are not enough.
 std::size_t image_count() {

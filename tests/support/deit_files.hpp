@@ -4,35 +4,19 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <deque>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
+#include "checkpoint_files.hpp"
 #include "deit/image_file.hpp"
-#include "intact/io/safetensors_write.hpp"
-#include "intact/quantize/float_vit.hpp"
 #include "jpeg_writer.hpp"
-#include "quantized_model.hpp"
+#include "made_image.hpp"
 
-// Images, checkpoints and label files for the tests of intact-deit.
+// Image and text files for the tests of intact-deit.
 
 namespace intact_test {
-
-using intact_deit::rgb_image;
-
-/// Samples without structure, the same everywhere: those that the expected values of Pillow were computed from.
-inline rgb_image made_image(index_t height, index_t width) {
-  rgb_image image(height, width);
-  for (std::uint64_t i = 0; i < image.samples.size(); ++i) {
-    image.samples[i] = static_cast<std::uint8_t>(i * 37 + i * i * 11 + i / 7 * 101);
-  }
-  return image;
-}
 
 inline void write_png(const std::filesystem::path& path, const void* samples, index_t height, index_t width,
                       std::uint32_t format = PNG_FORMAT_RGB) {
@@ -52,135 +36,6 @@ inline void write_png(const std::filesystem::path& path, const rgb_image& image)
 
 inline void write_text(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
-}
-
-/// The tensors of a checkpoint by name.
-struct checkpoint_tensors {
-  struct tensor {
-    std::vector<std::int64_t> shape;
-    std::vector<float> values;
-  };
-  std::map<std::string, tensor> all;
-  std::map<std::string, std::string> metadata;
-
-  void add(const std::string& name, const std::vector<std::int64_t>& shape, const float* values) {
-    std::size_t size = 1;
-    for (const std::int64_t n : shape) {
-      size *= static_cast<std::size_t>(n);
-    }
-    all[name] = {shape, {values, values + size}};
-  }
-  void add(const std::string& name, const intact::float_row& row) { add(name, {row.size()}, row.data()); }
-  void add(const std::string& name, const intact::float_linear& layer) {
-    add(name + ".weight", {layer.weight.rows(), layer.weight.cols()}, layer.weight.data());
-    add(name + ".bias", layer.bias);
-  }
-  void add(const std::string& name, const intact::float_layernorm& norm) {
-    add(name + ".weight", norm.weight);
-    add(name + ".bias", norm.bias);
-  }
-
-  void write(const std::filesystem::path& path) const {
-    std::vector<intact::tensor_to_write> tensors;
-    for (const auto& [name, one] : all) {
-      tensors.push_back(intact::tensor_from(name, one.shape, one.values));
-    }
-    intact::write_safetensors(path, tensors, metadata);
-  }
-};
-
-inline constexpr vit_shape tiny_vit{.channels = 3,
-                                    .height = 12,
-                                    .image_width = 12,
-                                    .patch = 4,
-                                    .width = 12,
-                                    .heads = 2,
-                                    .hidden = 20,
-                                    .depth = 2,
-                                    .classes = 7};
-
-/// The same with a distillation token.
-inline constexpr vit_shape distilled_vit = [] {
-  vit_shape shape = tiny_vit;
-  shape.class_tokens = 2;
-  return shape;
-}();
-
-/// A model under timm's names.
-inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
-  const vit_shape& shape = model.shape;
-  checkpoint_tensors made;
-  made.add("patch_embed.proj", model.patch);
-  made.all["patch_embed.proj.weight"].shape = {shape.width, shape.channels, shape.patch, shape.patch};
-  made.add("cls_token", {1, 1, shape.width}, model.class_token.data());
-  if (shape.class_tokens == 2) {
-    made.add("dist_token", {1, 1, shape.width}, model.class_token.data() + shape.width);
-  }
-  made.add("pos_embed", {1, shape.tokens(), shape.width}, model.positions.data());
-  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
-    const std::string name = "blocks." + std::to_string(i) + '.';
-    made.add(name + "norm1", model.blocks[i].norm1);
-    made.add(name + "attn.qkv", model.blocks[i].qkv);
-    made.add(name + "attn.proj", model.blocks[i].proj);
-    made.add(name + "norm2", model.blocks[i].norm2);
-    made.add(name + "mlp.fc1", model.blocks[i].fc1);
-    made.add(name + "mlp.fc2", model.blocks[i].fc2);
-  }
-  made.add("norm", model.norm);
-  for (index_t token = 0; token < shape.class_tokens; ++token) {  // a distilled model's logits are the heads' average
-    const float_matrix part = model.head.weight.middleCols(token * shape.width, shape.width);
-    const float share = static_cast<float>(shape.class_tokens);
-    made.add(token == 0 ? "head" : "head_dist", intact::float_linear{part * share, model.head.bias});
-  }
-  made.metadata = {{"heads", std::to_string(shape.heads)}};
-  return made;
-}
-
-/// The same model under Hugging Face's names, with parts that play no part.
-inline checkpoint_tensors hugging_face_checkpoint(const float_vit& model) {
-  const checkpoint_tensors timm = timm_checkpoint(model);
-  const std::vector<std::pair<std::string, std::string>> names = {
-      {"patch_embed.proj", "vit.embeddings.patch_embeddings.projection"},
-      {"cls_token", "vit.embeddings.cls_token"},
-      {"pos_embed", "vit.embeddings.position_embeddings"},
-      {"blocks.", "vit.encoder.layer."},
-      {".norm1", ".layernorm_before"},
-      {".norm2", ".layernorm_after"},
-      {"attn.proj", "attention.output.dense"},
-      {"mlp.fc1", "intermediate.dense"},
-      {"mlp.fc2", "output.dense"},
-      {"head_dist", "distillation_classifier"},
-      {"dist_token", "vit.embeddings.distillation_token"},
-      {"head", timm.all.contains("head_dist.weight") ? "cls_classifier" : "classifier"}};
-  checkpoint_tensors made;
-  made.metadata = timm.metadata;
-  for (const auto& [name, tensor] : timm.all) {
-    std::string theirs = name.starts_with("norm.") ? "vit.layer" + name : name;
-    for (const auto& [from, to] : names) {
-      const std::size_t at = theirs.find(from);
-      if (at != std::string::npos) {
-        theirs.replace(at, from.size(), to);
-      }
-    }
-    const std::size_t qkv = theirs.find("attn.qkv");
-    if (qkv == std::string::npos) {
-      made.all[theirs] = tensor;
-      continue;
-    }
-    const std::size_t third = tensor.values.size() / 3;
-    std::vector<std::int64_t> shape = tensor.shape;
-    shape[0] /= 3;
-    std::size_t first = 0;
-    for (const char* const part : {"query", "key", "value"}) {
-      std::string one = theirs;
-      made.add(one.replace(qkv, 8, std::string("attention.attention.") + part), shape, tensor.values.data() + first);
-      first += third;
-    }
-  }
-  const float unused[] = {0};
-  made.add("vit.pooler.dense.weight", {1, 1}, unused);
-  made.add("vit.embeddings.mask_token", {1}, unused);
-  return made;
 }
 
 }  // namespace intact_test

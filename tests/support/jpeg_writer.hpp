@@ -12,7 +12,7 @@
 
 #include <jpeglib.h>
 
-#include "deit/rgb_image.hpp"
+#include "intact/io/rgb_image.hpp"
 
 // JPEG files of every kind that libjpeg writes.
 
@@ -77,7 +77,7 @@ inline void write_jpeg(const std::filesystem::path& path, const std::vector<std:
   std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(size));
 }
 
-inline void write_jpeg(const std::filesystem::path& path, const intact_deit::rgb_image& image) {
+inline void write_jpeg(const std::filesystem::path& path, const intact::rgb_image& image) {
   write_jpeg(path, image.samples, image.height, image.width, {});
 }
 

@@ -12,7 +12,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "deit/preprocess.hpp"
+#include "deit/model_input.hpp"
 #include "deit_files.hpp"
 #include "jpeg_writer.hpp"
 #include "scratch_folder.hpp"

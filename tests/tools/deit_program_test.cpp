@@ -17,7 +17,7 @@
 
 #include "cases.hpp"
 #include "catch.hpp"
-#include "deit/preprocess.hpp"
+#include "deit/model_input.hpp"
 #include "deit_files.hpp"
 #include "intact/io/safetensors.hpp"
 #include "scratch_folder.hpp"
@@ -304,7 +304,7 @@ TEST_CASE("prepared images are not resized, and those of another size are named"
 
   // An image of the model's size, resized and cropped, is what --prepared takes as it is.
   const std::filesystem::path square = set.images / "more/9.png", done = set.folder / "done.png";
-  write_png(done, intact_deit::preprocess(made_image(12, 12), 12, 0.875));
+  write_png(done, intact::preprocess_image(made_image(12, 12), 12, 0.875));
   const auto classified = [&](const std::filesystem::path& image, const std::string& options) {
     const outcome result = deit("classify --model" + quoted(set.model) + options + quoted(image));
     CHECK(result.exit_code == 0);

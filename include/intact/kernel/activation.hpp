@@ -8,7 +8,8 @@
 #include "intact/simd/byte_table.hpp"
 #include "intact/simd/lut12.hpp"
 
-// Functions by table: 256 entries in registers; 4096 entries, which fit the L1 cache, by shuffles or one load per code.
+// Functions by table: 256 entries in registers; 4,096 entries, which fit the L1 cache, by shuffles or one load per
+// code.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -17,12 +18,12 @@ namespace kernel {
 /// One load per code, several codes at a time.
 template <class Isa, class Code>
 INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::uint8_t* table, std::uint8_t* y) {
-  constexpr index_t together = 8;
+  constexpr index_t unrolled = 8;
   index_t j = 0;
-  for (; j + together <= count; j += together) {
-    std::uint8_t entries[together];
+  for (; j + unrolled <= count; j += unrolled) {
+    std::uint8_t entries[unrolled];
     INTACT_UNROLL
-    for (index_t i = 0; i < together; ++i) {
+    for (index_t i = 0; i < unrolled; ++i) {
       entries[i] = table[codes[j + i]];
     }
     std::memcpy(y + j, entries, sizeof entries);

@@ -51,7 +51,7 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
 /// Channels of a block.
 inline constexpr index_t add_block_channels = 1024;
 
-/// The factors of a register of channels from `first` on; after the last channel comes the first one again.
+/// The factors of a register of channels from `first` on; the last channel is followed by the first one.
 template <class Isa>
 INTACT_INLINE auto add_factors(const add_parameters& scale, index_t first) {
   using sum = simd::weighted_sum<Isa>;
@@ -73,8 +73,8 @@ INTACT_INLINE auto add_factors(const add_parameters& scale, index_t first) {
   return sum::load(arrays[0], arrays[1], arrays[2], scale.stream_zero_point, scale.branch_zero_point);
 }
 
-/// All rows, at least one: a register of channels from `c` on, or the `count` ones that exist. What comes next is
-/// `ahead` rows below.
+/// All rows, at least one: a register of channels from `c` on, or the `count` ones that exist. Rows `ahead` below are
+/// prefetched.
 template <class Isa, bool Whole>
 INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
                                const typename simd::weighted_sum<Isa>::factors& factors, int shift,
@@ -133,7 +133,7 @@ INTACT_INLINE void add_block(matrix_view<const std::uint8_t> stream, matrix_view
   }
 }
 
-/// All rows, which may have the channels several times.
+/// All rows; the channel arrays repeat with period `channels`.
 template <class Isa>
 INTACT_INLINE void add_blocks(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
                               const add_parameters& scale, matrix_view<std::uint8_t> y) {

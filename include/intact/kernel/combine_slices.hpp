@@ -7,8 +7,8 @@
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/scale.hpp"
 
-// Output stages of products with slices of codes (simd/exponent_slices.hpp): the slices of a row are neighbouring rows
-// of the product, and their sums, in one tile, are joined before what follows.
+// Output stages of products with exponent slices of codes (simd/exponent_slices.hpp): the slices of a row are
+// neighbouring rows of the product. Their sums, which are in one tile, are combined to one row of accumulators.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -18,22 +18,21 @@ namespace kernel {
 inline constexpr unsigned u4_slices = 2, short_u8_slices = 3, u8_slices = 6;
 static_assert(gemm_tile_rows<std::int8_t> == 6);
 
-/// The output stage of attention times V: every `Slices` rows of sums are one row of accumulators, which another stage
-/// takes.
+/// The output stage of attention times V: combines every `Slices` rows of sums and applies another stage to the result.
 template <unsigned Slices, class Stage>
 struct combine_slices {
   using output = typename Stage::output;
   static constexpr unsigned rows_of_sums = Slices;
   const Stage& stage;
-  const std::int64_t* corrections;  ///< one for each joined row
-  index_t first;                    ///< the first row's place in the output
+  const std::int64_t* corrections;  ///< one for each combined row
+  index_t first;                    ///< the first combined row's index in the output
 };
 
 /// The same for normalized rows, whose accumulators may not fit 32 bits.
 struct combine_and_normalize {
   using output = std::uint8_t;
   static constexpr unsigned rows_of_sums = u4_slices;
-  const tensor_scale* scales;  ///< one for each joined row
+  const tensor_scale* scales;  ///< one for each combined row
   index_t first;
 };
 
@@ -48,7 +47,7 @@ INTACT_INLINE void combine_s64(s32<Isa> (*x)[N], std::int64_t correction, s32<Is
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
     low[j] = low_correction;
-    // Of each slice the low byte stays, the last one's without the three bits that are 0; the rest is carried.
+    // The low byte of each slice is added here, the last one's without its three zero bits; the rest is carried.
     INTACT_UNROLL
     for (unsigned p = Slices - 1; p >= 2; --p) {
       const s32<Isa> byte = x[p][j] & simd::broadcast<Isa>(255);
@@ -62,7 +61,7 @@ INTACT_INLINE void combine_s64(s32<Isa> (*x)[N], std::int64_t correction, s32<Is
   }
 }
 
-/// A row of such sums through its stage.
+/// Applies a stage to a row of such sums.
 template <class Isa, class Stage>
 struct s64_epilogue {
   template <unsigned N>
@@ -102,17 +101,17 @@ struct epilogue<Isa, combine_slices<Slices, Stage>> {
   template <unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const combine_slices<Slices, Stage>& all, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<typename Stage::output> y) {
-    const index_t joined_row = at.m / index_t{Slices};
-    const std::int64_t* const corrections = all.corrections + joined_row;
-    const tile_place joined{all.first + joined_row, at.n, at.columns};
+    const index_t combined_row = at.m / index_t{Slices};
+    const std::int64_t* const corrections = all.corrections + combined_row;
+    const tile_place combined{all.first + combined_row, at.n, at.columns};
     static_assert(Rows % Slices == 0);
     if constexpr (takes_64_bits<Stage>) {
       INTACT_UNROLL
       for (unsigned r = 0; r < Rows / Slices; ++r) {
         s32<Isa> high[N], low[N];
         combine_s64<Slices, Isa>(x + r * Slices, corrections[r], high, low);
-        s64_epilogue<Isa, Stage>::run(all.stage, high, low,
-                                      tile_place{joined.m + static_cast<index_t>(r), joined.n, joined.columns}, y);
+        s64_epilogue<Isa, Stage>::run(
+            all.stage, high, low, tile_place{combined.m + static_cast<index_t>(r), combined.n, combined.columns}, y);
       }
     } else {
       static_assert(Slices == u4_slices);
@@ -126,7 +125,7 @@ struct epilogue<Isa, combine_slices<Slices, Stage>> {
           sums[r][j] = simd::add<Isa>(simd::add<Isa>(x[2 * r + 1][j], high), correction);
         }
       }
-      epilogue<Isa, Stage>::run(all.stage, sums, joined, y);
+      epilogue<Isa, Stage>::run(all.stage, sums, combined, y);
     }
   }
 };

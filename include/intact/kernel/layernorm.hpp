@@ -12,9 +12,9 @@
 #include "intact/simd/mul_shift.hpp"
 #include "intact/types/layernorm.hpp"
 
-// LayerNorm in two passes over a block of rows, which stays in the cache: one for each row's sum and sum of squares,
-// and one for the output. In between there are a square root and a division per row. The second pass goes through the
-// channels group by group; what belongs to a group is prepared once for all rows of the block.
+// LayerNorm in two passes over a block of rows, which stays in the cache: the first computes each row's sum and sum of
+// squares, the second the output. Between them is a square root and a division per row. The second pass iterates over
+// groups of channels; the parameters of a group are loaded once for all rows of the block.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -23,13 +23,13 @@ namespace kernel {
 /// Rows of a block.
 inline constexpr index_t layernorm_block_rows = 16;
 
-/// The fast body's limits. Up to so many channels |z| is at most about 2^6 * 2^24, and simd::moments hold their sums;
-/// from this shift on the output is the upper half of a 64-bit sum, shifted.
+/// Limits of the vector form. Up to layernorm_fast_channels, |z| is at most about 2^6 * 2^24, and simd::moments hold
+/// the sums; from layernorm_fast_output_shift on, the output is the shifted upper half of a 64-bit sum.
 inline constexpr index_t layernorm_fast_channels = 4096;
 inline constexpr int layernorm_fast_output_shift = 32;
 
-/// What a row's values go through: z = ((C * x - sum) * reciprocal + (1 << (shift - 1))) >> shift, where what does not
-/// depend on x is in the offset: (C * x * reciprocal + offset) >> shift.
+/// The normalization of a row: z = ((C * x - sum) * reciprocal + (1 << (shift - 1))) >> shift. The offset holds the
+/// terms that do not depend on x: z = (C * x * reciprocal + offset) >> shift.
 struct layernorm_row {
   std::int64_t offset;
   std::int32_t reciprocal;
@@ -45,7 +45,7 @@ struct layernorm_sums {
 /// A row's shift minus half the length of its variance.
 inline constexpr int layernorm_base_shift = 6;
 
-/// Takes the fraction of epsilon into the rows' variances that are small. They have been shifted to 61 or 62 bits.
+/// Adds the fraction of epsilon to small variances, which have been shifted to 61 or 62 bits.
 template <class Isa>
 INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index_t count, std::uint64_t* variance,
                                         layernorm_row* rows) {
@@ -62,12 +62,12 @@ INTACT_INLINE void add_epsilon_fraction(std::int64_t fraction, index_t count, st
   }
 }
 
-/// What follows from the sums of up to layernorm_block_rows rows.
+/// The normalizations of up to layernorm_block_rows rows, from their sums.
 template <class Isa>
 INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters& p, const layernorm_sums* sums,
                                     index_t count, layernorm_row* rows) {
-  constexpr index_t together = simd::inv_sqrt<Isa>::width;
-  static_assert(layernorm_block_rows % together == 0);
+  constexpr index_t width = simd::inv_sqrt<Isa>::width;
+  static_assert(layernorm_block_rows % width == 0);
   std::uint64_t variance[layernorm_block_rows];
   std::int32_t reciprocal[layernorm_block_rows];
   int least_shift = std::numeric_limits<int>::max();
@@ -83,7 +83,7 @@ INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters
   if (least_shift <= layernorm_base_shift + layernorm_small_variance_bits / 2) [[unlikely]] {
     add_epsilon_fraction<Isa>(p.epsilon_fraction, count, variance, rows);
   }
-  const index_t padded = (count + together - 1) / together * together;
+  const index_t padded = (count + width - 1) / width * width;
   for (index_t r = count; r < padded; ++r) {
     variance[r] = std::uint64_t{1} << 60;
   }
@@ -118,7 +118,7 @@ INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index_t row, inde
 
 /// The operation for all channel counts and output shifts, in plain integers.
 template <class Isa, class Code>
-void layernorm_plain(const layernorm_input<Code>& x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+void layernorm_general(const layernorm_input<Code>& x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   const index_t channels = x.codes.columns;
   const std::int32_t* const gain = p.gain.data();
   const std::int64_t* const bias = p.bias.data();
@@ -155,12 +155,12 @@ INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index_t fir
   }
 }
 
-/// The same for all rows of a block, `Together` at a time.
-template <class Isa, class Moments, unsigned Together, class Code>
+/// The same for all rows of a block, `Rows` at a time.
+template <class Isa, class Moments, unsigned Rows, class Code>
 INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, layernorm_sums* sums) {
   index_t r = 0;
-  for (; r + index_t{Together} <= x.codes.rows; r += index_t{Together}) {
-    layernorm_moments<Isa, Moments, Together>(x, r, sums + r);
+  for (; r + index_t{Rows} <= x.codes.rows; r += index_t{Rows}) {
+    layernorm_moments<Isa, Moments, Rows>(x, r, sums + r);
   }
   for (; r < x.codes.rows; ++r) {
     layernorm_moments<Isa, Moments, 1>(x, r, sums + r);
@@ -199,15 +199,15 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
   }
 }
 
-/// One block of rows. `plain`: the shifts are all 0.
+/// One block of rows. `unshifted`: the shifts are all 0.
 template <class Isa, class Code>
-INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layernorm_parameters& p, bool plain,
+INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layernorm_parameters& p, bool unshifted,
                                    matrix_view<std::uint8_t> y) {
   layernorm_sums sums[layernorm_block_rows];
   layernorm_row rows[layernorm_block_rows];
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 4>(x, sums);
-  } else if (plain) {
+  } else if (unshifted) {
     layernorm_moments_of_block<Isa, simd::moments_unshifted<Isa>, 4>(x, sums);
   } else {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 2>(x, sums);
@@ -218,6 +218,7 @@ INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layerno
   });
 }
 
+/// Whether a shift is not 0.
 template <class Isa>
 INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index_t channels) {
   unsigned bits = 0;
@@ -236,15 +237,15 @@ void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, mat
   };
   if constexpr (simd::is_vector<Isa>) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
-      const bool plain = !is_shifted<Isa>(p.shift.data(), codes.columns);
+      const bool unshifted = !is_shifted<Isa>(p.shift.data(), codes.columns);
       for (index_t first = begin; first < end; first += layernorm_block_rows) {
         const index_t count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
-        layernorm_block<Isa>(rows(first, count), p, plain, y.row_block(first, count));
+        layernorm_block<Isa>(rows(first, count), p, unshifted, y.row_block(first, count));
       }
       return;
     }
   }
-  layernorm_plain<Isa>(rows(begin, end - begin), p, y.row_block(begin, end - begin));
+  layernorm_general<Isa>(rows(begin, end - begin), p, y.row_block(begin, end - begin));
 }
 
 }  // namespace kernel

@@ -7,20 +7,20 @@
 #include "intact/types/int4.hpp"
 #include "intact/types/view.hpp"
 
-// Rows of codes in registers of bytes.
+// Loads, masks and stores a row of u8 codes in registers of bytes.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// A row of codes of which some may not be visible; all are if there is no mask.
+/// A row of codes and its mask; all are visible without one.
 struct code_row {
   const std::uint8_t* codes;
   index_t count;
   const std::uint8_t* visible = nullptr;
 };
 
-/// A register of codes from j on, or what is left of the row.
+/// A register of codes from j on, or the rest of the row.
 template <class Isa>
 INTACT_INLINE auto load_codes(const std::uint8_t* row, index_t count, index_t j) {
   using bytes = simd::bytes<Isa>;
@@ -44,7 +44,7 @@ INTACT_INLINE auto max_codes(const code_row& row) {
     include(j);
   }
   if (j < row.count) {
-    include(j == 0 ? 0 : row.count - bytes::width);  // a register that overlaps the last one, rather than part of one
+    include(j == 0 ? 0 : row.count - bytes::width);  // overlaps the last register, instead of a partial one
   }
   return largest;
 }
@@ -75,7 +75,7 @@ INTACT_INLINE void store_codes(Batch codes, const matrix_view<std::uint8_t>& to,
   }
 }
 
-/// The same as packed u4; what pads an odd row is 0.
+/// The same as packed u4; the padding of an odd row is 0.
 template <class Isa, class Batch>
 INTACT_INLINE void store_codes(Batch codes, const packed_view<u4, std::uint8_t>& to, index_t i, index_t j,
                                index_t count) {

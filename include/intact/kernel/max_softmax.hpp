@@ -7,7 +7,7 @@
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
 
-// Softmax relative to the row's maximum: the maximum, a difference and a table, all in bytes.
+// Softmax relative to the row's maximum: a maximum, a difference and a table lookup, in bytes.
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -15,7 +15,7 @@ namespace kernel {
 
 using simd::s32;
 
-/// The first `count` elements, and zeros: what lies behind them is not read.
+/// The first `count` elements, followed by zeros. Nothing after them is read.
 template <class T, std::size_t Size>
 INTACT_INLINE void copy_prefix(const T* from, index_t count, T (&to)[Size]) {
   for (std::size_t i = 0; i < Size; ++i) {
@@ -86,13 +86,13 @@ INTACT_INLINE void for_each_group(index_t channels, const Group& group) {
   }
 }
 
-/// Table entries at codes, which scalar loads find faster than gathers do.
+/// Table entries at codes, by scalar loads, which are faster than gathers.
 INTACT_INLINE void lookup(const std::uint16_t* codes, index_t count, const std::uint8_t* table, std::uint8_t* to) {
-  constexpr index_t together = 8;
+  constexpr index_t unrolled = 8;
   index_t j = 0;
-  for (; j + together <= count; j += together) {
+  for (; j + unrolled <= count; j += unrolled) {
     INTACT_UNROLL
-    for (index_t i = j; i < j + together; ++i) {
+    for (index_t i = j; i < j + unrolled; ++i) {
       to[i] = table[codes[i]];
     }
   }

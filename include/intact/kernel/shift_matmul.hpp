@@ -17,10 +17,10 @@
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/types/scale.hpp"
 
-// Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are
-// their activations as they are. Codes become the slices of simd/exponent_slices.hpp: a row's slices are neighbouring
-// rows of one product, so that a tile holds all sums of an output and joins them. The zero point of V comes in
-// afterwards:
+// Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are used
+// as activations without change. Codes are split into exponent slices (simd/exponent_slices.hpp): the slices of a row
+// are neighbouring rows of one product, so that a tile holds all sums of an output and combines them. The zero point of
+// V is applied afterwards:
 //
 //     sum_j w[j] * (v[j] - zp) = sum_j w[j] * (v[j] - 128) + (128 - zp) * sum_j w[j]
 //
@@ -36,7 +36,7 @@ struct prepared_values {
   packed_weights<std::int8_t> packed;  ///< rows are channels, the depth is the number of keys
 };
 
-/// Memory of such values.
+/// The memory of prepared_values.
 struct value_memory {
   std::uint8_t* panels;
   std::int32_t* sums;
@@ -87,23 +87,23 @@ prepared_values prepare_values(const quantized_matrix& values, const value_memor
   return {values, result};
 }
 
-/// What a band's logits, which become its codes, may take of the L1 cache.
+/// The part of the L1 cache for the logits of a band, which are replaced by its codes.
 inline constexpr index_t attention_band_bytes = 32768;
 
-/// Rows of attention that go through it together: whole tiles, at most eleven of them, and at least three, which share
-/// what is read of the keys and values if those are many.
+/// Rows of a band of attention: whole tiles, at most eleven of them, and at least three, which share the reads of keys
+/// and values if those are many.
 constexpr index_t attention_band(index_t keys) {
   constexpr index_t tile = gemm_tile_rows<std::int8_t>;
   const index_t rows = attention_band_bytes / (keys < 1 ? 1 : keys) / tile * tile;
   return rows < 3 * tile ? 3 * tile : rows < 11 * tile ? rows : 11 * tile;
 }
 
-/// From one row of codes or of a slice to the next.
+/// Bytes from one row of codes or of a slice to the next.
 constexpr index_t code_stride(index_t keys) {
   return (keys + simd::slice_padding - 1) / simd::slice_padding * simd::slice_padding;
 }
 
-/// What rows of attention need: `band` of them with two slices, fewer with more.
+/// The memory of a band: of `band` rows with two slices, of fewer with more.
 struct shift_scratch {
   matrix_view<std::uint8_t> slices;
   std::uint8_t* row;          ///< of codes that are not packed
@@ -138,27 +138,27 @@ INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::
   return row;
 }
 
-/// Rows [first, first + rows) of codes as slices. set(i, sum) is told the sum of each row's weights.
+/// Rows [first, first + rows) of codes as slices. Calls set(i, sum) with the sum of each row's weights.
 template <class Isa, unsigned Slices, class Codes, class Set>
-matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t most, index_t first, index_t rows,
+matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t max_code, index_t first, index_t rows,
                                            const shift_scratch& scratch, const Set& set) {
   const index_t keys = codes.columns, stride = scratch.slices.stride;
   for (index_t i = 0; i < rows; ++i) {
     const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
-    set(i, simd::split_exponents<Isa, Slices>(row, keys, most, scratch.slices.data + index_t{Slices} * i * stride,
+    set(i, simd::split_exponents<Isa, Slices>(row, keys, max_code, scratch.slices.data + index_t{Slices} * i * stride,
                                               stride));
   }
-  // What is behind the keys meets zeros of the packed values.
+  // Bytes after the keys are multiplied by zeros of the packed values.
   const index_t whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
   return scratch.slices.prefix(index_t{Slices} * rows, whole_steps);
 }
 
 /// Rows of a band with an output stage.
 template <class Isa, unsigned Slices, class Codes, class Stage>
-void shift_band(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
+void shift_band(const Codes& codes, std::uint8_t max_code, const prepared_values& v, const Stage& stage,
                 const matrix_view<typename Stage::output>& y, index_t first, index_t rows,
                 const shift_scratch& scratch) {
-  const auto slices = split_rows<Isa, Slices>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
+  const auto slices = split_rows<Isa, Slices>(codes, max_code, first, rows, scratch, [&](index_t i, std::int64_t sum) {
     scratch.corrections[i] = (128 - v.codes.zero_point) * sum;
   });
   gemm_single_task<Isa>(slices, v.packed, combine_slices<Slices, Stage>{stage, scratch.corrections, first}, y);
@@ -169,30 +169,30 @@ template <class Isa>
 bool three_slices_suffice(const matrix_view<const std::uint8_t>& codes, index_t first, index_t rows) {
   int largest = 0;
   for (index_t i = first; i < first + rows; ++i) {
-    const int of_row = simd::max_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
-    largest = of_row > largest ? of_row : largest;
+    const int row_max = simd::max_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
+    largest = row_max > largest ? row_max : largest;
   }
   return largest < 24;
 }
 
-/// Calls band(first, rows) for rows [begin, end), `together` at a time.
+/// Calls band(first, rows) for rows [begin, end), up to `band_rows` at a time.
 template <class Band>
-INTACT_INLINE void for_each_band(index_t begin, index_t end, index_t together, const Band& band) {
-  for (; begin < end; begin += together) {
-    band(begin, end - begin < together ? end - begin : together);
+INTACT_INLINE void for_each_band(index_t begin, index_t end, index_t band_rows, const Band& band) {
+  for (; begin < end; begin += band_rows) {
+    band(begin, end - begin < band_rows ? end - begin : band_rows);
   }
 }
 
-/// Plain C++: sums of V's codes, shifted, a panel of channels at a time. finish(sum, channel) takes them.
+/// Plain C++: sums of V's codes, shifted, a panel of channels at a time. Calls finish(sum, channel).
 template <class Sum, int FractionBits, class Finish>
-void shift_row(const std::uint8_t* codes, std::uint8_t most, const quantized_matrix& v, const Finish& finish) {
+void shift_row(const std::uint8_t* codes, std::uint8_t max_code, const quantized_matrix& v, const Finish& finish) {
   using wrapping = std::make_unsigned_t<Sum>;
-  constexpr index_t together = packed_weights<std::int8_t>::panel_width;
-  for (index_t first = 0; first < v.codes.columns; first += together) {
-    const index_t count = v.codes.columns - first < together ? v.codes.columns - first : together;
-    wrapping sums[together] = {};
+  constexpr index_t width = packed_weights<std::int8_t>::panel_width;
+  for (index_t first = 0; first < v.codes.columns; first += width) {
+    const index_t count = v.codes.columns - first < width ? v.codes.columns - first : width;
+    wrapping sums[width] = {};
     for (index_t j = 0; j < v.codes.rows; ++j) {
-      const int shift = FractionBits - (codes[j] < most ? codes[j] : most);
+      const int shift = FractionBits - (codes[j] < max_code ? codes[j] : max_code);
       if (shift < 0) {
         continue;
       }
@@ -208,36 +208,36 @@ void shift_row(const std::uint8_t* codes, std::uint8_t most, const quantized_mat
 }
 
 /// Rows [begin, end) of attention times V, with an output stage for accumulators of 32 or of 64 bits. Codes above
-/// `most` count as `most`.
+/// `max_code` count as `max_code`.
 template <class Isa, class Codes, class Stage>
-void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const Stage& stage,
+void shift_matmul(const Codes& codes, std::uint8_t max_code, const prepared_values& v, const Stage& stage,
                   const matrix_view<typename Stage::output>& y, index_t begin, index_t end,
                   const shift_scratch& scratch) noexcept {
   constexpr bool wide = takes_64_bits<Stage>;
   if constexpr (!simd::is_vector<Isa>) {
     using sum = std::conditional_t<wide, std::int64_t, std::int32_t>;
     for (index_t i = begin; i < end; ++i) {
-      shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), most, v.codes,
+      shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), max_code, v.codes,
                                      [&](sum x, index_t c) { y(i, c) = apply_stage(stage, x, i, c); });
     }
   } else if constexpr (wide) {
     for_each_band(begin, end, scratch.slices.rows / index_t{u8_slices}, [&](index_t first, index_t rows) {
       if (three_slices_suffice<Isa>(codes, first, rows)) {
-        shift_band<Isa, short_u8_slices>(codes, most, v, stage, y, first, rows, scratch);
+        shift_band<Isa, short_u8_slices>(codes, max_code, v, stage, y, first, rows, scratch);
       } else {
-        shift_band<Isa, u8_slices>(codes, most, v, stage, y, first, rows, scratch);
+        shift_band<Isa, u8_slices>(codes, max_code, v, stage, y, first, rows, scratch);
       }
     });
   } else {
     for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
-      shift_band<Isa, u4_slices>(codes, most, v, stage, y, first, rows, scratch);
+      shift_band<Isa, u4_slices>(codes, max_code, v, stage, y, first, rows, scratch);
     });
   }
 }
 
 /// The same with rows divided by their sums of weights 2^(15 - code).
 template <class Isa, class Codes>
-void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& v, const row_divisor& normalization,
+void shift_matmul(const Codes& codes, std::uint8_t max_code, const prepared_values& v, const row_divisor& normalization,
                   const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
                   const shift_scratch& scratch) noexcept {
   if constexpr (!simd::is_vector<Isa>) {
@@ -245,21 +245,21 @@ void shift_matmul(const Codes& codes, std::uint8_t most, const prepared_values& 
       const std::uint8_t* const row = bytes_of_row(codes, i, scratch.row);
       std::int64_t weights = 0;
       for (index_t j = 0; j < codes.columns; ++j) {
-        const int shift = 15 - (row[j] < most ? row[j] : most);
+        const int shift = 15 - (row[j] < max_code ? row[j] : max_code);
         weights += shift < 0 ? 0 : 1 << shift;
       }
       const row_scale scale(normalization, weights);
       const auto finish = [&](std::int64_t x, index_t c) { y(i, c) = saturate<std::uint8_t>(scale(x)); };
       if (codes.columns <= std::numeric_limits<std::int32_t>::max() / (255 << 15)) {
-        shift_row<std::int32_t, 15>(row, most, v.codes, finish);
+        shift_row<std::int32_t, 15>(row, max_code, v.codes, finish);
       } else {
-        shift_row<std::int64_t, 15>(row, most, v.codes, finish);
+        shift_row<std::int64_t, 15>(row, max_code, v.codes, finish);
       }
     }
   } else {
     for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
       const auto slices =
-          split_rows<Isa, u4_slices>(codes, most, first, rows, scratch, [&](index_t i, std::int64_t sum) {
+          split_rows<Isa, u4_slices>(codes, max_code, first, rows, scratch, [&](index_t i, std::int64_t sum) {
             scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
           });
       gemm_single_task<Isa>(slices, v.packed, combine_and_normalize{scratch.scales, first}, y);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "intact/build/rounded_product.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
 
@@ -24,11 +25,6 @@ inline namespace INTACT_UNIT {
 using float_batch = std::span<const matrix_view<const float>>;
 
 namespace detail {
-
-/// fl(a * b), whatever follows: no compiler may contract a fused multiply-add with a following addition.
-inline float rounded_product(float a, float b) {
-  return std::fma(a, b, 0.0f);
-}
 
 /// Refuses a batch without values, and values that are not finite.
 inline void require_batch(const char* operation, const char* argument, float_batch batch) {
@@ -197,8 +193,7 @@ class quantization_error {
 /// The scale of least squared error on the last batch among 90: those of the range times 1, 0.99, ... 0.11.
 ///
 /// Formula:   s = (high - low) / (codes.high - codes.low), at least 2^-23, zero point codes.low - rne(low / s),
-/// clamped,
-///            for symmetric codes too; the first of the best.
+///            clamped, for symmetric codes, too; the first of the best.
 /// Exactness: float32, rounded after every operation, but for the sums of squared errors: they are summed in double.
 ///            The original rounds them to float in an order of PyTorch's own, so that scales whose errors differ by
 ///            less than that rounding may rank differently.
@@ -258,11 +253,11 @@ inline ptf_scale build_ptf_scale(const value_range& range, const code_range& cod
       }
     }
   }
-  ptf_scale recipe{coarse.scale / 8, coarse.zero_point, {}};
+  ptf_scale scale{coarse.scale / 8, coarse.zero_point, {}};
   for (const std::array<double, 4>& error : errors) {
-    recipe.shift.push_back(static_cast<std::uint8_t>(std::min_element(error.begin(), error.end()) - error.begin()));
+    scale.shift.push_back(static_cast<std::uint8_t>(std::min_element(error.begin(), error.end()) - error.begin()));
   }
-  return recipe;
+  return scale;
 }
 
 }  // namespace INTACT_UNIT

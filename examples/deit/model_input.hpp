@@ -1,0 +1,38 @@
+#pragma once
+
+#include <filesystem>
+#include <new>
+#include <string>
+
+#include "image_file.hpp"
+#include "intact/io/preprocess.hpp"
+
+namespace intact_deit {
+
+/// How the images of files become those that a model takes.
+struct input_size {
+  index_t size = 0;       ///< side of the model's images
+  double crop = 1;        ///< part of the resized shorter side that remains
+  bool prepared = false;  ///< images have the model's size already, and are taken as they are
+};
+
+/// The pixels that a model takes, from a file.
+/// Errors: std::runtime_error, naming the file, as read_image; prepared images of another size; too little memory.
+inline rgb_image read_input(const std::filesystem::path& file, const input_size& input) {
+  try {
+    rgb_image image = read_image(file);
+    if (!input.prepared) {
+      return intact::preprocess_image(image, input.size, input.crop);
+    }
+    if (image.height != input.size || image.width != input.size) {
+      const std::string side = std::to_string(input.size);
+      throw error_in(file, "the image is " + std::to_string(image.width) + " x " + std::to_string(image.height) +
+                               "; prepared images must have the model's size, " + side + " x " + side);
+    }
+    return image;
+  } catch (const std::bad_alloc&) {
+    throw error_in(file, "there is not enough memory for the image");
+  }
+}
+
+}  // namespace intact_deit

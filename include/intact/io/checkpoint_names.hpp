@@ -1,0 +1,167 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "intact/config/floating_point.hpp"
+#include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_write.hpp"
+
+// The names of tensors in checkpoints of vision transformers (ViT, DeiT): Hugging Face's, and timm's, which
+// quantize/float_vit.hpp reads.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+/// Hugging Face's names of parts of a block, and timm's.
+inline constexpr std::pair<std::string_view, std::string_view> block_names[] = {{"layernorm_before", "norm1"},
+                                                                                {"attention.output.dense", "attn.proj"},
+                                                                                {"layernorm_after", "norm2"},
+                                                                                {"intermediate.dense", "mlp.fc1"},
+                                                                                {"output.dense", "mlp.fc2"}};
+
+/// The same outside the blocks.
+inline constexpr std::pair<std::string_view, std::string_view> model_names[] = {
+    {"embeddings.cls_token", "cls_token"},
+    {"embeddings.distillation_token", "dist_token"},
+    {"embeddings.position_embeddings", "pos_embed"},
+    {"embeddings.patch_embeddings.projection", "patch_embed.proj"},
+    {"layernorm", "norm"},
+    {"classifier", "head"},
+    {"cls_classifier", "head"},
+    {"distillation_classifier", "head_dist"}};
+
+/// The parts of the name of a block's queries: everything before ".attention", the number of the block, and the last
+/// part.
+struct query_name {
+  std::string stem, number, kind;
+
+  /// No value if the name is not that of queries.
+  static std::optional<query_name> parse(const std::string& name) {
+    constexpr std::string_view layers = "encoder.layer.", query = ".attention.attention.query";
+    const std::size_t before = name.find(layers), end = name.find(query);
+    if (before == std::string::npos || end == std::string::npos || before + layers.size() > end) {
+      return std::nullopt;
+    }
+    const std::size_t number = before + layers.size();
+    return query_name{name.substr(0, end), name.substr(number, end - number), name.substr(end + query.size())};
+  }
+};
+
+/// The tensors of a checkpoint under other names.
+class renamed_tensors {
+ public:
+  void add(std::string name, std::vector<std::int64_t> shape, std::vector<float> values) {
+    tensors_.push_back({std::move(name), std::move(shape), std::move(values)});
+  }
+
+  /// As a file in memory, with the name of the original.
+  safetensors_file file(const std::string& name, const std::map<std::string, std::string>& metadata) const {
+    std::vector<tensor_to_write> tensors;
+    for (const tensor& one : tensors_) {
+      tensors.push_back(tensor_from(one.name, one.shape, one.values));
+    }
+    return safetensors_file::parse(safetensors_bytes(name, tensors, metadata), name);
+  }
+
+ private:
+  struct tensor {
+    std::string name;
+    std::vector<std::int64_t> shape;
+    std::vector<float> values;
+  };
+
+  std::vector<tensor> tensors_;
+};
+
+/// Adds queries, keys and values of a block, which Hugging Face stores one by one, as one tensor.
+inline void add_qkv(const safetensors_file& file, const query_name& name, renamed_tensors& renamed) {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+  for (const char* const part : {"query", "key", "value"}) {
+    const std::string tensor = name.stem + ".attention.attention." + part + name.kind;
+    shape = values.empty() ? file.info(tensor).shape : shape;
+    const std::vector<float> one = file.values<float>(tensor, shape);
+    values.insert(values.end(), one.begin(), one.end());
+  }
+  if (!shape.empty()) {
+    shape.front() *= 3;
+    renamed.add("blocks." + name.number + ".attn.qkv" + name.kind, shape, std::move(values));
+  }
+}
+
+/// Tensors without a part in classification.
+inline bool is_unused(const std::string& name) {
+  return name.find("pooler.") != std::string::npos || name.ends_with("embeddings.mask_token");
+}
+
+}  // namespace detail
+
+/// timm's name of the tensor that has a name of Hugging Face's transformers. Other names are returned unchanged.
+inline std::string timm_name(std::string_view name) {
+  const std::string_view unchanged = name;
+  for (const std::string_view prefix : {"vit.", "deit."}) {
+    name.remove_prefix(name.starts_with(prefix) ? prefix.size() : 0);
+  }
+  const std::size_t dot = name.rfind('.');
+  const bool parameter = name.ends_with(".weight") || name.ends_with(".bias");
+  std::string_view module = name.substr(0, parameter ? dot : name.size());
+  const std::string kind(name.substr(module.size()));
+  constexpr std::string_view layers = "encoder.layer.";
+  if (module.starts_with(layers)) {
+    module.remove_prefix(layers.size());
+    const std::string_view number = module.substr(0, module.find('.'));
+    module.remove_prefix(std::min(number.size() + 1, module.size()));
+    for (const auto& [hugging_face, timm] : detail::block_names) {
+      if (module == hugging_face) {
+        return "blocks." + std::string(number) + '.' + std::string(timm) + kind;
+      }
+    }
+  }
+  for (const auto& [hugging_face, timm] : detail::model_names) {
+    if (module == hugging_face) {
+      return std::string(timm) + kind;
+    }
+  }
+  return std::string(unchanged);
+}
+
+/// Whether the tensors of a checkpoint have the names of Hugging Face's transformers.
+inline bool has_hugging_face_names(const safetensors_index& file) {
+  const std::vector<std::string> names = file.names();
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.find("embeddings.patch_embeddings.projection.") != std::string::npos;
+  });
+}
+
+/// A checkpoint under Hugging Face's names as one under timm's.
+///
+/// Tensors:   queries, keys and values of a block become one tensor; tensors without a part in classification (pooler,
+///            mask token) are left out; names that are not Hugging Face's remain.
+/// Metadata:  that of the file, with "ln_eps" 1e-12, Hugging Face's default, if the file has none.
+/// Errors:    file_error, naming the tensor: another type than F32, missing keys or values, keys or values of another
+///            shape than the queries, two tensors with one name.
+inline safetensors_file with_timm_names(const safetensors_file& file) {
+  detail::renamed_tensors renamed;
+  for (const std::string& name : file.names()) {
+    if (const std::optional<detail::query_name> query = detail::query_name::parse(name)) {
+      detail::add_qkv(file, *query, renamed);
+    } else if (!detail::is_unused(name) && name.find(".attention.attention.") == std::string::npos) {
+      renamed.add(timm_name(name), file.info(name).shape, file.values<float>(name));
+    }
+  }
+  std::map<std::string, std::string> metadata = file.metadata();
+  metadata.emplace("ln_eps", "1e-12");
+  return renamed.file(file.name(), metadata);
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

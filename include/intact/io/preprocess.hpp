@@ -1,0 +1,200 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "intact/build/rounded_product.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/io/rgb_image.hpp"
+
+// Resizing and cropping of an image in memory, to the bit as timm does it with Pillow. The first operations of a vision
+// transformer normalize the pixels.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// Weights of the input samples that make one output sample: weight[k] belongs to sample first + k.
+struct filter_taps {
+  index_t first = 0;
+  std::vector<double> weight;
+};
+
+/// Samples [first, first + count) along one side of an image.
+struct sample_range {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+};
+
+namespace detail {
+
+/// Keys' bicubic kernel with a = -1/2.
+inline double bicubic(double x) {
+  const double d = std::fabs(x);
+  if (d < 1) {
+    const double inner = rounded_product(1.5, d) - 2.5;
+    return rounded_product(inner * d, d) + 1;
+  }
+  const double inner = rounded_product(rounded_product(-0.5, d) + 2.5, d) - 4;
+  return d < 2 ? rounded_product(inner, d) + 2 : 0;
+}
+
+inline void require_samples(const char* operation, const char* name, const sample_range& range, std::int64_t size) {
+  require_between(operation, name, range.first, 0, size - 1);
+  require_between(operation, name, range.count, 1, size - range.first);
+}
+
+}  // namespace detail
+
+/// The taps of antialiased bicubic interpolation when `from` samples become `to`, for the samples of a range.
+///
+/// Formula:   with r = from / to, s = max(r, 1) and c = (i + 1/2) r, sample k has the weight B((k + 1/2 - c) / s),
+///            divided by the sum of all weights; B is Keys' kernel with a = -1/2, 0 from 2 on.
+/// Exactness: double, rounded after every operation, as Pillow computes it.
+/// Errors:    from or to below 1, a range that is not part of `to` samples.
+/// Source:    Pillow, Image.resize with BICUBIC; torch.nn.functional.interpolate with antialias=True.
+inline std::vector<filter_taps> bicubic_taps(index_t from, std::int64_t to, const sample_range& wanted) {
+  require_at_least("bicubic_taps", "from", from, 1);
+  require_at_least("bicubic_taps", "to", to, 1);
+  detail::require_samples("bicubic_taps", "range", wanted, to);
+  const double ratio = static_cast<double>(from) / static_cast<double>(to);
+  const double stretch = std::max(ratio, 1.0);
+  const double support = 2 * stretch;
+  std::vector<filter_taps> all;
+  for (std::int64_t i = wanted.first; i < wanted.first + wanted.count; ++i) {
+    const double center = detail::rounded_product(static_cast<double>(i) + 0.5, ratio);
+    const index_t first = std::max<index_t>(static_cast<index_t>(center - support + 0.5), 0);
+    const index_t last = std::min<index_t>(static_cast<index_t>(center + support + 0.5), from);
+    filter_taps taps{first, {}};
+    double sum = 0;
+    for (index_t k = first; k < last; ++k) {
+      taps.weight.push_back(detail::bicubic((static_cast<double>(k) - center + 0.5) * (1 / stretch)));
+      sum += taps.weight.back();
+    }
+    for (double& weight : taps.weight) {
+      weight /= sum;
+    }
+    all.push_back(taps);
+  }
+  return all;
+}
+
+namespace detail {
+
+/// Fraction bits of Pillow's integer taps.
+inline constexpr int tap_bits = 22;
+
+struct integer_taps {
+  index_t first = 0;
+  std::vector<std::int64_t> weight;
+};
+
+inline std::vector<integer_taps> pillow_taps(index_t from, std::int64_t to, const sample_range& wanted) {
+  std::vector<integer_taps> all;
+  for (const filter_taps& taps : bicubic_taps(from, to, wanted)) {
+    integer_taps rounded{taps.first, {}};
+    for (const double weight : taps.weight) {
+      rounded.weight.push_back(static_cast<std::int64_t>(std::ldexp(weight, tap_bits) + (weight < 0 ? -0.5 : 0.5)));
+    }
+    all.push_back(rounded);
+  }
+  return all;
+}
+
+/// The weighted sum of samples that are `step` apart, rounded to a byte.
+inline std::uint8_t weighted_sum(const std::vector<std::int64_t>& weights, const std::uint8_t* samples, index_t step) {
+  std::int64_t sum = std::int64_t{1} << (tap_bits - 1);
+  for (const std::int64_t weight : weights) {
+    sum += weight * *samples;
+    samples += step;
+  }
+  return static_cast<std::uint8_t>(std::clamp<std::int64_t>(sum >> tap_bits, 0, 255));
+}
+
+/// Rows [first, last), resized to the columns of `taps`.
+inline rgb_image resize_rows(const rgb_image& image, index_t first, index_t last,
+                             const std::vector<integer_taps>& taps) {
+  rgb_image resized(last - first, std::ssize(taps));
+  std::uint8_t* next = resized.samples.data();
+  for (index_t y = first; y < last; ++y) {
+    for (const integer_taps& tap : taps) {
+      for (index_t c = 0; c < 3; ++c) {
+        *next++ = weighted_sum(tap.weight, image.row(y) + 3 * tap.first + c, 3);
+      }
+    }
+  }
+  return resized;
+}
+
+/// The rows of an image that begins at row `top` of the whole one, resized to the rows of `taps`.
+inline rgb_image resize_columns(const rgb_image& image, index_t top, const std::vector<integer_taps>& taps) {
+  rgb_image resized(std::ssize(taps), image.width);
+  std::uint8_t* next = resized.samples.data();
+  for (const integer_taps& tap : taps) {
+    for (index_t x = 0; x < 3 * image.width; ++x) {
+      *next++ = weighted_sum(tap.weight, image.row(tap.first - top) + x, 3 * image.width);
+    }
+  }
+  return resized;
+}
+
+}  // namespace detail
+
+/// Rows and columns of an image.
+struct image_window {
+  sample_range rows;
+  sample_range columns;
+};
+
+/// A window of an image that is resized to height x width by antialiased bicubic interpolation.
+///
+/// Formula:   the taps of bicubic_taps() with 22 fraction bits; the rows are resized first, then the columns, both
+///            rounded to bytes. Samples that the window does not need are not computed.
+/// Exactness: every bit as Pillow's Image.resize((width, height), BICUBIC).
+/// Errors:    an image without pixels, a height or width below 1, a window that is not part of the resized image.
+/// Source:    Pillow, Image.resize.
+inline rgb_image resize_image(const rgb_image& image, std::int64_t height, std::int64_t width,
+                              const image_window& window) {
+  require_at_least("resize_image", "image height", image.height, 1);
+  require_at_least("resize_image", "image width", image.width, 1);
+  require_at_least("resize_image", "height", height, 1);
+  require_at_least("resize_image", "width", width, 1);
+  detail::require_samples("resize_image", "rows of the window", window.rows, height);
+  detail::require_samples("resize_image", "columns of the window", window.columns, width);
+  const std::vector<detail::integer_taps> down = detail::pillow_taps(image.height, height, window.rows);
+  const index_t first = down.front().first, last = down.back().first + std::ssize(down.back().weight);
+  const rgb_image rows =
+      detail::resize_rows(image, first, last, detail::pillow_taps(image.width, width, window.columns));
+  return detail::resize_columns(rows, first, down);
+}
+
+/// The square of pixels that a model takes: the shorter side becomes size / crop, then the square in the middle is cut
+/// out.
+///
+/// Shapes:    an image of any size from 1 x 1 -> size x size.
+/// Exactness: every bit as timm's evaluation transform with bicubic interpolation on Pillow images.
+/// Errors:    an image without pixels, a size below 1, a crop that is not in [0.01, 1].
+/// Source:    timm, transforms_imagenet_eval; torchvision, Resize and CenterCrop.
+inline rgb_image preprocess_image(const rgb_image& image, index_t size, double crop) {
+  require_at_least("preprocess_image", "image height", image.height, 1);
+  require_at_least("preprocess_image", "image width", image.width, 1);
+  require_between("preprocess_image", "size", size, 1, 1'000'000);
+  if (!(crop >= 0.01 && crop <= 1)) [[unlikely]] {
+    contract_failed("intact::preprocess_image: crop is %g; it must be in [0.01, 1]", crop);
+  }
+  const std::int64_t shorter =
+      std::max(std::int64_t{size}, static_cast<std::int64_t>(static_cast<double>(size) / crop));
+  const auto resized = [&](index_t length, index_t other) {
+    return length <= other ? shorter : shorter * length / other;
+  };
+  const std::int64_t height = resized(image.height, image.width), width = resized(image.width, image.height);
+  const auto middle = [&](std::int64_t length) {
+    return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
+  };
+  return resize_image(image, height, width, {middle(height), middle(width)});
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

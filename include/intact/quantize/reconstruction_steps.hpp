@@ -1,0 +1,104 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <vector>
+
+#include "intact/build/recipe.hpp"
+#include "intact/build/vit_scales.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/eigen.hpp"
+#include "intact/quantize/float_vit.hpp"
+#include "intact/quantize/simulation.hpp"
+#include "intact/quantize/tensor_rounding.hpp"
+#include "intact/reference/model/trace.hpp"
+#include "intact/types/executor.hpp"
+
+// Ranges, and attention of many images, for reconstruction.hpp.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace detail {
+
+/// The range of a tensor; half of it if float cannot represent its length.
+inline value_range range_of(const float_matrix& tensor) {
+  const value_range range{tensor.minCoeff(), tensor.maxCoeff()};
+  return std::isfinite(range.high - range.low) ? range : value_range{range.low / 2, range.high / 2};
+}
+
+/// A power of two that scales numbers whose squares float cannot represent to about 1. Only ratios of moments matter.
+inline float unit_of(const float_matrix& tensor) {
+  const float largest = tensor.cwiseAbs().maxCoeff();
+  const bool ordinary = largest < 0x1p40F && (largest > 0x1p-20F || largest == 0);
+  return ordinary ? 1.0F : std::ldexp(1.0F, std::clamp(-std::ilogb(largest), -126, 126));
+}
+
+/// Attention of many images: queries, keys and values of all images are one matrix.
+template <executor Executor>
+struct attention_of_images {
+  const vit_shape& shape;
+  const quantization_recipe& recipe;
+  const Executor& run;
+
+  index_t tokens() const { return shape.tokens(); }
+
+  /// Attention times V, image by image: in float, or with the attention weights of the integer model with these scales.
+  float_matrix context_of(const float_matrix& qkv, const block_scales* scales) const {
+    std::optional<softmax_simulation> softmax;
+    if (scales != nullptr) {
+      softmax.emplace(*scales, tokens(), recipe);
+    }
+    float_matrix context(qkv.rows(), shape.width);
+    std::vector<std::exception_ptr> failures(static_cast<std::size_t>(qkv.rows() / tokens()));
+    run.for_each(std::ssize(failures), [&](index_t image) {
+      try {
+        const index_t first = image * tokens();
+        context.middleRows(first, tokens()) = context_of_image(qkv.middleRows(first, tokens()), scales, softmax);
+      } catch (...) {  // tasks of an executor must not throw
+        failures[static_cast<std::size_t>(image)] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& failure : failures) {
+      if (failure) {
+        std::rethrow_exception(failure);
+      }
+    }
+    return context;
+  }
+
+  float_matrix context_of_image(const float_matrix& qkv, const block_scales* scales,
+                                const std::optional<softmax_simulation>& softmax) const {
+    row_major_matrix<std::uint8_t> codes;
+    const auto round = [&](const trace_site& site, float_matrix& tensor) {
+      if (softmax && site.name == "attention_logits") {
+        codes = u8_codes_of(tensor, scales->attention_logits);
+      } else if (softmax) {
+        tensor = (*softmax)(codes);
+      }
+    };
+    return float_attention(qkv, shape, 0, round);
+  }
+
+  value_range logits_range(const float_matrix& qkv) const {
+    value_range range;
+    const auto widen = [&](const trace_site& site, const float_matrix& tensor) {
+      if (site.name == "attention_logits") {
+        range = {std::min(range.low, tensor.minCoeff()), std::max(range.high, tensor.maxCoeff())};
+      }
+    };
+    for (index_t first = 0; first < qkv.rows(); first += tokens()) {
+      float_attention(qkv.middleRows(first, tokens()), shape, 0, widen);
+    }
+    return range;
+  }
+};
+
+}  // namespace detail
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
