@@ -8,6 +8,7 @@
 
 #include "intact/quantize/float_vit.hpp"
 #include "intact/quantize/observe.hpp"
+#include "intact/reference/model/trace.hpp"
 #include "preprocess.hpp"
 #include "workers.hpp"
 

@@ -12,6 +12,7 @@
 
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/reference/model/trace.hpp"
 #include "range_search.hpp"
 #include "simulation.hpp"
 #include "weight_rounding.hpp"

@@ -15,6 +15,7 @@
 #include "intact/max_softmax.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/float_vit.hpp"
+#include "intact/reference/model/trace.hpp"
 #include "models.hpp"
 
 // The float model with some kinds of its tensors rounded to the codes that the integer model would have.
@@ -154,9 +155,9 @@ class softmax_simulation {
     const intact::exp_table<std::uint64_t> exponential = built_.exponential;
     if (built_.kind == intact::attention_kind::log2_of_sum) {
       if (built_.rounding == intact::log2_rounding::round_ratio) {
-        intact::log_softmax<isa::native, Format>(logits, exponential, codes);
+        intact::log_softmax<intact::isa::native, Format>(logits, exponential, codes);
       } else {
-        intact::log_softmax<isa::native, Format, intact::log2_rounding::round_log>(logits, exponential, codes);
+        intact::log_softmax<intact::isa::native, Format, intact::log2_rounding::round_log>(logits, exponential, codes);
       }
     } else if constexpr (Format != intact::attention_code::u8_full) {
       intact::max_softmax(logits, built_.table, codes);
