@@ -11,6 +11,7 @@
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/model/attention.hpp"
+#include "intact/reference/model/attention.hpp"
 #include "memory.hpp"
 #include "program.hpp"
 #include "shapes.hpp"
@@ -114,7 +115,7 @@ struct attention_task : task {
   std::vector<index_t> checked;
 
  private:
-  /// Step by step, as model/attention.hpp has it.
+  /// By the specification, the checked queries alone.
   void compute_expected() {
     aligned_vector<std::uint8_t> context(static_cast<std::size_t>(of.rows() * of.width));
     const intact::matrix_view all(context.data(), of.rows(), of.width);
@@ -129,10 +130,11 @@ struct attention_task : task {
         };
         for (const index_t query : checked) {
           const intact::quantized_matrix q{head(0).codes.row_block(query, 1), zero_point};
-          intact::gemm(q, head(1), intact::requantize<std::uint8_t, intact::tensor_scale>{logits.scale}, row);
-          intact::detail::attend(row, head(2), softmax.view(), intact::matrix_view(codes.data(), 1, of.tokens),
-                                 all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {},
-                                 trace);
+          intact::reference::gemm(q, head(1), intact::requantize<std::uint8_t, intact::tensor_scale>{logits.scale},
+                                  row);
+          intact::reference::detail::attend(
+              row, head(2), softmax.view(), intact::matrix_view(codes.data(), 1, of.tokens),
+              all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {}, trace);
         }
       }
     }
@@ -154,8 +156,8 @@ class intact_attention : public program {
     with_threads(task_.threads, [&](const auto& executor) {
       for (index_t image = 0; image < of.batch; ++image) {
         const intact::matrix_view y(context_.data() + image * of.tokens * of.width, of.tokens, of.width);
-        intact::attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)}, of.heads,
-                               task_.logits.scale, task_.softmax.view(), y,
+        intact::attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)},
+                               {of.heads, task_.logits.scale, task_.softmax.view()}, y,
                                intact::workspace(memory_.data(), memory_.size()), executor);
       }
     });

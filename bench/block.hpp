@@ -10,8 +10,9 @@
 
 #include "attention.hpp"
 #include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_packed_weights.hpp"
 #include "intact/model/block.hpp"
-#include "intact/pack.hpp"
+#include "intact/reference/model/block.hpp"
 #include "memory.hpp"
 #include "program.hpp"
 #include "shapes.hpp"
@@ -33,24 +34,13 @@ struct block_task : task {
     const double multiplications_of_layers =
         static_cast<double>(of.rows() * of.width) * static_cast<double>(4 * of.width + 2 * of.hidden());
     operations = 2 * multiplications_of_layers + attention_operations(of, recipe.parts);
-    pack(contents.qkv);
-    pack(contents.proj);
-    pack(contents.fc1);
-    pack(contents.fc2);
+    parameters_ = intact::view_block(contents, [&](intact::owned_weights weights) { return panels_.take(weights); });
     is_wide ? compute_expected<std::int16_t>() : compute_expected<std::uint8_t>();
   }
 
   intact::block_shape block_shape() const { return {{of.tokens, of.width, of.heads}, of.hidden()}; }
 
-  /// With packed weights.
-  intact::block_parameters parameters() const {
-    intact::block_parameters p = contents.view();
-    p.attention.qkv.weights = packed_[0];
-    p.attention.proj.weights = packed_[1];
-    p.mlp.fc1.weights = packed_[2];
-    p.mlp.fc2.weights = packed_[3];
-    return p;
-  }
+  const intact::block_parameters& parameters() const { return parameters_; }
 
   /// The stream on entry.
   template <class Code>
@@ -131,33 +121,21 @@ struct block_task : task {
     return made;
   }
 
-  void pack(const intact::owned_linear& layer) {
-    const intact::owned_weights& weights = layer.weights;
-    memory_.emplace_back(
-        static_cast<std::size_t>(intact::packed_weights_bytes<std::int8_t>(weights.rows, weights.columns)));
-    packed_.push_back(intact::pack_weights(
-        intact::matrix_view<const std::int8_t>(weights.codes.data(), weights.rows, weights.columns),
-        std::span(memory_.back())));
-  }
-
-  /// Step by step, as model/block.hpp has it. Where that would take minutes, the products of the layers are those of
-  /// packed weights, which the comparison of gemm checks.
+  /// By the specification.
   template <class Code>
   void compute_expected() {
-    constexpr double multiplications = 3e9;
-    const intact::block_parameters p = operations > 2 * multiplications ? parameters() : contents.view();
     aligned_vector<Code> codes = stream<Code>();
     aligned_vector<std::byte> memory(intact::reference::block_workspace_bytes(block_shape()));
     const intact::matrix_view all(codes.data(), of.rows(), of.width);
     for (index_t image = 0; image < of.batch; ++image) {
-      intact::reference::block(all.row_block(image * of.tokens, of.tokens), p, block_shape(),
+      intact::reference::block(all.row_block(image * of.tokens, of.tokens), parameters_, block_shape(),
                                intact::workspace(memory.data(), memory.size()));
     }
     expected = as_numbers(codes);
   }
 
-  std::vector<aligned_vector<std::byte>> memory_;
-  std::vector<intact::packed_weights<std::int8_t>> packed_;
+  intact::owned_packed_weights panels_;
+  intact::block_parameters parameters_;
 };
 
 /// Each call goes on with the stream that the one before has left.

@@ -14,14 +14,13 @@
 
 namespace intact_bench {
 
-/// What a fused block consists of, in this order. Attention is one part where several threads share it, and where its
-/// kernels cannot compute it; else it is four.
+/// The parts of a block, in this order. Attention is one part where several threads share it; else it is four.
 enum class block_part { norm1, qkv, attention, packing, logits, softmax, context, proj, norm2, fc1, fc2 };
 inline constexpr std::array block_part_names = {"norm1",   "qkv",        "attention",   "attention: packing",
                                                 "q * k^T", "softmax",    "softmax * v", "proj + add",
                                                 "norm2",   "fc1 + GELU", "fc2 + add"};
 
-/// The operations of fused_block, one after the other in the same memory, each with its time. Reading the clock takes
+/// The operations of intact::block, one after the other in the same memory, each with its time. Reading the clock takes
 /// some ten nanoseconds per operation and, in attention, per step of a band of queries.
 template <class Isa, class Code>
 class intact_block_parts : public program {
@@ -64,9 +63,10 @@ class intact_block_parts : public program {
   std::vector<std::int32_t> outputs() const override { return as_numbers(stream_); }
 
  private:
+  using weights = intact::weight_kinds<std::int8_t>;
+
   template <class Executor>
   void run_with(const Executor& executor) {
-    using intact::linear;
     const token_shape& of = task_.of;
     const intact::block_parameters& p = parameters_;
     const intact::matrix_view stream(stream_.data(), of.rows(), of.width);
@@ -80,14 +80,14 @@ class intact_block_parts : public program {
     last_ = clock::now();
     intact::layernorm<Isa>(stream, p.norm1, normalized, executor);
     finish(block_part::norm1);
-    linear<Isa>(normalized, p.attention.qkv.weights, qkv_stage, qkv, executor);
+    intact::linear<Isa, weights>(normalized, p.attention.qkv.weights, qkv_stage, qkv, executor);
     finish(block_part::qkv);
     attend(qkv, normalized, executor);
     add_branch(normalized, p.attention.proj, p.add1, executor);
     finish(block_part::proj);
     intact::layernorm<Isa>(stream, p.norm2, normalized, executor);
     finish(block_part::norm2);
-    linear<Isa>(normalized, p.mlp.fc1.weights, activation, hidden, executor);
+    intact::linear<Isa, weights>(normalized, p.mlp.fc1.weights, activation, hidden, executor);
     finish(block_part::fc1);
     add_branch(hidden, p.mlp.fc2, p.add2, executor);
     finish(block_part::fc2);
@@ -101,25 +101,21 @@ class intact_block_parts : public program {
               const Executor& executor) {
     const token_shape& of = task_.of;
     const intact::attention_parameters& p = parameters_.attention;
-    const bool in_steps = task_.threads == 1 && intact::attention_fits_kernels(p.logits, of.head_size());
+    const bool in_steps = task_.threads == 1;
     for (index_t image = 0; image < of.batch; ++image) {
-      const auto part = [&](index_t which) {
-        return intact::quantized_matrix{
-            qkv.row_block(image * of.tokens, of.tokens).column_block(which * of.width, of.width), p.qkv_zero_point};
-      };
-      const intact::attention_operands operands{part(0), part(1), part(2)};
+      const intact::attention_operands operands = p.operands(qkv.row_block(image * of.tokens, of.tokens));
       const auto y = context.row_block(image * of.tokens, of.tokens);
       const intact::workspace memory(memory_.data(), memory_.size());
       if (in_steps) {
         attend_in_steps(operands, y, memory);
       } else {
-        intact::attention<Isa>(operands, of.heads, p.logits, p.softmax, y, memory, executor);
+        intact::attention<Isa>(operands, p.multihead(of.heads), y, memory, executor);
         finish(block_part::attention);
       }
     }
   }
 
-  /// What fused_attention does on one thread.
+  /// The steps of intact::attention on one thread.
   void attend_in_steps(const intact::attention_operands& x, const intact::matrix_view<std::uint8_t>& y,
                        intact::workspace memory) {
     namespace kernel = intact::kernel;
@@ -157,9 +153,10 @@ class intact_block_parts : public program {
                   const intact::add_parameters& addition, const Executor& executor) {
     const intact::matrix_view stream(stream_.data(), task_.of.rows(), task_.of.width);
     if constexpr (std::is_same_v<Code, std::uint8_t>) {
-      intact::linear<Isa>(x, layer.weights, intact::requantize_add{layer.scale, addition, stream}, stream, executor);
+      intact::linear<Isa, weights>(x, layer.weights, intact::requantize_add{layer.scale, addition, stream}, stream,
+                                   executor);
     } else {
-      intact::linear<Isa>(x, layer.weights, intact::add_to_stream{layer.scale, stream}, stream, executor);
+      intact::linear<Isa, weights>(x, layer.weights, intact::add_to_stream{layer.scale, stream}, stream, executor);
     }
   }
 

@@ -24,6 +24,7 @@
 #include "intact/io/replace_file.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "rounds.hpp"
 
 namespace intact_bench {
@@ -157,7 +158,7 @@ class block_run {
 };
 
 /// Logits of an image by the specification.
-std::vector<std::int32_t> specified_logits(const intact::integer_vit& model, const intact::image_view& image) {
+std::vector<std::int32_t> specified_logits(const intact::packed_vit& model, const intact::image_view& image) {
   std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> scratch(intact::reference::vit_workspace_bytes(model.shape()));
@@ -210,8 +211,8 @@ int run(const options& given) {
     block.context = block.qkv;  // averages of random values are too small for a scale of their own
   }
   intact::integer_vit integer = intact::build_vit(in_float, scales, intact::precise_recipe);
-  const std::vector<std::int32_t> expected = specified_logits(integer, images.front());
   const intact::packed_vit packed(std::move(integer));
+  const std::vector<std::int32_t> expected = specified_logits(packed, images.front());
 
   model_run model(packed, images, given.threads);
   model();
@@ -219,10 +220,10 @@ int run(const options& given) {
     std::fprintf(stderr, "model_bench: the logits are wrong\n");
     return 1;
   }
-  block_run reference::block(packed, given.batch, given.threads);
+  block_run block(packed, given.batch, given.threads);
   const effort limits = given.quick ? effort{0, 1, 0} : effort{.seconds = 3};
   std::printf("%s, batch %td, %d threads\n", given.model.c_str(), given.batch, given.threads);
-  const nlohmann::json json = {show("block", alternate([&] { model(); }, [&] { reference::block(); }, limits)),
+  const nlohmann::json json = {show("block", alternate([&] { model(); }, [&] { block(); }, limits)),
                                show("float (Eigen)", alternate([&] { model(); },
                                                                [&] {
                                                                  for (const intact::image_view& image : images) {

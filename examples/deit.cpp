@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   intact_deit::classify_command classify(app);
   intact_deit::evaluate_command evaluate(app);
   intact_deit::budget_command budget(app);
-  intact_deit::attention_command reference::attention(app);
+  intact_deit::attention_command attention(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

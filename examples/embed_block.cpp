@@ -22,7 +22,7 @@ constexpr std::size_t width = shape.attention.width;
 constexpr std::size_t hidden = shape.hidden;
 
 /// All memory that the block needs while it runs, known at compile time.
-std::array<std::byte, intact::reference::block_workspace_bytes(shape)> scratch;
+std::array<std::byte, intact::block_workspace_bytes(shape)> scratch;
 
 /// Stands for a model's weights: a fixed sequence of bytes.
 std::uint8_t next_byte() {
@@ -31,15 +31,17 @@ std::uint8_t next_byte() {
   return static_cast<std::uint8_t>(state >> 24);
 }
 
-/// A fully connected layer in arrays: weights, and the dyadic scales of its outputs.
+/// A fully connected layer in arrays: packed weights, and the dyadic scales of its outputs.
 template <std::size_t Outputs, std::size_t Inputs>
 struct layer {
-  std::array<std::int8_t, Outputs * Inputs> weights;
+  alignas(intact::packed_weights_alignment)
+      std::array<std::byte, intact::packed_weights_bytes<std::int8_t>(Outputs, Inputs)> packed;
   std::array<std::int32_t, Outputs> multiplier;
   std::array<std::int64_t, Outputs> offset;
 
   /// `spread` is the standard deviation that the output codes shall have around their zero point.
   intact::linear_parameters build(double spread, int zero_point) {
+    std::array<std::int8_t, Outputs * Inputs> weights;
     std::array<intact::scale_spec, Outputs> specs;
     const double factor = spread / (74.0 * 74.0 * std::sqrt(double{Inputs}));
     for (std::size_t n = 0; n < Outputs; ++n) {
@@ -51,7 +53,7 @@ struct layer {
                                                     .addend = static_cast<double>(zero_point),
                                                     .zero_point = 128});
     }
-    return {intact::matrix_view<const std::int8_t>(weights.data(), Outputs, Inputs),
+    return {intact::pack_weights(intact::matrix_view<const std::int8_t>(weights.data(), Outputs, Inputs), packed),
             intact::build_scale(specs, multiplier, offset)};
   }
 };
@@ -135,8 +137,8 @@ int main() {
   for (std::uint8_t& code : stream) {
     code = next_byte();
   }
-  intact::reference::block(intact::matrix_view(stream.data(), tokens, width), block, shape,
-                           intact::workspace(scratch.data(), scratch.size()));
+  intact::block(intact::matrix_view(stream.data(), tokens, width), block, shape,
+                intact::workspace(scratch.data(), scratch.size()));
 
   std::uint64_t fingerprint = 14695981039346656037U;  // FNV-1a
   for (const std::uint8_t code : stream) {

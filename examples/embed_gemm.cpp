@@ -7,6 +7,7 @@
 
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
+#include "intact/reference/gemm.hpp"
 
 constexpr intact::index_t tokens = 19, inputs = 64, outputs = 96;
 

@@ -15,6 +15,8 @@
 
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
+#include "intact/build/packed_vit.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "model_input.hpp"
 #include "models.hpp"
 #include "write_json.hpp"
@@ -49,7 +51,7 @@ class integer_attention_maps {
     std::vector<std::uint8_t> logits_u8(logits.size());
     std::vector<std::byte> scratch(intact::reference::vit_workspace_bytes(model.shape()));
     intact::reference::vit(
-        image, model.parameters(), model.shape(),
+        image, intact::packed_vit(model).parameters(), model.shape(),
         {intact::matrix_view(logits.data(), 1, classes), intact::matrix_view(logits_u8.data(), 1, classes)},
         intact::workspace(scratch.data(), scratch.size()), [&](const intact::trace_site& site, const auto& view) {
           if (site.name == "attention" && site.block == block) {

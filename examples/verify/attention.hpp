@@ -14,6 +14,8 @@
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/gemm.hpp"
+#include "intact/reference/gemm.hpp"
+#include "intact/reference/shift_matmul.hpp"
 #include "intact/shift_matmul.hpp"
 #include "recorded_case.hpp"
 #include "softmax.hpp"
@@ -269,7 +271,7 @@ void verify_context(const recorded_attention& attention, const std::string& outp
 }
 
 inline void verify_attention(const recorded_case& file, const std::string& name, case_report& report) {
-  const recorded_attention reference::attention(file, name);
+  const recorded_attention attention(file, name);
   const std::string context = name + "_qact2";
   verify_logits(attention, report);
   if (attention.wide) {

@@ -18,6 +18,7 @@
 #include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
+#include "intact/reference/gemm.hpp"
 #include "recorded_case.hpp"
 
 // Fully connected layers and patch embeddings: accumulators, requantized codes, and GELU by table.

@@ -12,6 +12,7 @@
 #include "intact/build/fq_vit_layernorm.hpp"
 #include "intact/build/layernorm.hpp"
 #include "intact/layernorm.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
 #include "recorded_case.hpp"
 
 // LayerNorm: the library's own against infinite precision, the compatibility one against the original.

@@ -22,7 +22,8 @@ namespace intact_verify {
 template <intact::attention_code Format>
 matrix<std::uint8_t> log2_codes(const matrix<std::uint8_t>& logits, const intact::exp_values<std::uint64_t>& table) {
   matrix<std::uint8_t> codes(logits.rows, logits.columns);
-  intact::log_softmax<isa::native, Format>(logits.view(), intact::exp_table<std::uint64_t>(table), codes.view());
+  intact::log_softmax<intact::isa::native, Format>(logits.view(), intact::exp_table<std::uint64_t>(table),
+                                                   codes.view());
   return codes;
 }
 
@@ -31,8 +32,8 @@ inline matrix<std::uint8_t> log2_codes<intact::attention_code::u4_clipped>(
     const matrix<std::uint8_t>& logits, const intact::exp_values<std::uint64_t>& table) {
   matrix<std::uint8_t> packed(logits.rows, intact::packed_bytes(logits.columns));
   const intact::packed_view<intact::u4, std::uint8_t> view(packed.values.data(), logits.rows, logits.columns);
-  intact::log_softmax<isa::native, intact::attention_code::u4_clipped>(logits.view(),
-                                                                       intact::exp_table<std::uint64_t>(table), view);
+  intact::log_softmax<intact::isa::native, intact::attention_code::u4_clipped>(
+      logits.view(), intact::exp_table<std::uint64_t>(table), view);
   matrix<std::uint8_t> codes(logits.rows, logits.columns);
   for (index_t i = 0; i < codes.rows; ++i) {
     for (index_t j = 0; j < codes.columns; ++j) {

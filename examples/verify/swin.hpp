@@ -187,9 +187,9 @@ void verify_window_softmax(const recorded_attention& attention, const matrix<std
     const index_t first = attention.first_row(window, head), tokens = attention.tokens;
     const index_t first_visible = window * tokens % visible.rows;
     const intact::key_mask mask{visible.view().row_block(first_visible, tokens)};
-    intact::log_softmax<isa::native, Format>(logits.view().row_block(first, tokens),
-                                             intact::exp_table<std::uint64_t>(table), mask,
-                                             codes.view().row_block(first, tokens));
+    intact::log_softmax<intact::isa::native, Format>(logits.view().row_block(first, tokens),
+                                                     intact::exp_table<std::uint64_t>(table), mask,
+                                                     codes.view().row_block(first, tokens));
     for (index_t i = 0; i < tokens; ++i) {
       compare_masked_row<Format>(logits, mask.row(i), x, recorded, codes, scale, first + i, all);
     }
@@ -202,7 +202,7 @@ void verify_window_softmax(const recorded_attention& attention, const matrix<std
 /// Attention inside windows, whose tensors are in window order.
 inline void verify_window_attention(const recorded_case& file, const recorded_swin_block& block, case_report& report) {
   const std::string name = block.name + "attn";
-  const recorded_attention reference::attention(file, name);
+  const recorded_attention attention(file, name);
   file.require_count(name + "_qact_attn1__codes windows", static_cast<std::size_t>(attention.images),
                      static_cast<std::size_t>(block.images * block.grid.windows()));
   file.require_count(name + "_qact_attn1__codes tokens", static_cast<std::size_t>(attention.tokens),

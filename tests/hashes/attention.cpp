@@ -10,6 +10,8 @@
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/reference/max_softmax.hpp"
+#include "intact/reference/shift_matmul.hpp"
+#include "intact/reference/weighted_matmul.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/weighted_matmul.hpp"
 #include "parameters.hpp"

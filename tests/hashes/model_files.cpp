@@ -13,9 +13,13 @@
 #include <vector>
 
 #include "hashes.hpp"
+#include "intact/build/packed_swin.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/io/model_file.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/reference/model/swin.hpp"
+#include "intact/reference/model/vit.hpp"
 
 // Reads the model files of a folder, runs the models, writes them again, and prints a hash of the logits and of the
 // bytes of each file that it has written. Then it changes the files' sizes, and prints a hash of which are refused:
@@ -57,16 +61,17 @@ hash logits_of(const integer_vit& model) {
   return logits_of(model.shape(), reference::vit_workspace_bytes(model.shape()),
                    [&](const image_view& image, matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8,
                        workspace memory) {
-                     reference::vit(image, model.parameters(), model.shape(), {logits, logits_u8}, memory);
+                     reference::vit(image, packed_vit(model).parameters(), model.shape(), {logits, logits_u8}, memory);
                    });
 }
 
 hash logits_of(const integer_swin& model) {
-  return logits_of(model.shape(), reference::swin_workspace_bytes(model.shape()),
-                   [&](const image_view& image, matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8,
-                       workspace memory) {
-                     reference::swin(image, model.parameters(), model.shape(), {logits, logits_u8}, memory);
-                   });
+  return logits_of(
+      model.shape(), reference::swin_workspace_bytes(model.shape()),
+      [&](const image_view& image, matrix_view<std::int32_t> logits, matrix_view<std::uint8_t> logits_u8,
+          workspace memory) {
+        reference::swin(image, packed_swin(model).parameters(), model.shape(), {logits, logits_u8}, memory);
+      });
 }
 
 /// `load` and `save` are those of the kind of model.

@@ -1,24 +1,27 @@
-#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "hashes.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/reference/model/block.hpp"
+#include "intact/reference/model/swin.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "parameters.hpp"
 
-// Blocks and tiny models in the paper's and in the precise recipe: every tensor of the models step by step, and the
-// outputs of those on kernels, with weights as they are and packed.
+// Blocks and tiny models in the paper's and in the precise recipe: every tensor of the models of reference/, and the
+// outputs of those on kernels.
 
 namespace hashes {
 namespace {
 
 enum class weight_kind { s8, s4, grouped_s4 };
+
+/// The names of the lines of a model on kernels: two, as the committed lines have them.
+constexpr const char* names_of_kernels[] = {"/fused", "/packed"};
 
 /// The parts of a model.
 struct recipe {
@@ -33,7 +36,7 @@ struct recipe {
   bool wide() const { return stream == stream_codes::s16; }
 };
 
-/// Prints the line of every tensor that a model step by step makes.
+/// Prints the line of every tensor of a model of reference/.
 struct print_tensors {
   std::string model;
 
@@ -53,28 +56,36 @@ class model_builder {
 
   parameter_memory& memory() { return memory_; }
 
-  weights_view weights(index_t rows, index_t columns) {
+  /// Random weights, shown to use(weights) before they are packed.
+  template <class Use>
+  any_packed_weights weights(index_t rows, index_t columns, const Use& use) {
+    const auto pack = [&](const auto& made) -> any_packed_weights {
+      use(made);
+      return packed(memory_, made);
+    };
     switch (recipe_.weights) {
       case weight_kind::s4:
-        return memory_.random_s4(rows, columns);
+        return pack(memory_.random_s4(rows, columns));
       case weight_kind::grouped_s4:
-        return memory_.random_grouped_s4(rows, columns, 16);
+        return pack(memory_.random_grouped_s4(rows, columns, 16));
       default:
-        return memory_.random_matrix<std::int8_t>(rows, columns, -128, 127);
+        return pack(memory_.random_matrix<std::int8_t>(rows, columns, -128, 127));
     }
   }
 
-  channel_scale scale(const weights_view& layer, const code_spread& y) {
+  template <class Weights>
+  channel_scale scale(const Weights& layer, const code_spread& y) {
     const std::int64_t deviation = (recipe_.weights == weight_kind::s8   ? u8_s8_deviation
                                     : recipe_.weights == weight_kind::s4 ? u8_s4_deviation
                                                                          : 4 * u8_s4_deviation) /
                                    3;  // codes of a LayerNorm deviate less than uniform ones
-    return std::visit([&](const auto& view) { return scale(view, deviation, y); }, layer);
+    return channel_scale_of(memory_, layer, deviation, y);
   }
 
   linear_parameters linear(index_t outputs, index_t inputs, const code_spread& y) {
-    const weights_view layer = weights(outputs, inputs);
-    return {layer, scale(layer, y)};
+    linear_parameters made;
+    made.weights = weights(outputs, inputs, [&](const auto& layer) { made.scale = scale(layer, y); });
+    return made;
   }
 
   /// A layer that adds to the residual stream.
@@ -102,7 +113,7 @@ class model_builder {
     return made;
   }
 
-  block_parameters reference::block(const block_shape& shape) {
+  block_parameters block(const block_shape& shape) {
     const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
             .attention = {.qkv = linear(3 * width, width, {}),
@@ -118,7 +129,7 @@ class model_builder {
             .add2 = addition(width)};
   }
 
-  vit_parameters reference::vit(const vit_shape& shape) {
+  vit_parameters vit(const vit_shape& shape) {
     vit_parameters made;
     made.patch = branch(shape.width, shape.patch_values());
     if (recipe_.wide()) {
@@ -130,14 +141,13 @@ class model_builder {
                         .positions = memory_.random_matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255),
                         .add_positions = add_of(memory_, shape.width)};
     }
-    made.blocks =
-        memory_.array<block_parameters>(shape.depth, [&](index_t) { return reference::block(shape.block()); });
+    made.blocks = memory_.array<block_parameters>(shape.depth, [&](index_t) { return block(shape.block()); });
     made.norm = layernorm(shape.width);
     add_head(made, shape.classes, shape.head_features());
     return made;
   }
 
-  swin_parameters reference::swin(const swin_shape& shape) {
+  swin_parameters swin(const swin_shape& shape) {
     const index_t last = shape.stages - 1, first_width = shape.of(0).width;
     swin_parameters made;
     made.pixel_table = memory_.random_matrix<std::uint8_t>(shape.channels, 256, 0, 255);
@@ -153,27 +163,19 @@ class model_builder {
   }
 
  private:
-  template <class Weights>
-  channel_scale scale(const Weights& view, std::int64_t deviation, const code_spread& y) {
-    if constexpr (detail::is_packed<Weights>) {
-      return {};  // layers are packed after they have been built
-    } else {
-      return channel_scale_of(memory_, view, deviation, y);
-    }
-  }
-
   template <class Model>
   void add_head(Model& model, index_t classes, index_t inputs) {
-    model.head = weights(classes, inputs);
-    model.logits = scale(model.head, {0, 256 * 60});
-    model.logits_u8 = scale(model.head, {});
+    model.head = weights(classes, inputs, [&](const auto& layer) {
+      model.logits = scale(layer, {0, 256 * 60});
+      model.logits_u8 = scale(layer, {});
+    });
   }
 
   swin_stage_parameters stage(const swin_shape& shape, index_t s) {
     const auto block_at = [&](index_t position) {
       const attention_shape window = shape.block(s, position).attention.per_window();
       return swin_block_parameters{
-          .block = reference::block(shape.block(s, position).per_window()),
+          .block = block(shape.block(s, position).per_window()),
           .norm1_zero_point = 133,
           .position_bias = memory_.random_matrix<std::uint8_t>(window.heads * window.tokens, window.tokens, 0, 255),
           .add_bias = add_of(memory_, window.tokens)};
@@ -191,55 +193,6 @@ class model_builder {
   parameter_memory memory_;
 };
 
-/// Replaces weights by packed ones.
-void pack(parameter_memory& memory, weights_view& weights) {
-  weights = std::visit(
-      [&](const auto& view) -> weights_view {
-        if constexpr (detail::is_packed<std::remove_cvref_t<decltype(view)>>) {
-          return view;
-        } else {
-          return packed(memory, view);
-        }
-      },
-      weights);
-}
-
-block_parameters packed_block(parameter_memory& memory, block_parameters p) {
-  for (linear_parameters* layer : {&p.attention.qkv, &p.attention.proj, &p.mlp.fc1, &p.mlp.fc2}) {
-    pack(memory, layer->weights);
-  }
-  return p;
-}
-
-vit_parameters packed_model(parameter_memory& memory, vit_parameters p) {
-  const std::span<const block_parameters> blocks = p.blocks;
-  p.blocks = memory.array<block_parameters>(
-      std::ssize(blocks), [&](index_t i) { return packed_block(memory, blocks[static_cast<std::size_t>(i)]); });
-  pack(memory, p.patch.weights);
-  pack(memory, p.head);
-  return p;
-}
-
-swin_parameters packed_model(parameter_memory& memory, swin_parameters p) {
-  const std::span<const swin_stage_parameters> stages = p.stages;
-  p.stages = memory.array<swin_stage_parameters>(std::ssize(stages), [&](index_t s) {
-    swin_stage_parameters stage = stages[static_cast<std::size_t>(s)];
-    const std::span<const swin_block_parameters> blocks = stage.blocks;
-    stage.blocks = memory.array<swin_block_parameters>(std::ssize(blocks), [&](index_t i) {
-      swin_block_parameters block = blocks[static_cast<std::size_t>(i)];
-      block.block = packed_block(memory, block.block);
-      return block;
-    });
-    if (s + 1 < std::ssize(stages)) {
-      pack(memory, stage.merging.reduction.weights);
-    }
-    return stage;
-  });
-  pack(memory, p.patch.weights);
-  pack(memory, p.head);
-  return p;
-}
-
 template <class Code>
 void run_block(const recipe& of_block, std::uint64_t seed) {
   constexpr block_shape shape{.attention = {.tokens = 21, .width = 48, .heads = 3}, .hidden = 80};
@@ -253,11 +206,10 @@ void run_block(const recipe& of_block, std::uint64_t seed) {
   const std::string name = "block/" + of_block.name;
   reference::block(expected.view(), p, shape, workspace(scratch.data(), scratch.size()), print_tensors{name});
   scratch.resize(block_workspace_bytes(shape));
-  for (const bool as_panels : {false, true}) {
-    matrix<Code> found = x;
-    block<tested_isa>(found.view(), as_panels ? packed_block(build.memory(), p) : p, shape,
-                      workspace(scratch.data(), scratch.size()));
-    report(name + (as_panels ? "/packed" : "/fused"), found.view(), expected.view());
+  matrix<Code> found = x;
+  block<tested_isa>(found.view(), p, shape, workspace(scratch.data(), scratch.size()));
+  for (const char* const line : names_of_kernels) {
+    report(name + line, found.view(), expected.view());
   }
 }
 
@@ -330,10 +282,10 @@ void run_vit(const recipe& of_model, index_t class_tokens, std::uint64_t seed) {
   const std::string name = "vit/" + of_model.name;
   reference::vit(run.image, p, shape, {run.expected.view(), run.expected_u8.view()},
                  run.memory(reference::vit_workspace_bytes(shape)), print_tensors{name});
-  for (const bool as_panels : {false, true}) {
-    vit<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape,
-                    {run.logits.view(), run.logits_u8.view()}, run.memory(vit_workspace_bytes(shape)));
-    run.report_outputs(name + (as_panels ? "/packed" : "/fused"));
+  vit<tested_isa>({&run.image, 1}, p, shape, {run.logits.view(), run.logits_u8.view()},
+                  run.memory(vit_workspace_bytes(shape)));
+  for (const char* const line : names_of_kernels) {
+    run.report_outputs(name + line);
   }
 }
 
@@ -348,10 +300,10 @@ void run_swin(const recipe& of_model, std::uint64_t seed) {
   const std::string name = "swin/" + of_model.name;
   reference::swin(run.image, p, shape, {run.expected.view(), run.expected_u8.view()},
                   run.memory(reference::swin_workspace_bytes(shape)), print_tensors{name});
-  for (const bool as_panels : {false, true}) {
-    swin<tested_isa>({&run.image, 1}, as_panels ? packed_model(build.memory(), p) : p, shape,
-                     {run.logits.view(), run.logits_u8.view()}, run.memory(swin_workspace_bytes(shape)));
-    run.report_outputs(name + (as_panels ? "/packed" : "/fused"));
+  swin<tested_isa>({&run.image, 1}, p, shape, {run.logits.view(), run.logits_u8.view()},
+                   run.memory(swin_workspace_bytes(shape)));
+  for (const char* const line : names_of_kernels) {
+    run.report_outputs(name + line);
   }
 }
 

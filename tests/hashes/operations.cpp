@@ -100,8 +100,8 @@ void run_layernorm(parameter_memory& memory, const std::string& name, std::int64
   report("layernorm/" + name, found.view(), expected.view());
 }
 
-/// Rows of four channels whose codes differ little: their variances are below 2^20, where epsilon has a fraction. Its own
-/// random numbers leave those of the other operations as they were.
+/// Rows of four channels whose codes differ little: their variances are below 2^20, where epsilon has a fraction. Its
+/// own random numbers leave those of the other operations as they were.
 template <class Code>
 void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
   constexpr index_t few = 4;
@@ -120,7 +120,7 @@ void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
 
 void run_compatibility_layernorm(parameter_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
-  const compatibility_layernorm_parameters p{
+  const fq_vit_layernorm_parameters p{
       .zero_point = 121,
       .shift = memory.random_array<std::uint8_t>(channels, 0, 3),
       .gain = memory.random_array<std::int32_t>(channels, -(1 << 29), 1 << 29),
@@ -160,17 +160,17 @@ void run_windows(parameter_memory& memory, const std::string& name) {
   constexpr window_grid grid{5, 9, 4, 2};
   const matrix<T> x(grid.tokens(), channels, 0, 255, memory.random);
   matrix<T> expected(grid.padded_tokens(), channels), found(grid.padded_tokens(), channels);
-  reference::window_partition<T>(x.view(), grid, 7, expected.view());
+  reference::window_partition(x.view(), grid, 7, expected.view());
   window_partition<tested_isa>(x.view(), grid, 7, found.view());
   report("window_partition/" + name, found.view(), expected.view());
 
   matrix<T> expected_back(grid.tokens(), channels), back(grid.tokens(), channels);
-  reference::window_reverse<T>(expected.view(), grid, expected_back.view());
+  reference::window_reverse(expected.view(), grid, expected_back.view());
   window_reverse<tested_isa>(found.view(), grid, back.view());
   report("window_reverse/" + name, back.view(), expected_back.view());
 
   matrix<T> expected_merged(15, 4 * channels), merged(15, 4 * channels);
-  reference::patch_merge<T>(x.view(), grid.height, grid.width, 9, expected_merged.view());
+  reference::patch_merge(x.view(), grid.height, grid.width, 9, expected_merged.view());
   patch_merge<tested_isa>(x.view(), grid.height, grid.width, 9, merged.view());
   report("merge_patches/" + name, merged.view(), expected_merged.view());
 }

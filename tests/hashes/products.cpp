@@ -9,6 +9,7 @@
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 #include "intact/reference/depthwise_conv.hpp"
+#include "intact/reference/gemm.hpp"
 #include "intact/stage/compat.hpp"
 #include "intact/stage/fused.hpp"
 #include "parameters.hpp"
@@ -151,13 +152,17 @@ void run_kinds(parameter_memory& memory) {
   run_kind<std::uint8_t>(memory, "u8_grouped_s4_as_s8", fives, as_s8, 4 * u8_s4_deviation);
 }
 
-/// The product of two activations, which has no kernel of its own.
+/// The product of two activations.
 void run_two_activations(parameter_memory& memory) {
   const matrix<std::uint8_t> a(rows, depth, 0, 255, memory.random), b(channels, depth, 0, 255, memory.random);
   const tensor_scale scale = scale_of(deviation_of_sum(u8_u8_deviation, depth), {});
-  matrix<std::uint8_t> y(rows, channels);
-  gemm({a.view(), 120}, {b.view(), 131}, requantize<std::uint8_t, tensor_scale>{scale}, y.view());
-  report("gemm/activations", y.view());
+  const quantized_matrix first{a.view(), 120}, second{b.view(), 131};
+  const requantize<std::uint8_t, tensor_scale> stage{scale};
+  matrix<std::uint8_t> expected(rows, channels), found(rows, channels);
+  std::vector<std::byte> scratch(gemm_workspace_bytes(rows, channels, depth));
+  reference::gemm(first, second, stage, expected.view());
+  gemm<tested_isa>(first, second, stage, found.view(), workspace(scratch.data(), scratch.size()));
+  report("gemm/activations", found.view(), expected.view());
 }
 
 template <class Stage>

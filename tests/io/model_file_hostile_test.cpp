@@ -773,7 +773,7 @@ TEST_CASE("no file makes loading take more memory than is stated", "[model_file]
     return use.most;
   };
   for (const auto& [recipe, good] : good_models()) {
-    CAPTURE(quantization_recipe);
+    CAPTURE(recipe);
     REQUIRE(require_bounded(good.file()) > 8192);  // it does count
     for (const auto& [name, tensor] : good.tensors) {
       if (tensor.type == dtype::i64 && tensor.shape.empty()) {

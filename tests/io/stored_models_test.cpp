@@ -8,9 +8,13 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/packed_swin.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/io/model_file.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/reference/model/swin.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "scratch_folder.hpp"
 #include "tensor.hpp"
 
@@ -76,14 +80,16 @@ std::uint64_t hash_of_logits(index_t height, index_t width, const Classify& clas
 std::uint64_t hash_of(const integer_vit& model) {
   std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   return hash_of_logits(4, 4, [&](const image_view& x, const auto& logits, const auto& logits_u8) {
-    reference::vit(x, model.parameters(), model.shape(), {logits, logits_u8}, workspace(memory.data(), memory.size()));
+    reference::vit(x, packed_vit(model).parameters(), model.shape(), {logits, logits_u8},
+                   workspace(memory.data(), memory.size()));
   });
 }
 
 std::uint64_t hash_of(const integer_swin& model) {
   std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   return hash_of_logits(4, 6, [&](const image_view& x, const auto& logits, const auto& logits_u8) {
-    reference::swin(x, model.parameters(), model.shape(), {logits, logits_u8}, workspace(memory.data(), memory.size()));
+    reference::swin(x, packed_swin(model).parameters(), model.shape(), {logits, logits_u8},
+                    workspace(memory.data(), memory.size()));
   });
 }
 

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/packed_swin.hpp"
 #include "intact/io/model_file.hpp"
+#include "intact/reference/model/swin.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "scratch_folder.hpp"
@@ -90,7 +92,7 @@ std::vector<std::int32_t> run(const integer_swin& model, const image_view& image
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   reference::swin(
-      image, model.parameters(), model.shape(),
+      image, packed_swin(model).parameters(), model.shape(),
       {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
       workspace(memory.data(), memory.size()));
   return logits;

@@ -14,6 +14,10 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/owned_packed_weights.hpp"
+#include "intact/reference/model/attention.hpp"
+#include "intact/reference/shift_matmul.hpp"
+#include "intact/reference/weighted_matmul.hpp"
 #include "random_model.hpp"
 
 namespace intact_test::double_reference_test {
@@ -203,10 +207,11 @@ TEST_CASE("attention of one token equals the evaluation in double precision") {
     const code_matrix& context = evaluate_attention(real::copy_codes(x.view()), block, shape, -1, expected);
     keep(expected, {"proj"}, evaluate_linear(context, block.proj));
     trace_comparison trace(expected);
-    workspace_size bytes;
-    attention_buffers::take(bytes, shape);
-    std::vector<std::byte> memory(bytes.bytes());
-    reference::attention(matrix_view<const std::uint8_t>(x.view()), block.view().attention, shape, y.view(),
+    std::vector<std::byte> memory(reference::attention_workspace_bytes(shape));
+    owned_packed_weights panels;
+    owned_block packed = block;
+    const block_parameters p = view_block(packed, [&](owned_weights& weights) { return panels.take(weights); });
+    reference::attention(matrix_view<const std::uint8_t>(x.view()), p.attention, shape, y.view(),
                          workspace(memory.data(), memory.size()), trace);
 
     const comparison outcome = trace.result();

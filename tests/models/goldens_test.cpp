@@ -17,7 +17,9 @@
 #include "intact/build/table.hpp"
 #include "intact/intact.hpp"
 #include "intact/io/safetensors.hpp"
+#include "intact/reference/gemm.hpp"
 #include "intact/reference/log_softmax.hpp"
+#include "intact/reference/shift_matmul.hpp"
 #include "tensor.hpp"
 
 // The recorded cases carry exact integers beside what the original Python code computed in float32. The operations must

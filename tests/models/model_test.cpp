@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/reference/model/block.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "small_model.hpp"
 
 namespace intact_test::model_test {

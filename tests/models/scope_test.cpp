@@ -11,6 +11,8 @@
 #include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
+#include "intact/reference/gemm.hpp"
+#include "intact/reference/shift_matmul.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/windows.hpp"
 #include "tensor.hpp"

@@ -10,7 +10,9 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "double_reference.hpp"
+#include "intact/build/packed_swin.hpp"
 #include "intact/quantize/build_swin.hpp"
+#include "intact/reference/model/swin.hpp"
 
 // A whole Swin transformer with the weights and scales of the recorded one, run freely. Its LayerNorm is not the
 // original's, so that codes differ here and there and more so from block to block; but wherever windows, shifts, masks,
@@ -46,7 +48,7 @@ class recorded_swin {
     for (index_t s = 0; s < 2; ++s) {
       float_swin_stage& stage = made.stages.emplace_back();
       for (index_t position = 0; position < 2; ++position) {
-        stage.blocks.push_back(reference::block(block_name(s, position), made.shape.of(s)));
+        stage.blocks.push_back(block(block_name(s, position), made.shape.of(s)));
       }
     }
     made.stages[0].merge_norm = norm("layers_0_downsample_norm");
@@ -130,7 +132,7 @@ class recorded_swin {
     return {matrix(name + "__weight", 1), matrix(name + "__bias", 1)};
   }
 
-  float_swin_block reference::block(const std::string& name, const swin_stage_shape& shape) const {
+  float_swin_block block(const std::string& name, const swin_stage_shape& shape) const {
     const index_t positions = (2 * shape.window - 1) * (2 * shape.window - 1);
     return {{norm(name + "norm1"), linear(name + "attn_qkv"), linear(name + "attn_proj"), norm(name + "norm2"),
              linear(name + "mlp_fc1"), linear(name + "mlp_fc2")},
@@ -254,7 +256,7 @@ std::map<std::string, code_differences> differences_of(const recorded_swin& reco
   std::vector<std::int32_t> logits(10);
   std::vector<std::uint8_t> logits_u8(10);
   recorded_comparison compare(recorded);
-  reference::swin(planar_image(pixels.data(), 3, 16, 16), model.parameters(), model.shape(),
+  reference::swin(planar_image(pixels.data(), 3, 16, 16), packed_swin(model).parameters(), model.shape(),
                   {matrix_view(logits.data(), 1, 10), matrix_view(logits_u8.data(), 1, 10)},
                   workspace(memory.data(), memory.size()), compare);
   return compare.differences();

@@ -9,6 +9,7 @@
 
 #include "catch.hpp"
 #include "intact/build/packed_swin.hpp"
+#include "intact/reference/model/swin.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "swin_reference.hpp"
@@ -209,39 +210,38 @@ void check_features(const quantization_recipe& parts) {
   tensor<Code> first(7 * 5, 8, {3, 1, 4}), second(4 * 3, 16);
   const std::array<matrix_view<Code>, 2> maps = {first.view(), second.view()};
   std::vector<std::byte> memory(reference::swin_features_workspace_bytes<Code>(model.shape()));
-  reference::swin_features<Code>(image.view, model.parameters(), model.shape(), maps,
+  reference::swin_features<Code>(image.view, packed_swin(model).parameters(), model.shape(), maps,
                                  workspace(memory.data(), memory.size()));
   CHECK(first_difference(first.view(), expected.at({"add2", 1})) == "");
   CHECK(first_difference(second.view(), expected.at({"add2", 3})) == "");
   CHECK(first.surroundings_untouched());
 }
 
-TEST_CASE("packed Swin transformers give what integer ones give") {
+TEST_CASE("a packed Swin transformer: a batch has the logits of the specification") {
   for (const quantization_recipe& parts : {paper_recipe, precise_recipe_888}) {
     for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
       quantization_recipe recipe = parts;
       recipe.weights = weights;
       recipe.weight_group = 5;
       INFO(profile_text(recipe));
-      integer_swin model = random_swin(shapes[2], recipe, 91);
+      packed_swin first(random_swin(shapes[2], recipe, 91));
+      const packed_swin model = std::move(first);
       const std::vector<owned_image> images = make_images(model.shape(), 2);
       const std::vector<image_view> views = views_of(images);
       const index_t batch = std::ssize(views), classes = model.shape().classes;
-      tensor<std::int32_t> logits(batch, classes), fused_logits(batch, classes);
-      tensor<std::uint8_t> logits_u8(batch, classes), fused_logits_u8(batch, classes);
+      tensor<std::int32_t> logits(batch, classes), batch_logits(batch, classes);
+      tensor<std::uint8_t> logits_u8(batch, classes), batch_logits_u8(batch, classes);
       std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
       for (index_t i = 0; i < batch; ++i) {
         reference::swin(views[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
                         {logits.view().row_block(i, 1), logits_u8.view().row_block(i, 1)},
                         workspace(memory.data(), memory.size()));
       }
-      packed_swin first(std::move(model));
-      const packed_swin packed = std::move(first);
-      std::vector<std::byte> fused_memory(swin_workspace_bytes(packed.shape(), batch));
-      swin(views, packed.parameters(), packed.shape(), {fused_logits.view(), fused_logits_u8.view()},
-           workspace(fused_memory.data(), fused_memory.size()));
-      CHECK(first_difference(fused_logits.view(), logits.view()) == "");
-      CHECK(first_difference(fused_logits_u8.view(), logits_u8.view()) == "");
+      std::vector<std::byte> batch_memory(swin_workspace_bytes(model.shape(), batch));
+      swin(views, model.parameters(), model.shape(), {batch_logits.view(), batch_logits_u8.view()},
+           workspace(batch_memory.data(), batch_memory.size()));
+      CHECK(first_difference(batch_logits.view(), logits.view()) == "");
+      CHECK(first_difference(batch_logits_u8.view(), logits_u8.view()) == "");
     }
   }
 }
@@ -270,7 +270,8 @@ struct swin_call {
 
 TEST_CASE("a Swin transformer refuses what does not fit, before it writes anything") {
   swin_call call;
-  const swin_parameters good = call.model.parameters();
+  const packed_swin packed(call.model);
+  const swin_parameters good = packed.parameters();
   const image_view image = call.image.view;
   const auto with = [&](auto change) {
     swin_shape shape = call.shape;
@@ -317,7 +318,7 @@ TEST_CASE("feature maps of another type or shape are refused") {
   tensor<std::uint8_t> first(64, 8), second(16, 16);
   const auto refused = [&](std::span<const matrix_view<std::uint8_t>> maps) {
     return refusal([&] {
-      reference::swin_features<std::uint8_t>(call.image.view, call.model.parameters(), call.shape, maps,
+      reference::swin_features<std::uint8_t>(call.image.view, packed_swin(call.model).parameters(), call.shape, maps,
                                              workspace(call.memory.data(), call.memory.size()));
     });
   };
@@ -329,8 +330,8 @@ TEST_CASE("feature maps of another type or shape are refused") {
   swin_shape wide = call.shape;
   wide.stream = stream_codes::s16;
   CHECK(mentions(refusal([&] {
-                   reference::swin_features<std::uint8_t>(call.image.view, call.model.parameters(), wide, good,
-                                                          workspace(call.memory.data(), call.memory.size()));
+                   reference::swin_features<std::uint8_t>(call.image.view, packed_swin(call.model).parameters(), wide,
+                                                          good, workspace(call.memory.data(), call.memory.size()));
                  }),
                  "s16 maps is 0; it must be equal to 1"));
 }

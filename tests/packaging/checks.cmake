@@ -28,7 +28,7 @@ if(NOT CMAKE_CROSSCOMPILING)
                    PARENT=${parent} -D "COMPILE=${compile}" -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dummy_isa_check.cmake)
 endif()
 
-# Floors 0-6 need no floating-point register. Clang's -mgeneral-regs-only rejects the standard library's headers on x86.
+# Operations and models need no floating-point register. Clang's -mgeneral-regs-only rejects the standard library's headers on x86.
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|i.86)$")
   set(integer_only_options -mno-sse -mno-mmx)
 else()
@@ -110,6 +110,11 @@ if(Python3_FOUND)
                    ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/examples ${PROJECT_SOURCE_DIR}/bench
                    ${PROJECT_SOURCE_DIR}/docs ${PROJECT_SOURCE_DIR}/cmake ${PROJECT_SOURCE_DIR}/README.md)
 endif()
+
+# POSIX declares functions such as index() in the global namespace.
+add_test(NAME "check/using namespace" COMMAND ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only
+                                              -I${PROJECT_SOURCE_DIR}/include
+                                              ${CMAKE_CURRENT_SOURCE_DIR}/packaging/using_namespace.cpp)
 
 # The namespace of a unit tells its compiler flags; ctags finds what is in it.
 find_package(Python3 COMPONENTS Interpreter)

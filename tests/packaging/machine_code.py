@@ -8,6 +8,9 @@ inline namespace INTACT_UNIT in its name, such as intact::v0_avx2_p, which begin
   machine_code.py members --nm <program> <object>...
       No member function of a type that crosses units, intact::v0::..., exists for the linker to merge.
 
+  machine_code.py operations --nm <program> <object>...
+      Objects of public operations neither have nor need a function of the specification, intact::reference.
+
   machine_code.py instructions --objdump <program> <executable>
       No function contains an instruction above the instruction set of its unit or, if it has none, of the only tag in
       its name, or else above the oldest processor; and no product of matrices is made of dot products that saturate.
@@ -61,6 +64,8 @@ FLOATING_POINT_AARCH64 = re.compile(r"f[a-z]|[su]cvtf|bf")
 WITHOUT_UNIT = {"__clang_call_terminate"}
 # The mangled name of a member of a type in intact::v0, the namespace of types that cross units.
 CROSSING_MEMBER = re.compile(r"_ZN[KVRO]*6intact2v0(\d|I|S)")
+
+SPECIFICATION = re.compile(r"\bintact::(v\d+_\w+::)?reference::")
 
 DOT_PRODUCT = re.compile(r"v?pmaddwd|vpdpbusd$|sadalp|smlal|[su]dot$|usdot$")
 SATURATING = re.compile(r"v?pmaddubsw|vpdp\w+ds$")
@@ -191,6 +196,15 @@ def check_members(arguments):
             yield f"{path}: there is no function"
 
 
+def check_operations(arguments):
+    for path in arguments.files:
+        names = re.findall(r"^[0-9a-f ]+ [A-Za-z] (.*)$", run(arguments.nm, "--demangle", path), re.MULTILINE)
+        yield from (f"{path}: {name} is of the specification" for name in names if SPECIFICATION.search(name))
+        models = sum(bool(re.search(r"::(vit|swin)<", name)) for name in names)
+        if models < 2:
+            yield f"{path}: there are only {models} models"
+
+
 def check_instructions(arguments):
     (path,) = arguments.files
     feature = feature_aarch64 if "aarch64" in run(arguments.objdump, "-f", path) else feature_x86
@@ -282,13 +296,13 @@ def check_tiles(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=["symbols", "members", "instructions", "tiles", "integers"])
+    parser.add_argument("check", choices=["symbols", "members", "operations", "instructions", "tiles", "integers"])
     parser.add_argument("--nm", default="nm")
     parser.add_argument("--objdump", default="objdump")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
-    check = {"symbols": check_symbols, "members": check_members, "instructions": check_instructions,
-             "tiles": check_tiles, "integers": check_integers}[arguments.check]
+    check = {"symbols": check_symbols, "members": check_members, "operations": check_operations,
+             "instructions": check_instructions, "tiles": check_tiles, "integers": check_integers}[arguments.check]
     violations = list(check(arguments))
     print("\n".join(violations) if violations else "no violation")
     return 1 if violations else 0

@@ -18,7 +18,7 @@ endif()
 # Each unit, and the program of examples/runtime_dispatch as a function.
 set(objects "")
 foreach(unit IN LISTS units)
-  add_library(unit_${unit} OBJECT packaging/units/unit.cpp)
+  add_library(unit_${unit} OBJECT packaging/units/unit.cpp packaging/units/reference.cpp)
   target_link_libraries(unit_${unit} PRIVATE intact::intact)
   target_compile_options(unit_${unit} PRIVATE ${flags_of_${unit}} -O2)
   target_compile_definitions(unit_${unit} PRIVATE INTACT_TEST_UNIT=run_${unit})
@@ -54,9 +54,21 @@ intact_add_machine_code_check("units/instructions" instructions $<TARGET_FILE:un
 intact_add_machine_code_check("units/instructions, reversed" instructions ${reversed})
 set_tests_properties("units/instructions, reversed" PROPERTIES FIXTURES_REQUIRED units_reversed)
 
-# Without optimization functions exist that else become part of their callers; members of types that cross units do not.
-add_library(unit_unoptimized OBJECT packaging/units/unit.cpp)
-target_link_libraries(unit_unoptimized PRIVATE intact::intact)
-target_compile_options(unit_unoptimized PRIVATE -O0)
-target_compile_definitions(unit_unoptimized PRIVATE INTACT_TEST_UNIT=run_baseline)
-intact_add_machine_code_check("units/members" members $<TARGET_OBJECTS:unit_unoptimized>)
+# Without optimization functions exist that else become part of their callers. Members of types that cross units do not,
+# and on no instruction set does a public operation or model need the specification.
+set(objects "")
+intact_dispatch_isas(isas)
+foreach(isa IN LISTS isas)
+  intact_dispatch_flags(${isa} flags)
+  add_library(unoptimized_${isa} OBJECT packaging/units/unit.cpp)
+  target_link_libraries(unoptimized_${isa} PRIVATE intact::intact)
+  target_compile_options(unoptimized_${isa} PRIVATE ${flags} -O0 -g0)
+  target_compile_definitions(unoptimized_${isa} PRIVATE INTACT_TEST_UNIT=run_baseline)
+  list(APPEND objects $<TARGET_OBJECTS:unoptimized_${isa}>)
+endforeach()
+intact_add_machine_code_check("units/members" members "${objects}")
+intact_add_machine_code_check("units/operations without the specification" operations "${objects}")
+intact_add_machine_code_check("units/operations without the specification, on a violation" operations
+                              "$<FILTER:$<TARGET_OBJECTS:unit_baseline>,INCLUDE,reference\\.cpp>")
+set_tests_properties("units/operations without the specification, on a violation"
+                     PROPERTIES PASS_REGULAR_EXPRESSION "reference::vit.* is of the specification")

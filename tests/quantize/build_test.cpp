@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "refusal.hpp"
 
 namespace intact_test::build_test {
@@ -78,7 +80,7 @@ TEST_CASE("every observer calibrates the digits to a model that agrees with floa
     CAPTURE(static_cast<int>(recipe));
     const vit_scales scales =
         calibrate(data.model, std::span(data.images).first(20), {.observer = recipe, .batch = 10});
-    const integer_vit quantized = build_vit(data.model, scales);
+    const packed_vit quantized(build_vit(data.model, scales));
     std::vector<std::byte> scratch(reference::vit_workspace_bytes(quantized.shape()));
     std::vector<std::int32_t> logits(10);
     std::vector<std::uint8_t> logits_u8(10);

@@ -15,7 +15,11 @@
 
 #include "catch.hpp"
 #include "double_reference.hpp"
+#include "intact/build/packed_swin.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/io/model_file.hpp"
+#include "intact/reference/model/swin.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "quantized_model.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
@@ -186,6 +190,7 @@ auto calibrated(const Model& model, std::span<const image_view> images, observer
 /// Compares every tensor of a model with its evaluation in double precision.
 void check_model(const integer_vit& model, std::span<const image_view> images) {
   const double_reference reference(model.tensors());
+  const packed_vit packed(model);
   const index_t classes = model.shape().classes;
   std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
@@ -193,7 +198,7 @@ void check_model(const integer_vit& model, std::span<const image_view> images) {
   for (const image_view& image : images) {
     const tensors expected = reference.evaluate(image);
     trace_comparison trace(expected);
-    reference::vit(image, model.parameters(), model.shape(),
+    reference::vit(image, packed.parameters(), model.shape(),
                    {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
                    workspace(memory.data(), memory.size()), trace);
     const comparison seen = trace.result();
@@ -205,6 +210,7 @@ void check_model(const integer_vit& model, std::span<const image_view> images) {
 
 void check_model(const integer_swin& model, std::span<const image_view> images) {
   const swin_reference reference(model.tensors());
+  const packed_swin packed(model);
   const index_t classes = model.shape().classes;
   std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
@@ -212,7 +218,7 @@ void check_model(const integer_swin& model, std::span<const image_view> images) 
   for (const image_view& image : images) {
     const tensors expected = reference.evaluate(image);
     trace_comparison trace(expected);
-    reference::swin(image, model.parameters(), model.shape(),
+    reference::swin(image, packed.parameters(), model.shape(),
                     {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
                     workspace(memory.data(), memory.size()), trace);
     const comparison seen = trace.result();

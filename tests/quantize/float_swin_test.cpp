@@ -1,4 +1,5 @@
 #include "intact/quantize/float_swin.hpp"
+#include "intact/build/packed_swin.hpp"
 
 #include <cmath>
 #include <cstddef>
@@ -12,6 +13,7 @@
 #include "catch.hpp"
 #include "intact/io/safetensors_write.hpp"
 #include "intact/quantize/build_swin.hpp"
+#include "intact/reference/model/swin.hpp"
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "scratch_folder.hpp"
@@ -243,7 +245,7 @@ TEST_CASE("integer logits follow those of the float model, with padding and with
     const float_swin model = float_swin_builder(shape, 22).model();
     const std::vector<owned_image> images = make_images(shape, 6);
     const std::vector<image_view> views = views_of(images);
-    const integer_swin integer = build_swin(model, calibrate(model, views), precise_recipe_888);
+    const packed_swin integer(build_swin(model, calibrate(model, views), precise_recipe_888));
     std::vector<std::byte> memory(reference::swin_workspace_bytes(integer.shape()));
     double noise = 0, signal = 0;
     for (const image_view& image : views) {

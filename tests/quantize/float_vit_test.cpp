@@ -246,7 +246,7 @@ class plain_vit {
     return {begin, begin + static_cast<std::ptrdiff_t>(count)};
   }
 
-  plain_matrix reference::attention(int block, const plain_matrix& qkv) {
+  plain_matrix attention(int block, const plain_matrix& qkv) {
     const std::size_t tokens = qkv.size();
     plain_matrix context(tokens, std::vector<double>(12));
     for (std::size_t head = 0; head < 3; ++head) {
@@ -278,7 +278,7 @@ class plain_vit {
     };
     plain_matrix x = step("norm1", layernorm(name + "norm1", stream));
     x = step("qkv", linear(name + "attn.qkv", x));
-    x = reference::attention(block, x);
+    x = attention(block, x);
     show("context", x, block);
     x = step("proj", linear(name + "attn.proj", x));
     for (std::size_t t = 0; t < x.size(); ++t) {

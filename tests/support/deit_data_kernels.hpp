@@ -1,23 +1,21 @@
 #pragma once
 
-#include <cstdint>
 #include <span>
 
 #include "intact/model/vit.hpp"
 
 namespace intact_test {
 
-/// A call of fused_vit.
-struct fused_vit_call {
+/// A call of vit.
+struct vit_call {
   std::span<const intact::image_view> images;
   const intact::vit_parameters& parameters;
   intact::vit_shape shape;
-  intact::matrix_view<std::int32_t> logits;
-  intact::matrix_view<std::uint8_t> logits_u8;
+  intact::classifier_outputs y;
   intact::workspace memory;
 };
 
-/// What the library of an instruction set offers, as intact_fused_vit.
-using fused_vit_function = void (*)(const fused_vit_call& call);
+/// The function intact_vit in the library of each instruction set.
+using vit_function = void (*)(const vit_call& call);
 
 }  // namespace intact_test

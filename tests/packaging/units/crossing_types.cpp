@@ -5,6 +5,9 @@
 #include <type_traits>
 
 #include "intact/intact.hpp"
+#include "intact/reference/fq_vit_layernorm.hpp"
+#include "intact/reference/log_sqrt2_matmul.hpp"
+#include "intact/reference/model/trace.hpp"
 
 namespace intact {
 namespace {
@@ -31,11 +34,11 @@ static_assert(
                            compat_scale, round_half_to_even<u8>, single_rounding<u8>, double_rounding<u8>,
                            round_power_of_two<u8>, gemm_operands<u8, s8, raw_accumulator>>);
 static_assert(
-    all_trivially_copyable<weights_view, linear_parameters, attention_operands, attention_shape, attention_parameters,
-                           mlp_parameters, block_shape, block_parameters, u8_embedding, vit_shape, vit_parameters,
-                           window_attention_shape, window_attention_parameters, swin_stage_shape, swin_shape,
-                           swin_block_shape, swin_block_parameters, swin_merging_parameters, swin_stage_parameters,
-                           swin_parameters, trace_site, no_trace>);
+    all_trivially_copyable<any_packed_weights, classifier_outputs, linear_parameters, attention_operands,
+                           attention_shape, attention_parameters, mlp_parameters, block_shape, block_parameters,
+                           u8_embedding, vit_shape, vit_parameters, window_attention_shape, window_attention_parameters,
+                           swin_stage_shape, swin_shape, swin_block_shape, swin_block_parameters,
+                           swin_merging_parameters, swin_stage_parameters, swin_parameters, trace_site, no_trace>);
 
 }  // namespace
 }  // namespace intact

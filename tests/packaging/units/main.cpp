@@ -7,7 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "intact/build/packed_vit.hpp"
 #include "intact/intact.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "intact/simd/detect.hpp"
 #include "random_model.hpp"
 #include "unit.hpp"
@@ -32,7 +34,7 @@ constexpr vit_shape shape{.channels = 2,
 }  // namespace
 
 int main() {
-  const integer_vit model(intact_test::model_builder({.shape = shape, .parts = paper_recipe}, 5).model());
+  const packed_vit model(integer_vit(intact_test::model_builder({.shape = shape, .parts = paper_recipe}, 5).model()));
   const std::vector<intact_test::owned_image> images = intact_test::make_images(shape, 1);
   std::vector<std::byte> memory(std::max(reference::vit_workspace_bytes(shape), vit_workspace_bytes(shape)));
   const units::arguments x{model.parameters(), model.shape(), images[0].view, workspace(memory.data(), memory.size())};

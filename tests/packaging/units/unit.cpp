@@ -1,6 +1,7 @@
 // Every public operation and model, compiled several times with different compiler flags; see unit_checks.cmake. No
-// function but those of intact may exist for the linker to merge: what this file has of its own is in an unnamed
-// namespace, and it uses no containers. That is inside the unit's, which tells the check of instructions the flags.
+// function but those of intact may exist for the linker to merge: the functions of this file are in an unnamed
+// namespace, and it uses no containers. The unnamed namespace is inside the unit's, whose name tells the check of
+// instructions the flags. The specification is in reference.cpp: no public operation may need it.
 
 #include "unit.hpp"
 
@@ -10,62 +11,11 @@
 #include <type_traits>
 
 #include "intact/intact.hpp"
+#include "values.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace {
-
-constexpr index_t tokens = 36, channels = 64, outputs = 40;
-
-/// FNV-1a of everything that is written.
-class hash {
- public:
-  template <class T>
-  void add(matrix_view<T> y) {
-    for (index_t i = 0; i < y.rows; ++i) {
-      for (index_t j = 0; j < y.columns; ++j) {
-        value_ = (value_ ^ static_cast<std::uint64_t>(y(i, j))) * 1099511628211U;
-      }
-    }
-  }
-  std::uint64_t value() const { return value_; }
-
- private:
-  std::uint64_t value_ = 14695981039346656037U;
-};
-
-template <class T>
-struct matrix {
-  index_t rows, columns;
-  T data[static_cast<std::size_t>(4 * tokens * channels)] = {};
-
-  matrix(index_t rows_, index_t columns_) : rows(rows_), columns(columns_) {}
-  matrix_view<T> view() { return {data, rows, columns}; }
-  std::span<const T> span() const { return {data, static_cast<std::size_t>(rows * columns)}; }
-};
-
-template <class T>
-matrix<T> random(index_t rows, index_t columns) {
-  matrix<T> made(rows, columns);
-  std::uint32_t state = 1;
-  for (index_t i = 0; i < rows * columns; ++i) {
-    state = state * 1664525U + 1013904223U;
-    made.data[i] = static_cast<T>(state >> 24);
-  }
-  return made;
-}
-
-template <class T>
-matrix<T> filled(index_t columns, T value) {
-  matrix<T> made(1, columns);
-  for (index_t i = 0; i < columns; ++i) {
-    made.data[i] = value;
-  }
-  return made;
-}
-
-/// About 2^-9 of the sum, around code 128.
-constexpr tensor_scale tensor = {1 << 29, std::int64_t{257} << 37, 6, 0};
 
 class operations {
  public:
@@ -73,7 +23,7 @@ class operations {
     products();
     stages();
     rows();
-    reference::attention();
+    attention();
     images();
     return hash_.value();
   }
@@ -92,8 +42,6 @@ class operations {
   template <class Weights>
   void product(const Weights& w) {
     alignas(packed_weights_alignment) std::byte memory[16384];
-    record<std::int32_t>(tokens, outputs, [&](auto y) { reference::gemm(codes_.view(), w, raw_accumulator{}, y); });
-    record<u8>(tokens, outputs, [&](auto y) { reference::gemm(codes_.view(), w, requantize<u8>{scale_}, y); });
     const auto packed = pack_weights(w, memory);
     record<std::int32_t>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, raw_accumulator{}, y); });
     record<u8>(tokens, outputs, [&](auto y) { gemm(codes_.view(), packed, requantize<u8>{scale_}, y); });
@@ -107,13 +55,13 @@ class operations {
     product(grouped_s4_view(nibbles, shifts.view(), 32));
     record<u8>(tokens, tokens, [&](auto y) {
       gemm(quantized_matrix{codes_.view(), 128}, quantized_matrix{codes_.view(), 100},
-           requantize<u8, tensor_scale>{tensor}, y);
+           requantize<u8, tensor_scale>{tensor}, y, workspace(scratch_, sizeof scratch_));
     });
   }
 
   template <class Stage>
   void stage(const packed_weights<s8>& w, const Stage& stage) {
-    record<typename Stage::output>(tokens, outputs, [&](auto y) { reference::gemm(codes_.view(), w, stage, y); });
+    record<typename Stage::output>(tokens, outputs, [&](auto y) { gemm(codes_.view(), w, stage, y); });
   }
 
   void stages() {
@@ -157,10 +105,6 @@ class operations {
     const layernorm_parameters norm_s16{
         .zero_point = 0, .shift = none.span(), .gain = gain.span(), .bias = bias.span(), .output_shift = 34};
     record<u8>(tokens, channels, [&](auto y) { layernorm(stream_.view(), norm_s16, y); });
-    const matrix<u8> gain_shift = filled<u8>(channels, 20);
-    record<std::int32_t>(tokens, channels, [&](auto y) {
-      reference::fq_vit_layernorm(codes_.view(), {128, shift.span(), gain.span(), gain_shift.span(), bias.span()}, y);
-    });
     record<u8>(tokens, channels, [&](auto y) { add(codes_.view(), codes_.view(), addition(channels), y); });
     record<u8>(tokens, channels, [&](auto y) { activation(codes_.view(), table.span(), y); });
     record<u8>(tokens, channels, [&](auto y) {
@@ -189,14 +133,10 @@ class operations {
     using stage =
         std::conditional_t<Format == attention_code::u8_full, requantize_s64<u8>, requantize<u8, tensor_scale>>;
     constexpr stage wanted{{1 << 30, std::int64_t{257} << 45, 14, 0}};
-    record<u8>(tokens, channels, [&](auto y) { reference::shift_matmul<Format>(codes, v, wanted, y); });
     record<u8>(tokens, channels, [&](auto y) {
       shift_matmul<isa::native, Format>(codes, v, wanted, y, workspace(scratch_, sizeof scratch_));
     });
     if constexpr (Format != attention_code::u8_full) {
-      record<u8>(tokens, channels, [&](auto y) {
-        reference::shift_matmul<Format>(codes, v, row_divisor{1 << 27, 128}, y);
-      });
       record<u8>(tokens, channels, [&](auto y) {
         shift_matmul<isa::native, Format>(codes, v, row_divisor{1 << 27, 128}, y, workspace(scratch_, sizeof scratch_));
       });
@@ -219,15 +159,8 @@ class operations {
     record<u8>(tokens, tokens, [&](auto y) { max_softmax(logits, table.span(), mask, 255, y); });
     const quantized_matrix v{codes_.view(), 128};
     constexpr row_divisor normalization{1 << 27, 128};
-    record<u8>(tokens, channels, [&](auto y) { reference::weighted_matmul(logits, v, normalization, y); });
     record<u8>(tokens, channels,
                [&](auto y) { weighted_matmul(logits, v, normalization, y, workspace(scratch_, sizeof scratch_)); });
-    record<u8>(tokens, channels,
-               [&](auto y) { reference::log_sqrt2_matmul(matrix_view<const u8>(logits), v, normalization, y); });
-    record<u8>(tokens, channels, [&](auto y) {
-      reference::log_sqrt2_matmul(matrix_view<const u8>(logits), v,
-                                  log_sqrt2_scale{1 << 20, 741455, std::int64_t{257} << 39, 8}, y);
-    });
   }
 
   void images() {
@@ -272,23 +205,20 @@ class operations {
   hash results;
   matrix<std::int32_t> logits(1, x.shape.classes);
   matrix<std::uint8_t> logits_u8(1, x.shape.classes);
-  reference::vit(x.image, x.model, x.shape, {logits.view(), logits_u8.view()}, x.memory);
-  results.add(logits.view());
   vit(std::span(&x.image, 1), x.model, x.shape, {logits.view(), logits_u8.view()}, x.memory);
+  results.add(logits.view());
   results.add(logits_u8.view());
   return results.value() ^ operations().run();
 }
 
 }  // namespace
 
-template void swin(const image_view&, const swin_parameters&, const swin_shape&,
-                   {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, no_trace&&);
-template void swin(std::span<const image_view>, const swin_parameters&, const swin_shape&,
-                   {matrix_view<std::int32_t>, matrix_view<std::uint8_t>}, workspace, const sequential&);
+template void swin(std::span<const image_view>, const swin_parameters&, const swin_shape&, const classifier_outputs&,
+                   workspace, const sequential&);
 
 }  // namespace INTACT_UNIT
 }  // namespace intact
 
 std::uint64_t units::INTACT_TEST_UNIT(const arguments& x) {
-  return intact::run_all(x);
+  return intact::run_all(x) ^ intact::run_specification(x);
 }
