@@ -1,4 +1,4 @@
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -189,23 +189,23 @@ TEMPLATE_LIST_TEST_CASE("every output stage of a product of activations equals t
   CHECK(true);
 }
 
-/// Batches of every kind of distance: matrices behind each other, heads beside each other, one matrix for all.
-enum class arrangement { behind_each_other, beside_each_other, shared };
+/// The matrices of a batch: one after the other, side by side as heads are, or one for all.
+enum class arrangement { one_after_another, side_by_side, shared };
 
 struct batch_operand {
   guarded_tensor<std::uint8_t> codes;
   matrix_batch<const std::uint8_t> batch;
 
   batch_operand(arrangement how, index_t count, index_t rows, index_t columns, generator& random)
-      : codes(how == arrangement::behind_each_other ? count * rows : rows,
-              how == arrangement::beside_each_other ? count * columns : columns) {
+      : codes(how == arrangement::one_after_another ? std::max<index_t>(count, 1) * rows : rows,
+              how == arrangement::side_by_side ? std::max<index_t>(count, 1) * columns : columns) {
     fill(codes.view(), values::random, 0, 255, random);
     batch = {std::as_const(codes).view(), count, 0};
     batch.first.rows = rows;
     batch.first.columns = columns;
-    batch.distance = how == arrangement::behind_each_other   ? rows * batch.first.stride
-                     : how == arrangement::beside_each_other ? columns
-                                                             : 0;
+    batch.distance = how == arrangement::one_after_another ? rows * batch.first.stride
+                     : how == arrangement::side_by_side    ? columns
+                                                           : 0;
   }
 };
 
@@ -214,12 +214,14 @@ void check_batch(index_t count, const product_shape& shape, arrangement how, con
   CAPTURE(count, shape.m, shape.n, shape.k, int(how), run.threads());
   generator random(70);
   const batch_operand a(how, count, shape.m, shape.k, random);
-  const batch_operand b(arrangement::beside_each_other, count, shape.n, shape.k, random);
+  const batch_operand b(arrangement::side_by_side, count, shape.n, shape.k, random);
   const quantized_batch all_a{a.batch, 130}, all_b{b.batch, 9};
   const stage_arrays arrays(shape.m, shape.n, layouts[0], scales::bytes, 255 * 255 * shape.k + 1, random);
   const auto stage = stage_of<requantize_per_row<std::uint8_t>>(arrays);
-  const bool beside = how == arrangement::beside_each_other;
-  guarded_tensor<std::uint8_t> y(beside ? shape.m : count * shape.m, beside ? count * shape.n : shape.n, layouts[1]);
+  const bool beside = how == arrangement::side_by_side;
+  const index_t memory_for = std::max<index_t>(count, 1);
+  guarded_tensor<std::uint8_t> y(beside ? shape.m : memory_for * shape.m, beside ? memory_for * shape.n : shape.n,
+                                 layouts[1]);
   matrix_batch<std::uint8_t> outputs{y.view(), count, 0};
   outputs.first.rows = shape.m;
   outputs.first.columns = shape.n;
@@ -235,7 +237,7 @@ void check_batch(index_t count, const product_shape& shape, arrangement how, con
 }
 
 TEST_CASE("a batch of products equals the products one by one, with every executor") {
-  for (const arrangement how : {arrangement::behind_each_other, arrangement::beside_each_other, arrangement::shared}) {
+  for (const arrangement how : {arrangement::one_after_another, arrangement::side_by_side, arrangement::shared}) {
     for (const index_t count : {0, 1, 2, 3, 5, 12}) {
       for (const product_shape& shape : {product_shape{7, 17, 9}, {1, 1, 1}, {5, 3, 0}, {0, 4, 3}, {6, 0, 5}}) {
         check_batch(count, shape, how, sequential{});
@@ -247,7 +249,7 @@ TEST_CASE("a batch of products equals the products one by one, with every execut
   // Products that are large enough to be split among threads.
   for (const index_t threads : {1, 2, 3, 7}) {
     for (const index_t count : {1, 2}) {
-      check_batch(count, {197, 197, 96}, arrangement::behind_each_other, thread_pool{threads});
+      check_batch(count, {197, 197, 96}, arrangement::one_after_another, thread_pool{threads});
     }
   }
 }

@@ -243,7 +243,8 @@ TEST_CASE("attention equals the specification where the offsets of rows have no 
     multihead_parameters p = model.parameters().blocks[0].attention.multihead(2);
     p.logits = {800 << 20, std::int64_t{257} << 51, 20, c.left_shift};
     REQUIRE_FALSE(kernel::logits_fit_offsets(p.logits, c.size));
-    for (const auto [queries, keys] : {std::pair<index_t, index_t>{1, 1}, {7, 70}, {13, 5}}) {
+    const index_t most_keys = c.size > 64 ? 3 : 70;
+    for (const auto [queries, keys] : {std::pair<index_t, index_t>{1, 1}, {7, most_keys}}) {
       for (const stream_contents contents : all_contents) {
         generator random(10);
         const auto q = some_stream<std::uint8_t>(contents, queries, 2 * c.size, random);
