@@ -52,7 +52,7 @@ inline intact::owned_softmax make_softmax(const intact::quantization_recipe& par
   return made;
 }
 
-/// Operations of q * k^T and attention times V on byte products: log2 codes take two of them, one per byte plane.
+/// Operations of q * k^T and attention times V on byte products: log2 codes take two of them, one per slice.
 inline double attention_operations(const token_shape& shape, const intact::quantization_recipe& parts) {
   const double product = 2.0 * static_cast<double>(shape.rows() * shape.tokens * shape.width);
   return product * (parts.attention == intact::attention_kind::weights ? 2 : 3);

@@ -1,150 +1,78 @@
-// One fully-integer transformer block in the hands of another program: parameters, tokens and scratch memory are plain
-// arrays of the program's own. No Eigen, no heap; floating point only while the scales are built, which an engine does
-// when it loads a model.
+// A transformer block from float weights, in integers: built when the model is loaded, then run with threads. Prints
+// whether its codes are those of the specification, and its time beside the time of the float32 block on Eigen.
 
-#include <array>
+#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <random>
+#include <vector>
 
-#include "intact/build/add.hpp"
-#include "intact/build/layernorm.hpp"
-#include "intact/build/scale.hpp"
-#include "intact/build/table.hpp"
+#include "executors/threads.hpp"
+#include "intact/build/block.hpp"
+#include "intact/build/observe_block.hpp"
 #include "intact/intact.hpp"
+#include "intact/reference/model/block.hpp"
+#if __has_include(<unsupported/Eigen/SpecialFunctions>)
+#include "eigen_block.hpp"
+#endif
 
-namespace {
+constexpr intact::block_shape shape{.attention = {.tokens = 197, .width = 192, .heads = 3},
+                                    .hidden = 768};  // DeiT-Tiny
+constexpr const intact::quantization_recipe& recipe = intact::paper_recipe;
 
-constexpr intact::block_shape shape{.attention = {.tokens = 17, .width = 64, .heads = 4}, .hidden = 128};
-constexpr std::size_t tokens = shape.attention.tokens;
-constexpr std::size_t width = shape.attention.width;
-constexpr std::size_t hidden = shape.hidden;
-
-/// All memory that the block needs while it runs, known at compile time.
-std::array<std::byte, intact::block_workspace_bytes(shape)> scratch;
-
-/// Stands for a model's weights: a fixed sequence of bytes.
-std::uint8_t next_byte() {
-  static std::uint32_t state = 1;
-  state = state * 1664525U + 1013904223U;
-  return static_cast<std::uint8_t>(state >> 24);
+/// Normally distributed numbers, in place of a model's weights and inputs.
+std::vector<float> random_numbers(intact::index_t count, float deviation) {
+  static std::mt19937 engine;
+  std::vector<float> numbers(static_cast<std::size_t>(count));
+  std::generate(numbers.begin(), numbers.end(), [&] { return std::normal_distribution(0.0F, deviation)(engine); });
+  return numbers;
 }
 
-/// A fully connected layer in arrays: packed weights, and the dyadic scales of its outputs.
-template <std::size_t Outputs, std::size_t Inputs>
 struct layer {
-  alignas(intact::packed_weights_alignment)
-      std::array<std::byte, intact::packed_weights_bytes<std::int8_t>(Outputs, Inputs)> packed;
-  std::array<std::int32_t, Outputs> multiplier;
-  std::array<std::int64_t, Outputs> offset;
-
-  /// `spread` is the standard deviation that the output codes shall have around their zero point.
-  intact::linear_parameters build(double spread, int zero_point) {
-    std::array<std::int8_t, Outputs * Inputs> weights;
-    std::array<intact::scale_spec, Outputs> specs;
-    const double factor = spread / (74.0 * 74.0 * std::sqrt(double{Inputs}));
-    for (std::size_t n = 0; n < Outputs; ++n) {
-      for (std::size_t k = 0; k < Inputs; ++k) {
-        weights[n * Inputs + k] = static_cast<std::int8_t>(next_byte() - 128);
-      }
-      specs[n] = intact::linear_spec<std::uint8_t>({.weights = {&weights[n * Inputs], Inputs},
-                                                    .factor = factor,
-                                                    .addend = static_cast<double>(zero_point),
-                                                    .zero_point = 128});
-    }
-    return {intact::pack_weights(intact::matrix_view<const std::int8_t>(weights.data(), Outputs, Inputs), packed),
-            intact::build_scale(specs, multiplier, offset)};
-  }
+  intact::index_t outputs, inputs;
+  std::vector<float> weight = random_numbers(outputs * inputs, 1 / std::sqrt(static_cast<float>(inputs)));
+  std::vector<float> bias = random_numbers(outputs, 1);
+  intact::float_linear_view view() const { return {{weight.data(), outputs, inputs}, bias}; }
 };
 
-/// A LayerNorm in arrays.
-struct norm {
-  std::array<float, width> gamma, beta;
-  std::array<std::uint8_t, width> shift;
-  std::array<std::int32_t, width> gain;
-  std::array<std::int64_t, width> bias;
-
-  intact::layernorm_parameters build() {
-    for (std::size_t c = 0; c < width; ++c) {
-      gamma[c] = 0.5F + static_cast<float>(next_byte()) / 256.0F;
-      beta[c] = static_cast<float>(next_byte()) / 256.0F - 0.5F;
-      shift[c] = next_byte() % 4;
-    }
-    return intact::build_layernorm({.gamma = gamma,
-                                    .beta = beta,
-                                    .epsilon = 1e-6,
-                                    .input_scale = 0.01,
-                                    .input_zero_point = 128,
-                                    .shift = shift,
-                                    .output_scale = 0.025,
-                                    .output_zero_point = 128},
-                                   gain, bias);
+/// Prints the milliseconds of the fastest run within a second.
+void print_time(const char* name, auto run) {
+  using clock = std::chrono::steady_clock;
+  clock::duration fastest = std::chrono::seconds(1);
+  for (const auto end = clock::now() + fastest; clock::now() < end;) {
+    const auto begin = clock::now();
+    run();
+    fastest = std::min(fastest, clock::now() - begin);
   }
-};
-
-/// A residual addition in arrays.
-struct residual {
-  std::array<std::int32_t, width> stream, branch, offset;
-
-  intact::add_parameters build(double stream_ratio, double branch_ratio) {
-    std::array<intact::add_spec, width> specs;
-    specs.fill({stream_ratio, branch_ratio});
-    return intact::build_add(specs, {128, 128, 128}, stream, branch, offset);
-  }
-};
-
-layer<3 * width, width> qkv;
-layer<width, width> proj;
-layer<hidden, width> fc1;
-layer<width, hidden> fc2;
-norm norm1, norm2;
-residual add1, add2;
-intact::exp_values<std::uint64_t> exponential;
-intact::activation_table gelu_table;
-
-intact::block_parameters build_block() {
-  constexpr float logits_scale = 0.05F;
-  intact::block_parameters block;
-  intact::realized_scale exact;
-  block.norm1 = norm1.build();
-  block.attention.qkv = qkv.build(40, 128);
-  block.attention.qkv_zero_point = 128;
-  block.attention.logits =
-      intact::build_scale(intact::attention_logits_spec(0.004, 128, shape.attention.head_size()), exact);
-  exponential = intact::i_exp_table(logits_scale, shape.attention.tokens);
-  block.attention.softmax.exponential = exponential;
-  block.attention.softmax.probabilities = intact::attention_code::u4_clipped;
-  block.attention.softmax.context =
-      intact::build_scale(intact::attention_context_spec(1.5, 128, shape.attention.tokens), exact);
-  block.attention.proj = proj.build(40, 128);
-  block.add1 = add1.build(0.9, 0.4);
-  block.norm2 = norm2.build();
-  gelu_table = intact::build_activation_table(intact::gelu, -4.0, 4.0, {4.17 / 255, 10});
-  block.mlp.fc1 = fc1.build(700, 2048);
-  block.mlp.table = gelu_table.codes;
-  block.mlp.fc2 = fc2.build(40, 128);
-  block.add2 = add2.build(0.9, 0.4);
-  return block;
+  std::printf("%s: %.3f ms\n", name, std::chrono::duration<double, std::milli>(fastest).count());
 }
-
-}  // namespace
 
 int main() {
-  const intact::block_parameters block = build_block();
-
-  std::array<std::uint8_t, tokens * width> stream;
-  for (std::uint8_t& code : stream) {
-    code = next_byte();
-  }
-  intact::block(intact::matrix_view(stream.data(), tokens, width), block, shape,
-                intact::workspace(scratch.data(), scratch.size()));
-
-  std::uint64_t fingerprint = 14695981039346656037U;  // FNV-1a
-  for (const std::uint8_t code : stream) {
-    fingerprint = (fingerprint ^ code) * 1099511628211U;
-  }
-  std::printf("block of %zu tokens x %zu channels, %zu bytes of workspace\n", tokens, width, scratch.size());
-  std::printf("first codes of the residual stream: %d %d %d %d\n", stream[0], stream[1], stream[2], stream[3]);
-  std::printf("fingerprint %016llx\n", static_cast<unsigned long long>(fingerprint));
+  constexpr intact::index_t tokens = shape.attention.tokens, width = shape.attention.width;
+  const layer qkv{3 * width, width}, proj{width, width}, fc1{shape.hidden, width}, fc2{width, shape.hidden};
+  const std::vector<float> ones(width, 1), zeros(width), input = random_numbers(tokens * width, 1);
+  const intact::float_layernorm_view norm{ones, zeros};
+  const intact::float_block_view block{shape, norm, qkv.view(), proj.view(), norm, fc1.view(), fc2.view()};
+  const auto view_of = [](auto& values) { return intact::matrix_view(values.data(), tokens, width); };
+  // When the model is loaded: the ranges of the float block's tensors, their scales, the integer block.
+  std::vector<float> stream = input;
+  intact::block_calibration scales = intact::calibrate_block(intact::observe_block(block, view_of(stream)), recipe);
+  std::vector<std::byte> memory(intact::block_memory_bytes(shape, recipe));
+  const intact::block_parameters parameters = intact::build_block(block, scales, recipe, memory);
+  // When it runs: codes of the residual stream, in place.
+  std::vector<std::uint8_t> input_codes(input.size()), codes;
+  intact::quantize_codes(view_of(input), scales.stream, view_of(input_codes));
+  const threads run;
+  std::vector<std::byte> scratch(std::max(intact::block_workspace_bytes(shape, 1, run.threads()),
+                                          intact::reference::block_workspace_bytes(shape)));
+  const intact::workspace workspace(scratch.data(), scratch.size());
+  print_time("integers", [&] { intact::block(view_of(codes = input_codes), parameters, shape, workspace, run); });
+#if __has_include(<unsupported/Eigen/SpecialFunctions>)
+  print_time("float32", [&] { eigen_block{block}(stream = input); });
+#endif
+  intact::reference::block(view_of(input_codes), parameters, shape, workspace);
+  std::printf("%s\n", codes == input_codes ? "the codes of the specification" : "other codes");
 }

@@ -804,6 +804,22 @@ MUTATIONS = [
         ("(w < 0 ? lowest : highest) * w", "(w < 0 ? 0 : highest) * w"),
     ),
     *mutations_of(
+        "build/block_ranges.hpp", "block_test",
+        ("coarse.scale / 8, coarse.zero_point", "coarse.scale / 4, coarse.zero_point"),
+        ("/ 32767, smallest_scale", "/ 32768, smallest_scale"),
+        ("channel.high / step) + zero_point <=", "channel.high / step) + zero_point <"),
+    ),
+    *mutations_of(
+        "build/block_memory.hpp", "block_test",
+        ("recipe.stream == stream_codes::u8 ? width : 0", "0"),
+        ("relative_to_sum ? 0 : 256", "relative_to_sum ? 0 : 128"),
+    ),
+    *mutations_of(
+        "build/observe_block.hpp", "block_test",
+        ("i - i % shape.tokens", "0"),
+        ("[key] / sum", "[key]"),
+    ),
+    *mutations_of(
         "build/scale_fitter.hpp", "build_test",
         ("own.context.scale, least_context_scale(own.qkv)", "own.context.scale, 2 * least_context_scale(own.qkv)"),
         ("raised *= 2", "raised *= 4"),

@@ -18,7 +18,7 @@ inline namespace INTACT_UNIT {
 /// (255 * 2^15) = 257.
 inline constexpr index_t shift_matmul_max_keys = 82000;
 static_assert(shift_matmul_max_keys * 128 * 128 <= std::numeric_limits<std::int32_t>::max(),
-              "sums of a plane of bytes fit int32, too");
+              "sums of a slice of bytes fit int32, too");
 
 /// Checks the arguments of shift_matmul.
 template <attention_code Format, class Stage>

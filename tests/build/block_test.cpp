@@ -423,7 +423,7 @@ TEST_CASE("observe_block: refuses streams and weights that are not finite, namin
 }
 
 TEST_CASE("build_ptf_scale: the smallest shifts whose codes are not clamped") {
-  const value_range ranges[] = {{-6, 10}, {-2, 1}, {0, 2}, {0.5F, 1}, {-0.5F, -0.5F}, {0, 0}};
+  const value_range ranges[] = {{-6, 10}, {-2, 1}, {0, 2}, {0.5F, 1}, {-0.5F, -0.5F}, {0, 1.247F}};
   const ptf_scale scale = build_ptf_scale(ranges, u8_codes);
   CHECK(scale.scale == 16.0F / 255 / 8);
   CHECK(scale.zero_point == 96);

@@ -14,6 +14,7 @@
 #include "intact/add.hpp"
 #include "intact/depthwise_conv.hpp"
 #include "intact/kernel/epilogue.hpp"
+#include "intact/kernel/log_softmax/threshold_octave.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
@@ -449,6 +450,50 @@ TEST_CASE("log_softmax decides exactly beside every limit") {
   check_rows_beside_limits<log2_rounding::round_ratio, std::uint64_t>();
   check_rows_beside_limits<log2_rounding::round_log, std::uint32_t>();
   check_rows_beside_limits<log2_rounding::round_log, std::uint64_t>();
+}
+
+/// Of random rows, the thresholds of 16 levels that violate docs/numerics.md, section 5:
+/// 0 <= 2^16 * w - Z < slack + 1, for the least and for the largest sum that the shifted exponentials may have.
+template <class Isa, log2_rounding Rounding>
+int thresholds_beyond_slack() {
+  constexpr bool round_log = Rounding == log2_rounding::round_log;
+  generator random(217);
+  int wrong = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    const auto sum = static_cast<std::uint64_t>(random.between(1, (std::int64_t{2} << random.between(0, 27)) - 1));
+    const auto shift = static_cast<int>(random.between(0, 10));
+    const index_t count = random.between(1, 256);
+    const auto row =
+        kernel::octave_levels<Isa>::template thresholds<attention_code::u8_masked, Rounding>(sum, shift, count);
+    const simd::octave_thresholds& found = row.thresholds;
+    if (found.slack == 0xffff) {
+      continue;  // nothing is decided
+    }
+    const int128 factor = row.scaled_by_3 != 0 ? 3 : 1, least = static_cast<std::int64_t>(sum << shift);
+    for (const int128& s : {least, least + count * (power_of_two(shift) - 1)}) {
+      for (int level = 1; level <= 15; ++level) {
+        const int128 y4 = found.y4 == nullptr ? 0 : found.y4[level];
+        const int128 z = power_of_two(16) + found.fraction + found.y[level] + ((found.fraction * y4) >> 18);
+        // scaled(x) <= threshold: x <= 2^16 * (1 + w). Of round_log the squares, times 4.
+        const int128 divisor = level == 1 ? 3 : 3 * power_of_two(level - 1) - 1;
+        const int128 threshold =
+            round_log ? 4 * power_of_two(31) * factor * factor * s * s : power_of_two(16 + 1 + 20) * factor * s;
+        const auto scaled = [&](const int128& x) {
+          return round_log ? x * x * power_of_two(2 + 2 * found.octave)
+                           : x * divisor * power_of_two(20 + found.octave + (level == 1 ? 0 : 1 - level));
+        };
+        wrong += scaled(z) > threshold || scaled(z + found.slack + 1) <= threshold ? 1 : 0;
+      }
+    }
+  }
+  return wrong;
+}
+
+TEST_CASE("log_softmax: thresholds of octaves are within their rounding slack") {
+  if constexpr (simd::octave_search<test_isa>::exists) {
+    CHECK(thresholds_beyond_slack<test_isa, log2_rounding::round_ratio>() == 0);
+    CHECK(thresholds_beyond_slack<test_isa, log2_rounding::round_log>() == 0);
+  }
 }
 
 TEST_CASE("log_softmax of rows so long that the maximum has the zero level") {

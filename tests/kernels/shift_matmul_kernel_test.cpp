@@ -64,7 +64,7 @@ struct shape {
 };
 
 /// Every number of keys with every number of channels: nothing, one group of four and its neighbours, a register and
-/// its neighbours, DeiT, the reference's long rows; and more rows than a band has, of two planes and of six.
+/// its neighbours, DeiT, the reference's long rows; and more rows than a band has, of two slices and of six.
 template <class Check>
 void for_each_shape(const Check& check) {
   int i = 0;
@@ -272,9 +272,9 @@ TEST_CASE("a stage for 8-bit codes may want the row") {
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
-/// As many keys as are allowed, all with a code of every plane but the first, and with codes that fill a row's
+/// As many keys as the contract allows, all with a code of every slice but the first, and with codes that fill a row's
 /// budget of 2^-code.
-TEST_CASE("rows of 82,000 keys with 8-bit codes fit the sums of planes", "[long]") {
+TEST_CASE("shift_matmul: rows of 82,000 keys with 8-bit codes fit the sums of slices", "[long]") {
   constexpr index_t keys = shift_matmul_max_keys;
   guarded_tensor<std::uint8_t> codes(1, keys), v(keys, 2);
   guarded_tensor<std::int64_t> expected(1, 2), y(1, 2);

@@ -323,7 +323,7 @@ TEST_CASE("products are scaled by every count and rescaled, in every lane") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("sums of two planes are rescaled as one number") {
+TEST_CASE("mul_shift: sums of two slices are rescaled as one number") {
   using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int64_t most_high = std::int64_t{128} * 128 * 65793;
   generator random(15);

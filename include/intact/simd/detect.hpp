@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <tuple>
 
 #include "intact/simd/isa.hpp"
 
@@ -11,16 +12,16 @@
 #include <sys/auxv.h>
 #endif
 
-// For programs that carry the kernels of several instruction sets and choose when they start. Only a translation unit
-// that is compiled for the oldest processor may ask: another one may use what it is asking for before it has the
-// answer. Every function here is inlined, so that none of another unit can take its place.
+// For programs that contain the kernels of several instruction sets and choose when they start. Only a translation unit
+// that is compiled for the oldest processor may call this: in another one the compiler may use an instruction before
+// the answer is known. Every function is inlined, so that none of another unit can take its place.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace simd {
 
 /// The instruction sets of isa::all, with all their flags, that the processor offers and whose registers the operating
-/// system saves.
+/// system saves. A set without a flag of its own is offered where its parent is.
 struct processor {
   bool sse4_1 = false;
   bool avx2 = false;
@@ -44,11 +45,26 @@ struct processor {
   INTACT_INLINE constexpr bool offers(isa::neon_i8mm) const { return neon_i8mm; }
 };
 
+namespace detail {
+
+/// Sets with compiler flags of their own are not mistaken for their parents.
+template <class Isa>
+concept told_from_parent = requires {
+  static_cast<bool (processor::*)(Isa) const>(&processor::offers);
+};
+template <class... Isas>
+INTACT_INLINE constexpr bool all_told_from_parents(const std::tuple<isa::scalar, Isas...>*) {
+  return ((Isas::flags == Isas::parent::flags || told_from_parent<Isas>)&&...);
+}
+static_assert(all_told_from_parents(static_cast<const isa::all*>(nullptr)));
+
+}  // namespace detail
+
 #if INTACT_X86
 
 namespace detail {
 
-/// The processor's answer to a question; zeros if it does not know the question.
+/// The registers after cpuid; zeros if the processor does not know the leaf.
 struct cpuid_answer {
   std::uint32_t a = 0, b = 0, c = 0, d = 0;
 };
@@ -59,7 +75,7 @@ INTACT_INLINE cpuid_answer cpuid(std::uint32_t leaf, std::uint32_t subleaf) {
   return answer;
 }
 
-/// Which registers the operating system saves, a bit for each kind. The intrinsic would need a compiler flag.
+/// The kinds of registers that the operating system saves, a bit for each. The intrinsic would need a compiler flag.
 INTACT_INLINE std::uint32_t saved_registers() {
   std::uint32_t low, high;
   asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -97,7 +113,7 @@ INTACT_INLINE processor detect_x86() {
 
 #endif
 
-/// Asks the processor that runs. On AArch64 other than Linux, it tells only what every processor has.
+/// The sets that this processor offers. On AArch64 other than Linux: only those that every processor has.
 INTACT_INLINE processor detect() {
   processor found;
 #if INTACT_X86
