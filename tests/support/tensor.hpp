@@ -20,23 +20,6 @@ namespace intact_test {
 using namespace intact;
 using intact::index_t;  // not the function of that name which POSIX declares
 
-// Oracles compute in 128 bits (int128), in which nothing that occurs here overflows.
-constexpr int128 power_of_two(int exponent) {
-  return int128{1} << exponent;
-}
-
-/// floor(numerator / denominator) for a positive denominator, by division.
-constexpr int128 floor_divide(int128 numerator, int128 denominator) {
-  const int128 quotient = numerator / denominator;
-  return numerator % denominator < 0 ? quotient - 1 : quotient;
-}
-
-template <class T>
-constexpr T clamp_to(int128 x) {
-  return static_cast<T>(
-      std::clamp<int128>(x, int128{std::numeric_limits<T>::min()}, int128{std::numeric_limits<T>::max()}));
-}
-
 /// Random integers, the same on every machine.
 class generator {
  public:

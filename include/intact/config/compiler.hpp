@@ -39,3 +39,10 @@
 /// Before a function that must be part of its caller, even without optimization: a piece of a kernel's register tile,
 /// or a member of a type that crosses translation units.
 #define INTACT_INLINE [[gnu::always_inline]] inline
+
+// Declares a type of 128-bit integers: the compiler's, or an alternative where it has none.
+#ifdef __SIZEOF_INT128__
+#define INTACT_DECLARE_INT128(name, sign, alternative) __extension__ typedef sign __int128 name
+#else
+#define INTACT_DECLARE_INT128(name, sign, alternative) using name = alternative
+#endif
