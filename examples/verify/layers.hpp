@@ -18,11 +18,14 @@
 #include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
-#include "recorded_case.hpp"
+#include "intact/io/recorded_case.hpp"
 
 // Fully connected layers and patch embeddings: accumulators, requantized codes, and GELU by table.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// How the tensors around a layer are called: what the layer's name ends in, and what stands in its place in the names
 /// of its input and its output.

@@ -10,13 +10,16 @@
 #include <vector>
 
 #include "intact/build/table.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/reference/log_softmax.hpp"
-#include "recorded_case.hpp"
 
 // Log-Int-Softmax, alone and inside attention.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// The codes of a tail policy as the original records them: the zero level is one more than the largest code.
 template <intact::attention_code Format>
