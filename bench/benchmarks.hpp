@@ -10,7 +10,7 @@
 
 #include <benchmark/benchmark.h>
 
-// What the programs made with Google Benchmark share.
+// Helpers shared by the programs made with Google Benchmark.
 
 namespace intact_bench {
 
@@ -20,7 +20,7 @@ inline bool& any_wrong() {
   return wrong;
 }
 
-/// What is measured under that name, checked: it counts its wrong outputs after a run. None if there are any. Google
+/// The measured function, checked: it counts its wrong outputs after a run. None if there are any. Google
 /// Benchmark calls a benchmark several times in a row; it is made once, and the one before is forgotten.
 template <class Measured>
 Measured* checked(const std::string& name, const std::function<std::unique_ptr<Measured>()>& make) {

@@ -18,7 +18,7 @@
 #include "memory.hpp"
 #include "shapes.hpp"
 
-// What is multiplied in the measurements, and what must come out.
+// The operands of the measurements, and their exact results.
 
 namespace intact_bench {
 
@@ -141,8 +141,8 @@ class layer {
   std::vector<std::int32_t> sums_;
 };
 
-/// What makes codes of a layer's sums: y = factor[n] * (sum - zero_point * sum_of_weights(n)) + addend[n], rounded. The
-/// real numbers are for the other libraries, the integers built from them for ours.
+/// The requantization of a layer's sums: y = factor[n] * (sum - zero_point * sum_of_weights(n)) + addend[n], rounded.
+/// The real numbers are for the other libraries, the integers built from them for ours.
 class output_scale {
  public:
   /// Codes with this standard deviation, around `middle`.

@@ -11,7 +11,7 @@
 
 namespace intact_bench {
 
-/// What an operation computes on given operands, whoever computes it. Operations derive their tasks from it.
+/// The task of an operation on given operands, for ours and for peers. Operations derive their tasks from it.
 struct task {
   std::string shape;
   std::string output;

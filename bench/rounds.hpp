@@ -65,7 +65,7 @@ inline double seconds_since(clock::time_point start) {
   return std::chrono::duration<double>(clock::now() - start).count();
 }
 
-/// Seconds per call. What measures itself takes the number of calls and returns the seconds per call.
+/// Seconds per call. A function that measures itself takes the number of calls and returns the seconds per call.
 template <class Call>
 double time_calls(const Call& call, std::size_t calls) {
   if constexpr (std::is_invocable_v<Call, std::size_t>) {

@@ -20,10 +20,11 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "double_reference.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/quantize/double_evaluation.hpp"
+#include "intact/quantize/measures.hpp"
 #include "intact/reference/model/vit.hpp"
 #include "write_json.hpp"
 
@@ -142,19 +143,19 @@ class integer_program {
 
 /// Compares every tensor of every image with the evaluation in double precision, and the logits of the kernels with
 /// those of the specification.
-intact_test::comparison verify(const intact::integer_vit& model, const intact::packed_vit& packed,
-                               const data_set& data) {
-  const intact_test::double_reference reference(model.tensors());
+intact::double_precision::comparison verify(const intact::integer_vit& model, const intact::packed_vit& packed,
+                                            const data_set& data) {
+  const intact::double_precision::vit_evaluation reference(model.tensors());
   integer_program program(packed);
   logit_codes specified(model.shape().classes);
   std::vector<std::byte> scratch(intact::reference::vit_workspace_bytes(model.shape()));
-  intact_test::comparison all;
+  intact::double_precision::comparison all;
   for (const intact::image_view& image : data.images) {
-    const intact_test::tensors expected = reference.evaluate(image);
-    intact_test::trace_comparison trace(expected);
+    const intact::double_precision::tensors expected = reference.evaluate(image);
+    intact::double_precision::trace_comparison trace(expected);
     intact::reference::vit(image, packed.parameters(), packed.shape(), specified.view(),
                            intact::workspace(scratch.data(), scratch.size()), trace);
-    intact_test::comparison one = trace.result();
+    intact::double_precision::comparison one = trace.result();
     if (program.codes(image) != specified) {
       ++one.mismatched;
       one.first_mismatch = "the logits of the kernels";
@@ -171,10 +172,10 @@ intact_test::comparison verify(const intact::integer_vit& model, const intact::p
 /// One line of the table.
 struct result {
   std::string name;
-  double accuracy = 0;                 ///< per cent
-  double agreement = 100;              ///< with the float model's classes, per cent
-  double sqnr_db = 0;                  ///< of the logits against the float model's
-  intact_test::comparison comparison;  ///< with double precision
+  double accuracy = 0;                              ///< per cent
+  double agreement = 100;                           ///< with the float model's classes, per cent
+  double sqnr_db = 0;                               ///< of the logits against the float model's
+  intact::double_precision::comparison comparison;  ///< with double precision
   double microseconds_per_image = 0;
   bool is_float = false;
 };
@@ -189,12 +190,12 @@ double per_cent_equal(const std::vector<int>& a, const std::vector<int>& b) {
 
 /// Signal to quantization noise ratio in decibels.
 double sqnr(const std::vector<double>& signal, const std::vector<double>& quantized) {
-  double power = 0, noise = 0;
+  intact::squared_error error;
   for (std::size_t n = 0; n < signal.size(); ++n) {
-    power += signal[n] * signal[n];
-    noise += (signal[n] - quantized[n]) * (signal[n] - quantized[n]);
+    error.signal += signal[n] * signal[n];
+    error.noise += (signal[n] - quantized[n]) * (signal[n] - quantized[n]);
   }
-  return 10 * std::log10(power / noise);
+  return error.sqnr_db();
 }
 
 result summarize(const std::string& name, const predictions& found, const predictions& in_float, const data_set& data) {
@@ -239,7 +240,7 @@ std::vector<claim> check(const std::vector<result>& results) {
       {"4-bit weights have a higher SQNR with group factors than without",
        named("precise 4/8/4 grouped").sqnr_db > named("precise 4/8/4").sqnr_db}};
   for (std::size_t n = 1; n < results.size(); ++n) {
-    const intact_test::comparison& comparison = results[n].comparison;
+    const intact::double_precision::comparison& comparison = results[n].comparison;
     claims.push_back({results[n].name + " equals double precision in every code",
                       comparison.compared > 0 && comparison.mismatched == 0});
   }

@@ -2,7 +2,7 @@
 
 #include "compare/gemm.hpp"
 
-// Eigen has no product of bytes. What a user of it can do is to convert: the weights once, the activations in each
+// Eigen has no product of bytes. A user of it converts: the weights once, the activations in each
 // call. The product is taken in int32, or in float, which is exact below 2^24.
 
 namespace intact_bench {

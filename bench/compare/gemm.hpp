@@ -15,7 +15,7 @@ namespace intact_bench {
 
 enum class gemm_output { s32, u8 };
 
-/// What is computed: the sums of a layer, or the codes that `scale` makes of them.
+/// The outputs: the sums of a layer, or the codes that `scale` makes of them.
 struct gemm_task {
   const layer& operands;
   const output_scale& scale;

@@ -5,7 +5,7 @@
 
 #include "compare/gemm.hpp"
 
-// gemmlowp multiplies u8 by u8, so the weights move by 128. They stand on the left and the activations are the columns
+// gemmlowp multiplies u8 by u8, so the weights move by 128. They are on the left and the activations are the columns
 // on the right, as its users have it. It packs both operands in each call. The zero point and the bias are one bias in
 // int32, in units of the sums.
 

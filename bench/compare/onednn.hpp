@@ -11,7 +11,7 @@
 #include "compare/peer.hpp"
 #include "memory.hpp"
 
-// What all comparisons with oneDNN share.
+// Helpers shared by all comparisons with oneDNN.
 
 namespace intact_bench {
 

@@ -12,8 +12,8 @@ struct attention_factors {
   float context = 1;
 };
 
-/// How q, k and v lie in memory: as a layer writes them, a token's q, k and v of all heads one after the other, or each
-/// head on its own; and what logits are stored as.
+/// The layout of q, k and v in memory: as a layer writes them, a token's q, k and v of all heads one after the other,
+/// or each head on its own; and what logits are stored as.
 struct attention_form {
   bool heads_apart = false;
   dnnl::memory::data_type logits = dnnl::memory::data_type::s8;

@@ -8,7 +8,7 @@
 #include "log_softmax.hpp"
 
 // oneDNN 2 for the operations beside the products. Inside it computes them in float32. Where it takes or gives no 8-bit
-// codes, a step before or behind it converts; `binary` with operations attached is its fastest way to do that, and a
+// codes, a step before or after it converts; `binary` with operations attached is its fastest way to do that, and a
 // way to give 8 bits to functions that it offers in float32 alone.
 
 namespace intact_bench {
@@ -28,7 +28,7 @@ aligned_vector<float> one_zero() {
 }
 
 /// LayerNorm is offered in float32 alone. `to_codes`: u8 codes are converted into numbers before and, like an s16
-/// stream's, which would be numbers from the start, into codes behind it.
+/// stream's, which would be numbers from the start, into codes after it.
 template <class Code>
 class onednn_layernorm : public onednn_program {
  public:

@@ -5,7 +5,7 @@
 
 #include "compare/report.hpp"
 
-// What intact-compare is made of. An operation is a source file that defines a constant of the type
+// The structure of intact-compare. An operation is a source file that defines a constant of the type
 // `registered_operation`; it runs its own shapes and peers and hands rows to the report.
 
 namespace intact_bench {

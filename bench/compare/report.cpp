@@ -110,7 +110,7 @@ nlohmann::json or_null(const std::optional<T>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json();
 }
 
-/// What has been measured; null what has not.
+/// The measurements; null for missing ones.
 nlohmann::json speeds(const row& row, double share_of_peak) {
   nlohmann::json fields = {{"ratio", nullptr},     {"ratio_low", nullptr}, {"ratio_high", nullptr},
                            {"ours_us", nullptr},   {"peer_us", nullptr},   {"ours_gops", nullptr},

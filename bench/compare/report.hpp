@@ -10,7 +10,7 @@
 
 namespace intact_bench {
 
-/// What the program has been asked for.
+/// The options of the program.
 struct options {
   std::string isa;  ///< of ours; that of the peers is limited to it, where they allow
   bool isa_is_native = true;
@@ -55,7 +55,7 @@ class report {
 
   void add(const std::string& operation, const row& row);
 
-  /// What an operation of ours consists of, and the seconds that each part takes.
+  /// The parts of an operation of ours, and the seconds that each takes.
   using named_seconds = std::vector<std::pair<std::string, double>>;
   void add_parts(const std::string& operation, const std::string& shape, const std::string& output,
                  const named_seconds& parts);

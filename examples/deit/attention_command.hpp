@@ -23,7 +23,7 @@
 
 namespace intact_deit {
 
-/// What the class token of one block attends to, head by head: weights of the patches, row by row.
+/// The attention of the class token of one block, head by head: weights of the patches, row by row.
 using attention_maps = std::vector<std::vector<double>>;
 
 /// The maps of the float model.
@@ -82,7 +82,7 @@ class integer_attention_maps {
     }
   }
 
-  /// What a code stands for, before rows are normalized.
+  /// The weight of a code, before rows are normalized.
   double weight(int code) const {
     if (softmax_.kind == intact::attention_kind::weights) {
       return code;

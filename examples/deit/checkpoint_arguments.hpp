@@ -38,7 +38,7 @@ inline void add_prepared(CLI::App& app, bool& prepared) {
   app.add_flag("--prepared", prepared, "images are resized and cropped already: they must have the model's size");
 }
 
-/// What a checkpoint may leave open.
+/// Values that a checkpoint may lack.
 class checkpoint_arguments {
  public:
   void add_to(CLI::App& app) {

@@ -9,7 +9,7 @@
 
 /// Runs tasks on OpenMP's threads: compile and link with -fopenmp.
 ///
-/// What matters for latency is what the threads do between two products of a model, some ten microseconds apart. GCC's
+/// Latency depends on the threads' work between two products of a model, some ten microseconds apart. GCC's
 /// library lets them spin for a while and then sleep, or sleep almost at once when there are more threads than
 /// processors; Clang's lets them spin for 200 ms (KMP_BLOCKTIME). To wake a thread takes about as long as a small
 /// product. With processors of one's own, OMP_WAIT_POLICY=active keeps them awake; where processors are shared, passive

@@ -13,7 +13,7 @@
 /// Runs tasks on oneTBB's threads, in an arena of its own, together with whatever else the program does there. May be
 /// used from several threads at a time, also from inside of oneTBB's tasks.
 ///
-/// What matters for latency: oneTBB's workers look for work for a short time and then sleep, and nothing keeps them
+/// Latency: oneTBB's workers look for work for a short time and then sleep, and nothing keeps them
 /// awake; the first products after a pause wait for them to wake. The whole program has at most as many workers as
 /// processors, unless tbb::global_control says otherwise: an arena of more threads does not have more.
 class tbb_executor {

@@ -12,7 +12,7 @@ using requantize = intact::requantize<std::uint8_t>;
 using layer_s8 = intact::gemm_operands<std::uint8_t, std::int8_t, requantize>;
 using layer_s4 = intact::gemm_operands<std::uint8_t, intact::s4, requantize>;
 
-/// What each instruction set has its own version of. `begin` and `end` count units of work, see kernel::gemm.
+/// Functions that each instruction set has its own version of. `begin` and `end` count units of work, see kernel::gemm.
 struct kernel_table {
   void (*linear_s8)(const layer_s8& layer, intact::index_t begin, intact::index_t end) noexcept;
   void (*linear_s4)(const layer_s4& layer, intact::index_t begin, intact::index_t end) noexcept;

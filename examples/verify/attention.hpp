@@ -14,15 +14,18 @@
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/gemm.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/reference/gemm.hpp"
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/shift_matmul.hpp"
-#include "recorded_case.hpp"
 #include "softmax.hpp"
 
 // Attention: logits, Log-Int-Softmax and attention times V, each from the recorded codes of what goes before.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// 8-bit codes accumulate in 64 bits.
 struct keep_wide_accumulator {

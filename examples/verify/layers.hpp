@@ -18,14 +18,17 @@
 #include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/reference/gemm.hpp"
-#include "recorded_case.hpp"
 
 // Fully connected layers and patch embeddings: accumulators, requantized codes, and GELU by table.
 
 namespace intact_verify {
 
-/// How the tensors around a layer are called: what the layer's name ends in, and what stands in its place in the names
+using namespace intact::recorded;
+using intact::index_t;
+
+/// How the tensors around a layer are called: the ending of the layer's name, and its replacement in the names
 /// of its input and its output.
 struct layer_names {
   std::string_view layer, input, output;
@@ -156,7 +159,7 @@ inline recorded_layer read_layer(const recorded_case& file, const std::string& n
   return layer;
 }
 
-/// Where the accumulators of rows m and outputs n stand in the recording; those of images stand output by output.
+/// The place of the accumulators of rows m and outputs n in the recording; those of images are output by output.
 struct accumulator_places {
   index_t outputs = 0;
   index_t patches = 1;  ///< rows of one image

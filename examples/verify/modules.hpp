@@ -10,10 +10,10 @@
 #include <utility>
 
 #include "attention.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "layers.hpp"
 #include "norms.hpp"
 #include "observers.hpp"
-#include "recorded_case.hpp"
 #include "softmax.hpp"
 #include "streams.hpp"
 #include "swin.hpp"
@@ -21,6 +21,9 @@
 // Which comparisons belong to which recorded function.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// A layer with the quantizers before and after it.
 inline void verify_linear(const recorded_case& file, case_report& report) {

@@ -11,13 +11,16 @@
 
 #include "intact/build/fq_vit_layernorm.hpp"
 #include "intact/build/layernorm.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/reference/fq_vit_layernorm.hpp"
-#include "recorded_case.hpp"
 
 // LayerNorm: the library's own against infinite precision, the compatibility one against the original.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// A LayerNorm between recorded codes.
 struct recorded_norm {

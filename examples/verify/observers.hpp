@@ -10,12 +10,15 @@
 
 #include "intact/arith/log2_code.hpp"
 #include "intact/build/weights.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/quantize/observe.hpp"
-#include "recorded_case.hpp"
 
 // Observers and quantizers, in float32 as the original's.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 inline intact::code_range codes_of_type(const recorded_case& file) {
   const std::string type = file.text("bit_type");
@@ -57,7 +60,8 @@ inline matrix<float> recorded_batch(const recorded_case& file, const std::string
   return batch;
 }
 
-/// What an observer found: ranges and scales, one or one per channel. No ranges: there is nothing to compare them with.
+/// The result of an observer: ranges and scales, one or one per channel. No ranges: there is nothing to compare them
+/// with.
 struct observed {
   std::vector<float> low, high, scale;
   std::vector<std::int64_t> zero_point;

@@ -10,13 +10,16 @@
 #include <vector>
 
 #include "intact/build/table.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/reference/log_softmax.hpp"
-#include "recorded_case.hpp"
 
 // Log-Int-Softmax, alone and inside attention.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// The codes of a tail policy as the original records them: the zero level is one more than the largest code.
 template <intact::attention_code Format>
@@ -80,7 +83,7 @@ struct exact_softmax {
   }
 };
 
-/// What the original computes from float32 logits x: it takes fl(x / s) for the codes, which may miss the whole
+/// The original's computation from float32 logits x: it takes fl(x / s) for the codes, which may miss the whole
 /// numbers, and follows the same polynomial in float32. `zero` from that code on. Sums are rounded once, so that those
 /// of the original, in an order of its own, may differ in their last bits.
 inline int float32_code(const float* x, index_t keys, index_t j, float scale, int zero) {

@@ -10,11 +10,14 @@
 #include "intact/add.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/weights.hpp"
-#include "recorded_case.hpp"
+#include "intact/io/recorded_case.hpp"
 
 // The residual stream: additions, class token and patches, and quantizers of recorded float tensors.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 /// Two tensors of codes that are added, and their sum. The branch may have fewer rows, which then repeat.
 struct recorded_add {

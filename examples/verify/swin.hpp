@@ -12,12 +12,12 @@
 #include "attention.hpp"
 #include "intact/average_pool.hpp"
 #include "intact/build/scale.hpp"
+#include "intact/io/recorded_case.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/quantize/float_swin.hpp"
 #include "intact/windows.hpp"
 #include "layers.hpp"
 #include "norms.hpp"
-#include "recorded_case.hpp"
 #include "softmax.hpp"
 #include "streams.hpp"
 
@@ -25,6 +25,9 @@
 // compared as those of other models.
 
 namespace intact_verify {
+
+using namespace intact::recorded;
+using intact::index_t;
 
 inline constexpr std::array<layer_names, 7> swin_layers = {
     {{"patch_embed_proj", "qact_input", "patch_embed_qact_before_norm"},

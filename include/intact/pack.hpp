@@ -27,7 +27,7 @@ inline index_t packed_weights_bytes(const grouped_s4_view& w) {
   return packed_weights_bytes<grouped_s4>(w.rows, w.columns, w.group);
 }
 
-/// Whether the groups of s4 weights are such that pack_weights takes them: columns that lie in one byte must share a
+/// Whether the groups of s4 weights are such that pack_weights takes them: columns that share a byte must share a
 /// shift with those beside them.
 constexpr bool is_packable(const grouped_s4_view& w) {
   return w.group >= 1 && (w.group % packed_weights<grouped_s4>::step == 0 || w.group >= w.columns);
@@ -56,7 +56,7 @@ packed_weights<Element> pack_checked(const char* operation, const Weights& w, st
 /// Formula:   none: the same numbers in another order, and the sum of each row.
 /// Shapes:    w N x K, one row per output channel, any strides and alignment; sizes may be 0. Drawn at packed_weights.
 ///            s8 stays s8, and s4 stays s4, with its shifts if it has group factors: then groups are multiples of 8
-///            columns, or there is one alone (is_packable). Any group is packed as the s8 weights that it stands for
+///            columns, or there is a single one (is_packable). Any group is packed as the s8 weights that it stands for
 ///            by pack_weights_as_s8, into packed_weights_bytes<std::int8_t>(N, K) bytes: a kernel reads twice as many.
 /// Range:     K <= 2097151, the most that gemm takes of any operands. `memory` has packed_weights_bytes(w) bytes, on a
 ///            boundary of 64.

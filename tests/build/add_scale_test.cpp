@@ -20,7 +20,7 @@
 namespace intact_test::add_scale_test {
 namespace {
 
-/// What build_add gives back for a layer.
+/// The result of build_add for a layer.
 struct built_addition {
   std::vector<std::int32_t> stream, branch, offset;
   std::vector<realized_add> exact;
@@ -67,7 +67,7 @@ std::vector<add_spec> adversarial_channels() {
 constexpr std::array<add_zero_points, 5> zero_point_cases{
     {{0, 0, 0}, {255, 255, 255}, {128, 128, 128}, {0, 255, 128}, {137, 3, 61}}};
 
-/// What the pairs of codes of one channel show.
+/// Statistics of the pairs of codes of one channel.
 struct pair_counts {
   int ties = 0;
   int overflows = 0;  ///< of int32, in any step

@@ -38,7 +38,7 @@ struct float_layernorm {
   }
 };
 
-/// What build_layernorm gives back.
+/// The result of build_layernorm.
 struct built_layernorm {
   std::vector<std::int32_t> gain;
   std::vector<std::int64_t> bias;

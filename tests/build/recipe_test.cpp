@@ -144,7 +144,7 @@ TEST_CASE("a profile whose parts do not go together is refused in a sentence, be
   }
   CHECK(accepted == 23 * 2 * 2 * 6);
   CHECK(refused == (72 * 8 - 23 * 6) * 2 * 2);
-  CHECK(named.size() == 7);  // no reason stands behind another one always
+  CHECK(named.size() == 7);  // no refusal hides another one always
 }
 
 TEST_CASE("the named profiles are what they are documented to be") {
@@ -232,7 +232,7 @@ struct squared_error {
   double decibels() const { return 10 * std::log10(signal / noise); }
 };
 
-/// What the integer model misses of the float model's tokens and logits.
+/// The error of the integer model in the float model's tokens and logits.
 struct model_error {
   squared_error tokens, logits;
 

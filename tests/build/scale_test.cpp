@@ -18,7 +18,7 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-// The builder of dyadic scales, against 128-bit integers. What holds for every accumulator of a range is proved for the
+// The builder of dyadic scales, against 128-bit integers. Properties of every accumulator of a range is proved for the
 // range as a whole: Euclid's algorithm finds the accumulators nearest to a tie without trying them all.
 
 namespace intact_test::scale_test {
@@ -78,7 +78,7 @@ class rounding_oracle {
   int128 factor_, offset_;
 };
 
-/// The smallest x >= 0 for which (step * x) mod modulus lies in low..high, or -1. Euclid's algorithm: as long as no
+/// The smallest x >= 0 for which (step * x) mod modulus is in low..high, or -1. Euclid's algorithm: as long as no
 /// multiple of the step lies there itself, the number of times that the modulus has to be taken off solves the same
 /// problem modulo the step. 0 <= low <= high < modulus, 0 <= step < modulus.
 int128 first_multiple_within(int128 step, int128 modulus, int128 low, int128 high) {
@@ -141,7 +141,7 @@ class tie_distances {
 
 // ------------------------------------------------------------------------------------------------ layers
 
-/// What build_scale gives back for a layer.
+/// The result of build_scale for a layer.
 struct built_layer {
   std::vector<std::int32_t> multiplier;
   std::vector<std::int64_t> offset;

@@ -93,7 +93,7 @@ void run_file(const std::filesystem::path& file, const std::filesystem::path& wr
 constexpr std::int64_t extreme_sizes[] = {1 << 20, 65'537, std::int64_t{1} << 31, (std::int64_t{1} << 32) + 1,
                                           std::numeric_limits<std::int64_t>::max()};
 
-/// Where the number of a tensor stands in a file, high bytes last.
+/// The place of a tensor's number in a file, high bytes last.
 std::size_t place_of(const std::vector<std::byte>& file, const safetensors_file& parsed, const std::string& tensor) {
   std::uint64_t header = 0;
   for (std::size_t i = 8; i-- > 0;) {

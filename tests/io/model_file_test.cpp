@@ -176,7 +176,7 @@ class line_list {
     add(name, {".stream_multiplier I32 15", ".branch_multiplier I32 15", ".offset I32 15", ".zero_points.stream I64",
                ".zero_points.branch I64", ".zero_points.output I64", ".shift I64", ".exact F64 15 3"});
   }
-  /// What the paper's and the precise model have in common.
+  /// Tensors that the paper's and the precise model share.
   void add_common() {
     add("shape", {".channels I64", ".height I64", ".width_pixels I64", ".patch I64", ".width I64", ".heads I64",
                   ".hidden I64", ".depth I64", ".classes I64", ".stream I64"});

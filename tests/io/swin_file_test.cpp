@@ -17,8 +17,8 @@
 #include "scratch_folder.hpp"
 #include "swin_reference.hpp"
 
-// Files of Swin transformers: what is saved is loaded, and every byte of a file is hostile. What files of all models
-// have in common is in model_file_hostile_test.
+// Files of Swin transformers: what is saved is loaded, and every byte of a file is hostile. Properties that files of
+// all models have in common is in model_file_hostile_test.
 
 namespace intact_test::swin_file_test {
 namespace {

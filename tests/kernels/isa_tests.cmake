@@ -48,7 +48,7 @@ if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   set(isa_test_options -g0 -O0)
 endif()
 
-# What takes longest begins first, emulated before all, so that no processor waits for it at the end.
+# The longest tests begin first, emulated ones before all, so that no processor waits for them at the end.
 set(cost_of_block_kernel_test 90)
 set(cost_of_swin_kernel_test 90)
 set(cost_of_vit_kernel_test 90)
@@ -131,7 +131,7 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
       VERBATIM)
     list(APPEND neon_programs ${program})
     foreach(name IN LISTS names)
-      # What takes seconds on a processor takes minutes on an emulated one.
+      # Seconds on a processor are minutes on an emulated one.
       add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program}
                                                 --filenames-as-tags "[#${name}]~[long]")
       set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa COST 1${cost_of_${name}})

@@ -80,7 +80,7 @@ void for_each_shape(const Check& check) {
   }
 }
 
-/// What codes to fill rows with.
+/// The codes to fill rows with.
 enum class contents { random, small, boundaries, nothing, last, behind_last, first };
 constexpr contents all_contents[] = {contents::random, contents::small,       contents::boundaries, contents::nothing,
                                      contents::last,   contents::behind_last, contents::first};

@@ -33,7 +33,7 @@
 #include "intact/simd/weighted_sum.hpp"
 #include "tensor.hpp"
 
-// What kernels are made of, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
+// The primitives of kernels, each alone, for the instruction set isa::INTACT_TEST_ISA. This file is compiled once per
 // instruction set.
 
 namespace intact_test::simd_test {
@@ -656,7 +656,7 @@ TEST_CASE("shifts are those of two's complement, by every count") {
   CHECK(wrong == 0);
 }
 
-/// N registers as Out: every count of elements, saturated, and nothing behind them.
+/// N registers as Out: every count of elements, saturated, and nothing after them.
 template <class Out, unsigned N>
 int wrong_after_narrow() {
   constexpr std::int64_t low = std::numeric_limits<Out>::min(), high = std::numeric_limits<Out>::max();

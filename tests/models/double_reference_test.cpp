@@ -285,7 +285,7 @@ TEST_CASE("Log-Int-Softmax decides quotients next to powers of sqrt(2) as its de
   CHECK(quotients == 48);
 }
 
-/// All codes from `least` on stand in every row, the largest weights in the first rows only.
+/// All codes from `least` on are in every row, the largest weights in the first rows only.
 tensor<std::uint8_t> every_wide_code(index_t least) {
   tensor<std::uint8_t> codes(256, 256);
   for (index_t i = 0; i < 256; ++i) {

@@ -17,7 +17,7 @@
 #include "intact/windows.hpp"
 #include "tensor.hpp"
 
-// What docs/scope.md says about other models: that they run on the operations as these are.
+// The claims of docs/scope.md: other models run on the operations as these are.
 
 namespace intact_test::scope_test {
 namespace {
@@ -189,7 +189,7 @@ TEST_CASE("3-bit shift-log2 codes multiply by gemm, decoded by the table", "[sco
 }
 
 TEST_CASE("tokens at the same place of all patches are a view of windows", "[scope]") {
-  // What MobileViT's attention sees: patches of 2 x 2 tokens, one sequence per place in the patch.
+  // The tokens that MobileViT's attention sees: patches of 2 x 2 tokens, one sequence per place in the patch.
   constexpr index_t height = 6, width = 8, channels = 5, patch = 2;
   generator random(85);
   tensor<std::uint8_t> x(height * width, channels), windows(height * width, channels), back(height * width, channels);

@@ -52,7 +52,7 @@ struct factor {
   }
 };
 
-/// What each stage does to a corrected accumulator, before the zero point and the clamp.
+/// The effect of each stage on a corrected accumulator, before the zero point and the clamp.
 template <class Stage>
 struct definition;
 

@@ -1173,7 +1173,7 @@ struct vit_call {
 };
 using broken_vit = wrong<std::function<void(vit_call&)>>;
 
-/// What is wrong with an argument of the call itself, one member at a time.
+/// Errors in an argument of the call itself, one member at a time.
 template <class Member, class Wrongs>
 void break_member(std::vector<broken_vit>& all, const words& names, Member vit_parameters::*member,
                   const Wrongs& wrongs) {

@@ -200,7 +200,7 @@ TEST_CASE("a depthwise convolution adds to a stream in place", "[depthwise_conv]
 }
 
 TEST_CASE("two branches are blended by an addition", "[depthwise_conv]") {
-  // What Container does: a learned share of attention and another of a convolution, here channel by channel.
+  // Container's blend: a learned share of attention and another of a convolution, here channel by channel.
   generator random(45);
   const built_layer layer(8, 3, 0.003, 131, random);
   tensor<std::uint8_t> tokens(20, 8), attention(20, 8), convolution(20, 8), y(20, 8);

@@ -29,7 +29,7 @@ struct owned_parameters {
   layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
 };
 
-/// What the integers are made of: gamma / s_y and beta / s_y + zp_y.
+/// The real numbers of the integers: gamma / s_y and beta / s_y + zp_y.
 struct real_parameters {
   std::vector<long double> gamma;
   std::vector<long double> beta;

@@ -17,7 +17,7 @@ namespace {
 constexpr index_t row_counts[] = {0, 1, 2, 15, 16, 17, 47, 48, 63, 64, 65, 79, 80, 81, 127, 128, 129, 192};
 constexpr index_t column_counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 31, 33};
 
-/// Channels that lie behind each other in one panel: 64, or the rest rounded up to 16.
+/// Channels that follow each other in one panel: 64, or the rest rounded up to 16.
 index_t width_of_panel(index_t rows, index_t panel) {
   const index_t rest = rows - 64 * panel;
   return rest >= 64 ? 64 : (rest + 15) / 16 * 16;

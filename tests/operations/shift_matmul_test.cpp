@@ -196,8 +196,8 @@ Out exact_wide_code(std::int64_t a, const tensor_scale& s) {
   return clamp_to<Out>(floor_divide(sum, power_of_two(61 + s.shift)));
 }
 
-/// Counts the accumulators for which requantize_s64 is not the exact floor: at the ends of the range of 8-bit codes
-/// and at the middle of the split that it makes, with sums beside whole numbers of codes, and random.
+/// Counts the accumulators for which requantize_s64 is not the exact floor of the quotient: at the ends of the range
+/// of 8-bit codes and at the middle of the split that it makes, with sums beside whole numbers of codes, and random.
 template <class Out>
 int wrong_wide_codes() {
   constexpr std::int64_t largest_offset = (std::int64_t{1} << 62) - 1;

@@ -36,7 +36,7 @@ owned_scale random_scale(index_t channels, index_t k, int left_shift, generator&
   return scale;
 }
 
-/// What stands in y if it receives addend + floor(((sum * 2^left_shift) * multiplier + offset) / 2^(32 + shift)).
+/// The value of y if it receives addend + floor(((sum * 2^left_shift) * multiplier + offset) / 2^(32 + shift)).
 template <class A, class Weights>
 tensor<std::int16_t> exact_stream(const A& a, const Weights& w, const owned_scale& scale,
                                   const matrix_view<const std::int16_t>& addend) {

@@ -47,7 +47,7 @@ int128 nearest_code(const row_divisor& n, int128 weight_sum, int128 accumulator)
   return floor_divide(2 * numerator + denominator, 2 * denominator);
 }
 
-/// What has been compared with infinite precision, before the clamp.
+/// Counts of comparisons with infinite precision, before the clamp.
 struct precision {
   std::int64_t codes = 0;
   std::int64_t wrong = 0;      ///< not as defined
@@ -357,7 +357,7 @@ TEST_CASE("normalizations are built from ratios below 4") {
                     "intact::build_row_divisor: normalization.zero_point is 256; it must be at most 255");
 }
 
-/// What every operation of this file refuses. The call takes v, its zero point, the normalization and y.
+/// Refusals that every operation of this file has. The call takes v, its zero point, the normalization and y.
 template <class Call>
 void check_refusals(const std::string& name, const std::string& weights, Call call) {
   tensor<std::uint8_t> v(3, 2), y(2, 2);

@@ -1,6 +1,6 @@
-# Tests of what no test case can see: the rules of the house, what the headers compile with, and the packaging.
+# Tests outside test cases: the rules for headers, the flags that they compile with, and the packaging.
 
-# The rules of the house, and that each violation is found.
+# The rules for headers, and that each violation is found.
 add_test(NAME "check/headers" COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P
                                        ${CMAKE_CURRENT_SOURCE_DIR}/packaging/header_check.cmake)
 add_test(NAME "check/headers, on violations" COMMAND ${CMAKE_COMMAND} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/house -P

@@ -1,4 +1,4 @@
-// What the checks of machine code must find, see machine_code.py; compiled for one instruction set.
+// Violations that the checks of machine code must find, see machine_code.py; compiled for one instruction set.
 
 #include <cstdint>
 

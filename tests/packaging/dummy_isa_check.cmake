@@ -12,7 +12,7 @@ function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
 
-# What a program prints that is compiled with an include folder and flags.
+# The output of a program that is compiled with an include folder and flags.
 function(compile_and_run source include result)
   cmake_path(GET source STEM stem)
   run(${COMPILE} -I ${include} ${ARGN} ${source} -o ${WORK_DIR}/${stem})

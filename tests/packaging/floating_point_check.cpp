@@ -1,4 +1,4 @@
-// Computes in floating point between integers: what the check of floors 0-6 must not let pass.
+// Computes in floating point between integers: the check of the integer layers must find it.
 int half(int x) {
   return static_cast<int>(x * 0.5);
 }

@@ -17,7 +17,7 @@ set(layer_of_build 8)
 set(layer_of_io 9)
 set(layer_of_quantize 10)
 
-# What layers 0-7 may include: nothing that allocates, prints, or computes in floating point.
+# Headers that layers 0-7 may include: none that allocates, prints, or computes in floating point.
 set(foreign_headers algorithm array bit compare concepts cstddef cstdint cstring iterator limits optional span string_view
     tuple
     type_traits utility variant)
@@ -26,7 +26,7 @@ set(more_foreign_headers_of_simd xsimd/xsimd.hpp immintrin.h arm_neon.h cpuid.h 
 
 # Of io/ and quantize/, the headers that may use Eigen, nlohmann-json or POSIX; build/ needs the standard library only.
 set(Eigen_users build_vit eigen float_vit weight_rounding)
-set(nlohmann_users safetensors_header safetensors_write)
+set(nlohmann_users recorded_case safetensors_header safetensors_write)
 set(posix_headers fcntl.h sys/file.h sys/stat.h unistd.h)
 set(posix_users replace_file)
 

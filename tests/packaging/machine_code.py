@@ -53,7 +53,7 @@ ALLOWED = {"sse2": []}
 for _name, _flags in isas.read().items():
     ALLOWED[_name] = list(dict.fromkeys(need for flag in _flags for need in ALLOWED_BY_FLAG[flag]))
 
-# What computes or converts in floating point; moves, shuffles and bitwise operations also serve integers.
+# Instructions that compute or convert in floating point; moves, shuffles and bitwise operations also serve integers.
 FLOATING_POINT_X86 = re.compile(
     r"f[a-z]|v?cvt|vfn?m|v?u?comis|v?(add|sub|addsub|hadd|hsub|mul|div|sqrt|max|min|dp|cmp\w*|rcp|rsqrt|round|rndscale"
     r"|reduce|range|scalef|getexp|getmant|fixupimm|rcp14|rsqrt14)[ps][sdh]$")
@@ -76,7 +76,7 @@ AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|lzcnt|movbe|ad[co]x|aes|sh
 AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8|vpmadd52")
 AVX512_VBMI = re.compile(r"vperm(i2|t2)?b$|vpmultishiftqb")
 AFTER_AVX512BW = re.compile(r"vaes|vpclmul|vgf2p8|vpopcnt|vpsh[lr]d|vp(compress|expand)[bw]|v\w*bf16")
-# What is behind them is not executed next.
+# The instructions after them are not executed next.
 LEAVES = {"jmp", "jmpq", "ret", "retq", "b", "br"}
 LEGACY_PREFIXES = {"66", "f2", "f3", "2e", "36", "3e", "26", "64", "65", "67", "f0"}
 

@@ -1,4 +1,5 @@
-// Compiles with INTACT_REQUIRE_VECTOR_STAGES: every stage has a vector form. With INTACT_TEST_SCALAR_STAGE one has none.
+// Compiles with INTACT_REQUIRE_VECTOR_STAGES: every stage has a vector form. With INTACT_TEST_SCALAR_STAGE one has
+// none.
 
 #include "intact/intact.hpp"
 

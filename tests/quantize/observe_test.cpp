@@ -322,7 +322,7 @@ TEST_CASE("omse narrows a range for an outlier, but only for one of the last bat
     x.values.push_back(static_cast<float>(i % 16));
   }
   const matrix_view<const float> view = x.view();
-  // 0..15 lie on the codes of the full range: nothing is better than no error.
+  // 0..15 are codes of the full range: nothing is better than no error.
   const intact::affine_scale whole = intact::build_omse_scale({0, 15}, intact::u4_codes, {&view, 1});
   CHECK(whole.scale == 1);
   CHECK(whole.zero_point == 0);

@@ -1,302 +1,40 @@
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <map>
-#include <set>
-#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "double_operations.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/packed_vit.hpp"
+#include "intact/quantize/double_evaluation.hpp"
 #include "intact/reference/model/trace.hpp"
 #include "intact/reference/model/vit.hpp"
+#include "tensor.hpp"
 
-// A vision transformer of any profile in real arithmetic, from the owned parameters of an integer one, and the
-// comparison of the two on every tensor that a trace is shown.
+// Comparison of integer models with their evaluation in double precision.
 
 namespace intact_test {
 
-using real::code_matrix;
+namespace real = intact::double_precision::real;
 
-/// Which tensor of a model; see model/trace.hpp.
-struct tensor_name {
-  std::string name;
-  index_t block = -1;
-  index_t head = -1;
-  index_t window = -1;
-
-  auto operator<=>(const tensor_name&) const = default;
-
-  std::string text() const {
-    return name + (block < 0 ? "" : ", block " + std::to_string(block)) +
-           (head < 0 ? "" : ", head " + std::to_string(head)) +
-           (window < 0 ? "" : ", window " + std::to_string(window));
-  }
-};
-
-/// All tensors of one evaluation.
-using tensors = std::map<tensor_name, code_matrix>;
-
-/// Keeps a tensor, and refers to it.
-inline const code_matrix& keep(tensors& all, const tensor_name& name, code_matrix codes) {
-  return all.insert_or_assign(name, std::move(codes)).first->second;
-}
-
-/// The weights of a layer, from their storage: s8; or s4, two per byte, the low nibble first, each row from a new byte
-/// on; with a power of two per row and group of columns if there are groups.
-inline code_matrix copy_weights(const owned_weights& weights) {
-  return real::make_codes(weights.rows, weights.columns, [&](index_t n, index_t k) -> std::int32_t {
-    if (weights.kind == weight_kind::s8) {
-      return weights.codes[static_cast<std::size_t>(n * weights.columns + k)];
-    }
-    const index_t bytes = (weights.columns + 1) / 2;
-    const int byte = weights.packed[static_cast<std::size_t>(n * bytes + k / 2)];
-    const int nibble = k % 2 == 0 ? byte % 16 : byte / 16;
-    const int code = nibble < 8 ? nibble : nibble - 16;
-    if (weights.kind == weight_kind::s4) {
-      return code;
-    }
-    const index_t groups = weights.columns / weights.group + (weights.columns % weights.group != 0 ? 1 : 0);
-    return code * (1 << weights.shifts[static_cast<std::size_t>(n * groups + k / weights.group)]);
-  });
-}
-
-inline code_matrix evaluate_linear(const code_matrix& x, const owned_linear& layer,
-                                   const real::code_range& range = real::u8_codes) {
-  return real::gemm(x, copy_weights(layer.weights), layer.scale.exact, range);
-}
-
-/// A layer whose outputs are added to an s16 stream.
-inline code_matrix evaluate_linear_onto(const code_matrix& stream, const code_matrix& x, const owned_linear& layer) {
-  return real::add_gemm(stream, x, copy_weights(layer.weights), layer.scale.exact);
-}
-
-inline code_matrix evaluate_add(const code_matrix& stream, const code_matrix& branch, const owned_add& p) {
-  return real::add(stream, branch, p.exact, p.zero_points.stream, p.zero_points.branch);
-}
-
-/// Log2 codes or weights of one head's logits.
-inline code_matrix evaluate_softmax(const code_matrix& logits, const owned_softmax& p) {
-  return p.kind == attention_kind::log2_of_sum ? real::log_softmax(logits, p.exponential, p.probabilities, p.rounding)
-                                               : real::max_softmax(logits, p.table);
-}
-
-/// Their product with V.
-inline code_matrix evaluate_average(const code_matrix& codes, const code_matrix& v, int zero_point,
-                                    const owned_softmax& p) {
-  if (!p.normalize) {
-    return real::shift_matmul(codes, v, zero_point, p.context.exact, p.probabilities);
-  }
-  const code_matrix weights = p.kind == attention_kind::weights ? codes : real::weights_of_codes(codes);
-  return real::weighted_average(weights, v, zero_point, p.normalization);
-}
-
-/// Multi-head attention of a block, from norm1 to the context.
-inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_block& p, const attention_shape& shape,
-                                             index_t block, tensors& all) {
-  const index_t size = shape.head_size();
-  const code_matrix& qkv = keep(all, {"qkv", block}, evaluate_linear(x, p.qkv));
-  code_matrix context(shape.tokens, shape.width);
-  for (index_t head = 0; head < shape.heads; ++head) {
-    const auto part = [&](index_t which) { return real::copy_columns(qkv, which * shape.width + head * size, size); };
-    const code_matrix& logits =
-        keep(all, {"attention_logits", block, head},
-             real::attention_logits(part(0), part(1), p.qkv_zero_point, p.attention_logits.exact));
-    const code_matrix& codes = keep(all, {"attention", block, head}, evaluate_softmax(logits, p.softmax));
-    const code_matrix averages = evaluate_average(codes, part(2), p.qkv_zero_point, p.softmax);
-    for (index_t i = 0; i < averages.rows; ++i) {
-      for (index_t c = 0; c < size; ++c) {
-        context(i, head * size + c) = averages(i, c);
-      }
-    }
-  }
-  return keep(all, {"context", block}, std::move(context));
-}
-
-/// A transformer block.
-struct block_evaluation {
-  const owned_block& p;
-  block_shape shape;
-  stream_codes codes;
-  index_t block;
-  tensors& all;
-
-  /// The residual stream that leaves the block.
-  const code_matrix& operator()(const code_matrix& stream) const {
-    const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, p.norm1.view()));
-    const code_matrix& context = evaluate_attention(norm1, p, shape.attention, block, all);
-    const code_matrix& add1 = keep(all, {"add1", block}, add_branch(stream, context, p.proj, p.add1, "proj"));
-
-    const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, p.norm2.view()));
-    const code_matrix& fc1 = keep(all, {"fc1", block}, evaluate_linear(norm2, p.fc1, real::u12_codes));
-    const code_matrix& activation = keep(all, {"activation", block}, real::activation(fc1, p.activation));
-    return keep(all, {"add2", block}, add_branch(add1, activation, p.fc2, p.add2, "fc2"));
-  }
-
-  /// The layer at the end of a branch, and the addition: in two steps to a u8 stream, in one to an s16 stream.
-  code_matrix add_branch(const code_matrix& stream, const code_matrix& x, const owned_linear& layer,
-                         const owned_add& addition, const char* name) const {
-    if (codes == stream_codes::s16) {
-      return evaluate_linear_onto(stream, x, layer);
-    }
-    return evaluate_add(stream, keep(all, {name, block}, evaluate_linear(x, layer)), addition);
-  }
-};
-
-/// A whole vision transformer. Each tensor follows from the tensors before it in real arithmetic; nothing is taken
-/// from an integer evaluation.
-class double_reference {
- public:
-  /// The contents must outlive the reference.
-  explicit double_reference(const vit_tensors& contents) : tensors_(contents) {}
-  explicit double_reference(const vit_tensors&&) = delete;
-
-  tensors evaluate(const image_view& image) const {
-    tensors all;
-    const vit_shape& shape = tensors_.shape;
-    const code_matrix& input = keep(all, {"input"}, quantize(real::cut_patches(image, shape.patch)));
-    const bool wide = shape.stream == stream_codes::s16;
-    const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
-    for (std::size_t i = 0; i < tensors_.blocks.size(); ++i) {
-      const block_evaluation block{tensors_.blocks[i], shape.block(), shape.stream, static_cast<index_t>(i), all};
-      stream = &block(*stream);
-    }
-
-    const code_matrix class_tokens =
-        real::make_codes(shape.class_tokens, shape.width, [&](index_t i, index_t c) { return (*stream)(i, c); });
-    const code_matrix& normalized = keep(all, {"norm"}, real::layernorm(class_tokens, tensors_.norm.view()));
-    const code_matrix norm = real::make_codes(
-        1, shape.head_features(), [&](index_t, index_t k) { return normalized(k / shape.width, k % shape.width); });
-    const code_matrix head = copy_weights(tensors_.head);
-    keep(all, {"logits"}, real::gemm(norm, head, tensors_.logits.exact, real::s32_codes));
-    keep(all, {"logits_u8"}, real::gemm(norm, head, tensors_.logits_u8.exact));
-    return all;
-  }
-
- private:
-  /// Codes of pixels by the table of their channel; without a table pixels are codes.
-  code_matrix quantize(const code_matrix& pixels) const {
-    if (tensors_.pixel_table.empty()) {
-      return pixels;
-    }
-    const index_t samples = tensors_.shape.patch * tensors_.shape.patch;
-    return real::make_codes(pixels.rows, pixels.columns, [&](index_t i, index_t j) {
-      return tensors_.pixel_table[static_cast<std::size_t>(j / samples * 256 + pixels(i, j))];
-    });
-  }
-
-  /// The class tokens, and the patches in their scale; then the positions.
-  code_matrix embed_u8(const code_matrix& input, tensors& all) const {
-    const index_t first = tensors_.shape.class_tokens;
-    const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(input, tensors_.patch));
-    const code_matrix& embed =
-        keep(all, {"embed"}, real::make_codes(patch.rows + first, patch.columns, [&](index_t i, index_t c) {
-               return i < first ? tensors_.class_token[static_cast<std::size_t>(i * patch.columns + c)]
-                                : tensors_.embed_table[static_cast<std::size_t>(patch(i - first, c))];
-             }));
-    const code_matrix positions = real::make_codes(embed.rows, embed.columns, [&](index_t i, index_t c) {
-      return tensors_.positions[static_cast<std::size_t>(i * embed.columns + c)];
-    });
-    return evaluate_add(embed, positions, tensors_.add_positions);
-  }
-
-  /// Class tokens and positions; then the patches.
-  code_matrix embed_s16(const code_matrix& input) const {
-    const index_t width = tensors_.shape.width, first = tensors_.shape.class_tokens;
-    const auto addend = [&](index_t i, index_t c) {
-      return tensors_.token_addend[static_cast<std::size_t>(i * width + c)];
-    };
-    const code_matrix positions =
-        real::make_codes(input.rows, width, [&](index_t i, index_t c) { return addend(i + first, c); });
-    const code_matrix patches = evaluate_linear_onto(positions, input, tensors_.patch);
-    return real::make_codes(input.rows + first, width, [&](index_t i, index_t c) -> std::int32_t {
-      return i < first ? addend(i, c) : patches(i - first, c);
-    });
-  }
-
-  const vit_tensors& tensors_;
-};
-
-/// Outcome of a comparison. A tensor that is missing, unexpected, repeated or of another shape counts as one mismatch.
-struct comparison {
-  std::int64_t compared = 0;
-  std::int64_t mismatched = 0;
-  std::string first_mismatch;  ///< "qkv, block 0, (3, 5): expected 7, found 8"; empty if there is none
-};
-
-/// A trace that compares every tensor it is shown with the expected one. The expected tensors must outlive it.
-class trace_comparison {
- public:
-  explicit trace_comparison(const tensors& expected) : expected_(expected) {}
-  explicit trace_comparison(const tensors&&) = delete;
-
-  template <class View>
-  void operator()(const trace_site& site, const View& found) {
-    const tensor_name name{std::string(site.name), site.block, site.head, site.window};
-    const auto entry = expected_.find(name);
-    if (entry == expected_.end()) {
-      report(seen_, name.text() + ": not expected");
-    } else if (!shown_.insert(name).second) {
-      report(seen_, name.text() + ": shown twice");
-    } else if (found.rows != entry->second.rows || found.columns != entry->second.columns) {
-      report(seen_, name.text() + ": expected " + size_text(entry->second) + ", found " + size_text(found));
-    } else {
-      compare(name, entry->second, found);
-    }
-  }
-
-  /// What was seen so far, and a mismatch for every tensor that was not shown.
-  comparison result() const {
-    comparison outcome = seen_;
-    for (const auto& [name, codes] : expected_) {
-      if (!shown_.contains(name)) {
-        report(outcome, name.text() + ": never shown");
-      }
-    }
-    return outcome;
-  }
-
- private:
-  static void report(comparison& outcome, const std::string& mismatch) {
-    if (outcome.mismatched == 0) {
-      outcome.first_mismatch = mismatch;
-    }
-    ++outcome.mismatched;
-  }
-
-  template <class Matrix>
-  static std::string size_text(const Matrix& matrix) {
-    return std::to_string(matrix.rows) + " x " + std::to_string(matrix.columns);
-  }
-
-  template <class View>
-  void compare(const tensor_name& name, const code_matrix& expected, const View& found) {
-    for (index_t i = 0; i < expected.rows; ++i) {
-      for (index_t j = 0; j < expected.columns; ++j) {
-        const std::int64_t code = found(i, j);
-        if (code == expected(i, j)) {
-          continue;
-        }
-        if (seen_.mismatched == 0) {
-          seen_.first_mismatch = name.text() + ", (" + std::to_string(i) + ", " + std::to_string(j) + "): expected " +
-                                 std::to_string(expected(i, j)) + ", found " + std::to_string(code);
-        }
-        ++seen_.mismatched;
-      }
-    }
-    seen_.compared += expected.rows * expected.columns;
-  }
-
-  const tensors& expected_;
-  std::set<tensor_name> shown_;
-  comparison seen_;
-};
+using intact::double_precision::block_evaluation;
+using intact::double_precision::code_matrix;
+using intact::double_precision::comparison;
+using intact::double_precision::copy_weights;
+using intact::double_precision::evaluate_add;
+using intact::double_precision::evaluate_attention;
+using intact::double_precision::evaluate_average;
+using intact::double_precision::evaluate_linear;
+using intact::double_precision::evaluate_linear_onto;
+using intact::double_precision::evaluate_softmax;
+using intact::double_precision::keep;
+using intact::double_precision::tensor_name;
+using intact::double_precision::tensors;
+using intact::double_precision::trace_comparison;
+using double_reference = intact::double_precision::vit_evaluation;
 
 /// Runs the integer model and compares every tensor.
 inline comparison compare_image(const integer_vit& model, const image_view& image, const tensors& expected) {

@@ -1,82 +1,11 @@
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <span>
-
-#include "intact/layernorm.hpp"
-#include "tensor.hpp"
-
-// Section 4 of docs/numerics.md in 128 bits, by bisection and division.
+#include "intact/quantize/exact_layernorm.hpp"
 
 namespace intact_test {
 
-/// floor(sqrt(x)) of an x below 2^64.
-constexpr int128 floor_square_root(int128 x) {
-  int128 low = 0, high = power_of_two(32);
-  while (high - low > 1) {
-    const int128 middle = (low + high) / 2;
-    (middle * middle <= x ? low : high) = middle;
-  }
-  return low;
-}
-
-/// Sum, variance and reciprocal deviation of a row.
-struct exact_layernorm_row {
-  int128 channels = 0;
-  int128 sum = 0;
-  int128 variance = 0;    ///< C * sum x^2 - (sum x)^2, without epsilon
-  int128 reciprocal = 0;  ///< R
-  int128 unit = 0;        ///< (C * x - sum) * R / unit is the normalized value in units of 2^-24
-
-  exact_layernorm_row(std::span<const int128> x, std::uint64_t epsilon, std::int64_t epsilon_fraction)
-      : channels(static_cast<int128>(x.size())) {
-    int128 squares = 0;
-    for (const int128 value : x) {
-      sum += value;
-      squares += value * value;
-    }
-    variance = channels * squares - sum * sum;
-    normalize(epsilon, epsilon_fraction);
-  }
-  exact_layernorm_row(std::span<const int128> x, const layernorm_parameters& p)
-      : exact_layernorm_row(x, p.epsilon, p.epsilon_fraction) {}
-
-  /// Of a row whose sums are known.
-  exact_layernorm_row(int128 row_channels, int128 row_sum, int128 row_variance, const layernorm_parameters& p)
-      : channels(row_channels), sum(row_sum), variance(row_variance) {
-    normalize(p.epsilon, p.epsilon_fraction);
-  }
-
-  /// C times the distance from the mean.
-  int128 centred(int128 x) const { return channels * x - sum; }
-  /// C times the deviation, with the epsilon of parameters as it is.
-  long double deviation(const layernorm_parameters& p) const {
-    const long double fraction = std::ldexp(static_cast<long double>(p.epsilon_fraction), -30);
-    return std::sqrt(static_cast<long double>(variance) + static_cast<long double>(p.epsilon) + fraction);
-  }
-  int128 normalized(int128 x) const { return floor_divide(centred(x) * reciprocal + unit / 2, unit); }
-
- private:
-  /// V in units of 2^-30 throughout; those of 2^20 and more are whole.
-  void normalize(std::uint64_t epsilon, std::int64_t epsilon_fraction) {
-    const int128 whole = variance + static_cast<int128>(epsilon);
-    const int128 fraction = whole < power_of_two(20) ? int128{epsilon_fraction} : 0;
-    const int128 parts = std::max(whole * power_of_two(30) + fraction, power_of_two(30));
-    int length = 0;
-    while (parts >= power_of_two(length)) {
-      length += 2;
-    }
-    const int128 radicand = length <= 62 ? parts * power_of_two(62 - length) : parts / power_of_two(length - 62);
-    reciprocal = (power_of_two(61) - 1) / floor_square_root(radicand);
-    unit = power_of_two(6 + (length - 30) / 2);
-  }
-};
-
-/// The code of a normalized value.
-inline std::uint8_t exact_layernorm_code(int128 normalized, const layernorm_parameters& p, std::size_t c) {
-  return clamp_to<std::uint8_t>(floor_divide(normalized * p.gain[c] + p.bias[c], power_of_two(p.output_shift)));
-}
+using intact::double_precision::exact_layernorm_code;
+using intact::double_precision::exact_layernorm_row;
+using intact::double_precision::floor_square_root;
 
 }  // namespace intact_test

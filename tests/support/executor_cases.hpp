@@ -14,7 +14,7 @@
 #include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
 
-// What every executor has to do, whatever threads it runs on.
+// Requirements of every executor, whatever threads it runs on.
 
 namespace intact_test {
 

@@ -14,7 +14,7 @@
 #include "intact/types/packed_weights.hpp"
 #include "tensor.hpp"
 
-// Memory that ends where a page begins that nobody may touch. Who reads or writes behind it is stopped on the spot,
+// Memory followed by a page without access. A read or write beyond it stops the program at once,
 // with sanitizers and without, on real processors and on emulated ones.
 
 namespace intact_test {

@@ -87,7 +87,7 @@ inline std::string profile_text(const quantization_recipe& p) {
          number("pixel_codes", p.pixel_codes) + number("weights", p.weights) + number("weight_group", p.weight_group);
 }
 
-/// What a random model is made of.
+/// The parts of a random model.
 struct model_recipe {
   vit_shape shape;  ///< its stream is the profile's
   quantization_recipe parts;

@@ -42,7 +42,7 @@ using all_stages = std::tuple<
 using few_stages =
     std::tuple<requantize<std::uint8_t>, add_to_stream, requantize_per_row<std::uint8_t>, stage_of_a_user>;
 
-/// What codes before clamping are like: about 9 bits long, about 17, about 9 from accumulators that are shifted left
+/// Lengths of codes before clamping: about 9 bits long, about 17, about 9 from accumulators that are shifted left
 /// first, or anything that scales can make of them.
 enum class scales { bytes, words, prescaled, extreme };
 inline constexpr scales all_scales[] = {scales::bytes, scales::words, scales::prescaled, scales::extreme};
@@ -80,7 +80,7 @@ inline tensor_scale random_scale(scales what, const tensor_scale& shifts, genera
   return scale;
 }
 
-/// What stages point to. No array, table or matrix is followed by memory that may be read.
+/// The memory that stages point to. No array, table or matrix is followed by memory that may be read.
 class stage_arrays {
  public:
   /// For accumulators a with |a| <= bound of a product of `rows` x `channels`.

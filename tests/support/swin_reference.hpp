@@ -63,7 +63,7 @@ inline code_matrix to_matrix(const std::vector<std::vector<std::int32_t>>& token
   });
 }
 
-/// How the tokens of a grid stand in windows.
+/// The order of a grid's tokens in windows.
 struct window_cut {
   index_t height, width, window, shift;
 

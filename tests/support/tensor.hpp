@@ -13,29 +13,13 @@
 #include "intact/types/view.hpp"
 #include "wide_integer.hpp"
 
-// What the tests of the operations share: tensors that own their memory, values to fill them with, exact arithmetic.
+// Helpers shared by the tests of the operations: tensors that own their memory, values to fill them with, exact
+// arithmetic.
 
 namespace intact_test {
 
 using namespace intact;
 using intact::index_t;  // not the function of that name which POSIX declares
-
-// Oracles compute in 128 bits (int128), in which nothing that occurs here overflows.
-constexpr int128 power_of_two(int exponent) {
-  return int128{1} << exponent;
-}
-
-/// floor(numerator / denominator) for a positive denominator, by division.
-constexpr int128 floor_divide(int128 numerator, int128 denominator) {
-  const int128 quotient = numerator / denominator;
-  return numerator % denominator < 0 ? quotient - 1 : quotient;
-}
-
-template <class T>
-constexpr T clamp_to(int128 x) {
-  return static_cast<T>(
-      std::clamp<int128>(x, int128{std::numeric_limits<T>::min()}, int128{std::numeric_limits<T>::max()}));
-}
 
 /// Random integers, the same on every machine.
 class generator {
@@ -53,11 +37,11 @@ class generator {
   std::mt19937_64 engine_;
 };
 
-/// How a tensor lies in its memory, in elements.
+/// The layout of a tensor in its memory, in elements.
 struct layout {
   index_t gap = 0;     ///< between the rows: the stride minus the columns
   index_t offset = 0;  ///< in front of the first element
-  index_t behind = 0;  ///< behind the last element
+  index_t behind = 0;  ///< after the last element
 };
 
 inline constexpr layout layouts[] = {
@@ -138,7 +122,7 @@ class packed_tensor {
   index_t columns_;
 };
 
-/// What to fill a tensor with.
+/// The values to fill a tensor with.
 enum class values { smallest, largest, alternating, constant_rows, random };
 inline constexpr values all_values[] = {values::smallest, values::largest, values::alternating, values::constant_rows,
                                         values::random};

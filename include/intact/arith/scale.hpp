@@ -46,7 +46,7 @@ class row_scale {
 };
 
 /// The same scale in the form that matrix products take, for sums of w * v whose v still carries its zero point: the
-/// correction stands in the offset. Range: 0 <= weight_sum <= 65535 * 2^15, v_zero_point -128..255.
+/// correction is part of the offset. Range: 0 <= weight_sum <= 65535 * 2^15, v_zero_point -128..255.
 constexpr tensor_scale row_tensor_scale(const row_divisor& normalization, std::int64_t weight_sum, int v_zero_point) {
   const std::int64_t half_and_zero_point = 2 * std::int64_t{normalization.zero_point} + 1;
   if (weight_sum == 0) {

@@ -13,15 +13,15 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// What a channel of a residual addition shall compute of codes r and b:
+/// The function of codes r and b that a channel of a residual addition approximates:
 /// y = stream * (r - zp_r) + branch * (b - zp_b) + zp_y.
 struct add_spec {
   double stream = 0;  ///< s_r[c] / s_y[c], at least 0
   double branch = 0;  ///< s_b / s_y[c], at least 0
 };
 
-/// What it computes: y = stream * (r - zp_r) + branch * (b - zp_b) + offset, rounded to nearest; all exact in double,
-/// and no pair of codes is a tie.
+/// The realized function: y = stream * (r - zp_r) + branch * (b - zp_b) + offset, rounded to nearest; all exact in
+/// double, and no pair of codes is a tie.
 struct realized_add {
   double stream = 0;
   double branch = 0;

@@ -4,14 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <type_traits>
-#include <variant>
 
 #include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_packed_weights.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/model/block.hpp"
-#include "intact/pack.hpp"
 #include "intact/types/workspace.hpp"
 
 // The parameters of a block in one piece of memory of the caller.
@@ -20,30 +18,6 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 namespace detail {
-
-/// Bytes of packed weights of a kind. Groups that have no packed form are packed as s8.
-constexpr index_t packed_bytes_of(weight_kind kind, index_t rows, index_t columns, index_t group) {
-  const bool packable = group % packed_weights<grouped_s4>::step == 0 || group >= columns;
-  if (kind == weight_kind::grouped_s4 && packable) {
-    return packed_weights_bytes<grouped_s4>(rows, columns, group);
-  }
-  return kind == weight_kind::s4 ? packed_weights_bytes<s4>(rows, columns)
-                                 : packed_weights_bytes<std::int8_t>(rows, columns);
-}
-
-/// Packs weights of any kind.
-inline any_packed_weights pack(const owned_weights& weights, std::span<std::byte> memory) {
-  return std::visit(
-      [&](const auto& view) -> any_packed_weights {
-        if constexpr (std::is_same_v<std::remove_cvref_t<decltype(view)>, grouped_s4_view>) {
-          if (!is_packable(view)) {
-            return pack_weights_as_s8(view, memory);
-          }
-        }
-        return pack_weights(view, memory);
-      },
-      weights.view());
-}
 
 /// Memory of a LayerNorm's parameters.
 struct layernorm_memory {
@@ -68,7 +42,7 @@ struct linear_memory {
   template <class Workspace>
   static constexpr linear_memory take(Workspace& memory, index_t outputs, index_t inputs,
                                       const quantization_recipe& recipe) {
-    const index_t bytes = packed_bytes_of(recipe.weights, outputs, inputs, recipe.weight_group);
+    const index_t bytes = packed_weights_bytes(recipe.weights, outputs, inputs, recipe.weight_group);
     return {memory.template take<std::int32_t>(outputs), memory.template take<std::int64_t>(outputs),
             memory.template take<std::byte>(bytes), bytes};
   }
@@ -139,7 +113,7 @@ inline linear_parameters store(const owned_linear& layer, const linear_memory& m
   channel_scale scale = layer.scale.view();
   scale.multiplier = store(layer.scale.multiplier, memory.multiplier);
   scale.offset = store(layer.scale.offset, memory.offset);
-  return {pack(layer.weights, {memory.weights, static_cast<std::size_t>(memory.weight_bytes)}), scale};
+  return {pack_weights(layer.weights, {memory.weights, static_cast<std::size_t>(memory.weight_bytes)}), scale};
 }
 
 inline add_parameters store(const owned_add& add, const add_memory& memory) {

@@ -16,7 +16,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Parameters of a compatibility LayerNorm with the memory that they stand in.
+/// Parameters of a compatibility LayerNorm with their memory.
 struct owned_fq_vit_layernorm {
   int zero_point = 0;
   std::vector<std::uint8_t> shift;

@@ -18,8 +18,9 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// What a built scale computes: y = a * factor + offset, rounded to nearest. Both numbers are exact in double, every
-/// value in between is too, and no a of the range is a tie: any way of rounding to nearest gives the same code.
+/// The function that a built scale computes: y = a * factor + offset, rounded to nearest. Both numbers are exact in
+/// double, every value in between is too, and no a of the range is a tie: any way of rounding to nearest gives the
+/// same code.
 struct realized_scale {
   double factor = 0;
   double offset = 0;

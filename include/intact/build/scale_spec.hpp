@@ -20,7 +20,7 @@ struct accumulator_range {
   std::int64_t high = 0;
 };
 
-/// What a scale shall compute of an accumulator a: y = factor * (a - correction) + addend.
+/// The function of an accumulator a that a scale approximates: y = factor * (a - correction) + addend.
 struct scale_spec {
   double factor = 0;            ///< s_a * s_w / s_y, at least 0
   double addend = 0;            ///< bias / s_y + zero point of y

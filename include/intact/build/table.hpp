@@ -180,8 +180,8 @@ inline double gelu(double x) {
   return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
 }
 
-/// Where a quantized value lies: code k stands for (k - zero_point) * scale. The zero point of an activation table's
-/// input may lie outside the codes.
+/// Scale and zero point of quantized values: code k stands for (k - zero_point) * scale. The zero point of an
+/// activation table's input may lie outside the codes.
 struct code_scale {
   double scale = 1;
   double zero_point = 0;

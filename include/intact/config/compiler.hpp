@@ -47,3 +47,10 @@
 #else
 #define INTACT_ALLOW_SCALAR_STAGES 1
 #endif
+
+// Declares a type of 128-bit integers: the compiler's, or an alternative where it has none.
+#ifdef __SIZEOF_INT128__
+#define INTACT_DECLARE_INT128(name, sign, alternative) __extension__ typedef sign __int128 name
+#else
+#define INTACT_DECLARE_INT128(name, sign, alternative) using name = alternative
+#endif

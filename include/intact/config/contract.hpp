@@ -13,7 +13,7 @@
 #include <cstdlib>
 #endif
 
-// Contracts are checked once, at the door of a public operation, before anything is written. Kernels check nothing.
+// Contracts are checked once, by the public operation, before anything is written. Kernels check nothing.
 // A broken contract throws std::invalid_argument. Without exceptions it calls the handler that the program has set,
 // then aborts. Either way the message names the operation, the argument, its value and the limit.
 

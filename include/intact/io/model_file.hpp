@@ -21,7 +21,7 @@
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_write.hpp"
 
-// Integer models as safetensors files. docs/model_format.md describes the format; the fields stand in
+// Integer models as safetensors files. docs/model_format.md describes the format; the fields are in
 // model_file_fields.hpp and model_file_swin_fields.hpp.
 
 namespace intact {
@@ -230,7 +230,7 @@ inline void save_integer_swin(const integer_swin& model, const std::filesystem::
 /// Makes the model that a file holds: the same bits as the one that was saved.
 ///
 /// Safety:  every byte is taken as hostile. A model is safe to run on any image: no operation can overflow or reach
-///          beyond its data. What it computes is the file's business.
+///          beyond its data. The function that it computes is not judged.
 /// Memory:  at most twice the file's size and 64 KiB, and no block of more than its size and 64 KiB, beside what the
 ///          argument holds: all of the file, or its header. Of an honest file it is the model and little more. The
 ///          workspace that a model needs is not bounded by its file: vit_workspace_bytes and swin_workspace_bytes tell

@@ -17,8 +17,8 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/io/safetensors_header.hpp"
 
-// What must hold between the numbers of a model file, so that a model of any file is safe to run: nothing overflows,
-// whatever the image is. The limits of single numbers stand with the fields (model_file_fields.hpp).
+// Conditions between the numbers of a model file that make a model of any file safe to run: nothing overflows,
+// whatever the image is. The limits of single numbers are with the fields (model_file_fields.hpp).
 
 namespace intact {
 inline namespace INTACT_UNIT {

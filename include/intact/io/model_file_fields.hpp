@@ -19,7 +19,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace detail {
 
-/// What an archive does with a T: reading changes it, writing does not.
+/// The type by which an archive takes a T: reading changes it, writing does not.
 template <class Archive, class T>
 using field = std::conditional_t<Archive::writes, const T, T>;
 

@@ -199,7 +199,7 @@ class replacement_file {
   /// The permissions of the file that is replaced, and its owner and group where the system allows it. Under another
   /// group, members of either group get what both group and others had, so that nobody may do more than before.
   /// Returns them. A file that its owner may not open stays readable until it is in its place: what a killed process
-  /// leaves behind must be opened to be removed.
+  /// leaves must be opened to be removed.
   ::mode_t take_permissions() {
     const int output = output_.descriptor();
     ::mode_t mode = former_.st_mode & 0777;

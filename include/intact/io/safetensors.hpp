@@ -140,7 +140,7 @@ struct opened_safetensors {
 
 }  // namespace detail
 
-/// What the header of a safetensors file says. What its functions return by reference lives as long as the object. All
+/// The contents of a safetensors header. References that its functions return live as long as the object. All
 /// errors are file_error, except std::bad_alloc if memory runs out.
 class safetensors_index {
  public:

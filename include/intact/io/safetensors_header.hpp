@@ -255,7 +255,7 @@ class safetensors_header_reader {
     refuse(subject + " is " + found + "; it must be " + rule);
   }
 
-  /// What comes next, and what it must be.
+  /// The next token, and the kinds that it must be of.
   std::pair<std::string, std::string> expected() const {
     switch (place_) {
       case place::metadata_value:

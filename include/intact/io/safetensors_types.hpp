@@ -171,7 +171,7 @@ constexpr dtype dtype_of() {
   }
 }
 
-/// What a file says of one tensor, which is row-major and fills bytes [begin, end) of the file's buffer.
+/// The description of one tensor, which is row-major and fills bytes [begin, end) of the file's buffer.
 struct tensor_info {
   dtype type = dtype::u8;
   std::vector<std::int64_t> shape;

@@ -22,7 +22,7 @@ namespace kernel {
 
 namespace detail {
 
-/// Up to four of `count` codes, minus 128, as s8 in a word; 0 behind them.
+/// Up to four of `count` codes, minus 128, as s8 in a word, followed by zeros.
 INTACT_INLINE std::uint32_t recentred(const std::uint8_t* codes, index_t count) {
   std::uint32_t word = 0x80808080u;
   if (count >= 4) {

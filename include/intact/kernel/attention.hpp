@@ -74,7 +74,7 @@ attention_head prepare_head(const quantized_matrix& k, const quantized_matrix& v
           prepare_values<Isa>(v, memory.values), memory.start, k.zero_point};
 }
 
-/// What a band of queries needs.
+/// Scratch memory of a band of queries.
 struct attention_scratch {
   matrix_view<std::uint8_t> codes;  ///< logits, then codes or weights
   shift_scratch shifts;

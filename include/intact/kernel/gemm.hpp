@@ -38,7 +38,7 @@ constexpr index_t gemm_units(index_t rows, const packed_weights<Element>& w) {
   return gemm_row_tiles<Element>(rows) * w.panels();
 }
 
-/// What the accumulators of a panel start from: 0 or the caller's numbers, less what the activations' offset will add.
+/// The start of a panel's accumulators: 0 or the caller's numbers, less the sum that the activations' offset adds.
 /// It is read from memory in either case: compilers that know it to be 0 move parts of an output stage in front of the
 /// loop, and then spill the tile.
 template <class Isa, class A, class Element>

@@ -107,7 +107,7 @@ class gemm_tile {
   }
 
  private:
-  /// What a group's columns are shifted by, in each register.
+  /// The shifts of a group's columns, in each register.
   struct shifts_of_columns {
     INTACT_INLINE shifts_of_columns(const panel_steps<Element>& w, index_t group) {
       INTACT_UNROLL

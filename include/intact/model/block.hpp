@@ -93,8 +93,8 @@ void mlp_half(matrix_view<Code> stream, const block_parameters& p, matrix_view<s
   add_branch<Isa, Kinds>(hidden, p.mlp.fc2, p.add2, stream, run);
 }
 
-/// What follows attention, on a stream in bands of `each` rows: the projection, then the perceptron. `context` becomes
-/// norm2's codes.
+/// The steps after attention, on a stream in bands of `each` rows: the projection, then the perceptron. `context`
+/// becomes norm2's codes.
 template <class Isa, class Kinds, class Code, executor Executor>
 void after_attention(matrix_view<std::uint8_t> context, const block_parameters& p, index_t each, std::uint8_t* hidden,
                      matrix_view<Code> stream, const Executor& run) {

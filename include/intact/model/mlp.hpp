@@ -40,7 +40,7 @@ void require_mlp(const mlp_parameters& p, index_t width, index_t hidden) {
   require_linear<Kinds>("mlp: fc2", p.fc2, width, hidden);
 }
 
-/// What the rows of a band may take between the steps of a block, and rows that are worth reading all weights for.
+/// Bytes of a band's rows between the steps of a block, and the least rows that justify reading all weights.
 inline constexpr index_t band_bytes = index_t{4} << 20;
 inline constexpr index_t band_least_rows = 192;
 

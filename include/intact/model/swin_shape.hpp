@@ -103,7 +103,7 @@ struct swin_merging_buffers {
   matrix_view<Code> merged;
   matrix_view<std::uint8_t> normalized;
 
-  /// Of the merging behind stage s.
+  /// Of the merging after stage s.
   template <class Workspace>
   static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index_t s, index_t batch = 1) {
     const index_t rows = size_product(batch, shape.tokens_of(s + 1)), columns = size_product(4, shape.of(s).width);

@@ -115,7 +115,8 @@ inline void require_vit_image(const image_view& image, const vit_shape& shape) {
   }
 }
 
-/// Buffers of a call for `batch` images. The patches lie where the blocks' buffers follow: they are used up before.
+/// Buffers of a call for `batch` images. Patches and the blocks' buffers share memory: patches are consumed before
+/// blocks run.
 struct vit_buffers {
   matrix_view<std::uint8_t> normalized;  ///< class tokens
   matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
@@ -155,7 +156,7 @@ void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
   }
 }
 
-/// The tokens of one image: quantized patches through the patch embedding, behind the class tokens.
+/// The tokens of one image: quantized patches through the patch embedding, after the class tokens.
 template <class Isa, class Kinds, class Code, executor Executor>
 void embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
            matrix_view<std::uint8_t> patches, const Executor& run) {
@@ -192,7 +193,7 @@ matrix_view<Code> gather_class_tokens(matrix_view<Code> stream, const vit_shape&
   return stream.row_block(0, batch * class_tokens);
 }
 
-/// The last block, whose class tokens are all that the head takes: they alone are queries, and go on behind attention.
+/// The last block, whose class tokens are all that the head takes: they alone are queries, and go on after attention.
 /// Returns them.
 template <class Isa, class Kinds, class Code, executor Executor>
 matrix_view<Code> last_block(matrix_view<Code> stream, const block_parameters& p, const vit_shape& shape,

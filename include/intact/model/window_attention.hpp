@@ -85,7 +85,7 @@ void require_window_attention(const window_attention_parameters& p, const window
   }
 }
 
-/// What a thread needs for one window and head.
+/// Scratch memory of a thread for one window and head.
 struct window_scratch {
   kernel::attention_head_memory head;
   kernel::attention_scratch band;
@@ -148,7 +148,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
 
 /// Attention inside windows, from codes of q, k and v to codes of the context, for a batch of images.
 ///
-/// Shapes:    qkv (batch * shape.grid.padded_tokens()) x (3 * width) in window order, images behind each other; y the
+/// Shapes:    qkv (batch * shape.grid.padded_tokens()) x (3 * width) in window order, one image after the other; y the
 ///            same rows x width; any strides.
 /// Memory:    at least window_attention_workspace_bytes(shape, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.

@@ -18,7 +18,7 @@
 #include "intact/quantize/eigen.hpp"
 #include "intact/reference/model/trace.hpp"
 
-// What the float models that calibration runs share: their layers, loading them, and running them.
+// Layers, loading and inference shared by the float models that calibration runs.
 
 namespace intact {
 inline namespace INTACT_UNIT {

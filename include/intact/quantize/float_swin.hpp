@@ -15,7 +15,7 @@
 #include "intact/quantize/float_layers.hpp"
 #include "intact/windows.hpp"
 
-// The Swin transformer in float32 that calibration runs: loading it, and running it with every tensor on show.
+// The Swin transformer in float32 that calibration runs: loading it, and running it with a callback per tensor.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -26,7 +26,7 @@ struct float_swin_block {
   float_matrix position_bias;  ///< (2 window - 1)^2 x heads
 };
 
-/// A stage: blocks, and the merging behind them.
+/// A stage: blocks, and the merging after them.
 struct float_swin_stage {
   std::vector<float_swin_block> blocks;
   float_layernorm merge_norm;  ///< these two not of the last stage
@@ -50,7 +50,7 @@ inline float_block_view block_view(const float_swin& model, index_t s, index_t p
                  model.shape.block(s, position).per_window(), model.epsilon, number);
 }
 
-/// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
+/// Values that a file of weights may lack. A value given here takes the place of the file's metadata, in brackets.
 struct float_swin_options {
   std::optional<index_t> height = {};          ///< of images; ["img_size"] else 224
   std::optional<index_t> image_width = {};     ///< likewise
@@ -243,7 +243,7 @@ float_matrix float_merge(const float_swin& model, index_t s, const float_matrix&
 }  // namespace detail
 
 /// Makes a model of a file of weights under timm's names, old or new: merging s is called layers.s.downsample, or, with
-/// the stage behind it, layers.(s + 1).downsample; the classifier head or head.fc. All sizes but the image's follow
+/// the stage after it, layers.(s + 1).downsample; the classifier head or head.fc. All sizes but the image's follow
 /// from the tensors' shapes. Tables of relative positions must be this architecture's; masks follow from the sizes.
 ///
 /// Errors:    file_error, naming the tensor or the metadata, as of load_float_vit; std::invalid_argument for an image

@@ -13,7 +13,7 @@
 #include "intact/model/vit.hpp"
 #include "intact/quantize/float_layers.hpp"
 
-// The vision transformer in float32 that calibration runs: loading it, and running it with every tensor on show.
+// The vision transformer in float32 that calibration runs: loading it, and running it with a callback per tensor.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -29,7 +29,7 @@ struct float_vit : pixel_normalization {
   float_matrix positions;    ///< tokens x width
   std::vector<float_block> blocks;
   float_layernorm norm;
-  float_linear head;  ///< of all class tokens, one behind the other
+  float_linear head;  ///< of all class tokens, one after the other
 };
 
 /// A view of a block.
@@ -37,7 +37,7 @@ inline float_block_view block_view(const float_vit& model, index_t position) {
   return view_of(model.blocks[static_cast<std::size_t>(position)], model.shape.block(), model.epsilon, position);
 }
 
-/// What a file of weights need not say. A value given here takes the place of the file's metadata, in brackets.
+/// Values that a file of weights may lack. A value given here takes the place of the file's metadata, in brackets.
 struct float_vit_options {
   std::optional<index_t> heads = {};           ///< ["heads"] else width / 64
   std::optional<float> epsilon = {};           ///< ["ln_eps"] else 1e-6
@@ -204,7 +204,7 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
 
   float_matrix normalized = detail::apply(model.norm, stream.topRows(shape.class_tokens), model.epsilon);
   show("norm", normalized);
-  normalized.resize(1, shape.head_features());  // row by row: one token behind the other
+  normalized.resize(1, shape.head_features());  // row by row: one token after the other
   float_matrix logits = detail::apply(model.head, normalized);
   show("logits", logits);
   return {logits.data(), logits.data() + logits.size()};

@@ -83,7 +83,7 @@ constexpr byte_multiplier floored_multiplier(std::uint64_t n, int shift, std::ui
   return m;
 }
 
-/// What a row's values have in common: their sum, and C times their deviation as root * 2^(length / 2 - 60).
+/// The numbers that a row's values share: their sum, and C times their deviation as root * 2^(length / 2 - 60).
 struct row_deviation {
   std::int64_t sum = 0;
   std::uint64_t root = 0;

@@ -16,7 +16,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// What the stages of this file have in common. Spans are per output channel; nothing is owned.
+/// The parameters that the stages of this file share. Spans are per output channel; nothing is owned.
 struct compat_scale {
   std::span<const std::int32_t> bias;
   std::span<const std::int32_t> multiplier;  ///< 2^30..2^31 - 1, or 0: the factor's 31 leading bits

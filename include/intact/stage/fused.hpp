@@ -7,8 +7,8 @@
 #include "intact/arith/scale.hpp"
 #include "intact/stage/output_stage.hpp"
 
-// Output stages that take in the operation behind the matrix product, so that its codes never visit memory. Each equals
-// the product with `requantize`, followed by that operation.
+// Output stages that apply the operation after the product directly to accumulators, so that its codes are not stored.
+// Each equals the product with `requantize`, followed by that operation.
 
 namespace intact {
 inline namespace INTACT_ABI {

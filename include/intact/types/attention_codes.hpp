@@ -9,7 +9,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// What becomes of attention probabilities below 2^-15. A log2 code k stands for the probability 2^-k.
+/// How attention probabilities below 2^-15 are coded. A log2 code k stands for the probability 2^-k.
 ///
 ///   tail   stored as   codes            below 2^-15                          e = 0
 ///   zero   u8          0..15            code 16: weight 0 (the original)     code 16

@@ -19,7 +19,7 @@ struct sequential {
   }
 };
 
-/// Whoever runs an operation's tasks: `for_each(n, task)` calls task(0) to task(n - 1), each once, in any order, on
+/// Runs an operation's tasks: `for_each(n, task)` calls task(0) to task(n - 1), each once, in any order, on
 /// any threads, and returns when all are done; `threads()` tells how many can run at a time. Tasks do not throw and
 /// write to disjoint memory. The bits of a result do not depend on the executor.
 template <class Executor>
@@ -29,8 +29,8 @@ concept executor = requires(const Executor& run, void (*task)(index_t)) {
 };
 static_assert(executor<sequential>);
 
-/// Rows of one task, at least, of the operations that work row by row: threads are not worth less, and tables are
-/// prepared once per task.
+/// Rows of one task, at least, of the operations that work row by row: fewer rows cost more in scheduling and in
+/// per-task tables than they save.
 inline constexpr index_t rows_per_task = 16;
 
 }  // namespace INTACT_ABI

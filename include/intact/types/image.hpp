@@ -7,7 +7,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// An image of u8 samples that somebody else owns: sample (c, y, x) stands at
+/// A non-owning image of u8 samples: sample (c, y, x) is at
 /// data[c * channel_stride + y * row_stride + x * pixel_stride].
 struct image_view {
   const std::uint8_t* data = nullptr;

@@ -60,7 +60,7 @@ struct packed_view {
   }
 
   /// The first rows and columns, in place and read-only: storing the last of an odd number of columns would clear the
-  /// element behind it.
+  /// element after it.
   INTACT_INLINE constexpr packed_view<Element, const Byte> prefix(index_t first_rows, index_t first_columns) const {
     return {data, first_rows, first_columns, stride};
   }

@@ -17,7 +17,7 @@ inline constexpr index_t packed_weights_alignment = 64;
 /// or grouped_s4. pack_weights makes them, in memory of the caller.
 ///
 /// The output channels are split into panels of 64; the last one is as wide as the rest, rounded up to 16. Within a
-/// panel the inner dimension is split into groups of four (s8) or pairs of groups (s4), one behind the other:
+/// panel the inner dimension is split into groups of four (s8) or pairs of groups (s4), one after the other:
 ///
 ///     s8, a group of a panel that is 64 wide: 256 bytes
 ///       channel 0: k0 k1 k2 k3 | channel 1: k0 k1 k2 k3 | ... | channel 63: k0 k1 k2 k3
@@ -30,7 +30,7 @@ inline constexpr index_t packed_weights_alignment = 64;
 ///     shifts of a group of columns
 ///       channels 48:32:16:0 | 49:33:17:1 | 50:34:18:2 | ... | 63:47:31:15
 ///
-/// What rounding adds is 0. Behind the last panel stand the int32 sums of each channel's weights.
+/// The columns that rounding adds are 0. The int32 sums of each channel's weights follow the last panel.
 template <class Element>
 struct packed_weights {
   static_assert(std::is_same_v<Element, std::int8_t> || std::is_same_v<Element, s4> ||
@@ -69,7 +69,7 @@ struct packed_weights {
 
   INTACT_INLINE constexpr index_t panels() const { return group_count(rows, panel_width); }
 
-  /// Output channels of a panel as it lies in memory, rounded.
+  /// Output channels of a panel in memory, rounded.
   INTACT_INLINE constexpr index_t width(index_t panel) const {
     const index_t rest = packed_rows - panel * panel_width;
     return rest >= panel_width ? panel_width : rounded_width(rest);
@@ -105,7 +105,7 @@ struct packed_weights {
 
 inline namespace INTACT_UNIT {
 
-/// Bytes of packed weights for `rows` output channels and `columns` inputs: of the panels, and of the sums behind them.
+/// Bytes of packed weights for `rows` output channels and `columns` inputs: of the panels, and of the sums after them.
 /// `group`: columns that share a shift, of grouped_s4. max_size if no memory can have as many.
 template <class Element>
 constexpr index_t packed_panel_bytes(index_t rows, index_t columns, index_t group = 1) {

@@ -9,7 +9,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// What attention weights are: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
+/// The kind of attention weights: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
 enum class attention_kind { log2_of_sum, log2_of_max, weights };
 
 /// The softmax of attention and its product with V.

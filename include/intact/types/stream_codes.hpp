@@ -5,7 +5,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// What the codes of a residual stream are: u8 with a zero point and a power of two per channel, or s16 in one scale
+/// The codes of a residual stream: u8 with a zero point and a power of two per channel, or s16 in one scale
 /// for the whole network.
 enum class stream_codes { u8, s16 };
 

@@ -35,7 +35,7 @@ INTACT_INLINE constexpr index_t group_count(index_t size, index_t group) {
   return size / group + (size % group != 0 ? 1 : 0);
 }
 
-/// A row-major matrix in memory that somebody else owns. Element (i, j) stands at data[i * stride + j]; the stride
+/// A non-owning row-major matrix. Element (i, j) is at data[i * stride + j]; the stride
 /// counts elements. No alignment is asked for beyond that of T; data may be null when the matrix has no elements.
 template <class T>
 struct matrix_view {

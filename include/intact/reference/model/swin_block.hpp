@@ -14,7 +14,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-/// Buffers in window order of one call, taken from a workspace behind block_buffers of all tokens.
+/// Buffers in window order of one call, taken from a workspace after block_buffers of all tokens.
 template <class Code>
 struct swin_window_buffers {
   matrix_view<std::uint8_t> normalized;

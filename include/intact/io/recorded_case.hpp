@@ -15,14 +15,17 @@
 #include <nlohmann/json.hpp>
 
 #include "intact/build/weights.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/io/case_report.hpp"
 #include "intact/io/safetensors.hpp"
-#include "report.hpp"
 
-// A recorded case: a safetensors file whose metadata says which function it was recorded from.
+// Recorded cases: safetensors files with the inputs and outputs of a function, for example of a PyTorch model. The
+// metadata has the name of the function and its parameters. docs/verify.md has the format.
 
-namespace intact_verify {
+namespace intact {
+inline namespace INTACT_UNIT {
 
-using intact::index_t;
+namespace recorded {
 
 /// A matrix that owns its elements.
 template <class T>
@@ -36,8 +39,8 @@ struct matrix {
 
   T& operator()(index_t i, index_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
   const T& operator()(index_t i, index_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
-  intact::matrix_view<T> view() { return {values.data(), rows, columns}; }
-  intact::matrix_view<const T> view() const { return {values.data(), rows, columns}; }
+  matrix_view<T> view() { return {values.data(), rows, columns}; }
+  matrix_view<const T> view() const { return {values.data(), rows, columns}; }
 };
 
 /// The recorded scale and zero point of a quantized tensor: one scale, or one per channel.
@@ -48,9 +51,10 @@ struct quantizer {
   float channel(index_t c) const { return scale.size() == 1 ? scale[0] : scale.at(static_cast<std::size_t>(c)); }
 };
 
+/// A recorded case. Errors of all functions: file_error, naming the file and the tensor or the parameter.
 class recorded_case {
  public:
-  explicit recorded_case(intact::safetensors_file file) : file_(std::move(file)) {
+  explicit recorded_case(safetensors_file file) : file_(std::move(file)) {
     const auto found = file_.metadata().find("params");
     if (found != file_.metadata().end()) {
       parameters_ = nlohmann::json::parse(found->second, nullptr, false);
@@ -85,11 +89,11 @@ class recorded_case {
     return found;
   }
 
-  [[noreturn]] void fail(const std::string& problem) const { throw intact::file_error(file_.name(), problem); }
+  [[noreturn]] void fail(const std::string& problem) const { throw file_error(file_.name(), problem); }
 
   bool has_parameter(const std::string& name) const { return parameters_.contains(name); }
 
-  /// A parameter that must be a text.
+  /// A parameter that must be a string.
   std::string text(const std::string& name) const {
     const nlohmann::json& value = parameter(name);
     if (!value.is_string()) {
@@ -143,12 +147,12 @@ class recorded_case {
   std::vector<std::int64_t> integers(const std::string& tensor) const {
     const auto widened = [](const auto& values) { return std::vector<std::int64_t>(values.begin(), values.end()); };
     switch (file_.info(tensor).type) {
-      case intact::dtype::i8:
+      case dtype::i8:
         return widened(file_.values<std::int8_t>(tensor));
-      case intact::dtype::boolean:
-      case intact::dtype::u8:
+      case dtype::boolean:
+      case dtype::u8:
         return widened(file_.values<std::uint8_t>(tensor));
-      case intact::dtype::i32:
+      case dtype::i32:
         return widened(file_.values<std::int32_t>(tensor));
       default:
         return file_.values<std::int64_t>(tensor);
@@ -186,7 +190,7 @@ class recorded_case {
   /// Whether a tensor has s8 codes: its codes are stored as I8, or one of them or the zero point is negative.
   bool is_signed(const std::string& tensor) const {
     const std::vector<std::int64_t> codes = integers(tensor + "__codes"), zero_point = integers(tensor + "__zp", 1);
-    return file_.info(tensor + "__codes").type == intact::dtype::i8 || zero_point[0] < 0 ||
+    return file_.info(tensor + "__codes").type == dtype::i8 || zero_point[0] < 0 ||
            std::any_of(codes.begin(), codes.end(), [](std::int64_t code) { return code < 0; });
   }
 
@@ -257,7 +261,7 @@ class recorded_case {
     return static_cast<std::int64_t>(number);
   }
 
-  intact::safetensors_file file_;
+  safetensors_file file_;
   nlohmann::json parameters_ = nlohmann::json::object();
 };
 
@@ -277,8 +281,8 @@ inline std::vector<std::uint8_t> shifts_of(const recorded_case& file, const quan
   return shift;
 }
 
-/// Why two codes may differ by one: the exact value lies so close to the tie between them that rounding, by up to
-/// `tolerance` codes, moves it to the other side. Empty if it does not.
+/// The reason why two codes may differ by one: the distance of the exact value from the tie between them is at most
+/// `tolerance`, in codes, so that a rounding error of that size exchanges the codes. Empty if the distance is larger.
 inline std::string near_tie(long double exact, std::int64_t found, std::int64_t expected, long double tolerance) {
   const long double tie = static_cast<long double>(std::min(found, expected)) + 0.5L;
   const long double distance = std::fabs(exact - tie);
@@ -295,4 +299,7 @@ inline std::string near_tie(long double exact, std::int64_t found, std::int64_t 
 /// The relative error of one rounding to float32.
 inline constexpr long double float32_rounding = 0x1p-24L;
 
-}  // namespace intact_verify
+}  // namespace recorded
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

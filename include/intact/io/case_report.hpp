@@ -8,15 +8,21 @@
 #include <utility>
 #include <vector>
 
-// What was compared, what differed, and which claims hold.
+#include "intact/config/compiler.hpp"
+#include "intact/config/floating_point.hpp"
 
-namespace intact_verify {
+// Reports of comparisons with recorded tensors: the counts, the first differences, and the claims that hold.
 
-/// What must hold of a comparison for exit code 0.
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace recorded {
+
+/// The claim of a comparison.
 ///
 ///   exact       every code is equal
 ///   bounded     at most 3 of 100,000 differ, summed over a function's bounded comparisons; by one code; each explained
-///   explained   any number may differ, each with a reason that the program has checked
+///   explained   any number may differ, each with a reason that has been checked
 ///   within_one  any number may differ by one code
 ///   reported    nothing
 enum class claim { exact, bounded, explained, within_one, reported };
@@ -123,19 +129,19 @@ struct tensor_comparison {
   }
 };
 
-/// What became of one file.
+/// The comparisons of one recorded case.
 struct case_report {
   enum class outcome { verified, unsupported, unreadable };
 
   std::string name;
   std::string function;  ///< as the file says
-  std::string group;     ///< under which it is summed up
+  std::string group;     ///< of the summary
   outcome result = outcome::verified;
   std::string problem;  ///< why it is unsupported or unreadable
   std::vector<tensor_comparison> tensors;
 
   void add(tensor_comparison tensor) { tensors.push_back(std::move(tensor)); }
-  /// Whether any of the recorded tensors has values. A layer of 0 rows has none, and nothing is known of it.
+  /// Whether any of the recorded tensors has values. A layer of 0 rows has none.
   bool has_values() const {
     return std::any_of(tensors.begin(), tensors.end(), [](const tensor_comparison& tensor) {
       return std::find(tensor.shape.begin(), tensor.shape.end(), 0) == tensor.shape.end();
@@ -147,7 +153,7 @@ struct case_report {
   }
 };
 
-/// Everything that one operation was compared in, in the cases of one function.
+/// The sum of all comparisons of one operation in the cases of one function.
 struct summary_row {
   std::string group;
   std::string operation;
@@ -163,6 +169,7 @@ struct bounded_total {
   counts count;
 };
 
+/// The sums over all cases.
 struct summary {
   std::vector<summary_row> rows;
   std::vector<bounded_total> bounded;
@@ -207,6 +214,7 @@ inline void sum_up(const case_report& report, summary& all) {
   }
 }
 
+/// The sums over all reports, a row for each group, operation and claim.
 inline summary sum_up(const std::vector<case_report>& reports) {
   summary all;
   for (const case_report& report : reports) {
@@ -220,4 +228,7 @@ inline summary sum_up(const std::vector<case_report>& reports) {
   return all;
 }
 
-}  // namespace intact_verify
+}  // namespace recorded
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

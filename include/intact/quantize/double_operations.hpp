@@ -9,21 +9,27 @@
 #include <span>
 #include <vector>
 
-#include "exact_layernorm.hpp"
 #include "intact/build/add.hpp"
 #include "intact/build/scale.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/quantize/exact_layernorm.hpp"
+#include "intact/quantize/wide_integer.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/image.hpp"
 #include "intact/types/layernorm.hpp"
-#include "tensor.hpp"
 
-// The operations in real arithmetic, written from their definitions and not from the integer formulas: what the
-// integers must equal, code by code. Scales are the real numbers that the builders report (realized_scale,
-// realized_add); multipliers, offsets and shifts are never looked at. Sums and products are exact in double. Where
-// they would not be, they are integers: of up to 128 bits in Log-Int-Softmax, in LayerNorm, for 8-bit attention codes
-// and where attention's rows are normalized.
+// The operations in real arithmetic, from their definitions and not from the integer formulas. The codes must be those
+// of the integer operations. Scales are the real numbers that the builders report (realized_scale, realized_add);
+// multipliers, offsets and shifts are not used. Sums and products are exact in double. Where double cannot represent
+// them, they are integers of up to 128 bits: in Log-Int-Softmax, in LayerNorm, for 8-bit attention codes, and where
+// rows of attention are normalized.
 
-namespace intact_test::real {
+namespace intact {
+inline namespace INTACT_UNIT {
+
+namespace double_precision {
+
+namespace real {
 
 /// A matrix of codes, row-major without gaps.
 struct code_matrix {
@@ -78,8 +84,8 @@ inline std::int32_t nearest_code(double y, const code_range& range, std::int32_t
   return static_cast<std::int32_t>(std::clamp(std::rint(y) + addend, range.low, range.high));
 }
 
-/// Rows of real numbers that another row is to be multiplied with. Eight rows stand side by side, so that eight sums
-/// grow at once; rows of zeros fill up the last eight.
+/// Rows of real numbers that another row is to be multiplied with. Eight rows are interleaved, so that eight sums are
+/// computed at a time; rows of zeros complete the last eight.
 class packed_rows {
  public:
   static constexpr index_t lanes = 8;
@@ -149,7 +155,7 @@ inline auto to_codes(const code_range& range) {
   return [=](double y, index_t, index_t) { return nearest_code(y, range); };
 }
 
-/// A code is the number that is multiplied; its zero point stands in the offsets.
+/// A code is the number that is multiplied; its zero point is part of the offsets.
 inline double code_value(std::int32_t code) {
   return static_cast<double>(code);
 }
@@ -294,7 +300,7 @@ inline code_matrix weights_of_codes(const code_matrix& codes) {
                     [&](index_t i, index_t j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
 }
 
-/// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. What the sum is
+/// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. The sum is
 /// multiplied with is the nearest to factor / weights of as many further fraction bits as the sum of the weights has,
 /// at most 24.
 inline std::int32_t normalized_code(std::int64_t sum, std::int64_t weights, const row_divisor& normalization) {
@@ -345,7 +351,7 @@ inline code_matrix activation(const code_matrix& codes, std::span<const std::uin
                     [&](index_t i, index_t j) { return table[static_cast<std::size_t>(codes(i, j))]; });
 }
 
-/// Residual addition; the zero point of the output stands in the offsets.
+/// Residual addition; the zero point of the output is part of the offsets.
 inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std::span<const realized_add> scales,
                        int stream_zero_point, int branch_zero_point) {
   return make_codes(stream.rows, stream.columns, [&](index_t i, index_t c) {
@@ -375,4 +381,9 @@ inline code_matrix cut_patches(const image_view& image, index_t patch) {
   });
 }
 
-}  // namespace intact_test::real
+}  // namespace real
+
+}  // namespace double_precision
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
