@@ -43,13 +43,13 @@ template <class Isa>
 double peak_gops() {
   using dot = intact::simd::dot4<Isa, std::uint8_t>;
   using timer = std::chrono::steady_clock;
-  constexpr std::size_t accumulators = intact::!simd::is_vector<Isa> ? 4 : 12;
+  constexpr std::size_t accumulators = !intact::simd::is_vector<Isa> ? 4 : 12;
   constexpr int steps = 20000;
   constexpr int unrolled = 4;
   constexpr double operations = 2.0 * 4 * static_cast<double>(dot::columns) * static_cast<double>(accumulators) * steps;
-  const typename dot::activation quantized_matrix[4] = {1, 2, 3, 4};
+  const typename dot::activation activations[4] = {1, 2, 3, 4};
   const std::uint8_t weights[64] = {1, 2, 3, 4};
-  const auto a = dot::broadcast(quantized_matrix);
+  const auto a = dot::broadcast(activations);
   auto w = dot::load(weights);
   double best = 0;
   for (const timer::time_point begin = timer::now(); timer::now() - begin < std::chrono::milliseconds(200);) {

@@ -59,7 +59,7 @@ set_tests_properties("units/instructions, reversed" PROPERTIES FIXTURES_REQUIRED
 set(objects "")
 intact_dispatch_isas(isas)
 foreach(isa IN LISTS isas)
-  intact_dispatch_flags(${isa} flags)
+  intact_isa_flags(${isa} flags)
   add_library(unoptimized_${isa} OBJECT packaging/units/unit.cpp)
   target_link_libraries(unoptimized_${isa} PRIVATE intact::intact)
   target_compile_options(unoptimized_${isa} PRIVATE ${flags} -O0 -g0)

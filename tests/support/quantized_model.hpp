@@ -163,21 +163,23 @@ struct classification {
   friend bool operator==(const classification&, const classification&) = default;
 };
 
-inline classification classify(const integer_vit& model, const image_view& image) {
+/// By the specification.
+inline classification specified_classes(const packed_vit& model, const image_view& image) {
   const index_t classes = model.shape().classes;
   classification found{std::vector<std::int32_t>(static_cast<std::size_t>(classes)),
                        std::vector<std::uint8_t>(static_cast<std::size_t>(classes))};
   std::vector<std::byte> scratch(reference::vit_workspace_bytes(model.shape()));
-  reference::vit(image, packed_vit(model).parameters(), model.shape(),
+  reference::vit(image, model.parameters(), model.shape(),
                  {matrix_view(found.logits.data(), 1, classes), matrix_view(found.logits_u8.data(), 1, classes)},
                  workspace(scratch.data(), scratch.size()));
   return found;
 }
 
 inline std::vector<classification> classify_all(const integer_vit& model, const image_set& images) {
+  const packed_vit packed(model);
   std::vector<classification> all;
   for (const image_view& image : images.views()) {
-    all.push_back(classify(model, image));
+    all.push_back(specified_classes(packed, image));
   }
   return all;
 }
