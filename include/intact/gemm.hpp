@@ -168,6 +168,9 @@ void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage
   require_at_least("gemm", "matrices of a", a.codes.count, 0);
   require_equal("gemm", "matrices of b", b.codes.count, a.codes.count);
   require_equal("gemm", "matrices of y", y.count, a.codes.count);
+  if (y.count == 0) {
+    return;
+  }
   require_gemm(a[0], b[0], stage, y[0]);
   const index_t rows = y.first.rows, columns = y.first.columns, depth = a.codes.first.columns, count = y.count;
   require_workspace("gemm", memory, gemm_workspace_bytes(rows, columns, depth, run.threads()));

@@ -53,10 +53,10 @@ struct attention_parameters {
   INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const { return {heads, logits, softmax}; }
 
   /// Queries, keys and values in the columns of one matrix, as the qkv layer makes them.
-  INTACT_INLINE constexpr attention_operands operands(const matrix_view<const std::uint8_t>& qkv) const {
-    const index_t width = qkv.columns / 3;
+  INTACT_INLINE constexpr attention_operands operands(const matrix_view<const std::uint8_t>& codes) const {
+    const index_t width = codes.columns / 3;
     const auto third = [&](index_t which) {
-      return quantized_matrix{qkv.column_block(which * width, width), qkv_zero_point};
+      return quantized_matrix{codes.column_block(which * width, width), qkv_zero_point};
     };
     return {third(0), third(1), third(2)};
   }
@@ -210,12 +210,12 @@ class batch_attention {
   index_t bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
 
   void attend_band(const attention_part& x, index_t band, const kernel::attention_head& head,
-                   const kernel::softmax_row_encoder<Isa>& enencode_rows,
+                   const kernel::softmax_row_encoder<Isa>& encode_rows,
                    const kernel::attention_scratch& scratch) const {
     const index_t first = band * kernel::attention_band(keys_);
     const attention_part some = x.queries(first, std::min(kernel::attention_band(keys_), queries_ - first));
     const auto codes = kernel::band_logits<Isa>(some.q.codes, head, p_.logits, scratch);
-    enencode_rows(codes);
+    encode_rows(codes);
     kernel::band_context<Isa>(codes, head, p_.softmax, some.y, scratch);
   }
 

@@ -54,9 +54,12 @@ void require_linear(const char* operation, const linear_parameters& p, index_t o
                     detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
   });
   if (!compiled) [[unlikely]] {
-    constexpr const char* names[] = {"s8", "s4", "s4 with group factors"};
+    const bool s8 = std::holds_alternative<packed_weights<std::int8_t>>(p.weights);
+    const bool s4_alone = std::holds_alternative<packed_weights<s4>>(p.weights);
     contract_failed("intact::%s: weights are %s; the call names other weight_kinds", operation,
-                    names[p.weights.index()]);
+                    s8         ? "s8"
+                    : s4_alone ? "s4"
+                               : "s4 with group factors");
   }
   require_scale(operation, p.scale, outputs);
 }

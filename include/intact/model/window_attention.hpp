@@ -126,7 +126,7 @@ struct window_head {
 /// From q, k and v of one head of a window to its context.
 template <class Isa>
 void attend_window_head(const window_head& x, const window_attention_parameters& p,
-                        const kernel::softmax_row_encoder<Isa>& enencode_rows, const window_scratch& scratch) {
+                        const kernel::softmax_row_encoder<Isa>& encode_rows, const window_scratch& scratch) {
   const index_t tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
   const bool masked = x.mask.visible.rows != 0;
   const kernel::attention_head head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, scratch.head);
@@ -136,9 +136,9 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
         kernel::band_logits<Isa>(x.q.codes.row_block(first, rows), head, p.attention.logits, scratch.band);
     kernel::add<Isa>(codes, x.bias.row_block(first, rows), p.add_bias, codes, 0, rows);
     if (masked) {
-      enencode_rows(codes, key_mask{x.mask.visible.row_block(first, rows)});
+      encode_rows(codes, key_mask{x.mask.visible.row_block(first, rows)});
     } else {
-      enencode_rows(codes);
+      encode_rows(codes);
     }
     kernel::band_context<Isa>(codes, head, p.attention.softmax, x.context.row_block(first, rows), scratch.band);
   }
