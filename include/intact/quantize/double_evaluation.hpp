@@ -160,7 +160,7 @@ struct block_evaluation {
 class vit_evaluation {
  public:
   /// The tensors must outlive the object.
-  explicit vit_evaluation(const vit_tensors& tensors) : tensors_(tensors) {}
+  explicit vit_evaluation(const vit_tensors& model) : tensors_(model) {}
   explicit vit_evaluation(const vit_tensors&&) = delete;
 
   /// The codes of all tensors for an image.
