@@ -11,6 +11,7 @@
 
 #include "catch.hpp"
 #include "checkpoint_files.hpp"
+#include "intact/build/packed_vit.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
@@ -33,8 +34,9 @@ std::vector<float> integer_logits(const integer_vit& model, const image_view& im
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> memory(vit_workspace_bytes(model.shape()));
-  vit(image, model.parameters(), model.shape(), matrix_view(logits.data(), 1, classes),
-      matrix_view(logits_u8.data(), 1, classes), workspace(memory.data(), memory.size()));
+  vit({&image, 1}, packed_vit(model).parameters(), model.shape(),
+      {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
+      workspace(memory.data(), memory.size()));
   std::vector<float> real;
   for (const std::int32_t code : logits) {
     real.push_back(static_cast<float>(model.real_logit(code)));
