@@ -244,13 +244,13 @@ TEST_CASE("attention equals the specification where the offsets of rows have no 
     p.logits = {800 << 20, std::int64_t{257} << 51, 20, c.left_shift};
     REQUIRE_FALSE(kernel::logits_fit_offsets(p.logits, c.size));
     const index_t most_keys = c.size > 64 ? 3 : 70;
-    for (const auto [queries, keys] : {std::pair<index_t, index_t>{1, 1}, {7, most_keys}}) {
+    for (const auto& [queries, keys] : {std::pair<index_t, index_t>{1, 1}, {7, most_keys}}) {
       for (const stream_contents contents : all_contents) {
         generator random(10);
         const auto q = some_stream<std::uint8_t>(contents, queries, 2 * c.size, random);
         const auto k = some_stream<std::uint8_t>(contents, keys, 2 * c.size, random);
         const auto v = some_stream<std::uint8_t>(stream_contents::random, keys, 2 * c.size, random);
-        for (const auto [q_zero_point, k_zero_point] : {std::pair{0, 0}, {0, 255}, {255, 0}, {255, 255}, {120, 130}}) {
+        for (const auto& [q_zero_point, k_zero_point] : {std::pair{0, 0}, {0, 255}, {255, 0}, {255, 255}, {120, 130}}) {
           CAPTURE(c.size, queries, keys, static_cast<int>(contents), q_zero_point, k_zero_point);
           check_attention({{q.view(), q_zero_point}, {k.view(), k_zero_point}, {v.view(), 99}}, p, 1 + queries % 3);
         }
