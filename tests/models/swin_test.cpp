@@ -289,7 +289,7 @@ TEST_CASE("a Swin transformer refuses what does not fit, before it writes anythi
   CHECK(mentions(with([](swin_shape& s) { s.stage[0].window = 0; }), "window is 0; it must be at least 1"));
   CHECK(mentions(with([](swin_shape& s) { s.stage[0].heads = 3; }), "width % heads is 2"));
   CHECK(with([](swin_shape& s) { s.stage[1].width = 12; }) ==
-        "intact::swin: merging.reduction: weights is 16 x 32; it must be 12 x 32");
+        "intact::swin: merging.reduction: rows of weights is 16; it must be equal to 12");
   CHECK(mentions(with([](swin_shape& s) { s.classes = 6; }), "logits"));
   CHECK(mentions(with([](swin_shape& s) { s.stream = stream_codes::s16; }), "zero_point"));
 
