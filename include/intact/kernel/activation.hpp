@@ -19,8 +19,8 @@ namespace kernel {
 template <class Isa, class Code>
 INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::uint8_t* table, std::uint8_t* y) {
   constexpr index_t unrolled = 8;
-  index_t j = 0;
-  for (; j + unrolled <= count; j += unrolled) {
+  const index_t whole = count / unrolled * unrolled;
+  for (index_t j = 0; j < whole; j += unrolled) {
     std::uint8_t entries[unrolled];
     INTACT_UNROLL
     for (index_t i = 0; i < unrolled; ++i) {
@@ -28,7 +28,7 @@ INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::u
     }
     std::memcpy(y + j, entries, sizeof entries);
   }
-  for (; j < count; ++j) {
+  for (index_t j = whole; j < count; ++j) {
     y[j] = table[codes[j]];
   }
 }
