@@ -281,7 +281,7 @@ def check_tiles(arguments):
         isa = os.path.basename(os.path.dirname(path))
         largest = 0
         for name, code in functions(arguments.objdump, path):
-            if isa == "scalar" or not re.search(rf"kernel::\w+<6u,.*isa::{isa}, unsigned char, signed char,", name):
+            if isa == "scalar" or not re.search(rf"kernel::\w+<6u,.*isa::{isa}, unsigned char, signed char[,>]", name):
                 continue
             frame_pointer = any(re.match(r"movq? %rsp,%rbp", instruction.text) for instruction in code)
             for loop in innermost_loops(code):
