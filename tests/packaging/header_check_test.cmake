@@ -39,7 +39,8 @@ endfunction()
 header(config/compiler.hpp "#include <stdexcept>\n#if defined(__cpp_exceptions)\n#define INTACT_EXCEPTIONS 1\n#endif")
 header(types/view.hpp "#include <cstddef>\n\n#include \"intact/config/compiler.hpp\"")
 header(reference/gemm.hpp "#include \"intact/types/view.hpp\"\n// float, double, 0.5, _mm_add_epi8 and __builtin_ctz")
-header(gemm.hpp "#include \"intact/reference/gemm.hpp\"\n/* a double, * \n 1e5 */ auto s = \"0.5 double\", c = '.';")
+header(kernel/product.hpp "#include \"intact/types/view.hpp\"")
+header(gemm.hpp "#include \"intact/kernel/product.hpp\"\n/* a double, * \n 1e5 */ auto s = \"0.5 double\", c = '.';")
 header(model/vit.hpp "#include \"intact/gemm.hpp\"\nint x = 0x1e5 + 1'000; auto f = [](auto... v) { return v.x0; };")
 header(intact.hpp "#include \"intact/model/vit.hpp\"")
 header(config/floating_point.hpp "#if defined(__FAST_MATH__)\n#error no\n#endif")
@@ -52,19 +53,20 @@ expect_report()
 # Layers
 header(types/up.hpp "#include \"intact/gemm.hpp\"" "includes intact/gemm.hpp: layer 1 does not see layer 5")
 header(arith/up.hpp "  #  include \"intact/reference/gemm.hpp\""
-       "includes intact/reference/gemm.hpp: layer 2 does not see layer 4")
+       "includes intact/reference/gemm.hpp: layer 2 does not see layer 7")
 header(up.hpp "#include \"intact/model/vit.hpp\"" "includes intact/model/vit.hpp: layer 5 does not see layer 6")
 header(model/up.hpp "#include \"intact/build/scale.hpp\""
-       "includes intact/build/scale.hpp: layer 6 does not see layer 7")
+       "includes intact/build/scale.hpp: layer 6 does not see layer 8")
 header(model/all.hpp "#include \"intact/intact.hpp\"" "includes intact/intact.hpp, which is for users")
 header(kernel/gemm.hpp "#include \"intact/reference/gemm.hpp\""
-       "includes intact/reference/gemm.hpp: kernel/ and reference/ do not see each other")
-header(reference/add.hpp "#include \"intact/kernel/gemm.hpp\""
-       "includes intact/kernel/gemm.hpp: reference/ and kernel/ do not see each other")
+       "includes intact/reference/gemm.hpp: layer 4 does not see layer 7")
+header(simd/stages.hpp "#include \"intact/stage/fused.hpp\""
+       "includes intact/stage/fused.hpp: simd/ and stage/ do not see each other")
+header(reference/add.hpp "#include \"intact/gemm.hpp\"")
 header(build/layernorm.hpp "#include \"intact/quantize/eigen.hpp\""
-       "includes intact/quantize/eigen.hpp: layer 7 does not see layer 9")
+       "includes intact/quantize/eigen.hpp: layer 8 does not see layer 10")
 header(io/model_file.hpp "#include \"intact/quantize/eigen.hpp\""
-       "includes intact/quantize/eigen.hpp: layer 8 does not see layer 9")
+       "includes intact/quantize/eigen.hpp: layer 9 does not see layer 10")
 
 # Places
 header(common/helper.hpp "" "is in no layer")

@@ -32,8 +32,11 @@ def ctags(headers):
 
 
 def crossing(headers, source):
+    """The tags of instruction sets are all named by isa::all."""
     text = pathlib.Path(source).read_text()
     for header in headers:
+        if header.name == "isa.hpp":
+            continue
         for part in CROSSING.findall(header.read_text()):
             yield from ((name, None if re.search(rf"\b{name}\b", text) else f"{header}: {source} does not name {name}")
                         for name in TYPE.findall(part))
