@@ -48,10 +48,12 @@ ALLOWED_BY_FLAG = {
     "-march=armv8.2-a+dotprod": ["dotprod"],
     "-march=armv8.2-a+dotprod+i8mm": ["dotprod", "i8mm"],
 }
-# The same for each instruction set, and for units of x86-64's baseline. Code for a set must contain the last of them.
+# The same for each instruction set, and for units of x86-64's baseline. Code for a set must contain the last of them:
+# every product has the byte dot product, and few have tables of bytes.
 ALLOWED = {"sse2": []}
 for _name, _flags in isas.read().items():
-    ALLOWED[_name] = list(dict.fromkeys(need for flag in _flags for need in ALLOWED_BY_FLAG[flag]))
+    ALLOWED[_name] = sorted(dict.fromkeys(need for flag in _flags for need in ALLOWED_BY_FLAG[flag]),
+                            key=lambda need: need == "avx512_vnni")
 
 # Instructions that compute or convert in floating point; moves, shuffles and bitwise operations also serve integers.
 FLOATING_POINT_X86 = re.compile(
@@ -69,8 +71,9 @@ SPECIFICATION = re.compile(r"\bintact::(v\d+_\w+::)?reference::")
 
 DOT_PRODUCT = re.compile(r"v?pmaddwd|vpdpbusd$|sadalp|smlal|[su]dot$|usdot$")
 SATURATING = re.compile(r"v?pmaddubsw|vpdp\w+ds$")
-# They join two codes of 4 bits by such an instruction, which can yield at most 15 + 16 * 15.
-PACKS_NIBBLES = re.compile(r"kernel::(log|max)_softmax")
+# They join two codes of 4 bits by such an instruction, which can yield at most 15 + 16 * 15. In units/unit.cpp they are
+# part of a function of the test.
+PACKS_NIBBLES = re.compile(r"kernel::(log|max)_softmax|operations::attention")
 SSE3 = re.compile(r"(addsub|hadd|hsub)p[sd]$|lddqu|movddup|movs[hl]dup")
 AFTER_SSE4_1 = re.compile(r"pcmpgtq|pcmp[ei]str|crc32|lzcnt|movbe|ad[co]x|aes|sha|pclmul|gf2p8")
 AFTER_AVX2 = re.compile(r"vfn?m(add|sub)|vcvtph2ps|vcvtps2ph|vaes|vpclmul|vgf2p8|vpmadd52")
