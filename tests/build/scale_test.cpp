@@ -1022,7 +1022,7 @@ TEST_CASE("without exact numbers the integers are the same", "[scale]") {
 
 // ------------------------------------------------------------------------------------------------ far corners
 
-TEST_CASE("what is built passes the doors of the operations", "[scale]") {
+TEST_CASE("build_scale: built scales pass the checks of the operations", "[scale]") {
   const auto passes = [](const scale_spec& target) {
     realized_scale exact;
     tensor_scale scale;

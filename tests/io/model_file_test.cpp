@@ -409,7 +409,7 @@ TEST_CASE("a file survives when saving another in its place fails", "[model_file
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("places where no model can stand are refused", "[model_file]") {
+TEST_CASE("save_integer_vit: paths that cannot hold a file are refused", "[model_file]") {
   const scratch_folder folder;
   const integer_vit model = quantized_vit(smallest_vit, paper_recipe);
   std::filesystem::create_directory(folder / "folder");

@@ -311,7 +311,7 @@ TEST_CASE("a file that cannot take its place is removed", "[replace_file]") {
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("what a killed process leaves behind is removed by the next", "[replace_file]") {
+TEST_CASE("replace_file: temporary files of killed processes are removed by the next", "[replace_file]") {
   const scratch_folder folder;
   put(folder / "file", "former");
   for (int kills = 0; kills < 3; ++kills) {
@@ -331,7 +331,8 @@ TEST_CASE("what a killed process leaves behind is removed by the next", "[replac
   REQUIRE(temporary_files(folder).empty());
 }
 
-TEST_CASE("what a process leaves behind that was killed before its file was in place is removed", "[replace_file]") {
+TEST_CASE("replace_file: temporary files of a process that was killed before its file was in place are removed",
+          "[replace_file]") {
   // The temporary file then has the permissions of the one that it was to replace, which need not allow writing.
   const scratch_folder folder;
   std::filesystem::permissions(folder / "", std::filesystem::perms(0777));

@@ -486,7 +486,7 @@ struct thread_team {
 };
 static_assert(executor<reversed_executor> && executor<thread_team>);
 
-TEST_CASE("the bits do not depend on who does the work") {
+TEST_CASE("gemm: the bits do not depend on the executor") {
   for (const gemm_shape& shape : {gemm_shape{0, 0, 0}, gemm_shape{0, 5, 3}, gemm_shape{1, 1, 1}, gemm_shape{6, 65, 8},
                                   gemm_shape{49, 320, 64}, gemm_shape{197, 192, 256}}) {
     generator random(60);

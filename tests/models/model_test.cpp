@@ -125,7 +125,7 @@ TEST_CASE("a vision transformer gives the codes it always gave", "[model]") {
   CHECK(run(interleaved_image(pixels.data, 3, 8, 12)) == 0x881e64e38785e24eU);
 }
 
-TEST_CASE("tokens do not depend on the memory they lie in", "[model]") {
+TEST_CASE("block: tokens do not depend on the alignment of their memory", "[model]") {
   const block_shape shape{.attention = {.tokens = 9, .width = 8, .heads = 2}, .hidden = 16};
   generator random(4);
   parameter_memory memory;

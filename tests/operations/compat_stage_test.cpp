@@ -296,7 +296,7 @@ TEST_CASE("one half and one quarter of -6 to 6, worked out by hand") {
   CHECK(minus_six_to_six(double_rounding<std::int8_t>{doubled}) == twice);
 }
 
-TEST_CASE("the correction stands in the bias, for weights and for two activations") {
+TEST_CASE("compat stages: the correction is part of the bias, for weights and for two activations") {
   generator random(51);
   tensor<std::uint8_t> a(5, 9), b(3, 9);
   fill(a.view(), values::random, 0, 255, random);

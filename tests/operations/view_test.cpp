@@ -36,7 +36,7 @@ bool has_shape(const View& view, index_t rows, index_t columns) {
   return true;
 }
 
-TEST_CASE("an element of a view stands at row * stride + column") {
+TEST_CASE("matrix_view: an element is at row * stride + column") {
   std::int32_t memory[12] = {};
   const matrix_view dense(memory, 3, 4);
   const matrix_view strided(memory, 2, 3, 5);

@@ -14,7 +14,7 @@ import sys
 SUFFIXES = {".hpp", ".cpp", ".cmake", ".py", ".md", ".sh"}
 # Word -> where it is allowed: a pattern that the line has to match.
 BANNED = {
-    r"floors?\b(?!\()": r"floor\(|floor of|'floor'|\bfloor\b.*log2|rounded down|std::floor",
+    r"floors?\b(?!\()": r"floor\(|floor of|exact floor|'floor'|\bfloor\b.*log2|rounded down|std::floor",
     r"doors?\b": None,
     r"houses?\b": None,
     r"float world\b": None,
@@ -31,8 +31,11 @@ BANNED = {
 
 
 def comment_of(line, suffix):
-    """The part of a line that people read: comments of code, all of a page."""
+    """The part of a line that people read: comments of code and names of tests, all of a page."""
     if suffix in (".hpp", ".cpp"):
+        name = re.search(r'TEST_CASE\("([^"]*)"', line)
+        if name:
+            return name[1]
         place = line.find("//")
         return line[place + 2 :].lstrip("/<").strip() if place >= 0 and "://" not in line[place - 1 : place + 2] else ""
     if suffix in (".cmake", ".py", ".sh"):

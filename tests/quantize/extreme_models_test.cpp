@@ -187,20 +187,16 @@ auto calibrated(const Model& model, std::span<const image_view> images, observer
   return scales;
 }
 
-/// Compares every tensor of a model with its evaluation in double precision.
-void check_model(const integer_vit& model, std::span<const image_view> images) {
-  const double_reference reference(model.tensors());
-  const packed_vit packed(model);
-  const index_t classes = model.shape().classes;
-  std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
+/// Compares every tensor of a model with its evaluation in double precision. run(image, outputs, trace) runs the model.
+template <class Reference, class Run>
+void check_model(const Reference& reference, index_t classes, std::span<const image_view> images, const Run& run) {
   std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
+  const classifier_outputs outputs{{logits.data(), 1, classes}, {logits_u8.data(), 1, classes}};
   for (const image_view& image : images) {
     const tensors expected = reference.evaluate(image);
     trace_comparison trace(expected);
-    reference::vit(image, packed.parameters(), model.shape(),
-                   {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
-                   workspace(memory.data(), memory.size()), trace);
+    run(image, outputs, trace);
     const comparison seen = trace.result();
     CAPTURE(seen.first_mismatch);
     CHECK(seen.mismatched == 0);
@@ -208,24 +204,22 @@ void check_model(const integer_vit& model, std::span<const image_view> images) {
   }
 }
 
+void check_model(const integer_vit& model, std::span<const image_view> images) {
+  const packed_vit packed(model);
+  std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
+  const auto run = [&](const image_view& image, const classifier_outputs& outputs, trace_comparison& trace) {
+    reference::vit(image, packed.parameters(), model.shape(), outputs, workspace(memory.data(), memory.size()), trace);
+  };
+  check_model(double_reference(model.tensors()), model.shape().classes, images, run);
+}
+
 void check_model(const integer_swin& model, std::span<const image_view> images) {
-  const swin_reference reference(model.tensors());
   const packed_swin packed(model);
-  const index_t classes = model.shape().classes;
   std::vector<std::byte> memory(reference::swin_workspace_bytes(model.shape()));
-  std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
-  std::vector<std::uint8_t> logits_u8(logits.size());
-  for (const image_view& image : images) {
-    const tensors expected = reference.evaluate(image);
-    trace_comparison trace(expected);
-    reference::swin(image, packed.parameters(), model.shape(),
-                    {matrix_view(logits.data(), 1, classes), matrix_view(logits_u8.data(), 1, classes)},
-                    workspace(memory.data(), memory.size()), trace);
-    const comparison seen = trace.result();
-    CAPTURE(seen.first_mismatch);
-    CHECK(seen.mismatched == 0);
-    CHECK(seen.compared > 0);
-  }
+  const auto run = [&](const image_view& image, const classifier_outputs& outputs, trace_comparison& trace) {
+    reference::swin(image, packed.parameters(), model.shape(), outputs, workspace(memory.data(), memory.size()), trace);
+  };
+  check_model(swin_reference(model.tensors()), model.shape().classes, images, run);
 }
 
 /// The images of a model in turn: black ones, white ones, noise, all.

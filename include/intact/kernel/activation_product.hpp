@@ -69,7 +69,9 @@ packed_weights<std::int8_t> pack_recentred(const quantized_matrix& b, int a_zero
   }
   for (index_t n = 0; n < codes.rows; ++n) {
     const std::int64_t sum = simd::byte_sum<Isa>(codes.data + n * codes.stride, depth);
-    sums[n] = static_cast<std::int32_t>(sum - 128 * depth);
+    if constexpr (simd::dot4<Isa, std::uint8_t>::offset != 0) {
+      sums[n] = static_cast<std::int32_t>(sum - 128 * depth);
+    }
     start[n] = static_cast<std::int32_t>(-a_zero_point * (sum - b.zero_point * depth));
   }
   return result;
