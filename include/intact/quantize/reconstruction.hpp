@@ -17,6 +17,7 @@
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrated_vit.hpp"
 #include "intact/quantize/float_vit.hpp"
+#include "intact/quantize/observe.hpp"
 #include "intact/quantize/range_search.hpp"
 #include "intact/quantize/reconstruction_steps.hpp"
 #include "intact/quantize/simulation.hpp"
