@@ -172,7 +172,7 @@ void check_nudges(const built_addition& built, const add_zero_points& zero_point
   }
 }
 
-TEST_CASE("no pair of codes is a tie, on adversarial channels", "[add_scale]") {
+TEST_CASE("build_add: makes no pair of codes a tie [adversarial channels]", "[add_scale]") {
   int largest_nudge = 0;
   for (const add_zero_points& zero_points : zero_point_cases) {
     const std::vector<add_spec> specs = adversarial_channels();
@@ -185,7 +185,7 @@ TEST_CASE("no pair of codes is a tie, on adversarial channels", "[add_scale]") {
   CHECK(largest_nudge > 0);
 }
 
-TEST_CASE("no pair of codes is a tie, on random channels", "[add_scale]") {
+TEST_CASE("build_add: makes no pair of codes a tie [random channels]", "[add_scale]") {
   generator random(1);
   const auto code = [&] { return static_cast<int>(random.between(0, 255)); };
   const auto ratio = [&] { return std::exp2(static_cast<double>(random.between(-12'000, 2300)) / 1000); };
@@ -205,7 +205,7 @@ TEST_CASE("no pair of codes is a tie, on random channels", "[add_scale]") {
   std::cout << "residual additions: offsets nudged by at most " << largest_nudge << " units" << std::endl;
 }
 
-TEST_CASE("each channel alone", "[add_scale]") {
+TEST_CASE("build_add: makes no pair of codes a tie [one channel]", "[add_scale]") {
   int largest_nudge = 0;
   for (const add_spec& target : adversarial_channels()) {
     const add_zero_points zero_points{128, 128, 128};
@@ -216,7 +216,7 @@ TEST_CASE("each channel alone", "[add_scale]") {
   }
 }
 
-TEST_CASE("offsets are moved as far as it takes", "[add_scale]") {
+TEST_CASE("build_add: moves an offset by as many units as are needed", "[add_scale]") {
   struct {
     add_spec target;
     int shift;
@@ -237,7 +237,7 @@ TEST_CASE("offsets are moved as far as it takes", "[add_scale]") {
   }
 }
 
-TEST_CASE("the largest ratios", "[add_scale]") {
+TEST_CASE("build_add: builds the largest ratios [63.9 in all]", "[add_scale]") {
   // 63.9 takes all of int32 at the smallest shift, if nothing else is added
   for (const add_spec& target :
        {add_spec{63.9, 0}, add_spec{0, 63.9}, add_spec{31.9, 31.9}, add_spec{63.9, 1e-9}, add_spec{32, 31}}) {
@@ -251,7 +251,7 @@ TEST_CASE("the largest ratios", "[add_scale]") {
   }
 }
 
-TEST_CASE("the shift is limited by the channel with the largest sums", "[add_scale]") {
+TEST_CASE("build_add: takes the shift that the channel with the largest sums allows", "[add_scale]") {
   const std::vector<add_spec> small(9, add_spec{0.2, 0.1});
   const add_zero_points zero_points{128, 128, 0};
   CHECK(built_addition(small, zero_points).scale.shift == 24);
@@ -264,7 +264,7 @@ TEST_CASE("the shift is limited by the channel with the largest sums", "[add_sca
   }
 }
 
-TEST_CASE("the operation computes what the builder says", "[add_scale]") {
+TEST_CASE("build_add: add computes the codes of the built parameters [all pairs of codes]", "[add_scale]") {
   std::vector<std::uint8_t> stream, branch;
   for (int r = 0; r < 256; ++r) {
     for (int b = 0; b < 256; ++b) {
@@ -291,7 +291,7 @@ TEST_CASE("the operation computes what the builder says", "[add_scale]") {
   }
 }
 
-TEST_CASE("an addition of no channels, and one without exact numbers", "[add_scale]") {
+TEST_CASE("build_add: builds no channels, and without realized_add", "[add_scale]") {
   const built_addition empty({}, {1, 2, 3});
   CHECK(empty.scale.shift == add_max_shift);
   CHECK(empty.scale.offset.empty());
@@ -310,7 +310,7 @@ TEST_CASE("an addition of no channels, and one without exact numbers", "[add_sca
   CHECK(scale.offset.data() == offset.data());
 }
 
-TEST_CASE("bad ratios are refused by channel and value", "[add_scale]") {
+TEST_CASE("build_add: refuses bad ratios, naming channel and value", "[add_scale]") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
   struct {
@@ -336,7 +336,7 @@ TEST_CASE("bad ratios are refused by channel and value", "[add_scale]") {
   CHECK(has_add_scale({1, 1}, 255));
 }
 
-TEST_CASE("ratios whose sums int32 does not hold are refused by channel and values", "[add_scale]") {
+TEST_CASE("build_add: refuses ratios whose sums exceed int32, naming channel and values", "[add_scale]") {
   struct {
     add_spec target;
     const char* named;
@@ -355,7 +355,7 @@ TEST_CASE("ratios whose sums int32 does not hold are refused by channel and valu
   CHECK_FALSE(has_add_scale({63.5, 0}, 255));
 }
 
-TEST_CASE("sums that int32 would not hold after the nudge are refused", "[add_scale]") {
+TEST_CASE("build_add: refuses sums that exceed int32 after their offset is moved", "[add_scale]") {
   // at the smallest shift the largest sum is 2^31 - 1, some pair is a tie, and 2 more would be free of ties
   const add_spec target{std::ldexp(4194562.0, -17), std::ldexp(4194303.0, -17)};
   const add_zero_points zero_points{0, 0, 63};
@@ -363,7 +363,7 @@ TEST_CASE("sums that int32 would not hold after the nudge are refused", "[add_sc
   CHECK(mentions(refusal_of({target}, zero_points), "channel 0"));
 }
 
-TEST_CASE("bad zero points are refused by name and value", "[add_scale]") {
+TEST_CASE("build_add: refuses bad zero points, naming field and value", "[add_scale]") {
   for (const int bad : {-1, 256, std::numeric_limits<int>::min(), std::numeric_limits<int>::max()}) {
     struct {
       add_zero_points zero_points;
@@ -379,7 +379,7 @@ TEST_CASE("bad zero points are refused by name and value", "[add_scale]") {
   }
 }
 
-TEST_CASE("arrays of other sizes than the channels are refused", "[add_scale]") {
+TEST_CASE("build_add: refuses arrays of other sizes than the channels", "[add_scale]") {
   const std::vector<add_spec> specs(3, add_spec{1, 1});
   std::vector<std::int32_t> stream(4, -7), branch(4, -8), offset(4, -9);
   std::vector<realized_add> exact(4);

@@ -364,7 +364,7 @@ TEST_CASE("fit_block_scales: raises scales in place until integers exist, and th
   }
 }
 
-TEST_CASE("observe_block: the ranges that the float model of quantize/ shows") {
+TEST_CASE("observe_block: gives the ranges that the float model of quantize/ shows") {
   const float_vit model = random_float_vit(small_vit);
   const image_set images(small_vit, 3);
   const std::vector<image_view> views = images.views();
@@ -422,7 +422,7 @@ TEST_CASE("observe_block: refuses streams and weights that are not finite, namin
   CHECK(mentions(refused(view_of(stream)), "tensor fc1 of block 3 has the value"));
 }
 
-TEST_CASE("build_ptf_scale: the smallest shifts whose codes are not clamped") {
+TEST_CASE("build_ptf_scale: takes the smallest shifts whose codes are not clamped") {
   const value_range ranges[] = {{-6, 10}, {-2, 1}, {0, 2}, {0.5F, 1}, {-0.5F, -0.5F}, {0, 1.247F}};
   const ptf_scale scale = build_ptf_scale(ranges, u8_codes);
   CHECK(scale.scale == 16.0F / 255 / 8);
@@ -433,7 +433,7 @@ TEST_CASE("build_ptf_scale: the smallest shifts whose codes are not clamped") {
   CHECK(mentions(refusal([&] { build_ptf_scale(reversed, u8_codes); }), "the range is 1 to 0"));
 }
 
-TEST_CASE("calibrate_block: u8 and s16 streams, and refusals that name the tensor") {
+TEST_CASE("calibrate_block: builds u8 and s16 streams, and names the tensor that it refuses") {
   const random_block source;
   block_ranges ranges = source.ranges();
   const block_calibration u8 = calibrate_block(ranges, paper_recipe);

@@ -45,7 +45,7 @@ double code_of(double x, const affine_scale& scale) {
   return std::clamp(std::rint(x / static_cast<double>(scale.scale) + scale.zero_point), 0.0, 255.0);
 }
 
-TEST_CASE("folding scales into a LayerNorm changes no code", "[fold]") {
+TEST_CASE("fold_into_layernorm: changes no code", "[fold]") {
   generator random(61);
   for (const index_t count : {0, 1, 2, 37, 192}) {
     const std::vector<affine_scale> channels = random_channels(count, random);
@@ -67,7 +67,7 @@ TEST_CASE("folding scales into a LayerNorm changes no code", "[fold]") {
   }
 }
 
-TEST_CASE("folding scales into a layer changes no output", "[fold]") {
+TEST_CASE("fold_into_layer: changes no output", "[fold]") {
   generator random(62);
   for (const index_t count : {0, 1, 3, 37, 192}) {
     for (const index_t rows : {0, 1, 5}) {
@@ -105,7 +105,7 @@ TEST_CASE("folding scales into a layer changes no output", "[fold]") {
   }
 }
 
-TEST_CASE("folding by hand", "[fold]") {
+TEST_CASE("fold_into_layernorm, fold_into_layer: give values computed by hand", "[fold]") {
   // Scales 1/4 and 1 instead of 1/2, zero points 10 and 7 instead of 8.
   const std::vector<affine_scale> channels{{0.25F, 10}, {1.0F, 7}};
   const affine_scale half{0.5F, 8};
@@ -119,7 +119,7 @@ TEST_CASE("folding by hand", "[fold]") {
   CHECK(bias == std::vector<float>{100 - 8 * 0.25F * 2 + 3});
 }
 
-TEST_CASE("channels that share scale and zero point already stay as they are", "[fold]") {
+TEST_CASE("fold_into_layernorm, fold_into_layer: change nothing if channels share scale and zero point", "[fold]") {
   generator random(63);
   const std::vector<affine_scale> channels(20, affine_scale{0.0123F, 99});
   std::vector<float> gamma = random_values(20, random), beta = random_values(20, random);
@@ -133,7 +133,7 @@ TEST_CASE("channels that share scale and zero point already stay as they are", "
   CHECK(bias == old_bias);
 }
 
-TEST_CASE("what cannot be folded is refused, before anything is written", "[fold]") {
+TEST_CASE("fold_into_layernorm, fold_into_layer: refuse values and sizes before anything is written", "[fold]") {
   std::vector<affine_scale> channels{{1, 0}, {1, 0}};
   std::vector<float> gamma{1, 2}, beta{3, 4}, weights{5, 6}, bias{7};
   const matrix_view<float> w(weights.data(), 1, 2);

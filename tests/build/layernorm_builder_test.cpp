@@ -239,7 +239,7 @@ void check_definition(const float_layernorm& layer, const built_layernorm& built
   CHECK(built.parameters.bias.data() == built.bias.data());
 }
 
-TEST_CASE("integers of random layers", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: gives the integers of the definition [random layers]", "[layernorm_builder]") {
   generator random(1);
   for (const std::size_t channels : std::array<std::size_t, 7>{0, 1, 2, 7, 48, 192, 1024}) {
     for (int i = 0; i < 20; ++i) {
@@ -253,7 +253,7 @@ TEST_CASE("integers of random layers", "[layernorm_builder]") {
   }
 }
 
-TEST_CASE("the largest gain takes 30 bits", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: gives the largest gain 30 bits", "[layernorm_builder]") {
   struct {
     float gamma;
     double output_scale;
@@ -278,7 +278,7 @@ TEST_CASE("the largest gain takes 30 bits", "[layernorm_builder]") {
   }
 }
 
-TEST_CASE("gamma of zeros computes beta", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: computes beta if gamma is zero", "[layernorm_builder]") {
   generator random(2);
   float_layernorm layer = random_layer(random, 64);
   std::fill(layer.gamma.begin(), layer.gamma.end(), 0.0F);
@@ -298,7 +298,7 @@ TEST_CASE("gamma of zeros computes beta", "[layernorm_builder]") {
   }
 }
 
-TEST_CASE("epsilon in units of the variance", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: gives epsilon in units of the variance", "[layernorm_builder]") {
   struct {
     std::size_t channels;
     double epsilon;
@@ -324,7 +324,7 @@ TEST_CASE("epsilon in units of the variance", "[layernorm_builder]") {
   }
 }
 
-TEST_CASE("a built LayerNorm is within one code of infinite precision", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: codes are within one of infinite precision [1 to 4,096 channels]", "[layernorm_builder]") {
   generator random(3);
   comparison all;
   for (const std::size_t channels : std::array<std::size_t, 12>{1, 2, 3, 4, 7, 48, 192, 384, 768, 1024, 3072, 4096}) {
@@ -413,12 +413,14 @@ void check_small_rows(std::uint64_t seed) {
   CHECK(all.rate() <= 1e-5);
 }
 
-TEST_CASE("small rows are within one code of infinite precision", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: codes of small rows are within one of infinite precision [u8, s16]",
+          "[layernorm_builder]") {
   check_small_rows<std::uint8_t>(5);
   check_small_rows<std::int16_t>(6);
 }
 
-TEST_CASE("a row one code apart in few channels", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: codes of rows one code apart are within one of infinite precision [few channels]",
+          "[layernorm_builder]") {
   // two channels: C^2 times the variance is 1 and epsilon 0.04. As a whole number it is 1.
   float_layernorm layer(2);
   layer.input_scale = 0.01;
@@ -437,7 +439,7 @@ TEST_CASE("a row one code apart in few channels", "[layernorm_builder]") {
   CHECK(flat == std::array<std::uint8_t, 2>{104, 152});  // 1 / sqrt(2) / 0.03 = 23.6
 }
 
-TEST_CASE("the most channels", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: codes are within one of infinite precision [the most channels]", "[layernorm_builder]") {
   generator random(4);
   const auto channels = static_cast<std::size_t>(layernorm_max_channels);
   float_layernorm layer = random_layer(random, channels);
@@ -454,7 +456,7 @@ TEST_CASE("the most channels", "[layernorm_builder]") {
   }
 }
 
-TEST_CASE("sums of 63 bits keep 48 fraction bits, longer ones take fewer", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: sums of 63 bits keep 48 fraction bits, longer ones fewer", "[layernorm_builder]") {
   // with 48 fraction bits 2^63 is 32768 codes, of which sqrt(channels) * gamma and the rounding half take their share
   for (const std::size_t channels : std::array<std::size_t, 3>{1, 2, 1024}) {
     float_layernorm layer(channels);
@@ -478,7 +480,7 @@ TEST_CASE("sums of 63 bits keep 48 fraction bits, longer ones take fewer", "[lay
   }
 }
 
-TEST_CASE("a beta far beyond the codes gives the last code, and takes nothing from other channels",
+TEST_CASE("build_layernorm: a beta far beyond the codes gives the last code and costs other channels no bits",
           "[layernorm_builder]") {
   for (const float beta : {1e5F, 1e9F, 1e17F, 3e38F}) {
     for (const float sign : {1.0F, -1.0F}) {
@@ -501,7 +503,7 @@ TEST_CASE("a beta far beyond the codes gives the last code, and takes nothing fr
   }
 }
 
-TEST_CASE("many steep channels share fewer fraction bits", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: steep channels get fewer fraction bits [the most channels]", "[layernorm_builder]") {
   constexpr std::size_t channels = layernorm_max_channels;
   float_layernorm layer(channels);
   layer.output_scale = 1;
@@ -512,7 +514,7 @@ TEST_CASE("many steep channels share fewer fraction bits", "[layernorm_builder]"
   CHECK(built.parameters.output_shift < 48);
 }
 
-TEST_CASE("bad gamma and beta are refused by channel and value", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: refuses bad gamma and beta, naming channel and value", "[layernorm_builder]") {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
   struct {
@@ -535,7 +537,7 @@ TEST_CASE("bad gamma and beta are refused by channel and value", "[layernorm_bui
   CHECK(refusal_of(float_layernorm(3)).empty());
 }
 
-TEST_CASE("a gamma that leaves no shift is refused by channel and value", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: refuses a gamma that leaves no shift, naming channel and value", "[layernorm_builder]") {
   float_layernorm layer(3);
   layer.gamma = {0, 3e38F, 1};
   const std::string message = refusal_of(layer);
@@ -544,7 +546,7 @@ TEST_CASE("a gamma that leaves no shift is refused by channel and value", "[laye
   CHECK(mentions(message, "gamma 3e+38"));
 }
 
-TEST_CASE("bad scales, epsilons and zero points are refused by value", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: refuses bad scales, epsilons and zero points, naming the value", "[layernorm_builder]") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
   const auto refuse = [](auto member, auto value) {
@@ -572,7 +574,7 @@ TEST_CASE("bad scales, epsilons and zero points are refused by value", "[layerno
   CHECK(mentions(refusal_of(layer), "shift of a channel is 4"));
 }
 
-TEST_CASE("a bad scale is refused by name", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: refuses a bad scale, naming it", "[layernorm_builder]") {
   float_layernorm layer(3);
   layer.input_scale = -0.5;
   CHECK(mentions(refusal_of(layer), "input"));
@@ -581,7 +583,7 @@ TEST_CASE("a bad scale is refused by name", "[layernorm_builder]") {
   CHECK(mentions(refusal_of(layer), "output"));
 }
 
-TEST_CASE("LayerNorm arrays of other sizes are refused", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: refuses arrays of other sizes", "[layernorm_builder]") {
   const float_layernorm layer(3);
   const std::vector<float> floats(4, 1);
   const std::vector<std::uint8_t> shifts(4, 0);

@@ -121,7 +121,7 @@ void check_recorded_layer(const safetensors_file& file) {
 
 }  // namespace
 
-TEST_CASE("quantizers equal the recorded ones of the original", "[quantize][cases]") {
+TEST_CASE("quantize_codes: equals the quantizers of the original [recorded cases]", "[quantize][cases]") {
   if (intact_test::skip_without_cases()) {
     return;
   }
@@ -152,7 +152,7 @@ TEST_CASE("quantizers equal the recorded ones of the original", "[quantize][case
 
 // ---- activations ----
 
-TEST_CASE("halves round to even and codes are clamped", "[quantize]") {
+TEST_CASE("quantize_codes: rounds halves to even and clamps codes", "[quantize]") {
   const std::vector<float> x{0, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -100, 1000, 252.5f, 251.5f, 1e38f, -1e38f};
   CHECK(quantized(x, {1, 3}, intact::u8_codes) ==
         std::vector<int>{3, 4, 4, 6, 2, 2, 0, 255, 255, 254, 255, 0});  // x + 3: 3, 3.5, 4.5, 5.5, 2.5, 1.5, ...
@@ -162,7 +162,7 @@ TEST_CASE("halves round to even and codes are clamped", "[quantize]") {
   CHECK(quantized<std::uint16_t>({5000, -5}, {1, 0}, {0, 4095, false}) == std::vector<std::uint16_t>{4095, 0});
 }
 
-TEST_CASE("quantizing rounds to float after the division and after the addition", "[quantize]") {
+TEST_CASE("quantize_codes: rounds to float after the division and after the addition", "[quantize]") {
   std::mt19937 random(1);
   std::uniform_real_distribution<float> uniform(-3, 3);
   std::uniform_int_distribution<int> halves(-128, 127);
@@ -183,7 +183,7 @@ TEST_CASE("quantizing rounds to float after the division and after the addition"
   REQUIRE(double_differs > 0);  // or this test could not see a wider format
 }
 
-TEST_CASE("one value is quantized as many are", "[quantize]") {
+TEST_CASE("quantize_code: equals quantize_codes for one value", "[quantize]") {
   const affine_scale scale{0.5f, 10};
   for (const float x : {-6.0f, -5.0f, 0.0f, 0.25f, 0.75f, 200.0f}) {
     CHECK(intact::quantize_code(x, scale, intact::u8_codes) == quantized({x}, scale, intact::u8_codes).front());
@@ -193,7 +193,7 @@ TEST_CASE("one value is quantized as many are", "[quantize]") {
   CHECK(intact::dequantize_code(13, scale) == 1.5f);
 }
 
-TEST_CASE("a value without a quotient has no code", "[quantize]") {
+TEST_CASE("quantize_code: refuses a value without a quotient", "[quantize]") {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
   const auto refused = [](float x, float step) {
     return intact_test::refusal([&] { intact::quantize_code(x, {step, 10}, intact::u8_codes); });
@@ -205,7 +205,7 @@ TEST_CASE("a value without a quotient has no code", "[quantize]") {
   CHECK(intact::quantize_code(-3e38f, {1e-7f, 10}, intact::u8_codes) == 0);
 }
 
-TEST_CASE("codes have at most 24 bits, which float32 holds", "[quantize]") {
+TEST_CASE("quantize_codes: refuses codes of more than 24 bits", "[quantize]") {
   const float large = std::numeric_limits<float>::max();
   std::int32_t y = 0;
   const auto refused = [&](const intact::code_range& codes) {
@@ -220,7 +220,7 @@ TEST_CASE("codes have at most 24 bits, which float32 holds", "[quantize]") {
   CHECK(intact_test::mentions(refused(intact::codes_of<std::int32_t>), "codes.low is -2147483648"));
 }
 
-TEST_CASE("a power of two per channel", "[quantize]") {
+TEST_CASE("quantize_codes: takes a power of two per channel", "[quantize]") {
   const std::vector<float> x{16, 16, 16, 16, -8, -8, -8, -8};
   const ptf_scale scale{0.5f, 100, {0, 1, 2, 3}};
   std::vector<std::uint8_t> y(8);
@@ -230,7 +230,7 @@ TEST_CASE("a power of two per channel", "[quantize]") {
   CHECK(scale.channel(3).zero_point == 100);
 }
 
-TEST_CASE("sizes 0 and 1, and strides", "[quantize]") {
+TEST_CASE("quantize_codes: takes sizes 0 and 1, and strides", "[quantize]") {
   CHECK(quantized({}, {1, 0}, intact::u8_codes).empty());
   CHECK(quantized({7}, {1, 0}, intact::u8_codes) == std::vector<int>{7});
   intact::quantize_codes(matrix_view<const float>(nullptr, 0, 3), ptf_scale{1, 0, {0, 1, 2}},
@@ -243,7 +243,7 @@ TEST_CASE("sizes 0 and 1, and strides", "[quantize]") {
   CHECK(y == std::vector<std::uint8_t>{1, 2, 99, 99, 3, 4, 99, 99});
 }
 
-TEST_CASE("what cannot be quantized is refused before anything is written", "[quantize]") {
+TEST_CASE("quantize_codes: refuses values, scales and shapes before anything is written", "[quantize]") {
   const std::vector<float> good{1, 2, 3, 4};
   std::vector<std::uint8_t> y(4, 99);
   const matrix_view<const float> x(good.data(), 2, 2);
@@ -286,7 +286,7 @@ TEST_CASE("what cannot be quantized is refused before anything is written", "[qu
 
 // ---- weights ----
 
-TEST_CASE("weights have a scale per row", "[quantize]") {
+TEST_CASE("quantize_weights: gives a scale per row", "[quantize]") {
   const std::vector<float> w{255, -255, 2, 0, -127.5f, 1, 0.5f, -0.5f, 0, 0, 0, 0};
   const intact::quantized_weights s8 = intact::quantize_weights(matrix_view(w.data(), 3, 4), intact::s8_codes);
   CHECK(s8.rows == 3);
@@ -302,7 +302,7 @@ TEST_CASE("weights have a scale per row", "[quantize]") {
   CHECK(s4.codes == std::vector<std::int8_t>{7, -8, 4, 0});  // 7.5, -7.5, 3.5, 0.5
 }
 
-TEST_CASE("weights of size 0 and 1", "[quantize]") {
+TEST_CASE("quantize_weights: takes sizes 0 and 1", "[quantize]") {
   CHECK(intact::quantize_weights(matrix_view<const float>(nullptr, 0, 5), intact::s8_codes).codes.empty());
   const intact::quantized_weights no_columns =
       intact::quantize_weights(matrix_view<const float>(nullptr, 2, 0), intact::s8_codes);
@@ -312,7 +312,7 @@ TEST_CASE("weights of size 0 and 1", "[quantize]") {
   CHECK(intact::quantize_weights(matrix_view(&one, 1, 1), intact::s8_codes).codes == std::vector<std::int8_t>{-128});
 }
 
-TEST_CASE("weights that are not finite are refused by name and position", "[quantize]") {
+TEST_CASE("quantize_weights: refuses weights that are not finite, naming tensor and position", "[quantize]") {
   std::vector<float> w(12, 1);
   const matrix_view<const float> view(w.data(), 3, 4);
   const auto message = [&](const code_range& codes) {

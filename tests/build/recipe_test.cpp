@@ -115,7 +115,7 @@ std::string refusal(Function function) {
   return "";
 }
 
-TEST_CASE("a profile whose parts do not go together is refused in a sentence, before anything else is looked at") {
+TEST_CASE("require_recipe: refuses parts that exclude each other, in build_vit before anything else is read") {
   vit_scales wrong_scales;
   wrong_scales.blocks.resize(3);
   REQUIRE(refusal([&] { build_vit(float_vit{}, wrong_scales); }) ==
@@ -147,7 +147,7 @@ TEST_CASE("a profile whose parts do not go together is refused in a sentence, be
   CHECK(named.size() == 7);  // no refusal hides another one always
 }
 
-TEST_CASE("the named profiles are what they are documented to be") {
+TEST_CASE("require_recipe: accepts the named recipes, whose parts are the documented ones") {
   for (const quantization_recipe& p : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     CHECK(refusal([&] { require_recipe(p); }) == "");
   }
@@ -291,7 +291,7 @@ std::int64_t check_profile(const calibrated_model& calibrated, const quantizatio
   return compared;
 }
 
-TEST_CASE("the integer model of every profile equals the evaluation in double precision on every tensor") {
+TEST_CASE("build_vit: equals the evaluation in double precision on every tensor [all recipes]") {
   const calibrated_model calibrated;
   code_counts u8_stream, s16_stream;
   std::int64_t compared = 0;

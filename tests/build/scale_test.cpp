@@ -399,7 +399,7 @@ void check_layer(const std::vector<scale_spec>& specs, const channel_scale& scal
 
 // ------------------------------------------------------------------------------------------------ freedom from ties
 
-TEST_CASE("the inverse of an odd number", "[scale]") {
+TEST_CASE("inverse_of_odd: the product with the number is 1 modulo 2^64", "[scale]") {
   int wrong = 0;
   for (std::uint64_t m = 1; m < (1U << 16); m += 2) {
     wrong += m * detail::inverse_of_odd(m) == 1 ? 0 : 1;
@@ -416,7 +416,7 @@ TEST_CASE("the inverse of an odd number", "[scale]") {
   CHECK(detail::inverse_of_odd(std::numeric_limits<std::uint64_t>::max()) == std::numeric_limits<std::uint64_t>::max());
 }
 
-TEST_CASE("reaches_tie finds what a search finds", "[scale]") {
+TEST_CASE("reaches_tie: equals a search [small scales]", "[scale]") {
   int wrong = 0;
   for (int n = 1; n <= 5; ++n) {
     for (std::int64_t m = 1; m < (1 << n); m += 2) {
@@ -456,7 +456,7 @@ int wrong_with_prescale(const detail::odd_scale& scale, int left_shift) {
   return wrong;
 }
 
-TEST_CASE("reaches_tie and avoid_ties do what a search does, with every prescale", "[scale]") {
+TEST_CASE("reaches_tie, avoid_ties: equal a search [small scales, every left_shift]", "[scale]") {
   for (int n = 1; n <= 5; ++n) {
     for (int left_shift = 0; left_shift <= n + 2; ++left_shift) {
       int wrong = 0;
@@ -471,7 +471,7 @@ TEST_CASE("reaches_tie and avoid_ties do what a search does, with every prescale
   }
 }
 
-TEST_CASE("reaches_tie finds the one tie of long scales", "[scale]") {
+TEST_CASE("reaches_tie: finds the only tie [long scales]", "[scale]") {
   generator random(2);
   int wrong = 0;
   for (int i = 0; i < 20'000; ++i) {
@@ -525,7 +525,7 @@ int wrong_moves(int n, int m) {
   return wrong;
 }
 
-TEST_CASE("avoid_ties moves every small scale to the nearest offset without a tie", "[scale]") {
+TEST_CASE("avoid_ties: moves a scale to the nearest offset without a tie [small scales]", "[scale]") {
   for (int n = 1; n <= 8; ++n) {
     for (int m = 1; m < (1 << n); m += 2) {
       CAPTURE(n, m);
@@ -534,7 +534,7 @@ TEST_CASE("avoid_ties moves every small scale to the nearest offset without a ti
   }
 }
 
-TEST_CASE("avoid_ties gives up at its limit", "[scale]") {
+TEST_CASE("avoid_ties: stops at its limit", "[scale]") {
   detail::odd_scale scale{1, 0, 20};
   const accumulator_range range{-10, 10};
   CHECK_FALSE(detail::avoid_ties(scale, range, 10));
@@ -545,7 +545,7 @@ TEST_CASE("avoid_ties gives up at its limit", "[scale]") {
 
 // ------------------------------------------------------------------------------------------------ built layers
 
-TEST_CASE("built layers are exact and free of ties", "[scale]") {
+TEST_CASE("build_scale: built layers are exact and free of ties [random layers]", "[scale]") {
   generator random(3);
   int prescaled = 0, nudged = 0, widest_spread = 0;
   for (int i = 0; i < 20'000; ++i) {
@@ -569,7 +569,7 @@ TEST_CASE("built layers are exact and free of ties", "[scale]") {
   CHECK(widest_spread > 100);
 }
 
-TEST_CASE("channels of ordinary layers keep 27 bits of their factors", "[scale]") {
+TEST_CASE("build_scale: keeps 27 bits of the factors [ordinary layers]", "[scale]") {
   generator random(4);
   int fewest_bits = 64;
   double largest_error = 0, largest_error_up_to_1536 = 0, largest_nudge = 0;
@@ -605,7 +605,7 @@ TEST_CASE("channels of ordinary layers keep 27 bits of their factors", "[scale]"
   CHECK(largest_nudge < 4e-8);
 }
 
-TEST_CASE("crowded ranges are moved off their ties, or refused for a reason", "[scale]") {
+TEST_CASE("build_scale: builds crowded ranges without ties, or refuses those of too many accumulators", "[scale]") {
   generator random(5);
   int built = 0, refused = 0;
   std::int64_t most_steps = 0;
@@ -630,7 +630,7 @@ TEST_CASE("crowded ranges are moved off their ties, or refused for a reason", "[
   CHECK(most_steps > 100);
 }
 
-TEST_CASE("a nudge does not lead beyond what double precision holds", "[scale]") {
+TEST_CASE("build_scale: an offset is not moved beyond the range of double precision", "[scale]") {
   // With 27 fraction bits the largest sum is 2^53 - 1, and the accumulator R - 3 is a tie, as 3 * m = 2^26 - 1. Moving
   // the offset by 1 would make the largest sum 2^53.
   constexpr int n = 27;
@@ -652,7 +652,7 @@ TEST_CASE("a nudge does not lead beyond what double precision holds", "[scale]")
   check_results({target}, layer, random);
 }
 
-TEST_CASE("all results of a short range", "[scale]") {
+TEST_CASE("build_scale: every result is exact [short ranges]", "[scale]") {
   for (const double factor : {1e-7, 0.003, 0.0625, 0.49, 0.5, 0.7, 1.0, 1.96, 7.5, 300.0}) {
     for (const double addend : {-0.5, 0.0, 0.5, 127.5, 128.0, 254.75}) {
       const scale_spec target{factor, addend, -321, {-3000, 3000}};
@@ -669,13 +669,13 @@ TEST_CASE("all results of a short range", "[scale]") {
   }
 }
 
-TEST_CASE("a layer of no channels", "[scale]") {
+TEST_CASE("build_scale: builds a layer of no channels", "[scale]") {
   const built_layer layer({});
   CHECK(layer.scale.multiplier.empty());
   CHECK(layer.scale.left_shift == 0);
 }
 
-TEST_CASE("channels of zeros compute their addend", "[scale]") {
+TEST_CASE("build_scale: channels of zeros compute their addend", "[scale]") {
   generator random(6);
   const std::vector<std::int8_t> zeros(3072, 0);
   std::vector<scale_spec> specs{u8_target(make_weights(random, 3072, weight_kind::random), 0.01, 100, 128)};
@@ -694,7 +694,7 @@ TEST_CASE("channels of zeros compute their addend", "[scale]") {
 
 // ------------------------------------------------------------------------------------------------ named cases
 
-TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
+TEST_CASE("build_scale: builds 3,072 full-range weights at a factor of 0.49", "[scale]") {
   generator random(7);
   std::vector<scale_spec> specs;
   for (int n = 0; n < 40; ++n) {
@@ -720,7 +720,7 @@ TEST_CASE("3072 full-range weights at a factor of 0.49 are built", "[scale]") {
   }
 }
 
-TEST_CASE("65793 full-range weights at a factor of 0.1 are refused", "[scale]") {
+TEST_CASE("build_scale: refuses 65,793 full-range weights at a factor of 0.1", "[scale]") {
   generator random(8);
   for (int i = 0; i < 5; ++i) {
     const scale_spec wide = u8_target(make_weights(random, 65793, weight_kind::random), 0.1, 128, 128);
@@ -733,7 +733,7 @@ TEST_CASE("65793 full-range weights at a factor of 0.1 are refused", "[scale]") 
   }
 }
 
-TEST_CASE("factors of one half and above take a prescale", "[scale]") {
+TEST_CASE("build_scale: factors of one half and above take a left_shift", "[scale]") {
   generator random(9);
   struct {
     double factor;
@@ -756,7 +756,7 @@ TEST_CASE("factors of one half and above take a prescale", "[scale]") {
   }
 }
 
-TEST_CASE("factors far above one half are free of ties", "[scale]") {
+TEST_CASE("build_scale: factors far above one half are free of ties", "[scale]") {
   // addends that lie between two codes, and leave fewer fraction bits than the left_shift has
   generator random(16);
   for (int exponent = 8; exponent < 29; ++exponent) {
@@ -774,7 +774,7 @@ TEST_CASE("factors far above one half are free of ties", "[scale]") {
   }
 }
 
-TEST_CASE("a prescale for which int32 leaves no room is refused", "[scale]") {
+TEST_CASE("build_scale: refuses a left_shift for which int32 leaves no room", "[scale]") {
   struct {
     double factor;
     std::int64_t high;
@@ -821,7 +821,7 @@ void check_linear_spec(const std::vector<std::int8_t>& weights, int zero_point) 
   CHECK(refusal_of({target}).empty());
 }
 
-TEST_CASE("the target of a linear layer is what its weights reach", "[scale]") {
+TEST_CASE("linear_spec: gives the range that the weights reach", "[scale]") {
   generator random(10);
   for (std::size_t width = 0; width <= 12; ++width) {
     for (const weight_kind kind :
@@ -837,7 +837,7 @@ TEST_CASE("the target of a linear layer is what its weights reach", "[scale]") {
   }
 }
 
-TEST_CASE("a zero point that is no code of the inputs is refused, whatever the weights sum to", "[scale]") {
+TEST_CASE("linear_spec: refuses a zero point that is no code of the inputs [any sum of weights]", "[scale]") {
   const std::vector<std::int8_t> none, cancelling{100, -100, 28, -28}, others{1, 2};
   for (const std::vector<std::int8_t>& weights : {none, cancelling, others}) {
     const auto of_u8 = [&](int zero_point) {
@@ -858,7 +858,7 @@ TEST_CASE("a zero point that is no code of the inputs is refused, whatever the w
   }
 }
 
-TEST_CASE("attention logits of every head size are exact", "[scale]") {
+TEST_CASE("attention_logits_spec: built logits are exact [every head size]", "[scale]") {
   std::int64_t low = 0, high = 0;
   for (int q_zero = 0; q_zero < 256; ++q_zero) {
     for (int k_zero = 0; k_zero < 256; ++k_zero) {
@@ -913,7 +913,7 @@ std::int64_t largest_row_of_weights(index_t keys, const std::array<std::uint32_t
   return largest;
 }
 
-TEST_CASE("attention contexts of up to 82000 keys stay within their range and are exact", "[scale]") {
+TEST_CASE("attention_context_spec: built contexts are exact and within their range [up to 82,000 keys]", "[scale]") {
   generator random(12);
   for (const index_t keys : {1, 2, 3, 17, 197, 577, 4096, 16384, 82000}) {
     const double factor = uniform(random, 0.05, 8);
@@ -941,7 +941,7 @@ TEST_CASE("attention contexts of up to 82000 keys stay within their range and ar
 
 // ------------------------------------------------------------------------------------------------ refusals
 
-TEST_CASE("bad targets are refused by channel and value", "[scale]") {
+TEST_CASE("build_scale: refuses bad specs, naming channel and value", "[scale]") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
@@ -984,7 +984,7 @@ TEST_CASE("bad targets are refused by channel and value", "[scale]") {
   CHECK(refusal_of({good, good, good}).empty());
 }
 
-TEST_CASE("arrays of other sizes are refused", "[scale]") {
+TEST_CASE("build_scale: refuses arrays of other sizes than the channels", "[scale]") {
   const std::vector<scale_spec> specs(3, scale_spec{0.01, 1, 0, {-1000, 1000}});
   std::vector<std::int32_t> multiplier(4, -7);
   std::vector<std::int64_t> offset(4, -8);
@@ -1006,7 +1006,7 @@ TEST_CASE("arrays of other sizes are refused", "[scale]") {
   CHECK(std::all_of(offset.begin(), offset.end(), [](std::int64_t c) { return c == -8; }));
 }
 
-TEST_CASE("without exact numbers the integers are the same", "[scale]") {
+TEST_CASE("build_scale: builds the same integers without realized_scale", "[scale]") {
   generator random(13);
   const std::vector<scale_spec> specs = random_layer(random, 0.499, 3072);
   const built_layer layer(specs);
@@ -1046,13 +1046,13 @@ TEST_CASE("build_scale: built scales pass the checks of the operations", "[scale
   }
 }
 
-TEST_CASE("a channel that is almost constant, and halfway between two codes, is built", "[scale]") {
+TEST_CASE("build_scale: builds an almost constant channel halfway between two codes", "[scale]") {
   // 2^20 + 1 accumulators, all of which lie within 2^-30 codes of a half: moved off by less than that, none is a tie
   const scale_spec target{1e-17, 0.5, 0, {-(1 << 19), 1 << 19}};
   CHECK(refusal_of({target}).empty());
 }
 
-TEST_CASE("a factor of 0 gives the addend, beside factors of any size", "[scale]") {
+TEST_CASE("build_scale: a factor of 0 gives the addend [other factors of any size]", "[scale]") {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   for (const double addend : {0.0, 0.5, -0.5, 127.5, 128.0, 254.75, -3.0, 1e9 + 0.5, -1e9 - 0.5}) {
     for (const double other : {0.0, 0.01, 0.7, 300.0}) {
@@ -1072,7 +1072,7 @@ TEST_CASE("a factor of 0 gives the addend, beside factors of any size", "[scale]
   }
 }
 
-TEST_CASE("almost constant channels of any length, halfway between two codes, are built", "[scale]") {
+TEST_CASE("build_scale: builds almost constant channels halfway between two codes [ranges of any length]", "[scale]") {
   // the accumulators are more than an offset can be moved by: all outputs lie within 2^-10 codes of a half
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   for (const double addend : {0.5, 127.5, -100.5}) {
@@ -1089,7 +1089,7 @@ TEST_CASE("almost constant channels of any length, halfway between two codes, ar
   }
 }
 
-TEST_CASE("a factor so near to a power of two that its multiplier is rounded up to it takes the next prescale",
+TEST_CASE("build_scale: a factor whose multiplier is rounded up to a power of two takes the next left_shift",
           "[scale]") {
   for (const auto& [factor, left_shift] : {std::pair(std::nextafter(0.5, 0.0), 1),
                                            {0.5 - 0x1p-33, 1},
@@ -1103,21 +1103,21 @@ TEST_CASE("a factor so near to a power of two that its multiplier is rounded up 
   }
 }
 
-TEST_CASE("a large layer with a factor above one half is built", "[scale]") {
+TEST_CASE("build_scale: builds a large layer with a factor above one half", "[scale]") {
   // a << 2 is a multiple of 4, so that any odd offset is free of ties, however long the range
   generator random(14);
   const scale_spec target = u8_target(make_weights(random, 3072, weight_kind::random), 1.96, 0, 128);
   CHECK(refusal_of({target}).empty());
 }
 
-TEST_CASE("refusals after a prescale name the factor that was asked for", "[scale]") {
+TEST_CASE("build_scale: a refusal after a left_shift names the given factor", "[scale]") {
   const std::string message = refusal_of({{1.96, 0, 0, {-1'000'000'000, 1'000'000'000}}});
   CAPTURE(message);
   CHECK(mentions(message, "1.96"));
   CHECK(mentions(message, "-1000000000"));
 }
 
-TEST_CASE("a prescale without room is blamed on the factor that asks for it", "[scale]") {
+TEST_CASE("build_scale: a refused left_shift names the factor that needs it", "[scale]") {
   const std::string message = refusal_of({{412, 0, 0, {-10, 10}}, {0.001, 0, 0, {-33'000'000, 33'000'000}}});
   CAPTURE(message);
   CHECK(mentions(message, "412"));

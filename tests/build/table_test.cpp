@@ -198,7 +198,7 @@ double changed_codes(index_t keys, std::span<const row_kind> kinds, Coders coder
   return static_cast<double>(changed) / static_cast<double>(all);
 }
 
-TEST_CASE("the polynomial exponential", "[table]") {
+TEST_CASE("i_exp_table: gives the polynomial exponential", "[table]") {
   for (const float scale : scales_between(1e-4, 1.67, 3000)) {
     const polynomial expected(scale);
     const i_exp_constants constants(scale);
@@ -218,7 +218,7 @@ TEST_CASE("the polynomial exponential", "[table]") {
   }
 }
 
-TEST_CASE("exponential tables: built ones pass the checks of log_softmax", "[table]") {
+TEST_CASE("i_exp_table, narrow_exp_table, exact_exp_table: built tables pass the checks of log_softmax", "[table]") {
   for (const float scale : scales_between(1e-4, 1.6, 400)) {
     for (const index_t keys : {0, 1, 2, 3, 17, 577, 16384, 1 << 20}) {
       CAPTURE(scale, keys);
@@ -232,7 +232,7 @@ TEST_CASE("exponential tables: built ones pass the checks of log_softmax", "[tab
   }
 }
 
-TEST_CASE("tables of fewer octaves change no code", "[table]") {
+TEST_CASE("i_exp_table: fewer octaves change no code", "[table]") {
   generator random(1);
   int fewer_octaves = 0;
   for (const float scale : scales_between(1e-6, 0.07, 60)) {
@@ -262,7 +262,7 @@ TEST_CASE("tables of fewer octaves change no code", "[table]") {
   CHECK(fewer_octaves > 50);
 }
 
-TEST_CASE("scales without a polynomial exponential are refused by value", "[table]") {
+TEST_CASE("i_exp_table: refuses scales without a polynomial exponential, naming the value", "[table]") {
   for (const double scale : {0.0, -0.1, infinity, -infinity, not_a_number}) {
     const std::string message = refusal([&] { i_exp_table(static_cast<float>(scale), 17); });
     CAPTURE(scale, message);
@@ -291,7 +291,7 @@ TEST_CASE("scales without a polynomial exponential are refused by value", "[tabl
   }
 }
 
-TEST_CASE("tiny scales are refused only when 64 bits do not hold a row", "[table]") {
+TEST_CASE("i_exp_table: refuses tiny scales only if 64 bits do not hold a row", "[table]") {
   int built = 0, refused = 0;
   for (const float scale : scales_between(1e-9, 1e-4, 300)) {
     for (const index_t keys : {1, 197, 4096, 1 << 20}) {
@@ -309,7 +309,7 @@ TEST_CASE("tiny scales are refused only when 64 bits do not hold a row", "[table
   CHECK(refused > 100);
 }
 
-TEST_CASE("narrow tables are rounded, by the fewest bits", "[table]") {
+TEST_CASE("narrow_exp_table: rounds entries by the fewest bits", "[table]") {
   for (const float scale : scales_between(1e-4, 1.6, 300)) {
     for (const index_t keys : {0, 1, 3, 197, 16384, 1 << 20}) {
       const exp_values<std::uint64_t> wide = i_exp_table(scale, keys);
@@ -335,7 +335,7 @@ TEST_CASE("narrow tables are rounded, by the fewest bits", "[table]") {
   }
 }
 
-TEST_CASE("a table that fits 32 bits stays as it is", "[table]") {
+TEST_CASE("narrow_exp_table: keeps a table that fits 32 bits", "[table]") {
   exp_values<std::uint64_t> table{};
   table[0] = 715'827'882;  // the largest of which six fit
   table[1] = 12'345;
@@ -349,7 +349,7 @@ TEST_CASE("a table that fits 32 bits stays as it is", "[table]") {
   CHECK(halved[2] == 1);
 }
 
-TEST_CASE("narrow tables change few codes", "[table]") {
+TEST_CASE("narrow_exp_table: changes few codes", "[table]") {
   for (const index_t keys : row_lengths) {
     const auto coders = [keys](float scale) {
       const exp_values<std::uint64_t> wide = i_exp_table(scale, keys);
@@ -367,7 +367,7 @@ TEST_CASE("narrow tables change few codes", "[table]") {
   }
 }
 
-TEST_CASE("true exponentials are rounded to nearest", "[table]") {
+TEST_CASE("exact_exp_table: rounds to nearest", "[table]") {
   struct {
     index_t keys;
     int fraction_bits;
@@ -391,7 +391,7 @@ TEST_CASE("true exponentials are rounded to nearest", "[table]") {
   }
 }
 
-TEST_CASE("true exponentials change few codes of an exact softmax", "[table]") {
+TEST_CASE("exact_exp_table: changes few codes of an exact softmax", "[table]") {
   for (const index_t keys : row_lengths) {
     const auto coders = [keys](float scale) {
       const auto real = table_of<long double>([=](int d) { return std::exp(-static_cast<long double>(scale) * d); });
@@ -408,7 +408,7 @@ TEST_CASE("true exponentials change few codes of an exact softmax", "[table]") {
   }
 }
 
-TEST_CASE("constants and exponentials of the recorded cases", "[table]") {
+TEST_CASE("i_exp_table: gives the constants and exponentials of the original [recorded cases]", "[table]") {
   if (skip_without_cases()) {
     return;
   }
@@ -510,7 +510,7 @@ void check_range(const activation_table& table, Function function, double low, d
          repeated(table.codes.rbegin(), table.codes.rend()) <= few));
 }
 
-TEST_CASE("the Gaussian error linear unit", "[table]") {
+TEST_CASE("gelu: is within 1e-15 of long double", "[table]") {
   CHECK(gelu(0) == 0);
   for (double x = -12; x <= 12; x += 0.0078125) {
     CAPTURE(x);
@@ -518,7 +518,7 @@ TEST_CASE("the Gaussian error linear unit", "[table]") {
   }
 }
 
-TEST_CASE("tables of the Gaussian error linear unit", "[table]") {
+TEST_CASE("build_activation_table: entries are nearest [gelu]", "[table]") {
   for (const code_scale& output : {code_scale{0.02, 9}, code_scale{0.05, 3}, code_scale{0.3, 1}, code_scale{0.01, 255},
                                    code_scale{0.02, 0}, code_scale{1e-4, 128}, code_scale{100, 0}}) {
     for (const double low : {-100.0, -8.0, -3.0, -0.5, 0.0, 0.25}) {
@@ -532,7 +532,7 @@ TEST_CASE("tables of the Gaussian error linear unit", "[table]") {
   }
 }
 
-TEST_CASE("tables of other functions", "[table]") {
+TEST_CASE("build_activation_table: entries are nearest [relu, identity, tanh, a decreasing function]", "[table]") {
   const auto relu = [](auto x) { return x < 0 ? decltype(x){0} : x; };
   const auto identity = [](auto x) { return x; };
   const auto hyperbolic = [](auto x) { return std::tanh(x); };
@@ -555,7 +555,7 @@ TEST_CASE("tables of other functions", "[table]") {
   }
 }
 
-TEST_CASE("input scales grow with the range until the codes are constant", "[table]") {
+TEST_CASE("build_activation_table: input scales grow with the range until the codes are constant", "[table]") {
   const code_scale output{0.02, 9};
   double former = 0, widest = 0;
   for (double width = 0.1; width < 60; width *= 1.01) {
@@ -570,7 +570,7 @@ TEST_CASE("input scales grow with the range until the codes are constant", "[tab
   CHECK(widest >= (4.91 + 2.5) / 4095);
 }
 
-TEST_CASE("a table's input scale is at least the least", "[table]") {
+TEST_CASE("build_activation_table: the input scale is at least the given one", "[table]") {
   const code_scale output{0.02, 9};
   const activation_table fine = build_activation_table(gelu, -4, 4, output);
   CHECK(build_activation_table(gelu, -4, 4, output, fine.input.scale / 2).codes == fine.codes);
@@ -585,7 +585,7 @@ TEST_CASE("a table's input scale is at least the least", "[table]") {
   CHECK(far.codes[0] == 100);
 }
 
-TEST_CASE("constant functions and ranges of one number", "[table]") {
+TEST_CASE("build_activation_table: takes constant functions and ranges of one number", "[table]") {
   const code_scale output{0.5, 100};
   const activation_table constant = build_activation_table([](double) { return 7.25; }, -3, 5, output);
   CHECK(std::all_of(constant.codes.begin(), constant.codes.end(), [](std::uint8_t y) { return y == 114; }));
@@ -605,7 +605,7 @@ TEST_CASE("constant functions and ranges of one number", "[table]") {
   }
 }
 
-TEST_CASE("twelve bits change few codes of a float activation", "[table]") {
+TEST_CASE("build_activation_table: twelve bits change few codes of a float activation", "[table]") {
   generator random(2);
   for (const double deviation : {0.5, 1.0, 2.0}) {
     std::vector<double> inputs(200'000);
@@ -633,7 +633,7 @@ TEST_CASE("twelve bits change few codes of a float activation", "[table]") {
   }
 }
 
-TEST_CASE("bad ranges and output scales are refused by value", "[table]") {
+TEST_CASE("build_activation_table: refuses bad ranges and output scales, naming the value", "[table]") {
   const code_scale output{0.02, 9};
   const auto build = [](double low, double high, const code_scale& to) {
     return refusal([&] { build_activation_table(gelu, low, high, to); });
@@ -650,7 +650,7 @@ TEST_CASE("bad ranges and output scales are refused by value", "[table]") {
   CHECK(build(-1, 1, output).empty());
 }
 
-TEST_CASE("what is not a number does not become a code", "[table]") {
+TEST_CASE("build_activation_table: refuses functions whose values are not numbers", "[table]") {
   const code_scale output{0.02, 9};
   const auto nowhere = [](double) { return not_a_number; };
   const auto root = [](double x) { return std::sqrt(x); };  // not a number below 0

@@ -240,7 +240,7 @@ constexpr std::int32_t most_s32 = std::numeric_limits<std::int32_t>::max();
 
 }  // namespace
 
-TEST_CASE("the good files are models", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: loads the good files of these tests", "[model_file][hostile]") {
   for (const auto& [name, model] : good_models()) {
     CAPTURE(name);
     REQUIRE(outcome(model.file()).empty());
@@ -250,7 +250,7 @@ TEST_CASE("the good files are models", "[model_file][hostile]") {
   }
 }
 
-TEST_CASE("other formats and versions are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses other formats and versions", "[model_file][hostile]") {
   require_refused({
       {[](raw_model& m) { m.metadata.clear(); }, "metadata \"format\" is missing"},
       {[](raw_model& m) { m.metadata.erase("version"); }, "metadata \"version\" is missing"},
@@ -264,7 +264,7 @@ TEST_CASE("other formats and versions are refused", "[model_file][hostile]") {
   });
 }
 
-TEST_CASE("shapes that make no model are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses shapes of no model", "[model_file][hostile]") {
   const std::string size = "1..1048576";
   std::vector<bad_model> all{
       bad_number("shape.depth", -1, "0..1048576"),
@@ -308,7 +308,7 @@ TEST_CASE("shapes that make no model are refused", "[model_file][hostile]") {
   require_refused(all);
 }
 
-TEST_CASE("tensors that do not fit the shape are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses tensors that do not fit the shape", "[model_file][hostile]") {
   const auto type = [](const std::string& name, dtype given) {
     return [=](raw_model& m) { m.tensors.at(name).type = given; };
   };
@@ -352,7 +352,7 @@ TEST_CASE("tensors that do not fit the shape are refused", "[model_file][hostile
   });
 }
 
-TEST_CASE("every tensor is needed, and no other may be there", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: needs every tensor and refuses others", "[model_file][hostile]") {
   for (const auto& [recipe, good] : good_models()) {
     for (const auto& [name, tensor] : good.tensors) {
       if (name == "pixel_table") {
@@ -373,7 +373,7 @@ TEST_CASE("every tensor is needed, and no other may be there", "[model_file][hos
                    extra("blocks.0.weighting.normalization.factor")});
 }
 
-TEST_CASE("weights that break their rules are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses weights that break their rules", "[model_file][hostile]") {
   const auto kind = [](std::int64_t value) { return [=](raw_model& m) { m.set("patch.weights.kind", value); }; };
   require_refused({
       bad_number("patch.weights.kind", 3, "0..2"),
@@ -397,7 +397,7 @@ TEST_CASE("weights that break their rules are refused", "[model_file][hostile]")
   });
 }
 
-TEST_CASE("scales that break their rules are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses scales that break their rules", "[model_file][hostile]") {
   const std::string multiplier = "0..2147483647", shift = "0..30", offset = "-4611686018427387903..4611686018427387903";
   const std::int64_t two_to_62 = std::int64_t{1} << 62;
   const auto repaired = [](const std::string& name, std::int64_t value) {
@@ -450,7 +450,7 @@ TEST_CASE("scales that break their rules are refused", "[model_file][hostile]") 
   });
 }
 
-TEST_CASE("additions that break their rules are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses additions that break their rules", "[model_file][hostile]") {
   const std::string name = "blocks.0.add1", multiplier = "0..2147483647";
   require_refused({
       bad_element<std::int32_t>(name + ".stream_multiplier", 14, -1, multiplier),
@@ -475,7 +475,7 @@ TEST_CASE("additions that break their rules are refused", "[model_file][hostile]
   });
 }
 
-TEST_CASE("LayerNorms that break their rules are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses LayerNorms that break their rules", "[model_file][hostile]") {
   const auto with_bias = [](std::int32_t gain, std::int64_t bias) {
     return [=](raw_model& m) {
       m.set("norm.gain", 2, gain);
@@ -509,7 +509,7 @@ TEST_CASE("LayerNorms that break their rules are refused", "[model_file][hostile
   });
 }
 
-TEST_CASE("attention that breaks its rules is refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses attention that breaks its rules", "[model_file][hostile]") {
   const std::string name = "blocks.0.weighting";
   const auto number = [=](const std::string& field, std::int64_t value) {
     return [=](raw_model& m) { m.set(name + field, value); };
@@ -565,14 +565,15 @@ raw_model model_of_tokens(std::int64_t tokens) {
 
 }  // namespace
 
-TEST_CASE("rows that are too long to normalize are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses rows that are too long to normalize", "[model_file][hostile]") {
   REQUIRE(outcome(model_of_tokens(65535).file(), false).empty());
   REQUIRE(outcome(model_of_tokens(65536).file(), false) ==
           "hostile.safetensors: tensor \"blocks.0.weighting.normalize\" is 1; rows of at most 65535 keys can be "
           "normalized, and these have 65536");
 }
 
-TEST_CASE("a prescale is refused exactly when the accumulators leave no room for it", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses a left_shift exactly if the accumulators leave no room for it",
+          "[model_file][hostile]") {
   const raw_model& good = good_models().at("paper");
   std::int64_t largest = 0;
   for (std::size_t n = 0; n < 17; ++n) {
@@ -599,7 +600,7 @@ TEST_CASE("a prescale is refused exactly when the accumulators leave no room for
   REQUIRE(accepted < 30);
 }
 
-TEST_CASE("models at their limits load and run", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: models at their limits load and run", "[model_file][hostile]") {
   struct extreme_model {
     change made;
     std::string recipe = "paper";
@@ -690,7 +691,7 @@ TEST_CASE("models at their limits load and run", "[model_file][hostile]") {
 
 // ---- headers ----
 
-TEST_CASE("headers that lie are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses headers that contradict the file", "[model_file][hostile]") {
   const raw_model& model = good_models().at("paper");
   const std::string header = model.header();
   const auto replaced = [&](const std::string& text, const std::string& by) {
@@ -729,7 +730,8 @@ TEST_CASE("headers that lie are refused", "[model_file][hostile]") {
   contains(outcome(file), "the tensors end at byte ");
 }
 
-TEST_CASE("a model file cut anywhere is refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: refuses truncated files [every length of the header, and others]",
+          "[model_file][hostile]") {
   const std::vector<std::byte> file = good_models().at("precise, grouped s4").file();
   std::size_t cuts = 0;
   for (std::size_t length = 0; length < file.size(); length += length < 64 || length + 64 > file.size() ? 1U : 61U) {
@@ -763,7 +765,7 @@ memory_use memory_of_loading(const safetensors_file& file) {
 
 }  // namespace
 
-TEST_CASE("no file makes loading take more memory than is stated", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: takes no more memory than is stated [any file]", "[model_file][hostile]") {
   constexpr std::size_t constant = 65536;
   const auto require_bounded = [&](const std::vector<std::byte>& bytes) {
     const memory_use use = memory_of_loading(safetensors_file::parse(bytes, "hostile"));
@@ -897,7 +899,7 @@ class mutator {
 
 }  // namespace
 
-TEST_CASE("models changed at random load and run, or are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: models load and run, or are refused [random changes]", "[model_file][hostile]") {
   mutator mutate(20211124);
   std::size_t ran = 0, refused = 0;
   for (int round = 0; round < 400; ++round) {
@@ -911,7 +913,8 @@ TEST_CASE("models changed at random load and run, or are refused", "[model_file]
   REQUIRE(refused > 500);
 }
 
-TEST_CASE("model files whose header is changed at random load and run, or are refused", "[model_file][hostile]") {
+TEST_CASE("load_integer_vit: models load and run, or are refused [random changes of the header]",
+          "[model_file][hostile]") {
   const std::vector<std::string> pieces{"{",      "}",       "[",        "]",        ",",        "\"",   "0",
                                         "1",      "9",       "-1",       "I64",      "U8",       "F64",  "\"shape\":[]",
                                         "[0,60]", "[15,18]", "blocks.0", "blocks.1", ".weights", "kind", "norm"};

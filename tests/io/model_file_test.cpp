@@ -240,7 +240,7 @@ std::vector<std::string> lines_of_precise_model() {
 
 }  // namespace
 
-TEST_CASE("a model of every profile comes back as it was", "[model_file]") {
+TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [all recipes]", "[model_file]") {
   const image_set images(small_vit, 3);
   for (const named_profile& each : all_profiles()) {
     CAPTURE(each.name);
@@ -252,7 +252,8 @@ TEST_CASE("a model of every profile comes back as it was", "[model_file]") {
   }
 }
 
-TEST_CASE("distilled models come back; the number of class tokens is left out if it is 1", "[model_file]") {
+TEST_CASE("save_integer_vit: load_integer_vit gives distilled models, and one class token is not stored",
+          "[model_file]") {
   vit_shape shape = small_vit;
   shape.class_tokens = 2;
   for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
@@ -266,7 +267,7 @@ TEST_CASE("distilled models come back; the number of class tokens is left out if
   }
 }
 
-TEST_CASE("models of the smallest sizes come back", "[model_file]") {
+TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [smallest sizes]", "[model_file]") {
   for (const named_profile& each : all_profiles()) {
     for (const int depth : {0, 1}) {
       CAPTURE(each.name, depth);
@@ -277,7 +278,7 @@ TEST_CASE("models of the smallest sizes come back", "[model_file]") {
   }
 }
 
-TEST_CASE("every parameter takes part in the comparison", "[model_file]") {
+TEST_CASE("vit_tensors: the comparison of these tests depends on every parameter", "[model_file]") {
   const vit_tensors contents = quantized_vit(small_vit, paper_recipe).tensors();
   const auto differs = [&](const auto& change) {
     vit_tensors changed = contents;
@@ -292,7 +293,7 @@ TEST_CASE("every parameter takes part in the comparison", "[model_file]") {
   CHECK(differs([](vit_tensors& c) { c.norm.epsilon_fraction += 1; }));
 }
 
-TEST_CASE("the digits model comes back with every profile", "[model_file]") {
+TEST_CASE("save_integer_vit: load_integer_vit gives the digits model [all recipes]", "[model_file]") {
   const std::filesystem::path folder =
       std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "examples" / "data";
   if (!std::filesystem::exists(folder)) {
@@ -308,7 +309,7 @@ TEST_CASE("the digits model comes back with every profile", "[model_file]") {
   }
 }
 
-TEST_CASE("a loaded model stays valid when it moves and its file is gone", "[model_file]") {
+TEST_CASE("load_integer_vit: a loaded model is valid after it is moved and its file is removed", "[model_file]") {
   const image_set images(small_vit, 1);
   const integer_vit model = quantized_vit(small_vit, precise_recipe);
   const scratch_folder folder;
@@ -323,7 +324,7 @@ TEST_CASE("a loaded model stays valid when it moves and its file is gone", "[mod
   }
 }
 
-TEST_CASE("notes are metadata beside format and version", "[model_file]") {
+TEST_CASE("save_integer_vit: writes notes as metadata beside format and version", "[model_file]") {
   const scratch_folder folder;
   const integer_vit model = quantized_vit(smallest_vit, paper_recipe);
   save_integer_vit(model, folder / "model", {{"license", "none"}, {"", "\xc3\xa9"}});
@@ -333,7 +334,7 @@ TEST_CASE("notes are metadata beside format and version", "[model_file]") {
   REQUIRE(same(load_integer_vit(file).tensors(), model.tensors()));
 }
 
-TEST_CASE("version 2 has these tensors", "[model_file]") {
+TEST_CASE("save_integer_vit: writes the documented tensors [version 2]", "[model_file]") {
   vit_shape shape = small_vit;
   shape.depth = 1;
   const scratch_folder folder;
@@ -348,7 +349,7 @@ TEST_CASE("version 2 has these tensors", "[model_file]") {
   REQUIRE(lines_of(grouped) == lines_of_precise_model());
 }
 
-TEST_CASE("a model that could not be loaded is not saved, and a file survives that", "[model_file]") {
+TEST_CASE("save_integer_vit: refuses a model that cannot be loaded, and keeps the existing file", "[model_file]") {
   const scratch_folder folder;
   const std::filesystem::path path = folder / "model";
   const integer_vit model = quantized_vit(small_vit, paper_recipe);
@@ -387,7 +388,7 @@ TEST_CASE("a model that could not be loaded is not saved, and a file survives th
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("a file survives when saving another in its place fails", "[model_file]") {
+TEST_CASE("save_integer_vit: keeps the existing file if writing fails", "[model_file]") {
   const scratch_folder folder;
   const std::filesystem::path path = folder / "model";
   save_integer_vit(quantized_vit(smallest_vit, paper_recipe), path);
@@ -409,7 +410,7 @@ TEST_CASE("a file survives when saving another in its place fails", "[model_file
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("save_integer_vit: paths that cannot hold a file are refused", "[model_file]") {
+TEST_CASE("save_integer_vit: refuses paths that cannot hold a file", "[model_file]") {
   const scratch_folder folder;
   const integer_vit model = quantized_vit(smallest_vit, paper_recipe);
   std::filesystem::create_directory(folder / "folder");

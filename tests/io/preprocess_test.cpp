@@ -32,7 +32,7 @@ rgb_image resized(const rgb_image& image, index_t height, index_t width) {
 
 }  // namespace
 
-TEST_CASE("resize_image: every bit as Pillow's") {
+TEST_CASE("resize_image: equals Pillow in every bit") {
   // Computed with Pillow 9.4: Image.resize(..., Image.BICUBIC).
   CHECK(resized(made_image(5, 7), 3, 4).samples ==
         std::vector<std::uint8_t>{86,  75,  159, 117, 97, 131, 90,  70,  92,  169, 47,  149,
@@ -51,7 +51,7 @@ TEST_CASE("resize_image: every bit as Pillow's") {
   CHECK(resized(made_image(1, 1), 3, 2).samples.size() == 18);
 }
 
-TEST_CASE("preprocess_image: the shorter side is resized to size / crop, and the centre is cut out") {
+TEST_CASE("preprocess_image: resizes the shorter side to size / crop and cuts out the centre") {
   // Computed with Pillow 9.4 and the roundings of torchvision.
   CHECK(fnv1a(preprocess_image(made_image(300, 201), 224, 0.875).samples) == 0x21e224ebbebaf227);
   CHECK(fnv1a(preprocess_image(made_image(201, 300), 224, 0.875).samples) == 0x955540b34fe02b7f);
@@ -93,7 +93,7 @@ TEST_CASE("bicubic_taps: the weights of a sample add up to 1, and those of mirro
   }
 }
 
-TEST_CASE("preprocessing: arguments are refused by name") {
+TEST_CASE("resize_image, preprocess_image, bicubic_taps: refuse arguments, naming them") {
   const rgb_image image = made_image(4, 5);
   const auto resizes = [&](const rgb_image& from, std::int64_t height, const image_window& window) {
     return refusal([&] { resize_image(from, height, 6, window); });

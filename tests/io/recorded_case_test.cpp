@@ -43,7 +43,7 @@ std::string error_of(Action action) {
 
 }  // namespace
 
-TEST_CASE("recorded_case: codes, quantizers and parameters") {
+TEST_CASE("recorded_case: gives codes, quantizers and parameters") {
   const recorded_case file = made_case();
   CHECK(file.function() == "f");
   CHECK(file.whole_number("bits", 1, 8) == 8);
@@ -70,7 +70,7 @@ TEST_CASE("recorded_case: errors name the file, the tensor and the limit") {
   CHECK(mentions(error_of([&] { made_case("[]"); }), "case: metadata \"params\" is no JSON object"));
 }
 
-TEST_CASE("tensor_comparison: positions of differences, and the claims that they break") {
+TEST_CASE("tensor_comparison: counts differences, and names positions and broken claims") {
   tensor_comparison tensor = made_case().compare("x__codes", "operation", claim::within_one, 6);
   tensor.compare<int>(0, 1, 1);
   tensor.compare<int>(4, 6, 5);
@@ -88,7 +88,7 @@ TEST_CASE("tensor_comparison: positions of differences, and the claims that they
   CHECK(tensor.refused[0].reason == "a reason");
 }
 
-TEST_CASE("sum_up: rows by operation and claim, and the rate of bounded claims") {
+TEST_CASE("sum_up: gives a row per operation and claim, and the rate of bounded claims") {
   recorded::case_report report;
   report.group = "g";
   tensor_comparison tensor = made_case().compare("x__codes", "operation", claim::bounded, 6);
@@ -105,7 +105,7 @@ TEST_CASE("sum_up: rows by operation and claim, and the rate of bounded claims")
   CHECK_FALSE(all.holds());
 }
 
-TEST_CASE("near_tie: neighbouring codes within the tolerance of the tie between them") {
+TEST_CASE("near_tie: accepts neighbouring codes within the tolerance of the tie between them") {
   CHECK(!recorded::near_tie(3.5001L, 3, 4, 0.001L).empty());
   CHECK(recorded::near_tie(3.51L, 3, 4, 0.001L).empty());
   CHECK(recorded::near_tie(3.5L, 3, 5, 1).empty());

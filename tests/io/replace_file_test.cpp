@@ -102,7 +102,7 @@ void write_and_be_killed(const std::filesystem::path& path) {
 
 }  // namespace
 
-TEST_CASE("a file takes the place of another", "[replace_file]") {
+TEST_CASE("write_text_file: replaces a file", "[replace_file]") {
   const scratch_folder folder;
   put(folder / "file", "former");
   write_text_file(folder / "file", "latter");
@@ -114,7 +114,8 @@ TEST_CASE("a file takes the place of another", "[replace_file]") {
   REQUIRE(folder.files() == 3);
 }
 
-TEST_CASE("symbolic links are followed, also to a file that is not there yet", "[replace_file]") {
+TEST_CASE("write_text_file, write_safetensors: follow symbolic links, also to a file that does not exist yet",
+          "[replace_file]") {
   const scratch_folder folder;
   std::filesystem::create_directory(folder / "below");
   put(folder / "file", "former");
@@ -136,7 +137,7 @@ TEST_CASE("symbolic links are followed, also to a file that is not there yet", "
   REQUIRE(folder.files() == 4);
 }
 
-TEST_CASE("a name without a folder is one of the working folder", "[replace_file]") {
+TEST_CASE("write_text_file: takes a name without a folder in the working folder", "[replace_file]") {
   const scratch_folder folder;
   const std::filesystem::path former = std::filesystem::current_path();
   std::filesystem::current_path(folder / "");
@@ -148,7 +149,7 @@ TEST_CASE("a name without a folder is one of the working folder", "[replace_file
   REQUIRE(contents(folder / "other") == "more");
 }
 
-TEST_CASE("a place where no file can be is refused", "[replace_file]") {
+TEST_CASE("write_text_file, write_safetensors: refuse a path where no file can be", "[replace_file]") {
   const scratch_folder folder;
   std::filesystem::create_directory(folder / "folder");
   require_refused(folder / "folder", "is a folder");
@@ -166,7 +167,7 @@ TEST_CASE("a place where no file can be is refused", "[replace_file]") {
   REQUIRE(folder.files() == 5);
 }
 
-TEST_CASE("a folder without the right to write is refused", "[replace_file]") {
+TEST_CASE("write_text_file: refuses a folder without the right to write", "[replace_file]") {
   const scratch_folder folder;
   std::filesystem::create_directory(folder / "folder");
   put(folder / "folder/file", "former");
@@ -185,7 +186,7 @@ TEST_CASE("a folder without the right to write is refused", "[replace_file]") {
   REQUIRE(contents(folder / "folder/file") == "former");
 }
 
-TEST_CASE("a text is written to a pipe and a device as they are", "[replace_file]") {
+TEST_CASE("write_text_file: writes to a pipe and to a device directly", "[replace_file]") {
   const scratch_folder folder;
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   const int reader = ::open((folder / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
@@ -204,7 +205,7 @@ TEST_CASE("a text is written to a pipe and a device as they are", "[replace_file
   }
 }
 
-TEST_CASE("a text follows what has been printed where the standard output is a file", "[replace_file]") {
+TEST_CASE("write_text_file: appends to printed text if the standard output is a file", "[replace_file]") {
   const scratch_folder folder;
   for (const std::filesystem::path& name : std::vector<std::filesystem::path>{"/dev/stdout", folder / "printed"}) {
     CAPTURE(name);
@@ -224,7 +225,7 @@ TEST_CASE("a text follows what has been printed where the standard output is a f
   }
 }
 
-TEST_CASE("an existing file keeps its permissions, a new one gets the usual", "[replace_file]") {
+TEST_CASE("write_text_file: an existing file keeps its permissions, a new one gets the usual ones", "[replace_file]") {
   const scratch_folder folder;
   const ::mode_t former = ::umask(027);
   write_text_file(folder / "new", "text");
@@ -244,7 +245,7 @@ TEST_CASE("an existing file keeps its permissions, a new one gets the usual", "[
   ::umask(former);
 }
 
-TEST_CASE("nobody may do more with a file when its group is lost", "[replace_file]") {
+TEST_CASE("write_text_file: gives nobody more rights to a file whose group is lost", "[replace_file]") {
   if (::geteuid() != 0) {
     intact_test::report_skipped("only the superuser can give files to groups that it is not in");
     return;
@@ -282,7 +283,7 @@ TEST_CASE("nobody may do more with a file when its group is lost", "[replace_fil
   REQUIRE((status.st_mode & 07777) == 0640);
 }
 
-TEST_CASE("a file survives when its successor cannot be written", "[replace_file]") {
+TEST_CASE("write_text_file: keeps the existing file if its replacement cannot be written", "[replace_file]") {
   const scratch_folder folder;
   put(folder / "file", "former");
   ::rlimit limit{};
@@ -300,7 +301,7 @@ TEST_CASE("a file survives when its successor cannot be written", "[replace_file
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("a file that cannot take its place is removed", "[replace_file]") {
+TEST_CASE("replacement_file: is removed if it cannot replace the file", "[replace_file]") {
   const scratch_folder folder;
   {
     replacement_file replacement(folder / "file");
@@ -311,7 +312,7 @@ TEST_CASE("a file that cannot take its place is removed", "[replace_file]") {
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("replace_file: temporary files of killed processes are removed by the next", "[replace_file]") {
+TEST_CASE("replacement_file: removes temporary files of killed processes", "[replace_file]") {
   const scratch_folder folder;
   put(folder / "file", "former");
   for (int kills = 0; kills < 3; ++kills) {
@@ -331,7 +332,7 @@ TEST_CASE("replace_file: temporary files of killed processes are removed by the 
   REQUIRE(temporary_files(folder).empty());
 }
 
-TEST_CASE("replace_file: temporary files of a process that was killed before its file was in place are removed",
+TEST_CASE("write_text_file: removes temporary files of a process that was killed before it replaced the file",
           "[replace_file]") {
   // The temporary file then has the permissions of the one that it was to replace, which need not allow writing.
   const scratch_folder folder;
@@ -358,7 +359,7 @@ TEST_CASE("replace_file: temporary files of a process that was killed before its
   REQUIRE(temporary_files(folder).empty());
 }
 
-TEST_CASE("a file that its owner may not open is replaced and stays so", "[replace_file]") {
+TEST_CASE("write_text_file: replaces a file that its owner may not open, and keeps its permissions", "[replace_file]") {
   const scratch_folder folder;
   put(folder / "file", "former");
   for (const ::mode_t mode : {0000U, 0100U, 0044U, 0444U}) {
@@ -368,7 +369,7 @@ TEST_CASE("a file that its owner may not open is replaced and stays so", "[repla
   }
 }
 
-TEST_CASE("the temporary file of a process that lives is never removed", "[replace_file]") {
+TEST_CASE("replacement_file: the temporary file of a running process is not removed", "[replace_file]") {
   const scratch_folder folder;
   replacement_file first(folder / "first");
   first.write(std::string_view("the "));
@@ -385,7 +386,7 @@ TEST_CASE("the temporary file of a process that lives is never removed", "[repla
   REQUIRE(temporary_files(folder).empty());
 }
 
-TEST_CASE("files that only look like temporary ones stay", "[replace_file]") {
+TEST_CASE("write_text_file: keeps files whose names only resemble temporary ones", "[replace_file]") {
   const scratch_folder folder;
   const std::vector<std::string> names{".intact-1-0.tmp2", ".intact-1.tmp",     ".intact--0.tmp",
                                        ".intact-1-.tmp",   ".intact-1-0-0.tmp", ".intact-a-0.tmp",
@@ -406,7 +407,7 @@ TEST_CASE("files that only look like temporary ones stay", "[replace_file]") {
   REQUIRE_FALSE(std::filesystem::exists(folder / ".intact-1-0.tmp"));
 }
 
-TEST_CASE("many processes write and are killed, and every file is whole", "[replace_file]") {
+TEST_CASE("replacement_file: every file is whole [many processes that write and are killed]", "[replace_file]") {
   const scratch_folder folder;
   constexpr int processes = 6, rounds = 60;
   std::vector<::pid_t> all;

@@ -142,7 +142,7 @@ std::string good_file() {
 
 }  // namespace
 
-TEST_CASE("files whose length does not fit are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses files whose length does not fit", "[safetensors][hostile]") {
   require_refused("", "the file is empty");
   require_refused("\x01\0\0\0\0\0\0"s, "the file has 7 bytes; the header's length alone has 8");
   require_refused(prefix(0), "the header must begin with '{'");
@@ -160,7 +160,7 @@ TEST_CASE("files whose length does not fit are refused", "[safetensors][hostile]
                   "the file is truncated: its tensors have 4 bytes; only 3 follow the header");
 }
 
-TEST_CASE("files of other formats are refused by their names", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses files of other formats, naming the format", "[safetensors][hostile]") {
   const auto refused_as = [](const std::string& bytes, const std::string& kind) {
     require_refused(bytes, "hostile.safetensors: is no safetensors file, but " + kind);
   };
@@ -187,7 +187,7 @@ TEST_CASE("files of other formats are refused by their names", "[safetensors][ho
   require_refused("\xff\xfe" + std::string(30, '\x01'), "it must have at most 100000000");  // of no known format
 }
 
-TEST_CASE("headers that are not one JSON object are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses headers that are not one JSON object", "[safetensors][hostile]") {
   const std::string begin = "the header must begin with '{'";
   const std::string json = "the header is not valid JSON";
   const std::string metadata = "{\"__metadata__\":{\"k\":\"";
@@ -239,7 +239,7 @@ TEST_CASE("headers that are not one JSON object are refused", "[safetensors][hos
   });
 }
 
-TEST_CASE("entries of the wrong kind are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses entries of the wrong kind", "[safetensors][hostile]") {
   const std::string rule = "; it must be an object";
   const std::string good = entry("a", "U8", "[4]", "[0,4]");
   require_refused({
@@ -260,7 +260,7 @@ TEST_CASE("entries of the wrong kind are refused", "[safetensors][hostile]") {
   });
 }
 
-TEST_CASE("bad metadata is refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses bad metadata", "[safetensors][hostile]") {
   const auto metadata = [](const std::string& value) { return "{\"__metadata__\":" + value + "}"; };
   const std::string rule = "; it must be a string";
   require_refused({
@@ -282,7 +282,7 @@ TEST_CASE("bad metadata is refused", "[safetensors][hostile]") {
   });
 }
 
-TEST_CASE("tensors without their three fields are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses tensors without their three fields", "[safetensors][hostile]") {
   const std::string type = "\"dtype\":\"U8\"";
   const std::string shape = "\"shape\":[4]";
   const std::string offsets = "\"data_offsets\":[0,4]";
@@ -304,7 +304,7 @@ TEST_CASE("tensors without their three fields are refused", "[safetensors][hosti
   });
 }
 
-TEST_CASE("dtypes that are not known are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses unknown dtypes", "[safetensors][hostile]") {
   const auto type = [](const std::string& value) {
     return tensor("\"dtype\":" + value + ",\"shape\":[4],\"data_offsets\":[0,4]");
   };
@@ -322,7 +322,7 @@ TEST_CASE("dtypes that are not known are refused", "[safetensors][hostile]") {
   });
 }
 
-TEST_CASE("shapes that are not lists of sizes are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses shapes that are not lists of sizes", "[safetensors][hostile]") {
   const std::string list = "; it must be an array of integers";
   const std::string size = "; it must be an integer from 0 to 9223372036854775807";
   std::string ones = "1";
@@ -355,7 +355,7 @@ TEST_CASE("shapes that are not lists of sizes are refused", "[safetensors][hosti
   });
 }
 
-TEST_CASE("offsets that are not two places in the buffer are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses offsets that are not two places in the buffer", "[safetensors][hostile]") {
   const std::string list = "; it must be an array of 2 integers";
   const std::string place = "; it must be an integer from 0 to 18446744073709551615";
   const std::string bytes = "tensor \"a\": U8 of shape [4] has 4 bytes; data_offsets are ";
@@ -381,7 +381,7 @@ TEST_CASE("offsets that are not two places in the buffer are refused", "[safeten
   });
 }
 
-TEST_CASE("shapes that do not fit their bytes are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses shapes that do not fit their bytes", "[safetensors][hostile]") {
   const auto one = [](const char* type, const char* shape, const char* offsets) {
     return "{" + entry("a", type, shape, offsets) + "}";
   };
@@ -409,7 +409,7 @@ TEST_CASE("shapes that do not fit their bytes are refused", "[safetensors][hosti
   });
 }
 
-TEST_CASE("tensors that do not cover the buffer exactly are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses tensors that do not cover the buffer exactly", "[safetensors][hostile]") {
   const auto two = [](const std::string& first, const std::string& second) {
     const auto one = [](const char* name, const std::string& offsets) {
       const int size = offsets[3] - offsets[1];
@@ -434,7 +434,7 @@ TEST_CASE("tensors that do not cover the buffer exactly are refused", "[safetens
   });
 }
 
-TEST_CASE("deep headers are refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses deep headers", "[safetensors][hostile]") {
   std::string objects = "{";
   for (int i = 0; i < 100'000; ++i) {
     objects += "\"a\":{";
@@ -443,7 +443,7 @@ TEST_CASE("deep headers are refused", "[safetensors][hostile]") {
   require_refused(file_of("{\"a\":{\"shape\":" + std::string(1'000'000, '['), 0), "a size in shape is an array");
 }
 
-TEST_CASE("unusual files that keep the rules are read", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: reads unusual files that keep the rules", "[safetensors][hostile]") {
   std::string ones = "1";
   for (int i = 1; i < 64; ++i) {
     ones += ",1";
@@ -486,7 +486,7 @@ TEST_CASE("unusual files that keep the rules are read", "[safetensors][hostile]"
   }
 }
 
-TEST_CASE("a file cut anywhere is refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: refuses truncated files [every length]", "[safetensors][hostile]") {
   const std::string file = good_file();
   REQUIRE(is_file(file));
   for (std::size_t length = 0; length < file.size(); ++length) {
@@ -495,7 +495,8 @@ TEST_CASE("a file cut anywhere is refused", "[safetensors][hostile]") {
   }
 }
 
-TEST_CASE("a file with any byte of its header changed is read or refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: reads or refuses files with a changed byte [every byte of the header]",
+          "[safetensors][hostile]") {
   const std::string file = good_file();
   std::size_t read = 0;
   std::size_t refused = 0;
@@ -510,7 +511,7 @@ TEST_CASE("a file with any byte of its header changed is read or refused", "[saf
   REQUIRE(refused > read);
 }
 
-TEST_CASE("files changed at random are read or refused", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: reads or refuses files [random changes]", "[safetensors][hostile]") {
   const std::vector<std::string> pieces{"{",
                                         "}",
                                         "[",
@@ -571,7 +572,7 @@ TEST_CASE("files changed at random are read or refused", "[safetensors][hostile]
   REQUIRE(refused > 100);
 }
 
-TEST_CASE("no header makes reading take more memory than is stated", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: takes no more memory than is stated [any header]", "[safetensors][hostile]") {
   constexpr std::size_t length = (std::size_t{1} << 19) + 64;
   const auto repeat = [](const std::string& begin, const auto& part, const std::string& end) {
     std::string header = begin;
@@ -631,7 +632,7 @@ TEST_CASE("no header makes reading take more memory than is stated", "[safetenso
   REQUIRE(read == 8);
 }
 
-TEST_CASE("memory for a file is taken after its header is checked", "[safetensors][hostile]") {
+TEST_CASE("safetensors_file: allocates memory after the header is checked", "[safetensors][hostile]") {
   const std::filesystem::path path =
       std::filesystem::temp_directory_path() / ("intact_hostile_test_" + std::to_string(::getpid()));
   const std::vector<bad_header> all{

@@ -82,7 +82,7 @@ constexpr std::array all_dtypes{dtype::boolean,     dtype::f4,      dtype::f6_e2
 
 }  // namespace
 
-TEST_CASE("an element type has the dtype of its size and sign", "[safetensors]") {
+TEST_CASE("dtype_of: gives the dtype of an element type's size and sign", "[safetensors]") {
   STATIC_REQUIRE(intact::dtype_of<std::uint8_t>() == dtype::u8);
   STATIC_REQUIRE(intact::dtype_of<std::int8_t>() == dtype::i8);
   STATIC_REQUIRE(intact::dtype_of<std::uint16_t>() == dtype::u16);
@@ -98,8 +98,9 @@ TEST_CASE("an element type has the dtype of its size and sign", "[safetensors]")
   STATIC_REQUIRE(intact::dtype_bits(dtype::f6_e3m2) == 6);
 }
 
-TEMPLATE_TEST_CASE("values come back as they were written", "[safetensors]", std::uint8_t, std::int8_t, std::uint16_t,
-                   std::int16_t, std::uint32_t, std::int32_t, std::uint64_t, std::int64_t, float, double) {
+TEMPLATE_TEST_CASE("safetensors_file: reads the values that write_safetensors wrote", "[safetensors]", std::uint8_t,
+                   std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t, std::uint64_t, std::int64_t,
+                   float, double) {
   const scratch_folder folder;
   const std::vector<TestType> matrix = extremes<TestType>();
   const std::array<TestType, 1> scalar{TestType{42}};
@@ -130,7 +131,7 @@ TEMPLATE_TEST_CASE("values come back as they were written", "[safetensors]", std
   }
 }
 
-TEST_CASE("a file that stays where it is, is refused like one in memory", "[safetensors]") {
+TEST_CASE("safetensors_reader: refuses the same as safetensors_file", "[safetensors]") {
   const scratch_folder folder;
   const std::vector<float> values(3000, 0.5F);
   const std::array x{1.0F, 2.0F};
@@ -153,7 +154,7 @@ TEST_CASE("a file that stays where it is, is refused like one in memory", "[safe
   }
 }
 
-TEST_CASE("a NaN keeps its bits", "[safetensors]") {
+TEST_CASE("safetensors_file: keeps the bits of a NaN", "[safetensors]") {
   const scratch_folder folder;
   const std::array bits{std::bit_cast<float>(0x7fc12345u), -0.0f};
   write_safetensors(folder / "file", std::array{tensor_from("x", {2}, bits)});
@@ -162,7 +163,7 @@ TEST_CASE("a NaN keeps its bits", "[safetensors]") {
   REQUIRE(std::bit_cast<std::uint32_t>(read.at(1)) == 0x80000000u);
 }
 
-TEST_CASE("the bytes of every dtype come back, each tensor aligned for its type", "[safetensors]") {
+TEST_CASE("safetensors_file: reads the bytes of every dtype, each tensor aligned for its type", "[safetensors]") {
   const scratch_folder folder;
   constexpr std::size_t count = 4;  // the fewest elements that fill whole bytes in every type
   std::vector<std::byte> bytes(count * 8);
@@ -192,7 +193,7 @@ TEST_CASE("the bytes of every dtype come back, each tensor aligned for its type"
   REQUIRE((8 + static_cast<unsigned char>(text[0]) + 256 * static_cast<unsigned char>(text[1])) % 8 == 0);
 }
 
-TEST_CASE("a written file is known byte by byte", "[safetensors]") {
+TEST_CASE("write_safetensors: writes the bytes of the format", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint8_t, 3> codes{1, 2, 3};
   const std::array<std::int32_t, 1> sum{-2};
@@ -213,7 +214,7 @@ TEST_CASE("a written file is known byte by byte", "[safetensors]") {
   REQUIRE(contents(folder / "reversed") == contents(folder / "file"));
 }
 
-TEST_CASE("a file may have no tensors", "[safetensors]") {
+TEST_CASE("write_safetensors: writes a file without tensors", "[safetensors]") {
   const scratch_folder folder;
   write_safetensors(folder / "nothing", {});
   REQUIRE(contents(folder / "nothing") == std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
@@ -226,14 +227,14 @@ TEST_CASE("a file may have no tensors", "[safetensors]") {
   REQUIRE(safetensors_file::read(folder / "metadata").metadata() == metadata);
 }
 
-TEST_CASE("a tensor may have an empty name", "[safetensors]") {
+TEST_CASE("write_safetensors: writes a tensor with an empty name", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint8_t, 1> code{3};
   write_safetensors(folder / "file", std::array{tensor_from("", {}, code)});
   REQUIRE(safetensors_file::read(folder / "file").values<std::uint8_t>("", {}) == std::vector<std::uint8_t>{3});
 }
 
-TEST_CASE("BOOL tensors are read as bytes", "[safetensors]") {
+TEST_CASE("safetensors_file: reads BOOL tensors as bytes", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint8_t, 3> flags{0, 1, 1};
   write_safetensors(folder / "file",
@@ -244,7 +245,7 @@ TEST_CASE("BOOL tensors are read as bytes", "[safetensors]") {
                   "tensor \"x\" has dtype BOOL; it must be I8");
 }
 
-TEST_CASE("tensors are made of lvalues and spans only", "[safetensors]") {
+TEST_CASE("tensor_from: takes lvalues and spans only", "[safetensors]") {
   const auto takes = []<class Values>(std::type_identity<Values>) {
     return requires(Values values) {
       tensor_from("", {}, std::forward<Values>(values));
@@ -256,8 +257,7 @@ TEST_CASE("tensors are made of lvalues and spans only", "[safetensors]") {
   STATIC_REQUIRE_FALSE(takes(std::type_identity<std::vector<int>>{}));
 }
 
-TEST_CASE("a question that a file cannot answer is an error that names file, tensor, value and limit",
-          "[safetensors]") {
+TEST_CASE("safetensors_file: errors name file, tensor, value and limit", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::int32_t, 6> values{};
   const std::filesystem::path path = folder / "file";
@@ -282,7 +282,7 @@ TEST_CASE("a question that a file cannot answer is an error that names file, ten
   require_refused(path, refusal([&] { file.metadata_value("other"); }), "metadata \"other\" is missing");
 }
 
-TEST_CASE("bytes are those that the writer takes, in memory, too", "[safetensors]") {
+TEST_CASE("safetensors_bytes: gives the bytes that write_safetensors writes", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint32_t, 2> wide{0x01020304, 0xfffefdfc};
   const std::array<std::uint8_t, 3> narrow{7, 8, 9};
@@ -304,7 +304,7 @@ TEST_CASE("bytes are those that the writer takes, in memory, too", "[safetensors
                   "the name is given twice");
 }
 
-TEST_CASE("tensors stay when the file object moves", "[safetensors]") {
+TEST_CASE("safetensors_file: tensors are valid after the object is moved", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint8_t, 3> codes{7, 8, 9};
   write_safetensors(folder / "file", std::array{tensor_from("x", {3}, codes)});
@@ -313,7 +313,7 @@ TEST_CASE("tensors stay when the file object moves", "[safetensors]") {
   REQUIRE(second.values<std::uint8_t>("x") == std::vector<std::uint8_t>{7, 8, 9});
 }
 
-TEST_CASE("what is not a readable file is refused", "[safetensors]") {
+TEST_CASE("safetensors_file: refuses paths that are no readable file", "[safetensors]") {
   const scratch_folder folder;
   require_refused(folder / "none", read_refusal(folder / "none"), "the file does not exist");
   put(folder / "empty", "");
@@ -330,7 +330,7 @@ TEST_CASE("what is not a readable file is refused", "[safetensors]") {
   REQUIRE(read_refusal("").ends_with("the file does not exist"));
 }
 
-TEST_CASE("a file without the right to read it is refused", "[safetensors]") {
+TEST_CASE("safetensors_file: refuses a file without the right to read it", "[safetensors]") {
   if (::geteuid() == 0) {
     intact_test::report_skipped("the superuser may read every file");
     return;
@@ -341,7 +341,7 @@ TEST_CASE("a file without the right to read it is refused", "[safetensors]") {
   require_refused(folder / "locked", read_refusal(folder / "locked"), "the file cannot be opened: Permission denied");
 }
 
-TEST_CASE("a file that ends before its size is refused", "[safetensors]") {
+TEST_CASE("safetensors_file: refuses a file that ends before its size", "[safetensors]") {
   const std::filesystem::path path = "/sys/kernel/mm/ksm/run";
   std::error_code error;
   if (std::filesystem::file_size(path, error) < 8 || error) {
@@ -351,7 +351,7 @@ TEST_CASE("a file that ends before its size is refused", "[safetensors]") {
   require_refused(path, read_refusal(path), "reading failed after 2 of 64 bytes");
 }
 
-TEST_CASE("what must not be written is refused, and nothing is touched", "[safetensors]") {
+TEST_CASE("write_safetensors: refuses invalid tensors and changes no file", "[safetensors]") {
   const scratch_folder folder;
   const std::filesystem::path path = folder / "file";
   put(path, "former");
@@ -387,7 +387,7 @@ TEST_CASE("what must not be written is refused, and nothing is touched", "[safet
   REQUIRE(folder.files() == 1);
 }
 
-TEST_CASE("the largest rank is written and read", "[safetensors]") {
+TEST_CASE("write_safetensors: writes the largest rank, which safetensors_file reads", "[safetensors]") {
   const scratch_folder folder;
   const std::array<std::uint8_t, 1> code{3};
   write_safetensors(folder / "file", std::array{tensor_from("x", shape(64, 1), code)});
@@ -395,7 +395,7 @@ TEST_CASE("the largest rank is written and read", "[safetensors]") {
           std::vector<std::uint8_t>{3});
 }
 
-TEST_CASE("a header over the limit is not written", "[safetensors]") {
+TEST_CASE("write_safetensors: refuses a header over the limit", "[safetensors]") {
   const scratch_folder folder;
   const std::string value(intact::safetensors_max_header, 'v');
   require_refused(folder / "file", refusal([&] {
@@ -405,7 +405,7 @@ TEST_CASE("a header over the limit is not written", "[safetensors]") {
   REQUIRE(folder.files() == 0);
 }
 
-TEST_CASE("recorded cases are read", "[safetensors]") {
+TEST_CASE("safetensors_file: reads the recorded cases", "[safetensors]") {
   if (intact_test::skip_without_cases()) {
     return;
   }

@@ -93,7 +93,7 @@ std::uint64_t hash_of(const integer_swin& model) {
   });
 }
 
-TEST_CASE("stored vision transformers compute what they always have", "[stored_models]") {
+TEST_CASE("load_integer_vit: logits of stored models have the recorded hash [versions 1 and 2]", "[stored_models]") {
   const scratch_folder folder;
   const integer_vit first = load_integer_vit(stored("vit_version_1")),
                     second = load_integer_vit(stored("vit_version_2"));
@@ -111,7 +111,7 @@ TEST_CASE("stored vision transformers compute what they always have", "[stored_m
   CHECK(hash_of(load_integer_vit(saved)) == vit_version_1);
 }
 
-TEST_CASE("stored Swin transformers compute what they always have", "[stored_models]") {
+TEST_CASE("load_integer_swin: logits of stored models have the recorded hash [versions 1 and 2]", "[stored_models]") {
   const scratch_folder folder;
   const integer_swin first = load_integer_swin(stored("swin_version_1")),
                      second = load_integer_swin(stored("swin_version_2"));

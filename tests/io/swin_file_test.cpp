@@ -98,7 +98,7 @@ std::vector<std::int32_t> run(const integer_swin& model, const image_view& image
   return logits;
 }
 
-TEST_CASE("what is saved is loaded", "[swin_file]") {
+TEST_CASE("save_integer_swin: load_integer_swin gives the saved model [all recipes]", "[swin_file]") {
   std::uint64_t seed = 1;
   for (const quantization_recipe& parts : all_parts()) {
     INFO(profile_text(parts));
@@ -128,7 +128,7 @@ std::string refused(const stored_file& file) {
   return "";
 }
 
-TEST_CASE("files of other models are refused", "[swin_file]") {
+TEST_CASE("load_integer_vit, load_integer_swin: refuse files of the other model", "[swin_file]") {
   const integer_swin model = random_swin(small, paper_recipe, 5);
   const scratch_folder folder;
   save_integer_swin(model, folder / "model");
@@ -143,7 +143,7 @@ TEST_CASE("files of other models are refused", "[swin_file]") {
   CHECK(mentions(refused(file), "metadata \"version\" is \"3\"; it must be in 1..2"));
 }
 
-TEST_CASE("every tensor of a Swin transformer is needed, and no other may be there", "[swin_file]") {
+TEST_CASE("load_integer_swin: needs every tensor and refuses others", "[swin_file]") {
   for (const quantization_recipe& parts : all_parts()) {
     const stored_file good(random_swin(small, parts, 7));
     REQUIRE(refused(good) == "");
@@ -166,7 +166,7 @@ struct bad_number {
   const char* message;
 };
 
-TEST_CASE("shapes that make no Swin transformer are refused", "[swin_file]") {
+TEST_CASE("load_integer_swin: refuses shapes of no Swin transformer", "[swin_file]") {
   const stored_file good(random_swin(small, paper_recipe, 9));
   const bad_number numbers[] = {
       {"shape.stages", 0, "\"shape.stages\" is 0; it must be in 1..8"},
@@ -203,7 +203,7 @@ TEST_CASE("shapes that make no Swin transformer are refused", "[swin_file]") {
   }
 }
 
-TEST_CASE("images with too many tokens for their files are refused", "[swin_file]") {
+TEST_CASE("load_integer_swin: refuses shapes with too many tokens", "[swin_file]") {
   stored_file bad(random_swin(small, paper_recipe, 9));
   bad.set("shape.height", 0, std::int64_t{1 << 14});
   bad.set("shape.width_pixels", 0, std::int64_t{1 << 13});
@@ -213,7 +213,7 @@ TEST_CASE("images with too many tokens for their files are refused", "[swin_file
                  "most 16777216 and 8421504"));
 }
 
-TEST_CASE("stages too wide for their LayerNorms are refused", "[swin_file]") {
+TEST_CASE("load_integer_swin: refuses stages too wide for their LayerNorms", "[swin_file]") {
   for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
     const bool wide = parts.stream == stream_codes::s16;
     stored_file bad(random_swin(small, parts, 9));
@@ -224,7 +224,7 @@ TEST_CASE("stages too wide for their LayerNorms are refused", "[swin_file]") {
   }
 }
 
-TEST_CASE("contents that break their rules are refused", "[swin_file]") {
+TEST_CASE("load_integer_swin: refuses contents that break their rules", "[swin_file]") {
   const stored_file good(random_swin(small, precise_recipe, 11));
   stored_file bad = good;
   bad.set("stages.0.blocks.0.add_bias.offset", 2, std::int32_t{2147483647});
@@ -249,7 +249,7 @@ TEST_CASE("contents that break their rules are refused", "[swin_file]") {
   CHECK(mentions(refused(bad), "\"stages.0.blocks.1.block.weighting.probabilities\" is that of packed codes"));
 }
 
-TEST_CASE("Swin transformers changed at random load and run, or are refused", "[swin_file]") {
+TEST_CASE("load_integer_swin: models load and run, or are refused [random changes]", "[swin_file]") {
   generator random(13);
   int loaded = 0, refusals = 0;
   for (const quantization_recipe& parts : all_parts()) {

@@ -116,7 +116,7 @@ void check_sums(const product_shape& shape, const layout& where, values a_values
   }
 }
 
-TEST_CASE("sums of two activations are exact in tiles and remainders of every shape") {
+TEST_CASE("gemm: sums are exact in tiles and remainders [two activations, every shape]") {
   std::size_t i = 0;
   for_each_shape([&](const product_shape& shape, const layout& where) {
     check_sums(shape, where, values::random, values::random, all_zero_points[i++ % std::size(all_zero_points)]);
@@ -124,7 +124,7 @@ TEST_CASE("sums of two activations are exact in tiles and remainders of every sh
   CHECK(true);
 }
 
-TEST_CASE("sums of two activations are exact for extreme codes and zero points") {
+TEST_CASE("gemm: sums are exact for extreme codes and zero points [two activations]") {
   for (const product_shape& shape : {product_shape{7, 21, 16}, {6, 64, 33}, {1, 17, 3072}, {3, 5, 1}}) {
     for (const values a : all_values) {
       for (const values b : all_values) {
@@ -137,7 +137,7 @@ TEST_CASE("sums of two activations are exact for extreme codes and zero points")
   CHECK(true);
 }
 
-TEST_CASE("sums of two activations are exact at the limit of the inner dimension") {
+TEST_CASE("gemm: sums are exact at the limit of the inner dimension [two activations]") {
   for (const values a : {values::smallest, values::largest}) {
     for (const values b : {values::smallest, values::largest}) {
       for (const auto& zero_points : all_zero_points) {
@@ -149,7 +149,7 @@ TEST_CASE("sums of two activations are exact at the limit of the inner dimension
   check_sums({3, 17, gemm_max_depth_u8_u8 - 1}, layouts[2], values::random, values::random, {0, 255});
 }
 
-TEST_CASE("both operands of a product of activations may be the same") {
+TEST_CASE("gemm: both operands may be the same memory [two activations]") {
   generator random(8);
   const operands x({13, 13, 37}, layouts[1], values::random, values::random, {100, 100}, random);
   guarded_tensor<std::int32_t> y(13, 13);
@@ -176,7 +176,7 @@ void check_stage(const product_shape& shape, const layout& where, scales what, s
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("every output stage of a product of activations equals the specification", "", all_stages) {
+TEMPLATE_LIST_TEST_CASE("gemm: every output stage equals the specification [two activations]", "", all_stages) {
   std::size_t i = 0;
   const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
   for (const index_t n : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 47, 63, 64, 65, 127, 129}) {
@@ -236,7 +236,7 @@ void check_batch(index_t count, const product_shape& shape, arrangement how, con
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("a batch of products equals the products one by one, with every executor") {
+TEST_CASE("gemm: a batch of products equals the products one by one [two activations, every executor]") {
   for (const arrangement how : {arrangement::one_after_another, arrangement::side_by_side, arrangement::shared}) {
     for (const index_t count : {0, 1, 2, 3, 5, 12}) {
       for (const product_shape& shape : {product_shape{7, 17, 9}, {1, 1, 1}, {5, 3, 0}, {0, 4, 3}, {6, 0, 5}}) {
@@ -254,7 +254,7 @@ TEST_CASE("a batch of products equals the products one by one, with every execut
   }
 }
 
-TEST_CASE("products of activations take no memory from the heap") {
+TEST_CASE("gemm: takes no memory from the heap [two activations]") {
   tensor<std::uint8_t> a(50, 64), b(70, 64), y(50, 70);
   std::vector<std::byte> scratch(gemm_workspace_bytes(50, 70, 64));
   const workspace memory(scratch.data(), scratch.size());

@@ -63,7 +63,7 @@ void check_block(const block_parameters& p, const block_shape& shape, index_t ba
   CHECK(first_difference(stream.view(), expected.view()) == "");
 }
 
-TEST_CASE("blocks of every recipe equal the specification", "[block]") {
+TEST_CASE("block: equals the specification [every recipe]", "[block]") {
   for (quantization_recipe parts : sensible_attention_profiles()) {
     for (const auto stream : {stream_codes::u8, stream_codes::s16}) {
       parts.stream = stream;
@@ -92,7 +92,7 @@ TEST_CASE("blocks of every recipe equal the specification", "[block]") {
   }
 }
 
-TEST_CASE("blocks of any shape, batch and number of threads equal the specification", "[block]") {
+TEST_CASE("block: equals the specification [any shape, batch and number of threads]", "[block]") {
   const struct {
     index_t tokens, width, heads, hidden, batch, threads;
   } cases[] = {
@@ -122,7 +122,7 @@ TEST_CASE("blocks of any shape, batch and number of threads equal the specificat
   }
 }
 
-TEST_CASE("blocks of so many rows that they are processed in bands equal the specification", "[block]") {
+TEST_CASE("block: equals the specification [rows that are processed in bands]", "[block]") {
   const block_shape shape{.attention = {20, 16, 2}, .hidden = 20'000};
   constexpr index_t batch = 20;
   STATIC_REQUIRE(band_rows(batch * 20, 16, 20'000) == 210);
@@ -132,7 +132,7 @@ TEST_CASE("blocks of so many rows that they are processed in bands equal the spe
   check_block<std::uint8_t>(p, shape, batch, 2, random);
 }
 
-TEST_CASE("bands have all rows, whole tiles and not too few rows", "[block]") {
+TEST_CASE("band_rows: bands have all rows, whole tiles and a minimum of rows", "[block]") {
   for (const index_t width : {1, 192, 768, 8192}) {
     for (const index_t rows : {0, 1, 191, 192, 383, 384, 577, 4096, 100'000}) {
       const index_t each = band_rows(rows, width, 4 * width);
@@ -173,7 +173,7 @@ void check_model(const quantization_recipe& recipe, index_t side, index_t thread
   }
 }
 
-TEST_CASE("blocks equal the specification for extreme streams and rows of one code", "[block]") {
+TEST_CASE("block: equals the specification [extreme streams, rows of one code]", "[block]") {
   for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     for (const stream_contents contents : all_contents) {
       check_model(recipe, 8, 2, contents);
@@ -181,7 +181,7 @@ TEST_CASE("blocks equal the specification for extreme streams and rows of one co
   }
 }
 
-TEST_CASE("blocks equal the specification for 4,097 tokens", "[block]") {
+TEST_CASE("block: equals the specification [4,097 tokens]", "[block]") {
   check_model(paper_recipe, 64, 2, stream_contents::random);
   check_model(paper_recipe_888, 64, 3, stream_contents::random);
   check_model(precise_recipe, 64, 7, stream_contents::random);
@@ -212,7 +212,7 @@ void check_attention(const attention_operands& x, const multihead_parameters& p,
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
-TEST_CASE("attention of any numbers of queries and of keys equals the specification", "[block]") {
+TEST_CASE("attention: equals the specification [any numbers of queries and keys]", "[block]") {
   const struct {
     index_t queries, keys, heads, size;
   } cases[] = {{8, 4097, 1, 32}, {3, 16384, 2, 16}, {17, 1, 3, 64}, {1, 511, 1, 128},
@@ -233,7 +233,7 @@ TEST_CASE("attention of any numbers of queries and of keys equals the specificat
   }
 }
 
-TEST_CASE("attention equals the specification where the offsets of rows have no room for the logits", "[block]") {
+TEST_CASE("attention: equals the specification [logits for which the offsets of rows have no room]", "[block]") {
   const packed_vit model = model_of_one_block(paper_recipe, 8);
   const struct {
     index_t size;
@@ -259,7 +259,7 @@ TEST_CASE("attention equals the specification where the offsets of rows have no 
   }
 }
 
-TEST_CASE("blocks equal the specification where the offsets of rows have no room for the logits", "[block]") {
+TEST_CASE("block: equals the specification [logits for which the offsets of rows have no room]", "[block]") {
   for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     INFO(profile_text(recipe));
     const packed_vit model = model_of_one_block(recipe, 8);
@@ -274,7 +274,7 @@ TEST_CASE("blocks equal the specification where the offsets of rows have no room
   }
 }
 
-TEST_CASE("blocks equal the specification where logits are shifted to the left before they are scaled", "[block]") {
+TEST_CASE("block: equals the specification [logits with a left_shift]", "[block]") {
   const packed_vit model = model_of_one_block(paper_recipe, 8);
   block_parameters p = model.parameters().blocks[0];
   tensor_scale& logits = p.attention.logits;
@@ -302,14 +302,14 @@ void check_kinds(weight_kind weights) {
   CHECK(first_difference(stream.view(), expected.view()) == "");
 }
 
-TEST_CASE("a block compiled for its kind of weights equals one compiled for all kinds", "[block]") {
+TEST_CASE("block: one compiled for its kind of weights equals one compiled for all kinds", "[block]") {
   check_kinds<weight_kinds<std::int8_t>>(weight_kind::s8);
   check_kinds<weight_kinds<s4>>(weight_kind::s4);
   check_kinds<weight_kinds<grouped_s4>>(weight_kind::grouped_s4);
   check_kinds<weight_kinds<s4, grouped_s4>>(weight_kind::grouped_s4);
 }
 
-TEST_CASE("a block takes no memory from the heap", "[block]") {
+TEST_CASE("block: takes no memory from the heap", "[block]") {
   for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     const packed_vit model = model_of_one_block(recipe, 8);
     const block_parameters& p = model.parameters().blocks[0];

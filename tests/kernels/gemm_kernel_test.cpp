@@ -194,15 +194,14 @@ void for_each_shape(const Check& check) {
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("sums are exact in tiles and remainders of every shape", "", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: sums are exact in tiles and remainders [every shape]", "", all_products) {
   for_each_shape([](const gemm_shape& shape, const layout& where) {
     check_sums<TestType>(shape, where, values::random, values::random);
   });
   CHECK(true);
 }
 
-TEMPLATE_LIST_TEST_CASE("sums of the largest products are exact, whatever pairs of bytes come together", "",
-                        all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: sums of the largest products are exact [all pairs of bytes]", "", all_products) {
   for (const gemm_shape& shape : {gemm_shape{7, 21, 16}, gemm_shape{6, 64, 33}, gemm_shape{1, 17, 3072}}) {
     for (const values a : all_values) {
       for (const values w : all_values) {
@@ -213,7 +212,7 @@ TEMPLATE_LIST_TEST_CASE("sums of the largest products are exact, whatever pairs 
   CHECK(true);
 }
 
-TEMPLATE_LIST_TEST_CASE("sums are exact where long inner dimensions are cut into chunks", "", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: sums are exact if the inner dimension is cut into chunks", "", all_products) {
   for (const index_t chunks : {1, 2, 3}) {
     for (const index_t rest : {-8, -7, -4, -1, 0, 1, 3, 4, 5, 8}) {
       check_sums<TestType>({6, 65, kernel::gemm_chunk * chunks + rest}, layouts[1], values::random, values::random);
@@ -226,7 +225,7 @@ TEMPLATE_LIST_TEST_CASE("sums are exact where long inner dimensions are cut into
   CHECK(true);
 }
 
-TEMPLATE_LIST_TEST_CASE("sums are exact at the limit of the inner dimension", "", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: sums are exact at the limit of the inner dimension", "", all_products) {
   using element = typename TestType::element;
   constexpr index_t depth = detail::gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
   for (const values a : {values::smallest, values::largest}) {
@@ -237,7 +236,7 @@ TEMPLATE_LIST_TEST_CASE("sums are exact at the limit of the inner dimension", ""
   check_sums<TestType>({7, 2, depth}, layouts[1], values::alternating, values::constant_rows);
 }
 
-TEST_CASE("a product without columns needs no memory for them") {
+TEST_CASE("gemm: a product without columns needs no memory for them") {
   packed_memory memory(packed_weights_bytes<std::int8_t>(5, 0));
   const packed_weights<std::int8_t> w = pack_weights(matrix_view<const std::int8_t>(nullptr, 5, 0, 3), memory.span());
   guarded_tensor<std::int32_t> y(8, 5);
@@ -247,7 +246,7 @@ TEST_CASE("a product without columns needs no memory for them") {
                                        .view()) == "");
 }
 
-TEMPLATE_LIST_TEST_CASE("sums may start from a number per channel", "", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: sums may start from a number per channel", "", all_products) {
   for (const gemm_shape& shape : {gemm_shape{7, 130, 9}, gemm_shape{1, 65, 0}, gemm_shape{6, 17, 2049}}) {
     generator random(10);
     TestType product(shape, layouts[0], values::random, values::random, random);
@@ -304,19 +303,19 @@ void check_stage_on_shapes() {
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("every output stage equals the specification", "", all_stages) {
+TEMPLATE_LIST_TEST_CASE("gemm: every output stage equals the specification", "", all_stages) {
   check_stage_on_shapes<TestType, product<std::uint8_t, s8_weights>>();
   CHECK(true);
 }
 
-TEMPLATE_LIST_TEST_CASE("output stages equal the specification with all kinds of operands", "", few_stages) {
+TEMPLATE_LIST_TEST_CASE("gemm: output stages equal the specification [all kinds of operands]", "", few_stages) {
   check_stage_on_shapes<TestType, product<std::int8_t, s8_weights>>();
   check_stage_on_shapes<TestType, product<std::uint8_t, s4_weights>>();
   check_stage_on_shapes<TestType, product<std::uint8_t, grouped_s4_weights<true>>>();
   CHECK(true);
 }
 
-TEMPLATE_LIST_TEST_CASE("every output stage equals the specification from one end of int32 to the other", "",
+TEMPLATE_LIST_TEST_CASE("gemm: every output stage equals the specification [accumulators over all of int32]", "",
                         all_stages) {
   generator random(20);
   using widest = product<std::uint8_t, s8_weights>;
@@ -351,7 +350,7 @@ void check_in_place(matrix_view<const Element> Stage::*addend, guarded_tensor<El
   }
 }
 
-TEST_CASE("what a stage adds to may be the output itself") {
+TEST_CASE("gemm: a stage may add to the output itself") {
   check_in_place(&add_to_stream::addend, &stage_arrays::addend);
   check_in_place(&requantize_add::stream, &stage_arrays::stream);
 }
@@ -377,7 +376,7 @@ void check_prefixes() {
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("the first channels and columns of packed weights are weights", "", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: the first channels and columns of packed weights are packed weights", "", all_products) {
   check_prefixes<TestType>();
 }
 
@@ -395,7 +394,7 @@ std::vector<std::uint8_t> output_of_pieces(Product& product, const Stage& stage,
   return y.memory();
 }
 
-TEMPLATE_LIST_TEST_CASE("the bits do not depend on how the work is split", "", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: the bits do not depend on how the work is split", "", all_products) {
   for (const gemm_shape& shape :
        {gemm_shape{25, 200, 9}, gemm_shape{6, 64, 4}, gemm_shape{5, 129, 33}, gemm_shape{20, 370, 5}}) {
     generator random(50);
@@ -425,7 +424,7 @@ TEMPLATE_LIST_TEST_CASE("the bits do not depend on how the work is split", "", a
   }
 }
 
-TEST_CASE("a piece of the work writes its own part of the output alone") {
+TEST_CASE("gemm: a unit of work writes only its own part of the output") {
   generator random(51);
   product<std::uint8_t, s8_weights> product({13, 130, 5}, layouts[0], values::random, values::random, random);
   const index_t units = kernel::gemm_units(13, product.packed());

@@ -158,17 +158,17 @@ void check_layernorm_without_shifts() {
   }
 }
 
-TEST_CASE("layernorm without shifts is the specification") {
+TEST_CASE("layernorm: equals the specification [no shifts]") {
   check_layernorm_without_shifts<std::uint8_t>();
   check_layernorm_without_shifts<std::int16_t>();
 }
 
-TEST_CASE("layernorm is the specification") {
+TEST_CASE("layernorm: equals the specification [u8, s16]") {
   check_layernorm_of_codes<std::uint8_t>();
   check_layernorm_of_codes<std::int16_t>();
 }
 
-TEST_CASE("layernorm beyond 4,096 channels is the specification") {
+TEST_CASE("layernorm: equals the specification [more than 4,096 channels]") {
   generator random(201);
   for (const index_t channels : {index_t{4097}, index_t{5000}, layernorm_max_channels}) {
     guarded_tensor<std::uint8_t> x(2, channels);
@@ -178,7 +178,7 @@ TEST_CASE("layernorm beyond 4,096 channels is the specification") {
   }
 }
 
-TEST_CASE("layernorm of nearly constant rows is the specification for every length of the variance") {
+TEST_CASE("layernorm: equals the specification [nearly constant rows, variances of every length]") {
   generator random(202);
   for (int bits = 0; bits <= 61; ++bits) {
     for (const int step : {-1, 0, 1}) {
@@ -191,7 +191,7 @@ TEST_CASE("layernorm of nearly constant rows is the specification for every leng
   }
 }
 
-TEST_CASE("layernorm of small and large variances in one block is the specification") {
+TEST_CASE("layernorm: equals the specification [small and large variances in one block of rows]") {
   generator random(212);
   for (const index_t channels : {2, 3, 8, 33}) {
     for (int round = 0; round < 30; ++round) {
@@ -210,7 +210,7 @@ TEST_CASE("layernorm of small and large variances in one block is the specificat
   }
 }
 
-TEST_CASE("layernorm is the specification where the deviation is a power of two") {
+TEST_CASE("layernorm: equals the specification [deviations that are powers of two]") {
   // The reciprocal is 2^31 - 1 then, and no longer 2^31, with which values in the middle between two are rounded up.
   // The offset is such that the last bit of the normalized value is seen.
   for (int exponent = 8; exponent <= 60; exponent += 2) {
@@ -334,7 +334,7 @@ void check_log_softmax_of_tables() {
   }
 }
 
-TEST_CASE("log_softmax is the specification") {
+TEST_CASE("log_softmax: equals the specification [u8 and u4 codes]") {
   check_log_softmax_of_tables<log2_rounding::round_ratio, std::uint32_t>();
   check_log_softmax_of_tables<log2_rounding::round_ratio, std::uint64_t>();
   check_log_softmax_of_tables<log2_rounding::round_log, std::uint32_t>();
@@ -408,7 +408,7 @@ void check_rows_beside_limits() {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("log_softmax of many short rows is the specification") {
+TEST_CASE("log_softmax: equals the specification [many short rows]") {
   // 32 rows go together, few are left to others; a register has 64 keys; sums of 256 fit 32 bits.
   for (const shape& s : {shape{31, 64}, shape{32, 49}, shape{33, 65}, shape{57, 49}, shape{65, 256}, shape{66, 257}}) {
     const guarded_vector<guarded_vector<std::uint64_t>> tables = exponential_tables<std::uint64_t>(s.columns);
@@ -427,7 +427,7 @@ TEST_CASE("log_softmax of many short rows is the specification") {
   }
 }
 
-TEST_CASE("log_softmax of equal logits around the longest short row is the specification") {
+TEST_CASE("log_softmax: equals the specification [equal logits, lengths around the longest short row]") {
   // Sums of 256 numbers of 24 bits fit 32 bits, and those of 257 of the largest do not.
   guarded_vector<std::uint64_t> table(256, 0);
   table[0] = (std::uint64_t{1} << 50) - 1;
@@ -445,7 +445,7 @@ TEST_CASE("log_softmax of equal logits around the longest short row is the speci
   }
 }
 
-TEST_CASE("log_softmax decides exactly beside every limit") {
+TEST_CASE("log_softmax: gives exact codes for quotients next to every limit") {
   check_rows_beside_limits<log2_rounding::round_ratio, std::uint32_t>();
   check_rows_beside_limits<log2_rounding::round_ratio, std::uint64_t>();
   check_rows_beside_limits<log2_rounding::round_log, std::uint32_t>();
@@ -496,7 +496,7 @@ TEST_CASE("log_softmax: thresholds of octaves are within their rounding slack") 
   }
 }
 
-TEST_CASE("log_softmax of rows so long that the maximum has the zero level") {
+TEST_CASE("log_softmax: equals the specification [rows so long that the maximum has the zero level]") {
   generator random(204);
   constexpr index_t keys = 200'001;
   for (const int spread : {0, 3, 255}) {
@@ -509,7 +509,7 @@ TEST_CASE("log_softmax of rows so long that the maximum has the zero level") {
   }
 }
 
-TEST_CASE("log_softmax of long rows in which one key counts") {
+TEST_CASE("log_softmax: equals the specification [long rows in which one key counts]") {
   generator random(209);
   constexpr index_t keys = 200'001;
   guarded_tensor<std::uint8_t> logits(1, keys);
@@ -521,7 +521,7 @@ TEST_CASE("log_softmax of long rows in which one key counts") {
   }
 }
 
-TEST_CASE("masked log_softmax and max_softmax are the specification") {
+TEST_CASE("log_softmax, max_softmax: equal the specification [masked keys]") {
   generator random(208);
   guarded_vector<std::uint8_t> entries;
   for (int d = 0; d < 256; ++d) {
@@ -559,7 +559,7 @@ void check_max_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("max_softmax and activation are the specification") {
+TEST_CASE("max_softmax, activation: equal the specification") {
   generator random(205);
   guarded_vector<std::uint8_t> table, small_table, large_table;
   for (int i = 0; i < 4096; ++i) {
@@ -589,7 +589,7 @@ TEST_CASE("max_softmax and activation are the specification") {
   }
 }
 
-TEST_CASE("activation finds every entry of a table at every place of a register") {
+TEST_CASE("activation: reads every entry of a table from every lane of a register") {
   for (const guarded_vector<std::uint8_t>& table : activation_tables()) {
     for (const index_t columns : {64, 255, 256, 257, 319, 320, 383, 4096}) {
       for (const layout& where : layouts) {
@@ -657,7 +657,7 @@ void check_activate(index_t columns, const guarded_vector<std::uint8_t>& table, 
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("tiles are activated as the specification says") {
+TEST_CASE("requantize_lut: tiles in registers equal the specification") {
   generator random(212);
   constexpr index_t lanes = simd::lanes<test_isa>;
   for (const guarded_vector<std::uint8_t>& table : activation_tables()) {
@@ -671,7 +671,7 @@ TEST_CASE("tiles are activated as the specification says") {
   }
 }
 
-TEST_CASE("add is the specification") {
+TEST_CASE("add: equals the specification") {
   generator random(206);
   for (const shape& s : shapes) {
     guarded_vector<std::int32_t> stream, branch, offset;
@@ -704,7 +704,7 @@ TEST_CASE("add is the specification") {
   }
 }
 
-TEST_CASE("add is the specification at the largest sums that the contract allows") {
+TEST_CASE("add: equals the specification [the largest sums that the contract allows]") {
   generator random(209);
   constexpr std::int32_t largest = 8'421'504, half = largest / 2;  // 255 * largest + 127 = 2^31 - 1
   constexpr std::int32_t corners[][3] = {{largest, 0, 127},    {0, largest, -127},  {-largest, 0, -127},
@@ -741,7 +741,7 @@ TEST_CASE("add is the specification at the largest sums that the contract allows
   }
 }
 
-TEST_CASE("add is the specification whichever of its tensors have gaps between their rows") {
+TEST_CASE("add: equals the specification [rows with gaps in any of the tensors]") {
   generator random(214);
   constexpr shape s{5, 96};  // pairs of rows without gaps fill whole registers
   guarded_vector<std::int32_t> stream, branch, offset;
@@ -764,7 +764,7 @@ TEST_CASE("add is the specification whichever of its tensors have gaps between t
   }
 }
 
-TEST_CASE("operations on codes work in place") {
+TEST_CASE("layernorm, log_softmax, max_softmax, activation: work in place") {
   generator random(207);
   for (const index_t columns : {index_t{1}, index_t{63}, index_t{64}, index_t{197}, index_t{300}}) {
     for (const layout& where : layouts) {
@@ -813,7 +813,7 @@ void check_depthwise_conv(const guarded_tensor<std::uint8_t>& x, const guarded_t
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("depthwise_conv is the specification") {
+TEST_CASE("depthwise_conv: equals the specification") {
   generator random(220);
   for (const token_grid& grid : {token_grid{0, 3}, token_grid{1, 1}, token_grid{2, 9}, token_grid{5, 4}}) {
     for (const index_t channels : {0, 1, 15, 16, 17, 63, 64, 65, 197}) {

@@ -225,17 +225,17 @@ void check_all_codes() {
   }
 }
 
-TEST_CASE("shift_matmul on kernels is the specification with attention_code::u8_masked") {
+TEST_CASE("shift_matmul: equals the specification [u8_masked]") {
   check_all_codes<attention_code::u8_masked>();
 }
-TEST_CASE("shift_matmul on kernels is the specification with attention_code::u4_clipped") {
+TEST_CASE("shift_matmul: equals the specification [u4_clipped]") {
   check_all_codes<attention_code::u4_clipped>();
 }
-TEST_CASE("shift_matmul on kernels is the specification with attention_code::u8_full") {
+TEST_CASE("shift_matmul: equals the specification [u8_full]") {
   check_all_codes<attention_code::u8_full>();
 }
 
-TEST_CASE("every code has its own weight on kernels, beside others and alone") {
+TEST_CASE("shift_matmul: every code has its own weight, alone and with other codes in its row") {
   guarded_tensor<std::uint8_t> codes(1, 2), v(2, 1);
   v(0, 0) = 129;
   v(1, 0) = 1;
@@ -253,7 +253,7 @@ TEST_CASE("every code has its own weight on kernels, beside others and alone") {
   }
 }
 
-TEST_CASE("a stage for 8-bit codes may want the row") {
+TEST_CASE("shift_matmul: a stage for 8-bit codes may take the row") {
   constexpr index_t rows = 67, keys = 50, channels = 37;
   generator random(35);
   guarded_tensor<std::uint8_t> codes(rows, keys), v(keys, channels);
@@ -274,7 +274,7 @@ TEST_CASE("a stage for 8-bit codes may want the row") {
 
 /// As many keys as the contract allows, all with a code of every slice but the first, and with codes that fill a row's
 /// budget of 2^-code.
-TEST_CASE("shift_matmul: rows of 82,000 keys with 8-bit codes fit the sums of slices", "[long]") {
+TEST_CASE("shift_matmul: sums of slices fit int32 [rows of 82,000 keys with 8-bit codes]", "[long]") {
   constexpr index_t keys = shift_matmul_max_keys;
   guarded_tensor<std::uint8_t> codes(1, keys), v(keys, 2);
   guarded_tensor<std::int64_t> expected(1, 2), y(1, 2);
@@ -323,7 +323,7 @@ void check_extreme_rows(index_t keys, int zero_point, generator& random) {
       });
 }
 
-TEST_CASE("rows of the largest and of the smallest sums of weights are normalized, up to 65,535 keys") {
+TEST_CASE("shift_matmul, weighted_matmul: normalize extreme sums of weights [up to 65,535 keys]") {
   generator random(31);
   for (const index_t keys : {index_t{8}, index_t{257}, index_t{258}, index_t{512}, weighted_matmul_max_keys}) {
     for (const int zero_point : {0, 128, 255}) {
@@ -332,7 +332,7 @@ TEST_CASE("rows of the largest and of the smallest sums of weights are normalize
   }
 }
 
-TEST_CASE("weighted_matmul on kernels is the specification") {
+TEST_CASE("weighted_matmul: equals the specification") {
   generator random(32);
   int i = 0;
   const auto check = [&](const shape& of, const layout& where, values weight_values, values v_values, int zero_point) {
@@ -362,7 +362,7 @@ TEST_CASE("weighted_matmul on kernels is the specification") {
   }
 }
 
-TEST_CASE("attention times V on kernels takes no memory from the heap") {
+TEST_CASE("shift_matmul, weighted_matmul: take no memory from the heap") {
   tensor<std::uint8_t> codes(50, 197), v(197, 64), y(50, 64);
   std::vector<std::byte> scratch(shift_matmul_workspace_bytes(197, 64));
   const workspace memory(scratch.data(), scratch.size());
@@ -379,7 +379,7 @@ TEST_CASE("attention times V on kernels takes no memory from the heap") {
   CHECK(largest == 0);
 }
 
-TEST_CASE("attention times V on kernels refuses what does not fit, before anything is written") {
+TEST_CASE("shift_matmul, weighted_matmul: refuse arguments before anything is written") {
   tensor<std::uint8_t> codes(2, 3), v(3, 4), y(2, 4);
   const tensor<std::uint8_t> untouched = y;
   packed_tensor<u4> packed(2, 3);

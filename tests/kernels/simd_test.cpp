@@ -146,7 +146,7 @@ A extreme_code(std::size_t i) {
 
 using activation_types = std::tuple<std::uint8_t, std::int8_t>;
 
-TEMPLATE_LIST_TEST_CASE("dot products of four bytes are exact for all extremes at all places", "", activation_types) {
+TEMPLATE_LIST_TEST_CASE("dot4: sums of four products are exact [all extremes in all places]", "", activation_types) {
   dot_products<TestType> product;
   using dot = typename dot_products<TestType>::dot;
   const auto digit = [](std::size_t number, std::size_t k) {
@@ -174,7 +174,7 @@ TEMPLATE_LIST_TEST_CASE("dot products of four bytes are exact for all extremes a
   CHECK(wrong == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("dot products do not saturate at the ends of int32", "", activation_types) {
+TEMPLATE_LIST_TEST_CASE("dot4: does not saturate at the ends of int32", "", activation_types) {
   // No sum of a matrix product leaves int32, not on its way either. In registers sums wrap around all the same.
   constexpr std::int32_t reach = lanes == 1 ? 4 * 255 * 128 : 0;  // plain C++ must not overflow
   dot_products<TestType> product;
@@ -199,7 +199,7 @@ TEMPLATE_LIST_TEST_CASE("dot products do not saturate at the ends of int32", "",
   CHECK(wrong == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("both halves of a byte of 4-bit weights are read, each with its sign", "", activation_types) {
+TEMPLATE_LIST_TEST_CASE("int4: reads both halves of a byte, each with its sign", "", activation_types) {
   dot_products<TestType> product;
   using dot = typename dot_products<TestType>::dot;
   int wrong = 0;
@@ -223,7 +223,7 @@ TEMPLATE_LIST_TEST_CASE("both halves of a byte of 4-bit weights are read, each w
   CHECK(wrong == 0);
 }
 
-TEMPLATE_LIST_TEST_CASE("4-bit weights are multiplied by their channel's power of two", "", activation_types) {
+TEMPLATE_LIST_TEST_CASE("int4: multiplies weights by the power of two of their channel", "", activation_types) {
   using nibbles = simd::int4<test_isa>;
   dot_products<TestType> product;
   guarded_vector<std::uint8_t> shifts(16);
@@ -258,7 +258,7 @@ TEMPLATE_LIST_TEST_CASE("4-bit weights are multiplied by their channel's power o
   CHECK(wrong == 0);
 }
 
-TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every lane") {
+TEST_CASE("mul_shift: rescaled accumulators are the upper halves of 64-bit sums [every lane]") {
   using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
   constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
@@ -292,7 +292,7 @@ TEST_CASE("rescaled accumulators are the upper halves of 64-bit sums, in every l
   CHECK(wrong == 0);
 }
 
-TEST_CASE("products are scaled by every count and rescaled, in every lane") {
+TEST_CASE("mul_shift: products are scaled and rescaled [every count, every lane]") {
   using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max(), most = std::int64_t{1} << 61;
   generator random(11);
@@ -349,7 +349,7 @@ TEST_CASE("mul_shift: sums of two slices are rescaled as one number") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("sums with 29 fraction bits are rescaled, the product of the fraction rounded down") {
+TEST_CASE("mul_shift: sums with 29 fraction bits are rescaled, the product of the fraction rounded down") {
   using mul_shift = simd::mul_shift<test_isa>;
   constexpr std::int32_t largest = std::numeric_limits<std::int32_t>::max(), fraction = (1 << 29) - 1;
   generator random(16);
@@ -417,11 +417,11 @@ void check_moments() {
   }
 }
 
-TEST_CASE("sums and sums of squares are exact up to 4,096 extreme values") {
+TEST_CASE("moments: sums and sums of squares are exact [up to 4,096 extreme values]") {
   check_moments<test_isa>();
 }
 
-TEST_CASE("quotients by roots are exact") {
+TEST_CASE("inv_sqrt: quotients by roots are exact") {
   constexpr std::uint64_t low = std::uint64_t{1} << 60, limit = std::uint64_t{1} << 62;
   constexpr auto together = static_cast<std::size_t>(simd::inv_sqrt<test_isa>::width);
   generator random(19);
@@ -533,7 +533,7 @@ void check_largest_of_sixteen() {
   }
 }
 
-TEST_CASE("sixteen registers at a time have the largest byte of each") {
+TEST_CASE("reduce_16_registers: gives the largest byte of each of sixteen registers") {
   check_largest_of_sixteen<test_isa>();
 }
 
@@ -567,7 +567,7 @@ entries_of_12_bits random_step_table(generator& random) {
   return table;
 }
 
-TEST_CASE("tables of small steps have every entry") {
+TEST_CASE("lut12_step: gives every entry [tables of small steps]") {
   generator random(16);
   guarded_vector<std::uint16_t> codes;
   for (int i = 0; i < 4096; ++i) {
@@ -591,7 +591,7 @@ TEST_CASE("tables of small steps have every entry") {
   }
 }
 
-TEST_CASE("tables of other steps are known") {
+TEST_CASE("lut12_step: detects tables of other steps") {
   CHECK(!simd::lut12_step<isa::avx512vbmi>(activation_tables()[0].data()).fits);
   CHECK(simd::lut12_step<isa::avx512vbmi>(activation_tables()[1].data()).fits);
   generator random(17);
@@ -620,7 +620,7 @@ TEST_CASE("tables of other steps are known") {
 
 #endif
 
-TEST_CASE("the sum over the lanes wraps") {
+TEST_CASE("sum: wraps around at the ends of int32") {
   generator random(12);
   guarded_vector<std::int32_t> a(lane_count);
   int wrong = 0;
@@ -636,7 +636,7 @@ TEST_CASE("the sum over the lanes wraps") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("shifts are those of two's complement, by every count") {
+TEST_CASE("mul_shift: shifts equal those of two's complement [every count]") {
   using mul_shift = simd::mul_shift<test_isa>;
   guarded_vector<std::int32_t> y(lane_count);
   int wrong = 0;
@@ -697,7 +697,7 @@ int wrong_after_narrow() {
 
 using narrow_types = std::tuple<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::int32_t>;
 
-TEMPLATE_LIST_TEST_CASE("registers are narrowed in order and saturated", "", narrow_types) {
+TEMPLATE_LIST_TEST_CASE("narrow: keeps the order of registers and saturates", "", narrow_types) {
   CHECK(wrong_after_narrow<TestType, 1>() == 0);
   CHECK(wrong_after_narrow<TestType, 2>() == 0);
   CHECK(wrong_after_narrow<TestType, 3>() == 0);
@@ -706,7 +706,7 @@ TEMPLATE_LIST_TEST_CASE("registers are narrowed in order and saturated", "", nar
 
 using wide_types = std::tuple<std::uint8_t, std::int16_t, std::int32_t>;
 
-TEMPLATE_LIST_TEST_CASE("elements are widened with their sign, and no others are read", "", wide_types) {
+TEMPLATE_LIST_TEST_CASE("widen: keeps the sign and reads only its own elements", "", wide_types) {
   generator random(3);
   guarded_vector<TestType> from(lane_count);
   guarded_vector<std::int32_t> to(lane_count);
@@ -724,7 +724,7 @@ TEMPLATE_LIST_TEST_CASE("elements are widened with their sign, and no others are
   CHECK(wrong == 0);
 }
 
-TEST_CASE("lanes add, subtract and multiply modulo 2^32, and compare with their signs") {
+TEST_CASE("add, subtract, multiply: compute modulo 2^32, and comparisons are signed") {
   generator random(4);
   guarded_vector<std::int32_t> x(lane_count), y(lane_count), result(lane_count);
   int wrong = 0;

@@ -51,7 +51,7 @@ void check_windows(const window_grid& grid, index_t columns, const layout& where
   CHECK(back.memory() == expected_back.memory());
 }
 
-TEST_CASE("windows and mergings equal the specification", "[swin]") {
+TEST_CASE("window_partition, window_reverse, patch_merge: equal the specification", "[swin]") {
   constexpr window_grid grids[] = {{8, 8, 4, 2}, {14, 7, 7, 3}, {5, 9, 4, 3}, {3, 2, 5, 4}, {1, 1, 1, 0}, {0, 4, 2, 1}};
   for (const window_grid& grid : grids) {
     for (const index_t columns : {1, 3, 64}) {
@@ -78,7 +78,7 @@ tensor_scale some_scale(double largest, double codes, double middle) {
   return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, left_shift};
 }
 
-TEST_CASE("pooling and changes of scale equal the specification", "[swin]") {
+TEST_CASE("average_pool, convert_codes: equal the specification", "[swin]") {
   generator random(3);
   for (const index_t tokens : {0, 1, 2, 49, 50}) {
     for (const index_t channels : {0, 1, 3, 17, 64, 96, 131}) {
@@ -180,7 +180,7 @@ constexpr swin_block_shape block_of(const window_grid& grid, index_t width, inde
   return {{grid, width, heads}, hidden};
 }
 
-TEST_CASE("Swin blocks of every attention equal the specification", "[swin]") {
+TEST_CASE("swin_block: equals the specification [every kind of attention]", "[swin]") {
   for (const attention_choice& choice : all_choices) {
     check_block<std::uint8_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 1);
     check_block<std::int16_t>(block_of({10, 9, 4, 2}, 24, 3, 40), choice, 2, 3);
@@ -188,7 +188,7 @@ TEST_CASE("Swin blocks of every attention equal the specification", "[swin]") {
   check_block<std::uint8_t>(block_of({8, 8, 4, 0}, 16, 2, 20), {.probabilities = attention_code::u4_clipped}, 1, 1);
 }
 
-TEST_CASE("Swin blocks of any shape, batch and number of threads equal the specification", "[swin]") {
+TEST_CASE("swin_block: equals the specification [any shape, batch and number of threads]", "[swin]") {
   check_block<std::uint8_t>(block_of({14, 14, 7, 3}, 96, 3, 384), {}, 1, 2);  // Swin-T, third stage of 112 x 112 pixels
   check_block<std::uint8_t>(block_of({0, 0, 7, 0}, 16, 2, 20), {}, 1, 1);
   check_block<std::uint8_t>(block_of({1, 1, 1, 0}, 3, 1, 2), {}, 3, 4);
@@ -286,12 +286,12 @@ void check_model(stream_codes stream) {
   }
 }
 
-TEST_CASE("Swin transformers equal the specification", "[swin]") {
+TEST_CASE("swin: equals the specification [u8 and s16 streams]", "[swin]") {
   check_model<std::uint8_t>(stream_codes::u8);
   check_model<std::int16_t>(stream_codes::s16);
 }
 
-TEST_CASE("a Swin transformer refuses batches that do not fit, before it writes", "[swin]") {
+TEST_CASE("swin: refuses batches that do not fit before anything is written", "[swin]") {
   const small_swin model(stream_codes::u8);
   const tensor<std::uint8_t> pixels(3, 3 * 20 * 28);
   const std::array<image_view, 2> images = {planar_image(&pixels(0, 0), 3, 20, 28),
@@ -323,7 +323,7 @@ constexpr swin_shape shape_of_stages(index_t stages) {
   return shape;
 }
 
-TEST_CASE("workspace sizes exist for Swin transformers that are refused, too", "[swin]") {
+TEST_CASE("swin_workspace_bytes: gives a size also for a shape that swin refuses", "[swin]") {
   // Constant evaluation refuses accesses outside of arrays.
   static_assert(reference::swin_workspace_bytes(shape_of_stages(0)) ==
                 reference::swin_workspace_bytes(shape_of_stages(1)));

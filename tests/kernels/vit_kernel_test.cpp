@@ -93,7 +93,7 @@ constexpr vit_shape uneven_shape{.channels = 2,
                                  .depth = 2,
                                  .classes = 5};
 
-TEST_CASE("models of every recipe equal the specification", "[vit][long]") {
+TEST_CASE("vit: equals the specification [every recipe]", "[vit][long]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}, {2, 3, 63}};
   int models = 0;
   for (quantization_recipe parts : sensible_attention_profiles()) {
@@ -112,7 +112,7 @@ TEST_CASE("models of every recipe equal the specification", "[vit][long]") {
   CHECK(models == 23 * 4);
 }
 
-TEST_CASE("models of any size, batch and number of threads equal the specification", "[vit]") {
+TEST_CASE("vit: equals the specification [any size, batch and number of threads]", "[vit]") {
   constexpr run_options runs[] = {{1, 1, 0}, {1, 2, 3}, {1, 3, 0}, {3, 1, 7}, {3, 2, 0}, {3, 3, 32}, {4, 7, 0}};
   const struct {
     vit_shape shape;
@@ -134,13 +134,13 @@ TEST_CASE("models of any size, batch and number of threads equal the specificati
   }
 }
 
-TEST_CASE("a batch without images writes nothing", "[vit]") {
+TEST_CASE("vit: writes nothing [no images]", "[vit]") {
   const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_recipe}, 5).model()));
   const outputs found = run_model(model.parameters(), model.shape(), {}, 2, 0);
   CHECK(found.logits.surroundings_untouched());
 }
 
-TEST_CASE("models refuse batches that do not fit, before anything is written", "[vit]") {
+TEST_CASE("vit: refuses batches that do not fit before anything is written", "[vit]") {
   const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = paper_recipe}, 5).model()));
   const vit_shape& shape = model.shape();
   const std::vector<owned_image> images = make_images(shape, 1);

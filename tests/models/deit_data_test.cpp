@@ -129,7 +129,8 @@ void check_against_double(const integer_vit& model, std::span<const image_view> 
   CHECK(compared > 8'000'000 * std::ssize(images));
 }
 
-TEST_CASE("DeiT-Tiny in integers equals double precision, and the kernels the specification", "[data]") {
+TEST_CASE("vit: DeiT-Tiny equals double precision, and kernels equal the specification [every instruction set]",
+          "[data]") {
   const char* const data = std::getenv("INTACT_DATA_DIR");
   if (data == nullptr) {
     report_skipped("INTACT_DATA_DIR names no folder of models and images");

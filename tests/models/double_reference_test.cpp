@@ -81,7 +81,7 @@ void check_spread_inside_blocks(const code_counts& occurred) {
   CHECK(occurred.at("logits").size() >= 500);
 }
 
-TEST_CASE("the integer model equals the evaluation in double precision on every tensor") {
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [paper recipes]") {
   code_counts occurred;
   std::int64_t compared = 0;
   std::uint64_t seed = 1;
@@ -123,7 +123,7 @@ int check_profiles(stream_codes stream, code_counts& occurred) {
   return static_cast<int>(models);
 }
 
-TEST_CASE("a model of any profile on a u8 stream equals the evaluation in double precision on every tensor") {
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [all recipes on a u8 stream]") {
   code_counts occurred;
   CHECK(check_profiles(stream_codes::u8, occurred) == 9 * 23 * 3);
   check_spread_inside_blocks(occurred);
@@ -131,7 +131,7 @@ TEST_CASE("a model of any profile on a u8 stream equals the evaluation in double
   CHECK(find_narrow_tensor(occurred, {"attention"}, 150, 0, 255) == "");
 }
 
-TEST_CASE("a model of any profile on an s16 stream equals the evaluation in double precision on every tensor") {
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [all recipes on an s16 stream]") {
   code_counts occurred;
   CHECK(check_profiles(stream_codes::s16, occurred) == 9 * 23 * 3);
   check_spread_inside_blocks(occurred);
@@ -151,7 +151,7 @@ TEST_CASE("a model of any profile on an s16 stream equals the evaluation in doub
   }
 }
 
-TEST_CASE("the integer model equals the evaluation in double precision for extreme weights") {
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [extreme weights]") {
   code_counts occurred;
   std::int64_t compared = 0;
   std::uint64_t seed = 100;
@@ -170,7 +170,7 @@ TEST_CASE("the integer model equals the evaluation in double precision for extre
   std::cout << "[intact: compared] extreme weights: " << compared << " codes\n";
 }
 
-TEST_CASE("the integer model equals the evaluation in double precision for 4097 tokens") {
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [4,097 tokens]") {
   const quantization_recipe normalized{
       .exponential = exponential_kind::exact, .normalize_rows = true, .stream = stream_codes::s16};
   code_counts occurred;
@@ -192,7 +192,7 @@ TEST_CASE("the integer model equals the evaluation in double precision for 4097 
   std::cout << "[intact: compared] 4097 tokens: " << compared << " codes\n";
 }
 
-TEST_CASE("attention of one token equals the evaluation in double precision") {
+TEST_CASE("reference::attention: equals the evaluation in double precision [one token]") {
   for (const attention_code probabilities : tails) {
     const model_recipe recipe{colour, paper_with(probabilities)};
     model_builder builder(recipe, 300);
@@ -253,7 +253,7 @@ void check_log_softmax(const tensor<std::uint8_t>& logits, const exp_values<std:
   REQUIRE(real::copy_codes(packed.view()).values == expected(attention_code::u4_clipped));
 }
 
-TEST_CASE("Log-Int-Softmax equals its definition for tables as large as 64 bits allow") {
+TEST_CASE("log_softmax: equals the evaluation in double precision [tables as large as 64 bits allow]") {
   generator random(500);
   for (int round = 0; round < 2000; ++round) {
     const index_t keys = random.between(1, 40);
@@ -266,7 +266,7 @@ TEST_CASE("Log-Int-Softmax equals its definition for tables as large as 64 bits 
   }
 }
 
-TEST_CASE("Log-Int-Softmax decides quotients next to powers of sqrt(2) as its definition does") {
+TEST_CASE("log_softmax: equals the evaluation in double precision [quotients next to powers of sqrt(2)]") {
   // Solutions of s^2 - 2 e^2 = 1, -1, 1, ...: the quotients nearest to sqrt(2) from above and from below.
   std::uint64_t s = 3, e = 2;
   int quotients = 0;
@@ -296,7 +296,7 @@ tensor<std::uint8_t> every_wide_code(index_t least) {
   return codes;
 }
 
-TEST_CASE("attention times V equals its definition for every 8-bit code") {
+TEST_CASE("reference::shift_matmul: equals the evaluation in double precision [every 8-bit code]") {
   struct {
     index_t least_code;
     owned_tensor_scale scale;
@@ -319,7 +319,7 @@ TEST_CASE("attention times V equals its definition for every 8-bit code") {
   }
 }
 
-TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to their limits") {
+TEST_CASE("layernorm: equals the evaluation in double precision [gains, biases and epsilons up to their limits]") {
   generator random(502);
   for (int round = 0; round < 2000; ++round) {
     const index_t channels = random.between(1, 9);
@@ -341,7 +341,7 @@ TEST_CASE("LayerNorm equals its definition for gains, biases and epsilons up to 
   }
 }
 
-TEST_CASE("LayerNorm of s16 codes equals its definition up to the limits") {
+TEST_CASE("layernorm: equals the evaluation in double precision [s16 codes up to the limits]") {
   generator random(503);
   for (int round = 0; round < 1000; ++round) {
     const index_t channels = round % 100 == 0 ? layernorm_max_channels_s16 : random.between(1, 9);
@@ -386,7 +386,7 @@ void check_normalized(index_t rows, index_t keys, int largest, values what, cons
   REQUIRE(real::copy_codes(y.view()).values == expected(real::weights_of_codes(real::copy_codes(packed.view()))));
 }
 
-TEST_CASE("attention times V of normalized rows equals its definition up to the limits") {
+TEST_CASE("reference::weighted_matmul: equals the evaluation in double precision [rows up to the limits]") {
   constexpr std::int32_t largest_factor = (1 << 30) - 1;
   generator random(504);
   for (int round = 0; round < 1000; ++round) {
@@ -542,18 +542,18 @@ void check_mutations(const vit_tensors& contents, std::span<const mutation> chan
   }
 }
 
-TEST_CASE("a changed parameter shows as a mismatch of its operation's tensor") {
+TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [paper recipe]") {
   check_mutations(model_builder({colour, paper_with(attention_code::u8_masked)}, 400).model(), mutations);
 }
 
-TEST_CASE("a changed parameter of the precise profile shows as a mismatch of its operation's tensor") {
+TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [precise recipe]") {
   quantization_recipe parts = precise_recipe;
   parts.weights = weight_kind::grouped_s4;
   parts.weight_group = 10;
   check_mutations(model_builder({colour, parts}, 401).model(), precise_mutations);
 }
 
-TEST_CASE("a changed parameter of u8 attention weights shows as a mismatch of its operation's tensor") {
+TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [u8 attention weights]") {
   quantization_recipe parts = precise_recipe_888;
   parts.stream = stream_codes::u8;
   parts.weights = weight_kind::s4;
@@ -569,7 +569,7 @@ code_matrix codes_of(index_t rows, index_t columns, std::initializer_list<std::i
 
 using codes_list = std::vector<std::int32_t>;
 
-TEST_CASE("the comparison reports what differs, is missing, unexpected, repeated or of another shape") {
+TEST_CASE("trace_comparison: reports different, missing, unexpected and repeated tensors, and other shapes") {
   const tensors expected{{{"norm1", 2}, codes_of(1, 3, {4, 5, 6})}, {{"attention", 2, 1}, codes_of(1, 3, {1, 0, 15})}};
   const std::uint8_t equal[] = {4, 5, 6}, different[] = {4, 7, 8}, packed[] = {0x01, 0x0f};
   const matrix_view<const std::uint8_t> equal_view(equal, 1, 3);
@@ -602,7 +602,7 @@ TEST_CASE("the comparison reports what differs, is missing, unexpected, repeated
   CHECK(unexpected.result().mismatched == 3);
 }
 
-TEST_CASE("double precision: products with weights are requantized per channel") {
+TEST_CASE("real::gemm: requantizes products with weights per channel") {
   const std::int8_t weights[] = {1, -1, 100, 100};
   const realized_scale scales[] = {{0.25, 100.125}, {1, 0}};
   const code_matrix a = codes_of(2, 2, {1, 2, 3, 255});
@@ -615,12 +615,12 @@ TEST_CASE("double precision: products with weights are requantized per channel")
   CHECK(real::gemm(a, w, negative, real::s32_codes).values == codes_list{-300, -25700, -363, -200});
 }
 
-TEST_CASE("double precision: attention logits are products of zero-point-corrected codes") {
+TEST_CASE("real::attention_logits: gives products of zero-point-corrected codes") {
   const code_matrix q = codes_of(1, 2, {10, 13}), k = codes_of(2, 2, {12, 9, 10, 10});
   CHECK(real::attention_logits(q, k, 10, {2.0, 7.25}).values == codes_list{1, 7});
 }
 
-TEST_CASE("double precision: Log-Int-Softmax rounds the logarithm of the rounded quotient") {
+TEST_CASE("real::log_softmax: rounds the logarithm of the rounded quotient") {
   exp_values<std::uint64_t> table{8, 4, 1};
   const code_matrix logits = codes_of(1, 5, {10, 9, 8, 7, 10});  // 8 + 4 + 1 + 0 + 8 = 21
   CHECK(real::log_softmax(logits, table, attention_code::u8_masked).values == codes_list{2, 2, 4, 16, 2});
@@ -636,7 +636,7 @@ TEST_CASE("double precision: Log-Int-Softmax rounds the logarithm of the rounded
   CHECK(real::log_softmax(codes_of(1, 3, {2, 1, 0}), table, attention_code::u8_full).values == codes_list{0, 16, 40});
 }
 
-TEST_CASE("double precision: the logarithm of the quotient rounds at sqrt(2)") {
+TEST_CASE("real::nearest_logarithm: rounds at sqrt(2)") {
   CHECK(real::nearest_logarithm(7, 7) == 0);
   CHECK(real::nearest_logarithm(41, 29) == 0);  // 41^2 = 1681, 2 * 29^2 = 1682
   CHECK(real::nearest_logarithm(99, 70) == 1);  // 99^2 = 9801, 2 * 70^2 = 9800
@@ -653,12 +653,12 @@ TEST_CASE("double precision: the logarithm of the quotient rounds at sqrt(2)") {
   CHECK(real::log_softmax(logits, table, attention_code::u8_full, rounded).values == codes_list{0, 2, 255});
 }
 
-TEST_CASE("double precision: softmax relative to the maximum is a table of distances") {
+TEST_CASE("real::max_softmax: looks up the distance from the maximum") {
   const std::uint8_t table[] = {9, 7, 5, 3};
   CHECK(real::max_softmax(codes_of(2, 3, {11, 10, 8, 200, 200, 199}), table).values == codes_list{9, 7, 3, 9, 9, 7});
 }
 
-TEST_CASE("double precision: normalized rows are weighted averages") {
+TEST_CASE("real::weighted_average: normalized rows are weighted averages") {
   const code_matrix weights = codes_of(4, 3, {1, 1, 2, 255, 0, 0, 0, 0, 0, 3, 3, 3});
   const code_matrix v = codes_of(3, 2, {130, 255, 120, 0, 255, 10});
   // sums of weights * (v - 128): (248, -237) / 4, (2, 127), nothing, (121, -119) / 3
@@ -669,7 +669,7 @@ TEST_CASE("double precision: normalized rows are weighted averages") {
   CHECK(real::weights_of_codes(codes_of(1, 5, {0, 1, 15, 16, 255})).values == codes_list{32768, 16384, 1, 0, 0});
 }
 
-TEST_CASE("double precision: products are added to an s16 stream, whose codes saturate") {
+TEST_CASE("real::add_gemm: adds products to an s16 stream, whose codes saturate") {
   const code_matrix weights = codes_of(2, 2, {1, -1, 100, 100});
   const realized_scale scales[] = {{0.25, 100.125}, {1, 0}};
   const code_matrix a = codes_of(2, 2, {1, 2, 3, 255}), stream = codes_of(2, 2, {-32768, 7, 32767, 7000});
@@ -678,7 +678,7 @@ TEST_CASE("double precision: products are added to an s16 stream, whose codes sa
   CHECK(real::add_gemm(stream, a, weights, large).values == codes_list{27232, -32768, 32767, -7200});
 }
 
-TEST_CASE("double precision: weights are read from their storage") {
+TEST_CASE("copy_weights: reads weights from their storage") {
   const std::int8_t codes[] = {1, -8, 7, -1, 0, 3};
   CHECK(copy_weights(owned_weights({codes, codes + 6}, 2, 3)).values == codes_list{1, -8, 7, -1, 0, 3});
   owned_weights packed;
@@ -693,7 +693,7 @@ TEST_CASE("double precision: weights are read from their storage") {
   CHECK(copy_weights(packed).values == codes_list{8, -64, 7, -2, 0, 12});
 }
 
-TEST_CASE("double precision: attention times V adds v * 2^-code") {
+TEST_CASE("real::shift_matmul: adds v * 2^-code") {
   const code_matrix v = codes_of(3, 1, {130, 120, 255});
   const realized_scale ones{std::ldexp(1.0, -15), 10};
   CHECK(real::shift_matmul(codes_of(2, 3, {0, 1, 16, 16, 16, 2}), v, 128, ones, attention_code::u8_masked).values ==
@@ -709,7 +709,7 @@ TEST_CASE("double precision: attention times V adds v * 2^-code") {
         codes_list{12});
 }
 
-TEST_CASE("double precision: LayerNorm divides by the deviation") {
+TEST_CASE("real::layernorm: divides by the deviation") {
   const std::uint8_t shift[] = {0, 1};
   const std::int32_t gain[] = {100 << 16, 100 << 16};
   const std::int64_t bias[] = {(std::int64_t{128} << 40) + (std::int64_t{1} << 39),
@@ -719,7 +719,7 @@ TEST_CASE("double precision: LayerNorm divides by the deviation") {
   CHECK(real::layernorm(codes_of(3, 2, {5, 8, 7, 7, 16, 11}), p).values == codes_list{31, 147, 128, 50, 199, 0});
 }
 
-TEST_CASE("double precision: tables, additions and patches") {
+TEST_CASE("real::activation, real::add, real::cut_patches: give values computed by hand") {
   const std::uint8_t table[] = {9, 8, 7};
   CHECK(real::activation(codes_of(1, 3, {2, 0, 1}), table).values == codes_list{7, 9, 8});
 

@@ -132,7 +132,7 @@ void compare_softmax(const safetensors_file& file, softmax_comparison& result) {
   }
 }
 
-TEST_CASE("Log-Int-Softmax gives the recorded exponentials, sums and codes") {
+TEST_CASE("i_exp_table, log_softmax: give the exponentials, sums and codes of the original [recorded cases]") {
   if (skip_without_cases()) {
     return;
   }
@@ -153,7 +153,7 @@ TEST_CASE("Log-Int-Softmax gives the recorded exponentials, sums and codes") {
   CHECK(result.codes.values == 3 * result.exponentials.values);
 }
 
-TEST_CASE("the scale with which the original gives no numbers is refused") {
+TEST_CASE("i_exp_table: refuses the scale for which the original gives no numbers [recorded case]") {
   if (skip_without_cases()) {
     return;
   }
@@ -291,7 +291,7 @@ std::vector<std::string> cases_with_layers() {
   return names;
 }
 
-TEST_CASE("gemm gives the recorded accumulators of every layer") {
+TEST_CASE("reference::gemm: gives the accumulators of every layer [recorded cases]") {
   if (skip_without_cases()) {
     return;
   }
@@ -339,7 +339,7 @@ void compare_logits(const safetensors_file& file, const std::string& attention, 
   ++result.tensors;
 }
 
-TEST_CASE("gemm of activations gives the recorded accumulators of the attention logits") {
+TEST_CASE("reference::gemm: gives the accumulators of the attention logits [recorded cases, two activations]") {
   if (skip_without_cases()) {
     return;
   }
@@ -404,7 +404,7 @@ void compare_context(const safetensors_file& file, const std::string& attention,
   ++result.tensors;
 }
 
-TEST_CASE("shift_matmul gives the recorded accumulators of attention times V") {
+TEST_CASE("reference::shift_matmul: gives the accumulators of attention times V [recorded cases]") {
   if (skip_without_cases()) {
     return;
   }
@@ -478,7 +478,7 @@ void compare_layernorm(const safetensors_file& file, layernorm_comparison& resul
   }
 }
 
-TEST_CASE("layernorm gives what follows from the recorded sums and variances, and the recorded ideal within a code") {
+TEST_CASE("layernorm: gives the codes of the recorded sums, and the recorded ideal within a code") {
   if (skip_without_cases()) {
     return;
   }

@@ -54,7 +54,7 @@ std::uint64_t block_fingerprint(const block_shape& shape, const block_parameters
   return all.value();
 }
 
-TEST_CASE("blocks of u8 streams give the codes they always gave", "[model]") {
+TEST_CASE("block: the hash of its codes is the recorded one [u8 streams]", "[model]") {
   const block_shape shape{.attention = {.tokens = 17, .width = 24, .heads = 3}, .hidden = 40};
   const auto of_tail = [&](attention_code probabilities) {
     generator random(1);
@@ -85,7 +85,7 @@ block_parameters random_precise_block(parameter_memory& memory, const block_shap
   return p;
 }
 
-TEST_CASE("blocks of s16 streams give the codes they always gave", "[model]") {
+TEST_CASE("block: the hash of its codes is the recorded one [s16 streams]", "[model]") {
   const block_shape shape{.attention = {.tokens = 17, .width = 24, .heads = 3}, .hidden = 40};
   const auto of_kind = [&](attention_kind kind) {
     generator random(2);
@@ -97,7 +97,7 @@ TEST_CASE("blocks of s16 streams give the codes they always gave", "[model]") {
   CHECK(of_kind(attention_kind::weights) == 0xe21214190b96563bU);
 }
 
-TEST_CASE("a vision transformer gives the codes it always gave", "[model]") {
+TEST_CASE("vit: the hash of its codes is the recorded one", "[model]") {
   const vit_shape shape{.channels = 3,
                         .height = 8,
                         .image_width = 12,

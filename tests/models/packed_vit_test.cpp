@@ -28,7 +28,7 @@ classification classify(const packed_vit& model, const image_view& image) {
   return found;
 }
 
-TEST_CASE("packed models of every kind of weights compute the same, also after they were moved") {
+TEST_CASE("packed_vit: models of every kind of weights compute the same, also after they are moved") {
   for (const vit_shape& shape : {smallest_vit, small_vit}) {
     const image_set images(shape, 2);
     for (const named_profile& named : all_profiles()) {
@@ -47,7 +47,7 @@ TEST_CASE("packed models of every kind of weights compute the same, also after t
   }
 }
 
-TEST_CASE("a model is packed layer by layer, and its weights are not there twice") {
+TEST_CASE("packed_vit: packs layer by layer, and does not hold the weights twice") {
   vit_shape shape = small_vit;
   shape.width = 192;
   shape.hidden = 768;

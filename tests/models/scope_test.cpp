@@ -48,7 +48,7 @@ void check_sums(const tensor<std::uint8_t>& a, const Weights& w, const tensor<st
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
-TEST_CASE("ternary weights are s8 or s4 weights", "[scope]") {
+TEST_CASE("gemm: multiplies ternary weights as s8 and as s4 weights", "[scope]") {
   generator random(81);
   for (const index_t depth : {0, 1, 33, 300}) {
     for (const values what : all_values) {
@@ -75,7 +75,7 @@ TEST_CASE("ternary weights are s8 or s4 weights", "[scope]") {
   }
 }
 
-TEST_CASE("slices of packed weights have any width", "[scope]") {
+TEST_CASE("gemm: multiplies slices of packed weights of any width", "[scope]") {
   generator random(82);
   tensor<std::uint8_t> a(4, 70);
   tensor<std::int8_t> w(83, 70);
@@ -150,7 +150,7 @@ tensor<std::uint16_t> random_hidden(generator& random) {
   return hidden;
 }
 
-TEST_CASE("4-bit shift-log2 codes multiply by shift_matmul", "[scope]") {
+TEST_CASE("reference::shift_matmul: multiplies 4-bit shift-log2 codes", "[scope]") {
   generator random(83);
   const tensor<std::uint16_t> hidden = random_hidden(random);
   tensor<std::uint8_t> codes(9, 200), weights(200, 7), y(9, 7);
@@ -170,7 +170,7 @@ TEST_CASE("4-bit shift-log2 codes multiply by shift_matmul", "[scope]") {
   CHECK(first_difference(y.view(), layer.outputs(codes, w, 15).view()) == "");
 }
 
-TEST_CASE("3-bit shift-log2 codes multiply by gemm, decoded by the table", "[scope]") {
+TEST_CASE("reference::gemm: multiplies 3-bit shift-log2 codes that activation decodes", "[scope]") {
   generator random(84);
   const tensor<std::uint16_t> hidden = random_hidden(random);
   tensor<std::uint8_t> codes(9, 200), decoded(9, 200), y(9, 7);
@@ -188,7 +188,7 @@ TEST_CASE("3-bit shift-log2 codes multiply by gemm, decoded by the table", "[sco
   CHECK(first_difference(y.view(), layer.outputs(codes, w, 7).view()) == "");
 }
 
-TEST_CASE("tokens at the same place of all patches are a view of windows", "[scope]") {
+TEST_CASE("window_partition: tokens in the same place of all patches are a view of the windows", "[scope]") {
   // The tokens that MobileViT's attention sees: patches of 2 x 2 tokens, one sequence per place in the patch.
   constexpr index_t height = 6, width = 8, channels = 5, patch = 2;
   generator random(85);

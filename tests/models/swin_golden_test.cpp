@@ -265,7 +265,7 @@ std::map<std::string, code_differences> differences_of(const recorded_swin& reco
 /// Codes that have nothing to do with each other differ by 40 and more on average.
 constexpr double most_codes_apart = 10;
 
-TEST_CASE("a model of the recorded weights and scales follows the recorded codes") {
+TEST_CASE("build_swin: the codes follow the original's [recorded weights and scales]") {
   if (skip_without_cases()) {
     return;
   }
@@ -287,7 +287,7 @@ TEST_CASE("a model of the recorded weights and scales follows the recorded codes
             << " on average where they differ most\n";
 }
 
-TEST_CASE("a model whose neighbours are merged in another order does not follow the recorded codes") {
+TEST_CASE("build_swin: the codes do not follow the original's if patches merge in another order") {
   if (skip_without_cases()) {
     return;
   }
@@ -302,7 +302,7 @@ TEST_CASE("a model whose neighbours are merged in another order does not follow 
   CHECK(differences.at("layers_0_downsample_qact2__codes").mean() > most_codes_apart);
 }
 
-TEST_CASE("a float model of the recorded weights gives nearly the recorded logits") {
+TEST_CASE("forward: the logits are nearly the original's [recorded weights of a Swin transformer]") {
   if (skip_without_cases()) {
     return;
   }

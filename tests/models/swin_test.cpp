@@ -74,7 +74,7 @@ bool shifts_windows(const swin_shape& shape) {
   return shifts;
 }
 
-TEST_CASE("the integer Swin transformer equals the evaluation in double precision on every tensor") {
+TEST_CASE("reference::swin: equals the evaluation in double precision on every tensor") {
   code_counts occurred;
   std::int64_t compared = 0;
   std::uint64_t seed = 1;
@@ -95,7 +95,7 @@ TEST_CASE("the integer Swin transformer equals the evaluation in double precisio
   }
 }
 
-TEST_CASE("every choice of attention and of weights equals the evaluation in double precision") {
+TEST_CASE("reference::swin: equals the evaluation in double precision [every kind of attention and of weights]") {
   code_counts occurred;
   std::int64_t compared = 0;
   int models = 0, refused = 0;
@@ -158,11 +158,11 @@ void check_swin_tiny(const swin_shape& shape) {
             << " codes\n";
 }
 
-TEST_CASE("a Swin-T of small images equals the evaluation in double precision") {
+TEST_CASE("reference::swin: equals the evaluation in double precision [Swin-T, 64 x 64 pixels]") {
   check_swin_tiny(swin_tiny(64, 2));  // 16 x 16 tokens: shifted windows with padding
 }
 
-TEST_CASE("a whole Swin-T equals the evaluation in double precision", "[.]") {
+TEST_CASE("reference::swin: equals the evaluation in double precision [Swin-T, 224 x 224 pixels]", "[.]") {
   check_swin_tiny(swin_tiny(224, 6));
 }
 
@@ -176,7 +176,7 @@ swin_tensors contents_of(const integer_swin& model) {
   return model.tensors();
 }
 
-TEST_CASE("the evaluation in double precision notices every changed parameter") {
+TEST_CASE("evaluate: every changed parameter of a Swin transformer shows as a mismatch") {
   const integer_swin model = random_swin(shapes[2], paper_recipe, 77);
   const mutation mutations[] = {
       {"patch_norm", [](swin_tensors& c) { c.patch_norm.bias[1] += std::int64_t{1} << c.patch_norm.output_shift; }},
@@ -217,7 +217,7 @@ void check_features(const quantization_recipe& parts) {
   CHECK(first.surroundings_untouched());
 }
 
-TEST_CASE("a packed Swin transformer: a batch has the logits of the specification") {
+TEST_CASE("swin: a batch on packed weights has the logits of the specification") {
   for (const quantization_recipe& parts : {paper_recipe, precise_recipe_888}) {
     for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
       quantization_recipe recipe = parts;
@@ -246,7 +246,7 @@ TEST_CASE("a packed Swin transformer: a batch has the logits of the specificatio
   }
 }
 
-TEST_CASE("feature maps are the residual streams that leave the stages") {
+TEST_CASE("swin_features: feature maps are the residual streams after the stages") {
   check_features<std::uint8_t>(paper_recipe);
   check_features<std::int16_t>(precise_recipe);
 }
@@ -268,7 +268,7 @@ struct swin_call {
   }
 };
 
-TEST_CASE("a Swin transformer refuses what does not fit, before it writes anything") {
+TEST_CASE("swin: refuses parameters and sizes before anything is written") {
   swin_call call;
   const packed_swin packed(call.model);
   const swin_parameters good = packed.parameters();
@@ -313,7 +313,7 @@ TEST_CASE("a Swin transformer refuses what does not fit, before it writes anythi
   CHECK(call.logits_u8 == std::vector<std::uint8_t>(5, 77));
 }
 
-TEST_CASE("feature maps of another type or shape are refused") {
+TEST_CASE("swin_features: refuses feature maps of another type or shape") {
   swin_call call;
   tensor<std::uint8_t> first(64, 8), second(16, 16);
   const auto refused = [&](std::span<const matrix_view<std::uint8_t>> maps) {

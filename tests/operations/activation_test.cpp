@@ -53,7 +53,7 @@ void check_activation(const activation_shape& shape, const layout& where, values
   CHECK(y.surroundings_untouched());
 }
 
-TEMPLATE_TEST_CASE("activation replaces every code by its entry", "", std::uint8_t, std::uint16_t) {
+TEMPLATE_TEST_CASE("activation: replaces every code by its entry", "", std::uint8_t, std::uint16_t) {
   for (const activation_shape& shape : activation_shapes) {
     for (const layout& where : layouts) {
       check_activation<TestType>(shape, where, values::random);
@@ -64,7 +64,7 @@ TEMPLATE_TEST_CASE("activation replaces every code by its entry", "", std::uint8
   }
 }
 
-TEST_CASE("every 8-bit and every 12-bit code has an entry of its own") {
+TEST_CASE("activation: reads an entry of its own for every code [all 8-bit and 12-bit codes]") {
   tensor<std::uint8_t> bytes(1, 256), of_bytes(1, 256);
   tensor<std::uint16_t> words(2, 2048);
   tensor<std::uint8_t> of_words(2, 2048);
@@ -95,7 +95,7 @@ TEST_CASE("every 8-bit and every 12-bit code has an entry of its own") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("activation of 8-bit codes works in place") {
+TEST_CASE("activation: works in place [8-bit codes]") {
   for (const layout& where : layouts) {
     generator random(12);
     const std::vector<std::uint8_t> table = random_table<std::uint8_t>(random);

@@ -92,7 +92,7 @@ void check_add(const add_shape& shape, const layout& where, values what, int shi
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("add is the exact floor, clamped") {
+TEST_CASE("add: is the exact sum rounded down, and clamped") {
   for (const add_shape& shape : add_shapes) {
     for (const layout& where : layouts) {
       check_add(shape, where, values::random, 20);
@@ -125,7 +125,7 @@ tensor<std::uint8_t> check_all_pairs(const owned_scale& one) {
   return y;
 }
 
-TEST_CASE("add is exact for every pair of codes") {
+TEST_CASE("add: is exact [all pairs of codes]") {
   for (int shift = add_min_shift; shift <= add_max_shift; ++shift) {
     // An output, or for the largest shifts as much of one as the contract leaves room for.
     const std::int32_t one = std::int32_t{1} << std::min(shift, 20);
@@ -137,7 +137,7 @@ TEST_CASE("add is exact for every pair of codes") {
   }
 }
 
-TEST_CASE("add is exact at the largest sums that the contract allows") {
+TEST_CASE("add: is exact [the largest sums that the contract allows]") {
   constexpr std::int32_t half = 4210752;  // 255 * 2 * half + 127 = 2^31 - 1
   static_assert(std::int64_t{255} * 2 * half + 127 == largest_sum);
   for (const int shift : {add_min_shift, add_max_shift}) {
@@ -152,7 +152,7 @@ TEST_CASE("add is exact at the largest sums that the contract allows") {
   }
 }
 
-TEST_CASE("add takes sums that are whole outputs as they are") {
+TEST_CASE("add: gives sums that are whole outputs unchanged") {
   // Multipliers and offset are whole outputs: the rounding down of every sum is the sum itself.
   for (const int shift : {17, 21}) {
     const owned_scale scale{std::vector<std::int32_t>(256, 1 << shift),
@@ -179,7 +179,7 @@ TEST_CASE("add takes sums that are whole outputs as they are") {
   }
 }
 
-TEST_CASE("add clamps at both ends and reaches every code in between") {
+TEST_CASE("add: clamps at both ends and reaches every code between them") {
   const std::int32_t one = std::int32_t{1} << 20;
   const tensor<std::uint8_t> y = check_all_pairs({{one}, {one}, {one / 2}, 128, 0, 20});
   CHECK(y(0, 0) == 0);        // -128
@@ -189,7 +189,7 @@ TEST_CASE("add clamps at both ends and reaches every code in between") {
   CHECK(y(255, 129) == 255);  // 256
 }
 
-TEST_CASE("add works in place on the stream and on the branch") {
+TEST_CASE("add: works in place on the stream and on the branch") {
   for (const layout& where : layouts) {
     generator random(14);
     const owned_scale scale = random_scale(33, 21, random);

@@ -24,7 +24,7 @@ pool_scale build_pool(double factor, int zero_point, int output_zero_point, inde
   return made;
 }
 
-TEST_CASE("sums of codes are exact", "[average_pool]") {
+TEST_CASE("average_pool: sums of codes are exact", "[average_pool]") {
   for (const index_t tokens : {0, 1, 2, 49, 1000}) {
     for (const index_t channels : {0, 1, 7, 96}) {
       for (const values what : all_values) {
@@ -48,7 +48,7 @@ TEST_CASE("sums of codes are exact", "[average_pool]") {
   }
 }
 
-TEST_CASE("means are the real numbers rounded, and nearly those of the codes' values", "[average_pool]") {
+TEST_CASE("average_pool: means are real numbers rounded, and nearly those of the codes' values", "[average_pool]") {
   generator random(4);
   for (const index_t tokens : {1, 9, 49, 3136}) {
     for (const double factor : {0.01, 0.37, 1.0, 2.5}) {
@@ -72,7 +72,7 @@ TEST_CASE("means are the real numbers rounded, and nearly those of the codes' va
   }
 }
 
-TEST_CASE("the most tokens that int32 holds the sum of", "[average_pool]") {
+TEST_CASE("average_pool: sums fit int32 [the most tokens]", "[average_pool]") {
   static_assert(average_pool_max_tokens == 8421504);
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(average_pool_max_tokens), 255);
   tensor<std::int32_t> y(1, 1);
@@ -84,7 +84,7 @@ TEST_CASE("the most tokens that int32 holds the sum of", "[average_pool]") {
         }) == "intact::average_pool: rows of x is 8421505; it must be at most 8421504");
 }
 
-TEST_CASE("pooling refuses what does not match, before it writes", "[average_pool]") {
+TEST_CASE("average_pool: refuses shapes and stages before anything is written", "[average_pool]") {
   tensor<std::uint8_t> x(4, 3), y(1, 3), two(2, 3);
   const requantize<std::uint8_t, tensor_scale> stage{build_pool(1, 0, 0, 4).scale};
   CHECK(refusal([&] { average_pool(x.view(), stage, y.view().prefix(1, 2)); }) ==

@@ -190,14 +190,14 @@ void check_stage() {
   }
 }
 
-TEMPLATE_TEST_CASE("stages of other runtimes round as those define it, around every kind of tie and both ends", "",
-                   std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::int32_t) {
+TEMPLATE_TEST_CASE("round_half_to_even, single_rounding, double_rounding: equal their definitions [ties, both ends]",
+                   "", std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::int32_t) {
   check_stage<round_half_to_even<TestType>>();
   check_stage<single_rounding<TestType>>();
   check_stage<double_rounding<TestType>>();
 }
 
-TEMPLATE_TEST_CASE("a power of two rounds halves up", "", std::uint8_t, std::int8_t, std::uint16_t, std::int16_t,
+TEMPLATE_TEST_CASE("round_power_of_two: rounds halves up", "", std::uint8_t, std::int8_t, std::uint16_t, std::int16_t,
                    std::int32_t) {
   for (int shift = 1; shift <= 31; ++shift) {
     for (const int zero_point : {0, 7, std::is_unsigned_v<TestType> ? 255 : -128}) {
@@ -248,7 +248,8 @@ std::int64_t wrong_at_extremes() {
   return wrong;
 }
 
-TEMPLATE_TEST_CASE("accumulator plus bias may leave int32", "", std::uint8_t, std::int8_t, std::int32_t) {
+TEMPLATE_TEST_CASE("round_half_to_even, single_rounding, double_rounding: accumulator plus bias may exceed int32", "",
+                   std::uint8_t, std::int8_t, std::int32_t) {
   CHECK(wrong_at_extremes<round_half_to_even<TestType>>() == 0);
   CHECK(wrong_at_extremes<single_rounding<TestType>>() == 0);
   CHECK(wrong_at_extremes<double_rounding<TestType>>() == 0);
@@ -268,7 +269,7 @@ std::vector<int> minus_six_to_six(const Stage& stage) {
   return {y.memory().begin(), y.memory().end()};
 }
 
-TEST_CASE("one half and one quarter of -6 to 6, worked out by hand") {
+TEST_CASE("round_half_to_even, single_rounding, double_rounding: give codes worked out by hand [-6 to 6]") {
   const std::vector<std::int32_t> bias{-6}, multiplier{1 << 30}, none{0}, minus_one{-1};
   const compat_scale half{bias, multiplier, none, 0};
   CHECK(minus_six_to_six(round_half_to_even<std::int8_t>{half}) ==
@@ -296,7 +297,7 @@ TEST_CASE("one half and one quarter of -6 to 6, worked out by hand") {
   CHECK(minus_six_to_six(double_rounding<std::int8_t>{doubled}) == twice);
 }
 
-TEST_CASE("compat stages: the correction is part of the bias, for weights and for two activations") {
+TEST_CASE("compat_scale: the correction is part of the bias [weights, two activations]") {
   generator random(51);
   tensor<std::uint8_t> a(5, 9), b(3, 9);
   fill(a.view(), values::random, 0, 255, random);
@@ -361,7 +362,7 @@ void check_refusals() {
                     "intact::gemm: exponent of a channel is 31; it must be at most 30");
 }
 
-TEST_CASE("stages of other runtimes refuse what does not fit") {
+TEST_CASE("round_half_to_even, single_rounding, double_rounding: refuse scales and sizes") {
   check_refusals<round_half_to_even<std::uint8_t>>();
   check_refusals<single_rounding<std::uint8_t>>();
   check_refusals<double_rounding<std::uint8_t>>();

@@ -215,7 +215,7 @@ std::vector<wrong<layernorm_parameters>> wrong_layernorms(const layernorm_parame
   return all;
 }
 
-TEST_CASE("requirements accept their limits and refuse what is beyond, in words") {
+TEST_CASE("require_equal, require_between: accept their limits and refuse other values in words") {
   CHECK(refusal([] { require_equal("op", "size", 3, 3); }) == "");
   CHECK(refusal([] { require_at_least("op", "size", 3, 3); }) == "");
   CHECK(refusal([] { require_at_most("op", "size", 3, 3); }) == "");
@@ -230,14 +230,14 @@ TEST_CASE("requirements accept their limits and refuse what is beyond, in words"
   });
 }
 
-TEST_CASE("a message that is too long is cut off, not written past its end") {
+TEST_CASE("require_equal: cuts off a message that exceeds its buffer") {
   const std::string name(2000, 'x');
   const std::string message = refusal([&] { require_equal("op", name.c_str(), 4, 3); });
   CHECK(message.substr(0, 14) == "intact::op: xx");
   CHECK(message.size() < 2000);
 }
 
-TEST_CASE("gemm refuses matrices that do not fit together") {
+TEST_CASE("reference::gemm: refuses matrices that do not fit each other") {
   generator random(42);
   parameter_memory memory;
   const matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
@@ -264,7 +264,7 @@ TEST_CASE("gemm refuses matrices that do not fit together") {
   check_accepted(y, [&] { reference::gemm(a, w, stage{scale}, y.view()); });
 }
 
-TEST_CASE("gemm refuses scales of a tensor that are out of range") {
+TEST_CASE("reference::gemm: refuses scales of a tensor that are out of range") {
   generator random(43);
   parameter_memory memory;
   const matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 6, 0, 255, random);
@@ -278,7 +278,7 @@ TEST_CASE("gemm refuses scales of a tensor that are out of range") {
   check_accepted(y, [&] { reference::gemm(a, w, stage{scale}, y.view()); });
 }
 
-TEST_CASE("gemm refuses packed weights that do not fit") {
+TEST_CASE("reference::gemm: refuses packed weights of another shape") {
   generator random(44);
   parameter_memory memory;
   const matrix_view<const std::uint8_t> a = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
@@ -311,7 +311,7 @@ void check_depth_limit(index_t limit) {
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
 }
 
-TEST_CASE("gemm refuses sums that int32 might not hold") {
+TEST_CASE("reference::gemm: refuses sums that int32 might not hold") {
   check_depth_limit<std::uint8_t, matrix_view<const std::int8_t>>(65793);
   check_depth_limit<std::int8_t, matrix_view<const std::int8_t>>(131071);
   check_depth_limit<std::uint8_t, packed_view<s4, const std::uint8_t>>(1052688);
@@ -329,7 +329,7 @@ struct packed_product {
   packed_weights<std::int8_t> w = pack_weights(weights, bytes);
 };
 
-TEST_CASE("gemm with packed weights refuses matrices and scales that do not fit together") {
+TEST_CASE("gemm: refuses matrices and scales that do not fit each other") {
   packed_product one;
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   using stage = requantize<std::uint8_t>;
@@ -357,7 +357,7 @@ TEST_CASE("gemm with packed weights refuses matrices and scales that do not fit 
   check_accepted(y, [&] { gemm(one.a, one.w, stage{one.scale}, y.view()); });
 }
 
-TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
+TEST_CASE("gemm: refuses a stream that its stages cannot add to") {
   packed_product one;
   tensor<std::int16_t> addend(3, 4), y(3, 4, layouts[1]);
   fill(addend.view(), values::random, -100, 100, one.random);
@@ -402,7 +402,7 @@ TEST_CASE("gemm with packed weights refuses what its stages cannot add to") {
   check_accepted(sum, [&] { call(good, stream.view()); });
 }
 
-TEST_CASE("gemm with packed weights refuses tables and scales of rows that do not fit") {
+TEST_CASE("gemm: refuses tables and scales of rows that do not fit") {
   packed_product one;
   tensor<std::uint8_t> y(3, 4, layouts[1]);
   const std::vector<std::uint8_t> table(4097, 7);
@@ -439,7 +439,7 @@ void check_packed_depth_limit(index_t limit) {
   check_message(words{"gemm", "columns of a"} + sizes(limit + 1, limit), [&] { call(limit + 1); });
 }
 
-TEST_CASE("gemm with packed weights refuses sums that int32 might not hold") {
+TEST_CASE("gemm: refuses sums that int32 might not hold") {
   check_packed_depth_limit<std::uint8_t, std::int8_t>(65793);
   check_packed_depth_limit<std::int8_t, std::int8_t>(131071);
   check_packed_depth_limit<std::uint8_t, s4>(1052688);
@@ -456,7 +456,7 @@ struct activation_call {
   std::size_t bytes;
 };
 
-TEST_CASE("gemm of activations refuses what does not fit together, before it writes to y or the workspace") {
+TEST_CASE("gemm: refuses arguments before anything is written to y or the workspace [two activations]") {
   generator random(45);
   parameter_memory memory;
   tensor<std::uint8_t> y(6, 4, layouts[1]);
@@ -504,7 +504,7 @@ TEST_CASE("gemm of activations refuses what does not fit together, before it wri
   check_accepted(y, [&] { run(good); });
 }
 
-TEST_CASE("gemm of activations refuses sums that int32 might not hold") {
+TEST_CASE("gemm: refuses sums that int32 might not hold [two activations]") {
   std::vector<std::byte> scratch(gemm_workspace_bytes(0, 0, 33025));
   const auto call = [&](index_t k) {
     const quantized_matrix codes{{nullptr, 0, k}, 0};
@@ -514,7 +514,7 @@ TEST_CASE("gemm of activations refuses sums that int32 might not hold") {
   check_message({"gemm", "columns of a", "33026", "33025"}, [&] { call(33026); });
 }
 
-TEST_CASE("add refuses what does not fit together") {
+TEST_CASE("add: refuses matrices and scales that do not fit each other") {
   generator random(46);
   parameter_memory memory;
   const matrix_view<const std::uint8_t> stream = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
@@ -558,12 +558,12 @@ void check_activation_refusals(index_t entries) {
   check_accepted(y, [&] { activation(codes, good, y.view()); });
 }
 
-TEST_CASE("activation refuses tables and matrices that do not fit") {
+TEST_CASE("activation: refuses tables and matrices that do not fit") {
   check_activation_refusals<std::uint8_t>(256);
   check_activation_refusals<std::uint16_t>(4096);
 }
 
-TEST_CASE("im2col refuses images that are not whole patches") {
+TEST_CASE("im2col: refuses images that are not whole patches") {
   generator random(48);
   parameter_memory memory;
   const std::uint8_t* const pixels = memory.matrix<std::uint8_t>(1, 3 * 4 * 6, 0, 255, random).data;
@@ -594,7 +594,7 @@ TEST_CASE("im2col refuses images that are not whole patches") {
   check_accepted(y, [&] { im2col(image, 2, y.view()); });
 }
 
-TEST_CASE("layernorm refuses parameters and matrices that do not fit") {
+TEST_CASE("layernorm: refuses parameters and matrices that do not fit") {
   generator random(49);
   parameter_memory memory;
   const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(3, 5, 0, 255, random);
@@ -660,7 +660,7 @@ void check_table_refusals() {
   check_accepted(bytes, call);
 }
 
-TEMPLATE_TEST_CASE("log_softmax refuses tables that rows cannot be summed with", "", std::uint32_t, std::uint64_t) {
+TEMPLATE_TEST_CASE("log_softmax: refuses tables that rows cannot be summed with", "", std::uint32_t, std::uint64_t) {
   check_table_refusals<attention_code::u8_masked, TestType>();
   check_table_refusals<attention_code::u4_clipped, TestType>();
   check_table_refusals<attention_code::u8_full, TestType>();
@@ -679,7 +679,7 @@ void check_table_limit(index_t keys, T limit) {
   check_message({"log_softmax", std::to_string(limit + 1), "1.." + std::to_string(limit)}, call);
 }
 
-TEST_CASE("the limit of a table is the last with which 2 * sum + e and 6 * e fit") {
+TEST_CASE("exp_table_limit: is the last with which 2 * sum + e and 6 * e fit") {
   check_table_limit<std::uint32_t>(0, 715827882);  // (2^32 - 1) / 6
   check_table_limit<std::uint32_t>(2, 715827882);
   check_table_limit<std::uint32_t>(3, 613566756);  // (2^32 - 1) / 7
@@ -719,7 +719,7 @@ void check_log_softmax_views() {
   check_accepted(bytes, [&] { log_softmax<isa::native, Format>(logits, table, codes); });
 }
 
-TEST_CASE("log_softmax refuses matrices that do not fit together") {
+TEST_CASE("log_softmax: refuses matrices that do not fit each other") {
   check_log_softmax_views<attention_code::u8_masked>();
   check_log_softmax_views<attention_code::u4_clipped>();
   check_log_softmax_views<attention_code::u8_full>();
@@ -797,13 +797,13 @@ void check_shift_matmul() {
   check_message({"shift_matmul", "rows of v", "82001", "82000"}, [&] { with_keys(82001); });
 }
 
-TEST_CASE("shift_matmul refuses what does not fit together") {
+TEST_CASE("shift_matmul: refuses codes, values and stages that do not fit each other") {
   check_shift_matmul<attention_code::u8_masked, requantize<std::uint8_t, tensor_scale>>();
   check_shift_matmul<attention_code::u4_clipped, requantize<std::uint8_t, tensor_scale>>();
   check_shift_matmul<attention_code::u8_full, requantize_s64<std::uint8_t>>();
 }
 
-TEST_CASE("a workspace names what it has and what is needed") {
+TEST_CASE("workspace: a refusal names the available and the needed bytes") {
   alignas(64) std::byte memory[100];
   workspace left(memory, 100);
   check_message({"workspace", "100", "101"}, [&] { left.take<std::uint8_t>(101); });
@@ -917,7 +917,7 @@ void break_mlp(std::vector<broken_block>& all, const block_parameters& good, par
 
 constexpr block_shape small_block = {{5, 8, 2}, 12};
 
-TEST_CASE("block refuses every wrong parameter, before it writes to the stream or the workspace") {
+TEST_CASE("block: refuses every wrong parameter before anything is written") {
   generator random(53);
   parameter_memory memory;
   const block_call good{small_block, random_block(memory, small_block, attention_code::u8_masked, random)};
@@ -943,7 +943,7 @@ TEST_CASE("block refuses every wrong parameter, before it writes to the stream o
   check_accepted(stream, [&] { run(good); });
 }
 
-TEST_CASE("block refuses a stream that does not fit, and a workspace that is too small") {
+TEST_CASE("block: refuses a stream that does not fit and a workspace that is too small") {
   generator random(54);
   parameter_memory memory;
   const block_parameters p = random_block(memory, small_block, attention_code::u4_clipped, random);
@@ -972,7 +972,7 @@ TEST_CASE("block refuses a stream that does not fit, and a workspace that is too
   check_accepted(stream, [&] { run(stream.view(), bytes); });
 }
 
-TEST_CASE("block refuses sizes whose sums would not fit") {
+TEST_CASE("block: refuses sizes whose sums would not fit") {
   generator random(55);
   parameter_memory memory;
   const auto run = [&](const block_shape& shape, const block_parameters& p) {
@@ -996,8 +996,7 @@ any_packed_weights relabelled(const any_packed_weights& weights) {
   return packed_weights<Element>{s8.data, s8.sums, s8.rows, s8.columns, s8.packed_rows, s8.packed_columns, 8};
 }
 
-TEST_CASE(
-    "block refuses weights of a kind that it is not compiled for, before it writes to the stream or the workspace") {
+TEST_CASE("block: refuses weights of a kind that it is not compiled for before anything is written") {
   generator random(59);
   parameter_memory memory;
   const block_parameters good = random_block(memory, small_block, attention_code::u8_masked, random);
@@ -1042,7 +1041,7 @@ struct attention_call {
   std::size_t bytes;
 };
 
-TEST_CASE("attention refuses every wrong argument, before it writes to the output or the workspace") {
+TEST_CASE("attention: refuses every wrong argument before anything is written") {
   generator random(56);
   parameter_memory memory;
   tensor<std::uint8_t> y(5, 8, layouts[1]);
@@ -1100,7 +1099,7 @@ TEST_CASE("attention refuses every wrong argument, before it writes to the outpu
   check_accepted(y, [&] { run(good); });
 }
 
-TEST_CASE("attention of the specification refuses inputs and outputs of another shape") {
+TEST_CASE("reference::attention: refuses inputs and outputs of another shape") {
   generator random(60);
   parameter_memory memory;
   const block_parameters p = random_block(memory, small_block, attention_code::u8_masked, random);
@@ -1119,9 +1118,7 @@ TEST_CASE("attention of the specification refuses inputs and outputs of another 
   check_accepted(y, [&] { run(x, y.view()); });
 }
 
-TEST_CASE(
-    "the perceptron of the specification refuses every wrong argument, before it writes to the output or the "
-    "workspace") {
+TEST_CASE("reference::mlp: refuses every wrong argument before anything is written") {
   generator random(58);
   parameter_memory memory;
   const mlp_parameters good = random_block(memory, small_block, attention_code::u8_masked, random).mlp;
@@ -1234,7 +1231,7 @@ void break_sizes(std::vector<broken_vit>& all) {
   add({"image", "no data"}, [](vit_call& call) { call.image.data = nullptr; });
 }
 
-TEST_CASE("vit refuses every wrong argument, before it writes to the logits or the workspace") {
+TEST_CASE("vit: refuses every wrong argument before anything is written") {
   generator random(57);
   parameter_memory memory;
   const std::uint8_t* const pixels = memory.matrix<std::uint8_t>(1, 3 * 4 * 6, 0, 255, random).data;

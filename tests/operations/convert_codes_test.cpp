@@ -31,7 +31,7 @@ void check_codes(double factor, int zero_point, int output_zero_point, double lo
   }
 }
 
-TEST_CASE("every code becomes the nearest of the other scale", "[convert_codes]") {
+TEST_CASE("convert_codes: every code becomes the nearest of the other scale", "[convert_codes]") {
   for (const double factor : {0.001, 0.4, 1.0, 3.7, 128.5, 300.0}) {
     for (const int zero_point : {0, 1, 128, 255}) {
       check_codes<std::int16_t>(factor, zero_point, 0, -32768, 32767);
@@ -40,7 +40,7 @@ TEST_CASE("every code becomes the nearest of the other scale", "[convert_codes]"
   }
 }
 
-TEST_CASE("requantizing codes takes any strides", "[convert_codes]") {
+TEST_CASE("convert_codes: takes any strides", "[convert_codes]") {
   generator random(5);
   for (const index_t rows : {0, 1, 6}) {
     for (const index_t columns : {0, 1, 33}) {
@@ -56,7 +56,7 @@ TEST_CASE("requantizing codes takes any strides", "[convert_codes]") {
   }
 }
 
-TEST_CASE("requantizing codes refuses what does not match, before it writes", "[convert_codes]") {
+TEST_CASE("convert_codes: refuses shapes and stages before anything is written", "[convert_codes]") {
   tensor<std::uint8_t> x(4, 3), y(4, 3);
   const requantize<std::uint8_t, channel_scale> stage{};
   CHECK(refusal([&] { convert_codes(x.view(), stage, y.view()); }) ==

@@ -79,7 +79,7 @@ void check_sums(const conv_shape& s, const layout& where, values x_values, value
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("a depthwise convolution is the exact sum", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv: is the exact sum", "[depthwise_conv]") {
   for (const conv_shape& s : conv_shapes) {
     for (const layout& where : layouts) {
       check_sums(s, where, values::random, values::random, 121);
@@ -93,7 +93,7 @@ TEST_CASE("a depthwise convolution is the exact sum", "[depthwise_conv]") {
   }
 }
 
-TEST_CASE("the largest square fits int32", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv: sums fit int32 [the largest stencil]", "[depthwise_conv]") {
   static_assert(depthwise_max_size == 255);
   check_sums({2, 1, 1, 255}, layouts[0], values::largest, values::smallest, 255);
   check_sums({2, 1, 1, 255}, layouts[0], values::largest, values::largest, 255);
@@ -137,7 +137,7 @@ struct built_layer {
   }
 };
 
-TEST_CASE("requantized sums are the real numbers rounded, at the borders too", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv: requantized sums are real numbers rounded, also at the borders", "[depthwise_conv]") {
   generator random(42);
   for (const conv_shape& s : {conv_shape{5, 7, 37, 3}, conv_shape{4, 3, 20, 5}}) {
     const int zero_point = static_cast<int>(random.between(0, 255));
@@ -164,7 +164,7 @@ TEST_CASE("requantized sums are the real numbers rounded, at the borders too", "
   }
 }
 
-TEST_CASE("a grid of zero points gives the bias", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv: a grid of zero points gives the bias", "[depthwise_conv]") {
   generator random(43);
   for (const int zero_point : {0, 77, 255}) {
     const built_layer layer(9, 3, 0.01, zero_point, random);
@@ -180,7 +180,7 @@ TEST_CASE("a grid of zero points gives the bias", "[depthwise_conv]") {
   }
 }
 
-TEST_CASE("a depthwise convolution adds to a stream in place", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv: adds to a stream in place", "[depthwise_conv]") {
   generator random(44);
   const built_layer layer(21, 3, 0.01, 90, random);
   tensor<std::uint8_t> x(12, 21);
@@ -199,7 +199,7 @@ TEST_CASE("a depthwise convolution adds to a stream in place", "[depthwise_conv]
   }
 }
 
-TEST_CASE("two branches are blended by an addition", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv, add: blend two branches", "[depthwise_conv]") {
   // Container's blend: a learned share of attention and another of a convolution, here channel by channel.
   generator random(45);
   const built_layer layer(8, 3, 0.003, 131, random);
@@ -225,7 +225,7 @@ TEST_CASE("two branches are blended by an addition", "[depthwise_conv]") {
   }
 }
 
-TEST_CASE("depthwise_conv refuses what does not match, before it writes", "[depthwise_conv]") {
+TEST_CASE("depthwise_conv: refuses arguments before anything is written", "[depthwise_conv]") {
   generator random(46);
   const built_layer layer(3, 3, 0.01, 5, random);
   tensor<std::uint8_t> x(12, 3), y(12, 3);

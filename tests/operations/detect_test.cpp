@@ -31,7 +31,7 @@ class told_by_linux {
   std::string words_;
 };
 
-TEST_CASE("the instruction sets that are detected are those that Linux tells") {
+TEST_CASE("detect: finds the instruction sets that Linux reports") {
   const told_by_linux linux_tells;
   if (!linux_tells.anything()) {
     WARN("[intact: skipped] /proc/cpuinfo tells nothing");
@@ -50,7 +50,7 @@ TEST_CASE("the instruction sets that are detected are those that Linux tells") {
   CHECK(found.neon_i8mm == linux_tells.all("i8mm"));
 }
 
-TEST_CASE("the processor offers what this program was compiled for") {
+TEST_CASE("detect: the processor offers the instruction set of this program") {
   const intact::simd::processor found = intact::simd::detect();
   CHECK(found.offers(intact::isa::scalar()));
   CHECK(found.offers(intact::isa::native()));

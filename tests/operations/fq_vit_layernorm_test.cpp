@@ -81,7 +81,7 @@ void check_rows(const tensor<std::uint8_t>& x, const owned_fq_vit_layernorm& bui
   }
 }
 
-TEST_CASE("compatibility LayerNorm equals its formula in real arithmetic") {
+TEST_CASE("reference::fq_vit_layernorm: equals its formula in real arithmetic") {
   generator random(1);
   for (const index_t channels : {0, 1, 2, 3, 7, 64, 192, 769}) {
     for (const double output_scale : {1e-5, 0.03, 0.7}) {
@@ -95,7 +95,7 @@ TEST_CASE("compatibility LayerNorm equals its formula in real arithmetic") {
   check_rows(tensor<std::uint8_t>(0, 5), random_parameters(5, 0.03, random));
 }
 
-TEST_CASE("codes that lie halfway become even") {
+TEST_CASE("reference::fq_vit_layernorm: rounds halves to even") {
   // C = 2, codes 0 and 4 around 2: deviation 2, gain 1/2 per unit, so that y = +-1 * gamma / s_y.
   const std::vector<float> gamma(2, 1.0F), beta(2, 0.0F);
   const std::vector<std::uint8_t> shift(2, 0);
@@ -113,7 +113,7 @@ TEST_CASE("codes that lie halfway become even") {
   }
 }
 
-TEST_CASE("square roots and quotients have the bits that are promised") {
+TEST_CASE("reference::long_square_root, reference::shifted_quotient: have the promised bits") {
   generator random(2);
   for (int step = 0; step < 2000; ++step) {
     const auto x = static_cast<std::uint64_t>(random.between(std::int64_t{1} << 60, (std::int64_t{1} << 62) - 1));
@@ -132,7 +132,7 @@ TEST_CASE("square roots and quotients have the bits that are promised") {
   CHECK(reference::long_square_root(std::uint64_t{1} << 60) == std::uint64_t{1} << 59);
 }
 
-TEST_CASE("compatibility LayerNorm refuses what it cannot hold") {
+TEST_CASE("reference::fq_vit_layernorm: refuses values and shapes that it cannot hold") {
   const std::vector<float> one(3, 1.0F), two(2, 1.0F);
   const std::vector<std::uint8_t> shift(3, 0);
   const layernorm_spec good{.gamma = one, .beta = one, .input_zero_point = 3, .shift = shift, .output_scale = 0.1};
@@ -215,7 +215,7 @@ void compare_recorded(const safetensors_file& file, recorded_comparison& result)
   }
 }
 
-TEST_CASE("compatibility LayerNorm gives the recorded codes of exact arithmetic") {
+TEST_CASE("reference::fq_vit_layernorm: gives the codes of exact arithmetic [recorded cases]") {
   if (skip_without_cases()) {
     return;
   }

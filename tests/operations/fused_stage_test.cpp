@@ -38,7 +38,7 @@ class row_comparison {
   std::int64_t wrong = 0;
 };
 
-TEST_CASE("a row's scale for matrix products is the row's scale: all accumulators of small sums of weights") {
+TEST_CASE("row_tensor_scale: equals row_scale [all accumulators of small sums of weights]") {
   row_comparison rows;
   for (const int factor : {1, 3, 1 << 28, 123456789, largest_factor}) {
     for (const int zero_point : {0, 77, 255}) {
@@ -55,7 +55,7 @@ TEST_CASE("a row's scale for matrix products is the row's scale: all accumulator
   CHECK(rows.wrong == 0);
 }
 
-TEST_CASE("a row's scale for matrix products is the row's scale: large sums of weights") {
+TEST_CASE("row_tensor_scale: equals row_scale [large sums of weights]") {
   generator random(1);
   row_comparison rows;
   for (int i = 0; i < 200'000; ++i) {
@@ -103,7 +103,7 @@ struct fused_case {
   stage_arrays arrays;
 };
 
-TEST_CASE("a layer with its activation is the layer, then the activation") {
+TEST_CASE("requantize_lut: equals requantize_u12, then activation") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const fused_case one(seed);
     const auto fused = stage_of<requantize_lut>(one.arrays);
@@ -114,7 +114,7 @@ TEST_CASE("a layer with its activation is the layer, then the activation") {
   }
 }
 
-TEST_CASE("a layer that adds to a stream of codes is the layer, then the addition") {
+TEST_CASE("requantize_add: equals requantize, then add") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const fused_case one(seed);
     const auto fused = stage_of<requantize_add>(one.arrays);
@@ -125,7 +125,7 @@ TEST_CASE("a layer that adds to a stream of codes is the layer, then the additio
   }
 }
 
-TEST_CASE("a scale per row is that row's scale of a tensor") {
+TEST_CASE("requantize_per_row: equals requantize with the scale of the row") {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     const fused_case one(seed);
     const auto fused = stage_of<requantize_per_row<std::int8_t>>(one.arrays);

@@ -93,20 +93,20 @@ void check_all_sums() {
   check_sums<A, Weight>(model_shape, layouts[0], values::random, values::random);
 }
 
-TEST_CASE("gemm of u8 and s8 is the exact sum of products") {
+TEST_CASE("reference::gemm: is the exact sum of products [u8, s8]") {
   check_all_sums<std::uint8_t, std::int8_t>();
 }
-TEST_CASE("gemm of s8 and s8 is the exact sum of products") {
+TEST_CASE("reference::gemm: is the exact sum of products [s8, s8]") {
   check_all_sums<std::int8_t, std::int8_t>();
 }
-TEST_CASE("gemm of u8 and s4 is the exact sum of products") {
+TEST_CASE("reference::gemm: is the exact sum of products [u8, s4]") {
   check_all_sums<std::uint8_t, s4>();
 }
-TEST_CASE("gemm of s8 and s4 is the exact sum of products") {
+TEST_CASE("reference::gemm: is the exact sum of products [s8, s4]") {
   check_all_sums<std::int8_t, s4>();
 }
 
-TEST_CASE("gemm takes views of const elements as well") {
+TEST_CASE("reference::gemm: takes views of const elements") {
   generator random(4);
   tensor<std::uint8_t> a(2, 5);
   packed_tensor<s4> w(3, 5);
@@ -131,7 +131,7 @@ std::int32_t sum_of_equal_products(index_t k, int a_code, int w_code) {
   return y(0, 0);
 }
 
-TEST_CASE("gemm is exact at the limit of K with the largest products") {
+TEST_CASE("reference::gemm: is exact for the largest products at the limit of K") {
   CHECK(sum_of_equal_products<std::uint8_t, std::int8_t>(65793, 255, -128) == -2147483520);
   CHECK(sum_of_equal_products<std::uint8_t, std::int8_t>(65793, 255, 127) == 2130706305);
   CHECK(sum_of_equal_products<std::int8_t, std::int8_t>(131071, -128, -128) == 2147467264);
@@ -140,7 +140,7 @@ TEST_CASE("gemm is exact at the limit of K with the largest products") {
   CHECK(sum_of_equal_products<std::int8_t, s4>(2097151, -128, -8) == 2147482624);
 }
 
-TEST_CASE("the limits of K are the last for which every sum fits int32") {
+TEST_CASE("gemm_max_depth_u8_s8: limits of K are the last for which every sum fits int32 [all types]") {
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
   const auto is_last = [](index_t depth, std::int64_t product) {
     return depth * product <= largest && (depth + 1) * product > largest;
@@ -171,7 +171,7 @@ void check_activations(const gemm_shape& shape, const layout& where, values what
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("gemm of two activations is the exact sum of products of what their codes stand for") {
+TEST_CASE("reference::gemm: is the exact sum of products of the codes' values [two activations]") {
   for (const gemm_shape& shape : gemm_shapes) {
     for (const layout& where : layouts) {
       check_activations(shape, where, values::random, 131, 7);
@@ -185,7 +185,7 @@ TEST_CASE("gemm of two activations is the exact sum of products of what their co
   check_activations({197, 197, 64}, layouts[0], values::random, 128, 128);  // one head of DeiT-Tiny
 }
 
-TEST_CASE("gemm of two activations is exact at the limit of K with the largest products") {
+TEST_CASE("reference::gemm: is exact for the largest products at the limit of K [two activations]") {
   generator random(7);
   tensor<std::uint8_t> low(1, gemm_max_depth_u8_u8), high(1, gemm_max_depth_u8_u8);
   fill(low.view(), values::smallest, 0, 0, random);
@@ -199,7 +199,7 @@ TEST_CASE("gemm of two activations is exact at the limit of K with the largest p
   CHECK(y(0, 0) == 2147450625);
 }
 
-TEST_CASE("both operands of a gemm of activations may be the same") {
+TEST_CASE("reference::gemm: both operands may be the same memory [two activations]") {
   generator random(8);
   tensor<std::uint8_t> a(5, 9);
   fill(a.view(), values::random, 0, 255, random);
@@ -269,7 +269,7 @@ code_counts check_requantize() {
   return counts;
 }
 
-TEST_CASE("requantize is the exact floor, clamped at both ends of every output type") {
+TEST_CASE("requantize: rounds down exactly and clamps at both ends [every output type]") {
   const auto check = [](const code_counts& counts) {
     CHECK(counts.low > 100);
     CHECK(counts.inside > 100);
@@ -284,7 +284,7 @@ TEST_CASE("requantize is the exact floor, clamped at both ends of every output t
   CHECK(check_requantize<std::int32_t>().inside > 100);  // sums of 63 bits do not reach the ends of 32 after the shift
 }
 
-TEST_CASE("the output stage is given the channel of its accumulator") {
+TEST_CASE("reference::gemm: gives the output stage the channel of its accumulator") {
   for (const gemm_shape& shape : gemm_shapes) {
     generator random(10);
     tensor<std::uint8_t> a(shape.m, shape.k);

@@ -91,12 +91,12 @@ void check_grouped_gemm() {
   }
 }
 
-TEST_CASE("gemm of grouped s4 weights is the gemm of the weights in s8") {
+TEST_CASE("reference::gemm: equals the product with the weights in s8 [grouped s4]") {
   check_grouped_gemm<std::uint8_t>();
   check_grouped_gemm<std::int8_t>();
 }
 
-TEST_CASE("shifts of 0 are plain s4 weights, and every shift doubles") {
+TEST_CASE("reference::gemm: shifts of 0 are plain s4 weights, and every shift doubles [grouped s4]") {
   generator random(81);
   tensor<std::uint8_t> a(3, 37);
   fill(a.view(), values::random, 0, 255, random);
@@ -112,7 +112,7 @@ TEST_CASE("shifts of 0 are plain s4 weights, and every shift doubles") {
   }
 }
 
-TEST_CASE("grouped s4 weights are exact at the limit of K with the largest products") {
+TEST_CASE("reference::gemm: is exact for the largest products at the limit of K [grouped s4]") {
   STATIC_REQUIRE(gemm_max_depth_u8_grouped_s4 == 131586);
   CHECK(std::int64_t{131586} * 255 * 64 <= std::numeric_limits<std::int32_t>::max());
   CHECK(std::int64_t{131587} * 255 * 64 > std::numeric_limits<std::int32_t>::max());
@@ -140,7 +140,7 @@ tensor<std::int8_t> copied(const View& view, index_t rows, index_t columns) {
   return copy;
 }
 
-TEST_CASE("gemm of the first rows and columns of weights is the gemm of a copy") {
+TEST_CASE("reference::gemm: the first rows and columns of weights equal a copy of them") {
   generator random(83);
   for (const layout& where : layouts) {
     tensor<std::int8_t> s8_weights(9, 70, where);
@@ -169,7 +169,7 @@ TEST_CASE("gemm of the first rows and columns of weights is the gemm of a copy")
   }
 }
 
-TEST_CASE("a prefix has the strides and the memory of the whole") {
+TEST_CASE("grouped_s4_view: a prefix has the strides and the memory of the whole") {
   grouped_tensor w(4, 70, 32, layouts[1]);
   const grouped_s4_view all = w.view();
   const grouped_s4_view prefix = all.prefix(3, 33);
@@ -182,7 +182,7 @@ TEST_CASE("a prefix has the strides and the memory of the whole") {
   CHECK(prefix.group == 32);
 }
 
-TEST_CASE("gemm refuses grouped weights that do not fit") {
+TEST_CASE("reference::gemm: refuses grouped weights that do not fit") {
   generator random(84);
   tensor<std::uint8_t> a(2, 5);
   tensor<std::int32_t> y(2, 3);
@@ -282,7 +282,7 @@ grouped_choice searched_row(const tensor<float>& w, index_t n, index_t group) {
   return best;
 }
 
-TEST_CASE("scales and shifts are those of least error, found by trying all") {
+TEST_CASE("quantize_grouped_weights: scales and shifts have the least error [compared with all others]") {
   generator random(85);
   int shifts_used[4] = {0, 0, 0, 0};
   for (int i = 0; i < 40; ++i) {
@@ -332,7 +332,7 @@ row_errors errors_of_row(const tensor<float>& w, index_t n, index_t group) {
 
 // The step of plain s4 codes is among those compared: the smallest scale with a shift of 3, the largest with one of 2.
 // Only the guard against scales below 2^-23 takes it away, where all weights of a row are below 30 * 2^-23.
-TEST_CASE("no row has a larger error than with plain s4 codes") {
+TEST_CASE("quantize_grouped_weights: no row has a larger error than with plain s4 codes") {
   generator random(86);
   int better = 0, rows = 0;
   for (const index_t group : {1, 2, 7, 32, 64, 100}) {
@@ -355,7 +355,7 @@ TEST_CASE("no row has a larger error than with plain s4 codes") {
   CHECK(errors.grouped <= errors.plain);
 }
 
-TEST_CASE("what grouped weights are built of goes through gemm") {
+TEST_CASE("quantize_grouped_weights: reference::gemm multiplies the built weights") {
   generator random(87);
   const tensor<float> w = random_weights(6, 45, random);
   const grouped_weights built = quantize_grouped_weights(w.view(), 8);
@@ -376,7 +376,7 @@ TEST_CASE("what grouped weights are built of goes through gemm") {
   CHECK(first_difference(sums(a, packed.view()).view(), sums(a, bytes.view()).view()) == "");
 }
 
-TEST_CASE("weights of zeros, of one value and of none") {
+TEST_CASE("quantize_grouped_weights: takes weights of zeros, of one value and of none") {
   tensor<float> zeros(2, 5);
   for (index_t k = 0; k < 5; ++k) {
     zeros(0, k) = 0;
@@ -396,7 +396,7 @@ TEST_CASE("weights of zeros, of one value and of none") {
   CHECK(narrow.weights.scale.size() == 2);
 }
 
-TEST_CASE("grouped weights that are not finite, and groups of nothing, are refused") {
+TEST_CASE("quantize_grouped_weights: refuses weights that are not finite, and groups of 0 columns") {
   tensor<float> w(2, 3);
   for (index_t k = 0; k < 3; ++k) {
     w(0, k) = w(1, k) = 1;

@@ -63,7 +63,7 @@ void check_im2col(const image_view& image, const image_shape& shape, const layou
   CHECK(first_difference(specified.view(), expected.view()) == "");
 }
 
-TEST_CASE("im2col cuts planar and interleaved images into patches") {
+TEST_CASE("im2col: cuts planar and interleaved images into patches") {
   generator random(15);
   for (const image_shape& s : image_shapes) {
     const std::vector<std::uint8_t> samples = random_samples(s.channels * s.height * s.width, random);
@@ -77,7 +77,7 @@ TEST_CASE("im2col cuts planar and interleaved images into patches") {
   }
 }
 
-TEST_CASE("im2col reads images with any strides") {
+TEST_CASE("im2col: reads images with any strides") {
   generator random(16);
   const image_shape s{3, 6, 4, 2};
   // Cut out of 11 x 9 pixels of 4 samples, from row 2, column 3 and sample 1 on.
@@ -95,7 +95,7 @@ TEST_CASE("im2col reads images with any strides") {
   });
 }
 
-TEST_CASE("a patch holds its channels one after the other, each row by row") {
+TEST_CASE("im2col: a patch has its channels in order, each row by row") {
   const std::uint8_t planes[2 * 2 * 4] = {0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17};
   tensor<std::uint8_t> y(2, 8);
   im2col(planar_image(planes, 2, 2, 4), 2, y.view());
@@ -103,7 +103,7 @@ TEST_CASE("a patch holds its channels one after the other, each row by row") {
   CHECK(y.memory() == expected);
 }
 
-TEST_CASE("im2col of nothing needs no data") {
+TEST_CASE("im2col: needs no data for an image without pixels") {
   tensor<std::uint8_t> y(0, 12);
   im2col(image_view{nullptr, 3, 0, 4, 0, 0, 0}, 2, y.view());
   im2col(image_view{nullptr, 3, 4, 0, 0, 0, 0}, 2, y.view());

@@ -41,7 +41,7 @@ void check_round_trip(index_t columns, const layout& where) {
   CHECK(packed.surroundings_untouched());
 }
 
-TEST_CASE("every 4-bit value can be stored at every place and read again") {
+TEST_CASE("packed_view: stores and reads every 4-bit value [every place]") {
   for (const layout& where : layouts) {
     for (const index_t columns : widths) {
       check_round_trip<s4>(columns, where);
@@ -50,7 +50,7 @@ TEST_CASE("every 4-bit value can be stored at every place and read again") {
   }
 }
 
-TEST_CASE("the low nibble is the even column") {
+TEST_CASE("packed_view: the low nibble is the even column") {
   std::uint8_t bytes[2] = {0xff, 0xff};
   const packed_view<u4, std::uint8_t> unsigned_view(bytes, 1, 3);
   CHECK(unsigned_view.stride == 4);
@@ -69,7 +69,7 @@ TEST_CASE("the low nibble is the even column") {
   CHECK(packed_view<u4, const std::uint8_t>(bytes, 1, 4)(0, 1) == 15);
 }
 
-TEST_CASE("storing an element keeps its neighbours, whatever the order") {
+TEST_CASE("packed_view: storing an element keeps its neighbours [any order]") {
   for (const index_t columns : {index_t{1}, index_t{2}, index_t{7}, index_t{8}}) {
     packed_tensor<s4> packed(3, columns, layouts[1]);
     const packed_view<s4, std::uint8_t> view = packed.view();
@@ -91,7 +91,7 @@ TEST_CASE("storing an element keeps its neighbours, whatever the order") {
   }
 }
 
-TEST_CASE("rows of a packed view start on bytes") {
+TEST_CASE("packed_view: rows start on bytes") {
   std::uint8_t bytes[8] = {};
   const auto refused = [&](index_t columns, index_t stride) {
     try {

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint64_t largest_u64 = std::numeric_limits<std::uint64_t>::max();
 
-TEST_CASE("integer functions can be used at compile time") {
+TEST_CASE("bit_length, integer_sqrt, saturate: compute at compile time") {
   STATIC_REQUIRE((bit_length(0) == 0 && bit_length(1) == 1 && bit_length(largest_u64) == 64));
   STATIC_REQUIRE((integer_sqrt(0) == 0 && integer_sqrt(15) == 3 && integer_sqrt(16) == 4));
   STATIC_REQUIRE((saturate<std::uint8_t>(-1) == 0 && saturate<std::int8_t>(128) == 127));
@@ -23,7 +23,7 @@ bool is_root(std::uint64_t root, std::uint64_t x) {
   return uint128{root} * root <= x && x < next * next;
 }
 
-TEST_CASE("bit_length is the number of binary digits") {
+TEST_CASE("bit_length: is the number of binary digits") {
   for (int digits = 1; digits <= 64; ++digits) {
     const std::uint64_t smallest = std::uint64_t{1} << (digits - 1);
     CAPTURE(digits);
@@ -33,7 +33,7 @@ TEST_CASE("bit_length is the number of binary digits") {
   CHECK(bit_length(0) == 0);
 }
 
-TEST_CASE("integer_sqrt is exact for every small number") {
+TEST_CASE("integer_sqrt: is exact [all numbers below 2^20]") {
   std::uint64_t root = 0;
   std::uint64_t wrong = 0;
   for (std::uint64_t x = 0; x < (std::uint64_t{1} << 20); ++x) {
@@ -48,7 +48,7 @@ TEST_CASE("integer_sqrt is exact for every small number") {
   CHECK(root == 1023);
 }
 
-TEST_CASE("integer_sqrt is exact beside squares of every size, for every start that it takes") {
+TEST_CASE("integer_sqrt: is exact next to squares [all sizes, all starts of its iteration]") {
   std::uint64_t wrong = 0;
   std::uint64_t roots = 0;
   for (std::uint64_t root = std::uint64_t{1} << 31; root < std::uint64_t{1} << 32; root += 1021) {
@@ -64,7 +64,7 @@ TEST_CASE("integer_sqrt is exact beside squares of every size, for every start t
   CHECK(wrong == 0);
 }
 
-TEST_CASE("integer_sqrt is exact beside every square near a power of two") {
+TEST_CASE("integer_sqrt: is exact next to squares near a power of two") {
   for (int exponent = 0; exponent <= 32; ++exponent) {
     for (std::int64_t distance = -3; distance <= 3; ++distance) {
       const std::int64_t root = (std::int64_t{1} << exponent) + distance;
@@ -81,7 +81,7 @@ TEST_CASE("integer_sqrt is exact beside every square near a power of two") {
   }
 }
 
-TEST_CASE("integer_sqrt is exact at the largest numbers and at random ones") {
+TEST_CASE("integer_sqrt: is exact [the largest numbers, random numbers]") {
   CHECK(integer_sqrt(largest_u64) == std::numeric_limits<std::uint32_t>::max());
   generator random(1);
   for (int bits = 1; bits <= 64; ++bits) {
@@ -109,7 +109,7 @@ void check_saturate() {
   CHECK(saturate<T>(std::numeric_limits<std::int64_t>::max()) == high);
 }
 
-TEST_CASE("saturate keeps what fits and stops at both ends of every type") {
+TEST_CASE("saturate: keeps values that fit and stops at both ends [every type]") {
   check_saturate<std::uint8_t>();
   check_saturate<std::int8_t>();
   check_saturate<std::uint16_t>();

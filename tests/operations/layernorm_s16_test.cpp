@@ -139,7 +139,7 @@ void fill_stream(tensor<std::int16_t>& x, generator& random) {
   }
 }
 
-TEST_CASE("layernorm of s16 is the formula, and within one code of infinite precision, on 2 million elements") {
+TEST_CASE("layernorm: equals the formula, and within one code of infinite precision [2 million s16 elements]") {
   static_assert(std::numeric_limits<long double>::digits >= 64, "this oracle needs more bits than double has");
   generator random(100);
   precision all;
@@ -159,7 +159,7 @@ TEST_CASE("layernorm of s16 is the formula, and within one code of infinite prec
   CHECK(all.extremes * 10 < all.codes);  // most codes are not clamped
 }
 
-TEST_CASE("layernorm of s16 reads any stride and writes its elements only") {
+TEST_CASE("layernorm: reads any stride and writes only its own elements [s16]") {
   generator random(101);
   for (const auto& [rows, channels] : {std::pair<index_t, index_t>{0, 7},
                                        {5, 0},
@@ -180,7 +180,7 @@ TEST_CASE("layernorm of s16 reads any stride and writes its elements only") {
   }
 }
 
-TEST_CASE("layernorm of s16 takes the fraction of epsilon for variances below 2^20") {
+TEST_CASE("layernorm: takes the fraction of epsilon for variances below 2^20 [s16]") {
   generator random(107);
   for (const std::int64_t limit : {std::int64_t{1}, std::int64_t{1} << 10, std::int64_t{1} << 20}) {
     for (int round = 0; round < 200; ++round) {
@@ -208,7 +208,7 @@ s16_parameters equal_channels(index_t channels, long double gamma, long double b
   return p;
 }
 
-TEST_CASE("layernorm of s16 is the formula for the largest variances") {
+TEST_CASE("layernorm: equals the formula [s16, the largest variances]") {
   generator random(102);
   for (const index_t channels : {1, 2, 3, 192, 4095, 4096}) {
     for (const int shift : {0, 3}) {
@@ -231,7 +231,7 @@ TEST_CASE("layernorm of s16 is the formula for the largest variances") {
   }
 }
 
-TEST_CASE("one s16 channel at the other end than all others") {
+TEST_CASE("layernorm: equals the formula [s16, one channel at the other end than all others]") {
   generator random(103);
   for (const index_t channels : {2, 3, 192, 4096}) {
     for (const auto& [others, one] : {std::pair{-32768, 32767}, std::pair{32767, -32768}}) {
@@ -249,7 +249,7 @@ TEST_CASE("one s16 channel at the other end than all others") {
   }
 }
 
-TEST_CASE("constant s16 rows, and rows of one channel, become beta") {
+TEST_CASE("layernorm: constant rows, and rows of one channel, become beta [s16]") {
   generator random(104);
   for (const index_t channels : {1, 2, 192, 4096}) {
     const s16_parameters p = equal_channels(channels, -70, 99.25L, 3, 1);
@@ -263,7 +263,7 @@ TEST_CASE("constant s16 rows, and rows of one channel, become beta") {
   }
 }
 
-TEST_CASE("rows of s16 that hold u8 codes are normalized as those are") {
+TEST_CASE("layernorm: normalizes s16 rows of u8 codes as u8 rows") {
   generator random(105);
   const s16_parameters p = random_parameters(192, 3, random);
   tensor<std::uint8_t> bytes(5, 192), of_bytes(5, 192), of_words(5, 192);
@@ -281,7 +281,7 @@ TEST_CASE("rows of s16 that hold u8 codes are normalized as those are") {
   CHECK(of_words.memory() == of_bytes.memory());
 }
 
-TEST_CASE("layernorm of s16 refuses zero points, more than 4096 channels and shapes that do not fit") {
+TEST_CASE("layernorm: refuses zero points, more than 4,096 channels and shapes that do not fit [s16]") {
   generator random(106);
   const s16_parameters good = random_parameters(3, 3, random);
   tensor<std::int16_t> x(2, 3);

@@ -141,7 +141,7 @@ constexpr layernorm_shape layernorm_shapes[] = {
     {1, 4096}, {4097, 3}                      // the widest with room in 32 bits; many tokens
 };
 
-TEST_CASE("layernorm is the formula, to the bit") {
+TEST_CASE("layernorm: equals the formula in every bit") {
   generator random(29);
   for (const layernorm_shape& shape : layernorm_shapes) {
     CAPTURE(shape.rows, shape.columns);
@@ -159,7 +159,7 @@ TEST_CASE("layernorm is the formula, to the bit") {
   }
 }
 
-TEST_CASE("layernorm is the formula for variances of every length") {
+TEST_CASE("layernorm: equals the formula [variances of every length]") {
   generator random(30);
   for (int bits = 0; bits <= 61; ++bits) {
     // Nearly constant rows: the variance is epsilon and little more.
@@ -173,7 +173,7 @@ TEST_CASE("layernorm is the formula for variances of every length") {
   }
 }
 
-TEST_CASE("without a fraction of epsilon, small variances are what they were before it existed") {
+TEST_CASE("layernorm: small variances are those of version 1 [no fraction of epsilon]") {
   // Section 4 without its line on small variances, from version 1 of the model files.
   generator random(46);
   for (int round = 0; round < 2000; ++round) {
@@ -228,7 +228,7 @@ void check_variances_around(std::int64_t limit, std::int64_t fraction, generator
   }
 }
 
-TEST_CASE("layernorm takes the fraction of epsilon for variances below 2^20") {
+TEST_CASE("layernorm: takes the fraction of epsilon for variances below 2^20") {
   generator random(45);
   for (int bits = 0; bits <= 22; ++bits) {
     for (const std::int64_t fraction :
@@ -239,7 +239,7 @@ TEST_CASE("layernorm takes the fraction of epsilon for variances below 2^20") {
   }
 }
 
-TEST_CASE("normalized values are exact to the last of their 24 fraction bits") {
+TEST_CASE("layernorm: normalized values are exact to the last of their 24 fraction bits") {
   generator random(44);
   for (const index_t channels :
        {index_t{1}, index_t{2}, index_t{3}, index_t{64}, index_t{192}, index_t{768}, index_t{4096}}) {
@@ -251,7 +251,7 @@ TEST_CASE("normalized values are exact to the last of their 24 fraction bits") {
   }
 }
 
-TEST_CASE("normalized values are exact to the last bit for variances that are powers of two") {
+TEST_CASE("layernorm: normalized values are exact to the last bit [variances that are powers of two]") {
   // Then the deviation may be a power of two as well, and values may lie just below the middle between two.
   for (int exponent = 18; exponent <= 61; ++exponent) {
     for (const int distance : {1, 2, 3, 255}) {
@@ -264,7 +264,7 @@ TEST_CASE("normalized values are exact to the last bit for variances that are po
   }
 }
 
-TEST_CASE("layernorm is the formula with every zero point, shift and output shift") {
+TEST_CASE("layernorm: equals the formula [every zero point, shift and output shift]") {
   generator random(31);
   for (const int zero_point : {0, 1, 128, 254, 255}) {
     for (std::uint8_t shift = 0; shift <= layernorm_max_shift; ++shift) {
@@ -308,7 +308,7 @@ void check_outlier(index_t channels, std::uint8_t others, std::uint8_t one, int 
   }
 }
 
-TEST_CASE("layernorm is the formula for outliers, up to the most channels and the largest epsilon") {
+TEST_CASE("layernorm: equals the formula [outliers, up to the most channels and the largest epsilon]") {
   for (const index_t channels :
        {index_t{1}, index_t{2}, index_t{7}, index_t{192}, index_t{4096}, layernorm_max_channels}) {
     check_outlier(channels, 0, 255, 0, 1);
@@ -317,7 +317,7 @@ TEST_CASE("layernorm is the formula for outliers, up to the most channels and th
   }
 }
 
-TEST_CASE("layernorm is the formula for the largest variance of the most channels") {
+TEST_CASE("layernorm: equals the formula [the largest variance of the most channels]") {
   constexpr index_t channels = layernorm_max_channels;
   generator random(33);
   real_parameters real;
@@ -331,7 +331,7 @@ TEST_CASE("layernorm is the formula for the largest variance of the most channel
   }
 }
 
-TEST_CASE("constant rows become beta, whatever epsilon is") {
+TEST_CASE("layernorm: constant rows become beta [any epsilon]") {
   generator random(34);
   real_parameters real = random_real(192, random);
   for (const std::uint64_t epsilon : {std::uint64_t{1}, std::uint64_t{1000}, layernorm_max_epsilon}) {
@@ -349,7 +349,7 @@ TEST_CASE("constant rows become beta, whatever epsilon is") {
   }
 }
 
-TEST_CASE("layernorm without gain is beta, clamped at both ends") {
+TEST_CASE("layernorm: gives beta, clamped at both ends [no gain]") {
   real_parameters real;
   real.gamma.assign(4, 0);
   real.beta = {-3, 0.25L, 254.75L, 300};
@@ -362,7 +362,7 @@ TEST_CASE("layernorm without gain is beta, clamped at both ends") {
   CHECK(y.memory() == std::vector<std::uint8_t>{0, 0, 255, 255});
 }
 
-TEST_CASE("layernorm works in place") {
+TEST_CASE("layernorm: works in place") {
   generator random(36);
   for (const layout& where : layouts) {
     const owned_parameters p = random_parameters(33, random);
@@ -375,7 +375,7 @@ TEST_CASE("layernorm works in place") {
   }
 }
 
-TEST_CASE("layernorm of no channels needs no data") {
+TEST_CASE("layernorm: needs no data for rows of no channels") {
   const owned_parameters p{0, {}, 1, {}, {}, 48};
   for (const index_t stride : {index_t{0}, index_t{5}}) {
     const matrix_view<std::uint8_t> nothing(nullptr, 3, 0, stride);
@@ -422,7 +422,7 @@ precision compare_with_reals(index_t rows, index_t channels, generator& random) 
   return result;
 }
 
-TEST_CASE("layernorm is within one code of infinite precision, and differs in fewer than 1 of 100,000 codes") {
+TEST_CASE("layernorm: is within one code of infinite precision, and differs in fewer than 1 of 100,000 codes") {
   static_assert(std::numeric_limits<long double>::digits >= 64, "this oracle needs more bits than double has");
   generator random(37);
   precision all;

@@ -50,7 +50,7 @@ bool in_range(int128 e, int128 sum) {
   return e > 0 && e <= sum && 2 * sum + e <= largest_u64 && 6 * e <= largest_u64;
 }
 
-TEST_CASE("the definition itself: levels begin at 1, 2, 3, 6, 12, after rounding to even") {
+TEST_CASE("log2_code: its definition here begins levels at 1, 2, 3, 6, 12, after rounding to even") {
   CHECK(defined_code(1, 1) == 0);
   CHECK(defined_code(1, 2) == 1);
   CHECK(defined_code(2, 3) == 1);  // 1.5 -> 2
@@ -63,7 +63,7 @@ TEST_CASE("the definition itself: levels begin at 1, 2, 3, 6, 12, after rounding
   CHECK(defined_code(1, 12) == 4);
 }
 
-TEST_CASE("log2_code is FQ-ViT's rounding for every small pair") {
+TEST_CASE("log2_code: equals the rounding of FQ-ViT [all small pairs]") {
   std::int64_t pairs = 0;
   std::int64_t wrong = 0;
   for (std::uint64_t e = 1; e <= 200; ++e) {
@@ -76,7 +76,7 @@ TEST_CASE("log2_code is FQ-ViT's rounding for every small pair") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("log2_code is FQ-ViT's rounding beside every level's boundary, up to the largest numbers") {
+TEST_CASE("log2_code: equals the rounding of FQ-ViT next to every level's boundary [up to the largest numbers]") {
   generator random(17);
   std::vector<std::uint64_t> numerators = {1, 2, 3, 5, 7, 255, 256, 257, largest_u64 / 6};
   for (int bits = 2; bits <= 62; ++bits) {
@@ -111,7 +111,7 @@ TEST_CASE("log2_code is FQ-ViT's rounding beside every level's boundary, up to t
   CHECK(wrong == 0);
 }
 
-TEST_CASE("log2_code is FQ-ViT's rounding for random pairs, and does not fall as e falls") {
+TEST_CASE("log2_code: equals the rounding of FQ-ViT, and does not fall as e falls [random pairs]") {
   generator random(18);
   std::int64_t pairs = 0;
   std::int64_t wrong = 0;
@@ -131,7 +131,7 @@ TEST_CASE("log2_code is FQ-ViT's rounding for random pairs, and does not fall as
   CHECK(wrong == 0);
 }
 
-TEST_CASE("log2_code reaches its largest level at the largest sum") {
+TEST_CASE("log2_code: reaches its largest level at the largest sum") {
   constexpr std::uint64_t largest_sum = (largest_u64 - 1) / 2;
   STATIC_REQUIRE(log2_code(1, largest_sum) == 63);
   CHECK(defined_code(1, largest_sum) == 63);
@@ -139,7 +139,7 @@ TEST_CASE("log2_code reaches its largest level at the largest sum") {
   CHECK(log2_code(1, (std::uint64_t{3} << 61) - 1) == 62);
 }
 
-TEST_CASE("the other definition itself: levels begin at sqrt(2) times powers of two") {
+TEST_CASE("log2_code_round_log: its definition here begins levels at sqrt(2) times powers of two") {
   CHECK(nearest_code(1, 1) == 0);
   CHECK(nearest_code(5, 7) == 0);    // 1.4
   CHECK(nearest_code(2, 3) == 1);    // 1.5
@@ -153,7 +153,7 @@ TEST_CASE("the other definition itself: levels begin at sqrt(2) times powers of 
   CHECK(nearest_code(1, 182) == 8);
 }
 
-TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm for every small pair") {
+TEST_CASE("log2_code_round_log: rounds the logarithm [all small pairs]") {
   std::int64_t pairs = 0, wrong = 0, unlike_log2_code = 0;
   for (std::uint64_t e = 1; e <= 200; ++e) {
     for (std::uint64_t sum = e; sum <= 4096; ++sum) {
@@ -177,7 +177,7 @@ uint128 exact_sqrt(uint128 x) {
   return low;
 }
 
-TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm beside every boundary, up to the largest sums") {
+TEST_CASE("log2_code_round_log: rounds the logarithm next to every boundary [up to the largest sums]") {
   constexpr std::uint64_t largest_sum = (std::uint64_t{1} << 63) - 1;
   generator random(90);
   std::vector<std::uint64_t> numerators = {1, 2, 3, 5, 7, 29, 70, 169, 255, 256, 257};
@@ -211,7 +211,7 @@ TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm beside every bound
   CHECK(log2_code_round_log(largest_sum, largest_sum) == 0);
 }
 
-TEST_CASE("log2_code_at_square_root_of_2 rounds the logarithm of random pairs, and does not fall as e falls") {
+TEST_CASE("log2_code_round_log: rounds the logarithm, and does not fall as e falls [random pairs]") {
   generator random(91);
   std::int64_t wrong = 0;
   for (int i = 0; i < 200000; ++i) {
@@ -231,7 +231,7 @@ bool squares_decide(std::uint64_t a, std::uint64_t b) {
   return a2 < b2 && a2 < b2 - a2;
 }
 
-TEST_CASE("below_square_root_of_half is exact for all 64-bit numbers") {
+TEST_CASE("below_square_root_of_half: is exact [64-bit numbers]") {
   generator random(92);
   constexpr std::uint64_t all_bits = largest_u64;
   std::vector<std::uint64_t> numbers = {0, 1, 2, 3, 0xffffffff, 0x100000000, 0x100000001, all_bits - 1, all_bits};
@@ -388,16 +388,16 @@ void check_all_rows() {
   }
 }
 
-TEMPLATE_TEST_CASE("log_softmax codes every row by the definition", "", std::uint32_t, std::uint64_t) {
+TEMPLATE_TEST_CASE("log_softmax: codes of every row are those of the definition", "", std::uint32_t, std::uint64_t) {
   check_all_rows<log2_rounding::round_ratio, TestType>();
 }
 
-TEMPLATE_TEST_CASE("log_softmax rounding at sqrt(2) codes every row by its definition", "", std::uint32_t,
+TEMPLATE_TEST_CASE("log_softmax: codes of every row are those of the definition [round_log]", "", std::uint32_t,
                    std::uint64_t) {
   check_all_rows<log2_rounding::round_log, TestType>();
 }
 
-TEST_CASE("log_softmax sees no difference between logits that are shifted together") {
+TEST_CASE("log_softmax: does not change if all logits change by the same number") {
   generator random(21);
   const table_values<std::uint64_t> table = tables<std::uint64_t>(50)[0];
   tensor<std::uint8_t> logits(3, 50), codes(3, 50), shifted(3, 50);
@@ -415,7 +415,7 @@ TEST_CASE("log_softmax sees no difference between logits that are shifted togeth
   }
 }
 
-TEST_CASE("codes do not fall as logits fall") {
+TEST_CASE("log_softmax: codes do not fall as logits fall") {
   tensor<std::uint8_t> logits(1, 256), codes(1, 256);
   for (index_t j = 0; j < 256; ++j) {
     logits(0, j) = static_cast<std::uint8_t>(255 - j);
@@ -428,7 +428,7 @@ TEST_CASE("codes do not fall as logits fall") {
   }
 }
 
-TEST_CASE("tails differ only above level 15 and for an exponential of 0") {
+TEST_CASE("log_softmax: formats differ only above level 15 and for an exponential of 0") {
   table_values<std::uint64_t> table{};
   table[0] = std::uint64_t{1} << 20;
   table[1] = 1 << 5;  // level 15
@@ -448,7 +448,7 @@ TEST_CASE("tails differ only above level 15 and for an exponential of 0") {
   CHECK(packed.bytes().memory() == std::vector<std::uint8_t>{0xf0, 0xff, 0x0f});
 }
 
-TEST_CASE("log_softmax works in place on u8 codes") {
+TEST_CASE("log_softmax: works in place [u8 codes]") {
   generator random(22);
   for (const layout& where : layouts) {
     const table_values<std::uint32_t> table = tables<std::uint32_t>(33)[0];
@@ -467,7 +467,7 @@ TEST_CASE("log_softmax works in place on u8 codes") {
   }
 }
 
-TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul needs") {
+TEST_CASE("log_softmax: the probabilities of a row add up to less than 2.25, as shift_matmul needs") {
   generator random(23);
   for (const index_t keys : {index_t{1}, index_t{2}, index_t{3}, index_t{197}, index_t{4097}}) {
     for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
@@ -485,7 +485,7 @@ TEST_CASE("the sum of a row's probabilities stays below 2.25, as shift_matmul ne
   }
 }
 
-TEST_CASE("the sum of a row's probabilities is at most sqrt(2) when rounded there") {
+TEST_CASE("log_softmax: the probabilities of a row add up to at most sqrt(2) [round_log]") {
   generator random(93);
   for (const index_t keys : {index_t{1}, index_t{2}, index_t{3}, index_t{197}, index_t{4097}}) {
     for (const table_values<std::uint64_t>& table : tables<std::uint64_t>(keys)) {
@@ -536,7 +536,7 @@ void check_masked(const tensor<std::uint8_t>& logits, const table_values<std::ui
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a row with masked keys is the row of its visible keys, and weight 0 between them") {
+TEST_CASE("log_softmax: a row with masked keys is the row of its visible keys, the others of weight 0") {
   generator random(93);
   for (const attention_rows& shape : row_shapes) {
     tensor<std::uint8_t> logits(shape.rows, shape.keys);
@@ -560,7 +560,7 @@ TEST_CASE("a row with masked keys is the row of its visible keys, and weight 0 b
   }
 }
 
-TEST_CASE("log_softmax refuses masks of another shape") {
+TEST_CASE("log_softmax: refuses masks of another shape") {
   table_values<std::uint64_t> table{};
   table.fill(1);
   tensor<std::uint8_t> logits(3, 4), codes(3, 4), mask(2, 4), narrow(3, 3);
@@ -574,7 +574,7 @@ TEST_CASE("log_softmax refuses masks of another shape") {
   CHECK(codes.memory() == tensor<std::uint8_t>(3, 4).memory());
 }
 
-TEST_CASE("the largest exponentials of every level are those at which log2_code changes") {
+TEST_CASE("largest_at_level, times_sqrt_2: give the largest exponential of a level of log2_code") {
   generator random(94);
   std::int64_t wrong = 0;
   const auto check = [&](std::uint64_t sum) {

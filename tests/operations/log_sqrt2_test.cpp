@@ -69,8 +69,8 @@ void check_codes(const attention_shape& shape, const layout& where, values code_
   CHECK(y.surroundings_untouched());
 }
 
-TEMPLATE_TEST_CASE("log_sqrt2_matmul is the exact floor of two scaled sums", "", tensor<std::uint8_t>,
-                   packed_tensor<u4>) {
+TEMPLATE_TEST_CASE("reference::log_sqrt2_matmul: is the exact sum of two scaled sums, rounded down", "",
+                   tensor<std::uint8_t>, packed_tensor<u4>) {
   constexpr std::int64_t largest_offset = (std::int64_t{1} << 62) - 1;
   constexpr std::int32_t largest = log_sqrt2_max_multiplier;
   const log_sqrt2_scale built = build_log_sqrt2_scale(0.06, 128);
@@ -88,7 +88,7 @@ TEMPLATE_TEST_CASE("log_sqrt2_matmul is the exact floor of two scaled sums", "",
   }
 }
 
-TEST_CASE("log_sqrt2_matmul is two shift_matmuls, of the even and of the odd codes", "[log_sqrt2]") {
+TEST_CASE("reference::log_sqrt2_matmul: equals two shift_matmuls, of the even and of the odd codes", "[log_sqrt2]") {
   generator random(52);
   const log_sqrt2_scale scale = build_log_sqrt2_scale(0.4, 90);
   tensor<std::uint8_t> codes(6, 197), even(6, 197), odd(6, 197), v(197, 20), y(6, 20);
@@ -114,7 +114,7 @@ TEST_CASE("log_sqrt2_matmul is two shift_matmuls, of the even and of the odd cod
   }
 }
 
-TEST_CASE("every code has its own weight", "[log_sqrt2]") {
+TEST_CASE("reference::log_sqrt2_matmul: every code has its own weight", "[log_sqrt2]") {
   // One key of value 128, and scales that make the probability visible.
   for (int code = 0; code < 256; ++code) {
     tensor<std::uint8_t> codes(1, 1), v(1, 1), y(1, 1);
@@ -129,7 +129,7 @@ TEST_CASE("every code has its own weight", "[log_sqrt2]") {
   }
 }
 
-TEST_CASE("weights of normalized rows are rounded to nearest", "[log_sqrt2]") {
+TEST_CASE("reference::log_sqrt2_weights: weights of normalized rows are rounded to nearest", "[log_sqrt2]") {
   for (int code = 0; code < 256; ++code) {
     const int128 weight = reference::log_sqrt2_weights[static_cast<std::size_t>(code)];
     CAPTURE(code);
@@ -142,7 +142,8 @@ TEST_CASE("weights of normalized rows are rounded to nearest", "[log_sqrt2]") {
   }
 }
 
-TEST_CASE("the odd multiplier is the even one over the square root of 2, rounded", "[log_sqrt2]") {
+TEST_CASE("build_log_sqrt2_scale: the odd multiplier is the even one over the square root of 2, rounded",
+          "[log_sqrt2]") {
   generator random(53);
   for (int n = 0; n < 2000; ++n) {
     const double ratio =
@@ -163,7 +164,7 @@ TEST_CASE("the odd multiplier is the even one over the square root of 2, rounded
   CHECK(build_log_sqrt2_scale(std::ldexp(1.0, -39), 0).even_multiplier == 1);
 }
 
-TEST_CASE("bad ratios and zero points are refused", "[log_sqrt2]") {
+TEST_CASE("build_log_sqrt2_scale, log_sqrt2_code_table: refuse bad ratios, zero points and scales", "[log_sqrt2]") {
   for (const double ratio : {0.0, -1.0, std::ldexp(1.0, -40), 8192.0, std::numeric_limits<double>::infinity(),
                              std::numeric_limits<double>::quiet_NaN()}) {
     CHECK(mentions(refusal([&] { build_log_sqrt2_scale(ratio, 0); }), "intact::build_log_sqrt2_scale: the ratio of "));
@@ -174,7 +175,7 @@ TEST_CASE("bad ratios and zero points are refused", "[log_sqrt2]") {
   CHECK(mentions(refusal([] { log_sqrt2_code_table<attention_code::u8_masked>(0); }), "scale is 0"));
 }
 
-TEST_CASE("tables of log-sqrt2 codes have two codes per octave", "[log_sqrt2]") {
+TEST_CASE("log_sqrt2_code_table: has two codes per octave", "[log_sqrt2]") {
   const double s = std::log(2.0) / 4;  // four steps are an octave: two are a code
   const auto zero = log_sqrt2_code_table<attention_code::u8_masked>(s);
   const auto clip = log_sqrt2_code_table<attention_code::u4_clipped>(s);
@@ -184,7 +185,7 @@ TEST_CASE("tables of log-sqrt2 codes have two codes per octave", "[log_sqrt2]") 
   }
 }
 
-TEST_CASE("rows of log-sqrt2 codes relative to the maximum are normalized", "[log_sqrt2]") {
+TEST_CASE("reference::log_sqrt2_matmul: normalizes rows of codes relative to the maximum", "[log_sqrt2]") {
   generator random(54);
   const auto table = log_sqrt2_code_table<attention_code::u8_masked>(0.05);
   const row_divisor normalization = build_row_divisor(0.7, 33);
@@ -218,7 +219,7 @@ TEST_CASE("rows of log-sqrt2 codes relative to the maximum are normalized", "[lo
   CHECK(of_nothing.memory() == std::vector<std::uint8_t>(9, 33));
 }
 
-TEST_CASE("log_sqrt2_matmul refuses what does not match, before it writes", "[log_sqrt2]") {
+TEST_CASE("reference::log_sqrt2_matmul: refuses arguments before anything is written", "[log_sqrt2]") {
   tensor<std::uint8_t> codes(2, 3), v(3, 4), y(2, 4);
   const log_sqrt2_scale scale = build_log_sqrt2_scale(1, 0);
   const auto refused = [&](matrix_view<std::uint8_t> c, const quantized_matrix& values, const auto& by,

@@ -38,12 +38,12 @@ std::int64_t wrong_code_entries(int above_largest) {
   return wrong;
 }
 
-TEST_CASE("tables of max-relative codes are the logarithms, rounded to nearest") {
+TEST_CASE("max_relative_code_table: entries are the logarithms, rounded to nearest") {
   CHECK(wrong_code_entries<attention_code::u8_masked>(16) == 0);
   CHECK(wrong_code_entries<attention_code::u4_clipped>(15) == 0);
 }
 
-TEST_CASE("tables of attention weights are the exponentials, rounded to nearest") {
+TEST_CASE("attention_weight_table: entries are the exponentials, rounded to nearest") {
   std::int64_t wrong = 0;
   for (const double scale : scales) {
     const table_values table = attention_weight_table(scale);
@@ -56,7 +56,7 @@ TEST_CASE("tables of attention weights are the exponentials, rounded to nearest"
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a step of one octave per code, by hand") {
+TEST_CASE("max_relative_code_table, attention_weight_table: give entries computed by hand [an octave per code]") {
   const double octave = std::log(2.0);
   const table_values zero = max_relative_code_table<attention_code::u8_masked>(octave);
   const table_values clip = max_relative_code_table<attention_code::u4_clipped>(octave);
@@ -69,7 +69,7 @@ TEST_CASE("a step of one octave per code, by hand") {
   CHECK(std::vector<std::uint8_t>(weights.begin(), weights.begin() + 11) == expected);
 }
 
-TEST_CASE("tables refuse scales that are not above 0 and finite") {
+TEST_CASE("max_relative_code_table, attention_weight_table: refuse scales that are not above 0 and finite") {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const std::string rule = "; it must be above 0 and finite";
   const auto message = [&](const std::string& operation, const std::string& value) {
@@ -147,7 +147,7 @@ constexpr attention_rows row_shapes[] = {
     {2, 256}, {2, 4097}                    // all distances at once; long rows
 };
 
-TEMPLATE_TEST_CASE("max_softmax looks up every distance from the row's maximum", "", tensor<std::uint8_t>,
+TEMPLATE_TEST_CASE("max_softmax: looks up every distance from the row's maximum", "", tensor<std::uint8_t>,
                    packed_tensor<u4>) {
   generator random(62);
   for (const attention_rows& shape : row_shapes) {
@@ -165,7 +165,7 @@ TEMPLATE_TEST_CASE("max_softmax looks up every distance from the row's maximum",
   }
 }
 
-TEST_CASE("max_softmax reads every entry of its table, the maximum standing anywhere") {
+TEST_CASE("max_softmax: reads every entry of its table [maximum in any place]") {
   const table_values table = shuffled_table();
   for (const index_t place : {index_t{0}, index_t{100}, index_t{255}}) {
     tensor<std::uint8_t> logits(1, 256), y(1, 256);
@@ -179,7 +179,7 @@ TEST_CASE("max_softmax reads every entry of its table, the maximum standing anyw
   }
 }
 
-TEST_CASE("constant rows have the entry of the maximum") {
+TEST_CASE("max_softmax: constant rows have the entry of the maximum") {
   const table_values table = shuffled_table();
   for (const int logit : {0, 1, 128, 255}) {
     generator random(63);
@@ -190,7 +190,7 @@ TEST_CASE("constant rows have the entry of the maximum") {
   }
 }
 
-TEST_CASE("max_softmax sees no difference between logits that are shifted together") {
+TEST_CASE("max_softmax: does not change if all logits change by the same number") {
   generator random(64);
   tensor<std::uint8_t> logits(3, 50), y(3, 50), moved(3, 50), of_moved(3, 50);
   fill(logits.view(), values::random, 20, 90, random);
@@ -206,7 +206,7 @@ TEST_CASE("max_softmax sees no difference between logits that are shifted togeth
   }
 }
 
-TEST_CASE("max_softmax works in place") {
+TEST_CASE("max_softmax: works in place") {
   generator random(65);
   for (const layout& where : layouts) {
     for (const index_t keys : {index_t{1}, index_t{33}, index_t{4097}}) {
@@ -220,7 +220,7 @@ TEST_CASE("max_softmax works in place") {
   }
 }
 
-TEST_CASE("max_softmax refuses tables and matrices that do not fit") {
+TEST_CASE("max_softmax: refuses tables and matrices that do not fit") {
   const table_values table = shuffled_table();
   const std::vector<std::uint8_t> longer(257);
   tensor<std::uint8_t> logits(2, 3), y(2, 3), wider(2, 4);

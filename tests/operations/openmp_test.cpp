@@ -12,19 +12,19 @@ namespace {
 
 static_assert(intact::executor<openmp_executor>);
 
-TEST_CASE("OpenMP runs each task once") {
+TEST_CASE("openmp_executor: runs each task once") {
   check_each_task_runs_once<openmp_executor>();
 }
 
-TEST_CASE("OpenMP's threads run at the same time") {
+TEST_CASE("openmp_executor: its threads run at the same time") {
   check_threads_run_at_the_same_time<openmp_executor>();
 }
 
-TEST_CASE("products on OpenMP's threads have the same bits") {
+TEST_CASE("openmp_executor: products have the same bits") {
   check_same_bits<openmp_executor>();
 }
 
-TEST_CASE("an OpenMP executor has at least one thread") {
+TEST_CASE("openmp_executor: has at least one thread") {
   check_bad_thread_counts<openmp_executor>();
 }
 

@@ -111,7 +111,7 @@ void for_each_shape(const Check& check) {
   }
 }
 
-TEST_CASE("packed s8 weights and their sums lie as drawn") {
+TEST_CASE("pack_weights: weights and their sums are in the documented places [s8]") {
   for_each_shape([](index_t rows, index_t columns, const layout& where, generator& random) {
     guarded_tensor<std::int8_t> w(rows, columns, where);
     fill(w.view(), values::random, -128, 127, random);
@@ -119,7 +119,7 @@ TEST_CASE("packed s8 weights and their sums lie as drawn") {
   });
 }
 
-TEST_CASE("packed s4 weights and their sums lie as drawn") {
+TEST_CASE("pack_weights: weights and their sums are in the documented places [s4]") {
   for_each_shape([](index_t rows, index_t columns, const layout& where, generator& random) {
     guarded_packed_tensor<s4> w(rows, columns, where);
     fill(w.view(), values::random, s4::min, s4::max, random);
@@ -138,7 +138,7 @@ void with_grouped_weights(index_t rows, index_t columns, index_t group, const la
   check(grouped_s4_view(codes.view(), shifts.view(), group));
 }
 
-TEST_CASE("packed s4 weights with group factors and their sums lie as drawn, the shifts in front of their panel") {
+TEST_CASE("pack_weights: weights, sums and shifts are in the documented places [grouped s4]") {
   const auto check = [](const grouped_s4_view& w) {
     const index_t shift_bytes = drawn_shift_bytes(w.columns, w.group);
     const auto drawn = [&](const auto& bytes, index_t rows, index_t columns, index_t n, index_t k) {
@@ -162,7 +162,7 @@ TEST_CASE("packed s4 weights with group factors and their sums lie as drawn, the
   }
 }
 
-TEST_CASE("s4 weights with any group factors can be packed as the s8 weights that they stand for") {
+TEST_CASE("pack_weights_as_s8: packs s4 weights with group factors [any groups]") {
   for_each_shape([](index_t rows, index_t columns, const layout& where, generator& random) {
     for (const index_t group : {1, 3, 4, 5, 8, 32}) {
       with_grouped_weights(rows, columns, group, where, random, [](const grouped_s4_view& w) {
@@ -175,7 +175,7 @@ TEST_CASE("s4 weights with any group factors can be packed as the s8 weights tha
   });
 }
 
-TEST_CASE("sums of the most extreme weights are exact") {
+TEST_CASE("pack_weights: sums of the most extreme weights are exact") {
   generator random(2);
   guarded_tensor<std::int8_t> w(1, 131071);
   fill(w.view(), values::smallest, -128, 127, random);
@@ -186,7 +186,7 @@ TEST_CASE("sums of the most extreme weights are exact") {
 }
 
 /// A prefix is the whole in the same memory; only a prefix with all columns has sums.
-TEST_CASE("a prefix changes sizes only") {
+TEST_CASE("packed_weights: a prefix changes sizes only") {
   generator random(3);
   guarded_tensor<std::int8_t> w(80, 9);
   fill(w.view(), values::random, -128, 127, random);
@@ -218,7 +218,7 @@ void check_refused(const packed_memory& memory, const std::vector<std::string>& 
   CHECK(written == 0);
 }
 
-TEST_CASE("memory that is too small or not aligned is refused before anything is written") {
+TEST_CASE("pack_weights: refuses memory that is too small or not aligned before anything is written") {
   generator random(4);
   guarded_tensor<std::int8_t> w(3, 5);
   fill(w.view(), values::random, -128, 127, random);
@@ -238,7 +238,7 @@ TEST_CASE("memory that is too small or not aligned is refused before anything is
   CHECK(refusal([&] { pack_weights(w.view(), all.first(bytes)); }) == "");
 }
 
-TEST_CASE("views that describe no memory are refused before anything is packed") {
+TEST_CASE("pack_weights, pack_weights_as_s8: refuse views of no memory before anything is packed") {
   packed_memory memory(1024);
   const std::uint8_t codes[8] = {};
   const std::uint8_t shifts[2] = {0, 4};
@@ -256,7 +256,7 @@ TEST_CASE("views that describe no memory are refused before anything is packed")
                 [&] { pack_weights_as_s8(too_far, memory.span()); });
 }
 
-TEST_CASE("groups whose columns share bytes with others are refused, unless they are packed as s8") {
+TEST_CASE("pack_weights: refuses groups whose columns share bytes with others, unless they are packed as s8") {
   generator random(6);
   packed_memory memory(1024);
   for (const index_t group : {1, 3, 4, 12, 16}) {

@@ -34,7 +34,7 @@ void check_merge(index_t height, index_t width, index_t columns, const layout& w
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("neighbouring tokens stand side by side", "[patch_merge]") {
+TEST_CASE("patch_merge: joins the channels of neighbouring tokens", "[patch_merge]") {
   for (const index_t height : {0, 1, 2, 3, 8, 13}) {
     for (const index_t width : {0, 1, 2, 5, 6}) {
       for (const index_t columns : {0, 1, 5, 32}) {
@@ -47,7 +47,7 @@ TEST_CASE("neighbouring tokens stand side by side", "[patch_merge]") {
   }
 }
 
-TEST_CASE("merging refuses shapes that do not match, before it writes", "[patch_merge]") {
+TEST_CASE("patch_merge: refuses shapes before anything is written", "[patch_merge]") {
   tensor<std::uint8_t> x(15, 4), y(6, 16);
   const auto refused = [&](index_t height, index_t width, index_t rows, index_t columns) {
     return refusal([&] { patch_merge(x.view(), height, width, 0, y.view().prefix(rows, columns)); });

@@ -100,17 +100,17 @@ void check_all_sums() {
   }
 }
 
-TEST_CASE("shift_matmul with attention_code::u8_masked is the exact sum") {
+TEST_CASE("reference::shift_matmul: is the exact sum [u8_masked]") {
   check_all_sums<attention_code::u8_masked>();
 }
-TEST_CASE("shift_matmul with attention_code::u4_clipped is the exact sum") {
+TEST_CASE("reference::shift_matmul: is the exact sum [u4_clipped]") {
   check_all_sums<attention_code::u4_clipped>();
 }
-TEST_CASE("shift_matmul with attention_code::u8_full is the exact sum") {
+TEST_CASE("reference::shift_matmul: is the exact sum [u8_full]") {
   check_all_sums<attention_code::u8_full>();
 }
 
-TEST_CASE("every code has its own weight, and the zero level none") {
+TEST_CASE("reference::shift_matmul: every code has its own weight, and the zero level none") {
   const auto weights = []<attention_code Format>(std::integral_constant<attention_code, Format>, int codes_used,
                                                  auto weight) {
     for (int code = 0; code < codes_used; ++code) {
@@ -158,7 +158,7 @@ void check_long_rows() {
   }
 }
 
-TEST_CASE("shift_matmul is exact for rows of 4,097 keys") {
+TEST_CASE("reference::shift_matmul: is exact [rows of 4,097 keys]") {
   check_long_rows<attention_code::u8_masked>();
   check_long_rows<attention_code::u4_clipped>();
   check_long_rows<attention_code::u8_full>();
@@ -180,7 +180,7 @@ std::int32_t sum_of_longest_row(index_t largest, std::uint8_t value, int zero_po
   return y(0, 0);
 }
 
-TEST_CASE("rows of 82,000 clipped codes fit int32") {
+TEST_CASE("reference::shift_matmul: sums of clipped codes fit int32 [rows of 82,000 keys]") {
   static_assert(shift_matmul_max_keys == 82000);
   CHECK(sum_of_longest_row(0, 255, 0) == 82000 * 255);
   CHECK(sum_of_longest_row(0, 0, 255) == -82000 * 255);
@@ -230,13 +230,13 @@ int wrong_wide_codes() {
   return wrong;
 }
 
-TEST_CASE("requantize_s64 is the exact floor, clamped") {
+TEST_CASE("requantize_s64: rounds down exactly and clamps") {
   CHECK(wrong_wide_codes<std::uint8_t>() == 0);
   CHECK(wrong_wide_codes<std::int8_t>() == 0);
   CHECK(wrong_wide_codes<std::int32_t>() == 0);
 }
 
-TEST_CASE("shift_matmul applies its output stage") {
+TEST_CASE("reference::shift_matmul: applies its output stage") {
   generator random(27);
   const attention_shape shape{5, 33, 18};
   // Factor 1 / 2.13 for v - 128, and the zero point 77: multiplier / 2^(32 + shift) = 2^-15 / 2.13.
@@ -267,7 +267,7 @@ TEST_CASE("shift_matmul applies its output stage") {
   CHECK(wide.surroundings_untouched());
 }
 
-TEST_CASE("one scale serves 4-bit and 8-bit codes alike") {
+TEST_CASE("requantize, requantize_s64: one scale gives the same results for 4-bit and 8-bit codes") {
   generator random(28);
   const tensor_scale scale{1 << 30, (std::int64_t{100} << 45) + (std::int64_t{1} << 44), 13, 0};
   for (int i = 0; i < 10000; ++i) {

@@ -68,7 +68,7 @@ constexpr stream_shape stream_shapes[] = {
     {197, 192, 64}                            // a token of DeiT-Tiny, all of them
 };
 
-TEST_CASE("a layer adds to the stream and saturates at both ends") {
+TEST_CASE("add_to_stream: adds to the stream and saturates at both ends") {
   generator random(60);
   int low = 0, high = 0, inside = 0;
   for (const stream_shape& shape : stream_shapes) {
@@ -101,7 +101,7 @@ TEST_CASE("a layer adds to the stream and saturates at both ends") {
   CHECK(inside > 10000);
 }
 
-TEST_CASE("the stream takes the ends of its range and of the layer's, to the last bit") {
+TEST_CASE("add_to_stream: is exact at the ends of the ranges of the stream and the layer") {
   // One weight of 1 and a factor of 2^-1: code c adds floor(c / 2 + offset).
   tensor<std::uint8_t> a(1, 1);
   tensor<std::int8_t> w(1, 1);
@@ -134,7 +134,7 @@ TEST_CASE("the stream takes the ends of its range and of the layer's, to the las
   CHECK(added(5, 3, -4) == 4);   // 5 + 1.5 - 2
 }
 
-TEST_CASE("the addend may have another stride than y, and every kind of weight adds") {
+TEST_CASE("add_to_stream: takes an addend of another stride than y, and every kind of weights") {
   generator random(61);
   tensor<std::int8_t> a(4, 11);
   packed_tensor<s4> w(6, 11);
@@ -149,7 +149,7 @@ TEST_CASE("the addend may have another stride than y, and every kind of weight a
   CHECK(y.surroundings_untouched());
 }
 
-TEST_CASE("a layer refuses a stream that does not fit") {
+TEST_CASE("add_to_stream: refuses a stream that does not fit") {
   tensor<std::uint8_t> a(2, 1);
   tensor<std::int8_t> w(3, 1);
   tensor<std::int16_t> addend(2, 3), y(2, 3);

@@ -14,19 +14,19 @@ struct enough_workers {
   tbb::global_control control{tbb::global_control::max_allowed_parallelism, 8};
 };
 
-TEST_CASE_METHOD(enough_workers, "oneTBB runs each task once") {
+TEST_CASE_METHOD(enough_workers, "tbb_executor: runs each task once") {
   check_each_task_runs_once<tbb_executor>();
 }
 
-TEST_CASE_METHOD(enough_workers, "oneTBB's threads run at the same time") {
+TEST_CASE_METHOD(enough_workers, "tbb_executor: its threads run at the same time") {
   check_threads_run_at_the_same_time<tbb_executor>();
 }
 
-TEST_CASE_METHOD(enough_workers, "products on oneTBB's threads have the same bits") {
+TEST_CASE_METHOD(enough_workers, "tbb_executor: products have the same bits") {
   check_same_bits<tbb_executor>();
 }
 
-TEST_CASE_METHOD(enough_workers, "a oneTBB executor has at least one thread") {
+TEST_CASE_METHOD(enough_workers, "tbb_executor: has at least one thread") {
   check_bad_thread_counts<tbb_executor>();
 }
 

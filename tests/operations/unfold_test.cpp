@@ -52,7 +52,7 @@ tensor<std::uint8_t> exact_stencils(const tensor<std::uint8_t>& x, const unfold_
   return y;
 }
 
-TEST_CASE("unfold copies the stencil of every token", "[unfold]") {
+TEST_CASE("unfold: copies the stencil of every token", "[unfold]") {
   generator random(71);
   for (const unfold_shape& s : unfold_shapes) {
     for (const layout& where : layouts) {
@@ -73,7 +73,7 @@ TEST_CASE("unfold copies the stencil of every token", "[unfold]") {
   }
 }
 
-TEST_CASE("a product of stencils is a convolution", "[unfold]") {
+TEST_CASE("unfold: a product with the stencils is a convolution", "[unfold]") {
   // Weights that see one channel each: the depthwise convolution, written as a full one.
   generator random(72);
   constexpr index_t channels = 5, size = 3;
@@ -94,7 +94,7 @@ TEST_CASE("a product of stencils is a convolution", "[unfold]") {
   CHECK(first_difference(product.view(), direct.view()) == "");
 }
 
-TEST_CASE("unfold refuses what does not match, before it writes", "[unfold]") {
+TEST_CASE("unfold: refuses arguments before anything is written", "[unfold]") {
   tensor<std::uint8_t> x(12, 2), y(12, 18);
   const auto refused = [&](const token_grid& grid, const stencil& around, matrix_view<std::uint8_t> to) {
     return refusal([&] { unfold(x.view(), grid, around, 0, to); });

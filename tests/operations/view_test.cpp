@@ -48,7 +48,7 @@ TEST_CASE("matrix_view: an element is at row * stride + column") {
   CHECK(matrix_view<const std::int32_t>(strided)(1, 2) == 9);
 }
 
-TEST_CASE("blocks of rows and columns are views of the same memory") {
+TEST_CASE("matrix_view: blocks of rows and columns are views of the same memory") {
   std::uint8_t memory[20] = {};
   const matrix_view all(memory, 4, 3, 5);
   const matrix_view rows = all.row_block(1, 2);
@@ -61,7 +61,7 @@ TEST_CASE("blocks of rows and columns are views of the same memory") {
   CHECK(&all.row_block(3, 1).column_block(2, 1)(0, 0) == &all(3, 2));
 }
 
-TEST_CASE("blocks of nothing do not move a pointer") {
+TEST_CASE("matrix_view: empty blocks do not move the pointer") {
   const matrix_view<std::uint8_t> nothing(nullptr, 0, 7, 9);
   CHECK(nothing.row_block(0, 0).data == nullptr);
   CHECK(nothing.column_block(3, 4).data == nullptr);
@@ -73,13 +73,13 @@ TEST_CASE("blocks of nothing do not move a pointer") {
   CHECK_FALSE(is_refused(some.column_block(2, 0)));
 }
 
-TEST_CASE("a row of a view without columns and without data does not move a pointer either") {
+TEST_CASE("matrix_view: a row of a view without columns and data does not move the pointer") {
   const matrix_view<std::uint8_t> nothing(nullptr, 3, 0, 5);
   CHECK_FALSE(is_refused(nothing));
   CHECK(nothing.row_block(2, 1).data == nullptr);
 }
 
-TEST_CASE("views that do not describe memory are refused") {
+TEST_CASE("require_view: refuses views that do not describe memory") {
   std::uint8_t memory[16] = {};
   CHECK_FALSE(is_refused(matrix_view(memory, 4, 4)));
   CHECK_FALSE(is_refused(matrix_view(memory, 1, 1)));
@@ -93,7 +93,7 @@ TEST_CASE("views that do not describe memory are refused") {
   CHECK(is_refused(matrix_view(memory, 4, 4, -4)));
 }
 
-TEST_CASE("products and sums of sizes stop at the largest size") {
+TEST_CASE("size_product, size_sum: stop at the largest size") {
   const index_t root = index_t{1} << (4 * sizeof(index_t) - 1);  // its square is half of what is one too large
   CHECK(size_product(root, root) == max_size / 2 + 1);
   CHECK(size_product(2 * root, root) == max_size);
@@ -109,7 +109,7 @@ TEST_CASE("products and sums of sizes stop at the largest size") {
   CHECK(group_count(max_size, 16) == max_size / 16 + 1);
 }
 
-TEST_CASE("views whose last element no address reaches are refused") {
+TEST_CASE("require_view: refuses views whose last element has no address") {
   std::uint16_t memory[1] = {};
   constexpr index_t most = max_size / 2;
   CHECK_FALSE(is_refused(matrix_view(memory, 2, 1, most - 1)));
@@ -120,7 +120,7 @@ TEST_CASE("views whose last element no address reaches are refused") {
   CHECK_FALSE(is_refused(matrix_view(memory, 1, 1, max_size)));
 }
 
-TEST_CASE("a shape is both of its sizes") {
+TEST_CASE("has_shape: compares both sizes") {
   std::uint8_t memory[6] = {};
   const matrix_view view(memory, 2, 3);
   CHECK(has_shape(view, 2, 3));

@@ -63,7 +63,7 @@ struct precision {
   }
 };
 
-TEST_CASE("a row's scale is the formula, and within one code of infinite precision") {
+TEST_CASE("row_scale: equals the formula, and within one code of infinite precision") {
   generator random(70);
   std::vector<std::int64_t> weight_sums{1, 2, 3, 254, 255, largest_weight_sum - 1, largest_weight_sum};
   for (int bits = 2; bits <= 31; ++bits) {
@@ -90,7 +90,7 @@ TEST_CASE("a row's scale is the formula, and within one code of infinite precisi
   CHECK(all.different * 1000 < all.codes);
 }
 
-TEST_CASE("a row's scale is the formula beside every step of the output") {
+TEST_CASE("row_scale: equals the formula next to every step of the output") {
   generator random(71);
   precision all;
   for (int i = 0; i < 20000; ++i) {
@@ -110,7 +110,7 @@ TEST_CASE("a row's scale is the formula beside every step of the output") {
   CHECK(all.farther == 0);
 }
 
-TEST_CASE("rows without weights, with a weight of 1 and with the largest sum") {
+TEST_CASE("row_scale: takes rows without weights, with a weight of 1 and with the largest sum") {
   STATIC_REQUIRE(row_scale({largest_factor, 77}, 0)(0) == 77);
   STATIC_REQUIRE(row_scale({1, 0}, 0)(0) == 0);
   STATIC_REQUIRE(row_scale({1 << 28, 10}, 1)(-13) == -3);
@@ -122,7 +122,7 @@ TEST_CASE("rows without weights, with a weight of 1 and with the largest sum") {
   STATIC_REQUIRE(row_scale({largest_factor, 0}, largest_weight_sum)(-255 * largest_weight_sum) == -1020);
 }
 
-TEST_CASE("a row's scale does not see weights that are all doubled") {
+TEST_CASE("row_scale: does not change if all weights are doubled") {
   generator random(72);
   int wrong = 0;
   for (int i = 0; i < 100000; ++i) {
@@ -197,8 +197,8 @@ constexpr attention_shape attention_shapes[] = {
     {1, 197, 64}, {31, 197, 16}                            // one token, and some of DeiT's
 };
 
-TEMPLATE_TEST_CASE("products with normalized rows are the formula, almost always the nearest codes", "", u8_weights,
-                   shifts<attention_code::u8_masked>, shifts<attention_code::u4_clipped>) {
+TEMPLATE_TEST_CASE("row_divisor: products of normalized rows equal the formula, mostly the nearest codes", "",
+                   u8_weights, shifts<attention_code::u8_masked>, shifts<attention_code::u4_clipped>) {
   generator random(73);
   precision all;
   const auto check = [&](const attention_shape& shape, const layout& where, values weight_values, int v_zero_point) {
@@ -229,7 +229,7 @@ TEMPLATE_TEST_CASE("products with normalized rows are the formula, almost always
   CHECK(all.different * 1000 < all.codes);
 }
 
-TEMPLATE_TEST_CASE("products with normalized rows differ from infinite precision in fewer than 1 of 10,000 codes", "",
+TEMPLATE_TEST_CASE("row_divisor: products differ from infinite precision in fewer than 1 of 10,000 codes", "",
                    u8_weights, shifts<attention_code::u8_masked>, shifts<attention_code::u4_clipped>) {
   generator random(74);
   precision all;
@@ -250,7 +250,7 @@ TEMPLATE_TEST_CASE("products with normalized rows differ from infinite precision
   CHECK(all.different * 10000 < all.codes);
 }
 
-TEST_CASE("rows of 65,535 keys with the largest weights") {
+TEST_CASE("row_divisor: products of normalized rows equal the formula [65,535 keys, the largest weights]") {
   constexpr index_t keys = weighted_matmul_max_keys;
   STATIC_REQUIRE(keys == 65535);
   generator random(75);
@@ -275,7 +275,7 @@ TEST_CASE("rows of 65,535 keys with the largest weights") {
   }
 }
 
-TEST_CASE("rows of zero weights become the zero point, and one weight is the code of V") {
+TEST_CASE("row_divisor: rows of zero weights become the zero point, one weight gives the code of V") {
   tensor<std::uint8_t> weights(1, 3), codes(1, 3), v(3, 2), y(1, 2);
   generator random(76);
   fill(v.view(), values::random, 0, 255, random);
@@ -299,7 +299,7 @@ TEST_CASE("rows of zero weights become the zero point, and one weight is the cod
   }
 }
 
-TEST_CASE("products do not change when all weights are doubled, and hardly when they are tripled") {
+TEST_CASE("row_divisor: products do not change if weights are doubled, and hardly if they are tripled") {
   generator random(77);
   tensor<std::uint8_t> weights(16, 197), doubled(16, 197), tripled(16, 197), v(197, 64);
   tensor<std::uint8_t> y(16, 64), of_doubled(16, 64), of_tripled(16, 64);
@@ -334,7 +334,7 @@ TEST_CASE("products do not change when all weights are doubled, and hardly when 
   CHECK(of_doubled.memory() == y.memory());
 }
 
-TEST_CASE("normalizations are built from ratios below 4") {
+TEST_CASE("build_row_divisor: takes ratios below 4") {
   CHECK(build_row_divisor(1, 5).factor == 1 << 28);
   CHECK(build_row_divisor(1, 5).zero_point == 5);
   CHECK(build_row_divisor(0.3, 0).factor == 80530637);  // 80530636.8
@@ -379,7 +379,7 @@ void check_refusals(const std::string& name, const std::string& weights, Call ca
   CHECK(y.memory() == tensor<std::uint8_t>(2, 2).memory());
 }
 
-TEST_CASE("products with normalized rows refuse what does not fit") {
+TEST_CASE("row_divisor: reference::weighted_matmul and reference::shift_matmul refuse operands that do not fit") {
   tensor<std::uint8_t> weights(2, 3);
   packed_tensor<u4> packed(2, 3);
   check_refusals("weighted_matmul", "weights",

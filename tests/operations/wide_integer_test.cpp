@@ -16,7 +16,7 @@ namespace {
 using wide = wide_integer<true>;
 using unsigned_wide = wide_integer<false>;
 
-TEST_CASE("wide integers do what is known of them, on every target", "[wide_integer]") {
+TEST_CASE("wide_integer: gives known results [every target]", "[wide_integer]") {
   const wide largest = (wide(1) << 126) - 1 + (wide(1) << 126);
   CHECK(largest.high() == 0x7fffffffffffffff);
   CHECK(largest.low() == 0xffffffffffffffff);
@@ -93,7 +93,7 @@ void compare() {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("wide integers are those of the compiler", "[wide_integer]") {
+TEST_CASE("wide_integer: equals the 128-bit integers of the compiler", "[wide_integer]") {
   compare<int128>();
   compare<uint128>();
   for (const double x : {0.0, 0.75, -0.75, 1e10, -1e19, 1.8e19, std::ldexp(-1.7, 125), 12345678.9e20}) {

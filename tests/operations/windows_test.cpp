@@ -79,7 +79,7 @@ void check_partition(const window_grid& grid, index_t columns, const layout& whe
   CHECK(back.surroundings_untouched());
 }
 
-TEST_CASE("tokens go into shifted windows and back", "[windows]") {
+TEST_CASE("window_partition, window_reverse: move tokens into shifted windows and back", "[windows]") {
   for (const window_grid& grid : grids) {
     for (const index_t columns : {0, 1, 3, 64}) {
       for (const layout& where : layouts) {
@@ -92,7 +92,7 @@ TEST_CASE("tokens go into shifted windows and back", "[windows]") {
   }
 }
 
-TEST_CASE("two tokens of a shifted window see each other if the shift has not brought them together", "[windows]") {
+TEST_CASE("shifted_window_mask: tokens see each other if both or neither wrapped around", "[windows]") {
   for (const window_grid& grid : grids) {
     if (grid.shift == 0 || grid.tokens() == 0) {
       continue;
@@ -120,7 +120,8 @@ TEST_CASE("two tokens of a shifted window see each other if the shift has not br
   }
 }
 
-TEST_CASE("windows refuse shapes that do not match, before they write", "[windows]") {
+TEST_CASE("window_partition, window_reverse, shifted_window_mask: refuse shapes before anything is written",
+          "[windows]") {
   const window_grid grid{5, 6, 3, 1};
   tensor<std::uint8_t> x(30, 4), y(36, 4);
   const auto partition = [&](const window_grid& of, index_t rows, index_t columns) {

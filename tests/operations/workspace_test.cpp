@@ -133,7 +133,7 @@ class guarded_memory {
   std::byte* first_ = nullptr;
 };
 
-TEST_CASE("a workspace hands out aligned memory from front to back") {
+TEST_CASE("workspace: gives aligned memory from front to back") {
   for (std::size_t misalignment = 0; misalignment < 64; ++misalignment) {
     guarded_memory memory(1000, misalignment);
     workspace left = memory.view();
@@ -151,7 +151,7 @@ TEST_CASE("a workspace hands out aligned memory from front to back") {
   }
 }
 
-TEST_CASE("a workspace refuses what it does not have, and stays as it was") {
+TEST_CASE("workspace: refuses more than it has, and does not change") {
   guarded_memory memory(64 + 10, 0);
   workspace left = memory.view();
   left.take<std::uint8_t>(1);
@@ -165,7 +165,7 @@ TEST_CASE("a workspace refuses what it does not have, and stays as it was") {
   CHECK_THROWS_AS(left.take<std::uint8_t>(1), std::invalid_argument);
 }
 
-TEST_CASE("a workspace refuses sizes whose bytes no integer holds") {
+TEST_CASE("workspace: refuses sizes whose bytes no integer holds") {
   guarded_memory memory(100, 0);
   workspace left = memory.view();
   CHECK_THROWS_AS(left.take<std::uint64_t>(index_t{1} << 61), std::invalid_argument);
@@ -175,14 +175,14 @@ TEST_CASE("a workspace refuses sizes whose bytes no integer holds") {
   CHECK(left.left() == 100);
 }
 
-TEST_CASE("a workspace without memory has nothing but nothing") {
+TEST_CASE("workspace: without memory, gives only empty arrays") {
   workspace nothing(nullptr, 0);
   CHECK(nothing.left() == 0);
   CHECK(nothing.take<std::uint64_t>(0) == nullptr);
   CHECK_THROWS_AS(nothing.take<std::uint8_t>(1), std::invalid_argument);
 }
 
-TEST_CASE("a matrix from a workspace is dense") {
+TEST_CASE("workspace: a matrix is dense") {
   guarded_memory memory(200, 1);
   workspace left = memory.view();
   const matrix_view<std::uint16_t> matrix = left.matrix<std::uint16_t>(5, 7);
@@ -191,7 +191,7 @@ TEST_CASE("a matrix from a workspace is dense") {
   CHECK(left.left() == 200 - 63 - 70);
 }
 
-TEST_CASE("what workspace_size counts is enough at every alignment, and one cache line less is not at the worst") {
+TEST_CASE("workspace_size: is enough at every alignment, but one cache line less is not at the worst") {
   const index_t sizes[] = {1, 63, 64, 0, 65, 1000};
   workspace_size size;
   for (const index_t count : sizes) {
@@ -211,7 +211,7 @@ TEST_CASE("what workspace_size counts is enough at every alignment, and one cach
   CHECK_THROWS_AS(take_all(short_of_a_line.view()), std::invalid_argument);
 }
 
-TEST_CASE("a workspace_size that no memory has is the largest number") {
+TEST_CASE("workspace_size: is the largest number if no memory is large enough") {
   constexpr std::size_t largest = static_cast<std::size_t>(-1);
   workspace_size product, sum, negative, half;
   product.matrix<std::uint8_t>(max_size / 2, 3);
@@ -296,7 +296,7 @@ void check_block(const block_shape& shape, attention_code probabilities,
   CHECK(stream.memory() == random_stream(shape).memory());
 }
 
-TEMPLATE_TEST_CASE("a block never uses more than block_workspace_bytes", "", on_kernels, by_specification) {
+TEMPLATE_TEST_CASE("block_workspace_bytes: is the most that a block uses", "", on_kernels, by_specification) {
   std::vector<std::size_t> all;
   for (std::size_t misalignment = 0; misalignment < 64; ++misalignment) {
     all.push_back(misalignment);
@@ -311,7 +311,7 @@ TEMPLATE_TEST_CASE("a block never uses more than block_workspace_bytes", "", on_
   }
 }
 
-TEMPLATE_TEST_CASE("a block of DeiT-Tiny never uses more than block_workspace_bytes", "", on_kernels,
+TEMPLATE_TEST_CASE("block_workspace_bytes: is the most that a block uses [DeiT-Tiny]", "", on_kernels,
                    by_specification) {
   check_block<TestType>(deit_tiny, attention_code::u8_masked, {1, 63});
 }
@@ -324,7 +324,7 @@ std::size_t allocations_of(Call call) {
   return allocations - before;
 }
 
-TEST_CASE("the counter of allocations counts") {
+TEST_CASE("allocations_of: counts allocations") {
   std::vector<int> array;
   std::string text;
   std::unique_ptr<int> one;
@@ -334,7 +334,7 @@ TEST_CASE("the counter of allocations counts") {
   CHECK(allocations_of([&] { array.clear(); }) == 0);
 }
 
-TEMPLATE_TEST_CASE("a block allocates nothing", "", on_kernels, by_specification) {
+TEMPLATE_TEST_CASE("block: takes no memory from the heap [kernels, specification]", "", on_kernels, by_specification) {
   const block_shape shape = {{17, 24, 3}, 48};
   for (const attention_code probabilities :
        {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
@@ -348,8 +348,8 @@ TEMPLATE_TEST_CASE("a block allocates nothing", "", on_kernels, by_specification
   }
 }
 
-TEMPLATE_TEST_CASE("a model allocates nothing, and never uses more than vit_workspace_bytes", "", on_kernels,
-                   by_specification) {
+TEMPLATE_TEST_CASE("vit: takes no memory from the heap, and at most vit_workspace_bytes of the workspace", "",
+                   on_kernels, by_specification) {
   generator random(41);
   parameter_memory memory;
   const vit_parameters parameters = random_vit(memory, small_vit, attention_code::u8_masked, random);

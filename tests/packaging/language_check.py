@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Finds words that comments and pages do not use: metaphors, and constructions that hide the subject.
+"""Finds words that comments and pages do not use: metaphors, and constructions that hide the subject. Finds test cases
+whose names do not begin with the tested function, type or program: "<subject>: <property> [<range>]".
 
     language_check.py FOLDER_OR_FILE...
 
-Prints "<file>:<line>: <word>: <text>" for each, and fails if there is one. Code is not looked at, except for names in
-comments and strings.
+Prints "<file>:<line>: <word>: <text>" for each, and fails if there is one. Of code it reads comments and names of test
+cases.
 """
 
 import pathlib
@@ -29,13 +30,20 @@ BANNED = {
     r"rules of the house\b": None,
 }
 
+LITERAL = r'"((?:[^"\\]|\\.)*)"'
+TEST_CASE = re.compile(r"TEST_CASE(?:_METHOD)?\(\s*(?:[\w:]+,\s*)?(" + LITERAL + r"(?:\s*" + LITERAL + ")*)")
+SUBJECT = re.compile(r"[A-Za-z_][\w:-]*(?:, [A-Za-z_][\w:-]*)*: \S")
+
+
+def test_names(text):
+    """The names of the test cases of a source, each with the number of its line."""
+    for found in TEST_CASE.finditer(text):
+        yield text.count("\n", 0, found.start(1)) + 1, "".join(re.findall(LITERAL, found[1]))
+
 
 def comment_of(line, suffix):
-    """The part of a line that people read: comments of code and names of tests, all of a page."""
+    """The part of a line that people read: comments of code, all of a page."""
     if suffix in (".hpp", ".cpp"):
-        name = re.search(r'TEST_CASE\("([^"]*)"', line)
-        if name:
-            return name[1]
         place = line.find("//")
         return line[place + 2 :].lstrip("/<").strip() if place >= 0 and "://" not in line[place - 1 : place + 2] else ""
     if suffix in (".cmake", ".py", ".sh"):
@@ -43,16 +51,29 @@ def comment_of(line, suffix):
     return line.strip()
 
 
+def banned_words(text):
+    for word, allowed in BANNED.items():
+        if text and re.search(r"(?<![\w`/-])(?:" + word + ")" if not word.startswith("(?:^") else word, text):
+            if allowed is None or not re.search(allowed, text):
+                yield word
+
+
 def findings(path):
+    content = path.read_text(encoding="utf-8")
     fenced = False
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if path.suffix == ".md" and line.startswith("```"):
             fenced = not fenced
         text = "" if fenced else comment_of(line, path.suffix)
-        for word, allowed in BANNED.items():
-            if text and re.search(r"(?<![\w`/-])(?:" + word + ")" if not word.startswith("(?:^") else word, text):
-                if allowed is None or not re.search(allowed, text):
-                    yield number, word, text
+        for word in banned_words(text):
+            yield number, word, text
+    for number, name in test_names(content) if path.suffix == ".cpp" else []:
+        for word in banned_words(name):
+            yield number, word, name
+        if not SUBJECT.match(name):
+            yield number, 'a name without "<subject>: "', name
+        if ";" in name:  # CMake splits it in two, and neither half is a test case
+            yield number, "a name with a semicolon", name
 
 
 def main(arguments):

@@ -41,7 +41,7 @@ struct digits {
   }
 };
 
-TEST_CASE("calibration follows the observers on every tensor", "[build]") {
+TEST_CASE("calibrate: follows the observers on every tensor", "[build]") {
   const digits data(25);
   const vit_scales scales = calibrate(data.model, data.images);
 
@@ -74,7 +74,7 @@ TEST_CASE("calibration follows the observers on every tensor", "[build]") {
   CHECK(scales.blocks[1].add1.shift == expected_stream.shift);
 }
 
-TEST_CASE("every observer calibrates the digits to a model that agrees with float", "[build]") {
+TEST_CASE("calibrate: the digits model agrees with its float model [every observer]", "[build]") {
   const digits data(60);
   for (const observer recipe : {observer::minmax, observer::ema, observer::percentile, observer::omse}) {
     CAPTURE(static_cast<int>(recipe));
@@ -103,7 +103,7 @@ TEST_CASE("every observer calibrates the digits to a model that agrees with floa
   }
 }
 
-TEST_CASE("calibration refuses what it cannot use", "[build]") {
+TEST_CASE("calibrate: refuses images and options that it cannot use", "[build]") {
   const digits data(2);
   CHECK(mentions(refusal([&] { calibrate(data.model, {}); }), "number of images is 0"));
   CHECK(mentions(refusal([&] { calibrate(data.model, data.images, {.batch = 0}); }), "batch is 0"));
@@ -111,7 +111,7 @@ TEST_CASE("calibration refuses what it cannot use", "[build]") {
   CHECK(mentions(refusal([&] { calibrate(data.model, small); }), "image height is 4"));
 }
 
-TEST_CASE("building refuses scales that make no model", "[build]") {
+TEST_CASE("build_vit: refuses scales of no model", "[build]") {
   const digits data(10);
   const vit_scales good = calibrate(data.model, data.images);
   const auto refuse = [&](auto change) {
@@ -126,7 +126,7 @@ TEST_CASE("building refuses scales that make no model", "[build]") {
 
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
-TEST_CASE("refusals of building name the tensor and its block", "[build]") {
+TEST_CASE("build_vit: refusals of scales name the tensor and its block", "[build]") {
   const digits data(10);
   const vit_scales good = calibrate(data.model, data.images);
   const auto refuse = [&](const quantization_recipe& recipe, auto change) {
@@ -180,7 +180,7 @@ TEST_CASE("refusals of building name the tensor and its block", "[build]") {
   }
 }
 
-TEST_CASE("refusals of weights name the tensor and its block", "[build]") {
+TEST_CASE("build_vit: refusals of weights name the tensor and its block", "[build]") {
   const digits data(10);
   const vit_scales scales = calibrate(data.model, data.images);
   const vit_weights good = quantize_weights(data.model, paper_recipe);
@@ -219,7 +219,7 @@ std::vector<scale_change> changes_of(const float_vit& model, vit_scales& scales,
   return fitted.changes;
 }
 
-TEST_CASE("scales that integers compute stay as they are", "[build]") {
+TEST_CASE("fit_scales: keeps scales that integers compute", "[build]") {
   const digits data(10);
   const vit_scales observed = calibrate(data.model, data.images);
   for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
@@ -228,7 +228,7 @@ TEST_CASE("scales that integers compute stay as they are", "[build]") {
   }
 }
 
-TEST_CASE("scales out of the integers' reach are raised, and said to be", "[build]") {
+TEST_CASE("fit_scales: raises scales beyond the range of integers, and names them", "[build]") {
   const digits data(10);
   const vit_scales observed = calibrate(data.model, data.images);
   const auto change = [&](const quantization_recipe& recipe, auto distort) {
@@ -280,7 +280,7 @@ TEST_CASE("scales out of the integers' reach are raised, and said to be", "[buil
   }
 }
 
-TEST_CASE("true exponentials take the place of a polynomial without integers", "[build]") {
+TEST_CASE("build_vit: true exponentials replace a polynomial that has no integers", "[build]") {
   const digits data(10);
   vit_scales scales = calibrate(data.model, data.images);
   scales.blocks[0].attention_logits.scale = 2;
@@ -290,7 +290,7 @@ TEST_CASE("true exponentials take the place of a polynomial without integers", "
   CHECK(std::equal(found.begin(), found.end(), expected.begin(), expected.end()));
 }
 
-TEST_CASE("ranges are widened to contain 0", "[build]") {
+TEST_CASE("calibrate: widens ranges to contain 0", "[build]") {
   const digits data(1);
   const std::vector<std::uint8_t> white(64, 255);  // every input is above 0
   const std::vector<image_view> images = {planar_image(white.data(), 1, 8, 8)};
@@ -303,7 +303,7 @@ TEST_CASE("ranges are widened to contain 0", "[build]") {
   }
 }
 
-TEST_CASE("tensors and ranges that are not finite are refused by name and block", "[build]") {
+TEST_CASE("calibrate: refuses tensors and ranges that are not finite, naming tensor and block", "[build]") {
   const digits data(2);
   const auto refuse = [&](auto change) {
     float_vit model = data.model;
@@ -322,7 +322,7 @@ TEST_CASE("tensors and ranges that are not finite are refused by name and block"
                  "intact::calibrate: tensor logits has the range -3e+38 to 3e+38"));
 }
 
-TEST_CASE("an integer model refuses contents whose sizes do not match", "[build]") {
+TEST_CASE("integer_vit: refuses contents whose sizes do not match", "[build]") {
   const digits data(10);
   const vit_scales scales = calibrate(data.model, data.images);
   const auto refuse = [&](auto change) {

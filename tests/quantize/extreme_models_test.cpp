@@ -233,7 +233,7 @@ constexpr observer observers[] = {observer::minmax, observer::ema, observer::per
 
 }  // namespace
 
-TEST_CASE("extreme vision transformers are built in every profile and equal double precision", "[extreme_models]") {
+TEST_CASE("build_vit: builds extreme models, which equal double precision [all recipes]", "[extreme_models]") {
   const image_set images(extreme_vit, 2);
   const std::vector<named_profile> profiles = all_profiles();
   const scratch_folder folder;
@@ -284,7 +284,7 @@ TEST_CASE("extreme vision transformers are built in every profile and equal doub
   CHECK(raised_tensors.size() > 5);
 }
 
-TEST_CASE("extreme Swin transformers are built and equal double precision", "[extreme_models]") {
+TEST_CASE("build_swin: builds extreme models, which equal double precision", "[extreme_models]") {
   swin_shape shape;
   shape.channels = 1;
   shape.height = 16;

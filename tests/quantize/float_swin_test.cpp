@@ -138,7 +138,7 @@ std::vector<float> all_values(const float_swin& model, const image_view& image) 
   return values;
 }
 
-TEST_CASE("a file under timm's names, old or new, holds the model that was put into it", "[float_swin]") {
+TEST_CASE("load_float_swin: gives the model that was stored under timm's names [old and new names]", "[float_swin]") {
   const float_swin model = small_model();
   const owned_image image = small_image();
   const std::vector<float> expected = all_values(model, image.view);
@@ -156,7 +156,7 @@ float_matrix zeros(index_t rows, index_t columns) {
   return float_matrix::Zero(rows, columns);
 }
 
-TEST_CASE("tables of positions and masks may be there", "[float_swin]") {
+TEST_CASE("load_float_swin: accepts tables of positions and masks", "[float_swin]") {
   stored_swin stored(small_model());
   stored.add_positions("layers.0.blocks.1.attn.relative_position_index", 4);
   stored.add_positions("layers.1.blocks.0.attn.relative_position_index", 3);
@@ -177,7 +177,7 @@ std::string load_error(const std::function<void(stored_swin&)>& change,
   return "";
 }
 
-TEST_CASE("files that hold no Swin transformer are refused", "[float_swin]") {
+TEST_CASE("load_float_swin: refuses files of no Swin transformer", "[float_swin]") {
   CHECK(mentions(
       load_error([](stored_swin& s) { s.add_positions("layers.0.blocks.0.attn.relative_position_index", 4, -1); }),
       "\"layers.0.blocks.0.attn.relative_position_index\" has the value 23 at row 15, column 15; it must be "
@@ -214,7 +214,7 @@ TEST_CASE("files that hold no Swin transformer are refused", "[float_swin]") {
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata["std"] = "0.5,0"; }), "std is 0"));
 }
 
-TEST_CASE("options take the place of metadata", "[float_swin]") {
+TEST_CASE("load_float_swin: options replace metadata", "[float_swin]") {
   const float_swin loaded = stored_swin(small_model())
                                 .load({.height = 9,
                                        .image_width = 12,
@@ -229,14 +229,14 @@ TEST_CASE("options take the place of metadata", "[float_swin]") {
   CHECK(loaded.standard_deviation == std::vector<float>{2, 3});
 }
 
-TEST_CASE("a Swin transformer takes images of its size only", "[float_swin]") {
+TEST_CASE("forward: takes images of the model's size only [Swin transformer]", "[float_swin]") {
   const float_swin model = small_model();
   image_view image = small_image().view;
   image.width = 16;
   CHECK(refusal([&] { forward(model, image); }) == "intact::swin: image width is 16; it must be equal to 15");
 }
 
-TEST_CASE("integer logits follow those of the float model, with padding and without", "[float_swin]") {
+TEST_CASE("build_swin: integer logits follow those of the float model [with and without padding]", "[float_swin]") {
   for (const auto& [height, width] : {std::pair<index_t, index_t>{21, 15}, {24, 24}, {12, 33}}) {
     swin_shape shape = small;
     shape.height = height;
@@ -276,7 +276,7 @@ std::string build_error(const std::function<void(swin_scales&, swin_weights&, qu
   return refusal([&] { build_swin(model, scales, weights, parts); });
 }
 
-TEST_CASE("scales and weights of another model are refused", "[float_swin]") {
+TEST_CASE("build_swin: refuses scales and weights of another model", "[float_swin]") {
   CHECK(build_error([](swin_scales&, swin_weights&, quantization_recipe&) {}) == "");
   CHECK(mentions(build_error([](swin_scales& s, swin_weights&, quantization_recipe&) { s.stages.pop_back(); }),
                  "number of stages of the scales is 1; it must be equal to 2"));
@@ -318,7 +318,7 @@ TEST_CASE("scales and weights of another model are refused", "[float_swin]") {
                  "tensor pool: intact::build_scale: "));
 }
 
-TEST_CASE("calibration refuses no images", "[float_swin]") {
+TEST_CASE("calibrate: refuses an empty list of images [Swin transformer]", "[float_swin]") {
   const float_swin model = small_model();
   CHECK(mentions(refusal([&] { calibrate(model, std::span<const image_view>()); }), "number of images is 0"));
 }

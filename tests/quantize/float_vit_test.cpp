@@ -337,7 +337,7 @@ std::filesystem::path data_directory() {
 
 }  // namespace
 
-TEST_CASE("Eigen matrices and views share their memory", "[eigen]") {
+TEST_CASE("view_of, map_of: Eigen matrices and views share their memory", "[eigen]") {
   float_matrix matrix(3, 4);
   matrix << 0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23;
   const intact::matrix_view<float> whole = intact::view_of(matrix);
@@ -361,7 +361,7 @@ TEST_CASE("Eigen matrices and views share their memory", "[eigen]") {
   CHECK(intact::span_of(matrix)[5] == 11);
 }
 
-TEST_CASE("the sizes of a model follow from its tensors", "[float_vit]") {
+TEST_CASE("load_float_vit: derives sizes from the tensors", "[float_vit]") {
   const float_vit model = small_model().load();
   CHECK(model.shape.channels == 2);
   CHECK(model.shape.height == 6);
@@ -380,7 +380,7 @@ TEST_CASE("the sizes of a model follow from its tensors", "[float_vit]") {
   CHECK(model.normalize(100, 1) == (100 / 200.0f - 0.6f) / 0.5f);
 }
 
-TEST_CASE("options take the place of metadata, which takes the place of defaults", "[float_vit]") {
+TEST_CASE("load_float_vit: options replace metadata, which replaces defaults", "[float_vit]") {
   stored_model stored = small_model();
   const intact::float_vit_options options{
       .heads = 4, .epsilon = 0.5f, .pixel_max = 16, .mean = {0.25f}, .standard_deviation = {2, 3}};
@@ -404,7 +404,7 @@ TEST_CASE("options take the place of metadata, which takes the place of defaults
 // formula makes (the tanh approximation of GELU: 1e-4).
 constexpr double tolerance = 1e-5;
 
-TEST_CASE("every tensor equals that of plain double loops", "[float_vit]") {
+TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
   const bool distilled = GENERATE(false, true);
   const stored_model stored = small_model(distilled);
   const float_vit model = stored.load();
@@ -430,7 +430,7 @@ TEST_CASE("every tensor equals that of plain double loops", "[float_vit]") {
         tolerance);
 }
 
-TEST_CASE("the layout of an image does not matter, and nothing need be recorded", "[float_vit]") {
+TEST_CASE("forward: does not depend on the layout of the image, and needs no recorder", "[float_vit]") {
   const float_vit model = small_model().load();
   const std::vector<std::uint8_t> planar = random_pixels(72);
   std::vector<std::uint8_t> interleaved(72);
@@ -442,7 +442,7 @@ TEST_CASE("the layout of an image does not matter, and nothing need be recorded"
   CHECK(all_finite(logits));
 }
 
-TEST_CASE("a model of the smallest sizes runs", "[float_vit]") {
+TEST_CASE("forward: gives a logit computed by hand [smallest sizes]", "[float_vit]") {
   stored_model stored;
   for (const char* const name : {"norm", "blocks.0.norm1", "blocks.0.norm2", "head", "blocks.0.attn.proj",
                                  "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"}) {
@@ -463,7 +463,7 @@ TEST_CASE("a model of the smallest sizes runs", "[float_vit]") {
   CHECK(intact::forward(stored.load(), intact::planar_image(&pixel, 1, 1, 1)) == std::vector<float>{1});
 }
 
-TEST_CASE("images of other sizes are refused", "[float_vit]") {
+TEST_CASE("forward: refuses images of other sizes", "[float_vit]") {
   const float_vit model = small_model().load();
   const std::vector<std::uint8_t> pixels(200);
   const auto run = [&](intact::index_t channels, intact::index_t height, intact::index_t width) {
@@ -479,7 +479,7 @@ TEST_CASE("images of other sizes are refused", "[float_vit]") {
   CHECK(run(2, 6, 3) == "intact::forward: image width is 3; it must be equal to 6");
 }
 
-TEST_CASE("files that hold no such model are refused", "[float_vit]") {
+TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]") {
   const stored_model good = small_model();
   stored_model bad = good;
 
@@ -554,7 +554,7 @@ TEST_CASE("files that hold no such model are refused", "[float_vit]") {
   }
 }
 
-TEST_CASE("metadata and options that make no model are refused", "[float_vit]") {
+TEST_CASE("load_float_vit: refuses metadata and options of no model", "[float_vit]") {
   const stored_model good = small_model();
   const auto with = [&](const std::string& key, const std::string& value) {
     stored_model model = good;
@@ -587,7 +587,7 @@ TEST_CASE("metadata and options that make no model are refused", "[float_vit]") 
   CHECK(load_error(bare) == "model: heads is 0.187500" + heads_rule);
 }
 
-TEST_CASE("the digits model classifies as well as it did in PyTorch", "[float_vit]") {
+TEST_CASE("forward: classifies as well as in PyTorch [digits]", "[float_vit]") {
   const std::filesystem::path folder =
       std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "examples" / "data";
   if (!std::filesystem::exists(folder)) {
@@ -616,7 +616,7 @@ TEST_CASE("the digits model classifies as well as it did in PyTorch", "[float_vi
   CHECK(correct == std::lround(std::stod(weights.metadata_value("test_accuracy")) * tested));
 }
 
-TEST_CASE("DeiT-Tiny loads and runs", "[float_vit][data]") {
+TEST_CASE("load_float_vit: loads and runs DeiT-Tiny", "[float_vit][data]") {
   if (data_directory().empty()) {
     intact_test::report_skipped("INTACT_DATA_DIR names no folder of models");
     return;

@@ -26,7 +26,7 @@ std::string file_error_of(Action action) {
 
 }  // namespace
 
-TEST_CASE("resize_images: positions are interpolated as torch does it") {
+TEST_CASE("interpolate_positions: equals torch") {
   // torch.nn.functional.interpolate(..., mode="bicubic", antialias=True) of a 3 x 3 plane.
   float_matrix positions(10, 1);
   positions(0, 0) = 99;  // the class token's
@@ -50,7 +50,7 @@ TEST_CASE("resize_images: positions are interpolated as torch does it") {
   }
 }
 
-TEST_CASE("load_checkpoint: names of timm and of Hugging Face make the same model") {
+TEST_CASE("load_checkpoint: names of timm and of Hugging Face give the same model") {
   for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
     const float_vit model = random_float_vit(shape);
     const safetensors_file timm = timm_checkpoint(model).in_memory();
@@ -75,7 +75,7 @@ TEST_CASE("load_checkpoint: names of timm and of Hugging Face make the same mode
   }
 }
 
-TEST_CASE("load_checkpoint: positions are interpolated for images of another size") {
+TEST_CASE("load_checkpoint: interpolates positions for images of another size") {
   for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
     const float_vit model = random_float_vit(shape);
     const float_vit larger = load_checkpoint(timm_checkpoint(model).in_memory(), {.image_size = 20});
@@ -91,7 +91,7 @@ TEST_CASE("load_checkpoint: positions are interpolated for images of another siz
   }
 }
 
-TEST_CASE("timm_name: names of layers, tokens and heads") {
+TEST_CASE("timm_name: gives names of layers, tokens and heads") {
   CHECK(timm_name("deit.encoder.layer.11.attention.output.dense.bias") == "blocks.11.attn.proj.bias");
   CHECK(timm_name("vit.encoder.layer.0.layernorm_before.weight") == "blocks.0.norm1.weight");
   CHECK(timm_name("vit.embeddings.cls_token") == "cls_token");
@@ -103,7 +103,7 @@ TEST_CASE("timm_name: names of layers, tokens and heads") {
   CHECK(timm_name("encoder.layer.") == "encoder.layer.");
 }
 
-TEST_CASE("with_timm_names: two tensors of one name, another type and another shape are refused") {
+TEST_CASE("with_timm_names: refuses two tensors of one name, another type and another shape") {
   const checkpoint_tensors good = hugging_face_checkpoint(random_float_vit(tiny_vit));
   const auto error = [&](auto change) {
     checkpoint_tensors changed = good;

@@ -22,7 +22,7 @@ double divergence(double p, double q) {
 
 }  // namespace
 
-TEST_CASE("top_classes: descending logits, of equal ones the first") {
+TEST_CASE("top_classes: gives descending logits, of equal ones the first") {
   const std::vector<float> logits = {1, 5, 5, -2};
   CHECK(top_classes(std::span(logits), 5) == std::vector<index_t>{1, 2, 0, 3});
   CHECK(top_classes(std::span(logits), 1) == std::vector<index_t>{1});
@@ -30,7 +30,7 @@ TEST_CASE("top_classes: descending logits, of equal ones the first") {
   CHECK(top_classes(std::span<const float>(), 3).empty());
 }
 
-TEST_CASE("log_probabilities: logarithms of the softmax, also of large logits") {
+TEST_CASE("log_probabilities: gives logarithms of the softmax, also of large logits") {
   const std::vector<double> logits = {1000, 1000 + std::log(3.0)};
   const std::vector<double> logs = log_probabilities(std::span(logits));
   CHECK(std::fabs(logs[0] - std::log(0.25)) < 1e-12);
@@ -39,7 +39,7 @@ TEST_CASE("log_probabilities: logarithms of the softmax, also of large logits") 
                  "intact::log_probabilities: number of logits is 0"));
 }
 
-TEST_CASE("closeness: agreement, SQNR and divergence over all images") {
+TEST_CASE("closeness_meter: measures agreement, SQNR and divergence over all images") {
   closeness_meter meter;
   const std::vector<float> reference = {0, 5}, near = {0, 4}, far = {3, 0};
   meter.add(std::span(reference), std::span(near));

@@ -147,7 +147,7 @@ void check_recorded(const std::filesystem::path& path) {
 
 }  // namespace
 
-TEST_CASE("observers equal the recorded ones of the original", "[observe][cases]") {
+TEST_CASE("range_observer: equals the observers of the original [recorded cases]", "[observe][cases]") {
   if (intact_test::skip_without_cases()) {
     return;
   }
@@ -163,7 +163,7 @@ TEST_CASE("observers equal the recorded ones of the original", "[observe][cases]
 
 // ---- ranges ----
 
-TEST_CASE("minmax ranges", "[observe]") {
+TEST_CASE("range_observer: minmax gives the least and the largest value per tensor and per channel", "[observe]") {
   const table first{{1, -2, 3, 4, 5, -6}, 3, 2};
   const table second{{0.5f, 9, 0.25f, -1}, 2, 2};
   range_observer tensor(range_rule::minmax), channel(range_rule::minmax, granularity::channel);
@@ -181,7 +181,7 @@ TEST_CASE("minmax ranges", "[observe]") {
   CHECK(channel.range(1).high == 9);
 }
 
-TEST_CASE("a batch of several matrices is one batch", "[observe]") {
+TEST_CASE("range_observer: several matrices are one batch", "[observe]") {
   std::mt19937 random(3);
   for (const range_rule rule : {range_rule::minmax, range_rule::ema, range_rule::percentile}) {
     range_observer joined(rule), apart(rule);
@@ -196,7 +196,7 @@ TEST_CASE("a batch of several matrices is one batch", "[observe]") {
   }
 }
 
-TEST_CASE("views with a stride are observed without what lies between", "[observe]") {
+TEST_CASE("range_observer: skips the elements between the rows of a view", "[observe]") {
   const table x{{1, 99, 2, -99, 3, 99}, 3, 2};
   range_observer observer(range_rule::minmax);
   observer.update(x.view().column_block(0, 1));
@@ -204,7 +204,7 @@ TEST_CASE("views with a stride are observed without what lies between", "[observ
   CHECK(observer.range().high == 3);
 }
 
-TEST_CASE("moving averages round after every operation", "[observe]") {
+TEST_CASE("range_observer: moving averages round after every operation", "[observe]") {
   std::mt19937 random(4);
   std::uniform_real_distribution<float> uniform(-10, 10);
   range_observer observer(range_rule::ema);
@@ -223,7 +223,7 @@ TEST_CASE("moving averages round after every operation", "[observe]") {
   REQUIRE(fused_differs > 0);  // or this test could not see a fused operation
 }
 
-TEST_CASE("quantiles interpolate between neighbours", "[observe]") {
+TEST_CASE("range_observer: quantiles interpolate between neighbours", "[observe]") {
   // 100,001 values 0, 1, 2, ...: the ranks are q * 100,000 with q = 0.99999 and 0.00001 rounded to float.
   table ramp{{}, 100'001, 1};
   for (int i = 100'000; i >= 0; --i) {
@@ -245,7 +245,7 @@ TEST_CASE("quantiles interpolate between neighbours", "[observe]") {
   CHECK(pair.range().low == 8 * static_cast<float>(1 - 0.99999));
 }
 
-TEST_CASE("quantiles are interpolated from the nearer neighbour, with one rounding", "[observe]") {
+TEST_CASE("range_observer: quantiles are interpolated from the nearer neighbour, with one rounding", "[observe]") {
   std::mt19937 random(8);
   std::uniform_real_distribution<float> uniform(0, 1);
   int farther_differs = 0, twice_rounded_differs = 0;
@@ -268,7 +268,7 @@ TEST_CASE("quantiles are interpolated from the nearer neighbour, with one roundi
   REQUIRE(twice_rounded_differs > 0);
 }
 
-TEST_CASE("quantiles of more values than torch.quantile takes have ranks in double", "[observe]") {
+TEST_CASE("range_observer: ranks of quantiles are in double [more values than torch.quantile takes]", "[observe]") {
   table ramp{{}, 16'040'001, 1};
   ramp.values.reserve(static_cast<std::size_t>(ramp.rows));
   for (int i = 0; i < 16'040'001; ++i) {
@@ -282,7 +282,7 @@ TEST_CASE("quantiles of more values than torch.quantile takes have ranks in doub
 
 // ---- scales ----
 
-TEST_CASE("scales of ranges", "[observe]") {
+TEST_CASE("build_affine_scale: gives the scale and zero point of a range", "[observe]") {
   SECTION("unsigned codes") {
     const intact::affine_scale scale = intact::build_affine_scale({-1, 254}, intact::u8_codes);
     CHECK(scale.scale == 1);
@@ -316,7 +316,7 @@ TEST_CASE("scales of ranges", "[observe]") {
   }
 }
 
-TEST_CASE("omse narrows a range for an outlier, but only for one of the last batch", "[observe]") {
+TEST_CASE("build_omse_scale: narrows a range for an outlier, but only for one of the last batch", "[observe]") {
   table x{{}, 1000, 1};
   for (int i = 0; i < 1000; ++i) {
     x.values.push_back(static_cast<float>(i % 16));
@@ -335,14 +335,14 @@ TEST_CASE("omse narrows a range for an outlier, but only for one of the last bat
   CHECK(as_signed.zero_point == -8);
 }
 
-TEST_CASE("omse takes the first of equal candidates, also without a range", "[observe]") {
+TEST_CASE("build_omse_scale: takes the first of equal candidates, also without a range", "[observe]") {
   const table zeros{{0, 0, 0}, 3, 1};
   const matrix_view<const float> view = zeros.view();
   CHECK(intact::build_omse_scale({-1, 1}, intact::u8_codes, {&view, 1}).scale == 2.0f / 255);
   CHECK(intact::build_omse_scale({0, 0}, intact::u8_codes, {&view, 1}).scale == std::ldexp(1.0f, -23));
 }
 
-TEST_CASE("ptf chooses a factor per channel", "[observe]") {
+TEST_CASE("build_ptf_scale: takes a factor per channel", "[observe]") {
   // With 8 s = 8 and the zero point 0: channel c has multiples of 2^c up to 255 * 2^c; the last is all 0, a tie.
   table x{{}, 256, 5};
   for (int i = 0; i < 256; ++i) {
@@ -358,7 +358,7 @@ TEST_CASE("ptf chooses a factor per channel", "[observe]") {
   CHECK(scale.channel(3).scale == 8);
 }
 
-TEST_CASE("scores of several matrices are those of one", "[observe]") {
+TEST_CASE("build_ptf_scale, build_omse_scale: scores of several matrices equal those of one", "[observe]") {
   std::mt19937 random(6);
   table x = random_table(random, 40, 9);
   for (intact::index_t i = 0; i < 40; ++i) {
@@ -374,7 +374,7 @@ TEST_CASE("scores of several matrices are those of one", "[observe]") {
   CHECK(ptf.shift != std::vector<std::uint8_t>(9, ptf.shift[0]));
 }
 
-TEST_CASE("scores follow float32 rounding", "[observe]") {
+TEST_CASE("build_ptf_scale, build_omse_scale: scores are rounded to float32", "[observe]") {
   // The same choice from arithmetic that stores every result to memory; sums in double, as in the library.
   std::mt19937 random(7);
   for (int trial = 0; trial < 20; ++trial) {
@@ -411,7 +411,7 @@ TEST_CASE("scores follow float32 rounding", "[observe]") {
 
 // ---- errors ----
 
-TEST_CASE("bad batches are refused before anything changes", "[observe]") {
+TEST_CASE("range_observer: refuses bad batches before anything changes", "[observe]") {
   range_observer observer(range_rule::minmax, granularity::channel);
   CHECK(message_of([&] { observer.range(); }) == "intact::range_observer: channel is 0; 0 channels have a range");
   observer.update(table{{1, 2}, 1, 2}.view());
@@ -439,7 +439,7 @@ TEST_CASE("bad batches are refused before anything changes", "[observe]") {
         "intact::range_observer: granularity is channel; with the rule percentile it must be tensor");
 }
 
-TEST_CASE("bad ranges are refused", "[observe]") {
+TEST_CASE("build_affine_scale, build_omse_scale, build_ptf_scale: refuse bad ranges", "[observe]") {
   const table x{{1, 2}, 1, 2};
   const std::array batch{x.view()};
   const float largest = std::numeric_limits<float>::max();

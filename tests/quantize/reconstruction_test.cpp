@@ -54,7 +54,7 @@ struct calibrated_data {
 
 }  // namespace
 
-TEST_CASE("equalize: the outputs remain, and LayerNorms have channels of one range") {
+TEST_CASE("equalize: keeps the outputs, and gives channels of LayerNorms one range") {
   const float_vit model = random_float_vit(tiny_vit);
   const std::vector<rgb_image> images = {made_image(12, 12), rgb_image(12, 12)};
   const std::vector<image_view> views = {images[0].view(), images[1].view()};
@@ -78,7 +78,7 @@ TEST_CASE("equalize: the outputs remain, and LayerNorms have channels of one ran
   CHECK(mentions(refusal([&] { equalize(model, {}); }), "intact::equalize: number of images is 0"));
 }
 
-TEST_CASE("simulated_vit: with all kinds rounded, close to the integer model [all recipes]") {
+TEST_CASE("simulated_vit: with all kinds rounded, is close to the integer model [all recipes]") {
   const vit_shape shape = GENERATE(tiny_vit, distilled_vit);
   const float_vit model = random_float_vit(shape);
   std::vector<rgb_image> images = {made_image(12, 12), rgb_image(12, 12)};
@@ -135,7 +135,7 @@ TEST_CASE("reconstruct: errors of tasks and of arguments reach the caller") {
                  "weight_group"));
 }
 
-TEST_CASE("part_errors: every part of the model, 100 dB where nothing is rounded differently") {
+TEST_CASE("part_errors: gives every part of the model, and 100 dB where nothing is rounded differently") {
   const calibrated_data data;
   const calibrated_vit calibrated =
       fit_scales(round_to_nearest(data.model, data.scales, precise_recipe), precise_recipe);
@@ -153,7 +153,7 @@ TEST_CASE("part_errors: every part of the model, 100 dB where nothing is rounded
   CHECK(median_sqnr_db(parts, "head") == parts.back().sqnr_db);
 }
 
-TEST_CASE("median_sqnr_db: of an even number of parts, the mean of the middle two") {
+TEST_CASE("median_sqnr_db: is the mean of the middle two for an even number of parts") {
   const auto median = [](const std::vector<double>& values) {
     std::vector<part_error> parts = {{"mlp", 0, -50}, {"mlp", 1, 90}};
     for (const double value : values) {
@@ -168,7 +168,7 @@ TEST_CASE("median_sqnr_db: of an even number of parts, the mean of the middle tw
   CHECK(median({50, 10, 30, 20}) == 25);
 }
 
-TEST_CASE("outlier_parts: below 6 dB, or 10 dB below the median of the same parts") {
+TEST_CASE("outlier_parts: gives parts below 6 dB, or 10 dB below the median of the same parts") {
   const std::vector<part_error> parts = {
       {"mlp", 0, 30}, {"mlp", 1, 31}, {"mlp", 2, 19}, {"attention", 0, 5.9}, {"head", -1, 6.1}};
   const std::vector<part_error> found = outlier_parts(parts);
@@ -177,7 +177,7 @@ TEST_CASE("outlier_parts: below 6 dB, or 10 dB below the median of the same part
   CHECK(found[1].text() == "attention of block 0");
 }
 
-TEST_CASE("budget_cases: each kind of the recipe, then everything") {
+TEST_CASE("budget_cases: gives each kind of the recipe, then everything") {
   const std::vector<budget_case> paper = budget_cases(paper_recipe), precise = budget_cases(precise_recipe);
   CHECK(paper.size() == tensor_kind_count + 1);
   CHECK(precise.size() == tensor_kind_count + 1 - 3);  // no codes of pixels, embedding and branches

@@ -45,7 +45,7 @@ TEST_CASE("round_weights: weights of 0 have the code 0, a single weight an error
   CHECK(std::fabs(static_cast<float>(one.codes(0, 0)) * one.steps.scale[0] + 2) < 0.01F);
 }
 
-TEST_CASE("round_weights: arguments are refused by name") {
+TEST_CASE("round_weights: refuses arguments, naming them") {
   const auto rounds = [](const float_matrix& weight, const double_matrix& moments, index_t group = 2) {
     return refusal([&] {
       round_weights(weight, moments, {.weights = weight_kind::grouped_s4, .weight_group = group},
@@ -64,7 +64,7 @@ TEST_CASE("round_weights: arguments are refused by name") {
   CHECK(mentions(rounds(infinite, moments), "weights has the value inf at row 1, column 2"));
 }
 
-TEST_CASE("search_scale: the range of least error, one end after the other") {
+TEST_CASE("search_scale: finds the range of least error, one end after the other") {
   // The error is the distance of both ends of the codes from -0.55 and 0.3, which are within 0.05 of candidates.
   const auto error = [](const affine_scale& scale) {
     const double low = static_cast<double>(dequantize_code(0, scale));

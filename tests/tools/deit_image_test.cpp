@@ -160,7 +160,7 @@ void write_jpeg_kinds(const std::filesystem::path& folder) {
 
 }  // namespace
 
-TEST_CASE("files of every kind have Pillow's pixels, or are refused as Pillow refuses them") {
+TEST_CASE("read_image: gives Pillow's pixels, or refuses files that Pillow refuses [every kind of file]") {
   pillow_case test;
   if (test.python.empty()) {
     report_skipped("there is no python3 with Pillow");
@@ -177,7 +177,7 @@ TEST_CASE("files of every kind have Pillow's pixels, or are refused as Pillow re
   CHECK(test.refused > 100);
 }
 
-TEST_CASE("images are resized and cropped as timm does it with Pillow") {
+TEST_CASE("read_input: resizes and crops images as timm with Pillow") {
   pillow_case test;
   if (test.python.empty()) {
     report_skipped("there is no python3 with Pillow");
@@ -209,7 +209,7 @@ TEST_CASE("images are resized and cropped as timm does it with Pillow") {
   CHECK(test.equal == 12 * 6);
 }
 
-TEST_CASE("images of a folder of yours have Pillow's pixels", "[data]") {
+TEST_CASE("read_image: gives Pillow's pixels [INTACT_IMAGES_DIR]", "[data]") {
   const char* const files = std::getenv("INTACT_IMAGES_DIR");
   pillow_case test;
   if (files == nullptr || test.python.empty()) {
@@ -224,7 +224,7 @@ TEST_CASE("images of a folder of yours have Pillow's pixels", "[data]") {
   CHECK(test.equal > 0);
 }
 
-TEST_CASE("files of other formats are named with their format") {
+TEST_CASE("read_image: refuses files of other formats, naming the format") {
   const scratch_folder folder;
   const auto error = [&](std::string_view bytes) {
     write_text(folder / "file.png", std::string(bytes));
@@ -254,7 +254,7 @@ TEST_CASE("files of other formats are named with their format") {
   CHECK(error("GIF"sv) == "is neither a PNG nor a JPEG file");
 }
 
-TEST_CASE("a JPEG file of very many scans is refused") {
+TEST_CASE("read_image: refuses a JPEG file of very many scans") {
   const scratch_folder folder;
   write_jpeg(folder / "few.jpg", std::vector<std::uint8_t>(64 * 64, 100), 64, 64,
              {.given = JCS_GRAYSCALE, .stored = JCS_GRAYSCALE, .progressive = true});
@@ -275,7 +275,7 @@ TEST_CASE("a JPEG file of very many scans is refused") {
                     (folder / "many.jpg").string() + ": libjpeg: the image has more than 500 scans");
 }
 
-TEST_CASE("prepared images are taken as they are, and must have the model's size") {
+TEST_CASE("read_input: takes prepared images unchanged, and refuses those of another size") {
   const scratch_folder folder;
   write_png(folder / "image.png", made_image(12, 16));
   write_png(folder / "square.png", made_image(12, 12));

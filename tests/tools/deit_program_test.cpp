@@ -93,7 +93,7 @@ struct tiny_set {
 
 }  // namespace
 
-TEST_CASE("intact-deit explains itself") {
+TEST_CASE("intact-deit: prints its help") {
   const outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
@@ -104,7 +104,7 @@ TEST_CASE("intact-deit explains itself") {
   CHECK(deit("").exit_code == 2);
 }
 
-TEST_CASE("a model is quantized, evaluated and classifies") {
+TEST_CASE("intact-deit: quantizes a model, evaluates it and classifies images") {
   const tiny_set set;
   const outcome quantized = set.quantize();
   INFO(quantized.output);
@@ -155,7 +155,7 @@ TEST_CASE("a model is quantized, evaluated and classifies") {
   CHECK(wrong_names.says("there are 11 names; the model has 7 classes"));
 }
 
-TEST_CASE("a distilled model is quantized and evaluated with both heads, at any size of images") {
+TEST_CASE("intact-deit: quantizes and evaluates a distilled model with both heads [any size of images]") {
   const tiny_set set;
   timm_checkpoint(random_float_vit(distilled_vit)).write(set.weights);
   for (const std::string options : {"", "--profile paper --method observe", "--size 20"}) {
@@ -168,7 +168,7 @@ TEST_CASE("a distilled model is quantized and evaluated with both heads, at any 
   }
 }
 
-TEST_CASE("the float model alone is evaluated") {
+TEST_CASE("intact-deit: evaluates the float model without an integer model") {
   const tiny_set set;
   const outcome in_float = deit("evaluate --float" + quoted(set.weights) + "--images" + quoted(set.images));
   CHECK(in_float.exit_code == 0);
@@ -177,7 +177,7 @@ TEST_CASE("the float model alone is evaluated") {
   CHECK(deit("evaluate --images" + quoted(set.images)).says("evaluate needs --model, --float or both"));
 }
 
-TEST_CASE("every part of a profile can be chosen") {
+TEST_CASE("intact-deit: accepts every part of a recipe") {
   const tiny_set set;
   for (const std::string options :
        {"--profile paper", "--profile paper --bits 8/8/8", "--bits 8/8/8", "--bits 4/8/4",
@@ -196,7 +196,7 @@ TEST_CASE("every part of a profile can be chosen") {
   }
 }
 
-TEST_CASE("options that make no sense are refused") {
+TEST_CASE("intact-deit: refuses options whose values are invalid or contradict each other") {
   const tiny_set set;
   const auto refused = [&](const std::string& options, const std::string& message) {
     const outcome result = set.quantize(options);
@@ -217,7 +217,7 @@ TEST_CASE("options that make no sense are refused") {
   refused("--size 13", "the image size is 13; it must be a multiple of the patch size, 4");
 }
 
-TEST_CASE("images that cannot be read are counted, and the others go on") {
+TEST_CASE("intact-deit: counts images that cannot be read, and evaluates the others") {
   const tiny_set set;
   REQUIRE(set.quantize().exit_code == 0);
   write_text(set.images / "1.png", "a text");
@@ -251,7 +251,7 @@ TEST_CASE("images that cannot be read are counted, and the others go on") {
   CHECK(label.says("labels.tsv: line 1 has the class \"7\"; it must be a number from 0 to 6"));
 }
 
-TEST_CASE("calibration goes on without the images that cannot be read") {
+TEST_CASE("intact-deit: calibrates without the images that cannot be read") {
   const tiny_set set;
   std::filesystem::remove(set.images / "1.png");
   std::filesystem::remove(set.images / "10.jpg");
@@ -292,7 +292,7 @@ TEST_CASE("calibration goes on without the images that cannot be read") {
   CHECK_FALSE(std::filesystem::exists(set.model));
 }
 
-TEST_CASE("prepared images are not resized, and those of another size are named") {
+TEST_CASE("intact-deit: does not resize prepared images, and names those of another size") {
   const tiny_set set;
   const outcome mixed = set.quantize("--prepared");
   INFO(mixed.output);
@@ -323,7 +323,7 @@ TEST_CASE("prepared images are not resized, and those of another size are named"
   CHECK(deit(shown + quoted(set.images / "0.png")).exit_code == 2);
 }
 
-TEST_CASE("checkpoints that hold no such model are named") {
+TEST_CASE("intact-deit: refuses checkpoints of no vision transformer, naming file and tensor") {
   const tiny_set set;
   const auto refused = [&](const checkpoint_tensors& bad, const std::string& message) {
     bad.write(set.weights);
@@ -356,7 +356,7 @@ TEST_CASE("checkpoints that hold no such model are named") {
   CHECK(confused.says("model.safetensors: metadata \"format\" is missing"));
 }
 
-TEST_CASE("quantize says what it assumed and from where, and the error of every part") {
+TEST_CASE("intact-deit: quantize prints its assumptions, their source and the error of every part") {
   const tiny_set set;
   const outcome quantized = set.quantize("--epsilon 1e-5 --method observe --profile paper --json" + quoted(set.json));
   INFO(quantized.output);
@@ -379,7 +379,7 @@ TEST_CASE("quantize says what it assumed and from where, and the error of every 
   }
 }
 
-TEST_CASE("quantize says that a recipe and a method are the defaults, where they are") {
+TEST_CASE("intact-deit: quantize prints that a recipe and a method are the defaults") {
   const tiny_set set;
   const outcome quantized = set.quantize("--json" + quoted(set.json));
   INFO(quantized.output);
@@ -399,7 +399,7 @@ TEST_CASE("quantize says that a recipe and a method are the defaults, where they
   CHECK(given.at("method").at("source") == "--observer");
 }
 
-TEST_CASE("a method that is not possible is replaced, and the model's note names the one that was used") {
+TEST_CASE("intact-deit: replaces a method that is not possible, and names the used one in the model's note") {
   // The sum of fc1's first row is within float, that of its rounded weights is not: 126.51 becomes 127.
   tiny_set set;
   std::map<std::string, checkpoint_tensors::tensor>& all = set.checkpoint.all;
@@ -426,7 +426,7 @@ TEST_CASE("a method that is not possible is replaced, and the model's note names
   }
 }
 
-TEST_CASE("models with parts that are zero are quantized with every method, and raised scales are named") {
+TEST_CASE("intact-deit: quantizes models with parts that are zero, and names raised scales [every method]") {
   struct part {
     const char* name;
     std::size_t first, rows;  ///< of the layer of queries, keys and values
@@ -459,7 +459,7 @@ TEST_CASE("models with parts that are zero are quantized with every method, and 
   }
 }
 
-TEST_CASE("a part with much error is named, with an option that helps") {
+TEST_CASE("intact-deit: names a part with much error, and an option that helps") {
   // queries and keys are 64 times as large as values, for the same attention and the same output
   tiny_set set;
   for (const char* const kind : {"weight", "bias"}) {
@@ -491,7 +491,7 @@ TEST_CASE("a part with much error is named, with an option that helps") {
   CHECK(read_json(set.json).at("warnings").empty());
 }
 
-TEST_CASE("refusals of a model name file, tensor, block and option") {
+TEST_CASE("intact-deit: refusals of a model name file, tensor, block and option") {
   const auto refusal_after = [&](auto change, const std::string& options) {
     tiny_set other;
     change(other.checkpoint);
@@ -522,7 +522,7 @@ TEST_CASE("refusals of a model name file, tensor, block and option") {
   CHECK(deviation.says("the option --std"));
 }
 
-TEST_CASE("the budget has every kind of tensor") {
+TEST_CASE("intact-deit: budget prints every kind of tensor") {
   const tiny_set set;
   const auto kinds_of = [&](const std::string& options) {
     const outcome budget = deit("budget --weights" + quoted(set.weights) + "--calibration" + quoted(set.images) +
@@ -543,7 +543,7 @@ TEST_CASE("the budget has every kind of tensor") {
   }
 }
 
-TEST_CASE("attention maps have every head and patch, and follow the float model's") {
+TEST_CASE("intact-deit: attention maps have every head and patch, and follow the float model's") {
   const tiny_set set;
   for (const std::string options :
        {"", "--bits 8/8/8", "--tail clip", "--profile paper", "--profile paper --bits 8/8/8"}) {
@@ -575,7 +575,7 @@ TEST_CASE("attention maps have every head and patch, and follow the float model'
   CHECK(refused("--heads 3").says("the model has other blocks, heads or tokens than"));
 }
 
-TEST_CASE("DeiT-Tiny in integers stays close to the float model", "[data]") {
+TEST_CASE("intact-deit: integers are close to the float model [DeiT-Tiny]", "[data]") {
   const char* const data = std::getenv("INTACT_DATA_DIR");
   if (data == nullptr) {
     report_skipped("INTACT_DATA_DIR names no folder of models and images");

@@ -39,7 +39,7 @@ std::string contents(const std::filesystem::path& path) {
 
 }  // namespace
 
-TEST_CASE("images are decoded, whatever their names say") {
+TEST_CASE("read_image: decodes images under any name") {
   const scratch_folder folder;
   const rgb_image image = made_image(9, 14);
   write_png(folder / "image.jpg", image);
@@ -64,7 +64,7 @@ TEST_CASE("images are decoded, whatever their names say") {
   CHECK(read_image(folder / "plain.png") == plain);
 }
 
-TEST_CASE("files that are no images are named") {
+TEST_CASE("read_image: refuses files of no image, naming them") {
   const scratch_folder folder;
   write_png(folder / "good.png", made_image(20, 30));
   write_jpeg(folder / "good.jpg", made_image(20, 30));
@@ -91,7 +91,7 @@ TEST_CASE("files that are no images are named") {
   CHECK(error("huge.png").starts_with((folder / "huge.png").string() + ": "));
 }
 
-TEST_CASE("label files") {
+TEST_CASE("read_labels: reads files and classes, and refuses bad lines") {
   const scratch_folder folder;
   const auto labels = [&](const std::string& text) {
     write_text(folder / "labels.tsv", text);
@@ -119,7 +119,7 @@ TEST_CASE("label files") {
   CHECK(mentions(error_of([&] { read_labels(folder / "", 10); }), "labels.tsv: the file does not exist"));
 }
 
-TEST_CASE("images of a folder and names of classes") {
+TEST_CASE("find_images, read_class_names: read a folder of images and a file of names") {
   const scratch_folder folder;
   CHECK(mentions(error_of([&] { find_images(folder / ""); }), "the folder has no PNG or JPEG file"));
   CHECK(mentions(error_of([&] { find_images(folder / "none"); }), "the folder does not exist"));
@@ -137,7 +137,7 @@ TEST_CASE("images of a folder and names of classes") {
       mentions(error_of([&] { read_class_names(folder / "names", 4); }), "there are 3 names; the model has 4 classes"));
 }
 
-TEST_CASE("predictions: accuracy and closeness") {
+TEST_CASE("accuracy_of, compare: give accuracy and closeness of predictions") {
   predictions found, in_float;
   found.images = {{{0, 4}, 0.5, ""}, {{3, 0}, 0.5, ""}, {{}, 0, "cannot be read"}};
   in_float.images = {{{0, 5}, 1, ""}, {{0, 5}, 1, ""}, {{}, 0, "cannot be read"}};

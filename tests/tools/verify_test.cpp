@@ -213,7 +213,7 @@ std::string printed_position(const safetensors_file& file, const std::string& te
   return '[' + text + ']';
 }
 
-TEST_CASE("intact-verify explains itself") {
+TEST_CASE("intact-verify: prints its help") {
   const outcome help = run(INTACT_VERIFY_PROGRAM " --help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
@@ -222,7 +222,7 @@ TEST_CASE("intact-verify explains itself") {
   CHECK(run(INTACT_VERIFY_PROGRAM " --no-such-option x").exit_code == 2);
 }
 
-TEST_CASE("a right case passes, and one wrong value is found") {
+TEST_CASE("intact-verify: passes a right case, and finds one wrong value") {
   const temporary_folder folder;
   const std::filesystem::path right = folder.path / "right.safetensors", wrong = folder.path / "wrong.safetensors";
   write_linear_case(right);
@@ -248,7 +248,7 @@ TEST_CASE("a right case passes, and one wrong value is found") {
   CHECK(verify(folder.path).exit_code == 1);  // one wrong case among right ones
 }
 
-TEST_CASE("the results as JSON") {
+TEST_CASE("intact-verify: writes the results as JSON") {
   const temporary_folder folder;
   const std::filesystem::path right = folder.path / "right.safetensors", wrong = folder.path / "wrong.safetensors";
   const std::filesystem::path json = folder.path / "result.json";
@@ -286,7 +286,7 @@ TEST_CASE("the results as JSON") {
   CHECK(piped.says("\n}\n"));
 }
 
-TEST_CASE("what is no case is named") {
+TEST_CASE("intact-verify: refuses files of no case, naming the reason") {
   const temporary_folder folder;
   const std::filesystem::path right = folder.path / "right.safetensors", bad = folder.path / "bad.safetensors";
   const auto refused = [&](const std::filesystem::path& path, const std::string& message) {
@@ -316,7 +316,7 @@ TEST_CASE("what is no case is named") {
   refused(bad, "metadata \"function\" is missing");
 }
 
-TEST_CASE("layers with s8 activations, one weight scale and weight scales of 0 are verified") {
+TEST_CASE("intact-verify: verifies layers with s8 activations, one weight scale and weight scales of 0") {
   const temporary_folder folder;
   const std::filesystem::path path = folder.path / "case.safetensors", wrong = folder.path / "wrong.safetensors";
   const std::vector<float> real_weights = {-1.0F, 0.875F, 0.375F, 0.3125F, 0, -8.0F};
@@ -346,7 +346,7 @@ TEST_CASE("layers with s8 activations, one weight scale and weight scales of 0 a
   }
 }
 
-TEST_CASE("a layer of 0 rows is nothing compared") {
+TEST_CASE("intact-verify: a layer of 0 rows does not count as compared") {
   const temporary_folder folder;
   linear_case{.rows = 0}.write(folder.path / "empty.safetensors");
   const outcome alone = verify(folder.path);
@@ -374,7 +374,7 @@ void write_replaced(const std::filesystem::path& from, const std::filesystem::pa
   write_bytes(to, bytes);
 }
 
-TEST_CASE("numbers that no integer holds are refused by their names") {
+TEST_CASE("intact-verify: refuses numbers that no integer holds, naming them") {
   const temporary_folder folder;
   const std::filesystem::path right = folder.path / "right.safetensors", bad = folder.path / "bad.safetensors";
   const auto refused = [&](const std::string& message) {
@@ -426,7 +426,7 @@ TEST_CASE("numbers that no integer holds are refused by their names") {
   CHECK(verify(bad).exit_code != 2);  // whole numbers may be written so
 }
 
-TEST_CASE("the logits of a softmax may be any finite numbers") {
+TEST_CASE("intact-verify: accepts any finite numbers as the logits of a softmax") {
   const temporary_folder folder;
   const std::filesystem::path path = folder.path / "softmax.safetensors";
   const std::vector<std::int32_t> codes = {0, 255, 3, 8}, q4 = {15, 0, 15, 15};
@@ -453,7 +453,7 @@ TEST_CASE("the logits of a softmax may be any finite numbers") {
   CHECK(result.says("softmax.safetensors: x has the value nan at 1 of its memory; it must be finite"));
 }
 
-TEST_CASE("functions that are not known are unsupported, never passed") {
+TEST_CASE("intact-verify: unknown functions are unsupported and never passed") {
   const temporary_folder folder;
   write_linear_case(folder.path / "other.safetensors", "Convolution");
   const outcome alone = verify(folder.path);
@@ -467,7 +467,7 @@ TEST_CASE("functions that are not known are unsupported, never passed") {
   CHECK(both.says("1 verified, 1 unsupported, 0 unreadable; all claims hold"));
 }
 
-TEST_CASE("the cases of the export example pass, and fail when changed") {
+TEST_CASE("intact-verify: the cases of the export example pass, and fail if they are changed") {
   const temporary_folder folder;
   std::string python;
   for (const char* const candidate : {"python3", "/usr/bin/python3"}) {
@@ -498,7 +498,7 @@ TEST_CASE("the cases of the export example pass, and fail when changed") {
   }
 }
 
-TEST_CASE("all claims hold of the recorded cases") {
+TEST_CASE("intact-verify: all claims hold [recorded cases]") {
   if (skip_without_cases()) {
     return;
   }
@@ -516,7 +516,7 @@ struct changed_value {
   int by;
 };
 
-TEST_CASE("every kind of recorded value is compared") {
+TEST_CASE("intact-verify: compares every kind of recorded value") {
   if (skip_without_cases()) {
     return;
   }
