@@ -110,10 +110,11 @@ void run_stages(parameter_memory& memory) {
   run("requantize_rows/u8", requantize_per_row<std::uint8_t>{scales.rows});
   specify("round_half_to_even/u8", round_half_to_even<std::uint8_t>{scales.parity});
   run("round_half_to_even/s16", round_half_to_even<std::int16_t>{scales.parity});
-  specify("round_once/s8", single_rounding<std::int8_t>{scales.parity});
+  run("round_once/s8", single_rounding<std::int8_t>{scales.parity});
   specify("round_once/s16", single_rounding<std::int16_t>{scales.parity});
-  specify("round_twice/s8", double_rounding<std::int8_t>{scales.parity});
+  run("round_twice/s8", double_rounding<std::int8_t>{scales.parity});
   specify("round_twice/s16", double_rounding<std::int16_t>{scales.parity});
+  run("round_once/s8/relu6", single_rounding<std::int8_t>{scales.parity, 7, 60});
   specify("round_power_of_two/u8", round_power_of_two<std::uint8_t>{scales.parity.bias, 10, 128});
 }
 

@@ -128,7 +128,7 @@ channels channels_for(int zero_point) {
   }
   codes.push_back(random.between(std::numeric_limits<Out>::min(), std::numeric_limits<Out>::max()));
   channels all;
-  for (int exponent = -30; exponent <= 30; ++exponent) {
+  for (int exponent = -31; exponent <= 30; ++exponent) {
     const auto any = static_cast<std::int32_t>(random.between(1 << 30, largest_s32));
     for (const std::int32_t multiplier :
          {0, 1 << 30, (1 << 30) + 1, 3 << 29, 5 << 28, std::int32_t{largest_s32}, any}) {
@@ -232,7 +232,7 @@ std::int64_t wrong_at_extremes() {
   for (const std::int64_t first : ends) {
     const std::vector<std::int32_t> bias{static_cast<std::int32_t>(first)};
     for (const std::int32_t factor_multiplier : {0, 1 << 30, (1 << 30) + 1, std::int32_t{largest_s32}}) {
-      for (int factor_exponent = -30; factor_exponent <= 30; ++factor_exponent) {
+      for (int factor_exponent = -31; factor_exponent <= 30; ++factor_exponent) {
         const std::vector<std::int32_t> multiplier{factor_multiplier}, exponent{factor_exponent};
         for (const int zero_point : {0, int{std::numeric_limits<out>::max() >> 1}}) {
           const Stage stage{{bias, multiplier, exponent, zero_point}};
@@ -297,6 +297,21 @@ TEST_CASE("round_half_to_even, single_rounding, double_rounding: give codes work
   CHECK(minus_six_to_six(double_rounding<std::int8_t>{doubled}) == twice);
 }
 
+TEST_CASE("round_half_to_even, single_rounding, double_rounding: codes are clamped to low..high") {
+  const std::vector<std::int32_t> bias{-6}, multiplier{1 << 30}, two{2};
+  const compat_scale doubled{bias, multiplier, two, 100};
+  const std::vector<int> relu{100, 100, 100, 100, 100, 100, 100, 102, 104, 106, 108, 110, 112};
+  CHECK(minus_six_to_six(round_half_to_even<std::int8_t>{doubled, 100}) == relu);
+  CHECK(minus_six_to_six(single_rounding<std::int8_t>{doubled, 100}) == relu);
+  CHECK(minus_six_to_six(double_rounding<std::int8_t>{doubled, 100}) == relu);
+  const std::vector<int> both{95, 95, 95, 95, 96, 98, 100, 102, 104, 105, 105, 105, 105};
+  CHECK(minus_six_to_six(round_half_to_even<std::int8_t>{doubled, 95, 105}) == both);
+  CHECK(minus_six_to_six(single_rounding<std::int8_t>{doubled, 95, 105}) == both);
+  CHECK(minus_six_to_six(double_rounding<std::int8_t>{doubled, 95, 105}) == both);
+  CHECK(minus_six_to_six(round_power_of_two<std::int8_t>{bias, 1, 0, -1, 2}) ==
+        std::vector<int>{-1, -1, -1, -1, -1, 0, 0, 1, 1, 2, 2, 2, 2});
+}
+
 TEST_CASE("compat_scale: the correction is part of the bias [weights, two activations]") {
   generator random(51);
   tensor<std::uint8_t> a(5, 9), b(3, 9);
@@ -338,8 +353,8 @@ void call(const Stage& stage) {
 
 template <class Stage>
 void check_refusals() {
-  const std::vector<std::int32_t> zeros(3), two(2), multiplier(3, 1 << 30), exponent{-30, 30, 0};
-  const std::vector<std::int32_t> negative{0, 0, -1}, small{0, 0, (1 << 30) - 1}, too_low{0, -31, 0},
+  const std::vector<std::int32_t> zeros(3), two(2), multiplier(3, 1 << 30), exponent{-31, 30, 0};
+  const std::vector<std::int32_t> negative{0, 0, -1}, small{0, 0, (1 << 30) - 1}, too_low{0, -32, 0},
       too_high{0, 0, 31};
   CHECK_NOTHROW(call(Stage{{zeros, multiplier, exponent, 0}}));
   CHECK_THROWS_WITH(call(Stage{{two, multiplier, exponent, 0}}),
@@ -357,9 +372,12 @@ void check_refusals() {
       call(Stage{{zeros, multiplier, exponent, static_cast<int>(largest + 1)}}),
       "intact::gemm: zero_point is " + std::to_string(largest + 1) + "; it must be at most " + std::to_string(largest));
   CHECK_THROWS_WITH(call(Stage{{zeros, multiplier, too_low, 0}}),
-                    "intact::gemm: exponent of a channel is -31; it must be at least -30");
+                    "intact::gemm: exponent of a channel is -32; it must be at least -31");
   CHECK_THROWS_WITH(call(Stage{{zeros, multiplier, too_high, 0}}),
                     "intact::gemm: exponent of a channel is 31; it must be at most 30");
+  CHECK_NOTHROW(call(Stage{{zeros, multiplier, exponent, 0}, 7, 7}));
+  CHECK_THROWS_WITH(call(Stage{{zeros, multiplier, exponent, 0}, 7, 6}),
+                    "intact::gemm: high is 6; it must be at least 7");
 }
 
 TEST_CASE("round_half_to_even, single_rounding, double_rounding: refuse scales and sizes") {
@@ -373,6 +391,7 @@ TEST_CASE("round_half_to_even, single_rounding, double_rounding: refuse scales a
   CHECK_THROWS_WITH(call(stage{two, 1, 0}), "intact::gemm: size of bias is 2; it must be equal to 3");
   CHECK_THROWS_WITH(call(stage{zeros, 0, 0}), "intact::gemm: shift is 0; it must be at least 1");
   CHECK_THROWS_WITH(call(stage{zeros, 32, 0}), "intact::gemm: shift is 32; it must be at most 31");
+  CHECK_THROWS_WITH(call(stage{zeros, 1, 0, 7, 6}), "intact::gemm: high is 6; it must be at least 7");
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ class stage_arrays {
       multiplier_[n] = scale.multiplier;
       offset_[n] = scale.offset;
       set_addition(n, random);
-      set_parity(n, bound, random);
+      set_parity(n, bound, what == scales::bytes || what == scales::words ? 0 : 30, random);
     }
     for (tensor_scale& scale : rows_) {
       scale = random_scale(what, random_shifts(what, bound, random), random);
@@ -177,13 +177,14 @@ class stage_arrays {
     addition_offset_[n] = static_cast<std::int32_t>(random.between(-rest, rest));
   }
 
-  /// Factors from far below to far above those that give codes in range.
-  void set_parity(std::size_t n, std::int64_t bound, generator& random) {
+  /// Factors from far below those that give codes in range to 2^largest_exponent. Kernels compute channels with
+  /// exponents above 0 element by element.
+  void set_parity(std::size_t n, std::int64_t bound, int largest_exponent, generator& random) {
     const std::int64_t rest = largest_multiplier - bound;
     bias_[n] = static_cast<std::int32_t>(random.between(-rest, rest));
     parity_multiplier_[n] =
         random.between(0, 9) == 0 ? 0 : static_cast<std::int32_t>(random.between(1 << 30, largest_multiplier));
-    exponent_[n] = static_cast<std::int32_t>(random.between(-30, 30));
+    exponent_[n] = static_cast<std::int32_t>(random.between(-31, largest_exponent));
   }
 
   int zero_point_;

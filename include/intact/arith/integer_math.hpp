@@ -61,5 +61,11 @@ constexpr T saturate(std::int64_t x) {
   return static_cast<T>(x < low ? low : x > high ? high : x);
 }
 
+/// x limited to low..high.
+template <class T>
+constexpr T clamp_code(std::int64_t x, T low, T high) {
+  return x < low ? low : x > high ? high : static_cast<T>(x);
+}
+
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -111,6 +111,15 @@ INTACT_INLINE void mul_shift_tile(s32<Isa> (&x)[Rows][N], const tensor_scale& sc
   }
 }
 
+/// One row of accumulators in memory, element by element.
+template <class Stage, class Out>
+INTACT_INLINE void store_elements(const Stage& stage, const std::int32_t* accumulators, const tile_place& at,
+                                  const matrix_view<Out>& y) {
+  for (index_t j = 0; j < at.columns; ++j) {
+    y.data[at.m * y.stride + at.n + j] = apply_stage(stage, accumulators[j], at.m, at.n + j);
+  }
+}
+
 template <class Isa, class Stage>
 struct epilogue {
   static_assert(INTACT_ALLOW_SCALAR_STAGES || simd::lanes<Isa> == 1,
@@ -120,11 +129,8 @@ struct epilogue {
   INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
     alignas(64) std::int32_t accumulators[static_cast<std::size_t>(N * simd::lanes<Isa>)];
     for (unsigned r = 0; r < Rows; ++r) {
-      const index_t m = at.m + static_cast<index_t>(r);
       simd::narrow<Isa>(x[r], accumulators);
-      for (index_t j = 0; j < at.columns; ++j) {
-        y.data[m * y.stride + at.n + j] = apply_stage(stage, accumulators[j], m, at.n + j);
-      }
+      store_elements(stage, accumulators, {at.m + static_cast<index_t>(r), at.n, at.columns}, y);
     }
   }
 };

@@ -255,8 +255,9 @@ INTACT_INLINE void for_each_row_tile(index_t m, index_t end, const Tile& rows) {
 /// large product, and single rows. The sums of the others go through memory, so that few tiles are compiled for each
 /// stage: that is most of what a unit with products takes to compile.
 template <class Isa, unsigned Rows, class Element, class Stage>
-inline constexpr bool finishes_in_registers = (simd::lanes<Isa>) != 1 && (Rows == gemm_tile_rows<Element> ||
-                                                                          (Rows == 1 && stage_rows<Stage> == 1));
+inline constexpr bool finishes_in_registers =
+    simd::lanes<Isa> != 1 && !takes_stored_sums<Isa, Stage> &&
+    (Rows == gemm_tile_rows<Element> || (Rows == 1 && stage_rows<Stage> == 1));
 
 /// Rows [m, end) of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
@@ -271,7 +272,7 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
       for (index_t p = 0; p < panels; ++p) {
         const index_t n = (panel + p) * panel_width;
         const index_t columns = product.w.rows - n < panel_width ? product.w.rows - n : panel_width;
-        constexpr unsigned together = Rows == tile_rows ? Rows : stage_rows<Stage>;
+        constexpr unsigned together = Rows == tile_rows && !takes_stored_sums<Isa, Stage> ? Rows : stage_rows<Stage>;
         finish_panel<together, Isa>(product, sums[p].row(0), Rows, tile_place{first, n, columns});
       }
     });

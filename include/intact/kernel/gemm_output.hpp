@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "intact/kernel/compat_epilogue.hpp"
 #include "intact/kernel/epilogue.hpp"
 #include "intact/types/packed_weights.hpp"
 
@@ -31,6 +32,13 @@ template <class Stage>
 inline constexpr unsigned stage_rows = 1;
 template <class Stage>
 requires(Stage::rows_of_sums > 1) inline constexpr unsigned stage_rows<Stage> = Stage::rows_of_sums;
+
+/// Whether the sums of all tiles go to the stage through memory. For long stages that costs little time and saves the
+/// compilation of a tile for each of them.
+template <class Isa, class Stage>
+inline constexpr bool takes_stored_sums = requires {
+  requires epilogue<Isa, Stage>::takes_stored_sums;
+};
 
 /// The sums of Rows rows of a panel, in memory.
 template <class Element, unsigned Rows>

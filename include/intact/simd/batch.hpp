@@ -135,6 +135,30 @@ INTACT_INLINE s32<Isa> max(s32<Isa> x, s32<Isa> y) {
   }
 }
 
+template <class Isa>
+INTACT_INLINE s32<Isa> bit_and(s32<Isa> x, s32<Isa> y) {
+  return x & y;
+}
+
+template <class Isa>
+INTACT_INLINE s32<Isa> bit_or(s32<Isa> x, s32<Isa> y) {
+  return x | y;
+}
+
+template <class Isa>
+INTACT_INLINE s32<Isa> bit_xor(s32<Isa> x, s32<Isa> y) {
+  return x ^ y;
+}
+
+template <class Isa>
+INTACT_INLINE bool any_negative(s32<Isa> x) {
+  if constexpr (!is_vector<Isa>) {
+    return x < 0;
+  } else {
+    return any(x < broadcast<Isa>(0));  // xsimd's
+  }
+}
+
 /// Has no effect, but the compiler forgets all that it knows about the register. Without it GCC keeps the accumulators
 /// of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what follows, or once
 /// for each branch on the way, and spills them. Accumulators of plain integers pass it after their loop, too: see

@@ -12,6 +12,9 @@
 // type. In all of them the accumulator of channel n is first corrected, a = accumulator + bias[n]: the bias in units of
 // the accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. They
 // add in int32, and their results are defined as long as the sum fits. Here it is exact for every accumulator and bias.
+//
+// The result is clamped to low..high: the fused activations of those runtimes, such as ReLU (low is the zero point) and
+// ReLU6. The default is the whole range of the output.
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -20,7 +23,7 @@ inline namespace INTACT_ABI {
 struct compat_scale {
   std::span<const std::int32_t> bias;
   std::span<const std::int32_t> multiplier;  ///< 2^30..2^31 - 1, or 0: the factor's 31 leading bits
-  std::span<const std::int32_t> exponent;    ///< -30..30: the factor is multiplier * 2^(exponent - 31)
+  std::span<const std::int32_t> exponent;    ///< -31..30: the factor is multiplier * 2^(exponent - 31)
   int zero_point = 0;
 
   /// 33 bits: its products with factors are -2^63 + 2^32 or more, and below 2^63.
@@ -39,7 +42,7 @@ struct compat_scale {
                     std::numeric_limits<Out>::max());
     for (index_t n = 0; n < channels; ++n) {
       require_at_least(operation, "multiplier of a channel", factor(n), factor(n) <= 0 ? 0 : 1 << 30);
-      require_between(operation, "exponent of a channel", power(n), -30, 30);
+      require_between(operation, "exponent of a channel", power(n), -31, 30);
     }
   }
 };
@@ -51,6 +54,8 @@ struct round_half_to_even {
   using output = Out;
 
   compat_scale scale;
+  Out low = std::numeric_limits<Out>::min();
+  Out high = std::numeric_limits<Out>::max();
 
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
@@ -59,10 +64,11 @@ struct round_half_to_even {
     const std::int64_t twice_rest = 2 * (product - down * (std::int64_t{1} << shift));
     const std::int64_t one = std::int64_t{1} << shift;
     const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
-    return saturate<Out>(down + (up ? 1 : 0) + scale.zero_point);
+    return clamp_code(down + (up ? 1 : 0) + scale.zero_point, low, high);
   }
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
+    require_at_least(operation, "high", high, low);
   }
 };
 
@@ -73,14 +79,17 @@ struct single_rounding {
   using output = Out;
 
   compat_scale scale;
+  Out low = std::numeric_limits<Out>::min();
+  Out high = std::numeric_limits<Out>::max();
 
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const int shift = 31 - scale.power(n);
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
-    return saturate<Out>((((product >> (shift - 1)) + 1) >> 1) + scale.zero_point);
+    return clamp_code((((product >> (shift - 1)) + 1) >> 1) + scale.zero_point, low, high);
   }
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
+    require_at_least(operation, "high", high, low);
   }
 };
 
@@ -92,16 +101,19 @@ struct double_rounding {
   using output = Out;
 
   compat_scale scale;
+  Out low = std::numeric_limits<Out>::min();
+  Out high = std::numeric_limits<Out>::max();
 
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const int power = scale.power(n);
     const std::int64_t left = std::int64_t{1} << (power > 0 ? power : 0);
     const std::int32_t shifted = saturate<std::int32_t>(scale.corrected(accumulator, n) * left);
-    const std::int32_t high = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
-    return saturate<Out>(std::int64_t{divided(high, power < 0 ? -power : 0)} + scale.zero_point);
+    const std::int32_t product = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
+    return clamp_code(std::int64_t{divided(product, power < 0 ? -power : 0)} + scale.zero_point, low, high);
   }
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
+    require_at_least(operation, "high", high, low);
   }
 
  private:
@@ -125,16 +137,19 @@ struct round_power_of_two {
   std::span<const std::int32_t> bias;
   int shift = 1;
   int zero_point = 0;
+  Out low = std::numeric_limits<Out>::min();
+  Out high = std::numeric_limits<Out>::max();
 
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const std::int64_t corrected = std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
-    return saturate<Out>(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point);
+    return clamp_code(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point, low, high);
   }
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_between(operation, "shift", shift, 1, 31);
     require_between(operation, "zero_point", zero_point, std::numeric_limits<Out>::min(),
                     std::numeric_limits<Out>::max());
+    require_at_least(operation, "high", high, low);
   }
 };
 

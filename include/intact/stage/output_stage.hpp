@@ -7,8 +7,8 @@
 #include "intact/arith/scale.hpp"
 
 // Output stages: the function from an accumulator of row m and output channel n to an output. A stage is a small struct
-// that satisfies the concept output_stage. Kernels have vector forms of the stages of this folder but for those of
-// compat.hpp (kernel/epilogue.hpp); all others are called element by element.
+// that satisfies the concept output_stage. Kernels have vector forms of the stages of this folder (kernel/epilogue.hpp,
+// kernel/compat_epilogue.hpp); all others are called element by element.
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -1,0 +1,263 @@
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#include "catch.hpp"
+#include "intact/kernel/gemm_output.hpp"
+#include "intact/simd/lane_shift.hpp"
+#include "intact/stage/compat.hpp"
+#include "tensor.hpp"
+#include "wide_integer.hpp"
+
+// The vector forms of stages that round as other runtimes do, on any accumulators, biases and factors, against the
+// definitions of those runtimes in exact fractions. The number of codes for each stage is INTACT_STAGE_VOLUME of the
+// environment, or 100,000:
+//
+//     INTACT_STAGE_VOLUME=10000000 kernel_tests_avx2 --filenames-as-tags "[#compat_stage_kernel_test]"
+
+namespace intact_test::compat_stage_kernel_test {
+namespace {
+
+using test_isa = isa::INTACT_TEST_ISA;
+static_assert(simd::lane_shift_interface<test_isa>);
+
+constexpr std::int64_t smallest_s32 = std::numeric_limits<std::int32_t>::min();
+constexpr std::int64_t largest_s32 = std::numeric_limits<std::int32_t>::max();
+
+std::int64_t volume() {
+  const char* text = std::getenv("INTACT_STAGE_VOLUME");
+  return text == nullptr ? 100'000 : std::strtoll(text, nullptr, 10);
+}
+
+/// numerator / denominator to the nearest integer, halves up.
+int128 halves_up(int128 numerator, int128 denominator) {
+  return floor_divide(2 * numerator + denominator, 2 * denominator);
+}
+int128 halves_away_from_zero(int128 numerator, int128 denominator) {
+  return numerator >= 0 ? halves_up(numerator, denominator) : -halves_up(-numerator, denominator);
+}
+bool is_half(int128 numerator, int128 denominator) {
+  return (2 * numerator + denominator) % (2 * denominator) == 0;
+}
+
+/// The factor multiplier * 2^(exponent - 31), times a.
+struct scaled {
+  int128 numerator, denominator;
+
+  scaled(int128 a, std::int32_t multiplier, int exponent)
+      : numerator(a * multiplier * power_of_two(std::max(exponent, 0))),
+        denominator(power_of_two(31 + std::max(-exponent, 0))) {}
+  bool tie() const { return is_half(numerator, denominator); }
+};
+
+/// The effect of each stage on a corrected accumulator, before the zero point and the clamp.
+template <class Stage>
+struct definition;
+
+template <class Out>
+struct definition<round_half_to_even<Out>> {
+  static int128 rounded(int128 a, std::int32_t multiplier, int exponent) {
+    const scaled x(a, multiplier, exponent);
+    const int128 up = halves_up(x.numerator, x.denominator);
+    return x.tie() && up % 2 != 0 ? up - 1 : up;
+  }
+};
+template <class Out>
+struct definition<single_rounding<Out>> {
+  static int128 rounded(int128 a, std::int32_t multiplier, int exponent) {
+    const scaled x(a, multiplier, exponent);
+    return halves_up(x.numerator, x.denominator);
+  }
+};
+template <class Out>
+struct definition<double_rounding<Out>> {
+  static int128 rounded(int128 a, std::int32_t multiplier, int exponent) {
+    const int128 shifted = clamp_to<std::int32_t>(a * power_of_two(std::max(exponent, 0)));
+    const int128 high = halves_up(shifted * multiplier, power_of_two(31));
+    return halves_away_from_zero(high, power_of_two(std::max(-exponent, 0)));
+  }
+};
+template <class Out>
+struct definition<round_power_of_two<Out>> {
+  static int128 rounded(int128 a, std::int32_t, int exponent) { return halves_up(a, power_of_two(-exponent)); }
+};
+
+template <class Stage>
+constexpr bool has_one_shift = false;
+template <class Out>
+constexpr bool has_one_shift<round_power_of_two<Out>> = true;
+
+/// Accumulators and factors of channels that occur in layers; with exponents above 0 and sums of 33 bits; the former,
+/// but for one channel of the latter.
+enum class channel_kinds { usual, any, one_unusual };
+
+constexpr index_t row_count = 6, channel_count = packed_weights<std::int8_t>::panel_width;
+constexpr auto all_channels = static_cast<std::size_t>(channel_count);
+
+/// The arrays of a stage, and accumulators for it.
+template <class Stage>
+class stage_case {
+ public:
+  using out = typename Stage::output;
+
+  stage_case(channel_kinds kinds, generator& random) : zero_point_(static_cast<int>(random_code(random))) {
+    const std::int64_t unusual = random.between(0, channel_count - 1);
+    for (index_t n = 0; n < channel_count; ++n) {
+      const bool usual = kinds == channel_kinds::usual || (kinds == channel_kinds::one_unusual && n != unusual);
+      set_channel(n, usual, random);
+    }
+    const out first = random_code(random), second = random_code(random);
+    if (random.between(0, 2) == 0) {
+      low_ = std::min(first, second);
+      high_ = std::max(first, second);
+    }
+  }
+
+  Stage stage() const {
+    if constexpr (has_one_shift<Stage>) {
+      return {bias_, -exponent_[0], zero_point_, low_, high_};
+    } else {
+      return {{bias_, multiplier_, exponent_, zero_point_}, low_, high_};
+    }
+  }
+
+  out expected(index_t m, index_t n) const {
+    const int128 a = int128{accumulator(m, n)} + bias_[at(n)];
+    const int128 code = definition<Stage>::rounded(a, multiplier_[at(n)], exponent_[at(n)]) + zero_point_;
+    return static_cast<out>(std::clamp<int128>(code, low_, high_));
+  }
+  bool tie(index_t m, index_t n) const {
+    return scaled(int128{accumulator(m, n)} + bias_[at(n)], multiplier_[at(n)], exponent_[at(n)]).tie();
+  }
+
+  const std::int32_t* accumulators() const { return accumulators_.data(); }
+
+ private:
+  static std::size_t at(index_t n) { return static_cast<std::size_t>(n); }
+  std::int32_t accumulator(index_t m, index_t n) const { return accumulators_[at(m * channel_count + n)]; }
+
+  static out random_code(generator& random) {
+    constexpr std::int64_t smallest = std::numeric_limits<out>::min(), largest = std::numeric_limits<out>::max();
+    const std::int64_t choices[] = {smallest, largest, 0, random.between(smallest, largest)};
+    return static_cast<out>(choices[random.between(0, 3)]);
+  }
+
+  void set_channel(index_t n, bool usual, generator& random) {
+    if constexpr (has_one_shift<Stage>) {
+      multiplier_[at(n)] = 1 << 30;  // with one more bit of exponent it is 2^-shift
+      exponent_[at(n)] = n == 0 ? -static_cast<std::int32_t>(random.between(1, 31)) : exponent_[0];
+    } else {
+      const std::int32_t multipliers[] = {1 << 30,
+                                          (1 << 30) + 1,
+                                          3 << 29,
+                                          5 << 28,
+                                          9 << 27,
+                                          static_cast<std::int32_t>(largest_s32),
+                                          static_cast<std::int32_t>(random.between(1 << 30, largest_s32)),
+                                          random.between(0, 5) == 0 ? 0 : 15 << 27};
+      multiplier_[at(n)] = multipliers[random.between(0, 7)];
+      exponent_[at(n)] = static_cast<std::int32_t>(random.between(-31, usual ? 0 : 30));
+    }
+    const std::int64_t biases[] = {0, random.between(-100'000, 100'000), random.between(smallest_s32, largest_s32),
+                                   smallest_s32, largest_s32};
+    bias_[at(n)] = static_cast<std::int32_t>(biases[random.between(0, 4)]);
+    for (index_t m = 0; m < row_count; ++m) {
+      accumulators_[at(m * channel_count + n)] = accumulator_for(n, usual, random);
+    }
+  }
+
+  /// Around one that is halfway between two codes, an end, or any.
+  std::int32_t accumulator_for(index_t n, bool usual, generator& random) {
+    const std::int64_t kind = random.between(0, 9);
+    int128 a = random.between(smallest_s32, largest_s32);
+    if (kind < 7 && multiplier_[at(n)] != 0) {
+      const int exponent = exponent_[at(n)] - (has_one_shift<Stage> ? -1 : 0);
+      const scaled one(1, multiplier_[at(n)], exponent);
+      const std::int64_t reach = kind < 3 ? 300 : largest_s32;
+      const int128 code = 2 * int128{random.between(-reach, reach) * 45 + 22} + 1;  // 45 is 3 * 15, 5 * 9
+      a = floor_divide(code * one.denominator, 2 * one.numerator) + random.between(-1, 1);
+    } else if (kind == 7) {
+      a = random.between(0, 1) == 0 ? smallest_s32 : largest_s32;
+    }
+    const std::int64_t bias = bias_[at(n)];
+    const int128 low = usual ? std::max(smallest_s32, smallest_s32 + bias) : smallest_s32 + bias;
+    const int128 high = usual ? std::min(largest_s32, largest_s32 + bias) : largest_s32 + bias;
+    return static_cast<std::int32_t>(std::clamp<int128>(a, low, high) - bias);
+  }
+
+  int zero_point_;
+  out low_ = std::numeric_limits<out>::min(), high_ = std::numeric_limits<out>::max();
+  std::array<std::int32_t, all_channels> bias_{}, multiplier_{}, exponent_{};
+  alignas(64) std::array<std::int32_t, static_cast<std::size_t>(row_count* channel_count)> accumulators_{};
+};
+
+/// The rows and the first `columns` channels, by the stage's vector form.
+template <class Stage>
+tensor<typename Stage::output> codes_of(const stage_case<Stage>& of, index_t columns) {
+  tensor<typename Stage::output> y(row_count, columns, layouts[1]);
+  const Stage stage = of.stage();
+  const gemm_operands<std::uint8_t, std::int8_t, Stage> operands{{}, {}, stage, y.view()};
+  kernel::finish_panel<1, test_isa>(operands, of.accumulators(), row_count, {0, 0, columns});
+  return y;
+}
+
+template <class Stage>
+void check_stage(channel_kinds kinds, std::int64_t codes, std::uint64_t seed) {
+  generator random(seed);
+  std::int64_t wrong = 0, ties = 0;
+  index_t columns = channel_count;
+  for (std::int64_t done = 0; done < codes; done += row_count * columns) {
+    columns = random.between(0, 3) == 0 ? random.between(1, channel_count) : channel_count;
+    const stage_case<Stage> all(kinds, random);
+    const auto y = codes_of(all, columns);
+    for (index_t m = 0; m < row_count; ++m) {
+      for (index_t n = 0; n < columns; ++n) {
+        wrong += y(m, n) != all.expected(m, n) ? 1 : 0;
+        ties += all.tie(m, n) ? 1 : 0;
+      }
+    }
+    if (!y.surroundings_untouched()) {
+      ++wrong;
+    }
+  }
+  CAPTURE(int(kinds), codes);
+  CHECK(wrong == 0);
+  CHECK((ties > codes / 50 || has_one_shift<Stage>));
+}
+
+using compat_stages =
+    std::tuple<round_half_to_even<std::uint8_t>, round_half_to_even<std::int16_t>, round_half_to_even<std::int32_t>,
+               single_rounding<std::int8_t>, single_rounding<std::uint16_t>, single_rounding<std::int32_t>,
+               double_rounding<std::int8_t>, double_rounding<std::int16_t>, double_rounding<std::int32_t>,
+               round_power_of_two<std::uint8_t>, round_power_of_two<std::int32_t>>;
+
+TEMPLATE_LIST_TEST_CASE("compat stages: vector forms equal the definitions, ties and both ends of int32 included", "",
+                        compat_stages) {
+  check_stage<TestType>(channel_kinds::usual, volume(), 1);
+  check_stage<TestType>(channel_kinds::one_unusual, volume() / 10, 2);
+  check_stage<TestType>(channel_kinds::any, volume() / 10, 3);
+}
+
+TEST_CASE("compat stages: lanes shift by counts of their own") {
+  generator random(4);
+  for (int i = 0; i < 1000; ++i) {
+    std::int32_t x[16], n[16], y[16];
+    for (int j = 0; j < 16; ++j) {
+      x[j] = static_cast<std::int32_t>(random.between(smallest_s32, largest_s32));
+      n[j] = static_cast<std::int32_t>(random.between(0, 31));
+    }
+    simd::store<test_isa>(simd::lane_shift<test_isa>::right(simd::load<test_isa>(x), simd::load<test_isa>(n)), y);
+    for (int j = 0; j < simd::lanes<test_isa>; ++j) {
+      CHECK(y[j] == floor_divide(x[j], power_of_two(n[j])));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace intact_test::compat_stage_kernel_test
