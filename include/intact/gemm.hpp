@@ -185,7 +185,8 @@ void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage
       }
       for (index_t i = task * count / threads; i < (task + 1) * count / threads; ++i) {
         const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
-        kernel::gemm_single_task<Isa>(a[i].codes, b_packed, kernel::corrected_rows<Stage>{stage, mine.corrections},
+        kernel::gemm_single_task<Isa>(a[i].codes, b_packed,
+                                      row_corrected<Stage>{stage, {mine.corrections, static_cast<std::size_t>(rows)}},
                                       y[i], mine.start);
       }
     });
@@ -194,11 +195,10 @@ void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage
   const auto mine = kernel::activation_product_memory::take(memory, rows, columns, depth);
   for (index_t i = 0; i < count; ++i) {
     const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
-    const kernel::corrected_rows<Stage> corrected{stage, mine.corrections};
-    detail::run_gemm<Isa>(
-        gemm_operands<std::uint8_t, std::int8_t, kernel::corrected_rows<Stage>>{a[i].codes, b_packed, corrected, y[i],
-                                                                                mine.start},
-        run);
+    const row_corrected<Stage> corrected{stage, {mine.corrections, static_cast<std::size_t>(rows)}};
+    detail::run_gemm<Isa>(gemm_operands<std::uint8_t, std::int8_t, row_corrected<Stage>>{a[i].codes, b_packed,
+                                                                                         corrected, y[i], mine.start},
+                          run);
   }
 }
 

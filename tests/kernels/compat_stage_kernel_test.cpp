@@ -9,9 +9,16 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "guarded_memory.hpp"
+#include "intact/gemm.hpp"
 #include "intact/kernel/gemm_output.hpp"
+#include "intact/pack.hpp"
+#include "intact/reference/gemm.hpp"
+#include "intact/reference/row_sums.hpp"
+#include "intact/row_sums.hpp"
 #include "intact/simd/lane_shift.hpp"
 #include "intact/stage/compat.hpp"
+#include "intact/stage/row_corrected.hpp"
 #include "tensor.hpp"
 #include "wide_integer.hpp"
 
@@ -242,6 +249,51 @@ TEMPLATE_LIST_TEST_CASE("compat stages: vector forms equal the definitions, ties
   check_stage<TestType>(channel_kinds::usual, volume(), 1);
   check_stage<TestType>(channel_kinds::one_unusual, volume() / 10, 2);
   check_stage<TestType>(channel_kinds::any, volume() / 10, 3);
+}
+
+template <class A>
+void check_corrected_rows(std::uint64_t seed) {
+  generator random(seed);
+  for (const index_t depth : {0, 1, 15, 64, 1023, 1025, 2500}) {
+    tensor<A> a(7, depth, layouts[1]);
+    tensor<std::int8_t> w(70, depth);
+    fill(a.view(), values::random, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), random);
+    fill(w.view(), values::random, -128, 127, random);
+    std::vector<std::int32_t> sums(7), expected_sums(7);
+    const auto factor = static_cast<std::int32_t>(random.between(-255, 255));
+    row_sums<test_isa>(std::as_const(a).view(), factor, std::span(sums));
+    reference::row_sums(std::as_const(a).view(), factor, std::span(expected_sums));
+    CHECK(sums == expected_sums);
+    packed_memory memory(packed_weights_bytes<std::int8_t>(70, depth));
+    const auto packed = pack_weights(std::as_const(w).view(), memory.span());
+    const std::vector<std::int32_t> bias(70, 5);
+    const auto check = [&](const auto& stage) {
+      using output = typename std::remove_cvref_t<decltype(stage)>::output;
+      tensor<output> y(7, 70), expected(7, 70);
+      gemm<test_isa>(std::as_const(a).view(), packed, stage, y.view());
+      reference::gemm(std::as_const(a).view(), std::as_const(w).view(), stage, expected.view());
+      CAPTURE(depth, factor);
+      CHECK(first_difference(y.view(), expected.view()) == "");
+    };
+    check(row_corrected<raw_accumulator>{{}, sums});
+    check(row_corrected<round_power_of_two<std::uint8_t>>{{bias, 12, 99}, sums});
+  }
+}
+
+TEST_CASE("row_corrected: rows get their sums, of u8 and s8 codes") {
+  check_corrected_rows<std::uint8_t>(5);
+  check_corrected_rows<std::int8_t>(6);
+}
+
+TEST_CASE("row_sums: sizes and factors that do not fit are refused") {
+  const std::vector<std::uint8_t> a(6);
+  std::vector<std::int32_t> y(2);
+  const matrix_view<const std::uint8_t> view(a.data(), 2, 3);
+  CHECK_NOTHROW(row_sums<test_isa>(view, 255, std::span(y)));
+  CHECK_THROWS_WITH(row_sums<test_isa>(view, 256, std::span(y)),
+                    "intact::row_sums: factor is 256; it must be at most 255");
+  CHECK_THROWS_WITH(row_sums<test_isa>(view, 1, std::span(y).first(1)),
+                    "intact::row_sums: size of y is 1; it must be equal to 2");
 }
 
 TEST_CASE("compat stages: lanes shift by counts of their own") {

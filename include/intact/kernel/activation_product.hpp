@@ -77,31 +77,6 @@ packed_weights<std::int8_t> pack_recentred(const quantized_matrix& b, int a_zero
   return result;
 }
 
-/// The output stage of a product whose rows of sums get a number each before another stage takes them.
-template <class Stage>
-struct corrected_rows {
-  using output = typename Stage::output;
-  const Stage& stage;
-  const std::int32_t* corrections;  ///< one for each row
-};
-
-template <class Isa, class Stage>
-struct epilogue<Isa, corrected_rows<Stage>> {
-  template <unsigned Rows, unsigned N>
-  INTACT_INLINE static void run(const corrected_rows<Stage>& corrected, s32<Isa> (&x)[Rows][N], const tile_place& at,
-                                matrix_view<typename Stage::output> y) {
-    INTACT_UNROLL
-    for (unsigned r = 0; r < Rows; ++r) {
-      const s32<Isa> correction = simd::broadcast<Isa>(corrected.corrections[at.m + static_cast<index_t>(r)]);
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        x[r][j] = simd::add<Isa>(x[r][j], correction);
-      }
-    }
-    epilogue<Isa, Stage>::run(corrected.stage, x, at, y);
-  }
-};
-
 /// (128 - zb) * sum a for each row of a.
 template <class Isa>
 void correct_rows(const matrix_view<const std::uint8_t>& a, int b_zero_point, std::int32_t* corrections) noexcept {

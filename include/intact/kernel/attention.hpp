@@ -148,8 +148,9 @@ matrix_view<std::uint8_t> band_logits(const matrix_view<const std::uint8_t>& q, 
     correct_rows<Isa>(q, head.key_zero_point, scratch.corrections);
     const requantize<std::uint8_t, tensor_scale> stage{logits};
     gemm_single_task<Isa>(q, head.keys,
-                          corrected_rows<requantize<std::uint8_t, tensor_scale>>{stage, scratch.corrections}, codes,
-                          head.start);
+                          row_corrected<requantize<std::uint8_t, tensor_scale>>{
+                              stage, {scratch.corrections, static_cast<std::size_t>(q.rows)}},
+                          codes, head.start);
     return codes;
   }
   query_scales<Isa>(q, head.key_zero_point, logits, of_rows);

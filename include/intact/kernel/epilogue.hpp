@@ -12,6 +12,7 @@
 #include "intact/simd/narrow.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
+#include "intact/stage/row_corrected.hpp"
 
 // Output stages in registers. epilogue<Isa, Stage> is called with a tile of accumulators: Rows x N registers, their
 // place (m, n) in the output, and how many of the tile's columns exist. It computes what the stage computes, for all
@@ -133,6 +134,13 @@ struct epilogue {
       store_elements(stage, accumulators, {at.m + static_cast<index_t>(r), at.n, at.columns}, y);
     }
   }
+};
+
+/// Whether the sums of all tiles go to the stage through memory. For long stages that costs little time and saves the
+/// compilation of a tile for each of them.
+template <class Isa, class Stage>
+inline constexpr bool takes_stored_sums = requires {
+  requires epilogue<Isa, Stage>::takes_stored_sums;
 };
 
 template <class Isa>
@@ -287,6 +295,25 @@ struct epilogue<Isa, requantize_per_row<Out>> {
       mul_shift_row<Isa>(x[r], stage.rows.data()[at.m + static_cast<index_t>(r)]);
     }
     store_tile<Isa>(x, at, y);
+  }
+};
+
+template <class Isa, class Stage>
+struct epilogue<Isa, row_corrected<Stage>> {
+  static constexpr bool takes_stored_sums = kernel::takes_stored_sums<Isa, Stage>;
+
+  template <unsigned Rows, unsigned N>
+  INTACT_INLINE static void run(const row_corrected<Stage>& corrected, s32<Isa> (&x)[Rows][N], const tile_place& at,
+                                matrix_view<typename Stage::output> y) {
+    INTACT_UNROLL
+    for (unsigned r = 0; r < Rows; ++r) {
+      const s32<Isa> correction = simd::broadcast<Isa>(corrected.correction.data()[at.m + static_cast<index_t>(r)]);
+      INTACT_UNROLL
+      for (unsigned j = 0; j < N; ++j) {
+        x[r][j] = simd::add<Isa>(x[r][j], correction);
+      }
+    }
+    epilogue<Isa, Stage>::run(corrected.stage, x, at, y);
   }
 };
 

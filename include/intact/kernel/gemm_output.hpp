@@ -33,13 +33,6 @@ inline constexpr unsigned stage_rows = 1;
 template <class Stage>
 requires(Stage::rows_of_sums > 1) inline constexpr unsigned stage_rows<Stage> = Stage::rows_of_sums;
 
-/// Whether the sums of all tiles go to the stage through memory. For long stages that costs little time and saves the
-/// compilation of a tile for each of them.
-template <class Isa, class Stage>
-inline constexpr bool takes_stored_sums = requires {
-  requires epilogue<Isa, Stage>::takes_stored_sums;
-};
-
 /// The sums of Rows rows of a panel, in memory.
 template <class Element, unsigned Rows>
 struct alignas(64) panel_sums {

@@ -24,6 +24,7 @@
 #include "intact/reference/model/vit.hpp"
 #include "intact/reference/model/window_attention.hpp"
 #include "intact/reference/patch_merge.hpp"
+#include "intact/reference/row_sums.hpp"
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/reference/unfold.hpp"
 #include "intact/reference/weighted_matmul.hpp"
