@@ -35,7 +35,7 @@ bool equal(const fixed_point_factor& a, const fixed_point_factor& b) {
   return a.multiplier == b.multiplier && a.exponent == b.exponent;
 }
 
-TEST_CASE("quantize_multiplier: 31 bits of a double, halves away from 0") {
+TEST_CASE("quantize_multiplier: rounds a double to 31 bits, halves away from 0") {
   generator random(60);
   std::int64_t wrong = 0;
   for (int i = 0; i < 100'000; ++i) {
@@ -61,7 +61,7 @@ TEST_CASE("quantize_multiplier: 31 bits of a double, halves away from 0") {
   CHECK_THROWS(quantize_multiplier(std::nan("")));
 }
 
-TEST_CASE("factors of a layer: each runtime's own order of rounding") {
+TEST_CASE("factor_rule: rounds in the order of the runtime") {
   const float input = 0.1f, weight = 0.3f, output = 0.7f;
   const std::vector<float> scales{weight};
   const std::vector<std::int8_t> codes{1};
@@ -130,7 +130,7 @@ void check_layer(int weight_zero_point, std::uint64_t seed) {
   CHECK((layer.row_factor() == 0) == (weight_zero_point == (std::is_unsigned_v<W> ? 128 : 0)));
 }
 
-TEST_CASE("compat_layer: zero points of activations and weights, u8 and s8") {
+TEST_CASE("compat_layer: applies zero points of activations and weights [u8, s8]") {
   std::uint64_t seed = 70;
   for (const int zero_point : {0, 128, 1, 255, 77}) {
     check_layer<std::uint8_t, std::uint8_t>(zero_point, seed++);
@@ -144,7 +144,7 @@ TEST_CASE("compat_layer: zero points of activations and weights, u8 and s8") {
 
 /// Codes of a layer with s8 activations are those with u8 activations, codes and zero points being moved by 128: an
 /// operation that takes u8 follows a layer that writes u8, without a conversion between them.
-TEST_CASE("s8 codes: u8 codes with the zero point moved by 128 are the same layer, at no cost") {
+TEST_CASE("compat_layer: u8 codes with the zero point moved by 128 are the s8 codes [three stages]") {
   generator random(90);
   tensor<std::int8_t> a(9, 33), w(21, 33);
   tensor<std::uint8_t> moved(9, 33);
@@ -185,7 +185,7 @@ TEST_CASE("s8 codes: u8 codes with the zero point moved by 128 are the same laye
         round_half_to_even<std::uint8_t>{unsigned_layer.scale(0)});
 }
 
-TEST_CASE("compat_layer: sizes, scales and zero points that do not fit are refused") {
+TEST_CASE("compat_layer: refuses sizes, scales and zero points") {
   const std::vector<float> two_scales{0.5f, 0.5f}, three_scales{0.5f, 0.5f, 0.5f}, no_scale{0.5f, 0.0f};
   const std::vector<std::int32_t> bias{0}, large{0, std::numeric_limits<std::int32_t>::max()};
   const std::vector<std::int8_t> codes{1, 2, 3, 4, 5, 6};
@@ -208,7 +208,7 @@ TEST_CASE("compat_layer: sizes, scales and zero points that do not fit are refus
   CHECK_THROWS(build({{1, -1}, {1, 0}, two_scales, 0, large}));
 }
 
-TEST_CASE("fused_activation_codes: ReLU, ReLU6, none") {
+TEST_CASE("fused_activation_codes: equal those of TensorFlow Lite [ReLU, ReLU6, none]") {
   constexpr float infinite = std::numeric_limits<float>::infinity();
   const auto check = [](const code_range& found, int low, int high) {
     CHECK(found.low == low);

@@ -244,7 +244,7 @@ using compat_stages =
                double_rounding<std::int8_t>, double_rounding<std::int16_t>, double_rounding<std::int32_t>,
                round_power_of_two<std::uint8_t>, round_power_of_two<std::int32_t>>;
 
-TEMPLATE_LIST_TEST_CASE("compat stages: vector forms equal the definitions, ties and both ends of int32 included", "",
+TEMPLATE_LIST_TEST_CASE("compat_epilogue: equals the definitions of the runtimes [ties, both ends of int32]", "",
                         compat_stages) {
   check_stage<TestType>(channel_kinds::usual, volume(), 1);
   check_stage<TestType>(channel_kinds::one_unusual, volume() / 10, 2);
@@ -280,12 +280,12 @@ void check_corrected_rows(std::uint64_t seed) {
   }
 }
 
-TEST_CASE("row_corrected: rows get their sums, of u8 and s8 codes") {
+TEST_CASE("row_corrected, row_sums: equal the specification [u8, s8]") {
   check_corrected_rows<std::uint8_t>(5);
   check_corrected_rows<std::int8_t>(6);
 }
 
-TEST_CASE("row_sums: sizes and factors that do not fit are refused") {
+TEST_CASE("row_sums: refuses sizes and factors") {
   const std::vector<std::uint8_t> a(6);
   std::vector<std::int32_t> y(2);
   const matrix_view<const std::uint8_t> view(a.data(), 2, 3);
@@ -296,7 +296,7 @@ TEST_CASE("row_sums: sizes and factors that do not fit are refused") {
                     "intact::row_sums: size of y is 1; it must be equal to 2");
 }
 
-TEST_CASE("compat stages: lanes shift by counts of their own") {
+TEST_CASE("lane_shift: shifts each lane by its own count") {
   generator random(4);
   for (int i = 0; i < 1000; ++i) {
     std::int32_t x[16], n[16], y[16];
