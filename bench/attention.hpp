@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "intact/build/block_builder.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/model/attention.hpp"
@@ -27,28 +28,11 @@ inline constexpr named_profile paper{"paper", intact::paper_recipe};
 inline constexpr named_profile precise{"precise", intact::precise_recipe};
 inline constexpr named_profile precise_weights{"weights", intact::precise_recipe_888};
 
-/// The softmax of a profile, and what the context's codes are: `ratio` is s_v / s_context.
-inline intact::owned_softmax make_softmax(const intact::quantization_recipe& parts, double logits_scale, index_t keys,
-                                          double ratio, int context_zero_point) {
-  intact::owned_softmax made;
-  made.kind = parts.attention;
-  made.probabilities = parts.probabilities;
-  made.rounding = parts.rounding;
-  made.normalize = parts.normalize_rows;
-  if (made.kind == intact::attention_kind::log2_of_sum) {
-    const auto table = intact::i_exp_table(static_cast<float>(logits_scale), keys);
-    made.exponential.assign(table.begin(), table.end());
-  } else {
-    const auto table = made.kind == intact::attention_kind::weights
-                           ? intact::attention_weight_table(logits_scale)
-                           : intact::max_relative_code_table<intact::attention_code::u8_masked>(logits_scale);
-    made.table.assign(table.begin(), table.end());
-  }
-  if (made.normalize) {
-    made.normalization = intact::build_row_divisor(ratio, context_zero_point);
-  } else {
-    made.context = intact::owned_tensor_scale(intact::attention_context_spec(ratio, context_zero_point, keys));
-  }
+/// The softmax of a recipe for logits of a scale, and its product with V: `ratio` is s_v / s_context.
+inline intact::owned_softmax make_softmax(const intact::quantization_recipe& recipe, float logits_scale, index_t keys,
+                                          float ratio, int context_zero_point) {
+  intact::owned_softmax made = intact::detail::build_softmax({logits_scale, 0}, keys, recipe);
+  intact::detail::build_context({ratio, 0}, {1, context_zero_point}, keys, made);
   return made;
 }
 
@@ -65,8 +49,8 @@ struct attention_task : task {
   static constexpr int context_zero_point = 121;
   static constexpr double code_deviation = 74;  ///< of uniform bytes
   static constexpr double logits_deviation = 30;
-  static constexpr double logits_scale = 0.1;
-  static constexpr double context_ratio = 3;  ///< s_v / s_context, below 4
+  static constexpr float logits_scale = 0.1F;
+  static constexpr float context_ratio = 3;  ///< s_v / s_context, below 4
 
   attention_task(const token_shape& of_, const named_profile& recipe, int threads_)
       : of(of_),

@@ -110,7 +110,7 @@ struct block_task : task {
     made.qkv_zero_point = zero_point;
     made.attention_logits =
         intact::owned_tensor_scale(intact::attention_logits_spec(logits_factor, zero_point, of.head_size()));
-    made.softmax = make_softmax(parts, 0.1, of.tokens, 3, zero_point);
+    made.softmax = make_softmax(parts, 0.1F, of.tokens, 3, zero_point);
     made.proj = make_linear(of.width, of.width, zero_point, branch_middle, branch_spread, 2);
     made.add1 = make_add();
     made.norm2 = make_layernorm();

@@ -115,21 +115,32 @@ void check_scale(const tensor_scale& built, const tensor_scale& expected) {
   CHECK(built.left_shift == expected.left_shift);
 }
 
+void check_softmax(const softmax_parameters& built, const softmax_parameters& expected) {
+  REQUIRE(built.weights.index() == expected.weights.index());
+  REQUIRE(built.context.index() == expected.context.index());
+  CHECK(built.codes() == expected.codes());
+  if (const auto* const of_sum = std::get_if<log2_of_sum>(&built.weights)) {
+    CHECK(equal(of_sum->exponential, std::get<log2_of_sum>(expected.weights).exponential));
+    CHECK(of_sum->rounding == std::get<log2_of_sum>(expected.weights).rounding);
+  } else if (const auto* const of_max = std::get_if<log2_of_max>(&built.weights)) {
+    CHECK(equal(of_max->table, std::get<log2_of_max>(expected.weights).table));
+  } else {
+    CHECK(equal(std::get<weights_of_max>(built.weights).table, std::get<weights_of_max>(expected.weights).table));
+  }
+  if (const auto* const scale = std::get_if<tensor_scale>(&built.context)) {
+    check_scale(*scale, std::get<tensor_scale>(expected.context));
+  } else {
+    CHECK(std::get<row_divisor>(built.context).factor == std::get<row_divisor>(expected.context).factor);
+    CHECK(std::get<row_divisor>(built.context).zero_point == std::get<row_divisor>(expected.context).zero_point);
+  }
+}
+
 void check_block(const block_parameters& built, const owned_block& expected) {
   check_norm(built.norm1, expected.norm1.view());
   check_linear(built.attention.qkv, expected.qkv);
   CHECK(built.attention.qkv_zero_point == expected.qkv_zero_point);
   check_scale(built.attention.logits, expected.attention_logits.scale);
-  const softmax_parameters softmax = expected.softmax.view();
-  CHECK(built.attention.softmax.kind == softmax.kind);
-  CHECK(built.attention.softmax.probabilities == softmax.probabilities);
-  CHECK(built.attention.softmax.rounding == softmax.rounding);
-  CHECK(equal(built.attention.softmax.exponential, softmax.exponential));
-  CHECK(equal(built.attention.softmax.table, softmax.table));
-  CHECK(built.attention.softmax.normalize == softmax.normalize);
-  check_scale(built.attention.softmax.context, softmax.context);
-  CHECK(built.attention.softmax.normalization.factor == softmax.normalization.factor);
-  CHECK(built.attention.softmax.normalization.zero_point == softmax.normalization.zero_point);
+  check_softmax(built.attention.softmax, expected.softmax.view());
   check_linear(built.attention.proj, expected.proj);
   check_add(built.add1, expected.add1.view());
   check_norm(built.norm2, expected.norm2.view());

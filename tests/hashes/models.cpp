@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "hashes.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/reference/model/block.hpp"
@@ -97,19 +98,20 @@ class model_builder {
   add_parameters addition(index_t width) { return recipe_.wide() ? add_parameters{} : add_of(memory_, width); }
 
   softmax_parameters softmax() {
-    softmax_parameters made{.kind = recipe_.kind,
-                            .probabilities = recipe_.probabilities,
-                            .rounding = recipe_.rounding,
-                            .normalize = recipe_.normalize};
+    softmax_parameters made;
     if (recipe_.kind == attention_kind::log2_of_sum) {
-      made.exponential = exponential_of<std::uint64_t>(memory_, 40);
+      made.weights = log2_of_sum{exponential_of<std::uint64_t>(memory_, 40), recipe_.probabilities, recipe_.rounding};
     } else if (recipe_.kind == attention_kind::log2_of_max) {
-      made.table = log2_codes(memory_, recipe_.probabilities == attention_code::u4_clipped ? 15 : 16);
+      const int last = recipe_.probabilities == attention_code::u4_clipped ? 15 : 16;
+      made.weights = log2_of_max{log2_codes(memory_, last), recipe_.probabilities};
     } else {
-      made.table = weights_by_distance(memory_);
+      made.weights = weights_of_max{weights_by_distance(memory_)};
     }
-    made.normalization = {600'000'000, 125};
-    made.context = scale_of(std::int64_t{1} << 20, {128, 50});
+    if (recipe_.normalize) {
+      made.context = row_divisor{600'000'000, 125};
+    } else {
+      made.context = scale_of(std::int64_t{1} << 20, {128, 50});
+    }
     return made;
   }
 

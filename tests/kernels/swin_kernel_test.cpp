@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/intact.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/reference/average_pool.hpp"
@@ -135,12 +136,18 @@ swin_block_parameters random_swin_block(parameter_memory& memory, const swin_blo
     p.block.attention.logits = without_room(p.block.attention.logits);
   }
   softmax_parameters& softmax = p.block.attention.softmax;
-  softmax.kind = choice.kind;
-  softmax.rounding = choice.rounding;
-  softmax.normalize = choice.normalize;
-  softmax.normalization = {1 << 28, 120};
-  softmax.table = memory.array<std::uint8_t>(
+  const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(
       256, [&](index_t d) { return choice.kind == attention_kind::weights ? 255 - d : std::min<index_t>(d / 7, 16); });
+  if (choice.kind == attention_kind::log2_of_sum) {
+    std::get<log2_of_sum>(softmax.weights).rounding = choice.rounding;
+  } else if (choice.kind == attention_kind::log2_of_max) {
+    softmax.weights = log2_of_max{table};
+  } else {
+    softmax.weights = weights_of_max{table};
+  }
+  if (choice.normalize) {
+    softmax.context = row_divisor{1 << 28, 120};
+  }
   p.position_bias = memory.matrix<std::uint8_t>(shape.attention.heads * tokens, tokens, 0, 255, random);
   p.add_bias = {memory.array<std::int32_t>(tokens, [](index_t) { return 90000; }),
                 memory.array<std::int32_t>(tokens, [](index_t) { return 40000; }),

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/recipe.hpp"
 #include "intact/reference/model/block.hpp"
 #include "intact/reference/model/vit.hpp"
 #include "small_model.hpp"
@@ -61,7 +62,7 @@ TEST_CASE("block: the hash of its codes is the recorded one [u8 streams]", "[mod
     parameter_memory memory;
     block_parameters parameters = random_block(memory, shape, probabilities, random);
     // Steep enough that the tails differ: half at every step, and zero in the end.
-    parameters.attention.softmax.exponential =
+    std::get<log2_of_sum>(parameters.attention.softmax.weights).exponential =
         memory.array<std::uint64_t>(256, [](index_t d) { return d < 40 ? index_t{1} << (40 - d) : 0; });
     return block_fingerprint<std::uint8_t>(shape, parameters, random);
   };
@@ -77,11 +78,14 @@ block_parameters random_precise_block(parameter_memory& memory, const block_shap
   for (layernorm_parameters* norm : {&p.norm1, &p.norm2}) {
     norm->zero_point = 0;
   }
-  p.attention.softmax.kind = kind;
-  p.attention.softmax.table = memory.array<std::uint8_t>(
+  const std::span<const std::uint8_t> table = memory.array<std::uint8_t>(
       256, [&](index_t d) { return kind == attention_kind::weights ? 255 - d : std::min<index_t>(d / 7, 16); });
-  p.attention.softmax.normalize = true;
-  p.attention.softmax.normalization = {3 << 27, 120};
+  if (kind == attention_kind::weights) {
+    p.attention.softmax.weights = weights_of_max{table};
+  } else {
+    p.attention.softmax.weights = log2_of_max{table};
+  }
+  p.attention.softmax.context = row_divisor{3 << 27, 120};
   return p;
 }
 

@@ -859,6 +859,10 @@ void break_norms_and_adds(std::vector<broken_block>& all, const block_parameters
   }
 }
 
+exp_table<std::uint64_t>& exponential_of(softmax_parameters& p) {
+  return std::get<log2_of_sum>(p.weights).exponential;
+}
+
 void break_attention(std::vector<broken_block>& all, const block_parameters& good, parameter_memory& memory) {
   const attention_parameters& p = good.attention;
   break_linear(
@@ -889,12 +893,12 @@ void break_attention(std::vector<broken_block>& all, const block_parameters& goo
       {falling(256, std::uint64_t{1} << 63, 0), {"exponential of 0", "9223372036854775808", range}},
       {falling(256, 9, 6), {"exponential of 255", "6", "254", "5"}}};
   for (const wrong<table>& bad : wrong_tables) {
-    all.push_back({[=](block_call& call) { call.parameters.attention.softmax.exponential = bad.argument; },
+    all.push_back({[=](block_call& call) { exponential_of(call.parameters.attention.softmax) = bad.argument; },
                    words{"attention"} + bad.expected});
   }
   all.push_back({[](block_call& call) {
-                   call.parameters.attention.softmax.probabilities = attention_code::u8_full;
-                   call.parameters.attention.softmax.context.left_shift = 1;
+                   std::get<log2_of_sum>(call.parameters.attention.softmax.weights).codes = attention_code::u8_full;
+                   std::get<tensor_scale>(call.parameters.attention.softmax.context).left_shift = 1;
                  },
                  {"attention", "context.left_shift", "1", "0"}});
   all.push_back({[](block_call& call) { call.shape.attention.heads = 0; }, {"attention", "heads", "0", "1"}});
@@ -1089,7 +1093,7 @@ TEST_CASE("attention: refuses every wrong argument before anything is written") 
           [&](attention_call& call) { call.parameters.logits = bad.argument; });
   }
   check({"size of the exponential table", "255", "256"}, [](attention_call& call) {
-    call.parameters.softmax.exponential = call.parameters.softmax.exponential.first(255);
+    exponential_of(call.parameters.softmax) = exponential_of(call.parameters.softmax).first(255);
   });
   for (const std::size_t given : {std::size_t{0}, bytes - 1}) {
     check({"workspace", std::to_string(given), std::to_string(bytes)},

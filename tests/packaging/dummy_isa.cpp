@@ -80,7 +80,7 @@ int main() {
   const multihead_parameters parameters{
       .heads = heads,
       .logits = to_codes,
-      .softmax = {.exponential = exponential, .context = {1 << 30, std::int64_t{257} << 45, 14, 0}}};
+      .softmax = {.weights = log2_of_sum{exponential}, .context = tensor_scale{1 << 30, std::int64_t{257} << 45, 14, 0}}};
   attention({operand, operand, operand}, parameters, y.view(), workspace(memory.data(), memory.size()));
   record(y);
 

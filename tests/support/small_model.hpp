@@ -101,9 +101,9 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
   return {.qkv = random_linear(memory, 3 * shape.width, shape.width, {}, random),
           .qkv_zero_point = 128,
           .logits = logits,
-          .softmax = {.probabilities = probabilities,
-                      .exponential =
-                          memory.array<std::uint64_t>(256, [](index_t d) { return (32 - d % 16) << 30 >> d / 16; }),
+          .softmax = {.weights = log2_of_sum{.exponential = memory.array<std::uint64_t>(
+                                                 256, [](index_t d) { return (32 - d % 16) << 30 >> d / 16; }),
+                                             .codes = probabilities},
                       .context = context},
           .proj = random_linear(memory, shape.width, shape.width, {}, random)};
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <variant>
 
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/owned_packed_weights.hpp"
@@ -124,15 +125,25 @@ inline add_parameters store(const owned_add& add, const add_memory& memory) {
   return stored;
 }
 
+/// One of the tables exists; the other memory is not used.
+inline softmax_parameters store(const owned_softmax& softmax, std::uint64_t* exponential, std::uint8_t* table) {
+  softmax_parameters stored = softmax.view();
+  if (auto* const of_sum = std::get_if<log2_of_sum>(&stored.weights)) {
+    of_sum->exponential = store(softmax.exponential, exponential);
+  } else if (auto* const of_max = std::get_if<log2_of_max>(&stored.weights)) {
+    of_max->table = store(softmax.table, table);
+  } else {
+    std::get<weights_of_max>(stored.weights).table = store(softmax.table, table);
+  }
+  return stored;
+}
+
 inline block_parameters store(const owned_block& block, const block_memory& memory) {
-  softmax_parameters softmax = block.softmax.view();
-  softmax.exponential = store(block.softmax.exponential, memory.exponential);
-  softmax.table = store(block.softmax.table, memory.table);
   return {.norm1 = store(block.norm1, memory.norm1),
           .attention = {.qkv = store(block.qkv, memory.qkv),
                         .qkv_zero_point = block.qkv_zero_point,
                         .logits = block.attention_logits.scale,
-                        .softmax = softmax,
+                        .softmax = store(block.softmax, memory.exponential, memory.table),
                         .proj = store(block.proj, memory.proj)},
           .add1 = store(block.add1, memory.add1),
           .norm2 = store(block.norm2, memory.norm2),

@@ -219,7 +219,20 @@ struct owned_softmax {
   row_divisor normalization;   ///< normalized
 
   softmax_parameters view() const {
-    return {kind, probabilities, rounding, exponential, table, normalize, context.scale, normalization};
+    softmax_parameters p;
+    if (kind == attention_kind::log2_of_sum) {
+      p.weights = log2_of_sum{exponential, probabilities, rounding};
+    } else if (kind == attention_kind::log2_of_max) {
+      p.weights = log2_of_max{table, probabilities};
+    } else {
+      p.weights = weights_of_max{table};
+    }
+    if (normalize) {
+      p.context = normalization;
+    } else {
+      p.context = context.scale;
+    }
+    return p;
   }
 };
 

@@ -5,6 +5,9 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// The kind of attention weights: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
+enum class attention_kind { log2_of_sum, log2_of_max, weights };
+
 /// Which exponential a log2 code relative to the sum comes from: I-BERT's polynomial, as FQ-ViT's, or true
 /// exponentials.
 enum class exponential_kind { i_exp, exact };

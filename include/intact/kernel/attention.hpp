@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <variant>
 
 #include "intact/arith/scale.hpp"
 #include "intact/kernel/activation_product.hpp"
@@ -92,48 +93,64 @@ struct attention_scratch {
 template <class Isa>
 class softmax_row_encoder {
  public:
-  explicit softmax_row_encoder(const softmax_parameters& p) noexcept : p_(p) {
-    if (p.kind == attention_kind::log2_of_sum) {
-      exponentials_.emplace(p.exponential.data());
+  explicit softmax_row_encoder(const softmax_parameters& p) noexcept
+      : of_sum_(std::get_if<log2_of_sum>(&p.weights)), table_(table_of(p)), masked_(masked_code(p)) {
+    if (of_sum_ != nullptr) {
+      exponentials_.emplace(of_sum_->exponential.data());
     }
   }
 
   void operator()(const matrix_view<std::uint8_t>& codes) const noexcept {
-    if (p_.kind == attention_kind::log2_of_sum) {
+    if (of_sum_ != nullptr) {
       code(logit_rows<false>{codes, {}}, codes);
     } else {
-      max_softmax<Isa>(codes, p_.table.data(), codes, 0, codes.rows);
+      max_softmax<Isa>(codes, table_, codes, 0, codes.rows);
     }
   }
   /// Where keys may be masked.
   void operator()(const matrix_view<std::uint8_t>& codes, const key_mask& mask) const noexcept {
-    if (p_.kind == attention_kind::log2_of_sum) {
+    if (of_sum_ != nullptr) {
       code(logit_rows<true>{codes, mask}, codes);
     } else {
-      const std::uint8_t hidden =
-          p_.kind == attention_kind::weights ? 0 : attention_codes<attention_code::u8_masked>::last_code;
-      max_softmax<Isa>(codes, p_.table.data(), mask, hidden, codes, 0, codes.rows);
+      max_softmax<Isa>(codes, table_, mask, masked_, codes, 0, codes.rows);
     }
   }
 
  private:
+  /// The table of weights relative to the maximum.
+  static const std::uint8_t* table_of(const softmax_parameters& p) noexcept {
+    if (const auto* const of_max = std::get_if<log2_of_max>(&p.weights)) {
+      return of_max->table.data();
+    }
+    const auto* const of_bytes = std::get_if<weights_of_max>(&p.weights);
+    return of_bytes == nullptr ? nullptr : of_bytes->table.data();
+  }
+
+  /// The code or weight of a masked key.
+  static std::uint8_t masked_code(const softmax_parameters& p) noexcept {
+    return std::holds_alternative<weights_of_max>(p.weights) ? 0
+                                                             : attention_codes<attention_code::u8_masked>::last_code;
+  }
+
   template <bool Masked>
   void code(const logit_rows<Masked>& logits, const matrix_view<std::uint8_t>& codes) const noexcept {
-    p_.probabilities == attention_code::u8_full ? code_with<attention_code::u8_full>(logits, codes)
-                                                : code_with<attention_code::u8_masked>(logits, codes);
+    of_sum_->codes == attention_code::u8_full ? code_with<attention_code::u8_full>(logits, codes)
+                                              : code_with<attention_code::u8_masked>(logits, codes);
   }
 
   template <attention_code Format, bool Masked>
   void code_with(const logit_rows<Masked>& logits, const matrix_view<std::uint8_t>& codes) const noexcept {
     constexpr log2_rounding half = log2_rounding::round_ratio, root = log2_rounding::round_log;
-    if (p_.rounding == half) {
+    if (of_sum_->rounding == half) {
       log_softmax_rows<Isa, Format, half>(logits, *exponentials_, codes, 0, codes.rows);
     } else {
       log_softmax_rows<Isa, Format, root>(logits, *exponentials_, codes, 0, codes.rows);
     }
   }
 
-  const softmax_parameters& p_;
+  const log2_of_sum* of_sum_;  ///< nullptr: relative to the maximum
+  const std::uint8_t* table_;
+  std::uint8_t masked_;
   std::optional<prepared_exp_table<Isa, std::uint64_t>> exponentials_;
 };
 
@@ -163,16 +180,17 @@ template <class Isa>
 void band_context(const matrix_view<std::uint8_t>& band, const attention_head& head, const softmax_parameters& p,
                   const matrix_view<std::uint8_t>& y, const attention_scratch& scratch) noexcept {
   const matrix_view<const std::uint8_t> codes = band;
-  const std::uint8_t most = p.probabilities == attention_code::u4_clipped ? 15 : 255;
-  if (p.kind == attention_kind::weights) {
-    weighted_matmul<Isa>(codes, head.values, p.normalization, y, 0, y.rows, scratch.shifts);
-  } else if (p.probabilities == attention_code::u8_full) {
-    const requantize_s64<std::uint8_t> stage{p.context};
-    shift_matmul<Isa>(codes, most, head.values, stage, y, 0, y.rows, scratch.shifts);
-  } else if (p.normalize) {
-    shift_matmul<Isa>(codes, most, head.values, p.normalization, y, 0, y.rows, scratch.shifts);
+  const std::uint8_t most = p.codes() == attention_code::u4_clipped ? 15 : 255;
+  const auto* const divisor = std::get_if<row_divisor>(&p.context);
+  const auto* const scale = std::get_if<tensor_scale>(&p.context);
+  if (divisor != nullptr && std::holds_alternative<weights_of_max>(p.weights)) {
+    weighted_matmul<Isa>(codes, head.values, *divisor, y, 0, y.rows, scratch.shifts);
+  } else if (divisor != nullptr) {
+    shift_matmul<Isa>(codes, most, head.values, *divisor, y, 0, y.rows, scratch.shifts);
+  } else if (p.codes() == attention_code::u8_full) {
+    shift_matmul<Isa>(codes, most, head.values, requantize_s64<std::uint8_t>{*scale}, y, 0, y.rows, scratch.shifts);
   } else {
-    const requantize<std::uint8_t, tensor_scale> stage{p.context};
+    const requantize<std::uint8_t, tensor_scale> stage{*scale};
     shift_matmul<Isa>(codes, most, head.values, stage, y, 0, y.rows, scratch.shifts);
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <variant>
 
 #include "intact/kernel/attention.hpp"
 #include "intact/log_softmax.hpp"
@@ -68,29 +69,33 @@ inline namespace INTACT_UNIT {
 
 /// Checks the softmax and the product with V against the number of keys.
 inline void require_softmax(const softmax_parameters& p, index_t keys) {
-  const bool relative_to_sum = p.kind == attention_kind::log2_of_sum;
-  if (!relative_to_sum && !p.normalize) {
-    contract_failed("intact::attention: weights relative to the maximum do not sum to 1; they need normalize");
+  const auto* const of_sum = std::get_if<log2_of_sum>(&p.weights);
+  const auto* const divisor = std::get_if<row_divisor>(&p.context);
+  const bool full = p.codes() == attention_code::u8_full;
+  if (of_sum == nullptr && divisor == nullptr) {
+    contract_failed("intact::attention: weights relative to the maximum do not sum to 1; their context needs a divisor");
   }
-  if (p.kind != attention_kind::weights && p.probabilities == attention_code::u8_full &&
-      (!relative_to_sum || p.normalize)) {
+  if (full && (of_sum == nullptr || divisor != nullptr)) {
     contract_failed(
-        "intact::attention: 8-bit codes (attention_code::u8_full) are relative to the sum and not normalized");
+        "intact::attention: 8-bit codes (attention_code::u8_full) are relative to the sum, and their context has a "
+        "scale");
   }
-  if (relative_to_sum) {
-    require_exp_table("attention", p.exponential, keys);
+  if (of_sum != nullptr) {
+    require_exp_table("attention", of_sum->exponential, keys);
+  } else if (const auto* const of_max = std::get_if<log2_of_max>(&p.weights)) {
+    require_softmax_table("attention", of_max->table, of_max->codes == attention_code::u4_clipped ? u4::max : 255);
   } else {
-    const bool packed = p.kind == attention_kind::log2_of_max && p.probabilities == attention_code::u4_clipped;
-    require_softmax_table("attention", p.table, packed ? u4::max : 255);
+    require_softmax_table("attention", std::get_if<weights_of_max>(&p.weights)->table, 255);
   }
-  if (p.normalize) {
+  if (divisor != nullptr) {
     require_at_most("attention", "tokens of normalized rows", keys, weighted_matmul_max_keys);
-    require_row_divisor("attention", p.normalization);
+    require_row_divisor("attention", *divisor);
   } else {
+    const tensor_scale& context = *std::get_if<tensor_scale>(&p.context);
     require_at_most("attention", "tokens", keys, shift_matmul_max_keys);
-    require_scale("attention: context", p.context, keys);
-    if (p.probabilities == attention_code::u8_full) {
-      require_equal("attention", "context.left_shift for attention_code::u8_full", p.context.left_shift, 0);
+    require_scale("attention: context", context, keys);
+    if (full) {
+      require_equal("attention", "context.left_shift for attention_code::u8_full", context.left_shift, 0);
     }
   }
 }

@@ -76,9 +76,7 @@ void require_window_attention(const window_attention_parameters& p, const window
   require_shape("window_attention", "position_bias", p.position_bias, size_product(window.heads, window.tokens),
                 window.tokens);
   require_add_parameters("window_attention: add_bias", p.add_bias, window.tokens);
-  const softmax_parameters& softmax = p.attention.softmax;
-  if (shape.grid.shift != 0 && softmax.kind != attention_kind::weights &&
-      softmax.probabilities == attention_code::u4_clipped) {
+  if (shape.grid.shift != 0 && p.attention.softmax.codes() == attention_code::u4_clipped) {
     contract_failed(
         "intact::window_attention: shifted windows mask keys; packed codes (attention_code::u4_clipped) have no weight "
         "0");

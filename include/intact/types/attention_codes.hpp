@@ -9,12 +9,12 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// How attention probabilities below 2^-15 are coded. A log2 code k stands for the probability 2^-k.
+/// How attention probabilities below 2^-15 are coded. A log2 code k is the probability 2^-k.
 ///
-///   tail   stored as   codes            below 2^-15                          e = 0
-///   zero   u8          0..15            code 16: weight 0 (the original)     code 16
-///   clip   packed u4   0..15            code 15 (the paper's formula)        code 15
-///   wide   u8          0..254           its own code (8-bit attention)       code 255: weight 0
+///                stored as   codes     below 2^-15                        e = 0
+///   u8_masked    u8          0..15     code 16: weight 0 (the original)   code 16
+///   u4_clipped   packed u4   0..15     code 15 (the paper's formula)      code 15
+///   u8_full      u8          0..254    its own code (8-bit attention)     code 255: weight 0
 enum class attention_code { u8_masked, u4_clipped, u8_full };
 
 /// Where -log2 of a probability is rounded up: from 1.5 times a power of two on, as the original does after rounding

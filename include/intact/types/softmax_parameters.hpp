@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <variant>
 
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/scale.hpp"
@@ -9,19 +10,40 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// The kind of attention weights: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
-enum class attention_kind { log2_of_sum, log2_of_max, weights };
+/// Log2 codes of e / sum: FQ-ViT's Log-Int-Softmax.
+struct log2_of_sum {
+  exp_table<std::uint64_t> exponential = {};  ///< exp at the logits' scale
+  attention_code codes = attention_code::u8_masked;
+  log2_rounding rounding = log2_rounding::round_ratio;
+};
+
+/// Log2 codes of e / max, u8_masked or u4_clipped.
+struct log2_of_max {
+  std::span<const std::uint8_t> table = {};  ///< a code for each distance to the maximum
+  attention_code codes = attention_code::u8_masked;
+};
+
+/// u8 weights of e / max.
+struct weights_of_max {
+  std::span<const std::uint8_t> table = {};  ///< a weight for each distance to the maximum
+};
 
 /// The softmax of attention and its product with V.
 struct softmax_parameters {
-  attention_kind kind = attention_kind::log2_of_sum;
-  attention_code probabilities = attention_code::u8_masked;  ///< which log2 codes
-  log2_rounding rounding = log2_rounding::round_ratio;       ///< of log2_of_sum
-  exp_table<std::uint64_t> exponential = {};                 ///< of log2_of_sum: exp at the logits' scale
-  std::span<const std::uint8_t> table = {};                  ///< of the others: codes or weights by distance to the max
-  bool normalize = false;                                    ///< divide each row by its sum; always with the others
-  tensor_scale context = {};                                 ///< not normalized: s_qkv / s_context * 2^-15
-  row_divisor normalization = {};                            ///< normalized: s_qkv / s_context
+  std::variant<log2_of_sum, log2_of_max, weights_of_max> weights;
+
+  /// A scale, s_v / s_context * 2^-15; or a divisor, s_v / s_context, if each row is divided by the sum of its weights.
+  /// Weights relative to the maximum take a divisor.
+  std::variant<tensor_scale, row_divisor> context;
+
+  /// The kind of log2 codes. u8 weights are in bytes, too, and have a weight 0, as attention_code::u8_masked has.
+  INTACT_INLINE constexpr attention_code codes() const {
+    if (const auto* const of_sum = std::get_if<log2_of_sum>(&weights)) {
+      return of_sum->codes;
+    }
+    const auto* const of_max = std::get_if<log2_of_max>(&weights);
+    return of_max == nullptr ? attention_code::u8_masked : of_max->codes;
+  }
 };
 
 }  // namespace INTACT_ABI

@@ -23,10 +23,10 @@ static_assert(all_trivially_copyable<matrix_view<u8>, matrix_view<const u8>, pac
                                      packed_weights<grouped_s4>, image_view, workspace, workspace_size, sequential,
                                      quantized_matrix, matrix_batch<u8>, quantized_batch, key_mask>);
 static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, add_parameters, log_sqrt2_scale,
-                                     softmax_parameters, layernorm_parameters, fq_vit_layernorm_parameters,
+                                     log2_of_sum, log2_of_max, weights_of_max, softmax_parameters, layernorm_parameters, fq_vit_layernorm_parameters,
                                      depthwise_weights, stencil, token_grid, window_grid>);
 static_assert(std::apply([](auto... tags) { return all_trivially_copyable<decltype(tags)...>; }, isa::all{}));
-static_assert(all_trivially_copyable<attention_code, log2_rounding, attention_kind, stream_codes,
+static_assert(all_trivially_copyable<attention_code, log2_rounding, stream_codes,
                                      attention_codes<attention_code::u8_masked>>);
 static_assert(all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
                                      requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <variant>
 
 #include "intact/model/attention.hpp"
 #include "intact/reference/log_softmax.hpp"
@@ -44,12 +45,13 @@ namespace detail {
 template <attention_code Format>
 void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p,
                     typename attention_codes<Format>::view codes) {
-  if (p.kind == attention_kind::log2_of_max) {
-    reference::max_softmax(logits, p.table, codes);
-  } else if (p.rounding == log2_rounding::round_ratio) {
-    reference::log_softmax<Format>(logits, p.exponential, codes);
+  const auto* const of_sum = std::get_if<log2_of_sum>(&p.weights);
+  if (of_sum == nullptr) {
+    reference::max_softmax(logits, std::get<log2_of_max>(p.weights).table, codes);
+  } else if (of_sum->rounding == log2_rounding::round_ratio) {
+    reference::log_softmax<Format>(logits, of_sum->exponential, codes);
   } else {
-    reference::log_softmax<Format, log2_rounding::round_log>(logits, p.exponential, codes);
+    reference::log_softmax<Format, log2_rounding::round_log>(logits, of_sum->exponential, codes);
   }
 }
 
@@ -57,12 +59,14 @@ void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parame
 template <attention_code Format>
 void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p, const key_mask& mask,
                     matrix_view<std::uint8_t> codes) {
-  if (p.kind == attention_kind::log2_of_max) {
-    reference::max_softmax(logits, p.table, mask, attention_codes<Format>::last_code, codes);
-  } else if (p.rounding == log2_rounding::round_ratio) {
-    reference::log_softmax<Format>(logits, p.exponential, mask, codes);
+  const auto* const of_sum = std::get_if<log2_of_sum>(&p.weights);
+  if (of_sum == nullptr) {
+    const log2_of_max& of_max = std::get<log2_of_max>(p.weights);
+    reference::max_softmax(logits, of_max.table, mask, attention_codes<Format>::last_code, codes);
+  } else if (of_sum->rounding == log2_rounding::round_ratio) {
+    reference::log_softmax<Format>(logits, of_sum->exponential, mask, codes);
   } else {
-    reference::log_softmax<Format, log2_rounding::round_log>(logits, p.exponential, mask, codes);
+    reference::log_softmax<Format, log2_rounding::round_log>(logits, of_sum->exponential, mask, codes);
   }
 }
 
@@ -78,11 +82,12 @@ void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_mat
   }
   trace(site, typename attention_codes<Format>::const_view(codes));
   if constexpr (Format == attention_code::u8_full) {
-    reference::shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{p.context}, context);
-  } else if (p.normalize) {
-    reference::shift_matmul<Format>(codes, v, p.normalization, context);
+    reference::shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{std::get<tensor_scale>(p.context)}, context);
+  } else if (const auto* const divisor = std::get_if<row_divisor>(&p.context)) {
+    reference::shift_matmul<Format>(codes, v, *divisor, context);
   } else {
-    reference::shift_matmul<Format>(codes, v, requantize<std::uint8_t, tensor_scale>{p.context}, context);
+    const requantize<std::uint8_t, tensor_scale> stage{std::get<tensor_scale>(p.context)};
+    reference::shift_matmul<Format>(codes, v, stage, context);
   }
 }
 
@@ -92,14 +97,14 @@ template <class Trace>
 void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
             matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
             const key_mask* mask = nullptr) {
-  if (p.kind == attention_kind::weights) {
-    mask == nullptr ? reference::max_softmax(logits, p.table, codes)
-                    : reference::max_softmax(logits, p.table, *mask, 0, codes);
+  if (const auto* const bytes = std::get_if<weights_of_max>(&p.weights)) {
+    mask == nullptr ? reference::max_softmax(logits, bytes->table, codes)
+                    : reference::max_softmax(logits, bytes->table, *mask, 0, codes);
     trace(site, matrix_view<const std::uint8_t>(codes));
-    reference::weighted_matmul(codes, v, p.normalization, context);
-  } else if (p.probabilities == attention_code::u8_masked) {
+    reference::weighted_matmul(codes, v, std::get<row_divisor>(p.context), context);
+  } else if (p.codes() == attention_code::u8_masked) {
     attend_by_codes<attention_code::u8_masked>(logits, v, p, codes, context, site, trace, mask);
-  } else if (p.probabilities == attention_code::u4_clipped) {
+  } else if (p.codes() == attention_code::u4_clipped) {
     const packed_view<u4, std::uint8_t> packed(codes.data, codes.rows, codes.columns);
     attend_by_codes<attention_code::u4_clipped>(logits, v, p, packed, context, site, trace, mask);
   } else {
