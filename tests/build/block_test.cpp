@@ -138,7 +138,9 @@ void check_softmax(const softmax_parameters& built, const softmax_parameters& ex
 void check_block(const block_parameters& built, const owned_block& expected) {
   check_norm(built.norm1, expected.norm1.view());
   check_linear(built.attention.qkv, expected.qkv);
-  CHECK(built.attention.qkv_zero_point == expected.qkv_zero_point);
+  CHECK(built.attention.zero_points.q == expected.zero_points().q);
+  CHECK(built.attention.zero_points.k == expected.zero_points().k);
+  CHECK(built.attention.zero_points.v == expected.zero_points().v);
   check_scale(built.attention.logits, expected.attention_logits.scale);
   check_softmax(built.attention.softmax, expected.softmax.view());
   check_linear(built.attention.proj, expected.proj);

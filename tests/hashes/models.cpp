@@ -119,7 +119,7 @@ class model_builder {
     const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
             .attention = {.qkv = linear(3 * width, width, {}),
-                          .qkv_zero_point = 128,
+                          .zero_points = {128, 128, 128},
                           .logits = scale_of(deviation_of_sum(u8_u8_deviation / 3, shape.attention.head_size()), {}),
                           .softmax = softmax(),
                           .proj = branch(width, width)},

@@ -88,7 +88,7 @@ bool same(const owned_softmax& a, const owned_softmax& b) {
 }
 
 bool same(const owned_block& a, const owned_block& b) {
-  return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.qkv_zero_point, b.qkv_zero_point) &&
+  return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.zero_points(), b.zero_points()) &&
          same(a.attention_logits, b.attention_logits) && same(a.softmax, b.softmax) && same(a.proj, b.proj) &&
          same(a.add1, b.add1) && same(a.norm2, b.norm2) && same(a.fc1, b.fc1) && same(a.activation, b.activation) &&
          same(a.fc2, b.fc2) && same(a.add2, b.add2);

@@ -617,7 +617,7 @@ TEST_CASE("real::gemm: requantizes products with weights per channel") {
 
 TEST_CASE("real::attention_logits: gives products of zero-point-corrected codes") {
   const code_matrix q = codes_of(1, 2, {10, 13}), k = codes_of(2, 2, {12, 9, 10, 10});
-  CHECK(real::attention_logits(q, k, 10, {2.0, 7.25}).values == codes_list{1, 7});
+  CHECK(real::attention_logits(q, k, {10, 10, 0}, {2.0, 7.25}).values == codes_list{1, 7});
 }
 
 TEST_CASE("real::log_softmax: rounds the logarithm of the rounded quotient") {

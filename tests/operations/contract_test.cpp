@@ -872,8 +872,12 @@ void break_attention(std::vector<broken_block>& all, const block_parameters& goo
       all, "attention: proj", [](block_call& call) -> linear_parameters& { return call.parameters.attention.proj; },
       p.proj);
   for (const auto& bad : wrong_values(0, 255)) {
-    all.push_back({[=](block_call& call) { call.parameters.attention.qkv_zero_point = bad.argument; },
-                   words{"attention", "qkv_zero_point"} + bad.expected});
+    all.push_back({[=](block_call& call) { call.parameters.attention.zero_points.q = bad.argument; },
+                   words{"attention", "zero point of q"} + bad.expected});
+    all.push_back({[=](block_call& call) { call.parameters.attention.zero_points.k = bad.argument; },
+                   words{"attention", "zero point of k"} + bad.expected});
+    all.push_back({[=](block_call& call) { call.parameters.attention.zero_points.v = bad.argument; },
+                   words{"attention", "zero point of v"} + bad.expected});
   }
   for (const auto& bad : wrong_scales(p.logits)) {
     all.push_back({[=](block_call& call) { call.parameters.attention.logits = bad.argument; },
@@ -1212,9 +1216,9 @@ void break_parameters(std::vector<broken_vit>& all, const vit_parameters& good, 
                  {"vit", "size of blocks", "1", "2"}});
   const std::span<block_parameters> blocks =
       memory.array<block_parameters>(2, [&](index_t i) { return good.blocks[static_cast<std::size_t>(i)]; });
-  blocks[1].attention.qkv_zero_point = 256;
+  blocks[1].attention.zero_points.k = 256;
   all.push_back(
-      {[=](vit_call& call) { call.parameters.blocks = blocks; }, {"attention", "qkv_zero_point", "256", "255"}});
+      {[=](vit_call& call) { call.parameters.blocks = blocks; }, {"attention", "zero point of k", "256", "255"}});
 }
 
 void break_sizes(std::vector<broken_vit>& all) {

@@ -77,10 +77,10 @@ int main() {
   constexpr index_t heads = 3;
   std::vector<std::byte> memory(attention_workspace_bytes(rows, heads, columns / heads, 1));
   const quantized_matrix operand{x.view(), 128};
-  const multihead_parameters parameters{
-      .heads = heads,
-      .logits = to_codes,
-      .softmax = {.weights = log2_of_sum{exponential}, .context = tensor_scale{1 << 30, std::int64_t{257} << 45, 14, 0}}};
+  const multihead_parameters parameters{.heads = heads,
+                                        .logits = to_codes,
+                                        .softmax = {.weights = log2_of_sum{exponential},
+                                                    .context = tensor_scale{1 << 30, std::int64_t{257} << 45, 14, 0}}};
   attention({operand, operand, operand}, parameters, y.view(), workspace(memory.data(), memory.size()));
   record(y);
 

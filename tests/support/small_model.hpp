@@ -99,7 +99,7 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
                             std::int64_t{257} << 35, 4, 0};
   const tensor_scale context{1 << 30, std::int64_t{257} << 44, 13, 0};
   return {.qkv = random_linear(memory, 3 * shape.width, shape.width, {}, random),
-          .qkv_zero_point = 128,
+          .zero_points = {128, 128, 128},
           .logits = logits,
           .softmax = {.weights = log2_of_sum{.exponential = memory.array<std::uint64_t>(
                                                  256, [](index_t d) { return (32 - d % 16) << 30 >> d / 16; }),

@@ -202,9 +202,8 @@ struct swin_block_evaluation {
   code_matrix attend(const code_matrix& q, const code_matrix& k, const code_matrix& v, const code_matrix& regions,
                      index_t head, index_t window) const {
     const owned_block& layers = p.block;
-    const code_matrix& logits =
-        keep(all, {"attention_logits", block, head, window},
-             real::attention_logits(q, k, layers.qkv_zero_point, layers.attention_logits.exact));
+    const code_matrix& logits = keep(all, {"attention_logits", block, head, window},
+                                     real::attention_logits(q, k, layers.zero_points(), layers.attention_logits.exact));
     const code_matrix bias = real::make_codes(q.rows, q.rows, [&](index_t i, index_t j) {
       return p.position_bias[static_cast<std::size_t>((head * q.rows + i) * q.rows + j)];
     });
@@ -212,7 +211,7 @@ struct swin_block_evaluation {
         keep(all, {"biased_logits", block, head, window}, evaluate_add(logits, bias, p.add_bias));
     const code_matrix& weights = keep(all, {"attention", block, head, window},
                                       evaluate_masked_softmax(biased, regions, window * q.rows, layers.softmax));
-    return evaluate_average(weights, v, layers.qkv_zero_point, layers.softmax);
+    return evaluate_average(weights, v, layers.zero_points().v, layers.softmax);
   }
 };
 

@@ -38,6 +38,8 @@ class block_scales_check {
     stream("stream", scales.stream, wide ? code_range{} : u8_codes, wide ? 0 : layernorm_max_shift);
     affine("norm1", own.norm1);
     affine("qkv", own.qkv);
+    affine("keys", own.keys());
+    affine("values", own.values());
     affine("attention_logits", own.attention_logits);
     affine("context", own.context);
     affine("norm2", own.norm2);

@@ -124,13 +124,22 @@ struct block_builder {
 
     owned_block built;
     built.norm1 = norm("norm1", block.norm1, stream, own.norm1);
-    built.qkv = linear("qkv", weights.qkv, block.qkv.bias, own.norm1, to_code_scale(own.qkv));
+    built.qkv = at("qkv", [&] {
+      return owned_linear{weights.qkv.weights,
+                          owned_channel_scale(qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own))};
+    });
     built.qkv_zero_point = own.qkv.zero_point;
+    if (own.k) {
+      built.k_zero_point = own.k->zero_point;
+    }
+    if (own.v) {
+      built.v_zero_point = own.v->zero_point;
+    }
     built.attention_logits = at("attention_logits", [&] {
-      return owned_tensor_scale(logits_spec(own.qkv, own.attention_logits, shape.head_size()));
+      return owned_tensor_scale(logits_spec(own, own.attention_logits, shape.head_size()));
     });
     built.softmax = at("attention", [&] { return build_softmax(softmax, shape.tokens, recipe); });
-    at("context", [&] { build_context(own.qkv, own.context, shape.tokens, built.softmax); });
+    at("context", [&] { build_context(own.values(), own.context, shape.tokens, built.softmax); });
     built.proj = linear("proj", weights.proj, block.proj.bias, own.context, branch(own.proj));
     built.norm2 = norm("norm2", block.norm2, wide ? stream : own.add1, own.norm2);
     built.fc1 = linear("fc1", weights.fc1, block.fc1.bias, own.norm2, table.input);

@@ -141,7 +141,7 @@ inline softmax_parameters store(const owned_softmax& softmax, std::uint64_t* exp
 inline block_parameters store(const owned_block& block, const block_memory& memory) {
   return {.norm1 = store(block.norm1, memory.norm1),
           .attention = {.qkv = store(block.qkv, memory.qkv),
-                        .qkv_zero_point = block.qkv_zero_point,
+                        .zero_points = block.zero_points(),
                         .logits = block.attention_logits.scale,
                         .softmax = store(block.softmax, memory.exponential, memory.table),
                         .proj = store(block.proj, memory.proj)},

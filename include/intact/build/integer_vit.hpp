@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -240,7 +241,8 @@ struct owned_softmax {
 struct owned_block {
   owned_layernorm norm1;
   owned_linear qkv;
-  int qkv_zero_point = 0;
+  int qkv_zero_point = 0;  ///< of q, and of k and v without zero points of their own
+  std::optional<int> k_zero_point, v_zero_point;
   owned_tensor_scale attention_logits;
   owned_softmax softmax;
   owned_linear proj;
@@ -250,6 +252,10 @@ struct owned_block {
   std::vector<std::uint8_t> activation;  ///< 4096
   owned_linear fc2;
   owned_add add2;
+
+  qkv_zero_points zero_points() const {
+    return {qkv_zero_point, k_zero_point.value_or(qkv_zero_point), v_zero_point.value_or(qkv_zero_point)};
+  }
 
   /// Refuses weights that have not the sizes they name, naming the tensor and the block's position.
   void require_sizes(index_t position) const {
@@ -268,7 +274,7 @@ template <class Block, class Pack>
 block_parameters view_block(Block& block, const Pack& pack) {
   return {.norm1 = block.norm1.view(),
           .attention = {.qkv = block.qkv.view(pack(block.qkv.weights)),
-                        .qkv_zero_point = block.qkv_zero_point,
+                        .zero_points = block.zero_points(),
                         .logits = block.attention_logits.scale,
                         .softmax = block.softmax.view(),
                         .proj = block.proj.view(pack(block.proj.weights))},

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,25 @@ inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, std::sp
   return specs;
 }
 
+/// Queries, keys and values, each in the codes of their own scale.
+inline std::vector<scale_spec> qkv_specs(const scaled_weights& layer, std::span<const float> bias,
+                                         const affine_scale& x, const block_scales& own) {
+  std::vector<scale_spec> specs = linear_specs(layer, bias, x, to_code_scale(own.qkv));
+  const std::size_t width = specs.size() / 3;
+  const auto replace = [&](std::size_t part, const affine_scale& scale) {
+    const std::vector<scale_spec> rescaled = linear_specs(layer, bias, x, to_code_scale(scale));
+    const auto at = [&](std::size_t n) { return static_cast<std::ptrdiff_t>(n * width); };
+    std::copy(rescaled.begin() + at(part), rescaled.begin() + at(part + 1), specs.begin() + at(part));
+  };
+  if (own.k) {
+    replace(1, *own.k);
+  }
+  if (own.v) {
+    replace(2, *own.v);
+  }
+  return specs;
+}
+
 /// The same without biases, with a scale per output channel.
 inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, const affine_scale& x, const ptf_scale& y) {
   std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
@@ -51,10 +71,10 @@ inline double scale_ratio(const affine_scale& x, const affine_scale& y) {
 }
 
 /// q * k^T / sqrt(head size).
-inline scale_spec logits_spec(const affine_scale& qkv, const affine_scale& logits, index_t head_size) {
-  const double qkv_scale = static_cast<double>(qkv.scale);
+inline scale_spec logits_spec(const block_scales& own, const affine_scale& logits, index_t head_size) {
+  const double q_scale = static_cast<double>(own.qkv.scale), k_scale = static_cast<double>(own.keys().scale);
   return attention_logits_spec(
-      qkv_scale * qkv_scale / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(logits.scale),
+      q_scale * k_scale / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(logits.scale),
       logits.zero_point, head_size);
 }
 

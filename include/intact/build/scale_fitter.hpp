@@ -202,8 +202,14 @@ struct block_fitter {
     const attention_shape& shape = block.shape.attention;
     fit.norm("norm1", block.norm1, own.norm1);
     fit.linear("qkv", weights.qkv, block.qkv.bias, own.norm1, own.qkv);
+    if (own.k) {
+      fit.linear("keys", weights.qkv, block.qkv.bias, own.norm1, *own.k);
+    }
+    if (own.v) {
+      fit.linear("values", weights.qkv, block.qkv.bias, own.norm1, *own.v);
+    }
     fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
-      const scale_spec target = logits_spec(own.qkv, {scale, own.attention_logits.zero_point}, shape.head_size());
+      const scale_spec target = logits_spec(own, {scale, own.attention_logits.zero_point}, shape.head_size());
       return has_scale({&target, 1});
     });
     context(own, shape.tokens);
@@ -219,12 +225,12 @@ struct block_fitter {
   void context(block_scales& own, index_t keys) const {
     if (!recipe.normalize_rows) {
       fit.raise("context", own.context.scale, [&](float scale) {
-        const scale_spec target = context_spec(own.qkv, {scale, own.context.zero_point}, keys);
+        const scale_spec target = context_spec(own.values(), {scale, own.context.zero_point}, keys);
         const bool left_shift = recipe.probabilities != attention_code::u8_full;  // whose 64-bit sums take none
         return has_scale({&target, 1}) && (left_shift || choose_prescale({&target, 1}) == 0);
       });
-    } else if (!has_normalization(scale_ratio(own.qkv, own.context))) {
-      fit.set("context", own.context.scale, least_context_scale(own.qkv));
+    } else if (!has_normalization(scale_ratio(own.values(), own.context))) {
+      fit.set("context", own.context.scale, least_context_scale(own.values()));
     }
   }
 

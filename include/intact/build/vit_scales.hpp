@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "intact/build/table.hpp"
@@ -23,6 +24,11 @@ struct block_scales {
   affine_scale activation, fc2;
   ptf_scale add2;
   double fc1_step = least_table_scale;  ///< the codes of fc1 have no smaller scale
+  std::optional<affine_scale> k = {};   ///< of keys, if it is not qkv, which is that of queries
+  std::optional<affine_scale> v = {};   ///< of values, if it is not qkv
+
+  affine_scale keys() const { return k.value_or(qkv); }
+  affine_scale values() const { return v.value_or(qkv); }
 };
 
 /// Scales of a vision transformer's tensors.

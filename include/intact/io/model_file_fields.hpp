@@ -174,6 +174,18 @@ void describe_softmax(Archive& archive, const std::string& name, field<Archive, 
   }
 }
 
+/// A zero point that keys or values have of their own.
+template <class Archive>
+void describe_optional_zero_point(Archive& archive, const std::string& name,
+                                  field<Archive, std::optional<int>>& zero_point) {
+  if (archive.has(name, zero_point.has_value())) {
+    if constexpr (!Archive::writes) {
+      zero_point = 0;
+    }
+    archive.number(name, *zero_point, code_limits);
+  }
+}
+
 template <class Archive>
 void describe_block(Archive& archive, const std::string& name, field<Archive, owned_block>& block,
                     const block_shape& shape, stream_codes stream) {
@@ -182,6 +194,8 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
   describe_layernorm(archive, name + ".norm1", block.norm1, width, stream);
   describe_linear(archive, name + ".qkv", block.qkv, 3 * width, width);
   archive.number(name + ".qkv_zero_point", block.qkv_zero_point, code_limits);
+  describe_optional_zero_point(archive, name + ".k_zero_point", block.k_zero_point);
+  describe_optional_zero_point(archive, name + ".v_zero_point", block.v_zero_point);
   describe_scale(archive, name + ".attention_logits", block.attention_logits,
                  attention_logits_spec(1, 0, shape.attention.head_size()).range);
   describe_softmax(archive, name + ".weighting", block.softmax, shape.attention.tokens);

@@ -3,133 +3,38 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <variant>
+#include <iterator>
+#include <span>
 
 #include "intact/kernel/attention.hpp"
-#include "intact/log_softmax.hpp"
-#include "intact/max_softmax.hpp"
-#include "intact/model/linear.hpp"
-#include "intact/shift_matmul.hpp"
+#include "intact/model/attention_parameters.hpp"
 #include "intact/types/executor.hpp"
-#include "intact/types/softmax_parameters.hpp"
+#include "intact/types/key_mask.hpp"
 #include "intact/types/workspace.hpp"
-#include "intact/weighted_matmul.hpp"
 
 // Attention without tensors between its steps: a band of queries stays in the L1 cache from q * k^T through the softmax
 // to the product with V.
 
 namespace intact {
-inline namespace INTACT_ABI {
-
-/// Sizes of multi-head self-attention.
-struct attention_shape {
-  index_t tokens = 0;
-  index_t width = 0;
-  index_t heads = 1;
-
-  INTACT_INLINE constexpr index_t head_size() const { return heads < 1 ? 0 : width / heads; }
-};
-
-/// Attention of several heads between its projections. Head h is columns [h * head size, (h + 1) * head size) of
-/// queries, keys and values.
-struct multihead_parameters {
-  index_t heads = 1;
-  tensor_scale logits;  ///< s_q * s_k / sqrt(head size) / s_logits
-  softmax_parameters softmax = {};
-};
-
-/// Queries, keys and values of one image: any numbers of queries and of keys, for cross-attention too.
-struct attention_operands {
-  quantized_matrix q, k, v;
-};
-
-/// Parameters of multi-head self-attention. q, k and v share one scale and one zero point.
-struct attention_parameters {
-  linear_parameters qkv;
-  int qkv_zero_point = 0;
-  tensor_scale logits;  ///< s_qkv^2 / sqrt(head size) / s_logits
-  softmax_parameters softmax = {};
-  linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
-
-  INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const { return {heads, logits, softmax}; }
-
-  /// Queries, keys and values in the columns of one matrix, as the qkv layer makes them.
-  INTACT_INLINE constexpr attention_operands operands(const matrix_view<const std::uint8_t>& codes) const {
-    const index_t width = codes.columns / 3;
-    const auto third = [&](index_t which) {
-      return quantized_matrix{codes.column_block(which * width, width), qkv_zero_point};
-    };
-    return {third(0), third(1), third(2)};
-  }
-};
-
-}  // namespace INTACT_ABI
-
 inline namespace INTACT_UNIT {
 
-/// Checks the softmax and the product with V against the number of keys.
-inline void require_softmax(const softmax_parameters& p, index_t keys) {
-  const auto* const of_sum = std::get_if<log2_of_sum>(&p.weights);
-  const auto* const divisor = std::get_if<row_divisor>(&p.context);
-  const bool full = p.codes() == attention_code::u8_full;
-  if (of_sum == nullptr && divisor == nullptr) {
-    contract_failed("intact::attention: weights relative to the maximum do not sum to 1; their context needs a divisor");
+/// Bytes of memory for the prepared keys and values of some heads, for memory of any alignment.
+constexpr std::size_t prepared_keys_bytes(index_t keys, index_t heads, index_t head_size) {
+  workspace_size memory;
+  memory.take<kernel::attention_head>(heads);
+  for (index_t h = 0; h < heads; ++h) {
+    kernel::attention_head_memory::take(memory, keys, head_size);
   }
-  if (full && (of_sum == nullptr || divisor != nullptr)) {
-    contract_failed(
-        "intact::attention: 8-bit codes (attention_code::u8_full) are relative to the sum, and their context has a "
-        "scale");
-  }
-  if (of_sum != nullptr) {
-    require_exp_table("attention", of_sum->exponential, keys);
-  } else if (const auto* const of_max = std::get_if<log2_of_max>(&p.weights)) {
-    require_softmax_table("attention", of_max->table, of_max->codes == attention_code::u4_clipped ? u4::max : 255);
-  } else {
-    require_softmax_table("attention", std::get_if<weights_of_max>(&p.weights)->table, 255);
-  }
-  if (divisor != nullptr) {
-    require_at_most("attention", "tokens of normalized rows", keys, weighted_matmul_max_keys);
-    require_row_divisor("attention", *divisor);
-  } else {
-    const tensor_scale& context = *std::get_if<tensor_scale>(&p.context);
-    require_at_most("attention", "tokens", keys, shift_matmul_max_keys);
-    require_scale("attention: context", context, keys);
-    if (full) {
-      require_equal("attention", "context.left_shift for attention_code::u8_full", context.left_shift, 0);
-    }
-  }
+  return memory.bytes();
 }
 
-/// Checks the parameters of self-attention, projections included, against its sizes.
-template <class Kinds = all_weight_kinds>
-void require_attention(const attention_parameters& p, const attention_shape& shape) {
-  require_at_least("attention", "heads", shape.heads, 1);
-  require_equal("attention", "width % heads", shape.width % shape.heads, 0);
-  require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
-  require_linear<Kinds>("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
-  require_between("attention", "qkv_zero_point", p.qkv_zero_point, 0, 255);
-  require_scale("attention: logits", p.logits, shape.tokens);
-  require_softmax(p.softmax, shape.tokens);
-  require_linear<Kinds>("attention: proj", p.proj, shape.width, shape.width);
-}
-
-/// Checks attention between its projections against its operands.
-inline void require_multihead(const attention_operands& x, const multihead_parameters& p,
-                              const matrix_view<std::uint8_t>& y) {
-  const index_t queries = x.q.codes.rows, keys = x.k.codes.rows;
-  require_at_least("attention", "heads", p.heads, 1);
-  require_equal("attention", "columns of q modulo heads", x.q.codes.columns % p.heads, 0);
-  const index_t size = x.q.codes.columns / p.heads;
-  require_at_most("attention", "head size", size, gemm_max_depth_u8_u8);
-  require_view("attention", "q", x.q.codes);
-  require_shape("attention", "k", x.k.codes, keys, p.heads * size);
-  require_shape("attention", "v", x.v.codes, keys, p.heads * size);
-  require_shape("attention", "y", y, queries, p.heads * size);
-  require_between("attention", "zero point of q", x.q.zero_point, 0, 255);
-  require_between("attention", "zero point of k", x.k.zero_point, 0, 255);
-  require_between("attention", "zero point of v", x.v.zero_point, 0, 255);
-  require_scale("attention: logits", p.logits, keys);
-  require_softmax(p.softmax, keys);
+/// Bytes of workspace for attention to prepared keys with `threads` threads, for memory of any alignment.
+constexpr std::size_t attention_workspace_bytes(index_t keys, index_t threads) {
+  workspace_size memory;
+  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
+    kernel::attention_scratch::take(memory, keys, kernel::attention_band(keys));
+  }
+  return memory.bytes();
 }
 
 /// Bytes of workspace for attention with `threads` threads, for memory of any alignment.
@@ -141,38 +46,45 @@ constexpr std::size_t attention_workspace_bytes(index_t keys, index_t heads, ind
   for (index_t i = 0; i < slots; ++i) {
     kernel::attention_head_memory::take(memory, keys, head_size);
   }
-  for (index_t t = 0; t < std::max<index_t>(threads, 1); ++t) {
-    kernel::attention_scratch::take(memory, keys, kernel::attention_band(keys));
-  }
-  return memory.bytes();
+  return memory.bytes_and(attention_workspace_bytes(keys, threads));
 }
+
+/// Keys and values of all heads, ready for any number of calls of attention. They refer to the caller's memory, and to
+/// the values from which they were made.
+struct prepared_keys_values {
+  std::span<const kernel::attention_head> heads;
+  index_t keys = 0;
+  index_t head_size = 0;
+  int query_zero_point = 0;
+};
+
+/// Queries and prepared keys and values.
+struct prepared_operands {
+  quantized_matrix q;
+  prepared_keys_values keys;
+  key_mask mask = {};  ///< without elements all keys are visible
+};
 
 namespace detail {
 
-/// A head of an image: its columns of the operands and of the context.
-struct attention_part {
-  quantized_matrix q, k, v;
-  matrix_view<std::uint8_t> y;
-
-  /// The same for some of the queries.
-  attention_part queries(index_t first, index_t count) const {
-    return {{q.codes.row_block(first, count), q.zero_point}, k, v, y.row_block(first, count)};
-  }
-};
-
-inline attention_part head_of(const attention_operands& x, matrix_view<std::uint8_t> y, index_t head, index_t size) {
-  const auto part = [&](const quantized_matrix& of) {
-    return quantized_matrix{of.codes.column_block(head * size, size), of.zero_point};
-  };
-  return {part(x.q), part(x.k), part(x.v), y.column_block(head * size, size)};
+/// A head's columns of a matrix.
+inline quantized_matrix head_of(const quantized_matrix& all, index_t head, index_t size) {
+  return {all.codes.column_block(head * size, size), all.zero_point};
 }
+
+/// The queries of a head, and where its context goes.
+struct attention_queries {
+  matrix_view<const std::uint8_t> q;
+  const key_mask& mask;
+  matrix_view<std::uint8_t> y;
+};
 
 /// The attention of a batch whose images have the same sizes and zero points.
 template <class Isa>
 class batch_attention {
  public:
-  batch_attention(const attention_operands& first, const multihead_parameters& p)
-      : queries_(first.q.codes.rows), keys_(first.k.codes.rows), size_(first.q.codes.columns / p.heads), p_(p) {}
+  batch_attention(index_t queries, index_t keys, index_t head_size, const multihead_parameters& p)
+      : queries_(queries), keys_(keys), size_(head_size), p_(p) {}
 
   /// `image(i)` tells the operands of an image, `context(i)` where its context goes.
   template <class Image, class Context, executor Executor>
@@ -188,40 +100,59 @@ class batch_attention {
     // Whole heads, if they are evenly spread over the threads.
     if (all % threads == 0 || all >= 4 * threads) {
       share(all, memory, executor, [&](index_t task, const auto& encode_rows, const auto& scratch, index_t unit) {
-        const index_t i = unit / p_.heads;
-        const attention_part head = head_of(image(i), context(i), unit % p_.heads, size_);
-        prepared[task] = kernel::prepare_head<Isa>(head.k, head.v, head.q.zero_point, places[task]);
+        const attention_operands x = image(unit / p_.heads);
+        const index_t h = unit % p_.heads;
+        prepared[task] = prepare(x, h, places[task]);
+        const attention_queries queries = queries_of(x.q, x.mask, context(unit / p_.heads), h);
         for (index_t band = 0; band < bands(); ++band) {
-          attend_band(head, band, prepared[task], encode_rows, scratch);
+          attend_band(queries, band, prepared[task], encode_rows, scratch);
         }
       });
       return;
     }
     for (index_t i = 0; i < images; ++i) {
-      const auto head = [&](index_t h) { return head_of(image(i), context(i), h, size_); };
-      executor.for_each(p_.heads, [&](index_t h) {
-        const attention_part part = head(h);
-        prepared[h] = kernel::prepare_head<Isa>(part.k, part.v, part.q.zero_point, places[h]);
-      });
-      share(p_.heads * bands(), memory, executor,
-            [&](index_t, const auto& encode_rows, const auto& scratch, index_t unit) {
-              const index_t h = unit / bands();
-              attend_band(head(h), unit % bands(), prepared[h], encode_rows, scratch);
-            });
+      const attention_operands x = image(i);
+      executor.for_each(p_.heads, [&](index_t h) { prepared[h] = prepare(x, h, places[h]); });
+      attend_heads(x.q, x.mask, prepared, context(i), memory, executor);
     }
+  }
+
+  /// All heads of an image whose keys and values have been prepared.
+  template <executor Executor>
+  void attend_heads(const quantized_matrix& q, const key_mask& mask, const kernel::attention_head* heads,
+                    const matrix_view<std::uint8_t>& y, const workspace& memory, const Executor& executor) const {
+    share(p_.heads * bands(), memory, executor,
+          [&](index_t, const auto& encode_rows, const auto& scratch, index_t unit) {
+            const index_t h = unit / bands();
+            attend_band(queries_of(q, mask, y, h), unit % bands(), heads[h], encode_rows, scratch);
+          });
   }
 
  private:
   index_t bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
 
-  void attend_band(const attention_part& x, index_t band, const kernel::attention_head& head,
+  kernel::attention_head prepare(const attention_operands& x, index_t head,
+                                 const kernel::attention_head_memory& memory) const {
+    return kernel::prepare_head<Isa>(head_of(x.k, head, size_), head_of(x.v, head, size_), x.q.zero_point, memory);
+  }
+
+  attention_queries queries_of(const quantized_matrix& q, const key_mask& mask, const matrix_view<std::uint8_t>& y,
+                               index_t head) const {
+    return {head_of(q, head, size_).codes, mask, y.column_block(head * size_, size_)};
+  }
+
+  void attend_band(const attention_queries& x, index_t band, const kernel::attention_head& head,
                    const kernel::softmax_row_encoder<Isa>& encode_rows,
                    const kernel::attention_scratch& scratch) const {
     const index_t first = band * kernel::attention_band(keys_);
-    const attention_part some = x.queries(first, std::min(kernel::attention_band(keys_), queries_ - first));
-    const auto codes = kernel::band_logits<Isa>(some.q.codes, head, p_.logits, scratch);
-    encode_rows(codes);
-    kernel::band_context<Isa>(codes, head, p_.softmax, some.y, scratch);
+    const index_t count = std::min(kernel::attention_band(keys_), queries_ - first);
+    const auto codes = kernel::band_logits<Isa>(x.q.row_block(first, count), head, p_.logits, scratch);
+    if (x.mask.visible.rows == 0) {
+      encode_rows(codes);
+    } else {
+      encode_rows(codes, x.mask.queries(first, count));
+    }
+    kernel::band_context<Isa>(codes, head, p_.softmax, x.y.row_block(first, count), scratch);
   }
 
   /// Spreads units over the threads, each with tables and scratch memory of its own.
@@ -249,7 +180,9 @@ template <class Isa, class Image, class Context, executor Executor>
 void attend_batch(index_t images, const Image& image, const Context& context, const multihead_parameters& p,
                   const workspace& memory, const Executor& run) {
   if (images > 0) {
-    batch_attention<Isa>(image(0), p).run(images, image, context, memory, run);
+    const attention_operands first = image(0);
+    const batch_attention<Isa> attend(first.q.codes.rows, first.k.codes.rows, first.q.codes.columns / p.heads, p);
+    attend.run(images, image, context, memory, run);
   }
 }
 
@@ -257,12 +190,16 @@ void attend_batch(index_t images, const Image& image, const Context& context, co
 
 /// Multi-head attention from codes of q, k and v to codes of the context.
 ///
-/// Formula:   per head: logits = requantize(q * k^T); codes = softmax(logits); y = codes * v, with p's scales.
-/// Shapes:    q Tq x (heads * size), k and v Tk x (heads * size), y Tq x (heads * size); any strides.
+/// Formula:   per head: logits = requantize(q * k^T); codes = softmax(logits); y = codes * v, with p's scales. Masked
+///            keys have weight 0.
+/// Shapes:    q Tq x (heads * size), k and v Tk x (heads * size), y Tq x (heads * size); any strides. A mask Tq x Tk,
+///            or 1 x Tk for all queries, or none; causal_mask and padding_mask (types/key_mask.hpp) make some.
+/// Units:     q, k and v may have different scales and zero points.
 /// Memory:    at least attention_workspace_bytes(Tk, heads, size, run.threads()). Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.
-/// Errors:    sizes that do not match, parameters out of range: before anything is written.
-/// Aliasing:  y must not overlap q, k or v.
+/// Errors:    sizes that do not match, parameters out of range, a mask for packed codes (attention_code::u4_clipped):
+///            before anything is written.
+/// Aliasing:  y must not overlap q, k, v or the mask.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, section 3.3; docs/numerics.md, sections 5 and 6.
 template <class Isa = isa::native, executor Executor = sequential>
@@ -274,6 +211,64 @@ void attention(const attention_operands& x, const multihead_parameters& p, matri
   require_workspace("attention", memory, attention_workspace_bytes(keys, p.heads, size, run.threads()));
   detail::attend_batch<Isa>(
       1, [&](index_t) { return x; }, [&](index_t) { return y; }, p, memory, run);
+}
+
+/// Prepares keys and values for any number of calls of attention, with queries of one zero point.
+///
+/// Shapes:    k and v Tk x (heads * size); any strides.
+/// Memory:    at least prepared_keys_bytes(Tk, heads, size) bytes, which the result refers to. Nothing is allocated.
+///            v must remain as long as the result, too; k need not.
+/// Errors:    sizes that do not match, zero points out of range: before anything is written.
+/// Aliasing:  the memory must not overlap k or v.
+/// Runs on:   all instruction sets: the one that uses the result. A task per head.
+template <class Isa = isa::native, executor Executor = sequential>
+prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quantized_matrix& v, index_t heads,
+                                         int query_zero_point, workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_at_least("prepare_keys_values", "heads", heads, 1);
+  require_equal("prepare_keys_values", "columns of k modulo heads", k.codes.columns % heads, 0);
+  const index_t keys = k.codes.rows, size = k.codes.columns / heads;
+  require_at_most("prepare_keys_values", "head size", size, gemm_max_depth_u8_u8);
+  require_view("prepare_keys_values", "k", k.codes);
+  require_shape("prepare_keys_values", "v", v.codes, keys, k.codes.columns);
+  require_zero_points({query_zero_point, k.zero_point, v.zero_point});
+  require_at_most("prepare_keys_values", "keys", keys, shift_matmul_max_keys);
+  require_workspace("prepare_keys_values", memory, prepared_keys_bytes(keys, heads, size));
+  kernel::attention_head* const prepared = memory.take<kernel::attention_head>(heads);
+  const workspace of_heads = memory;
+  run.for_each(heads, [&](index_t h) {
+    workspace rest = of_heads;
+    kernel::attention_head_memory mine{};
+    for (index_t i = 0; i <= h; ++i) {
+      mine = kernel::attention_head_memory::take(rest, keys, size);
+    }
+    prepared[h] =
+        kernel::prepare_head<Isa>(detail::head_of(k, h, size), detail::head_of(v, h, size), query_zero_point, mine);
+  });
+  return {{prepared, static_cast<std::size_t>(heads)}, keys, size, query_zero_point};
+}
+
+/// The same attention with prepared keys and values, such as those of an encoder in cross-attention.
+///
+/// Shapes:    q Tq x (heads * size), y Tq x (heads * size); any strides; a mask as above.
+/// Memory:    at least attention_workspace_bytes(Tk, run.threads()). Nothing is allocated.
+/// Errors:    as above; another number of heads, another zero point of q than that of the preparation.
+template <class Isa = isa::native, executor Executor = sequential>
+void attention(const prepared_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
+               const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  const index_t queries = x.q.codes.rows, keys = x.keys.keys, size = x.keys.head_size;
+  require_at_least("attention", "heads", p.heads, 1);
+  require_equal("attention", "prepared heads", std::ssize(x.keys.heads), p.heads);
+  require_equal("attention", "zero point of q", x.q.zero_point, x.keys.query_zero_point);
+  require_shape("attention", "q", x.q.codes, queries, p.heads * size);
+  require_shape("attention", "y", y, queries, p.heads * size);
+  require_scale("attention: logits", p.logits, keys);
+  require_softmax(p.softmax, keys);
+  require_attention_mask(x.mask, p.softmax, queries, keys);
+  require_workspace("attention", memory, attention_workspace_bytes(keys, run.threads()));
+  const detail::batch_attention<Isa> attend(queries, keys, size, p);
+  attend.attend_heads(x.q, x.mask, x.keys.heads.data(), y, memory, run);
 }
 
 }  // namespace INTACT_UNIT

@@ -105,13 +105,13 @@ inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_b
   const index_t size = shape.head_size();
   const code_matrix& qkv = keep(all, {"qkv", block}, evaluate_linear(x, p.qkv));
   code_matrix context(shape.tokens, shape.width);
+  const qkv_zero_points zero_points = p.zero_points();
   for (index_t head = 0; head < shape.heads; ++head) {
     const auto part = [&](index_t which) { return real::copy_columns(qkv, which * shape.width + head * size, size); };
-    const code_matrix& logits =
-        keep(all, {"attention_logits", block, head},
-             real::attention_logits(part(0), part(1), p.qkv_zero_point, p.attention_logits.exact));
+    const code_matrix& logits = keep(all, {"attention_logits", block, head},
+                                     real::attention_logits(part(0), part(1), zero_points, p.attention_logits.exact));
     const code_matrix& codes = keep(all, {"attention", block, head}, evaluate_softmax(logits, p.softmax));
-    const code_matrix averages = evaluate_average(codes, part(2), p.qkv_zero_point, p.softmax);
+    const code_matrix averages = evaluate_average(codes, part(2), zero_points.v, p.softmax);
     for (index_t i = 0; i < averages.rows; ++i) {
       for (index_t c = 0; c < size; ++c) {
         context(i, head * size + c) = averages(i, c);

@@ -175,11 +175,11 @@ code_matrix add_gemm(const code_matrix& stream, const code_matrix& a, const Weig
                   [&](double y, index_t m, index_t n) { return nearest_code(y, s16_codes, stream(m, n)); });
 }
 
-/// q * k^T of codes with one zero point.
-inline code_matrix attention_logits(const code_matrix& q, const code_matrix& k, int zero_point,
+/// q * k^T.
+inline code_matrix attention_logits(const code_matrix& q, const code_matrix& k, const qkv_zero_points& zero_points,
                                     const realized_scale& scale) {
-  const packed_rows keys(k.rows, k.columns, [&](index_t n, index_t c) { return k(n, c) - zero_point; });
-  const auto value = [&](std::int32_t code) { return static_cast<double>(code - zero_point); };
+  const packed_rows keys(k.rows, k.columns, [&](index_t n, index_t c) { return k(n, c) - zero_points.k; });
+  const auto value = [&](std::int32_t code) { return static_cast<double>(code - zero_points.q); };
   return multiply(q, value, keys, std::span(&scale, 1), to_codes(u8_codes));
 }
 

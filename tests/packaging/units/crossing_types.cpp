@@ -23,22 +23,23 @@ static_assert(all_trivially_copyable<matrix_view<u8>, matrix_view<const u8>, pac
                                      packed_weights<grouped_s4>, image_view, workspace, workspace_size, sequential,
                                      quantized_matrix, matrix_batch<u8>, quantized_batch, key_mask>);
 static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, add_parameters, log_sqrt2_scale,
-                                     log2_of_sum, log2_of_max, weights_of_max, softmax_parameters, layernorm_parameters, fq_vit_layernorm_parameters,
-                                     depthwise_weights, stencil, token_grid, window_grid>);
+                                     log2_of_sum, log2_of_max, weights_of_max, softmax_parameters, layernorm_parameters,
+                                     fq_vit_layernorm_parameters, depthwise_weights, stencil, token_grid, window_grid>);
 static_assert(std::apply([](auto... tags) { return all_trivially_copyable<decltype(tags)...>; }, isa::all{}));
-static_assert(all_trivially_copyable<attention_code, log2_rounding, stream_codes,
-                                     attention_codes<attention_code::u8_masked>>);
+static_assert(
+    all_trivially_copyable<attention_code, log2_rounding, stream_codes, attention_codes<attention_code::u8_masked>>);
 static_assert(all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
                                      requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add,
                                      requantize_per_row<u8>, compat_scale, round_half_to_even<u8>, single_rounding<u8>,
                                      double_rounding<u8>, round_power_of_two<u8>, row_corrected<raw_accumulator>,
                                      gemm_operands<u8, s8, raw_accumulator>>);
-static_assert(all_trivially_copyable<
-              any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters, multihead_parameters,
-              attention_operands, attention_shape, attention_parameters, mlp_parameters, block_shape, block_parameters,
-              u8_embedding, vit_shape, vit_parameters, window_attention_shape, window_attention_parameters,
-              swin_stage_shape, swin_shape, swin_block_shape, swin_block_parameters, swin_merging_parameters,
-              swin_stage_parameters, swin_parameters, trace_site, no_trace, layer_trace<no_trace>>);
+static_assert(
+    all_trivially_copyable<any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters,
+                           multihead_parameters, attention_operands, qkv_zero_points, attention_shape,
+                           attention_parameters, mlp_parameters, block_shape, block_parameters, u8_embedding, vit_shape,
+                           vit_parameters, window_attention_shape, window_attention_parameters, swin_stage_shape,
+                           swin_shape, swin_block_shape, swin_block_parameters, swin_merging_parameters,
+                           swin_stage_parameters, swin_parameters, trace_site, no_trace, layer_trace<no_trace>>);
 
 }  // namespace
 }  // namespace intact

@@ -16,21 +16,37 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-/// Buffers of one call, taken from a workspace.
-struct attention_buffers {
-  matrix_view<std::uint8_t> qkv;
+/// Buffers of one head, taken from a workspace.
+struct attention_head_buffers {
   matrix_view<std::uint8_t> logits;
   matrix_view<std::uint8_t> codes;  ///< bytes of packed rows for attention_code::u4_clipped
+
+  template <class Workspace>
+  static constexpr attention_head_buffers take(Workspace& memory, index_t queries, index_t keys) {
+    return {memory.template matrix<std::uint8_t>(queries, keys), memory.template matrix<std::uint8_t>(queries, keys)};
+  }
+};
+
+/// Buffers of self-attention with its projections.
+struct attention_buffers {
+  matrix_view<std::uint8_t> qkv;
+  attention_head_buffers head;
   matrix_view<std::uint8_t> context;
 
   template <class Workspace>
   static constexpr attention_buffers take(Workspace& memory, const attention_shape& shape) {
     return {memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),
-            memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
-            memory.template matrix<std::uint8_t>(shape.tokens, shape.tokens),
+            attention_head_buffers::take(memory, shape.tokens, shape.tokens),
             memory.template matrix<std::uint8_t>(shape.tokens, shape.width)};
   }
 };
+
+/// Bytes of workspace for attention between its projections, for memory of any alignment.
+constexpr std::size_t attention_workspace_bytes(index_t queries, index_t keys) {
+  workspace_size memory;
+  attention_head_buffers::take(memory, queries, keys);
+  return memory.bytes();
+}
 
 /// Bytes of workspace that attention of this shape needs, for memory of any alignment.
 constexpr std::size_t attention_workspace_bytes(const attention_shape& shape) {
@@ -112,7 +128,38 @@ void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, c
   }
 }
 
+/// All heads, from q, k and v to the context.
+template <class Trace>
+void attend_heads(const attention_operands& x, const multihead_parameters& p, const attention_head_buffers& buffer,
+                  const matrix_view<std::uint8_t>& y, Trace& trace) {
+  const index_t size = x.q.codes.columns / p.heads;
+  for (index_t head = 0; head < p.heads; ++head) {
+    const auto of_head = [&](const quantized_matrix& all) {
+      return quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
+    };
+    const quantized_matrix q = of_head(x.q), k = of_head(x.k), v = of_head(x.v);
+    reference::gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.logits}, buffer.logits);
+    trace(trace_site{.name = "attention_logits", .head = head}, matrix_view<const std::uint8_t>(buffer.logits));
+    const bool masked = x.mask.visible.rows != 0;
+    attend(buffer.logits, v, p.softmax, buffer.codes, y.column_block(head * size, size),
+           trace_site{.name = "attention", .head = head}, trace, masked ? &x.mask : nullptr);
+  }
+}
+
 }  // namespace detail
+
+/// Multi-head attention between its projections.
+///
+/// Shapes:    q Tq x (heads * size), k and v Tk x (heads * size), y Tq x (heads * size); a mask Tq x Tk or 1 x Tk, or
+///            none.
+/// Memory:    at least attention_workspace_bytes(Tq, Tk) bytes.
+/// Errors:    as intact::attention.
+template <class Trace = no_trace>
+void attention(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y,
+               workspace memory, Trace&& trace = {}) {
+  require_multihead(x, p, y);
+  detail::attend_heads(x, p, attention_head_buffers::take(memory, x.q.codes.rows, x.k.codes.rows), y, trace);
+}
 
 /// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters.
 ///
@@ -130,19 +177,7 @@ void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p,
   reference::linear(x, p.qkv, buffer.qkv);
   trace(trace_site{"qkv"}, matrix_view<const std::uint8_t>(buffer.qkv));
 
-  for (index_t head = 0; head < shape.heads; ++head) {
-    const index_t size = shape.head_size();
-    const attention_operands operands = p.operands(buffer.qkv);
-    const auto of_head = [&](const quantized_matrix& all) {
-      return quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
-    };
-    const quantized_matrix q = of_head(operands.q), k = of_head(operands.k), v = of_head(operands.v);
-
-    reference::gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.logits}, buffer.logits);
-    trace(trace_site{.name = "attention_logits", .head = head}, matrix_view<const std::uint8_t>(buffer.logits));
-    detail::attend(buffer.logits, v, p.softmax, buffer.codes, buffer.context.column_block(head * size, size),
-                   trace_site{.name = "attention", .head = head}, trace);
-  }
+  detail::attend_heads(p.operands(buffer.qkv), p.multihead(shape.heads), buffer.head, buffer.context, trace);
   trace(trace_site{"context"}, matrix_view<const std::uint8_t>(buffer.context));
 
   reference::linear_branch(buffer.context, p.proj, y);
