@@ -209,9 +209,9 @@ tensor<Code> codes_of_stream(const float_matrix& stream, const ptf_scale& scale)
 
 /// The largest error of the integer block in units of the largest value; checks equality with double precision, too.
 template <class Code>
-double relative_error(const random_block& source, const quantization_recipe& recipe, bool misaligned) {
+double relative_error(const random_block& source, block_calibration scales, const quantization_recipe& recipe,
+                      bool misaligned) {
   const float_block_view block = source.view();
-  block_calibration scales = calibrate_block(source.ranges(), recipe);
   std::vector<std::byte> memory(block_memory_bytes(block.shape, recipe) + 1);
   const block_parameters built =
       build_block(block, scales, recipe, std::span(memory).subspan(misaligned ? 1 : 0, memory.size() - 1));
@@ -242,15 +242,23 @@ double relative_error(const random_block& source, const quantization_recipe& rec
   return error / static_cast<double>(stream.cwiseAbs().maxCoeff());
 }
 
-TEST_CASE("build_block: from observed ranges, equals double precision and is near the float block [all recipes]") {
+TEST_CASE(
+    "build_block: from observed ranges, equals double precision and is near the float block [all recipes; q, k and v "
+    "in one scale or three]") {
   const random_block source;
   for (const named_profile& named : all_recipes()) {
     INFO(named.name);
     const double limit = named.recipe.weights == weight_kind::s8 ? 0.08 : 0.15;
-    for (const bool misaligned : {false, true}) {
+    block_calibration scales = calibrate_block(source.ranges(), named.recipe);
+    for (const bool separate : {false, true}) {
+      if (separate) {
+        const affine_scale& q = scales.tensors.qkv;
+        scales.tensors.k = affine_scale{q.scale * 1.25F, q.zero_point - 20};
+        scales.tensors.v = affine_scale{q.scale * 1.5F, q.zero_point + 9};
+      }
       CHECK((named.recipe.stream == stream_codes::s16
-                 ? relative_error<std::int16_t>(source, named.recipe, misaligned)
-                 : relative_error<std::uint8_t>(source, named.recipe, misaligned)) < limit);
+                 ? relative_error<std::int16_t>(source, scales, named.recipe, separate)
+                 : relative_error<std::uint8_t>(source, scales, named.recipe, separate)) < limit);
     }
   }
 }
@@ -336,6 +344,14 @@ TEST_CASE("build_block: refuses scales and recipes, naming block and tensor") {
   };
   CHECK(refused([](block_calibration& s) { s.tensors.qkv.scale = 0; }) ==
         "intact::build_block: tensor qkv of block 3: scale is 0; it must be above 0 and finite");
+  CHECK(mentions(refused([](block_calibration& s) {
+                   s.tensors.k = affine_scale{0, 3};
+                 }),
+                 "tensor keys of block 3: scale is 0"));
+  CHECK(mentions(refused([](block_calibration& s) {
+                   s.tensors.v = affine_scale{1, 256};
+                 }),
+                 "tensor values of block 3: zero_point is 256"));
   CHECK(mentions(refused([](block_calibration& s) { s.tensors.activation.zero_point = 256; }),
                  "tensor activation of block 3: zero_point is 256"));
   CHECK(mentions(refused([](block_calibration& s) { s.tensors.add2.shift.pop_back(); }),

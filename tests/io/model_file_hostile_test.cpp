@@ -62,10 +62,10 @@ struct raw_model {
   }
   /// A single number of the model.
   void set(const std::string& name, std::int64_t value) { set(name, 0, value); }
-  /// A number that is left out of models with one class token.
-  void set_class_tokens(std::int64_t count) {
-    tensors["shape.class_tokens"] = tensors.at("shape.depth");
-    set("shape.class_tokens", count);
+  /// A number that ordinary models leave out.
+  void add(const std::string& name, std::int64_t value) {
+    tensors[name] = tensors.at("shape.depth");
+    set(name, value);
   }
   template <class T>
   void fill(const std::string& name, T value) {
@@ -272,9 +272,10 @@ TEST_CASE("load_integer_vit: refuses shapes of no model", "[model_file][hostile]
       bad_number("shape.stream", 2, "0..1"),
       bad_number("shape.stream", -1, "0..1"),
       bad_number("shape.stream", std::int64_t{1} << 32, "0..1"),
-      {[](raw_model& m) { m.set_class_tokens(1); }, "tensor \"shape.class_tokens\" is 1; it must be in 2..1048576"},
-      {[](raw_model& m) { m.set_class_tokens(2); }, "it must be [30]"},
-      {[](raw_model& m) { m.set_class_tokens(1 << 20); }, "tokens; they must be at most 82000"},
+      {[](raw_model& m) { m.add("shape.class_tokens", 1); },
+       "tensor \"shape.class_tokens\" is 1; it must be in 2..1048576"},
+      {[](raw_model& m) { m.add("shape.class_tokens", 2); }, "it must be [30]"},
+      {[](raw_model& m) { m.add("shape.class_tokens", 1 << 20); }, "tokens; they must be at most 82000"},
       {[](raw_model& m) { m.set("shape.height", 7); },
        "tensor \"shape.height\" is 7; it must be a multiple of shape.patch, which is 3"},
       {[](raw_model& m) { m.set("shape.width_pixels", 1); },
@@ -520,6 +521,10 @@ TEST_CASE("load_integer_vit: refuses attention that breaks its rules", "[model_f
   require_refused({
       bad_number("blocks.0.qkv_zero_point", 256, "0..255"),
       bad_number("blocks.0.qkv_zero_point", -1, "0..255"),
+      {[](raw_model& m) { m.add("blocks.0.k_zero_point", 256); },
+       "tensor \"blocks.0.k_zero_point\" is 256; it must be in 0..255"},
+      {[](raw_model& m) { m.add("blocks.1.v_zero_point", -1); },
+       "tensor \"blocks.1.v_zero_point\" is -1; it must be in 0..255"},
       bad_number(name + ".kind", 3, "0..2"),
       bad_number(name + ".probabilities", 3, "0..2"),
       bad_number(name + ".rounding", 2, "0..1"),

@@ -87,8 +87,13 @@ bool same(const owned_softmax& a, const owned_softmax& b) {
          same(a.normalization.zero_point, b.normalization.zero_point);
 }
 
+bool same(const std::optional<int>& a, const std::optional<int>& b) {
+  return a == b;
+}
+
 bool same(const owned_block& a, const owned_block& b) {
-  return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.zero_points(), b.zero_points()) &&
+  return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.qkv_zero_point, b.qkv_zero_point) &&
+         same(a.k_zero_point, b.k_zero_point) && same(a.v_zero_point, b.v_zero_point) &&
          same(a.attention_logits, b.attention_logits) && same(a.softmax, b.softmax) && same(a.proj, b.proj) &&
          same(a.add1, b.add1) && same(a.norm2, b.norm2) && same(a.fc1, b.fc1) && same(a.activation, b.activation) &&
          same(a.fc2, b.fc2) && same(a.add2, b.add2);
@@ -265,6 +270,20 @@ TEST_CASE("save_integer_vit: load_integer_vit gives distilled models, and one cl
     CHECK(safetensors_file::read(folder / "distilled").values<std::int64_t>("shape.class_tokens", {}).front() == 2);
     CHECK_FALSE(safetensors_file::read(folder / "plain").contains("shape.class_tokens"));
   }
+}
+
+TEST_CASE("save_integer_vit: load_integer_vit gives keys and values zero points of their own", "[model_file]") {
+  vit_tensors tensors = quantized_vit(small_vit, paper_recipe).tensors();
+  tensors.blocks[0].k_zero_point = 0;
+  tensors.blocks[1].v_zero_point = 255;
+  const scratch_folder folder;
+  save_integer_vit(integer_vit(tensors), folder / "model");
+  const vit_tensors loaded = load_integer_vit(folder / "model").tensors();
+  CHECK(same(loaded, tensors));
+  CHECK(loaded.blocks[0].zero_points().k == 0);
+  CHECK(loaded.blocks[0].zero_points().v == tensors.blocks[0].qkv_zero_point);
+  CHECK(loaded.blocks[1].zero_points().v == 255);
+  require_round_trip(integer_vit(tensors), image_set(small_vit, 1));
 }
 
 TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [smallest sizes]", "[model_file]") {

@@ -1,6 +1,7 @@
 // Attention and blocks on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit.
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,7 +13,6 @@
 #include "heap_counter.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/intact.hpp"
-#include "intact/reference/gemm.hpp"
 #include "intact/reference/model/block.hpp"
 #include "kernel_tests.hpp"
 #include "random_model.hpp"
@@ -187,25 +187,11 @@ TEST_CASE("block: equals the specification [4,097 tokens]", "[block]") {
   check_model(precise_recipe, 64, 7, stream_contents::random);
 }
 
-/// Attention by the specification, head by head.
-void attend_by_specification(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y) {
-  const index_t size = y.columns / p.heads;
-  tensor<std::uint8_t> logits(x.q.codes.rows, x.k.codes.rows), codes(x.q.codes.rows, x.k.codes.rows);
-  for (index_t h = 0; h < p.heads; ++h) {
-    const auto part = [&](const quantized_matrix& of) {
-      return quantized_matrix{of.codes.column_block(h * size, size), of.zero_point};
-    };
-    reference::gemm(part(x.q), part(x.k), requantize<std::uint8_t, tensor_scale>{p.logits}, logits.view());
-    no_trace trace;
-    reference::detail::attend(logits.view(), part(x.v), p.softmax, codes.view(), y.column_block(h * size, size), {},
-                              trace);
-  }
-}
-
 void check_attention(const attention_operands& x, const multihead_parameters& p, index_t threads) {
   const index_t width = x.q.codes.columns, keys = x.k.codes.rows;
   tensor<std::uint8_t> y(x.q.codes.rows, width), expected(x.q.codes.rows, width);
-  attend_by_specification(x, p, expected.view());
+  std::vector<std::byte> reference_scratch(reference::attention_workspace_bytes(x.q.codes.rows, keys));
+  reference::attention(x, p, expected.view(), workspace(reference_scratch.data(), reference_scratch.size()));
   // Memory that begins at an odd address.
   std::vector<std::byte> scratch(attention_workspace_bytes(keys, p.heads, width / p.heads, threads) + 1);
   attention<tested_isa>(x, p, y.view(), workspace(scratch.data() + 1, scratch.size() - 1), thread_pool{threads});
@@ -229,6 +215,113 @@ TEST_CASE("attention: equals the specification [any numbers of queries and keys]
       auto k = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
       auto v = some_stream<std::uint8_t>(stream_contents::random, c.keys, width, random);
       check_attention({{q.view(), 120}, {k.view(), 130}, {v.view(), 255}}, p, 1);
+    }
+  }
+}
+
+/// Codes of queries, keys and values, which differ in their zero points.
+struct qkv_codes {
+  tensor<std::uint8_t> q, k, v;
+
+  qkv_codes(index_t queries, index_t keys, index_t width, generator& random)
+      : q(some_stream<std::uint8_t>(stream_contents::random, queries, width, random)),
+        k(some_stream<std::uint8_t>(stream_contents::random, keys, width, random)),
+        v(some_stream<std::uint8_t>(stream_contents::random, keys, width, random)) {}
+
+  attention_operands operands() { return {{q.view(), 120}, {k.view(), 7}, {v.view(), 255}}; }
+};
+
+/// Masks of every kind: causal ones, all lengths of padding, random ones, and queries that see no key.
+std::vector<tensor<std::uint8_t>> some_masks(index_t queries, index_t keys, generator& random) {
+  std::vector<tensor<std::uint8_t>> masks(5, tensor<std::uint8_t>(queries, keys));
+  causal_mask(masks[0].view());
+  causal_mask(masks[1].view(), std::max<index_t>(0, keys - queries));
+  for (index_t i = 0; i < queries; ++i) {
+    for (index_t j = 0; j < keys; ++j) {
+      masks[2](i, j) = static_cast<std::uint8_t>(random.between(0, 3) == 0 ? random.between(1, 255) : 0);
+      masks[3](i, j) = i % 3 == 0 ? 0 : 1;
+      masks[4](i, j) = 1;
+    }
+  }
+  for (const index_t length : {index_t{0}, index_t{1}, keys / 2, keys}) {
+    masks.emplace_back(1, keys);
+    padding_mask(std::array{length}, masks.back().view());
+  }
+  return masks;
+}
+
+TEST_CASE("attention: masked keys have weight 0, as in the specification [every recipe, kinds of masks]", "[block]") {
+  const struct {
+    index_t queries, keys, heads, size;
+  } cases[] = {{50, 50, 2, 16}, {3, 200, 1, 64}, {17, 5, 2, 8}, {1, 1, 1, 16}, {40, 300, 1, 32}};
+  for (const auto& c : cases) {
+    for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+      const packed_vit model = model_of_one_block(recipe, 8);
+      multihead_parameters p = model.parameters().blocks[0].attention.multihead(c.heads);
+      p.logits.multiplier /= static_cast<std::int32_t>(std::max<index_t>(1, c.size / 8));
+      generator random(8);
+      qkv_codes codes(c.queries, c.keys, c.heads * c.size, random);
+      for (const tensor<std::uint8_t>& mask : some_masks(c.queries, c.keys, random)) {
+        CAPTURE(profile_text(recipe), c.queries, c.keys, mask.rows());
+        attention_operands x = codes.operands();
+        x.mask = {mask.view()};
+        check_attention(x, p, 1 + c.queries % 3);
+      }
+    }
+  }
+}
+
+TEST_CASE("attention: a visible key is one for which the mask is not 0, and all are without a mask", "[block]") {
+  const packed_vit model = model_of_one_block(paper_recipe, 8);
+  const multihead_parameters p = model.parameters().blocks[0].attention.multihead(1);
+  generator random(9);
+  qkv_codes codes(9, 30, 8, random);
+  const auto context = [&](const key_mask& mask, index_t keys) {
+    attention_operands x = codes.operands();
+    x.k.codes = x.k.codes.row_block(0, keys);
+    x.v.codes = x.v.codes.row_block(0, keys);
+    x.mask = mask;
+    tensor<std::uint8_t> y(9, 8);
+    std::vector<std::byte> scratch(attention_workspace_bytes(keys, 1, 8, 1));
+    attention<tested_isa>(x, p, y.view(), workspace(scratch.data(), scratch.size()));
+    return y.memory();
+  };
+  tensor<std::uint8_t> all(1, 30), some(1, 30);
+  padding_mask(std::array<index_t, 1>{30}, all.view());
+  padding_mask(std::array<index_t, 1>{20}, some.view());
+  CHECK(context({all.view()}, 30) == context({}, 30));
+  CHECK(context({some.view()}, 30) == context({}, 20));
+  CHECK(context({some.view()}, 30) != context({}, 30));
+}
+
+TEST_CASE("prepare_keys_values: many calls of attention have the bits of the call on keys and values", "[block]") {
+  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    const packed_vit model = model_of_one_block(recipe, 8);
+    const index_t keys = 77, heads = 3, size = 16, threads = 2;
+    multihead_parameters p = model.parameters().blocks[0].attention.multihead(heads);
+    generator random(11);
+    qkv_codes codes(1, keys, heads * size, random);
+    std::vector<std::byte> prepared_memory(prepared_keys_bytes(keys, heads, size) + 1);
+    const attention_operands all = codes.operands();
+    const prepared_keys_values prepared = prepare_keys_values<tested_isa>(
+        all.k, all.v, heads, all.q.zero_point, workspace(prepared_memory.data() + 1, prepared_memory.size() - 1),
+        thread_pool{threads});
+    for (const index_t queries : {0, 1, 5, 64, 130}) {
+      for (const bool causal : {false, true}) {
+        CAPTURE(profile_text(recipe), queries, causal);
+        qkv_codes more(queries, 0, heads * size, random);
+        tensor<std::uint8_t> mask(queries, keys), y(queries, heads * size), expected(queries, heads * size);
+        causal_mask(mask.view(), 10);
+        attention_operands x = all;
+        x.q = {more.q.view(), all.q.zero_point};
+        x.mask = causal ? key_mask{mask.view()} : key_mask{};
+        std::vector<std::byte> scratch(attention_workspace_bytes(keys, heads, size, threads));
+        attention<tested_isa>(x, p, expected.view(), workspace(scratch.data(), scratch.size()));
+        std::vector<std::byte> less(attention_workspace_bytes(keys, threads));
+        attention<tested_isa>(prepared_operands{x.q, prepared, x.mask}, p, y.view(),
+                              workspace(less.data(), less.size()), thread_pool{threads});
+        CHECK(first_difference(y.view(), expected.view()) == "");
+      }
     }
   }
 }
