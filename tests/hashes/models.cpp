@@ -6,8 +6,10 @@
 
 #include "hashes.hpp"
 #include "intact/build/recipe.hpp"
+#include "intact/model/attention.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/reference/model/attention.hpp"
 #include "intact/reference/model/block.hpp"
 #include "intact/reference/model/swin.hpp"
 #include "intact/reference/model/vit.hpp"
@@ -215,6 +217,33 @@ void run_block(const recipe& of_block, std::uint64_t seed) {
   }
 }
 
+/// Attention between its projections with a causal mask, from keys and values that are prepared or not; queries, keys
+/// and values have zero points of their own.
+void run_attention(const recipe& of_block, std::uint64_t seed) {
+  constexpr index_t queries = 19, keys = 33, heads = 3, size = 16, width = heads * size;
+  model_builder build(of_block, seed);
+  const block_parameters block =
+      build.block({.attention = {.tokens = keys, .width = width, .heads = heads}, .hidden = 8});
+  const multihead_parameters p = block.attention.multihead(heads);
+  const matrix<std::uint8_t> q(queries, width, 0, 255, build.memory().random),
+      k(keys, width, 0, 255, build.memory().random), v(keys, width, 0, 255, build.memory().random);
+  matrix<std::uint8_t> visible(queries, keys), expected(queries, width), found(queries, width);
+  causal_mask(visible.view(), 5);
+  const attention_operands x{{q.view(), 120}, {k.view(), 7}, {v.view(), 255}, {visible.view()}};
+
+  std::vector<std::byte> scratch(reference::attention_workspace_bytes(queries, keys));
+  reference::attention(x, p, expected.view(), workspace(scratch.data(), scratch.size()));
+  scratch.resize(attention_workspace_bytes(keys, heads, size, 1));
+  attention<tested_isa>(x, p, found.view(), workspace(scratch.data(), scratch.size()));
+  report("attention/masked/" + of_block.name, found.view(), expected.view());
+
+  std::vector<std::byte> prepared(prepared_keys_bytes(keys, heads, size));
+  const prepared_keys_values kv =
+      prepare_keys_values<tested_isa>(x.k, x.v, heads, 120, workspace(prepared.data(), prepared.size()));
+  attention<tested_isa>(prepared_operands{x.q, kv, x.mask}, p, found.view(), workspace(scratch.data(), scratch.size()));
+  report("attention/masked_and_prepared/" + of_block.name, found.view(), expected.view());
+}
+
 void run_blocks() {
   constexpr auto root = log2_rounding::round_log;
   constexpr attention_kind of_max = attention_kind::log2_of_max, weights = attention_kind::weights;
@@ -236,6 +265,10 @@ void run_blocks() {
   run_block<std::int16_t>(precise, 14);
   run_block<std::int16_t>(clip, 15);
   run_block<std::int16_t>(bytes, 16);
+  run_attention({.name = "paper"}, 17);
+  run_attention({.name = "paper_888", .probabilities = attention_code::u8_full}, 18);
+  run_attention(precise, 19);
+  run_attention(bytes, 24);
 }
 
 /// A model's image, and memory for its outputs.

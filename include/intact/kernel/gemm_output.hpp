@@ -70,9 +70,9 @@ INTACT_INLINE void finish_stored(const gemm_operands<A, Element, Stage>& product
 /// The same for `rows` rows and at.columns columns of a panel, Rows rows at a time.
 template <unsigned Rows, class Isa, class A, class Element, class Stage>
 [[gnu::noinline]] void finish_panel(const gemm_operands<A, Element, Stage>& product, const std::int32_t* sums,
-                                    unsigned rows, const tile_place& at) noexcept {
+                                    index_t rows, const tile_place& at) noexcept {
   constexpr index_t stride = panel_sums<Element, Rows>::stride, lanes = simd::lanes<Isa>;
-  for (unsigned r = 0; r < rows; r += Rows) {
+  for (index_t r = 0; r < rows; r += index_t{Rows}) {
     const std::int32_t* const row = sums + r * stride;
     index_t column = 0;
     for (; at.columns - column > 3 * lanes; column += 4 * lanes) {
