@@ -247,6 +247,30 @@ MUTATIONS = [
         ("masks.of(shape.grid, window % windows)", "masks.of(shape.grid, 0)"),
     ),
     *mutations_of(
+        "types/key_mask.hpp", "block_kernel_test@avx2",
+        ("j <= past + i", "j < past + i"),
+        ("j < lengths[", "j <= lengths["),
+        ("visible.rows == 1 ? visible : visible.row_block(first, count)", "visible"),
+    ),
+    *mutations_of(
+        "model/attention.hpp", "block_kernel_test@avx2",
+        ("encode_rows(codes, x.mask.queries(first, count))", "encode_rows(codes)"),
+        ("run.for_each(heads, [&](index_t h) {", "run.for_each(heads - 1, [&](index_t h) {"),
+        ("for (index_t i = 0; i <= h; ++i) {", "for (index_t i = 0; i < 1; ++i) {"),
+    ),
+    *mutations_of(
+        "model/attention_parameters.hpp", "contract_test",
+        ("full && (of_sum == nullptr || divisor != nullptr)", "full && of_sum == nullptr"),
+        ("of_sum == nullptr && divisor == nullptr", "of_sum == nullptr && divisor == nullptr && keys < 0"),
+        ("if (p.codes() == attention_code::u4_clipped) [[unlikely]]", "if (p.codes() == attention_code::u8_full) [[unlikely]]"),
+        ("mask.visible.rows != 0", "mask.visible.rows > 1"),
+    ),
+    *mutations_of(
+        "build/layer_specs.hpp", "block_test",
+        ("q_scale * k_scale", "q_scale * q_scale"),
+        ("replace(2, *own.v)", "replace(2, *own.k)"),
+    ),
+    *mutations_of(
         "quantize/float_swin.hpp", "float_swin_test",
         ("i / window - j / window, across", "j / window - i / window, across"),
     ),
@@ -668,7 +692,7 @@ MUTATIONS = [
         "kernel/gemm_output.hpp", "gemm_kernel_test@avx2_vnni",
         ("at.columns < width ? at.columns : width", "width"),
         ("at.columns - column > 3 * lanes", "at.columns - column > 2 * lanes"),
-        ("r < rows; r += Rows", "r < rows; r += 2 * Rows"),
+        ("r < rows; r += index_t{Rows}", "r < rows; r += 2 * index_t{Rows}"),
     ),
     *mutations_of(
         "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2_vnni",
@@ -867,7 +891,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "build/scale_fitter.hpp", "build_test",
-        ("own.context.scale, least_context_scale(own.qkv)", "own.context.scale, 2 * least_context_scale(own.qkv)"),
+        ("own.context.scale, least_context_scale(own.values())", "own.context.scale, 2 * least_context_scale(own.values())"),
         ("raised *= 2", "raised *= 4"),
     ),
     *mutations_of(

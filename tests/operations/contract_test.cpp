@@ -1,6 +1,7 @@
 #include "intact/config/contract.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstddef>
 #include <cstdint>
@@ -1099,12 +1100,69 @@ TEST_CASE("attention: refuses every wrong argument before anything is written") 
   check({"size of the exponential table", "255", "256"}, [](attention_call& call) {
     exponential_of(call.parameters.softmax) = exponential_of(call.parameters.softmax).first(255);
   });
+  check({"relative to the maximum", "divisor"},
+        [](attention_call& call) { call.parameters.softmax.weights = weights_of_max{}; });
+  check({"attention_code::u8_full", "relative to the sum"}, [](attention_call& call) {
+    std::get<log2_of_sum>(call.parameters.softmax.weights).codes = attention_code::u8_full;
+    call.parameters.softmax.context = row_divisor{1 << 28, 120};
+  });
+  check({"mask", "4 x 6", "5 x 6"},
+        [&](attention_call& call) { call.operands.mask = {memory.matrix<std::uint8_t>(4, 6, 0, 1, random)}; });
+  check({"mask", "1 x 5", "1 x 6"},
+        [&](attention_call& call) { call.operands.mask = {memory.matrix<std::uint8_t>(1, 5, 0, 1, random)}; });
+  check({"mask", "attention_code::u4_clipped"}, [&](attention_call& call) {
+    std::get<log2_of_sum>(call.parameters.softmax.weights).codes = attention_code::u4_clipped;
+    call.operands.mask = {memory.matrix<std::uint8_t>(1, 6, 0, 1, random)};
+  });
+  check_refused(y, {"padding_mask", "rows of the mask", "5", "2"}, [&] {
+    padding_mask(std::array<index_t, 2>{3, 4}, y.view());
+  });
   for (const std::size_t given : {std::size_t{0}, bytes - 1}) {
     check({"workspace", std::to_string(given), std::to_string(bytes)},
           [&](attention_call& call) { call.bytes = given; });
   }
   CHECK(scratch.memory() == tensor<std::uint8_t>(1, static_cast<index_t>(bytes)).memory());
   check_accepted(y, [&] { run(good); });
+}
+
+TEST_CASE("prepare_keys_values, attention: refuse what does not fit prepared keys before anything is written") {
+  generator random(57);
+  parameter_memory memory;
+  tensor<std::uint8_t> y(5, 8, layouts[1]);
+  const multihead_parameters p =
+      random_block(memory, small_block, attention_code::u8_masked, random).attention.multihead(2);
+  const quantized_matrix q{memory.matrix<std::uint8_t>(5, 8, 0, 255, random), 128};
+  const quantized_matrix k{memory.matrix<std::uint8_t>(6, 8, 0, 255, random), 100};
+  const quantized_matrix v{memory.matrix<std::uint8_t>(6, 8, 0, 255, random), 120};
+  const std::size_t bytes = prepared_keys_bytes(6, 2, 4), scratch_bytes = attention_workspace_bytes(6, 1);
+  tensor<std::uint8_t> prepared(1, static_cast<index_t>(bytes)), scratch(1, static_cast<index_t>(scratch_bytes));
+  const auto prepare = [&](const quantized_matrix& keys, const quantized_matrix& values, index_t heads, int zero_point,
+                           std::size_t given) {
+    return prepare_keys_values(keys, values, heads, zero_point, workspace(prepared.view().data, given));
+  };
+  const auto refused = [&](const words& expected, const auto& call) {
+    check_refused(prepared, words{"prepare_keys_values"} + expected, call);
+  };
+  refused({"heads", "0", "1"}, [&] { prepare(k, v, 0, 128, bytes); });
+  refused({"columns of k modulo heads", "2", "0"}, [&] { prepare(k, v, 3, 128, bytes); });
+  refused({"v", "6 x 7", "6 x 8"}, [&] { prepare(k, {v.codes.column_block(0, 7), v.zero_point}, 2, 128, bytes); });
+  refused({"workspace", std::to_string(bytes - 1), std::to_string(bytes)}, [&] { prepare(k, v, 2, 128, bytes - 1); });
+  check_refused(prepared, {"zero point of q", "256", "255"}, [&] { prepare(k, v, 2, 256, bytes); });
+  check_refused(prepared, {"zero point of k", "-1", "0"}, [&] { prepare({k.codes, -1}, v, 2, 128, bytes); });
+
+  const prepared_keys_values kv = prepare(k, v, 2, 128, bytes);
+  const auto attend = [&](const quantized_matrix& queries, const multihead_parameters& parameters, std::size_t given) {
+    attention(prepared_operands{queries, kv}, parameters, y.view(), workspace(scratch.view().data, given));
+  };
+  multihead_parameters other_heads = p;
+  other_heads.heads = 4;
+  check_refused(y, {"attention", "prepared heads", "2", "4"}, [&] { attend(q, other_heads, scratch_bytes); });
+  check_refused(y, {"attention", "zero point of q", "127", "128"}, [&] { attend({q.codes, 127}, p, scratch_bytes); });
+  check_refused(y, {"attention", "q", "5 x 7", "5 x 8"}, [&] {
+    attend({q.codes.column_block(0, 7), 128}, p, scratch_bytes);
+  });
+  check_refused(y, {"attention", "workspace"}, [&] { attend(q, p, scratch_bytes - 1); });
+  check_accepted(y, [&] { attend(q, p, scratch_bytes); });
 }
 
 TEST_CASE("reference::attention: refuses inputs and outputs of another shape") {

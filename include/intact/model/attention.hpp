@@ -231,7 +231,7 @@ prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quanti
   require_at_most("prepare_keys_values", "head size", size, gemm_max_depth_u8_u8);
   require_view("prepare_keys_values", "k", k.codes);
   require_shape("prepare_keys_values", "v", v.codes, keys, k.codes.columns);
-  require_zero_points({query_zero_point, k.zero_point, v.zero_point});
+  require_zero_points("prepare_keys_values", {query_zero_point, k.zero_point, v.zero_point});
   require_at_most("prepare_keys_values", "keys", keys, shift_matmul_max_keys);
   require_workspace("prepare_keys_values", memory, prepared_keys_bytes(keys, heads, size));
   kernel::attention_head* const prepared = memory.take<kernel::attention_head>(heads);

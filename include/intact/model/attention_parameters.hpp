@@ -102,10 +102,10 @@ inline void require_softmax(const softmax_parameters& p, index_t keys) {
   }
 }
 
-inline void require_zero_points(const qkv_zero_points& of) {
-  require_between("attention", "zero point of q", of.q, 0, 255);
-  require_between("attention", "zero point of k", of.k, 0, 255);
-  require_between("attention", "zero point of v", of.v, 0, 255);
+inline void require_zero_points(const char* operation, const qkv_zero_points& of) {
+  require_between(operation, "zero point of q", of.q, 0, 255);
+  require_between(operation, "zero point of k", of.k, 0, 255);
+  require_between(operation, "zero point of v", of.v, 0, 255);
 }
 
 /// Checks a mask, which may have no elements. Packed codes have none for a masked key.
@@ -127,7 +127,7 @@ void require_attention(const attention_parameters& p, const attention_shape& sha
   require_equal("attention", "width % heads", shape.width % shape.heads, 0);
   require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
   require_linear<Kinds>("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
-  require_zero_points(p.zero_points);
+  require_zero_points("attention", p.zero_points);
   require_scale("attention: logits", p.logits, shape.tokens);
   require_softmax(p.softmax, shape.tokens);
   require_linear<Kinds>("attention: proj", p.proj, shape.width, shape.width);
@@ -145,7 +145,7 @@ inline void require_multihead(const attention_operands& x, const multihead_param
   require_shape("attention", "k", x.k.codes, keys, p.heads * size);
   require_shape("attention", "v", x.v.codes, keys, p.heads * size);
   require_shape("attention", "y", y, queries, p.heads * size);
-  require_zero_points({x.q.zero_point, x.k.zero_point, x.v.zero_point});
+  require_zero_points("attention", {x.q.zero_point, x.k.zero_point, x.v.zero_point});
   require_scale("attention: logits", p.logits, keys);
   require_softmax(p.softmax, keys);
   require_attention_mask(x.mask, p.softmax, queries, keys);
