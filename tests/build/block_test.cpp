@@ -243,7 +243,7 @@ double relative_error(const random_block& source, block_calibration scales, cons
 }
 
 TEST_CASE(
-    "build_block: from observed ranges, equals double precision and is near the float block [all recipes; q, k and v "
+    "build_block: from observed ranges, equals double precision and is near the float block [all recipes, q, k and v "
     "in one scale or three]") {
   const random_block source;
   for (const named_profile& named : all_recipes()) {

@@ -135,12 +135,12 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
       # Seconds on a processor are minutes on an emulated one.
       add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program}
                                                 --filenames-as-tags "[#${name}]~[long]")
-      set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS isa COST 1${cost_of_${name}})
+      set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS neon COST 1${cost_of_${name}})
     endforeach()
   endforeach()
   add_custom_target(neon_tests ALL DEPENDS ${neon_programs})
 else()
   add_test(NAME neon COMMAND ${CMAKE_COMMAND} -E echo
                              "[intact: skipped] needs aarch64-linux-gnu-g++, qemu-aarch64 and Catch2 2's single header")
-  set_tests_properties(neon PROPERTIES LABELS isa ${skip_line})
+  set_tests_properties(neon PROPERTIES LABELS neon ${skip_line})
 endif()

@@ -8,12 +8,11 @@
 namespace intact {
 
 using u8 = std::uint8_t;
-// reference::round_half_to_even is a function.
-using ties_to_even = round_half_to_even<u8>;
 
 template void reference::gemm(matrix_view<const std::int8_t>, const packed_view<s4, const u8>&, const raw_accumulator&,
                               matrix_view<std::int32_t>);
-template void reference::gemm(const quantized_matrix&, const quantized_matrix&, const ties_to_even&, matrix_view<u8>);
+template void reference::gemm(const quantized_matrix&, const quantized_matrix&, const round_half_to_even<u8>&,
+                              matrix_view<u8>);
 template void reference::gemm(const quantized_matrix&, const quantized_matrix&, const single_rounding<u8>&,
                               matrix_view<u8>);
 template void reference::gemm(const quantized_matrix&, const quantized_matrix&, const double_rounding<u8>&,

@@ -4,6 +4,9 @@
       ctags, and so editors that understand as much of C++, find every class and enumeration that begins a line, and in
       a header of an operation, such as intact/gemm.hpp, a function of its name.
 
+  namespace_check.py parameters <include folder>
+      No public function has more than six parameters: none outside kernel/, simd/ and the namespaces detail.
+
   namespace_check.py crossing <include folder> <source>
       The source names every type of INTACT_ABI, the namespace of types that cross translation units.
 
@@ -16,6 +19,7 @@ import shutil
 import subprocess
 import sys
 
+MOST_PARAMETERS = 6
 TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)(?: [{:]|<)", re.MULTILINE)
 CROSSING = re.compile(r"^inline namespace INTACT_ABI \{\n(.*?)^\}  // namespace INTACT_ABI", re.MULTILINE | re.DOTALL)
 
@@ -31,6 +35,34 @@ def ctags(headers):
         yield from ((name, None if name in found else f"{header}: {name} is not found") for name in sorted(expected))
 
 
+def parameter_count(signature):
+    """Of a signature such as "(int a, std::pair<A, B> b)"."""
+    inside = signature[1:signature.rindex(")")].strip()
+    depth = 0
+    count = 1 if inside else 0
+    for i, letter in enumerate(inside):
+        if letter in "(<[{":
+            depth += 1
+        elif letter in ")]}" or (letter == ">" and inside[i - 1] != "-"):
+            depth -= 1
+        elif letter == "," and depth == 0:
+            count += 1
+    return count
+
+
+def parameters(headers):
+    for header in headers:
+        if header.parent.name in ("kernel", "simd", "log_softmax"):
+            continue
+        command = ["ctags", "-f", "-", "--fields=+sS", "--c++-kinds=fp", header]
+        for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+            name, _, rest = line.partition("\t")
+            _, found, signature = rest.partition("\tsignature:")
+            if found and "::detail" not in rest:
+                count = parameter_count(signature)
+                yield name, f"{header}: {name} has {count} parameters" if count > MOST_PARAMETERS else None
+
+
 def crossing(headers, source):
     """The tags of instruction sets are all named by isa::all."""
     text = pathlib.Path(source).read_text()
@@ -44,14 +76,14 @@ def crossing(headers, source):
 
 def main():
     check, folder, *more = sys.argv[1:]
-    if check == "ctags" and shutil.which("ctags") is None:
+    if check != "crossing" and shutil.which("ctags") is None:
         print("[intact: skipped] there is no ctags")
         return 0
     headers = sorted(pathlib.Path(folder, "intact").rglob("*.hpp"))
-    results = list({"ctags": ctags, "crossing": crossing}[check](headers, *more))
+    results = list({"ctags": ctags, "parameters": parameters, "crossing": crossing}[check](headers, *more))
     violations = [violation for _, violation in results if violation is not None]
     if len(results) < 50:
-        violations.append(f"there are only {len(results)} types")
+        violations.append(f"there are only {len(results)} names")
     print("\n".join(violations) if violations else f"no violation in {len(results)} names")
     return 1 if violations else 0
 

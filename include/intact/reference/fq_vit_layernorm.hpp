@@ -60,7 +60,7 @@ constexpr std::uint64_t shifted_quotient(std::uint64_t n, int shift, std::uint64
 }
 
 /// x / 2^shift rounded to nearest, halves to even.
-constexpr std::int64_t round_half_to_even(std::int64_t x, int shift) {
+constexpr std::int64_t rounded_to_even(std::int64_t x, int shift) {
   const std::int64_t down = x >> shift;
   const std::int64_t one = std::int64_t{1} << shift;
   const std::int64_t twice_rest = 2 * (x - down * one);
@@ -105,9 +105,9 @@ constexpr std::int32_t fq_vit_layernorm_code(std::int64_t value, index_t channel
         shifted_quotient(magnitude(product), shift + fq_vit_layernorm_bias_bits, row.root, offset_limit));
     offset += product < 0 ? mean : -mean;
   }
-  const std::int64_t rounded = round_half_to_even(offset, fq_vit_layernorm_bias_bits - m.exponent);
+  const std::int64_t rounded = rounded_to_even(offset, fq_vit_layernorm_bias_bits - m.exponent);
   const std::int64_t scaled = (gain < 0 ? -m.mantissa : m.mantissa) * value;
-  return saturate<std::int32_t>(round_half_to_even(scaled + rounded, m.exponent));
+  return saturate<std::int32_t>(rounded_to_even(scaled + rounded, m.exponent));
 }
 
 /// Checks the parameters of a compatibility LayerNorm against the number of channels.
