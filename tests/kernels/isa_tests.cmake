@@ -37,7 +37,8 @@ if("native" IN_LIST isas)
 endif()
 
 set(isa_tests block_kernel_test swin_kernel_test vit_kernel_test gemm_kernel_test activation_product_test
-    operation_kernel_test shift_matmul_kernel_test simd_test compat_stage_kernel_test)
+    operation_kernel_test shift_matmul_kernel_test simd_test compat_stage_kernel_test
+    interop_kernel_test)
 list(TRANSFORM isa_tests PREPEND kernels/ OUTPUT_VARIABLE listed)
 set_property(GLOBAL APPEND PROPERTY intact_listed_tests ${listed})
 
@@ -58,6 +59,7 @@ set(cost_of_operation_kernel_test 70)
 set(cost_of_shift_matmul_kernel_test 60)
 set(cost_of_simd_test 50)
 set(cost_of_compat_stage_kernel_test 40)
+set(cost_of_interop_kernel_test 40)
 
 find_package(Threads REQUIRED)
 add_executable(run_if_supported support/run_if_supported.cpp)

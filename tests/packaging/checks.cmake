@@ -82,10 +82,12 @@ endforeach()
 separate_arguments(own_options UNIX_COMMAND "${CMAKE_CXX_FLAGS}")
 set(compile_header ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only -I${PROJECT_SOURCE_DIR}/include)
 foreach(option IN ITEMS -ffast-math -ffinite-math-only)
-  add_test(NAME "check/builders with ${option}" COMMAND ${compile_header} ${option} -include intact/build/scale.hpp -x c++
-                                                     /dev/null)
-  set_tests_properties("check/builders with ${option}" PROPERTIES PASS_REGULAR_EXPRESSION
-                                                               "error:? .intact/build needs IEEE arithmetic")
+  foreach(header IN ITEMS build/scale interop/float_output)
+    add_test(NAME "check/${header} with ${option}" COMMAND ${compile_header} ${option} -include intact/${header}.hpp -x
+                                                           c++ /dev/null)
+    set_tests_properties("check/${header} with ${option}" PROPERTIES PASS_REGULAR_EXPRESSION
+                                                                   "error:? .this header needs IEEE arithmetic")
+  endforeach()
   add_test(NAME "check/integers with ${option}" COMMAND ${compile_header} ${option} -include intact/intact.hpp -x c++
                                                         /dev/null)
 endforeach()

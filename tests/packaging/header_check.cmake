@@ -15,6 +15,7 @@ set(layer_of_public 5)
 set(layer_of_model 6)
 set(layer_of_build 8)
 set(layer_of_io 9)
+set(layer_of_interop 9)
 set(layer_of_quantize 10)
 
 # Headers that layers 0-7 may include: none that allocates, prints, or computes in floating point.

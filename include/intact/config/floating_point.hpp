@@ -8,9 +8,9 @@
 
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__)
-#error "intact/build needs IEEE arithmetic: no -ffast-math, -ffinite-math-only or -funsafe-math-optimizations"
+#error "this header needs IEEE arithmetic: no -ffast-math, -ffinite-math-only or -funsafe-math-optimizations"
 #endif
 
 static_assert(FLT_EVAL_METHOD == 0,
-              "intact/build needs float and double arithmetic that rounds every result to its type: on 32-bit x86, "
+              "this header needs float and double arithmetic that rounds every result to its type: on 32-bit x86, "
               "-msse2 -mfpmath=sse");

@@ -121,7 +121,6 @@ struct compat_epilogue {
   template <class Out, unsigned Rows, unsigned N>
   INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
     constexpr index_t lanes = simd::lanes<Isa>;
-    alignas(64) static constexpr std::int64_t no_offset[static_cast<std::size_t>(lanes)] = {};
     alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(N * lanes)];
     s32<Isa> bias[N], shift[N];
     load_row<Isa>(stage.scale.bias.data() + at.n, at.columns, bias);
@@ -153,9 +152,8 @@ struct compat_epilogue {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
         const std::int32_t* const m = multiplier + j * lanes;
-        const wide_product<Isa> product{
-            simd::mul_shift<Isa>::mul_high(sum[j], simd::mul_shift<Isa>::load(m, no_offset)),
-            simd::multiply<Isa>(sum[j], simd::load<Isa>(m))};
+        const wide_product<Isa> product{simd::mul_shift<Isa>::mul_high(sum[j], simd::mul_shift<Isa>::load(m)),
+                                        simd::multiply<Isa>(sum[j], simd::load<Isa>(m))};
         sum[j] = compat_rounding<Isa, Stage>::rounded(product, shift[j]);
       }
       add_zero_point<Isa>(sum, stage, stage.scale.zero_point);

@@ -13,6 +13,7 @@
 //
 //   factors                 multipliers and offsets of `lanes` channels
 //   load(multiplier, offset)      from arrays in the order of the channels
+//   load(multiplier)        the same with offsets of 0
 //   broadcast(multiplier, offset) the same for all lanes
 //   mul_high(a, factors)    the upper halves of a * multiplier + offset
 //   mul_high_of_slices(a, b, factors)  the upper halves of (256 * a + b) * multiplier + offset
@@ -36,6 +37,7 @@ template <class Isa, class M = mul_shift<Isa>>
 concept mul_shift_interface = requires(s32<Isa> x, typename M::factors f, typename M::scaling s,
                                        const std::int32_t* multiplier, const std::int64_t* offset) {
   f = M::load(multiplier, offset);
+  f = M::load(multiplier);
   f = M::broadcast(*multiplier, *offset);
   x = M::mul_high(x, f);
   x = M::mul_high_of_slices(x, x, f);
@@ -55,6 +57,7 @@ struct mul_shift<isa::scalar> {
   INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
     return {*multiplier, *offset};
   }
+  INTACT_INLINE static factors load(const std::int32_t* multiplier) { return {*multiplier, 0}; }
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) { return {multiplier, offset}; }
   INTACT_INLINE static std::int32_t mul_high(std::int32_t a, const factors& f) {
     return static_cast<std::int32_t>((a * f.multiplier + f.offset) >> 32);
@@ -109,6 +112,10 @@ struct mul_shift<isa::sse4_1> {
     const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(offset));
     const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(offset + 2));
     return {m, _mm_srli_epi64(m, 32), _mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high)};
+  }
+  INTACT_INLINE static factors load(const std::int32_t* multiplier) {
+    const __m128i m = _mm_loadu_si128(reinterpret_cast<const __m128i*>(multiplier));
+    return {m, _mm_srli_epi64(m, 32), _mm_setzero_si128(), _mm_setzero_si128()};
   }
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
     const __m128i m = _mm_set1_epi32(multiplier);
@@ -175,6 +182,10 @@ struct mul_shift<isa::avx2> {
     const __m256i high = _mm256_permute2x128_si256(first, second, 0x31);
     return {m, _mm256_srli_epi64(m, 32), _mm256_unpacklo_epi64(low, high), _mm256_unpackhi_epi64(low, high)};
   }
+  INTACT_INLINE static factors load(const std::int32_t* multiplier) {
+    const __m256i m = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(multiplier));
+    return {m, _mm256_srli_epi64(m, 32), _mm256_setzero_si256(), _mm256_setzero_si256()};
+  }
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
     const __m256i m = _mm256_set1_epi32(multiplier);
     const __m256i c = _mm256_set1_epi64x(offset);
@@ -240,6 +251,10 @@ struct mul_shift<isa::avx512bw> {
     return {m, _mm512_srli_epi64(m, 32), _mm512_permutex2var_epi64(first, even, second),
             _mm512_permutex2var_epi64(first, odd, second)};
   }
+  INTACT_INLINE static factors load(const std::int32_t* multiplier) {
+    const __m512i m = _mm512_loadu_si512(multiplier);
+    return {m, _mm512_srli_epi64(m, 32), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  }
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
     const __m512i m = _mm512_set1_epi32(multiplier);
     const __m512i c = _mm512_set1_epi64(offset);
@@ -297,6 +312,9 @@ struct mul_shift<isa::neon> {
 
   INTACT_INLINE static factors load(const std::int32_t* multiplier, const std::int64_t* offset) {
     return {vld1q_s32(multiplier), vld1q_s64(offset), vld1q_s64(offset + 2)};
+  }
+  INTACT_INLINE static factors load(const std::int32_t* multiplier) {
+    return {vld1q_s32(multiplier), vdupq_n_s64(0), vdupq_n_s64(0)};
   }
   INTACT_INLINE static factors broadcast(std::int32_t multiplier, std::int64_t offset) {
     return {vdupq_n_s32(multiplier), vdupq_n_s64(offset), vdupq_n_s64(offset)};

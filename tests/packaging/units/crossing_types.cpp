@@ -5,6 +5,8 @@
 #include <type_traits>
 
 #include "intact/intact.hpp"
+#include "intact/interop/float_output.hpp"
+#include "intact/interop/float_rounding.hpp"
 #include "intact/reference/fq_vit_layernorm.hpp"
 #include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/reference/model/trace.hpp"
@@ -28,11 +30,12 @@ static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, a
 static_assert(std::apply([](auto... tags) { return all_trivially_copyable<decltype(tags)...>; }, isa::all{}));
 static_assert(
     all_trivially_copyable<attention_code, log2_rounding, stream_codes, attention_codes<attention_code::u8_masked>>);
-static_assert(all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
-                                     requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add,
-                                     requantize_per_row<u8>, compat_scale, round_half_to_even<u8>, single_rounding<u8>,
-                                     double_rounding<u8>, round_power_of_two<u8>, row_corrected<raw_accumulator>,
-                                     gemm_operands<u8, s8, raw_accumulator>>);
+static_assert(
+    all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
+                           requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add, requantize_per_row<u8>,
+                           compat_scale, round_half_to_even<u8>, single_rounding<u8>, double_rounding<u8>,
+                           round_power_of_two<u8>, row_corrected<raw_accumulator>, float_rounding<u8>,
+                           float_output<float>, bfloat16, gemm_operands<u8, s8, raw_accumulator>>);
 static_assert(
     all_trivially_copyable<any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters,
                            multihead_parameters, attention_operands, qkv_zero_points, attention_shape,
