@@ -24,6 +24,12 @@ void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_wei
   intact::gemm<set>(a, w, stage, y);
 }
 
+void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
+             const intact::row_corrected<intact::single_rounding<std::int8_t>>& stage,
+             intact::matrix_view<std::int8_t> y) {
+  intact::gemm<set>(a, w, stage, y);
+}
+
 #if defined(INTACT_TEST_SCALAR_STAGE)
 void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
              intact::matrix_view<std::int32_t> y) {
