@@ -121,10 +121,21 @@ void add_stages(const gemm_shape& shape) {
   add_benchmark<Isa, Element, intact::requantize_per_row<std::uint8_t>>(shape);
 }
 
+/// Stages of other runtimes and of float output.
+template <class Isa>
+void add_interop_stages(const gemm_shape& shape) {
+  add_benchmark<Isa, std::int8_t, intact::round_half_to_even<std::uint8_t>>(shape);
+  add_benchmark<Isa, std::int8_t, intact::single_rounding<std::int8_t>>(shape);
+  add_benchmark<Isa, std::int8_t, intact::double_rounding<std::int8_t>>(shape);
+  add_benchmark<Isa, std::int8_t, intact::float_rounding<std::uint8_t>>(shape);
+  add_benchmark<Isa, std::int8_t, intact::float_output<float>>(shape);
+}
+
 template <class Isa>
 void add_shapes(std::span<const gemm_shape> shapes) {
   for (const gemm_shape& shape : shapes) {
     add_stages<Isa, std::int8_t>(shape);
+    add_interop_stages<Isa>(shape);
     add_stages<Isa, intact::s4>(shape);
     add_stages<Isa, intact::grouped_s4>(shape);
   }

@@ -7,8 +7,12 @@
 #include <vector>
 
 #include "intact/build/add.hpp"
+#include "intact/build/compat.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/build/table.hpp"
+#include "intact/interop/float_output.hpp"
+#include "intact/interop/float_rounding.hpp"
+#include "intact/stage/compat.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/stage/output_stage.hpp"
 #include "layer.hpp"
@@ -173,6 +177,80 @@ class prepared_stage<intact::requantize_per_row<std::uint8_t>> {
 
  public:
   intact::requantize_per_row<std::uint8_t> stage;
+};
+
+/// A layer as another runtime describes it.
+class runtime_layer {
+ public:
+  static constexpr int zero_point = 7;
+
+  explicit runtime_layer(const layer& of)
+      : weight_scale_(static_cast<std::size_t>(of.shape.n)),
+        row_scale_(static_cast<std::size_t>(of.shape.m), 0.01f),
+        layer_(spec(of), of.w(), intact::factor_rule::float32) {}
+
+ protected:
+  intact::compat_scale scale() const { return layer_.scale(zero_point); }
+  std::span<const std::int32_t> bias() const { return layer_.bias(); }
+  std::span<const float> factors() const { return layer_.factors(); }
+  std::span<const float> row_scale() const { return row_scale_; }
+
+ private:
+  intact::compat_layer_spec spec(const layer& of) {
+    for (std::size_t n = 0; n < weight_scale_.size(); ++n) {
+      weight_scale_[n] = static_cast<float>((30 + static_cast<double>(n % 20)) / of.deviation());
+    }
+    return {{1, layer::zero_point}, {1, zero_point}, weight_scale_};
+  }
+
+  std::vector<float> weight_scale_;
+  std::vector<float> row_scale_;
+  intact::compat_layer layer_;
+};
+
+template <>
+class prepared_stage<intact::round_half_to_even<std::uint8_t>> : runtime_layer {
+ public:
+  static constexpr const char* name = "u8 half to even";
+  explicit prepared_stage(const layer& of) : runtime_layer(of), stage{scale()} {}
+
+  intact::round_half_to_even<std::uint8_t> stage;
+};
+
+template <>
+class prepared_stage<intact::single_rounding<std::int8_t>> : runtime_layer {
+ public:
+  static constexpr const char* name = "s8 single rounding";
+  explicit prepared_stage(const layer& of) : runtime_layer(of), stage{scale()} {}
+
+  intact::single_rounding<std::int8_t> stage;
+};
+
+template <>
+class prepared_stage<intact::double_rounding<std::int8_t>> : runtime_layer {
+ public:
+  static constexpr const char* name = "s8 double rounding";
+  explicit prepared_stage(const layer& of) : runtime_layer(of), stage{scale()} {}
+
+  intact::double_rounding<std::int8_t> stage;
+};
+
+template <>
+class prepared_stage<intact::float_rounding<std::uint8_t>> : runtime_layer {
+ public:
+  static constexpr const char* name = "u8 float rounding";
+  explicit prepared_stage(const layer& of) : runtime_layer(of), stage{bias(), factors(), zero_point} {}
+
+  intact::float_rounding<std::uint8_t> stage;
+};
+
+template <>
+class prepared_stage<intact::float_output<float>> : runtime_layer {
+ public:
+  static constexpr const char* name = "float";
+  explicit prepared_stage(const layer& of) : runtime_layer(of), stage{row_scale(), factors()} {}
+
+  intact::float_output<float> stage;
 };
 
 }  // namespace intact_bench

@@ -84,10 +84,18 @@ struct compat_rounding<Isa, double_rounding<Out>> {
   }
 };
 
-/// Bits 31 of the lanes whose sum of 32 bits is not that of x and y.
-template <class Isa>
-INTACT_INLINE s32<Isa> overflow(s32<Isa> x, s32<Isa> y, s32<Isa> sum) {
-  return simd::bit_and<Isa>(simd::bit_xor<Isa>(x, sum), simd::bit_xor<Isa>(y, sum));
+/// sum = x + bias, in 32 bits. Lanes of the result are negative where the sum has 33 bits, in some register.
+template <class Isa, unsigned N>
+INTACT_INLINE s32<Isa> add_bias(const s32<Isa> (&x)[N], const s32<Isa> (&bias)[N], s32<Isa> (&sum)[N]) {
+  s32<Isa> overflow = simd::broadcast<Isa>(0);
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    sum[j] = simd::add<Isa>(x[j], bias[j]);
+    const s32<Isa> other_sign =
+        simd::bit_and<Isa>(simd::bit_xor<Isa>(x[j], sum[j]), simd::bit_xor<Isa>(bias[j], sum[j]));
+    overflow = simd::bit_or<Isa>(overflow, other_sign);
+  }
+  return overflow;
 }
 
 /// x + zero_point, limited to low..high. The first limits are so that the sum fits 32 bits.
@@ -139,12 +147,8 @@ struct compat_epilogue {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       const tile_place row{at.m + static_cast<index_t>(r), at.n, at.columns};
-      s32<Isa> sum[N], unusual = positive_exponents;
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        sum[j] = simd::add<Isa>(x[r][j], bias[j]);
-        unusual = simd::bit_or<Isa>(unusual, overflow<Isa>(x[r][j], bias[j], sum[j]));
-      }
+      s32<Isa> sum[N];
+      const s32<Isa> unusual = simd::bit_or<Isa>(positive_exponents, add_bias<Isa>(x[r], bias, sum));
       if (simd::any_negative<Isa>(unusual)) [[unlikely]] {
         store_unusual_row<Isa>(stage, x[r], row, y);
         continue;
@@ -186,13 +190,8 @@ requires(simd::is_vector<Isa>) struct epilogue<Isa, round_power_of_two<Out>> {
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       const tile_place row{at.m + static_cast<index_t>(r), at.n, at.columns};
-      s32<Isa> sum[N], unusual = simd::broadcast<Isa>(0);
-      INTACT_UNROLL
-      for (unsigned j = 0; j < N; ++j) {
-        sum[j] = simd::add<Isa>(x[r][j], bias[j]);
-        unusual = simd::bit_or<Isa>(unusual, overflow<Isa>(x[r][j], bias[j], sum[j]));
-      }
-      if (simd::any_negative<Isa>(unusual)) [[unlikely]] {
+      s32<Isa> sum[N];
+      if (simd::any_negative<Isa>(add_bias<Isa>(x[r], bias, sum))) [[unlikely]] {
         store_unusual_row<Isa>(stage, x[r], row, y);
         continue;
       }
