@@ -284,6 +284,31 @@ TEST_CASE("build_vit: builds extreme models, which equal double precision [all r
   CHECK(raised_tensors.size() > 5);
 }
 
+TEST_CASE("build_vit: values that are far larger than queries and keys keep the scale [all recipes, 10^30 to 10^35]",
+          "[extreme_models]") {
+  const image_set images(extreme_vit, 2);
+  const scratch_folder folder;
+  index_t separate = 0;
+  for (const float factor : {1e30F, 1e33F, 1e35F}) {
+    float_vit model = random_float_vit(extreme_vit);
+    const index_t width = extreme_vit.width;
+    model.blocks[0].qkv.weight.bottomRows(width) *= factor;
+    model.blocks[0].qkv.bias.tail(width) *= factor;
+    model.blocks[0].proj.weight /= factor;
+    const vit_scales scales = calibrate(model, images.views());
+    for (const named_profile& each : all_profiles()) {
+      CAPTURE(factor, each.name);
+      const integer_vit integer = build_vit(model, scales, each.recipe);
+      separate += integer.tensors().blocks[0].k_zero_point.has_value() ? 1 : 0;
+      CHECK(integer.tensors().blocks[0].zero_points().v == scales.blocks[0].qkv.zero_point);
+      check_model(integer, images.views());
+      save_integer_vit(integer, folder / "model.safetensors");
+      check_model(load_integer_vit(folder / "model.safetensors"), images.views());
+    }
+  }
+  CHECK(separate > 0);
+}
+
 TEST_CASE("build_swin: builds extreme models, which equal double precision", "[extreme_models]") {
   swin_shape shape;
   shape.channels = 1;

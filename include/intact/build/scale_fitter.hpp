@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -212,6 +213,7 @@ struct block_fitter {
       const scale_spec target = logits_spec(own, {scale, own.attention_logits.zero_point}, shape.head_size());
       return has_scale({&target, 1});
     });
+    fit.at("attention_logits", [&] { separate_values(own); });
     context(own, shape.tokens);
     branch("proj", weights.proj, block.proj.bias, own.context, own.proj);
     add("add1", stream, own.proj, own.add1);
@@ -222,6 +224,24 @@ struct block_fitter {
   }
 
  private:
+  /// Where no float is large enough for the logits' scale, values are larger than queries and keys by many orders. They
+  /// keep the scale; queries and keys get smaller ones, in which they have less rounding errors.
+  void separate_values(block_scales& own) const {
+    const auto fits = [&] {
+      const scale_spec target = logits_spec(own, own.attention_logits, block.shape.attention.head_size());
+      return has_scale({&target, 1});
+    };
+    affine_scale q = own.qkv, k = own.keys();
+    const affine_scale v = own.values();
+    while (!fits() && std::min(q.scale, k.scale) > std::numeric_limits<float>::min()) {
+      q.scale /= 2;
+      k.scale /= 2;
+      own.qkv = q;
+      own.k = k;
+      own.v = v;
+    }
+  }
+
   void context(block_scales& own, index_t keys) const {
     if (!recipe.normalize_rows) {
       fit.raise("context", own.context.scale, [&](float scale) {
