@@ -247,6 +247,17 @@ MUTATIONS = [
         ("masks.of(shape.grid, window % windows)", "masks.of(shape.grid, 0)"),
     ),
     *mutations_of(
+        "io/real_values.hpp", "load_checkpoint_test",
+        ("exponent + 112", "exponent + 113"),
+        ("static_cast<float>(fraction), -24", "static_cast<float>(fraction), -25"),
+        ("std::uint32_t{bits} << 16", "std::uint32_t{bits} << 15"),
+        ("case dtype::f64:\n      return converted(double{}", "case dtype::i64:\n      return converted(double{}"),
+    ),
+    *mutations_of(
+        "quantize/float_layers.hpp", "load_checkpoint_test",
+        ("layer.bias.tail(width) = matrix(v", "layer.bias.segment(width, width) = matrix(v"),
+    ),
+    *mutations_of(
         "types/key_mask.hpp", "block_kernel_test@avx2",
         ("j <= past + i", "j < past + i"),
         ("j < lengths[", "j <= lengths["),
@@ -409,7 +420,6 @@ MUTATIONS = [
         "kernel/activation_product.hpp", "activation_product_test@avx2",
         ("sum - b.zero_point * depth", "sum - 128 * depth"),
         ("(128 - b_zero_point) * sum", "(127 - b_zero_point) * sum"),
-        ("corrections[at.m + static_cast<index_t>(r)]", "corrections[at.m]"),
         ("word ^ 0x80808080u", "word"),
         ("n = d < block_depth ? blocks : 0", "n = d < block_depth ? blocks : blocks"),
     ),
@@ -466,8 +476,9 @@ MUTATIONS = [
     ),
     *mutations_of(
         "arith/integer_math.hpp", "stream_test gemm_test",
-        ("x > high ? high : x", "x > high ? high - 1 : x"),
-        ("x < low ? low :", "x < low ? low + 1 :"),
+        ("static_cast<T>(x < low ? low : x > high ? high : x)",
+         "static_cast<T>(x < low ? low : x > high ? high - 1 : x)"),
+        ("static_cast<T>(x < low ? low :", "static_cast<T>(x < low ? low + 1 :"),
     ),
     *mutations_of(
         "arith/log2_code.hpp", "log_softmax_test",
@@ -751,7 +762,8 @@ MUTATIONS = [
         ("lookup(codes[r], at.columns,", "lookup(codes[0], at.columns,"),
         ("(at.m + static_cast<index_t>(r)) * stage.addend.stride", "(at.m + static_cast<index_t>(r)) * y.columns"),
         ("simd::subtract<Isa>(stream[j], stream_zero_point)", "simd::subtract<Isa>(stream[j], branch_zero_point)"),
-        ("apply_stage(stage, accumulators[j], m, at.n + j)", "apply_stage(stage, accumulators[j], at.m, at.n + j)"),
+        ("apply_stage(stage, accumulators[j], at.m, at.n + j)", "apply_stage(stage, accumulators[j], 0, at.n + j)"),
+        ("corrected.correction.data()[at.m + static_cast<index_t>(r)]", "corrected.correction.data()[at.m]"),
     ),
     # Registers
     *mutations_of(

@@ -1,7 +1,10 @@
 #include "intact/quantize/load_checkpoint.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -92,15 +95,106 @@ TEST_CASE("load_checkpoint: interpolates positions for images of another size") 
 }
 
 TEST_CASE("timm_name: gives names of layers, tokens and heads") {
-  CHECK(timm_name("deit.encoder.layer.11.attention.output.dense.bias") == "blocks.11.attn.proj.bias");
-  CHECK(timm_name("vit.encoder.layer.0.layernorm_before.weight") == "blocks.0.norm1.weight");
-  CHECK(timm_name("vit.embeddings.cls_token") == "cls_token");
-  CHECK(timm_name("deit.embeddings.distillation_token") == "dist_token");
-  CHECK(timm_name("vit.layernorm.weight") == "norm.weight");
+  CHECK(timm_name("encoder.layer.11.attention.output.dense.bias") == "blocks.11.attn.proj.bias");
+  CHECK(timm_name("encoder.layer.0.layernorm_before.weight") == "blocks.0.norm1.weight");
+  CHECK(timm_name("embeddings.cls_token") == "cls_token");
+  CHECK(timm_name("embeddings.distillation_token") == "dist_token");
+  CHECK(timm_name("layernorm.weight") == "norm.weight");
   CHECK(timm_name("distillation_classifier.bias") == "head_dist.bias");
   CHECK(timm_name("blocks.0.norm1.weight") == "blocks.0.norm1.weight");
   CHECK(timm_name("vit.unknown.weight") == "vit.unknown.weight");
   CHECK(timm_name("encoder.layer.") == "encoder.layer.");
+}
+
+TEST_CASE("load_checkpoint: finds the common prefix of names, and heads that have less of it") {
+  const float_vit model = random_float_vit(tiny_vit);
+  const checkpoint_tensors timm = timm_checkpoint(model), theirs = hugging_face_checkpoint(model);
+  const rgb_image image = made_image(12, 12);
+  const std::vector<float> expected = intact::forward(load_checkpoint(timm.in_memory()), image.view());
+  for (const std::string prefix : {"", "module.", "_orig_mod.", "model.", "student.backbone.", "a.b.c."}) {
+    CAPTURE(prefix);
+    checkpoint_tensors renamed, renamed_theirs;
+    renamed.metadata = timm.metadata;
+    for (const auto& [name, tensor] : timm.all) {
+      const bool head = name.starts_with("head.");
+      renamed.all[(head ? prefix.substr(0, prefix.find('.') + 1) : prefix) + name] = tensor;
+    }
+    CHECK(intact::forward(load_checkpoint(renamed.in_memory()), image.view()) == expected);
+    renamed_theirs.metadata = timm.metadata;
+    for (const auto& [name, tensor] : theirs.all) {
+      renamed_theirs.all[prefix + name] = tensor;
+    }
+    CHECK(intact::forward(load_checkpoint(renamed_theirs.in_memory(), {.model = {.epsilon = 1e-6F}}), image.view()) ==
+          expected);
+    if (!prefix.empty()) {
+      renamed.all.erase(prefix + "blocks.0.attn.proj.bias");
+      CHECK(mentions(file_error_of([&] { load_checkpoint(renamed.in_memory()); }),
+                     "(names without \"" + prefix + "\"): tensor \"blocks.0.attn.proj.bias\" is missing"));
+    }
+  }
+}
+
+TEST_CASE("load_checkpoint: F16, BF16 and F64 are the floats that they hold") {
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  for (auto& [name, tensor] : timm.all) {
+    for (float& value : tensor.values) {  // 8 bits of fraction and few of exponent, which every type has
+      value = std::round(value * 64) / 64;
+    }
+  }
+  const rgb_image image = made_image(12, 12);
+  const std::vector<float> expected = intact::forward(load_checkpoint(timm.in_memory()), image.view());
+  for (const dtype type : {dtype::f64, dtype::f16, dtype::bf16}) {
+    CAPTURE(dtype_name(type));
+    CHECK(intact::forward(load_checkpoint(timm.in_memory(type)), image.view()) == expected);
+  }
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(dtype::i32)); }),
+                 "has dtype I32; it must be F32, F16, BF16 or F64"));
+  timm.all["blocks.1.mlp.fc1.bias"].values[3] = 1e20F;
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(dtype::f16)); }),
+                 "tensor \"blocks.1.mlp.fc1.bias\" has the value inf"));
+}
+
+TEST_CASE("float_of_f16, float_of_bf16: every number of 16 bits") {
+  for (unsigned bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    const int exponent = static_cast<int>(bits >> 10 & 31), fraction = static_cast<int>(bits & 1023);
+    const float sign = bits >> 15 != 0 ? -1.0F : 1.0F;
+    const float found = float_of_f16(half);
+    if (exponent == 31) {
+      CHECK((fraction == 0 ? found == sign * std::numeric_limits<float>::infinity() : std::isnan(found)));
+    } else {
+      const int whole = exponent == 0 ? fraction : 1024 + fraction;
+      CHECK(found == sign * std::ldexp(static_cast<float>(whole), std::max(exponent, 1) - 25));
+    }
+    const int wide_exponent = static_cast<int>(bits >> 7 & 255), wide_fraction = static_cast<int>(bits & 127);
+    if (wide_exponent != 255) {
+      const int whole = wide_exponent == 0 ? wide_fraction : 128 + wide_fraction;
+      CHECK(float_of_bf16(half) == sign * std::ldexp(static_cast<float>(whole), std::max(wide_exponent, 1) - 134));
+    }
+  }
+}
+
+TEST_CASE("load_checkpoint: biases of queries, keys and values may be missing, together or those of keys alone") {
+  const float_vit model = random_float_vit(tiny_vit);
+  checkpoint_tensors none = timm_checkpoint(model), zero = none, split = none;
+  for (const std::string block : {"blocks.0.attn.", "blocks.1.attn."}) {
+    none.all.erase(block + "qkv.bias");
+    zero.all[block + "qkv.bias"].values.assign(36, 0);
+    const std::vector<float> all = split.all[block + "qkv.bias"].values;
+    split.all.erase(block + "qkv.bias");
+    split.add(block + "q_bias", {12}, all.data());
+    split.add(block + "v_bias", {12}, all.data() + 24);
+  }
+  const rgb_image image = made_image(12, 12);
+  CHECK(intact::forward(load_checkpoint(none.in_memory()), image.view()) ==
+        intact::forward(load_checkpoint(zero.in_memory()), image.view()));
+  const float_row bias = load_checkpoint(split.in_memory()).blocks[1].qkv.bias;
+  CHECK(bias.head(12) == model.blocks[1].qkv.bias.head(12));
+  CHECK(bias.segment(12, 12).isZero(0));
+  CHECK(bias.tail(12) == model.blocks[1].qkv.bias.tail(12));
+  split.all.erase("blocks.1.attn.q_bias");
+  CHECK(mentions(file_error_of([&] { load_checkpoint(split.in_memory()); }),
+                 "tensor \"blocks.1.attn.q_bias\" is missing"));
 }
 
 TEST_CASE("with_timm_names: refuses two tensors of one name, another type and another shape") {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -49,7 +51,44 @@ struct checkpoint_tensors {
     return safetensors_file::parse(safetensors_bytes("checkpoint", tensors(), metadata), "checkpoint");
   }
 
+  /// The same with elements of another type, F64, F16, BF16 or I32. Values that F16 lacks become infinite; those of F16
+  /// and BF16 are cut off, not rounded.
+  safetensors_file in_memory(dtype type) const {
+    std::map<std::string, std::vector<std::byte>> bytes;
+    std::vector<tensor_to_write> made;
+    for (const auto& [name, one] : all) {
+      for (const float value : one.values) {
+        const auto append = [&](auto element) {
+          const auto* const begin = reinterpret_cast<const std::byte*>(&element);
+          bytes[name].insert(bytes[name].end(), begin, begin + sizeof element);
+        };
+        if (type == dtype::f64) {
+          append(static_cast<double>(value));
+        } else if (type == dtype::i32) {
+          append(std::int32_t{1});
+        } else if (type == dtype::bf16) {
+          append(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16));
+        } else {
+          append(f16_of(value));
+        }
+      }
+      made.push_back({name, type, one.shape, bytes[name]});
+    }
+    return safetensors_file::parse(safetensors_bytes("checkpoint", made, metadata), "checkpoint");
+  }
+
  private:
+  static std::uint16_t f16_of(float value) {
+    const int sign = std::signbit(value) ? 0x8000 : 0;
+    const float magnitude = std::fabs(value);
+    if (magnitude >= 65536) {
+      return static_cast<std::uint16_t>(sign | 0x7c00);
+    }
+    const int exponent = magnitude < std::ldexp(1.0F, -14) ? -15 : std::ilogb(magnitude);
+    const int fraction = static_cast<int>(std::ldexp(magnitude, exponent == -15 ? 24 : 10 - exponent));
+    return static_cast<std::uint16_t>(sign | (exponent + 15) << 10 | (fraction & 1023));
+  }
+
   std::vector<tensor_to_write> tensors() const {
     std::vector<tensor_to_write> made;
     for (const auto& [name, one] : all) {

@@ -1,15 +1,18 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "intact/config/floating_point.hpp"
+#include "intact/io/real_values.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_write.hpp"
 
@@ -59,15 +62,22 @@ struct query_name {
 /// The tensors of a checkpoint under other names.
 class renamed_tensors {
  public:
-  void add(std::string name, std::vector<std::int64_t> shape, std::vector<float> values) {
-    tensors_.push_back({std::move(name), std::move(shape), std::move(values)});
+  void add(std::string name, std::vector<std::int64_t> shape, const std::vector<float>& values) {
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(values));
+    tensors_.push_back({std::move(name), dtype::f32, std::move(shape), {bytes.begin(), bytes.end()}});
+  }
+
+  /// A tensor of a file as it is.
+  void add(std::string name, const safetensors_file& file, const std::string& original) {
+    const tensor_info& info = file.info(original);
+    tensors_.push_back({std::move(name), info.type, info.shape, file.machine_bytes(original)});
   }
 
   /// As a file in memory, with the name of the original.
   safetensors_file file(const std::string& name, const std::map<std::string, std::string>& metadata) const {
     std::vector<tensor_to_write> tensors;
     for (const tensor& one : tensors_) {
-      tensors.push_back(tensor_from(one.name, one.shape, one.values));
+      tensors.push_back({one.name, one.type, one.shape, one.bytes});
     }
     return safetensors_file::parse(safetensors_bytes(name, tensors, metadata), name);
   }
@@ -75,12 +85,40 @@ class renamed_tensors {
  private:
   struct tensor {
     std::string name;
+    dtype type;
     std::vector<std::int64_t> shape;
-    std::vector<float> values;
+    std::vector<std::byte> bytes;
   };
 
   std::vector<tensor> tensors_;
 };
+
+/// Tensors that every vision transformer has, under timm's and Hugging Face's names.
+inline constexpr std::string_view first_layers[] = {"patch_embed.proj.weight",
+                                                    "embeddings.patch_embeddings.projection.weight"};
+
+/// The common prefix of a checkpoint's names, such as "module." or "model.vit.": it is in front of the first layer's.
+inline std::string common_prefix(const safetensors_index& file) {
+  for (const std::string& name : file.names()) {
+    for (const std::string_view layer : first_layers) {
+      const std::size_t length = name.size() - std::min(name.size(), layer.size());
+      if (name.ends_with(layer) && (length == 0 || name[length - 1] == '.')) {
+        return name.substr(0, length);
+      }
+    }
+  }
+  return {};
+}
+
+/// A name without the prefix, or without as many of its first parts as the name has: heads have fewer of them.
+inline std::string without_prefix(std::string_view name, std::string_view prefix) {
+  for (; !prefix.empty(); prefix = prefix.substr(0, prefix.size() - 1)) {
+    if (prefix.back() == '.' && name.starts_with(prefix)) {
+      return std::string(name.substr(prefix.size()));
+    }
+  }
+  return std::string(name);
+}
 
 /// Adds queries, keys and values of a block, which Hugging Face stores one by one, as one tensor.
 inline void add_qkv(const safetensors_file& file, const query_name& name, renamed_tensors& renamed) {
@@ -89,7 +127,7 @@ inline void add_qkv(const safetensors_file& file, const query_name& name, rename
   for (const char* const part : {"query", "key", "value"}) {
     const std::string tensor = name.stem + ".attention.attention." + part + name.kind;
     shape = values.empty() ? file.info(tensor).shape : shape;
-    const std::vector<float> one = file.values<float>(tensor, shape);
+    const std::vector<float> one = real_values(file, tensor, shape);
     values.insert(values.end(), one.begin(), one.end());
   }
   if (!shape.empty()) {
@@ -105,12 +143,26 @@ inline bool is_unused(const std::string& name) {
 
 }  // namespace detail
 
-/// timm's name of the tensor that has a name of Hugging Face's transformers. Other names are returned unchanged.
+/// A checkpoint without the common prefix of its names, which is found, not listed: wrappers of models and training
+/// scripts add theirs ("module.", "_orig_mod.", "model.vit."). As it is if there is none; else its name says so.
+///
+/// Errors:    file_error naming the tensor: two tensors with one name.
+inline safetensors_file without_common_prefix(const safetensors_file& file) {
+  const std::string prefix = detail::common_prefix(file);
+  if (prefix.empty()) {
+    return file;
+  }
+  detail::renamed_tensors renamed;
+  for (const std::string& name : file.names()) {
+    renamed.add(detail::without_prefix(name, prefix), file, name);
+  }
+  return renamed.file(file.name() + " (names without \"" + prefix + "\")", file.metadata());
+}
+
+/// timm's name of the tensor that has a name of Hugging Face's transformers, without a prefix. Other names are
+/// returned unchanged.
 inline std::string timm_name(std::string_view name) {
   const std::string_view unchanged = name;
-  for (const std::string_view prefix : {"vit.", "deit."}) {
-    name.remove_prefix(name.starts_with(prefix) ? prefix.size() : 0);
-  }
   const std::size_t dot = name.rfind('.');
   const bool parameter = name.ends_with(".weight") || name.ends_with(".bias");
   std::string_view module = name.substr(0, parameter ? dot : name.size());
@@ -147,15 +199,16 @@ inline bool has_hugging_face_names(const safetensors_index& file) {
 /// Tensors:   queries, keys and values of a block become one tensor; tensors without a part in classification (pooler,
 ///            mask token) are left out; names that are not Hugging Face's remain.
 /// Metadata:  that of the file, with "ln_eps" 1e-12, Hugging Face's default, if the file has none.
-/// Errors:    file_error, naming the tensor: another type than F32, missing keys or values, keys or values of another
-///            shape than the queries, two tensors with one name.
+/// Errors:    file_error, naming the tensor: another type than F32, F16, BF16 and F64, missing keys or values, keys or
+///            values of another shape than the queries, two tensors with one name.
 inline safetensors_file with_timm_names(const safetensors_file& file) {
+  const std::string prefix = detail::common_prefix(file);
   detail::renamed_tensors renamed;
   for (const std::string& name : file.names()) {
     if (const std::optional<detail::query_name> query = detail::query_name::parse(name)) {
       detail::add_qkv(file, *query, renamed);
     } else if (!detail::is_unused(name) && name.find(".attention.attention.") == std::string::npos) {
-      renamed.add(timm_name(name), file.info(name).shape, file.values<float>(name));
+      renamed.add(timm_name(detail::without_prefix(name, prefix)), file, name);
     }
   }
   std::map<std::string, std::string> metadata = file.metadata();

@@ -176,6 +176,15 @@ class safetensors_index {
     return found->second;
   }
 
+  /// Refuses a tensor of another shape.
+  void require_shape(std::string_view tensor, const std::vector<std::int64_t>& expected) const {
+    const std::vector<std::int64_t>& shape = info(tensor).shape;
+    if (shape != expected) {
+      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has shape " + detail::printable(shape) +
+                                  "; it must be " + detail::printable(expected));
+    }
+  }
+
  protected:
   safetensors_index(std::string name, safetensors_header header, std::size_t buffer_begin)
       : name_(std::move(name)), header_(std::move(header)), buffer_begin_(buffer_begin) {}
@@ -187,14 +196,6 @@ class safetensors_index {
     if (type != dtype_of<T>() && !(type == dtype::boolean && std::same_as<T, std::uint8_t>)) {
       throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
                                   "; it must be " + std::string(dtype_name(dtype_of<T>())));
-    }
-  }
-
-  void require_shape(std::string_view tensor, const std::vector<std::int64_t>& expected) const {
-    const std::vector<std::int64_t>& shape = info(tensor).shape;
-    if (shape != expected) {
-      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has shape " + detail::printable(shape) +
-                                  "; it must be " + detail::printable(expected));
     }
   }
 

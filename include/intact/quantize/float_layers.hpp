@@ -14,6 +14,7 @@
 #include "intact/build/float_block.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
+#include "intact/io/real_values.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/quantize/eigen.hpp"
 #include "intact/reference/model/trace.hpp"
@@ -98,7 +99,7 @@ class float_model_reader {
 
   /// A tensor of exactly this shape as a matrix whose columns are the last dimensions.
   float_matrix matrix(const std::string& name, index_t rows, const std::vector<std::int64_t>& shape) {
-    const std::vector<float> values = file_.values<float>(name, shape);
+    const std::vector<float> values = real_values(file_, name, shape);
     const index_t columns = std::ssize(values) / rows;
     for (index_t i = 0; i < std::ssize(values); ++i) {
       const float value = values[static_cast<std::size_t>(i)];
@@ -119,9 +120,23 @@ class float_model_reader {
     return {matrix(name + ".weight", 1, {width}), matrix(name + ".bias", 1, {width})};
   }
 
+  /// Queries, keys and values. Their bias may be missing, or that of keys alone: then it is 0.
+  float_linear qkv(const std::string& name, index_t width) {
+    const std::string whole = name + ".qkv.bias", q = name + ".q_bias", v = name + ".v_bias";
+    if (contains(whole)) {
+      return linear(name + ".qkv", 3 * width, width);
+    }
+    float_linear layer{matrix(name + ".qkv.weight", 3 * width, {3 * width, width}), float_row::Zero(3 * width)};
+    if (contains(q) || contains(v)) {
+      layer.bias.head(width) = matrix(q, 1, {width});
+      layer.bias.tail(width) = matrix(v, 1, {width});
+    }
+    return layer;
+  }
+
   float_block block(const std::string& name, index_t width, index_t hidden) {
     return {.norm1 = layernorm(name + ".norm1", width),
-            .qkv = linear(name + ".attn.qkv", 3 * width, width),
+            .qkv = qkv(name + ".attn", width),
             .proj = linear(name + ".attn.proj", width, width),
             .norm2 = layernorm(name + ".norm2", width),
             .fc1 = linear(name + ".mlp.fc1", hidden, width),

@@ -77,8 +77,9 @@ inline void resize_images(float_vit& model, index_t size) {
   }
 }
 
-/// Makes a model of a checkpoint under timm's or Hugging Face's names.
+/// Makes a model of a checkpoint under timm's or Hugging Face's names, which may have a common prefix.
 ///
+/// Types:     F32, F16, BF16 and F64.
 /// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, where neither the options nor the file
 ///            has them; Hugging Face's epsilon for its names (with_timm_names).
 /// Errors:    file_error, as of load_float_vit and with_timm_names; std::invalid_argument, as of resize_images.
@@ -90,7 +91,8 @@ inline float_vit load_checkpoint(const safetensors_file& file, const checkpoint_
   if (model_options.standard_deviation.empty() && !file.metadata().contains("std")) {
     model_options.standard_deviation.assign(std::begin(imagenet_deviation), std::end(imagenet_deviation));
   }
-  float_vit model = load_float_vit(has_hugging_face_names(file) ? with_timm_names(file) : file, model_options);
+  float_vit model =
+      load_float_vit(has_hugging_face_names(file) ? with_timm_names(file) : without_common_prefix(file), model_options);
   resize_images(model, options.image_size.value_or(model.shape.height));
   return model;
 }
