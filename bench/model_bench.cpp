@@ -19,8 +19,8 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "executors/openmp.hpp"
 #include "intact/build/packed_vit.hpp"
+#include "intact/executors/openmp.hpp"
 #include "intact/io/replace_file.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
@@ -128,7 +128,7 @@ class model_run {
  private:
   const intact::packed_vit& model_;
   std::span<const intact::image_view> images_;
-  openmp_executor run_;
+  intact::openmp_executor run_;
   std::vector<std::byte> scratch_;
   std::vector<std::int32_t> logits_;
   std::vector<std::uint8_t> logits_u8_;
@@ -151,7 +151,7 @@ class block_run {
 
  private:
   const intact::packed_vit& model_;
-  openmp_executor run_;
+  intact::openmp_executor run_;
   std::vector<std::byte> scratch_;
   std::vector<std::int16_t> stream_;
   intact::matrix_view<std::int16_t> view_;

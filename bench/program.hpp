@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "executors/openmp.hpp"
+#include "intact/executors/openmp.hpp"
 #include "intact/types/executor.hpp"
 #include "rounds.hpp"
 
@@ -53,7 +53,7 @@ void with_threads(int threads, const F& f) {
   if (threads == 1) {
     f(intact::sequential());
   } else {
-    f(openmp_executor(threads));
+    f(intact::openmp_executor(threads));
   }
 }
 

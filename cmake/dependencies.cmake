@@ -35,16 +35,13 @@ if(INTACT_FETCH_DEPENDENCIES)
     SOURCE_SUBDIR headers-only)
 endif()
 
-# Of xsimd only the headers are looked for: Debian 12's exported target links a library that does not exist, and its
-# package file refuses to be used when cross-compiling.
-find_path(INTACT_XSIMD_INCLUDE_DIR xsimd/xsimd.hpp DOC "Folder of xsimd/xsimd.hpp, xsimd 8.1 or newer")
+include(${CMAKE_CURRENT_LIST_DIR}/find_xsimd.cmake)
 if(NOT INTACT_XSIMD_INCLUDE_DIR AND INTACT_FETCH_DEPENDENCIES)
   FetchContent_MakeAvailable(xsimd)
   set_property(CACHE INTACT_XSIMD_INCLUDE_DIR PROPERTY VALUE ${xsimd_SOURCE_DIR}/include)
 endif()
 if(NOT INTACT_XSIMD_INCLUDE_DIR)
-  message(FATAL_ERROR "xsimd/xsimd.hpp was not found: install xsimd (Debian: libxsimd-dev), or set "
-                      "INTACT_XSIMD_INCLUDE_DIR to the folder that holds it, or INTACT_FETCH_DEPENDENCIES to ON")
+  message(FATAL_ERROR "intact needs xsimd/xsimd.hpp: ${intact_xsimd_advice}, or INTACT_FETCH_DEPENDENCIES to ON")
 endif()
 
 # Makes sure that a target of a package exists. `include_dir`: where its headers are if it has been downloaded.

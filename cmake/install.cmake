@@ -3,7 +3,9 @@ include(GNUInstallDirs)
 
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/intact)
 
-install(TARGETS intact EXPORT intactTargets FILE_SET HEADERS)
+install(TARGETS intact EXPORT intactTargets FILE_SET HEADERS FILE_SET executors)
+install(FILES include/intact/dispatch/select.cpp include/intact/dispatch/unit.cpp
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/intact/dispatch)
 install(EXPORT intactTargets NAMESPACE intact:: DESTINATION ${package_dir})
 if(INTACT_IO)
   install(TARGETS intact_io EXPORT intactIoTargets FILE_SET HEADERS)
@@ -15,9 +17,16 @@ if(INTACT_QUANTIZE)
 endif()
 
 configure_package_config_file(cmake/intactConfig.cmake.in ${PROJECT_BINARY_DIR}/intactConfig.cmake
-                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO)
+                              INSTALL_DESTINATION ${package_dir} NO_SET_AND_CHECK_MACRO
+                              NO_CHECK_REQUIRED_COMPONENTS_MACRO PATH_VARS CMAKE_INSTALL_INCLUDEDIR)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/intactConfigVersion.cmake COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/intactConfig.cmake ${PROJECT_BINARY_DIR}/intactConfigVersion.cmake
-              cmake/intact_add_dispatch.cmake cmake/isas.cmake
+              cmake/find_xsimd.cmake cmake/intact_add_dispatch.cmake cmake/isas.cmake
         DESTINATION ${package_dir})
+
+# pkg-config: the headers. The file may be moved together with the prefix.
+set(pc_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+file(RELATIVE_PATH pc_to_prefix /prefix/${pc_dir} /prefix)
+configure_file(cmake/intact.pc.in ${PROJECT_BINARY_DIR}/intact.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/intact.pc DESTINATION ${pc_dir})

@@ -1,7 +1,8 @@
-# intact_add_dispatch(<target> SOURCES <file>... [WITHOUT <isa>...])
+# intact_add_dispatch(<target> [SOURCES <file>...] [WITHOUT <isa>...])
 #
-# Compiles each file once for every instruction set of the target's processor family, with that set's compiler flags,
-# and adds the objects to the target. Call it once per target, in the folder of the target.
+# Adds the functions of intact::dispatch to a target: the library's units, compiled once for every instruction set of the
+# target's processor family, with that set's compiler flags. With SOURCES it compiles those files so instead. Call it
+# once per target, in the folder of the target. The target intact::dispatch is a static library of the same units.
 #
 # cmake/isas.cmake lists the sets. WITHOUT leaves some of them out; those whose flags the compiler does not know are
 # left out, too. The sources see:
@@ -38,8 +39,8 @@ endfunction()
 
 function(intact_add_dispatch target)
   cmake_parse_arguments(PARSE_ARGV 1 dispatch "" "" "SOURCES;WITHOUT")
-  if(NOT TARGET ${target} OR NOT dispatch_SOURCES OR dispatch_UNPARSED_ARGUMENTS OR dispatch_KEYWORDS_MISSING_VALUES)
-    message(FATAL_ERROR "intact_add_dispatch(${ARGV}): it must be <target> SOURCES <file>... [WITHOUT <isa>...]")
+  if(NOT TARGET ${target} OR dispatch_UNPARSED_ARGUMENTS OR "SOURCES" IN_LIST dispatch_KEYWORDS_MISSING_VALUES)
+    message(FATAL_ERROR "intact_add_dispatch(${ARGV}): it must be <target> [SOURCES <file>...] [WITHOUT <isa>...]")
   endif()
   intact_isas_of("any;x86;aarch64" all)
   foreach(isa IN LISTS dispatch_WITHOUT)
@@ -51,6 +52,14 @@ function(intact_add_dispatch target)
   list(REMOVE_ITEM isas ${dispatch_WITHOUT})
   if(NOT isas)
     message(FATAL_ERROR "intact_add_dispatch: WITHOUT leaves no instruction set")
+  endif()
+  set(options -O2)
+  if(NOT dispatch_SOURCES)
+    get_property(units GLOBAL PROPERTY intact_dispatch_units)
+    set(dispatch_SOURCES ${units}/unit.cpp)
+    list(APPEND options -fno-exceptions -w) # warnings about the library are not its user's
+    target_sources(${target} PRIVATE ${units}/select.cpp)
+    target_link_libraries(${target} PRIVATE intact::intact)
   endif()
 
   # A file of its own for each instruction set, since a target compiles a file once. None may become part of another
@@ -65,7 +74,7 @@ function(intact_add_dispatch target)
       target_sources(${target} PRIVATE ${unit})
       set_source_files_properties(
         ${unit}
-        PROPERTIES COMPILE_OPTIONS "${flags};-O2"
+        PROPERTIES COMPILE_OPTIONS "${flags};${options}"
                    COMPILE_DEFINITIONS INTACT_DISPATCH_ISA=${isa}
                    SKIP_PRECOMPILE_HEADERS ON
                    SKIP_UNITY_BUILD_INCLUSION ON)
@@ -74,4 +83,21 @@ function(intact_add_dispatch target)
   list(TRANSFORM isas PREPEND intact::isa::)
   list(JOIN isas "," tags)
   target_compile_definitions(${target} PRIVATE INTACT_DISPATCH_TAGS=${tags})
+endfunction()
+
+# The target intact::dispatch: built when something links it. Shared libraries that link it do not export its symbols.
+function(intact_add_dispatch_library)
+  if(TARGET intact::dispatch)
+    return()
+  endif()
+  add_library(intact_dispatch STATIC EXCLUDE_FROM_ALL)
+  add_library(intact::dispatch ALIAS intact_dispatch)
+  set_target_properties(
+    intact_dispatch
+    PROPERTIES POSITION_INDEPENDENT_CODE ON
+               CXX_VISIBILITY_PRESET hidden
+               VISIBILITY_INLINES_HIDDEN ON)
+  target_link_libraries(intact_dispatch PUBLIC intact::intact)
+  set(INTACT_DISPATCH_WITHOUT "" CACHE STRING "Instruction sets that intact::dispatch is not compiled for")
+  intact_add_dispatch(intact_dispatch WITHOUT ${INTACT_DISPATCH_WITHOUT})
 endfunction()

@@ -16,12 +16,20 @@ foreach(folder IN ITEMS io quantize)
   list(FILTER ${folder}_headers INCLUDE REGEX /intact/${folder}/)
 endforeach()
 list(FILTER intact_headers EXCLUDE REGEX "/intact/(io|quantize)/")
+# Executors on other libraries are not verified: those may be missing.
+set(executor_headers ${include_dir}/intact/executors/openmp.hpp ${include_dir}/intact/executors/tbb.hpp)
+list(REMOVE_ITEM intact_headers ${executor_headers})
 
 add_library(intact INTERFACE)
 add_library(intact::intact ALIAS intact)
 target_compile_features(intact INTERFACE cxx_std_20)
 target_include_directories(intact SYSTEM INTERFACE $<BUILD_INTERFACE:${INTACT_XSIMD_INCLUDE_DIR}>)
 intact_add_headers(intact ${intact_headers})
+target_sources(intact INTERFACE FILE_SET executors TYPE HEADERS BASE_DIRS ${include_dir} FILES ${executor_headers})
+set_target_properties(intact PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+
+# The units that intact_add_dispatch compiles.
+set_property(GLOBAL PROPERTY intact_dispatch_units ${include_dir}/intact/dispatch)
 
 if(INTACT_IO)
   add_library(intact_io INTERFACE)

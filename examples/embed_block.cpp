@@ -10,9 +10,9 @@
 #include <random>
 #include <vector>
 
-#include "executors/threads.hpp"
 #include "intact/build/block.hpp"
 #include "intact/build/observe_block.hpp"
+#include "intact/executors/std_threads.hpp"
 #include "intact/intact.hpp"
 #include "intact/reference/model/block.hpp"
 #if __has_include(<unsupported/Eigen/SpecialFunctions>)
@@ -65,7 +65,7 @@ int main() {
   // When it runs: codes of the residual stream, in place.
   std::vector<std::uint8_t> input_codes(input.size()), codes;
   intact::quantize_codes(view_of(input), scales.stream, view_of(input_codes));
-  const threads run;
+  const intact::std_thread_executor run;
   std::vector<std::byte> scratch(std::max(intact::block_workspace_bytes(shape, 1, run.threads()),
                                           intact::reference::block_workspace_bytes(shape)));
   const intact::workspace workspace(scratch.data(), scratch.size());

@@ -11,7 +11,7 @@
 
 constexpr intact::index_t tokens = 19, inputs = 64, outputs = 96;
 
-/// An executor: two threads take turns. An engine has a pool here, see examples/executors.
+/// An executor: two threads take turns. An engine has a pool here, see intact/executors.
 struct two_threads {
   static intact::index_t threads() { return 2; }
 

@@ -994,6 +994,39 @@ MUTATIONS = [
         ("path.parent_path() / next", "next"),
         ("replaces_ ? 0600 : 0666", "0666"),
     ),
+    # Choices at run time
+    *mutations_of(
+        "types/executor_ref.hpp", "executor_ref_test",
+        ("static_cast<index_t>(run.threads())", "index_t{1}"),
+        ("call(task, i); });", "call(task, 0); });"),
+        ("run_tasks_(run_, tasks,", "run_tasks_(run_, tasks + 1,"),
+    ),
+    *mutations_of(
+        "executors/std_threads.hpp", "std_threads_test",
+        ("int i = 1; i < threads", "int i = 0; i < threads"),
+        ("next_ = 0;", "next_ = 1;"),
+        ("\"threads\", threads, 1)", "\"threads\", threads, 0)"),
+    ),
+    *mutations_of(
+        "dispatch/select.cpp", "choice_test",
+        ("each.offered || !offered_only", "each.offered"),
+        ("wanted.empty() ? each.offered", "wanted.empty() ? true"),
+        ("if (!found->offered)", "if (false)"),
+        ("static_cast<std::size_t>(last_ - at_)", "static_cast<std::size_t>(last_ - at_) / 2"),
+    ),
+    *mutations_of(
+        "dispatch/operations.hpp", "choice_test",
+        ("require_im2col(image, patch, y);", ""),
+        ("require_add(stream, branch, scale, y);", ""),
+        ("require_average_pool(x, stage, y);", ""),
+        ("require_gemm(a, b, stage, y, memory, run.threads());", ""),
+    ),
+    *mutations_of(
+        "dispatch/models.hpp", "choice_test",
+        ("require_block(stream, p, shape, memory, run.threads());", ""),
+        ("require_vit(images, p, shape, y, memory, run.threads());", ""),
+        ("require_attention(x, p, y, memory, run.threads());", ""),
+    ),
     *mutations_of(
         "build/weights.hpp", "grouped_s4_test",
         ("candidate <= 3", "candidate <= 2"),

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "compare/operation.hpp"
-#include "executors/openmp.hpp"
+#include "intact/executors/openmp.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
 #include "isa.hpp"
@@ -54,7 +54,7 @@ class intact_gemm : public gemm_program {
     if (task_.threads == 1) {
       intact::gemm<Isa>(task_.operands.a(), weights_[copy], stage_, y);
     } else {
-      intact::gemm<Isa>(task_.operands.a(), weights_[copy], stage_, y, openmp_executor(task_.threads));
+      intact::gemm<Isa>(task_.operands.a(), weights_[copy], stage_, y, intact::openmp_executor(task_.threads));
     }
   }
 

@@ -146,6 +146,20 @@ constexpr std::size_t gemm_workspace_bytes(index_t rows, index_t columns, index_
   return memory.bytes();
 }
 
+/// Checks all arguments of products of two activations with a number of threads.
+template <class Stage>
+void require_gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage,
+                  const matrix_batch<typename Stage::output>& y, const workspace& memory, index_t threads) {
+  require_at_least("gemm", "matrices of a", a.codes.count, 0);
+  require_equal("gemm", "matrices of b", b.codes.count, a.codes.count);
+  require_equal("gemm", "matrices of y", y.count, a.codes.count);
+  if (y.count != 0) {
+    require_gemm(a[0], b[0], stage, y[0]);
+    require_workspace("gemm", memory,
+                      gemm_workspace_bytes(y.first.rows, y.first.columns, a.codes.first.columns, threads));
+  }
+}
+
 /// Matrix products of two activations, such as q * k^T of all heads.
 ///
 /// Formula:   y[i][m, n] = stage(sum_k (a[i][m, k] - zp_a) * (b[i][n, k] - zp_b), n) for the matrices i of the batches;
@@ -165,15 +179,11 @@ template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage,
           const matrix_batch<typename Stage::output>& y, workspace memory, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_at_least("gemm", "matrices of a", a.codes.count, 0);
-  require_equal("gemm", "matrices of b", b.codes.count, a.codes.count);
-  require_equal("gemm", "matrices of y", y.count, a.codes.count);
+  require_gemm(a, b, stage, y, memory, run.threads());
   if (y.count == 0) {
     return;
   }
-  require_gemm(a[0], b[0], stage, y[0]);
   const index_t rows = y.first.rows, columns = y.first.columns, depth = a.codes.first.columns, count = y.count;
-  require_workspace("gemm", memory, gemm_workspace_bytes(rows, columns, depth, run.threads()));
   const index_t threads = std::max<index_t>(run.threads(), 1);
   if (count >= threads) {
     // Whole products, each by one thread.

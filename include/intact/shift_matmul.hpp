@@ -55,7 +55,6 @@ namespace detail {
 template <class Isa, class Codes, class Stage, class Out, executor Executor>
 void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& stage, const matrix_view<Out>& y,
                   workspace memory, const Executor& run) {
-  require_workspace("shift_matmul", memory, value_product_bytes(v.codes.rows, v.codes.columns, run.threads()));
   constexpr std::uint8_t most = 255;  // clipped codes have been stored as such
   multiply_by_values<Isa>(v, y.rows, memory, run,
                           [&](const auto& values, index_t begin, index_t end, const auto& scratch) {
@@ -68,6 +67,14 @@ void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& st
 /// Bytes of workspace for shift_matmul on an instruction set, for memory of any alignment.
 constexpr std::size_t shift_matmul_workspace_bytes(index_t keys, index_t channels, index_t threads = 1) {
   return detail::value_product_bytes(keys, channels, threads);
+}
+
+/// Checks all arguments of shift_matmul, with a stage or a row_divisor, with a number of threads.
+template <attention_code Format, class Stage, class Out>
+void require_shift_matmul(const typename attention_codes<Format>::const_view& codes, const quantized_matrix& v,
+                          const Stage& stage, const matrix_view<Out>& y, const workspace& memory, index_t threads) {
+  require_shift_matmul<Format>(codes, v, stage, y);
+  require_workspace("shift_matmul", memory, shift_matmul_workspace_bytes(v.codes.rows, v.codes.columns, threads));
 }
 
 /// Attention times V by shifts: log2 codes are exponents, so that a product is a shift.
@@ -91,7 +98,7 @@ template <class Isa = isa::native, attention_code Format = attention_code::u8_ma
           executor Executor = sequential>
 void shift_matmul(typename attention_codes<Format>::const_view codes, const quantized_matrix& v, const Stage& stage,
                   matrix_view<typename Stage::output> y, workspace memory, const Executor& run = {}) {
-  require_shift_matmul<Format>(codes, v, stage, y);
+  require_shift_matmul<Format>(codes, v, stage, y, memory, run.threads());
   detail::shift_matmul<Isa>(codes, v, stage, y, memory, run);
 }
 
@@ -99,8 +106,7 @@ void shift_matmul(typename attention_codes<Format>::const_view codes, const quan
 ///
 /// Formula:   as of weighted_matmul.hpp with weights 2^(15 - code), 0 for the zero level.
 /// Shapes, units, range, errors and aliasing: as of weighted_matmul. 4-bit codes only; with attention_code::u4_clipped
-/// every key has a
-///            weight of at least 1.
+///            every key has a weight of at least 1.
 /// Memory:    at least shift_matmul_workspace_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Runs on:   all instruction sets; threads of the executor.
@@ -109,7 +115,7 @@ template <class Isa = isa::native, attention_code Format = attention_code::u8_ma
 void shift_matmul(typename attention_codes<Format>::const_view codes, const quantized_matrix& v,
                   const row_divisor& normalization, matrix_view<std::uint8_t> y, workspace memory,
                   const Executor& run = {}) {
-  require_shift_matmul<Format>(codes, v, normalization, y);
+  require_shift_matmul<Format>(codes, v, normalization, y, memory, run.threads());
   detail::shift_matmul<Isa>(codes, v, normalization, y, memory, run);
 }
 

@@ -65,6 +65,14 @@ constexpr std::size_t weighted_matmul_workspace_bytes(index_t keys, index_t chan
   return detail::value_product_bytes(keys, channels, threads);
 }
 
+/// Checks all arguments of weighted_matmul with a number of threads.
+inline void require_weighted_matmul(const matrix_view<const std::uint8_t>& weights, const quantized_matrix& v,
+                                    const row_divisor& normalization, const matrix_view<std::uint8_t>& y,
+                                    const workspace& memory, index_t threads) {
+  require_weighted_matmul(weights, v, normalization, y);
+  require_workspace("weighted_matmul", memory, weighted_matmul_workspace_bytes(v.codes.rows, v.codes.columns, threads));
+}
+
 /// Attention times V with u8 weights, each row divided by the sum of its weights.
 ///
 /// Formula:   P = sum_j w[i, j];  a = sum_j w[i, j] * (v[j, c] - zp_v)
@@ -84,9 +92,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void weighted_matmul(matrix_view<const std::uint8_t> weights, const quantized_matrix& v,
                      const row_divisor& normalization, matrix_view<std::uint8_t> y, workspace memory,
                      const Executor& run = {}) {
-  require_weighted_matmul(weights, v, normalization, y);
-  require_workspace("weighted_matmul", memory,
-                    weighted_matmul_workspace_bytes(v.codes.rows, v.codes.columns, run.threads()));
+  require_weighted_matmul(weights, v, normalization, y, memory, run.threads());
   detail::multiply_by_values<Isa>(
       v, y.rows, memory, run, [&](const auto& values, index_t begin, index_t end, const auto& scratch) {
         kernel::weighted_matmul<Isa>(weights, values, normalization, y, begin, end, scratch);

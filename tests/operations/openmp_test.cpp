@@ -1,4 +1,4 @@
-#include "executors/openmp.hpp"
+#include "intact/executors/openmp.hpp"
 
 #include "executor_cases.hpp"
 

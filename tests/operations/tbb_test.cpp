@@ -1,4 +1,4 @@
-#include "executors/tbb.hpp"
+#include "intact/executors/tbb.hpp"
 
 #include <oneapi/tbb/global_control.h>
 

@@ -133,6 +133,12 @@ if(Python3_FOUND)
                                                        ${CMAKE_CURRENT_SOURCE_DIR}/packaging/units/crossing_types.cpp)
 endif()
 
+# The recipes of package managers, without these.
+if(Python3_FOUND)
+  add_test(NAME "check/recipes" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/recipe_check.py
+                                        ${PROJECT_SOURCE_DIR} ${PROJECT_VERSION})
+endif()
+
 # The installed package and the source, each in a project of a user, for each target.
 set(prefix ${CMAKE_CURRENT_BINARY_DIR}/installed)
 add_test(NAME "consumer/clean" COMMAND ${CMAKE_COMMAND} -E rm -rf ${prefix})
@@ -161,6 +167,41 @@ intact_add_consumer("source, io" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} 
 intact_add_consumer("source, quantize" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE_DIR} -DINTACT_QUANTIZE=ON
                     -DCONSUMER_TARGET=quantize)
 set_tests_properties("consumer/package" "consumer/package, io" "consumer/package, quantize" PROPERTIES FIXTURES_REQUIRED installed)
+
+# pkg-config finds the headers.
+find_program(INTACT_PKG_CONFIG NAMES pkg-config pkgconf)
+if(INTACT_PKG_CONFIG)
+  add_test(NAME "consumer/pkg-config" COMMAND ${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${prefix}/share/pkgconfig
+                                              ${INTACT_PKG_CONFIG} --cflags intact)
+  set_tests_properties("consumer/pkg-config" PROPERTIES FIXTURES_REQUIRED installed PASS_REGULAR_EXPRESSION
+                                                        "-I${prefix}/(share/pkgconfig/../../)?/?include")
+endif()
+
+# An engine in a fresh folder, without other packages: a whole block, dispatched and with threads. It leaves instruction sets out.
+set(engine ${CMAKE_CURRENT_BINARY_DIR}/engine)
+configure_file(packaging/engine/CMakeLists.txt ${engine}/source/CMakeLists.txt COPYONLY)
+configure_file(${PROJECT_SOURCE_DIR}/examples/runtime_dispatch/main.cpp ${engine}/source/main.cpp COPYONLY)
+set(engine_files CMakeLists.txt main.cpp)
+set(most_lines 8 80)
+foreach(file most IN ZIP_LISTS engine_files most_lines)
+  file(STRINGS ${engine}/source/${file} lines)
+  list(LENGTH lines lines)
+  if(lines GREATER most)
+    message(FATAL_ERROR "${file} of the engine has ${lines} lines; it must have at most ${most}")
+  endif()
+endforeach()
+intact_dispatch_isas(left_out)
+list(FILTER left_out EXCLUDE REGEX "^(scalar|neon)$")
+add_test(
+  NAME "consumer/engine"
+  COMMAND
+    ${CMAKE_CTEST_COMMAND} --build-and-test ${engine}/source ${engine}/build --build-generator ${CMAKE_GENERATOR}
+    --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-options -DCMAKE_BUILD_TYPE=${CMAKE_BUILD_TYPE}
+    -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
+    -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} -Dintact_ROOT=${prefix} ${no_packages}
+    "-DINTACT_DISPATCH_WITHOUT=${left_out}" --test-command engine)
+set_tests_properties("consumer/engine" PROPERTIES FIXTURES_REQUIRED installed PASS_REGULAR_EXPRESSION
+                                                  "\nthe codes of the specification\n")
 
 get_property(checks DIRECTORY PROPERTY TESTS)
 set_tests_properties(${checks} PROPERTIES LABELS check)

@@ -6,11 +6,12 @@ set(reversed ${CMAKE_CURRENT_BINARY_DIR}/${target}-reversed)
 separate_arguments(link_options UNIX_COMMAND "${CMAKE_CXX_FLAGS} ${CMAKE_EXE_LINKER_FLAGS}")
 add_test(
   NAME dispatch/link-reversed
-  COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options}" -D "OBJECTS=$<TARGET_OBJECTS:${target}>" -D
-          PROGRAM=${reversed} -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_link.cmake)
+  COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options};-pthread" -D
+          "OBJECTS=$<TARGET_OBJECTS:${target}>;$<TARGET_OBJECTS:intact_dispatch>" -D PROGRAM=${reversed} -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_link.cmake)
 set_tests_properties(dispatch/link-reversed PROPERTIES FIXTURES_SETUP reversed)
 
-set(fingerprint 589ffc825eebf3c9)
+set(fingerprint d329593203d90c0b)
+set(results "fingerprint ${fingerprint}\nthe codes of the specification\n")
 
 # Runs a program with INTACT_ISA, which may be empty.
 function(intact_add_dispatch_run name program isa expected)
@@ -21,18 +22,35 @@ endfunction()
 
 intact_dispatch_isas(isas)
 foreach(isa IN LISTS isas)
-  intact_add_dispatch_run(dispatch/${isa} ${target} ${isa} "^${isa}\nfingerprint ${fingerprint}\n$")
-  intact_add_dispatch_run(dispatch/${isa}-reversed ${reversed} ${isa} "^${isa}\nfingerprint ${fingerprint}\n$")
+  intact_add_dispatch_run(dispatch/${isa} ${target} ${isa} "^${isa}\n${results}$")
+  intact_add_dispatch_run(dispatch/${isa}-reversed ${reversed} ${isa} "^${isa}\n${results}$")
   set_tests_properties(dispatch/${isa}-reversed PROPERTIES FIXTURES_REQUIRED reversed)
 endforeach()
 list(JOIN isas "|" any)
 list(JOIN isas ", " list)
-intact_add_dispatch_run("dispatch/the best" ${target} "" "^(${any})\nfingerprint ${fingerprint}\n$")
-intact_add_dispatch_run("dispatch/an unknown one" ${target} avx "^INTACT_ISA is \"avx\"; it must be one of ${list}\n$")
+intact_add_dispatch_run("dispatch/the best" ${target} "" "^(${any})\n${results}$")
+intact_add_dispatch_run("dispatch/an unknown one" ${target} avx "^intact::dispatch: INTACT_ISA is \"avx\"; it must be one of ${list}\n$")
+
+# A shared object that links the units exports none of their functions.
+add_library(dispatch_shared SHARED packaging/dispatch_shared.cpp)
+set_target_properties(dispatch_shared PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+target_link_libraries(dispatch_shared PRIVATE intact::dispatch)
+add_test(NAME "dispatch/exported symbols" COMMAND ${CMAKE_NM} --dynamic --defined-only $<TARGET_FILE:dispatch_shared>)
+set_tests_properties("dispatch/exported symbols" PROPERTIES PASS_REGULAR_EXPRESSION " T engine_isa\n"
+                                                            FAIL_REGULAR_EXPRESSION "intact")
 
 # Sanitizers bring code of their own, and flags for one processor make every unit need it.
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize|-march|-mcpu|-msse|-mavx")
   return()
+endif()
+
+# The commands for builds without CMake, which are written for x86-64.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND INTACT_XSIMD_INCLUDE_DIR STREQUAL "/usr/include")
+  add_test(NAME "dispatch/documented commands"
+           COMMAND ${CMAKE_COMMAND} -D PAGE=${PROJECT_SOURCE_DIR}/docs/embedding.md -D SOURCE_DIR=${PROJECT_SOURCE_DIR} -D
+                   WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/dispatch_commands -D COMPILER=${CMAKE_CXX_COMPILER} -P
+                   ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_commands.cmake)
+  set_tests_properties("dispatch/documented commands" PROPERTIES PASS_REGULAR_EXPRESSION "fingerprint ${fingerprint}\n")
 endif()
 
 # On processors that have less, if there is an emulator: one instruction too many ends the program.
@@ -42,7 +60,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND INTACT_QEMU_X86_64)
     string(REPLACE ":" ";" processor_and_isa ${processor_and_isa})
     list(POP_FRONT processor_and_isa processor isa)
     set(emulate ${INTACT_QEMU_X86_64} -cpu ${processor})
-    set(expected "${isa}\nfingerprint ${fingerprint}\n")
+    set(expected "${isa}\n${results}")
     intact_add_dispatch_run("dispatch/on ${processor}" "${emulate};$<TARGET_FILE:${target}>" "" "${expected}")
     intact_add_dispatch_run("dispatch/on ${processor}, reversed" "${emulate};${reversed}" "" "${expected}")
     set_tests_properties("dispatch/on ${processor}, reversed" PROPERTIES FIXTURES_REQUIRED reversed)
@@ -71,17 +89,12 @@ function(intact_dispatched_objects target result)
   set(${result} "$<FILTER:$<TARGET_OBJECTS:${target}>,INCLUDE,\\.dispatch/>" PARENT_SCOPE)
 endfunction()
 
-# The example, and all kernels of the library.
-add_executable(dispatch_kernels packaging/empty_main.cpp)
-target_link_libraries(dispatch_kernels PRIVATE intact::intact)
-intact_add_dispatch(dispatch_kernels SOURCES packaging/dispatch_kernels.cpp)
-foreach(program IN ITEMS ${target} dispatch_kernels)
-  intact_dispatched_objects(${program} objects)
-  intact_add_machine_code_check("dispatch/symbols of ${program}" symbols "${objects}")
-  intact_add_machine_code_check("dispatch/tiles of ${program}" tiles "${objects}")
-  intact_add_machine_code_check("dispatch/integers of ${program}" integers "${objects}")
-  intact_add_machine_code_check("dispatch/instructions of ${program}" instructions $<TARGET_FILE:${program}>)
+# The units of intact::dispatch have all kernels of the library.
+intact_dispatched_objects(intact_dispatch objects)
+foreach(check IN ITEMS symbols tiles integers)
+  intact_add_machine_code_check("dispatch/${check}" ${check} "${objects}")
 endforeach()
+intact_add_machine_code_check("dispatch/instructions" instructions $<TARGET_FILE:${target}>)
 intact_add_machine_code_check("dispatch/instructions, reversed" instructions ${reversed})
 set_tests_properties("dispatch/instructions, reversed" PROPERTIES FIXTURES_REQUIRED reversed)
 

@@ -15,7 +15,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
   intact_isa_flags(avx512bw flags_of_avx512bw)
 endif()
 
-# Each unit, and the program of examples/runtime_dispatch as a function.
+# Each unit, and the program of examples/runtime_dispatch as a function, with the units of intact::dispatch.
 set(objects "")
 foreach(unit IN LISTS units)
   add_library(unit_${unit} OBJECT packaging/units/unit.cpp packaging/units/reference.cpp)
@@ -25,24 +25,24 @@ foreach(unit IN LISTS units)
   list(APPEND objects $<TARGET_OBJECTS:unit_${unit}>)
 endforeach()
 set(runtime_dispatch ${PROJECT_SOURCE_DIR}/examples/runtime_dispatch)
-add_executable(units_program packaging/units/main.cpp packaging/units/crossing_types.cpp ${runtime_dispatch}/dispatch.cpp
-                             ${runtime_dispatch}/main.cpp ${objects})
+add_executable(units_program packaging/units/main.cpp packaging/units/crossing_types.cpp ${runtime_dispatch}/main.cpp
+                             ${objects})
 set_source_files_properties(${runtime_dispatch}/main.cpp PROPERTIES COMPILE_DEFINITIONS main=runtime_dispatch_main)
-target_link_libraries(units_program PRIVATE intact::intact)
-intact_add_dispatch(units_program SOURCES ${runtime_dispatch}/kernels.cpp)
+target_link_libraries(units_program PRIVATE intact::dispatch Threads::Threads)
+target_compile_options(units_program PRIVATE -ffp-contract=off)
 
 set(reversed ${CMAKE_CURRENT_BINARY_DIR}/units_program-reversed)
 separate_arguments(link_options UNIX_COMMAND "${CMAKE_CXX_FLAGS} ${CMAKE_EXE_LINKER_FLAGS}")
 add_test(
   NAME units/link-reversed
-  COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options}" -D
-          "OBJECTS=$<TARGET_OBJECTS:units_program>;${objects}" -D PROGRAM=${reversed} -P
+  COMMAND ${CMAKE_COMMAND} -D "LINK=${CMAKE_CXX_COMPILER};${link_options};-pthread" -D
+          "OBJECTS=$<TARGET_OBJECTS:units_program>;${objects};$<TARGET_OBJECTS:intact_dispatch>" -D PROGRAM=${reversed} -P
           ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_link.cmake)
 set_tests_properties(units/link-reversed PROPERTIES FIXTURES_SETUP units_reversed)
 add_test(NAME units/program COMMAND units_program)
 add_test(NAME units/program-reversed COMMAND ${reversed})
 set_tests_properties(units/program units/program-reversed PROPERTIES PASS_REGULAR_EXPRESSION
-                                                                      "equal\n.*fingerprint ${fingerprint}\n$")
+                                                                      "equal\n.*${results}$")
 set_tests_properties(units/program-reversed PROPERTIES FIXTURES_REQUIRED units_reversed)
 
 if(NOT Python3_FOUND)

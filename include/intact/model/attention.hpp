@@ -49,6 +49,14 @@ constexpr std::size_t attention_workspace_bytes(index_t keys, index_t heads, ind
   return memory.bytes_and(attention_workspace_bytes(keys, threads));
 }
 
+/// Checks all arguments of attention with a number of threads.
+inline void require_attention(const attention_operands& x, const multihead_parameters& p,
+                              const matrix_view<std::uint8_t>& y, const workspace& memory, index_t threads) {
+  require_multihead(x, p, y);
+  require_workspace("attention", memory,
+                    attention_workspace_bytes(x.k.codes.rows, p.heads, x.q.codes.columns / p.heads, threads));
+}
+
 /// Keys and values of all heads, ready for any number of calls of attention. They refer to the caller's memory, and to
 /// the values from which they were made.
 struct prepared_keys_values {
@@ -206,9 +214,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void attention(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y,
                workspace memory, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_multihead(x, p, y);
-  const index_t keys = x.k.codes.rows, size = x.q.codes.columns / p.heads;
-  require_workspace("attention", memory, attention_workspace_bytes(keys, p.heads, size, run.threads()));
+  require_attention(x, p, y, memory, run.threads());
   detail::attend_batch<Isa>(
       1, [&](index_t) { return x; }, [&](index_t) { return y; }, p, memory, run);
 }

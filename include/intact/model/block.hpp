@@ -69,6 +69,16 @@ constexpr std::size_t block_workspace_bytes(const block_shape& shape, index_t ba
       attention_workspace_bytes(shape.attention.tokens, shape.attention.heads, shape.attention.head_size(), threads));
 }
 
+/// Checks all arguments of block with a number of threads.
+template <class Kinds = all_weight_kinds, class Code>
+void require_block(const matrix_view<Code>& stream, const block_parameters& p, const block_shape& shape,
+                   const workspace& memory, index_t threads) {
+  const index_t tokens = shape.attention.tokens, batch = tokens == 0 ? 0 : stream.rows / tokens;
+  require_shape("block", "stream", stream, batch * tokens, shape.attention.width);
+  require_block<Code, Kinds>(p, shape);
+  require_workspace("block", memory, block_workspace_bytes(shape, batch, threads));
+}
+
 namespace detail {
 
 /// The first steps of a block on a stream, in bands of `each` rows: norm1, then q, k and v.
@@ -129,11 +139,9 @@ template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, e
 void block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
            const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_block<Kinds>(stream, p, shape, memory, run.threads());
   const index_t tokens = shape.attention.tokens, width = shape.attention.width, rows = stream.rows;
   const index_t batch = tokens == 0 ? 0 : rows / tokens;
-  require_shape("block", "stream", stream, batch * tokens, width);
-  require_block<Code, Kinds>(p, shape);
-  require_workspace("block", memory, block_workspace_bytes(shape, batch, run.threads()));
   const block_buffers buffer = block_buffers::take(memory, shape, rows);
   const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
   const index_t each = band_rows(rows, width, shape.hidden);

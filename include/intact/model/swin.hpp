@@ -155,6 +155,31 @@ constexpr std::size_t swin_workspace_bytes(const swin_shape& shape, index_t batc
   return memory.bytes_and(swin_features_workspace_bytes<std::uint8_t>(shape, batch, threads));
 }
 
+/// Checks all arguments of swin_features with a number of threads.
+template <class Kinds = all_weight_kinds, class Code>
+void require_swin_features(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
+                           std::span<const matrix_view<Code>> maps, const workspace& memory, index_t threads) {
+  require_swin_features<Code, Kinds>(p, shape);
+  detail::require_swin_maps(maps, shape, std::ssize(images));
+  for (const image_view& image : images) {
+    detail::require_swin_image(image, shape);
+  }
+  require_workspace("swin_features", memory, swin_features_workspace_bytes<Code>(shape, std::ssize(images), threads));
+}
+
+/// Checks all arguments of swin with a number of threads.
+template <class Kinds = all_weight_kinds>
+void require_swin(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
+                  const classifier_outputs& y, const workspace& memory, index_t threads) {
+  const index_t batch = std::ssize(images);
+  require_swin<Kinds>(p, shape);
+  for (const image_view& image : images) {
+    detail::require_swin_image(image, shape);
+  }
+  require_outputs("swin", y, batch, shape.classes);
+  require_workspace("swin", memory, swin_workspace_bytes(shape, batch, threads));
+}
+
 namespace detail {
 
 /// The images of a batch as the residual stream of the first stage.
@@ -246,13 +271,7 @@ matrix_view<const std::uint8_t> pool_features(std::span<const image_view> images
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
 void swin_features(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                    std::span<const matrix_view<Code>> maps, workspace memory, const Executor& run = {}) {
-  require_swin_features<Code, Kinds>(p, shape);
-  detail::require_swin_maps(maps, shape, std::ssize(images));
-  for (const image_view& image : images) {
-    detail::require_swin_image(image, shape);
-  }
-  require_workspace("swin_features", memory,
-                    swin_features_workspace_bytes<Code>(shape, std::ssize(images), run.threads()));
+  require_swin_features<Kinds>(images, p, shape, maps, memory, run.threads());
   detail::run_stages<Isa, Kinds, Code>(images, p, shape, maps, memory, run);
 }
 
@@ -268,13 +287,7 @@ void swin_features(std::span<const image_view> images, const swin_parameters& p,
 template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Executor = sequential>
 void swin(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
           const classifier_outputs& y, workspace memory, const Executor& run = {}) {
-  const index_t batch = std::ssize(images);
-  require_swin<Kinds>(p, shape);
-  for (const image_view& image : images) {
-    detail::require_swin_image(image, shape);
-  }
-  require_outputs("swin", y, batch, shape.classes);
-  require_workspace("swin", memory, swin_workspace_bytes(shape, batch, run.threads()));
+  require_swin<Kinds>(images, p, shape, y, memory, run.threads());
   const matrix_view<const std::uint8_t> pooled =
       shape.stream == stream_codes::s16
           ? detail::pool_features<Isa, Kinds, std::int16_t>(images, p, shape, memory, run)

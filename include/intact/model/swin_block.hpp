@@ -77,6 +77,16 @@ constexpr std::size_t swin_block_workspace_bytes(const swin_block_shape& shape, 
   return memory.bytes_and(window_attention_workspace_bytes(shape.attention, threads));
 }
 
+/// Checks all arguments of swin_block with a number of threads.
+template <class Kinds = all_weight_kinds, class Code>
+void require_swin_block(const matrix_view<Code>& stream, const swin_block_parameters& p, const swin_block_shape& shape,
+                        const workspace& memory, index_t threads) {
+  require_swin_block<Code, Kinds>(p, shape);
+  const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
+  require_shape("swin_block", "stream", stream, batch * tokens, shape.attention.width);
+  require_workspace("swin_block", memory, swin_block_workspace_bytes<Code>(shape, batch, threads));
+}
+
 namespace detail {
 
 /// The first half of a block. The residual stream goes into window order and back, so that the projection adds to it
@@ -123,10 +133,8 @@ void window_attention_half(matrix_view<Code> stream, const swin_block_parameters
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
                 workspace memory, const Executor& run = {}) {
-  require_swin_block<Code, Kinds>(p, shape);
+  require_swin_block<Kinds>(stream, p, shape, memory, run.threads());
   const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
-  require_shape("swin_block", "stream", stream, batch * tokens, shape.attention.width);
-  require_workspace("swin_block", memory, swin_block_workspace_bytes<Code>(shape, batch, run.threads()));
   const auto buffer = swin_block_buffers<Code>::take(memory, shape, batch);
   detail::window_attention_half<Isa, Kinds>(stream, p, shape.attention, buffer, batch, memory, run);
 

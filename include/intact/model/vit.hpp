@@ -146,6 +146,19 @@ constexpr std::size_t vit_workspace_bytes(const vit_shape& shape, index_t batch 
   return memory.bytes_and(std::max(patches.bytes(), block_workspace_bytes(shape.block(), batch, threads)));
 }
 
+/// Checks all arguments of vit with a number of threads.
+template <class Kinds = all_weight_kinds>
+void require_vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+                 const classifier_outputs& y, const workspace& memory, index_t threads) {
+  const index_t batch = std::ssize(images);
+  require_vit<Kinds>(p, shape);
+  for (const image_view& image : images) {
+    require_vit_image(image, shape);
+  }
+  require_outputs("vit", y, batch, shape.classes);
+  require_workspace("vit", memory, vit_workspace_bytes(shape, batch, threads));
+}
+
 namespace detail {
 
 /// Copies tokens to the beginning of the stream.
@@ -255,13 +268,8 @@ template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Exec
 void vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
          const classifier_outputs& y, workspace memory, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_vit<Kinds>(images, p, shape, y, memory, run.threads());
   const index_t batch = std::ssize(images);
-  require_vit<Kinds>(p, shape);
-  for (const image_view& image : images) {
-    require_vit_image(image, shape);
-  }
-  require_outputs("vit", y, batch, shape.classes);
-  require_workspace("vit", memory, vit_workspace_bytes(shape, batch, run.threads()));
   const vit_buffers buffer = vit_buffers::take(memory, shape, batch);
 
   if (shape.stream == stream_codes::s16) {

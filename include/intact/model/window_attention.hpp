@@ -111,6 +111,17 @@ constexpr std::size_t window_attention_workspace_bytes(const window_attention_sh
   return memory.bytes();
 }
 
+/// Checks all arguments of window_attention with a number of threads.
+inline void require_window_attention(const matrix_view<const std::uint8_t>& qkv, const window_attention_parameters& p,
+                                     const window_attention_shape& shape, const matrix_view<std::uint8_t>& y,
+                                     const workspace& memory, index_t threads) {
+  require_window_attention(p, shape);
+  const index_t rows = shape.grid.padded_tokens(), batch = rows == 0 ? 0 : qkv.rows / rows;
+  require_shape("window_attention", "qkv", qkv, batch * rows, 3 * shape.width);
+  require_shape("window_attention", "y", y, qkv.rows, shape.width);
+  require_workspace("window_attention", memory, window_attention_workspace_bytes(shape, threads));
+}
+
 namespace detail {
 
 /// One head of one window.
@@ -156,12 +167,9 @@ template <class Isa = isa::native, executor Executor = sequential>
 void window_attention(matrix_view<const std::uint8_t> qkv, const window_attention_parameters& p,
                       const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
                       const Executor& run = {}) {
-  require_window_attention(p, shape);
+  require_window_attention(qkv, p, shape, y, memory, run.threads());
   const index_t windows = shape.grid.windows(), tokens = shape.grid.tokens_per_window();
   const index_t batch = windows == 0 ? 0 : qkv.rows / (windows * tokens), size = shape.width / shape.heads;
-  require_shape("window_attention", "qkv", qkv, batch * windows * tokens, 3 * shape.width);
-  require_shape("window_attention", "y", y, qkv.rows, shape.width);
-  require_workspace("window_attention", memory, window_attention_workspace_bytes(shape, run.threads()));
   const window_masks masks = window_masks::take(memory, shape.grid);
   masks.compute(shape.grid);
 

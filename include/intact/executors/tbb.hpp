@@ -5,10 +5,10 @@
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
 
-#include <stdexcept>
-#include <string>
-
 #include "intact/types/executor.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Runs tasks on oneTBB's threads, in an arena of its own, together with whatever else the program does there. May be
 /// used from several threads at a time, also from inside of oneTBB's tasks.
@@ -20,13 +20,13 @@ class tbb_executor {
  public:
   explicit tbb_executor(int threads = tbb::info::default_concurrency()) : threads_(threads), arena_(checked(threads)) {}
 
-  intact::index_t threads() const { return threads_; }
+  index_t threads() const { return threads_; }
 
   /// Tasks are of the right size already: they are neither joined nor divided.
   template <class Task>
-  void for_each(intact::index_t tasks, const Task& task) const {
+  void for_each(index_t tasks, const Task& task) const {
     if (tasks > 1) {
-      arena_.execute([&] { tbb::parallel_for(intact::index_t{0}, tasks, task, tbb::simple_partitioner()); });
+      arena_.execute([&] { tbb::parallel_for(index_t{0}, tasks, task, tbb::simple_partitioner()); });
     } else if (tasks == 1) {
       task(0);
     }
@@ -34,12 +34,13 @@ class tbb_executor {
 
  private:
   static int checked(int threads) {
-    if (threads < 1) {
-      throw std::invalid_argument("tbb_executor: threads is " + std::to_string(threads) + "; it must be at least 1");
-    }
+    require_at_least("tbb_executor", "threads", threads, 1);
     return threads;
   }
 
   int threads_;
   mutable tbb::task_arena arena_;
 };
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

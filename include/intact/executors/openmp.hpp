@@ -2,10 +2,10 @@
 
 #include <omp.h>
 
-#include <stdexcept>
-#include <string>
-
 #include "intact/types/executor.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
 
 /// Runs tasks on OpenMP's threads: compile and link with -fopenmp.
 ///
@@ -17,18 +17,16 @@
 class openmp_executor {
  public:
   explicit openmp_executor(int threads = omp_get_max_threads()) : threads_(threads) {
-    if (threads < 1) {
-      throw std::invalid_argument("openmp_executor: threads is " + std::to_string(threads) + "; it must be at least 1");
-    }
+    require_at_least("openmp_executor", "threads", threads, 1);
   }
 
-  intact::index_t threads() const { return threads_; }
+  index_t threads() const { return threads_; }
 
   /// Each thread takes the next task as soon as it is free, since threads are not equally fast.
   template <class Task>
-  void for_each(intact::index_t tasks, const Task& task) const {
+  void for_each(index_t tasks, const Task& task) const {
 #pragma omp parallel for num_threads(threads_) schedule(dynamic) if (tasks > 1)
-    for (intact::index_t i = 0; i < tasks; ++i) {
+    for (index_t i = 0; i < tasks; ++i) {
       task(i);
     }
   }
@@ -36,3 +34,6 @@ class openmp_executor {
  private:
   int threads_;
 };
+
+}  // namespace INTACT_UNIT
+}  // namespace intact

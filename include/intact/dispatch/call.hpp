@@ -1,0 +1,49 @@
+#pragma once
+
+#include <type_traits>
+
+#include "intact/dispatch/table.hpp"
+
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace dispatch {
+namespace detail {
+
+/// Chooses at the first call, from any thread.
+inline const dispatch_choice& choice() {
+  char message[512];
+  const dispatch_choice* const chosen = choose_dispatch(message, sizeof message);
+  if (chosen == nullptr) [[unlikely]] {
+    contract_failed("intact::dispatch: %s", message);
+  }
+  return *chosen;
+}
+
+/// Calls the table's function for an operation and the types of its arguments, which have been checked.
+template <class Operation, class... Arguments>
+void call(const Arguments&... arguments) {
+  using entry = dispatch_entry<Operation, Arguments...>;
+  constexpr bool listed = std::is_base_of_v<entry, dispatch_table>;
+  static_assert(
+      listed,
+      "intact::dispatch has only the output stages, weights and codes that intact/dispatch/table.hpp lists for "
+      "this operation; a stage of your own runs in the header-only call");
+  if constexpr (listed) {
+    static_cast<const entry&>(choice().table()).run(arguments...);
+  }
+}
+
+}  // namespace detail
+
+/// The name of the instruction set that all functions of intact::dispatch use: the best that the program has been
+/// compiled for and the processor offers, or the one that the environment variable INTACT_ISA names. It is chosen at
+/// the first call of any of them.
+///
+/// Errors: INTACT_ISA names no instruction set of the program, or one that the processor does not offer.
+inline const char* isa_name() {
+  return detail::choice().isa;
+}
+
+}  // namespace dispatch
+}  // namespace INTACT_UNIT
+}  // namespace intact

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "intact/dispatch/call.hpp"
+
+// Attention, blocks and models on the instruction set that is chosen when the program runs. Each has the parameters and
+// the contract of the function of the same name in namespace intact, but for the template arguments Isa and Kinds:
+// weights may be of any kind. Arguments are checked here, in the caller's unit. Executors of any type are passed by
+// reference.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+namespace dispatch {
+
+template <executor Executor = sequential>
+void attention(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y,
+               workspace memory, const Executor& run = {}) {
+  require_attention(x, p, y, memory, run.threads());
+  detail::call<dispatched::attention>(x, p, y, memory, executor_ref(run));
+}
+
+template <executor Executor = sequential>
+void window_attention(matrix_view<const std::uint8_t> qkv, const window_attention_parameters& p,
+                      const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
+                      const Executor& run = {}) {
+  require_window_attention(qkv, p, shape, y, memory, run.threads());
+  detail::call<dispatched::window_attention>(qkv, p, shape, y, memory, executor_ref(run));
+}
+
+template <class Code, executor Executor = sequential>
+void block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
+           const Executor& run = {}) {
+  require_block(stream, p, shape, memory, run.threads());
+  detail::call<dispatched::block>(stream, p, shape, memory, executor_ref(run));
+}
+
+template <executor Executor = sequential>
+void vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+         const classifier_outputs& y, workspace memory, const Executor& run = {}) {
+  require_vit(images, p, shape, y, memory, run.threads());
+  detail::call<dispatched::vit>(images, p, shape, y, memory, executor_ref(run));
+}
+
+template <class Code, executor Executor = sequential>
+void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
+                workspace memory, const Executor& run = {}) {
+  require_swin_block(stream, p, shape, memory, run.threads());
+  detail::call<dispatched::swin_block>(stream, p, shape, memory, executor_ref(run));
+}
+
+template <class Code, executor Executor = sequential>
+void swin_features(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
+                   std::span<const matrix_view<Code>> maps, workspace memory, const Executor& run = {}) {
+  require_swin_features(images, p, shape, maps, memory, run.threads());
+  detail::call<dispatched::swin_features>(images, p, shape, maps, memory, executor_ref(run));
+}
+
+template <executor Executor = sequential>
+void swin(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
+          const classifier_outputs& y, workspace memory, const Executor& run = {}) {
+  require_swin(images, p, shape, y, memory, run.threads());
+  detail::call<dispatched::swin>(images, p, shape, y, memory, executor_ref(run));
+}
+
+}  // namespace dispatch
+}  // namespace INTACT_UNIT
+}  // namespace intact
