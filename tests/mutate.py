@@ -254,8 +254,10 @@ MUTATIONS = [
         ("case dtype::f64:\n      return converted(double{}", "case dtype::i64:\n      return converted(double{}"),
     ),
     *mutations_of(
-        "quantize/float_layers.hpp", "load_checkpoint_test",
+        "quantize/float_layers.hpp", "load_checkpoint_test float_vit_test",
         ("layer.bias.tail(width) = matrix(v", "layer.bias.segment(width, width) = matrix(v"),
+        ("layer.bias.array() *= gamma.array();", ""),
+        ("!separate && some_name_ends(\".qkv.bias\")", "contains(name + \".qkv.bias\")"),
     ),
     *mutations_of(
         "types/key_mask.hpp", "block_kernel_test@avx2",

@@ -515,10 +515,11 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
     CHECK(load_error(bad).find("it must have 4 sizes of at least 1") != std::string::npos);
   }
   SECTION("patches form a square") {
-    for (const std::int64_t tokens : {1, 4, 6}) {
+    for (const std::int64_t tokens : {3, 6, 7}) {
       bad.tensors["pos_embed"] = {{1, tokens, 12}, std::vector<float>(static_cast<std::size_t>(tokens) * 12)};
-      CHECK(load_error(bad) == "model: tensor \"pos_embed\" has " + std::to_string(tokens) +
-                                   " tokens; it must have 1, the class token, and a square number of patches");
+      CHECK(load_error(bad) ==
+            "model: tensor \"pos_embed\" has " + std::to_string(tokens) +
+                " tokens; it must have 1, the class token, and a square number of patches, or the patches alone");
     }
   }
   SECTION("a distilled model has all that belongs to it") {
@@ -529,12 +530,13 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
     bad = distilled;
     bad.tensors.erase("dist_token");
     CHECK(load_error(bad) ==
-          "model: tensor \"pos_embed\" has 6 tokens; it must have 1, the class token, and a square number of patches");
+          "model: tensor \"pos_embed\" has 6 tokens; it must have 1, the class token, and a square number of patches, "
+          "or the patches alone");
     bad = distilled;
     bad.tensors["pos_embed"] = good.tensors.at("pos_embed");
     CHECK(load_error(bad) ==
           "model: tensor \"pos_embed\" has 5 tokens; it must have 2, the class and the distillation "
-          "token, and a square number of patches");
+          "token, and a square number of patches, or the patches alone");
     bad = good;
     bad.tensors["head_dist.bias"] = good.tensors.at("head.bias");
     CHECK(load_error(bad).find("\"head_dist.bias\" has no place") != std::string::npos);
@@ -548,9 +550,9 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
     CHECK(load_error(bad).find("\"norm.bias\" has the value nan at row 0, column 11") != std::string::npos);
   }
   SECTION("no tensor is left over") {
-    bad.tensors["blocks.0.ls1.gamma"] = {{12}, std::vector<float>(12)};
+    bad.tensors["blocks.0.ls3.gamma"] = {{12}, std::vector<float>(12)};
     CHECK(load_error(bad) ==
-          "model: tensor \"blocks.0.ls1.gamma\" has no place in a vision transformer of this architecture");
+          "model: tensor \"blocks.0.ls3.gamma\" has no place in a vision transformer of this architecture");
   }
 }
 

@@ -197,6 +197,77 @@ TEST_CASE("load_checkpoint: biases of queries, keys and values may be missing, t
                  "tensor \"blocks.1.attn.q_bias\" is missing"));
 }
 
+TEST_CASE("load_checkpoint: LayerScale is part of the layer before it") {
+  const float_vit model = random_float_vit(tiny_vit);
+  checkpoint_tensors timm = timm_checkpoint(model);
+  std::vector<float> gamma;
+  for (int c = 0; c < 12; ++c) {
+    gamma.push_back(static_cast<float>(c - 5) / 8);
+  }
+  timm.add("blocks.0.ls1.gamma", {12}, gamma.data());
+  timm.add("blocks.1.ls2.gamma", {12}, gamma.data());
+  const float_vit scaled = load_checkpoint(timm.in_memory());
+  for (int c = 0; c < 12; ++c) {
+    const float factor = gamma[static_cast<std::size_t>(c)];
+    CHECK(scaled.blocks[0].proj.weight.row(c) == model.blocks[0].proj.weight.row(c) * factor);
+    CHECK(scaled.blocks[0].proj.bias[c] == model.blocks[0].proj.bias[c] * factor);
+    CHECK(scaled.blocks[1].fc2.weight.row(c) == model.blocks[1].fc2.weight.row(c) * factor);
+    CHECK(scaled.blocks[1].fc2.bias[c] == model.blocks[1].fc2.bias[c] * factor);
+  }
+  CHECK(scaled.blocks[1].proj.weight == model.blocks[1].proj.weight);
+  timm.add("blocks.0.ls2.gamma", {11}, gamma.data());
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory()); }),
+                 "tensor \"blocks.0.ls2.gamma\" has shape [11]; it must be [12]"));
+}
+
+TEST_CASE("load_checkpoint: class tokens may have no positions") {
+  for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
+    const float_vit model = random_float_vit(shape);
+    checkpoint_tensors with = timm_checkpoint(model), without = with;
+    std::fill_n(with.all["pos_embed"].values.begin(), shape.class_tokens * shape.width, 0.0F);
+    without.add("pos_embed", {1, shape.patches(), shape.width}, model.positions.row(shape.class_tokens).data());
+    const rgb_image image = made_image(12, 12);
+    CHECK(intact::forward(load_checkpoint(without.in_memory()), image.view()) ==
+          intact::forward(load_checkpoint(with.in_memory()), image.view()));
+  }
+}
+
+TEST_CASE("load_checkpoint: takes the names of Hugging Face since version 5 and of DINOv2") {
+  const float_vit model = random_float_vit(tiny_vit);
+  const checkpoint_tensors classic = hugging_face_checkpoint(model);
+  const rgb_image image = made_image(12, 12);
+  const auto renamed = [&](const std::vector<std::pair<std::string, std::string>>& names) {
+    checkpoint_tensors made;
+    made.metadata = classic.metadata;
+    for (const auto& [name, tensor] : classic.all) {
+      std::string theirs = name;
+      for (const auto& [from, to] : names) {
+        const std::size_t at = theirs.find(from);
+        if (at != std::string::npos) {
+          theirs.replace(at, from.size(), to);
+        }
+      }
+      made.all[theirs] = tensor;
+    }
+    return intact::forward(load_checkpoint(made.in_memory()), image.view());
+  };
+  const std::vector<float> expected = intact::forward(load_checkpoint(classic.in_memory()), image.view());
+  CHECK(renamed({{"encoder.layer.", "layers."},
+                 {"attention.attention.query", "attention.q_proj"},
+                 {"attention.attention.key", "attention.k_proj"},
+                 {"attention.attention.value", "attention.v_proj"},
+                 {"attention.output.dense", "attention.o_proj"},
+                 {"intermediate.dense", "mlp.fc1"},
+                 {"output.dense", "mlp.fc2"}}) == expected);
+  CHECK(renamed({{"vit.", "dinov2."},
+                 {"layernorm_before", "norm1"},
+                 {"layernorm_after", "norm2"},
+                 {"intermediate.dense", "mlp.fc1"},
+                 {"attention.output.dense", "attention.OUTPUT"},
+                 {".output.dense", ".mlp.fc2"},
+                 {"attention.OUTPUT", "attention.output.dense"}}) == expected);
+}
+
 TEST_CASE("with_timm_names: refuses two tensors of one name, another type and another shape") {
   const checkpoint_tensors good = hugging_face_checkpoint(random_float_vit(tiny_vit));
   const auto error = [&](auto change) {

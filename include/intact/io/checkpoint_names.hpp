@@ -24,12 +24,19 @@ inline namespace INTACT_UNIT {
 
 namespace detail {
 
-/// Hugging Face's names of parts of a block, and timm's.
+/// Hugging Face's names of parts of a block (ViT and DeiT, the same since version 5, DINOv2), and timm's.
 inline constexpr std::pair<std::string_view, std::string_view> block_names[] = {{"layernorm_before", "norm1"},
+                                                                                {"norm1", "norm1"},
                                                                                 {"attention.output.dense", "attn.proj"},
+                                                                                {"attention.o_proj", "attn.proj"},
+                                                                                {"layer_scale1.lambda1", "ls1.gamma"},
                                                                                 {"layernorm_after", "norm2"},
+                                                                                {"norm2", "norm2"},
                                                                                 {"intermediate.dense", "mlp.fc1"},
-                                                                                {"output.dense", "mlp.fc2"}};
+                                                                                {"mlp.fc1", "mlp.fc1"},
+                                                                                {"output.dense", "mlp.fc2"},
+                                                                                {"mlp.fc2", "mlp.fc2"},
+                                                                                {"layer_scale2.lambda1", "ls2.gamma"}};
 
 /// The same outside the blocks.
 inline constexpr std::pair<std::string_view, std::string_view> model_names[] = {
@@ -42,21 +49,39 @@ inline constexpr std::pair<std::string_view, std::string_view> model_names[] = {
     {"cls_classifier", "head"},
     {"distillation_classifier", "head_dist"}};
 
-/// The parts of the name of a block's queries: everything before ".attention", the number of the block, and the last
-/// part.
-struct query_name {
-  std::string stem, number, kind;
+/// Names of a block's queries, keys and values: before and after the block's number.
+struct qkv_names {
+  std::string_view layers;
+  std::string_view parts[3];
+};
+inline constexpr qkv_names all_qkv_names[] = {
+    {"encoder.layer.", {".attention.attention.query", ".attention.attention.key", ".attention.attention.value"}},
+    {"layers.", {".attention.q_proj", ".attention.k_proj", ".attention.v_proj"}}};
 
-  /// No value if the name is not that of queries.
-  static std::optional<query_name> parse(const std::string& name) {
-    constexpr std::string_view layers = "encoder.layer.", query = ".attention.attention.query";
-    const std::size_t before = name.find(layers), end = name.find(query);
-    if (before == std::string::npos || end == std::string::npos || before + layers.size() > end) {
-      return std::nullopt;
+/// The parts of a name of queries, keys or values: everything before the tensor's own name, the number of the block,
+/// which of the three it is, and the last part.
+struct qkv_name {
+  const qkv_names* names;
+  std::string stem, number, kind;
+  std::size_t part;
+
+  /// No value if the name is another tensor's.
+  static std::optional<qkv_name> parse(const std::string& name) {
+    for (const qkv_names& names : all_qkv_names) {
+      const std::size_t before = name.find(names.layers), number = before + names.layers.size();
+      for (std::size_t part = 0; part < 3 && before != std::string::npos; ++part) {
+        const std::size_t end = name.find(names.parts[part], number);
+        if (end != std::string::npos) {
+          return qkv_name{&names, name.substr(0, end), name.substr(number, end - number),
+                          name.substr(end + names.parts[part].size()), part};
+        }
+      }
     }
-    const std::size_t number = before + layers.size();
-    return query_name{name.substr(0, end), name.substr(number, end - number), name.substr(end + query.size())};
+    return std::nullopt;
   }
+
+  /// The name of one of the three.
+  std::string of(std::size_t which) const { return stem + std::string(names->parts[which]) + kind; }
 };
 
 /// The tensors of a checkpoint under other names.
@@ -120,19 +145,19 @@ inline std::string without_prefix(std::string_view name, std::string_view prefix
   return std::string(name);
 }
 
-/// Adds queries, keys and values of a block, which Hugging Face stores one by one, as one tensor.
-inline void add_qkv(const safetensors_file& file, const query_name& name, renamed_tensors& renamed) {
-  std::vector<std::int64_t> shape;
+/// Adds queries, keys and values of a block, which Hugging Face stores one by one, as one tensor. Biases may be missing:
+/// they are 0.
+inline void add_qkv(const safetensors_file& file, const qkv_name& name, renamed_tensors& renamed) {
+  const std::vector<std::int64_t>& shape = file.info(name.of(0)).shape;
   std::vector<float> values;
-  for (const char* const part : {"query", "key", "value"}) {
-    const std::string tensor = name.stem + ".attention.attention." + part + name.kind;
-    shape = values.empty() ? file.info(tensor).shape : shape;
-    const std::vector<float> one = real_values(file, tensor, shape);
+  for (std::size_t part = 0; part < 3; ++part) {
+    const std::vector<float> one = real_values(file, name.of(part), shape);
     values.insert(values.end(), one.begin(), one.end());
   }
   if (!shape.empty()) {
-    shape.front() *= 3;
-    renamed.add("blocks." + name.number + ".attn.qkv" + name.kind, shape, std::move(values));
+    std::vector<std::int64_t> whole = shape;
+    whole.front() *= 3;
+    renamed.add("blocks." + name.number + ".attn.qkv" + name.kind, std::move(whole), values);
   }
 }
 
@@ -167,9 +192,11 @@ inline std::string timm_name(std::string_view name) {
   const bool parameter = name.ends_with(".weight") || name.ends_with(".bias");
   std::string_view module = name.substr(0, parameter ? dot : name.size());
   const std::string kind(name.substr(module.size()));
-  constexpr std::string_view layers = "encoder.layer.";
-  if (module.starts_with(layers)) {
-    module.remove_prefix(layers.size());
+  for (const detail::qkv_names& names : detail::all_qkv_names) {
+    if (!module.starts_with(names.layers)) {
+      continue;
+    }
+    module.remove_prefix(names.layers.size());
     const std::string_view number = module.substr(0, module.find('.'));
     module.remove_prefix(std::min(number.size() + 1, module.size()));
     for (const auto& [hugging_face, timm] : detail::block_names) {
@@ -205,9 +232,13 @@ inline safetensors_file with_timm_names(const safetensors_file& file) {
   const std::string prefix = detail::common_prefix(file);
   detail::renamed_tensors renamed;
   for (const std::string& name : file.names()) {
-    if (const std::optional<detail::query_name> query = detail::query_name::parse(name)) {
-      detail::add_qkv(file, *query, renamed);
-    } else if (!detail::is_unused(name) && name.find(".attention.attention.") == std::string::npos) {
+    if (const std::optional<detail::qkv_name> qkv = detail::qkv_name::parse(name)) {
+      if (qkv->part == 0) {
+        detail::add_qkv(file, *qkv, renamed);
+      } else {
+        file.info(qkv->of(0));  // without queries the others would be lost
+      }
+    } else if (!detail::is_unused(name)) {
       renamed.add(timm_name(detail::without_prefix(name, prefix)), file, name);
     }
   }

@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "intact/build/float_block.hpp"
@@ -120,16 +121,27 @@ class float_model_reader {
     return {matrix(name + ".weight", 1, {width}), matrix(name + ".bias", 1, {width})};
   }
 
-  /// Queries, keys and values. Their bias may be missing, or that of keys alone: then it is 0.
+  /// Queries, keys and values. All layers of a model may lack their bias, or have none for keys: then it is 0.
   float_linear qkv(const std::string& name, index_t width) {
-    const std::string whole = name + ".qkv.bias", q = name + ".q_bias", v = name + ".v_bias";
-    if (contains(whole)) {
+    const std::string q = name + ".q_bias", v = name + ".v_bias";
+    const bool separate = some_name_ends(".q_bias") || some_name_ends(".v_bias");
+    if (!separate && some_name_ends(".qkv.bias")) {
       return linear(name + ".qkv", 3 * width, width);
     }
     float_linear layer{matrix(name + ".qkv.weight", 3 * width, {3 * width, width}), float_row::Zero(3 * width)};
-    if (contains(q) || contains(v)) {
+    if (separate) {
       layer.bias.head(width) = matrix(q, 1, {width});
       layer.bias.tail(width) = matrix(v, 1, {width});
+    }
+    return layer;
+  }
+
+  /// A layer with the LayerScale after it, if there is one, in its weights and bias.
+  float_linear scaled(float_linear layer, const std::string& name) {
+    if (contains(name)) {
+      const float_row gamma = matrix(name, 1, {layer.bias.size()});
+      layer.weight.array().colwise() *= gamma.transpose().array();
+      layer.bias.array() *= gamma.array();
     }
     return layer;
   }
@@ -137,10 +149,10 @@ class float_model_reader {
   float_block block(const std::string& name, index_t width, index_t hidden) {
     return {.norm1 = layernorm(name + ".norm1", width),
             .qkv = qkv(name + ".attn", width),
-            .proj = linear(name + ".attn.proj", width, width),
+            .proj = scaled(linear(name + ".attn.proj", width, width), name + ".ls1.gamma"),
             .norm2 = layernorm(name + ".norm2", width),
             .fc1 = linear(name + ".mlp.fc1", hidden, width),
-            .fc2 = linear(name + ".mlp.fc2", width, hidden)};
+            .fc2 = scaled(linear(name + ".mlp.fc2", width, hidden), name + ".ls2.gamma")};
   }
 
   /// Whole numbers of exactly this shape.
@@ -150,6 +162,11 @@ class float_model_reader {
   }
 
   bool contains(const std::string& name) const { return file_.contains(name); }
+
+  bool some_name_ends(std::string_view end) const {
+    const std::vector<std::string> names = file_.names();
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.ends_with(end); });
+  }
 
   /// A tensor that follows from the others.
   void skip(const std::string& name) { read_.insert(name); }

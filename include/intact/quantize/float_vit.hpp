@@ -56,12 +56,17 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
   shape.channels = reader.size(patch, 4, 1);
   shape.patch = reader.size(patch, 4, 2);
   shape.class_tokens = file.contains("dist_token") ? 2 : 1;
-  const index_t tokens = reader.size("pos_embed", 3, 1), patches = std::max<index_t>(tokens - shape.class_tokens, 0);
-  const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(patches)));
-  if (side == 0 || side * side != patches) {
+  const index_t tokens = reader.size("pos_embed", 3, 1);
+  const auto side_of = [](index_t patches) {  // 0 if they are no square
+    const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(std::max<index_t>(patches, 0))));
+    return side * side == patches ? side : 0;
+  };
+  // Class tokens may have no positions.
+  const index_t side = side_of(side_of(tokens) == 0 ? tokens - shape.class_tokens : tokens);
+  if (side == 0) {
     reader.refuse("tensor \"pos_embed\" has " + std::to_string(tokens) + " tokens; it must have " +
                   (shape.class_tokens == 1 ? "1, the class token," : "2, the class and the distillation token,") +
-                  " and a square number of patches");
+                  " and a square number of patches, or the patches alone");
   }
   shape.height = shape.image_width = side * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
@@ -91,6 +96,14 @@ inline float_matrix read_class_tokens(float_model_reader& reader, const vit_shap
     tokens.row(1) = reader.matrix("dist_token", 1, {1, 1, shape.width});
   }
   return tokens;
+}
+
+/// Positions; class tokens without positions of their own have zeros.
+inline float_matrix read_positions(float_model_reader& reader, const vit_shape& shape) {
+  const index_t rows = reader.size("pos_embed", 3, 1);
+  float_matrix positions = float_matrix::Zero(shape.tokens(), shape.width);
+  positions.bottomRows(rows) = reader.matrix("pos_embed", rows, {1, rows, shape.width});
+  return positions;
 }
 
 /// The head, or the average of the heads of two tokens as one head.
@@ -162,7 +175,7 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
       reader.matrix("patch_embed.proj.weight", shape.width, {shape.width, shape.channels, shape.patch, shape.patch});
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {shape.width});
   model.class_token = detail::read_class_tokens(reader, shape);
-  model.positions = reader.matrix("pos_embed", shape.tokens(), {1, shape.tokens(), shape.width});
+  model.positions = detail::read_positions(reader, shape);
   for (index_t position = 0; position < shape.depth; ++position) {
     model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden));
   }
