@@ -145,8 +145,8 @@ inline std::string without_prefix(std::string_view name, std::string_view prefix
   return std::string(name);
 }
 
-/// Adds queries, keys and values of a block, which Hugging Face stores one by one, as one tensor. Biases may be missing:
-/// they are 0.
+/// Adds queries, keys and values of a block, which Hugging Face stores one by one, as one tensor. Biases may be
+/// missing: they are 0.
 inline void add_qkv(const safetensors_file& file, const qkv_name& name, renamed_tensors& renamed) {
   const std::vector<std::int64_t>& shape = file.info(name.of(0)).shape;
   std::vector<float> values;
