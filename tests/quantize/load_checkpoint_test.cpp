@@ -220,6 +220,32 @@ TEST_CASE("load_checkpoint: LayerScale is part of the layer before it") {
                  "tensor \"blocks.0.ls2.gamma\" has shape [11]; it must be [12]"));
 }
 
+TEST_CASE(
+    "load_checkpoint: the head may be called head.fc, a distilled model may have one head, mask_token is not read") {
+  const rgb_image image = made_image(12, 12);
+  checkpoint_tensors plain = timm_checkpoint(random_float_vit(tiny_vit)), other = plain;
+  for (const std::string kind : {".weight", ".bias"}) {
+    other.all["head.fc" + kind] = other.all["head" + kind];
+    other.all.erase("head" + kind);
+  }
+  other.add("mask_token", {1, 1, 12}, plain.all["cls_token"].values.data());
+  CHECK(intact::forward(load_checkpoint(other.in_memory()), image.view()) ==
+        intact::forward(load_checkpoint(plain.in_memory()), image.view()));
+
+  checkpoint_tensors distilled = timm_checkpoint(random_float_vit(distilled_vit)), one_head = distilled;
+  one_head.all.erase("head_dist.weight");
+  one_head.all.erase("head_dist.bias");
+  for (float& weight : distilled.all["head_dist.weight"].values) {
+    weight = 0;
+  }
+  for (float& weight : distilled.all["head.weight"].values) {
+    weight *= 2;
+  }
+  distilled.all["head_dist.bias"] = distilled.all["head.bias"];
+  CHECK(intact::forward(load_checkpoint(one_head.in_memory()), image.view()) ==
+        intact::forward(load_checkpoint(distilled.in_memory()), image.view()));
+}
+
 TEST_CASE("load_checkpoint: class tokens may have no positions") {
   for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
     const float_vit model = random_float_vit(shape);

@@ -163,6 +163,11 @@ class float_model_reader {
 
   bool contains(const std::string& name) const { return file_.contains(name); }
 
+  bool some_name_starts(std::string_view begin) const {
+    const std::vector<std::string> names = file_.names();
+    return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(begin); });
+  }
+
   bool some_name_ends(std::string_view end) const {
     const std::vector<std::string> names = file_.names();
     return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.ends_with(end); });

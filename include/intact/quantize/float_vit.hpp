@@ -48,6 +48,11 @@ struct float_vit_options {
 
 namespace detail {
 
+/// The head's name, which differs between timm's models.
+inline std::string head_name(const float_model_reader& reader) {
+  return reader.contains("head.fc.weight") ? "head.fc" : "head";
+}
+
 /// The sizes of a model, from the shapes of its tensors.
 inline vit_shape read_vit_shape(const float_model_reader& reader, const safetensors_file& file) {
   vit_shape shape;
@@ -70,7 +75,7 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
   }
   shape.height = shape.image_width = side * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
-  shape.classes = reader.size("head.weight", 2, 0);
+  shape.classes = reader.size(head_name(reader) + ".weight", 2, 0);
   for (const std::string& name : file.names()) {
     shape.depth += name.starts_with("blocks.") && name.ends_with(".norm1.weight");
   }
@@ -106,14 +111,20 @@ inline float_matrix read_positions(float_model_reader& reader, const vit_shape& 
   return positions;
 }
 
-/// The head, or the average of the heads of two tokens as one head.
+/// The head, or the average of the heads of two tokens as one head. Of a distilled model without a second head the
+/// logits are those of the class token.
 inline float_linear read_head(float_model_reader& reader, const vit_shape& shape) {
-  const float_linear head = reader.linear("head", shape.classes, shape.width);
+  const float_linear head = reader.linear(head_name(reader), shape.classes, shape.width);
   if (shape.class_tokens == 1) {
     return head;
   }
+  float_linear both{float_matrix::Zero(shape.classes, shape.head_features()), head.bias};
+  if (!reader.some_name_starts("head_dist.")) {
+    both.weight.leftCols(shape.width) = head.weight;
+    return both;
+  }
   const float_linear other = reader.linear("head_dist", shape.classes, shape.width);
-  float_linear both{float_matrix(shape.classes, shape.head_features()), (head.bias + other.bias) / 2};
+  both.bias = (head.bias + other.bias) / 2;
   both.weight << head.weight / 2, other.weight / 2;
   return both;
 }
@@ -181,6 +192,7 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
   }
   model.norm = reader.layernorm("norm", shape.width);
   model.head = detail::read_head(reader, shape);
+  reader.skip("mask_token");  // of training alone
   reader.require_all_read();
   return model;
 }
