@@ -12,6 +12,7 @@
 #include "intact/reference/gemm.hpp"
 #include "intact/stage/compat.hpp"
 #include "intact/stage/fused.hpp"
+#include "intact/stage/row_corrected.hpp"
 #include "parameters.hpp"
 
 // Matrix products: every output stage, every kind of weights, as they are and packed, and depthwise convolution.
@@ -115,6 +116,8 @@ void run_stages(parameter_memory& memory) {
   run("round_twice/s8", double_rounding<std::int8_t>{scales.parity});
   specify("round_twice/s16", double_rounding<std::int16_t>{scales.parity});
   run("round_once/s8/relu6", single_rounding<std::int8_t>{scales.parity, 7, 60});
+  specify("row_corrected/round_once/s8",
+          row_corrected<single_rounding<std::int8_t>>{{scales.parity}, scales.parity.bias.first(rows)});
   specify("round_power_of_two/u8", round_power_of_two<std::uint8_t>{scales.parity.bias, 10, 128});
 }
 

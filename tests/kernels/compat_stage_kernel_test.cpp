@@ -285,6 +285,18 @@ TEST_CASE("row_corrected, row_sums: equal the specification [u8, s8]") {
   check_corrected_rows<std::int8_t>(6);
 }
 
+TEST_CASE("row_corrected: refuses sizes, its own and the stage's") {
+  const tensor<std::uint8_t> a(2, 1);
+  const tensor<std::int8_t> w(3, 1);
+  const std::vector<std::int32_t> two(2), three(3);
+  tensor<std::uint8_t> y(2, 3);
+  using stage = row_corrected<round_power_of_two<std::uint8_t>>;
+  const auto call = [&](const stage& s) { reference::gemm(a.view(), w.view(), s, y.view()); };
+  CHECK_NOTHROW(call({{three, 1}, two}));
+  CHECK_THROWS_WITH(call({{three, 1}, three}), "intact::gemm: size of correction is 3; it must be equal to 2");
+  CHECK_THROWS_WITH(call({{two, 1}, two}), "intact::gemm: size of bias is 2; it must be equal to 3");
+}
+
 TEST_CASE("row_sums: refuses sizes and factors") {
   const std::vector<std::uint8_t> a(6);
   std::vector<std::int32_t> y(2);

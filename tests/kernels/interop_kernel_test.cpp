@@ -315,6 +315,12 @@ TEST_CASE("quantize_rows: gives codes worked out by hand") {
   for (std::size_t i = 0; i < 16; ++i) {
     CHECK(moved[i] == codes[i] + 128);
   }
+  // The smallest row that has codes.
+  const float smallest = std::ldexp(1.0f, -100);
+  quantize_rows<test_isa>(matrix_view<const float>(&smallest, 1, 1), matrix_view<std::int8_t>(codes.data(), 1, 1),
+                          std::span(scale).first(1));
+  CHECK(codes[0] == 127);
+  CHECK(scale[0] == smallest / 127);
 }
 
 TEST_CASE("quantize_rows: refuses NaN, infinity and shapes, before anything is written") {
