@@ -8,7 +8,7 @@
 # left out, too. The sources see:
 #
 #   INTACT_DISPATCH_ISA    in these files: the name of the set's tag, such as avx2 for intact::isa::avx2
-#   INTACT_DISPATCH_TAGS   in the target's other files: all tags, intact::isa::scalar,intact::isa::sse4_1,...
+#   INTACT_DISPATCH_TAGS   in the target's other files: all tags, intact::isa::scalar,intact::isa::sse2,...
 #
 # The flags come after those of the target, which must name no instruction set itself (no -march). They end with -O2 in
 # every configuration. Without optimization the kernels would take hundreds of times as long, for their registers would

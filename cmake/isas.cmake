@@ -8,6 +8,7 @@ function(intact_isa_list result)
   set(avx512bw "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl")
   set(${result}
       "scalar any"
+      "sse2 x86 -msse2"
       "sse4_1 x86 -msse4.1"
       "avx2 x86 -mavx2"
       "avx2_vnni x86 -mavx2 -mavxvnni"

@@ -392,7 +392,8 @@ MUTATIONS = [
         ("place -= ascending[place] > threshold ? 1 : 0;\n    if", "place -= 1;\n    if"),
         ("if (ascending[place] > threshold) [[unlikely]]", "if (false)"),
         ("bytes::lookup(level_2_, level)", "bytes::lookup(level_4_, level)"),
-        ("bytes::max(level, first_level_)", "bytes::max(level, level)"),
+        ("level_16_, bytes::broadcast(1));\n    }\n    return bytes::max(level, first_level_);",
+         "level_16_, bytes::broadcast(1));\n    }\n    return level;"),
     ),
     *mutations_of(
         "kernel/log_softmax/row_loop.hpp", "operation_kernel_test@avx2",
@@ -774,17 +775,18 @@ MUTATIONS = [
         ("w[column % 16] >> column / 16 * 2 & 3", "w[column % 16] >> column / 16 & 3"),
     ),
     *mutations_of(
-        "simd/dot4.hpp", "gemm_kernel_test@sse4_1",
-        ("std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes)", "!std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes)"),
+        "simd/dot4.hpp", "gemm_kernel_test@sse2",
+        ("std::is_signed_v<A> ? steps::s8_to_s16(bytes)", "!std::is_signed_v<A> ? steps::s8_to_s16(bytes)"),
     ),
     *mutations_of(
-        "simd/dot4.hpp", "simd_test@sse4_1",
+        "simd/dot4.hpp", "simd_test@sse2",
         ("_mm_add_epi32(sum, _mm_madd_epi16(a, w))", "_mm_madd_epi16(a, w)"),
+        ("0b11'01'11'01", "0b11'01'01'11"),
     ),
     *mutations_of(
-        "simd/int4.hpp", "simd_test@sse4_1",
+        "simd/int4.hpp", "simd_test@sse2",
         ("_mm_srai_epi16(_mm_slli_epi16(words(w), 12), 12)", "_mm_srli_epi16(_mm_slli_epi16(words(w), 12), 12)"),
-        ("return _mm_and_si128(powers, _mm_set1_epi16(255));", "return powers;"),
+        ("_mm_and_si128(moved, _mm_set1_epi16(3))", "moved"),
         ("static_cast<int>(column / 16 * 2)", "static_cast<int>(column / 32 * 2)"),
     ),
     *mutations_of(
@@ -830,9 +832,51 @@ MUTATIONS = [
         ("_mm512_dpbusd_epi32(sum, a, w)", "_mm512_dpbusds_epi32(sum, a, w)"),
     ),
     *mutations_of(
-        "simd/mul_shift.hpp", "simd_test@sse4_1",
-        ("_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100)",
-         "_mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11000011)"),
+        "kernel/log_softmax/threshold_bisection.hpp", "operation_kernel_test@sse2",
+        ("? log2_levels : log2_levels - 1", "? log2_levels - 1 : log2_levels"),
+        ("thresholds.last_distance[level]);\n    }", "thresholds.last_distance[level - 1]);\n    }"),
+        ("distance, last, bytes::broadcast(1)", "distance, last_distance_[0], bytes::broadcast(1)"),
+    ),
+    *mutations_of(
+        "simd/byte_table.hpp", "simd_test@sse2",
+        ("return _mm_cvtsi32_si128(static_cast<int>(low | high << 16));",
+         "return _mm_cvtsi32_si128(static_cast<int>(high | low << 16));"),
+    ),
+    *mutations_of(
+        "simd/sse_steps.hpp", "simd_test@sse2",
+        ("_mm_add_epi32(x_excess, y_excess)", "y_excess"),
+        ("_mm_and_si128(odd, _mm_set_epi32(-1, 0, -1, 0))", "odd"),
+        ("return _mm_sub_epi32(_mm_xor_si128(x, sign), sign);", "return _mm_xor_si128(x, sign);"),
+        ("_mm_srai_epi16(_mm_unpacklo_epi8(x, x), 8)", "_mm_srli_epi16(_mm_unpacklo_epi8(x, x), 8)"),
+        ("_mm_sub_epi32(_mm_andnot_si128(_mm_srai_epi32(x, 31), x), middle)", "_mm_sub_epi32(x, middle)"),
+        ("_mm_add_epi16(three_times, one)", "three_times"),
+        ("_mm_max_epu8(largest, _mm_srli_si128(largest, 1))", "largest"),
+    ),
+    *mutations_of(
+        "simd/sse_steps.hpp", "simd_test@sse4_1",
+        ("odd, 0b11001100)", "odd, 0b11000011)"),
+        ("_mm_min_epu8(from_top, _mm_srli_epi16(from_top, 8))", "from_top"),
+        ("return _mm_cvtepi16_epi32(x);", "return _mm_cvtepu16_epi32(x);"),
+    ),
+    *mutations_of(
+        "simd/batch.hpp", "simd_test@sse2",
+        ("_mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0b10'00), _mm_shuffle_epi32(odd, 0b10'00))",
+         "_mm_unpacklo_epi32(_mm_shuffle_epi32(odd, 0b10'00), _mm_shuffle_epi32(even, 0b10'00))"),
+    ),
+    *mutations_of(
+        "simd/exponent_slices.hpp", "simd_test@sse2",
+        ("_mm_min_epu8(x, _mm_set1_epi8(44))", "x"),
+        ("_mm_slli_epi16(of_bit_0, 2)", "_mm_slli_epi16(of_bit_0, 1)"),
+        ("is_not_set(x, 4), of_bits_0_1", "is_not_set(x, 2), of_bits_0_1"),
+        ("_mm_and_si128(_mm_srli_epi16(x, 3), _mm_set1_epi8(31))", "_mm_srli_epi16(x, 3)"),
+    ),
+    *mutations_of(
+        "simd/bytes.hpp", "simd_test@sse2",
+        ("_mm_or_si128(x, _mm_srli_epi16(x, 4)), _mm_set1_epi16(255)", "x, _mm_set1_epi16(255)"),
+        ("_mm_andnot_si128(is_zero, x)", "_mm_andnot_si128(is_zero, y)"),
+    ),
+    *mutations_of(
+        "simd/mul_shift.hpp", "simd_test@sse2",
         ("return mul_high_of_halves(a, _mm_srli_epi64(a, 32), f);",
          "return mul_high_of_halves(a, _mm_srli_epi64(a, 31), f);"),
     ),
@@ -844,7 +888,7 @@ MUTATIONS = [
     ),
     *mutations_of("simd/mul_shift.hpp", "simd_test@avx512bw", ("0x5555", "0x5551")),
     *mutations_of(
-        "simd/narrow.hpp", "simd_test@sse4_1",
+        "simd/narrow.hpp", "simd_test@sse2",
         ("std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm_packs_epi32(x, y)", "true ? _mm_packs_epi32(x, y)"),
         ("static_cast<std::size_t>(count) * sizeof(Out));", "static_cast<std::size_t>(count));"),
     ),
@@ -872,7 +916,7 @@ MUTATIONS = [
         ("_mm512_dpwssd_epi32(x, y, z)", "_mm512_dpwssds_epi32(x, y, z)"),
     ),
     *mutations_of(
-        "simd/byte_table.hpp", "operation_kernel_test@sse4_1",
+        "simd/byte_table.hpp", "simd_test@sse4_1",
         ("_mm_adds_epu8(place, _mm_set1_epi8(0x70))", "_mm_adds_epu8(place, _mm_set1_epi8(0x71))"),
     ),
     *mutations_of(

@@ -6,7 +6,7 @@ find_package(Python3 COMPONENTS Interpreter)
 set(hash_runs
     gcc/-O3/scalar
     clang/-O2/avx2
-    i686/-O2/sse4_1
+    i686/-O2/sse2
     i686/-O1/model_files
     armhf/-O2/scalar
     s390x/-O2/scalar

@@ -67,7 +67,7 @@ def all_targets():
     for name, compiler in (("gcc", "g++"), ("clang", "clang++")):
         targets.append(Target(name, compiler, [], LEVELS, host))
         targets.append(Target(name + "-unsigned-char", compiler, ["-funsigned-char"], ["-O2"], host))
-    i686 = {"scalar": [], **{isa: X86_SETS[isa] for isa in ("sse4_1", "avx2")}}
+    i686 = {"scalar": [], **{isa: X86_SETS[isa] for isa in ("sse2", "sse4_1", "avx2")}}
     small = LEVELS if x86 else []
     targets.append(Target("gcc-m32", "g++", ["-m32", "-static", *SSE2], small, i686))
     targets.append(Target("i686", "i686-linux-gnu-g++", ["-static", *SSE2], small, i686))

@@ -66,6 +66,7 @@ add_executable(run_if_supported support/run_if_supported.cpp)
 target_link_libraries(run_if_supported PRIVATE intact::intact)
 
 # These differ from a set that is tested whole in single primitives, such as the dot product of bytes.
+set(whole_set_of_sse4_1 sse2)
 set(whole_set_of_avx2_vnni avx2)
 set(whole_set_of_avx512bw avx512vbmi)
 set(whole_set_of_avx512vnni avx512vbmi)

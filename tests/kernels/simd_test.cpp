@@ -754,5 +754,79 @@ TEST_CASE("add, subtract, multiply: compute modulo 2^32, and comparisons are sig
   CHECK(wrong == 0);
 }
 
+template <class Isa>
+void check_bytes() {
+  if constexpr (simd::bytes<Isa>::exists) {
+    using bytes = simd::bytes<Isa>;
+    constexpr auto width = static_cast<std::size_t>(bytes::width);
+    generator random(5);
+    guarded_vector<std::uint8_t> entries(256), x(width), y(width), condition(width), result(width), packed(width / 2);
+    for (std::uint8_t& entry : entries) {
+      entry = static_cast<std::uint8_t>(random.between(0, 255));
+    }
+    int wrong = 0;
+    const auto check = [&](typename bytes::batch computed, const auto& expected) {
+      bytes::store(computed, result.data());
+      for (std::size_t i = 0; i < width; ++i) {
+        wrong += result[i] != static_cast<std::uint8_t>(expected(i)) ? 1 : 0;
+      }
+    };
+    for (int round = 0; round < 500; ++round) {
+      for (std::size_t i = 0; i < width; ++i) {
+        x[i] = static_cast<std::uint8_t>(random.between(0, 255));
+        y[i] = static_cast<std::uint8_t>(random.between(0, 15));
+        condition[i] = static_cast<std::uint8_t>(random.between(0, 1) * random.between(0, 255));
+      }
+      const auto a = bytes::load(x.data()), b = bytes::load(y.data()), where = bytes::load(condition.data());
+      check(simd::byte_table<Isa>(entries.data())(a), [&](std::size_t i) { return entries[x[i]]; });
+      if constexpr (simd::has_byte_lookup<Isa>) {
+        check(bytes::lookup(bytes::lookup_table_16(entries.data()), b), [&](std::size_t i) { return entries[y[i]]; });
+      }
+      check(bytes::select(where, a, b), [&](std::size_t i) { return condition[i] != 0 ? x[i] : y[i]; });
+      check(bytes::max(a, b), [&](std::size_t i) { return std::max(x[i], y[i]); });
+      wrong += bytes::reduce_max(a) != *std::max_element(x.begin(), x.end()) ? 1 : 0;
+      bytes::store_u4(b, packed.data());
+      for (std::size_t i = 0; i < width / 2; ++i) {
+        wrong += packed[i] != (y[2 * i] | y[2 * i + 1] << 4) ? 1 : 0;
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("bytes: lookups, selections, maxima and packed pairs are those of plain bytes") {
+  check_bytes<test_isa>();
+}
+
+template <class Isa>
+void check_exponent_slices() {
+  if constexpr (simd::bytes<Isa>::exists) {
+    using slices = simd::exponent_slices<Isa>;
+    constexpr auto width = static_cast<std::size_t>(simd::bytes<Isa>::width);
+    guarded_vector<std::uint8_t> codes(width), slice(width);
+    int wrong = 0;
+    for (int first = 0; first < 256; ++first) {
+      for (const std::uint8_t max_code : {std::uint8_t{0}, std::uint8_t{15}, std::uint8_t{44}, std::uint8_t{255}}) {
+        for (std::size_t i = 0; i < width; ++i) {
+          codes[i] = static_cast<std::uint8_t>(first + static_cast<int>(i));
+        }
+        const auto loaded = slices::load(codes.data(), max_code);
+        for (unsigned p = 0; p < 6; ++p) {
+          slices::select(loaded, p, slice.data());
+          for (std::size_t i = 0; i < width; ++i) {
+            const unsigned code = std::min(codes[i], max_code);
+            wrong += slice[i] != (code / 8 == p && code <= 44 ? 128 >> code % 8 : 0) ? 1 : 0;
+          }
+        }
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("exponent_slices: each slice has the weights of its eight codes") {
+  check_exponent_slices<test_isa>();
+}
+
 }  // namespace
 }  // namespace intact_test::simd_test

@@ -39,6 +39,7 @@ TEST_CASE("detect: finds the instruction sets that Linux reports") {
   }
   const intact::simd::processor found = intact::simd::detect();
   const bool avx512 = linux_tells.all("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl");
+  CHECK(found.sse2 == linux_tells.all("sse2"));
   CHECK(found.sse4_1 == linux_tells.all("sse4_1"));
   CHECK(found.avx2 == linux_tells.all("avx2"));
   CHECK(found.avx2_vnni == linux_tells.all("avx_vnni"));

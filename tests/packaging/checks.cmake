@@ -15,7 +15,7 @@ add_test(NAME "check/instruction sets" COMMAND ${CMAKE_COMMAND} -D PROGRAM=$<TAR
 if(NOT CMAKE_CROSSCOMPILING)
   set(parent scalar)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-    set(parent sse4_1)
+    set(parent sse2)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     set(parent neon)
   endif()
@@ -92,10 +92,12 @@ foreach(option IN ITEMS -ffast-math -ffinite-math-only)
                                                         /dev/null)
 endforeach()
 
+# Older languages and compilers.
+add_test(NAME "check/unsupported compilers"
+         COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -D "COMPILE=${CMAKE_CXX_COMPILER}" -P
+                 ${CMAKE_CURRENT_SOURCE_DIR}/packaging/unsupported_check.cmake)
+
 # Output stages without a vector form are reported at compile time when a program asks for it.
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-  list(APPEND compile_header -msse4.1)
-endif()
 add_test(NAME "check/vector stages" COMMAND ${compile_header} -DINTACT_REQUIRE_VECTOR_STAGES
                                             ${CMAKE_CURRENT_SOURCE_DIR}/packaging/vector_stages.cpp)
 add_test(NAME "check/vector stages, on a scalar stage"

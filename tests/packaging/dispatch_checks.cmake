@@ -56,7 +56,7 @@ endif()
 # On processors that have less, if there is an emulator: one instruction too many ends the program.
 find_program(INTACT_QEMU_X86_64 qemu-x86_64 DOC "Emulator of older processors, for tests")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND INTACT_QEMU_X86_64)
-  foreach(processor_and_isa IN ITEMS qemu64:scalar Nehalem:sse4_1 Haswell:avx2)
+  foreach(processor_and_isa IN ITEMS qemu64:sse2 Nehalem:sse4_1 Haswell:avx2)
     string(REPLACE ":" ";" processor_and_isa ${processor_and_isa})
     list(POP_FRONT processor_and_isa processor isa)
     set(emulate ${INTACT_QEMU_X86_64} -cpu ${processor})
@@ -69,7 +69,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND INTACT_QEMU_X86_64)
   set_tests_properties(
     "dispatch/above the processor"
     PROPERTIES ENVIRONMENT INTACT_ISA=avx2 PASS_REGULAR_EXPRESSION
-               "INTACT_ISA is avx2, which this processor does not offer; it has scalar, sse4_1\n")
+               "INTACT_ISA is avx2, which this processor does not offer; it has scalar, sse2, sse4_1\n")
 endif()
 
 # The machine code itself.

@@ -38,6 +38,7 @@ import isas  # noqa: E402
 # Instructions that compiler flags allow beyond those of the oldest processor of a family.
 AVX512 = ["sse4_1", "avx2", "avx512"]
 ALLOWED_BY_FLAG = {
+    "-msse2": [],
     "-msse4.1": ["sse4_1"],
     "-mavx2": ["sse4_1", "avx2"],
     "-mavxvnni": ["avx_vnni"],
@@ -48,9 +49,9 @@ ALLOWED_BY_FLAG = {
     "-march=armv8.2-a+dotprod": ["dotprod"],
     "-march=armv8.2-a+dotprod+i8mm": ["dotprod", "i8mm"],
 }
-# The same for each instruction set, and for units of x86-64's baseline. Code for a set must contain the last of them:
-# every product has the byte dot product, and few have tables of bytes.
-ALLOWED = {"sse2": []}
+# The same for each instruction set. Code for a set must contain the last of them: every product has the byte dot
+# product, and few have tables of bytes.
+ALLOWED = {}
 for _name, _flags in isas.read().items():
     ALLOWED[_name] = sorted(dict.fromkeys(need for flag in _flags for need in ALLOWED_BY_FLAG[flag]),
                             key=lambda need: need == "avx512_vnni")

@@ -13,26 +13,20 @@ struct doubled {
 
 }  // namespace
 
-#if defined(__SSE4_1__) || defined(__aarch64__)
-using set = intact::isa::native;
-#else
-using set = intact::isa::scalar;
-#endif
-
 void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
              const intact::requantize<std::uint8_t>& stage, intact::matrix_view<std::uint8_t> y) {
-  intact::gemm<set>(a, w, stage, y);
+  intact::gemm(a, w, stage, y);
 }
 
 void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
              const intact::row_corrected<intact::single_rounding<std::int8_t>>& stage,
              intact::matrix_view<std::int8_t> y) {
-  intact::gemm<set>(a, w, stage, y);
+  intact::gemm(a, w, stage, y);
 }
 
 #if defined(INTACT_TEST_SCALAR_STAGE)
 void product(intact::matrix_view<const std::uint8_t> a, const intact::packed_weights<std::int8_t>& w,
              intact::matrix_view<std::int32_t> y) {
-  intact::gemm<set>(a, w, doubled(), y);
+  intact::gemm(a, w, doubled(), y);
 }
 #endif

@@ -2,6 +2,8 @@
 
 #include <cfloat>
 
+#include "intact/config/supported.hpp"
+
 // Every header that computes in floating point includes this one. Builders and loaders refuse NaN and infinite numbers,
 // and count on sums and quotients that are rounded as they are written. GCC and Clang also have options that allow such
 // changes one by one and define nothing that could be asked for here; see docs/embedding.md.

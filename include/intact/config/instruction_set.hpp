@@ -1,6 +1,13 @@
 #pragma once
 
+#include "intact/config/supported.hpp"
+
 /// Instruction sets that this translation unit may use.
+#if defined(__SSE2__)
+#define INTACT_HAS_SSE2 1
+#else
+#define INTACT_HAS_SSE2 0
+#endif
 #if defined(__SSE4_1__)
 #define INTACT_HAS_SSE4_1 1
 #else
@@ -49,7 +56,7 @@
 #endif
 
 /// The processor's family, whatever the unit's flags.
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 #define INTACT_X86 1
 #else
 #define INTACT_X86 0

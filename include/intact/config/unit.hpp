@@ -61,7 +61,7 @@
 #define INTACT_SET ssse3
 #elif defined(__SSE3__)
 #define INTACT_SET sse3
-#elif defined(__SSE2__)
+#elif INTACT_HAS_SSE2
 #define INTACT_SET sse2
 #elif INTACT_HAS_NEON_I8MM
 #define INTACT_SET neon_i8mm
@@ -74,7 +74,7 @@
 #endif
 
 // clang-format off
-#if defined(__x86_64__) || defined(__i386__)
+#if INTACT_X86
 #define INTACT_FEATURES INTACT_JOIN(INTACT_BITS, INTACT_MORE_BITS, INTACT_AVX512_PARTS, INTACT_AVX512, INTACT_AVX, \
                                     INTACT_AMD, INTACT_LATER, )
 #define INTACT_BITS INTACT_JOIN(                                                                                  \

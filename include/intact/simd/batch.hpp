@@ -20,6 +20,19 @@ template <>
 struct s32_register<isa::scalar> {
   using type = std::int32_t;
 };
+#if INTACT_HAS_SSE2
+/// xsimd would multiply lane by lane.
+template <>
+struct s32_register<isa::sse2> {
+  using type = xsimd::batch<std::int32_t, xsimd::sse2>;
+
+  INTACT_INLINE static type multiply(__m128i x, __m128i y) {
+    const __m128i even = _mm_mul_epu32(x, y);
+    const __m128i odd = _mm_mul_epu32(_mm_srli_epi64(x, 32), _mm_srli_epi64(y, 32));
+    return _mm_unpacklo_epi32(_mm_shuffle_epi32(even, 0b10'00), _mm_shuffle_epi32(odd, 0b10'00));
+  }
+};
+#endif
 #if INTACT_HAS_SSE4_1
 template <>
 struct s32_register<isa::sse4_1> {
@@ -112,6 +125,8 @@ template <class Isa>
 INTACT_INLINE s32<Isa> multiply(s32<Isa> x, s32<Isa> y) {
   if constexpr (!is_vector<Isa>) {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) * static_cast<std::uint32_t>(y));
+  } else if constexpr (requires { detail::s32_register<Isa>::multiply(x, y); }) {
+    return detail::s32_register<Isa>::multiply(x, y);
   } else {
     return x * y;
   }
@@ -170,7 +185,7 @@ INTACT_INLINE void optimization_barrier([[maybe_unused]] Batch& x) {
     asm("" : "+r"(x));
   }
 #endif
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
   if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
     asm("" : "+v"(x.data));
   }

@@ -38,10 +38,10 @@ struct byte_sums<isa::scalar> {
   INTACT_INLINE static std::int64_t total(sums s) { return s; }
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 template <>
-struct byte_sums<isa::sse4_1> {
+struct byte_sums<isa::sse2> {
   using sums = __m128i;
   static constexpr index_t width = 16;
 

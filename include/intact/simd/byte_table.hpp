@@ -4,12 +4,12 @@
 
 #include "intact/simd/bytes.hpp"
 
-// Any function of a byte, in registers of bytes: a table of 256 bytes in registers. SSE and AVX2 hold it as 16 tables
-// of 16 bytes, of which the upper half of each byte selects one; AVX-512 as two tables of 64 words; AVX512_VBMI as two
-// of 128 bytes; NEON as four of 64.
+// Any function of a byte, in registers of bytes: a table of 256 bytes. SSE4.1 and AVX2 hold it in registers, as 16
+// tables of 16 bytes, of which the upper half of each byte selects one; AVX-512 as two tables of 64 words; AVX512_VBMI
+// as two of 128 bytes; NEON as four of 64. SSE2 has no shuffle of bytes, and loads entry by entry.
 //
-// byte_table<Isa>(entries) has operator()(x): entries[x] of each byte. The entries are in memory or, with AVX-512, in
-// four registers. isa::scalar has none.
+// byte_table<Isa>(entries) has operator()(x): entries[x] of each byte. The entries are in memory, where they stay while
+// the table is used, or, with AVX-512, in four registers. isa::scalar has none.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -29,6 +29,32 @@ concept byte_table_interface = requires(const std::uint8_t* entries, typename by
   x = byte_table<Isa>(entries)(x);
 };
 
+#if INTACT_HAS_SSE2
+
+/// The entries stay in memory. Those of four bytes are joined in a register of 32 bits: a load of 128 bits would wait
+/// for stores of single bytes.
+template <>
+class byte_table<isa::sse2> {
+ public:
+  INTACT_INLINE explicit byte_table(const std::uint8_t* entries) : entries_(entries) {}
+  INTACT_INLINE __m128i operator()(__m128i x) const {
+    alignas(16) std::uint8_t at[16];
+    _mm_store_si128(reinterpret_cast<__m128i*>(at), x);
+    const auto low = _mm_unpacklo_epi32(quad(at), quad(at + 4)), high = _mm_unpacklo_epi32(quad(at + 8), quad(at + 12));
+    return _mm_unpacklo_epi64(low, high);
+  }
+
+ private:
+  INTACT_INLINE __m128i quad(const std::uint8_t* at) const {
+    const unsigned low = entries_[at[0]] | unsigned{entries_[at[1]]} << 8;
+    const unsigned high = entries_[at[2]] | unsigned{entries_[at[3]]} << 8;
+    return _mm_cvtsi32_si128(static_cast<int>(low | high << 16));
+  }
+
+  const std::uint8_t* entries_;
+};
+
+#endif
 #if INTACT_HAS_SSE4_1
 
 template <>

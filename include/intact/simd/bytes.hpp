@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "intact/simd/batch.hpp"
+#include "intact/simd/sse_steps.hpp"
 
 // Registers of bytes, for operations on codes without widening. bytes<Isa> has
 //
@@ -17,8 +18,8 @@
 //   max(x, y)               of unsigned bytes
 //   reduce_max(x)           the largest of all bytes, unsigned
 //   subtract(x, y)          wrapping
-//   lookup_table_16(from)   a table of 16 bytes
-//   lookup(table, x)        table[x] of each byte, x < 16
+//   lookup_table_16(from)   a table of 16 bytes, where there is a shuffle of bytes: has_byte_lookup<Isa>
+//   lookup(table, x)        table[x] of each byte, x < 16; there, too
 //   add_where_above(sum, x, bound, step)  sum + step where x > bound, signed, and sum elsewhere
 //   select(condition, x, y)  x where the condition is not 0, y elsewhere
 //   store_u4(x, to)         bytes below 16 as packed u4, the first of each pair in the low half: width / 2 bytes
@@ -47,11 +48,15 @@ concept bytes_interface = requires(typename B::batch x, const std::uint8_t* from
   x = B::max(x, x);
   { B::reduce_max(x) } -> std::same_as<int>;
   x = B::subtract(x, x);
-  x = B::lookup(B::lookup_table_16(from), x);
   x = B::add_where_above(x, x, x, x);
   x = B::select(x, x, x);
   B::store_u4(x, to);
   B::store_u4_part(x, to, count);
+};
+
+template <class Isa>
+concept has_byte_lookup = requires(typename bytes<Isa>::batch x, const std::uint8_t* from) {
+  x = bytes<Isa>::lookup(bytes<Isa>::lookup_table_16(from), x);
 };
 
 /// Brings memory that is read soon into the nearest cache.
@@ -101,20 +106,12 @@ struct partial_bytes {
 
 }  // namespace detail
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 namespace detail {
 
-INTACT_INLINE int max_byte(__m128i x) {
-  const __m128i from_top = _mm_xor_si128(x, _mm_set1_epi8(-1));
-  const __m128i pairs = _mm_min_epu8(from_top, _mm_srli_epi16(from_top, 8));
-  return 255 - _mm_extract_epi16(_mm_minpos_epu16(pairs), 0);
-}
-
-}  // namespace detail
-
-template <>
-struct bytes<isa::sse4_1> : detail::partial_bytes<bytes<isa::sse4_1>, 16> {
+template <class Isa>
+struct bytes_x128 : partial_bytes<bytes_x128<Isa>, 16> {
   static constexpr bool exists = true;
   using batch = __m128i;
 
@@ -124,20 +121,33 @@ struct bytes<isa::sse4_1> : detail::partial_bytes<bytes<isa::sse4_1>, 16> {
   INTACT_INLINE static void store(batch x, std::uint8_t* to) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), x); }
   INTACT_INLINE static batch broadcast(std::uint8_t x) { return _mm_set1_epi8(static_cast<char>(x)); }
   INTACT_INLINE static batch max(batch x, batch y) { return _mm_max_epu8(x, y); }
-  INTACT_INLINE static int reduce_max(batch x) { return detail::max_byte(x); }
+  INTACT_INLINE static int reduce_max(batch x) { return sse_steps<Isa>::max_u8(x); }
   INTACT_INLINE static batch subtract(batch x, batch y) { return _mm_sub_epi8(x, y); }
-  INTACT_INLINE static batch lookup_table_16(const std::uint8_t* from) { return load(from); }
-  INTACT_INLINE static batch lookup(batch table, batch x) { return _mm_shuffle_epi8(table, x); }
   INTACT_INLINE static batch add_where_above(batch sum, batch x, batch bound, batch step) {
     return _mm_add_epi8(sum, _mm_and_si128(_mm_cmpgt_epi8(x, bound), step));
   }
   INTACT_INLINE static batch select(batch condition, batch x, batch y) {
-    return _mm_blendv_epi8(x, y, _mm_cmpeq_epi8(condition, _mm_setzero_si128()));
+    const __m128i is_zero = _mm_cmpeq_epi8(condition, _mm_setzero_si128());
+    return _mm_or_si128(_mm_and_si128(is_zero, y), _mm_andnot_si128(is_zero, x));
   }
   INTACT_INLINE static void store_u4(batch x, std::uint8_t* to) {
-    const __m128i pairs = _mm_maddubs_epi16(x, _mm_set1_epi16(0x1001));
+    const __m128i pairs = _mm_and_si128(_mm_or_si128(x, _mm_srli_epi16(x, 4)), _mm_set1_epi16(255));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(pairs, pairs));
   }
+};
+
+}  // namespace detail
+
+template <>
+struct bytes<isa::sse2> : detail::bytes_x128<isa::sse2> {};
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+template <>
+struct bytes<isa::sse4_1> : detail::bytes_x128<isa::sse4_1> {
+  INTACT_INLINE static batch lookup_table_16(const std::uint8_t* from) { return load(from); }
+  INTACT_INLINE static batch lookup(batch table, batch x) { return _mm_shuffle_epi8(table, x); }
 };
 
 #endif
@@ -155,7 +165,7 @@ struct bytes<isa::avx2> : detail::partial_bytes<bytes<isa::avx2>, 32> {
   INTACT_INLINE static batch broadcast(std::uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
   INTACT_INLINE static batch max(batch x, batch y) { return _mm256_max_epu8(x, y); }
   INTACT_INLINE static int reduce_max(batch x) {
-    return detail::max_byte(_mm_max_epu8(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+    return bytes<isa::sse4_1>::reduce_max(_mm_max_epu8(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
   }
   INTACT_INLINE static batch subtract(batch x, batch y) { return _mm256_sub_epi8(x, y); }
   INTACT_INLINE static batch lookup_table_16(const std::uint8_t* from) {

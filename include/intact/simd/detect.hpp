@@ -23,6 +23,7 @@ namespace simd {
 /// The instruction sets of isa::all, with all their flags, that the processor offers and whose registers the operating
 /// system saves. A set without a flag of its own is offered where its parent is.
 struct processor {
+  bool sse2 = false;
   bool sse4_1 = false;
   bool avx2 = false;
   bool avx2_vnni = false;
@@ -34,6 +35,7 @@ struct processor {
   bool neon_i8mm = false;
 
   INTACT_INLINE constexpr bool offers(isa::scalar) const { return true; }
+  INTACT_INLINE constexpr bool offers(isa::sse2) const { return sse2; }
   INTACT_INLINE constexpr bool offers(isa::sse4_1) const { return sse4_1; }
   INTACT_INLINE constexpr bool offers(isa::avx2) const { return avx2; }
   INTACT_INLINE constexpr bool offers(isa::avx2_vnni) const { return avx2_vnni; }
@@ -87,6 +89,7 @@ INTACT_INLINE constexpr bool has_bits(std::uint32_t word, std::uint32_t bits) {
 }
 
 INTACT_INLINE processor detect_x86() {
+  constexpr std::uint32_t sse2 = 1u << 26;  // leaf 1, d; every processor of x86-64 has it
   constexpr std::uint32_t sse4_1 = 1u << 19, avx = 1u << 28, xgetbv = 1u << 27;  // leaf 1, c
   constexpr std::uint32_t popcnt = 1u << 23;  // the same; compilers take it for a part of AVX2
   constexpr std::uint32_t avx2 = 1u << 5;     // leaf 7, b
@@ -100,7 +103,8 @@ INTACT_INLINE processor detect_x86() {
   const cpuid_answer more = seventh.a >= 1 ? cpuid(7, 1) : cpuid_answer{};
   const std::uint32_t saved = has_bits(first.c, xgetbv) ? saved_registers() : 0;
   processor found;
-  found.sse4_1 = has_bits(first.c, sse4_1);
+  found.sse2 = has_bits(first.d, sse2);
+  found.sse4_1 = found.sse2 && has_bits(first.c, sse4_1);
   found.avx2 = has_bits(first.c, avx | popcnt) && has_bits(seventh.b, avx2) && has_bits(saved, xmm_ymm);
   found.avx2_vnni = found.avx2 && has_bits(more.a, avx_vnni);
   found.avx512bw = found.avx2 && has_bits(seventh.b, avx512) && has_bits(saved, masks_zmm);

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "intact/simd/batch.hpp"
+#include "intact/simd/sse_steps.hpp"
 
 // Dot products of four bytes, exact on every instruction set. The multiply-add of bytes that SSSE3, AVX2 and AVX512BW
 // have (pmaddubsw) saturates at 16 bits and is not used: products are widened instead.
@@ -109,10 +110,13 @@ struct dot4<isa::scalar, A> {
   INTACT_INLINE static std::int32_t byte(std::uint8_t bits) { return static_cast<std::int8_t>(bits); }
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
-template <class A>
-struct dot4<isa::sse4_1, A> {
+namespace detail {
+
+template <class Isa, class A>
+struct dot4_x128 {
+  using steps = sse_steps<Isa>;
   using activation = std::int16_t;
   using accumulator = __m128i;
   static constexpr index_t columns = 2;
@@ -123,28 +127,39 @@ struct dot4<isa::sse4_1, A> {
   INTACT_INLINE static void widen(const A* from, std::int16_t* to) {
     const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                     std::is_signed_v<A> ? _mm_cvtepi8_epi16(bytes) : _mm_cvtepu8_epi16(bytes));
+                     std::is_signed_v<A> ? steps::s8_to_s16(bytes) : steps::u8_to_s16(bytes));
   }
   INTACT_INLINE static __m128i start(const std::int32_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   }
-  INTACT_INLINE static __m128i broadcast(const std::int16_t* a) {
-    return _mm_set1_epi64x(detail::load_bytes<std::int64_t>(a));
-  }
+  INTACT_INLINE static __m128i broadcast(const std::int16_t* a) { return _mm_set1_epi64x(load_bytes<std::int64_t>(a)); }
   INTACT_INLINE static __m128i load(const std::uint8_t* w) {
-    return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)));
+    return steps::s8_to_s16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)));
   }
   INTACT_INLINE static __m128i multiply_add(__m128i sum, __m128i a, __m128i w) {
     return _mm_add_epi32(sum, _mm_madd_epi16(a, w));
   }
   template <unsigned N>
-  INTACT_INLINE static void sums(const __m128i (&accumulators)[N], s32<isa::sse4_1> (&out)[N / 2]) {
+  INTACT_INLINE static void sums(const __m128i (&accumulators)[N], s32<Isa> (&out)[N / 2]) {
     INTACT_UNROLL
     for (unsigned i = 0; i < N / 2; ++i) {
-      out[i] = _mm_hadd_epi32(accumulators[2 * i], accumulators[2 * i + 1]);
+      const __m128 first = _mm_castsi128_ps(accumulators[2 * i]), second = _mm_castsi128_ps(accumulators[2 * i + 1]);
+      out[i] = _mm_add_epi32(_mm_castps_si128(_mm_shuffle_ps(first, second, 0b10'00'10'00)),
+                             _mm_castps_si128(_mm_shuffle_ps(first, second, 0b11'01'11'01)));
     }
   }
 };
+
+}  // namespace detail
+
+template <class A>
+struct dot4<isa::sse2, A> : detail::dot4_x128<isa::sse2, A> {};
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+template <class A>
+struct dot4<isa::sse4_1, A> : detail::dot4_x128<isa::sse4_1, A> {};
 
 #endif
 #if INTACT_HAS_AVX2

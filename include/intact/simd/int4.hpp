@@ -52,7 +52,7 @@ struct int4<isa::scalar> {
   INTACT_INLINE static std::int32_t value(int bits, int shift) { return (((bits & 15) ^ 8) - 8) * (1 << shift); }
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 namespace detail {
 
@@ -61,27 +61,36 @@ INTACT_INLINE __m128i bit_of_shifts(index_t column) {
   return _mm_cvtsi32_si128(static_cast<int>(column / 16 * 2));
 }
 
-}  // namespace detail
-
-template <>
-struct int4<isa::sse4_1> {
+template <class Isa>
+struct int4_x128 {
   INTACT_INLINE static __m128i low(const std::uint8_t* w) { return _mm_srai_epi16(_mm_slli_epi16(words(w), 12), 12); }
   INTACT_INLINE static __m128i high(const std::uint8_t* w) { return _mm_srai_epi16(words(w), 4); }
 
   /// The powers, in each of a channel's words.
   INTACT_INLINE static __m128i load_shifts(const std::uint8_t* w, index_t column) {
-    const __m128i channels = _mm_cvtepu8_epi64(_mm_loadu_si16(w + column % 16));
-    const __m128i shifts = _mm_and_si128(_mm_srl_epi64(channels, detail::bit_of_shifts(column)), _mm_set1_epi64x(3));
-    const __m128i in_words = _mm_shuffle_epi8(shifts, _mm_set_epi64x(0x0808080808080808, 0));
-    const __m128i powers = _mm_shuffle_epi8(_mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), in_words);
-    return _mm_and_si128(powers, _mm_set1_epi16(255));
+    const __m128i two =
+        _mm_unpacklo_epi8(_mm_cvtsi32_si128(load_bytes<std::uint16_t>(w + column % 16)), _mm_setzero_si128());
+    const __m128i pairs = _mm_unpacklo_epi16(two, two);
+    const __m128i moved = _mm_srl_epi16(_mm_unpacklo_epi32(pairs, pairs), bit_of_shifts(column));
+    return sse_steps<Isa>::powers_of_two(_mm_and_si128(moved, _mm_set1_epi16(3)));
   }
   INTACT_INLINE static __m128i low(const std::uint8_t* w, __m128i powers) { return _mm_mullo_epi16(low(w), powers); }
   INTACT_INLINE static __m128i high(const std::uint8_t* w, __m128i powers) { return _mm_mullo_epi16(high(w), powers); }
 
  private:
-  INTACT_INLINE static __m128i words(const std::uint8_t* w) { return dot4<isa::sse4_1, std::uint8_t>::load(w); }
+  INTACT_INLINE static __m128i words(const std::uint8_t* w) { return dot4<Isa, std::uint8_t>::load(w); }
 };
+
+}  // namespace detail
+
+template <>
+struct int4<isa::sse2> : detail::int4_x128<isa::sse2> {};
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+template <>
+struct int4<isa::sse4_1> : detail::int4_x128<isa::sse4_1> {};
 
 #endif
 #if INTACT_HAS_AVX2

@@ -5,13 +5,13 @@
 // The compiler's intrinsics, and xsimd, if the flags allow any instruction set at all.
 
 INTACT_INTRINSICS_BEGIN
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 #include <immintrin.h>
 #endif
 #if INTACT_HAS_NEON
 #include <arm_neon.h>
 #endif
-#if INTACT_HAS_SSE4_1 || INTACT_HAS_NEON
+#if INTACT_HAS_SSE2 || INTACT_HAS_NEON
 #include <xsimd/xsimd.hpp>
 #endif
 INTACT_INTRINSICS_END

@@ -40,14 +40,21 @@ struct scalar {
   static constexpr unsigned gemm_accumulators = 1;
 };
 
-/// 128-bit registers; products widened to 16 bits.
-struct sse4_1 : extends<scalar> {
-  static constexpr std::string_view name = "sse4_1";
+/// 128-bit registers; products widened to 16 bits. Every processor of x86-64 has it.
+struct sse2 : extends<scalar> {
+  static constexpr std::string_view name = "sse2";
   static constexpr std::string_view family = "x86";
-  static constexpr std::string_view flags = "-msse4.1";
-  static constexpr bool compiled = INTACT_HAS_SSE4_1;
+  static constexpr std::string_view flags = "-msse2";
+  static constexpr bool compiled = INTACT_HAS_SSE2;
   static constexpr int register_bits = 128;
   static constexpr unsigned gemm_accumulators = 2;
+};
+
+/// The same with signed products of 32 bits, conversions between widths and shuffles of bytes.
+struct sse4_1 : extends<sse2> {
+  static constexpr std::string_view name = "sse4_1";
+  static constexpr std::string_view flags = "-msse4.1";
+  static constexpr bool compiled = INTACT_HAS_SSE4_1;
 };
 
 /// 256-bit registers; products widened to 16 bits.
@@ -114,7 +121,7 @@ struct neon_i8mm : extends<neon_dotprod> {
 
 /// All tags, parents before children: from the least to the most capable of a family.
 using all =
-    std::tuple<scalar, sse4_1, avx2, avx2_vnni, avx512bw, avx512vnni, avx512vbmi, neon, neon_dotprod, neon_i8mm>;
+    std::tuple<scalar, sse2, sse4_1, avx2, avx2_vnni, avx512bw, avx512vnni, avx512vbmi, neon, neon_dotprod, neon_i8mm>;
 
 namespace detail {
 

@@ -28,13 +28,12 @@ struct lane_shift<isa::scalar> {
   INTACT_INLINE static std::int32_t right(std::int32_t x, std::int32_t n) { return x >> n; }
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 template <>
-struct lane_shift<isa::sse4_1> {
-  using batch = s32<isa::sse4_1>;
+struct lane_shift<isa::sse2> {
+  using batch = s32<isa::sse2>;
 
-  /// The instructions are SSE2's.
   INTACT_INLINE static batch right(batch x, batch n) {
     const __m128i even_counts = _mm_and_si128(n, _mm_set1_epi64x(0xffffffff)), odd_counts = _mm_srli_epi64(n, 32);
     const __m128 lane_0 = _mm_castsi128_ps(_mm_sra_epi32(x, even_counts));

@@ -115,26 +115,23 @@ class lane_moments {
 
 }  // namespace detail
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 namespace detail {
 
-template <>
-struct moment_words<isa::sse4_1> {
+template <class Isa>
+struct moment_words_x128 {
   using type = __m128i;
   static constexpr index_t width = 8;
 
   INTACT_INLINE static type load(const std::uint8_t* from) {
-    return _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    return sse_steps<Isa>::u8_to_s16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
   INTACT_INLINE static type load(const std::int16_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   }
   INTACT_INLINE static type broadcast(int x) { return _mm_set1_epi16(static_cast<short>(x)); }
-  INTACT_INLINE static type power_of_two(type x) {
-    return _mm_shuffle_epi8(_mm_setr_epi8(1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-                            _mm_or_si128(x, broadcast(0x8000)));
-  }
+  INTACT_INLINE static type power_of_two(type x) { return sse_steps<Isa>::powers_of_two(x); }
   INTACT_INLINE static type subtract(type x, type y) { return _mm_sub_epi16(x, y); }
   INTACT_INLINE static type multiply(type x, type y) { return _mm_mullo_epi16(x, y); }
   INTACT_INLINE static type add_pairs(type sums, type x, type y) { return _mm_add_epi32(sums, _mm_madd_epi16(x, y)); }
@@ -151,18 +148,40 @@ struct moment_words<isa::sse4_1> {
   }
 };
 
-template <>
-class square_sum<isa::sse4_1> {
+template <class Isa>
+class square_sum_x128 {
  public:
-  INTACT_INLINE void add(s32<isa::sse4_1> x) {
-    const __m128i odd = _mm_srli_epi64(x, 32);
-    sums_ = _mm_add_epi64(sums_, _mm_add_epi64(_mm_mul_epi32(x, x), _mm_mul_epi32(odd, odd)));
+  INTACT_INLINE void add(s32<Isa> x) {
+    const __m128i even = sse_steps<Isa>::magnitudes(x), odd = _mm_srli_epi64(even, 32);
+    sums_ = _mm_add_epi64(sums_, _mm_add_epi64(_mm_mul_epu32(even, even), _mm_mul_epu32(odd, odd)));
   }
   INTACT_INLINE std::int64_t total() const { return sum_of_2_s64(sums_); }
 
  private:
   __m128i sums_ = _mm_setzero_si128();
 };
+
+template <>
+struct moment_words<isa::sse2> : moment_words_x128<isa::sse2> {};
+template <>
+class square_sum<isa::sse2> : public square_sum_x128<isa::sse2> {};
+
+}  // namespace detail
+
+template <>
+class moments<isa::sse2, std::uint8_t> : public detail::word_moments<detail::moment_words<isa::sse2>> {};
+template <>
+class moments<isa::sse2, std::int16_t> : public detail::lane_moments<isa::sse2> {};
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+namespace detail {
+
+template <>
+struct moment_words<isa::sse4_1> : moment_words_x128<isa::sse4_1> {};
+template <>
+class square_sum<isa::sse4_1> : public square_sum_x128<isa::sse4_1> {};
 
 }  // namespace detail
 

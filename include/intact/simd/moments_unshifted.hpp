@@ -45,6 +45,10 @@ class unshifted_word_moments {
 
 }  // namespace detail
 
+#if INTACT_HAS_SSE2
+template <>
+class moments_unshifted<isa::sse2> : public detail::unshifted_word_moments<detail::moment_words<isa::sse2>> {};
+#endif
 #if INTACT_HAS_SSE4_1
 template <>
 class moments_unshifted<isa::sse4_1> : public detail::unshifted_word_moments<detail::moment_words<isa::sse4_1>> {};

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "intact/simd/batch.hpp"
+#include "intact/simd/sse_steps.hpp"
 
 // ((a << left_shift) * multiplier + offset) >> (32 + shift) in registers: arith/scale.hpp's mul_shift for several
 // channels. xsimd has no product of 32-bit lanes with 64-bit results. As the shift is at least 32, the upper half of
@@ -84,7 +85,7 @@ struct mul_shift<isa::scalar> {
   INTACT_INLINE static std::int32_t shift_right(std::int32_t x, int n) { return x >> n; }
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 namespace detail {
 
@@ -98,11 +99,10 @@ INTACT_INLINE std::int32_t bias_after_shift(int n) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(std::uint64_t{1} << (63 - n)));
 }
 
-}  // namespace detail
-
-template <>
-struct mul_shift<isa::sse4_1> {
-  using batch = s32<isa::sse4_1>;
+template <class Isa>
+struct mul_shift_x128 {
+  using batch = s32<Isa>;
+  using steps = sse_steps<Isa>;
   struct factors {
     __m128i even, odd, even_offset, odd_offset;
   };
@@ -124,9 +124,9 @@ struct mul_shift<isa::sse4_1> {
   }
   /// The odd lanes are given in the places of the even ones.
   INTACT_INLINE static batch mul_high_of_halves(__m128i even_lanes, __m128i odd_lanes, const factors& f) {
-    const __m128i even = _mm_add_epi64(_mm_mul_epi32(even_lanes, f.even), f.even_offset);
-    const __m128i odd = _mm_add_epi64(_mm_mul_epi32(odd_lanes, f.odd), f.odd_offset);
-    return _mm_blend_epi16(_mm_srli_epi64(even, 32), odd, 0b11001100);
+    const __m128i even = _mm_add_epi64(steps::multiply_even(even_lanes, f.even), f.even_offset);
+    const __m128i odd = _mm_add_epi64(steps::multiply_even(odd_lanes, f.odd), f.odd_offset);
+    return steps::upper_halves(even, odd);
   }
   INTACT_INLINE static batch mul_high(batch a, const factors& f) {
     return mul_high_of_halves(a, _mm_srli_epi64(a, 32), f);
@@ -136,8 +136,8 @@ struct mul_shift<isa::sse4_1> {
   INTACT_INLINE static batch mul_high_plus(batch a, batch b, const factors& f, const Shifted& shifted) {
     const __m128i b_odd = _mm_srli_epi64(b, 32);
     return mul_high_of_halves(a, _mm_srli_epi64(a, 32),
-                              {f.even, f.odd, _mm_add_epi64(shifted(_mm_mul_epi32(b, f.even)), f.even_offset),
-                               _mm_add_epi64(shifted(_mm_mul_epi32(b_odd, f.odd)), f.odd_offset)});
+                              {f.even, f.odd, _mm_add_epi64(shifted(steps::multiply_even(b, f.even)), f.even_offset),
+                               _mm_add_epi64(shifted(steps::multiply_even(b_odd, f.odd)), f.odd_offset)});
   }
   INTACT_INLINE static batch mul_high_of_slices(batch a, batch b, const factors& f) {
     return mul_high_plus(b, a, f, [](__m128i x) { return _mm_slli_epi64(x, 8); });
@@ -150,11 +150,11 @@ struct mul_shift<isa::sse4_1> {
     __m128i multiplier, offset, bias, shift;
   };
   INTACT_INLINE static scaling broadcast_scaling(std::int32_t multiplier, std::int64_t offset, int n) {
-    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(detail::biased(offset)),
-            _mm_set1_epi32(detail::bias_after_shift(n)), _mm_cvtsi32_si128(n)};
+    return {_mm_set1_epi32(multiplier), _mm_set1_epi64x(biased(offset)), _mm_set1_epi32(bias_after_shift(n)),
+            _mm_cvtsi32_si128(n)};
   }
   INTACT_INLINE static __m128i scale(__m128i a, const scaling& s) {
-    const __m128i shifted = _mm_srl_epi64(_mm_add_epi64(_mm_mul_epi32(a, s.multiplier), s.offset), s.shift);
+    const __m128i shifted = _mm_srl_epi64(_mm_add_epi64(steps::multiply_even(a, s.multiplier), s.offset), s.shift);
     return _mm_sub_epi32(shifted, s.bias);
   }
   INTACT_INLINE static batch mul_high_of_scaled(batch a, const scaling& s, const factors& f) {
@@ -163,6 +163,17 @@ struct mul_shift<isa::sse4_1> {
   INTACT_INLINE static batch shift_left(batch x, int n) { return _mm_sll_epi32(x, _mm_cvtsi32_si128(n)); }
   INTACT_INLINE static batch shift_right(batch x, int n) { return _mm_sra_epi32(x, _mm_cvtsi32_si128(n)); }
 };
+
+}  // namespace detail
+
+template <>
+struct mul_shift<isa::sse2> : detail::mul_shift_x128<isa::sse2> {};
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+template <>
+struct mul_shift<isa::sse4_1> : detail::mul_shift_x128<isa::sse4_1> {};
 
 #endif
 #if INTACT_HAS_AVX2

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "intact/simd/batch.hpp"
+#include "intact/simd/sse_steps.hpp"
 
 // Conversion between registers of 32-bit lanes and memory of 8 or 16 bits.
 //
@@ -52,13 +53,17 @@ concept packer_interface = requires(const s32<Isa>* x, std::int8_t* s8, std::uin
   s32<Isa>(packer<Isa>::widen(s16));
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
-template <>
-struct packer<isa::sse4_1> {
+namespace detail {
+
+template <class Isa>
+struct packer_x128 {
+  using steps = sse_steps<Isa>;
+
   template <class Out>
   INTACT_INLINE static __m128i words(__m128i x, __m128i y) {
-    return std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm_packs_epi32(x, y) : _mm_packus_epi32(x, y);
+    return std::is_signed_v<Out> || sizeof(Out) == 1 ? _mm_packs_epi32(x, y) : steps::pack_u16(x, y);
   }
   template <class Out, class Batch>
   INTACT_INLINE static void store_words(const Batch* x, Out* to) {
@@ -74,12 +79,23 @@ struct packer<isa::sse4_1> {
   INTACT_INLINE static __m128i widen(const std::uint8_t* from) {
     std::int32_t bytes;
     std::memcpy(&bytes, from, sizeof bytes);
-    return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
+    return steps::u8_to_s32(_mm_cvtsi32_si128(bytes));
   }
   INTACT_INLINE static __m128i widen(const std::int16_t* from) {
-    return _mm_cvtepi16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    return steps::s16_to_s32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
 };
+
+}  // namespace detail
+
+template <>
+struct packer<isa::sse2> : detail::packer_x128<isa::sse2> {};
+
+#endif
+#if INTACT_HAS_SSE4_1
+
+template <>
+struct packer<isa::sse4_1> : detail::packer_x128<isa::sse4_1> {};
 
 #endif
 #if INTACT_HAS_AVX2

@@ -15,7 +15,7 @@ namespace detail {
 INTACT_INLINE std::int32_t sum_of_lanes(std::int32_t x) {
   return x;
 }
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 INTACT_INLINE std::int32_t sum_of_lanes(__m128i x) {
   const __m128i pairs = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0b01'00'11'10));
   return _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0b10'11'00'01)));

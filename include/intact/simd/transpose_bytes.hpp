@@ -43,10 +43,10 @@ struct recentred_rows<isa::scalar> {
   }
 };
 
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_SSE2
 
 template <>
-struct recentred_rows<isa::sse4_1> {
+struct recentred_rows<isa::sse2> {
   INTACT_INLINE static void interleave(const std::uint8_t* const (&rows)[4], index_t column, std::uint8_t* to) {
     const __m128i x = load(rows[0] + column), y = load(rows[1] + column);
     const __m128i z = load(rows[2] + column), w = load(rows[3] + column);

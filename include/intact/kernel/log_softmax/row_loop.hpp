@@ -249,7 +249,7 @@ INTACT_INLINE void log_softmax_bisection(const logit_rows<Masked>& rows, const p
       }
     }
     for (index_t i = 0; i < count; ++i) {
-      const bisection_levels<Isa, Format> levels(thresholds[i], largest[i]);
+      const threshold_levels<Isa, Format> levels(thresholds[i], largest[i]);
       transform_row<Isa, Masked>(rows(begin + i), levels, codes, begin + i, attention_codes<Format>::last_code);
     }
   }

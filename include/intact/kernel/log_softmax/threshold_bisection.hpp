@@ -3,12 +3,14 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "intact/kernel/log_softmax/exp_sum.hpp"
 
 // Levels by bisection: the distances at which the 16 levels begin are found in the table of exponentials, once per row.
 // The level of a code is the number of these thresholds that its distance exceeds, found by bisection in registers of
-// bytes. Exact; for all instruction sets with registers of bytes.
+// bytes, or by comparison with all of them where there is no shuffle of bytes. Exact; for all instruction sets with
+// registers of bytes.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -88,7 +90,7 @@ INTACT_INLINE level_thresholds find_thresholds(const exponentials<Isa, T>& table
   return thresholds;
 }
 
-/// Levels of registers of codes.
+/// Levels of registers of codes, where there is a shuffle of bytes.
 template <class Isa, attention_code Format>
 class bisection_levels {
   using bytes = simd::bytes<Isa>;
@@ -121,6 +123,43 @@ class bisection_levels {
  private:
   batch maximum_, first_level_, level_8_, level_4_, level_2_, level_1_, level_16_;
 };
+
+/// The same without it: the thresholds that are exceeded are counted.
+template <class Isa, attention_code Format>
+class counted_levels {
+  using bytes = simd::bytes<Isa>;
+  using batch = typename bytes::batch;
+  static constexpr int last_level = Format == attention_code::u8_masked ? log2_levels : log2_levels - 1;
+
+ public:
+  INTACT_INLINE counted_levels(const level_thresholds& thresholds, int max_code)
+      : maximum_(bytes::broadcast(static_cast<std::uint8_t>(max_code - 128))),
+        first_level_(bytes::broadcast(thresholds.first_level > attention_codes<Format>::last_code
+                                          ? attention_codes<Format>::last_code
+                                          : thresholds.first_level)) {
+    INTACT_UNROLL
+    for (int level = 1; level <= last_level; ++level) {
+      last_distance_[level - 1] = bytes::broadcast(thresholds.last_distance[level]);
+    }
+  }
+
+  INTACT_INLINE batch operator()(batch codes) const {
+    const batch distance = bytes::subtract(maximum_, codes);
+    batch level = bytes::broadcast(0);
+    INTACT_UNROLL
+    for (const batch& last : last_distance_) {
+      level = bytes::add_where_above(level, distance, last, bytes::broadcast(1));
+    }
+    return bytes::max(level, first_level_);
+  }
+
+ private:
+  batch maximum_, first_level_, last_distance_[last_level];
+};
+
+template <class Isa, attention_code Format>
+using threshold_levels =
+    std::conditional_t<simd::has_byte_lookup<Isa>, bisection_levels<Isa, Format>, counted_levels<Isa, Format>>;
 
 }  // namespace kernel
 }  // namespace INTACT_UNIT
