@@ -10,6 +10,10 @@
 #include "intact/gemm.hpp"
 #include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
+#if __has_include(<gemmlowp/fixedpoint/fixedpoint.h>)
+#include <gemmlowp/fixedpoint/fixedpoint.h>
+#define INTACT_TEST_GEMMLOWP 1
+#endif
 
 // The stages are compared with the definitions that the runtimes publish, in exact fractions:
 //   PyTorch, ONNX    the nearest integer to a * f, halves to even;
@@ -393,6 +397,24 @@ TEST_CASE("round_half_to_even, single_rounding, double_rounding: refuse scales a
   CHECK_THROWS_WITH(call(stage{zeros, 32, 0}), "intact::gemm: shift is 32; it must be at most 31");
   CHECK_THROWS_WITH(call(stage{zeros, 1, 0, 7, 6}), "intact::gemm: high is 6; it must be at least 7");
 }
+
+#ifdef INTACT_TEST_GEMMLOWP
+TEST_CASE("double_rounding: equals gemmlowp's own functions [accumulators, exponents -31 to 0]") {
+  generator random(52);
+  std::int64_t wrong = 0;
+  for (int i = 0; i < 200'000; ++i) {
+    const auto a = static_cast<std::int32_t>(random.between(smallest_s32, largest_s32) >> random.between(0, 24));
+    const std::int32_t multipliers[] = {1 << 30, 3 << 29,
+                                        static_cast<std::int32_t>(random.between(1 << 30, largest_s32))};
+    const std::vector<std::int32_t> bias{0}, multiplier{multipliers[random.between(0, 2)]},
+        exponent{static_cast<std::int32_t>(random.between(-31, 0))};
+    const double_rounding<std::int32_t> stage{{bias, multiplier, exponent, 0}};
+    const std::int32_t high = gemmlowp::SaturatingRoundingDoublingHighMul(a, multiplier[0]);
+    wrong += stage(a, 0) != gemmlowp::RoundingDivideByPOT(high, -exponent[0]) ? 1 : 0;
+  }
+  CHECK(wrong == 0);
+}
+#endif
 
 }  // namespace
 }  // namespace intact_test::compat_stage_test

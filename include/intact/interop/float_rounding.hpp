@@ -40,7 +40,8 @@ struct float_rounding {
   INTACT_INLINE Out operator()(std::int32_t accumulator, index_t n) const {
     const auto channel = static_cast<std::size_t>(n);
     const auto sum = static_cast<std::uint32_t>(accumulator) + static_cast<std::uint32_t>(bias[channel]);
-    const float product = static_cast<float>(static_cast<std::int32_t>(sum)) * factor[channel];
+    const float product =
+        kernel::rounded_to_float(static_cast<float>(static_cast<std::int32_t>(sum)) * factor[channel]);
     const float least = static_cast<float>(low - zero_point), most = static_cast<float>(high - zero_point);
     const float limited = product < least ? least : product > most ? most : product;
     return static_cast<Out>(kernel::nearest_integer(limited) + zero_point);
@@ -77,7 +78,7 @@ struct epilogue<Isa, float_rounding<Out>> {
     for (unsigned r = 0; r < Rows; ++r) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        const f32<Isa> product = float_of<Isa>(simd::add<Isa>(x[r][j], bias[j])) * factor[j];
+        const f32<Isa> product = rounded_lanes<Isa>(float_of<Isa>(simd::add<Isa>(x[r][j], bias[j])) * factor[j]);
         x[r][j] = simd::add<Isa>(nearest_integers<Isa>(clamp_lanes<Isa>(product, least, most)),
                                  simd::broadcast<Isa>(stage.zero_point));
       }
