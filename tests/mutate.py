@@ -1071,7 +1071,7 @@ MUTATIONS = [
         "dispatch/models.hpp", "choice_test",
         ("require_block(stream, p, shape, memory, run.threads());", ""),
         ("require_vit(images, p, shape, y, memory, run.threads());", ""),
-        ("require_attention(x, p, y, memory, run.threads());", ""),
+        ("require_swin_block(stream, p, shape, memory, run.threads());", ""),
     ),
     *mutations_of(
         "build/weights.hpp", "grouped_s4_test",

@@ -44,7 +44,7 @@ void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memor
                         const Multiply& multiply) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   const index_t keys = v.codes.rows, band = kernel::attention_band(keys), bands = (rows + band - 1) / band;
-  const kernel::prepared_values values =
+  const prepared_values values =
       kernel::prepare_values<Isa>(v, kernel::value_memory::take(memory, keys, v.codes.columns));
   const index_t tasks = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(bands, 1));
   run.for_each(tasks, [&](index_t task) {

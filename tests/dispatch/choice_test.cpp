@@ -161,6 +161,9 @@ TEST_CASE("dispatch: refuses before it looks at the table [every model]") {
   const std::span<const matrix_view<std::uint8_t>> maps;
   check_refusal([&] { dispatch::attention(operands, {.heads = 3, .logits = {}}, y, none); },
                 "columns of q modulo heads");
+  check_refusal([&] { dispatch::prepare_keys_values({y, 0}, {y, 0}, 0, 0, none); }, "heads is 0");
+  check_refusal([&] { dispatch::attention(prepared_operands{}, {.heads = 2, .logits = {}}, y, none); },
+                "prepared heads is 0");
   check_refusal([&] { dispatch::window_attention(y, {}, {{2, 2, 0, 0}, 4, 1}, y, none); }, "window is 0");
   check_refusal([&] { dispatch::block(y, {}, shape, none); }, "block: norm1");
   check_refusal([&] { dispatch::block(wide, {}, shape, none); }, "block: norm1");

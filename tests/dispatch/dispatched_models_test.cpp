@@ -148,6 +148,13 @@ TEST_CASE("dispatch::attention: equals header-only calls [windows, too]", "[disp
   dispatch::attention(operands, heads, y.view(), space, thread_pool{3});
   attention<tested_isa>(operands, heads, expected.view(), space);
   CHECK(first_difference(y.view(), expected.view()) == "");
+
+  std::vector<std::byte> of_keys(prepared_keys_bytes(64, 3, 8));
+  const prepared_keys_values prepared = dispatch::prepare_keys_values(
+      operands.k, operands.v, 3, operands.q.zero_point, workspace(of_keys.data(), of_keys.size()), thread_pool{3});
+  tensor<std::uint8_t> of_prepared(64, 24);
+  dispatch::attention(prepared_operands{operands.q, prepared}, heads, of_prepared.view(), space, thread_pool{3});
+  CHECK(first_difference(of_prepared.view(), expected.view()) == "");
 }
 
 template <class Code>

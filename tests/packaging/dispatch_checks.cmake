@@ -39,6 +39,36 @@ add_test(NAME "dispatch/exported symbols" COMMAND ${CMAKE_NM} --dynamic --define
 set_tests_properties("dispatch/exported symbols" PROPERTIES PASS_REGULAR_EXPRESSION " T engine_isa\n"
                                                             FAIL_REGULAR_EXPRESSION "intact")
 
+# The same program for AArch64 on an emulated processor, with all instruction sets of its family: the default of
+# select.cpp.
+if(DEFINED compile_neon)
+  set(units ${PROJECT_SOURCE_DIR}/include/intact/dispatch)
+  set(neon_units "")
+  foreach(isa IN ITEMS scalar ${neon_isas})
+    set(unit neon/dispatch_${isa}.o)
+    add_custom_command(
+      OUTPUT ${unit}
+      COMMAND ${compile_neon} ${isa_flags_${isa}} -O2 -w -fno-exceptions -D INTACT_DISPATCH_ISA=${isa} -MD -MF ${unit}.d -MT
+              ${unit} -c ${units}/unit.cpp -o ${unit}
+      DEPENDS ${units}/unit.cpp
+      DEPFILE ${unit}.d
+      VERBATIM)
+    list(APPEND neon_units ${unit})
+    add_test(NAME neon/dispatch/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max
+                                               ${CMAKE_CURRENT_BINARY_DIR}/neon/runtime_dispatch)
+    set_tests_properties(neon/dispatch/${isa} PROPERTIES LABELS neon ENVIRONMENT INTACT_ISA=${isa}
+                                                         PASS_REGULAR_EXPRESSION "^${isa}\n${results}$")
+  endforeach()
+  set(main ${PROJECT_SOURCE_DIR}/examples/runtime_dispatch/main.cpp)
+  add_custom_command(
+    OUTPUT neon/runtime_dispatch
+    COMMAND ${compile_neon} -ffp-contract=off -static ${main} ${units}/select.cpp ${neon_units} -pthread -o
+            neon/runtime_dispatch
+    DEPENDS ${main} ${units}/select.cpp ${neon_units}
+    VERBATIM)
+  add_custom_target(neon_dispatch ALL DEPENDS neon/runtime_dispatch)
+endif()
+
 # Sanitizers bring code of their own, and flags for one processor make every unit need it.
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize|-march|-mcpu|-msse|-mavx")
   return()

@@ -22,6 +22,21 @@ void attention(const attention_operands& x, const multihead_parameters& p, matri
 }
 
 template <executor Executor = sequential>
+prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quantized_matrix& v, index_t heads,
+                                         int query_zero_point, workspace memory, const Executor& run = {}) {
+  require_prepare_keys_values(k, v, heads, query_zero_point, memory);
+  prepared_keys_values prepared;
+  detail::call<dispatched::prepare_keys_values>(k, v, heads, query_zero_point, memory, &prepared, executor_ref(run));
+  return prepared;
+}
+template <executor Executor = sequential>
+void attention(const prepared_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
+               const Executor& run = {}) {
+  require_attention(x, p, y, memory, run.threads());
+  detail::call<dispatched::attention>(x, p, y, memory, executor_ref(run));
+}
+
+template <executor Executor = sequential>
 void window_attention(matrix_view<const std::uint8_t> qkv, const window_attention_parameters& p,
                       const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
                       const Executor& run = {}) {

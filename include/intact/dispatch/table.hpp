@@ -61,6 +61,7 @@ template <attention_code Format, log2_rounding Rounding>
 struct log_softmax {};
 struct max_softmax {};
 struct patch_merge {};
+struct prepare_keys_values {};
 struct row_sums {};
 template <attention_code Format>
 struct shift_matmul {};
@@ -227,6 +228,9 @@ using streams = dispatch_entries<
 using models = dispatch_entries<
     streams<u8>, streams<s16>,
     dispatch_threaded<dispatched::attention, attention_operands, multihead_parameters, u8_output, workspace>,
+    dispatch_threaded<dispatched::attention, prepared_operands, multihead_parameters, u8_output, workspace>,
+    dispatch_threaded<dispatched::prepare_keys_values, quantized_matrix, quantized_matrix, index_t, int, workspace,
+                      prepared_keys_values*>,
     dispatch_threaded<dispatched::window_attention, u8_input, window_attention_parameters, window_attention_shape,
                       u8_output, workspace>,
     dispatch_threaded<dispatched::vit, std::span<const image_view>, vit_parameters, vit_shape, classifier_outputs,

@@ -20,6 +20,11 @@ void run(dispatched::gemm, const quantized_batch& a, const quantized_batch& b, c
          const workspace& memory, const executor_ref& executor) {
   gemm<Isa>(a, b, stage, y, memory, executor);
 }
+template <class Isa>
+void run(dispatched::prepare_keys_values, const quantized_matrix& k, const quantized_matrix& v, index_t heads,
+         int query_zero_point, const workspace& memory, prepared_keys_values* prepared, const executor_ref& executor) {
+  *prepared = prepare_keys_values<Isa>(k, v, heads, query_zero_point, memory, executor);
+}
 template <class Isa, attention_code Format, log2_rounding Rounding, class... Arguments>
 void run(dispatched::log_softmax<Format, Rounding>, const Arguments&... arguments) {
   log_softmax<Isa, Format, Rounding>(arguments...);

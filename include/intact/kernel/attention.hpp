@@ -14,6 +14,7 @@
 #include "intact/simd/transpose_bytes.hpp"
 #include "intact/types/key_mask.hpp"
 #include "intact/types/packed_weights.hpp"
+#include "intact/types/prepared_keys.hpp"
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/types/scale.hpp"
 #include "intact/types/softmax_parameters.hpp"
@@ -44,14 +45,6 @@ void query_scales(const matrix_view<const std::uint8_t>& q, int k_zero_point, co
     scales[i].offset += share * (std::int64_t{1} << logits.left_shift) * logits.multiplier;
   }
 }
-
-/// A head's keys and values, ready for any number of queries.
-struct attention_head {
-  packed_weights<std::int8_t> keys;
-  prepared_values values;
-  const std::int32_t* start = nullptr;  ///< of each key's logits
-  int key_zero_point = 0;
-};
 
 /// Memory of such a head.
 struct attention_head_memory {

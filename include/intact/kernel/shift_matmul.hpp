@@ -14,6 +14,7 @@
 #include "intact/stage/output_stage.hpp"
 #include "intact/types/int4.hpp"
 #include "intact/types/packed_weights.hpp"
+#include "intact/types/prepared_keys.hpp"
 #include "intact/types/quantized_matrix.hpp"
 #include "intact/types/scale.hpp"
 
@@ -29,12 +30,6 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
-
-/// V, ready for any number of rows of attention.
-struct prepared_values {
-  quantized_matrix codes;
-  packed_weights<std::int8_t> packed;  ///< rows are channels, the depth is the number of keys
-};
 
 /// The memory of prepared_values.
 struct value_memory {

@@ -10,6 +10,7 @@
 #include "intact/model/attention_parameters.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/key_mask.hpp"
+#include "intact/types/prepared_keys.hpp"
 #include "intact/types/workspace.hpp"
 
 // Attention without tensors between its steps: a band of queries stays in the L1 cache from q * k^T through the softmax
@@ -21,7 +22,7 @@ inline namespace INTACT_UNIT {
 /// Bytes of memory for the prepared keys and values of some heads, for memory of any alignment.
 constexpr std::size_t prepared_keys_bytes(index_t keys, index_t heads, index_t head_size) {
   workspace_size memory;
-  memory.take<kernel::attention_head>(heads);
+  memory.take<attention_head>(heads);
   for (index_t h = 0; h < heads; ++h) {
     kernel::attention_head_memory::take(memory, keys, head_size);
   }
@@ -41,7 +42,7 @@ constexpr std::size_t attention_workspace_bytes(index_t keys, index_t threads) {
 constexpr std::size_t attention_workspace_bytes(index_t keys, index_t heads, index_t head_size, index_t threads) {
   workspace_size memory;
   const index_t slots = std::max(heads, threads);
-  memory.take<kernel::attention_head>(slots);
+  memory.take<attention_head>(slots);
   memory.take<kernel::attention_head_memory>(slots);
   for (index_t i = 0; i < slots; ++i) {
     kernel::attention_head_memory::take(memory, keys, head_size);
@@ -56,22 +57,6 @@ inline void require_attention(const attention_operands& x, const multihead_param
   require_workspace("attention", memory,
                     attention_workspace_bytes(x.k.codes.rows, p.heads, x.q.codes.columns / p.heads, threads));
 }
-
-/// Keys and values of all heads, ready for any number of calls of attention. They refer to the caller's memory, and to
-/// the values from which they were made.
-struct prepared_keys_values {
-  std::span<const kernel::attention_head> heads;
-  index_t keys = 0;
-  index_t head_size = 0;
-  int query_zero_point = 0;
-};
-
-/// Queries and prepared keys and values.
-struct prepared_operands {
-  quantized_matrix q;
-  prepared_keys_values keys;
-  key_mask mask = {};  ///< without elements all keys are visible
-};
 
 namespace detail {
 
@@ -99,7 +84,7 @@ class batch_attention {
   void run(index_t images, const Image& image, const Context& context, workspace memory,
            const Executor& executor) const {
     const index_t threads = std::max<index_t>(executor.threads(), 1), slots = std::max(p_.heads, threads);
-    kernel::attention_head* const prepared = memory.take<kernel::attention_head>(slots);
+    attention_head* const prepared = memory.take<attention_head>(slots);
     kernel::attention_head_memory* const places = memory.take<kernel::attention_head_memory>(slots);
     for (index_t i = 0; i < slots; ++i) {
       places[i] = kernel::attention_head_memory::take(memory, keys_, size_);
@@ -127,7 +112,7 @@ class batch_attention {
 
   /// All heads of an image whose keys and values have been prepared.
   template <executor Executor>
-  void attend_heads(const quantized_matrix& q, const key_mask& mask, const kernel::attention_head* heads,
+  void attend_heads(const quantized_matrix& q, const key_mask& mask, const attention_head* heads,
                     const matrix_view<std::uint8_t>& y, const workspace& memory, const Executor& executor) const {
     share(p_.heads * bands(), memory, executor,
           [&](index_t, const auto& encode_rows, const auto& scratch, index_t unit) {
@@ -139,8 +124,7 @@ class batch_attention {
  private:
   index_t bands() const { return (queries_ + kernel::attention_band(keys_) - 1) / kernel::attention_band(keys_); }
 
-  kernel::attention_head prepare(const attention_operands& x, index_t head,
-                                 const kernel::attention_head_memory& memory) const {
+  attention_head prepare(const attention_operands& x, index_t head, const kernel::attention_head_memory& memory) const {
     return kernel::prepare_head<Isa>(head_of(x.k, head, size_), head_of(x.v, head, size_), x.q.zero_point, memory);
   }
 
@@ -149,7 +133,7 @@ class batch_attention {
     return {head_of(q, head, size_).codes, mask, y.column_block(head * size_, size_)};
   }
 
-  void attend_band(const attention_queries& x, index_t band, const kernel::attention_head& head,
+  void attend_band(const attention_queries& x, index_t band, const attention_head& head,
                    const kernel::softmax_row_encoder<Isa>& encode_rows,
                    const kernel::attention_scratch& scratch) const {
     const index_t first = band * kernel::attention_band(keys_);
@@ -219,6 +203,20 @@ void attention(const attention_operands& x, const multihead_parameters& p, matri
       1, [&](index_t) { return x; }, [&](index_t) { return y; }, p, memory, run);
 }
 
+/// Checks the arguments of prepare_keys_values.
+inline void require_prepare_keys_values(const quantized_matrix& k, const quantized_matrix& v, index_t heads,
+                                        int query_zero_point, const workspace& memory) {
+  require_at_least("prepare_keys_values", "heads", heads, 1);
+  require_equal("prepare_keys_values", "columns of k modulo heads", k.codes.columns % heads, 0);
+  const index_t keys = k.codes.rows, size = k.codes.columns / heads;
+  require_at_most("prepare_keys_values", "head size", size, gemm_max_depth_u8_u8);
+  require_view("prepare_keys_values", "k", k.codes);
+  require_shape("prepare_keys_values", "v", v.codes, keys, k.codes.columns);
+  require_zero_points("prepare_keys_values", {query_zero_point, k.zero_point, v.zero_point});
+  require_at_most("prepare_keys_values", "keys", keys, shift_matmul_max_keys);
+  require_workspace("prepare_keys_values", memory, prepared_keys_bytes(keys, heads, size));
+}
+
 /// Prepares keys and values for any number of calls of attention, with queries of one zero point.
 ///
 /// Shapes:    k and v Tk x (heads * size); any strides.
@@ -231,16 +229,9 @@ template <class Isa = isa::native, executor Executor = sequential>
 prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quantized_matrix& v, index_t heads,
                                          int query_zero_point, workspace memory, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_at_least("prepare_keys_values", "heads", heads, 1);
-  require_equal("prepare_keys_values", "columns of k modulo heads", k.codes.columns % heads, 0);
+  require_prepare_keys_values(k, v, heads, query_zero_point, memory);
   const index_t keys = k.codes.rows, size = k.codes.columns / heads;
-  require_at_most("prepare_keys_values", "head size", size, gemm_max_depth_u8_u8);
-  require_view("prepare_keys_values", "k", k.codes);
-  require_shape("prepare_keys_values", "v", v.codes, keys, k.codes.columns);
-  require_zero_points("prepare_keys_values", {query_zero_point, k.zero_point, v.zero_point});
-  require_at_most("prepare_keys_values", "keys", keys, shift_matmul_max_keys);
-  require_workspace("prepare_keys_values", memory, prepared_keys_bytes(keys, heads, size));
-  kernel::attention_head* const prepared = memory.take<kernel::attention_head>(heads);
+  attention_head* const prepared = memory.take<attention_head>(heads);
   const workspace of_heads = memory;
   run.for_each(heads, [&](index_t h) {
     workspace rest = of_heads;
@@ -254,15 +245,9 @@ prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quanti
   return {{prepared, static_cast<std::size_t>(heads)}, keys, size, query_zero_point};
 }
 
-/// The same attention with prepared keys and values, such as those of an encoder in cross-attention.
-///
-/// Shapes:    q Tq x (heads * size), y Tq x (heads * size); any strides; a mask as above.
-/// Memory:    at least attention_workspace_bytes(Tk, run.threads()). Nothing is allocated.
-/// Errors:    as above; another number of heads, another zero point of q than that of the preparation.
-template <class Isa = isa::native, executor Executor = sequential>
-void attention(const prepared_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
-               const Executor& run = {}) {
-  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+/// Checks all arguments of attention to prepared keys with a number of threads.
+inline void require_attention(const prepared_operands& x, const multihead_parameters& p,
+                              const matrix_view<std::uint8_t>& y, const workspace& memory, index_t threads) {
   const index_t queries = x.q.codes.rows, keys = x.keys.keys, size = x.keys.head_size;
   require_at_least("attention", "heads", p.heads, 1);
   require_equal("attention", "prepared heads", std::ssize(x.keys.heads), p.heads);
@@ -272,8 +257,20 @@ void attention(const prepared_operands& x, const multihead_parameters& p, matrix
   require_scale("attention: logits", p.logits, keys);
   require_softmax(p.softmax, keys);
   require_attention_mask(x.mask, p.softmax, queries, keys);
-  require_workspace("attention", memory, attention_workspace_bytes(keys, run.threads()));
-  const detail::batch_attention<Isa> attend(queries, keys, size, p);
+  require_workspace("attention", memory, attention_workspace_bytes(keys, threads));
+}
+
+/// The same attention with prepared keys and values, such as those of an encoder in cross-attention.
+///
+/// Shapes:    q Tq x (heads * size), y Tq x (heads * size); any strides; a mask as above.
+/// Memory:    at least attention_workspace_bytes(Tk, run.threads()). Nothing is allocated.
+/// Errors:    as above; another number of heads, another zero point of q than that of the preparation.
+template <class Isa = isa::native, executor Executor = sequential>
+void attention(const prepared_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
+               const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  require_attention(x, p, y, memory, run.threads());
+  const detail::batch_attention<Isa> attend(x.q.codes.rows, x.keys.keys, x.keys.head_size, p);
   attend.attend_heads(x.q, x.mask, x.keys.heads.data(), y, memory, run);
 }
 

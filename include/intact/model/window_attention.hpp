@@ -138,7 +138,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
                         const kernel::softmax_row_encoder<Isa>& encode_rows, const window_scratch& scratch) {
   const index_t tokens = x.k.codes.rows, band = window_scratch::band_of(tokens);
   const bool masked = x.mask.visible.rows != 0;
-  const kernel::attention_head head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, scratch.head);
+  const attention_head head = kernel::prepare_head<Isa>(x.k, x.v, x.q.zero_point, scratch.head);
   for (index_t first = 0; first < tokens; first += band) {
     const index_t rows = std::min(band, tokens - first);
     const matrix_view<std::uint8_t> codes =
