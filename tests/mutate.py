@@ -1050,7 +1050,7 @@ MUTATIONS = [
     *mutations_of(
         "executors/std_threads.hpp", "std_threads_test",
         ("int i = 1; i < threads", "int i = 0; i < threads"),
-        ("next_ = 0;", "next_ = 1;"),
+        ("next_ = 0;\n      working_", "next_ = 1;\n      working_"),
         ("\"threads\", threads, 1)", "\"threads\", threads, 0)"),
     ),
     *mutations_of(
