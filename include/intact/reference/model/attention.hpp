@@ -63,7 +63,7 @@ void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parame
                     typename attention_codes<Format>::view codes) {
   const auto* const of_sum = std::get_if<log2_of_sum>(&p.weights);
   if (of_sum == nullptr) {
-    reference::max_softmax(logits, std::get<log2_of_max>(p.weights).table, codes);
+    reference::max_softmax(logits, std::get_if<log2_of_max>(&p.weights)->table, codes);
   } else if (of_sum->rounding == log2_rounding::round_ratio) {
     reference::log_softmax<Format>(logits, of_sum->exponential, codes);
   } else {
@@ -77,7 +77,7 @@ void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parame
                     matrix_view<std::uint8_t> codes) {
   const auto* const of_sum = std::get_if<log2_of_sum>(&p.weights);
   if (of_sum == nullptr) {
-    const log2_of_max& of_max = std::get<log2_of_max>(p.weights);
+    const log2_of_max& of_max = *std::get_if<log2_of_max>(&p.weights);
     reference::max_softmax(logits, of_max.table, mask, attention_codes<Format>::last_code, codes);
   } else if (of_sum->rounding == log2_rounding::round_ratio) {
     reference::log_softmax<Format>(logits, of_sum->exponential, mask, codes);
@@ -98,11 +98,12 @@ void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_mat
   }
   trace(site, typename attention_codes<Format>::const_view(codes));
   if constexpr (Format == attention_code::u8_full) {
-    reference::shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{std::get<tensor_scale>(p.context)}, context);
+    reference::shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{*std::get_if<tensor_scale>(&p.context)},
+                                    context);
   } else if (const auto* const divisor = std::get_if<row_divisor>(&p.context)) {
     reference::shift_matmul<Format>(codes, v, *divisor, context);
   } else {
-    const requantize<std::uint8_t, tensor_scale> stage{std::get<tensor_scale>(p.context)};
+    const requantize<std::uint8_t, tensor_scale> stage{*std::get_if<tensor_scale>(&p.context)};
     reference::shift_matmul<Format>(codes, v, stage, context);
   }
 }
@@ -117,7 +118,7 @@ void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, c
     mask == nullptr ? reference::max_softmax(logits, bytes->table, codes)
                     : reference::max_softmax(logits, bytes->table, *mask, 0, codes);
     trace(site, matrix_view<const std::uint8_t>(codes));
-    reference::weighted_matmul(codes, v, std::get<row_divisor>(p.context), context);
+    reference::weighted_matmul(codes, v, *std::get_if<row_divisor>(&p.context), context);
   } else if (p.codes() == attention_code::u8_masked) {
     attend_by_codes<attention_code::u8_masked>(logits, v, p, codes, context, site, trace, mask);
   } else if (p.codes() == attention_code::u4_clipped) {
