@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -154,7 +155,7 @@ class counted_levels {
   }
 
  private:
-  batch maximum_, first_level_, last_distance_[last_level];
+  batch maximum_, first_level_, last_distance_[static_cast<std::size_t>(last_level)];
 };
 
 template <class Isa, attention_code Format>
