@@ -32,9 +32,7 @@ struct lane_shift<isa::scalar> {
 
 template <>
 struct lane_shift<isa::sse2> {
-  using batch = s32<isa::sse2>;
-
-  INTACT_INLINE static batch right(batch x, batch n) {
+  INTACT_INLINE static __m128i right(__m128i x, __m128i n) {
     const __m128i even_counts = _mm_and_si128(n, _mm_set1_epi64x(0xffffffff)), odd_counts = _mm_srli_epi64(n, 32);
     const __m128 lane_0 = _mm_castsi128_ps(_mm_sra_epi32(x, even_counts));
     const __m128 lane_1 = _mm_castsi128_ps(_mm_sra_epi32(x, odd_counts));
