@@ -8,8 +8,8 @@
 #include "intact/simd/byte_table.hpp"
 #include "intact/simd/lut12.hpp"
 
-// Functions by table: 256 entries in registers; 4,096 entries, which fit the L1 cache, by shuffles or one load per
-// code.
+// Functions by table. 256 entries: in registers where there is a shuffle of bytes, else by one load per code. 4,096
+// entries, which fit the L1 cache: by shuffles or by one load per code.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -37,7 +37,7 @@ INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::u
 template <class Isa>
 void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
                 index_t begin, index_t end) noexcept {
-  if constexpr (!simd::is_vector<Isa>) {
+  if constexpr (!simd::has_byte_lookup<Isa>) {
     for (index_t i = begin; i < end; ++i) {
       activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
     }
