@@ -97,6 +97,14 @@ add_test(NAME "check/unsupported compilers"
          COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -D "COMPILE=${CMAKE_CXX_COMPILER}" -P
                  ${CMAKE_CURRENT_SOURCE_DIR}/packaging/unsupported_check.cmake)
 
+# intact::dispatch refuses a user's stage.
+add_test(NAME "check/dispatch of a user's stage" COMMAND ${compile_header}
+                                                        ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_user_stage.cpp)
+set_tests_properties(
+  "check/dispatch of a user's stage"
+  PROPERTIES PASS_REGULAR_EXPRESSION "a stage of your own runs in the header-only call" FAIL_REGULAR_EXPRESSION
+             "no matching|invalid static_cast")
+
 # Output stages without a vector form are reported at compile time when a program asks for it.
 add_test(NAME "check/vector stages" COMMAND ${compile_header} -DINTACT_REQUIRE_VECTOR_STAGES
                                             ${CMAKE_CURRENT_SOURCE_DIR}/packaging/vector_stages.cpp)
