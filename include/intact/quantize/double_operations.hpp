@@ -12,6 +12,7 @@
 #include "intact/build/add.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/model/attention_parameters.hpp"
 #include "intact/quantize/exact_layernorm.hpp"
 #include "intact/quantize/wide_integer.hpp"
 #include "intact/types/attention_codes.hpp"
