@@ -846,11 +846,11 @@ TEST_CASE("linear_spec: refuses a zero point that is no code of the inputs [any 
     const auto of_s8 = [&](int zero_point) {
       return refusal([&] { linear_spec<std::int8_t>({.weights = weights, .factor = 1, .zero_point = zero_point}); });
     };
-    CHECK(of_u8(300) == "intact::linear_target: zero_point is 300; it must be at most 255");
-    CHECK(of_u8(-9999) == "intact::linear_target: zero_point is -9999; it must be at least 0");
-    CHECK(of_u8(-1) == "intact::linear_target: zero_point is -1; it must be at least 0");
-    CHECK(of_s8(128) == "intact::linear_target: zero_point is 128; it must be at most 127");
-    CHECK(of_s8(-129) == "intact::linear_target: zero_point is -129; it must be at least -128");
+    CHECK(of_u8(300) == "intact::linear_spec: zero_point is 300; it must be at most 255");
+    CHECK(of_u8(-9999) == "intact::linear_spec: zero_point is -9999; it must be at least 0");
+    CHECK(of_u8(-1) == "intact::linear_spec: zero_point is -1; it must be at least 0");
+    CHECK(of_s8(128) == "intact::linear_spec: zero_point is 128; it must be at most 127");
+    CHECK(of_s8(-129) == "intact::linear_spec: zero_point is -129; it must be at least -128");
     CHECK(of_u8(0).empty());
     CHECK(of_u8(255).empty());
     CHECK(of_s8(-128).empty());

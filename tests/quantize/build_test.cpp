@@ -154,7 +154,7 @@ TEST_CASE("build_vit: refusals of scales name the tensor and its block", "[build
        }},
       {"tensor fc1 of block 0: intact::build_activation_table: ", "output scale is 0",
        [](vit_scales& s) { s.blocks[0].activation.scale = 0; }},
-      {"tensor proj of block 2: intact::linear_target: ", "zero_point is 256",
+      {"tensor proj of block 2: intact::linear_spec: ", "zero_point is 256",
        [](vit_scales& s) { s.blocks[2].context.zero_point = 256; }},
       {"tensor logits: intact::build_scale: ", "factor inf", [](vit_scales& s) { s.logits.scale = 0; }},
       {"tensor norm: intact::build_layernorm: ", "output_scale is 0", [](vit_scales& s) { s.norm.scale = 0; }}};

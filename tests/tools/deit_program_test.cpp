@@ -341,8 +341,8 @@ TEST_CASE("intact-deit: refuses checkpoints of no vision transformer, naming fil
   bad.all["blocks.0.attn.qkv.weight"].values[13] = std::numeric_limits<float>::quiet_NaN();
   refused(bad, "tensor \"blocks.0.attn.qkv.weight\" has the value nan at row 1, column 1; it must be finite");
   bad = set.checkpoint;
-  bad.all["blocks.0.ls1.gamma"] = {{1}, {1}};
-  refused(bad, "\"blocks.0.ls1.gamma\" has no place in a vision transformer of this architecture");
+  bad.all["blocks.0.ls3.gamma"] = {{1}, {1}};
+  refused(bad, "\"blocks.0.ls3.gamma\" has no place in a vision transformer of this architecture");
   checkpoint_tensors other;
   other.all["conv1.weight"] = {{1, 1}, {1}};
   refused(other, "\"patch_embed.proj.weight\" is missing");

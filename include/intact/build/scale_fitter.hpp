@@ -213,7 +213,7 @@ struct block_fitter {
       const scale_spec target = logits_spec(own, {scale, own.attention_logits.zero_point}, shape.head_size());
       return has_scale({&target, 1});
     });
-    fit.at("attention_logits", [&] { separate_values(own); });
+    fit.at("attention_logits", [&] { separate_values(weights, own); });
     context(own, shape.tokens);
     branch("proj", weights.proj, block.proj.bias, own.context, own.proj);
     add("add1", stream, own.proj, own.add1);
@@ -226,7 +226,8 @@ struct block_fitter {
  private:
   /// Where no float is large enough for the logits' scale, values are larger than queries and keys by many orders. They
   /// keep the scale; queries and keys get smaller ones, in which they have less rounding errors.
-  void separate_values(block_scales& own) const {
+  void separate_values(const block_weights& weights, block_scales& own) const {
+    const block_scales observed = own;
     const auto fits = [&] {
       const scale_spec target = logits_spec(own, own.attention_logits, block.shape.attention.head_size());
       return has_scale({&target, 1});
@@ -239,6 +240,9 @@ struct block_fitter {
       own.qkv = q;
       own.k = k;
       own.v = v;
+    }
+    if (!fits() || !has_scale(qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own))) {
+      own = observed;
     }
   }
 

@@ -45,7 +45,7 @@ scale_spec linear_spec(const linear_channel& channel) {
                 "inputs of layers are u8 or s8 codes");
   constexpr std::int64_t lowest = std::numeric_limits<Activation>::min();
   constexpr std::int64_t highest = std::numeric_limits<Activation>::max();
-  require_between("linear_target", "zero_point", channel.zero_point, lowest, highest);
+  require_between("linear_spec", "zero_point", channel.zero_point, lowest, highest);
   scale_spec target{channel.factor, channel.addend, 0, {}};
   for (const std::int8_t w : channel.weights) {
     target.correction += std::int64_t{channel.zero_point} * w;

@@ -11,7 +11,8 @@
 //               INTACT_INLINE: they do not exist on their own.
 // INTACT_UNIT   Everything else: functions, and types that stay within a unit. The name consists of the version, the
 //               instruction set, the features beyond it that the unit's flags allow, a letter each, and "_noexcept"
-//               in units without exceptions:
+//               in units without exceptions. The instruction set is the one that intact_add_dispatch compiles the unit
+//               for, INTACT_DISPATCH_ISA, or else the best that the flags allow:
 //
 //                   v0_sse2_    v0_avx2_p    v0_avx512vbmi_plbcmfh_noexcept
 //
@@ -41,7 +42,9 @@
 #define INTACT_SKIP_2001000 ,
 #define INTACT_SKIP_2002000 ,
 
-#if INTACT_HAS_AVX512VBMI
+#if defined(INTACT_DISPATCH_ISA)
+#define INTACT_SET INTACT_DISPATCH_ISA
+#elif INTACT_HAS_AVX512VBMI
 #define INTACT_SET avx512vbmi
 #elif INTACT_HAS_AVX512VNNI
 #define INTACT_SET avx512vnni
