@@ -125,7 +125,7 @@ class intact_block_parts : public program {
     const auto head_of = [&](const intact::quantized_matrix& all, index_t head) {
       return intact::quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
     };
-    std::vector<kernel::attention_head> heads;
+    std::vector<intact::attention_head> heads;
     for (index_t h = 0; h < of.heads; ++h) {
       const auto place = kernel::attention_head_memory::take(memory, of.tokens, size);
       heads.push_back(kernel::prepare_head<Isa>(head_of(x.k, h), head_of(x.v, h), x.q.zero_point, place));
