@@ -76,10 +76,8 @@ set(primitive_tests gemm_kernel_test activation_product_test shift_matmul_kernel
 # for its test cases on another processor.
 foreach(isa IN LISTS isas)
   set(names ${isa_tests})
-  set(labels isa)
   if(whole_set_of_${isa} IN_LIST isas)
     set(names ${primitive_tests})
-    set(labels isa primitives)
   endif()
   list(TRANSFORM names REPLACE ".+" "kernels/\\0.cpp" OUTPUT_VARIABLE files)
   add_executable(kernel_tests_${isa} ${files})
@@ -90,7 +88,7 @@ foreach(isa IN LISTS isas)
   foreach(name IN LISTS names)
     add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:kernel_tests_${isa}> --filenames-as-tags
                                          "[#${name}]")
-    set_tests_properties(${name}/${isa} PROPERTIES LABELS "${labels}" COST ${cost_of_${name}} ${skip_line})
+    set_tests_properties(${name}/${isa} PROPERTIES LABELS isa COST ${cost_of_${name}} ${skip_line})
   endforeach()
 endforeach()
 
