@@ -81,8 +81,10 @@ INTACT_INLINE void for_each_group(index_t channels, const Group& group) {
     all_of(std::integral_constant<unsigned, 2>{});
   }
   all_of(std::integral_constant<unsigned, 1>{});
-  if (c < channels) {
-    group(std::integral_constant<unsigned, 1>{}, c, channels - c);
+  if constexpr (simd::is_vector<Isa>) {  // a plain integer is never filled in part
+    if (c < channels) {
+      group(std::integral_constant<unsigned, 1>{}, c, channels - c);
+    }
   }
 }
 
