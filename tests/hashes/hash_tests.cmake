@@ -4,7 +4,6 @@
 
 find_package(Python3 COMPONENTS Interpreter)
 set(hash_runs
-    gcc/-O3/scalar
     clang/-O2/avx2
     i686/-O2/sse2
     i686/-O1/model_files
