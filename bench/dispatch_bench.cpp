@@ -1,9 +1,12 @@
 // Times blocks of DeiT-Tiny through intact::dispatch, on the instruction set that INTACT_ISA names, beside header-only
-// calls for that set in this file, which is compiled for the machine. Prints the ratios of the times and their quartiles.
+// calls for that set in this file, which is compiled for the machine. Compares the codes, and prints the ratios of the
+// times and their quartiles.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
+#include <stdexcept>
 #include <string_view>
 #include <tuple>
 
@@ -31,7 +34,16 @@ void compare(const named_profile& recipe, const effort& limits) {
   const intact::matrix_view stream(codes.data(), task.of.rows(), task.of.width);
   const intact::workspace scratch(memory.data(), memory.size());
   const std::string_view name = intact::dispatch::isa_name();
+  aligned_vector<Code> expected = codes, found_codes = codes;
+  const auto view_of = [&](aligned_vector<Code>& all) {
+    return intact::matrix_view<Code>(all.data(), task.of.rows(), task.of.width);
+  };
+  intact::dispatch::block(view_of(found_codes), task.parameters(), shape, scratch);
   const bool compiled = with_isa(static_cast<intact::isa::compiled*>(nullptr), name, [&](auto isa) {
+    intact::block<decltype(isa)>(view_of(expected), task.parameters(), shape, scratch);
+    if (found_codes != expected) {
+      throw std::runtime_error("the dispatched block has other codes");
+    }
     const rounds measured =
         alternate([&] { intact::block<decltype(isa)>(stream, task.parameters(), shape, scratch); },
                   [&] { intact::dispatch::block(stream, task.parameters(), shape, scratch); }, limits);
@@ -46,9 +58,13 @@ void compare(const named_profile& recipe, const effort& limits) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const bool quick = argc == 2 && std::string_view(argv[1]) == "--quick";
   const effort limits{.seconds = quick ? 0.02 : 4};
   compare<std::uint8_t>(paper, limits);
   compare<std::int16_t>(precise, limits);
+  return 0;
+} catch (const std::exception& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return 1;
 }
