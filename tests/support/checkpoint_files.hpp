@@ -57,10 +57,11 @@ struct checkpoint_tensors {
     std::map<std::string, std::vector<std::byte>> bytes;
     std::vector<tensor_to_write> made;
     for (const auto& [name, one] : all) {
+      std::vector<std::byte>& stored = bytes[name];
       for (const float value : one.values) {
-        const auto append = [&](auto element) {
+        const auto append = [&stored](auto element) {
           const auto* const begin = reinterpret_cast<const std::byte*>(&element);
-          bytes[name].insert(bytes[name].end(), begin, begin + sizeof element);
+          stored.insert(stored.end(), begin, begin + sizeof element);
         };
         if (type == dtype::f64) {
           append(static_cast<double>(value));
@@ -72,7 +73,7 @@ struct checkpoint_tensors {
           append(f16_of(value));
         }
       }
-      made.push_back({name, type, one.shape, bytes[name]});
+      made.push_back({name, type, one.shape, stored});
     }
     return safetensors_file::parse(safetensors_bytes("checkpoint", made, metadata), "checkpoint");
   }
