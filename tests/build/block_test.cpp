@@ -263,6 +263,14 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("logits_spec: the factor is the product of the scales of queries and of keys") {
+  block_scales own;
+  own.qkv = {0.5F, 128};
+  CHECK(detail::logits_spec(own, {0.25F, 7}, 16).factor == 0.25);
+  own.k = affine_scale{0.125F, 3};
+  CHECK(detail::logits_spec(own, {0.25F, 7}, 16).factor == 0.0625);
+}
+
 TEST_CASE("build_block: refuses sizes, values and memory, naming block and tensor") {
   const random_block source;
   block_calibration scales = calibrate_block(source.ranges(), paper_recipe);
