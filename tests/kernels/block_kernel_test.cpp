@@ -271,6 +271,18 @@ TEST_CASE("attention: masked keys have weight 0, as in the specification [every 
   }
 }
 
+TEST_CASE("causal_mask, key_mask: query i sees the keys up to its own, also in a part of the queries", "[block]") {
+  tensor<std::uint8_t> visible(3, 5);
+  causal_mask(visible.view(), 1);
+  const key_mask all{visible.view()}, part = all.queries(1, 2);
+  for (index_t i = 0; i < 3; ++i) {
+    for (index_t j = 0; j < 5; ++j) {
+      CHECK(all(i, j) == (j < i + 2));
+      CHECK((i == 2 || part(i, j) == (j < i + 3)));
+    }
+  }
+}
+
 TEST_CASE("attention: a visible key is one for which the mask is not 0, and all are without a mask", "[block]") {
   const packed_vit model = model_of_one_block(paper_recipe, 8);
   const multihead_parameters p = model.parameters().blocks[0].attention.multihead(1);
