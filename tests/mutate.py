@@ -254,6 +254,22 @@ MUTATIONS = [
         ("case dtype::f64:\n      return converted(double{}", "case dtype::i64:\n      return converted(double{}"),
     ),
     *mutations_of(
+        "io/nearest_name.hpp", "checkpoint_names_test",
+        ("(a[i] == b[j] ? 0 : 1)", "(a[i] == b[j] ? 0 : 2)"),
+        ("row[0] = i + 1;", "row[0] = i;"),
+        ("std::min({replaced, row[j] + 1, diagonal + 1})", "std::min({replaced, row[j] + 1, diagonal + 2})"),
+    ),
+    *mutations_of(
+        "io/named_tensors.hpp", "checkpoint_names_test load_checkpoint_test",
+        ("shape.front() *= static_cast", "shape.front() += static_cast"),
+        ("expected_shape.front() /= static_cast", "expected_shape.front() *= static_cast"),
+    ),
+    *mutations_of(
+        "io/checkpoint_names.hpp", "checkpoint_names_test",
+        ("(feature - 1) / 2", "feature / 2"),
+        ("if (feature % 2 == 0)", "if (feature % 2 != 0)"),
+    ),
+    *mutations_of(
         "quantize/float_layers.hpp", "load_checkpoint_test float_vit_test",
         ("layer.bias.tail(width) = matrix(v", "layer.bias.segment(width, width) = matrix(v"),
         ("layer.bias.array() *= gamma.array();", ""),

@@ -552,7 +552,8 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
   SECTION("no tensor is left over") {
     bad.tensors["blocks.0.ls3.gamma"] = {{12}, std::vector<float>(12)};
     CHECK(load_error(bad) ==
-          "model: tensor \"blocks.0.ls3.gamma\" has no place in a vision transformer of this architecture");
+          "model: tensor \"blocks.0.ls3.gamma\" has no place in a vision transformer of this architecture; not "
+          "understood: \"blocks.0.ls3.gamma\" (nearest known name \"blocks.0.ls1.gamma\")");
   }
 }
 

@@ -94,18 +94,6 @@ TEST_CASE("load_checkpoint: interpolates positions for images of another size") 
   }
 }
 
-TEST_CASE("timm_name: gives names of layers, tokens and heads") {
-  CHECK(timm_name("encoder.layer.11.attention.output.dense.bias") == "blocks.11.attn.proj.bias");
-  CHECK(timm_name("encoder.layer.0.layernorm_before.weight") == "blocks.0.norm1.weight");
-  CHECK(timm_name("embeddings.cls_token") == "cls_token");
-  CHECK(timm_name("embeddings.distillation_token") == "dist_token");
-  CHECK(timm_name("layernorm.weight") == "norm.weight");
-  CHECK(timm_name("distillation_classifier.bias") == "head_dist.bias");
-  CHECK(timm_name("blocks.0.norm1.weight") == "blocks.0.norm1.weight");
-  CHECK(timm_name("vit.unknown.weight") == "vit.unknown.weight");
-  CHECK(timm_name("encoder.layer.") == "encoder.layer.");
-}
-
 TEST_CASE("load_checkpoint: finds the common prefix of names, and heads that have less of it") {
   const float_vit model = random_float_vit(tiny_vit);
   const checkpoint_tensors timm = timm_checkpoint(model), theirs = hugging_face_checkpoint(model);
@@ -129,7 +117,7 @@ TEST_CASE("load_checkpoint: finds the common prefix of names, and heads that hav
     if (!prefix.empty()) {
       renamed.all.erase(prefix + "blocks.0.attn.proj.bias");
       CHECK(mentions(file_error_of([&] { load_checkpoint(renamed.in_memory()); }),
-                     "(names without \"" + prefix + "\"): tensor \"blocks.0.attn.proj.bias\" is missing"));
+                     "tensor \"" + prefix + "blocks.0.attn.proj.bias\" is missing"));
     }
   }
 }
@@ -294,6 +282,65 @@ TEST_CASE("load_checkpoint: takes the names of Hugging Face since version 5 and 
                  {"attention.OUTPUT", "attention.output.dense"}}) == expected);
 }
 
+TEST_CASE("load_checkpoint: takes the names of torchvision") {
+  const float_vit model = random_float_vit(tiny_vit);
+  const checkpoint_tensors timm = timm_checkpoint(model);
+  const std::vector<std::pair<std::string, std::string>> names = {{"patch_embed.proj", "conv_proj"},
+                                                                  {"cls_token", "class_token"},
+                                                                  {"pos_embed", "encoder.pos_embedding"},
+                                                                  {"blocks.", "encoder.layers.encoder_layer_"},
+                                                                  {"norm1", "ln_1"},
+                                                                  {"norm2", "ln_2"},
+                                                                  {"attn.qkv.", "self_attention.in_proj_"},
+                                                                  {"attn.proj", "self_attention.out_proj"},
+                                                                  {"mlp.fc1", "mlp.0"},
+                                                                  {"mlp.fc2", "mlp.3"},
+                                                                  {"head", "heads.head"}};
+  checkpoint_tensors theirs;
+  theirs.metadata = timm.metadata;
+  for (const auto& [name, tensor] : timm.all) {
+    std::string renamed = name.starts_with("norm.") ? "encoder.ln" + name.substr(4) : name;
+    for (const auto& [from, to] : names) {
+      const std::size_t at = renamed.find(from);
+      if (at != std::string::npos) {
+        renamed.replace(at, from.size(), to);
+      }
+    }
+    theirs.all[renamed] = tensor;
+  }
+  const rgb_image image = made_image(12, 12);
+  CHECK(intact::forward(load_checkpoint(theirs.in_memory()), image.view()) ==
+        intact::forward(load_checkpoint(timm.in_memory()), image.view()));
+  theirs.all["encoder.layers.encoder_layer_1.self_attention.in_proj_weight"].values[13] =
+      std::numeric_limits<float>::infinity();
+  CHECK(mentions(file_error_of([&] { load_checkpoint(theirs.in_memory()); }),
+                 "tensor \"encoder.layers.encoder_layer_1.self_attention.in_proj_weight\" has the value inf at row 1, "
+                 "column 1; it must be finite"));
+}
+
+TEST_CASE("load_checkpoint: names every tensor that it does not understand, and the nearest known name") {
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  timm.all["blocks.0.attn.q_nrm.weight"] = timm.all["blocks.1.attn.q_nrm.weight"] = {{1}, {1}};
+  timm.all["clstoken"] = {{1}, {1}};
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory()); }),
+                 "tensor \"blocks.0.attn.q_nrm.weight\" has no place in a vision transformer of this architecture; not "
+                 "understood: \"blocks.0.attn.q_nrm.weight\" and 1 alike (nearest known name "));
+  timm.all.erase("cls_token");
+  const std::string missing = file_error_of([&] { load_checkpoint(timm.in_memory()); });
+  CHECK(mentions(missing, "tensor \"cls_token\" is missing; not understood: "));
+  CHECK(mentions(missing, "\"clstoken\" (nearest known name \"cls_token\")"));
+
+  checkpoint_tensors theirs = hugging_face_checkpoint(random_float_vit(tiny_vit));
+  const std::string value = "vit.encoder.layer.1.attention.attention.value.weight";
+  theirs.all[value].values[14] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(mentions(file_error_of([&] { load_checkpoint(theirs.in_memory()); }),
+                 "tensor \"" + value + "\" has the value nan at row 1, column 2; it must be finite"));
+  theirs.all[value].values[14] = 0;
+  theirs.all.erase("vit.encoder.layer.1.intermediate.dense.bias");
+  CHECK(mentions(file_error_of([&] { load_checkpoint(theirs.in_memory()); }),
+                 "tensor \"vit.encoder.layer.1.intermediate.dense.bias\" is missing"));
+}
+
 TEST_CASE("with_timm_names: refuses two tensors of one name, another type and another shape") {
   const checkpoint_tensors good = hugging_face_checkpoint(random_float_vit(tiny_vit));
   const auto error = [&](auto change) {
@@ -303,7 +350,10 @@ TEST_CASE("with_timm_names: refuses two tensors of one name, another type and an
   };
   CHECK(error([](checkpoint_tensors&) {}).empty());
   CHECK(mentions(error([](checkpoint_tensors& c) { c.all["cls_classifier.bias"] = c.all["classifier.bias"]; }),
-                 "tensor \"head.bias\": the name is given twice"));
+                 "tensors \"classifier.bias\" and \"cls_classifier.bias\" are both \"head.bias\""));
+  CHECK(
+      mentions(error([](checkpoint_tensors& c) { c.all.erase("vit.encoder.layer.1.attention.attention.query.bias"); }),
+               "tensor \"vit.encoder.layer.1.attention.attention.query.bias\" is missing"));
   const std::string key = "vit.encoder.layer.0.attention.attention.key.bias";
   CHECK(mentions(error([&](checkpoint_tensors& c) {
                    c.all[key] = {{1}, {0.5F}};

@@ -15,7 +15,9 @@
 #include "intact/build/float_block.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
-#include "intact/io/real_values.hpp"
+#include "intact/io/checkpoint_names.hpp"
+#include "intact/io/named_tensors.hpp"
+#include "intact/io/nearest_name.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/quantize/eigen.hpp"
 #include "intact/reference/model/trace.hpp"
@@ -81,18 +83,26 @@ struct pixel_normalization {
 
 namespace detail {
 
-/// Reads the tensors of a float model, and remembers which it has read.
+/// Reads the tensors of a float model, and remembers which it has read and which it has looked for. Messages call
+/// tensors by the file's names.
 class float_model_reader {
  public:
-  explicit float_model_reader(const safetensors_file& file) : file_(file) {}
+  explicit float_model_reader(const named_tensors& tensors) : tensors_(tensors) {}
 
-  [[noreturn]] void refuse(const std::string& problem) const { throw file_error(file_.name(), problem); }
+  [[noreturn]] void refuse(const std::string& problem) const { throw file_error(tensors_.file_name(), problem); }
+
+  /// How messages call a tensor that is there; if it is made of several, the one that has element `i` of `size`.
+  std::string quoted(const std::string& name, std::size_t i = 0, std::size_t size = 1) const {
+    const std::vector<std::string>& originals = tensors_.originals(name);
+    return "tensor " + in_quotes(originals[i * originals.size() / size]);
+  }
 
   /// Size `dimension` of a tensor that must have `rank` of them, all at least 1.
   index_t size(const std::string& name, std::size_t rank, std::size_t dimension) const {
-    const std::vector<std::int64_t>& shape = file_.info(name).shape;
+    require_present(name);
+    const std::vector<std::int64_t> shape = tensors_.shape(name);
     if (shape.size() != rank || std::find(shape.begin(), shape.end(), 0) != shape.end()) {
-      refuse("tensor \"" + name + "\" has shape " + printable(shape) + "; it must have " + std::to_string(rank) +
+      refuse(quoted(name) + " has shape " + printable(shape) + "; it must have " + std::to_string(rank) +
              " sizes of at least 1");
     }
     return static_cast<index_t>(shape[dimension]);
@@ -100,13 +110,15 @@ class float_model_reader {
 
   /// A tensor of exactly this shape as a matrix whose columns are the last dimensions.
   float_matrix matrix(const std::string& name, index_t rows, const std::vector<std::int64_t>& shape) {
-    const std::vector<float> values = real_values(file_, name, shape);
+    require_present(name);
+    const std::vector<float> values = tensors_.real_values(name, shape);
     const index_t columns = std::ssize(values) / rows;
-    for (index_t i = 0; i < std::ssize(values); ++i) {
-      const float value = values[static_cast<std::size_t>(i)];
-      if (!std::isfinite(value)) {
-        refuse("tensor \"" + name + "\" has the value " + std::to_string(value) + " at row " +
-               std::to_string(i / columns) + ", column " + std::to_string(i % columns) + "; it must be finite");
+    const std::size_t part = values.size() / tensors_.originals(name).size();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (!std::isfinite(values[i])) {
+        const index_t at = static_cast<index_t>(i % part);
+        refuse(quoted(name, i, values.size()) + " has the value " + std::to_string(values[i]) + " at row " +
+               std::to_string(at / columns) + ", column " + std::to_string(at % columns) + "; it must be finite");
       }
     }
     read_.insert(name);
@@ -157,19 +169,23 @@ class float_model_reader {
 
   /// Whole numbers of exactly this shape.
   std::vector<std::int64_t> integers(const std::string& name, const std::vector<std::int64_t>& shape) {
+    require_present(name);
     read_.insert(name);
-    return file_.values<std::int64_t>(name, shape);
+    return tensors_.integers(name, shape);
   }
 
-  bool contains(const std::string& name) const { return file_.contains(name); }
+  bool contains(const std::string& name) const {
+    known_.insert(name_pattern(name).text);
+    return tensors_.contains(name);
+  }
 
   bool some_name_starts(std::string_view begin) const {
-    const std::vector<std::string> names = file_.names();
+    const std::vector<std::string> names = tensors_.names();
     return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(begin); });
   }
 
   bool some_name_ends(std::string_view end) const {
-    const std::vector<std::string> names = file_.names();
+    const std::vector<std::string> names = tensors_.names();
     return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.ends_with(end); });
   }
 
@@ -178,18 +194,24 @@ class float_model_reader {
 
   /// Refuses tensors that have not been read: a model that has more parts computes something else.
   void require_all_read() const {
-    for (const std::string& name : file_.names()) {
+    std::vector<unknown_name> unknown;
+    for (const std::string& name : tensors_.names()) {
       if (!read_.contains(name)) {
-        refuse("tensor " + in_quotes(name) + " has no place in a vision transformer of this architecture");
+        unknown.push_back({tensors_.originals(name).front(), name});
       }
+    }
+    if (!unknown.empty()) {
+      refuse("tensor " + in_quotes(unknown.front().shown) +
+             " has no place in a vision transformer of this architecture; not understood: " +
+             list_unknown(unknown, known_));
     }
   }
 
   /// The numbers of a metadata value, separated by commas; none if there is no such value.
   std::vector<float> numbers(const std::string& key) const {
     std::vector<float> numbers;
-    const auto found = file_.metadata().find(key);
-    if (found == file_.metadata().end()) {
+    const auto found = tensors_.metadata().find(key);
+    if (found == tensors_.metadata().end()) {
       return numbers;
     }
     std::istringstream items(found->second + ",");
@@ -231,8 +253,24 @@ class float_model_reader {
   }
 
  private:
-  const safetensors_file& file_;
+  /// Refuses a checkpoint without a tensor, and names those that have a name of no vision transformer.
+  void require_present(const std::string& name) const {
+    if (contains(name)) {
+      return;
+    }
+    std::vector<unknown_name> unknown;
+    for (const std::string& other : tensors_.names()) {
+      if (!known_.contains(name_pattern(other).text)) {
+        unknown.push_back({tensors_.originals(other).front(), other});
+      }
+    }
+    refuse("tensor " + in_quotes(expected_name(tensors_, name)) + " is missing" +
+           (unknown.empty() ? "" : "; not understood: " + list_unknown(unknown, known_)));
+  }
+
+  const named_tensors& tensors_;
   std::set<std::string> read_;
+  mutable std::set<std::string> known_ = known_patterns();
 };
 
 /// Refuses a normalization that is not one, wherever its numbers come from.

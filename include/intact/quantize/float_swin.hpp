@@ -10,6 +10,7 @@
 
 #include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/io/named_tensors.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/quantize/float_layers.hpp"
@@ -79,13 +80,13 @@ inline swin_stage_shape read_stage_shape(const float_model_reader& reader, const
   shape.hidden = reader.size(block + ".mlp.fc1.weight", 2, 0);
   shape.heads = reader.size(table, 2, 1);
   if (shape.width % shape.heads != 0) {
-    reader.refuse("tensor \"" + table + "\" has " + std::to_string(shape.heads) +
+    reader.refuse(reader.quoted(table) + " has " + std::to_string(shape.heads) +
                   " columns, the heads; their number must divide the width, " + std::to_string(shape.width));
   }
   const index_t positions = reader.size(table, 2, 0);
   const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(positions)));
   if (side * side != positions || side % 2 == 0) {
-    reader.refuse("tensor \"" + table + "\" has " + std::to_string(positions) +
+    reader.refuse(reader.quoted(table) + " has " + std::to_string(positions) +
                   " rows; it must have (2 window - 1)^2 for some window");
   }
   shape.window = (side + 1) / 2;
@@ -126,7 +127,7 @@ inline void read_relative_positions(float_model_reader& reader, const std::strin
   for (index_t at = 0; at < tokens * tokens; ++at) {
     const std::int64_t expected = relative_position(window, at / tokens, at % tokens);
     if (positions[static_cast<std::size_t>(at)] != expected) {
-      reader.refuse("tensor \"" + name + "\" has the value " + std::to_string(positions[static_cast<std::size_t>(at)]) +
+      reader.refuse(reader.quoted(name) + " has the value " + std::to_string(positions[static_cast<std::size_t>(at)]) +
                     " at row " + std::to_string(at / tokens) + ", column " + std::to_string(at % tokens) +
                     "; it must be " + std::to_string(expected));
     }
@@ -248,8 +249,8 @@ float_matrix float_merge(const float_swin& model, index_t s, const float_matrix&
 ///
 /// Errors:    file_error, naming the tensor or the metadata, as of load_float_vit; std::invalid_argument for an image
 ///            size that is no multiple of the patch.
-inline float_swin load_float_swin(const safetensors_file& file, const float_swin_options& options = {}) {
-  detail::float_model_reader reader(file);
+inline float_swin load_float_swin(const named_tensors& tensors, const float_swin_options& options = {}) {
+  detail::float_model_reader reader(tensors);
   float_swin model;
   const std::string head = reader.contains("head.fc.weight") ? "head.fc" : "head";
   const swin_shape& shape = model.shape = detail::read_swin_shape(reader, options, head);
@@ -278,6 +279,9 @@ inline float_swin load_float_swin(const safetensors_file& file, const float_swin
   model.head = reader.linear(head, shape.classes, shape.of(shape.stages - 1).width);
   reader.require_all_read();
   return model;
+}
+inline float_swin load_float_swin(const safetensors_file& file, const float_swin_options& options = {}) {
+  return load_float_swin(named_tensors::all_of(file), options);
 }
 
 /// Runs the model on an image; returns the logits.

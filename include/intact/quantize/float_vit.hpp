@@ -10,6 +10,7 @@
 
 #include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/io/named_tensors.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/quantize/float_layers.hpp"
 
@@ -54,13 +55,13 @@ inline std::string head_name(const float_model_reader& reader) {
 }
 
 /// The sizes of a model, from the shapes of its tensors.
-inline vit_shape read_vit_shape(const float_model_reader& reader, const safetensors_file& file) {
+inline vit_shape read_vit_shape(const float_model_reader& reader, const named_tensors& tensors) {
   vit_shape shape;
   const std::string patch = "patch_embed.proj.weight";
   shape.width = reader.size(patch, 4, 0);
   shape.channels = reader.size(patch, 4, 1);
   shape.patch = reader.size(patch, 4, 2);
-  shape.class_tokens = file.contains("dist_token") ? 2 : 1;
+  shape.class_tokens = reader.contains("dist_token") ? 2 : 1;
   const index_t tokens = reader.size("pos_embed", 3, 1);
   const auto side_of = [](index_t patches) {  // 0 if they are no square
     const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(std::max<index_t>(patches, 0))));
@@ -69,14 +70,14 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const safetens
   // Class tokens may have no positions.
   const index_t side = side_of(side_of(tokens) == 0 ? tokens - shape.class_tokens : tokens);
   if (side == 0) {
-    reader.refuse("tensor \"pos_embed\" has " + std::to_string(tokens) + " tokens; it must have " +
+    reader.refuse(reader.quoted("pos_embed") + " has " + std::to_string(tokens) + " tokens; it must have " +
                   (shape.class_tokens == 1 ? "1, the class token," : "2, the class and the distillation token,") +
                   " and a square number of patches, or the patches alone");
   }
   shape.height = shape.image_width = side * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
   shape.classes = reader.size(head_name(reader) + ".weight", 2, 0);
-  for (const std::string& name : file.names()) {
+  for (const std::string& name : tensors.names()) {
     shape.depth += name.starts_with("blocks.") && name.ends_with(".norm1.weight");
   }
   return shape;
@@ -174,11 +175,11 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
 /// Errors:    file_error, naming the tensor or the metadata: tensors that are missing, have another shape or dtype than
 ///            the sizes call for, or values that are not finite (naming the position); tensors that this architecture
 ///            does not have; a number of heads that does not divide the width; no mean or standard deviation.
-inline float_vit load_float_vit(const safetensors_file& file, const float_vit_options& options = {}) {
-  detail::float_model_reader reader(file);
+inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_options& options = {}) {
+  detail::float_model_reader reader(tensors);
   float_vit model;
   vit_shape& shape = model.shape;
-  shape = detail::read_vit_shape(reader, file);
+  shape = detail::read_vit_shape(reader, tensors);
   shape.heads = detail::read_heads(reader, shape.width, options.heads);
   detail::read_normalization(reader, options, shape.channels, model);
 
@@ -195,6 +196,9 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
   reader.skip("mask_token");  // of training alone
   reader.require_all_read();
   return model;
+}
+inline float_vit load_float_vit(const safetensors_file& file, const float_vit_options& options = {}) {
+  return load_float_vit(named_tensors::all_of(file), options);
 }
 
 /// Runs the model on an image; returns the logits.

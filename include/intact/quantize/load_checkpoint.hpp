@@ -21,6 +21,9 @@ inline namespace INTACT_UNIT {
 inline constexpr float imagenet_mean[] = {0.485F, 0.456F, 0.406F};
 inline constexpr float imagenet_deviation[] = {0.229F, 0.224F, 0.225F};
 
+/// Of every LayerNorm, in Hugging Face's ViT and DeiT, if nothing else is said.
+inline constexpr float hugging_face_epsilon = 1e-12F;
+
 /// Values that a checkpoint may leave open.
 struct checkpoint_options {
   float_vit_options model = {};
@@ -81,7 +84,7 @@ inline void resize_images(float_vit& model, index_t size) {
 ///
 /// Types:     F32, F16, BF16 and F64.
 /// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, where neither the options nor the file
-///            has them; Hugging Face's epsilon for its names (with_timm_names).
+///            has them; Hugging Face's epsilon for its names.
 /// Errors:    file_error, as of load_float_vit and with_timm_names; std::invalid_argument, as of resize_images.
 inline float_vit load_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
   float_vit_options model_options = options.model;
@@ -91,8 +94,10 @@ inline float_vit load_checkpoint(const safetensors_file& file, const checkpoint_
   if (model_options.standard_deviation.empty() && !file.metadata().contains("std")) {
     model_options.standard_deviation.assign(std::begin(imagenet_deviation), std::end(imagenet_deviation));
   }
-  float_vit model =
-      load_float_vit(has_hugging_face_names(file) ? with_timm_names(file) : without_common_prefix(file), model_options);
+  if (!model_options.epsilon && !file.metadata().contains("ln_eps") && has_hugging_face_names(file)) {
+    model_options.epsilon = hugging_face_epsilon;
+  }
+  float_vit model = load_float_vit(with_timm_names(file), model_options);
   resize_images(model, options.image_size.value_or(model.shape.height));
   return model;
 }
