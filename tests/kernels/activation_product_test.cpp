@@ -242,14 +242,14 @@ TEST_CASE("gemm: a batch of products equals the products one by one [two activat
       for (const product_shape& shape : {product_shape{7, 17, 9}, {1, 1, 1}, {5, 3, 0}, {0, 4, 3}, {6, 0, 5}}) {
         check_batch(count, shape, how, sequential{});
         check_batch(count, shape, how, reversed_executor{});
-        check_batch(count, shape, how, thread_pool{7});
+        check_batch(count, shape, how, executor_ref(thread_pool{7}));
       }
     }
   }
   // Products that are large enough to be split among threads.
   for (const index_t threads : {1, 2, 3, 7}) {
     for (const index_t count : {1, 2}) {
-      check_batch(count, {197, 197, 96}, arrangement::one_after_another, thread_pool{threads});
+      check_batch(count, {197, 197, 96}, arrangement::one_after_another, executor_ref(thread_pool{threads}));
     }
   }
 }

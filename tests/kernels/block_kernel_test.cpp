@@ -59,7 +59,8 @@ void check_block(const block_parameters& p, const block_shape& shape, index_t ba
                      workspace(specification_scratch.data(), specification_scratch.size()));
   }
   std::vector<std::byte> scratch(block_workspace_bytes(shape, batch, threads));
-  block<tested_isa>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()), thread_pool{threads});
+  block<tested_isa>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()),
+                    executor_ref(thread_pool{threads}));
   CHECK(first_difference(stream.view(), expected.view()) == "");
 }
 
@@ -194,7 +195,8 @@ void check_attention(const attention_operands& x, const multihead_parameters& p,
   reference::attention(x, p, expected.view(), workspace(reference_scratch.data(), reference_scratch.size()));
   // Memory that begins at an odd address.
   std::vector<std::byte> scratch(attention_workspace_bytes(keys, p.heads, width / p.heads, threads) + 1);
-  attention<tested_isa>(x, p, y.view(), workspace(scratch.data() + 1, scratch.size() - 1), thread_pool{threads});
+  attention<tested_isa>(x, p, y.view(), workspace(scratch.data() + 1, scratch.size() - 1),
+                        executor_ref(thread_pool{threads}));
   CHECK(first_difference(y.view(), expected.view()) == "");
 }
 
@@ -317,7 +319,7 @@ TEST_CASE("prepare_keys_values: many calls of attention have the bits of the cal
     const attention_operands all = codes.operands();
     const prepared_keys_values prepared = prepare_keys_values<tested_isa>(
         all.k, all.v, heads, all.q.zero_point, workspace(prepared_memory.data() + 1, prepared_memory.size() - 1),
-        thread_pool{threads});
+        executor_ref(thread_pool{threads}));
     for (const index_t queries : {0, 1, 5, 64, 130}) {
       for (const bool causal : {false, true}) {
         CAPTURE(profile_text(recipe), queries, causal);
@@ -331,7 +333,7 @@ TEST_CASE("prepare_keys_values: many calls of attention have the bits of the cal
         attention<tested_isa>(x, p, expected.view(), workspace(scratch.data(), scratch.size()));
         std::vector<std::byte> less(attention_workspace_bytes(keys, threads));
         attention<tested_isa>(prepared_operands{x.q, prepared, x.mask}, p, y.view(),
-                              workspace(less.data(), less.size()), thread_pool{threads});
+                              workspace(less.data(), less.size()), executor_ref(thread_pool{threads}));
         CHECK(first_difference(y.view(), expected.view()) == "");
       }
     }

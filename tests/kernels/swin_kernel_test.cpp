@@ -42,12 +42,12 @@ void check_windows(const window_grid& grid, index_t columns, const layout& where
   generator random(1);
   const tensor<T> x = random_tensor<T>(grid.tokens(), columns, where, random);
   tensor<T> windows(grid.padded_tokens(), columns, where), expected = windows;
-  window_partition<tested_isa>(x.view(), grid, 7, windows.view(), thread_pool{threads});
+  window_partition<tested_isa>(x.view(), grid, 7, windows.view(), executor_ref(thread_pool{threads}));
   reference::window_partition(x.view(), grid, 7, expected.view());
   CHECK(windows.memory() == expected.memory());
 
   tensor<T> back(grid.tokens(), columns, where), expected_back = back;
-  window_reverse<tested_isa>(windows.view(), grid, back.view(), thread_pool{threads});
+  window_reverse<tested_isa>(windows.view(), grid, back.view(), executor_ref(thread_pool{threads}));
   reference::window_reverse(windows.view(), grid, expected_back.view());
   CHECK(back.memory() == expected_back.memory());
 }
@@ -63,7 +63,7 @@ TEST_CASE("window_partition, window_reverse, patch_merge: equal the specificatio
         const tensor<std::int16_t> x = random_tensor<std::int16_t>(grid.tokens(), columns, where, random);
         tensor<std::int16_t> merged((grid.height + 1) / 2 * ((grid.width + 1) / 2), 4 * columns, where);
         tensor<std::int16_t> expected = merged;
-        patch_merge<tested_isa>(x.view(), grid.height, grid.width, 5, merged.view(), thread_pool{2});
+        patch_merge<tested_isa>(x.view(), grid.height, grid.width, 5, merged.view(), executor_ref(thread_pool{2}));
         reference::patch_merge(x.view(), grid.height, grid.width, 5, expected.view());
         CHECK(merged.memory() == expected.memory());
       }
@@ -86,7 +86,7 @@ TEST_CASE("average_pool, convert_codes: equal the specification", "[swin]") {
 
         const requantize<std::int16_t, tensor_scale> wider{some_scale(255, 70000, -35000)};
         tensor<std::int16_t> y(tokens, channels, where), expected_y = y;
-        convert_codes<tested_isa>(x.view(), wider, y.view(), thread_pool{2});
+        convert_codes<tested_isa>(x.view(), wider, y.view(), executor_ref(thread_pool{2}));
         reference::convert_codes(matrix_view<const std::uint8_t>(x.view()), wider, expected_y.view());
         CHECK(y.memory() == expected_y.memory());
       }
@@ -115,7 +115,8 @@ void check_block(const swin_block_shape& shape, const attention_choice& choice, 
                           workspace(specification_scratch.data(), specification_scratch.size()));
   }
   std::vector<std::byte> scratch(swin_block_workspace_bytes<Code>(shape, batch, threads));
-  swin_block<tested_isa>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()), thread_pool{threads});
+  swin_block<tested_isa>(stream.view(), p, shape, workspace(scratch.data(), scratch.size()),
+                         executor_ref(thread_pool{threads}));
   CHECK(first_difference(stream.view(), expected.view()) == "");
 }
 
@@ -168,13 +169,13 @@ void check_model(stream_codes stream) {
     std::vector<std::byte> kernel_memory(swin_workspace_bytes(shape, 3, threads));
     const workspace kernel_scratch(kernel_memory.data(), kernel_memory.size());
     swin<tested_isa>(images, model.parameters, shape, {found.view(), found_u8.view()}, kernel_scratch,
-                     thread_pool{threads});
+                     executor_ref(thread_pool{threads}));
     CHECK(first_difference(found.view(), logits.view()) == "");
     CHECK(first_difference(found_u8.view(), logits_u8.view()) == "");
     const std::array<matrix_view<Code>, 2> maps = {found_first.view(), found_second.view()};
     std::vector<std::byte> maps_memory(swin_features_workspace_bytes<Code>(shape, 3, threads));
     swin_features<tested_isa>(images, model.parameters, shape, std::span<const matrix_view<Code>>(maps),
-                              workspace(maps_memory.data(), maps_memory.size()), thread_pool{threads});
+                              workspace(maps_memory.data(), maps_memory.size()), executor_ref(thread_pool{threads}));
     CHECK(first_difference(found_first.view(), first.view()) == "");
     CHECK(first_difference(found_second.view(), second.view()) == "");
   }

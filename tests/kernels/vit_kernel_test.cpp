@@ -44,7 +44,7 @@ outputs run_model(const vit_parameters& p, const vit_shape& shape, std::span<con
   const std::size_t bytes = vit_workspace_bytes(shape, std::ssize(images), threads);
   std::vector<std::byte> scratch(bytes + misaligned, std::byte{0xa5});
   vit<tested_isa>(images, p, shape, {found.logits.view(), found.logits_u8.view()},
-                  workspace(scratch.data() + misaligned, bytes), thread_pool{threads});
+                  workspace(scratch.data() + misaligned, bytes), executor_ref(thread_pool{threads}));
   return found;
 }
 

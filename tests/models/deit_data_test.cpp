@@ -1,5 +1,5 @@
 // DeiT-Tiny on images, where they are at hand: every tensor of the integer model equals the evaluation in double
-// precision, and the kernels of every instruction set give the specification's logits.
+// precision, and the kernels give the specification's logits.
 
 #include <dlfcn.h>
 
@@ -129,7 +129,7 @@ void check_against_double(const integer_vit& model, std::span<const image_view> 
   CHECK(compared > 8'000'000 * std::ssize(images));
 }
 
-TEST_CASE("vit: DeiT-Tiny equals double precision, and kernels equal the specification [every instruction set]",
+TEST_CASE("vit: DeiT-Tiny equals double precision, and kernels equal the specification [best instruction sets]",
           "[data]") {
   const char* const data = std::getenv("INTACT_DATA_DIR");
   if (data == nullptr) {
@@ -143,7 +143,7 @@ TEST_CASE("vit: DeiT-Tiny equals double precision, and kernels equal the specifi
   const vit_scales scales = calibrate(model, views_of(calibration));
   const std::vector<image_view> images = views_of(evaluation);
   const std::vector<std::string> isas = offered_isas();
-  CHECK(isas.at(0) == "scalar");
+  REQUIRE_FALSE(isas.empty());
   for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
     integer_vit integer = build_vit(model, scales, recipe);
     check_against_double(integer, images);

@@ -5,6 +5,7 @@
 
 #include "intact/model/attention.hpp"
 #include "intact/simd/isa.hpp"
+#include "intact/types/executor_ref.hpp"
 #include "tensor.hpp"
 
 // Helpers of the tests of models that run once for each instruction set.

@@ -1,0 +1,2 @@
+#define INTACT_TEST_INSTANTIATE template
+#include "compiled_kernels.hpp"
