@@ -11,6 +11,7 @@
 #include "deit/attention_command.hpp"
 #include "deit/budget_command.hpp"
 #include "deit/classify_command.hpp"
+#include "deit/convert_command.hpp"
 #include "deit/evaluate_command.hpp"
 #include "deit/quantize_command.hpp"
 
@@ -21,6 +22,7 @@ constexpr const char* description = "Vision transformers (ViT, DeiT) in integers
 constexpr const char* examples =
     "Examples:\n"
     "  intact-deit quantize --weights model.safetensors --calibration images/ -o model.intact.safetensors\n"
+    "  intact-deit convert calibrated.safetensors -o model.intact.safetensors\n"
     "  intact-deit classify --model model.intact.safetensors cat.jpg\n"
     "  intact-deit evaluate --model model.intact.safetensors --float model.safetensors --images images/\n"
     "  intact-deit budget --weights model.safetensors --calibration images/ --evaluation images/\n"
@@ -35,6 +37,7 @@ int main(int argc, char** argv) {
   app.footer(examples);
   app.require_subcommand(1);
   intact_deit::quantize_command quantize(app);
+  intact_deit::convert_command convert(app);
   intact_deit::classify_command classify(app);
   intact_deit::evaluate_command evaluate(app);
   intact_deit::budget_command budget(app);
@@ -46,6 +49,7 @@ int main(int argc, char** argv) {
   }
   try {
     return quantize.chosen()   ? quantize.run()
+           : convert.chosen()  ? convert.run()
            : classify.chosen() ? classify.run()
            : evaluate.chosen() ? evaluate.run()
            : budget.chosen()   ? budget.run()

@@ -50,6 +50,20 @@ def to_array(tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor).reshape(np.shape(tensor))
 
 
+def write_safetensors(path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Writes arrays of the types of DTYPES as a safetensors file."""
+    header: dict = {"__metadata__": metadata}
+    offset = 0
+    for name, tensor in tensors.items():
+        header[name] = {"dtype": DTYPES[tensor.dtype.name], "shape": list(tensor.shape),
+                        "data_offsets": [offset, offset + tensor.nbytes]}
+        offset += tensor.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    data = (t.astype(t.dtype.newbyteorder("<")).tobytes() for t in tensors.values())
+    Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
+
+
 class Case:
     """Tensors with a kind and a description each, and the metadata of the function that they were recorded from."""
 
@@ -88,19 +102,11 @@ class Case:
 
     def write(self, folder) -> Path:
         """Writes <folder>/<name>.safetensors."""
-        header = {"__metadata__": {"case": self.name, "function": self.function, "params": json.dumps(self.params),
-                                   "notes": json.dumps(self.notes), "tensors": json.dumps(self.described)}}
-        offset = 0
-        for name, tensor in self.tensors.items():
-            header[name] = {"dtype": DTYPES[tensor.dtype.name], "shape": list(tensor.shape),
-                            "data_offsets": [offset, offset + tensor.nbytes]}
-            offset += tensor.nbytes
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        data = (t.astype(t.dtype.newbyteorder("<")).tobytes() for t in self.tensors.values())
         path = Path(folder) / f"{self.name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data))
+        write_safetensors(path, self.tensors, {
+            "case": self.name, "function": self.function, "params": json.dumps(self.params),
+            "notes": json.dumps(self.notes), "tensors": json.dumps(self.described)})
         return path
 
 

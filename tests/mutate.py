@@ -270,6 +270,17 @@ MUTATIONS = [
         ("if (feature % 2 == 0)", "if (feature % 2 != 0)"),
     ),
     *mutations_of(
+        "quantize/load_calibrated.hpp", "load_calibrated_test",
+        ("return {-9, static_cast<float>(256 - y.zero_point)", "return {-2, static_cast<float>(256 - y.zero_point)"),
+        ("static_cast<float>(256 - y.zero_point) * y.scale", "static_cast<float>(y.zero_point) * y.scale"),
+        ("if (!(scale > 0) ||", "if (scale <= 0 ||"),
+        ("zero < 0 || zero > 255", "zero < 0 || zero > 256"),
+        ("scale.shift[c] > 3", "scale.shift[c] > 4"),
+        ("scale[at / (codes.size() / scale.size())]", "scale[at % scale.size()]"),
+        ("== weight_kind::s4 ? s4_codes : s8_codes", "== weight_kind::s4 ? s8_codes : s4_codes"),
+        ("codes[at] > range.high", "codes[at] > range.high + 1"),
+    ),
+    *mutations_of(
         "quantize/float_layers.hpp", "load_checkpoint_test float_vit_test",
         ("layer.bias.tail(width) = matrix(v", "layer.bias.segment(width, width) = matrix(v"),
         ("layer.bias.array() *= gamma.array();", ""),

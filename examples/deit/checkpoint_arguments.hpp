@@ -38,6 +38,14 @@ inline void add_prepared(CLI::App& app, bool& prepared) {
   app.add_flag("--prepared", prepared, "images are resized and cropped already: they must have the model's size");
 }
 
+inline CLI::Option* add_crop(CLI::App& app, double& crop) {
+  return app.add_option("--crop", crop, "part of the resized shorter side that remains")
+      ->capture_default_str()
+      ->check(CLI::Range(0.1, 1.0))
+      // NaN is outside of no range.
+      ->check([](const std::string& text) { return std::isnan(std::strtod(text.c_str(), nullptr)) ? "NaN" : ""; });
+}
+
 /// Values that a checkpoint may lack.
 class checkpoint_arguments {
  public:
@@ -46,12 +54,7 @@ class checkpoint_arguments {
     app.add_option("--size", size_, "side of the images; positions are interpolated for another than the trained one")
         ->check(CLI::Range(1, 65536))
         ->group(group);
-    app.add_option("--crop", crop_, "part of the resized shorter side that remains")
-        ->capture_default_str()
-        ->check(CLI::Range(0.1, 1.0))
-        // NaN is outside of no range.
-        ->check([](const std::string& text) { return std::isnan(std::strtod(text.c_str(), nullptr)) ? "NaN" : ""; })
-        ->group(group);
+    add_crop(app, crop_)->group(group);
     app.add_option("--mean", mean_, "mean of the pixels, 0 to 1 [0.485 0.456 0.406]")->expected(1, 3)->group(group);
     app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
     app.add_option("--heads", heads_, "heads of attention [width / 64]")->check(CLI::PositiveNumber)->group(group);

@@ -28,6 +28,18 @@ struct measured_option {
   double sqnr_db = 0;
 };
 
+/// Prints which scales were raised, and how much that costs.
+inline void print_changes(const std::string& weights, const std::vector<intact::scale_change>& changes) {
+  for (const intact::scale_change& change : changes) {
+    const std::string block = change.block < 0 ? "" : " of block " + std::to_string(change.block);
+    std::printf(
+        "  %s: the scale of %s%s is raised from %g to %g, so that integers compute it; its rounding errors are "
+        "%.3g times as large\n",
+        weights.c_str(), change.tensor.c_str(), block.c_str(), change.observed, change.raised,
+        change.raised / change.observed);
+  }
+}
+
 class quantization_report {
  public:
   quantization_report(std::vector<assumption> assumptions, std::vector<intact::scale_change> changes,
@@ -76,13 +88,7 @@ class quantization_report {
     for (const assumption& one : assumptions_) {
       std::printf("  %-9s %s (%s)\n", one.what.c_str(), one.value.c_str(), one.source.c_str());
     }
-    for (const intact::scale_change& change : changes_) {
-      std::printf(
-          "  %s: the scale of %s%s is raised from %g to %g, so that integers compute it; its rounding errors are "
-          "%.3g times as large\n",
-          weights.c_str(), change.tensor.c_str(), block_text(change.block).c_str(), change.observed, change.raised,
-          change.raised / change.observed);
-    }
+    print_changes(weights, changes_);
     std::printf("  SQNR of each part by itself:");
     for (const char* const kind : kinds) {
       std::printf(" %s %.1f dB%s", kind, intact::median_sqnr_db(parts_, kind), kind == kinds.back() ? "\n" : ",");
@@ -132,8 +138,6 @@ class quantization_report {
   static constexpr std::array<const char*, 4> kinds = {"embedding", "attention", "mlp", "head"};
 
   static bool less_sqnr(const intact::part_error& a, const intact::part_error& b) { return a.sqnr_db < b.sqnr_db; }
-
-  static std::string block_text(index_t block) { return block < 0 ? "" : " of block " + std::to_string(block); }
 
   std::vector<assumption> assumptions_;
   std::vector<intact::scale_change> changes_;

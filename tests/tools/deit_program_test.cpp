@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrated_models.hpp"
 #include "cases.hpp"
 #include "catch.hpp"
 #include "deit/model_input.hpp"
@@ -97,11 +98,58 @@ TEST_CASE("intact-deit: prints its help") {
   const outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
-  for (const char* const command : {"quantize", "classify", "evaluate", "budget", "attention"}) {
+  for (const char* const command : {"quantize", "convert", "classify", "evaluate", "budget", "attention"}) {
     CHECK(deit(std::string(command) + " --help").exit_code == 0);
     CHECK(deit(command).exit_code == 2);
   }
   CHECK(deit("").exit_code == 2);
+}
+
+TEST_CASE("intact-deit: converts a calibrated model and classifies an image") {
+  const tiny_set set;
+  calibrated_tensors calibrated = make_calibrated_vit().file;
+  calibrated.write(set.weights);
+  const std::string convert = "convert" + quoted(set.weights) + "-o" + quoted(set.model);
+  const outcome converted = deit(convert + "--crop 0.9");
+  INFO(converted.output);
+  REQUIRE(converted.exit_code == 0);
+  CHECK(converted.says(set.model.string() + ": 2 blocks"));
+  CHECK(safetensors_file::read(set.model).metadata_value("crop") == "0.9");
+  CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
+
+  set.checkpoint.write(set.weights);
+  const outcome of_checkpoint = deit(convert);
+  CHECK(of_checkpoint.exit_code == 2);
+  CHECK(of_checkpoint.says("intact-deit quantize takes float checkpoints"));
+
+  calibrated.set<float>("activations.norm.scale", {}, {0.0F});
+  calibrated.write(set.weights);
+  const std::string before = contents(set.model);
+  const outcome refused = deit(convert);
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.says(set.weights.string() + ": tensor \"activations.norm.scale\" has the value 0"));
+  CHECK(contents(set.model) == before);
+}
+
+TEST_CASE("intact-deit: converts what the exporter of FQ-ViT's models writes") {
+  const tiny_set set;
+  const std::string script = std::string(" " INTACT_FQVIT_MODEL " " INTACT_EXAMPLES) + quoted(set.weights);
+  int status = -1;
+  for (const char* const python : {"python3", "/usr/bin/python3"}) {
+    if (status != 0) {
+      status = std::system((python + script).c_str());
+    }
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+    report_skipped("there is no python3 with NumPy");
+    return;
+  }
+  REQUIRE(status == 0);
+  const outcome converted = deit("convert" + quoted(set.weights) + "-o" + quoted(set.model));
+  INFO(converted.output);
+  REQUIRE(converted.exit_code == 0);
+  CHECK(converted.says(set.model.string() + ": 2 blocks"));
+  CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
 }
 
 TEST_CASE("intact-deit: quantizes a model, evaluates it and classifies images") {
