@@ -209,6 +209,17 @@ MUTATIONS = [
         ("top < height && left < width", "top < height"),
     ),
     *mutations_of(
+        "average_pool.hpp", "average_pool_test",
+        ("index_t{0x7fffffff} / 32768", "index_t{0x7fffffff} / 32767"),
+    ),
+    *mutations_of(
+        "model/vit.hpp", "vit_kernel_test",
+        ("image(i).row_block(shape.prefix_tokens(), shape.patches())", "image(i).row_block(0, shape.patches())"),
+        ("layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches)", "layernorm<Isa>(stream.row_block(classes, patches)"),
+        ("features.column_block(classes * width, width)", "features.column_block(0, width)"),
+        ("class_tokens_alone ? 1 : 0", "1"),
+    ),
+    *mutations_of(
         "kernel/average_pool.hpp", "average_pool_test",
         ("t < x.rows", "t + 1 < x.rows"),
         ("{0, c, count}", "{0, 0, count}"),
@@ -691,6 +702,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "io/model_file_checks.hpp", "model_file_hostile_test",
+        ("needs_class_tokens && shape.class_tokens == 0", "false"),
         ("index_t{1} << 20", "index_t{1} << 21"),
         ("std::int64_t{shape.height / shape.patch} * (shape.image_width / shape.patch)",
          "static_cast<std::int32_t>(shape.height / shape.patch * (shape.image_width / shape.patch))"),
@@ -1091,7 +1103,9 @@ MUTATIONS = [
         "dispatch/operations.hpp", "choice_test",
         ("require_im2col(image, patch, y);", ""),
         ("require_add(stream, branch, scale, y);", ""),
-        ("require_average_pool(x, stage, y);", ""),
+        ("matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {\n"
+         "  require_average_pool(x, stage, y);",
+         "matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {"),
         ("require_gemm(a, b, stage, y, memory, run.threads());", ""),
     ),
     *mutations_of(

@@ -33,7 +33,7 @@ inline attention_maps float_attention_maps(const intact::float_vit& model, const
   intact::forward(model, image, [&](const intact::trace_site& site, const intact::float_matrix& weights) {
     if (site.name == "attention" && site.block == block) {
       std::vector<double>& map = maps.emplace_back();
-      for (index_t j = model.shape.class_tokens; j < weights.cols(); ++j) {
+      for (index_t j = model.shape.prefix_tokens(); j < weights.cols(); ++j) {
         map.push_back(static_cast<double>(weights(0, j)));
       }
     }
@@ -68,7 +68,7 @@ class integer_attention_maps {
   template <class View>
   void add(const View& view) {
     if constexpr (!std::is_same_v<typename View::element, const std::int32_t>) {
-      const index_t first = model_.shape().class_tokens;
+      const index_t first = model_.shape().prefix_tokens();
       double sum = 0;
       for (index_t j = 0; j < view.columns; ++j) {
         sum += weight(view(0, j));
@@ -121,6 +121,9 @@ class attention_command {
     if (in_float.shape.depth != shape.depth || in_float.shape.heads != shape.heads ||
         in_float.shape.tokens() != shape.tokens()) {
       throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);
+    }
+    if (shape.class_tokens == 0) {
+      throw error_in(model_, "the model has no class token");
     }
     const index_t block = block_.value_or(shape.depth - 1);
     if (block < 0 || block >= shape.depth) {

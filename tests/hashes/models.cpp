@@ -141,12 +141,22 @@ class model_builder {
     } else {
       made.pixel_table = memory_.random_matrix<std::uint8_t>(shape.channels, 256, 0, 255);
       made.embedding = {.table = memory_.random_array<std::uint8_t>(256, 0, 255),
-                        .class_token = memory_.random_matrix<std::uint8_t>(shape.class_tokens, shape.width, 0, 255),
+                        .class_token = memory_.random_matrix<std::uint8_t>(shape.prefix_tokens(), shape.width, 0, 255),
                         .positions = memory_.random_matrix<std::uint8_t>(shape.tokens(), shape.width, 0, 255),
                         .add_positions = add_of(memory_, shape.width)};
     }
     made.blocks = memory_.array<block_parameters>(shape.depth, [&](index_t) { return block(shape.block()); });
-    made.norm = layernorm(shape.width);
+    made.norm =
+        layernorm_of(memory_, shape.width, recipe_.wide() || shape.pooling == vit_pooling::normalized_mean ? 0 : 120);
+    if (shape.pooling == vit_pooling::normalized_mean) {
+      made.mean = mean_of_stream{
+          {memory_.random_array<std::int32_t>(shape.width, 500'000'000, 900'000'000),
+           memory_.random_array<std::int64_t>(shape.width, -(std::int64_t{900} << 31), std::int64_t{900} << 31), 0,
+           recipe_.wide() ? 1 : 6}};
+    } else if (shape.pools_normalized()) {
+      made.mean = mean_of_normalized{
+          {static_cast<std::int32_t>((std::int64_t{1} << 34) / (8 * shape.patches())), std::int64_t{1} << 34, 3, 2}};
+    }
     add_head(made, shape.classes, shape.head_features());
     return made;
   }
@@ -299,18 +309,20 @@ struct model_run {
   }
 };
 
-void run_vit(const recipe& of_model, index_t class_tokens, std::uint64_t seed) {
-  const vit_shape shape{.channels = 3,
-                        .height = 16,
-                        .image_width = 24,
-                        .patch = 8,
-                        .width = 32,
-                        .heads = 2,
-                        .hidden = 48,
-                        .depth = 2,
-                        .classes = 10,
-                        .class_tokens = class_tokens,
-                        .stream = of_model.stream};
+vit_shape shape_of_vit(const recipe& of_model) {
+  return {.channels = 3,
+          .height = 16,
+          .image_width = 24,
+          .patch = 8,
+          .width = 32,
+          .heads = 2,
+          .hidden = 48,
+          .depth = 2,
+          .classes = 10,
+          .stream = of_model.stream};
+}
+
+void run_vit(const recipe& of_model, const vit_shape& shape, std::uint64_t seed) {
   model_builder build(of_model, seed);
   const vit_parameters p = build.vit(shape);
   model_run run(build.memory(), shape);
@@ -342,21 +354,45 @@ void run_swin(const recipe& of_model, std::uint64_t seed) {
   }
 }
 
+/// The recipes of whole models.
+const recipe paper{.name = "paper"};
+const recipe precise{.name = "precise",
+                     .kind = attention_kind::log2_of_max,
+                     .rounding = log2_rounding::round_log,
+                     .stream = stream_codes::s16,
+                     .weights = weight_kind::s4,
+                     .normalize = true};
+
+/// Models with other tokens and features.
+void run_vit_variants() {
+  const auto run = [](recipe of_model, const char* name, index_t class_tokens, index_t registers, vit_pooling pooling,
+                      std::uint64_t seed) {
+    of_model.name += name;
+    vit_shape shape = shape_of_vit(of_model);
+    shape.class_tokens = class_tokens;
+    shape.registers = registers;
+    shape.pooling = pooling;
+    run_vit(of_model, shape, seed);
+  };
+  for (const recipe& of_model : {paper, precise}) {
+    run(of_model, "_registers", 1, 4, vit_pooling::class_tokens, 25);
+    run(of_model, "_mean", 0, 0, vit_pooling::mean, 26);
+    run(of_model, "_class_token_and_mean", 1, 2, vit_pooling::class_tokens_and_mean, 27);
+    run(of_model, "_normalized_mean", 1, 0, vit_pooling::normalized_mean, 28);
+  }
+}
+
 }  // namespace
 
 void run_models() {
   run_blocks();
-  const recipe paper{.name = "paper"};
-  const recipe precise{.name = "precise",
-                       .kind = attention_kind::log2_of_max,
-                       .rounding = log2_rounding::round_log,
-                       .stream = stream_codes::s16,
-                       .weights = weight_kind::s4,
-                       .normalize = true};
-  run_vit(paper, 1, 20);
-  run_vit(precise, 2, 21);
+  run_vit(paper, shape_of_vit(paper), 20);
+  vit_shape distilled = shape_of_vit(precise);
+  distilled.class_tokens = 2;
+  run_vit(precise, distilled, 21);
   run_swin(paper, 22);
   run_swin(precise, 23);
+  run_vit_variants();
 }
 
 }  // namespace hashes

@@ -14,6 +14,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "cases.hpp"
@@ -103,7 +104,15 @@ bool same(const vit_shape& a, const vit_shape& b) {
   return same(a.channels, b.channels) && same(a.height, b.height) && same(a.image_width, b.image_width) &&
          same(a.patch, b.patch) && same(a.width, b.width) && same(a.heads, b.heads) && same(a.hidden, b.hidden) &&
          same(a.depth, b.depth) && same(a.classes, b.classes) && same(a.class_tokens, b.class_tokens) &&
-         same(a.stream, b.stream);
+         same(a.stream, b.stream) && same(a.registers, b.registers) && same(a.pooling, b.pooling);
+}
+
+bool same(const owned_mean& a, const owned_mean& b) {
+  const auto equal = [&](const auto& of_a, const auto& of_b) {
+    return of_a == nullptr ? of_b == nullptr : of_b != nullptr && same(*of_a, *of_b);
+  };
+  return equal(std::get_if<owned_tensor_scale>(&a), std::get_if<owned_tensor_scale>(&b)) &&
+         equal(std::get_if<owned_channel_scale>(&a), std::get_if<owned_channel_scale>(&b));
 }
 
 bool same(const vit_tensors& a, const vit_tensors& b) {
@@ -115,7 +124,7 @@ bool same(const vit_tensors& a, const vit_tensors& b) {
          same(a.embed_table, b.embed_table) && same(a.class_token, b.class_token) && same(a.positions, b.positions) &&
          same(a.add_positions, b.add_positions) && same(a.token_addend, b.token_addend) && same(a.norm, b.norm) &&
          same(a.head, b.head) && same(a.logits, b.logits) && same(a.logits_u8, b.logits_u8) &&
-         same(a.logits_scale, b.logits_scale);
+         same(a.logits_scale, b.logits_scale) && same(a.mean, b.mean);
 }
 
 // ---- saving and loading ----
@@ -269,6 +278,26 @@ TEST_CASE("save_integer_vit: load_integer_vit gives distilled models, and one cl
     save_integer_vit(quantized_vit(small_vit, recipe), folder / "plain");
     CHECK(safetensors_file::read(folder / "distilled").values<std::int64_t>("shape.class_tokens", {}).front() == 2);
     CHECK_FALSE(safetensors_file::read(folder / "plain").contains("shape.class_tokens"));
+  }
+}
+
+TEST_CASE("save_integer_vit: load_integer_vit gives models with registers and means", "[model_file]") {
+  const struct {
+    index_t class_tokens, registers;
+    vit_pooling pooling;
+  } variants[] = {{1, 4, vit_pooling::class_tokens},
+                  {0, 0, vit_pooling::mean},
+                  {1, 2, vit_pooling::class_tokens_and_mean},
+                  {1, 3, vit_pooling::normalized_mean}};
+  for (const auto& [class_tokens, registers, pooling] : variants) {
+    vit_shape shape = small_vit;
+    shape.class_tokens = class_tokens;
+    shape.registers = registers;
+    shape.pooling = pooling;
+    const image_set images(shape, 3);
+    for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
+      require_round_trip(quantized_vit(shape, recipe), images);
+    }
   }
 }
 

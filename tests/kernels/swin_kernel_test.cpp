@@ -84,6 +84,14 @@ TEST_CASE("average_pool, convert_codes: equal the specification", "[swin]") {
         reference::average_pool(matrix_view<const std::uint8_t>(x.view()), mean, expected.view());
         CHECK(pooled.memory() == expected.memory());
 
+        const tensor<std::int16_t> wide = random_tensor<std::int16_t>(tokens, channels, where, random);
+        const requantize<std::int16_t, tensor_scale> wide_mean{
+            some_scale(32767.0 * static_cast<double>(tokens + 1), 60000, 0)};
+        tensor<std::int16_t> wide_pooled(1, channels, where), wide_expected = wide_pooled;
+        average_pool<tested_isa>(wide.view(), wide_mean, wide_pooled.view());
+        reference::average_pool(wide.view(), wide_mean, wide_expected.view());
+        CHECK(wide_pooled.memory() == wide_expected.memory());
+
         const requantize<std::int16_t, tensor_scale> wider{some_scale(255, 70000, -35000)};
         tensor<std::int16_t> y(tokens, channels, where), expected_y = y;
         convert_codes<tested_isa>(x.view(), wider, y.view(), executor_ref(thread_pool{2}));

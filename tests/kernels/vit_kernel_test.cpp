@@ -114,6 +114,7 @@ TEST_CASE("vit: equals the specification [every recipe]", "[vit][long]") {
 
 TEST_CASE("vit: equals the specification [any size, batch and number of threads]", "[vit]") {
   constexpr run_options runs[] = {{1, 1, 0}, {1, 2, 3}, {1, 3, 0}, {3, 1, 7}, {3, 2, 0}, {3, 3, 32}, {4, 7, 0}};
+  constexpr stream_codes u8 = stream_codes::u8;  // replaced by the profile's
   const struct {
     vit_shape shape;
     const char* why;
@@ -125,6 +126,12 @@ TEST_CASE("vit: equals the specification [any size, batch and number of threads]
       {{1, 28, 28, 2, 8, 1, 4, 1, 10}, "197 tokens"},
       {{3, 8, 8, 4, 24, 2, 40, 2, 9, 2}, "a class token and a distillation token"},
       {{1, 2, 2, 2, 5, 1, 7, 1, 3, 3}, "more class tokens than patches"},
+      {{3, 8, 8, 4, 24, 2, 40, 2, 9, 1, u8, 4}, "registers"},
+      {{3, 8, 8, 4, 24, 2, 40, 2, 9, 0, u8, 0, vit_pooling::mean}, "patches alone"},
+      {{3, 12, 8, 4, 70, 2, 40, 2, 9, 1, u8, 2, vit_pooling::mean}, "a class token and registers that are no features"},
+      {{3, 12, 8, 4, 70, 2, 40, 2, 9, 2, u8, 2, vit_pooling::class_tokens_and_mean}, "class tokens and a mean"},
+      {{3, 12, 8, 4, 70, 2, 40, 2, 9, 0, u8, 0, vit_pooling::normalized_mean}, "the stream's mean"},
+      {{1, 2, 2, 2, 5, 1, 7, 0, 3, 1, u8, 1, vit_pooling::normalized_mean}, "the stream's mean, no block"},
   };
   for (const auto& [shape, why] : cases) {
     for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {

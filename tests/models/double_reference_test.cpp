@@ -57,6 +57,19 @@ constexpr vit_shape shapes[] = {
     {3, 8, 6, 2, 12, 3, 20, 2, 6, 2}  // a distillation token
 };
 
+/// Tokens and features of other models, some with fewer of one than of the other.
+constexpr stream_codes u8_stream = stream_codes::u8;  // replaced by the profile's
+constexpr vit_shape pooled_shapes[] = {
+    {3, 8, 6, 2, 12, 3, 20, 2, 6, 1, u8_stream, 4},                                      // registers
+    {3, 8, 6, 2, 12, 3, 20, 2, 6, 2, u8_stream, 3},                                      // and a distillation token
+    {3, 8, 6, 2, 12, 3, 20, 2, 6, 0, u8_stream, 0, vit_pooling::mean},                   // patches alone
+    {1, 8, 8, 2, 16, 4, 32, 1, 9, 1, u8_stream, 2, vit_pooling::mean},                   // all tokens, none unused
+    {3, 8, 6, 2, 12, 3, 20, 2, 6, 1, u8_stream, 2, vit_pooling::class_tokens_and_mean},  // DINOv2's classifier
+    {3, 8, 6, 2, 12, 3, 20, 2, 6, 0, u8_stream, 0, vit_pooling::normalized_mean},
+    {1, 9, 12, 3, 9, 3, 11, 2, 5, 1, u8_stream, 1, vit_pooling::normalized_mean},
+    {1, 2, 2, 2, 6, 2, 9, 0, 4, 0, u8_stream, 0, vit_pooling::normalized_mean},  // one patch, no block
+    {1, 0, 0, 1, 8, 2, 8, 1, 3, 1, u8_stream, 0, vit_pooling::mean}};            // no patch
+
 constexpr attention_code tails[] = {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full};
 
 /// The paper's graph with other attention codes.
@@ -149,6 +162,21 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [all r
     CHECK(saturated * 1000 > all);
     CHECK(saturated * 10 < all);
   }
+}
+
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [registers, means of patch tokens]") {
+  code_counts occurred;
+  std::uint64_t seed = 3000;
+  for (const vit_shape& shape : pooled_shapes) {
+    for (quantization_recipe parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+      parts.weights = seed % 3 == 0 ? weight_kind::s4 : weight_kind::s8;
+      for (int model = 0; model < 4; ++model) {
+        check_model({shape, parts}, seed++, 3, occurred);
+      }
+    }
+  }
+  CHECK(find_narrow_tensor(occurred, {"norm", "logits_u8"}, 200, 0, 255) == "");
+  CHECK(occurred["pool"].size() >= 1500);
 }
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [extreme weights]") {

@@ -84,6 +84,47 @@ TEST_CASE("average_pool: sums fit int32 [the most tokens]", "[average_pool]") {
         }) == "intact::average_pool: rows of x is 8421505; it must be at most 8421504");
 }
 
+TEST_CASE("average_pool: sums and means of s16 codes are exact", "[average_pool]") {
+  generator random(5);
+  for (const index_t tokens : {0, 1, 3, 196, 65535}) {
+    for (const index_t channels : {1, 7, 40}) {
+      for (const values what : all_values) {
+        tensor<std::int16_t> x(tokens, channels), y(1, channels);
+        tensor<std::int32_t> sums(1, channels);
+        fill(x.view(), what, -32768, 32767, random);
+        std::vector<scale_spec> specs;
+        for (index_t c = 0; c < channels; ++c) {
+          specs.push_back(average_pool_s16_spec(0.3 + static_cast<double>(c), tokens));
+        }
+        std::vector<std::int32_t> multiplier(specs.size());
+        std::vector<std::int64_t> offset(specs.size());
+        std::vector<realized_scale> exact(specs.size());
+        const channel_scale scale = build_scale(specs, multiplier, offset, exact);
+        average_pool(matrix_view<const std::int16_t>(x.view()), raw_accumulator{}, sums.view());
+        average_pool(matrix_view<const std::int16_t>(x.view()), requantize<std::int16_t>{scale}, y.view());
+        for (index_t c = 0; c < channels; ++c) {
+          std::int64_t sum = 0;
+          for (index_t t = 0; t < tokens; ++t) {
+            sum += x(t, c);
+          }
+          REQUIRE(sums(0, c) == sum);
+          const realized_scale& real = exact[static_cast<std::size_t>(c)];
+          REQUIRE(y(0, c) ==
+                  std::clamp(std::rint(static_cast<double>(sum) * real.factor + real.offset), -32768.0, 32767.0));
+          const double mean = tokens == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(tokens);
+          const double value = std::clamp(mean * (0.3 + static_cast<double>(c)), -32768.0, 32767.0);
+          REQUIRE(std::fabs(y(0, c) - value) <= 0.5 + 1e-3);
+        }
+      }
+    }
+  }
+  const std::vector<std::int16_t> codes(65536, -32768);
+  tensor<std::int32_t> y(1, 1);
+  CHECK(refusal([&] {
+          average_pool(matrix_view<const std::int16_t>(codes.data(), 65536, 1), raw_accumulator{}, y.view());
+        }) == "intact::average_pool: rows of x is 65536; it must be at most 65535");
+}
+
 TEST_CASE("average_pool: refuses shapes and stages before anything is written", "[average_pool]") {
   tensor<std::uint8_t> x(4, 3), y(1, 3), two(2, 3);
   const requantize<std::uint8_t, tensor_scale> stage{build_pool(1, 0, 0, 4).scale};

@@ -115,6 +115,46 @@ stored_model small_model(bool distilled = false) {
   return model;
 }
 
+/// Small models with other tokens and features, under timm's names but for the last but one, whose classes have
+/// positions and whose registers do not, as Hugging Face's.
+enum class variant {
+  plain,
+  distilled,
+  registers,
+  all_positions,
+  class_positions,
+  mean,
+  class_and_mean,
+  normalized_mean
+};
+
+stored_model small_model(variant which) {
+  stored_model model = small_model(which == variant::distilled);
+  const std::vector<float> first = model.tensors.at("blocks.0.attn.qkv.weight").values;
+  const auto add = [&](const std::string& name, std::int64_t rows) {
+    model.tensors[name] = {{1, rows, 12}, {first.begin(), first.begin() + 12 * rows}};
+  };
+  if (which == variant::registers || which == variant::all_positions || which == variant::class_positions) {
+    add("reg_token", 3);
+    if (which != variant::class_positions) {
+      add("pos_embed", which == variant::registers ? 4 : 8);
+    }
+  }
+  if (which == variant::mean) {
+    model.tensors.erase("cls_token");
+    add("pos_embed", 4);
+  } else if (which == variant::class_and_mean) {
+    const std::vector<float> values = model.tensors.at("blocks.0.mlp.fc1.weight").values;
+    model.tensors["head.weight"] = {{5, 24}, {values.begin(), values.begin() + 120}};
+  } else if (which == variant::normalized_mean) {
+    for (const std::string kind : {".weight", ".bias"}) {
+      model.tensors["fc_norm" + kind] = model.tensors.at("norm" + kind);
+      model.tensors.erase("norm" + kind);
+    }
+  }
+  return model;
+}
+
 std::vector<std::uint8_t> random_pixels(std::size_t count) {
   std::mt19937 random(5);
   std::vector<std::uint8_t> pixels(count);
@@ -156,33 +196,68 @@ class plain_vit {
     show("input", x);
     x = linear("patch_embed.proj", x);
     show("patch", x);
-    const bool distilled = model_.tensors.contains("dist_token");
-    if (distilled) {
-      x.insert(x.begin(), row("dist_token", 0, 12));
+    plain_matrix tokens;
+    std::size_t classes = 0;
+    for (const char* const name : {"cls_token", "dist_token", "reg_token"}) {
+      for (std::size_t i = 0; model_.tensors.contains(name) && i < model_.tensors.at(name).values.size() / 12; ++i) {
+        classes += name[0] == 'r' ? 0 : 1;
+        tokens.push_back(row(name, i, 12));
+      }
     }
-    x.insert(x.begin(), row("cls_token", 0, 12));
-    show("embed", x);
-    for (std::size_t t = 0; t < x.size(); ++t) {
-      x[t] = sum(x[t], row("pos_embed", t, 12));
+    const std::size_t prefix = tokens.size(), positions = model_.tensors.at("pos_embed").values.size() / 12;
+    tokens.insert(tokens.end(), x.begin(), x.end());
+    show("embed", tokens);
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      if (t >= prefix) {
+        tokens[t] = sum(tokens[t], row("pos_embed", t + positions - tokens.size(), 12));
+      } else if (t < positions - 4) {
+        tokens[t] = sum(tokens[t], row("pos_embed", t, 12));
+      }
     }
+    x = tokens;
     show("tokens", x);
     for (int block = 0; block < 2; ++block) {
       run_block(block, x);
     }
-    x.resize(distilled ? 2 : 1);
-    x = layernorm("norm", x);
-    show("norm", x);
-    plain_matrix logits = linear("head", {x[0]});
-    if (distilled) {
-      logits[0] = sum(logits[0], linear("head_dist", {x[1]})[0]);
-      for (double& logit : logits[0]) {
-        logit /= 2;
+    run_head(plain_matrix(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(classes)),
+             plain_matrix(x.end() - 4, x.end()));
+  }
+
+ private:
+  /// The features and the logits, from class tokens and patches.
+  void run_head(plain_matrix classes, const plain_matrix& patches) {
+    plain_matrix logits;
+    if (model_.tensors.contains("fc_norm.weight")) {
+      plain_matrix pooled = {mean_of(patches)};
+      show("pool", pooled);
+      pooled = layernorm("fc_norm", pooled);
+      show("norm", pooled);
+      logits = linear("head", pooled);
+    } else if (classes.empty() || model_.tensors.at("head.weight").shape[1] == 24) {
+      plain_matrix features = classes;
+      features.insert(features.end(), patches.begin(), patches.end());
+      features = layernorm("norm", features);
+      show("norm", features);
+      const std::vector<double> pooled = mean_of(plain_matrix(features.end() - 4, features.end()));
+      show("pool", {pooled});
+      std::vector<double> both = classes.empty() ? std::vector<double>() : features[0];
+      both.insert(both.end(), pooled.begin(), pooled.end());
+      logits = linear("head", {both});
+    } else {
+      const bool distilled = classes.size() == 2;
+      classes = layernorm("norm", classes);
+      show("norm", classes);
+      logits = linear("head", {classes[0]});
+      if (distilled) {
+        logits[0] = sum(logits[0], linear("head_dist", {classes[1]})[0]);
+        for (double& logit : logits[0]) {
+          logit /= 2;
+        }
       }
     }
     show("logits", logits);
   }
 
- private:
   void show(const std::string& name, const plain_matrix& x, int block = -1, int head = -1) {
     shown.push_back({name, block, head, x});
   }
@@ -204,6 +279,16 @@ class plain_vit {
       a[i] += b[i];
     }
     return a;
+  }
+
+  static std::vector<double> mean_of(const plain_matrix& rows) {
+    std::vector<double> mean(rows[0].size());
+    for (const std::vector<double>& one : rows) {
+      for (std::size_t c = 0; c < mean.size(); ++c) {
+        mean[c] += one[c] / static_cast<double>(rows.size());
+      }
+    }
+    return mean;
   }
 
   static double dot(const std::vector<double>& a, const std::vector<double>& b) {
@@ -405,8 +490,11 @@ TEST_CASE("load_float_vit: options replace metadata, which replaces defaults", "
 constexpr double tolerance = 1e-5;
 
 TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
-  const bool distilled = GENERATE(false, true);
-  const stored_model stored = small_model(distilled);
+  const auto which =
+      GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions, variant::class_positions,
+               variant::mean, variant::class_and_mean, variant::normalized_mean);
+  CAPTURE(static_cast<int>(which));
+  const stored_model stored = small_model(which);
   const float_vit model = stored.load();
   const std::vector<std::uint8_t> pixels = random_pixels(72);
   plain_vit plain(stored);
@@ -519,7 +607,8 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
       bad.tensors["pos_embed"] = {{1, tokens, 12}, std::vector<float>(static_cast<std::size_t>(tokens) * 12)};
       CHECK(load_error(bad) ==
             "model: tensor \"pos_embed\" has " + std::to_string(tokens) +
-                " tokens; it must have 1, the class token, and a square number of patches, or the patches alone");
+                " tokens; it must have a square number of patches, alone or after 1 class tokens (\"cls_token\", "
+                "\"dist_token\") and 0 registers (\"reg_token\")");
     }
   }
   SECTION("a distilled model has all that belongs to it") {
@@ -529,14 +618,12 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
     CHECK(load_error(bad) == "model: tensor \"head_dist.bias\" is missing");
     bad = distilled;
     bad.tensors.erase("dist_token");
-    CHECK(load_error(bad) ==
-          "model: tensor \"pos_embed\" has 6 tokens; it must have 1, the class token, and a square number of patches, "
-          "or the patches alone");
+    CHECK(load_error(bad).starts_with("model: tensor \"pos_embed\" has 6 tokens; it must have a square number"));
     bad = distilled;
     bad.tensors["pos_embed"] = good.tensors.at("pos_embed");
-    CHECK(load_error(bad) ==
-          "model: tensor \"pos_embed\" has 5 tokens; it must have 2, the class and the distillation "
-          "token, and a square number of patches, or the patches alone");
+    CHECK(
+        load_error(bad).find("has 5 tokens; it must have a square number of patches, alone or after 2 class tokens") !=
+        std::string::npos);
     bad = good;
     bad.tensors["head_dist.bias"] = good.tensors.at("head.bias");
     CHECK(load_error(bad).find("\"head_dist.bias\" has no place") != std::string::npos);
@@ -555,6 +642,33 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
           "model: tensor \"blocks.0.ls3.gamma\" has no place in a vision transformer of this architecture; not "
           "understood: \"blocks.0.ls3.gamma\" (nearest known name \"blocks.0.ls1.gamma\")");
   }
+}
+
+TEST_CASE("load_float_vit: features are those that the option, the metadata or the names of tensors tell",
+          "[float_vit]") {
+  using intact::vit_pooling;
+  stored_model plain = small_model(), gap = small_model(variant::mean), fc_norm = small_model(variant::normalized_mean);
+  CHECK(plain.load().shape.pooling == vit_pooling::class_tokens);
+  CHECK(plain.load({.pooling = vit_pooling::mean}).shape.pooling == vit_pooling::mean);
+  CHECK(gap.load().shape.pooling == vit_pooling::mean);
+  CHECK(fc_norm.load().shape.pooling == vit_pooling::normalized_mean);
+  CHECK(small_model(variant::class_and_mean).load().shape.pooling == vit_pooling::class_tokens_and_mean);
+  for (stored_model* const model : {&plain, &gap, &fc_norm}) {
+    model->metadata["global_pool"] = "avg";
+  }
+  CHECK(plain.load().shape.pooling == vit_pooling::mean);
+  CHECK(gap.load().shape.pooling == vit_pooling::mean);
+  CHECK(fc_norm.load().shape.pooling == vit_pooling::normalized_mean);
+  fc_norm.metadata["global_pool"] = gap.metadata["global_pool"] = plain.metadata["global_pool"] = "token";
+  CHECK(plain.load().shape.pooling == vit_pooling::class_tokens);
+  CHECK(fc_norm.load().shape.pooling == vit_pooling::class_tokens);  // whose LayerNorm is fc_norm
+  CHECK(load_error(gap) == "model: the features are those of a class token; the model has no tensor \"cls_token\"");
+  plain.metadata["global_pool"] = "map";
+  CHECK(load_error(plain) == "model: metadata \"global_pool\" is \"map\"; it must be \"token\" or \"avg\"");
+  stored_model both = small_model();
+  both.tensors["fc_norm.weight"] = both.tensors["norm.weight"];
+  both.tensors["fc_norm.bias"] = both.tensors["norm.bias"];
+  CHECK(load_error(both).find("tensor \"norm.bias\" has no place in a vision transformer") != std::string::npos);
 }
 
 TEST_CASE("load_float_vit: refuses metadata and options of no model", "[float_vit]") {

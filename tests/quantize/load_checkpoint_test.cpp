@@ -246,6 +246,28 @@ TEST_CASE("load_checkpoint: class tokens may have no positions") {
   }
 }
 
+TEST_CASE(
+    "load_checkpoint: registers are called register_tokens in Hugging Face's DINOv2, whose head has two features") {
+  vit_shape shape = tiny_vit;
+  shape.registers = 2;
+  shape.pooling = vit_pooling::class_tokens_and_mean;
+  const float_vit model = random_float_vit(shape);
+  checkpoint_tensors timm = timm_checkpoint(model);
+  timm.add("reg_token", {1, 2, 12}, model.class_token.row(1).data());
+  timm.add("head", model.head);
+  checkpoint_tensors theirs = hugging_face_checkpoint(model);
+  theirs.add("vit.embeddings.register_tokens", {1, 2, 12}, model.class_token.row(1).data());
+  theirs.add("classifier", model.head);
+  const rgb_image image = made_image(12, 12);
+  const checkpoint_options options{.model = {.epsilon = 1e-6F}};
+  const float_vit loaded = load_checkpoint(theirs.in_memory(), options);
+  CHECK(loaded.shape.registers == 2);
+  CHECK(loaded.shape.pooling == vit_pooling::class_tokens_and_mean);
+  CHECK(loaded.class_token == model.class_token);
+  CHECK(intact::forward(loaded, image.view()) ==
+        intact::forward(load_checkpoint(timm.in_memory(), options), image.view()));
+}
+
 TEST_CASE("load_checkpoint: takes the names of Hugging Face since version 5 and of DINOv2") {
   const float_vit model = random_float_vit(tiny_vit);
   const checkpoint_tensors classic = hugging_face_checkpoint(model);

@@ -11,6 +11,7 @@
 
 #include "catch.hpp"
 #include "checkpoint_files.hpp"
+#include "double_reference.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/quantize/build_vit.hpp"
@@ -42,6 +43,15 @@ std::vector<float> integer_logits(const integer_vit& model, const image_view& im
     real.push_back(static_cast<float>(model.real_logit(code)));
   }
   return real;
+}
+
+/// A model with other tokens and features.
+vit_shape with_features(index_t class_tokens, index_t registers, vit_pooling pooling) {
+  vit_shape shape = tiny_vit;
+  shape.class_tokens = class_tokens;
+  shape.registers = registers;
+  shape.pooling = pooling;
+  return shape;
 }
 
 /// A random model with the scales of two images.
@@ -79,7 +89,13 @@ TEST_CASE("equalize: keeps the outputs, and gives channels of LayerNorms one ran
 }
 
 TEST_CASE("simulated_vit: with all kinds rounded, is close to the integer model [all recipes]") {
-  const vit_shape shape = GENERATE(tiny_vit, distilled_vit);
+  const std::vector<vit_shape> shapes = {tiny_vit,
+                                         distilled_vit,
+                                         with_features(1, 4, vit_pooling::class_tokens),
+                                         with_features(0, 0, vit_pooling::mean),
+                                         with_features(1, 2, vit_pooling::class_tokens_and_mean),
+                                         with_features(1, 2, vit_pooling::normalized_mean)};
+  const vit_shape& shape = shapes[GENERATE(range(std::size_t{0}, std::size_t{6}))];
   const float_vit model = random_float_vit(shape);
   std::vector<rgb_image> images = {made_image(12, 12), rgb_image(12, 12)};
   images.push_back(preprocess_image(made_image(40, 30), 12, 1));
@@ -95,8 +111,10 @@ TEST_CASE("simulated_vit: with all kinds rounded, is close to the integer model 
           search ? reconstruct(model, scales, views, named.recipe) : round_to_nearest(model, scales, named.recipe);
       const integer_vit integer = build_vit(calibrated.model, calibrated.scales, calibrated.weights, named.recipe);
       const simulated_vit simulated(model, calibrated, named.recipe, all_tensor_kinds(named.recipe));
+      const double_reference reference(integer.tensors());
       closeness_meter meter;
       for (const image_view& view : views) {
+        CHECK(compare_image(integer, view, reference.evaluate(view)).first_mismatch == "");
         const std::vector<float> expected = simulated(view), found = integer_logits(integer, view);
         meter.add(std::span(expected), std::span(found));
       }

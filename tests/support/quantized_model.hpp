@@ -93,7 +93,7 @@ inline float_vit random_float_vit(const vit_shape& shape) {
   model.mean.assign(static_cast<std::size_t>(shape.channels), 0.4F);
   model.standard_deviation.assign(static_cast<std::size_t>(shape.channels), 0.3F);
   model.patch = random.linear(width, shape.patch_values());
-  model.class_token = random.matrix(shape.class_tokens, width);
+  model.class_token = random.matrix(shape.prefix_tokens(), width);
   model.positions = random.matrix(shape.tokens(), width);
   for (index_t position = 0; position < shape.depth; ++position) {
     float_block block;

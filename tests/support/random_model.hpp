@@ -133,13 +133,17 @@ class model_builder {
   owned_weights weights(index_t rows, index_t columns);
   owned_channel_scale scale(const owned_weights& layer, int zero_point, const code_distribution& y);
   owned_linear linear(index_t outputs, index_t inputs, int zero_point, const code_distribution& y);
-  owned_layernorm layernorm(const stream_factors& stream, int output_zero_point);
+  owned_layernorm layernorm(const stream_factors& stream, int output_zero_point, bool of_s16);
+  owned_layernorm layernorm(const stream_factors& stream, int output_zero_point) {
+    return layernorm(stream, output_zero_point, wide());
+  }
   stream_factors next_stream(const stream_factors& stream);
   owned_add addition(const stream_factors& stream, const code_distribution& branch, const stream_factors& sum);
   std::vector<std::uint64_t> exponential(index_t keys);
   std::vector<std::uint8_t> softmax_table();
   owned_softmax softmax(index_t keys, int context_zero_point);
   void add_embedding(vit_tensors& made, const stream_factors& stream);
+  int add_features(vit_tensors& made, const stream_factors& stream);
 
   model_recipe recipe_;
   generator random_;  // drawn from in an order that the language fixes: never twice among a call's arguments
@@ -208,7 +212,7 @@ inline owned_linear model_builder::linear(index_t outputs, index_t inputs, int z
   return {std::move(layer), std::move(of_layer)};
 }
 
-inline owned_layernorm model_builder::layernorm(const stream_factors& stream, int output_zero_point) {
+inline owned_layernorm model_builder::layernorm(const stream_factors& stream, int output_zero_point, bool of_s16) {
   std::vector<float> gamma, beta;
   for (std::size_t c = 0; c < stream.shift.size(); ++c) {
     gamma.push_back(static_cast<float>(integer(0, 9) == 0 ? 0 : real_number(-1.5, 1.5)));
@@ -217,7 +221,7 @@ inline owned_layernorm model_builder::layernorm(const stream_factors& stream, in
   return owned_layernorm(layernorm_spec{.gamma = gamma,
                                         .beta = beta,
                                         .epsilon = integer(0, 3) == 0 ? 1.0 : 1e-6,
-                                        .input_scale = real_number(0.005, 0.02) / (wide() ? 256 : 1),
+                                        .input_scale = real_number(0.005, 0.02) / (of_s16 ? 256 : 1),
                                         .input_zero_point = stream.zero_point,
                                         .shift = stream.shift,
                                         .output_scale = 1.0 / 60,
@@ -345,10 +349,35 @@ inline void model_builder::add_embedding(vit_tensors& made, const stream_factors
   }
   const code_distribution embed = u8_distribution(), positions = u8_distribution();
   made.embed_table = bytes(256);
-  made.class_token = bytes(shape.head_features());
+  made.class_token = bytes(shape.prefix_tokens() * shape.width);
   made.positions = bytes(shape.tokens() * shape.width);
   const stream_factors unshifted{static_cast<int>(embed.middle), std::vector<std::uint8_t>(stream.shift.size(), 1)};
   made.add_positions = addition(unshifted, positions, stream);
+}
+
+/// The final LayerNorm, and the mean if the features have one. Returns the zero point of the features.
+inline int model_builder::add_features(vit_tensors& made, const stream_factors& stream) {
+  const vit_shape& shape = recipe_.shape;
+  const int norm = zero_point();
+  if (shape.pooling != vit_pooling::normalized_mean) {
+    made.norm = layernorm(stream, norm);
+    if (!shape.pools_normalized()) {
+      return norm;
+    }
+    const int mean = shape.class_features() == 0 ? zero_point() : norm;
+    const double ratio = shape.class_features() == 0 ? real_number(1, 3) : 1;
+    made.mean = owned_tensor_scale(average_pool_spec(ratio, norm, mean, shape.patches()));
+    return mean;
+  }
+  std::vector<scale_spec> specs;
+  for (const std::uint8_t shift : stream.shift) {
+    specs.push_back(
+        wide() ? average_pool_s16_spec(real_number(1, 4), shape.patches())
+               : average_pool_spec(std::ldexp(real_number(20, 150), shift), stream.zero_point, 0, shape.patches()));
+  }
+  made.mean = owned_channel_scale(specs);
+  made.norm = layernorm({0, std::vector<std::uint8_t>(stream.shift.size())}, norm, true);
+  return norm;
 }
 
 inline vit_tensors model_builder::model() {
@@ -361,11 +390,10 @@ inline vit_tensors model_builder::model() {
   for (index_t position = 0; position < shape.depth; ++position) {
     made.blocks.push_back(block(shape.tokens(), stream));
   }
-  const int norm = zero_point();
-  made.norm = layernorm(stream, norm);
+  const int features = add_features(made, stream);
   made.head = weights(shape.classes, shape.head_features());
-  made.logits = scale(made.head, norm, {0, 256 * 60});
-  made.logits_u8 = scale(made.head, norm, u8_distribution());
+  made.logits = scale(made.head, features, {0, 256 * 60});
+  made.logits_u8 = scale(made.head, features, u8_distribution());
   return made;
 }
 

@@ -290,7 +290,7 @@ class swin_reference {
 
   void finish(const code_matrix& stream, tensors& all) const {
     const code_matrix& norm = keep(all, {"norm"}, real::layernorm(stream, tensors_.norm.view()));
-    const code_matrix& pooled = keep(all, {"pool"}, real::pool(norm, tensors_.pool.exact));
+    const code_matrix& pooled = keep(all, {"pool"}, real::pool(norm, {&tensors_.pool.exact, 1}, real::u8_codes));
     const code_matrix head = copy_weights(tensors_.head);
     keep(all, {"logits"}, real::gemm(pooled, head, tensors_.logits.exact, real::s32_codes));
     keep(all, {"logits_u8"}, real::gemm(pooled, head, tensors_.logits_u8.exact));

@@ -286,13 +286,24 @@ block_parameters view_block(Block& block, const Pack& pack) {
           .add2 = block.add2.view()};
 }
 
+/// The scale of the mean of normalized tokens, or of the residual stream's.
+using owned_mean = std::variant<no_mean, owned_tensor_scale, owned_channel_scale>;
+
+inline mean_parameters view_mean(const owned_mean& mean) {
+  if (const auto* const of_normalized = std::get_if<owned_tensor_scale>(&mean)) {
+    return mean_of_normalized{of_normalized->scale};
+  }
+  const auto* const of_stream = std::get_if<owned_channel_scale>(&mean);
+  return of_stream != nullptr ? mean_parameters(mean_of_stream{of_stream->view()}) : no_mean{};
+}
+
 /// The tensors of an integer vision transformer.
 struct vit_tensors {
   vit_shape shape;
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
   owned_linear patch;
   std::vector<std::uint8_t> embed_table;   ///< u8 stream: 256
-  std::vector<std::uint8_t> class_token;   ///< u8 stream: class tokens x width
+  std::vector<std::uint8_t> class_token;   ///< u8 stream: prefix tokens x width
   std::vector<std::uint8_t> positions;     ///< u8 stream: tokens x width
   owned_add add_positions;                 ///< u8 stream
   std::vector<std::int16_t> token_addend;  ///< s16 stream: tokens x width
@@ -302,6 +313,7 @@ struct vit_tensors {
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+  owned_mean mean = {};
 };
 
 /// Views of a model, and of its blocks, which are views already. pack: as of view_block.
@@ -313,7 +325,7 @@ vit_parameters view_vit(Tensors& model, std::span<const block_parameters> blocks
   return {.pixel_table = {model.pixel_table.data(), model.pixel_table.empty() ? 0 : shape.channels, 256},
           .patch = model.patch.view(pack(model.patch.weights)),
           .embedding = {.table = model.embed_table,
-                        .class_token = {model.class_token.data(), shape.class_tokens, width},
+                        .class_token = {model.class_token.data(), shape.prefix_tokens(), width},
                         .positions = {model.positions.data(), tokens, width},
                         .add_positions = model.add_positions.view()},
           .token_addend = {model.token_addend.data(), wide ? tokens : 0, width},
@@ -321,7 +333,8 @@ vit_parameters view_vit(Tensors& model, std::span<const block_parameters> blocks
           .norm = model.norm.view(),
           .head = pack(model.head),
           .logits = model.logits.view(),
-          .logits_u8 = model.logits_u8.view()};
+          .logits_u8 = model.logits_u8.view(),
+          .mean = view_mean(model.mean)};
 }
 
 /// A fully-integer vision transformer as it is stored. packed_vit (build/packed_vit.hpp) makes it ready to run.
@@ -363,7 +376,8 @@ class integer_vit {
       require_size("size of pixel_table", tensors_.pixel_table.size(), size_product(256, shape.channels));
     }
     if (shape.stream == stream_codes::u8) {
-      require_size("size of class_token", tensors_.class_token.size(), shape.head_features());
+      require_size("size of class_token", tensors_.class_token.size(),
+                   size_product(shape.prefix_tokens(), shape.width));
       require_size("size of positions", tensors_.positions.size(), size_product(shape.tokens(), shape.width));
     } else {
       require_size("size of token_addend", tensors_.token_addend.size(), size_product(shape.tokens(), shape.width));

@@ -77,6 +77,13 @@ inline scale_spec average_pool_spec(double factor, int zero_point, int output_ze
           {0, std::int64_t{255} * tokens}};
 }
 
+/// The same for s16 codes, whose mean has s16 codes, too: both zero points are 0.
+inline scale_spec average_pool_s16_spec(double factor, index_t tokens) {
+  const index_t count = tokens < 1 ? 1 : tokens;
+  const std::int64_t extreme = std::int64_t{32768} * tokens;
+  return {factor / static_cast<double>(count), 0, 0, {-extreme, extreme - (tokens > 0 ? tokens : 0)}};
+}
+
 /// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
 inline scale_spec convert_codes_spec(double factor, int zero_point, int output_zero_point) {
   return {factor, static_cast<double>(output_zero_point), zero_point, {0, 255}};

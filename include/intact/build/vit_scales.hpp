@@ -37,7 +37,8 @@ struct vit_scales {
   ptf_scale tokens;
   std::vector<block_scales> blocks;
   affine_scale norm, logits;
-  float stream = 1;  ///< of an s16 residual stream
+  float stream = 1;        ///< of an s16 residual stream
+  affine_scale pool = {};  ///< of vit_pooling::mean, u8 codes; of normalized_mean, s16 codes
 };
 
 namespace detail {

@@ -121,6 +121,11 @@ void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_
   require_average_pool(x, stage, y);
   detail::call<dispatched::average_pool>(x, stage, y);
 }
+template <class Stage>
+void average_pool(matrix_view<const std::int16_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
+  require_average_pool(x, stage, y);
+  detail::call<dispatched::average_pool>(x, stage, y);
+}
 
 template <class Stage, executor Executor = sequential>
 void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y,

@@ -153,6 +153,8 @@ using product_of_activations = dispatch_threaded<dispatched::gemm, quantized_bat
 template <class Stage>
 using average_pool = dispatch_entry<dispatched::average_pool, u8_input, Stage, output_of<Stage>>;
 template <class Stage>
+using average_pool_s16 = dispatch_entry<dispatched::average_pool, matrix_view<const s16>, Stage, output_of<Stage>>;
+template <class Stage>
 using convert_codes = dispatch_threaded<dispatched::convert_codes, u8_input, Stage, output_of<Stage>>;
 template <class Stage>
 using depthwise_conv = dispatch_threaded<dispatched::depthwise_conv, quantized_matrix, token_grid, depthwise_weights,
@@ -206,9 +208,9 @@ using moves = dispatch_entries<
     dispatch_threaded<dispatched::window_reverse, matrix_view<const T>, window_grid, matrix_view<T>>>;
 
 using others =
-    dispatch_entries<of_stages<average_pool, of_tensors>, of_stages<convert_codes, of_tensors>,
-                     of_stages<depthwise_conv, of_products>, moves<u8>, moves<s16>,
-                     dispatch_entry<dispatched::row_sums, u8_input, std::int32_t, std::span<std::int32_t>>,
+    dispatch_entries<of_stages<average_pool, of_tensors>, of_stages<average_pool_s16, of_tensors>,
+                     of_stages<convert_codes, of_tensors>, of_stages<depthwise_conv, of_products>, moves<u8>,
+                     moves<s16>, dispatch_entry<dispatched::row_sums, u8_input, std::int32_t, std::span<std::int32_t>>,
                      dispatch_entry<dispatched::row_sums, matrix_view<const s8>, std::int32_t, std::span<std::int32_t>>,
                      dispatch_threaded<dispatched::layernorm, u8_input, layernorm_parameters, u8_output>,
                      dispatch_threaded<dispatched::layernorm, matrix_view<const s16>, layernorm_parameters, u8_output>,

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -126,9 +127,19 @@ void check_patch_samples(const model_archive& archive, const Shape& shape) {
 inline void check_shape(const model_archive& archive, const vit_shape& shape) {
   check_patches(archive, shape);
   check_patch_samples(archive, shape);
-  const bool wide = shape.stream == stream_codes::s16;
+  const bool wide = shape.stream == stream_codes::s16 || shape.pooling == vit_pooling::normalized_mean;
   archive.require("shape.width", shape.width, {1, wide ? layernorm_max_channels_s16 : layernorm_max_channels});
-  const std::int64_t tokens = patch_count(shape) + shape.class_tokens;
+  const bool needs_class_tokens =
+      shape.pooling == vit_pooling::class_tokens || shape.pooling == vit_pooling::class_tokens_and_mean;
+  if (needs_class_tokens && shape.class_tokens == 0) {
+    archive.refuse("shape.class_tokens", "is 0; the features that shape.pooling names are those of class tokens");
+  }
+  if (shape.pooling == vit_pooling::normalized_mean && patch_count(shape) > average_pool_max_tokens_s16) {
+    archive.refuse("shape.pooling", "is that of a mean of s16 codes, of at most " +
+                                        std::to_string(average_pool_max_tokens_s16) + " patches; the shape makes " +
+                                        std::to_string(patch_count(shape)));
+  }
+  const std::int64_t tokens = patch_count(shape) + shape.class_tokens + shape.registers;
   if (tokens > shift_matmul_max_keys) {
     archive.refuse("shape.patch", "makes " + std::to_string(tokens) + " tokens; they must be at most " +
                                       std::to_string(shift_matmul_max_keys));
@@ -193,18 +204,25 @@ inline void check_prescale(const model_archive& archive, const std::string& tens
   }
 }
 
-/// Checks the scale of a layer against what its weights can reach.
-inline void check_scale(const model_archive& archive, const std::string& name, const owned_channel_scale& scale,
-                        const owned_weights& weights) {
-  for (index_t n = 0; n < weights.rows; ++n) {
+/// Checks a scale of channels against the accumulators that they can reach; range_of(channel) tells them.
+template <class RangeOf>
+void check_channels(const model_archive& archive, const std::string& name, const owned_channel_scale& scale,
+                    const RangeOf& range_of) {
+  for (index_t n = 0; n < std::ssize(scale.exact); ++n) {
     const std::string place = " of channel " + std::to_string(n);
-    const accumulator_range range = linear_spec<std::uint8_t>({.weights = weights.row(n), .factor = 1}).range;
-    check_prescale(archive, name + ".prescale", place, scale.left_shift, range);
+    check_prescale(archive, name + ".prescale", place, scale.left_shift, range_of(n));
     const realized_scale expected = exact_of(archive, name + ".offset", place, scale.view().channel(n));
     const realized_scale& stored = scale.exact[static_cast<std::size_t>(n)];
     check_exact(archive, name + ".exact", "has" + place + " the factor", stored.factor, expected.factor);
     check_exact(archive, name + ".exact", "has" + place + " the offset", stored.offset, expected.offset);
   }
+}
+
+/// Checks the scale of a layer against what its weights can reach.
+inline void check_scale(const model_archive& archive, const std::string& name, const owned_channel_scale& scale,
+                        const owned_weights& weights) {
+  check_channels(archive, name, scale,
+                 [&](index_t n) { return linear_spec<std::uint8_t>({.weights = weights.row(n), .factor = 1}).range; });
 }
 
 inline void check_scale(const model_archive& archive, const std::string& name, const owned_tensor_scale& p,

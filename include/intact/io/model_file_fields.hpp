@@ -53,7 +53,13 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   archive.number("shape.depth", shape.depth, limits{0, model_file_max_size});
   archive.number("shape.classes", shape.classes, size);
   if (archive.has("shape.class_tokens", shape.class_tokens != 1)) {
-    archive.number("shape.class_tokens", shape.class_tokens, limits{2, model_file_max_size});
+    archive.number("shape.class_tokens", shape.class_tokens, limits{0, model_file_max_size});
+  }
+  if (archive.has("shape.registers", shape.registers != 0)) {
+    archive.number("shape.registers", shape.registers, size);
+  }
+  if (archive.has("shape.pooling", shape.pooling != vit_pooling::class_tokens)) {
+    archive.number("shape.pooling", shape.pooling, first_of(4));
   }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);
@@ -81,15 +87,30 @@ void describe_weights(Archive& archive, const std::string& name, field<Archive, 
   }
 }
 
+/// A scale of so many channels, without what depends on their accumulators.
+template <class Archive>
+void describe_channels(Archive& archive, const std::string& name, field<Archive, owned_channel_scale>& scale,
+                       index_t channels) {
+  archive.array(name + ".multiplier", scale.multiplier, {channels}, multiplier_limits);
+  archive.array(name + ".offset", scale.offset, {channels}, scale_offset_limits);
+  archive.number(name + ".shift", scale.shift, scale_shift_limits);
+  archive.number(name + ".prescale", scale.left_shift, scale_shift_limits);
+  archive.reals(name + ".exact", scale.exact, channels);
+}
+
 template <class Archive>
 void describe_scale(Archive& archive, const std::string& name, field<Archive, owned_channel_scale>& scale,
                     const owned_weights& weights) {
-  archive.array(name + ".multiplier", scale.multiplier, {weights.rows}, multiplier_limits);
-  archive.array(name + ".offset", scale.offset, {weights.rows}, scale_offset_limits);
-  archive.number(name + ".shift", scale.shift, scale_shift_limits);
-  archive.number(name + ".prescale", scale.left_shift, scale_shift_limits);
-  archive.reals(name + ".exact", scale.exact, weights.rows);
+  describe_channels(archive, name, scale, weights.rows);
   check_scale(archive, name, scale, weights);
+}
+
+/// A scale of channels whose accumulators have one range.
+template <class Archive>
+void describe_scale(Archive& archive, const std::string& name, field<Archive, owned_channel_scale>& scale,
+                    index_t channels, const accumulator_range& range) {
+  describe_channels(archive, name, scale, channels);
+  check_channels(archive, name, scale, [&](index_t) { return range; });
 }
 
 template <class Archive>
@@ -225,9 +246,31 @@ void describe_embedding(Archive& archive, field<Archive, vit_tensors>& model) {
     return;
   }
   archive.array("embed_table", model.embed_table, {activation_table_size_8});
-  archive.array("class_token", model.class_token, {shape.head_features()});
+  archive.array("class_token", model.class_token, {shape.prefix_tokens() * shape.width});
   archive.array("positions", model.positions, {shape.tokens(), shape.width});
   describe_add(archive, "add_positions", model.add_positions, shape.width);
+}
+
+/// The final LayerNorm, and the mean if the features have one.
+template <class Archive>
+void describe_features(Archive& archive, field<Archive, vit_tensors>& model) {
+  const vit_shape& shape = model.shape;
+  const std::int64_t patches = shape.patches();
+  const bool of_stream = shape.pooling == vit_pooling::normalized_mean, wide = shape.stream == stream_codes::s16;
+  if (shape.pools_normalized()) {
+    if constexpr (!Archive::writes) {
+      model.mean = owned_tensor_scale();
+    }
+    describe_scale(archive, "pool", std::get<owned_tensor_scale>(model.mean), {0, 255 * patches});
+  } else if (of_stream) {
+    if constexpr (!Archive::writes) {
+      model.mean = owned_channel_scale();
+    }
+    const accumulator_range range =
+        wide ? accumulator_range{-32768 * patches, 32767 * patches} : accumulator_range{0, 255 * patches};
+    describe_scale(archive, "pool", std::get<owned_channel_scale>(model.mean), shape.width, range);
+  }
+  describe_layernorm(archive, "norm", model.norm, shape.width, of_stream ? stream_codes::s16 : shape.stream);
 }
 
 /// The head of a model of any kind.
@@ -255,7 +298,7 @@ void describe_vit(Archive& archive, field<Archive, vit_tensors>& model) {
     describe_block(archive, "blocks." + std::to_string(position), model.blocks[static_cast<std::size_t>(position)],
                    shape.block(), shape.stream);
   }
-  describe_layernorm(archive, "norm", model.norm, shape.width, shape.stream);
+  describe_features(archive, model);
   describe_head(archive, model, shape.classes, shape.head_features());
 }
 

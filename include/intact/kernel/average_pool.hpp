@@ -11,8 +11,8 @@ inline namespace INTACT_UNIT {
 namespace kernel {
 
 /// Sums of all rows, a group of channels at a time.
-template <class Isa, class Stage>
-void average_pool(const matrix_view<const std::uint8_t>& x, const Stage& stage,
+template <class Isa, class Code, class Stage>
+void average_pool(const matrix_view<const Code>& x, const Stage& stage,
                   const matrix_view<typename Stage::output>& y) noexcept {
   for_each_group<Isa>(x.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
     s32<Isa> sums[1][N];

@@ -6,42 +6,33 @@
 #include <iterator>
 #include <span>
 #include <type_traits>
+#include <variant>
 
+#include "intact/average_pool.hpp"
 #include "intact/im2col.hpp"
 #include "intact/model/block.hpp"
-#include "intact/types/stream_codes.hpp"
+#include "intact/model/vit_shape.hpp"
 
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Sizes of a vision transformer that classifies by a class token, or by a class token and a distillation token.
-struct vit_shape {
-  index_t channels = 0;
-  index_t height = 0;
-  index_t image_width = 0;
-  index_t patch = 1;
-  index_t width = 0;
-  index_t heads = 1;
-  index_t hidden = 0;
-  index_t depth = 0;
-  index_t classes = 0;
-  index_t class_tokens = 1;  ///< 2 with a distillation token
-  stream_codes stream = stream_codes::u8;
-
-  INTACT_INLINE constexpr index_t patches() const { return size_product(height / patch, image_width / patch); }
-  INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), class_tokens); }
-  INTACT_INLINE constexpr index_t head_features() const { return size_product(class_tokens, width); }
-  INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
-  INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
-};
-
-/// Patches, class tokens and positions in u8, each in a scale of its own, for a stream of u8 codes.
+/// Patches, class tokens and registers, and positions in u8, each in a scale of its own, for a stream of u8 codes.
 struct u8_embedding {
   std::span<const std::uint8_t> table;          ///< 256: from patch's output scale to the tokens' scale
-  matrix_view<const std::uint8_t> class_token;  ///< class tokens x width codes in the tokens' scale
+  matrix_view<const std::uint8_t> class_token;  ///< prefix tokens x width codes in the tokens' scale
   matrix_view<const std::uint8_t> positions;    ///< tokens x width codes
   add_parameters add_positions;
 };
+
+/// From sums of tokens to their mean, as the pooling of the shape demands it.
+struct no_mean {};
+struct mean_of_normalized {
+  tensor_scale scale;  ///< from sums of the final LayerNorm's codes to u8
+};
+struct mean_of_stream {
+  channel_scale scale;  ///< from sums of the residual stream's codes to s16, which the final LayerNorm takes
+};
+using mean_parameters = std::variant<no_mean, mean_of_normalized, mean_of_stream>;
 
 /// Parameters of a fully-integer vision transformer. Owns nothing; build/integer_vit.hpp owns them.
 struct vit_parameters {
@@ -49,12 +40,13 @@ struct vit_parameters {
       {};                       ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel
   linear_parameters patch;      ///< weights width x (channels * patch^2); to u8 or to the s16 stream
   u8_embedding embedding = {};  ///< of a u8 stream
-  matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: class tokens and positions
+  matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: prefix tokens and positions
   std::span<const block_parameters> blocks;
   layernorm_parameters norm;
-  any_packed_weights head;  ///< classes x (class tokens * width)
+  any_packed_weights head;  ///< classes x head features
   channel_scale logits;     ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
+  mean_parameters mean = {};
 };
 
 /// The outputs of a classifier: rows are images.
@@ -67,6 +59,25 @@ struct classifier_outputs {
 
 inline namespace INTACT_UNIT {
 
+/// Checks the features' parameters against a model's sizes.
+inline void require_pooling(const vit_parameters& p, const vit_shape& shape) {
+  require_at_least("vit", "class_tokens", shape.class_tokens, shape.pooling == vit_pooling::class_tokens ? 1 : 0);
+  require_at_least("vit", "registers", shape.registers, 0);
+  const bool of_stream = shape.pooling == vit_pooling::normalized_mean;
+  require_equal("vit", "mean: is one of normalized tokens", std::holds_alternative<mean_of_normalized>(p.mean),
+                shape.pools_normalized());
+  require_equal("vit", "mean: is one of the stream", std::holds_alternative<mean_of_stream>(p.mean), of_stream);
+  if (const auto* const mean = std::get_if<mean_of_normalized>(&p.mean)) {
+    require_at_most("vit", "tokens to pool", shape.patches(), average_pool_max_tokens);
+    require_scale("vit: mean", mean->scale, shape.width);
+  } else if (const auto* const s16_mean = std::get_if<mean_of_stream>(&p.mean)) {
+    require_at_most("vit", "tokens to pool", shape.patches(), average_pool_max_tokens_s16);
+    require_scale("vit: mean", s16_mean->scale, shape.width);
+  }
+  of_stream || shape.stream == stream_codes::s16 ? require_layernorm<std::int16_t>("vit: norm", p.norm, shape.width)
+                                                 : require_layernorm("vit: norm", p.norm, shape.width);
+}
+
 /// Checks a model's parameters against its sizes.
 template <class Kinds = all_weight_kinds>
 void require_vit(const vit_parameters& p, const vit_shape& shape) {
@@ -77,13 +88,13 @@ void require_vit(const vit_parameters& p, const vit_shape& shape) {
     require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
   }
   require_linear<Kinds>("vit: patch", p.patch, shape.width, shape.patch_values());
-  require_at_least("vit", "class_tokens", shape.class_tokens, 1);
+  require_pooling(p, shape);
   const bool wide = shape.stream == stream_codes::s16;
   if (wide) {
     require_shape("vit", "token_addend", p.token_addend, shape.tokens(), shape.width);
   } else {
     require_equal("vit", "size of embedding.table", std::ssize(p.embedding.table), activation_table_size_8);
-    require_shape("vit", "embedding.class_token", p.embedding.class_token, shape.class_tokens, shape.width);
+    require_shape("vit", "embedding.class_token", p.embedding.class_token, shape.prefix_tokens(), shape.width);
     require_shape("vit", "embedding.positions", p.embedding.positions, shape.tokens(), shape.width);
     require_add_parameters("vit: embedding.add_positions", p.embedding.add_positions, shape.width);
   }
@@ -92,8 +103,6 @@ void require_vit(const vit_parameters& p, const vit_shape& shape) {
     wide ? require_block<std::int16_t, Kinds>(block, shape.block())
          : require_block<std::uint8_t, Kinds>(block, shape.block());
   }
-  wide ? require_layernorm<std::int16_t>("vit: norm", p.norm, shape.width)
-       : require_layernorm("vit: norm", p.norm, shape.width);
   require_linear<Kinds>("vit: head, logits", {p.head, p.logits}, shape.classes, shape.head_features());
   require_linear<Kinds>("vit: head, logits_u8", {p.head, p.logits_u8}, shape.classes, shape.head_features());
 }
@@ -115,18 +124,18 @@ inline void require_vit_image(const image_view& image, const vit_shape& shape) {
   }
 }
 
-/// Buffers of a call for `batch` images. Patches and the blocks' buffers share memory: patches are consumed before
-/// blocks run.
+/// Buffers of a call for `batch` images. Patches, the blocks' buffers and those of means share memory: each is consumed
+/// before the next is filled.
 struct vit_buffers {
-  matrix_view<std::uint8_t> normalized;  ///< class tokens
-  matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
+  matrix_view<std::uint8_t> features;   ///< of each image
+  matrix_view<std::uint8_t> stream_u8;  ///< of this and the next, one is empty
   matrix_view<std::int16_t> stream_s16;
 
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape, index_t batch) {
     const index_t rows = size_product(batch, shape.tokens());
     const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(size_product(batch, shape.class_tokens), shape.width),
+    return {memory.template matrix<std::uint8_t>(batch, shape.head_features()),
             memory.template matrix<std::uint8_t>(wide ? 0 : rows, shape.width),
             memory.template matrix<std::int16_t>(wide ? rows : 0, shape.width)};
   }
@@ -136,14 +145,29 @@ struct vit_buffers {
   static constexpr matrix_view<std::uint8_t> take_patches(Workspace& memory, const vit_shape& shape) {
     return memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values());
   }
+
+  /// One image's normalized tokens, of which some are averaged.
+  template <class Workspace>
+  static constexpr matrix_view<std::uint8_t> take_normalized(Workspace& memory, const vit_shape& shape) {
+    return memory.template matrix<std::uint8_t>(shape.pools_normalized() ? shape.normalized_tokens() : 0, shape.width);
+  }
+
+  /// The means of all streams, before they are normalized.
+  template <class Workspace>
+  static constexpr matrix_view<std::int16_t> take_means(Workspace& memory, const vit_shape& shape, index_t batch) {
+    return memory.template matrix<std::int16_t>(shape.pooling == vit_pooling::normalized_mean ? batch : 0, shape.width);
+  }
 };
 
 /// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
 constexpr std::size_t vit_workspace_bytes(const vit_shape& shape, index_t batch = 1, index_t threads = 1) {
-  workspace_size memory, patches;
+  workspace_size memory, patches, pooling;
   vit_buffers::take(memory, shape, batch);
   vit_buffers::take_patches(patches, shape);
-  return memory.bytes_and(std::max(patches.bytes(), block_workspace_bytes(shape.block(), batch, threads)));
+  vit_buffers::take_normalized(pooling, shape);
+  vit_buffers::take_means(pooling, shape, batch);
+  const std::size_t blocks = block_workspace_bytes(shape.block(), batch, threads);
+  return memory.bytes_and(std::max({patches.bytes(), pooling.bytes(), blocks}));
 }
 
 /// Checks all arguments of vit with a number of threads.
@@ -169,7 +193,7 @@ void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
   }
 }
 
-/// The tokens of one image: quantized patches through the patch embedding, after the class tokens.
+/// The tokens of one image: quantized patches through the patch embedding, after the class tokens and registers.
 template <class Isa, class Kinds, class Code, executor Executor>
 void embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
            matrix_view<std::uint8_t> patches, const Executor& run) {
@@ -179,13 +203,12 @@ void embed(const image_view& image, const vit_parameters& p, const vit_shape& sh
     const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
     activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
   }
-  const index_t class_tokens = shape.class_tokens;
-  const matrix_view<Code> patch_tokens = stream.row_block(class_tokens, patches.rows);
+  const index_t prefix = shape.prefix_tokens();
+  const matrix_view<Code> patch_tokens = stream.row_block(prefix, patches.rows);
   if constexpr (std::is_same_v<Code, std::int16_t>) {
-    copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
+    copy_tokens(p.token_addend.row_block(0, prefix), stream);
     linear<Isa, Kinds>(patches, p.patch.weights,
-                       add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)}, patch_tokens,
-                       run);
+                       add_to_stream{p.patch.scale, p.token_addend.row_block(prefix, patches.rows)}, patch_tokens, run);
   } else {
     const u8_embedding& embedding = p.embedding;
     copy_tokens(embedding.class_token, stream);
@@ -230,10 +253,43 @@ matrix_view<Code> last_block(matrix_view<Code> stream, const block_parameters& p
   return class_tokens;
 }
 
-/// From the images of a batch to their normalized class tokens.
+/// The mean of one image's normalized patch tokens, after its normalized class tokens if these are features.
+template <class Isa, class Code, executor Executor>
+void pool_normalized(matrix_view<const Code> stream, const vit_parameters& p, const vit_shape& shape,
+                     matrix_view<std::uint8_t> features, workspace memory, const Executor& run) {
+  const index_t classes = shape.class_features(), patches = shape.patches(), width = shape.width;
+  const matrix_view<std::uint8_t> normalized = vit_buffers::take_normalized(memory, shape);
+  const matrix_view<std::uint8_t> patch_tokens = normalized.row_block(classes, patches);
+  layernorm<Isa>(stream.row_block(0, classes), p.norm, normalized.row_block(0, classes), run);
+  layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches), p.norm, patch_tokens, run);
+  copy_tokens<std::uint8_t>(normalized.row_block(0, classes), {features.data, classes, width});
+  average_pool<Isa>(patch_tokens, requantize<std::uint8_t, tensor_scale>{std::get<mean_of_normalized>(p.mean).scale},
+                    features.column_block(classes * width, width));
+}
+
+/// From the streams of a batch to the features.
+template <class Isa, class Code, executor Executor>
+void pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_shape& shape,
+          matrix_view<std::uint8_t> features, workspace memory, const Executor& run) {
+  const auto image = [&](index_t i) { return stream.row_block(i * shape.tokens(), shape.tokens()); };
+  if (const auto* const mean = std::get_if<mean_of_stream>(&p.mean)) {
+    const matrix_view<std::int16_t> means = vit_buffers::take_means(memory, shape, features.rows);
+    for (index_t i = 0; i < features.rows; ++i) {
+      average_pool<Isa>(image(i).row_block(shape.prefix_tokens(), shape.patches()),
+                        requantize<std::int16_t>{mean->scale}, means.row_block(i, 1));
+    }
+    layernorm<Isa>(means, p.norm, features, run);
+    return;
+  }
+  for (index_t i = 0; i < features.rows; ++i) {
+    pool_normalized<Isa>(image(i), p, shape, features.row_block(i, 1), memory, run);
+  }
+}
+
+/// From the images of a batch to their features.
 template <class Isa, class Kinds, class Code, executor Executor>
 void encode(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
-            matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, const Executor& run) {
+            matrix_view<Code> stream, matrix_view<std::uint8_t> features, workspace memory, const Executor& run) {
   const index_t tokens = shape.tokens();
   workspace before_blocks = memory;
   const matrix_view<std::uint8_t> patches = vit_buffers::take_patches(before_blocks, shape);
@@ -241,20 +297,24 @@ void encode(std::span<const image_view> images, const vit_parameters& p, const v
     embed<Isa, Kinds>(images[static_cast<std::size_t>(i)], p, shape, stream.row_block(i * tokens, tokens), patches,
                       run);
   }
-  if (p.blocks.empty()) {
-    layernorm<Isa>(gather_class_tokens(stream, shape), p.norm, normalized, run);
-    return;
-  }
-  for (const block_parameters& layer : p.blocks.first(p.blocks.size() - 1)) {
+  const bool class_tokens_alone = shape.pooling == vit_pooling::class_tokens && !p.blocks.empty();
+  for (const block_parameters& layer : p.blocks.first(p.blocks.size() - (class_tokens_alone ? 1 : 0))) {
     block<Isa, Kinds>(stream, layer, shape.block(), memory, run);
   }
-  layernorm<Isa>(last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run), p.norm, normalized, run);
+  if (shape.pooling != vit_pooling::class_tokens) {
+    pool<Isa, Code>(stream, p, shape, features, memory, run);
+    return;
+  }
+  const matrix_view<std::uint8_t> normalized(features.data, features.rows * shape.class_tokens, shape.width);
+  layernorm<Isa>(class_tokens_alone ? last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run)
+                                    : gather_class_tokens(stream, shape),
+                 p.norm, normalized, run);
 }
 
 }  // namespace detail
 
-/// A vision transformer in integers, from pixels to logits, for a batch of images. Of the last block only the part that
-/// the class tokens need is computed.
+/// A vision transformer in integers, from pixels to logits, for a batch of images. If the class tokens are the
+/// features, only the part of the last block that they need is computed.
 ///
 /// Shapes:    images as `shape` says; logits and logits_u8 images x classes.
 /// Units:     logits are codes with zero point 0 and 1/256 of the scale of logits_u8: compare them as they are.
@@ -273,13 +333,12 @@ void vit(std::span<const image_view> images, const vit_parameters& p, const vit_
   const vit_buffers buffer = vit_buffers::take(memory, shape, batch);
 
   if (shape.stream == stream_codes::s16) {
-    detail::encode<Isa, Kinds>(images, p, shape, buffer.stream_s16, buffer.normalized, memory, run);
+    detail::encode<Isa, Kinds>(images, p, shape, buffer.stream_s16, buffer.features, memory, run);
   } else {
-    detail::encode<Isa, Kinds>(images, p, shape, buffer.stream_u8, buffer.normalized, memory, run);
+    detail::encode<Isa, Kinds>(images, p, shape, buffer.stream_u8, buffer.features, memory, run);
   }
-  const matrix_view<const std::uint8_t> features(buffer.normalized.data, batch, shape.head_features());
-  linear<Isa, Kinds>(features, p.head, requantize<std::int32_t>{p.logits}, y.logits, run);
-  linear<Isa, Kinds>(features, p.head, requantize<std::uint8_t>{p.logits_u8}, y.logits_u8, run);
+  linear<Isa, Kinds>(buffer.features, p.head, requantize<std::int32_t>{p.logits}, y.logits, run);
+  linear<Isa, Kinds>(buffer.features, p.head, requantize<std::uint8_t>{p.logits_u8}, y.logits_u8, run);
 }
 
 }  // namespace INTACT_UNIT

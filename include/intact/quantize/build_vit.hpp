@@ -56,13 +56,13 @@ inline std::vector<std::uint8_t> quantize_all(std::span<const float> values, con
   return codes;
 }
 
-/// Class tokens and positions as codes of an s16 stream, which the patches are added to.
+/// Prefix tokens and positions as codes of an s16 stream, which the patches are added to.
 inline std::vector<std::int16_t> build_token_addend(const float_vit& model, float scale) {
   std::vector<std::int16_t> addend;
   for (index_t token = 0; token < model.shape.tokens(); ++token) {
     for (index_t c = 0; c < model.shape.width; ++c) {
       const float value =
-          model.positions(token, c) + (token < model.shape.class_tokens ? model.class_token(token, c) : 0.0F);
+          model.positions(token, c) + (token < model.shape.prefix_tokens() ? model.class_token(token, c) : 0.0F);
       addend.push_back(quantize_code<std::int16_t>(value, {scale, 0}));
     }
   }
@@ -95,6 +95,25 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
   });
 }
 
+/// The final LayerNorm, and the mean if the features have one; `stream` is the scale of the residual stream.
+inline void build_features(const float_vit& model, const vit_scales& scales, const ptf_scale& stream,
+                           vit_tensors& contents) {
+  const vit_shape& shape = model.shape;
+  const bool of_stream = shape.pooling == vit_pooling::normalized_mean;
+  contents.norm = at_tensor({"norm"}, [&] {
+    return build_norm(view_of(model.norm), model.epsilon,
+                      of_stream ? unshifted_scale(scales.pool, shape.width) : stream, scales.norm);
+  });
+  at_tensor({"pool"}, [&] {
+    if (of_stream) {
+      contents.mean =
+          owned_channel_scale(mean_specs(stream, contents.shape.stream, scales.pool.scale, shape.patches()));
+    } else if (shape.pools_normalized()) {
+      contents.mean = owned_tensor_scale(mean_spec(scales.norm, features_scale(scales, shape), shape.patches()));
+    }
+  });
+}
+
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
@@ -122,12 +141,14 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
     stream = wide ? stream : own.add2;
   }
 
-  contents.norm = detail::at_tensor(
-      {"norm"}, [&] { return detail::build_norm(view_of(model.norm), model.epsilon, stream, scales.norm); });
+  detail::build_features(model, scales, stream, contents);
   contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
   const auto build_logits = [&](const code_scale& y) {
-    return detail::at_tensor(
-        {"logits"}, [&] { return detail::build_linear(weights.head, span_of(model.head.bias), scales.norm, y).scale; });
+    return detail::at_tensor({"logits"}, [&] {
+      return detail::build_linear(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape),
+                                  y)
+          .scale;
+    });
   };
   contents.head = weights.head.weights;
   contents.logits = build_logits({contents.logits_scale, 0});

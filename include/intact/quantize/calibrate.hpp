@@ -165,6 +165,12 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   }
   scales.stream = seen.s16_scale(seen.range("tokens"), 0, model.shape.depth);
   scales.norm = seen.affine("norm");
+  if (model.shape.pooling == vit_pooling::mean) {
+    scales.pool = seen.affine("pool");
+  } else if (model.shape.pooling == vit_pooling::normalized_mean) {
+    const value_range mean[] = {seen.range("pool")};
+    scales.pool = {build_s16_scale(mean), 0};
+  }
   scales.logits = seen.affine("logits");
   return scales;
 }

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "intact/build/integer_vit.hpp"
@@ -175,14 +176,10 @@ class vit_evaluation {
       stream = &block(*stream);
     }
 
-    const code_matrix class_tokens =
-        real::make_codes(shape.class_tokens, shape.width, [&](index_t i, index_t c) { return (*stream)(i, c); });
-    const code_matrix& normalized = keep(all, {"norm"}, real::layernorm(class_tokens, tensors_.norm.view()));
-    const code_matrix norm = real::make_codes(
-        1, shape.head_features(), [&](index_t, index_t k) { return normalized(k / shape.width, k % shape.width); });
+    const code_matrix features = pool(*stream, all);
     const code_matrix head = copy_weights(tensors_.head);
-    keep(all, {"logits"}, real::gemm(norm, head, tensors_.logits.exact, real::s32_codes));
-    keep(all, {"logits_u8"}, real::gemm(norm, head, tensors_.logits_u8.exact));
+    keep(all, {"logits"}, real::gemm(features, head, tensors_.logits.exact, real::s32_codes));
+    keep(all, {"logits_u8"}, real::gemm(features, head, tensors_.logits_u8.exact));
     return all;
   }
 
@@ -198,9 +195,38 @@ class vit_evaluation {
     });
   }
 
-  /// The class tokens, and the patches in their scale; then the positions.
+  /// Some rows of a tensor.
+  static code_matrix rows_of(const code_matrix& x, index_t first, index_t count) {
+    return real::make_codes(count, x.columns, [&](index_t i, index_t c) { return x(first + i, c); });
+  }
+
+  /// The features: one row.
+  code_matrix pool(const code_matrix& stream, tensors& all) const {
+    const vit_shape& shape = tensors_.shape;
+    const code_matrix patches = rows_of(stream, shape.prefix_tokens(), shape.patches());
+    if (const auto* const scale = std::get_if<owned_channel_scale>(&tensors_.mean)) {
+      const code_matrix& mean = keep(all, {"pool"}, real::pool(patches, scale->exact, real::s16_codes));
+      return keep(all, {"norm"}, real::layernorm(mean, tensors_.norm.view()));
+    }
+    const auto* const scale = std::get_if<owned_tensor_scale>(&tensors_.mean);
+    const index_t classes = shape.class_features();
+    const code_matrix taken =
+        real::make_codes(classes + (scale != nullptr ? patches.rows : 0), shape.width,
+                         [&](index_t i, index_t c) { return i < classes ? stream(i, c) : patches(i - classes, c); });
+    const code_matrix& norm = keep(all, {"norm"}, real::layernorm(taken, tensors_.norm.view()));
+    const index_t class_values = classes * shape.width;
+    const code_matrix mean =
+        scale == nullptr
+            ? code_matrix()
+            : keep(all, {"pool"}, real::pool(rows_of(norm, classes, patches.rows), {&scale->exact, 1}, real::u8_codes));
+    return real::make_codes(1, class_values + mean.columns, [&](index_t, index_t k) {
+      return k < class_values ? norm(k / shape.width, k % shape.width) : mean(0, k - class_values);
+    });
+  }
+
+  /// The prefix tokens, and the patches in their scale; then the positions.
   code_matrix embed_u8(const code_matrix& input, tensors& all) const {
-    const index_t first = tensors_.shape.class_tokens;
+    const index_t first = tensors_.shape.prefix_tokens();
     const code_matrix& patch = keep(all, {"patch"}, evaluate_linear(input, tensors_.patch));
     const code_matrix& embed =
         keep(all, {"embed"}, real::make_codes(patch.rows + first, patch.columns, [&](index_t i, index_t c) {
@@ -213,9 +239,9 @@ class vit_evaluation {
     return evaluate_add(embed, positions, tensors_.add_positions);
   }
 
-  /// Class tokens and positions; then the patches.
+  /// Prefix tokens and positions; then the patches.
   code_matrix embed_s16(const code_matrix& input) const {
-    const index_t width = tensors_.shape.width, first = tensors_.shape.class_tokens;
+    const index_t width = tensors_.shape.width, first = tensors_.shape.prefix_tokens();
     const auto addend = [&](index_t i, index_t c) {
       return tensors_.token_addend[static_cast<std::size_t>(i * width + c)];
     };

@@ -363,14 +363,15 @@ inline code_matrix add(const code_matrix& stream, const code_matrix& branch, std
   });
 }
 
-/// The sum of each column, scaled.
-inline code_matrix pool(const code_matrix& x, const realized_scale& scale) {
+/// The sum of each column, in the scale of all or of the column.
+inline code_matrix pool(const code_matrix& x, std::span<const realized_scale> scale, const code_range& range) {
   return make_codes(1, x.columns, [&](index_t, index_t c) {
     double sum = 0;
     for (index_t i = 0; i < x.rows; ++i) {
       sum += x(i, c);
     }
-    return nearest_code(sum * scale.factor + scale.offset, u8_codes);
+    const realized_scale& of_column = scale[scale.size() == 1 ? 0 : static_cast<std::size_t>(c)];
+    return nearest_code(sum * of_column.factor + of_column.offset, range);
   });
 }
 

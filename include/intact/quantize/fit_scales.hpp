@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <iterator>
+#include <vector>
 
 #include "intact/build/recipe.hpp"
 #include "intact/build/scale_fitter.hpp"
@@ -47,6 +48,46 @@ inline void require_weights(const char* operation, const vit_weights& weights, c
   require_layer(operation, {"logits"}, weights.head, model.head.weight);
 }
 
+/// The scale of the features, the inputs of the head.
+inline const affine_scale& features_scale(const vit_scales& scales, const vit_shape& shape) {
+  return shape.pooling == vit_pooling::mean ? scales.pool : scales.norm;
+}
+
+/// The mean of so many normalized tokens.
+inline scale_spec mean_spec(const affine_scale& norm, const affine_scale& mean, index_t tokens) {
+  return average_pool_spec(scale_ratio(norm, mean), norm.zero_point, mean.zero_point, tokens);
+}
+
+/// The mean of so many tokens of a residual stream, channel by channel, in s16 codes of a scale.
+inline std::vector<scale_spec> mean_specs(const ptf_scale& stream, stream_codes codes, float mean, index_t tokens) {
+  std::vector<scale_spec> specs;
+  for (std::size_t c = 0; c < stream.shift.size(); ++c) {
+    const double ratio = channel_step(stream, c) / static_cast<double>(mean);
+    specs.push_back(codes == stream_codes::s16 ? average_pool_s16_spec(ratio, tokens)
+                                               : average_pool_spec(ratio, stream.zero_point, 0, tokens));
+  }
+  return specs;
+}
+
+/// Fits the scales of the final LayerNorm and of the mean, if the features have one, to the residual stream's.
+inline void fit_features(const float_vit& model, const quantization_recipe& recipe, const ptf_scale& stream,
+                         layer_fitter& fit, vit_scales& scales) {
+  const vit_shape& shape = model.shape;
+  if (shape.pooling == vit_pooling::normalized_mean) {
+    fit.raise("pool", scales.pool.scale, [&](float scale) {
+      return fits_layernorm_input(scale, shape.width, static_cast<double>(model.epsilon)) &&
+             has_scale(mean_specs(stream, recipe.stream, scale, shape.patches()));
+    });
+  }
+  fit.norm("norm", view_of(model.norm), scales.norm);
+  if (shape.pooling == vit_pooling::mean) {
+    fit.raise("pool", scales.pool.scale, [&](float scale) {
+      const scale_spec target = mean_spec(scales.norm, {scale, scales.pool.zero_point}, shape.patches());
+      return has_scale({&target, 1});
+    });
+  }
+}
+
 }  // namespace detail
 
 /// The scales with those raised for which the integers of a recipe's graph do not exist. Scales of a model that
@@ -88,8 +129,9 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
     detail::block_fitter{block, recipe, fit, scales.stream}(weights.blocks[position], scales.blocks[position], stream);
   }
   fit.enter_block(-1);
-  fit.norm("norm", view_of(model.norm), scales.norm);
-  fit.head(weights.head, span_of(model.head.bias), scales.norm, scales.logits);
+  const ptf_scale& last = scales.blocks.empty() ? scales.tokens : scales.blocks.back().add2;
+  detail::fit_features(model, recipe, wide ? detail::unshifted_scale({scales.stream, 0}, width) : last, fit, scales);
+  fit.head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits);
   return fitted;
 }
 

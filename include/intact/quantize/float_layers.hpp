@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <iterator>
 #include <locale>
 #include <optional>
@@ -225,6 +226,22 @@ class float_model_reader {
       numbers.push_back(number);
     }
     return numbers;
+  }
+
+  /// A metadata value, which must be one of some; empty if there is none.
+  std::string text(const std::string& key, std::initializer_list<const char*> allowed) const {
+    const auto found = tensors_.metadata().find(key);
+    if (found == tensors_.metadata().end()) {
+      return {};
+    }
+    if (std::find(allowed.begin(), allowed.end(), found->second) == allowed.end()) {
+      std::string all;
+      for (const char* const one : allowed) {
+        all += (all.empty() ? "" : " or ") + in_quotes(one);
+      }
+      refuse("metadata \"" + key + "\" is " + in_quotes(found->second) + "; it must be " + all);
+    }
+    return found->second;
   }
 
   /// The option, else the one number of a metadata value, else the alternative.

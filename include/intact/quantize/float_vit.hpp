@@ -19,18 +19,18 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// A vision transformer with a class token, of the architecture and with the names of timm's. A distilled one has a
-/// second token with a head of its own, and averages both heads' logits: halves of the two, side by side, are one head
-/// of both tokens. Const objects may be shared between threads.
+/// A vision transformer of the architecture and with the names of timm's. A distilled one has a second class token
+/// with a head of its own, and averages both heads' logits: halves of the two, side by side, are one head of both
+/// tokens. Const objects may be shared between threads.
 struct float_vit : pixel_normalization {
   vit_shape shape;
   float epsilon = 1e-6f;     ///< of every LayerNorm
   float_linear patch;        ///< weights width x (channels * patch^2), columns in the order of im2col
-  float_matrix class_token;  ///< class tokens x width
+  float_matrix class_token;  ///< prefix tokens x width: class tokens, then registers
   float_matrix positions;    ///< tokens x width
   std::vector<float_block> blocks;
-  float_layernorm norm;
-  float_linear head;  ///< of all class tokens, one after the other
+  float_layernorm norm;  ///< of the features
+  float_linear head;     ///< classes x head features
 };
 
 /// A view of a block.
@@ -45,6 +45,7 @@ struct float_vit_options {
   std::optional<float> pixel_max = {};         ///< ["pixel_max"] else 255
   std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
   std::vector<float> standard_deviation = {};  ///< ["std"] likewise
+  std::optional<vit_pooling> pooling = {};     ///< ["global_pool", "token" or "avg"] else as the tensors are named
 };
 
 namespace detail {
@@ -54,29 +55,64 @@ inline std::string head_name(const float_model_reader& reader) {
   return reader.contains("head.fc.weight") ? "head.fc" : "head";
 }
 
+/// Patches on a side of a square image, from the number of positions: of patches alone, of all tokens but the
+/// registers, or of all tokens.
+inline index_t read_side(const float_model_reader& reader, const vit_shape& shape) {
+  const index_t positions = reader.size("pos_embed", 3, 1);
+  const auto side_without = [&](index_t others) {  // 0 if the other positions form no square
+    const index_t patches = std::max<index_t>(positions - others, 0);
+    const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(patches)));
+    return side * side == patches ? side : 0;
+  };
+  for (const index_t others : {index_t{0}, shape.class_tokens, shape.prefix_tokens()}) {
+    if (const index_t side = side_without(others); side != 0) {
+      return side;
+    }
+  }
+  if (shape.class_tokens == 0 && side_without(1) != 0) {
+    reader.size("cls_token", 3, 1);  // missing
+  }
+  reader.refuse(reader.quoted("pos_embed") + " has " + std::to_string(positions) +
+                " tokens; it must have a square number of patches, alone or after " +
+                std::to_string(shape.class_tokens) + " class tokens (\"cls_token\", \"dist_token\") and " +
+                std::to_string(shape.registers) + " registers (\"reg_token\")");
+}
+
+/// The option, else the metadata's, else that which the names and shapes of the tensors tell.
+inline vit_pooling read_pooling(const float_model_reader& reader, const vit_shape& shape,
+                                const std::optional<vit_pooling>& option) {
+  const bool normalizes_features = reader.contains("fc_norm.weight"), has_class = shape.class_tokens != 0;
+  const std::string given = reader.text("global_pool", {"token", "avg"});
+  if (option || given == "token") {
+    const vit_pooling pooling = option.value_or(vit_pooling::class_tokens);
+    if (!has_class && (pooling == vit_pooling::class_tokens || pooling == vit_pooling::class_tokens_and_mean)) {
+      reader.refuse("the features are those of a class token; the model has no tensor \"cls_token\"");
+    }
+    return pooling;
+  }
+  if (normalizes_features) {
+    return vit_pooling::normalized_mean;
+  }
+  const bool twice_as_wide = reader.size(head_name(reader) + ".weight", 2, 1) == 2 * shape.width;
+  return given == "avg" || !has_class               ? vit_pooling::mean
+         : twice_as_wide && shape.class_tokens == 1 ? vit_pooling::class_tokens_and_mean
+                                                    : vit_pooling::class_tokens;
+}
+
 /// The sizes of a model, from the shapes of its tensors.
-inline vit_shape read_vit_shape(const float_model_reader& reader, const named_tensors& tensors) {
+inline vit_shape read_vit_shape(const float_model_reader& reader, const named_tensors& tensors,
+                                const std::optional<vit_pooling>& pooling) {
   vit_shape shape;
   const std::string patch = "patch_embed.proj.weight";
   shape.width = reader.size(patch, 4, 0);
   shape.channels = reader.size(patch, 4, 1);
   shape.patch = reader.size(patch, 4, 2);
-  shape.class_tokens = reader.contains("dist_token") ? 2 : 1;
-  const index_t tokens = reader.size("pos_embed", 3, 1);
-  const auto side_of = [](index_t patches) {  // 0 if they are no square
-    const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(std::max<index_t>(patches, 0))));
-    return side * side == patches ? side : 0;
-  };
-  // Class tokens may have no positions.
-  const index_t side = side_of(side_of(tokens) == 0 ? tokens - shape.class_tokens : tokens);
-  if (side == 0) {
-    reader.refuse(reader.quoted("pos_embed") + " has " + std::to_string(tokens) + " tokens; it must have " +
-                  (shape.class_tokens == 1 ? "1, the class token," : "2, the class and the distillation token,") +
-                  " and a square number of patches, or the patches alone");
-  }
-  shape.height = shape.image_width = side * shape.patch;
+  shape.class_tokens = reader.contains("dist_token") ? 2 : reader.contains("cls_token") ? 1 : 0;
+  shape.registers = reader.contains("reg_token") ? reader.size("reg_token", 3, 1) : 0;
+  shape.height = shape.image_width = read_side(reader, shape) * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
   shape.classes = reader.size(head_name(reader) + ".weight", 2, 0);
+  shape.pooling = read_pooling(reader, shape, pooling);
   for (const std::string& name : tensors.names()) {
     shape.depth += name.starts_with("blocks.") && name.ends_with(".norm1.weight");
   }
@@ -94,29 +130,37 @@ inline index_t read_heads(const float_model_reader& reader, index_t width, const
   return static_cast<index_t>(heads);
 }
 
-/// The class token, and the distillation token below it.
-inline float_matrix read_class_tokens(float_model_reader& reader, const vit_shape& shape) {
-  float_matrix tokens(shape.class_tokens, shape.width);
-  tokens.row(0) = reader.matrix("cls_token", 1, {1, 1, shape.width});
-  if (shape.class_tokens == 2) {
-    tokens.row(1) = reader.matrix("dist_token", 1, {1, 1, shape.width});
-  }
+/// The class token, the distillation token and the registers.
+inline float_matrix read_prefix_tokens(float_model_reader& reader, const vit_shape& shape) {
+  float_matrix tokens(shape.prefix_tokens(), shape.width);
+  const auto read = [&](const char* name, index_t first, index_t count) {
+    if (count != 0) {
+      tokens.middleRows(first, count) = reader.matrix(name, count, {1, count, shape.width});
+    }
+  };
+  read("cls_token", 0, std::min<index_t>(shape.class_tokens, 1));
+  read("dist_token", 1, std::max<index_t>(shape.class_tokens - 1, 0));
+  read("reg_token", shape.class_tokens, shape.registers);
   return tokens;
 }
 
-/// Positions; class tokens without positions of their own have zeros.
+/// Positions; registers, or all tokens but the patches, have zeros if they have no positions of their own.
 inline float_matrix read_positions(float_model_reader& reader, const vit_shape& shape) {
-  const index_t rows = reader.size("pos_embed", 3, 1);
+  const index_t rows = reader.size("pos_embed", 3, 1), others = rows - shape.patches();
+  const float_matrix given = reader.matrix("pos_embed", rows, {1, rows, shape.width});
   float_matrix positions = float_matrix::Zero(shape.tokens(), shape.width);
-  positions.bottomRows(rows) = reader.matrix("pos_embed", rows, {1, rows, shape.width});
+  positions.topRows(others) = given.topRows(others);
+  positions.bottomRows(shape.patches()) = given.bottomRows(shape.patches());
   return positions;
 }
 
 /// The head, or the average of the heads of two tokens as one head. Of a distilled model without a second head the
 /// logits are those of the class token.
 inline float_linear read_head(float_model_reader& reader, const vit_shape& shape) {
-  const float_linear head = reader.linear(head_name(reader), shape.classes, shape.width);
-  if (shape.class_tokens == 1) {
+  const bool of_two_tokens = shape.pooling == vit_pooling::class_tokens && shape.class_tokens == 2;
+  const float_linear head =
+      reader.linear(head_name(reader), shape.classes, of_two_tokens ? shape.width : shape.head_features());
+  if (!of_two_tokens) {
     return head;
   }
   float_linear both{float_matrix::Zero(shape.classes, shape.head_features()), head.bias};
@@ -168,6 +212,33 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
   float_mlp_half(block, model.epsilon, position, stream, record);
 }
 
+/// From the residual stream to the features, one row.
+template <class Recorder>
+float_matrix float_features(const float_vit& model, const float_matrix& stream, Recorder& record) {
+  const vit_shape& shape = model.shape;
+  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name}, tensor); };
+  if (shape.pooling == vit_pooling::normalized_mean) {
+    float_matrix mean = stream.bottomRows(shape.patches()).colwise().mean();
+    show("pool", mean);
+    mean = apply(model.norm, mean, model.epsilon);
+    show("norm", mean);
+    return mean;
+  }
+  const index_t classes = shape.class_features(), pooled = shape.normalized_tokens() - classes;
+  float_matrix taken(shape.normalized_tokens(), shape.width);
+  taken << stream.topRows(classes), stream.bottomRows(pooled);
+  float_matrix normalized = apply(model.norm, taken, model.epsilon);
+  show("norm", normalized);
+  float_matrix features(1, shape.head_features());
+  if (pooled != 0) {
+    float_matrix mean = normalized.bottomRows(pooled).colwise().mean();
+    show("pool", mean);
+    features.rightCols(shape.width) = mean;
+  }
+  features.leftCols(classes * shape.width) = normalized.topRows(classes).reshaped<Eigen::RowMajor>().transpose();
+  return features;
+}
+
 }  // namespace detail
 
 /// Makes a model of a file of weights under timm's names. The sizes follow from the tensors' shapes; images are square.
@@ -179,19 +250,19 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
   detail::float_model_reader reader(tensors);
   float_vit model;
   vit_shape& shape = model.shape;
-  shape = detail::read_vit_shape(reader, tensors);
+  shape = detail::read_vit_shape(reader, tensors, options.pooling);
   shape.heads = detail::read_heads(reader, shape.width, options.heads);
   detail::read_normalization(reader, options, shape.channels, model);
 
   model.patch.weight =
       reader.matrix("patch_embed.proj.weight", shape.width, {shape.width, shape.channels, shape.patch, shape.patch});
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {shape.width});
-  model.class_token = detail::read_class_tokens(reader, shape);
+  model.class_token = detail::read_prefix_tokens(reader, shape);
   model.positions = detail::read_positions(reader, shape);
   for (index_t position = 0; position < shape.depth; ++position) {
     model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden));
   }
-  model.norm = reader.layernorm("norm", shape.width);
+  model.norm = reader.layernorm(reader.contains("fc_norm.weight") ? "fc_norm" : "norm", shape.width);
   model.head = detail::read_head(reader, shape);
   reader.skip("mask_token");  // of training alone
   reader.require_all_read();
@@ -231,10 +302,7 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
     detail::float_forward_block(model, position, stream, record);
   }
 
-  float_matrix normalized = detail::apply(model.norm, stream.topRows(shape.class_tokens), model.epsilon);
-  show("norm", normalized);
-  normalized.resize(1, shape.head_features());  // row by row: one token after the other
-  float_matrix logits = detail::apply(model.head, normalized);
+  float_matrix logits = detail::apply(model.head, detail::float_features(model, stream, record));
   show("logits", logits);
   return {logits.data(), logits.data() + logits.size()};
 }

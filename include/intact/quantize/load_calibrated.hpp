@@ -358,6 +358,9 @@ inline loaded_calibrated_vit load_calibrated_vit(const safetensors_file& file) {
     weights.blocks.push_back(reader.weights(name, model.blocks[n]));
   }
   scales.norm = reader.affine("norm");
+  if (model.shape.pooling == vit_pooling::mean) {
+    scales.pool = reader.affine("pool");
+  }
   scales.logits = reader.affine("logits");
   weights.head = reader.weights("head", model.head.weight);
   reader.require_all_read();

@@ -83,13 +83,13 @@ class reconstruction {
 
   bool wide() const { return recipe_.stream == stream_codes::s16; }
   index_t tokens() const { return exact_.shape.tokens(); }
-  index_t class_tokens() const { return exact_.shape.class_tokens; }
+  index_t prefix_tokens() const { return exact_.shape.prefix_tokens(); }
 
-  /// The weights of the rows of a tensor in sums of errors: those of class tokens, if it has any, are larger.
+  /// The weights of the rows of a tensor in sums of errors: those of class tokens that are features are larger.
   Eigen::VectorXf row_weights(index_t rows) const {
     Eigen::VectorXf weights = Eigen::VectorXf::Ones(rows);
     for (index_t row = 0; rows == images_ * tokens() && row < rows; row += tokens()) {
-      weights.segment(row, class_tokens()).setConstant(class_token_weight);
+      weights.segment(row, exact_.shape.class_features()).setConstant(class_token_weight);
     }
     return weights;
   }
@@ -182,7 +182,7 @@ class reconstruction {
     }
   }
 
-  /// The class tokens and the patches of every image, plus positions.
+  /// The prefix tokens and the patches of every image, plus positions.
   float_matrix embedded(const float_vit& model, const float_matrix& patches) const {
     float_matrix stream(images_ * tokens(), model.shape.width);
     const index_t count = exact_.shape.patches();
@@ -198,10 +198,10 @@ class reconstruction {
     vit_scales& scales = result_.scales;
     if (!wide()) {
       scales.patch = round_input(patches, nullptr);
-      float_matrix tokens_of_all(patches.rows() + class_tokens(), patches.cols());
+      float_matrix tokens_of_all(patches.rows() + prefix_tokens(), patches.cols());
       tokens_of_all << exact_.class_token, patches;
       scales.embed = round_input(tokens_of_all, nullptr);
-      result_.model.class_token = tokens_of_all.topRows(class_tokens());
+      result_.model.class_token = tokens_of_all.topRows(prefix_tokens());
       patches = tokens_of_all.bottomRows(patches.rows());
       scales.positions = round_input(result_.model.positions, nullptr);
     }
@@ -324,16 +324,21 @@ class reconstruction {
     x = {attention_.context_of(x.exact, nullptr), attention_.context_of(x.rounded, &scales)};
   }
 
-  /// The final LayerNorm of the class tokens, and the head, whose weights are rounded to nearest: class tokens are too
-  /// few to choose a thousand rows of weights.
+  /// The features of all images, and the head, whose weights are rounded to nearest: features are too few to choose a
+  /// thousand rows of weights. Where the features have a scale of their own it is the one of least error; scales of
+  /// tensors before them remain.
   void reconstruct_head() {
-    float_matrix classes(images_ * class_tokens(), exact_.shape.width);
+    const vit_shape& shape = exact_.shape;
+    float_matrix x(images_, shape.head_features());
+    auto ignore = [](const trace_site&, const float_matrix&) {};
     for (index_t i = 0; i < images_; ++i) {
-      classes.middleRows(i * class_tokens(), class_tokens()) = stream_.rounded.middleRows(i * tokens(), class_tokens());
+      x.row(i) = float_features(exact_, stream_.rounded.middleRows(i * tokens(), tokens()), ignore);
     }
-    float_matrix x = apply(exact_.norm, classes, exact_.epsilon);
-    x.resize(images_, exact_.shape.head_features());  // row by row: an image's tokens one after the other
-    result_.scales.norm = round_input(x, &exact_.head.weight);
+    if (shape.pooling == vit_pooling::mean) {
+      result_.scales.pool = round_input(x, &exact_.head.weight);
+    } else if (shape.pooling != vit_pooling::class_tokens_and_mean) {
+      result_.scales.norm = round_input(x, &exact_.head.weight);
+    }
     result_.weights.head = quantize_layer_at({"logits"}, view_of(exact_.head.weight), recipe_);
     result_.model.head.weight = real_weights(result_.weights.head);
   }

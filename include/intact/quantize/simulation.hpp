@@ -231,6 +231,16 @@ class simulated_vit {
       round_stream(tensor, scales_.tokens);
     } else if (site.name == "norm") {
       round_if(tensor_kind::norm, scales_.norm);
+    } else if (site.name == "pool" && has(tensor_kind::norm)) {
+      round_mean(tensor);
+    }
+  }
+
+  void round_mean(float_matrix& tensor) const {
+    if (model_.shape.pooling == vit_pooling::normalized_mean) {
+      round_to_codes(tensor, scales_.pool, codes_of<std::int16_t>);
+    } else {
+      round_to_codes(tensor, detail::features_scale(scales_, model_.shape));
     }
   }
 

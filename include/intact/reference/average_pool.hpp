@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "intact/average_pool.hpp"
 #include "intact/stage/output_stage.hpp"
@@ -10,9 +11,9 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-template <class Stage>
-void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
-  require_average_pool(x, stage, y);
+template <class X, class Stage>
+void average_pool(matrix_view<X> x, const Stage& stage, matrix_view<typename Stage::output> y) {
+  require_average_pool<std::remove_const_t<X>>(x, stage, y);
   for (index_t c = 0; c < y.columns; ++c) {
     std::int64_t sum = 0;
     for (index_t t = 0; t < x.rows; ++t) {

@@ -24,7 +24,8 @@ inline namespace INTACT_ABI {
 ///   add1 add2            tokens x width          the residual stream
 ///   fc1                  tokens x hidden         12-bit codes
 ///   activation           tokens x hidden         GELU
-///   norm                 class tokens x width    final LayerNorm of the class tokens
+///   norm                 ... x width             final LayerNorm of the tokens that are features, or of their mean
+///   pool                 1 x width               mean of the patch tokens, of norm's codes or of the residual stream's
 ///   logits               1 x classes             int32 codes
 ///   logits_u8            1 x classes             u8 codes
 ///

@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <variant>
 
 #include "intact/model/vit.hpp"
+#include "intact/reference/average_pool.hpp"
 #include "intact/reference/im2col.hpp"
 #include "intact/reference/model/block.hpp"
 
@@ -14,15 +16,19 @@ namespace reference {
 /// Buffers of one call, taken from a workspace; what a block needs follows them.
 struct vit_buffers {
   matrix_view<std::uint8_t> patches;
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<std::uint8_t> stream_u8;  ///< of this and the next, one is empty
+  matrix_view<std::uint8_t> normalized;  ///< the tokens that the final LayerNorm takes
+  matrix_view<std::uint8_t> features;    ///< in place of normalized tokens of which some are averaged
+  matrix_view<std::int16_t> mean;        ///< of the stream
+  matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
   matrix_view<std::int16_t> stream_s16;
 
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
     const bool wide = shape.stream == stream_codes::s16;
     return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values()),
-            memory.template matrix<std::uint8_t>(shape.class_tokens, shape.width),
+            memory.template matrix<std::uint8_t>(shape.normalized_tokens(), shape.width),
+            memory.template matrix<std::uint8_t>(shape.pools_normalized() ? 1 : 0, shape.head_features()),
+            memory.template matrix<std::int16_t>(shape.pooling == vit_pooling::normalized_mean ? 1 : 0, shape.width),
             memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
             memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
   }
@@ -51,27 +57,56 @@ void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, mat
   reference::add(stream, embedding.positions, embedding.add_positions, stream);
 }
 
-/// Patches added to what the class tokens and the positions are, as a residual stream of s16 codes.
+/// Patches added to what the other tokens and the positions are, as a residual stream of s16 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
-  const index_t class_tokens = stream.rows - patches.rows;
-  intact::detail::copy_tokens(p.token_addend.row_block(0, class_tokens), stream);
+  const index_t prefix = stream.rows - patches.rows;
+  intact::detail::copy_tokens(p.token_addend.row_block(0, prefix), stream);
   reference::linear(patches, p.patch.weights,
-                    add_to_stream{p.patch.scale, p.token_addend.row_block(class_tokens, patches.rows)},
-                    stream.row_block(class_tokens, patches.rows));
+                    add_to_stream{p.patch.scale, p.token_addend.row_block(prefix, patches.rows)},
+                    stream.row_block(prefix, patches.rows));
 }
 
-/// From quantized patches to the normalized class tokens.
+/// From the residual stream to the features.
 template <class Code, class Trace>
-void encode(matrix_view<const std::uint8_t> patches, const vit_parameters& p, const vit_shape& shape,
-            matrix_view<Code> stream, matrix_view<std::uint8_t> normalized, workspace memory, Trace& trace) {
-  embed(patches, p, stream, trace);
+matrix_view<const std::uint8_t> pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_shape& shape,
+                                     const vit_buffers& buffer, Trace& trace) {
+  const index_t classes = shape.class_features();
+  const matrix_view<const Code> patches = stream.row_block(shape.prefix_tokens(), shape.patches());
+  const matrix_view<std::uint8_t> normalized = buffer.normalized;
+  if (const auto* const mean = std::get_if<mean_of_stream>(&p.mean)) {
+    reference::average_pool(patches, requantize<std::int16_t>{mean->scale}, buffer.mean);
+    trace(trace_site{"pool"}, matrix_view<const std::int16_t>(buffer.mean));
+    reference::layernorm(buffer.mean, p.norm, normalized);
+  } else {
+    const index_t pooled = shape.normalized_tokens() - classes;
+    reference::layernorm(stream.row_block(0, classes), p.norm, normalized.row_block(0, classes));
+    reference::layernorm(patches.row_block(0, pooled), p.norm, normalized.row_block(classes, pooled));
+  }
+  trace(trace_site{"norm"}, matrix_view<const std::uint8_t>(normalized));
+  if (!shape.pools_normalized()) {
+    return {normalized.data, 1, shape.head_features()};
+  }
+  const index_t first = classes * shape.width;
+  const matrix_view<std::uint8_t> mean = buffer.features.column_block(first, shape.width);
+  intact::detail::copy_tokens<std::uint8_t>({normalized.data, 1, first}, buffer.features);
+  reference::average_pool(normalized.row_block(classes, patches.rows),
+                          requantize<std::uint8_t, tensor_scale>{std::get<mean_of_normalized>(p.mean).scale}, mean);
+  trace(trace_site{"pool"}, matrix_view<const std::uint8_t>(mean));
+  return buffer.features;
+}
+
+/// From quantized patches to the features.
+template <class Code, class Trace>
+matrix_view<const std::uint8_t> encode(const vit_buffers& buffer, const vit_parameters& p, const vit_shape& shape,
+                                       matrix_view<Code> stream, workspace memory, Trace& trace) {
+  embed(buffer.patches, p, stream, trace);
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
   for (index_t position = 0; position < shape.depth; ++position) {
     reference::block(stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory,
                      layer_trace<Trace>{trace, position});
   }
-  reference::layernorm(stream.row_block(0, shape.class_tokens), p.norm, normalized);
+  return pool<Code>(stream, p, shape, buffer, trace);
 }
 
 }  // namespace detail
@@ -101,17 +136,12 @@ void vit(const image_view& image, const vit_parameters& p, const vit_shape& shap
   }
   trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.patches));
 
-  if (shape.stream == stream_codes::s16) {
-    detail::encode<std::int16_t>(buffer.patches, p, shape, buffer.stream_s16, buffer.normalized, memory, trace);
-  } else {
-    detail::encode<std::uint8_t>(buffer.patches, p, shape, buffer.stream_u8, buffer.normalized, memory, trace);
-  }
-  const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-  trace(trace_site{"norm"}, normalized);
-  const matrix_view<const std::uint8_t> head_input(normalized.data, 1, shape.head_features());
-  reference::linear(head_input, p.head, requantize<std::int32_t>{p.logits}, y.logits);
+  const matrix_view<const std::uint8_t> features =
+      shape.stream == stream_codes::s16 ? detail::encode(buffer, p, shape, buffer.stream_s16, memory, trace)
+                                        : detail::encode(buffer, p, shape, buffer.stream_u8, memory, trace);
+  reference::linear(features, p.head, requantize<std::int32_t>{p.logits}, y.logits);
   trace(trace_site{"logits"}, matrix_view<const std::int32_t>(y.logits));
-  reference::linear(head_input, p.head, requantize<std::uint8_t>{p.logits_u8}, y.logits_u8);
+  reference::linear(features, p.head, requantize<std::uint8_t>{p.logits_u8}, y.logits_u8);
   trace(trace_site{"logits_u8"}, matrix_view<const std::uint8_t>(y.logits_u8));
 }
 

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "intact/model/block.hpp"
+#include "intact/types/stream_codes.hpp"
+
+namespace intact {
+inline namespace INTACT_ABI {
+
+/// The features of an image, which the head takes. Means are those of the patch tokens.
+enum class vit_pooling {
+  class_tokens,           ///< the final LayerNorm of the class tokens, one after the other
+  mean,                   ///< the final LayerNorm of the patch tokens, then their mean
+  class_tokens_and_mean,  ///< both, the class tokens first; the mean has the scale of the class tokens
+  normalized_mean         ///< the mean of the patch tokens, then its LayerNorm
+};
+
+/// Sizes of a vision transformer. Its tokens are the class tokens, the registers, and the patches.
+struct vit_shape {
+  index_t channels = 0;
+  index_t height = 0;
+  index_t image_width = 0;
+  index_t patch = 1;
+  index_t width = 0;
+  index_t heads = 1;
+  index_t hidden = 0;
+  index_t depth = 0;
+  index_t classes = 0;
+  index_t class_tokens = 1;  ///< 2 with a distillation token
+  stream_codes stream = stream_codes::u8;
+  index_t registers = 0;  ///< tokens that are neither class tokens nor patches
+  vit_pooling pooling = vit_pooling::class_tokens;
+
+  INTACT_INLINE constexpr index_t patches() const { return size_product(height / patch, image_width / patch); }
+  INTACT_INLINE constexpr index_t prefix_tokens() const { return size_sum(class_tokens, registers); }
+  INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), prefix_tokens()); }
+  INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
+  INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
+
+  /// Class tokens that are features.
+  INTACT_INLINE constexpr index_t class_features() const {
+    return pooling == vit_pooling::class_tokens || pooling == vit_pooling::class_tokens_and_mean ? class_tokens : 0;
+  }
+  /// Whether a mean of normalized patch tokens is a feature.
+  INTACT_INLINE constexpr bool pools_normalized() const {
+    return pooling == vit_pooling::mean || pooling == vit_pooling::class_tokens_and_mean;
+  }
+  /// Tokens of an image that the final LayerNorm takes.
+  INTACT_INLINE constexpr index_t normalized_tokens() const {
+    return pooling == vit_pooling::normalized_mean ? 1 : size_sum(class_features(), pools_normalized() ? patches() : 0);
+  }
+  /// Inputs of the head.
+  INTACT_INLINE constexpr index_t head_features() const {
+    return size_product(pooling == vit_pooling::class_tokens ? class_tokens : class_features() + 1, width);
+  }
+};
+
+}  // namespace INTACT_ABI
+}  // namespace intact
