@@ -163,6 +163,9 @@ TEST_CASE("dispatch: equals header-only calls [operations on rows]", "[dispatch]
         1, channels, [&](auto y, const auto&) { dispatch::average_pool(o.x.view(), stage, y); },
         [&](auto y) { average_pool<tested_isa>(o.x.view(), stage, y); });
     check<typename Stage::output>(
+        1, channels, [&](auto y, const auto&) { dispatch::average_pool(o.stream.view(), stage, y); },
+        [&](auto y) { average_pool<tested_isa>(o.stream.view(), stage, y); });
+    check<typename Stage::output>(
         tokens, channels, [&](auto y, const auto& run) { dispatch::convert_codes(o.x.view(), stage, y, run); },
         [&](auto y) { convert_codes<tested_isa>(o.x.view(), stage, y); });
   });
