@@ -265,6 +265,19 @@ MUTATIONS = [
         ("case dtype::f64:\n      return converted(double{}", "case dtype::i64:\n      return converted(double{}"),
     ),
     *mutations_of(
+        "io/checkpoint_config.hpp", "checkpoint_config_test",
+        ("configured<double>{1 / factor->value", "configured<double>{factor->value"),
+        ("to > from || 10 * to < from", "to >= from || 10 * to < from"),
+        ("size) / static_cast<double>(resized);", "size) / static_cast<double>(resized + 1);"),
+        ("value.get<std::uint64_t>() - 1 >= std::uint64_t{largest}", "value.get<std::uint64_t>() > std::uint64_t{largest}"),
+    ),
+    *mutations_of(
+        "io/preprocess.hpp", "preprocess_test",
+        ("std::max(1 - std::fabs(x), 0.0)", "std::max(1 - x, 0.0)"),
+        ("(kind == interpolation::bicubic ? 2 : 1) * stretch", "(kind == interpolation::bicubic ? 1 : 1) * stretch"),
+        ("preprocessing.squash || length <= other", "length <= other"),
+    ),
+    *mutations_of(
         "io/nearest_name.hpp", "checkpoint_names_test",
         ("(a[i] == b[j] ? 0 : 1)", "(a[i] == b[j] ? 0 : 2)"),
         ("row[0] = i + 1;", "row[0] = i;"),

@@ -113,11 +113,9 @@ class attention_command {
   bool chosen() const { return app_->parsed(); }
 
   int run() const {
-    const auto [model, crop] = read_model(model_);
+    const auto [model, preprocessing] = read_model(model_);
     const intact::vit_shape& shape = model.shape();
-    checkpoint_options options = checkpoint_.options();
-    options.image_size = shape.height;
-    const intact::float_vit in_float = load_checkpoint(weights_, options);
+    const intact::float_vit in_float = checkpoint_.load(weights_, shape.height).model;
     if (in_float.shape.depth != shape.depth || in_float.shape.heads != shape.heads ||
         in_float.shape.tokens() != shape.tokens()) {
       throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);
@@ -130,7 +128,7 @@ class attention_command {
       throw std::invalid_argument("--block is " + std::to_string(block) + "; the model has " +
                                   std::to_string(shape.depth) + " blocks");
     }
-    const rgb_image image = read_input(image_, {shape.height, crop, prepared_});
+    const rgb_image image = read_input(image_, {preprocessing, prepared_});
     const integer_attention_maps integer(model, image.view(), block);
     intact_examples::write_json(output_, {{"block", block},
                                           {"columns", shape.image_width / shape.patch},

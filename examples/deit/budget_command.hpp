@@ -24,7 +24,9 @@ class budget_command {
  public:
   explicit budget_command(CLI::App& program) {
     app_ = program.add_subcommand("budget", "how much error each kind of quantized tensor makes by itself");
-    app_->add_option("--weights", weights_, "checkpoint, safetensors with timm's or Hugging Face's names")->required();
+    app_->add_option("--weights", weights_,
+                     "checkpoint, safetensors with the names of timm, Hugging Face or torchvision")
+        ->required();
     app_->add_option("--evaluation", images_, "folder of PNG and JPEG files to measure on")->required();
     app_->add_option("--limit", limit_, "only so many of them, the first by name")
         ->capture_default_str()
@@ -42,8 +44,9 @@ class budget_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const intact::quantization_recipe recipe = profile_.recipe();
-    const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
-    const input_size input{model.shape.height, checkpoint_.crop(), prepared_};
+    const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
+    const intact::float_vit& model = loaded.model;
+    const input_size input{loaded.preprocessing, prepared_};
     const calibration_images read = calibration_.read(input);
     const intact::calibrated_vit calibrated =
         in_file(weights_, [&] { return calibration_.calibrate(model, read.views(), recipe, threads_).model; });

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <filesystem>
-#include <sstream>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -20,13 +20,20 @@ using intact::checkpoint_options;
 
 namespace detail {
 
-/// Loads a model. Errors about values that an option can replace name the option.
-inline intact::float_vit load_naming_options(const intact::safetensors_file& file, const checkpoint_options& options) {
+/// Loads a model with the configurations in a folder, if there is one. Errors about values that an option can replace
+/// name the option.
+inline intact::loaded_checkpoint load_naming_options(const intact::safetensors_file& file, checkpoint_options options,
+                                                     const std::optional<std::filesystem::path>& folder) {
   try {
-    return intact::load_checkpoint(file, options);
+    if (folder) {
+      options.config = intact::read_checkpoint_config(file, *folder);
+    }
+    return intact::read_checkpoint(file, options);
   } catch (const intact::file_error& error) {
     const std::string problem = error.what();
-    for (const auto& [words, option] : {std::pair("heads is ", "--heads"),
+    for (const auto& [words, option] : {std::pair("config.json \"", "--no-config"),
+                                        {"\"pretrained_cfg\" \"", "--no-config"},
+                                        {"heads is ", "--heads"},
                                         {"\"heads\"", "--heads"},
                                         {"ln_eps", "--epsilon"},
                                         {"mean is ", "--mean"},
@@ -34,7 +41,10 @@ inline intact::float_vit load_naming_options(const intact::safetensors_file& fil
                                         {"std is ", "--std"},
                                         {"\"std\"", "--std"}}) {
       if (problem.find(words) != std::string::npos) {
-        throw std::runtime_error(problem + "; the option " + option + " takes the place of the file's");
+        throw std::runtime_error(problem +
+                                 (option == std::string("--no-config")
+                                      ? "; the option --no-config ignores it"
+                                      : "; the option " + std::string(option) + " takes the place of the file's"));
       }
     }
     throw;
@@ -43,51 +53,45 @@ inline intact::float_vit load_naming_options(const intact::safetensors_file& fil
 
 }  // namespace detail
 
-/// Loads a vision transformer for images of three channels.
+/// A checkpoint of a vision transformer for images of three channels, with the configurations in a folder, if there is
+/// one.
 /// Errors: intact::file_error or std::runtime_error, naming the file and the tensor.
-inline intact::float_vit load_checkpoint(const std::filesystem::path& path, const checkpoint_options& options) {
+inline intact::loaded_checkpoint load_checkpoint(const std::filesystem::path& path,
+                                                 const checkpoint_options& options = {},
+                                                 const std::optional<std::filesystem::path>& folder = {}) {
   const intact::safetensors_file file = intact::safetensors_file::read(path);
-  intact::float_vit model = in_file(path, [&] { return detail::load_naming_options(file, options); });
-  if (model.shape.channels != 3) {
-    throw error_in(path, "the model takes " + std::to_string(model.shape.channels) + " channels; images have 3");
+  intact::loaded_checkpoint loaded = in_file(path, [&] { return detail::load_naming_options(file, options, folder); });
+  if (loaded.model.shape.channels != 3) {
+    throw error_in(path, "the model takes " + std::to_string(loaded.model.shape.channels) + " channels; images have 3");
   }
-  return model;
+  return loaded;
 }
 
-/// A value that a checkpoint may leave open, and its source.
+/// A value that a command takes, and its source.
 struct assumption {
   std::string what, value;
   std::string source;  ///< an option, the file, or why the value is the default
 };
 
-/// The values that a checkpoint may leave open, and their sources. `model` was loaded with these options.
-inline std::vector<assumption> assumptions(const std::filesystem::path& path, const checkpoint_options& options,
-                                           const intact::float_vit& model) {
-  const intact::safetensors_reader file(path);
-  const bool hugging_face = intact::has_hugging_face_names(file);
-  const auto source = [&](bool given, const char* option, const char* key, const char* standard) -> std::string {
-    return given                           ? option
-           : file.metadata().contains(key) ? std::string("metadata \"") + key + '"'
-                                           : std::string(standard) + "; " + option + " names another";
-  };
-  const auto numbers = [](const std::vector<float>& values) {
-    std::ostringstream text;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      text << (i == 0 ? "" : " ") << values[i];
+/// The values that a checkpoint may leave open, and their sources, and the tensors that were not needed.
+inline std::vector<assumption> assumptions(const intact::loaded_checkpoint& loaded) {
+  std::vector<assumption> all;
+  for (const intact::checkpoint_value& one : loaded.values) {
+    const std::string option = "--" + one.name;
+    const bool assumed = one.origin == intact::value_origin::assumed;
+    all.push_back({one.name, one.value,
+                   one.origin == intact::value_origin::option
+                       ? option
+                       : one.source + (assumed ? "; " + option + " names another" : "")});
+  }
+  if (!loaded.unused.empty()) {
+    std::string names;
+    for (const std::string& name : loaded.unused) {
+      names += (names.empty() ? "" : ", ") + name;
     }
-    return text.str();
-  };
-  const intact::float_vit_options& given = options.model;
-  return {
-      {"heads", std::to_string(model.shape.heads), source(given.heads.has_value(), "--heads", "heads", "width / 64")},
-      {"mean", numbers(model.mean), source(!given.mean.empty(), "--mean", "mean", "that of ImageNet")},
-      {"std", numbers(model.standard_deviation),
-       source(!given.standard_deviation.empty(), "--std", "std", "that of ImageNet")},
-      {"epsilon", numbers({model.epsilon}),
-       source(given.epsilon.has_value(), "--epsilon", "ln_eps",
-              hugging_face ? "that of Hugging Face's models" : "that of timm's models")},
-      {"size", std::to_string(model.shape.height),
-       options.image_size ? "--size" : "that of the positions; --size names another"}};
+    all.push_back({"unused", names, "tensors without a part in classification"});
+  }
+  return all;
 }
 
 }  // namespace intact_deit

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <thread>
@@ -38,9 +39,8 @@ inline void add_prepared(CLI::App& app, bool& prepared) {
   app.add_flag("--prepared", prepared, "images are resized and cropped already: they must have the model's size");
 }
 
-inline CLI::Option* add_crop(CLI::App& app, double& crop) {
-  return app.add_option("--crop", crop, "part of the resized shorter side that remains")
-      ->capture_default_str()
+inline CLI::Option* add_crop(CLI::App& app, std::optional<double>& crop) {
+  return app.add_option("--crop", crop, "part of the resized shorter side that remains [0.875]")
       ->check(CLI::Range(0.1, 1.0))
       // NaN is outside of no range.
       ->check([](const std::string& text) { return std::isnan(std::strtod(text.c_str(), nullptr)) ? "NaN" : ""; });
@@ -55,6 +55,17 @@ class checkpoint_arguments {
         ->check(CLI::Range(1, 65536))
         ->group(group);
     add_crop(app, crop_)->group(group);
+    app.add_option("--interpolation", kind_, "how images are resized [bicubic]")
+        ->check(CLI::IsMember({"bicubic", "bilinear"}))
+        ->group(group);
+    app.add_option("--resize", resize_,
+                   "center: images keep their shape, and the middle is cut out; squash: both sides become one length\n"
+                   "[center]")
+        ->check(CLI::IsMember({"center", "squash"}))
+        ->group(group);
+    app.add_flag("--no-config", no_config_,
+                 "ignore config.json, preprocessor_config.json beside the checkpoint, and its pretrained_cfg")
+        ->group(group);
     app.add_option("--mean", mean_, "mean of the pixels, 0 to 1 [0.485 0.456 0.406]")->expected(1, 3)->group(group);
     app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
     app.add_option("--heads", heads_, "heads of attention [width / 64]")->check(CLI::PositiveNumber)->group(group);
@@ -62,16 +73,31 @@ class checkpoint_arguments {
   }
 
   checkpoint_options options() const {
-    return {{.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_}, size_};
+    checkpoint_options options{
+        {.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_}, size_, crop_};
+    if (!kind_.empty()) {
+      options.kind = kind_ == "bilinear" ? intact::interpolation::bilinear : intact::interpolation::bicubic;
+    }
+    if (!resize_.empty()) {
+      options.squash = resize_ == "squash";
+    }
+    return options;
   }
 
-  double crop() const { return crop_; }
+  /// A checkpoint with these values, for images of another side if one is given.
+  intact::loaded_checkpoint load(const std::filesystem::path& path, std::optional<index_t> side = {}) const {
+    checkpoint_options all = options();
+    all.image_size = side ? side : all.image_size;
+    return load_checkpoint(path, all, no_config_ ? std::nullopt : std::optional(path.parent_path()));
+  }
 
  private:
   std::optional<index_t> size_, heads_;
   std::optional<float> epsilon_;
   std::vector<float> mean_, deviation_;
-  double crop_ = default_crop;
+  std::optional<double> crop_;
+  std::string kind_, resize_;
+  bool no_config_ = false;
 };
 
 }  // namespace intact_deit

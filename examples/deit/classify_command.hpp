@@ -41,7 +41,7 @@ class classify_command {
       images.push_back({file, 0});
     }
     const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
-    const input_size input{stored.image_size(), stored.crop, prepared_};
+    const input_size input{stored.preprocessing, prepared_};
     const predictions found = predict(classifier, images, input, running_, "images");
     for (std::size_t i = 0; i < images.size(); ++i) {
       const prediction& one = found.images[i];

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -71,11 +72,13 @@ class convert_command {
     print_changes(calibrated_, changes);
   }
 
-  std::map<std::string, std::string> notes() const { return {{crop_note, CLI::detail::to_string(crop_)}}; }
+  std::map<std::string, std::string> notes() const {
+    return preprocessing_notes({.crop = crop_.value_or(intact::image_preprocessing().crop)});
+  }
 
   CLI::App* app_;
   std::string calibrated_, output_;
-  double crop_ = default_crop;
+  std::optional<double> crop_;
 };
 
 }  // namespace intact_deit

@@ -70,21 +70,19 @@ class evaluate_command {
 
   results run_integer() const {
     const stored_model stored = load_model(model_);
-    results all{read_images(stored.model.shape().classes), {}, {}, {stored.image_size(), stored.crop, prepared_}};
+    results all{read_images(stored.model.shape().classes), {}, {}, {stored.preprocessing, prepared_}};
     const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
     all.integer = predict(classifier, all.images, all.input, running_, "integer model");
     return all;
   }
 
   void run_float(results& all) const {
-    checkpoint_options options = checkpoint_.options();
-    if (all.integer) {
-      options.image_size = all.input.size;
-    }
-    const intact::float_vit model = load_checkpoint(weights_, options);
+    const intact::loaded_checkpoint loaded =
+        checkpoint_.load(weights_, all.integer ? std::optional(all.input.preprocessing.size) : std::nullopt);
+    const intact::float_vit& model = loaded.model;
     if (!all.integer) {
       all.images = read_images(model.shape.classes);
-      all.input = {model.shape.height, checkpoint_.crop(), prepared_};
+      all.input = {loaded.preprocessing, prepared_};
     } else if (model.shape.classes != std::ssize(all.integer->images.front().logits) &&
                all.integer->images.front().problem.empty()) {
       throw error_in(

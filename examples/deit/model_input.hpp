@@ -11,8 +11,7 @@ namespace intact_deit {
 
 /// How the images of files become those that a model takes.
 struct input_size {
-  index_t size = 0;       ///< side of the model's images
-  double crop = 1;        ///< part of the resized shorter side that remains
+  intact::image_preprocessing preprocessing;
   bool prepared = false;  ///< images have the model's size already, and are taken as they are
 };
 
@@ -22,10 +21,10 @@ inline rgb_image read_input(const std::filesystem::path& file, const input_size&
   try {
     rgb_image image = read_image(file);
     if (!input.prepared) {
-      return intact::preprocess_image(image, input.size, input.crop);
+      return intact::preprocess_image(image, input.preprocessing);
     }
-    if (image.height != input.size || image.width != input.size) {
-      const std::string side = std::to_string(input.size);
+    if (image.height != input.preprocessing.size || image.width != input.preprocessing.size) {
+      const std::string side = std::to_string(input.preprocessing.size);
       throw error_in(file, "the image is " + std::to_string(image.width) + " x " + std::to_string(image.height) +
                                "; prepared images must have the model's size, " + side + " x " + side);
     }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,7 +14,9 @@
 #include "file_errors.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/io/model_file.hpp"
+#include "intact/io/preprocess.hpp"
 #include "intact/quantize/float_vit.hpp"
+#include "intact/quantize/load_checkpoint.hpp"
 
 // Models that classify images: integer ones from files, and float ones.
 
@@ -27,39 +30,71 @@ using logit_row = std::vector<float>;
 /// An integer model from a file, with the preprocessing that it was calibrated with.
 struct stored_model {
   intact::packed_vit model;
-  double crop;
-
-  index_t image_size() const { return model.shape().height; }
+  intact::image_preprocessing preprocessing;
 };
 
-/// How much of the resized shorter side remains after the crop, if nothing else is said: 224 of 256.
-inline constexpr double default_crop = 0.875;
-
-/// The note of a model file that holds the crop.
+/// The notes of a model file that hold how images are prepared.
 inline constexpr const char* crop_note = "crop";
+inline constexpr const char* interpolation_note = "interpolation";
+inline constexpr const char* resize_note = "resize";
 
 namespace detail {
 
-inline double read_crop(const intact::safetensors_index& file) {
-  const auto note = file.metadata().find(crop_note);
-  if (note == file.metadata().end()) {
-    return default_crop;
-  }
-  const std::string& text = note->second;
-  double crop = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), crop);
-  if (error != std::errc() || end != text.data() + text.size() || !(crop >= 0.1 && crop <= 1)) {
-    throw error_in(file.name(), "the note \"" + std::string(crop_note) + "\" must be a number from 0.1 to 1");
-  }
-  return crop;
+/// How images of a side are prepared for a model. A note that is missing has its default.
+inline intact::image_preprocessing read_preprocessing(const intact::safetensors_index& file, index_t size) {
+  intact::image_preprocessing read{.size = size};
+  const auto note = [&](const char* name, const auto& understands, const char* rule) {
+    const auto found = file.metadata().find(name);
+    if (found != file.metadata().end() && !understands(found->second)) {
+      throw error_in(file.name(), "the note \"" + std::string(name) + "\" must be " + rule);
+    }
+  };
+  const auto one_of = [](const std::string& text, const char* no, const char* yes, auto set) {
+    set(text == yes);
+    return text == no || text == yes;
+  };
+  note(
+      crop_note,
+      [&](const std::string& text) {
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), read.crop);
+        return error == std::errc() && end == text.data() + text.size() && read.crop >= 0.1 && read.crop <= 1;
+      },
+      "a number from 0.1 to 1");
+  note(
+      interpolation_note,
+      [&](const std::string& text) {
+        return one_of(text, "bicubic", "bilinear", [&](bool linear) {
+          read.kind = linear ? intact::interpolation::bilinear : intact::interpolation::bicubic;
+        });
+      },
+      "\"bicubic\" or \"bilinear\"");
+  note(
+      resize_note,
+      [&](const std::string& text) {
+        return one_of(text, "center", "squash", [&](bool squash) { read.squash = squash; });
+      },
+      "\"center\" or \"squash\"");
+  return read;
 }
 
 }  // namespace detail
 
-/// An integer model from a file, and the crop that it was calibrated with.
+/// The notes that hold how images are prepared; those that have their default are left out, but for the crop.
+inline std::map<std::string, std::string> preprocessing_notes(const intact::image_preprocessing& preprocessing) {
+  std::map<std::string, std::string> notes = {{crop_note, intact::number_text(preprocessing.crop)}};
+  if (preprocessing.kind == intact::interpolation::bilinear) {
+    notes.emplace(interpolation_note, "bilinear");
+  }
+  if (preprocessing.squash) {
+    notes.emplace(resize_note, "squash");
+  }
+  return notes;
+}
+
+/// An integer model from a file, and how its images are prepared.
 /// Errors: intact::file_error or std::runtime_error, naming the file, also for models of other images than square ones
 /// of three channels.
-inline std::pair<intact::integer_vit, double> read_model(const std::filesystem::path& path) {
+inline std::pair<intact::integer_vit, intact::image_preprocessing> read_model(const std::filesystem::path& path) {
   intact::safetensors_reader file(path);
   intact::integer_vit model = intact::load_integer_vit(file);
   const intact::vit_shape& shape = model.shape();
@@ -68,13 +103,14 @@ inline std::pair<intact::integer_vit, double> read_model(const std::filesystem::
                              std::to_string(shape.image_width) + " x " + std::to_string(shape.height) +
                              " pixels; they must be square and have 3 channels");
   }
-  return {std::move(model), detail::read_crop(file)};
+  const index_t size = shape.height;
+  return {std::move(model), detail::read_preprocessing(file, size)};
 }
 
 /// The same, ready to run.
 inline stored_model load_model(const std::filesystem::path& path) {
-  auto [model, crop] = read_model(path);
-  return {intact::packed_vit(std::move(model)), crop};
+  auto [model, preprocessing] = read_model(path);
+  return {intact::packed_vit(std::move(model)), preprocessing};
 }
 
 /// An integer model with the memory that it runs in. The model must outlive it; not to be shared between threads.

@@ -86,7 +86,7 @@ class quantization_report {
 
   void print(const std::string& weights) const {
     for (const assumption& one : assumptions_) {
-      std::printf("  %-9s %s (%s)\n", one.what.c_str(), one.value.c_str(), one.source.c_str());
+      std::printf("  %-13s %s (%s)\n", one.what.c_str(), one.value.c_str(), one.source.c_str());
     }
     print_changes(weights, changes_);
     std::printf("  SQNR of each part by itself:");

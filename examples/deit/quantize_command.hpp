@@ -28,7 +28,9 @@ class quantize_command {
  public:
   explicit quantize_command(CLI::App& program) {
     app_ = program.add_subcommand("quantize", "makes an integer model of a checkpoint and images to calibrate on");
-    app_->add_option("--weights", weights_, "checkpoint, safetensors with timm's or Hugging Face's names")->required();
+    app_->add_option("--weights", weights_,
+                     "checkpoint, safetensors with the names of timm, Hugging Face or torchvision")
+        ->required();
     app_->add_option("-o,--output", output_, "the integer model's file")->required();
     app_->add_option("--json", json_, "write what is printed to this file");
     add_threads(*app_, threads_);
@@ -43,30 +45,31 @@ class quantize_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const intact::quantization_recipe recipe = profile_.recipe();
-    const intact::float_vit model = load_checkpoint(weights_, checkpoint_.options());
-    const calibration_images read = calibration_.read({model.shape.height, checkpoint_.crop(), prepared_});
+    const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
+    const intact::float_vit& model = loaded.model;
+    const calibration_images read = calibration_.read({loaded.preprocessing, prepared_});
     const calibration_result result =
         in_file(weights_, [&] { return calibration_.calibrate(model, read.views(), recipe, threads_); });
     const intact::calibrated_vit& calibrated = result.model;
     const intact::integer_vit integer = in_file(
         weights_, [&] { return intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, recipe); });
-    intact::save_integer_vit(integer, output_,
-                             {{crop_note, CLI::detail::to_string(checkpoint_.crop())},
-                              {"profile", profile_.description()},
-                              {"calibration", calibration_.description(result.method, read.images.size())}});
+    std::map<std::string, std::string> notes = preprocessing_notes(loaded.preprocessing);
+    notes.emplace("profile", profile_.description());
+    notes.emplace("calibration", calibration_.description(result.method, read.images.size()));
+    intact::save_integer_vit(integer, output_, notes);
     std::printf("%s: %td blocks of width %td, %td x %td pixels, %td classes\n", output_.c_str(), model.shape.depth,
                 model.shape.width, model.shape.height, model.shape.height, model.shape.classes);
-    report(model, result, read, recipe);
+    report(loaded, result, read, recipe);
     return read.failed == 0 ? 0 : 1;
   }
 
  private:
   /// Prints the assumptions, and the errors on a few of the images.
-  void report(const intact::float_vit& model, const calibration_result& result, const calibration_images& read,
+  void report(const intact::loaded_checkpoint& loaded, const calibration_result& result, const calibration_images& read,
               const intact::quantization_recipe& recipe) const {
+    const intact::float_vit& model = loaded.model;
     const std::vector<intact::image_view> some = read.views(4);
-    std::vector<assumption> assumed = assumptions(weights_, checkpoint_.options(), model);
-    assumed.push_back({"crop", CLI::detail::to_string(checkpoint_.crop()), source_of(*app_, {"--crop"})});
+    std::vector<assumption> assumed = assumptions(loaded);
     assumed.push_back({"recipe", profile_.description(), profile_.source(*app_)});
     assumed.push_back({"method", calibration_.description(result.method, read.images.size()),
                        calibration_.source(*app_, result.method)});

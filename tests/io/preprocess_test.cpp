@@ -26,8 +26,8 @@ std::uint64_t fnv1a(const std::vector<std::uint8_t>& bytes) {
 }
 
 /// The whole image, resized.
-rgb_image resized(const rgb_image& image, index_t height, index_t width) {
-  return resize_image(image, height, width, {{0, height}, {0, width}});
+rgb_image resized(const rgb_image& image, index_t height, index_t width, interpolation kind = interpolation::bicubic) {
+  return resize_image(image, height, width, {{0, height}, {0, width}}, kind);
 }
 
 }  // namespace
@@ -49,6 +49,28 @@ TEST_CASE("resize_image: equals Pillow in every bit") {
   CHECK(fnv1a(resized(made_image(33, 40), 100, 40).samples) == 0xa2ccb667ec63a753);
   CHECK(resized(made_image(6, 9), 6, 9) == made_image(6, 9));
   CHECK(resized(made_image(1, 1), 3, 2).samples.size() == 18);
+}
+
+TEST_CASE("resize_image: equals Pillow in every bit [bilinear]") {
+  // Computed with Pillow 9.4: Image.resize(..., Image.BILINEAR).
+  const interpolation linear = interpolation::bilinear;
+  CHECK(resized(made_image(5, 7), 3, 4, linear).samples ==
+        std::vector<std::uint8_t>{85,  76,  152, 113, 95, 133, 95,  72,  100, 162, 50,  145,
+                                  102, 109, 128, 117, 95, 118, 139, 106, 73,  126, 119, 88,
+                                  68,  104, 170, 99,  82, 140, 69,  110, 129, 144, 116, 117});
+  CHECK(fnv1a(resized(made_image(300, 200), 384, 256, linear).samples) == 0x47882ea85f18b84d);
+  CHECK(fnv1a(resized(made_image(480, 333), 36, 25, linear).samples) == 0xc5d478cd77fad691);
+  CHECK(fnv1a(resized(made_image(33, 40), 100, 40, linear).samples) == 0x9685759ce8feee87);
+  CHECK(resized(made_image(6, 9), 6, 9, linear) == made_image(6, 9));
+}
+
+TEST_CASE("preprocess_image: squashes both sides to one length") {
+  // Computed with Pillow 9.4: resize((256, 256)) and the middle of it; resize((224, 224)).
+  CHECK(fnv1a(preprocess_image(made_image(300, 201),
+                               {.size = 224, .crop = 0.875, .kind = interpolation::bilinear, .squash = true})
+                  .samples) == 0x4a13c46c6e19c91);
+  CHECK(fnv1a(preprocess_image(made_image(300, 201), {.size = 224, .crop = 1, .squash = true}).samples) ==
+        0xc05fad1e790ce762);
 }
 
 TEST_CASE("preprocess_image: resizes the shorter side to size / crop and cuts out the centre") {
@@ -73,27 +95,28 @@ TEST_CASE("resize_image: a window has the pixels of the whole resized image") {
   }
 }
 
-TEST_CASE("bicubic_taps: the weights of a sample add up to 1, and those of mirrored samples are mirrored") {
+TEST_CASE("interpolation_taps: the weights of a sample add up to 1, and those of mirrored samples are mirrored") {
   const auto weight_at = [](const filter_taps& taps, index_t k) {
     const index_t i = k - taps.first;
     return i < 0 || i >= std::ssize(taps.weight) ? 0.0 : taps.weight[static_cast<std::size_t>(i)];
   };
-  for (const auto& [from, to] : {std::pair{7, 3}, {3, 7}, {224, 160}, {1, 4}}) {
-    const std::vector<filter_taps> taps = bicubic_taps(from, to, {0, to});
-    REQUIRE(std::ssize(taps) == to);
-    for (std::size_t i = 0; i < taps.size(); ++i) {
-      CAPTURE(from, to, i);
-      double sum = 0;
-      for (index_t k = 0; k < from; ++k) {
-        sum += weight_at(taps[i], k);
-        CHECK(std::fabs(weight_at(taps[i], k) - weight_at(taps[taps.size() - 1 - i], from - 1 - k)) < 1e-12);
+  for (const interpolation kind : {interpolation::bicubic, interpolation::bilinear})
+    for (const auto& [from, to] : {std::pair{7, 3}, {3, 7}, {224, 160}, {1, 4}}) {
+      const std::vector<filter_taps> taps = interpolation_taps(kind, from, to, {0, to});
+      REQUIRE(std::ssize(taps) == to);
+      for (std::size_t i = 0; i < taps.size(); ++i) {
+        CAPTURE(from, to, i);
+        double sum = 0;
+        for (index_t k = 0; k < from; ++k) {
+          sum += weight_at(taps[i], k);
+          CHECK(std::fabs(weight_at(taps[i], k) - weight_at(taps[taps.size() - 1 - i], from - 1 - k)) < 1e-12);
+        }
+        CHECK(std::fabs(sum - 1) < 1e-12);
       }
-      CHECK(std::fabs(sum - 1) < 1e-12);
     }
-  }
 }
 
-TEST_CASE("resize_image, preprocess_image, bicubic_taps: refuse arguments, naming them") {
+TEST_CASE("resize_image, preprocess_image, interpolation_taps: refuse arguments, naming them") {
   const rgb_image image = made_image(4, 5);
   const auto resizes = [&](const rgb_image& from, std::int64_t height, const image_window& window) {
     return refusal([&] { resize_image(from, height, 6, window); });
@@ -114,7 +137,10 @@ TEST_CASE("resize_image, preprocess_image, bicubic_taps: refuse arguments, namin
     CHECK(mentions(preprocesses(8, crop), "intact::preprocess_image: crop is"));
   }
   CHECK(mentions(refusal([&] { preprocess_image(rgb_image(), 8, 1); }), "intact::preprocess_image: image height is 0"));
-  CHECK(mentions(refusal([&] { bicubic_taps(0, 4, {0, 4}); }), "intact::bicubic_taps: from is 0"));
+  CHECK(mentions(refusal([&] {
+                   interpolation_taps(interpolation::bicubic, 0, 4, {0, 4});
+                 }),
+                 "intact::interpolation_taps: from is 0"));
 }
 
 }  // namespace intact_test::preprocess_test

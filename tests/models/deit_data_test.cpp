@@ -60,7 +60,7 @@ std::vector<rgb_image> read_images(const std::filesystem::path& folder, std::siz
   files.resize(std::min(files.size(), count));
   std::vector<rgb_image> images;
   for (const std::filesystem::path& file : files) {
-    images.push_back(intact_deit::read_input(file, {224, 0.875}));
+    images.push_back(intact_deit::read_input(file, {{224, 0.875}}));
   }
   return images;
 }
@@ -137,7 +137,8 @@ TEST_CASE("vit: DeiT-Tiny equals double precision, and kernels equal the specifi
     return;
   }
   const std::filesystem::path folder = std::filesystem::path(data) / "imagenet_like";
-  const float_vit model = intact_deit::load_checkpoint(std::filesystem::path(data) / "deit_tiny/model.safetensors", {});
+  const float_vit model =
+      intact_deit::load_checkpoint(std::filesystem::path(data) / "deit_tiny/model.safetensors").model;
   const std::vector<rgb_image> calibration = read_images(folder / "calibration", 4);
   const std::vector<rgb_image> evaluation = read_images(folder / "evaluation", image_count());
   const vit_scales scales = calibrate(model, views_of(calibration));

@@ -363,6 +363,127 @@ TEST_CASE("load_checkpoint: names every tensor that it does not understand, and 
                  "tensor \"vit.encoder.layer.1.intermediate.dense.bias\" is missing"));
 }
 
+TEST_CASE("read_checkpoint: values are those of options, the metadata, a configuration, or assumed, and it says so") {
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  timm.metadata = {{"std", "0.25"}};
+  timm.all["mask_token"] = {{1}, {1}};
+  checkpoint_config config;
+  config.heads = {3, "heads of a file"};
+  config.mean = {{0.5, 0.25, 0.125}, "means of a file"};
+  config.standard_deviation = {{0.75}, "deviations of a file"};
+  config.image_size = {{20, 20}, "sizes of a file"};
+  config.interpolation = {"bilinear", "interpolation of a file"};
+  config.resizing = {"squash", "resizing of a file"};
+  config.crop = {0.9, "crop of a file"};
+  config.pixel_max = {1, "pixels of a file"};
+  const checkpoint_options options{.model = {.epsilon = 1e-3F}, .crop = 0.5, .config = config};
+  const loaded_checkpoint loaded = intact::read_checkpoint(timm.in_memory(), options);
+  CHECK(loaded.model.shape.heads == 3);
+  CHECK(loaded.model.mean == std::vector<float>{0.5F, 0.25F, 0.125F});
+  CHECK(loaded.model.standard_deviation == std::vector<float>{0.25F, 0.25F, 0.25F});
+  CHECK(loaded.model.epsilon == 1e-3F);
+  CHECK(loaded.model.pixel_max == 1);
+  CHECK(loaded.model.shape.height == 20);
+  CHECK(loaded.preprocessing.size == 20);
+  CHECK(loaded.preprocessing.crop == 0.5);
+  CHECK(loaded.preprocessing.kind == intact::interpolation::bilinear);
+  CHECK(loaded.preprocessing.squash);
+  CHECK(loaded.unused == std::vector<std::string>{"mask_token"});
+  const auto shown = [](const loaded_checkpoint& from, const std::string& name) {
+    for (const intact::checkpoint_value& value : from.values) {
+      if (value.name == name) {
+        return value.value + "|" + value.source + "|" + std::to_string(static_cast<int>(value.origin));
+      }
+    }
+    return std::string();
+  };
+  CHECK(shown(loaded, "heads") == "3|heads of a file|1");
+  CHECK(shown(loaded, "mean") == "0.5 0.25 0.125|means of a file|1");
+  CHECK(shown(loaded, "std") == "0.25 0.25 0.25|metadata \"std\"|1");
+  CHECK(shown(loaded, "epsilon") == "0.001||0");
+  CHECK(shown(loaded, "size") == "20|sizes of a file|1");
+  CHECK(shown(loaded, "crop") == "0.5||0");
+  CHECK(shown(loaded, "interpolation") == "bilinear|interpolation of a file|1");
+  CHECK(shown(loaded, "resize") == "squash|resizing of a file|1");
+  CHECK(shown(loaded, "pixel_max") == "1|pixels of a file|1");
+
+  timm.metadata = {{"heads", "2"}};
+  const loaded_checkpoint plain = intact::read_checkpoint(timm.in_memory());
+  CHECK(shown(plain, "heads") == "2|metadata \"heads\"|1");
+  CHECK(shown(plain, "mean") == "0.485 0.456 0.406|that of ImageNet|2");
+  CHECK(shown(plain, "epsilon") == "1e-06|that of timm's models|2");
+  CHECK(shown(plain, "size") == "12|that of the positions|2");
+  CHECK(shown(plain, "crop") == "0.875|default|2");
+  CHECK(shown(plain, "interpolation") == "bicubic|default|2");
+  CHECK(shown(plain, "resize") == "center|default|2");
+  CHECK(shown(plain, "pixel_max").empty());
+  CHECK(intact::detail::assumed_pixels(intact::imagenet_mean, 3).first.size() == 3);
+  CHECK(std::fabs(intact::detail::assumed_pixels(intact::imagenet_mean, 1).first.at(0) - 1.347 / 3) < 1e-6);
+  CHECK(intact::detail::assumed_heads(192).first == 3);
+  CHECK(intact::detail::assumed_heads(1280).first == 16);
+}
+
+TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors, or asks for what is not here") {
+  const safetensors_file file = timm_checkpoint(random_float_vit(tiny_vit)).in_memory();
+  const auto error = [&](auto change) {
+    checkpoint_options options;
+    change(options.config);
+    return file_error_of([&] { intact::read_checkpoint(file, options); });
+  };
+  const auto stated = [&](const char* key, index_t value) {
+    return error([&](checkpoint_config& c) { c.sizes = {{key, value, "config"}}; });
+  };
+  for (const auto& [key, value] : std::vector<std::pair<const char*, index_t>>{{"hidden_size", 12},
+                                                                               {"num_features", 12},
+                                                                               {"num_hidden_layers", 2},
+                                                                               {"intermediate_size", 20},
+                                                                               {"patch_size", 4},
+                                                                               {"num_channels", 3},
+                                                                               {"num_labels", 7},
+                                                                               {"num_classes", 7},
+                                                                               {"id2label", 7}}) {
+    CAPTURE(key);
+    CHECK(stated(key, value).empty());
+    CHECK(stated(key, value + 1) ==
+          "checkpoint: config is " + std::to_string(value + 1) + "; the tensors have " + std::to_string(value));
+  }
+  CHECK(error([](checkpoint_config& c) {
+          c.heads = {5, "config"};
+        }) == "checkpoint: config is 5; it must divide the width, 12");
+  CHECK(mentions(error([](checkpoint_config& c) {
+                   c.mean = {{1, 2}, "config"};
+                 }),
+                 "it must have 1 or, one per channel, 3"));
+  CHECK(error([](checkpoint_config& c) { c.trained_size = {{12, 12}, "config"}; }).empty());
+  CHECK(mentions(error([](checkpoint_config& c) {
+                   c.trained_size = {{12, 16}, "config"};
+                 }),
+                 "config is 12 x 16; the positions are those of 12 x 12 pixels"));
+  CHECK(mentions(error([](checkpoint_config& c) {
+                   c.image_size = {{16, 12}, "config"};
+                 }),
+                 "config is 16 x 12; images must"));
+  CHECK(mentions(error([](checkpoint_config& c) { c.image_size = {{14, 14}, "config"}; }), "the patch size, 4"));
+  CHECK(mentions(error([](checkpoint_config& c) {
+                   c.activation = {"relu", "config"};
+                 }),
+                 "config is \"relu\"; it must be \"gelu\""));
+  CHECK(mentions(error([](checkpoint_config& c) { c.pooling = {"map", "config"}; }), "config is \"map\"; it must be"));
+  CHECK(error([](checkpoint_config& c) { c.pooling = {"", "config"}; }).empty());
+  const auto pooling = [&](const char* name) {
+    checkpoint_options options;
+    options.config.pooling = {name, "config"};
+    return load_checkpoint(file, options).shape.pooling;
+  };
+  CHECK(pooling("token") == intact::vit_pooling::class_tokens);
+  CHECK(pooling("avg") == intact::vit_pooling::mean);
+  CHECK(mentions(error([](checkpoint_config& c) {
+                   c.interpolation = {"lanczos", "config"};
+                 }),
+                 "config is \"lanczos\"; it must be \"bilinear\" or \"bicubic\""));
+  CHECK(mentions(error([](checkpoint_config& c) { c.resizing = {"border", "config"}; }), "config is \"border\""));
+}
+
 TEST_CASE("with_timm_names: refuses two tensors of one name, another type and another shape") {
   const checkpoint_tensors good = hugging_face_checkpoint(random_float_vit(tiny_vit));
   const auto error = [&](auto change) {

@@ -200,10 +200,10 @@ TEST_CASE("read_input: resizes and crops images as timm with Pillow") {
     write_png(files / (std::to_string(width) + 'x' + std::to_string(height) + ".png"), made_image(height, width));
   }
   for (const input_size& input :
-       std::vector<input_size>{{224, 0.875}, {224, 0.9}, {224, 1.0}, {32, 0.95}, {384, 1.0}, {16, 0.1}}) {
-    CAPTURE(input.size, input.crop);
-    test.run("prepare" + quoted(files) + quoted(test.answers) + ' ' + std::to_string(input.size) + ' ' +
-             std::to_string(input.crop));
+       std::vector<input_size>{{{224, 0.875}}, {{224, 0.9}}, {{224, 1.0}}, {{32, 0.95}}, {{384, 1.0}}, {{16, 0.1}}}) {
+    CAPTURE(input.preprocessing.size, input.preprocessing.crop);
+    test.run("prepare" + quoted(files) + quoted(test.answers) + ' ' + std::to_string(input.preprocessing.size) + ' ' +
+             std::to_string(input.preprocessing.crop));
     test.compare(files, [&](const std::filesystem::path& file) { return read_input(file, input); });
   }
   CHECK(test.equal == 12 * 6);
@@ -219,7 +219,7 @@ TEST_CASE("read_image: gives Pillow's pixels [INTACT_IMAGES_DIR]", "[data]") {
   test.run("decode" + quoted(files) + quoted(test.answers));
   test.compare(files, [](const std::filesystem::path& file) { return read_image(file); });
   test.run("prepare" + quoted(files) + quoted(test.answers) + " 224 0.875");
-  test.compare(files, [](const std::filesystem::path& file) { return read_input(file, {224, 0.875}); });
+  test.compare(files, [](const std::filesystem::path& file) { return read_input(file, {{224, 0.875}}); });
   std::cout << "[intact: compared] " << test.equal << " images, " << test.refused << " refused files\n";
   CHECK(test.equal > 0);
 }
@@ -279,11 +279,11 @@ TEST_CASE("read_input: takes prepared images unchanged, and refuses those of ano
   const scratch_folder folder;
   write_png(folder / "image.png", made_image(12, 16));
   write_png(folder / "square.png", made_image(12, 12));
-  CHECK(read_input(folder / "square.png", {12, 0.875, true}) == made_image(12, 12));
-  CHECK_FALSE(read_input(folder / "square.png", {12, 0.875}) == made_image(12, 12));
-  CHECK(read_input(folder / "square.png", {12, 1}) == made_image(12, 12));
+  CHECK(read_input(folder / "square.png", {{12, 0.875}, true}) == made_image(12, 12));
+  CHECK_FALSE(read_input(folder / "square.png", {{12, 0.875}}) == made_image(12, 12));
+  CHECK(read_input(folder / "square.png", {{12, 1}}) == made_image(12, 12));
   CHECK_THROWS_WITH(
-      read_input(folder / "image.png", {12, 0.875, true}),
+      read_input(folder / "image.png", {{12, 0.875}, true}),
       (folder / "image.png").string() + ": the image is 16 x 12; prepared images must have the model's size, 12 x 12");
 }
 

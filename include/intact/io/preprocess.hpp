@@ -22,6 +22,10 @@ struct filter_taps {
   std::vector<double> weight;
 };
 
+/// How samples between samples are made: by Keys' cubic of 4 samples or a straight line between 2. Both are
+/// antialiased: as wide as the distance of the output's samples where that is larger.
+enum class interpolation { bicubic, bilinear };
+
 /// Samples [first, first + count) along one side of an image.
 struct sample_range {
   std::int64_t first = 0;
@@ -41,6 +45,11 @@ inline double bicubic(double x) {
   return d < 2 ? rounded_product(inner, d) + 2 : 0;
 }
 
+/// A triangle.
+inline double bilinear(double x) {
+  return std::max(1 - std::fabs(x), 0.0);
+}
+
 inline void require_samples(const char* operation, const char* name, const sample_range& range, std::int64_t size) {
   require_between(operation, name, range.first, 0, size - 1);
   require_between(operation, name, range.count, 1, size - range.first);
@@ -48,20 +57,22 @@ inline void require_samples(const char* operation, const char* name, const sampl
 
 }  // namespace detail
 
-/// The taps of antialiased bicubic interpolation when `from` samples become `to`, for the samples of a range.
+/// The taps of antialiased interpolation when `from` samples become `to`, for the samples of a range.
 ///
 /// Formula:   with r = from / to, s = max(r, 1) and c = (i + 1/2) r, sample k has the weight B((k + 1/2 - c) / s),
-///            divided by the sum of all weights; B is Keys' kernel with a = -1/2, 0 from 2 on.
+///            divided by the sum of all weights. Bicubic: B is Keys' kernel with a = -1/2, 0 from 2 on; bilinear:
+///            B(x) = 1 - |x|, 0 from 1 on.
 /// Exactness: double, rounded after every operation, as Pillow computes it.
 /// Errors:    from or to below 1, a range that is not part of `to` samples.
-/// Source:    Pillow, Image.resize with BICUBIC; torch.nn.functional.interpolate with antialias=True.
-inline std::vector<filter_taps> bicubic_taps(index_t from, std::int64_t to, const sample_range& wanted) {
-  require_at_least("bicubic_taps", "from", from, 1);
-  require_at_least("bicubic_taps", "to", to, 1);
-  detail::require_samples("bicubic_taps", "range", wanted, to);
+/// Source:    Pillow, Image.resize with BICUBIC and BILINEAR; torch.nn.functional.interpolate with antialias=True.
+inline std::vector<filter_taps> interpolation_taps(interpolation kind, index_t from, std::int64_t to,
+                                                   const sample_range& wanted) {
+  require_at_least("interpolation_taps", "from", from, 1);
+  require_at_least("interpolation_taps", "to", to, 1);
+  detail::require_samples("interpolation_taps", "range", wanted, to);
   const double ratio = static_cast<double>(from) / static_cast<double>(to);
   const double stretch = std::max(ratio, 1.0);
-  const double support = 2 * stretch;
+  const double support = (kind == interpolation::bicubic ? 2 : 1) * stretch;
   std::vector<filter_taps> all;
   for (std::int64_t i = wanted.first; i < wanted.first + wanted.count; ++i) {
     const double center = detail::rounded_product(static_cast<double>(i) + 0.5, ratio);
@@ -70,7 +81,8 @@ inline std::vector<filter_taps> bicubic_taps(index_t from, std::int64_t to, cons
     filter_taps taps{first, {}};
     double sum = 0;
     for (index_t k = first; k < last; ++k) {
-      taps.weight.push_back(detail::bicubic((static_cast<double>(k) - center + 0.5) * (1 / stretch)));
+      const double x = (static_cast<double>(k) - center + 0.5) * (1 / stretch);
+      taps.weight.push_back(kind == interpolation::bicubic ? detail::bicubic(x) : detail::bilinear(x));
       sum += taps.weight.back();
     }
     for (double& weight : taps.weight) {
@@ -91,9 +103,10 @@ struct integer_taps {
   std::vector<std::int64_t> weight;
 };
 
-inline std::vector<integer_taps> pillow_taps(index_t from, std::int64_t to, const sample_range& wanted) {
+inline std::vector<integer_taps> pillow_taps(interpolation kind, index_t from, std::int64_t to,
+                                             const sample_range& wanted) {
   std::vector<integer_taps> all;
-  for (const filter_taps& taps : bicubic_taps(from, to, wanted)) {
+  for (const filter_taps& taps : interpolation_taps(kind, from, to, wanted)) {
     integer_taps rounded{taps.first, {}};
     for (const double weight : taps.weight) {
       rounded.weight.push_back(static_cast<std::int64_t>(std::ldexp(weight, tap_bits) + (weight < 0 ? -0.5 : 0.5)));
@@ -148,36 +161,46 @@ struct image_window {
   sample_range columns;
 };
 
-/// A window of an image that is resized to height x width by antialiased bicubic interpolation.
+/// A window of an image that is resized to height x width by antialiased interpolation.
 ///
-/// Formula:   the taps of bicubic_taps() with 22 fraction bits; the rows are resized first, then the columns, both
-///            rounded to bytes. Samples that the window does not need are not computed.
-/// Exactness: every bit as Pillow's Image.resize((width, height), BICUBIC).
+/// Formula:   the taps of interpolation_taps() with 22 fraction bits; the rows are resized first, then the columns,
+///            both rounded to bytes. Samples that the window does not need are not computed.
+/// Exactness: every bit as Pillow's Image.resize((width, height), BICUBIC or BILINEAR).
 /// Errors:    an image without pixels, a height or width below 1, a window that is not part of the resized image.
 /// Source:    Pillow, Image.resize.
 inline rgb_image resize_image(const rgb_image& image, std::int64_t height, std::int64_t width,
-                              const image_window& window) {
+                              const image_window& window, interpolation kind = interpolation::bicubic) {
   require_at_least("resize_image", "image height", image.height, 1);
   require_at_least("resize_image", "image width", image.width, 1);
   require_at_least("resize_image", "height", height, 1);
   require_at_least("resize_image", "width", width, 1);
   detail::require_samples("resize_image", "rows of the window", window.rows, height);
   detail::require_samples("resize_image", "columns of the window", window.columns, width);
-  const std::vector<detail::integer_taps> down = detail::pillow_taps(image.height, height, window.rows);
+  const std::vector<detail::integer_taps> down = detail::pillow_taps(kind, image.height, height, window.rows);
   const index_t first = down.front().first, last = down.back().first + std::ssize(down.back().weight);
   const rgb_image rows =
-      detail::resize_rows(image, first, last, detail::pillow_taps(image.width, width, window.columns));
+      detail::resize_rows(image, first, last, detail::pillow_taps(kind, image.width, width, window.columns));
   return detail::resize_columns(rows, first, down);
 }
 
-/// The square of pixels that a model takes: the shorter side becomes size / crop, then the square in the middle is cut
-/// out.
+/// How an image becomes the square of pixels that a model takes.
+struct image_preprocessing {
+  index_t size = 224;   ///< side of the square
+  double crop = 0.875;  ///< part of the resized shorter side that remains
+  interpolation kind = interpolation::bicubic;
+  bool squash = false;  ///< both sides are resized to the same length; else the shape remains
+};
+
+/// The square of pixels that a model takes: the shorter side, or both sides, become size / crop, then the square in the
+/// middle is cut out.
 ///
 /// Shapes:    an image of any size from 1 x 1 -> size x size.
-/// Exactness: every bit as timm's evaluation transform with bicubic interpolation on Pillow images.
+/// Exactness: every bit as timm's evaluation transform on Pillow images, with crop_mode "center" or "squash".
 /// Errors:    an image without pixels, a size below 1, a crop that is not in [0.01, 1].
 /// Source:    timm, transforms_imagenet_eval; torchvision, Resize and CenterCrop.
-inline rgb_image preprocess_image(const rgb_image& image, index_t size, double crop) {
+inline rgb_image preprocess_image(const rgb_image& image, const image_preprocessing& preprocessing) {
+  const index_t size = preprocessing.size;
+  const double crop = preprocessing.crop;
   require_at_least("preprocess_image", "image height", image.height, 1);
   require_at_least("preprocess_image", "image width", image.width, 1);
   require_between("preprocess_image", "size", size, 1, 1'000'000);
@@ -187,13 +210,16 @@ inline rgb_image preprocess_image(const rgb_image& image, index_t size, double c
   const std::int64_t shorter =
       std::max(std::int64_t{size}, static_cast<std::int64_t>(static_cast<double>(size) / crop));
   const auto resized = [&](index_t length, index_t other) {
-    return length <= other ? shorter : shorter * length / other;
+    return preprocessing.squash || length <= other ? shorter : shorter * length / other;
   };
   const std::int64_t height = resized(image.height, image.width), width = resized(image.width, image.height);
   const auto middle = [&](std::int64_t length) {
     return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
   };
-  return resize_image(image, height, width, {middle(height), middle(width)});
+  return resize_image(image, height, width, {middle(height), middle(width)}, preprocessing.kind);
+}
+inline rgb_image preprocess_image(const rgb_image& image, index_t size, double crop) {
+  return preprocess_image(image, {.size = size, .crop = crop});
 }
 
 }  // namespace INTACT_UNIT

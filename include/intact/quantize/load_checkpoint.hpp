@@ -1,11 +1,18 @@
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <cstddef>
 #include <iterator>
+#include <map>
 #include <optional>
+#include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "intact/config/floating_point.hpp"
+#include "intact/io/checkpoint_config.hpp"
 #include "intact/io/checkpoint_names.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/io/safetensors.hpp"
@@ -24,10 +31,34 @@ inline constexpr float imagenet_deviation[] = {0.229F, 0.224F, 0.225F};
 /// Of every LayerNorm, in Hugging Face's ViT and DeiT, if nothing else is said.
 inline constexpr float hugging_face_epsilon = 1e-12F;
 
-/// Values that a checkpoint may leave open.
+/// Values that a checkpoint may leave open. A value given here comes first, then the checkpoint's metadata, then the
+/// configuration, then the default in brackets.
 struct checkpoint_options {
   float_vit_options model = {};
   std::optional<index_t> image_size = {};  ///< [the size that the model was trained for]
+  std::optional<double> crop = {};         ///< [0.875]
+  std::optional<interpolation> kind = {};  ///< [bicubic]
+  std::optional<bool> squash = {};         ///< [no]
+  checkpoint_config config = {};           ///< of read_checkpoint_config
+};
+
+/// Where a value of a loaded model comes from.
+enum class value_origin { option, file, assumed };
+
+/// A value of a loaded model, for people.
+struct checkpoint_value {
+  std::string name;  ///< "heads"
+  std::string value;
+  std::string source;  ///< a file's key, or why it is assumed; empty if an option gives it
+  value_origin origin = value_origin::file;
+};
+
+/// A float model, how its images are prepared, and where that comes from.
+struct loaded_checkpoint {
+  float_vit model;
+  image_preprocessing preprocessing;
+  std::vector<checkpoint_value> values;
+  std::vector<std::string> unused;  ///< the file's tensors without a part in classification
 };
 
 namespace detail {
@@ -36,7 +67,7 @@ namespace detail {
 inline float_matrix interpolate_positions(const float_matrix& positions, index_t from, index_t to) {
   const auto matrix_of = [&](index_t rows, index_t columns) {
     float_matrix taps = float_matrix::Zero(rows, columns);
-    const std::vector<filter_taps> all = bicubic_taps(columns, rows, {0, rows});
+    const std::vector<filter_taps> all = interpolation_taps(interpolation::bicubic, columns, rows, {0, rows});
     for (index_t i = 0; i < rows; ++i) {
       const filter_taps& tap = all[static_cast<std::size_t>(i)];
       for (std::size_t k = 0; k < tap.weight.size(); ++k) {
@@ -80,26 +111,246 @@ inline void resize_images(float_vit& model, index_t size) {
   }
 }
 
-/// Makes a model of a checkpoint under timm's or Hugging Face's names, which may have a common prefix.
+/// The shortest text from which a number is read again.
+template <class T>
+std::string number_text(T value) {
+  std::array<char, 32> text;
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
+namespace detail {
+
+/// Heads of models of a width: 64 channels each, but for those that were published with fewer heads (ViT-H, ViT-g,
+/// ViT-G, SO400M).
+inline std::pair<index_t, std::string> assumed_heads(index_t width) {
+  if (width == 1152 || width == 1280 || width == 1408 || width == 1664) {
+    return {16, "that of published models of this width"};
+  }
+  return {width % 64 == 0 ? width / 64 : 0, "width / 64"};
+}
+
+inline bool is_given(const std::vector<float>& option) {
+  return !option.empty();
+}
+template <class T>
+bool is_given(const std::optional<T>& option) {
+  return option.has_value();
+}
+
+inline void take(std::vector<float>& option, const std::vector<double>& value) {
+  option.clear();
+  for (const double one : value) {
+    option.push_back(static_cast<float>(one));
+  }
+}
+template <class T, class U>
+void take(std::optional<T>& option, const U& value) {
+  option = static_cast<T>(value);
+}
+
+/// Options that are completed by the configuration and by defaults, and the source of each.
+class completed_options {
+ public:
+  explicit completed_options(const safetensors_index& file) : file_(file) {}
+
+  std::vector<checkpoint_value> values;
+
+  /// `key` of the metadata, which load_float_vit reads by itself; nullptr if there is none.
+  template <class Option, class Configured, class Assumed>
+  void complete(const char* name, const char* key, Option& option, const std::optional<Configured>& config,
+                const std::pair<Assumed, std::string>& assumed) {
+    checkpoint_value& value = values.emplace_back(checkpoint_value{name, {}, {}, value_origin::file});
+    if (is_given(option)) {
+      value.origin = value_origin::option;
+    } else if (key != nullptr && file_.metadata().contains(key)) {
+      value.source = "metadata " + in_quotes(key);
+    } else if (config) {
+      value.source = config->source;
+      take(option, config->value);
+    } else {
+      value.source = assumed.second;
+      value.origin = value_origin::assumed;
+      take(option, assumed.first);
+    }
+  }
+
+ private:
+  const safetensors_index& file_;
+};
+
+/// The values of ImageNet's channels, or their average for images of another number of channels.
+inline std::pair<std::vector<double>, std::string> assumed_pixels(std::span<const float, 3> imagenet,
+                                                                  index_t channels) {
+  std::vector<double> values(imagenet.begin(), imagenet.end());
+  if (channels == 3) {
+    return {values, "that of ImageNet"};
+  }
+  return {{(values[0] + values[1] + values[2]) / 3}, "the average of ImageNet's channels"};
+}
+
+/// Numbers, separated by blanks.
+inline std::string numbers_text(std::span<const float> values) {
+  std::string text;
+  for (const float value : values) {
+    text += (text.empty() ? "" : " ") + number_text(value);
+  }
+  return text;
+}
+
+[[noreturn]] inline void refuse_config(const safetensors_index& file, const std::string& source,
+                                       const std::string& value, const std::string& expected) {
+  throw file_error(file.name(), source + " is " + value + "; " + expected);
+}
+
+/// Refuses a configuration that contradicts the tensors, or names functions that are not here.
+inline void require_config(const safetensors_index& file, const checkpoint_config& config, const vit_shape& shape) {
+  if (config.activation && config.activation->value != "gelu") {
+    refuse_config(file, config.activation->source, in_quotes(config.activation->value), "it must be \"gelu\"");
+  }
+  const std::map<std::string, index_t> actual = {
+      {"hidden_size", shape.width},   {"num_features", shape.width},    {"num_hidden_layers", shape.depth},
+      {"patch_size", shape.patch},    {"num_channels", shape.channels}, {"num_labels", shape.classes},
+      {"num_classes", shape.classes}, {"id2label", shape.classes},      {"intermediate_size", shape.hidden}};
+  for (const stated_size& size : config.sizes) {
+    const auto found = actual.find(size.key);
+    if (found != actual.end() && size.value != found->second) {
+      refuse_config(file, size.source, std::to_string(size.value), "the tensors have " + std::to_string(found->second));
+    }
+  }
+  const auto require_square = [&](const std::optional<configured<image_sides>>& sides, bool fits,
+                                  const std::string& expected) {
+    if (sides && !fits) {
+      refuse_config(file, sides->source,
+                    std::to_string(sides->value.height) + " x " + std::to_string(sides->value.width), expected);
+    }
+  };
+  require_square(config.trained_size,
+                 !config.trained_size || config.trained_size->value == image_sides{shape.height, shape.image_width},
+                 "the positions are those of " + std::to_string(shape.height) + " x " +
+                     std::to_string(shape.image_width) + " pixels");
+  const image_sides size = config.image_size ? config.image_size->value : image_sides{};
+  require_square(config.image_size, size.height == size.width && size.height % shape.patch == 0,
+                 "images must be square, their sides multiples of the patch size, " + std::to_string(shape.patch));
+}
+
+/// The pooling of a configuration, if it names one.
+inline std::optional<vit_pooling> configured_pooling(const safetensors_file& file, const checkpoint_config& config,
+                                                     const named_tensors& tensors) {
+  if (!config.pooling || config.pooling->value.empty()) {
+    return std::nullopt;
+  }
+  if (config.pooling->value == "token") {
+    return vit_pooling::class_tokens;
+  }
+  if (config.pooling->value != "avg") {
+    refuse_config(file, config.pooling->source, in_quotes(config.pooling->value), "it must be \"token\" or \"avg\"");
+  }
+  return tensors.contains("fc_norm.weight") ? vit_pooling::normalized_mean : vit_pooling::mean;
+}
+
+/// The heads, the mean and the standard deviation of a configuration, checked against the first layer.
+inline void require_config(const safetensors_index& file, const checkpoint_config& config, index_t width,
+                           index_t channels) {
+  if (config.heads && width % config.heads->value != 0) {
+    refuse_config(file, config.heads->source, std::to_string(config.heads->value),
+                  "it must divide the width, " + std::to_string(width));
+  }
+  for (const auto& numbers : {config.mean, config.standard_deviation}) {
+    if (numbers && numbers->value.size() != 1 && std::ssize(numbers->value) != channels) {
+      refuse_config(file, numbers->source, "of " + std::to_string(numbers->value.size()) + " numbers",
+                    "it must have 1 or, one per channel, " + std::to_string(channels));
+    }
+  }
+}
+
+/// Images as the options or the configuration prepare them.
+inline image_preprocessing complete_preprocessing(const safetensors_index& file, const checkpoint_options& options,
+                                                  index_t size, completed_options& completed) {
+  checkpoint_options all = options;
+  const auto text = [&](const std::optional<configured<std::string>>& one, const char* yes, const char* no) {
+    if (one && one->value != yes && one->value != no) {
+      refuse_config(file, one->source, in_quotes(one->value), "it must be " + in_quotes(yes) + " or " + in_quotes(no));
+    }
+    return one ? std::optional(configured<bool>{one->value == yes, one->source}) : std::nullopt;
+  };
+  completed.complete("crop", nullptr, all.crop, options.config.crop, std::pair(0.875, std::string("default")));
+  const auto linear = options.kind ? std::nullopt : text(options.config.interpolation, "bilinear", "bicubic");
+  completed.complete("interpolation", nullptr, all.kind, linear,
+                     std::pair(interpolation::bicubic, std::string("default")));
+  const auto squash = options.squash ? std::nullopt : text(options.config.resizing, "squash", "center");
+  completed.complete("resize", nullptr, all.squash, squash, std::pair(false, std::string("default")));
+  return {.size = size, .crop = *all.crop, .kind = *all.kind, .squash = *all.squash};
+}
+
+}  // namespace detail
+
+/// Makes a model of a checkpoint under the names that with_timm_names takes, and tells what it took from where.
 ///
 /// Types:     F32, F16, BF16 and F64.
-/// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, where neither the options nor the file
-///            has them; Hugging Face's epsilon for its names.
-/// Errors:    file_error, as of load_float_vit and with_timm_names; std::invalid_argument, as of resize_images.
-inline float_vit load_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
+/// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, Hugging Face's epsilon for its names.
+/// Errors:    file_error, as of load_float_vit and with_timm_names; a configuration that contradicts the shapes of the
+///            tensors, or needs another activation function, pooling, interpolation or cropping, naming its file and
+///            key. std::invalid_argument, as of resize_images.
+inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
+  const checkpoint_config& config = options.config;
+  const named_tensors tensors = with_timm_names(file);
+  const std::string patch = "patch_embed.proj.weight";
+  const detail::float_model_reader reader(tensors);
+  const index_t width = reader.size(patch, 4, 0), channels = reader.size(patch, 4, 1);
+  detail::require_config(file, config, width, channels);
+
   float_vit_options model_options = options.model;
-  if (model_options.mean.empty() && !file.metadata().contains("mean")) {
-    model_options.mean.assign(std::begin(imagenet_mean), std::end(imagenet_mean));
+  detail::completed_options completed(file);
+  completed.complete("heads", "heads", model_options.heads, config.heads, detail::assumed_heads(width));
+  completed.complete("mean", "mean", model_options.mean, config.mean, detail::assumed_pixels(imagenet_mean, channels));
+  completed.complete("std", "std", model_options.standard_deviation, config.standard_deviation,
+                     detail::assumed_pixels(imagenet_deviation, channels));
+  const bool hugging_face = has_hugging_face_names(file);
+  completed.complete("epsilon", "ln_eps", model_options.epsilon, config.epsilon,
+                     hugging_face ? std::pair(hugging_face_epsilon, std::string("that of Hugging Face's models"))
+                                  : std::pair(float_vit().epsilon, std::string("that of timm's models")));
+  completed.complete("pixel_max", "pixel_max", model_options.pixel_max, config.pixel_max,
+                     std::pair(float_vit().pixel_max, std::string("bytes")));
+
+  if (!model_options.pooling && !file.metadata().contains("global_pool")) {
+    model_options.pooling = detail::configured_pooling(file, config, tensors);
   }
-  if (model_options.standard_deviation.empty() && !file.metadata().contains("std")) {
-    model_options.standard_deviation.assign(std::begin(imagenet_deviation), std::end(imagenet_deviation));
+
+  loaded_checkpoint loaded{load_float_vit(tensors, model_options), {}, {}, tensors.unused()};
+  float_vit& model = loaded.model;
+  detail::require_config(file, config, model.shape);
+  const auto size = config.image_size
+                        ? std::optional(configured<index_t>{config.image_size->value.height, config.image_size->source})
+                        : std::nullopt;
+  std::optional<index_t> image_size = options.image_size;
+  completed.complete("size", nullptr, image_size, size,
+                     std::pair(model.shape.height, std::string("that of the positions")));
+  resize_images(model, *image_size);
+  loaded.preprocessing = detail::complete_preprocessing(file, options, *image_size, completed);
+
+  loaded.values = std::move(completed.values);
+  std::erase_if(loaded.values, [](const checkpoint_value& value) {  // all images are bytes
+    return value.name == "pixel_max" && value.origin == value_origin::assumed;
+  });
+  const std::map<std::string, std::string> texts = {
+      {"heads", std::to_string(model.shape.heads)},
+      {"mean", detail::numbers_text(model.mean)},
+      {"std", detail::numbers_text(model.standard_deviation)},
+      {"epsilon", detail::numbers_text({&model.epsilon, 1})},
+      {"pixel_max", detail::numbers_text({&model.pixel_max, 1})},
+      {"size", std::to_string(model.shape.height)},
+      {"crop", number_text(loaded.preprocessing.crop)},
+      {"interpolation", loaded.preprocessing.kind == interpolation::bicubic ? "bicubic" : "bilinear"},
+      {"resize", loaded.preprocessing.squash ? "squash" : "center"}};
+  for (checkpoint_value& value : loaded.values) {
+    value.value = texts.at(value.name);
   }
-  if (!model_options.epsilon && !file.metadata().contains("ln_eps") && has_hugging_face_names(file)) {
-    model_options.epsilon = hugging_face_epsilon;
-  }
-  float_vit model = load_float_vit(with_timm_names(file), model_options);
-  resize_images(model, options.image_size.value_or(model.shape.height));
-  return model;
+  return loaded;
+}
+
+/// The model alone.
+inline float_vit load_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
+  return read_checkpoint(file, options).model;
 }
 
 }  // namespace INTACT_UNIT
