@@ -13,6 +13,7 @@
 #include "deit/classify_command.hpp"
 #include "deit/convert_command.hpp"
 #include "deit/evaluate_command.hpp"
+#include "deit/inspect_command.hpp"
 #include "deit/quantize_command.hpp"
 
 namespace {
@@ -27,6 +28,7 @@ constexpr const char* examples =
     "  intact-deit evaluate --model model.intact.safetensors --float model.safetensors --images images/\n"
     "  intact-deit budget --weights model.safetensors --calibration images/ --evaluation images/\n"
     "  intact-deit attention --model model.intact.safetensors --float model.safetensors --image cat.jpg -o maps.json\n"
+    "  intact-deit inspect model.intact.safetensors\n"
     "\n"
     "Exit code: 0; 1 some images could not be read; 2 anything else went wrong.";
 
@@ -42,6 +44,7 @@ int main(int argc, char** argv) {
   intact_deit::evaluate_command evaluate(app);
   intact_deit::budget_command budget(app);
   intact_deit::attention_command attention(app);
+  intact_deit::inspect_command inspect(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -53,6 +56,7 @@ int main(int argc, char** argv) {
            : classify.chosen() ? classify.run()
            : evaluate.chosen() ? evaluate.run()
            : budget.chosen()   ? budget.run()
+           : inspect.chosen()  ? inspect.run()
                                : attention.run();
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "intact-deit: there is not enough memory\n");

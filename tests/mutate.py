@@ -278,6 +278,12 @@ MUTATIONS = [
         ("preprocessing.squash || length <= other", "length <= other"),
     ),
     *mutations_of(
+        "quantize/model_summary.hpp", "model_summary_test",
+        ("4 * tokens * width * width", "3 * tokens * width * width"),
+        ("2 * tokens * tokens * width", "tokens * tokens * width"),
+        ("2 * tokens * width * hidden", "tokens * width * hidden"),
+    ),
+    *mutations_of(
         "io/nearest_name.hpp", "checkpoint_names_test",
         ("(a[i] == b[j] ? 0 : 1)", "(a[i] == b[j] ? 0 : 2)"),
         ("row[0] = i + 1;", "row[0] = i;"),

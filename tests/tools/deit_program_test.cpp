@@ -98,7 +98,7 @@ TEST_CASE("intact-deit: prints its help") {
   const outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
-  for (const char* const command : {"quantize", "convert", "classify", "evaluate", "budget", "attention"}) {
+  for (const char* const command : {"quantize", "convert", "classify", "evaluate", "budget", "attention", "inspect"}) {
     CHECK(deit(std::string(command) + " --help").exit_code == 0);
     CHECK(deit(command).exit_code == 2);
   }
@@ -214,6 +214,47 @@ TEST_CASE("intact-deit: quantizes and evaluates a distilled model with both head
     CHECK(evaluated.exit_code == 0);
     CHECK(read_json(set.json).at("sqnr_db") > 10);
   }
+}
+
+TEST_CASE("intact-deit: inspect tells what a checkpoint and an integer model are") {
+  const tiny_set set;
+  const auto inspect = [&](const std::filesystem::path& file) {
+    return deit("inspect" + quoted(file) + "--json" + quoted(set.json));
+  };
+  const outcome in_float = inspect(set.weights);
+  INFO(in_float.output);
+  REQUIRE(in_float.exit_code == 0);
+  CHECK(in_float.says("2 blocks of width 12, 2 heads, 20 hidden channels, 7 classes"));
+  CHECK(in_float.says("2 (metadata \"heads\")"));
+  const nlohmann::json checkpoint = read_json(set.json);
+  CHECK(checkpoint.at("kind") == "checkpoint");
+  CHECK(checkpoint.at("shape").at("tokens") == 10);
+  CHECK(checkpoint.at("tensors").at("F32") == set.checkpoint.all.size());
+
+  REQUIRE(set.quantize("--method observe --bits 4/8/4 --weight-group 0").exit_code == 0);
+  const outcome integer = inspect(set.model);
+  INFO(integer.output);
+  REQUIRE(integer.exit_code == 0);
+  CHECK(integer.says("attention     log2 of the maximum, normalized rows"));
+  const nlohmann::json model = read_json(set.json);
+  CHECK(model.at("kind") == "integer");
+  CHECK(model.at("stream") == "s16");
+  CHECK(model.at("shape") == checkpoint.at("shape"));
+  CHECK(model.at("notes").at("profile") == "precise 4/8/4");
+  const nlohmann::json layers = model.at("layers");
+  REQUIRE(layers.size() == 10);  // patch, four layers of two blocks, head
+  CHECK(layers[1].at("layer") == "qkv");
+  CHECK(layers[1].at("block") == 0);
+  CHECK(layers[1].at("rows") == 36);
+  CHECK(layers[1].at("columns") == 12);
+  CHECK(layers[1].at("bits") == 4);
+  CHECK(layers[1].at("bytes") == 36 * 6);
+  for (const nlohmann::json& layer : layers) {
+    CHECK(layer.at("smallest_scale") > 0);
+    CHECK(layer.at("largest_scale") >= layer.at("smallest_scale"));
+  }
+  CHECK(inspect(set.images / "0.png").exit_code == 2);
+  CHECK(inspect(set.folder / "none").exit_code == 2);
 }
 
 TEST_CASE("intact-deit: evaluates the float model without an integer model") {

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "intact/build/integer_vit.hpp"
+#include "intact/config/floating_point.hpp"
+#include "intact/model/vit.hpp"
+
+// Sizes, multiply-adds and layers of vision transformers, for people.
+
+namespace intact {
+inline namespace INTACT_UNIT {
+
+/// Multiplications, each with an addition, of all matrix products for one image. Double: sizes of files may be large.
+///
+/// Formula:   with P patches of S values, T tokens, C channels, H hidden channels, D blocks, N classes and F features:
+///            P S C + D (4 T C^2 + 2 T^2 C + 2 T C H) + F N.
+inline double multiply_adds(const vit_shape& shape) {
+  const double tokens = static_cast<double>(shape.tokens()), width = static_cast<double>(shape.width),
+               hidden = static_cast<double>(shape.hidden);
+  const double block = 4 * tokens * width * width + 2 * tokens * tokens * width + 2 * tokens * width * hidden;
+  return static_cast<double>(shape.patches()) * static_cast<double>(shape.patch_values()) * width +
+         static_cast<double>(shape.depth) * block +
+         static_cast<double>(shape.head_features()) * static_cast<double>(shape.classes);
+}
+
+/// Weights and scales of a layer of an integer model.
+struct layer_summary {
+  std::string name;
+  index_t block = -1;  ///< -1: outside the blocks
+  index_t rows = 0;
+  index_t columns = 0;
+  int bits = 8;               ///< of a weight
+  std::size_t bytes = 0;      ///< of the stored weights
+  double smallest_scale = 0;  ///< output codes per unit of the sums, over all channels
+  double largest_scale = 0;
+};
+
+namespace detail {
+
+inline layer_summary summarize_layer(std::string name, index_t block, const owned_weights& weights,
+                                     const owned_channel_scale& scale) {
+  layer_summary summary{std::move(name),
+                        block,
+                        weights.rows,
+                        weights.columns,
+                        weights.kind == weight_kind::s8 ? 8 : 4,
+                        weights.codes.size() + weights.packed.size() + weights.shifts.size()};
+  if (!scale.exact.empty()) {
+    const auto [smallest, largest] =
+        std::minmax_element(scale.exact.begin(), scale.exact.end(),
+                            [](const realized_scale& a, const realized_scale& b) { return a.factor < b.factor; });
+    summary.smallest_scale = smallest->factor;
+    summary.largest_scale = largest->factor;
+  }
+  return summary;
+}
+
+}  // namespace detail
+
+/// The layers of an integer model, in the order in which they run.
+inline std::vector<layer_summary> layer_summaries(const integer_vit& model) {
+  const vit_tensors& tensors = model.tensors();
+  std::vector<layer_summary> all = {detail::summarize_layer("patch", -1, tensors.patch.weights, tensors.patch.scale)};
+  for (index_t position = 0; position < std::ssize(tensors.blocks); ++position) {
+    const owned_block& block = tensors.blocks[static_cast<std::size_t>(position)];
+    for (const auto& [name, layer] :
+         {std::pair("qkv", &block.qkv), {"proj", &block.proj}, {"fc1", &block.fc1}, {"fc2", &block.fc2}}) {
+      all.push_back(detail::summarize_layer(name, position, layer->weights, layer->scale));
+    }
+  }
+  all.push_back(detail::summarize_layer("head", -1, tensors.head, tensors.logits));
+  return all;
+}
+
+}  // namespace INTACT_UNIT
+}  // namespace intact
