@@ -303,7 +303,7 @@ MUTATIONS = [
         "quantize/load_calibrated.hpp", "load_calibrated_test",
         ("return {-9, static_cast<float>(256 - y.zero_point)", "return {-2, static_cast<float>(256 - y.zero_point)"),
         ("static_cast<float>(256 - y.zero_point) * y.scale", "static_cast<float>(y.zero_point) * y.scale"),
-        ("if (!(scale > 0) ||", "if (scale <= 0 ||"),
+        ("if (!(scale > 0) ||", "if (!(scale >= 0) ||"),
         ("zero < 0 || zero > 255", "zero < 0 || zero > 256"),
         ("scale.shift[c] > 3", "scale.shift[c] > 4"),
         ("scale[at / (codes.size() / scale.size())]", "scale[at % scale.size()]"),
