@@ -78,6 +78,21 @@ class stored_swin {
     floats_.erase(name);
     shapes_.erase(name);
   }
+  /// The same tensors under other names.
+  template <class Rename>
+  stored_swin renamed(const Rename& rename) const {
+    stored_swin other = *this;
+    const auto move_all = [&](const auto& from, auto& to) {
+      to.clear();
+      for (const auto& [name, value] : from) {
+        to[rename(name)] = value;
+      }
+    };
+    move_all(floats_, other.floats_);
+    move_all(integers_, other.integers_);
+    move_all(shapes_, other.shapes_);
+    return other;
+  }
   std::vector<float>& values(const std::string& name) { return floats_.at(name); }
   std::vector<std::int64_t>& shape(const std::string& name) { return shapes_.at(name); }
 
@@ -324,4 +339,36 @@ TEST_CASE("calibrate: refuses an empty list of images [Swin transformer]", "[flo
 }
 
 }  // namespace
+TEST_CASE("load_float_swin: takes the names of torchvision") {
+  const float_swin model = small_model();
+  stored_swin timm(model);
+  timm.add_positions("layers.0.blocks.1.attn.relative_position_index", 4);
+  timm.shape("layers.0.blocks.1.attn.relative_position_index") = {256};
+  const auto renamed = [](const std::vector<std::pair<std::string, std::string>>& names, std::string name) {
+    for (const auto& [from, to] : names) {
+      const std::size_t at = name.find(from);
+      if (at != std::string::npos) {
+        name.replace(at, from.size(), to);
+      }
+    }
+    return name;
+  };
+  const stored_swin torchvision = timm.renamed([&](const std::string& name) {
+    return renamed({{"patch_embed.proj", "features.0.0"},
+                    {"patch_embed.norm", "features.0.2"},
+                    {"layers.0.blocks", "features.1"},
+                    {"layers.0.downsample", "features.2"},
+                    {"layers.1.blocks", "features.3"},
+                    {"mlp.fc1", "mlp.0"},
+                    {"mlp.fc2", "mlp.3"}},
+                   name);
+  });
+  const safetensors_file file = torchvision.file();
+  const float_swin loaded = load_float_swin(intact::with_timm_names(file), {.image_width = 15});
+  CHECK(loaded.stages[0].reduction == model.stages[0].reduction);
+  CHECK(loaded.stages[1].blocks[0].block.fc2.weight == model.stages[1].blocks[0].block.fc2.weight);
+  CHECK(loaded.stages[0].blocks[1].position_bias == model.stages[0].blocks[1].position_bias);
+  CHECK(loaded.head.weight == model.head.weight);
+}
+
 }  // namespace intact_test::float_swin_test

@@ -109,6 +109,9 @@ class float_model_reader {
     return static_cast<index_t>(shape[dimension]);
   }
 
+  /// The number of sizes of a tensor that is there.
+  std::size_t rank(const std::string& name) const { return tensors_.shape(name).size(); }
+
   /// A tensor of exactly this shape as a matrix whose columns are the last dimensions.
   float_matrix matrix(const std::string& name, index_t rows, const std::vector<std::int64_t>& shape) {
     require_present(name);

@@ -123,7 +123,9 @@ inline swin_shape read_swin_shape(const float_model_reader& reader, const float_
 /// Refuses a table of relative positions that is not this architecture's.
 inline void read_relative_positions(float_model_reader& reader, const std::string& name, index_t window) {
   const index_t tokens = window * window;
-  const std::vector<std::int64_t> positions = reader.integers(name, {tokens, tokens});
+  const bool flat = reader.contains(name) && reader.rank(name) == 1;  // torchvision's
+  const std::vector<std::int64_t> positions = reader.integers(
+      name, flat ? std::vector<std::int64_t>{tokens * tokens} : std::vector<std::int64_t>{tokens, tokens});
   for (index_t at = 0; at < tokens * tokens; ++at) {
     const std::int64_t expected = relative_position(window, at / tokens, at % tokens);
     if (positions[static_cast<std::size_t>(at)] != expected) {
