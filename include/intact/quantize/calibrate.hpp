@@ -73,19 +73,19 @@ class calibrator {
     }
   }
 
-  value_range range(const char* name, index_t block = -1) const {
+  value_range range(traced_tensor name, index_t block = -1) const {
     const value_range seen = find(name, block).range.range();
-    require_length({name, block}, seen);
+    require_length(place_of(name, block), seen);
     return seen;
   }
 
-  affine_scale affine(const char* name, index_t block = -1) const {
+  affine_scale affine(traced_tensor name, index_t block = -1) const {
     return options_.observer == observer::omse
                ? build_omse_scale(with_zero(range(name, block)), u8_codes, find(name, block).views())
                : build_affine_scale(with_zero(range(name, block)), u8_codes);
   }
 
-  ptf_scale ptf(const char* name, index_t block = -1) const {
+  ptf_scale ptf(traced_tensor name, index_t block = -1) const {
     return build_ptf_scale(with_zero(range(name, block)), u8_codes, find(name, block).views());
   }
 
@@ -101,14 +101,14 @@ class calibrator {
 
  private:
   void add(const trace_site& site, const float_matrix& tensor) {
-    const tensor_place place{std::string(site.name), site.block};
+    const tensor_place place = place_of(site.name, site.block);
     require_finite("calibrate", place.text().c_str(), view_of(tensor));
     const auto [seen, fresh] = observations_.try_emplace(place, observation{{}, range_observer(rule_at(site.name))});
     seen->second.batch.push_back(tensor);
   }
 
   /// Tensors with power-of-two factors, and fc1, whose range only bounds a table, always keep their whole range.
-  range_rule rule_at(std::string_view name) const {
+  range_rule rule_at(traced_tensor name) const {
     const bool whole = name == "tokens" || name == "add1" || name == "add2" || name == "merge" || name == "fc1";
     return whole                                       ? range_rule::minmax
            : options_.observer == observer::ema        ? range_rule::ema
@@ -116,7 +116,11 @@ class calibrator {
                                                        : range_rule::minmax;
   }
 
-  const observation& find(const char* name, index_t block) const { return observations_.at({name, block}); }
+  static tensor_place place_of(traced_tensor name, index_t block) {
+    return {std::string(std::string_view(name)), block};
+  }
+
+  const observation& find(traced_tensor name, index_t block) const { return observations_.at(place_of(name, block)); }
 
   calibration_options options_;
   std::map<tensor_place, observation> observations_;

@@ -366,7 +366,7 @@ float_matrix float_input(const Model& model, const image_view& image) {
 /// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
 template <class Recorder>
 void float_mlp_half(const float_block& block, float epsilon, index_t position, float_matrix& stream, Recorder& record) {
-  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
+  const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
   float_matrix x = apply(block.norm2, stream, epsilon);
   show("norm2", x);
   x = apply(block.fc1, x);

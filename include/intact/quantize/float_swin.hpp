@@ -215,7 +215,7 @@ float_matrix float_window_attention(const float_swin_block& block, const float_m
 template <class Recorder>
 void float_forward_block(const float_swin_block& block, const swin_block_shape& shape, float epsilon, index_t position,
                          float_matrix& stream, Recorder& record) {
-  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
+  const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
   const window_grid& grid = shape.attention.grid;
   float_matrix x = apply(block.block.norm1, stream, epsilon);
   show("norm1", x);
@@ -296,7 +296,7 @@ template <class Recorder = no_trace>
 std::vector<float> forward(const float_swin& model, const image_view& image, Recorder&& record = {}) {
   const swin_shape& shape = model.shape;
   detail::require_swin_image(image, shape);
-  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name}, tensor); };
+  const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name}, tensor); };
 
   float_matrix input = detail::float_input(model, image);
   show("input", input);

@@ -197,7 +197,7 @@ float_matrix float_attention(const float_matrix& qkv, const vit_shape& shape, in
 template <class Recorder>
 void float_forward_block(const float_vit& model, index_t position, float_matrix& stream, Recorder& record) {
   const float_block& block = model.blocks[static_cast<std::size_t>(position)];
-  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
+  const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
 
   float_matrix x = apply(block.norm1, stream, model.epsilon);
   show("norm1", x);
@@ -216,7 +216,7 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
 template <class Recorder>
 float_matrix float_features(const float_vit& model, const float_matrix& stream, Recorder& record) {
   const vit_shape& shape = model.shape;
-  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name}, tensor); };
+  const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name}, tensor); };
   if (shape.pooling == vit_pooling::normalized_mean) {
     float_matrix mean = stream.bottomRows(shape.patches()).colwise().mean();
     show("pool", mean);
@@ -286,7 +286,7 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   require_equal("forward", "image channels", image.channels, shape.channels);
   require_equal("forward", "image height", image.height, shape.height);
   require_equal("forward", "image width", image.width, shape.image_width);
-  const auto show = [&](const char* name, float_matrix& tensor) { record(trace_site{name}, tensor); };
+  const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name}, tensor); };
 
   float_matrix input = detail::float_input(model, image);
   show("input", input);

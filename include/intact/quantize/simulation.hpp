@@ -259,17 +259,18 @@ class simulated_vit {
     } else if (site.name == "fc1" && has(tensor_kind::activation)) {
       round_to_codes(tensor, gelu_input_[position], {0, activation_table_size_12 - 1, false});
     }
-    const std::array<std::tuple<std::string_view, tensor_kind, const affine_scale*>, 7> plain = {
-        {{"norm1", tensor_kind::norm, &scales.norm1},
-         {"qkv", tensor_kind::qkv, &scales.qkv},
-         {"context", tensor_kind::context, &scales.context},
-         {"proj", tensor_kind::branch, &scales.proj},
-         {"norm2", tensor_kind::norm, &scales.norm2},
-         {"activation", tensor_kind::activation, &scales.activation},
-         {"fc2", tensor_kind::branch, &scales.fc2}}};
+    const struct {
+      traced_tensor name;
+      tensor_kind kind;
+      const affine_scale& scale;
+    } plain[] = {
+        {"norm1", tensor_kind::norm, scales.norm1},        {"qkv", tensor_kind::qkv, scales.qkv},
+        {"context", tensor_kind::context, scales.context}, {"proj", tensor_kind::branch, scales.proj},
+        {"norm2", tensor_kind::norm, scales.norm2},        {"activation", tensor_kind::activation, scales.activation},
+        {"fc2", tensor_kind::branch, scales.fc2}};
     for (const auto& [name, kind, scale] : plain) {
       if (site.name == name) {
-        round_if(kind, *scale);
+        round_if(kind, scale);
       }
     }
   }

@@ -1,11 +1,41 @@
 #pragma once
 
+#include <algorithm>
+#include <iterator>
 #include <string_view>
 
 #include "intact/types/view.hpp"
 
 namespace intact {
 inline namespace INTACT_ABI {
+
+/// The tensors of models, by name. The names of `positions` and `position_bias` are those of constants.
+inline constexpr std::string_view traced_tensors[] = {"input",         "patch",         "patch_norm",
+                                                      "embed",         "positions",     "tokens",
+                                                      "norm1",         "qkv",           "attention_logits",
+                                                      "position_bias", "biased_logits", "attention",
+                                                      "context",       "proj",          "add1",
+                                                      "norm2",         "fc1",           "activation",
+                                                      "fc2",           "add2",          "merge_norm",
+                                                      "merge",         "norm",          "pool",
+                                                      "logits",        "logits_u8"};
+
+/// One of them. Another name does not compile.
+class traced_tensor {
+ public:
+  consteval traced_tensor(const char* name) : name_(name) {
+    if (std::find(std::begin(traced_tensors), std::end(traced_tensors), name_) == std::end(traced_tensors)) {
+      throw "no tensor of a model has this name";
+    }
+  }
+
+  constexpr operator std::string_view() const { return name_; }
+
+  friend constexpr bool operator==(const traced_tensor& a, const traced_tensor& b) { return a.name_ == b.name_; }
+
+ private:
+  std::string_view name_;
+};
 
 /// Which tensor of a model a trace is shown. Models take a trace, anything callable as trace(site, view), and show it
 /// every tensor of codes as soon as it is complete; the memory may be reused afterwards.
@@ -43,7 +73,7 @@ inline namespace INTACT_ABI {
 ///   norm                 tokens x width          final LayerNorm
 ///   pool                 1 x width               its mean over all tokens
 struct trace_site {
-  std::string_view name;
+  traced_tensor name;
   index_t block = -1;   ///< -1: outside the blocks
   index_t head = -1;    ///< -1: all heads together
   index_t window = -1;  ///< -1: all windows together

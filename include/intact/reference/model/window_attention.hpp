@@ -52,7 +52,7 @@ void attend_window(const window_rows& window, const window_attention_parameters&
       return quantized_matrix{all.codes.column_block(head * size, size), all.zero_point};
     };
     const quantized_matrix q = of_head(operands.q), k = of_head(operands.k), v = of_head(operands.v);
-    const auto site = [&](const char* name) { return trace_site{name, -1, head, window.number}; };
+    const auto site = [&](traced_tensor name) { return trace_site{name, -1, head, window.number}; };
 
     reference::gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.attention.logits}, buffer.logits);
     trace(site("attention_logits"), matrix_view<const std::uint8_t>(buffer.logits));
