@@ -220,6 +220,13 @@ MUTATIONS = [
         ("class_tokens_alone ? 1 : 0", "1"),
     ),
     *mutations_of(
+        "model/vit.hpp", "contract_test",
+        ("shape.has_class_features() ? 1 : 0", "0"),
+        ('require_at_least("vit", "registers", shape.registers, 0);', ""),
+        ("std::holds_alternative<mean_of_normalized>(p.mean) != shape.pools_normalized()", "false"),
+        ("std::holds_alternative<mean_of_stream>(p.mean) != of_stream", "false"),
+    ),
+    *mutations_of(
         "kernel/average_pool.hpp", "average_pool_test",
         ("t < x.rows", "t + 1 < x.rows"),
         ("{0, c, count}", "{0, 0, count}"),

@@ -31,12 +31,12 @@ void require_average_pool(const matrix_view<const Code>& x, const Stage& stage,
 /// Formula:   y[0, c] = stage(sum_t x[t, c], c)
 /// Shapes:    x T x C, y 1 x C; row-major, any strides, any alignment; sizes may be 0 (T = 0: the sum is 0).
 /// Units:     the stage's scale carries s_x / (T * s_y) and the correction for T times the zero point of x
-///            (average_pool_spec in build/scale.hpp).
+///            (average_pool_spec and average_pool_s16_spec in build/scale_spec.hpp).
 /// Range:     T <= 8421504 for u8 codes, 65535 for s16 codes: the sum fits int32.
 /// Exactness: every bit, on every target; with a built scale the correctly rounded real number, and no sum is a tie.
 /// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
-/// Source:    docs/numerics.md, section 12.
+/// Source:    docs/numerics.md, sections 9 and 12.
 template <class Isa = isa::native, class Stage>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");

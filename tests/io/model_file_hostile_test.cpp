@@ -279,7 +279,15 @@ TEST_CASE("load_integer_vit: refuses shapes of no model", "[model_file][hostile]
       {[](raw_model& m) { m.add("shape.registers", 0); }, "\"shape.registers\" is 0; it must be in 1..1048576"},
       {[](raw_model& m) { m.add("shape.registers", 1); }, "it must be [30]"},
       {[](raw_model& m) { m.add("shape.registers", 1 << 20); }, "tokens; they must be at most 82000"},
-      {[](raw_model& m) { m.add("shape.pooling", 4); }, "\"shape.pooling\" is 4; it must be in 0..3"},
+      {[](raw_model& m) { m.add("shape.class_tokens", 1); }, "\"shape.class_tokens\" is 1, which is left out"},
+      {[](raw_model& m) { m.add("shape.pooling", 0); }, "\"shape.pooling\" is 0; it must be in 1..3"},
+      {[](raw_model& m) { m.add("shape.pooling", 4); }, "\"shape.pooling\" is 4; it must be in 1..3"},
+      {[](raw_model& m) {
+         m.add("shape.pooling", 3);
+         m.set("shape.height", 768);
+         m.set("shape.width_pixels", 768);
+       },
+       "\"shape.pooling\" is that of a mean of s16 codes, of at most 65535 patches; the shape makes 65536"},
       {[](raw_model& m) { m.add("shape.pooling", 1); }, "tensor \"pool.multiplier\" is missing"},
       {[](raw_model& m) { m.add("shape.pooling", 3); }, "tensor \"pool.multiplier\" is missing"},
       {[](raw_model& m) { m.add("shape.class_tokens", 2); }, "it must be [30]"},

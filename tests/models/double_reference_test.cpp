@@ -57,8 +57,9 @@ constexpr vit_shape shapes[] = {
     {3, 8, 6, 2, 12, 3, 20, 2, 6, 2}  // a distillation token
 };
 
-/// Tokens and features of other models, some with fewer of one than of the other.
-constexpr stream_codes u8_stream = stream_codes::u8;  // replaced by the profile's
+constexpr stream_codes u8_stream = stream_codes::u8;  // of these shapes, until a recipe replaces it
+
+/// Other tokens and features.
 constexpr vit_shape pooled_shapes[] = {
     {3, 8, 6, 2, 12, 3, 20, 2, 6, 1, u8_stream, 4},                                      // registers
     {3, 8, 6, 2, 12, 3, 20, 2, 6, 2, u8_stream, 3},                                      // and a distillation token

@@ -1291,6 +1291,23 @@ void break_sizes(std::vector<broken_vit>& all) {
   add({"vit", "size of blocks", "2", "3"}, [](vit_call& call) { call.shape.depth = 3; });
   add({"attention", "heads", "0", "1"}, [](vit_call& call) { call.shape.heads = 0; });
   add({"vit: head", "rows of weights", "4", "5"}, [](vit_call& call) { call.shape.classes = 5; });
+  add({"vit", "class_tokens", "0", "1"}, [](vit_call& call) { call.shape.class_tokens = 0; });
+  add({"vit", "registers", "-1", "0"}, [](vit_call& call) { call.shape.registers = -1; });
+  add({"vit: head", "columns of weights", "8", "16"}, [](vit_call& call) {
+    call.shape.pooling = vit_pooling::class_tokens_and_mean;
+    call.parameters.mean = mean_of_normalized{};
+  });
+  const words other_kind{"vit", "mean is not of the kind that the shape's pooling demands"};
+  for (const vit_pooling pooling :
+       {vit_pooling::mean, vit_pooling::class_tokens_and_mean, vit_pooling::normalized_mean}) {
+    add(other_kind, [=](vit_call& call) { call.shape.pooling = pooling; });
+  }
+  add(other_kind, [](vit_call& call) { call.parameters.mean = mean_of_normalized{}; });
+  add(other_kind, [](vit_call& call) { call.parameters.mean = mean_of_stream{}; });
+  add({"vit: mean", "4", "8"}, [](vit_call& call) {
+    call.shape.pooling = vit_pooling::normalized_mean;
+    call.parameters.mean = mean_of_stream{call.parameters.logits};
+  });
   add({"vit", "image channels", "1", "3"}, [](vit_call& call) { call.image.channels = 1; });
   add({"vit", "image height", "6", "4"}, [](vit_call& call) { call.image.height = 6; });
   add({"vit", "image width", "4", "6"}, [](vit_call& call) { call.image.width = 4; });

@@ -135,9 +135,9 @@ stored_model small_model(variant which) {
     model.tensors[name] = {{1, rows, 12}, {first.begin(), first.begin() + 12 * rows}};
   };
   if (which == variant::registers || which == variant::all_positions || which == variant::class_positions) {
-    add("reg_token", 3);
+    add("reg_token", 6);
     if (which != variant::class_positions) {
-      add("pos_embed", which == variant::registers ? 4 : 8);
+      add("pos_embed", which == variant::registers ? 4 : 11);
     }
   }
   if (which == variant::mean) {
@@ -610,6 +610,12 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
                 " tokens; it must have a square number of patches, alone or after 1 class tokens (\"cls_token\", "
                 "\"dist_token\") and 0 registers (\"reg_token\")");
     }
+  }
+  SECTION("positions mean one number of patches") {
+    bad.tensors["reg_token"] = {{1, 4, 12}, std::vector<float>(48)};
+    bad.tensors["pos_embed"] = {{1, 9, 12}, std::vector<float>(108)};
+    CHECK(load_error(bad) ==
+          "model: tensor \"pos_embed\" has 9 tokens, which may be 9 patches or 4 after 5 other tokens");
   }
   SECTION("a distilled model has all that belongs to it") {
     const stored_model distilled = small_model(true);

@@ -129,9 +129,7 @@ inline void check_shape(const model_archive& archive, const vit_shape& shape) {
   check_patch_samples(archive, shape);
   const bool wide = shape.stream == stream_codes::s16 || shape.pooling == vit_pooling::normalized_mean;
   archive.require("shape.width", shape.width, {1, wide ? layernorm_max_channels_s16 : layernorm_max_channels});
-  const bool needs_class_tokens =
-      shape.pooling == vit_pooling::class_tokens || shape.pooling == vit_pooling::class_tokens_and_mean;
-  if (needs_class_tokens && shape.class_tokens == 0) {
+  if (shape.has_class_features() && shape.class_tokens == 0) {
     archive.refuse("shape.class_tokens", "is 0; the features that shape.pooling names are those of class tokens");
   }
   if (shape.pooling == vit_pooling::normalized_mean && patch_count(shape) > average_pool_max_tokens_s16) {

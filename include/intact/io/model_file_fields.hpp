@@ -32,7 +32,10 @@ static_assert(static_cast<int>(stream_codes::s16) == 1 && static_cast<int>(weigh
                   static_cast<int>(weight_kind::grouped_s4) == 2 &&
                   static_cast<int>(attention_kind::log2_of_max) == 1 &&
                   static_cast<int>(attention_kind::weights) == 2 && static_cast<int>(attention_code::u4_clipped) == 1 &&
-                  static_cast<int>(attention_code::u8_full) == 2 && static_cast<int>(log2_rounding::round_log) == 1,
+                  static_cast<int>(attention_code::u8_full) == 2 && static_cast<int>(log2_rounding::round_log) == 1 &&
+                  static_cast<int>(vit_pooling::mean) == 1 &&
+                  static_cast<int>(vit_pooling::class_tokens_and_mean) == 2 &&
+                  static_cast<int>(vit_pooling::normalized_mean) == 3,
               "the numbers of enumerations are part of the format");
 
 inline constexpr limits code_limits{0, 255};
@@ -54,12 +57,15 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   archive.number("shape.classes", shape.classes, size);
   if (archive.has("shape.class_tokens", shape.class_tokens != 1)) {
     archive.number("shape.class_tokens", shape.class_tokens, limits{0, model_file_max_size});
+    if (shape.class_tokens == 1) {
+      archive.refuse("shape.class_tokens", "is 1, which is left out");
+    }
   }
   if (archive.has("shape.registers", shape.registers != 0)) {
     archive.number("shape.registers", shape.registers, size);
   }
   if (archive.has("shape.pooling", shape.pooling != vit_pooling::class_tokens)) {
-    archive.number("shape.pooling", shape.pooling, first_of(4));
+    archive.number("shape.pooling", shape.pooling, limits{1, 3});
   }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);
@@ -255,19 +261,20 @@ void describe_embedding(Archive& archive, field<Archive, vit_tensors>& model) {
 template <class Archive>
 void describe_features(Archive& archive, field<Archive, vit_tensors>& model) {
   const vit_shape& shape = model.shape;
-  const std::int64_t patches = shape.patches();
+  const index_t patches = shape.patches();
   const bool of_stream = shape.pooling == vit_pooling::normalized_mean, wide = shape.stream == stream_codes::s16;
   if (shape.pools_normalized()) {
     if constexpr (!Archive::writes) {
       model.mean = owned_tensor_scale();
     }
-    describe_scale(archive, "pool", std::get<owned_tensor_scale>(model.mean), {0, 255 * patches});
+    describe_scale(archive, "pool", std::get<owned_tensor_scale>(model.mean),
+                   average_pool_spec(1, 0, 0, patches).range);
   } else if (of_stream) {
     if constexpr (!Archive::writes) {
       model.mean = owned_channel_scale();
     }
     const accumulator_range range =
-        wide ? accumulator_range{-32768 * patches, 32767 * patches} : accumulator_range{0, 255 * patches};
+        wide ? average_pool_s16_spec(1, patches).range : average_pool_spec(1, 0, 0, patches).range;
     describe_scale(archive, "pool", std::get<owned_channel_scale>(model.mean), shape.width, range);
   }
   describe_layernorm(archive, "norm", model.norm, shape.width, of_stream ? stream_codes::s16 : shape.stream);

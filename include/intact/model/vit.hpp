@@ -61,12 +61,13 @@ inline namespace INTACT_UNIT {
 
 /// Checks the features' parameters against a model's sizes.
 inline void require_pooling(const vit_parameters& p, const vit_shape& shape) {
-  require_at_least("vit", "class_tokens", shape.class_tokens, shape.pooling == vit_pooling::class_tokens ? 1 : 0);
+  require_at_least("vit", "class_tokens", shape.class_tokens, shape.has_class_features() ? 1 : 0);
   require_at_least("vit", "registers", shape.registers, 0);
   const bool of_stream = shape.pooling == vit_pooling::normalized_mean;
-  require_equal("vit", "mean: is one of normalized tokens", std::holds_alternative<mean_of_normalized>(p.mean),
-                shape.pools_normalized());
-  require_equal("vit", "mean: is one of the stream", std::holds_alternative<mean_of_stream>(p.mean), of_stream);
+  if (std::holds_alternative<mean_of_normalized>(p.mean) != shape.pools_normalized() ||
+      std::holds_alternative<mean_of_stream>(p.mean) != of_stream) [[unlikely]] {
+    contract_failed("intact::vit: mean is not of the kind that the shape's pooling demands");
+  }
   if (const auto* const mean = std::get_if<mean_of_normalized>(&p.mean)) {
     require_at_most("vit", "tokens to pool", shape.patches(), average_pool_max_tokens);
     require_scale("vit: mean", mean->scale, shape.width);

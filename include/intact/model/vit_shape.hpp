@@ -17,7 +17,7 @@ enum class vit_pooling {
   normalized_mean         ///< the mean of the patch tokens, then its LayerNorm
 };
 
-/// Sizes of a vision transformer. Its tokens are the class tokens, the registers, and the patches.
+/// Sizes of a vision transformer. Its tokens are the class tokens, the register tokens, and the patches.
 struct vit_shape {
   index_t channels = 0;
   index_t height = 0;
@@ -30,7 +30,7 @@ struct vit_shape {
   index_t classes = 0;
   index_t class_tokens = 1;  ///< 2 with a distillation token
   stream_codes stream = stream_codes::u8;
-  index_t registers = 0;  ///< tokens that are neither class tokens nor patches
+  index_t registers = 0;  ///< register tokens: neither class tokens nor patches
   vit_pooling pooling = vit_pooling::class_tokens;
 
   INTACT_INLINE constexpr index_t patches() const { return size_product(height / patch, image_width / patch); }
@@ -39,10 +39,12 @@ struct vit_shape {
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
   INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
 
-  /// Class tokens that are features.
-  INTACT_INLINE constexpr index_t class_features() const {
-    return pooling == vit_pooling::class_tokens || pooling == vit_pooling::class_tokens_and_mean ? class_tokens : 0;
+  /// Whether class tokens are features.
+  INTACT_INLINE constexpr bool has_class_features() const {
+    return pooling == vit_pooling::class_tokens || pooling == vit_pooling::class_tokens_and_mean;
   }
+  /// Class tokens that are features.
+  INTACT_INLINE constexpr index_t class_features() const { return has_class_features() ? class_tokens : 0; }
   /// Whether a mean of normalized patch tokens is a feature.
   INTACT_INLINE constexpr bool pools_normalized() const {
     return pooling == vit_pooling::mean || pooling == vit_pooling::class_tokens_and_mean;
@@ -53,7 +55,7 @@ struct vit_shape {
   }
   /// Inputs of the head.
   INTACT_INLINE constexpr index_t head_features() const {
-    return size_product(pooling == vit_pooling::class_tokens ? class_tokens : class_features() + 1, width);
+    return size_product(size_sum(class_features(), pooling == vit_pooling::class_tokens ? 0 : 1), width);
   }
 };
 

@@ -56,7 +56,7 @@ inline std::string head_name(const float_model_reader& reader) {
 }
 
 /// Patches on a side of a square image, from the number of positions: of patches alone, of all tokens but the
-/// registers, or of all tokens.
+/// registers, or of all tokens. Refuses numbers that mean more than one image.
 inline index_t read_side(const float_model_reader& reader, const vit_shape& shape) {
   const index_t positions = reader.size("pos_embed", 3, 1);
   const auto side_without = [&](index_t others) {  // 0 if the other positions form no square
@@ -64,10 +64,18 @@ inline index_t read_side(const float_model_reader& reader, const vit_shape& shap
     const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(patches)));
     return side * side == patches ? side : 0;
   };
+  index_t found = 0;
   for (const index_t others : {index_t{0}, shape.class_tokens, shape.prefix_tokens()}) {
-    if (const index_t side = side_without(others); side != 0) {
-      return side;
+    const index_t side = side_without(others);
+    if (side != 0 && found != 0 && side != found) {
+      reader.refuse(reader.quoted("pos_embed") + " has " + std::to_string(positions) + " tokens, which may be " +
+                    std::to_string(found * found) + " patches or " + std::to_string(side * side) + " after " +
+                    std::to_string(others) + " other tokens");
     }
+    found = side != 0 ? side : found;
+  }
+  if (found != 0) {
+    return found;
   }
   if (shape.class_tokens == 0 && side_without(1) != 0) {
     reader.size("cls_token", 3, 1);  // missing
@@ -85,7 +93,7 @@ inline vit_pooling read_pooling(const float_model_reader& reader, const vit_shap
   const std::string given = reader.text("global_pool", {"token", "avg"});
   if (option || given == "token") {
     const vit_pooling pooling = option.value_or(vit_pooling::class_tokens);
-    if (!has_class && (pooling == vit_pooling::class_tokens || pooling == vit_pooling::class_tokens_and_mean)) {
+    if (!has_class && vit_shape{.pooling = pooling}.has_class_features()) {
       reader.refuse("the features are those of a class token; the model has no tensor \"cls_token\"");
     }
     return pooling;

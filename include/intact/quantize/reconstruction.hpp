@@ -329,15 +329,14 @@ class reconstruction {
   /// tensors before them remain.
   void reconstruct_head() {
     const vit_shape& shape = exact_.shape;
-    float_matrix x(images_, shape.head_features());
-    auto ignore = [](const trace_site&, const float_matrix&) {};
-    for (index_t i = 0; i < images_; ++i) {
-      x.row(i) = float_features(exact_, stream_.rounded.middleRows(i * tokens(), tokens()), ignore);
-    }
-    if (shape.pooling == vit_pooling::mean) {
-      result_.scales.pool = round_input(x, &exact_.head.weight);
-    } else if (shape.pooling != vit_pooling::class_tokens_and_mean) {
-      result_.scales.norm = round_input(x, &exact_.head.weight);
+    if (shape.pooling != vit_pooling::class_tokens_and_mean) {
+      float_matrix x(images_, shape.head_features());
+      auto ignore = [](const trace_site&, const float_matrix&) {};
+      for (index_t i = 0; i < images_; ++i) {
+        x.row(i) = float_features(exact_, stream_.rounded.middleRows(i * tokens(), tokens()), ignore);
+      }
+      affine_scale& scale = shape.pooling == vit_pooling::mean ? result_.scales.pool : result_.scales.norm;
+      scale = round_input(x, &exact_.head.weight);
     }
     result_.weights.head = quantize_layer_at({"logits"}, view_of(exact_.head.weight), recipe_);
     result_.model.head.weight = real_weights(result_.weights.head);

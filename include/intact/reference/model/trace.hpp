@@ -43,7 +43,7 @@ class traced_tensor {
 ///   name                 shape                   what
 ///   input                patches x (C * p^2)     quantized pixels, one row per patch
 ///   patch                patches x width         patch embedding (u8 stream only)
-///   embed                tokens x width          class tokens and patches in one scale (u8 stream only)
+///   embed                tokens x width          prefix tokens and patches in one scale (u8 stream only)
 ///   tokens               tokens x width          with positions: the residual stream, u8 or s16
 ///   norm1 norm2          tokens x width          LayerNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size

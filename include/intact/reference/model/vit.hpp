@@ -43,7 +43,7 @@ constexpr std::size_t vit_workspace_bytes(const vit_shape& shape) {
 
 namespace detail {
 
-/// Patches, class tokens and positions as a residual stream of u8 codes.
+/// Patches, prefix tokens and positions as a residual stream of u8 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::uint8_t> stream,
            Trace& trace) {
