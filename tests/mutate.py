@@ -728,7 +728,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "io/model_file_checks.hpp", "model_file_hostile_test",
-        ("needs_class_tokens && shape.class_tokens == 0", "false"),
+        ("shape.has_class_features() && shape.class_tokens == 0", "false"),
         ("index_t{1} << 20", "index_t{1} << 21"),
         ("std::int64_t{shape.height / shape.patch} * (shape.image_width / shape.patch)",
          "static_cast<std::int32_t>(shape.height / shape.patch * (shape.image_width / shape.patch))"),
