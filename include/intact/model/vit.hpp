@@ -264,7 +264,8 @@ void pool_normalized(matrix_view<const Code> stream, const vit_parameters& p, co
   layernorm<Isa>(stream.row_block(0, classes), p.norm, normalized.row_block(0, classes), run);
   layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches), p.norm, patch_tokens, run);
   copy_tokens<std::uint8_t>(normalized.row_block(0, classes), {features.data, classes, width});
-  average_pool<Isa>(patch_tokens, requantize<std::uint8_t, tensor_scale>{std::get<mean_of_normalized>(p.mean).scale},
+  average_pool<Isa>(patch_tokens,
+                    requantize<std::uint8_t, tensor_scale>{std::get_if<mean_of_normalized>(&p.mean)->scale},
                     features.column_block(classes * width, width));
 }
 

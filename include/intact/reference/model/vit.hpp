@@ -91,7 +91,8 @@ matrix_view<const std::uint8_t> pool(matrix_view<const Code> stream, const vit_p
   const matrix_view<std::uint8_t> mean = buffer.features.column_block(first, shape.width);
   intact::detail::copy_tokens<std::uint8_t>({normalized.data, 1, first}, buffer.features);
   reference::average_pool(normalized.row_block(classes, patches.rows),
-                          requantize<std::uint8_t, tensor_scale>{std::get<mean_of_normalized>(p.mean).scale}, mean);
+                          requantize<std::uint8_t, tensor_scale>{std::get_if<mean_of_normalized>(&p.mean)->scale},
+                          mean);
   trace(trace_site{"pool"}, matrix_view<const std::uint8_t>(mean));
   return buffer.features;
 }
