@@ -36,6 +36,11 @@ class ExportError(Exception):
     """The reason why a model has no file, naming the module."""
 
 
+def numbers_text(numbers) -> str:
+    """Numbers separated by commas; those of NumPy 2 have no repr that is a number."""
+    return ",".join(repr(float(number)) for number in numbers)
+
+
 def child(module, path: str):
     """The module at a path such as "blocks.0.attn.qact1"."""
     for name in path.split("."):
@@ -207,7 +212,7 @@ def export(model, path, mean=IMAGENET_MEAN, std=IMAGENET_STD) -> None:
     epsilon = exporter.swin() if swin else exporter.vit()
     exporter.layer("head")
     metadata = {"format": "intact-calibrated-swin" if swin else "intact-calibrated-vit", "version": "1",
-                "ln_eps": repr(epsilon), "mean": ",".join(map(repr, mean)), "std": ",".join(map(repr, std))}
+                "ln_eps": repr(epsilon), "mean": numbers_text(mean), "std": numbers_text(std)}
     metadata |= {kind: str(bits) for kind, bits in exporter.bits.items()}
     if swin:
         sides = set(model.patch_embed.img_size)

@@ -305,9 +305,10 @@ MUTATIONS = [
         "io/checkpoint_names.hpp", "checkpoint_names_test",
         ("(feature - 1) / 2", "feature / 2"),
         ("if (feature % 2 == 0)", "if (feature % 2 != 0)"),
+        ("name.substr(0, common).rfind('.')", "name.rfind('.')"),
     ),
     *mutations_of(
-        "quantize/load_calibrated.hpp", "load_calibrated_test",
+        "quantize/calibrated_reader.hpp", "load_calibrated_test",
         ("return {-9, static_cast<float>(256 - y.zero_point)", "return {-2, static_cast<float>(256 - y.zero_point)"),
         ("static_cast<float>(256 - y.zero_point) * y.scale", "static_cast<float>(y.zero_point) * y.scale"),
         ("if (!(scale > 0) ||", "if (!(scale >= 0) ||"),
@@ -316,12 +317,14 @@ MUTATIONS = [
         ("scale[at / (codes.size() / scale.size())]", "scale[at % scale.size()]"),
         ("== weight_kind::s4 ? s4_codes : s8_codes", "== weight_kind::s4 ? s8_codes : s4_codes"),
         ("codes[at] > range.high", "codes[at] > range.high + 1"),
+        ("if (!std::isfinite(scales.fc1.high))", "if (false)"),
     ),
     *mutations_of(
         "quantize/float_layers.hpp", "load_checkpoint_test float_vit_test",
         ("layer.bias.tail(width) = matrix(v", "layer.bias.segment(width, width) = matrix(v"),
         ("layer.bias.array() *= gamma.array();", ""),
-        ("!separate && some_name_ends(\".qkv.bias\")", "contains(name + \".qkv.bias\")"),
+        ("size >= 1 && size <= model_file_max_size", "size >= 1"),
+        ("!separate_biases_ && joint_biases_", "contains(name + \".qkv.bias\")"),
     ),
     *mutations_of(
         "types/key_mask.hpp", "block_kernel_test@avx2",

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -9,6 +12,7 @@
 
 #include "file_errors.hpp"
 #include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_types.hpp"
 #include "intact/quantize/load_checkpoint.hpp"
 #include "models.hpp"
 
@@ -31,7 +35,8 @@ inline intact::loaded_checkpoint load_naming_options(const intact::safetensors_f
     return intact::read_checkpoint(file, options);
   } catch (const intact::file_error& error) {
     const std::string problem = error.what();
-    for (const auto& [words, option] : {std::pair("config.json \"", "--no-config"),
+    for (const auto& [words, option] : {std::pair("\"do_resize\" is false", "--resize"),
+                                        {"config.json \"", "--no-config"},
                                         {"\"pretrained_cfg\" \"", "--no-config"},
                                         {"heads is ", "--heads"},
                                         {"\"heads\"", "--heads"},
@@ -73,6 +78,9 @@ struct assumption {
   std::string source;  ///< an option, the file, or why the value is the default
 };
 
+/// Names and notes of a file that are shown; hostile files have many.
+inline constexpr std::size_t most_shown = 20;
+
 /// The values that a checkpoint may leave open, and their sources, and the tensors that were not needed.
 inline std::vector<assumption> assumptions(const intact::loaded_checkpoint& loaded) {
   std::vector<assumption> all;
@@ -85,10 +93,12 @@ inline std::vector<assumption> assumptions(const intact::loaded_checkpoint& load
                        : one.source + (assumed ? "; " + option + " names another" : "")});
   }
   if (!loaded.unused.empty()) {
+    const std::size_t count = loaded.unused.size();
     std::string names;
-    for (const std::string& name : loaded.unused) {
-      names += (names.empty() ? "" : ", ") + name;
+    for (const std::string& name : std::span(loaded.unused).first(std::min(count, most_shown))) {
+      names += (names.empty() ? "" : ", ") + intact::detail::printable(name);
     }
+    names += count > most_shown ? " and " + std::to_string(count - most_shown) + " others" : "";
     all.push_back({"unused", names, "tensors without a part in classification"});
   }
   return all;

@@ -103,8 +103,12 @@ class inspect_command {
       json["attention"] = attention_text(model.tensors().blocks.front().softmax);
       std::printf("  %-13s %s\n", "attention", json["attention"].get<std::string>().c_str());
     }
-    for (const auto& [key, text] : metadata) {
-      std::printf("  %-13s %s\n", key.c_str(), text.c_str());
+    for (std::size_t shown = 0; const auto& [key, text] : metadata) {
+      if (shown++ == most_shown) {
+        std::printf("  and %zu other notes\n", metadata.size() - most_shown);
+        break;
+      }
+      std::printf("  %-13s %s\n", intact::detail::printable(key).c_str(), intact::detail::printable(text).c_str());
     }
     std::size_t bytes = 0;
     std::printf("  %-6s %-6s %12s %5s %10s  %s\n", "block", "layer", "weights", "bits", "bytes", "scales");

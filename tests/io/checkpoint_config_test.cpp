@@ -83,6 +83,7 @@ TEST_CASE("read_checkpoint_config: reads config.json of Hugging Face's ViT") {
                                                 {"num_hidden_layers", 12},
                                                 {"patch_size", 16}});
   CHECK(file.read(R"({"image_size": [224, 192]})").trained_size->value == image_sides{224, 192});
+  CHECK(file.read(R"({"patch_size": [14, 14]})").sizes.at(0).value == 14);
 }
 
 TEST_CASE("read_checkpoint_config: reads timm's config.json, nested or flat, and pretrained_cfg of the metadata") {
@@ -146,7 +147,12 @@ TEST_CASE("read_checkpoint_config: reads preprocessor_config.json") {
   CHECK(file.read(R"({"do_normalize": false})").mean->value == numbers{0});
   CHECK(file.read(R"({"do_normalize": false})").standard_deviation->value == numbers{1});
   CHECK(file.read(R"({"do_rescale": false})").pixel_max->value == 1);
+  CHECK(file.read(R"({"size": 224, "image_processor_type": "ViTImageProcessor",
+      "feature_extractor_type": "CLIPFeatureExtractor"})")
+            .resizing->value == "squash");
   CHECK_FALSE(file.read(R"({"do_resize": false})").image_size);
+  CHECK(file.read(R"({"do_resize": false})").resizing->value == "none");
+  CHECK(file.read(R"({"do_resize": false})").resizing->source == "preprocessor_config.json \"do_resize\"");
   for (index_t resized = 224; resized <= 1000; ++resized) {  // the crop gives the stated size again
     const double crop = intact::detail::crop_of(224, resized);
     CHECK(static_cast<std::int64_t>(224 / crop) == resized);
@@ -186,6 +192,7 @@ TEST_CASE("read_checkpoint_config: refuses values of another type or out of rang
   CHECK(mentions(file.error(R"({"image_size": [1, 2, 3, 4]})"), "\"image_size\" is [1,2,3,4]"));
   CHECK(mentions(file.error(R"({"image_size": {"height": 3}})"), "\"image_size\" is {\"height\":3}"));
   CHECK(mentions(file.error(R"({"num_classes": "ten"})"), "\"num_classes\" is \"ten\""));
+  CHECK(file.error(R"({"patch_size": [16, 8]})") == "config.json \"patch_size\" is [16,8]; it must be a square");
 
   const one_file preprocessor{{}, "preprocessor_config.json"};
   CHECK(mentions(preprocessor.error(R"({"resample": 6})"), "\"resample\" is 6; it must be a whole number in 0..5"));
@@ -193,6 +200,8 @@ TEST_CASE("read_checkpoint_config: refuses values of another type or out of rang
   CHECK(mentions(preprocessor.error(R"({"rescale_factor": 0})"), "\"rescale_factor\" is 0; it must be a number"));
   CHECK(mentions(preprocessor.error(R"({"size": 224, "crop_size": 256})"),
                  "\"crop_size\" is 256; it must be 0.1 to 1 times \"size\", 224"));
+  CHECK(preprocessor.error(R"({"size": {"height": 256, "width": 240}, "crop_size": 224})") ==
+        "preprocessor_config.json \"size\" is {\"height\":256,\"width\":240}; it must be a square");
 }
 
 TEST_CASE("read_checkpoint_config: refuses what is no configuration [syntax, depth, size]") {

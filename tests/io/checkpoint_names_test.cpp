@@ -1,6 +1,7 @@
 #include "intact/io/checkpoint_names.hpp"
 
 #include <cstdint>
+#include <ctime>
 #include <set>
 #include <string>
 #include <vector>
@@ -130,6 +131,24 @@ TEST_CASE("with_timm_names: joins queries, keys and values, leaves out what clas
   CHECK(tensors.real_values("blocks.1.attn.qkv.bias", {6}) == std::vector<float>{1, 2, 1, 2, 1, 2});
 }
 
+TEST_CASE("with_timm_names: a name loses the first parts of the common prefix that it has") {
+  const named_tensors tensors = with_timm_names(
+      file_of({"a.bc.patch_embed.proj.weight", "a.bc.norm.weight", "a.b.norm.bias", "a.head.bias", "ab.head.weight"}));
+  CHECK(tensors.names() == std::vector<std::string>{"ab.head.weight", "b.norm.bias", "head.bias", "norm.weight",
+                                                    "patch_embed.proj.weight"});
+}
+
+TEST_CASE("with_timm_names: a long common prefix costs time once, not for each name") {
+  std::vector<std::string> names = {std::string(1'000'000, 'p') + ".patch_embed.proj.weight"};
+  for (int n = 0; n < 5'000; ++n) {
+    names.push_back("norm." + std::to_string(n));
+  }
+  const safetensors_file file = file_of(names);
+  const std::clock_t begin = std::clock();
+  CHECK(with_timm_names(file).names().size() == names.size());
+  CHECK(std::clock() - begin < 2 * CLOCKS_PER_SEC);
+}
+
 TEST_CASE("expected_name: calls a missing tensor as the file's other tensors are called") {
   const auto expected = [](const std::vector<std::string>& names, const std::string& timms) {
     const safetensors_file file = file_of(names);
@@ -142,7 +161,7 @@ TEST_CASE("expected_name: calls a missing tensor as the file's other tensors are
   CHECK(expected(hugging_face, "blocks.12.mlp.fc1.weight") == "m.vit.encoder.layer.12.intermediate.dense.weight");
   CHECK(expected(hugging_face, "cls_token") == "m.vit.embeddings.cls_token");
   CHECK(expected(hugging_face, "head.weight") == "m.classifier.weight");
-  CHECK(expected(hugging_face, "blocks.0.norm1.weight") == "m.vit.blocks.0.norm1.weight");
+  CHECK(expected(hugging_face, "blocks.0.norm1.weight") == "m.vit.blocks.0.norm1.weight");  // no block has it
   const std::vector<std::string> torchvision = {"conv_proj.weight", "encoder.layers.encoder_layer_1.ln_1.weight"};
   CHECK(expected(torchvision, "pos_embed") == "encoder.pos_embedding");
   CHECK(expected(torchvision, "head.bias") == "heads.head.bias");

@@ -288,6 +288,25 @@ TEST_CASE("load_calibrated_vit: refuses what makes no model, naming file, tensor
          codes[1] = 8;
          file.set(name, {7, 12}, codes);
        }},
+      {"head.weight", "has shape []; it must have a row of codes per output channel",
+       [](calibrated_tensors& file, const std::string& name) {
+         file.set(name, {}, std::vector<std::int8_t>(1));
+         file.set_row("head.weight_scale", std::vector<float>());
+       }},
+      {"head.weight", "has shape [7, 24]; it must be [7, 12]",
+       [](calibrated_tensors& file, const std::string& name) {
+         file.set(name, {7, 24}, std::vector<float>(168));
+       }},
+      {"activations.blocks.1.activation.scale", "has the value 3e+36; it must be at most ", scale(3e36F)},
+      {"cls_token", "the model has no tensor",
+       [](calibrated_tensors& file, const std::string& name) {
+         file.all.erase(name);
+         file.set("pos_embed", {1, 9, 12}, std::vector<float>(108));
+       }},
+      {"pos_embed", "has shape [1, 9, 12]; it must be [1, 10, 12]",
+       [](calibrated_tensors& file, const std::string& name) {
+         file.set(name, {1, 9, 12}, std::vector<float>(108));
+       }},
       {"dist_token", "has no place in a calibrated model of this architecture",
        [](calibrated_tensors& file, const std::string& name) {
          file.set(name, {1, 1, 12}, std::vector<float>(12));
@@ -318,6 +337,11 @@ TEST_CASE("load_calibrated_vit: refuses metadata that is missing or another form
     file.metadata[key] = "5";
     CHECK(mentions(error_of(file), "calibrated: metadata \"" + key + "\" is \"5\"; it must be \""));
   }
+  calibrated_tensors file = valid;
+  file.metadata["global_pool"] = "token";
+  CHECK(error_of(file).empty());
+  file.metadata["global_pool"] = "avg";
+  CHECK(error_of(file) == "calibrated: metadata \"global_pool\" is \"avg\"; it must be \"token\"");
 }
 
 }  // namespace intact_test::load_calibrated_test

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -92,6 +94,13 @@ TEST_CASE("load_checkpoint: interpolates positions for images of another size") 
     CHECK(mentions(refusal([&] { load_checkpoint(file, {.image_size = size}); }),
                    "the image size is " + std::to_string(size) + "; it must be a multiple of the patch size, 4"));
   }
+  // 286 * 286 patches and the class token are 81,797 tokens, of at most 82,000.
+  CHECK(intact::largest_image_size(tiny_vit) == 4 * 286);
+  CHECK(mentions(refusal([&] { load_checkpoint(file, {.image_size = 65536}); }),
+                 "resize_images: the image size is 65536; it must be at most 1144"));
+  vit_shape many = tiny_vit;
+  many.registers = 90'000;
+  CHECK(intact::largest_image_size(many) == 0);
 }
 
 TEST_CASE("load_checkpoint: finds the common prefix of names, and heads that have less of it") {
@@ -417,6 +426,11 @@ TEST_CASE("read_checkpoint: values are those of options, the metadata, a configu
   CHECK(shown(plain, "interpolation") == "bicubic|default|2");
   CHECK(shown(plain, "resize") == "center|default|2");
   CHECK(shown(plain, "pixel_max").empty());
+  CHECK(shown(loaded, "positions") == "3 to 5 on a side|bicubic, antialiased as in timm|1");
+  CHECK(shown(plain, "positions").empty());
+  const safetensors_file theirs = hugging_face_checkpoint(random_float_vit(tiny_vit)).in_memory();
+  CHECK(shown(intact::read_checkpoint(theirs, {.image_size = 8}), "positions") ==
+        "3 to 2 on a side|bicubic, antialiased as in timm; transformers does not antialias|1");
   CHECK(intact::detail::assumed_pixels(intact::imagenet_mean, 3).first.size() == 3);
   CHECK(std::fabs(intact::detail::assumed_pixels(intact::imagenet_mean, 1).first.at(0) - 1.347 / 3) < 1e-6);
   CHECK(intact::detail::assumed_heads(192).first == 3);
@@ -424,9 +438,13 @@ TEST_CASE("read_checkpoint: values are those of options, the metadata, a configu
 }
 
 TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors, or asks for what is not here") {
-  const safetensors_file file = timm_checkpoint(random_float_vit(tiny_vit)).in_memory();
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  timm.metadata.erase("heads");  // it would come before the configuration
+  const safetensors_file file = timm.in_memory();
+  checkpoint_options known;
+  known.config.heads = {2, "config"};
   const auto error = [&](auto change) {
-    checkpoint_options options;
+    checkpoint_options options = known;
     change(options.config);
     return file_error_of([&] { intact::read_checkpoint(file, options); });
   };
@@ -434,6 +452,7 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
     return error([&](checkpoint_config& c) { c.sizes = {{key, value, "config"}}; });
   };
   for (const auto& [key, value] : std::vector<std::pair<const char*, index_t>>{{"hidden_size", 12},
+                                                                               {"embed_dim", 12},
                                                                                {"num_features", 12},
                                                                                {"num_hidden_layers", 2},
                                                                                {"intermediate_size", 20},
@@ -465,13 +484,18 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
                  "config is 16 x 12; images must"));
   CHECK(mentions(error([](checkpoint_config& c) { c.image_size = {{14, 14}, "config"}; }), "the patch size, 4"));
   CHECK(mentions(error([](checkpoint_config& c) {
+                   c.image_size = {{65536, 65536}, "config"};
+                 }),
+                 "config is 65536 x 65536; images must be square, their sides multiples of the patch size, 4, and at "
+                 "most 1144"));
+  CHECK(mentions(error([](checkpoint_config& c) {
                    c.activation = {"relu", "config"};
                  }),
                  "config is \"relu\"; it must be \"gelu\""));
   CHECK(mentions(error([](checkpoint_config& c) { c.pooling = {"map", "config"}; }), "config is \"map\"; it must be"));
   CHECK(error([](checkpoint_config& c) { c.pooling = {"", "config"}; }).empty());
   const auto pooling = [&](const char* name) {
-    checkpoint_options options;
+    checkpoint_options options = known;
     options.config.pooling = {name, "config"};
     return load_checkpoint(file, options).shape.pooling;
   };
@@ -482,6 +506,49 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
                  }),
                  "config is \"lanczos\"; it must be \"bilinear\" or \"bicubic\""));
   CHECK(mentions(error([](checkpoint_config& c) { c.resizing = {"border", "config"}; }), "config is \"border\""));
+  CHECK(mentions(error([](checkpoint_config& c) {
+                   c.resizing = {"none", "config"};
+                 }),
+                 "config is false; images are always resized, and an option must say how"));
+}
+
+TEST_CASE("read_checkpoint: a configuration is not refused for a value that an option or the metadata replaces") {
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  checkpoint_config config;
+  config.heads = {5, "config"};
+  config.mean = {{1, 2}, "config"};
+  config.standard_deviation = {{1, 2}, "config"};
+  config.image_size = {{14, 14}, "config"};
+  config.resizing = {"none", "config"};
+  const checkpoint_options options{.image_size = 20, .squash = false, .config = config};
+  timm.metadata = {{"heads", "3"}, {"mean", "0.5"}, {"std", "0.25"}};
+  CHECK(load_checkpoint(timm.in_memory(), options).shape.heads == 3);
+  timm.metadata.clear();
+  checkpoint_options given = options;
+  given.model = {.heads = 6, .mean = {0.5F}, .standard_deviation = {0.25F}};
+  const float_vit model = load_checkpoint(timm.in_memory(), given);
+  CHECK(model.shape.heads == 6);
+  CHECK(model.shape.height == 20);
+  CHECK(model.mean == std::vector<float>(3, 0.5F));
+  given.model.heads.reset();
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), given); }), "config is 5; it must divide"));
+}
+
+TEST_CASE("load_checkpoint: refuses sizes above those of models in files") {
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  timm.all["blocks.0.mlp.fc1.weight"] = {{1'048'577, 1}, std::vector<float>(1'048'577)};
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory()); }),
+                 "tensor \"blocks.0.mlp.fc1.weight\" has shape [1048577, 1]; it must have 2 sizes in 1..1048576"));
+}
+
+TEST_CASE("load_checkpoint: the time of a model of many blocks is not that of all names for each block") {
+  vit_shape shape = tiny_vit;
+  shape.width = shape.heads = shape.hidden = 1;
+  shape.depth = 4'000;
+  const safetensors_file file = timm_checkpoint(random_float_vit(shape)).in_memory();
+  const std::clock_t begin = std::clock();
+  CHECK(std::ssize(load_checkpoint(file).blocks) == shape.depth);
+  CHECK(std::clock() - begin < 5 * CLOCKS_PER_SEC);
 }
 
 TEST_CASE("with_timm_names: refuses two tensors of one name, another type and another shape") {

@@ -21,6 +21,7 @@
 #include "deit/model_input.hpp"
 #include "deit_files.hpp"
 #include "intact/io/safetensors.hpp"
+#include "intact/io/safetensors_write.hpp"
 #include "scratch_folder.hpp"
 
 // The program intact-deit, on a tiny random model and synthetic images; and on DeiT-Tiny where it is at hand.
@@ -133,7 +134,9 @@ TEST_CASE("intact-deit: converts a calibrated model and classifies an image") {
 
 TEST_CASE("intact-deit: converts what the exporter of FQ-ViT's models writes") {
   const tiny_set set;
-  const std::string script = std::string(" " INTACT_FQVIT_MODEL " " INTACT_EXAMPLES) + quoted(set.weights);
+  const std::filesystem::path swin = set.folder / "swin.safetensors";
+  const std::string script =
+      std::string(" " INTACT_FQVIT_MODEL " " INTACT_EXAMPLES) + quoted(set.weights) + quoted(swin);
   int status = -1;
   for (const char* const python : {"python3", "/usr/bin/python3"}) {
     if (status != 0) {
@@ -150,6 +153,10 @@ TEST_CASE("intact-deit: converts what the exporter of FQ-ViT's models writes") {
   REQUIRE(converted.exit_code == 0);
   CHECK(converted.says(set.model.string() + ": 2 blocks"));
   CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
+  const outcome converted_swin = deit("convert" + quoted(swin) + "-o" + quoted(set.model));
+  INFO(converted_swin.output);
+  REQUIRE(converted_swin.exit_code == 0);
+  CHECK(converted_swin.says(set.model.string() + ": 2 stages"));
 }
 
 TEST_CASE("intact-deit: quantizes a model, evaluates it and classifies images") {
@@ -255,6 +262,41 @@ TEST_CASE("intact-deit: inspect tells what a checkpoint and an integer model are
   }
   CHECK(inspect(set.images / "0.png").exit_code == 2);
   CHECK(inspect(set.folder / "none").exit_code == 2);
+}
+
+TEST_CASE("intact-deit: shows names and notes of a file as printable text, and not more than a few") {
+  const tiny_set set;
+  checkpoint_tensors many = set.checkpoint;
+  for (int n = 0; n < 25; ++n) {
+    many.all["pooler.\x1b[31m" + std::to_string(n) + std::string(300, 'x')] = {{1}, {1}};
+  }
+  many.write(set.weights);
+  const outcome checkpoint = deit("inspect" + quoted(set.weights));
+  INFO(checkpoint.output);
+  REQUIRE(checkpoint.exit_code == 0);
+  CHECK_FALSE(checkpoint.says("\x1b"));
+  CHECK(checkpoint.says("pooler.?[31m0xxx"));
+  CHECK(checkpoint.says("... and 5 others (tensors without a part in classification)"));
+
+  REQUIRE(set.quantize("--method observe --images 3").exit_code == 0);
+  const auto model = intact::safetensors_file::read(set.model);
+  std::map<std::string, std::string> notes = model.metadata();
+  for (int n = 0; n < 30; ++n) {
+    notes["a\x1b[31m" + std::to_string(n)] = std::string(300, '\x1b');
+  }
+  std::vector<std::vector<std::byte>> bytes;
+  std::vector<intact::tensor_to_write> tensors;
+  for (const std::string& name : model.names()) {
+    bytes.push_back(model.machine_bytes(name));
+    tensors.push_back({name, model.info(name).type, model.info(name).shape, bytes.back()});
+  }
+  intact::write_safetensors(set.model, tensors, notes);
+  const outcome integer = deit("inspect" + quoted(set.model));
+  INFO(integer.output);
+  REQUIRE(integer.exit_code == 0);
+  CHECK_FALSE(integer.says("\x1b"));
+  CHECK(integer.says("a?[31m0 "));
+  CHECK(integer.says("and " + std::to_string(notes.size() - 20) + " other notes"));
 }
 
 TEST_CASE("intact-deit: evaluates the float model without an integer model") {
@@ -499,6 +541,15 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
       "model.safetensors: config.json \"hidden_size\" is 768; the tensors have 12; the option --no-config ignores it"));
   CHECK_FALSE(std::filesystem::exists(set.model));
   CHECK(set.quantize("--method observe --images 3 --no-config").exit_code == 0);
+
+  std::filesystem::remove(set.folder / "config.json");
+  write_text(set.folder / "preprocessor_config.json", R"({"do_resize": false})");
+  const outcome unresized = set.quantize("--method observe --images 3");
+  CHECK(unresized.exit_code == 2);
+  CHECK(
+      unresized.says("preprocessor_config.json \"do_resize\" is false; images are always resized, and an option must "
+                     "say how; the option --resize takes the place of the file's"));
+  CHECK(set.quantize("--method observe --images 3 --resize center").exit_code == 0);
 }
 
 TEST_CASE("intact-deit: quantize prints that a recipe and a method are the defaults") {

@@ -58,7 +58,7 @@ struct checkpoint_config {
   std::optional<configured<image_sides>> trained_size;   ///< that the positions are for
   std::optional<configured<double>> crop;                ///< part of the resized side that remains
   std::optional<configured<std::string>> interpolation;  ///< its name, such as "bicubic"
-  std::optional<configured<std::string>> resizing;       ///< "center" or "squash", as timm's crop_mode
+  std::optional<configured<std::string>> resizing;       ///< "center" or "squash", as timm's crop_mode; "none"
   std::optional<configured<std::string>> activation;     ///< its name, such as "gelu"
   std::optional<configured<std::string>> pooling;        ///< timm's name, such as "token"
   std::vector<stated_size> sizes;
@@ -260,7 +260,11 @@ inline double crop_of(index_t size, index_t resized) {
 
 /// Image sizes of a preprocessor_config.json: images are resized to "size", and "crop_size" is cut out.
 inline void read_preprocessor_sizes(const config_object& object, checkpoint_config& config) {
-  const auto resized = object.flag("do_resize", true) ? object.sides("size") : std::nullopt;
+  const bool resizes = object.flag("do_resize", true);
+  if (!resizes) {
+    take_first(config.resizing, std::optional(configured<std::string>{"none", object.source("do_resize")}));
+  }
+  const auto resized = resizes ? object.sides("size") : std::nullopt;
   const auto cropped =
       object.flag("do_center_crop", object.find("crop_size") != nullptr) ? object.sides("crop_size") : std::nullopt;
   const auto size = cropped ? cropped : resized;
@@ -268,17 +272,18 @@ inline void read_preprocessor_sizes(const config_object& object, checkpoint_conf
     return;
   }
   take_first(config.image_size, size);
+  if (cropped && resized && resized->value.height != resized->value.width) {  // without a crop it is the images' size
+    object.refuse("size", *object.find("size"), "a square");
+  }
   const index_t from = resized ? resized->value.height : size->value.height, to = size->value.height;
   if (to > from || 10 * to < from) {
     object.refuse("crop_size", *object.find("crop_size"), "0.1 to 1 times \"size\", " + std::to_string(from));
   }
   take_first(config.crop, std::optional(configured<double>{crop_of(to, from), size->source}));
   if (resized) {  // one number is a square, but for two processors
-    std::string processor;
-    for (const char* const key : {"image_processor_type", "feature_extractor_type"}) {
-      const auto type = object.text(key);
-      processor = type ? type->value : processor;
-    }
+    auto type = object.text("image_processor_type");
+    take_first(type, object.text("feature_extractor_type"));
+    const std::string processor = type ? type->value : "";
     const nlohmann::json& stated = *object.find("size");
     const bool shorter_side = stated.is_object() ? stated.contains("shortest_edge")
                                                  : processor.starts_with("CLIP") || processor.starts_with("Bit");
@@ -324,10 +329,16 @@ inline void read_model_config(const config_object& object, checkpoint_config& co
     take_first(config.activation, arguments->text("act_layer"));
   }
   for (const char* const key : {"hidden_size", "embed_dim", "num_features", "num_hidden_layers", "intermediate_size",
-                                "patch_size", "num_channels", "num_labels"}) {
+                                "num_channels", "num_labels"}) {
     if (const auto size = object.integer(key)) {
       config.sizes.push_back({key, size->value, size->source});
     }
+  }
+  if (const auto patch = object.sides("patch_size")) {
+    if (patch->value.height != patch->value.width) {
+      object.refuse("patch_size", *object.find("patch_size"), "a square");
+    }
+    config.sizes.push_back({"patch_size", patch->value.height, patch->source});
   }
   if (const nlohmann::json* const classes = object.find("num_classes"); classes != nullptr && *classes != 0) {
     config.sizes.push_back({"num_classes", object.integer("num_classes")->value, object.source("num_classes")});

@@ -108,12 +108,10 @@ inline std::string common_prefix(const safetensors_index& file) {
 
 /// A name without the prefix, or without as many of its first parts as the name has: heads have fewer of them.
 inline std::string without_prefix(std::string_view name, std::string_view prefix) {
-  for (; !prefix.empty(); prefix = prefix.substr(0, prefix.size() - 1)) {
-    if (prefix.back() == '.' && name.starts_with(prefix)) {
-      return std::string(name.substr(prefix.size()));
-    }
-  }
-  return std::string(name);
+  const std::size_t common = static_cast<std::size_t>(
+      std::mismatch(name.begin(), name.end(), prefix.begin(), prefix.end()).first - name.begin());
+  const std::size_t dot = name.substr(0, common).rfind('.');
+  return std::string(name.substr(dot == std::string_view::npos ? 0 : dot + 1));
 }
 
 /// If a name begins with a pattern: the same begin of timm's, and the rest of the name.
@@ -303,7 +301,8 @@ std::optional<std::string> name_of_theirs(const Names& names, std::string_view t
 }
 
 /// The name that a missing tensor would have in a file: as its weight or bias is called, or the same tensor of another
-/// block; else as the file's naming calls it.
+/// block; else, outside the blocks, as the file's naming calls it. A name in a block that no other tensor tells is
+/// timm's, after the file's prefix.
 inline std::string expected_name(const named_tensors& tensors, const std::string& timms) {
   const auto [module, kind] = split_kind(timms);
   const std::string other = std::string(module) + (kind == ".bias" ? ".weight" : ".bias");

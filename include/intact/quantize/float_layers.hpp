@@ -17,6 +17,7 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
 #include "intact/io/checkpoint_names.hpp"
+#include "intact/io/model_file_checks.hpp"
 #include "intact/io/named_tensors.hpp"
 #include "intact/io/nearest_name.hpp"
 #include "intact/io/safetensors.hpp"
@@ -88,7 +89,12 @@ namespace detail {
 /// tensors by the file's names.
 class float_model_reader {
  public:
-  explicit float_model_reader(const named_tensors& tensors) : tensors_(tensors) {}
+  explicit float_model_reader(const named_tensors& tensors) : tensors_(tensors) {
+    for (const std::string& name : tensors.names()) {
+      separate_biases_ = separate_biases_ || name.ends_with(".q_bias") || name.ends_with(".v_bias");
+      joint_biases_ = joint_biases_ || name.ends_with(".qkv.bias");
+    }
+  }
 
   [[noreturn]] void refuse(const std::string& problem) const { throw file_error(tensors_.file_name(), problem); }
 
@@ -98,13 +104,14 @@ class float_model_reader {
     return "tensor " + in_quotes(originals[i * originals.size() / size]);
   }
 
-  /// Size `dimension` of a tensor that must have `rank` of them, all at least 1.
+  /// Size `dimension` of a tensor that must have `rank` of them, all those of a model in a file.
   index_t size(const std::string& name, std::size_t rank, std::size_t dimension) const {
     require_present(name);
     const std::vector<std::int64_t> shape = tensors_.shape(name);
-    if (shape.size() != rank || std::find(shape.begin(), shape.end(), 0) != shape.end()) {
+    const auto valid = [](std::int64_t size) { return size >= 1 && size <= model_file_max_size; };
+    if (shape.size() != rank || !std::all_of(shape.begin(), shape.end(), valid)) {
       refuse(quoted(name) + " has shape " + printable(shape) + "; it must have " + std::to_string(rank) +
-             " sizes of at least 1");
+             " sizes in 1.." + std::to_string(model_file_max_size));
     }
     return static_cast<index_t>(shape[dimension]);
   }
@@ -140,12 +147,11 @@ class float_model_reader {
   /// Queries, keys and values. All layers of a model may lack their bias, or have none for keys: then it is 0.
   float_linear qkv(const std::string& name, index_t width) {
     const std::string q = name + ".q_bias", v = name + ".v_bias";
-    const bool separate = some_name_ends(".q_bias") || some_name_ends(".v_bias");
-    if (!separate && some_name_ends(".qkv.bias")) {
+    if (!separate_biases_ && joint_biases_) {
       return linear(name + ".qkv", 3 * width, width);
     }
     float_linear layer{matrix(name + ".qkv.weight", 3 * width, {3 * width, width}), float_row::Zero(3 * width)};
-    if (separate) {
+    if (separate_biases_) {
       layer.bias.head(width) = matrix(q, 1, {width});
       layer.bias.tail(width) = matrix(v, 1, {width});
     }
@@ -186,11 +192,6 @@ class float_model_reader {
   bool some_name_starts(std::string_view begin) const {
     const std::vector<std::string> names = tensors_.names();
     return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(begin); });
-  }
-
-  bool some_name_ends(std::string_view end) const {
-    const std::vector<std::string> names = tensors_.names();
-    return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.ends_with(end); });
   }
 
   /// A tensor that follows from the others.
@@ -289,6 +290,7 @@ class float_model_reader {
   }
 
   const named_tensors& tensors_;
+  bool separate_biases_ = false, joint_biases_ = false;  ///< of queries and values, and of queries, keys and values
   std::set<std::string> read_;
   mutable std::set<std::string> known_ = known_patterns();
 };

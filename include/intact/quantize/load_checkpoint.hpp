@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -11,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/checkpoint_config.hpp"
 #include "intact/io/checkpoint_names.hpp"
@@ -18,6 +21,7 @@
 #include "intact/io/safetensors.hpp"
 #include "intact/quantize/eigen.hpp"
 #include "intact/quantize/float_vit.hpp"
+#include "intact/shift_matmul.hpp"
 
 // Float models from checkpoints with timm's or Hugging Face's names, for images of their own size or of another.
 
@@ -95,9 +99,17 @@ inline float_matrix interpolate_positions(const float_matrix& positions, index_t
 
 }  // namespace detail
 
+/// The largest side of images for which a model's positions can be interpolated: attention takes at most
+/// shift_matmul_max_keys tokens.
+inline index_t largest_image_size(const vit_shape& shape) {
+  const std::int64_t patches = std::max<std::int64_t>(shift_matmul_max_keys - std::int64_t{shape.prefix_tokens()}, 0);
+  return static_cast<index_t>(std::int64_t{integer_sqrt(static_cast<std::uint64_t>(patches))} * shape.patch);
+}
+
 /// Changes the size of a model's images: positions are interpolated as timm does it, bicubic and antialiased.
 ///
-/// Errors:    a size that is not a multiple of the patch size, images that are not square.
+/// Errors:    a size that is not a multiple of the patch size or makes more than shift_matmul_max_keys tokens, images
+///            that are not square.
 inline void resize_images(float_vit& model, index_t size) {
   const index_t patch = model.shape.patch;
   require_equal("resize_images", "width of the images", model.shape.image_width, model.shape.height);
@@ -106,6 +118,7 @@ inline void resize_images(float_vit& model, index_t size) {
                     patch);
   }
   if (size != model.shape.height) {
+    require_at_most("resize_images", "the image size", size, largest_image_size(model.shape));
     model.positions = detail::interpolate_positions(model.positions, model.shape.height / patch, size / patch);
     model.shape.height = model.shape.image_width = size;
   }
@@ -207,10 +220,11 @@ inline void require_config(const safetensors_index& file, const checkpoint_confi
   if (config.activation && config.activation->value != "gelu") {
     refuse_config(file, config.activation->source, in_quotes(config.activation->value), "it must be \"gelu\"");
   }
-  const std::map<std::string, index_t> actual = {
-      {"hidden_size", shape.width},   {"num_features", shape.width},    {"num_hidden_layers", shape.depth},
-      {"patch_size", shape.patch},    {"num_channels", shape.channels}, {"num_labels", shape.classes},
-      {"num_classes", shape.classes}, {"id2label", shape.classes},      {"intermediate_size", shape.hidden}};
+  const std::map<std::string, index_t> actual = {{"hidden_size", shape.width},  {"embed_dim", shape.width},
+                                                 {"num_features", shape.width}, {"num_hidden_layers", shape.depth},
+                                                 {"patch_size", shape.patch},   {"num_channels", shape.channels},
+                                                 {"num_labels", shape.classes}, {"num_classes", shape.classes},
+                                                 {"id2label", shape.classes},   {"intermediate_size", shape.hidden}};
   for (const stated_size& size : config.sizes) {
     const auto found = actual.find(size.key);
     if (found != actual.end() && size.value != found->second) {
@@ -229,8 +243,11 @@ inline void require_config(const safetensors_index& file, const checkpoint_confi
                  "the positions are those of " + std::to_string(shape.height) + " x " +
                      std::to_string(shape.image_width) + " pixels");
   const image_sides size = config.image_size ? config.image_size->value : image_sides{};
-  require_square(config.image_size, size.height == size.width && size.height % shape.patch == 0,
-                 "images must be square, their sides multiples of the patch size, " + std::to_string(shape.patch));
+  const index_t largest = std::max(largest_image_size(shape), shape.height);
+  require_square(config.image_size,
+                 size.height == size.width && size.height % shape.patch == 0 && size.height <= largest,
+                 "images must be square, their sides multiples of the patch size, " + std::to_string(shape.patch) +
+                     ", and at most " + std::to_string(largest));
 }
 
 /// The pooling of a configuration, if it names one.
@@ -246,6 +263,18 @@ inline std::optional<vit_pooling> configured_pooling(const safetensors_file& fil
     refuse_config(file, config.pooling->source, in_quotes(config.pooling->value), "it must be \"token\" or \"avg\"");
   }
   return tensors.contains("fc_norm.weight") ? vit_pooling::normalized_mean : vit_pooling::mean;
+}
+
+/// The configuration without the sizes, heads, means and deviations that an option or the metadata replaces.
+inline checkpoint_config used_config(const safetensors_index& file, const checkpoint_options& options) {
+  checkpoint_config config = options.config;
+  const auto drop_if = [](bool replaced, auto& value) { value = replaced ? std::nullopt : value; };
+  const auto& metadata = file.metadata();
+  drop_if(options.image_size.has_value(), config.image_size);
+  drop_if(is_given(options.model.heads) || metadata.contains("heads"), config.heads);
+  drop_if(is_given(options.model.mean) || metadata.contains("mean"), config.mean);
+  drop_if(is_given(options.model.standard_deviation) || metadata.contains("std"), config.standard_deviation);
+  return config;
 }
 
 /// The heads, the mean and the standard deviation of a configuration, checked against the first layer.
@@ -277,7 +306,11 @@ inline image_preprocessing complete_preprocessing(const safetensors_index& file,
   const auto linear = options.kind ? std::nullopt : text(options.config.interpolation, "bilinear", "bicubic");
   completed.complete("interpolation", nullptr, all.kind, linear,
                      std::pair(interpolation::bicubic, std::string("default")));
-  const auto squash = options.squash ? std::nullopt : text(options.config.resizing, "squash", "center");
+  const auto& resizing = options.config.resizing;
+  if (!options.squash && resizing && resizing->value == "none") {
+    refuse_config(file, resizing->source, "false", "images are always resized, and an option must say how");
+  }
+  const auto squash = options.squash ? std::nullopt : text(resizing, "squash", "center");
   completed.complete("resize", nullptr, all.squash, squash, std::pair(false, std::string("default")));
   return {.size = size, .crop = *all.crop, .kind = *all.kind, .squash = *all.squash};
 }
@@ -292,7 +325,7 @@ inline image_preprocessing complete_preprocessing(const safetensors_index& file,
 ///            tensors, or needs another activation function, pooling, interpolation or cropping, naming its file and
 ///            key. std::invalid_argument, as of resize_images.
 inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
-  const checkpoint_config& config = options.config;
+  const checkpoint_config config = detail::used_config(file, options);
   const named_tensors tensors = with_timm_names(file);
   const std::string patch = "patch_embed.proj.weight";
   const detail::float_model_reader reader(tensors);
@@ -325,6 +358,7 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
   std::optional<index_t> image_size = options.image_size;
   completed.complete("size", nullptr, image_size, size,
                      std::pair(model.shape.height, std::string("that of the positions")));
+  const index_t trained_size = model.shape.height;
   resize_images(model, *image_size);
   loaded.preprocessing = detail::complete_preprocessing(file, options, *image_size, completed);
 
@@ -344,6 +378,13 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
       {"resize", loaded.preprocessing.squash ? "squash" : "center"}};
   for (checkpoint_value& value : loaded.values) {
     value.value = texts.at(value.name);
+  }
+  if (model.shape.height != trained_size) {
+    const auto side = [&](index_t pixels) { return std::to_string(pixels / model.shape.patch); };
+    loaded.values.push_back(
+        {"positions", side(trained_size) + " to " + side(model.shape.height) + " on a side",
+         std::string("bicubic, antialiased as in timm") + (hugging_face ? "; transformers does not antialias" : ""),
+         value_origin::file});
   }
   return loaded;
 }
