@@ -118,7 +118,7 @@ struct attention_task : task {
                                   row);
           intact::reference::detail::attend(
               row, head(2), softmax.view(), intact::matrix_view(codes.data(), 1, of.tokens),
-              all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {}, trace);
+              all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {"attention"}, trace);
         }
       }
     }
