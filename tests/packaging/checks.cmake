@@ -3,7 +3,7 @@
 # The rules for headers, and that each violation is found.
 add_test(NAME "check/headers" COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -P
                                        ${CMAKE_CURRENT_SOURCE_DIR}/packaging/header_check.cmake)
-add_test(NAME "check/headers, on violations" COMMAND ${CMAKE_COMMAND} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/house -P
+add_test(NAME "check/headers, on violations" COMMAND ${CMAKE_COMMAND} -D WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/header_violations -P
                                                       ${CMAKE_CURRENT_SOURCE_DIR}/packaging/header_check_test.cmake)
 
 # The lists of instruction sets are the same, and another one takes changes to three files.
