@@ -213,7 +213,7 @@ MUTATIONS = [
         ("index_t{0x7fffffff} / 32768", "index_t{0x7fffffff} / 32767"),
     ),
     *mutations_of(
-        "model/vit.hpp", "vit_kernel_test",
+        "model/vit.hpp", "vit_kernel_test@avx2",
         ("image(i).row_block(shape.prefix_tokens(), shape.patches())", "image(i).row_block(0, shape.patches())"),
         ("layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches)", "layernorm<Isa>(stream.row_block(classes, patches)"),
         ("features.column_block(classes * width, width)", "features.column_block(0, width)"),
