@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "intact/build/block_builder.hpp"
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/model/attention.hpp"
 #include "intact/reference/model/attention.hpp"

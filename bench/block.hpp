@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "attention.hpp"
-#include "intact/build/integer_vit.hpp"
 #include "intact/build/owned_packed_weights.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/model/block.hpp"
 #include "intact/reference/model/block.hpp"
 #include "memory.hpp"

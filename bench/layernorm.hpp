@@ -5,7 +5,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/reference/layernorm.hpp"
 #include "memory.hpp"

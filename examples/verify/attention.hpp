@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/gemm.hpp"
 #include "intact/io/recorded_case.hpp"

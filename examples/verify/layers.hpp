@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "intact/activation.hpp"
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/im2col.hpp"

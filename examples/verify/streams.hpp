@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "intact/add.hpp"
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/io/recorded_case.hpp"
 

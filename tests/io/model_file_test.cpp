@@ -5,16 +5,13 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <map>
 #include <set>
 #include <string>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "cases.hpp"
@@ -24,109 +21,6 @@
 namespace intact_test::model_file_test {
 namespace {
 
-// ---- equality of models, to the bit ----
-
-template <class T>
-requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-bool same(const T& a, const T& b) {
-  return std::memcmp(&a, &b, sizeof(T)) == 0;
-}
-
-bool same(const realized_scale& a, const realized_scale& b) {
-  return same(a.factor, b.factor) && same(a.offset, b.offset);
-}
-
-bool same(const realized_add& a, const realized_add& b) {
-  return same(a.stream, b.stream) && same(a.branch, b.branch) && same(a.offset, b.offset);
-}
-
-template <class T>
-bool same(const std::vector<T>& a, const std::vector<T>& b) {
-  bool all = a.size() == b.size();
-  for (std::size_t i = 0; all && i < a.size(); ++i) {
-    all = same(a[i], b[i]);
-  }
-  return all;
-}
-
-bool same(const owned_channel_scale& a, const owned_channel_scale& b) {
-  return same(a.multiplier, b.multiplier) && same(a.offset, b.offset) && same(a.shift, b.shift) &&
-         same(a.left_shift, b.left_shift) && same(a.exact, b.exact);
-}
-
-bool same(const owned_tensor_scale& a, const owned_tensor_scale& b) {
-  return same(a.scale.multiplier, b.scale.multiplier) && same(a.scale.offset, b.scale.offset) &&
-         same(a.scale.shift, b.scale.shift) && same(a.scale.left_shift, b.scale.left_shift) && same(a.exact, b.exact);
-}
-
-bool same(const owned_weights& a, const owned_weights& b) {
-  return same(a.codes, b.codes) && same(a.packed, b.packed) && same(a.shifts, b.shifts) && same(a.rows, b.rows) &&
-         same(a.columns, b.columns) && same(a.group, b.group) && same(a.kind, b.kind);
-}
-
-bool same(const owned_linear& a, const owned_linear& b) {
-  return same(a.weights, b.weights) && same(a.scale, b.scale);
-}
-
-bool same(const owned_add& a, const owned_add& b) {
-  return same(a.stream_multiplier, b.stream_multiplier) && same(a.branch_multiplier, b.branch_multiplier) &&
-         same(a.offset, b.offset) && same(a.zero_points.stream, b.zero_points.stream) &&
-         same(a.zero_points.branch, b.zero_points.branch) && same(a.zero_points.output, b.zero_points.output) &&
-         same(a.shift, b.shift) && same(a.exact, b.exact);
-}
-
-bool same(const owned_layernorm& a, const owned_layernorm& b) {
-  return same(a.zero_point, b.zero_point) && same(a.shift, b.shift) && same(a.epsilon, b.epsilon) &&
-         same(a.epsilon_fraction, b.epsilon_fraction) && same(a.gain, b.gain) && same(a.bias, b.bias) &&
-         same(a.output_shift, b.output_shift);
-}
-
-bool same(const owned_softmax& a, const owned_softmax& b) {
-  return same(a.kind, b.kind) && same(a.probabilities, b.probabilities) && same(a.rounding, b.rounding) &&
-         same(a.exponential, b.exponential) && same(a.table, b.table) && same(a.normalize, b.normalize) &&
-         same(a.context, b.context) && same(a.normalization.factor, b.normalization.factor) &&
-         same(a.normalization.zero_point, b.normalization.zero_point);
-}
-
-bool same(const std::optional<int>& a, const std::optional<int>& b) {
-  return a == b;
-}
-
-bool same(const owned_block& a, const owned_block& b) {
-  return same(a.norm1, b.norm1) && same(a.qkv, b.qkv) && same(a.qkv_zero_point, b.qkv_zero_point) &&
-         same(a.k_zero_point, b.k_zero_point) && same(a.v_zero_point, b.v_zero_point) &&
-         same(a.attention_logits, b.attention_logits) && same(a.softmax, b.softmax) && same(a.proj, b.proj) &&
-         same(a.add1, b.add1) && same(a.norm2, b.norm2) && same(a.fc1, b.fc1) && same(a.activation, b.activation) &&
-         same(a.fc2, b.fc2) && same(a.add2, b.add2);
-}
-
-bool same(const vit_shape& a, const vit_shape& b) {
-  return same(a.channels, b.channels) && same(a.height, b.height) && same(a.image_width, b.image_width) &&
-         same(a.patch, b.patch) && same(a.width, b.width) && same(a.heads, b.heads) && same(a.hidden, b.hidden) &&
-         same(a.depth, b.depth) && same(a.classes, b.classes) && same(a.class_tokens, b.class_tokens) &&
-         same(a.stream, b.stream) && same(a.registers, b.registers) && same(a.pooling, b.pooling);
-}
-
-bool same(const owned_mean& a, const owned_mean& b) {
-  const auto equal = [&](const auto& of_a, const auto& of_b) {
-    return of_a == nullptr ? of_b == nullptr : of_b != nullptr && same(*of_a, *of_b);
-  };
-  return equal(std::get_if<owned_tensor_scale>(&a), std::get_if<owned_tensor_scale>(&b)) &&
-         equal(std::get_if<owned_channel_scale>(&a), std::get_if<owned_channel_scale>(&b));
-}
-
-bool same(const vit_tensors& a, const vit_tensors& b) {
-  bool blocks = a.blocks.size() == b.blocks.size();
-  for (std::size_t i = 0; blocks && i < a.blocks.size(); ++i) {
-    blocks = same(a.blocks[i], b.blocks[i]);
-  }
-  return blocks && same(a.shape, b.shape) && same(a.pixel_table, b.pixel_table) && same(a.patch, b.patch) &&
-         same(a.embed_table, b.embed_table) && same(a.class_token, b.class_token) && same(a.positions, b.positions) &&
-         same(a.add_positions, b.add_positions) && same(a.token_addend, b.token_addend) && same(a.norm, b.norm) &&
-         same(a.head, b.head) && same(a.logits, b.logits) && same(a.logits_u8, b.logits_u8) &&
-         same(a.logits_scale, b.logits_scale) && same(a.mean, b.mean);
-}
-
 // ---- saving and loading ----
 
 /// Saves a model, loads it, and checks that nothing has changed: parameters, results, and the bytes of a second file.
@@ -134,7 +28,7 @@ void require_round_trip(const integer_vit& model, const image_set& images) {
   const scratch_folder folder;
   save_integer_vit(model, folder / "first");
   const integer_vit loaded = load_integer_vit(folder / "first");
-  REQUIRE(same(loaded.tensors(), model.tensors()));
+  REQUIRE((loaded.tensors() == model.tensors()));
   REQUIRE(classify_all(loaded, images) == classify_all(model, images));
   save_integer_vit(loaded, folder / "second");
   REQUIRE(file_contents(folder / "second") == file_contents(folder / "first"));
@@ -308,7 +202,7 @@ TEST_CASE("save_integer_vit: load_integer_vit gives keys and values zero points 
   const scratch_folder folder;
   save_integer_vit(integer_vit(tensors), folder / "model");
   const vit_tensors loaded = load_integer_vit(folder / "model").tensors();
-  CHECK(same(loaded, tensors));
+  CHECK((loaded == tensors));
   CHECK(loaded.blocks[0].zero_points().k == 0);
   CHECK(loaded.blocks[0].zero_points().v == tensors.blocks[0].qkv_zero_point);
   CHECK(loaded.blocks[1].zero_points().v == 255);
@@ -326,12 +220,12 @@ TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [smallest si
   }
 }
 
-TEST_CASE("vit_tensors: the comparison of these tests depends on every parameter", "[model_file]") {
+TEST_CASE("vit_tensors: == compares every parameter", "[model_file]") {
   const vit_tensors contents = quantized_vit(small_vit, paper_recipe).tensors();
   const auto differs = [&](const auto& change) {
     vit_tensors changed = contents;
     change(changed);
-    return !same(changed, contents);
+    return changed != contents;
   };
   CHECK_FALSE(differs([](vit_tensors&) {}));
   CHECK(differs([](vit_tensors& c) { c.logits_u8.offset.back() += 1; }));
@@ -379,7 +273,7 @@ TEST_CASE("save_integer_vit: writes notes as metadata beside format and version"
   const safetensors_file file = safetensors_file::read(folder / "model");
   REQUIRE(file.metadata() == std::map<std::string, std::string>{
                                  {"", "\xc3\xa9"}, {"format", "intact-vit"}, {"license", "none"}, {"version", "2"}});
-  REQUIRE(same(load_integer_vit(file).tensors(), model.tensors()));
+  REQUIRE((load_integer_vit(file).tensors() == model.tensors()));
 }
 
 TEST_CASE("save_integer_vit: writes the documented tensors [version 2]", "[model_file]") {

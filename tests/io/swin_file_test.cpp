@@ -106,6 +106,7 @@ TEST_CASE("save_integer_swin: load_integer_swin gives the saved model [all recip
     const scratch_folder folder;
     save_integer_swin(model, folder / "model", {{"made", "today"}});
     const integer_swin loaded = load_integer_swin(folder / "model");
+    CHECK((loaded.tensors() == model.tensors()));
     CHECK(loaded.real_logit(1000) == model.real_logit(1000));
 
     save_integer_swin(loaded, folder / "again", {{"made", "today"}});

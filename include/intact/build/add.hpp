@@ -26,6 +26,8 @@ struct realized_add {
   double stream = 0;
   double branch = 0;
   double offset = 0;
+
+  friend bool operator==(const realized_add&, const realized_add&) = default;
 };
 
 /// Zero points of the three tensors of a residual addition.
@@ -33,6 +35,8 @@ struct add_zero_points {
   int stream = 0;
   int branch = 0;
   int output = 0;
+
+  friend bool operator==(const add_zero_points&, const add_zero_points&) = default;
 };
 
 namespace detail {

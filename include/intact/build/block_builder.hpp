@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "intact/build/float_block.hpp"
-#include "intact/build/integer_vit.hpp"
 #include "intact/build/layer_specs.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/build/scaled_weights.hpp"
 #include "intact/build/tensor_place.hpp"

@@ -6,8 +6,8 @@
 #include <span>
 #include <variant>
 
-#include "intact/build/integer_vit.hpp"
 #include "intact/build/owned_packed_weights.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/model/block.hpp"

@@ -21,6 +21,8 @@ struct owned_swin_block {
   int norm1_zero_point = 0;
   std::vector<std::uint8_t> position_bias;  ///< (heads * T) x T
   owned_add add_bias;                       ///< T keys
+
+  friend bool operator==(const owned_swin_block&, const owned_swin_block&) = default;
 };
 
 /// Views of a block. pack: as of view_block.
@@ -39,6 +41,8 @@ struct owned_swin_stage {
   std::vector<owned_swin_block> blocks;
   owned_layernorm merge_norm;
   owned_linear reduction;
+
+  friend bool operator==(const owned_swin_stage&, const owned_swin_stage&) = default;
 };
 
 /// The tensors of an integer Swin transformer.
@@ -55,6 +59,8 @@ struct swin_tensors {
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+
+  friend bool operator==(const swin_tensors&, const swin_tensors&) = default;
 };
 
 /// Views of a model's stages, and of their blocks, which are views already. pack: as of view_block.

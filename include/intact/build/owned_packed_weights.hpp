@@ -7,7 +7,7 @@
 #include <variant>
 #include <vector>
 
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/model/linear.hpp"
 #include "intact/pack.hpp"
 

@@ -24,6 +24,8 @@ inline namespace INTACT_UNIT {
 struct realized_scale {
   double factor = 0;
   double offset = 0;
+
+  friend bool operator==(const realized_scale&, const realized_scale&) = default;
 };
 
 namespace detail {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "intact/build/float_block.hpp"
-#include "intact/build/integer_vit.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/build/tensor_place.hpp"
 #include "intact/build/weights.hpp"

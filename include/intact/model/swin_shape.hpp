@@ -25,6 +25,8 @@ struct swin_stage_shape {
   index_t hidden = 0;
   index_t depth = 0;
   index_t window = 1;
+
+  INTACT_INLINE friend constexpr bool operator==(const swin_stage_shape&, const swin_stage_shape&) = default;
 };
 
 /// Sizes of a Swin transformer.
@@ -38,7 +40,7 @@ struct swin_shape {
   index_t classes = 0;
   stream_codes stream = stream_codes::u8;
 
-  /// Stages that there is room for: of a shape that the models refuse, sizes are some number.
+  /// Stages within the limits: the sizes of a shape that the models refuse are unspecified, but finite.
   INTACT_INLINE constexpr index_t usable_stages() const {
     return stages < 1 ? 1 : stages < swin_max_stages ? stages : swin_max_stages;
   }
@@ -57,6 +59,8 @@ struct swin_shape {
     const index_t shift = position % 2 == 0 || side <= window ? 0 : window / 2;
     return {{{rows_of(s), columns_of(s), window, shift}, of(s).width, of(s).heads}, of(s).hidden};
   }
+
+  INTACT_INLINE friend constexpr bool operator==(const swin_shape&, const swin_shape&) = default;
 
  private:
   INTACT_INLINE static constexpr index_t halved(index_t size, index_t times) {

@@ -25,7 +25,9 @@ struct u8_embedding {
 };
 
 /// From sums of tokens to their mean, as the pooling of the shape demands it.
-struct no_mean {};
+struct no_mean {
+  INTACT_INLINE friend constexpr bool operator==(const no_mean&, const no_mean&) = default;
+};
 struct mean_of_normalized {
   tensor_scale scale;  ///< from sums of the final LayerNorm's codes to u8
 };

@@ -57,6 +57,8 @@ struct vit_shape {
   INTACT_INLINE constexpr index_t head_features() const {
     return size_product(size_sum(class_features(), pooling == vit_pooling::class_tokens ? 0 : 1), width);
   }
+
+  INTACT_INLINE friend constexpr bool operator==(const vit_shape&, const vit_shape&) = default;
 };
 
 }  // namespace INTACT_ABI

@@ -27,6 +27,8 @@ struct tensor_scale {
 
   /// The scale of one output channel: the same for all.
   INTACT_INLINE constexpr const tensor_scale& channel(index_t) const { return *this; }
+
+  INTACT_INLINE friend constexpr bool operator==(const tensor_scale&, const tensor_scale&) = default;
 };
 
 /// Dyadic scales, one per output channel, with the shift and the left_shift in common. Does not own its arrays.
@@ -46,6 +48,8 @@ struct channel_scale {
 struct row_divisor {
   std::int32_t factor = 0;  ///< round(s_v / s_y * 2^28), 1..2^30 - 1
   int zero_point = 0;       ///< of the output, 0..255
+
+  INTACT_INLINE friend constexpr bool operator==(const row_divisor&, const row_divisor&) = default;
 };
 
 /// Scales of a residual addition, one pair per channel. Codes r (stream) and y (branch) become
