@@ -16,7 +16,7 @@ namespace intact_bench {
 struct add_task : task {
   static constexpr double stream_scale = 0.7;  ///< in units of a step of the sum, as the next
   static constexpr double branch_scale = 0.45;
-  static constexpr intact::add_zero_points zero_points{121, 128, 125};
+  static constexpr intact::add_zero_points zero_points{.stream = 121, .branch = 128, .output = 125};
 
   add_task(const token_shape& shape_, int threads_)
       : rows(shape_.rows()),
@@ -43,7 +43,12 @@ struct add_task : task {
   intact::matrix_view<const std::uint8_t> first() const { return {stream.data(), rows, channels}; }
   intact::matrix_view<const std::uint8_t> second() const { return {branch.data(), rows, channels}; }
   intact::add_parameters scale() const {
-    return {stream_multiplier_, branch_multiplier_, offset_, zero_points.stream, zero_points.branch, shift_};
+    return {.stream_multiplier = stream_multiplier_,
+            .branch_multiplier = branch_multiplier_,
+            .offset = offset_,
+            .stream_zero_point = zero_points.stream,
+            .branch_zero_point = zero_points.branch,
+            .shift = shift_};
   }
 
   index_t rows;

@@ -140,8 +140,8 @@ class intact_attention : public program {
     with_threads(task_.threads, [&](const auto& executor) {
       for (index_t image = 0; image < of.batch; ++image) {
         const intact::matrix_view y(context_.data() + image * of.tokens * of.width, of.tokens, of.width);
-        intact::attention<Isa>({task_.part(image, 0), task_.part(image, 1), task_.part(image, 2)},
-                               {of.heads, task_.logits.scale, task_.softmax.view()}, y,
+        intact::attention<Isa>({.q = task_.part(image, 0), .k = task_.part(image, 1), .v = task_.part(image, 2)},
+                               {.heads = of.heads, .logits = task_.logits.scale, .softmax = task_.softmax.view()}, y,
                                intact::workspace(memory_.data(), memory_.size()), executor);
       }
     });

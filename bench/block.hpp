@@ -38,7 +38,9 @@ struct block_task : task {
     is_wide ? compute_expected<std::int16_t>() : compute_expected<std::uint8_t>();
   }
 
-  intact::block_shape block_shape() const { return {{of.tokens, of.width, of.heads}, of.hidden()}; }
+  intact::block_shape block_shape() const {
+    return {{.tokens = of.tokens, .width = of.width, .heads = of.heads}, of.hidden()};
+  }
 
   const intact::block_parameters& parameters() const { return parameters_; }
 
@@ -91,7 +93,7 @@ struct block_task : task {
       return {};
     }
     const intact::add_spec target{0.9, 0.4};
-    intact::owned_add made({&target, 1}, {zero_point, zero_point, zero_point});
+    intact::owned_add made({&target, 1}, {.stream = zero_point, .branch = zero_point, .output = zero_point});
     const auto channels = static_cast<std::size_t>(of.width);
     made.stream_multiplier.assign(channels, made.stream_multiplier[0]);
     made.branch_multiplier.assign(channels, made.branch_multiplier[0]);

@@ -56,7 +56,9 @@ inline speed_ratio compare_medians(const rounds& measured) {
   for (std::size_t i = 0; i < measured.ours.size(); ++i) {
     ratios.push_back(measured.peer[i] / measured.ours[i]);
   }
-  return {median(measured.peer) / median(measured.ours), quantile(ratios, 0.25), quantile(ratios, 0.75)};
+  return {.ratio = median(measured.peer) / median(measured.ours),
+          .low = quantile(ratios, 0.25),
+          .high = quantile(ratios, 0.75)};
 }
 
 using clock = std::chrono::steady_clock;

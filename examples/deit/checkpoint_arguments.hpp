@@ -74,7 +74,9 @@ class checkpoint_arguments {
 
   checkpoint_options options() const {
     checkpoint_options options{
-        {.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_}, size_, crop_};
+        .model = {.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_},
+        .image_size = size_,
+        .crop = crop_};
     if (!kind_.empty()) {
       options.kind = kind_ == "bilinear" ? intact::interpolation::bilinear : intact::interpolation::bicubic;
     }

@@ -70,7 +70,10 @@ class evaluate_command {
 
   results run_integer() const {
     const stored_model stored = load_model(model_);
-    results all{read_images(stored.model.shape().classes), {}, {}, {stored.preprocessing, prepared_}};
+    results all{.images = read_images(stored.model.shape().classes),
+                .integer = {},
+                .in_float = {},
+                .input = {stored.preprocessing, prepared_}};
     const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
     all.integer = predict(classifier, all.images, all.input, running_, "integer model");
     return all;

@@ -26,7 +26,7 @@ struct bit_widths {
     for (const int w : {4, 8}) {
       for (const int a : {4, 8}) {
         if (text == std::to_string(w) + "/8/" + std::to_string(a)) {
-          return {w, 8, a};
+          return {.weights = w, .activations = 8, .attention = a};
         }
       }
     }

@@ -111,7 +111,7 @@ inline void verify_observer(const recorded_case& file, case_report& report) {
   if (file.function().starts_with("Omse")) {
     // The original leaves its range at the shrunken one that it chose; the library leaves the range as it was.
     const intact::affine_scale built = intact::build_omse_scale(observer.range(), codes, {&view, 1});
-    found = {{}, {}, {built.scale}, {built.zero_point}};
+    found = {.low = {}, .high = {}, .scale = {built.scale}, .zero_point = {built.zero_point}};
   } else if (file.function().starts_with("Ptf")) {
     const intact::ptf_scale built = intact::build_ptf_scale(whole.range(), codes, {&view, 1});
     for (index_t c = 0; c < last.columns; ++c) {

@@ -51,7 +51,8 @@ struct recorded_add {
     for (index_t c = 0; c < stream.columns; ++c) {
       specs.push_back({ratio(stream_scale, c), ratio(branch_scale, c)});
     }
-    return intact::owned_add(specs, {stream_scale.zero_point, branch_scale.zero_point, sum_scale.zero_point});
+    return intact::owned_add(
+        specs, {.stream = stream_scale.zero_point, .branch = branch_scale.zero_point, .output = sum_scale.zero_point});
   }
   /// Float32 rounds both operands, their sum and the quotient; the library rounds both ratios to `shift` bits.
   std::string reason(int shift, index_t i, index_t c, std::int64_t found, std::int64_t expected) const {

@@ -320,7 +320,8 @@ inline void verify_swin(const recorded_case& file, case_report& report) {
     for (index_t position = 0; position < depths[stage]; ++position) {
       const std::string name = layers + "blocks_" + std::to_string(position) + "_";
       const index_t shift = position % 2 == 0 || side <= window ? 0 : window / 2;
-      verify_swin_block(file, {file, name, stream, {side, side, size, shift}}, report);
+      verify_swin_block(file, {file, name, stream, {.height = side, .width = side, .window = size, .shift = shift}},
+                        report);
       stream = name + "qact4";
     }
     if (stage + 1 < depths.size()) {

@@ -50,15 +50,17 @@ class row_scale {
 constexpr tensor_scale row_tensor_scale(const row_divisor& normalization, std::int64_t weight_sum, int v_zero_point) {
   const std::int64_t half_and_zero_point = 2 * std::int64_t{normalization.zero_point} + 1;
   if (weight_sum == 0) {
-    return {0, half_and_zero_point * (std::int64_t{1} << 31), 0, 0};
+    return {.offset = half_and_zero_point * (std::int64_t{1} << 31)};
   }
   const int e = std::min(bit_length(static_cast<std::uint64_t>(weight_sum)), 24);
   const std::int64_t multiplier = (normalization.factor * (std::int64_t{1} << e) + (weight_sum >> 1)) / weight_sum;
   const std::int64_t offset =
       half_and_zero_point * (std::int64_t{1} << (27 + e)) - v_zero_point * weight_sum * multiplier;
   const int left_shift = std::max(4 - e, 0);
-  return {static_cast<std::int32_t>(multiplier), offset * (std::int64_t{1} << left_shift), e - 4 + left_shift,
-          left_shift};
+  return {.multiplier = static_cast<std::int32_t>(multiplier),
+          .offset = offset * (std::int64_t{1} << left_shift),
+          .shift = e - 4 + left_shift,
+          .left_shift = left_shift};
 }
 
 /// The sum of a stream's code and a branch's in channel n, by add_parameters's formula.

@@ -140,12 +140,17 @@ inline add_parameters build_add(std::span<const add_spec> specs, const add_zero_
     branch_multiplier[c] = static_cast<std::int32_t>(integers.branch);
     offset[c] = static_cast<std::int32_t>(nudged);
     if (!exact.empty()) {
-      exact[c] = {std::ldexp(static_cast<double>(integers.stream), -shift),
-                  std::ldexp(static_cast<double>(integers.branch), -shift),
-                  std::ldexp(static_cast<double>(nudged), -shift) - 0.5};
+      exact[c] = {.stream = std::ldexp(static_cast<double>(integers.stream), -shift),
+                  .branch = std::ldexp(static_cast<double>(integers.branch), -shift),
+                  .offset = std::ldexp(static_cast<double>(nudged), -shift) - 0.5};
     }
   }
-  return {stream_multiplier, branch_multiplier, offset, zero_points.stream, zero_points.branch, shift};
+  return {.stream_multiplier = stream_multiplier,
+          .branch_multiplier = branch_multiplier,
+          .offset = offset,
+          .stream_zero_point = zero_points.stream,
+          .branch_zero_point = zero_points.branch,
+          .shift = shift};
 }
 
 }  // namespace INTACT_UNIT

@@ -81,7 +81,8 @@ inline std::vector<scale_change> fit_block(const float_block_view& block, const 
   layer_fitter fit(changes);
   fit.enter_block(block.position);
   fit.norm_input("stream", scales.stream, block.shape.attention.width, static_cast<double>(block.epsilon));
-  block_fitter{block, recipe, fit, scales.stream.scale}(weights, scales.tensors, scales.stream);
+  block_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream.scale}(weights, scales.tensors,
+                                                                                              scales.stream);
   return changes;
 }
 

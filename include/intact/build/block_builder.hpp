@@ -45,7 +45,7 @@ inline owned_add build_residual(const ptf_scale& stream, const affine_scale& bra
   for (std::size_t c = 0; c < specs.size(); ++c) {
     specs[c] = addition_spec(channel_step(stream, c), branch, channel_step(y, c));
   }
-  return owned_add(specs, {stream.zero_point, branch.zero_point, y.zero_point});
+  return owned_add(specs, {.stream = stream.zero_point, .branch = branch.zero_point, .output = y.zero_point});
 }
 
 /// Exponentials of logits: true ones also where the polynomial has no integers.
@@ -118,7 +118,7 @@ struct block_builder {
     };
     // The layers at the ends of the branches: to a u8 scale of their own, or to the s16 stream's.
     const auto branch = [&](const affine_scale& y) {
-      return wide ? code_scale{static_cast<double>(stream.scale), 0} : to_code_scale(y);
+      return wide ? code_scale{.scale = static_cast<double>(stream.scale), .zero_point = 0} : to_code_scale(y);
     };
     const activation_table table = at("fc1", [&] { return gelu_table(own); });
 

@@ -28,8 +28,9 @@ struct layernorm_memory {
 
   template <class Workspace>
   static constexpr layernorm_memory take(Workspace& memory, index_t channels) {
-    return {memory.template take<std::uint8_t>(channels), memory.template take<std::int32_t>(channels),
-            memory.template take<std::int64_t>(channels)};
+    return {.shift = memory.template take<std::uint8_t>(channels),
+            .gain = memory.template take<std::int32_t>(channels),
+            .bias = memory.template take<std::int64_t>(channels)};
   }
 };
 
@@ -44,8 +45,10 @@ struct linear_memory {
   static constexpr linear_memory take(Workspace& memory, index_t outputs, index_t inputs,
                                       const quantization_recipe& recipe) {
     const index_t bytes = packed_weights_bytes(recipe.weights, outputs, inputs, recipe.weight_group);
-    return {memory.template take<std::int32_t>(outputs), memory.template take<std::int64_t>(outputs),
-            memory.template take<std::byte>(bytes), bytes};
+    return {.multiplier = memory.template take<std::int32_t>(outputs),
+            .offset = memory.template take<std::int64_t>(outputs),
+            .weights = memory.template take<std::byte>(bytes),
+            .weight_bytes = bytes};
   }
 };
 
@@ -57,8 +60,9 @@ struct add_memory {
 
   template <class Workspace>
   static constexpr add_memory take(Workspace& memory, index_t channels) {
-    return {memory.template take<std::int32_t>(channels), memory.template take<std::int32_t>(channels),
-            memory.template take<std::int32_t>(channels)};
+    return {.stream_multiplier = memory.template take<std::int32_t>(channels),
+            .branch_multiplier = memory.template take<std::int32_t>(channels),
+            .offset = memory.template take<std::int32_t>(channels)};
   }
 };
 

@@ -81,7 +81,7 @@ inline ptf_scale build_ptf_scale(std::span<const value_range> channels, const co
   detail::require_ranges("build_ptf_scale", "channels", channels, channels.size());
   require_at_least("build_ptf_scale", "codes.high", codes.high, std::int64_t{codes.low} + 1);
   const affine_scale coarse = detail::asymmetric_scale(detail::range_of(channels), codes);
-  ptf_scale scale{coarse.scale / 8, coarse.zero_point, {}};
+  ptf_scale scale{.scale = coarse.scale / 8, .zero_point = coarse.zero_point, .shift = {}};
   for (const value_range& channel : channels) {
     const auto fits = [&](int shift) {
       const float step = scale.scale * static_cast<float>(1 << shift);

@@ -50,7 +50,7 @@ inline fixed_point_factor quantize_multiplier(double factor) {
     return {};
   }
   require_at_most("quantize_multiplier", "exponent of the factor", exponent, 30);
-  return {static_cast<std::int32_t>(multiplier), exponent};
+  return {.multiplier = static_cast<std::int32_t>(multiplier), .exponent = exponent};
 }
 
 /// Where the real factor of an output channel, input scale * weight scale / output scale, is rounded.
@@ -160,7 +160,9 @@ class compat_layer {
   compat_layer& operator=(compat_layer&&) = default;
 
   /// For the stages of compat.hpp; `zero_point` is the output's.
-  compat_scale scale(int zero_point) const { return {bias_, multiplier_, exponent_, zero_point}; }
+  compat_scale scale(int zero_point) const {
+    return {.bias = bias_, .multiplier = multiplier_, .exponent = exponent_, .zero_point = zero_point};
+  }
 
   std::span<const std::int32_t> bias() const { return bias_; }
   /// The factors in float32, for interop/float_rounding.hpp. By factor_rule::float32 they equal those of scale().

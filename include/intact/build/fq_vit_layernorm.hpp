@@ -24,7 +24,9 @@ struct owned_fq_vit_layernorm {
   std::vector<std::uint8_t> gain_shift;
   std::vector<std::int64_t> bias;
 
-  fq_vit_layernorm_parameters parameters() const { return {zero_point, shift, gain, gain_shift, bias}; }
+  fq_vit_layernorm_parameters parameters() const {
+    return {.zero_point = zero_point, .shift = shift, .gain = gain, .gain_shift = gain_shift, .bias = bias};
+  }
 };
 
 /// Builds the parameters of FQ-ViT's LayerNorm. The target's epsilon, input scale and output zero point have no part in
@@ -43,7 +45,11 @@ inline owned_fq_vit_layernorm build_fq_vit_layernorm(const layernorm_spec& targe
     contract_failed("intact::%s: the output scale is %g; it must be above 0 and finite", operation,
                     target.output_scale);
   }
-  owned_fq_vit_layernorm built{target.input_zero_point, {target.shift.begin(), target.shift.end()}, {}, {}, {}};
+  owned_fq_vit_layernorm built{.zero_point = target.input_zero_point,
+                               .shift = {target.shift.begin(), target.shift.end()},
+                               .gain = {},
+                               .gain_shift = {},
+                               .bias = {}};
   for (std::size_t c = 0; c < target.gamma.size(); ++c) {
     const double gain = static_cast<double>(target.gamma[c]) / target.output_scale;
     const double bias =

@@ -71,7 +71,9 @@ std::vector<swin_stage_parameters> view_swin_stages(Tensors& model,
   std::vector<swin_stage_parameters> stages;
   for (std::size_t s = 0; s < blocks.size(); ++s) {
     auto& stage = model.stages[s];
-    stages.push_back({blocks[s], {stage.merge_norm.view(), stage.reduction.view(pack(stage.reduction.weights))}});
+    stages.push_back(
+        {blocks[s],
+         {.norm = stage.merge_norm.view(), .reduction = stage.reduction.view(pack(stage.reduction.weights))}});
   }
   return stages;
 }

@@ -85,7 +85,7 @@ inline scale_spec context_spec(const affine_scale& v, const affine_scale& contex
 
 /// A channel of a stream and a branch into one of scale y.
 inline add_spec addition_spec(double stream, const affine_scale& branch, double y) {
-  return {stream / y, static_cast<double>(branch.scale) / y};
+  return {.stream = stream / y, .branch = static_cast<double>(branch.scale) / y};
 }
 
 }  // namespace detail

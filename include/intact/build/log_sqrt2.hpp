@@ -50,8 +50,10 @@ inline log_sqrt2_scale build_log_sqrt2_scale(double ratio, int zero_point) {
     --shift;
   }
   const double unit = std::ldexp(ratio, 17 + shift);
-  return {static_cast<std::int32_t>(std::rint(unit)), static_cast<std::int32_t>(std::rint(unit * std::sqrt(0.5))),
-          (2 * std::int64_t{zero_point} + 1) << (31 + shift), shift};
+  return {.even_multiplier = static_cast<std::int32_t>(std::rint(unit)),
+          .odd_multiplier = static_cast<std::int32_t>(std::rint(unit * std::sqrt(0.5))),
+          .offset = (2 * std::int64_t{zero_point} + 1) << (31 + shift),
+          .shift = shift};
 }
 
 }  // namespace INTACT_UNIT

@@ -134,7 +134,8 @@ class block_observer {
     for (index_t i = 0; i < qkv.rows(); ++i) {
       const index_t first_key = i - i % shape.tokens;
       for (index_t head = 0; head < shape.heads; ++head) {
-        attention_row(qkv, {i, first_key, head * shape.head_size()}, logits, context.row(i));
+        attention_row(qkv, {.query = i, .first_key = first_key, .channel = head * shape.head_size()}, logits,
+                      context.row(i));
       }
     }
     return context;

@@ -39,7 +39,9 @@ struct owned_channel_scale {
     left_shift = built.left_shift;
   }
 
-  channel_scale view() const { return {multiplier, offset, shift, left_shift}; }
+  channel_scale view() const {
+    return {.multiplier = multiplier, .offset = offset, .shift = shift, .left_shift = left_shift};
+  }
 
   friend bool operator==(const owned_channel_scale&, const owned_channel_scale&) = default;
 };
@@ -186,7 +188,12 @@ struct owned_add {
   }
 
   add_parameters view() const {
-    return {stream_multiplier, branch_multiplier, offset, zero_points.stream, zero_points.branch, shift};
+    return {.stream_multiplier = stream_multiplier,
+            .branch_multiplier = branch_multiplier,
+            .offset = offset,
+            .stream_zero_point = zero_points.stream,
+            .branch_zero_point = zero_points.branch,
+            .shift = shift};
   }
 
   friend bool operator==(const owned_add&, const owned_add&) = default;
@@ -214,7 +221,15 @@ struct owned_layernorm {
     epsilon_fraction = built.epsilon_fraction;
   }
 
-  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
+  layernorm_parameters view() const {
+    return {.zero_point = zero_point,
+            .shift = shift,
+            .epsilon = epsilon,
+            .gain = gain,
+            .bias = bias,
+            .output_shift = output_shift,
+            .epsilon_fraction = epsilon_fraction};
+  }
 
   friend bool operator==(const owned_layernorm&, const owned_layernorm&) = default;
 };
@@ -233,7 +248,7 @@ struct owned_softmax {
   softmax_parameters view() const {
     softmax_parameters p;
     if (kind == attention_kind::log2_of_sum) {
-      p.weights = log2_of_sum{exponential, probabilities, rounding};
+      p.weights = log2_of_sum{.exponential = exponential, .codes = probabilities, .rounding = rounding};
     } else if (kind == attention_kind::log2_of_max) {
       p.weights = log2_of_max{table, probabilities};
     } else {
@@ -267,7 +282,8 @@ struct owned_block {
   owned_add add2;
 
   qkv_zero_points zero_points() const {
-    return {qkv_zero_point, k_zero_point.value_or(qkv_zero_point), v_zero_point.value_or(qkv_zero_point)};
+    return {
+        .q = qkv_zero_point, .k = k_zero_point.value_or(qkv_zero_point), .v = v_zero_point.value_or(qkv_zero_point)};
   }
 
   /// Refuses weights that have not the sizes they name, naming the tensor and the block's position.

@@ -93,10 +93,10 @@ inline constexpr double sum_limit = 4611686018427387904.0 - 4398046511104.0;
 /// (a << left_shift) in place of a: the same numbers from a smaller factor.
 inline scale_spec prescaled(const scale_spec& target, int left_shift) {
   const std::int64_t power = std::int64_t{1} << left_shift;
-  return {std::ldexp(target.factor, -left_shift),
-          target.addend,
-          target.correction * power,
-          {target.range.low * power, target.range.high * power}};
+  return {.factor = std::ldexp(target.factor, -left_shift),
+          .addend = target.addend,
+          .correction = target.correction * power,
+          .range = {target.range.low * power, target.range.high * power}};
 }
 
 /// Whether int32 multipliers and 64-bit sums suffice at 32 + shift fraction bits.
@@ -120,14 +120,16 @@ inline odd_scale round_to_odd_scale(const scale_spec& target, int n) {
   if (!(std::fabs(addend) < two_to_53) || !is_exact_in_double(target, multiplier, offset, n)) {
     return {};
   }
-  return {static_cast<std::int64_t>(multiplier), static_cast<std::int64_t>(offset), n};
+  return {.multiplier = static_cast<std::int64_t>(multiplier),
+          .offset = static_cast<std::int64_t>(offset),
+          .fraction_bits = n};
 }
 
 /// The scale whose outputs are the addend, whatever the accumulator; free of ties.
 inline odd_scale constant_scale(double addend, int n) {
   const std::int64_t offset =
       static_cast<std::int64_t>(std::rint(std::ldexp(addend, n))) + (std::int64_t{1} << (n - 1));
-  return {0, offset % (std::int64_t{1} << n) == 0 ? offset + 1 : offset, n};
+  return {.multiplier = 0, .offset = offset % (std::int64_t{1} << n) == 0 ? offset + 1 : offset, .fraction_bits = n};
 }
 
 /// Why a channel has no scale.
@@ -164,7 +166,7 @@ inline found_scale find_odd_scale(const scale_spec& target, int shift, int left_
       return {scale};
     }
   }
-  return {{0, 0, n}, scale_problem::accumulators};
+  return {{.multiplier = 0, .offset = 0, .fraction_bits = n}, scale_problem::accumulators};
 }
 
 /// Looks for a problem of a target before any arithmetic is done on it.
@@ -315,7 +317,7 @@ inline channel_scale build_scale(std::span<const scale_spec> specs, std::span<st
       exact[n].offset = std::ldexp(static_cast<double>(odd.offset), -odd.fraction_bits) - 0.5;
     }
   }
-  return {multiplier, offset, plan.shift, plan.left_shift};
+  return {.multiplier = multiplier, .offset = offset, .shift = plan.shift, .left_shift = plan.left_shift};
 }
 
 /// The same for a whole tensor.
@@ -341,7 +343,7 @@ inline row_divisor build_row_divisor(double ratio, int zero_point) {
     contract_failed("intact::build_row_divisor: the ratio of scales is %g; it must be above 0 and below 4", ratio);
   }
   const double factor = std::max(1.0, std::rint(std::ldexp(ratio, 28)));
-  const row_divisor normalization{static_cast<std::int32_t>(factor), zero_point};
+  const row_divisor normalization{.factor = static_cast<std::int32_t>(factor), .zero_point = zero_point};
   require_row_divisor("build_row_divisor", normalization);
   return normalization;
 }

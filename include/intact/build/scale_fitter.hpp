@@ -53,7 +53,7 @@ class scale_fitter {
 
   void note(const char* tensor, double observed, double raised) {
     if (raised > observed) {
-      changes_.push_back({tensor, block_, observed, raised});
+      changes_.push_back({.tensor = tensor, .block = block_, .observed = observed, .raised = raised});
     }
   }
 
@@ -119,7 +119,7 @@ class scale_fitter {
     if (!std::isfinite(raised.scale)) {
       return;
     }
-    scale_change most{tensor, block_, 1, 1};
+    scale_change most{.tensor = tensor, .block = block_, .observed = 1, .raised = 1};
     for (std::size_t c = 0; c < scale.shift.size(); ++c) {
       const double before = channel_step(scale, c), after = channel_step(raised, c);
       if (after * most.observed > most.raised * before) {
@@ -177,7 +177,7 @@ class layer_fitter : public scale_fitter {
   /// The head, whose int32 logits have steps of 1/256 of the scale.
   void head(const scaled_weights& weights, std::span<const float> bias, const affine_scale& x, affine_scale& y) {
     raise("logits", y.scale, [&](float scale) {
-      return has_scale(linear_specs(weights, bias, x, {static_cast<double>(scale) / 256, 0})) &&
+      return has_scale(linear_specs(weights, bias, x, {.scale = static_cast<double>(scale) / 256, .zero_point = 0})) &&
              has_scale(linear_specs(weights, bias, x, to_code_scale({scale, y.zero_point})));
     });
   }

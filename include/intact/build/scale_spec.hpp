@@ -46,7 +46,7 @@ scale_spec linear_spec(const linear_channel& channel) {
   constexpr std::int64_t lowest = std::numeric_limits<Activation>::min();
   constexpr std::int64_t highest = std::numeric_limits<Activation>::max();
   require_between("linear_spec", "zero_point", channel.zero_point, lowest, highest);
-  scale_spec target{channel.factor, channel.addend, 0, {}};
+  scale_spec target{.factor = channel.factor, .addend = channel.addend, .range = {}};
   for (const std::int8_t w : channel.weights) {
     target.correction += std::int64_t{channel.zero_point} * w;
     target.range.low += (w < 0 ? highest : lowest) * w;
@@ -58,35 +58,40 @@ scale_spec linear_spec(const linear_channel& channel) {
 /// The target of q * k^T: factor is s_q * s_k / sqrt(head size) / s_logits.
 inline scale_spec attention_logits_spec(double factor, int logits_zero_point, index_t head_size) {
   const std::int64_t extreme = std::int64_t{255} * 255 * head_size;
-  return {factor, static_cast<double>(logits_zero_point), 0, {-extreme, extreme}};
+  return {.factor = factor, .addend = static_cast<double>(logits_zero_point), .range = {-extreme, extreme}};
 }
 
 /// The target of attention times V: factor is s_v / s_context. The sum of a row's 2^-code is below 2.25, plus 2^-15 for
 /// every key when codes are clipped at 15.
 inline scale_spec attention_context_spec(double factor, int context_zero_point, index_t keys) {
   const std::int64_t extreme = 255 * ((std::int64_t{9} << 13) + keys);
-  return {std::ldexp(factor, -15), static_cast<double>(context_zero_point), 0, {-extreme, extreme}};
+  return {.factor = std::ldexp(factor, -15),
+          .addend = static_cast<double>(context_zero_point),
+          .range = {-extreme, extreme}};
 }
 
 /// The target of the sum of so many u8 codes whose mean is wanted: factor is s_x / s_y.
 inline scale_spec average_pool_spec(double factor, int zero_point, int output_zero_point, index_t tokens) {
   const index_t count = tokens < 1 ? 1 : tokens;
-  return {factor / static_cast<double>(count),
-          static_cast<double>(output_zero_point),
-          std::int64_t{zero_point} * tokens,
-          {0, std::int64_t{255} * tokens}};
+  return {.factor = factor / static_cast<double>(count),
+          .addend = static_cast<double>(output_zero_point),
+          .correction = std::int64_t{zero_point} * tokens,
+          .range = {0, std::int64_t{255} * tokens}};
 }
 
 /// The same for s16 codes, whose mean has s16 codes, too: both zero points are 0.
 inline scale_spec average_pool_s16_spec(double factor, index_t tokens) {
   const index_t count = tokens < 1 ? 1 : tokens;
   const std::int64_t extreme = std::int64_t{32768} * tokens;
-  return {factor / static_cast<double>(count), 0, 0, {-extreme, extreme - (tokens > 0 ? tokens : 0)}};
+  return {.factor = factor / static_cast<double>(count),
+          .addend = 0,
+          .range = {-extreme, extreme - (tokens > 0 ? tokens : 0)}};
 }
 
 /// The target of u8 codes that become codes of another scale: factor is s_x / s_y.
 inline scale_spec convert_codes_spec(double factor, int zero_point, int output_zero_point) {
-  return {factor, static_cast<double>(output_zero_point), zero_point, {0, 255}};
+  return {
+      .factor = factor, .addend = static_cast<double>(output_zero_point), .correction = zero_point, .range = {0, 255}};
 }
 
 }  // namespace INTACT_UNIT

@@ -59,8 +59,10 @@ inline block_weights quantize_block(const float_block_view& block, const quantiz
   const auto quantize = [&](const char* tensor, const float_linear_view& layer) {
     return detail::quantize_layer_at({tensor, block.position}, layer.weight, recipe);
   };
-  return {quantize("qkv", block.qkv), quantize("proj", block.proj), quantize("fc1", block.fc1),
-          quantize("fc2", block.fc2)};
+  return {.qkv = quantize("qkv", block.qkv),
+          .proj = quantize("proj", block.proj),
+          .fc1 = quantize("fc1", block.fc1),
+          .fc2 = quantize("fc2", block.fc2)};
 }
 
 }  // namespace INTACT_UNIT

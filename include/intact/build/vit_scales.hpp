@@ -44,7 +44,7 @@ struct vit_scales {
 namespace detail {
 
 inline code_scale to_code_scale(const affine_scale& scale) {
-  return {static_cast<double>(scale.scale), static_cast<double>(scale.zero_point)};
+  return {.scale = static_cast<double>(scale.scale), .zero_point = static_cast<double>(scale.zero_point)};
 }
 
 /// Scale of channel c of a power-of-two-factor tensor.
@@ -54,7 +54,9 @@ inline double channel_step(const ptf_scale& scale, std::size_t c) {
 
 /// One scale for all channels of a stream.
 inline ptf_scale unshifted_scale(const affine_scale& scale, index_t channels) {
-  return {scale.scale, scale.zero_point, std::vector<std::uint8_t>(static_cast<std::size_t>(channels))};
+  return {.scale = scale.scale,
+          .zero_point = scale.zero_point,
+          .shift = std::vector<std::uint8_t>(static_cast<std::size_t>(channels))};
 }
 
 /// The least scale of a context whose rows are normalized, with room for rounding: below a quarter of the values' scale

@@ -237,7 +237,7 @@ inline quantized_weights quantize_weights(matrix_view<const float> weights, cons
   require_between("quantize_weights", "codes.high", codes.high, 1, 127);
   require_equal("quantize_weights", "codes.symmetric", codes.symmetric, 1);
   detail::require_finite("quantize_weights", name, weights);
-  quantized_weights quantized{{}, {}, weights.rows, weights.columns};
+  quantized_weights quantized{.codes = {}, .scale = {}, .rows = weights.rows, .columns = weights.columns};
   quantized.codes.reserve(static_cast<std::size_t>(weights.rows * weights.columns));
   quantized.scale.reserve(static_cast<std::size_t>(weights.rows));
   for (index_t n = 0; n < weights.rows; ++n) {
@@ -321,7 +321,7 @@ inline grouped_weights quantize_grouped_weights(matrix_view<const float> weights
   require_view("quantize_grouped_weights", name, weights);
   require_at_least("quantize_grouped_weights", "group", group, 1);
   detail::require_finite("quantize_grouped_weights", name, weights);
-  grouped_weights quantized{{{}, {}, weights.rows, weights.columns}, {}, group};
+  grouped_weights quantized{{.codes = {}, .scale = {}, .rows = weights.rows, .columns = weights.columns}, {}, group};
   for (index_t n = 0; n < weights.rows; ++n) {
     const std::span<const float> row(weights.data + n * weights.stride, static_cast<std::size_t>(weights.columns));
     float largest = 0;

@@ -98,7 +98,7 @@ struct tensor_comparison {
   /// Compares the value at a position of the recorded tensor, counted in its memory. `reason` is called if it differs.
   template <class T, class Reason>
   void compare(std::size_t at, T found, T expected, Reason reason) {
-    counts one{1, 0, 0, 0};
+    counts one{.compared = 1};
     if (found != expected) {
       const double distance = std::fabs(static_cast<double>(found) - static_cast<double>(expected));
       const std::string why = reason();
@@ -192,9 +192,10 @@ Element& find_or_add(std::vector<Element>& elements, Element added, Same same) {
 inline void sum_up(const case_report& report, summary& all) {
   for (const tensor_comparison& tensor : report.tensors) {
     summary_row& row =
-        find_or_add(all.rows, {report.group, tensor.operation, tensor.must, 0, 0, {}}, [&](const summary_row& r) {
-          return r.group == report.group && r.operation == tensor.operation && r.must == tensor.must;
-        });
+        find_or_add(all.rows, {.group = report.group, .operation = tensor.operation, .must = tensor.must, .count = {}},
+                    [&](const summary_row& r) {
+                      return r.group == report.group && r.operation == tensor.operation && r.must == tensor.must;
+                    });
     row.count.add(tensor.count);
     ++row.tensors;
     if (tensor.must == claim::bounded) {

@@ -85,7 +85,7 @@ class model_writer : public model_archive {
 
  private:
   void add(const std::string& name, dtype type, const tensor_shape& shape, std::span<const std::byte> bytes) {
-    tensors_.push_back({name, type, shape, bytes});
+    tensors_.push_back({.name = name, .type = type, .shape = shape, .bytes = bytes});
     require_writable(file(), tensors_.back());
   }
 

@@ -187,8 +187,8 @@ inline realized_scale exact_of(const model_archive& archive, const std::string& 
     archive.refuse(tensor, "is " + std::to_string(scale.offset) + place + "; minus 2^" +
                                std::to_string(31 + scale.shift) + " it must be exact in double");
   }
-  return {std::ldexp(static_cast<double>(scale.multiplier), scale.left_shift - 32 - scale.shift),
-          std::ldexp(offset, -32 - scale.shift)};
+  return {.factor = std::ldexp(static_cast<double>(scale.multiplier), scale.left_shift - 32 - scale.shift),
+          .offset = std::ldexp(offset, -32 - scale.shift)};
 }
 
 /// Checks that the accumulators of a range leave room for a left_shift.

@@ -216,7 +216,7 @@ inline rgb_image preprocess_image(const rgb_image& image, const image_preprocess
   const auto middle = [&](std::int64_t length) {
     return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
   };
-  return resize_image(image, height, width, {middle(height), middle(width)}, preprocessing.kind);
+  return resize_image(image, height, width, {.rows = middle(height), .columns = middle(width)}, preprocessing.kind);
 }
 inline rgb_image preprocess_image(const rgb_image& image, index_t size, double crop) {
   return preprocess_image(image, {.size = size, .crop = crop});

@@ -229,7 +229,13 @@ class recorded_case {
   tensor_comparison compare(const std::string& tensor, const std::string& operation, claim must,
                             std::size_t count) const {
     require_count(tensor, file_.info(tensor).elements(), count);
-    return {tensor, operation, must, shape(tensor), {}, {}, {}};
+    return {.tensor = tensor,
+            .operation = operation,
+            .must = must,
+            .shape = shape(tensor),
+            .count = {},
+            .refused = {},
+            .allowed = {}};
   }
 
   void require_count(const std::string& tensor, std::size_t found, std::size_t expected) const {

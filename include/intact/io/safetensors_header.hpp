@@ -218,8 +218,10 @@ class safetensors_header_reader {
     }
     needed = std::max(needed, end);
     if (end <= buffer_size_) {
-      header.tensors.emplace(
-          name_, tensor_info{*type_, shape_, static_cast<std::size_t>(begin), static_cast<std::size_t>(end)});
+      header.tensors.emplace(name_, tensor_info{.type = *type_,
+                                                .shape = shape_,
+                                                .begin = static_cast<std::size_t>(begin),
+                                                .end = static_cast<std::size_t>(end)});
     }
   }
 

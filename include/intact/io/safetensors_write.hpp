@@ -41,7 +41,10 @@ requires std::ranges::borrowed_range<Values> tensor_to_write tensor_from(std::st
                                                                          Values&& values) {
   using element = std::ranges::range_value_t<Values>;
   const std::span<const element> elements(values);
-  return {std::move(name), dtype_of<element>(), std::move(shape), std::as_bytes(elements)};
+  return {.name = std::move(name),
+          .type = dtype_of<element>(),
+          .shape = std::move(shape),
+          .bytes = std::as_bytes(elements)};
 }
 
 namespace detail {

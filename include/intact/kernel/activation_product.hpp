@@ -43,7 +43,12 @@ packed_weights<std::int8_t> pack_recentred(const quantized_matrix& b, int a_zero
   using packed = packed_weights<std::int8_t>;
   const matrix_view<const std::uint8_t>& codes = b.codes;
   const index_t depth = codes.columns;
-  const packed result{memory, sums, codes.rows, depth, codes.rows, depth};
+  const packed result{.data = memory,
+                      .sums = sums,
+                      .rows = codes.rows,
+                      .columns = depth,
+                      .packed_rows = codes.rows,
+                      .packed_columns = depth};
   for (index_t p = 0; p < result.panels(); ++p) {
     const index_t first = p * packed::panel_width;
     const index_t existing = codes.rows - first < packed::panel_width ? codes.rows - first : packed::panel_width;
@@ -95,9 +100,10 @@ struct activation_product_memory {
 
   template <class Workspace>
   static constexpr activation_product_memory take(Workspace& memory, index_t rows, index_t columns, index_t depth) {
-    return {memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(columns, depth)),
-            memory.template take<std::int32_t>(columns), memory.template take<std::int32_t>(columns),
-            memory.template take<std::int32_t>(rows)};
+    return {.panels = memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(columns, depth)),
+            .sums = memory.template take<std::int32_t>(columns),
+            .start = memory.template take<std::int32_t>(columns),
+            .corrections = memory.template take<std::int32_t>(rows)};
   }
 };
 

@@ -55,9 +55,10 @@ struct attention_head_memory {
 
   template <class Workspace>
   static constexpr attention_head_memory take(Workspace& memory, index_t keys, index_t depth) {
-    return {memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(keys, depth)),
-            memory.template take<std::int32_t>(keys), memory.template take<std::int32_t>(keys),
-            value_memory::take(memory, keys, depth)};
+    return {.keys = memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(keys, depth)),
+            .key_sums = memory.template take<std::int32_t>(keys),
+            .start = memory.template take<std::int32_t>(keys),
+            .values = value_memory::take(memory, keys, depth)};
   }
 };
 
@@ -76,8 +77,9 @@ struct attention_scratch {
 
   template <class Workspace>
   static constexpr attention_scratch take(Workspace& memory, index_t keys, index_t band) {
-    return {memory.template matrix<std::uint8_t>(band, code_stride(keys)), shift_scratch::take(memory, keys, band),
-            memory.template take<std::int32_t>(band)};
+    return {.codes = memory.template matrix<std::uint8_t>(band, code_stride(keys)),
+            .shifts = shift_scratch::take(memory, keys, band),
+            .corrections = memory.template take<std::int32_t>(band)};
   }
 };
 

@@ -32,7 +32,7 @@ void average_pool(const matrix_view<const Code>& x, const Stage& stage,
     for (unsigned j = 0; j < N; ++j) {
       simd::optimization_barrier(sums[0][j]);
     }
-    epilogue<Isa, Stage>::run(stage, sums, {0, c, count}, y);
+    epilogue<Isa, Stage>::run(stage, sums, {.m = 0, .n = c, .columns = count}, y);
   });
 }
 

@@ -103,7 +103,7 @@ struct epilogue<Isa, combine_slices<Slices, Stage>> {
                                 matrix_view<typename Stage::output> y) {
     const index_t combined_row = at.m / index_t{Slices};
     const std::int64_t* const corrections = all.corrections + combined_row;
-    const tile_place combined{all.first + combined_row, at.n, at.columns};
+    const tile_place combined{.m = all.first + combined_row, .n = at.n, .columns = at.columns};
     static_assert(Rows % Slices == 0);
     if constexpr (takes_64_bits<Stage>) {
       INTACT_UNROLL
@@ -111,7 +111,8 @@ struct epilogue<Isa, combine_slices<Slices, Stage>> {
         s32<Isa> high[N], low[N];
         combine_s64<Slices, Isa>(x + r * Slices, corrections[r], high, low);
         s64_epilogue<Isa, Stage>::run(
-            all.stage, high, low, tile_place{combined.m + static_cast<index_t>(r), combined.n, combined.columns}, y);
+            all.stage, high, low,
+            tile_place{.m = combined.m + static_cast<index_t>(r), .n = combined.n, .columns = combined.columns}, y);
       }
     } else {
       static_assert(Slices == u4_slices);

@@ -146,7 +146,7 @@ struct compat_epilogue {
     }
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      const tile_place row{at.m + static_cast<index_t>(r), at.n, at.columns};
+      const tile_place row{.m = at.m + static_cast<index_t>(r), .n = at.n, .columns = at.columns};
       s32<Isa> sum[N];
       const s32<Isa> unusual = simd::bit_or<Isa>(positive_exponents, add_bias<Isa>(x[r], bias, sum));
       if (simd::any_negative<Isa>(unusual)) [[unlikely]] {
@@ -189,7 +189,7 @@ requires(simd::is_vector<Isa>) struct epilogue<Isa, round_power_of_two<Out>> {
     load_row<Isa>(stage.bias.data() + at.n, at.columns, bias);
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      const tile_place row{at.m + static_cast<index_t>(r), at.n, at.columns};
+      const tile_place row{.m = at.m + static_cast<index_t>(r), .n = at.n, .columns = at.columns};
       s32<Isa> sum[N];
       if (simd::any_negative<Isa>(add_bias<Isa>(x[r], bias, sum))) [[unlikely]] {
         store_unusual_row<Isa>(stage, x[r], row, y);

@@ -18,7 +18,7 @@ void convert_codes(const matrix_view<const std::uint8_t>& x, const Stage& stage,
     for (index_t i = begin; i < end; ++i) {
       s32<Isa> codes[1][N];
       load_row<Isa>(x.data + i * x.stride + c, count, codes[0]);
-      epilogue<Isa, Stage>::run(stage, codes, {i, c, count}, y);
+      epilogue<Isa, Stage>::run(stage, codes, {.m = i, .n = c, .columns = count}, y);
     }
   });
 }

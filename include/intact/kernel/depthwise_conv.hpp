@@ -70,7 +70,7 @@ void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const dep
     for (index_t token = begin; token < end; ++token) {
       s32<Isa> sums[1][N];
       depthwise_sums<Isa>(x, grid, w, token / grid.width, token % grid.width, c, count, sums[0]);
-      epilogue<Isa, Stage>::run(stage, sums, {token, c, count}, y);
+      epilogue<Isa, Stage>::run(stage, sums, {.m = token, .n = c, .columns = count}, y);
     }
   });
 }

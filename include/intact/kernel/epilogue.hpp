@@ -131,7 +131,7 @@ struct epilogue {
     alignas(64) std::int32_t accumulators[static_cast<std::size_t>(N * simd::lanes<Isa>)];
     for (unsigned r = 0; r < Rows; ++r) {
       simd::narrow<Isa>(x[r], accumulators);
-      store_elements(stage, accumulators, {at.m + static_cast<index_t>(r), at.n, at.columns}, y);
+      store_elements(stage, accumulators, {.m = at.m + static_cast<index_t>(r), .n = at.n, .columns = at.columns}, y);
     }
   }
 };

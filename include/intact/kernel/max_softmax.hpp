@@ -19,7 +19,8 @@ INTACT_INLINE void max_softmax_rows(matrix_view<const std::uint8_t> logits, cons
                                     const key_mask& mask, std::uint8_t masked, const Codes& y, index_t begin,
                                     index_t end) {
   const auto row = [&](index_t i) {
-    return code_row{logits.data + i * logits.stride, logits.columns, Masked ? mask.row(i) : nullptr};
+    return code_row{
+        .codes = logits.data + i * logits.stride, .count = logits.columns, .visible = Masked ? mask.row(i) : nullptr};
   };
   if constexpr (!simd::is_vector<Isa>) {
     for (index_t i = begin; i < end; ++i) {

@@ -44,7 +44,13 @@ packed_weights<Element> pack_weights(const Weights& w, std::uint8_t* memory, ind
   using packed = packed_weights<Element>;
   std::uint8_t* const sums = memory + packed_panel_bytes<Element>(w.rows, w.columns, group);
   const auto* const first_sum = reinterpret_cast<const std::int32_t*>(sums);
-  const packed result{memory, first_sum, w.rows, w.columns, w.rows, w.columns, group};
+  const packed result{.data = memory,
+                      .sums = first_sum,
+                      .rows = w.rows,
+                      .columns = w.columns,
+                      .packed_rows = w.rows,
+                      .packed_columns = w.columns,
+                      .group = group};
   for (index_t p = 0; p < result.panels(); ++p) {
     const index_t first_row = p * packed::panel_width;
     std::uint8_t* const panel = memory + (result.panel(p) - result.data);

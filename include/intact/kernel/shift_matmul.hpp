@@ -38,8 +38,8 @@ struct value_memory {
 
   template <class Workspace>
   static constexpr value_memory take(Workspace& memory, index_t keys, index_t channels) {
-    return {memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(channels, keys)),
-            memory.template take<std::int32_t>(channels)};
+    return {.panels = memory.template take<std::uint8_t>(packed_panel_bytes<std::int8_t>(channels, keys)),
+            .sums = memory.template take<std::int32_t>(channels)};
   }
 };
 
@@ -47,7 +47,12 @@ template <class Isa>
 prepared_values prepare_values(const quantized_matrix& values, const value_memory& memory) noexcept {
   using packed = packed_weights<std::int8_t>;
   const matrix_view<const std::uint8_t>& v = values.codes;
-  const packed result{memory.panels, memory.sums, v.columns, v.rows, v.columns, v.rows};
+  const packed result{.data = memory.panels,
+                      .sums = memory.sums,
+                      .rows = v.columns,
+                      .columns = v.rows,
+                      .packed_rows = v.columns,
+                      .packed_columns = v.rows};
   for (index_t p = 0; p < result.panels(); ++p) {
     const index_t first = p * packed::panel_width;
     const index_t existing = v.columns - first < packed::panel_width ? v.columns - first : packed::panel_width;
@@ -110,9 +115,10 @@ struct shift_scratch {
     const index_t stride = code_stride(keys);
     constexpr index_t least = u8_slices / u4_slices;
     const index_t rows = band < least ? least : band;
-    return {memory.template matrix<std::uint8_t>(index_t{u4_slices} * rows, stride),
-            memory.template take<std::uint8_t>(stride), memory.template take<tensor_scale>(rows),
-            memory.template take<std::int64_t>(rows)};
+    return {.slices = memory.template matrix<std::uint8_t>(index_t{u4_slices} * rows, stride),
+            .row = memory.template take<std::uint8_t>(stride),
+            .scales = memory.template take<tensor_scale>(rows),
+            .corrections = memory.template take<std::int64_t>(rows)};
   }
 };
 

@@ -130,7 +130,7 @@ class batch_attention {
 
   attention_queries queries_of(const quantized_matrix& q, const key_mask& mask, const matrix_view<std::uint8_t>& y,
                                index_t head) const {
-    return {head_of(q, head, size_).codes, mask, y.column_block(head * size_, size_)};
+    return {.q = head_of(q, head, size_).codes, .mask = mask, .y = y.column_block(head * size_, size_)};
   }
 
   void attend_band(const attention_queries& x, index_t band, const attention_head& head,
@@ -212,7 +212,7 @@ inline void require_prepare_keys_values(const quantized_matrix& k, const quantiz
   require_at_most("prepare_keys_values", "head size", size, gemm_max_depth_u8_u8);
   require_view("prepare_keys_values", "k", k.codes);
   require_shape("prepare_keys_values", "v", v.codes, keys, k.codes.columns);
-  require_zero_points("prepare_keys_values", {query_zero_point, k.zero_point, v.zero_point});
+  require_zero_points("prepare_keys_values", {.q = query_zero_point, .k = k.zero_point, .v = v.zero_point});
   require_at_most("prepare_keys_values", "keys", keys, shift_matmul_max_keys);
   require_workspace("prepare_keys_values", memory, prepared_keys_bytes(keys, heads, size));
 }
@@ -242,7 +242,10 @@ prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quanti
     prepared[h] =
         kernel::prepare_head<Isa>(detail::head_of(k, h, size), detail::head_of(v, h, size), query_zero_point, mine);
   });
-  return {{prepared, static_cast<std::size_t>(heads)}, keys, size, query_zero_point};
+  return {.heads = {prepared, static_cast<std::size_t>(heads)},
+          .keys = keys,
+          .head_size = size,
+          .query_zero_point = query_zero_point};
 }
 
 /// Checks all arguments of attention to prepared keys with a number of threads.

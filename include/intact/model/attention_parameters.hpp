@@ -53,14 +53,16 @@ struct attention_parameters {
   softmax_parameters softmax = {};
   linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
 
-  INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const { return {heads, logits, softmax}; }
+  INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const {
+    return {.heads = heads, .logits = logits, .softmax = softmax};
+  }
 
   /// Queries, keys and values in the columns of one matrix, as the qkv layer makes them.
   INTACT_INLINE constexpr attention_operands operands(const matrix_view<const std::uint8_t>& codes) const {
     const index_t width = codes.columns / 3;
-    return {{codes.column_block(0, width), zero_points.q},
-            {codes.column_block(width, width), zero_points.k},
-            {codes.column_block(2 * width, width), zero_points.v}};
+    return {.q = {codes.column_block(0, width), zero_points.q},
+            .k = {codes.column_block(width, width), zero_points.k},
+            .v = {codes.column_block(2 * width, width), zero_points.v}};
   }
 };
 
@@ -145,7 +147,7 @@ inline void require_multihead(const attention_operands& x, const multihead_param
   require_shape("attention", "k", x.k.codes, keys, p.heads * size);
   require_shape("attention", "v", x.v.codes, keys, p.heads * size);
   require_shape("attention", "y", y, queries, p.heads * size);
-  require_zero_points("attention", {x.q.zero_point, x.k.zero_point, x.v.zero_point});
+  require_zero_points("attention", {.q = x.q.zero_point, .k = x.k.zero_point, .v = x.v.zero_point});
   require_scale("attention: logits", p.logits, keys);
   require_softmax(p.softmax, keys);
   require_attention_mask(x.mask, p.softmax, queries, keys);

@@ -55,8 +55,8 @@ struct block_buffers {
   template <class Workspace>
   static constexpr block_buffers take(Workspace& memory, const block_shape& shape, index_t rows) {
     const index_t width = shape.attention.width, band = band_rows(rows, width, shape.hidden);
-    return {memory.template matrix<std::uint8_t>(rows, width),
-            memory.template take<std::uint8_t>(
+    return {.normalized = memory.template matrix<std::uint8_t>(rows, width),
+            .wide = memory.template take<std::uint8_t>(
                 std::max(size_product(rows, size_product(3, width)), size_product(band, shape.hidden)))};
   }
 };

@@ -19,7 +19,7 @@ struct swin_block_shape {
   /// A block of the same layers whose tokens are a window, or all tokens of the grid.
   INTACT_INLINE constexpr block_shape per_window() const { return {attention.per_window(), hidden}; }
   INTACT_INLINE constexpr block_shape all_tokens() const {
-    return {{attention.grid.tokens(), attention.width, attention.heads}, hidden};
+    return {{.tokens = attention.grid.tokens(), .width = attention.width, .heads = attention.heads}, hidden};
   }
 };
 
@@ -31,7 +31,7 @@ struct swin_block_parameters {
   add_parameters add_bias;
 
   INTACT_INLINE constexpr window_attention_parameters attention() const {
-    return {block.attention, position_bias, add_bias};
+    return {.attention = block.attention, .position_bias = position_bias, .add_bias = add_bias};
   }
 };
 
@@ -60,11 +60,12 @@ struct swin_block_buffers {
     const index_t width = shape.attention.width;
     const index_t rows = size_product(batch, shape.attention.grid.tokens());
     const index_t padded = size_product(batch, shape.attention.grid.padded_tokens());
-    return {
-        memory.template matrix<std::uint8_t>(rows, width), memory.template matrix<std::uint8_t>(padded, width),
-        memory.template matrix<Code>(padded, width),
-        memory.template take<std::uint8_t>(std::max(size_product(padded, size_product(3, width)),
-                                                    size_product(band_rows(rows, width, shape.hidden), shape.hidden)))};
+    return {.normalized = memory.template matrix<std::uint8_t>(rows, width),
+            .windows = memory.template matrix<std::uint8_t>(padded, width),
+            .stream = memory.template matrix<Code>(padded, width),
+            .wide = memory.template take<std::uint8_t>(
+                std::max(size_product(padded, size_product(3, width)),
+                         size_product(band_rows(rows, width, shape.hidden), shape.hidden)))};
   }
 };
 

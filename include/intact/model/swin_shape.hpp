@@ -57,7 +57,9 @@ struct swin_shape {
   INTACT_INLINE constexpr swin_block_shape block(index_t s, index_t position) const {
     const index_t side = std::min(rows_of(s), columns_of(s)), window = of(s).window;
     const index_t shift = position % 2 == 0 || side <= window ? 0 : window / 2;
-    return {{{rows_of(s), columns_of(s), window, shift}, of(s).width, of(s).heads}, of(s).hidden};
+    return {
+        {{.height = rows_of(s), .width = columns_of(s), .window = window, .shift = shift}, of(s).width, of(s).heads},
+        of(s).hidden};
   }
 
   INTACT_INLINE friend constexpr bool operator==(const swin_shape&, const swin_shape&) = default;
@@ -97,8 +99,8 @@ struct swin_patch_buffers {
   template <class Workspace>
   static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index_t batch = 1) {
     const index_t rows = size_product(batch, shape.tokens_of(0));
-    return {memory.template matrix<std::uint8_t>(rows, shape.patch_values()),
-            memory.template matrix<std::uint8_t>(rows, shape.of(0).width)};
+    return {.samples = memory.template matrix<std::uint8_t>(rows, shape.patch_values()),
+            .patches = memory.template matrix<std::uint8_t>(rows, shape.of(0).width)};
   }
 };
 
@@ -111,7 +113,8 @@ struct swin_merging_buffers {
   template <class Workspace>
   static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index_t s, index_t batch = 1) {
     const index_t rows = size_product(batch, shape.tokens_of(s + 1)), columns = size_product(4, shape.of(s).width);
-    return {memory.template matrix<Code>(rows, columns), memory.template matrix<std::uint8_t>(rows, columns)};
+    return {.merged = memory.template matrix<Code>(rows, columns),
+            .normalized = memory.template matrix<std::uint8_t>(rows, columns)};
   }
 };
 

@@ -37,7 +37,9 @@ struct vit_shape {
   INTACT_INLINE constexpr index_t prefix_tokens() const { return size_sum(class_tokens, registers); }
   INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), prefix_tokens()); }
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
-  INTACT_INLINE constexpr block_shape block() const { return {{tokens(), width, heads}, hidden}; }
+  INTACT_INLINE constexpr block_shape block() const {
+    return {{.tokens = tokens(), .width = width, .heads = heads}, hidden};
+  }
 
   /// Whether class tokens are features.
   INTACT_INLINE constexpr bool has_class_features() const {

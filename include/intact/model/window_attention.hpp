@@ -25,7 +25,9 @@ struct window_attention_shape {
   index_t heads = 1;
 
   /// The attention of one window.
-  INTACT_INLINE constexpr attention_shape per_window() const { return {grid.tokens_per_window(), width, heads}; }
+  INTACT_INLINE constexpr attention_shape per_window() const {
+    return {.tokens = grid.tokens_per_window(), .width = width, .heads = heads};
+  }
 };
 
 /// Parameters of multi-head self-attention inside windows: attention, and a position bias added to the logits. The
@@ -96,8 +98,8 @@ struct window_scratch {
 
   template <class Workspace>
   static constexpr window_scratch take(Workspace& memory, index_t tokens, index_t head_size) {
-    return {kernel::attention_head_memory::take(memory, tokens, head_size),
-            kernel::attention_scratch::take(memory, tokens, band_of(tokens))};
+    return {.head = kernel::attention_head_memory::take(memory, tokens, head_size),
+            .band = kernel::attention_scratch::take(memory, tokens, band_of(tokens))};
   }
 };
 

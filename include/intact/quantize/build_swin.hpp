@@ -30,8 +30,9 @@ inline swin_block_scales calibrated_swin_block(const calibrator& seen, const flo
   const auto [low, high] =
       std::minmax_element(block.position_bias.data(), block.position_bias.data() + block.position_bias.size());
   require_length({"position_bias", position}, {*low, *high});
-  return {calibrated_block(seen, position), build_affine_scale(with_zero({*low, *high}), u8_codes),
-          seen.affine("biased_logits", position)};
+  return {.block = calibrated_block(seen, position),
+          .position_bias = build_affine_scale(with_zero({*low, *high}), u8_codes),
+          .biased_logits = seen.affine("biased_logits", position)};
 }
 
 }  // namespace detail
@@ -82,7 +83,7 @@ namespace detail {
 inline owned_add build_bias_addition(const affine_scale& logits, const affine_scale& bias, const affine_scale& sum,
                                      index_t keys) {
   const add_spec target = bias_spec(logits, bias, sum);
-  owned_add built({&target, 1}, {logits.zero_point, bias.zero_point, sum.zero_point});
+  owned_add built({&target, 1}, {.stream = logits.zero_point, .branch = bias.zero_point, .output = sum.zero_point});
   const auto repeat = [&](auto& values) { values.resize(static_cast<std::size_t>(keys), values.front()); };
   repeat(built.stream_multiplier);
   repeat(built.branch_multiplier);
@@ -138,8 +139,10 @@ struct swin_builder {
         return build_bias_addition(own.block.attention_logits, own.position_bias, own.biased_logits,
                                    shape.grid.tokens_per_window());
       });
-      built.blocks.push_back(
-          {std::move(layers_of_block), own.block.norm1.zero_point, std::move(bias), std::move(add_bias)});
+      built.blocks.push_back({.block = std::move(layers_of_block),
+                              .norm1_zero_point = own.block.norm1.zero_point,
+                              .position_bias = std::move(bias),
+                              .add_bias = std::move(add_bias)});
       stream = wide() ? stream : own.block.add2;
     }
     return built;
@@ -218,7 +221,7 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
         {"logits"}, [&] { return detail::build_linear(weights.head, span_of(model.head.bias), scales.pool, y).scale; });
   };
   contents.head = weights.head.weights;
-  contents.logits = build_logits({contents.logits_scale, 0});
+  contents.logits = build_logits({.scale = contents.logits_scale, .zero_point = 0});
   contents.logits_u8 = build_logits(detail::to_code_scale(scales.logits));
   return integer_swin(std::move(contents));
 }

@@ -73,7 +73,8 @@ inline std::vector<std::int16_t> build_token_addend(const float_vit& model, floa
 inline void build_embedding(const float_vit& model, const scaled_weights& patch_weights, const vit_scales& scales,
                             const quantization_recipe& recipe, vit_tensors& contents) {
   const bool wide = recipe.stream == stream_codes::s16;
-  const code_scale patch = wide ? code_scale{static_cast<double>(scales.stream), 0} : to_code_scale(scales.patch);
+  const code_scale patch =
+      wide ? code_scale{.scale = static_cast<double>(scales.stream), .zero_point = 0} : to_code_scale(scales.patch);
   const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
   contents.patch = at_tensor(
       {"patch"}, [&] { return build_linear(patch_weights, span_of(patch_layer(model, recipe).bias), input, patch); });
@@ -151,7 +152,7 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
     });
   };
   contents.head = weights.head.weights;
-  contents.logits = build_logits({contents.logits_scale, 0});
+  contents.logits = build_logits({.scale = contents.logits_scale, .zero_point = 0});
   contents.logits_u8 = build_logits(detail::to_code_scale(scales.logits));
   return integer_vit(std::move(contents));
 }

@@ -140,10 +140,17 @@ calibrator observe_images(const Model& model, std::span<const image_view> images
 }
 
 inline block_scales calibrated_block(const calibrator& seen, index_t block) {
-  return {seen.affine("norm1", block),   seen.affine("qkv", block),  seen.affine("attention_logits", block),
-          seen.affine("context", block), seen.affine("proj", block), seen.ptf("add1", block),
-          seen.affine("norm2", block),   seen.range("fc1", block),   seen.affine("activation", block),
-          seen.affine("fc2", block),     seen.ptf("add2", block)};
+  return {.norm1 = seen.affine("norm1", block),
+          .qkv = seen.affine("qkv", block),
+          .attention_logits = seen.affine("attention_logits", block),
+          .context = seen.affine("context", block),
+          .proj = seen.affine("proj", block),
+          .add1 = seen.ptf("add1", block),
+          .norm2 = seen.affine("norm2", block),
+          .fc1 = seen.range("fc1", block),
+          .activation = seen.affine("activation", block),
+          .fc2 = seen.affine("fc2", block),
+          .add2 = seen.ptf("add2", block)};
 }
 
 }  // namespace detail

@@ -126,8 +126,10 @@ class calibrated_reader {
             scale};
   }
   block_weights weights(const std::string& name, const float_block& block) {
-    return {weights(name + ".attn.qkv", block.qkv.weight), weights(name + ".attn.proj", block.proj.weight),
-            weights(name + ".mlp.fc1", block.fc1.weight), weights(name + ".mlp.fc2", block.fc2.weight)};
+    return {.qkv = weights(name + ".attn.qkv", block.qkv.weight),
+            .proj = weights(name + ".attn.proj", block.proj.weight),
+            .fc1 = weights(name + ".mlp.fc1", block.fc1.weight),
+            .fc2 = weights(name + ".mlp.fc2", block.fc2.weight)};
   }
 
   /// The scale of a tensor of activations.
@@ -150,7 +152,8 @@ class calibrated_reader {
     if (!contains(shift)) {
       return same;
     }
-    const ptf_scale scale{same.scale, same.zero_point, file_.values<std::uint8_t>(shift, {channels})};
+    const ptf_scale scale{
+        .scale = same.scale, .zero_point = same.zero_point, .shift = file_.values<std::uint8_t>(shift, {channels})};
     for (std::size_t c = 0; c < scale.shift.size(); ++c) {
       if (scale.shift[c] > 3) {
         refuse_value(shift, std::to_string(scale.shift[c]), place(c), "in 0..3");

@@ -56,7 +56,7 @@ inline calibrated_vit fit_scales(calibrated_vit calibrated, const quantization_r
 /// Errors:    as of quantize_weights.
 inline calibrated_vit round_to_nearest(const float_vit& model, const vit_scales& scales,
                                        const quantization_recipe& recipe) {
-  calibrated_vit rounded{model, scales, quantize_weights(model, recipe)};
+  calibrated_vit rounded{.model = model, .scales = scales, .weights = quantize_weights(model, recipe)};
   float_linear patch = patch_layer(model, recipe);
   patch.weight = real_weights(rounded.weights.patch);
   if (recipe.pixel_codes) {

@@ -172,7 +172,11 @@ class vit_evaluation {
     const bool wide = shape.stream == stream_codes::s16;
     const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
     for (std::size_t i = 0; i < tensors_.blocks.size(); ++i) {
-      const block_evaluation block{tensors_.blocks[i], shape.block(), shape.stream, static_cast<index_t>(i), all};
+      const block_evaluation block{.p = tensors_.blocks[i],
+                                   .shape = shape.block(),
+                                   .codes = shape.stream,
+                                   .block = static_cast<index_t>(i),
+                                   .all = all};
       stream = &block(*stream);
     }
 

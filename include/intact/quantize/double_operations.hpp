@@ -291,7 +291,7 @@ inline code_matrix shift_matmul(const code_matrix& codes, const code_matrix& v, 
   }
   const auto probability = [](std::int32_t code) { return code <= 15 ? std::ldexp(1.0, -code) : 0.0; };
   const packed_rows values(v.columns, v.rows, [&](index_t c, index_t j) { return v(j, c) - zero_point; });
-  const realized_scale of_ones{std::ldexp(scale.factor, 15), scale.offset};
+  const realized_scale of_ones{.factor = std::ldexp(scale.factor, 15), .offset = scale.offset};
   return multiply(codes, probability, values, std::span(&of_ones, 1), to_codes(u8_codes));
 }
 

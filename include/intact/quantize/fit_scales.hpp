@@ -126,7 +126,8 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
     fit.enter_block(static_cast<index_t>(position));
     const ptf_scale& stream = position == 0 ? scales.tokens : scales.blocks[position - 1].add2;
     const float_block_view block = block_view(model, static_cast<index_t>(position));
-    detail::block_fitter{block, recipe, fit, scales.stream}(weights.blocks[position], scales.blocks[position], stream);
+    detail::block_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream}(
+        weights.blocks[position], scales.blocks[position], stream);
   }
   fit.enter_block(-1);
   const ptf_scale& last = scales.blocks.empty() ? scales.tokens : scales.blocks.back().add2;

@@ -37,7 +37,7 @@ inline scale_spec pool_spec(const swin_scales& scales, const swin_shape& shape) 
 
 /// A stream of four times as many channels, whose shifts repeat.
 inline ptf_scale four_times(const ptf_scale& stream) {
-  ptf_scale merged{stream.scale, stream.zero_point, {}};
+  ptf_scale merged{.scale = stream.scale, .zero_point = stream.zero_point, .shift = {}};
   for (int quarter = 0; quarter < 4; ++quarter) {
     merged.shift.insert(merged.shift.end(), stream.shift.begin(), stream.shift.end());
   }
@@ -143,7 +143,8 @@ class swin_fitter {
       const float_block_view view =
           block_view(model_, static_cast<index_t>(s), static_cast<index_t>(position), block++);
       fit_.enter_block(view.position);
-      block_fitter{view, chosen_, fit_, scales.stream}(weights_.stages[s].blocks[position], own.block, stream);
+      block_fitter{.block = view, .recipe = chosen_, .fit = fit_, .s16_step = scales.stream}(
+          weights_.stages[s].blocks[position], own.block, stream);
       fit_.raise("biased_logits", own.biased_logits.scale, [&](float scale) {
         const affine_scale sum{scale, own.biased_logits.zero_point};
         return has_add_scale(bias_spec(own.block.attention_logits, own.position_bias, sum), sum.zero_point);

@@ -87,8 +87,9 @@ inline void read_calibrated_stage(calibrated_reader& reader, index_t s, loaded_c
   swin_stage_weights& weights = loaded.weights.stages.emplace_back();
   for (index_t n = 0; n < std::ssize(layers.blocks); ++n) {
     const std::string name = swin_block_name(s, n);
-    scales.blocks.push_back({reader.block(name, loaded.model.shape.of(s).width), reader.affine(name + ".position_bias"),
-                             reader.affine(name + ".biased_logits")});
+    scales.blocks.push_back({.block = reader.block(name, loaded.model.shape.of(s).width),
+                             .position_bias = reader.affine(name + ".position_bias"),
+                             .biased_logits = reader.affine(name + ".biased_logits")});
     weights.blocks.push_back(reader.weights(name, layers.blocks[static_cast<std::size_t>(n)].block));
   }
   if (s + 1 < loaded.model.shape.stages) {
@@ -113,7 +114,8 @@ inline void read_calibrated_stage(calibrated_reader& reader, index_t s, loaded_c
 /// Source:    docs/calibrated_models.md.
 inline loaded_calibrated_vit load_calibrated_vit(const safetensors_file& file) {
   detail::calibrated_reader reader(file, calibrated_vit_format);
-  loaded_calibrated_vit loaded{{detail::read_calibrated_floats(reader), {}, {}}, reader.recipe()};
+  loaded_calibrated_vit loaded{{.model = detail::read_calibrated_floats(reader), .scales = {}, .weights = {}},
+                               reader.recipe()};
   const float_vit& model = loaded.model.model;
   file.require_shape("pos_embed", {1, model.shape.tokens(), model.shape.width});
   vit_scales& scales = loaded.model.scales;
@@ -141,7 +143,11 @@ inline loaded_calibrated_vit load_calibrated_vit(const safetensors_file& file) {
 /// The same for build_swin. Tensors of mergings have the old names of timm.
 inline loaded_calibrated_swin load_calibrated_swin(const safetensors_file& file) {
   detail::calibrated_reader reader(file, calibrated_swin_format);
-  loaded_calibrated_swin loaded{detail::read_calibrated_swin_floats(reader), {}, {}, {}, reader.recipe()};
+  loaded_calibrated_swin loaded{.model = detail::read_calibrated_swin_floats(reader),
+                                .scales = {},
+                                .weights = {},
+                                .changes = {},
+                                .recipe = reader.recipe()};
   const float_swin& model = loaded.model;
   swin_scales& scales = loaded.scales;
 

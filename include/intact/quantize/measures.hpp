@@ -86,7 +86,9 @@ class closeness_meter {
   /// Not a number if nothing was added.
   closeness result() const {
     const double images = static_cast<double>(images_);
-    return {100 * static_cast<double>(equal_) / images, error_.sqnr_db(), divergence_ / images};
+    return {.agreement = 100 * static_cast<double>(equal_) / images,
+            .sqnr_db = error_.sqnr_db(),
+            .kl = divergence_ / images};
   }
 
  private:

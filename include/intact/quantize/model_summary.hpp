@@ -45,12 +45,12 @@ namespace detail {
 
 inline layer_summary summarize_layer(std::string name, index_t block, const owned_weights& weights,
                                      const owned_channel_scale& scale) {
-  layer_summary summary{std::move(name),
-                        block,
-                        weights.rows,
-                        weights.columns,
-                        weights.kind == weight_kind::s8 ? 8 : 4,
-                        weights.codes.size() + weights.packed.size() + weights.shifts.size()};
+  layer_summary summary{.name = std::move(name),
+                        .block = block,
+                        .rows = weights.rows,
+                        .columns = weights.columns,
+                        .bits = weights.kind == weight_kind::s8 ? 8 : 4,
+                        .bytes = weights.codes.size() + weights.packed.size() + weights.shifts.size()};
   if (!scale.exact.empty()) {
     const auto [smallest, largest] =
         std::minmax_element(scale.exact.begin(), scale.exact.end(),

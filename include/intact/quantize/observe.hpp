@@ -253,7 +253,7 @@ inline ptf_scale build_ptf_scale(const value_range& range, const code_range& cod
       }
     }
   }
-  ptf_scale scale{coarse.scale / 8, coarse.zero_point, {}};
+  ptf_scale scale{.scale = coarse.scale / 8, .zero_point = coarse.zero_point, .shift = {}};
   for (const std::array<double, 4>& error : errors) {
     scale.shift.push_back(static_cast<std::uint8_t>(std::min_element(error.begin(), error.end()) - error.begin()));
   }

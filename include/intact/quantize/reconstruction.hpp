@@ -53,7 +53,7 @@ class reconstruction {
         recipe_(recipe),
         options_(options),
         attention_{model.shape, recipe, run},
-        result_{model, scales, {}} {}
+        result_{.model = model, .scales = scales, .weights = {}} {}
 
   calibrated_vit operator()(std::span<const image_view> images) {
     images_ = std::ssize(images);
@@ -266,8 +266,10 @@ class reconstruction {
     scales.context = round_input(rounded, &exact_.blocks[layer].proj.weight);
     if (recipe_.normalize_rows && !has_normalization(scale_ratio(scales.qkv, scales.context))) {
       const float observed = std::exchange(scales.context.scale, least_context_scale(scales.qkv));
-      result_.changes.push_back({"context", static_cast<index_t>(layer), static_cast<double>(observed),
-                                 static_cast<double>(scales.context.scale)});
+      result_.changes.push_back({.tensor = "context",
+                                 .block = static_cast<index_t>(layer),
+                                 .observed = static_cast<double>(observed),
+                                 .raised = static_cast<double>(scales.context.scale)});
       rounded = context;
       round_to_codes(rounded, scales.context);
     }

@@ -29,12 +29,24 @@ inline namespace INTACT_UNIT {
 
 /// One plane per channel (CHW).
 constexpr image_view planar_image(const std::uint8_t* data, index_t channels, index_t height, index_t width) {
-  return {data, channels, height, width, size_product(height, width), width, 1};
+  return {.data = data,
+          .channels = channels,
+          .height = height,
+          .width = width,
+          .channel_stride = size_product(height, width),
+          .row_stride = width,
+          .pixel_stride = 1};
 }
 
 /// The channels of a pixel side by side (HWC), as image files are decoded.
 constexpr image_view interleaved_image(const std::uint8_t* data, index_t channels, index_t height, index_t width) {
-  return {data, channels, height, width, 1, size_product(width, channels), channels};
+  return {.data = data,
+          .channels = channels,
+          .height = height,
+          .width = width,
+          .channel_stride = 1,
+          .row_stride = size_product(width, channels),
+          .pixel_stride = channels};
 }
 
 /// Checks that an address can reach every sample of an image of at least one: the strides, which may be below 0, do not

@@ -96,8 +96,13 @@ struct packed_weights {
 
   /// The first output channels and columns, without packing again: for networks that are sliced or pruned.
   INTACT_INLINE constexpr packed_weights prefix(index_t first_rows, index_t first_columns) const {
-    return {data, first_columns == columns ? sums : nullptr, first_rows, first_columns, packed_rows, packed_columns,
-            group};
+    return {.data = data,
+            .sums = first_columns == columns ? sums : nullptr,
+            .rows = first_rows,
+            .columns = first_columns,
+            .packed_rows = packed_rows,
+            .packed_columns = packed_columns,
+            .group = group};
   }
 };
 

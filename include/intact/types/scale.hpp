@@ -39,7 +39,10 @@ struct channel_scale {
   int left_shift = 0;
 
   INTACT_INLINE constexpr tensor_scale channel(index_t n) const {
-    return {multiplier[static_cast<std::size_t>(n)], offset[static_cast<std::size_t>(n)], shift, left_shift};
+    return {.multiplier = multiplier[static_cast<std::size_t>(n)],
+            .offset = offset[static_cast<std::size_t>(n)],
+            .shift = shift,
+            .left_shift = left_shift};
   }
 };
 

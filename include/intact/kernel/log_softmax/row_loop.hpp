@@ -50,7 +50,8 @@ struct logit_rows {
   key_mask mask;
 
   INTACT_INLINE code_row operator()(index_t i) const {
-    return {logits.data + i * logits.stride, logits.columns, Masked ? mask.row(i) : nullptr};
+    return {
+        .codes = logits.data + i * logits.stride, .count = logits.columns, .visible = Masked ? mask.row(i) : nullptr};
   }
 };
 

@@ -23,7 +23,8 @@ struct attention_head_buffers {
 
   template <class Workspace>
   static constexpr attention_head_buffers take(Workspace& memory, index_t queries, index_t keys) {
-    return {memory.template matrix<std::uint8_t>(queries, keys), memory.template matrix<std::uint8_t>(queries, keys)};
+    return {.logits = memory.template matrix<std::uint8_t>(queries, keys),
+            .codes = memory.template matrix<std::uint8_t>(queries, keys)};
   }
 };
 
@@ -35,9 +36,9 @@ struct attention_buffers {
 
   template <class Workspace>
   static constexpr attention_buffers take(Workspace& memory, const attention_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),
-            attention_head_buffers::take(memory, shape.tokens, shape.tokens),
-            memory.template matrix<std::uint8_t>(shape.tokens, shape.width)};
+    return {.qkv = memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),
+            .head = attention_head_buffers::take(memory, shape.tokens, shape.tokens),
+            .context = memory.template matrix<std::uint8_t>(shape.tokens, shape.width)};
   }
 };
 

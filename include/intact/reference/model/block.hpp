@@ -23,8 +23,8 @@ struct block_buffers {
 
   template <class Workspace>
   static constexpr block_buffers take(Workspace& memory, const block_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width),
-            memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width)};
+    return {.normalized = memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width),
+            .branch = memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width)};
   }
 };
 

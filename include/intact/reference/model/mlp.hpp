@@ -20,8 +20,8 @@ struct mlp_buffers {
 
   template <class Workspace>
   static constexpr mlp_buffers take(Workspace& memory, index_t tokens, index_t hidden_width) {
-    return {memory.template matrix<std::uint16_t>(tokens, hidden_width),
-            memory.template matrix<std::uint8_t>(tokens, hidden_width)};
+    return {.hidden = memory.template matrix<std::uint16_t>(tokens, hidden_width),
+            .activated = memory.template matrix<std::uint8_t>(tokens, hidden_width)};
   }
 };
 

@@ -22,8 +22,8 @@ struct swin_window_buffers {
 
   template <class Workspace>
   static constexpr swin_window_buffers take(Workspace& memory, const window_attention_shape& shape) {
-    return {memory.template matrix<std::uint8_t>(shape.grid.padded_tokens(), shape.width),
-            memory.template matrix<Code>(shape.grid.padded_tokens(), shape.width)};
+    return {.normalized = memory.template matrix<std::uint8_t>(shape.grid.padded_tokens(), shape.width),
+            .branch = memory.template matrix<Code>(shape.grid.padded_tokens(), shape.width)};
   }
 };
 

@@ -25,12 +25,13 @@ struct vit_buffers {
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
     const bool wide = shape.stream == stream_codes::s16;
-    return {memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values()),
-            memory.template matrix<std::uint8_t>(shape.normalized_tokens(), shape.width),
-            memory.template matrix<std::uint8_t>(shape.pools_normalized() ? 1 : 0, shape.head_features()),
-            memory.template matrix<std::int16_t>(shape.pooling == vit_pooling::normalized_mean ? 1 : 0, shape.width),
-            memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
-            memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
+    return {.patches = memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values()),
+            .normalized = memory.template matrix<std::uint8_t>(shape.normalized_tokens(), shape.width),
+            .features = memory.template matrix<std::uint8_t>(shape.pools_normalized() ? 1 : 0, shape.head_features()),
+            .mean = memory.template matrix<std::int16_t>(shape.pooling == vit_pooling::normalized_mean ? 1 : 0,
+                                                         shape.width),
+            .stream_u8 = memory.template matrix<std::uint8_t>(wide ? 0 : shape.tokens(), shape.width),
+            .stream_s16 = memory.template matrix<std::int16_t>(wide ? shape.tokens() : 0, shape.width)};
   }
 };
 

@@ -24,10 +24,11 @@ struct window_attention_buffers {
   template <class Workspace>
   static constexpr window_attention_buffers take(Workspace& memory, const window_attention_shape& shape) {
     const index_t rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
-    return {memory.template matrix<std::uint8_t>(rows, size_product(3, shape.width)),
-            memory.template matrix<std::uint8_t>(rows, shape.width),
-            memory.template matrix<std::uint8_t>(tokens, tokens), memory.template matrix<std::uint8_t>(tokens, tokens),
-            window_masks::take(memory, shape.grid)};
+    return {.qkv = memory.template matrix<std::uint8_t>(rows, size_product(3, shape.width)),
+            .context = memory.template matrix<std::uint8_t>(rows, shape.width),
+            .logits = memory.template matrix<std::uint8_t>(tokens, tokens),
+            .codes = memory.template matrix<std::uint8_t>(tokens, tokens),
+            .masks = window_masks::take(memory, shape.grid)};
   }
 };
 
@@ -91,10 +92,11 @@ void window_attention(matrix_view<const std::uint8_t> x, const window_attention_
   for (index_t window = 0; window < shape.grid.windows(); ++window) {
     const index_t first = window * shape.grid.tokens_per_window();
     const index_t tokens = shape.grid.tokens_per_window();
-    detail::attend_window(
-        detail::window_rows{buffer.qkv.row_block(first, tokens), buffer.context.row_block(first, tokens),
-                            buffer.masks.of(shape.grid, window), window},
-        p, shape, buffer, trace);
+    detail::attend_window(detail::window_rows{.qkv = buffer.qkv.row_block(first, tokens),
+                                              .context = buffer.context.row_block(first, tokens),
+                                              .mask = buffer.masks.of(shape.grid, window),
+                                              .number = window},
+                          p, shape, buffer, trace);
   }
   trace(trace_site{"context"}, matrix_view<const std::uint8_t>(buffer.context));
 
