@@ -15,12 +15,12 @@ namespace intact_bench {
 struct task {
   std::string shape;
   std::string output;
-  double operations = 0;  ///< twice the multiplications of bytes; 0 if they are not what takes the time
+  double operations = 0;  ///< twice the multiplications of bytes; 0 if they do not take most of the time
   int threads = 1;
   std::vector<std::int32_t> expected;  ///< the outputs' codes, from the specification
 };
 
-/// Somebody's way to compute a task. Everything that can be prepared is done when it is constructed.
+/// A way to compute a task. Everything that can be prepared is done when it is constructed.
 class program {
  public:
   program() = default;

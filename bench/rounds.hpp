@@ -13,7 +13,7 @@ namespace intact_bench {
 
 /// How long two programs are measured.
 struct effort {
-  double seconds = 0.4;     ///< together, unless the least number of rounds takes longer
+  double seconds = 0.4;     ///< of all rounds, unless the least number of rounds takes longer
   std::size_t rounds = 11;  ///< at least; but three suffice where these take ten times as long
   double turn = 100e-6;     ///< a turn of fewer seconds is made of several calls
   double pause = 0;         ///< before each turn: until the other's waiting threads have left the processor
@@ -31,7 +31,7 @@ struct rounds {
   std::vector<double> peer;
 };
 
-/// The value below which the share `part` of the sorted values lies, between two of them if need be.
+/// The quantile `part` of the sorted values, interpolated between two of them.
 inline double quantile(std::vector<double> values, double part) {
   std::sort(values.begin(), values.end());
   const double position = part * static_cast<double>(values.size() - 1);

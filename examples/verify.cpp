@@ -61,7 +61,7 @@ void print_tensor(const tensor_comparison& tensor, std::size_t most) {
   }
 }
 
-/// Of a case everything, or what does not hold and the differences of bounded claims.
+/// All of a case, or the claims that do not hold and the differences of bounded ones.
 void print_case(const case_report& report, bool verbose) {
   if (report.result != case_report::outcome::verified) {
     std::printf("%s: %s, %s\n", report.name.c_str(),

@@ -1034,7 +1034,7 @@ MUTATIONS = [
     *mutations_of(
         "build/block_memory.hpp", "block_test",
         ("recipe.stream == stream_codes::u8 ? width : 0", "0"),
-        ("relative_to_sum ? 0 : 256", "relative_to_sum ? 0 : 128"),
+        ("relative_to_sum ? 0 : softmax_distances", "relative_to_sum ? 0 : 128"),
     ),
     *mutations_of(
         "build/observe_block.hpp", "block_test",

@@ -39,7 +39,7 @@ struct registered_peer {
   explicit registered_peer(peer<Task, Program> peer) { peers_of_task<Task, Program>().push_back(std::move(peer)); }
 };
 
-/// Those that the user wants and that obey what the user wants.
+/// The peers that the user selects and that can run with the user's options.
 template <class Task, class Program = program>
 std::vector<peer<Task, Program>> wanted_peers(const options& given) {
   std::vector<peer<Task, Program>> wanted;

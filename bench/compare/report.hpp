@@ -37,7 +37,7 @@ struct row {
   std::string caches = "warm";  ///< or "cold": weights that have left the second-level cache
   std::string peer;
   std::string method;     ///< of the peer, if it offers several
-  double operations = 0;  ///< twice the multiplications of bytes; 0 if they are not what takes the time
+  double operations = 0;  ///< twice the multiplications of bytes; 0 if they do not take most of the time
   rounds measured;
 
   /// The peer's s32 outputs that are not the exact sums; none if it has no such outputs.

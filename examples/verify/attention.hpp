@@ -20,7 +20,7 @@
 #include "intact/shift_matmul.hpp"
 #include "softmax.hpp"
 
-// Attention: logits, Log-Int-Softmax and attention times V, each from the recorded codes of what goes before.
+// Attention: logits, Log-Int-Softmax and attention times V, each from the recorded codes of its inputs.
 
 namespace intact_verify {
 
@@ -47,7 +47,7 @@ inline bool is_wide(const recorded_case& file) {
   return bits == 8;
 }
 
-/// A recorded attention; names are those of its tensors without what follows, such as "attn".
+/// A recorded attention; names are the prefix of its tensors' names, such as "attn".
 struct recorded_attention {
   const recorded_case& file;
   std::string name;
@@ -56,7 +56,7 @@ struct recorded_attention {
   matrix<std::uint8_t> qkv{0, 0};
   double qkv_scale = 0;
   int qkv_zero_point = 0;
-  double logits_factor = 0;  ///< what q * k^T is multiplied with
+  double logits_factor = 0;  ///< the factor of q * k^T
 
   recorded_attention(const recorded_case& recorded, std::string attention)
       : file(recorded), name(std::move(attention)) {

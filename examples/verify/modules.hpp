@@ -72,7 +72,7 @@ inline void verify_vit(const recorded_case& file, case_report& report) {
   verify_norm(file, "norm", last, "qact2", report);
 }
 
-/// A recorded function, known by what the metadata's name of it begins with.
+/// A recorded function, known by the first part of its name in the metadata.
 struct known_function {
   std::string_view name;
   std::string_view group;

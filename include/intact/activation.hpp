@@ -35,7 +35,7 @@ void require_activation(const matrix_view<Code>& codes, std::span<const std::uin
 /// Shapes:    codes T x C, y T x C; row-major, any strides, any alignment; sizes may be 0. The table has 256 entries
 ///            for u8 codes and 4096 for 12-bit codes in u16.
 /// Units:     the table carries both scales and zero points.
-/// Range:     u16 codes are at most 4095 (what requantize_u12 writes).
+/// Range:     u16 codes are at most 4095 (those of requantize_u12).
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes or a table size that do not match: before anything is written.
 /// Aliasing:  u8 codes may be y exactly (in place); otherwise they must not overlap.

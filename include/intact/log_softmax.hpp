@@ -55,8 +55,8 @@ void require_log_softmax(const matrix_view<const std::uint8_t>& logits, exp_tabl
 /// Log-Int-Softmax: a softmax that yields log2 codes of the probabilities, without division or exponential.
 ///
 /// Formula:   d[j] = max_j logit[j] - logit[j];  e[j] = table[d[j]];  S = sum_j e[j]
-///            code[j] = the power of two nearest to S / e[j] as FQ-ViT rounds it (arith/log2_code.hpp); the tail policy
-///            says what happens above 15 and for e[j] = 0. Optionally -log2(e[j] / S) rounded to nearest.
+///            code[j] = the power of two nearest to S / e[j] as FQ-ViT rounds it (arith/log2_code.hpp); the format
+///            decides the codes above 15 and for e[j] = 0. Optionally -log2(e[j] / S) rounded to nearest.
 /// Shapes:    logits Tq x Tk, codes Tq x Tk (u8 for attention_code::u8_masked and attention_code::u8_full, packed u4
 ///            for attention_code::u4_clipped); row-major, any strides, any alignment; sizes may be 0.
 /// Units:     the table carries the logits' scale; their zero point cancels.

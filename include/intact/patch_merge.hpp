@@ -19,7 +19,7 @@ void require_patch_merge(const matrix_view<X>& x, index_t height, index_t width,
                 size_product(4, x.columns));
 }
 
-/// Puts each 2 x 2 neighbouring tokens of a grid side by side in one row: the first step of Swin's patch merging.
+/// Concatenates each 2 x 2 neighbouring tokens of a grid into one row: the first step of Swin's patch merging.
 ///
 /// Formula:   y[(i, j), (q, c)] = x[(2 i + q mod 2, 2 j + floor(q / 2)), c], q in 0..3: down before across;
 ///            `padding` where a grid of odd height or width ends.

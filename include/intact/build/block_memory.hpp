@@ -87,8 +87,8 @@ struct block_memory {
     const index_t added = recipe.stream == stream_codes::u8 ? width : 0;
     return {.norm1 = layernorm_memory::take(memory, width),
             .qkv = linear_memory::take(memory, size_product(3, width), width, recipe),
-            .exponential = memory.template take<std::uint64_t>(relative_to_sum ? 256 : 0),
-            .table = memory.template take<std::uint8_t>(relative_to_sum ? 0 : 256),
+            .exponential = memory.template take<std::uint64_t>(relative_to_sum ? softmax_distances : 0),
+            .table = memory.template take<std::uint8_t>(relative_to_sum ? 0 : softmax_distances),
             .proj = linear_memory::take(memory, width, width, recipe),
             .add1 = add_memory::take(memory, added),
             .norm2 = layernorm_memory::take(memory, width),

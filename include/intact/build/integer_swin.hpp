@@ -10,7 +10,7 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/model/swin.hpp"
 
-// Owners of what the parameters of model/swin.hpp only point to.
+// An integer Swin transformer that owns its parameters.
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -30,7 +30,7 @@ struct layernorm_spec {
 /// Formula:   e = C^2 * eps / s_x^2;  epsilon = max(1, round(e));  epsilon_fraction = round((e - epsilon) * 2^30);
 ///            gain = round(gamma / s_y * 2^G), G the largest with |gain| < 2^30, k = 24 + G <= 48 and 64-bit sums;
 ///            bias = round((beta / s_y + zp_y) * 2^k) + 2^(k - 1);  output_shift = k
-///            A beta beyond what 64-bit sums hold is limited so far that all outputs still are the last code.
+///            A beta that 64-bit sums do not hold is limited so far that all outputs still are the last code.
 /// Arrays:    gain and bias have the size of gamma.
 /// Errors:    sizes that differ, scales that are not above 0 and finite, gamma or beta that are not finite, values for
 ///            which 64-bit sums would not suffice: each names the argument or the channel; nothing has been written

@@ -138,7 +138,7 @@ struct owned_weights {
     }
   }
 
-  /// Checks that the storage has the size that rows and columns call for.
+  /// Checks that the storage has the size of rows and columns.
   void require_sizes() const {
     const bool s8 = kind == weight_kind::s8;
     require_at_least("owned_weights", "group", group, 1);
@@ -300,7 +300,7 @@ struct owned_block {
   friend bool operator==(const owned_block&, const owned_block&) = default;
 };
 
-/// Views of a block. pack(weights) tells the packed weights of a layer; it may free what it has packed.
+/// Views of a block. pack(weights) returns the packed weights of a layer; it may free the unpacked ones.
 template <class Block, class Pack>
 block_parameters view_block(Block& block, const Pack& pack) {
   return {.norm1 = block.norm1.view(),

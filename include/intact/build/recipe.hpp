@@ -50,7 +50,7 @@ inline constexpr quantization_recipe precise_recipe_888 = [] {
   return p;
 }();
 
-/// Refuses combinations that make no sense, in a sentence.
+/// Refuses combinations of parts that exclude each other, with a message of one line.
 inline void require_recipe(const quantization_recipe& p) {
   const auto refuse = [](bool refused, const char* sentence) {
     if (refused) [[unlikely]] {

@@ -87,7 +87,7 @@ inline double largest_product(const accumulator_range& range, double multiplier)
 
 inline constexpr double two_to_31 = 2147483648.0;
 inline constexpr double two_to_53 = 9007199254740992.0;
-/// Bound of 64-bit sums: 2^62, less what making multipliers odd and moving offsets can add.
+/// Bound of 64-bit sums: 2^62, less the largest change by making multipliers odd and moving offsets.
 inline constexpr double sum_limit = 4611686018427387904.0 - 4398046511104.0;
 
 /// (a << left_shift) in place of a: the same numbers from a smaller factor.
@@ -241,7 +241,7 @@ struct scale_plan {
   }
 };
 
-/// Reports a channel that has no scale, naming what is wrong with it.
+/// Reports a channel that has no scale, with the reason.
 [[noreturn]] inline void refuse_scale(const scale_plan& plan, std::span<const scale_spec> specs) {
   constexpr const char* operation = "intact::build_scale: channel";
   const scale_spec& target = specs[plan.channel];

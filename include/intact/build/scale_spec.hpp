@@ -9,7 +9,7 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/types/view.hpp"
 
-// Real scales of what the operations accumulate, for the builder in scale.hpp. Standard library only.
+// Real scales of the operations' accumulators, for the builder in scale.hpp. Standard library only.
 
 namespace intact {
 inline namespace INTACT_UNIT {

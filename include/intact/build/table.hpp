@@ -75,7 +75,7 @@ struct i_exp_constants {
 namespace detail {
 
 /// How often the polynomial is doubled for rows of up to `keys` logits: 30 times as in the original, or as often as the
-/// distances of 8-bit codes call for; nothing if 64 bits do not hold the sum of a row.
+/// distances of 8-bit codes need; nothing if 64 bits do not hold the sum of a row.
 inline std::optional<std::int64_t> i_exp_octaves(const i_exp_constants& constants, index_t keys) {
   const double limit = static_cast<double>(exp_table_limit<std::uint64_t>(keys));
   for (const std::int64_t octaves :
@@ -147,7 +147,7 @@ inline exp_values<std::uint32_t> exact_exp_table(double scale, index_t keys) {
   return table;
 }
 
-/// Log2 codes relative to the maximum, for max_softmax: round(d * s / ln 2); above 15, what the tail policy says.
+/// Log2 codes relative to the maximum, for max_softmax: round(d * s / ln 2); the format decides the codes above 15.
 /// Errors: a scale that is not above 0 and finite.
 /// Source: docs/numerics.md, section "Max-relative attention".
 template <attention_code Format>

@@ -1,8 +1,8 @@
 #pragma once
 
 // Every header includes this one before anything else of the library's, directly or not: a compiler that cannot compile
-// them says so in a sentence. A program that defines INTACT_ALLOW_UNSUPPORTED_COMPILER goes on at its own risk: nothing
-// is tested with such a compiler.
+// them ends with a message of one line. A program that defines INTACT_ALLOW_UNSUPPORTED_COMPILER goes on at its own
+// risk: nothing is tested with such a compiler.
 
 #if !defined(INTACT_ALLOW_UNSUPPORTED_COMPILER)
 #if defined(__clang__)

@@ -10,7 +10,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Runs tasks on oneTBB's threads, in an arena of its own, together with whatever else the program does there. May be
+/// Runs tasks on oneTBB's threads, in an arena of its own, beside the other tasks of the program. May be
 /// used from several threads at a time, also from inside of oneTBB's tasks.
 ///
 /// Latency: oneTBB's workers look for work for a short time and then sleep, and nothing keeps them

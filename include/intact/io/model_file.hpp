@@ -36,7 +36,7 @@ namespace detail {
 
 using tensor_shape = std::vector<std::int64_t>;
 
-/// Real numbers that stand side by side in a struct: a row of a tensor.
+/// The real numbers of a struct: a row of a tensor.
 template <class T>
 constexpr std::int64_t reals_in() {
   static_assert(std::is_trivially_copyable_v<T> && alignof(T) == alignof(double) && sizeof(T) % sizeof(double) == 0);
@@ -181,7 +181,7 @@ Contents read_model(File& file, const char* format, const Describe& describe) {
   return tensors;
 }
 
-/// Writes what the writer has collected.
+/// Writes the tensors that the writer has collected.
 inline void write_model(const model_writer& writer, const std::filesystem::path& path, const char* format,
                         const std::map<std::string, std::string>& notes) {
   std::map<std::string, std::string> metadata = {{"format", format}, {"version", std::to_string(model_file_version)}};

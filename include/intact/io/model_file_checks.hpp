@@ -216,7 +216,7 @@ void check_channels(const model_archive& archive, const std::string& name, const
   }
 }
 
-/// Checks the scale of a layer against what its weights can reach.
+/// Checks the scale of a layer against the accumulators that its weights can reach.
 inline void check_scale(const model_archive& archive, const std::string& name, const owned_channel_scale& scale,
                         const owned_weights& weights) {
   check_channels(archive, name, scale,
@@ -231,7 +231,7 @@ inline void check_scale(const model_archive& archive, const std::string& name, c
   check_exact(archive, name + ".exact.offset", "is", p.exact.offset, expected.offset);
 }
 
-/// Checks that 64 bits hold z * gain + bias: |z| <= sqrt(C) * 2^24, and a little more for what has been rounded.
+/// Checks that 64 bits hold z * gain + bias: |z| <= sqrt(C) * 2^24, and a little more for rounding.
 inline void check_layernorm(const model_archive& archive, const std::string& name, const owned_layernorm& p) {
   const double largest_z = std::ldexp(std::sqrt(static_cast<double>(p.gain.size())) * (1 + 1e-6), 24) + 2;
   for (std::size_t c = 0; c < p.gain.size(); ++c) {

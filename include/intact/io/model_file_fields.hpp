@@ -93,7 +93,7 @@ void describe_weights(Archive& archive, const std::string& name, field<Archive, 
   }
 }
 
-/// A scale of so many channels, without what depends on their accumulators.
+/// A scale of so many channels, without the checks that depend on their accumulators.
 template <class Archive>
 void describe_channels(Archive& archive, const std::string& name, field<Archive, owned_channel_scale>& scale,
                        index_t channels) {
@@ -121,11 +121,11 @@ void describe_scale(Archive& archive, const std::string& name, field<Archive, ow
 
 template <class Archive>
 void describe_scale(Archive& archive, const std::string& name, field<Archive, owned_tensor_scale>& p,
-                    const accumulator_range& range, const limits& prescale_limits = scale_shift_limits) {
+                    const accumulator_range& range, const limits& left_shift_limits = scale_shift_limits) {
   archive.number(name + ".multiplier", p.scale.multiplier, multiplier_limits);
   archive.number(name + ".offset", p.scale.offset, scale_offset_limits);
   archive.number(name + ".shift", p.scale.shift, scale_shift_limits);
-  archive.number(name + ".prescale", p.scale.left_shift, prescale_limits);
+  archive.number(name + ".prescale", p.scale.left_shift, left_shift_limits);
   archive.real(name + ".exact.factor", p.exact.factor);
   archive.real(name + ".exact.offset", p.exact.offset);
   check_scale(archive, name, p, range);
@@ -239,7 +239,7 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
   }
 }
 
-/// Pixels, patches and what the tokens begin with.
+/// Pixels, patches, the other tokens and positions.
 template <class Archive>
 void describe_embedding(Archive& archive, field<Archive, vit_tensors>& model) {
   const vit_shape& shape = model.shape;

@@ -24,7 +24,7 @@ inline namespace INTACT_UNIT {
 /// file must outlive it; nothing is copied until values are asked for.
 class named_tensors {
  public:
-  /// No tensors, yet. `prefix`: what the file's names have in common.
+  /// No tensors, yet. `prefix`: the common prefix of the file's names.
   explicit named_tensors(const safetensors_file& file, std::string prefix = "")
       : file_(&file), prefix_(std::move(prefix)) {}
 

@@ -34,7 +34,7 @@
 // reference reader.
 //
 // Memory: at once never more than the file's size, 16 times the header's length and 64 KiB. The worst headers known,
-// nothing but short metadata or one endless string, come to 12 times their length.
+// nothing but short metadata or one endless string, take 12 times their length.
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -23,8 +23,8 @@ inline namespace INTACT_UNIT {
 namespace detail {
 
 /// Builds the contents of a header from the events of a JSON parser. A header has a fixed structure, three levels deep,
-/// so at every place it is known what may come next: anything else is refused before it is stored. Fields of a tensor
-/// that are not known are skipped.
+/// so at every place the possible next events are known: anything else is refused before it is stored. Fields of a
+/// tensor that are not known are skipped.
 class safetensors_header_reader {
  public:
   safetensors_header_reader(const std::string& file, std::uint64_t buffer_size)
@@ -251,7 +251,7 @@ class safetensors_header_reader {
     throw file_error(file_, entry_name(name_) + ": " + problem);
   }
 
-  /// Refuses what is not expected. The type is that of the parser's events.
+  /// Refuses an event that is not expected. The type is that of the parser's events.
   [[noreturn]] bool unexpected(const std::string& found) const {
     const auto [subject, rule] = expected();
     refuse(subject + " is " + found + "; it must be " + rule);

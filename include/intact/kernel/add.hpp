@@ -116,10 +116,10 @@ INTACT_INLINE void add_block(matrix_view<const std::uint8_t> stream, matrix_view
   for (index_t c = 0; c < channels; c += width) {
     factors[c / width] = add_factors<Isa>(scale, (first + c) % std::ssize(scale.offset));
   }
-  const index_t together = y.stride > 1024 ? 4 : 4096 / y.stride;
-  for (index_t i = 0; i < y.rows; i += together) {
-    const index_t rows = y.rows - i < together ? y.rows - i : together;
-    const index_t ahead = y.rows - i < 2 * together ? 0 : together;
+  const index_t step = y.stride > 1024 ? 4 : 4096 / y.stride;
+  for (index_t i = 0; i < y.rows; i += step) {
+    const index_t rows = y.rows - i < step ? y.rows - i : step;
+    const index_t ahead = y.rows - i < 2 * step ? 0 : step;
     const auto x = stream.row_block(i, rows), z = branch.row_block(i, rows);
     const auto to = y.row_block(i, rows);
     index_t c = 0;

@@ -190,7 +190,7 @@ struct epilogue<Isa, requantize_lut> {
   }
 };
 
-/// A stage with what it prepares once for all tiles of a call. Only some do.
+/// A stage with the values that it prepares once for all tiles of a call. Only some stages prepare any.
 template <class Isa, class Stage>
 struct prepared_stage {
   static constexpr bool exists = false;
@@ -237,7 +237,7 @@ struct epilogue<Isa, add_to_stream> {
   INTACT_INLINE static void run(const add_to_stream& stage, s32<Isa> (&x)[Rows][N], const tile_place& at,
                                 matrix_view<std::int16_t> y) {
     mul_shift_tile<Isa>(x, stage.scale, at);
-    clamp_tile<Isa>(x, -65536, 65535);  // so that the sum fits 32 bits; what is cut off saturates with any addend
+    clamp_tile<Isa>(x, -65536, 65535);  // so that the sum fits 32 bits; larger values saturate with any addend
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       s32<Isa> addend[N];

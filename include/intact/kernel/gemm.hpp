@@ -79,7 +79,7 @@ class panel_start {
   alignas(64) std::int32_t lanes_[static_cast<std::size_t>(packed::panel_width * parts)] = {};
 };
 
-/// One panel of weights, and what its tiles have in common, whatever the output stage.
+/// One panel of weights and the data that its tiles share, for any output stage.
 template <class Isa, class A, class Element>
 struct gemm_panel {
   using packed = packed_weights<Element>;

@@ -19,7 +19,7 @@ struct gemm_operands {
   packed_weights<Element> w;
   const Stage& stage;
   matrix_view<typename Stage::output> y;
-  const std::int32_t* start = nullptr;  ///< per output channel, what its sums start from instead of 0
+  const std::int32_t* start = nullptr;  ///< per output channel, the start of its sums instead of 0
 };
 
 }  // namespace INTACT_ABI

@@ -15,15 +15,15 @@ namespace kernel {
 /// One line of a channel of a patch.
 template <class Isa>
 INTACT_INLINE void copy_line(const std::uint8_t* from, index_t stride, index_t count, std::uint8_t* to) {
-  constexpr index_t together = 8;
+  constexpr index_t step = 8;
   if (stride == 1) {
     std::memcpy(to, from, static_cast<std::size_t>(count));
     return;
   }
   index_t x = 0;
-  for (; x + together <= count; x += together) {
+  for (; x + step <= count; x += step) {
     INTACT_UNROLL
-    for (index_t i = x; i < x + together; ++i) {
+    for (index_t i = x; i < x + step; ++i) {
       to[i] = from[i * stride];
     }
   }

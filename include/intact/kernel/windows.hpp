@@ -5,13 +5,13 @@
 #include "intact/config/compiler.hpp"
 #include "intact/types/window_grid.hpp"
 
-// Windows as runs of tokens that stand side by side in both orders.
+// Windows as runs of tokens that are contiguous in both orders.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// Copies rows; all at once where they lie without gaps.
+/// Copies rows; all at once where they are contiguous.
 template <class Isa, class T>
 INTACT_INLINE void copy_rows(const T* from, index_t from_stride, T* to, index_t to_stride, index_t rows,
                              index_t columns) {

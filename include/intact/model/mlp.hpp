@@ -47,11 +47,11 @@ inline constexpr index_t band_least_rows = 192;
 /// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes. All have as many but for the
 /// last; tiles of the products (5 or 6 rows) are whole in them.
 constexpr index_t band_rows(index_t rows, index_t width, index_t hidden) {
-  constexpr index_t together = 30;
+  constexpr index_t multiple = 30;
   const index_t bytes = size_product(rows, size_sum(size_product(3, width), hidden));
   const index_t wanted = bytes / band_bytes + (bytes % band_bytes >= band_bytes / 2 ? 1 : 0);
   const index_t bands = std::clamp<index_t>(wanted, 1, std::max<index_t>(rows / band_least_rows, 1));
-  const index_t each = group_count(rows, bands * together) * together;
+  const index_t each = group_count(rows, bands * multiple) * multiple;
   return std::min(each, rows);
 }
 

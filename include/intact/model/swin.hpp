@@ -20,7 +20,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Patch merging: 2 x 2 neighbours side by side, LayerNorm, and a linear layer to the next stage's residual stream.
+/// Patch merging: 2 x 2 neighbours in one row, LayerNorm, and a linear layer to the next stage's residual stream.
 struct swin_merging_parameters {
   layernorm_parameters norm;    ///< 4 width channels: the shifts of the stream's channels four times
   linear_parameters reduction;  ///< weights next width x 4 width; to codes of the next stage's stream

@@ -23,10 +23,10 @@ struct swin_block_shape {
   }
 };
 
-/// Parameters of a Swin transformer block: a block, and what attention inside windows adds to it.
+/// Parameters of a Swin transformer block: a block, and the parameters of attention inside windows.
 struct swin_block_parameters {
   block_parameters block;                         ///< its softmax is built for biased logits
-  int norm1_zero_point = 0;                       ///< of norm1's codes: what tokens of padding have in all channels
+  int norm1_zero_point = 0;                       ///< of norm1's codes: the code of padding tokens in all channels
   matrix_view<const std::uint8_t> position_bias;  ///< as of window_attention_parameters
   add_parameters add_bias;
 

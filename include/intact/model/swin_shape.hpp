@@ -122,7 +122,7 @@ struct swin_merging_buffers {
 template <class Code>
 using swin_maps = std::array<matrix_view<Code>, static_cast<std::size_t>(swin_max_stages)>;
 
-/// Buffers of a classification of a batch, taken from a workspace; what the stages need follows them.
+/// Buffers of a classification of a batch, taken from a workspace; the stages' buffers follow them.
 template <class Code>
 struct swin_buffers {
   swin_maps<Code> maps = {};

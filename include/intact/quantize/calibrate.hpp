@@ -26,7 +26,7 @@ enum class observer { minmax, ema, percentile, omse };
 
 struct calibration_options {
   intact::observer observer = intact::observer::minmax;
-  index_t batch = 10;  ///< images whose tensors are seen together, and held in memory together
+  index_t batch = 10;  ///< images whose tensors are observed, and held in memory, at a time
 };
 
 namespace detail {

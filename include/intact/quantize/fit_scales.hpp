@@ -95,9 +95,9 @@ inline void fit_features(const float_vit& model, const quantization_recipe& reci
 ///
 /// Formula:   context, where rows are normalized: s_v / 3.99; additions of u8 streams: the channel's power of two, then
 ///            the scale, doubled; all others doubled, until has_scale, has_normalization and has_add_scale hold. In the
-///            order of the graph, as what follows depends on what comes before.
-/// Errors:    scales or weights of another depth or width, a recipe that makes no sense; scales that make no numbers,
-///            naming tensor and block.
+///            order of the graph, as later scales depend on earlier ones.
+/// Errors:    scales or weights of another depth or width, a recipe whose parts exclude each other; scales that are not
+///            above 0 and finite, naming tensor and block.
 /// Source:    docs/numerics.md, section 9.
 inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_scales& observed,
                                             const vit_weights& weights, const quantization_recipe& recipe) {

@@ -12,7 +12,7 @@
 #include "intact/quantize/float_swin.hpp"
 #include "intact/quantize/swin_weights.hpp"
 
-// The scales of a Swin transformer, raised where no integers compute what the observed ones call for.
+// The scales of a Swin transformer, raised where no integers compute the ratios of the observed ones.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -89,7 +89,7 @@ class swin_fitter {
  public:
   swin_fitter(const float_swin& model, const swin_weights& weights, const quantization_recipe& recipe,
               fitted_scales<swin_scales>& fitted)
-      : model_(model), weights_(weights), chosen_(recipe), scales_(fitted.scales), fit_(fitted.changes) {}
+      : model_(model), weights_(weights), recipe_(recipe), scales_(fitted.scales), fit_(fitted.changes) {}
 
   void operator()() {
     begin();
@@ -116,13 +116,13 @@ class swin_fitter {
   }
 
  private:
-  bool wide() const { return chosen_.stream == stream_codes::s16; }
+  bool wide() const { return recipe_.stream == stream_codes::s16; }
   double epsilon() const { return static_cast<double>(model_.epsilon); }
   index_t width(std::size_t s) const { return model_.shape.of(static_cast<index_t>(s)).width; }
 
   void begin() {
-    fit_.linear("patch", weights_.patch, span_of(patch_layer(model_, chosen_).bias),
-                chosen_.pixel_codes ? affine_scale{1, 0} : scales_.input, scales_.patch);
+    fit_.linear("patch", weights_.patch, span_of(patch_layer(model_, recipe_).bias),
+                recipe_.pixel_codes ? affine_scale{1, 0} : scales_.input, scales_.patch);
     fit_.norm_input("patch", scales_.patch.scale, width(0), epsilon());
     fit_.norm("tokens", view_of(model_.patch_norm), scales_.tokens);
     if (!wide()) {
@@ -143,7 +143,7 @@ class swin_fitter {
       const float_block_view view =
           block_view(model_, static_cast<index_t>(s), static_cast<index_t>(position), block++);
       fit_.enter_block(view.position);
-      block_fitter{.block = view, .recipe = chosen_, .fit = fit_, .s16_step = scales.stream}(
+      block_fitter{.block = view, .recipe = recipe_, .fit = fit_, .s16_step = scales.stream}(
           weights_.stages[s].blocks[position], own.block, stream);
       fit_.raise("biased_logits", own.biased_logits.scale, [&](float scale) {
         const affine_scale sum{scale, own.biased_logits.zero_point};
@@ -178,7 +178,7 @@ class swin_fitter {
 
   const float_swin& model_;
   const swin_weights& weights_;
-  const quantization_recipe& chosen_;
+  const quantization_recipe& recipe_;
   swin_scales& scales_;
   layer_fitter fit_;
 };
@@ -187,8 +187,8 @@ class swin_fitter {
 
 /// The scales with those raised for which the integers of a recipe's graph do not exist, as of a float_vit. Blocks are
 /// numbered through all stages.
-/// Errors:    scales or weights of other sizes than the model's, a recipe that makes no sense; scales that make no
-///            numbers, naming tensor and block.
+/// Errors:    scales or weights of other sizes than the model's, a recipe whose parts exclude each other; scales that
+///            are not above 0 and finite, naming tensor and block.
 /// Source:    docs/numerics.md, sections 9 and 12.
 inline fitted_scales<swin_scales> fit_scales(const float_swin& model, const swin_scales& observed,
                                              const swin_weights& weights, const quantization_recipe& recipe) {

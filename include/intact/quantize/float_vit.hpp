@@ -20,7 +20,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// A vision transformer of the architecture and with the names of timm's. A distilled one has a second class token
-/// with a head of its own, and averages both heads' logits: halves of the two, side by side, are one head of both
+/// with a head of its own, and averages both heads' logits: halves of the two, in one row, are one head of both
 /// tokens. Const objects may be shared between threads.
 struct float_vit : pixel_normalization {
   vit_shape shape;

@@ -26,7 +26,7 @@ inline namespace INTACT_UNIT {
 struct part_error {
   std::string part;    ///< "embedding", "attention", "mlp" or "head"
   index_t block = -1;  ///< of attention and mlp
-  double sqnr_db = 0;  ///< signal to quantization noise of what the part adds to the stream; of the head, of logits
+  double sqnr_db = 0;  ///< signal to quantization noise of the part's addition to the stream; of the head, of logits
 
   std::string text() const { return block < 0 ? part : part + " of block " + std::to_string(block); }
 };

@@ -50,7 +50,7 @@ float_linear fold_normalization(const Model& model) {
 
 }  // namespace detail
 
-/// The layer that makes patches of what the integer model has: normalized pixels in codes, or pixels that are codes.
+/// The layer of the patches for the integer model's input: normalized pixels in codes, or pixels that are codes.
 template <class Model>
 float_linear patch_layer(const Model& model, const quantization_recipe& recipe) {
   return recipe.pixel_codes ? detail::fold_normalization(model) : model.patch;

@@ -9,7 +9,7 @@
 
 // Registers of bytes, for operations on codes without widening. bytes<Isa> has
 //
-//   exists                  false for isa::scalar, which has nothing of what follows
+//   exists                  false for isa::scalar, which has none of the members below
 //   batch, width            a register and how many bytes it holds
 //   load(from), store(x, to)      of any alignment
 //   load_part(from, count), store_part(x, to, count)  of the first `count` bytes only, 0 < count < width; the others

@@ -88,7 +88,7 @@ struct avx512vnni : extends<avx512bw> {
   static constexpr bool compiled = INTACT_HAS_AVX512VNNI;
 };
 
-/// The same with tables of 128 bytes in two registers. xsimd 13 accepts -mavx512vbmi only together with -mavx512ifma.
+/// The same with tables of 128 bytes in two registers. xsimd 13 accepts -mavx512vbmi only with -mavx512ifma.
 struct avx512vbmi : extends<avx512vnni> {
   static constexpr std::string_view name = "avx512vbmi";
   static constexpr std::string_view flags =
@@ -135,7 +135,7 @@ constexpr auto compiled_of(std::tuple<Isas...>) {
 /// The tags whose code this translation unit may contain. A kernel for another one is a compile error.
 using compiled = decltype(detail::compiled_of(all{}));
 
-/// The most capable of them: what operations use unless told otherwise.
+/// The most capable of them, the default of all operations.
 using native = std::tuple_element_t<std::tuple_size_v<compiled> - 1, compiled>;
 
 }  // namespace isa

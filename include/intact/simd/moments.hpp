@@ -11,7 +11,7 @@
 //
 // moments<Isa, Code>, Code being u8 or s16, has
 //
-//   exists                   false for isa::scalar, which has nothing of what follows
+//   exists                   false for isa::scalar, which has none of the members below
 //   width                    channels at a time
 //   row, broadcast_row(zero_point)       the values that all channels share
 //   factors, load_factors(shift)         2^shift of `width` channels, from memory of any alignment

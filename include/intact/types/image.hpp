@@ -38,7 +38,7 @@ constexpr image_view planar_image(const std::uint8_t* data, index_t channels, in
           .pixel_stride = 1};
 }
 
-/// The channels of a pixel side by side (HWC), as image files are decoded.
+/// The channels of a pixel next to each other (HWC), as image files are decoded.
 constexpr image_view interleaved_image(const std::uint8_t* data, index_t channels, index_t height, index_t width) {
   return {.data = data,
           .channels = channels,

@@ -17,8 +17,7 @@ inline namespace INTACT_ABI {
 /// code: the rounding half, the bias, the output's zero point and the correction for the input's zero point.
 ///
 /// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= left_shift <= 30, and |a| << left_shift < 2^31 for
-///        every
-/// a that can occur: then nothing overflows. build/scale.hpp builds such scales, free of ties.
+///        every a that can occur: then nothing overflows. build/scale.hpp builds such scales, free of ties.
 struct tensor_scale {
   std::int32_t multiplier = 0;
   std::int64_t offset = 0;
@@ -79,7 +78,7 @@ inline void require_row_divisor(const char* operation, const row_divisor& normal
   require_between(operation, "normalization.zero_point", normalization.zero_point, 0, 255);
 }
 
-/// Checks what can be checked without the accumulators: the fields' ranges.
+/// Checks the ranges of the fields; the accumulators are not known here.
 inline void require_scale(const char* operation, const tensor_scale& scale, index_t /*channels*/) {
   constexpr std::int64_t offset_limit = (std::int64_t{1} << 62) - 1;
   require_at_least(operation, "scale.multiplier", scale.multiplier, 0);

@@ -6,7 +6,7 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// The squares of size x size tokens around every stride-th token of a grid, in both directions, from its first on:
-/// what a convolution with padding (size - 1) / 2 reads.
+/// the values that a convolution with padding (size - 1) / 2 reads.
 struct stencil {
   index_t size = 1;  ///< odd, at most 255
   index_t stride = 1;

@@ -36,7 +36,7 @@ struct threshold_excess {
 };
 
 /// Computed thresholds are too small by less than threshold_rounding_slack + 1 units of 2^-16 after the leading one.
-/// `cut`: what shifting the exponentials contributes. With the largest slack nothing is decided.
+/// `cut`: the contribution of shifting the exponentials. With the largest slack nothing is decided.
 template <log2_rounding Rounding>
 INTACT_INLINE std::uint16_t threshold_rounding_slack(std::uint64_t cut) {
   return static_cast<std::uint16_t>(cut > 256 ? 0xffff : (Rounding == log2_rounding::round_log ? 1 : 3) + cut);

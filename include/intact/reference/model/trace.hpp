@@ -80,8 +80,8 @@ class traced_tensor {
 struct trace_site {
   traced_tensor name;
   index_t block = -1;   ///< -1: outside the blocks
-  index_t head = -1;    ///< -1: all heads together
-  index_t window = -1;  ///< -1: all windows together
+  index_t head = -1;    ///< -1: all heads
+  index_t window = -1;  ///< -1: all windows
 };
 
 /// Ignores every tensor.

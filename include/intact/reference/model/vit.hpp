@@ -13,7 +13,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-/// Buffers of one call, taken from a workspace; what a block needs follows them.
+/// Buffers of one call, taken from a workspace; a block's buffers follow them.
 struct vit_buffers {
   matrix_view<std::uint8_t> patches;
   matrix_view<std::uint8_t> normalized;  ///< the tokens that the final LayerNorm takes
@@ -58,7 +58,7 @@ void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, mat
   reference::add(stream, embedding.positions, embedding.add_positions, stream);
 }
 
-/// Patches added to what the other tokens and the positions are, as a residual stream of s16 codes.
+/// The sum of patches, the other tokens and positions, as a residual stream of s16 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
   const index_t prefix = stream.rows - patches.rows;

@@ -34,7 +34,7 @@ struct window_attention_buffers {
 
 namespace detail {
 
-/// One window: its rows of q, k and v and of the context, and what they attend with.
+/// One window: its rows of q, k and v and of the context, its mask and its number.
 struct window_rows {
   matrix_view<const std::uint8_t> qkv;
   matrix_view<std::uint8_t> context;
