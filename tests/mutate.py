@@ -195,9 +195,6 @@ MUTATIONS = [
         ("y * grid.width + x : -1", "y * padded_width + x : -1"),
         ("to[i * stride + c] = value", "to[i * stride + c] = 0"),
         ("from_stride == columns && to_stride == columns", "from_stride == columns"),
-    ),
-    *mutations_of(
-        "reference/windows.hpp", "windows_test",
         ("cut = grid.window - grid.shift", "cut = grid.shift"),
         ("bottom && token / grid.window >= cut", "bottom && token / grid.window > cut"),
         ("right && token % grid.window >= cut", "right && token / grid.window >= cut"),

@@ -100,16 +100,6 @@ void require_swin(const swin_parameters& p, const swin_shape& shape) {
 
 namespace detail {
 
-inline void require_swin_image(const image_view& image, const swin_shape& shape) {
-  require_equal("swin", "image channels", image.channels, shape.channels);
-  require_equal("swin", "image height", image.height, shape.height);
-  require_equal("swin", "image width", image.width, shape.image_width);
-  require_reach("swin", image);
-  if (image.data == nullptr && size_product(shape.patches(), shape.patch_values()) != 0) [[unlikely]] {
-    contract_failed("intact::swin: image has no data; it must have some");
-  }
-}
-
 /// Checks feature maps against the sizes of a model and a batch.
 template <class Code>
 void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape& shape, index_t batch) {
@@ -162,7 +152,7 @@ void require_swin_features(std::span<const image_view> images, const swin_parame
   require_swin_features<Code, Kinds>(p, shape);
   detail::require_swin_maps(maps, shape, std::ssize(images));
   for (const image_view& image : images) {
-    detail::require_swin_image(image, shape);
+    require_image("swin", image, shape);
   }
   require_workspace("swin_features", memory, swin_features_workspace_bytes<Code>(shape, std::ssize(images), threads));
 }
@@ -174,7 +164,7 @@ void require_swin(std::span<const image_view> images, const swin_parameters& p, 
   const index_t batch = std::ssize(images);
   require_swin<Kinds>(p, shape);
   for (const image_view& image : images) {
-    detail::require_swin_image(image, shape);
+    require_image("swin", image, shape);
   }
   require_outputs("swin", y, batch, shape.classes);
   require_workspace("swin", memory, swin_workspace_bytes(shape, batch, threads));
@@ -187,14 +177,11 @@ template <class Isa, class Kinds, class Code, executor Executor>
 void embed_patches(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                    matrix_view<Code> stream, workspace memory, const Executor& run) {
   const swin_patch_buffers buffer = swin_patch_buffers::take(memory, shape, std::ssize(images));
-  const index_t samples = shape.patch * shape.patch, patches = shape.patches();
+  const index_t patches = shape.patches();
   for (index_t i = 0; i < std::ssize(images); ++i) {
     im2col<Isa>(images[static_cast<std::size_t>(i)], shape.patch, buffer.samples.row_block(i * patches, patches), run);
   }
-  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
-    const matrix_view<std::uint8_t> part = buffer.samples.column_block(channel * samples, samples);
-    activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
-  }
+  quantize_pixels<Isa>(buffer.samples, p.pixel_table, shape.patch, run);
   linear<Isa, Kinds>(buffer.samples, p.patch.weights, requantize<std::uint8_t>{p.patch.scale}, buffer.patches, run);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     layernorm<Isa>(buffer.patches, p.patch_norm, stream, run);

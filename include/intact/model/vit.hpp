@@ -116,14 +116,15 @@ inline void require_outputs(const char* operation, const classifier_outputs& y, 
   require_shape(operation, "logits_u8", y.logits_u8, images, classes);
 }
 
-/// Checks an image against a model's sizes.
-inline void require_vit_image(const image_view& image, const vit_shape& shape) {
-  require_equal("vit", "image channels", image.channels, shape.channels);
-  require_equal("vit", "image height", image.height, shape.height);
-  require_equal("vit", "image width", image.width, shape.image_width);
-  require_reach("vit", image);
+/// Checks an image against the sizes of a model of any kind.
+template <class Shape>
+void require_image(const char* operation, const image_view& image, const Shape& shape) {
+  require_equal(operation, "image channels", image.channels, shape.channels);
+  require_equal(operation, "image height", image.height, shape.height);
+  require_equal(operation, "image width", image.width, shape.image_width);
+  require_reach(operation, image);
   if (image.data == nullptr && size_product(shape.patches(), shape.patch_values()) != 0) [[unlikely]] {
-    contract_failed("intact::vit: image has no data; it must have some");
+    contract_failed("intact::%s: image has no data; it must have some", operation);
   }
 }
 
@@ -180,7 +181,7 @@ void require_vit(std::span<const image_view> images, const vit_parameters& p, co
   const index_t batch = std::ssize(images);
   require_vit<Kinds>(p, shape);
   for (const image_view& image : images) {
-    require_vit_image(image, shape);
+    require_image("vit", image, shape);
   }
   require_outputs("vit", y, batch, shape.classes);
   require_workspace("vit", memory, vit_workspace_bytes(shape, batch, threads));
@@ -196,16 +197,23 @@ void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
   }
 }
 
+/// Pixels to codes by the table of their channel, in place; pixels that are codes have no table.
+template <class Isa, executor Executor>
+void quantize_pixels(matrix_view<std::uint8_t> patches, matrix_view<const std::uint8_t> pixel_table, index_t patch,
+                     const Executor& run) {
+  const index_t samples = patch * patch;
+  for (index_t channel = 0; channel < pixel_table.rows; ++channel) {
+    const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
+    activation<Isa>(part, {pixel_table.row_block(channel, 1).data, 256}, part, run);
+  }
+}
+
 /// The tokens of one image: quantized patches through the patch embedding, after the class tokens and registers.
 template <class Isa, class Kinds, class Code, executor Executor>
 void embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
            matrix_view<std::uint8_t> patches, const Executor& run) {
   im2col<Isa>(image, shape.patch, patches, run);
-  const index_t samples = shape.patch * shape.patch;
-  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
-    const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
-    activation<Isa>(part, {p.pixel_table.row_block(channel, 1).data, 256}, part, run);
-  }
+  quantize_pixels<Isa>(patches, p.pixel_table, shape.patch, run);
   const index_t prefix = shape.prefix_tokens();
   const matrix_view<Code> patch_tokens = stream.row_block(prefix, patches.rows);
   if constexpr (std::is_same_v<Code, std::int16_t>) {

@@ -215,14 +215,7 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
       {"norm"}, [&] { return detail::build_norm(view_of(model.norm), model.epsilon, stream, scales.norm); });
   contents.pool =
       detail::at_tensor({"pool"}, [&] { return owned_tensor_scale(detail::pool_spec(scales, model.shape)); });
-  contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
-  const auto build_logits = [&](const code_scale& y) {
-    return detail::at_tensor(
-        {"logits"}, [&] { return detail::build_linear(weights.head, span_of(model.head.bias), scales.pool, y).scale; });
-  };
-  contents.head = weights.head.weights;
-  contents.logits = build_logits({.scale = contents.logits_scale, .zero_point = 0});
-  contents.logits_u8 = build_logits(detail::to_code_scale(scales.logits));
+  detail::build_head(weights.head, span_of(model.head.bias), scales.pool, scales.logits, contents);
   return integer_swin(std::move(contents));
 }
 

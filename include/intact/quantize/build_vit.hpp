@@ -115,6 +115,19 @@ inline void build_features(const float_vit& model, const vit_scales& scales, con
   });
 }
 
+/// The head of a model of any kind: int32 logits have steps of 1/256 of the scale `y`. `x`: the scale of the features.
+template <class Contents>
+void build_head(const scaled_weights& head, std::span<const float> bias, const affine_scale& x, const affine_scale& y,
+                Contents& contents) {
+  const auto build = [&](const code_scale& codes) {
+    return at_tensor({"logits"}, [&] { return build_linear(head, bias, x, codes).scale; });
+  };
+  contents.logits_scale = static_cast<double>(y.scale) / 256;
+  contents.head = head.weights;
+  contents.logits = build({.scale = contents.logits_scale, .zero_point = 0});
+  contents.logits_u8 = build(to_code_scale(y));
+}
+
 }  // namespace detail
 
 /// Builds the integer model of a float model whose tensors have the given scales and whose weights are given as codes.
@@ -143,17 +156,8 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
   }
 
   detail::build_features(model, scales, stream, contents);
-  contents.logits_scale = static_cast<double>(scales.logits.scale) / 256;
-  const auto build_logits = [&](const code_scale& y) {
-    return detail::at_tensor({"logits"}, [&] {
-      return detail::build_linear(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape),
-                                  y)
-          .scale;
-    });
-  };
-  contents.head = weights.head.weights;
-  contents.logits = build_logits({.scale = contents.logits_scale, .zero_point = 0});
-  contents.logits_u8 = build_logits(detail::to_code_scale(scales.logits));
+  detail::build_head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits,
+                     contents);
   return integer_vit(std::move(contents));
 }
 

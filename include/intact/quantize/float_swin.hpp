@@ -295,7 +295,7 @@ inline float_swin load_float_swin(const safetensors_file& file, const float_swin
 template <class Recorder = no_trace>
 std::vector<float> forward(const float_swin& model, const image_view& image, Recorder&& record = {}) {
   const swin_shape& shape = model.shape;
-  detail::require_swin_image(image, shape);
+  require_image("swin", image, shape);
   const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name}, tensor); };
 
   float_matrix input = detail::float_input(model, image);

@@ -46,19 +46,7 @@ void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y)
   });
 }
 
-/// A token's region: 1 if it is below the cut, plus 2 if it is to the right of it.
-inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right, matrix_view<std::uint8_t> visible) {
-  require_shifted_window_mask(grid, visible);
-  const index_t cut = grid.window - grid.shift;
-  const auto region = [&](index_t token) {
-    return (bottom && token / grid.window >= cut ? 1 : 0) + (right && token % grid.window >= cut ? 2 : 0);
-  };
-  for (index_t i = 0; i < visible.rows; ++i) {
-    for (index_t j = 0; j < visible.columns; ++j) {
-      visible(i, j) = region(i) == region(j) ? 1 : 0;
-    }
-  }
-}
+using intact::shifted_window_mask;  // plain loops already
 
 }  // namespace reference
 }  // namespace INTACT_UNIT

@@ -37,8 +37,8 @@ inline constexpr index_t rows_per_task = 16;
 
 inline namespace INTACT_UNIT {
 
-/// Splits `rows` rows, in groups of `group_rows`, over an executor's threads: calls task(begin, end) for ranges that have
-/// all rows between them. More than one range per thread, to even out threads that are not equally fast.
+/// Splits `rows` rows, in groups of `group_rows`, over an executor's threads: calls task(begin, end) for ranges that
+/// have all rows between them. More than one range per thread, to even out threads that are not equally fast.
 template <executor Executor, class Task>
 void for_each_row_range(const Executor& run, index_t rows, index_t group_rows, const Task& task) {
   constexpr index_t ranges_per_thread = 4;
@@ -47,7 +47,9 @@ void for_each_row_range(const Executor& run, index_t rows, index_t group_rows, c
   const index_t wanted = threads <= 1 ? 1 : threads * ranges_per_thread;
   const index_t ranges = wanted < groups ? wanted : groups;
   run.for_each(ranges, [&](index_t i) {
-    const auto first_row = [&](std::int64_t range) { return static_cast<index_t>(range * groups / ranges) * group_rows; };
+    const auto first_row = [&](std::int64_t range) {
+      return static_cast<index_t>(range * groups / ranges) * group_rows;
+    };
     const index_t begin = first_row(i), end = first_row(i + 1);
     task(begin, end < rows ? end : rows);
   });

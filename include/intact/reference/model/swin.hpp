@@ -8,11 +8,11 @@
 
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
-#include "intact/reference/activation.hpp"
 #include "intact/reference/average_pool.hpp"
 #include "intact/reference/convert_codes.hpp"
 #include "intact/reference/im2col.hpp"
 #include "intact/reference/model/swin_block.hpp"
+#include "intact/reference/model/vit.hpp"
 #include "intact/reference/patch_merge.hpp"
 
 namespace intact {
@@ -57,11 +57,7 @@ void embed_patches(const image_view& image, const swin_parameters& p, const swin
                    workspace memory, Trace& trace) {
   const swin_patch_buffers buffer = swin_patch_buffers::take(memory, shape);
   reference::im2col(image, shape.patch, buffer.samples);
-  const index_t samples = shape.patch * shape.patch;
-  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
-    const matrix_view<std::uint8_t> part = buffer.samples.column_block(channel * samples, samples);
-    reference::activation(part, {p.pixel_table.row_block(channel, 1).data, 256}, part);
-  }
+  quantize_pixels(buffer.samples, p.pixel_table, shape.patch);
   trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.samples));
   reference::linear(buffer.samples, p.patch, buffer.patches);
   trace(trace_site{"patch"}, matrix_view<const std::uint8_t>(buffer.patches));
@@ -139,7 +135,7 @@ template <class Code, class Trace = no_trace>
 void swin_features(const image_view& image, const swin_parameters& p, const swin_shape& shape,
                    std::span<const matrix_view<Code>> maps, workspace memory, Trace&& trace = {}) {
   require_swin_features<Code>(p, shape);
-  intact::detail::require_swin_image(image, shape);
+  require_image("swin", image, shape);
   intact::detail::require_swin_maps(maps, shape, 1);
   require_workspace("swin_features", memory, reference::swin_features_workspace_bytes<Code>(shape));
   detail::run_stages<Code>(image, p, shape, maps, memory, trace);
@@ -157,7 +153,7 @@ template <class Trace = no_trace>
 void swin(const image_view& image, const swin_parameters& p, const swin_shape& shape, const classifier_outputs& y,
           workspace memory, Trace&& trace = {}) {
   require_swin(p, shape);
-  intact::detail::require_swin_image(image, shape);
+  require_image("swin", image, shape);
   require_outputs("swin", y, 1, shape.classes);
   require_workspace("swin", memory, reference::swin_workspace_bytes(shape));
   const matrix_view<const std::uint8_t> pooled =

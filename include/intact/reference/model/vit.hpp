@@ -44,6 +44,16 @@ constexpr std::size_t vit_workspace_bytes(const vit_shape& shape) {
 
 namespace detail {
 
+/// Pixels to codes by the table of their channel, in place; pixels that are codes have no table.
+inline void quantize_pixels(matrix_view<std::uint8_t> patches, matrix_view<const std::uint8_t> pixel_table,
+                            index_t patch) {
+  const index_t samples = patch * patch;
+  for (index_t channel = 0; channel < pixel_table.rows; ++channel) {
+    const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
+    reference::activation(part, {pixel_table.row_block(channel, 1).data, 256}, part);
+  }
+}
+
 /// Patches, prefix tokens and positions as a residual stream of u8 codes.
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::uint8_t> stream,
@@ -125,17 +135,13 @@ template <class Trace = no_trace>
 void vit(const image_view& image, const vit_parameters& p, const vit_shape& shape, const classifier_outputs& y,
          workspace memory, Trace&& trace = {}) {
   require_vit(p, shape);
-  require_vit_image(image, shape);
+  require_image("vit", image, shape);
   require_outputs("vit", y, 1, shape.classes);
   require_workspace("vit", memory, reference::vit_workspace_bytes(shape));
   const vit_buffers buffer = vit_buffers::take(memory, shape);
 
   reference::im2col(image, shape.patch, buffer.patches);
-  const index_t samples = shape.patch * shape.patch;
-  for (index_t channel = 0; channel < p.pixel_table.rows; ++channel) {
-    const matrix_view<std::uint8_t> part = buffer.patches.column_block(channel * samples, samples);
-    reference::activation(part, {p.pixel_table.row_block(channel, 1).data, 256}, part);
-  }
+  detail::quantize_pixels(buffer.patches, p.pixel_table, shape.patch);
   trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.patches));
 
   const matrix_view<const std::uint8_t> features =
