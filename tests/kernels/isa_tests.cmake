@@ -50,9 +50,13 @@ endforeach()
 
 # The same for AArch64, by a cross compiler, on an emulated processor. Test programs are linked statically and need no
 # files of that processor's. Of this machine's headers, which are not meant for it, only xsimd's and Catch2's are seen.
-option(INTACT_TEST_NEON "Test the kernels for AArch64 if there is an emulator and a compiler" ON)
+set(INTACT_TEST_NEON ON CACHE STRING
+  "Instruction sets of AArch64 that are tested if there is an emulator and a compiler: ON is all, OFF none")
 if(NOT INTACT_TEST_NEON)
   return()
+endif()
+if(INTACT_TEST_NEON MATCHES "neon")
+  set(neon_isas ${INTACT_TEST_NEON})
 endif()
 find_program(INTACT_AARCH64_COMPILER aarch64-linux-gnu-g++ DOC "C++ cross compiler for AArch64; tests of NEON need it")
 find_program(INTACT_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static DOC "Emulator that tests of NEON run on")

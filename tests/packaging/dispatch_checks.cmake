@@ -20,7 +20,7 @@ function(intact_add_dispatch_run name program isa expected)
                                             SKIP_REGULAR_EXPRESSION "which this processor does not offer")
 endfunction()
 
-intact_dispatch_isas(isas)
+intact_compiled_dispatch_isas(isas)
 foreach(isa IN LISTS isas)
   intact_add_dispatch_run(dispatch/${isa} ${target} ${isa} "^${isa}\n${results}$")
   intact_add_dispatch_run(dispatch/${isa}-reversed ${reversed} ${isa} "^${isa}\n${results}$")
@@ -39,8 +39,8 @@ add_test(NAME "dispatch/exported symbols" COMMAND ${CMAKE_NM} --dynamic --define
 set_tests_properties("dispatch/exported symbols" PROPERTIES PASS_REGULAR_EXPRESSION " T engine_isa\n"
                                                             FAIL_REGULAR_EXPRESSION "intact")
 
-# The same program for AArch64 on an emulated processor, with all instruction sets of its family: the default of
-# select.cpp.
+# The same program for AArch64 on an emulated processor: with all instruction sets of its family, the default of
+# select.cpp, or with those that are tested.
 if(DEFINED compile_neon)
   set(units ${PROJECT_SOURCE_DIR}/include/intact/dispatch)
   set(neon_units "")
@@ -59,10 +59,16 @@ if(DEFINED compile_neon)
     set_tests_properties(neon/dispatch/${isa} PROPERTIES LABELS neon ENVIRONMENT INTACT_ISA=${isa}
                                                          PASS_REGULAR_EXPRESSION "^${isa}\n${results}$")
   endforeach()
+  set(tags "")
+  if(INTACT_TEST_NEON MATCHES "neon")
+    list(TRANSFORM neon_isas PREPEND ,intact::isa:: OUTPUT_VARIABLE tags)
+    list(JOIN tags "" tags)
+    set(tags -D INTACT_DISPATCH_TAGS=intact::isa::scalar${tags})
+  endif()
   set(main ${PROJECT_SOURCE_DIR}/examples/runtime_dispatch/main.cpp)
   add_custom_command(
     OUTPUT neon/runtime_dispatch
-    COMMAND ${compile_neon} -ffp-contract=off -static ${main} ${units}/select.cpp ${neon_units} -pthread -o
+    COMMAND ${compile_neon} -ffp-contract=off ${tags} -static ${main} ${units}/select.cpp ${neon_units} -pthread -o
             neon/runtime_dispatch
     DEPENDS ${main} ${units}/select.cpp ${neon_units}
     VERBATIM)
@@ -89,17 +95,20 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND INTACT_QEMU_X86_64)
   foreach(processor_and_isa IN ITEMS qemu64:sse2 Nehalem:sse4_1 Haswell:avx2)
     string(REPLACE ":" ";" processor_and_isa ${processor_and_isa})
     list(POP_FRONT processor_and_isa processor isa)
+    if(NOT isa IN_LIST isas)
+      continue()
+    endif()
     set(emulate ${INTACT_QEMU_X86_64} -cpu ${processor})
     set(expected "${isa}\n${results}")
     intact_add_dispatch_run("dispatch/on ${processor}" "${emulate};$<TARGET_FILE:${target}>" "" "${expected}")
     intact_add_dispatch_run("dispatch/on ${processor}, reversed" "${emulate};${reversed}" "" "${expected}")
     set_tests_properties("dispatch/on ${processor}, reversed" PROPERTIES FIXTURES_REQUIRED reversed)
   endforeach()
-  add_test(NAME "dispatch/above the processor" COMMAND ${INTACT_QEMU_X86_64} -cpu Nehalem $<TARGET_FILE:${target}>)
+  add_test(NAME "dispatch/above the processor" COMMAND ${INTACT_QEMU_X86_64} -cpu qemu64 $<TARGET_FILE:${target}>)
   set_tests_properties(
     "dispatch/above the processor"
     PROPERTIES ENVIRONMENT INTACT_ISA=avx2 PASS_REGULAR_EXPRESSION
-               "INTACT_ISA is avx2, which this processor does not offer; it has scalar, sse2, sse4_1\n")
+               "INTACT_ISA is avx2, which this processor does not offer; it has scalar, sse2\n")
 endif()
 
 # The machine code itself.
@@ -138,7 +147,7 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
 else()
   return()
 endif()
-set(others ${isas})
+intact_dispatch_isas(others)
 list(REMOVE_ITEM others ${violator})
 add_executable(dispatch_violations packaging/empty_main.cpp)
 target_link_libraries(dispatch_violations PRIVATE intact::intact)

@@ -57,7 +57,7 @@ set_tests_properties("units/instructions, reversed" PROPERTIES FIXTURES_REQUIRED
 # Without optimization functions exist that else become part of their callers. Members of types that cross units do not,
 # and on no instruction set does a public operation or model need the specification.
 set(objects "")
-intact_dispatch_isas(isas)
+intact_compiled_dispatch_isas(isas)
 foreach(isa IN LISTS isas)
   intact_isa_flags(${isa} flags)
   add_library(unoptimized_${isa} OBJECT packaging/units/unit.cpp)

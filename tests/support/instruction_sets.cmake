@@ -6,6 +6,14 @@ foreach(isa IN LISTS all_isas)
 endforeach()
 intact_isas_of(aarch64 neon_isas)
 intact_isa_families(families)
+
+# Those that intact::dispatch is compiled for.
+function(intact_compiled_dispatch_isas result)
+  intact_dispatch_isas(isas)
+  list(REMOVE_ITEM isas ${INTACT_DISPATCH_WITHOUT})
+  set(${result} ${isas} PARENT_SCOPE)
+endfunction()
+
 intact_isas_of("${families}" isas)
 
 # The best set that the flags of the whole build allow, which programs use that name none, and the processor's best.
