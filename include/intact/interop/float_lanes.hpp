@@ -120,7 +120,7 @@ template <class Isa, unsigned N>
 INTACT_INLINE void load_float_row(const float* from, index_t count, f32<Isa> (&to)[N]) {
   alignas(64) float copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
   if (count < index_t{N} * simd::lanes<Isa>) {
-    copy_prefix(from, count, copy);
+    copy_prefix<Isa>(from, count, copy);
     from = copy;
   }
   INTACT_UNROLL

@@ -135,7 +135,7 @@ struct compat_epilogue {
     load_row<Isa>(stage.scale.exponent.data() + at.n, at.columns, shift);
     const std::int32_t* multiplier = stage.scale.multiplier.data() + at.n;
     if (at.columns < N * lanes) {
-      copy_prefix(multiplier, at.columns, multiplier_copy);
+      copy_prefix<Isa>(multiplier, at.columns, multiplier_copy);
       multiplier = multiplier_copy;
     }
     s32<Isa> positive_exponents = simd::broadcast<Isa>(0);

@@ -77,8 +77,10 @@ INTACT_INLINE void mul_shift_tile(s32<Isa> (&x)[Rows][N], const channel_scale& s
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
   alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
   if (at.columns < width) {
-    copy_prefix(multiplier, at.columns, multiplier_copy);
-    copy_prefix(offset, at.columns, offset_copy);
+    // Tiles of several registers have none left for whole copies.
+    using copy_isa = std::conditional_t<Rows * N == 1, Isa, isa::scalar>;
+    copy_prefix<copy_isa>(multiplier, at.columns, multiplier_copy);
+    copy_prefix<copy_isa>(offset, at.columns, offset_copy);
     multiplier = multiplier_copy;
     offset = offset_copy;
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "intact/simd/bytes.hpp"
 #include "intact/simd/mul_shift.hpp"
 #include "intact/simd/narrow.hpp"
 
@@ -15,11 +16,26 @@ namespace kernel {
 
 using simd::s32;
 
-/// The first `count` elements, followed by zeros. Nothing after them is read.
-template <class T, std::size_t Size>
+/// The first `count` elements, followed by zeros. Nothing after them is read. Where loads take masks, whole registers are
+/// stored, since a processor cannot forward several short stores to the one load that follows.
+template <class Isa, class T, std::size_t Size>
 INTACT_INLINE void copy_prefix(const T* from, index_t count, T (&to)[Size]) {
-  for (std::size_t i = 0; i < Size; ++i) {
-    to[i] = static_cast<index_t>(i) < count ? from[i] : T{0};
+  using bytes = simd::bytes<Isa>;
+  if constexpr (simd::has_masked_loads<Isa, sizeof(T) * Size>) {
+    const auto* const source = reinterpret_cast<const std::uint8_t*>(from);
+    auto* const copy = reinterpret_cast<std::uint8_t*>(to);
+    INTACT_UNROLL
+    for (index_t i = 0; i < static_cast<index_t>(sizeof(to)); i += bytes::width) {
+      const index_t rest = count * static_cast<index_t>(sizeof(T)) - i;
+      bytes::store(rest >= bytes::width ? bytes::load(source + i)
+                   : rest > 0           ? bytes::load_part(source + i, rest)
+                                        : bytes::broadcast(0),
+                   copy + i);
+    }
+  } else {
+    for (std::size_t i = 0; i < Size; ++i) {
+      to[i] = static_cast<index_t>(i) < count ? from[i] : T{0};
+    }
   }
 }
 
@@ -28,7 +44,7 @@ template <class Isa, class T, unsigned N>
 INTACT_INLINE void load_row(const T* from, index_t count, s32<Isa> (&to)[N]) {
   alignas(64) T copy[static_cast<std::size_t>(N * simd::lanes<Isa>)];
   if (count < index_t{N} * simd::lanes<Isa>) {
-    copy_prefix(from, count, copy);
+    copy_prefix<Isa>(from, count, copy);
     from = copy;
   }
   INTACT_UNROLL
@@ -45,8 +61,8 @@ INTACT_INLINE void load_factors(const std::int32_t* multiplier, const std::int64
   alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(width)];
   alignas(64) std::int64_t offset_copy[static_cast<std::size_t>(width)];
   if (count < width) {
-    copy_prefix(multiplier, count, multiplier_copy);
-    copy_prefix(offset, count, offset_copy);
+    copy_prefix<Isa>(multiplier, count, multiplier_copy);
+    copy_prefix<Isa>(offset, count, offset_copy);
     multiplier = multiplier_copy;
     offset = offset_copy;
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -12,6 +13,7 @@
 //   exists                  false for isa::scalar, which has none of the members below
 //   batch, width            a register and how many bytes it holds
 //   load(from), store(x, to)      of any alignment
+//   masked                  whether load_part is one instruction; where it is not, there is no such member
 //   load_part(from, count), store_part(x, to, count)  of the first `count` bytes only, 0 < count < width; the others
 //                           are loaded as 0
 //   broadcast(x)            the same byte everywhere
@@ -52,6 +54,13 @@ concept bytes_interface = requires(typename B::batch x, const std::uint8_t* from
   x = B::select(x, x, x);
   B::store_u4(x, to);
   B::store_u4_part(x, to, count);
+};
+
+/// Whether registers of bytes fill Size bytes, and a load of a part is one instruction.
+template <class Isa, std::size_t Size>
+concept has_masked_loads = requires {
+  requires(bytes<Isa>::masked);
+  requires(Size % sizeof(typename bytes<Isa>::batch) == 0);
 };
 
 template <class Isa>
@@ -191,6 +200,7 @@ struct bytes<isa::avx2> : detail::partial_bytes<bytes<isa::avx2>, 32> {
 template <>
 struct bytes<isa::avx512bw> {
   static constexpr bool exists = true;
+  static constexpr bool masked = true;
   using batch = __m512i;
   static constexpr index_t width = 64;
 
