@@ -1069,7 +1069,18 @@ MUTATIONS = [
         ("((e >> (shift - 1)) + 1) >> 1", "(e >> (shift - 1)) >> 1"),
         ("std::rint(std::ldexp(std::exp(-scale", "std::floor(std::ldexp(std::exp(-scale"),
         ("-std::rint(used_low / table.input.scale)", "-std::floor(used_low / table.input.scale)"),
+    ),
+    *mutations_of(
+        "build/activation_function.hpp", "activation_function_test",
         ("x / std::sqrt(2.0)", "x / std::sqrt(2.1)"),
+        ("0.044715 * x * x * x", "0.044715 * x * x"),
+        ("weighted_logistic(x, 1.702)", "weighted_logistic(x, 1.7)"),
+        ("std::clamp(x + 3, 0.0, 6.0)", "std::clamp(x + 3, 0.0, 7.0)"),
+        ("{\"swish\", activation_function::silu}", "{\"swish\", activation_function::hard_swish}"),
+    ),
+    *mutations_of(
+        "build/vit_scales.hpp", "vit_variants_test",
+        ("return activate(function, x)", "return gelu(x)"),
     ),
     *mutations_of(
         "build/table.hpp", "max_softmax_test",

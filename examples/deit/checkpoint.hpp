@@ -44,7 +44,8 @@ inline intact::loaded_checkpoint load_naming_options(const intact::safetensors_f
                                         {"mean is ", "--mean"},
                                         {"\"mean\"", "--mean"},
                                         {"std is ", "--std"},
-                                        {"\"std\"", "--std"}}) {
+                                        {"\"std\"", "--std"},
+                                        {"\"activation\"", "--activation"}}) {
       if (problem.find(words) != std::string::npos) {
         throw std::runtime_error(problem +
                                  (option == std::string("--no-config")

@@ -70,6 +70,11 @@ class checkpoint_arguments {
     app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
     app.add_option("--heads", heads_, "heads of attention [width / 64]")->check(CLI::PositiveNumber)->group(group);
     app.add_option("--epsilon", epsilon_, "of LayerNorm [1e-6; Hugging Face's names: 1e-12]")->group(group);
+    app.add_option("--activation", activation_, "activation function [gelu]")
+        ->check([](const std::string& name) {
+          return intact::find_activation(name) ? "" : name + " is none of " + intact::known_activations();
+        })
+        ->group(group);
   }
 
   checkpoint_options options() const {
@@ -77,6 +82,9 @@ class checkpoint_arguments {
         .model = {.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_},
         .image_size = size_,
         .crop = crop_};
+    if (!activation_.empty()) {
+      options.model.activation = intact::find_activation(activation_);
+    }
     if (!kind_.empty()) {
       options.kind = kind_ == "bilinear" ? intact::interpolation::bilinear : intact::interpolation::bicubic;
     }
@@ -98,7 +106,7 @@ class checkpoint_arguments {
   std::optional<float> epsilon_;
   std::vector<float> mean_, deviation_;
   std::optional<double> crop_;
-  std::string kind_, resize_;
+  std::string kind_, resize_, activation_;
   bool no_config_ = false;
 };
 

@@ -331,6 +331,17 @@ class plain_vit {
     return {begin, begin + static_cast<std::ptrdiff_t>(count)};
   }
 
+  double activate(double x) const {
+    const auto found = model_.metadata.find("activation");
+    const std::string name = found == model_.metadata.end() ? "gelu" : found->second;
+    return name == "gelu_tanh"    ? x / 2 * (1 + std::tanh(0.7978845608028654 * x * (1 + 0.044715 * x * x)))
+           : name == "quick_gelu" ? x / (1 + std::exp(-1.702 * x))
+           : name == "silu"       ? x / (1 + std::exp(-x))
+           : name == "relu"       ? std::fmax(x, 0)
+           : name == "hard_swish" ? x / 6 * std::fmin(std::fmax(x + 3, 0), 6)
+                                  : x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+  }
+
   plain_matrix attention(int block, const plain_matrix& qkv) {
     const std::size_t tokens = qkv.size();
     plain_matrix context(tokens, std::vector<double>(12));
@@ -374,7 +385,7 @@ class plain_vit {
     x = step("fc1", linear(name + "mlp.fc1", x));
     for (std::vector<double>& token : x) {
       for (double& value : token) {
-        value = value / 2 * (1 + std::erf(value / std::sqrt(2.0)));
+        value = activate(value);
       }
     }
     show("activation", x, block);
@@ -489,12 +500,9 @@ TEST_CASE("load_float_vit: options replace metadata, which replaces defaults", "
 // formula makes (the tanh approximation of GELU: 1e-4).
 constexpr double tolerance = 1e-5;
 
-TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
-  const auto which =
-      GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions, variant::class_positions,
-               variant::mean, variant::class_and_mean, variant::normalized_mean);
-  CAPTURE(static_cast<int>(which));
-  const stored_model stored = small_model(which);
+namespace {
+
+void check_tensors(const stored_model& stored) {
   const float_vit model = stored.load();
   const std::vector<std::uint8_t> pixels = random_pixels(72);
   plain_vit plain(stored);
@@ -516,6 +524,38 @@ TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit
   REQUIRE(logits.size() == 5);
   CHECK(relative_difference(plain.shown.back().values, Eigen::Map<const float_matrix>(logits.data(), 1, 5)) <
         tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
+  const auto which =
+      GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions, variant::class_positions,
+               variant::mean, variant::class_and_mean, variant::normalized_mean);
+  CAPTURE(static_cast<int>(which));
+  check_tensors(small_model(which));
+}
+
+TEST_CASE("forward: every tensor equals that of plain double loops [every activation function]", "[float_vit]") {
+  for (const char* const name : {"gelu", "gelu_tanh", "quick_gelu", "silu", "relu", "hard_swish"}) {
+    CAPTURE(name);
+    stored_model stored = small_model();
+    stored.metadata["activation"] = name;
+    check_tensors(stored);
+  }
+}
+
+TEST_CASE("load_float_vit: the activation function is the option's, else the metadata's, else GELU", "[float_vit]") {
+  stored_model stored = small_model();
+  CHECK(stored.load().blocks[1].activation == intact::activation_function::gelu);
+  stored.metadata["activation"] = "swish";
+  CHECK(stored.load().blocks[0].activation == intact::activation_function::silu);
+  CHECK(stored.load().blocks[1].activation == intact::activation_function::silu);
+  stored.metadata["activation"] = "mish";
+  CHECK(load_error(stored) ==
+        "model: metadata \"activation\" is \"mish\"; it must be gelu, gelu_tanh, quick_gelu, silu, relu, hard_swish");
+  CHECK(stored.load({.activation = intact::activation_function::relu}).blocks[1].activation ==
+        intact::activation_function::relu);
 }
 
 TEST_CASE("forward: does not depend on the layout of the image, and needs no recorder", "[float_vit]") {

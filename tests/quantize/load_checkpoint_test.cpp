@@ -385,6 +385,7 @@ TEST_CASE("read_checkpoint: values are those of options, the metadata, a configu
   config.resizing = {"squash", "resizing of a file"};
   config.crop = {0.9, "crop of a file"};
   config.pixel_max = {1, "pixels of a file"};
+  config.activation = {"gelu_pytorch_tanh", "activation of a file"};
   const checkpoint_options options{.model = {.epsilon = 1e-3F}, .crop = 0.5, .config = config};
   const loaded_checkpoint loaded = intact::read_checkpoint(timm.in_memory(), options);
   CHECK(loaded.model.shape.heads == 3);
@@ -415,6 +416,8 @@ TEST_CASE("read_checkpoint: values are those of options, the metadata, a configu
   CHECK(shown(loaded, "interpolation") == "bilinear|interpolation of a file|1");
   CHECK(shown(loaded, "resize") == "squash|resizing of a file|1");
   CHECK(shown(loaded, "pixel_max") == "1|pixels of a file|1");
+  CHECK(shown(loaded, "activation") == "gelu_tanh|activation of a file|1");
+  CHECK(loaded.model.blocks[1].activation == intact::activation_function::gelu_tanh);
 
   timm.metadata = {{"heads", "2"}};
   const loaded_checkpoint plain = intact::read_checkpoint(timm.in_memory());
@@ -426,6 +429,7 @@ TEST_CASE("read_checkpoint: values are those of options, the metadata, a configu
   CHECK(shown(plain, "interpolation") == "bicubic|default|2");
   CHECK(shown(plain, "resize") == "center|default|2");
   CHECK(shown(plain, "pixel_max").empty());
+  CHECK(shown(plain, "activation") == "gelu|that of most models|2");
   CHECK(shown(loaded, "positions") == "3 to 5 on a side|bicubic, antialiased as in timm|1");
   CHECK(shown(plain, "positions").empty());
   const safetensors_file theirs = hugging_face_checkpoint(random_float_vit(tiny_vit)).in_memory();
@@ -489,9 +493,9 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
                  "config is 65536 x 65536; images must be square, their sides multiples of the patch size, 4, and at "
                  "most 1144"));
   CHECK(mentions(error([](checkpoint_config& c) {
-                   c.activation = {"relu", "config"};
+                   c.activation = {"mish", "config"};
                  }),
-                 "config is \"relu\"; it must be \"gelu\""));
+                 "config is \"mish\"; it must be gelu, gelu_tanh, quick_gelu, silu, relu, hard_swish"));
   CHECK(mentions(error([](checkpoint_config& c) { c.pooling = {"map", "config"}; }), "config is \"map\"; it must be"));
   CHECK(error([](checkpoint_config& c) { c.pooling = {"", "config"}; }).empty());
   const auto pooling = [&](const char* name) {
@@ -520,12 +524,14 @@ TEST_CASE("read_checkpoint: a configuration is not refused for a value that an o
   config.standard_deviation = {{1, 2}, "config"};
   config.image_size = {{14, 14}, "config"};
   config.resizing = {"none", "config"};
+  config.activation = {"mish", "config"};
   const checkpoint_options options{.image_size = 20, .squash = false, .config = config};
-  timm.metadata = {{"heads", "3"}, {"mean", "0.5"}, {"std", "0.25"}};
+  timm.metadata = {{"heads", "3"}, {"mean", "0.5"}, {"std", "0.25"}, {"activation", "relu"}};
   CHECK(load_checkpoint(timm.in_memory(), options).shape.heads == 3);
   timm.metadata.clear();
   checkpoint_options given = options;
-  given.model = {.heads = 6, .mean = {0.5F}, .standard_deviation = {0.25F}};
+  given.model = {
+      .heads = 6, .mean = {0.5F}, .standard_deviation = {0.25F}, .activation = intact::activation_function::relu};
   const float_vit model = load_checkpoint(timm.in_memory(), given);
   CHECK(model.shape.heads == 6);
   CHECK(model.shape.height == 20);

@@ -512,13 +512,14 @@ TEST_CASE("intact-deit: quantize prints its assumptions, their source and the er
 
 TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json, and keeps how images are prepared") {
   const tiny_set set;
-  write_text(set.folder / "config.json", R"({"layer_norm_eps": 1e-5, "hidden_size": 12, "hidden_act": "gelu"})");
+  write_text(set.folder / "config.json", R"({"layer_norm_eps": 1e-5, "hidden_size": 12, "hidden_act": "quick_gelu"})");
   write_text(set.folder / "preprocessor_config.json",
              R"({"image_mean": [0.5, 0.5, 0.5], "resample": 2, "size": {"height": 12, "width": 12}})");
   const outcome quantized = set.quantize("--method observe --images 3");
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("1e-05 (config.json \"layer_norm_eps\")"));
+  CHECK(quantized.says("quick_gelu (config.json \"hidden_act\")"));
   CHECK(quantized.says("0.5 0.5 0.5 (preprocessor_config.json \"image_mean\")"));
   CHECK(quantized.says("bilinear (preprocessor_config.json \"resample\")"));
   CHECK(quantized.says("squash (preprocessor_config.json \"size\")"));
@@ -527,11 +528,13 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
   CHECK(file.metadata_value("interpolation") == "bilinear");
   CHECK(file.metadata_value("resize") == "squash");
   CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
-  const outcome given =
-      set.quantize("--method observe --images 3 --epsilon 1e-4 --interpolation bicubic --resize center");
+  const outcome given = set.quantize(
+      "--method observe --images 3 --epsilon 1e-4 --interpolation bicubic --resize center --activation silu");
   CHECK(given.says("1e-04 (--epsilon)"));
   CHECK(given.says("bicubic (--interpolation)"));
   CHECK(given.says("center (--resize)"));
+  CHECK(given.says("silu (--activation)"));
+  CHECK(set.quantize("--activation mish").says("mish is none of gelu, gelu_tanh, quick_gelu, silu, relu, hard_swish"));
 
   std::filesystem::remove(set.model);
   write_text(set.folder / "config.json", R"({"hidden_size": 768})");

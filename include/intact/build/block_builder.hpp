@@ -120,7 +120,7 @@ struct block_builder {
     const auto branch = [&](const affine_scale& y) {
       return wide ? code_scale{.scale = static_cast<double>(stream.scale), .zero_point = 0} : to_code_scale(y);
     };
-    const activation_table table = at("fc1", [&] { return gelu_table(own); });
+    const activation_table table = at("fc1", [&] { return table_of(block.activation, own); });
 
     owned_block built;
     built.norm1 = norm("norm1", block.norm1, stream, own.norm1);

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "intact/build/activation_function.hpp"
 #include "intact/build/tensor_place.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
@@ -27,7 +28,7 @@ struct float_layernorm_view {
   std::span<const float> bias;
 };
 
-/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(gelu(fc1(norm2(x)))).
+/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))), f the activation.
 ///
 /// Shapes:    C = shape.attention.width, H = shape.hidden: norms C; qkv 3C x C, the rows of q, then k, then v, each
 ///            head after head; proj C x C; fc1 H x C; fc2 C x H.
@@ -39,6 +40,7 @@ struct float_block_view {
   float_linear_view fc1, fc2;
   float epsilon = 1e-6F;  ///< of both norms
   index_t position = -1;  ///< of the block in its model, for messages; -1: none
+  activation_function activation = activation_function::gelu;
 };
 
 namespace detail {

@@ -7,9 +7,9 @@
 #include <numeric>
 #include <vector>
 
+#include "intact/build/activation_function.hpp"
 #include "intact/build/block_ranges.hpp"
 #include "intact/build/float_block.hpp"
-#include "intact/build/table.hpp"
 #include "intact/build/tensor_place.hpp"
 #include "intact/config/floating_point.hpp"
 
@@ -91,7 +91,7 @@ class block_observer {
     x = apply(block_.fc1, x);
     ranges_.fc1 = range("fc1", x.view());
     for (float& value : x.values()) {
-      value = static_cast<float>(gelu(static_cast<double>(value)));
+      value = static_cast<float>(activate(block_.activation, static_cast<double>(value)));
     }
     ranges_.activation = range("activation", x.view());
     x = apply(block_.fc2, x);

@@ -278,8 +278,9 @@ struct block_fitter {
 
   void raise_activation(const block_weights& weights, block_scales& own) const {
     constexpr double zero_point_limit = 1 << 30;
-    const double observed = gelu_table(own).input.scale;
-    for (code_scale codes = gelu_table(own).input; codes.scale < std::ldexp(1.0, 128); codes = gelu_table(own).input) {
+    const auto input = [&] { return table_of(block.activation, own).input; };
+    const double observed = input().scale;
+    for (code_scale codes = input(); codes.scale < std::ldexp(1.0, 128); codes = input()) {
       if (std::fabs(codes.zero_point) < zero_point_limit &&
           has_scale(linear_specs(weights.fc1, block.fc1.bias, own.norm2, codes))) {
         fit.note("fc1", observed, codes.scale);

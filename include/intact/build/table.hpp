@@ -9,6 +9,7 @@
 #include <span>
 
 #include "intact/activation.hpp"
+#include "intact/build/activation_function.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/log_softmax.hpp"
 
@@ -173,11 +174,6 @@ inline exp_values<std::uint8_t> attention_weight_table(double scale) {
     table[d] = static_cast<std::uint8_t>(std::rint(255 * std::exp(-scale * static_cast<double>(d))));
   }
   return table;
-}
-
-/// The Gaussian error linear unit, x * Phi(x).
-inline double gelu(double x) {
-  return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
 }
 
 /// Scale and zero point of quantized values: code k stands for (k - zero_point) * scale. The zero point of an

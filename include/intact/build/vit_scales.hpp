@@ -66,9 +66,10 @@ inline float least_context_scale(const affine_scale& v) {
 }
 
 /// The table of a block's activation function.
-inline activation_table gelu_table(const block_scales& scales) {
-  return build_activation_table(gelu, static_cast<double>(scales.fc1.low), static_cast<double>(scales.fc1.high),
-                                to_code_scale(scales.activation), scales.fc1_step);
+inline activation_table table_of(activation_function function, const block_scales& scales) {
+  return build_activation_table([=](double x) { return activate(function, x); }, static_cast<double>(scales.fc1.low),
+                                static_cast<double>(scales.fc1.high), to_code_scale(scales.activation),
+                                scales.fc1_step);
 }
 
 }  // namespace detail

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "intact/build/activation_function.hpp"
 #include "intact/build/float_block.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/im2col.hpp"
@@ -41,7 +42,7 @@ struct float_layernorm {
   float_row bias;
 };
 
-/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(gelu(fc1(norm2(x)))).
+/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))).
 struct float_block {
   float_layernorm norm1;
   float_linear qkv;
@@ -49,6 +50,7 @@ struct float_block {
   float_layernorm norm2;
   float_linear fc1;
   float_linear fc2;
+  activation_function activation = activation_function::gelu;  ///< f
 };
 
 /// Views of layers and blocks. A block's position in its model is for messages.
@@ -67,7 +69,8 @@ inline float_block_view view_of(const float_block& block, const block_shape& sha
           .fc1 = view_of(block.fc1),
           .fc2 = view_of(block.fc2),
           .epsilon = epsilon,
-          .position = position};
+          .position = position,
+          .activation = block.activation};
 }
 
 /// How pixels become inputs.
@@ -232,20 +235,23 @@ class float_model_reader {
     return numbers;
   }
 
+  /// A metadata value, if there is one.
+  std::optional<std::string> text(const std::string& key) const {
+    const auto found = tensors_.metadata().find(key);
+    return found == tensors_.metadata().end() ? std::nullopt : std::optional(found->second);
+  }
+
   /// A metadata value, which must be one of some; empty if there is none.
   std::string text(const std::string& key, std::initializer_list<const char*> allowed) const {
-    const auto found = tensors_.metadata().find(key);
-    if (found == tensors_.metadata().end()) {
-      return {};
-    }
-    if (std::find(allowed.begin(), allowed.end(), found->second) == allowed.end()) {
+    const std::optional<std::string> given = text(key);
+    if (given && std::find(allowed.begin(), allowed.end(), *given) == allowed.end()) {
       std::string all;
       for (const char* const one : allowed) {
         all += (all.empty() ? "" : " or ") + in_quotes(one);
       }
-      refuse("metadata \"" + key + "\" is " + in_quotes(found->second) + "; it must be " + all);
+      refuse("metadata \"" + key + "\" is " + in_quotes(*given) + "; it must be " + all);
     }
-    return found->second;
+    return given.value_or("");
   }
 
   /// The option, else the one number of a metadata value, else the alternative.
@@ -344,9 +350,14 @@ inline void softmax_rows(float_matrix& x) {
   }
 }
 
-inline void apply_gelu(float_matrix& x) {
+/// GELU in float, the others in double.
+inline void apply(activation_function function, float_matrix& x) {
   const float root_half = std::sqrt(0.5f);
-  x = x.unaryExpr([=](float value) { return 0.5f * value * (1 + std::erf(value * root_half)); });
+  if (function == activation_function::gelu) {
+    x = x.unaryExpr([=](float value) { return 0.5f * value * (1 + std::erf(value * root_half)); });
+  } else {
+    x = x.unaryExpr([=](float value) { return static_cast<float>(activate(function, static_cast<double>(value))); });
+  }
 }
 
 /// Normalized pixels, one row per patch.
@@ -365,7 +376,7 @@ float_matrix float_input(const Model& model, const image_view& image) {
   return input;
 }
 
-/// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
+/// The second half of a block, in place on the residual stream: x <- x + fc2(f(fc1(norm2(x)))).
 template <class Recorder>
 void float_mlp_half(const float_block& block, float epsilon, index_t position, float_matrix& stream, Recorder& record) {
   const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
@@ -373,7 +384,7 @@ void float_mlp_half(const float_block& block, float epsilon, index_t position, f
   show("norm2", x);
   x = apply(block.fc1, x);
   show("fc1", x);
-  apply_gelu(x);
+  apply(block.activation, x);
   show("activation", x);
   x = apply(block.fc2, x);
   show("fc2", x);

@@ -46,6 +46,7 @@ struct float_vit_options {
   std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
   std::vector<float> standard_deviation = {};  ///< ["std"] likewise
   std::optional<vit_pooling> pooling = {};     ///< ["global_pool", "token" or "avg"] else as the tensors are named
+  std::optional<activation_function> activation = {};  ///< ["activation", a name of find_activation] else gelu
 };
 
 namespace detail {
@@ -136,6 +137,20 @@ inline index_t read_heads(const float_model_reader& reader, index_t width, const
                   std::to_string(width));
   }
   return static_cast<index_t>(heads);
+}
+
+/// The option, else the metadata's, else GELU.
+inline activation_function read_activation(const float_model_reader& reader,
+                                           const std::optional<activation_function>& option) {
+  const std::optional<std::string> name = reader.text("activation");
+  if (option || !name) {
+    return option.value_or(activation_function::gelu);
+  }
+  const std::optional<activation_function> named = find_activation(*name);
+  if (!named) {
+    reader.refuse("metadata \"activation\" is " + in_quotes(*name) + "; it must be " + known_activations());
+  }
+  return *named;
 }
 
 /// The class token, the distillation token and the registers.
@@ -267,8 +282,10 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {shape.width});
   model.class_token = detail::read_prefix_tokens(reader, shape);
   model.positions = detail::read_positions(reader, shape);
+  const activation_function activation = detail::read_activation(reader, options.activation);
   for (index_t position = 0; position < shape.depth; ++position) {
     model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden));
+    model.blocks.back().activation = activation;
   }
   model.norm = reader.layernorm(reader.contains("fc_norm.weight") ? "fc_norm" : "norm", shape.width);
   model.head = detail::read_head(reader, shape);

@@ -13,15 +13,13 @@
 #include <utility>
 #include <vector>
 
-#include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/checkpoint_config.hpp"
 #include "intact/io/checkpoint_names.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/io/safetensors.hpp"
-#include "intact/quantize/eigen.hpp"
 #include "intact/quantize/float_vit.hpp"
-#include "intact/shift_matmul.hpp"
+#include "intact/quantize/resize_images.hpp"
 
 // Float models from checkpoints with timm's or Hugging Face's names, for images of their own size or of another.
 
@@ -64,65 +62,6 @@ struct loaded_checkpoint {
   std::vector<checkpoint_value> values;
   std::vector<std::string> unused;  ///< the file's tensors without a part in classification
 };
-
-namespace detail {
-
-/// Interpolates the positions of a square of patches for another square, as timm does: bicubic, antialiased.
-inline float_matrix interpolate_positions(const float_matrix& positions, index_t from, index_t to) {
-  const auto matrix_of = [&](index_t rows, index_t columns) {
-    float_matrix taps = float_matrix::Zero(rows, columns);
-    const std::vector<filter_taps> all = interpolation_taps(interpolation::bicubic, columns, rows, {0, rows});
-    for (index_t i = 0; i < rows; ++i) {
-      const filter_taps& tap = all[static_cast<std::size_t>(i)];
-      for (std::size_t k = 0; k < tap.weight.size(); ++k) {
-        taps(i, tap.first + static_cast<index_t>(k)) = static_cast<float>(tap.weight[k]);
-      }
-    }
-    return taps;
-  };
-  const float_matrix taps = matrix_of(to, from);
-  const index_t width = positions.cols(), class_tokens = positions.rows() - from * from;
-  float_matrix resized(class_tokens + to * to, width);
-  resized.topRows(class_tokens) = positions.topRows(class_tokens);
-  for (index_t c = 0; c < width; ++c) {
-    float_matrix plane(from, from);
-    for (index_t i = 0; i < from * from; ++i) {
-      plane(i / from, i % from) = positions(class_tokens + i, c);
-    }
-    plane = (taps * plane * taps.transpose()).eval();
-    for (index_t i = 0; i < to * to; ++i) {
-      resized(class_tokens + i, c) = plane(i / to, i % to);
-    }
-  }
-  return resized;
-}
-
-}  // namespace detail
-
-/// The largest side of images for which a model's positions can be interpolated: attention takes at most
-/// shift_matmul_max_keys tokens.
-inline index_t largest_image_size(const vit_shape& shape) {
-  const std::int64_t patches = std::max<std::int64_t>(shift_matmul_max_keys - std::int64_t{shape.prefix_tokens()}, 0);
-  return static_cast<index_t>(std::int64_t{integer_sqrt(static_cast<std::uint64_t>(patches))} * shape.patch);
-}
-
-/// Changes the size of a model's images: positions are interpolated as timm does it, bicubic and antialiased.
-///
-/// Errors:    a size that is not a multiple of the patch size or makes more than shift_matmul_max_keys tokens, images
-///            that are not square.
-inline void resize_images(float_vit& model, index_t size) {
-  const index_t patch = model.shape.patch;
-  require_equal("resize_images", "width of the images", model.shape.image_width, model.shape.height);
-  if (size < patch || size % patch != 0) [[unlikely]] {
-    contract_failed("intact::resize_images: the image size is %td; it must be a multiple of the patch size, %td", size,
-                    patch);
-  }
-  if (size != model.shape.height) {
-    require_at_most("resize_images", "the image size", size, largest_image_size(model.shape));
-    model.positions = detail::interpolate_positions(model.positions, model.shape.height / patch, size / patch);
-    model.shape.height = model.shape.image_width = size;
-  }
-}
 
 /// The shortest text from which a number is read again.
 template <class T>
@@ -217,9 +156,6 @@ inline std::string numbers_text(std::span<const float> values) {
 
 /// Refuses a configuration that contradicts the tensors, or names functions that are not here.
 inline void require_config(const safetensors_index& file, const checkpoint_config& config, const vit_shape& shape) {
-  if (config.activation && config.activation->value != "gelu") {
-    refuse_config(file, config.activation->source, in_quotes(config.activation->value), "it must be \"gelu\"");
-  }
   const std::map<std::string, index_t> actual = {{"hidden_size", shape.width},  {"embed_dim", shape.width},
                                                  {"num_features", shape.width}, {"num_hidden_layers", shape.depth},
                                                  {"patch_size", shape.patch},   {"num_channels", shape.channels},
@@ -265,13 +201,29 @@ inline std::optional<vit_pooling> configured_pooling(const safetensors_file& fil
   return tensors.contains("fc_norm.weight") ? vit_pooling::normalized_mean : vit_pooling::mean;
 }
 
-/// The configuration without the sizes, heads, means and deviations that an option or the metadata replaces.
+/// The activation function of a configuration, if it names one.
+inline std::optional<configured<activation_function>> configured_activation(const safetensors_index& file,
+                                                                            const checkpoint_config& config) {
+  if (!config.activation) {
+    return std::nullopt;
+  }
+  const auto& [name, source] = *config.activation;
+  const std::optional<activation_function> function = find_activation(name);
+  if (!function) {
+    refuse_config(file, source, in_quotes(name), "it must be " + known_activations());
+  }
+  return configured<activation_function>{*function, source};
+}
+
+/// The configuration without the sizes, heads, means, deviations and the activation function that an option or
+/// the metadata replaces.
 inline checkpoint_config used_config(const safetensors_index& file, const checkpoint_options& options) {
   checkpoint_config config = options.config;
   const auto drop_if = [](bool replaced, auto& value) { value = replaced ? std::nullopt : value; };
   const auto& metadata = file.metadata();
   drop_if(options.image_size.has_value(), config.image_size);
   drop_if(is_given(options.model.heads) || metadata.contains("heads"), config.heads);
+  drop_if(is_given(options.model.activation) || metadata.contains("activation"), config.activation);
   drop_if(is_given(options.model.mean) || metadata.contains("mean"), config.mean);
   drop_if(is_given(options.model.standard_deviation) || metadata.contains("std"), config.standard_deviation);
   return config;
@@ -322,8 +274,8 @@ inline image_preprocessing complete_preprocessing(const safetensors_index& file,
 /// Types:     F32, F16, BF16 and F64.
 /// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, Hugging Face's epsilon for its names.
 /// Errors:    file_error, as of load_float_vit and with_timm_names; a configuration that contradicts the shapes of the
-///            tensors, or needs another activation function, pooling, interpolation or cropping, naming its file and
-///            key. std::invalid_argument, as of resize_images.
+///            tensors, or needs an activation function, pooling, interpolation or cropping that is not here, naming
+///            its file and key. std::invalid_argument, as of resize_images.
 inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
   const checkpoint_config config = detail::used_config(file, options);
   const named_tensors tensors = with_timm_names(file);
@@ -344,6 +296,8 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
                                   : std::pair(float_vit().epsilon, std::string("that of timm's models")));
   completed.complete("pixel_max", "pixel_max", model_options.pixel_max, config.pixel_max,
                      std::pair(float_vit().pixel_max, std::string("bytes")));
+  completed.complete("activation", "activation", model_options.activation, detail::configured_activation(file, config),
+                     std::pair(activation_function::gelu, std::string("that of most models")));
 
   if (!model_options.pooling && !file.metadata().contains("global_pool")) {
     model_options.pooling = detail::configured_pooling(file, config, tensors);
@@ -372,6 +326,8 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
       {"std", detail::numbers_text(model.standard_deviation)},
       {"epsilon", detail::numbers_text({&model.epsilon, 1})},
       {"pixel_max", detail::numbers_text({&model.pixel_max, 1})},
+      {"activation", std::string(activation_name(model.blocks.empty() ? activation_function::gelu
+                                                                      : model.blocks.front().activation))},
       {"size", std::to_string(model.shape.height)},
       {"crop", number_text(loaded.preprocessing.crop)},
       {"interpolation", loaded.preprocessing.kind == interpolation::bicubic ? "bicubic" : "bilinear"},

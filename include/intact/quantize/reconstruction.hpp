@@ -287,8 +287,8 @@ class reconstruction {
     weights.fc1 = reconstruct(block.fc1, x.rounded, x.exact);
     x.rounded = apply(block.fc1, x.rounded);
     scales.fc1 = range_of(x.rounded);
-    apply_gelu(x.exact);
-    apply_gelu(x.rounded);
+    apply(exact.activation, x.exact);
+    apply(exact.activation, x.rounded);
     scales.activation = round_input(x.rounded, &exact.fc2.weight);
     stream_.exact += apply(exact.fc2, x.exact);
     weights.fc2 = reconstruct(block.fc2, x.rounded, stream_.exact - stream_.rounded);

@@ -38,7 +38,7 @@ enum class tensor_kind {
   attention_weights,  ///< of quantized logits
   context,            ///< attention times V
   branch,             ///< outputs of proj and fc2
-  activation,         ///< input and output of GELU
+  activation,         ///< input and output of the activation function
   count
 };
 
@@ -156,7 +156,7 @@ class softmax_simulation {
 ///
 /// Exactness: with all kinds rounded, the logits are those of the integer model up to float32 rounding. A code that
 ///            float32 rounding moves to its neighbour changes later tensors.
-/// Errors:    those of the builders of the softmax and of GELU's table; of forward().
+/// Errors:    those of the builders of the softmax and of the table of the activation function; of forward().
 /// Source:    docs/accuracy.md.
 class simulated_vit {
  public:
@@ -173,9 +173,10 @@ class simulated_vit {
     if (has(tensor_kind::embedding)) {
       round_to_codes(model_.positions, scales_.positions);
     }
-    for (const block_scales& block : scales_.blocks) {
+    for (std::size_t i = 0; i < scales_.blocks.size(); ++i) {
+      const block_scales& block = scales_.blocks[i];
       softmax_.emplace_back(block, exact.shape.tokens(), recipe);
-      gelu_input_.push_back(gelu_input(block));
+      activation_input_.push_back(activation_input(exact.blocks[i].activation, block));
     }
   }
 
@@ -197,8 +198,8 @@ class simulated_vit {
  private:
   bool has(tensor_kind kind) const { return rounded_[static_cast<std::size_t>(kind)]; }
 
-  static affine_scale gelu_input(const block_scales& block) {
-    const code_scale input = detail::gelu_table(block).input;
+  static affine_scale activation_input(activation_function function, const block_scales& block) {
+    const code_scale input = detail::table_of(function, block).input;
     return {static_cast<float>(input.scale), static_cast<int>(input.zero_point)};
   }
 
@@ -257,7 +258,7 @@ class simulated_vit {
     } else if (site.name == "add1" || site.name == "add2") {
       round_stream(tensor, site.name == "add1" ? scales.add1 : scales.add2);
     } else if (site.name == "fc1" && has(tensor_kind::activation)) {
-      round_to_codes(tensor, gelu_input_[position], {0, activation_table_size_12 - 1, false});
+      round_to_codes(tensor, activation_input_[position], {0, activation_table_size_12 - 1, false});
     }
     const struct {
       traced_tensor name;
@@ -280,7 +281,7 @@ class simulated_vit {
   bool wide_;
   tensor_kind_set rounded_;
   std::vector<detail::softmax_simulation> softmax_;
-  std::vector<affine_scale> gelu_input_;  ///< 12-bit codes
+  std::vector<affine_scale> activation_input_;  ///< 12-bit codes
 };
 
 }  // namespace INTACT_UNIT
