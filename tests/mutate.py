@@ -211,6 +211,9 @@ MUTATIONS = [
     ),
     *mutations_of(
         "model/vit.hpp", "vit_kernel_test@avx2",
+        ("layernorm<Isa>(tokens, p.norm, tokens, run);", ""),
+        ("if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre)) {\n      normalize_tokens",
+         "if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre); i == 0) {\n      normalize_tokens"),
         ("image(i).row_block(shape.prefix_tokens(), shape.patches())", "image(i).row_block(0, shape.patches())"),
         ("layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches)", "layernorm<Isa>(stream.row_block(classes, patches)"),
         ("features.column_block(classes * width, width)", "features.column_block(0, width)"),
@@ -1077,6 +1080,12 @@ MUTATIONS = [
         ("weighted_logistic(x, 1.702)", "weighted_logistic(x, 1.7)"),
         ("std::clamp(x + 3, 0.0, 6.0)", "std::clamp(x + 3, 0.0, 7.0)"),
         ("{\"swish\", activation_function::silu}", "{\"swish\", activation_function::hard_swish}"),
+    ),
+    *mutations_of(
+        "quantize/fit_scales.hpp", "vit_variants_test",
+        ("std::ldexp(norm.bias[static_cast<index_t>(c)], -y.shift[c])", "norm.bias[static_cast<index_t>(c)]"),
+        ("channel_step(norm_pre, c) / static_cast<double>(stream)",
+         "static_cast<double>(norm_pre.scale) / static_cast<double>(stream)"),
     ),
     *mutations_of(
         "build/vit_scales.hpp", "vit_variants_test",

@@ -151,6 +151,18 @@ TEST_CASE("vit: equals the specification [any batch and number of threads]", "[v
   check_shapes(runs);
 }
 
+TEST_CASE("vit: equals the specification [a LayerNorm before the blocks]", "[vit]") {
+  constexpr run_options runs[] = {{1, 1, 0}, {1, 3, 1}, {3, 2, 63}};
+  for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (const index_t depth : {0, 2}) {
+      INFO(profile_text(parts) << ", " << depth << " blocks");
+      vit_shape shape = uneven_shape;
+      shape.depth = depth;
+      check_model({.shape = shape, .parts = parts, .norm_pre = true}, runs);
+    }
+  }
+}
+
 TEST_CASE("vit: writes nothing [no images]", "[vit]") {
   const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_recipe}, 5).model()));
   const outputs found = run_model(model.parameters(), model.shape(), {}, 2, 0);

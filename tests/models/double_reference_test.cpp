@@ -180,6 +180,20 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [regis
   CHECK(occurred["pool"].size() >= 1500);
 }
 
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [a LayerNorm before the blocks]") {
+  code_counts occurred;
+  std::uint64_t seed = 4000;
+  for (const vit_shape& shape : {several_patches, colour, pooled_shapes[5], pooled_shapes[7]}) {
+    for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+      for (int model = 0; model < 3; ++model) {
+        check_model({.shape = shape, .parts = parts, .norm_pre = true}, seed++, 3, occurred);
+      }
+    }
+  }
+  CHECK(find_narrow_tensor(occurred, {"norm_pre"}, 200, 0, 255) == "");
+  CHECK(occurred["stream"].size() >= 1500);
+}
+
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [extreme weights]") {
   code_counts occurred;
   std::int64_t compared = 0;

@@ -16,6 +16,7 @@
 #include "intact/quantize/calibrate.hpp"
 #include "intact/quantize/fit_scales.hpp"
 #include "intact/quantize/measures.hpp"
+#include "intact/quantize/part_errors.hpp"
 #include "intact/quantize/reconstruction.hpp"
 #include "intact/quantize/simulation.hpp"
 #include "quantized_model.hpp"
@@ -145,6 +146,30 @@ TEST_CASE("build_vit: equals double precision on every tensor [every activation 
         [=](double x) { return intact::activate(function, x); }, static_cast<double>(scales.blocks[1].fc1.low),
         static_cast<double>(scales.blocks[1].fc1.high), intact::detail::to_code_scale(scales.blocks[1].activation));
     CHECK(std::equal(table.codes.begin(), table.codes.end(), integer.tensors().blocks[1].activation.begin()));
+  }
+}
+
+TEST_CASE("build_vit: equals double precision on every tensor [a LayerNorm before the blocks]") {
+  for (const vit_pooling pooling : {vit_pooling::class_tokens, vit_pooling::normalized_mean}) {
+    for (const index_t depth : {0, 2}) {
+      vit_shape shape = small_vit;
+      shape.pooling = pooling;
+      shape.depth = depth;
+      shape.registers = depth;
+      CAPTURE(static_cast<int>(pooling), depth);
+      float_vit model = random_float_vit(shape);
+      model.norm_pre = float_layernorm{model.norm.bias.array() + 1, model.norm.weight.array() - 1};
+      model.norm_pre->weight[3] *= 6;  // a channel that is larger than the others
+      model.norm_pre->bias[4] = -7;
+      model.patch.bias.setZero();
+      check_variant(model);
+      const image_set images(shape, 5);
+      CHECK(
+          part_errors(model,
+                      fit_scales(round_to_nearest(model, calibrate(model, images.views()), paper_recipe), paper_recipe),
+                      paper_recipe, images.views())[1]
+              .part == "norm_pre");
+    }
   }
 }
 

@@ -125,7 +125,8 @@ enum class variant {
   class_positions,
   mean,
   class_and_mean,
-  normalized_mean
+  normalized_mean,
+  norm_pre
 };
 
 stored_model small_model(variant which) {
@@ -140,7 +141,12 @@ stored_model small_model(variant which) {
       add("pos_embed", which == variant::registers ? 4 : 11);
     }
   }
-  if (which == variant::mean) {
+  if (which == variant::norm_pre) {  // as CLIP's: patches have no bias
+    for (const std::string kind : {".weight", ".bias"}) {
+      model.tensors["norm_pre" + kind] = model.tensors.at("blocks.1.norm2" + kind);
+    }
+    model.tensors.erase("patch_embed.proj.bias");
+  } else if (which == variant::mean) {
     model.tensors.erase("cls_token");
     add("pos_embed", 4);
   } else if (which == variant::class_and_mean) {
@@ -216,6 +222,10 @@ class plain_vit {
     }
     x = tokens;
     show("tokens", x);
+    if (model_.tensors.contains("norm_pre.weight")) {
+      x = layernorm("norm_pre", x);
+      show("norm_pre", x);
+    }
     for (int block = 0; block < 2; ++block) {
       run_block(block, x);
     }
@@ -302,8 +312,9 @@ class plain_vit {
   plain_matrix linear(const std::string& name, const plain_matrix& x) const {
     plain_matrix y(x.size());
     for (std::size_t t = 0; t < x.size(); ++t) {
-      for (std::size_t n = 0; n < model_.tensors.at(name + ".bias").values.size(); ++n) {
-        y[t].push_back(dot(x[t], row(name + ".weight", n, x[t].size())) + value(name + ".bias", n));
+      for (std::size_t n = 0; n < model_.tensors.at(name + ".weight").values.size() / x[t].size(); ++n) {
+        const double bias = model_.tensors.contains(name + ".bias") ? value(name + ".bias", n) : 0;
+        y[t].push_back(dot(x[t], row(name + ".weight", n, x[t].size())) + bias);
       }
     }
     return y;
@@ -531,7 +542,7 @@ void check_tensors(const stored_model& stored) {
 TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
   const auto which =
       GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions, variant::class_positions,
-               variant::mean, variant::class_and_mean, variant::normalized_mean);
+               variant::mean, variant::class_and_mean, variant::normalized_mean, variant::norm_pre);
   CAPTURE(static_cast<int>(which));
   check_tensors(small_model(which));
 }

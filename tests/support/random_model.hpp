@@ -11,6 +11,7 @@
 
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
+#include "intact/build/table.hpp"
 #include "tensor.hpp"
 
 // Integer vision transformers of random parameters for every profile, and images for them.
@@ -92,6 +93,7 @@ struct model_recipe {
   vit_shape shape;  ///< its stream is the profile's
   quantization_recipe parts;
   values weights = values::random;
+  bool norm_pre = false;  ///< a LayerNorm before the blocks
 };
 
 /// Where the codes of a tensor shall lie: about 1 in 25 beyond two spreads, where codes of 8 bits end.
@@ -143,6 +145,7 @@ class model_builder {
   std::vector<std::uint8_t> softmax_table();
   owned_softmax softmax(index_t keys, int context_zero_point);
   void add_embedding(vit_tensors& made, const stream_factors& stream);
+  void add_pre_norm(vit_tensors& made, stream_factors& stream);
   int add_features(vit_tensors& made, const stream_factors& stream);
 
   model_recipe recipe_;
@@ -355,6 +358,23 @@ inline void model_builder::add_embedding(vit_tensors& made, const stream_factors
   made.add_positions = addition(unshifted, positions, stream);
 }
 
+/// The LayerNorm before the blocks; `stream` becomes that of its output.
+inline void model_builder::add_pre_norm(vit_tensors& made, stream_factors& stream) {
+  owned_pre_norm& norm_pre = made.norm_pre.emplace();
+  const int output = zero_point();
+  norm_pre.norm = layernorm(stream, output);
+  stream = next_stream(stream);
+  if (!wide()) {
+    stream.zero_point = output;
+    return;
+  }
+  std::vector<scale_spec> specs;
+  for (std::size_t c = 0; c < stream.shift.size(); ++c) {
+    specs.push_back(convert_codes_spec(real_number(20, 300), output, 0));
+  }
+  norm_pre.stream = owned_channel_scale(specs);
+}
+
 /// The final LayerNorm, and the mean if the features have one. Returns the zero point of the features.
 inline int model_builder::add_features(vit_tensors& made, const stream_factors& stream) {
   const vit_shape& shape = recipe_.shape;
@@ -387,6 +407,9 @@ inline vit_tensors model_builder::model() {
   vit_tensors made;
   made.shape = shape;
   add_embedding(made, stream);
+  if (recipe_.norm_pre) {
+    add_pre_norm(made, stream);
+  }
   for (index_t position = 0; position < shape.depth; ++position) {
     made.blocks.push_back(block(shape.tokens(), stream));
   }

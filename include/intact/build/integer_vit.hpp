@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -28,6 +29,18 @@ inline mean_parameters view_mean(const owned_mean& mean) {
   return of_stream != nullptr ? mean_parameters(mean_of_stream{of_stream->view()}) : no_mean{};
 }
 
+/// The LayerNorm before the blocks.
+struct owned_pre_norm {
+  owned_layernorm norm;
+  owned_channel_scale stream;  ///< s16 stream
+
+  friend bool operator==(const owned_pre_norm&, const owned_pre_norm&) = default;
+};
+
+inline pre_norm view_pre_norm(const std::optional<owned_pre_norm>& p) {
+  return p ? pre_norm(pre_norm_parameters{p->norm.view(), p->stream.view()}) : no_pre_norm{};
+}
+
 /// The tensors of an integer vision transformer.
 struct vit_tensors {
   vit_shape shape;
@@ -45,6 +58,7 @@ struct vit_tensors {
   owned_channel_scale logits_u8;
   double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
   owned_mean mean = {};
+  std::optional<owned_pre_norm> norm_pre = {};
 
   friend bool operator==(const vit_tensors&, const vit_tensors&) = default;
 };
@@ -67,7 +81,8 @@ vit_parameters view_vit(Tensors& model, std::span<const block_parameters> blocks
           .head = pack(model.head),
           .logits = model.logits.view(),
           .logits_u8 = model.logits_u8.view(),
-          .mean = view_mean(model.mean)};
+          .mean = view_mean(model.mean),
+          .norm_pre = view_pre_norm(model.norm_pre)};
 }
 
 /// A fully-integer vision transformer as it is stored. packed_vit (build/packed_vit.hpp) makes it ready to run.

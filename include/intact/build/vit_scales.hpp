@@ -37,8 +37,10 @@ struct vit_scales {
   ptf_scale tokens;
   std::vector<block_scales> blocks;
   affine_scale norm, logits;
-  float stream = 1;        ///< of an s16 residual stream
-  affine_scale pool = {};  ///< of vit_pooling::mean, u8 codes; of normalized_mean, s16 codes
+  float stream = 1;         ///< of an s16 residual stream
+  affine_scale pool = {};   ///< of vit_pooling::mean, u8 codes; of normalized_mean, s16 codes
+  ptf_scale norm_pre = {};  ///< of a LayerNorm before the blocks, u8 codes
+  float s16_tokens = 1;     ///< of s16 codes before that LayerNorm
 };
 
 namespace detail {

@@ -340,7 +340,8 @@ inline std::string expected_name(const named_tensors& tensors, const std::string
 
 /// Patterns of timm's names that some vision transformer has.
 inline std::set<std::string> known_patterns() {
-  std::set<std::string> known = {"reg_token", "mask_token", "fc_norm.weight", "fc_norm.bias"};
+  std::set<std::string> known = {"reg_token",    "mask_token",      "fc_norm.weight",
+                                 "fc_norm.bias", "norm_pre.weight", "norm_pre.bias"};
   const auto add = [&](const std::string& begin, std::string_view module) {
     const bool parameter = module.ends_with("_token") || module.ends_with("_embed") || module.ends_with(".gamma") ||
                            module.ends_with(".weight") || module.ends_with(".bias") ||

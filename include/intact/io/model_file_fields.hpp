@@ -257,6 +257,22 @@ void describe_embedding(Archive& archive, field<Archive, vit_tensors>& model) {
   describe_add(archive, "add_positions", model.add_positions, shape.width);
 }
 
+/// The LayerNorm before the blocks, if there is one.
+template <class Archive>
+void describe_pre_norm(Archive& archive, field<Archive, vit_tensors>& model) {
+  const vit_shape& shape = model.shape;
+  if (!archive.has("norm_pre.zero_point", model.norm_pre.has_value())) {
+    return;
+  }
+  if constexpr (!Archive::writes) {
+    model.norm_pre.emplace();
+  }
+  describe_layernorm(archive, "norm_pre", model.norm_pre->norm, shape.width, shape.stream);
+  if (shape.stream == stream_codes::s16) {
+    describe_scale(archive, "stream", model.norm_pre->stream, shape.width, accumulator_range{0, 255});
+  }
+}
+
 /// The final LayerNorm, and the mean if the features have one.
 template <class Archive>
 void describe_features(Archive& archive, field<Archive, vit_tensors>& model) {
@@ -298,6 +314,7 @@ void describe_vit(Archive& archive, field<Archive, vit_tensors>& model) {
   describe_shape(archive, model.shape);
   const vit_shape& shape = model.shape;
   describe_embedding(archive, model);
+  describe_pre_norm(archive, model);
   for (index_t position = 0; position < shape.depth; ++position) {
     if constexpr (!Archive::writes) {
       model.blocks.emplace_back();  // one at a time: a file that claims more blocks than it has costs no memory

@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "intact/average_pool.hpp"
+#include "intact/convert_codes.hpp"
 #include "intact/im2col.hpp"
 #include "intact/model/block.hpp"
 #include "intact/model/vit_shape.hpp"
@@ -36,6 +37,14 @@ struct mean_of_stream {
 };
 using mean_parameters = std::variant<no_mean, mean_of_normalized, mean_of_stream>;
 
+/// The LayerNorm before the first block, as CLIP's. Its u8 codes begin the residual stream.
+struct no_pre_norm {};
+struct pre_norm_parameters {
+  layernorm_parameters norm;
+  channel_scale stream = {};  ///< of an s16 stream: from the LayerNorm's codes
+};
+using pre_norm = std::variant<no_pre_norm, pre_norm_parameters>;
+
 /// Parameters of a fully-integer vision transformer. Owns nothing; build/integer_vit.hpp owns them.
 struct vit_parameters {
   matrix_view<const std::uint8_t> pixel_table =
@@ -49,6 +58,7 @@ struct vit_parameters {
   channel_scale logits;     ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
   mean_parameters mean = {};
+  pre_norm norm_pre = {};
 };
 
 /// The outputs of a classifier: rows are images.
@@ -93,6 +103,13 @@ void require_vit(const vit_parameters& p, const vit_shape& shape) {
   require_linear<Kinds>("vit: patch", p.patch, shape.width, shape.patch_values());
   require_pooling(p, shape);
   const bool wide = shape.stream == stream_codes::s16;
+  if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre)) {
+    wide ? require_layernorm<std::int16_t>("vit: norm_pre", norm_pre->norm, shape.width)
+         : require_layernorm("vit: norm_pre", norm_pre->norm, shape.width);
+    if (wide) {
+      require_scale("vit: norm_pre", norm_pre->stream, shape.width);
+    }
+  }
   if (wide) {
     require_shape("vit", "token_addend", p.token_addend, shape.tokens(), shape.width);
   } else {
@@ -150,6 +167,12 @@ struct vit_buffers {
     return memory.template matrix<std::uint8_t>(shape.patches(), shape.patch_values());
   }
 
+  /// One image's tokens between the LayerNorm before the blocks and an s16 stream.
+  template <class Workspace>
+  static constexpr matrix_view<std::uint8_t> take_pre_norm(Workspace& memory, const vit_shape& shape) {
+    return memory.template matrix<std::uint8_t>(shape.stream == stream_codes::s16 ? shape.tokens() : 0, shape.width);
+  }
+
   /// One image's normalized tokens, of which some are averaged.
   template <class Workspace>
   static constexpr matrix_view<std::uint8_t> take_normalized(Workspace& memory, const vit_shape& shape) {
@@ -165,13 +188,14 @@ struct vit_buffers {
 
 /// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
 constexpr std::size_t vit_workspace_bytes(const vit_shape& shape, index_t batch = 1, index_t threads = 1) {
-  workspace_size memory, patches, pooling;
+  workspace_size memory, patches, pre_norm, pooling;
   vit_buffers::take(memory, shape, batch);
   vit_buffers::take_patches(patches, shape);
+  vit_buffers::take_pre_norm(pre_norm, shape);
   vit_buffers::take_normalized(pooling, shape);
   vit_buffers::take_means(pooling, shape, batch);
   const std::size_t blocks = block_workspace_bytes(shape.block(), batch, threads);
-  return memory.bytes_and(std::max({patches.bytes(), pooling.bytes(), blocks}));
+  return memory.bytes_and(std::max({patches.bytes(), pre_norm.bytes(), pooling.bytes(), blocks}));
 }
 
 /// Checks all arguments of vit with a number of threads.
@@ -226,6 +250,19 @@ void embed(const image_view& image, const vit_parameters& p, const vit_shape& sh
     linear<Isa, Kinds>(patches, p.patch.weights, requantize<std::uint8_t>{p.patch.scale}, patch_tokens, run);
     activation<Isa>(patch_tokens, embedding.table, patch_tokens, run);
     add<Isa>(stream, embedding.positions, embedding.add_positions, stream, run);
+  }
+}
+
+/// The LayerNorm before the blocks, in place on the tokens of one image.
+template <class Isa, class Code, executor Executor>
+void normalize_tokens(matrix_view<Code> tokens, const pre_norm_parameters& p, const vit_shape& shape, workspace memory,
+                      const Executor& run) {
+  if constexpr (std::is_same_v<Code, std::int16_t>) {
+    const matrix_view<std::uint8_t> normalized = vit_buffers::take_pre_norm(memory, shape);
+    layernorm<Isa>(tokens, p.norm, normalized, run);
+    convert_codes<Isa>(normalized, requantize<std::int16_t>{p.stream}, tokens, run);
+  } else {
+    layernorm<Isa>(tokens, p.norm, tokens, run);
   }
 }
 
@@ -306,8 +343,11 @@ void encode(std::span<const image_view> images, const vit_parameters& p, const v
   workspace before_blocks = memory;
   const matrix_view<std::uint8_t> patches = vit_buffers::take_patches(before_blocks, shape);
   for (index_t i = 0; i < std::ssize(images); ++i) {
-    embed<Isa, Kinds>(images[static_cast<std::size_t>(i)], p, shape, stream.row_block(i * tokens, tokens), patches,
-                      run);
+    const matrix_view<Code> own = stream.row_block(i * tokens, tokens);
+    embed<Isa, Kinds>(images[static_cast<std::size_t>(i)], p, shape, own, patches, run);
+    if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre)) {
+      normalize_tokens<Isa>(own, *norm_pre, shape, memory, run);
+    }
   }
   const bool class_tokens_alone = shape.pooling == vit_pooling::class_tokens && !p.blocks.empty();
   for (const block_parameters& layer : p.blocks.first(p.blocks.size() - (class_tokens_alone ? 1 : 0))) {

@@ -73,8 +73,9 @@ inline std::vector<std::int16_t> build_token_addend(const float_vit& model, floa
 inline void build_embedding(const float_vit& model, const scaled_weights& patch_weights, const vit_scales& scales,
                             const quantization_recipe& recipe, vit_tensors& contents) {
   const bool wide = recipe.stream == stream_codes::s16;
+  const float s16_tokens = model.norm_pre ? scales.s16_tokens : scales.stream;
   const code_scale patch =
-      wide ? code_scale{.scale = static_cast<double>(scales.stream), .zero_point = 0} : to_code_scale(scales.patch);
+      wide ? code_scale{.scale = static_cast<double>(s16_tokens), .zero_point = 0} : to_code_scale(scales.patch);
   const affine_scale input = recipe.pixel_codes ? affine_scale{1, 0} : scales.input;
   contents.patch = at_tensor(
       {"patch"}, [&] { return build_linear(patch_weights, span_of(patch_layer(model, recipe).bias), input, patch); });
@@ -82,7 +83,7 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
     contents.pixel_table = at_tensor({"input"}, [&] { return build_pixel_table(model, scales.input); });
   }
   if (wide) {
-    contents.token_addend = at_tensor({"tokens"}, [&] { return build_token_addend(model, scales.stream); });
+    contents.token_addend = at_tensor({"tokens"}, [&] { return build_token_addend(model, s16_tokens); });
     return;
   }
   at_tensor({"embed"}, [&] {
@@ -94,6 +95,22 @@ inline void build_embedding(const float_vit& model, const scaled_weights& patch_
   contents.add_positions = at_tensor({"tokens"}, [&] {
     return build_residual(unshifted_scale(scales.embed, model.shape.width), scales.positions, scales.tokens);
   });
+}
+
+/// The LayerNorm before the blocks, from the tokens to the residual stream.
+inline owned_pre_norm build_pre_norm(const float_vit& model, const vit_scales& scales, stream_codes stream) {
+  owned_pre_norm built;
+  const bool wide = stream == stream_codes::s16;
+  const ptf_scale tokens = wide ? unshifted_scale({scales.s16_tokens, 0}, model.shape.width) : scales.tokens;
+  const float_layernorm norm = divide_by_powers(*model.norm_pre, scales.norm_pre);
+  built.norm = at_tensor({"norm_pre"}, [&] {
+    return build_norm(view_of(norm), model.epsilon, tokens, {scales.norm_pre.scale, scales.norm_pre.zero_point});
+  });
+  if (wide) {
+    built.stream =
+        at_tensor({"stream"}, [&] { return owned_channel_scale(stream_specs(scales.norm_pre, scales.stream)); });
+  }
+  return built;
 }
 
 /// The final LayerNorm, and the mean if the features have one; `stream` is the scale of the residual stream.
@@ -146,7 +163,12 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
   detail::build_embedding(model, weights.patch, scales, recipe, contents);
 
   const bool wide = recipe.stream == stream_codes::s16;
-  ptf_scale stream = wide ? detail::unshifted_scale({scales.stream, 0}, model.shape.width) : scales.tokens;
+  if (model.norm_pre) {
+    contents.norm_pre = detail::build_pre_norm(model, scales, recipe.stream);
+  }
+  ptf_scale stream = wide             ? detail::unshifted_scale({scales.stream, 0}, model.shape.width)
+                     : model.norm_pre ? scales.norm_pre
+                                      : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
     const block_scales& own = scales.blocks[position];
     const float_block_view block = block_view(model, static_cast<index_t>(position));

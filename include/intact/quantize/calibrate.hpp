@@ -109,7 +109,8 @@ class calibrator {
 
   /// Tensors with power-of-two factors, and fc1, whose range only bounds a table, always keep their whole range.
   range_rule rule_at(traced_tensor name) const {
-    const bool whole = name == "tokens" || name == "add1" || name == "add2" || name == "merge" || name == "fc1";
+    const bool whole =
+        name == "tokens" || name == "norm_pre" || name == "add1" || name == "add2" || name == "merge" || name == "fc1";
     return whole                                       ? range_rule::minmax
            : options_.observer == observer::ema        ? range_rule::ema
            : options_.observer == observer::percentile ? range_rule::percentile
@@ -174,7 +175,12 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   for (index_t block = 0; block < model.shape.depth; ++block) {
     scales.blocks.push_back(detail::calibrated_block(seen, block));
   }
-  scales.stream = seen.s16_scale(seen.range("tokens"), 0, model.shape.depth);
+  const value_range begin = model.norm_pre ? seen.range("norm_pre") : seen.range("tokens");
+  scales.stream = seen.s16_scale(begin, 0, model.shape.depth);
+  if (model.norm_pre) {
+    scales.norm_pre = seen.ptf("norm_pre");
+    scales.s16_tokens = seen.s16_scale(seen.range("tokens"), 0, 0);
+  }
   scales.norm = seen.affine("norm");
   if (model.shape.pooling == vit_pooling::mean) {
     scales.pool = seen.affine("pool");

@@ -171,6 +171,9 @@ class vit_evaluation {
     const code_matrix& input = keep(all, {"input"}, quantize(real::cut_patches(image, shape.patch)));
     const bool wide = shape.stream == stream_codes::s16;
     const code_matrix* stream = &keep(all, {"tokens"}, wide ? embed_s16(input) : embed_u8(input, all));
+    if (tensors_.norm_pre) {
+      stream = &normalize(*stream, *tensors_.norm_pre, all);
+    }
     for (std::size_t i = 0; i < tensors_.blocks.size(); ++i) {
       const block_evaluation block{.p = tensors_.blocks[i],
                                    .shape = shape.block(),
@@ -197,6 +200,18 @@ class vit_evaluation {
     return real::make_codes(pixels.rows, pixels.columns, [&](index_t i, index_t j) {
       return tensors_.pixel_table[static_cast<std::size_t>(j / samples * 256 + pixels(i, j))];
     });
+  }
+
+  /// The residual stream that a LayerNorm of the tokens begins.
+  const code_matrix& normalize(const code_matrix& tokens, const owned_pre_norm& p, tensors& all) const {
+    const code_matrix& norm = keep(all, {"norm_pre"}, real::layernorm(tokens, p.norm.view()));
+    if (tensors_.shape.stream == stream_codes::u8) {
+      return norm;
+    }
+    return keep(all, {"stream"}, real::make_codes(norm.rows, norm.columns, [&](index_t i, index_t c) {
+                  const realized_scale& scale = p.stream.exact[static_cast<std::size_t>(c)];
+                  return real::nearest_code(norm(i, c) * scale.factor + scale.offset, real::s16_codes);
+                }));
   }
 
   /// Some rows of a tensor.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <iterator>
 #include <vector>
@@ -69,6 +70,42 @@ inline std::vector<scale_spec> mean_specs(const ptf_scale& stream, stream_codes 
   return specs;
 }
 
+/// A LayerNorm whose outputs have a power of two per channel: in the scale of all channels, gamma and beta are divided
+/// by the powers.
+inline float_layernorm divide_by_powers(const float_layernorm& norm, const ptf_scale& y) {
+  float_layernorm divided = norm;
+  for (std::size_t c = 0; c < y.shift.size(); ++c) {
+    divided.weight[static_cast<index_t>(c)] = std::ldexp(norm.weight[static_cast<index_t>(c)], -y.shift[c]);
+    divided.bias[static_cast<index_t>(c)] = std::ldexp(norm.bias[static_cast<index_t>(c)], -y.shift[c]);
+  }
+  return divided;
+}
+
+/// An s16 stream of the codes of the LayerNorm before the blocks.
+inline std::vector<scale_spec> stream_specs(const ptf_scale& norm_pre, float stream) {
+  std::vector<scale_spec> specs;
+  for (std::size_t c = 0; c < norm_pre.shift.size(); ++c) {
+    specs.push_back(
+        convert_codes_spec(channel_step(norm_pre, c) / static_cast<double>(stream), norm_pre.zero_point, 0));
+  }
+  return specs;
+}
+
+/// Fits the scales of the LayerNorm before the blocks and of an s16 stream to the tokens'.
+inline void fit_pre_norm(const float_vit& model, bool wide, layer_fitter& fit, vit_scales& scales) {
+  const double epsilon = static_cast<double>(model.epsilon);
+  const index_t width = model.shape.width;
+  require_equal("fit_scales", "number of shifts of norm_pre", std::ssize(scales.norm_pre.shift), width);
+  fit.raise("norm_pre", scales.norm_pre,
+            [&](const ptf_scale& y) { return fits_layernorm_output(view_of(*model.norm_pre), y.scale); });
+  if (wide) {
+    fit.norm_input("stream", scales.stream, width, epsilon);
+    fit.raise("stream", scales.stream, [&](float stream) { return has_scale(stream_specs(scales.norm_pre, stream)); });
+  } else {
+    fit.norm_input("norm_pre", scales.norm_pre, width, epsilon);
+  }
+}
+
 /// Fits the scales of the final LayerNorm and of the mean, if the features have one, to the residual stream's.
 inline void fit_features(const float_vit& model, const quantization_recipe& recipe, const ptf_scale& stream,
                          layer_fitter& fit, vit_scales& scales) {
@@ -112,25 +149,30 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
   const index_t width = model.shape.width;
   const bool wide = recipe.stream == stream_codes::s16;
 
-  affine_scale s16{scales.stream, 0};
+  float& s16_tokens = model.norm_pre ? scales.s16_tokens : scales.stream;
+  affine_scale s16{s16_tokens, 0};
   fit.linear("patch", weights.patch, span_of(patch_layer(model, recipe).bias),
              recipe.pixel_codes ? affine_scale{1, 0} : scales.input, wide ? s16 : scales.patch);
-  scales.stream = s16.scale;
+  s16_tokens = s16.scale;
   if (wide) {
-    fit.norm_input("tokens", scales.stream, width, epsilon);
+    fit.norm_input("tokens", s16_tokens, width, epsilon);
   } else {
     fit.addition("tokens", detail::unshifted_scale(scales.embed, width), scales.positions, scales.tokens);
     fit.norm_input("tokens", scales.tokens, width, epsilon);
   }
+  if (model.norm_pre) {
+    detail::fit_pre_norm(model, wide, fit, scales);
+  }
+  const ptf_scale& first = model.norm_pre ? scales.norm_pre : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
     fit.enter_block(static_cast<index_t>(position));
-    const ptf_scale& stream = position == 0 ? scales.tokens : scales.blocks[position - 1].add2;
+    const ptf_scale& stream = position == 0 ? first : scales.blocks[position - 1].add2;
     const float_block_view block = block_view(model, static_cast<index_t>(position));
     detail::block_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream}(
         weights.blocks[position], scales.blocks[position], stream);
   }
   fit.enter_block(-1);
-  const ptf_scale& last = scales.blocks.empty() ? scales.tokens : scales.blocks.back().add2;
+  const ptf_scale& last = scales.blocks.empty() ? first : scales.blocks.back().add2;
   detail::fit_features(model, recipe, wide ? detail::unshifted_scale({scales.stream, 0}, width) : last, fit, scales);
   fit.head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits);
   return fitted;

@@ -29,8 +29,9 @@ struct float_vit : pixel_normalization {
   float_matrix class_token;  ///< prefix tokens x width: class tokens, then registers
   float_matrix positions;    ///< tokens x width
   std::vector<float_block> blocks;
-  float_layernorm norm;  ///< of the features
-  float_linear head;     ///< classes x head features
+  float_layernorm norm;                          ///< of the features
+  float_linear head;                             ///< classes x head features
+  std::optional<float_layernorm> norm_pre = {};  ///< before the first block
 };
 
 /// A view of a block.
@@ -279,7 +280,13 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
 
   model.patch.weight =
       reader.matrix("patch_embed.proj.weight", shape.width, {shape.width, shape.channels, shape.patch, shape.patch});
-  model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {shape.width});
+  const bool has_norm_pre = reader.contains("norm_pre.weight");
+  model.patch.bias = has_norm_pre && !reader.contains("patch_embed.proj.bias")
+                         ? float_row::Zero(shape.width).eval()
+                         : float_row(reader.matrix("patch_embed.proj.bias", 1, {shape.width}));
+  if (has_norm_pre) {
+    model.norm_pre = reader.layernorm("norm_pre", shape.width);
+  }
   model.class_token = detail::read_prefix_tokens(reader, shape);
   model.positions = detail::read_positions(reader, shape);
   const activation_function activation = detail::read_activation(reader, options.activation);
@@ -322,6 +329,10 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   show("embed", stream);
   stream += model.positions;
   show("tokens", stream);
+  if (model.norm_pre) {
+    stream = detail::apply(*model.norm_pre, stream, model.epsilon);
+    show("norm_pre", stream);
+  }
 
   for (index_t position = 0; position < shape.depth; ++position) {
     detail::float_forward_block(model, position, stream, record);

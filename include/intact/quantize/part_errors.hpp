@@ -24,7 +24,7 @@ inline namespace INTACT_UNIT {
 
 /// The part of a model that ends with a tensor.
 struct part_error {
-  std::string part;    ///< "embedding", "attention", "mlp" or "head"
+  std::string part;    ///< "embedding", "norm_pre", "attention", "mlp" or "head"
   index_t block = -1;  ///< of attention and mlp
   double sqnr_db = 0;  ///< signal to quantization noise of the part's addition to the stream; of the head, of logits
 
@@ -44,7 +44,8 @@ inline double limited_sqnr_db(const squared_error& error) {
 
 /// Whether a tensor is the last of a part.
 inline bool ends_part(const trace_site& site) {
-  return site.name == "tokens" || site.name == "add1" || site.name == "add2" || site.name == "logits";
+  return site.name == "tokens" || site.name == "norm_pre" || site.name == "add1" || site.name == "add2" ||
+         site.name == "logits";
 }
 
 }  // namespace detail
@@ -58,7 +59,7 @@ inline bool ends_part(const trace_site& site) {
 inline std::vector<part_error> part_errors(const float_vit& exact, const calibrated_vit& calibrated,
                                            const quantization_recipe& recipe, std::span<const image_view> images) {
   const std::map<std::string_view, std::string> names = {
-      {"tokens", "embedding"}, {"add1", "attention"}, {"add2", "mlp"}, {"logits", "head"}};
+      {"tokens", "embedding"}, {"norm_pre", "norm_pre"}, {"add1", "attention"}, {"add2", "mlp"}, {"logits", "head"}};
   const simulated_vit simulated(exact, calibrated, recipe, all_tensor_kinds(recipe));
   std::vector<part_error> parts;
   std::vector<squared_error> sums;

@@ -206,15 +206,29 @@ class reconstruction {
       scales.positions = round_input(result_.model.positions, nullptr);
     }
     stream_ = {embedded(exact_, exact_patches), embedded(result_.model, patches)};
-    round_stream(scales.tokens);
-  }
-
-  /// Rounds the residual stream; with u8 codes, with the scale of least error among those of shrunk ranges.
-  void round_stream(ptf_scale& best) {
-    if (wide()) {
-      round_to_codes(stream_.rounded, {result_.scales.stream, 0}, codes_of<std::int16_t>);
+    round_stream(exact_.norm_pre ? scales.s16_tokens : scales.stream, scales.tokens);
+    if (!exact_.norm_pre) {
       return;
     }
+    stream_.exact = apply(*exact_.norm_pre, stream_.exact, exact_.epsilon);
+    stream_.rounded = apply(*exact_.norm_pre, stream_.rounded, exact_.epsilon);
+    search_powers(scales.norm_pre);
+    if (wide()) {
+      round_stream(scales.stream, scales.norm_pre);
+    }
+  }
+
+  /// Rounds the residual stream to s16 codes of a scale, or to u8 codes.
+  void round_stream(float s16, ptf_scale& best) {
+    if (wide()) {
+      round_to_codes(stream_.rounded, {s16, 0}, codes_of<std::int16_t>);
+    } else {
+      search_powers(best);
+    }
+  }
+
+  /// Rounds the residual stream to u8 codes with the scale of least error among those of shrunk ranges.
+  void search_powers(ptf_scale& best) {
     const weighted_rows some = sample(stream_.rounded);
     const matrix_view<const float> view = view_of(some.rows);
     const value_range range = range_of(stream_.rounded);
@@ -240,7 +254,7 @@ class reconstruction {
       branch_scale = round_input(branch, nullptr);
     }
     stream_.rounded += branch;
-    round_stream(stream_scale);
+    round_stream(result_.scales.stream, stream_scale);
   }
 
   void reconstruct_attention(std::size_t layer) {

@@ -214,6 +214,14 @@ class simulated_vit {
     }
   }
 
+  void round_tokens(float_matrix& tensor) const {
+    if (model_.norm_pre && wide_ && has(tensor_kind::stream)) {
+      round_to_codes(tensor, {scales_.s16_tokens, 0}, codes_of<std::int16_t>);
+    } else {
+      round_stream(tensor, scales_.tokens);
+    }
+  }
+
   void round(const trace_site& site, float_matrix& tensor, detail::byte_matrix& logits) const {
     const auto round_if = [&](tensor_kind kind, const affine_scale& scale) {
       if (has(kind)) {
@@ -229,7 +237,10 @@ class simulated_vit {
     } else if (site.name == "embed") {
       round_if(tensor_kind::embedding, scales_.embed);
     } else if (site.name == "tokens") {
-      round_stream(tensor, scales_.tokens);
+      round_tokens(tensor);
+    } else if (site.name == "norm_pre" && has(tensor_kind::stream)) {
+      round_to_codes(tensor, scales_.norm_pre);
+      round_stream(tensor, scales_.norm_pre);
     } else if (site.name == "norm") {
       round_if(tensor_kind::norm, scales_.norm);
     } else if (site.name == "pool" && has(tensor_kind::norm)) {

@@ -10,15 +10,34 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// The tensors of models, by name. The names of `positions` and `position_bias` are those of constants.
-inline constexpr std::string_view traced_tensors[] = {"input",         "patch",         "patch_norm",
-                                                      "embed",         "positions",     "tokens",
-                                                      "norm1",         "qkv",           "attention_logits",
-                                                      "position_bias", "biased_logits", "attention",
-                                                      "context",       "proj",          "add1",
-                                                      "norm2",         "fc1",           "activation",
-                                                      "fc2",           "add2",          "merge_norm",
-                                                      "merge",         "norm",          "pool",
-                                                      "logits",        "logits_u8"};
+inline constexpr std::string_view traced_tensors[] = {"input",
+                                                      "patch",
+                                                      "patch_norm",
+                                                      "embed",
+                                                      "positions",
+                                                      "tokens",
+                                                      "norm_pre",
+                                                      "stream",
+                                                      "norm1",
+                                                      "qkv",
+                                                      "attention_logits",
+                                                      "position_bias",
+                                                      "biased_logits",
+                                                      "attention",
+                                                      "context",
+                                                      "proj",
+                                                      "add1",
+                                                      "norm2",
+                                                      "fc1",
+                                                      "activation",
+                                                      "fc2",
+                                                      "add2",
+                                                      "merge_norm",
+                                                      "merge",
+                                                      "norm",
+                                                      "pool",
+                                                      "logits",
+                                                      "logits_u8"};
 
 /// Calls of it are no constants, and nothing defines it: compilers show its name where they refuse another name.
 void no_tensor_of_a_model_has_this_name();
@@ -49,7 +68,9 @@ class traced_tensor {
 ///   input                patches x (C * p^2)     quantized pixels, one row per patch
 ///   patch                patches x width         patch embedding (u8 stream only)
 ///   embed                tokens x width          prefix tokens and patches in one scale (u8 stream only)
-///   tokens               tokens x width          with positions: the residual stream, u8 or s16
+///   tokens               tokens x width          with positions: the residual stream, u8 or s16, but for norm_pre
+///   norm_pre             tokens x width          LayerNorm before the blocks, if there is one: the stream of u8 codes
+///   stream               tokens x width          norm_pre in s16 codes: the residual stream (s16 stream only)
 ///   norm1 norm2          tokens x width          LayerNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
 ///   attention_logits     tokens x tokens         per head: q * k^T / sqrt(head size)

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <variant>
 
 #include "intact/model/vit.hpp"
 #include "intact/reference/average_pool.hpp"
+#include "intact/reference/convert_codes.hpp"
 #include "intact/reference/im2col.hpp"
 #include "intact/reference/model/block.hpp"
 
@@ -35,11 +37,22 @@ struct vit_buffers {
   }
 };
 
+/// The LayerNorm before the blocks, in memory that the blocks use afterwards.
+struct pre_norm_buffer {
+  matrix_view<std::uint8_t> normalized;
+
+  template <class Workspace>
+  static constexpr pre_norm_buffer take(Workspace& memory, const vit_shape& shape) {
+    return {memory.template matrix<std::uint8_t>(shape.tokens(), shape.width)};
+  }
+};
+
 /// Bytes of workspace that a model of this shape needs, for memory of any alignment.
 constexpr std::size_t vit_workspace_bytes(const vit_shape& shape) {
-  workspace_size memory;
+  workspace_size memory, pre_norm;
   vit_buffers::take(memory, shape);
-  return memory.bytes_and(reference::block_workspace_bytes(shape.block()));
+  pre_norm_buffer::take(pre_norm, shape);
+  return memory.bytes_and(std::max(pre_norm.bytes(), reference::block_workspace_bytes(shape.block())));
 }
 
 namespace detail {
@@ -78,6 +91,21 @@ void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, mat
                     stream.row_block(prefix, patches.rows));
 }
 
+/// The LayerNorm before the blocks, in place on the tokens, which become the residual stream.
+template <class Code, class Trace>
+void normalize_tokens(matrix_view<Code> tokens, const pre_norm_parameters& p, const vit_shape& shape, workspace memory,
+                      Trace& trace) {
+  const matrix_view<std::uint8_t> normalized = pre_norm_buffer::take(memory, shape).normalized;
+  reference::layernorm(tokens, p.norm, normalized);
+  trace(trace_site{"norm_pre"}, matrix_view<const std::uint8_t>(normalized));
+  if constexpr (std::is_same_v<Code, std::int16_t>) {
+    reference::convert_codes(normalized, requantize<std::int16_t>{p.stream}, tokens);
+    trace(trace_site{"stream"}, matrix_view<const std::int16_t>(tokens));
+  } else {
+    intact::detail::copy_tokens<std::uint8_t>(normalized, tokens);
+  }
+}
+
 /// From the residual stream to the features.
 template <class Code, class Trace>
 matrix_view<const std::uint8_t> pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_shape& shape,
@@ -114,6 +142,9 @@ matrix_view<const std::uint8_t> encode(const vit_buffers& buffer, const vit_para
                                        matrix_view<Code> stream, workspace memory, Trace& trace) {
   embed(buffer.patches, p, stream, trace);
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
+  if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre)) {
+    normalize_tokens(stream, *norm_pre, shape, memory, trace);
+  }
   for (index_t position = 0; position < shape.depth; ++position) {
     reference::block(stream, p.blocks[static_cast<std::size_t>(position)], shape.block(), memory,
                      layer_trace<Trace>{trace, position});
