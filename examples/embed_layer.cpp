@@ -25,12 +25,14 @@ int main() {
   const intact::affine_scale input{0.05f, -3}, output{0.125f, -20};
 
   // A layer of a TensorFlow Lite file: s8, scales per channel, ReLU.
-  const intact::compat_layer layer({input, output, weight_scale, 0, bias}, weights,
-                                   intact::factor_rule::tflite_per_channel);
+  const intact::compat_layer layer(
+      {.input = input, .output = output, .weight_scale = weight_scale, .weight_zero_point = 0, .bias = bias}, weights,
+      intact::factor_rule::tflite_per_channel);
   const auto codes =
       intact::fused_activation_codes(output, 0, std::numeric_limits<float>::infinity(), intact::s8_codes);
-  const intact::single_rounding<std::int8_t> stage{layer.scale(output.zero_point), static_cast<std::int8_t>(codes.low),
-                                                   static_cast<std::int8_t>(codes.high)};
+  const intact::single_rounding<std::int8_t> stage{.scale = layer.scale(output.zero_point),
+                                                   .low = static_cast<std::int8_t>(codes.low),
+                                                   .high = static_cast<std::int8_t>(codes.high)};
   std::array<std::int8_t, tokens * inputs> x;
   for (std::size_t i = 0; i < x.size(); ++i) {
     x[i] = static_cast<std::int8_t>(i * 11 % 100);

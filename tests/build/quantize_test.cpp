@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <limits>
 #include <random>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -32,15 +31,6 @@ std::vector<Code> quantized(const std::vector<float>& x, const affine_scale& sca
   const intact::index_t size = static_cast<intact::index_t>(x.size());
   intact::quantize_codes(matrix_view(x.data(), 1, size), scale, matrix_view(y.data(), 1, size), codes);
   return y;
-}
-
-std::string message_of(const auto& action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 // ---- recorded cases ----
@@ -249,12 +239,12 @@ TEST_CASE("quantize_codes: refuses values, scales and shapes before anything is 
   const matrix_view<const float> x(good.data(), 2, 2);
   const matrix_view<std::uint8_t> out(y.data(), 2, 2);
   const auto message = [&](const affine_scale& scale, const code_range& codes = intact::u8_codes) {
-    return message_of([&] { intact::quantize_codes(x, scale, out, codes); });
+    return refusal([&] { intact::quantize_codes(x, scale, out, codes); });
   };
   CHECK(message({0, 0}) == "intact::quantize_codes: scale is 0; it must be above 0 and finite");
   CHECK(message({-1, 0}) == "intact::quantize_codes: scale is -1; it must be above 0 and finite");
   CHECK(message({infinity, 0}) == "intact::quantize_codes: scale is inf; it must be above 0 and finite");
-  CHECK(message({std::nanf(""), 0}) != "no error");
+  CHECK(message({std::nanf(""), 0}) != "");
   CHECK(message({1, 256}) == "intact::quantize_codes: zero_point is 256; it must be at most 255");
   CHECK(message({1, 16}, intact::u4_codes) == "intact::quantize_codes: zero_point is 16; it must be at most 15");
   CHECK(message({1, 0}, {-1, 255, false}) == "intact::quantize_codes: codes.low is -1; it must be at least 0");
@@ -263,22 +253,22 @@ TEST_CASE("quantize_codes: refuses values, scales and shapes before anything is 
   const std::vector<float> bad{1, 2, 3, -infinity};
   const matrix_view<const float> bad_x(bad.data(), 2, 2);
   const std::string bad_value = "intact::quantize_codes: x has the value -inf at row 1, column 1; it must be finite";
-  CHECK(message_of([&] { intact::quantize_codes(bad_x, affine_scale{1, 0}, out); }) == bad_value);
-  CHECK(message_of([&] { intact::quantize_codes(bad_x, ptf_scale{1, 0, {0, 0}}, out); }) == bad_value);
+  CHECK(refusal([&] { intact::quantize_codes(bad_x, affine_scale{1, 0}, out); }) == bad_value);
+  CHECK(refusal([&] { intact::quantize_codes(bad_x, ptf_scale{1, 0, {0, 0}}, out); }) == bad_value);
 
-  CHECK(message_of([&] {
+  CHECK(refusal([&] {
           intact::quantize_codes(x, affine_scale{1, 0}, out.row_block(0, 1));
         }) == "intact::quantize_codes: y is 1 x 2; it must be 2 x 2");
-  CHECK(message_of([&] {
+  CHECK(refusal([&] {
           intact::quantize_codes(x, ptf_scale{1, 0, {0}}, out);
         }) == "intact::quantize_codes: size of shift is 1; it must be equal to 2");
-  CHECK(message_of([&] {
+  CHECK(refusal([&] {
           intact::quantize_codes(x, ptf_scale{1, 0, {0, 4}}, out);
         }) == "intact::quantize_codes: shift is 4; it must be at most 3");
   CHECK(y == std::vector<std::uint8_t>(4, 99));
 
   std::vector<float> z(2);
-  CHECK(message_of([&] {
+  CHECK(refusal([&] {
           intact::dequantize(matrix_view<const std::uint8_t>(y.data(), 1, 4), affine_scale{1, 0},
                              matrix_view(z.data(), 1, 2));
         }) == "intact::dequantize: y is 1 x 2; it must be 1 x 4");
@@ -316,7 +306,7 @@ TEST_CASE("quantize_weights: refuses weights that are not finite, naming tensor 
   std::vector<float> w(12, 1);
   const matrix_view<const float> view(w.data(), 3, 4);
   const auto message = [&](const code_range& codes) {
-    return message_of([&] { intact::quantize_weights(view, codes, "head.weight"); });
+    return refusal([&] { intact::quantize_weights(view, codes, "head.weight"); });
   };
   CHECK(message(intact::u8_codes) == "intact::quantize_weights: codes.low is 0; it must be at most -1");
   CHECK(message({-129, 127, true}) == "intact::quantize_weights: codes.low is -129; it must be at least -128");

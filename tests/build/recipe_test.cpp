@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <iostream>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "intact/quantize/float_vit.hpp"
 #include "random_float_layers.hpp"
 #include "random_model.hpp"
+#include "refusal.hpp"
 
 // Every combination of the parts of a profile: a float model becomes an integer model that equals the evaluation in
 // double precision on every tensor, or the combination is refused in a sentence.
@@ -25,8 +25,15 @@ namespace intact_test::recipe_test {
 namespace {
 
 // Sizes that all differ. No layer's columns, 18, 10 or 19, are a multiple of 4, and 16 ends in the middle of some.
-//                   channels, height, width, patch, width, heads, hidden, depth, classes
-constexpr vit_shape shape{2, 6, 9, 3, 10, 2, 19, 2, 5};
+constexpr vit_shape shape{.channels = 2,
+                          .height = 6,
+                          .image_width = 9,
+                          .patch = 3,
+                          .width = 10,
+                          .heads = 2,
+                          .hidden = 19,
+                          .depth = 2,
+                          .classes = 5};
 
 struct weight_choice {
   weight_kind kind;
@@ -103,17 +110,6 @@ struct calibrated_model {
     scales = calibrate(model, views);
   }
 };
-
-/// The message of a refusal; empty if there is none.
-template <class Function>
-std::string refusal(Function function) {
-  try {
-    function();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TEST_CASE("require_recipe: refuses parts that exclude each other, in build_vit before anything else is read") {
   vit_scales wrong_scales;

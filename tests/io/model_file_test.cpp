@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <set>
@@ -17,6 +16,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "quantized_model.hpp"
+#include "refusal.hpp"
 
 namespace intact_test::model_file_test {
 namespace {
@@ -33,16 +33,6 @@ void require_round_trip(const integer_vit& model, const image_set& images) {
   save_integer_vit(loaded, folder / "second");
   REQUIRE(file_contents(folder / "second") == file_contents(folder / "first"));
   REQUIRE(folder.files() == 2);
-}
-
-/// The message of the file_error that a call ends with; empty when it does not.
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const file_error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 /// "name DTYPE [sizes]" of every tensor.
@@ -315,15 +305,15 @@ TEST_CASE("save_integer_vit: refuses a model that cannot be loaded, and keeps th
     vit_tensors contents = model.tensors();
     bad.change(contents);
     const integer_vit changed(std::move(contents));
-    REQUIRE(refusal([&] { save_integer_vit(changed, path); }) == path.string() + ": " + bad.problem);
+    REQUIRE(refusal<file_error>([&] { save_integer_vit(changed, path); }) == path.string() + ": " + bad.problem);
     REQUIRE(file_contents(path) == former);
   }
   for (const char* const key : {"format", "version"}) {
-    REQUIRE(refusal([&] {
+    REQUIRE(refusal<file_error>([&] {
               save_integer_vit(model, path, {{key, "mine"}});
             }) == path.string() + ": a note is named \"" + key + "\", which the format uses");
   }
-  REQUIRE(refusal([&] {
+  REQUIRE(refusal<file_error>([&] {
             save_integer_vit(model, path, {{"note", "\xff"}});
           }) == path.string() + ": \"?\" is not valid UTF-8");
   REQUIRE(file_contents(path) == former);
@@ -342,7 +332,7 @@ TEST_CASE("save_integer_vit: keeps the existing file if writing fails", "[model_
   const ::rlimit small{4096, limit.rlim_max};
   const auto former_handler = std::signal(SIGXFSZ, SIG_IGN);
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-  const std::string message = refusal([&] { save_integer_vit(model, path); });
+  const std::string message = refusal<file_error>([&] { save_integer_vit(model, path); });
   const int restored = ::setrlimit(RLIMIT_FSIZE, &limit);
   std::signal(SIGXFSZ, former_handler);
 
@@ -356,8 +346,12 @@ TEST_CASE("save_integer_vit: refuses paths that cannot hold a file", "[model_fil
   const scratch_folder folder;
   const integer_vit model = quantized_vit(smallest_vit, paper_recipe);
   std::filesystem::create_directory(folder / "folder");
-  const auto save = [&](const std::filesystem::path& path) { return refusal([&] { save_integer_vit(model, path); }); };
-  const auto load = [&](const std::filesystem::path& path) { return refusal([&] { load_integer_vit(path); }); };
+  const auto save = [&](const std::filesystem::path& path) {
+    return refusal<file_error>([&] { save_integer_vit(model, path); });
+  };
+  const auto load = [&](const std::filesystem::path& path) {
+    return refusal<file_error>([&] { load_integer_vit(path); });
+  };
   REQUIRE(save(folder / "folder") == (folder / "folder").string() + ": is a folder");
   REQUIRE(save(folder / "none/model").starts_with((folder / "none/model").string() + ": a temporary file cannot"));
   REQUIRE(load(folder / "folder") == (folder / "folder").string() + ": is a folder");

@@ -31,16 +31,6 @@ recorded_case made_case(const std::string& parameters = R"({"bits": 8, "name": "
       safetensors_file::parse(safetensors_bytes("case", tensors, {{"function", "f"}, {"params", parameters}}), "case"));
 }
 
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const file_error& error) {
-    return error.what();
-  }
-  return {};
-}
-
 }  // namespace
 
 TEST_CASE("recorded_case: gives codes, quantizers and parameters") {
@@ -61,13 +51,15 @@ TEST_CASE("recorded_case: gives codes, quantizers and parameters") {
 
 TEST_CASE("recorded_case: errors name the file, the tensor and the limit") {
   const recorded_case file = made_case();
-  CHECK(error_of([&] { file.codes<std::int8_t>("x__codes"); }) ==
+  CHECK(refusal<file_error>([&] { file.codes<std::int8_t>("x__codes"); }) ==
         "case: x__codes has the code 255 at 5 of its memory; it must be in -128..127");
-  CHECK(mentions(error_of([&] { file.size("x__codes", 0, 3); }), "case: x__codes has shape [2, 3]; it must have 3"));
-  CHECK(mentions(error_of([&] { file.whole_number("bits", 1, 4); }), "case: the parameter bits is 8; it must be"));
-  CHECK(error_of([&] { file.number("none"); }) == "case: the parameter none is missing");
-  CHECK(mentions(error_of([&] { file.tensor_scale("x"); }), "case: x__scale has 3 values; it must have 1"));
-  CHECK(mentions(error_of([&] { made_case("[]"); }), "case: metadata \"params\" is no JSON object"));
+  CHECK(mentions(refusal<file_error>([&] { file.size("x__codes", 0, 3); }),
+                 "case: x__codes has shape [2, 3]; it must have 3"));
+  CHECK(mentions(refusal<file_error>([&] { file.whole_number("bits", 1, 4); }),
+                 "case: the parameter bits is 8; it must be"));
+  CHECK(refusal<file_error>([&] { file.number("none"); }) == "case: the parameter none is missing");
+  CHECK(mentions(refusal<file_error>([&] { file.tensor_scale("x"); }), "case: x__scale has 3 values; it must have 1"));
+  CHECK(mentions(refusal<file_error>([&] { made_case("[]"); }), "case: metadata \"params\" is no JSON object"));
 }
 
 TEST_CASE("tensor_comparison: counts differences, and names positions and broken claims") {

@@ -13,7 +13,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +22,7 @@
 #include "intact/io/replace_file.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_write.hpp"
+#include "refusal.hpp"
 #include "scratch_folder.hpp"
 
 namespace intact_test::replace_file_test {
@@ -31,11 +31,6 @@ namespace {
 using intact::write_text_file;
 using intact::detail::replacement_file;
 using intact_test::scratch_folder;
-
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
 
 void put(const std::filesystem::path& path, std::string_view text) {
   std::ofstream(path, std::ios::binary) << text;
@@ -47,19 +42,9 @@ void put(const std::filesystem::path& path, std::string_view text) {
   return status.st_mode & 07777;
 }
 
-/// The message of the file_error that a call ends with; empty when it does not.
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const intact::file_error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 void require_refused(const std::filesystem::path& path, const std::string& problem) {
-  for (const std::string& message :
-       {refusal([&] { write_text_file(path, "text"); }), refusal([&] { intact::write_safetensors(path, {}); })}) {
+  for (const std::string& message : {refusal<intact::file_error>([&] { write_text_file(path, "text"); }),
+                                     refusal<intact::file_error>([&] { intact::write_safetensors(path, {}); })}) {
     CAPTURE(message);
     REQUIRE(message.starts_with(path.string() + ": "));
     REQUIRE(message.find(problem) != std::string::npos);
@@ -106,9 +91,9 @@ TEST_CASE("write_text_file: replaces a file", "[replace_file]") {
   const scratch_folder folder;
   put(folder / "file", "former");
   write_text_file(folder / "file", "latter");
-  REQUIRE(contents(folder / "file") == "latter");
+  REQUIRE(file_contents(folder / "file") == "latter");
   write_text_file(folder / "new", std::string("\0\n", 2));
-  REQUIRE(contents(folder / "new") == std::string("\0\n", 2));
+  REQUIRE(file_contents(folder / "new") == std::string("\0\n", 2));
   write_text_file(folder / "empty", "");
   REQUIRE(std::filesystem::file_size(folder / "empty") == 0);
   REQUIRE(folder.files() == 3);
@@ -125,10 +110,10 @@ TEST_CASE("write_text_file, write_safetensors: follow symbolic links, also to a 
   std::filesystem::create_symlink((folder / "dangling").string(), folder / "below/absolute");
 
   write_text_file(folder / "below/chain", "latter");
-  REQUIRE(contents(folder / "file") == "latter");
+  REQUIRE(file_contents(folder / "file") == "latter");
   write_text_file(folder / "below/absolute", "created");
   REQUIRE(std::filesystem::is_regular_file(std::filesystem::symlink_status(folder / "below/new")));
-  REQUIRE(contents(folder / "below/new") == "created");
+  REQUIRE(file_contents(folder / "below/new") == "created");
   intact::write_safetensors(folder / "dangling", {});
   REQUIRE(intact::safetensors_file::read(folder / "below/new").names().empty());
   for (const char* const link : {"link", "below/chain", "dangling", "below/absolute"}) {
@@ -145,8 +130,8 @@ TEST_CASE("write_text_file: takes a name without a folder in the working folder"
   std::filesystem::create_symlink("other", "link");
   write_text_file("link", "more");
   std::filesystem::current_path(former);
-  REQUIRE(contents(folder / "file") == "text");
-  REQUIRE(contents(folder / "other") == "more");
+  REQUIRE(file_contents(folder / "file") == "text");
+  REQUIRE(file_contents(folder / "other") == "more");
 }
 
 TEST_CASE("write_text_file, write_safetensors: refuse a path where no file can be", "[replace_file]") {
@@ -161,9 +146,9 @@ TEST_CASE("write_text_file, write_safetensors: refuse a path where no file can b
   std::filesystem::create_symlink("none/file", folder / "dangling");
   require_refused(folder / "dangling", "a temporary file cannot be made in its folder: No such file");
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
-  REQUIRE(refusal([&] { intact::write_safetensors(folder / "pipe", {}); }) ==
+  REQUIRE(refusal<intact::file_error>([&] { intact::write_safetensors(folder / "pipe", {}); }) ==
           (folder / "pipe").string() + ": is not a regular file");
-  REQUIRE(contents(folder / "file") == "former");
+  REQUIRE(file_contents(folder / "file") == "former");
   REQUIRE(folder.files() == 5);
 }
 
@@ -178,12 +163,12 @@ TEST_CASE("write_text_file: refuses a folder without the right to write", "[repl
     if (::geteuid() == 0 && ::setuid(65534) != 0) {  // the superuser may write everywhere
       ::_exit(2);
     }
-    message = refusal([&] { write_text_file(folder / "folder/file", "latter"); });
+    message = refusal<intact::file_error>([&] { write_text_file(folder / "folder/file", "latter"); });
     ::_exit(message.ends_with(": a temporary file cannot be made in its folder: Permission denied") ? 0 : 1);
   });
   std::filesystem::permissions(folder / "folder", std::filesystem::perms(0755));
   REQUIRE(status == 0);
-  REQUIRE(contents(folder / "folder/file") == "former");
+  REQUIRE(file_contents(folder / "folder/file") == "former");
 }
 
 TEST_CASE("write_text_file: writes to a pipe and to a device directly", "[replace_file]") {
@@ -201,7 +186,9 @@ TEST_CASE("write_text_file: writes to a pipe and to a device directly", "[replac
   write_text_file("/dev/null", "text");
   REQUIRE(std::filesystem::is_character_file("/dev/null"));
   if (std::filesystem::exists("/dev/full")) {
-    REQUIRE(refusal([] { write_text_file("/dev/full", "text"); }).starts_with("/dev/full: writing failed: "));
+    REQUIRE(refusal<intact::file_error>([] {
+              write_text_file("/dev/full", "text");
+            }).starts_with("/dev/full: writing failed: "));
   }
 }
 
@@ -220,7 +207,7 @@ TEST_CASE("write_text_file: appends to printed text if the standard output is a 
       std::fflush(stdout);
     });
     REQUIRE(status == 0);
-    REQUIRE(contents(folder / "printed") == "before\ntext\nafter\n");
+    REQUIRE(file_contents(folder / "printed") == "before\ntext\nafter\n");
     REQUIRE(folder.files() == 1);
   }
 }
@@ -267,7 +254,7 @@ TEST_CASE("write_text_file: gives nobody more rights to a file whose group is lo
       write_text_file(folder / "file", "latter");
     });
     REQUIRE(status == 0);
-    REQUIRE(contents(folder / "file") == "latter");
+    REQUIRE(file_contents(folder / "file") == "latter");
     REQUIRE(mode_of(folder / "file") == after);
     std::filesystem::remove(folder / "file");
   }
@@ -291,13 +278,14 @@ TEST_CASE("write_text_file: keeps the existing file if its replacement cannot be
   const ::rlimit small{4096, limit.rlim_max};
   const auto former_handler = std::signal(SIGXFSZ, SIG_IGN);
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-  const std::string message = refusal([&] { write_text_file(folder / "file", std::string(100'000, 'x')); });
+  const std::string message =
+      refusal<intact::file_error>([&] { write_text_file(folder / "file", std::string(100'000, 'x')); });
   const int restored = ::setrlimit(RLIMIT_FSIZE, &limit);
   std::signal(SIGXFSZ, former_handler);
 
   REQUIRE(restored == 0);
   REQUIRE(message.starts_with((folder / "file").string() + ": writing failed: "));
-  REQUIRE(contents(folder / "file") == "former");
+  REQUIRE(file_contents(folder / "file") == "former");
   REQUIRE(folder.files() == 1);
 }
 
@@ -307,7 +295,9 @@ TEST_CASE("replacement_file: is removed if it cannot replace the file", "[replac
     replacement_file replacement(folder / "file");
     std::filesystem::create_directory(folder / "file");
     REQUIRE(folder.files() == 2);
-    REQUIRE(refusal([&] { replacement.commit(); }).starts_with((folder / "file").string() + ": writing failed: "));
+    REQUIRE(refusal<intact::file_error>([&] {
+              replacement.commit();
+            }).starts_with((folder / "file").string() + ": writing failed: "));
   }
   REQUIRE(folder.files() == 1);
 }
@@ -318,7 +308,7 @@ TEST_CASE("replacement_file: removes temporary files of killed processes", "[rep
   for (int kills = 0; kills < 3; ++kills) {
     write_and_be_killed(folder / "file");
     REQUIRE(temporary_files(folder).size() == 1);  // each removes that of the one before
-    REQUIRE(contents(folder / "file") == "former");
+    REQUIRE(file_contents(folder / "file") == "former");
   }
   write_text_file(folder / "other", "text");
   REQUIRE(temporary_files(folder).empty());
@@ -328,7 +318,7 @@ TEST_CASE("replacement_file: removes temporary files of killed processes", "[rep
   const std::string own = ".intact-" + std::to_string(::getpid()) + "-0.tmp";
   put(folder / own, "abandoned");
   write_text_file(folder / "other", "more");
-  REQUIRE(contents(folder / "other") == "more");
+  REQUIRE(file_contents(folder / "other") == "more");
   REQUIRE(temporary_files(folder).empty());
 }
 
@@ -382,7 +372,7 @@ TEST_CASE("replacement_file: the temporary file of a running process is not remo
   REQUIRE(temporary_files(folder).size() == 1);
   first.write(std::string_view("last"));
   first.commit();
-  REQUIRE(contents(folder / "first") == "the last");
+  REQUIRE(file_contents(folder / "first") == "the last");
   REQUIRE(temporary_files(folder).empty());
 }
 
@@ -435,11 +425,11 @@ TEST_CASE("replacement_file: every file is whole [many processes that write and 
     REQUIRE(::waitpid(process, &status, 0) == process);
     REQUIRE(status == 0);
   }
-  const std::string shared = contents(folder / "shared");
+  const std::string shared = file_contents(folder / "shared");
   REQUIRE(shared.size() == 20'000);
   REQUIRE(std::count(shared.begin(), shared.end(), shared.front()) == 20'000);
   for (int p = 0; p < processes; ++p) {
-    REQUIRE(contents(folder / std::to_string(p)) == std::to_string(rounds - 1));
+    REQUIRE(file_contents(folder / std::to_string(p)) == std::to_string(rounds - 1));
   }
   write_text_file(folder / "shared", "last");
   REQUIRE(temporary_files(folder).empty());

@@ -8,8 +8,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <span>
@@ -24,6 +22,7 @@
 #include "catch.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_write.hpp"
+#include "refusal.hpp"
 #include "scratch_folder.hpp"
 
 namespace intact_test::safetensors_test {
@@ -38,27 +37,12 @@ using intact::write_safetensors;
 using intact_test::scratch_folder;
 using shape = std::vector<std::int64_t>;
 
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
 void put(const std::filesystem::path& path, std::string_view text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-/// The message of the file_error that a call ends with; empty when it does not.
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const intact::file_error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 std::string read_refusal(const std::filesystem::path& path) {
-  return refusal([&] { safetensors_file::read(path); });
+  return refusal<intact::file_error>([&] { safetensors_file::read(path); });
 }
 
 /// Checks that a file is refused, with its name first and the problem after it.
@@ -138,19 +122,23 @@ TEST_CASE("safetensors_reader: refuses the same as safetensors_file", "[safetens
   write_safetensors(folder / "file", std::array{tensor_from("first", {3000}, values), tensor_from("x", {2}, x)});
   safetensors_reader stream(folder / "file");
   const safetensors_file file = safetensors_file::read(folder / "file");
-  const auto same_refusal = [&](const auto& of) { CHECK(refusal([&] { of(stream); }) == refusal([&] { of(file); })); };
+  const auto same_refusal = [&](const auto& of) {
+    CHECK(refusal<intact::file_error>([&] { of(stream); }) == refusal<intact::file_error>([&] { of(file); }));
+  };
   same_refusal([](auto& of) { of.template values<float>("y", {2}); });
   same_refusal([](auto& of) { of.template values<float>("x", {1, 2}); });
   same_refusal([](auto& of) { of.template values<std::int32_t>("x", {2}); });
   const std::string name = (folder / "file").string();
-  CHECK(refusal([&] { stream.values<std::int32_t>("x", {2}); }) ==
+  CHECK(refusal<intact::file_error>([&] { stream.values<std::int32_t>("x", {2}); }) ==
         name + ": tensor \"x\" has dtype F32; it must be I32");
 
   std::filesystem::resize_file(folder / "file", std::filesystem::file_size(folder / "file") - 1);
-  CHECK(refusal([&] { stream.values<float>("x", {2}); }) == name + ": tensor \"x\" cannot be read");
+  CHECK(refusal<intact::file_error>([&] { stream.values<float>("x", {2}); }) == name + ": tensor \"x\" cannot be read");
   for (const char* const bad : {"file", "none"}) {
-    CHECK(refusal([&] { safetensors_reader(folder / bad); }).starts_with((folder / bad).string() + ": "));
-    CHECK(refusal([&] { safetensors_reader(folder / bad); }) == read_refusal(folder / bad));
+    CHECK(refusal<intact::file_error>([&] {
+            safetensors_reader(folder / bad);
+          }).starts_with((folder / bad).string() + ": "));
+    CHECK(refusal<intact::file_error>([&] { safetensors_reader(folder / bad); }) == read_refusal(folder / bad));
   }
 }
 
@@ -189,7 +177,7 @@ TEST_CASE("safetensors_file: reads the bytes of every dtype, each tensor aligned
     REQUIRE(std::ranges::equal(file.machine_bytes(tensor.name), tensor.bytes));
     REQUIRE(file.info(tensor.name).begin % std::max<std::size_t>(intact::dtype_bits(tensor.type) / 8, 1) == 0);
   }
-  const std::string text = contents(folder / "file");
+  const std::string text = file_contents(folder / "file");
   REQUIRE((8 + static_cast<unsigned char>(text[0]) + 256 * static_cast<unsigned char>(text[1])) % 8 == 0);
 }
 
@@ -208,16 +196,16 @@ TEST_CASE("write_safetensors: writes the bytes of the format", "[safetensors]") 
   const std::string prefix{static_cast<char>(header.size()), 0, 0, 0, 0, 0, 0, 0};
   const std::string buffer{'\xfe', '\xff', '\xff', '\xff', 1, 2, 3};
   REQUIRE(header.size() == 144);
-  REQUIRE(contents(folder / "file") == prefix + header + buffer);
+  REQUIRE(file_contents(folder / "file") == prefix + header + buffer);
 
   write_safetensors(folder / "reversed", std::array{given[1], given[0]}, {{"k\"", "\xc3\xa9"}});
-  REQUIRE(contents(folder / "reversed") == contents(folder / "file"));
+  REQUIRE(file_contents(folder / "reversed") == file_contents(folder / "file"));
 }
 
 TEST_CASE("write_safetensors: writes a file without tensors", "[safetensors]") {
   const scratch_folder folder;
   write_safetensors(folder / "nothing", {});
-  REQUIRE(contents(folder / "nothing") == std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
+  REQUIRE(file_contents(folder / "nothing") == std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
   REQUIRE(safetensors_file::read(folder / "nothing").names().empty());
   REQUIRE(safetensors_file::read(folder / "nothing").metadata().empty());
 
@@ -241,7 +229,7 @@ TEST_CASE("safetensors_file: reads BOOL tensors as bytes", "[safetensors]") {
                     std::array{tensor_to_write{"x", dtype::boolean, {3}, std::as_bytes(std::span(flags))}});
   const safetensors_file file = safetensors_file::read(folder / "file");
   REQUIRE(file.values<std::uint8_t>("x") == std::vector<std::uint8_t>{0, 1, 1});
-  require_refused(folder / "file", refusal([&] { file.values<std::int8_t>("x"); }),
+  require_refused(folder / "file", refusal<intact::file_error>([&] { file.values<std::int8_t>("x"); }),
                   "tensor \"x\" has dtype BOOL; it must be I8");
 }
 
@@ -268,18 +256,22 @@ TEST_CASE("safetensors_file: errors name file, tensor, value and limit", "[safet
   REQUIRE_FALSE(file.contains("there"));
   REQUIRE(file.name() == path.string());
   REQUIRE(file.metadata_value("key") == "value");
-  require_refused(path, refusal([&] { file.info("there"); }), "tensor \"there\" is missing");
-  require_refused(path, refusal([&] { file.machine_bytes("there"); }), "tensor \"there\" is missing");
-  require_refused(path, refusal([&] { file.values<std::int32_t>("there"); }), "tensor \"there\" is missing");
-  require_refused(path, refusal([&] { file.values<std::uint32_t>("here"); }),
+  require_refused(path, refusal<intact::file_error>([&] { file.info("there"); }), "tensor \"there\" is missing");
+  require_refused(path, refusal<intact::file_error>([&] { file.machine_bytes("there"); }),
+                  "tensor \"there\" is missing");
+  require_refused(path, refusal<intact::file_error>([&] { file.values<std::int32_t>("there"); }),
+                  "tensor \"there\" is missing");
+  require_refused(path, refusal<intact::file_error>([&] { file.values<std::uint32_t>("here"); }),
                   "tensor \"here\" has dtype I32; it must be U32");
-  require_refused(path, refusal([&] { file.values<float>("here"); }), "tensor \"here\" has dtype I32; it must be F32");
-  require_refused(path, refusal([&] {
+  require_refused(path, refusal<intact::file_error>([&] { file.values<float>("here"); }),
+                  "tensor \"here\" has dtype I32; it must be F32");
+  require_refused(path, refusal<intact::file_error>([&] {
                     file.values<std::int32_t>("here", {3, 2});
                   }),
                   "tensor \"here\" has shape [2, 3]; it must be [3, 2]");
-  require_refused(path, refusal([&] { file.values<std::int32_t>("here", {}); }), "it must be []");
-  require_refused(path, refusal([&] { file.metadata_value("other"); }), "metadata \"other\" is missing");
+  require_refused(path, refusal<intact::file_error>([&] { file.values<std::int32_t>("here", {}); }), "it must be []");
+  require_refused(path, refusal<intact::file_error>([&] { file.metadata_value("other"); }),
+                  "metadata \"other\" is missing");
 }
 
 TEST_CASE("safetensors_bytes: gives the bytes that write_safetensors writes", "[safetensors]") {
@@ -289,7 +281,7 @@ TEST_CASE("safetensors_bytes: gives the bytes that write_safetensors writes", "[
   const std::array<tensor_to_write, 2> tensors{tensor_from("narrow", {3}, narrow), tensor_from("wide", {2}, wide)};
   write_safetensors(folder / "file", tensors, {{"made", "today"}});
   const std::vector<std::byte> bytes = intact::safetensors_bytes("memory", tensors, {{"made", "today"}});
-  const std::string text = contents(folder / "file");
+  const std::string text = file_contents(folder / "file");
   REQUIRE(std::ranges::equal(bytes, std::as_bytes(std::span(text))));
 
   const safetensors_file file = safetensors_file::parse(bytes, "memory");
@@ -298,7 +290,7 @@ TEST_CASE("safetensors_bytes: gives the bytes that write_safetensors writes", "[
   // The file has the low byte first, whatever the machine has.
   const auto stored = std::span(bytes).last(3 + 8).first(4);
   REQUIRE(std::ranges::equal(stored, std::array{std::byte{4}, std::byte{3}, std::byte{2}, std::byte{1}}));
-  require_refused("memory", refusal([&] {
+  require_refused("memory", refusal<intact::file_error>([&] {
                     intact::safetensors_bytes("memory", std::array{tensors[0], tensors[0]});
                   }),
                   "the name is given twice");
@@ -360,7 +352,7 @@ TEST_CASE("write_safetensors: refuses invalid tensors and changes no file", "[sa
     return tensor_from(std::move(name), std::move(sizes), codes);
   };
   const auto write = [&](std::vector<tensor_to_write> tensors, std::map<std::string, std::string> metadata = {}) {
-    return refusal([&] { write_safetensors(path, tensors, metadata); });
+    return refusal<intact::file_error>([&] { write_safetensors(path, tensors, metadata); });
   };
   constexpr std::int64_t huge = std::int64_t{1} << 32;
 
@@ -383,7 +375,7 @@ TEST_CASE("write_safetensors: refuses invalid tensors and changes no file", "[sa
   require_refused(path, write({with("\xff", {4})}), "\"?\" is not valid UTF-8");
   require_refused(path, write({}, {{"k", "\xed\xa0\x80"}}), "\"???\" is not valid UTF-8");
   require_refused(path, write({}, {{"k\xc3", "v"}}), "\"k?\" is not valid UTF-8");
-  REQUIRE(contents(path) == "former");
+  REQUIRE(file_contents(path) == "former");
   REQUIRE(folder.files() == 1);
 }
 
@@ -398,7 +390,7 @@ TEST_CASE("write_safetensors: writes the largest rank, which safetensors_file re
 TEST_CASE("write_safetensors: refuses a header over the limit", "[safetensors]") {
   const scratch_folder folder;
   const std::string value(intact::safetensors_max_header, 'v');
-  require_refused(folder / "file", refusal([&] {
+  require_refused(folder / "file", refusal<intact::file_error>([&] {
                     write_safetensors(folder / "file", {}, {{"k", value}});
                   }),
                   "the header would have 100000032 bytes; it must have at most 100000000");

@@ -2,8 +2,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -31,11 +29,6 @@ constexpr std::uint64_t swin_version_1 = 0x4c8afac1d05a2a2f, swin_version_2 = 0x
 
 std::filesystem::path stored(const std::string& name) {
   return std::filesystem::path(INTACT_STORED_MODELS) / (name + ".safetensors");
-}
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// FNV-1a of 64 bits.
@@ -103,7 +96,7 @@ TEST_CASE("load_integer_vit: logits of stored models have the recorded hash [ver
   CHECK(second.tensors().blocks[0].norm1.epsilon_fraction != 0);
 
   save_integer_vit(second, folder / "second");
-  CHECK(bytes_of(folder / "second") == bytes_of(stored("vit_version_2")));
+  CHECK(file_contents(folder / "second") == file_contents(stored("vit_version_2")));
   save_integer_vit(first, folder / "first");
   const safetensors_file saved = safetensors_file::read(folder / "first");
   CHECK(saved.metadata_value("version") == "2");
@@ -121,7 +114,7 @@ TEST_CASE("load_integer_swin: logits of stored models have the recorded hash [ve
   CHECK(second.tensors().patch_norm.epsilon_fraction != 0);
 
   save_integer_swin(second, folder / "second");
-  CHECK(bytes_of(folder / "second") == bytes_of(stored("swin_version_2")));
+  CHECK(file_contents(folder / "second") == file_contents(stored("swin_version_2")));
   save_integer_swin(first, folder / "first");
   CHECK(hash_of(load_integer_swin(folder / "first")) == swin_version_1);
 }

@@ -1,8 +1,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -41,11 +39,6 @@ quantization_recipe with_weights(quantization_recipe parts, weight_kind kind) {
 std::vector<quantization_recipe> all_parts() {
   return {paper_recipe, with_weights(paper_recipe_888, weight_kind::s4),
           with_weights(precise_recipe, weight_kind::grouped_s4), precise_recipe_888};
-}
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// A file in parts that can be changed at will.
@@ -110,7 +103,7 @@ TEST_CASE("save_integer_swin: load_integer_swin gives the saved model [all recip
     CHECK(loaded.real_logit(1000) == model.real_logit(1000));
 
     save_integer_swin(loaded, folder / "again", {{"made", "today"}});
-    CHECK(bytes_of(folder / "again") == bytes_of(folder / "model"));
+    CHECK(file_contents(folder / "again") == file_contents(folder / "model"));
     for (const owned_image& image : make_images(small, 2)) {
       const tensors expected = swin_reference(loaded.tensors()).evaluate(image.view);
       CHECK(compare_image(model, image.view, expected).mismatched == 0);

@@ -18,6 +18,7 @@
 #include "intact/reference/gemm.hpp"
 #include "intact/reference/model/attention.hpp"
 #include "intact/reference/model/mlp.hpp"
+#include "refusal.hpp"
 #include "small_model.hpp"
 #include "tensor.hpp"
 
@@ -45,17 +46,6 @@ bool contains(const std::string& text, const std::string& phrase) {
     }
   }
   return false;
-}
-
-/// The message with which a call is refused; empty if it is not.
-template <class Call>
-std::string refusal(Call call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "";
 }
 
 template <class Call>

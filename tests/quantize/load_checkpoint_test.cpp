@@ -17,19 +17,7 @@
 #include "refusal.hpp"
 
 namespace intact_test::load_checkpoint_test {
-namespace {
-
-template <class Action>
-std::string file_error_of(Action action) {
-  try {
-    action();
-  } catch (const file_error& error) {
-    return error.what();
-  }
-  return {};
-}
-
-}  // namespace
+namespace {}  // namespace
 
 TEST_CASE("interpolate_positions: equals torch") {
   // torch.nn.functional.interpolate(..., mode="bicubic", antialias=True) of a 3 x 3 plane.
@@ -75,7 +63,7 @@ TEST_CASE("load_checkpoint: names of timm and of Hugging Face give the same mode
     CHECK(load_checkpoint(timm, {}).epsilon == 1e-6F);
 
     renamed.all.erase("vit.encoder.layer.1.attention.attention.key.bias");
-    CHECK(mentions(file_error_of([&] { load_checkpoint(renamed.in_memory(), {}); }),
+    CHECK(mentions(refusal<file_error>([&] { load_checkpoint(renamed.in_memory(), {}); }),
                    "tensor \"vit.encoder.layer.1.attention.attention.key.bias\" is missing"));
   }
 }
@@ -125,7 +113,7 @@ TEST_CASE("load_checkpoint: finds the common prefix of names, and heads that hav
           expected);
     if (!prefix.empty()) {
       renamed.all.erase(prefix + "blocks.0.attn.proj.bias");
-      CHECK(mentions(file_error_of([&] { load_checkpoint(renamed.in_memory()); }),
+      CHECK(mentions(refusal<file_error>([&] { load_checkpoint(renamed.in_memory()); }),
                      "tensor \"" + prefix + "blocks.0.attn.proj.bias\" is missing"));
     }
   }
@@ -144,10 +132,10 @@ TEST_CASE("load_checkpoint: F16, BF16 and F64 are the floats that they hold") {
     CAPTURE(dtype_name(type));
     CHECK(intact::forward(load_checkpoint(timm.in_memory(type)), image.view()) == expected);
   }
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(dtype::i32)); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory(dtype::i32)); }),
                  "has dtype I32; it must be F32, F16, BF16 or F64"));
   timm.all["blocks.1.mlp.fc1.bias"].values[3] = 1e20F;
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(dtype::f16)); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory(dtype::f16)); }),
                  "tensor \"blocks.1.mlp.fc1.bias\" has the value inf"));
 }
 
@@ -190,7 +178,7 @@ TEST_CASE("load_checkpoint: biases of queries, keys and values may be missing, t
   CHECK(bias.segment(12, 12).isZero(0));
   CHECK(bias.tail(12) == model.blocks[1].qkv.bias.tail(12));
   split.all.erase("blocks.1.attn.q_bias");
-  CHECK(mentions(file_error_of([&] { load_checkpoint(split.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(split.in_memory()); }),
                  "tensor \"blocks.1.attn.q_bias\" is missing"));
 }
 
@@ -213,7 +201,7 @@ TEST_CASE("load_checkpoint: LayerScale is part of the layer before it") {
   }
   CHECK(scaled.blocks[1].proj.weight == model.blocks[1].proj.weight);
   timm.add("blocks.0.ls2.gamma", {11}, gamma.data());
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory()); }),
                  "tensor \"blocks.0.ls2.gamma\" has shape [11]; it must be [12]"));
 }
 
@@ -344,7 +332,7 @@ TEST_CASE("load_checkpoint: takes the names of torchvision") {
         intact::forward(load_checkpoint(timm.in_memory()), image.view()));
   theirs.all["encoder.layers.encoder_layer_1.self_attention.in_proj_weight"].values[13] =
       std::numeric_limits<float>::infinity();
-  CHECK(mentions(file_error_of([&] { load_checkpoint(theirs.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(theirs.in_memory()); }),
                  "tensor \"encoder.layers.encoder_layer_1.self_attention.in_proj_weight\" has the value inf at row 1, "
                  "column 1; it must be finite"));
 }
@@ -353,22 +341,22 @@ TEST_CASE("load_checkpoint: names every tensor that it does not understand, and 
   checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
   timm.all["blocks.0.attn.q_nrm.weight"] = timm.all["blocks.1.attn.q_nrm.weight"] = {{1}, {1}};
   timm.all["clstoken"] = {{1}, {1}};
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory()); }),
                  "tensor \"blocks.0.attn.q_nrm.weight\" has no place in a vision transformer of this architecture; not "
                  "understood: \"blocks.0.attn.q_nrm.weight\" and 1 alike (nearest known name "));
   timm.all.erase("cls_token");
-  const std::string missing = file_error_of([&] { load_checkpoint(timm.in_memory()); });
+  const std::string missing = refusal<file_error>([&] { load_checkpoint(timm.in_memory()); });
   CHECK(mentions(missing, "tensor \"cls_token\" is missing; not understood: "));
   CHECK(mentions(missing, "\"clstoken\" (nearest known name \"cls_token\")"));
 
   checkpoint_tensors theirs = hugging_face_checkpoint(random_float_vit(tiny_vit));
   const std::string value = "vit.encoder.layer.1.attention.attention.value.weight";
   theirs.all[value].values[14] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(mentions(file_error_of([&] { load_checkpoint(theirs.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(theirs.in_memory()); }),
                  "tensor \"" + value + "\" has the value nan at row 1, column 2; it must be finite"));
   theirs.all[value].values[14] = 0;
   theirs.all.erase("vit.encoder.layer.1.intermediate.dense.bias");
-  CHECK(mentions(file_error_of([&] { load_checkpoint(theirs.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(theirs.in_memory()); }),
                  "tensor \"vit.encoder.layer.1.intermediate.dense.bias\" is missing"));
 }
 
@@ -450,7 +438,7 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
   const auto error = [&](auto change) {
     checkpoint_options options = known;
     change(options.config);
-    return file_error_of([&] { intact::read_checkpoint(file, options); });
+    return refusal<file_error>([&] { intact::read_checkpoint(file, options); });
   };
   const auto stated = [&](const char* key, index_t value) {
     return error([&](checkpoint_config& c) { c.sizes = {{key, value, "config"}}; });
@@ -537,13 +525,14 @@ TEST_CASE("read_checkpoint: a configuration is not refused for a value that an o
   CHECK(model.shape.height == 20);
   CHECK(model.mean == std::vector<float>(3, 0.5F));
   given.model.heads.reset();
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), given); }), "config is 5; it must divide"));
+  CHECK(
+      mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory(), given); }), "config is 5; it must divide"));
 }
 
 TEST_CASE("load_checkpoint: refuses sizes above those of models in files") {
   checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
   timm.all["blocks.0.mlp.fc1.weight"] = {{1'048'577, 1}, std::vector<float>(1'048'577)};
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory()); }),
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory()); }),
                  "tensor \"blocks.0.mlp.fc1.weight\" has shape [1048577, 1]; it must have 2 sizes in 1..1048576"));
 }
 
@@ -562,7 +551,7 @@ TEST_CASE("with_timm_names: refuses two tensors of one name, another type and an
   const auto error = [&](auto change) {
     checkpoint_tensors changed = good;
     change(changed);
-    return file_error_of([&] { with_timm_names(changed.in_memory()); });
+    return refusal<file_error>([&] { with_timm_names(changed.in_memory()); });
   };
   CHECK(error([](checkpoint_tensors&) {}).empty());
   CHECK(mentions(error([](checkpoint_tensors& c) { c.all["cls_classifier.bias"] = c.all["classifier.bias"]; }),

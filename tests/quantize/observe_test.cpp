@@ -14,6 +14,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "intact/io/safetensors.hpp"
+#include "refusal.hpp"
 
 namespace intact_test::observe_test {
 namespace {
@@ -50,15 +51,6 @@ table random_table(std::mt19937& random, intact::index_t rows, intact::index_t c
 float rounded(float x) {
   volatile float stored = x;
   return stored;
-}
-
-std::string message_of(const auto& action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 // ---- recorded cases ----
@@ -413,29 +405,29 @@ TEST_CASE("build_ptf_scale, build_omse_scale: scores are rounded to float32", "[
 
 TEST_CASE("range_observer: refuses bad batches before anything changes", "[observe]") {
   range_observer observer(range_rule::minmax, granularity::channel);
-  CHECK(message_of([&] { observer.range(); }) == "intact::range_observer: channel is 0; 0 channels have a range");
+  CHECK(refusal([&] { observer.range(); }) == "intact::range_observer: channel is 0; 0 channels have a range");
   observer.update(table{{1, 2}, 1, 2}.view());
 
-  CHECK(message_of([&] {
+  CHECK(refusal([&] {
           observer.update(table{{1, 5, 3, infinity}, 2, 2}.view());
         }) == "intact::range_observer: batch[0] has the value inf at row 1, column 1; it must be finite");
-  const std::string nan_message = message_of([&] { observer.update(table{{std::nanf(""), 5}, 1, 2}.view()); });
+  const std::string nan_message = refusal([&] { observer.update(table{{std::nanf(""), 5}, 1, 2}.view()); });
   CHECK(nan_message.find("nan at row 0, column 0; it must be finite") != std::string::npos);
-  CHECK(message_of([&] { observer.update(matrix_view<const float>(nullptr, 0, 2)); }) ==
+  CHECK(refusal([&] { observer.update(matrix_view<const float>(nullptr, 0, 2)); }) ==
         "intact::range_observer: batch has 1 matrices and no values; it must have some");
-  CHECK(message_of([&] { observer.update(intact::float_batch()); }) ==
+  CHECK(refusal([&] { observer.update(intact::float_batch()); }) ==
         "intact::range_observer: batch has 0 matrices and no values; it must have some");
-  CHECK(message_of([&] {
+  CHECK(refusal([&] {
           observer.update(table{{1, 2, 3}, 1, 3}.view());
         }) == "intact::range_observer: columns of batch[0] is 3; it must be equal to 2");
   const table wide{{1, 2, 3}, 1, 3}, narrow{{1, 2}, 1, 2};
   const std::array uneven{narrow.view(), wide.view()};
-  CHECK(message_of([&] { observer.update(uneven); }) ==
+  CHECK(refusal([&] { observer.update(uneven); }) ==
         "intact::range_observer: columns of batch[1] is 3; it must be equal to 2");
   CHECK(observer.range(0).high == 1);
   CHECK(observer.range(1).high == 2);
-  CHECK(message_of([&] { observer.range(2); }) == "intact::range_observer: channel is 2; 2 channels have a range");
-  CHECK(message_of([] { range_observer(range_rule::percentile, granularity::channel); }) ==
+  CHECK(refusal([&] { observer.range(2); }) == "intact::range_observer: channel is 2; 2 channels have a range");
+  CHECK(refusal([] { range_observer(range_rule::percentile, granularity::channel); }) ==
         "intact::range_observer: granularity is channel; with the rule percentile it must be tensor");
 }
 
@@ -449,7 +441,7 @@ TEST_CASE("build_affine_scale, build_omse_scale, build_ptf_scale: refuse bad ran
     CHECK_THROWS_AS(intact::build_omse_scale(range, intact::u8_codes, batch), std::invalid_argument);
     CHECK_THROWS_AS(intact::build_ptf_scale(range, intact::u8_codes, batch), std::invalid_argument);
   }
-  CHECK(message_of([] {
+  CHECK(refusal([] {
           intact::build_affine_scale({1, 0}, intact::u8_codes);
         }) == "intact::build_affine_scale: the range is 1 to 0; it must be finite, not empty and of finite length");
   CHECK_THROWS_AS(intact::build_affine_scale({0, 1}, {5, 5, false}), std::invalid_argument);

@@ -184,9 +184,4 @@ inline std::vector<classification> classify_all(const integer_vit& model, const 
   return all;
 }
 
-inline std::string file_contents(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
 }  // namespace intact_test

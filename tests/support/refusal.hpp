@@ -6,11 +6,11 @@
 namespace intact_test {
 
 /// The message of the refusal that an action ends with, or nothing.
-template <class Action>
+template <class Error = std::invalid_argument, class Action>
 std::string refusal(Action action) {
   try {
     action();
-  } catch (const std::invalid_argument& error) {
+  } catch (const Error& error) {
     return error.what();
   }
   return {};

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -25,6 +26,7 @@ class scratch_folder {
     std::filesystem::remove_all(path_, ignored);
   }
 
+  const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
 
   std::ptrdiff_t files() const { return std::distance(std::filesystem::directory_iterator(path_), {}); }
@@ -32,5 +34,10 @@ class scratch_folder {
  private:
   std::filesystem::path path_;
 };
+
+inline std::string file_contents(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 }  // namespace intact_test

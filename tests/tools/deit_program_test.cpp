@@ -1,14 +1,12 @@
 #include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -22,6 +20,7 @@
 #include "deit_files.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_write.hpp"
+#include "program.hpp"
 #include "scratch_folder.hpp"
 
 // The program intact-deit, on a tiny random model and synthetic images; and on DeiT-Tiny where it is at hand.
@@ -29,29 +28,8 @@
 namespace intact_test::deit_program_test {
 namespace {
 
-struct outcome {
-  int exit_code = -1;
-  std::string output;
-
-  bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
-};
-
-outcome deit(const std::string& arguments) {
-  outcome result;
-  FILE* const pipe = ::popen((INTACT_DEIT_PROGRAM " " + arguments + " 2>&1").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::array<char, 4096> part;
-  while (const std::size_t size = std::fread(part.data(), 1, part.size(), pipe)) {
-    result.output.append(part.data(), size);
-  }
-  const int status = ::pclose(pipe);
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return result;
-}
-
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+program_outcome deit(const std::string& arguments) {
+  return run_program(INTACT_DEIT_PROGRAM " " + arguments);
 }
 
 std::string quoted(const std::filesystem::path& path) {
@@ -84,11 +62,11 @@ struct tiny_set {
     write_text(images / "labels.tsv", labels + "more/9.png\t3\n10.jpg\t4\n");
   }
 
-  outcome quantize(const std::string& options = "") const {
+  program_outcome quantize(const std::string& options = "") const {
     return deit("quantize --weights" + quoted(weights) + "--calibration" + quoted(images) + "-o" + quoted(model) +
                 options);
   }
-  outcome evaluate(const std::string& options = "") const {
+  program_outcome evaluate(const std::string& options = "") const {
     return deit("evaluate --model" + quoted(model) + "--images" + quoted(images) + "--json" + quoted(json) + options);
   }
 };
@@ -96,7 +74,7 @@ struct tiny_set {
 }  // namespace
 
 TEST_CASE("intact-deit: prints its help") {
-  const outcome help = deit("--help");
+  const program_outcome help = deit("--help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
   for (const char* const command : {"quantize", "convert", "classify", "evaluate", "budget", "attention", "inspect"}) {
@@ -111,7 +89,7 @@ TEST_CASE("intact-deit: converts a calibrated model and classifies an image") {
   calibrated_tensors calibrated = make_calibrated_vit().file;
   calibrated.write(set.weights);
   const std::string convert = "convert" + quoted(set.weights) + "-o" + quoted(set.model);
-  const outcome converted = deit(convert + "--crop 0.9");
+  const program_outcome converted = deit(convert + "--crop 0.9");
   INFO(converted.output);
   REQUIRE(converted.exit_code == 0);
   CHECK(converted.says(set.model.string() + ": 2 blocks"));
@@ -119,17 +97,17 @@ TEST_CASE("intact-deit: converts a calibrated model and classifies an image") {
   CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
 
   set.checkpoint.write(set.weights);
-  const outcome of_checkpoint = deit(convert);
+  const program_outcome of_checkpoint = deit(convert);
   CHECK(of_checkpoint.exit_code == 2);
   CHECK(of_checkpoint.says("intact-deit quantize takes float checkpoints"));
 
   calibrated.set<float>("activations.norm.scale", {}, {0.0F});
   calibrated.write(set.weights);
-  const std::string before = contents(set.model);
-  const outcome refused = deit(convert);
+  const std::string before = file_contents(set.model);
+  const program_outcome refused = deit(convert);
   CHECK(refused.exit_code == 2);
   CHECK(refused.says(set.weights.string() + ": tensor \"activations.norm.scale\" has the value 0"));
-  CHECK(contents(set.model) == before);
+  CHECK(file_contents(set.model) == before);
 }
 
 TEST_CASE("intact-deit: converts what the exporter of FQ-ViT's models writes") {
@@ -148,12 +126,12 @@ TEST_CASE("intact-deit: converts what the exporter of FQ-ViT's models writes") {
     return;
   }
   REQUIRE(status == 0);
-  const outcome converted = deit("convert" + quoted(set.weights) + "-o" + quoted(set.model));
+  const program_outcome converted = deit("convert" + quoted(set.weights) + "-o" + quoted(set.model));
   INFO(converted.output);
   REQUIRE(converted.exit_code == 0);
   CHECK(converted.says(set.model.string() + ": 2 blocks"));
   CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
-  const outcome converted_swin = deit("convert" + quoted(swin) + "-o" + quoted(set.model));
+  const program_outcome converted_swin = deit("convert" + quoted(swin) + "-o" + quoted(set.model));
   INFO(converted_swin.output);
   REQUIRE(converted_swin.exit_code == 0);
   CHECK(converted_swin.says(set.model.string() + ": 2 stages"));
@@ -161,12 +139,12 @@ TEST_CASE("intact-deit: converts what the exporter of FQ-ViT's models writes") {
 
 TEST_CASE("intact-deit: quantizes a model, evaluates it and classifies images") {
   const tiny_set set;
-  const outcome quantized = set.quantize();
+  const program_outcome quantized = set.quantize();
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("2 blocks of width 12, 12 x 12 pixels, 7 classes"));
 
-  const outcome evaluated = set.evaluate("--float" + quoted(set.weights));
+  const program_outcome evaluated = set.evaluate("--float" + quoted(set.weights));
   INFO(evaluated.output);
   REQUIRE(evaluated.exit_code == 0);
   CHECK(evaluated.says("11 images, 0 failed"));
@@ -197,15 +175,15 @@ TEST_CASE("intact-deit: quantizes a model, evaluates it and classifies images") 
   CHECK(read_json(set.json).at("images") == 4);
   CHECK_FALSE(read_json(set.json).contains("agreement"));
 
-  const outcome classified = deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png"));
+  const program_outcome classified = deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png"));
   INFO(classified.output);
   CHECK(classified.exit_code == 0);
   CHECK(std::count(classified.output.begin(), classified.output.end(), '%') == 5);
   CHECK(classified.says("class "));
   write_text(set.folder / "synset_words.txt", "ape\nbat\ncat\ndog\neel\nfox\ngnu\n");
   CHECK_FALSE(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).says("class "));
-  const outcome wrong_names = deit("classify --model" + quoted(set.model) + "--names" +
-                                   quoted(set.images / "labels.tsv") + quoted(set.images / "0.png"));
+  const program_outcome wrong_names = deit("classify --model" + quoted(set.model) + "--names" +
+                                           quoted(set.images / "labels.tsv") + quoted(set.images / "0.png"));
   CHECK(wrong_names.exit_code == 2);
   CHECK(wrong_names.says("there are 11 names; the model has 7 classes"));
 }
@@ -216,7 +194,7 @@ TEST_CASE("intact-deit: quantizes and evaluates a distilled model with both head
   for (const std::string options : {"", "--profile paper --method observe", "--size 20"}) {
     CAPTURE(options);
     REQUIRE(set.quantize(options).exit_code == 0);
-    const outcome evaluated = set.evaluate("--float" + quoted(set.weights));
+    const program_outcome evaluated = set.evaluate("--float" + quoted(set.weights));
     INFO(evaluated.output);
     CHECK(evaluated.exit_code == 0);
     CHECK(read_json(set.json).at("sqnr_db") > 10);
@@ -228,7 +206,7 @@ TEST_CASE("intact-deit: inspect tells what a checkpoint and an integer model are
   const auto inspect = [&](const std::filesystem::path& file) {
     return deit("inspect" + quoted(file) + "--json" + quoted(set.json));
   };
-  const outcome in_float = inspect(set.weights);
+  const program_outcome in_float = inspect(set.weights);
   INFO(in_float.output);
   REQUIRE(in_float.exit_code == 0);
   CHECK(in_float.says("2 blocks of width 12, 2 heads, 20 hidden channels, 7 classes"));
@@ -239,7 +217,7 @@ TEST_CASE("intact-deit: inspect tells what a checkpoint and an integer model are
   CHECK(checkpoint.at("tensors").at("F32") == set.checkpoint.all.size());
 
   REQUIRE(set.quantize("--method observe --bits 4/8/4 --weight-group 0").exit_code == 0);
-  const outcome integer = inspect(set.model);
+  const program_outcome integer = inspect(set.model);
   INFO(integer.output);
   REQUIRE(integer.exit_code == 0);
   CHECK(integer.says("attention     log2 of the maximum, normalized rows"));
@@ -271,7 +249,7 @@ TEST_CASE("intact-deit: shows names and notes of a file as printable text, and n
     many.all["pooler.\x1b[31m" + std::to_string(n) + std::string(300, 'x')] = {{1}, {1}};
   }
   many.write(set.weights);
-  const outcome checkpoint = deit("inspect" + quoted(set.weights));
+  const program_outcome checkpoint = deit("inspect" + quoted(set.weights));
   INFO(checkpoint.output);
   REQUIRE(checkpoint.exit_code == 0);
   CHECK_FALSE(checkpoint.says("\x1b"));
@@ -291,7 +269,7 @@ TEST_CASE("intact-deit: shows names and notes of a file as printable text, and n
     tensors.push_back({name, model.info(name).type, model.info(name).shape, bytes.back()});
   }
   intact::write_safetensors(set.model, tensors, notes);
-  const outcome integer = deit("inspect" + quoted(set.model));
+  const program_outcome integer = deit("inspect" + quoted(set.model));
   INFO(integer.output);
   REQUIRE(integer.exit_code == 0);
   CHECK_FALSE(integer.says("\x1b"));
@@ -301,7 +279,7 @@ TEST_CASE("intact-deit: shows names and notes of a file as printable text, and n
 
 TEST_CASE("intact-deit: evaluates the float model without an integer model") {
   const tiny_set set;
-  const outcome in_float = deit("evaluate --float" + quoted(set.weights) + "--images" + quoted(set.images));
+  const program_outcome in_float = deit("evaluate --float" + quoted(set.weights) + "--images" + quoted(set.images));
   CHECK(in_float.exit_code == 0);
   CHECK(in_float.says("float (Eigen)"));
   CHECK_FALSE(in_float.says("integer"));
@@ -320,7 +298,7 @@ TEST_CASE("intact-deit: accepts every part of a recipe") {
         "--profile paper --bits 4/8/8 --method observe", "--size 20",
         "--crop 1 --mean 0.5 --std 0.5 0.4 0.3 --epsilon 1e-5 --heads 3"}) {
     CAPTURE(options);
-    const outcome quantized = set.quantize(options);
+    const program_outcome quantized = set.quantize(options);
     INFO(quantized.output);
     CHECK(quantized.exit_code == 0);
     CHECK(set.evaluate("--limit 2").exit_code == 0);
@@ -330,7 +308,7 @@ TEST_CASE("intact-deit: accepts every part of a recipe") {
 TEST_CASE("intact-deit: refuses options whose values are invalid or contradict each other") {
   const tiny_set set;
   const auto refused = [&](const std::string& options, const std::string& message) {
-    const outcome result = set.quantize(options);
+    const program_outcome result = set.quantize(options);
     INFO(result.output);
     CHECK(result.exit_code == 2);
     CHECK(result.says(message));
@@ -355,7 +333,7 @@ TEST_CASE("intact-deit: counts images that cannot be read, and evaluates the oth
   std::filesystem::resize_file(set.images / "10.jpg", 500);
   std::filesystem::remove(set.images / "3.png");
   for (const std::string options : {"", "--batch 2", "--batch 20"}) {
-    const outcome evaluated = set.evaluate(options);
+    const program_outcome evaluated = set.evaluate(options);
     INFO(evaluated.output);
     CHECK(evaluated.exit_code == 1);
     CHECK(evaluated.says("8 images, 3 failed"));
@@ -366,18 +344,18 @@ TEST_CASE("intact-deit: counts images that cannot be read, and evaluates the oth
     CHECK(read_json(set.json).at("images") == 8);
   }
 
-  const outcome classified =
+  const program_outcome classified =
       deit("classify --model" + quoted(set.model) + quoted(set.images / "1.png") + quoted(set.images / "2.png"));
   CHECK(classified.exit_code == 1);
   CHECK(classified.says("1.png: is neither a PNG nor a JPEG file"));
   CHECK(classified.says("2.png\n"));
 
   write_text(set.images / "labels.tsv", "1.png\t0\n");
-  const outcome none = set.evaluate();
+  const program_outcome none = set.evaluate();
   CHECK(none.exit_code == 2);
   CHECK(none.says("no image could be read"));
   write_text(set.images / "labels.tsv", "0.png\t7\n");
-  const outcome label = set.evaluate();
+  const program_outcome label = set.evaluate();
   CHECK(label.exit_code == 2);
   CHECK(label.says("labels.tsv: line 1 has the class \"7\"; it must be a number from 0 to 6"));
 }
@@ -387,22 +365,23 @@ TEST_CASE("intact-deit: calibrates without the images that cannot be read") {
   std::filesystem::remove(set.images / "1.png");
   std::filesystem::remove(set.images / "10.jpg");
   REQUIRE(set.quantize().exit_code == 0);
-  const std::string expected = contents(set.model);
+  const std::string expected = file_contents(set.model);
   write_text(set.images / "1.png", "a text");
   write_text(set.images / "10.jpg", "GIF89a");
   std::filesystem::create_directory(set.images / "folder.png");
-  const outcome quantized = set.quantize();
+  const program_outcome quantized = set.quantize();
   INFO(quantized.output);
   CHECK(quantized.exit_code == 1);
   CHECK(quantized.says((set.images / "1.png").string() + ": is neither a PNG nor a JPEG file"));
   CHECK(quantized.says((set.images / "10.jpg").string() + ": is a GIF file; it must be a PNG or JPEG file"));
   CHECK(quantized.says((set.images / "folder.png").string() + ": is not a regular file"));
   CHECK(quantized.says("3 of 12 calibration images could not be read"));
-  CHECK(contents(set.model) == expected);
+  CHECK(file_contents(set.model) == expected);
 
   std::filesystem::remove(set.images / "folder.png");
-  const outcome budget = deit("budget --method observe --weights" + quoted(set.weights) + "--calibration" +
-                              quoted(set.images) + "--evaluation" + quoted(set.images) + "--json" + quoted(set.json));
+  const program_outcome budget =
+      deit("budget --method observe --weights" + quoted(set.weights) + "--calibration" + quoted(set.images) +
+           "--evaluation" + quoted(set.images) + "--json" + quoted(set.json));
   INFO(budget.output);
   CHECK(budget.exit_code == 1);
   CHECK(budget.says("2 of 11 calibration images could not be read"));
@@ -416,7 +395,7 @@ TEST_CASE("intact-deit: calibrates without the images that cannot be read") {
       write_text(entry.path(), "a text");
     }
   }
-  const outcome none = set.quantize();
+  const program_outcome none = set.quantize();
   INFO(none.output);
   CHECK(none.exit_code == 2);
   CHECK(none.says(set.images.string() + ": none of the 11 calibration images could be read"));
@@ -425,7 +404,7 @@ TEST_CASE("intact-deit: calibrates without the images that cannot be read") {
 
 TEST_CASE("intact-deit: does not resize prepared images, and names those of another size") {
   const tiny_set set;
-  const outcome mixed = set.quantize("--prepared");
+  const program_outcome mixed = set.quantize("--prepared");
   INFO(mixed.output);
   CHECK(mixed.exit_code == 1);
   CHECK(mixed.says("10 of 11 calibration images could not be read"));
@@ -437,7 +416,7 @@ TEST_CASE("intact-deit: does not resize prepared images, and names those of anot
   const std::filesystem::path square = set.images / "more/9.png", done = set.folder / "done.png";
   write_png(done, intact::preprocess_image(made_image(12, 12), 12, 0.875));
   const auto classified = [&](const std::filesystem::path& image, const std::string& options) {
-    const outcome result = deit("classify --model" + quoted(set.model) + options + quoted(image));
+    const program_outcome result = deit("classify --model" + quoted(set.model) + options + quoted(image));
     CHECK(result.exit_code == 0);
     return result.output.substr(result.output.find('\n'));
   };
@@ -445,7 +424,7 @@ TEST_CASE("intact-deit: does not resize prepared images, and names those of anot
   CHECK(classified(square, "") != classified(square, "--prepared"));
   CHECK(deit("classify --prepared --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 1);
 
-  const outcome evaluated = set.evaluate("--prepared");
+  const program_outcome evaluated = set.evaluate("--prepared");
   CHECK(evaluated.exit_code == 1);
   CHECK(evaluated.says("1 images, 10 failed"));
   const std::string shown = "attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "-o" +
@@ -458,7 +437,7 @@ TEST_CASE("intact-deit: refuses checkpoints of no vision transformer, naming fil
   const tiny_set set;
   const auto refused = [&](const checkpoint_tensors& bad, const std::string& message) {
     bad.write(set.weights);
-    const outcome result = set.quantize();
+    const program_outcome result = set.quantize();
     INFO(result.output);
     CHECK(result.exit_code == 2);
     CHECK(result.says("model.safetensors: "));
@@ -482,14 +461,15 @@ TEST_CASE("intact-deit: refuses checkpoints of no vision transformer, naming fil
   CHECK(set.quantize().exit_code == 2);
   CHECK(deit("classify --model" + quoted(set.weights) + quoted(set.images / "0.png")).exit_code == 2);
   set.checkpoint.write(set.weights);  // a float model is no integer model
-  const outcome confused = deit("classify --model" + quoted(set.weights) + quoted(set.images / "0.png"));
+  const program_outcome confused = deit("classify --model" + quoted(set.weights) + quoted(set.images / "0.png"));
   CHECK(confused.exit_code == 2);
   CHECK(confused.says("model.safetensors: metadata \"format\" is missing"));
 }
 
 TEST_CASE("intact-deit: quantize prints its assumptions, their source and the error of every part") {
   const tiny_set set;
-  const outcome quantized = set.quantize("--epsilon 1e-5 --method observe --profile paper --json" + quoted(set.json));
+  const program_outcome quantized =
+      set.quantize("--epsilon 1e-5 --method observe --profile paper --json" + quoted(set.json));
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("2 (metadata \"heads\")"));
@@ -515,7 +495,7 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
   write_text(set.folder / "config.json", R"({"layer_norm_eps": 1e-5, "hidden_size": 12, "hidden_act": "quick_gelu"})");
   write_text(set.folder / "preprocessor_config.json",
              R"({"image_mean": [0.5, 0.5, 0.5], "resample": 2, "size": {"height": 12, "width": 12}})");
-  const outcome quantized = set.quantize("--method observe --images 3");
+  const program_outcome quantized = set.quantize("--method observe --images 3");
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("1e-05 (config.json \"layer_norm_eps\")"));
@@ -528,7 +508,7 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
   CHECK(file.metadata_value("interpolation") == "bilinear");
   CHECK(file.metadata_value("resize") == "squash");
   CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
-  const outcome given = set.quantize(
+  const program_outcome given = set.quantize(
       "--method observe --images 3 --epsilon 1e-4 --interpolation bicubic --resize center --activation silu");
   CHECK(given.says("1e-04 (--epsilon)"));
   CHECK(given.says("bicubic (--interpolation)"));
@@ -538,7 +518,7 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
 
   std::filesystem::remove(set.model);
   write_text(set.folder / "config.json", R"({"hidden_size": 768})");
-  const outcome other = set.quantize("--method observe --images 3");
+  const program_outcome other = set.quantize("--method observe --images 3");
   CHECK(other.exit_code == 2);
   CHECK(other.says(
       "model.safetensors: config.json \"hidden_size\" is 768; the tensors have 12; the option --no-config ignores it"));
@@ -547,7 +527,7 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
 
   std::filesystem::remove(set.folder / "config.json");
   write_text(set.folder / "preprocessor_config.json", R"({"do_resize": false})");
-  const outcome unresized = set.quantize("--method observe --images 3");
+  const program_outcome unresized = set.quantize("--method observe --images 3");
   CHECK(unresized.exit_code == 2);
   CHECK(
       unresized.says("preprocessor_config.json \"do_resize\" is false; images are always resized, and an option must "
@@ -557,7 +537,7 @@ TEST_CASE("intact-deit: takes values of config.json and preprocessor_config.json
 
 TEST_CASE("intact-deit: quantize prints that a recipe and a method are the defaults") {
   const tiny_set set;
-  const outcome quantized = set.quantize("--json" + quoted(set.json));
+  const program_outcome quantized = set.quantize("--json" + quoted(set.json));
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("precise 8/8/4 (default; --profile names another)"));
@@ -566,7 +546,7 @@ TEST_CASE("intact-deit: quantize prints that a recipe and a method are the defau
   for (const char* const what : {"crop", "recipe", "method"}) {
     CHECK(assumptions.at(what).at("source").get<std::string>().starts_with("default; --"));
   }
-  const outcome chosen = set.quantize("--crop 0.875 --stream u8 --observer ema --json" + quoted(set.json));
+  const program_outcome chosen = set.quantize("--crop 0.875 --stream u8 --observer ema --json" + quoted(set.json));
   INFO(chosen.output);
   REQUIRE(chosen.exit_code == 0);
   const nlohmann::json given = read_json(set.json).at("assumptions");
@@ -591,7 +571,7 @@ TEST_CASE("intact-deit: replaces a method that is not possible, and names the us
   std::fill_n(fc1.begin() + 1, 11, 2.85e37F * (126.51F / 127.5F));
   set.checkpoint.write(set.weights);
   for (const std::string method : {"search", "compensate"}) {
-    const outcome quantized = set.quantize("--method " + method + " --json" + quoted(set.json));
+    const program_outcome quantized = set.quantize("--method " + method + " --json" + quoted(set.json));
     INFO(quantized.output);
     REQUIRE(quantized.exit_code == 0);
     CHECK(quantized.says("--method " + method + " is not possible, observe takes its place: block 1: intact::"));
@@ -616,8 +596,8 @@ TEST_CASE("intact-deit: quantizes models with parts that are zero, and names rai
     set.checkpoint.write(set.weights);
     for (const char* const method : {"observe", "search", "compensate"}) {
       for (const char* const recipe : {"paper", "precise"}) {
-        const outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + recipe +
-                                               " --images 1" + " --json" + quoted(set.json));
+        const program_outcome quantized = set.quantize("--method " + std::string(method) + " --profile " + recipe +
+                                                       " --images 1" + " --json" + quoted(set.json));
         CAPTURE(zero.name, method, recipe, quantized.output);
         REQUIRE(quantized.exit_code == 0);
         const nlohmann::json raised = read_json(set.json).at("raised_scales");
@@ -650,7 +630,7 @@ TEST_CASE("intact-deit: names a part with much error, and an option that helps")
     weight *= 64;
   }
   set.checkpoint.write(set.weights);
-  const outcome quantized = set.quantize("--method observe --profile paper --json" + quoted(set.json));
+  const program_outcome quantized = set.quantize("--method observe --profile paper --json" + quoted(set.json));
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("warning: " + set.weights.string() + ": attention of block 1 has much error"));
@@ -662,7 +642,8 @@ TEST_CASE("intact-deit: names a part with much error, and an option that helps")
   REQUIRE_FALSE(better.empty());
   CHECK(better[0].at("method") == "observe");
   CHECK(better[0].at("sqnr_db") > json.at("warnings")[0].at("sqnr_db").get<double>() + 3);
-  const outcome equalized = set.quantize("--equalize --method observe --profile paper --json" + quoted(set.json));
+  const program_outcome equalized =
+      set.quantize("--equalize --method observe --profile paper --json" + quoted(set.json));
   INFO(equalized.output);
   CHECK(read_json(set.json).at("warnings").empty());
 }
@@ -672,16 +653,16 @@ TEST_CASE("intact-deit: refusals of a model name file, tensor, block and option"
     tiny_set other;
     change(other.checkpoint);
     other.checkpoint.write(other.weights);
-    const outcome refused = other.quantize(options);
-    const outcome budget = deit("budget --weights" + quoted(other.weights) + "--calibration" + quoted(other.images) +
-                                "--evaluation" + quoted(other.images) + options);
-    for (const outcome& each : {refused, budget}) {
+    const program_outcome refused = other.quantize(options);
+    const program_outcome budget = deit("budget --weights" + quoted(other.weights) + "--calibration" +
+                                        quoted(other.images) + "--evaluation" + quoted(other.images) + options);
+    for (const program_outcome& each : {refused, budget}) {
       CHECK(each.exit_code == 2);
       CHECK(each.says(other.weights.string()));
     }
     return refused;
   };
-  const outcome infinite = refusal_after(
+  const program_outcome infinite = refusal_after(
       [](checkpoint_tensors& made) {
         std::vector<float>& fc1 = made.all["blocks.1.mlp.fc1.weight"].values;
         std::fill(fc1.begin(), fc1.end(), 3e38F);
@@ -689,11 +670,11 @@ TEST_CASE("intact-deit: refusals of a model name file, tensor, block and option"
       "");
   INFO(infinite.output);
   CHECK(infinite.says("tensor fc1 of block 1 has the value"));
-  const outcome heads = refusal_after([](checkpoint_tensors&) {}, "--heads 5");
+  const program_outcome heads = refusal_after([](checkpoint_tensors&) {}, "--heads 5");
   INFO(heads.output);
   CHECK(heads.says("heads is 5"));
   CHECK(heads.says("--heads"));
-  const outcome deviation = refusal_after([](checkpoint_tensors& made) { made.metadata["std"] = "0"; }, "");
+  const program_outcome deviation = refusal_after([](checkpoint_tensors& made) { made.metadata["std"] = "0"; }, "");
   INFO(deviation.output);
   CHECK(deviation.says("the option --std"));
 }
@@ -701,8 +682,9 @@ TEST_CASE("intact-deit: refusals of a model name file, tensor, block and option"
 TEST_CASE("intact-deit: budget prints every kind of tensor") {
   const tiny_set set;
   const auto kinds_of = [&](const std::string& options) {
-    const outcome budget = deit("budget --weights" + quoted(set.weights) + "--calibration" + quoted(set.images) +
-                                "--evaluation" + quoted(set.images) + "--json" + quoted(set.json) + options);
+    const program_outcome budget =
+        deit("budget --weights" + quoted(set.weights) + "--calibration" + quoted(set.images) + "--evaluation" +
+             quoted(set.images) + "--json" + quoted(set.json) + options);
     INFO(budget.output);
     REQUIRE(budget.exit_code == 0);
     return read_json(set.json).at("kinds");
@@ -724,8 +706,8 @@ TEST_CASE("intact-deit: attention maps have every head and patch, and follow the
   for (const std::string options :
        {"", "--bits 8/8/8", "--tail clip", "--profile paper", "--profile paper --bits 8/8/8"}) {
     REQUIRE(set.quantize(options).exit_code == 0);
-    const outcome shown = deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) + "--image" +
-                               quoted(set.images / "0.png") + "--block 0 -o" + quoted(set.json));
+    const program_outcome shown = deit("attention --model" + quoted(set.model) + "--float" + quoted(set.weights) +
+                                       "--image" + quoted(set.images / "0.png") + "--block 0 -o" + quoted(set.json));
     CAPTURE(options);
     INFO(shown.output);
     REQUIRE(shown.exit_code == 0);
@@ -761,12 +743,12 @@ TEST_CASE("intact-deit: integers are close to the float model [DeiT-Tiny]", "[da
   const std::filesystem::path model = folder / "model.safetensors", json = folder / "result.json",
                               weights = std::filesystem::path(data) / "deit_tiny/model.safetensors",
                               images = std::filesystem::path(data) / "imagenet_like";
-  const outcome quantized = deit("quantize --weights" + quoted(weights) + "--calibration" +
-                                 quoted(images / "calibration") + "--prepared --images 4 -o" + quoted(model));
+  const program_outcome quantized = deit("quantize --weights" + quoted(weights) + "--calibration" +
+                                         quoted(images / "calibration") + "--prepared --images 4 -o" + quoted(model));
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
-  const outcome evaluated = deit("evaluate --model" + quoted(model) + "--float" + quoted(weights) + "--images" +
-                                 quoted(images / "evaluation") + "--prepared --limit 5 --json" + quoted(json));
+  const program_outcome evaluated = deit("evaluate --model" + quoted(model) + "--float" + quoted(weights) + "--images" +
+                                         quoted(images / "evaluation") + "--prepared --limit 5 --json" + quoted(json));
   INFO(evaluated.output);
   REQUIRE(evaluated.exit_code == 0);
   const nlohmann::json result = read_json(json);

@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
@@ -21,21 +20,6 @@ namespace intact_test::deit_test {
 namespace {
 
 using namespace intact_deit;
-
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-std::string contents(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 }  // namespace
 
@@ -68,9 +52,11 @@ TEST_CASE("read_image: refuses files of no image, naming them") {
   const scratch_folder folder;
   write_png(folder / "good.png", made_image(20, 30));
   write_jpeg(folder / "good.jpg", made_image(20, 30));
-  const auto error = [&](const std::string& name) { return error_of([&] { read_image(folder / name); }); };
+  const auto error = [&](const std::string& name) {
+    return refusal<std::exception>([&] { read_image(folder / name); });
+  };
   for (const std::string name : {"good.png", "good.jpg"}) {
-    const std::string bytes = contents(folder / name);
+    const std::string bytes = file_contents(folder / name);
     for (std::size_t size = 0; size + 12 < bytes.size(); size += 5) {  // the last 12 bytes of a PNG say only "end"
       write_text(folder / "cut", bytes.substr(0, size));
       CAPTURE(name, size, bytes.size());
@@ -87,7 +73,7 @@ TEST_CASE("read_image: refuses files of no image, naming them") {
 
   // A header that claims 2^31 - 1 x 2^31 - 1 pixels, with the checksum that belongs to it.
   const std::string huge("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x02\0\0\0", 29);
-  write_text(folder / "huge.png", huge + contents(folder / "good.png").substr(29));
+  write_text(folder / "huge.png", huge + file_contents(folder / "good.png").substr(29));
   CHECK(error("huge.png").starts_with((folder / "huge.png").string() + ": "));
 }
 
@@ -98,7 +84,7 @@ TEST_CASE("read_labels: reads files and classes, and refuses bad lines") {
     return read_labels(folder / "", 10);
   };
   const auto error = [&](const std::string& text) {
-    const std::string message = error_of([&] { labels(text); });
+    const std::string message = refusal<std::exception>([&] { labels(text); });
     const std::string file = (folder / "labels.tsv").string() + ": ";
     return message.starts_with(file) ? message.substr(file.size()) : "does not name the file: " + message;
   };
@@ -116,25 +102,26 @@ TEST_CASE("read_labels: reads files and classes, and refuses bad lines") {
   CHECK(error("\t1\n") == "line 1 must be a file, a tab and the number of a class");
   CHECK(error("\n\n") == "there is no image in it");
   std::filesystem::remove(folder / "labels.tsv");
-  CHECK(mentions(error_of([&] { read_labels(folder / "", 10); }), "labels.tsv: the file does not exist"));
+  CHECK(
+      mentions(refusal<std::exception>([&] { read_labels(folder / "", 10); }), "labels.tsv: the file does not exist"));
 }
 
 TEST_CASE("find_images, read_class_names: read a folder of images and a file of names") {
   const scratch_folder folder;
-  CHECK(mentions(error_of([&] { find_images(folder / ""); }), "the folder has no PNG or JPEG file"));
-  CHECK(mentions(error_of([&] { find_images(folder / "none"); }), "the folder does not exist"));
+  CHECK(mentions(refusal<std::exception>([&] { find_images(folder / ""); }), "the folder has no PNG or JPEG file"));
+  CHECK(mentions(refusal<std::exception>([&] { find_images(folder / "none"); }), "the folder does not exist"));
   std::filesystem::create_directory(folder / "b");
   for (const char* const name : {"b/2.JPEG", "c.png", "a.JPG", "notes.txt"}) {
     write_text(folder / name, "");
   }
   CHECK(find_images(folder / "") ==
         std::vector<std::filesystem::path>{folder / "a.JPG", folder / "b/2.JPEG", folder / "c.png"});
-  CHECK(mentions(error_of([&] { find_images(folder / "c.png"); }), "is not a folder"));
+  CHECK(mentions(refusal<std::exception>([&] { find_images(folder / "c.png"); }), "is not a folder"));
 
   write_text(folder / "names", "n01440764 tench, Tinca tinca\nnet\r\nn0144076 x\n");
   CHECK(read_class_names(folder / "names", 3) == std::vector<std::string>{"tench, Tinca tinca", "net", "n0144076 x"});
-  CHECK(
-      mentions(error_of([&] { read_class_names(folder / "names", 4); }), "there are 3 names; the model has 4 classes"));
+  CHECK(mentions(refusal<std::exception>([&] { read_class_names(folder / "names", 4); }),
+                 "there are 3 names; the model has 4 classes"));
 }
 
 TEST_CASE("accuracy_of, compare: give accuracy and closeness of predictions") {

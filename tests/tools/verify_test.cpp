@@ -1,4 +1,3 @@
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,19 +9,19 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "cases.hpp"
 #include "catch.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_write.hpp"
+#include "program.hpp"
+#include "scratch_folder.hpp"
 
 // The program intact-verify, run on cases that are right, wrong in one value, and no cases at all.
 
@@ -31,48 +30,12 @@ namespace {
 
 using intact::safetensors_file;
 
-/// A folder that lasts as long as the object.
-struct temporary_folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / ("intact-verify-" + std::to_string(::getpid()));
-
-  temporary_folder() {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directory(path);
-  }
-  temporary_folder(const temporary_folder&) = delete;
-  temporary_folder& operator=(const temporary_folder&) = delete;
-  ~temporary_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
-
-struct outcome {
-  int exit_code = -1;
-  std::string output;
-
-  bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
-};
-
-outcome run(const std::string& command) {
-  outcome result;
-  FILE* const pipe = ::popen((command + " 2>&1").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::array<char, 4096> part;
-  while (const std::size_t size = std::fread(part.data(), 1, part.size(), pipe)) {
-    result.output.append(part.data(), size);
-  }
-  const int status = ::pclose(pipe);
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return result;
-}
-
 std::string quoted(const std::filesystem::path& path) {
   return '\'' + path.string() + '\'';
 }
 
-outcome verify(const std::filesystem::path& cases, const std::string& options = "") {
-  return run(INTACT_VERIFY_PROGRAM " " + options + ' ' + quoted(cases));
+program_outcome verify(const std::filesystem::path& cases, const std::string& options = "") {
+  return run_program(INTACT_VERIFY_PROGRAM " " + options + ' ' + quoted(cases));
 }
 
 /// A layer whose real numbers are powers of two, so that float32 and the exact values agree: input scale 1/4, weight
@@ -214,25 +177,25 @@ std::string printed_position(const safetensors_file& file, const std::string& te
 }
 
 TEST_CASE("intact-verify: prints its help") {
-  const outcome help = run(INTACT_VERIFY_PROGRAM " --help");
+  const program_outcome help = run_program(INTACT_VERIFY_PROGRAM " --help");
   CHECK(help.exit_code == 0);
   CHECK(help.says("Examples:"));
   CHECK(help.says("--json"));
-  CHECK(run(INTACT_VERIFY_PROGRAM).exit_code == 2);
-  CHECK(run(INTACT_VERIFY_PROGRAM " --no-such-option x").exit_code == 2);
+  CHECK(run_program(INTACT_VERIFY_PROGRAM).exit_code == 2);
+  CHECK(run_program(INTACT_VERIFY_PROGRAM " --no-such-option x").exit_code == 2);
 }
 
 TEST_CASE("intact-verify: passes a right case, and finds one wrong value") {
-  const temporary_folder folder;
-  const std::filesystem::path right = folder.path / "right.safetensors", wrong = folder.path / "wrong.safetensors";
+  const scratch_folder folder;
+  const std::filesystem::path right = folder / "right.safetensors", wrong = folder / "wrong.safetensors";
   write_linear_case(right);
-  const outcome passed = verify(right);
+  const program_outcome passed = verify(right);
   INFO(passed.output);
   CHECK(passed.exit_code == 0);
   CHECK(passed.says("1 verified, 0 unsupported, 0 unreadable; all claims hold"));
 
   write_changed(right, wrong, "lin__acc", 1, 1);
-  const outcome failed = verify(wrong);
+  const program_outcome failed = verify(wrong);
   INFO(failed.output);
   CHECK(failed.exit_code == 1);
   CHECK(failed.says("lin__acc [0, 1]: expected 14849, found 14848"));
@@ -240,21 +203,21 @@ TEST_CASE("intact-verify: passes a right case, and finds one wrong value") {
 
   for (const int by : {1, -2}) {  // a code off by one is wrong too when the exact value is no tie
     write_changed(right, wrong, "qout__codes", 2, by);
-    const outcome found = verify(wrong);
+    const program_outcome found = verify(wrong);
     INFO(found.output);
     CHECK(found.exit_code == 1);
     CHECK(found.says("qout__codes [1, 0]: expected"));
   }
-  CHECK(verify(folder.path).exit_code == 1);  // one wrong case among right ones
+  CHECK(verify(folder.path()).exit_code == 1);  // one wrong case among right ones
 }
 
 TEST_CASE("intact-verify: writes the results as JSON") {
-  const temporary_folder folder;
-  const std::filesystem::path right = folder.path / "right.safetensors", wrong = folder.path / "wrong.safetensors";
-  const std::filesystem::path json = folder.path / "result.json";
+  const scratch_folder folder;
+  const std::filesystem::path right = folder / "right.safetensors", wrong = folder / "wrong.safetensors";
+  const std::filesystem::path json = folder / "result.json";
   write_linear_case(right);
   write_changed(right, wrong, "lin__acc", 3, -1);
-  CHECK(verify(folder.path, "--json " + quoted(json)).exit_code == 1);
+  CHECK(verify(folder.path(), "--json " + quoted(json)).exit_code == 1);
   const nlohmann::json result = nlohmann::json::parse(read_bytes(json));
   CHECK(result.at("holds") == false);
   CHECK(result.at("verified") == 2);
@@ -264,39 +227,39 @@ TEST_CASE("intact-verify: writes the results as JSON") {
   CHECK(tensor.at("compared") == 4);
   CHECK(tensor.at("mismatched") == 1);
   CHECK(tensor.at("differences").at(0).at("index") == std::vector<int>{1, 1});
-  CHECK(verify(right, "--json " + quoted(folder.path / "no such folder" / "result.json")).exit_code == 2);
+  CHECK(verify(right, "--json " + quoted(folder / "no such folder" / "result.json")).exit_code == 2);
 
   // The file is replaced as a whole: through links, with its permissions, and kept where it cannot be.
-  const std::filesystem::path link = folder.path / "link.json", kept = folder.path / "kept.json";
+  const std::filesystem::path link = folder / "link.json", kept = folder / "kept.json";
   std::filesystem::create_symlink("made.json", link);
   CHECK(verify(right, "--json " + quoted(link)).exit_code == 0);
   CHECK(std::filesystem::is_symlink(link));
-  CHECK(nlohmann::json::parse(read_bytes(folder.path / "made.json")).at("holds") == true);
+  CHECK(nlohmann::json::parse(read_bytes(folder / "made.json")).at("holds") == true);
   write_bytes(kept, "former");
   std::filesystem::permissions(kept, std::filesystem::perms(0640));
-  const outcome limited =
-      run("ulimit -f 0; trap '' XFSZ; exec " INTACT_VERIFY_PROGRAM " --json " + quoted(kept) + ' ' + quoted(right));
+  const program_outcome limited = run_program("ulimit -f 0; trap '' XFSZ; exec " INTACT_VERIFY_PROGRAM " --json " +
+                                              quoted(kept) + ' ' + quoted(right));
   CHECK(limited.exit_code == 2);
   CHECK(limited.says("kept.json: writing failed: "));
   CHECK(read_bytes(kept) == "former");
   CHECK(verify(right, "--json " + quoted(kept)).exit_code == 0);
   CHECK(std::filesystem::status(kept).permissions() == std::filesystem::perms(0640));
-  const outcome piped = verify(right, "--json /dev/stdout");
+  const program_outcome piped = verify(right, "--json /dev/stdout");
   CHECK(piped.exit_code == 0);
   CHECK(piped.says("\n}\n"));
 }
 
 TEST_CASE("intact-verify: refuses files of no case, naming the reason") {
-  const temporary_folder folder;
-  const std::filesystem::path right = folder.path / "right.safetensors", bad = folder.path / "bad.safetensors";
+  const scratch_folder folder;
+  const std::filesystem::path right = folder / "right.safetensors", bad = folder / "bad.safetensors";
   const auto refused = [&](const std::filesystem::path& path, const std::string& message) {
-    const outcome result = verify(path);
+    const program_outcome result = verify(path);
     INFO(result.output);
     CHECK(result.exit_code == 2);
     CHECK(result.says(message));
   };
-  refused(folder.path, "the folder has no safetensors file");
-  refused(folder.path / "missing.safetensors", "the file does not exist");
+  refused(folder.path(), "the folder has no safetensors file");
+  refused(folder / "missing.safetensors", "the file does not exist");
   write_linear_case(right);
   const std::string bytes = read_bytes(right);
   write_bytes(bad, bytes.substr(0, bytes.size() - 1));
@@ -305,7 +268,7 @@ TEST_CASE("intact-verify: refuses files of no case, naming the reason") {
   refused(bad, "bytes; only 12 follow its length");
   write_bytes(bad, "this is no safetensors file");
   refused(bad, "is no safetensors file, but a text that begins with");
-  refused(folder.path, "1 verified, 0 unsupported, 1 unreadable");  // the right one is verified all the same
+  refused(folder.path(), "1 verified, 0 unsupported, 1 unreadable");  // the right one is verified all the same
   write_changed(right, bad, "qin__codes", 4, 128);
   refused(bad, "qin__codes has the code 256 at 4");
   write_changed(right, bad, "qout__zp", 0, 200);
@@ -317,8 +280,8 @@ TEST_CASE("intact-verify: refuses files of no case, naming the reason") {
 }
 
 TEST_CASE("intact-verify: verifies layers with s8 activations, one weight scale and weight scales of 0") {
-  const temporary_folder folder;
-  const std::filesystem::path path = folder.path / "case.safetensors", wrong = folder.path / "wrong.safetensors";
+  const scratch_folder folder;
+  const std::filesystem::path path = folder / "case.safetensors", wrong = folder / "wrong.safetensors";
   const std::vector<float> real_weights = {-1.0F, 0.875F, 0.375F, 0.3125F, 0, -8.0F};
   const std::vector<std::pair<const char*, linear_case>> all{
       {"s8", {}},
@@ -332,13 +295,13 @@ TEST_CASE("intact-verify: verifies layers with s8 activations, one weight scale 
       {"quantized weights", {.weights = real_weights}}};
   for (const auto& [name, given] : all) {
     given.write(path);
-    const outcome passed = verify(path);
+    const program_outcome passed = verify(path);
     INFO(name << '\n' << passed.output);
     CHECK(passed.exit_code == 0);
     CHECK(passed.says("1 verified, 0 unsupported, 0 unreadable; all claims hold"));
     for (const char* const tensor : {"lin__acc", "qout__codes"}) {
       write_changed(path, wrong, tensor, 3, 1);
-      const outcome failed = verify(wrong);
+      const program_outcome failed = verify(wrong);
       INFO(tensor << '\n' << failed.output);
       CHECK(failed.exit_code == 1);
       CHECK(failed.says(std::string(tensor) + " [1, 1]: expected"));
@@ -347,15 +310,15 @@ TEST_CASE("intact-verify: verifies layers with s8 activations, one weight scale 
 }
 
 TEST_CASE("intact-verify: a layer of 0 rows does not count as compared") {
-  const temporary_folder folder;
-  linear_case{.rows = 0}.write(folder.path / "empty.safetensors");
-  const outcome alone = verify(folder.path);
+  const scratch_folder folder;
+  linear_case{.rows = 0}.write(folder / "empty.safetensors");
+  const program_outcome alone = verify(folder.path());
   INFO(alone.output);
   CHECK(alone.exit_code == 2);
   CHECK(alone.says("empty: unsupported, it records no values that could be compared"));
   CHECK(alone.says("0 verified, 1 unsupported, 0 unreadable; nothing has been compared"));
-  write_linear_case(folder.path / "right.safetensors");
-  const outcome both = verify(folder.path);
+  write_linear_case(folder / "right.safetensors");
+  const program_outcome both = verify(folder.path());
   CHECK(both.exit_code == 0);
   CHECK(both.says("1 verified, 1 unsupported, 0 unreadable; all claims hold"));
 }
@@ -375,10 +338,10 @@ void write_replaced(const std::filesystem::path& from, const std::filesystem::pa
 }
 
 TEST_CASE("intact-verify: refuses numbers that no integer holds, naming them") {
-  const temporary_folder folder;
-  const std::filesystem::path right = folder.path / "right.safetensors", bad = folder.path / "bad.safetensors";
+  const scratch_folder folder;
+  const std::filesystem::path right = folder / "right.safetensors", bad = folder / "bad.safetensors";
   const auto refused = [&](const std::string& message) {
-    const outcome result = verify(bad);
+    const program_outcome result = verify(bad);
     INFO(message << '\n' << result.output);
     CHECK(result.exit_code == 2);
     CHECK(result.says("bad.safetensors: " + message));
@@ -427,8 +390,8 @@ TEST_CASE("intact-verify: refuses numbers that no integer holds, naming them") {
 }
 
 TEST_CASE("intact-verify: accepts any finite numbers as the logits of a softmax") {
-  const temporary_folder folder;
-  const std::filesystem::path path = folder.path / "softmax.safetensors";
+  const scratch_folder folder;
+  const std::filesystem::path path = folder / "softmax.safetensors";
   const std::vector<std::int32_t> codes = {0, 255, 3, 8}, q4 = {15, 0, 15, 15};
   const std::vector<float> scale = {1e-8F};
   for (const float largest : {3.4e38F, 1e30F, 1.0F}) {
@@ -438,7 +401,7 @@ TEST_CASE("intact-verify: accepts any finite numbers as the logits of a softmax"
         std::array{intact::tensor_from("codes", {1, 4}, codes), intact::tensor_from("scale", {}, scale),
                    intact::tensor_from("x", {1, 4}, x), intact::tensor_from("q4", {1, 4}, q4)},
         {{"function", "QIntSoftmax"}, {"params", "{}"}});
-    const outcome result = verify(path);
+    const program_outcome result = verify(path);
     INFO(result.output);
     CHECK(result.exit_code == 1);  // the codes are not those of these logits
   }
@@ -448,30 +411,30 @@ TEST_CASE("intact-verify: accepts any finite numbers as the logits of a softmax"
       std::array{intact::tensor_from("codes", {1, 4}, codes), intact::tensor_from("scale", {}, scale),
                  intact::tensor_from("x", {1, 4}, none), intact::tensor_from("q4", {1, 4}, q4)},
       {{"function", "QIntSoftmax"}, {"params", "{}"}});
-  const outcome result = verify(path);
+  const program_outcome result = verify(path);
   CHECK(result.exit_code == 2);
   CHECK(result.says("softmax.safetensors: x has the value nan at 1 of its memory; it must be finite"));
 }
 
 TEST_CASE("intact-verify: unknown functions are unsupported and never passed") {
-  const temporary_folder folder;
-  write_linear_case(folder.path / "other.safetensors", "Convolution");
-  const outcome alone = verify(folder.path);
+  const scratch_folder folder;
+  write_linear_case(folder / "other.safetensors", "Convolution");
+  const program_outcome alone = verify(folder.path());
   INFO(alone.output);
   CHECK(alone.exit_code == 2);
   CHECK(alone.says("other: unsupported, the function Convolution is not known"));
   CHECK(alone.says("0 verified, 1 unsupported, 0 unreadable; nothing has been compared"));
-  write_linear_case(folder.path / "right.safetensors");
-  const outcome both = verify(folder.path);
+  write_linear_case(folder / "right.safetensors");
+  const program_outcome both = verify(folder.path());
   CHECK(both.exit_code == 0);
   CHECK(both.says("1 verified, 1 unsupported, 0 unreadable; all claims hold"));
 }
 
 TEST_CASE("intact-verify: the cases of the export example pass, and fail if they are changed") {
-  const temporary_folder folder;
+  const scratch_folder folder;
   std::string python;
   for (const char* const candidate : {"python3", "/usr/bin/python3"}) {
-    if (python.empty() && run(std::string(candidate) + " -c 'import numpy'").exit_code == 0) {
+    if (python.empty() && run_program(std::string(candidate) + " -c 'import numpy'").exit_code == 0) {
       python = candidate;
     }
   }
@@ -479,19 +442,19 @@ TEST_CASE("intact-verify: the cases of the export example pass, and fail if they
     report_skipped("there is no python3 with NumPy");
     return;
   }
-  const outcome exported = run(python + " " INTACT_EXPORT_CASE " --demo " + quoted(folder.path));
+  const program_outcome exported = run_program(python + " " INTACT_EXPORT_CASE " --demo " + quoted(folder.path()));
   INFO(exported.output);
   REQUIRE(exported.exit_code == 0);
-  const outcome passed = verify(folder.path);
+  const program_outcome passed = verify(folder.path());
   INFO(passed.output);
   CHECK(passed.exit_code == 0);
   CHECK(passed.says("3 verified, 0 unsupported, 0 unreadable; all claims hold"));
-  const std::filesystem::path wrong = folder.path / "wrong.safetensors";
+  const std::filesystem::path wrong = folder / "wrong.safetensors";
   for (const auto& [name, tensor] : {std::pair("demo_linear", "lin__acc"), std::pair("demo_softmax", "q_exact"),
                                      std::pair("demo_layernorm", "ideal")}) {
-    const std::filesystem::path right = folder.path / (std::string(name) + ".safetensors");
+    const std::filesystem::path right = folder / (std::string(name) + ".safetensors");
     write_changed(right, wrong, tensor, 7, 3);
-    const outcome failed = verify(wrong);
+    const program_outcome failed = verify(wrong);
     INFO(failed.output);
     CHECK(failed.exit_code == 1);
     CHECK(failed.says(std::string(tensor) + ' ' + printed_position(safetensors_file::read(right), tensor, 7)));
@@ -502,7 +465,7 @@ TEST_CASE("intact-verify: all claims hold [recorded cases]") {
   if (skip_without_cases()) {
     return;
   }
-  const outcome result = verify(cases_directory());
+  const program_outcome result = verify(cases_directory());
   INFO(result.output);
   CHECK(result.exit_code == 0);
   CHECK(result.says("137 verified, 0 unsupported, 0 unreadable; all claims hold"));
@@ -520,8 +483,8 @@ TEST_CASE("intact-verify: compares every kind of recorded value") {
   if (skip_without_cases()) {
     return;
   }
-  const temporary_folder folder;
-  const std::filesystem::path wrong = folder.path / "wrong.safetensors";
+  const scratch_folder folder;
+  const std::filesystem::path wrong = folder / "wrong.safetensors";
   for (const changed_value& changed :
        std::initializer_list<changed_value>{{"lis_W17_s1", "e_exact", 20, 1},
                                             {"lis_W17_s1", "S_exact", 3, -1},
@@ -577,7 +540,7 @@ TEST_CASE("intact-verify: compares every kind of recorded value") {
                                             {"quant_log2_uint4", "codes", 32, -1}}) {
     const std::filesystem::path right = cases_directory() / (std::string(changed.name) + ".safetensors");
     write_changed(right, wrong, changed.tensor, changed.at, changed.by);
-    const outcome result = verify(wrong);
+    const program_outcome result = verify(wrong);
     INFO(changed.name << ' ' << changed.tensor << '\n' << result.output);
     CHECK(result.exit_code == 1);
     const safetensors_file file = safetensors_file::read(right);

@@ -144,7 +144,7 @@ INTACT_INLINE gemm_tile<Isa, A, Element, Rows, N> summed_tile(const gemm_panel<I
   gemm_tile<Isa, A, Element, Rows, N> tile;
   tile.load(panel.start.of(column), 0);
   if (const index_t done = steps * packed::step; done < a.columns) {
-    // Padding with the number that an instruction takes for 0 adds nothing, be it to weights of a longer row.
+    // Padding with the number that an instruction takes for 0 adds nothing, also to weights of a longer row.
     constexpr A zero = static_cast<A>(-simd::dot4<Isa, A>::offset);
     A rest[Rows][packed::step];
     for (unsigned r = 0; r < Rows; ++r) {
