@@ -1,7 +1,5 @@
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +9,7 @@
 #include "intact/io/model_file.hpp"
 #include "intact/reference/model/swin.hpp"
 #include "random_swin.hpp"
+#include "raw_model.hpp"
 #include "refusal.hpp"
 #include "scratch_folder.hpp"
 #include "swin_reference.hpp"
@@ -41,43 +40,9 @@ std::vector<quantization_recipe> all_parts() {
           with_weights(precise_recipe, weight_kind::grouped_s4), precise_recipe_888};
 }
 
-/// A file in parts that can be changed at will.
-struct stored_file {
-  struct stored_tensor {
-    dtype type;
-    std::vector<std::int64_t> shape;
-    std::vector<std::byte> bytes;
-  };
-
-  std::map<std::string, stored_tensor> tensors;
-  std::map<std::string, std::string> metadata;
-
-  explicit stored_file(const integer_swin& model) {
-    const scratch_folder folder;
-    save_integer_swin(model, folder / "model");
-    const safetensors_file file = safetensors_file::read(folder / "model");
-    metadata = file.metadata();
-    for (const std::string& name : file.names()) {
-      tensors[name] = {file.info(name).type, file.info(name).shape, file.machine_bytes(name)};
-    }
-  }
-
-  /// Sets element `at` of a tensor.
-  template <class T>
-  void set(const std::string& name, std::size_t at, T value) {
-    std::memcpy(tensors.at(name).bytes.data() + at * sizeof value, &value, sizeof value);
-  }
-
-  integer_swin load() const {
-    const scratch_folder folder;
-    std::vector<tensor_to_write> all;
-    for (const auto& [name, tensor] : tensors) {
-      all.push_back({name, tensor.type, tensor.shape, tensor.bytes});
-    }
-    write_safetensors(folder / "model", all, metadata);
-    return load_integer_swin(folder / "model");
-  }
-};
+integer_swin load(const raw_model& file) {
+  return load_integer_swin(safetensors_file::parse(file.file(), "model"));
+}
 
 /// The logits of an image.
 std::vector<std::int32_t> run(const integer_swin& model, const image_view& image) {
@@ -113,13 +78,8 @@ TEST_CASE("save_integer_swin: load_integer_swin gives the saved model [all recip
 }
 
 /// The message with which a file is refused; empty if it is a model.
-std::string refused(const stored_file& file) {
-  try {
-    file.load();
-  } catch (const file_error& error) {
-    return error.what();
-  }
-  return "";
+std::string refused(const raw_model& file) {
+  return refusal<file_error>([&] { load(file); });
 }
 
 TEST_CASE("load_integer_vit, load_integer_swin: refuse files of the other model", "[swin_file]") {
@@ -132,22 +92,22 @@ TEST_CASE("load_integer_vit, load_integer_swin: refuse files of the other model"
   } catch (const file_error& error) {
     CHECK(mentions(error.what(), "metadata \"format\" is \"intact-swin\"; it must be \"intact-vit\""));
   }
-  stored_file file(model);
+  raw_model file(model);
   file.metadata["version"] = "3";
   CHECK(mentions(refused(file), "metadata \"version\" is \"3\"; it must be in 1..2"));
 }
 
 TEST_CASE("load_integer_swin: needs every tensor and refuses others", "[swin_file]") {
   for (const quantization_recipe& parts : all_parts()) {
-    const stored_file good(random_swin(small, parts, 7));
+    const raw_model good(random_swin(small, parts, 7));
     REQUIRE(refused(good) == "");
     for (const auto& [name, tensor] : good.tensors) {
-      stored_file bad = good;
+      raw_model bad = good;
       bad.tensors.erase(name);
       INFO(name);
       CHECK((mentions(refused(bad), '"' + name + '"') || name == "pixel_table"));
     }
-    stored_file bad = good;
+    raw_model bad = good;
     bad.tensors["stages.1.merge_norm.epsilon"] = good.tensors.at("stages.0.merge_norm.epsilon");
     CHECK(mentions(refused(bad), "tensor \"stages.1.merge_norm.epsilon\" has no place in this model"));
   }
@@ -161,7 +121,7 @@ struct bad_number {
 };
 
 TEST_CASE("load_integer_swin: refuses shapes of no Swin transformer", "[swin_file]") {
-  const stored_file good(random_swin(small, paper_recipe, 9));
+  const raw_model good(random_swin(small, paper_recipe, 9));
   const bad_number numbers[] = {
       {"shape.stages", 0, "\"shape.stages\" is 0; it must be in 1..8"},
       {"shape.stages", 9, "\"shape.stages\" is 9; it must be in 1..8"},
@@ -191,14 +151,14 @@ TEST_CASE("load_integer_swin: refuses shapes of no Swin transformer", "[swin_fil
   };
   for (const bad_number& number : numbers) {
     INFO(number.name << " = " << number.value);
-    stored_file bad = good;
+    raw_model bad = good;
     bad.set(number.name, 0, number.value);
     CHECK(mentions(refused(bad), number.message));
   }
 }
 
 TEST_CASE("load_integer_swin: refuses shapes with too many tokens", "[swin_file]") {
-  stored_file bad(random_swin(small, paper_recipe, 9));
+  raw_model bad(random_swin(small, paper_recipe, 9));
   bad.set("shape.height", 0, std::int64_t{1 << 14});
   bad.set("shape.width_pixels", 0, std::int64_t{1 << 13});
   bad.set("shape.patch", 0, std::int64_t{1});
@@ -210,7 +170,7 @@ TEST_CASE("load_integer_swin: refuses shapes with too many tokens", "[swin_file]
 TEST_CASE("load_integer_swin: refuses stages too wide for their LayerNorms", "[swin_file]") {
   for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
     const bool wide = parts.stream == stream_codes::s16;
-    stored_file bad(random_swin(small, parts, 9));
+    raw_model bad(random_swin(small, parts, 9));
     bad.set("shape.stage.0.heads", 0, std::int64_t{1024});
     bad.set("shape.stage.0.width", 0, std::int64_t{1 << 18});
     CHECK(mentions(refused(bad), wide ? "\"shape.stage.0.width\" is 262144; it must be in 1..1024"
@@ -219,8 +179,8 @@ TEST_CASE("load_integer_swin: refuses stages too wide for their LayerNorms", "[s
 }
 
 TEST_CASE("load_integer_swin: refuses contents that break their rules", "[swin_file]") {
-  const stored_file good(random_swin(small, precise_recipe, 11));
-  stored_file bad = good;
+  const raw_model good(random_swin(small, precise_recipe, 11));
+  raw_model bad = good;
   bad.set("stages.0.blocks.0.add_bias.offset", 2, std::int32_t{2147483647});
   CHECK(mentions(refused(bad), "\"stages.0.blocks.0.add_bias.offset\" is 2147483647 at position 2"));
   bad = good;
@@ -247,14 +207,14 @@ TEST_CASE("load_integer_swin: models load and run, or are refused [random change
   generator random(13);
   int loaded = 0, refusals = 0;
   for (const quantization_recipe& parts : all_parts()) {
-    const stored_file good(random_swin(small, parts, 15));
+    const raw_model good(random_swin(small, parts, 15));
     std::vector<std::string> names;
     for (const auto& [name, tensor] : good.tensors) {
       names.push_back(name);
     }
     const owned_image image = std::move(make_images(small, 1).back());
     for (int round = 0; round < 100; ++round) {
-      stored_file changed = good;
+      raw_model changed = good;
       const auto pick = [&](std::size_t size) {
         return static_cast<std::size_t>(random.between(0, static_cast<std::int64_t>(size) - 1));
       };
@@ -263,7 +223,7 @@ TEST_CASE("load_integer_swin: models load and run, or are refused [random change
         bytes[pick(bytes.size())] = static_cast<std::byte>(random.between(0, 255));
       }
       try {
-        const integer_swin model = changed.load();
+        const integer_swin model = load(changed);
         if (model.shape().height == small.height && model.shape().image_width == small.image_width) {
           run(model, image.view);
         }
