@@ -37,6 +37,7 @@ inline void require_im2col(const image_view& image, index_t patch, const matrix_
 /// Source:    docs/numerics.md, section 9.
 template <class Isa = isa::native, executor Executor = sequential>
 void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_im2col(image, patch, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task,

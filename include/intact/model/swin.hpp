@@ -258,6 +258,7 @@ matrix_view<const std::uint8_t> pool_features(std::span<const image_view> images
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
 void swin_features(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                    std::span<const matrix_view<Code>> maps, workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_swin_features<Kinds>(images, p, shape, maps, memory, run.threads());
   detail::run_stages<Isa, Kinds, Code>(images, p, shape, maps, memory, run);
 }
@@ -274,6 +275,7 @@ void swin_features(std::span<const image_view> images, const swin_parameters& p,
 template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Executor = sequential>
 void swin(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
           const classifier_outputs& y, workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_swin<Kinds>(images, p, shape, y, memory, run.threads());
   const matrix_view<const std::uint8_t> pooled =
       shape.stream == stream_codes::s16

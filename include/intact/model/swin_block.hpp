@@ -134,6 +134,7 @@ void window_attention_half(matrix_view<Code> stream, const swin_block_parameters
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
                 workspace memory, const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_swin_block<Kinds>(stream, p, shape, memory, run.threads());
   const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
   const auto buffer = swin_block_buffers<Code>::take(memory, shape, batch);

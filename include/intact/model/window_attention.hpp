@@ -169,6 +169,7 @@ template <class Isa = isa::native, executor Executor = sequential>
 void window_attention(matrix_view<const std::uint8_t> qkv, const window_attention_parameters& p,
                       const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
                       const Executor& run = {}) {
+  static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_window_attention(qkv, p, shape, y, memory, run.threads());
   const index_t windows = shape.grid.windows(), tokens = shape.grid.tokens_per_window();
   const index_t batch = windows == 0 ? 0 : qkv.rows / (windows * tokens), size = shape.width / shape.heads;
