@@ -16,8 +16,8 @@ namespace kernel {
 
 using simd::s32;
 
-/// The first `count` elements, followed by zeros. Nothing after them is read. Where loads take masks, whole registers are
-/// stored, since a processor cannot forward several short stores to the one load that follows.
+/// The first `count` elements, followed by zeros. Nothing after them is read. Where loads take masks, whole registers
+/// are stored, since a processor cannot forward several short stores to the one load that follows.
 template <class Isa, class T, std::size_t Size>
 INTACT_INLINE void copy_prefix(const T* from, index_t count, T (&to)[Size]) {
   using bytes = simd::bytes<Isa>;
