@@ -52,9 +52,9 @@ expected_swin make_swin() {
   floats.add("head", model.head);
   scale_maker make;
   swin_scales& scales = made.scales;
-  scales.input = make.affine();
-  scales.patch = make.affine();
-  scales.tokens = make.affine();
+  scales.input = made.file.set_affine("input", make.affine());
+  scales.patch = made.file.set_affine("patch", make.affine());
+  scales.tokens = made.file.set_affine("tokens", make.affine());
   made.weights.patch = made.set_weights("patch_embed.proj", model.patch.weight);
   for (std::size_t s = 0; s < 2; ++s) {
     const std::string stage = "layers." + std::to_string(s);
@@ -73,32 +73,23 @@ expected_swin make_swin() {
       floats.add(name + ".mlp.fc1", block.fc1);
       floats.add(name + ".mlp.fc2", block.fc2);
       own.blocks.push_back(
-          {some_block_scales(make, tiny_swin.of(static_cast<index_t>(s)).width), make.affine(), make.affine()});
-      set_block_scales(made.file, name, own.blocks.back().block);
-      made.file.set_affine(name + ".position_bias", own.blocks.back().position_bias);
-      made.file.set_affine(name + ".biased_logits", own.blocks.back().biased_logits);
+          {.block = set_block_scales(made.file, name, make, tiny_swin.of(static_cast<index_t>(s)).width),
+           .position_bias = made.file.set_affine(name + ".position_bias", make.affine()),
+           .biased_logits = made.file.set_affine(name + ".biased_logits", make.affine())});
       weights.blocks.push_back(made.set_block(name, block));
     }
     if (s == 0) {
       floats.add(stage + ".downsample.norm", layers.merge_norm);
       floats.add(stage + ".downsample.reduction.weight", {12, 32}, layers.reduction.data());
-      own.merge_norm = make.affine();
-      own.merge = make.ptf(12);
-      made.file.set_affine(stage + ".merge_norm", own.merge_norm);
-      made.file.set_ptf(stage + ".merge", own.merge);
+      own.merge_norm = made.file.set_affine(stage + ".merge_norm", make.affine());
+      own.merge = made.file.set_ptf(stage + ".merge", make.ptf(12));
       weights.reduction = made.set_weights(stage + ".downsample.reduction", layers.reduction);
     }
   }
-  scales.norm = make.affine();
-  scales.pool = make.affine();
-  scales.logits = make.affine();
+  scales.norm = made.file.set_affine("norm", make.affine());
+  scales.pool = made.file.set_affine("pool", make.affine());
+  scales.logits = made.file.set_affine("logits", make.affine());
   made.weights.head = made.set_weights("head", model.head.weight);
-  made.file.set_affine("input", scales.input);
-  made.file.set_affine("patch", scales.patch);
-  made.file.set_affine("tokens", scales.tokens);
-  made.file.set_affine("norm", scales.norm);
-  made.file.set_affine("pool", scales.pool);
-  made.file.set_affine("logits", scales.logits);
   made.set_floats(floats);
   return made;
 }

@@ -41,33 +41,24 @@ class scale_maker {
   int made_ = 0;
 };
 
-inline block_scales some_block_scales(scale_maker& make, index_t width) {
-  block_scales made{.norm1 = make.affine(),
-                    .qkv = make.affine(),
-                    .attention_logits = make.affine(),
-                    .context = make.affine(),
-                    .proj = make.affine(),
-                    .add1 = make.ptf(width),
-                    .norm2 = make.affine(),
+/// Makes the scales of a block, and puts them into a file.
+inline block_scales set_block_scales(calibrated_tensors& file, const std::string& name, scale_maker& make,
+                                     index_t width) {
+  const auto affine = [&](const char* tensor) { return file.set_affine(name + tensor, make.affine()); };
+  const auto ptf = [&](const char* tensor) { return file.set_ptf(name + tensor, make.ptf(width)); };
+  block_scales made{.norm1 = affine(".norm1"),
+                    .qkv = affine(".qkv"),
+                    .attention_logits = affine(".attention_logits"),
+                    .context = affine(".context"),
+                    .proj = affine(".proj"),
+                    .add1 = ptf(".add1"),
+                    .norm2 = affine(".norm2"),
                     .fc1 = {},
-                    .activation = make.affine(),
-                    .fc2 = make.affine(),
-                    .add2 = make.ptf(width)};
+                    .activation = affine(".activation"),
+                    .fc2 = affine(".fc2"),
+                    .add2 = ptf(".add2")};
   made.fc1 = {-9, static_cast<float>(256 - made.activation.zero_point) * made.activation.scale + 0.17F};
   return made;
-}
-
-inline void set_block_scales(calibrated_tensors& made, const std::string& name, const block_scales& scales) {
-  made.set_affine(name + ".norm1", scales.norm1);
-  made.set_affine(name + ".qkv", scales.qkv);
-  made.set_affine(name + ".attention_logits", scales.attention_logits);
-  made.set_affine(name + ".context", scales.context);
-  made.set_affine(name + ".proj", scales.proj);
-  made.set_ptf(name + ".add1", scales.add1);
-  made.set_affine(name + ".norm2", scales.norm2);
-  made.set_affine(name + ".activation", scales.activation);
-  made.set_affine(name + ".fc2", scales.fc2);
-  made.set_ptf(name + ".add2", scales.add2);
 }
 
 /// Weights in codes, found by double arithmetic, in scales that are 1.1037 times those of their range: no weight, a
@@ -133,31 +124,23 @@ inline expected_vit make_calibrated_vit(int bits = 8) {
   made.set_floats(timm_checkpoint(made.model));
   scale_maker make;
   vit_scales& scales = made.scales;
-  scales = {.input = make.affine(),
-            .patch = make.affine(),
-            .embed = make.affine(),
-            .positions = make.affine(),
-            .tokens = make.ptf(tiny_vit.width),
+  scales = {.input = made.file.set_affine("input", make.affine()),
+            .patch = made.file.set_affine("patch", make.affine()),
+            .embed = made.file.set_affine("embed", make.affine()),
+            .positions = made.file.set_affine("positions", make.affine()),
+            .tokens = made.file.set_ptf("tokens", make.ptf(tiny_vit.width)),
             .blocks = {},
             .norm = {},
             .logits = {}};
   made.weights.patch = made.set_weights("patch_embed.proj", made.model.patch.weight);
   for (std::size_t n = 0; n < made.model.blocks.size(); ++n) {
     const std::string name = "blocks." + std::to_string(n);
-    scales.blocks.push_back(some_block_scales(make, tiny_vit.width));
-    set_block_scales(made.file, name, scales.blocks.back());
+    scales.blocks.push_back(set_block_scales(made.file, name, make, tiny_vit.width));
     made.weights.blocks.push_back(made.set_block(name, made.model.blocks[n]));
   }
-  scales.norm = make.affine();
-  scales.logits = make.affine();
+  scales.norm = made.file.set_affine("norm", make.affine());
+  scales.logits = made.file.set_affine("logits", make.affine());
   made.weights.head = made.set_weights("head", made.model.head.weight);
-  made.file.set_affine("input", scales.input);
-  made.file.set_affine("patch", scales.patch);
-  made.file.set_affine("embed", scales.embed);
-  made.file.set_affine("positions", scales.positions);
-  made.file.set_ptf("tokens", scales.tokens);
-  made.file.set_affine("norm", scales.norm);
-  made.file.set_affine("logits", scales.logits);
   return made;
 }
 

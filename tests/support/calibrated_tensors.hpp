@@ -34,13 +34,16 @@ struct calibrated_tensors {
   void set_row(const std::string& name, const std::vector<T>& values) {
     set(name, {std::ssize(values)}, values);
   }
-  void set_affine(const std::string& name, const affine_scale& scale) {
+  /// Returns the scale.
+  affine_scale set_affine(const std::string& name, const affine_scale& scale) {
     set<float>("activations." + name + ".scale", {}, {scale.scale});
     set<std::int64_t>("activations." + name + ".zero_point", {}, {scale.zero_point});
+    return scale;
   }
-  void set_ptf(const std::string& name, const ptf_scale& scale) {
+  ptf_scale set_ptf(const std::string& name, const ptf_scale& scale) {
     set_affine(name, {scale.scale, scale.zero_point});
     set_row("activations." + name + ".shift", scale.shift);
+    return scale;
   }
 
   safetensors_file file() const {
