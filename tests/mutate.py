@@ -784,7 +784,7 @@ MUTATIONS = [
     *mutations_of(
         "kernel/gemm.hpp", "gemm_kernel_test@avx2_vnni",
         ("rest[r][k] = done + k < a.columns ?", "rest[r][k] = done + k + 1 < a.columns ?"),
-        ("static_cast<A>(-simd::dot4<Isa, A>::offset)", "A{0}"),
+        ("static_cast<A>(-product_dot<Isa, A, Element>::offset)", "A{0}"),
         ("panel.steps(steps, column)", "panel.steps(0, column)"),
         ("(; columns - column > width - simd::lanes<Isa>", "(; columns - column >= width"),
         ("here.columns - column > width - simd::lanes<Isa>", "here.columns - column >= width"),
@@ -857,9 +857,35 @@ MUTATIONS = [
         ("static_cast<int>(column / 16 * 2)", "static_cast<int>(column / 32 * 2)"),
     ),
     *mutations_of(
+        "simd/s4_dot.hpp", "simd_test@sse4_1",
+        ("_mm_and_si128(nibbles, _mm_set1_epi8(15))", "nibbles"),
+        ("_mm_unpacklo_epi16(powers, powers)", "_mm_unpacklo_epi16(powers, _mm_set1_epi16(1))"),
+        ("_mm_cvtsi32_si128(detail::load_bytes<std::int32_t>(w + column % 16))",
+         "_mm_cvtsi32_si128(detail::load_bytes<std::int32_t>(w))"),
+    ),
+    *mutations_of(
+        "simd/s4_dot.hpp", "simd_test@avx2",
+        ("_mm256_add_epi16(sum, _mm256_maddubs_epi16(a, w))", "_mm256_maddubs_epi16(a, w)"),
+        ("return detail::s4_values(_mm256_srli_epi16(load(w), 4));",
+         "return detail::s4_values(_mm256_srli_epi16(load(w), 3));"),
+        ("_mm256_sllv_epi32(_mm256_set1_epi16(1), detail::shifts_of_8(w, column))",
+         "_mm256_sllv_epi32(_mm256_set1_epi32(1), detail::shifts_of_8(w, column))"),
+    ),
+    *mutations_of(
         "simd/int4.hpp", "simd_test@avx2",
-        ("return _mm256_srai_epi16(words(w), 4);", "return _mm256_srli_epi16(words(w), 4);"),
-        ("_mm256_shufflehi_epi16(_mm256_shufflelo_epi16(powers, 0), 0)", "_mm256_shufflelo_epi16(powers, 0)"),
+        ("_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8", "_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8"),
+        ("bit_of_shifts(column)), _mm256_set1_epi32(3))", "bit_of_shifts(column)), _mm256_set1_epi32(7))"),
+    ),
+    *mutations_of(
+        "simd/s4_dot.hpp", "gemm_kernel_test@avx2",
+        ("inline constexpr index_t s4_steps = 4;\nstatic_assert(s4_steps * 2 * (2 * 255 * 8) < 1 << 15);",
+         "inline constexpr index_t s4_steps = 5;"),
+    ),
+    *mutations_of(
+        "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2",
+        ("count < dot::steps ? count : dot::steps", "dot::steps"),
+        ("add_steps_in_16_bits(a, stride, 1, w, 0, shifts...);", "add_steps_in_16_bits(a, stride, 2, w, 0, shifts...);"),
+        ("multiply_add(partial, a + packed::step / 2, stride,", "multiply_add(partial, a, stride,"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx2",
@@ -867,18 +893,14 @@ MUTATIONS = [
     ),
     *mutations_of(
         "simd/int4.hpp", "simd_test@avx2_vnni",
-        ("_mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8",
-         "_mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8"),
         ("_mm256_xor_si256(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8))",
          "_mm256_and_si256(nibbles, _mm256_set1_epi8(15))"),
-        ("_mm256_and_si256(moved, _mm256_set1_epi32(3))", "_mm256_and_si256(moved, _mm256_set1_epi32(7))"),
     ),
     *mutations_of(
-        "simd/int4.hpp", "simd_test@avx512bw",
-        ("return _mm512_srai_epi16(words(w), 4);", "return _mm512_srli_epi16(words(w), 4);"),
-        ("_mm512_shufflehi_epi16(_mm512_shufflelo_epi16(shifts, 0), 0)", "_mm512_shufflehi_epi16(shifts, 0)"),
-        ("_mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)))",
-         "_mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w)))"),
+        "simd/s4_dot.hpp", "simd_test@avx512bw",
+        ("_mm512_madd_epi16(partial, powers)", "_mm512_madd_epi16(partial, _mm512_set1_epi16(1))"),
+        ("return detail::s4_values(_mm512_loadu_si512(w));",
+         "return detail::s4_values(_mm512_srli_epi16(_mm512_loadu_si512(w), 1));"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx2_vnni",
@@ -890,9 +912,10 @@ MUTATIONS = [
     ),
     *mutations_of(
         "simd/int4.hpp", "simd_test@avx512vnni",
-        ("values(_mm512_srli_epi16(load(w), 4))", "values(_mm512_srli_epi16(load(w), 3))"),
+        ("return detail::s4_values(_mm512_srli_epi16(load(w), 4));",
+         "return detail::s4_values(_mm512_srli_epi16(load(w), 3));"),
         ("and_then_xor = 0x6a", "and_then_xor = 0x80"),
-        ("_mm512_and_si512(moved, _mm512_set1_epi32(3))", "_mm512_and_si512(moved, _mm512_set1_epi32(7))"),
+        ("bit_of_shifts(column)), _mm512_set1_epi32(3))", "bit_of_shifts(column)), _mm512_set1_epi32(7))"),
     ),
     *mutations_of(
         "simd/dot4.hpp", "simd_test@avx512vnni",

@@ -122,8 +122,9 @@ void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& r
 /// Units:     a and w are codes; the stage's scale carries s_a * s_w[n] / s_y.
 /// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4), 131586 (u8 x s4 with
 ///            group factors), 262143 (s8 x s4 with group factors): the sum is exact in int32 and never saturates.
-/// Exactness: every bit, on every instruction set, with every executor. Without a byte dot product (SSE4.1, AVX2,
-///            AVX512BW, NEON) products are widened: nothing saturates.
+/// Exactness: every bit, on every instruction set, with every executor. Without a byte dot product (SSE2, SSE4.1,
+///            AVX2, AVX512BW, NEON) s8 weights are widened, and sums with s4 weights before they can leave 16 bits:
+///            nothing saturates.
 /// Errors:    shapes that do not match, K over its limit, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap a, w or the stage's arrays, but for an addend or stream, which may be y exactly.
 ///            Inputs may be shared between threads.

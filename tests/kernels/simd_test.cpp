@@ -27,6 +27,7 @@
 #include "intact/simd/narrow.hpp"
 #include "intact/simd/octave_search.hpp"
 #include "intact/simd/reduce_16_registers.hpp"
+#include "intact/simd/s4_dot.hpp"
 #include "intact/simd/sum.hpp"
 #include "intact/simd/table_sum.hpp"
 #include "intact/simd/transpose_bytes.hpp"
@@ -42,7 +43,11 @@ namespace intact_test::simd_test {
 template <class Isa>
 constexpr bool has_interfaces() {
   static_assert(simd::dot4_interface<Isa, std::uint8_t> && simd::dot4_interface<Isa, std::int8_t>);
-  static_assert(simd::int4_interface<Isa>);
+  if constexpr (Isa::adds_s4_in_16_bits) {
+    static_assert(simd::s4_dot_interface<Isa, std::uint8_t> && simd::s4_dot_interface<Isa, std::int8_t>);
+  } else {
+    static_assert(simd::int4_interface<Isa>);
+  }
   static_assert(simd::mul_shift_interface<Isa>);
   static_assert(simd::inv_sqrt_interface<Isa>);
   static_assert(simd::byte_sums_interface<Isa>);
@@ -83,9 +88,9 @@ constexpr index_t lanes = simd::lanes<test_isa>;
 constexpr auto lane_count = static_cast<std::size_t>(lanes);
 
 /// dot4 for activations of type A: as many accumulators as make one register of complete sums.
-template <class A>
+template <class A, class Dot = simd::dot4<test_isa, A>>
 struct dot_products {
-  using dot = simd::dot4<test_isa, A>;
+  using dot = Dot;
   static constexpr index_t columns = dot::columns;
   static constexpr unsigned parts = static_cast<unsigned>(lanes / columns);
 
@@ -96,13 +101,21 @@ struct dot_products {
 
   template <class Load>
   void run(const Load& load) {
+    run_with([&](auto sum, auto codes, const std::uint8_t* weights) {
+      return dot::multiply_add(sum, codes, load(weights));
+    });
+  }
+
+  /// With a function of an accumulator, activations and where the weights begin.
+  template <class Add>
+  void run_with(const Add& add) {
     // In the type that the instructions want: the kernels widen beforehand.
-    guarded_vector<typename dot::activation> quantized_matrix(4);
-    std::copy_n(a.data(), 4, quantized_matrix.data());
+    guarded_vector<typename dot::activation> codes(4);
+    std::copy_n(a.data(), 4, codes.data());
     typename dot::accumulator accumulators[parts];
     for (unsigned i = 0; i < parts; ++i) {
-      accumulators[i] = dot::multiply_add(dot::start(start.data() + i * lanes), dot::broadcast(quantized_matrix.data()),
-                                          load(w.data() + 4 * i * columns));
+      accumulators[i] =
+          add(dot::start(start.data() + i * lanes), dot::broadcast(codes.data()), w.data() + 4 * i * columns);
     }
     simd::s32<test_isa> out[1];
     dot::sums(accumulators, out);
@@ -199,22 +212,68 @@ TEMPLATE_LIST_TEST_CASE("dot4: does not saturate at the ends of int32", "", acti
   CHECK(wrong == 0);
 }
 
+/// Products of s4 weights with activations of type A: with dot4, or in 16 bits.
+template <class A, bool In16Bits = test_isa::adds_s4_in_16_bits>
+struct s4_products : dot_products<A> {
+  using typename dot_products<A>::dot;
+  using nibbles = simd::int4<test_isa>;
+  static constexpr int most = 1;  ///< products of four that are added at a time
+
+  /// `shifts`: none, or a function of where the weights begin.
+  template <class... Shifts>
+  void run_low(int, const Shifts&... shifts) {
+    this->run([&](const std::uint8_t* w) { return nibbles::low(w, shifts(w)...); });
+  }
+  template <class... Shifts>
+  void run_high(int, const Shifts&... shifts) {
+    this->run([&](const std::uint8_t* w) { return nibbles::high(w, shifts(w)...); });
+  }
+};
+template <class A>
+struct s4_products<A, true> : dot_products<A, simd::s4_dot<test_isa, A>> {
+  using dot = simd::s4_dot<test_isa, A>;
+  using nibbles = dot;
+  static constexpr int most = 2 * dot::steps;
+
+  template <class... Shifts>
+  void run_low(int times, const Shifts&... shifts) {
+    this->run_with(
+        [&](auto sum, auto codes, const std::uint8_t* w) { return add(sum, codes, dot::low(w), times, shifts(w)...); });
+  }
+  template <class... Shifts>
+  void run_high(int times, const Shifts&... shifts) {
+    this->run_with([&](auto sum, auto codes, const std::uint8_t* w) {
+      return add(sum, codes, dot::high(w), times, shifts(w)...);
+    });
+  }
+
+ private:
+  template <class Codes, class Weights, class... Shifts>
+  static auto add(typename dot::accumulator sum, Codes codes, Weights weights, int times, Shifts... shifts) {
+    auto partial = dot::zero();
+    for (int i = 0; i < times; ++i) {
+      partial = dot::multiply_add(partial, codes, weights);
+    }
+    return dot::widen_add(sum, partial, shifts...);
+  }
+};
+
 TEMPLATE_LIST_TEST_CASE("int4: reads both halves of a byte, each with its sign", "", activation_types) {
-  dot_products<TestType> product;
-  using dot = typename dot_products<TestType>::dot;
+  using products = s4_products<TestType>;
+  products product;
   int wrong = 0;
   for (std::size_t k = 0; k < 4; ++k) {
     for (std::size_t code = 0; code < 5; ++code) {
-      std::fill(product.a.begin(), product.a.end(), static_cast<TestType>(-dot::offset));
+      std::fill(product.a.begin(), product.a.end(), static_cast<TestType>(-products::dot::offset));
       product.a[k] = extreme_code<TestType>(code);
       for (int byte = 0; byte < 256; ++byte) {
         for (std::size_t i = 0; i < product.w.size(); ++i) {
           product.w[i] = static_cast<std::uint8_t>(byte + 37 * static_cast<int>(i));
         }
-        product.run([](const std::uint8_t* w) { return simd::int4<test_isa>::low(w); });
+        product.run_low(1);
         wrong +=
             product.wrong([&](std::size_t column, std::size_t i) { return s4_of(product.w[4 * column + i] & 15); });
-        product.run([](const std::uint8_t* w) { return simd::int4<test_isa>::high(w); });
+        product.run_high(1);
         wrong +=
             product.wrong([&](std::size_t column, std::size_t i) { return s4_of(product.w[4 * column + i] >> 4); });
       }
@@ -223,9 +282,34 @@ TEMPLATE_LIST_TEST_CASE("int4: reads both halves of a byte, each with its sign",
   CHECK(wrong == 0);
 }
 
+TEMPLATE_LIST_TEST_CASE("int4: the largest products fit where they are added [as many as fit]", "", activation_types) {
+  using products = s4_products<TestType>;
+  products product;
+  int wrong = 0;
+  for (std::size_t low = 0; low < 5; ++low) {
+    for (std::size_t high = 0; high < 5; ++high) {
+      for (std::size_t k = 0; k < 4; ++k) {
+        product.a[k] = extreme_code<TestType>(k % 2 == 0 ? low : high);
+      }
+      for (const int byte : {0x88, 0x77, 0x78, 0x87}) {
+        for (std::size_t i = 0; i < product.w.size(); ++i) {
+          product.w[i] = static_cast<std::uint8_t>(i % 3 == 0 ? 0x88 : byte);
+        }
+        product.run_low(products::most);
+        wrong += product.wrong(
+            [&](std::size_t column, std::size_t i) { return products::most * s4_of(product.w[4 * column + i] & 15); });
+        product.run_high(products::most);
+        wrong += product.wrong(
+            [&](std::size_t column, std::size_t i) { return products::most * s4_of(product.w[4 * column + i] >> 4); });
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEMPLATE_LIST_TEST_CASE("int4: multiplies weights by the power of two of their channel", "", activation_types) {
-  using nibbles = simd::int4<test_isa>;
-  dot_products<TestType> product;
+  using products = s4_products<TestType>;
+  products product;
   guarded_vector<std::uint8_t> shifts(16);
   generator random(7);
   int wrong = 0;
@@ -238,19 +322,19 @@ TEMPLATE_LIST_TEST_CASE("int4: multiplies weights by the power of two of their c
     }
     for (index_t column = 0; column < 64; column += lanes) {
       for (std::size_t i = 0; i < product.w.size(); ++i) {
-        product.w[i] = static_cast<std::uint8_t>(random.between(0, 255));
+        product.w[i] = static_cast<std::uint8_t>(round % 4 == 0 ? 0x88 : random.between(0, 255));
       }
       const auto factor_of = [&](std::size_t i) {
         const index_t channel = column + static_cast<index_t>(i);
-        return 1 << (shifts[static_cast<std::size_t>(channel % 16)] >> channel / 16 * 2 & 3);
+        return products::most * (1 << (shifts[static_cast<std::size_t>(channel % 16)] >> channel / 16 * 2 & 3));
       };
       const auto shifts_at = [&](const std::uint8_t* w) {
-        return nibbles::load_shifts(shifts.data(), column + (w - product.w.data()) / 4);
+        return products::nibbles::load_shifts(shifts.data(), column + (w - product.w.data()) / 4);
       };
-      product.run([&](const std::uint8_t* w) { return nibbles::low(w, shifts_at(w)); });
+      product.run_low(products::most, shifts_at);
       wrong +=
           product.wrong([&](std::size_t i, std::size_t k) { return s4_of(product.w[4 * i + k] & 15) * factor_of(i); });
-      product.run([&](const std::uint8_t* w) { return nibbles::high(w, shifts_at(w)); });
+      product.run_high(products::most, shifts_at);
       wrong +=
           product.wrong([&](std::size_t i, std::size_t k) { return s4_of(product.w[4 * i + k] >> 4) * factor_of(i); });
     }

@@ -6,13 +6,16 @@
 
 /// Before a loop with a constant number of rounds, at most 32: it must be unrolled completely. An array of registers
 /// stays in registers only if every loop that indexes it is. INTACT_UNROLL_4: four rounds at a time, of any number,
-/// which GCC wants for the loop over the inner dimension; Clang spills then, and is as fast without.
+/// which GCC wants for the loop over the inner dimension; Clang spills then, and is as fast without. INTACT_NO_UNROLL:
+/// one round at a time, even if there are few.
 #if defined(__clang__)
 #define INTACT_UNROLL _Pragma("clang loop unroll(full)")
 #define INTACT_UNROLL_4 _Pragma("clang loop unroll(disable)")
+#define INTACT_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
 #define INTACT_UNROLL _Pragma("GCC unroll 32")
 #define INTACT_UNROLL_4 _Pragma("GCC unroll 4")
+#define INTACT_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
 /// GCC 12.0 to 12.2 miscompile loops with several sums when they vectorize them (GCC's bug 107212, mended in 12.3 and

@@ -14,17 +14,22 @@
 // through the output stage from there. Panels are the outer loop, so that one panel of weights, which fits the L2
 // cache, serves all rows; within a step of the inner dimension the tile's weights are loaded once for all its rows.
 //
-// Instruction sets that multiply 16-bit words get their activations widened beforehand, a tile's rows at a time: else
-// each of a panel's tiles would do it again. Then long inner dimensions go in chunks, to bound that copy; between
-// chunks the accumulators are in memory.
+// Instruction sets that multiply s8 weights as 16-bit words get their activations widened beforehand, a tile's rows at
+// a time: else each of a panel's tiles would do it again. Then long inner dimensions go in chunks, to bound that copy;
+// between chunks the accumulators are in memory.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// Rows of the largest tile, on every instruction set. Unpacking s4 takes two registers more.
+/// Rows of a unit, and of the largest tile on most instruction sets. Unpacking s4 takes two registers more.
 template <class Element>
 inline constexpr unsigned gemm_tile_rows = packed_weights<Element>::has_nibbles ? 5 : 6;
+
+/// Rows of the largest tile. With 16-bit sums in 4 x 2 registers, weights in two, and four for unpacking and
+/// multiplying, two of 16 are left; accumulators are in memory for the few steps between two additions to them.
+template <class Isa, class Element>
+inline constexpr unsigned largest_tile_rows = adds_in_16_bits<Isa, Element> ? 4 : gemm_tile_rows<Element>;
 
 template <class Element>
 constexpr index_t gemm_row_tiles(index_t rows) {
@@ -32,7 +37,7 @@ constexpr index_t gemm_row_tiles(index_t rows) {
   return (rows + tile_rows - 1) / tile_rows;
 }
 
-/// The work of a product in equal pieces: a unit is a panel times the rows of a tile.
+/// The work of a product in equal pieces: a unit is a panel times gemm_tile_rows rows.
 template <class Element>
 constexpr index_t gemm_units(index_t rows, const packed_weights<Element>& w) {
   return gemm_row_tiles<Element>(rows) * w.panels();
@@ -43,7 +48,7 @@ constexpr index_t gemm_units(index_t rows, const packed_weights<Element>& w) {
 /// loop, and then spill the tile.
 template <class Isa, class A, class Element>
 class panel_start {
-  using dot = simd::dot4<Isa, A>;
+  using dot = product_dot<Isa, A, Element>;
   using packed = packed_weights<Element>;
 
  public:
@@ -108,10 +113,10 @@ struct gemm_panel {
 
 /// Calls `tile` with std::integral_constant N and a column for each of a panel's tiles from `column` on: as many of the
 /// largest as fit, then smaller ones. The last register may be filled in part: the panel has been rounded up.
-template <class Isa, class A, class Tile>
+template <class Isa, class A, class Element, class Tile>
 INTACT_INLINE void for_each_tile(index_t column, index_t columns, const Tile& tile) {
   constexpr unsigned most = Isa::gemm_accumulators;
-  constexpr index_t accumulator_columns = simd::dot4<Isa, A>::columns;
+  constexpr index_t accumulator_columns = product_dot<Isa, A, Element>::columns;
   const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N> size) {
     constexpr index_t width = index_t{N} * accumulator_columns;
     for (; columns - column > width - simd::lanes<Isa>; column += width) {
@@ -145,7 +150,7 @@ INTACT_INLINE gemm_tile<Isa, A, Element, Rows, N> summed_tile(const gemm_panel<I
   tile.load(panel.start.of(column), 0);
   if (const index_t done = steps * packed::step; done < a.columns) {
     // Padding with the number that an instruction takes for 0 adds nothing, also to weights of a longer row.
-    constexpr A zero = static_cast<A>(-simd::dot4<Isa, A>::offset);
+    constexpr A zero = static_cast<A>(-product_dot<Isa, A, Element>::offset);
     A rest[Rows][packed::step];
     for (unsigned r = 0; r < Rows; ++r) {
       for (index_t k = 0; k < packed::step; ++k) {
@@ -172,9 +177,11 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
 template <unsigned Rows, class Isa, class A, class Element>
 [[gnu::noinline]] void gemm_panel_sums(const gemm_panel<Isa, A, Element>& panel, index_t m, index_t begin,
                                        std::int32_t* sums) noexcept {
-  for_each_tile<Isa, A>(begin, panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
-    summed_tile<Rows, N>(panel, m, column).store_sums(sums + (column - begin), packed_weights<Element>::panel_width);
-  });
+  for_each_tile<Isa, A, Element>(begin, panel.columns,
+                                 [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
+                                   summed_tile<Rows, N>(panel, m, column)
+                                       .store_sums(sums + (column - begin), packed_weights<Element>::panel_width);
+                                 });
 }
 
 /// Columns whose activations are widened at a time, and from one row of them to the next: rows a power of two apart
@@ -218,37 +225,37 @@ template <unsigned Rows, class Isa, class A, class Element>
     }
     for (index_t p = 0; p < panels; ++p) {
       const gemm_panel<Isa, A, Element> here{a, w, start, panel + p};
-      for_each_tile<Isa, A>(0, here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
-        gemm_tile<Isa, A, Element, Rows, N> tile;
-        if (k == 0) {
-          tile.load(here.start.of(column), 0);
-        } else {
-          tile.load(partial[p][0] + column * parts, stride);
-        }
-        tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(k / packed::step, column));
-        if (k + depth == a.columns) {
-          tile.store_sums(sums[p].row(0) + column, packed::panel_width);
-        } else {
-          tile.store(partial[p][0] + column * parts, stride);
-        }
-      });
+      for_each_tile<Isa, A, Element>(
+          0, here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
+            gemm_tile<Isa, A, Element, Rows, N> tile;
+            if (k == 0) {
+              tile.load(here.start.of(column), 0);
+            } else {
+              tile.load(partial[p][0] + column * parts, stride);
+            }
+            tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(k / packed::step, column));
+            if (k + depth == a.columns) {
+              tile.store_sums(sums[p].row(0) + column, packed::panel_width);
+            } else {
+              tile.store(partial[p][0] + column * parts, stride);
+            }
+          });
     }
   }
 }
 
 /// Calls `rows` with std::integral_constant Rows and a row for each tile of rows [m, end): the largest ones, then a
 /// smaller one.
-template <class Element, class Tile>
+template <unsigned Most, class Tile>
 INTACT_INLINE void for_each_row_tile(index_t m, index_t end, const Tile& rows) {
-  constexpr unsigned most = gemm_tile_rows<Element>;
-  for (; m + index_t{most} <= end; m += index_t{most}) {
-    rows(std::integral_constant<unsigned, most>{}, m);
+  for (; m + index_t{Most} <= end; m += index_t{Most}) {
+    rows(std::integral_constant<unsigned, Most>{}, m);
   }
   const auto rest = [&]<unsigned... Rows>(std::integer_sequence<unsigned, Rows...>) {
     const index_t count = end - m;
-    (void)((count == Rows && (rows(std::integral_constant<unsigned, Rows>{}, m), true)) || ...);
+    (void)((count == Rows + 1 && (rows(std::integral_constant<unsigned, Rows + 1>{}, m), true)) || ...);
   };
-  rest(std::integer_sequence<unsigned, 1, 2, 3, 4, 5>{});
+  rest(std::make_integer_sequence<unsigned, Most - 1>{});
 }
 
 /// Whether tiles of Rows rows go through the output stage in registers: the largest ones, which are almost all of a
@@ -257,17 +264,17 @@ INTACT_INLINE void for_each_row_tile(index_t m, index_t end, const Tile& rows) {
 template <class Isa, unsigned Rows, class Element, class Stage>
 inline constexpr bool finishes_in_registers =
     simd::lanes<Isa> != 1 && !takes_stored_sums<Isa, Stage> &&
-    (Rows == gemm_tile_rows<Element> || (Rows == 1 && stage_rows<Stage> == 1));
+    (Rows == largest_tile_rows<Isa, Element> || (Rows == 1 && stage_rows<Stage> == 1));
 
 /// Rows [m, end) of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
 void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, index_t panels, index_t m,
                index_t end) noexcept {
-  constexpr unsigned tile_rows = gemm_tile_rows<Element>;
-  if constexpr (simd::dot4<Isa, A>::widens) {
+  constexpr unsigned tile_rows = largest_tile_rows<Isa, Element>;
+  if constexpr (product_dot<Isa, A, Element>::widens) {
     constexpr index_t panel_width = packed_weights<Element>::panel_width;
     panel_sums<Element, tile_rows> sums[gemm_panels_per_pass];
-    for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
+    for_each_row_tile<tile_rows>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
       gemm_widened_sums<Rows, Isa>(product.a, product.w, product.start, panel, panels, first, sums);
       for (index_t p = 0; p < panels; ++p) {
         const index_t n = (panel + p) * panel_width;
@@ -279,11 +286,11 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
   } else {
     for (index_t p = panel; p < panel + panels; ++p) {
       const gemm_panel<Isa, A, Element> here{product.a, product.w, product.start, p};
-      for_each_row_tile<Element>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
+      for_each_row_tile<tile_rows>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
         index_t column = 0;
         if constexpr (finishes_in_registers<Isa, Rows, Element, Stage>) {
           const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N>) {
-            constexpr index_t width = N * simd::dot4<Isa, A>::columns;
+            constexpr index_t width = N * product_dot<Isa, A, Element>::columns;
             for (; here.columns - column > width - simd::lanes<Isa>; column += width) {
               gemm_whole_tile<Rows, N>(product, here, first, column);
             }

@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "intact/simd/batch.hpp"
 #include "intact/simd/dot4.hpp"
 #include "intact/simd/int4.hpp"
 #include "intact/simd/narrow.hpp"
+#include "intact/simd/s4_dot.hpp"
 #include "intact/types/packed_weights.hpp"
 
 namespace intact {
@@ -29,10 +31,19 @@ struct panel_steps<grouped_s4> {
   index_t first;               ///< which step of the panel `at` is
 };
 
+/// Whether sums of products are in 16 bits for some steps.
+template <class Isa, class Element>
+inline constexpr bool adds_in_16_bits = packed_weights<Element>::has_nibbles ? Isa::adds_s4_in_16_bits : false;
+
+/// The dot products that a tile consists of.
+template <class Isa, class A, class Element>
+using product_dot = std::conditional_t<adds_in_16_bits<Isa, Element>, simd::s4_dot<Isa, A>, simd::dot4<Isa, A>>;
+
 /// The accumulators of Rows rows x N registers.
 template <class Isa, class A, class Element, unsigned Rows, unsigned N>
 class gemm_tile {
-  using dot = simd::dot4<Isa, A>;
+  using dot = product_dot<Isa, A, Element>;
+  using nibbles = std::conditional_t<adds_in_16_bits<Isa, Element>, dot, simd::int4<Isa>>;
   using packed = packed_weights<Element>;
   using accumulator = typename dot::accumulator;
   static constexpr index_t weights_stride = dot::columns * packed::step_bytes;
@@ -70,6 +81,8 @@ class gemm_tile {
   INTACT_INLINE void add_steps(const activation* a, index_t stride, index_t count, const panel_steps<Element>& w) {
     if constexpr (packed::has_shifts) {
       add_shifted_steps(a, stride, count, w);
+    } else if constexpr (adds_in_16_bits<Isa, Element>) {
+      add_steps_in_16_bits(a, stride, count, w.at, w.stride);
     } else {
       const std::uint8_t* at = w.at;
       INTACT_UNROLL_4
@@ -112,23 +125,25 @@ class gemm_tile {
     INTACT_INLINE shifts_of_columns(const panel_steps<Element>& w, index_t group) {
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        of[j] = simd::int4<Isa>::load_shifts(w.shifts + group * packed::shift_bytes,
-                                             w.column + static_cast<index_t>(j) * dot::columns);
+        of[j] = nibbles::load_shifts(w.shifts + group * packed::shift_bytes,
+                                     w.column + static_cast<index_t>(j) * dot::columns);
       }
     }
-    decltype(simd::int4<Isa>::load_shifts(nullptr, 0)) of[N];
+    decltype(nibbles::load_shifts(nullptr, 0)) of[N];
   };
 
   /// Four columns of a, or for s4 eight: first those of the low halves. `shifts`: of each register's channels, or none.
   template <class... Shifts>
   INTACT_INLINE void add_step(const activation* a, index_t stride, const std::uint8_t* w, const Shifts&... shifts) {
-    if constexpr (packed::has_nibbles) {
-      using nibbles = simd::int4<Isa>;
+    if constexpr (adds_in_16_bits<Isa, Element>) {
+      add_steps_in_16_bits(a, stride, 1, w, 0, shifts...);
+    } else if constexpr (packed::has_nibbles) {
       const index_t next = packed::step / 2;
-      multiply_add(a, stride, [&](unsigned j) { return nibbles::low(w + j * weights_stride, shifts[j]...); });
-      multiply_add(a + next, stride, [&](unsigned j) { return nibbles::high(w + j * weights_stride, shifts[j]...); });
+      multiply_add(at_, a, stride, [&](unsigned j) { return nibbles::low(w + j * weights_stride, shifts[j]...); });
+      multiply_add(at_, a + next, stride,
+                   [&](unsigned j) { return nibbles::high(w + j * weights_stride, shifts[j]...); });
     } else {
-      multiply_add(a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
+      multiply_add(at_, a, stride, [&](unsigned j) { return dot::load(w + j * weights_stride); });
     }
   }
 
@@ -147,18 +162,58 @@ class gemm_tile {
       const shifts_of_columns shifts = next;
       next = shifts_of_columns(w, ++group);
       together = count < together ? count : together;
-      for (index_t i = 0; i < together; ++i) {
-        add_step(a, stride, at, shifts.of);
-        a += packed::step;
-        at += w.stride;
+      if constexpr (adds_in_16_bits<Isa, Element>) {
+        add_steps_in_16_bits(a, stride, together, at, w.stride, shifts.of);
+        a += together * packed::step;
+        at += together * w.stride;
+      } else {
+        for (index_t i = 0; i < together; ++i) {
+          add_step(a, stride, at, shifts.of);
+          a += packed::step;
+          at += w.stride;
+        }
       }
       count -= together;
       together = w.group_steps;
     }
   }
 
-  template <class Load>
-  INTACT_INLINE void multiply_add(const activation* a, index_t stride, const Load& load) {
+  /// Steps that share shifts, if there are any: as many at a time as a register of 16-bit sums can hold.
+  template <class... Shifts>
+  INTACT_INLINE void add_steps_in_16_bits(const activation* a, index_t stride, index_t count, const std::uint8_t* w,
+                                          index_t w_stride, const Shifts&... shifts) {
+    while (count > 0) {
+      const index_t steps = count < dot::steps ? count : dot::steps;
+      typename dot::partial partial[Rows][N];
+      INTACT_UNROLL
+      for (unsigned r = 0; r < Rows; ++r) {
+        INTACT_UNROLL
+        for (unsigned j = 0; j < N; ++j) {
+          partial[r][j] = dot::zero();
+        }
+      }
+      INTACT_NO_UNROLL
+      for (index_t i = 0; i < steps; ++i) {
+        multiply_add(partial, a, stride, [&](unsigned j) { return dot::low(w + j * weights_stride); });
+        multiply_add(partial, a + packed::step / 2, stride,
+                     [&](unsigned j) { return dot::high(w + j * weights_stride); });
+        a += packed::step;
+        w += w_stride;
+      }
+      INTACT_UNROLL
+      for (unsigned r = 0; r < Rows; ++r) {
+        INTACT_UNROLL
+        for (unsigned j = 0; j < N; ++j) {
+          at_[r][j] = dot::widen_add(at_[r][j], partial[r][j], shifts[j]...);
+        }
+      }
+      count -= steps;
+    }
+  }
+
+  /// Four columns of a, added to `sums`: accumulators, or 16-bit sums.
+  template <class Sums, class Load>
+  INTACT_INLINE static void multiply_add(Sums& sums, const activation* a, index_t stride, const Load& load) {
     decltype(load(0u)) weights[N];
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
@@ -166,10 +221,10 @@ class gemm_tile {
     }
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
-      const auto quantized_matrix = dot::broadcast(a + static_cast<index_t>(r) * stride);
+      const auto codes = dot::broadcast(a + static_cast<index_t>(r) * stride);
       INTACT_UNROLL
       for (unsigned j = 0; j < N; ++j) {
-        at_[r][j] = dot::multiply_add(at_[r][j], quantized_matrix, weights[j]);
+        sums[r][j] = dot::multiply_add(sums[r][j], codes, weights[j]);
       }
     }
   }

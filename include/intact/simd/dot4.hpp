@@ -9,7 +9,8 @@
 #include "intact/simd/sse_steps.hpp"
 
 // Dot products of four bytes, exact on every instruction set. The multiply-add of bytes that SSSE3, AVX2 and AVX512BW
-// have (pmaddubsw) saturates at 16 bits and is not used: products are widened instead.
+// have (pmaddubsw) saturates at 16 bits and is not used, but with s4 weights (s4_dot.hpp): products are widened
+// instead.
 //
 // dot4<Isa, A>, A being the type of the activations (std::uint8_t or std::int8_t), has
 //
@@ -22,8 +23,8 @@
 //   widens, activation whether activations must be given as 16-bit words, and the type that they must have
 //   widen(from, to)    makes them so, `widened_per_step` at a time; if `widens`
 //   broadcast(a)       four activations from memory of any alignment, for all columns
-//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp
-//   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
+//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp,
+//   s4_dot.hpp multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
 //   sums(s, out)       the int32 sums of lanes / columns accumulators for each register of `out`, one lane per channel
 
 namespace intact {

@@ -7,7 +7,7 @@
 // Weights of four bits, two groups of four columns at a time: each byte holds a weight of an even group in its low
 // half, and one of the following odd group in its high half.
 //
-// int4<Isa> has
+// int4<Isa> has, but for sets with Isa::adds_s4_in_16_bits, whose products with such weights are s4_dot's,
 //
 //   low(w), high(w)  the weights of the even and of the odd group, as dot4<Isa, A>::load returns those of s8
 //   load_shifts(w, column)  a shift of 0..3 for each of dot4's `columns` channels from a column of a panel on. w: 16
@@ -61,75 +61,68 @@ INTACT_INLINE __m128i bit_of_shifts(index_t column) {
   return _mm_cvtsi32_si128(static_cast<int>(column / 16 * 2));
 }
 
-template <class Isa>
-struct int4_x128 {
+}  // namespace detail
+
+template <>
+struct int4<isa::sse2> {
   INTACT_INLINE static __m128i low(const std::uint8_t* w) { return _mm_srai_epi16(_mm_slli_epi16(words(w), 12), 12); }
   INTACT_INLINE static __m128i high(const std::uint8_t* w) { return _mm_srai_epi16(words(w), 4); }
 
   /// The powers, in each of a channel's words.
   INTACT_INLINE static __m128i load_shifts(const std::uint8_t* w, index_t column) {
     const __m128i two =
-        _mm_unpacklo_epi8(_mm_cvtsi32_si128(load_bytes<std::uint16_t>(w + column % 16)), _mm_setzero_si128());
+        _mm_unpacklo_epi8(_mm_cvtsi32_si128(detail::load_bytes<std::uint16_t>(w + column % 16)), _mm_setzero_si128());
     const __m128i pairs = _mm_unpacklo_epi16(two, two);
-    const __m128i moved = _mm_srl_epi16(_mm_unpacklo_epi32(pairs, pairs), bit_of_shifts(column));
-    return sse_steps<Isa>::powers_of_two(_mm_and_si128(moved, _mm_set1_epi16(3)));
+    const __m128i moved = _mm_srl_epi16(_mm_unpacklo_epi32(pairs, pairs), detail::bit_of_shifts(column));
+    return detail::sse_steps<isa::sse2>::powers_of_two(_mm_and_si128(moved, _mm_set1_epi16(3)));
   }
   INTACT_INLINE static __m128i low(const std::uint8_t* w, __m128i powers) { return _mm_mullo_epi16(low(w), powers); }
   INTACT_INLINE static __m128i high(const std::uint8_t* w, __m128i powers) { return _mm_mullo_epi16(high(w), powers); }
 
  private:
-  INTACT_INLINE static __m128i words(const std::uint8_t* w) { return dot4<Isa, std::uint8_t>::load(w); }
+  INTACT_INLINE static __m128i words(const std::uint8_t* w) { return dot4<isa::sse2, std::uint8_t>::load(w); }
 };
-
-}  // namespace detail
-
-template <>
-struct int4<isa::sse2> : detail::int4_x128<isa::sse2> {};
 
 #endif
 #if INTACT_HAS_SSE4_1
 
-template <>
-struct int4<isa::sse4_1> : detail::int4_x128<isa::sse4_1> {};
+namespace detail {
+
+/// The weights of 16 codes of four bits.
+INTACT_INLINE __m128i s4_table() {
+  return _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+}
+
+}  // namespace detail
 
 #endif
 #if INTACT_HAS_AVX2
 
-template <>
-struct int4<isa::avx2> {
-  INTACT_INLINE static __m256i low(const std::uint8_t* w) {
-    return _mm256_srai_epi16(_mm256_slli_epi16(words(w), 12), 12);
-  }
-  INTACT_INLINE static __m256i high(const std::uint8_t* w) { return _mm256_srai_epi16(words(w), 4); }
+namespace detail {
 
-  /// The powers, in each of a channel's words.
-  INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index_t column) {
-    const __m256i channels = _mm256_cvtepu8_epi64(_mm_loadu_si32(w + column % 16));
-    const __m256i shifts =
-        _mm256_and_si256(_mm256_srl_epi64(channels, detail::bit_of_shifts(column)), _mm256_set1_epi64x(3));
-    const __m256i powers = _mm256_sllv_epi64(_mm256_set1_epi64x(1), shifts);
-    return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(powers, 0), 0);
-  }
-  INTACT_INLINE static __m256i low(const std::uint8_t* w, __m256i powers) { return _mm256_mullo_epi16(low(w), powers); }
-  INTACT_INLINE static __m256i high(const std::uint8_t* w, __m256i powers) {
-    return _mm256_mullo_epi16(high(w), powers);
-  }
+/// The weights in the low halves of bytes.
+INTACT_INLINE __m256i s4_values(__m256i nibbles) {
+  const __m256i table = _mm256_broadcastsi128_si256(s4_table());
+  return _mm256_shuffle_epi8(table, _mm256_and_si256(nibbles, _mm256_set1_epi8(15)));
+}
 
- private:
-  INTACT_INLINE static __m256i words(const std::uint8_t* w) { return dot4<isa::avx2, std::uint8_t>::load(w); }
-};
+/// The shifts of eight columns of a panel, in 32-bit lanes.
+INTACT_INLINE __m256i shifts_of_8(const std::uint8_t* w, index_t column) {
+  const __m256i channels = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
+  return _mm256_and_si256(_mm256_srl_epi32(channels, bit_of_shifts(column)), _mm256_set1_epi32(3));
+}
+
+}  // namespace detail
 
 #endif
 #if INTACT_HAS_AVX2_VNNI
 
 template <>
 struct int4<isa::avx2_vnni> {
-  INTACT_INLINE static __m256i low(const std::uint8_t* w) { return values(load(w)); }
-  INTACT_INLINE static __m256i high(const std::uint8_t* w) { return values(_mm256_srli_epi16(load(w), 4)); }
+  INTACT_INLINE static __m256i low(const std::uint8_t* w) { return detail::s4_values(load(w)); }
+  INTACT_INLINE static __m256i high(const std::uint8_t* w) { return detail::s4_values(_mm256_srli_epi16(load(w), 4)); }
   INTACT_INLINE static __m256i load_shifts(const std::uint8_t* w, index_t column) {
-    const __m256i channels = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
-    const __m256i moved = _mm256_srl_epi32(channels, detail::bit_of_shifts(column));
-    return _mm256_and_si256(moved, _mm256_set1_epi32(3));
+    return detail::shifts_of_8(w, column);
   }
   INTACT_INLINE static __m256i low(const std::uint8_t* w, __m256i shifts) { return values(load(w), shifts); }
   INTACT_INLINE static __m256i high(const std::uint8_t* w, __m256i shifts) {
@@ -138,11 +131,6 @@ struct int4<isa::avx2_vnni> {
 
  private:
   INTACT_INLINE static __m256i load(const std::uint8_t* w) { return dot4<isa::avx2_vnni, std::uint8_t>::load(w); }
-  INTACT_INLINE static __m256i values(__m256i nibbles) {
-    const __m256i table =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
-    return _mm256_shuffle_epi8(table, _mm256_and_si256(nibbles, _mm256_set1_epi8(15)));
-  }
   /// ((n ^ 8) << s) - (8 << s): n ^ 8 is 0..15, whose shifted bits stay within the byte.
   INTACT_INLINE static __m256i values(__m256i nibbles, __m256i shifts) {
     const __m256i positive = _mm256_xor_si256(_mm256_and_si256(nibbles, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
@@ -153,40 +141,31 @@ struct int4<isa::avx2_vnni> {
 #endif
 #if INTACT_HAS_AVX512BW
 
-template <>
-struct int4<isa::avx512bw> {
-  INTACT_INLINE static __m512i low(const std::uint8_t* w) {
-    return _mm512_srai_epi16(_mm512_slli_epi16(words(w), 12), 12);
-  }
-  INTACT_INLINE static __m512i high(const std::uint8_t* w) { return _mm512_srai_epi16(words(w), 4); }
+namespace detail {
 
-  /// The shifts, in each of a channel's words.
-  INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index_t column) {
-    const __m512i channels = _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(w + column % 16)));
-    const __m512i shifts =
-        _mm512_and_si512(_mm512_srl_epi64(channels, detail::bit_of_shifts(column)), _mm512_set1_epi64(3));
-    return _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(shifts, 0), 0);
-  }
-  INTACT_INLINE static __m512i low(const std::uint8_t* w, __m512i shifts) { return _mm512_sllv_epi16(low(w), shifts); }
-  INTACT_INLINE static __m512i high(const std::uint8_t* w, __m512i shifts) {
-    return _mm512_sllv_epi16(high(w), shifts);
-  }
+/// The weights in the low halves of bytes.
+INTACT_INLINE __m512i s4_values(__m512i nibbles) {
+  const __m512i table = _mm512_broadcast_i32x4(s4_table());
+  return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
+}
 
- private:
-  INTACT_INLINE static __m512i words(const std::uint8_t* w) { return dot4<isa::avx512bw, std::uint8_t>::load(w); }
-};
+/// The shifts of 16 columns of a panel, in 32-bit lanes.
+INTACT_INLINE __m512i shifts_of_16(const std::uint8_t* w, index_t column) {
+  const __m512i channels = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+  return _mm512_and_si512(_mm512_srl_epi32(channels, bit_of_shifts(column)), _mm512_set1_epi32(3));
+}
+
+}  // namespace detail
 
 #endif
 #if INTACT_HAS_AVX512VNNI
 
 template <>
 struct int4<isa::avx512vnni> {
-  INTACT_INLINE static __m512i low(const std::uint8_t* w) { return values(load(w)); }
-  INTACT_INLINE static __m512i high(const std::uint8_t* w) { return values(_mm512_srli_epi16(load(w), 4)); }
+  INTACT_INLINE static __m512i low(const std::uint8_t* w) { return detail::s4_values(load(w)); }
+  INTACT_INLINE static __m512i high(const std::uint8_t* w) { return detail::s4_values(_mm512_srli_epi16(load(w), 4)); }
   INTACT_INLINE static __m512i load_shifts(const std::uint8_t* w, index_t column) {
-    const __m512i channels = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
-    const __m512i moved = _mm512_srl_epi32(channels, detail::bit_of_shifts(column));
-    return _mm512_and_si512(moved, _mm512_set1_epi32(3));
+    return detail::shifts_of_16(w, column);
   }
   INTACT_INLINE static __m512i low(const std::uint8_t* w, __m512i shifts) { return values(load(w), shifts); }
   INTACT_INLINE static __m512i high(const std::uint8_t* w, __m512i shifts) {
@@ -195,10 +174,6 @@ struct int4<isa::avx512vnni> {
 
  private:
   INTACT_INLINE static __m512i load(const std::uint8_t* w) { return dot4<isa::avx512vnni, std::uint8_t>::load(w); }
-  INTACT_INLINE static __m512i values(__m512i nibbles) {
-    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
-    return _mm512_shuffle_epi8(table, _mm512_and_si512(nibbles, _mm512_set1_epi8(15)));
-  }
   /// ((n ^ 8) << s) - (8 << s): n ^ 8 is 0..15, whose shifted bits stay within the byte.
   INTACT_INLINE static __m512i values(__m512i nibbles, __m512i shifts) {
     constexpr int and_then_xor = 0x6a;
@@ -206,33 +181,6 @@ struct int4<isa::avx512vnni> {
         _mm512_ternarylogic_epi32(nibbles, _mm512_set1_epi8(15), _mm512_set1_epi8(8), and_then_xor);
     return _mm512_sub_epi8(_mm512_sllv_epi32(positive, shifts), _mm512_sllv_epi32(_mm512_set1_epi8(8), shifts));
   }
-};
-
-#endif
-#if INTACT_HAS_NEON
-
-template <>
-struct int4<isa::neon> {
-  INTACT_INLINE static int8x8_t low(const std::uint8_t* w) { return vshr_n_s8(vshl_n_s8(load(w), 4), 4); }
-  INTACT_INLINE static int8x8_t high(const std::uint8_t* w) { return vshr_n_s8(load(w), 4); }
-
-  /// Left shifts of bytes whose upper half is the weight; negative ones shift to the right.
-  INTACT_INLINE static int8x8_t load_shifts(const std::uint8_t* w, index_t column) {
-    const std::uint8_t* const two = w + column % 16;
-    const uint32x2_t channels = vset_lane_u32(two[1], vdup_n_u32(two[0]), 1);
-    const uint32x2_t moved = vshl_u32(channels, vdup_n_s32(static_cast<int>(-(column / 16 * 2))));
-    const uint32x2_t in_bytes = vmul_n_u32(vand_u32(moved, vdup_n_u32(3)), 0x01010101);
-    return vsub_s8(vreinterpret_s8_u32(in_bytes), vdup_n_s8(4));
-  }
-  INTACT_INLINE static int8x8_t low(const std::uint8_t* w, int8x8_t shifts) {
-    return vshl_s8(vshl_n_s8(load(w), 4), shifts);
-  }
-  INTACT_INLINE static int8x8_t high(const std::uint8_t* w, int8x8_t shifts) {
-    return vshl_s8(vand_s8(load(w), vdup_n_s8(-16)), shifts);
-  }
-
- private:
-  INTACT_INLINE static int8x8_t load(const std::uint8_t* w) { return vreinterpret_s8_u8(vld1_u8(w)); }
 };
 
 #endif

@@ -19,6 +19,8 @@
 //   register_bits      of the registers that kernels use
 //   gemm_accumulators  accumulators per row in the largest tile of a matrix product. Tiles have up to 6 rows: 6 x 4 use
 //                      24 of 32 registers, 6 x 2 use 12 of 16
+//   adds_s4_in_16_bits whether products with s4 weights are added in 16 bits for some steps (s4_dot.hpp): the set
+//                      multiplies bytes and adds pairs of products, but has no byte dot product
 //   parent             the set that it extends; isa::scalar has none
 
 namespace intact {
@@ -38,6 +40,7 @@ struct scalar {
   static constexpr bool compiled = true;
   static constexpr int register_bits = 32;
   static constexpr unsigned gemm_accumulators = 1;
+  static constexpr bool adds_s4_in_16_bits = false;
 };
 
 /// 128-bit registers; products widened to 16 bits. Every processor of x86-64 has it.
@@ -55,6 +58,7 @@ struct sse4_1 : extends<sse2> {
   static constexpr std::string_view name = "sse4_1";
   static constexpr std::string_view flags = "-msse4.1";
   static constexpr bool compiled = INTACT_HAS_SSE4_1;
+  static constexpr bool adds_s4_in_16_bits = true;
 };
 
 /// 256-bit registers; products widened to 16 bits.
@@ -70,6 +74,7 @@ struct avx2_vnni : extends<avx2> {
   static constexpr std::string_view name = "avx2_vnni";
   static constexpr std::string_view flags = "-mavx2 -mavxvnni";
   static constexpr bool compiled = INTACT_HAS_AVX2_VNNI;
+  static constexpr bool adds_s4_in_16_bits = false;
 };
 
 /// 512-bit registers; products widened to 16 bits.
@@ -79,6 +84,7 @@ struct avx512bw : extends<avx2> {
   static constexpr bool compiled = INTACT_HAS_AVX512BW;
   static constexpr int register_bits = 512;
   static constexpr unsigned gemm_accumulators = 4;
+  static constexpr bool adds_s4_in_16_bits = true;
 };
 
 /// The same with a byte dot product.
@@ -86,6 +92,7 @@ struct avx512vnni : extends<avx512bw> {
   static constexpr std::string_view name = "avx512vnni";
   static constexpr std::string_view flags = "-mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl -mavx512vnni";
   static constexpr bool compiled = INTACT_HAS_AVX512VNNI;
+  static constexpr bool adds_s4_in_16_bits = false;
 };
 
 /// The same with tables of 128 bytes in two registers. xsimd 13 accepts -mavx512vbmi only with -mavx512ifma.
@@ -103,6 +110,7 @@ struct neon : extends<scalar> {
   static constexpr bool compiled = INTACT_HAS_NEON;
   static constexpr int register_bits = 128;
   static constexpr unsigned gemm_accumulators = 4;
+  static constexpr bool adds_s4_in_16_bits = true;
 };
 
 /// The same with a signed byte dot product.
@@ -110,6 +118,7 @@ struct neon_dotprod : extends<neon> {
   static constexpr std::string_view name = "neon_dotprod";
   static constexpr std::string_view flags = "-march=armv8.2-a+dotprod";
   static constexpr bool compiled = INTACT_HAS_NEON_DOTPROD;
+  static constexpr bool adds_s4_in_16_bits = false;
 };
 
 /// The same with an unsigned x signed byte dot product.
