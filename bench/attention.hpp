@@ -27,11 +27,13 @@ struct named_profile {
 inline constexpr named_profile paper{"paper", intact::paper_recipe};
 inline constexpr named_profile precise{"precise", intact::precise_recipe};
 inline constexpr named_profile precise_weights{"weights", intact::precise_recipe_888};
+inline constexpr named_profile precise_weight_codes{"weight_codes", intact::precise_recipe_weight_codes};
 
 /// The softmax of a recipe for logits of a scale, and its product with V: `ratio` is s_v / s_context.
 inline intact::owned_softmax make_softmax(const intact::quantization_recipe& recipe, float logits_scale, index_t keys,
                                           float ratio, int context_zero_point) {
-  intact::owned_softmax made = intact::detail::build_softmax({logits_scale, 0}, keys, recipe);
+  intact::owned_softmax made =
+      intact::detail::build_softmax({logits_scale, 0}, intact::geometric_code_weights, keys, recipe);
   intact::detail::build_context({ratio, 0}, {1, context_zero_point}, keys, made);
   return made;
 }
@@ -39,7 +41,9 @@ inline intact::owned_softmax make_softmax(const intact::quantization_recipe& rec
 /// Operations of q * k^T and attention times V on byte products: log2 codes take two of them, one per slice.
 inline double attention_operations(const token_shape& shape, const intact::quantization_recipe& parts) {
   const double product = 2.0 * static_cast<double>(shape.rows() * shape.tokens * shape.width);
-  return product * (parts.attention == intact::attention_kind::weights ? 2 : 3);
+  const bool weights =
+      parts.attention == intact::attention_kind::weights || parts.attention == intact::attention_kind::weight_codes;
+  return product * (weights ? 2 : 3);
 }
 
 /// Attention of all heads, from codes of q, k and v to codes of the context. Some queries are checked, evenly spaced.

@@ -12,6 +12,7 @@ GRAPHS = [
     ("paper 8/8/4", ["--profile", "paper", "--bits", "8/8/4"]),
     ("precise 8/8/8", ["--bits", "8/8/8"]),
     ("precise 8/8/4", ["--bits", "8/8/4"]),
+    ("precise 8/8/4, codes of weights", ["--bits", "8/8/4", "--attention", "weight-codes"]),
     ("precise 4/8/8, groups of 32", ["--bits", "4/8/8"]),
     ("precise 4/8/4, groups of 32", ["--bits", "4/8/4"]),
     ("precise 4/8/4, no groups", ["--bits", "4/8/4", "--weight-group", "0"]),

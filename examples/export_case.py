@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Record inputs and outputs of a function as a case that intact-verify reads.
 
-    python3 export_case.py --demo DIR      write three small cases to DIR, computed with NumPy
+    python3 export_case.py --demo DIR      write four small cases to DIR, computed with NumPy
     intact-verify DIR
 
 As a module:
@@ -31,6 +31,7 @@ LINEAR = "QAct -> QLinear -> QAct"
 SOFTMAX = "QIntSoftmax.forward(x, scale) with log_i_softmax=True"
 LAYERNORM = "QIntLayerNorm.forward mode='int'"
 ATTENTION = "Attention.forward"
+WEIGHT_CODES = "attention by weight codes"
 BLOCK = "Block.forward(x, last_quantizer)"
 VISION_TRANSFORMER = "VisionTransformer.forward"
 
@@ -207,12 +208,32 @@ def layernorm_case(random: np.random.Generator) -> Case:
     return case
 
 
+def weight_codes_case(random: np.random.Generator) -> Case:
+    """Attention with 4-bit codes relative to the row's maximum, which are indices of 16 u8 weights."""
+    logits_scale, v_zero_point, zero_point = 0.0625, 120, 131
+    weights = np.array([255, 174, 119, 81, 55, 38, 26, 18, 12, 8, 6, 4, 3, 2, 1, 0])
+    exponentials_of_distances = 255 * np.exp(-logits_scale * np.arange(256))
+    table = np.abs(exponentials_of_distances[:, None] - weights).argmin(axis=1)
+    logits, v = random.integers(0, 256, (5, 17)), random.integers(0, 256, (17, 12))
+    codes = table[logits.max(axis=1, keepdims=True) - logits]
+    mean = (weights[codes] @ (v - v_zero_point)) / weights[codes].sum(axis=1, keepdims=True)
+    context = np.clip(np.rint(mean * (0.03125 / 0.0234375) + zero_point), 0, 255)
+    case = Case("demo_weight_codes", WEIGHT_CODES)
+    case.add("logits__codes", logits, "codes", "u8 codes")
+    case.add("table", table, "codes", "the code of each distance to the maximum")
+    case.add("code_weights", weights, "codes", "the weight of each code")
+    case.add("attention__codes", codes, "codes", "4-bit codes")
+    case.add_quantizer("v", v, np.float32(0.03125), v_zero_point)
+    case.add_quantizer("context", context.astype(np.int32), np.float32(0.0234375), zero_point)
+    return case
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", metavar="DIR", required=True, help="write three small cases to this folder")
+    parser.add_argument("--demo", metavar="DIR", required=True, help="write four small cases to this folder")
     folder = parser.parse_args().demo
     random = np.random.default_rng(1)
-    for case in (linear_case(random), softmax_case(random), layernorm_case(random)):
+    for case in (linear_case(random), softmax_case(random), layernorm_case(random), weight_codes_case(random)):
         print(case.write(folder))
 
 

@@ -484,6 +484,17 @@ MUTATIONS = [
         ("if (!logits_fit_offsets(logits, q.columns)) {", "if (false) {"),
         ("correct_rows<Isa>(q, head.key_zero_point, scratch.corrections);",
          "correct_rows<Isa>(q, 128, scratch.corrections);"),
+        ("weights_[d] = of_codes->weights[of_codes->table[d]]", "weights_[d] = of_codes->table[d]"),
+        ("std::holds_alternative<weights_of_max>(p.weights) || std::holds_alternative<weight_codes_of_max>(p.weights)",
+         "std::holds_alternative<weights_of_max>(p.weights)"),
+    ),
+    *mutations_of(
+        "reference/model/attention.hpp", "double_reference_test",
+        ("codes(i, j) = of.weights[codes(i, j)]", "codes(i, j) = of.weights[codes(i, j) / 2]"),
+    ),
+    *mutations_of(
+        "reference/model/attention.hpp", "swin_test",
+        ("of.table, *mask, u4::max, codes", "of.table, *mask, 0, codes"),
     ),
     *mutations_of(
         "kernel/activation_product.hpp", "activation_product_test@avx2",
@@ -736,6 +747,7 @@ MUTATIONS = [
          "static_cast<std::int32_t>(shape.height / shape.patch * (shape.image_width / shape.patch))"),
         ("tokens > shift_matmul_max_keys", "tokens > shift_matmul_max_keys + 1"),
         ("width / heads > gemm_max_depth_u8_u8", "width / heads > gemm_max_depth_u8_u8 + 1"),
+        ("weights.back() != 0", "weights.front() == 0"),
     ),
     *mutations_of("gemm.hpp", "grouped_s4_test", ("8 << grouped_s4_view::max_shift", "8")),
     # Fused stages
@@ -1120,6 +1132,21 @@ MUTATIONS = [
          "std::floor(static_cast<double>(d) * scale / std::log(2.0))"),
         ("code > attention_codes<Format>::largest", "code >= attention_codes<Format>::largest"),
         ("std::rint(255 * std::exp(-scale", "std::floor(255 * std::exp(-scale"),
+        ("return std::fabs(other - weight)", "return std::fabs(other - weight + 0.5)"),
+        ("std::min_element(weights.begin(), weights.end()", "std::min_element(weights.begin(), weights.end() - 1"),
+    ),
+    *mutations_of(
+        "quantize/weight_code_search.hpp", "weight_code_search_test",
+        ("products += 2 * static_cast", "products += static_cast"),
+        ("return error / (sum * sum)", "return error / sum"),
+        ("now < least", "now > least"),
+        ("changed = true;\n        }", "changed = false;\n        }"),
+    ),
+    *mutations_of(
+        "quantize/reconstruction_steps.hpp", "weight_code_search_test",
+        ("feature ? class_token_weight : static_cast<float>(step)", "static_cast<float>(step)"),
+        ("(v.row(j) - context)", "v.row(j)"),
+        ("const float weight = largest * std::sqrt", "const float weight = std::sqrt"),
     ),
     *mutations_of(
         "build/weights.hpp", "quantize_test",

@@ -87,6 +87,9 @@ class integer_attention_maps {
     if (softmax_.kind == intact::attention_kind::weights) {
       return code;
     }
+    if (softmax_.kind == intact::attention_kind::weight_codes) {
+      return softmax_.code_weights[static_cast<std::size_t>(code)];
+    }
     const bool zero = softmax_.probabilities == intact::attention_code::u8_masked &&
                       code >= intact::attention_codes<intact::attention_code::u8_masked>::last_code;
     return zero ? 0 : std::ldexp(1.0, -code);

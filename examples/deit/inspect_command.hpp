@@ -66,7 +66,8 @@ class inspect_command {
   static std::string attention_text(const intact::owned_softmax& softmax) {
     const char* const kind = softmax.kind == intact::attention_kind::log2_of_sum   ? "log2 of the sum"
                              : softmax.kind == intact::attention_kind::log2_of_max ? "log2 of the maximum"
-                                                                                   : "u8 weights";
+                             : softmax.kind == intact::attention_kind::weights     ? "u8 weights"
+                                                                                   : "4-bit codes of u8 weights";
     return std::string(kind) + (softmax.normalize ? ", normalized rows" : "");
   }
 

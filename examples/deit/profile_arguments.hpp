@@ -97,7 +97,8 @@ class profile_arguments {
     add(app, "--attention", attention_, "what attention weights are",
         {{"log2-of-sum", intact::attention_kind::log2_of_sum},
          {"log2-of-max", intact::attention_kind::log2_of_max},
-         {"weights", intact::attention_kind::weights}});
+         {"weights", intact::attention_kind::weights},
+         {"weight-codes", intact::attention_kind::weight_codes}});
     add(app, "--tail", tail_, "small log2 codes: zero, clipped at 15, or 8 bits wide",
         {{"zero", intact::attention_code::u8_masked},
          {"clip", intact::attention_code::u4_clipped},

@@ -17,6 +17,7 @@
 #include "softmax.hpp"
 #include "streams.hpp"
 #include "swin.hpp"
+#include "weight_codes.hpp"
 
 // Which comparisons belong to which recorded function.
 
@@ -79,11 +80,12 @@ struct known_function {
   void (*verify)(const recorded_case&, case_report&);
 };
 
-inline constexpr std::array<known_function, 14> known_functions = {
+inline constexpr std::array<known_function, 15> known_functions = {
     {{"QIntSoftmax", "QIntSoftmax", verify_softmax},
      {"QAct -> QLinear -> QAct", "QLinear", verify_linear},
      {"QIntLayerNorm", "QIntLayerNorm", verify_norm},
      {"Attention.forward", "Attention", verify_attention_module},
+     {"attention by weight codes", "weight codes", verify_weight_codes},
      {"Block.forward", "Block", verify_block},
      {"VisionTransformer.forward", "VisionTransformer", verify_vit},
      {"SwinTransformer.forward", "SwinTransformer", verify_swin},

@@ -124,6 +124,9 @@ void check_softmax(const softmax_parameters& built, const softmax_parameters& ex
     CHECK(of_sum->rounding == std::get<log2_of_sum>(expected.weights).rounding);
   } else if (const auto* const of_max = std::get_if<log2_of_max>(&built.weights)) {
     CHECK(equal(of_max->table, std::get<log2_of_max>(expected.weights).table));
+  } else if (const auto* const of_codes = std::get_if<weight_codes_of_max>(&built.weights)) {
+    CHECK(equal(of_codes->table, std::get<weight_codes_of_max>(expected.weights).table));
+    CHECK(equal(of_codes->weights, std::get<weight_codes_of_max>(expected.weights).weights));
   } else {
     CHECK(equal(std::get<weights_of_max>(built.weights).table, std::get<weights_of_max>(expected.weights).table));
   }

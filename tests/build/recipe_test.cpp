@@ -138,13 +138,14 @@ TEST_CASE("require_recipe: refuses parts that exclude each other, in build_vit b
     named.insert(*found);
     REQUIRE(refusal([&] { build_vit(float_vit{}, wrong_scales, p); }) == message);
   }
-  CHECK(accepted == 23 * 2 * 2 * 6);
-  CHECK(refused == (72 * 8 - 23 * 6) * 2 * 2);
+  CHECK(accepted == 24 * 2 * 2 * 6);
+  CHECK(refused == (96 * 8 - 24 * 6) * 2 * 2);
   CHECK(named.size() == 7);  // no refusal hides another one always
 }
 
 TEST_CASE("require_recipe: accepts the named recipes, whose parts are the documented ones") {
-  for (const quantization_recipe& p : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+  for (const quantization_recipe& p :
+       {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
     CHECK(refusal([&] { require_recipe(p); }) == "");
   }
   const std::string paper = "attention 0 probabilities 0 exponential 0 rounding 0 normalize_rows 0 stream 0 ";
@@ -156,12 +157,24 @@ TEST_CASE("require_recipe: accepts the named recipes, whose parts are the docume
         "attention 1 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
   CHECK(profile_text(precise_recipe_888) ==
         "attention 2 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
+  CHECK(profile_text(precise_recipe_weight_codes) ==
+        "attention 3 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
 }
 
 /// Softmax relative to the maximum at a distance d, from its definition.
 int softmax_entry(int d, double scale, const quantization_recipe& p) {
   if (p.attention == attention_kind::weights) {
     return static_cast<int>(std::nearbyint(255 / std::exp(d * scale)));
+  }
+  if (p.attention == attention_kind::weight_codes) {
+    int nearest = 0;
+    for (int code = 1; code < 16; ++code) {
+      const auto miss = [&](int of) {
+        return std::abs(geometric_code_weights[static_cast<std::size_t>(of)] - 255 / std::exp(d * scale));
+      };
+      nearest = miss(code) < miss(nearest) ? code : nearest;
+    }
+    return nearest;
   }
   const int code = static_cast<int>(std::nearbyint(std::log2(std::exp(d * scale))));
   return code <= 15 ? code : p.probabilities == attention_code::u4_clipped ? 15 : 16;
@@ -188,6 +201,9 @@ void check_softmax(const owned_softmax& softmax, const block_scales& scales, con
   if (p.attention != attention_kind::weights) {
     REQUIRE(softmax.probabilities == p.probabilities);
   }
+  const bool has_codes = p.attention == attention_kind::weight_codes;
+  REQUIRE(softmax.code_weights.size() == (has_codes ? 16U : 0U));
+  REQUIRE(std::equal(softmax.code_weights.begin(), softmax.code_weights.end(), scales.attention_weights.begin()));
   if (p.attention == attention_kind::log2_of_sum) {
     REQUIRE(softmax.rounding == p.rounding);
     const bool exact = softmax.exponential[0] == std::uint64_t{1} << 28;  // 31 - bit_length(7 tokens)
@@ -298,7 +314,7 @@ TEST_CASE("build_vit: equals the evaluation in double precision on every tensor 
     ++models;
   }
   std::cout << "[intact: compared] " << models << " models of a float model: " << compared << " codes\n";
-  CHECK(models == 23 * 2 * 2 * 6);
+  CHECK(models == 24 * 2 * 2 * 6);
 
   for (code_counts* const occurred : {&u8_stream, &s16_stream}) {
     CHECK(find_narrow_tensor(*occurred,

@@ -106,8 +106,12 @@ class model_builder {
     } else if (recipe_.kind == attention_kind::log2_of_max) {
       const int last = recipe_.probabilities == attention_code::u4_clipped ? 15 : 16;
       made.weights = log2_of_max{log2_codes(memory_, last), recipe_.probabilities};
-    } else {
+    } else if (recipe_.kind == attention_kind::weights) {
       made.weights = weights_of_max{weights_by_distance(memory_)};
+    } else {
+      const auto codes = memory_.array<std::uint8_t>(256, [](index_t d) { return std::min<index_t>(d / 6, 15); });
+      made.weights =
+          weight_codes_of_max{codes, memory_.array<std::uint8_t>(16, [](index_t code) { return 255 - 17 * code; })};
     }
     if (recipe_.normalize) {
       made.context = row_divisor{600'000'000, 125};
@@ -382,6 +386,17 @@ void run_vit_variants() {
   }
 }
 
+/// Models whose attention has 4-bit codes of u8 weights.
+void run_weight_codes() {
+  recipe of_codes = precise;
+  of_codes.name = "weight_codes";
+  of_codes.kind = attention_kind::weight_codes;
+  run_block<std::int16_t>(of_codes, 29);
+  run_attention(of_codes, 30);
+  run_vit(of_codes, shape_of_vit(of_codes), 31);
+  run_swin(of_codes, 32);
+}
+
 }  // namespace
 
 void run_models() {
@@ -393,6 +408,7 @@ void run_models() {
   run_swin(paper, 22);
   run_swin(precise, 23);
   run_vit_variants();
+  run_weight_codes();
 }
 
 }  // namespace hashes

@@ -422,13 +422,16 @@ TEST_CASE("load_integer_vit: refuses attention that breaks its rules", "[model_f
        "tensor \"blocks.0.k_zero_point\" is 256; it must be in 0..255"},
       {[](raw_model& m) { m.add("blocks.0.v_zero_point", -1); },
        "tensor \"blocks.0.v_zero_point\" is -1; it must be in 0..255"},
-      bad_number(name + ".kind", 3, "0..2"),
+      bad_number(name + ".kind", 4, "0..3"),
       bad_number(name + ".probabilities", 3, "0..2"),
       bad_number(name + ".rounding", 2, "0..1"),
       bad_number(name + ".normalize", 2, "0..1"),
       bad_number(name + ".normalize", -1, "0..1"),
       {number(".kind", 1), "tensor \"" + name + ".normalize\" is 0; weights relative to the maximum"},
       {number(".kind", 2), "tensor \"" + name + ".normalize\" is 0; weights relative to the maximum"},
+      {number(".kind", 3), "tensor \"" + name + ".normalize\" is 0; weights relative to the maximum"},
+      {number(".kind", 3), "tensor \"" + name + ".code_weights\" is missing", "precise, clip"},
+      {number(".kind", 2), "tensor \"" + name + ".code_weights\" has no place in this model", "precise, weight codes"},
       {number(".normalize", 0), "tensor \"" + name + ".normalize\" is 0; weights relative to the maximum", "precise"},
       {number(".kind", 2), "tensor \"" + name + ".table\" is missing", "normalized rows"},
       {number(".kind", 0), "tensor \"" + name + ".exponential\" is missing", "precise"},
@@ -447,6 +450,9 @@ TEST_CASE("load_integer_vit: refuses attention that breaks its rules", "[model_f
        "is 8 at position 1, after 7; it must not increase"},
       bad_element<std::uint8_t>(name + ".table", 255, 16, "0..15", "precise, clip"),
       bad_element<std::uint8_t>(name + ".table", 0, 17, "0..16", "precise"),
+      bad_element<std::uint8_t>(name + ".table", 7, 16, "0..15", "precise, weight codes"),
+      {[=](raw_model& m) { m.set(name + ".code_weights", 15, std::uint8_t{1}); },
+       "tensor \"" + name + ".code_weights\" is 1 at position 15; it must be 0", "precise, weight codes"},
       bad_number(name + ".normalization.factor", 0, "1..1073741823", "precise"),
       bad_number(name + ".normalization.factor", 1 << 30, "1..1073741823", "normalized rows"),
       bad_number(name + ".normalization.factor", -1, "1..1073741823", "precise 888"),
@@ -562,7 +568,7 @@ TEST_CASE("load_integer_vit: models at their limits load and run", "[model_file]
                    },
                    recipe});
   }
-  for (const char* const recipe : {"precise", "precise 888", "precise, clip"}) {
+  for (const char* const recipe : {"precise", "precise 888", "precise, clip", "precise, weight codes"}) {
     const auto bound = [=](std::uint8_t entry, std::int64_t factor, std::int64_t zero_point) {
       return [=](raw_model& m) {
         m.fill(attention + ".table", entry);

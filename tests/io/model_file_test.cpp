@@ -150,6 +150,19 @@ TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [all recipes
   }
 }
 
+TEST_CASE("save_integer_vit: codes of attention weights have a table of codes and their weights", "[model_file]") {
+  const scratch_folder folder;
+  save_integer_vit(quantized_vit(small_vit, precise_recipe_weight_codes), folder / "codes");
+  save_integer_vit(quantized_vit(small_vit, precise_recipe_888), folder / "weights");
+  const safetensors_file codes = safetensors_file::read(folder / "codes");
+  const std::string name = "blocks.0.weighting";
+  CHECK(codes.values<std::int64_t>(name + ".kind", {}).front() == 3);
+  CHECK(codes.info(name + ".table").shape == std::vector<std::int64_t>{256});
+  CHECK(codes.info(name + ".code_weights").shape == std::vector<std::int64_t>{16});
+  CHECK(codes.info(name + ".code_weights").type == dtype::u8);
+  CHECK_FALSE(safetensors_file::read(folder / "weights").contains(name + ".code_weights"));
+}
+
 TEST_CASE("save_integer_vit: load_integer_vit gives distilled models, and one class token is not stored",
           "[model_file]") {
   vit_shape shape = small_vit;

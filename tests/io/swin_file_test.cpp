@@ -37,7 +37,7 @@ quantization_recipe with_weights(quantization_recipe parts, weight_kind kind) {
 /// Every kind of field is in one of them.
 std::vector<quantization_recipe> all_parts() {
   return {paper_recipe, with_weights(paper_recipe_888, weight_kind::s4),
-          with_weights(precise_recipe, weight_kind::grouped_s4), precise_recipe_888};
+          with_weights(precise_recipe, weight_kind::grouped_s4), precise_recipe_888, precise_recipe_weight_codes};
 }
 
 integer_swin load(const raw_model& file) {

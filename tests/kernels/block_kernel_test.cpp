@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -175,7 +176,8 @@ void check_model(const quantization_recipe& recipe, index_t side, index_t thread
 }
 
 TEST_CASE("block: equals the specification [extreme streams, rows of one code]", "[block]") {
-  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+  for (const quantization_recipe& recipe :
+       {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
     for (const stream_contents contents : all_contents) {
       check_model(recipe, 8, 2, contents);
     }
@@ -206,7 +208,8 @@ TEST_CASE("attention: equals the specification [any numbers of queries and keys]
   } cases[] = {{8, 4097, 1, 32}, {3, 16384, 2, 16}, {17, 1, 3, 64}, {1, 511, 1, 128},
                {5, 512, 1, 48},  {50, 3, 2, 17},    {1, 0, 1, 16},  {0, 9, 1, 16}};
   for (const auto& c : cases) {
-    for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (const quantization_recipe& recipe :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
       INFO(profile_text(recipe) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
       const packed_vit model = model_of_one_block(recipe, 8);
       multihead_parameters p = model.parameters().blocks[0].attention.multihead(c.heads);
@@ -257,7 +260,8 @@ TEST_CASE("attention: masked keys have weight 0, as in the specification [every 
     index_t queries, keys, heads, size;
   } cases[] = {{50, 50, 2, 16}, {3, 200, 1, 64}, {17, 5, 2, 8}, {1, 1, 1, 16}, {40, 300, 1, 32}};
   for (const auto& c : cases) {
-    for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (const quantization_recipe& recipe :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
       const packed_vit model = model_of_one_block(recipe, 8);
       multihead_parameters p = model.parameters().blocks[0].attention.multihead(c.heads);
       p.logits.multiplier /= static_cast<std::int32_t>(std::max<index_t>(1, c.size / 8));
@@ -308,8 +312,53 @@ TEST_CASE("attention: a visible key is one for which the mask is not 0, and all 
   CHECK(context({some.view()}, 30) != context({}, 30));
 }
 
+TEST_CASE("attention: codes of weights average V by the weights [equal logits, up to 16,384 keys, half of them masked]",
+          "[block]") {
+  constexpr index_t queries = 3, size = 16;
+  constexpr double ratio = 0.37;
+  const packed_vit model = model_of_one_block(precise_recipe_weight_codes, 8);
+  multihead_parameters p = model.parameters().blocks[0].attention.multihead(1);
+  std::array<std::uint8_t, 256> table;
+  table.fill(15);
+  std::array<std::uint8_t, 16> weights{};
+  p.softmax.context = build_row_divisor(ratio, 100);
+  p.softmax.weights = weight_codes_of_max{table, weights};
+  for (const int weight : {1, 255}) {
+    table[0] = 14;
+    weights[14] = static_cast<std::uint8_t>(weight);
+    for (const index_t keys : {1, 2, 197, 16384}) {
+      generator random(12);
+      qkv_codes codes(queries, keys, size, random);
+      attention_operands x = codes.operands();
+      fill(codes.q.view(), values::largest, 0, 120, random);  // logits are equal: this is the zero point
+      for (const index_t visible : {keys, (keys + 1) / 2}) {
+        CAPTURE(weight, keys, visible);
+        tensor<std::uint8_t> mask(1, keys), y(queries, size);
+        padding_mask(std::array{visible}, mask.view());
+        x.mask = visible == keys ? key_mask{} : key_mask{mask.view()};
+        check_attention(x, p, 1);
+        std::vector<std::byte> scratch(attention_workspace_bytes(keys, 1, size, 1));
+        attention<tested_isa>(x, p, y.view(), workspace(scratch.data(), scratch.size()));
+        double largest_error = 0;
+        for (index_t c = 0; c < size; ++c) {
+          double sum = 0;
+          for (index_t j = 0; j < visible; ++j) {
+            sum += codes.v(j, c) - 255;
+          }
+          const double exact = std::clamp(sum / static_cast<double>(visible) * ratio + 100, 0.0, 255.0);
+          for (index_t i = 0; i < queries; ++i) {
+            largest_error = std::max(largest_error, std::abs(y(i, c) - exact));
+          }
+        }
+        CHECK(largest_error < 0.5001);
+      }
+    }
+  }
+}
+
 TEST_CASE("prepare_keys_values: many calls of attention have the bits of the call on keys and values", "[block]") {
-  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+  for (const quantization_recipe& recipe :
+       {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
     const packed_vit model = model_of_one_block(recipe, 8);
     const index_t keys = 77, heads = 3, size = 16, threads = 2;
     multihead_parameters p = model.parameters().blocks[0].attention.multihead(heads);
@@ -367,7 +416,8 @@ TEST_CASE("attention: equals the specification [logits for which the offsets of 
 }
 
 TEST_CASE("block: equals the specification [logits for which the offsets of rows have no room]", "[block]") {
-  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+  for (const quantization_recipe& recipe :
+       {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
     INFO(profile_text(recipe));
     const packed_vit model = model_of_one_block(recipe, 8);
     block_parameters p = model.parameters().blocks[0];
@@ -417,7 +467,8 @@ TEST_CASE("block: one compiled for its kind of weights equals one compiled for a
 }
 
 TEST_CASE("block: takes no memory from the heap", "[block]") {
-  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+  for (const quantization_recipe& recipe :
+       {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
     const packed_vit model = model_of_one_block(recipe, 8);
     const block_parameters& p = model.parameters().blocks[0];
     const block_shape shape = model.shape().block();

@@ -101,7 +101,7 @@ TEST_CASE("vit: equals the specification [every recipe]", "[vit][long]") {
       for (const bool pixel_codes : {false, true}) {
         parts.stream = stream;
         parts.pixel_codes = pixel_codes;
-        parts.weights = static_cast<weight_kind>(models % 3);  // each with each: 23 attentions, four times
+        parts.weights = static_cast<weight_kind>(models % 3);  // each with each: 24 attentions, four times
         parts.weight_group = 4;
         INFO(profile_text(parts));
         check_model({.shape = uneven_shape, .parts = parts}, runs);
@@ -109,7 +109,7 @@ TEST_CASE("vit: equals the specification [every recipe]", "[vit][long]") {
       }
     }
   }
-  CHECK(models == 23 * 4);
+  CHECK(models == 24 * 4);
 }
 
 constexpr stream_codes u8 = stream_codes::u8;  // replaced by the recipe's
@@ -134,7 +134,8 @@ constexpr struct {
 
 void check_shapes(std::span<const run_options> runs) {
   for (const auto& [shape, why] : shapes) {
-    for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (const quantization_recipe& parts :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
       INFO(why << ", " << profile_text(parts));
       check_model({.shape = shape, .parts = parts}, runs);
     }

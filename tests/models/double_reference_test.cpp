@@ -139,7 +139,7 @@ int check_profiles(stream_codes stream, code_counts& occurred) {
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [all recipes on a u8 stream]") {
   code_counts occurred;
-  CHECK(check_profiles(stream_codes::u8, occurred) == 9 * 23 * 3);
+  CHECK(check_profiles(stream_codes::u8, occurred) == 9 * 24 * 3);
   check_spread_inside_blocks(occurred);
   CHECK(find_narrow_tensor(occurred, {"patch", "embed", "tokens", "proj", "add1", "fc2", "add2"}, 200, 0, 255) == "");
   CHECK(find_narrow_tensor(occurred, {"attention"}, 150, 0, 255) == "");
@@ -147,7 +147,7 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [all r
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [all recipes on an s16 stream]") {
   code_counts occurred;
-  CHECK(check_profiles(stream_codes::s16, occurred) == 9 * 23 * 3);
+  CHECK(check_profiles(stream_codes::s16, occurred) == 9 * 24 * 3);
   check_spread_inside_blocks(occurred);
   CHECK(find_narrow_tensor(occurred, {"tokens", "add1", "add2"}, 5000, -32768, 32767) == "");
   for (const char* const name : {"patch", "embed", "proj", "fc2"}) {
@@ -169,7 +169,8 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [regis
   code_counts occurred;
   std::uint64_t seed = 3000;
   for (const vit_shape& shape : pooled_shapes) {
-    for (quantization_recipe parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (quantization_recipe parts :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
       parts.weights = seed % 3 == 0 ? weight_kind::s4 : weight_kind::s8;
       for (int model = 0; model < 4; ++model) {
         check_model({shape, parts}, seed++, 3, occurred);
@@ -207,6 +208,7 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [extre
     for (std::size_t n = 0; n < 3; ++n) {
       compared += check_model({colour, with_weights(precise_recipe, n), weights}, seed, 1, occurred);
       compared += check_model({colour, with_weights(precise_recipe_888, n), weights}, seed, 1, occurred);
+      compared += check_model({colour, with_weights(precise_recipe_weight_codes, n), weights}, seed, 1, occurred);
       ++seed;
     }
   }
@@ -561,6 +563,15 @@ const mutation weight_mutations[] = {
     {"a pair of fc2 weights", "fc2, block 1, (", [](vit_tensors& c) { c.blocks[1].fc2.weights.packed[100] ^= 0x11; }},
 };
 
+/// 4-bit codes of attention weights.
+const mutation weight_code_mutations[] = {
+    {"an entry of the table of codes", "attention, block 0, head ",
+     [](vit_tensors& c) { c.blocks[0].softmax.table[9] ^= 1; }},
+    {"a weight of a code", "context, block 1, (", [](vit_tensors& c) { c.blocks[1].softmax.code_weights[2] ^= 64; }},
+    {"the normalization's factor", "context, block 0, (",
+     [](vit_tensors& c) { c.blocks[0].softmax.normalization.factor -= 1 << 22; }},
+};
+
 /// Changes each parameter in turn.
 void check_mutations(const vit_tensors& contents, std::span<const mutation> changes) {
   const double_reference reference(contents);
@@ -601,6 +612,10 @@ TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's 
   parts.stream = stream_codes::u8;
   parts.weights = weight_kind::s4;
   check_mutations(model_builder({colour, parts}, 402).model(), weight_mutations);
+}
+
+TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [codes of attention weights]") {
+  check_mutations(model_builder({colour, precise_recipe_weight_codes}, 403).model(), weight_code_mutations);
 }
 
 code_matrix codes_of(index_t rows, index_t columns, std::initializer_list<std::int32_t> codes) {

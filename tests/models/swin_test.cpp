@@ -79,7 +79,8 @@ TEST_CASE("reference::swin: equals the evaluation in double precision on every t
   std::int64_t compared = 0;
   std::uint64_t seed = 1;
   for (const swin_shape& shape : shapes) {
-    for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+    for (const quantization_recipe& parts :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
       INFO("seed " << seed << ", profile: " << profile_text(parts));
       compared += check_model(random_swin(shape, parts, seed++), 2, occurred);
     }

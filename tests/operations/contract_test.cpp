@@ -1092,6 +1092,23 @@ TEST_CASE("attention: refuses every wrong argument before anything is written") 
   });
   check({"relative to the maximum", "divisor"},
         [](attention_call& call) { call.parameters.softmax.weights = weights_of_max{}; });
+  std::array<std::uint8_t, 256> codes{};
+  std::array<std::uint8_t, 16> of_codes{};
+  const auto with_codes = [&](attention_call& call) {
+    call.parameters.softmax = {weight_codes_of_max{codes, of_codes}, row_divisor{1 << 28, 120}};
+  };
+  codes[255] = 16;
+  check({"entry of the softmax table", "16", "15"}, with_codes);
+  codes[255] = 15;
+  of_codes[15] = 1;
+  check({"weight of code 15", "1", "0"}, with_codes);
+  of_codes[15] = 0;
+  check({"number of weights of codes", "15", "16"}, [&](attention_call& call) {
+    call.parameters.softmax = {weight_codes_of_max{codes, std::span(of_codes).first(15)}, row_divisor{1 << 28, 120}};
+  });
+  check({"size of the softmax table", "255", "256"}, [&](attention_call& call) {
+    call.parameters.softmax = {weight_codes_of_max{std::span(codes).first(255), of_codes}, row_divisor{1 << 28, 120}};
+  });
   check({"attention_code::u8_full", "relative to the sum"}, [](attention_call& call) {
     std::get<log2_of_sum>(call.parameters.softmax.weights).codes = attention_code::u8_full;
     call.parameters.softmax.context = row_divisor{1 << 28, 120};

@@ -56,6 +56,32 @@ TEST_CASE("attention_weight_table: entries are the exponentials, rounded to near
   CHECK(wrong == 0);
 }
 
+TEST_CASE("weight_code_table: codes are those of the nearest weights") {
+  const code_weight_values falling = {255, 200, 199, 100, 50, 49, 48, 31, 30, 20, 9, 8, 7, 3, 2, 0},
+                           even = {255, 128, 64, 32, 16, 8, 4, 2, 1, 1, 1, 1, 1, 1, 1, 0};
+  std::int64_t wrong = 0;
+  for (const code_weight_values& weights : {geometric_code_weights, falling, even}) {
+    for (const double scale : scales) {
+      const table_values table = weight_code_table(scale, weights);
+      for (int d = 0; d < 256; ++d) {
+        const long double weight = 255 * std::exp(-d * static_cast<long double>(scale));
+        int nearest = 0;
+        for (int code = 1; code < 16; ++code) {
+          const auto miss = [&](int of) { return std::fabs(weights[static_cast<std::size_t>(of)] - weight); };
+          nearest = miss(code) < miss(nearest) ? code : nearest;
+        }
+        wrong += table[static_cast<std::size_t>(d)] != nearest ? 1 : 0;
+      }
+      wrong += table[0] != 0 || !std::is_sorted(table.begin(), table.end()) ? 1 : 0;
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(weight_code_table(1e9, falling)[1] == 15);
+  const table_values by_octaves = weight_code_table(std::log(2.0), even);  // 127.5, 63.75, ...: 9 is nearer to 8
+  const std::vector<std::uint8_t> expected{0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 15};
+  CHECK(std::vector<std::uint8_t>(by_octaves.begin(), by_octaves.begin() + 11) == expected);
+}
+
 TEST_CASE("max_relative_code_table, attention_weight_table: give entries computed by hand [an octave per code]") {
   const double octave = std::log(2.0);
   const table_values zero = max_relative_code_table<attention_code::u8_masked>(octave);
@@ -81,6 +107,11 @@ TEST_CASE("max_relative_code_table, attention_weight_table: refuse scales that a
   CHECK_THROWS_WITH(max_relative_code_table<attention_code::u8_masked>(infinity),
                     message("max_relative_code_table", "inf"));
   CHECK_THROWS_WITH(attention_weight_table(0), message("attention_weight_table", "0"));
+  CHECK_THROWS_WITH(weight_code_table(0, geometric_code_weights), message("weight_code_table", "0"));
+  code_weight_values without_zero = geometric_code_weights;
+  without_zero.back() = 1;
+  CHECK_THROWS_WITH(weight_code_table(0.1, without_zero),
+                    "intact::weight_code_table: weight of code 15 is 1; it must be equal to 0");
   CHECK_THROWS_WITH(attention_weight_table(-0.5), message("attention_weight_table", "-0.5"));
   CHECK_THROWS_WITH(attention_weight_table(infinity), message("attention_weight_table", "inf"));
   CHECK_THROWS(max_relative_code_table<attention_code::u8_masked>(std::numeric_limits<double>::quiet_NaN()));

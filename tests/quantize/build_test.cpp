@@ -222,7 +222,8 @@ std::vector<scale_change> changes_of(const float_vit& model, vit_scales& scales,
 TEST_CASE("fit_scales: keeps scales that integers compute", "[build]") {
   const digits data(10);
   const vit_scales observed = calibrate(data.model, data.images);
-  for (const quantization_recipe& recipe : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+  for (const quantization_recipe& recipe :
+       {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
     vit_scales scales = observed;
     CHECK(changes_of(data.model, scales, recipe).empty());
   }

@@ -321,7 +321,8 @@ TEST_CASE("build_swin: builds extreme models, which equal double precision", "[e
   shape.stage[1] = {.width = 8, .heads = 2, .hidden = 8, .depth = 1, .window = 4};
   const std::vector<owned_image> images = make_images(shape, 2);
   const std::vector<image_view> all = views_of(images);
-  const quantization_recipe profiles[] = {paper_recipe, precise_recipe, precise_recipe_888, paper_recipe_888};
+  const quantization_recipe profiles[] = {paper_recipe, precise_recipe, precise_recipe_888, paper_recipe_888,
+                                          precise_recipe_weight_codes};
   std::size_t built = 0, raised = 0;
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     CAPTURE(seed);

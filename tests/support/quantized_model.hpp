@@ -45,6 +45,7 @@ inline std::vector<named_profile> all_profiles() {
           {"precise, clip", clip_of_max},
           {"precise, u8 stream", precise_u8_stream},
           {"precise 888", precise_recipe_888},
+          {"precise, weight codes", precise_recipe_weight_codes},
           {"s4", with(paper_recipe, weight_kind::s4)},
           {"grouped s4", with(paper_recipe, weight_kind::grouped_s4, 4)},
           {"precise, grouped s4", with(precise_recipe_888, weight_kind::grouped_s4)}};

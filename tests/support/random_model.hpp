@@ -21,8 +21,8 @@ namespace intact_test {
 /// Every choice of attention, whether its parts go together or not; the rest is the paper's.
 inline std::vector<quantization_recipe> all_attention_profiles() {
   std::vector<quantization_recipe> all;
-  for (const attention_kind kind :
-       {attention_kind::log2_of_sum, attention_kind::log2_of_max, attention_kind::weights}) {
+  for (const attention_kind kind : {attention_kind::log2_of_sum, attention_kind::log2_of_max, attention_kind::weights,
+                                    attention_kind::weight_codes}) {
     for (const attention_code probabilities :
          {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
       for (const exponential_kind exponential : {exponential_kind::i_exp, exponential_kind::exact}) {
@@ -61,7 +61,8 @@ inline std::vector<std::string> reasons_to_refuse(const quantization_recipe& p) 
   if (p.probabilities == attention_code::u8_full && p.normalize_rows) {
     reasons.push_back("(attention_code::u8_full) are not normalized");
   }
-  if (p.probabilities != attention_code::u8_masked && p.attention == attention_kind::weights) {
+  const bool has_weights = p.attention == attention_kind::weights || p.attention == attention_kind::weight_codes;
+  if (p.probabilities != attention_code::u8_masked && has_weights) {
     reasons.push_back("leave probabilities at attention_code::u8_masked");
   }
   if (p.weights == weight_kind::grouped_s4 && p.weight_group < 1) {
@@ -276,8 +277,10 @@ inline std::vector<std::uint8_t> model_builder::softmax_table() {
   const double scale = real_number(0.03, 0.4);
   const quantization_recipe& parts = recipe_.parts;
   const bool of_weights = parts.attention == attention_kind::weights,
-             clipped = parts.probabilities == attention_code::u4_clipped;
+             of_codes = parts.attention == attention_kind::weight_codes,
+             clipped = of_codes || parts.probabilities == attention_code::u4_clipped;
   const exp_values<std::uint8_t> made = of_weights ? attention_weight_table(scale)
+                                        : of_codes ? weight_code_table(scale, geometric_code_weights)
                                         : clipped  ? max_relative_code_table<attention_code::u4_clipped>(scale)
                                                    : max_relative_code_table<attention_code::u8_masked>(scale);
   std::vector<std::uint8_t> table(made.begin(), made.end());
@@ -301,6 +304,12 @@ inline owned_softmax model_builder::softmax(index_t keys, int context_zero_point
     made.exponential = exponential(keys);
   } else {
     made.table = softmax_table();
+  }
+  if (made.kind == attention_kind::weight_codes) {
+    made.code_weights.assign(geometric_code_weights.begin(), geometric_code_weights.end());
+    for (int change = integer(0, 1) * 10; change > 0; --change) {
+      made.code_weights[static_cast<std::size_t>(integer(0, 14))] = static_cast<std::uint8_t>(integer(0, 255));
+    }
   }
   made.normalize = parts.normalize_rows;
   const double ratio = real_number(0.7, 2.5);

@@ -39,6 +39,7 @@ inline constexpr attention_choice all_choices[] = {
     {.probabilities = attention_code::u8_full},
     {.kind = attention_kind::log2_of_max, .normalize = true},
     {.kind = attention_kind::weights, .normalize = true},
+    {.kind = attention_kind::weight_codes, .normalize = true},
     {.no_room = true},
     {.probabilities = attention_code::u8_full, .no_room = true},
 };
@@ -63,8 +64,12 @@ inline swin_block_parameters random_swin_block(parameter_memory& memory, const s
     std::get<log2_of_sum>(softmax.weights).rounding = choice.rounding;
   } else if (choice.kind == attention_kind::log2_of_max) {
     softmax.weights = log2_of_max{table};
-  } else {
+  } else if (choice.kind == attention_kind::weights) {
     softmax.weights = weights_of_max{table};
+  } else {
+    softmax.weights =
+        weight_codes_of_max{memory.array<std::uint8_t>(256, [](index_t d) { return std::min<index_t>(d / 7, 15); }),
+                            memory.array<std::uint8_t>(16, [](index_t code) { return 255 - 17 * code; })};
   }
   if (choice.normalize) {
     softmax.context = row_divisor{1 << 28, 120};

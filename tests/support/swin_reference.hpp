@@ -123,7 +123,9 @@ struct window_cut {
 /// Softmax of one head's logits over the keys whose region is the query's. The others have no weight.
 inline code_matrix evaluate_masked_softmax(const code_matrix& logits, const code_matrix& regions, index_t first,
                                            const owned_softmax& p) {
-  const std::int32_t hidden = p.kind == attention_kind::weights ? 0 : real::zero_level(p.probabilities);
+  const std::int32_t hidden = p.kind == attention_kind::weights        ? 0
+                              : p.kind == attention_kind::weight_codes ? 15
+                                                                       : real::zero_level(p.probabilities);
   code_matrix codes = real::make_codes(logits.rows, logits.columns, [&](index_t, index_t) { return hidden; });
   for (index_t i = 0; i < logits.rows; ++i) {
     std::vector<index_t> keys;

@@ -295,6 +295,7 @@ TEST_CASE("intact-deit: accepts every part of a recipe") {
         "--profile paper --exponential exact --rounding sqrt2 --observer omse",
         "--profile paper --normalize-rows yes --observer ema", "--stream u8 --pixel-codes no --method search",
         "--profile paper --stream s16 --pixel-codes yes --batch 3 --images 5", "--attention weights --equalize",
+        "--attention weight-codes", "--attention weight-codes --stream u8 --method observe",
         "--profile paper --bits 4/8/8 --method observe", "--size 20",
         "--crop 1 --mean 0.5 --std 0.5 0.4 0.3 --epsilon 1e-5 --heads 3"}) {
     CAPTURE(options);
@@ -318,6 +319,7 @@ TEST_CASE("intact-deit: refuses options whose values are invalid or contradict e
   refused("--profile exact", "--profile");
   refused("--normalize-rows no", "needs normalize_rows");
   refused("--attention weights --tail clip", "u8 attention weights have no tail");
+  refused("--attention weight-codes --tail clip", "codes of attention weights have no tail");
   refused("--tail wide", "choose attention_kind::log2_of_sum");
   refused("--observer none", "--observer");
   refused("--crop 0", "--crop");

@@ -448,10 +448,12 @@ TEST_CASE("intact-verify: the cases of the export example pass, and fail if they
   const program_outcome passed = verify(folder.path());
   INFO(passed.output);
   CHECK(passed.exit_code == 0);
-  CHECK(passed.says("3 verified, 0 unsupported, 0 unreadable; all claims hold"));
+  CHECK(passed.says("4 verified, 0 unsupported, 0 unreadable; all claims hold"));
   const std::filesystem::path wrong = folder / "wrong.safetensors";
-  for (const auto& [name, tensor] : {std::pair("demo_linear", "lin__acc"), std::pair("demo_softmax", "q_exact"),
-                                     std::pair("demo_layernorm", "ideal")}) {
+  for (const auto& [name, tensor] :
+       {std::pair("demo_linear", "lin__acc"), std::pair("demo_softmax", "q_exact"),
+        std::pair("demo_layernorm", "ideal"), std::pair("demo_weight_codes", "attention__codes"),
+        std::pair("demo_weight_codes", "context__codes")}) {
     const std::filesystem::path right = folder / (std::string(name) + ".safetensors");
     write_changed(right, wrong, tensor, 7, 3);
     const program_outcome failed = verify(wrong);

@@ -59,11 +59,14 @@ inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, 
 }
 
 /// The table of attention relative to the maximum.
-inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const quantization_recipe& recipe) {
+inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits, const code_weight_values& weights,
+                                                     const quantization_recipe& recipe) {
   const double scale = static_cast<double>(logits.scale);
   exp_values<std::uint8_t> table;
   if (recipe.attention == attention_kind::weights) {
     table = attention_weight_table(scale);
+  } else if (recipe.attention == attention_kind::weight_codes) {
+    table = weight_code_table(scale, weights);
   } else if (recipe.probabilities == attention_code::u4_clipped) {
     table = max_relative_code_table<attention_code::u4_clipped>(scale);
   } else {
@@ -72,8 +75,10 @@ inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits,
   return {table.begin(), table.end()};
 }
 
-/// The tables of attention. `logits`: the scale of the input of the softmax.
-inline owned_softmax build_softmax(const affine_scale& logits, index_t keys, const quantization_recipe& recipe) {
+/// The tables of attention. `logits`: the scale of the input of the softmax; `weights`: of
+/// attention_kind::weight_codes.
+inline owned_softmax build_softmax(const affine_scale& logits, const code_weight_values& weights, index_t keys,
+                                   const quantization_recipe& recipe) {
   owned_softmax built;
   built.kind = recipe.attention;
   built.probabilities = recipe.probabilities;
@@ -81,7 +86,10 @@ inline owned_softmax build_softmax(const affine_scale& logits, index_t keys, con
   if (recipe.attention == attention_kind::log2_of_sum) {
     built.exponential = build_exponential(logits, keys, recipe.exponential);
   } else {
-    built.table = build_softmax_table(logits, recipe);
+    built.table = build_softmax_table(logits, weights, recipe);
+  }
+  if (recipe.attention == attention_kind::weight_codes) {
+    built.code_weights.assign(weights.begin(), weights.end());
   }
   built.normalize = recipe.normalize_rows;
   return built;
@@ -138,7 +146,8 @@ struct block_builder {
     built.attention_logits = at("attention_logits", [&] {
       return owned_tensor_scale(logits_spec(own, own.attention_logits, shape.head_size()));
     });
-    built.softmax = at("attention", [&] { return build_softmax(softmax, shape.tokens, recipe); });
+    built.softmax =
+        at("attention", [&] { return build_softmax(softmax, own.attention_weights, shape.tokens, recipe); });
     at("context", [&] { build_context(own.values(), own.context, shape.tokens, built.softmax); });
     built.proj = linear("proj", weights.proj, block.proj.bias, own.context, branch(own.proj));
     built.norm2 = norm("norm2", block.norm2, wide ? stream : own.add1, own.norm2);

@@ -72,6 +72,7 @@ struct block_memory {
   linear_memory qkv;
   std::uint64_t* exponential;
   std::uint8_t* table;
+  std::uint8_t* code_weights;
   linear_memory proj;
   add_memory add1;
   layernorm_memory norm2;
@@ -84,11 +85,13 @@ struct block_memory {
   static constexpr block_memory take(Workspace& memory, const block_shape& shape, const quantization_recipe& recipe) {
     const index_t width = shape.attention.width, hidden = shape.hidden;
     const bool relative_to_sum = recipe.attention == attention_kind::log2_of_sum;
+    const bool of_codes = recipe.attention == attention_kind::weight_codes;
     const index_t added = recipe.stream == stream_codes::u8 ? width : 0;
     return {.norm1 = layernorm_memory::take(memory, width),
             .qkv = linear_memory::take(memory, size_product(3, width), width, recipe),
             .exponential = memory.template take<std::uint64_t>(relative_to_sum ? softmax_distances : 0),
             .table = memory.template take<std::uint8_t>(relative_to_sum ? 0 : softmax_distances),
+            .code_weights = memory.template take<std::uint8_t>(of_codes ? attention_code_weights : 0),
             .proj = linear_memory::take(memory, width, width, recipe),
             .add1 = add_memory::take(memory, added),
             .norm2 = layernorm_memory::take(memory, width),
@@ -129,15 +132,18 @@ inline add_parameters store(const owned_add& add, const add_memory& memory) {
   return stored;
 }
 
-/// One of the tables exists; the other memory is not used.
-inline softmax_parameters store(const owned_softmax& softmax, std::uint64_t* exponential, std::uint8_t* table) {
+/// Memory of tables that do not exist is not used.
+inline softmax_parameters store(const owned_softmax& softmax, const block_memory& memory) {
   softmax_parameters stored = softmax.view();
   if (auto* const of_sum = std::get_if<log2_of_sum>(&stored.weights)) {
-    of_sum->exponential = store(softmax.exponential, exponential);
+    of_sum->exponential = store(softmax.exponential, memory.exponential);
   } else if (auto* const of_max = std::get_if<log2_of_max>(&stored.weights)) {
-    of_max->table = store(softmax.table, table);
+    of_max->table = store(softmax.table, memory.table);
+  } else if (auto* const of_codes = std::get_if<weight_codes_of_max>(&stored.weights)) {
+    of_codes->table = store(softmax.table, memory.table);
+    of_codes->weights = store(softmax.code_weights, memory.code_weights);
   } else {
-    std::get<weights_of_max>(stored.weights).table = store(softmax.table, table);
+    std::get<weights_of_max>(stored.weights).table = store(softmax.table, memory.table);
   }
   return stored;
 }
@@ -147,7 +153,7 @@ inline block_parameters store(const owned_block& block, const block_memory& memo
           .attention = {.qkv = store(block.qkv, memory.qkv),
                         .zero_points = block.zero_points(),
                         .logits = block.attention_logits.scale,
-                        .softmax = store(block.softmax, memory.exponential, memory.table),
+                        .softmax = store(block.softmax, memory),
                         .proj = store(block.proj, memory.proj)},
           .add1 = store(block.add1, memory.add1),
           .norm2 = store(block.norm2, memory.norm2),

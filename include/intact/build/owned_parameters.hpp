@@ -241,6 +241,7 @@ struct owned_softmax {
   log2_rounding rounding = log2_rounding::round_ratio;
   std::vector<std::uint64_t> exponential;  ///< log2_of_sum: 256
   std::vector<std::uint8_t> table;         ///< the others: 256
+  std::vector<std::uint8_t> code_weights;  ///< weight_codes: 16
   bool normalize = false;
   owned_tensor_scale context;  ///< not normalized
   row_divisor normalization;   ///< normalized
@@ -251,8 +252,10 @@ struct owned_softmax {
       p.weights = log2_of_sum{.exponential = exponential, .codes = probabilities, .rounding = rounding};
     } else if (kind == attention_kind::log2_of_max) {
       p.weights = log2_of_max{table, probabilities};
-    } else {
+    } else if (kind == attention_kind::weights) {
       p.weights = weights_of_max{table};
+    } else {
+      p.weights = weight_codes_of_max{table, code_weights};
     }
     if (normalize) {
       p.context = normalization;

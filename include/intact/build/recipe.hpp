@@ -5,8 +5,9 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// The kind of attention weights: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, or u8 weights of e / max.
-enum class attention_kind { log2_of_sum, log2_of_max, weights };
+/// The kind of attention weights: log2 codes of e / sum (FQ-ViT), log2 codes of e / max, u8 weights of e / max, or
+/// 4-bit codes of e / max that are indices of 16 u8 weights.
+enum class attention_kind { log2_of_sum, log2_of_max, weights, weight_codes };
 
 /// Which exponential a log2 code relative to the sum comes from: I-BERT's polynomial, as FQ-ViT's, or true
 /// exponentials.
@@ -50,6 +51,13 @@ inline constexpr quantization_recipe precise_recipe_888 = [] {
   return p;
 }();
 
+/// The precise recipe with 4-bit codes of 16 u8 weights, which calibration can choose for each block.
+inline constexpr quantization_recipe precise_recipe_weight_codes = [] {
+  quantization_recipe p = precise_recipe;
+  p.attention = attention_kind::weight_codes;
+  return p;
+}();
+
 /// Refuses combinations of parts that exclude each other, with a message of one line.
 inline void require_recipe(const quantization_recipe& p) {
   const auto refuse = [](bool refused, const char* sentence) {
@@ -70,6 +78,8 @@ inline void require_recipe(const quantization_recipe& p) {
          "8-bit log2 codes (attention_code::u8_full) are not normalized; their sum does not fit 32 bits");
   refuse(p.attention == attention_kind::weights && p.probabilities != attention_code::u8_masked,
          "u8 attention weights have no tail; leave probabilities at attention_code::u8_masked");
+  refuse(p.attention == attention_kind::weight_codes && p.probabilities != attention_code::u8_masked,
+         "codes of attention weights have no tail; leave probabilities at attention_code::u8_masked");
   refuse(p.weights == weight_kind::grouped_s4 && p.weight_group < 1, "weight_group must be at least 1");
 }
 

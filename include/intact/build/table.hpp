@@ -176,6 +176,31 @@ inline exp_values<std::uint8_t> attention_weight_table(double scale) {
   return table;
 }
 
+/// Weights of 4-bit attention codes: a weight for each code, the last 0.
+using code_weight_values = std::array<std::uint8_t, attention_code_weights>;
+
+/// Weights in steps of about 3/2 from 255 down to 1, and 0.
+inline constexpr code_weight_values geometric_code_weights = {255, 174, 119, 81, 55, 38, 26, 18,
+                                                              12,  8,   6,   4,  3,  2,  1,  0};
+
+/// 4-bit attention codes relative to the maximum, for max_softmax: the code of the weight that is nearest to
+/// 255 * exp(-s * d), the first of two.
+/// Errors: a scale that is not above 0 and finite, a last weight that is not 0.
+/// Source: docs/numerics.md, section "Max-relative attention".
+inline exp_values<std::uint8_t> weight_code_table(double scale, const code_weight_values& weights) {
+  detail::require_exp_scale(scale, "weight_code_table");
+  require_equal("weight_code_table", "weight of code 15", weights.back(), 0);
+  exp_values<std::uint8_t> table;
+  for (std::size_t d = 0; d < table.size(); ++d) {
+    const double weight = 255 * std::exp(-scale * static_cast<double>(d));
+    const auto distance = [&](std::uint8_t other) { return std::fabs(other - weight); };
+    const auto nearest = std::min_element(weights.begin(), weights.end(),
+                                          [&](std::uint8_t a, std::uint8_t b) { return distance(a) < distance(b); });
+    table[d] = static_cast<std::uint8_t>(nearest - weights.begin());
+  }
+  return table;
+}
+
 /// Scale and zero point of quantized values: code k stands for (k - zero_point) * scale. The zero point of an
 /// activation table's input may lie outside the codes.
 struct code_scale {

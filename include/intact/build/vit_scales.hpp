@@ -26,6 +26,7 @@ struct block_scales {
   double fc1_step = least_table_scale;  ///< the codes of fc1 have no smaller scale
   std::optional<affine_scale> k = {};   ///< of keys, if it is not qkv, which is that of queries
   std::optional<affine_scale> v = {};   ///< of values, if it is not qkv
+  code_weight_values attention_weights = geometric_code_weights;  ///< of attention_kind::weight_codes
 
   affine_scale keys() const { return k.value_or(qkv); }
   affine_scale values() const { return v.value_or(qkv); }

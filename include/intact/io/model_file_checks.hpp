@@ -280,6 +280,14 @@ inline void check_exponential(const model_archive& archive, const std::string& n
   }
 }
 
+/// Checks the weights of 4-bit attention codes: code 15 is that of masked keys.
+inline void check_code_weights(const model_archive& archive, const std::string& name,
+                               const std::vector<std::uint8_t>& weights) {
+  if (weights.back() != 0) {
+    archive.refuse(name, "is " + std::to_string(weights.back()) + " at position 15; it must be 0");
+  }
+}
+
 /// Checks which kinds of attention go together.
 inline void check_softmax(const model_archive& archive, const std::string& name, const owned_softmax& p, index_t keys) {
   const bool relative_to_sum = p.kind == attention_kind::log2_of_sum;

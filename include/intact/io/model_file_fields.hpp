@@ -31,9 +31,10 @@ constexpr limits first_of(int choices) {
 static_assert(static_cast<int>(stream_codes::s16) == 1 && static_cast<int>(weight_kind::s4) == 1 &&
                   static_cast<int>(weight_kind::grouped_s4) == 2 &&
                   static_cast<int>(attention_kind::log2_of_max) == 1 &&
-                  static_cast<int>(attention_kind::weights) == 2 && static_cast<int>(attention_code::u4_clipped) == 1 &&
-                  static_cast<int>(attention_code::u8_full) == 2 && static_cast<int>(log2_rounding::round_log) == 1 &&
-                  static_cast<int>(vit_pooling::mean) == 1 &&
+                  static_cast<int>(attention_kind::weights) == 2 &&
+                  static_cast<int>(attention_kind::weight_codes) == 3 &&
+                  static_cast<int>(attention_code::u4_clipped) == 1 && static_cast<int>(attention_code::u8_full) == 2 &&
+                  static_cast<int>(log2_rounding::round_log) == 1 && static_cast<int>(vit_pooling::mean) == 1 &&
                   static_cast<int>(vit_pooling::class_tokens_and_mean) == 2 &&
                   static_cast<int>(vit_pooling::normalized_mean) == 3,
               "the numbers of enumerations are part of the format");
@@ -172,7 +173,8 @@ void describe_layernorm(Archive& archive, const std::string& name, field<Archive
 
 /// The limits of the codes or weights of a table relative to the maximum.
 constexpr limits softmax_table_limits(attention_kind kind, attention_code probabilities) {
-  return kind == attention_kind::weights ? code_limits
+  return kind == attention_kind::weights        ? code_limits
+         : kind == attention_kind::weight_codes ? limits{0, u4::max}
          : probabilities == attention_code::u4_clipped
              ? limits{0, attention_codes<attention_code::u4_clipped>::largest}
              : limits{0, attention_codes<attention_code::u8_masked>::last_code};
@@ -180,7 +182,7 @@ constexpr limits softmax_table_limits(attention_kind kind, attention_code probab
 
 template <class Archive>
 void describe_softmax(Archive& archive, const std::string& name, field<Archive, owned_softmax>& p, index_t keys) {
-  archive.number(name + ".kind", p.kind, first_of(3));
+  archive.number(name + ".kind", p.kind, first_of(4));
   archive.number(name + ".probabilities", p.probabilities, first_of(3));
   archive.number(name + ".rounding", p.rounding, first_of(2));
   archive.number(name + ".normalize", p.normalize, first_of(2));
@@ -190,6 +192,10 @@ void describe_softmax(Archive& archive, const std::string& name, field<Archive, 
     check_exponential(archive, name + ".exponential", p.exponential, keys);
   } else {
     archive.array(name + ".table", p.table, {softmax_distances}, softmax_table_limits(p.kind, p.probabilities));
+  }
+  if (p.kind == attention_kind::weight_codes) {
+    archive.array(name + ".code_weights", p.code_weights, {attention_code_weights});
+    check_code_weights(archive, name + ".code_weights", p.code_weights);
   }
   if (p.normalize) {
     archive.number(name + ".normalization.factor", p.normalization.factor, limits{1, (1 << 30) - 1});

@@ -72,7 +72,8 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
   archive.array(name + ".position_bias", block.position_bias, {window.attention.heads, tokens, tokens});
   describe_add(archive, name + ".add_bias", block.add_bias, tokens);
   const owned_softmax& softmax = block.block.softmax;
-  const bool packed = softmax.kind != attention_kind::weights && softmax.probabilities == attention_code::u4_clipped;
+  const bool log2 = softmax.kind == attention_kind::log2_of_sum || softmax.kind == attention_kind::log2_of_max;
+  const bool packed = log2 && softmax.probabilities == attention_code::u4_clipped;
   if (packed && shape.attention.grid.shift != 0) {
     archive.refuse(name + ".block.weighting.probabilities",
                    "is that of packed codes; shifted windows mask keys, for which these have no weight 0");

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -83,6 +85,11 @@ struct attention_scratch {
   }
 };
 
+/// Whether attention is multiplied with V as u8 weights, in place of codes where there are some.
+inline bool has_weights(const softmax_parameters& p) noexcept {
+  return std::holds_alternative<weights_of_max>(p.weights) || std::holds_alternative<weight_codes_of_max>(p.weights);
+}
+
 /// Turns logits into log2 codes, those of attention_code::u8_masked for attention_code::u4_clipped too, or weights, in
 /// place. Its tables are prepared once for all bands.
 template <class Isa>
@@ -92,8 +99,15 @@ class softmax_row_encoder {
       : of_sum_(std::get_if<log2_of_sum>(&p.weights)), table_(table_of(p)), masked_(masked_code(p)) {
     if (of_sum_ != nullptr) {
       exponentials_.emplace(of_sum_->exponential.data());
+    } else if (const auto* const of_codes = std::get_if<weight_codes_of_max>(&p.weights)) {
+      for (std::size_t d = 0; d < weights_.size(); ++d) {
+        weights_[d] = of_codes->weights[of_codes->table[d]];
+      }
+      table_ = weights_.data();
     }
   }
+  softmax_row_encoder(const softmax_row_encoder&) = delete;
+  softmax_row_encoder& operator=(const softmax_row_encoder&) = delete;
 
   void operator()(const matrix_view<std::uint8_t>& codes) const noexcept {
     if (of_sum_ != nullptr) {
@@ -123,8 +137,7 @@ class softmax_row_encoder {
 
   /// The code or weight of a masked key.
   static std::uint8_t masked_code(const softmax_parameters& p) noexcept {
-    return std::holds_alternative<weights_of_max>(p.weights) ? 0
-                                                             : attention_codes<attention_code::u8_masked>::last_code;
+    return has_weights(p) ? 0 : attention_codes<attention_code::u8_masked>::last_code;
   }
 
   template <bool Masked>
@@ -145,6 +158,7 @@ class softmax_row_encoder {
 
   const log2_of_sum* of_sum_;  ///< nullptr: relative to the maximum
   const std::uint8_t* table_;
+  std::array<std::uint8_t, softmax_distances> weights_;  ///< of the distances, for weight_codes_of_max
   std::uint8_t masked_;
   std::optional<prepared_exp_table<Isa, std::uint64_t>> exponentials_;
 };
@@ -178,7 +192,7 @@ void band_context(const matrix_view<std::uint8_t>& band, const attention_head& h
   const std::uint8_t most = p.codes() == attention_code::u4_clipped ? 15 : 255;
   const auto* const divisor = std::get_if<row_divisor>(&p.context);
   const auto* const scale = std::get_if<tensor_scale>(&p.context);
-  if (divisor != nullptr && std::holds_alternative<weights_of_max>(p.weights)) {
+  if (divisor != nullptr && has_weights(p)) {
     weighted_matmul<Isa>(codes, head.values, *divisor, y, 0, y.rows, scratch.shifts);
   } else if (divisor != nullptr) {
     shift_matmul<Isa>(codes, most, head.values, *divisor, y, 0, y.rows, scratch.shifts);

@@ -88,6 +88,10 @@ inline void require_softmax(const softmax_parameters& p, index_t keys) {
     require_exp_table("attention", of_sum->exponential, keys);
   } else if (const auto* const of_max = std::get_if<log2_of_max>(&p.weights)) {
     require_softmax_table("attention", of_max->table, of_max->codes == attention_code::u4_clipped ? u4::max : 255);
+  } else if (const auto* const of_codes = std::get_if<weight_codes_of_max>(&p.weights)) {
+    require_softmax_table("attention", of_codes->table, u4::max);
+    require_equal("attention", "number of weights of codes", std::ssize(of_codes->weights), attention_code_weights);
+    require_equal("attention", "weight of code 15", of_codes->weights.back(), 0);
   } else {
     require_softmax_table("attention", std::get_if<weights_of_max>(&p.weights)->table, 255);
   }

@@ -96,7 +96,9 @@ inline code_matrix evaluate_average(const code_matrix& codes, const code_matrix&
   if (!p.normalize) {
     return real::shift_matmul(codes, v, zero_point, p.context.exact, p.probabilities);
   }
-  const code_matrix weights = p.kind == attention_kind::weights ? codes : real::weights_of_codes(codes);
+  const code_matrix weights = p.kind == attention_kind::weights        ? codes
+                              : p.kind == attention_kind::weight_codes ? real::weights_of_codes(codes, p.code_weights)
+                                                                       : real::weights_of_codes(codes);
   return real::weighted_average(weights, v, zero_point, p.normalization);
 }
 

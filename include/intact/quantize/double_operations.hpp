@@ -301,6 +301,12 @@ inline code_matrix weights_of_codes(const code_matrix& codes) {
                     [&](index_t i, index_t j) { return codes(i, j) <= 15 ? 1 << (15 - codes(i, j)) : 0; });
 }
 
+/// Codes as the weights that they are indices of.
+inline code_matrix weights_of_codes(const code_matrix& codes, const std::vector<std::uint8_t>& weights) {
+  return make_codes(codes.rows, codes.columns,
+                    [&](index_t i, index_t j) { return weights[static_cast<std::size_t>(codes(i, j))]; });
+}
+
 /// The output code of a sum of weights * (v - zero point), divided by the sum of the weights. The sum is
 /// multiplied with is the nearest to factor / weights of as many further fraction bits as the sum of the weights has,
 /// at most 24.

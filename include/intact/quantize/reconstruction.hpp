@@ -38,9 +38,6 @@ struct reconstruction_options {
 
 namespace detail {
 
-/// The weight of class tokens in the sums of the errors of all tokens: the class depends on them in the end.
-inline constexpr float class_token_weight = 20;
-
 /// Chooses scales and weights along the residual stream of all images. A tensor of all images is one matrix, with the
 /// rows of one image after those of the other.
 template <executor Executor>
@@ -317,7 +314,7 @@ class reconstruction {
   }
 
   /// From queries, keys and values to the context. Scales are searched for the least error of the context of up to 8
-  /// images.
+  /// images, and so are the weights of attention codes.
   void attend(tensor_pair& x, block_scales& scales) const {
     const index_t some = std::min<index_t>(images_, 8) * tokens();
     const auto search = [&](const value_range& range, auto context) {
@@ -337,6 +334,11 @@ class reconstruction {
       scales.attention_logits = scale;
       return attention_.context_of(x.rounded.topRows(some), &scales);
     });
+    if (recipe_.attention == attention_kind::weight_codes) {
+      scales.attention_weights =
+          search_code_weights(static_cast<double>(scales.attention_logits.scale),
+                              attention_.weight_error(x.rounded.topRows(some), scales.attention_logits));
+    }
     x = {attention_.context_of(x.exact, nullptr), attention_.context_of(x.rounded, &scales)};
   }
 

@@ -15,6 +15,7 @@
 #include "intact/quantize/float_vit.hpp"
 #include "intact/quantize/simulation.hpp"
 #include "intact/quantize/tensor_rounding.hpp"
+#include "intact/quantize/weight_code_search.hpp"
 #include "intact/reference/model/trace.hpp"
 #include "intact/types/executor.hpp"
 
@@ -37,6 +38,9 @@ inline float unit_of(const float_matrix& tensor) {
   const bool ordinary = largest < 0x1p40F && (largest > 0x1p-20F || largest == 0);
   return ordinary ? 1.0F : std::ldexp(1.0F, std::clamp(-std::ilogb(largest), -126, 126));
 }
+
+/// The weight of class tokens in the sums of the errors of all tokens: the class depends on them in the end.
+inline constexpr float class_token_weight = 20;
 
 /// Attention of many images: queries, keys and values of all images are one matrix.
 template <executor Executor>
@@ -82,6 +86,48 @@ struct attention_of_images {
       }
     };
     return float_attention(qkv, shape, 0, round);
+  }
+
+  /// The error of the context with this scale of the logits, in some rows of each image.
+  attention_weight_error weight_error(const float_matrix& qkv, const affine_scale& logits) const {
+    attention_weight_error error;
+    for (index_t first = 0; first < qkv.rows(); first += tokens()) {
+      add_weight_error(qkv.middleRows(first, tokens()), logits, error);
+    }
+    return error;
+  }
+
+  /// Every eighth row is added for all rows, and that of each class token that is a feature for many.
+  void add_weight_error(const float_matrix& qkv, const affine_scale& logits, attention_weight_error& error) const {
+    constexpr index_t step = 8;
+    const index_t size = shape.width / shape.heads;
+    row_major_matrix<std::uint8_t> codes;
+    const auto record = [&](const trace_site& site, const float_matrix& tensor) {
+      if (site.name == "attention_logits") {
+        codes = u8_codes_of(tensor, logits);
+        return;
+      }
+      const float_matrix v = qkv.middleCols(2 * shape.width + site.head * size, size);
+      for (index_t i = 0; i < tokens(); ++i) {
+        const bool feature = i < shape.class_features();
+        if (!feature && i % step != 0) {
+          continue;
+        }
+        const float largest = tensor.row(i).maxCoeff();
+        const float weight = largest * std::sqrt(feature ? class_token_weight : static_cast<float>(step));
+        const float_row context = tensor.row(i) * v;
+        const int largest_code = codes.row(i).maxCoeff();
+        float_matrix sums = float_matrix::Zero(softmax_distances, size);
+        float_row counts = float_row::Zero(softmax_distances);
+        for (index_t j = 0; j < tokens(); ++j) {
+          const index_t distance = largest_code - codes(i, j);
+          sums.row(distance) += weight * (v.row(j) - context);
+          counts[distance] += weight;
+        }
+        error.add(sums, counts);
+      }
+    };
+    float_attention(qkv, shape, 0, record);
   }
 
   value_range logits_range(const float_matrix& qkv) const {

@@ -100,7 +100,7 @@ using byte_matrix = row_major_matrix<std::uint8_t>;
 class softmax_simulation {
  public:
   softmax_simulation(const block_scales& scales, index_t keys, const quantization_recipe& recipe)
-      : built_(build_softmax(scales.attention_logits, keys, recipe)) {}
+      : built_(build_softmax(scales.attention_logits, scales.attention_weights, keys, recipe)) {}
 
   float_matrix operator()(const byte_matrix& logits) const {
     const auto view = view_of(logits);
@@ -109,6 +109,9 @@ class softmax_simulation {
     if (built_.kind == attention_kind::weights) {
       max_softmax(view, built_.table, view_of(codes));
       weights = codes.cast<float>();
+    } else if (built_.kind == attention_kind::weight_codes) {
+      max_softmax(view, built_.table, view_of(codes));
+      weights = codes.unaryExpr([&](std::uint8_t code) { return static_cast<float>(built_.code_weights[code]); });
     } else if (built_.probabilities == attention_code::u8_masked) {
       weights = by_codes<attention_code::u8_masked>(view, view_of(codes));
     } else if (built_.probabilities == attention_code::u8_full) {

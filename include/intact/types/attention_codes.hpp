@@ -73,6 +73,9 @@ inline namespace INTACT_ABI {
 /// Distances of u8 logits to the row's maximum, 0..255: entries of a softmax table.
 inline constexpr index_t softmax_distances = 256;
 
+/// Weights that 4-bit codes are indices of.
+inline constexpr index_t attention_code_weights = 16;
+
 /// exp(-d * s) as unsigned integers, d = (largest code of the row) - code, non-increasing, built by build/table.hpp;
 /// softmax_distances entries. The unit is arbitrary: only ratios matter.
 template <class T>

@@ -28,15 +28,22 @@ struct weights_of_max {
   std::span<const std::uint8_t> table = {};  ///< a weight for each distance to the maximum
 };
 
+/// 4-bit codes of e / max, which are indices of u8 weights.
+struct weight_codes_of_max {
+  std::span<const std::uint8_t> table = {};    ///< a code, 0..15, for each distance to the maximum
+  std::span<const std::uint8_t> weights = {};  ///< a weight for each code, the last 0: masked keys have code 15
+};
+
 /// The softmax of attention and its product with V.
 struct softmax_parameters {
-  std::variant<log2_of_sum, log2_of_max, weights_of_max> weights;
+  std::variant<log2_of_sum, log2_of_max, weights_of_max, weight_codes_of_max> weights;
 
   /// A scale, s_v / s_context * 2^-15; or a divisor, s_v / s_context, if each row is divided by the sum of its weights.
   /// Weights relative to the maximum take a divisor.
   std::variant<tensor_scale, row_divisor> context;
 
-  /// The kind of log2 codes. u8 weights are in bytes, too, and have a weight 0, as attention_code::u8_masked has.
+  /// The kind of log2 codes. u8 weights and their codes are in bytes, too, and have a weight 0, as
+  /// attention_code::u8_masked has.
   INTACT_INLINE constexpr attention_code codes() const {
     if (const auto* const of_sum = std::get_if<log2_of_sum>(&weights)) {
       return of_sum->codes;

@@ -109,6 +109,23 @@ void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_mat
   }
 }
 
+/// 4-bit codes of one head's logits, traced and replaced by their weights, and the product of these with V.
+template <class Trace>
+void attend_by_weight_codes(matrix_view<const std::uint8_t> logits, const quantized_matrix& v,
+                            const weight_codes_of_max& of, const row_divisor& divisor, matrix_view<std::uint8_t> codes,
+                            matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
+                            const key_mask* mask) {
+  mask == nullptr ? reference::max_softmax(logits, of.table, codes)
+                  : reference::max_softmax(logits, of.table, *mask, u4::max, codes);
+  trace(site, matrix_view<const std::uint8_t>(codes));
+  for (index_t i = 0; i < codes.rows; ++i) {
+    for (index_t j = 0; j < codes.columns; ++j) {
+      codes(i, j) = of.weights[codes(i, j)];
+    }
+  }
+  reference::weighted_matmul(codes, v, divisor, context);
+}
+
 /// Softmax of one head's logits, and its product with V. Without a mask all keys are visible;
 /// attention_code::u4_clipped takes none.
 template <class Trace>
@@ -120,6 +137,9 @@ void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, c
                     : reference::max_softmax(logits, bytes->table, *mask, 0, codes);
     trace(site, matrix_view<const std::uint8_t>(codes));
     reference::weighted_matmul(codes, v, *std::get_if<row_divisor>(&p.context), context);
+  } else if (const auto* const of_codes = std::get_if<weight_codes_of_max>(&p.weights)) {
+    attend_by_weight_codes(logits, v, *of_codes, *std::get_if<row_divisor>(&p.context), codes, context, site, trace,
+                           mask);
   } else if (p.codes() == attention_code::u8_masked) {
     attend_by_codes<attention_code::u8_masked>(logits, v, p, codes, context, site, trace, mask);
   } else if (p.codes() == attention_code::u4_clipped) {
