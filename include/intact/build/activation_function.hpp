@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "intact/config/compiler.hpp"
 #include "intact/config/floating_point.hpp"
 
 // Activation functions of float models, by name. Integer models have a table of any of them.
