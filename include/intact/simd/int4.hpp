@@ -84,7 +84,7 @@ struct int4<isa::sse2> {
 };
 
 #endif
-#if INTACT_HAS_SSE4_1
+#if INTACT_HAS_AVX2
 
 namespace detail {
 
@@ -92,13 +92,6 @@ namespace detail {
 INTACT_INLINE __m128i s4_table() {
   return _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
 }
-
-}  // namespace detail
-
-#endif
-#if INTACT_HAS_AVX2
-
-namespace detail {
 
 /// The weights in the low halves of bytes.
 INTACT_INLINE __m256i s4_values(__m256i nibbles) {

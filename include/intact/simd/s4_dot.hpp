@@ -108,8 +108,12 @@ struct s4_dot<isa::sse4_1, A> : detail::complete_sums<s32<isa::sse4_1>> {
   INTACT_INLINE static __m128i load(const std::uint8_t* w) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
   }
+  /// The shuffle overwrites its table. A volatile one is loaded each time, where it would be copied, and leaves a
+  /// register for a sum.
   INTACT_INLINE static __m128i values(__m128i nibbles) {
-    return _mm_shuffle_epi8(detail::s4_table(), _mm_and_si128(nibbles, _mm_set1_epi8(15)));
+    alignas(16) static constexpr std::int8_t table[16] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    return _mm_shuffle_epi8(*reinterpret_cast<const volatile __m128i*>(table),
+                            _mm_and_si128(nibbles, _mm_set1_epi8(15)));
   }
 };
 
