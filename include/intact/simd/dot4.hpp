@@ -23,8 +23,9 @@
 //   widens, activation whether activations must be given as 16-bit words, and the type that they must have
 //   widen(from, to)    makes them so, `widened_per_step` at a time; if `widens`
 //   broadcast(a)       four activations from memory of any alignment, for all columns
-//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp,
-//   s4_dot.hpp multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
+//   load(w)            four s8 weights for each of `columns` channels: w[4 * column + k]; of four bits: int4.hpp and
+//                      s4_dot.hpp
+//   multiply_add(s, a, w)  s + sum_k a[k] * w[column][k]
 //   sums(s, out)       the int32 sums of lanes / columns accumulators for each register of `out`, one lane per channel
 
 namespace intact {
