@@ -12,6 +12,7 @@
 #include "deit/budget_command.hpp"
 #include "deit/classify_command.hpp"
 #include "deit/convert_command.hpp"
+#include "deit/embed_command.hpp"
 #include "deit/evaluate_command.hpp"
 #include "deit/inspect_command.hpp"
 #include "deit/quantize_command.hpp"
@@ -25,6 +26,7 @@ constexpr const char* examples =
     "  intact-deit quantize --weights model.safetensors --calibration images/ -o model.intact.safetensors\n"
     "  intact-deit convert calibrated.safetensors -o model.intact.safetensors\n"
     "  intact-deit classify --model model.intact.safetensors cat.jpg\n"
+    "  intact-deit embed --model features.intact.safetensors cat.jpg -o features.npy\n"
     "  intact-deit evaluate --model model.intact.safetensors --float model.safetensors --images images/\n"
     "  intact-deit budget --weights model.safetensors --calibration images/ --evaluation images/\n"
     "  intact-deit attention --model model.intact.safetensors --float model.safetensors --image cat.jpg -o maps.json\n"
@@ -41,6 +43,7 @@ int main(int argc, char** argv) {
   intact_deit::quantize_command quantize(app);
   intact_deit::convert_command convert(app);
   intact_deit::classify_command classify(app);
+  intact_deit::embed_command embed(app);
   intact_deit::evaluate_command evaluate(app);
   intact_deit::budget_command budget(app);
   intact_deit::attention_command attention(app);
@@ -54,6 +57,7 @@ int main(int argc, char** argv) {
     return quantize.chosen()   ? quantize.run()
            : convert.chosen()  ? convert.run()
            : classify.chosen() ? classify.run()
+           : embed.chosen()    ? embed.run()
            : evaluate.chosen() ? evaluate.run()
            : budget.chosen()   ? budget.run()
            : inspect.chosen()  ? inspect.run()

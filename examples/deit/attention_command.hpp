@@ -46,18 +46,17 @@ class integer_attention_maps {
  public:
   integer_attention_maps(const intact::integer_vit& model, const intact::image_view& image, index_t block)
       : model_(model), softmax_(model.tensors().blocks.at(static_cast<std::size_t>(block)).softmax) {
-    const index_t classes = model.shape().classes;
-    std::vector<std::int32_t> logits(static_cast<std::size_t>(classes));
-    std::vector<std::uint8_t> logits_u8(logits.size());
+    const index_t features = model.shape().head_features();
+    std::vector<std::uint8_t> codes_of_features(static_cast<std::size_t>(features));
     std::vector<std::byte> scratch(intact::reference::vit_workspace_bytes(model.shape()));
-    intact::reference::vit(
-        image, intact::packed_vit(model).parameters(), model.shape(),
-        {intact::matrix_view(logits.data(), 1, classes), intact::matrix_view(logits_u8.data(), 1, classes)},
-        intact::workspace(scratch.data(), scratch.size()), [&](const intact::trace_site& site, const auto& view) {
-          if (site.name == "attention" && site.block == block) {
-            add(view);
-          }
-        });
+    intact::reference::vit_features(image, intact::packed_vit(model).parameters(), model.shape(),
+                                    intact::matrix_view(codes_of_features.data(), 1, features),
+                                    intact::workspace(scratch.data(), scratch.size()),
+                                    [&](const intact::trace_site& site, const auto& view) {
+                                      if (site.name == "attention" && site.block == block) {
+                                        add(view);
+                                      }
+                                    });
   }
 
   attention_maps maps;

@@ -46,6 +46,7 @@ class budget_command {
     const intact::quantization_recipe recipe = profile_.recipe();
     const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
     const intact::float_vit& model = loaded.model;
+    require_head(weights_, model.shape);
     const input_size input{loaded.preprocessing, prepared_};
     const calibration_images read = calibration_.read(input);
     const intact::calibrated_vit calibrated =

@@ -70,6 +70,10 @@ class checkpoint_arguments {
     app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
     app.add_option("--heads", heads_, "heads of attention [width / 64]")->check(CLI::PositiveNumber)->group(group);
     app.add_option("--epsilon", epsilon_, "of LayerNorm [1e-6; Hugging Face's names: 1e-12]")->group(group);
+    app.add_option("--features", features_,
+                   "leave a head out: class (class tokens), mean (of the patch tokens), patches (all of them)")
+        ->check(CLI::IsMember({"class", "mean", "patches"}))
+        ->group(group);
     app.add_option("--activation", activation_, "activation function [gelu]")
         ->check([](const std::string& name) {
           return intact::find_activation(name) ? "" : name + " is none of " + intact::known_activations();
@@ -82,6 +86,12 @@ class checkpoint_arguments {
         .model = {.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_},
         .image_size = size_,
         .crop = crop_};
+    if (!features_.empty()) {
+      options.model.without_head = true;
+      options.model.pooling = features_ == "class"  ? intact::vit_pooling::class_tokens
+                              : features_ == "mean" ? intact::vit_pooling::mean
+                                                    : intact::vit_pooling::patch_tokens;
+    }
     if (!activation_.empty()) {
       options.model.activation = intact::find_activation(activation_);
     }
@@ -106,7 +116,7 @@ class checkpoint_arguments {
   std::optional<float> epsilon_;
   std::vector<float> mean_, deviation_;
   std::optional<double> crop_;
-  std::string kind_, resize_, activation_;
+  std::string kind_, resize_, activation_, features_;
   bool no_config_ = false;
 };
 

@@ -35,6 +35,7 @@ class classify_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const stored_model stored = load_model(model_);
+    require_head(model_, stored.model.shape());
     const std::vector<std::string> names = read_names(stored.model.shape().classes);
     std::vector<labelled_image> images;
     for (const std::string& file : images_) {

@@ -70,6 +70,7 @@ class evaluate_command {
 
   results run_integer() const {
     const stored_model stored = load_model(model_);
+    require_head(model_, stored.model.shape());
     results all{.images = read_images(stored.model.shape().classes),
                 .integer = {},
                 .in_float = {},
@@ -83,6 +84,7 @@ class evaluate_command {
     const intact::loaded_checkpoint loaded =
         checkpoint_.load(weights_, all.integer ? std::optional(all.input.preprocessing.size) : std::nullopt);
     const intact::float_vit& model = loaded.model;
+    require_head(weights_, model.shape);
     if (!all.integer) {
       all.images = read_images(model.shape.classes);
       all.input = {loaded.preprocessing, prepared_};

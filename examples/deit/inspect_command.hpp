@@ -50,16 +50,24 @@ class inspect_command {
   /// Prints the sizes of a model, and returns them.
   static nlohmann::json inspect_shape(const intact::vit_shape& shape) {
     const double products = intact::multiply_adds(shape);
-    std::printf("  %td blocks of width %td, %td heads, %td hidden channels, %td classes\n", shape.depth, shape.width,
-                shape.heads, shape.hidden, shape.classes);
+    const bool has_head = shape.classes != 0;
+    std::printf("  %td blocks of width %td, %td heads, %td hidden channels, %td %s\n", shape.depth, shape.width,
+                shape.heads, shape.hidden, has_head ? shape.classes : shape.head_features(),
+                has_head ? "classes" : "features");
     std::printf("  images of %td x %td pixels, patches of %td, %td tokens\n", shape.height, shape.image_width,
                 shape.patch, shape.tokens());
     std::printf("  %.4g million multiply-adds an image\n", products / 1e6);
-    return {{"depth", shape.depth},     {"width", shape.width},
-            {"heads", shape.heads},     {"hidden", shape.hidden},
-            {"classes", shape.classes}, {"class_tokens", shape.class_tokens},
-            {"height", shape.height},   {"image_width", shape.image_width},
-            {"patch", shape.patch},     {"tokens", shape.tokens()},
+    return {{"depth", shape.depth},
+            {"width", shape.width},
+            {"heads", shape.heads},
+            {"hidden", shape.hidden},
+            {"classes", shape.classes},
+            {"class_tokens", shape.class_tokens},
+            {"features", shape.head_features()},
+            {"height", shape.height},
+            {"image_width", shape.image_width},
+            {"patch", shape.patch},
+            {"tokens", shape.tokens()},
             {"multiply_adds", products}};
   }
 

@@ -113,6 +113,13 @@ inline stored_model load_model(const std::filesystem::path& path) {
   return {intact::packed_vit(std::move(model)), preprocessing};
 }
 
+/// Refuses models whose outputs are features.
+inline void require_head(const std::filesystem::path& path, const intact::vit_shape& shape) {
+  if (shape.classes == 0) {
+    throw error_in(path, "the model has no head; embed writes its features");
+  }
+}
+
 /// An integer model with the memory that it runs in. The model must outlive it; not to be shared between threads.
 class integer_classifier {
  public:

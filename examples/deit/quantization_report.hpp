@@ -90,9 +90,10 @@ class quantization_report {
     }
     print_changes(weights, changes_);
     std::printf("  SQNR of each part by itself:");
-    for (const char* const kind : kinds) {
-      std::printf(" %s %.1f dB%s", kind, intact::median_sqnr_db(parts_, kind), kind == kinds.back() ? "\n" : ",");
+    for (const char* separator = " "; const std::string& kind : kinds()) {
+      std::printf("%s%s %.1f dB", std::exchange(separator, ", "), kind.c_str(), intact::median_sqnr_db(parts_, kind));
     }
+    std::printf("\n");
     for (const intact::part_error& one : outliers_) {
       std::printf("warning: %s: %s has much error: SQNR %.1f dB; the median of the same parts is %.1f dB\n",
                   weights.c_str(), one.text().c_str(), one.sqnr_db, intact::median_sqnr_db(parts_, one.part));
@@ -110,7 +111,7 @@ class quantization_report {
     nlohmann::json all = {{"assumptions", nlohmann::json::object()}, {"raised_scales", nlohmann::json::array()},
                           {"parts", nlohmann::json::array()},        {"median_sqnr_db", nlohmann::json::object()},
                           {"warnings", nlohmann::json::array()},     {"better_options", nlohmann::json::array()}};
-    for (const char* const kind : kinds) {
+    for (const std::string& kind : kinds()) {
       all["median_sqnr_db"][kind] = intact::median_sqnr_db(parts_, kind);
     }
     for (const assumption& one : assumptions_) {
@@ -135,7 +136,16 @@ class quantization_report {
 
  private:
   static constexpr const char* measuring_method = "observe";  // of calibration_arguments::quick
-  static constexpr std::array<const char*, 4> kinds = {"embedding", "attention", "mlp", "head"};
+  /// The kinds of parts that the model has, each once.
+  std::vector<std::string> kinds() const {
+    std::vector<std::string> found;
+    for (const intact::part_error& one : parts_) {
+      if (std::find(found.begin(), found.end(), one.part) == found.end()) {
+        found.push_back(one.part);
+      }
+    }
+    return found;
+  }
 
   static bool less_sqnr(const intact::part_error& a, const intact::part_error& b) { return a.sqnr_db < b.sqnr_db; }
 

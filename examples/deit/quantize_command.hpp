@@ -57,8 +57,10 @@ class quantize_command {
     notes.emplace("profile", profile_.description());
     notes.emplace("calibration", calibration_.description(result.method, read.images.size()));
     intact::save_integer_vit(integer, output_, notes);
-    std::printf("%s: %td blocks of width %td, %td x %td pixels, %td classes\n", output_.c_str(), model.shape.depth,
-                model.shape.width, model.shape.height, model.shape.height, model.shape.classes);
+    const bool has_head = model.shape.classes != 0;
+    std::printf("%s: %td blocks of width %td, %td x %td pixels, %td %s\n", output_.c_str(), model.shape.depth,
+                model.shape.width, model.shape.height, model.shape.height,
+                has_head ? model.shape.classes : model.shape.head_features(), has_head ? "classes" : "features");
     report(loaded, result, read, recipe);
     return read.failed == 0 ? 0 : 1;
   }

@@ -11,6 +11,7 @@
 
 #include "catch.hpp"
 #include "double_reference.hpp"
+#include "intact/executors/std_threads.hpp"
 #include "intact/io/model_file.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
@@ -19,7 +20,9 @@
 #include "intact/quantize/part_errors.hpp"
 #include "intact/quantize/reconstruction.hpp"
 #include "intact/quantize/simulation.hpp"
+#include "intact/types/executor_ref.hpp"
 #include "quantized_model.hpp"
+#include "refusal.hpp"
 #include "scratch_folder.hpp"
 
 namespace intact_test::vit_variants_test {
@@ -33,25 +36,60 @@ constexpr activation_function all_functions[] = {activation_function::gelu,     
                                                  activation_function::quick_gelu, activation_function::silu,
                                                  activation_function::relu,       activation_function::hard_swish};
 
-/// Both outputs of each image, by kernels.
-std::vector<classification> kernel_classes(const packed_vit& model, const std::vector<image_view>& images) {
-  const index_t batch = std::ssize(images), classes = model.shape().classes;
-  tensor<std::int32_t> logits(batch, classes);
-  tensor<std::uint8_t> logits_u8(batch, classes);
-  std::vector<std::byte> memory(intact::vit_workspace_bytes(model.shape(), batch));
-  intact::vit(images, model.parameters(), model.shape(), {logits.view(), logits_u8.view()},
-              workspace(memory.data(), memory.size()));
-  std::vector<classification> all(images.size());
+/// The features of an image, and its logits if the model has a head.
+struct image_outputs {
+  std::vector<std::uint8_t> features;
+  classification classes;
+
+  friend bool operator==(const image_outputs&, const image_outputs&) = default;
+};
+
+template <class T>
+std::vector<T> row_of(const tensor<T>& x, index_t row) {
+  std::vector<T> copied;
+  for (index_t c = 0; c < x.columns(); ++c) {
+    copied.push_back(x(row, c));
+  }
+  return copied;
+}
+
+/// The outputs of each image, by kernels.
+std::vector<image_outputs> kernel_outputs(const packed_vit& model, const std::vector<image_view>& images,
+                                          index_t threads) {
+  const vit_shape& shape = model.shape();
+  const index_t batch = std::ssize(images);
+  tensor<std::int32_t> logits(batch, shape.classes);
+  tensor<std::uint8_t> logits_u8(batch, shape.classes), features(batch, shape.head_features());
+  std::vector<std::byte> memory(intact::vit_workspace_bytes(shape, batch, threads));
+  const workspace space(memory.data(), memory.size());
+  const std_thread_executor pool(static_cast<int>(threads));
+  const executor_ref run(pool);
+  intact::vit_features(images, model.parameters(), shape, features.view(), space, run);
+  if (shape.classes != 0) {
+    intact::vit(images, model.parameters(), shape, {logits.view(), logits_u8.view()}, space, run);
+  }
+  std::vector<image_outputs> all;
   for (index_t i = 0; i < batch; ++i) {
-    for (index_t n = 0; n < classes; ++n) {
-      all[static_cast<std::size_t>(i)].logits.push_back(logits(i, n));
-      all[static_cast<std::size_t>(i)].logits_u8.push_back(logits_u8(i, n));
-    }
+    all.push_back({row_of(features, i), {row_of(logits, i), row_of(logits_u8, i)}});
   }
   return all;
 }
 
-/// The logits of all images, as real numbers.
+/// The outputs of each image, by the specification.
+std::vector<image_outputs> specified_outputs(const packed_vit& model, const std::vector<image_view>& images) {
+  std::vector<image_outputs> all;
+  for (const image_view& image : images) {
+    tensor<std::uint8_t> features(1, model.shape().head_features());
+    std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
+    reference::vit_features(image, model.parameters(), model.shape(), features.view(),
+                            workspace(memory.data(), memory.size()));
+    all.push_back(
+        {row_of(features, 0), model.shape().classes == 0 ? classification{} : specified_classes(model, image)});
+  }
+  return all;
+}
+
+/// The logits, or the features, of all images as real numbers.
 using logit_rows = std::vector<std::vector<double>>;
 
 double sqnr_db(const logit_rows& exact, const logit_rows& found) {
@@ -65,32 +103,39 @@ double sqnr_db(const logit_rows& exact, const logit_rows& found) {
   return error.sqnr_db();
 }
 
-/// Checks an integer model; returns its logits.
+/// Checks an integer model; returns its logits, or its features if it has no head.
 logit_rows check_integer(const integer_vit& integer, const image_set& images) {
   const double_reference reference(integer.tensors());
   const packed_vit packed(integer);
-  std::vector<classification> specified;
-  logit_rows real;
   for (const image_view& image : images.views()) {
     const tensors expected = reference.evaluate(image);
     const comparison outcome = compare_image(integer, image, expected);
     INFO(outcome.first_mismatch);
     REQUIRE(outcome.mismatched == 0);
     REQUIRE(outcome.compared == count_codes(expected));
-    specified.push_back(specified_classes(packed, image));
-    real.emplace_back();
-    for (const std::int32_t logit : specified.back().logits) {
-      real.back().push_back(integer.real_logit(logit));
-    }
   }
-  CHECK(kernel_classes(packed, images.views()) == specified);
+  const std::vector<image_outputs> specified = specified_outputs(packed, images.views());
+  CHECK(kernel_outputs(packed, images.views(), 1) == specified);
+  CHECK(kernel_outputs(packed, images.views(), 3) == specified);
 
   const scratch_folder folder;
   save_integer_vit(integer, folder / "a.safetensors");
   const integer_vit loaded = intact::load_integer_vit(folder / "a.safetensors");
   save_integer_vit(loaded, folder / "b.safetensors");
+  CHECK(loaded.tensors() == integer.tensors());
   CHECK(file_contents(folder / "a.safetensors") == file_contents(folder / "b.safetensors"));
-  CHECK(classify_all(loaded, images) == specified);
+
+  logit_rows real;
+  for (const image_outputs& one : specified) {
+    std::vector<double>& row = real.emplace_back();
+    for (const std::int32_t logit : one.classes.logits) {
+      row.push_back(packed.real_logit(logit));
+    }
+    for (std::size_t i = 0; integer.shape().classes == 0 && i < one.features.size(); ++i) {
+      row.push_back(packed.real_feature(one.features[i]));
+      CHECK(row.back() == integer.real_feature(one.features[i]));
+    }
+  }
   return real;
 }
 
@@ -171,6 +216,60 @@ TEST_CASE("build_vit: equals double precision on every tensor [a LayerNorm befor
               .part == "norm_pre");
     }
   }
+}
+
+TEST_CASE(
+    "vit_features: models without a head equal double precision and are close to the float model [every pooling]") {
+  for (const vit_pooling pooling : {vit_pooling::class_tokens, vit_pooling::mean, vit_pooling::class_tokens_and_mean,
+                                    vit_pooling::normalized_mean, vit_pooling::patch_tokens}) {
+    for (const index_t depth : {0, 2}) {
+      CAPTURE(static_cast<int>(pooling), depth);
+      vit_shape shape = small_vit;
+      shape.pooling = pooling;
+      shape.classes = 0;
+      shape.depth = depth;
+      shape.class_tokens = pooling == vit_pooling::patch_tokens ? 0 : 2;
+      shape.registers = 3;
+      float_vit model = random_float_vit(shape);
+      model.head = {};
+      check_variant(model);
+    }
+  }
+}
+
+TEST_CASE("vit_features: features are those that the head takes") {
+  const packed_vit model(quantized_vit(small_vit, precise_recipe));
+  const image_set images(small_vit, 2);
+  const std::vector<image_outputs> outputs = specified_outputs(model, images.views());
+  for (const image_outputs& one : outputs) {
+    const quantized_matrix features{{one.features.data(), 1, std::ssize(one.features)}, 0};
+    std::vector<std::int32_t> logits(one.classes.logits.size());
+    reference::linear(features.codes, model.parameters().head, requantize<std::int32_t>{model.parameters().logits},
+                      matrix_view(logits.data(), 1, std::ssize(logits)));
+    CHECK(logits == one.classes.logits);
+  }
+}
+
+TEST_CASE("vit_features, vit: refuse outputs of another size, and logits of a model without a head") {
+  vit_shape shape = small_vit;
+  shape.classes = 0;
+  float_vit in_float = random_float_vit(shape);
+  in_float.head = {};
+  const image_set images(shape, 1);
+  const packed_vit model(build_vit(in_float, calibrate(in_float, images.views()), paper_recipe));
+  const std::vector<image_view> views = images.views();
+  std::vector<std::byte> memory(intact::vit_workspace_bytes(shape, 3));
+  const workspace space(memory.data(), memory.size());
+  tensor<std::uint8_t> wrong(3, 14), features(3, 15), logits_u8(3, 0);
+  tensor<std::int32_t> logits(3, 0);
+  CHECK(refusal([&] { intact::vit_features(views, model.parameters(), shape, wrong.view(), space, sequential()); }) ==
+        "intact::vit_features: y is 3 x 14; it must be 3 x 15");
+  CHECK(refusal([&] {
+          intact::vit(views, model.parameters(), shape, {logits.view(), logits_u8.view()}, space, sequential());
+        }) == "intact::vit: classes is 0; it must be at least 1");
+  CHECK(refusal([&] {
+          reference::vit(views[0], model.parameters(), shape, {logits.view(), logits_u8.view()}, space);
+        }) == "intact::vit: classes is 0; it must be at least 1");
 }
 
 }  // namespace intact_test::vit_variants_test

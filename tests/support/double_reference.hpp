@@ -38,14 +38,21 @@ using double_reference = intact::double_precision::vit_evaluation;
 
 /// Runs the integer model and compares every tensor.
 inline comparison compare_image(const integer_vit& model, const image_view& image, const tensors& expected) {
+  const packed_vit packed(model);
   std::vector<std::int32_t> logits(static_cast<std::size_t>(model.shape().classes));
   std::vector<std::uint8_t> logits_u8(logits.size());
   std::vector<std::byte> memory(reference::vit_workspace_bytes(model.shape()));
   trace_comparison trace(expected);
+  const workspace space(memory.data(), memory.size());
+  if (model.shape().classes == 0) {
+    tensor<std::uint8_t> features(1, model.shape().head_features());
+    reference::vit_features(image, packed.parameters(), model.shape(), features.view(), space, trace);
+    return trace.result();
+  }
   reference::vit(
-      image, packed_vit(model).parameters(), model.shape(),
+      image, packed.parameters(), model.shape(),
       {matrix_view(logits.data(), 1, model.shape().classes), matrix_view(logits_u8.data(), 1, model.shape().classes)},
-      workspace(memory.data(), memory.size()), trace);
+      space, trace);
   return trace.result();
 }
 

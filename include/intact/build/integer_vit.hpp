@@ -56,7 +56,9 @@ struct vit_tensors {
   owned_weights head;
   owned_channel_scale logits;
   owned_channel_scale logits_u8;
-  double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+  double logits_scale = 1;      ///< a step of the int32 logits in units of the float model's logits
+  double features_scale = 1;    ///< of a model without a head, whose features are (code - zero point) * scale
+  int features_zero_point = 0;  ///< likewise
   owned_mean mean = {};
   std::optional<owned_pre_norm> norm_pre = {};
 
@@ -78,7 +80,7 @@ vit_parameters view_vit(Tensors& model, std::span<const block_parameters> blocks
           .token_addend = {model.token_addend.data(), wide ? tokens : 0, width},
           .blocks = blocks,
           .norm = model.norm.view(),
-          .head = pack(model.head),
+          .head = shape.classes == 0 ? any_packed_weights() : pack(model.head),
           .logits = model.logits.view(),
           .logits_u8 = model.logits_u8.view(),
           .mean = view_mean(model.mean),
@@ -108,6 +110,9 @@ class integer_vit {
 
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
+
+  /// The feature that a code of a model without a head stands for.
+  double real_feature(int code) const { return (code - tensors_.features_zero_point) * tensors_.features_scale; }
 
   /// The tensors, for another owner.
   vit_tensors release() && { return std::move(tensors_); }

@@ -35,6 +35,9 @@ class packed_vit {
   /// The logit that an int32 code of the model stands for, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
+  /// The feature that a code of a model without a head stands for.
+  double real_feature(int code) const { return (code - tensors_.features_zero_point) * tensors_.features_scale; }
+
  private:
   vit_tensors tensors_;  ///< without weights
   owned_packed_weights panels_;

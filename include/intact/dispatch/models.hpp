@@ -58,6 +58,13 @@ void vit(std::span<const image_view> images, const vit_parameters& p, const vit_
   detail::call<dispatched::vit>(images, p, shape, y, memory, executor_ref(run));
 }
 
+template <executor Executor = sequential>
+void vit_features(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+                  matrix_view<std::uint8_t> y, workspace memory, const Executor& run = {}) {
+  require_vit_features(images, p, shape, y, memory, run.threads());
+  detail::call<dispatched::vit_features>(images, p, shape, y, memory, executor_ref(run));
+}
+
 template <class Code, executor Executor = sequential>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
                 workspace memory, const Executor& run = {}) {

@@ -70,6 +70,7 @@ struct swin_block {};
 struct swin_features {};
 struct unfold {};
 struct vit {};
+struct vit_features {};
 struct weighted_matmul {};
 struct window_attention {};
 struct window_partition {};
@@ -236,6 +237,8 @@ using models = dispatch_entries<
     dispatch_threaded<dispatched::window_attention, u8_input, window_attention_parameters, window_attention_shape,
                       u8_output, workspace>,
     dispatch_threaded<dispatched::vit, std::span<const image_view>, vit_parameters, vit_shape, classifier_outputs,
+                      workspace>,
+    dispatch_threaded<dispatched::vit_features, std::span<const image_view>, vit_parameters, vit_shape, u8_output,
                       workspace>,
     dispatch_threaded<dispatched::swin, std::span<const image_view>, swin_parameters, swin_shape, classifier_outputs,
                       workspace>>;

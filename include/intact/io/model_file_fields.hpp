@@ -36,7 +36,8 @@ static_assert(static_cast<int>(stream_codes::s16) == 1 && static_cast<int>(weigh
                   static_cast<int>(attention_code::u4_clipped) == 1 && static_cast<int>(attention_code::u8_full) == 2 &&
                   static_cast<int>(log2_rounding::round_log) == 1 && static_cast<int>(vit_pooling::mean) == 1 &&
                   static_cast<int>(vit_pooling::class_tokens_and_mean) == 2 &&
-                  static_cast<int>(vit_pooling::normalized_mean) == 3,
+                  static_cast<int>(vit_pooling::normalized_mean) == 3 &&
+                  static_cast<int>(vit_pooling::patch_tokens) == 4,
               "the numbers of enumerations are part of the format");
 
 inline constexpr limits code_limits{0, 255};
@@ -55,7 +56,7 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   archive.number("shape.heads", shape.heads, size);
   archive.number("shape.hidden", shape.hidden, size);
   archive.number("shape.depth", shape.depth, limits{0, model_file_max_size});
-  archive.number("shape.classes", shape.classes, size);
+  archive.number("shape.classes", shape.classes, limits{0, model_file_max_size});
   if (archive.has("shape.class_tokens", shape.class_tokens != 1)) {
     archive.number("shape.class_tokens", shape.class_tokens, limits{0, model_file_max_size});
     if (shape.class_tokens == 1) {
@@ -66,7 +67,7 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
     archive.number("shape.registers", shape.registers, size);
   }
   if (archive.has("shape.pooling", shape.pooling != vit_pooling::class_tokens)) {
-    archive.number("shape.pooling", shape.pooling, limits{1, 3});
+    archive.number("shape.pooling", shape.pooling, limits{1, 4});
   }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);
@@ -302,6 +303,12 @@ void describe_features(Archive& archive, field<Archive, vit_tensors>& model) {
   describe_layernorm(archive, "norm", model.norm, shape.width, of_stream ? stream_codes::s16 : shape.stream);
 }
 
+inline void require_step(const model_archive& archive, const std::string& name, double step) {
+  if (!(step > 0 && step <= std::numeric_limits<double>::max())) {
+    archive.refuse(name, "is " + text_of(step) + "; it must be above 0 and finite");
+  }
+}
+
 /// The head of a model of any kind.
 template <class Archive, class Contents>
 void describe_head(Archive& archive, Contents& model, index_t classes, index_t inputs) {
@@ -309,9 +316,7 @@ void describe_head(Archive& archive, Contents& model, index_t classes, index_t i
   describe_scale(archive, "logits", model.logits, model.head);
   describe_scale(archive, "logits_u8", model.logits_u8, model.head);
   archive.real("logits_scale", model.logits_scale);
-  if (!(model.logits_scale > 0 && model.logits_scale <= std::numeric_limits<double>::max())) {
-    archive.refuse("logits_scale", "is " + text_of(model.logits_scale) + "; it must be above 0 and finite");
-  }
+  require_step(archive, "logits_scale", model.logits_scale);
 }
 
 /// All of a model.
@@ -329,7 +334,13 @@ void describe_vit(Archive& archive, field<Archive, vit_tensors>& model) {
                    shape.block(), shape.stream);
   }
   describe_features(archive, model);
-  describe_head(archive, model, shape.classes, shape.head_features());
+  if (shape.classes != 0) {
+    describe_head(archive, model, shape.classes, shape.head_features());
+  } else {
+    archive.number("features.zero_point", model.features_zero_point, code_limits);
+    archive.real("features.scale", model.features_scale);
+    require_step(archive, "features.scale", model.features_scale);
+  }
 }
 
 }  // namespace detail

@@ -9,12 +9,14 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// The features of an image, which the head takes. Means are those of the patch tokens.
+/// The features of an image, which the head takes, or which come out of a model without a head. Means are those of the
+/// patch tokens.
 enum class vit_pooling {
   class_tokens,           ///< the final LayerNorm of the class tokens, one after the other
   mean,                   ///< the final LayerNorm of the patch tokens, then their mean
   class_tokens_and_mean,  ///< both, the class tokens first; the mean has the scale of the class tokens
-  normalized_mean         ///< the mean of the patch tokens, then its LayerNorm
+  normalized_mean,        ///< the mean of the patch tokens, then its LayerNorm
+  patch_tokens            ///< the final LayerNorm of the patch tokens, one after the other
 };
 
 /// Sizes of a vision transformer. Its tokens are the class tokens, the register tokens, and the patches.
@@ -27,7 +29,7 @@ struct vit_shape {
   index_t heads = 1;
   index_t hidden = 0;
   index_t depth = 0;
-  index_t classes = 0;
+  index_t classes = 0;       ///< 0: no head; vit_features() alone
   index_t class_tokens = 1;  ///< 2 with a distillation token
   stream_codes stream = stream_codes::u8;
   index_t registers = 0;  ///< register tokens: neither class tokens nor patches
@@ -53,10 +55,14 @@ struct vit_shape {
   }
   /// Tokens of an image that the final LayerNorm takes.
   INTACT_INLINE constexpr index_t normalized_tokens() const {
-    return pooling == vit_pooling::normalized_mean ? 1 : size_sum(class_features(), pools_normalized() ? patches() : 0);
+    const bool of_patches = pools_normalized() || pooling == vit_pooling::patch_tokens;
+    return pooling == vit_pooling::normalized_mean ? 1 : size_sum(class_features(), of_patches ? patches() : 0);
   }
-  /// Inputs of the head.
+  /// Features of an image, the inputs of the head.
   INTACT_INLINE constexpr index_t head_features() const {
+    if (pooling == vit_pooling::patch_tokens) {
+      return size_product(patches(), width);
+    }
     return size_product(size_sum(class_features(), pooling == vit_pooling::class_tokens ? 0 : 1), width);
   }
 

@@ -178,8 +178,13 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
   }
 
   detail::build_features(model, scales, stream, contents);
-  detail::build_head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits,
-                     contents);
+  const affine_scale& features = detail::features_scale(scales, model.shape);
+  if (model.shape.classes == 0) {
+    contents.features_scale = static_cast<double>(features.scale);
+    contents.features_zero_point = features.zero_point;
+  } else {
+    detail::build_head(weights.head, span_of(model.head.bias), features, scales.logits, contents);
+  }
   return integer_vit(std::move(contents));
 }
 

@@ -188,7 +188,9 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
     const value_range mean[] = {seen.range("pool")};
     scales.pool = {build_s16_scale(mean), 0};
   }
-  scales.logits = seen.affine("logits");
+  if (model.shape.classes != 0) {
+    scales.logits = seen.affine("logits");
+  }
   return scales;
 }
 

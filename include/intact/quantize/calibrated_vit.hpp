@@ -72,7 +72,9 @@ inline calibrated_vit round_to_nearest(const float_vit& model, const vit_scales&
     block.fc1.weight = real_weights(weights.fc1);
     block.fc2.weight = real_weights(weights.fc2);
   }
-  rounded.model.head.weight = real_weights(rounded.weights.head);
+  if (model.shape.classes != 0) {
+    rounded.model.head.weight = real_weights(rounded.weights.head);
+  }
   return rounded;
 }
 

@@ -186,6 +186,9 @@ class vit_evaluation {
     }
 
     const code_matrix features = pool(*stream, all);
+    if (shape.classes == 0) {
+      return all;
+    }
     const code_matrix head = copy_weights(tensors_.head);
     keep(all, {"logits"}, real::gemm(features, head, tensors_.logits.exact, real::s32_codes));
     keep(all, {"logits_u8"}, real::gemm(features, head, tensors_.logits_u8.exact));
@@ -231,11 +234,12 @@ class vit_evaluation {
     }
     const auto* const scale = std::get_if<owned_tensor_scale>(&tensors_.mean);
     const index_t classes = shape.class_features();
+    const bool of_patches = scale != nullptr || shape.pooling == vit_pooling::patch_tokens;
     const code_matrix taken =
-        real::make_codes(classes + (scale != nullptr ? patches.rows : 0), shape.width,
+        real::make_codes(classes + (of_patches ? patches.rows : 0), shape.width,
                          [&](index_t i, index_t c) { return i < classes ? stream(i, c) : patches(i - classes, c); });
     const code_matrix& norm = keep(all, {"norm"}, real::layernorm(taken, tensors_.norm.view()));
-    const index_t class_values = classes * shape.width;
+    const index_t class_values = scale == nullptr ? norm.rows * norm.columns : classes * shape.width;
     const code_matrix mean =
         scale == nullptr
             ? code_matrix()

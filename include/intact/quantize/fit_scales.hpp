@@ -46,7 +46,9 @@ inline void require_weights(const char* operation, const vit_weights& weights, c
   for (std::size_t position = 0; position < weights.blocks.size(); ++position) {
     require_layers(operation, static_cast<index_t>(position), weights.blocks[position], model.blocks[position]);
   }
-  require_layer(operation, {"logits"}, weights.head, model.head.weight);
+  if (model.shape.classes != 0) {
+    require_layer(operation, {"logits"}, weights.head, model.head.weight);
+  }
 }
 
 /// The scale of the features, the inputs of the head.
@@ -174,7 +176,9 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
   fit.enter_block(-1);
   const ptf_scale& last = scales.blocks.empty() ? first : scales.blocks.back().add2;
   detail::fit_features(model, recipe, wide ? detail::unshifted_scale({scales.stream, 0}, width) : last, fit, scales);
-  fit.head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits);
+  if (model.shape.classes != 0) {
+    fit.head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits);
+  }
   return fitted;
 }
 

@@ -14,6 +14,7 @@
 #include "intact/model/swin.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/quantize/float_layers.hpp"
+#include "intact/quantize/float_model_reader.hpp"
 #include "intact/windows.hpp"
 
 // The Swin transformer in float32 that calibration runs: loading it, and running it with a callback per tensor.

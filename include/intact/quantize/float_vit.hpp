@@ -13,6 +13,7 @@
 #include "intact/io/named_tensors.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/quantize/float_layers.hpp"
+#include "intact/quantize/float_model_reader.hpp"
 
 // The vision transformer in float32 that calibration runs: loading it, and running it with a callback per tensor.
 
@@ -30,7 +31,7 @@ struct float_vit : pixel_normalization {
   float_matrix positions;    ///< tokens x width
   std::vector<float_block> blocks;
   float_layernorm norm;                          ///< of the features
-  float_linear head;                             ///< classes x head features
+  float_linear head;                             ///< classes x head features; none if there are no classes
   std::optional<float_layernorm> norm_pre = {};  ///< before the first block
 };
 
@@ -47,6 +48,7 @@ struct float_vit_options {
   std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
   std::vector<float> standard_deviation = {};  ///< ["std"] likewise
   std::optional<vit_pooling> pooling = {};     ///< ["global_pool", "token" or "avg"] else as the tensors are named
+  bool without_head = false;                   ///< a head of the file is left out, and the features come out
   std::optional<activation_function> activation = {};  ///< ["activation", a name of find_activation] else gelu
 };
 
@@ -95,6 +97,11 @@ inline vit_pooling read_pooling(const float_model_reader& reader, const vit_shap
   const std::string given = reader.text("global_pool", {"token", "avg"});
   if (option || given == "token") {
     const vit_pooling pooling = option.value_or(vit_pooling::class_tokens);
+    if (pooling == vit_pooling::patch_tokens && (shape.classes != 0 || normalizes_features)) {
+      reader.refuse(shape.classes != 0 ? "the features are patch tokens; a head takes class tokens or means"
+                                       : "the features are patch tokens; " + reader.quoted("fc_norm.weight") +
+                                             " is that of a mean's LayerNorm, and patch tokens have none");
+    }
     if (!has_class && vit_shape{.pooling = pooling}.has_class_features()) {
       reader.refuse("the features are those of a class token; the model has no tensor \"cls_token\"");
     }
@@ -103,7 +110,7 @@ inline vit_pooling read_pooling(const float_model_reader& reader, const vit_shap
   if (normalizes_features) {
     return vit_pooling::normalized_mean;
   }
-  const bool twice_as_wide = reader.size(head_name(reader) + ".weight", 2, 1) == 2 * shape.width;
+  const bool twice_as_wide = shape.classes != 0 && reader.size(head_name(reader) + ".weight", 2, 1) == 2 * shape.width;
   return given == "avg" || !has_class               ? vit_pooling::mean
          : twice_as_wide && shape.class_tokens == 1 ? vit_pooling::class_tokens_and_mean
                                                     : vit_pooling::class_tokens;
@@ -111,7 +118,7 @@ inline vit_pooling read_pooling(const float_model_reader& reader, const vit_shap
 
 /// The sizes of a model, from the shapes of its tensors.
 inline vit_shape read_vit_shape(const float_model_reader& reader, const named_tensors& tensors,
-                                const std::optional<vit_pooling>& pooling) {
+                                const float_vit_options& options) {
   vit_shape shape;
   const std::string patch = "patch_embed.proj.weight";
   shape.width = reader.size(patch, 4, 0);
@@ -121,8 +128,9 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const named_te
   shape.registers = reader.contains("reg_token") ? reader.size("reg_token", 3, 1) : 0;
   shape.height = shape.image_width = read_side(reader, shape) * shape.patch;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
-  shape.classes = reader.size(head_name(reader) + ".weight", 2, 0);
-  shape.pooling = read_pooling(reader, shape, pooling);
+  const bool has_head = !options.without_head && reader.some_name_starts("head");
+  shape.classes = has_head ? reader.size(head_name(reader) + ".weight", 2, 0) : 0;
+  shape.pooling = read_pooling(reader, shape, options.pooling);
   for (const std::string& name : tensors.names()) {
     shape.depth += name.starts_with("blocks.") && name.ends_with(".norm1.weight");
   }
@@ -254,6 +262,9 @@ float_matrix float_features(const float_vit& model, const float_matrix& stream, 
   float_matrix normalized = apply(model.norm, taken, model.epsilon);
   show("norm", normalized);
   float_matrix features(1, shape.head_features());
+  if (shape.pooling == vit_pooling::patch_tokens) {
+    return normalized.reshaped<Eigen::RowMajor>().transpose();
+  }
   if (pooled != 0) {
     float_matrix mean = normalized.bottomRows(pooled).colwise().mean();
     show("pool", mean);
@@ -266,6 +277,7 @@ float_matrix float_features(const float_vit& model, const float_matrix& stream, 
 }  // namespace detail
 
 /// Makes a model of a file of weights under timm's names. The sizes follow from the tensors' shapes; images are square.
+/// A model without tensors "head" has no classes: its outputs are features.
 ///
 /// Errors:    file_error, naming the tensor or the metadata: tensors that are missing, have another shape or dtype than
 ///            the sizes call for, or values that are not finite (naming the position); tensors that this architecture
@@ -274,7 +286,7 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
   detail::float_model_reader reader(tensors);
   float_vit model;
   vit_shape& shape = model.shape;
-  shape = detail::read_vit_shape(reader, tensors, options.pooling);
+  shape = detail::read_vit_shape(reader, tensors, options);
   shape.heads = detail::read_heads(reader, shape.width, options.heads);
   detail::read_normalization(reader, options, shape.channels, model);
 
@@ -295,7 +307,11 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
     model.blocks.back().activation = activation;
   }
   model.norm = reader.layernorm(reader.contains("fc_norm.weight") ? "fc_norm" : "norm", shape.width);
-  model.head = detail::read_head(reader, shape);
+  if (shape.classes != 0) {
+    model.head = detail::read_head(reader, shape);
+  } else {
+    reader.skip_all("head");
+  }
   reader.skip("mask_token");  // of training alone
   reader.require_all_read();
   return model;
@@ -304,7 +320,7 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
   return load_float_vit(named_tensors::all_of(file), options);
 }
 
-/// Runs the model on an image; returns the logits.
+/// Runs the model on an image; returns the logits, or the features of a model without a head.
 ///
 /// Recorder:  called as record(trace_site, float_matrix&) with every tensor of model/trace.hpp, under the same
 ///            names and in the same order: the real numbers that the codes stand for, before they are quantized.
@@ -338,8 +354,11 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
     detail::float_forward_block(model, position, stream, record);
   }
 
-  float_matrix logits = detail::apply(model.head, detail::float_features(model, stream, record));
-  show("logits", logits);
+  float_matrix logits = detail::float_features(model, stream, record);
+  if (shape.classes != 0) {
+    logits = detail::apply(model.head, logits);
+    show("logits", logits);
+  }
   return {logits.data(), logits.data() + logits.size()};
 }
 

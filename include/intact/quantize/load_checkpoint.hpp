@@ -163,7 +163,8 @@ inline void require_config(const safetensors_index& file, const checkpoint_confi
                                                  {"id2label", shape.classes},   {"intermediate_size", shape.hidden}};
   for (const stated_size& size : config.sizes) {
     const auto found = actual.find(size.key);
-    if (found != actual.end() && size.value != found->second) {
+    const bool of_head = size.key == "num_labels" || size.key == "num_classes" || size.key == "id2label";
+    if (found != actual.end() && size.value != found->second && !(of_head && shape.classes == 0)) {
       refuse_config(file, size.source, std::to_string(size.value), "the tensors have " + std::to_string(found->second));
     }
   }
@@ -213,6 +214,20 @@ inline std::optional<configured<activation_function>> configured_activation(cons
     refuse_config(file, source, in_quotes(name), "it must be " + known_activations());
   }
   return configured<activation_function>{*function, source};
+}
+
+/// The features of a model without a head, for people.
+inline std::string features_text(const vit_shape& shape) {
+  switch (shape.pooling) {
+    case vit_pooling::class_tokens:
+      return "class tokens";
+    case vit_pooling::class_tokens_and_mean:
+      return "class tokens and mean of the patch tokens";
+    case vit_pooling::patch_tokens:
+      return "patch tokens";
+    default:
+      return "mean of the patch tokens";
+  }
 }
 
 /// The configuration without the sizes, heads, means, deviations and the activation function that an option or
@@ -299,6 +314,9 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
   completed.complete("activation", "activation", model_options.activation, detail::configured_activation(file, config),
                      std::pair(activation_function::gelu, std::string("that of most models")));
 
+  if (model_options.without_head && model_options.pooling == vit_pooling::mean && tensors.contains("fc_norm.weight")) {
+    model_options.pooling = vit_pooling::normalized_mean;
+  }
   if (!model_options.pooling && !file.metadata().contains("global_pool")) {
     model_options.pooling = detail::configured_pooling(file, config, tensors);
   }
@@ -334,6 +352,11 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
       {"resize", loaded.preprocessing.squash ? "squash" : "center"}};
   for (checkpoint_value& value : loaded.values) {
     value.value = texts.at(value.name);
+  }
+  if (model.shape.classes == 0) {
+    loaded.values.push_back({"features", detail::features_text(model.shape),
+                             options.model.without_head ? "" : "the file has no head",
+                             options.model.without_head ? value_origin::option : value_origin::file});
   }
   if (model.shape.height != trained_size) {
     const auto side = [&](index_t pixels) { return std::to_string(pixels / model.shape.patch); };

@@ -74,7 +74,9 @@ inline std::vector<layer_summary> layer_summaries(const integer_vit& model) {
       all.push_back(detail::summarize_layer(name, position, layer->weights, layer->scale));
     }
   }
-  all.push_back(detail::summarize_layer("head", -1, tensors.head, tensors.logits));
+  if (model.shape().classes != 0) {
+    all.push_back(detail::summarize_layer("head", -1, tensors.head, tensors.logits));
+  }
   return all;
 }
 

@@ -354,10 +354,12 @@ class reconstruction {
         x.row(i) = float_features(exact_, stream_.rounded.middleRows(i * tokens(), tokens()), ignore);
       }
       affine_scale& scale = shape.pooling == vit_pooling::mean ? result_.scales.pool : result_.scales.norm;
-      scale = round_input(x, &exact_.head.weight);
+      scale = round_input(x, shape.classes == 0 ? nullptr : &exact_.head.weight);
     }
-    result_.weights.head = quantize_layer_at({"logits"}, view_of(exact_.head.weight), recipe_);
-    result_.model.head.weight = real_weights(result_.weights.head);
+    if (shape.classes != 0) {
+      result_.weights.head = quantize_layer_at({"logits"}, view_of(exact_.head.weight), recipe_);
+      result_.model.head.weight = real_weights(result_.weights.head);
+    }
   }
 
   const float_vit& exact_;

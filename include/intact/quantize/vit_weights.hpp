@@ -63,7 +63,9 @@ inline vit_weights quantize_weights(const float_vit& model, const quantization_r
   for (index_t position = 0; position < std::ssize(model.blocks); ++position) {
     weights.blocks.push_back(quantize_block(block_view(model, position), recipe));
   }
-  weights.head = detail::quantize_layer_at({"logits"}, view_of(model.head.weight), recipe);
+  if (model.shape.classes != 0) {
+    weights.head = detail::quantize_layer_at({"logits"}, view_of(model.head.weight), recipe);
+  }
   return weights;
 }
 

@@ -154,6 +154,43 @@ matrix_view<const std::uint8_t> encode(const vit_buffers& buffer, const vit_para
 
 }  // namespace detail
 
+namespace detail {
+
+/// The features of an image, in the workspace.
+template <class Trace>
+matrix_view<const std::uint8_t> features_of(const image_view& image, const vit_parameters& p, const vit_shape& shape,
+                                            workspace memory, Trace& trace) {
+  const vit_buffers buffer = vit_buffers::take(memory, shape);
+  reference::im2col(image, shape.patch, buffer.patches);
+  quantize_pixels(buffer.patches, p.pixel_table, shape.patch);
+  trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.patches));
+  return shape.stream == stream_codes::s16 ? encode(buffer, p, shape, buffer.stream_s16, memory, trace)
+                                           : encode(buffer, p, shape, buffer.stream_u8, memory, trace);
+}
+
+inline void require_vit(const image_view& image, const vit_parameters& p, const vit_shape& shape,
+                        const workspace& memory) {
+  intact::require_vit(p, shape);
+  require_image("vit", image, shape);
+  require_workspace("vit", memory, reference::vit_workspace_bytes(shape));
+}
+
+}  // namespace detail
+
+/// The features of a vision transformer in integers, with or without a head.
+///
+/// Shapes:    image as `shape` says; y 1 x shape.head_features().
+/// Units:     codes of the scale of the final LayerNorm's outputs, or of a mean of its own.
+/// Memory, exactness, errors: as of vit.
+/// Source:    docs/numerics.md, section 9.
+template <class Trace = no_trace>
+void vit_features(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<std::uint8_t> y,
+                  workspace memory, Trace&& trace = {}) {
+  detail::require_vit(image, p, shape, memory);
+  require_shape("vit_features", "y", y, 1, shape.head_features());
+  intact::detail::copy_tokens<std::uint8_t>(detail::features_of(image, p, shape, memory, trace), y);
+}
+
 /// A vision transformer in integers, from pixels to logits.
 ///
 /// Shapes:    image as `shape` says; logits and logits_u8 1 x classes.
@@ -165,19 +202,10 @@ matrix_view<const std::uint8_t> encode(const vit_buffers& buffer, const vit_para
 template <class Trace = no_trace>
 void vit(const image_view& image, const vit_parameters& p, const vit_shape& shape, const classifier_outputs& y,
          workspace memory, Trace&& trace = {}) {
-  require_vit(p, shape);
-  require_image("vit", image, shape);
+  require_at_least("vit", "classes", shape.classes, 1);
   require_outputs("vit", y, 1, shape.classes);
-  require_workspace("vit", memory, reference::vit_workspace_bytes(shape));
-  const vit_buffers buffer = vit_buffers::take(memory, shape);
-
-  reference::im2col(image, shape.patch, buffer.patches);
-  detail::quantize_pixels(buffer.patches, p.pixel_table, shape.patch);
-  trace(trace_site{"input"}, matrix_view<const std::uint8_t>(buffer.patches));
-
-  const matrix_view<const std::uint8_t> features =
-      shape.stream == stream_codes::s16 ? detail::encode(buffer, p, shape, buffer.stream_s16, memory, trace)
-                                        : detail::encode(buffer, p, shape, buffer.stream_u8, memory, trace);
+  detail::require_vit(image, p, shape, memory);
+  const matrix_view<const std::uint8_t> features = detail::features_of(image, p, shape, memory, trace);
   reference::linear(features, p.head, requantize<std::int32_t>{p.logits}, y.logits);
   trace(trace_site{"logits"}, matrix_view<const std::int32_t>(y.logits));
   reference::linear(features, p.head, requantize<std::uint8_t>{p.logits_u8}, y.logits_u8);
