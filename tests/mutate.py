@@ -174,8 +174,9 @@ MUTATIONS = [
     ),
     *mutations_of(
         "reference/im2col.hpp", "im2col_test",
-        ("top + k / patch % patch, left + k % patch", "top + k % patch, left + k / patch % patch"),
-        ("p / patches_per_row * patch", "p / (image.height / patch) * patch"),
+        ("top + k / patch.width % patch.height, left + k % patch.width",
+         "top + k / patch.height % patch.height, left + k % patch.width"),
+        ("p / patches_per_row * patch.height", "p / patches_per_row * patch.width"),
     ),
     *mutations_of(
         "kernel/im2col.hpp", "im2col_test",
@@ -285,7 +286,9 @@ MUTATIONS = [
         "io/preprocess.hpp", "preprocess_test",
         ("std::max(1 - std::fabs(x), 0.0)", "std::max(1 - x, 0.0)"),
         ("(kind == interpolation::bicubic ? 2 : 1) * stretch", "(kind == interpolation::bicubic ? 1 : 1) * stretch"),
-        ("preprocessing.squash || length <= other", "length <= other"),
+        ("image.height <= image.width ? shorter", "image.height < image.width ? shorter"),
+        ("const double ratio = std::min(", "const double ratio = std::max("),
+        ("!preprocessing.squash && size.is_square()", "size.is_square()"),
     ),
     *mutations_of(
         "quantize/model_summary.hpp", "model_summary_test",
@@ -746,8 +749,8 @@ MUTATIONS = [
         "io/model_file_checks.hpp", "model_file_hostile_test",
         ("shape.has_class_features() && shape.class_tokens == 0", "false"),
         ("index_t{1} << 20", "index_t{1} << 21"),
-        ("std::int64_t{shape.height / shape.patch} * (shape.image_width / shape.patch)",
-         "static_cast<std::int32_t>(shape.height / shape.patch * (shape.image_width / shape.patch))"),
+        ("std::int64_t{shape.height / patch.height} * (shape.image_width / patch.width)",
+         "static_cast<std::int32_t>(shape.height / patch.height * (shape.image_width / patch.width))"),
         ("tokens > shift_matmul_max_keys", "tokens > shift_matmul_max_keys + 1"),
         ("width / heads > gemm_max_depth_u8_u8", "width / heads > gemm_max_depth_u8_u8 + 1"),
         ("weights.back() != 0", "weights.front() == 0"),

@@ -117,7 +117,8 @@ class attention_command {
   int run() const {
     const auto [model, preprocessing] = read_model(model_);
     const intact::vit_shape& shape = model.shape();
-    const intact::float_vit in_float = checkpoint_.load(weights_, shape.height).model;
+    const intact::float_vit in_float =
+        checkpoint_.load(weights_, intact::image_sides(shape.height, shape.image_width)).model;
     if (in_float.shape.depth != shape.depth || in_float.shape.heads != shape.heads ||
         in_float.shape.tokens() != shape.tokens()) {
       throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);
@@ -133,7 +134,7 @@ class attention_command {
     const rgb_image image = read_input(image_, {preprocessing, prepared_});
     const integer_attention_maps integer(model, image.view(), block);
     intact_examples::write_json(output_, {{"block", block},
-                                          {"columns", shape.image_width / shape.patch},
+                                          {"columns", shape.image_width / shape.patch.width},
                                           {"float", float_attention_maps(in_float, image.view(), block)},
                                           {"integer", integer.maps},
                                           {"codes", integer.codes}});

@@ -46,13 +46,32 @@ inline CLI::Option* add_crop(CLI::App& app, std::optional<double>& crop) {
       ->check([](const std::string& text) { return std::isnan(std::strtod(text.c_str(), nullptr)) ? "NaN" : ""; });
 }
 
+/// "224" or "128x256", height first; nothing if it is neither.
+inline std::optional<intact::image_sides> parse_sides(const std::string& text) {
+  const auto side = [](const std::string& digits) -> index_t {  // 0 if it is none
+    const bool digits_alone = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
+    const index_t pixels = digits_alone && digits.size() <= 5 ? std::stoi(digits) : 0;
+    return pixels <= 65536 ? pixels : 0;
+  };
+  const std::size_t cross = text.find('x');
+  const intact::image_sides sides =
+      cross == std::string::npos ? intact::image_sides(side(text))
+                                 : intact::image_sides(side(text.substr(0, cross)), side(text.substr(cross + 1)));
+  return sides.height != 0 && sides.width != 0 ? std::optional(sides) : std::nullopt;
+}
+
 /// Values that a checkpoint may lack.
 class checkpoint_arguments {
  public:
   void add_to(CLI::App& app) {
     const std::string group = "Float model, where its file does not say";
-    app.add_option("--size", size_, "side of the images; positions are interpolated for another than the trained one")
-        ->check(CLI::Range(1, 65536))
+    app.add_option(
+           "--size", size_,
+           "side of the images, or height x width, as 128x256; positions are interpolated for another than the\n"
+           "trained one")
+        ->check([](const std::string& text) {
+          return parse_sides(text) ? "" : text + " is neither a side nor HEIGHTxWIDTH of 1 to 65536 pixels";
+        })
         ->group(group);
     add_crop(app, crop_)->group(group);
     app.add_option("--interpolation", kind_, "how images are resized [bicubic]")
@@ -84,7 +103,7 @@ class checkpoint_arguments {
   checkpoint_options options() const {
     checkpoint_options options{
         .model = {.heads = heads_, .epsilon = epsilon_, .mean = mean_, .standard_deviation = deviation_},
-        .image_size = size_,
+        .image_size = parse_sides(size_),
         .crop = crop_};
     if (!features_.empty()) {
       options.model.without_head = true;
@@ -104,19 +123,20 @@ class checkpoint_arguments {
     return options;
   }
 
-  /// A checkpoint with these values, for images of another side if one is given.
-  intact::loaded_checkpoint load(const std::filesystem::path& path, std::optional<index_t> side = {}) const {
+  /// A checkpoint with these values, for images of another size if one is given.
+  intact::loaded_checkpoint load(const std::filesystem::path& path,
+                                 std::optional<intact::image_sides> size = {}) const {
     checkpoint_options all = options();
-    all.image_size = side ? side : all.image_size;
+    all.image_size = size ? size : all.image_size;
     return load_checkpoint(path, all, no_config_ ? std::nullopt : std::optional(path.parent_path()));
   }
 
  private:
-  std::optional<index_t> size_, heads_;
+  std::optional<index_t> heads_;
   std::optional<float> epsilon_;
   std::vector<float> mean_, deviation_;
   std::optional<double> crop_;
-  std::string kind_, resize_, activation_, features_;
+  std::string size_, kind_, resize_, activation_, features_;
   bool no_config_ = false;
 };
 

@@ -54,8 +54,9 @@ class inspect_command {
     std::printf("  %td blocks of width %td, %td heads, %td hidden channels, %td %s\n", shape.depth, shape.width,
                 shape.heads, shape.hidden, has_head ? shape.classes : shape.head_features(),
                 has_head ? "classes" : "features");
-    std::printf("  images of %td x %td pixels, patches of %td, %td tokens\n", shape.height, shape.image_width,
-                shape.patch, shape.tokens());
+    const intact::image_sides patch = {shape.patch.height, shape.patch.width};
+    std::printf("  images of %td x %td pixels, patches of %s, %td tokens\n", shape.height, shape.image_width,
+                intact::detail::sides_text(patch).c_str(), shape.tokens());
     std::printf("  %.4g million multiply-adds an image\n", products / 1e6);
     return {{"depth", shape.depth},
             {"width", shape.width},
@@ -66,7 +67,8 @@ class inspect_command {
             {"features", shape.head_features()},
             {"height", shape.height},
             {"image_width", shape.image_width},
-            {"patch", shape.patch},
+            {"patch", patch.height},
+            {"patch_width", patch.width},
             {"tokens", shape.tokens()},
             {"multiply_adds", products}};
   }

@@ -23,10 +23,11 @@ inline rgb_image read_input(const std::filesystem::path& file, const input_size&
     if (!input.prepared) {
       return intact::preprocess_image(image, input.preprocessing);
     }
-    if (image.height != input.preprocessing.size || image.width != input.preprocessing.size) {
-      const std::string side = std::to_string(input.preprocessing.size);
+    const intact::image_sides size = input.preprocessing.size;
+    if (intact::image_sides(image.height, image.width) != size) {
       throw error_in(file, "the image is " + std::to_string(image.width) + " x " + std::to_string(image.height) +
-                               "; prepared images must have the model's size, " + side + " x " + side);
+                               "; prepared images must have the model's size, " + std::to_string(size.width) + " x " +
+                               std::to_string(size.height));
     }
     return image;
   } catch (const std::bad_alloc&) {

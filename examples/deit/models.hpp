@@ -41,7 +41,8 @@ inline constexpr const char* resize_note = "resize";
 namespace detail {
 
 /// How images of a side are prepared for a model. A note that is missing has its default.
-inline intact::image_preprocessing read_preprocessing(const intact::safetensors_index& file, index_t size) {
+inline intact::image_preprocessing read_preprocessing(const intact::safetensors_index& file,
+                                                      const intact::image_sides& size) {
   intact::image_preprocessing read{.size = size};
   const auto note = [&](const char* name, const auto& understands, const char* rule) {
     const auto found = file.metadata().find(name);
@@ -92,18 +93,17 @@ inline std::map<std::string, std::string> preprocessing_notes(const intact::imag
 }
 
 /// An integer model from a file, and how its images are prepared.
-/// Errors: intact::file_error or std::runtime_error, naming the file, also for models of other images than square ones
-/// of three channels.
+/// Errors: intact::file_error or std::runtime_error, naming the file, also for models of images of other than three
+/// channels.
 inline std::pair<intact::integer_vit, intact::image_preprocessing> read_model(const std::filesystem::path& path) {
   intact::safetensors_reader file(path);
   intact::integer_vit model = intact::load_integer_vit(file);
   const intact::vit_shape& shape = model.shape();
-  if (shape.channels != 3 || shape.height != shape.image_width) {
-    throw error_in(path, "the model takes images of " + std::to_string(shape.channels) + " channels and " +
-                             std::to_string(shape.image_width) + " x " + std::to_string(shape.height) +
-                             " pixels; they must be square and have 3 channels");
+  if (shape.channels != 3) {
+    throw error_in(
+        path, "the model takes images of " + std::to_string(shape.channels) + " channels; they must have 3 channels");
   }
-  const index_t size = shape.height;
+  const intact::image_sides size = {shape.height, shape.image_width};
   return {std::move(model), detail::read_preprocessing(file, size)};
 }
 

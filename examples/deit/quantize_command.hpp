@@ -59,7 +59,7 @@ class quantize_command {
     intact::save_integer_vit(integer, output_, notes);
     const bool has_head = model.shape.classes != 0;
     std::printf("%s: %td blocks of width %td, %td x %td pixels, %td %s\n", output_.c_str(), model.shape.depth,
-                model.shape.width, model.shape.height, model.shape.height,
+                model.shape.width, model.shape.height, model.shape.image_width,
                 has_head ? model.shape.classes : model.shape.head_features(), has_head ? "classes" : "features");
     report(loaded, result, read, recipe);
     return read.failed == 0 ? 0 : 1;

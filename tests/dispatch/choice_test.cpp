@@ -141,7 +141,7 @@ TEST_CASE("dispatch: refuses before it looks at the table [every operation]") {
         dispatch::depthwise_conv(q, {2, 3}, {}, stage, matrix_view(sums, 4, 4));
       },
       "depthwise_conv: x is 4 x 4");
-  check_refusal([&] { dispatch::im2col(planar_image(codes, 1, 4, 4), 0, y); }, "im2col: patch is 0");
+  check_refusal([&] { dispatch::im2col(planar_image(codes, 1, 4, 4), 0, y); }, "im2col: patch height is 0");
   check_refusal([&] { dispatch::unfold(x, {2, 2}, {2, 1}, 0, y); }, "unfold: ");
   check_refusal([&] { dispatch::patch_merge(x, -1, 4, 0, y); }, "patch_merge: height is -1");
   check_refusal([&] { dispatch::window_partition(x, {2, 2, 0, 0}, 0, y); }, "window_partition: window is 0");

@@ -56,6 +56,15 @@ void check_vit(const quantization_recipe& parts) {
                 workspace(memory.data(), memory.size()), thread_pool{3});
   CHECK(first_difference(logits.view(), expected.view()) == "");
   CHECK(first_difference(logits_u8.view(), expected_u8.view()) == "");
+
+  tensor<std::uint8_t> features(batch, 24), expected_features(batch, 24);
+  for (index_t i = 0; i < batch; ++i) {
+    reference::vit_features(images[static_cast<std::size_t>(i)], model.parameters(), model.shape(),
+                            expected_features.view().row_block(i, 1), workspace(scratch.data(), scratch.size()));
+  }
+  dispatch::vit_features(images, model.parameters(), model.shape(), features.view(),
+                         workspace(memory.data(), memory.size()), thread_pool{3});
+  CHECK(first_difference(features.view(), expected_features.view()) == "");
 }
 
 TEST_CASE("dispatch::vit: equals the specification [every attention, all weights]", "[dispatch]") {

@@ -161,8 +161,8 @@ TEST_CASE("load_integer_vit: refuses shapes of no model", "[model_file][hostile]
       {[](raw_model& m) { m.add("shape.registers", 1); }, "it must be [30]"},
       {[](raw_model& m) { m.add("shape.registers", 1 << 20); }, "tokens; they must be at most 82000"},
       {[](raw_model& m) { m.add("shape.class_tokens", 1); }, "\"shape.class_tokens\" is 1, which is left out"},
-      {[](raw_model& m) { m.add("shape.pooling", 0); }, "\"shape.pooling\" is 0; it must be in 1..3"},
-      {[](raw_model& m) { m.add("shape.pooling", 4); }, "\"shape.pooling\" is 4; it must be in 1..3"},
+      {[](raw_model& m) { m.add("shape.pooling", 0); }, "\"shape.pooling\" is 0; it must be in 1..4"},
+      {[](raw_model& m) { m.add("shape.pooling", 5); }, "\"shape.pooling\" is 5; it must be in 1..4"},
       {[](raw_model& m) {
          m.add("shape.pooling", 3);
          m.set("shape.height", 768);
@@ -177,6 +177,10 @@ TEST_CASE("load_integer_vit: refuses shapes of no model", "[model_file][hostile]
        "tensor \"shape.height\" is 7; it must be a multiple of shape.patch, which is 3"},
       {[](raw_model& m) { m.set("shape.width_pixels", 1); },
        "tensor \"shape.width_pixels\" is 1; it must be a multiple of shape.patch, which is 3"},
+      {[](raw_model& m) { m.add("shape.patch_width", 3); }, "\"shape.patch_width\" is shape.patch, which is left out"},
+      {[](raw_model& m) { m.add("shape.patch_width", 5); },
+       "tensor \"shape.width_pixels\" is 12; it must be a multiple of shape.patch_width, which is 5"},
+      {[](raw_model& m) { m.set("shape.classes", 0); }, "tensor \"features.zero_point\" is missing"},
       {[](raw_model& m) { m.set("shape.heads", 4); },
        "tensor \"shape.width\" is 15; it must be a multiple of shape.heads, which is 4"},
       {[](raw_model& m) {

@@ -73,6 +73,15 @@ TEST_CASE("preprocess_image: squashes both sides to one length") {
         0xc05fad1e790ce762);
 }
 
+TEST_CASE("preprocess_image: covers images that are no squares, and cuts out the centre") {
+  // timm's ResizeKeepRatio for 96 x 224 pixels, crop 0.875: 109 x 256 is covered by 172 x 256, from row 38, column 16.
+  const rgb_image image = made_image(201, 300);
+  CHECK(preprocess_image(image, {.size = {96, 224}}) == resize_image(image, 172, 256, {{38, 96}, {16, 224}}));
+  CHECK(preprocess_image(image, {.size = {96, 224}, .squash = true}) ==
+        resize_image(image, 109, 256, {{6, 96}, {16, 224}}));
+  CHECK(preprocess_image(image, {.size = {201, 300}, .crop = 1}) == image);
+}
+
 TEST_CASE("preprocess_image: resizes the shorter side to size / crop and cuts out the centre") {
   // Computed with Pillow 9.4 and the roundings of torchvision.
   CHECK(fnv1a(preprocess_image(made_image(300, 201), 224, 0.875).samples) == 0x21e224ebbebaf227);

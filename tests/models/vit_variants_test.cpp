@@ -237,6 +237,15 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("build_vit: equals double precision on every tensor [patches and images that are no squares]") {
+  for (const patch_size& patch : {patch_size{3, 2}, patch_size{2, 4}, patch_size{6, 12}}) {
+    CAPTURE(patch.height, patch.width);
+    vit_shape shape = small_vit;
+    shape.patch = patch;
+    check_variant(random_float_vit(shape));
+  }
+}
+
 TEST_CASE("vit_features: features are those that the head takes") {
   const packed_vit model(quantized_vit(small_vit, precise_recipe));
   const image_set images(small_vit, 2);

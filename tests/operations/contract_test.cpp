@@ -566,15 +566,17 @@ TEST_CASE("im2col: refuses images that are not whole patches") {
     return changed;
   };
   for (const index_t patch : {index_t{0}, index_t{-2}}) {
-    check_refused(y, words{"im2col", "patch"} + sizes(patch, 1), [&] { im2col(image, patch, y.view()); });
+    check_refused(y, words{"im2col", "patch height"} + sizes(patch, 1), [&] { im2col(image, {patch, 2}, y.view()); });
+    check_refused(y, words{"im2col", "patch width"} + sizes(patch, 1), [&] { im2col(image, {2, patch}, y.view()); });
   }
   check_refused(y, {"im2col", "channels", "-1", "0"}, [&] { im2col(change(&image_view::channels, -1), 2, y.view()); });
   check_refused(y, {"im2col", "height", "-2", "0"}, [&] { im2col(change(&image_view::height, -2), 2, y.view()); });
   check_refused(y, {"im2col", "width", "-2", "0"}, [&] { im2col(change(&image_view::width, -2), 2, y.view()); });
-  check_refused(y, {"im2col", "height % patch", "1", "0"},
+  check_refused(y, {"im2col", "height % patch height", "1", "0"},
                 [&] { im2col(change(&image_view::height, 3), 2, y.view()); });
-  check_refused(y, {"im2col", "width % patch", "1", "0"}, [&] { im2col(change(&image_view::width, 5), 2, y.view()); });
-  check_refused(y, {"im2col", "height % patch", "4", "0"}, [&] { im2col(image, 6, y.view()); });
+  check_refused(y, {"im2col", "width % patch width", "1", "0"},
+                [&] { im2col(change(&image_view::width, 5), 2, y.view()); });
+  check_refused(y, {"im2col", "height % patch height", "4", "0"}, [&] { im2col(image, 6, y.view()); });
   check_refused(y, {"im2col", "y", "6 x 12", "4 x 12"}, [&] { im2col(change(&image_view::width, 4), 2, y.view()); });
   for (const auto& bad : wrong_shapes(y.view())) {
     check_refused(y, words{"im2col", "y"} + bad.expected, [&] { im2col(image, 2, bad.argument); });
@@ -1290,9 +1292,10 @@ void break_sizes(std::vector<broken_vit>& all) {
   const auto add = [&](const words& expected, const std::function<void(vit_call&)>& change) {
     all.push_back({change, expected});
   };
-  add({"vit", "patch", "0", "1"}, [](vit_call& call) { call.shape.patch = 0; });
-  add({"vit", "height % patch", "1", "0"}, [](vit_call& call) { call.shape.height = 5; });
-  add({"vit", "image_width % patch", "1", "0"}, [](vit_call& call) { call.shape.image_width = 7; });
+  add({"vit", "patch height", "0", "1"}, [](vit_call& call) { call.shape.patch.height = 0; });
+  add({"vit", "patch width", "0", "1"}, [](vit_call& call) { call.shape.patch.width = 0; });
+  add({"vit", "height % patch height", "1", "0"}, [](vit_call& call) { call.shape.height = 5; });
+  add({"vit", "image_width % patch width", "1", "0"}, [](vit_call& call) { call.shape.image_width = 7; });
   add({"vit", "pixel_table", "3 x 256", "4 x 256"}, [](vit_call& call) { call.shape.channels = 4; });
   add({"vit", "positions", "7 x 8", "9 x 8"}, [](vit_call& call) { call.shape.image_width = 8; });
   add({"vit", "size of blocks", "2", "3"}, [](vit_call& call) { call.shape.depth = 3; });

@@ -14,16 +14,19 @@ struct image_shape {
   index_t channels;
   index_t height;
   index_t width;
-  index_t patch;
+  patch_size patch;
 };
 
 constexpr image_shape image_shapes[] = {
-    {0, 4, 4, 2},     {3, 0, 4, 2}, {3, 4, 0, 2}, {3, 0, 0, 1},  // no channels, no rows, no columns of patches
-    {1, 1, 1, 1},     {1, 5, 7, 1}, {3, 2, 3, 1},                // patches of one pixel: a transposition
-    {3, 4, 4, 4},     {1, 5, 5, 5},                              // one patch: the image itself
-    {3, 6, 9, 3},     {2, 9, 6, 3}, {3, 4, 8, 2}, {5, 8, 4, 4},  // wide and high, with more channels than colours
-    {1, 3, 4097, 1},                                             // many patches
-    {3, 224, 224, 16}                                            // the patch embedding of DeiT
+    {0, 4, 4, 2},        {3, 0, 4, 2},      {3, 4, 0, 2},
+    {3, 0, 0, 1},                                          // no channels, no rows, no columns of patches
+    {1, 1, 1, 1},        {1, 5, 7, 1},      {3, 2, 3, 1},  // patches of one pixel: a transposition
+    {3, 4, 4, 4},        {1, 5, 5, 5},                     // one patch: the image itself
+    {3, 6, 9, 3},        {2, 9, 6, 3},      {3, 4, 8, 2},
+    {5, 8, 4, 4},                                               // wide and high, with more channels than colours
+    {1, 3, 4097, 1},                                            // many patches
+    {3, 6, 8, {3, 2}},   {2, 8, 9, {2, 9}}, {1, 9, 8, {9, 1}},  // patches that are no squares
+    {3, 4, 24, {4, 12}}, {3, 224, 224, 16}                      // the patch embedding of DeiT
 };
 
 std::vector<std::uint8_t> random_samples(index_t count, generator& random) {
@@ -37,13 +40,13 @@ std::vector<std::uint8_t> random_samples(index_t count, generator& random) {
 /// Goes through the image sample by sample and says where each belongs.
 template <class Sample>
 tensor<std::uint8_t> exact_patches(const image_shape& shape, Sample sample) {
-  const index_t p = shape.patch;
-  tensor<std::uint8_t> y((shape.height / p) * (shape.width / p), shape.channels * p * p);
+  const index_t p = shape.patch.height, q = shape.patch.width;
+  tensor<std::uint8_t> y((shape.height / p) * (shape.width / q), shape.channels * p * q);
   for (index_t c = 0; c < shape.channels; ++c) {
     for (index_t row = 0; row < shape.height; ++row) {
       for (index_t column = 0; column < shape.width; ++column) {
-        const index_t patch = row / p * (shape.width / p) + column / p;
-        y(patch, c * p * p + row % p * p + column % p) = sample(c, row, column);
+        const index_t patch = row / p * (shape.width / q) + column / q;
+        y(patch, c * p * q + row % p * q + column % q) = sample(c, row, column);
       }
     }
   }
@@ -55,7 +58,7 @@ void check_im2col(const image_view& image, const image_shape& shape, const layou
   const tensor<std::uint8_t> expected = exact_patches(shape, sample);
   tensor<std::uint8_t> y(expected.rows(), expected.columns(), where);
   im2col(image, shape.patch, y.view());
-  CAPTURE(shape.channels, shape.height, shape.width, shape.patch, where.gap);
+  CAPTURE(shape.channels, shape.height, shape.width, shape.patch.height, shape.patch.width, where.gap);
   CHECK(first_difference(y.view(), expected.view()) == "");
   CHECK(y.surroundings_untouched());
   tensor<std::uint8_t> specified(expected.rows(), expected.columns());

@@ -126,7 +126,8 @@ enum class variant {
   mean,
   class_and_mean,
   normalized_mean,
-  norm_pre
+  norm_pre,
+  rectangular
 };
 
 stored_model small_model(variant which) {
@@ -141,7 +142,10 @@ stored_model small_model(variant which) {
       add("pos_embed", which == variant::registers ? 4 : 11);
     }
   }
-  if (which == variant::norm_pre) {  // as CLIP's: patches have no bias
+  if (which == variant::rectangular) {  // patches of 3 x 2 pixels
+    stored_tensor& patch = model.tensors.at("patch_embed.proj.weight");
+    patch = {{12, 2, 3, 2}, {patch.values.begin(), patch.values.begin() + 144}};
+  } else if (which == variant::norm_pre) {  // as CLIP's: patches have no bias
     for (const std::string kind : {".weight", ".bias"}) {
       model.tensors["norm_pre" + kind] = model.tensors.at("blocks.1.norm2" + kind);
     }
@@ -187,13 +191,15 @@ class plain_vit {
   void run(const std::vector<std::uint8_t>& image) {
     const double mean[] = {0.4, 0.6}, deviation[] = {0.25, 0.5};
     plain_matrix x;
+    const std::size_t across = static_cast<std::size_t>(model_.tensors.at("patch_embed.proj.weight").shape[3]);
+    const std::size_t width = 2 * across;
     for (std::size_t py = 0; py < 6; py += 3) {
-      for (std::size_t px = 0; px < 6; px += 3) {
+      for (std::size_t px = 0; px < width; px += across) {
         x.emplace_back();
         for (std::size_t c = 0; c < 2; ++c) {
           for (std::size_t y = py; y < py + 3; ++y) {
-            for (std::size_t z = px; z < px + 3; ++z) {
-              x.back().push_back((image[c * 36 + y * 6 + z] / 200.0 - mean[c]) / deviation[c]);
+            for (std::size_t z = px; z < px + across; ++z) {
+              x.back().push_back((image[(c * 6 + y) * width + z] / 200.0 - mean[c]) / deviation[c]);
             }
           }
         }
@@ -530,7 +536,8 @@ void check_tensors(const stored_model& stored) {
     REQUIRE(static_cast<std::size_t>(tensor.cols()) == expected.values[0].size());
     CHECK(relative_difference(expected.values, tensor) < tolerance);
   };
-  const std::vector<float> logits = intact::forward(model, intact::planar_image(pixels.data(), 2, 6, 6), check);
+  const std::vector<float> logits =
+      intact::forward(model, intact::planar_image(pixels.data(), 2, 6, model.shape.image_width), check);
   CHECK(next == plain.shown.size());
   REQUIRE(logits.size() == 5);
   CHECK(relative_difference(plain.shown.back().values, Eigen::Map<const float_matrix>(logits.data(), 1, 5)) <
@@ -540,9 +547,9 @@ void check_tensors(const stored_model& stored) {
 }  // namespace
 
 TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
-  const auto which =
-      GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions, variant::class_positions,
-               variant::mean, variant::class_and_mean, variant::normalized_mean, variant::norm_pre);
+  const auto which = GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions,
+                              variant::class_positions, variant::mean, variant::class_and_mean,
+                              variant::normalized_mean, variant::norm_pre, variant::rectangular);
   CAPTURE(static_cast<int>(which));
   check_tensors(small_model(which));
 }
@@ -554,6 +561,63 @@ TEST_CASE("forward: every tensor equals that of plain double loops [every activa
     stored.metadata["activation"] = name;
     check_tensors(stored);
   }
+}
+
+TEST_CASE("load_float_vit: the grid of patches is that of a given image, else square", "[float_vit]") {
+  stored_model stored = small_model();
+  const auto size = [&](const intact::float_vit_options& options) {
+    const intact::vit_shape shape = stored.load(options).shape;
+    return std::pair(shape.height, shape.image_width);
+  };
+  const auto positions = [&](std::int64_t count) {
+    stored.tensors["pos_embed"] = {{1, count, 12}, std::vector<float>(static_cast<std::size_t>(count) * 12, 0.5F)};
+  };
+  CHECK(size({}) == std::pair(intact::index_t{6}, intact::index_t{6}));
+  CHECK(size({.images = {{12, 3}}}) == std::pair(intact::index_t{12}, intact::index_t{3}));
+  CHECK(size({.images = {{9, 9}, {3, 12}}}) == std::pair(intact::index_t{3}, intact::index_t{12}));  // the first has 9
+  CHECK(size({.images = {{9, 9}}}) == std::pair(intact::index_t{6}, intact::index_t{6}));
+  positions(7);
+  CHECK(size({.images = {{6, 9}}}) == std::pair(intact::index_t{6}, intact::index_t{9}));
+  CHECK(stored.load({.images = {{6, 9}}}).positions.rows() == 7);
+  CHECK(load_error(stored, {.images = {{7, 9}}}).find("a square number of patches, or those of a given image size") !=
+        std::string::npos);
+  // 8 patches of 3 x 6 pixels are a square of 12 pixels: 4 rows of 2.
+  stored.tensors["patch_embed.proj.weight"] = {{12, 2, 3, 6}, std::vector<float>(12 * 36, 0.25F)};
+  positions(9);
+  CHECK(size({}) == std::pair(intact::index_t{12}, intact::index_t{12}));
+}
+
+TEST_CASE("forward: gives the features of a model without a head", "[float_vit]") {
+  stored_model stored = small_model(variant::registers);
+  const std::vector<std::uint8_t> pixels = random_pixels(72);
+  const intact::image_view image = intact::planar_image(pixels.data(), 2, 6, 6);
+  const auto features = [&](intact::vit_pooling pooling) {
+    return intact::forward(stored.load({.pooling = pooling, .without_head = true}), image);
+  };
+  const std::vector<float> patches = features(intact::vit_pooling::patch_tokens);
+  const std::vector<float> mean = features(intact::vit_pooling::mean);
+  const std::vector<float> classes = features(intact::vit_pooling::class_tokens);
+  REQUIRE(patches.size() == 48);
+  REQUIRE(mean.size() == 12);
+  REQUIRE(classes.size() == 12);
+  const float_vit with_head = stored.load();
+  for (std::size_t c = 0; c < 12; ++c) {
+    CHECK(std::fabs(mean[c] - (patches[c] + patches[12 + c] + patches[24 + c] + patches[36 + c]) / 4) < 1e-5F);
+  }
+  for (Eigen::Index n = 0; n < 5; ++n) {
+    float logit = with_head.head.bias[n];
+    for (Eigen::Index c = 0; c < 12; ++c) {
+      logit += with_head.head.weight(n, c) * classes[static_cast<std::size_t>(c)];
+    }
+    CHECK(std::fabs(logit - intact::forward(with_head, image)[static_cast<std::size_t>(n)]) < 1e-4F);
+  }
+  CHECK(load_error(stored, {.pooling = intact::vit_pooling::patch_tokens}) ==
+        "model: the features are patch tokens; a head takes class tokens or means");
+  stored.tensors.erase("head.weight");
+  CHECK(load_error(stored) == "model: tensor \"head.weight\" is missing");
+  stored.tensors.erase("head.bias");
+  CHECK(stored.load().shape.classes == 0);
+  CHECK(intact::forward(stored.load(), image) == classes);
 }
 
 TEST_CASE("load_float_vit: the activation function is the option's, else the metadata's, else GELU", "[float_vit]") {
@@ -647,9 +711,6 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
     bad.tensors["patch_embed.proj.weight"].shape = {12, 18};
     CHECK(load_error(bad) ==
           "model: tensor \"patch_embed.proj.weight\" has shape [12, 18]; it must have 4 sizes in 1..1048576");
-    bad.tensors["patch_embed.proj.weight"].shape = {12, 2, 9, 1};
-    CHECK(load_error(bad) ==
-          "model: tensor \"patch_embed.proj.weight\" has shape [12, 2, 9, 1]; it must be [12, 2, 9, 9]");
     bad.tensors["patch_embed.proj.weight"] = {{0, 2, 3, 3}, {}};
     CHECK(load_error(bad).find("it must have 4 sizes in 1..1048576") != std::string::npos);
   }
@@ -658,8 +719,8 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
       bad.tensors["pos_embed"] = {{1, tokens, 12}, std::vector<float>(static_cast<std::size_t>(tokens) * 12)};
       CHECK(load_error(bad) ==
             "model: tensor \"pos_embed\" has " + std::to_string(tokens) +
-                " tokens; it must have a square number of patches, alone or after 1 class tokens (\"cls_token\", "
-                "\"dist_token\") and 0 registers (\"reg_token\")");
+                " tokens; it must have a square number of patches, or those of a given image size, alone or after 1 "
+                "class tokens (\"cls_token\", \"dist_token\") and 0 registers (\"reg_token\")");
     }
   }
   SECTION("positions mean one number of patches") {
@@ -678,9 +739,8 @@ TEST_CASE("load_float_vit: refuses files of no vision transformer", "[float_vit]
     CHECK(load_error(bad).starts_with("model: tensor \"pos_embed\" has 6 tokens; it must have a square number"));
     bad = distilled;
     bad.tensors["pos_embed"] = good.tensors.at("pos_embed");
-    CHECK(
-        load_error(bad).find("has 5 tokens; it must have a square number of patches, alone or after 2 class tokens") !=
-        std::string::npos);
+    CHECK(load_error(bad).find("has 5 tokens; it must have a square number of patches, or those of a given image size, "
+                               "alone or after 2 class") != std::string::npos);
     bad = good;
     bad.tensors["head_dist.bias"] = good.tensors.at("head.bias");
     CHECK(load_error(bad).find("\"head_dist.bias\" has no place") != std::string::npos);

@@ -80,15 +80,101 @@ TEST_CASE("load_checkpoint: interpolates positions for images of another size") 
   const safetensors_file file = timm_checkpoint(random_float_vit(tiny_vit)).in_memory();
   for (const index_t size : {0, 3, 18}) {
     CHECK(mentions(refusal([&] { load_checkpoint(file, {.image_size = size}); }),
-                   "the image size is " + std::to_string(size) + "; it must be a multiple of the patch size, 4"));
+                   "the image size is " + std::to_string(size) + " x " + std::to_string(size) +
+                       "; its sides must be multiples of those of a patch, 4 x 4"));
   }
-  // 286 * 286 patches and the class token are 81,797 tokens, of at most 82,000.
-  CHECK(intact::largest_image_size(tiny_vit) == 4 * 286);
+  CHECK(intact::most_patches(tiny_vit) == 81'999);
   CHECK(mentions(refusal([&] { load_checkpoint(file, {.image_size = 65536}); }),
-                 "resize_images: the image size is 65536; it must be at most 1144"));
+                 "resize_images: patches of an image is 268435456; it must be at most 81999"));
   vit_shape many = tiny_vit;
   many.registers = 90'000;
-  CHECK(intact::largest_image_size(many) == 0);
+  CHECK(intact::most_patches(many) == 0);
+}
+
+TEST_CASE("load_checkpoint: reads a LayerNorm before the blocks, and patches without a bias beside it") {
+  checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
+  timm.all.erase("patch_embed.proj.bias");
+  CHECK(
+      mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), {}); }), "\"patch_embed.proj.bias\" is missing"));
+  timm.all["norm_pre.weight"] = timm.all.at("norm.weight");
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), {}); }), "\"norm_pre.bias\" is missing"));
+  timm.all["norm_pre.bias"] = timm.all.at("norm.bias");
+  const float_vit model = load_checkpoint(timm.in_memory(), {});
+  CHECK(model.patch.bias.isZero());
+  CHECK(model.norm_pre->weight == model.norm.weight);
+  CHECK(model.epsilon == 1e-5F);
+  CHECK(load_checkpoint(timm.in_memory(), {.model = {.epsilon = 1e-6F}}).epsilon == 1e-6F);
+}
+
+TEST_CASE("load_checkpoint: a model without a head has no classes, and a head can be left out") {
+  const float_vit whole = random_float_vit(tiny_vit);
+  checkpoint_tensors timm = timm_checkpoint(whole);
+  const auto shown = [](const loaded_checkpoint& loaded) {
+    for (const intact::checkpoint_value& value : loaded.values) {
+      if (value.name == "features") {
+        return value.value + "|" + value.source;
+      }
+    }
+    return std::string();
+  };
+  checkpoint_config config;
+  config.sizes = {{"num_labels", 1000, "config"}, {"id2label", 1000, "config"}};
+  const loaded_checkpoint left_out = intact::read_checkpoint(
+      timm.in_memory(), {.model = {.pooling = intact::vit_pooling::mean, .without_head = true}, .config = config});
+  CHECK(left_out.model.shape.classes == 0);
+  CHECK(shown(left_out) == "mean of the patch tokens|");
+  CHECK(shown(intact::read_checkpoint(timm.in_memory(), {})).empty());
+  timm.all.erase("head.weight");
+  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), {}); }), "\"head.weight\" is missing"));
+  timm.all.erase("head.bias");
+  const loaded_checkpoint bare = intact::read_checkpoint(timm.in_memory(), {.config = config});
+  CHECK(bare.model.shape.classes == 0);
+  CHECK(bare.model.shape.pooling == intact::vit_pooling::class_tokens);
+  CHECK(shown(bare) == "class tokens|the file has no head");
+  for (const std::string kind : {".weight", ".bias"}) {
+    timm.all["fc_norm" + kind] = timm.all.at("norm" + kind);
+    timm.all.erase("norm" + kind);
+  }
+  CHECK(load_checkpoint(timm.in_memory(), {}).shape.pooling == intact::vit_pooling::normalized_mean);
+  CHECK(mentions(file_error_of([&] {
+                   load_checkpoint(timm.in_memory(), {.model = {.pooling = intact::vit_pooling::patch_tokens}});
+                 }),
+                 "\"fc_norm.weight\" is that of a mean's LayerNorm, and patch tokens have none"));
+  CHECK(load_checkpoint(timm.in_memory(), {.model = {.pooling = intact::vit_pooling::mean, .without_head = true}})
+            .shape.pooling == intact::vit_pooling::normalized_mean);
+}
+
+TEST_CASE("load_checkpoint: images and grids of positions need not be squares") {
+  vit_shape shape = tiny_vit;
+  shape.height = 8;
+  shape.image_width = 24;
+  const float_vit model = random_float_vit(shape);
+  const safetensors_file file = timm_checkpoint(model).in_memory();
+  CHECK(mentions(file_error_of([&] { load_checkpoint(file, {}); }), "a square number of patches, or those of a given"));
+  checkpoint_config config;
+  config.image_size = {{8, 24}, "config"};
+  const loaded_checkpoint loaded = intact::read_checkpoint(file, {.config = config});
+  CHECK(loaded.model.positions == model.positions);
+  CHECK(loaded.model.shape.image_width == 24);
+  CHECK(loaded.preprocessing.size == intact::image_sides(8, 24));
+  CHECK(load_checkpoint(file, {.image_size = intact::image_sides(8, 24)}).positions == model.positions);
+
+  // Rows alone are interpolated: each column of patches like that of a square with equal columns.
+  const float_vit larger = load_checkpoint(file, {.image_size = intact::image_sides(16, 24), .config = config});
+  CHECK(larger.shape.height == 16);
+  CHECK(larger.positions.rows() == 25);
+  float_matrix square(1 + 4, shape.width);
+  for (index_t column = 0; column < 6; ++column) {
+    square << model.positions.row(0), model.positions.row(1 + column), model.positions.row(1 + column),
+        model.positions.row(7 + column), model.positions.row(7 + column);
+    const float_matrix expected = intact::detail::interpolate_positions(square, 2, 4);
+    for (index_t row = 0; row < 4; ++row) {
+      CHECK((larger.positions.row(1 + 6 * row + column) - expected.row(1 + 4 * row)).cwiseAbs().maxCoeff() < 1e-5F);
+    }
+  }
+  config = {};
+  config.trained_size = {{24, 8}, "trained"};
+  CHECK(load_checkpoint(file, {.config = config}).shape.height == 24);  // 12 patches, too
 }
 
 TEST_CASE("load_checkpoint: finds the common prefix of names, and heads that have less of it") {
@@ -449,6 +535,7 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
                                                                                {"num_hidden_layers", 2},
                                                                                {"intermediate_size", 20},
                                                                                {"patch_size", 4},
+                                                                               {"patch_width", 4},
                                                                                {"num_channels", 3},
                                                                                {"num_labels", 7},
                                                                                {"num_classes", 7},
@@ -471,15 +558,16 @@ TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors
                  }),
                  "config is 12 x 16; the positions are those of 12 x 12 pixels"));
   CHECK(mentions(error([](checkpoint_config& c) {
-                   c.image_size = {{16, 12}, "config"};
+                   c.image_size = {{18, 12}, "config"};
                  }),
-                 "config is 16 x 12; images must"));
-  CHECK(mentions(error([](checkpoint_config& c) { c.image_size = {{14, 14}, "config"}; }), "the patch size, 4"));
+                 "config is 18 x 12; the sides must be multiples of those of a patch, 4 x 4"));
+  CHECK(error([](checkpoint_config& c) { c.image_size = {{16, 12}, "config"}; }).empty());
+  CHECK(mentions(error([](checkpoint_config& c) { c.image_size = {{14, 14}, "config"}; }), "of a patch, 4 x 4"));
   CHECK(mentions(error([](checkpoint_config& c) {
                    c.image_size = {{65536, 65536}, "config"};
                  }),
-                 "config is 65536 x 65536; images must be square, their sides multiples of the patch size, 4, and at "
-                 "most 1144"));
+                 "config is 65536 x 65536; the sides must be multiples of those of a patch, 4 x 4, and make at most "
+                 "81999 patches"));
   CHECK(mentions(error([](checkpoint_config& c) {
                    c.activation = {"mish", "config"};
                  }),

@@ -31,9 +31,9 @@ TEST_CASE("multiply_adds: counts the products of every matrix product of an imag
     const auto product = [](std::int64_t rows, std::int64_t inner, std::int64_t columns) {
       return rows * inner * columns;
     };
-    const std::int64_t patches = (shape.height / shape.patch) * (shape.image_width / shape.patch);
+    const std::int64_t patches = (shape.height / shape.patch.height) * (shape.image_width / shape.patch.width);
     const std::int64_t tokens = patches + shape.class_tokens, head = shape.width / shape.heads;
-    std::int64_t sum = product(patches, shape.channels * shape.patch * shape.patch, shape.width);
+    std::int64_t sum = product(patches, shape.channels * shape.patch.height * shape.patch.width, shape.width);
     for (std::int64_t block = 0; block < shape.depth; ++block) {
       sum += product(tokens, shape.width, 3 * shape.width);
       for (std::int64_t i = 0; i < shape.heads; ++i) {

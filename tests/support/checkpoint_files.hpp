@@ -121,7 +121,7 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
   const vit_shape& shape = model.shape;
   checkpoint_tensors made;
   made.add("patch_embed.proj", model.patch);
-  made.all["patch_embed.proj.weight"].shape = {shape.width, shape.channels, shape.patch, shape.patch};
+  made.all["patch_embed.proj.weight"].shape = {shape.width, shape.channels, shape.patch.height, shape.patch.width};
   made.add("cls_token", {1, 1, shape.width}, model.class_token.data());
   if (shape.class_tokens == 2) {
     made.add("dist_token", {1, 1, shape.width}, model.class_token.data() + shape.width);

@@ -199,14 +199,21 @@ TEST_CASE("read_input: resizes and crops images as timm with Pillow") {
                                       {48, 33}}) {
     write_png(files / (std::to_string(width) + 'x' + std::to_string(height) + ".png"), made_image(height, width));
   }
-  for (const input_size& input :
-       std::vector<input_size>{{{224, 0.875}}, {{224, 0.9}}, {{224, 1.0}}, {{32, 0.95}}, {{384, 1.0}}, {{16, 0.1}}}) {
-    CAPTURE(input.preprocessing.size, input.preprocessing.crop);
-    test.run("prepare" + quoted(files) + quoted(test.answers) + ' ' + std::to_string(input.preprocessing.size) + ' ' +
-             std::to_string(input.preprocessing.crop));
+  for (const input_size& input : std::vector<input_size>{{{224, 0.875}},
+                                                         {{224, 0.9}},
+                                                         {{224, 1.0}},
+                                                         {{32, 0.95}},
+                                                         {{384, 1.0}},
+                                                         {{16, 0.1}},
+                                                         {{{48, 32}, 0.9}},
+                                                         {{{96, 224}, 1.0}}}) {
+    const intact::image_sides size = input.preprocessing.size;
+    CAPTURE(size.height, size.width, input.preprocessing.crop);
+    test.run("prepare" + quoted(files) + quoted(test.answers) + ' ' + std::to_string(size.height) + 'x' +
+             std::to_string(size.width) + ' ' + std::to_string(input.preprocessing.crop));
     test.compare(files, [&](const std::filesystem::path& file) { return read_input(file, input); });
   }
-  CHECK(test.equal == 12 * 6);
+  CHECK(test.equal == 12 * 8);
 }
 
 TEST_CASE("read_image: gives Pillow's pixels [INTACT_IMAGES_DIR]", "[data]") {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -201,6 +202,57 @@ TEST_CASE("intact-deit: quantizes and evaluates a distilled model with both head
   }
 }
 
+TEST_CASE("intact-deit: writes the features of images") {
+  const tiny_set set;
+  for (const auto& [features, columns] : {std::pair("class", 12), {"mean", 12}, {"patches", 108}}) {
+    const outcome quantized = set.quantize("--method observe --images 3 --features " + std::string(features));
+    INFO(quantized.output);
+    REQUIRE(quantized.exit_code == 0);
+    CHECK(quantized.says(std::to_string(columns) + " features"));
+    const auto embed = [&](const std::string& images, const std::string& file) {
+      return deit("embed --model" + quoted(set.model) + images + " -o" + quoted(set.folder / file));
+    };
+    const std::string two = quoted(set.images / "0.png") + quoted(set.images / "1.png");
+    CHECK(embed(two, "features.npy").exit_code == 0);
+    CHECK(embed(two, "features.safetensors").exit_code == 0);
+    const auto file = intact::safetensors_file::read(set.folder / "features.safetensors");
+    const std::vector<std::int64_t> shape =
+        columns == 108 ? std::vector<std::int64_t>{2, 9, 12} : std::vector<std::int64_t>{2, columns};
+    CHECK(file.info("features").shape == shape);
+    const std::vector<float> values = file.values<float>("features");
+    std::ifstream stream(set.folder / "features.npy", std::ios::binary);
+    const std::string npy{std::istreambuf_iterator<char>(stream), {}};
+    CHECK(npy.starts_with("\x93NUMPY\x01"));
+    CHECK(npy.size() % 64 == values.size() * 4 % 64);
+    CHECK(npy.find(columns == 108 ? "'shape': (2, 9, 12, )" : "'shape': (2, 12, )") != std::string::npos);
+    CHECK(std::memcmp(npy.data() + npy.size() - 4 * values.size(), values.data(), 4 * values.size()) == 0);
+
+    const outcome partly = embed(quoted(set.folder / "none.png") + quoted(set.images / "1.png"), "partly.safetensors");
+    CHECK(partly.exit_code == 1);
+    const auto rows = intact::safetensors_file::read(set.folder / "partly.safetensors").values<float>("features");
+    REQUIRE(rows.size() == values.size());
+    CHECK(std::isnan(rows.front()));
+    CHECK(rows.back() == values.back());
+    CHECK(deit("classify --model" + quoted(set.model) + two).says("the model has no head; embed writes its features"));
+  }
+  CHECK(set.quantize("--method observe --images 3").exit_code == 0);
+  const outcome with_head = deit("embed --model" + quoted(set.model) + quoted(set.images / "0.png") + " -o x.npy");
+  CHECK(with_head.exit_code == 2);
+  CHECK(with_head.says("the model has a head; quantize --features makes a model without one"));
+  CHECK(deit("embed --model" + quoted(set.model) + quoted(set.images / "0.png") + " -o x.txt").exit_code == 2);
+}
+
+TEST_CASE("intact-deit: takes images that are no squares") {
+  const tiny_set set;
+  const outcome quantized = set.quantize("--method observe --images 3 --size 8x20");
+  INFO(quantized.output);
+  REQUIRE(quantized.exit_code == 0);
+  CHECK(quantized.says("8 x 20 (--size)"));
+  CHECK(quantized.says("3 to 2 x 5 on a side"));
+  CHECK(deit("classify --model" + quoted(set.model) + quoted(set.images / "0.png")).exit_code == 0);
+  CHECK(set.quantize("--size 8x").says("8x is neither a side nor HEIGHTxWIDTH of 1 to 65536 pixels"));
+}
+
 TEST_CASE("intact-deit: inspect tells what a checkpoint and an integer model are") {
   const tiny_set set;
   const auto inspect = [&](const std::filesystem::path& file) {
@@ -325,7 +377,7 @@ TEST_CASE("intact-deit: refuses options whose values are invalid or contradict e
   refused("--crop 0", "--crop");
   refused("--crop NaN", "--crop");
   refused("--size 9000000000000000000", "--size");
-  refused("--size 13", "the image size is 13; it must be a multiple of the patch size, 4");
+  refused("--size 13", "the image size is 13 x 13; its sides must be multiples of those of a patch, 4 x 4");
 }
 
 TEST_CASE("intact-deit: counts images that cannot be read, and evaluates the others") {

@@ -3,7 +3,7 @@
 
 make FOLDER                           writes PNG and JPEG files
 decode FOLDER ANSWERS                 the pixels of every file in RGB: NAME.ppm, or NAME.refused
-prepare FOLDER ANSWERS SIZE CROP      the same after timm's resizing and cropping
+prepare FOLDER ANSWERS HxW CROP       the same after timm's resizing and cropping
 """
 
 import io
@@ -195,15 +195,21 @@ def make(folder):
 
 
 def prepared(image, size, crop):
-    """As timm and torchvision do it: the shorter side becomes floor(size / crop), then the centre is taken."""
-    shorter = math.floor(size / crop)
+    """As timm and torchvision do it: the shorter side becomes floor(size / crop), or, for sides that differ, both are
+    divided by the smaller ratio to floor(size / crop); then the centre is taken."""
+    size_height, size_width = size
     width, height = image.size
-    width, height = ((shorter, int(shorter * height / width)) if width <= height else
-                     (int(shorter * width / height), shorter))
+    if size_height == size_width:
+        shorter = math.floor(size_height / crop)
+        width, height = ((shorter, int(shorter * height / width)) if width <= height else
+                         (int(shorter * width / height), shorter))
+    else:
+        ratio = min(height / math.floor(size_height / crop), width / math.floor(size_width / crop))
+        height, width = round(height / ratio), round(width / ratio)
     if width * height > LARGEST:
         return None
-    left, top = int(round((width - size) / 2.0)), int(round((height - size) / 2.0))
-    return image.resize((width, height), Image.BICUBIC).crop((left, top, left + size, top + size))
+    left, top = int(round((width - size_width) / 2.0)), int(round((height - size_height) / 2.0))
+    return image.resize((width, height), Image.BICUBIC).crop((left, top, left + size_width, top + size_height))
 
 
 def answer(folder, answers, change):
@@ -230,7 +236,7 @@ def main():
     elif sys.argv[1] == "decode":
         answer(*folders, lambda image: image)
     else:
-        size, crop = int(sys.argv[4]), float(sys.argv[5])
+        size, crop = tuple(map(int, sys.argv[4].split("x"))), float(sys.argv[5])
         answer(*folders, lambda image: prepared(image, size, crop))
 
 

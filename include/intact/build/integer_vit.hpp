@@ -121,7 +121,8 @@ class integer_vit {
   /// The sizes that views are made with and that require_vit therefore cannot see.
   void require_sizes() const {
     const vit_shape& shape = tensors_.shape;
-    require_at_least("integer_vit", "patch", shape.patch, 1);
+    require_at_least("integer_vit", "patch height", shape.patch.height, 1);
+    require_at_least("integer_vit", "patch width", shape.patch.width, 1);
     const auto require_size = [](const char* name, std::size_t size, index_t expected) {
       require_equal("integer_vit", name, static_cast<std::int64_t>(size), expected);
     };

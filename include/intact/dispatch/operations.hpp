@@ -142,7 +142,7 @@ void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const dep
 }
 
 template <executor Executor = sequential>
-void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {
+void im2col(const image_view& image, const patch_size& patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {
   require_im2col(image, patch, y);
   detail::call<dispatched::im2col>(image, patch, y, executor_ref(run));
 }

@@ -218,7 +218,7 @@ using others =
                      dispatch_threaded<dispatched::activation, u8_input, table_view, u8_output>,
                      dispatch_threaded<dispatched::activation, matrix_view<const std::uint16_t>, table_view, u8_output>,
                      dispatch_threaded<dispatched::add, u8_input, u8_input, add_parameters, u8_output>,
-                     dispatch_threaded<dispatched::im2col, image_view, index_t, u8_output>,
+                     dispatch_threaded<dispatched::im2col, image_view, patch_size, u8_output>,
                      dispatch_threaded<dispatched::unfold, u8_input, token_grid, stencil, u8, u8_output>>;
 
 /// Models on a residual stream of a type.

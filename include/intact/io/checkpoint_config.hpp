@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "intact/config/floating_point.hpp"
+#include "intact/io/preprocess.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/types/view.hpp"
 
@@ -31,15 +32,7 @@ struct configured {
   std::string source;
 };
 
-/// Sides of images in pixels.
-struct image_sides {
-  index_t height = 0;
-  index_t width = 0;
-
-  bool operator==(const image_sides&) const = default;
-};
-
-/// A size that the shapes of tensors have, too. `key` is the configuration's.
+/// A size that the shapes of tensors have, too. `key` is the configuration's, but for "patch_width".
 struct stated_size {
   std::string key;
   index_t value = 0;
@@ -335,10 +328,8 @@ inline void read_model_config(const config_object& object, checkpoint_config& co
     }
   }
   if (const auto patch = object.sides("patch_size")) {
-    if (patch->value.height != patch->value.width) {
-      object.refuse("patch_size", *object.find("patch_size"), "a square");
-    }
     config.sizes.push_back({"patch_size", patch->value.height, patch->source});
+    config.sizes.push_back({"patch_width", patch->value.width, patch->source});
   }
   if (const nlohmann::json* const classes = object.find("num_classes"); classes != nullptr && *classes != 0) {
     config.sizes.push_back({"num_classes", object.integer("num_classes")->value, object.source("num_classes")});

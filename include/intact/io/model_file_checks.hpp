@@ -89,8 +89,10 @@ inline void require_multiple(const model_archive& archive, const std::string& na
 /// Checks that patches fill an image.
 template <class Shape>
 void check_patches(const model_archive& archive, const Shape& shape) {
-  require_multiple(archive, "shape.height", shape.height, "shape.patch", shape.patch);
-  require_multiple(archive, "shape.width_pixels", shape.image_width, "shape.patch", shape.patch);
+  const patch_size patch = shape.patch;
+  require_multiple(archive, "shape.height", shape.height, "shape.patch", patch.height);
+  require_multiple(archive, "shape.width_pixels", shape.image_width,
+                   patch.width == patch.height ? "shape.patch" : "shape.patch_width", patch.width);
 }
 
 /// Checks that heads fill a width, and that int32 holds their products.
@@ -105,7 +107,8 @@ inline void check_heads(const model_archive& archive, const std::string& name, i
 /// Patches of an image, in 64 bits.
 template <class Shape>
 constexpr std::int64_t patch_count(const Shape& shape) {
-  return std::int64_t{shape.height / shape.patch} * (shape.image_width / shape.patch);
+  const patch_size patch = shape.patch;
+  return std::int64_t{shape.height / patch.height} * (shape.image_width / patch.width);
 }
 
 /// Checks that this machine can count a product of a shape's sizes, which 64 bits hold.
@@ -120,7 +123,8 @@ inline void check_countable(const model_archive& archive, const std::string& nam
 /// The same for the samples of a patch.
 template <class Shape>
 void check_patch_samples(const model_archive& archive, const Shape& shape) {
-  check_countable(archive, "shape.patch", std::int64_t{shape.channels} * shape.patch * shape.patch,
+  check_countable(archive, "shape.patch",
+                  std::int64_t{shape.channels} * patch_size(shape.patch).height * patch_size(shape.patch).width,
                   "samples of a patch");
 }
 

@@ -51,7 +51,15 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   archive.number("shape.channels", shape.channels, size);
   archive.number("shape.height", shape.height, size);
   archive.number("shape.width_pixels", shape.image_width, size);
-  archive.number("shape.patch", shape.patch, size);
+  archive.number("shape.patch", shape.patch.height, size);
+  if (archive.has("shape.patch_width", shape.patch.width != shape.patch.height)) {
+    archive.number("shape.patch_width", shape.patch.width, size);
+    if (shape.patch.width == shape.patch.height) {
+      archive.refuse("shape.patch_width", "is shape.patch, which is left out");
+    }
+  } else if constexpr (!Archive::writes) {
+    shape.patch.width = shape.patch.height;
+  }
   archive.number("shape.width", shape.width, size);
   archive.number("shape.heads", shape.heads, size);
   archive.number("shape.hidden", shape.hidden, size);

@@ -183,40 +183,67 @@ inline rgb_image resize_image(const rgb_image& image, std::int64_t height, std::
   return detail::resize_columns(rows, first, down);
 }
 
-/// How an image becomes the square of pixels that a model takes.
-struct image_preprocessing {
-  index_t size = 224;   ///< side of the square
-  double crop = 0.875;  ///< part of the resized shorter side that remains
-  interpolation kind = interpolation::bicubic;
-  bool squash = false;  ///< both sides are resized to the same length; else the shape remains
+/// Sides of images in pixels, or of grids of patches. One number is a square.
+struct image_sides {
+  index_t height = 0;
+  index_t width = 0;
+
+  constexpr image_sides() = default;
+  constexpr image_sides(index_t side) : height(side), width(side) {}
+  constexpr image_sides(index_t rows, index_t columns) : height(rows), width(columns) {}
+
+  constexpr bool is_square() const { return height == width; }
+
+  friend constexpr bool operator==(const image_sides&, const image_sides&) = default;
 };
 
-/// The square of pixels that a model takes: the shorter side, or both sides, become size / crop, then the square in the
-/// middle is cut out.
+/// How an image becomes the pixels that a model takes.
+struct image_preprocessing {
+  image_sides size = 224;
+  double crop = 0.875;  ///< part of the resized image that remains
+  interpolation kind = interpolation::bicubic;
+  bool squash = false;  ///< both sides are resized to size / crop; else the shape remains
+};
+
+/// The pixels that a model takes: the image is resized so that it covers size / crop, or, squashed, to size / crop;
+/// then the middle is cut out.
 ///
-/// Shapes:    an image of any size from 1 x 1 -> size x size.
+/// Formula:   with s = max(size, floor(size / crop)) of both sides. Squares: the shorter side becomes s, the longer one
+///            keeps the shape, rounded down. Others: both sides are divided by the least ratio of a side to s, rounded
+///            to nearest.
+/// Shapes:    an image of any size from 1 x 1 -> size.
 /// Exactness: every bit as timm's evaluation transform on Pillow images, with crop_mode "center" or "squash".
 /// Errors:    an image without pixels, a size below 1, a crop that is not in [0.01, 1].
-/// Source:    timm, transforms_imagenet_eval; torchvision, Resize and CenterCrop.
+/// Source:    timm, transforms_imagenet_eval, ResizeKeepRatio; torchvision, Resize and CenterCrop.
 inline rgb_image preprocess_image(const rgb_image& image, const image_preprocessing& preprocessing) {
-  const index_t size = preprocessing.size;
+  const image_sides size = preprocessing.size;
   const double crop = preprocessing.crop;
   require_at_least("preprocess_image", "image height", image.height, 1);
   require_at_least("preprocess_image", "image width", image.width, 1);
-  require_between("preprocess_image", "size", size, 1, 1'000'000);
+  require_between("preprocess_image", "size", size.height, 1, 1'000'000);
+  require_between("preprocess_image", "size", size.width, 1, 1'000'000);
   if (!(crop >= 0.01 && crop <= 1)) [[unlikely]] {
     contract_failed("intact::preprocess_image: crop is %g; it must be in [0.01, 1]", crop);
   }
-  const std::int64_t shorter =
-      std::max(std::int64_t{size}, static_cast<std::int64_t>(static_cast<double>(size) / crop));
-  const auto resized = [&](index_t length, index_t other) {
-    return preprocessing.squash || length <= other ? shorter : shorter * length / other;
+  const auto before_crop = [&](index_t side) {
+    return std::max(std::int64_t{side}, static_cast<std::int64_t>(static_cast<double>(side) / crop));
   };
-  const std::int64_t height = resized(image.height, image.width), width = resized(image.width, image.height);
-  const auto middle = [&](std::int64_t length) {
-    return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - size) / 2)), size};
+  std::int64_t height = before_crop(size.height), width = before_crop(size.width);
+  if (!preprocessing.squash && size.is_square()) {
+    const std::int64_t shorter = height;
+    height = image.height <= image.width ? shorter : shorter * image.height / image.width;
+    width = image.width <= image.height ? shorter : shorter * image.width / image.height;
+  } else if (!preprocessing.squash) {
+    const double rows = static_cast<double>(image.height), columns = static_cast<double>(image.width);
+    const double ratio = std::min(rows / static_cast<double>(height), columns / static_cast<double>(width));
+    height = std::max(height, static_cast<std::int64_t>(std::nearbyint(rows / ratio)));
+    width = std::max(width, static_cast<std::int64_t>(std::nearbyint(columns / ratio)));
+  }
+  const auto middle = [&](std::int64_t length, index_t side) {
+    return sample_range{static_cast<std::int64_t>(std::nearbyint(static_cast<double>(length - side) / 2)), side};
   };
-  return resize_image(image, height, width, {.rows = middle(height), .columns = middle(width)}, preprocessing.kind);
+  return resize_image(image, height, width, {.rows = middle(height, size.height), .columns = middle(width, size.width)},
+                      preprocessing.kind);
 }
 inline rgb_image preprocess_image(const rgb_image& image, index_t size, double crop) {
   return preprocess_image(image, {.size = size, .crop = crop});

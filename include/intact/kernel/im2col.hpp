@@ -34,15 +34,16 @@ INTACT_INLINE void copy_line(const std::uint8_t* from, index_t stride, index_t c
 
 /// Patches [begin, end).
 template <class Isa>
-void im2col(const image_view& image, index_t patch, matrix_view<std::uint8_t> y, index_t begin, index_t end) noexcept {
-  const index_t patches_per_row = image.width / patch;
+void im2col(const image_view& image, const patch_size& patch, matrix_view<std::uint8_t> y, index_t begin,
+            index_t end) noexcept {
+  const index_t patches_per_row = image.width / patch.width;
   for (index_t p = begin; p < end; ++p) {
-    const index_t top = p / patches_per_row * patch;
-    const index_t left = p % patches_per_row * patch;
+    const index_t top = p / patches_per_row * patch.height;
+    const index_t left = p % patches_per_row * patch.width;
     std::uint8_t* to = y.data + p * y.stride;
     for (index_t c = 0; c < image.channels; ++c) {
-      for (index_t line = top; line < top + patch; ++line, to += patch) {
-        copy_line<Isa>(&image(c, line, left), image.pixel_stride, patch, to);
+      for (index_t line = top; line < top + patch.height; ++line, to += patch.width) {
+        copy_line<Isa>(&image(c, line, left), image.pixel_stride, patch.width, to);
       }
     }
   }

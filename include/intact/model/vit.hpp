@@ -28,9 +28,9 @@ void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
 
 /// Pixels to codes by the table of their channel, in place; pixels that are codes have no table.
 template <class Isa, executor Executor>
-void quantize_pixels(matrix_view<std::uint8_t> patches, matrix_view<const std::uint8_t> pixel_table, index_t patch,
-                     const Executor& run) {
-  const index_t samples = patch * patch;
+void quantize_pixels(matrix_view<std::uint8_t> patches, matrix_view<const std::uint8_t> pixel_table,
+                     const patch_size& patch, const Executor& run) {
+  const index_t samples = patch.samples();
   for (index_t channel = 0; channel < pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
     activation<Isa>(part, {pixel_table.row_block(channel, 1).data, 256}, part, run);

@@ -48,7 +48,7 @@ using pre_norm = std::variant<no_pre_norm, pre_norm_parameters>;
 struct vit_parameters {
   matrix_view<const std::uint8_t> pixel_table =
       {};                       ///< channels x 256: normalizes and quantizes a pixel; empty: the pixel
-  linear_parameters patch;      ///< weights width x (channels * patch^2); to u8 or to the s16 stream
+  linear_parameters patch;      ///< weights width x (channels * patch samples); to u8 or to the s16 stream
   u8_embedding embedding = {};  ///< of a u8 stream
   matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: prefix tokens and positions
   std::span<const block_parameters> blocks;
@@ -93,9 +93,10 @@ inline void require_pooling(const vit_parameters& p, const vit_shape& shape) {
 /// Checks a model's parameters against its sizes.
 template <class Kinds = all_weight_kinds>
 void require_vit(const vit_parameters& p, const vit_shape& shape) {
-  require_at_least("vit", "patch", shape.patch, 1);
-  require_equal("vit", "height % patch", shape.height % shape.patch, 0);
-  require_equal("vit", "image_width % patch", shape.image_width % shape.patch, 0);
+  require_at_least("vit", "patch height", shape.patch.height, 1);
+  require_at_least("vit", "patch width", shape.patch.width, 1);
+  require_equal("vit", "height % patch height", shape.height % shape.patch.height, 0);
+  require_equal("vit", "image_width % patch width", shape.image_width % shape.patch.width, 0);
   if (p.pixel_table.rows != 0) {
     require_shape("vit", "pixel_table", p.pixel_table, shape.channels, 256);
   }
@@ -215,8 +216,8 @@ template <class Kinds = all_weight_kinds>
 void require_vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
                  const classifier_outputs& y, const workspace& memory, index_t threads) {
   require_at_least("vit", "classes", shape.classes, 1);
-  require_outputs("vit", y, std::ssize(images), shape.classes);
   require_vit<Kinds>(images, p, shape, memory, threads);
+  require_outputs("vit", y, std::ssize(images), shape.classes);
 }
 
 /// Checks all arguments of vit_features with a number of threads.

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "intact/model/block.hpp"
+#include "intact/types/image.hpp"
 #include "intact/types/stream_codes.hpp"
 
 namespace intact {
@@ -24,7 +25,7 @@ struct vit_shape {
   index_t channels = 0;
   index_t height = 0;
   index_t image_width = 0;
-  index_t patch = 1;
+  patch_size patch = 1;
   index_t width = 0;
   index_t heads = 1;
   index_t hidden = 0;
@@ -35,10 +36,12 @@ struct vit_shape {
   index_t registers = 0;  ///< register tokens: neither class tokens nor patches
   vit_pooling pooling = vit_pooling::class_tokens;
 
-  INTACT_INLINE constexpr index_t patches() const { return size_product(height / patch, image_width / patch); }
+  INTACT_INLINE constexpr index_t patches() const {
+    return size_product(height / patch.height, image_width / patch.width);
+  }
   INTACT_INLINE constexpr index_t prefix_tokens() const { return size_sum(class_tokens, registers); }
   INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), prefix_tokens()); }
-  INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
+  INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, patch.samples()); }
   INTACT_INLINE constexpr block_shape block() const {
     return {{.tokens = tokens(), .width = width, .heads = heads}, hidden};
   }

@@ -29,7 +29,7 @@ namespace detail {
 
 /// Sets the patch layer for normalized pixels, from the layer for pixels that are codes.
 inline void unfold_patch(float_vit& model, const float_linear& folded) {
-  const index_t samples = model.shape.patch * model.shape.patch;
+  const index_t samples = model.shape.patch.samples();
   model.patch.bias = folded.bias;
   for (index_t k = 0; k < folded.weight.cols(); ++k) {
     const std::size_t channel = static_cast<std::size_t>(k / samples);

@@ -201,7 +201,7 @@ class vit_evaluation {
     if (tensors_.pixel_table.empty()) {
       return pixels;
     }
-    const index_t samples = tensors_.shape.patch * tensors_.shape.patch;
+    const index_t samples = tensors_.shape.patch.samples();
     return real::make_codes(pixels.rows, pixels.columns, [&](index_t i, index_t j) {
       return tensors_.pixel_table[static_cast<std::size_t>(j / samples * 256 + pixels(i, j))];
     });

@@ -382,10 +382,11 @@ inline code_matrix pool(const code_matrix& x, std::span<const realized_scale> sc
 }
 
 /// The samples of an image, one row per patch, each (channel, y, x).
-inline code_matrix cut_patches(const image_view& image, index_t patch) {
-  const index_t across = image.width / patch, samples = patch * patch;
-  return make_codes(image.height / patch * across, image.channels * samples, [&](index_t i, index_t j) {
-    return image(j / samples, i / across * patch + j % samples / patch, i % across * patch + j % patch);
+inline code_matrix cut_patches(const image_view& image, const patch_size& patch) {
+  const index_t across = image.width / patch.width, samples = patch.height * patch.width;
+  return make_codes(image.height / patch.height * across, image.channels * samples, [&](index_t i, index_t j) {
+    return image(j / samples, i / across * patch.height + j % samples / patch.width,
+                 i % across * patch.width + j % patch.width);
   });
 }
 

@@ -118,7 +118,7 @@ float_matrix float_input(const Model& model, const image_view& image) {
   float_matrix input(patches.rows, patches.columns);
   for (index_t i = 0; i < patches.rows; ++i) {
     for (index_t k = 0; k < patches.columns; ++k) {
-      input(i, k) = model.normalize(patches(i, k), k / (shape.patch * shape.patch));
+      input(i, k) = model.normalize(patches(i, k), k / patch_size(shape.patch).samples());
     }
   }
   return input;

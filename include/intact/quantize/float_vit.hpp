@@ -8,12 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/named_tensors.hpp"
+#include "intact/io/preprocess.hpp"
 #include "intact/model/vit.hpp"
 #include "intact/quantize/float_layers.hpp"
 #include "intact/quantize/float_model_reader.hpp"
+#include "intact/quantize/patch_grid.hpp"
 
 // The vision transformer in float32 that calibration runs: loading it, and running it with a callback per tensor.
 
@@ -48,6 +49,7 @@ struct float_vit_options {
   std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
   std::vector<float> standard_deviation = {};  ///< ["std"] likewise
   std::optional<vit_pooling> pooling = {};     ///< ["global_pool", "token" or "avg"] else as the tensors are named
+  std::vector<image_sides> images = {};        ///< whose positions the file may have, the likeliest first; else squares
   bool without_head = false;                   ///< a head of the file is left out, and the features come out
   std::optional<activation_function> activation = {};  ///< ["activation", a name of find_activation] else gelu
 };
@@ -57,37 +59,6 @@ namespace detail {
 /// The head's name, which differs between timm's models.
 inline std::string head_name(const float_model_reader& reader) {
   return reader.contains("head.fc.weight") ? "head.fc" : "head";
-}
-
-/// Patches on a side of a square image, from the number of positions: of patches alone, of all tokens but the
-/// registers, or of all tokens. Refuses numbers that mean more than one image.
-inline index_t read_side(const float_model_reader& reader, const vit_shape& shape) {
-  const index_t positions = reader.size("pos_embed", 3, 1);
-  const auto side_without = [&](index_t others) {  // 0 if the other positions form no square
-    const index_t patches = std::max<index_t>(positions - others, 0);
-    const index_t side = static_cast<index_t>(integer_sqrt(static_cast<std::uint64_t>(patches)));
-    return side * side == patches ? side : 0;
-  };
-  index_t found = 0;
-  for (const index_t others : {index_t{0}, shape.class_tokens, shape.prefix_tokens()}) {
-    const index_t side = side_without(others);
-    if (side != 0 && found != 0 && side != found) {
-      reader.refuse(reader.quoted("pos_embed") + " has " + std::to_string(positions) + " tokens, which may be " +
-                    std::to_string(found * found) + " patches or " + std::to_string(side * side) + " after " +
-                    std::to_string(others) + " other tokens");
-    }
-    found = side != 0 ? side : found;
-  }
-  if (found != 0) {
-    return found;
-  }
-  if (shape.class_tokens == 0 && side_without(1) != 0) {
-    reader.size("cls_token", 3, 1);  // missing
-  }
-  reader.refuse(reader.quoted("pos_embed") + " has " + std::to_string(positions) +
-                " tokens; it must have a square number of patches, alone or after " +
-                std::to_string(shape.class_tokens) + " class tokens (\"cls_token\", \"dist_token\") and " +
-                std::to_string(shape.registers) + " registers (\"reg_token\")");
 }
 
 /// The option, else the metadata's, else that which the names and shapes of the tensors tell.
@@ -123,10 +94,12 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const named_te
   const std::string patch = "patch_embed.proj.weight";
   shape.width = reader.size(patch, 4, 0);
   shape.channels = reader.size(patch, 4, 1);
-  shape.patch = reader.size(patch, 4, 2);
+  shape.patch = {reader.size(patch, 4, 2), reader.size(patch, 4, 3)};
   shape.class_tokens = reader.contains("dist_token") ? 2 : reader.contains("cls_token") ? 1 : 0;
   shape.registers = reader.contains("reg_token") ? reader.size("reg_token", 3, 1) : 0;
-  shape.height = shape.image_width = read_side(reader, shape) * shape.patch;
+  const image_sides grid = read_grid(reader, shape, options.images);
+  shape.height = grid.height * shape.patch.height;
+  shape.image_width = grid.width * shape.patch.width;
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
   const bool has_head = !options.without_head && reader.some_name_starts("head");
   shape.classes = has_head ? reader.size(head_name(reader) + ".weight", 2, 0) : 0;
@@ -276,7 +249,8 @@ float_matrix float_features(const float_vit& model, const float_matrix& stream, 
 
 }  // namespace detail
 
-/// Makes a model of a file of weights under timm's names. The sizes follow from the tensors' shapes; images are square.
+/// Makes a model of a file of weights under timm's names. The sizes follow from the tensors' shapes; images are square
+/// unless an option tells their size.
 /// A model without tensors "head" has no classes: its outputs are features.
 ///
 /// Errors:    file_error, naming the tensor or the metadata: tensors that are missing, have another shape or dtype than
@@ -290,8 +264,8 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
   shape.heads = detail::read_heads(reader, shape.width, options.heads);
   detail::read_normalization(reader, options, shape.channels, model);
 
-  model.patch.weight =
-      reader.matrix("patch_embed.proj.weight", shape.width, {shape.width, shape.channels, shape.patch, shape.patch});
+  model.patch.weight = reader.matrix("patch_embed.proj.weight", shape.width,
+                                     {shape.width, shape.channels, shape.patch.height, shape.patch.width});
   const bool has_norm_pre = reader.contains("norm_pre.weight");
   model.patch.bias = has_norm_pre && !reader.contains("patch_embed.proj.bias")
                          ? float_row::Zero(shape.width).eval()

@@ -32,16 +32,18 @@ inline constexpr float imagenet_deviation[] = {0.229F, 0.224F, 0.225F};
 
 /// Of every LayerNorm, in Hugging Face's ViT and DeiT, if nothing else is said.
 inline constexpr float hugging_face_epsilon = 1e-12F;
+/// Likewise, in timm's models that have a LayerNorm before the blocks.
+inline constexpr float clip_epsilon = 1e-5F;
 
 /// Values that a checkpoint may leave open. A value given here comes first, then the checkpoint's metadata, then the
 /// configuration, then the default in brackets.
 struct checkpoint_options {
   float_vit_options model = {};
-  std::optional<index_t> image_size = {};  ///< [the size that the model was trained for]
-  std::optional<double> crop = {};         ///< [0.875]
-  std::optional<interpolation> kind = {};  ///< [bicubic]
-  std::optional<bool> squash = {};         ///< [no]
-  checkpoint_config config = {};           ///< of read_checkpoint_config
+  std::optional<image_sides> image_size = {};  ///< [the size that the model was trained for]
+  std::optional<double> crop = {};             ///< [0.875]
+  std::optional<interpolation> kind = {};      ///< [bicubic]
+  std::optional<bool> squash = {};             ///< [no]
+  checkpoint_config config = {};               ///< of read_checkpoint_config
 };
 
 /// Where a value of a loaded model comes from.
@@ -154,13 +156,22 @@ inline std::string numbers_text(std::span<const float> values) {
   throw file_error(file.name(), source + " is " + value + "; " + expected);
 }
 
+inline std::string product_text(const image_sides& sides) {
+  return std::to_string(sides.height) + " x " + std::to_string(sides.width);
+}
+
+/// The same, but for squares, which are one number.
+inline std::string sides_text(const image_sides& sides) {
+  return sides.is_square() ? std::to_string(sides.height) : product_text(sides);
+}
+
 /// Refuses a configuration that contradicts the tensors, or names functions that are not here.
 inline void require_config(const safetensors_index& file, const checkpoint_config& config, const vit_shape& shape) {
-  const std::map<std::string, index_t> actual = {{"hidden_size", shape.width},  {"embed_dim", shape.width},
-                                                 {"num_features", shape.width}, {"num_hidden_layers", shape.depth},
-                                                 {"patch_size", shape.patch},   {"num_channels", shape.channels},
-                                                 {"num_labels", shape.classes}, {"num_classes", shape.classes},
-                                                 {"id2label", shape.classes},   {"intermediate_size", shape.hidden}};
+  const std::map<std::string, index_t> actual = {
+      {"hidden_size", shape.width},       {"embed_dim", shape.width},         {"num_features", shape.width},
+      {"num_hidden_layers", shape.depth}, {"patch_size", shape.patch.height}, {"patch_width", shape.patch.width},
+      {"num_channels", shape.channels},   {"num_labels", shape.classes},      {"num_classes", shape.classes},
+      {"id2label", shape.classes},        {"intermediate_size", shape.hidden}};
   for (const stated_size& size : config.sizes) {
     const auto found = actual.find(size.key);
     const bool of_head = size.key == "num_labels" || size.key == "num_classes" || size.key == "id2label";
@@ -168,23 +179,21 @@ inline void require_config(const safetensors_index& file, const checkpoint_confi
       refuse_config(file, size.source, std::to_string(size.value), "the tensors have " + std::to_string(found->second));
     }
   }
-  const auto require_square = [&](const std::optional<configured<image_sides>>& sides, bool fits,
-                                  const std::string& expected) {
-    if (sides && !fits) {
-      refuse_config(file, sides->source,
-                    std::to_string(sides->value.height) + " x " + std::to_string(sides->value.width), expected);
+  const image_sides trained = {shape.height, shape.image_width};
+  if (config.trained_size && config.trained_size->value != trained) {
+    refuse_config(file, config.trained_size->source, product_text(config.trained_size->value),
+                  "the positions are those of " + product_text(trained) + " pixels");
+  }
+  if (config.image_size) {
+    const image_sides size = config.image_size->value, grid = patch_grid(size, shape.patch);
+    const index_t most = std::max(most_patches(shape), shape.patches());
+    if (!fills(shape.patch, size) || size_product(grid.height, grid.width) > most) {
+      refuse_config(file, config.image_size->source, product_text(size),
+                    "the sides must be multiples of those of a patch, " +
+                        product_text({shape.patch.height, shape.patch.width}) + ", and make at most " +
+                        std::to_string(most) + " patches");
     }
-  };
-  require_square(config.trained_size,
-                 !config.trained_size || config.trained_size->value == image_sides{shape.height, shape.image_width},
-                 "the positions are those of " + std::to_string(shape.height) + " x " +
-                     std::to_string(shape.image_width) + " pixels");
-  const image_sides size = config.image_size ? config.image_size->value : image_sides{};
-  const index_t largest = std::max(largest_image_size(shape), shape.height);
-  require_square(config.image_size,
-                 size.height == size.width && size.height % shape.patch == 0 && size.height <= largest,
-                 "images must be square, their sides multiples of the patch size, " + std::to_string(shape.patch) +
-                     ", and at most " + std::to_string(largest));
+  }
 }
 
 /// The pooling of a configuration, if it names one.
@@ -261,7 +270,7 @@ inline void require_config(const safetensors_index& file, const checkpoint_confi
 
 /// Images as the options or the configuration prepare them.
 inline image_preprocessing complete_preprocessing(const safetensors_index& file, const checkpoint_options& options,
-                                                  index_t size, completed_options& completed) {
+                                                  const image_sides& size, completed_options& completed) {
   checkpoint_options all = options;
   const auto text = [&](const std::optional<configured<std::string>>& one, const char* yes, const char* no) {
     if (one && one->value != yes && one->value != no) {
@@ -287,7 +296,8 @@ inline image_preprocessing complete_preprocessing(const safetensors_index& file,
 /// Makes a model of a checkpoint under the names that with_timm_names takes, and tells what it took from where.
 ///
 /// Types:     F32, F16, BF16 and F64.
-/// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, Hugging Face's epsilon for its names.
+/// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, Hugging Face's epsilon for its names,
+///            CLIP's beside a LayerNorm before the blocks.
 /// Errors:    file_error, as of load_float_vit and with_timm_names; a configuration that contradicts the shapes of the
 ///            tensors, or needs an activation function, pooling, interpolation or cropping that is not here, naming
 ///            its file and key. std::invalid_argument, as of resize_images.
@@ -306,9 +316,11 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
   completed.complete("std", "std", model_options.standard_deviation, config.standard_deviation,
                      detail::assumed_pixels(imagenet_deviation, channels));
   const bool hugging_face = has_hugging_face_names(file);
-  completed.complete("epsilon", "ln_eps", model_options.epsilon, config.epsilon,
-                     hugging_face ? std::pair(hugging_face_epsilon, std::string("that of Hugging Face's models"))
-                                  : std::pair(float_vit().epsilon, std::string("that of timm's models")));
+  const auto epsilon = hugging_face ? std::pair(hugging_face_epsilon, std::string("that of Hugging Face's models"))
+                       : tensors.contains("norm_pre.weight")
+                           ? std::pair(clip_epsilon, std::string("that of CLIP's models"))
+                           : std::pair(float_vit().epsilon, std::string("that of timm's models"));
+  completed.complete("epsilon", "ln_eps", model_options.epsilon, config.epsilon, epsilon);
   completed.complete("pixel_max", "pixel_max", model_options.pixel_max, config.pixel_max,
                      std::pair(float_vit().pixel_max, std::string("bytes")));
   completed.complete("activation", "activation", model_options.activation, detail::configured_activation(file, config),
@@ -321,16 +333,21 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
     model_options.pooling = detail::configured_pooling(file, config, tensors);
   }
 
+  for (const auto& size : {options.config.trained_size, options.config.image_size}) {
+    if (size) {
+      model_options.images.push_back(size->value);
+    }
+  }
+  if (options.image_size) {
+    model_options.images.push_back(*options.image_size);
+  }
   loaded_checkpoint loaded{load_float_vit(tensors, model_options), {}, {}, tensors.unused()};
   float_vit& model = loaded.model;
   detail::require_config(file, config, model.shape);
-  const auto size = config.image_size
-                        ? std::optional(configured<index_t>{config.image_size->value.height, config.image_size->source})
-                        : std::nullopt;
-  std::optional<index_t> image_size = options.image_size;
-  completed.complete("size", nullptr, image_size, size,
-                     std::pair(model.shape.height, std::string("that of the positions")));
-  const index_t trained_size = model.shape.height;
+  const image_sides trained = {model.shape.height, model.shape.image_width};
+  std::optional<image_sides> image_size = options.image_size;
+  completed.complete("size", nullptr, image_size, config.image_size,
+                     std::pair(trained, std::string("that of the positions")));
   resize_images(model, *image_size);
   loaded.preprocessing = detail::complete_preprocessing(file, options, *image_size, completed);
 
@@ -346,7 +363,7 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
       {"pixel_max", detail::numbers_text({&model.pixel_max, 1})},
       {"activation", std::string(activation_name(model.blocks.empty() ? activation_function::gelu
                                                                       : model.blocks.front().activation))},
-      {"size", std::to_string(model.shape.height)},
+      {"size", detail::sides_text(*image_size)},
       {"crop", number_text(loaded.preprocessing.crop)},
       {"interpolation", loaded.preprocessing.kind == interpolation::bicubic ? "bicubic" : "bilinear"},
       {"resize", loaded.preprocessing.squash ? "squash" : "center"}};
@@ -358,10 +375,12 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
                              options.model.without_head ? "" : "the file has no head",
                              options.model.without_head ? value_origin::option : value_origin::file});
   }
-  if (model.shape.height != trained_size) {
-    const auto side = [&](index_t pixels) { return std::to_string(pixels / model.shape.patch); };
+  if (*image_size != trained) {
+    const auto grid = [&](const image_sides& image) {
+      return detail::sides_text(patch_grid(image, model.shape.patch));
+    };
     loaded.values.push_back(
-        {"positions", side(trained_size) + " to " + side(model.shape.height) + " on a side",
+        {"positions", grid(trained) + " to " + grid(*image_size) + " on a side",
          std::string("bicubic, antialiased as in timm") + (hugging_face ? "; transformers does not antialias" : ""),
          value_origin::file});
   }

@@ -172,7 +172,7 @@ class reconstruction {
 
   /// From normalized values back to pixels.
   void unnormalize(float_matrix& input) const {
-    const index_t samples = exact_.shape.patch * exact_.shape.patch;
+    const index_t samples = exact_.shape.patch.samples();
     for (index_t k = 0; k < input.cols(); ++k) {
       const std::size_t c = static_cast<std::size_t>(k / samples);
       input.col(k) = (input.col(k).array() * exact_.standard_deviation[c] + exact_.mean[c]) * exact_.pixel_max;

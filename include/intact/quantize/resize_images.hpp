@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "intact/arith/integer_math.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/quantize/eigen.hpp"
 #include "intact/quantize/float_vit.hpp"
+#include "intact/quantize/patch_grid.hpp"
 #include "intact/shift_matmul.hpp"
 
 // A float model for images of another size than its own: its positions are interpolated.
@@ -19,8 +19,9 @@ inline namespace INTACT_UNIT {
 
 namespace detail {
 
-/// Interpolates the positions of a square of patches for another square, as timm does: bicubic, antialiased.
-inline float_matrix interpolate_positions(const float_matrix& positions, index_t from, index_t to) {
+/// Interpolates the positions of a grid of patches for another grid, as timm does: bicubic, antialiased.
+inline float_matrix interpolate_positions(const float_matrix& positions, const image_sides& from,
+                                          const image_sides& to) {
   const auto matrix_of = [&](index_t rows, index_t columns) {
     float_matrix taps = float_matrix::Zero(rows, columns);
     const std::vector<filter_taps> all = interpolation_taps(interpolation::bicubic, columns, rows, {0, rows});
@@ -32,18 +33,18 @@ inline float_matrix interpolate_positions(const float_matrix& positions, index_t
     }
     return taps;
   };
-  const float_matrix taps = matrix_of(to, from);
-  const index_t width = positions.cols(), class_tokens = positions.rows() - from * from;
-  float_matrix resized(class_tokens + to * to, width);
-  resized.topRows(class_tokens) = positions.topRows(class_tokens);
-  for (index_t c = 0; c < width; ++c) {
-    float_matrix plane(from, from);
-    for (index_t i = 0; i < from * from; ++i) {
-      plane(i / from, i % from) = positions(class_tokens + i, c);
+  const float_matrix down = matrix_of(to.height, from.height), across = matrix_of(to.width, from.width);
+  const index_t before = from.height * from.width, after = to.height * to.width, others = positions.rows() - before;
+  float_matrix resized(others + after, positions.cols());
+  resized.topRows(others) = positions.topRows(others);
+  for (index_t c = 0; c < positions.cols(); ++c) {
+    float_matrix plane(from.height, from.width);
+    for (index_t i = 0; i < before; ++i) {
+      plane(i / from.width, i % from.width) = positions(others + i, c);
     }
-    plane = (taps * plane * taps.transpose()).eval();
-    for (index_t i = 0; i < to * to; ++i) {
-      resized(class_tokens + i, c) = plane(i / to, i % to);
+    plane = (down * plane * across.transpose()).eval();
+    for (index_t i = 0; i < after; ++i) {
+      resized(others + i, c) = plane(i / to.width, i % to.width);
     }
   }
   return resized;
@@ -51,29 +52,33 @@ inline float_matrix interpolate_positions(const float_matrix& positions, index_t
 
 }  // namespace detail
 
-/// The largest side of images for which a model's positions can be interpolated: attention takes at most
-/// shift_matmul_max_keys tokens.
-inline index_t largest_image_size(const vit_shape& shape) {
-  const std::int64_t patches = std::max<std::int64_t>(shift_matmul_max_keys - std::int64_t{shape.prefix_tokens()}, 0);
-  return static_cast<index_t>(std::int64_t{integer_sqrt(static_cast<std::uint64_t>(patches))} * shape.patch);
+/// The most patches for which a model's positions can be interpolated: attention takes at most shift_matmul_max_keys
+/// tokens.
+inline index_t most_patches(const vit_shape& shape) {
+  return static_cast<index_t>(std::max<std::int64_t>(shift_matmul_max_keys - std::int64_t{shape.prefix_tokens()}, 0));
 }
 
 /// Changes the size of a model's images: positions are interpolated as timm does it, bicubic and antialiased.
 ///
-/// Errors:    a size that is not a multiple of the patch size or makes more than shift_matmul_max_keys tokens, images
-///            that are not square.
-inline void resize_images(float_vit& model, index_t size) {
-  const index_t patch = model.shape.patch;
-  require_equal("resize_images", "width of the images", model.shape.image_width, model.shape.height);
-  if (size < patch || size % patch != 0) [[unlikely]] {
-    contract_failed("intact::resize_images: the image size is %td; it must be a multiple of the patch size, %td", size,
-                    patch);
+/// Errors:    sides that are not multiples of the patch's, or that make more than shift_matmul_max_keys tokens.
+inline void resize_images(float_vit& model, const image_sides& size) {
+  vit_shape& shape = model.shape;
+  const patch_size patch = shape.patch;
+  if (!fills(patch, size)) [[unlikely]] {
+    contract_failed(
+        "intact::resize_images: the image size is %td x %td; its sides must be multiples of those of a patch, "
+        "%td x %td",
+        size.height, size.width, patch.height, patch.width);
   }
-  if (size != model.shape.height) {
-    require_at_most("resize_images", "the image size", size, largest_image_size(model.shape));
-    model.positions = detail::interpolate_positions(model.positions, model.shape.height / patch, size / patch);
-    model.shape.height = model.shape.image_width = size;
+  const image_sides from = {shape.height, shape.image_width};
+  if (size == from) {
+    return;
   }
+  const image_sides grid = patch_grid(size, patch);
+  require_at_most("resize_images", "patches of an image", size_product(grid.height, grid.width), most_patches(shape));
+  model.positions = detail::interpolate_positions(model.positions, patch_grid(from, patch), grid);
+  shape.height = size.height;
+  shape.image_width = size.width;
 }
 
 }  // namespace INTACT_UNIT

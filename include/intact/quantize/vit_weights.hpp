@@ -33,7 +33,7 @@ float_linear fold_normalization(const Model& model) {
   constexpr double largest = static_cast<double>(std::numeric_limits<float>::max());
   const auto to_float = [=](double x) { return static_cast<float>(std::clamp(x, -largest, largest)); };
   float_linear folded = model.patch;
-  const index_t samples = model.shape.patch * model.shape.patch;
+  const index_t samples = patch_size(model.shape.patch).samples();
   for (index_t n = 0; n < folded.weight.rows(); ++n) {
     double bias = static_cast<double>(folded.bias[n]);
     for (index_t k = 0; k < folded.weight.cols(); ++k) {

@@ -23,6 +23,20 @@ struct image_view {
   }
 };
 
+/// Sides of a patch in pixels. One number is a square.
+struct patch_size {
+  index_t height = 1;
+  index_t width = 1;
+
+  INTACT_INLINE constexpr patch_size() = default;
+  INTACT_INLINE constexpr patch_size(index_t side) : height(side), width(side) {}
+  INTACT_INLINE constexpr patch_size(index_t rows, index_t columns) : height(rows), width(columns) {}
+
+  INTACT_INLINE constexpr index_t samples() const { return size_product(height, width); }
+
+  INTACT_INLINE friend constexpr bool operator==(const patch_size&, const patch_size&) = default;
+};
+
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {

@@ -59,8 +59,8 @@ namespace detail {
 
 /// Pixels to codes by the table of their channel, in place; pixels that are codes have no table.
 inline void quantize_pixels(matrix_view<std::uint8_t> patches, matrix_view<const std::uint8_t> pixel_table,
-                            index_t patch) {
-  const index_t samples = patch * patch;
+                            const patch_size& patch) {
+  const index_t samples = patch.samples();
   for (index_t channel = 0; channel < pixel_table.rows; ++channel) {
     const matrix_view<std::uint8_t> part = patches.column_block(channel * samples, samples);
     reference::activation(part, {pixel_table.row_block(channel, 1).data, 256}, part);
@@ -203,8 +203,8 @@ template <class Trace = no_trace>
 void vit(const image_view& image, const vit_parameters& p, const vit_shape& shape, const classifier_outputs& y,
          workspace memory, Trace&& trace = {}) {
   require_at_least("vit", "classes", shape.classes, 1);
-  require_outputs("vit", y, 1, shape.classes);
   detail::require_vit(image, p, shape, memory);
+  require_outputs("vit", y, 1, shape.classes);
   const matrix_view<const std::uint8_t> features = detail::features_of(image, p, shape, memory, trace);
   reference::linear(features, p.head, requantize<std::int32_t>{p.logits}, y.logits);
   trace(trace_site{"logits"}, matrix_view<const std::int32_t>(y.logits));
