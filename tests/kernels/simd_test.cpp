@@ -222,11 +222,11 @@ struct s4_products : dot_products<A> {
   /// `shifts`: none, or a function of where the weights begin.
   template <class... Shifts>
   void run_low(int, const Shifts&... shifts) {
-    this->run([&](const std::uint8_t* w) { return nibbles::low(w, shifts(w)...); });
+    this->run([&](const std::uint8_t* at) { return nibbles::low(at, shifts(at)...); });
   }
   template <class... Shifts>
   void run_high(int, const Shifts&... shifts) {
-    this->run([&](const std::uint8_t* w) { return nibbles::high(w, shifts(w)...); });
+    this->run([&](const std::uint8_t* at) { return nibbles::high(at, shifts(at)...); });
   }
 };
 template <class A>
