@@ -237,13 +237,14 @@ struct s4_products<A, true> : dot_products<A, simd::s4_dot<test_isa, A>> {
 
   template <class... Shifts>
   void run_low(int times, const Shifts&... shifts) {
-    this->run_with(
-        [&](auto sum, auto codes, const std::uint8_t* w) { return add(sum, codes, dot::low(w), times, shifts(w)...); });
+    this->run_with([&](auto sum, auto codes, const std::uint8_t* at) {
+      return add(sum, codes, dot::low(at), times, shifts(at)...);
+    });
   }
   template <class... Shifts>
   void run_high(int times, const Shifts&... shifts) {
-    this->run_with([&](auto sum, auto codes, const std::uint8_t* w) {
-      return add(sum, codes, dot::high(w), times, shifts(w)...);
+    this->run_with([&](auto sum, auto codes, const std::uint8_t* at) {
+      return add(sum, codes, dot::high(at), times, shifts(at)...);
     });
   }
 
