@@ -94,10 +94,10 @@ TEST_CASE("load_checkpoint: interpolates positions for images of another size") 
 TEST_CASE("load_checkpoint: reads a LayerNorm before the blocks, and patches without a bias beside it") {
   checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
   timm.all.erase("patch_embed.proj.bias");
-  CHECK(
-      mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), {}); }), "\"patch_embed.proj.bias\" is missing"));
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory(), {}); }),
+                 "\"patch_embed.proj.bias\" is missing"));
   timm.all["norm_pre.weight"] = timm.all.at("norm.weight");
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), {}); }), "\"norm_pre.bias\" is missing"));
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory(), {}); }), "\"norm_pre.bias\" is missing"));
   timm.all["norm_pre.bias"] = timm.all.at("norm.bias");
   const float_vit model = load_checkpoint(timm.in_memory(), {});
   CHECK(model.patch.bias.isZero());
@@ -125,7 +125,7 @@ TEST_CASE("load_checkpoint: a model without a head has no classes, and a head ca
   CHECK(shown(left_out) == "mean of the patch tokens|");
   CHECK(shown(intact::read_checkpoint(timm.in_memory(), {})).empty());
   timm.all.erase("head.weight");
-  CHECK(mentions(file_error_of([&] { load_checkpoint(timm.in_memory(), {}); }), "\"head.weight\" is missing"));
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(timm.in_memory(), {}); }), "\"head.weight\" is missing"));
   timm.all.erase("head.bias");
   const loaded_checkpoint bare = intact::read_checkpoint(timm.in_memory(), {.config = config});
   CHECK(bare.model.shape.classes == 0);
@@ -136,7 +136,7 @@ TEST_CASE("load_checkpoint: a model without a head has no classes, and a head ca
     timm.all.erase("norm" + kind);
   }
   CHECK(load_checkpoint(timm.in_memory(), {}).shape.pooling == intact::vit_pooling::normalized_mean);
-  CHECK(mentions(file_error_of([&] {
+  CHECK(mentions(refusal<file_error>([&] {
                    load_checkpoint(timm.in_memory(), {.model = {.pooling = intact::vit_pooling::patch_tokens}});
                  }),
                  "\"fc_norm.weight\" is that of a mean's LayerNorm, and patch tokens have none"));
@@ -150,7 +150,8 @@ TEST_CASE("load_checkpoint: images and grids of positions need not be squares") 
   shape.image_width = 24;
   const float_vit model = random_float_vit(shape);
   const safetensors_file file = timm_checkpoint(model).in_memory();
-  CHECK(mentions(file_error_of([&] { load_checkpoint(file, {}); }), "a square number of patches, or those of a given"));
+  CHECK(mentions(refusal<file_error>([&] { load_checkpoint(file, {}); }),
+                 "a square number of patches, or those of a given"));
   checkpoint_config config;
   config.image_size = {{8, 24}, "config"};
   const loaded_checkpoint loaded = intact::read_checkpoint(file, {.config = config});

@@ -205,7 +205,7 @@ TEST_CASE("intact-deit: quantizes and evaluates a distilled model with both head
 TEST_CASE("intact-deit: writes the features of images") {
   const tiny_set set;
   for (const auto& [features, columns] : {std::pair("class", 12), {"mean", 12}, {"patches", 108}}) {
-    const outcome quantized = set.quantize("--method observe --images 3 --features " + std::string(features));
+    const program_outcome quantized = set.quantize("--method observe --images 3 --features " + std::string(features));
     INFO(quantized.output);
     REQUIRE(quantized.exit_code == 0);
     CHECK(quantized.says(std::to_string(columns) + " features"));
@@ -227,7 +227,8 @@ TEST_CASE("intact-deit: writes the features of images") {
     CHECK(npy.find(columns == 108 ? "'shape': (2, 9, 12, )" : "'shape': (2, 12, )") != std::string::npos);
     CHECK(std::memcmp(npy.data() + npy.size() - 4 * values.size(), values.data(), 4 * values.size()) == 0);
 
-    const outcome partly = embed(quoted(set.folder / "none.png") + quoted(set.images / "1.png"), "partly.safetensors");
+    const program_outcome partly =
+        embed(quoted(set.folder / "none.png") + quoted(set.images / "1.png"), "partly.safetensors");
     CHECK(partly.exit_code == 1);
     const auto rows = intact::safetensors_file::read(set.folder / "partly.safetensors").values<float>("features");
     REQUIRE(rows.size() == values.size());
@@ -236,7 +237,8 @@ TEST_CASE("intact-deit: writes the features of images") {
     CHECK(deit("classify --model" + quoted(set.model) + two).says("the model has no head; embed writes its features"));
   }
   CHECK(set.quantize("--method observe --images 3").exit_code == 0);
-  const outcome with_head = deit("embed --model" + quoted(set.model) + quoted(set.images / "0.png") + " -o x.npy");
+  const program_outcome with_head =
+      deit("embed --model" + quoted(set.model) + quoted(set.images / "0.png") + " -o x.npy");
   CHECK(with_head.exit_code == 2);
   CHECK(with_head.says("the model has a head; quantize --features makes a model without one"));
   CHECK(deit("embed --model" + quoted(set.model) + quoted(set.images / "0.png") + " -o x.txt").exit_code == 2);
@@ -244,7 +246,7 @@ TEST_CASE("intact-deit: writes the features of images") {
 
 TEST_CASE("intact-deit: takes images that are no squares") {
   const tiny_set set;
-  const outcome quantized = set.quantize("--method observe --images 3 --size 8x20");
+  const program_outcome quantized = set.quantize("--method observe --images 3 --size 8x20");
   INFO(quantized.output);
   REQUIRE(quantized.exit_code == 0);
   CHECK(quantized.says("8 x 20 (--size)"));
