@@ -225,7 +225,7 @@ TEST_CASE("read_image: gives Pillow's pixels [INTACT_IMAGES_DIR]", "[data]") {
   }
   test.run("decode" + quoted(files) + quoted(test.answers));
   test.compare(files, [](const std::filesystem::path& file) { return read_image(file); });
-  test.run("prepare" + quoted(files) + quoted(test.answers) + " 224 0.875");
+  test.run("prepare" + quoted(files) + quoted(test.answers) + " 224x224 0.875");
   test.compare(files, [](const std::filesystem::path& file) { return read_input(file, {{224, 0.875}}); });
   std::cout << "[intact: compared] " << test.equal << " images, " << test.refused << " refused files\n";
   CHECK(test.equal > 0);
