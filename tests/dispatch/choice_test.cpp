@@ -94,6 +94,7 @@ void check_refusal(const Call& call, const char* words) {
   } catch (const table_reached&) {
     message = "nothing was refused";
   }
+  CAPTURE(message);
   CHECK(mentions(message, words));
 }
 
@@ -168,7 +169,7 @@ TEST_CASE("dispatch: refuses before it looks at the table [every model]") {
   check_refusal([&] { dispatch::block(y, {}, shape, none); }, "block: norm1");
   check_refusal([&] { dispatch::block(wide, {}, shape, none); }, "block: norm1");
   check_refusal([&] { dispatch::swin_block(y, {}, swin_shape_of_block, none); }, "attention: qkv");
-  check_refusal([&] { dispatch::vit(images, {}, {.patch = 0}, {}, none); }, "vit: patch height is 0");
+  check_refusal([&] { dispatch::vit(images, {}, {.patch = 0, .classes = 1}, {}, none); }, "vit: patch height is 0");
   check_refusal([&] { dispatch::swin(images, {}, {.patch = 0}, {}, none); }, "swin: patch is 0");
   check_refusal([&] { dispatch::swin_features(images, {}, {.patch = 0}, maps, none); }, "swin: patch is 0");
 }
