@@ -86,7 +86,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND INTACT_XSIMD_INCLUDE_DI
            COMMAND ${CMAKE_COMMAND} -D PAGE=${PROJECT_SOURCE_DIR}/docs/embedding.md -D SOURCE_DIR=${PROJECT_SOURCE_DIR} -D
                    WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/dispatch_commands -D COMPILER=${CMAKE_CXX_COMPILER} -P
                    ${CMAKE_CURRENT_SOURCE_DIR}/packaging/dispatch_commands.cmake)
-  set_tests_properties("dispatch/documented commands" PROPERTIES PASS_REGULAR_EXPRESSION "fingerprint ${fingerprint}\n")
+  set_tests_properties("dispatch/documented commands" PROPERTIES COST 200 PASS_REGULAR_EXPRESSION
+                                                                  "fingerprint ${fingerprint}\n")
 endif()
 
 # On processors that have less, if there is an emulator: one instruction too many ends the program.
