@@ -86,7 +86,7 @@ std::unique_ptr<gemm_program> make_ours(const std::string& isa, weight_type weig
       made = make_with<tag_type, std::int8_t>(task);
     } else if (weights == weight_type::int4) {
       made = make_with<tag_type, intact::s4>(task);
-    } else if constexpr (std::is_same_v<tag_type, intact::isa::native>) {  // the others would take long to compile
+    } else {
       made = make_with<tag_type, intact::grouped_s4>(task);
     }
   });
