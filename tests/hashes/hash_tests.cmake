@@ -4,7 +4,6 @@
 
 find_package(Python3 COMPONENTS Interpreter)
 set(hash_runs
-    clang/-O3/avx2
     i686/-O2/sse2
     i686/-O1/model_files
     armhf/-O2/scalar

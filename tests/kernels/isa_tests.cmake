@@ -68,8 +68,9 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
   file(CREATE_LINK ${INTACT_XSIMD_INCLUDE_DIR}/xsimd ${headers}/xsimd SYMBOLIC)
   file(CREATE_LINK ${catch2_single_header}/catch2 ${headers}/catch2 SYMBOLIC)
   get_directory_property(warnings COMPILE_OPTIONS)
-  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O1 ${warnings} -I ${PROJECT_SOURCE_DIR}/include -isystem
-                   ${headers})
+  # More memory between two of GCC's garbage collections: a sixth less time.
+  set(compile_neon ${INTACT_AARCH64_COMPILER} -std=c++20 -O1 --param=ggc-min-expand=400 --param=ggc-min-heapsize=600000
+                   ${warnings} -I ${PROJECT_SOURCE_DIR}/include -isystem ${headers})
   set(main neon/catch_main.o)
   add_custom_command(
     OUTPUT ${main}
