@@ -301,18 +301,22 @@ void check_stage(Product& product, const layout& where, scales what, generator& 
 constexpr index_t stage_channel_counts[] = {1,  2,  3,  4,  5,  7,  8,  9,  12, 13, 15, 16,  17,  20, 24,
                                             25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 127, 129, 200};
 
-/// Every number of channels, with every number of rows in turn.
+/// Every number of channels, with every number of rows in turn, and with two rows, which have a tile of their own.
 template <class Stage, class Product>
 void check_stage_on_shapes() {
   std::size_t i = 0;
   const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
+  const auto check = [&](index_t rows, index_t channels, scales what) {
+    generator random(i);
+    Product product({rows, channels, next(depths)}, next(layouts), values::random, values::random, random);
+    check_stage<Stage>(product, next(layouts), what, random);
+    ++i;
+  };
   for (const index_t n : stage_channel_counts) {
     for (const scales what : all_scales) {
-      generator random(i);
-      Product product({next(row_counts), n, next(depths)}, next(layouts), values::random, values::random, random);
-      check_stage<Stage>(product, next(layouts), what, random);
-      ++i;
+      check(next(row_counts), n, what);
     }
+    check(2, n, next(all_scales));
   }
 }
 

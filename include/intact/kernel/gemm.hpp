@@ -258,13 +258,15 @@ INTACT_INLINE void for_each_row_tile(index_t m, index_t end, const Tile& rows) {
   rest(std::make_integer_sequence<unsigned, Most - 1>{});
 }
 
-/// Whether tiles of Rows rows go through the output stage in registers: the largest ones, which are almost all of a
-/// large product, and single rows. The sums of the others go through memory, so that few tiles are compiled for each
+/// Whether tiles of Rows rows and N accumulators per row go through the output stage in registers: of wide ones the
+/// largest, which are almost all of a large product, and single rows; of those of one accumulator two rows, which are
+/// the whole of a small product. The sums of the others go through memory, so that few tiles are compiled for each
 /// stage: that is most of what a unit with products takes to compile.
-template <class Isa, unsigned Rows, class Element, class Stage>
+template <class Isa, unsigned Rows, unsigned N, class Element, class Stage>
 inline constexpr bool finishes_in_registers =
     simd::lanes<Isa> != 1 && !takes_stored_sums<Isa, Stage> &&
-    (Rows == largest_tile_rows<Isa, Element> || (Rows == 1 && stage_rows<Stage> == 1));
+    (N == 1 ? Rows == 2 && stage_rows<Stage> <= 2
+            : Rows == largest_tile_rows<Isa, Element> || (Rows == 1 && stage_rows<Stage> == 1));
 
 /// Rows [m, end) of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
@@ -288,18 +290,21 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
       const gemm_panel<Isa, A, Element> here{product.a, product.w, product.start, p};
       for_each_row_tile<tile_rows>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
         index_t column = 0;
-        if constexpr (finishes_in_registers<Isa, Rows, Element, Stage>) {
-          const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N>) {
+        const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N>) {
+          if constexpr (finishes_in_registers<Isa, Rows, N, Element, Stage>) {
             constexpr index_t width = N * product_dot<Isa, A, Element>::columns;
             for (; here.columns - column > width - simd::lanes<Isa>; column += width) {
               gemm_whole_tile<Rows, N>(product, here, first, column);
             }
-          };
-          constexpr unsigned most = Isa::gemm_accumulators;
-          all_of(std::integral_constant<unsigned, most>{});
-          if constexpr (most > 2) {
-            all_of(std::integral_constant<unsigned, 2>{});
           }
+        };
+        constexpr unsigned most = Isa::gemm_accumulators;
+        all_of(std::integral_constant<unsigned, most>{});
+        if constexpr (most > 2) {
+          all_of(std::integral_constant<unsigned, 2>{});
+        }
+        if constexpr (product_dot<Isa, A, Element>::columns == simd::lanes<Isa>) {
+          all_of(std::integral_constant<unsigned, 1>{});
         }
         if (column < here.columns) {
           panel_sums<Element, Rows> sums;
