@@ -4,6 +4,7 @@
 
 find_package(Python3 COMPONENTS Interpreter)
 set(hash_runs
+    gcc-unsigned-char/-O2/avx2
     i686/-O2/sse2
     i686/-O1/model_files
     armhf/-O2/scalar

@@ -185,7 +185,9 @@ struct bytes<isa::avx2> : detail::partial_bytes<bytes<isa::avx2>, 32> {
     return _mm256_add_epi8(sum, _mm256_and_si256(_mm256_cmpgt_epi8(x, bound), step));
   }
   INTACT_INLINE static batch select(batch condition, batch x, batch y) {
-    return _mm256_blendv_epi8(x, y, _mm256_cmpeq_epi8(condition, _mm256_setzero_si256()));
+    // No blendv: GCC 12 takes its mask for characters less than 0, and -funsigned-char has none.
+    const __m256i is_zero = _mm256_cmpeq_epi8(condition, _mm256_setzero_si256());
+    return _mm256_or_si256(_mm256_and_si256(is_zero, y), _mm256_andnot_si256(is_zero, x));
   }
   INTACT_INLINE static void store_u4(batch x, std::uint8_t* to) {
     const __m256i pairs = _mm256_maddubs_epi16(x, _mm256_set1_epi16(0x1001));
