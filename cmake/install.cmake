@@ -6,6 +6,8 @@ set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/intact)
 install(TARGETS intact EXPORT intactTargets FILE_SET HEADERS FILE_SET executors)
 install(FILES include/intact/dispatch/select.cpp include/intact/dispatch/unit.cpp
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/intact/dispatch)
+install(FILES include/intact/interop/dispatch/interop_select.cpp include/intact/interop/dispatch/interop_unit.cpp
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/intact/interop/dispatch)
 install(EXPORT intactTargets NAMESPACE intact:: DESTINATION ${package_dir})
 if(INTACT_IO)
   install(TARGETS intact_io EXPORT intactIoTargets FILE_SET HEADERS)

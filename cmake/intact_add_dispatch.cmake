@@ -4,6 +4,8 @@
 # target's processor family, with that set's compiler flags. With SOURCES it compiles those files so instead. Call it
 # once per target, in the folder of the target. The target intact::dispatch is a static library of the same units.
 #
+# The units of interop/ are compiled with IEEE arithmetic, whatever the flags of the target are.
+#
 # cmake/isas.cmake lists the sets. WITHOUT leaves some of them out; those whose flags the compiler does not know are
 # left out, too. The sources see:
 #
@@ -18,6 +20,11 @@
 include_guard(GLOBAL)
 include(CheckCXXCompilerFlag)
 include(${CMAKE_CURRENT_LIST_DIR}/isas.cmake)
+
+# The compiler flag that takes back -ffast-math and all parts of it.
+function(intact_ieee_flags result)
+  set(${result} -fno-fast-math PARENT_SCOPE)
+endfunction()
 
 # The instruction sets that the target's processor family has and whose flags the compiler knows.
 function(intact_dispatch_isas result)
@@ -55,10 +62,13 @@ function(intact_add_dispatch target)
   endif()
   set(options -O2)
   if(NOT dispatch_SOURCES)
-    get_property(units GLOBAL PROPERTY intact_dispatch_units)
-    set(dispatch_SOURCES ${units}/unit.cpp)
-    list(APPEND options -fno-exceptions -w) # warnings about the library are not its user's
-    target_sources(${target} PRIVATE ${units}/select.cpp)
+    get_property(folder GLOBAL PROPERTY intact_folder)
+    set(dispatch_SOURCES ${folder}/dispatch/unit.cpp ${folder}/interop/dispatch/interop_unit.cpp)
+    intact_ieee_flags(ieee_flags)
+    list(APPEND options ${ieee_flags} -fno-exceptions -w) # warnings about the library are not its user's
+    set(interop_select ${folder}/interop/dispatch/interop_select.cpp)
+    set_source_files_properties(${interop_select} PROPERTIES COMPILE_OPTIONS "${ieee_flags}" SKIP_PRECOMPILE_HEADERS ON)
+    target_sources(${target} PRIVATE ${folder}/dispatch/select.cpp ${interop_select})
     target_link_libraries(${target} PRIVATE intact::intact)
   endif()
 

@@ -28,8 +28,8 @@ intact_add_headers(intact ${intact_headers})
 target_sources(intact INTERFACE FILE_SET executors TYPE HEADERS BASE_DIRS ${include_dir} FILES ${executor_headers})
 set_target_properties(intact PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
 
-# The units that intact_add_dispatch compiles.
-set_property(GLOBAL PROPERTY intact_dispatch_units ${include_dir}/intact/dispatch)
+# The folder of the units that intact_add_dispatch compiles.
+set_property(GLOBAL PROPERTY intact_folder ${include_dir}/intact)
 
 if(INTACT_IO)
   add_library(intact_io INTERFACE)

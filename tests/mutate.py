@@ -678,8 +678,22 @@ MUTATIONS = [
         ("largest >= smallest_row_magnitude", "largest > smallest_row_magnitude"),
         ("simd::broadcast<Isa>(0x7fffffff)", "simd::broadcast<Isa>(0x3fffffff)"),
         ("largest = simd::max<Isa>(largest, magnitude);", "largest = magnitude;"),
-        (">= kernel::infinite_magnitude", "> kernel::infinite_magnitude"),
+        (">= infinite_magnitude", "> infinite_magnitude"),
         ("std::is_unsigned_v<Code> ? 128 : 0", "std::is_unsigned_v<Code> ? 127 : 0"),
+        ("(x.data + m * x.stride, x.columns) >=", "(x.data, x.columns) >="),
+        ("      return m;\n", "      return 0;\n"),
+    ),
+    *mutations_of(
+        "interop/dispatch/operations.hpp", "choice_test",
+        ("require_quantize_rows(x, codes, scale);", ""),
+        ("if (row < x.rows) [[unlikely]]", "if (false)"),
+        ("detail::call<dispatched::quantize_rows>(x, codes, scale, executor_ref(run));", ""),
+    ),
+    *mutations_of(
+        "interop/dispatch/interop_select.cpp", "choice_test",
+        ("Isas::name == isa ?", "Isas::name != isa ?"),
+        ("&interop_dispatch_table_of<Isas>() : found", "&interop_dispatch_table_of<Isas>() : nullptr"),
+        ("* found = nullptr;", "* found = &interop_dispatch_table_of<std::tuple_element_t<0, std::tuple<Isas...>>>();"),
     ),
     *mutations_of(
         "stage/row_corrected.hpp", "compat_stage_kernel_test@avx2",

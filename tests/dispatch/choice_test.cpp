@@ -4,13 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "catch.hpp"
 #include "intact/dispatch/all.hpp"
+#include "intact/interop/dispatch/operations.hpp"
 #include "refusal.hpp"
 
 #if INTACT_X86
@@ -19,13 +22,29 @@
 #define INTACT_DISPATCH_TAGS intact::isa::scalar, intact::isa::avx2
 #endif
 #include "intact/dispatch/select.cpp"
+#include "intact/interop/dispatch/interop_select.cpp"
 
 namespace {
 
 using foreign_isa = std::tuple_element_t<1, std::tuple<INTACT_DISPATCH_TAGS>>;
 
-/// Thrown by calls that get past the checks: the tables of this program are empty.
+/// Thrown by calls that get past the checks: the tables of this program compute nothing.
 struct table_reached {};
+
+/// The functions of the table of interop/. One of them is part of a check.
+struct unit_of_checks {
+  template <class Operation, class... Arguments>
+  static void run(const Arguments&... arguments) {
+    if constexpr (std::is_same_v<Operation, intact::dispatched::first_row_not_finite>) {
+      [](const auto& x, auto* row) {
+        *row = intact::kernel::first_row_not_finite<intact::isa::scalar>(x);
+      }(arguments...);
+    } else {
+      throw table_reached();
+    }
+  }
+};
+constexpr intact::interop_dispatch_table interop_table{unit_of_checks()};
 
 }  // namespace
 
@@ -38,6 +57,14 @@ const dispatch_table& dispatch_table_of<isa::scalar>() {
 }
 template <>
 const dispatch_table& dispatch_table_of<foreign_isa>() {
+  std::abort();
+}
+template <>
+const interop_dispatch_table& interop_dispatch_table_of<isa::scalar>() {
+  return interop_table;
+}
+template <>
+const interop_dispatch_table& interop_dispatch_table_of<foreign_isa>() {
   std::abort();
 }
 
@@ -83,6 +110,13 @@ TEST_CASE("choose_dispatch: refuses other names, with those that there are") {
   CHECK(mentions(message, "xx\"; it must be one of scalar, " + foreign));
   CHECK(choose(static_cast<std::tuple<foreign_isa>*>(nullptr), "", message_writer(message.data(), 512)) == nullptr);
   CHECK(mentions(message, "this processor offers no instruction set of the program, which has " + foreign));
+}
+
+TEST_CASE("find_interop_dispatch_table: finds the table of the chosen set") {
+  CHECK(find_interop_dispatch_table(*chosen("scalar")) == &interop_table);
+  const std::string copy = "scalar";
+  CHECK(find_interop_dispatch_table({copy.c_str(), nullptr}) == &interop_table);
+  CHECK(find_interop_dispatch_table({"sse9", nullptr}) == nullptr);
 }
 
 /// A call gets past the checks with good arguments alone.
@@ -147,6 +181,30 @@ TEST_CASE("dispatch: refuses before it looks at the table [every operation]") {
   check_refusal([&] { dispatch::patch_merge(x, -1, 4, 0, y); }, "patch_merge: height is -1");
   check_refusal([&] { dispatch::window_partition(x, {2, 2, 0, 0}, 0, y); }, "window_partition: window is 0");
   check_refusal([&] { dispatch::window_reverse(x, {2, 2, 0, 0}, y); }, "window_reverse: window is 0");
+}
+
+TEST_CASE("dispatch: refuses before it looks at the table [every operation of interop]") {
+  std::uint8_t codes[16] = {};
+  float numbers[16] = {}, scale[4] = {1, 1, 1, 1};
+  const matrix_view<std::uint8_t> x(codes, 4, 4);
+  const matrix_view<const float> real(numbers, 4, 4);
+  const quantized_matrix q{x, 0};
+  const std::int8_t taps[4] = {};
+  const depthwise_weights one{matrix_view<const std::int8_t>(taps, 1, 4), 1};
+  const float_output<float> stage{scale, scale};
+  const matrix_view<float> y(numbers, 4, 4);
+  CHECK_THROWS_AS(dispatch::depthwise_conv(q, {2, 2}, one, stage, y), table_reached);
+  CHECK_THROWS_AS(dispatch::quantize_rows(real, x, std::span(scale)), table_reached);
+  check_refusal([&] { dispatch::gemm(x, packed_weights<std::int8_t>(), stage, y); }, "gemm: columns of w is 0");
+  check_refusal(
+      [&] {
+        dispatch::depthwise_conv(q, {2, 2}, one, float_output<float>{scale, {}}, y);
+      },
+      "depthwise_conv: size of channel_scale is 0");
+  check_refusal([&] { dispatch::quantize_rows(real, x, std::span(scale, 3)); }, "quantize_rows: size of scale is 3");
+  numbers[6] = std::numeric_limits<float>::infinity();
+  check_refusal([&] { dispatch::quantize_rows(real, x, std::span(scale)); },
+                "quantize_rows: x has the value inf at row 1, column 2");
 }
 
 TEST_CASE("dispatch: refuses before it looks at the table [every model]") {

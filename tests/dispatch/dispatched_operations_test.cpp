@@ -7,13 +7,12 @@
 #include <span>
 #include <string>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "catch.hpp"
+#include "dispatched.hpp"
 #include "intact/dispatch/all.hpp"
 #include "intact/reference/gemm.hpp"
-#include "kernel_tests.hpp"
 #include "refusal.hpp"
 #include "small_model.hpp"
 #include "stage_cases.hpp"
@@ -24,28 +23,6 @@ namespace {
 using u8 = std::uint8_t;
 using s8 = std::int8_t;
 using s16 = std::int16_t;
-
-/// Runs an operation through the table, with one thread and with three, and by a header-only call.
-template <class T, class Dispatched, class Expected>
-void check(index_t rows, index_t columns, const Dispatched& dispatched, const Expected& header_only) {
-  tensor<T> expected(rows, columns, layouts[1]);
-  header_only(expected.view());
-  for (const index_t threads : {1, 3}) {
-    tensor<T> y(rows, columns, layouts[1]);
-    dispatched(y.view(), thread_pool{threads});
-    CAPTURE(threads);
-    CHECK(first_difference(y.view(), std::as_const(expected).view()) == "");
-    CHECK(y.surroundings_untouched());
-  }
-}
-
-template <class T>
-tensor<T> random_tensor(index_t rows, index_t columns, std::int64_t low, std::int64_t high, int seed = 1) {
-  generator random(static_cast<std::uint64_t>(seed));
-  tensor<T> made(rows, columns, layouts[1]);
-  fill(made.view(), values::random, low, high, random);
-  return made;
-}
 
 constexpr index_t tokens = 36, channels = 70, outputs = 83;
 
@@ -60,12 +37,6 @@ struct operands {
   workspace space() { return {scratch.data(), scratch.size()}; }
 };
 
-/// Calls check_stage for each stage of a list.
-template <class... Stages, class Check>
-void for_each_stage(dispatch_lists::stages<Stages...>, const Check& check_stage) {
-  (check_stage(std::type_identity<Stages>{}), ...);
-}
-
 /// Products with weights and every stage of the table.
 template <class A, class Weights>
 void check_products(const Weights& w, std::int64_t largest_weight) {
@@ -78,7 +49,7 @@ void check_products(const Weights& w, std::int64_t largest_weight) {
     const stage_arrays arrays(tokens, outputs, layouts[1], kind, channels * 255 * largest_weight, random);
     for_each_stage(dispatch_lists::of_products{}, [&]<class Stage>(std::type_identity<Stage>) {
       const auto stage = stage_of<Stage>(arrays);
-      check<typename Stage::output>(
+      check_dispatched<typename Stage::output>(
           tokens, outputs, [&](auto y, const auto& run) { dispatch::gemm(a.view(), packed, stage, y, run); },
           [&](auto y) { reference::gemm(a.view(), w, stage, y); });
     });
@@ -91,7 +62,7 @@ void check_products(const Weights& w, std::int64_t largest_weight) {
       for_each_stage(
           dispatch_lists::of_corrected_products{}, [&]<class Stage>(std::type_identity<row_corrected<Stage>>) {
             const row_corrected<Stage> stage{stage_of<Stage>(arrays), correction};
-            check<typename Stage::output>(
+            check_dispatched<typename Stage::output>(
                 tokens, outputs, [&](auto y, const auto& run) { dispatch::gemm(a.view(), packed, stage, y, run); },
                 [&](auto y) { reference::gemm(a.view(), w, stage, y); });
           });
@@ -123,7 +94,7 @@ TEST_CASE("dispatch::gemm: equals header-only calls [two activations, all stages
   for_each_stage(dispatch_lists::of_tensors{}, [&]<class Stage>(std::type_identity<Stage>) {
     const auto stage = stage_of<Stage>(arrays);
     const quantized_matrix first{o.x.view(), 100}, second{b.view(), 130};
-    check<typename Stage::output>(
+    check_dispatched<typename Stage::output>(
         tokens, outputs, [&](auto y, const auto& run) { dispatch::gemm(first, second, stage, y, o.space(), run); },
         [&](auto y) { gemm<tested_isa>(first, second, stage, y, o.space()); });
   });
@@ -132,40 +103,40 @@ TEST_CASE("dispatch::gemm: equals header-only calls [two activations, all stages
 TEST_CASE("dispatch: equals header-only calls [operations on rows]", "[dispatch]") {
   operands o;
   const layernorm_parameters norm = random_layernorm(o.memory, channels, o.random);
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::layernorm(o.x.view(), norm, y, run); },
       [&](auto y) { layernorm<tested_isa>(o.x.view(), norm, y); });
   layernorm_parameters norm_s16 = norm;
   norm_s16.zero_point = 0;
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::layernorm(o.stream.view(), norm_s16, y, run); },
       [&](auto y) { layernorm<tested_isa>(o.stream.view(), norm_s16, y); });
 
   const stage_arrays arrays(tokens, channels, layouts[1], scales::bytes, 255 * tokens, o.random);
   const add_parameters addition = stage_of<requantize_add>(arrays).addition;
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::add(o.x.view(), o.x.view(), addition, y, run); },
       [&](auto y) { add<tested_isa>(o.x.view(), o.x.view(), addition, y); });
 
   const auto table = o.memory.array<u8>(4096, [&](index_t) { return o.random.between(0, 255); });
   const auto table_of_bytes = std::span<const u8>(table).first(256);
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::activation(o.x.view(), table_of_bytes, y, run); },
       [&](auto y) { activation<tested_isa>(o.x.view(), table_of_bytes, y); });
   const tensor<std::uint16_t> words = random_tensor<std::uint16_t>(tokens, channels, 0, 4095);
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::activation(words.view(), table, y, run); },
       [&](auto y) { activation<tested_isa>(words.view(), std::span<const u8>(table), y); });
 
   for_each_stage(dispatch_lists::of_tensors{}, [&]<class Stage>(std::type_identity<Stage>) {
     const auto stage = stage_of<Stage>(arrays);
-    check<typename Stage::output>(
+    check_dispatched<typename Stage::output>(
         1, channels, [&](auto y, const auto&) { dispatch::average_pool(o.x.view(), stage, y); },
         [&](auto y) { average_pool<tested_isa>(o.x.view(), stage, y); });
-    check<typename Stage::output>(
+    check_dispatched<typename Stage::output>(
         1, channels, [&](auto y, const auto&) { dispatch::average_pool(o.stream.view(), stage, y); },
         [&](auto y) { average_pool<tested_isa>(o.stream.view(), stage, y); });
-    check<typename Stage::output>(
+    check_dispatched<typename Stage::output>(
         tokens, channels, [&](auto y, const auto& run) { dispatch::convert_codes(o.x.view(), stage, y, run); },
         [&](auto y) { convert_codes<tested_isa>(o.x.view(), stage, y); });
   });
@@ -176,7 +147,7 @@ void check_log_softmax(operands& o, const key_mask& mask) {
   const auto table = o.memory.array<T>(softmax_distances, [](index_t d) { return T{1} << (20 - d / 13); });
   const exp_table<T> exponential(table);
   if constexpr (Format == attention_code::u4_clipped) {
-    check<u8>(
+    check_dispatched<u8>(
         tokens, channels / 2,
         [&](auto y, const auto& run) {
           const packed_view<u4, u8> codes(y.data, tokens, channels, 2 * y.stride);
@@ -187,11 +158,11 @@ void check_log_softmax(operands& o, const key_mask& mask) {
           log_softmax<tested_isa, Format, Rounding>(o.x.view(), exponential, codes);
         });
   } else {
-    check<u8>(
+    check_dispatched<u8>(
         tokens, channels,
         [&](auto y, const auto& run) { dispatch::log_softmax<Format, Rounding>(o.x.view(), exponential, y, run); },
         [&](auto y) { log_softmax<tested_isa, Format, Rounding>(o.x.view(), exponential, y); });
-    check<u8>(
+    check_dispatched<u8>(
         tokens, channels,
         [&](auto y, const auto& run) {
           dispatch::log_softmax<Format, Rounding>(o.x.view(), exponential, mask, y, run);
@@ -216,13 +187,13 @@ TEST_CASE("dispatch: equals header-only calls [softmaxes]", "[dispatch]") {
   check_log_softmaxes<attention_code::u4_clipped>(o, mask);
   check_log_softmaxes<attention_code::u8_full>(o, mask);
   const auto table = o.memory.array<u8>(softmax_distances, [](index_t d) { return d % 16; });
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::max_softmax(o.x.view(), table, y, run); },
       [&](auto y) { max_softmax<tested_isa>(o.x.view(), table, y); });
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::max_softmax(o.x.view(), table, mask, 16, y, run); },
       [&](auto y) { max_softmax<tested_isa>(o.x.view(), table, mask, 16, y); });
-  check<u8>(
+  check_dispatched<u8>(
       tokens, channels / 2,
       [&](auto y, const auto& run) {
         dispatch::max_softmax(o.x.view(), table, packed_view<u4, u8>(y.data, tokens, channels, 2 * y.stride), run);
@@ -244,14 +215,14 @@ void check_shift_matmul(operands& o, typename attention_codes<Format>::const_vie
     } else {
       arrays.give(stage);
     }
-    check<typename Stage::output>(
+    check_dispatched<typename Stage::output>(
         tokens, outputs,
         [&](auto y, const auto& run) { dispatch::shift_matmul<Format>(codes, v, stage, y, o.space(), run); },
         [&](auto y) { shift_matmul<tested_isa, Format>(codes, v, stage, y, o.space()); });
   });
   if constexpr (Format != attention_code::u8_full) {
     const row_divisor normalization{1 << 27, 128};
-    check<u8>(
+    check_dispatched<u8>(
         tokens, outputs,
         [&](auto y, const auto& run) { dispatch::shift_matmul<Format>(codes, v, normalization, y, o.space(), run); },
         [&](auto y) { shift_matmul<tested_isa, Format>(codes, v, normalization, y, o.space()); });
@@ -270,7 +241,7 @@ TEST_CASE("dispatch: equals header-only calls [products with values]", "[dispatc
   const tensor<u8> values = random_tensor<u8>(channels, outputs, 0, 255, 8);
   const quantized_matrix v{values.view(), 120};
   const row_divisor normalization{1 << 27, 128};
-  check<u8>(
+  check_dispatched<u8>(
       tokens, outputs,
       [&](auto y, const auto& run) { dispatch::weighted_matmul(o.x.view(), v, normalization, y, o.space(), run); },
       [&](auto y) { weighted_matmul<tested_isa>(o.x.view(), v, normalization, y, o.space()); });
@@ -279,14 +250,14 @@ TEST_CASE("dispatch: equals header-only calls [products with values]", "[dispatc
 template <class T>
 void check_moves(const matrix_view<const T>& x) {
   const window_grid grid{6, 6, 4, 2};
-  check<T>(
+  check_dispatched<T>(
       grid.padded_tokens(), channels, [&](auto y, const auto& run) { dispatch::window_partition(x, grid, 7, y, run); },
       [&](auto y) { window_partition<tested_isa>(x, grid, 7, y); });
   const tensor<T> windows = random_tensor<T>(grid.padded_tokens(), channels, 0, 100);
-  check<T>(
+  check_dispatched<T>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::window_reverse(windows.view(), grid, y, run); },
       [&](auto y) { window_reverse<tested_isa>(windows.view(), grid, y); });
-  check<T>(
+  check_dispatched<T>(
       9, 4 * channels, [&](auto y, const auto& run) { dispatch::patch_merge(x, 6, 6, 7, y, run); },
       [&](auto y) { patch_merge<tested_isa>(x, 6, 6, 7, y); });
 }
@@ -296,7 +267,7 @@ TEST_CASE("dispatch: equals header-only calls [operations on grids]", "[dispatch
   check_moves<u8>(o.x.view());
   check_moves<s16>(o.stream.view());
   const token_grid grid{6, 6};
-  check<u8>(
+  check_dispatched<u8>(
       9, 9 * channels,
       [&](auto y, const auto& run) {
         dispatch::unfold(o.x.view(), grid, {3, 2}, 7, y, run);
@@ -306,7 +277,7 @@ TEST_CASE("dispatch: equals header-only calls [operations on grids]", "[dispatch
       });
   const tensor<u8> samples = random_tensor<u8>(1, 3 * 6 * 6, 0, 255);
   const image_view image = planar_image(samples.view().data, 3, 6, 6);
-  check<u8>(
+  check_dispatched<u8>(
       9, 12, [&](auto y, const auto& run) { dispatch::im2col(image, 2, y, run); },
       [&](auto y) { im2col<tested_isa>(image, 2, y); });
   const tensor<s8> taps = random_tensor<s8>(9, channels, -128, 127);
@@ -315,7 +286,7 @@ TEST_CASE("dispatch: equals header-only calls [operations on grids]", "[dispatch
   const stage_arrays arrays(tokens, channels, layouts[1], scales::bytes, 9 * 255 * 128, o.random);
   for_each_stage(dispatch_lists::of_products{}, [&]<class Stage>(std::type_identity<Stage>) {
     const auto stage = stage_of<Stage>(arrays);
-    check<typename Stage::output>(
+    check_dispatched<typename Stage::output>(
         tokens, channels, [&](auto y, const auto& run) { dispatch::depthwise_conv(x, grid, w, stage, y, run); },
         [&](auto y) { depthwise_conv<tested_isa>(x, grid, w, stage, y); });
   });

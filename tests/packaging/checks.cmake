@@ -92,6 +92,14 @@ foreach(option IN ITEMS -ffast-math -ffinite-math-only)
                                                         /dev/null)
 endforeach()
 
+# intact_add_dispatch takes such options back.
+intact_ieee_flags(ieee_flags)
+foreach(option IN ITEMS -ffast-math -ffinite-math-only)
+  add_test(NAME "check/units of interop with ${option}"
+           COMMAND ${compile_header} ${option} ${ieee_flags} -DINTACT_DISPATCH_ISA=scalar
+                   ${PROJECT_SOURCE_DIR}/include/intact/interop/dispatch/interop_unit.cpp)
+endforeach()
+
 # Older languages and compilers.
 add_test(NAME "check/unsupported compilers"
          COMMAND ${CMAKE_COMMAND} -D INCLUDE_DIR=${PROJECT_SOURCE_DIR}/include -D "COMPILE=${CMAKE_CXX_COMPILER}" -P

@@ -131,9 +131,12 @@ endfunction()
 
 # The units of intact::dispatch have all kernels of the library.
 intact_dispatched_objects(intact_dispatch objects)
-foreach(check IN ITEMS symbols tiles integers)
+foreach(check IN ITEMS symbols tiles)
   intact_add_machine_code_check("dispatch/${check}" ${check} "${objects}")
 endforeach()
+# Those of interop/ compute in floating point.
+set(integer_objects "$<FILTER:${objects},EXCLUDE,/interop_unit\\.>")
+intact_add_machine_code_check("dispatch/integers" integers "${integer_objects}")
 intact_add_machine_code_check("dispatch/instructions" instructions $<TARGET_FILE:${target}>)
 intact_add_machine_code_check("dispatch/instructions, reversed" instructions ${reversed})
 set_tests_properties("dispatch/instructions, reversed" PROPERTIES FIXTURES_REQUIRED reversed)

@@ -164,7 +164,7 @@ endfunction()
 
 cmake_path(ABSOLUTE_PATH INCLUDE_DIR)
 file(GLOB_RECURSE headers RELATIVE ${INCLUDE_DIR} ${INCLUDE_DIR}/*)
-list(FILTER headers EXCLUDE REGEX "^intact/dispatch/[a-z]+\\.cpp$") # units
+list(FILTER headers EXCLUDE REGEX "^intact/(interop/)?dispatch/[a-z_]+\\.cpp$") # units
 foreach(header IN LISTS headers)
   check_header(${header})
 endforeach()

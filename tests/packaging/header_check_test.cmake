@@ -48,6 +48,8 @@ header(build/scale.hpp "#include <vector>\n#include \"intact/config/floating_poi
 header(build/table.hpp "#include <cmath>\n#include \"intact/types/view.hpp\"")
 header(quantize/eigen.hpp "#include <Eigen/Core>\n#include \"intact/intact.hpp\"")
 header(io/safetensors_header.hpp "#include <nlohmann/json.hpp>\n")
+file(WRITE ${tree}/intact/dispatch/unit.cpp "#ifdef INTACT_TAG\n#endif\n")
+file(WRITE ${tree}/intact/interop/dispatch/interop_unit.cpp "#ifdef INTACT_TAG\nfloat x;\n#endif\n")
 expect_report()
 
 # Layers

@@ -19,17 +19,26 @@ inline const dispatch_choice& choice() {
   return *chosen;
 }
 
-/// Calls the table's function for an operation and the types of its arguments, which have been checked.
+/// The table that has an entry. intact/interop/dispatch/operations.hpp adds another one.
+template <class Entry>
+struct table_with {
+  using type = dispatch_table;
+  static const type& chosen() { return choice().table(); }
+};
+
+/// Calls a table's function for an operation and the types of its arguments, which have been checked.
 template <class Operation, class... Arguments>
 void call(const Arguments&... arguments) {
   using entry = dispatch_entry<Operation, Arguments...>;
-  constexpr bool listed = std::is_base_of_v<entry, dispatch_table>;
+  using table = table_with<entry>;
+  constexpr bool listed = std::is_base_of_v<entry, typename table::type>;
   static_assert(
       listed,
       "intact::dispatch has only the output stages, weights and codes that intact/dispatch/table.hpp lists for "
-      "this operation; a stage of your own runs in the header-only call");
+      "this operation and, if intact/interop/dispatch/operations.hpp is included, those of "
+      "intact/interop/dispatch/table.hpp; a stage of your own runs in the header-only call");
   if constexpr (listed) {
-    static_cast<const entry&>(choice().table()).run(arguments...);
+    static_cast<const entry&>(table::chosen()).run(arguments...);
   }
 }
 

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <string_view>
 #include <tuple>
-#include <type_traits>
 
 #include "intact/dispatch/table.hpp"
 #include "intact/simd/detect.hpp"
@@ -21,14 +20,7 @@ namespace {
 #ifdef INTACT_DISPATCH_TAGS
 using compiled_units = std::tuple<INTACT_DISPATCH_TAGS>;
 #else
-template <class Isa>
-constexpr bool of_this_family = Isa::family == "any" || (INTACT_X86 && Isa::family == "x86") ||
-                                (INTACT_AARCH64 && Isa::family == "aarch64");
-template <class... Isas>
-constexpr auto tags_of_this_family(std::tuple<Isas...>) {
-  return std::tuple_cat(std::conditional_t<of_this_family<Isas>, std::tuple<Isas>, std::tuple<>>{}...);
-}
-using compiled_units = decltype(tags_of_this_family(isa::all{}));
+using compiled_units = isa::of_this_family;
 #endif
 
 /// An instruction set of the program.

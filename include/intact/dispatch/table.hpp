@@ -31,17 +31,9 @@
 // The operations and models that programs may call on the instruction set that is chosen when they run. The table at
 // the end of this file is the list: an entry is an operation and the types of its arguments. unit.cpp fills a table
 // for each instruction set, select.cpp chooses one, and the functions of this folder's other headers look entries up
-// by type.
+// by type. The operations and stages of interop/ have a table of their own, in interop/dispatch/.
 
 namespace intact {
-inline namespace INTACT_UNIT {
-
-/// An operation on an instruction set; unit.cpp defines it.
-template <class Isa, class Operation, class... Arguments>
-void run_dispatched(const Arguments&... arguments);
-
-}  // namespace INTACT_UNIT
-
 inline namespace INTACT_ABI {
 
 /// Names of operations, as parts of types.
@@ -78,20 +70,20 @@ struct window_reverse {};
 
 }  // namespace dispatched
 
-/// A function of the table. All take an executor last.
+/// A function of a table. A table is made from the type of a unit for one instruction set: Unit::run<Operation>.
 template <class Operation, class... Arguments>
 struct dispatch_entry {
   void (*run)(const Arguments&... arguments);
 
-  template <class Isa>
-  INTACT_INLINE constexpr explicit dispatch_entry(Isa) : run(run_dispatched<Isa, Operation, Arguments...>) {}
+  template <class Unit>
+  INTACT_INLINE constexpr explicit dispatch_entry(Unit) : run(Unit::template run<Operation, Arguments...>) {}
 };
 
-/// Several entries, or groups of them, for one instruction set.
+/// Several entries, or groups of them.
 template <class... Entries>
 struct dispatch_entries : Entries... {
-  template <class Isa>
-  INTACT_INLINE constexpr explicit dispatch_entries(Isa isa) : Entries(isa)... {}
+  template <class Unit>
+  INTACT_INLINE constexpr explicit dispatch_entries(Unit unit) : Entries(unit)... {}
 };
 
 /// An operation that takes an executor after its other arguments.

@@ -80,6 +80,17 @@ std::int32_t largest_magnitude(const float* x, index_t columns) noexcept {
   return result;
 }
 
+/// The first row that has a number that is not finite; the number of rows if there is none.
+template <class Isa>
+index_t first_row_not_finite(matrix_view<const float> x) noexcept {
+  for (index_t m = 0; x.columns != 0 && m < x.rows; ++m) {
+    if (largest_magnitude<Isa>(x.data + m * x.stride, x.columns) >= infinite_magnitude) [[unlikely]] {
+      return m;
+    }
+  }
+  return x.rows;
+}
+
 /// Codes of a row of finite numbers, and its scale.
 template <class Isa, class Code>
 float quantize_row(const float* x, index_t columns, Code* codes) noexcept {
@@ -102,6 +113,23 @@ float quantize_row(const float* x, index_t columns, Code* codes) noexcept {
 
 }  // namespace kernel
 
+namespace detail {
+
+/// Quantizes rows of finite numbers.
+template <class Isa, class Code, executor Executor>
+void run_quantize_rows(matrix_view<const float> x, matrix_view<Code> codes, std::span<float> scale,
+                       const Executor& run) {
+  for_each_row_range(run, x.rows, rows_per_task, [&](index_t begin, index_t end) {
+    for (index_t m = begin; m < end; ++m) {
+      const float* const from = x.columns == 0 ? nullptr : x.data + m * x.stride;
+      Code* const to = x.columns == 0 ? nullptr : codes.data + m * codes.stride;
+      scale[static_cast<std::size_t>(m)] = kernel::quantize_row<Isa>(from, x.columns, to);
+    }
+  });
+}
+
+}  // namespace detail
+
 /// Codes of a float matrix, and a scale for each row, from the row's largest magnitude.
 ///
 /// Formula:   scale[m] = fl(t / 127), codes[m, k] = rint(fl(x[m, k] * fl(127 / t))) + zp, t = max_k |x[m, k]|; fl
@@ -120,18 +148,10 @@ void quantize_rows(matrix_view<const float> x, matrix_view<Code> codes, std::spa
                    const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_quantize_rows(x, codes, scale);
-  const auto row = [&](index_t m) { return x.columns == 0 ? nullptr : x.data + m * x.stride; };
-  for (index_t m = 0; m < x.rows; ++m) {
-    if (kernel::largest_magnitude<Isa>(row(m), x.columns) >= kernel::infinite_magnitude) [[unlikely]] {
-      require_finite_row(x, m);
-    }
+  if (const index_t m = kernel::first_row_not_finite<Isa>(x); m < x.rows) [[unlikely]] {
+    require_finite_row(x, m);
   }
-  for_each_row_range(run, x.rows, rows_per_task, [&](index_t begin, index_t end) {
-    for (index_t m = begin; m < end; ++m) {
-      Code* const to = x.columns == 0 ? nullptr : codes.data + m * codes.stride;
-      scale[static_cast<std::size_t>(m)] = kernel::quantize_row<Isa>(row(m), x.columns, to);
-    }
-  });
+  detail::run_quantize_rows<Isa>(x, codes, scale, run);
 }
 
 }  // namespace INTACT_UNIT

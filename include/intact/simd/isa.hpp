@@ -139,7 +139,18 @@ constexpr auto compiled_of(std::tuple<Isas...>) {
   return std::tuple_cat(std::conditional_t<Isas::compiled, std::tuple<Isas>, std::tuple<>>{}...);
 }
 
+template <class Isa>
+inline constexpr bool is_of_this_family = Isa::family == "any" || (INTACT_X86 && Isa::family == "x86") ||
+                                          (INTACT_AARCH64 && Isa::family == "aarch64");
+template <class... Isas>
+constexpr auto of_this_family(std::tuple<Isas...>) {
+  return std::tuple_cat(std::conditional_t<is_of_this_family<Isas>, std::tuple<Isas>, std::tuple<>>{}...);
+}
+
 }  // namespace detail
+
+/// The tags that processors of the target's family may have.
+using of_this_family = decltype(detail::of_this_family(all{}));
 
 /// The tags whose code this translation unit may contain. A kernel for another one is a compile error.
 using compiled = decltype(detail::compiled_of(all{}));

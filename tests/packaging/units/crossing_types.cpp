@@ -4,10 +4,8 @@
 #include <tuple>
 #include <type_traits>
 
-#include "intact/dispatch/table.hpp"
 #include "intact/intact.hpp"
-#include "intact/interop/float_output.hpp"
-#include "intact/interop/float_rounding.hpp"
+#include "intact/interop/dispatch/table.hpp"
 #include "intact/reference/fq_vit_layernorm.hpp"
 #include "intact/reference/log_sqrt2_matmul.hpp"
 #include "intact/reference/model/trace.hpp"
@@ -62,6 +60,8 @@ static_assert(all_trivially_copyable<
               dispatch_entries<>, dispatch_entry<dispatched::add, u8>, dispatch_table, dispatch_lists::stages<>,
               dispatch_lists::product<u8, s8>, dispatch_lists::shift_matmul<attention_code::u8_full>,
               dispatch_lists::for_each_stage<dispatch_lists::convert_codes, dispatch_lists::stages<>>>);
+static_assert(
+    all_trivially_copyable<dispatched::first_row_not_finite, dispatched::quantize_rows, interop_dispatch_table>);
 
 }  // namespace
 }  // namespace intact

@@ -9,6 +9,8 @@
 
 #include "intact/build/packed_vit.hpp"
 #include "intact/intact.hpp"
+#include "intact/interop/dispatch/operations.hpp"
+#include "intact/interop/reference/quantize_rows.hpp"
 #include "intact/reference/model/vit.hpp"
 #include "intact/simd/detect.hpp"
 #include "random_model.hpp"
@@ -30,6 +32,19 @@ constexpr vit_shape shape{.channels = 2,
                           .hidden = 35,
                           .depth = 2,
                           .classes = 5};
+
+/// Whether intact::dispatch quantizes rows as the specification does. The call links the units of interop/.
+bool interop_is_equal() {
+  float numbers[3 * 40], scale[3], expected_scale[3];
+  std::int8_t codes[3 * 40], expected[3 * 40];
+  for (int i = 0; i < 3 * 40; ++i) {
+    numbers[i] = static_cast<float>(i * i % 101 - 50) / 7;
+  }
+  const matrix_view<const float> x(numbers, 3, 40);
+  dispatch::quantize_rows(x, matrix_view(codes, 3, 40), std::span(scale));
+  reference::quantize_rows(x, matrix_view(expected, 3, 40), std::span(expected_scale));
+  return std::ranges::equal(codes, expected) && std::ranges::equal(scale, expected_scale);
+}
 
 }  // namespace
 
@@ -54,7 +69,7 @@ int main() {
     {"without exceptions", units::run_without_exceptions, true}
   };
   std::uint64_t expected = 0;
-  bool equal = true;
+  bool equal = interop_is_equal();
   for (const unit& each : all) {
     if (each.offered) {
       const std::uint64_t found = each.run(x);
