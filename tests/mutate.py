@@ -1102,6 +1102,12 @@ MUTATIONS = [
         ("raised *= 2", "raised *= 4"),
     ),
     *mutations_of(
+        "build/scale_fitter.hpp", "extreme_models_test",
+        ("{part::queries});", "{part::queries, part::keys, part::values});"),
+        ("if (!(largest / 127 <", "if (largest / 127 <"),
+        ("    bound_parts(weights, own);\n", ""),
+    ),
+    *mutations_of(
         "build/scale.hpp", "weighted_matmul_test",
         ("std::max(1.0, std::rint(", "std::max(1.0, std::floor("),
     ),

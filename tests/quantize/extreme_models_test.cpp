@@ -309,6 +309,37 @@ TEST_CASE("build_vit: values that are far larger than queries and keys keep the 
   CHECK(separate > 0);
 }
 
+TEST_CASE("build_vit: one query or key that is far larger than all other values [all recipes, 10^20 to 10^35]",
+          "[extreme_models]") {
+  const image_set images(extreme_vit, 2);
+  const index_t width = extreme_vit.width;
+  index_t separate = 0, finite = 0;
+  for (const index_t row : {index_t{3}, width + 3, 2 * width + 3}) {
+    for (const float large : {1e20F, 1e24F, -1e30F, 1e35F}) {
+      for (const bool bias : {true, false}) {
+        float_vit model = random_float_vit(extreme_vit);
+        (bias ? model.blocks[1].qkv.bias[row] : model.blocks[1].qkv.weight(row, 5)) = large;
+        const auto scales = calibrated(model, images.views(), observer::minmax);
+        if (!scales) {
+          continue;
+        }
+        ++finite;
+        for (const named_profile& each : all_profiles()) {
+          CAPTURE(row, large, bias, each.name);
+          const vit_weights weights = quantize_weights(model, each.recipe);
+          const fitted_scales<vit_scales> fitted = fit_scales(model, *scales, weights, each.recipe);
+          CHECK(fit_scales(model, fitted.scales, weights, each.recipe).changes.empty());
+          const integer_vit integer = build_vit(model, *scales, weights, each.recipe);
+          separate += integer.tensors().blocks[1].k_zero_point.has_value() ? 1 : 0;
+          check_model(integer, images.views());
+        }
+      }
+    }
+  }
+  CHECK(finite > 15);
+  CHECK(separate > 0);
+}
+
 TEST_CASE("build_swin: builds extreme models, which equal double precision", "[extreme_models]") {
   swin_shape shape;
   shape.channels = 1;

@@ -86,6 +86,10 @@ TEST_CASE("equalize: keeps the outputs, and gives channels of LayerNorms one ran
     CHECK(std::fabs(range.high - 1) < 1e-3F);
   }
   CHECK(mentions(refusal([&] { equalize(model, {}); }), "intact::equalize: number of images is 0"));
+  float_vit unbounded = model;
+  unbounded.blocks[1].qkv.bias.head(unbounded.shape.width).array() += 1e38F;
+  CHECK(mentions(refusal([&] { equalize(unbounded, views); }),
+                 "intact::equalize: tensor attention_logits of block 1 has the value"));
 }
 
 TEST_CASE("simulated_vit: with all kinds rounded, is close to the integer model [all recipes]") {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <span>
 #include <string>
@@ -202,18 +203,12 @@ struct block_fitter {
   void operator()(const block_weights& weights, block_scales& own, const ptf_scale& stream) const {
     const attention_shape& shape = block.shape.attention;
     fit.norm("norm1", block.norm1, own.norm1);
-    fit.linear("qkv", weights.qkv, block.qkv.bias, own.norm1, own.qkv);
-    if (own.k) {
-      fit.linear("keys", weights.qkv, block.qkv.bias, own.norm1, *own.k);
-    }
-    if (own.v) {
-      fit.linear("values", weights.qkv, block.qkv.bias, own.norm1, *own.v);
-    }
+    qkv(weights, own);
     fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
       const scale_spec target = logits_spec(own, {scale, own.attention_logits.zero_point}, shape.head_size());
       return has_scale({&target, 1});
     });
-    fit.at("attention_logits", [&] { separate_values(weights, own); });
+    fit.at("attention_logits", [&] { separate(weights, own); });
     context(own, shape.tokens);
     branch("proj", weights.proj, block.proj.bias, own.context, own.proj);
     add("add1", stream, own.proj, own.add1);
@@ -224,10 +219,57 @@ struct block_fitter {
   }
 
  private:
-  /// Where no float is large enough for the logits' scale, values are larger than queries and keys by many orders. They
-  /// keep the scale; queries and keys get smaller ones, in which they have less rounding errors.
-  void separate_values(const block_weights& weights, block_scales& own) const {
+  /// The parts of the qkv layer.
+  enum class part : std::size_t { queries, keys, values };
+
+  /// Each part of the layer that has a scale of its own.
+  void qkv(const block_weights& weights, block_scales& own) const {
+    const auto raise = [&](const char* tensor, affine_scale& y, std::initializer_list<part> parts) {
+      fit.raise(tensor, y.scale, [&](float scale) {
+        const auto specs = linear_specs(weights.qkv, block.qkv.bias, own.norm1, to_code_scale({scale, y.zero_point}));
+        return parts.size() == 3 ? has_scale(specs) : std::all_of(parts.begin(), parts.end(), [&](part each) {
+          return has_scale(specs_of(specs, each));
+        });
+      });
+    };
+    if (own.k && own.v) {
+      raise("qkv", own.qkv, {part::queries});
+    } else if (own.k) {
+      raise("qkv", own.qkv, {part::queries, part::values});
+    } else if (own.v) {
+      raise("qkv", own.qkv, {part::queries, part::keys});
+    } else {
+      raise("qkv", own.qkv, {part::queries, part::keys, part::values});
+    }
+    if (own.k) {
+      raise("keys", *own.k, {part::keys});
+    }
+    if (own.v) {
+      raise("values", *own.v, {part::values});
+    }
+  }
+
+  static std::span<const scale_spec> specs_of(std::span<const scale_spec> specs, part which) {
+    const std::size_t width = specs.size() / 3;
+    return specs.subspan(static_cast<std::size_t>(which) * width, width);
+  }
+
+  /// Where no float is large enough for the logits' scale, queries and keys or all three parts get scales of their own.
+  void separate(const block_weights& weights, block_scales& own) const {
     const block_scales observed = own;
+    if (lower_queries_and_keys(weights, own)) {
+      return;
+    }
+    own = observed;
+    bound_parts(weights, own);
+    if (!lower_queries_and_keys(weights, own)) {
+      own = observed;
+    }
+  }
+
+  /// Where values are larger than queries and keys by many orders, they keep the scale; queries and keys get smaller
+  /// ones, in which they have less rounding errors. False if there are none that fit.
+  bool lower_queries_and_keys(const block_weights& weights, block_scales& own) const {
     const auto fits = [&] {
       const scale_spec target = logits_spec(own, own.attention_logits, block.shape.attention.head_size());
       return has_scale({&target, 1});
@@ -241,9 +283,32 @@ struct block_fitter {
       own.k = k;
       own.v = v;
     }
-    if (!fits() || !has_scale(qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own))) {
-      own = observed;
-    }
+    return fits() && has_scale(qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own));
+  }
+
+  /// Where one part is larger than the others by many orders, these get the scales of the largest outputs that their
+  /// weights and biases can have.
+  void bound_parts(const block_weights& weights, block_scales& own) const {
+    const auto reals = linear_specs(weights.qkv, block.qkv.bias, own.norm1, code_scale{.scale = 1, .zero_point = 0});
+    const auto bounded = [&](const affine_scale& observed, part which) {
+      double largest = 0;
+      for (const scale_spec& spec : specs_of(reals, which)) {
+        for (const std::int64_t end : {spec.range.low, spec.range.high}) {
+          const double value = spec.factor * static_cast<double>(end - spec.correction) + spec.addend;
+          largest = std::max(largest, std::fabs(value));
+        }
+      }
+      if (!(largest / 127 < static_cast<double>(observed.scale))) {
+        return observed;
+      }
+      const auto scale = static_cast<float>(largest / 127);
+      return affine_scale{.scale = std::max(scale, std::numeric_limits<float>::min()), .zero_point = 128};
+    };
+    const affine_scale q = bounded(own.qkv, part::queries), k = bounded(own.keys(), part::keys),
+                       v = bounded(own.values(), part::values);
+    own.qkv = q;
+    own.k = k;
+    own.v = v;
   }
 
   void context(block_scales& own, index_t keys) const {

@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "intact/build/tensor_place.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/eigen.hpp"
@@ -33,6 +35,7 @@ struct channel_ranges {
 
   void observe(const float_vit& model, const image_view& image) {
     forward(model, image, [&](const trace_site& site, const float_matrix& tensor) {
+      require_finite("equalize", tensor_place{std::string(site.name), site.block}.text().c_str(), view_of(tensor));
       if (site.name == "norm1" || site.name == "norm2" || site.name == "qkv") {
         auto& observers = site.name == "norm1" ? norm1 : site.name == "norm2" ? norm2 : qkv;
         observers[static_cast<std::size_t>(site.block)].update(view_of(tensor));
