@@ -7,6 +7,7 @@ set(hash_runs
     gcc-unsigned-char/-O2/avx2
     i686/-O2/sse2
     i686/-O1/model_files
+    aarch64/-O3/scalar
     armhf/-O2/scalar
     s390x/-O2/scalar
     s390x/-O1/model_files

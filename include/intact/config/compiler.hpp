@@ -20,7 +20,8 @@
 
 /// GCC 12.0 to 12.2 miscompile loops with several sums when they vectorize them (GCC's bug 107212, mended in 12.3 and
 /// 13): if a sum is converted between signed and unsigned in the loop and used in both forms after it, one of the forms
-/// misses all but one lane's part. simd::optimization_barrier after the loop leaves one form.
+/// misses all but one lane's part, also where the other form is only that of the loop's last rounds. With
+/// simd::optimization_barrier after each such addition there is nothing to vectorize.
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ == 12 && __GNUC_MINOR__ < 3
 #define INTACT_GCC_BUG_107212 1
 #else

@@ -101,11 +101,36 @@ INTACT_INLINE void store(s32<Isa> x, std::int32_t* to) {
   }
 }
 
+/// Has no effect, but the compiler forgets all that it knows about the register. Without it GCC keeps the accumulators
+/// of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what follows, or once
+/// for each branch on the way, and spills them. Plain
+/// integers pass it after each addition: see INTACT_GCC_BUG_107212.
+template <class Batch>
+INTACT_INLINE void optimization_barrier([[maybe_unused]] Batch& x) {
+#if INTACT_GCC_BUG_107212
+  if constexpr (sizeof(Batch) == sizeof(std::int32_t)) {
+    asm("" : "+r"(x));
+  }
+#endif
+#if INTACT_HAS_SSE2
+  if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
+    asm("" : "+v"(x.data));
+  }
+#endif
+#if INTACT_HAS_NEON
+  if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
+    asm("" : "+w"(x.data));
+  }
+#endif
+}
+
 /// Wrapping, as registers do.
 template <class Isa>
 INTACT_INLINE s32<Isa> add(s32<Isa> x, s32<Isa> y) {
   if constexpr (!is_vector<Isa>) {
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(x) + static_cast<std::uint32_t>(y));
+    auto sum = static_cast<std::int32_t>(static_cast<std::uint32_t>(x) + static_cast<std::uint32_t>(y));
+    optimization_barrier(sum);
+    return sum;
   } else {
     return x + y;
   }
@@ -172,29 +197,6 @@ INTACT_INLINE bool any_negative(s32<Isa> x) {
   } else {
     return any(x < broadcast<Isa>(0));  // xsimd's
   }
-}
-
-/// Has no effect, but the compiler forgets all that it knows about the register. Without it GCC keeps the accumulators
-/// of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what follows, or once
-/// for each branch on the way, and spills them. Accumulators of plain integers pass it after their loop, too: see
-/// INTACT_GCC_BUG_107212.
-template <class Batch>
-INTACT_INLINE void optimization_barrier([[maybe_unused]] Batch& x) {
-#if INTACT_GCC_BUG_107212
-  if constexpr (sizeof(Batch) == sizeof(std::int32_t)) {
-    asm("" : "+r"(x));
-  }
-#endif
-#if INTACT_HAS_SSE2
-  if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
-    asm("" : "+v"(x.data));
-  }
-#endif
-#if INTACT_HAS_NEON
-  if constexpr (sizeof(Batch) > sizeof(std::int32_t)) {
-    asm("" : "+w"(x.data));
-  }
-#endif
 }
 
 }  // namespace simd
