@@ -14,7 +14,7 @@
 // A program that prints a hash of each tensor that the operations and models make of fixed inputs. Every compiler,
 // optimization level, target and instruction set gives the same lines; hashes.txt has them and hashes.py compares them.
 //
-// Inputs and parameters are integers from integers: no floating point takes part. The program is compiled once for each
+// Inputs and parameters are integers from integers; only interop.cpp has floating point. The program is compiled once for each
 // instruction set, INTACT_TEST_ISA, with its flags. It also compares each kernel with the specification, and ends with
 // exit code 1 when they differ.
 
@@ -143,5 +143,6 @@ void run_products();
 void run_operations();
 void run_attention();
 void run_models();
+void run_interop();
 
 }  // namespace hashes

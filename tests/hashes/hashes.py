@@ -27,7 +27,7 @@ sys.path.insert(0, str(PROJECT / "tests" / "support"))
 import isas  # noqa: E402
 # Programs: their sources, and the committed lines of what they print.
 PROGRAMS = {
-    "hashes": (["main.cpp", "products.cpp", "operations.cpp", "attention.cpp", "models.cpp"], "hashes.txt"),
+    "hashes": (["main.cpp", "products.cpp", "operations.cpp", "attention.cpp", "models.cpp", "interop.cpp"], "hashes.txt"),
     "model_files": (["model_files.cpp"], "model_files.txt"),
 }
 LEVELS = ["-O0", "-O1", "-O2", "-O3", "-Os"]

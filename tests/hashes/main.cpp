@@ -27,5 +27,6 @@ int main() {
   hashes::run_operations();
   hashes::run_attention();
   hashes::run_models();
+  hashes::run_interop();
   return hashes::all_equal ? 0 : 1;
 }

@@ -161,7 +161,21 @@ class model_builder {
       made.mean = mean_of_normalized{
           {static_cast<std::int32_t>((std::int64_t{1} << 34) / (8 * shape.patches())), std::int64_t{1} << 34, 3, 2}};
     }
-    add_head(made, shape.classes, shape.head_features());
+    if (shape.classes != 0) {
+      add_head(made, shape.classes, shape.head_features());
+    }
+    return made;
+  }
+
+  /// A LayerNorm before the blocks, whose codes have the zero point 128.
+  pre_norm_parameters norm_pre(const vit_shape& shape) {
+    pre_norm_parameters made{.norm = layernorm(shape.width)};
+    if (recipe_.wide()) {
+      made.stream = {
+          memory_.random_array<std::int32_t>(shape.width, 1'000'000'000, 1'700'000'000),
+          memory_.random_array<std::int64_t>(shape.width, -(std::int64_t{45'000} << 31), -(std::int64_t{40'000} << 31)),
+          0, 9};
+    }
     return made;
   }
 
@@ -340,11 +354,34 @@ void run_vit(const recipe& of_model, const vit_shape& shape, std::uint64_t seed)
   }
 }
 
-void run_swin(const recipe& of_model, std::uint64_t seed) {
+/// The features of a model without a head, in whose blocks a LayerNorm goes first, with patches that are no squares.
+void run_vit_features(const recipe& of_model, vit_pooling pooling, std::uint64_t seed) {
+  vit_shape shape = shape_of_vit(of_model);
+  shape.patch = patch_size(8, 6);
+  shape.pooling = pooling;
+  shape.classes = 0;
+  model_builder build(of_model, seed);
+  vit_parameters p = build.vit(shape);
+  p.norm_pre = build.norm_pre(shape);
+  model_run run(build.memory(), shape);
+  const std::string name = "vit_features/" + of_model.name;
+  matrix<std::uint8_t> expected(1, shape.head_features()), found(1, shape.head_features());
+  reference::vit_features(run.image, p, shape, expected.view(), run.memory(reference::vit_workspace_bytes(shape)),
+                          print_tensors{name});
+  vit_features<tested_isa>({&run.image, 1}, p, shape, found.view(), run.memory(vit_workspace_bytes(shape)));
+  report(name + "/features", found.view(), expected.view());
+}
+
+swin_shape shape_of_swin(const recipe& of_model) {
   swin_shape shape{
       .channels = 3, .height = 36, .image_width = 28, .patch = 4, .stages = 2, .classes = 7, .stream = of_model.stream};
   shape.stage[0] = {.width = 16, .heads = 2, .hidden = 24, .depth = 2, .window = 4};
   shape.stage[1] = {.width = 24, .heads = 3, .hidden = 40, .depth = 2, .window = 3};
+  return shape;
+}
+
+void run_swin(const recipe& of_model, std::uint64_t seed) {
+  const swin_shape shape = shape_of_swin(of_model);
   model_builder build(of_model, seed);
   const swin_parameters p = build.swin(shape);
   model_run run(build.memory(), shape);
@@ -355,6 +392,30 @@ void run_swin(const recipe& of_model, std::uint64_t seed) {
                    run.memory(swin_workspace_bytes(shape)));
   for (const char* const line : names_of_kernels) {
     run.report_outputs(name + line);
+  }
+}
+
+/// The residual streams that leave the stages.
+template <class Code>
+void run_swin_features(const recipe& of_model, std::uint64_t seed) {
+  const swin_shape shape = shape_of_swin(of_model);
+  model_builder build(of_model, seed);
+  const swin_parameters p = build.swin(shape);
+  model_run run(build.memory(), shape);
+  std::vector<matrix<Code>> expected, found;
+  std::vector<matrix_view<Code>> expected_maps, maps;
+  for (index_t s = 0; s < shape.stages; ++s) {
+    expected.emplace_back(shape.tokens_of(s), shape.of(s).width);
+    found.emplace_back(shape.tokens_of(s), shape.of(s).width);
+    expected_maps.push_back(expected.back().view());
+    maps.push_back(found.back().view());
+  }
+  reference::swin_features<Code>(run.image, p, shape, expected_maps,
+                                 run.memory(reference::swin_features_workspace_bytes<Code>(shape)));
+  swin_features<tested_isa, all_weight_kinds, Code>({&run.image, 1}, p, shape, maps,
+                                                    run.memory(swin_features_workspace_bytes<Code>(shape)));
+  for (std::size_t s = 0; s < maps.size(); ++s) {
+    report("swin_features/" + of_model.name + "/" + std::to_string(s), maps[s], expected_maps[s]);
   }
 }
 
@@ -409,6 +470,10 @@ void run_models() {
   run_swin(precise, 23);
   run_vit_variants();
   run_weight_codes();
+  run_vit_features(paper, vit_pooling::patch_tokens, 34);
+  run_vit_features(precise, vit_pooling::class_tokens, 35);
+  run_swin_features<std::uint8_t>(paper, 36);
+  run_swin_features<std::int16_t>(precise, 37);
 }
 
 }  // namespace hashes
