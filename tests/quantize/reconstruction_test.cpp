@@ -208,4 +208,24 @@ TEST_CASE("budget_cases: gives each kind of the recipe, then everything") {
   CHECK(precise.front().kinds.count() == 1);
 }
 
+TEST_CASE("reconstruct: one query or key that is far larger than all other values [both recipes and roundings]") {
+  const calibrated_data data;
+  for (const index_t row : {index_t{3}, tiny_vit.width + 3}) {
+    for (const float large : {1e24F, 1e30F}) {
+      float_vit model = data.model;
+      model.blocks.back().qkv.bias[row] = large;
+      const vit_scales scales = calibrate(model, data.views);
+      for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
+        for (const weight_rounding rounding : {weight_rounding::nearest, weight_rounding::compensated}) {
+          CAPTURE(row, large, rounding == weight_rounding::nearest);
+          const calibrated_vit found = reconstruct(model, scales, data.views, recipe, {.rounding = rounding});
+          const integer_vit integer = build_vit(found.model, found.scales, found.weights, recipe);
+          const double_reference reference(integer.tensors());
+          CHECK(compare_image(integer, data.views[0], reference.evaluate(data.views[0])).first_mismatch == "");
+        }
+      }
+    }
+  }
+}
+
 }  // namespace intact_test::reconstruction_test

@@ -204,10 +204,7 @@ struct block_fitter {
     const attention_shape& shape = block.shape.attention;
     fit.norm("norm1", block.norm1, own.norm1);
     qkv(weights, own);
-    fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
-      const scale_spec target = logits_spec(own, {scale, own.attention_logits.zero_point}, shape.head_size());
-      return has_scale({&target, 1});
-    });
+    logits(own);
     fit.at("attention_logits", [&] { separate(weights, own); });
     context(own, shape.tokens);
     branch("proj", weights.proj, block.proj.bias, own.context, own.proj);
@@ -254,6 +251,14 @@ struct block_fitter {
     return specs.subspan(static_cast<std::size_t>(which) * width, width);
   }
 
+  void logits(block_scales& own) const {
+    fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
+      const scale_spec target =
+          logits_spec(own, {scale, own.attention_logits.zero_point}, block.shape.attention.head_size());
+      return has_scale({&target, 1});
+    });
+  }
+
   /// Where no float is large enough for the logits' scale, queries and keys or all three parts get scales of their own.
   void separate(const block_weights& weights, block_scales& own) const {
     const block_scales observed = own;
@@ -262,6 +267,7 @@ struct block_fitter {
     }
     own = observed;
     bound_parts(weights, own);
+    logits(own);
     if (!lower_queries_and_keys(weights, own)) {
       own = observed;
     }
