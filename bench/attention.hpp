@@ -121,8 +121,11 @@ struct attention_task : task {
           intact::reference::gemm(q, head(1), intact::requantize<std::uint8_t, intact::tensor_scale>{logits.scale},
                                   row);
           intact::reference::detail::attend(
-              row, head(2), softmax.view(), intact::matrix_view(codes.data(), 1, of.tokens),
-              all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size()), {"attention"}, trace);
+              {.logits = row,
+               .v = head(2),
+               .codes = intact::matrix_view(codes.data(), 1, of.tokens),
+               .context = all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size())},
+              softmax.view(), {"attention"}, trace);
         }
       }
     }

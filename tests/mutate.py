@@ -475,9 +475,9 @@ MUTATIONS = [
         "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@avx2",
         ("return largest < 24;", "return largest <= 24;"),
         ("largest = row_max > largest ? row_max : largest;", "largest = row_max;"),
-        ("scratch.corrections[i] = (128 - v.codes.zero_point) * sum;", "scratch.corrections[i] = 0;"),
-        ("scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);\n          });",
-         "scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 127);\n          });"),
+        ("scratch.corrections[i] = (128 - x.v.codes.zero_point) * sum;", "scratch.corrections[i] = 0;"),
+        ("row_tensor_scale(normalization, sum, x.v.codes.zero_point - 128)",
+         "row_tensor_scale(normalization, sum, x.v.codes.zero_point - 127)"),
     ),
     *mutations_of(
         "kernel/shift_matmul.hpp", "shift_matmul_kernel_test@scalar",
@@ -496,11 +496,11 @@ MUTATIONS = [
     ),
     *mutations_of(
         "reference/model/attention.hpp", "double_reference_test",
-        ("codes(i, j) = of.weights[codes(i, j)]", "codes(i, j) = of.weights[codes(i, j) / 2]"),
+        ("= of.weights[x.codes(i, j)]", "= of.weights[x.codes(i, j) / 2]"),
     ),
     *mutations_of(
         "reference/model/attention.hpp", "swin_test",
-        ("of.table, *mask, u4::max, codes", "of.table, *mask, 0, codes"),
+        ("of.table, *x.mask, u4::max, x.codes", "of.table, *x.mask, 0, x.codes"),
     ),
     *mutations_of(
         "kernel/activation_product.hpp", "activation_product_test@avx2",
@@ -512,6 +512,10 @@ MUTATIONS = [
     *mutations_of(
         "gemm.hpp", "activation_product_test@avx2",
         ("i = task * count / threads; i < (task + 1)", "i = task * count / threads; i + 1 < (task + 1)"),
+    ),
+    *mutations_of(
+        "types/row_range.hpp", "operation_kernel_test@avx2",
+        ("return end - begin;", "return end;"),
     ),
     *mutations_of(
         "types/matrix_batch.hpp", "activation_product_test@avx2",
@@ -543,11 +547,11 @@ MUTATIONS = [
         "kernel/add.hpp", "operation_kernel_test@avx512vbmi",
         ("c + 1 == channels ? 0 : c + 1", "c + 1 == channels ? 1 : c + 1"),
         ("(first + c) % std::ssize(scale.offset)", "c % std::ssize(scale.offset)"),
-        ("shift, to, first + c, channels - c, ahead", "shift, to, c, channels - c, ahead"),
+        ("all.column_block(first + c, count)", "all.column_block(c, count)"),
         ("&& branch.stride == c", ""),
         ("&& y.stride == c", ""),
         ("stream.stride == c &&", ""),
-        ("data + begin * c, pairs", "data, pairs"),
+        ("data + rows.begin * c, pairs", "data, pairs"),
     ),
     *mutations_of(
         "kernel/epilogue.hpp", "operation_kernel_test@avx512vbmi",
@@ -826,7 +830,7 @@ MUTATIONS = [
         ("lanes_[n * parts] = start[first + n];", "lanes_[n * parts] = start[n];"),
         ("const index_t stop = end < (panel + panels) * row_tiles ? end :", "const index_t stop ="),
         ("row_end < rows ? row_end : rows", "row_end"),
-        ("first * tile_rows, row_end", "first * 3, row_end"),
+        (".begin = first * tile_rows,", ".begin = first * 3,"),
     ),
     *mutations_of(
         "kernel/gemm_output.hpp", "gemm_kernel_test@avx2_vnni",

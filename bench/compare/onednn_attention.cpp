@@ -30,11 +30,13 @@ class onednn_attention : public onednn_program {
     const onednn_attention_layout layout(task.of);
     const auto rows = [&](type of) { return heads_apart_ ? layout.rows_apart(of) : layout.rows(of, width); };
     const memory::desc columns = heads_apart_ ? layout.columns_apart(type::s8) : layout.columns(type::s8, width);
-    const attention_factors factors{static_cast<float>(task.logits_factor * attention_task::logits_scale),
-                                    attention_task::context_ratio};
-    add_attention(steps_, layout, form, factors, steps_.over(rows(type::s8), parts_[0]),
-                  steps_.over(columns, parts_[1]), steps_.over(rows(type::s8), parts_[2]),
-                  steps_.over(rows(type::s8), context_));
+    const attention_factors factors{.logits = static_cast<float>(task.logits_factor * attention_task::logits_scale),
+                                    .context = attention_task::context_ratio};
+    add_attention(steps_, layout, form, factors,
+                  {.q = steps_.over(rows(type::s8), parts_[0]),
+                   .k = steps_.over(columns, parts_[1]),
+                   .v = steps_.over(rows(type::s8), parts_[2]),
+                   .context = steps_.over(rows(type::s8), context_)});
     run();
     check();
   }

@@ -48,19 +48,23 @@ class onednn_attention_layout {
   memory::dim images_, heads_, tokens_, size_;
 };
 
+/// The tensors of attention.
+struct attention_tensors {
+  dnnl::memory q, k, v, context;
+};
+
 /// q * k^T, softmax to probabilities in steps of 1/255, attention times V.
 inline void add_attention(onednn_steps& steps, const onednn_attention_layout& layout, const attention_form& form,
-                          const attention_factors& factors, const dnnl::memory& q, const dnnl::memory& k,
-                          const dnnl::memory& v, const dnnl::memory& context) {
+                          const attention_factors& factors, const attention_tensors& of) {
   using dnnl::memory;
   const memory logits = steps.make(layout.logits(form.logits));
   const memory weights = steps.make(layout.logits(memory::data_type::u8));
 
   dnnl::primitive_attr to_logits = onednn_steps::attributes();
   to_logits.set_output_scales(0, {factors.logits});
-  const dnnl::matmul::primitive_desc product({q.get_desc(), k.get_desc(), logits.get_desc()}, to_logits,
+  const dnnl::matmul::primitive_desc product({of.q.get_desc(), of.k.get_desc(), logits.get_desc()}, to_logits,
                                              onednn_engine());
-  steps.add<dnnl::matmul>(product, {{DNNL_ARG_SRC, q}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, logits}});
+  steps.add<dnnl::matmul>(product, {{DNNL_ARG_SRC, of.q}, {DNNL_ARG_WEIGHTS, of.k}, {DNNL_ARG_DST, logits}});
 
   dnnl::primitive_attr to_weights = onednn_steps::attributes();
   to_weights.set_output_scales(0, {255.0F});
@@ -71,9 +75,9 @@ inline void add_attention(onednn_steps& steps, const onednn_attention_layout& la
 
   dnnl::primitive_attr to_context = onednn_steps::attributes();
   to_context.set_output_scales(0, {factors.context / 255});
-  const dnnl::matmul::primitive_desc sum({weights.get_desc(), v.get_desc(), context.get_desc()}, to_context,
+  const dnnl::matmul::primitive_desc sum({weights.get_desc(), of.v.get_desc(), of.context.get_desc()}, to_context,
                                          onednn_engine());
-  steps.add<dnnl::matmul>(sum, {{DNNL_ARG_SRC, weights}, {DNNL_ARG_WEIGHTS, v}, {DNNL_ARG_DST, context}});
+  steps.add<dnnl::matmul>(sum, {{DNNL_ARG_SRC, weights}, {DNNL_ARG_WEIGHTS, of.v}, {DNNL_ARG_DST, of.context}});
 }
 
 }  // namespace intact_bench

@@ -119,12 +119,13 @@ class onednn_block : public onednn_program {
       }
     }
     const onednn_attention_layout layout(of_);
-    const memory q = steps_.part(layout.rows(type::s8, row), qkv, first_byte(0));
-    const memory k = steps_.part(layout.columns(type::s8, row), qkv, first_byte(1));
-    const memory v = steps_.part(layout.rows(type::s8, row), qkv, first_byte(2));
-    const attention_factors factors{static_cast<float>(0.1 * block_.attention_logits.exact.factor), 1};
-    add_attention(steps_, layout, {false, logits}, factors, q, k, v,
-                  steps_.part(layout.rows(type::u8, width), context));
+    const attention_factors factors{.logits = static_cast<float>(0.1 * block_.attention_logits.exact.factor),
+                                    .context = 1};
+    add_attention(steps_, layout, {.heads_apart = false, .logits = logits}, factors,
+                  {.q = steps_.part(layout.rows(type::s8, row), qkv, first_byte(0)),
+                   .k = steps_.part(layout.columns(type::s8, row), qkv, first_byte(1)),
+                   .v = steps_.part(layout.rows(type::s8, row), qkv, first_byte(2)),
+                   .context = steps_.part(layout.rows(type::u8, width), context)});
   }
 
   static dnnl::post_ops added() {

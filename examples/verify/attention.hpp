@@ -13,6 +13,7 @@
 
 #include "intact/build/owned_parameters.hpp"
 #include "intact/build/scale.hpp"
+#include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
 #include "intact/io/recorded_case.hpp"
 #include "intact/reference/gemm.hpp"
@@ -96,8 +97,12 @@ struct recorded_attention {
   }
 };
 
-inline std::string logits_reason(const recorded_attention& attention, double scale, int zero_point, index_t image,
-                                 index_t head, index_t i, index_t j, std::int64_t found, std::int64_t expected) {
+/// Why float32 may give another code of logit `at`, in the order of images, heads, queries and keys.
+inline std::string logits_reason(const recorded_attention& attention, const intact::code_scale& output, index_t at,
+                                 std::int64_t found, std::int64_t expected) {
+  const index_t j = at % attention.tokens, row = at / attention.tokens;
+  const index_t i = row % attention.tokens, of_head = row / attention.tokens;
+  const index_t image = of_head / attention.heads, head = of_head % attention.heads;
   const intact::quantized_matrix q = attention.part(image, head, 0), k = attention.part(image, head, 1);
   std::int64_t sum = 0, magnitudes = 0;
   for (index_t c = 0; c < attention.head_size; ++c) {
@@ -107,8 +112,8 @@ inline std::string logits_reason(const recorded_attention& attention, double sca
   }
   const long double unit = static_cast<long double>(attention.qkv_scale);
   const long double factor =
-      unit * unit * static_cast<long double>(attention.logits_factor) / static_cast<long double>(scale);
-  const long double exact = static_cast<long double>(sum) * factor + zero_point;
+      unit * unit * static_cast<long double>(attention.logits_factor) / static_cast<long double>(output.scale);
+  const long double exact = static_cast<long double>(sum) * factor + static_cast<long double>(output.zero_point);
   const long double roundings = static_cast<long double>(attention.head_size + 6) * float32_rounding;
   return near_tie(exact, found, expected,
                   roundings * static_cast<long double>(magnitudes) * factor + float32_rounding * std::fabs(exact));
@@ -119,6 +124,7 @@ inline void verify_logits(const recorded_attention& attention, case_report& repo
   const std::string logits = attention.name + "_qact_attn1";
   const double scale = file.tensor_scale(logits);
   const int zero_point = file.quantizer_of(logits).zero_point;
+  const intact::code_scale output{.scale = scale, .zero_point = static_cast<double>(zero_point)};
   const double factor = attention.qkv_scale * attention.qkv_scale * attention.logits_factor / scale;
   const intact::owned_tensor_scale built(intact::attention_logits_spec(factor, zero_point, attention.head_size));
   matrix<std::int32_t> sums(attention.images * attention.heads * attention.tokens, attention.tokens);
@@ -144,10 +150,7 @@ inline void verify_logits(const recorded_attention& attention, case_report& repo
   const std::vector<std::int64_t> recorded = file.integers(logits + "__codes");
   for (std::size_t at = 0; at < recorded.size(); ++at) {
     result.compare<std::int64_t>(at, codes.values[at], recorded[at], [&] {
-      const auto row = static_cast<index_t>(at) / attention.tokens;
-      return logits_reason(attention, scale, zero_point, row / attention.tokens / attention.heads,
-                           row / attention.tokens % attention.heads, row % attention.tokens,
-                           static_cast<index_t>(at) % attention.tokens, codes.values[at], recorded[at]);
+      return logits_reason(attention, output, static_cast<index_t>(at), codes.values[at], recorded[at]);
     });
   }
   report.add(std::move(result));
@@ -168,7 +171,7 @@ void verify_attention_softmax(const recorded_attention& attention, case_report& 
   constexpr int zero = intact::attention_codes<Format>::last_code;
   compare_codes(result, codes, file.integers(tensor), zero, zero, [&](std::size_t at, std::int64_t expected) {
     const auto position = static_cast<index_t>(at);
-    return softmax_reason(softmax, position / codes.columns, position % codes.columns, x, scale, expected, zero);
+    return softmax_reason(softmax, position / codes.columns, position % codes.columns, x, expected, zero);
   });
   report.add(std::move(result));
 }
@@ -190,10 +193,13 @@ matrix<std::uint8_t> recorded_log2_codes(const recorded_attention& attention) {
   return codes;
 }
 
+/// Why float32 may give another code of the context at `at`, in the order of images, tokens, heads and channels.
 template <intact::attention_code Format>
-std::string context_reason(const recorded_attention& attention, const matrix<std::uint8_t>& codes, double scale,
-                           int zero_point, index_t image, index_t head, index_t i, index_t c, std::int64_t found,
-                           std::int64_t expected) {
+std::string context_reason(const recorded_attention& attention, const matrix<std::uint8_t>& codes,
+                           const intact::code_scale& output, index_t at, std::int64_t found, std::int64_t expected) {
+  const index_t c = at % attention.head_size, of_token = at / attention.head_size;
+  const index_t head = of_token % attention.heads, token = of_token / attention.heads;
+  const index_t i = token % attention.tokens, image = token / attention.tokens;
   const intact::quantized_matrix v = attention.part(image, head, 2);
   long double sum = 0, magnitudes = 0;
   for (index_t j = 0; j < attention.tokens; ++j) {
@@ -204,8 +210,8 @@ std::string context_reason(const recorded_attention& attention, const matrix<std
       magnitudes += std::fabs(product);
     }
   }
-  const long double factor = static_cast<long double>(attention.qkv_scale) / static_cast<long double>(scale);
-  const long double exact = sum * factor + zero_point;
+  const long double factor = static_cast<long double>(attention.qkv_scale) / static_cast<long double>(output.scale);
+  const long double exact = sum * factor + static_cast<long double>(output.zero_point);
   const long double roundings = static_cast<long double>(attention.tokens + 4) * float32_rounding;
   return near_tie(exact, found, expected, roundings * magnitudes * factor + float32_rounding * std::fabs(exact));
 }
@@ -247,6 +253,7 @@ void verify_context(const recorded_attention& attention, const std::string& outp
   }
   const double scale = file.tensor_scale(output);
   const int zero_point = file.quantizer_of(output).zero_point;
+  const intact::code_scale context_scale{.scale = scale, .zero_point = static_cast<double>(zero_point)};
   const intact::owned_tensor_scale built(
       intact::attention_context_spec(attention.qkv_scale / scale, zero_point, attention.tokens));
   using stage = std::conditional_t<Format == intact::attention_code::u8_full, intact::requantize_s64<std::uint8_t>,
@@ -262,10 +269,10 @@ void verify_context(const recorded_attention& attention, const std::string& outp
                                             attention.part(image, head, 2), stage{built.scale}, y);
     for (index_t i = 0; i < y.rows; ++i) {
       for (index_t c = 0; c < y.columns; ++c) {
-        const auto at =
-            static_cast<std::size_t>((image * attention.tokens + i) * context.columns + head * attention.head_size + c);
+        const index_t position = (image * attention.tokens + i) * context.columns + head * attention.head_size + c;
+        const auto at = static_cast<std::size_t>(position);
         result.compare<std::int64_t>(at, y(i, c), recorded[at], [&] {
-          return context_reason<Format>(attention, codes, scale, zero_point, image, head, i, c, y(i, c), recorded[at]);
+          return context_reason<Format>(attention, codes, context_scale, position, y(i, c), recorded[at]);
         });
       }
     }

@@ -216,7 +216,7 @@ intact::owned_channel_scale build_layer_scale(const recorded_layer& layer, const
 }
 
 /// Why float32 may give another code: its sums are off by up to K roundings of the sum of magnitudes.
-inline std::string layer_reason(const recorded_layer& layer, double scale, int zero_point, index_t m, index_t n,
+inline std::string layer_reason(const recorded_layer& layer, const intact::code_scale& output, index_t m, index_t n,
                                 std::int64_t found, std::int64_t expected) {
   std::int64_t sum = 0, magnitudes = 0;
   for (index_t k = 0; k < layer.weights.columns; ++k) {
@@ -224,9 +224,10 @@ inline std::string layer_reason(const recorded_layer& layer, double scale, int z
     sum += product;
     magnitudes += std::abs(product);
   }
-  const long double factor = static_cast<long double>(layer.factor(n)) / static_cast<long double>(scale);
-  const long double addend = static_cast<long double>(layer.addend(n)) / static_cast<long double>(scale);
-  const long double exact = static_cast<long double>(sum) * factor + addend + zero_point;
+  const long double factor = static_cast<long double>(layer.factor(n)) / static_cast<long double>(output.scale);
+  const long double addend = static_cast<long double>(layer.addend(n)) / static_cast<long double>(output.scale);
+  const long double exact =
+      static_cast<long double>(sum) * factor + addend + static_cast<long double>(output.zero_point);
   const long double roundings = static_cast<long double>(layer.weights.columns + 4) * float32_rounding;
   return near_tie(exact, found, expected,
                   roundings * (static_cast<long double>(magnitudes) * factor + std::fabs(addend)) +
@@ -237,11 +238,11 @@ template <class Code>
 tensor_comparison compare_requantized(const recorded_case& file, const recorded_layer& layer) {
   const std::string tensor = layer.output_name + "__codes";
   const quantizer output = file.quantizer_of<Code>(layer.output_name);
-  const auto scale = [&](index_t n) { return static_cast<double>(output.channel(n)); };
-  const int zero_point = output.zero_point;
-  const auto built = build_layer_scale(layer, [&](index_t n) {
-    return intact::code_scale{scale(n), static_cast<double>(zero_point)};
-  });
+  const auto output_of = [&](index_t n) {
+    return intact::code_scale{.scale = static_cast<double>(output.channel(n)),
+                              .zero_point = static_cast<double>(output.zero_point)};
+  };
+  const auto built = build_layer_scale(layer, output_of);
   matrix<Code> codes(layer.rows(), layer.weights.rows);
   layer.multiply(layer.weights.view(), intact::requantize<Code>{built.view()}, codes.view());
   tensor_comparison result = file.compare(tensor, "requantized codes of layers", claim::bounded, codes.values.size());
@@ -249,9 +250,8 @@ tensor_comparison compare_requantized(const recorded_case& file, const recorded_
   for (index_t m = 0; m < codes.rows; ++m) {
     for (index_t n = 0; n < codes.columns; ++n) {
       const auto at = static_cast<std::size_t>(m * codes.columns + n);
-      result.compare<std::int64_t>(at, codes(m, n), recorded[at], [&] {
-        return layer_reason(layer, scale(n), zero_point, m, n, codes(m, n), recorded[at]);
-      });
+      result.compare<std::int64_t>(at, codes(m, n), recorded[at],
+                                   [&] { return layer_reason(layer, output_of(n), m, n, codes(m, n), recorded[at]); });
     }
   }
   return result;

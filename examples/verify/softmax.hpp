@@ -59,12 +59,13 @@ inline int log2_code_by_division(std::uint64_t e, std::uint64_t sum) {
 /// One Log-Int-Softmax with its exact integers.
 struct exact_softmax {
   matrix<std::uint8_t> logits;
+  float scale = 0;  ///< of the logits
   intact::exp_values<std::uint64_t> table;
   std::vector<std::uint64_t> sums;
   std::vector<int> largest;
 
-  exact_softmax(matrix<std::uint8_t> codes, float scale)
-      : logits(std::move(codes)), table(intact::i_exp_table(scale, logits.columns)) {
+  exact_softmax(matrix<std::uint8_t> codes, float logits_scale)
+      : logits(std::move(codes)), scale(logits_scale), table(intact::i_exp_table(scale, logits.columns)) {
     for (index_t i = 0; i < logits.rows; ++i) {
       const auto row = logits.view().row_block(i, 1);
       largest.push_back(logits.columns == 0 ? 0 : *std::max_element(row.data, row.data + row.columns));
@@ -117,8 +118,9 @@ inline int float32_code(const float* x, index_t keys, index_t j, float scale, in
 /// and with them its formula gives the recorded code; or the ratio S / e lies within float32 rounding of where codes
 /// change.
 inline std::string softmax_reason(const exact_softmax& softmax, index_t i, index_t j, const std::vector<float>& x,
-                                  float scale, std::int64_t recorded, int zero) {
+                                  std::int64_t recorded, int zero) {
   const index_t keys = softmax.logits.columns;
+  const float scale = softmax.scale;
   const float* const row = x.data() + i * keys;
   const float* const missed =
       std::find_if(row, row + keys, [&](float value) { return value / scale != std::rint(value / scale); });
@@ -245,7 +247,7 @@ inline void verify_masked_softmax(const recorded_case& file, const matrix<std::u
     for (index_t k = 0; k < row.columns; ++k) {
       const auto at = static_cast<std::size_t>(i * logits.columns + keys[static_cast<std::size_t>(k)]);
       kept.compare<std::int64_t>(at, codes(0, k), recorded[at], [&] {
-        return softmax_reason(softmax, 0, k, row_x, scale, recorded[at],
+        return softmax_reason(softmax, 0, k, row_x, recorded[at],
                               intact::attention_codes<intact::attention_code::u8_masked>::last_code);
       });
     }
@@ -293,7 +295,7 @@ inline void verify_softmax(const recorded_case& file, case_report& report) {
       tensor_comparison result = file.compare(tensor, operation, claim::explained, codes.values.size());
       compare_codes(result, codes, file.integers(tensor), zero, zero, [&](std::size_t at, std::int64_t expected) {
         const auto position = static_cast<index_t>(at);
-        return softmax_reason(softmax, position / logits.columns, position % logits.columns, x, scale, expected, zero);
+        return softmax_reason(softmax, position / logits.columns, position % logits.columns, x, expected, zero);
       });
       report.add(std::move(result));
     }

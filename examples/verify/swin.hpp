@@ -143,13 +143,21 @@ struct masked_softmax_comparisons {
         hidden(file.compare(tensor, "zero level of masked keys", claim::exact, count)) {}
 };
 
-/// One row of a masked Log-Int-Softmax, of which the original's maximum, sum and codes are over all keys, those that
+/// A recorded Log-Int-Softmax.
+struct recorded_softmax {
+  const matrix<std::uint8_t>& logits;
+  float scale;                                ///< of the logits
+  const std::vector<float>& x;                ///< the logits in float32
+  const std::vector<std::int64_t>& expected;  ///< codes
+};
+
+/// Row i of a masked Log-Int-Softmax, of which the original's maximum, sum and codes are over all keys, those that
 /// are masked having logits lower by 100.
 template <intact::attention_code Format>
-void compare_masked_row(const matrix<std::uint8_t>& logits, const std::uint8_t* visible, const std::vector<float>& x,
-                        const std::vector<std::int64_t>& recorded, const matrix<std::uint8_t>& codes, float scale,
-                        index_t i, masked_softmax_comparisons& all) {
+void compare_masked_row(const recorded_softmax& recorded, const std::uint8_t* visible,
+                        const matrix<std::uint8_t>& codes, index_t i, masked_softmax_comparisons& all) {
   constexpr int zero = intact::attention_codes<Format>::last_code;
+  const matrix<std::uint8_t>& logits = recorded.logits;
   std::vector<index_t> keys;
   std::vector<float> row_x;
   matrix<std::uint8_t> row(1, std::count_if(visible, visible + logits.columns, [](int v) { return v != 0; }));
@@ -158,19 +166,19 @@ void compare_masked_row(const matrix<std::uint8_t>& logits, const std::uint8_t* 
     if (visible[j] != 0) {
       row(0, std::ssize(keys)) = logits(i, j);
       keys.push_back(j);
-      row_x.push_back(x[at]);
+      row_x.push_back(recorded.x[at]);
     } else {
-      all.hidden.compare<std::int64_t>(at, codes(i, j), std::min<std::int64_t>(recorded[at], zero));
+      all.hidden.compare<std::int64_t>(at, codes(i, j), std::min<std::int64_t>(recorded.expected[at], zero));
     }
   }
-  const exact_softmax softmax(row, scale);
+  const exact_softmax softmax(row, recorded.scale);
   for (index_t k = 0; k < row.columns; ++k) {
     const index_t j = keys[static_cast<std::size_t>(k)];
     const auto at = static_cast<std::size_t>(i * logits.columns + j);
     all.division.compare<std::int64_t>(at, codes(i, j), softmax.by_division(0, k, zero));
-    const std::int64_t expected = std::min<std::int64_t>(recorded[at], zero);
+    const std::int64_t expected = std::min<std::int64_t>(recorded.expected[at], zero);
     all.original.compare<std::int64_t>(at, codes(i, j), expected,
-                                       [&] { return softmax_reason(softmax, 0, k, row_x, scale, expected, zero); });
+                                       [&] { return softmax_reason(softmax, 0, k, row_x, expected, zero); });
   }
 }
 
@@ -182,8 +190,9 @@ void verify_window_softmax(const recorded_attention& attention, const matrix<std
   const float scale = static_cast<float>(file.tensor_scale(logits_name));
   const matrix<std::uint8_t> logits = file.codes<std::uint8_t>(logits_name + "__codes");
   const intact::exp_values<std::uint64_t> table = intact::i_exp_table(scale, attention.tokens);
-  const std::vector<std::int64_t> recorded = file.integers(tensor, logits.values.size());
+  const std::vector<std::int64_t> expected = file.integers(tensor, logits.values.size());
   const std::vector<float> x = file.floats(attention.name + "_log_int_softmax__in", logits.values.size());
+  const recorded_softmax recorded{.logits = logits, .scale = scale, .x = x, .expected = expected};
   masked_softmax_comparisons all(file, tensor, logits.values.size());
   matrix<std::uint8_t> codes(logits.rows, logits.columns);
   attention.for_each_head([&](index_t window, index_t head) {
@@ -194,7 +203,7 @@ void verify_window_softmax(const recorded_attention& attention, const matrix<std
                                                      intact::exp_table<std::uint64_t>(table), mask,
                                                      codes.view().row_block(first, tokens));
     for (index_t i = 0; i < tokens; ++i) {
-      compare_masked_row<Format>(logits, mask.row(i), x, recorded, codes, scale, first + i, all);
+      compare_masked_row<Format>(recorded, mask.row(i), codes, first + i, all);
     }
   });
   report.add(std::move(all.division));

@@ -47,8 +47,8 @@ void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, ma
   require_activation(codes, table, y);
   using code = std::remove_const_t<Code>;
   if (y.columns != 0) {
-    for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::activation<Isa>(matrix_view<const code>(codes), table.data(), y, begin, end);
+    for_each_row_range(run, y.rows, rows_per_task, [&](row_range rows) {
+      kernel::activation<Isa>(matrix_view<const code>(codes), table.data(), y, rows);
     });
   }
 }

@@ -35,7 +35,7 @@ void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t>
   require_add(stream, branch, scale, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task,
-                       [&](index_t begin, index_t end) { kernel::add<Isa>(stream, branch, scale, y, begin, end); });
+                       [&](row_range rows) { kernel::add<Isa>(stream, branch, scale, y, rows); });
   }
 }
 

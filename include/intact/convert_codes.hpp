@@ -37,7 +37,7 @@ void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix
   require_convert_codes(x, stage, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task,
-                       [&](index_t begin, index_t end) { kernel::convert_codes<Isa>(x, stage, y, begin, end); });
+                       [&](row_range rows) { kernel::convert_codes<Isa>(x, stage, y, rows); });
   }
 }
 

@@ -43,9 +43,8 @@ void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const dep
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_depthwise_conv(x, grid, w, stage, y);
   if (x.codes.columns != 0) {
-    for_each_row_range(run, x.codes.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::depthwise_conv<Isa>(x, grid, w, stage, y, begin, end);
-    });
+    for_each_row_range(run, x.codes.rows, rows_per_task,
+                       [&](row_range tokens) { kernel::depthwise_conv<Isa>(x, grid, w, stage, y, tokens); });
   }
 }
 

@@ -135,7 +135,8 @@ void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage
           const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_gemm(a, w, stage, y);
-  detail::run_gemm<Isa>(gemm_operands<std::remove_const_t<A>, Element, Stage>{a, w, stage, y}, run);
+  detail::run_gemm<Isa>(gemm_operands<std::remove_const_t<A>, Element, Stage>{.a = a, .w = w, .stage = stage, .y = y},
+                        run);
 }
 
 /// Bytes of workspace for a product of two activations with N rows of b and K columns, for memory of any alignment.
@@ -207,9 +208,10 @@ void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage
   for (index_t i = 0; i < count; ++i) {
     const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
     const row_corrected<Stage> corrected{stage, {mine.corrections, static_cast<std::size_t>(rows)}};
-    detail::run_gemm<Isa>(gemm_operands<std::uint8_t, std::int8_t, row_corrected<Stage>>{a[i].codes, b_packed,
-                                                                                         corrected, y[i], mine.start},
-                          run);
+    detail::run_gemm<Isa>(
+        gemm_operands<std::uint8_t, std::int8_t, row_corrected<Stage>>{
+            .a = a[i].codes, .w = b_packed, .stage = corrected, .y = y[i], .start = mine.start},
+        run);
   }
 }
 

@@ -42,7 +42,7 @@ void im2col(const image_view& image, const patch_size& patch, matrix_view<std::u
   require_im2col(image, patch, y);
   if (y.columns != 0) {
     for_each_row_range(run, y.rows, rows_per_task,
-                       [&](index_t begin, index_t end) { kernel::im2col<Isa>(image, patch, y, begin, end); });
+                       [&](row_range patches) { kernel::im2col<Isa>(image, patch, y, patches); });
   }
 }
 

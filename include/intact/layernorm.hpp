@@ -71,8 +71,7 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_layernorm<Code>(x, p, y);
   if (x.columns != 0) {
-    for_each_row_range(run, x.rows, rows_per_task,
-                       [&](index_t begin, index_t end) { kernel::layernorm<Isa>(x, p, y, begin, end); });
+    for_each_row_range(run, x.rows, rows_per_task, [&](row_range rows) { kernel::layernorm<Isa>(x, p, y, rows); });
   }
 }
 

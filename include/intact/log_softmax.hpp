@@ -74,8 +74,8 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
   require_log_softmax<Format>(logits, table, codes);
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), codes, begin, end);
+    for_each_row_range(run, logits.rows, rows_per_task, [&](row_range rows) {
+      kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), codes, rows);
     });
   }
 }
@@ -109,8 +109,8 @@ void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, con
   require_log_softmax<Format>(logits, table, mask, codes);
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), mask, codes, begin, end);
+    for_each_row_range(run, logits.rows, rows_per_task, [&](row_range rows) {
+      kernel::log_softmax<Isa, Format, Rounding>(logits, table.data(), mask, codes, rows);
     });
   }
 }

@@ -49,9 +49,8 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_max_softmax(logits, table, y);
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::max_softmax<Isa>(logits, table.data(), y, begin, end);
-    });
+    for_each_row_range(run, logits.rows, rows_per_task,
+                       [&](row_range rows) { kernel::max_softmax<Isa>(logits, table.data(), y, rows); });
   }
 }
 
@@ -77,9 +76,8 @@ void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::ui
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_max_softmax(logits, table, mask, y);
   if (logits.columns != 0) {
-    for_each_row_range(run, logits.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::max_softmax<Isa>(logits, table.data(), mask, masked, y, begin, end);
-    });
+    for_each_row_range(run, logits.rows, rows_per_task,
+                       [&](row_range rows) { kernel::max_softmax<Isa>(logits, table.data(), mask, masked, y, rows); });
   }
 }
 

@@ -37,9 +37,8 @@ void patch_merge(matrix_view<X> x, index_t height, index_t width, std::type_iden
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_patch_merge(x, height, width, y);
   if (x.columns != 0) {
-    for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::patch_merge<Isa, T>(x, height, width, padding, y, begin, end);
-    });
+    for_each_row_range(run, y.rows, rows_per_task,
+                       [&](row_range rows) { kernel::patch_merge<Isa, T>(x, height, width, padding, y, rows); });
   }
 }
 

@@ -55,11 +55,11 @@ namespace detail {
 template <class Isa, class Codes, class Stage, class Out, executor Executor>
 void shift_matmul(const Codes& codes, const quantized_matrix& v, const Stage& stage, const matrix_view<Out>& y,
                   workspace memory, const Executor& run) {
-  constexpr std::uint8_t most = 255;  // clipped codes have been stored as such
-  multiply_by_values<Isa>(v, y.rows, memory, run,
-                          [&](const auto& values, index_t begin, index_t end, const auto& scratch) {
-                            kernel::shift_matmul<Isa>(codes, most, values, stage, y, begin, end, scratch);
-                          });
+  multiply_by_values<Isa>(v, y.rows, memory, run, [&](const auto& values, row_range rows, const auto& scratch) {
+    // Clipped codes have been stored as such.
+    const kernel::shift_operands<Codes> x{.codes = codes, .max_code = 255, .v = values};
+    kernel::shift_matmul<Isa>(x, stage, y, rows, scratch);
+  });
 }
 
 }  // namespace detail

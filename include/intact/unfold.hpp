@@ -38,9 +38,8 @@ void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const ste
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_unfold(x, grid, around, y);
   if (y.columns != 0) {
-    for_each_row_range(run, y.rows, rows_per_task, [&](index_t begin, index_t end) {
-      kernel::unfold<Isa>(x, grid, around, padding, y, begin, end);
-    });
+    for_each_row_range(run, y.rows, rows_per_task,
+                       [&](row_range rows) { kernel::unfold<Isa>(x, grid, around, padding, y, rows); });
   }
 }
 

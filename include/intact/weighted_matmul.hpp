@@ -38,7 +38,7 @@ constexpr std::size_t value_product_bytes(index_t keys, index_t channels, index_
   return memory.bytes();
 }
 
-/// Prepares V and calls multiply(values, begin, end, scratch) for ranges that have all of `rows` rows between them.
+/// Prepares V and calls multiply(values, row_range, scratch) for ranges that have all of `rows` rows between them.
 template <class Isa, executor Executor, class Multiply>
 void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memory, const Executor& run,
                         const Multiply& multiply) {
@@ -54,7 +54,7 @@ void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memor
       scratch = kernel::shift_scratch::take(mine, keys, band);
     }
     const auto first_row = [&](index_t of_task) { return std::min(of_task * bands / tasks * band, rows); };
-    multiply(values, first_row(task), first_row(task + 1), scratch);
+    multiply(values, row_range{.begin = first_row(task), .end = first_row(task + 1)}, scratch);
   });
 }
 
@@ -93,10 +93,9 @@ void weighted_matmul(matrix_view<const std::uint8_t> weights, const quantized_ma
                      const row_divisor& normalization, matrix_view<std::uint8_t> y, workspace memory,
                      const Executor& run = {}) {
   require_weighted_matmul(weights, v, normalization, y, memory, run.threads());
-  detail::multiply_by_values<Isa>(
-      v, y.rows, memory, run, [&](const auto& values, index_t begin, index_t end, const auto& scratch) {
-        kernel::weighted_matmul<Isa>(weights, values, normalization, y, begin, end, scratch);
-      });
+  detail::multiply_by_values<Isa>(v, y.rows, memory, run, [&](const auto& values, row_range rows, const auto& scratch) {
+    kernel::weighted_matmul<Isa>(weights, values, normalization, y, rows, scratch);
+  });
 }
 
 }  // namespace INTACT_UNIT

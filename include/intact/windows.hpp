@@ -36,9 +36,8 @@ void window_partition(matrix_view<X> x, const window_grid& grid, std::type_ident
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_window_partition(x, grid, y);
   if (y.columns != 0) {
-    for_each_row_range(run, grid.windows(), 1, [&](index_t begin, index_t end) {
-      kernel::window_partition<Isa, T>(x, grid, padding, y, begin, end);
-    });
+    for_each_row_range(run, grid.windows(), 1,
+                       [&](row_range windows) { kernel::window_partition<Isa, T>(x, grid, padding, y, windows); });
   }
 }
 
@@ -59,7 +58,7 @@ void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y,
   require_window_reverse(x, grid, y);
   if (y.columns != 0) {
     for_each_row_range(run, grid.windows(), 1,
-                       [&](index_t begin, index_t end) { kernel::window_reverse<Isa, T>(x, grid, y, begin, end); });
+                       [&](row_range windows) { kernel::window_reverse<Isa, T>(x, grid, y, windows); });
   }
 }
 

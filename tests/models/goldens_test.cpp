@@ -309,27 +309,34 @@ TEST_CASE("reference::gemm: gives the accumulators of every layer [recorded case
   CHECK(result.tensors >= 53);  // 42 layers, 11 of them with weights that 4 bits hold
 }
 
-/// The share of q (0), k (1) or v (2) of one head of one image in the recorded qkv codes.
-quantized_matrix part_of_qkv(tensor<std::uint8_t>& qkv, int zero_point, index_t tokens, index_t image, index_t heads,
-                             index_t head, index_t which) {
-  const index_t width = qkv.columns() / 3;
-  const index_t head_size = width / heads;
-  return {qkv.view().row_block(image * tokens, tokens).column_block(which * width + head * head_size, head_size),
-          zero_point};
-}
+/// The recorded q, k and v of an attention.
+struct recorded_qkv {
+  tensor<std::uint8_t> codes;
+  int zero_point;
+  index_t heads, tokens;
+
+  /// The share of q (0), k (1) or v (2) of one head of one image.
+  quantized_matrix part(index_t image, index_t head, index_t which) {
+    const index_t width = codes.columns() / 3;
+    const index_t head_size = width / heads;
+    return {codes.view().row_block(image * tokens, tokens).column_block(which * width + head * head_size, head_size),
+            zero_point};
+  }
+};
 
 void compare_logits(const safetensors_file& file, const std::string& attention, comparison& result) {
-  tensor<std::uint8_t> qkv = codes_of<std::uint8_t>(file, attention + "_qact1__codes");
-  const int zero_point = scalar(file, attention + "_qact1__zp");
   const std::string name = attention + "_qk_acc";
   const index_t images = size(file, name, 0), heads = size(file, name, 1), tokens = size(file, name, 2);
+  recorded_qkv qkv{.codes = codes_of<std::uint8_t>(file, attention + "_qact1__codes"),
+                   .zero_point = scalar(file, attention + "_qact1__zp"),
+                   .heads = heads,
+                   .tokens = tokens};
   const std::vector<std::int32_t> recorded = file.values<std::int32_t>(name);
   auto next = recorded.begin();
   for (index_t image = 0; image < images; ++image) {
     for (index_t head = 0; head < heads; ++head) {
       tensor<std::int32_t> sums(tokens, tokens);
-      reference::gemm(part_of_qkv(qkv, zero_point, tokens, image, heads, head, 0),
-                      part_of_qkv(qkv, zero_point, tokens, image, heads, head, 1), raw_accumulator{}, sums.view());
+      reference::gemm(qkv.part(image, head, 0), qkv.part(image, head, 1), raw_accumulator{}, sums.view());
       for (const std::int32_t sum : sums.memory()) {
         result.compare(sum, *next++);
       }
@@ -371,10 +378,12 @@ constexpr int recorded_fraction_bits_8 = 31;
 
 void compare_context(const safetensors_file& file, const std::string& attention, comparison& result) {
   const bool wide = parameters_of(file).at("softmax_bits") == 8;
-  tensor<std::uint8_t> qkv = codes_of<std::uint8_t>(file, attention + "_qact1__codes");
-  const int zero_point = scalar(file, attention + "_qact1__zp");
   const std::string name = attention + "_av_acc";
   const index_t images = size(file, name, 0), heads = size(file, name, 1), tokens = size(file, name, 2);
+  recorded_qkv qkv{.codes = codes_of<std::uint8_t>(file, attention + "_qact1__codes"),
+                   .zero_point = scalar(file, attention + "_qact1__zp"),
+                   .heads = heads,
+                   .tokens = tokens};
   const index_t head_size = size(file, name, 3);
   const std::vector<std::int64_t> recorded = file.values<std::int64_t>(name);
   // The zero level of the recording is 16 or 256; its 4-bit codes are ours, of its 8-bit codes 256 does not occur.
@@ -383,7 +392,7 @@ void compare_context(const safetensors_file& file, const std::string& attention,
   for (index_t image = 0; image < images; ++image) {
     for (index_t head = 0; head < heads; ++head) {
       const auto of_head = codes.view().row_block((image * heads + head) * tokens, tokens);
-      const quantized_matrix v = part_of_qkv(qkv, zero_point, tokens, image, heads, head, 2);
+      const quantized_matrix v = qkv.part(image, head, 2);
       tensor<std::int32_t> sums(tokens, head_size);
       tensor<std::int64_t> wide_sums(tokens, head_size);
       if (wide) {

@@ -50,10 +50,10 @@ INTACT_TEST_INSTANTIATE void detail::attend_window_head<compiled_isa>(const deta
 
 INTACT_TEST_INSTANTIATE void kernel::layernorm<compiled_isa>(matrix_view<const std::uint8_t>,
                                                              const layernorm_parameters&, matrix_view<std::uint8_t>,
-                                                             index_t, index_t) noexcept;
+                                                             row_range) noexcept;
 INTACT_TEST_INSTANTIATE void kernel::layernorm<compiled_isa>(matrix_view<const std::int16_t>,
                                                              const layernorm_parameters&, matrix_view<std::uint8_t>,
-                                                             index_t, index_t) noexcept;
+                                                             row_range) noexcept;
 
 #define INTACT_MODELS_ON_STREAM(code, executor)                                                                    \
   INTACT_TEST_INSTANTIATE void block<compiled_isa>(matrix_view<code>, const block_parameters&, const block_shape&, \

@@ -44,6 +44,9 @@
 /// or a member of a type that crosses translation units.
 #define INTACT_INLINE [[gnu::always_inline]] inline
 
+/// The same for a lambda expression, after its parameters.
+#define INTACT_INLINE_LAMBDA __attribute__((always_inline))
+
 /// A program that defines INTACT_REQUIRE_VECTOR_STAGES is told at compile time of output stages that kernels would call
 /// element by element.
 #if defined(INTACT_REQUIRE_VECTOR_STAGES)

@@ -119,8 +119,8 @@ namespace detail {
 template <class Isa, class Code, executor Executor>
 void run_quantize_rows(matrix_view<const float> x, matrix_view<Code> codes, std::span<float> scale,
                        const Executor& run) {
-  for_each_row_range(run, x.rows, rows_per_task, [&](index_t begin, index_t end) {
-    for (index_t m = begin; m < end; ++m) {
+  for_each_row_range(run, x.rows, rows_per_task, [&](row_range rows) {
+    for (index_t m = rows.begin; m < rows.end; ++m) {
       const float* const from = x.columns == 0 ? nullptr : x.data + m * x.stride;
       Code* const to = x.columns == 0 ? nullptr : codes.data + m * codes.stride;
       scale[static_cast<std::size_t>(m)] = kernel::quantize_row<Isa>(from, x.columns, to);

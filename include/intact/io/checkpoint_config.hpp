@@ -324,18 +324,20 @@ inline void read_model_config(const config_object& object, checkpoint_config& co
   for (const char* const key : {"hidden_size", "embed_dim", "num_features", "num_hidden_layers", "intermediate_size",
                                 "num_channels", "num_labels"}) {
     if (const auto size = object.integer(key)) {
-      config.sizes.push_back({key, size->value, size->source});
+      config.sizes.push_back({.key = key, .value = size->value, .source = size->source});
     }
   }
   if (const auto patch = object.sides("patch_size")) {
-    config.sizes.push_back({"patch_size", patch->value.height, patch->source});
-    config.sizes.push_back({"patch_width", patch->value.width, patch->source});
+    config.sizes.push_back({.key = "patch_size", .value = patch->value.height, .source = patch->source});
+    config.sizes.push_back({.key = "patch_width", .value = patch->value.width, .source = patch->source});
   }
   if (const nlohmann::json* const classes = object.find("num_classes"); classes != nullptr && *classes != 0) {
-    config.sizes.push_back({"num_classes", object.integer("num_classes")->value, object.source("num_classes")});
+    config.sizes.push_back(
+        {.key = "num_classes", .value = object.integer("num_classes")->value, .source = object.source("num_classes")});
   }
   if (const nlohmann::json* const labels = object.find("id2label"); labels != nullptr && labels->is_object()) {
-    config.sizes.push_back({"id2label", static_cast<index_t>(labels->size()), object.source("id2label")});
+    config.sizes.push_back(
+        {.key = "id2label", .value = static_cast<index_t>(labels->size()), .source = object.source("id2label")});
   }
   read_timm_config(object.object("pretrained_cfg").value_or(object), config);
 }

@@ -7,6 +7,7 @@
 #include "intact/kernel/masked_row.hpp"
 #include "intact/simd/byte_table.hpp"
 #include "intact/simd/lut12.hpp"
+#include "intact/types/row_range.hpp"
 
 // Functions by table. 256 entries: in registers where there is a shuffle of bytes, else by one load per code. 4,096
 // entries, which fit the L1 cache: by shuffles or by one load per code.
@@ -33,17 +34,17 @@ INTACT_INLINE void activation_row(const Code* codes, index_t count, const std::u
   }
 }
 
-/// Rows [begin, end) of 8-bit codes.
+/// A range of rows of 8-bit codes.
 template <class Isa>
 void activation(matrix_view<const std::uint8_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
-                index_t begin, index_t end) noexcept {
+                row_range rows) noexcept {
   if constexpr (!simd::has_byte_lookup<Isa>) {
-    for (index_t i = begin; i < end; ++i) {
+    for (index_t i = rows.begin; i < rows.end; ++i) {
       activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
     }
   } else {
     const simd::byte_table<Isa> entries(table);
-    for (index_t i = begin; i < end; ++i) {
+    for (index_t i = rows.begin; i < rows.end; ++i) {
       transform_row<Isa>(code_row{codes.data + i * codes.stride, codes.columns}, entries, y, i);
     }
   }
@@ -61,13 +62,12 @@ INTACT_INLINE void shuffle_activation(const std::uint16_t* codes, const Table& t
   }
 }
 
-/// Rows [begin, end) of 12-bit codes by shuffles: four registers at a time, then one, and the rest by loads.
+/// A range of rows of 12-bit codes by shuffles: four registers at a time, then one, and the rest by loads.
 template <class Isa, class Table>
 INTACT_INLINE void shuffle_activation_rows(matrix_view<const std::uint16_t> codes, const Table& table,
-                                           const std::uint8_t* entries, matrix_view<std::uint8_t> y, index_t begin,
-                                           index_t end) {
+                                           const std::uint8_t* entries, matrix_view<std::uint8_t> y, row_range rows) {
   constexpr index_t width = simd::bytes<Isa>::width;
-  for (index_t i = begin; i < end; ++i) {
+  for (index_t i = rows.begin; i < rows.end; ++i) {
     const std::uint16_t* const row = codes.data + i * codes.stride;
     std::uint8_t* const to = y.data + i * y.stride;
     index_t j = 0;
@@ -81,21 +81,21 @@ INTACT_INLINE void shuffle_activation_rows(matrix_view<const std::uint16_t> code
   }
 }
 
-/// Rows [begin, end) of 12-bit codes.
+/// A range of rows of 12-bit codes.
 template <class Isa>
 void activation(matrix_view<const std::uint16_t> codes, const std::uint8_t* table, matrix_view<std::uint8_t> y,
-                index_t begin, index_t end) noexcept {
+                row_range rows) noexcept {
   if constexpr (simd::lut12<Isa>::exists) {
     const simd::lut12_step<Isa> stepped(table);
     if (stepped.fits) {
-      shuffle_activation_rows<Isa>(codes, stepped, table, y, begin, end);
+      shuffle_activation_rows<Isa>(codes, stepped, table, y, rows);
     } else {
       alignas(64) std::uint8_t aligned[std::size_t{1} << 12];
       std::memcpy(aligned, table, sizeof aligned);
-      shuffle_activation_rows<Isa>(codes, simd::lut12<Isa>(aligned), table, y, begin, end);
+      shuffle_activation_rows<Isa>(codes, simd::lut12<Isa>(aligned), table, y, rows);
     }
   } else {
-    for (index_t i = begin; i < end; ++i) {
+    for (index_t i = rows.begin; i < rows.end; ++i) {
       activation_row<Isa>(codes.data + i * codes.stride, codes.columns, table, y.data + i * y.stride);
     }
   }

@@ -8,6 +8,7 @@
 #include "intact/kernel/row.hpp"
 #include "intact/simd/bytes.hpp"
 #include "intact/simd/weighted_sum.hpp"
+#include "intact/types/row_range.hpp"
 #include "intact/types/scale.hpp"
 
 // Residual addition in 32-bit lanes. As sums wrap and the result fits, both zero points go into the offset.
@@ -16,11 +17,18 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// N registers of channels from `c` on, of which `count` exist, in rows [begin, end).
+/// Channels from `first` on.
+struct channel_group {
+  index_t first;
+  index_t count;
+};
+
+/// N registers of channels, of which channels.count exist, in a range of rows.
 template <class Isa, unsigned N>
 INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
-                             const add_parameters& scale, matrix_view<std::uint8_t> y, index_t begin, index_t end,
-                             index_t c, index_t count) {
+                             const add_parameters& scale, matrix_view<std::uint8_t> y, row_range rows,
+                             channel_group channels) {
+  const index_t c = channels.first, count = channels.count;
   s32<Isa> stream_multiplier[N], branch_multiplier[N], offset[N];
   load_row<Isa>(scale.stream_multiplier.data() + c, count, stream_multiplier);
   load_row<Isa>(scale.branch_multiplier.data() + c, count, branch_multiplier);
@@ -32,7 +40,7 @@ INTACT_INLINE void add_group(matrix_view<const std::uint8_t> stream, matrix_view
     offset[j] = simd::subtract<Isa>(offset[j], simd::multiply<Isa>(stream_zero_point, stream_multiplier[j]));
     offset[j] = simd::subtract<Isa>(offset[j], simd::multiply<Isa>(branch_zero_point, branch_multiplier[j]));
   }
-  for (index_t i = begin; i < end; ++i) {
+  for (index_t i = rows.begin; i < rows.end; ++i) {
     s32<Isa> first[N], second[N];
     load_row<Isa>(stream.data + i * stream.stride + c, count, first);
     load_row<Isa>(branch.data + i * branch.stride + c, count, second);
@@ -73,25 +81,26 @@ INTACT_INLINE auto add_factors(const add_parameters& scale, index_t first) {
   return sum::load(arrays[0], arrays[1], arrays[2], scale.stream_zero_point, scale.branch_zero_point);
 }
 
-/// All rows, at least one: a register of channels from `c` on, or the `count` ones that exist. Rows `ahead` below are
+/// All rows, at least one, of a register of channels, or of the y.columns ones that exist. Rows `ahead` below are
 /// prefetched.
 template <class Isa, bool Whole>
 INTACT_INLINE void add_columns(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
                                const typename simd::weighted_sum<Isa>::factors& factors, int shift,
-                               matrix_view<std::uint8_t> y, index_t c, index_t count, index_t ahead) {
+                               matrix_view<std::uint8_t> y, index_t ahead) {
   using bytes = simd::bytes<Isa>;
   using sum = simd::weighted_sum<Isa>;
-  const std::uint8_t* first = stream.data + c;
-  const std::uint8_t* second = branch.data + c;
-  std::uint8_t* to = y.data + c;
+  const std::uint8_t* first = stream.data;
+  const std::uint8_t* second = branch.data;
+  std::uint8_t* to = y.data;
   for (index_t left = y.rows;;) {
     simd::prefetch(first + ahead * stream.stride);
     simd::prefetch(second + ahead * branch.stride);
     if constexpr (Whole) {
       bytes::store(sum::apply(bytes::load(first), bytes::load(second), factors, shift), to);
     } else {
-      const auto codes = sum::apply(bytes::load_part(first, count), bytes::load_part(second, count), factors, shift);
-      bytes::store_part(codes, to, count);
+      const auto codes =
+          sum::apply(bytes::load_part(first, y.columns), bytes::load_part(second, y.columns), factors, shift);
+      bytes::store_part(codes, to, y.columns);
     }
     if (--left == 0) {
       return;
@@ -123,12 +132,13 @@ INTACT_INLINE void add_block(matrix_view<const std::uint8_t> stream, matrix_view
     const auto x = stream.row_block(i, rows), z = branch.row_block(i, rows);
     const auto to = y.row_block(i, rows);
     index_t c = 0;
+    const auto columns = [&](const auto& all, index_t count) { return all.column_block(first + c, count); };
     for (; c + width <= channels; c += width) {
       const auto in_registers = factors[c / width];
-      add_columns<Isa, true>(x, z, in_registers, shift, to, first + c, width, ahead);
+      add_columns<Isa, true>(columns(x, width), columns(z, width), in_registers, shift, columns(to, width), ahead);
     }
-    if (c < channels) {
-      add_columns<Isa, false>(x, z, factors[c / width], shift, to, first + c, channels - c, ahead);
+    if (const index_t rest = channels - c; rest > 0) {
+      add_columns<Isa, false>(columns(x, rest), columns(z, rest), factors[c / width], shift, columns(to, rest), ahead);
     }
   }
 }
@@ -142,35 +152,36 @@ INTACT_INLINE void add_blocks(matrix_view<const std::uint8_t> stream, matrix_vie
   }
 }
 
-/// Rows [begin, end) in registers of codes. Where two rows without a gap fill whole registers, but one does not, pairs
-/// of rows are taken for one.
+/// A range of rows in registers of codes. Where two rows without a gap fill whole registers, but one does not, pairs of
+/// rows are taken for one.
 template <class Isa>
 INTACT_INLINE void add_codes(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
-                             const add_parameters& scale, matrix_view<std::uint8_t> y, index_t begin, index_t end) {
+                             const add_parameters& scale, matrix_view<std::uint8_t> y, row_range rows) {
   constexpr index_t width = simd::weighted_sum<Isa>::width;
   const index_t c = y.columns;
   if (c % width == width / 2 && stream.stride == c && branch.stride == c && y.stride == c) {
-    const index_t pairs = (end - begin) / 2;
-    const auto paired = [&](auto* data) { return matrix_view(data + begin * c, pairs, 2 * c); };
+    const index_t pairs = rows.size() / 2;
+    const auto paired = [&](auto* data) { return matrix_view(data + rows.begin * c, pairs, 2 * c); };
     add_blocks<Isa>(paired(stream.data), paired(branch.data), scale, paired(y.data));
-    begin += 2 * pairs;
+    rows.begin += 2 * pairs;
   }
-  if (begin < end) {
-    const auto rest = [&](const auto& x) { return x.row_block(begin, end - begin); };
+  if (rows.size() > 0) {
+    const auto rest = [&](const auto& x) { return x.row_block(rows.begin, rows.size()); };
     add_blocks<Isa>(rest(stream), rest(branch), scale, rest(y));
   }
 }
 
-/// Rows [begin, end).
+/// A range of rows.
 template <class Isa>
 void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_parameters& scale,
-         matrix_view<std::uint8_t> y, index_t begin, index_t end) noexcept {
+         matrix_view<std::uint8_t> y, row_range rows) noexcept {
   if constexpr (simd::weighted_sum<Isa>::exists) {
-    add_codes<Isa>(stream, branch, scale, y, begin, end);
+    add_codes<Isa>(stream, branch, scale, y, rows);
   } else {
-    for_each_group<Isa>(y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
-      add_group<Isa, N>(stream, branch, scale, y, begin, end, c, count);
-    });
+    for_each_group<Isa>(
+        y.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) INTACT_INLINE_LAMBDA {
+          add_group<Isa, N>(stream, branch, scale, y, rows, {.first = c, .count = count});
+        });
   }
 }
 

@@ -37,7 +37,7 @@ constexpr bool logits_fit_offsets(const tensor_scale& logits, index_t head_size)
   return largest_logit <= (max_value >> logits.left_shift);
 }
 
-/// Scales of the logits of queries [begin, end): `logits`, and the part of the product that depends on the query.
+/// Scales of the logits of queries: `logits`, and the part of the product that depends on the query.
 template <class Isa>
 void query_scales(const matrix_view<const std::uint8_t>& q, int k_zero_point, const tensor_scale& logits,
                   tensor_scale* scales) noexcept {
@@ -113,7 +113,7 @@ class softmax_row_encoder {
     if (of_sum_ != nullptr) {
       code(logit_rows<false>{codes, {}}, codes);
     } else {
-      max_softmax<Isa>(codes, table_, codes, 0, codes.rows);
+      max_softmax<Isa>(codes, table_, codes, {.begin = 0, .end = codes.rows});
     }
   }
   /// Where keys may be masked.
@@ -121,7 +121,7 @@ class softmax_row_encoder {
     if (of_sum_ != nullptr) {
       code(logit_rows<true>{codes, mask}, codes);
     } else {
-      max_softmax<Isa>(codes, table_, mask, masked_, codes, 0, codes.rows);
+      max_softmax<Isa>(codes, table_, mask, masked_, codes, {.begin = 0, .end = codes.rows});
     }
   }
 
@@ -149,10 +149,11 @@ class softmax_row_encoder {
   template <attention_code Format, bool Masked>
   void code_with(const logit_rows<Masked>& logits, const matrix_view<std::uint8_t>& codes) const noexcept {
     constexpr log2_rounding half = log2_rounding::round_ratio, root = log2_rounding::round_log;
+    const row_range all{.begin = 0, .end = codes.rows};
     if (of_sum_->rounding == half) {
-      log_softmax_rows<Isa, Format, half>(logits, *exponentials_, codes, 0, codes.rows);
+      log_softmax_rows<Isa, Format, half>(logits, *exponentials_, codes, all);
     } else {
-      log_softmax_rows<Isa, Format, root>(logits, *exponentials_, codes, 0, codes.rows);
+      log_softmax_rows<Isa, Format, root>(logits, *exponentials_, codes, all);
     }
   }
 
@@ -190,17 +191,19 @@ void band_context(const matrix_view<std::uint8_t>& band, const attention_head& h
                   const matrix_view<std::uint8_t>& y, const attention_scratch& scratch) noexcept {
   const matrix_view<const std::uint8_t> codes = band;
   const std::uint8_t most = p.codes() == attention_code::u4_clipped ? 15 : 255;
+  const shift_operands<matrix_view<const std::uint8_t>> x{.codes = codes, .max_code = most, .v = head.values};
+  const row_range all{.begin = 0, .end = y.rows};
   const auto* const divisor = std::get_if<row_divisor>(&p.context);
   const auto* const scale = std::get_if<tensor_scale>(&p.context);
   if (divisor != nullptr && has_weights(p)) {
-    weighted_matmul<Isa>(codes, head.values, *divisor, y, 0, y.rows, scratch.shifts);
+    weighted_matmul<Isa>(codes, head.values, *divisor, y, all, scratch.shifts);
   } else if (divisor != nullptr) {
-    shift_matmul<Isa>(codes, most, head.values, *divisor, y, 0, y.rows, scratch.shifts);
+    shift_matmul<Isa>(x, *divisor, y, all, scratch.shifts);
   } else if (p.codes() == attention_code::u8_full) {
-    shift_matmul<Isa>(codes, most, head.values, requantize_s64<std::uint8_t>{*scale}, y, 0, y.rows, scratch.shifts);
+    shift_matmul<Isa>(x, requantize_s64<std::uint8_t>{*scale}, y, all, scratch.shifts);
   } else {
     const requantize<std::uint8_t, tensor_scale> stage{*scale};
-    shift_matmul<Isa>(codes, most, head.values, stage, y, 0, y.rows, scratch.shifts);
+    shift_matmul<Isa>(x, stage, y, all, scratch.shifts);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "intact/kernel/row.hpp"
 #include "intact/types/depthwise_weights.hpp"
 #include "intact/types/quantized_matrix.hpp"
+#include "intact/types/row_range.hpp"
 #include "intact/types/token_grid.hpp"
 
 namespace intact {
@@ -31,10 +32,11 @@ INTACT_INLINE void multiply_add(const s32<Isa> (&codes)[N], const s32<Isa> (&wei
   }
 }
 
-/// The sums of token (i, j) for a group of channels from c on.
+/// The sums of token at.m for at.columns channels from at.n on.
 template <class Isa, unsigned N>
 INTACT_INLINE void depthwise_sums(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w,
-                                  index_t i, index_t j, index_t c, index_t count, s32<Isa> (&sums)[N]) {
+                                  const tile_place& at, s32<Isa> (&sums)[N]) {
+  const index_t i = at.m / grid.width, j = at.m % grid.width;
   const index_t reach = w.size / 2;
   INTACT_UNROLL
   for (unsigned n = 0; n < N; ++n) {
@@ -44,9 +46,9 @@ INTACT_INLINE void depthwise_sums(const quantized_matrix& x, const token_grid& g
     for (index_t dx = 0; dx < w.size; ++dx) {
       const index_t row = i + dy - reach, column = j + dx - reach;
       s32<Isa> weights[N], codes[N];
-      load_weights<Isa>(w.taps.data + (dy * w.size + dx) * w.taps.stride + c, count, weights);
+      load_weights<Isa>(w.taps.data + (dy * w.size + dx) * w.taps.stride + at.n, at.columns, weights);
       if (row >= 0 && row < grid.height && column >= 0 && column < grid.width) {
-        load_row<Isa>(x.codes.data + (row * grid.width + column) * x.codes.stride + c, count, codes);
+        load_row<Isa>(x.codes.data + (row * grid.width + column) * x.codes.stride + at.n, at.columns, codes);
       } else {
         INTACT_UNROLL
         for (unsigned n = 0; n < N; ++n) {
@@ -62,15 +64,16 @@ INTACT_INLINE void depthwise_sums(const quantized_matrix& x, const token_grid& g
   }
 }
 
-/// Tokens [begin, end), a group of channels at a time.
+/// A range of tokens, a group of channels at a time.
 template <class Isa, class Stage>
 void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
-                    const matrix_view<typename Stage::output>& y, index_t begin, index_t end) noexcept {
+                    const matrix_view<typename Stage::output>& y, row_range tokens) noexcept {
   for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
-    for (index_t token = begin; token < end; ++token) {
+    for (index_t token = tokens.begin; token < tokens.end; ++token) {
+      const tile_place at{.m = token, .n = c, .columns = count};
       s32<Isa> sums[1][N];
-      depthwise_sums<Isa>(x, grid, w, token / grid.width, token % grid.width, c, count, sums[0]);
-      epilogue<Isa, Stage>::run(stage, sums, {.m = token, .n = c, .columns = count}, y);
+      depthwise_sums<Isa>(x, grid, w, at, sums[0]);
+      epilogue<Isa, Stage>::run(stage, sums, at, y);
     }
   });
 }

@@ -9,6 +9,7 @@
 #include "intact/kernel/gemm_tile.hpp"
 #include "intact/simd/dot4.hpp"
 #include "intact/types/packed_weights.hpp"
+#include "intact/types/row_range.hpp"
 
 // Matrix product with packed weights. A tile of accumulators stays in registers over the whole inner dimension and goes
 // through the output stage from there. Panels are the outer loop, so that one panel of weights, which fits the L2
@@ -104,9 +105,14 @@ struct gemm_panel {
     const std::uint8_t* const steps = data + w.panel_shift_bytes();
     const std::uint8_t* const at = steps + first_step * step_stride + column * packed::step_bytes;
     if constexpr (packed::has_shifts) {
-      return {at, step_stride, data, column, packed::steps(w.group), first_step};
+      return {.at = at,
+              .stride = step_stride,
+              .shifts = data,
+              .column = column,
+              .group_steps = packed::steps(w.group),
+              .first = first_step};
     } else {
-      return {at, step_stride};
+      return {.at = at, .stride = step_stride};
     }
   }
 };
@@ -170,7 +176,7 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
   const auto tile = summed_tile<Rows, N>(panel, m, column);
   simd::s32<Isa> sums[Rows][decltype(tile)::registers];
   tile.sums(sums);
-  finish<Isa>(product, sums, tile_place{m, panel.first + column, panel.columns - column});
+  finish<Isa>(product, sums, {.m = m, .n = panel.first + column, .columns = panel.columns - column});
 }
 
 /// The sums of Rows rows of a panel, from a column on, to memory. It has no output stage, so that all stages share it.
@@ -208,10 +214,11 @@ INTACT_INLINE void widen_row(const A* a, index_t count, index_t step, std::int16
 /// Panels that share a copy of widened activations, at most.
 inline constexpr index_t gemm_panels_per_pass = 4;
 
-/// The sums of some panels for Rows rows, with widened activations, chunk by chunk: `sums` has them for each panel.
+/// The sums of some panels for the Rows rows of a, with widened activations, chunk by chunk: `sums` has them for each
+/// panel.
 template <unsigned Rows, class Isa, class A, class Element>
 [[gnu::noinline]] void gemm_widened_sums(const matrix_view<const A>& a, const packed_weights<Element>& w,
-                                         const std::int32_t* start, index_t panel, index_t panels, index_t m,
+                                         const std::int32_t* start, index_t panel, index_t panels,
                                          panel_sums<Element, gemm_tile_rows<Element>>* sums) noexcept {
   using packed = packed_weights<Element>;
   constexpr index_t parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
@@ -221,10 +228,10 @@ template <unsigned Rows, class Isa, class A, class Element>
   for (index_t k = 0; k == 0 || k < a.columns; k += gemm_chunk) {
     const index_t depth = a.columns - k < gemm_chunk ? a.columns - k : gemm_chunk;
     for (unsigned r = 0; r < Rows; ++r) {
-      widen_row<Isa>(first_of_row(a, m + static_cast<index_t>(r)) + k, depth, packed::step, wide[r]);
+      widen_row<Isa>(first_of_row(a, static_cast<index_t>(r)) + k, depth, packed::step, wide[r]);
     }
     for (index_t p = 0; p < panels; ++p) {
-      const gemm_panel<Isa, A, Element> here{a, w, start, panel + p};
+      const gemm_panel<Isa, A, Element> here{.a = a, .w = w, .start_of_sums = start, .number = panel + p};
       for_each_tile<Isa, A, Element>(
           0, here.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
             gemm_tile<Isa, A, Element, Rows, N> tile;
@@ -244,16 +251,17 @@ template <unsigned Rows, class Isa, class A, class Element>
   }
 }
 
-/// Calls `rows` with std::integral_constant Rows and a row for each tile of rows [m, end): the largest ones, then a
-/// smaller one.
+/// Calls `tile` with std::integral_constant Rows and its first row for each tile of a range of rows: the largest ones,
+/// then a smaller one.
 template <unsigned Most, class Tile>
-INTACT_INLINE void for_each_row_tile(index_t m, index_t end, const Tile& rows) {
-  for (; m + index_t{Most} <= end; m += index_t{Most}) {
-    rows(std::integral_constant<unsigned, Most>{}, m);
+INTACT_INLINE void for_each_row_tile(row_range rows, const Tile& tile) {
+  index_t m = rows.begin;
+  for (; m + index_t{Most} <= rows.end; m += index_t{Most}) {
+    tile(std::integral_constant<unsigned, Most>{}, m);
   }
   const auto rest = [&]<unsigned... Rows>(std::integer_sequence<unsigned, Rows...>) {
-    const index_t count = end - m;
-    (void)((count == Rows + 1 && (rows(std::integral_constant<unsigned, Rows + 1>{}, m), true)) || ...);
+    const index_t count = rows.end - m;
+    (void)((count == Rows + 1 && (tile(std::integral_constant<unsigned, Rows + 1>{}, m), true)) || ...);
   };
   rest(std::make_integer_sequence<unsigned, Most - 1>{});
 }
@@ -268,27 +276,28 @@ inline constexpr bool finishes_in_registers =
     (N == 1 ? Rows == 2 && stage_rows<Stage> <= 2
             : Rows == largest_tile_rows<Isa, Element> || (Rows == 1 && stage_rows<Stage> == 1));
 
-/// Rows [m, end) of `panels` panels from `panel` on.
+/// A range of rows of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
-void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, index_t panels, index_t m,
-               index_t end) noexcept {
+void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, index_t panels,
+               row_range rows) noexcept {
   constexpr unsigned tile_rows = largest_tile_rows<Isa, Element>;
   if constexpr (product_dot<Isa, A, Element>::widens) {
     constexpr index_t panel_width = packed_weights<Element>::panel_width;
     panel_sums<Element, tile_rows> sums[gemm_panels_per_pass];
-    for_each_row_tile<tile_rows>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
-      gemm_widened_sums<Rows, Isa>(product.a, product.w, product.start, panel, panels, first, sums);
+    for_each_row_tile<tile_rows>(rows, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
+      gemm_widened_sums<Rows, Isa>(product.a.row_block(first, Rows), product.w, product.start, panel, panels, sums);
       for (index_t p = 0; p < panels; ++p) {
         const index_t n = (panel + p) * panel_width;
         const index_t columns = product.w.rows - n < panel_width ? product.w.rows - n : panel_width;
         constexpr unsigned together = Rows == tile_rows && !takes_stored_sums<Isa, Stage> ? Rows : stage_rows<Stage>;
-        finish_panel<together, Isa>(product, sums[p].row(0), Rows, tile_place{first, n, columns});
+        finish_panel<together, Isa>(product, sums[p].row(0), Rows, {.m = first, .n = n, .columns = columns});
       }
     });
   } else {
     for (index_t p = panel; p < panel + panels; ++p) {
-      const gemm_panel<Isa, A, Element> here{product.a, product.w, product.start, p};
-      for_each_row_tile<tile_rows>(m, end, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
+      const gemm_panel<Isa, A, Element> here{
+          .a = product.a, .w = product.w, .start_of_sums = product.start, .number = p};
+      for_each_row_tile<tile_rows>(rows, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
         index_t column = 0;
         const auto all_of = [&]<unsigned N>(std::integral_constant<unsigned, N>) {
           if constexpr (finishes_in_registers<Isa, Rows, N, Element, Stage>) {
@@ -309,8 +318,8 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
         if (column < here.columns) {
           panel_sums<Element, Rows> sums;
           gemm_panel_sums<Rows>(here, first, column, sums.row(0));
-          finish_panel<stage_rows<Stage>, Isa>(product, sums.row(0), Rows,
-                                               tile_place{first, here.first + column, here.columns - column});
+          finish_panel<stage_rows<Stage>, Isa>(
+              product, sums.row(0), Rows, {.m = first, .n = here.first + column, .columns = here.columns - column});
         }
       });
     }
@@ -323,7 +332,10 @@ void gemm(const gemm_operands<A, Element, Stage>& product, index_t begin, index_
   if constexpr (prepared_stage<Isa, Stage>::exists) {
     using prepared = prepared_stage<Isa, Stage>;
     const prepared stage(product.stage);
-    gemm<Isa>(gemm_operands<A, Element, prepared>{product.a, product.w, stage, product.y, product.start}, begin, end);
+    gemm<Isa>(
+        gemm_operands<A, Element, prepared>{
+            .a = product.a, .w = product.w, .stage = stage, .y = product.y, .start = product.start},
+        begin, end);
     return;
   }
   const index_t rows = product.a.rows;
@@ -335,7 +347,7 @@ void gemm(const gemm_operands<A, Element, Stage>& product, index_t begin, index_
     const index_t panels = whole < 1 ? 1 : whole < gemm_panels_per_pass ? whole : gemm_panels_per_pass;
     const index_t stop = end < (panel + panels) * row_tiles ? end : (panel + panels) * row_tiles;
     const index_t row_end = (stop - (panel + panels - 1) * row_tiles) * tile_rows;
-    gemm_rows<Isa>(product, panel, panels, first * tile_rows, row_end < rows ? row_end : rows);
+    gemm_rows<Isa>(product, panel, panels, {.begin = first * tile_rows, .end = row_end < rows ? row_end : rows});
     begin = stop;
   }
 }
@@ -344,7 +356,7 @@ void gemm(const gemm_operands<A, Element, Stage>& product, index_t begin, index_
 template <class Isa, class A, class Stage>
 INTACT_INLINE void gemm_single_task(const matrix_view<A>& a, const packed_weights<std::int8_t>& w, const Stage& stage,
                                     const matrix_view<typename Stage::output>& y, const std::int32_t* start = nullptr) {
-  const gemm_operands<std::uint8_t, std::int8_t, Stage> product{a, w, stage, y, start};
+  const gemm_operands<std::uint8_t, std::int8_t, Stage> product{.a = a, .w = w, .stage = stage, .y = y, .start = start};
   gemm<Isa>(product, 0, gemm_units(a.rows, w));
 }
 

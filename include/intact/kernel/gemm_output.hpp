@@ -76,10 +76,12 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
     const std::int32_t* const row = sums + r * stride;
     index_t column = 0;
     for (; at.columns - column > 3 * lanes; column += 4 * lanes) {
-      finish_stored<Rows, 4, Isa>(product, row + column, stride, {at.m + r, at.n + column, at.columns - column});
+      finish_stored<Rows, 4, Isa>(product, row + column, stride,
+                                  {.m = at.m + r, .n = at.n + column, .columns = at.columns - column});
     }
     for (; column < at.columns; column += lanes) {
-      finish_stored<Rows, 1, Isa>(product, row + column, stride, {at.m + r, at.n + column, at.columns - column});
+      finish_stored<Rows, 1, Isa>(product, row + column, stride,
+                                  {.m = at.m + r, .n = at.n + column, .columns = at.columns - column});
     }
   }
 }

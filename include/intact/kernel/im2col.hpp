@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "intact/types/image.hpp"
+#include "intact/types/row_range.hpp"
 #include "intact/types/view.hpp"
 
 // Patches as rows, copied line by line of a patch.
@@ -32,12 +33,11 @@ INTACT_INLINE void copy_line(const std::uint8_t* from, index_t stride, index_t c
   }
 }
 
-/// Patches [begin, end).
+/// A range of patches.
 template <class Isa>
-void im2col(const image_view& image, const patch_size& patch, matrix_view<std::uint8_t> y, index_t begin,
-            index_t end) noexcept {
+void im2col(const image_view& image, const patch_size& patch, matrix_view<std::uint8_t> y, row_range patches) noexcept {
   const index_t patches_per_row = image.width / patch.width;
-  for (index_t p = begin; p < end; ++p) {
+  for (index_t p = patches.begin; p < patches.end; ++p) {
     const index_t top = p / patches_per_row * patch.height;
     const index_t left = p % patches_per_row * patch.width;
     std::uint8_t* to = y.data + p * y.stride;

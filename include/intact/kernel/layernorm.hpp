@@ -11,6 +11,7 @@
 #include "intact/simd/moments_unshifted.hpp"
 #include "intact/simd/mul_shift.hpp"
 #include "intact/types/layernorm.hpp"
+#include "intact/types/row_range.hpp"
 
 // LayerNorm in two passes over a block of rows, which stays in the cache: the first computes each row's sum and sum of
 // squares, the second the output. Between them is a square root and a division per row. The second pass iterates over
@@ -228,24 +229,24 @@ INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index_t channels) {
   return bits != 0;
 }
 
-/// Rows [begin, end).
+/// A range of rows.
 template <class Isa, class Code>
-void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, matrix_view<std::uint8_t> y, index_t begin,
-               index_t end) noexcept {
+void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+               row_range range) noexcept {
   const auto rows = [&](index_t first, index_t count) {
     return layernorm_input<Code>{codes.row_block(first, count), p.zero_point, p.shift.data()};
   };
   if constexpr (simd::is_vector<Isa>) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
       const bool unshifted = !is_shifted<Isa>(p.shift.data(), codes.columns);
-      for (index_t first = begin; first < end; first += layernorm_block_rows) {
-        const index_t count = end - first < layernorm_block_rows ? end - first : layernorm_block_rows;
+      for (index_t first = range.begin; first < range.end; first += layernorm_block_rows) {
+        const index_t count = range.end - first < layernorm_block_rows ? range.end - first : layernorm_block_rows;
         layernorm_block<Isa>(rows(first, count), p, unshifted, y.row_block(first, count));
       }
       return;
     }
   }
-  layernorm_general<Isa>(rows(begin, end - begin), p, y.row_block(begin, end - begin));
+  layernorm_general<Isa>(rows(range.begin, range.size()), p, y.row_block(range.begin, range.size()));
 }
 
 }  // namespace kernel

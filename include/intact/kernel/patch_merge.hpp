@@ -1,17 +1,18 @@
 #pragma once
 
 #include "intact/kernel/windows.hpp"
+#include "intact/types/row_range.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// Rows [begin, end) of y.
+/// A range of rows of y.
 template <class Isa, class T>
 void patch_merge(const matrix_view<const T>& x, index_t height, index_t width, T padding, const matrix_view<T>& y,
-                 index_t begin, index_t end) noexcept {
+                 row_range rows) noexcept {
   const index_t across = (width + 1) / 2;
-  for (index_t row = begin; row < end; ++row) {
+  for (index_t row = rows.begin; row < rows.end; ++row) {
     for (index_t quarter = 0; quarter < 4; ++quarter) {
       const index_t top = row / across * 2 + quarter % 2, left = row % across * 2 + quarter / 2;
       T* const to = y.data + row * y.stride + quarter * x.columns;

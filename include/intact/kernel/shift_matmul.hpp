@@ -16,6 +16,7 @@
 #include "intact/types/packed_weights.hpp"
 #include "intact/types/prepared_keys.hpp"
 #include "intact/types/quantized_matrix.hpp"
+#include "intact/types/row_range.hpp"
 #include "intact/types/scale.hpp"
 
 // Attention times V as products of bytes. Values are packed as weights, recentred by 128; u8 attention weights are used
@@ -139,48 +140,56 @@ INTACT_INLINE const std::uint8_t* bytes_of_row(const packed_view<u4, const std::
   return row;
 }
 
-/// Rows [first, first + rows) of codes as slices. Calls set(i, sum) with the sum of each row's weights.
+/// The operands of attention times V. Codes above `max_code` count as `max_code`.
+template <class Codes>
+struct shift_operands {
+  const Codes& codes;
+  std::uint8_t max_code;
+  const prepared_values& v;
+};
+
+/// A range of rows of codes as slices. Calls set(i, sum) with the sum of each row's weights.
 template <class Isa, unsigned Slices, class Codes, class Set>
-matrix_view<const std::uint8_t> split_rows(const Codes& codes, std::uint8_t max_code, index_t first, index_t rows,
-                                           const shift_scratch& scratch, const Set& set) {
-  const index_t keys = codes.columns, stride = scratch.slices.stride;
-  for (index_t i = 0; i < rows; ++i) {
-    const std::uint8_t* const row = bytes_of_row(codes, first + i, scratch.row);
-    set(i, simd::split_exponents<Isa, Slices>(row, keys, max_code, scratch.slices.data + index_t{Slices} * i * stride,
+matrix_view<const std::uint8_t> split_rows(const shift_operands<Codes>& x, row_range rows, const shift_scratch& scratch,
+                                           const Set& set) {
+  const index_t keys = x.codes.columns, stride = scratch.slices.stride;
+  for (index_t i = 0; i < rows.size(); ++i) {
+    const std::uint8_t* const row = bytes_of_row(x.codes, rows.begin + i, scratch.row);
+    set(i, simd::split_exponents<Isa, Slices>(row, keys, x.max_code, scratch.slices.data + index_t{Slices} * i * stride,
                                               stride));
   }
   // Bytes after the keys are multiplied by zeros of the packed values.
   const index_t whole_steps = packed_weights<std::int8_t>::steps(keys) * packed_weights<std::int8_t>::step;
-  return scratch.slices.prefix(index_t{Slices} * rows, whole_steps);
+  return scratch.slices.prefix(index_t{Slices} * rows.size(), whole_steps);
 }
 
 /// Rows of a band with an output stage.
 template <class Isa, unsigned Slices, class Codes, class Stage>
-void shift_band(const Codes& codes, std::uint8_t max_code, const prepared_values& v, const Stage& stage,
-                const matrix_view<typename Stage::output>& y, index_t first, index_t rows,
-                const shift_scratch& scratch) {
-  const auto slices = split_rows<Isa, Slices>(codes, max_code, first, rows, scratch, [&](index_t i, std::int64_t sum) {
-    scratch.corrections[i] = (128 - v.codes.zero_point) * sum;
+void shift_band(const shift_operands<Codes>& x, const Stage& stage, const matrix_view<typename Stage::output>& y,
+                row_range rows, const shift_scratch& scratch) {
+  const auto slices = split_rows<Isa, Slices>(x, rows, scratch, [&](index_t i, std::int64_t sum) {
+    scratch.corrections[i] = (128 - x.v.codes.zero_point) * sum;
   });
-  gemm_single_task<Isa>(slices, v.packed, combine_slices<Slices, Stage>{stage, scratch.corrections, first}, y);
+  const combine_slices<Slices, Stage> combined{.stage = stage, .corrections = scratch.corrections, .first = rows.begin};
+  gemm_single_task<Isa>(slices, x.v.packed, combined, y);
 }
 
 /// Whether none of a band's codes needs more than three slices.
 template <class Isa>
-bool three_slices_suffice(const matrix_view<const std::uint8_t>& codes, index_t first, index_t rows) {
+bool three_slices_suffice(const matrix_view<const std::uint8_t>& codes, row_range rows) {
   int largest = 0;
-  for (index_t i = first; i < first + rows; ++i) {
+  for (index_t i = rows.begin; i < rows.end; ++i) {
     const int row_max = simd::max_weighted_code<Isa>(first_of_row(codes, i), codes.columns);
     largest = row_max > largest ? row_max : largest;
   }
   return largest < 24;
 }
 
-/// Calls band(first, rows) for rows [begin, end), up to `band_rows` at a time.
+/// Calls band(row_range) for up to `band_rows` rows at a time.
 template <class Band>
-INTACT_INLINE void for_each_band(index_t begin, index_t end, index_t band_rows, const Band& band) {
-  for (; begin < end; begin += band_rows) {
-    band(begin, end - begin < band_rows ? end - begin : band_rows);
+INTACT_INLINE void for_each_band(row_range rows, index_t band_rows, const Band& band) {
+  for (index_t first = rows.begin; first < rows.end; first += band_rows) {
+    band(row_range{.begin = first, .end = rows.end - first < band_rows ? rows.end : first + band_rows});
   }
 }
 
@@ -208,79 +217,75 @@ void shift_row(const std::uint8_t* codes, std::uint8_t max_code, const quantized
   }
 }
 
-/// Rows [begin, end) of attention times V, with an output stage for accumulators of 32 or of 64 bits. Codes above
-/// `max_code` count as `max_code`.
+/// A range of rows of attention times V, with an output stage for accumulators of 32 or of 64 bits.
 template <class Isa, class Codes, class Stage>
-void shift_matmul(const Codes& codes, std::uint8_t max_code, const prepared_values& v, const Stage& stage,
-                  const matrix_view<typename Stage::output>& y, index_t begin, index_t end,
-                  const shift_scratch& scratch) noexcept {
+void shift_matmul(const shift_operands<Codes>& x, const Stage& stage, const matrix_view<typename Stage::output>& y,
+                  row_range rows, const shift_scratch& scratch) noexcept {
   constexpr bool wide = takes_64_bits<Stage>;
   if constexpr (!simd::is_vector<Isa>) {
     using sum = std::conditional_t<wide, std::int64_t, std::int32_t>;
-    for (index_t i = begin; i < end; ++i) {
-      shift_row<sum, wide ? 44 : 15>(bytes_of_row(codes, i, scratch.row), max_code, v.codes,
-                                     [&](sum x, index_t c) { y(i, c) = apply_stage(stage, x, i, c); });
+    for (index_t i = rows.begin; i < rows.end; ++i) {
+      shift_row<sum, wide ? 44 : 15>(bytes_of_row(x.codes, i, scratch.row), x.max_code, x.v.codes,
+                                     [&](sum a, index_t c) { y(i, c) = apply_stage(stage, a, i, c); });
     }
   } else if constexpr (wide) {
-    for_each_band(begin, end, scratch.slices.rows / index_t{u8_slices}, [&](index_t first, index_t rows) {
-      if (three_slices_suffice<Isa>(codes, first, rows)) {
-        shift_band<Isa, short_u8_slices>(codes, max_code, v, stage, y, first, rows, scratch);
+    for_each_band(rows, scratch.slices.rows / index_t{u8_slices}, [&](row_range band) {
+      if (three_slices_suffice<Isa>(x.codes, band)) {
+        shift_band<Isa, short_u8_slices>(x, stage, y, band, scratch);
       } else {
-        shift_band<Isa, u8_slices>(codes, max_code, v, stage, y, first, rows, scratch);
+        shift_band<Isa, u8_slices>(x, stage, y, band, scratch);
       }
     });
   } else {
-    for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
-      shift_band<Isa, u4_slices>(codes, max_code, v, stage, y, first, rows, scratch);
-    });
+    for_each_band(rows, scratch.slices.rows / index_t{u4_slices},
+                  [&](row_range band) { shift_band<Isa, u4_slices>(x, stage, y, band, scratch); });
   }
 }
 
 /// The same with rows divided by their sums of weights 2^(15 - code).
 template <class Isa, class Codes>
-void shift_matmul(const Codes& codes, std::uint8_t max_code, const prepared_values& v, const row_divisor& normalization,
-                  const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
-                  const shift_scratch& scratch) noexcept {
+void shift_matmul(const shift_operands<Codes>& x, const row_divisor& normalization, const matrix_view<std::uint8_t>& y,
+                  row_range rows, const shift_scratch& scratch) noexcept {
   if constexpr (!simd::is_vector<Isa>) {
-    for (index_t i = begin; i < end; ++i) {
-      const std::uint8_t* const row = bytes_of_row(codes, i, scratch.row);
+    for (index_t i = rows.begin; i < rows.end; ++i) {
+      const std::uint8_t* const row = bytes_of_row(x.codes, i, scratch.row);
       std::int64_t weights = 0;
-      for (index_t j = 0; j < codes.columns; ++j) {
-        const int shift = 15 - (row[j] < max_code ? row[j] : max_code);
+      for (index_t j = 0; j < x.codes.columns; ++j) {
+        const int shift = 15 - (row[j] < x.max_code ? row[j] : x.max_code);
         weights += shift < 0 ? 0 : 1 << shift;
       }
       const row_scale scale(normalization, weights);
-      const auto finish = [&](std::int64_t x, index_t c) { y(i, c) = saturate<std::uint8_t>(scale(x)); };
-      if (codes.columns <= std::numeric_limits<std::int32_t>::max() / (255 << 15)) {
-        shift_row<std::int32_t, 15>(row, max_code, v.codes, finish);
+      const auto finish = [&](std::int64_t a, index_t c) { y(i, c) = saturate<std::uint8_t>(scale(a)); };
+      if (x.codes.columns <= std::numeric_limits<std::int32_t>::max() / (255 << 15)) {
+        shift_row<std::int32_t, 15>(row, x.max_code, x.v.codes, finish);
       } else {
-        shift_row<std::int64_t, 15>(row, max_code, v.codes, finish);
+        shift_row<std::int64_t, 15>(row, x.max_code, x.v.codes, finish);
       }
     }
   } else {
-    for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
-      const auto slices =
-          split_rows<Isa, u4_slices>(codes, max_code, first, rows, scratch, [&](index_t i, std::int64_t sum) {
-            scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
-          });
-      gemm_single_task<Isa>(slices, v.packed, combine_and_normalize{scratch.scales, first}, y);
+    for_each_band(rows, scratch.slices.rows / index_t{u4_slices}, [&](row_range band) {
+      const auto slices = split_rows<Isa, u4_slices>(x, band, scratch, [&](index_t i, std::int64_t sum) {
+        scratch.scales[i] = row_tensor_scale(normalization, sum, x.v.codes.zero_point - 128);
+      });
+      const combine_and_normalize combined{.scales = scratch.scales, .first = band.begin};
+      gemm_single_task<Isa>(slices, x.v.packed, combined, y);
     });
   }
 }
 
-/// Rows [begin, end) with u8 weights.
+/// A range of rows with u8 weights.
 template <class Isa>
 void weighted_matmul(const matrix_view<const std::uint8_t>& weights, const prepared_values& v,
-                     const row_divisor& normalization, const matrix_view<std::uint8_t>& y, index_t begin, index_t end,
+                     const row_divisor& normalization, const matrix_view<std::uint8_t>& y, row_range rows,
                      const shift_scratch& scratch) noexcept {
-  for_each_band(begin, end, scratch.slices.rows / index_t{u4_slices}, [&](index_t first, index_t rows) {
-    for (index_t i = 0; i < rows; ++i) {
-      const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, first + i), weights.columns);
+  for_each_band(rows, scratch.slices.rows / index_t{u4_slices}, [&](row_range band) {
+    for (index_t i = 0; i < band.size(); ++i) {
+      const std::int64_t sum = simd::byte_sum<Isa>(first_of_row(weights, band.begin + i), weights.columns);
       scratch.scales[i] = row_tensor_scale(normalization, sum, v.codes.zero_point - 128);
     }
-    const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(rows));
-    gemm_single_task<Isa>(weights.row_block(first, rows), v.packed, requantize_per_row<std::uint8_t>{scales},
-                          y.row_block(first, rows));
+    const std::span<const tensor_scale> scales(scratch.scales, static_cast<std::size_t>(band.size()));
+    gemm_single_task<Isa>(weights.row_block(band.begin, band.size()), v.packed,
+                          requantize_per_row<std::uint8_t>{scales}, y.row_block(band.begin, band.size()));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "intact/config/compiler.hpp"
+#include "intact/types/row_range.hpp"
 #include "intact/types/window_grid.hpp"
 
 // Windows as runs of tokens that are contiguous in both orders.
@@ -33,14 +34,14 @@ INTACT_INLINE void fill_rows(T value, T* to, index_t stride, index_t rows, index
   }
 }
 
-/// Calls run(row, position, count) for windows [begin, end): `count` rows in window order are the tokens from
+/// Calls run(row, position, count) for a range of windows: `count` rows in window order are the tokens from
 /// `position` on, or padding if that is -1.
 template <class Isa, class Run>
-INTACT_INLINE void for_each_window_run(const window_grid& grid, index_t begin, index_t end, const Run& run) {
+INTACT_INLINE void for_each_window_run(const window_grid& grid, row_range windows, const Run& run) {
   const index_t size = grid.window, across = grid.windows_across();
   const index_t padded_height = grid.windows_down() * size, padded_width = across * size;
-  index_t row = begin * size * size;
-  for (index_t window = begin; window < end; ++window) {
+  index_t row = windows.begin * size * size;
+  for (index_t window = windows.begin; window < windows.end; ++window) {
     const index_t top = window / across * size + grid.shift, left = window % across * size + grid.shift;
     for (index_t i = top; i < top + size; ++i, row += size) {
       const index_t y = i < padded_height ? i : i - padded_height;
@@ -56,11 +57,11 @@ INTACT_INLINE void for_each_window_run(const window_grid& grid, index_t begin, i
   }
 }
 
-/// Windows [begin, end).
+/// A range of windows.
 template <class Isa, class T>
 void window_partition(const matrix_view<const T>& x, const window_grid& grid, T padding, const matrix_view<T>& y,
-                      index_t begin, index_t end) noexcept {
-  for_each_window_run<Isa>(grid, begin, end, [&](index_t row, index_t position, index_t count) {
+                      row_range windows) noexcept {
+  for_each_window_run<Isa>(grid, windows, [&](index_t row, index_t position, index_t count) {
     T* const to = y.data + row * y.stride;
     if (position < 0) {
       fill_rows<Isa>(padding, to, y.stride, count, y.columns);
@@ -71,9 +72,9 @@ void window_partition(const matrix_view<const T>& x, const window_grid& grid, T 
 }
 
 template <class Isa, class T>
-void window_reverse(const matrix_view<const T>& x, const window_grid& grid, const matrix_view<T>& y, index_t begin,
-                    index_t end) noexcept {
-  for_each_window_run<Isa>(grid, begin, end, [&](index_t row, index_t position, index_t count) {
+void window_reverse(const matrix_view<const T>& x, const window_grid& grid, const matrix_view<T>& y,
+                    row_range windows) noexcept {
+  for_each_window_run<Isa>(grid, windows, [&](index_t row, index_t position, index_t count) {
     if (position >= 0) {
       copy_rows<Isa>(x.data + row * x.stride, x.stride, y.data + position * y.stride, y.stride, count, y.columns);
     }

@@ -191,12 +191,14 @@ void embed_patches(std::span<const image_view> images, const swin_parameters& p,
   }
 }
 
-/// From the residual streams of stage s to those of the next.
+/// From the residual streams of stage s, maps[s], to those of the next.
 template <class Isa, class Kinds, class Code, executor Executor>
-void merge_stage(matrix_view<const Code> stream, const swin_merging_parameters& p, const swin_shape& shape, index_t s,
-                 matrix_view<Code> next, index_t batch, workspace memory, const Executor& run) {
-  const auto buffer = swin_merging_buffers<Code>::take(memory, shape, s, batch);
+void merge_stage(std::span<const matrix_view<Code>> maps, index_t s, const swin_merging_parameters& p,
+                 const swin_shape& shape, workspace memory, const Executor& run) {
+  const matrix_view<Code> stream = maps[static_cast<std::size_t>(s)], next = maps[static_cast<std::size_t>(s + 1)];
   const index_t tokens = shape.tokens_of(s), merged = shape.tokens_of(s + 1);
+  const index_t batch = tokens == 0 ? 0 : stream.rows / tokens;
+  const auto buffer = swin_merging_buffers<Code>::take(memory, shape, s, batch);
   for (index_t i = 0; i < batch; ++i) {
     patch_merge<Isa>(stream.row_block(i * tokens, tokens), shape.rows_of(s), shape.columns_of(s),
                      static_cast<Code>(p.norm.zero_point), buffer.merged.row_block(i * merged, merged), run);
@@ -218,7 +220,7 @@ void run_stages(std::span<const image_view> images, const swin_parameters& p, co
                              memory, run);
     }
     if (s + 1 < maps.size()) {
-      merge_stage<Isa, Kinds, Code>(maps[s], stage.merging, shape, here, maps[s + 1], std::ssize(images), memory, run);
+      merge_stage<Isa, Kinds>(maps, here, stage.merging, shape, memory, run);
     }
   }
 }

@@ -83,8 +83,8 @@ template <class Kinds = all_weight_kinds, class Code>
 void require_swin_block(const matrix_view<Code>& stream, const swin_block_parameters& p, const swin_block_shape& shape,
                         const workspace& memory, index_t threads) {
   require_swin_block<Code, Kinds>(p, shape);
-  const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
-  require_shape("swin_block", "stream", stream, batch * tokens, shape.attention.width);
+  const index_t batch = shape.attention.grid.images_of(stream.rows);
+  require_shape("swin_block", "stream", stream, batch * shape.attention.grid.tokens(), shape.attention.width);
   require_workspace("swin_block", memory, swin_block_workspace_bytes<Code>(shape, batch, threads));
 }
 
@@ -94,10 +94,10 @@ namespace detail {
 /// where it is computed.
 template <class Isa, class Kinds, class Code, executor Executor>
 void window_attention_half(matrix_view<Code> stream, const swin_block_parameters& p,
-                           const window_attention_shape& shape, const swin_block_buffers<Code>& buffer, index_t batch,
+                           const window_attention_shape& shape, const swin_block_buffers<Code>& buffer,
                            workspace memory, const Executor& run) {
   const window_grid& grid = shape.grid;
-  const index_t tokens = grid.tokens(), padded = grid.padded_tokens();
+  const index_t tokens = grid.tokens(), padded = grid.padded_tokens(), batch = grid.images_of(stream.rows);
   const auto padding = static_cast<std::uint8_t>(p.norm1_zero_point);
   layernorm<Isa>(stream, p.block.norm1, buffer.normalized, run);
   for (index_t i = 0; i < batch; ++i) {
@@ -136,9 +136,8 @@ void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const 
                 workspace memory, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_swin_block<Kinds>(stream, p, shape, memory, run.threads());
-  const index_t tokens = shape.attention.grid.tokens(), batch = tokens == 0 ? 0 : stream.rows / tokens;
-  const auto buffer = swin_block_buffers<Code>::take(memory, shape, batch);
-  detail::window_attention_half<Isa, Kinds>(stream, p, shape.attention, buffer, batch, memory, run);
+  const auto buffer = swin_block_buffers<Code>::take(memory, shape, shape.attention.grid.images_of(stream.rows));
+  detail::window_attention_half<Isa, Kinds>(stream, p, shape.attention, buffer, memory, run);
 
   const index_t each = band_rows(stream.rows, stream.columns, shape.hidden);
   detail::for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {

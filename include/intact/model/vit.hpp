@@ -121,7 +121,7 @@ void pool_normalized(matrix_view<const Code> stream, const vit_parameters& p, co
                     features.column_block(classes * width, width));
 }
 
-/// From the streams of a batch to the features.
+/// From the streams that leave the blocks to the features.
 template <class Isa, class Code, executor Executor>
 void pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_shape& shape,
           matrix_view<std::uint8_t> features, workspace memory, const Executor& run) {
@@ -146,10 +146,10 @@ void pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_sha
   }
 }
 
-/// From the images of a batch to their features.
+/// The images of a batch as the streams of the first block.
 template <class Isa, class Kinds, class Code, executor Executor>
-void encode(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
-            matrix_view<Code> stream, matrix_view<std::uint8_t> features, workspace memory, const Executor& run) {
+void embed_images(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
+                  matrix_view<Code> stream, workspace memory, const Executor& run) {
   const index_t tokens = shape.tokens();
   workspace before_blocks = memory;
   const matrix_view<std::uint8_t> patches = vit_buffers::take_patches(before_blocks, shape);
@@ -160,6 +160,12 @@ void encode(std::span<const image_view> images, const vit_parameters& p, const v
       normalize_tokens<Isa>(own, *norm_pre, shape, memory, run);
     }
   }
+}
+
+/// From the streams of the first block to the features.
+template <class Isa, class Kinds, class Code, executor Executor>
+void encode(matrix_view<Code> stream, const vit_parameters& p, const vit_shape& shape,
+            matrix_view<std::uint8_t> features, workspace memory, const Executor& run) {
   const bool class_tokens_alone = shape.pooling == vit_pooling::class_tokens && !p.blocks.empty();
   for (const block_parameters& layer : p.blocks.first(p.blocks.size() - (class_tokens_alone ? 1 : 0))) {
     block<Isa, Kinds>(stream, layer, shape.block(), memory, run);
@@ -179,10 +185,14 @@ template <class Isa, class Kinds, executor Executor>
 matrix_view<std::uint8_t> features_of(std::span<const image_view> images, const vit_parameters& p,
                                       const vit_shape& shape, workspace memory, const Executor& run) {
   const vit_buffers buffer = vit_buffers::take(memory, shape, std::ssize(images));
+  const auto run_on = [&](const auto& stream) {
+    embed_images<Isa, Kinds>(images, p, shape, stream, memory, run);
+    encode<Isa, Kinds>(stream, p, shape, buffer.features, memory, run);
+  };
   if (shape.stream == stream_codes::s16) {
-    encode<Isa, Kinds>(images, p, shape, buffer.stream_s16, buffer.features, memory, run);
+    run_on(buffer.stream_s16);
   } else {
-    encode<Isa, Kinds>(images, p, shape, buffer.stream_u8, buffer.features, memory, run);
+    run_on(buffer.stream_u8);
   }
   return buffer.features;
 }

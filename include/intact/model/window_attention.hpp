@@ -145,7 +145,7 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
     const index_t rows = std::min(band, tokens - first);
     const matrix_view<std::uint8_t> codes =
         kernel::band_logits<Isa>(x.q.codes.row_block(first, rows), head, p.attention.logits, scratch.band);
-    kernel::add<Isa>(codes, x.bias.row_block(first, rows), p.add_bias, codes, 0, rows);
+    kernel::add<Isa>(codes, x.bias.row_block(first, rows), p.add_bias, codes, {.begin = 0, .end = rows});
     if (masked) {
       encode_rows(codes, key_mask{x.mask.visible.row_block(first, rows)});
     } else {

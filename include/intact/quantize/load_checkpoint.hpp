@@ -113,7 +113,7 @@ class completed_options {
   template <class Option, class Configured, class Assumed>
   void complete(const char* name, const char* key, Option& option, const std::optional<Configured>& config,
                 const std::pair<Assumed, std::string>& assumed) {
-    checkpoint_value& value = values.emplace_back(checkpoint_value{name, {}, {}, value_origin::file});
+    checkpoint_value& value = values.emplace_back(checkpoint_value{.name = name, .value = {}, .source = {}});
     if (is_given(option)) {
       value.origin = value_origin::option;
     } else if (key != nullptr && file_.metadata().contains(key)) {
@@ -341,7 +341,8 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
   if (options.image_size) {
     model_options.images.push_back(*options.image_size);
   }
-  loaded_checkpoint loaded{load_float_vit(tensors, model_options), {}, {}, tensors.unused()};
+  loaded_checkpoint loaded{
+      .model = load_float_vit(tensors, model_options), .preprocessing = {}, .values = {}, .unused = tensors.unused()};
   float_vit& model = loaded.model;
   detail::require_config(file, config, model.shape);
   const image_sides trained = {model.shape.height, model.shape.image_width};
@@ -371,18 +372,19 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
     value.value = texts.at(value.name);
   }
   if (model.shape.classes == 0) {
-    loaded.values.push_back({"features", detail::features_text(model.shape),
-                             options.model.without_head ? "" : "the file has no head",
-                             options.model.without_head ? value_origin::option : value_origin::file});
+    loaded.values.push_back({.name = "features",
+                             .value = detail::features_text(model.shape),
+                             .source = options.model.without_head ? "" : "the file has no head",
+                             .origin = options.model.without_head ? value_origin::option : value_origin::file});
   }
   if (*image_size != trained) {
     const auto grid = [&](const image_sides& image) {
       return detail::sides_text(patch_grid(image, model.shape.patch));
     };
-    loaded.values.push_back(
-        {"positions", grid(trained) + " to " + grid(*image_size) + " on a side",
-         std::string("bicubic, antialiased as in timm") + (hugging_face ? "; transformers does not antialias" : ""),
-         value_origin::file});
+    loaded.values.push_back({.name = "positions",
+                             .value = grid(trained) + " to " + grid(*image_size) + " on a side",
+                             .source = std::string("bicubic, antialiased as in timm") +
+                                       (hugging_face ? "; transformers does not antialias" : "")});
   }
   return loaded;
 }

@@ -2,6 +2,7 @@
 
 #include <concepts>
 
+#include "intact/types/row_range.hpp"
 #include "intact/types/view.hpp"
 
 namespace intact {
@@ -37,8 +38,8 @@ inline constexpr index_t rows_per_task = 16;
 
 inline namespace INTACT_UNIT {
 
-/// Splits `rows` rows, in groups of `group_rows`, over an executor's threads: calls task(begin, end) for ranges that
-/// have all rows between them. More than one range per thread, to even out threads that are not equally fast.
+/// Splits `rows` rows, in groups of `group_rows`, over an executor's threads: calls task(row_range) for ranges
+/// that have all rows between them. More than one range per thread, to even out threads that are not equally fast.
 template <executor Executor, class Task>
 void for_each_row_range(const Executor& run, index_t rows, index_t group_rows, const Task& task) {
   constexpr index_t ranges_per_thread = 4;
@@ -50,8 +51,8 @@ void for_each_row_range(const Executor& run, index_t rows, index_t group_rows, c
     const auto first_row = [&](std::int64_t range) {
       return static_cast<index_t>(range * groups / ranges) * group_rows;
     };
-    const index_t begin = first_row(i), end = first_row(i + 1);
-    task(begin, end < rows ? end : rows);
+    const index_t end = first_row(i + 1);
+    task(row_range{.begin = first_row(i), .end = end < rows ? end : rows});
   });
 }
 

@@ -23,6 +23,8 @@ struct window_grid {
   INTACT_INLINE constexpr index_t tokens_per_window() const { return size_product(window, window); }
   /// Tokens in window order, padding included.
   INTACT_INLINE constexpr index_t padded_tokens() const { return size_product(windows(), tokens_per_window()); }
+  /// Images of a batch that has so many rows of tokens.
+  INTACT_INLINE constexpr index_t images_of(index_t rows) const { return tokens() == 0 ? 0 : rows / tokens(); }
 };
 
 /// The longest side of a grid and of a window: products of three sides fit 64 bits.

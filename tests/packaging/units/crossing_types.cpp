@@ -23,10 +23,10 @@ static_assert(all_trivially_copyable<matrix_view<u8>, matrix_view<const u8>, pac
                                      packed_view<u4, const u8>, grouped_s4_view, packed_weights<s8>, packed_weights<s4>,
                                      packed_weights<grouped_s4>, image_view, patch_size, workspace, workspace_size,
                                      sequential, quantized_matrix, matrix_batch<u8>, quantized_batch, key_mask>);
-static_assert(
-    all_trivially_copyable<tensor_scale, channel_scale, row_divisor, add_parameters, log_sqrt2_scale, log2_of_sum,
-                           log2_of_max, weights_of_max, weight_codes_of_max, softmax_parameters, layernorm_parameters,
-                           fq_vit_layernorm_parameters, depthwise_weights, stencil, token_grid, window_grid>);
+static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, add_parameters, log_sqrt2_scale,
+                                     log2_of_sum, log2_of_max, weights_of_max, weight_codes_of_max, softmax_parameters,
+                                     layernorm_parameters, fq_vit_layernorm_parameters, depthwise_weights, stencil,
+                                     token_grid, window_grid, row_range>);
 static_assert(std::apply([](auto... tags) { return all_trivially_copyable<decltype(tags)...>; }, isa::all{}));
 static_assert(
     all_trivially_copyable<attention_code, log2_rounding, stream_codes, attention_codes<attention_code::u8_masked>>);

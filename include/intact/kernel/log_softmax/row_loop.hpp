@@ -13,6 +13,7 @@
 #include "intact/simd/reduce_16_registers.hpp"
 #include "intact/types/attention_codes.hpp"
 #include "intact/types/key_mask.hpp"
+#include "intact/types/row_range.hpp"
 
 // Log-Int-Softmax on bytes. The sum of a row's exponentials fixes the level of every distance to the row's maximum.
 // Levels are found by octave on AVX-512, else by bisection; undecided lanes are recomputed exactly. Plain C++ and 8-bit
@@ -63,11 +64,11 @@ INTACT_INLINE void store_last_codes(const typename attention_codes<Format>::view
   }
 }
 
-/// Rows [begin, end) of 8-bit codes.
+/// A range of rows of 8-bit codes.
 template <class Isa, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_u8(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
-                                  const matrix_view<std::uint8_t>& codes, index_t begin, index_t end) {
-  for (index_t i = begin; i < end; ++i) {
+                                  const matrix_view<std::uint8_t>& codes, row_range range) {
+  for (index_t i = range.begin; i < range.end; ++i) {
     const code_row x = rows(i);
     const int largest = max_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
@@ -79,11 +80,11 @@ INTACT_INLINE void log_softmax_u8(const logit_rows<Masked>& rows, const exponent
   }
 }
 
-/// Rows [begin, end) in plain C++.
+/// A range of rows in plain C++.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_scalar(const logit_rows<Masked>& rows, const exponentials<Isa, T>& table,
-                                      const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
-  for (index_t i = begin; i < end; ++i) {
+                                      const typename attention_codes<Format>::view& codes, row_range range) {
+  for (index_t i = range.begin; i < range.end; ++i) {
     const code_row x = rows(i);
     const int largest = max_code<Isa, Masked>(x);
     const T sum = table.template sum<Masked>(x, largest);
@@ -133,22 +134,22 @@ INTACT_INLINE void log_softmax_row(const code_row& x, int largest, const row_sum
   transform_row<Isa, Masked>(x, level, codes, i, attention_codes<Format>::last_code);
 }
 
-/// Rows [begin, end), in blocks: all maxima, then all sums, then all codes. One row at a time would wait for its
+/// A range of rows, in blocks: all maxima, then all sums, then all codes. One row at a time would wait for its
 /// maximum and its sum.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_octave(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                      const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
+                                      const typename attention_codes<Format>::view& codes, row_range range) {
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
   constexpr index_t block = 16;
   int largest[block];
   row_sum sums[block];
-  for (; begin < end; begin += block) {
-    const index_t count = end - begin < block ? end - begin : block;
+  for (index_t first = range.begin; first < range.end; first += block) {
+    const index_t count = range.end - first < block ? range.end - first : block;
     for (index_t i = 0; i < count; ++i) {
-      largest[i] = max_code<Isa, Masked>(rows(begin + i));
+      largest[i] = max_code<Isa, Masked>(rows(first + i));
     }
     for (index_t i = 0; i < count; ++i) {
-      const code_row x = rows(begin + i);
+      const code_row x = rows(first + i);
       if (shifted_sum.covers(x.count)) {
         sums[i] = {shifted_sum(x.codes, x.visible, x.count, largest[i]), shifted_sum.shift()};
       } else {
@@ -156,11 +157,11 @@ INTACT_INLINE void log_softmax_octave(const logit_rows<Masked>& rows, const prep
       }
     }
     for (index_t i = 0; i < count; ++i) {
-      const code_row x = rows(begin + i);
+      const code_row x = rows(first + i);
       if (sums[i].sum != 0) {
-        log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sums[i], table, codes, begin + i);
+        log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sums[i], table, codes, first + i);
       } else {
-        store_last_codes<Format>(codes, begin + i, x.count);
+        store_last_codes<Format>(codes, first + i, x.count);
       }
     }
   }
@@ -192,20 +193,19 @@ INTACT_INLINE bool log_softmax_one_register(const code_row& x, std::uint8_t larg
 inline constexpr index_t short_row = 256;
 inline constexpr index_t rows_per_task_short = 32;
 
-/// Rows [begin, end) of up to short_row keys, sixteen at a time.
+/// A range of rows of up to short_row keys, sixteen at a time.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_short_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                          const typename attention_codes<Format>::view& codes, index_t begin,
-                                          index_t end) {
+                                          const typename attention_codes<Format>::view& codes, row_range range) {
   using reduce = simd::reduce_16_registers<Isa>;
   const simd::table_sum<Isa>& shifted_sum = table.values.shifted_sum();
   const bool one_register = rows.logits.columns <= simd::bytes<Isa>::width;
   alignas(64) std::uint8_t largest[rows_per_task_short];
   alignas(64) std::uint32_t sums[rows_per_task_short];
-  for (; begin < end; begin += rows_per_task_short) {
-    const index_t count = end - begin < rows_per_task_short ? end - begin : rows_per_task_short;
+  for (index_t first = range.begin; first < range.end; first += rows_per_task_short) {
+    const index_t count = range.end - first < rows_per_task_short ? range.end - first : rows_per_task_short;
     // Sixteen at a time may be more than there are: the last row is repeated.
-    const auto row = [&](index_t i) { return rows(begin + (i < count ? i : count - 1)); };
+    const auto row = [&](index_t i) { return rows(first + (i < count ? i : count - 1)); };
     for (index_t i = 0; i < count; i += 16) {
       reduce::max_u8([&](index_t j) { return max_codes<Isa, Masked>(row(i + j)); }, largest + i);
     }
@@ -218,31 +218,30 @@ INTACT_INLINE void log_softmax_short_rows(const logit_rows<Masked>& rows, const 
           sums + i);
     }
     for (index_t i = 0; i < count; ++i) {
-      const code_row x = rows(begin + i);
+      const code_row x = rows(first + i);
       const row_sum sum{sums[i], shifted_sum.shift()};
       if (sum.sum == 0) {
-        store_last_codes<Format>(codes, begin + i, x.count);
+        store_last_codes<Format>(codes, first + i, x.count);
       } else if (!one_register || !log_softmax_one_register<Isa, Format, Rounding, Masked>(x, largest[i], sum, table,
-                                                                                           codes, begin + i)) {
-        log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sum, table, codes, begin + i);
+                                                                                           codes, first + i)) {
+        log_softmax_row<Isa, Format, Rounding, Masked>(x, largest[i], sum, table, codes, first + i);
       }
     }
   }
 }
 
-/// Rows [begin, end), in blocks: the thresholds of all rows, then the codes. One row at a time would wait until its
+/// A range of rows, in blocks: the thresholds of all rows, then the codes. One row at a time would wait until its
 /// thresholds, just stored, can be loaded into registers.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_bisection(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                         const typename attention_codes<Format>::view& codes, index_t begin,
-                                         index_t end) {
+                                         const typename attention_codes<Format>::view& codes, row_range range) {
   constexpr index_t block = 8;
   level_thresholds thresholds[block] = {};
   int largest[block];
-  for (; begin < end; begin += block) {
-    const index_t count = end - begin < block ? end - begin : block;
+  for (index_t first = range.begin; first < range.end; first += block) {
+    const index_t count = range.end - first < block ? range.end - first : block;
     for (index_t i = 0; i < count; ++i) {
-      const code_row x = rows(begin + i);
+      const code_row x = rows(first + i);
       largest[i] = max_code<Isa, Masked>(x);
       const T sum = table.values.template sum<Masked>(x, largest[i]);
       if (!Masked || sum != 0) {  // else no key is visible, and no level is read
@@ -251,55 +250,55 @@ INTACT_INLINE void log_softmax_bisection(const logit_rows<Masked>& rows, const p
     }
     for (index_t i = 0; i < count; ++i) {
       const threshold_levels<Isa, Format> levels(thresholds[i], largest[i]);
-      transform_row<Isa, Masked>(rows(begin + i), levels, codes, begin + i, attention_codes<Format>::last_code);
+      transform_row<Isa, Masked>(rows(first + i), levels, codes, first + i, attention_codes<Format>::last_code);
     }
   }
 }
 
-/// Rows [begin, end) of at least one key.
+/// A range of rows of at least one key.
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax_rows(const logit_rows<Masked>& rows, const prepared_exp_table<Isa, T>& table,
-                                    const typename attention_codes<Format>::view& codes, index_t begin, index_t end) {
+                                    const typename attention_codes<Format>::view& codes, row_range range) {
   if constexpr (Format == attention_code::u8_full) {
-    log_softmax_u8<Isa, Rounding>(rows, table.values, codes, begin, end);
+    log_softmax_u8<Isa, Rounding>(rows, table.values, codes, range);
   } else if constexpr (!simd::bytes<Isa>::exists) {
-    log_softmax_scalar<Isa, Format, Rounding>(rows, table.values, codes, begin, end);
+    log_softmax_scalar<Isa, Format, Rounding>(rows, table.values, codes, range);
   } else if constexpr (finds_levels_by_octave<Isa>) {
     if constexpr (simd::reduce_16_registers<Isa>::exists) {
       if (rows.logits.columns <= short_row) {
-        const index_t rest = (end - begin) % 16;
-        const index_t sixteens = rest > 8 ? end : end - rest;  // few rows cost as much as sixteen
-        log_softmax_short_rows<Isa, Format, Rounding>(rows, table, codes, begin, sixteens);
-        begin = sixteens;
+        const index_t rest = range.size() % 16;
+        const index_t sixteens = rest > 8 ? range.end : range.end - rest;  // few rows cost as much as sixteen
+        log_softmax_short_rows<Isa, Format, Rounding>(rows, table, codes,
+                                                      row_range{.begin = range.begin, .end = sixteens});
+        range.begin = sixteens;
       }
     }
-    log_softmax_octave<Isa, Format, Rounding>(rows, table, codes, begin, end);
+    log_softmax_octave<Isa, Format, Rounding>(rows, table, codes, range);
   } else {
-    log_softmax_bisection<Isa, Format, Rounding>(rows, table, codes, begin, end);
+    log_softmax_bisection<Isa, Format, Rounding>(rows, table, codes, range);
   }
 }
 
 template <class Isa, attention_code Format, log2_rounding Rounding, bool Masked, class T>
 INTACT_INLINE void log_softmax(const logit_rows<Masked>& rows, const T* table,
-                               const typename attention_codes<Format>::view& codes, index_t begin,
-                               index_t end) noexcept {
+                               const typename attention_codes<Format>::view& codes, row_range range) noexcept {
   if constexpr (Format == attention_code::u8_full) {
-    log_softmax_u8<Isa, Rounding>(rows, exponentials<Isa, T>(table), codes, begin, end);
+    log_softmax_u8<Isa, Rounding>(rows, exponentials<Isa, T>(table), codes, range);
   } else {
-    log_softmax_rows<Isa, Format, Rounding>(rows, prepared_exp_table<Isa, T>(table), codes, begin, end);
+    log_softmax_rows<Isa, Format, Rounding>(rows, prepared_exp_table<Isa, T>(table), codes, range);
   }
 }
 
 template <class Isa, attention_code Format, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table,
-                 const typename attention_codes<Format>::view& codes, index_t begin, index_t end) noexcept {
-  log_softmax<Isa, Format, Rounding>(logit_rows<false>{logits, {}}, table, codes, begin, end);
+                 const typename attention_codes<Format>::view& codes, row_range range) noexcept {
+  log_softmax<Isa, Format, Rounding>(logit_rows<false>{logits, {}}, table, codes, range);
 }
 
 template <class Isa, attention_code Format, log2_rounding Rounding, class T>
 void log_softmax(matrix_view<const std::uint8_t> logits, const T* table, const key_mask& mask,
-                 const matrix_view<std::uint8_t>& codes, index_t begin, index_t end) noexcept {
-  log_softmax<Isa, Format, Rounding>(logit_rows<true>{logits, mask}, table, codes, begin, end);
+                 const matrix_view<std::uint8_t>& codes, row_range range) noexcept {
+  log_softmax<Isa, Format, Rounding>(logit_rows<true>{logits, mask}, table, codes, range);
 }
 
 }  // namespace kernel

@@ -58,6 +58,16 @@ constexpr std::size_t attention_workspace_bytes(const attention_shape& shape) {
 
 namespace detail {
 
+/// One head after its logits.
+struct head_operands {
+  matrix_view<const std::uint8_t> logits;
+  quantized_matrix v;
+  matrix_view<std::uint8_t>
+      codes;  ///< memory for codes or weights; bytes of packed rows for attention_code::u4_clipped
+  matrix_view<std::uint8_t> context;
+  const key_mask* mask = nullptr;  ///< without one all keys are visible; attention_code::u4_clipped takes none
+};
+
 /// Log2 codes of one head's logits.
 template <attention_code Format>
 void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parameters& p,
@@ -87,66 +97,60 @@ void code_attention(matrix_view<const std::uint8_t> logits, const softmax_parame
   }
 }
 
-/// Log2 codes of one head, and their product with V. Packed codes take no mask.
+/// Log2 codes of one head, and their product with V. `codes`: the memory for codes, as a view of the format's.
 template <attention_code Format, class Trace>
-void attend_by_codes(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
-                     typename attention_codes<Format>::view codes, matrix_view<std::uint8_t> context,
-                     const trace_site& site, Trace& trace, const key_mask* mask) {
+void attend_by_codes(const head_operands& x, typename attention_codes<Format>::view codes, const softmax_parameters& p,
+                     const trace_site& site, Trace& trace) {
   if constexpr (Format == attention_code::u4_clipped) {
-    code_attention<Format>(logits, p, codes);
+    code_attention<Format>(x.logits, p, codes);
   } else {
-    mask == nullptr ? code_attention<Format>(logits, p, codes) : code_attention<Format>(logits, p, *mask, codes);
+    x.mask == nullptr ? code_attention<Format>(x.logits, p, codes)
+                      : code_attention<Format>(x.logits, p, *x.mask, codes);
   }
   trace(site, typename attention_codes<Format>::const_view(codes));
   if constexpr (Format == attention_code::u8_full) {
-    reference::shift_matmul<Format>(codes, v, requantize_s64<std::uint8_t>{*std::get_if<tensor_scale>(&p.context)},
-                                    context);
+    reference::shift_matmul<Format>(codes, x.v, requantize_s64<std::uint8_t>{*std::get_if<tensor_scale>(&p.context)},
+                                    x.context);
   } else if (const auto* const divisor = std::get_if<row_divisor>(&p.context)) {
-    reference::shift_matmul<Format>(codes, v, *divisor, context);
+    reference::shift_matmul<Format>(codes, x.v, *divisor, x.context);
   } else {
     const requantize<std::uint8_t, tensor_scale> stage{*std::get_if<tensor_scale>(&p.context)};
-    reference::shift_matmul<Format>(codes, v, stage, context);
+    reference::shift_matmul<Format>(codes, x.v, stage, x.context);
   }
 }
 
 /// 4-bit codes of one head's logits, traced and replaced by their weights, and the product of these with V.
 template <class Trace>
-void attend_by_weight_codes(matrix_view<const std::uint8_t> logits, const quantized_matrix& v,
-                            const weight_codes_of_max& of, const row_divisor& divisor, matrix_view<std::uint8_t> codes,
-                            matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
-                            const key_mask* mask) {
-  mask == nullptr ? reference::max_softmax(logits, of.table, codes)
-                  : reference::max_softmax(logits, of.table, *mask, u4::max, codes);
-  trace(site, matrix_view<const std::uint8_t>(codes));
-  for (index_t i = 0; i < codes.rows; ++i) {
-    for (index_t j = 0; j < codes.columns; ++j) {
-      codes(i, j) = of.weights[codes(i, j)];
+void attend_by_weight_codes(const head_operands& x, const weight_codes_of_max& of, const row_divisor& divisor,
+                            const trace_site& site, Trace& trace) {
+  x.mask == nullptr ? reference::max_softmax(x.logits, of.table, x.codes)
+                    : reference::max_softmax(x.logits, of.table, *x.mask, u4::max, x.codes);
+  trace(site, matrix_view<const std::uint8_t>(x.codes));
+  for (index_t i = 0; i < x.codes.rows; ++i) {
+    for (index_t j = 0; j < x.codes.columns; ++j) {
+      x.codes(i, j) = of.weights[x.codes(i, j)];
     }
   }
-  reference::weighted_matmul(codes, v, divisor, context);
+  reference::weighted_matmul(x.codes, x.v, divisor, x.context);
 }
 
-/// Softmax of one head's logits, and its product with V. Without a mask all keys are visible;
-/// attention_code::u4_clipped takes none.
+/// Softmax of one head's logits, and its product with V.
 template <class Trace>
-void attend(matrix_view<const std::uint8_t> logits, const quantized_matrix& v, const softmax_parameters& p,
-            matrix_view<std::uint8_t> codes, matrix_view<std::uint8_t> context, const trace_site& site, Trace& trace,
-            const key_mask* mask = nullptr) {
+void attend(const head_operands& x, const softmax_parameters& p, const trace_site& site, Trace& trace) {
   if (const auto* const bytes = std::get_if<weights_of_max>(&p.weights)) {
-    mask == nullptr ? reference::max_softmax(logits, bytes->table, codes)
-                    : reference::max_softmax(logits, bytes->table, *mask, 0, codes);
-    trace(site, matrix_view<const std::uint8_t>(codes));
-    reference::weighted_matmul(codes, v, *std::get_if<row_divisor>(&p.context), context);
+    x.mask == nullptr ? reference::max_softmax(x.logits, bytes->table, x.codes)
+                      : reference::max_softmax(x.logits, bytes->table, *x.mask, 0, x.codes);
+    trace(site, matrix_view<const std::uint8_t>(x.codes));
+    reference::weighted_matmul(x.codes, x.v, *std::get_if<row_divisor>(&p.context), x.context);
   } else if (const auto* const of_codes = std::get_if<weight_codes_of_max>(&p.weights)) {
-    attend_by_weight_codes(logits, v, *of_codes, *std::get_if<row_divisor>(&p.context), codes, context, site, trace,
-                           mask);
+    attend_by_weight_codes(x, *of_codes, *std::get_if<row_divisor>(&p.context), site, trace);
   } else if (p.codes() == attention_code::u8_masked) {
-    attend_by_codes<attention_code::u8_masked>(logits, v, p, codes, context, site, trace, mask);
+    attend_by_codes<attention_code::u8_masked>(x, x.codes, p, site, trace);
   } else if (p.codes() == attention_code::u4_clipped) {
-    const packed_view<u4, std::uint8_t> packed(codes.data, codes.rows, codes.columns);
-    attend_by_codes<attention_code::u4_clipped>(logits, v, p, packed, context, site, trace, mask);
+    const packed_view<u4, std::uint8_t> packed(x.codes.data, x.codes.rows, x.codes.columns);
+    attend_by_codes<attention_code::u4_clipped>(x, packed, p, site, trace);
   } else {
-    attend_by_codes<attention_code::u8_full>(logits, v, p, codes, context, site, trace, mask);
+    attend_by_codes<attention_code::u8_full>(x, x.codes, p, site, trace);
   }
 }
 
@@ -163,8 +167,12 @@ void attend_heads(const attention_operands& x, const multihead_parameters& p, co
     reference::gemm(q, k, requantize<std::uint8_t, tensor_scale>{p.logits}, buffer.logits);
     trace(trace_site{.name = "attention_logits", .head = head}, matrix_view<const std::uint8_t>(buffer.logits));
     const bool masked = x.mask.visible.rows != 0;
-    attend(buffer.logits, v, p.softmax, buffer.codes, y.column_block(head * size, size),
-           trace_site{.name = "attention", .head = head}, trace, masked ? &x.mask : nullptr);
+    attend(head_operands{.logits = buffer.logits,
+                         .v = v,
+                         .codes = buffer.codes,
+                         .context = y.column_block(head * size, size),
+                         .mask = masked ? &x.mask : nullptr},
+           p.softmax, trace_site{.name = "attention", .head = head}, trace);
   }
 }
 

@@ -71,10 +71,11 @@ void embed_patches(const image_view& image, const swin_parameters& p, const swin
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
 }
 
-/// From the residual stream of stage s to that of the next.
+/// From the residual stream of stage s, maps[s], to that of the next.
 template <class Code, class Trace>
-void merge_stage(matrix_view<const Code> stream, const swin_merging_parameters& p, const swin_shape& shape, index_t s,
-                 matrix_view<Code> next, workspace memory, Trace& trace) {
+void merge_stage(std::span<const matrix_view<Code>> maps, index_t s, const swin_merging_parameters& p,
+                 const swin_shape& shape, workspace memory, Trace& trace) {
+  const matrix_view<Code> stream = maps[static_cast<std::size_t>(s)], next = maps[static_cast<std::size_t>(s + 1)];
   const swin_merging_buffers<Code> buffer = swin_merging_buffers<Code>::take(memory, shape, s);
   reference::patch_merge(stream, shape.rows_of(s), shape.columns_of(s), static_cast<Code>(p.norm.zero_point),
                          buffer.merged);
@@ -98,7 +99,7 @@ void run_stages(const image_view& image, const swin_parameters& p, const swin_sh
                             memory, layer_trace<Trace>{trace, block});
     }
     if (s + 1 < maps.size()) {
-      merge_stage<Code>(maps[s], stage.merging, shape, here, maps[s + 1], memory, trace);
+      merge_stage(maps, here, stage.merging, shape, memory, trace);
     }
   }
 }

@@ -60,8 +60,12 @@ void attend_window(const window_rows& window, const window_attention_parameters&
     reference::add(buffer.logits, p.position_bias.row_block(head * tokens, tokens), p.add_bias, buffer.logits);
     trace(site("biased_logits"), matrix_view<const std::uint8_t>(buffer.logits));
     const bool masked = window.mask.visible.rows != 0;
-    attend(buffer.logits, v, p.attention.softmax, buffer.codes, window.context.column_block(head * size, size),
-           site("attention"), trace, masked ? &window.mask : nullptr);
+    attend(head_operands{.logits = buffer.logits,
+                         .v = v,
+                         .codes = buffer.codes,
+                         .context = window.context.column_block(head * size, size),
+                         .mask = masked ? &window.mask : nullptr},
+           p.attention.softmax, site("attention"), trace);
   }
 }
 
