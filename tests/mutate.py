@@ -283,6 +283,12 @@ MUTATIONS = [
         ("value.get<std::uint64_t>() - 1 >= std::uint64_t{largest}", "value.get<std::uint64_t>() > std::uint64_t{largest}"),
     ),
     *mutations_of(
+        "io/json_text.hpp", "recorded_case_test",
+        ("enclosing >= json_max_depth", "enclosing > json_max_depth"),
+        ("at == event::array_start || at == event::object_start", "at == event::object_start"),
+        ("printable(value.dump())", "value.dump()"),
+    ),
+    *mutations_of(
         "io/preprocess.hpp", "preprocess_test",
         ("std::max(1 - std::fabs(x), 0.0)", "std::max(1 - x, 0.0)"),
         ("(kind == interpolation::bicubic ? 2 : 1) * stretch", "(kind == interpolation::bicubic ? 1 : 1) * stretch"),

@@ -59,7 +59,25 @@ TEST_CASE("recorded_case: errors name the file, the tensor and the limit") {
                  "case: the parameter bits is 8; it must be"));
   CHECK(refusal<file_error>([&] { file.number("none"); }) == "case: the parameter none is missing");
   CHECK(mentions(refusal<file_error>([&] { file.tensor_scale("x"); }), "case: x__scale has 3 values; it must have 1"));
-  CHECK(mentions(refusal<file_error>([&] { made_case("[]"); }), "case: metadata \"params\" is no JSON object"));
+  CHECK(mentions(refusal<file_error>([&] { made_case("[]"); }), "case: metadata \"params\": is JSON, but no object"));
+}
+
+TEST_CASE("recorded_case: refuses parameters of many nested arrays, and cuts long ones in messages") {
+  const auto nested = [](std::size_t levels) {
+    return "{\"bits\": " + std::string(levels, '[') + std::string(levels, ']') + "}";
+  };
+  for (const std::size_t levels : {std::size_t{32}, std::size_t{200'000}}) {
+    CHECK(refusal<file_error>([&] { made_case(nested(levels)); }) ==
+          "case: metadata \"params\": has more than 32 nested arrays and objects");
+  }
+  CHECK(refusal<file_error>([&] { made_case(nested(31)).whole_number("bits", 1, 8); }) ==
+        "case: the parameter bits is " + std::string(31, '[') + std::string(31, ']') +
+            "; it must be a whole number in 1..8");
+  CHECK(refusal<file_error>([&] { made_case("{\"bits\": \"" + std::string(100'000, 'a') + "\"}").number("bits"); }) ==
+        "case: the parameter bits is \"" + std::string(199, 'a') + "...; it must be a finite number");
+  const std::string no_json = refusal<file_error>([&] { made_case("{\"bits\": " + std::string(100'000, 'a')); });
+  CHECK(mentions(no_json, "case: metadata \"params\": is not JSON: "));
+  CHECK(no_json.size() < 300);
 }
 
 TEST_CASE("tensor_comparison: counts differences, and names positions and broken claims") {

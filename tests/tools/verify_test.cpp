@@ -274,7 +274,10 @@ TEST_CASE("intact-verify: refuses files of no case, naming the reason") {
   write_changed(right, bad, "qout__zp", 0, 200);
   refused(bad, "qout__zp is 300; it must be in 0..255");
   intact::write_safetensors(bad, {}, {{"function", "QAct -> QLinear -> QAct"}, {"params", "no JSON"}});
-  refused(bad, "metadata \"params\" is no JSON object");
+  refused(bad, "metadata \"params\": is not JSON: ");
+  intact::write_safetensors(
+      bad, {}, {{"function", "MinmaxObserver.update"}, {"params", "{\"bit_type\":" + std::string(200'000, '[')}});
+  refused(bad, "metadata \"params\": has more than 32 nested arrays and objects");
   intact::write_safetensors(bad, {}, {});
   refused(bad, "metadata \"function\" is missing");
 }

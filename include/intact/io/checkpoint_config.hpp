@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "intact/config/floating_point.hpp"
+#include "intact/io/json_text.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/types/view.hpp"
@@ -61,27 +62,6 @@ namespace detail {
 
 /// Configurations are larger only if they are none; the labels of 22,000 classes take 2 MB.
 inline constexpr std::size_t config_max_bytes = std::size_t{16} << 20;
-inline constexpr int config_max_depth = 32;
-
-/// The JSON of a text. `file` is its name.
-inline nlohmann::json parse_config(const std::string& file, const std::string& text) {
-  const auto limit_depth = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    if (depth > config_max_depth) {
-      throw file_error(file, "has more than " + std::to_string(config_max_depth) + " nested arrays and objects");
-    }
-    return true;
-  };
-  nlohmann::json parsed;
-  try {
-    parsed = nlohmann::json::parse(text, limit_depth);
-  } catch (const nlohmann::json::exception& error) {
-    throw file_error(file, "is not JSON: " + printable(error.what()));
-  }
-  if (!parsed.is_object()) {
-    throw file_error(file, "is JSON, but no object");
-  }
-  return parsed;
-}
 
 /// The JSON of a file, if there is one of this name. Its size is checked before it is read.
 inline std::optional<nlohmann::json> read_config(const std::filesystem::path& path) {
@@ -100,7 +80,7 @@ inline std::optional<nlohmann::json> read_config(const std::filesystem::path& pa
   if (!stream) {
     throw file_error(path.string(), "the file cannot be read");
   }
-  return parse_config(path.string(), text);
+  return parse_json_object(path.string(), text);
 }
 
 /// Reads values of an object, and names file, key and limit where they are wrong. null is no value.
@@ -193,7 +173,7 @@ class config_object {
   }
 
   [[noreturn]] void refuse(const char* key, const nlohmann::json& value, const std::string& expected) const {
-    throw file_error(file_, source(key) + " is " + printable(value.dump()) + "; it must be " + expected);
+    throw file_error(file_, source(key) + " is " + printable_json(value) + "; it must be " + expected);
   }
 
  private:
@@ -358,7 +338,7 @@ inline checkpoint_config read_checkpoint_config(const safetensors_index& file, c
                                         std::to_string(detail::config_max_bytes));
     }
     const std::string place = "metadata \"pretrained_cfg\"";
-    const nlohmann::json json = detail::parse_config(file.name() + ": " + place, text->second);
+    const nlohmann::json json = detail::parse_json_object(file.name() + ": " + place, text->second);
     detail::read_timm_config({file.name(), place, json}, config);
   }
   const auto beside = [&](const char* name, auto read) {

@@ -17,6 +17,7 @@
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/case_report.hpp"
+#include "intact/io/json_text.hpp"
 #include "intact/io/safetensors.hpp"
 
 // Recorded cases: safetensors files with the inputs and outputs of a function, for example of a PyTorch model. The
@@ -57,10 +58,7 @@ class recorded_case {
   explicit recorded_case(safetensors_file file) : file_(std::move(file)) {
     const auto found = file_.metadata().find("params");
     if (found != file_.metadata().end()) {
-      parameters_ = nlohmann::json::parse(found->second, nullptr, false);
-    }
-    if (!parameters_.is_object()) {
-      fail("metadata \"params\" is no JSON object");
+      parameters_ = detail::parse_json_object(file_.name() + ": metadata \"params\"", found->second);
     }
   }
 
@@ -255,7 +253,7 @@ class recorded_case {
 
   [[noreturn]] void fail_parameter(const std::string& name, const nlohmann::json& value,
                                    const std::string& rule) const {
-    fail("the parameter " + name + " is " + value.dump() + "; it must be " + rule);
+    fail("the parameter " + name + " is " + detail::printable_json(value) + "; it must be " + rule);
   }
 
   std::int64_t whole_number_of(const std::string& name, const nlohmann::json& value, std::int64_t low,
