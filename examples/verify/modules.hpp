@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "attention.hpp"
@@ -43,13 +45,19 @@ inline void verify_attention_module(const recorded_case& file, case_report& repo
 }
 
 /// The quantizer whose codes enter a block: the output of the block before.
-inline std::string stream_into(const std::string& block) {
+inline std::string stream_into(const recorded_case& file, const std::string& block) {
   constexpr std::string_view numbered = "blocks_";
-  int number = 0;
   if (!block.starts_with(numbered)) {
     return "qin";
   }
-  std::from_chars(block.data() + numbered.size(), block.data() + block.size(), number);
+  constexpr std::uint32_t largest = 999'999;
+  std::uint32_t number = 0;  // unsigned: from_chars takes digits alone
+  const char* const end = block.data() + block.size();
+  const auto [rest, error] = std::from_chars(block.data() + numbered.size(), end, number);
+  if (error != std::errc() || std::string(rest, end) != "_" || number > largest) {
+    file.fail("tensor " + block + "norm1__weight must have a number of a block, 0.." + std::to_string(largest) +
+              ", between \"blocks_\" and \"_norm1\"");
+  }
   return number == 0 ? "qact1" : "blocks_" + std::to_string(number - 1) + "_qact4";
 }
 
@@ -57,7 +65,7 @@ inline std::string stream_into(const std::string& block) {
 inline void verify_block(const recorded_case& file, case_report& report) {
   verify_attention_module(file, report);
   for (const std::string& block : file.names_ending("norm1__weight")) {
-    const std::string stream = stream_into(block);
+    const std::string stream = stream_into(file, block);
     verify_norm(file, block + "norm1", stream, block + "qact1", report);
     verify_add(file, stream, block + "attn_qact3", block + "qact2", report);
     verify_norm(file, block + "norm2", block + "qact2", block + "qact3", report);

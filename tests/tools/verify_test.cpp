@@ -392,6 +392,31 @@ TEST_CASE("intact-verify: refuses numbers that no integer holds, naming them") {
   CHECK(verify(bad).exit_code != 2);  // whole numbers may be written so
 }
 
+TEST_CASE("intact-verify: refuses names of tensors without a block's number, naming them") {
+  const scratch_folder folder;
+  const std::filesystem::path bad = folder / "bad.safetensors";
+  const std::vector<float> one = {1};
+  const auto outcome = [&](const std::string& block) {
+    intact::write_safetensors(bad, std::array{intact::tensor_from(block + "norm1__weight", {1}, one)},
+                              {{"function", "Block.forward"}, {"params", "{}"}});
+    const program_outcome result = verify(bad);
+    CHECK(result.exit_code == 2);
+    return result;
+  };
+  for (const std::string number :
+       {"-2147483648", "-1", "+1", " 1", "", "a", "1a", "0x1", "1.", "1_", "1000000", "4294967296", "99999999999"}) {
+    const std::string block = "blocks_" + number + '_';
+    const program_outcome result = outcome(block);
+    INFO(result.output);
+    CHECK(result.says("bad.safetensors: tensor " + block + "norm1__weight must have a number of a block, 0..999999"));
+  }
+  CHECK(outcome("blocks_").says("tensor blocks_norm1__weight must have a number of a block"));
+  // Right names; other tensors are missing.
+  CHECK(outcome("blocks_0_").says("qact1"));
+  CHECK(outcome("blocks_999999_").says("blocks_999998_qact4"));
+  CHECK(outcome("blk_").says("qin"));
+}
+
 TEST_CASE("intact-verify: accepts any finite numbers as the logits of a softmax") {
   const scratch_folder folder;
   const std::filesystem::path path = folder / "softmax.safetensors";
