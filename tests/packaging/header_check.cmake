@@ -31,7 +31,7 @@ set(more_foreign_headers_of_simd xsimd/xsimd.hpp immintrin.h arm_neon.h cpuid.h 
 
 # Of io/ and quantize/, the headers that may use Eigen, nlohmann-json or POSIX; build/ needs the standard library only.
 set(Eigen_users build_vit eigen float_vit weight_rounding)
-set(nlohmann_users checkpoint_config recorded_case safetensors_header safetensors_write)
+set(nlohmann_users checkpoint_config json_text recorded_case safetensors_header safetensors_write)
 set(posix_headers fcntl.h sys/file.h sys/stat.h unistd.h)
 set(posix_users replace_file)
 
