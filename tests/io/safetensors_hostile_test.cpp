@@ -172,6 +172,20 @@ TEST_CASE("safetensors_file: refuses files of other formats, naming the format",
   refused_as("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."s, "a pickle file");
   refused_as("\x80\x04\x95\x20\0\0\0\0\0\0\0}\x94."s, "a pickle file");
   refused_as("\x80\x05}."s, "a pickle file");
+  // Of protocols 0 and 1: a dictionary, a list, an object, and torch.save's.
+  refused_as("(dp0\nVa\np1\nI1\ns."s, "a pickle file");
+  refused_as("(dp1\nS'a'\np2\nI1\ns."s, "a pickle file");  // Python 2
+  refused_as("(lp0\nI1\naI2\na."s, "a pickle file");
+  refused_as("}q\0X\1\0\0\0aq\1K\1s."s, "a pickle file");
+  refused_as("]q\0(K\1K\2e."s, "a pickle file");
+  refused_as("ccollections\nOrderedDict\np0\n(tRp1\nVa\np2\nI1\ns."s, "a pickle file");
+  refused_as("ccollections\nOrderedDict\nq\0)Rq\1X\1\0\0\0a"s, "a pickle file");
+  refused_as("cnumpy.core.multiarray\n_reconstruct\np0\n(cnumpy\nndarray\np1\n"s, "a pickle file");
+  refused_as("L119547037146038801333356L\n.I1001\n.(dp0\n"s, "a pickle file");
+  refused_as("cats\ndogs\nmice\n", "a text that begins with \"cats\"");
+  refused_as("cats and\ndogs\nparrots\n", "a text that begins with \"cats and\"");
+  refused_as("cats\n\nparrots\n", "a text that begins with \"cats\"");
+  refused_as("ccollections\nOrderedDict", "a text that begins with \"ccollections\"");
   refused_as("\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08"s, "an HDF5 file");
   refused_as("GGUF\x03\0\0\0\0\0"s, "a GGUF file");
   refused_as("\x93NUMPY\x01\0v\0{'descr'"s, "a NumPy array");

@@ -37,6 +37,25 @@ constexpr bool is_white_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
+/// Whether a file begins like a pickle of protocol 0 or 1. They have no signature: it is a list, a dictionary, the
+/// number that torch.save begins with, or "c", a module, "\n", a class, "\n" and one of "pq(".
+inline bool begins_like_old_pickle(std::string_view begin) {
+  using namespace std::string_view_literals;
+  constexpr std::array begins{"(dp"sv, "(lp"sv, "}q\0"sv, "]q\0"sv, "L119547037146038801333356L\n"sv};
+  if (std::any_of(begins.begin(), begins.end(), [&](std::string_view text) { return begin.starts_with(text); })) {
+    return true;
+  }
+  const auto remove_name = [&begin] {  // and the line's end
+    const std::size_t end = begin.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz.");
+    if (end == 0 || end == std::string_view::npos || begin[end] != '\n') {
+      return false;
+    }
+    begin.remove_prefix(end + 1);
+    return true;
+  };
+  return begin.starts_with('c') && remove_name() && remove_name() && begin.find_first_of("pq(") == 0;
+}
+
 /// The kind of a file that begins so, for messages; empty if it is not known.
 inline std::string file_kind(std::string_view begin) {
   begin = begin.substr(0, file_kind_bytes);
@@ -45,7 +64,8 @@ inline std::string file_kind(std::string_view begin) {
       return std::string(signature.kind);
     }
   }
-  if (begin.size() >= 2 && begin[0] == '\x80' && begin[1] >= 2 && begin[1] <= 5) {
+  const bool has_protocol = begin.size() >= 2 && begin[0] == '\x80' && begin[1] >= 2 && begin[1] <= 5;
+  if (has_protocol || begins_like_old_pickle(begin)) {
     return "a pickle file, such as old versions of torch.save write";
   }
   if (begin.size() >= 5 && begin[0] == '\x08' && begin[2] == '\x12' && begin[4] > ' ') {  // version, producer's name
