@@ -116,6 +116,9 @@ TEST_CASE("require_view: refuses views whose last element has no address") {
   CHECK(is_refused(matrix_view(memory, 2, 1, most)));
   CHECK(is_refused(matrix_view(memory, most, 1, most)));
   CHECK(is_refused(matrix_view(memory, 2, most + 1, max_size)));
+  CHECK(is_refused(matrix_view(memory, 1, most + 1)));
+  CHECK_FALSE(is_refused(matrix_view(memory, 1, most)));
+  CHECK_FALSE(is_refused(matrix_view(memory, 0, most + 1)));
   CHECK_FALSE(is_refused(matrix_view(memory, max_size, 0, max_size)));
   CHECK_FALSE(is_refused(matrix_view(memory, 1, 1, max_size)));
 }

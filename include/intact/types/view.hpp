@@ -96,10 +96,11 @@ void require_view(const char* operation, const char* argument, const View& view)
         operation, argument, view.rows, view.columns, view.stride, view.data == nullptr ? "no" : "some");
   }
   constexpr index_t most = max_size / static_cast<index_t>(sizeof(*view.data));
-  if (view.columns != 0 && view.rows > 1 &&
-      (view.columns > most || view.stride > (most - view.columns) / (view.rows - 1))) [[unlikely]] {
-    contract_failed("intact::%s: %s has %td rows at stride %td; its last element must be among the first %td",
-                    operation, argument, view.rows, view.stride, most);
+  if (view.columns != 0 && view.rows != 0 &&
+      (view.columns > most || (view.rows > 1 && view.stride > (most - view.columns) / (view.rows - 1)))) [[unlikely]] {
+    contract_failed(
+        "intact::%s: %s has %td rows of %td columns at stride %td; its last element must be among the first %td",
+        operation, argument, view.rows, view.columns, view.stride, most);
   }
 }
 
