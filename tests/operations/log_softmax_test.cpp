@@ -397,6 +397,29 @@ TEMPLATE_TEST_CASE("log_softmax: codes of every row are those of the definition 
   check_all_rows<log2_rounding::round_log, TestType>();
 }
 
+template <log2_rounding Rounding>
+void check_equal_logits() {
+  table_values<std::uint64_t> table{};
+  table[0] = (std::uint64_t{1} << 50) - 1;
+  generator random(23);
+  for (const index_t keys : {255, 256, 257, 258, 512}) {
+    CAPTURE(keys);
+    tensor<std::uint8_t> logits(33, keys), codes(33, keys);
+    fill(logits.view(), values::constant_rows, 0, 255, random);
+    check_all_tails<Rounding>(logits, table, layouts[0]);
+    reference::log_softmax<attention_code::u8_masked, Rounding>(logits.view(), exp_table<std::uint64_t>(table),
+                                                                codes.view());
+    const auto is_8 = [](std::uint8_t code) { return code == 8; };  // the sum is 255 to 258 times each number
+    CHECK(std::all_of(codes.memory().begin(), codes.memory().end(), is_8) == (keys < 512));
+    CHECK(first_difference(codes.view(), exact_codes<attention_code::u8_masked, Rounding>(logits, table).view()) == "");
+  }
+}
+
+TEST_CASE("log_softmax: equal logits have codes of exact sums [64-bit table, 257 and 258 of the largest 24 bits]") {
+  check_equal_logits<log2_rounding::round_ratio>();
+  check_equal_logits<log2_rounding::round_log>();
+}
+
 TEST_CASE("log_softmax: does not change if all logits change by the same number") {
   generator random(21);
   const table_values<std::uint64_t> table = tables<std::uint64_t>(50)[0];
