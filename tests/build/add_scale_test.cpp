@@ -325,7 +325,7 @@ TEST_CASE("build_add: refuses bad ratios, naming channel and value", "[add_scale
         (of_stream ? specs[channel].stream : specs[channel].branch) = ratio;
         const std::string message = refusal_of(specs);
         CAPTURE(message, named);
-        CHECK(mentions(message, "intact::build_add_scale"));
+        CHECK(mentions(message, "intact::build_add: "));
         CHECK(mentions(message, "channel " + std::to_string(channel)));
         CHECK(mentions(message, named));
         CHECK_FALSE(has_add_scale(specs[channel], 0));

@@ -169,8 +169,8 @@ TEST_CASE("build_vit: refusals of scales name the tensor and its block", "[build
   const wrong_scale of_u8_streams[] = {
       {"tensor proj of block 0: intact::build_scale: ", "factor nan",
        [](vit_scales& s) { s.blocks[0].proj.scale = nan; }},
-      {"tensor add2 of block 3: intact::build_add_scale: ", "ratio", [](vit_scales& s) { s.blocks[3].add2.scale = 0; }},
-      {"tensor tokens: intact::build_add_scale: ", "ratio", [](vit_scales& s) { s.tokens.scale = 0; }},
+      {"tensor add2 of block 3: intact::build_add: ", "ratio", [](vit_scales& s) { s.blocks[3].add2.scale = 0; }},
+      {"tensor tokens: intact::build_add: ", "ratio", [](vit_scales& s) { s.tokens.scale = 0; }},
       {"tensor positions: intact::quantize_code: ", "scale is nan", [](vit_scales& s) { s.positions.scale = nan; }}};
   for (const wrong_scale& wrong : of_u8_streams) {
     const std::string message = refuse(paper_recipe, wrong.change);

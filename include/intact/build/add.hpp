@@ -106,28 +106,28 @@ inline bool has_add_scale(const add_spec& target, int output_zero_point) {
 inline add_parameters build_add(std::span<const add_spec> specs, const add_zero_points& zero_points,
                                 std::span<std::int32_t> stream_multiplier, std::span<std::int32_t> branch_multiplier,
                                 std::span<std::int32_t> offset, std::span<realized_add> exact = {}) {
-  require_equal("build_add_scale", "size of stream_multiplier", std::ssize(stream_multiplier), std::ssize(specs));
-  require_equal("build_add_scale", "size of branch_multiplier", std::ssize(branch_multiplier), std::ssize(specs));
-  require_equal("build_add_scale", "size of offset", std::ssize(offset), std::ssize(specs));
+  require_equal("build_add", "size of stream_multiplier", std::ssize(stream_multiplier), std::ssize(specs));
+  require_equal("build_add", "size of branch_multiplier", std::ssize(branch_multiplier), std::ssize(specs));
+  require_equal("build_add", "size of offset", std::ssize(offset), std::ssize(specs));
   if (!exact.empty()) {
-    require_equal("build_add_scale", "size of exact", std::ssize(exact), std::ssize(specs));
+    require_equal("build_add", "size of exact", std::ssize(exact), std::ssize(specs));
   }
-  require_between("build_add_scale", "zero point of the stream", zero_points.stream, 0, 255);
-  require_between("build_add_scale", "zero point of the branch", zero_points.branch, 0, 255);
-  require_between("build_add_scale", "zero point of the output", zero_points.output, 0, 255);
+  require_between("build_add", "zero point of the stream", zero_points.stream, 0, 255);
+  require_between("build_add", "zero point of the branch", zero_points.branch, 0, 255);
+  require_between("build_add", "zero point of the output", zero_points.output, 0, 255);
 
   int shift = add_max_shift;
   for (std::size_t c = 0; c < specs.size(); ++c) {
     for (const double ratio : {specs[c].stream, specs[c].branch}) {
       if (!detail::is_add_ratio(ratio)) {
-        contract_failed("intact::build_add_scale: channel %zu has the ratio %g; it must be at least 0 and below %g", c,
-                        ratio, detail::add_ratio_limit);
+        contract_failed("intact::build_add: channel %zu has the ratio %g; it must be at least 0 and below %g", c, ratio,
+                        detail::add_ratio_limit);
       }
     }
     while (!detail::add_integers(specs[c], zero_points.output, shift).fit()) {
       if (--shift < add_min_shift) {
-        contract_failed("intact::build_add_scale: channel %zu has the ratios %g and %g; int32 does not hold their sums",
-                        c, specs[c].stream, specs[c].branch);
+        contract_failed("intact::build_add: channel %zu has the ratios %g and %g; int32 does not hold their sums", c,
+                        specs[c].stream, specs[c].branch);
       }
     }
   }
