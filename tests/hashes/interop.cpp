@@ -1,4 +1,3 @@
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -6,6 +5,7 @@
 #include <type_traits>
 
 #include "hashes.hpp"
+#include "intact/config/bits_as.hpp"
 #include "intact/gemm.hpp"
 #include "intact/interop/float_output.hpp"
 #include "intact/interop/float_rounding.hpp"
@@ -37,7 +37,7 @@ matrix<std::int32_t> bits_of(matrix_view<const float> numbers) {
   matrix<std::int32_t> bits(numbers.rows, numbers.columns);
   for (index_t i = 0; i < numbers.rows; ++i) {
     for (index_t j = 0; j < numbers.columns; ++j) {
-      bits.view()(i, j) = std::bit_cast<std::int32_t>(numbers(i, j));
+      bits.view()(i, j) = bits_as<std::int32_t>(numbers(i, j));
     }
   }
   return bits;

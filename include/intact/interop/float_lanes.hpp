@@ -1,11 +1,11 @@
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "intact/config/bits_as.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/kernel/row.hpp"
 #include "intact/simd/batch.hpp"
@@ -52,14 +52,14 @@ using f32 = typename detail::float_register<s32<Isa>>::type;
 inline constexpr float rounding_constant = 12582912;
 
 INTACT_INLINE float rounded_to_float(float x) {
-  auto bits = std::bit_cast<std::int32_t>(x);
+  auto bits = bits_as<std::int32_t>(x);
   asm("" : "+r"(bits));
-  return std::bit_cast<float>(bits);
+  return bits_as<float>(bits);
 }
 
 /// x, |x| < 2^22, to the nearest integer, halves to even.
 INTACT_INLINE std::int32_t nearest_integer(float x) {
-  return std::bit_cast<std::int32_t>(x + rounding_constant) - std::bit_cast<std::int32_t>(rounding_constant);
+  return bits_as<std::int32_t>(x + rounding_constant) - bits_as<std::int32_t>(rounding_constant);
 }
 
 template <class Isa>
@@ -83,8 +83,8 @@ INTACT_INLINE f32<Isa> float_of(s32<Isa> x) {
 
 template <class Isa>
 INTACT_INLINE s32<Isa> nearest_integers(f32<Isa> x) {
-  return simd::subtract<Isa>(std::bit_cast<s32<Isa>>(x + f32<Isa>(rounding_constant)),
-                             simd::broadcast<Isa>(std::bit_cast<std::int32_t>(rounding_constant)));
+  return simd::subtract<Isa>(bits_as<s32<Isa>>(x + f32<Isa>(rounding_constant)),
+                             simd::broadcast<Isa>(bits_as<std::int32_t>(rounding_constant)));
 }
 
 /// x limited to low..high. x is no NaN.

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -8,6 +7,7 @@
 #include <span>
 #include <type_traits>
 
+#include "intact/config/bits_as.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/interop/float_lanes.hpp"
 #include "intact/kernel/gemm_output.hpp"
@@ -56,7 +56,7 @@ struct float_output {
     if constexpr (std::is_same_v<Out, float>) {
       return x;
     } else {
-      const auto bits = std::bit_cast<std::uint32_t>(x);
+      const auto bits = bits_as<std::uint32_t>(x);
       return static_cast<bfloat16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
   }
@@ -100,7 +100,7 @@ INTACT_INLINE void store_float_row(const f32<Isa> (&x)[N], bfloat16* to, index_t
   s32<Isa> rounded[N];
   INTACT_UNROLL
   for (unsigned j = 0; j < N; ++j) {
-    const auto bits = std::bit_cast<s32<Isa>>(x[j]);
+    const auto bits = bits_as<s32<Isa>>(x[j]);
     const s32<Isa> odd = simd::bit_and<Isa>(mul_shift::shift_right(bits, 16), simd::broadcast<Isa>(1));
     const s32<Isa> sum = simd::add<Isa>(simd::add<Isa>(bits, odd), simd::broadcast<Isa>(0x7fff));
     rounded[j] = simd::bit_and<Isa>(mul_shift::shift_right(sum, 16), simd::broadcast<Isa>(0xffff));

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <iterator>
 #include <span>
 #include <type_traits>
 
+#include "intact/config/bits_as.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/interop/float_lanes.hpp"
 #include "intact/types/executor.hpp"
@@ -22,7 +22,7 @@ template <class Code>
 inline constexpr int row_codes_zero_point = std::is_unsigned_v<Code> ? 128 : 0;
 
 /// The smallest largest magnitude of a row that has codes: below it, the row is taken for zeros.
-inline constexpr float smallest_row_magnitude = std::bit_cast<float>(std::uint32_t{127 - 100} << 23);  // 2^-100
+inline constexpr float smallest_row_magnitude = bits_as<float>(std::uint32_t{127 - 100} << 23);  // 2^-100
 
 /// Checks the shapes of quantize_rows.
 template <class Code>
@@ -66,8 +66,7 @@ std::int32_t largest_magnitude(const float* x, index_t columns) noexcept {
     load_float_row<Isa>(x + k, count, numbers);
     INTACT_UNROLL
     for (unsigned j = 0; j < 4; ++j) {
-      const s32<Isa> magnitude =
-          simd::bit_and<Isa>(std::bit_cast<s32<Isa>>(numbers[j]), simd::broadcast<Isa>(0x7fffffff));
+      const s32<Isa> magnitude = simd::bit_and<Isa>(bits_as<s32<Isa>>(numbers[j]), simd::broadcast<Isa>(0x7fffffff));
       largest = simd::max<Isa>(largest, magnitude);
     }
   });
@@ -94,7 +93,7 @@ index_t first_row_not_finite(matrix_view<const float> x) noexcept {
 /// Codes of a row of finite numbers, and its scale.
 template <class Isa, class Code>
 float quantize_row(const float* x, index_t columns, Code* codes) noexcept {
-  const auto largest = std::bit_cast<float>(largest_magnitude<Isa>(x, columns));
+  const auto largest = bits_as<float>(largest_magnitude<Isa>(x, columns));
   const bool has_codes = largest >= smallest_row_magnitude;
   const f32<Isa> inverse(has_codes ? 127 / largest : 0.0f);
   for_each_piece<Isa>(columns, [&](index_t k, index_t count) {

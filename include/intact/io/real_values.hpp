@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "intact/config/bits_as.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/safetensors.hpp"
 
@@ -19,20 +19,20 @@ inline namespace INTACT_UNIT {
 
 /// The float of 16 bits of BF16: the upper half of a float.
 inline float float_of_bf16(std::uint16_t bits) {
-  return std::bit_cast<float>(std::uint32_t{bits} << 16);
+  return bits_as<float>(std::uint32_t{bits} << 16);
 }
 
 /// The float of 16 bits of IEEE's binary16: a sign, 5 bits of exponent, 10 bits of fraction.
 inline float float_of_f16(std::uint16_t bits) {
   const std::uint32_t sign = std::uint32_t{bits} >> 15 << 31, exponent = bits >> 10 & 31U, fraction = bits & 1023U;
   if (exponent == 31) {  // infinity or NaN
-    return std::bit_cast<float>(sign | 0x7f800000U | fraction << 13);
+    return bits_as<float>(sign | 0x7f800000U | fraction << 13);
   }
   if (exponent == 0) {  // subnormal: fraction * 2^-24
     const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
     return sign == 0 ? magnitude : -magnitude;
   }
-  return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+  return bits_as<float>(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
 /// A tensor of F32, F16, BF16 or F64 as floats. Those of 64 bits are rounded to nearest; beyond the range of float they
