@@ -68,7 +68,7 @@ class profile_arguments {
     p.normalize_rows = normalize_rows_.value_or(p.normalize_rows);
     p.stream = stream_.value_or(p.stream);
     p.pixel_codes = pixel_codes_.value_or(p.pixel_codes);
-    intact::require_recipe(p);
+    intact::require_recipe(p, choice_names());
     return p;
   }
 
@@ -93,6 +93,16 @@ class profile_arguments {
   std::string description() const { return name_ + ' ' + bits_; }
 
  private:
+  static intact::recipe_choice_names choice_names() {
+    return {.normalized = "--normalize-rows yes",
+            .not_normalized = "--normalize-rows no",
+            .exact = "--exponential exact",
+            .round_log = "--rounding sqrt2",
+            .log2_of_sum = "--attention log2-of-sum",
+            .u8_full = "--tail wide, or --profile paper with 8 bits of attention",
+            .u8_masked = "--tail zero"};
+  }
+
   void add_parts(CLI::App& app) {
     add(app, "--attention", attention_, "what attention weights are",
         {{"log2-of-sum", intact::attention_kind::log2_of_sum},

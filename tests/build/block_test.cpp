@@ -381,7 +381,8 @@ TEST_CASE("build_block: refuses scales and recipes, naming block and tensor") {
   quantization_recipe contradiction = precise_recipe;
   contradiction.normalize_rows = false;
   block_calibration scales = calibrate_block(source.ranges(), precise_recipe);
-  CHECK(mentions(refusal([&] { build_block(source.view(), scales, contradiction, {}); }), "needs normalize_rows"));
+  CHECK(mentions(refusal([&] { build_block(source.view(), scales, contradiction, {}); }),
+                 "choose normalize_rows = true"));
 }
 
 TEST_CASE("fit_block_scales: raises scales in place until integers exist, and then none") {

@@ -143,6 +143,30 @@ TEST_CASE("require_recipe: refuses parts that exclude each other, in build_vit b
   CHECK(named.size() == 7);  // no refusal hides another one always
 }
 
+TEST_CASE("require_recipe: names choices as a program does") {
+  const recipe_choice_names names{.normalized = "<1>",
+                                  .not_normalized = "<2>",
+                                  .exact = "<3>",
+                                  .round_log = "<4>",
+                                  .log2_of_sum = "<5>",
+                                  .u8_full = "<6>",
+                                  .u8_masked = "<7>"};
+  std::set<std::string> choices;
+  for (const quantization_recipe& p : all_profiles()) {
+    const std::string message = refusal([&] { require_recipe(p, names); });
+    REQUIRE(message.empty() == refusal([&] { require_recipe(p); }).empty());
+    REQUIRE_FALSE(mentions(message, "normalize_rows"));
+    const std::size_t choice = message.find("; choose ");
+    if (choice != std::string::npos) {
+      choices.insert(message.substr(choice + 9));
+      REQUIRE_FALSE(mentions(message.substr(std::string("intact::").size()), "::"));
+    }
+  }
+  CHECK(choices == std::set<std::string>{"<1>", "<2>", "<3>", "<4>", "<5>", "<7>"});
+  CHECK(refusal([&] { require_recipe({.probabilities = attention_code::u8_full, .normalize_rows = true}, names); }) ==
+        "intact::recipe: 8-bit log2 codes (<6>) are not normalized, as their sum does not fit 32 bits; choose <2>");
+}
+
 TEST_CASE("require_recipe: accepts the named recipes, whose parts are the documented ones") {
   for (const quantization_recipe& p :
        {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {

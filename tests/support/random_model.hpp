@@ -46,27 +46,27 @@ inline std::vector<std::string> reasons_to_refuse(const quantization_recipe& p) 
   std::vector<std::string> reasons;
   if (p.attention != attention_kind::log2_of_sum) {
     if (!p.normalize_rows) {
-      reasons.push_back("needs normalize_rows");
+      reasons.push_back("choose normalize_rows = true");
     }
     if (p.exponential != exponential_kind::exact) {
       reasons.push_back("choose exponential_kind::exact");
     }
     if (p.rounding != log2_rounding::round_log) {
-      reasons.push_back("choose log2_rounding::at_square_root_of_2");
+      reasons.push_back("choose log2_rounding::round_log");
     }
   }
   if (p.probabilities == attention_code::u8_full && p.attention != attention_kind::log2_of_sum) {
     reasons.push_back("choose attention_kind::log2_of_sum");
   }
   if (p.probabilities == attention_code::u8_full && p.normalize_rows) {
-    reasons.push_back("(attention_code::u8_full) are not normalized");
+    reasons.push_back("choose normalize_rows = false");
   }
   const bool has_weights = p.attention == attention_kind::weights || p.attention == attention_kind::weight_codes;
   if (p.probabilities != attention_code::u8_masked && has_weights) {
-    reasons.push_back("leave probabilities at attention_code::u8_masked");
+    reasons.push_back("choose attention_code::u8_masked");
   }
   if (p.weights == weight_kind::grouped_s4 && p.weight_group < 1) {
-    reasons.push_back("weight_group must be at least 1");
+    reasons.push_back("weight_group is");
   }
   return reasons;
 }

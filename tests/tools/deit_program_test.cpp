@@ -371,10 +371,17 @@ TEST_CASE("intact-deit: refuses options whose values are invalid or contradict e
   };
   refused("--bits 8/4/8", "--bits is \"8/4/8\"; it must be 8/8/8, 8/8/4, 4/8/8 or 4/8/4");
   refused("--profile exact", "--profile");
-  refused("--normalize-rows no", "needs normalize_rows");
-  refused("--attention weights --tail clip", "u8 attention weights have no tail");
-  refused("--attention weight-codes --tail clip", "codes of attention weights have no tail");
-  refused("--tail wide", "choose attention_kind::log2_of_sum");
+  refused("--normalize-rows no", "attention relative to the maximum does not sum to 1; choose --normalize-rows yes\n");
+  refused("--exponential i-exp", "is a table of true exponentials; choose --exponential exact\n");
+  refused("--rounding 1.5", "attention relative to the maximum rounds to nearest; choose --rounding sqrt2\n");
+  refused("--profile paper --attention weights", "choose --normalize-rows yes\n");
+  refused("--attention weights --tail clip", "u8 attention weights have no tail; choose --tail zero\n");
+  refused("--attention weight-codes --tail clip", "codes of attention weights have no tail; choose --tail zero\n");
+  refused("--tail wide", "are relative to the sum; choose --attention log2-of-sum\n");
+  refused(
+      "--profile paper --bits 8/8/8 --normalize-rows yes",
+      "8-bit log2 codes (--tail wide, or --profile paper with 8 bits of attention) are not normalized, as their sum "
+      "does not fit 32 bits; choose --normalize-rows no\n");
   refused("--observer none", "--observer");
   refused("--crop 0", "--crop");
   refused("--crop NaN", "--crop");

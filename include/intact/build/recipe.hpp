@@ -58,29 +58,45 @@ inline constexpr quantization_recipe precise_recipe_weight_codes = [] {
   return p;
 }();
 
+/// How messages name the choices of a recipe. A program whose options choose them has names of its own.
+struct recipe_choice_names {
+  const char* normalized = "normalize_rows = true";
+  const char* not_normalized = "normalize_rows = false";
+  const char* exact = "exponential_kind::exact";
+  const char* round_log = "log2_rounding::round_log";
+  const char* log2_of_sum = "attention_kind::log2_of_sum";
+  const char* u8_full = "attention_code::u8_full";
+  const char* u8_masked = "attention_code::u8_masked";
+};
+
 /// Refuses combinations of parts that exclude each other, with a message of one line.
-inline void require_recipe(const quantization_recipe& p) {
-  const auto refuse = [](bool refused, const char* sentence) {
-    if (refused) [[unlikely]] {
-      contract_failed("intact::recipe: %s", sentence);
+inline void require_recipe(const quantization_recipe& p, const recipe_choice_names& names = {}) {
+  const auto require = [](bool holds, const char* reason, const char* choice) {
+    if (!holds) [[unlikely]] {
+      contract_failed("intact::recipe: %s; choose %s", reason, choice);
     }
   };
   const bool relative_to_sum = p.attention == attention_kind::log2_of_sum;
-  refuse(!relative_to_sum && !p.normalize_rows,
-         "attention relative to the maximum does not sum to 1; it needs normalize_rows");
-  refuse(!relative_to_sum && p.exponential == exponential_kind::i_exp,
-         "attention relative to the maximum is a table of true exponentials; choose exponential_kind::exact");
-  refuse(!relative_to_sum && p.rounding == log2_rounding::round_ratio,
-         "attention relative to the maximum rounds to nearest; choose log2_rounding::at_square_root_of_2");
-  refuse(p.probabilities == attention_code::u8_full && !relative_to_sum,
-         "8-bit log2 codes (attention_code::u8_full) are relative to the sum; choose attention_kind::log2_of_sum");
-  refuse(p.probabilities == attention_code::u8_full && p.normalize_rows,
-         "8-bit log2 codes (attention_code::u8_full) are not normalized; their sum does not fit 32 bits");
-  refuse(p.attention == attention_kind::weights && p.probabilities != attention_code::u8_masked,
-         "u8 attention weights have no tail; leave probabilities at attention_code::u8_masked");
-  refuse(p.attention == attention_kind::weight_codes && p.probabilities != attention_code::u8_masked,
-         "codes of attention weights have no tail; leave probabilities at attention_code::u8_masked");
-  refuse(p.weights == weight_kind::grouped_s4 && p.weight_group < 1, "weight_group must be at least 1");
+  const bool is_wide = p.probabilities == attention_code::u8_full;
+  require(relative_to_sum || p.normalize_rows, "attention relative to the maximum does not sum to 1", names.normalized);
+  require(relative_to_sum || p.exponential == exponential_kind::exact,
+          "attention relative to the maximum is a table of true exponentials", names.exact);
+  require(relative_to_sum || p.rounding == log2_rounding::round_log,
+          "attention relative to the maximum rounds to nearest", names.round_log);
+  if (is_wide && !relative_to_sum) [[unlikely]] {
+    contract_failed("intact::recipe: 8-bit log2 codes (%s) are relative to the sum; choose %s", names.u8_full,
+                    names.log2_of_sum);
+  }
+  if (is_wide && p.normalize_rows) [[unlikely]] {
+    contract_failed(
+        "intact::recipe: 8-bit log2 codes (%s) are not normalized, as their sum does not fit 32 bits; choose %s",
+        names.u8_full, names.not_normalized);
+  }
+  const bool has_tail = p.probabilities != attention_code::u8_masked;
+  require(p.attention != attention_kind::weights || !has_tail, "u8 attention weights have no tail", names.u8_masked);
+  require(p.attention != attention_kind::weight_codes || !has_tail, "codes of attention weights have no tail",
+          names.u8_masked);
+  require_at_least("recipe", "weight_group", p.weights == weight_kind::grouped_s4 ? p.weight_group : 1, 1);
 }
 
 }  // namespace INTACT_UNIT
