@@ -289,6 +289,16 @@ MUTATIONS = [
         ('begin.find_first_of("pq(") == 0', 'begin.find_first_of("pq(") != 0'),
     ),
     *mutations_of(
+        "quantize/part_errors.hpp", "reconstruction_test",
+        ("if (!std::isfinite(error.noise)) {\n    return -limit;", "if (!std::isfinite(error.noise)) {\n    return limit;"),
+    ),
+    *mutations_of(
+        "build/recipe.hpp", "recipe_test",
+        ("names.u8_full, names.not_normalized", "names.u8_full, names.normalized"),
+        ("p.weights == weight_kind::grouped_s4 ? p.weight_group : 1", "p.weights == weight_kind::s4 ? p.weight_group : 1"),
+        ("const bool is_wide = p.probabilities == attention_code::u8_full", "const bool is_wide = p.probabilities != attention_code::u8_masked"),
+    ),
+    *mutations_of(
         "io/json_text.hpp", "recorded_case_test",
         ("enclosing >= json_max_depth", "enclosing > json_max_depth"),
         ("at == event::array_start || at == event::object_start", "at == event::object_start"),

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -173,6 +174,23 @@ TEST_CASE("part_errors: gives every part of the model, and 100 dB where nothing 
                                           "mlp of block 1", "head"});
   CHECK(outlier_parts(parts).empty());
   CHECK(median_sqnr_db(parts, "head") == parts.back().sqnr_db);
+}
+
+TEST_CASE("limited_sqnr_db: is the worst for noise that is not finite, and within 100 dB") {
+  constexpr double infinite = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const auto limited = [](double signal, double noise) { return detail::limited_sqnr_db({signal, noise}); };
+  CHECK(limited(1000, 1) == Approx(30));
+  CHECK(limited(1, 1e-30) == 100);
+  CHECK(limited(1e-30, 1) == -100);
+  CHECK(limited(1, 0) == 100);
+  for (const double signal : {0.0, 1.0, infinite, nan}) {
+    CHECK(limited(signal, infinite) == -100);
+    CHECK(limited(signal, nan) == -100);
+  }
+  for (const double signal : {0.0, infinite, nan}) {
+    CHECK(limited(signal, 1) == 100);
+  }
+  CHECK(outlier_parts({{"head", -1, limited(1, nan)}}).size() == 1);
 }
 
 TEST_CASE("median_sqnr_db: is the mean of the middle two for an even number of parts") {

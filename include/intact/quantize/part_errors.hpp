@@ -33,10 +33,14 @@ struct part_error {
 
 namespace detail {
 
-/// The SQNR in [-100, 100] dB: 100 also without noise, and without a signal, where the ratio has no meaning.
+/// The SQNR in [-100, 100] dB: -100 if the noise is not finite; else 100 without noise, and where the ratio has no
+/// meaning: without a signal, or with one that is not finite.
 inline double limited_sqnr_db(const squared_error& error) {
   constexpr double limit = 100;
-  if (error.signal == 0 || error.noise == 0 || !std::isfinite(error.signal) || !std::isfinite(error.noise)) {
+  if (!std::isfinite(error.noise)) {
+    return -limit;
+  }
+  if (error.signal == 0 || error.noise == 0 || !std::isfinite(error.signal)) {
     return limit;
   }
   return std::clamp(error.sqnr_db(), -limit, limit);
