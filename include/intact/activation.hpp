@@ -39,6 +39,7 @@ void require_activation(const matrix_view<Code>& codes, std::span<const std::uin
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    shapes or a table size that do not match: before anything is written.
 /// Aliasing:  u8 codes may be y exactly (in place); otherwise they must not overlap.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    docs/numerics.md, section 7 (FQ-ViT applies a float GELU).
 template <class Isa = isa::native, class Code, executor Executor = sequential>
 void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y,

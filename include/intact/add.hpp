@@ -27,6 +27,7 @@ inline void require_add(const matrix_view<const std::uint8_t>& stream, const mat
 /// Exactness: every bit, on every instruction set, with every executor; no pair of codes is a tie.
 /// Errors:    shapes that do not match, zero points or a shift out of range: before anything is written.
 /// Aliasing:  y may be the stream or the branch exactly (in place); otherwise they must not overlap.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, section 3.2; docs/numerics.md, section 8.
 template <class Isa = isa::native, executor Executor = sequential>
 void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch, const add_parameters& scale,

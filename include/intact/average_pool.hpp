@@ -36,6 +36,7 @@ void require_average_pool(const matrix_view<const Code>& x, const Stage& stage,
 /// Exactness: every bit, on every target; with a built scale the correctly rounded real number, and no sum is a tie.
 /// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
+/// Runs on:   all instruction sets, in the caller's thread.
 /// Source:    docs/numerics.md, sections 9 and 12.
 template <class Isa = isa::native, class Stage>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {

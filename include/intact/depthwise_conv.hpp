@@ -36,6 +36,7 @@ void require_depthwise_conv(const quantized_matrix& x, const token_grid& grid, c
 /// Errors:    shapes that do not match, an even or too large size, a zero point outside 0..255, a scale of another
 ///            size: before anything is written.
 /// Aliasing:  y must not overlap x, w or the stage's arrays, but for an addend or stream, which may be y exactly.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    CeiT (arXiv 2103.11816), section 3.3; docs/scope.md.
 template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,

@@ -35,6 +35,7 @@ inline void require_im2col(const image_view& image, const patch_size& patch, con
 /// Exactness: every bit, on every target, with every executor.
 /// Errors:    shapes that do not match, an image without data: before anything is written.
 /// Aliasing:  y must not overlap the image.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    docs/numerics.md, section 9.
 template <class Isa = isa::native, executor Executor = sequential>
 void im2col(const image_view& image, const patch_size& patch, matrix_view<std::uint8_t> y, const Executor& run = {}) {

@@ -95,6 +95,7 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
 ///            infinite precision, under the inequality of docs/numerics.md, which ordinary layers fulfil.
 /// Errors:    shapes that do not match, a zero point, epsilon or shift out of range: before anything is written.
 /// Aliasing:  u8 y may be x exactly (row by row, in place); otherwise they must not overlap.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, section 3.2 (Power-of-Two Factor); docs/numerics.md, section 4.
 template <class Isa = isa::native, executor Executor = sequential>
 void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,

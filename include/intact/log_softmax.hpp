@@ -66,6 +66,7 @@ void require_log_softmax(const matrix_view<const std::uint8_t>& logits, exp_tabl
 ///            log_round(round(S / e)) for all integers.
 /// Errors:    shapes that do not match, a table that is 0, too large or increasing: before anything is written.
 /// Aliasing:  codes must not overlap the logits, except that u8 codes may be the logits exactly (in place).
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, section 3.3 (Log-Int-Softmax); I-BERT (arXiv 2101.01321) for the table; docs/numerics.md, 5.
 template <class Isa = isa::native, attention_code Format = attention_code::u8_masked,
           log2_rounding Rounding = log2_rounding::round_ratio, class T, executor Executor = sequential>
@@ -102,6 +103,7 @@ void require_log_softmax(const matrix_view<const std::uint8_t>& logits, exp_tabl
 /// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only codes in u8: packed u4 has no code for weight 0.
 /// Errors:    as above, and a mask of another shape.
 /// Aliasing:  as above; codes must not overlap the mask.
+/// Runs on:   as above.
 template <class Isa = isa::native, attention_code Format = attention_code::u8_masked,
           log2_rounding Rounding = log2_rounding::round_ratio, class T, executor Executor = sequential>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table, const key_mask& mask,

@@ -42,6 +42,7 @@ void require_max_softmax(const matrix_view<const std::uint8_t>& logits, std::spa
 /// Errors:    shapes that do not match, a table of another size or with entries that y does not hold: before anything
 ///            is written.
 /// Aliasing:  y must not overlap the logits, except that u8 y may be the logits exactly (in place).
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    docs/numerics.md, section "Max-relative attention".
 template <class Isa = isa::native, class Codes, executor Executor = sequential>
 void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, Codes y,
@@ -70,6 +71,7 @@ inline void require_max_softmax(const matrix_view<const std::uint8_t>& logits, s
 /// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only u8 y: packed u4 has no code for weight 0.
 /// Errors:    as above, and a mask of another shape.
 /// Aliasing:  as above; y must not overlap the mask.
+/// Runs on:   as above.
 template <class Isa = isa::native, executor Executor = sequential>
 void max_softmax(matrix_view<const std::uint8_t> logits, std::span<const std::uint8_t> table, const key_mask& mask,
                  std::uint8_t masked, matrix_view<std::uint8_t> y, const Executor& run = {}) {

@@ -64,6 +64,7 @@ packed_weights<Element> pack_checked(const char* operation, const Weights& w, st
 /// Errors:    memory that is too small or not aligned, a view without data, a group that is not packable: before
 ///            anything is written.
 /// Aliasing:  `memory` must not overlap w, and outlives the result, which may be shared between threads.
+/// Runs on:   plain loops, in the caller's thread.
 inline packed_weights<std::int8_t> pack_weights(matrix_view<const std::int8_t> w, std::span<std::byte> memory) {
   require_shape("pack_weights", "w", w, w.rows, w.columns);
   return detail::pack_checked<std::int8_t>("pack_weights", w, memory);

@@ -30,6 +30,7 @@ void require_patch_merge(const matrix_view<X>& x, index_t height, index_t width,
 /// Exactness: every bit, on every target, with every executor.
 /// Errors:    shapes that do not match: before anything is written.
 /// Aliasing:  y must not overlap x.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.1; docs/numerics.md, section 12.
 template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
 void patch_merge(matrix_view<X> x, index_t height, index_t width, std::type_identity_t<T> padding, matrix_view<T> y,

@@ -105,10 +105,11 @@ void shift_matmul(typename attention_codes<Format>::const_view codes, const quan
 /// The same with every row divided by its sum of weights, for codes whose 2^-code do not sum to about 1.
 ///
 /// Formula:   as of weighted_matmul.hpp with weights 2^(15 - code), 0 for the zero level.
-/// Shapes, units, range, errors and aliasing: as of weighted_matmul. 4-bit codes only; with attention_code::u4_clipped
+/// Shapes, units, range and errors: as of weighted_matmul. 4-bit codes only; with attention_code::u4_clipped
 ///            every key has a weight of at least 1.
 /// Memory:    at least shift_matmul_workspace_bytes(Tk, C, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.
+/// Aliasing:  y must not overlap codes or v.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    docs/numerics.md, section 6.
 template <class Isa = isa::native, attention_code Format = attention_code::u8_masked, executor Executor = sequential>

@@ -31,6 +31,7 @@ inline void require_unfold(const matrix_view<const std::uint8_t>& x, const token
 /// Exactness: every bit, on every target, with every executor.
 /// Errors:    shapes that do not match, sizes out of range: before anything is written.
 /// Aliasing:  y must not overlap x.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    docs/scope.md.
 template <class Isa = isa::native, executor Executor = sequential>
 void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const stencil& around, std::uint8_t padding,

@@ -29,6 +29,7 @@ void require_window_partition(const matrix_view<X>& x, const window_grid& grid, 
 /// Errors:    shapes that do not match, a window below 1, a shift that is not in 0..window - 1: before anything is
 ///            written.
 /// Aliasing:  y must not overlap x.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
 void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y,
@@ -52,6 +53,7 @@ void require_window_reverse(const matrix_view<X>& x, const window_grid& grid, co
 /// The way back: rows of tokens from the order of shifted windows into the grid's. Padding is dropped.
 ///
 /// Shapes:    x grid.padded_tokens() x C, y H * W x C; else as above. Every element of y is written.
+/// Exactness, errors, aliasing, runs on: as above.
 template <class Isa = isa::native, class X, class T = std::remove_const_t<X>, executor Executor = sequential>
 void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
@@ -77,6 +79,7 @@ inline void require_shifted_window_mask(const window_grid& grid, const matrix_vi
 ///            column of windows.
 /// Exactness: every bit, on every target.
 /// Errors:    as of window_partition.
+/// Runs on:   plain loops, in the caller's thread.
 /// Source:    Swin transformer, section 3.2, figure 4.
 inline void shifted_window_mask(const window_grid& grid, bool bottom, bool right, matrix_view<std::uint8_t> visible) {
   require_shifted_window_mask(grid, visible);

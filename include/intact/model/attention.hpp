@@ -268,6 +268,8 @@ inline void require_attention(const prepared_operands& x, const multihead_parame
 /// Shapes:    q Tq x (heads * size), y Tq x (heads * size); any strides; a mask as above.
 /// Memory:    at least attention_workspace_bytes(Tk, run.threads()). Nothing is allocated.
 /// Errors:    as above; another number of heads, another zero point of q than that of the preparation.
+/// Aliasing:  y must not overlap q, the memory of the preparation, v or the mask.
+/// Runs on:   all instruction sets; threads of the executor.
 template <class Isa = isa::native, executor Executor = sequential>
 void attention(const prepared_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
                const Executor& run = {}) {

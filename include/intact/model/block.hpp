@@ -133,6 +133,7 @@ void after_attention(matrix_view<std::uint8_t> context, const block_parameters& 
 /// Exactness: every bit, on every instruction set, with every executor; equal to reference::block.
 /// Errors:    sizes that do not match, parameters out of range, weights of a kind that is not of Kinds, a workspace
 ///            that is too small: before anything is written.
+/// Aliasing:  the stream is input and output; it must not overlap the parameters or the workspace.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>

@@ -255,6 +255,7 @@ matrix_view<const std::uint8_t> pool_features(std::span<const image_view> images
 /// Exactness: every bit, on every instruction set, with every executor; equal to reference::swin_features.
 /// Errors:    an image whose sides are no multiples of a patch, sizes that do not match, a stream of the other type,
 ///            weights of a kind that is not of Kinds, a workspace that is too small: before anything is written.
+/// Aliasing:  maps must not overlap each other, the images or the workspace.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3; FQ-ViT; docs/numerics.md, section 12.
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>
@@ -272,6 +273,7 @@ void swin_features(std::span<const image_view> images, const swin_parameters& p,
 /// Memory:    at least swin_workspace_bytes(shape, images, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor; equal to reference::swin of each image.
 /// Errors:    as of swin_features.
+/// Aliasing:  logits and logits_u8 must not overlap each other, the images or the workspace.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030); FQ-ViT; docs/numerics.md, section 12.
 template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Executor = sequential>

@@ -129,6 +129,7 @@ void window_attention_half(matrix_view<Code> stream, const swin_block_parameters
 /// Exactness: every bit, on every instruction set, with every executor; equal to reference::swin_block of each image.
 /// Errors:    sizes that do not match, parameters out of range, weights of a kind that is not of Kinds, a workspace
 ///            that is too small: before anything is written.
+/// Aliasing:  the stream is input and output; it must not overlap the parameters or the workspace.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Isa = isa::native, class Kinds = all_weight_kinds, class Code, executor Executor = sequential>

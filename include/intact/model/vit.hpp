@@ -204,8 +204,9 @@ matrix_view<std::uint8_t> features_of(std::span<const image_view> images, const 
 /// Shapes:    images as `shape` says; y images x shape.head_features(): the tokens or means that the pooling names, one
 ///            after the other.
 /// Units:     codes of the scale of the final LayerNorm's outputs, or of a mean of its own.
-/// Memory, exactness, errors, runs on: as of vit.
+/// Memory, exactness, errors: as of vit.
 /// Aliasing:  y must not overlap the images or the workspace.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    docs/numerics.md, section 9.
 template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Executor = sequential>
 void vit_features(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
@@ -224,6 +225,7 @@ void vit_features(std::span<const image_view> images, const vit_parameters& p, c
 /// Exactness: every bit, on every instruction set, with every executor; equal to reference::vit of each image.
 /// Errors:    sizes that do not match, parameters out of range, weights of a kind that is not of Kinds, a workspace
 ///            that is too small: before anything is written.
+/// Aliasing:  logits and logits_u8 must not overlap each other, the images or the workspace.
 /// Runs on:   all instruction sets; threads of the executor.
 /// Source:    FQ-ViT, figure 2; docs/numerics.md, section 9.
 template <class Isa = isa::native, class Kinds = all_weight_kinds, executor Executor = sequential>

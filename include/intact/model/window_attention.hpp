@@ -164,6 +164,8 @@ void attend_window_head(const window_head& x, const window_attention_parameters&
 /// Memory:    at least window_attention_workspace_bytes(shape, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor.
 /// Errors:    sizes that do not match, parameters out of range: before anything is written.
+/// Aliasing:  y must not overlap qkv, the position biases or the workspace.
+/// Runs on:   all instruction sets; threads of the executor.
 /// Source:    Swin transformer (arXiv 2103.14030), section 3.2; docs/numerics.md, section 12.
 template <class Isa = isa::native, executor Executor = sequential>
 void window_attention(matrix_view<const std::uint8_t> qkv, const window_attention_parameters& p,
