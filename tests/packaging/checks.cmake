@@ -78,7 +78,7 @@ foreach(program IN ITEMS linkage_check linkage_check_reversed)
   add_test(NAME "check/${program}" COMMAND ${program})
 endforeach()
 
-# With -ffast-math NaN passes every check of what is in floating point; integers do not mind.
+# With -ffast-math NaN passes every check of floating-point values. The integer headers compile with it.
 separate_arguments(own_options UNIX_COMMAND "${CMAKE_CXX_FLAGS}")
 set(compile_header ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only -I${PROJECT_SOURCE_DIR}/include)
 foreach(option IN ITEMS -ffast-math -ffinite-math-only)
@@ -128,7 +128,8 @@ if(Python3_FOUND)
   add_test(NAME "check/language"
            COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/language_check.py ${PROJECT_SOURCE_DIR}/include
                    ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/examples ${PROJECT_SOURCE_DIR}/bench
-                   ${PROJECT_SOURCE_DIR}/docs ${PROJECT_SOURCE_DIR}/cmake ${PROJECT_SOURCE_DIR}/README.md)
+                   ${PROJECT_SOURCE_DIR}/docs ${PROJECT_SOURCE_DIR}/cmake ${PROJECT_SOURCE_DIR}/README.md
+                   ${PROJECT_SOURCE_DIR}/CMakeLists.txt ${PROJECT_SOURCE_DIR}/.ci/run)
 endif()
 
 # POSIX declares functions such as index() in the global namespace.

@@ -13,6 +13,7 @@ import re
 import sys
 
 SUFFIXES = {".hpp", ".cpp", ".cmake", ".py", ".md", ".sh"}
+SUFFIX_OF_NAME = {"CMakeLists.txt": ".cmake", "run": ".sh"}
 # Word -> where it is allowed: a pattern that the line has to match.
 BANNED = {
     r"floors?\b(?!\()": r"floor\(|floor of|exact floor|'floor'|\bfloor\b.*log2|rounded down|std::floor",
@@ -51,22 +52,33 @@ def comment_of(line, suffix):
     return line.strip()
 
 
-def banned_words(text):
+def banned_words(text, before=""):
+    """The words of a line, and those that the line before begins and this one ends."""
+    joined = f"{before} {text}"
     for word, allowed in BANNED.items():
-        if text and re.search(r"(?<![\w`/-])(?:" + word + ")" if not word.startswith("(?:^") else word, text):
-            if allowed is None or not re.search(allowed, text):
+        pattern = word if word.startswith("(?:^") else r"(?<![\w`/-])(?:" + word + ")"
+        split = any(found.start() < len(before) < found.end() for found in re.finditer(pattern, joined))
+        for found, where in ((re.search(pattern, text), text), (split, joined)):
+            if text and found and (allowed is None or not re.search(allowed, where)):
                 yield word
+                break
+
+
+def suffix_of(path):
+    return SUFFIX_OF_NAME.get(path.name, path.suffix)
 
 
 def findings(path):
     content = path.read_text(encoding="utf-8")
-    fenced = False
+    suffix = suffix_of(path)
+    fenced, before = False, ""
     for number, line in enumerate(content.splitlines(), 1):
-        if path.suffix == ".md" and line.startswith("```"):
+        if suffix == ".md" and line.startswith("```"):
             fenced = not fenced
-        text = "" if fenced else comment_of(line, path.suffix)
-        for word in banned_words(text):
+        text = "" if fenced else comment_of(line, suffix)
+        for word in banned_words(text, before):
             yield number, word, text
+        before = text
     for number, name in test_names(content) if path.suffix == ".cpp" else []:
         for word in banned_words(name):
             yield number, word, name
@@ -81,7 +93,7 @@ def main(arguments):
     for argument in arguments:
         root = pathlib.Path(argument)
         for path in [root] if root.is_file() else sorted(root.rglob("*")):
-            if path.suffix not in SUFFIXES or path.name == pathlib.Path(__file__).name:
+            if not path.is_file() or suffix_of(path) not in SUFFIXES or path.name == pathlib.Path(__file__).name:
                 continue
             for number, word, text in findings(path):
                 print(f"{path}:{number}: {word}: {text}")

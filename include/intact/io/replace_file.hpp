@@ -116,8 +116,8 @@ inline void remove_abandoned(const std::filesystem::path& folder) {
   }
 }
 
-/// A temporary file that takes the place of another, in whose folder it is, when it is complete. If that does not come
-/// to pass, it is removed: by its process, or, if that was killed, by the next one that writes into the folder.
+/// A temporary file in the folder of another, whose place it takes when it is complete. A file that is never completed
+/// is removed: by its process, or, if that was killed, by the next one that writes into the folder.
 class replacement_file {
  public:
   explicit replacement_file(const std::filesystem::path& path) : file_(path.string()), target_(followed(path)) {
