@@ -19,7 +19,7 @@
 
 namespace intact_bench {
 
-/// The profiles that are measured, by the names that the results have.
+/// The recipes that are measured, by the names that the results have.
 struct named_profile {
   const char* name;
   intact::quantization_recipe parts;

@@ -1,4 +1,4 @@
-// Times transformer blocks on one thread: every shape, both profiles. Each configuration is checked against the block
+// Times transformer blocks on one thread: every shape, both recipes. Each configuration is checked against the block
 // step by step first. With --quick few shapes are timed briefly. All other options are Google Benchmark's.
 
 #include <memory>

@@ -227,7 +227,7 @@ def size(part):
 
 
 def growth(parts):
-    """For two widths and each profile: numbers of tokens, and what a token costs outside attention and a pair of tokens
+    """For two widths and each recipe: numbers of tokens, and what a token costs outside attention and a pair of tokens
     in it, in units of what it costs at 197."""
     one = sorted((part for part in parts if size(part)), key=size)
     for width in [192, 768]:
@@ -246,7 +246,7 @@ def growth_table(parts):
         for count in [1025, 4096]:
             at = tokens.index(count)
             lines.append([f"{width}, {output}", str(count), f"{token[at]:.2f}", f"{pair[at]:.2f}"])
-    return table(["width, profile", "tokens", "a token, outside attention", "a pair of tokens, in attention"], lines)
+    return table(["width, recipe", "tokens", "a token, outside attention", "a pair of tokens, in attention"], lines)
 
 
 def draw_scaling(rows, parts):

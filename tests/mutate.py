@@ -8,7 +8,7 @@ undone. A mutation that no test notices survives. That shows a missing test.
 A mutation that does not compile, or whose original text does not occur exactly once, is an error of this script: when
 the library changes, the table changes with it.
 
-    tests/mutate.py                     all of them, in about ten minutes on two cores
+    tests/mutate.py                     all of them, in some hours on two cores
     tests/mutate.py --list              what there is
     tests/mutate.py --only 3,7-9        some of them
     tests/mutate.py --jobs 4 --compiler clang++

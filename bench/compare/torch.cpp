@@ -105,7 +105,7 @@ class child_process {
   descriptor answers_;
 };
 
-/// The process that runs such blocks; both profiles ask the same.
+/// The process that runs such blocks; both recipes ask the same.
 std::shared_ptr<child_process> process_for(const std::vector<std::string>& command, std::string& method) {
   struct known_process {
     std::vector<std::string> command;

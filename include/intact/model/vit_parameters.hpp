@@ -188,7 +188,7 @@ struct vit_buffers {
   }
 };
 
-/// Bytes of workspace that a fused model needs for a batch and a number of threads, for memory of any alignment.
+/// Bytes of workspace that vit needs for a batch and a number of threads, for memory of any alignment.
 constexpr std::size_t vit_workspace_bytes(const vit_shape& shape, index_t batch = 1, index_t threads = 1) {
   workspace_size memory, patches, pre_norm, pooling;
   vit_buffers::take(memory, shape, batch);
