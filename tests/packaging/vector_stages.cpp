@@ -1,5 +1,5 @@
-// Compiles with INTACT_REQUIRE_VECTOR_STAGES: every stage has a vector form. With INTACT_TEST_SCALAR_STAGE one has
-// none.
+// Two stages that compile with INTACT_REQUIRE_VECTOR_STAGES: they have vector forms. With INTACT_TEST_SCALAR_STAGE there
+// is a third one, which has none, and the file does not compile.
 
 #include "intact/intact.hpp"
 

@@ -1,6 +1,7 @@
 // Compiled once, for the oldest processor: chooses among the instruction sets that unit.cpp has been compiled for.
-// INTACT_DISPATCH_TAGS lists their tags, such as intact::isa::scalar,intact::isa::avx2; by default it is all of the
-// processor's family.
+// INTACT_DISPATCH_TAGS lists their tags, such as intact::isa::scalar,intact::isa::avx2, from the oldest to the newest in
+// the order of simd/isa.hpp: the last one that the processor offers is used. By default it is all of the processor's
+// family.
 
 #include <algorithm>
 #include <array>
