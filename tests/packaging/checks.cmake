@@ -187,6 +187,18 @@ intact_add_consumer("source, quantize" -DCONSUMER_INTACT_SOURCE=${PROJECT_SOURCE
                     -DCONSUMER_TARGET=quantize)
 set_tests_properties("consumer/package" "consumer/package, io" "consumer/package, quantize" PROPERTIES FIXTURES_REQUIRED installed)
 
+# Folders of one project that find the package, each for itself.
+foreach(after_top IN ITEMS OFF ON)
+  add_test(
+    NAME "consumer/folders, after the project ${after_top}"
+    COMMAND
+      ${CMAKE_COMMAND} --fresh -S ${CMAKE_CURRENT_SOURCE_DIR}/packaging/folders -B
+      ${CMAKE_CURRENT_BINARY_DIR}/folders_${after_top} -G ${CMAKE_GENERATOR} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+      -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS} -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} -Dintact_ROOT=${prefix}
+      -DFOLDERS_AFTER_TOP=${after_top})
+  set_tests_properties("consumer/folders, after the project ${after_top}" PROPERTIES FIXTURES_REQUIRED installed)
+endforeach()
+
 # pkg-config finds the headers.
 find_program(INTACT_PKG_CONFIG NAMES pkg-config pkgconf)
 if(INTACT_PKG_CONFIG)
