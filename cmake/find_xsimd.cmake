@@ -4,10 +4,13 @@
 # Only the headers are looked for: Debian 12's exported target links a library that does not exist, and its package file
 # refuses to be used when cross-compiling.
 
+set(intact_xsimd_doc "Folder of xsimd/xsimd.hpp, xsimd 8.1 or newer")
 find_path(
   INTACT_XSIMD_INCLUDE_DIR xsimd/xsimd.hpp
-  HINTS ${xsimd_ROOT} $ENV{xsimd_ROOT} ${xsimd_SOURCE_DIR}
+  PATHS ${xsimd_ROOT} $ENV{xsimd_ROOT} ${xsimd_SOURCE_DIR}
   PATH_SUFFIXES include
-  DOC "Folder of xsimd/xsimd.hpp, xsimd 8.1 or newer")
+  DOC "${intact_xsimd_doc}"
+  NO_DEFAULT_PATH)
+find_path(INTACT_XSIMD_INCLUDE_DIR xsimd/xsimd.hpp DOC "${intact_xsimd_doc}")
 set(intact_xsimd_advice "install xsimd 8.1 or newer (Debian: libxsimd-dev), or set xsimd_ROOT to its prefix, or \
 INTACT_XSIMD_INCLUDE_DIR to the folder that holds xsimd/xsimd.hpp")

@@ -199,6 +199,11 @@ foreach(after_top IN ITEMS OFF ON)
   set_tests_properties("consumer/folders, after the project ${after_top}" PROPERTIES FIXTURES_REQUIRED installed)
 endforeach()
 
+# The order in which xsimd is looked for.
+add_test(NAME "check/find xsimd" COMMAND ${CMAKE_COMMAND} -D SOURCE_DIR=${PROJECT_SOURCE_DIR} -D
+                                         WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/find_xsimd -P
+                                         ${CMAKE_CURRENT_SOURCE_DIR}/packaging/find_xsimd_check.cmake)
+
 # pkg-config finds the headers.
 find_program(INTACT_PKG_CONFIG NAMES pkg-config pkgconf)
 if(INTACT_PKG_CONFIG)
