@@ -1,24 +1,31 @@
 # cmake -D INCLUDE_DIR=<folder of headers> -D "COMPILE=<compiler;options>" -P <this file>
 #
-# A language or a compiler that is not supported is refused: the first error of the compiler is a sentence. It goes on if
-# the program says so.
+# A language or a compiler that is not supported is refused: the compiler ends after a sentence and the name of a file that
+# does not exist. It goes on if the program says so.
 
 cmake_minimum_required(VERSION 3.25)
 
-# The first error, or "none", of a header with options.
-function(first_error header result)
-  execute_process(COMMAND ${COMPILE} ${ARGN} -I ${INCLUDE_DIR} -w -E -include ${header} -x c++ /dev/null
-                  OUTPUT_QUIET ERROR_VARIABLE errors)
-  set(${result} none PARENT_SCOPE)
-  if(errors MATCHES "error: ([^\n]*)")
-    set(${result} "${CMAKE_MATCH_1}" PARENT_SCOPE)
+# The errors of a header with options, each from "error: " to the end of its line.
+function(errors_of header result)
+  execute_process(COMMAND ${COMPILE} ${ARGN} -I ${INCLUDE_DIR} -w -include ${header} -x c++ /dev/null
+                  OUTPUT_QUIET ERROR_VARIABLE output)
+  string(REPLACE ";" "," output "${output}")
+  string(REGEX MATCHALL "error: [^\n]*" errors "${output}")
+  set(${result} ${errors} PARENT_SCOPE)
+endfunction()
+
+function(expect_accepted header)
+  errors_of(${header} errors -E ${ARGN})
+  if(errors)
+    message(FATAL_ERROR "${header} with ${ARGN} has errors: ${errors}")
   endif()
 endfunction()
 
-function(expect header expected)
-  first_error(${header} error ${ARGN})
-  if(NOT error MATCHES "${expected}")
-    message(FATAL_ERROR "${header} with ${ARGN}: the first error is ${error}; it must be ${expected}")
+function(expect_refused header sentence)
+  errors_of(${header} errors -fsyntax-only ${ARGN})
+  list(LENGTH errors count)
+  if(NOT count EQUAL 2 OR NOT errors MATCHES "^error: [^;]*${sentence}[^;]*;error: [^;]*see_the_error_above")
+    message(FATAL_ERROR "${header} with ${ARGN} has the errors ${errors}; it must have \"${sentence}\" and the missing file")
   endif()
 endfunction()
 
@@ -35,18 +42,18 @@ foreach(header IN LISTS headers)
   endif()
 endforeach()
 foreach(header IN ITEMS intact/intact.hpp intact/gemm.hpp intact/build/block.hpp intact/simd/detect.hpp)
-  expect(${header} "intact needs C\\+\\+20: .*; define INTACT_ALLOW_UNSUPPORTED_COMPILER" -std=c++17)
+  expect_refused(${header} "intact needs C\\+\\+20: .*define INTACT_ALLOW_UNSUPPORTED_COMPILER" -std=c++17)
 endforeach()
 
 set(header intact/config/version.hpp)
 set(clang -U__clang__ -D__clang__ -U__clang_major__)
 set(gcc -U__clang__ -U__GNUC__)
-expect(${header} "none" -std=c++20)
-expect(${header} "none" -std=c++17 -DINTACT_ALLOW_UNSUPPORTED_COMPILER)
-expect(${header} "none" -std=c++20 ${clang} -D__clang_major__=14)
-expect(${header} "needs Clang 14" -std=c++20 ${clang} -D__clang_major__=13)
-expect(${header} "none" -std=c++20 ${gcc} -D__GNUC__=12)
-expect(${header} "needs GCC 12" -std=c++20 ${gcc} -D__GNUC__=11)
-expect(${header} "needs GCC or Clang" -std=c++20 ${gcc} -D_MSC_VER=1939)
+expect_accepted(${header} -std=c++20)
+expect_accepted(${header} -std=c++17 -DINTACT_ALLOW_UNSUPPORTED_COMPILER)
+expect_accepted(${header} -std=c++20 ${clang} -D__clang_major__=14)
+expect_refused(${header} "needs Clang 14" -std=c++20 ${clang} -D__clang_major__=13)
+expect_accepted(${header} -std=c++20 ${gcc} -D__GNUC__=12)
+expect_refused(${header} "needs GCC 12" -std=c++20 ${gcc} -D__GNUC__=11)
+expect_refused(${header} "needs GCC or Clang" -std=c++20 ${gcc} -D_MSC_VER=1939)
 list(LENGTH headers count)
 message(NOTICE "${count} headers refuse what is not supported")
