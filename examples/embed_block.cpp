@@ -35,7 +35,7 @@ struct layer {
   intact::index_t outputs, inputs;
   std::vector<float> weight = random_numbers(outputs * inputs, 1 / std::sqrt(static_cast<float>(inputs)));
   std::vector<float> bias = random_numbers(outputs, 1);
-  intact::float_linear_view view() const { return {{weight.data(), outputs, inputs}, bias}; }
+  operator intact::float_linear_view() const { return {.weight = {weight.data(), outputs, inputs}, .bias = bias}; }
 };
 
 /// Prints the milliseconds of the fastest run within a second.
@@ -54,8 +54,9 @@ int main() {
   constexpr intact::index_t tokens = shape.attention.tokens, width = shape.attention.width;
   const layer qkv{3 * width, width}, proj{width, width}, fc1{shape.hidden, width}, fc2{width, shape.hidden};
   const std::vector<float> ones(width, 1), zeros(width), input = random_numbers(tokens * width, 1);
-  const intact::float_layernorm_view norm{ones, zeros};
-  const intact::float_block_view block{shape, norm, qkv.view(), proj.view(), norm, fc1.view(), fc2.view()};
+  const intact::float_layernorm_view norm{.weight = ones, .bias = zeros};
+  const intact::float_block_view block{
+      .shape = shape, .norm1 = norm, .qkv = qkv, .proj = proj, .norm2 = norm, .fc1 = fc1, .fc2 = fc2};
   const auto view_of = [](auto& values) { return intact::matrix_view(values.data(), tokens, width); };
   // When the model is loaded: the ranges of the float block's tensors, their scales, the integer block.
   std::vector<float> stream = input;

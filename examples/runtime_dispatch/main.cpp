@@ -1,4 +1,4 @@
-// A program for any processor that uses the instructions of the one that it runs on: a transformer block from float
+// A program for any processor that uses the instructions of the one that it runs on: a block of DeiT-Tiny from float
 // weights, with threads. Prints the instruction set, a fingerprint of the codes, and whether they are those of the
 // specification.
 
@@ -16,8 +16,7 @@
 
 namespace {
 
-constexpr intact::block_shape shape{.attention = {.tokens = 197, .width = 192, .heads = 3},
-                                    .hidden = 768};  // DeiT-Tiny
+constexpr intact::block_shape shape{.attention = {.tokens = 197, .width = 192, .heads = 3}, .hidden = 768};
 constexpr intact::index_t tokens = shape.attention.tokens, width = shape.attention.width;
 
 /// A fixed sequence of numbers between -most and most, in place of a model's weights and inputs.
@@ -34,7 +33,7 @@ std::vector<float> some_numbers(intact::index_t count, float most) {
 struct layer {
   intact::index_t outputs, inputs;
   std::vector<float> weight = some_numbers(outputs * inputs, 0.125F), bias = some_numbers(outputs, 1);
-  intact::float_linear_view view() const { return {{weight.data(), outputs, inputs}, bias}; }
+  operator intact::float_linear_view() const { return {.weight = {weight.data(), outputs, inputs}, .bias = bias}; }
 };
 
 void run_block() {
@@ -42,8 +41,9 @@ void run_block() {
   // When the model is loaded.
   const layer qkv{3 * width, width}, proj{width, width}, fc1{shape.hidden, width}, fc2{width, shape.hidden};
   const std::vector<float> ones(width, 1), zeros(width);
-  const intact::float_layernorm_view norm{ones, zeros};
-  const intact::float_block_view block{shape, norm, qkv.view(), proj.view(), norm, fc1.view(), fc2.view()};
+  const intact::float_layernorm_view norm{.weight = ones, .bias = zeros};
+  const intact::float_block_view block{
+      .shape = shape, .norm1 = norm, .qkv = qkv, .proj = proj, .norm2 = norm, .fc1 = fc1, .fc2 = fc2};
   std::vector<float> input = some_numbers(tokens * width, 2), stream = input;
   const intact::quantization_recipe& recipe = intact::paper_recipe;
   intact::block_calibration scales = intact::calibrate_block(intact::observe_block(block, view_of(stream)), recipe);
