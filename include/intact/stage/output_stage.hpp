@@ -23,14 +23,13 @@ constexpr auto apply_stage(const Stage& stage, Accumulator accumulator, index_t 
   }
 }
 
-/// Whether a stage takes 64-bit accumulators without narrowing them.
-template <class Stage>
-concept takes_64_bits = requires(const Stage& stage, std::int64_t accumulator) {
-  stage({accumulator}, index_t{});
-}
-|| requires(const Stage& stage, std::int64_t accumulator) {
-  stage({accumulator}, index_t{}, index_t{});
+/// Whether a stage takes 64-bit accumulators, with n or with m and n, without narrowing them.
+template <class Stage, class... Indices>
+concept takes_64_bits_with = requires(const Stage& stage, std::int64_t accumulator) {
+  stage({accumulator}, Indices{}...);
 };
+template <class Stage>
+concept takes_64_bits = takes_64_bits_with<Stage, index_t> || takes_64_bits_with<Stage, index_t, index_t>;
 
 /// A stage has the member type `output`; `require(operation, rows, channels)`, which checks it against the shape of its
 /// outputs; and a call operator that takes the accumulator and n, or the accumulator, m and n.

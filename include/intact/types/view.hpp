@@ -91,8 +91,7 @@ void require_view(const char* operation, const char* argument, const View& view)
       (view.data == nullptr && view.rows != 0 && view.columns != 0)) [[unlikely]] {
     contract_failed(
         "intact::%s: %s has %td rows, %td columns, stride %td and %s data; it must have sizes of at least 0, a stride "
-        "of "
-        "at least its columns, and data",
+        "of at least its columns, and data",
         operation, argument, view.rows, view.columns, view.stride, view.data == nullptr ? "no" : "some");
   }
   constexpr index_t most = max_size / static_cast<index_t>(sizeof(*view.data));
