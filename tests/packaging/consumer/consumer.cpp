@@ -2,6 +2,9 @@
 #include <intact/intact.hpp>
 
 #include "consumer_kernels.hpp"
+#if defined(CONSUMER_MODEL_FILE)
+#include "consumer_model.hpp"
+#endif
 
 /// Whether every unit was compiled for the instruction set that it names. The unit for plain C++ has the flags of the
 /// target's oldest processor, which allow SSE2 or NEON.
@@ -11,6 +14,11 @@ bool units_are_right(std::tuple<Isas...>) {
 }
 
 int main() {
+#if defined(CONSUMER_MODEL_FILE)
+  if (!model_is_right()) {
+    return 1;
+  }
+#endif
   std::uint8_t codes[2] = {3, 4};
   std::uint8_t table[256] = {};
   table[3] = 5;
