@@ -57,7 +57,7 @@ set(whole_set_of_avx512vnni avx512vbmi)
 # Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it
 # compiles in one without optimization.
 set(isa_test_options -g0)
-if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(isa_test_options -g0 -O0)
 endif()
 
