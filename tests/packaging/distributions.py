@@ -4,8 +4,8 @@
     distributions.py [--only NAME]... [--mirror NAME=URL]... [--root FOLDER] [--keep]
 
 An installation is a folder that debootstrap fills; the committed tree is copied into it, and nothing is installed but
-what README's commands install. Debian's packages come from the mirror in this machine's apt sources, Ubuntu's from a
-mirror that --mirror ubuntu-24.04=URL names: without one it is reported as skipped. Needs root, debootstrap and, for each
+what README's commands install. Debian's packages come from the mirror in this machine's apt sources, Ubuntu's from one
+that --mirror ubuntu-24.04=URL names: without it Ubuntu is reported as skipped. Needs root, debootstrap and, for each
 distribution, the keys of its archive. Some ten minutes of two processors each.
 
 Exit status: 0 if every command of every distribution that was tried succeeded, 1 if one failed, 2 if none was tried.
