@@ -213,8 +213,20 @@ class operations {
 
 }  // namespace
 
+// Their instantiation is enough.
+template void row_sums(matrix_view<const std::uint8_t>, std::int32_t, std::span<std::int32_t>);
+template prepared_keys_values prepare_keys_values(const quantized_matrix&, const quantized_matrix&, index_t, int,
+                                                  workspace, const sequential&);
+template void attention(const attention_operands&, const multihead_parameters&, matrix_view<std::uint8_t>, workspace,
+                        const sequential&);
+template void attention(const prepared_operands&, const multihead_parameters&, matrix_view<std::uint8_t>, workspace,
+                        const sequential&);
+template void vit_features(std::span<const image_view>, const vit_parameters&, const vit_shape&,
+                           matrix_view<std::uint8_t>, workspace, const sequential&);
 template void swin(std::span<const image_view>, const swin_parameters&, const swin_shape&, const classifier_outputs&,
                    workspace, const sequential&);
+template void swin_features(std::span<const image_view>, const swin_parameters&, const swin_shape&,
+                            std::span<const matrix_view<std::int16_t>>, workspace, const sequential&);
 
 }  // namespace INTACT_UNIT
 }  // namespace intact
