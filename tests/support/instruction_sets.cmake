@@ -54,10 +54,10 @@ set(whole_set_of_avx2_vnni avx2)
 set(whole_set_of_avx512bw avx512vbmi)
 set(whole_set_of_avx512vnni avx512vbmi)
 
-# Debug information is half of the work of compiling them. With sanitizers GCC takes ten minutes to optimize what it
-# compiles in one without optimization.
+# Debug information is half of the work of compiling them. With sanitizers compilers take five to ten minutes to optimize
+# what they compile in one without optimization.
 set(isa_test_options -g0)
-if(CMAKE_CXX_FLAGS MATCHES "-fsanitize" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   set(isa_test_options -g0 -O0)
 endif()
 
