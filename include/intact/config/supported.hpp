@@ -1,7 +1,7 @@
 #pragma once
 
 // Every header includes this one before anything else of the library's, directly or not: a compiler that cannot compile
-// them ends with a message of one line. A program that defines INTACT_ALLOW_UNSUPPORTED_COMPILER goes on at its own
+// them ends with a sentence. A program that defines INTACT_ALLOW_UNSUPPORTED_COMPILER goes on at its own
 // risk: nothing is tested with such a compiler.
 
 #if defined(INTACT_ALLOW_UNSUPPORTED_COMPILER)
