@@ -1241,7 +1241,7 @@ MUTATIONS = [
         ("\"threads\", threads, 1)", "\"threads\", threads, 0)"),
     ),
     *mutations_of(
-        "dispatch/select.cpp", "choice_test",
+        "dispatch/choose.hpp", "choice_test",
         ("each.offered || !offered_only", "each.offered"),
         ("wanted.empty() ? each.offered", "wanted.empty() ? true"),
         ("if (!found->offered)", "if (false)"),
@@ -1269,6 +1269,11 @@ MUTATIONS = [
         ("largest / 60", "largest / 56"),
     ),
 ]
+
+
+# Sources of the library that a test is linked with, and the header that tells them what it has compiled.
+LIBRARY_SOURCES = {"choice_test": ["dispatch/select.cpp", "interop/dispatch/interop_select.cpp"]}
+FIRST_HEADERS = {"choice_test": "dispatch/choice_tags.hpp"}
 
 
 class ScriptError(Exception):
@@ -1302,11 +1307,13 @@ class Builder:
         program = tree / test
         name, _, isa = test.partition("@")
         isa_flags = [f"-DINTACT_TEST_ISA={isa}", *ISA_FLAGS[isa]] if isa else []
+        sources = [*(tree / "tests").glob(f"*/{name}.cpp"),
+                   *(tree / "include" / "intact" / source for source in LIBRARY_SOURCES.get(name, []))]
+        first = ["-include", str(tree / "tests" / FIRST_HEADERS[name])] if name in FIRST_HEADERS else []
         # STATIC_REQUIRE is to fail when the test runs, not when it is compiled.
         command = [self.compiler, "-std=c++20", "-O0", "-w", "-DCATCH_CONFIG_RUNTIME_STATIC_REQUIRE", *self.flags,
                    *isa_flags, f"-I{tree / 'include'}", f"-I{tree / 'tests' / 'support'}",
-                   *map(str, (tree / "tests").glob(f"*/{name}.cpp")), *self.libraries, "-pthread",
-                   "-o", str(program)]
+                   *first, *map(str, sources), *self.libraries, "-pthread", "-o", str(program)]
         built = run(command)
         if built.returncode != 0:
             raise ScriptError(f"{test} does not compile:\n{built.stdout[:2000]}")

@@ -8,21 +8,17 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
 #include "catch.hpp"
+#include "choice_tags.hpp"
 #include "intact/dispatch/all.hpp"
+#include "intact/dispatch/choose.hpp"
 #include "intact/interop/dispatch/operations.hpp"
+#include "intact/simd/detect.hpp"
 #include "refusal.hpp"
-
-#if INTACT_X86
-#define INTACT_DISPATCH_TAGS intact::isa::scalar, intact::isa::neon
-#else
-#define INTACT_DISPATCH_TAGS intact::isa::scalar, intact::isa::avx2
-#endif
-#include "intact/dispatch/select.cpp"
-#include "intact/interop/dispatch/interop_select.cpp"
 
 namespace {
 
@@ -75,11 +71,19 @@ namespace intact_test::choice_test {
 namespace {
 
 using namespace intact;
+using dispatch::detail::candidate;
+using dispatch::detail::choose;
+using dispatch::detail::message_writer;
+
+constexpr dispatch_choice scalar_choice{isa::scalar::name.data(), dispatch_table_of<isa::scalar>};
+constexpr dispatch_choice foreign_choice{foreign_isa::name.data(), dispatch_table_of<foreign_isa>};
 
 const dispatch_choice* chosen(const char* wanted, std::string* message = nullptr, std::size_t bytes = 512) {
   std::vector<char> words(bytes, '?');
-  const dispatch_choice* const choice =
-      choose(static_cast<compiled_units*>(nullptr), wanted, message_writer(words.data(), bytes));
+  const simd::processor processor = simd::detect();
+  const candidate all[] = {{&scalar_choice, processor.offers(isa::scalar())},
+                           {&foreign_choice, processor.offers(foreign_isa())}};
+  const dispatch_choice* const choice = choose(all, wanted, message_writer(words.data(), bytes));
   if (message != nullptr) {
     *message = words.data();
   }
@@ -108,7 +112,8 @@ TEST_CASE("choose_dispatch: refuses other names, with those that there are") {
   CHECK(message == "INTACT_ISA is \"sse9");
   CHECK(chosen(std::string(1000, 'x').c_str(), &message) == nullptr);
   CHECK(mentions(message, "xx\"; it must be one of scalar, " + foreign));
-  CHECK(choose(static_cast<std::tuple<foreign_isa>*>(nullptr), "", message_writer(message.data(), 512)) == nullptr);
+  const candidate not_offered[] = {{&foreign_choice, simd::detect().offers(foreign_isa())}};
+  CHECK(choose(not_offered, "", message_writer(message.data(), 512)) == nullptr);
   CHECK(mentions(message, "this processor offers no instruction set of the program, which has " + foreign));
 }
 
