@@ -72,7 +72,7 @@ void run_log_softmax(const softmax_inputs& x, const std::string& table_name, exp
   }
 }
 
-void run_log_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
+void run_log_softmaxes(random_memory& memory, const softmax_inputs& x) {
   const std::span<const std::uint64_t> table = exponential_of<std::uint64_t>(memory, 40);
   const std::span<const std::uint32_t> short_table = exponential_of<std::uint32_t>(memory, 24);
   const auto run = [&]<attention_code Format>() {
@@ -85,7 +85,7 @@ void run_log_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
   run.template operator()<attention_code::u8_full>();
 }
 
-void run_max_softmaxes(parameter_memory& memory, const softmax_inputs& x) {
+void run_max_softmaxes(random_memory& memory, const softmax_inputs& x) {
   const std::span<const std::uint8_t> nibbles = log2_codes(memory, 15), bytes = weights_by_distance(memory);
   nibble_matrix<u4> expected_nibbles(queries, keys), found_nibbles(queries, keys);
   reference::max_softmax(x.view(), nibbles, expected_nibbles.view());
@@ -175,7 +175,7 @@ void run_log_sqrt2_matmul(random_numbers& random, const value_operands& values) 
 }  // namespace
 
 void run_attention() {
-  parameter_memory memory(3);
+  random_memory memory(3);
   const softmax_inputs x(memory.random);
   run_log_softmaxes(memory, x);
   run_max_softmaxes(memory, x);

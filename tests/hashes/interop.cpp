@@ -27,7 +27,7 @@ namespace {
 constexpr index_t rows = 7, channels = 83, depth = 70;
 
 /// Up to 24 bits, divided by 2^fraction_bits.
-std::span<const float> random_floats(parameter_memory& memory, index_t count, std::int64_t low, std::int64_t high,
+std::span<const float> random_floats(random_memory& memory, index_t count, std::int64_t low, std::int64_t high,
                                      int fraction_bits) {
   return memory.array<float>(
       count, [&](index_t) { return std::ldexp(static_cast<float>(memory.random.between(low, high)), -fraction_bits); });
@@ -53,7 +53,7 @@ void report_numbers(const std::string& name, const matrix<T>& found, const matri
 }
 
 /// Rows of ordinary, zero, tiny and large numbers; some products with 127 / t are halves.
-matrix<float> rows_of_floats(parameter_memory& memory) {
+matrix<float> rows_of_floats(random_memory& memory) {
   matrix<float> x(rows, channels);
   for (index_t m = 0; m < rows; ++m) {
     const std::int64_t range = m % 2 == 0 ? 254 : (1 << 24) - 1;
@@ -79,16 +79,15 @@ void run_quantize_rows(const std::string& name, const matrix<float>& x) {
 
 /// A product with weights of a kind through a stage.
 template <class A, class Weights, class Stage>
-void product(parameter_memory& memory, const std::string& name, const matrix<A>& a, const Weights& w,
-             const Stage& stage) {
+void product(random_memory& memory, const std::string& name, const matrix<A>& a, const Weights& w, const Stage& stage) {
   matrix<typename Stage::output> expected(rows, channels), found(rows, channels);
   reference::gemm(a.view(), w, stage, expected.view());
-  gemm<tested_isa>(a.view(), packed(memory, w), stage, found.view());
+  gemm<tested_isa>(a.view(), memory.packed(w), stage, found.view());
   report_numbers("gemm/" + name, found, expected);
 }
 
 template <class A>
-void run_stages(parameter_memory& memory, const std::string& activations, std::int64_t low, std::int64_t high) {
+void run_stages(random_memory& memory, const std::string& activations, std::int64_t low, std::int64_t high) {
   const matrix<A> a(rows, depth, low, high, memory.random);
   const matrix_view<const std::int8_t> s8_weights = memory.random_matrix<std::int8_t>(channels, depth, -128, 127);
   const packed_view<s4, const std::uint8_t> s4_weights = memory.random_s4(channels, depth);
@@ -123,7 +122,7 @@ void run_stages(parameter_memory& memory, const std::string& activations, std::i
 }  // namespace
 
 void run_interop() {
-  parameter_memory memory(33);
+  random_memory memory(33);
   const matrix<float> x = rows_of_floats(memory);
   run_quantize_rows<std::uint8_t>("u8", x);
   run_quantize_rows<std::int8_t>("s8", x);

@@ -53,18 +53,18 @@ struct print_tensors {
   }
 };
 
-class model_builder {
+class random_layers {
  public:
-  model_builder(recipe of_model, std::uint64_t seed) : recipe_(std::move(of_model)), memory_(seed) {}
+  random_layers(recipe of_model, std::uint64_t seed) : recipe_(std::move(of_model)), memory_(seed) {}
 
-  parameter_memory& memory() { return memory_; }
+  random_memory& memory() { return memory_; }
 
   /// Random weights, shown to use(weights) before they are packed.
   template <class Use>
   any_packed_weights weights(index_t rows, index_t columns, const Use& use) {
     const auto pack = [&](const auto& made) -> any_packed_weights {
       use(made);
-      return packed(memory_, made);
+      return memory_.packed(made);
     };
     switch (recipe_.weights) {
       case weight_kind::s4:
@@ -77,7 +77,7 @@ class model_builder {
   }
 
   template <class Weights>
-  channel_scale scale(const Weights& layer, const code_spread& y) {
+  channel_scale scale(const Weights& layer, const integer_spread& y) {
     const std::int64_t deviation = (recipe_.weights == weight_kind::s8   ? u8_s8_deviation
                                     : recipe_.weights == weight_kind::s4 ? u8_s4_deviation
                                                                          : 4 * u8_s4_deviation) /
@@ -85,7 +85,7 @@ class model_builder {
     return channel_scale_of(memory_, layer, deviation, y);
   }
 
-  linear_parameters linear(index_t outputs, index_t inputs, const code_spread& y) {
+  linear_parameters linear(index_t outputs, index_t inputs, const integer_spread& y) {
     linear_parameters made;
     made.weights = weights(outputs, inputs, [&](const auto& layer) { made.scale = scale(layer, y); });
     return made;
@@ -93,7 +93,7 @@ class model_builder {
 
   /// A layer that adds to the residual stream.
   linear_parameters branch(index_t outputs, index_t inputs) {
-    return linear(outputs, inputs, recipe_.wide() ? code_spread{0, 5000} : code_spread{});
+    return linear(outputs, inputs, recipe_.wide() ? integer_spread{0, 5000} : integer_spread{});
   }
 
   layernorm_parameters layernorm(index_t width) { return layernorm_of(memory_, width, recipe_.wide() ? 0 : 120); }
@@ -215,20 +215,20 @@ class model_builder {
     swin_stage_parameters made{.blocks = memory_.array<swin_block_parameters>(shape.of(s).depth, block_at)};
     if (s + 1 < shape.stages) {
       const index_t merged = 4 * shape.of(s).width;
-      made.merging = {layernorm(merged),
-                      linear(shape.of(s + 1).width, merged, recipe_.wide() ? code_spread{0, 9000} : code_spread{})};
+      made.merging = {layernorm(merged), linear(shape.of(s + 1).width, merged,
+                                                recipe_.wide() ? integer_spread{0, 9000} : integer_spread{})};
     }
     return made;
   }
 
   recipe recipe_;
-  parameter_memory memory_;
+  random_memory memory_;
 };
 
 template <class Code>
 void run_block(const recipe& of_block, std::uint64_t seed) {
   constexpr block_shape shape{.attention = {.tokens = 21, .width = 48, .heads = 3}, .hidden = 80};
-  model_builder build(of_block, seed);
+  random_layers build(of_block, seed);
   const block_parameters p = build.block(shape);
   const std::int64_t low = of_block.wide() ? -12'000 : 0, high = of_block.wide() ? 12'000 : 255;
   const matrix<Code> x(21, 48, low, high, build.memory().random);
@@ -249,7 +249,7 @@ void run_block(const recipe& of_block, std::uint64_t seed) {
 /// and values have zero points of their own.
 void run_attention(const recipe& of_block, std::uint64_t seed) {
   constexpr index_t queries = 19, keys = 33, heads = 3, size = 16, width = heads * size;
-  model_builder build(of_block, seed);
+  random_layers build(of_block, seed);
   const block_parameters block =
       build.block({.attention = {.tokens = keys, .width = width, .heads = heads}, .hidden = 8});
   const multihead_parameters p = block.attention.multihead(heads);
@@ -307,7 +307,7 @@ struct model_run {
   std::vector<std::byte> scratch;
 
   template <class Shape>
-  model_run(parameter_memory& memory, const Shape& shape)
+  model_run(random_memory& memory, const Shape& shape)
       : image(interleaved_image(
             memory.random_array<std::uint8_t>(shape.channels * shape.height * shape.image_width, 0, 255).data(),
             shape.channels, shape.height, shape.image_width)),
@@ -341,7 +341,7 @@ vit_shape shape_of_vit(const recipe& of_model) {
 }
 
 void run_vit(const recipe& of_model, const vit_shape& shape, std::uint64_t seed) {
-  model_builder build(of_model, seed);
+  random_layers build(of_model, seed);
   const vit_parameters p = build.vit(shape);
   model_run run(build.memory(), shape);
   const std::string name = "vit/" + of_model.name;
@@ -360,7 +360,7 @@ void run_vit_features(const recipe& of_model, vit_pooling pooling, std::uint64_t
   shape.patch = patch_size(8, 6);
   shape.pooling = pooling;
   shape.classes = 0;
-  model_builder build(of_model, seed);
+  random_layers build(of_model, seed);
   vit_parameters p = build.vit(shape);
   p.norm_pre = build.norm_pre(shape);
   model_run run(build.memory(), shape);
@@ -382,7 +382,7 @@ swin_shape shape_of_swin(const recipe& of_model) {
 
 void run_swin(const recipe& of_model, std::uint64_t seed) {
   const swin_shape shape = shape_of_swin(of_model);
-  model_builder build(of_model, seed);
+  random_layers build(of_model, seed);
   const swin_parameters p = build.swin(shape);
   model_run run(build.memory(), shape);
   const std::string name = "swin/" + of_model.name;
@@ -399,7 +399,7 @@ void run_swin(const recipe& of_model, std::uint64_t seed) {
 template <class Code>
 void run_swin_features(const recipe& of_model, std::uint64_t seed) {
   const swin_shape shape = shape_of_swin(of_model);
-  model_builder build(of_model, seed);
+  random_layers build(of_model, seed);
   const swin_parameters p = build.swin(shape);
   model_run run(build.memory(), shape);
   std::vector<matrix<Code>> expected, found;

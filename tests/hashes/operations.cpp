@@ -35,7 +35,7 @@ namespace {
 constexpr index_t tokens = 50, channels = 83;
 
 template <class Code>
-void run_activation(parameter_memory& memory, const std::string& name, index_t entries) {
+void run_activation(random_memory& memory, const std::string& name, index_t entries) {
   const matrix<Code> x(tokens, channels, 0, entries - 1, memory.random);
   const std::span<const std::uint8_t> table = memory.random_array<std::uint8_t>(entries, 0, 255);
   matrix<std::uint8_t> expected(tokens, channels), found(tokens, channels);
@@ -44,7 +44,7 @@ void run_activation(parameter_memory& memory, const std::string& name, index_t e
   report("activation/" + name, found.view(), expected.view());
 }
 
-void run_add(parameter_memory& memory) {
+void run_add(random_memory& memory) {
   const matrix<std::uint8_t> stream(tokens, channels, 0, 255, memory.random);
   const matrix<std::uint8_t> branch(tokens, channels, 0, 255, memory.random);
   const add_parameters scale = add_of(memory, channels);
@@ -63,7 +63,7 @@ void pool(const std::string& name, const matrix<std::uint8_t>& x, const Stage& s
   report("average_pool/" + name, found.view(), expected.view());
 }
 
-void run_pooling(parameter_memory& memory) {
+void run_pooling(random_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const matrix<std::uint8_t> few(16, 64, 0, 255, memory.random);
   const tensor_scale mean{std::int32_t{1} << 30, std::int64_t{1} << 33, 4, 0};
@@ -73,7 +73,7 @@ void run_pooling(parameter_memory& memory) {
   pool("requantize/s16", x, requantize<std::int16_t, tensor_scale>{mean});
 }
 
-void run_requantization(parameter_memory& memory) {
+void run_requantization(random_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const auto run = [&](const std::string& name, const auto& stage) {
     using output = typename std::remove_cvref_t<decltype(stage)>::output;
@@ -87,7 +87,7 @@ void run_requantization(parameter_memory& memory) {
 }
 
 template <class Code>
-void run_layernorm(parameter_memory& memory, const std::string& name, std::int64_t low, std::int64_t high,
+void run_layernorm(random_memory& memory, const std::string& name, std::int64_t low, std::int64_t high,
                    int zero_point) {
   matrix<Code> x(tokens, channels, low, high, memory.random);
   for (index_t c = 0; c < channels; ++c) {  // a row whose variance is small
@@ -105,7 +105,7 @@ void run_layernorm(parameter_memory& memory, const std::string& name, std::int64
 template <class Code>
 void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
   constexpr index_t few = 4;
-  parameter_memory memory(4);
+  random_memory memory(4);
   const matrix<Code> x(tokens, few, zero_point, zero_point + 3, memory.random);
   layernorm_parameters p = layernorm_of(memory, few, zero_point);
   p.epsilon = 1;
@@ -118,7 +118,7 @@ void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
   }
 }
 
-void run_compatibility_layernorm(parameter_memory& memory) {
+void run_compatibility_layernorm(random_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const fq_vit_layernorm_parameters p{
       .zero_point = 121,
@@ -131,7 +131,7 @@ void run_compatibility_layernorm(parameter_memory& memory) {
   report("compatibility_layernorm", y.view());
 }
 
-void run_images(parameter_memory& memory) {
+void run_images(random_memory& memory) {
   constexpr index_t height = 8, width = 12, planes = 3, patch = 4, patches = 6;
   const std::span<const std::uint8_t> samples = memory.random_array<std::uint8_t>(planes * height * width, 0, 255);
   for (const bool planar : {true, false}) {
@@ -144,7 +144,7 @@ void run_images(parameter_memory& memory) {
   }
 }
 
-void run_unfolding(parameter_memory& memory) {
+void run_unfolding(random_memory& memory) {
   constexpr token_grid grid{7, 5};
   constexpr stencil around{.size = 3, .stride = 2};
   constexpr index_t outputs = around.outputs_of(grid).tokens();
@@ -156,7 +156,7 @@ void run_unfolding(parameter_memory& memory) {
 }
 
 template <class T>
-void run_windows(parameter_memory& memory, const std::string& name) {
+void run_windows(random_memory& memory, const std::string& name) {
   constexpr window_grid grid{5, 9, 4, 2};
   const matrix<T> x(grid.tokens(), channels, 0, 255, memory.random);
   matrix<T> expected(grid.padded_tokens(), channels), found(grid.padded_tokens(), channels);
@@ -187,7 +187,7 @@ void run_window_masks() {
 }  // namespace
 
 void run_operations() {
-  parameter_memory memory(2);
+  random_memory memory(2);
   run_activation<std::uint8_t>(memory, "u8", activation_table_size_8);
   run_activation<std::uint16_t>(memory, "12_bits", activation_table_size_12);
   run_add(memory);

@@ -7,10 +7,10 @@
 #include <span>
 #include <vector>
 
+#include "../support/parameter_memory.hpp"
 #include "hashes.hpp"
 #include "intact/arith/integer_math.hpp"
 #include "intact/layernorm.hpp"
-#include "intact/pack.hpp"
 #include "intact/types/scale.hpp"
 #include "intact/types/softmax_parameters.hpp"
 
@@ -19,28 +19,17 @@
 namespace hashes {
 
 /// The distribution of an operation's output codes.
-struct code_spread {
+struct integer_spread {
   int middle = 128;
   int deviation = 60;
 };
 
-/// Owns the arrays that parameters refer to.
-class parameter_memory {
+/// Owns the arrays that parameters refer to, and draws random ones.
+class random_memory : public intact_test::parameter_memory {
  public:
-  explicit parameter_memory(std::uint64_t seed) : random(seed) {}
+  explicit random_memory(std::uint64_t seed) : random(seed) {}
 
   random_numbers random;
-
-  /// An array with element(i) at i.
-  template <class T, class Element>
-  std::span<T> array(index_t count, const Element& element) {
-    const auto values = std::make_shared<std::vector<T>>();
-    for (index_t i = 0; i < count; ++i) {
-      values->push_back(static_cast<T>(element(i)));
-    }
-    kept_.push_back(values);
-    return *values;
-  }
 
   template <class T>
   std::span<T> random_array(index_t count, std::int64_t low, std::int64_t high) {
@@ -49,12 +38,12 @@ class parameter_memory {
 
   template <class T>
   matrix_view<const T> random_matrix(index_t rows, index_t columns, std::int64_t low, std::int64_t high) {
-    return {random_array<T>(rows * columns, low, high).data(), rows, columns};
+    return matrix<T>(rows, columns, low, high, random);
   }
 
   packed_view<s4, const std::uint8_t> random_s4(index_t rows, index_t columns) {
     const auto made = std::make_shared<nibble_matrix<s4>>(rows, columns, random);
-    kept_.push_back(made);
+    keep(made);
     return made->view();
   }
 
@@ -62,23 +51,10 @@ class parameter_memory {
     const packed_view<s4, const std::uint8_t> codes = random_s4(rows, columns);
     return {codes, random_matrix<std::uint8_t>(rows, group_count(columns, group), 0, 3), group};
   }
-
-  /// Memory on a boundary of 64 bytes.
-  std::span<std::byte> lines(index_t bytes) {
-    const auto made = std::make_shared<std::vector<line>>(static_cast<std::size_t>(bytes) / sizeof(line) + 1);
-    kept_.push_back(made);
-    return std::as_writable_bytes(std::span(*made));
-  }
-
- private:
-  struct alignas(64) line {
-    std::byte bytes[64];
-  };
-  std::vector<std::shared_ptr<void>> kept_;
 };
 
 /// The scale that takes accumulators of this deviation to codes of that.
-inline tensor_scale scale_of(std::int64_t accumulator_deviation, const code_spread& y) {
+inline tensor_scale scale_of(std::int64_t accumulator_deviation, const integer_spread& y) {
   int shift = 0;
   while (shift < 24 && (std::int64_t{y.deviation} << (33 + shift)) / accumulator_deviation < std::int64_t{1} << 31) {
     ++shift;
@@ -99,8 +75,8 @@ inline constexpr std::int64_t u8_s8_deviation = 5400, u8_s4_deviation = 340, u8_
 
 /// A scale per channel for the sums of weights(n, k) times u8 codes with the zero point 128.
 template <class Weights>
-channel_scale channel_scale_of(parameter_memory& memory, const Weights& weights, std::int64_t product_deviation,
-                               const code_spread& y) {
+channel_scale channel_scale_of(random_memory& memory, const Weights& weights, std::int64_t product_deviation,
+                               const integer_spread& y) {
   const tensor_scale all = scale_of(deviation_of_sum(product_deviation, weights.columns), y);
   const std::span<std::int32_t> multiplier =
       memory.random_array<std::int32_t>(weights.rows, all.multiplier / 2, all.multiplier);
@@ -114,7 +90,7 @@ channel_scale channel_scale_of(parameter_memory& memory, const Weights& weights,
   return {multiplier, memory.array<std::int64_t>(weights.rows, offset), all.shift, 0};
 }
 
-inline layernorm_parameters layernorm_of(parameter_memory& memory, index_t width, int zero_point) {
+inline layernorm_parameters layernorm_of(random_memory& memory, index_t width, int zero_point) {
   return {.zero_point = zero_point,
           .shift = memory.random_array<std::uint8_t>(width, 0, layernorm_max_shift),
           .epsilon = 1000,
@@ -124,7 +100,7 @@ inline layernorm_parameters layernorm_of(parameter_memory& memory, index_t width
           .output_shift = 48};
 }
 
-inline add_parameters add_of(parameter_memory& memory, index_t width) {
+inline add_parameters add_of(random_memory& memory, index_t width) {
   return {.stream_multiplier = memory.random_array<std::int32_t>(width, 500'000, 1'000'000),
           .branch_multiplier = memory.random_array<std::int32_t>(width, 200'000, 900'000),
           .offset = memory.array<std::int32_t>(width, [](index_t) { return 257 << 19; }),
@@ -135,7 +111,7 @@ inline add_parameters add_of(parameter_memory& memory, index_t width) {
 
 /// exp(-d / 16) times 2^bits, about.
 template <class T>
-std::span<const T> exponential_of(parameter_memory& memory, int bits) {
+std::span<const T> exponential_of(random_memory& memory, int bits) {
   std::uint64_t value = std::uint64_t{1} << bits;
   return memory.array<T>(256, [&](index_t) {
     const std::uint64_t now = value;
@@ -145,22 +121,16 @@ std::span<const T> exponential_of(parameter_memory& memory, int bits) {
 }
 
 /// Codes of the logarithm to the base 2, up to the largest, or weights of 255 * 2^(-d / 16).
-inline std::span<const std::uint8_t> log2_codes(parameter_memory& memory, int largest) {
+inline std::span<const std::uint8_t> log2_codes(random_memory& memory, int largest) {
   return memory.array<std::uint8_t>(256, [&](index_t d) { return std::min<index_t>(d / 11, largest); });
 }
-inline std::span<const std::uint8_t> weights_by_distance(parameter_memory& memory) {
+inline std::span<const std::uint8_t> weights_by_distance(random_memory& memory) {
   std::uint64_t value = 255 << 16;
   return memory.array<std::uint8_t>(256, [&](index_t) {
     const std::uint64_t now = value >> 16;
     value -= value >> 4;
     return now;
   });
-}
-
-/// Weights in packed form.
-template <class Weights>
-auto packed(parameter_memory& memory, const Weights& weights) {
-  return pack_weights(weights, memory.lines(packed_weights_bytes(weights)));
 }
 
 }  // namespace hashes

@@ -55,7 +55,7 @@ struct stage_scales {
   add_parameters addition;
   std::span<const tensor_scale> rows;
 
-  stage_scales(parameter_memory& memory, matrix_view<const std::int8_t> w)
+  stage_scales(random_memory& memory, matrix_view<const std::int8_t> w)
       : bytes(channel_scale_of(memory, w, u8_s8_deviation, {})),
         signed_bytes(channel_scale_of(memory, w, u8_s8_deviation, {0, 60})),
         nibbles(channel_scale_of(memory, w, u8_s8_deviation, {8, 6})),
@@ -79,10 +79,10 @@ struct stage_scales {
   }
 };
 
-void run_stages(parameter_memory& memory) {
+void run_stages(random_memory& memory) {
   const matrix<std::uint8_t> a(rows, depth, 0, 255, memory.random);
   const matrix_view<const std::int8_t> w = memory.random_matrix<std::int8_t>(channels, depth, -128, 127);
-  const packed_weights<std::int8_t> in_panels = packed(memory, w);
+  const packed_weights<std::int8_t> in_panels = memory.packed(w);
   report_packed("s8", in_panels);
   const stage_scales scales(memory, w);
   const std::span<const std::uint8_t> table = memory.random_array<std::uint8_t>(4096, 0, 255);
@@ -123,7 +123,7 @@ void run_stages(parameter_memory& memory) {
 
 /// Weights of one kind: the sums, and for u8 codes an output stage.
 template <class A, class Weights, class Packed>
-void run_kind(parameter_memory& memory, const std::string& name, const Weights& w, const Packed& in_panels,
+void run_kind(random_memory& memory, const std::string& name, const Weights& w, const Packed& in_panels,
               std::int64_t deviation) {
   const matrix<A> a(rows, depth, std::numeric_limits<A>::min(), std::numeric_limits<A>::max(), memory.random);
   product(name + "/keep_accumulator", a, w, in_panels, raw_accumulator{});
@@ -133,18 +133,18 @@ void run_kind(parameter_memory& memory, const std::string& name, const Weights& 
   }
 }
 
-void run_kinds(parameter_memory& memory) {
+void run_kinds(random_memory& memory) {
   const matrix_view<const std::int8_t> bytes = memory.random_matrix<std::int8_t>(channels, depth, -128, 127);
-  run_kind<std::int8_t>(memory, "s8_s8", bytes, packed(memory, bytes), u8_s8_deviation);
+  run_kind<std::int8_t>(memory, "s8_s8", bytes, memory.packed(bytes), u8_s8_deviation);
 
   const packed_view<s4, const std::uint8_t> nibbles = memory.random_s4(channels, depth);
-  const packed_weights<s4> nibble_panels = packed(memory, nibbles);
+  const packed_weights<s4> nibble_panels = memory.packed(nibbles);
   report_packed("s4", nibble_panels);
   run_kind<std::uint8_t>(memory, "u8_s4", nibbles, nibble_panels, u8_s4_deviation);
   run_kind<std::int8_t>(memory, "s8_s4", nibbles, nibble_panels, u8_s4_deviation);
 
   const grouped_s4_view grouped = memory.random_grouped_s4(channels, depth, 16);
-  const packed_weights<grouped_s4> grouped_panels = packed(memory, grouped);
+  const packed_weights<grouped_s4> grouped_panels = memory.packed(grouped);
   report_packed("grouped_s4", grouped_panels);
   run_kind<std::uint8_t>(memory, "u8_grouped_s4", grouped, grouped_panels, 4 * u8_s4_deviation);
   run_kind<std::int8_t>(memory, "s8_grouped_s4", grouped, grouped_panels, 4 * u8_s4_deviation);
@@ -157,7 +157,7 @@ void run_kinds(parameter_memory& memory) {
 }
 
 /// The product of two activations.
-void run_two_activations(parameter_memory& memory) {
+void run_two_activations(random_memory& memory) {
   const matrix<std::uint8_t> a(rows, depth, 0, 255, memory.random), b(channels, depth, 0, 255, memory.random);
   const tensor_scale scale = scale_of(deviation_of_sum(u8_u8_deviation, depth), {});
   const quantized_matrix first{a.view(), 120}, second{b.view(), 131};
@@ -178,7 +178,7 @@ void convolve(const std::string& name, const quantized_matrix& x, const token_gr
   report("depthwise_conv/" + name, found.view(), expected.view());
 }
 
-void run_depthwise(parameter_memory& memory) {
+void run_depthwise(random_memory& memory) {
   constexpr token_grid grid{5, 6};
   const matrix<std::uint8_t> x(grid.tokens(), channels, 0, 255, memory.random);
   const depthwise_weights w{memory.random_matrix<std::int8_t>(9, channels, -128, 127), 3};
@@ -193,7 +193,7 @@ void run_depthwise(parameter_memory& memory) {
 }  // namespace
 
 void run_products() {
-  parameter_memory memory(1);
+  random_memory memory(1);
   run_stages(memory);
   run_kinds(memory);
   run_two_activations(memory);

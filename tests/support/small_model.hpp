@@ -2,55 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "intact/model/vit.hpp"
-#include "intact/pack.hpp"
+#include "parameter_memory.hpp"
 #include "tensor.hpp"
 
 // Valid random parameters of blocks and models of any shape, whose codes spread over their range.
 
 namespace intact_test {
-
-/// Owns the arrays that parameters refer to.
-class parameter_memory {
- public:
-  /// An array with element(i) at i.
-  template <class T, class Element>
-  std::span<T> array(index_t count, Element element) {
-    const auto values = std::make_shared<std::vector<T>>();
-    for (index_t i = 0; i < count; ++i) {
-      values->push_back(static_cast<T>(element(i)));
-    }
-    kept_.push_back(values);
-    return *values;
-  }
-
-  template <class T>
-  matrix_view<const T> matrix(index_t rows, index_t columns, std::int64_t low, std::int64_t high, generator& random) {
-    const std::span<T> values = array<T>(rows * columns, [&](index_t) { return random.between(low, high); });
-    return {values.data(), rows, columns};
-  }
-
-  /// Weights in packed form.
-  template <class Weights>
-  auto packed(const Weights& weights) {
-    struct alignas(packed_weights_alignment) cache_line {
-      std::byte bytes[packed_weights_alignment];
-    };
-    const auto lines = std::make_shared<std::vector<cache_line>>(
-        static_cast<std::size_t>(packed_weights_bytes(weights)) / sizeof(cache_line) + 1);
-    kept_.push_back(lines);
-    return pack_weights(weights, std::as_writable_bytes(std::span(*lines)));
-  }
-
- private:
-  std::vector<std::shared_ptr<void>> kept_;
-};
 
 /// Middle and standard deviation of a layer's output codes.
 struct code_spread {
