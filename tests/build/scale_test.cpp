@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/log_softmax.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
@@ -141,21 +142,9 @@ class tie_distances {
 
 // ------------------------------------------------------------------------------------------------ layers
 
-/// The result of build_scale for a layer.
-struct built_layer {
-  std::vector<std::int32_t> multiplier;
-  std::vector<std::int64_t> offset;
-  std::vector<realized_scale> exact;
-  channel_scale scale;
-
-  explicit built_layer(const std::vector<scale_spec>& specs)
-      : multiplier(specs.size()),
-        offset(specs.size()),
-        exact(specs.size()),
-        scale(build_scale(specs, multiplier, offset, exact)) {}
-  built_layer(const built_layer&) = delete;
-  built_layer& operator=(const built_layer&) = delete;
-};
+owned_channel_scale built_scale(const std::vector<scale_spec>& specs) {
+  return owned_channel_scale(specs);
+}
 
 /// The message with which build_scale refuses a layer, having written nothing; empty if it builds it.
 std::string refusal_of(const std::vector<scale_spec>& specs) {
@@ -358,9 +347,9 @@ odd_form check_channel(const scale_spec& requested, const tensor_scale& scale, c
 
 /// Checks that a layer computes what it says: at the ends of every channel's range, where sums are nearest to a tie,
 /// near zero, and at random.
-void check_results(const std::vector<scale_spec>& specs, const built_layer& layer, generator& random) {
+void check_results(const std::vector<scale_spec>& specs, const owned_channel_scale& layer, generator& random) {
   for (std::size_t n = 0; n < specs.size(); ++n) {
-    const tensor_scale scale = layer.scale.channel(static_cast<index_t>(n));
+    const tensor_scale scale = layer.view().channel(static_cast<index_t>(n));
     const auto [low, high] = specs[n].range;
     const tie_distances distances(scale, specs[n].range);
     const auto [above, below] = distances.nearest();
@@ -552,16 +541,16 @@ TEST_CASE("build_scale: built layers are exact and free of ties [random layers]"
     const std::vector<scale_spec> specs =
         i % 8 == 0 ? random_layer(random, 300, 48) : random_layer(random, 0.499, 3072);
     CAPTURE(i);
-    const built_layer layer(specs);
-    check_layer(specs, layer.scale);
+    const owned_channel_scale layer = built_scale(specs);
+    check_layer(specs, layer.view());
     for (std::size_t n = 0; n < specs.size(); ++n) {
       CAPTURE(n, specs[n].factor, specs[n].addend, specs[n].range.low, specs[n].range.high);
-      const odd_form odd = check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+      const odd_form odd = check_channel(specs[n], layer.view().channel(static_cast<index_t>(n)), layer.exact[n]);
       nudged += odd.nudge != 0 ? 1 : 0;
       widest_spread += specs[0].factor >= std::ldexp(specs[n].factor, 13) ? 1 : 0;
     }
     check_results(specs, layer, random);
-    prescaled += layer.scale.left_shift > 0 ? 1 : 0;
+    prescaled += layer.left_shift > 0 ? 1 : 0;
   }
   // the generator reaches what it is made for
   CHECK(prescaled > 100);
@@ -585,9 +574,9 @@ TEST_CASE("build_scale: keeps 27 bits of the factors [ordinary layers]", "[scale
       for (scale_spec& target : specs) {
         target.factor = factor * uniform(random, 0.25, 1);
       }
-      const built_layer layer(specs);
+      const owned_channel_scale layer = built_scale(specs);
       for (std::size_t n = 0; n < specs.size(); ++n) {
-        const odd_form odd = check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+        const odd_form odd = check_channel(specs[n], layer.view().channel(static_cast<index_t>(n)), layer.exact[n]);
         const double error = std::fabs(layer.exact[n].factor / specs[n].factor - 1);
         fewest_bits = std::min(fewest_bits, bit_length(static_cast<std::uint64_t>(odd.multiplier)));
         largest_error = std::max(largest_error, error);
@@ -616,8 +605,8 @@ TEST_CASE("build_scale: builds crowded ranges without ties, or refuses those of 
     const scale_spec target{factor, uniform(random, -100, 400), middle + half / 3, {middle - half, middle + half}};
     CAPTURE(i, target.factor, target.addend, target.range.low, target.range.high);
     if (refusal_of({target}).empty()) {
-      const built_layer layer({target});
-      most_steps = std::max(most_steps, check_channel(target, layer.scale.channel(0), layer.exact[0]).steps());
+      const owned_channel_scale layer = built_scale({target});
+      most_steps = std::max(most_steps, check_channel(target, layer.view().channel(0), layer.exact[0]).steps());
       check_results({target}, layer, random);
       ++built;
     } else {
@@ -644,8 +633,8 @@ TEST_CASE("build_scale: an offset is not moved beyond the range of double precis
   REQUIRE(defined_channel(target, n).exact_in_double());
   REQUIRE(defined_channel(target, n).offset == offset);
 
-  const built_layer layer({target});
-  const odd_form odd(target, layer.scale.channel(0));
+  const owned_channel_scale layer = built_scale({target});
+  const odd_form odd(target, layer.view().channel(0));
   CHECK(odd.fraction_bits == n - 1);
   CHECK(defined_channel(target, n - 1).exact_in_double(odd.nudge));
   generator random(15);
@@ -670,9 +659,9 @@ TEST_CASE("build_scale: every result is exact [short ranges]", "[scale]") {
 }
 
 TEST_CASE("build_scale: builds a layer of no channels", "[scale]") {
-  const built_layer layer({});
-  CHECK(layer.scale.multiplier.empty());
-  CHECK(layer.scale.left_shift == 0);
+  const owned_channel_scale layer = built_scale({});
+  CHECK(layer.multiplier.empty());
+  CHECK(layer.left_shift == 0);
 }
 
 TEST_CASE("build_scale: channels of zeros compute their addend", "[scale]") {
@@ -682,12 +671,12 @@ TEST_CASE("build_scale: channels of zeros compute their addend", "[scale]") {
   for (const double addend : {0.0, 0.5, -0.5, 127.49, 127.5, 128.0, -3.0, 254.500001}) {
     specs.push_back(u8_target(zeros, 1e-7, addend, 255));
   }
-  const built_layer layer(specs);
+  const owned_channel_scale layer = built_scale(specs);
   check_results(specs, layer, random);
   for (std::size_t n = 1; n < specs.size(); ++n) {
     CHECK(specs[n].range.low == 0);
     CHECK(specs[n].range.high == 0);
-    const odd_form odd = check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+    const odd_form odd = check_channel(specs[n], layer.view().channel(static_cast<index_t>(n)), layer.exact[n]);
     CHECK(std::fabs(layer.exact[n].offset - specs[n].addend) <= std::ldexp(1.5, -odd.fraction_bits));
   }
 }
@@ -705,11 +694,11 @@ TEST_CASE("build_scale: builds 3,072 full-range weights at a factor of 0.49", "[
                                            : 255));
   }
   const auto check = [&](const std::vector<scale_spec>& layer_specs) {
-    const built_layer layer(layer_specs);
-    check_layer(layer_specs, layer.scale);
+    const owned_channel_scale layer = built_scale(layer_specs);
+    check_layer(layer_specs, layer.view());
     check_results(layer_specs, layer, random);
     for (std::size_t n = 0; n < layer_specs.size(); ++n) {
-      const odd_form odd = check_channel(layer_specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+      const odd_form odd = check_channel(layer_specs[n], layer.view().channel(static_cast<index_t>(n)), layer.exact[n]);
       CHECK(bit_length(static_cast<std::uint64_t>(odd.multiplier)) >= 27);
       CHECK(std::fabs(odd.nudge_in_codes()) < 4e-8);
     }
@@ -744,13 +733,13 @@ TEST_CASE("build_scale: factors of one half and above take a left_shift", "[scal
       const std::vector<scale_spec> specs{
           u8_target(make_weights(random, width, weight_kind::random), factor, 3.25, 128),
           u8_target(make_weights(random, width, weight_kind::random), factor / 1000, 128, 128)};
-      const built_layer layer(specs);
+      const owned_channel_scale layer = built_scale(specs);
       CAPTURE(factor, width);
-      CHECK(layer.scale.left_shift == left_shift);
-      check_layer(specs, layer.scale);
+      CHECK(layer.left_shift == left_shift);
+      check_layer(specs, layer.view());
       check_results(specs, layer, random);
       for (std::size_t n = 0; n < specs.size(); ++n) {
-        check_channel(specs[n], layer.scale.channel(static_cast<index_t>(n)), layer.exact[n]);
+        check_channel(specs[n], layer.view().channel(static_cast<index_t>(n)), layer.exact[n]);
       }
     }
   }
@@ -766,8 +755,8 @@ TEST_CASE("build_scale: factors far above one half are free of ties", "[scale]")
       const scale_spec target{factor, addend, 0, {0, high}};
       CAPTURE(factor, addend, high);
       if (refusal_of({target}).empty()) {
-        const built_layer layer({target});
-        check_channel(target, layer.scale.channel(0), layer.exact[0]);
+        const owned_channel_scale layer = built_scale({target});
+        check_channel(target, layer.view().channel(0), layer.exact[0]);
         check_results({target}, layer, random);
       }
     }
@@ -879,9 +868,9 @@ TEST_CASE("attention_logits_spec: built logits are exact [every head size]", "[s
     CHECK(target.factor == factor);
     CHECK(target.addend == 117);
     CHECK(target.correction == 0);
-    const built_layer layer({target});
-    check_layer({target}, layer.scale);
-    check_channel(target, layer.scale.channel(0), layer.exact[0]);
+    const owned_channel_scale layer = built_scale({target});
+    check_layer({target}, layer.view());
+    check_channel(target, layer.view().channel(0), layer.exact[0]);
     check_results({target}, layer, random);
   }
 }
@@ -930,10 +919,10 @@ TEST_CASE("attention_context_spec: built contexts are exact and within their ran
     CHECK(target.range.high < std::int64_t{1} << 26);
     CHECK(target.factor == factor / 32768);  // accumulators are in units of 2^-15
     CHECK(target.addend == 133);
-    const built_layer layer({target});
-    CHECK(layer.scale.left_shift == 0);
-    check_layer({target}, layer.scale);
-    check_channel(target, layer.scale.channel(0), layer.exact[0]);
+    const owned_channel_scale layer = built_scale({target});
+    CHECK(layer.left_shift == 0);
+    check_layer({target}, layer.view());
+    check_channel(target, layer.view().channel(0), layer.exact[0]);
     check_results({target}, layer, random);
   }
   CHECK(mentions(refusal_of({attention_context_spec(0.1, 0, 1 << 24)}), "int32 must hold them"));
@@ -1009,13 +998,13 @@ TEST_CASE("build_scale: refuses arrays of other sizes than the channels", "[scal
 TEST_CASE("build_scale: builds the same integers without realized_scale", "[scale]") {
   generator random(13);
   const std::vector<scale_spec> specs = random_layer(random, 0.499, 3072);
-  const built_layer layer(specs);
+  const owned_channel_scale layer = built_scale(specs);
   std::vector<std::int32_t> multiplier(specs.size());
   std::vector<std::int64_t> offset(specs.size());
   const channel_scale scale = build_scale(specs, multiplier, offset);
   CHECK(multiplier == layer.multiplier);
   CHECK(offset == layer.offset);
-  CHECK(scale.shift == layer.scale.shift);
+  CHECK(scale.shift == layer.shift);
   CHECK(scale.multiplier.data() == multiplier.data());
   CHECK(scale.offset.data() == offset.data());
 }
@@ -1058,15 +1047,15 @@ TEST_CASE("build_scale: a factor of 0 gives the addend [other factors of any siz
     for (const double other : {0.0, 0.01, 0.7, 300.0}) {
       const std::int64_t room = other < 0.5 ? most : other < 1 ? most / 2 : most / 1024;
       const std::vector<scale_spec> specs{{other, 0, 0, {-100, 100}}, {0, addend, 5, {-room, room}}};
-      const built_layer layer(specs);
+      const owned_channel_scale layer = built_scale(specs);
       CAPTURE(addend, other, layer.exact[1].offset);
       CHECK(layer.multiplier[1] == 0);
       CHECK(layer.exact[1].factor == 0);
       CHECK(std::fabs(layer.exact[1].offset - addend) <= std::ldexp(std::fabs(addend) + 1, -20));
       for (const std::int64_t a : {-room, std::int64_t{0}, room}) {
-        CHECK(static_cast<double>(mul_shift(static_cast<std::int32_t>(a), layer.scale.channel(1))) ==
+        CHECK(static_cast<double>(mul_shift(static_cast<std::int32_t>(a), layer.view().channel(1))) ==
               std::rint(layer.exact[1].offset));
-        CHECK(rounding_oracle(layer.scale.channel(1), layer.exact[1]).agrees(a));
+        CHECK(rounding_oracle(layer.view().channel(1), layer.exact[1]).agrees(a));
       }
     }
   }
@@ -1078,11 +1067,11 @@ TEST_CASE("build_scale: builds almost constant channels halfway between two code
   for (const double addend : {0.5, 127.5, -100.5}) {
     for (const double factor : {1e-17, 1e-16, 1e-300}) {
       const scale_spec target{factor, addend, 0, {-most, most}};
-      const built_layer layer({target});
+      const owned_channel_scale layer = built_scale({target});
       CAPTURE(addend, factor);
       CHECK(layer.multiplier[0] == 0);
       for (const std::int64_t a : {-most, std::int64_t{0}, most}) {
-        CHECK(rounding_oracle(layer.scale.channel(0), layer.exact[0]).agrees(a));
+        CHECK(rounding_oracle(layer.view().channel(0), layer.exact[0]).agrees(a));
         CHECK(std::fabs(layer.exact[0].offset - addend) < 0x1p-10);
       }
     }
@@ -1096,10 +1085,10 @@ TEST_CASE("build_scale: a factor whose multiplier is rounded up to a power of tw
                                            {0.5 - 0x1.8p-33, 0},
                                            {std::nextafter(256.0, 0.0), 10}}) {
     const scale_spec target{factor, 3.25, 0, {-1000, 1000}};
-    const built_layer layer({target});
+    const owned_channel_scale layer = built_scale({target});
     CAPTURE(factor);
-    CHECK(layer.scale.left_shift == left_shift);
-    check_channel(target, layer.scale.channel(0), layer.exact[0]);
+    CHECK(layer.left_shift == left_shift);
+    check_channel(target, layer.view().channel(0), layer.exact[0]);
   }
 }
 

@@ -72,17 +72,9 @@ struct operands {
   std::int64_t bound() const { return std::max<std::int64_t>(1, 255 * 255 * a_codes.columns()); }
 };
 
-/// Memory of exactly the bytes that a product asks for, in front of a page that nobody may touch.
-class exact_workspace {
- public:
-  exact_workspace(const product_shape& shape, index_t threads, std::size_t misaligned = 0)
-      : memory_(gemm_workspace_bytes(shape.m, shape.n, shape.k, threads) + misaligned), misaligned_(misaligned) {}
-  workspace get() { return {memory_.data() + misaligned_, memory_.size() - misaligned_}; }
-
- private:
-  guarded_vector<std::byte> memory_;
-  std::size_t misaligned_;
-};
+std::size_t workspace_bytes_of(const product_shape& shape, index_t threads) {
+  return gemm_workspace_bytes(shape.m, shape.n, shape.k, threads);
+}
 
 /// The sums, by loops of this file alone.
 tensor<std::int32_t> exact_sums(const quantized_matrix& a, const quantized_matrix& b) {
@@ -106,7 +98,7 @@ void check_sums(const product_shape& shape, const layout& where, values a_values
   generator random(static_cast<std::uint64_t>(shape.m + 100 * shape.n + 100000 * shape.k));
   const operands x(shape, where, a_values, b_values, zero_points, random);
   guarded_tensor<std::int32_t> y(shape.m, shape.n, where);
-  exact_workspace memory(shape, 1, static_cast<std::size_t>(where.offset) % 64);
+  exact_workspace memory(workspace_bytes_of(shape, 1), static_cast<std::size_t>(where.offset) % 64);
   gemm<tested_isa>(x.a(), x.b(), raw_accumulator{}, y.view(), memory.get());
   const std::string difference = first_difference(y.view(), exact_sums(x.a(), x.b()).view());
   if (difference != "" || !y.surroundings_untouched()) {
@@ -153,7 +145,7 @@ TEST_CASE("gemm: both operands may be the same memory [two activations]") {
   generator random(8);
   const operands x({13, 13, 37}, layouts[1], values::random, values::random, {100, 100}, random);
   guarded_tensor<std::int32_t> y(13, 13);
-  exact_workspace memory({13, 13, 37}, 1);
+  exact_workspace memory(workspace_bytes_of({13, 13, 37}, 1));
   gemm<tested_isa>(x.a(), x.a(), raw_accumulator{}, y.view(), memory.get());
   CHECK(first_difference(y.view(), exact_sums(x.a(), x.a()).view()) == "");
 }
@@ -165,7 +157,7 @@ void check_stage(const product_shape& shape, const layout& where, scales what, s
   const stage_arrays arrays(shape.m, shape.n, where, what, x.bound(), random);
   const Stage stage = stage_of<Stage>(arrays);
   guarded_tensor<typename Stage::output> y(shape.m, shape.n, where), expected(shape.m, shape.n);
-  exact_workspace memory(shape, 1);
+  exact_workspace memory(workspace_bytes_of(shape, 1));
   gemm<tested_isa>(x.a(), x.b(), stage, y.view(), memory.get());
   reference::gemm(x.a(), x.b(), stage, expected.view());
   const std::string difference = first_difference(y.view(), expected.view());
@@ -226,7 +218,7 @@ void check_batch(index_t count, const product_shape& shape, arrangement how, con
   outputs.first.rows = shape.m;
   outputs.first.columns = shape.n;
   outputs.distance = beside ? shape.n : shape.m * y.view().stride;
-  exact_workspace memory(shape, run.threads(), 1);
+  exact_workspace memory(workspace_bytes_of(shape, run.threads()), 1);
   gemm<tested_isa>(all_a, all_b, stage, outputs, memory.get(), run);
   for (index_t i = 0; i < count; ++i) {
     tensor<std::uint8_t> expected(shape.m, shape.n);

@@ -15,6 +15,7 @@
 #include "intact/reference/weighted_matmul.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/weighted_matmul.hpp"
+#include "keep_wide_accumulator.hpp"
 #include "refusal.hpp"
 #include "reversed_executor.hpp"
 #include "tensor.hpp"
@@ -27,15 +28,7 @@ namespace {
 
 using test_isa = isa::INTACT_TEST_ISA;
 
-/// 64-bit accumulators themselves: a stage that the kernels do not know.
-struct keep_wide_accumulator {
-  using output = std::int64_t;
-
-  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t, index_t) const {}
-};
-
-/// The same with the place that the stage is told.
+/// The same as keep_wide_accumulator, with the place that the stage is told.
 struct keep_wide_accumulator_and_place {
   using output = std::int64_t;
 
@@ -106,18 +99,6 @@ void fill_codes(const View& view, contents what, int largest, generator& random)
     }
   }
 }
-
-/// Memory of exactly the bytes that an operation asks for, `misaligned` bytes off a boundary, in front of a page that
-/// nobody may touch.
-class exact_workspace {
- public:
-  exact_workspace(std::size_t bytes, std::size_t misaligned) : memory_(bytes + misaligned), misaligned_(misaligned) {}
-  workspace get() { return {memory_.data() + misaligned_, memory_.size() - misaligned_}; }
-
- private:
-  guarded_vector<std::byte> memory_;
-  std::size_t misaligned_;
-};
 
 /// The operation with one thread and with three against the specification.
 template <class Out, class Expect, class Run>

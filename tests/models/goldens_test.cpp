@@ -20,6 +20,7 @@
 #include "intact/reference/gemm.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/shift_matmul.hpp"
+#include "keep_wide_accumulator.hpp"
 #include "tensor.hpp"
 
 // The recorded cases carry exact integers beside what the original Python code computed in float32. The operations must
@@ -364,14 +365,6 @@ TEST_CASE("reference::gemm: gives the accumulators of the attention logits [reco
   CHECK(result.cases >= 6);
   CHECK(result.tensors >= 9);
 }
-
-/// 8-bit codes accumulate in 64 bits.
-struct keep_wide_accumulator {
-  using output = std::int64_t;
-
-  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t, index_t) const {}
-};
 
 /// The recorded unit is 2^-15 of v's scale for 4-bit codes, as ours; 2^-31 for 8-bit codes, ours is 2^-44.
 constexpr int recorded_fraction_bits_8 = 31;

@@ -7,6 +7,7 @@
 #include "catch.hpp"
 #include "guarded_memory.hpp"
 #include "intact/activation.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/build/table.hpp"
 #include "intact/gemm.hpp"
@@ -109,40 +110,32 @@ activation_table shift_log2_table(double last) {
 }
 
 /// A layer's scale, for accumulators that carry `fraction_bits` more bits than the weights.
-struct built_layer {
-  std::vector<std::int32_t> multiplier;
-  std::vector<std::int64_t> offset;
-  std::vector<realized_scale> exact;
-  channel_scale scale;
+owned_channel_scale shifted_scale(const tensor<std::int8_t>& w, int fraction_bits) {
+  std::vector<scale_spec> specs;
+  for (index_t n = 0; n < w.rows(); ++n) {
+    const std::int64_t extreme = (std::int64_t{128} * w.columns()) << fraction_bits;
+    const double factor = (0.02 + 0.01 * static_cast<double>(n)) / std::ldexp(1.0, fraction_bits);
+    specs.push_back({factor, 120, 0, {-extreme, extreme}});
+  }
+  return owned_channel_scale(specs);
+}
 
-  built_layer(const tensor<std::int8_t>& w, int fraction_bits)
-      : multiplier(static_cast<std::size_t>(w.rows())), offset(multiplier.size()), exact(multiplier.size()) {
-    std::vector<scale_spec> specs;
+/// The codes of sums of w * 2^(fraction_bits - code).
+tensor<std::uint8_t> expected_outputs(const owned_channel_scale& scale, const tensor<std::uint8_t>& codes,
+                                      const tensor<std::int8_t>& w, int fraction_bits) {
+  tensor<std::uint8_t> y(codes.rows(), w.rows());
+  for (index_t m = 0; m < codes.rows(); ++m) {
     for (index_t n = 0; n < w.rows(); ++n) {
-      const std::int64_t extreme = (std::int64_t{128} * w.columns()) << fraction_bits;
-      const double factor = (0.02 + 0.01 * static_cast<double>(n)) / std::ldexp(1.0, fraction_bits);
-      specs.push_back({factor, 120, 0, {-extreme, extreme}});
-    }
-    scale = build_scale(specs, multiplier, offset, exact);
-  }
-
-  /// The codes of sums of w * 2^(fraction_bits - code).
-  tensor<std::uint8_t> outputs(const tensor<std::uint8_t>& codes, const tensor<std::int8_t>& w,
-                               int fraction_bits) const {
-    tensor<std::uint8_t> y(codes.rows(), w.rows());
-    for (index_t m = 0; m < codes.rows(); ++m) {
-      for (index_t n = 0; n < w.rows(); ++n) {
-        double sum = 0;
-        for (index_t k = 0; k < w.columns(); ++k) {
-          sum += std::ldexp(static_cast<double>(w(n, k)), fraction_bits - codes(m, k));
-        }
-        const realized_scale& e = exact[static_cast<std::size_t>(n)];
-        y(m, n) = static_cast<std::uint8_t>(std::clamp(std::rint(sum * e.factor + e.offset), 0.0, 255.0));
+      double sum = 0;
+      for (index_t k = 0; k < w.columns(); ++k) {
+        sum += std::ldexp(static_cast<double>(w(n, k)), fraction_bits - codes(m, k));
       }
+      const realized_scale& e = scale.exact[static_cast<std::size_t>(n)];
+      y(m, n) = static_cast<std::uint8_t>(std::clamp(std::rint(sum * e.factor + e.offset), 0.0, 255.0));
     }
-    return y;
   }
-};
+  return y;
+}
 
 tensor<std::uint16_t> random_hidden(generator& random) {
   tensor<std::uint16_t> hidden(9, 200);
@@ -164,10 +157,10 @@ TEST_CASE("reference::shift_matmul: multiplies 4-bit shift-log2 codes", "[scope]
   activation(hidden.view(), shift_log2_table(15).codes, codes.view());
   CHECK(*std::max_element(codes.memory().begin(), codes.memory().end()) == 15);
   CHECK(*std::min_element(codes.memory().begin(), codes.memory().end()) == 0);
-  const built_layer layer(w, 15);
+  const owned_channel_scale scale = shifted_scale(w, 15);
   reference::shift_matmul<attention_code::u8_masked>(codes.view(), {weights.view(), 128},
-                                                     requantize<std::uint8_t>{layer.scale}, y.view());
-  CHECK(first_difference(y.view(), layer.outputs(codes, w, 15).view()) == "");
+                                                     requantize<std::uint8_t>{scale.view()}, y.view());
+  CHECK(first_difference(y.view(), expected_outputs(scale, codes, w, 15).view()) == "");
 }
 
 TEST_CASE("reference::gemm: multiplies 3-bit shift-log2 codes that activation decodes", "[scope]") {
@@ -182,10 +175,10 @@ TEST_CASE("reference::gemm: multiplies 3-bit shift-log2 codes that activation de
     code = static_cast<std::uint8_t>(128 >> code);
   }
   activation(hidden.view(), table.codes, decoded.view());
-  const built_layer layer(w, 7);
-  reference::gemm(decoded.view(), matrix_view<const std::int8_t>(w.view()), requantize<std::uint8_t>{layer.scale},
+  const owned_channel_scale scale = shifted_scale(w, 7);
+  reference::gemm(decoded.view(), matrix_view<const std::int8_t>(w.view()), requantize<std::uint8_t>{scale.view()},
                   y.view());
-  CHECK(first_difference(y.view(), layer.outputs(codes, w, 7).view()) == "");
+  CHECK(first_difference(y.view(), expected_outputs(scale, codes, w, 7).view()) == "");
 }
 
 TEST_CASE("window_partition: tokens in the same place of all patches are a view of the windows", "[scope]") {

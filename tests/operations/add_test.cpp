@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::add_test {
@@ -24,27 +25,25 @@ constexpr add_shape add_shapes[] = {
     {2, 32},  {2, 33},   {2, 63}, {3, 65},  // of 32 and 64
 };
 
-/// An add_parameters that owns its arrays.
-struct owned_scale {
-  std::vector<std::int32_t> stream_multiplier;
-  std::vector<std::int32_t> branch_multiplier;
-  std::vector<std::int32_t> offset;
-  int stream_zero_point = 0;
-  int branch_zero_point = 0;
-  int shift = 0;
-
-  add_parameters view() const {
-    return {stream_multiplier, branch_multiplier, offset, stream_zero_point, branch_zero_point, shift};
-  }
-};
+owned_add scale_of(const std::vector<std::int32_t>& stream_multiplier,
+                   const std::vector<std::int32_t>& branch_multiplier, const std::vector<std::int32_t>& offset,
+                   const add_zero_points& zero_points, int shift) {
+  owned_add scale;
+  scale.stream_multiplier = stream_multiplier;
+  scale.branch_multiplier = branch_multiplier;
+  scale.offset = offset;
+  scale.zero_points = zero_points;
+  scale.shift = shift;
+  return scale;
+}
 
 constexpr std::int64_t largest_sum = std::numeric_limits<std::int32_t>::max();
 
 /// Random multipliers of up to 4 and offsets of whole outputs, shortened to what the contract promises.
-owned_scale random_scale(index_t channels, int shift, generator& random) {
-  owned_scale scale;
-  scale.stream_zero_point = static_cast<int>(random.between(0, 255));
-  scale.branch_zero_point = static_cast<int>(random.between(0, 255));
+owned_add random_scale(index_t channels, int shift, generator& random) {
+  owned_add scale;
+  scale.zero_points.stream = static_cast<int>(random.between(0, 255));
+  scale.zero_points.branch = static_cast<int>(random.between(0, 255));
   scale.shift = shift;
   for (index_t c = 0; c < channels; ++c) {
     const std::int64_t limit = std::min(std::int64_t{4} << shift, largest_sum / 255 / 3);
@@ -59,15 +58,15 @@ owned_scale random_scale(index_t channels, int shift, generator& random) {
   return scale;
 }
 
-std::uint8_t exact_code(int stream, int branch, const owned_scale& s, index_t channel) {
+std::uint8_t exact_code(int stream, int branch, const owned_add& s, index_t channel) {
   const auto c = static_cast<std::size_t>(channel);
-  const int128 sum = int128{stream - s.stream_zero_point} * s.stream_multiplier[c] +
-                     int128{branch - s.branch_zero_point} * s.branch_multiplier[c] + s.offset[c];
+  const int128 sum = int128{stream - s.zero_points.stream} * s.stream_multiplier[c] +
+                     int128{branch - s.zero_points.branch} * s.branch_multiplier[c] + s.offset[c];
   return clamp_to<std::uint8_t>(floor_divide(sum, power_of_two(s.shift)));
 }
 
 tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& stream, const tensor<std::uint8_t>& branch,
-                                 const owned_scale& scale) {
+                                 const owned_add& scale) {
   tensor<std::uint8_t> y(stream.rows(), stream.columns());
   for (index_t i = 0; i < y.rows(); ++i) {
     for (index_t c = 0; c < y.columns(); ++c) {
@@ -79,7 +78,7 @@ tensor<std::uint8_t> exact_codes(const tensor<std::uint8_t>& stream, const tenso
 
 void check_add(const add_shape& shape, const layout& where, values what, int shift) {
   generator random(13);
-  const owned_scale scale = random_scale(shape.columns, shift, random);
+  const owned_add scale = random_scale(shape.columns, shift, random);
   tensor<std::uint8_t> stream(shape.rows, shape.columns, where);
   tensor<std::uint8_t> branch(shape.rows, shape.columns, where);
   fill(stream.view(), what, 0, 255, random);
@@ -108,8 +107,8 @@ TEST_CASE("add: is the exact sum rounded down, and clamped") {
 
 /// All 65,536 pairs of codes at once: rows are stream codes; a channel per branch code would need a scale each, so
 /// every channel has the same.
-tensor<std::uint8_t> check_all_pairs(const owned_scale& one) {
-  owned_scale all = one;
+tensor<std::uint8_t> check_all_pairs(const owned_add& one) {
+  owned_add all = one;
   all.stream_multiplier.assign(256, one.stream_multiplier[0]);
   all.branch_multiplier.assign(256, one.branch_multiplier[0]);
   all.offset.assign(256, one.offset[0]);
@@ -130,10 +129,10 @@ TEST_CASE("add: is exact [all pairs of codes]") {
     // An output, or for the largest shifts as much of one as the contract leaves room for.
     const std::int32_t one = std::int32_t{1} << std::min(shift, 20);
     // The sum itself, and a difference: both ends are passed by far.
-    check_all_pairs({{one}, {one}, {one / 2}, 0, 0, shift});
-    check_all_pairs({{one}, {-one}, {one / 2}, 128, 3, shift});
+    check_all_pairs(scale_of({one}, {one}, {one / 2}, {0, 0}, shift));
+    check_all_pairs(scale_of({one}, {-one}, {one / 2}, {128, 3}, shift));
     // Ratios that the paper's models have: one above 1, one below.
-    check_all_pairs({{one / 100 * 409}, {one / 1000 * 37}, {127 * (one / 2)}, 131, 120, shift});
+    check_all_pairs(scale_of({one / 100 * 409}, {one / 1000 * 37}, {127 * (one / 2)}, {131, 120}, shift));
   }
 }
 
@@ -143,11 +142,11 @@ TEST_CASE("add: is exact [the largest sums that the contract allows]") {
   for (const int shift : {add_min_shift, add_max_shift}) {
     for (const int zero_point : {0, 255}) {
       for (const std::int32_t sign : {-1, 1}) {
-        check_all_pairs({{half}, {sign * half}, {127}, zero_point, zero_point, shift});
-        check_all_pairs({{-half}, {sign * half}, {-127}, zero_point, zero_point, shift});
+        check_all_pairs(scale_of({half}, {sign * half}, {127}, {zero_point, zero_point}, shift));
+        check_all_pairs(scale_of({-half}, {sign * half}, {-127}, {zero_point, zero_point}, shift));
       }
-      check_all_pairs({{0}, {0}, {std::numeric_limits<std::int32_t>::max()}, zero_point, zero_point, shift});
-      check_all_pairs({{0}, {0}, {-std::numeric_limits<std::int32_t>::max()}, zero_point, zero_point, shift});
+      check_all_pairs(scale_of({0}, {0}, {std::numeric_limits<std::int32_t>::max()}, {zero_point, zero_point}, shift));
+      check_all_pairs(scale_of({0}, {0}, {-std::numeric_limits<std::int32_t>::max()}, {zero_point, zero_point}, shift));
     }
   }
 }
@@ -155,12 +154,9 @@ TEST_CASE("add: is exact [the largest sums that the contract allows]") {
 TEST_CASE("add: gives sums that are whole outputs unchanged") {
   // Multipliers and offset are whole outputs: the rounding down of every sum is the sum itself.
   for (const int shift : {17, 21}) {
-    const owned_scale scale{std::vector<std::int32_t>(256, 1 << shift),
-                            std::vector<std::int32_t>(256, -(1 << shift)),
-                            std::vector<std::int32_t>(256, 100 << shift),
-                            120,
-                            130,
-                            shift};
+    const owned_add scale =
+        scale_of(std::vector<std::int32_t>(256, 1 << shift), std::vector<std::int32_t>(256, -(1 << shift)),
+                 std::vector<std::int32_t>(256, 100 << shift), {120, 130}, shift);
     tensor<std::uint8_t> stream(256, 256), branch(256, 256), y(256, 256);
     for (index_t i = 0; i < 256; ++i) {
       for (index_t c = 0; c < 256; ++c) {
@@ -181,7 +177,7 @@ TEST_CASE("add: gives sums that are whole outputs unchanged") {
 
 TEST_CASE("add: clamps at both ends and reaches every code between them") {
   const std::int32_t one = std::int32_t{1} << 20;
-  const tensor<std::uint8_t> y = check_all_pairs({{one}, {one}, {one / 2}, 128, 0, 20});
+  const tensor<std::uint8_t> y = check_all_pairs(scale_of({one}, {one}, {one / 2}, {128, 0}, 20));
   CHECK(y(0, 0) == 0);        // -128
   CHECK(y(128, 0) == 0);      // 0
   CHECK(y(129, 0) == 1);      // 1
@@ -192,7 +188,7 @@ TEST_CASE("add: clamps at both ends and reaches every code between them") {
 TEST_CASE("add: works in place on the stream and on the branch") {
   for (const layout& where : layouts) {
     generator random(14);
-    const owned_scale scale = random_scale(33, 21, random);
+    const owned_add scale = random_scale(33, 21, random);
     tensor<std::uint8_t> stream(7, 33, where), branch(7, 33, where);
     fill(stream.view(), values::random, 0, 255, random);
     fill(branch.view(), values::random, 0, 255, random);

@@ -11,9 +11,11 @@
 #include "catch.hpp"
 #include "intact/add.hpp"
 #include "intact/build/add.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/build/scale.hpp"
 #include "intact/reference/depthwise_conv.hpp"
 #include "refusal.hpp"
+#include "reversed_executor.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::depthwise_conv_test {
@@ -99,30 +101,13 @@ TEST_CASE("depthwise_conv: sums fit int32 [the largest stencil]", "[depthwise_co
   check_sums({2, 1, 1, 255}, layouts[0], values::largest, values::largest, 255);
 }
 
-/// Two threads' worth of tasks, from the last to the first.
-struct reversed_executor {
-  static constexpr index_t threads() { return 2; }
-  template <class Task>
-  void for_each(index_t tasks, Task&& task) const {
-    while (tasks > 0) {
-      task(--tasks);
-    }
-  }
-};
-
 /// A layer built as build/scale.hpp builds that of a matrix product, from weights in PyTorch's order.
-struct built_layer {
+struct depthwise_layer {
   tensor<std::int8_t> w;
-  std::vector<std::int32_t> multiplier;
-  std::vector<std::int64_t> offset;
-  std::vector<realized_scale> exact;
-  channel_scale scale;
+  owned_channel_scale scale;
 
-  built_layer(index_t channels, index_t size, double factor, int zero_point, generator& random)
-      : w(size * size, channels),
-        multiplier(static_cast<std::size_t>(channels)),
-        offset(static_cast<std::size_t>(channels)),
-        exact(static_cast<std::size_t>(channels)) {
+  depthwise_layer(index_t channels, index_t size, double factor, int zero_point, generator& random)
+      : w(size * size, channels) {
     fill(w.view(), values::random, -128, 127, random);
     std::vector<scale_spec> specs;
     for (index_t c = 0; c < channels; ++c) {
@@ -133,7 +118,7 @@ struct built_layer {
       specs.push_back(linear_spec<std::uint8_t>(
           {.weights = of_channel, .factor = factor, .addend = 100, .zero_point = zero_point}));
     }
-    scale = build_scale(specs, multiplier, offset, exact);
+    scale = owned_channel_scale(specs);
   }
 };
 
@@ -141,18 +126,18 @@ TEST_CASE("depthwise_conv: requantized sums are real numbers rounded, also at th
   generator random(42);
   for (const conv_shape& s : {conv_shape{5, 7, 37, 3}, conv_shape{4, 3, 20, 5}}) {
     const int zero_point = static_cast<int>(random.between(0, 255));
-    const built_layer layer(s.channels, s.size, 0.004, zero_point, random);
+    const depthwise_layer layer(s.channels, s.size, 0.004, zero_point, random);
     tensor<std::uint8_t> x(s.height * s.width, s.channels), y(x.rows(), s.channels), z(x.rows(), s.channels);
     fill(x.view(), values::random, 0, 255, random);
     const quantized_matrix input{x.view(), zero_point};
-    const requantize<std::uint8_t> stage{layer.scale};
+    const requantize<std::uint8_t> stage{layer.scale.view()};
     depthwise_conv(input, {s.height, s.width}, {layer.w.view(), s.size}, stage, y.view());
     depthwise_conv(input, {s.height, s.width}, {layer.w.view(), s.size}, stage, z.view(), reversed_executor{});
     const tensor<std::int64_t> sums = exact_sums(x, zero_point, s, layer.w);
     tensor<std::uint8_t> expected(x.rows(), s.channels);
     for (index_t t = 0; t < x.rows(); ++t) {
       for (index_t c = 0; c < s.channels; ++c) {
-        const realized_scale& exact = layer.exact[static_cast<std::size_t>(c)];
+        const realized_scale& exact = layer.scale.exact[static_cast<std::size_t>(c)];
         const double code = std::rint(static_cast<double>(sums(t, c)) * exact.factor + exact.offset);
         expected(t, c) = static_cast<std::uint8_t>(std::clamp(code, 0.0, 255.0));
       }
@@ -167,14 +152,14 @@ TEST_CASE("depthwise_conv: requantized sums are real numbers rounded, also at th
 TEST_CASE("depthwise_conv: a grid of zero points gives the bias", "[depthwise_conv]") {
   generator random(43);
   for (const int zero_point : {0, 77, 255}) {
-    const built_layer layer(9, 3, 0.01, zero_point, random);
+    const depthwise_layer layer(9, 3, 0.01, zero_point, random);
     const tensor<std::uint8_t> x = [&] {
       tensor<std::uint8_t> made(4 * 4, 9);
       fill(made.view(), values::smallest, zero_point, zero_point, random);
       return made;
     }();
     tensor<std::uint8_t> y(16, 9);
-    depthwise_conv({x.view(), zero_point}, {4, 4}, {layer.w.view(), 3}, requantize<std::uint8_t>{layer.scale},
+    depthwise_conv({x.view(), zero_point}, {4, 4}, {layer.w.view(), 3}, requantize<std::uint8_t>{layer.scale.view()},
                    y.view());
     CHECK(y.memory() == std::vector<std::uint8_t>(16 * 9, 100));
   }
@@ -182,17 +167,18 @@ TEST_CASE("depthwise_conv: a grid of zero points gives the bias", "[depthwise_co
 
 TEST_CASE("depthwise_conv: adds to a stream in place", "[depthwise_conv]") {
   generator random(44);
-  const built_layer layer(21, 3, 0.01, 90, random);
+  const depthwise_layer layer(21, 3, 0.01, 90, random);
   tensor<std::uint8_t> x(12, 21);
   tensor<std::int16_t> stream(12, 21), before(12, 21);
   fill(x.view(), values::random, 0, 255, random);
   fill(before.view(), values::random, -32768, 32767, random);
   stream = before;
-  depthwise_conv({x.view(), 90}, {3, 4}, {layer.w.view(), 3}, add_to_stream{layer.scale, stream.view()}, stream.view());
+  depthwise_conv({x.view(), 90}, {3, 4}, {layer.w.view(), 3}, add_to_stream{layer.scale.view(), stream.view()},
+                 stream.view());
   const tensor<std::int64_t> sums = exact_sums(x, 90, {3, 4, 21, 3}, layer.w);
   for (index_t t = 0; t < 12; ++t) {
     for (index_t c = 0; c < 21; ++c) {
-      const realized_scale& exact = layer.exact[static_cast<std::size_t>(c)];
+      const realized_scale& exact = layer.scale.exact[static_cast<std::size_t>(c)];
       const double branch = std::rint(static_cast<double>(sums(t, c)) * exact.factor + exact.offset);
       CHECK(stream(t, c) == std::clamp(before(t, c) + branch, -32768.0, 32767.0));
     }
@@ -202,11 +188,11 @@ TEST_CASE("depthwise_conv: adds to a stream in place", "[depthwise_conv]") {
 TEST_CASE("depthwise_conv, add: blend two branches", "[depthwise_conv]") {
   // Container's blend: a learned share of attention and another of a convolution, here channel by channel.
   generator random(45);
-  const built_layer layer(8, 3, 0.003, 131, random);
+  const depthwise_layer layer(8, 3, 0.003, 131, random);
   tensor<std::uint8_t> tokens(20, 8), attention(20, 8), convolution(20, 8), y(20, 8);
   fill(tokens.view(), values::random, 0, 255, random);
   fill(attention.view(), values::random, 0, 255, random);
-  depthwise_conv({tokens.view(), 131}, {4, 5}, {layer.w.view(), 3}, requantize<std::uint8_t>{layer.scale},
+  depthwise_conv({tokens.view(), 131}, {4, 5}, {layer.w.view(), 3}, requantize<std::uint8_t>{layer.scale.view()},
                  convolution.view());
   std::vector<add_spec> specs;
   for (index_t c = 0; c < 8; ++c) {
@@ -227,9 +213,9 @@ TEST_CASE("depthwise_conv, add: blend two branches", "[depthwise_conv]") {
 
 TEST_CASE("depthwise_conv: refuses arguments before anything is written", "[depthwise_conv]") {
   generator random(46);
-  const built_layer layer(3, 3, 0.01, 5, random);
+  const depthwise_layer layer(3, 3, 0.01, 5, random);
   tensor<std::uint8_t> x(12, 3), y(12, 3);
-  const requantize<std::uint8_t> stage{layer.scale};
+  const requantize<std::uint8_t> stage{layer.scale.view()};
   const auto refused = [&](const quantized_matrix& input, const token_grid& grid, const depthwise_weights& w,
                            matrix_view<std::uint8_t> to) {
     return refusal([&] { depthwise_conv(input, grid, w, stage, to); });

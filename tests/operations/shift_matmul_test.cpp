@@ -9,18 +9,11 @@
 #include "catch.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/reference/shift_matmul.hpp"
+#include "keep_wide_accumulator.hpp"
 #include "tensor.hpp"
 
 namespace intact_test::shift_matmul_test {
 namespace {
-
-/// An output stage of the test's own: the 64-bit accumulators of 8-bit codes.
-struct keep_wide_accumulator {
-  using output = std::int64_t;
-
-  output operator()(std::int64_t accumulator, index_t) const { return accumulator; }
-  void require(const char*, index_t, index_t) const {}
-};
 
 template <attention_code Format>
 using code_tensor = std::conditional_t<Format == attention_code::u4_clipped, packed_tensor<u4>, tensor<std::uint8_t>>;

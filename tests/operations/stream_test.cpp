@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "intact/build/owned_parameters.hpp"
 #include "intact/gemm.hpp"
 #include "intact/reference/gemm.hpp"
 #include "tensor.hpp"
@@ -13,18 +14,11 @@
 namespace intact_test::stream_test {
 namespace {
 
-struct owned_scale {
-  std::vector<std::int32_t> multiplier;
-  std::vector<std::int64_t> offset;
-  int shift = 0;
-  int left_shift = 0;
-
-  channel_scale view() const { return {multiplier, offset, shift, left_shift}; }
-};
-
 /// Scales that take the accumulators of a layer of depth k to a few times the range of s16.
-owned_scale random_scale(index_t channels, index_t k, int left_shift, generator& random) {
-  owned_scale scale{{}, {}, static_cast<int>(random.between(0, 4)), left_shift};
+owned_channel_scale random_scale(index_t channels, index_t k, int left_shift, generator& random) {
+  owned_channel_scale scale;
+  scale.shift = static_cast<int>(random.between(0, 4));
+  scale.left_shift = left_shift;
   const std::int64_t accumulators = 255 * 128 * std::max<std::int64_t>(k, 1);
   const std::int64_t unit = (std::int64_t{1} << (32 + scale.shift + 16 - left_shift)) / accumulators;
   const std::int64_t largest = std::min<std::int64_t>(4 * unit, std::numeric_limits<std::int32_t>::max());
@@ -38,7 +32,7 @@ owned_scale random_scale(index_t channels, index_t k, int left_shift, generator&
 
 /// The value of y if it receives addend + floor(((sum * 2^left_shift) * multiplier + offset) / 2^(32 + shift)).
 template <class A, class Weights>
-tensor<std::int16_t> exact_stream(const A& a, const Weights& w, const owned_scale& scale,
+tensor<std::int16_t> exact_stream(const A& a, const Weights& w, const owned_channel_scale& scale,
                                   const matrix_view<const std::int16_t>& addend) {
   tensor<std::int16_t> y(a.rows, w.rows);
   for (index_t m = 0; m < a.rows; ++m) {
@@ -80,7 +74,7 @@ TEST_CASE("add_to_stream: adds to the stream and saturates at both ends") {
         fill(a.view(), values::random, 0, 255, random);
         fill(w.view(), values::random, -128, 127, random);
         fill(addend.view(), values::random, -32768, 32767, random);
-        const owned_scale scale = random_scale(shape.n, shape.k, left_shift, random);
+        const owned_channel_scale scale = random_scale(shape.n, shape.k, left_shift, random);
         const tensor<std::int16_t> expected = exact_stream(a.view(), w.view(), scale, addend.view());
         reference::gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
         CAPTURE(shape.m, shape.n, shape.k, where.gap, left_shift);
@@ -107,7 +101,10 @@ TEST_CASE("add_to_stream: is exact at the ends of the ranges of the stream and t
   tensor<std::int8_t> w(1, 1);
   w(0, 0) = 1;
   tensor<std::int16_t> addend(1, 1), y(1, 1);
-  owned_scale scale{{1 << 30}, {0}, 0, 1};
+  owned_channel_scale scale;
+  scale.multiplier = {1 << 30};
+  scale.offset = {0};
+  scale.left_shift = 1;
   const auto added = [&](int to, int code, std::int64_t halves) {
     addend(0, 0) = static_cast<std::int16_t>(to);
     a(0, 0) = static_cast<std::uint8_t>(code);
@@ -142,7 +139,7 @@ TEST_CASE("add_to_stream: takes an addend of another stride than y, and every ki
   fill(a.view(), values::random, -128, 127, random);
   fill(w.view(), values::random, -8, 7, random);
   fill(addend.view(), values::random, -32768, 32767, random);
-  const owned_scale scale = random_scale(6, 11, 0, random);
+  const owned_channel_scale scale = random_scale(6, 11, 0, random);
   const tensor<std::int16_t> expected = exact_stream(a.view(), w.view(), scale, addend.view());
   reference::gemm(a.view(), w.view(), add_to_stream{scale.view(), addend.view()}, y.view());
   CHECK(first_difference(y.view(), expected.view()) == "");
@@ -153,7 +150,9 @@ TEST_CASE("add_to_stream: refuses a stream that does not fit") {
   tensor<std::uint8_t> a(2, 1);
   tensor<std::int8_t> w(3, 1);
   tensor<std::int16_t> addend(2, 3), y(2, 3);
-  const owned_scale good{{1, 1, 1}, {0, 0, 0}, 0, 0};
+  owned_channel_scale good;
+  good.multiplier = {1, 1, 1};
+  good.offset = {0, 0, 0};
   const auto call = [&](const channel_scale& scale, const matrix_view<const std::int16_t>& stream) {
     reference::gemm(a.view(), w.view(), add_to_stream{scale, stream}, y.view());
   };

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "intact/types/packed_weights.hpp"
+#include "intact/types/workspace.hpp"
 #include "tensor.hpp"
 
 // Memory followed by a page without access. A read or write beyond it stops the program at once,
@@ -87,6 +88,19 @@ class packed_memory {
 
   std::size_t size_;
   guarded_vector<line> lines_;
+};
+
+/// A workspace of exactly the bytes that an operation asks for, `misaligned` bytes off a boundary, in front of a page
+/// without access.
+class exact_workspace {
+ public:
+  explicit exact_workspace(std::size_t bytes, std::size_t misaligned = 0)
+      : memory_(bytes + misaligned), misaligned_(misaligned) {}
+  workspace get() { return {memory_.data() + misaligned_, memory_.size() - misaligned_}; }
+
+ private:
+  guarded_vector<std::byte> memory_;
+  std::size_t misaligned_;
 };
 
 }  // namespace intact_test
