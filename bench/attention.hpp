@@ -20,14 +20,14 @@
 namespace intact_bench {
 
 /// The recipes that are measured, by the names that the results have.
-struct named_profile {
+struct named_recipe {
   const char* name;
   intact::quantization_recipe parts;
 };
-inline constexpr named_profile paper{"paper", intact::paper_recipe};
-inline constexpr named_profile precise{"precise", intact::precise_recipe};
-inline constexpr named_profile precise_weights{"weights", intact::precise_recipe_888};
-inline constexpr named_profile precise_weight_codes{"weight_codes", intact::precise_recipe_weight_codes};
+inline constexpr named_recipe paper{"paper", intact::paper_recipe};
+inline constexpr named_recipe precise{"precise", intact::precise_recipe};
+inline constexpr named_recipe precise_weights{"weights", intact::precise_recipe_888};
+inline constexpr named_recipe precise_weight_codes{"weight_codes", intact::precise_recipe_weight_codes};
 
 /// The softmax of a recipe for logits of a scale, and its product with V: `ratio` is s_v / s_context.
 inline intact::owned_softmax make_softmax(const intact::quantization_recipe& recipe, float logits_scale, index_t keys,
@@ -56,7 +56,7 @@ struct attention_task : task {
   static constexpr float logits_scale = 0.1F;
   static constexpr float context_ratio = 3;  ///< s_v / s_context, below 4
 
-  attention_task(const token_shape& of_, const named_profile& recipe, int threads_)
+  attention_task(const token_shape& of_, const named_recipe& recipe, int threads_)
       : of(of_),
         logits_factor(logits_deviation /
                       (code_deviation * code_deviation * std::sqrt(static_cast<double>(of.head_size())))),

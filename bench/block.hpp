@@ -26,7 +26,7 @@ struct block_task : task {
   static constexpr int activation_zero_point = 11;
   static constexpr double deviation = 40;  ///< of codes
 
-  block_task(const token_shape& of_, const named_profile& recipe, int threads_)
+  block_task(const token_shape& of_, const named_recipe& recipe, int threads_)
       : of(of_), is_wide(recipe.parts.stream == intact::stream_codes::s16), contents(make_contents(recipe.parts)) {
     shape = of.name();
     output = recipe.name;

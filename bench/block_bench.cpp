@@ -13,7 +13,7 @@ using namespace intact_bench;
 using isa = intact::isa::native;
 
 template <class Code>
-void add_block(const token_shape& shape, const named_profile& recipe) {
+void add_block(const token_shape& shape, const named_recipe& recipe) {
   add_task_benchmark<intact_block<isa, Code>>(
       "block/" + shape.name() + '/' + recipe.name, shape.rows(),
       [shape, recipe] { return std::make_unique<block_task>(shape, recipe, 1); });

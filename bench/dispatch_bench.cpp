@@ -26,7 +26,7 @@ bool with_isa(std::tuple<Isas...>*, std::string_view name, const Call& call) {
 
 /// Each call goes on with the stream that the one before has left.
 template <class Code>
-void compare(const named_profile& recipe, const effort& limits) {
+void compare(const named_recipe& recipe, const effort& limits) {
   const block_task task({1, 197, 192, 3}, recipe, 1);
   const intact::block_shape shape = task.block_shape();
   aligned_vector<Code> codes = task.stream<Code>();

@@ -45,7 +45,7 @@ void add_shape(const token_shape& shape) {
   add_activation<std::uint16_t>(shape, "u12");
   add_task_benchmark<intact_add<isa>>("add/" + shape.name() + "/u8", shape.rows(),
                                       [shape] { return std::make_unique<add_task>(shape, 1); });
-  for (const named_profile& recipe : {paper, precise, precise_weights, precise_weight_codes}) {
+  for (const named_recipe& recipe : {paper, precise, precise_weights, precise_weight_codes}) {
     add_task_benchmark<intact_attention<isa>>(
         "attention/" + shape.name() + '/' + recipe.name, shape.rows(),
         [shape, recipe] { return std::make_unique<attention_task>(shape, recipe, 1); });

@@ -208,7 +208,7 @@ result summarize(const std::string& name, const predictions& found, const predic
 }
 
 /// Bits of weights, activations and attention, and how each is made.
-std::vector<std::pair<std::string, intact::quantization_recipe>> profiles() {
+std::vector<std::pair<std::string, intact::quantization_recipe>> recipes() {
   intact::quantization_recipe s4 = intact::precise_recipe;
   s4.weights = intact::weight_kind::s4;
   intact::quantization_recipe grouped_s4 = s4;
@@ -313,7 +313,7 @@ bool run(const options& arguments) {
   results.front().is_float = true;
 
   const intact::vit_scales scales = intact::calibrate(model, calibration_images);
-  for (const auto& [name, recipe] : profiles()) {
+  for (const auto& [name, recipe] : recipes()) {
     const intact::integer_vit quantized = intact::build_vit(model, scales, recipe);
     const intact::packed_vit packed(quantized);
     const predictions found = predict(data.test, integer_program(packed));

@@ -11,7 +11,7 @@ namespace {
 
 void compare_attention(const options& given, report& to) {
   for (const token_shape& shape : token_shapes_of(given.shapes)) {
-    for (const named_profile& recipe : {paper, precise, precise_weights}) {
+    for (const named_recipe& recipe : {paper, precise, precise_weights}) {
       const attention_task task(shape, recipe, given.threads);
       with_isa(given.isa, [&](auto isa) {
         intact_attention<decltype(isa)> ours(task);

@@ -35,7 +35,7 @@ void compare_block(const options& given, report& to) {
     return;
   }
   for (const token_shape& shape : token_shapes_of(given.shapes)) {
-    for (const named_profile& recipe : {paper, precise}) {
+    for (const named_recipe& recipe : {paper, precise}) {
       const block_task task(shape, recipe, given.threads);
       using isa = intact::isa::native;
       task.is_wide ? compare_codes<isa, std::int16_t>(task, given, to)

@@ -14,7 +14,7 @@
 #include "checkpoint_arguments.hpp"
 #include "evaluate.hpp"
 #include "intact/quantize/simulation.hpp"
-#include "profile_arguments.hpp"
+#include "recipe_arguments.hpp"
 #include "write_json.hpp"
 
 namespace intact_deit {
@@ -35,7 +35,7 @@ class budget_command {
     add_threads(*app_, threads_);
     add_prepared(*app_, prepared_);
     calibration_.add_to(*app_);
-    profile_.add_to(*app_);
+    recipe_.add_to(*app_);
     checkpoint_.add_to(*app_);
   }
 
@@ -43,7 +43,7 @@ class budget_command {
 
   /// The exit code: 1 if some images could not be read.
   int run() const {
-    const intact::quantization_recipe recipe = profile_.recipe();
+    const intact::quantization_recipe recipe = recipe_.recipe();
     const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
     const intact::float_vit& model = loaded.model;
     require_head(weights_, model.shape);
@@ -62,7 +62,7 @@ class budget_command {
     const std::size_t failed = report_failures(in_float);
 
     nlohmann::json json = {
-        {"profile", profile_.description()}, {"images", images.size() - failed}, {"failed", failed}, {"kinds", {}}};
+        {"profile", recipe_.description()}, {"images", images.size() - failed}, {"failed", failed}, {"kinds", {}}};
     std::printf("%zu images, %zu failed\n", images.size() - failed, failed);
     std::printf("%-24s %9s %10s %10s\n", "quantized alone", "SQNR", "KL", "agreement");
     for (const auto& [name, kinds] : intact::budget_cases(recipe)) {
@@ -86,7 +86,7 @@ class budget_command {
   std::size_t threads_ = default_threads();
   bool prepared_ = false;
   calibration_arguments calibration_;
-  profile_arguments profile_;
+  recipe_arguments recipe_;
   checkpoint_arguments checkpoint_;
 };
 

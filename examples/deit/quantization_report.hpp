@@ -14,7 +14,7 @@
 #include "calibration.hpp"
 #include "checkpoint.hpp"
 #include "intact/quantize/part_errors.hpp"
-#include "profile_arguments.hpp"
+#include "recipe_arguments.hpp"
 
 // A report of a quantized model: the assumptions, the raised scales, the error of every part, and the options that
 // would help.
@@ -51,13 +51,13 @@ class quantization_report {
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
   /// that halve its noise. They are measured with the method observe, which takes seconds.
   void try_options(const intact::float_vit& model, const calibration_arguments& calibration,
-                   const profile_arguments& profile, std::span<const intact::image_view> images, std::size_t threads) {
+                   const recipe_arguments& arguments, std::span<const intact::image_view> images, std::size_t threads) {
     if (outliers_.empty()) {
       return;
     }
     const std::size_t worst =
         static_cast<std::size_t>(std::min_element(parts_.begin(), parts_.end(), less_sqnr) - parts_.begin());
-    const auto measure = [&](const std::string& option, bool equalize, const profile_arguments& other) {
+    const auto measure = [&](const std::string& option, bool equalize, const recipe_arguments& other) {
       try {
         const intact::quantization_recipe recipe = other.recipe();
         const intact::calibrated_vit calibrated =
@@ -70,14 +70,14 @@ class quantization_report {
       }
     };
     if (!calibration.equalizes()) {
-      measure("--equalize", true, profile);
+      measure("--equalize", true, arguments);
     }
-    if (profile.name() == "paper") {
-      measure("--profile precise", calibration.equalizes(), profile.with("precise", profile.bits()));
+    if (arguments.name() == "paper") {
+      measure("--profile precise", calibration.equalizes(), arguments.with("precise", arguments.bits()));
     }
     const std::string wide = "8/8/8";
-    if (profile.bits() != wide) {
-      measure("--bits " + wide, calibration.equalizes(), profile.with(profile.name(), wide));
+    if (arguments.bits() != wide) {
+      measure("--bits " + wide, calibration.equalizes(), arguments.with(arguments.name(), wide));
     }
     std::sort(options_.begin(), options_.end(),
               [](const measured_option& a, const measured_option& b) { return a.sqnr_db > b.sqnr_db; });

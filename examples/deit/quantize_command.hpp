@@ -17,8 +17,8 @@
 #include "intact/io/model_file.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "models.hpp"
-#include "profile_arguments.hpp"
 #include "quantization_report.hpp"
+#include "recipe_arguments.hpp"
 #include "write_json.hpp"
 
 namespace intact_deit {
@@ -36,7 +36,7 @@ class quantize_command {
     add_threads(*app_, threads_);
     add_prepared(*app_, prepared_);
     calibration_.add_to(*app_);
-    profile_.add_to(*app_);
+    recipe_.add_to(*app_);
     checkpoint_.add_to(*app_);
   }
 
@@ -44,7 +44,7 @@ class quantize_command {
 
   /// The exit code: 1 if some images could not be read.
   int run() const {
-    const intact::quantization_recipe recipe = profile_.recipe();
+    const intact::quantization_recipe recipe = recipe_.recipe();
     const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
     const intact::float_vit& model = loaded.model;
     const calibration_images read = calibration_.read({loaded.preprocessing, prepared_});
@@ -54,7 +54,7 @@ class quantize_command {
     const intact::integer_vit integer = in_file(
         weights_, [&] { return intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, recipe); });
     std::map<std::string, std::string> notes = preprocessing_notes(loaded.preprocessing);
-    notes.emplace("profile", profile_.description());
+    notes.emplace("profile", recipe_.description());
     notes.emplace("calibration", calibration_.description(result.method, read.images.size()));
     intact::save_integer_vit(integer, output_, notes);
     const bool has_head = model.shape.classes != 0;
@@ -72,12 +72,12 @@ class quantize_command {
     const intact::float_vit& model = loaded.model;
     const std::vector<intact::image_view> some = read.views(4);
     std::vector<assumption> assumed = assumptions(loaded);
-    assumed.push_back({"recipe", profile_.description(), profile_.source(*app_)});
+    assumed.push_back({"recipe", recipe_.description(), recipe_.source(*app_)});
     assumed.push_back({"method", calibration_.description(result.method, read.images.size()),
                        calibration_.source(*app_, result.method)});
     quantization_report report(std::move(assumed), result.model.changes,
                                intact::part_errors(model, result.model, recipe, some));
-    report.try_options(model, calibration_, profile_, some, threads_);
+    report.try_options(model, calibration_, recipe_, some, threads_);
     report.print(weights_);
     if (!json_.empty()) {
       intact_examples::write_json(json_, report.json());
@@ -89,7 +89,7 @@ class quantize_command {
   std::size_t threads_ = default_threads();
   bool prepared_ = false;
   calibration_arguments calibration_;
-  profile_arguments profile_;
+  recipe_arguments recipe_;
   checkpoint_arguments checkpoint_;
 };
 

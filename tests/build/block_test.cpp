@@ -156,8 +156,8 @@ void check_block(const block_parameters& built, const owned_block& expected) {
 }
 
 /// Every recipe, and groups of weights that have no packed form.
-std::vector<named_profile> all_recipes() {
-  std::vector<named_profile> all = all_profiles();
+std::vector<named_recipe> all_recipes() {
+  std::vector<named_recipe> all = named_recipes();
   for (const index_t group : {index_t{1}, index_t{7}, index_t{8}}) {
     quantization_recipe recipe = precise_recipe;
     recipe.weights = weight_kind::grouped_s4;
@@ -180,7 +180,7 @@ TEST_CASE("build_block: equals the blocks of build_vit, also where scales are ra
     observed.blocks[0].qkv.scale *= 1e-9F;
     observed.blocks[0].context.scale = observed.blocks[0].qkv.scale / 1024;
   }
-  for (const named_profile& named : all_recipes()) {
+  for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
     const bool wide = named.recipe.stream == stream_codes::s16;
     const vit_weights weights = quantize_weights(model, named.recipe);
@@ -249,7 +249,7 @@ TEST_CASE(
     "build_block: from observed ranges, equals double precision and is near the float block [all recipes, q, k and v "
     "in one scale or three]") {
   const random_block source;
-  for (const named_profile& named : all_recipes()) {
+  for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
     const double limit = named.recipe.weights == weight_kind::s8 ? 0.08 : 0.15;
     block_calibration scales = calibrate_block(source.ranges(), named.recipe);

@@ -18,7 +18,7 @@
 #include "random_model.hpp"
 #include "refusal.hpp"
 
-// Every combination of the parts of a profile: a float model becomes an integer model that equals the evaluation in
+// Every combination of the parts of a recipe: a float model becomes an integer model that equals the evaluation in
 // double precision on every tensor, or the combination is refused in a sentence.
 
 namespace intact_test::recipe_test {
@@ -45,9 +45,9 @@ constexpr weight_choice weight_choices[] = {
     {weight_kind::grouped_s4, 16}, {weight_kind::grouped_s4, 1000}};  // the group matters to grouped_s4 only
 
 /// Every combination, whether its parts go together or not.
-std::vector<quantization_recipe> all_profiles() {
+std::vector<quantization_recipe> all_recipes() {
   std::vector<quantization_recipe> all;
-  for (quantization_recipe p : all_attention_profiles()) {
+  for (quantization_recipe p : all_attention_recipes()) {
     for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
       for (const bool pixel_codes : {false, true}) {
         for (const weight_choice& weights : weight_choices) {
@@ -63,8 +63,8 @@ std::vector<quantization_recipe> all_profiles() {
   return all;
 }
 
-std::vector<quantization_recipe> sensible_profiles() {
-  std::vector<quantization_recipe> sensible = all_profiles();
+std::vector<quantization_recipe> sensible_recipes() {
+  std::vector<quantization_recipe> sensible = all_recipes();
   std::erase_if(sensible, [](const quantization_recipe& p) { return !reasons_to_refuse(p).empty(); });
   return sensible;
 }
@@ -119,8 +119,8 @@ TEST_CASE("require_recipe: refuses parts that exclude each other, in build_vit b
 
   std::set<std::string> named;
   int accepted = 0, refused = 0;
-  for (const quantization_recipe& p : all_profiles()) {
-    INFO(profile_text(p));
+  for (const quantization_recipe& p : all_recipes()) {
+    INFO(recipe_text(p));
     const std::vector<std::string> reasons = reasons_to_refuse(p);
     const std::string message = refusal([&] { require_recipe(p); });
     REQUIRE(message.empty() == reasons.empty());
@@ -152,7 +152,7 @@ TEST_CASE("require_recipe: names choices as a program does") {
                                   .u8_full = "<6>",
                                   .u8_masked = "<7>"};
   std::set<std::string> choices;
-  for (const quantization_recipe& p : all_profiles()) {
+  for (const quantization_recipe& p : all_recipes()) {
     const std::string message = refusal([&] { require_recipe(p, names); });
     REQUIRE(message.empty() == refusal([&] { require_recipe(p); }).empty());
     REQUIRE_FALSE(mentions(message, "normalize_rows"));
@@ -174,14 +174,14 @@ TEST_CASE("require_recipe: accepts the named recipes, whose parts are the docume
   }
   const std::string paper = "attention 0 probabilities 0 exponential 0 rounding 0 normalize_rows 0 stream 0 ";
   const std::string rest = "weights 0 weight_group 32 ";
-  CHECK(profile_text(paper_recipe) == paper + "pixel_codes 0 " + rest);
-  CHECK(profile_text({}) == profile_text(paper_recipe));
+  CHECK(recipe_text(paper_recipe) == paper + "pixel_codes 0 " + rest);
+  CHECK(recipe_text({}) == recipe_text(paper_recipe));
   CHECK(paper_recipe_888.probabilities == attention_code::u8_full);
-  CHECK(profile_text(precise_recipe) ==
+  CHECK(recipe_text(precise_recipe) ==
         "attention 1 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
-  CHECK(profile_text(precise_recipe_888) ==
+  CHECK(recipe_text(precise_recipe_888) ==
         "attention 2 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
-  CHECK(profile_text(precise_recipe_weight_codes) ==
+  CHECK(recipe_text(precise_recipe_weight_codes) ==
         "attention 3 probabilities 0 exponential 1 rounding 1 normalize_rows 1 stream 1 pixel_codes 1 " + rest);
 }
 
@@ -235,7 +235,7 @@ void check_softmax(const owned_softmax& softmax, const block_scales& scales, con
   }
 }
 
-/// Whether the model is made of what its profile asks for.
+/// Whether the model is made of what its recipe asks for.
 void check_parts(const vit_tensors& contents, const vit_scales& scales, const quantization_recipe& p) {
   const bool wide = p.stream == stream_codes::s16;
   REQUIRE(contents.shape.stream == p.stream);
@@ -307,7 +307,7 @@ void check_error(const model_error& error, const quantization_recipe& p) {
 }
 
 /// Builds the integer model and compares it on every image; returns how many codes were compared.
-std::int64_t check_profile(const calibrated_model& calibrated, const quantization_recipe& p, code_counts& occurred) {
+std::int64_t check_recipe(const calibrated_model& calibrated, const quantization_recipe& p, code_counts& occurred) {
   const integer_vit model = build_vit(calibrated.model, calibrated.scales, p);
   check_parts(model.tensors(), calibrated.scales, p);
   const double_reference reference(model.tensors());
@@ -332,9 +332,9 @@ TEST_CASE("build_vit: equals the evaluation in double precision on every tensor 
   code_counts u8_stream, s16_stream;
   std::int64_t compared = 0;
   int models = 0;
-  for (const quantization_recipe& p : sensible_profiles()) {
-    INFO(profile_text(p));
-    compared += check_profile(calibrated, p, p.stream == stream_codes::s16 ? s16_stream : u8_stream);
+  for (const quantization_recipe& p : sensible_recipes()) {
+    INFO(recipe_text(p));
+    compared += check_recipe(calibrated, p, p.stream == stream_codes::s16 ? s16_stream : u8_stream);
     ++models;
   }
   std::cout << "[intact: compared] " << models << " models of a float model: " << compared << " codes\n";

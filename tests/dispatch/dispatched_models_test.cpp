@@ -68,8 +68,8 @@ void check_vit(const quantization_recipe& parts) {
 }
 
 TEST_CASE("dispatch::vit: equals the specification [every attention, all weights]", "[dispatch]") {
-  for (quantization_recipe parts : sensible_attention_profiles()) {
-    INFO(profile_text(parts));
+  for (quantization_recipe parts : sensible_attention_recipes()) {
+    INFO(recipe_text(parts));
     check_vit(parts);
     parts.stream = stream_codes::s16;
     check_vit(parts);
@@ -78,7 +78,7 @@ TEST_CASE("dispatch::vit: equals the specification [every attention, all weights
     quantization_recipe parts = paper_recipe;
     parts.weights = weights;
     parts.weight_group = 8;
-    INFO(profile_text(parts));
+    INFO(recipe_text(parts));
     check_vit(parts);
   }
 }

@@ -30,11 +30,11 @@ vit_shape hostile_shape() {
   return shape;
 }
 
-/// The good files that bad ones are made from, by the names of their profiles.
+/// The good files that bad ones are made from, by the names of their recipes.
 const std::map<std::string, raw_model>& good_models() {
   static const std::map<std::string, raw_model> all = [] {
     std::map<std::string, raw_model> made;
-    for (const named_profile& each : all_profiles()) {
+    for (const named_recipe& each : named_recipes()) {
       made.emplace(each.name, raw_model(quantized_vit(hostile_shape(), each.recipe)));
     }
     return made;

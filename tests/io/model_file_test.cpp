@@ -117,7 +117,7 @@ std::vector<std::string> lines_of_paper_model() {
   return list.lines();
 }
 
-/// Of the precise profile, with s4 weights in groups of 4.
+/// Of the precise recipe, with s4 weights in groups of 4.
 std::vector<std::string> lines_of_precise_model() {
   line_list list;
   list.add_common();
@@ -140,7 +140,7 @@ std::vector<std::string> lines_of_precise_model() {
 
 TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [all recipes]", "[model_file]") {
   const image_set images(small_vit, 3);
-  for (const named_profile& each : all_profiles()) {
+  for (const named_recipe& each : named_recipes()) {
     CAPTURE(each.name);
     const integer_vit model = quantized_vit(small_vit, each.recipe);
     require_round_trip(model, images);
@@ -213,7 +213,7 @@ TEST_CASE("save_integer_vit: load_integer_vit gives keys and values zero points 
 }
 
 TEST_CASE("save_integer_vit: load_integer_vit gives the saved model [smallest sizes]", "[model_file]") {
-  for (const named_profile& each : all_profiles()) {
+  for (const named_recipe& each : named_recipes()) {
     for (const int depth : {0, 1}) {
       CAPTURE(each.name, depth);
       vit_shape shape = smallest_vit;
@@ -248,7 +248,7 @@ TEST_CASE("save_integer_vit: load_integer_vit gives the digits model [all recipe
   const float_vit model = load_float_vit(safetensors_file::read(folder / "digits_vit.safetensors"));
   const image_set images(model.shape, 8);
   const vit_scales scales = calibrate(model, images.views());
-  for (const named_profile& each : all_profiles()) {
+  for (const named_recipe& each : named_recipes()) {
     CAPTURE(each.name);
     require_round_trip(build_vit(model, scales, each.recipe), images);
   }

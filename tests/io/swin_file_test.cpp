@@ -59,7 +59,7 @@ std::vector<std::int32_t> run(const integer_swin& model, const image_view& image
 TEST_CASE("save_integer_swin: load_integer_swin gives the saved model [all recipes]", "[swin_file]") {
   std::uint64_t seed = 1;
   for (const quantization_recipe& parts : all_parts()) {
-    INFO(profile_text(parts));
+    INFO(recipe_text(parts));
     const integer_swin model = random_swin(small, parts, seed++);
     const scratch_folder folder;
     save_integer_swin(model, folder / "model", {{"made", "today"}});

@@ -66,10 +66,10 @@ void check_block(const block_parameters& p, const block_shape& shape, index_t ba
 }
 
 TEST_CASE("block: equals the specification [every recipe]", "[block]") {
-  for (quantization_recipe parts : sensible_attention_profiles()) {
+  for (quantization_recipe parts : sensible_attention_recipes()) {
     for (const auto stream : {stream_codes::u8, stream_codes::s16}) {
       parts.stream = stream;
-      INFO(profile_text(parts));
+      INFO(recipe_text(parts));
       const model_recipe recipe{.shape = {.channels = 1,
                                           .height = 8,
                                           .image_width = 12,
@@ -164,7 +164,7 @@ packed_vit model_of_one_block(const quantization_recipe& parts, index_t side) {
 }
 
 void check_model(const quantization_recipe& recipe, index_t side, index_t threads, stream_contents contents) {
-  INFO(profile_text(recipe) << ", side " << side << ", contents " << static_cast<int>(contents));
+  INFO(recipe_text(recipe) << ", side " << side << ", contents " << static_cast<int>(contents));
   const packed_vit model = model_of_one_block(recipe, side);
   const vit_parameters& p = model.parameters();
   generator random(4);
@@ -210,7 +210,7 @@ TEST_CASE("attention: equals the specification [any numbers of queries and keys]
   for (const auto& c : cases) {
     for (const quantization_recipe& recipe :
          {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
-      INFO(profile_text(recipe) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
+      INFO(recipe_text(recipe) << ", " << c.queries << " queries, " << c.keys << " keys, size " << c.size);
       const packed_vit model = model_of_one_block(recipe, 8);
       multihead_parameters p = model.parameters().blocks[0].attention.multihead(c.heads);
       p.logits.multiplier /= static_cast<std::int32_t>(std::max<index_t>(1, c.size / 8));  // as in 8 columns
@@ -268,7 +268,7 @@ TEST_CASE("attention: masked keys have weight 0, as in the specification [every 
       generator random(8);
       qkv_codes codes(c.queries, c.keys, c.heads * c.size, random);
       for (const tensor<std::uint8_t>& mask : some_masks(c.queries, c.keys, random)) {
-        CAPTURE(profile_text(recipe), c.queries, c.keys, mask.rows());
+        CAPTURE(recipe_text(recipe), c.queries, c.keys, mask.rows());
         attention_operands x = codes.operands();
         x.mask = {mask.view()};
         check_attention(x, p, 1 + c.queries % 3);
@@ -371,7 +371,7 @@ TEST_CASE("prepare_keys_values: many calls of attention have the bits of the cal
         executor_ref(thread_pool{threads}));
     for (const index_t queries : {0, 1, 5, 64, 130}) {
       for (const bool causal : {false, true}) {
-        CAPTURE(profile_text(recipe), queries, causal);
+        CAPTURE(recipe_text(recipe), queries, causal);
         qkv_codes more(queries, 0, heads * size, random);
         tensor<std::uint8_t> mask(queries, keys), y(queries, heads * size), expected(queries, heads * size);
         causal_mask(mask.view(), 10);
@@ -418,7 +418,7 @@ TEST_CASE("attention: equals the specification [logits for which the offsets of 
 TEST_CASE("block: equals the specification [logits for which the offsets of rows have no room]", "[block]") {
   for (const quantization_recipe& recipe :
        {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
-    INFO(profile_text(recipe));
+    INFO(recipe_text(recipe));
     const packed_vit model = model_of_one_block(recipe, 8);
     block_parameters p = model.parameters().blocks[0];
     p.attention.logits = without_room(p.attention.logits);

@@ -96,14 +96,14 @@ constexpr vit_shape uneven_shape{.channels = 2,
 TEST_CASE("vit: equals the specification [every recipe]", "[vit][long]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}, {2, 3, 63}};
   int models = 0;
-  for (quantization_recipe parts : sensible_attention_profiles()) {
+  for (quantization_recipe parts : sensible_attention_recipes()) {
     for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
       for (const bool pixel_codes : {false, true}) {
         parts.stream = stream;
         parts.pixel_codes = pixel_codes;
         parts.weights = static_cast<weight_kind>(models % 3);  // each with each: 24 attentions, four times
         parts.weight_group = 4;
-        INFO(profile_text(parts));
+        INFO(recipe_text(parts));
         check_model({.shape = uneven_shape, .parts = parts}, runs);
         ++models;
       }
@@ -136,7 +136,7 @@ void check_shapes(std::span<const run_options> runs) {
   for (const auto& [shape, why] : shapes) {
     for (const quantization_recipe& parts :
          {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
-      INFO(why << ", " << profile_text(parts));
+      INFO(why << ", " << recipe_text(parts));
       check_model({.shape = shape, .parts = parts}, runs);
     }
   }
@@ -156,7 +156,7 @@ TEST_CASE("vit: equals the specification [a LayerNorm before the blocks]", "[vit
   constexpr run_options runs[] = {{1, 1, 0}, {1, 3, 1}, {3, 2, 63}};
   for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
     for (const index_t depth : {0, 2}) {
-      INFO(profile_text(parts) << ", " << depth << " blocks");
+      INFO(recipe_text(parts) << ", " << depth << " blocks");
       vit_shape shape = uneven_shape;
       shape.depth = depth;
       check_model({.shape = shape, .parts = parts, .norm_pre = true}, runs);

@@ -25,7 +25,7 @@ namespace {
 
 /// Compares a random model on several images; returns how many codes were compared.
 std::int64_t check_model(const model_recipe& recipe, std::uint64_t seed, int random_images, code_counts& occurred) {
-  INFO("seed " << seed << ", profile: " << profile_text(recipe.parts));
+  INFO("seed " << seed << ", recipe: " << recipe_text(recipe.parts));
   const integer_vit model(model_builder(recipe, seed).model());
   const double_reference reference(model.tensors());
   std::int64_t compared = 0;
@@ -118,11 +118,11 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [paper
 
 /// Compares models of every choice of attention with every kind of weights in every shape; what a pixel is and the
 /// groups of weights take turns. Returns how many models were compared.
-int check_profiles(stream_codes stream, code_counts& occurred) {
+int check_recipes(stream_codes stream, code_counts& occurred) {
   std::int64_t compared = 0;
   std::size_t models = 0;
   for (const vit_shape& shape : shapes) {
-    for (const quantization_recipe& attention : sensible_attention_profiles()) {
+    for (const quantization_recipe& attention : sensible_attention_recipes()) {
       for (int kind = 0; kind < 3; ++kind) {
         quantization_recipe parts = with_weights(attention, models);
         parts.stream = stream;
@@ -139,7 +139,7 @@ int check_profiles(stream_codes stream, code_counts& occurred) {
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [all recipes on a u8 stream]") {
   code_counts occurred;
-  CHECK(check_profiles(stream_codes::u8, occurred) == 9 * 24 * 3);
+  CHECK(check_recipes(stream_codes::u8, occurred) == 9 * 24 * 3);
   check_spread_inside_blocks(occurred);
   CHECK(find_narrow_tensor(occurred, {"patch", "embed", "tokens", "proj", "add1", "fc2", "add2"}, 200, 0, 255) == "");
   CHECK(find_narrow_tensor(occurred, {"attention"}, 150, 0, 255) == "");
@@ -147,7 +147,7 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [all r
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [all recipes on an s16 stream]") {
   code_counts occurred;
-  CHECK(check_profiles(stream_codes::s16, occurred) == 9 * 24 * 3);
+  CHECK(check_recipes(stream_codes::s16, occurred) == 9 * 24 * 3);
   check_spread_inside_blocks(occurred);
   CHECK(find_narrow_tensor(occurred, {"tokens", "add1", "add2"}, 5000, -32768, 32767) == "");
   for (const char* const name : {"patch", "embed", "proj", "fc2"}) {

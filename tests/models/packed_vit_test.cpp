@@ -31,7 +31,7 @@ classification classify(const packed_vit& model, const image_view& image) {
 TEST_CASE("packed_vit: models of every kind of weights compute the same, also after they are moved") {
   for (const vit_shape& shape : {smallest_vit, small_vit}) {
     const image_set images(shape, 2);
-    for (const named_profile& named : all_profiles()) {
+    for (const named_recipe& named : named_recipes()) {
       INFO(named.name);
       integer_vit model = quantized_vit(shape, named.recipe);
       const std::vector<classification> expected = classify_all(model, images);

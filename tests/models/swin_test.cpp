@@ -81,7 +81,7 @@ TEST_CASE("reference::swin: equals the evaluation in double precision on every t
   for (const swin_shape& shape : shapes) {
     for (const quantization_recipe& parts :
          {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
-      INFO("seed " << seed << ", profile: " << profile_text(parts));
+      INFO("seed " << seed << ", recipe: " << recipe_text(parts));
       compared += check_model(random_swin(shape, parts, seed++), 2, occurred);
     }
   }
@@ -101,12 +101,12 @@ TEST_CASE("reference::swin: equals the evaluation in double precision [every kin
   std::int64_t compared = 0;
   int models = 0, refused = 0;
   for (const swin_shape& shape : {shapes[2], shapes[3]}) {
-    for (const quantization_recipe& attention : sensible_attention_profiles()) {
+    for (const quantization_recipe& attention : sensible_attention_recipes()) {
       quantization_recipe parts = attention;
       parts.stream = models % 2 == 0 ? stream_codes::u8 : stream_codes::s16;
       parts.weights = models % 3 == 0 ? weight_kind::s8 : models % 3 == 1 ? weight_kind::s4 : weight_kind::grouped_s4;
       parts.weight_group = 5;
-      INFO("model " << models << ", profile: " << profile_text(parts));
+      INFO("model " << models << ", recipe: " << recipe_text(parts));
       const bool packed =
           parts.probabilities == attention_code::u4_clipped && parts.attention != attention_kind::weights;
       const auto seed = static_cast<std::uint64_t>(1000 + models++);
@@ -121,8 +121,7 @@ TEST_CASE("reference::swin: equals the evaluation in double precision [every kin
   }
   CHECK(refused > 0);
   CHECK(refused < models / 2);
-  std::cout << "[intact: compared] " << models - refused << " profiles of Swin transformers: " << compared
-            << " codes\n";
+  std::cout << "[intact: compared] " << models - refused << " recipes of Swin transformers: " << compared << " codes\n";
 }
 
 /// Swin-T with blocks per stage, of images of so many pixels.
@@ -224,7 +223,7 @@ TEST_CASE("swin: a batch on packed weights has the logits of the specification")
       quantization_recipe recipe = parts;
       recipe.weights = weights;
       recipe.weight_group = 5;
-      INFO(profile_text(recipe));
+      INFO(recipe_text(recipe));
       packed_swin first(random_swin(shapes[2], recipe, 91));
       const packed_swin model = std::move(first);
       const std::vector<owned_image> images = make_images(model.shape(), 2);

@@ -155,9 +155,9 @@ void check_variant(const float_vit& model) {
   const image_set images(model.shape, 5);
   const vit_scales scales = calibrate(model, images.views());
   const logit_rows exact = run([&](const image_view& image) { return forward(model, image); }, images);
-  for (const named_profile& profile : all_profiles()) {
-    CAPTURE(profile.name);
-    const quantization_recipe& recipe = profile.recipe;
+  for (const named_recipe& named : named_recipes()) {
+    CAPTURE(named.name);
+    const quantization_recipe& recipe = named.recipe;
     const bool s8 = recipe.weights == weight_kind::s8;
     const calibrated_vit nearest = fit_scales(round_to_nearest(model, scales, recipe), recipe);
     CHECK(nearest.changes.empty());

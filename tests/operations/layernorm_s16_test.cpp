@@ -10,7 +10,7 @@
 #include "intact/layernorm.hpp"
 #include "tensor.hpp"
 
-// layernorm of s16 codes: the residual stream of the precise profile.
+// layernorm of s16 codes: the residual stream of the precise recipe.
 
 namespace intact_test::layernorm_s16_test {
 namespace {

@@ -1,4 +1,4 @@
-// Float models whose activations are finite always become integer models, in every profile: with parts that are zero or
+// Float models whose activations are finite always become integer models, in every recipe: with parts that are zero or
 // pruned, channels that are 10^30 times as large or small as the others, constant LayerNorms, black images. The integer
 // models that come out equal their evaluation in double precision, and model files take them.
 
@@ -235,7 +235,7 @@ constexpr observer observers[] = {observer::minmax, observer::ema, observer::per
 
 TEST_CASE("build_vit: builds extreme models, which equal double precision [all recipes]", "[extreme_models]") {
   const image_set images(extreme_vit, 2);
-  const std::vector<named_profile> profiles = all_profiles();
+  const std::vector<named_recipe> recipes = named_recipes();
   const scratch_folder folder;
   std::size_t built = 0, raised = 0;
   std::map<std::string, int> raised_tensors;
@@ -259,17 +259,17 @@ TEST_CASE("build_vit: builds extreme models, which equal double precision [all r
       continue;
     }
     ++built;
-    for (std::size_t i = seed % 3; i < profiles.size(); i += 3) {
-      CAPTURE(profiles[i].name);
-      const vit_weights weights = quantize_weights(model, profiles[i].recipe);
-      const fitted_scales<vit_scales> fitted = fit_scales(model, *scales, weights, profiles[i].recipe);
+    for (std::size_t i = seed % 3; i < recipes.size(); i += 3) {
+      CAPTURE(recipes[i].name);
+      const vit_weights weights = quantize_weights(model, recipes[i].recipe);
+      const fitted_scales<vit_scales> fitted = fit_scales(model, *scales, weights, recipes[i].recipe);
       raised += fitted.changes.empty() ? 0U : 1U;
       for (const scale_change& change : fitted.changes) {
         ++raised_tensors[change.tensor];
         CHECK(change.raised > change.observed);
       }
-      CHECK(fit_scales(model, fitted.scales, weights, profiles[i].recipe).changes.empty());
-      const integer_vit integer = build_vit(model, *scales, weights, profiles[i].recipe);
+      CHECK(fit_scales(model, fitted.scales, weights, recipes[i].recipe).changes.empty());
+      const integer_vit integer = build_vit(model, *scales, weights, recipes[i].recipe);
       check_model(integer, views);
       save_integer_vit(integer, folder / "model.safetensors");
     }
@@ -296,7 +296,7 @@ TEST_CASE("build_vit: values that are far larger than queries and keys keep the 
     model.blocks[0].qkv.bias.tail(width) *= factor;
     model.blocks[0].proj.weight /= factor;
     const vit_scales scales = calibrate(model, images.views());
-    for (const named_profile& each : all_profiles()) {
+    for (const named_recipe& each : named_recipes()) {
       CAPTURE(factor, each.name);
       const integer_vit integer = build_vit(model, scales, each.recipe);
       separate += integer.tensors().blocks[0].k_zero_point.has_value() ? 1 : 0;
@@ -324,7 +324,7 @@ TEST_CASE("build_vit: one query or key that is far larger than all other values 
           continue;
         }
         ++finite;
-        for (const named_profile& each : all_profiles()) {
+        for (const named_recipe& each : named_recipes()) {
           CAPTURE(row, large, bias, each.name);
           const vit_weights weights = quantize_weights(model, each.recipe);
           const fitted_scales<vit_scales> fitted = fit_scales(model, *scales, weights, each.recipe);
@@ -352,8 +352,8 @@ TEST_CASE("build_swin: builds extreme models, which equal double precision", "[e
   shape.stage[1] = {.width = 8, .heads = 2, .hidden = 8, .depth = 1, .window = 4};
   const std::vector<owned_image> images = make_images(shape, 2);
   const std::vector<image_view> all = views_of(images);
-  const quantization_recipe profiles[] = {paper_recipe, precise_recipe, precise_recipe_888, paper_recipe_888,
-                                          precise_recipe_weight_codes};
+  const quantization_recipe recipes[] = {paper_recipe, precise_recipe, precise_recipe_888, paper_recipe_888,
+                                         precise_recipe_weight_codes};
   std::size_t built = 0, raised = 0;
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     CAPTURE(seed);
@@ -388,7 +388,7 @@ TEST_CASE("build_swin: builds extreme models, which equal double precision", "[e
       continue;
     }
     ++built;
-    const quantization_recipe& recipe = profiles[seed % 4];
+    const quantization_recipe& recipe = recipes[seed % 4];
     const swin_weights weights = quantize_weights(model, recipe);
     const fitted_scales<swin_scales> fitted = fit_scales(model, *scales, weights, recipe);
     raised += fitted.changes.empty() ? 0U : 1U;

@@ -109,7 +109,7 @@ TEST_CASE("simulated_vit: with all kinds rounded, is close to the integer model 
     views.push_back(image.view());
   }
   const vit_scales scales = calibrate(model, views);
-  for (const named_profile& named : all_profiles()) {
+  for (const named_recipe& named : named_recipes()) {
     for (const bool search : {false, true}) {
       CAPTURE(named.name, search);
       const calibrated_vit calibrated =

@@ -16,17 +16,17 @@
 #include "scratch_folder.hpp"
 #include "tensor.hpp"
 
-// Integer vision transformers quantized from a random float one, with every profile, and what runs them.
+// Integer vision transformers quantized from a random float one, with every recipe, and what runs them.
 
 namespace intact_test {
 
-struct named_profile {
+struct named_recipe {
   std::string name;
   quantization_recipe recipe;
 };
 
 /// Every kind of weights, attention and stream that a model can have.
-inline std::vector<named_profile> all_profiles() {
+inline std::vector<named_recipe> named_recipes() {
   const auto with = [](quantization_recipe p, weight_kind weights, index_t group = 32) {
     p.weights = weights;
     p.weight_group = group;

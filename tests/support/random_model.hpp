@@ -14,12 +14,12 @@
 #include "intact/build/table.hpp"
 #include "tensor.hpp"
 
-// Integer vision transformers of random parameters for every profile, and images for them.
+// Integer vision transformers of random parameters for every recipe, and images for them.
 
 namespace intact_test {
 
 /// Every choice of attention, whether its parts go together or not; the rest is the paper's.
-inline std::vector<quantization_recipe> all_attention_profiles() {
+inline std::vector<quantization_recipe> all_attention_recipes() {
   std::vector<quantization_recipe> all;
   for (const attention_kind kind : {attention_kind::log2_of_sum, attention_kind::log2_of_max, attention_kind::weights,
                                     attention_kind::weight_codes}) {
@@ -41,7 +41,7 @@ inline std::vector<quantization_recipe> all_attention_profiles() {
   return all;
 }
 
-/// Why a profile makes no sense: what a refusal must name, for every reason.
+/// Why a recipe makes no sense: what a refusal must name, for every reason.
 inline std::vector<std::string> reasons_to_refuse(const quantization_recipe& p) {
   std::vector<std::string> reasons;
   if (p.attention != attention_kind::log2_of_sum) {
@@ -72,14 +72,14 @@ inline std::vector<std::string> reasons_to_refuse(const quantization_recipe& p) 
 }
 
 /// The choices of attention whose parts go together.
-inline std::vector<quantization_recipe> sensible_attention_profiles() {
-  std::vector<quantization_recipe> sensible = all_attention_profiles();
+inline std::vector<quantization_recipe> sensible_attention_recipes() {
+  std::vector<quantization_recipe> sensible = all_attention_recipes();
   std::erase_if(sensible, [](const quantization_recipe& p) { return !reasons_to_refuse(p).empty(); });
   return sensible;
 }
 
-/// A profile in words, for messages.
-inline std::string profile_text(const quantization_recipe& p) {
+/// A recipe in words, for messages.
+inline std::string recipe_text(const quantization_recipe& p) {
   const auto number = [](const char* name, auto value) {
     return std::string(name) + " " + std::to_string(static_cast<int>(value)) + " ";
   };
@@ -91,7 +91,7 @@ inline std::string profile_text(const quantization_recipe& p) {
 
 /// The parts of a random model.
 struct model_recipe {
-  vit_shape shape;  ///< its stream is the profile's
+  vit_shape shape;  ///< its stream is the recipe's
   quantization_recipe parts;
   values weights = values::random;
   bool norm_pre = false;  ///< a LayerNorm before the blocks

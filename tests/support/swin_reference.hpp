@@ -10,7 +10,7 @@
 #include "intact/build/packed_swin.hpp"
 #include "intact/reference/model/swin.hpp"
 
-// A Swin transformer of any profile in real arithmetic, as double_reference.hpp evaluates vision transformers. Windows,
+// A Swin transformer of any recipe in real arithmetic, as double_reference.hpp evaluates vision transformers. Windows,
 // shifts and masks follow the original's description step by step: pad, roll, cut, and number the regions of the rolled
 // grid; none of the library's index maps is used.
 

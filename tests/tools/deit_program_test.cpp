@@ -668,7 +668,7 @@ TEST_CASE("intact-deit: quantizes models with parts that are zero, and names rai
           CHECK(change.at("raised") > change.at("observed"));
           CHECK(quantized.says("the scale of " + change.at("tensor").get<std::string>()));
         }
-        // Only the precise profile divides rows by their sums, and zero values have the scale of the queries.
+        // Only the precise recipe divides rows by their sums, and zero values have the scale of the queries.
         const bool normalizes = recipe == std::string("precise") && zero.first != 0;
         CHECK(std::any_of(raised.begin(), raised.end(), [](const nlohmann::json& change) {
                 return change.at("tensor") == "context" && change.at("block") == 1;

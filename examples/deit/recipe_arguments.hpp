@@ -11,7 +11,7 @@
 #include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
 
-// The arguments that choose an integer graph: a profile, bits, and every part of the profile by itself.
+// The arguments that choose an integer graph: a recipe, bits, and every part of the recipe by itself.
 
 namespace intact_deit {
 
@@ -34,7 +34,7 @@ struct bit_widths {
   }
 };
 
-class profile_arguments {
+class recipe_arguments {
  public:
   void add_to(CLI::App& app) {
     const std::string group = "Integer graph";
@@ -75,9 +75,9 @@ class profile_arguments {
   const std::string& name() const { return name_; }
   const std::string& bits() const { return bits_; }
 
-  /// The same with another profile or other bits.
-  profile_arguments with(const std::string& name, const std::string& bits) const {
-    profile_arguments other = *this;
+  /// The same with another recipe or other bits.
+  recipe_arguments with(const std::string& name, const std::string& bits) const {
+    recipe_arguments other = *this;
     other.name_ = name;
     other.bits_ = bits;
     return other;
@@ -131,7 +131,7 @@ class profile_arguments {
     app.add_option_function<std::string>(
            name, [&value, choices](const std::string& choice) { value = choices.at(choice); }, what)
         ->check(CLI::IsMember(choices))
-        ->group("Parts of the graph, in place of the profile's");
+        ->group("Parts of the graph, in place of --profile's");
   }
 
   std::string name_ = "precise", bits_ = "8/8/4";
