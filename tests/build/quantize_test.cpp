@@ -12,6 +12,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "intact/io/safetensors.hpp"
+#include "recorded_codes.hpp"
 #include "refusal.hpp"
 
 namespace intact_test::quantize_test {
@@ -34,17 +35,6 @@ std::vector<Code> quantized(const std::vector<float>& x, const affine_scale& sca
 }
 
 // ---- recorded cases ----
-
-bool says(const safetensors_file& file, const std::string& word) {
-  return file.metadata_value("params").find('"' + word + '"') != std::string::npos;
-}
-
-code_range recorded_codes(const safetensors_file& file) {
-  return says(file, "uint8")   ? intact::u8_codes
-         : says(file, "uint4") ? intact::u4_codes
-         : says(file, "int8")  ? intact::s8_codes
-                               : intact::s4_codes;
-}
 
 /// Quantizes the recorded tensor with the recorded scales, one per tensor, per channel of the last dimension
 /// (activations), or per channel of the first (weights).

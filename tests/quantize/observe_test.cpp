@@ -14,6 +14,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "intact/io/safetensors.hpp"
+#include "recorded_codes.hpp"
 #include "refusal.hpp"
 
 namespace intact_test::observe_test {
@@ -72,18 +73,6 @@ table recorded_batch(const safetensors_file& file, const std::string& name, bool
     }
   }
   return transposed;
-}
-
-/// The recorded case's parameters contain this word as a value.
-bool says(const safetensors_file& file, const std::string& word) {
-  return file.metadata_value("params").find('"' + word + '"') != std::string::npos;
-}
-
-code_range recorded_codes(const safetensors_file& file) {
-  return says(file, "uint8")   ? intact::u8_codes
-         : says(file, "uint4") ? intact::u4_codes
-         : says(file, "int8")  ? intact::s8_codes
-                               : intact::s4_codes;
 }
 
 void check_recorded(const std::filesystem::path& path) {
