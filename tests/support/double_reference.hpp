@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "catch.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/quantize/double_evaluation.hpp"
@@ -62,6 +63,14 @@ inline std::int64_t count_codes(const tensors& all) {
     count += codes.rows * codes.columns;
   }
   return count;
+}
+
+/// Fails the test unless every code was compared and is equal; returns how many there are.
+inline std::int64_t require_equal(const comparison& outcome, const tensors& expected) {
+  INFO("first mismatch: " << outcome.first_mismatch);
+  REQUIRE(outcome.mismatched == 0);
+  REQUIRE(outcome.compared == count_codes(expected));
+  return outcome.compared;
 }
 
 /// How often each code occurred in the tensors of a name.
