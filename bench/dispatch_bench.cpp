@@ -18,10 +18,21 @@ namespace {
 
 using namespace intact_bench;
 
-/// Calls call(tag) for the set of that name, if this file is compiled for it.
+/// Calls call(tag) if that is the set's name and this file is compiled for it.
+template <class Isa, class Call>
+bool call_if_named(Isa isa, std::string_view name, const Call& call) {
+  if constexpr (Isa::compiled) {
+    if (name == Isa::name) {
+      call(isa);
+      return true;
+    }
+  }
+  return false;
+}
+
 template <class... Isas, class Call>
-bool with_isa(std::tuple<Isas...>*, std::string_view name, const Call& call) {
-  return ((name == Isas::name && (call(Isas()), true)) || ...);
+bool with_isa(std::tuple<Isas...>, std::string_view name, const Call& call) {
+  return (call_if_named(Isas(), name, call) || ...);
 }
 
 /// Each call goes on with the stream that the one before has left.
@@ -39,7 +50,7 @@ void compare(const named_recipe& recipe, const effort& limits) {
     return intact::matrix_view<Code>(all.data(), task.of.rows(), task.of.width);
   };
   intact::dispatch::block(view_of(found_codes), task.parameters(), shape, scratch);
-  const bool compiled = with_isa(static_cast<intact::isa::compiled*>(nullptr), name, [&](auto isa) {
+  const bool compiled = with_isa(std::tuple<INTACT_DISPATCH_TAGS>(), name, [&](auto isa) {
     intact::block<decltype(isa)>(view_of(expected), task.parameters(), shape, scratch);
     if (found_codes != expected) {
       throw std::runtime_error("the dispatched block has other codes");

@@ -107,14 +107,14 @@ INTACT_INLINE void for_each_group(index_t channels, const Group& group) {
 /// Table entries at codes, by scalar loads, which are faster than gathers.
 INTACT_INLINE void lookup(const std::uint16_t* codes, index_t count, const std::uint8_t* table, std::uint8_t* to) {
   constexpr index_t unrolled = 8;
-  index_t j = 0;
-  for (; j + unrolled <= count; j += unrolled) {
+  const index_t whole = count - count % unrolled;
+  for (index_t j = 0; j < whole; j += unrolled) {
     INTACT_UNROLL
     for (index_t i = j; i < j + unrolled; ++i) {
       to[i] = table[codes[i]];
     }
   }
-  for (; j < count; ++j) {
+  for (index_t j = whole; j < count; ++j) {
     to[j] = table[codes[j]];
   }
 }
