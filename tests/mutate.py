@@ -533,7 +533,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "gemm.hpp", "activation_product_test@avx2",
-        ("i = task * count / threads; i < (task + 1)", "i = task * count / threads; i + 1 < (task + 1)"),
+        ("i = products.begin; i < products.end", "i = products.begin; i + 1 < products.end"),
     ),
     *mutations_of(
         "types/row_range.hpp", "operation_kernel_test@avx2",
@@ -785,6 +785,7 @@ MUTATIONS = [
         ("bytes < 0 ? max_size : size_sum", "bytes < 0 ? 0 : size_sum"),
         ("mine >= most || more >= most - mine", "mine >= most"),
         ("count) > (left_ - padding) / sizeof(T)", "count) * sizeof(T) > left_ - padding"),
+        ("before < task; ++before", "before + 1 < task; ++before"),
     ),
     *mutations_of(
         "io/model_file_checks.hpp", "model_file_hostile_test",
@@ -1228,6 +1229,12 @@ MUTATIONS = [
         ("replaces_ ? 0600 : 0666", "0666"),
     ),
     # Choices at run time
+    *mutations_of(
+        "types/executor.hpp", "executor_ref_test",
+        ("task * each + (task < rest ? task : rest)", "task * each + task"),
+        ("(task < rest ? 1 : 0)", "(task < rest ? 0 : 1)"),
+        ("each = units / tasks", "each = (units + 1) / tasks"),
+    ),
     *mutations_of(
         "types/executor_ref.hpp", "executor_ref_test",
         ("static_cast<index_t>(run.threads())", "index_t{1}"),

@@ -107,8 +107,10 @@ void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& r
   const index_t threads = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(worthwhile, 1));
   const index_t each = std::clamp<index_t>(worthwhile / threads, 1, gemm_tasks_per_thread);
   const index_t tasks = threads == 1 ? std::min<index_t>(units, 1) : std::min(threads * each, units);
-  run.for_each(tasks,
-               [&](index_t task) { kernel::gemm<Isa>(product, task * units / tasks, (task + 1) * units / tasks); });
+  run.for_each(tasks, [&](index_t task) {
+    const row_range mine = units_of_task(units, task, tasks);
+    kernel::gemm<Isa>(product, mine.begin, mine.end);
+  });
 }
 
 }  // namespace detail
@@ -190,12 +192,11 @@ void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage
   if (count >= threads) {
     // Whole products, each by one thread.
     run.for_each(threads, [&](index_t task) {
-      workspace rest = memory;
-      kernel::activation_product_memory mine = {};
-      for (index_t t = 0; t <= task; ++t) {
-        mine = kernel::activation_product_memory::take(rest, rows, columns, depth);
-      }
-      for (index_t i = task * count / threads; i < (task + 1) * count / threads; ++i) {
+      const auto mine = take_of_task(memory, task, [&](workspace& rest) {
+        return kernel::activation_product_memory::take(rest, rows, columns, depth);
+      });
+      const row_range products = units_of_task(count, task, threads);
+      for (index_t i = products.begin; i < products.end; ++i) {
         const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
         kernel::gemm_single_task<Isa>(a[i].codes, b_packed,
                                       row_corrected<Stage>{stage, {mine.corrections, static_cast<std::size_t>(rows)}},

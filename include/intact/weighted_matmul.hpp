@@ -48,13 +48,10 @@ void multiply_by_values(const quantized_matrix& v, index_t rows, workspace memor
       kernel::prepare_values<Isa>(v, kernel::value_memory::take(memory, keys, v.codes.columns));
   const index_t tasks = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(bands, 1));
   run.for_each(tasks, [&](index_t task) {
-    workspace mine = memory;
-    kernel::shift_scratch scratch{};
-    for (index_t t = 0; t <= task; ++t) {
-      scratch = kernel::shift_scratch::take(mine, keys, band);
-    }
-    const auto first_row = [&](index_t of_task) { return std::min(of_task * bands / tasks * band, rows); };
-    multiply(values, row_range{.begin = first_row(task), .end = first_row(task + 1)}, scratch);
+    const auto scratch =
+        take_of_task(memory, task, [&](workspace& rest) { return kernel::shift_scratch::take(rest, keys, band); });
+    const row_range mine = units_of_task(bands, task, tasks);
+    multiply(values, row_range{.begin = mine.begin * band, .end = std::min(mine.end * band, rows)}, scratch);
   });
 }
 

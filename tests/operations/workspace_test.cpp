@@ -1,6 +1,7 @@
 #include "intact/types/workspace.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -189,6 +190,14 @@ TEST_CASE("workspace: a matrix is dense") {
   CHECK((matrix.rows == 5 && matrix.columns == 7 && matrix.stride == 7));
   matrix(4, 6) = 1;
   CHECK(left.left() == 200 - 63 - 70);
+}
+
+TEST_CASE("take_of_task: tasks have memory one after another") {
+  alignas(intact::workspace_alignment) std::array<std::byte, 4 * intact::workspace_alignment> memory;
+  const intact::workspace all(memory.data(), memory.size());
+  const auto take = [](intact::workspace& rest) { return rest.take<std::byte>(intact::workspace_alignment + 1); };
+  CHECK(intact::take_of_task(all, 0, take) == memory.data());
+  CHECK(intact::take_of_task(all, 1, take) == memory.data() + 2 * intact::workspace_alignment);
 }
 
 TEST_CASE("workspace_size: is enough at every alignment, but one cache line less is not at the worst") {

@@ -152,13 +152,12 @@ class batch_attention {
   void share(index_t units, const workspace& memory, const Executor& executor, const Unit& run_unit) const {
     const index_t tasks = std::clamp<index_t>(executor.threads(), 1, std::max<index_t>(units, 1));
     executor.for_each(tasks, [&](index_t task) {
-      workspace mine = memory;
-      kernel::attention_scratch scratch{};
-      for (index_t t = 0; t <= task; ++t) {
-        scratch = kernel::attention_scratch::take(mine, keys_, kernel::attention_band(keys_));
-      }
+      const auto scratch = take_of_task(memory, task, [&](workspace& rest) {
+        return kernel::attention_scratch::take(rest, keys_, kernel::attention_band(keys_));
+      });
       const kernel::softmax_row_encoder<Isa> encode_rows(p_.softmax);
-      for (index_t unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+      const row_range mine = units_of_task(units, task, tasks);
+      for (index_t unit = mine.begin; unit < mine.end; ++unit) {
         run_unit(task, encode_rows, scratch, unit);
       }
     });

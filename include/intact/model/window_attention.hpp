@@ -180,15 +180,12 @@ void window_attention(matrix_view<const std::uint8_t> qkv, const window_attentio
 
   const index_t units = batch * windows * shape.heads;
   const index_t tasks = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(units, 1));
-  const workspace scratch_memory = memory;
   run.for_each(tasks, [&](index_t task) {
-    workspace mine = scratch_memory;
-    window_scratch scratch{};
-    for (index_t t = 0; t <= task; ++t) {
-      scratch = window_scratch::take(mine, tokens, size);
-    }
+    const auto scratch =
+        take_of_task(memory, task, [&](workspace& rest) { return window_scratch::take(rest, tokens, size); });
     const kernel::softmax_row_encoder<Isa> encode_rows(p.attention.softmax);
-    for (index_t unit = task * units / tasks; unit < (task + 1) * units / tasks; ++unit) {
+    const row_range mine = units_of_task(units, task, tasks);
+    for (index_t unit = mine.begin; unit < mine.end; ++unit) {
       const index_t window = unit / shape.heads, head = unit % shape.heads;
       const attention_operands operands = p.attention.operands(qkv.row_block(window * tokens, tokens));
       const auto of_head = [&](const quantized_matrix& all) {

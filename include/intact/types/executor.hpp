@@ -34,6 +34,13 @@ static_assert(executor<sequential>);
 /// per-task tables than they save.
 inline constexpr index_t rows_per_task = 16;
 
+/// The units of one of `tasks` tasks that have `units` units between them, of which none has two more than another.
+INTACT_INLINE constexpr row_range units_of_task(index_t units, index_t task, index_t tasks) {
+  const index_t each = units / tasks, rest = units % tasks;
+  const index_t begin = task * each + (task < rest ? task : rest);
+  return {.begin = begin, .end = begin + each + (task < rest ? 1 : 0)};
+}
+
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {
@@ -48,11 +55,9 @@ void for_each_row_range(const Executor& run, index_t rows, index_t group_rows, c
   const index_t wanted = threads <= 1 ? 1 : threads * ranges_per_thread;
   const index_t ranges = wanted < groups ? wanted : groups;
   run.for_each(ranges, [&](index_t i) {
-    const auto first_row = [&](std::int64_t range) {
-      return static_cast<index_t>(range * groups / ranges) * group_rows;
-    };
-    const index_t end = first_row(i + 1);
-    task(row_range{.begin = first_row(i), .end = end < rows ? end : rows});
+    const row_range of = units_of_task(groups, i, ranges);
+    const index_t end = of.end * group_rows;
+    task(row_range{.begin = of.begin * group_rows, .end = end < rows ? end : rows});
   });
 }
 

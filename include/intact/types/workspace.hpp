@@ -109,5 +109,14 @@ inline void require_workspace(const char* operation, const workspace& memory, st
   }
 }
 
+/// The memory of one task of several that share a workspace, one after another: take(memory) hands out one task's.
+template <class Take>
+auto take_of_task(workspace memory, index_t task, const Take& take) {
+  for (index_t before = 0; before < task; ++before) {
+    take(memory);
+  }
+  return take(memory);
+}
+
 }  // namespace INTACT_UNIT
 }  // namespace intact
