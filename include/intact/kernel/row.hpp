@@ -110,8 +110,8 @@ INTACT_INLINE void lookup(const std::uint16_t* codes, index_t count, const std::
   const index_t whole = count - count % unrolled;
   for (index_t j = 0; j < whole; j += unrolled) {
     INTACT_UNROLL
-    for (index_t i = j; i < j + unrolled; ++i) {
-      to[i] = table[codes[i]];
+    for (index_t i = 0; i < unrolled; ++i) {
+      to[j + i] = table[codes[j + i]];
     }
   }
   for (index_t j = whole; j < count; ++j) {
