@@ -208,7 +208,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "average_pool.hpp", "average_pool_test",
-        ("index_t{0x7fffffff} / 32768", "index_t{0x7fffffff} / 32767"),
+        ("0x7fffffff / 32768", "0x7fffffff / 32767"),
     ),
     *mutations_of(
         "model/vit.hpp", "vit_kernel_test@avx2",
@@ -790,7 +790,7 @@ MUTATIONS = [
     *mutations_of(
         "io/model_file_checks.hpp", "model_file_hostile_test",
         ("shape.has_class_features() && shape.class_tokens == 0", "false"),
-        ("index_t{1} << 20", "index_t{1} << 21"),
+        ("max_size = 1 << 20", "max_size = 1 << 21"),
         ("std::int64_t{shape.height / patch.height} * (shape.image_width / patch.width)",
          "static_cast<std::int32_t>(shape.height / patch.height * (shape.image_width / patch.width))"),
         ("tokens > shift_matmul_max_keys", "tokens > shift_matmul_max_keys + 1"),

@@ -12,8 +12,8 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-inline constexpr index_t activation_table_size_8 = index_t{1} << 8;
-inline constexpr index_t activation_table_size_12 = index_t{1} << activation_bits;
+inline constexpr index_t activation_table_size_8 = 1 << 8;
+inline constexpr index_t activation_table_size_12 = 1 << activation_bits;
 
 /// Checks the arguments of activation.
 template <class Code>

@@ -11,9 +11,9 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most tokens whose codes' sum fits int32.
-inline constexpr index_t average_pool_max_tokens = index_t{0x7fffffff} / 255;
+inline constexpr index_t average_pool_max_tokens = 0x7fffffff / 255;
 /// The same for s16 codes.
-inline constexpr index_t average_pool_max_tokens_s16 = index_t{0x7fffffff} / 32768;
+inline constexpr index_t average_pool_max_tokens_s16 = 0x7fffffff / 32768;
 
 /// Checks the arguments of average_pool.
 template <class Code, class Stage>

@@ -97,7 +97,7 @@ namespace detail {
 inline constexpr index_t gemm_tasks_per_thread = 2;
 
 /// Products of two codes that a piece has at least: fewer are computed while another thread wakes up.
-inline constexpr index_t gemm_work_per_task = index_t{1} << 20;
+inline constexpr index_t gemm_work_per_task = 1 << 20;
 
 template <class Isa, class A, class Element, class Stage, executor Executor>
 void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& run) {

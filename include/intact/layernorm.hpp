@@ -14,10 +14,10 @@ inline namespace INTACT_UNIT {
 inline constexpr int layernorm_max_shift = 3;
 
 /// The variance C * sum x^2 - (sum x)^2 + epsilon must stay below this.
-inline constexpr std::uint64_t layernorm_variance_limit = std::uint64_t{1} << 62;
+inline constexpr std::uint64_t layernorm_variance_limit = 1ULL << 62;
 
 /// Most channels: |x| <= 255 << 3, so C^2 * 2040^2 leaves room for an epsilon of as much below the limit.
-inline constexpr index_t layernorm_max_channels = index_t{1} << 19;
+inline constexpr index_t layernorm_max_channels = 1 << 19;
 static_assert(std::uint64_t{layernorm_max_channels} * 2040 * layernorm_max_channels * 2040 <
               layernorm_variance_limit / 2);
 /// The same for s16 codes, |x| <= 2^15 << 3.

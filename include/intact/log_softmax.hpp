@@ -13,7 +13,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// Most keys of a row.
-inline constexpr index_t log_softmax_max_keys = index_t{1} << 28;
+inline constexpr index_t log_softmax_max_keys = 1 << 28;
 
 /// The largest value that a table of type T may hold at d = 0 for rows of `keys` logits: 2 * sum + e and 6 * e must
 /// stay within T.

@@ -1,8 +1,8 @@
 """Checks the namespaces of the headers.
 
   namespace_check.py ctags <include folder>
-      ctags, and so editors that understand as much of C++, find every class and enumeration that begins a line, and in
-      a header of an operation, such as intact/gemm.hpp, a function of its name.
+      ctags, and so editors that understand as much of C++, find every class, enumeration, constant and concept that
+      begins a line, and in a header of an operation, such as intact/gemm.hpp, a function of its name.
 
   namespace_check.py parameters <include folder>
       No public function has more than six parameters: none outside kernel/, simd/ and the namespaces detail.
@@ -20,16 +20,21 @@ import subprocess
 import sys
 
 MOST_PARAMETERS = 6
+CONSTANT = re.compile(r"^(?:inline |static )?constexpr (?:inline )?[\w:<>, ]+? (\w+)(?:\[\w*\])?(?: = |\{)", re.MULTILINE)
+CONCEPT = re.compile(r"^concept (\w+)", re.MULTILINE)
+# How ctags is told of concepts, which it does not know. It reads this file if it runs in the project's folder.
+CONCEPTS = pathlib.Path(__file__).resolve().parents[2] / ".ctags.d" / "concepts.ctags"
 TYPE = re.compile(r"^(?:struct|class|enum class) (\w+)(?: [{:]|<)", re.MULTILINE)
 CROSSING = re.compile(r"^inline namespace INTACT_ABI \{\n(.*?)^\}  // namespace INTACT_ABI", re.MULTILINE | re.DOTALL)
 
 
 def ctags(headers):
     for header in headers:
-        command = ["ctags", "-f", "-", "--c++-kinds=fscg", header]
+        command = ["ctags", "--options=NONE", f"--options={CONCEPTS}", "-f", "-", header]
         tags = subprocess.run(command, check=True, capture_output=True, text=True)
         found = {line.partition("\t")[0] for line in tags.stdout.splitlines()}
-        expected = set(TYPE.findall(header.read_text()))
+        text = header.read_text()
+        expected = {name for pattern in (TYPE, CONSTANT, CONCEPT) for name in pattern.findall(text)}
         if header.parent.name == "intact" and header.stem not in ("intact", "pack", "windows"):
             expected.add(header.stem)
         yield from ((name, None if name in found else f"{header}: {name} is not found") for name in sorted(expected))

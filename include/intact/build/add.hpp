@@ -42,7 +42,7 @@ struct add_zero_points {
 namespace detail {
 
 /// The farthest that an offset has to move: 2^16 pairs of codes cannot take all of 2^17 + 1 places.
-inline constexpr std::int64_t add_farthest_move = std::int64_t{1} << 16;
+inline constexpr std::int64_t add_farthest_move = 1 << 16;
 
 /// The value nearest to `offset` for which no pair of codes gives a multiple of 2^shift: 0, 1, -1, 2, ... away.
 inline std::int64_t tie_free_add_offset(std::int64_t stream, std::int64_t branch, const add_zero_points& zero_points,

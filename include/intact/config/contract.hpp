@@ -33,6 +33,13 @@ inline std::atomic<contract_handler> current_contract_handler{nullptr};
 
 inline namespace INTACT_UNIT {
 
+#if !INTACT_EXCEPTIONS
+/// Installs a handler for broken contracts and returns the former one (null: print to stderr).
+inline contract_handler set_contract_handler(contract_handler handler) {
+  return current_contract_handler.exchange(handler);
+}
+#endif
+
 #if INTACT_EXCEPTIONS
 
 /// Reports a broken contract in words; never returns.
@@ -51,11 +58,6 @@ decltype(auto) with_refusals(const Part& part, const Rewrite& rewrite) {
 }
 
 #else
-
-/// Installs a handler for broken contracts and returns the former one (null: print to stderr).
-inline contract_handler set_contract_handler(contract_handler handler) {
-  return current_contract_handler.exchange(handler);
-}
 
 /// Reports a broken contract in words; never returns.
 [[noreturn]] inline void contract_broken(const char* message) {

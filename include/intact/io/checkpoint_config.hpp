@@ -61,7 +61,7 @@ struct checkpoint_config {
 namespace detail {
 
 /// Configurations are larger only if they are none; the labels of 22,000 classes take 2 MB.
-inline constexpr std::size_t config_max_bytes = std::size_t{16} << 20;
+inline constexpr std::size_t config_max_bytes = 16 << 20;
 
 /// The JSON of a file, if there is one of this name. Its size is checked before it is read.
 inline std::optional<nlohmann::json> read_config(const std::filesystem::path& path) {

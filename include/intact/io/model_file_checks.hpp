@@ -25,7 +25,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 /// The largest size that a model in a file may have. Products of three sizes fit 64 bits.
-inline constexpr index_t model_file_max_size = index_t{1} << 20;
+inline constexpr index_t model_file_max_size = 1 << 20;
 
 namespace detail {
 

@@ -17,7 +17,7 @@ inline namespace INTACT_UNIT {
 namespace detail {
 
 /// The most tokens of the first stage: with all other sizes at their limits, buffers of a block fit 64 bits.
-inline constexpr index_t swin_file_max_tokens = index_t{1} << 24;
+inline constexpr index_t swin_file_max_tokens = 1 << 24;
 
 /// Checks the relations between a stage's sizes, once all of them have been read.
 inline void check_stage(const model_archive& archive, const std::string& name, const swin_shape& shape, index_t s) {

@@ -41,7 +41,7 @@ void require_mlp(const mlp_parameters& p, index_t width, index_t hidden) {
 }
 
 /// Bytes of a band's rows between the steps of a block, and the least rows that justify reading all weights.
-inline constexpr index_t band_bytes = index_t{4} << 20;
+inline constexpr index_t band_bytes = 4 << 20;
 inline constexpr index_t band_least_rows = 192;
 
 /// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes. All have as many but for the

@@ -28,7 +28,7 @@ struct window_grid {
 };
 
 /// The longest side of a grid and of a window: products of three sides fit 64 bits.
-inline constexpr index_t window_grid_max_side = index_t{1} << 20;
+inline constexpr index_t window_grid_max_side = 1 << 20;
 
 }  // namespace INTACT_ABI
 
