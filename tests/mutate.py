@@ -236,6 +236,29 @@ MUTATIONS = [
         ("{.m = 0, .n = c,", "{.m = 0, .n = 0,"),
     ),
     *mutations_of(
+        "kernel/multiply.hpp", "multiply_test",
+        ("b.codes.data + i * b.codes.stride + c", "b.codes.data + i * a.codes.stride"),
+        ("simd::subtract<Isa>(factors[j], b_zero_point)", "simd::subtract<Isa>(factors[j], a_zero_point)"),
+        ("{.m = i, .n = c,", "{.m = i, .n = 0,"),
+    ),
+    *mutations_of(
+        "reference/multiply.hpp", "multiply_test",
+        ("(a.codes(i, c) - a.zero_point)", "(a.codes(i, c) + a.zero_point)"),
+        ("(b.codes(i, c) - b.zero_point)", "(b.codes(0, c) - b.zero_point)"),
+        ("product, i, c)", "product, i, 0)"),
+    ),
+    *mutations_of(
+        "multiply.hpp", "multiply_test",
+        ('"zero point of a", a.zero_point, 0, 255', '"zero point of a", a.zero_point, 0, 256'),
+        ('"b", b.codes, a.codes.rows, a.codes.columns', '"b", b.codes, a.codes.rows, b.codes.columns'),
+    ),
+    *mutations_of(
+        "build/scale_spec.hpp", "multiply_test",
+        ("a_high = 255 - a_zero_point", "a_high = 254 - a_zero_point"),
+        ("std::min(a_low * b_high, a_high * b_low)", "a_low * b_high"),
+        ("std::max(a_low * b_low, a_high * b_high)", "a_high * b_high"),
+    ),
+    *mutations_of(
         "kernel/convert_codes.hpp", "convert_codes_test",
         ("x.data + i * x.stride + c", "x.data + i * x.stride"),
     ),

@@ -15,6 +15,7 @@
 #include "intact/max_softmax.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/multiply.hpp"
 #include "intact/pack.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/row_sums.hpp"

@@ -175,6 +175,7 @@ TEST_CASE("dispatch: refuses before it looks at the table [every operation]") {
   check_refusal([&] { dispatch::activation(x, table, y); }, "activation: size of table is 0");
   check_refusal([&] { dispatch::add(x, x, {}, narrow); }, "add: y is 4 x 3");
   check_refusal([&] { dispatch::average_pool(x, stage, matrix_view(sums, 1, 3)); }, "average_pool: y is 1 x 3");
+  check_refusal([&] { dispatch::multiply(q, q, stage, matrix_view(sums, 4, 3)); }, "multiply: y is 4 x 3");
   check_refusal([&] { dispatch::convert_codes(x, stage, matrix_view(sums, 4, 3)); }, "convert_codes: y is 4 x 3");
   check_refusal(
       [&] {

@@ -128,6 +128,8 @@ TEST_CASE("dispatch: equals header-only calls [operations on rows]", "[dispatch]
       tokens, channels, [&](auto y, const auto& run) { dispatch::activation(words.view(), table, y, run); },
       [&](auto y) { activation<tested_isa>(words.view(), std::span<const u8>(table), y); });
 
+  const stage_arrays of_products(tokens, channels, layouts[1], scales::bytes, 255 * 255, o.random);
+  const tensor<u8> other = random_tensor<u8>(tokens, channels, 0, 255, 6);
   for_each_stage(dispatch_lists::of_tensors{}, [&]<class Stage>(std::type_identity<Stage>) {
     const auto stage = stage_of<Stage>(arrays);
     check_dispatched<typename Stage::output>(
@@ -139,6 +141,11 @@ TEST_CASE("dispatch: equals header-only calls [operations on rows]", "[dispatch]
     check_dispatched<typename Stage::output>(
         tokens, channels, [&](auto y, const auto& run) { dispatch::convert_codes(o.x.view(), stage, y, run); },
         [&](auto y) { convert_codes<tested_isa>(o.x.view(), stage, y); });
+    const quantized_matrix a{o.x.view(), 200}, b{other.view(), 3};
+    check_dispatched<typename Stage::output>(
+        tokens, channels,
+        [&](auto y, const auto& run) { dispatch::multiply(a, b, stage_of<Stage>(of_products), y, run); },
+        [&](auto y) { multiply<tested_isa>(a, b, stage_of<Stage>(of_products), y); });
   });
 }
 

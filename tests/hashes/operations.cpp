@@ -11,6 +11,7 @@
 #include "intact/convert_codes.hpp"
 #include "intact/im2col.hpp"
 #include "intact/layernorm.hpp"
+#include "intact/multiply.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/reference/activation.hpp"
 #include "intact/reference/add.hpp"
@@ -19,6 +20,7 @@
 #include "intact/reference/fq_vit_layernorm.hpp"
 #include "intact/reference/im2col.hpp"
 #include "intact/reference/layernorm.hpp"
+#include "intact/reference/multiply.hpp"
 #include "intact/reference/patch_merge.hpp"
 #include "intact/reference/unfold.hpp"
 #include "intact/reference/windows.hpp"
@@ -118,6 +120,22 @@ void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
   }
 }
 
+/// Its own random numbers leave those of the other operations as they were.
+void run_multiply() {
+  random_memory memory(5);
+  const matrix<std::uint8_t> a(tokens, channels, 0, 255, memory.random), b(tokens, channels, 0, 255, memory.random);
+  const auto run = [&](const std::string& name, const auto& stage) {
+    using output = typename std::remove_cvref_t<decltype(stage)>::output;
+    matrix<output> expected(tokens, channels), found(tokens, channels);
+    reference::multiply({a.view(), 17}, {b.view(), 130}, stage, expected.view());
+    multiply<tested_isa>({a.view(), 17}, {b.view(), 130}, stage, found.view());
+    report("multiply/" + name, found.view(), expected.view());
+  };
+  run("keep_accumulator", raw_accumulator{});
+  run("u8", requantize<std::uint8_t, tensor_scale>{{1'400'000'000, std::int64_t{201} << 38, 7, 0}});
+  run("s16", requantize<std::int16_t, tensor_scale>{{1'400'000'000, std::int64_t{1} << 31, 0, 1}});
+}
+
 void run_compatibility_layernorm(random_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const fq_vit_layernorm_parameters p{
@@ -197,6 +215,7 @@ void run_operations() {
   run_layernorm<std::int16_t>(memory, "s16", -32768, 32767, 0);
   run_layernorm_of_small_variance<std::uint8_t>("u8", 120);
   run_layernorm_of_small_variance<std::int16_t>("s16", 0);
+  run_multiply();
   run_compatibility_layernorm(memory);
   run_images(memory);
   run_unfolding(memory);

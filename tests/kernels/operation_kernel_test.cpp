@@ -18,12 +18,14 @@
 #include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
+#include "intact/multiply.hpp"
 #include "intact/reference/activation.hpp"
 #include "intact/reference/add.hpp"
 #include "intact/reference/depthwise_conv.hpp"
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"
+#include "intact/reference/multiply.hpp"
 #include "intact/stage/fused.hpp"
 #include "reversed_executor.hpp"
 #include "tensor.hpp"
@@ -795,6 +797,57 @@ TEST_CASE("layernorm, log_softmax, max_softmax, activation: work in place") {
       check([&](codes y) { reference::activation(from, bytes, y); },
             [&](codes y) { activation<test_isa>(y, bytes, y); });
     }
+  }
+}
+
+template <class Stage>
+void check_multiply(const guarded_tensor<std::uint8_t>& a, const guarded_tensor<std::uint8_t>& b, const Stage& stage,
+                    const layout& where) {
+  guarded_tensor<typename Stage::output> expected(a.rows(), a.columns()), y(a.rows(), a.columns(), where),
+      z(a.rows(), a.columns(), where);
+  const quantized_matrix first{a.view(), 255}, second{b.view(), 100};
+  reference::multiply(first, second, stage, expected.view());
+  multiply<test_isa>(first, second, stage, y.view());
+  multiply<test_isa>(first, second, stage, z.view(), reversed_executor{});
+  CAPTURE(a.rows(), a.columns(), where.gap);
+  CHECK(first_difference(y.view(), expected.view()) == "");
+  CHECK(first_difference(z.view(), expected.view()) == "");
+  CHECK(y.surroundings_untouched());
+}
+
+TEST_CASE("multiply: equals the specification") {
+  generator random(222);
+  for (const shape& s : shapes) {
+    guarded_vector<std::int32_t> multiplier;
+    guarded_vector<std::int64_t> offset;
+    for (index_t c = 0; c < s.columns; ++c) {
+      multiplier.push_back(static_cast<std::int32_t>(random.between(0, (std::int64_t{1} << 31) - 1)));
+      offset.push_back(random.between(-(std::int64_t{1} << 47), std::int64_t{1} << 47));
+    }
+    for_each_input<std::uint8_t>(s, 0, 255, [&](const guarded_tensor<std::uint8_t>& a, const layout& where) {
+      guarded_tensor<std::uint8_t> b(s.rows, s.columns, where);
+      fill(b.view(), values::random, 0, 255, random);
+      check_multiply(a, b, raw_accumulator{}, where);
+      check_multiply(a, a, requantize<std::int16_t, tensor_scale>{{(1 << 30) + 1, 5, 0, 1}}, where);
+      check_multiply(a, b, requantize<std::uint8_t, tensor_scale>{{1 << 30, std::int64_t{257} << 37, 6, 0}}, where);
+      check_multiply(a, b, requantize<std::uint8_t>{{multiplier, offset, 7, 0}}, where);
+    });
+  }
+}
+
+TEST_CASE("multiply: works in place") {
+  generator random(223);
+  const requantize<std::uint8_t, tensor_scale> stage{{1 << 30, std::int64_t{257} << 37, 6, 0}};
+  for (const layout& where : layouts) {
+    guarded_tensor<std::uint8_t> a(6, 85, where), b(6, 85, where), expected(6, 85);
+    fill(a.view(), values::random, 0, 255, random);
+    fill(b.view(), values::random, 0, 255, random);
+    reference::multiply({a.view(), 30}, {b.view(), 77}, stage, expected.view());
+    guarded_tensor<std::uint8_t> y = a, z = b;
+    multiply<test_isa>({y.view(), 30}, {b.view(), 77}, stage, y.view());
+    multiply<test_isa>({a.view(), 30}, {z.view(), 77}, stage, z.view());
+    CHECK(first_difference(y.view(), expected.view()) == "");
+    CHECK(first_difference(z.view(), expected.view()) == "");
   }
 }
 

@@ -21,6 +21,10 @@ template void reference::gemm(const quantized_matrix&, const quantized_matrix&, 
                               matrix_view<u8>);
 template void gemm<isa::scalar>(matrix_view<const u8>, const packed_weights<std::int8_t>&,
                                 const row_corrected<single_rounding<u8>>&, matrix_view<u8>, const sequential&);
+template void reference::multiply(const quantized_matrix&, const quantized_matrix&, const requantize<u8, tensor_scale>&,
+                                  matrix_view<u8>);
+template void multiply<isa::scalar>(const quantized_matrix&, const quantized_matrix&,
+                                    const requantize<u8, tensor_scale>&, matrix_view<u8>, const sequential&);
 template void row_sums<isa::scalar>(matrix_view<const std::int8_t>, std::int32_t, std::span<std::int32_t>);
 template void gemm<isa::scalar>(const quantized_matrix&, const quantized_matrix&, const requantize<u8, tensor_scale>&,
                                 matrix_view<u8>, workspace, const sequential&);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -86,6 +87,18 @@ inline scale_spec average_pool_s16_spec(double factor, index_t tokens) {
   return {.factor = factor / static_cast<double>(count),
           .addend = 0,
           .range = {-extreme, extreme - (tokens > 0 ? tokens : 0)}};
+}
+
+/// The target of products of two tensors' codes, less their zero points: factor is s_a * s_b / s_y.
+/// Errors: a zero point of a or b that is no code.
+inline scale_spec multiply_spec(double factor, int a_zero_point, int b_zero_point, int output_zero_point) {
+  require_between("multiply_spec", "a_zero_point", a_zero_point, 0, 255);
+  require_between("multiply_spec", "b_zero_point", b_zero_point, 0, 255);
+  const std::int64_t a_low = -a_zero_point, a_high = 255 - a_zero_point;
+  const std::int64_t b_low = -b_zero_point, b_high = 255 - b_zero_point;
+  return {.factor = factor,
+          .addend = static_cast<double>(output_zero_point),
+          .range = {std::min(a_low * b_high, a_high * b_low), std::max(a_low * b_low, a_high * b_high)}};
 }
 
 /// The target of u8 codes that become codes of another scale: factor is s_x / s_y.

@@ -135,6 +135,13 @@ void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix
 }
 
 template <class Stage, executor Executor = sequential>
+void multiply(const quantized_matrix& a, const quantized_matrix& b, const Stage& stage,
+              matrix_view<typename Stage::output> y, const Executor& run = {}) {
+  require_multiply(a, b, stage, y);
+  detail::call<dispatched::multiply>(a, b, stage, y, executor_ref(run));
+}
+
+template <class Stage, executor Executor = sequential>
 void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
                     matrix_view<typename Stage::output> y, const Executor& run = {}) {
   require_depthwise_conv(x, grid, w, stage, y);

@@ -17,6 +17,7 @@
 #include "intact/max_softmax.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
+#include "intact/multiply.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/row_sums.hpp"
 #include "intact/shift_matmul.hpp"
@@ -52,6 +53,7 @@ struct layernorm {};
 template <attention_code Format, log2_rounding Rounding>
 struct log_softmax {};
 struct max_softmax {};
+struct multiply {};
 struct patch_merge {};
 struct prepare_keys_values {};
 struct row_sums {};
@@ -152,6 +154,8 @@ using convert_codes = dispatch_threaded<dispatched::convert_codes, u8_input, Sta
 template <class Stage>
 using depthwise_conv = dispatch_threaded<dispatched::depthwise_conv, quantized_matrix, token_grid, depthwise_weights,
                                          Stage, output_of<Stage>>;
+template <class Stage>
+using multiply = dispatch_threaded<dispatched::multiply, quantized_matrix, quantized_matrix, Stage, output_of<Stage>>;
 template <attention_code Format, class Stage, class Out>
 using shift_matmul_to =
     dispatch_threaded<dispatched::shift_matmul<Format>, typename attention_codes<Format>::const_view, quantized_matrix,
@@ -202,8 +206,9 @@ using moves = dispatch_entries<
 
 using others =
     dispatch_entries<of_stages<average_pool, of_tensors>, of_stages<average_pool_s16, of_tensors>,
-                     of_stages<convert_codes, of_tensors>, of_stages<depthwise_conv, of_products>, moves<u8>,
-                     moves<s16>, dispatch_entry<dispatched::row_sums, u8_input, std::int32_t, std::span<std::int32_t>>,
+                     of_stages<convert_codes, of_tensors>, of_stages<multiply, of_tensors>,
+                     of_stages<depthwise_conv, of_products>, moves<u8>, moves<s16>,
+                     dispatch_entry<dispatched::row_sums, u8_input, std::int32_t, std::span<std::int32_t>>,
                      dispatch_entry<dispatched::row_sums, matrix_view<const s8>, std::int32_t, std::span<std::int32_t>>,
                      dispatch_threaded<dispatched::layernorm, u8_input, layernorm_parameters, u8_output>,
                      dispatch_threaded<dispatched::layernorm, matrix_view<const s16>, layernorm_parameters, u8_output>,

@@ -46,15 +46,15 @@ static_assert(
         swin_stage_parameters, swin_parameters, traced_tensor, trace_site, no_trace, layer_trace<no_trace>>);
 
 static_assert(
-    all_trivially_copyable<dispatched::activation, dispatched::add, dispatched::attention, dispatched::average_pool,
-                           dispatched::block, dispatched::convert_codes, dispatched::depthwise_conv, dispatched::gemm,
-                           dispatched::im2col, dispatched::layernorm,
-                           dispatched::log_softmax<attention_code::u8_masked, log2_rounding::round_log>,
-                           dispatched::max_softmax, dispatched::patch_merge, dispatched::prepare_keys_values,
-                           dispatched::row_sums, dispatched::shift_matmul<attention_code::u8_full>, dispatched::swin,
-                           dispatched::swin_block, dispatched::swin_features, dispatched::unfold, dispatched::vit,
-                           dispatched::vit_features, dispatched::weighted_matmul, dispatched::window_attention,
-                           dispatched::window_partition, dispatched::window_reverse>);
+    all_trivially_copyable<
+        dispatched::activation, dispatched::add, dispatched::attention, dispatched::average_pool, dispatched::block,
+        dispatched::convert_codes, dispatched::depthwise_conv, dispatched::gemm, dispatched::im2col,
+        dispatched::layernorm, dispatched::log_softmax<attention_code::u8_masked, log2_rounding::round_log>,
+        dispatched::max_softmax, dispatched::multiply, dispatched::patch_merge, dispatched::prepare_keys_values,
+        dispatched::row_sums, dispatched::shift_matmul<attention_code::u8_full>, dispatched::swin,
+        dispatched::swin_block, dispatched::swin_features, dispatched::unfold, dispatched::vit,
+        dispatched::vit_features, dispatched::weighted_matmul, dispatched::window_attention,
+        dispatched::window_partition, dispatched::window_reverse>);
 static_assert(all_trivially_copyable<
               executor_ref, attention_head, prepared_values, prepared_keys_values, prepared_operands, dispatch_choice,
               dispatch_entries<>, dispatch_entry<dispatched::add, u8>, dispatch_table, dispatch_lists::stages<>,

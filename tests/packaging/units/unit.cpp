@@ -117,6 +117,9 @@ class operations {
     const requantize<u8, tensor_scale> change{{1 << 30, std::int64_t{1} << 31, 0, 2}};
     record<u8>(1, channels, [&](auto y) { average_pool(codes_.view(), requantize<u8, tensor_scale>{tensor}, y); });
     record<u8>(tokens, channels, [&](auto y) { convert_codes(codes_.view(), change, y); });
+    record<u8>(tokens, channels, [&](auto y) {
+      multiply({codes_.view(), 128}, {codes_.view(), 3}, requantize<u8, tensor_scale>{tensor}, y);
+    });
   }
 
   template <attention_code Format>
