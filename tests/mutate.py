@@ -82,6 +82,29 @@ MUTATIONS = [
         ("layernorm_epsilon_fraction_bits = 30", "layernorm_epsilon_fraction_bits = 28"),
     ),
     *mutations_of(
+        "reference/layernorm.hpp", "rmsnorm_test operation_kernel_test@avx2",
+        ("Kind == normalization::layernorm ? value(c) : 0", "value(c)"),
+    ),
+    *mutations_of(
+        "kernel/layernorm.hpp", "rmsnorm_test operation_kernel_test@avx2",
+        ("Input::is_centred ? value : 0", "value"),
+        ("Input::is_centred ? moments[r].sum() : 0", "moments[r].sum()"),
+        ("is_centred = Kind == normalization::layernorm", "is_centred = Kind != normalization::layernorm"),
+    ),
+    *mutations_of(
+        "reference/rmsnorm.hpp", "operation_kernel_test@avx2",
+        ("layernorm_row<normalization::rmsnorm>", "layernorm_row<normalization::layernorm>"),
+    ),
+    *mutations_of(
+        "rmsnorm.hpp", "rmsnorm_test",
+        ('require_layernorm<Code>("rmsnorm", p, x.columns);', 'require_layernorm<std::uint8_t>("rmsnorm", p, x.columns);'),
+        ('"y", y, x.rows, x.columns', '"y", y, y.rows, x.columns'),
+    ),
+    *mutations_of(
+        "build/layernorm.hpp", "layernorm_builder_test",
+        ("target.beta.empty() ? 0 :", "target.beta.empty() ? 1 :"),
+    ),
+    *mutations_of(
         "reference/fq_vit_layernorm.hpp", "fq_vit_layernorm_test",
         ("m.mantissa < 128 &&", "m.mantissa < 64 &&"),
         ("(twice_rest == one && down % 2 != 0)", "twice_rest == one"),

@@ -36,7 +36,7 @@ void require_layernorm(const char* operation, const layernorm_parameters& p, ind
   static_assert(std::is_same_v<Code, std::uint8_t> || std::is_same_v<Code, std::int16_t>,
                 "layernorm takes codes in u8 or s16");
   constexpr bool is_wide = std::is_same_v<Code, std::int16_t>;
-  require_at_most(operation, "number of channels of a LayerNorm", channels,
+  require_at_most(operation, "number of normalized channels", channels,
                   is_wide ? layernorm_max_channels_s16 : layernorm_max_channels);
   require_equal(operation, "size of shift", std::ssize(p.shift), channels);
   require_equal(operation, "size of gain", std::ssize(p.gain), channels);
@@ -65,13 +65,14 @@ void require_layernorm(const matrix_view<const Code>& x, const layernorm_paramet
 
 namespace detail {
 
-template <class Isa, class Code, executor Executor>
-void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+/// LayerNorm or RMSNorm, the arguments having been checked.
+template <class Isa, normalization Kind, class Code, executor Executor>
+void normalize(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
-  require_layernorm<Code>(x, p, y);
   if (x.columns != 0) {
-    for_each_row_range(run, x.rows, rows_per_task, [&](row_range rows) { kernel::layernorm<Isa>(x, p, y, rows); });
+    for_each_row_range(run, x.rows, rows_per_task,
+                       [&](row_range rows) { kernel::layernorm<Isa, Kind>(x, p, y, rows); });
   }
 }
 
@@ -100,12 +101,14 @@ void layernorm(matrix_view<const Code> x, const layernorm_parameters& p, matrix_
 template <class Isa = isa::native, executor Executor = sequential>
 void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run = {}) {
-  detail::layernorm<Isa>(x, p, y, run);
+  require_layernorm(x, p, y);
+  detail::normalize<Isa, normalization::layernorm>(x, p, y, run);
 }
 template <class Isa = isa::native, executor Executor = sequential>
 void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run = {}) {
-  detail::layernorm<Isa>(x, p, y, run);
+  require_layernorm(x, p, y);
+  detail::normalize<Isa, normalization::layernorm>(x, p, y, run);
 }
 
 }  // namespace INTACT_UNIT

@@ -11,11 +11,12 @@
 
 #include "catch.hpp"
 #include "intact/build/layernorm.hpp"
+#include "intact/rmsnorm.hpp"
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-// The builder of LayerNorm parameters: each integer against its formula, and the operation with built parameters
-// against real arithmetic. Sums of integers are exact there, the rest is long double, whose 64 bits leave an error of
+// The builder of LayerNorm and RMSNorm parameters: each integer against its formula, and both operations with built
+// parameters against real arithmetic. Sums of integers are exact there, the rest is long double, whose 64 bits leave an error of
 // about 2^-50 codes.
 
 namespace intact_test::layernorm_builder_test {
@@ -147,8 +148,19 @@ long double real_epsilon(const float_layernorm& layer) {
   return channels * channels * static_cast<long double>(layer.epsilon) / (scale * scale);
 }
 
-/// Compares one row of codes with (x - mean) / deviation * gamma / s_y + beta / s_y + zp_y for the layer's own epsilon.
-template <class Code>
+/// LayerNorm or RMSNorm.
+template <normalization Kind, class Code>
+void normalize(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  if constexpr (Kind == normalization::layernorm) {
+    layernorm(x, p, y);
+  } else {
+    rmsnorm(x, p, y);
+  }
+}
+
+/// Compares one row of codes with (x - mean) / deviation * gamma / s_y + beta / s_y + zp_y for the layer's own epsilon;
+/// for RMSNorm the mean is 0.
+template <normalization Kind = normalization::layernorm, class Code>
 comparison compare_row(std::span<const Code> codes, const float_layernorm& layer, const layernorm_parameters& p,
                        std::span<const std::uint8_t> y) {
   const auto channels = static_cast<std::int64_t>(codes.size());
@@ -157,7 +169,7 @@ comparison compare_row(std::span<const Code> codes, const float_layernorm& layer
   };
   std::int64_t sum = 0, squares = 0;
   for (std::size_t c = 0; c < codes.size(); ++c) {
-    sum += x(c);
+    sum += Kind == normalization::layernorm ? x(c) : 0;
     squares += x(c) * x(c);
   }
   const std::int64_t variance = channels * squares - sum * sum;
@@ -187,6 +199,7 @@ comparison compare_row(std::span<const Code> codes, const float_layernorm& layer
 }
 
 /// Rows of random layers, of at least as many elements as asked for.
+template <normalization Kind>
 comparison measure_accuracy(generator& random, std::size_t channels, row_kind kind, std::int64_t elements) {
   comparison seen;
   std::vector<std::uint8_t> x(channels), y(channels);
@@ -196,8 +209,8 @@ comparison measure_accuracy(generator& random, std::size_t channels, row_kind ki
     const built_layernorm built(layer);
     for (int row = 0; row < 16; ++row) {
       fill_row(random, kind, x);
-      layernorm({x.data(), 1, columns}, built.parameters, {y.data(), 1, columns});
-      seen += compare_row<std::uint8_t>(x, layer, built.parameters, y);
+      normalize<Kind, std::uint8_t>({x.data(), 1, columns}, built.parameters, {y.data(), 1, columns});
+      seen += compare_row<Kind, std::uint8_t>(x, layer, built.parameters, y);
     }
   }
   return seen;
@@ -298,6 +311,31 @@ TEST_CASE("build_layernorm: computes beta if gamma is zero", "[layernorm_builder
   }
 }
 
+TEST_CASE("build_rmsnorm: builds the parameters of a LayerNorm, an empty beta being 0", "[layernorm_builder]") {
+  generator random(9);
+  float_layernorm layer = random_layer(random, 33);
+  std::vector<std::int32_t> gain(33);
+  std::vector<std::int64_t> bias(33);
+  const auto equals = [&](const built_layernorm& expected) {
+    const layernorm_parameters built = build_rmsnorm(layer.target(), gain, bias);
+    return gain == expected.gain && bias == expected.bias && built.epsilon == expected.parameters.epsilon &&
+           built.epsilon_fraction == expected.parameters.epsilon_fraction &&
+           built.output_shift == expected.parameters.output_shift &&
+           built.zero_point == expected.parameters.zero_point && built.shift.data() == layer.shift.data();
+  };
+  CHECK(equals(built_layernorm(layer)));
+  layer.beta.assign(33, 0);
+  const built_layernorm without_beta(layer);
+  layer.beta.clear();
+  CHECK(equals(without_beta));
+  layer.gamma[7] = std::numeric_limits<float>::infinity();
+  CHECK(mentions(refusal([&] { build_rmsnorm(layer.target(), gain, bias); }),
+                 "intact::build_rmsnorm: channel 7 has gamma inf and beta 0"));
+  layer.beta.assign(32, 0);
+  CHECK(mentions(refusal([&] { build_rmsnorm(layer.target(), gain, bias); }),
+                 "intact::build_rmsnorm: size of beta is 32"));
+}
+
 TEST_CASE("build_layernorm: gives epsilon in units of the variance", "[layernorm_builder]") {
   struct {
     std::size_t channels;
@@ -324,13 +362,14 @@ TEST_CASE("build_layernorm: gives epsilon in units of the variance", "[layernorm
   }
 }
 
-TEST_CASE("build_layernorm: codes are within one of infinite precision [1 to 4,096 channels]", "[layernorm_builder]") {
+template <normalization Kind>
+void check_accuracy(const char* name) {
   generator random(3);
   comparison all;
   for (const std::size_t channels : std::array<std::size_t, 12>{1, 2, 3, 4, 7, 48, 192, 384, 768, 1024, 3072, 4096}) {
     for (const row_kind kind : {row_kind::random, row_kind::bell, row_kind::near_constant, row_kind::constant,
                                 row_kind::one_outlier, row_kind::extremes}) {
-      const comparison seen = measure_accuracy(random, channels, kind, 400'000);
+      const comparison seen = measure_accuracy<Kind>(random, channels, kind, 400'000);
       CAPTURE(channels, static_cast<int>(kind));
       CHECK(seen.largest_difference <= 1);
       CHECK(seen.beyond_bound == 0);
@@ -338,9 +377,14 @@ TEST_CASE("build_layernorm: codes are within one of infinite precision [1 to 4,0
       all += seen;
     }
   }
-  std::cout << "LayerNorm: " << all << std::endl;
+  std::cout << name << ": " << all << std::endl;
   CHECK(all.elements > 10'000'000);
   CHECK(all.rate() <= 5e-6);
+}
+
+TEST_CASE("build_layernorm: codes are within one of infinite precision [1 to 4,096 channels]", "[layernorm_builder]") {
+  check_accuracy<normalization::layernorm>("LayerNorm");
+  check_accuracy<normalization::rmsnorm>("RMSNorm");
 }
 
 /// Epsilons in units of C^2 times the variance, from 0 to the largest: below a part of the smallest fraction, beside
@@ -350,8 +394,9 @@ constexpr double epsilons_of_small_rows[] = {
     1,      1.25,     1.49,    1.5,       2.5,  3.3,    7.5,  100.5,   1e4 + 0.5, 0x1p20 - 1.5, 0x1p20 - 0.5,
     0x1p20, 1e7 + .5, 1e12,    0x1p60};
 
-/// All rows of differences below `steps`, in that many channels, or random ones if there are more than 4,096.
-template <class Code>
+/// All rows of differences below `steps`, in that many channels, or random ones if there are more than 4,096. Those of
+/// RMSNorm are beside the zero point.
+template <normalization Kind, class Code>
 comparison compare_small_rows(index_t channels, int steps, std::span<const std::uint8_t> shift, double epsilon,
                               generator& random) {
   const auto count = static_cast<std::size_t>(channels);
@@ -369,23 +414,26 @@ comparison compare_small_rows(index_t channels, int steps, std::span<const std::
   tensor<Code> x(rows, channels);
   tensor<std::uint8_t> y(rows, channels);
   for (index_t i = 0; i < rows; ++i) {
-    const auto least = random.between(std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max() - steps + 1);
+    constexpr std::int64_t low = std::numeric_limits<Code>::min(), high = std::numeric_limits<Code>::max();
+    const std::int64_t near_zero = layer.input_zero_point - random.between(0, steps - 1);
+    const std::int64_t least = Kind == normalization::layernorm ? random.between(low, high - steps + 1)
+                                                                : std::clamp(near_zero, low, high - steps + 1);
     index_t rest = i;
     for (index_t c = 0; c < channels; ++c, rest /= steps) {
       x(i, c) = static_cast<Code>(least + (all ? rest % steps : random.between(0, steps - 1)));
     }
   }
-  layernorm(x.view(), built.parameters, y.view());
+  normalize<Kind, Code>(x.view(), built.parameters, y.view());
   comparison seen;
   for (index_t i = 0; i < rows; ++i) {
-    seen += compare_row<Code>(std::span(x.view().row_block(i, 1).data, count), layer, built.parameters,
-                              std::span(y.view().row_block(i, 1).data, count));
+    seen += compare_row<Kind, Code>(std::span(x.view().row_block(i, 1).data, count), layer, built.parameters,
+                                    std::span(y.view().row_block(i, 1).data, count));
   }
   return seen;
 }
 
-template <class Code>
-void check_small_rows(std::uint64_t seed) {
+template <normalization Kind, class Code>
+void check_small_rows(const char* name, std::uint64_t seed) {
   generator random(seed);
   struct {
     index_t channels;
@@ -399,7 +447,7 @@ void check_small_rows(std::uint64_t seed) {
         for (std::uint8_t& s : shift) {
           s = static_cast<std::uint8_t>(random.between(0, largest_shift));
         }
-        const comparison seen = compare_small_rows<Code>(channels, steps, shift, epsilon, random);
+        const comparison seen = compare_small_rows<Kind, Code>(channels, steps, shift, epsilon, random);
         CAPTURE(channels, steps, epsilon, largest_shift);
         CHECK(seen.largest_difference <= 1);
         CHECK(seen.beyond_bound == 0);
@@ -407,7 +455,7 @@ void check_small_rows(std::uint64_t seed) {
       }
     }
   }
-  std::cout << "LayerNorm, rows of few channels and small differences, " << 8 * sizeof(Code) << " bits: " << all
+  std::cout << name << ", rows of few channels and small differences, " << 8 * sizeof(Code) << " bits: " << all
             << std::endl;
   CHECK(all.elements > 2'000'000);
   CHECK(all.rate() <= 1e-5);
@@ -415,8 +463,10 @@ void check_small_rows(std::uint64_t seed) {
 
 TEST_CASE("build_layernorm: codes of small rows are within one of infinite precision [u8, s16]",
           "[layernorm_builder]") {
-  check_small_rows<std::uint8_t>(5);
-  check_small_rows<std::int16_t>(6);
+  check_small_rows<normalization::layernorm, std::uint8_t>("LayerNorm", 5);
+  check_small_rows<normalization::layernorm, std::int16_t>("LayerNorm", 6);
+  check_small_rows<normalization::rmsnorm, std::uint8_t>("RMSNorm", 7);
+  check_small_rows<normalization::rmsnorm, std::int16_t>("RMSNorm", 8);
 }
 
 TEST_CASE("build_layernorm: codes of rows one code apart are within one of infinite precision [few channels]",
@@ -429,7 +479,7 @@ TEST_CASE("build_layernorm: codes of rows one code apart are within one of infin
   const std::array<std::uint8_t, 2> x{128, 129};
   std::array<std::uint8_t, 2> y{};
   layernorm({x.data(), 1, 2}, built.parameters, {y.data(), 1, 2});
-  CHECK(compare_row<std::uint8_t>(x, layer, built.parameters, y).different == 0);
+  CHECK(compare_row<normalization::layernorm, std::uint8_t>(x, layer, built.parameters, y).different == 0);
   CHECK(y == std::array<std::uint8_t, 2>{95, 161});  // 1 / sqrt(1.04) / 0.03 = 32.7
 
   layernorm_parameters whole = built.parameters;
@@ -439,7 +489,8 @@ TEST_CASE("build_layernorm: codes of rows one code apart are within one of infin
   CHECK(flat == std::array<std::uint8_t, 2>{104, 152});  // 1 / sqrt(2) / 0.03 = 23.6
 }
 
-TEST_CASE("build_layernorm: codes are within one of infinite precision [the most channels]", "[layernorm_builder]") {
+template <normalization Kind>
+void check_most_channels() {
   generator random(4);
   const auto channels = static_cast<std::size_t>(layernorm_max_channels);
   float_layernorm layer = random_layer(random, channels);
@@ -448,12 +499,18 @@ TEST_CASE("build_layernorm: codes are within one of infinite precision [the most
   std::vector<std::uint8_t> x(channels), y(channels);
   for (const row_kind kind : {row_kind::random, row_kind::one_outlier, row_kind::extremes}) {
     fill_row(random, kind, x);
-    layernorm({x.data(), 1, layernorm_max_channels}, built.parameters, {y.data(), 1, layernorm_max_channels});
-    const comparison seen = compare_row<std::uint8_t>(x, layer, built.parameters, y);
+    normalize<Kind, std::uint8_t>({x.data(), 1, layernorm_max_channels}, built.parameters,
+                                  {y.data(), 1, layernorm_max_channels});
+    const comparison seen = compare_row<Kind, std::uint8_t>(x, layer, built.parameters, y);
     CHECK(seen.largest_difference <= 1);
     CHECK(seen.beyond_bound == 0);
     CHECK(seen.rate() <= 1e-5);
   }
+}
+
+TEST_CASE("build_layernorm: codes are within one of infinite precision [the most channels]", "[layernorm_builder]") {
+  check_most_channels<normalization::layernorm>();
+  check_most_channels<normalization::rmsnorm>();
 }
 
 TEST_CASE("build_layernorm: sums of 63 bits keep 48 fraction bits, longer ones fewer", "[layernorm_builder]") {
@@ -599,7 +656,7 @@ TEST_CASE("build_layernorm: refuses arrays of other sizes", "[layernorm_builder]
     CHECK(mentions(refusal_of(target, 3, 3), "size of shift" + value));
   }
   const float_layernorm too_many(static_cast<std::size_t>(layernorm_max_channels) + 1);
-  CHECK(mentions(refusal_of(too_many), "number of channels of a LayerNorm is 524289"));
+  CHECK(mentions(refusal_of(too_many), "number of normalized channels is 524289"));
 }
 
 }  // namespace

@@ -111,6 +111,12 @@ TEST_CASE("dispatch: equals header-only calls [operations on rows]", "[dispatch]
   check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::layernorm(o.stream.view(), norm_s16, y, run); },
       [&](auto y) { layernorm<tested_isa>(o.stream.view(), norm_s16, y); });
+  check_dispatched<u8>(
+      tokens, channels, [&](auto y, const auto& run) { dispatch::rmsnorm(o.x.view(), norm, y, run); },
+      [&](auto y) { rmsnorm<tested_isa>(o.x.view(), norm, y); });
+  check_dispatched<u8>(
+      tokens, channels, [&](auto y, const auto& run) { dispatch::rmsnorm(o.stream.view(), norm_s16, y, run); },
+      [&](auto y) { rmsnorm<tested_isa>(o.stream.view(), norm_s16, y); });
 
   const stage_arrays arrays(tokens, channels, layouts[1], scales::bytes, 255 * tokens, o.random);
   const add_parameters addition = stage_of<requantize_add>(arrays).addition;

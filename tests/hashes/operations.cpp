@@ -22,8 +22,10 @@
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/multiply.hpp"
 #include "intact/reference/patch_merge.hpp"
+#include "intact/reference/rmsnorm.hpp"
 #include "intact/reference/unfold.hpp"
 #include "intact/reference/windows.hpp"
+#include "intact/rmsnorm.hpp"
 #include "intact/unfold.hpp"
 #include "intact/windows.hpp"
 #include "parameters.hpp"
@@ -118,6 +120,23 @@ void run_layernorm_of_small_variance(const std::string& name, int zero_point) {
     layernorm<tested_isa>(x.view(), p, found.view());
     report("layernorm/" + name + "/epsilon_" + sign + "_1", found.view(), expected.view());
   }
+}
+
+/// Two codes beside the zero point are a row of a small mean square.
+template <class Code>
+void run_rmsnorm(const std::string& name, std::int64_t low, std::int64_t high, int zero_point) {
+  random_memory memory(6);
+  matrix<Code> x(tokens, channels, low, high, memory.random);
+  for (index_t c = 0; c < channels; ++c) {
+    x.view()(1, c) = static_cast<Code>(zero_point + (c < 2 ? 1 : 0));
+  }
+  layernorm_parameters p = layernorm_of(memory, channels, zero_point);
+  p.epsilon = 1;
+  p.epsilon_fraction = 1 << 28;
+  matrix<std::uint8_t> expected(tokens, channels), found(tokens, channels);
+  reference::rmsnorm(matrix_view<const Code>(x.view()), p, expected.view());
+  rmsnorm<tested_isa>(matrix_view<const Code>(x.view()), p, found.view());
+  report("rmsnorm/" + name, found.view(), expected.view());
 }
 
 /// Its own random numbers leave those of the other operations as they were.
@@ -215,6 +234,8 @@ void run_operations() {
   run_layernorm<std::int16_t>(memory, "s16", -32768, 32767, 0);
   run_layernorm_of_small_variance<std::uint8_t>("u8", 120);
   run_layernorm_of_small_variance<std::int16_t>("s16", 0);
+  run_rmsnorm<std::uint8_t>("u8", 0, 255, 120);
+  run_rmsnorm<std::int16_t>("s16", -32768, 32767, 0);
   run_multiply();
   run_compatibility_layernorm(memory);
   run_images(memory);

@@ -26,6 +26,8 @@
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"
 #include "intact/reference/multiply.hpp"
+#include "intact/reference/rmsnorm.hpp"
+#include "intact/rmsnorm.hpp"
 #include "intact/stage/fused.hpp"
 #include "reversed_executor.hpp"
 #include "tensor.hpp"
@@ -95,17 +97,24 @@ owned_layernorm random_layernorm(index_t channels, bool is_wide, int output_shif
   return p;
 }
 
+/// LayerNorm, and RMSNorm with the same parameters.
 template <class Code>
 void check_layernorm(const guarded_tensor<Code>& x, const owned_layernorm& p, const layout& where) {
-  guarded_tensor<std::uint8_t> expected(x.rows(), x.columns()), y(x.rows(), x.columns(), where),
-      z(x.rows(), x.columns(), where);
-  reference::layernorm(x.view(), p.view(), expected.view());
-  layernorm<test_isa>(x.view(), p.view(), y.view());
-  layernorm<test_isa>(x.view(), p.view(), z.view(), reversed_executor{});
   CAPTURE(x.rows(), x.columns(), where.gap, p.output_shift);
-  CHECK(first_difference(y.view(), expected.view()) == "");
-  CHECK(first_difference(z.view(), expected.view()) == "");
-  CHECK(y.surroundings_untouched());
+  const auto check = [&](const auto& specified, const auto& computed) {
+    guarded_tensor<std::uint8_t> expected(x.rows(), x.columns()), y(x.rows(), x.columns(), where),
+        z(x.rows(), x.columns(), where);
+    specified(expected.view());
+    computed(y.view(), sequential{});
+    computed(z.view(), reversed_executor{});
+    CHECK(first_difference(y.view(), expected.view()) == "");
+    CHECK(first_difference(z.view(), expected.view()) == "");
+    CHECK(y.surroundings_untouched());
+  };
+  check([&](auto y) { reference::layernorm(x.view(), p.view(), y); },
+        [&](auto y, const auto& run) { layernorm<test_isa>(x.view(), p.view(), y, run); });
+  check([&](auto y) { reference::rmsnorm(x.view(), p.view(), y); },
+        [&](auto y, const auto& run) { rmsnorm<test_isa>(x.view(), p.view(), y, run); });
 }
 
 template <class Code>
@@ -160,17 +169,17 @@ void check_layernorm_without_shifts() {
   }
 }
 
-TEST_CASE("layernorm: equals the specification [no shifts]") {
+TEST_CASE("layernorm, rmsnorm: equal the specification [no shifts]") {
   check_layernorm_without_shifts<std::uint8_t>();
   check_layernorm_without_shifts<std::int16_t>();
 }
 
-TEST_CASE("layernorm: equals the specification [u8, s16]") {
+TEST_CASE("layernorm, rmsnorm: equal the specification [u8, s16]") {
   check_layernorm_of_codes<std::uint8_t>();
   check_layernorm_of_codes<std::int16_t>();
 }
 
-TEST_CASE("layernorm: equals the specification [more than 4,096 channels]") {
+TEST_CASE("layernorm, rmsnorm: equal the specification [more than 4,096 channels]") {
   generator random(201);
   for (const index_t channels : {index_t{4097}, index_t{5000}, layernorm_max_channels}) {
     guarded_tensor<std::uint8_t> x(2, channels);
@@ -208,6 +217,49 @@ TEST_CASE("layernorm: equals the specification [small and large variances in one
       owned_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
       p.epsilon = static_cast<std::uint64_t>(round % 3 == 0 ? (1 << 20) - random.between(1, 9) : random.between(1, 3));
       check_layernorm(x, p, {});
+    }
+  }
+}
+
+TEST_CASE("rmsnorm: equals the specification [small and large mean squares in one block of rows]") {
+  generator random(213);
+  for (const index_t channels : {1, 2, 3, 8, 33}) {
+    for (int round = 0; round < 30; ++round) {
+      guarded_tensor<std::uint8_t> x(19, channels);
+      guarded_tensor<std::int16_t> words(19, channels);
+      for (index_t i = 0; i < x.rows(); ++i) {
+        const std::int64_t spread = random.between(0, 3) == 0 ? 99 : random.between(0, 2);
+        for (index_t c = 0; c < channels; ++c) {
+          words(i, c) = static_cast<std::int16_t>(random.between(-spread, spread));
+          x(i, c) = static_cast<std::uint8_t>(100 + words(i, c));
+        }
+      }
+      owned_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
+      p.epsilon = static_cast<std::uint64_t>(round % 3 == 0 ? (1 << 20) - random.between(1, 9) : random.between(1, 3));
+      p.zero_point = 100;
+      check_layernorm(x, p, {});
+      p.zero_point = 0;
+      check_layernorm(words, p, {});
+    }
+  }
+}
+
+TEST_CASE("rmsnorm: equals the specification [roots that are powers of two]") {
+  // As for deviations below: the reciprocal is 2^31 - 1 then.
+  for (int exponent = 8; exponent <= 60; exponent += 2) {
+    for (const std::int64_t number : {1, 2, 3, 5, 15, 255}) {
+      const std::int64_t epsilon = (std::int64_t{1} << exponent) - number * number;
+      for (const std::int64_t last_bit : {0, 1}) {
+        if (epsilon >= 1) {
+          guarded_tensor<std::uint8_t> x(1, 1);
+          x(0, 0) = static_cast<std::uint8_t>(number);
+          const int down = exponent / 2 - 24;
+          const std::int64_t z = down <= 0 ? number * (std::int64_t{1} << -down) : number >> down;
+          const std::int64_t bias = (std::int64_t{128} << 48) - (z + last_bit) * ((1 << 30) - 1);
+          CAPTURE(exponent, number, last_bit);
+          check_layernorm(x, {0, {0}, static_cast<std::uint64_t>(epsilon), {(1 << 30) - 1}, {bias}, 48}, {});
+        }
+      }
     }
   }
 }
@@ -766,7 +818,7 @@ TEST_CASE("add: equals the specification [rows with gaps in any of the tensors]"
   }
 }
 
-TEST_CASE("layernorm, log_softmax, max_softmax, activation: work in place") {
+TEST_CASE("layernorm, rmsnorm, log_softmax, max_softmax, activation: work in place") {
   generator random(207);
   for (const index_t columns : {index_t{1}, index_t{63}, index_t{64}, index_t{197}, index_t{300}}) {
     for (const layout& where : layouts) {
@@ -790,6 +842,8 @@ TEST_CASE("layernorm, log_softmax, max_softmax, activation: work in place") {
       const matrix_view<const std::uint8_t> from = x.view();
       check([&](codes y) { reference::layernorm(from, p.view(), y); },
             [&](codes y) { layernorm<test_isa>(y, p.view(), y); });
+      check([&](codes y) { reference::rmsnorm(from, p.view(), y); },
+            [&](codes y) { rmsnorm<test_isa>(y, p.view(), y); });
       check([&](codes y) { reference::log_softmax(from, exp_table<std::uint64_t>(table), y); },
             [&](codes y) { log_softmax<test_isa>(y, exp_table<std::uint64_t>(table), y); });
       check([&](codes y) { reference::max_softmax(from, bytes, y); },

@@ -612,7 +612,7 @@ TEST_CASE("layernorm: refuses parameters and matrices that do not fit") {
     });
   };
   CHECK(without_rows(most) == "");
-  check_message({"layernorm", "number of channels", "524289", "524288"},
+  check_message({"layernorm", "number of normalized channels", "524289", "524288"},
                 [&] { throw std::invalid_argument(without_rows(most + 1)); });
 }
 

@@ -310,7 +310,7 @@ TEST_CASE("layernorm: refuses zero points, more than 4,096 channels and shapes t
   tensor<std::uint8_t> wide_y(1, 4097);
   fill(wide_x.view(), values::random, 0, 255, random);
   CHECK_THROWS_WITH(layernorm(wide_x.view(), wide.view(), wide_y.view()),
-                    "intact::layernorm: number of channels of a LayerNorm is 4097; it must be at most 4096");
+                    "intact::layernorm: number of normalized channels is 4097; it must be at most 4096");
   CHECK(wide_y.memory() == tensor<std::uint8_t>(1, 4097).memory());
 }
 

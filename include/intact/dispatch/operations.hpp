@@ -52,6 +52,19 @@ void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p,
   detail::call<dispatched::layernorm>(x, p, y, executor_ref(run));
 }
 
+template <executor Executor = sequential>
+void rmsnorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+             const Executor& run = {}) {
+  require_rmsnorm(x, p, y);
+  detail::call<dispatched::rmsnorm>(x, p, y, executor_ref(run));
+}
+template <executor Executor = sequential>
+void rmsnorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+             const Executor& run = {}) {
+  require_rmsnorm(x, p, y);
+  detail::call<dispatched::rmsnorm>(x, p, y, executor_ref(run));
+}
+
 template <attention_code Format = attention_code::u8_masked, log2_rounding Rounding = log2_rounding::round_ratio,
           class T, executor Executor = sequential>
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,

@@ -19,6 +19,7 @@
 #include "intact/model/vit.hpp"
 #include "intact/multiply.hpp"
 #include "intact/patch_merge.hpp"
+#include "intact/rmsnorm.hpp"
 #include "intact/row_sums.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/stage/compat.hpp"
@@ -56,6 +57,7 @@ struct max_softmax {};
 struct multiply {};
 struct patch_merge {};
 struct prepare_keys_values {};
+struct rmsnorm {};
 struct row_sums {};
 template <attention_code Format>
 struct shift_matmul {};
@@ -212,6 +214,8 @@ using others =
                      dispatch_entry<dispatched::row_sums, matrix_view<const s8>, std::int32_t, std::span<std::int32_t>>,
                      dispatch_threaded<dispatched::layernorm, u8_input, layernorm_parameters, u8_output>,
                      dispatch_threaded<dispatched::layernorm, matrix_view<const s16>, layernorm_parameters, u8_output>,
+                     dispatch_threaded<dispatched::rmsnorm, u8_input, layernorm_parameters, u8_output>,
+                     dispatch_threaded<dispatched::rmsnorm, matrix_view<const s16>, layernorm_parameters, u8_output>,
                      dispatch_threaded<dispatched::activation, u8_input, table_view, u8_output>,
                      dispatch_threaded<dispatched::activation, matrix_view<const std::uint16_t>, table_view, u8_output>,
                      dispatch_threaded<dispatched::add, u8_input, u8_input, add_parameters, u8_output>,

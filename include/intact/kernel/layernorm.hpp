@@ -15,7 +15,8 @@
 
 // LayerNorm in two passes over a block of rows, which stays in the cache: the first computes each row's sum and sum of
 // squares, the second the output. Between them is a square root and a division per row. The second pass iterates over
-// groups of channels; the parameters of a group are loaded once for all rows of the block.
+// groups of channels; the parameters of a group are loaded once for all rows of the block. RMSNorm is the same with a
+// sum of 0.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -96,8 +97,11 @@ INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters
 }
 
 /// Channels of the input: (code - zero_point) * 2^shift.
-template <class Code>
+template <class Code, normalization Kind>
 struct layernorm_input {
+  using code = Code;
+  static constexpr bool is_centred = Kind == normalization::layernorm;
+
   matrix_view<const Code> codes;
   int zero_point;
   const std::uint8_t* shift;
@@ -108,18 +112,18 @@ struct layernorm_input {
 };
 
 /// Sums of a row, channel by channel from `first` on.
-template <class Isa, class Code>
-INTACT_INLINE void add_to_sums(const layernorm_input<Code>& x, index_t row, index_t first, layernorm_sums& sums) {
+template <class Isa, class Input>
+INTACT_INLINE void add_to_sums(const Input& x, index_t row, index_t first, layernorm_sums& sums) {
   for (index_t c = first; c < x.codes.columns; ++c) {
     const std::int64_t value = x(row, c);
-    sums.sum += value;
+    sums.sum += Input::is_centred ? value : 0;
     sums.squares += static_cast<std::uint64_t>(value * value);
   }
 }
 
 /// The operation for all channel counts and output shifts, in plain integers.
-template <class Isa, class Code>
-void layernorm_general(const layernorm_input<Code>& x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+template <class Isa, class Input>
+void layernorm_general(const Input& x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   const index_t channels = x.codes.columns;
   const std::int32_t* const gain = p.gain.data();
   const std::int64_t* const bias = p.bias.data();
@@ -137,8 +141,8 @@ void layernorm_general(const layernorm_input<Code>& x, const layernorm_parameter
 }
 
 /// The first pass: the sums of `Rows` rows from `first_row` on.
-template <class Isa, class Moments, unsigned Rows, class Code>
-INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index_t first_row, layernorm_sums* sums) {
+template <class Isa, class Moments, unsigned Rows, class Input>
+INTACT_INLINE void layernorm_moments(const Input& x, index_t first_row, layernorm_sums* sums) {
   const index_t whole = x.codes.columns / Moments::width * Moments::width;
   const typename Moments::row row = Moments::broadcast_row(x.zero_point);
   Moments moments[Rows];
@@ -151,14 +155,14 @@ INTACT_INLINE void layernorm_moments(const layernorm_input<Code>& x, index_t fir
   }
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
-    sums[r] = {moments[r].sum(), moments[r].squares()};
+    sums[r] = {Input::is_centred ? moments[r].sum() : 0, moments[r].squares()};
     add_to_sums<Isa>(x, first_row + static_cast<index_t>(r), whole, sums[r]);
   }
 }
 
 /// The same for all rows of a block, `Rows` at a time.
-template <class Isa, class Moments, unsigned Rows, class Code>
-INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, layernorm_sums* sums) {
+template <class Isa, class Moments, unsigned Rows, class Input>
+INTACT_INLINE void layernorm_moments_of_block(const Input& x, layernorm_sums* sums) {
   index_t r = 0;
   for (; r + index_t{Rows} <= x.codes.rows; r += index_t{Rows}) {
     layernorm_moments<Isa, Moments, Rows>(x, r, sums + r);
@@ -169,9 +173,9 @@ INTACT_INLINE void layernorm_moments_of_block(const layernorm_input<Code>& x, la
 }
 
 /// The second pass, for all rows of a block and N registers of channels from `c` on, of which `count` exist.
-template <class Isa, unsigned N, class Code>
-INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layernorm_parameters& p,
-                                   const layernorm_row* rows, index_t c, index_t count, matrix_view<std::uint8_t> y) {
+template <class Isa, unsigned N, class Input>
+INTACT_INLINE void layernorm_group(const Input& x, const layernorm_parameters& p, const layernorm_row* rows, index_t c,
+                                   index_t count, matrix_view<std::uint8_t> y) {
   using mul_shift = simd::mul_shift<Isa>;
   [[maybe_unused]] const s32<Isa> zero_point = simd::broadcast<Isa>(x.zero_point);
   const s32<Isa> channels = simd::broadcast<Isa>(static_cast<std::int32_t>(x.codes.columns));
@@ -190,7 +194,7 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
     load_row<Isa>(x.codes.data + r * x.codes.stride + c, count, value);
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      if constexpr (std::is_same_v<Code, std::uint8_t>) {  // otherwise it is 0
+      if constexpr (std::is_same_v<typename Input::code, std::uint8_t>) {  // otherwise it is 0
         value[j] = simd::subtract<Isa>(value[j], zero_point);
       }
       const s32<Isa> scaled = simd::multiply<Isa>(value[j], factor[j]);
@@ -201,11 +205,12 @@ INTACT_INLINE void layernorm_group(const layernorm_input<Code>& x, const layerno
 }
 
 /// One block of rows. `unshifted`: the shifts are all 0.
-template <class Isa, class Code>
-INTACT_INLINE void layernorm_block(const layernorm_input<Code>& x, const layernorm_parameters& p, bool unshifted,
+template <class Isa, class Input>
+INTACT_INLINE void layernorm_block(const Input& x, const layernorm_parameters& p, bool unshifted,
                                    matrix_view<std::uint8_t> y) {
   layernorm_sums sums[layernorm_block_rows];
   layernorm_row rows[layernorm_block_rows];
+  using Code = typename Input::code;
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 4>(x, sums);
   } else if (unshifted) {
@@ -230,11 +235,11 @@ INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index_t channels) {
 }
 
 /// A range of rows.
-template <class Isa, class Code>
+template <class Isa, normalization Kind = normalization::layernorm, class Code>
 void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                row_range range) noexcept {
   const auto rows = [&](index_t first, index_t count) {
-    return layernorm_input<Code>{codes.row_block(first, count), p.zero_point, p.shift.data()};
+    return layernorm_input<Code, Kind>{codes.row_block(first, count), p.zero_point, p.shift.data()};
   };
   if constexpr (simd::is_vector<Isa>) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {

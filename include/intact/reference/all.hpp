@@ -25,6 +25,7 @@
 #include "intact/reference/model/window_attention.hpp"
 #include "intact/reference/multiply.hpp"
 #include "intact/reference/patch_merge.hpp"
+#include "intact/reference/rmsnorm.hpp"
 #include "intact/reference/row_sums.hpp"
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/reference/unfold.hpp"

@@ -112,7 +112,7 @@ constexpr std::int32_t fq_vit_layernorm_code(std::int64_t value, index_t channel
 
 /// Checks the parameters of a compatibility LayerNorm against the number of channels.
 inline void require_fq_vit_layernorm(const char* operation, const fq_vit_layernorm_parameters& p, index_t channels) {
-  require_at_most(operation, "number of channels of a LayerNorm", channels, layernorm_max_channels);
+  require_at_most(operation, "number of normalized channels", channels, layernorm_max_channels);
   require_equal(operation, "size of shift", std::ssize(p.shift), channels);
   require_equal(operation, "size of gain", std::ssize(p.gain), channels);
   require_equal(operation, "size of gain_shift", std::ssize(p.gain_shift), channels);

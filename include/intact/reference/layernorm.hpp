@@ -11,15 +11,16 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-/// One row: normalized = (x - mean) / deviation with 24 fraction bits, then the gain and the bias per channel.
-template <class Code>
+/// One row: normalized = (x - mean) / deviation with 24 fraction bits, then the gain and the bias per channel. RMSNorm
+/// takes 0 for the mean.
+template <normalization Kind, class Code>
 void layernorm_row(const Code* codes, index_t channels, const layernorm_parameters& p, std::uint8_t* y) {
   const auto value = [&](index_t c) { return (std::int64_t{codes[c]} - p.zero_point) << p.shift[std::size_t(c)]; };
 
   std::int64_t sum = 0;
   std::uint64_t squares = 0;
   for (index_t c = 0; c < channels; ++c) {
-    sum += value(c);
+    sum += Kind == normalization::layernorm ? value(c) : 0;
     squares += static_cast<std::uint64_t>(value(c) * value(c));
   }
   std::uint64_t variance =
@@ -49,7 +50,7 @@ template <class X>
 void layernorm(matrix_view<X> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   require_layernorm<std::remove_const_t<X>>(x, p, y);
   for (index_t row = 0; row < x.rows; ++row) {
-    layernorm_row(x.row_block(row, 1).data, x.columns, p, y.row_block(row, 1).data);
+    layernorm_row<normalization::layernorm>(x.row_block(row, 1).data, x.columns, p, y.row_block(row, 1).data);
   }
 }
 

@@ -8,15 +8,19 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Variances C * sum x^2 - (sum x)^2 + epsilon below 2^20 are so small that a part of 1 in epsilon matters. They take
-/// epsilon with so many fraction bits.
+/// Variances C * sum x^2 - (sum x)^2 + epsilon (of RMSNorm C * sum x^2 + epsilon) below 2^20 are so small that a part
+/// of 1 in epsilon matters. They take epsilon with so many fraction bits.
 inline constexpr int layernorm_small_variance_bits = 20;
 inline constexpr int layernorm_epsilon_fraction_bits = 30;
 static_assert(layernorm_small_variance_bits % 2 == 0 && layernorm_epsilon_fraction_bits % 2 == 0,
               "square roots take bits in pairs");
 
-/// Parameters of an integer LayerNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a power of two
-/// per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by build/layernorm.hpp. Owns nothing.
+/// How a row is normalized: LayerNorm by its mean and its deviation, RMSNorm by the root of its mean square alone.
+enum class normalization { layernorm, rmsnorm };
+
+/// Parameters of an integer LayerNorm or RMSNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a
+/// power of two per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by build/layernorm.hpp.
+/// Owns nothing.
 struct layernorm_parameters {
   int zero_point = 0;                   ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;  ///< per channel, 0..3

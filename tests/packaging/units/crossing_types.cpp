@@ -28,8 +28,8 @@ static_assert(all_trivially_copyable<tensor_scale, channel_scale, row_divisor, a
                                      layernorm_parameters, fq_vit_layernorm_parameters, depthwise_weights, stencil,
                                      token_grid, window_grid, row_range>);
 static_assert(std::apply([](auto... tags) { return all_trivially_copyable<decltype(tags)...>; }, isa::all{}));
-static_assert(
-    all_trivially_copyable<attention_code, log2_rounding, stream_codes, attention_codes<attention_code::u8_masked>>);
+static_assert(all_trivially_copyable<attention_code, log2_rounding, normalization, stream_codes,
+                                     attention_codes<attention_code::u8_masked>>);
 static_assert(
     all_trivially_copyable<raw_accumulator, requantize<u8>, requantize<u8, tensor_scale>, add_to_stream,
                            requantize_s64<u8>, requantize_u12, requantize_lut, requantize_add, requantize_per_row<u8>,
@@ -51,7 +51,7 @@ static_assert(
         dispatched::convert_codes, dispatched::depthwise_conv, dispatched::gemm, dispatched::im2col,
         dispatched::layernorm, dispatched::log_softmax<attention_code::u8_masked, log2_rounding::round_log>,
         dispatched::max_softmax, dispatched::multiply, dispatched::patch_merge, dispatched::prepare_keys_values,
-        dispatched::row_sums, dispatched::shift_matmul<attention_code::u8_full>, dispatched::swin,
+        dispatched::rmsnorm, dispatched::row_sums, dispatched::shift_matmul<attention_code::u8_full>, dispatched::swin,
         dispatched::swin_block, dispatched::swin_features, dispatched::unfold, dispatched::vit,
         dispatched::vit_features, dispatched::weighted_matmul, dispatched::window_attention,
         dispatched::window_partition, dispatched::window_reverse>);

@@ -105,6 +105,8 @@ class operations {
     const layernorm_parameters norm_s16{
         .zero_point = 0, .shift = none.span(), .gain = gain.span(), .bias = bias.span(), .output_shift = 34};
     record<u8>(tokens, channels, [&](auto y) { layernorm(stream_.view(), norm_s16, y); });
+    record<u8>(tokens, channels, [&](auto y) { rmsnorm(codes_.view(), norm, y); });
+    record<u8>(tokens, channels, [&](auto y) { rmsnorm(stream_.view(), norm_s16, y); });
     record<u8>(tokens, channels, [&](auto y) { add(codes_.view(), codes_.view(), addition(channels), y); });
     record<u8>(tokens, channels, [&](auto y) { activation(codes_.view(), table.span(), y); });
     record<u8>(tokens, channels, [&](auto y) {
