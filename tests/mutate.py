@@ -48,6 +48,16 @@ def mutations_of(file, tests, *changes):
 
 
 MUTATIONS = [
+    # Messages without stdio
+    *mutations_of(
+        "config/format_message.hpp", "format_message_test",
+        ("message + size - 1", "message + size"),
+        ("number >> 63 != 0", "number >> 62 != 0"),
+        ("number = 0 - number", "number = 1 - number"),
+        ("number != 0 || count == 0", "number != 0"),
+        ("digits[--count]", "digits[count--]"),
+    ),
+
     # Reference operations
     *mutations_of(
         "reference/gemm.hpp", "gemm_test",

@@ -69,6 +69,15 @@ set(message "intact::activation: size of table is 3; it must be equal to 256")
 intact_add_abort_check("check/no exceptions, no handler" "${message}")
 intact_add_abort_check("check/no exceptions, a handler" "handler: ${message}" with-handler)
 
+# The same without stdio.
+add_executable(abort_check_without_stdio packaging/abort_check.cpp)
+target_link_libraries(abort_check_without_stdio PRIVATE intact::intact)
+target_compile_options(abort_check_without_stdio PRIVATE -fno-exceptions -fno-rtti)
+target_compile_definitions(abort_check_without_stdio PRIVATE INTACT_NO_STDIO)
+add_test(NAME "check/no exceptions, no stdio, a handler"
+         COMMAND ${CMAKE_COMMAND} -D "COMMAND=$<TARGET_FILE:abort_check_without_stdio>;with-handler" -D
+                 "EXPECTED=handler: ${message}" -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/abort_check.cmake)
+
 # Translation units with and without exceptions in one program, in both orders of linking.
 set_source_files_properties(packaging/linkage_check_without_exceptions.cpp PROPERTIES COMPILE_OPTIONS "-fno-exceptions;-fno-rtti")
 add_executable(linkage_check packaging/linkage_check.cpp packaging/linkage_check_without_exceptions.cpp)
@@ -150,6 +159,18 @@ if(Python3_FOUND)
   set_tests_properties("check/ctags" "check/numbers of parameters" PROPERTIES ${skip_line})
   add_test(NAME "check/types that cross units" COMMAND ${namespace_check} crossing ${PROJECT_SOURCE_DIR}/include
                                                        ${CMAKE_CURRENT_SOURCE_DIR}/packaging/units/crossing_types.cpp)
+endif()
+
+# Microcontrollers, on an emulator.
+if(Python3_FOUND AND NOT CMAKE_CROSSCOMPILING)
+  set(host_compiler ${CMAKE_CXX_COMPILER})
+  if(NOT INTACT_XSIMD_INCLUDE_DIR STREQUAL "/usr/include")
+    string(APPEND host_compiler " -isystem ${INTACT_XSIMD_INCLUDE_DIR}")
+  endif()
+  add_test(NAME "check/microcontrollers"
+           COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/microcontroller.py ${PROJECT_SOURCE_DIR}
+                   ${CMAKE_CURRENT_BINARY_DIR}/microcontroller ${host_compiler})
+  set_tests_properties("check/microcontrollers" PROPERTIES ${skip_line})
 endif()
 
 # The recipes of package managers, without these.

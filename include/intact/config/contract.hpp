@@ -2,10 +2,14 @@
 
 #include <cstdarg>
 #include <cstdint>
-#include <cstdio>
 
 #include "intact/config/compiler.hpp"
 
+#if defined(INTACT_NO_STDIO)
+#include "intact/config/format_message.hpp"
+#else
+#include <cstdio>
+#endif
 #if INTACT_EXCEPTIONS
 #include <stdexcept>
 #else
@@ -16,6 +20,9 @@
 // Contracts are checked once, by the public operation, before anything is written. Kernels check nothing.
 // A broken contract throws std::invalid_argument. Without exceptions it calls the handler that the program has set,
 // then aborts. Either way the message names the operation, the argument, its value and the limit.
+//
+// A program that defines INTACT_NO_STDIO, in all of its units, does without the C library's formatting and streams,
+// which allocate memory on microcontrollers: a broken contract without a handler aborts without a message.
 
 namespace intact {
 
@@ -34,9 +41,16 @@ inline std::atomic<contract_handler> current_contract_handler{nullptr};
 inline namespace INTACT_UNIT {
 
 #if !INTACT_EXCEPTIONS
-/// Installs a handler for broken contracts and returns the former one (null: print to stderr).
+/// Installs a handler for broken contracts and returns the former one (null: print to stderr). On processors that
+/// cannot exchange a value in memory by one instruction, such as Cortex-M0, it is not called by two threads at a time.
 inline contract_handler set_contract_handler(contract_handler handler) {
-  return current_contract_handler.exchange(handler);
+  if constexpr (std::atomic<contract_handler>::is_always_lock_free) {
+    return current_contract_handler.exchange(handler);
+  } else {
+    const contract_handler former = current_contract_handler.load();
+    current_contract_handler.store(handler);
+    return former;
+  }
 }
 #endif
 
@@ -64,8 +78,10 @@ decltype(auto) with_refusals(const Part& part, const Rewrite& rewrite) {
   if (const contract_handler handler = current_contract_handler.load()) {
     handler(message);
   } else {
+#if !defined(INTACT_NO_STDIO)
     std::fputs(message, stderr);
     std::fputc('\n', stderr);
+#endif
   }
   std::abort();
 }
@@ -83,7 +99,11 @@ decltype(auto) with_refusals(const Part& part, const Rewrite&) {
   char message[512];
   std::va_list arguments;
   va_start(arguments, format);
+#if defined(INTACT_NO_STDIO)
+  format_message(message, sizeof message, format, arguments);
+#else
   std::vsnprintf(message, sizeof message, format, arguments);
+#endif
   va_end(arguments);
   contract_broken(message);
 }

@@ -11,8 +11,9 @@
 //               INTACT_INLINE: they do not exist on their own.
 // INTACT_UNIT   Everything else: functions, and types that stay within a unit. The name consists of the version, the
 //               instruction set, the features beyond it that the unit's flags allow, a letter each, and "_noexcept"
-//               in units without exceptions. The instruction set is the one that intact_add_dispatch compiles the unit
-//               for, INTACT_DISPATCH_ISA, or else the best that the flags allow:
+//               in units without exceptions, and "_nostdio" if they define INTACT_NO_STDIO. The instruction set is the
+//               one that intact_add_dispatch compiles the unit for, INTACT_DISPATCH_ISA, or else the best that the
+//               flags allow:
 //
 //                   v0_sse2_    v0_avx2_p    v0_avx512vbmi_plbcmfh_noexcept
 //
@@ -22,21 +23,30 @@
 #if defined(__cpp_exceptions)
 #define INTACT_EXCEPTIONS 1
 #define INTACT_EXCEPTION_MODE
+#if defined(INTACT_NO_STDIO)
+#error "INTACT_NO_STDIO is for programs that are compiled with -fno-exceptions"
+#endif
 #else
 #define INTACT_EXCEPTIONS 0
+#if defined(INTACT_NO_STDIO)
+#define INTACT_EXCEPTION_MODE _noexcept_nostdio
+#else
 #define INTACT_EXCEPTION_MODE _noexcept
+#endif
 #endif
 
 /// The arguments as one token. An argument may be empty.
 #define INTACT_JOIN(a, b, c, d, e, f, g, h) INTACT_JOIN_EXPANDED(a, b, c, d, e, f, g, h)
 #define INTACT_JOIN_EXPANDED(a, b, c, d, e, f, g, h) a##b##c##d##e##f##g##h
 
-/// `letter` if `macro` is defined as 1, or as a version of RISC-V's extensions; else nothing.
+/// `letter` if `macro` is defined as 1, as 3 (MVE with floating point), or as a version of RISC-V's extensions; else
+/// nothing.
 #define INTACT_IF(macro, letter) INTACT_IF_EXPANDED(macro, letter)
 #define INTACT_IF_EXPANDED(value, letter) INTACT_SECOND(INTACT_SKIP_##value letter, , )
 #define INTACT_SECOND(...) INTACT_SECOND_EXPANDED(__VA_ARGS__)
 #define INTACT_SECOND_EXPANDED(first, second, ...) second
 #define INTACT_SKIP_1 ,
+#define INTACT_SKIP_3 ,
 #define INTACT_SKIP_1000000 ,
 #define INTACT_SKIP_2000000 ,
 #define INTACT_SKIP_2001000 ,
@@ -124,7 +134,7 @@
 #endif
 #define INTACT_ARM INTACT_JOIN(                                                                                   \
     INTACT_IF(__ARM_NEON__, _neon), INTACT_IF(__ARM_FEATURE_IDIV, g), INTACT_IF(__ARM_FEATURE_FMA, k),            \
-    INTACT_IF(__ARM_FEATURE_SIMD32, q), INTACT_IF(__thumb__, u), , , )
+    INTACT_IF(__ARM_FEATURE_SIMD32, q), INTACT_IF(__thumb__, u), INTACT_IF(__ARM_FEATURE_MVE, _mve), , )
 #elif defined(__riscv)
 #define INTACT_FEATURES INTACT_JOIN(                                                                              \
     INTACT_IF(__riscv_c, c), INTACT_IF(__riscv_v, v), INTACT_IF(__riscv_zba, _zba), INTACT_IF(__riscv_zbb, _zbb), \

@@ -61,7 +61,8 @@ INTACT_INLINE void finish_stored(const gemm_operands<A, Element, Stage>& product
   for (unsigned r = 0; r < Rows; ++r) {
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      sums[r][j] = simd::load<Isa>(from + r * stride + j * simd::lanes<Isa>);
+      sums[r][j] =
+          simd::load<Isa>(from + static_cast<index_t>(r) * stride + static_cast<index_t>(j) * simd::lanes<Isa>);
     }
   }
   finish<Isa>(product, sums, at);

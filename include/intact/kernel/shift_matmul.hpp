@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -91,12 +92,12 @@ prepared_values prepare_values(const quantized_matrix& values, const value_memor
 /// The part of the L1 cache for the logits of a band, which are replaced by its codes.
 inline constexpr index_t attention_band_bytes = 32768;
 
-/// Rows of a band of attention: whole tiles, at most eleven of them, and at least three, which share the reads of keys
-/// and values if those are many.
+/// Rows of a band of attention: whole tiles, at least three, which share the reads of keys and values if those are
+/// many, and at most eleven, or as many as the keys have: self-attention has as many queries.
 constexpr index_t attention_band(index_t keys) {
   constexpr index_t tile = gemm_tile_rows<std::int8_t>;
-  const index_t rows = attention_band_bytes / (keys < 1 ? 1 : keys) / tile * tile;
-  return rows < 3 * tile ? 3 * tile : rows < 11 * tile ? rows : 11 * tile;
+  const index_t tiles_in_cache = attention_band_bytes / std::max<index_t>(keys, 1) / tile;
+  return tile * std::clamp<index_t>(std::min(tiles_in_cache, group_count(keys, tile)), 3, 11);
 }
 
 /// Bytes from one row of codes or of a slice to the next.
