@@ -73,7 +73,7 @@ void print_hash(std::uint64_t value) {
 }
 
 void print_number(std::size_t number) {
-  char digits[12];
+  char digits[21];
   char* first = digits + sizeof digits - 1;
   *first = '\0';
   do {
@@ -139,15 +139,14 @@ std::size_t run(void (*function)(const operands&)) {
 }  // namespace
 
 int main() {
-  std::array<std::size_t, 2 * std::size(operations)> stacks;
+  std::array<std::size_t, std::size(operations)> specification_stack, kernel_stack;
   int status = 0;
-  std::size_t* stack = stacks.data();
-  for (const operation& each : operations) {
-    *stack++ = run(each.specification);
+  for (std::size_t i = 0; i < std::size(operations); ++i) {
+    specification_stack[i] = run(operations[i].specification);
     const std::uint64_t expected = hash(all_operands().y);
-    *stack++ = run(each.kernel);
+    kernel_stack[i] = run(operations[i].kernel);
     const std::uint64_t found = hash(all_operands().y);
-    print(each.name);
+    print(operations[i].name);
     print_hash(found);
     if (found != expected) {
       print("the kernel and the specification differ\n");
@@ -155,9 +154,9 @@ int main() {
     }
   }
   print_tensors();
-  if (stacks[0] != 0) {
+  if (kernel_stack[0] != 0) {
     for (std::size_t i = 0; i < std::size(operations); ++i) {
-      print_bytes("stack", operations[i].name, stacks[2 * i], stacks[2 * i + 1]);
+      print_bytes("stack", operations[i].name, specification_stack[i], kernel_stack[i]);
     }
     for (const workspace_use& each : workspaces) {
       print_bytes("workspace", each.name, each.specification, each.kernel);
