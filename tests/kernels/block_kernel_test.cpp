@@ -184,7 +184,7 @@ TEST_CASE("block: equals the specification [extreme streams, rows of one code]",
   }
 }
 
-TEST_CASE("block: equals the specification [4,097 tokens]", "[block]") {
+TEST_CASE("block: equals the specification [4,097 tokens]", "[block][long]") {
   check_model(paper_recipe, 64, 2, stream_contents::random);
   check_model(paper_recipe_888, 64, 3, stream_contents::random);
   check_model(precise_recipe, 64, 7, stream_contents::random);

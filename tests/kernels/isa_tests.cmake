@@ -26,6 +26,13 @@ target_link_libraries(run_if_supported PRIVATE intact::intact)
 # Tests of the primitives that sets differ in which are not tested whole.
 set(primitive_tests gemm_kernel_test activation_product_test shift_matmul_kernel_test simd_test)
 
+# Tests that take minutes on an emulated processor, or with sanitizers in code that is not optimized.
+set(without_long "~[long]")
+set(filter "")
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  set(filter ${without_long})
+endif()
+
 # One program for each instruction set, compiled as one unit, and a test for each file in it: a program cannot be asked
 # for its test cases on another processor.
 foreach(isa IN LISTS isas)
@@ -39,11 +46,11 @@ foreach(isa IN LISTS isas)
   add_executable(kernel_tests_${isa} ${files})
   set_target_properties(kernel_tests_${isa} PROPERTIES UNITY_BUILD ${INTACT_TEST_UNITY} UNITY_BUILD_BATCH_SIZE 0)
   target_link_libraries(kernel_tests_${isa} PRIVATE ${library} Catch2::Catch2WithMain Threads::Threads)
-  target_compile_options(kernel_tests_${isa} PRIVATE ${isa_flags_${isa}} ${isa_test_options})
+  target_compile_options(kernel_tests_${isa} PRIVATE ${isa_flags_${isa}} ${kernel_test_options})
   target_compile_definitions(kernel_tests_${isa} PRIVATE INTACT_TEST_ISA=${isa})
   foreach(name IN LISTS names)
     add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:kernel_tests_${isa}> --filenames-as-tags
-                                         "[#${name}]")
+                                         "[#${name}]${filter}")
     set_tests_properties(${name}/${isa} PROPERTIES LABELS "isa;${isa}" COST ${cost_of_${name}} ${skip_line})
   endforeach()
 endforeach()
@@ -96,9 +103,8 @@ if(INTACT_AARCH64_COMPILER AND INTACT_QEMU_AARCH64 AND catch2_single_header)
       VERBATIM)
     list(APPEND neon_programs ${program})
     foreach(name IN LISTS names)
-      # Seconds on a processor are minutes on an emulated one.
       add_test(NAME neon/${name}/${isa} COMMAND ${INTACT_QEMU_AARCH64} -cpu max ${CMAKE_CURRENT_BINARY_DIR}/${program}
-                                                --filenames-as-tags "[#${name}]~[long]")
+                                                --filenames-as-tags "[#${name}]${without_long}")
       set_tests_properties(neon/${name}/${isa} PROPERTIES LABELS neon COST 1${cost_of_${name}})
     endforeach()
   endforeach()

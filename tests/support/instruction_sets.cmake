@@ -54,11 +54,11 @@ set(whole_set_of_avx2_vnni avx2)
 set(whole_set_of_avx512bw avx512vbmi)
 set(whole_set_of_avx512vnni avx512vbmi)
 
-# Debug information is half of the work of compiling them. With sanitizers compilers take five to ten minutes to optimize
-# what they compile in one without optimization.
-set(isa_test_options -g0)
+# Of kernels and of tests that instantiate many. Debug information is half of the work of compiling them. With sanitizers
+# compilers take four times as long or longer to optimize them.
+set(kernel_test_options -g0)
 if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
-  set(isa_test_options -g0 -O0)
+  set(kernel_test_options -g0 -O0)
 endif()
 
 # The kernels and models of an instruction set, for all programs that are linked with them: compiled_kernels of the
@@ -75,11 +75,11 @@ set(whole_isas "")
 foreach(isa IN LISTS isas)
   if(NOT whole_set_of_${isa} IN_LIST isas)
     list(APPEND whole_isas ${isa})
-    intact_add_compiled_kernels(compiled_kernels_${isa} ${isa} ${isa_flags_${isa}} ${isa_test_options})
+    intact_add_compiled_kernels(compiled_kernels_${isa} ${isa} ${isa_flags_${isa}} ${kernel_test_options})
   endif()
 endforeach()
 if(TARGET compiled_kernels_${native})
   add_library(compiled_kernels ALIAS compiled_kernels_${native})
 else()
-  intact_add_compiled_kernels(compiled_kernels ${native})
+  intact_add_compiled_kernels(compiled_kernels ${native} ${kernel_test_options})
 endif()
