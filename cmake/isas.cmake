@@ -50,7 +50,7 @@ endfunction()
 # The families of the target's processor.
 function(intact_isa_families result)
   set(families any)
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|[Aa][Mm][Dd]64|x64)$")
     list(APPEND families x86)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     list(APPEND families aarch64)

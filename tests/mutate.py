@@ -797,7 +797,7 @@ MUTATIONS = [
         ("sum += code + row_factor_;", "sum += code;"),
         ("recentering - spec.weight_zero_point;", "spec.weight_zero_point - recentering;"),
         ("spec.weight_scale.size() == 1 ? 0 : channel", "0"),
-        ("return quantize_multiplier(static_cast<double>(product) /", "return quantize_multiplier(static_cast<double>(input) * static_cast<double>(weight) /"),
+        ("return static_cast<double>(product) / static_cast<double>(output);", "return static_cast<double>(input) * static_cast<double>(weight) / static_cast<double>(output);"),
         ("std::round(x / output.scale)", "std::nearbyint(x / output.scale)"),
     ),
     *mutations_of(

@@ -188,6 +188,7 @@ TEST_CASE("compat_layer: u8 codes with the zero point moved by 128 are the s8 co
 TEST_CASE("compat_layer: refuses sizes, scales and zero points") {
   const std::vector<float> two_scales{0.5f, 0.5f}, three_scales{0.5f, 0.5f, 0.5f}, no_scale{0.5f, 0.0f};
   const std::vector<std::int32_t> bias{0}, large{0, std::numeric_limits<std::int32_t>::max()};
+  const float at_limit = 0x1p30f, below_limit = std::nextafter(at_limit, 0.0f);
   const std::vector<std::int8_t> codes{1, 2, 3, 4, 5, 6};
   const matrix_view<const std::int8_t> w(codes.data(), 2, 3);
   const auto build = [&](const compat_layer_spec& spec) { compat_layer(spec, w, factor_rule::float32); };
@@ -201,11 +202,32 @@ TEST_CASE("compat_layer: refuses sizes, scales and zero points") {
   CHECK_THROWS_WITH(build({{1, 256}, {1, 0}, two_scales}),
                     "intact::compat_layer: input.zero_point is 256; it must be at most 255");
   CHECK_THROWS_WITH(build({{1, 0}, {1, 0}, no_scale}),
-                    "intact::compat_layer: weight_scale is 0; it must be above 0 and finite");
+                    "intact::compat_layer: weight_scale of channel 1 is 0; it must be above 0 and finite");
   CHECK_THROWS_WITH(build({{1, 0}, {-1, 0}, two_scales}),
                     "intact::compat_layer: output.scale is -1; it must be above 0 and finite");
   CHECK_NOTHROW(build({{1, 0}, {1, 0}, two_scales, 0, large}));
-  CHECK_THROWS(build({{1, -1}, {1, 0}, two_scales, 0, large}));
+  CHECK_THROWS_WITH(build({{1, -1}, {1, 0}, two_scales, 0, large}),
+                    "intact::compat_layer: bias of channel 1, less input.zero_point times the sum of its weights, is "
+                    "2147483662; it must fit 32 bits");
+  CHECK_NOTHROW(build({{1, 0}, {1, 0}, std::span(&below_limit, 1)}));
+  CHECK_THROWS_WITH(
+      build({{1, 0}, {1, 0}, std::span(&at_limit, 1)}),
+      "intact::compat_layer: input.scale * weight_scale / output.scale of channel 0 is 1.07374e+09; it must "
+      "be below 2^30");
+}
+
+TEST_CASE("compat_layer: refuses more columns than gemm or, with a row factor, row_sums takes") {
+  const std::vector<std::int8_t> codes(static_cast<std::size_t>(gemm_max_depth_u8_s8 + 1));
+  const std::vector<float> scale{1};
+  const auto build = [&](index_t columns, int zero_point) {
+    compat_layer({{1, 0}, {1, 0}, scale, zero_point}, matrix_view<const std::int8_t>(codes.data(), 1, columns),
+                 factor_rule::float32);
+  };
+  CHECK_NOTHROW(build(gemm_max_depth_u8_s8, 0));
+  CHECK_THROWS_WITH(build(gemm_max_depth_u8_s8 + 1, 0),
+                    "intact::compat_layer: columns of weights is 65794; it must be at most 65793");
+  CHECK_NOTHROW(build(33025, 1));
+  CHECK_THROWS_WITH(build(33026, 1), "intact::compat_layer: columns of weights is 33026; it must be at most 33025");
 }
 
 TEST_CASE("fused_activation_codes: equal those of TensorFlow Lite [ReLU, ReLU6, none]") {

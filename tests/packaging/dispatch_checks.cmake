@@ -38,6 +38,13 @@ target_link_libraries(dispatch_shared PRIVATE intact::dispatch)
 add_test(NAME "dispatch/exported symbols" COMMAND ${CMAKE_NM} --dynamic --defined-only $<TARGET_FILE:dispatch_shared>)
 set_tests_properties("dispatch/exported symbols" PROPERTIES PASS_REGULAR_EXPRESSION " T engine_isa\n"
                                                             FAIL_REGULAR_EXPRESSION "intact")
+# Nor does one whose own functions are visible: another shared object would share its choice.
+add_library(dispatch_visible SHARED packaging/dispatch_shared.cpp)
+target_link_libraries(dispatch_visible PRIVATE intact::dispatch)
+add_test(NAME "dispatch/exported symbols, visible" COMMAND ${CMAKE_NM} --dynamic --defined-only
+                                                           $<TARGET_FILE:dispatch_visible>)
+set_tests_properties("dispatch/exported symbols, visible" PROPERTIES PASS_REGULAR_EXPRESSION " T engine_isa\n"
+                                                                     FAIL_REGULAR_EXPRESSION "dispatch")
 
 # The same program for AArch64 on an emulated processor: with all instruction sets of its family, the default of
 # select.cpp, or with the last one that is tested.

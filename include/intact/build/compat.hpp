@@ -14,6 +14,7 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/gemm.hpp"
 #include "intact/pack.hpp"
+#include "intact/row_sums.hpp"
 #include "intact/stage/compat.hpp"
 #include "intact/types/packed_weights.hpp"
 
@@ -53,6 +54,9 @@ inline fixed_point_factor quantize_multiplier(double factor) {
   return {.multiplier = static_cast<std::int32_t>(multiplier), .exponent = exponent};
 }
 
+/// Factors from here on are 2^30 with 31 leading bits.
+inline constexpr double fixed_point_factor_limit = 1073741823.75;
+
 /// Where the real factor of an output channel, input scale * weight scale / output scale, is rounded.
 enum class factor_rule {
   tflite_per_channel,  ///< double(input) * double(weight) / double(output); then quantize_multiplier
@@ -78,18 +82,37 @@ inline void require_scale_of_layer(const char* argument, float scale) {
   }
 }
 
-/// The factor of a channel, and its float32 form.
-inline fixed_point_factor factor_of_channel(factor_rule rule, float input, float weight, float output, float& rounded) {
+/// The factor of a channel before it becomes a multiplier and an exponent, and its float32 form.
+inline double factor_of_channel(factor_rule rule, float input, float weight, float output, float& rounded) {
   const float product = input * weight;
   rounded = product / output;
   switch (rule) {
     case factor_rule::tflite_per_channel:
-      return quantize_multiplier(static_cast<double>(input) * static_cast<double>(weight) /
-                                 static_cast<double>(output));
+      return static_cast<double>(input) * static_cast<double>(weight) / static_cast<double>(output);
     case factor_rule::tflite_per_tensor:
-      return quantize_multiplier(static_cast<double>(product) / static_cast<double>(output));
+      return static_cast<double>(product) / static_cast<double>(output);
     default:
-      return quantize_multiplier(static_cast<double>(rounded));  // exact: it has 24 bits
+      return static_cast<double>(rounded);  // exact: it has 24 bits
+  }
+}
+
+/// Checks the numbers of an output channel: its weight scale, its bias with all corrections, its factor.
+inline void require_channel_of_layer(index_t channel, float weight_scale, std::int64_t bias, double factor) {
+  if (!(weight_scale > 0) || !std::isfinite(weight_scale)) [[unlikely]] {
+    contract_failed("intact::compat_layer: weight_scale of channel %td is %g; it must be above 0 and finite", channel,
+                    static_cast<double>(weight_scale));
+  }
+  if (bias != static_cast<std::int32_t>(bias)) [[unlikely]] {
+    contract_failed(
+        "intact::compat_layer: bias of channel %td, less input.zero_point times the sum of its weights, is "
+        "%lld; it must fit 32 bits",
+        channel, static_cast<long long>(bias));
+  }
+  if (!(factor < fixed_point_factor_limit)) [[unlikely]] {
+    contract_failed(
+        "intact::compat_layer: input.scale * weight_scale / output.scale of channel %td is %g; it must be "
+        "below 2^30",
+        channel, factor);
   }
 }
 
@@ -104,8 +127,9 @@ inline fixed_point_factor factor_of_channel(factor_rule rule, float input, float
 ///            row_corrected one with row_sums(a, row_factor()).
 /// Shapes:    weights N x K, one row for each output channel; scales N or 1; bias N or 0.
 /// Exactness: integers, but for the factors, which factor_rule describes to the bit.
-/// Errors:    sizes that do not match, K over gemm's limit, scales that are not above 0 and finite, zero points beyond
-///            the type of the codes, a factor of 2^30 or more, a bias' beyond int32.
+/// Errors:    sizes that do not match, K over gemm's limit or, where row_factor() is not 0, row_sums', scales that are
+///            not above 0 and finite, zero points beyond the type of the codes, a factor of 2^30 or more, a bias'
+///            beyond int32.
 /// Source:    docs/numerics.md, section 14.
 class compat_layer {
  public:
@@ -114,7 +138,6 @@ class compat_layer {
     static_assert(std::is_same_v<W, std::int8_t> || std::is_same_v<W, std::uint8_t>, "weights are s8 or u8");
     constexpr int recentering = std::is_unsigned_v<W> ? 128 : 0;
     require_view("compat_layer", "weights", weights);
-    require_at_most("compat_layer", "columns of weights", weights.columns, gemm_max_depth_u8_s8);
     require_between("compat_layer", "input.zero_point", spec.input.zero_point, -128, 255);
     require_between("compat_layer", "weight_zero_point", spec.weight_zero_point, std::numeric_limits<W>::min(),
                     std::numeric_limits<W>::max());
@@ -127,12 +150,13 @@ class compat_layer {
     detail::require_scale_of_layer("input.scale", spec.input.scale);
     detail::require_scale_of_layer("output.scale", spec.output.scale);
     row_factor_ = recentering - spec.weight_zero_point;
+    require_at_most("compat_layer", "columns of weights", weights.columns,
+                    row_factor_ == 0 ? gemm_max_depth_u8_s8 : row_sums_max_columns);
     const auto channels = static_cast<std::size_t>(weights.rows);
     std::vector<std::int8_t> codes(channels * static_cast<std::size_t>(weights.columns));
     for (index_t n = 0; n < weights.rows; ++n) {
       const auto channel = static_cast<std::size_t>(n);
       const float weight_scale = spec.weight_scale[spec.weight_scale.size() == 1 ? 0 : channel];
-      detail::require_scale_of_layer("weight_scale", weight_scale);
       std::int64_t sum = 0;
       for (index_t k = 0; k < weights.columns; ++k) {
         const int code = weights(n, k) - recentering;
@@ -140,11 +164,10 @@ class compat_layer {
         sum += code + row_factor_;
       }
       const std::int64_t corrected = (spec.bias.empty() ? 0 : spec.bias[channel]) - spec.input.zero_point * sum;
-      require_between("compat_layer", "bias of a channel, less input.zero_point times the sum of its weights,",
-                      corrected, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max());
       float rounded = 0;
-      const fixed_point_factor factor =
-          detail::factor_of_channel(rule, spec.input.scale, weight_scale, spec.output.scale, rounded);
+      const double real = detail::factor_of_channel(rule, spec.input.scale, weight_scale, spec.output.scale, rounded);
+      detail::require_channel_of_layer(n, weight_scale, corrected, real);
+      const fixed_point_factor factor = quantize_multiplier(real);
       bias_.push_back(static_cast<std::int32_t>(corrected));
       multiplier_.push_back(factor.multiplier);
       exponent_.push_back(factor.exponent);

@@ -47,6 +47,13 @@
 /// The same for a lambda expression, after its parameters.
 #define INTACT_INLINE_LAMBDA __attribute__((always_inline))
 
+/// After `namespace`, before the name: shared objects do not export its functions, whatever the flags of the unit.
+#if defined(__ELF__)
+#define INTACT_HIDDEN [[gnu::visibility("hidden")]]
+#else
+#define INTACT_HIDDEN
+#endif
+
 /// A program that defines INTACT_REQUIRE_VECTOR_STAGES is told at compile time of output stages that kernels would call
 /// element by element.
 #if defined(INTACT_REQUIRE_VECTOR_STAGES)

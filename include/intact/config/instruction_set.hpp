@@ -39,7 +39,8 @@
 #else
 #define INTACT_HAS_AVX512VBMI 0
 #endif
-#if defined(__aarch64__) && defined(__ARM_NEON)
+// With big-endian bytes the lanes of loaded vectors have another order: it has no kernels.
+#if defined(__aarch64__) && !defined(__AARCH64EB__) && defined(__ARM_NEON)
 #define INTACT_HAS_NEON 1
 #else
 #define INTACT_HAS_NEON 0
@@ -61,7 +62,7 @@
 #else
 #define INTACT_X86 0
 #endif
-#if defined(__aarch64__)
+#if defined(__aarch64__) && !defined(__AARCH64EB__)
 #define INTACT_AARCH64 1
 #else
 #define INTACT_AARCH64 0

@@ -6,7 +6,7 @@
 
 namespace intact {
 inline namespace INTACT_UNIT {
-namespace dispatch {
+namespace INTACT_HIDDEN dispatch {
 namespace detail {
 
 /// Chooses at the first call, from any thread.

@@ -12,7 +12,7 @@
 
 namespace intact {
 inline namespace INTACT_UNIT {
-namespace dispatch {
+namespace INTACT_HIDDEN dispatch {
 
 template <executor Executor = sequential>
 void attention(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y,

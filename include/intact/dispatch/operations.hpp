@@ -12,7 +12,7 @@
 
 namespace intact {
 inline namespace INTACT_UNIT {
-namespace dispatch {
+namespace INTACT_HIDDEN dispatch {
 
 template <class A, class Element, class Stage, executor Executor = sequential>
 void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage, matrix_view<typename Stage::output> y,

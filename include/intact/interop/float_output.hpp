@@ -27,8 +27,9 @@ enum class bfloat16 : std::uint16_t {};
 ///            out.
 /// Shapes:    row_scale per row, channel_scale per output channel, offset and bias per output channel or empty; not
 ///            owned.
-/// Units:     offset in units of the accumulator: with u8 activations of the zero point zp, -zp * sum_k w[n, k].
-///            Weights with a zero point: row_corrected<float_output>.
+/// Units:     offset in units of the accumulator: with u8 activations of the zero point za and weights of the zero
+///            point zw, -za * sum_k (w[n, k] - zw), which is the bias of a compat_layer without one. Where its
+///            row_factor() is not 0, the stage is row_corrected<float_output>.
 /// Range:     row scales at least 0, channel scales above 0, all finite. Results beyond float32 are infinite; none is
 ///            NaN. acc + offset fits int32; it wraps otherwise.
 /// Exactness: every bit, on every instruction set and with every compiler flag, -mfma included, but those that

@@ -13,7 +13,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// An output stage: the float32 multiplication of ONNX Runtime and PyTorch.
+/// An output stage: the float32 multiplication of ONNX Runtime and of fbgemm, PyTorch's library, with an int32 bias.
 ///
 /// Formula:   y = rint(clamp(fl(fl(a) * factor[n]), low - zp, high - zp)) + zp, a = acc + bias[n]. fl rounds to
 ///            float32, rint to the nearest integer, both halves to even.

@@ -13,5 +13,6 @@ INTACT_INTRINSICS_BEGIN
 #endif
 #if INTACT_HAS_SSE2 || INTACT_HAS_NEON
 #include <xsimd/xsimd.hpp>
+static_assert(100 * XSIMD_VERSION_MAJOR + XSIMD_VERSION_MINOR >= 801, "intact needs xsimd 8.1 or newer");
 #endif
 INTACT_INTRINSICS_END

@@ -21,8 +21,9 @@ struct sequential {
 };
 
 /// Runs an operation's tasks: `for_each(n, task)` calls task(0) to task(n - 1), each once, in any order, on
-/// any threads, and returns when all are done; `threads()` tells how many can run at a time. Tasks do not throw and
-/// write to disjoint memory. The bits of a result do not depend on the executor.
+/// any threads, and returns when all are done; `threads()` tells how many can run at a time, and tells the same until
+/// the operation returns. Tasks do not throw and write to disjoint memory. The bits of a result do not depend on the
+/// executor.
 template <class Executor>
 concept executor = requires(const Executor& run, void (*task)(index_t)) {
   { run.threads() } -> std::convertible_to<index_t>;

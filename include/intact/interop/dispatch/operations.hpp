@@ -15,7 +15,7 @@
 
 namespace intact {
 inline namespace INTACT_UNIT {
-namespace dispatch {
+namespace INTACT_HIDDEN dispatch {
 namespace detail {
 
 template <class Entry>
