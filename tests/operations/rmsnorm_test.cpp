@@ -302,8 +302,9 @@ TEST_CASE("rmsnorm: refuses shapes and parameters before anything is written") {
         "intact::rmsnorm: zero_point is 256; it must be at most 255");
   CHECK(refusal([&] { rmsnorm(wide.view(), change(&layernorm_parameters::zero_point, 1), y.view()); }) ==
         "intact::rmsnorm: zero_point is 1; it must be at most 0");
-  CHECK(mentions(refusal([&] { rmsnorm(x.view(), change(&layernorm_parameters::epsilon, std::uint64_t{0}), y.view()); }),
-                 "intact::rmsnorm: epsilon is 0"));
+  CHECK(
+      mentions(refusal([&] { rmsnorm(x.view(), change(&layernorm_parameters::epsilon, std::uint64_t{0}), y.view()); }),
+               "intact::rmsnorm: epsilon is 0"));
   CHECK(y.memory() == tensor<std::uint8_t>(2, 3).memory());
 
   const owned_parameters many = random_parameters<std::int16_t>(4097, random);
