@@ -108,6 +108,8 @@ function(intact_add_dispatch_library)
                CXX_VISIBILITY_PRESET hidden
                VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(intact_dispatch PUBLIC intact::intact)
-  set(INTACT_DISPATCH_WITHOUT "" CACHE STRING "Instruction sets that intact::dispatch is not compiled for")
+  if(NOT DEFINED INTACT_DISPATCH_WITHOUT) # old projects' policies would drop a variable of that name
+    set(INTACT_DISPATCH_WITHOUT "" CACHE STRING "Instruction sets that intact::dispatch is not compiled for")
+  endif()
   intact_add_dispatch(intact_dispatch WITHOUT ${INTACT_DISPATCH_WITHOUT})
 endfunction()

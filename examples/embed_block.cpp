@@ -15,7 +15,7 @@
 #include "intact/executors/std_threads.hpp"
 #include "intact/intact.hpp"
 #include "intact/reference/model/block.hpp"
-#if __has_include(<unsupported/Eigen/SpecialFunctions>)
+#if __has_include(<unsupported/Eigen/SpecialFunctions>) && __has_include("eigen_block.hpp")
 #include "eigen_block.hpp"
 #endif
 
@@ -71,7 +71,7 @@ int main() {
                                           intact::reference::block_workspace_bytes(shape)));
   const intact::workspace workspace(scratch.data(), scratch.size());
   print_time("integers", [&] { intact::block(view_of(codes = input_codes), parameters, shape, workspace, run); });
-#if __has_include(<unsupported/Eigen/SpecialFunctions>)
+#if __has_include(<unsupported/Eigen/SpecialFunctions>) && __has_include("eigen_block.hpp")
   print_time("float32", [&] { eigen_block{block}(stream = input); });
 #endif
   intact::reference::block(view_of(input_codes), parameters, shape, workspace);
