@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr const char* description = "Vision transformers (ViT, DeiT) in integers.";
+constexpr const char* description = "Vision transformers (ViT, DeiT, Swin) in integers.";
 
 constexpr const char* examples =
     "Examples:\n"

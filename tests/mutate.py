@@ -373,6 +373,10 @@ MUTATIONS = [
         ("4 * tokens * width * width", "3 * tokens * width * width"),
         ("2 * tokens * tokens * width", "tokens * tokens * width"),
         ("2 * tokens * width * hidden", "tokens * width * hidden"),
+        ("4 * padded * width(s)", "4 * tokens(s) * width(s)"),
+        ("2 * padded * window * width(s)", "2 * padded * padded * width(s)"),
+        ("2 * tokens(s) * width(s)", "2 * padded * width(s)"),
+        ("tokens(s + 1) * 4 * width(s)", "tokens(s) * 4 * width(s)"),
     ),
     *mutations_of(
         "io/nearest_name.hpp", "checkpoint_names_test",
@@ -435,7 +439,24 @@ MUTATIONS = [
         ("replace(2, *own.v)", "replace(2, *own.k)"),
     ),
     *mutations_of(
+        "quantize/load_swin_checkpoint.hpp", "load_swin_checkpoint_test",
+        ("    tokens *= 2;", "    tokens *= 3;"),
+        ("return size_product(tokens, shape.patch);", "return size_product(tokens, 4 * shape.patch);"),
+        ("if (std::min(rows, columns) < window) {", "if (std::max(rows, columns) < window) {"),
+        ("if (shape.of(s).depth == 1) {", "if (shape.of(s).depth == 0) {"),
+        ("return std::max(rows, columns) == window", "return std::max(rows, columns) != window"),
+        ("rows % window == 0 && columns % window == 0", "rows % window == 0"),
+    ),
+    *mutations_of(
+        "quantize/checkpoint_values.hpp", "load_checkpoint_test load_swin_checkpoint_test",
+        ("(values[0] + values[1] + values[2]) / 3}, \"the average", "(values[0] + values[1] + values[2]) / 2}, \"the average"),
+        ("key != nullptr && file_.metadata().contains(key)", "key == nullptr && file_.metadata().contains(key)"),
+        ("std::ssize(numbers->value) != channels", "std::ssize(numbers->value) == channels"),
+    ),
+    *mutations_of(
         "quantize/float_swin.hpp", "float_swin_test",
+        ("shape.window * shape.window > shift_matmul_max_keys", "shape.window > shift_matmul_max_keys"),
+        ("shape.patches() > swin_file_max_tokens || last", "last"),
         ("i / window - j / window, across", "j / window - i / window, across"),
     ),
     *mutations_of(

@@ -115,10 +115,12 @@ class attention_command {
   bool chosen() const { return app_->parsed(); }
 
   int run() const {
-    const auto [model, preprocessing] = read_model(model_);
+    const auto [stored, preprocessing] = read_model(model_);
+    const std::string reason = "it has no class token, whose attention is shown";
+    const auto& model = require_vit<intact::integer_vit>(model_, stored, reason);
     const intact::vit_shape& shape = model.shape();
-    const intact::float_vit in_float =
-        checkpoint_.load(weights_, intact::image_sides(shape.height, shape.image_width)).model;
+    const any_checkpoint loaded = checkpoint_.load(weights_, intact::image_sides(shape.height, shape.image_width));
+    const intact::float_vit& in_float = require_vit<intact::loaded_checkpoint>(weights_, loaded, reason).model;
     if (in_float.shape.depth != shape.depth || in_float.shape.heads != shape.heads ||
         in_float.shape.tokens() != shape.tokens()) {
       throw error_in(weights_, "the model has other blocks, heads or tokens than " + model_);

@@ -44,9 +44,10 @@ class budget_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const intact::quantization_recipe recipe = recipe_.recipe();
-    const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
+    const any_checkpoint any = checkpoint_.load(weights_);
+    const auto& loaded = require_vit<intact::loaded_checkpoint>(weights_, any, "budget simulates the layers of a ViT");
     const intact::float_vit& model = loaded.model;
-    require_head(weights_, model.shape);
+    require_head(weights_, model.shape.classes);
     const input_size input{loaded.preprocessing, prepared_};
     const calibration_images read = calibration_.read(input);
     const intact::calibrated_vit calibrated =

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -18,6 +19,8 @@
 #include "given_options.hpp"
 #include "image_folder.hpp"
 #include "intact/build/recipe.hpp"
+#include "intact/quantize/build_swin.hpp"
+#include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
 #include "intact/quantize/calibrated_vit.hpp"
 #include "intact/quantize/equalization.hpp"
@@ -44,11 +47,29 @@ struct calibration_images {
   }
 };
 
+/// The scales and the weights that the integer model of a float Swin transformer is built of.
+struct calibrated_swin {
+  intact::swin_scales scales;
+  intact::swin_weights weights;
+  std::vector<intact::scale_change> changes;
+};
+
 /// A calibrated model, and the method of its calibration, as the option --method names it.
+template <class Calibrated>
 struct calibration_result {
-  intact::calibrated_vit model;
+  Calibrated model;
   std::string method;
 };
+
+/// The integer model of a float model that has been calibrated.
+inline intact::integer_vit build_integer(const intact::float_vit&, const intact::calibrated_vit& calibrated,
+                                         const intact::quantization_recipe& recipe) {
+  return intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, recipe);
+}
+inline intact::integer_swin build_integer(const intact::float_swin& model, const calibrated_swin& calibrated,
+                                          const intact::quantization_recipe& recipe) {
+  return intact::build_swin(model, calibrated.scales, calibrated.weights, recipe);
+}
 
 /// The arguments that say how a model is calibrated.
 class calibration_arguments {
@@ -68,8 +89,7 @@ class calibration_arguments {
            "--method", method_,
            "observe: ranges as they are observed, weights to nearest; search: shrink ranges of activations and\n"
            "weights for the least error of layers' outputs; compensate: search, and round weights so that they\n"
-           "make good for each other's errors, and biases too")
-        ->capture_default_str()
+           "make good for each other's errors, and biases too [compensate; Swin transformers: observe]")
         ->check(CLI::IsMember({"observe", "search", "compensate"}))
         ->group(group);
     app.add_option("--batch", batch_, "images that are held in memory together with all their tensors")
@@ -103,17 +123,49 @@ class calibration_arguments {
 
   /// A calibrated model with scales that integers can represent. Where the method is not possible, observe takes its
   /// place, with a warning.
-  calibration_result calibrate(const intact::float_vit& model, std::span<const intact::image_view> images,
-                               const intact::quantization_recipe& recipe, std::size_t threads) const {
-    calibration_result result = choose_scales(model, images, recipe, threads);
+  calibration_result<intact::calibrated_vit> calibrate(const intact::float_vit& model,
+                                                       std::span<const intact::image_view> images,
+                                                       const intact::quantization_recipe& recipe,
+                                                       std::size_t threads) const {
+    calibration_result<intact::calibrated_vit> result = choose_scales(model, images, recipe, threads);
     result.model = intact::fit_scales(std::move(result.model), recipe);
     return result;
   }
 
+  /// The same of a Swin transformer, with ranges as they are observed.
+  calibration_result<calibrated_swin> calibrate(const intact::float_swin& model,
+                                                std::span<const intact::image_view> images,
+                                                const intact::quantization_recipe& recipe, std::size_t) const {
+    calibrated_swin calibrated{
+        intact::calibrate(model, images, {observer(), batch_}), intact::quantize_weights(model, recipe), {}};
+    intact::fitted_scales<intact::swin_scales> fitted =
+        intact::fit_scales(model, calibrated.scales, calibrated.weights, recipe);
+    calibrated.scales = std::move(fitted.scales);
+    calibrated.changes = std::move(fitted.changes);
+    return {std::move(calibrated), "observe"};
+  }
+
+  /// Refuses options that a model cannot be calibrated with.
+  void require_possible(const intact::float_vit&) const {}
+  void require_possible(const intact::float_swin&) const {
+    if (equalize_) {
+      throw not_of_swin("--equalize", "a ViT alone can be equalized");
+    }
+    if (method_.value_or("observe") != "observe") {
+      throw not_of_swin("--method " + *method_, "a ViT's layers alone can be simulated; --method observe is possible");
+    }
+  }
+
   /// Where the method of a calibrated model comes from: the options that were given, or the default.
-  std::string source(const CLI::App& app, const std::string& method) const {
+  std::string source(const CLI::App& app, const calibration_result<intact::calibrated_vit>& result) const {
     const std::string options = source_of(app, {"--method", "--observer", "--equalize", "--images"});
-    return method == method_ ? options : options + "; observe in place of " + method_ + ", which is not possible";
+    return result.method == method() ? options
+                                     : options + "; observe in place of " + method() + ", which is not possible";
+  }
+  std::string source(const CLI::App& app, const calibration_result<calibrated_swin>&) const {
+    return app.count("--method") == 0 && app.count("--observer") == 0 && app.count("--images") == 0
+               ? "default of Swin transformers; --observer names other ranges"
+               : source_of(app, {"--method", "--observer", "--images"});
   }
 
   bool equalizes() const { return equalize_; }
@@ -132,21 +184,26 @@ class calibration_arguments {
   }
 
  private:
-  calibration_result choose_scales(const intact::float_vit& model, std::span<const intact::image_view> images,
-                                   const intact::quantization_recipe& recipe, std::size_t threads) const {
+  /// Of a vision transformer without windows.
+  std::string method() const { return method_.value_or("compensate"); }
+
+  calibration_result<intact::calibrated_vit> choose_scales(const intact::float_vit& model,
+                                                           std::span<const intact::image_view> images,
+                                                           const intact::quantization_recipe& recipe,
+                                                           std::size_t threads) const {
     const intact::float_vit start = equalize_ ? equalize(model, images) : model;
     const intact::vit_scales scales = intact::calibrate(start, images, {observer(), batch_});
-    if (method_ != "observe") {
+    if (method() != "observe") {
       try {
         progress_bar progress("calibration", start.blocks.size());
-        const intact::reconstruction_options options{.rounding = method_ == "compensate"
+        const intact::reconstruction_options options{.rounding = method() == "compensate"
                                                                      ? intact::weight_rounding::compensated
                                                                      : intact::weight_rounding::nearest,
                                                      .block_done = [&] { progress.advance(); }};
-        return {intact::reconstruct(start, scales, images, recipe, options, thread_executor(threads)), method_};
+        return {intact::reconstruct(start, scales, images, recipe, options, thread_executor(threads)), method()};
       } catch (const std::invalid_argument& error) {  // rounding took a finite tensor beyond float
         std::fprintf(stderr, "intact-deit: warning: --method %s is not possible, observe takes its place: %s\n",
-                     method_.c_str(), error.what());
+                     method().c_str(), error.what());
       }
     }
     return {intact::round_to_nearest(start, scales, recipe), "observe"};
@@ -165,7 +222,8 @@ class calibration_arguments {
     return observers.at(observer_);
   }
 
-  std::string folder_, observer_ = "minmax", method_ = "compensate";
+  std::string folder_, observer_ = "minmax";
+  std::optional<std::string> method_;
   std::size_t limit_ = std::numeric_limits<std::size_t>::max();
   index_t batch_ = 10;
   bool equalize_ = false;

@@ -8,12 +8,14 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "file_errors.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/io/safetensors_types.hpp"
 #include "intact/quantize/load_checkpoint.hpp"
+#include "intact/quantize/load_swin_checkpoint.hpp"
 #include "models.hpp"
 
 // Float models of checkpoint files. Errors and assumptions name the options of intact-deit.
@@ -22,15 +24,32 @@ namespace intact_deit {
 
 using intact::checkpoint_options;
 
+/// A float model of either kind.
+using any_checkpoint = std::variant<intact::loaded_checkpoint, intact::loaded_swin_checkpoint>;
+
 namespace detail {
+
+/// Refuses options of which a Swin transformer has no choice.
+inline void require_swin_options(const intact::float_vit_options& options) {
+  if (options.heads) {
+    throw not_of_swin("--heads", "they are the columns of its tables of relative positions");
+  }
+  if (options.without_head) {
+    throw not_of_swin("--features", "its integer model has a head");
+  }
+}
 
 /// Loads a model with the configurations in a folder, if there is one. Errors about values that an option can replace
 /// name the option.
-inline intact::loaded_checkpoint load_naming_options(const intact::safetensors_file& file, checkpoint_options options,
-                                                     const std::optional<std::filesystem::path>& folder) {
+inline any_checkpoint load_naming_options(const intact::safetensors_file& file, checkpoint_options options,
+                                          const std::optional<std::filesystem::path>& folder) {
   try {
     if (folder) {
       options.config = intact::read_checkpoint_config(file, *folder);
+    }
+    if (intact::has_stages(intact::with_timm_names(file))) {
+      require_swin_options(options.model);
+      return intact::read_swin_checkpoint(file, options);
     }
     return intact::read_checkpoint(file, options);
   } catch (const intact::file_error& error) {
@@ -59,16 +78,15 @@ inline intact::loaded_checkpoint load_naming_options(const intact::safetensors_f
 
 }  // namespace detail
 
-/// A checkpoint of a vision transformer for images of three channels, with the configurations in a folder, if there is
-/// one.
+/// A checkpoint of a model for images of three channels, with the configurations in a folder, if there is one.
 /// Errors: intact::file_error or std::runtime_error, naming the file and the tensor.
-inline intact::loaded_checkpoint load_checkpoint(const std::filesystem::path& path,
-                                                 const checkpoint_options& options = {},
-                                                 const std::optional<std::filesystem::path>& folder = {}) {
+inline any_checkpoint load_checkpoint(const std::filesystem::path& path, const checkpoint_options& options = {},
+                                      const std::optional<std::filesystem::path>& folder = {}) {
   const intact::safetensors_file file = intact::safetensors_file::read(path);
-  intact::loaded_checkpoint loaded = in_file(path, [&] { return detail::load_naming_options(file, options, folder); });
-  if (loaded.model.shape.channels != 3) {
-    throw error_in(path, "the model takes " + std::to_string(loaded.model.shape.channels) + " channels; images have 3");
+  any_checkpoint loaded = in_file(path, [&] { return detail::load_naming_options(file, options, folder); });
+  const index_t channels = std::visit([](const auto& any) { return any.model.shape.channels; }, loaded);
+  if (channels != 3) {
+    throw error_in(path, "the model takes " + std::to_string(channels) + " channels; images have 3");
   }
   return loaded;
 }
@@ -83,7 +101,8 @@ struct assumption {
 inline constexpr std::size_t most_shown = 20;
 
 /// The values that a checkpoint may leave open, and their sources, and the tensors that were not needed.
-inline std::vector<assumption> assumptions(const intact::loaded_checkpoint& loaded) {
+template <class Model>
+std::vector<assumption> assumptions(const intact::loaded_model<Model>& loaded) {
   std::vector<assumption> all;
   for (const intact::checkpoint_value& one : loaded.values) {
     const std::string option = "--" + one.name;

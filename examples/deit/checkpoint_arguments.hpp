@@ -88,7 +88,7 @@ class checkpoint_arguments {
     app.add_option("--mean", mean_, "mean of the pixels, 0 to 1 [0.485 0.456 0.406]")->expected(1, 3)->group(group);
     app.add_option("--std", deviation_, "their standard deviation [0.229 0.224 0.225]")->expected(1, 3)->group(group);
     app.add_option("--heads", heads_, "heads of attention [width / 64]")->check(CLI::PositiveNumber)->group(group);
-    app.add_option("--epsilon", epsilon_, "of LayerNorm [1e-6; Hugging Face's names: 1e-12]")->group(group);
+    app.add_option("--epsilon", epsilon_, "of LayerNorm [1e-6; Hugging Face's names: 1e-12; Swin: 1e-5]")->group(group);
     app.add_option("--features", features_,
                    "leave a head out: class (class tokens), mean (of the patch tokens), patches (all of them)")
         ->check(CLI::IsMember({"class", "mean", "patches"}))
@@ -124,8 +124,7 @@ class checkpoint_arguments {
   }
 
   /// A checkpoint with these values, for images of another size if one is given.
-  intact::loaded_checkpoint load(const std::filesystem::path& path,
-                                 std::optional<intact::image_sides> size = {}) const {
+  any_checkpoint load(const std::filesystem::path& path, std::optional<intact::image_sides> size = {}) const {
     checkpoint_options all = options();
     all.image_size = size ? size : all.image_size;
     return load_checkpoint(path, all, no_config_ ? std::nullopt : std::optional(path.parent_path()));

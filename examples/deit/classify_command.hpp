@@ -35,15 +35,13 @@ class classify_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const stored_model stored = load_model(model_);
-    require_head(model_, stored.model.shape());
-    const std::vector<std::string> names = read_names(stored.model.shape().classes);
+    require_head(model_, stored.classes());
+    const std::vector<std::string> names = read_names(stored.classes());
     std::vector<labelled_image> images;
     for (const std::string& file : images_) {
       images.push_back({file, 0});
     }
-    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
-    const input_size input{stored.preprocessing, prepared_};
-    const predictions found = predict(classifier, images, input, running_, "images");
+    const predictions found = predict_integer(stored, images, {stored.preprocessing, prepared_}, running_, "images");
     for (std::size_t i = 0; i < images.size(); ++i) {
       const prediction& one = found.images[i];
       if (one.problem.empty()) {

@@ -40,16 +40,13 @@ class convert_command {
 
   int run() const {
     const intact::safetensors_file file = intact::safetensors_file::read(calibrated_);
-    const auto has_format = [&](const std::string& format) {
-      const auto found = file.metadata().find("format");
-      return found != file.metadata().end() && found->second == format;
-    };
     const std::string vit = intact::calibrated_vit_format, swin = intact::calibrated_swin_format;
-    if (!has_format(vit) && !has_format(swin)) {
+    const bool is_vit = has_format(file, vit);
+    if (!is_vit && !has_format(file, swin)) {
       throw error_in(calibrated_, "metadata \"format\" must be \"" + vit + "\" or \"" + swin +
                                       "\"; intact-deit quantize takes float checkpoints");
     }
-    in_file(calibrated_, [&] { has_format(vit) ? convert_vit(file) : convert_swin(file); });
+    in_file(calibrated_, [&] { is_vit ? convert_vit(file) : convert_swin(file); });
     return 0;
   }
 

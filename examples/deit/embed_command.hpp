@@ -89,7 +89,8 @@ class embed_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const stored_model stored = load_model(model_);
-    const intact::vit_shape& shape = stored.model.shape();
+    const auto& model = require_vit<intact::packed_vit>(model_, stored.model, "its integer models have a head");
+    const intact::vit_shape& shape = model.shape();
     if (shape.classes != 0) {
       throw error_in(model_, "the model has a head; quantize --features makes a model without one");
     }
@@ -97,7 +98,7 @@ class embed_command {
     for (const std::string& file : images_) {
       images.push_back({file, 0});
     }
-    const auto extractor = [&] { return feature_extractor(stored.model, static_cast<index_t>(running_.batch)); };
+    const auto extractor = [&] { return feature_extractor(model, static_cast<index_t>(running_.batch)); };
     const predictions found = predict(extractor, images, {stored.preprocessing, prepared_}, running_, "images");
     const std::size_t failed = report_failures(found);
     std::vector<float> values;

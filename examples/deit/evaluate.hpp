@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "image_folder.hpp"
@@ -123,6 +124,17 @@ predictions predict(const MakeClassifier& make_classifier, std::span<const label
     progress.advance(count);
   });
   return all;
+}
+
+/// The same with an integer model.
+inline predictions predict_integer(const stored_model& stored, std::span<const labelled_image> images,
+                                   const input_size& input, const run_options& options, const std::string& what) {
+  return std::visit(
+      [&](const auto& model) {
+        const auto classifier = [&] { return integer_classifier(model, static_cast<index_t>(options.batch)); };
+        return predict(classifier, images, input, options, what);
+      },
+      stored.model);
 }
 
 /// Per cent of the images whose class is the likeliest, or among the five likeliest.

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -70,21 +71,25 @@ class evaluate_command {
 
   results run_integer() const {
     const stored_model stored = load_model(model_);
-    require_head(model_, stored.model.shape());
-    results all{.images = read_images(stored.model.shape().classes),
+    require_head(model_, stored.classes());
+    results all{.images = read_images(stored.classes()),
                 .integer = {},
                 .in_float = {},
                 .input = {stored.preprocessing, prepared_}};
-    const auto classifier = [&] { return integer_classifier(stored.model, static_cast<index_t>(running_.batch)); };
-    all.integer = predict(classifier, all.images, all.input, running_, "integer model");
+    all.integer = predict_integer(stored, all.images, all.input, running_, "integer model");
     return all;
   }
 
   void run_float(results& all) const {
-    const intact::loaded_checkpoint loaded =
+    const any_checkpoint loaded =
         checkpoint_.load(weights_, all.integer ? std::optional(all.input.preprocessing.size) : std::nullopt);
-    const intact::float_vit& model = loaded.model;
-    require_head(weights_, model.shape);
+    std::visit([&](const auto& any) { run_float(any, all); }, loaded);
+  }
+
+  template <class Model>
+  void run_float(const intact::loaded_model<Model>& loaded, results& all) const {
+    const Model& model = loaded.model;
+    require_head(weights_, model.shape.classes);
     if (!all.integer) {
       all.images = read_images(model.shape.classes);
       all.input = {loaded.preprocessing, prepared_};

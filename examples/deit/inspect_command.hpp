@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -12,8 +13,10 @@
 
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
-#include "intact/build/packed_vit.hpp"
+#include "intact/build/integer_swin.hpp"
+#include "intact/build/integer_vit.hpp"
 #include "intact/quantize/model_summary.hpp"
+#include "model_texts.hpp"
 #include "models.hpp"
 #include "write_json.hpp"
 
@@ -33,13 +36,12 @@ class inspect_command {
   bool chosen() const { return app_->parsed(); }
 
   int run() const {
-    std::map<std::string, std::string> metadata = intact::safetensors_reader(file_).metadata();
-    const std::string format = metadata["format"];
-    if (format == intact::swin_file_format) {
-      throw error_in(file_, "is an integer Swin transformer; inspect reads checkpoints and integer ViT models");
-    }
-    const bool integer = format == intact::model_file_format;
-    const nlohmann::json json = integer ? inspect_integer(metadata) : inspect_checkpoint();
+    const intact::safetensors_reader file(file_);
+    const std::filesystem::path path = file_;
+    const nlohmann::json json =
+        has_format(file, intact::model_file_format)  ? inspect_integer(intact::load_integer_vit(path), file.metadata())
+        : has_format(file, intact::swin_file_format) ? inspect_integer(intact::load_integer_swin(path), file.metadata())
+                                                     : inspect_checkpoint();
     if (!json_.empty()) {
       intact_examples::write_json(json_, json);
     }
@@ -50,10 +52,8 @@ class inspect_command {
   /// Prints the sizes of a model, and returns them.
   static nlohmann::json inspect_shape(const intact::vit_shape& shape) {
     const double products = intact::multiply_adds(shape);
-    const bool has_head = shape.classes != 0;
-    std::printf("  %td blocks of width %td, %td heads, %td hidden channels, %td %s\n", shape.depth, shape.width,
-                shape.heads, shape.hidden, has_head ? shape.classes : shape.head_features(),
-                has_head ? "classes" : "features");
+    std::printf("  %s, %td heads, %td hidden channels, %s\n", blocks_text(shape).c_str(), shape.heads, shape.hidden,
+                outputs_text(shape).c_str());
     const intact::image_sides patch = {shape.patch.height, shape.patch.width};
     std::printf("  images of %td x %td pixels, patches of %s, %td tokens\n", shape.height, shape.image_width,
                 intact::detail::sides_text(patch).c_str(), shape.tokens());
@@ -73,6 +73,51 @@ class inspect_command {
             {"multiply_adds", products}};
   }
 
+  /// The same of a Swin transformer, whose stages have sizes of their own.
+  static nlohmann::json inspect_shape(const intact::swin_shape& shape) {
+    const double products = intact::multiply_adds(shape);
+    nlohmann::json stages = nlohmann::json::array();
+    index_t depth = 0;
+    std::printf("  %s, %s\n", blocks_text(shape).c_str(), outputs_text(shape).c_str());
+    for (index_t s = 0; s < shape.stages; ++s) {
+      const intact::swin_stage_shape& stage = shape.of(s);
+      depth += stage.depth;
+      std::printf("  stage %td: %td heads, %td hidden channels, windows of %td, %td x %td tokens\n", s, stage.heads,
+                  stage.hidden, stage.window, shape.rows_of(s), shape.columns_of(s));
+      stages.push_back({{"depth", stage.depth},
+                        {"width", stage.width},
+                        {"heads", stage.heads},
+                        {"hidden", stage.hidden},
+                        {"window", stage.window},
+                        {"rows", shape.rows_of(s)},
+                        {"columns", shape.columns_of(s)}});
+    }
+    std::printf("  images of %td x %td pixels, patches of %td, %td tokens\n", shape.height, shape.image_width,
+                shape.patch, shape.patches());
+    std::printf("  %.4g million multiply-adds an image\n", products / 1e6);
+    return {{"stages", stages},          {"depth", depth},
+            {"classes", shape.classes},  {"features", shape.of(shape.stages - 1).width},
+            {"height", shape.height},    {"image_width", shape.image_width},
+            {"patch", shape.patch},      {"patch_width", shape.patch},
+            {"tokens", shape.patches()}, {"multiply_adds", products}};
+  }
+
+  static const char* architecture(const intact::vit_shape&) { return "vision transformer"; }
+  static const char* architecture(const intact::swin_shape&) { return "Swin transformer"; }
+
+  /// The attention of the first block, of all blocks in models that are built here; nullptr without a block.
+  static const intact::owned_softmax* first_softmax(const intact::integer_vit& model) {
+    return model.tensors().blocks.empty() ? nullptr : &model.tensors().blocks.front().softmax;
+  }
+  static const intact::owned_softmax* first_softmax(const intact::integer_swin& model) {
+    for (const intact::owned_swin_stage& stage : model.tensors().stages) {
+      if (!stage.blocks.empty()) {
+        return &stage.blocks.front().block.softmax;
+      }
+    }
+    return nullptr;
+  }
+
   static std::string attention_text(const intact::owned_softmax& softmax) {
     const char* const kind = softmax.kind == intact::attention_kind::log2_of_sum   ? "log2 of the sum"
                              : softmax.kind == intact::attention_kind::log2_of_max ? "log2 of the maximum"
@@ -82,9 +127,16 @@ class inspect_command {
   }
 
   nlohmann::json inspect_checkpoint() const {
-    const intact::loaded_checkpoint loaded = checkpoint_.load(file_);
-    std::printf("%s: float vision transformer\n", file_.c_str());
-    nlohmann::json json = {{"kind", "checkpoint"}, {"shape", inspect_shape(loaded.model.shape)}};
+    const any_checkpoint loaded = checkpoint_.load(file_);
+    return std::visit([&](const auto& any) { return inspect_checkpoint(any); }, loaded);
+  }
+
+  template <class Model>
+  nlohmann::json inspect_checkpoint(const intact::loaded_model<Model>& loaded) const {
+    std::printf("%s: float %s\n", file_.c_str(), architecture(loaded.model.shape));
+    nlohmann::json json = {{"kind", "checkpoint"},
+                           {"architecture", architecture(loaded.model.shape)},
+                           {"shape", inspect_shape(loaded.model.shape)}};
     const intact::safetensors_reader file(file_);
     std::map<std::string, std::size_t> types;
     for (const std::string& name : file.names()) {
@@ -101,17 +153,20 @@ class inspect_command {
     return json;
   }
 
-  nlohmann::json inspect_integer(const std::map<std::string, std::string>& metadata) const {
-    const intact::integer_vit model = intact::load_integer_vit(std::filesystem::path(file_));
-    std::printf("%s: integer vision transformer\n", file_.c_str());
-    nlohmann::json json = {{"kind", "integer"}, {"shape", inspect_shape(model.shape())}, {"notes", metadata}};
-    const std::size_t workspace = intact::vit_workspace_bytes(model.shape());
+  template <class Integer>
+  nlohmann::json inspect_integer(const Integer& model, const std::map<std::string, std::string>& metadata) const {
+    std::printf("%s: integer %s\n", file_.c_str(), architecture(model.shape()));
+    nlohmann::json json = {{"kind", "integer"},
+                           {"architecture", architecture(model.shape())},
+                           {"shape", inspect_shape(model.shape())},
+                           {"notes", metadata}};
+    const std::size_t workspace = workspace_bytes(model.shape(), 1);
     const bool wide = model.shape().stream == intact::stream_codes::s16;
     std::printf("  residual stream of %s codes; %zu bytes of workspace an image\n", wide ? "s16" : "u8", workspace);
     json["stream"] = wide ? "s16" : "u8";
     json["workspace_bytes"] = workspace;
-    if (!model.tensors().blocks.empty()) {
-      json["attention"] = attention_text(model.tensors().blocks.front().softmax);
+    if (const intact::owned_softmax* const softmax = first_softmax(model)) {
+      json["attention"] = attention_text(*softmax);
       std::printf("  %-13s %s\n", "attention", json["attention"].get<std::string>().c_str());
     }
     for (std::size_t shown = 0; const auto& [key, text] : metadata) {

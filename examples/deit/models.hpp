@@ -9,14 +9,17 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "file_errors.hpp"
+#include "intact/build/packed_swin.hpp"
 #include "intact/build/packed_vit.hpp"
 #include "intact/io/model_file.hpp"
 #include "intact/io/preprocess.hpp"
+#include "intact/quantize/checkpoint_values.hpp"
+#include "intact/quantize/float_swin.hpp"
 #include "intact/quantize/float_vit.hpp"
-#include "intact/quantize/load_checkpoint.hpp"
 
 // Models that classify images: integer ones from files, and float ones.
 
@@ -27,11 +30,26 @@ using intact::index_t;
 /// Logits in the float model's units.
 using logit_row = std::vector<float>;
 
+/// An integer model as it is stored, and one that is ready to run.
+using integer_model = std::variant<intact::integer_vit, intact::integer_swin>;
+using packed_model = std::variant<intact::packed_vit, intact::packed_swin>;
+
 /// An integer model from a file, with the preprocessing that it was calibrated with.
 struct stored_model {
-  intact::packed_vit model;
+  packed_model model;
   intact::image_preprocessing preprocessing;
+
+  /// 0: the outputs are features.
+  index_t classes() const {
+    return std::visit([](const auto& any) { return any.shape().classes; }, model);
+  }
 };
+
+/// Whether the metadata "format" of a file is this.
+inline bool has_format(const intact::safetensors_index& file, const std::string& format) {
+  const auto found = file.metadata().find("format");
+  return found != file.metadata().end() && found->second == format;
+}
 
 /// The notes of a model file that hold how images are prepared.
 inline constexpr const char* crop_note = "crop";
@@ -95,45 +113,79 @@ inline std::map<std::string, std::string> preprocessing_notes(const intact::imag
 /// An integer model from a file, and how its images are prepared.
 /// Errors: intact::file_error or std::runtime_error, naming the file, also for models of images of other than three
 /// channels.
-inline std::pair<intact::integer_vit, intact::image_preprocessing> read_model(const std::filesystem::path& path) {
+inline std::pair<integer_model, intact::image_preprocessing> read_model(const std::filesystem::path& path) {
   intact::safetensors_reader file(path);
-  intact::integer_vit model = intact::load_integer_vit(file);
-  const intact::vit_shape& shape = model.shape();
-  if (shape.channels != 3) {
-    throw error_in(
-        path, "the model takes images of " + std::to_string(shape.channels) + " channels; they must have 3 channels");
-  }
-  const intact::image_sides size = {shape.height, shape.image_width};
-  return {std::move(model), detail::read_preprocessing(file, size)};
+  integer_model model = has_format(file, intact::swin_file_format) ? integer_model(intact::load_integer_swin(file))
+                                                                   : integer_model(intact::load_integer_vit(file));
+  return std::visit(
+      [&](auto&& any) -> std::pair<integer_model, intact::image_preprocessing> {
+        const auto& shape = any.shape();
+        if (shape.channels != 3) {
+          throw error_in(path, "the model takes images of " + std::to_string(shape.channels) +
+                                   " channels; they must have 3 channels");
+        }
+        const intact::image_sides size = {shape.height, shape.image_width};
+        return {std::move(any), detail::read_preprocessing(file, size)};
+      },
+      std::move(model));
 }
 
 /// The same, ready to run.
 inline stored_model load_model(const std::filesystem::path& path) {
   auto [model, preprocessing] = read_model(path);
-  return {intact::packed_vit(std::move(model)), preprocessing};
+  if (auto* const vit = std::get_if<intact::integer_vit>(&model)) {
+    return {intact::packed_vit(std::move(*vit)), preprocessing};
+  }
+  return {intact::packed_swin(std::get<intact::integer_swin>(std::move(model))), preprocessing};
+}
+
+/// The vision transformer in a variant of models; refuses a Swin transformer, for a reason.
+template <class Vit, class Models>
+decltype(auto) require_vit(const std::filesystem::path& path, Models& models, const std::string& reason) {
+  if (!std::holds_alternative<Vit>(models)) {
+    throw error_in(path, "is a Swin transformer; " + reason);
+  }
+  return std::get<Vit>(models);
 }
 
 /// Refuses models whose outputs are features.
-inline void require_head(const std::filesystem::path& path, const intact::vit_shape& shape) {
-  if (shape.classes == 0) {
+inline void require_head(const std::filesystem::path& path, index_t classes) {
+  if (classes == 0) {
     throw error_in(path, "the model has no head; embed writes its features");
   }
 }
 
+inline std::size_t workspace_bytes(const intact::vit_shape& shape, index_t batch) {
+  return intact::vit_workspace_bytes(shape, batch);
+}
+inline std::size_t workspace_bytes(const intact::swin_shape& shape, index_t batch) {
+  return intact::swin_workspace_bytes(shape, batch);
+}
+
+inline void run_model(std::span<const intact::image_view> images, const intact::packed_vit& model,
+                      const intact::classifier_outputs& outputs, const intact::workspace& memory) {
+  intact::vit(images, model.parameters(), model.shape(), outputs, memory);
+}
+inline void run_model(std::span<const intact::image_view> images, const intact::packed_swin& model,
+                      const intact::classifier_outputs& outputs, const intact::workspace& memory) {
+  intact::swin(images, model.parameters(), model.shape(), outputs, memory);
+}
+
 /// An integer model with the memory that it runs in. The model must outlive it; not to be shared between threads.
+template <class Packed>
 class integer_classifier {
  public:
   /// `batch`: the most images of a call.
-  explicit integer_classifier(const intact::packed_vit& model, index_t batch = 1)
+  explicit integer_classifier(const Packed& model, index_t batch = 1)
       : model_(&model),
-        scratch_(intact::vit_workspace_bytes(model.shape(), batch)),
+        scratch_(workspace_bytes(model.shape(), batch)),
         logits_(static_cast<std::size_t>(batch * model.shape().classes)),
         logits_u8_(logits_.size()) {}
 
   std::vector<logit_row> operator()(std::span<const intact::image_view> images) {
     const index_t batch = std::ssize(images), classes = model_->shape().classes;
-    intact::vit(
-        images, model_->parameters(), model_->shape(),
+    run_model(
+        images, *model_,
         {intact::matrix_view(logits_.data(), batch, classes), intact::matrix_view(logits_u8_.data(), batch, classes)},
         intact::workspace(scratch_.data(), scratch_.size()));
     std::vector<logit_row> all(images.size());
@@ -144,7 +196,7 @@ class integer_classifier {
   }
 
  private:
-  const intact::packed_vit* model_;
+  const Packed* model_;
   std::vector<std::byte> scratch_;
   std::vector<std::int32_t> logits_;
   std::vector<std::uint8_t> logits_u8_;
@@ -169,14 +221,15 @@ class one_by_one {
 };
 
 /// A float model, in Eigen. The model must outlive it.
+template <class Model>
 class float_classifier {
  public:
-  explicit float_classifier(const intact::float_vit& model) : model_(&model) {}
+  explicit float_classifier(const Model& model) : model_(&model) {}
 
   logit_row operator()(const intact::image_view& image) const { return intact::forward(*model_, image); }
 
  private:
-  const intact::float_vit* model_;
+  const Model* model_;
 };
 
 }  // namespace intact_deit

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "calibration.hpp"
 #include "checkpoint.hpp"
+#include "intact/build/tensor_place.hpp"
 #include "intact/quantize/part_errors.hpp"
 #include "recipe_arguments.hpp"
 
@@ -30,23 +32,26 @@ struct measured_option {
 /// Prints which scales were raised, and how much that costs.
 inline void print_changes(const std::string& weights, const std::vector<intact::scale_change>& changes) {
   for (const intact::scale_change& change : changes) {
-    const std::string block = change.block < 0 ? "" : " of block " + std::to_string(change.block);
-    std::printf(
-        "  %s: the scale of %s%s is raised from %g to %g, so that integers compute it; its rounding errors are "
-        "%.3g times as large\n",
-        weights.c_str(), change.tensor.c_str(), block.c_str(), change.observed, change.raised,
-        change.raised / change.observed);
+    const std::string place = intact::detail::tensor_place{change.tensor, change.block}.text();
+    std::printf("  %s: the scale of %s is raised from %g to %g, so that integers compute it; its rounding errors",
+                weights.c_str(), place.substr(place.find(' ') + 1).c_str(), change.observed, change.raised);
+    std::printf(" are %.3g times as large\n", change.raised / change.observed);
   }
 }
 
 class quantization_report {
  public:
-  quantization_report(std::vector<assumption> assumptions, std::vector<intact::scale_change> changes,
-                      std::vector<intact::part_error> parts)
-      : assumptions_(std::move(assumptions)),
-        changes_(std::move(changes)),
-        parts_(std::move(parts)),
-        outliers_(intact::outlier_parts(parts_)) {}
+  quantization_report(std::vector<assumption> assumptions, std::vector<intact::scale_change> changes)
+      : assumptions_(std::move(assumptions)), changes_(std::move(changes)) {}
+
+  /// The errors of all parts, of a model that has them.
+  void set_parts(std::vector<intact::part_error> parts) {
+    parts_ = std::move(parts);
+    outliers_ = intact::outlier_parts(parts_);
+  }
+
+  /// Of the integer model's logits, of a model whose parts are not measured.
+  void set_logits_sqnr_db(double sqnr_db) { logits_sqnr_db_ = sqnr_db; }
 
   /// Measures, if a part is an outlier, what other options would make of the part with the largest error; keeps those
   /// that halve its noise. They are measured with the method observe, which takes seconds.
@@ -88,11 +93,13 @@ class quantization_report {
       std::printf("  %-13s %s (%s)\n", one.what.c_str(), one.value.c_str(), one.source.c_str());
     }
     print_changes(weights, changes_);
-    std::printf("  SQNR of each part by itself:");
-    for (const char* separator = " "; const std::string& kind : kinds()) {
+    if (logits_sqnr_db_) {
+      std::printf("  SQNR of the logits: %.1f dB\n", *logits_sqnr_db_);
+    }
+    for (const char* separator = "  SQNR of each part by itself: "; const std::string& kind : kinds()) {
       std::printf("%s%s %.1f dB", std::exchange(separator, ", "), kind.c_str(), intact::median_sqnr_db(parts_, kind));
     }
-    std::printf("\n");
+    std::printf("%s", parts_.empty() ? "" : "\n");
     for (const intact::part_error& one : outliers_) {
       std::printf("warning: %s: %s has much error: SQNR %.1f dB; the median of the same parts is %.1f dB\n",
                   weights.c_str(), one.text().c_str(), one.sqnr_db, intact::median_sqnr_db(parts_, one.part));
@@ -125,6 +132,9 @@ class quantization_report {
     const auto part = [](const intact::part_error& one) {
       return nlohmann::json{{"part", one.part}, {"block", one.block}, {"sqnr_db", one.sqnr_db}};
     };
+    if (logits_sqnr_db_) {
+      all["logits_sqnr_db"] = *logits_sqnr_db_;
+    }
     std::transform(parts_.begin(), parts_.end(), std::back_inserter(all["parts"]), part);
     std::transform(outliers_.begin(), outliers_.end(), std::back_inserter(all["warnings"]), part);
     for (const measured_option& one : options_) {
@@ -151,6 +161,7 @@ class quantization_report {
   std::vector<assumption> assumptions_;
   std::vector<intact::scale_change> changes_;
   std::vector<intact::part_error> parts_, outliers_;
+  std::optional<double> logits_sqnr_db_;
   std::vector<measured_option> options_;
 };
 

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <map>
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -14,8 +14,11 @@
 #include "calibration.hpp"
 #include "checkpoint.hpp"
 #include "checkpoint_arguments.hpp"
+#include "intact/build/packed_swin.hpp"
 #include "intact/io/model_file.hpp"
-#include "intact/quantize/build_vit.hpp"
+#include "intact/quantize/measures.hpp"
+#include "intact/quantize/part_errors.hpp"
+#include "model_texts.hpp"
 #include "models.hpp"
 #include "quantization_report.hpp"
 #include "recipe_arguments.hpp"
@@ -45,43 +48,66 @@ class quantize_command {
   /// The exit code: 1 if some images could not be read.
   int run() const {
     const intact::quantization_recipe recipe = recipe_.recipe();
-    const intact::loaded_checkpoint loaded = checkpoint_.load(weights_);
-    const intact::float_vit& model = loaded.model;
-    const calibration_images read = calibration_.read({loaded.preprocessing, prepared_});
-    const calibration_result result =
-        in_file(weights_, [&] { return calibration_.calibrate(model, read.views(), recipe, threads_); });
-    const intact::calibrated_vit& calibrated = result.model;
-    const intact::integer_vit integer = in_file(
-        weights_, [&] { return intact::build_vit(calibrated.model, calibrated.scales, calibrated.weights, recipe); });
-    std::map<std::string, std::string> notes = preprocessing_notes(loaded.preprocessing);
-    notes.emplace("profile", recipe_.description());
-    notes.emplace("calibration", calibration_.description(result.method, read.images.size()));
-    intact::save_integer_vit(integer, output_, notes);
-    const bool has_head = model.shape.classes != 0;
-    std::printf("%s: %td blocks of width %td, %td x %td pixels, %td %s\n", output_.c_str(), model.shape.depth,
-                model.shape.width, model.shape.height, model.shape.image_width,
-                has_head ? model.shape.classes : model.shape.head_features(), has_head ? "classes" : "features");
-    report(loaded, result, read, recipe);
-    return read.failed == 0 ? 0 : 1;
+    const any_checkpoint loaded = checkpoint_.load(weights_);
+    return std::visit([&](const auto& any) { return quantize(any, recipe); }, loaded);
   }
 
  private:
-  /// Prints the assumptions, and the errors on a few of the images.
-  void report(const intact::loaded_checkpoint& loaded, const calibration_result& result, const calibration_images& read,
-              const intact::quantization_recipe& recipe) const {
-    const intact::float_vit& model = loaded.model;
-    const std::vector<intact::image_view> some = read.views(4);
+  template <class Model>
+  int quantize(const intact::loaded_model<Model>& loaded, const intact::quantization_recipe& recipe) const {
+    const Model& model = loaded.model;
+    in_file(weights_, [&] {
+      calibration_.require_possible(model);
+      recipe_.require_possible(model, recipe);
+    });
+    const calibration_images read = calibration_.read({loaded.preprocessing, prepared_});
+    const auto result =
+        in_file(weights_, [&] { return calibration_.calibrate(model, read.views(), recipe, threads_); });
+    const auto integer = in_file(weights_, [&] { return build_integer(model, result.model, recipe); });
+    std::map<std::string, std::string> notes = preprocessing_notes(loaded.preprocessing);
+    notes.emplace("profile", recipe_.description());
+    notes.emplace("calibration", calibration_.description(result.method, read.images.size()));
+    save(integer, notes);
+    std::printf("%s: %s, %td x %td pixels, %s\n", output_.c_str(), blocks_text(model.shape).c_str(), model.shape.height,
+                model.shape.image_width, outputs_text(model.shape).c_str());
     std::vector<assumption> assumed = assumptions(loaded);
     assumed.push_back({"recipe", recipe_.description(), recipe_.source(*app_)});
-    assumed.push_back({"method", calibration_.description(result.method, read.images.size()),
-                       calibration_.source(*app_, result.method)});
-    quantization_report report(std::move(assumed), result.model.changes,
-                               intact::part_errors(model, result.model, recipe, some));
-    report.try_options(model, calibration_, recipe_, some, threads_);
+    assumed.push_back(
+        {"method", calibration_.description(result.method, read.images.size()), calibration_.source(*app_, result)});
+    quantization_report report(std::move(assumed), result.model.changes);
+    measure(model, result.model, integer, recipe, read.views(4), report);
     report.print(weights_);
     if (!json_.empty()) {
       intact_examples::write_json(json_, report.json());
     }
+    return read.failed == 0 ? 0 : 1;
+  }
+
+  void save(const intact::integer_vit& model, const std::map<std::string, std::string>& notes) const {
+    intact::save_integer_vit(model, output_, notes);
+  }
+  void save(const intact::integer_swin& model, const std::map<std::string, std::string>& notes) const {
+    intact::save_integer_swin(model, output_, notes);
+  }
+
+  /// Measures errors on a few of the images: of a ViT those of each part, of a Swin transformer those of the logits.
+  void measure(const intact::float_vit& model, const intact::calibrated_vit& calibrated, const intact::integer_vit&,
+               const intact::quantization_recipe& recipe, std::span<const intact::image_view> some,
+               quantization_report& report) const {
+    report.set_parts(intact::part_errors(model, calibrated, recipe, some));
+    report.try_options(model, calibration_, recipe_, some, threads_);
+  }
+  void measure(const intact::float_swin& model, const calibrated_swin&, const intact::integer_swin& integer,
+               const intact::quantization_recipe&, std::span<const intact::image_view> some,
+               quantization_report& report) const {
+    const intact::packed_swin packed(integer);
+    integer_classifier classifier(packed);
+    intact::closeness_meter meter;
+    for (const intact::image_view& image : some) {
+      const logit_row found = classifier({&image, 1}).front(), expected = intact::forward(model, image);
+      meter.add(std::span(expected), std::span(found));
+    }
+    report.set_logits_sqnr_db(meter.result().sqnr_db);
   }
 
   CLI::App* app_;

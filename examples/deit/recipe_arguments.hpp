@@ -7,9 +7,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include "file_errors.hpp"
 #include "given_options.hpp"
 #include "intact/build/recipe.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/quantize/float_swin.hpp"
 
 // The arguments that choose an integer graph: a recipe, bits, and every part of the recipe by itself.
 
@@ -70,6 +72,17 @@ class recipe_arguments {
     p.pixel_codes = pixel_codes_.value_or(p.pixel_codes);
     intact::require_recipe(p, choice_names());
     return p;
+  }
+
+  /// Refuses parts of a graph that a model cannot have.
+  static void require_possible(const intact::float_vit&, const intact::quantization_recipe&) {}
+  static void require_possible(const intact::float_swin& model, const intact::quantization_recipe& recipe) {
+    const bool packed = recipe.probabilities == intact::attention_code::u4_clipped;
+    for (intact::index_t s = 0; packed && s < model.shape.stages; ++s) {
+      if (model.shape.of(s).depth > 1 && model.shape.block(s, 1).attention.grid.shift != 0) {
+        throw not_of_swin("--tail clip", "shifted windows mask keys, for which clipped codes have no weight 0");
+      }
+    }
   }
 
   const std::string& name() const { return name_; }

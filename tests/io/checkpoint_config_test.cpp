@@ -120,6 +120,49 @@ TEST_CASE("read_checkpoint_config: reads timm's config.json, nested or flat, and
   CHECK(file.read(R"({"num_classes": 0})").sizes.empty());  // no head
 }
 
+TEST_CASE("read_checkpoint_config: reads config.json of Swin transformers, Hugging Face's and timm's") {
+  const one_file file{{}, "config.json"};
+  const auto sizes_of = [](const checkpoint_config& config) {
+    std::map<std::string, std::vector<index_t>> sizes;
+    for (const stated_size& size : config.sizes) {
+      sizes[size.key + " of " + size.source].push_back(size.value);
+    }
+    return sizes;
+  };
+  const checkpoint_config theirs = file.read(
+      R"({"depths": [2, 6], "embed_dim": 96, "hidden_act": "gelu", "hidden_size": 192, "image_size": 224,
+      "layer_norm_eps": 1e-05, "mlp_ratio": 4.0, "model_type": "swin", "num_channels": 3, "num_heads": [3, 6],
+      "num_layers": 2, "patch_size": 4, "window_size": 7})");
+  CHECK_FALSE(theirs.heads);
+  CHECK(sizes_of(theirs) ==
+        std::map<std::string, std::vector<index_t>>{{"depths 0 of config.json \"depths\" 0", {2}},
+                                                    {"depths 1 of config.json \"depths\" 1", {6}},
+                                                    {"num_heads 0 of config.json \"num_heads\" 0", {3}},
+                                                    {"num_heads 1 of config.json \"num_heads\" 1", {6}},
+                                                    {"window_size of config.json \"window_size\"", {7, 7}},
+                                                    {"embed_dim of config.json \"embed_dim\"", {96}},
+                                                    {"hidden_size of config.json \"hidden_size\"", {192}},
+                                                    {"num_layers of config.json \"num_layers\"", {2}},
+                                                    {"num_channels of config.json \"num_channels\"", {3}},
+                                                    {"patch_size of config.json \"patch_size\"", {4}},
+                                                    {"patch_width of config.json \"patch_size\"", {4}}});
+  const checkpoint_config timm = file.read(R"({"model_args": {"num_heads": [4], "window_size": [8, 7]}})");
+  CHECK_FALSE(timm.heads);
+  CHECK(sizes_of(timm) == std::map<std::string, std::vector<index_t>>{
+                              {"num_heads 0 of config.json \"model_args\" \"num_heads\" 0", {4}},
+                              {"window_size of config.json \"model_args\" \"window_size\"", {8, 7}}});
+  CHECK(file.read(R"({"depths": 3, "num_heads": 2, "window_size": 0})").sizes.empty());  // no lists, no windows
+  CHECK(mentions(file.error(R"({"depths": [2, 0]})"), "config.json \"depths\" is 0; it must be a whole number in 1.."));
+  CHECK(mentions(file.error(R"({"num_heads": [1.5]})"), "config.json \"num_heads\" is 1.5; it must be"));
+  CHECK(mentions(file.error(R"({"window_size": "7"})"), "config.json \"window_size\" is \"7\"; it must be"));
+  std::string many = "1";
+  for (int i = 0; i < 63; ++i) {
+    many += ", 1";
+  }
+  CHECK(file.read("{\"depths\": [" + many + "]}").sizes.size() == 64);
+  CHECK(mentions(file.error("{\"depths\": [" + many + ", 1]}"), "it must be at most 64 sizes"));
+}
+
 TEST_CASE("read_checkpoint_config: reads preprocessor_config.json") {
   const one_file file{{}, "preprocessor_config.json"};
   const checkpoint_config vit = file.read(

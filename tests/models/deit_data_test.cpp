@@ -14,6 +14,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "cases.hpp"
@@ -137,8 +138,8 @@ TEST_CASE("vit: DeiT-Tiny equals double precision, and kernels equal the specifi
     return;
   }
   const std::filesystem::path folder = std::filesystem::path(data) / "imagenet_like";
-  const float_vit model =
-      intact_deit::load_checkpoint(std::filesystem::path(data) / "deit_tiny/model.safetensors").model;
+  const auto loaded = intact_deit::load_checkpoint(std::filesystem::path(data) / "deit_tiny/model.safetensors");
+  const float_vit& model = std::get<intact::loaded_checkpoint>(loaded).model;
   const std::vector<rgb_image> calibration = read_images(folder / "calibration", 4);
   const std::vector<rgb_image> evaluation = read_images(folder / "evaluation", image_count());
   const vit_scales scales = calibrate(model, views_of(calibration));

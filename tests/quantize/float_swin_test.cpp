@@ -17,6 +17,7 @@
 #include "random_swin.hpp"
 #include "refusal.hpp"
 #include "scratch_folder.hpp"
+#include "swin_checkpoint.hpp"
 
 namespace intact_test::float_swin_test {
 namespace {
@@ -35,32 +36,13 @@ class stored_swin {
  public:
   std::map<std::string, std::string> metadata = {{"mean", "0.45"}, {"std", "0.25"}, {"img_size", "21"}};
 
-  explicit stored_swin(const float_swin& model, bool new_names = false) {
-    const std::string head = new_names ? "head.fc" : "head";
-    const index_t width = model.shape.of(0).width, patch = model.shape.patch;
-    add("patch_embed.proj.weight", {width, model.shape.channels, patch, patch}, model.patch.weight);
-    add("patch_embed.proj.bias", {width}, model.patch.bias);
-    add_norm("patch_embed.norm", model.patch_norm);
-    for (std::size_t s = 0; s < model.stages.size(); ++s) {
-      const std::string layer = "layers." + std::to_string(s);
-      for (std::size_t b = 0; b < model.stages[s].blocks.size(); ++b) {
-        add_block(layer + ".blocks." + std::to_string(b), model.stages[s].blocks[b]);
-      }
-      if (s + 1 < model.stages.size()) {
-        const std::string merging = "layers." + std::to_string(s + (new_names ? 1 : 0)) + ".downsample";
-        add_norm(merging + ".norm", model.stages[s].merge_norm);
-        add(merging + ".reduction.weight", model.stages[s].reduction);
-      }
-    }
-    add_norm("norm", model.norm);
-    add_linear(head, model.head);
-  }
+  explicit stored_swin(const float_swin& model, bool new_names = false)
+      : floats_(timm_checkpoint(model, new_names).all) {}
 
   void add(const std::string& name, const float_matrix& matrix) { add(name, {matrix.rows(), matrix.cols()}, matrix); }
   template <class Matrix>
   void add(const std::string& name, const std::vector<std::int64_t>& shape, const Matrix& matrix) {
-    floats_[name] = {matrix.data(), matrix.data() + matrix.size()};
-    shapes_[name] = shape;
+    floats_[name] = {shape, {matrix.data(), matrix.data() + matrix.size()}};
   }
   void add_positions(const std::string& name, index_t window, std::int64_t change = 0) {
     const index_t tokens = window * window;
@@ -74,10 +56,7 @@ class stored_swin {
     values.back() += change;
     shapes_[name] = {tokens, tokens};
   }
-  void remove(const std::string& name) {
-    floats_.erase(name);
-    shapes_.erase(name);
-  }
+  void remove(const std::string& name) { floats_.erase(name); }
   /// The same tensors under other names.
   template <class Rename>
   stored_swin renamed(const Rename& rename) const {
@@ -93,13 +72,14 @@ class stored_swin {
     move_all(shapes_, other.shapes_);
     return other;
   }
-  std::vector<float>& values(const std::string& name) { return floats_.at(name); }
+  std::vector<float>& values(const std::string& name) { return floats_.at(name).values; }
+  /// Of a tensor of whole numbers.
   std::vector<std::int64_t>& shape(const std::string& name) { return shapes_.at(name); }
 
   safetensors_file file() const {
     std::vector<tensor_to_write> tensors;
-    for (const auto& [name, values] : floats_) {
-      tensors.push_back(tensor_from(name, shapes_.at(name), values));
+    for (const auto& [name, tensor] : floats_) {
+      tensors.push_back(tensor_from(name, tensor.shape, tensor.values));
     }
     for (const auto& [name, values] : integers_) {
       tensors.push_back(tensor_from(name, shapes_.at(name), values));
@@ -113,25 +93,7 @@ class stored_swin {
   }
 
  private:
-  void add_linear(const std::string& name, const float_linear& layer) {
-    add(name + ".weight", layer.weight);
-    add(name + ".bias", {layer.bias.size()}, layer.bias);
-  }
-  void add_norm(const std::string& name, const float_layernorm& norm) {
-    add(name + ".weight", {norm.weight.size()}, norm.weight);
-    add(name + ".bias", {norm.bias.size()}, norm.bias);
-  }
-  void add_block(const std::string& name, const float_swin_block& block) {
-    add_norm(name + ".norm1", block.block.norm1);
-    add_linear(name + ".attn.qkv", block.block.qkv);
-    add_linear(name + ".attn.proj", block.block.proj);
-    add(name + ".attn.relative_position_bias_table", block.position_bias);
-    add_norm(name + ".norm2", block.block.norm2);
-    add_linear(name + ".mlp.fc1", block.block.fc1);
-    add_linear(name + ".mlp.fc2", block.block.fc2);
-  }
-
-  std::map<std::string, std::vector<float>> floats_;
+  std::map<std::string, checkpoint_tensors::tensor> floats_;
   std::map<std::string, std::vector<std::int64_t>> integers_;
   std::map<std::string, std::vector<std::int64_t>> shapes_;
 };
@@ -227,6 +189,34 @@ TEST_CASE("load_float_swin: refuses files of no Swin transformer", "[float_swin]
   CHECK(mentions(load_error([](stored_swin&) {}, {.image_width = 16}), "image_width % patch is 1"));
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata.erase("mean"); }), "\"mean\" is missing"));
   CHECK(mentions(load_error([](stored_swin& s) { s.metadata["std"] = "0.5,0"; }), "std is 0"));
+}
+
+TEST_CASE("load_float_swin: the activation function is the option's, the metadata's, or GELU", "[float_swin]") {
+  stored_swin stored(small_model());
+  const auto of = [](const float_swin& model) { return model.stages[1].blocks[0].block.activation; };
+  CHECK(of(stored.load()) == activation_function::gelu);
+  stored.metadata["activation"] = "relu";
+  CHECK(of(stored.load()) == activation_function::relu);
+  CHECK(of(stored.load({.image_width = 15, .activation = activation_function::silu})) == activation_function::silu);
+  CHECK(mentions(load_error([](stored_swin& s) { s.metadata["activation"] = "mish"; }),
+                 "metadata \"activation\" is \"mish\"; it must be gelu, "));
+}
+
+TEST_CASE("load_float_swin: refuses windows and images of more tokens than integer models take", "[float_swin]") {
+  // (2 * 287 - 1)^2 relative positions; windows of 286 have 81796 tokens.
+  const auto table = [](index_t window) {
+    return load_error([&](stored_swin& s) {
+      s.add("layers.1.blocks.0.attn.relative_position_bias_table", zeros((2 * window - 1) * (2 * window - 1), 3));
+    });
+  };
+  CHECK(mentions(table(287),
+                 "\"layers.1.blocks.0.attn.relative_position_bias_table\" has 328329 rows, those of windows of 82369 "
+                 "tokens; they must have at most 82000"));
+  CHECK(table(286) == "");
+  CHECK(mentions(load_error([](stored_swin&) {}, {.height = 3 * 4096, .image_width = 3 * 4097}),
+                 "images of 12288 x 12291 pixels make 16781312 tokens, and 4196352 of the last stage; they must be at "
+                 "most 16777216 and 8421504"));
+  CHECK(load_error([](stored_swin&) {}, {.height = 3 * 4096, .image_width = 3 * 4096}) == "");
 }
 
 TEST_CASE("load_float_swin: options replace metadata", "[float_swin]") {
@@ -344,25 +334,7 @@ TEST_CASE("load_float_swin: takes the names of torchvision") {
   stored_swin timm(model);
   timm.add_positions("layers.0.blocks.1.attn.relative_position_index", 4);
   timm.shape("layers.0.blocks.1.attn.relative_position_index") = {256};
-  const auto renamed = [](const std::vector<std::pair<std::string, std::string>>& names, std::string name) {
-    for (const auto& [from, to] : names) {
-      const std::size_t at = name.find(from);
-      if (at != std::string::npos) {
-        name.replace(at, from.size(), to);
-      }
-    }
-    return name;
-  };
-  const stored_swin torchvision = timm.renamed([&](const std::string& name) {
-    return renamed({{"patch_embed.proj", "features.0.0"},
-                    {"patch_embed.norm", "features.0.2"},
-                    {"layers.0.blocks", "features.1"},
-                    {"layers.0.downsample", "features.2"},
-                    {"layers.1.blocks", "features.3"},
-                    {"mlp.fc1", "mlp.0"},
-                    {"mlp.fc2", "mlp.3"}},
-                   name);
-  });
+  const stored_swin torchvision = timm.renamed(torchvision_name);
   const safetensors_file file = torchvision.file();
   const float_swin loaded = load_float_swin(intact::with_timm_names(file), {.image_width = 15});
   CHECK(loaded.stages[0].reduction == model.stages[0].reduction);

@@ -146,32 +146,28 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
   return made;
 }
 
-/// The same model under Hugging Face's names, with tensors without a part in classification.
-inline checkpoint_tensors hugging_face_checkpoint(const float_vit& model) {
-  const checkpoint_tensors timm = timm_checkpoint(model);
-  const std::vector<std::pair<std::string, std::string>> names = {
-      {"patch_embed.proj", "vit.embeddings.patch_embeddings.projection"},
-      {"cls_token", "vit.embeddings.cls_token"},
-      {"pos_embed", "vit.embeddings.position_embeddings"},
-      {"blocks.", "vit.encoder.layer."},
-      {".norm1", ".layernorm_before"},
-      {".norm2", ".layernorm_after"},
-      {"attn.proj", "attention.output.dense"},
-      {"mlp.fc1", "intermediate.dense"},
-      {"mlp.fc2", "output.dense"},
-      {"head_dist", "distillation_classifier"},
-      {"dist_token", "vit.embeddings.distillation_token"},
-      {"head", timm.all.contains("head_dist.weight") ? "cls_classifier" : "classifier"}};
+/// Replacements in names, one after the other.
+using name_replacements = std::vector<std::pair<std::string, std::string>>;
+
+/// The name after those replacements that apply, each once.
+inline std::string replaced(std::string name, const name_replacements& replacements) {
+  for (const auto& [from, to] : replacements) {
+    const std::size_t at = name.find(from);
+    if (at != std::string::npos) {
+      name.replace(at, from.size(), to);
+    }
+  }
+  return name;
+}
+
+/// The tensors of timm's names under Hugging Face's. `model` begins their names, "vit."; `attention` those of queries,
+/// keys and values in a block.
+inline checkpoint_tensors with_hugging_face_names(const checkpoint_tensors& timm, const name_replacements& names,
+                                                  const std::string& model, const std::string& attention) {
   checkpoint_tensors made;
   made.metadata = timm.metadata;
   for (const auto& [name, tensor] : timm.all) {
-    std::string theirs = name.starts_with("norm.") ? "vit.layer" + name : name;
-    for (const auto& [from, to] : names) {
-      const std::size_t at = theirs.find(from);
-      if (at != std::string::npos) {
-        theirs.replace(at, from.size(), to);
-      }
-    }
+    const std::string theirs = replaced(name.starts_with("norm.") ? model + "layer" + name : name, names);
     const std::size_t qkv = theirs.find("attn.qkv");
     if (qkv == std::string::npos) {
       made.all[theirs] = tensor;
@@ -183,14 +179,33 @@ inline checkpoint_tensors hugging_face_checkpoint(const float_vit& model) {
     std::size_t first = 0;
     for (const char* const part : {"query", "key", "value"}) {
       std::string one = theirs;
-      made.add(one.replace(qkv, 8, std::string("attention.attention.") + part), shape, tensor.values.data() + first);
+      made.add(one.replace(qkv, 8, attention + part), shape, tensor.values.data() + first);
       first += third;
     }
   }
   const float unused[] = {0};
-  made.add("vit.pooler.dense.weight", {1, 1}, unused);
-  made.add("vit.embeddings.mask_token", {1}, unused);
+  made.add(model + "pooler.dense.weight", {1, 1}, unused);
+  made.add(model + "embeddings.mask_token", {1}, unused);
   return made;
+}
+
+/// The same model under Hugging Face's names, with tensors without a part in classification.
+inline checkpoint_tensors hugging_face_checkpoint(const float_vit& model) {
+  const checkpoint_tensors timm = timm_checkpoint(model);
+  return with_hugging_face_names(timm,
+                                 {{"patch_embed.proj", "vit.embeddings.patch_embeddings.projection"},
+                                  {"cls_token", "vit.embeddings.cls_token"},
+                                  {"pos_embed", "vit.embeddings.position_embeddings"},
+                                  {"blocks.", "vit.encoder.layer."},
+                                  {".norm1", ".layernorm_before"},
+                                  {".norm2", ".layernorm_after"},
+                                  {"attn.proj", "attention.output.dense"},
+                                  {"mlp.fc1", "intermediate.dense"},
+                                  {"mlp.fc2", "output.dense"},
+                                  {"head_dist", "distillation_classifier"},
+                                  {"dist_token", "vit.embeddings.distillation_token"},
+                                  {"head", timm.all.contains("head_dist.weight") ? "cls_classifier" : "classifier"}},
+                                 "vit.", "attention.attention.");
 }
 
 }  // namespace intact_test

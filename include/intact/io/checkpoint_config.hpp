@@ -33,7 +33,8 @@ struct configured {
   std::string source;
 };
 
-/// A size that the shapes of tensors have, too. `key` is the configuration's, but for "patch_width".
+/// A size that the shapes of tensors have, too. `key` is the configuration's, but for "patch_width"; the second element
+/// of a list "depths", which has one for each stage of a Swin transformer, is "depths 1".
 struct stated_size {
   std::string key;
   index_t value = 0;
@@ -172,6 +173,28 @@ class config_object {
     return configured<image_sides>{{size_of(key, *both[0]), size_of(key, *both[1])}, source(key)};
   }
 
+  bool is_list(const char* key) const {
+    const nlohmann::json* const found = find(key);
+    return found != nullptr && found->is_array();
+  }
+
+  /// The elements of a list of sizes; none of another value.
+  std::vector<stated_size> list(const char* key) const {
+    std::vector<stated_size> all;
+    if (is_list(key)) {
+      constexpr std::size_t most = 64;
+      const nlohmann::json& sizes = *find(key);
+      if (sizes.size() > most) {
+        refuse(key, sizes, "at most " + std::to_string(most) + " sizes");
+      }
+      for (std::size_t i = 0; i < sizes.size(); ++i) {
+        const std::string number = ' ' + std::to_string(i);
+        all.push_back({.key = key + number, .value = size_of(key, sizes[i]), .source = source(key) + number});
+      }
+    }
+    return all;
+  }
+
   [[noreturn]] void refuse(const char* key, const nlohmann::json& value, const std::string& expected) const {
     throw file_error(file_, source(key) + " is " + printable_json(value) + "; it must be " + expected);
   }
@@ -290,6 +313,21 @@ inline void read_preprocessor(const config_object& object, checkpoint_config& co
   read_preprocessor_sizes(object, config);
 }
 
+/// The sizes of a Swin transformer's stages, of which there is a list, and of its windows.
+inline void read_stage_sizes(const config_object& object, checkpoint_config& config) {
+  for (const char* const key : {"depths", "num_heads"}) {
+    for (stated_size& size : object.list(key)) {
+      config.sizes.push_back(std::move(size));
+    }
+  }
+  const nlohmann::json* const stated = object.find("window_size");  // models without windows have 0
+  if (const auto window = stated == nullptr || *stated == 0 ? std::nullopt : object.sides("window_size")) {
+    for (const index_t side : {window->value.height, window->value.width}) {
+      config.sizes.push_back({.key = "window_size", .value = side, .source = window->source});
+    }
+  }
+}
+
 /// config.json of Hugging Face's transformers or of timm.
 inline void read_model_config(const config_object& object, checkpoint_config& config) {
   take_first(config.heads, object.integer("num_attention_heads"));
@@ -298,11 +336,13 @@ inline void read_model_config(const config_object& object, checkpoint_config& co
   take_first(config.pooling, object.text("global_pool"));
   config.trained_size = object.sides("image_size");
   if (const auto arguments = object.object("model_args")) {
-    take_first(config.heads, arguments->integer("num_heads"));
+    take_first(config.heads, arguments->is_list("num_heads") ? std::nullopt : arguments->integer("num_heads"));
     take_first(config.activation, arguments->text("act_layer"));
+    read_stage_sizes(*arguments, config);
   }
-  for (const char* const key : {"hidden_size", "embed_dim", "num_features", "num_hidden_layers", "intermediate_size",
-                                "num_channels", "num_labels"}) {
+  read_stage_sizes(object, config);
+  for (const char* const key : {"hidden_size", "embed_dim", "num_features", "num_hidden_layers", "num_layers",
+                                "intermediate_size", "num_channels", "num_labels"}) {
     if (const auto size = object.integer(key)) {
       config.sizes.push_back({.key = key, .value = size->value, .source = size->source});
     }

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "intact/build/activation_function.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/io/checkpoint_names.hpp"
 #include "intact/io/model_file_checks.hpp"
@@ -274,6 +275,20 @@ void read_normalization(const float_model_reader& reader, const Options& options
   model.mean = reader.per_channel("mean", options.mean, channels);
   model.standard_deviation = reader.per_channel("std", options.standard_deviation, channels);
   require_row_divisor(reader, model, model.epsilon);
+}
+
+/// The option, else the metadata's, else GELU.
+inline activation_function read_activation(const float_model_reader& reader,
+                                           const std::optional<activation_function>& option) {
+  const std::optional<std::string> name = reader.text("activation");
+  if (option || !name) {
+    return option.value_or(activation_function::gelu);
+  }
+  const std::optional<activation_function> named = find_activation(*name);
+  if (!named) {
+    reader.refuse("metadata \"activation\" is " + in_quotes(*name) + "; it must be " + known_activations());
+  }
+  return *named;
 }
 
 }  // namespace detail

@@ -9,12 +9,15 @@
 #include <vector>
 
 #include "intact/arith/integer_math.hpp"
+#include "intact/average_pool.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/io/model_file_swin_fields.hpp"
 #include "intact/io/named_tensors.hpp"
 #include "intact/model/swin.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/quantize/float_layers.hpp"
 #include "intact/quantize/float_model_reader.hpp"
+#include "intact/shift_matmul.hpp"
 #include "intact/windows.hpp"
 
 // The Swin transformer in float32 that calibration runs: loading it, and running it with a callback per tensor.
@@ -54,12 +57,13 @@ inline float_block_view block_view(const float_swin& model, index_t s, index_t p
 
 /// Values that a file of weights may lack. A value given here takes the place of the file's metadata, in brackets.
 struct float_swin_options {
-  std::optional<index_t> height = {};          ///< of images; ["img_size"] else 224
-  std::optional<index_t> image_width = {};     ///< likewise
-  std::optional<float> epsilon = {};           ///< ["ln_eps"] else 1e-5
-  std::optional<float> pixel_max = {};         ///< ["pixel_max"] else 255
-  std::vector<float> mean = {};                ///< ["mean"] one value for all channels, or one per channel
-  std::vector<float> standard_deviation = {};  ///< ["std"] likewise
+  std::optional<index_t> height = {};                  ///< of images; ["img_size"] else 224
+  std::optional<index_t> image_width = {};             ///< likewise
+  std::optional<float> epsilon = {};                   ///< ["ln_eps"] else 1e-5
+  std::optional<float> pixel_max = {};                 ///< ["pixel_max"] else 255
+  std::vector<float> mean = {};                        ///< ["mean"] one value for all channels, or one per channel
+  std::vector<float> standard_deviation = {};          ///< ["std"] likewise
+  std::optional<activation_function> activation = {};  ///< ["activation", a name of find_activation] else gelu
 };
 
 /// The row of a position bias that token j has for token i of a window.
@@ -91,11 +95,16 @@ inline swin_stage_shape read_stage_shape(const float_model_reader& reader, const
                   " rows; it must have (2 window - 1)^2 for some window");
   }
   shape.window = (side + 1) / 2;
+  if (shape.window * shape.window > shift_matmul_max_keys) {
+    reader.refuse(reader.quoted(table) + " has " + std::to_string(positions) + " rows, those of windows of " +
+                  std::to_string(shape.window * shape.window) + " tokens; they must have at most " +
+                  std::to_string(shift_matmul_max_keys));
+  }
   return shape;
 }
 
-inline swin_shape read_swin_shape(const float_model_reader& reader, const float_swin_options& options,
-                                  const std::string& head) {
+/// The sizes that follow from the tensors without a head: all but those of the images, and the classes.
+inline swin_shape read_swin_stages(const float_model_reader& reader) {
   swin_shape shape;
   const std::string patch = "patch_embed.proj.weight";
   shape.channels = reader.size(patch, 4, 1);
@@ -108,8 +117,14 @@ inline swin_shape read_swin_shape(const float_model_reader& reader, const float_
     shape.stage[static_cast<std::size_t>(shape.stages++)] = read_stage_shape(reader, name);
   }
   if (shape.stages == 0) {
-    reader.refuse("tensor \"layers.0.blocks.0.norm1.weight\" is missing");
+    reader.size("layers.0.blocks.0.norm1.weight", 1, 0);  // missing
   }
+  return shape;
+}
+
+inline swin_shape read_swin_shape(const float_model_reader& reader, const float_swin_options& options,
+                                  const std::string& head) {
+  swin_shape shape = read_swin_stages(reader);
   shape.classes = reader.size(head + ".weight", 2, 0);
   const float side = reader.number("img_size", std::nullopt, 224);
   if (!(side >= 1) || !(side <= 65536) || side != std::floor(side)) {
@@ -118,6 +133,13 @@ inline swin_shape read_swin_shape(const float_model_reader& reader, const float_
   shape.height = options.height.value_or(static_cast<index_t>(side));
   shape.image_width = options.image_width.value_or(static_cast<index_t>(side));
   require_swin_shape(shape);
+  const index_t last = shape.tokens_of(shape.stages - 1);
+  if (shape.patches() > swin_file_max_tokens || last > average_pool_max_tokens) {
+    reader.refuse("images of " + std::to_string(shape.height) + " x " + std::to_string(shape.image_width) +
+                  " pixels make " + std::to_string(shape.patches()) + " tokens, and " + std::to_string(last) +
+                  " of the last stage; they must be at most " + std::to_string(swin_file_max_tokens) + " and " +
+                  std::to_string(average_pool_max_tokens));
+  }
   return shape;
 }
 
@@ -250,8 +272,8 @@ float_matrix float_merge(const float_swin& model, index_t s, const float_matrix&
 /// the stage after it, layers.(s + 1).downsample; the classifier head or head.fc. All sizes but the image's follow
 /// from the tensors' shapes. Tables of relative positions must be this architecture's; masks follow from the sizes.
 ///
-/// Errors:    file_error, naming the tensor or the metadata, as of load_float_vit; std::invalid_argument for an image
-///            size that is no multiple of the patch.
+/// Errors:    file_error, naming the tensor or the metadata, as of load_float_vit; windows or images of more tokens
+///            than integer models take; std::invalid_argument for an image size that is no multiple of the patch.
 inline float_swin load_float_swin(const named_tensors& tensors, const float_swin_options& options = {}) {
   detail::float_model_reader reader(tensors);
   float_swin model;
@@ -264,12 +286,14 @@ inline float_swin load_float_swin(const named_tensors& tensors, const float_swin
       reader.matrix("patch_embed.proj.weight", width, {width, shape.channels, shape.patch, shape.patch});
   model.patch.bias = reader.matrix("patch_embed.proj.bias", 1, {width});
   model.patch_norm = reader.layernorm("patch_embed.norm", width);
+  const activation_function activation = detail::read_activation(reader, options.activation);
   const index_t first_merging = reader.contains("layers.0.downsample.reduction.weight") ? 0 : 1;
   for (index_t s = 0; s < shape.stages; ++s) {
     float_swin_stage& stage = model.stages.emplace_back();
     const std::string blocks = "layers." + std::to_string(s) + ".blocks.";
     for (index_t position = 0; position < shape.of(s).depth; ++position) {
       stage.blocks.push_back(detail::read_swin_block(reader, blocks + std::to_string(position), shape.of(s)));
+      stage.blocks.back().block.activation = activation;
     }
     if (s + 1 < shape.stages) {
       const std::string merging = "layers." + std::to_string(s + first_merging) + ".downsample.";

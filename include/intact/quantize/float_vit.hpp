@@ -121,20 +121,6 @@ inline index_t read_heads(const float_model_reader& reader, index_t width, const
   return static_cast<index_t>(heads);
 }
 
-/// The option, else the metadata's, else GELU.
-inline activation_function read_activation(const float_model_reader& reader,
-                                           const std::optional<activation_function>& option) {
-  const std::optional<std::string> name = reader.text("activation");
-  if (option || !name) {
-    return option.value_or(activation_function::gelu);
-  }
-  const std::optional<activation_function> named = find_activation(*name);
-  if (!named) {
-    reader.refuse("metadata \"activation\" is " + in_quotes(*name) + "; it must be " + known_activations());
-  }
-  return *named;
-}
-
 /// The class token, the distillation token and the registers.
 inline float_matrix read_prefix_tokens(float_model_reader& reader, const vit_shape& shape) {
   float_matrix tokens(shape.prefix_tokens(), shape.width);

@@ -7,11 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "intact/build/integer_swin.hpp"
 #include "intact/build/integer_vit.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/model/swin.hpp"
 #include "intact/model/vit.hpp"
 
-// Sizes, multiply-adds and layers of vision transformers, for people.
+// Sizes, multiply-adds and layers of vision transformers and Swin transformers, for people.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -29,10 +31,34 @@ inline double multiply_adds(const vit_shape& shape) {
          static_cast<double>(shape.head_features()) * static_cast<double>(shape.classes);
 }
 
+/// The same of a Swin transformer.
+///
+/// Formula:   with P patches of S values; in stage s T tokens, T' with the padding of windows, W in a window, C
+///            channels, H hidden channels, D blocks; N classes: P S C of stage 0, + sum over stages of D (4 T' C^2 + 2
+///            T' W C + 2 T C H), + sum over mergings of T C' 4 C'', C'' channels of the stage before, T and C' of the
+///            one after, + C N of the last stage.
+inline double multiply_adds(const swin_shape& shape) {
+  const auto width = [&](index_t s) { return static_cast<double>(shape.of(s).width); };
+  const auto tokens = [&](index_t s) { return static_cast<double>(shape.tokens_of(s)); };
+  double sum = tokens(0) * static_cast<double>(shape.patch_values()) * width(0);
+  for (index_t s = 0; s < shape.stages; ++s) {
+    const window_grid grid = shape.block(s, 0).attention.grid;
+    const double padded = static_cast<double>(grid.padded_tokens());
+    const double window = static_cast<double>(grid.tokens_per_window());
+    const double block = 4 * padded * width(s) * width(s) + 2 * padded * window * width(s) +
+                         2 * tokens(s) * width(s) * static_cast<double>(shape.of(s).hidden);
+    sum += static_cast<double>(shape.of(s).depth) * block;
+    if (s + 1 < shape.stages) {
+      sum += tokens(s + 1) * 4 * width(s) * width(s + 1);
+    }
+  }
+  return sum + width(shape.stages - 1) * static_cast<double>(shape.classes);
+}
+
 /// Weights and scales of a layer of an integer model.
 struct layer_summary {
   std::string name;
-  index_t block = -1;  ///< -1: outside the blocks
+  index_t block = -1;  ///< -1: outside the blocks; those of a Swin transformer are numbered through all stages
   index_t rows = 0;
   index_t columns = 0;
   int bits = 8;               ///< of a weight
@@ -61,6 +87,13 @@ inline layer_summary summarize_layer(std::string name, index_t block, const owne
   return summary;
 }
 
+inline void add_block(index_t position, const owned_block& block, std::vector<layer_summary>& all) {
+  for (const auto& [name, layer] :
+       {std::pair("qkv", &block.qkv), {"proj", &block.proj}, {"fc1", &block.fc1}, {"fc2", &block.fc2}}) {
+    all.push_back(summarize_layer(name, position, layer->weights, layer->scale));
+  }
+}
+
 }  // namespace detail
 
 /// The layers of an integer model, in the order in which they run.
@@ -68,15 +101,27 @@ inline std::vector<layer_summary> layer_summaries(const integer_vit& model) {
   const vit_tensors& tensors = model.tensors();
   std::vector<layer_summary> all = {detail::summarize_layer("patch", -1, tensors.patch.weights, tensors.patch.scale)};
   for (index_t position = 0; position < std::ssize(tensors.blocks); ++position) {
-    const owned_block& block = tensors.blocks[static_cast<std::size_t>(position)];
-    for (const auto& [name, layer] :
-         {std::pair("qkv", &block.qkv), {"proj", &block.proj}, {"fc1", &block.fc1}, {"fc2", &block.fc2}}) {
-      all.push_back(detail::summarize_layer(name, position, layer->weights, layer->scale));
-    }
+    detail::add_block(position, tensors.blocks[static_cast<std::size_t>(position)], all);
   }
   if (model.shape().classes != 0) {
     all.push_back(detail::summarize_layer("head", -1, tensors.head, tensors.logits));
   }
+  return all;
+}
+inline std::vector<layer_summary> layer_summaries(const integer_swin& model) {
+  const swin_tensors& tensors = model.tensors();
+  std::vector<layer_summary> all = {detail::summarize_layer("patch", -1, tensors.patch.weights, tensors.patch.scale)};
+  index_t position = 0;
+  for (std::size_t s = 0; s < tensors.stages.size(); ++s) {
+    for (const owned_swin_block& block : tensors.stages[s].blocks) {
+      detail::add_block(position++, block.block, all);
+    }
+    if (s + 1 < tensors.stages.size()) {
+      const owned_linear& reduction = tensors.stages[s].reduction;
+      all.push_back(detail::summarize_layer("merge", -1, reduction.weights, reduction.scale));
+    }
+  }
+  all.push_back(detail::summarize_layer("head", -1, tensors.head, tensors.logits));
   return all;
 }
 
