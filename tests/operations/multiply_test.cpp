@@ -102,6 +102,32 @@ TEST_CASE("multiply: products are exact [raw accumulators, every layout, kinds o
   }
 }
 
+/// A stage of a user's that tells the row and the channel.
+struct marked_product {
+  using output = std::int32_t;
+  std::int32_t operator()(std::int32_t product, index_t m, index_t n) const {
+    return product + 1'000'000 * static_cast<std::int32_t>(m) + 100'000'000 * static_cast<std::int32_t>(n);
+  }
+  void require(const char*, index_t, index_t) const {}
+};
+
+TEST_CASE("multiply: the stage is told the row and the channel") {
+  generator random(33);
+  tensor<std::uint8_t> a(5, 17), b(5, 17);
+  fill(a.view(), values::random, 0, 255, random);
+  fill(b.view(), values::random, 0, 255, random);
+  tensor<std::int32_t> y(5, 17), specified(5, 17);
+  multiply({a.view(), 40}, {b.view(), 7}, marked_product{}, y.view());
+  reference::multiply({a.view(), 40}, {b.view(), 7}, marked_product{}, specified.view());
+  for (index_t i = 0; i < 5; ++i) {
+    for (index_t c = 0; c < 17; ++c) {
+      const std::int32_t expected = marked_product{}((a(i, c) - 40) * (b(i, c) - 7), i, c);
+      CHECK(y(i, c) == expected);
+      CHECK(specified(i, c) == expected);
+    }
+  }
+}
+
 TEST_CASE("multiply_spec: has the smallest range of products") {
   for (const int a_zero_point : zero_points) {
     for (const int b_zero_point : zero_points) {
