@@ -1,12 +1,12 @@
 """Checks the machine code of translation units that are compiled with different flags: the unit of a function is the
-inline namespace INTACT_UNIT in its name, such as intact::v0_avx2_p, which begins with the instruction set.
+inline namespace INTACT_UNIT in its name, such as intact::v0_1_avx2_p, which begins with the instruction set.
 
   machine_code.py symbols --nm <program> <object>...
       Every function of an object that the linker may replace by another object's of the same name is of the same unit.
       The instruction set of an object of intact_add_dispatch is that of its folder.
 
   machine_code.py members --nm <program> <object>...
-      No member function of a type that crosses units, intact::v0::..., exists for the linker to merge.
+      No member function of a type that crosses units, intact::v0_1::..., exists for the linker to merge.
 
   machine_code.py operations --nm <program> <object>...
       Objects of public operations neither have nor need a function of the specification, intact::reference.
@@ -66,8 +66,9 @@ FLOATING_POINT_AARCH64 = re.compile(r"f[a-z]|[su]cvtf|bf")
 # Functions without a unit that may be merged. Those of std:: and xsimd would be listed here, but all become part of
 # their callers. Clang's own, where an exception meets noexcept, calls two functions and computes nothing.
 WITHOUT_UNIT = {"__clang_call_terminate"}
-# The mangled name of a member of a type in intact::v0, the namespace of types that cross units.
-CROSSING_MEMBER = re.compile(r"_ZN[KVRO]*6intact2v0(\d|I|S)")
+# The mangled name of a member of a type in intact::v0_1, the namespace of types that cross units; versions have one
+# digit or two.
+CROSSING_MEMBER = re.compile(r"_ZN[KVRO]*6intact(4v\d_\d|5v(\d\d_\d|\d_\d\d)|6v\d\d_\d\d)(\d|I|S)")
 
 SPECIFICATION = re.compile(r"\bintact::(v\d+_\w+::)?reference::")
 
@@ -126,11 +127,12 @@ def tags(name):
 def units(name):
     """Also of a name that the demangler leaves as it is."""
     mangled = {name[begin.end() :][: int(begin.group(1))] for begin in re.finditer(r"6intact(\d+)", name)}
-    return set(re.findall(r"\bintact::(v\d+_\w+)::", name)) | {unit for unit in mangled if re.match(r"v\d+_", unit)}
+    found = set(re.findall(r"\bintact::(\w+)::", name)) | mangled
+    return {unit for unit in found if re.match(r"v\d+_\d+_", unit)}
 
 
 def set_of(unit):
-    return re.match(rf"v\d+_({'|'.join(sorted(ALLOWED, key=len, reverse=True))})_", unit).group(1)
+    return re.match(rf"v\d+_\d+_({'|'.join(sorted(ALLOWED, key=len, reverse=True))})_", unit).group(1)
 
 
 def instruction_set(name):

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "intact/config/instruction_set.hpp"
+#include "intact/config/version.hpp"
 
 // The inline namespaces of this library. A program may have translation units with different compiler flags, and the
 // linker keeps one of several functions of the same name. If two units had a function in common, the one that is kept
@@ -8,14 +9,15 @@
 //
 // INTACT_ABI    Types that may cross from one unit to another: views, scales, parameters, output stages, packed
 //               weights, tags of instruction sets. They are trivially copyable, and their member functions are
-//               INTACT_INLINE: they do not exist on their own.
+//               INTACT_INLINE: they do not exist on their own. The name is the major and the minor version, v0_1:
+//               releases between which a type may change share nothing.
 // INTACT_UNIT   Everything else: functions, and types that stay within a unit. The name consists of the version, the
 //               instruction set, the features beyond it that the unit's flags allow, a letter each, and "_noexcept"
 //               in units without exceptions, and "_nostdio" if they define INTACT_NO_STDIO. The instruction set is the
 //               one that intact_add_dispatch compiles the unit for, INTACT_DISPATCH_ISA, or else the best that the
 //               flags allow:
 //
-//                   v0_sse2_    v0_avx2_p    v0_avx512vbmi_plbcmfh_noexcept
+//                   v0_1_sse2_    v0_1_avx2_p    v0_1_avx512vbmi_plbcmfh_noexcept
 //
 // Features are those by which a compiler emits other instructions on its own, not those that it only has intrinsics
 // for. Units of different processor families, or different calling conventions, are never in one program.
@@ -156,5 +158,5 @@
 #endif
 // clang-format on
 
-#define INTACT_ABI v0
+#define INTACT_ABI INTACT_JOIN(v, INTACT_VERSION_MAJOR, _, INTACT_VERSION_MINOR, , , , )
 #define INTACT_UNIT INTACT_JOIN(INTACT_ABI, _, INTACT_SET, _, INTACT_FEATURES, INTACT_EXCEPTION_MODE, , )
