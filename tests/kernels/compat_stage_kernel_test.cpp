@@ -100,9 +100,9 @@ constexpr bool has_one_shift = false;
 template <class Out>
 constexpr bool has_one_shift<round_power_of_two<Out>> = true;
 
-/// Accumulators and factors of channels that occur in layers; with exponents above 0 and sums of 33 bits; the former,
-/// but for one channel of the latter.
-enum class channel_kinds { usual, any, one_unusual };
+/// Accumulators and factors of channels that occur in layers; with exponents above 0, where a multiple of the sum fits
+/// 32 bits; with any exponents and sums of 33 bits; the first, but for one channel of the last.
+enum class channel_kinds { usual, multiplied, any, one_unusual };
 
 constexpr index_t row_count = 6, channel_count = packed_weights<std::int8_t>::panel_width;
 constexpr auto all_channels = static_cast<std::size_t>(channel_count);
@@ -116,8 +116,8 @@ class stage_case {
   stage_case(channel_kinds kinds, generator& random) : zero_point_(static_cast<int>(random_code(random))) {
     const std::int64_t unusual = random.between(0, channel_count - 1);
     for (index_t n = 0; n < channel_count; ++n) {
-      const bool usual = kinds == channel_kinds::usual || (kinds == channel_kinds::one_unusual && n != unusual);
-      set_channel(n, usual, random);
+      const bool one = kinds == channel_kinds::one_unusual;
+      set_channel(n, !one ? kinds : n == unusual ? channel_kinds::any : channel_kinds::usual, random);
     }
     const out first = random_code(random), second = random_code(random);
     if (random.between(0, 2) == 0) {
@@ -155,7 +155,7 @@ class stage_case {
     return static_cast<out>(choices[random.between(0, 3)]);
   }
 
-  void set_channel(index_t n, bool usual, generator& random) {
+  void set_channel(index_t n, channel_kinds kind, generator& random) {
     if constexpr (has_one_shift<Stage>) {
       multiplier_[at(n)] = 1 << 30;  // with one more bit of exponent it is 2^-shift
       exponent_[at(n)] = n == 0 ? -static_cast<std::int32_t>(random.between(1, 31)) : exponent_[0];
@@ -169,18 +169,18 @@ class stage_case {
                                           static_cast<std::int32_t>(random.between(1 << 30, largest_s32)),
                                           random.between(0, 5) == 0 ? 0 : 15 << 27};
       multiplier_[at(n)] = multipliers[random.between(0, 7)];
-      exponent_[at(n)] = static_cast<std::int32_t>(random.between(-31, usual ? 0 : 30));
+      exponent_[at(n)] = static_cast<std::int32_t>(random.between(-31, kind == channel_kinds::usual ? 0 : 30));
     }
     const std::int64_t biases[] = {0, random.between(-100'000, 100'000), random.between(smallest_s32, largest_s32),
                                    smallest_s32, largest_s32};
     bias_[at(n)] = static_cast<std::int32_t>(biases[random.between(0, 4)]);
     for (index_t m = 0; m < row_count; ++m) {
-      accumulators_[at(m * channel_count + n)] = accumulator_for(n, usual, random);
+      accumulators_[at(m * channel_count + n)] = accumulator_for(n, kind, random);
     }
   }
 
   /// Around one that is halfway between two codes, an end, or any.
-  std::int32_t accumulator_for(index_t n, bool usual, generator& random) {
+  std::int32_t accumulator_for(index_t n, channel_kinds channel, generator& random) {
     const std::int64_t kind = random.between(0, 9);
     int128 a = random.between(smallest_s32, largest_s32);
     if (kind < 7 && multiplier_[at(n)] != 0) {
@@ -193,8 +193,12 @@ class stage_case {
       a = random.between(0, 1) == 0 ? smallest_s32 : largest_s32;
     }
     const std::int64_t bias = bias_[at(n)];
-    const int128 low = usual ? std::max(smallest_s32, smallest_s32 + bias) : smallest_s32 + bias;
-    const int128 high = usual ? std::min(largest_s32, largest_s32 + bias) : largest_s32 + bias;
+    int128 low = smallest_s32 + bias, high = largest_s32 + bias;
+    if (channel != channel_kinds::any) {
+      const int left = std::max(exponent_[at(n)], 0);
+      low = std::max<int128>(low, smallest_s32 >> left);
+      high = std::min<int128>(high, largest_s32 >> left);
+    }
     return static_cast<std::int32_t>(std::clamp<int128>(a, low, high) - bias);
   }
 
@@ -247,6 +251,7 @@ using compat_stages =
 TEMPLATE_LIST_TEST_CASE("compat_epilogue: equals the definitions of the runtimes [ties, both ends of int32]", "",
                         compat_stages) {
   check_stage<TestType>(channel_kinds::usual, volume(), 1);
+  check_stage<TestType>(channel_kinds::multiplied, volume() / 2, 4);
   check_stage<TestType>(channel_kinds::one_unusual, volume() / 10, 2);
   check_stage<TestType>(channel_kinds::any, volume() / 10, 3);
 }

@@ -177,8 +177,7 @@ class stage_arrays {
     addition_offset_[n] = static_cast<std::int32_t>(random.between(-rest, rest));
   }
 
-  /// Factors from far below those that give codes in range to 2^largest_exponent. Kernels compute channels with
-  /// exponents above 0 element by element.
+  /// Factors from far below those that give codes in range to 2^largest_exponent.
   void set_parity(std::size_t n, std::int64_t bound, int largest_exponent, generator& random) {
     const std::int64_t rest = largest_multiplier - bound;
     bias_[n] = static_cast<std::int32_t>(random.between(-rest, rest));

@@ -16,7 +16,8 @@
 //     q = p >> 31                    the quotient, rounded down, is q >> n
 //     w = (p >> 30) mod 2^32         its next bit, of the weight one half, is bit n of w
 //
-// Rows with a corrected accumulator of 33 bits, or with an exponent above 0, are computed element by element.
+// With an exponent e > 0 the sum is multiplied by 2^e before: the real number, and so the rounded one, is the same.
+// Where a corrected accumulator or its multiple leaves 32 bits, the row is computed element by element.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -98,6 +99,21 @@ INTACT_INLINE s32<Isa> add_bias(const s32<Isa> (&x)[N], const s32<Isa> (&bias)[N
   return overflow;
 }
 
+/// sum * 2^exponent, in 32 bits. Lanes of the result are negative where it has more, in some register.
+template <class Isa, unsigned N>
+INTACT_INLINE s32<Isa> shift_left(s32<Isa> (&sum)[N], const s32<Isa> (&exponent)[N], const std::int32_t* power) {
+  const s32<Isa> zero = simd::broadcast<Isa>(0);
+  s32<Isa> overflow = zero;
+  INTACT_UNROLL
+  for (unsigned j = 0; j < N; ++j) {
+    const s32<Isa> shifted = simd::multiply<Isa>(sum[j], simd::load<Isa>(power + j * simd::lanes<Isa>));
+    const s32<Isa> lost = simd::bit_xor<Isa>(simd::lane_shift<Isa>::right(shifted, exponent[j]), sum[j]);
+    overflow = simd::bit_or<Isa>(overflow, simd::bit_or<Isa>(lost, simd::subtract<Isa>(zero, lost)));
+    sum[j] = shifted;
+  }
+  return overflow;
+}
+
 /// x + zero_point, limited to low..high. The first limits are so that the sum fits 32 bits.
 template <class Isa, class Stage, unsigned N>
 INTACT_INLINE void add_zero_point(s32<Isa> (&x)[N], const Stage& stage, int zero_point) {
@@ -130,25 +146,38 @@ struct compat_epilogue {
   INTACT_INLINE static void run(const Stage& stage, s32<Isa> (&x)[Rows][N], const tile_place& at, matrix_view<Out> y) {
     constexpr index_t lanes = simd::lanes<Isa>;
     alignas(64) std::int32_t multiplier_copy[static_cast<std::size_t>(N * lanes)];
-    s32<Isa> bias[N], shift[N];
+    s32<Isa> bias[N], exponent[N];
     load_row<Isa>(stage.scale.bias.data() + at.n, at.columns, bias);
-    load_row<Isa>(stage.scale.exponent.data() + at.n, at.columns, shift);
+    load_row<Isa>(stage.scale.exponent.data() + at.n, at.columns, exponent);
     const std::int32_t* multiplier = stage.scale.multiplier.data() + at.n;
     if (at.columns < N * lanes) {
       copy_prefix<Isa>(multiplier, at.columns, multiplier_copy);
       multiplier = multiplier_copy;
     }
-    s32<Isa> positive_exponents = simd::broadcast<Isa>(0);
+    const s32<Isa> zero = simd::broadcast<Isa>(0);
+    s32<Isa> left[N], right[N], positive = zero;
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      shift[j] = simd::subtract<Isa>(simd::broadcast<Isa>(0), shift[j]);
-      positive_exponents = simd::bit_or<Isa>(positive_exponents, shift[j]);
+      right[j] = simd::subtract<Isa>(zero, simd::min<Isa>(exponent[j], zero));
+      left[j] = simd::max<Isa>(exponent[j], zero);
+      positive = simd::bit_or<Isa>(positive, simd::subtract<Isa>(zero, left[j]));
+    }
+    const bool any_left = simd::any_negative<Isa>(positive);
+    alignas(64) std::int32_t power[static_cast<std::size_t>(N * lanes)];
+    if (any_left) [[unlikely]] {
+      simd::narrow<Isa>(left, power);
+      for (std::int32_t& e : power) {
+        e = std::int32_t{1} << e;
+      }
     }
     INTACT_UNROLL
     for (unsigned r = 0; r < Rows; ++r) {
       const tile_place row{.m = at.m + static_cast<index_t>(r), .n = at.n, .columns = at.columns};
       s32<Isa> sum[N];
-      const s32<Isa> unusual = simd::bit_or<Isa>(positive_exponents, add_bias<Isa>(x[r], bias, sum));
+      s32<Isa> unusual = add_bias<Isa>(x[r], bias, sum);
+      if (any_left) [[unlikely]] {
+        unusual = simd::bit_or<Isa>(unusual, shift_left<Isa>(sum, left, power));
+      }
       if (simd::any_negative<Isa>(unusual)) [[unlikely]] {
         store_unusual_row<Isa>(stage, x[r], row, y);
         continue;
@@ -158,7 +187,7 @@ struct compat_epilogue {
         const std::int32_t* const m = multiplier + j * lanes;
         const wide_product<Isa> product{simd::mul_shift<Isa>::mul_high(sum[j], simd::mul_shift<Isa>::load(m)),
                                         simd::multiply<Isa>(sum[j], simd::load<Isa>(m))};
-        sum[j] = compat_rounding<Isa, Stage>::rounded(product, shift[j]);
+        sum[j] = compat_rounding<Isa, Stage>::rounded(product, right[j]);
       }
       add_zero_point<Isa>(sum, stage, stage.scale.zero_point);
       store_row<Isa>(sum, y.data + row.m * y.stride + row.n, row.columns);
