@@ -59,13 +59,17 @@ void check_products(const Weights& w, std::int64_t largest_weight) {
       std::vector<std::int32_t> expected_correction(tokens);
       row_sums<tested_isa>(a.view(), -3, std::span<std::int32_t>(expected_correction));
       CHECK(correction == expected_correction);
-      for_each_stage(
-          dispatch_lists::of_corrected_products{}, [&]<class Stage>(std::type_identity<row_corrected<Stage>>) {
-            const row_corrected<Stage> stage{stage_of<Stage>(arrays), correction};
-            check_dispatched<typename Stage::output>(
-                tokens, outputs, [&](auto y, const auto& run) { dispatch::gemm(a.view(), packed, stage, y, run); },
-                [&](auto y) { reference::gemm(a.view(), w, stage, y); });
-          });
+      for_each_stage(dispatch_lists::of_s8_products{}, [&]<class Stage>(std::type_identity<Stage>) {
+        Stage stage;
+        if constexpr (requires { stage.correction; }) {
+          stage = {stage_of<decltype(stage.stage)>(arrays), correction};
+        } else {
+          stage = stage_of<Stage>(arrays);
+        }
+        check_dispatched<typename Stage::output>(
+            tokens, outputs, [&](auto y, const auto& run) { dispatch::gemm(a.view(), packed, stage, y, run); },
+            [&](auto y) { reference::gemm(a.view(), w, stage, y); });
+      });
     }
   }
 }

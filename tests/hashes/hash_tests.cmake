@@ -8,6 +8,7 @@ set(hash_runs
     gcc-unsigned-char/-O2/avx2
     i686/-O1/sse2
     i686/-O1/model_files
+    armhf/-O2/scalar
     s390x/-O2/scalar
     s390x/-O1/model_files
     wasm32/-O2/scalar)

@@ -24,7 +24,8 @@ add_executable(run_if_supported support/run_if_supported.cpp)
 target_link_libraries(run_if_supported PRIVATE intact::intact)
 
 # Tests of the primitives that sets differ in which are not tested whole.
-set(primitive_tests gemm_kernel_test activation_product_test shift_matmul_kernel_test simd_test)
+set(primitive_tests gemm_kernel_test activation_product_test shift_matmul_kernel_test simd_test
+    compat_stage_kernel_test interop_kernel_test)
 
 # Tests that take minutes on an emulated processor, or with sanitizers in code that is not optimized.
 set(without_long "~[long]")

@@ -91,7 +91,8 @@ endforeach()
 separate_arguments(own_options UNIX_COMMAND "${CMAKE_CXX_FLAGS}")
 set(compile_header ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only -I${PROJECT_SOURCE_DIR}/include)
 foreach(option IN ITEMS -ffast-math -ffinite-math-only)
-  foreach(header IN ITEMS build/scale interop/float_output)
+  # One of each folder whose headers compute in floating point; those that do include the header that refuses it.
+  foreach(header IN ITEMS build/scale interop/float_output io/real_values quantize/measures)
     add_test(NAME "check/${header} with ${option}" COMMAND ${compile_header} ${option} -include intact/${header}.hpp -x
                                                            c++ /dev/null)
     set_tests_properties("check/${header} with ${option}" PROPERTIES PASS_REGULAR_EXPRESSION
@@ -108,6 +109,28 @@ foreach(option IN ITEMS -ffast-math -ffinite-math-only)
            COMMAND ${compile_header} ${option} ${ieee_flags} -DINTACT_DISPATCH_ISA=scalar
                    ${PROJECT_SOURCE_DIR}/include/intact/interop/dispatch/interop_unit.cpp)
 endforeach()
+
+# All headers with 32 bits, also those that no hash program has.
+find_program(INTACT_I686_COMPILER i686-linux-gnu-g++ DOC "C++ cross compiler for 32-bit x86; a test of the headers needs it")
+if(INTACT_I686_COMPILER AND TARGET intact_quantize)
+  set(folder ${CMAKE_CURRENT_BINARY_DIR}/headers_32_bits)
+  file(GLOB_RECURSE headers RELATIVE ${PROJECT_SOURCE_DIR}/include CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/*.hpp)
+  list(FILTER headers EXCLUDE REGEX "executors/(openmp|tbb)") # these are for libraries of the machine
+  list(TRANSFORM headers REPLACE ".+" "#include \"\\0\"\n")
+  list(JOIN headers "" includes)
+  file(CONFIGURE OUTPUT ${folder}/all.cpp CONTENT "${includes}")
+  file(MAKE_DIRECTORY ${folder}/include)
+  foreach(library IN ITEMS xsimd nlohmann)
+    find_path(folder_of_${library} ${library} HINTS ${INTACT_XSIMD_INCLUDE_DIR} NO_CACHE REQUIRED)
+    file(CREATE_LINK ${folder_of_${library}}/${library} ${folder}/include/${library} SYMBOLIC)
+  endforeach()
+  add_test(
+    NAME "check/headers with 32 bits"
+    COMMAND ${INTACT_I686_COMPILER} -std=c++20 -fsyntax-only -msse2 -mfpmath=sse -I${PROJECT_SOURCE_DIR}/include -isystem
+            ${folder}/include "-isystem$<JOIN:$<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>,;-isystem>"
+            ${folder}/all.cpp
+    COMMAND_EXPAND_LISTS)
+endif()
 
 # Older languages and compilers.
 add_test(NAME "check/unsupported compilers"
@@ -236,13 +259,15 @@ add_test(NAME "check/find xsimd" COMMAND ${CMAKE_COMMAND} -D SOURCE_DIR=${PROJEC
                                          WORK_DIR=${CMAKE_CURRENT_BINARY_DIR}/find_xsimd -P
                                          ${CMAKE_CURRENT_SOURCE_DIR}/packaging/find_xsimd_check.cmake)
 
-# pkg-config finds the headers.
+# A program without CMake, with the flags that pkg-config tells.
 find_program(INTACT_PKG_CONFIG NAMES pkg-config pkgconf)
 if(INTACT_PKG_CONFIG)
-  add_test(NAME "consumer/pkg-config" COMMAND ${CMAKE_COMMAND} -E env PKG_CONFIG_PATH=${prefix}/share/pkgconfig
-                                              ${INTACT_PKG_CONFIG} --cflags intact)
+  set(compile_with_pkg_config "$0 -std=c++20 $(PKG_CONFIG_PATH=$1 $2 --cflags intact) $3 -o $4 && $4")
+  add_test(NAME "consumer/pkg-config"
+           COMMAND sh -c "${compile_with_pkg_config}" ${CMAKE_CXX_COMPILER} ${prefix}/share/pkgconfig ${INTACT_PKG_CONFIG}
+                   ${PROJECT_SOURCE_DIR}/examples/readme.cpp ${CMAKE_CURRENT_BINARY_DIR}/with_pkg_config)
   set_tests_properties("consumer/pkg-config" PROPERTIES FIXTURES_REQUIRED installed PASS_REGULAR_EXPRESSION
-                                                        "-I${prefix}/(share/pkgconfig/../../)?/?include")
+                                                        "^52 73\n124 0\n$")
 endif()
 
 # An engine in a fresh folder, without other packages: a whole block, dispatched and with threads. It leaves instruction sets out.

@@ -388,7 +388,7 @@ TEST_CASE("build_swin: builds extreme models, which equal double precision", "[e
       continue;
     }
     ++built;
-    const quantization_recipe& recipe = recipes[seed % 4];
+    const quantization_recipe& recipe = recipes[seed % std::size(recipes)];
     const swin_weights weights = quantize_weights(model, recipe);
     const fitted_scales<swin_scales> fitted = fit_scales(model, *scales, weights, recipe);
     raised += fitted.changes.empty() ? 0U : 1U;

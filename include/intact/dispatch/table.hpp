@@ -108,16 +108,19 @@ using output_of = matrix_view<typename Stage::output>;
 template <class... Stages>
 struct stages {};
 
-/// The stages of products with weights: all of stage/ that are for 32-bit accumulators.
-using of_products = stages<raw_accumulator, requantize<u8>, requantize<s8>, requantize<s16>, requantize<std::int32_t>,
-                           requantize_u12, requantize_lut, requantize_add, add_to_stream, requantize_per_row<u8>,
-                           round_half_to_even<u8>, round_half_to_even<s8>, single_rounding<u8>, single_rounding<s8>,
-                           double_rounding<u8>, double_rounding<s8>, round_power_of_two<u8>, round_power_of_two<s8>>;
-/// Those for weights that have a zero point, which are s8.
-using of_corrected_products = stages<row_corrected<round_half_to_even<u8>>, row_corrected<round_half_to_even<s8>>,
-                                     row_corrected<single_rounding<u8>>, row_corrected<single_rounding<s8>>,
-                                     row_corrected<double_rounding<u8>>, row_corrected<double_rounding<s8>>,
-                                     row_corrected<round_power_of_two<u8>>, row_corrected<round_power_of_two<s8>>>;
+/// The stages of products with weights of every kind.
+using of_products =
+    stages<raw_accumulator, requantize<u8>, requantize<s8>, requantize<s16>, requantize<std::int32_t>, requantize_u12,
+           requantize_lut, requantize_add, add_to_stream, requantize_per_row<u8>, requantize_per_row<s8>,
+           round_half_to_even<u8>, round_half_to_even<s8>, single_rounding<u8>, single_rounding<s8>,
+           double_rounding<u8>, double_rounding<s8>, round_power_of_two<u8>, round_power_of_two<s8>>;
+/// More of those with s8 weights: rounding of other runtimes to 16 bits, and weights that have a zero point.
+using of_s8_products =
+    stages<round_half_to_even<s16>, single_rounding<s16>, double_rounding<s16>, round_power_of_two<s16>,
+           row_corrected<round_half_to_even<u8>>, row_corrected<round_half_to_even<s8>>,
+           row_corrected<single_rounding<u8>>, row_corrected<single_rounding<s8>>, row_corrected<double_rounding<u8>>,
+           row_corrected<double_rounding<s8>>, row_corrected<round_power_of_two<u8>>,
+           row_corrected<round_power_of_two<s8>>>;
 /// Those of operations whose sums have one scale.
 using of_tensors = stages<raw_accumulator, requantize<u8, tensor_scale>, requantize<s8, tensor_scale>,
                           requantize<s16, tensor_scale>, requantize<u8>, requantize<s8>, requantize<s16>>;
@@ -138,11 +141,11 @@ struct product {
   using with =
       dispatch_threaded<dispatched::gemm, matrix_view<const A>, packed_weights<Element>, Stage, output_of<Stage>>;
   using all = of_stages<with, of_products>;
-  using corrected = of_stages<with, of_corrected_products>;
+  using of_s8 = of_stages<with, of_s8_products>;
 };
 using products = dispatch_entries<product<u8, s8>::all, product<u8, s4>::all, product<u8, grouped_s4>::all,
                                   product<s8, s8>::all, product<s8, s4>::all, product<s8, grouped_s4>::all,
-                                  product<u8, s8>::corrected, product<s8, s8>::corrected>;
+                                  product<u8, s8>::of_s8, product<s8, s8>::of_s8>;
 
 template <class Stage>
 using product_of_activations = dispatch_threaded<dispatched::gemm, quantized_batch, quantized_batch, Stage,

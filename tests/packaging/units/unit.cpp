@@ -80,6 +80,8 @@ class operations {
       each = tensor;
     }
     stage(w, requantize_per_row<u8>{per_row});
+    stage(w, requantize_per_row<s8>{per_row});
+    stage(w, requantize<std::int32_t>{scale_});
     const matrix<std::int32_t> bias = filled<std::int32_t>(outputs, 5), multiplier = filled(outputs, 1 << 30),
                                exponent = filled(outputs, -8);
     const compat_scale parity{bias.span(), multiplier.span(), exponent.span(), 100};
@@ -87,6 +89,10 @@ class operations {
     stage(w, single_rounding<u8>{parity});
     stage(w, double_rounding<u8>{parity});
     stage(w, round_power_of_two<u8>{bias.span(), 9, 100});
+    const matrix<std::int32_t> correction = filled<std::int32_t>(tokens, -300);
+    stage(w, row_corrected<round_half_to_even<u8>>{{parity}, correction.span()});
+    record<u8>(outputs, outputs,
+               [&](auto y) { gemm(matrix_view<const s8>(weights_.view()), w, requantize<u8>{scale_}, y); });
   }
 
   add_parameters addition(index_t columns) const {
@@ -118,6 +124,8 @@ class operations {
     });
     const requantize<u8, tensor_scale> change{{1 << 30, std::int64_t{1} << 31, 0, 2}};
     record<u8>(1, channels, [&](auto y) { average_pool(codes_.view(), requantize<u8, tensor_scale>{tensor}, y); });
+    record<std::int16_t>(
+        1, channels, [&](auto y) { average_pool(stream_.view(), requantize<std::int16_t, tensor_scale>{tensor}, y); });
     record<u8>(tokens, channels, [&](auto y) { convert_codes(codes_.view(), change, y); });
     record<u8>(tokens, channels, [&](auto y) {
       multiply({codes_.view(), 128}, {codes_.view(), 3}, requantize<u8, tensor_scale>{tensor}, y);
@@ -178,6 +186,8 @@ class operations {
     record<u8>(tokens, channels, [&](auto y) { window_reverse(windows.view(), grid, y); });
     record<u8>(16, 16, [&](auto y) { shifted_window_mask(grid, true, false, y); });
     record<u8>(9, 4 * channels, [&](auto y) { patch_merge(x, 6, 6, 7, y); });
+    record<std::int16_t>(9, 4 * channels, [&](auto y) { patch_merge(stream_.view(), 6, 6, 7, y); });
+    record<std::int16_t>(grid.padded_tokens(), channels, [&](auto y) { window_partition(stream_.view(), grid, 7, y); });
     record<u8>(9, 9 * channels, [&](auto y) { unfold(x, {6, 6}, around, 7, y); });
     record<u8>(tokens, channels, [&](auto y) {
       const matrix<std::int32_t> multiplier = filled(channels, 1 << 30);
@@ -220,6 +230,8 @@ class operations {
 
 // Their instantiation is enough.
 template void row_sums(matrix_view<const std::uint8_t>, std::int32_t, std::span<std::int32_t>);
+template void gemm(const quantized_batch&, const quantized_batch&, const requantize<std::uint8_t, tensor_scale>&,
+                   const matrix_batch<std::uint8_t>&, workspace, const sequential&);
 template prepared_keys_values prepare_keys_values(const quantized_matrix&, const quantized_matrix&, index_t, int,
                                                   workspace, const sequential&);
 template void attention(const attention_operands&, const multihead_parameters&, matrix_view<std::uint8_t>, workspace,
