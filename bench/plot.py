@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DOCUMENT = DOCS / "performance.md"
 BEGIN = "<!-- measured: written by bench/plot.py -->"
-END = "<!-- end of what bench/plot.py has written -->"
+END = "<!-- end of the part that bench/plot.py writes -->"
 
 OURS = "intact"
 COLORS = ["#d1495b", "#30638e", "#edae49", "#00798c", "#8d96a3", "#5f0f40"]
@@ -288,11 +288,11 @@ def block_sections(rows, parts):
     shown = select(parts, op="block", shapes="table", threads=1)
     if shown:
         draw_parts(select(rows, op="block", shapes="table", threads=1), shown)
-        text.append("### What a block's time goes into, 1 thread\n\n![Parts of a block](block_parts.svg)")
+        text.append("### Parts of a block's time, 1 thread\n\n![Parts of a block](block_parts.svg)")
     grown = select(parts, op="block", shapes="all", threads=1)
     if grown:
         draw_scaling(select(rows, op="block", shapes="all", threads=1), grown)
-        text.append("### How the time grows, 1 thread\n\nIn units of what it costs at 197 tokens:\n\n"
+        text.append("### How the time grows, 1 thread\n\nIn units of the time at 197 tokens:\n\n"
                     + growth_table(grown) + "\n\n![Time over tokens and over width](scaling.svg)")
     return text
 
