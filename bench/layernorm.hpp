@@ -51,7 +51,7 @@ struct layernorm_task : task {
 
   intact::matrix_view<const Code> x() const { return {codes.data(), rows, channels}; }
 
-  /// The number that a step of a channel's codes stands for.
+  /// The real number of a step of a channel's codes.
   float step(index_t c) const {
     return static_cast<float>(std::ldexp(input_scale, shift[static_cast<std::size_t>(c)]));
   }

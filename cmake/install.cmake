@@ -27,7 +27,7 @@ install(FILES ${PROJECT_BINARY_DIR}/intactConfig.cmake ${PROJECT_BINARY_DIR}/int
               cmake/find_xsimd.cmake cmake/intact_add_dispatch.cmake cmake/isas.cmake
         DESTINATION ${package_dir})
 
-# pkg-config: the headers. The file may be moved together with the prefix.
+# pkg-config: the headers. The file may be moved with the prefix.
 set(pc_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 file(RELATIVE_PATH pc_to_prefix /prefix/${pc_dir} /prefix)
 configure_file(cmake/intact.pc.in ${PROJECT_BINARY_DIR}/intact.pc @ONLY)

@@ -90,7 +90,7 @@ class Case:
         self.described[name] = {"kind": kind, "desc": description}
 
     def add_quantizer(self, name: str, codes, scale, zero_point, values=None) -> None:
-        """Adds the u8 codes of a quantized tensor; code k stands for (k - zero_point) * scale.
+        """Adds the u8 codes of a quantized tensor; the number of code k is (k - zero_point) * scale.
 
         scale is one number, or one per channel (the last dimension), powers of two apart.  values are the float32
         tensor that was quantized: with them the quantizer itself is verified.

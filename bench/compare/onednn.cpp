@@ -10,10 +10,10 @@
 // but compute.
 //
 // With folded zero points, the source's zero point, the bias and the output's zero point, which are constants of the
-// layer, are together the primitive's bias in float32: exact to a small part of a code. Both `matmul` and
+// layer, are added to one bias of the primitive in float32: exact to a small part of a code. Both `matmul` and
 // `inner_product` are made, and the faster one is measured. That is the most that a caller can get out of the library.
 //
-// With zero points as attributes, the library is told what the layer is, as its interface has it. Only `matmul` can.
+// With zero points as attributes, the library gets the layer as its interface describes it. Only `matmul` can.
 
 namespace intact_bench {
 namespace {

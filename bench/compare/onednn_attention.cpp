@@ -6,8 +6,8 @@
 
 // oneDNN 2 for attention: products of bytes, s8 but for the weights between them, and a softmax that is float32 inside.
 // All q, k and v are ours less the zero point, so that nothing needs one. Four ways are made and the fastest is
-// measured: with heads together or apart, and logits in s8 or in float32. As the softmax has no scale for its input,
-// s8 logits are logits in steps of 1, which is coarse; float32 is accurate.
+// measured: with all heads in one call or each apart, and logits in s8 or in float32. As the softmax has no scale for
+// its input, s8 logits are logits in steps of 1, which is coarse; float32 is accurate.
 
 namespace intact_bench {
 namespace {

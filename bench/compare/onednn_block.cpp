@@ -6,7 +6,7 @@
 
 // A transformer block of what oneDNN 2 offers in 8 bits. Products take u8 activations and s8 weights with scales per
 // channel; zero points are folded into their biases. fc1 has GELU attached, proj and fc2 the residual addition, to a
-// stream in float32, which is what its LayerNorm takes. LayerNorm is offered in float32 alone, so codes are made of it.
+// stream in float32, as its LayerNorm takes it. LayerNorm is offered in float32 alone, so codes are made of it.
 // Four ways are made and the fastest is measured: q, k and v from one product or from three, which lets attention use
 // faster products, and logits in s8 or in float32.
 //

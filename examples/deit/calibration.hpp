@@ -92,7 +92,7 @@ class calibration_arguments {
            "make good for each other's errors, and biases too [compensate; Swin transformers: observe]")
         ->check(CLI::IsMember({"observe", "search", "compensate"}))
         ->group(group);
-    app.add_option("--batch", batch_, "images that are held in memory together with all their tensors")
+    app.add_option("--batch", batch_, "images that are held in memory at a time, with all their tensors")
         ->capture_default_str()
         ->check(CLI::PositiveNumber)
         ->group(group);

@@ -42,7 +42,7 @@ struct predictions {
         std::count_if(images.begin(), images.end(), [](const prediction& one) { return !one.problem.empty(); }));
   }
 
-  /// Of all threads together; reading and resizing the images is not counted.
+  /// Of all threads; reading and resizing the images is not counted.
   double images_per_second() const {
     double seconds = 0;
     for (const prediction& one : images) {

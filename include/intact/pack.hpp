@@ -56,7 +56,7 @@ packed_weights<Element> pack_checked(const char* operation, const Weights& w, st
 /// Formula:   none: the same numbers in another order, and the sum of each row.
 /// Shapes:    w N x K, one row per output channel, any strides and alignment; sizes may be 0. Drawn at packed_weights.
 ///            s8 stays s8, and s4 stays s4, with its shifts if it has group factors: then groups are multiples of 8
-///            columns, or there is a single one (is_packable). Any group is packed as the s8 weights that it stands for
+///            columns, or there is a single one (is_packable). Any group is packed as s8 weights of equal value
 ///            by pack_weights_as_s8, into packed_weights_bytes<std::int8_t>(N, K) bytes: a kernel reads twice as many.
 /// Range:     K <= 2097151, the most that gemm takes of any operands. `memory` has packed_weights_bytes(w) bytes, on a
 ///            boundary of 64.

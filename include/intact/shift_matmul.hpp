@@ -12,7 +12,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Most keys of a row. Codes that log_softmax wrote stand for probabilities whose sum is below 2.25, so that 4-bit
+/// Most keys of a row. The probabilities of a row of log_softmax's codes have a sum below 2.25, so that 4-bit
 /// accumulators stay below 255 * 2.25 * 2^15 < 2^25 for any number of keys, and 8-bit ones below 2^54.
 /// attention_code::u4_clipped adds up to 2^-15 for every further key: 82,000 keys reach 2.25 + 2.5, still below 2^31 /
 /// (255 * 2^15) = 257.

@@ -70,8 +70,8 @@ inline void require_shifted_window_mask(const window_grid& grid, const matrix_vi
   require_shape("shifted_window_mask", "visible", visible, grid.tokens_per_window(), grid.tokens_per_window());
 }
 
-/// Which tokens of a shifted window are neighbours: a cyclic shift brings both ends of the grid together in the last
-/// row and the last column of windows, and those do not attend to each other. Other windows need no mask.
+/// Which tokens of a shifted window are neighbours: after a cyclic shift, windows of the last row and the last column
+/// have tokens of both ends of the grid, and those do not attend to each other. Other windows need no mask.
 ///
 /// Formula:   region(token) = (bottom and its row >= window - shift, right and its column >= window - shift)
 ///            visible[i, j] = 1 if region(i) = region(j), else 0

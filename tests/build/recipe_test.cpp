@@ -44,7 +44,7 @@ constexpr weight_choice weight_choices[] = {
     {weight_kind::grouped_s4, 0},  {weight_kind::grouped_s4, 1},   {weight_kind::grouped_s4, 4},
     {weight_kind::grouped_s4, 16}, {weight_kind::grouped_s4, 1000}};  // the group matters to grouped_s4 only
 
-/// Every combination, whether its parts go together or not.
+/// Every combination, whether or not its parts exclude each other.
 std::vector<quantization_recipe> all_recipes() {
   std::vector<quantization_recipe> all;
   for (quantization_recipe p : all_attention_recipes()) {

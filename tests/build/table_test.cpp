@@ -80,7 +80,7 @@ bool never_increases(const exp_values<T>& table) {
 }
 
 /// The code of an exponential in a sum as FQ-ViT computes it: the quotient rounded to an integer, halves to even, then
-/// to a power of two. 16 stands for everything above 15 and for an exponential of 0.
+/// to a power of two. 16 is the code of everything above 15 and of an exponential of 0.
 int code_of_quotient(uint128 sum, uint128 e) {
   if (e == 0) {
     return 16;
@@ -466,7 +466,7 @@ std::size_t input_code(const activation_table& table, double x) {
   return static_cast<std::size_t>(std::clamp(std::rint(x / table.input.scale) + table.input.zero_point, 0.0, 4095.0));
 }
 
-/// The real number that an input code stands for.
+/// The real number of an input code.
 double input_value(const activation_table& table, std::size_t code) {
   return (static_cast<double>(code) - table.input.zero_point) * table.input.scale;
 }

@@ -719,8 +719,8 @@ class mutator {
 
   std::size_t below(std::size_t limit) { return random_() % limit; }
 
-  /// A model with up to three tensors changed; often its real numbers are made to fit again, so that its integers are
-  /// what is looked at.
+  /// A model with up to three tensors changed; often its real numbers are made to fit again, so that a test
+  /// reaches its integers.
   raw_model mutated(const raw_model& good) {
     raw_model model = good;
     for (std::size_t changes = 1 + below(3); changes > 0; --changes) {

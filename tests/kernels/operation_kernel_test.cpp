@@ -150,7 +150,7 @@ void check_layernorm_of_codes() {
   }
 }
 
-/// Rows around the blocks of 16 and of what is computed together, at widths around a register, without shifts.
+/// Rows around the blocks of 16 and of the rows of one step, at widths around a register, without shifts.
 template <class Code>
 void check_layernorm_without_shifts() {
   generator random(211);
@@ -463,7 +463,7 @@ void check_rows_beside_limits() {
 }
 
 TEST_CASE("log_softmax: equals the specification [many short rows]") {
-  // 32 rows go together, few are left to others; a register has 64 keys; sums of 256 fit 32 bits.
+  // 32 rows are one step, few are left to others; a register has 64 keys; sums of 256 fit 32 bits.
   for (const shape& s : {shape{31, 64}, shape{32, 49}, shape{33, 65}, shape{57, 49}, shape{65, 256}, shape{66, 257}}) {
     const guarded_vector<guarded_vector<std::uint64_t>> tables = exponential_tables<std::uint64_t>(s.columns);
     generator random(static_cast<std::uint64_t>(211 + s.columns));

@@ -90,7 +90,7 @@ class calibrated_writer {
     made_.metadata["attention_bits"] = std::to_string(recorded.number("softmax_bits"));
   }
 
-  /// A layer's weights are what the codes stand for.
+  /// A layer's weights are the real numbers of the codes.
   void layer(const std::string& name, const std::string& recorded) {
     const std::vector<std::int32_t> codes = recorded_.integers(recorded + "__wcodes");
     const std::vector<float> scale = recorded_.floats(recorded + "__wscale");

@@ -36,7 +36,7 @@ class recorded_swin {
             .classes = 10};
   }
 
-  /// Weights are what the recorded codes stand for.
+  /// Weights are the real numbers of the recorded codes.
   float_swin model() const {
     float_swin made;
     made.shape = shape();

@@ -13,7 +13,7 @@
 namespace intact_test::pack_test {
 namespace {
 
-/// Row and column counts around those that are packed together: groups of 4, pairs of them, 16 and 64 channels.
+/// Row and column counts around those that are packed side by side: groups of 4, pairs of them, 16 and 64 channels.
 constexpr index_t row_counts[] = {0, 1, 2, 15, 16, 17, 47, 48, 63, 64, 65, 79, 80, 81, 127, 128, 129, 192};
 constexpr index_t column_counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 31, 33};
 

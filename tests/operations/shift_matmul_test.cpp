@@ -24,7 +24,7 @@ using keep = std::conditional_t<Format == attention_code::u8_full, keep_wide_acc
 template <attention_code Format>
 constexpr int fraction_bits = Format == attention_code::u8_full ? 44 : 15;
 
-/// The sum of 2^(F - code) * (v - zp) over the codes that stand for more than nothing.
+/// The sum of 2^(F - code) * (v - zp) over the codes of weights above 0.
 template <attention_code Format, class Codes>
 int128 exact_sum(const Codes& codes, const tensor<std::uint8_t>& v, int zero_point, index_t i, index_t c) {
   int128 sum = 0;

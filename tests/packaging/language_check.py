@@ -20,11 +20,16 @@ BANNED = {
     r"doors?\b": None,
     r"houses?\b": None,
     r"float world\b": None,
-    r"(?:stands?|stood) (?:in|on|at|behind|beside|here|with|alone|together)\b": None,
+    r"(?:stands?|stood) (?:in|on|at|behind|beside|for|here|with|alone)\b": None,
+    r"together\b": None,
     r"lies? (?:in|on|at|behind|where|between|beside)\b": r"lies between|lies halfway|lie between|lie within",
     r"behind\b": None,
     r"[Ww]ho(?:ever)? (?:wants?|has|runs|does|needs|brings)\b": None,
-    r"(?:^|[.:;] )What (?!(?:is|are|does|did|happens)\b.*\?)": None,
+    # "What" begins a line, a heading, an item of a list, a cell of a table or a sentence, and asks nothing.
+    r"(?:^[#>*\-| ]*|[.:;|] )What (?!(?:is|are|does|did|happens)\b.*\?)": None,
+    # "X is what Y needs" hides that Y needs X. Indirect questions ("tells what Y needs") are no findings.
+    r"(?:is|are|was|were|be|costs?|than) what\b": None,
+    r"what (?:is|was) left\b": None,
     r"reckon(?:s|ed)?\b": None,
     r"come to pass\b": None,
     r"on show\b": None,

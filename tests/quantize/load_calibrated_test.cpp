@@ -146,7 +146,7 @@ TEST_CASE("load_calibrated_vit: attention of 8 bits has codes of 8 bits") {
   CHECK(same_file(loaded_vit(expected.file), built));
 }
 
-TEST_CASE("load_calibrated_vit: weights that are codes give the model of the real numbers that they stand for") {
+TEST_CASE("load_calibrated_vit: weights that are codes give the model of their real numbers") {
   for (const int bits : {8, 4}) {
     expected_vit expected = make_calibrated_vit(bits);
     const integer_vit real_weights = loaded_vit(expected.file);

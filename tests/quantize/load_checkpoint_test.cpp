@@ -246,7 +246,7 @@ TEST_CASE("float_of_f16, float_of_bf16: every number of 16 bits") {
   }
 }
 
-TEST_CASE("load_checkpoint: biases of queries, keys and values may be missing, together or those of keys alone") {
+TEST_CASE("load_checkpoint: biases of queries, keys and values may be missing, all or those of keys alone") {
   const float_vit model = random_float_vit(tiny_vit);
   checkpoint_tensors none = timm_checkpoint(model), zero = none, split = none;
   for (const std::string block : {"blocks.0.attn.", "blocks.1.attn."}) {

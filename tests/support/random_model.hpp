@@ -18,7 +18,7 @@
 
 namespace intact_test {
 
-/// Every choice of attention, whether its parts go together or not; the rest is the paper's.
+/// Every choice of attention, whether or not its parts exclude each other; the rest is the paper's.
 inline std::vector<quantization_recipe> all_attention_recipes() {
   std::vector<quantization_recipe> all;
   for (const attention_kind kind : {attention_kind::log2_of_sum, attention_kind::log2_of_max, attention_kind::weights,
@@ -71,7 +71,7 @@ inline std::vector<std::string> reasons_to_refuse(const quantization_recipe& p) 
   return reasons;
 }
 
-/// The choices of attention whose parts go together.
+/// The choices of attention whose parts do not exclude each other.
 inline std::vector<quantization_recipe> sensible_attention_recipes() {
   std::vector<quantization_recipe> sensible = all_attention_recipes();
   std::erase_if(sensible, [](const quantization_recipe& p) { return !reasons_to_refuse(p).empty(); });

@@ -430,7 +430,7 @@ TEST_CASE("intact-deit: does not resize prepared images, and names those of anot
                    ": the image is 30 x 12; prepared images must have the model's size, 12 x 12"));
   CHECK_FALSE(mixed.says("9.png"));
 
-  // An image of the model's size, resized and cropped, is what --prepared takes as it is.
+  // --prepared takes an image of the model's size, resized and cropped, as it is.
   const std::filesystem::path square = set.images / "more/9.png", done = set.folder / "done.png";
   write_png(done, intact::preprocess_image(made_image(12, 12), 12, 0.875));
   const auto classified = [&](const std::filesystem::path& image, const std::string& options) {

@@ -131,7 +131,7 @@ class integer_swin {
   const swin_tensors& tensors() const { return tensors_; }
   const swin_shape& shape() const { return tensors_.shape; }
 
-  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  /// The logit of an int32 code of the model, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
   /// The tensors, for another owner.

@@ -31,7 +31,7 @@ class packed_swin {
   const swin_shape& shape() const { return tensors_.shape; }
   const swin_parameters& parameters() const { return parameters_; }
 
-  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  /// The logit of an int32 code of the model, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
  private:

@@ -32,10 +32,10 @@ class packed_vit {
   const vit_shape& shape() const { return tensors_.shape; }
   const vit_parameters& parameters() const { return parameters_; }
 
-  /// The logit that an int32 code of the model stands for, in units of the float model's logits.
+  /// The logit of an int32 code of the model, in units of the float model's logits.
   double real_logit(std::int32_t code) const { return code * tensors_.logits_scale; }
 
-  /// The feature that a code of a model without a head stands for.
+  /// The feature of a code of a model without a head.
   double real_feature(int code) const { return (code - tensors_.features_zero_point) * tensors_.features_scale; }
 
  private:

@@ -201,7 +201,7 @@ inline exp_values<std::uint8_t> weight_code_table(double scale, const code_weigh
   return table;
 }
 
-/// Scale and zero point of quantized values: code k stands for (k - zero_point) * scale. The zero point of an
+/// Scale and zero point of quantized values: the number of code k is (k - zero_point) * scale. The zero point of an
 /// activation table's input may lie outside the codes.
 struct code_scale {
   double scale = 1;

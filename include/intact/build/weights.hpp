@@ -41,13 +41,13 @@ struct value_range {
   float high = 0;
 };
 
-/// One scale for a tensor: code k stands for (k - zero_point) * scale.
+/// One scale for a tensor: the number of code k is (k - zero_point) * scale.
 struct affine_scale {
   float scale = 1;
   int zero_point = 0;
 };
 
-/// A scale with a power of two per channel: code k of channel c stands for ((k - zero_point) << shift[c]) * scale.
+/// A scale with a power of two per channel: code k of channel c is the number ((k - zero_point) << shift[c]) * scale.
 struct ptf_scale {
   float scale = 1;
   int zero_point = 0;
@@ -199,7 +199,7 @@ void quantize_codes(matrix_view<const float> x, const ptf_scale& scale, matrix_v
   }
 }
 
-/// The values that codes stand for: y = fl((code - zp) * s). Shapes, errors and aliasing as of quantize_codes.
+/// The real numbers of codes: y = fl((code - zp) * s). Shapes, errors and aliasing as of quantize_codes.
 template <class Code>
 void dequantize(matrix_view<const Code> codes, const affine_scale& scale, matrix_view<float> y) {
   require_view("dequantize", "codes", codes);

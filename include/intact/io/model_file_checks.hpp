@@ -292,7 +292,7 @@ inline void check_code_weights(const model_archive& archive, const std::string& 
   }
 }
 
-/// Checks which kinds of attention go together.
+/// Refuses kinds of attention that exclude each other.
 inline void check_softmax(const model_archive& archive, const std::string& name, const owned_softmax& p, index_t keys) {
   const bool relative_to_sum = p.kind == attention_kind::log2_of_sum;
   if (!relative_to_sum && !p.normalize) {

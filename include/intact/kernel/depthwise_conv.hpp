@@ -14,7 +14,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// s8 weights, read as bytes, which is what registers widen; the shifts restore their signs.
+/// s8 weights, read as bytes, as registers widen those; the shifts restore their signs.
 template <class Isa, unsigned N>
 INTACT_INLINE void load_weights(const std::int8_t* from, index_t count, s32<Isa> (&to)[N]) {
   load_row<Isa>(reinterpret_cast<const std::uint8_t*>(from), count, to);

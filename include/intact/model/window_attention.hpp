@@ -90,7 +90,7 @@ struct window_scratch {
   kernel::attention_head_memory head;
   kernel::attention_scratch band;
 
-  /// Queries that go through attention together: all of a window, if the L1 cache holds their logits.
+  /// Queries of a band: all of a window, if the L1 cache holds their logits.
   static constexpr index_t band_of(index_t tokens) {
     constexpr index_t least = kernel::gemm_tile_rows<std::int8_t>;
     return std::min(tokens, std::max(kernel::attention_band_bytes / std::max<index_t>(tokens, 1), least));

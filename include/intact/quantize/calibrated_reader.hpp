@@ -245,7 +245,7 @@ class calibrated_reader {
     return scale;
   }
 
-  /// Weights that are codes already, as the real numbers that they stand for: weights() finds the same codes again.
+  /// Weights that are codes already, as their real numbers: weights() finds the same codes again.
   void take_codes(const std::string& layer) {
     const std::string name = layer + ".weight";
     const std::vector<std::int64_t>& shape = file_.info(name).shape;

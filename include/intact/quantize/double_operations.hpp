@@ -198,7 +198,7 @@ inline std::uint64_t nearest_quotient(std::uint64_t s, std::uint64_t e) {
   return quotient + (below > above || (below == above && quotient % 2 != 0) ? 1 : 0);
 }
 
-/// Which code stands for no weight; clipped codes have none: 15 stands for all small probabilities.
+/// The code of weight 0; clipped codes have none: 15 is the code of all small probabilities.
 inline int zero_level(attention_code policy) {
   return policy == attention_code::u4_clipped ? 15 : policy == attention_code::u8_masked ? 16 : 255;
 }

@@ -61,7 +61,7 @@ inline float_block_view view_of(const float_block& block, const block_shape& sha
 
 /// How pixels become inputs.
 struct pixel_normalization {
-  float pixel_max = 255;                  ///< the pixel that stands for 1
+  float pixel_max = 255;                  ///< the pixel whose value is 1
   std::vector<float> mean;                ///< per channel, of pixels from 0 to 1
   std::vector<float> standard_deviation;  ///< per channel
 

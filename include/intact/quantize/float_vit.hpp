@@ -283,7 +283,7 @@ inline float_vit load_float_vit(const safetensors_file& file, const float_vit_op
 /// Runs the model on an image; returns the logits, or the features of a model without a head.
 ///
 /// Recorder:  called as record(trace_site, float_matrix&) with every tensor of model/trace.hpp, under the same
-///            names and in the same order: the real numbers that the codes stand for, before they are quantized.
+///            names and in the same order: the real numbers before they are quantized to codes.
 ///            fc1 is before the activation function; logits_u8 is not shown. The tensor is valid during the call only.
 ///            A recorder that changes its values, by quantizing them for example, changes what follows.
 /// Errors:    std::invalid_argument for an image of other sizes than the model's.

@@ -18,9 +18,9 @@ static_assert(layernorm_small_variance_bits % 2 == 0 && layernorm_epsilon_fracti
 /// How a row is normalized: LayerNorm by its mean and its deviation, RMSNorm by the root of its mean square alone.
 enum class normalization { layernorm, rmsnorm };
 
-/// Parameters of an integer LayerNorm or RMSNorm whose input codes stand for ((code - zero_point) << shift[c]) * s: a
-/// power of two per channel (PTF, "power-of-two factor"). The input's scale s cancels. Built by build/layernorm.hpp.
-/// Owns nothing.
+/// Parameters of an integer LayerNorm or RMSNorm. The real number of an input code is
+/// ((code - zero_point) << shift[c]) * s, with a power of two per channel (PTF, "power-of-two factor"). The input's
+/// scale s cancels. Built by build/layernorm.hpp. Owns nothing.
 struct layernorm_parameters {
   int zero_point = 0;                   ///< of the input codes, 0..255
   std::span<const std::uint8_t> shift;  ///< per channel, 0..3

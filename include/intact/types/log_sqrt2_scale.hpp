@@ -7,8 +7,8 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Log-sqrt2 codes: code q stands for the probability 2^(-q/2), that is, code 2k for 2^-k and code 2k + 1 for 2^-k
-/// times the square root of 1/2. Codes above 31 have weight 0.
+/// Log-sqrt2 codes: the probability of code q is 2^(-q/2), that is, 2^-k for code 2k and 2^-k times the square root of
+/// 1/2 for code 2k + 1. Codes above 31 have weight 0.
 inline constexpr int log_sqrt2_largest_code = 31;
 
 /// A scale for the two sums that log-sqrt2 codes make, one of the even and one of the odd codes:

@@ -42,7 +42,7 @@ struct packed_weights {
   static constexpr bool has_nibbles = has_shifts || std::is_same_v<Element, s4>;
   static constexpr index_t panel_width = 64;
   static constexpr index_t width_step = 16;
-  static constexpr index_t step = has_nibbles ? 8 : 4;  ///< columns that are packed together
+  static constexpr index_t step = has_nibbles ? 8 : 4;  ///< columns of a row that are packed side by side
   static constexpr index_t step_bytes = 4;              ///< per output channel
   static constexpr index_t shift_bytes = 16;            ///< of a group of columns
 
