@@ -116,7 +116,7 @@ stored_model small_model(bool distilled = false) {
 }
 
 /// Small models with other tokens and features, under timm's names but for the last but one, whose classes have
-/// positions and whose registers do not, as Hugging Face's.
+/// positions and whose register tokens do not, as Hugging Face's.
 enum class variant {
   plain,
   distilled,

@@ -36,7 +36,7 @@ swin_block_parameters view_swin_block(Block& block, const Pack& pack) {
           .add_bias = block.add_bias.view()};
 }
 
-/// A stage. The merging's parameters are not used by the last one.
+/// A Swin stage. The merging's parameters are not used by the last one.
 struct owned_swin_stage {
   std::vector<owned_swin_block> blocks;
   owned_layernorm merge_norm;
@@ -63,7 +63,7 @@ struct swin_tensors {
   friend bool operator==(const swin_tensors&, const swin_tensors&) = default;
 };
 
-/// Views of a model's stages, and of their blocks, which are views already. pack: as of view_block.
+/// Views of a model's Swin stages, and of their blocks, which are views already. pack: as of view_block.
 template <class Tensors, class Pack>
 std::vector<swin_stage_parameters> view_swin_stages(Tensors& model,
                                                     const std::vector<std::vector<swin_block_parameters>>& blocks,
@@ -78,7 +78,7 @@ std::vector<swin_stage_parameters> view_swin_stages(Tensors& model,
   return stages;
 }
 
-/// Views of the blocks of each stage. pack: as of view_block.
+/// Views of the blocks of each Swin stage. pack: as of view_block.
 template <class Tensors, class Pack>
 std::vector<std::vector<swin_block_parameters>> view_swin_blocks(Tensors& model, const Pack& pack) {
   std::vector<std::vector<swin_block_parameters>> blocks;

@@ -30,7 +30,7 @@ inline namespace INTACT_UNIT {
 /// A scale that was raised.
 struct scale_change {
   std::string tensor;  ///< as in model/trace.hpp
-  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the stage
+  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the Swin stage
   double observed = 0;
   double raised = 0;  ///< rounding errors of the tensor grow by raised / observed
 };

@@ -16,11 +16,11 @@ struct swin_block_scales {
   affine_scale position_bias, biased_logits;
 };
 
-/// Scales of a stage's tensors.
+/// Scales of a Swin stage's tensors.
 struct swin_stage_scales {
   std::vector<swin_block_scales> blocks;
-  affine_scale merge_norm;  ///< these two not of the last stage
-  ptf_scale merge;          ///< the residual stream of the next stage
+  affine_scale merge_norm;  ///< these two not of the last Swin stage
+  ptf_scale merge;          ///< the residual stream of the next Swin stage
   float stream = 1;         ///< of an s16 residual stream
 };
 

@@ -17,7 +17,7 @@ namespace detail {
 /// A tensor of a model, named as in model/trace.hpp. Without a name: a block.
 struct tensor_place {
   std::string tensor;
-  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the stage
+  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the Swin stage
 
   std::string text() const {
     if (block < 0) {

@@ -34,7 +34,7 @@ struct configured {
 };
 
 /// A size that the shapes of tensors have, too. `key` is the configuration's, but for "patch_width"; the second element
-/// of a list "depths", which has one for each stage of a Swin transformer, is "depths 1".
+/// of a list "depths", which has one for each Swin stage, is "depths 1".
 struct stated_size {
   std::string key;
   index_t value = 0;
@@ -313,7 +313,7 @@ inline void read_preprocessor(const config_object& object, checkpoint_config& co
   read_preprocessor_sizes(object, config);
 }
 
-/// The sizes of a Swin transformer's stages, of which there is a list, and of its windows.
+/// The sizes of the Swin stages, of which there is a list, and of its windows.
 inline void read_stage_sizes(const config_object& object, checkpoint_config& config) {
   for (const char* const key : {"depths", "num_heads"}) {
     for (stated_size& size : object.list(key)) {

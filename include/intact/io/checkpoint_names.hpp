@@ -158,8 +158,8 @@ inline std::optional<std::string> block_part_name(std::string_view part) {
   return std::nullopt;
 }
 
-/// timm's name of a tensor of torchvision's Swin transformers: features 0 are the patches, odd features the stages,
-/// even ones the merging after them.
+/// timm's name of a tensor of torchvision's Swin transformers: features 0 are the patches, odd features the Swin
+/// stages, even ones the merging after them.
 inline std::optional<std::string> swin_feature_name(std::string_view name) {
   const auto match = match_begin({"features.*.", "*"}, name);
   if (!match || match->first.size() > 3) {

@@ -23,7 +23,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace kernel {
 
-/// Rows of a unit, and of the largest tile on most instruction sets. Unpacking s4 takes two registers more.
+/// Rows of a work unit, and of the largest tile on most instruction sets. Unpacking s4 takes two registers more.
 template <class Element>
 inline constexpr unsigned gemm_tile_rows = packed_weights<Element>::has_nibbles ? 5 : 6;
 
@@ -38,7 +38,7 @@ constexpr index_t gemm_row_tiles(index_t rows) {
   return (rows + tile_rows - 1) / tile_rows;
 }
 
-/// The work of a product in equal pieces: a unit is a panel times gemm_tile_rows rows.
+/// The work units of a product, equal pieces of it: each is a panel times gemm_tile_rows rows.
 template <class Element>
 constexpr index_t gemm_units(index_t rows, const packed_weights<Element>& w) {
   return gemm_row_tiles<Element>(rows) * w.panels();
@@ -326,7 +326,7 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
   }
 }
 
-/// Units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
+/// Work units [begin, end) of a product: pieces of its panels, from the first panel's first rows on.
 template <class Isa, class A, class Element, class Stage>
 void gemm(const gemm_operands<A, Element, Stage>& product, index_t begin, index_t end) noexcept {
   if constexpr (prepared_stage<Isa, Stage>::exists) {

@@ -147,7 +147,7 @@ class batch_attention {
     kernel::band_context<Isa>(codes, head, p_.softmax, x.y.row_block(first, count), scratch);
   }
 
-  /// Spreads units over the threads, each with tables and scratch memory of its own.
+  /// Spreads work units over the threads, each with tables and scratch memory of its own.
   template <executor Executor, class Unit>
   void share(index_t units, const workspace& memory, const Executor& executor, const Unit& run_unit) const {
     const index_t tasks = std::clamp<index_t>(executor.threads(), 1, std::max<index_t>(units, 1));

@@ -20,16 +20,16 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Patch merging: 2 x 2 neighbours in one row, LayerNorm, and a linear layer to the next stage's residual stream.
+/// Patch merging: 2 x 2 neighbours in one row, LayerNorm, and a linear layer to the next Swin stage's residual stream.
 struct swin_merging_parameters {
   layernorm_parameters norm;    ///< 4 width channels: the shifts of the stream's channels four times
-  linear_parameters reduction;  ///< weights next width x 4 width; to codes of the next stage's stream
+  linear_parameters reduction;  ///< weights next width x 4 width; to codes of the next Swin stage's stream
 };
 
-/// Parameters of a stage.
+/// Parameters of a Swin stage.
 struct swin_stage_parameters {
   std::span<const swin_block_parameters> blocks;
-  swin_merging_parameters merging = {};  ///< not of the last stage
+  swin_merging_parameters merging = {};  ///< not of the last Swin stage
 };
 
 /// Parameters of a fully-integer Swin transformer. Owns nothing; build/integer_swin.hpp owns them.
@@ -42,7 +42,7 @@ struct swin_parameters {
   std::span<const swin_stage_parameters> stages;
   layernorm_parameters norm;
   tensor_scale pool;        ///< from sums of norm's codes
-  any_packed_weights head;  ///< classes x width of the last stage
+  any_packed_weights head;  ///< classes x width of the last Swin stage
   channel_scale logits;     ///< int32 codes: 256 steps to one of logits_u8
   channel_scale logits_u8;
 };
@@ -172,7 +172,7 @@ void require_swin(std::span<const image_view> images, const swin_parameters& p, 
 
 namespace detail {
 
-/// The images of a batch as the residual stream of the first stage.
+/// The images of a batch as the residual stream of the first Swin stage.
 template <class Isa, class Kinds, class Code, executor Executor>
 void embed_patches(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                    matrix_view<Code> stream, workspace memory, const Executor& run) {
@@ -191,7 +191,7 @@ void embed_patches(std::span<const image_view> images, const swin_parameters& p,
   }
 }
 
-/// From the residual streams of stage s, maps[s], to those of the next.
+/// From the residual streams of Swin stage s, maps[s], to those of the next.
 template <class Isa, class Kinds, class Code, executor Executor>
 void merge_stage(std::span<const matrix_view<Code>> maps, index_t s, const swin_merging_parameters& p,
                  const swin_shape& shape, workspace memory, const Executor& run) {
@@ -207,7 +207,7 @@ void merge_stage(std::span<const matrix_view<Code>> maps, index_t s, const swin_
   linear<Isa, Kinds>(buffer.normalized, p.reduction.weights, requantize<Code>{p.reduction.scale}, next, run);
 }
 
-/// All stages; the contracts have been checked.
+/// All Swin stages; the contracts have been checked.
 template <class Isa, class Kinds, class Code, executor Executor>
 void run_stages(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                 std::span<const matrix_view<Code>> maps, workspace memory, const Executor& run) {
@@ -225,7 +225,7 @@ void run_stages(std::span<const image_view> images, const swin_parameters& p, co
   }
 }
 
-/// From the images of a batch to the means of their last stage's normalized tokens.
+/// From the images of a batch to the means of their last Swin stage's normalized tokens.
 template <class Isa, class Kinds, class Code, executor Executor>
 matrix_view<const std::uint8_t> pool_features(std::span<const image_view> images, const swin_parameters& p,
                                               const swin_shape& shape, workspace& memory, const Executor& run) {
@@ -244,13 +244,13 @@ matrix_view<const std::uint8_t> pool_features(std::span<const image_view> images
 }  // namespace detail
 
 /// The feature maps of a Swin transformer in integers, for a batch of images: the residual stream that leaves each
-/// stage, before it is merged. A detector's backbone normalizes them with layernorm() and parameters of its own.
+/// Swin stage, before it is merged. A detector's backbone normalizes them with layernorm() and parameters of its own.
 ///
 /// Shapes:    images as `shape` says; maps[s] (images * shape.tokens_of(s)) x shape.of(s).width of u8 or s16, one image
 ///            after the other, row-major on a grid of shape.rows_of(s) x shape.columns_of(s) tokens: strides of patch *
 ///            2^s pixels. Grids whose sides are no multiples of the window, or odd before a merging, are padded with
 ///            zeros, as the original does.
-/// Units:     u8: codes of the last block's add2; s16: one scale for each stage.
+/// Units:     u8: codes of the last block's add2; s16: one scale for each Swin stage.
 /// Memory:    at least swin_features_workspace_bytes<Code>(shape, images, run.threads()) bytes. Nothing is allocated.
 /// Exactness: every bit, on every instruction set, with every executor; equal to reference::swin_features.
 /// Errors:    an image whose sides are no multiples of a patch, sizes that do not match, a stream of the other type,

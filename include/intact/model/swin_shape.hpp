@@ -11,14 +11,14 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Most stages of a Swin transformer.
+/// Most Swin stages of a model.
 inline constexpr index_t swin_max_stages = 8;
 
 }  // namespace INTACT_UNIT
 
 inline namespace INTACT_ABI {
 
-/// Sizes of one stage: blocks between two mergings.
+/// Sizes of one Swin stage: blocks between two mergings.
 struct swin_stage_shape {
   index_t width = 0;
   index_t heads = 1;
@@ -40,20 +40,20 @@ struct swin_shape {
   index_t classes = 0;
   stream_codes stream = stream_codes::u8;
 
-  /// Stages within the limits: the sizes of a shape that the models refuse are unspecified, but finite.
+  /// Swin stages within the limits: the sizes of a shape that the models refuse are unspecified, but finite.
   INTACT_INLINE constexpr index_t usable_stages() const {
     return stages < 1 ? 1 : stages < swin_max_stages ? stages : swin_max_stages;
   }
   INTACT_INLINE constexpr const swin_stage_shape& of(index_t s) const { return stage[static_cast<std::size_t>(s)]; }
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
-  /// Tokens down, across, and all, of a stage; a merging halves them, rounded up.
+  /// Tokens down, across, and all, of a Swin stage; a merging halves them, rounded up.
   INTACT_INLINE constexpr index_t rows_of(index_t s) const { return halved(height / patch, s); }
   INTACT_INLINE constexpr index_t columns_of(index_t s) const { return halved(image_width / patch, s); }
   INTACT_INLINE constexpr index_t tokens_of(index_t s) const { return size_product(rows_of(s), columns_of(s)); }
   INTACT_INLINE constexpr index_t patches() const { return tokens_of(0); }
 
-  /// Every other block of a stage, beginning with the second, shifts its windows by half of their size, but not where
-  /// the smaller side of the grid is no longer than a window.
+  /// Every other block of a Swin stage, beginning with the second, shifts its windows by half of their size, but not
+  /// where the smaller side of the grid is no longer than a window.
   INTACT_INLINE constexpr swin_block_shape block(index_t s, index_t position) const {
     const index_t side = std::min(rows_of(s), columns_of(s)), window = of(s).window;
     const index_t shift = position % 2 == 0 || side <= window ? 0 : window / 2;
@@ -109,7 +109,7 @@ struct swin_merging_buffers {
   matrix_view<Code> merged;
   matrix_view<std::uint8_t> normalized;
 
-  /// Of the merging after stage s.
+  /// Of the merging after Swin stage s.
   template <class Workspace>
   static constexpr swin_merging_buffers take(Workspace& memory, const swin_shape& shape, index_t s, index_t batch = 1) {
     const index_t rows = size_product(batch, shape.tokens_of(s + 1)), columns = size_product(4, shape.of(s).width);
@@ -118,11 +118,11 @@ struct swin_merging_buffers {
   }
 };
 
-/// The residual streams of all stages.
+/// The residual streams of all Swin stages.
 template <class Code>
 using swin_maps = std::array<matrix_view<Code>, static_cast<std::size_t>(swin_max_stages)>;
 
-/// Buffers of a classification of a batch, taken from a workspace; the stages' buffers follow them.
+/// Buffers of a classification of a batch, taken from a workspace; the Swin stages' buffers follow them.
 template <class Code>
 struct swin_buffers {
   swin_maps<Code> maps = {};

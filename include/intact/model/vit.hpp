@@ -37,7 +37,7 @@ void quantize_pixels(matrix_view<std::uint8_t> patches, matrix_view<const std::u
   }
 }
 
-/// The tokens of one image: quantized patches through the patch embedding, after the class tokens and registers.
+/// The tokens of one image: quantized patches through the patch embedding, after the class tokens and register tokens.
 template <class Isa, class Kinds, class Code, executor Executor>
 void embed(const image_view& image, const vit_parameters& p, const vit_shape& shape, matrix_view<Code> stream,
            matrix_view<std::uint8_t> patches, const Executor& run) {

@@ -16,7 +16,7 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Patches, class tokens and registers, and positions in u8, each in a scale of its own, for a stream of u8 codes.
+/// Patches, class and register tokens, and positions in u8, each in a scale of its own, for a stream of u8 codes.
 struct u8_embedding {
   std::span<const std::uint8_t> table;          ///< 256: from patch's output scale to the tokens' scale
   matrix_view<const std::uint8_t> class_token;  ///< prefix tokens x width codes in the tokens' scale

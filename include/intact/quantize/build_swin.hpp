@@ -106,20 +106,20 @@ inline std::vector<std::uint8_t> quantize_position_bias(const float_matrix& tabl
   return codes;
 }
 
-/// Builds the stages of a model.
+/// Builds the Swin stages of a model.
 struct swin_builder {
   const float_swin& model;
   const quantization_recipe& recipe;
 
   bool wide() const { return recipe.stream == stream_codes::s16; }
 
-  /// The scale of a stream of stage s without shifts.
+  /// The scale of a stream of Swin stage s without shifts.
   ptf_scale unshifted(const affine_scale& scale, index_t s) const {
     return unshifted_scale(scale, model.shape.of(s).width);
   }
 
-  /// Stage s, whose first block has a position in the model; `stream` is the scale of the residual stream that enters
-  /// it, then of that which leaves it.
+  /// Swin stage s, whose first block has a position in the model; `stream` is the scale of the residual stream that
+  /// enters it, then of that which leaves it.
   owned_swin_stage stage(index_t s, index_t first_block, const swin_stage_weights& weights,
                          const swin_stage_scales& scales, ptf_scale& stream) const {
     const float_swin_stage& layers = model.stages[static_cast<std::size_t>(s)];
@@ -148,7 +148,7 @@ struct swin_builder {
     return built;
   }
 
-  /// The merging after stage s, from a stream to one of scale `next`.
+  /// The merging after Swin stage s, from a stream to one of scale `next`.
   void merging(index_t s, const scaled_weights& reduction, const affine_scale& merge_norm, const ptf_scale& stream,
                const ptf_scale& next, owned_swin_stage& built) const {
     const float_layernorm& norm = model.stages[static_cast<std::size_t>(s)].merge_norm;

@@ -84,7 +84,7 @@ inline void require_swin_sizes(const char* operation, const swin_weights& weight
   require_layer(operation, {"logits"}, weights.head, model.head.weight);
 }
 
-/// Fits the scales of a model's stages.
+/// Fits the scales of a model's Swin stages.
 class swin_fitter {
  public:
   swin_fitter(const float_swin& model, const swin_weights& weights, const quantization_recipe& recipe,
@@ -158,7 +158,7 @@ class swin_fitter {
     }
   }
 
-  /// From stage s to the next.
+  /// From Swin stage s to the next.
   void merging(std::size_t s) {
     swin_stage_scales& scales = scales_.stages[s];
     const float_swin_stage& layers = model_.stages[s];
@@ -186,7 +186,7 @@ class swin_fitter {
 }  // namespace detail
 
 /// The scales with those raised for which the integers of a recipe's graph do not exist, as of a float_vit. Blocks are
-/// numbered through all stages.
+/// numbered through all Swin stages.
 /// Errors:    scales or weights of other sizes than the model's, a recipe whose parts exclude each other; scales that
 ///            are not above 0 and finite, naming tensor and block.
 /// Source:    docs/numerics.md, sections 9 and 12.

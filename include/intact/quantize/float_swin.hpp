@@ -31,10 +31,10 @@ struct float_swin_block {
   float_matrix position_bias;  ///< (2 window - 1)^2 x heads
 };
 
-/// A stage: blocks, and the merging after them.
+/// A Swin stage: blocks, and the merging after them.
 struct float_swin_stage {
   std::vector<float_swin_block> blocks;
-  float_layernorm merge_norm;  ///< these two not of the last stage
+  float_layernorm merge_norm;  ///< these two not of the last Swin stage
   float_matrix reduction;      ///< next width x 4 width
 };
 
@@ -49,7 +49,7 @@ struct float_swin : pixel_normalization {
   float_linear head;
 };
 
-/// A view of block `position` of stage `s`; `number` counts the blocks of all stages.
+/// A view of block `position` of Swin stage `s`; `number` counts the blocks of all Swin stages.
 inline float_block_view block_view(const float_swin& model, index_t s, index_t position, index_t number) {
   return view_of(model.stages[static_cast<std::size_t>(s)].blocks[static_cast<std::size_t>(position)].block,
                  model.shape.block(s, position).per_window(), model.epsilon, number);
@@ -74,7 +74,7 @@ constexpr index_t relative_position(index_t window, index_t i, index_t j) {
 
 namespace detail {
 
-/// The sizes of a stage, from the shapes of its first block's tensors.
+/// The sizes of a Swin stage, from the shapes of its first block's tensors.
 inline swin_stage_shape read_stage_shape(const float_model_reader& reader, const std::string& stage) {
   swin_stage_shape shape;
   while (reader.contains(stage + ".blocks." + std::to_string(shape.depth) + ".norm1.weight")) {
@@ -253,7 +253,7 @@ void float_forward_block(const float_swin_block& block, const swin_block_shape& 
   float_mlp_half(block.block, epsilon, position, stream, record);
 }
 
-/// The residual stream of the next stage.
+/// The residual stream of the next Swin stage.
 template <class Recorder>
 float_matrix float_merge(const float_swin& model, index_t s, const float_matrix& stream, Recorder& record) {
   const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
@@ -269,7 +269,7 @@ float_matrix float_merge(const float_swin& model, index_t s, const float_matrix&
 }  // namespace detail
 
 /// Makes a model of a file of weights under timm's names, old or new: merging s is called layers.s.downsample, or, with
-/// the stage after it, layers.(s + 1).downsample; the classifier head or head.fc. All sizes but the image's follow
+/// the Swin stage after it, layers.(s + 1).downsample; the classifier head or head.fc. All sizes but the image's follow
 /// from the tensors' shapes. Tables of relative positions must be this architecture's; masks follow from the sizes.
 ///
 /// Errors:    file_error, naming the tensor or the metadata, as of load_float_vit; windows or images of more tokens

@@ -28,7 +28,7 @@ struct float_vit : pixel_normalization {
   vit_shape shape;
   float epsilon = 1e-6f;     ///< of every LayerNorm
   float_linear patch;        ///< weights width x (channels * patch^2), columns in the order of im2col
-  float_matrix class_token;  ///< prefix tokens x width: class tokens, then registers
+  float_matrix class_token;  ///< prefix tokens x width: class tokens, then register tokens
   float_matrix positions;    ///< tokens x width
   std::vector<float_block> blocks;
   float_layernorm norm;                          ///< of the features
@@ -121,7 +121,7 @@ inline index_t read_heads(const float_model_reader& reader, index_t width, const
   return static_cast<index_t>(heads);
 }
 
-/// The class token, the distillation token and the registers.
+/// The class token, the distillation token and the register tokens.
 inline float_matrix read_prefix_tokens(float_model_reader& reader, const vit_shape& shape) {
   float_matrix tokens(shape.prefix_tokens(), shape.width);
   const auto read = [&](const char* name, index_t first, index_t count) {
@@ -135,7 +135,7 @@ inline float_matrix read_prefix_tokens(float_model_reader& reader, const vit_sha
   return tokens;
 }
 
-/// Positions; registers, or all tokens but the patches, have zeros if they have no positions of their own.
+/// Positions; register tokens, or all tokens but the patches, have zeros if they have no positions of their own.
 inline float_matrix read_positions(float_model_reader& reader, const vit_shape& shape) {
   const index_t rows = reader.size("pos_embed", 3, 1), others = rows - shape.patches();
   const float_matrix given = reader.matrix("pos_embed", rows, {1, rows, shape.width});

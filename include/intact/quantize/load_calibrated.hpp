@@ -58,7 +58,7 @@ inline float_vit read_calibrated_floats(calibrated_reader& reader) {
   return load_float_vit(reader.float_file(), {.pooling = vit_pooling::class_tokens});
 }
 
-/// The name of a block of a stage.
+/// The name of a block of a Swin stage.
 inline std::string swin_block_name(index_t stage, index_t block) {
   return "layers." + std::to_string(stage) + ".blocks." + std::to_string(block);
 }
@@ -80,7 +80,7 @@ inline float_swin read_calibrated_swin_floats(calibrated_reader& reader) {
   return reader.in_file([&] { return load_float_swin(reader.float_file()); });
 }
 
-/// The scales and the weights of stage s.
+/// The scales and the weights of Swin stage s.
 inline void read_calibrated_stage(calibrated_reader& reader, index_t s, loaded_calibrated_swin& loaded) {
   const float_swin_stage& layers = loaded.model.stages[static_cast<std::size_t>(s)];
   swin_stage_scales& scales = loaded.scales.stages.emplace_back();

@@ -24,7 +24,7 @@ inline namespace INTACT_UNIT {
 
 using loaded_swin_checkpoint = loaded_model<float_swin>;
 
-/// Whether tensors under timm's names are those of a Swin transformer, whose blocks are in stages.
+/// Whether tensors under timm's names are those of a Swin transformer, whose blocks are in Swin stages.
 inline bool has_stages(const named_tensors& tensors) {
   const std::vector<std::string> names = tensors.names();
   return std::any_of(names.begin(), names.end(), [](const std::string& name) {
@@ -61,8 +61,8 @@ inline void require_config(const safetensors_index& file, const checkpoint_confi
   }
 }
 
-/// The side of the images for which the last stage has one window, as published models have it: 224 pixels for patches
-/// of 4, four stages and windows of 7, 384 for windows of 12.
+/// The side of the images for which the last Swin stage has one window, as published models have it: 224 pixels for
+/// patches of 4, four Swin stages and windows of 7, 384 for windows of 12.
 inline image_sides assumed_sides(const swin_shape& shape) {
   index_t tokens = shape.of(shape.stages - 1).window;
   for (index_t s = 1; s < shape.stages; ++s) {
@@ -71,7 +71,7 @@ inline image_sides assumed_sides(const swin_shape& shape) {
   return size_product(tokens, shape.patch);
 }
 
-/// How windows of a stage are padded and shifted, if implementations differ there.
+/// How windows of a Swin stage are padded and shifted, if implementations differ there.
 inline std::optional<checkpoint_value> windows_value(const swin_shape& shape, index_t s) {
   const index_t rows = shape.rows_of(s), columns = shape.columns_of(s), window = shape.of(s).window;
   const auto value = [&](const char* what, const char* source) {
@@ -102,7 +102,7 @@ inline std::optional<checkpoint_value> windows_value(const swin_shape& shape, in
 /// where.
 ///
 /// Types:     F32, F16, BF16 and F64.
-/// Defaults:  mean and standard deviation of ImageNet, epsilon 1e-5, GELU; images for which the last stage has one
+/// Defaults:  mean and standard deviation of ImageNet, epsilon 1e-5, GELU; images for which the last Swin stage has one
 ///            window. Windows have the size of the tables of relative positions whatever the size of the images.
 /// Errors:    file_error, as of load_float_swin and with_timm_names; a number of heads, features or a pooling among the
 ///            options; images that patches do not fill; a configuration that contradicts the shapes of the tensors, or

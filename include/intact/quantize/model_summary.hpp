@@ -33,10 +33,10 @@ inline double multiply_adds(const vit_shape& shape) {
 
 /// The same of a Swin transformer.
 ///
-/// Formula:   with P patches of S values; in stage s T tokens, T' with the padding of windows, W in a window, C
-///            channels, H hidden channels, D blocks; N classes: P S C of stage 0, + sum over stages of D (4 T' C^2 + 2
-///            T' W C + 2 T C H), + sum over mergings of T C' 4 C'', C'' channels of the stage before, T and C' of the
-///            one after, + C N of the last stage.
+/// Formula:   with P patches of S values; in Swin stage s T tokens, T' with the padding of windows, W in a window, C
+///            channels, H hidden channels, D blocks; N classes: P S C of Swin stage 0, + sum over Swin stages of
+///            D (4 T' C^2 + 2 T' W C + 2 T C H), + sum over mergings of T C' 4 C'', C'' channels of the Swin stage
+///            before, T and C' of the one after, + C N of the last Swin stage.
 inline double multiply_adds(const swin_shape& shape) {
   const auto width = [&](index_t s) { return static_cast<double>(shape.of(s).width); };
   const auto tokens = [&](index_t s) { return static_cast<double>(shape.tokens_of(s)); };
@@ -58,7 +58,7 @@ inline double multiply_adds(const swin_shape& shape) {
 /// Weights and scales of a layer of an integer model.
 struct layer_summary {
   std::string name;
-  index_t block = -1;  ///< -1: outside the blocks; those of a Swin transformer are numbered through all stages
+  index_t block = -1;  ///< -1: outside the blocks; those of a Swin transformer are numbered through all Swin stages
   index_t rows = 0;
   index_t columns = 0;
   int bits = 8;               ///< of a weight

@@ -42,8 +42,8 @@ inline image_sides square_grid(index_t patches, const patch_size& patch) {
   return {static_cast<index_t>(side / patch.height), static_cast<index_t>(side / patch.width)};
 }
 
-/// Rows and columns of patches, from the number of positions: of patches alone, of all tokens but the registers, or of
-/// all tokens. The first given image of so many patches counts, else square images, else as many rows as columns.
+/// Rows and columns of patches, from the number of positions: of patches alone, of all tokens but register tokens, or
+/// of all tokens. The first given image of so many patches counts, else square images, else as many rows as columns.
 /// Refuses numbers that mean more than one of these.
 inline image_sides read_grid(const float_model_reader& reader, const vit_shape& shape,
                              std::span<const image_sides> images) {

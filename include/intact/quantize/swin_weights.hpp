@@ -13,10 +13,10 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-/// Weights of a stage's layers.
+/// Weights of a Swin stage's layers.
 struct swin_stage_weights {
   std::vector<block_weights> blocks;
-  scaled_weights reduction;  ///< not of the last stage
+  scaled_weights reduction;  ///< not of the last Swin stage
 };
 
 /// Weights of a Swin transformer's layers.
@@ -26,7 +26,7 @@ struct swin_weights {
   scaled_weights head;
 };
 
-/// Quantizes the weights of all layers. Blocks are numbered through all stages.
+/// Quantizes the weights of all layers. Blocks are numbered through all Swin stages.
 inline swin_weights quantize_weights(const float_swin& model, const quantization_recipe& recipe) {
   swin_weights weights;
   weights.patch = detail::quantize_layer_at({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);

@@ -35,7 +35,7 @@ static_assert(executor<sequential>);
 /// per-task tables than they save.
 inline constexpr index_t rows_per_task = 16;
 
-/// The units of one of `tasks` tasks that have `units` units between them, of which none has two more than another.
+/// The work units of one of `tasks` tasks that have `units` work units between them. None has two more than another.
 INTACT_INLINE constexpr row_range units_of_task(index_t units, index_t task, index_t tasks) {
   const index_t each = units / tasks, rest = units % tasks;
   const index_t begin = task * each + (task < rest ? task : rest);

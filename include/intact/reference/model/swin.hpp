@@ -51,7 +51,7 @@ constexpr std::size_t swin_workspace_bytes(const swin_shape& shape) {
 
 namespace detail {
 
-/// Patches and their LayerNorm as the residual stream of the first stage.
+/// Patches and their LayerNorm as the residual stream of the first Swin stage.
 template <class Code, class Trace>
 void embed_patches(const image_view& image, const swin_parameters& p, const swin_shape& shape, matrix_view<Code> stream,
                    workspace memory, Trace& trace) {
@@ -71,7 +71,7 @@ void embed_patches(const image_view& image, const swin_parameters& p, const swin
   trace(trace_site{"tokens"}, matrix_view<const Code>(stream));
 }
 
-/// From the residual stream of stage s, maps[s], to that of the next.
+/// From the residual stream of Swin stage s, maps[s], to that of the next.
 template <class Code, class Trace>
 void merge_stage(std::span<const matrix_view<Code>> maps, index_t s, const swin_merging_parameters& p,
                  const swin_shape& shape, workspace memory, Trace& trace) {
@@ -85,7 +85,7 @@ void merge_stage(std::span<const matrix_view<Code>> maps, index_t s, const swin_
   trace(trace_site{"merge", s}, matrix_view<const Code>(next));
 }
 
-/// All stages; the contracts have been checked.
+/// All Swin stages; the contracts have been checked.
 template <class Code, class Trace>
 void run_stages(const image_view& image, const swin_parameters& p, const swin_shape& shape,
                 std::span<const matrix_view<Code>> maps, workspace memory, Trace& trace) {
@@ -104,7 +104,7 @@ void run_stages(const image_view& image, const swin_parameters& p, const swin_sh
   }
 }
 
-/// From pixels to the mean of the last stage's normalized tokens.
+/// From pixels to the mean of the last Swin stage's normalized tokens.
 template <class Code, class Trace>
 matrix_view<const std::uint8_t> pool_features(const image_view& image, const swin_parameters& p,
                                               const swin_shape& shape, workspace& memory, Trace& trace) {
@@ -120,13 +120,13 @@ matrix_view<const std::uint8_t> pool_features(const image_view& image, const swi
 
 }  // namespace detail
 
-/// The feature maps of a Swin transformer in integers: the residual stream that leaves each stage, before it is merged.
-/// A detector's backbone normalizes them with layernorm() and parameters of its own.
+/// The feature maps of a Swin transformer in integers: the residual stream that leaves each Swin stage, before it is
+/// merged. A detector's backbone normalizes them with layernorm() and parameters of its own.
 ///
 /// Shapes:    image as `shape` says; maps[s] shape.tokens_of(s) x shape.of(s).width of u8 or s16, row-major on a grid
 ///            of shape.rows_of(s) x shape.columns_of(s) tokens: strides of patch * 2^s pixels. Grids whose sides are no
 ///            multiples of the window, or odd before a merging, are padded with zeros, as the original does.
-/// Units:     u8: codes of the last block's add2; s16: one scale for each stage.
+/// Units:     u8: codes of the last block's add2; s16: one scale for each Swin stage.
 /// Memory:    `memory` has at least swin_features_workspace_bytes<Code>(shape) bytes. Nothing is allocated.
 /// Exactness: every bit, on every target.
 /// Errors:    an image whose sides are no multiples of a patch, sizes that do not match, a stream of the other type,

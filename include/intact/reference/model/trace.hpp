@@ -94,8 +94,8 @@ class traced_tensor {
 ///   biased_logits        T x T                   per window and head: with the relative position bias
 ///   attention            T x T                   per window and head
 ///   qkv context proj     padded tokens x ...     all windows
-///   merge_norm           tokens x 4 width        LayerNorm of 2 x 2 neighbours; `block` is the stage before
-///   merge                tokens x width          the residual stream of the next stage
+///   merge_norm           tokens x 4 width        LayerNorm of 2 x 2 neighbours; `block` is the Swin stage before
+///   merge                tokens x width          the residual stream of the next Swin stage
 ///   norm                 tokens x width          final LayerNorm
 ///   pool                 1 x width               its mean over all tokens
 struct trace_site {
