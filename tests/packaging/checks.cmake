@@ -55,7 +55,7 @@ set_tests_properties(
   PROPERTIES ENVIRONMENT LC_ALL=C PASS_REGULAR_EXPRESSION
              "SSE register return|use of floating-point types|floating-point (instruction|function)")
 
-# Layers 0-6 and the builders of a block need neither exceptions nor RTTI. A broken contract then goes to a handler, and the program aborts.
+# Header layers 0-6 and the builders of a block need neither exceptions nor RTTI. A broken contract then goes to a handler, and the program aborts.
 add_executable(abort_check packaging/abort_check.cpp packaging/build_check.cpp packaging/model_check.cpp)
 target_link_libraries(abort_check PRIVATE intact::intact)
 target_compile_options(abort_check PRIVATE -fno-exceptions -fno-rtti)

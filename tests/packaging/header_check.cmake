@@ -3,7 +3,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-# Folder of intact/ -> layer. A header includes its own layer or lower ones. "public": directly in intact/.
+# Folder of intact/ -> header layer. A header includes headers of its own header layer or of lower ones. "public": directly in intact/.
 set(layer_of_config 0)
 set(layer_of_types 1)
 set(layer_of_arith 2)
@@ -20,7 +20,7 @@ set(layer_of_io 9)
 set(layer_of_interop 9)
 set(layer_of_quantize 10)
 
-# Headers that layers 0-7 may include: none that allocates, prints, or computes in floating point.
+# Headers that header layers 0-7 may include: none that allocates, prints, or computes in floating point.
 set(foreign_headers algorithm array bit compare concepts cstddef cstdint cstring iterator limits optional span string_view
     tuple
     type_traits utility variant)

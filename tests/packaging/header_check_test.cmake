@@ -52,7 +52,7 @@ file(WRITE ${tree}/intact/dispatch/unit.cpp "#ifdef INTACT_TAG\n#endif\n")
 file(WRITE ${tree}/intact/interop/dispatch/interop_unit.cpp "#ifdef INTACT_TAG\nfloat x;\n#endif\n")
 expect_report()
 
-# Layers
+# Header layers
 header(types/up.hpp "#include \"intact/gemm.hpp\"" "includes intact/gemm.hpp: layer 1 does not see layer 5")
 header(arith/up.hpp "  #  include \"intact/reference/gemm.hpp\""
        "includes intact/reference/gemm.hpp: layer 2 does not see layer 7")
