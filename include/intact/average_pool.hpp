@@ -37,7 +37,7 @@ void require_average_pool(const matrix_view<const Code>& x, const Stage& stage,
 /// Errors:    shapes that do not match, too many tokens, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
 /// Runs on:   all instruction sets, in the caller's thread.
-/// Source:    docs/numerics.md, sections 9 and 12.
+/// Source:    docs/numerics.md, sections 2, 9 and 12.
 template <class Isa = isa::native, class Stage>
 void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");

@@ -30,7 +30,7 @@ void require_convert_codes(const matrix_view<const std::uint8_t>& x, const Stage
 /// Errors:    shapes that do not match, a scale of another size: before anything is written.
 /// Aliasing:  y must not overlap x.
 /// Runs on:   all instruction sets; threads of the executor.
-/// Source:    docs/numerics.md, section 12.
+/// Source:    docs/numerics.md, sections 2 and 12.
 template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y,
                    const Executor& run = {}) {

@@ -37,7 +37,7 @@ void require_depthwise_conv(const quantized_matrix& x, const token_grid& grid, c
 ///            size: before anything is written.
 /// Aliasing:  y must not overlap x, w or the stage's arrays, but for an addend or stream, which may be y exactly.
 /// Runs on:   all instruction sets; threads of the executor.
-/// Source:    CeiT (arXiv 2103.11816), section 3.3; docs/scope.md.
+/// Source:    CeiT (arXiv 2103.11816), section 3.3; docs/numerics.md, section 16.
 template <class Isa = isa::native, class Stage, executor Executor = sequential>
 void depthwise_conv(const quantized_matrix& x, const token_grid& grid, const depthwise_weights& w, const Stage& stage,
                     matrix_view<typename Stage::output> y, const Executor& run = {}) {

@@ -32,7 +32,7 @@ inline void require_unfold(const matrix_view<const std::uint8_t>& x, const token
 /// Errors:    shapes that do not match, sizes out of range: before anything is written.
 /// Aliasing:  y must not overlap x.
 /// Runs on:   all instruction sets; threads of the executor.
-/// Source:    docs/scope.md.
+/// Source:    docs/numerics.md, section 16.
 template <class Isa = isa::native, executor Executor = sequential>
 void unfold(matrix_view<const std::uint8_t> x, const token_grid& grid, const stencil& around, std::uint8_t padding,
             matrix_view<std::uint8_t> y, const Executor& run = {}) {

@@ -13,8 +13,8 @@
 // the accumulator, minus the input's zero point times the sum of the channel's weights, as those runtimes add it. They
 // add in int32, and their results are defined as long as the sum fits. Here it is exact for every accumulator and bias.
 //
-// The result is clamped to low..high: the fused activations of those runtimes, such as ReLU (low is the zero point) and
-// ReLU6. The default is the whole range of the output.
+// The output is u8, s8, u16, s16 or s32. The result is clamped to low..high: the fused activations of those runtimes,
+// such as ReLU (low is the zero point) and ReLU6. The default is the whole range of the output.
 
 namespace intact {
 inline namespace INTACT_ABI {
