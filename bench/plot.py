@@ -29,7 +29,7 @@ PART_COLORS = {"norm1": "#8d96a3", "norm2": "#8d96a3", "qkv": "#30638e", **ATTEN
                "fc1 + GELU": "#d1495b", "fc2 + add": "#5f0f40"}
 OPERATIONS = [("layernorm", "LayerNorm"), ("log_softmax", "Softmax to log2 codes"), ("activation", "GELU"),
               ("add", "Residual addition")]
-ALONE = ""  # the peer of what is measured without one
+ALONE = ""  # the peer of measurements without one
 
 
 def read(paths):

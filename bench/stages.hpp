@@ -18,7 +18,7 @@
 #include "layer.hpp"
 
 // Every output stage of gemm, with parameters for a given layer: prepared_stage<Stage>(layer).stage, which refers to
-// what else the object holds.
+// the rest of the object.
 
 namespace intact_bench {
 

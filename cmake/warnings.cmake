@@ -1,4 +1,4 @@
-# Warnings for what is compiled in this project: tests, examples, and each header alone. Users of the targets never see
+# Warnings for the sources of this project: tests, examples, and each header alone. Users of the targets never see
 # these options.
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow)

@@ -4,11 +4,11 @@
 #include "block.hpp"
 #include "compare/onednn_attention.hpp"
 
-// A transformer block of what oneDNN 2 offers in 8 bits. Products take u8 activations and s8 weights with scales per
-// channel; zero points are folded into their biases. fc1 has GELU attached, proj and fc2 the residual addition, to a
-// stream in float32, as its LayerNorm takes it. LayerNorm is offered in float32 alone, so codes are made of it.
-// Four ways are made and the fastest is measured: q, k and v from one product or from three, which lets attention use
-// faster products, and logits in s8 or in float32.
+// A transformer block of the operations that oneDNN 2 offers in 8 bits. Products take u8 activations and s8 weights
+// with scales per channel; zero points are folded into their biases. fc1 has GELU attached, proj and fc2 the residual
+// addition, to a stream in float32, as its LayerNorm takes it. LayerNorm is offered in float32 alone, so codes are made
+// of it. Four ways are made and the fastest is measured: q, k and v from one product or from three, which lets
+// attention use faster products, and logits in s8 or in float32.
 //
 // It is a block, but not to the code the same as ours: our log2 codes and power-of-two factors have no counterpart.
 

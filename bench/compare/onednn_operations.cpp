@@ -71,7 +71,7 @@ class onednn_layernorm : public onednn_program {
   }
 
  private:
-  /// Zero points cancel in what follows.
+  /// Zero points cancel in LayerNorm.
   void convert_from_codes(const layernorm_task<Code>& task, const memory& x) {
     std::vector<float> steps;
     for (index_t c = 0; c < task.channels; ++c) {

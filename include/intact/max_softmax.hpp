@@ -66,8 +66,8 @@ inline void require_max_softmax(const matrix_view<const std::uint8_t>& logits, s
 
 /// The same where keys may be masked.
 ///
-/// Formula:   as above, the maximum over the visible keys; masked keys become `masked`: what has weight 0 in the next
-///            operation, 16 among log2 codes and 0 among weights.
+/// Formula:   as above, the maximum over the visible keys; masked keys become `masked`, the code of weight 0 in the
+///            next operation: 16 among log2 codes and 0 among weights.
 /// Shapes:    mask Tq x Tk or 1 x Tk; else as above. Only u8 y: packed u4 has no code for weight 0.
 /// Errors:    as above, and a mask of another shape.
 /// Aliasing:  as above; y must not overlap the mask.

@@ -14,8 +14,8 @@
 #include "refusal.hpp"
 #include "tensor.hpp"
 
-// The builder of residual additions. A channel has only 65,536 pairs of codes, so that what must hold for all of them
-// is tried on all of them.
+// The builder of residual additions. A channel has only 65,536 pairs of codes, so that properties of all of them are
+// tried on all of them.
 
 namespace intact_test::add_scale_test {
 namespace {

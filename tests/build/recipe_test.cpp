@@ -235,7 +235,7 @@ void check_softmax(const owned_softmax& softmax, const block_scales& scales, con
   }
 }
 
-/// Whether the model is made of what its recipe asks for.
+/// Whether the model has the parts that its recipe asks for.
 void check_parts(const vit_tensors& contents, const vit_scales& scales, const quantization_recipe& p) {
   const bool wide = p.stream == stream_codes::s16;
   REQUIRE(contents.shape.stream == p.stream);
@@ -256,7 +256,7 @@ void check_parts(const vit_tensors& contents, const vit_scales& scales, const qu
   }
 }
 
-/// Squares of real numbers, and of what codes miss of them.
+/// Squares of real numbers, and of their codes' errors.
 struct squared_error {
   double signal = 0;
   double noise = 0;

@@ -210,7 +210,7 @@ scale_spec u8_target(const std::vector<std::int8_t>& weights, double factor, dou
 }
 
 /// A layer such as models have, and worse ones: one to four channels of up to `widest` weights, factors over nine
-/// decades and up to 2^14 apart. Factors are kept below what the accumulators leave room for.
+/// decades and up to 2^14 apart. Factors are kept small enough for the accumulators.
 std::vector<scale_spec> random_layer(generator& random, double largest_factor, std::size_t widest) {
   constexpr std::array<std::size_t, 12> widths{1, 2, 3, 16, 48, 64, 100, 192, 384, 768, 1536, 3072};
   constexpr std::array<int, 3> zero_points{0, 128, 255};
@@ -369,7 +369,7 @@ void check_results(const std::vector<scale_spec>& specs, const owned_channel_sca
 }
 
 /// Checks that left_shift and shift are the ones that the definition asks for. The builder may keep some of 2^62 free
-/// for what odd multipliers and nudges add.
+/// for odd multipliers and nudges.
 void check_layer(const std::vector<scale_spec>& specs, const channel_scale& scale) {
   const int128 builders_room = power_of_two(43);
   double largest_factor = 0;

@@ -127,7 +127,7 @@ void report(const std::string& name, const View& found) {
   print_line(name, all);
 }
 
-/// The same for what a kernel gives, which must equal the specification.
+/// The same for a kernel's outputs, which must equal the specification's.
 template <class View, class Expected>
 void report(const std::string& name, const View& found, const Expected& expected) {
   report(name, found);

@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 PROJECT = FOLDER.parent.parent
 sys.path.insert(0, str(PROJECT / "tests" / "support"))
 import isas  # noqa: E402
-# Programs: their sources, and the committed lines of what they print.
+# Programs: their sources, and the committed lines that they print.
 PROGRAMS = {
     "hashes": (["main.cpp", "products.cpp", "operations.cpp", "attention.cpp", "models.cpp", "interop.cpp"], "hashes.txt"),
     "model_files": (["model_files.cpp"], "model_files.txt"),

@@ -84,7 +84,7 @@ struct bad_model {
   std::string recipe = "paper";
 };
 
-/// Checks that each file is refused for what is wrong with it.
+/// Checks that each file is refused, with its error.
 void require_refused(const std::vector<bad_model>& all) {
   for (const bad_model& bad : all) {
     raw_model model = good_models().at(bad.recipe);
@@ -662,7 +662,7 @@ TEST_CASE("load_integer_vit: refuses truncated files [every length of the header
 namespace {
 
 struct memory_use {
-  std::size_t most = 0;     ///< live at once, beside what was before
+  std::size_t most = 0;     ///< live at once, beside the memory before
   std::size_t largest = 0;  ///< block
 };
 

@@ -18,7 +18,7 @@
 
 // Files of every version of the format, in tests/io/data: they load, and their models compute what they always have.
 // The hashes of version 1 are from the last commit that wrote it. In these models rows of LayerNorms are nearly
-// constant, so that what is new in version 2, the fraction of epsilon, changes logits.
+// constant, so that the fraction of epsilon, which version 2 added, changes logits.
 
 namespace intact_test::stored_models_test {
 namespace {

@@ -23,7 +23,7 @@
 #include "keep_wide_accumulator.hpp"
 #include "tensor.hpp"
 
-// The recorded cases carry exact integers beside what the original Python code computed in float32. The operations must
+// The recorded cases carry exact integers beside the float32 numbers of the original Python code. The operations must
 // give these integers, every one of them.
 
 namespace intact_test::goldens_test {
@@ -428,7 +428,7 @@ TEST_CASE("reference::shift_matmul: gives the accumulators of attention times V 
 }
 
 struct layernorm_comparison {
-  comparison codes;  ///< with what follows from the recorded sums and variances
+  comparison codes;  ///< with those that follow from the recorded sums and variances
   comparison ideal;  ///< with the recorded real numbers, rounded
   std::int64_t farther = 0;
 };

@@ -39,7 +39,7 @@ owned_add scale_of(const std::vector<std::int32_t>& stream_multiplier,
 
 constexpr std::int64_t largest_sum = std::numeric_limits<std::int32_t>::max();
 
-/// Random multipliers of up to 4 and offsets of whole outputs, shortened to what the contract promises.
+/// Random multipliers of up to 4 and offsets of whole outputs, limited to the contract's range.
 owned_add random_scale(index_t channels, int shift, generator& random) {
   owned_add scale;
   scale.zero_points.stream = static_cast<int>(random.between(0, 255));

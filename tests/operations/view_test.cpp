@@ -94,7 +94,7 @@ TEST_CASE("require_view: refuses views that do not describe memory") {
 }
 
 TEST_CASE("size_product, size_sum: stop at the largest size") {
-  const index_t root = index_t{1} << (4 * sizeof(index_t) - 1);  // its square is half of what is one too large
+  const index_t root = index_t{1} << (4 * sizeof(index_t) - 1);  // twice its square is one too large
   CHECK(size_product(root, root) == max_size / 2 + 1);
   CHECK(size_product(2 * root, root) == max_size);
   CHECK(size_product(max_size, 1) == max_size);

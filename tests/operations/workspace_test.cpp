@@ -231,7 +231,7 @@ TEST_CASE("workspace_size: is the largest number if no memory is large enough") 
   CHECK(sum.bytes() == largest);
   negative.take<std::uint8_t>(-1);
   CHECK(negative.bytes() == largest);
-  workspace_size wrapped_bytes, wrapped_product;  // low bits of what they would have: 0
+  workspace_size wrapped_bytes, wrapped_product;  // the low bits of their true sizes are 0
   wrapped_bytes.take<std::uint64_t>(max_size / 4 + 1);
   CHECK(wrapped_bytes.bytes() == largest);
   wrapped_product.matrix<std::uint8_t>(index_t{1} << (4 * sizeof(index_t)), index_t{1} << (4 * sizeof(index_t)));

@@ -63,7 +63,7 @@ def install(name, mirror, root):
                               stdout=out, stderr=subprocess.STDOUT, check=False)
     if made.returncode != 0:
         return f"debootstrap failed: {log}"
-    if name.startswith("ubuntu"):  # most of what README installs is in universe
+    if name.startswith("ubuntu"):  # most packages that README installs are in universe
         sources = f"deb {mirror} {suite} main universe\n"
         (root / "etc/apt/sources.list").write_text(sources, encoding="utf-8")
     tree = root / "root/intact"

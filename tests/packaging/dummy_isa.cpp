@@ -1,5 +1,5 @@
-// Prints a hash of what a product, a LayerNorm, a softmax and attention compute on INTACT_DUMMY_ISA, which must be the
-// best instruction set of this unit: operations use it unless told otherwise.
+// Prints a hash of the outputs of a product, a LayerNorm, a softmax and attention on INTACT_DUMMY_ISA, which must be
+// the best instruction set of this unit: operations use it unless told otherwise.
 
 #include <cstddef>
 #include <cstdint>

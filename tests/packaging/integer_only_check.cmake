@@ -1,5 +1,5 @@
-# Compiles a file for a machine without floating-point registers, then searches the result for what compilers compute
-# with all the same: the x87 stack, or calls of a floating-point library.
+# Compiles a file for a machine without floating-point registers, then searches the result for the means by which
+# compilers compute all the same: the x87 stack, or calls of a floating-point library.
 #   cmake -D COMPILE=<compiler and options> -D OBJDUMP=<program> -D SOURCE=<file> -D OBJECT=<file> -P <this file>
 
 cmake_minimum_required(VERSION 3.25)

@@ -27,8 +27,10 @@ BANNED = {
     r"[Ww]ho(?:ever)? (?:wants?|has|runs|does|needs|brings)\b": None,
     # "What" begins a line, a heading, an item of a list, a cell of a table or a sentence, and asks nothing.
     r"(?:^[#>*\-| ]*|[.:;|] )What (?!(?:is|are|does|did|happens)\b.*\?)": None,
-    # "X is what Y needs" hides that Y needs X. Indirect questions ("tells what Y needs") are no findings.
-    r"(?:is|are|was|were|be|costs?|than) what\b": None,
+    # "X is what Y needs" hides that Y needs X, and "of what Y needs" the name of it. Indirect questions ("tells what Y
+    # needs") are no findings.
+    r"(?:is|are|was|were|be|costs?|gets?|takes?) what\b": None,
+    r"(?:after|as|before|below|beside|by|for|from|in|into|of|on|than|to|with) what\b": None,
     r"what (?:is|was) left\b": None,
     r"reckon(?:s|ed)?\b": None,
     r"come to pass\b": None,

@@ -513,8 +513,8 @@ TEST_CASE("load_float_vit: options replace metadata, which replaces defaults", "
 }
 
 // Float has a unit roundoff of 6e-8. Sums of at most 20 products and a dozen steps per block leave errors of a few 1e-7
-// of a tensor's largest value; 1e-5 leaves room for other orders of summation, and is below what any change of a
-// formula makes (the tanh approximation of GELU: 1e-4).
+// of a tensor's largest value; 1e-5 leaves room for other orders of summation, and is below the effect of any
+// change of a formula (the tanh approximation of GELU: 1e-4).
 constexpr double tolerance = 1e-5;
 
 namespace {

@@ -516,7 +516,7 @@ TEST_CASE("read_checkpoint: values are those of options, the metadata, a configu
   CHECK(intact::detail::assumed_heads(1280).first == 16);
 }
 
-TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors, or asks for what is not here") {
+TEST_CASE("read_checkpoint: refuses a configuration that contradicts the tensors, or asks for unsupported parts") {
   checkpoint_tensors timm = timm_checkpoint(random_float_vit(tiny_vit));
   timm.metadata.erase("heads");  // it would come before the configuration
   const safetensors_file file = timm.in_memory();

@@ -38,8 +38,8 @@ inline constexpr auto square_root_of_upper_byte = [] {
 ///
 /// With n = x shifted left by an even number of bits, so that it is at least 2^62, the table has sqrt(n / 2^48) within
 /// 1. A step takes an error e of a root w to e^2 / (2w), so the first has sqrt(n / 2^32) from above within
-/// (2^8)^2 / (2 * 2^15) = 1, and the second sqrt(n) from above within (2^16)^2 / (2 * 2^31) = 1; what rounding down
-/// takes off is below 1.
+/// (2^8)^2 / (2 * 2^15) = 1, and the second sqrt(n) from above within (2^16)^2 / (2 * 2^31) = 1. Rounding down takes
+/// off less than 1.
 constexpr std::uint32_t integer_sqrt(std::uint64_t x) {
   if (x == 0) {
     return 0;

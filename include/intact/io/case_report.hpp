@@ -83,7 +83,7 @@ struct counts {
   bool within_bound() const { return mismatched * 100000 <= bounded_per_100000 * compared; }
 };
 
-/// The comparison of one recorded tensor with what the library computes.
+/// The comparison of one recorded tensor with the library's.
 struct tensor_comparison {
   static constexpr std::size_t most_kept = 5;
 

@@ -231,10 +231,10 @@ inline void save_integer_swin(const integer_swin& model, const std::filesystem::
 ///
 /// Safety:  every byte is taken as hostile. A model is safe to run on any image: no operation can overflow or reach
 ///          beyond its data. The function that it computes is not judged.
-/// Memory:  at most twice the file's size and 64 KiB, and no block of more than its size and 64 KiB, beside what the
-///          argument holds: all of the file, or its header. Of an honest file it is the model and little more. The
-///          workspace that a model needs is not bounded by its file: vit_workspace_bytes and swin_workspace_bytes tell
-///          its size.
+/// Memory:  at most twice the file's size and 64 KiB, and no block of more than its size and 64 KiB, beside the
+///          argument, which holds all of the file, or its header. Of an honest file it is the model and little more.
+///          The workspace that a model needs is not bounded by its file: vit_workspace_bytes and swin_workspace_bytes
+///          tell its size.
 /// Errors:  file_error, naming the tensor or the metadata, the value and the limit.
 inline integer_vit load_integer_vit(const safetensors_file& file) {
   return detail::load_integer_vit(file);

@@ -178,7 +178,7 @@ class replacement_file {
     fail("the file cannot be examined", ELOOP);
   }
 
-  /// Nobody else can read what replaces a file until it has that file's permissions.
+  /// Nobody else can read the new file until it has the permissions of the file that it replaces.
   void create(const std::filesystem::path& folder) {
     constexpr int most_attempts = 1000;
     for (int attempt = 0; temporary_.empty(); ++attempt) {
@@ -197,9 +197,9 @@ class replacement_file {
   }
 
   /// The permissions of the file that is replaced, and its owner and group where the system allows it. Under another
-  /// group, members of either group get what both group and others had, so that nobody may do more than before.
-  /// Returns them. A file that its owner may not open stays readable until it is in its place: what a killed process
-  /// leaves must be opened to be removed.
+  /// group, members of either group get the permissions that both group and others had, so that nobody may do more than
+  /// before. Returns them. A file that its owner may not open stays readable until it is in its place: the file that a
+  /// killed process leaves must be opened to be removed.
   ::mode_t take_permissions() {
     const int output = output_.descriptor();
     ::mode_t mode = former_.st_mode & 0777;
@@ -231,7 +231,7 @@ class replacement_file {
   open_file output_;
 };
 
-/// Whether a path leads to what the standard output is written to. Another file in its place would take the rest of the
+/// Whether a path leads to the file of the standard output. Another file in its place would take the rest of the
 /// output away.
 inline bool is_standard_output(const std::filesystem::path& path) {
   struct ::stat named {};
@@ -243,7 +243,7 @@ inline bool is_standard_output(const std::filesystem::path& path) {
 }  // namespace detail
 
 /// Writes a text as a file, with the safety of write_safetensors. The standard output, such as /dev/stdout, gets the
-/// text after what has been printed; devices and named pipes are written to.
+/// text after all that has been printed; devices and named pipes are written to.
 /// Errors:  file_error for whatever the system refuses.
 inline void write_text_file(const std::filesystem::path& path, std::string_view text) {
   std::error_code ignored;

@@ -226,7 +226,7 @@ class safetensors_file : public safetensors_index {
     return {std::move(name), std::move(header), std::move(bytes), begin};
   }
 
-  /// The bytes of a tensor of any dtype, numbers in the machine's order of bytes: what tensor_to_write takes.
+  /// The bytes of a tensor of any dtype, numbers in the machine's order of bytes, as tensor_to_write takes them.
   std::vector<std::byte> machine_bytes(std::string_view tensor) const {
     const std::span<const std::byte> stored = stored_bytes(tensor);
     std::vector<std::byte> copy(stored.begin(), stored.end());

@@ -22,7 +22,7 @@
 #include "intact/types/softmax_parameters.hpp"
 #include "intact/types/workspace.hpp"
 
-// Logits and codes of a band of queries, and what prepares the keys and values of a head. The part of a logit that
+// Logits and codes of a band of queries, and the preparation of the keys and values of a head. The part of a logit that
 // depends on the query alone goes into the row's offset.
 
 namespace intact {

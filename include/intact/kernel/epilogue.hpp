@@ -15,8 +15,8 @@
 #include "intact/stage/row_corrected.hpp"
 
 // Output stages in registers. epilogue<Isa, Stage> is called with a tile of accumulators: Rows x N registers, their
-// place (m, n) in the output, and how many of the tile's columns exist. It computes what the stage computes, for all
-// of them, and stores it. Stages without a specialization, of this library or of others, are called element by element.
+// place (m, n) in the output, and how many of the tile's columns exist. It computes the stage's outputs for all of
+// them, and stores them. Stages without a specialization, of this library or of others, are called element by element.
 
 namespace intact {
 inline namespace INTACT_UNIT {

@@ -269,7 +269,7 @@ INTACT_INLINE void for_each_row_tile(row_range rows, const Tile& tile) {
 /// Whether tiles of Rows rows and N accumulators per row go through the output stage in registers: of wide ones the
 /// largest, which are almost all of a large product, and single rows; of those of one accumulator two rows, which are
 /// the whole of a small product. The sums of the others go through memory, so that few tiles are compiled for each
-/// stage: that is most of what a unit with products takes to compile.
+/// stage: compiling them is most of the time that a unit with products takes.
 template <class Isa, unsigned Rows, unsigned N, class Element, class Stage>
 inline constexpr bool finishes_in_registers =
     simd::lanes<Isa> != 1 && !takes_stored_sums<Isa, Stage> &&

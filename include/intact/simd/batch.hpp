@@ -102,9 +102,8 @@ INTACT_INLINE void store(s32<Isa> x, std::int32_t* to) {
 }
 
 /// Has no effect, but the compiler forgets all that it knows about the register. Without it GCC keeps the accumulators
-/// of a tile twice, as 64-bit and as 32-bit lanes, on the way from the loop of dot products to what follows, or once
-/// for each branch on the way, and spills them. Plain
-/// integers pass it after each addition: see INTACT_GCC_BUG_107212.
+/// of a tile twice, as 64-bit and as 32-bit lanes, on the way out of the loop of dot products, or once for each
+/// branch on the way, and spills them. Plain integers pass it after each addition: see INTACT_GCC_BUG_107212.
 template <class Batch>
 INTACT_INLINE void optimization_barrier([[maybe_unused]] Batch& x) {
 #if INTACT_GCC_BUG_107212

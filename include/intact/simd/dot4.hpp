@@ -17,8 +17,8 @@
 //   accumulator        a register of int32 sums
 //   columns            output channels of an accumulator: its lanes, or half of them where two neighbouring lanes hold
 //                      parts of one sum
-//   offset             what `broadcast` adds to the activations, 0 or +-128, where the instruction wants the other
-//                      signedness: a sum is too large by offset * (the sum of the channel's weights)
+//   offset             the number that `broadcast` adds to the activations, 0 or +-128, where the instruction wants the
+//                      other signedness: a sum is too large by offset * (the sum of the channel's weights)
 //   start(from)        an accumulator of the lanes at an address
 //   widens, activation whether activations must be given as 16-bit words, and the type that they must have
 //   widen(from, to)    makes them so, `widened_per_step` at a time; if `widens`

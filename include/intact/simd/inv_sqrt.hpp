@@ -54,7 +54,7 @@ inline constexpr auto inv_sqrt_by_upper_bits = [] {
 }  // namespace detail
 
 /// y estimates 2^61 / sqrt(n). A step of Newton's method turns a relative error e into 3/2 e^2: the table's 2^-6 into
-/// 2^-11.4 and then, with what rounding adds, into less than 2^-22. Therefore n / 2^61 * y differs from the root by
+/// 2^-11.4 and then, with the rounding errors, into less than 2^-22. Therefore n / 2^61 * y differs from the root by
 /// less than 2^9; adding (n - root^2) / (2 * root), a division that uses y, leaves less than 2^-7. Increased by 2^-6
 /// and rounded down, the root is exact or too large by 1. y differs from the quotient by less than 2^9, too; the same
 /// correction, decreased by 2^-7, makes it exact or too small by 1. Both remainders, below 2^41 and 2^39, are shifted

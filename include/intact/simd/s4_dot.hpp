@@ -26,7 +26,7 @@
 //   zero()             a partial without products
 //   low(w), high(w)    four weights for each of `columns` channels: those in the low, or in the high halves of bytes
 //   multiply_add(p, a, w)     p + a * w, in 16 bits
-//   load_shifts(w, column)    what `widen_add` multiplies by, for `columns` channels from a column of a panel on; see
+//   load_shifts(w, column)    the factors of `widen_add`, for `columns` channels from a column of a panel on; see
 //                      int4.hpp
 //   widen_add(s, p)    s + the sums of p's lanes of a channel, in 32 bits
 //   widen_add(s, p, shifts)   s + 2^shift * those

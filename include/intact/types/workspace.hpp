@@ -12,9 +12,9 @@ inline namespace INTACT_ABI {
 /// Every block taken from a workspace starts on such a boundary: one cache line, one AVX-512 register.
 inline constexpr std::size_t workspace_alignment = 64;
 
-/// Counts what a workspace would have to hand out. It has the interface of `workspace`, so the function that lays out
-/// a composition's buffers is written once: run on a workspace_size it tells the size, at compile time if asked; run
-/// on a workspace it hands out the memory.
+/// Counts the bytes that a workspace would have to hand out. It has the interface of `workspace`, so the function that
+/// lays out a composition's buffers is written once: run on a workspace_size it tells the size, at compile time if
+/// asked; run on a workspace it hands out the memory.
 class workspace_size {
  public:
   INTACT_INLINE constexpr workspace_size() {}

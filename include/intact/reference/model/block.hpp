@@ -15,8 +15,8 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
-/// Buffers of one call, taken from a workspace; what attention and the perceptron need follows them, one after the
-/// other in the same place.
+/// Buffers of one call, taken from a workspace. The buffers of attention follow them, then those of the perceptron in
+/// the same place.
 struct block_buffers {
   matrix_view<std::uint8_t> normalized;
   matrix_view<std::uint8_t> branch;
