@@ -1022,6 +1022,13 @@ MUTATIONS = [
          "inline constexpr index_t s4_steps = 5;"),
     ),
     *mutations_of(
+        "kernel/gemm.hpp", "gemm_kernel_test@avx2",
+        ("channels <= simd::lanes<Isa> && product.a.columns <= gemm_chunk", "product.a.columns <= gemm_chunk"),
+        ("channels <= simd::lanes<Isa> && product.a.columns <= gemm_chunk", "channels <= simd::lanes<Isa>"),
+        ("finish<Isa>(product, sums, {.m = first, .n = here.first, .columns = here.columns});",
+         "finish<Isa>(product, sums, {.m = 0, .n = here.first, .columns = here.columns});"),
+    ),
+    *mutations_of(
         "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2",
         ("count < dot::steps ? count : dot::steps", "dot::steps"),
         ("add_steps_in_16_bits(a, stride, 1, w, 0, shifts...);", "add_steps_in_16_bits(a, stride, 2, w, 0, shifts...);"),

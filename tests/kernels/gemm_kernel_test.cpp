@@ -326,6 +326,22 @@ TEMPLATE_LIST_TEST_CASE("gemm: every output stage equals the specification", "",
   CHECK(true);
 }
 
+// Two rows at the end have a tile that takes as many columns as are widened at a time.
+TEMPLATE_LIST_TEST_CASE("gemm: output stages equal the specification [two rows, around 1,024 columns]", "",
+                        few_stages) {
+  generator random(5);
+  for (const index_t rows : {2, 8}) {
+    for (const index_t channels : {1, 4, 5, 8, 9, 16, 17}) {
+      for (const index_t depth : {1023, 1024, 1025, 1040, 2500}) {
+        product<std::uint8_t, s8_weights> all({rows, channels, depth}, layouts[1], values::random, values::random,
+                                              random);
+        check_stage<TestType>(all, layouts[1], scales::bytes, random);
+      }
+    }
+  }
+  CHECK(true);
+}
+
 TEMPLATE_LIST_TEST_CASE("gemm: output stages equal the specification [all kinds of operands]", "", few_stages) {
   check_stage_on_shapes<TestType, product<std::int8_t, s8_weights>>();
   check_stage_on_shapes<TestType, product<std::uint8_t, s4_weights>>();

@@ -276,6 +276,27 @@ inline constexpr bool finishes_in_registers =
     (N == 1 ? Rows == 2 && stage_rows<Stage> <= 2
             : Rows == largest_tile_rows<Isa, Element> || (Rows == 1 && stage_rows<Stage> == 1));
 
+/// The whole of a small product with widened activations: Rows rows, one chunk, and the channels of one register.
+template <unsigned Rows, class Isa, class A, class Element, class Stage>
+[[gnu::noinline]] void gemm_widened_tile(const gemm_operands<A, Element, Stage>& product, index_t panel,
+                                         index_t first) noexcept {
+  using packed = packed_weights<Element>;
+  constexpr index_t parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
+  const index_t depth = product.a.columns;
+  alignas(64) std::int16_t wide[Rows][static_cast<std::size_t>(gemm_chunk_stride)];
+  for (unsigned r = 0; r < Rows; ++r) {
+    widen_row<Isa>(first_of_row(product.a, first + static_cast<index_t>(r)), depth, packed::step, wide[r]);
+  }
+  const gemm_panel<Isa, A, Element> here{
+      .a = product.a, .w = product.w, .start_of_sums = product.start, .number = panel};
+  gemm_tile<Isa, A, Element, Rows, static_cast<unsigned>(parts)> tile;
+  tile.load(here.start.of(0), 0);
+  tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(0, 0));
+  simd::s32<Isa> sums[Rows][1];
+  tile.sums(sums);
+  finish<Isa>(product, sums, {.m = first, .n = here.first, .columns = here.columns});
+}
+
 /// A range of rows of `panels` panels from `panel` on.
 template <class Isa, class A, class Element, class Stage>
 void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, index_t panels,
@@ -285,6 +306,13 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
     constexpr index_t panel_width = packed_weights<Element>::panel_width;
     panel_sums<Element, tile_rows> sums[gemm_panels_per_pass];
     for_each_row_tile<tile_rows>(rows, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
+      if constexpr (finishes_in_registers<Isa, Rows, 1, Element, Stage>) {
+        const index_t channels = product.w.rows - panel * panel_width;
+        if (channels <= simd::lanes<Isa> && product.a.columns <= gemm_chunk) {
+          gemm_widened_tile<Rows, Isa>(product, panel, first);
+          return;
+        }
+      }
       gemm_widened_sums<Rows, Isa>(product.a.row_block(first, Rows), product.w, product.start, panel, panels, sums);
       for (index_t p = 0; p < panels; ++p) {
         const index_t n = (panel + p) * panel_width;
