@@ -32,9 +32,13 @@ inline constexpr named_recipe precise_weight_codes{"weight_codes", intact::preci
 /// The softmax of a recipe for logits of a scale, and its product with V: `ratio` is s_v / s_context.
 inline intact::owned_softmax make_softmax(const intact::quantization_recipe& recipe, float logits_scale, index_t keys,
                                           float ratio, int context_zero_point) {
-  intact::owned_softmax made =
-      intact::detail::build_softmax({logits_scale, 0}, intact::geometric_code_weights, keys, recipe);
-  intact::detail::build_context({ratio, 0}, {1, context_zero_point}, keys, made);
+  intact::owned_softmax made = intact::build_softmax({logits_scale, 0}, intact::geometric_code_weights, keys, recipe);
+  const double real_ratio = static_cast<double>(ratio);
+  if (made.normalize) {
+    made.normalization = intact::build_row_divisor(real_ratio, context_zero_point);
+  } else {
+    made.context = intact::owned_tensor_scale(intact::attention_context_spec(real_ratio, context_zero_point, keys));
+  }
   return made;
 }
 
@@ -107,26 +111,14 @@ struct attention_task : task {
   void compute_expected() {
     aligned_vector<std::uint8_t> context(static_cast<std::size_t>(of.rows() * of.width));
     const intact::matrix_view all(context.data(), of.rows(), of.width);
-    std::vector<std::uint8_t> logits_memory(static_cast<std::size_t>(of.tokens)), codes(logits_memory.size());
-    const intact::matrix_view row(logits_memory.data(), 1, of.tokens);
-    intact::no_trace trace;
+    std::vector<std::byte> memory(intact::reference::attention_workspace_bytes(1, of.tokens));
     for (index_t image = 0; image < of.batch; ++image) {
-      for (index_t first = 0; first < of.width; first += of.head_size()) {
-        const auto head = [&](index_t which) {
-          const intact::quantized_matrix of_all = part(image, which);
-          return intact::quantized_matrix{of_all.codes.column_block(first, of.head_size()), of_all.zero_point};
-        };
-        for (const index_t query : checked) {
-          const intact::quantized_matrix q{head(0).codes.row_block(query, 1), zero_point};
-          intact::reference::gemm(q, head(1), intact::requantize<std::uint8_t, intact::tensor_scale>{logits.scale},
-                                  row);
-          intact::reference::detail::attend(
-              {.logits = row,
-               .v = head(2),
-               .codes = intact::matrix_view(codes.data(), 1, of.tokens),
-               .context = all.row_block(image * of.tokens + query, 1).column_block(first, of.head_size())},
-              softmax.view(), {"attention"}, trace);
-        }
+      for (const index_t query : checked) {
+        const intact::quantized_matrix q{part(image, 0).codes.row_block(query, 1), zero_point};
+        intact::reference::attention({.q = q, .k = part(image, 1), .v = part(image, 2)},
+                                     {.heads = of.heads, .logits = logits.scale, .softmax = softmax.view()},
+                                     all.row_block(image * of.tokens + query, 1),
+                                     intact::workspace(memory.data(), memory.size()));
       }
     }
     expected = checked_codes(context);

@@ -358,7 +358,7 @@ MUTATIONS = [
         "io/json_text.hpp", "recorded_case_test",
         ("enclosing >= json_max_depth", "enclosing > json_max_depth"),
         ("at == event::array_start || at == event::object_start", "at == event::object_start"),
-        ("printable(value.dump())", "value.dump()"),
+        ("printable_text(value.dump())", "value.dump()"),
     ),
     *mutations_of(
         "io/preprocess.hpp", "preprocess_test",
@@ -793,7 +793,7 @@ MUTATIONS = [
         "interop/dispatch/operations.hpp", "choice_test",
         ("require_quantize_rows(x, codes, scale);", ""),
         ("if (row < x.rows) [[unlikely]]", "if (false)"),
-        ("detail::call<dispatched::quantize_rows>(x, codes, scale, executor_ref(run));", ""),
+        ("dispatch_call<dispatched::quantize_rows>(x, codes, scale, executor_ref(run));", ""),
     ),
     *mutations_of(
         "interop/dispatch/interop_select.cpp", "choice_test",

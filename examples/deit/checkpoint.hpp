@@ -116,7 +116,7 @@ std::vector<assumption> assumptions(const intact::loaded_model<Model>& loaded) {
     const std::size_t count = loaded.unused.size();
     std::string names;
     for (const std::string& name : std::span(loaded.unused).first(std::min(count, most_shown))) {
-      names += (names.empty() ? "" : ", ") + intact::detail::printable(name);
+      names += (names.empty() ? "" : ", ") + intact::printable_text(name);
     }
     names += count > most_shown ? " and " + std::to_string(count - most_shown) + " others" : "";
     all.push_back({"unused", names, "tensors without a part in classification"});

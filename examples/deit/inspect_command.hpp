@@ -56,7 +56,7 @@ class inspect_command {
                 outputs_text(shape).c_str());
     const intact::image_sides patch = {shape.patch.height, shape.patch.width};
     std::printf("  images of %td x %td pixels, patches of %s, %td tokens\n", shape.height, shape.image_width,
-                intact::detail::sides_text(patch).c_str(), shape.tokens());
+                intact::sides_text(patch).c_str(), shape.tokens());
     std::printf("  %.4g million multiply-adds an image\n", products / 1e6);
     return {{"depth", shape.depth},
             {"width", shape.width},
@@ -174,7 +174,7 @@ class inspect_command {
         std::printf("  and %zu other notes\n", metadata.size() - most_shown);
         break;
       }
-      std::printf("  %-13s %s\n", intact::detail::printable(key).c_str(), intact::detail::printable(text).c_str());
+      std::printf("  %-13s %s\n", intact::printable_text(key).c_str(), intact::printable_text(text).c_str());
     }
     std::size_t bytes = 0;
     std::printf("  %-6s %-6s %12s %5s %10s  %s\n", "block", "layer", "weights", "bits", "bytes", "scales");

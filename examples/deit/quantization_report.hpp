@@ -32,7 +32,7 @@ struct measured_option {
 /// Prints which scales were raised, and how much that costs.
 inline void print_changes(const std::string& weights, const std::vector<intact::scale_change>& changes) {
   for (const intact::scale_change& change : changes) {
-    const std::string place = intact::detail::tensor_place{change.tensor, change.block}.text();
+    const std::string place = intact::tensor_place{change.tensor, change.block}.text();
     std::printf("  %s: the scale of %s is raised from %g to %g, so that integers compute it; its rounding errors",
                 weights.c_str(), place.substr(place.find(' ') + 1).c_str(), change.observed, change.raised);
     std::printf(" are %.3g times as large\n", change.raised / change.observed);

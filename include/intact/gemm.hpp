@@ -47,12 +47,13 @@ constexpr std::int64_t largest_weight() {
   }
 }
 
+}  // namespace detail
+
+/// The longest inner dimension of a product of codes A with weights, packed or not: gemm_max_depth() of their types.
 template <class A, class Weights>
 constexpr index_t gemm_depth_limit() {
-  return gemm_max_depth((std::is_unsigned_v<A> ? 255 : 128) * largest_weight<Weights>());
+  return gemm_max_depth((std::is_unsigned_v<A> ? 255 : 128) * detail::largest_weight<Weights>());
 }
-
-}  // namespace detail
 
 /// Checks the operands of a product with weights, packed or not. Programs that choose among kernels when they run call
 /// it before kernel::gemm of a unit of their own (docs/embedding.md).
@@ -64,7 +65,7 @@ void require_gemm(matrix_view<A> a, const Weights& w, const Stage& stage, matrix
   static_assert(std::is_same_v<activation, std::uint8_t> || std::is_same_v<activation, std::int8_t>,
                 "gemm takes activations of 8 bits");
   require_view("gemm", "a", a);
-  require_at_most("gemm", "columns of a", a.columns, detail::gemm_depth_limit<activation, Weights>());
+  require_at_most("gemm", "columns of a", a.columns, gemm_depth_limit<activation, Weights>());
   if constexpr (requires { w.packed_columns; }) {
     require_equal("gemm", "columns of w", w.columns, a.columns);
   } else {
@@ -99,21 +100,23 @@ inline constexpr index_t gemm_tasks_per_thread = 2;
 /// Products of two codes that a piece has at least: fewer are computed while another thread wakes up.
 inline constexpr index_t gemm_work_per_task = 1 << 20;
 
+}  // namespace detail
+
+/// gemm() with packed weights, without its checks: the operands must satisfy require_gemm(). Units of intact::dispatch,
+/// whose callers have checked them, call it.
 template <class Isa, class A, class Element, class Stage, executor Executor>
-void run_gemm(const gemm_operands<A, Element, Stage>& product, const Executor& run) {
+void gemm_unchecked(const gemm_operands<A, Element, Stage>& product, const Executor& run) {
   const index_t units = kernel::gemm_units(product.a.rows, product.w);
   const index_t worthwhile =
-      size_product(size_product(product.a.rows, product.w.rows), product.a.columns) / gemm_work_per_task;
+      size_product(size_product(product.a.rows, product.w.rows), product.a.columns) / detail::gemm_work_per_task;
   const index_t threads = std::clamp<index_t>(run.threads(), 1, std::max<index_t>(worthwhile, 1));
-  const index_t each = std::clamp<index_t>(worthwhile / threads, 1, gemm_tasks_per_thread);
+  const index_t each = std::clamp<index_t>(worthwhile / threads, 1, detail::gemm_tasks_per_thread);
   const index_t tasks = threads == 1 ? std::min<index_t>(units, 1) : std::min(threads * each, units);
   run.for_each(tasks, [&](index_t task) {
     const row_range mine = units_of_task(units, task, tasks);
     kernel::gemm<Isa>(product, mine.begin, mine.end);
   });
 }
-
-}  // namespace detail
 
 /// Matrix product with packed weights, and an output stage per element.
 ///
@@ -137,8 +140,8 @@ void gemm(matrix_view<A> a, const packed_weights<Element>& w, const Stage& stage
           const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_gemm(a, w, stage, y);
-  detail::run_gemm<Isa>(gemm_operands<std::remove_const_t<A>, Element, Stage>{.a = a, .w = w, .stage = stage, .y = y},
-                        run);
+  gemm_unchecked<Isa>(gemm_operands<std::remove_const_t<A>, Element, Stage>{.a = a, .w = w, .stage = stage, .y = y},
+                      run);
 }
 
 /// Bytes of workspace for a product of two activations with N rows of b and K columns, for memory of any alignment.
@@ -209,7 +212,7 @@ void gemm(const quantized_batch& a, const quantized_batch& b, const Stage& stage
   for (index_t i = 0; i < count; ++i) {
     const auto b_packed = kernel::pack_second_operand<Isa>(a[i], b[i], mine);
     const row_corrected<Stage> corrected{stage, {mine.corrections, static_cast<std::size_t>(rows)}};
-    detail::run_gemm<Isa>(
+    gemm_unchecked<Isa>(
         gemm_operands<std::uint8_t, std::int8_t, row_corrected<Stage>>{
             .a = a[i].codes, .w = b_packed, .stage = corrected, .y = y[i], .start = mine.start},
         run);

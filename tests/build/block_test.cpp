@@ -226,8 +226,8 @@ double relative_error(const random_block& source, block_calibration scales, cons
   std::vector<std::byte> scratch(block_workspace_bytes(block.shape));
   intact::block(codes.view(), built, block.shape, workspace(scratch.data(), scratch.size()));
 
-  const owned_block owned = detail::block_builder{block, recipe}(quantize_block(block, recipe), scales.tensors,
-                                                                 scales.stream, scales.tensors.attention_logits);
+  const owned_block owned = block_builder{block, recipe}(quantize_block(block, recipe), scales.tensors, scales.stream,
+                                                         scales.tensors.attention_logits);
   tensors all;
   const code_matrix& expected = block_evaluation{owned, block.shape, recipe.stream, 0, all}(input);
   observe_block(block, view_of(stream));
@@ -429,7 +429,7 @@ TEST_CASE("observe_block: gives the ranges that the float model of quantize/ sho
   const block_ranges found = observe_block(block_view(model, 0), view_of(stream));
   const auto check = [&](const std::string& tensor, value_range range) {
     INFO(tensor);
-    range = detail::with_zero(range);
+    range = range_with_zero(range);
     CHECK(std::fabs(range.low - expected[tensor].low) < 1e-4F);
     CHECK(std::fabs(range.high - expected[tensor].high) < 1e-4F);
   };
@@ -480,7 +480,7 @@ TEST_CASE("calibrate_block: builds u8 and s16 streams, and names the tensor that
   const block_calibration u8 = calibrate_block(ranges, paper_recipe);
   CHECK(u8.stream.shift.size() == 24);
   CHECK(*std::max_element(u8.stream.shift.begin(), u8.stream.shift.end()) == 3);
-  CHECK(u8.tensors.norm1.scale == build_affine_scale(detail::with_zero(ranges.norm1), u8_codes).scale);
+  CHECK(u8.tensors.norm1.scale == build_affine_scale(range_with_zero(ranges.norm1), u8_codes).scale);
   CHECK(u8.tensors.fc1.high == ranges.fc1.high);
 
   const block_calibration s16 = calibrate_block(ranges, precise_recipe);

@@ -149,10 +149,10 @@ TEST_CASE("with_timm_names: a long common prefix costs time once, not for each n
   CHECK(std::clock() - begin < 2 * CLOCKS_PER_SEC);
 }
 
-TEST_CASE("expected_name: calls a missing tensor as the file's other tensors are called") {
+TEST_CASE("expected_tensor_name: calls a missing tensor as the file's other tensors are called") {
   const auto expected = [](const std::vector<std::string>& names, const std::string& timms) {
     const safetensors_file file = file_of(names);
-    return intact::detail::expected_name(with_timm_names(file), timms);
+    return intact::expected_tensor_name(with_timm_names(file), timms);
   };
   const std::vector<std::string> hugging_face = {"m.vit.embeddings.patch_embeddings.projection.weight",
                                                  "m.vit.layernorm.weight",

@@ -241,7 +241,7 @@ TEMPLATE_LIST_TEST_CASE("gemm: sums are exact if the inner dimension is cut into
 
 TEMPLATE_LIST_TEST_CASE("gemm: sums are exact at the limit of the inner dimension", "", all_products) {
   using element = typename TestType::element;
-  constexpr index_t depth = detail::gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
+  constexpr index_t depth = gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
   for (const values a : {values::smallest, values::largest}) {
     for (const values w : {values::smallest, values::largest}) {
       check_sums<TestType>({2, 3, depth}, layouts[0], a, w);

@@ -186,7 +186,7 @@ TEST_CASE("build_vit: equals double precision on every tensor [every activation 
     const integer_vit integer = build_vit(model, scales, precise_recipe);
     const auto table = intact::build_activation_table(
         [=](double x) { return intact::activate(function, x); }, static_cast<double>(scales.blocks[1].fc1.low),
-        static_cast<double>(scales.blocks[1].fc1.high), intact::detail::to_code_scale(scales.blocks[1].activation));
+        static_cast<double>(scales.blocks[1].fc1.high), intact::to_code_scale(scales.blocks[1].activation));
     CHECK(std::equal(table.codes.begin(), table.codes.end(), integer.tensors().blocks[1].activation.begin()));
   }
 }

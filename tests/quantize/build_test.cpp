@@ -254,8 +254,8 @@ TEST_CASE("fit_scales: raises scales beyond the range of integers, and names the
     CHECK(add.tensor == "add2");
     CHECK(add.block == 2);
     for (std::size_t c = 0; c < scales.blocks[2].add2.shift.size(); ++c) {
-      const double step = detail::channel_step(scales.blocks[2].add2, c);
-      const double before = detail::channel_step(observed.blocks[2].add1, c);
+      const double step = channel_step(scales.blocks[2].add2, c);
+      const double before = channel_step(observed.blocks[2].add1, c);
       const double branch = static_cast<double>(observed.blocks[2].fc2.scale);
       CHECK(before / step + branch / step < 64);
     }

@@ -83,7 +83,7 @@ struct raw_model {
     for (const auto& [name, tensor] : tensors) {
       const std::size_t end = begin + tensor.bytes.size();
       text += ",\"" + name + "\":{\"dtype\":\"" + std::string(dtype_name(tensor.type)) +
-              "\",\"shape\":" + detail::printable(tensor.shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
+              "\",\"shape\":" + shape_text(tensor.shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
               std::to_string(end) + "]}";
       begin = end;
     }

@@ -43,7 +43,7 @@ class block_scales_check {
     affine("attention_logits", own.attention_logits);
     affine("context", own.context);
     affine("norm2", own.norm2);
-    require_range(place("fc1").c_str(), own.fc1);
+    require_value_range(place("fc1").c_str(), own.fc1);
     affine("activation", own.activation);
     if (!wide) {
       affine("proj", own.proj);
@@ -78,11 +78,11 @@ class block_scales_check {
 inline std::vector<scale_change> fit_block(const float_block_view& block, const block_weights& weights,
                                            block_calibration& scales, const quantization_recipe& recipe) {
   std::vector<scale_change> changes;
-  layer_fitter fit(changes);
+  layer_scale_fitter fit(changes);
   fit.enter_block(block.position);
   fit.norm_input("stream", scales.stream, block.shape.attention.width, static_cast<double>(block.epsilon));
-  block_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream.scale}(weights, scales.tensors,
-                                                                                              scales.stream);
+  block_scale_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream.scale}(
+      weights, scales.tensors, scales.stream);
   return changes;
 }
 
@@ -138,7 +138,7 @@ inline block_parameters build_block(const float_block_view& block, block_calibra
   const block_weights weights = quantize_block(block, recipe);
   detail::fit_block(block, weights, scales, recipe);
   const owned_block built =
-      detail::block_builder{block, recipe}(weights, scales.tensors, scales.stream, scales.tensors.attention_logits);
+      block_builder{block, recipe}(weights, scales.tensors, scales.stream, scales.tensors.attention_logits);
   return detail::store(built, detail::block_memory::take(parameters, block.shape, recipe));
 }
 

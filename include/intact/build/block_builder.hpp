@@ -15,18 +15,20 @@
 #include "intact/config/floating_point.hpp"
 
 // From float layers, the scales of their inputs and outputs and their weights as codes to integer layers and blocks.
+// Sizes are not checked here: build_block(), build_vit() and build_swin() do that.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 
-namespace detail {
-
-/// A layer whose weights are codes, with the bias of the float layer.
+/// A layer whose weights are codes, with the bias of the float layer, from scale x to y.
+/// Errors: as of owned_channel_scale.
 inline owned_linear build_linear(const scaled_weights& layer, std::span<const float> bias, const affine_scale& x,
                                  const code_scale& y) {
   return {layer.weights, owned_channel_scale(linear_specs(layer, bias, x, y))};
 }
 
+/// A LayerNorm from scale x to y.
+/// Errors: as of build_layernorm().
 inline owned_layernorm build_norm(const float_layernorm_view& norm, float epsilon, const ptf_scale& x,
                                   const affine_scale& y) {
   return owned_layernorm(layernorm_spec{.gamma = norm.weight,
@@ -39,7 +41,8 @@ inline owned_layernorm build_norm(const float_layernorm_view& norm, float epsilo
                                         .output_zero_point = y.zero_point});
 }
 
-/// The addition of a branch to a stream.
+/// The addition of a branch to a stream, into scale y: as many shifts as the stream has.
+/// Errors: as of build_add().
 inline owned_add build_residual(const ptf_scale& stream, const affine_scale& branch, const ptf_scale& y) {
   std::vector<add_spec> specs(y.shift.size());
   for (std::size_t c = 0; c < specs.size(); ++c) {
@@ -47,6 +50,8 @@ inline owned_add build_residual(const ptf_scale& stream, const affine_scale& bra
   }
   return owned_add(specs, {.stream = stream.zero_point, .branch = branch.zero_point, .output = y.zero_point});
 }
+
+namespace detail {
 
 /// Exponentials of logits: true ones also where the polynomial has no integers.
 inline std::vector<std::uint64_t> build_exponential(const affine_scale& logits, index_t keys, exponential_kind kind) {
@@ -75,8 +80,11 @@ inline std::vector<std::uint8_t> build_softmax_table(const affine_scale& logits,
   return {table.begin(), table.end()};
 }
 
+}  // namespace detail
+
 /// The tables of attention. `logits`: the scale of the input of the softmax; `weights`: of
-/// attention_kind::weight_codes.
+/// attention_kind::weight_codes. The scale of attention times V is not among them.
+/// Errors: as of the builders of table.hpp.
 inline owned_softmax build_softmax(const affine_scale& logits, const code_weight_values& weights, index_t keys,
                                    const quantization_recipe& recipe) {
   owned_softmax built;
@@ -84,9 +92,9 @@ inline owned_softmax build_softmax(const affine_scale& logits, const code_weight
   built.probabilities = recipe.probabilities;
   built.rounding = recipe.rounding;
   if (recipe.attention == attention_kind::log2_of_sum) {
-    built.exponential = build_exponential(logits, keys, recipe.exponential);
+    built.exponential = detail::build_exponential(logits, keys, recipe.exponential);
   } else {
-    built.table = build_softmax_table(logits, weights, recipe);
+    built.table = detail::build_softmax_table(logits, weights, recipe);
   }
   if (recipe.attention == attention_kind::weight_codes) {
     built.code_weights.assign(weights.begin(), weights.end());
@@ -94,6 +102,8 @@ inline owned_softmax build_softmax(const affine_scale& logits, const code_weight
   built.normalize = recipe.normalize_rows;
   return built;
 }
+
+namespace detail {
 
 /// Adds the scale of attention times V.
 inline void build_context(const affine_scale& v, const affine_scale& context, index_t keys, owned_softmax& built) {
@@ -104,7 +114,9 @@ inline void build_context(const affine_scale& v, const affine_scale& context, in
   }
 }
 
-/// Builds a block.
+}  // namespace detail
+
+/// Builds a block from its scales and its weights as codes.
 struct block_builder {
   const float_block_view& block;
   const quantization_recipe& recipe;
@@ -128,13 +140,13 @@ struct block_builder {
     const auto branch = [&](const affine_scale& y) {
       return wide ? code_scale{.scale = static_cast<double>(stream.scale), .zero_point = 0} : to_code_scale(y);
     };
-    const activation_table table = at("fc1", [&] { return table_of(block.activation, own); });
+    const activation_table table = at("fc1", [&] { return block_activation_table(block.activation, own); });
 
     owned_block built;
     built.norm1 = norm("norm1", block.norm1, stream, own.norm1);
     built.qkv = at("qkv", [&] {
       return owned_linear{weights.qkv.weights,
-                          owned_channel_scale(qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own))};
+                          owned_channel_scale(detail::qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own))};
     });
     built.qkv_zero_point = own.qkv.zero_point;
     if (own.k) {
@@ -144,11 +156,11 @@ struct block_builder {
       built.v_zero_point = own.v->zero_point;
     }
     built.attention_logits = at("attention_logits", [&] {
-      return owned_tensor_scale(logits_spec(own, own.attention_logits, shape.head_size()));
+      return owned_tensor_scale(detail::logits_spec(own, own.attention_logits, shape.head_size()));
     });
     built.softmax =
         at("attention", [&] { return build_softmax(softmax, own.attention_weights, shape.tokens, recipe); });
-    at("context", [&] { build_context(own.values(), own.context, shape.tokens, built.softmax); });
+    at("context", [&] { detail::build_context(own.values(), own.context, shape.tokens, built.softmax); });
     built.proj = linear("proj", weights.proj, block.proj.bias, own.context, branch(own.proj));
     built.norm2 = norm("norm2", block.norm2, wide ? stream : own.add1, own.norm2);
     built.fc1 = linear("fc1", weights.fc1, block.fc1.bias, own.norm2, table.input);
@@ -161,8 +173,6 @@ struct block_builder {
     return built;
   }
 };
-
-}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -40,12 +40,12 @@ struct block_calibration {
   block_scales tensors;
 };
 
-namespace detail {
-
 /// The range, widened to contain 0: zero points are codes, and a range without 0 would have values beyond the codes.
-inline value_range with_zero(const value_range& range) {
+inline value_range range_with_zero(const value_range& range) {
   return {std::min(range.low, 0.0F), std::max(range.high, 0.0F)};
 }
+
+namespace detail {
 
 /// The range of all channels.
 inline value_range range_of(std::span<const value_range> channels) {
@@ -62,9 +62,9 @@ inline void require_ranges(const char* operation, const char* tensor, std::span<
                 static_cast<std::int64_t>(channels));
   const std::string place = std::string(operation) + ": tensor " + tensor;
   for (const value_range& range : ranges) {
-    require_range(place.c_str(), range);
+    require_value_range(place.c_str(), range);
   }
-  require_range(place.c_str(), range_of(ranges));
+  require_value_range(place.c_str(), range_of(ranges));
 }
 
 }  // namespace detail
@@ -118,7 +118,7 @@ inline block_calibration calibrate_block(const block_ranges& ranges, const quant
   const std::size_t width = ranges.stream.size();
   const auto affine = [](const char* tensor, const value_range& range) {
     detail::require_ranges("calibrate_block", tensor, {&range, 1}, 1);
-    return build_affine_scale(detail::with_zero(range), u8_codes);
+    return build_affine_scale(range_with_zero(range), u8_codes);
   };
   const auto stream = [&](const char* tensor, std::span<const value_range> channels) {
     detail::require_ranges("calibrate_block", tensor, channels, width);
@@ -141,7 +141,7 @@ inline block_calibration calibrate_block(const block_ranges& ranges, const quant
   if (recipe.stream == stream_codes::s16) {
     const value_range all[] = {detail::range_of(ranges.stream), detail::range_of(ranges.add1),
                                detail::range_of(ranges.add2)};
-    scales.stream = detail::unshifted_scale({build_s16_scale(all), 0}, std::ssize(ranges.stream));
+    scales.stream = unshifted_scale({build_s16_scale(all), 0}, std::ssize(ranges.stream));
   }
   return scales;
 }

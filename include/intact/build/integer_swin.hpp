@@ -118,7 +118,7 @@ class integer_swin {
     for (std::size_t s = 0; s < blocks.size(); ++s) {
       for (std::size_t b = 0; b < blocks[s].size(); ++b) {
         const swin_block_shape block_shape = shape().block(static_cast<index_t>(s), static_cast<index_t>(b));
-        detail::at_tensor({"", position++}, [&] {
+        at_tensor({"", position++}, [&] {
           shape().stream == stream_codes::s16 ? require_swin_block<std::int16_t>(blocks[s][b], block_shape)
                                               : require_swin_block<std::uint8_t>(blocks[s][b], block_shape);
         });
@@ -147,16 +147,16 @@ class integer_swin {
       require_equal("integer_swin", "size of pixel_table", std::ssize(c.pixel_table),
                     size_product(256, c.shape.channels));
     }
-    detail::at_tensor({"patch"}, [&] { c.patch.weights.require_sizes(); });
-    detail::at_tensor({"logits"}, [&] { c.head.require_sizes(); });
+    at_tensor({"patch"}, [&] { c.patch.weights.require_sizes(); });
+    at_tensor({"logits"}, [&] { c.head.require_sizes(); });
     index_t position = 0;
     for (std::size_t s = 0; s < c.stages.size(); ++s) {
       const owned_swin_stage& stage = c.stages[s];
-      detail::at_tensor({"merge", static_cast<index_t>(s)}, [&] { stage.reduction.weights.require_sizes(); });
+      at_tensor({"merge", static_cast<index_t>(s)}, [&] { stage.reduction.weights.require_sizes(); });
       for (const owned_swin_block& block : stage.blocks) {
         const index_t tokens = std::ssize(block.add_bias.offset);
         const index_t rows = tokens == 0 ? 0 : std::ssize(block.position_bias) / tokens;
-        detail::at_tensor({"", position}, [&] {
+        at_tensor({"", position}, [&] {
           require_equal("integer_swin", "size of position_bias", std::ssize(block.position_bias),
                         size_product(rows, tokens));
         });

@@ -97,7 +97,7 @@ class integer_vit {
     std::vector<block_parameters> blocks;
     for (const owned_block& block : tensors_.blocks) {
       blocks.push_back(view_block(block, sizes));
-      detail::at_tensor({"", std::ssize(blocks) - 1}, [&] {
+      at_tensor({"", std::ssize(blocks) - 1}, [&] {
         shape().stream == stream_codes::s16 ? require_block<std::int16_t>(blocks.back(), shape().block())
                                             : require_block(blocks.back(), shape().block());
       });
@@ -139,8 +139,8 @@ class integer_vit {
     for (std::size_t position = 0; position < tensors_.blocks.size(); ++position) {
       tensors_.blocks[position].require_sizes(static_cast<index_t>(position));
     }
-    detail::at_tensor({"patch"}, [&] { tensors_.patch.weights.require_sizes(); });
-    detail::at_tensor({"logits"}, [&] { tensors_.head.require_sizes(); });
+    at_tensor({"patch"}, [&] { tensors_.patch.weights.require_sizes(); });
+    at_tensor({"logits"}, [&] { tensors_.head.require_sizes(); });
   }
 
   vit_tensors tensors_;

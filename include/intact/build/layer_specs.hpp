@@ -18,9 +18,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-namespace detail {
-
-/// Outputs y = (x * w + bias) / s_y + zp_y.
+/// Outputs y = (x * w + bias) / s_y + zp_y of a layer, a target per output channel. `bias` has as many values.
 inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, std::span<const float> bias,
                                             const affine_scale& x, const code_scale& y) {
   std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
@@ -33,6 +31,31 @@ inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, std::sp
   }
   return specs;
 }
+
+/// The same without biases, with a scale per output channel.
+inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, const affine_scale& x, const ptf_scale& y) {
+  std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
+  for (std::size_t n = 0; n < specs.size(); ++n) {
+    specs[n] = linear_spec<std::uint8_t>(
+        {.weights = layer.weights.row(static_cast<index_t>(n)),
+         .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / channel_step(y, n),
+         .addend = static_cast<double>(y.zero_point),
+         .zero_point = x.zero_point});
+  }
+  return specs;
+}
+
+/// The ratio s_x / s_y of two scales.
+inline double scale_ratio(const affine_scale& x, const affine_scale& y) {
+  return static_cast<double>(x.scale) / static_cast<double>(y.scale);
+}
+
+/// The addition of a branch to a channel of a stream, from the scales of both to the scale y.
+inline add_spec addition_spec(double stream, const affine_scale& branch, double y) {
+  return {.stream = stream / y, .branch = static_cast<double>(branch.scale) / y};
+}
+
+namespace detail {
 
 /// Queries, keys and values, each in the codes of their own scale.
 inline std::vector<scale_spec> qkv_specs(const scaled_weights& layer, std::span<const float> bias,
@@ -53,23 +76,6 @@ inline std::vector<scale_spec> qkv_specs(const scaled_weights& layer, std::span<
   return specs;
 }
 
-/// The same without biases, with a scale per output channel.
-inline std::vector<scale_spec> linear_specs(const scaled_weights& layer, const affine_scale& x, const ptf_scale& y) {
-  std::vector<scale_spec> specs(static_cast<std::size_t>(layer.weights.rows));
-  for (std::size_t n = 0; n < specs.size(); ++n) {
-    specs[n] = linear_spec<std::uint8_t>(
-        {.weights = layer.weights.row(static_cast<index_t>(n)),
-         .factor = static_cast<double>(x.scale) * static_cast<double>(layer.scale[n]) / channel_step(y, n),
-         .addend = static_cast<double>(y.zero_point),
-         .zero_point = x.zero_point});
-  }
-  return specs;
-}
-
-inline double scale_ratio(const affine_scale& x, const affine_scale& y) {
-  return static_cast<double>(x.scale) / static_cast<double>(y.scale);
-}
-
 /// q * k^T / sqrt(head size).
 inline scale_spec logits_spec(const block_scales& own, const affine_scale& logits, index_t head_size) {
   const double q_scale = static_cast<double>(own.qkv.scale), k_scale = static_cast<double>(own.keys().scale);
@@ -81,11 +87,6 @@ inline scale_spec logits_spec(const block_scales& own, const affine_scale& logit
 /// Attention times V, its rows not divided by their sums.
 inline scale_spec context_spec(const affine_scale& v, const affine_scale& context, index_t keys) {
   return attention_context_spec(scale_ratio(v, context), context.zero_point, keys);
-}
-
-/// A channel of a stream and a branch into one of scale y.
-inline add_spec addition_spec(double stream, const affine_scale& branch, double y) {
-  return {.stream = stream / y, .branch = static_cast<double>(branch.scale) / y};
 }
 
 }  // namespace detail

@@ -292,7 +292,7 @@ struct owned_block {
   /// Refuses weights that have not the sizes they name, naming the tensor and the block's position.
   void require_sizes(index_t position) const {
     const auto require = [&](const char* tensor, const owned_linear& layer) {
-      detail::at_tensor({tensor, position}, [&] { layer.weights.require_sizes(); });
+      at_tensor({tensor, position}, [&] { layer.weights.require_sizes(); });
     };
     require("qkv", qkv);
     require("proj", proj);

@@ -8,15 +8,11 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-namespace detail {
-
 /// fl(a * b): a compiler cannot contract the product and a following addition to a fused multiply-add.
 template <class Real>
 Real rounded_product(Real a, Real b) {
   return std::fma(a, b, Real{0});
 }
-
-}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

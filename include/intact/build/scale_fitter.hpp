@@ -23,6 +23,7 @@
 // Integers compute the ratio of two scales only within limits: the scale of a context, for example, is at least a
 // quarter of the scale of the values. Observed scales are outside these limits where a tensor is constant, zero, or
 // much smaller than the terms of its sums. They are raised to the smallest scales for which the integers exist.
+// Sizes are not checked here: fit_block_scales() and fit_scales() do that.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -42,8 +43,6 @@ struct fitted_scales {
   std::vector<scale_change> changes;
 };
 
-namespace detail {
-
 /// Raises scales, and records each change.
 class scale_fitter {
  public:
@@ -52,12 +51,14 @@ class scale_fitter {
   /// The block whose tensors follow; -1: none.
   void enter_block(index_t block) { block_ = block; }
 
+  /// Records that a scale was raised; nothing if it was not.
   void note(const char* tensor, double observed, double raised) {
     if (raised > observed) {
       changes_.push_back({.tensor = tensor, .block = block_, .observed = observed, .raised = raised});
     }
   }
 
+  /// Raises a scale to `raised`, and records it; a larger one stays as it is.
   void set(const char* tensor, float& scale, float raised) {
     note(tensor, static_cast<double>(scale), static_cast<double>(raised));
     scale = std::max(scale, raised);
@@ -136,7 +137,7 @@ class scale_fitter {
   index_t block_ = -1;
 };
 
-/// Whether a LayerNorm takes inputs of a scale: C^2 * eps / s^2 is below 2^60, half of the limit.
+/// Whether a LayerNorm of C channels takes inputs of a scale: C^2 * eps / s^2 is below 2^60, half of the limit.
 inline bool fits_layernorm_input(float scale, index_t channels, double epsilon) {
   const double deviation = static_cast<double>(channels) * std::sqrt(epsilon) / static_cast<double>(scale);
   return deviation * deviation < std::ldexp(1.0, 60);
@@ -151,15 +152,17 @@ inline bool fits_layernorm_output(const float_layernorm_view& norm, float scale)
   return static_cast<double>(largest) / static_cast<double>(scale) < std::ldexp(1.0, 50);
 }
 
-/// Fits the scales of layers that every model has.
-class layer_fitter : public scale_fitter {
+/// Fits the scales of layers that every model has: raises those for which the layer has no integers.
+class layer_scale_fitter : public scale_fitter {
  public:
   using scale_fitter::scale_fitter;
 
+  /// The outputs of a LayerNorm.
   void norm(const char* tensor, const float_layernorm_view& norm, affine_scale& y) {
     raise(tensor, y.scale, [&](float scale) { return fits_layernorm_output(norm, scale); });
   }
 
+  /// The inputs of a LayerNorm.
   void norm_input(const char* tensor, ptf_scale& x, index_t channels, double epsilon) {
     raise(tensor, x, [&](const ptf_scale& scale) { return fits_layernorm_input(scale.scale, channels, epsilon); });
   }
@@ -167,7 +170,7 @@ class layer_fitter : public scale_fitter {
     raise(tensor, x, [&](float scale) { return fits_layernorm_input(scale, channels, epsilon); });
   }
 
-  /// `y` has a zero point of codes, or, for s16 codes, none.
+  /// The outputs of a linear layer. `y` has a zero point of codes, or, for s16 codes, none.
   void linear(const char* tensor, const scaled_weights& weights, std::span<const float> bias, const affine_scale& x,
               affine_scale& y) {
     raise(tensor, y.scale, [&](float scale) {
@@ -183,6 +186,7 @@ class layer_fitter : public scale_fitter {
     });
   }
 
+  /// The sums of a u8 stream and a branch.
   void addition(const char* tensor, const ptf_scale& stream, const affine_scale& branch, ptf_scale& y) {
     raise_channels(tensor, y, [&](std::size_t c, double step) {
       return has_add_scale(addition_spec(channel_step(stream, c), branch, step), y.zero_point);
@@ -190,11 +194,13 @@ class layer_fitter : public scale_fitter {
   }
 };
 
-/// Fits the scales of a block.
-struct block_fitter {
+/// Fits the scales of a block: raises those for which its recipe's graph has no integers. Refusals name the tensor and
+/// the block that `fit` has entered.
+/// Source: docs/numerics.md, section 9.
+struct block_scale_fitter {
   const float_block_view& block;
   const quantization_recipe& recipe;
-  layer_fitter& fit;
+  layer_scale_fitter& fit;
   float& s16_step;  ///< the scale of an s16 stream
 
   bool wide() const { return recipe.stream == stream_codes::s16; }
@@ -254,7 +260,7 @@ struct block_fitter {
   void logits(block_scales& own) const {
     fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
       const scale_spec target =
-          logits_spec(own, {scale, own.attention_logits.zero_point}, block.shape.attention.head_size());
+          detail::logits_spec(own, {scale, own.attention_logits.zero_point}, block.shape.attention.head_size());
       return has_scale({&target, 1});
     });
   }
@@ -277,7 +283,7 @@ struct block_fitter {
   /// ones, in which they have less rounding errors. False if there are none that fit.
   bool lower_queries_and_keys(const block_weights& weights, block_scales& own) const {
     const auto fits = [&] {
-      const scale_spec target = logits_spec(own, own.attention_logits, block.shape.attention.head_size());
+      const scale_spec target = detail::logits_spec(own, own.attention_logits, block.shape.attention.head_size());
       return has_scale({&target, 1});
     };
     affine_scale q = own.qkv, k = own.keys();
@@ -289,7 +295,7 @@ struct block_fitter {
       own.k = k;
       own.v = v;
     }
-    return fits() && has_scale(qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own));
+    return fits() && has_scale(detail::qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own));
   }
 
   /// Where one part is larger than the others by many orders, these get the scales of the largest outputs that their
@@ -320,9 +326,9 @@ struct block_fitter {
   void context(block_scales& own, index_t keys) const {
     if (!recipe.normalize_rows) {
       fit.raise("context", own.context.scale, [&](float scale) {
-        const scale_spec target = context_spec(own.values(), {scale, own.context.zero_point}, keys);
+        const scale_spec target = detail::context_spec(own.values(), {scale, own.context.zero_point}, keys);
         const bool left_shift = recipe.probabilities != attention_code::u8_full;  // whose 64-bit sums take none
-        return has_scale({&target, 1}) && (left_shift || choose_prescale({&target, 1}) == 0);
+        return has_scale({&target, 1}) && (left_shift || detail::choose_prescale({&target, 1}) == 0);
       });
     } else if (!has_normalization(scale_ratio(own.values(), own.context))) {
       fit.set("context", own.context.scale, least_context_scale(own.values()));
@@ -349,7 +355,7 @@ struct block_fitter {
 
   void raise_activation(const block_weights& weights, block_scales& own) const {
     constexpr double zero_point_limit = 1 << 30;
-    const auto input = [&] { return table_of(block.activation, own).input; };
+    const auto input = [&] { return block_activation_table(block.activation, own).input; };
     const double observed = input().scale;
     for (code_scale codes = input(); codes.scale < std::ldexp(1.0, 128); codes = input()) {
       if (std::fabs(codes.zero_point) < zero_point_limit &&
@@ -361,8 +367,6 @@ struct block_fitter {
     }
   }
 };
-
-}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

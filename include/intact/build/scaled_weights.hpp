@@ -44,20 +44,16 @@ inline scaled_weights quantize_layer(matrix_view<const float> weight, const quan
           std::move(codes.scale)};
 }
 
-namespace detail {
-
 /// The same for a layer of a model, which refusals name.
-inline scaled_weights quantize_layer_at(const tensor_place& place, matrix_view<const float> weight,
-                                        const quantization_recipe& recipe) {
+inline scaled_weights quantize_layer(const tensor_place& place, matrix_view<const float> weight,
+                                     const quantization_recipe& recipe) {
   return at_tensor(place, [&] { return quantize_layer(weight, recipe); });
 }
-
-}  // namespace detail
 
 /// Quantizes the weights of a block's layers.
 inline block_weights quantize_block(const float_block_view& block, const quantization_recipe& recipe) {
   const auto quantize = [&](const char* tensor, const float_linear_view& layer) {
-    return detail::quantize_layer_at({tensor, block.position}, layer.weight, recipe);
+    return quantize_layer({tensor, block.position}, layer.weight, recipe);
   };
   return {.qkv = quantize("qkv", block.qkv),
           .proj = quantize("proj", block.proj),

@@ -12,13 +12,12 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-namespace detail {
-
 /// A tensor of a model, named as in model/trace.hpp. Without a name: a block.
 struct tensor_place {
   std::string tensor;
   index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the Swin stage
 
+  /// "tensor fc1 of block 3", for messages.
   std::string text() const {
     if (block < 0) {
       return "tensor " + tensor;
@@ -32,14 +31,12 @@ struct tensor_place {
   }
 };
 
-/// Runs a part of the work on a model. Refusals in it begin with the tensor and the block; without exceptions, with the
-/// words of the part alone.
+/// Runs a part of the work on a model: part(), whose result it returns. Refusals in it begin with the tensor and the
+/// block; without exceptions, with the words of the part alone.
 template <class Part>
 decltype(auto) at_tensor(const tensor_place& place, Part&& part) {
   return with_refusals(part, [&](const char* words) { return place.text() + ": " + words; });
 }
-
-}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -44,18 +44,17 @@ struct vit_scales {
   float s16_tokens = 1;     ///< of s16 codes before that LayerNorm
 };
 
-namespace detail {
-
+/// The same scale in double.
 inline code_scale to_code_scale(const affine_scale& scale) {
   return {.scale = static_cast<double>(scale.scale), .zero_point = static_cast<double>(scale.zero_point)};
 }
 
-/// Scale of channel c of a power-of-two-factor tensor.
+/// The scale of channel c of a tensor with powers of two, which is below the number of shifts.
 inline double channel_step(const ptf_scale& scale, std::size_t c) {
   return std::ldexp(static_cast<double>(scale.scale), scale.shift[c]);
 }
 
-/// One scale for all channels of a stream.
+/// One scale for all channels of a stream: shifts of 0.
 inline ptf_scale unshifted_scale(const affine_scale& scale, index_t channels) {
   return {.scale = scale.scale,
           .zero_point = scale.zero_point,
@@ -68,14 +67,13 @@ inline float least_context_scale(const affine_scale& v) {
   return v.scale / 3.99F;
 }
 
-/// The table of a block's activation function.
-inline activation_table table_of(activation_function function, const block_scales& scales) {
+/// The table of a block's activation function, from the range of fc1 to the codes of the activation.
+/// Errors: as of build_activation_table().
+inline activation_table block_activation_table(activation_function function, const block_scales& scales) {
   return build_activation_table([=](double x) { return activate(function, x); }, static_cast<double>(scales.fc1.low),
                                 static_cast<double>(scales.fc1.high), to_code_scale(scales.activation),
                                 scales.fc1_step);
 }
-
-}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

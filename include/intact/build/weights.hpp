@@ -61,9 +61,7 @@ struct ptf_scale {
 /// No scale is smaller: the original's guard against ranges of length 0.
 inline constexpr float smallest_scale = std::numeric_limits<float>::epsilon();
 
-namespace detail {
-
-/// Refuses values that are not finite, naming the first.
+/// Refuses values that are not finite, naming the first: "intact::<operation>: <argument> has the value ...".
 inline void require_finite(const char* operation, const char* argument, const matrix_view<const float>& x) {
   for (index_t i = 0; i < x.rows; ++i) {
     for (index_t j = 0; j < x.columns; ++j) {
@@ -74,6 +72,8 @@ inline void require_finite(const char* operation, const char* argument, const ma
     }
   }
 }
+
+namespace detail {
 
 inline void require_affine_scale(const char* operation, const affine_scale& scale, const code_range& codes) {
   if (!(scale.scale > 0) || !std::isfinite(scale.scale)) [[unlikely]] {
@@ -106,15 +106,15 @@ inline affine_scale symmetric_scale(const value_range& range, const code_range& 
   return {std::max(std::max(-range.low, range.high) / half_range, smallest_scale), 0};
 }
 
+}  // namespace detail
+
 /// Refuses a range that has no scale: not finite, upside down, or so long that float does not hold its length.
-inline void require_range(const char* operation, const value_range& range) {
+inline void require_value_range(const char* operation, const value_range& range) {
   if (!(range.low <= range.high) || !std::isfinite(range.high - range.low)) [[unlikely]] {
     contract_failed("intact::%s: the range is %g to %g; it must be finite, not empty and of finite length", operation,
                     static_cast<double>(range.low), static_cast<double>(range.high));
   }
 }
-
-}  // namespace detail
 
 /// The scale of a range, as the minmax, ema and percentile observers of FQ-ViT choose it.
 ///
@@ -125,7 +125,7 @@ inline void require_range(const char* operation, const value_range& range) {
 /// Errors:    a range that is not finite or has no finite length, codes.low >= codes.high.
 /// Source:    docs/numerics.md, section 1.
 inline affine_scale build_affine_scale(const value_range& range, const code_range& codes) {
-  detail::require_range("build_affine_scale", range);
+  require_value_range("build_affine_scale", range);
   require_at_least("build_affine_scale", "codes.high", codes.high, std::int64_t{codes.low} + 1);
   return codes.symmetric ? detail::symmetric_scale(range, codes) : detail::asymmetric_scale(range, codes);
 }
@@ -171,7 +171,7 @@ void quantize_codes(matrix_view<const float> x, const affine_scale& scale, matri
   require_shape("quantize_codes", "y", y, x.rows, x.columns);
   detail::require_codes<Code>("quantize_codes", codes);
   detail::require_affine_scale("quantize_codes", scale, codes);
-  detail::require_finite("quantize_codes", "x", x);
+  require_finite("quantize_codes", "x", x);
   for (index_t i = 0; i < x.rows; ++i) {
     for (index_t j = 0; j < x.columns; ++j) {
       y(i, j) = static_cast<Code>(quantize_code(x(i, j), scale, codes));
@@ -191,7 +191,7 @@ void quantize_codes(matrix_view<const float> x, const ptf_scale& scale, matrix_v
     require_at_most("quantize_codes", "shift", scale.shift[static_cast<std::size_t>(c)], 3);
     detail::require_affine_scale("quantize_codes", scale.channel(c), codes);
   }
-  detail::require_finite("quantize_codes", "x", x);
+  require_finite("quantize_codes", "x", x);
   for (index_t i = 0; i < x.rows; ++i) {
     for (index_t j = 0; j < x.columns; ++j) {
       y(i, j) = static_cast<Code>(quantize_code(x(i, j), scale.channel(j), codes));
@@ -236,7 +236,7 @@ inline quantized_weights quantize_weights(matrix_view<const float> weights, cons
   require_between("quantize_weights", "codes.low", codes.low, -128, -1);
   require_between("quantize_weights", "codes.high", codes.high, 1, 127);
   require_equal("quantize_weights", "codes.symmetric", codes.symmetric, 1);
-  detail::require_finite("quantize_weights", name, weights);
+  require_finite("quantize_weights", name, weights);
   quantized_weights quantized{.codes = {}, .scale = {}, .rows = weights.rows, .columns = weights.columns};
   quantized.codes.reserve(static_cast<std::size_t>(weights.rows * weights.columns));
   quantized.scale.reserve(static_cast<std::size_t>(weights.rows));
@@ -320,7 +320,7 @@ inline grouped_weights quantize_grouped_weights(matrix_view<const float> weights
                                                 const char* name = "weights") {
   require_view("quantize_grouped_weights", name, weights);
   require_at_least("quantize_grouped_weights", "group", group, 1);
-  detail::require_finite("quantize_grouped_weights", name, weights);
+  require_finite("quantize_grouped_weights", name, weights);
   grouped_weights quantized{{.codes = {}, .scale = {}, .rows = weights.rows, .columns = weights.columns}, {}, group};
   for (index_t n = 0; n < weights.rows; ++n) {
     const std::span<const float> row(weights.data + n * weights.stride, static_cast<std::size_t>(weights.columns));

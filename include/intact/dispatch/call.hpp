@@ -7,10 +7,10 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace INTACT_HIDDEN dispatch {
-namespace detail {
 
-/// Chooses at the first call, from any thread.
-inline const dispatch_choice& choice() {
+/// The instruction set that all functions of intact::dispatch use. Chooses at the first call, from any thread.
+/// Errors: as of isa_name().
+inline const dispatch_choice& chosen_dispatch() {
   char message[512];
   const dispatch_choice* const chosen = choose_dispatch(message, sizeof message);
   if (chosen == nullptr) [[unlikely]] {
@@ -21,16 +21,16 @@ inline const dispatch_choice& choice() {
 
 /// The table that has an entry. intact/interop/dispatch/operations.hpp adds another one.
 template <class Entry>
-struct table_with {
+struct dispatch_table_with {
   using type = dispatch_table;
-  static const type& chosen() { return choice().table(); }
+  static const type& chosen() { return chosen_dispatch().table(); }
 };
 
 /// Calls a table's function for an operation and the types of its arguments, which have been checked.
 template <class Operation, class... Arguments>
-void call(const Arguments&... arguments) {
+void dispatch_call(const Arguments&... arguments) {
   using entry = dispatch_entry<Operation, Arguments...>;
-  using table = table_with<entry>;
+  using table = dispatch_table_with<entry>;
   constexpr bool listed = std::is_base_of_v<entry, typename table::type>;
   static_assert(
       listed,
@@ -42,15 +42,13 @@ void call(const Arguments&... arguments) {
   }
 }
 
-}  // namespace detail
-
 /// The name of the instruction set that all functions of intact::dispatch use: the best that the program has been
 /// compiled for and the processor offers, or the one that the environment variable INTACT_ISA names. It is chosen at
 /// the first call of any of them.
 ///
 /// Errors: INTACT_ISA names no instruction set of the program, or one that the processor does not offer.
 inline const char* isa_name() {
-  return detail::choice().isa;
+  return chosen_dispatch().isa;
 }
 
 }  // namespace dispatch

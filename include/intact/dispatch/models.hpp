@@ -18,7 +18,7 @@ template <executor Executor = sequential>
 void attention(const attention_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y,
                workspace memory, const Executor& run = {}) {
   require_attention(x, p, y, memory, run.threads());
-  detail::call<dispatched::attention>(x, p, y, memory, executor_ref(run));
+  dispatch_call<dispatched::attention>(x, p, y, memory, executor_ref(run));
 }
 
 template <executor Executor = sequential>
@@ -26,14 +26,14 @@ prepared_keys_values prepare_keys_values(const quantized_matrix& k, const quanti
                                          int query_zero_point, workspace memory, const Executor& run = {}) {
   require_prepare_keys_values(k, v, heads, query_zero_point, memory);
   prepared_keys_values prepared;
-  detail::call<dispatched::prepare_keys_values>(k, v, heads, query_zero_point, memory, &prepared, executor_ref(run));
+  dispatch_call<dispatched::prepare_keys_values>(k, v, heads, query_zero_point, memory, &prepared, executor_ref(run));
   return prepared;
 }
 template <executor Executor = sequential>
 void attention(const prepared_operands& x, const multihead_parameters& p, matrix_view<std::uint8_t> y, workspace memory,
                const Executor& run = {}) {
   require_attention(x, p, y, memory, run.threads());
-  detail::call<dispatched::attention>(x, p, y, memory, executor_ref(run));
+  dispatch_call<dispatched::attention>(x, p, y, memory, executor_ref(run));
 }
 
 template <executor Executor = sequential>
@@ -41,49 +41,49 @@ void window_attention(matrix_view<const std::uint8_t> qkv, const window_attentio
                       const window_attention_shape& shape, matrix_view<std::uint8_t> y, workspace memory,
                       const Executor& run = {}) {
   require_window_attention(qkv, p, shape, y, memory, run.threads());
-  detail::call<dispatched::window_attention>(qkv, p, shape, y, memory, executor_ref(run));
+  dispatch_call<dispatched::window_attention>(qkv, p, shape, y, memory, executor_ref(run));
 }
 
 template <class Code, executor Executor = sequential>
 void block(matrix_view<Code> stream, const block_parameters& p, const block_shape& shape, workspace memory,
            const Executor& run = {}) {
   require_block(stream, p, shape, memory, run.threads());
-  detail::call<dispatched::block>(stream, p, shape, memory, executor_ref(run));
+  dispatch_call<dispatched::block>(stream, p, shape, memory, executor_ref(run));
 }
 
 template <executor Executor = sequential>
 void vit(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
          const classifier_outputs& y, workspace memory, const Executor& run = {}) {
   require_vit(images, p, shape, y, memory, run.threads());
-  detail::call<dispatched::vit>(images, p, shape, y, memory, executor_ref(run));
+  dispatch_call<dispatched::vit>(images, p, shape, y, memory, executor_ref(run));
 }
 
 template <executor Executor = sequential>
 void vit_features(std::span<const image_view> images, const vit_parameters& p, const vit_shape& shape,
                   matrix_view<std::uint8_t> y, workspace memory, const Executor& run = {}) {
   require_vit_features(images, p, shape, y, memory, run.threads());
-  detail::call<dispatched::vit_features>(images, p, shape, y, memory, executor_ref(run));
+  dispatch_call<dispatched::vit_features>(images, p, shape, y, memory, executor_ref(run));
 }
 
 template <class Code, executor Executor = sequential>
 void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const swin_block_shape& shape,
                 workspace memory, const Executor& run = {}) {
   require_swin_block(stream, p, shape, memory, run.threads());
-  detail::call<dispatched::swin_block>(stream, p, shape, memory, executor_ref(run));
+  dispatch_call<dispatched::swin_block>(stream, p, shape, memory, executor_ref(run));
 }
 
 template <class Code, executor Executor = sequential>
 void swin_features(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                    std::span<const matrix_view<Code>> maps, workspace memory, const Executor& run = {}) {
   require_swin_features(images, p, shape, maps, memory, run.threads());
-  detail::call<dispatched::swin_features>(images, p, shape, maps, memory, executor_ref(run));
+  dispatch_call<dispatched::swin_features>(images, p, shape, maps, memory, executor_ref(run));
 }
 
 template <executor Executor = sequential>
 void swin(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
           const classifier_outputs& y, workspace memory, const Executor& run = {}) {
   require_swin(images, p, shape, y, memory, run.threads());
-  detail::call<dispatched::swin>(images, p, shape, y, memory, executor_ref(run));
+  dispatch_call<dispatched::swin>(images, p, shape, y, memory, executor_ref(run));
 }
 
 }  // namespace dispatch

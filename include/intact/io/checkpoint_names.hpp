@@ -300,14 +300,16 @@ std::optional<std::string> name_of_theirs(const Names& names, std::string_view t
   return std::nullopt;
 }
 
+}  // namespace detail
+
 /// The name that a missing tensor would have in a file: as its weight or bias is called, or the same tensor of another
 /// block; else, outside the blocks, as the file's naming calls it. A name in a block that no other tensor tells is
 /// timm's, after the file's prefix.
-inline std::string expected_name(const named_tensors& tensors, const std::string& timms) {
-  const auto [module, kind] = split_kind(timms);
+inline std::string expected_tensor_name(const named_tensors& tensors, const std::string& timms) {
+  const auto [module, kind] = detail::split_kind(timms);
   const std::string other = std::string(module) + (kind == ".bias" ? ".weight" : ".bias");
   if (!kind.empty() && tensors.contains(other)) {
-    return std::string(split_kind(tensors.originals(other).front()).first) + std::string(kind);
+    return std::string(detail::split_kind(tensors.originals(other).front()).first) + std::string(kind);
   }
   const name_pattern pattern(timms);
   for (const std::string& known : tensors.names()) {
@@ -324,9 +326,9 @@ inline std::string expected_name(const named_tensors& tensors, const std::string
   const std::string first = "patch_embed.proj.weight";
   const std::string original = tensors.contains(first) ? tensors.originals(first).front() : first;
   const std::optional<std::string> theirs =
-      original.ends_with(first_layers[1])   ? name_of_theirs(hugging_face_names, module)
-      : original.ends_with(first_layers[2]) ? name_of_theirs(torchvision_names, module)
-                                            : std::nullopt;
+      original.ends_with(detail::first_layers[1])   ? detail::name_of_theirs(detail::hugging_face_names, module)
+      : original.ends_with(detail::first_layers[2]) ? detail::name_of_theirs(detail::torchvision_names, module)
+                                                    : std::nullopt;
   if (!theirs) {
     return tensors.prefix() + timms;
   }
@@ -338,8 +340,8 @@ inline std::string expected_name(const named_tensors& tensors, const std::string
   return begin + *theirs + std::string(kind);
 }
 
-/// Patterns of timm's names that some vision transformer has.
-inline std::set<std::string> known_patterns() {
+/// Patterns of timm's names that some vision transformer has, for list_unknown().
+inline std::set<std::string> known_name_patterns() {
   std::set<std::string> known = {"reg_token",    "mask_token",      "fc_norm.weight",
                                  "fc_norm.bias", "norm_pre.weight", "norm_pre.bias"};
   const auto add = [&](const std::string& begin, std::string_view module) {
@@ -350,18 +352,16 @@ inline std::set<std::string> known_patterns() {
       known.insert(begin + std::string(module) + (parameter ? "" : kind));
     }
   };
-  for (const auto& [theirs, timms] : hugging_face_names) {
+  for (const auto& [theirs, timms] : detail::hugging_face_names) {
     add("", timms);
   }
   for (const std::string begin : {"blocks.*.", "layers.*.blocks.*."}) {
-    for (const auto& [theirs, timms] : block_names) {
+    for (const auto& [theirs, timms] : detail::block_names) {
       add(begin, timms);
     }
   }
   return known;
 }
-
-}  // namespace detail
 
 }  // namespace INTACT_UNIT
 }  // namespace intact

@@ -32,7 +32,7 @@ inline nlohmann::json parse_json_object(const std::string& place, const std::str
   try {
     parsed = nlohmann::json::parse(text, limit_depth);
   } catch (const nlohmann::json::exception& error) {
-    throw file_error(place, "is not JSON: " + printable(error.what()));
+    throw file_error(place, "is not JSON: " + printable_text(error.what()));
   }
   if (!parsed.is_object()) {
     throw file_error(place, "is JSON, but no object");
@@ -42,7 +42,7 @@ inline nlohmann::json parse_json_object(const std::string& place, const std::str
 
 /// A value of parse_json_object, fit for a message.
 inline std::string printable_json(const nlohmann::json& value) {
-  return printable(value.dump());
+  return printable_text(value.dump());
 }
 
 }  // namespace detail

@@ -14,10 +14,11 @@
 
 namespace intact {
 inline namespace INTACT_UNIT {
-namespace detail {
 
 /// The most tokens of the first Swin stage: with all other sizes at their limits, buffers of a block fit 64 bits.
 inline constexpr index_t swin_file_max_tokens = 1 << 24;
+
+namespace detail {
 
 /// Checks the relations between a Swin stage's sizes, once all of them have been read.
 inline void check_stage(const model_archive& archive, const std::string& name, const swin_shape& shape, index_t s) {

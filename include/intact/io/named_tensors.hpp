@@ -44,14 +44,14 @@ class named_tensors {
   void add(const std::string& name, std::vector<std::string> parts) {
     const auto [known, is_new] = parts_.try_emplace(name, parts);
     if (!is_new) {
-      throw file_error(file_->name(), "tensors " + detail::in_quotes(known->second.front()) + " and " +
-                                          detail::in_quotes(parts.front()) + " are both " + detail::in_quotes(name));
+      throw file_error(file_->name(), "tensors " + in_quotes(known->second.front()) + " and " +
+                                          in_quotes(parts.front()) + " are both " + in_quotes(name));
     }
     const std::vector<std::int64_t> first = file_->info(parts.front()).shape;
     for (const std::string& part : std::span(parts).subspan(1)) {
       file_->require_shape(part, first);
       if (first.empty() || first.front() > std::numeric_limits<std::int64_t>::max() / std::ssize(parts)) {
-        throw file_error(file_->name(), "tensor " + detail::in_quotes(part) + " has shape " + detail::printable(first) +
+        throw file_error(file_->name(), "tensor " + in_quotes(part) + " has shape " + shape_text(first) +
                                             "; it must have rows, fewer than 2^61");
       }
     }

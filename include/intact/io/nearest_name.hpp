@@ -89,7 +89,7 @@ inline std::string list_unknown(const std::vector<unknown_name>& names, const st
     if (shown++ == most) {
       return list + ", and " + std::to_string(groups.size() - most) + " other kinds of names";
     }
-    list += (list.empty() ? "" : ", ") + detail::in_quotes(group.first->shown);
+    list += (list.empty() ? "" : ", ") + in_quotes(group.first->shown);
     if (group.count > 1) {
       list += " and " + std::to_string(group.count - 1) + " alike";
     }
@@ -99,7 +99,7 @@ inline std::string list_unknown(const std::vector<unknown_name>& names, const st
       return distance(a) < distance(b);
     });
     if (nearest != known.end()) {
-      list += " (nearest known name " + detail::in_quotes(name_pattern(group.first->compared).fill(*nearest)) + ')';
+      list += " (nearest known name " + in_quotes(name_pattern(group.first->compared).fill(*nearest)) + ')';
     }
   }
   return list;

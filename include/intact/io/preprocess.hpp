@@ -75,7 +75,7 @@ inline std::vector<filter_taps> interpolation_taps(interpolation kind, index_t f
   const double support = (kind == interpolation::bicubic ? 2 : 1) * stretch;
   std::vector<filter_taps> all;
   for (std::int64_t i = wanted.first; i < wanted.first + wanted.count; ++i) {
-    const double center = detail::rounded_product(static_cast<double>(i) + 0.5, ratio);
+    const double center = rounded_product(static_cast<double>(i) + 0.5, ratio);
     const index_t first = std::max<index_t>(static_cast<index_t>(center - support + 0.5), 0);
     const index_t last = std::min<index_t>(static_cast<index_t>(center + support + 0.5), from);
     filter_taps taps{first, {}};

@@ -60,8 +60,8 @@ inline std::vector<float> real_values(const safetensors_file& file, std::string_
     case dtype::bf16:
       return converted(std::uint16_t{}, float_of_bf16);
     default:
-      throw file_error(file.name(), "tensor " + detail::in_quotes(tensor) + " has dtype " +
-                                        std::string(dtype_name(type)) + "; it must be F32, F16, BF16 or F64");
+      throw file_error(file.name(), "tensor " + in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
+                                        "; it must be F32, F16, BF16 or F64");
   }
 }
 

@@ -161,7 +161,7 @@ class safetensors_index {
   const tensor_info& info(std::string_view tensor) const {
     const auto found = header_.tensors.find(tensor);
     if (found == header_.tensors.end()) {
-      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " is missing");
+      throw file_error(name_, "tensor " + in_quotes(tensor) + " is missing");
     }
     return found->second;
   }
@@ -171,7 +171,7 @@ class safetensors_index {
   const std::string& metadata_value(const std::string& key) const {
     const auto found = header_.metadata.find(key);
     if (found == header_.metadata.end()) {
-      throw file_error(name_, "metadata " + detail::in_quotes(key) + " is missing");
+      throw file_error(name_, "metadata " + in_quotes(key) + " is missing");
     }
     return found->second;
   }
@@ -180,8 +180,8 @@ class safetensors_index {
   void require_shape(std::string_view tensor, const std::vector<std::int64_t>& expected) const {
     const std::vector<std::int64_t>& shape = info(tensor).shape;
     if (shape != expected) {
-      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has shape " + detail::printable(shape) +
-                                  "; it must be " + detail::printable(expected));
+      throw file_error(name_, "tensor " + in_quotes(tensor) + " has shape " + shape_text(shape) + "; it must be " +
+                                  shape_text(expected));
     }
   }
 
@@ -194,7 +194,7 @@ class safetensors_index {
   void require_type(std::string_view tensor) const {
     const dtype type = info(tensor).type;
     if (type != dtype_of<T>() && !(type == dtype::boolean && std::same_as<T, std::uint8_t>)) {
-      throw file_error(name_, "tensor " + detail::in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
+      throw file_error(name_, "tensor " + in_quotes(tensor) + " has dtype " + std::string(dtype_name(type)) +
                                   "; it must be " + std::string(dtype_name(dtype_of<T>())));
     }
   }
@@ -291,7 +291,7 @@ class safetensors_reader : public safetensors_index {
     stream_.seekg(static_cast<std::streamoff>(begin_of(place)));
     stream_.read(reinterpret_cast<char*>(elements.data()), static_cast<std::streamsize>(place.end - place.begin));
     if (!stream_) {
-      throw file_error(name(), "tensor " + detail::in_quotes(tensor) + " cannot be read");
+      throw file_error(name(), "tensor " + in_quotes(tensor) + " cannot be read");
     }
     detail::swap_file_order(std::as_writable_bytes(std::span(elements)), sizeof(T));
     return elements;

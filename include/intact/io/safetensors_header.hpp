@@ -47,7 +47,7 @@ class safetensors_header_reader {
   bool number_integer(std::int64_t value) {
     return skip_value() || unexpected(value == 0 ? "-0" : std::to_string(value));
   }
-  bool number_float(double, const std::string& text) { return skip_value() || unexpected(printable(text)); }
+  bool number_float(double, const std::string& text) { return skip_value() || unexpected(printable_text(text)); }
   bool binary(nlohmann::json::binary_t&) { return unexpected("binary"); }
 
   bool number_unsigned(std::uint64_t value) {
@@ -147,7 +147,7 @@ class safetensors_header_reader {
   }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) {
-    throw file_error(file_, "the header is not valid JSON: " + printable(error.what()));
+    throw file_error(file_, "the header is not valid JSON: " + printable_text(error.what()));
   }
 
  private:
@@ -208,7 +208,7 @@ class safetensors_header_reader {
     }
     const auto [begin, end] = offsets_;
     const std::optional<std::uint64_t> bytes = tensor_bytes(*type_, shape_);
-    const auto tensor = [&] { return std::string(dtype_name(*type_)) + " of shape " + printable(shape_); };
+    const auto tensor = [&] { return std::string(dtype_name(*type_)) + " of shape " + shape_text(shape_); };
     if (!bytes.has_value()) {
       refuse(tensor() + " must have " + std::string(tensor_limits));
     }

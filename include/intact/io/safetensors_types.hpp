@@ -188,10 +188,8 @@ struct safetensors_header {
   std::map<std::string, std::string> metadata;
 };
 
-namespace detail {
-
 /// A text of a file, fit for a message: at most 200 bytes, all of them printable.
-inline std::string printable(std::string_view text) {
+inline std::string printable_text(std::string_view text) {
   constexpr std::size_t longest = 200;
   std::string shown(text.substr(0, longest));
   for (char& c : shown) {
@@ -200,9 +198,21 @@ inline std::string printable(std::string_view text) {
   return text.size() > longest ? shown + "..." : shown;
 }
 
+/// The same in quotation marks.
 inline std::string in_quotes(std::string_view text) {
-  return '"' + printable(text) + '"';
+  return '"' + printable_text(text) + '"';
 }
+
+/// A shape, for messages and for the header of a file: "[1, 3, 224, 224]".
+inline std::string shape_text(std::span<const std::int64_t> shape) {
+  std::string shown = "[";
+  for (const std::int64_t size : shape) {
+    shown += (shown.size() > 1 ? ", " : "") + std::to_string(size);
+  }
+  return shown + "]";
+}
+
+namespace detail {
 
 /// The header's name for the metadata; no tensor can have it.
 inline constexpr std::string_view metadata_name = "__metadata__";
@@ -210,15 +220,6 @@ inline constexpr std::string_view metadata_name = "__metadata__";
 /// How messages call an entry of the header.
 inline std::string entry_name(std::string_view name) {
   return name == metadata_name ? std::string(name) : "tensor " + in_quotes(name);
-}
-
-/// A shape, for messages and for the header.
-inline std::string printable(std::span<const std::int64_t> shape) {
-  std::string shown = "[";
-  for (const std::int64_t size : shape) {
-    shown += (shown.size() > 1 ? ", " : "") + std::to_string(size);
-  }
-  return shown + "]";
 }
 
 /// The limits of tensor_bytes, for messages.

@@ -62,11 +62,11 @@ inline void require_writable(const std::string& file, const tensor_to_write& ten
   const std::optional<std::uint64_t> bytes = tensor_bytes(tensor.type, tensor.shape);
   if (!bytes.has_value()) {
     throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
-                               printable(tensor.shape) + " must have " + std::string(tensor_limits));
+                               shape_text(tensor.shape) + " must have " + std::string(tensor_limits));
   }
   if (*bytes != tensor.bytes.size()) {
     throw file_error(file, entry + ": " + std::string(dtype_name(tensor.type)) + " of shape " +
-                               printable(tensor.shape) + " has " + std::to_string(*bytes) + " bytes; " +
+                               shape_text(tensor.shape) + " has " + std::to_string(*bytes) + " bytes; " +
                                std::to_string(tensor.bytes.size()) + " are given");
   }
 }
@@ -119,7 +119,7 @@ inline std::string write_header(const std::string& file, std::span<const tensor_
     const std::size_t end = begin + tensor->bytes.size();
     header += header.ends_with('{') ? "" : ",";
     header += json_string(file, tensor->name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor->type)) +
-              "\",\"shape\":" + printable(tensor->shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
+              "\",\"shape\":" + shape_text(tensor->shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
               std::to_string(end) + "]}";
     begin = end;
   }

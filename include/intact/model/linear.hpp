@@ -51,7 +51,7 @@ void require_linear(const char* operation, const linear_parameters& p, index_t o
     require_equal(operation, "rows of weights", weights.rows, outputs);
     require_equal(operation, "columns of weights", weights.columns, inputs);
     require_at_most(operation, "columns of weights", inputs,
-                    detail::gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
+                    gemm_depth_limit<std::uint8_t, std::remove_cvref_t<decltype(weights)>>());
   });
   if (!compiled) [[unlikely]] {
     const bool s8 = std::holds_alternative<packed_weights<std::int8_t>>(p.weights);

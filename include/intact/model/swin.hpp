@@ -98,9 +98,7 @@ void require_swin(const swin_parameters& p, const swin_shape& shape) {
   require_linear<Kinds>("swin: head, logits_u8", {p.head, p.logits_u8}, shape.classes, width);
 }
 
-namespace detail {
-
-/// Checks feature maps against the sizes of a model and a batch.
+/// Checks feature maps against the sizes of a model and a batch: one for each stage.
 template <class Code>
 void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape& shape, index_t batch) {
   require_equal("swin_features", "s16 maps", std::is_same_v<Code, std::int16_t>, shape.stream == stream_codes::s16);
@@ -110,8 +108,6 @@ void require_swin_maps(std::span<const matrix_view<Code>> maps, const swin_shape
                   shape.of(s).width);
   }
 }
-
-}  // namespace detail
 
 /// Bytes of workspace that the feature maps of a batch take to compute, for memory of any alignment.
 template <class Code>
@@ -150,7 +146,7 @@ template <class Kinds = all_weight_kinds, class Code>
 void require_swin_features(std::span<const image_view> images, const swin_parameters& p, const swin_shape& shape,
                            std::span<const matrix_view<Code>> maps, const workspace& memory, index_t threads) {
   require_swin_features<Code, Kinds>(p, shape);
-  detail::require_swin_maps(maps, shape, std::ssize(images));
+  require_swin_maps(maps, shape, std::ssize(images));
   for (const image_view& image : images) {
     require_image("swin", image, shape);
   }

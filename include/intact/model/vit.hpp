@@ -16,15 +16,15 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
-namespace detail {
-
-/// Copies tokens to the beginning of the stream.
+/// Copies tokens to the beginning of a stream of as many channels and as many tokens, or more.
 template <class Code>
 void copy_tokens(matrix_view<const Code> tokens, matrix_view<Code> stream) {
   for (index_t i = 0; i < tokens.rows; ++i) {
     std::copy_n(tokens.data + i * tokens.stride, tokens.columns, stream.data + i * stream.stride);
   }
 }
+
+namespace detail {
 
 /// Pixels to codes by the table of their channel, in place; pixels that are codes have no table.
 template <class Isa, executor Executor>
@@ -213,7 +213,7 @@ void vit_features(std::span<const image_view> images, const vit_parameters& p, c
                   matrix_view<std::uint8_t> y, workspace memory, const Executor& run = {}) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
   require_vit_features<Kinds>(images, p, shape, y, memory, run.threads());
-  detail::copy_tokens<std::uint8_t>(detail::features_of<Isa, Kinds>(images, p, shape, memory, run), y);
+  copy_tokens<std::uint8_t>(detail::features_of<Isa, Kinds>(images, p, shape, memory, run), y);
 }
 
 /// A vision transformer in integers, from pixels to logits, for a batch of images. If the class tokens are the

@@ -31,7 +31,7 @@ inline swin_block_scales calibrated_swin_block(const calibrator& seen, const flo
       std::minmax_element(block.position_bias.data(), block.position_bias.data() + block.position_bias.size());
   require_length({"position_bias", position}, {*low, *high});
   return {.block = calibrated_block(seen, position),
-          .position_bias = build_affine_scale(with_zero({*low, *high}), u8_codes),
+          .position_bias = build_affine_scale(range_with_zero({*low, *high}), u8_codes),
           .biased_logits = seen.affine("biased_logits", position)};
 }
 
@@ -46,7 +46,7 @@ inline swin_scales calibrate(const float_swin& model, std::span<const image_view
   index_t position = 0;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     for (const float_swin_block& block : model.stages[s].blocks) {
-      detail::at_tensor({"position_bias", position++}, [&] {
+      at_tensor({"position_bias", position++}, [&] {
         detail::require_position_bias("calibrate", block.position_bias, model.shape.of(static_cast<index_t>(s)));
       });
     }
@@ -183,20 +183,18 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
   contents.shape = model.shape;
   contents.shape.stream = recipe.stream;
   if (!recipe.pixel_codes) {
-    contents.pixel_table = detail::at_tensor({"input"}, [&] { return detail::build_pixel_table(model, scales.input); });
+    contents.pixel_table = at_tensor({"input"}, [&] { return detail::build_pixel_table(model, scales.input); });
   }
-  contents.patch = detail::at_tensor({"patch"}, [&] {
-    return detail::build_linear(weights.patch, span_of(patch_layer(model, recipe).bias), input,
-                                detail::to_code_scale(scales.patch));
+  contents.patch = at_tensor({"patch"}, [&] {
+    return build_linear(weights.patch, span_of(patch_layer(model, recipe).bias), input, to_code_scale(scales.patch));
   });
-  contents.patch_norm = detail::at_tensor({"tokens"}, [&] {
-    return detail::build_norm(view_of(model.patch_norm), model.epsilon, builder.unshifted(scales.patch, 0),
-                              scales.tokens);
+  contents.patch_norm = at_tensor({"tokens"}, [&] {
+    return build_norm(view_of(model.patch_norm), model.epsilon, builder.unshifted(scales.patch, 0), scales.tokens);
   });
   ptf_scale stream = stream_of(0, builder.unshifted(scales.tokens, 0));
   if (builder.wide()) {
-    contents.tokens = detail::at_tensor(
-        {"tokens"}, [&] { return owned_tensor_scale(detail::stream_spec(scales.tokens, stream.scale)); });
+    contents.tokens =
+        at_tensor({"tokens"}, [&] { return owned_tensor_scale(detail::stream_spec(scales.tokens, stream.scale)); });
   }
   index_t block = 0;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
@@ -211,10 +209,9 @@ inline integer_swin build_swin(const float_swin& model, const swin_scales& obser
     }
   }
 
-  contents.norm = detail::at_tensor(
-      {"norm"}, [&] { return detail::build_norm(view_of(model.norm), model.epsilon, stream, scales.norm); });
-  contents.pool =
-      detail::at_tensor({"pool"}, [&] { return owned_tensor_scale(detail::pool_spec(scales, model.shape)); });
+  contents.norm =
+      at_tensor({"norm"}, [&] { return build_norm(view_of(model.norm), model.epsilon, stream, scales.norm); });
+  contents.pool = at_tensor({"pool"}, [&] { return owned_tensor_scale(detail::pool_spec(scales, model.shape)); });
   detail::build_head(weights.head, span_of(model.head.bias), scales.pool, scales.logits, contents);
   return integer_swin(std::move(contents));
 }

@@ -166,14 +166,14 @@ inline integer_vit build_vit(const float_vit& model, const vit_scales& observed,
   if (model.norm_pre) {
     contents.norm_pre = detail::build_pre_norm(model, scales, recipe.stream);
   }
-  ptf_scale stream = wide             ? detail::unshifted_scale({scales.stream, 0}, model.shape.width)
+  ptf_scale stream = wide             ? unshifted_scale({scales.stream, 0}, model.shape.width)
                      : model.norm_pre ? scales.norm_pre
                                       : scales.tokens;
   for (std::size_t position = 0; position < scales.blocks.size(); ++position) {
     const block_scales& own = scales.blocks[position];
     const float_block_view block = block_view(model, static_cast<index_t>(position));
     contents.blocks.push_back(
-        detail::block_builder{block, recipe}(weights.blocks[position], own, stream, own.attention_logits));
+        block_builder{block, recipe}(weights.blocks[position], own, stream, own.attention_logits));
     stream = wide ? stream : own.add2;
   }
 

@@ -81,12 +81,12 @@ class calibrator {
 
   affine_scale affine(traced_tensor name, index_t block = -1) const {
     return options_.observer == observer::omse
-               ? build_omse_scale(with_zero(range(name, block)), u8_codes, find(name, block).views())
-               : build_affine_scale(with_zero(range(name, block)), u8_codes);
+               ? build_omse_scale(range_with_zero(range(name, block)), u8_codes, find(name, block).views())
+               : build_affine_scale(range_with_zero(range(name, block)), u8_codes);
   }
 
   ptf_scale ptf(traced_tensor name, index_t block = -1) const {
-    return build_ptf_scale(with_zero(range(name, block)), u8_codes, find(name, block).views());
+    return build_ptf_scale(range_with_zero(range(name, block)), u8_codes, find(name, block).views());
   }
 
   /// The scale of an s16 residual stream of so many blocks, which begins with values of a range.

@@ -144,10 +144,14 @@ inline std::string product_text(const image_sides& sides) {
   return std::to_string(sides.height) + " x " + std::to_string(sides.width);
 }
 
-/// The same, but for squares, which are one number.
+}  // namespace detail
+
+/// Sides for messages, height first: "128 x 256", of a square one number.
 inline std::string sides_text(const image_sides& sides) {
-  return sides.is_square() ? std::to_string(sides.height) : product_text(sides);
+  return sides.is_square() ? std::to_string(sides.height) : detail::product_text(sides);
 }
+
+namespace detail {
 
 /// The activation function of a configuration, if it names one.
 inline std::optional<configured<activation_function>> configured_activation(const safetensors_index& file,

@@ -94,7 +94,7 @@ inline std::vector<scale_spec> stream_specs(const ptf_scale& norm_pre, float str
 }
 
 /// Fits the scales of the LayerNorm before the blocks and of an s16 stream to the tokens'.
-inline void fit_pre_norm(const float_vit& model, bool wide, layer_fitter& fit, vit_scales& scales) {
+inline void fit_pre_norm(const float_vit& model, bool wide, layer_scale_fitter& fit, vit_scales& scales) {
   const double epsilon = static_cast<double>(model.epsilon);
   const index_t width = model.shape.width;
   require_equal("fit_scales", "number of shifts of norm_pre", std::ssize(scales.norm_pre.shift), width);
@@ -110,7 +110,7 @@ inline void fit_pre_norm(const float_vit& model, bool wide, layer_fitter& fit, v
 
 /// Fits the scales of the final LayerNorm and of the mean, if the features have one, to the residual stream's.
 inline void fit_features(const float_vit& model, const quantization_recipe& recipe, const ptf_scale& stream,
-                         layer_fitter& fit, vit_scales& scales) {
+                         layer_scale_fitter& fit, vit_scales& scales) {
   const vit_shape& shape = model.shape;
   if (shape.pooling == vit_pooling::normalized_mean) {
     fit.raise("pool", scales.pool.scale, [&](float scale) {
@@ -146,7 +146,7 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
   detail::require_weights("fit_scales", weights, model);
   fitted_scales<vit_scales> fitted{observed, {}};
   vit_scales& scales = fitted.scales;
-  detail::layer_fitter fit(fitted.changes);
+  layer_scale_fitter fit(fitted.changes);
   const double epsilon = static_cast<double>(model.epsilon);
   const index_t width = model.shape.width;
   const bool wide = recipe.stream == stream_codes::s16;
@@ -159,7 +159,7 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
   if (wide) {
     fit.norm_input("tokens", s16_tokens, width, epsilon);
   } else {
-    fit.addition("tokens", detail::unshifted_scale(scales.embed, width), scales.positions, scales.tokens);
+    fit.addition("tokens", unshifted_scale(scales.embed, width), scales.positions, scales.tokens);
     fit.norm_input("tokens", scales.tokens, width, epsilon);
   }
   if (model.norm_pre) {
@@ -170,12 +170,12 @@ inline fitted_scales<vit_scales> fit_scales(const float_vit& model, const vit_sc
     fit.enter_block(static_cast<index_t>(position));
     const ptf_scale& stream = position == 0 ? first : scales.blocks[position - 1].add2;
     const float_block_view block = block_view(model, static_cast<index_t>(position));
-    detail::block_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream}(
+    block_scale_fitter{.block = block, .recipe = recipe, .fit = fit, .s16_step = scales.stream}(
         weights.blocks[position], scales.blocks[position], stream);
   }
   fit.enter_block(-1);
   const ptf_scale& last = scales.blocks.empty() ? first : scales.blocks.back().add2;
-  detail::fit_features(model, recipe, wide ? detail::unshifted_scale({scales.stream, 0}, width) : last, fit, scales);
+  detail::fit_features(model, recipe, wide ? unshifted_scale({scales.stream, 0}, width) : last, fit, scales);
   if (model.shape.classes != 0) {
     fit.head(weights.head, span_of(model.head.bias), detail::features_scale(scales, model.shape), scales.logits);
   }

@@ -143,7 +143,7 @@ class swin_fitter {
       const float_block_view view =
           block_view(model_, static_cast<index_t>(s), static_cast<index_t>(position), block++);
       fit_.enter_block(view.position);
-      block_fitter{.block = view, .recipe = recipe_, .fit = fit_, .s16_step = scales.stream}(
+      block_scale_fitter{.block = view, .recipe = recipe_, .fit = fit_, .s16_step = scales.stream}(
           weights_.stages[s].blocks[position], own.block, stream);
       fit_.raise("biased_logits", own.biased_logits.scale, [&](float scale) {
         const affine_scale sum{scale, own.biased_logits.zero_point};
@@ -180,7 +180,7 @@ class swin_fitter {
   const swin_weights& weights_;
   const quantization_recipe& recipe_;
   swin_scales& scales_;
-  layer_fitter fit_;
+  layer_scale_fitter fit_;
 };
 
 }  // namespace detail

@@ -56,7 +56,7 @@ class float_model_reader {
     const std::vector<std::int64_t> shape = tensors_.shape(name);
     const auto valid = [](std::int64_t size) { return size >= 1 && size <= model_file_max_size; };
     if (shape.size() != rank || !std::all_of(shape.begin(), shape.end(), valid)) {
-      refuse(quoted(name) + " has shape " + printable(shape) + "; it must have " + std::to_string(rank) +
+      refuse(quoted(name) + " has shape " + shape_text(shape) + "; it must have " + std::to_string(rank) +
              " sizes in 1.." + std::to_string(model_file_max_size));
     }
     return static_cast<index_t>(shape[dimension]);
@@ -242,14 +242,14 @@ class float_model_reader {
         unknown.push_back({tensors_.originals(other).front(), other});
       }
     }
-    refuse("tensor " + in_quotes(expected_name(tensors_, name)) + " is missing" +
+    refuse("tensor " + in_quotes(expected_tensor_name(tensors_, name)) + " is missing" +
            (unknown.empty() ? "" : "; not understood: " + list_unknown(unknown, known_)));
   }
 
   const named_tensors& tensors_;
   bool separate_biases_ = false, joint_biases_ = false;  ///< of queries and values, and of queries, keys and values
   std::set<std::string> read_;
-  mutable std::set<std::string> known_ = known_patterns();
+  mutable std::set<std::string> known_ = known_name_patterns();
 };
 
 /// Refuses a normalization that is not one, wherever its numbers come from.

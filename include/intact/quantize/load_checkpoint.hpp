@@ -166,9 +166,7 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
                              .origin = options.model.without_head ? value_origin::option : value_origin::file});
   }
   if (*image_size != trained) {
-    const auto grid = [&](const image_sides& image) {
-      return detail::sides_text(patch_grid(image, model.shape.patch));
-    };
+    const auto grid = [&](const image_sides& image) { return sides_text(patch_grid(image, model.shape.patch)); };
     loaded.values.push_back({.name = "positions",
                              .value = grid(trained) + " to " + grid(*image_size) + " on a side",
                              .source = std::string("bicubic, antialiased as in timm") +

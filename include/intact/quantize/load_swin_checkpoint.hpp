@@ -11,6 +11,7 @@
 #include "intact/config/floating_point.hpp"
 #include "intact/io/checkpoint_config.hpp"
 #include "intact/io/checkpoint_names.hpp"
+#include "intact/io/nearest_name.hpp"
 #include "intact/io/preprocess.hpp"
 #include "intact/io/safetensors.hpp"
 #include "intact/quantize/checkpoint_values.hpp"
@@ -27,9 +28,8 @@ using loaded_swin_checkpoint = loaded_model<float_swin>;
 /// Whether tensors under timm's names are those of a Swin transformer, whose blocks are in Swin stages.
 inline bool has_stages(const named_tensors& tensors) {
   const std::vector<std::string> names = tensors.names();
-  return std::any_of(names.begin(), names.end(), [](const std::string& name) {
-    return detail::match_begin({"layers.*.blocks.*.", ""}, name).has_value();
-  });
+  return std::any_of(names.begin(), names.end(),
+                     [](const std::string& name) { return name_pattern(name).text.starts_with("layers.*.blocks.*."); });
 }
 
 namespace detail {

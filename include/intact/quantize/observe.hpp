@@ -155,8 +155,8 @@ class range_observer {
       return {std::min(known.low, now.low), std::max(known.high, now.high)};
     }
     constexpr float sigma = 0.01f;
-    return {known.low + detail::rounded_product(sigma, now.low - known.low),
-            known.high + detail::rounded_product(sigma, now.high - known.high)};
+    return {known.low + rounded_product(sigma, now.low - known.low),
+            known.high + rounded_product(sigma, now.high - known.high)};
   }
 
   range_rule rule_;
@@ -165,6 +165,11 @@ class range_observer {
 };
 
 namespace detail {
+
+/// The same codes with a zero point chosen from the whole range, also if they are symmetric.
+inline code_range asymmetric(const code_range& codes) {
+  return {.low = codes.low, .high = codes.high, .symmetric = false};
+}
 
 /// The squared error of quantizing values with one scale.
 class quantization_error {
@@ -200,15 +205,15 @@ class quantization_error {
 /// Errors:    as of build_affine_scale and range_observer.
 /// Source:    docs/numerics.md, section 1.
 inline affine_scale build_omse_scale(const value_range& range, const code_range& codes, float_batch last) {
-  detail::require_range("build_omse_scale", range);
+  require_value_range("build_omse_scale", range);
   require_at_least("build_omse_scale", "codes.high", codes.high, std::int64_t{codes.low} + 1);
   detail::require_batch("build_omse_scale", "last", last);
   affine_scale best;
   double least = std::numeric_limits<double>::infinity();
   for (int percent = 100; percent > 10; --percent) {
     const float factor = static_cast<float>(percent) / 100;
-    const affine_scale scale = detail::asymmetric_scale(
-        {detail::rounded_product(range.low, factor), detail::rounded_product(range.high, factor)}, codes);
+    const affine_scale scale = build_affine_scale(
+        {rounded_product(range.low, factor), rounded_product(range.high, factor)}, detail::asymmetric(codes));
     const detail::quantization_error error_of(scale, codes);
     double error = 0;
     for (const matrix_view<const float>& x : last) {
@@ -235,10 +240,10 @@ inline affine_scale build_omse_scale(const value_range& range, const code_range&
 /// Errors:    as of build_omse_scale.
 /// Source:    FQ-ViT, section 3.2; docs/numerics.md, section 1.
 inline ptf_scale build_ptf_scale(const value_range& range, const code_range& codes, float_batch last) {
-  detail::require_range("build_ptf_scale", range);
+  require_value_range("build_ptf_scale", range);
   require_at_least("build_ptf_scale", "codes.high", codes.high, std::int64_t{codes.low} + 1);
   detail::require_batch("build_ptf_scale", "last", last);
-  const affine_scale coarse = detail::asymmetric_scale(range, codes);
+  const affine_scale coarse = build_affine_scale(range, detail::asymmetric(codes));
   std::vector<detail::quantization_error> error_of;
   for (const float factor : {0.125f, 0.25f, 0.5f, 1.0f}) {
     error_of.emplace_back(affine_scale{coarse.scale * factor, coarse.zero_point}, codes);

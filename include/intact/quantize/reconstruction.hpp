@@ -357,7 +357,7 @@ class reconstruction {
       scale = round_input(x, shape.classes == 0 ? nullptr : &exact_.head.weight);
     }
     if (shape.classes != 0) {
-      result_.weights.head = quantize_layer_at({"logits"}, view_of(exact_.head.weight), recipe_);
+      result_.weights.head = quantize_layer({"logits"}, view_of(exact_.head.weight), recipe_);
       result_.model.head.weight = real_weights(result_.weights.head);
     }
   }

@@ -202,7 +202,7 @@ class simulated_vit {
   bool has(tensor_kind kind) const { return rounded_[static_cast<std::size_t>(kind)]; }
 
   static affine_scale activation_input(activation_function function, const block_scales& block) {
-    const code_scale input = detail::table_of(function, block).input;
+    const code_scale input = block_activation_table(function, block).input;
     return {static_cast<float>(input.scale), static_cast<int>(input.zero_point)};
   }
 

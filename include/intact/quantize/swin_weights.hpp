@@ -29,7 +29,7 @@ struct swin_weights {
 /// Quantizes the weights of all layers. Blocks are numbered through all Swin stages.
 inline swin_weights quantize_weights(const float_swin& model, const quantization_recipe& recipe) {
   swin_weights weights;
-  weights.patch = detail::quantize_layer_at({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);
+  weights.patch = quantize_layer({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);
   index_t number = 0;
   for (index_t s = 0; s < std::ssize(model.stages); ++s) {
     const float_swin_stage& stage = model.stages[static_cast<std::size_t>(s)];
@@ -38,10 +38,10 @@ inline swin_weights quantize_weights(const float_swin& model, const quantization
       made.blocks.push_back(quantize_block(block_view(model, s, position, number++), recipe));
     }
     if (stage.reduction.size() != 0) {
-      made.reduction = detail::quantize_layer_at({"merge", s}, view_of(stage.reduction), recipe);
+      made.reduction = quantize_layer({"merge", s}, view_of(stage.reduction), recipe);
     }
   }
-  weights.head = detail::quantize_layer_at({"logits"}, view_of(model.head.weight), recipe);
+  weights.head = quantize_layer({"logits"}, view_of(model.head.weight), recipe);
   return weights;
 }
 

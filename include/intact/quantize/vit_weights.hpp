@@ -59,12 +59,12 @@ float_linear patch_layer(const Model& model, const quantization_recipe& recipe) 
 /// Quantizes the weights of all layers.
 inline vit_weights quantize_weights(const float_vit& model, const quantization_recipe& recipe) {
   vit_weights weights;
-  weights.patch = detail::quantize_layer_at({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);
+  weights.patch = quantize_layer({"patch"}, view_of(patch_layer(model, recipe).weight), recipe);
   for (index_t position = 0; position < std::ssize(model.blocks); ++position) {
     weights.blocks.push_back(quantize_block(block_view(model, position), recipe));
   }
   if (model.shape.classes != 0) {
-    weights.head = detail::quantize_layer_at({"logits"}, view_of(model.head.weight), recipe);
+    weights.head = quantize_layer({"logits"}, view_of(model.head.weight), recipe);
   }
   return weights;
 }

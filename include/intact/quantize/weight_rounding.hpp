@@ -135,7 +135,7 @@ inline rounded_weights round_weights(const float_matrix& weight, const double_ma
   require_equal("round_weights", "rows of moments", moments.rows(), weight.cols());
   require_equal("round_weights", "columns of moments", moments.cols(), weight.cols());
   require_at_least("round_weights", "weight_group", recipe.weight_group, 1);
-  detail::require_finite("round_weights", "weights", view_of(weight));
+  require_finite("round_weights", "weights", view_of(weight));
   detail::require_finite_moments(moments);
   const bool compensate = rounding == weight_rounding::compensated;
   const bool grouped = recipe.weights == weight_kind::grouped_s4;

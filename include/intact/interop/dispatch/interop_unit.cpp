@@ -12,7 +12,7 @@ namespace {
 template <class Isa, class A, class Element, class Stage>
 void run_on(dispatched::gemm, const matrix_view<const A>& a, const packed_weights<Element>& w, const Stage& stage,
             const matrix_view<typename Stage::output>& y, const executor_ref& executor) {
-  detail::run_gemm<Isa>(gemm_operands<A, Element, Stage>{.a = a, .w = w, .stage = stage, .y = y}, executor);
+  gemm_unchecked<Isa>(gemm_operands<A, Element, Stage>{.a = a, .w = w, .stage = stage, .y = y}, executor);
 }
 template <class Isa, class... Arguments>
 void run_on(dispatched::depthwise_conv, const Arguments&... arguments) {

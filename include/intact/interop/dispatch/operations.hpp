@@ -16,14 +16,13 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 namespace INTACT_HIDDEN dispatch {
-namespace detail {
 
 template <class Entry>
 requires std::is_base_of_v<Entry, interop_dispatch_table>
-struct table_with<Entry> {
+struct dispatch_table_with<Entry> {
   using type = interop_dispatch_table;
   static const type& chosen() {
-    const dispatch_choice& set = choice();
+    const dispatch_choice& set = chosen_dispatch();
     const type* const table = find_interop_dispatch_table(set);
     if (table == nullptr) [[unlikely]] {
       contract_failed("intact::dispatch: interop_select.cpp has no %s, which select.cpp has chosen", set.isa);
@@ -32,18 +31,16 @@ struct table_with<Entry> {
   }
 };
 
-}  // namespace detail
-
 template <class Code, executor Executor = sequential>
 void quantize_rows(matrix_view<const float> x, matrix_view<Code> codes, std::span<float> scale,
                    const Executor& run = {}) {
   require_quantize_rows(x, codes, scale);
   index_t row = 0;
-  detail::call<dispatched::first_row_not_finite>(x, &row);
+  dispatch_call<dispatched::first_row_not_finite>(x, &row);
   if (row < x.rows) [[unlikely]] {
     require_finite_row(x, row);
   }
-  detail::call<dispatched::quantize_rows>(x, codes, scale, executor_ref(run));
+  dispatch_call<dispatched::quantize_rows>(x, codes, scale, executor_ref(run));
 }
 
 }  // namespace dispatch

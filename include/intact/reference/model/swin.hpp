@@ -137,7 +137,7 @@ void swin_features(const image_view& image, const swin_parameters& p, const swin
                    std::span<const matrix_view<Code>> maps, workspace memory, Trace&& trace = {}) {
   require_swin_features<Code>(p, shape);
   require_image("swin", image, shape);
-  intact::detail::require_swin_maps(maps, shape, 1);
+  require_swin_maps(maps, shape, 1);
   require_workspace("swin_features", memory, reference::swin_features_workspace_bytes<Code>(shape));
   detail::run_stages<Code>(image, p, shape, maps, memory, trace);
 }

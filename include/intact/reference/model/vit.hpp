@@ -75,7 +75,7 @@ void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, mat
   const matrix_view<std::uint8_t> patch_tokens = stream.row_block(embedding.class_token.rows, patches.rows);
   reference::linear(patches, p.patch, patch_tokens);
   trace(trace_site{"patch"}, matrix_view<const std::uint8_t>(patch_tokens));
-  intact::detail::copy_tokens(embedding.class_token, stream);
+  copy_tokens(embedding.class_token, stream);
   reference::activation(patch_tokens, embedding.table, patch_tokens);
   trace(trace_site{"embed"}, matrix_view<const std::uint8_t>(stream));
   reference::add(stream, embedding.positions, embedding.add_positions, stream);
@@ -85,7 +85,7 @@ void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, mat
 template <class Trace>
 void embed(matrix_view<const std::uint8_t> patches, const vit_parameters& p, matrix_view<std::int16_t> stream, Trace&) {
   const index_t prefix = stream.rows - patches.rows;
-  intact::detail::copy_tokens(p.token_addend.row_block(0, prefix), stream);
+  copy_tokens(p.token_addend.row_block(0, prefix), stream);
   reference::linear(patches, p.patch.weights,
                     add_to_stream{p.patch.scale, p.token_addend.row_block(prefix, patches.rows)},
                     stream.row_block(prefix, patches.rows));
@@ -102,7 +102,7 @@ void normalize_tokens(matrix_view<Code> tokens, const pre_norm_parameters& p, co
     reference::convert_codes(normalized, requantize<std::int16_t>{p.stream}, tokens);
     trace(trace_site{"stream"}, matrix_view<const std::int16_t>(tokens));
   } else {
-    intact::detail::copy_tokens<std::uint8_t>(normalized, tokens);
+    copy_tokens<std::uint8_t>(normalized, tokens);
   }
 }
 
@@ -128,7 +128,7 @@ matrix_view<const std::uint8_t> pool(matrix_view<const Code> stream, const vit_p
   }
   const index_t first = classes * shape.width;
   const matrix_view<std::uint8_t> mean = buffer.features.column_block(first, shape.width);
-  intact::detail::copy_tokens<std::uint8_t>({normalized.data, 1, first}, buffer.features);
+  copy_tokens<std::uint8_t>({normalized.data, 1, first}, buffer.features);
   reference::average_pool(normalized.row_block(classes, patches.rows),
                           requantize<std::uint8_t, tensor_scale>{std::get_if<mean_of_normalized>(&p.mean)->scale},
                           mean);
@@ -188,7 +188,7 @@ void vit_features(const image_view& image, const vit_parameters& p, const vit_sh
                   workspace memory, Trace&& trace = {}) {
   detail::require_vit(image, p, shape, memory);
   require_shape("vit_features", "y", y, 1, shape.head_features());
-  intact::detail::copy_tokens<std::uint8_t>(detail::features_of(image, p, shape, memory, trace), y);
+  copy_tokens<std::uint8_t>(detail::features_of(image, p, shape, memory, trace), y);
 }
 
 /// A vision transformer in integers, from pixels to logits.
