@@ -184,6 +184,35 @@ if(Python3_FOUND)
                                                        ${CMAKE_CURRENT_SOURCE_DIR}/packaging/units/crossing_types.cpp)
 endif()
 
+# A namespace detail is for its own folder of the headers, and each violation is found.
+if(Python3_FOUND AND NOT CMAKE_CROSSCOMPILING)
+  set(package_folders ${INTACT_XSIMD_INCLUDE_DIR} $<TARGET_PROPERTY:Eigen3::Eigen,INTERFACE_INCLUDE_DIRECTORIES>
+                      $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)
+  add_test(NAME "check/namespaces detail"
+           COMMAND ${namespace_check} detail ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/examples
+                   ${PROJECT_SOURCE_DIR}/bench -- ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20
+                   "-I$<JOIN:${package_folders},;-I>"
+           COMMAND_EXPAND_LISTS)
+  set(violations ${CMAKE_CURRENT_BINARY_DIR}/detail_violations)
+  file(WRITE ${violations}/include/intact/build/own.hpp "#pragma once
+namespace intact::detail { constexpr int own = 1; }
+namespace intact { constexpr int built = detail::own; }
+")
+  set(include_own "#pragma once\n#include \"intact/build/own.hpp\"\n")
+  file(WRITE ${violations}/include/intact/quantize/qualified.hpp
+       "${include_own}namespace intact { constexpr int qualified = detail::own; }\n")
+  file(WRITE ${violations}/include/intact/quantize/unqualified.hpp
+       "${include_own}namespace intact::detail { constexpr int unqualified = own; }\n")
+  file(WRITE ${violations}/programs/program.cpp "int main() { return intact::detail::own; }\n")
+  add_test(NAME "check/namespaces detail, on violations"
+           COMMAND ${namespace_check} detail ${violations}/include ${violations}/programs -- ${CMAKE_CXX_COMPILER}
+                   -std=c++20)
+  set_tests_properties(
+    "check/namespaces detail, on violations"
+    PROPERTIES PASS_REGULAR_EXPRESSION
+               "^intact/quantize/qualified.hpp[^\n]*\nintact/quantize/unqualified.hpp[^\n]*\n[^\n]*/program.cpp:1: [^\n]*\nthere are only")
+endif()
+
 # Microcontrollers, on an emulator.
 if(Python3_FOUND AND NOT CMAKE_CROSSCOMPILING)
   set(host_compiler ${CMAKE_CXX_COMPILER})

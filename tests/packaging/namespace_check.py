@@ -10,14 +10,20 @@
   namespace_check.py crossing <include folder> <source>
       The source names every type of INTACT_ABI, the namespace of types that cross translation units.
 
+  namespace_check.py detail <include folder> <folder of programs>... -- <compiler> <option>...
+      A namespace detail is for its own folder of intact/: a copy of the headers, and of the units of intact::dispatch,
+      in which each is named after its folder, compiles. Programs do not name them.
+
 Every violation is a line. Needs nothing but the standard library.
 """
 
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 MOST_PARAMETERS = 6
 CONSTANT = re.compile(r"^(?:inline |static )?constexpr (?:inline )?[\w:<>, ]+? (\w+)(?:\[\w*\])?(?: = |\{)", re.MULTILINE)
@@ -79,13 +85,55 @@ def crossing(headers, source):
                         for name in TYPE.findall(part))
 
 
+def copy_with_own_namespaces(library, copy):
+    """Copies intact/, each namespace detail named after its folder. Returns sources that compile all of it."""
+    sources = {"headers.cpp": ""}
+    for file in sorted(path for path in library.rglob("*") if path.suffix in (".hpp", ".cpp")):
+        parts = file.relative_to(library).parts
+        folder = parts[0] if len(parts) > 1 else "public"
+        target = copy.joinpath("intact", *parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(re.sub(r"\bdetail\b", f"detail_of_{folder}", file.read_text()))
+        include = f'#include "{target.relative_to(copy).as_posix()}"\n'
+        if file.name.endswith("unit.cpp"):
+            sources[file.name] = include
+        elif file.suffix == ".hpp" and folder != "executors":
+            sources["headers.cpp"] += include
+    for name, text in sources.items():
+        (copy / name).write_text(text)
+    return list(sources)
+
+
+def detail(headers, *arguments):
+    end = arguments.index("--")
+    programs, compiler = arguments[:end], arguments[end + 1:]
+    library = next(parent for parent in headers[0].parents if parent.name == "intact")
+    yield from ((str(header), None) for header in headers)
+    with tempfile.TemporaryDirectory() as copy:
+        for source in copy_with_own_namespaces(library, pathlib.Path(copy)):
+            command = [*compiler, "-fsyntax-only", "-DINTACT_DISPATCH_ISA=scalar", f"-I{copy}", f"{copy}/{source}"]
+            run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+            errors = [line for line in run.stderr.splitlines() if "error:" in line]
+            yield from ((source, error.replace(f"{copy}/", "")) for error in errors)
+            if run.returncode != 0 and not errors:
+                yield source, f"{source} does not compile:\n{run.stderr}"
+    # Executors need packages that few have; they and programs are searched.
+    searched = [(path, r"\bdetail\b") for path in (library / "executors").glob("*.hpp")]
+    searched += [(path, r"\bintact::(\w+::)*detail\b|\bnamespace intact\b.*\bdetail\b") for folder in programs
+                 for path in pathlib.Path(folder).rglob("*.[hc]pp")]
+    for path, pattern in searched:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if found := re.search(pattern, line):
+                yield str(path), f"{path}:{number}: names {found.group()} of the library"
+
+
 def main():
     check, folder, *more = sys.argv[1:]
-    if check != "crossing" and shutil.which("ctags") is None:
+    if check in ("ctags", "parameters") and shutil.which("ctags") is None:
         print("[intact: skipped] there is no ctags")
         return 0
     headers = sorted(pathlib.Path(folder, "intact").rglob("*.hpp"))
-    results = list({"ctags": ctags, "parameters": parameters, "crossing": crossing}[check](headers, *more))
+    results = list({"ctags": ctags, "parameters": parameters, "crossing": crossing, "detail": detail}[check](headers, *more))
     violations = [violation for _, violation in results if violation is not None]
     if len(results) < 50:
         violations.append(f"there are only {len(results)} names")
