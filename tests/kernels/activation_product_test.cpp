@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "gemm_operands.hpp"
 #include "guarded_memory.hpp"
 #include "heap_counter.hpp"
 #include "intact/gemm.hpp"
@@ -23,12 +24,6 @@
 namespace intact_test::activation_product_test {
 namespace {
 
-struct product_shape {
-  index_t m;
-  index_t n;
-  index_t k;
-};
-
 constexpr index_t row_counts[] = {0, 1, 2, 3, 5, 6, 7, 11, 13};
 constexpr index_t second_row_counts[] = {0, 1, 3, 4, 5, 15, 16, 17, 63, 64, 65, 127, 129, 197};
 constexpr index_t depths[] = {0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65, 2051};
@@ -40,39 +35,17 @@ void for_each_shape(const Check& check) {
   const auto next = [&](const auto& all) { return all[i % std::size(all)]; };
   for (const index_t n : second_row_counts) {
     for (const index_t m : row_counts) {
-      check(product_shape{m, n, next(depths)}, next(layouts));
+      check(gemm_shape{m, n, next(depths)}, next(layouts));
       ++i;
     }
     for (const index_t k : depths) {
-      check(product_shape{next(row_counts), n, k}, next(layouts));
+      check(gemm_shape{next(row_counts), n, k}, next(layouts));
       ++i;
     }
   }
 }
 
-/// Two operands in memory that ends with them.
-struct operands {
-  guarded_tensor<std::uint8_t> a_codes, b_codes;
-  int a_zero_point, b_zero_point;
-
-  operands(const product_shape& shape, const layout& where, values a_values, values b_values,
-           std::pair<int, int> zero_points, generator& random)
-      : a_codes(shape.m, shape.k, where),
-        b_codes(shape.n, shape.k, where),
-        a_zero_point(zero_points.first),
-        b_zero_point(zero_points.second) {
-    fill(a_codes.view(), a_values, 0, 255, random);
-    fill(b_codes.view(), b_values, 0, 255, random);
-  }
-
-  quantized_matrix a() const { return {a_codes.view(), a_zero_point}; }
-  quantized_matrix b() const { return {b_codes.view(), b_zero_point}; }
-
-  /// No accumulator is larger; at least 1.
-  std::int64_t bound() const { return std::max<std::int64_t>(1, 255 * 255 * a_codes.columns()); }
-};
-
-std::size_t workspace_bytes_of(const product_shape& shape, index_t threads) {
+std::size_t workspace_bytes_of(const gemm_shape& shape, index_t threads) {
   return gemm_workspace_bytes(shape.m, shape.n, shape.k, threads);
 }
 
@@ -93,10 +66,10 @@ tensor<std::int32_t> exact_sums(const quantized_matrix& a, const quantized_matri
 
 constexpr std::pair<int, int> all_zero_points[] = {{0, 0}, {255, 255}, {0, 255}, {255, 0}, {128, 128}, {131, 7}};
 
-void check_sums(const product_shape& shape, const layout& where, values a_values, values b_values,
+void check_sums(const gemm_shape& shape, const layout& where, values a_values, values b_values,
                 std::pair<int, int> zero_points) {
   generator random(static_cast<std::uint64_t>(shape.m + 100 * shape.n + 100000 * shape.k));
-  const operands x(shape, where, a_values, b_values, zero_points, random);
+  const activation_pair x(shape, where, a_values, b_values, zero_points, random);
   guarded_tensor<std::int32_t> y(shape.m, shape.n, where);
   exact_workspace memory(workspace_bytes_of(shape, 1), static_cast<std::size_t>(where.offset) % 64);
   gemm<tested_isa>(x.a(), x.b(), raw_accumulator{}, y.view(), memory.get());
@@ -110,14 +83,14 @@ void check_sums(const product_shape& shape, const layout& where, values a_values
 
 TEST_CASE("gemm: sums are exact in tiles and remainders [two activations, every shape]") {
   std::size_t i = 0;
-  for_each_shape([&](const product_shape& shape, const layout& where) {
+  for_each_shape([&](const gemm_shape& shape, const layout& where) {
     check_sums(shape, where, values::random, values::random, all_zero_points[i++ % std::size(all_zero_points)]);
   });
   CHECK(true);
 }
 
 TEST_CASE("gemm: sums are exact for extreme codes and zero points [two activations]") {
-  for (const product_shape& shape : {product_shape{7, 21, 16}, {6, 64, 33}, {1, 17, 3072}, {3, 5, 1}}) {
+  for (const gemm_shape& shape : {gemm_shape{7, 21, 16}, {6, 64, 33}, {1, 17, 3072}, {3, 5, 1}}) {
     for (const values a : all_values) {
       for (const values b : all_values) {
         for (const auto& zero_points : all_zero_points) {
@@ -143,7 +116,7 @@ TEST_CASE("gemm: sums are exact at the limit of the inner dimension [two activat
 
 TEST_CASE("gemm: both operands may be the same memory [two activations]") {
   generator random(8);
-  const operands x({13, 13, 37}, layouts[1], values::random, values::random, {100, 100}, random);
+  const activation_pair x({13, 13, 37}, layouts[1], values::random, values::random, {100, 100}, random);
   guarded_tensor<std::int32_t> y(13, 13);
   exact_workspace memory(workspace_bytes_of({13, 13, 37}, 1));
   gemm<tested_isa>(x.a(), x.a(), raw_accumulator{}, y.view(), memory.get());
@@ -151,9 +124,9 @@ TEST_CASE("gemm: both operands may be the same memory [two activations]") {
 }
 
 template <class Stage>
-void check_stage(const product_shape& shape, const layout& where, scales what, std::pair<int, int> zero_points,
+void check_stage(const gemm_shape& shape, const layout& where, scales what, std::pair<int, int> zero_points,
                  generator& random) {
-  const operands x(shape, where, values::random, values::random, zero_points, random);
+  const activation_pair x(shape, where, values::random, values::random, zero_points, random);
   const stage_arrays arrays(shape.m, shape.n, where, what, x.bound(), random);
   const Stage stage = stage_of<Stage>(arrays);
   guarded_tensor<typename Stage::output> y(shape.m, shape.n, where), expected(shape.m, shape.n);
@@ -202,7 +175,7 @@ struct batch_operand {
 };
 
 template <class Executor>
-void check_batch(index_t count, const product_shape& shape, arrangement how, const Executor& run) {
+void check_batch(index_t count, const gemm_shape& shape, arrangement how, const Executor& run) {
   CAPTURE(count, shape.m, shape.n, shape.k, int(how), run.threads());
   generator random(70);
   const batch_operand a(how, count, shape.m, shape.k, random);
@@ -231,7 +204,7 @@ void check_batch(index_t count, const product_shape& shape, arrangement how, con
 TEST_CASE("gemm: a batch of products equals the products one by one [two activations, every executor]") {
   for (const arrangement how : {arrangement::one_after_another, arrangement::side_by_side, arrangement::shared}) {
     for (const index_t count : {0, 1, 2, 3, 5, 12}) {
-      for (const product_shape& shape : {product_shape{7, 17, 9}, {1, 1, 1}, {5, 3, 0}, {0, 4, 3}, {6, 0, 5}}) {
+      for (const gemm_shape& shape : {gemm_shape{7, 17, 9}, {1, 1, 1}, {5, 3, 0}, {0, 4, 3}, {6, 0, 5}}) {
         check_batch(count, shape, how, sequential{});
         check_batch(count, shape, how, reversed_executor{});
         check_batch(count, shape, how, executor_ref(thread_pool{7}));

@@ -29,7 +29,9 @@
 #include "intact/reference/rmsnorm.hpp"
 #include "intact/rmsnorm.hpp"
 #include "intact/stage/fused.hpp"
+#include "layernorm_cases.hpp"
 #include "reversed_executor.hpp"
+#include "softmax_cases.hpp"
 #include "tensor.hpp"
 
 // The operations beside gemm on one instruction set, isa::INTACT_TEST_ISA, against the specification, bit by bit. This
@@ -70,36 +72,9 @@ void for_each_input(const shape& s, std::int64_t low, std::int64_t high, const F
   }
 }
 
-struct owned_layernorm {
-  int zero_point;
-  guarded_vector<std::uint8_t> shift;
-  std::uint64_t epsilon;
-  guarded_vector<std::int32_t> gain;
-  guarded_vector<std::int64_t> bias;
-  int output_shift;
-  std::int64_t epsilon_fraction = 0;
-
-  layernorm_parameters view() const { return {zero_point, shift, epsilon, gain, bias, output_shift, epsilon_fraction}; }
-};
-
-/// Half of the outputs are within the range of codes, the others are clamped.
-owned_layernorm random_layernorm(index_t channels, bool is_wide, int output_shift, generator& random) {
-  owned_layernorm p{is_wide ? 0 : static_cast<int>(random.between(0, 255)), {}, 1, {}, {}, output_shift};
-  p.epsilon = std::uint64_t{1} << random.between(0, 40);
-  p.epsilon_fraction = random.between(layernorm_min_epsilon_fraction, layernorm_max_epsilon_fraction);
-  const std::int64_t largest_gain =
-      std::min<std::int64_t>((1 << 30) - 1, std::int64_t{100} << std::max(0, output_shift - 24));
-  for (index_t c = 0; c < channels; ++c) {
-    p.shift.push_back(static_cast<std::uint8_t>(random.between(0, layernorm_max_shift)));
-    p.gain.push_back(static_cast<std::int32_t>(random.between(-largest_gain, largest_gain)));
-    p.bias.push_back(random.between(0, (std::int64_t{256} << output_shift) - 1));
-  }
-  return p;
-}
-
 /// LayerNorm, and RMSNorm with the same parameters.
 template <class Code>
-void check_layernorm(const guarded_tensor<Code>& x, const owned_layernorm& p, const layout& where) {
+void check_layernorm(const guarded_tensor<Code>& x, const guarded_layernorm& p, const layout& where) {
   CAPTURE(x.rows(), x.columns(), where.gap, p.output_shift);
   const auto check = [&](const auto& specified, const auto& computed) {
     guarded_tensor<std::uint8_t> expected(x.rows(), x.columns()), y(x.rows(), x.columns(), where),
@@ -139,7 +114,7 @@ void check_layernorm_of_codes() {
       for (const values what : all_values) {
         guarded_tensor<Code> x(5, channels);
         fill(x.view(), what, low, high, random);
-        owned_layernorm p = random_layernorm(channels, low < 0, 48, random);
+        guarded_layernorm p = random_layernorm(channels, low < 0, 48, random);
         p.zero_point = low < 0 ? 0 : zero_point;
         p.shift.assign(p.shift.size(), layernorm_max_shift);
         check_layernorm(x, p, {});
@@ -158,7 +133,7 @@ void check_layernorm_without_shifts() {
     for (const index_t channels : {1, 31, 32, 33, 96, 197}) {
       for_each_input<Code>({rows, channels}, std::numeric_limits<Code>::min(), std::numeric_limits<Code>::max(),
                            [&](const guarded_tensor<Code>& x, const layout& where) {
-                             owned_layernorm p = random_layernorm(channels, sizeof(Code) == 2, 48, random);
+                             guarded_layernorm p = random_layernorm(channels, sizeof(Code) == 2, 48, random);
                              p.shift.assign(p.shift.size(), 0);
                              check_layernorm(x, p, where);
                              p.shift.back() = layernorm_max_shift;
@@ -195,7 +170,7 @@ TEST_CASE("layernorm: equals the specification [nearly constant rows, variances 
     for (const int step : {-1, 0, 1}) {
       guarded_tensor<std::uint8_t> x(6, 33);
       fill(x.view(), values::random, 100, 101, random);
-      owned_layernorm p = random_layernorm(33, false, 48, random);
+      guarded_layernorm p = random_layernorm(33, false, 48, random);
       p.epsilon = (std::uint64_t{1} << bits) + static_cast<std::uint64_t>(bits < 2 || bits == 61 ? 0 : step);
       check_layernorm(x, p, {});
     }
@@ -214,7 +189,7 @@ TEST_CASE("layernorm: equals the specification [small and large variances in one
           x(i, c) = static_cast<std::uint8_t>(least + random.between(0, spread));
         }
       }
-      owned_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
+      guarded_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
       p.epsilon = static_cast<std::uint64_t>(round % 3 == 0 ? (1 << 20) - random.between(1, 9) : random.between(1, 3));
       check_layernorm(x, p, {});
     }
@@ -234,7 +209,7 @@ TEST_CASE("rmsnorm: equals the specification [small and large mean squares in on
           x(i, c) = static_cast<std::uint8_t>(100 + words(i, c));
         }
       }
-      owned_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
+      guarded_layernorm p = random_layernorm(channels, false, round % 2 == 0 ? 48 : 31, random);
       p.epsilon = static_cast<std::uint64_t>(round % 3 == 0 ? (1 << 20) - random.between(1, 9) : random.between(1, 3));
       p.zero_point = 100;
       check_layernorm(x, p, {});
@@ -277,7 +252,7 @@ TEST_CASE("layernorm: equals the specification [deviations that are powers of tw
         guarded_tensor<std::uint8_t> x(1, 2);
         x(0, 0) = static_cast<std::uint8_t>(distance);
         x(0, 1) = 0;
-        owned_layernorm p{0, {0, 0}, static_cast<std::uint64_t>(epsilon), {}, {}, 48};
+        guarded_layernorm p{0, {0, 0}, static_cast<std::uint64_t>(epsilon), {}, {}, 48};
         for (const std::int64_t centred : {distance, -distance}) {
           const int down = exponent / 2 - 24;
           const std::int64_t z = down <= 0 ? centred * (std::int64_t{1} << -down) : centred >> down;
@@ -290,44 +265,6 @@ TEST_CASE("layernorm: equals the specification [deviations that are powers of tw
     }
   }
 }
-
-template <class T>
-guarded_vector<guarded_vector<T>> exponential_tables(index_t keys) {
-  generator random(203);
-  const T limit = exp_table_limit<T>(std::max<index_t>(keys, 1));
-  guarded_vector<guarded_vector<T>> tables;
-  tables.emplace_back(256, limit);  // all keys alike
-  tables.emplace_back(256, T{1});
-  guarded_vector<T> spike(256, 0);  // only the largest key counts
-  spike[0] = 1;
-  tables.push_back(spike);
-  for (const int octave : {1, 2, 4, 9, 30, 200}) {
-    guarded_vector<T> falling{limit};
-    while (falling.size() < 256) {
-      const T step = falling.back() / static_cast<T>(octave) / 2 * 3;
-      const auto most = static_cast<std::int64_t>(std::min<T>(step, falling.back()));
-      falling.push_back(falling.back() - static_cast<T>(random.between(0, most)));
-    }
-    tables.push_back(falling);
-  }
-  guarded_vector<T> steps;  // powers of two
-  for (int d = 0; d < 256; ++d) {
-    steps.push_back(limit >> std::min<int>(d / 4, 8 * sizeof(T) - 1));
-  }
-  tables.push_back(steps);
-  guarded_vector<T> neighbours;  // many entries with the same leading bits
-  for (int d = 0; d < 256; ++d) {
-    neighbours.push_back(limit / 3 + static_cast<T>(255 - d));
-  }
-  if (neighbours[0] <= limit) {
-    tables.push_back(neighbours);
-  }
-  return tables;
-}
-
-template <attention_code Format>
-using code_tensor =
-    std::conditional_t<Format == attention_code::u4_clipped, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
 
 template <attention_code Format, log2_rounding Rounding, class T>
 void check_log_softmax(const guarded_tensor<std::uint8_t>& logits, const guarded_vector<T>& table,
@@ -423,19 +360,6 @@ int wrong_codes(std::vector<T> table, std::vector<T> others, T e) {
   return first_difference(y.view(), expected.view()) == "" ? 0 : 1;
 }
 
-/// A table but for one entry, either falling by up to 1/octave from entry to entry or, if that is 0, with entries of
-/// which next to nothing is left where only the leading bits are added up.
-template <class T>
-std::vector<T> random_table(T largest, int octave, generator& random) {
-  std::vector<T> table{largest};
-  while (table.size() < 255) {
-    const T step = octave == 0 ? T{1} : table.back() / static_cast<T>(octave);
-    const T next = octave == 0 && table.size() == 1 ? largest >> random.between(22, 26) : table.back();
-    table.push_back(next - std::min(next, static_cast<T>(random.between(0, static_cast<std::int64_t>(step)))));
-  }
-  return table;
-}
-
 template <log2_rounding Rounding, class T>
 void check_rows_beside_limits() {
   generator random(205);
@@ -444,7 +368,7 @@ void check_rows_beside_limits() {
     const index_t keys = std::array{2, 3, 49, 197, 2000}[static_cast<std::size_t>(round % 5)];
     const int octave = std::array{0, 1, 7, 20, 100, 0, 0}[static_cast<std::size_t>(round % 7)];
     const T limit = exp_table_limit<T>(keys);
-    const std::vector<T> table = random_table<T>(limit >> random.between(0, 16), octave, random);
+    const std::vector<T> table = random_exponential_table<T>(limit >> random.between(0, 16), octave, random);
     std::vector<T> others{table[0]};
     while (others.size() + 1 < static_cast<std::size_t>(keys)) {
       others.push_back(table[static_cast<std::size_t>(random.between(0, 254))]);
@@ -824,7 +748,7 @@ TEST_CASE("layernorm, rmsnorm, log_softmax, max_softmax, activation: work in pla
     for (const layout& where : layouts) {
       guarded_tensor<std::uint8_t> x(19, columns, where);
       fill(x.view(), values::random, 0, 255, random);
-      const owned_layernorm p = random_layernorm(columns, false, 48, random);
+      const guarded_layernorm p = random_layernorm(columns, false, 48, random);
       const guarded_vector<std::uint64_t> table = exponential_tables<std::uint64_t>(columns)[6];
       guarded_vector<std::uint8_t> bytes;
       for (int d = 0; d < 256; ++d) {

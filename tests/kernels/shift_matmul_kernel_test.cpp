@@ -18,6 +18,7 @@
 #include "keep_wide_accumulator.hpp"
 #include "refusal.hpp"
 #include "reversed_executor.hpp"
+#include "softmax_cases.hpp"
 #include "tensor.hpp"
 
 // Attention times V on one instruction set, isa::INTACT_TEST_ISA, against the specification, and its sums against an
@@ -37,9 +38,6 @@ struct keep_wide_accumulator_and_place {
 };
 static_assert(takes_64_bits<keep_wide_accumulator_and_place>);
 
-template <attention_code Format>
-using code_tensor =
-    std::conditional_t<Format == attention_code::u4_clipped, guarded_packed_tensor<u4>, guarded_tensor<std::uint8_t>>;
 template <attention_code Format>
 using keep = std::conditional_t<Format == attention_code::u8_full, keep_wide_accumulator, raw_accumulator>;
 template <attention_code Format>
@@ -70,33 +68,6 @@ void for_each_shape(const Check& check) {
   for (const shape& other : {shape{0, 4, 4}, shape{4, 4, 0}, shape{1, 4097, 1}, shape{7, 197, 64}, shape{53, 197, 20},
                              shape{67, 197, 2}, shape{100, 3, 5}, shape{31, 1000, 3}, shape{19, 4097, 2}}) {
     check(other);
-  }
-}
-
-/// The codes to fill rows with.
-enum class contents { random, small, boundaries, nothing, last, behind_last, first };
-constexpr contents all_contents[] = {contents::random, contents::small,       contents::boundaries, contents::nothing,
-                                     contents::last,   contents::behind_last, contents::first};
-
-/// Codes up to `largest` whose 2^-code sum up to less than 257 in each row: few of them are below 5.
-template <class View>
-void fill_codes(const View& view, contents what, int largest, generator& random) {
-  constexpr int boundaries[] = {5,  7,  8,  9,  15, 16, 17, 23, 24,  25,  31, 32,
-                                39, 40, 43, 44, 45, 46, 47, 48, 127, 128, 255};
-  const int least = largest < 5 ? 0 : 5;
-  for (index_t i = 0; i < view.rows; ++i) {
-    for (index_t j = 0; j < view.columns; ++j) {
-      const bool may_be_first = j < 100;
-      const std::int64_t code = what == contents::random        ? random.between(may_be_first ? 0 : least, largest)
-                                : what == contents::small       ? random.between(may_be_first ? 0 : least, 23)
-                                : what == contents::boundaries  ? boundaries[random.between(0, 22)]
-                                : what == contents::nothing     ? largest
-                                : what == contents::last        ? 44
-                                : what == contents::behind_last ? 45
-                                : may_be_first                  ? 0
-                                                                : largest;
-      store(view, i, j, std::min<std::int64_t>(code, largest));
-    }
   }
 }
 
@@ -170,7 +141,7 @@ void check_normalized(const typename attention_codes<Format>::const_view& codes,
 }
 
 template <attention_code Format>
-void check_codes(const shape& of, const layout& where, contents what, values v_values, int zero_point,
+void check_codes(const shape& of, const layout& where, code_contents what, values v_values, int zero_point,
                  generator& random) {
   code_tensor<Format> codes(of.rows, of.keys, where);
   guarded_tensor<std::uint8_t> v(of.keys, of.channels, where);
@@ -193,11 +164,12 @@ void check_all_codes() {
   int i = 0;
   for_each_shape([&](const shape& of) {
     const layout& where = layouts[i++ % 3];
-    check_codes<Format>(of, where, contents::random, values::random, static_cast<int>(random.between(0, 255)), random);
-    check_codes<Format>(of, where, contents::small, values::random, 128, random);
+    check_codes<Format>(of, where, code_contents::random, values::random, static_cast<int>(random.between(0, 255)),
+                        random);
+    check_codes<Format>(of, where, code_contents::small, values::random, 128, random);
   });
   for (const shape& of : {shape{7, 5, 17}, shape{6, 64, 64}, shape{14, 197, 65}, shape{2, 512, 5}}) {
-    for (const contents what : all_contents) {
+    for (const code_contents what : all_code_contents) {
       for (const values v_values : {values::smallest, values::largest, values::alternating}) {
         check_codes<Format>(of, layouts[i++ % 3], what, v_values, 0, random);
         check_codes<Format>(of, layouts[i++ % 3], what, v_values, 255, random);
@@ -238,7 +210,7 @@ TEST_CASE("shift_matmul: a stage for 8-bit codes may take the row") {
   constexpr index_t rows = 67, keys = 50, channels = 37;
   generator random(35);
   guarded_tensor<std::uint8_t> codes(rows, keys), v(keys, channels);
-  fill_codes(codes.view(), contents::random, 45, random);
+  fill_codes(codes.view(), code_contents::random, 45, random);
   fill(v.view(), values::random, 0, 255, random);
   guarded_tensor<std::int64_t> expected(rows, channels), y(rows, channels);
   sum_exactly<attention_code::u8_full>(codes.view(), {v.view(), 9}, expected.view());

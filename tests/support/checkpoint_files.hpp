@@ -47,9 +47,9 @@ struct checkpoint_tensors {
 
   void write(const std::filesystem::path& path) const { write_safetensors(path, tensors(), metadata); }
 
-  safetensors_file in_memory() const {
-    return safetensors_file::parse(safetensors_bytes("checkpoint", tensors(), metadata), "checkpoint");
-  }
+  std::vector<std::byte> bytes() const { return safetensors_bytes("checkpoint", tensors(), metadata); }
+
+  safetensors_file in_memory() const { return safetensors_file::parse(bytes(), "checkpoint"); }
 
   /// The same with elements of another type, F64, F16, BF16 or I32. Values that F16 lacks become infinite; those of F16
   /// and BF16 are cut off, not rounded.

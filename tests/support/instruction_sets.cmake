@@ -17,7 +17,7 @@ endfunction()
 intact_isas_of("${families}" isas)
 
 # The best set that the flags of the whole build allow, which programs use that name none, and the processor's best.
-try_run(ran compiled ${CMAKE_CURRENT_BINARY_DIR}/best_isas SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/support/best_isas.cpp
+try_run(ran compiled ${CMAKE_CURRENT_BINARY_DIR}/best_isas SOURCES ${CMAKE_CURRENT_LIST_DIR}/best_isas.cpp
   CMAKE_FLAGS -DINCLUDE_DIRECTORIES=${PROJECT_SOURCE_DIR}/include -DCMAKE_CXX_STANDARD=20
   RUN_OUTPUT_VARIABLE best COMPILE_OUTPUT_VARIABLE messages)
 if(NOT compiled OR NOT ran EQUAL 0)
@@ -64,7 +64,7 @@ endif()
 # The kernels and models of an instruction set, for all programs that are linked with them: compiled_kernels of the
 # flags of the whole build, compiled_kernels_<isa> of each set that is tested whole.
 function(intact_add_compiled_kernels name isa)
-  set(folder ${CMAKE_CURRENT_SOURCE_DIR}/support)
+  set(folder ${CMAKE_CURRENT_FUNCTION_LIST_DIR})
   add_library(${name} STATIC ${folder}/compiled_kernels.cpp)
   target_link_libraries(${name} PUBLIC intact::intact)
   set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)

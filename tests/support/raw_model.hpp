@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -31,15 +32,17 @@ struct raw_model {
   explicit raw_model(const integer_vit& model) : raw_model(model, save_integer_vit) {}
   explicit raw_model(const integer_swin& model) : raw_model(model, save_integer_swin) {}
 
+  explicit raw_model(const safetensors_file& file) : metadata(file.metadata()) {
+    for (const std::string& name : file.names()) {
+      tensors[name] = {file.info(name).type, file.info(name).shape, file.machine_bytes(name)};
+    }
+  }
+
   template <class Model, class Save>
   raw_model(const Model& model, const Save& save) {
     const scratch_folder folder;
     save(model, folder / "model", {});
-    const safetensors_file file = safetensors_file::read(folder / "model");
-    metadata = file.metadata();
-    for (const std::string& name : file.names()) {
-      tensors[name] = {file.info(name).type, file.info(name).shape, file.machine_bytes(name)};
-    }
+    *this = raw_model(safetensors_file::read(folder / "model"));
   }
 
   template <class T>
@@ -49,12 +52,12 @@ struct raw_model {
   template <class T>
   T get(const std::string& name, std::size_t i = 0) const {
     T value;
-    std::memcpy(&value, &tensors.at(name).bytes.at(i * sizeof(T)), sizeof(T));
+    std::memcpy(&value, element<T>(tensors.at(name).bytes, i), sizeof(T));
     return value;
   }
   template <class T>
   void set(const std::string& name, std::size_t i, T value) {
-    std::memcpy(&tensors.at(name).bytes.at(i * sizeof(T)), &value, sizeof(T));
+    std::memcpy(element<T>(tensors.at(name).bytes, i), &value, sizeof(T));
   }
   /// A single number of the model.
   void set(const std::string& name, std::int64_t value) { set(name, 0, value); }
@@ -71,18 +74,19 @@ struct raw_model {
   }
 
   /// Makes the real numbers of every scale those of its integers, as far as the integers allow.
+  /// Errors: std::out_of_range for tensors of other sizes than a model's.
   void repair();
 
   std::string header() const {
     std::string text = "{\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
-      text += (text.ends_with('{') ? "\"" : ",\"") + key + "\":\"" + value + '"';
+      text += (text.ends_with('{') ? "" : ",") + quoted(key) + ':' + quoted(value);
     }
     text += '}';
     std::size_t begin = 0;
     for (const auto& [name, tensor] : tensors) {
       const std::size_t end = begin + tensor.bytes.size();
-      text += ",\"" + name + "\":{\"dtype\":\"" + std::string(dtype_name(tensor.type)) +
+      text += ',' + quoted(name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor.type)) +
               "\",\"shape\":" + shape_text(tensor.shape) + ",\"data_offsets\":[" + std::to_string(begin) + ',' +
               std::to_string(end) + "]}";
       begin = end;
@@ -101,13 +105,26 @@ struct raw_model {
     return bytes;
   }
   std::vector<std::byte> file() const { return file(header()); }
+
+ private:
+  /// All of an element is there, or std::out_of_range is thrown.
+  template <class T, class Bytes>
+  static auto* element(Bytes& bytes, std::size_t i) {
+    return &bytes.at((i + 1) * sizeof(T) - 1) - (sizeof(T) - 1);
+  }
+  static std::string quoted(const std::string& text) { return nlohmann::json(text).dump(); }
+  /// A single number, or -1.
+  std::int64_t number(const std::string& name) const {
+    const auto found = tensors.find(name);
+    return found == tensors.end() || !found->second.shape.empty() ? -1 : get<std::int64_t>(name);
+  }
 };
 
 inline void raw_model::repair() {
   for (const auto& [name, tensor] : std::map(tensors)) {
     const std::size_t dot = name.rfind('.');
     const std::string owner = name.substr(0, dot), last = dot == std::string::npos ? "" : name.substr(dot);
-    const std::int64_t shift = tensors.contains(owner + ".shift") ? get<std::int64_t>(owner + ".shift") : -1;
+    const std::int64_t shift = number(owner + ".shift");
     if (shift < 0 || shift > 30) {
       continue;
     }
@@ -120,7 +137,7 @@ inline void raw_model::repair() {
         set(owner + ".exact", 3 * c + 2, real(".offset") - 0.5);
       }
     }
-    const std::int64_t left_shift = tensors.contains(owner + ".prescale") ? get<std::int64_t>(owner + ".prescale") : -1;
+    const std::int64_t left_shift = number(owner + ".prescale");
     if (last != ".multiplier" || left_shift < 0 || left_shift > 30) {
       continue;
     }

@@ -20,10 +20,12 @@ struct code_spread {
   double deviation = 50;
 };
 
-/// Accumulators of random u8 and s8 codes deviate by sqrt(K) * 10,800; the scale takes that to the spread.
+/// Accumulators of random u8 and s8 codes deviate by sqrt(K) * 10,800; the scale takes that to the spread, or as near as
+/// a multiplier can.
 inline channel_scale random_scale(parameter_memory& memory, index_t outputs, index_t inputs,
                                   const code_spread& spread) {
-  const double factor = spread.deviation / (10'800 * std::sqrt(static_cast<double>(std::max<index_t>(inputs, 1))));
+  const double wanted = spread.deviation / (10'800 * std::sqrt(static_cast<double>(std::max<index_t>(inputs, 1))));
+  const double factor = std::min(wanted, 0.49);
   const int shift = std::clamp(-2 - std::ilogb(factor), 0, 12);
   const auto multiplier = static_cast<std::int32_t>(std::lround(std::ldexp(factor, 32 + shift)));
   const auto offset = static_cast<std::int64_t>(std::ldexp(spread.middle + 0.5, 32 + shift));
@@ -54,15 +56,18 @@ inline add_parameters random_add(parameter_memory& memory, index_t width, genera
   return {stream, multipliers(), memory.array<std::int32_t>(width, [](index_t) { return 257 << 19; }), 128, 128, 20};
 }
 
+/// Logits of random codes in heads of a size spread over their range.
+inline tensor_scale spread_logits(index_t head_size) {
+  const double factor = 30 / (2500 * std::sqrt(static_cast<double>(std::max<index_t>(head_size, 1))));
+  return {static_cast<std::int32_t>(std::lround(std::ldexp(factor, 36))), std::int64_t{257} << 35, 4, 0};
+}
+
 inline attention_parameters random_attention(parameter_memory& memory, const attention_shape& shape,
                                              attention_code probabilities, generator& random) {
-  const double logits_factor = 30 / (2500 * std::sqrt(static_cast<double>(shape.head_size())));
-  const tensor_scale logits{static_cast<std::int32_t>(std::lround(std::ldexp(logits_factor, 36))),
-                            std::int64_t{257} << 35, 4, 0};
   const tensor_scale context{1 << 30, std::int64_t{257} << 44, 13, 0};
   return {.qkv = random_linear(memory, 3 * shape.width, shape.width, {}, random),
           .zero_points = {128, 128, 128},
-          .logits = logits,
+          .logits = spread_logits(shape.head_size()),
           .softmax = {.weights = log2_of_sum{.exponential = memory.array<std::uint64_t>(
                                                  256, [](index_t d) { return (32 - d % 16) << 30 >> d / 16; }),
                                              .codes = probabilities},
