@@ -19,7 +19,7 @@ namespace intact_test {
 /// A scale that spreads numbers up to `largest` over the codes and beyond.
 inline tensor_scale some_scale(double largest, double codes, double middle) {
   const double factor = codes / largest;
-  const int left_shift = factor < 0.5 ? 0 : 12;
+  const int left_shift = factor < 0.125 ? 0 : 12;
   const auto multiplier = static_cast<std::int32_t>(std::ldexp(factor, 34 - left_shift));
   return {multiplier, static_cast<std::int64_t>(std::ldexp(middle + 0.5, 34)), 2, left_shift};
 }
