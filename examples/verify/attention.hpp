@@ -64,8 +64,11 @@ struct recorded_attention {
     const std::string logits = name + "_qact_attn1__codes";
     wide = is_wide(file);
     images = file.size(logits, 0, 4);
-    heads = std::max<index_t>(file.size(logits, 1, 4), 1);
+    heads = file.size(logits, 1, 4);
     tokens = file.size(logits, 2, 4);
+    if (heads == 0) {
+      file.fail(logits + " of shape " + printable(file.shape(logits)) + " has no heads");
+    }
     qkv = file.codes<std::uint8_t>(name + "_qact1__codes");
     head_size = qkv.columns / 3 / heads;
     if (file.size(logits, 3, 4) != tokens || qkv.rows != images * tokens || qkv.columns != 3 * heads * head_size) {

@@ -67,6 +67,8 @@ struct recorded_layer {
     return accumulator;
   }
   index_t rows() const { return signed_input ? signed_input->rows : input.rows; }
+  /// Outputs of all rows: a recording that has as many is compared before memory is taken for them.
+  std::size_t outputs() const { return static_cast<std::size_t>(intact::size_product(rows(), weights.rows)); }
   std::int64_t input_value(index_t m, index_t k) const {
     return std::int64_t{signed_input ? (*signed_input)(m, k) : input(m, k)} - input_zero_point;
   }
@@ -138,6 +140,9 @@ inline recorded_layer read_layer(const recorded_case& file, const std::string& n
     layer.input_name = "qin";  // attention recorded alone
   }
   const matrix<std::int8_t> codes = file.codes<std::int8_t>(name + "__wcodes");
+  if (codes.values.empty()) {
+    file.fail(name + "__wcodes has no values");
+  }
   const index_t outputs = file.shape(name + "__wcodes").empty() ? 0 : file.shape(name + "__wcodes")[0];
   layer.image = file.shape(name + "__wcodes").size() == 4;
   layer.weights = matrix<std::int8_t>(outputs, outputs == 0 ? 0 : codes.rows * codes.columns / outputs);
@@ -183,9 +188,9 @@ template <class Weights>
 tensor_comparison compare_accumulators(const recorded_case& file, const recorded_layer& layer, Weights weights,
                                        const char* operation) {
   const std::string tensor = layer.name + "__acc";
+  tensor_comparison result = file.compare(tensor, operation, claim::exact, layer.outputs());
   matrix<std::int32_t> sums(layer.rows(), layer.weights.rows);
   layer.multiply(weights, intact::raw_accumulator{}, sums.view());
-  tensor_comparison result = file.compare(tensor, operation, claim::exact, sums.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
   const accumulator_places place(file, tensor, layer);
   for (index_t m = 0; m < sums.rows; ++m) {
@@ -242,10 +247,10 @@ tensor_comparison compare_requantized(const recorded_case& file, const recorded_
     return intact::code_scale{.scale = static_cast<double>(output.channel(n)),
                               .zero_point = static_cast<double>(output.zero_point)};
   };
+  tensor_comparison result = file.compare(tensor, "requantized codes of layers", claim::bounded, layer.outputs());
   const auto built = build_layer_scale(layer, output_of);
   matrix<Code> codes(layer.rows(), layer.weights.rows);
   layer.multiply(layer.weights.view(), intact::requantize<Code>{built.view()}, codes.view());
-  tensor_comparison result = file.compare(tensor, "requantized codes of layers", claim::bounded, codes.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
   for (index_t m = 0; m < codes.rows; ++m) {
     for (index_t n = 0; n < codes.columns; ++n) {
@@ -270,12 +275,12 @@ inline tensor_comparison compare_gelu(const recorded_case& file, const recorded_
   const intact::activation_table table =
       intact::build_activation_table(intact::gelu, static_cast<double>(*low), static_cast<double>(*high),
                                      {file.tensor_scale(layer.output_name), zero_point});
+  tensor_comparison result = file.compare(tensor, "GELU of 12-bit codes", claim::within_one, layer.outputs());
   const auto built = build_layer_scale(layer, [&](index_t) { return table.input; });
   matrix<std::uint16_t> wide(layer.rows(), layer.weights.rows);
   matrix<std::uint8_t> codes(wide.rows, wide.columns);
   layer.multiply(layer.weights.view(), intact::requantize_u12{built.view()}, wide.view());
   intact::activation(wide.view(), table.codes, codes.view());
-  tensor_comparison result = file.compare(tensor, "GELU of 12-bit codes", claim::within_one, codes.values.size());
   const std::vector<std::int64_t> recorded = file.integers(tensor);
   for (std::size_t at = 0; at < recorded.size(); ++at) {
     result.compare<std::int64_t>(at, codes.values[at], recorded[at]);

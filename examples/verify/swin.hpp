@@ -48,7 +48,7 @@ struct recorded_swin_block {
                       const intact::window_grid& windows)
       : name(std::move(block)), stream(std::move(stream_name)), grid(windows) {
     const index_t rows = file.codes<std::uint8_t>(name + "qact1__codes").rows;
-    if (grid.tokens() == 0 || rows % grid.tokens() != 0 || grid.padded_tokens() != grid.tokens()) {
+    if (rows == 0 || grid.tokens() == 0 || rows % grid.tokens() != 0 || grid.padded_tokens() != grid.tokens()) {
       file.fail(name + "qact1__codes has " + std::to_string(rows) + " rows; it must have " +
                 std::to_string(grid.tokens()) + " per image, in windows of " + std::to_string(grid.window) +
                 " tokens on a side");

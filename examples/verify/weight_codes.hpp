@@ -65,11 +65,11 @@ inline void verify_weight_codes(const recorded_case& file, case_report& report) 
   const matrix<std::uint8_t> weights = recorded_weights(file, v.rows);
   const int v_zero_point = file.quantizer_of("v").zero_point, zero_point = file.quantizer_of("context").zero_point;
   const double ratio = file.tensor_scale("v") / file.tensor_scale("context");
+  tensor_comparison context = file.compare("context__codes", "requantized codes of weights times V", claim::bounded,
+                                           static_cast<std::size_t>(intact::size_product(weights.rows, v.columns)));
   matrix<std::uint8_t> y(weights.rows, v.columns);
   intact::reference::weighted_matmul(weights.view(), {v.view(), v_zero_point},
                                      intact::build_row_divisor(ratio, zero_point), y.view());
-  tensor_comparison context =
-      file.compare("context__codes", "requantized codes of weights times V", claim::bounded, y.values.size());
   const std::vector<std::int64_t> recorded = file.integers("context__codes");
   for (std::size_t at = 0; at < recorded.size(); ++at) {
     context.compare<std::int64_t>(at, y.values[at], recorded[at], [&] {

@@ -49,6 +49,21 @@ TEST_CASE("recorded_case: gives codes, quantizers and parameters") {
   CHECK(file.names_ending("__codes") == std::vector<std::string>{"x"});
 }
 
+TEST_CASE("recorded_case: refuses tensors without elements whose other sizes are large") {
+  const auto refused = [](const std::vector<std::int64_t>& shape) {
+    const std::vector<float> none;
+    const std::vector<tensor_to_write> tensors = {tensor_from("x", shape, none)};
+    return refusal<file_error>([&] {
+      recorded_case(safetensors_file::parse(safetensors_bytes("case", tensors, {{"function", "f"}}), "case"));
+    });
+  };
+  CHECK(refused({0}) == "");
+  CHECK(refused({0, 256, 0, 256}) == "");
+  CHECK(mentions(refused({65537, 0}), "case: x has shape [65537, 0]; the sizes of a tensor without elements"));
+  CHECK(mentions(refused({256, 0, 257}), "must have a product of at most 65536"));
+  CHECK(mentions(refused({std::int64_t{1} << 40, 0}), "case: x has shape [1099511627776, 0]"));
+}
+
 TEST_CASE("recorded_case: errors name the file, the tensor and the limit") {
   const recorded_case file = made_case();
   CHECK(refusal<file_error>([&] { file.codes<std::int8_t>("x__codes"); }) ==

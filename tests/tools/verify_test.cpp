@@ -326,6 +326,51 @@ TEST_CASE("intact-verify: a layer of 0 rows does not count as compared") {
   CHECK(both.says("1 verified, 1 unsupported, 0 unreadable; all claims hold"));
 }
 
+TEST_CASE("intact-verify: refuses sizes that do not fit each other before it takes memory for them") {
+  const scratch_folder folder;
+  const std::filesystem::path bad = folder / "bad.safetensors";
+  const auto refused = [&](const std::string& function, const std::vector<intact::tensor_to_write>& tensors,
+                           const std::string& message) {
+    intact::write_safetensors(bad, tensors, {{"function", function}, {"params", R"({"softmax_bits":4})"}});
+    const program_outcome result = verify(bad);
+    INFO(result.output);
+    CHECK(result.exit_code == 2);
+    CHECK(result.says(message));
+  };
+  using intact::tensor_from;
+  const std::vector<std::uint8_t> many(50'000), few(4), none;
+  const std::vector<std::int32_t> zero = {0};
+  const std::vector<float> one = {1};
+  const auto layer = [&](const std::vector<std::uint8_t>& x, const std::vector<std::int64_t>& x_shape) {
+    return std::vector<intact::tensor_to_write>{
+        tensor_from("qin__codes", x_shape, x),   tensor_from("qin__scale", {}, one),
+        tensor_from("qin__zp", {}, zero),        tensor_from("lin__wcodes", x_shape, x),
+        tensor_from("lin__wscale", {1}, one),    tensor_from("lin__acc", {2, 2}, few),
+        tensor_from("qout__codes", {2, 2}, few), tensor_from("qout__scale", {}, one),
+        tensor_from("qout__zp", {}, zero)};
+  };
+  const std::string linear = "QAct -> QLinear -> QAct";
+  // Products of two sizes, each of them the file's.
+  refused(linear, layer(many, {50'000, 1}), "lin__acc has 4 values; it must have 2500000000");
+  std::vector<intact::tensor_to_write> without_acc = layer(many, {50'000, 1});
+  without_acc.erase(without_acc.begin() + 5);
+  refused(linear, without_acc, "qout__codes has 4 values; it must have 2500000000");
+  // Sizes of tensors without values.
+  refused(linear, layer(none, {50'000, 0}), "lin__wcodes has no values");
+  refused(linear, layer(none, {std::int64_t{1} << 40, 0}), "the sizes of a tensor without elements, but for 0, must");
+  refused(
+      "Attention.forward",
+      {tensor_from("attn_qact_attn1__codes", {1, 0, 200, 200}, none), tensor_from("attn_qact1__codes", {4, 1}, few)},
+      "attn_qact_attn1__codes of shape [1, 0, 200, 200] has no heads");
+  refused("attention by weight codes",
+          {tensor_from("logits__codes", {50'000, 1}, many), tensor_from("attention__codes", {50'000, 1}, many),
+           tensor_from("table", {256}, std::span(many).first(256)),
+           tensor_from("code_weights", {16}, std::span(many).first(16)), tensor_from("v__codes", {1, 50'000}, many),
+           tensor_from("v__scale", {}, one), tensor_from("v__zp", {}, zero), tensor_from("context__codes", {4}, few),
+           tensor_from("context__scale", {}, one), tensor_from("context__zp", {}, zero)},
+          "context__codes has 4 values; it must have 2500000000");
+}
+
 /// Copies a case with one value, of 4 bytes, replaced.
 template <class T>
 void write_replaced(const std::filesystem::path& from, const std::filesystem::path& to, const std::string& tensor,
