@@ -15,7 +15,7 @@ foreach(folder IN ITEMS io quantize)
   set(${folder}_headers ${intact_headers})
   list(FILTER ${folder}_headers INCLUDE REGEX /intact/${folder}/)
 endforeach()
-list(FILTER intact_headers EXCLUDE REGEX "/intact/(io|quantize)/")
+list(FILTER intact_headers EXCLUDE REGEX "/intact/(c|io|quantize)/")
 # Executors on other libraries are not verified: those may be missing.
 set(executor_headers ${include_dir}/intact/executors/openmp.hpp ${include_dir}/intact/executors/tbb.hpp)
 list(REMOVE_ITEM intact_headers ${executor_headers})

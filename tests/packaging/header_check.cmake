@@ -19,6 +19,7 @@ set(layer_of_executors 8)
 set(layer_of_io 9)
 set(layer_of_interop 9)
 set(layer_of_quantize 10)
+set(layer_of_c 11)
 
 # Headers that header layers 0-7 may include: none that allocates, prints, or computes in floating point.
 set(foreign_headers algorithm array bit compare concepts cstddef cstdint cstring iterator limits optional span string_view
@@ -49,6 +50,8 @@ function(locate header folder_result layer_result)
   set(folder "")
   if(header STREQUAL "intact/intact.hpp")
     set(folder model)
+  elseif(header STREQUAL "intact/c/intact.h")
+    set(folder c)
   elseif(header MATCHES "^intact/[a-z0-9_]+\\.hpp$")
     set(folder public)
   elseif(header MATCHES "^intact/([a-z0-9_]+)/([a-z0-9_]+/)?[a-z0-9_]+\\.hpp$")
@@ -167,7 +170,8 @@ endfunction()
 
 cmake_path(ABSOLUTE_PATH INCLUDE_DIR)
 file(GLOB_RECURSE headers RELATIVE ${INCLUDE_DIR} ${INCLUDE_DIR}/*)
-list(FILTER headers EXCLUDE REGEX "^intact/(interop/)?dispatch/[a-z_]+\\.cpp$") # units
+list(FILTER headers EXCLUDE REGEX "^intact/((interop/)?dispatch|c)/[a-z_]+\\.cpp$") # units
+list(REMOVE_ITEM headers intact/c/intact.h) # in C
 foreach(header IN LISTS headers)
   check_header(${header})
 endforeach()

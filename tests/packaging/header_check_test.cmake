@@ -50,12 +50,16 @@ header(quantize/eigen.hpp "#include <Eigen/Core>\n#include \"intact/intact.hpp\"
 header(io/safetensors_header.hpp "#include <nlohmann/json.hpp>\n")
 file(WRITE ${tree}/intact/dispatch/unit.cpp "#ifdef INTACT_TAG\n#endif\n")
 file(WRITE ${tree}/intact/interop/dispatch/interop_unit.cpp "#ifdef INTACT_TAG\nfloat x;\n#endif\n")
+file(WRITE ${tree}/intact/c/intact.h "#ifndef INTACT_H\n#define INTACT_H\n#include <stdint.h>\n#endif\n")
+file(WRITE ${tree}/intact/c/gemm.cpp "#include \"intact/c/status.hpp\"\n")
+header(c/status.hpp "#include \"intact/c/intact.h\"\n#include \"intact/quantize/eigen.hpp\"")
 expect_report()
 
 # Header layers
 header(types/up.hpp "#include \"intact/gemm.hpp\"" "includes intact/gemm.hpp: layer 1 does not see layer 5")
 header(arith/up.hpp "  #  include \"intact/reference/gemm.hpp\""
        "includes intact/reference/gemm.hpp: layer 2 does not see layer 7")
+header(quantize/up.hpp "#include \"intact/c/intact.h\"" "includes intact/c/intact.h: layer 10 does not see layer 11")
 header(up.hpp "#include \"intact/model/vit.hpp\"" "includes intact/model/vit.hpp: layer 5 does not see layer 6")
 header(model/up.hpp "#include \"intact/build/scale.hpp\""
        "includes intact/build/scale.hpp: layer 6 does not see layer 8")

@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 
-SUFFIXES = {".hpp", ".cpp", ".cmake", ".py", ".md", ".sh"}
+SUFFIXES = {".hpp", ".cpp", ".h", ".c", ".cmake", ".py", ".md", ".sh"}
 SUFFIX_OF_NAME = {"CMakeLists.txt": ".cmake", "run": ".sh"}
 # Word -> where it is allowed: a pattern that the line has to match.
 BANNED = {
@@ -51,7 +51,7 @@ def test_names(text):
 
 def comment_of(line, suffix):
     """The part of a line that people read: comments of code, all of a page."""
-    if suffix in (".hpp", ".cpp"):
+    if suffix in (".hpp", ".cpp", ".h", ".c"):
         place = line.find("//")
         return line[place + 2 :].lstrip("/<").strip() if place >= 0 and "://" not in line[place - 1 : place + 2] else ""
     if suffix in (".cmake", ".py", ".sh"):

@@ -1,0 +1,328 @@
+// The C interface of intact: C99, for programs in C and for languages that call C. docs/c.md is the introduction.
+//
+// Functions   Each returns a status. If it is not INTACT_OK, intact_error_message tells the reason, and no output has been
+//             written, but that a pointer to a handle has become NULL. Arguments are checked as the C++ functions check
+//             theirs. No C++ exception leaves a function.
+// Memory      The caller's, of any alignment: for each piece a function tells the bytes. Handles in such memory have
+//             nothing to free; they are valid as long as the memory is, and what they were made of if that is said.
+//             The memory must not be moved or copied. Running an operation allocates nothing.
+// Threads     Const handles may be shared by threads. Each call that runs at the same time needs a workspace of its own.
+// Bits        The same as of the C++ functions, on every processor and with every executor. docs/numerics.md has the
+//             formulas to the bit.
+// Structs     A field that is 0 or NULL is the default that its comment names; those without one must be filled.
+
+#ifndef INTACT_C_INTACT_H
+#define INTACT_C_INTACT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define INTACT_API __attribute__((visibility("default")))
+#else
+#define INTACT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Library
+
+/// How a call ended.
+typedef int32_t intact_status;
+enum {
+  INTACT_OK = 0,
+  INTACT_INVALID_ARGUMENT = 1,  ///< an argument breaks the contract: the message names it, its value and the limit
+  INTACT_OUT_OF_MEMORY = 2,     ///< the heap has not the memory that building or loading takes
+  INTACT_FILE_ERROR = 3,        ///< a file that cannot be read, or that holds no model
+  INTACT_NOT_BUILT = 4,         ///< the library was built without the part that this takes
+  INTACT_INTERNAL_ERROR = 5     ///< none of these; a defect of the library
+};
+
+/// The message of the last call of this thread that failed, or "" if none has: valid until the next one that fails.
+INTACT_API const char* intact_error_message(void);
+
+/// The version of the library: major, minor, patch.
+INTACT_API intact_status intact_version(int32_t* major, int32_t* minor, int32_t* patch);
+
+/// The instruction set that all operations use, such as "avx2": the best that the library was compiled for and the
+/// processor offers, or the one that the environment variable INTACT_ISA names. It is chosen once.
+INTACT_API intact_status intact_isa_name(const char** name);
+
+// Matrices
+
+/// The type of a matrix's elements.
+typedef int32_t intact_type;
+enum {
+  INTACT_U8 = 1,
+  INTACT_S8 = 2,
+  INTACT_U12 = 3,  ///< codes of 12 bits in uint16_t
+  INTACT_S16 = 4,
+  INTACT_S32 = 5,
+  INTACT_F32 = 6,
+  INTACT_BF16 = 7,  ///< the upper half of a float32, in uint16_t
+  INTACT_U4 = 8,    ///< two codes a byte, the one of the lower column in the low half
+  INTACT_S4 = 9     ///< the same, -8..7
+};
+
+/// A row-major matrix: element (i, j) is at data[i * stride + j], in elements. Strides are at least the columns, of 4-bit
+/// elements even. Data are aligned as their type is, and may be NULL if there are no elements.
+typedef struct intact_matrix {
+  void* data;
+  ptrdiff_t rows, columns, stride;
+  intact_type type;
+} intact_matrix;
+
+/// The same to be read.
+typedef struct intact_const_matrix {
+  const void* data;
+  ptrdiff_t rows, columns, stride;
+  intact_type type;
+} intact_const_matrix;
+
+// Threads
+
+/// A part of an operation, which an executor is given.
+typedef void (*intact_task)(const void* argument, ptrdiff_t index);
+
+/// Runs an operation's tasks on threads of the caller. Functions that take one take NULL, too: the caller's thread does
+/// everything then.
+typedef struct intact_executor {
+  ptrdiff_t threads;  ///< how many tasks can run at a time, at least 1
+  /// Calls task(argument, i) for each i of 0..tasks - 1 once, in any order, on any threads, and returns when all are
+  /// done. It must not return otherwise: no exception, no longjmp.
+  void (*for_each)(void* context, ptrdiff_t tasks, intact_task task, const void* argument);
+  void* context;  ///< is passed on
+} intact_executor;
+
+// Weights
+
+/// Weights as codes, one row per output channel, N x K.
+typedef struct intact_weights {
+  intact_const_matrix codes;  ///< INTACT_S8 or INTACT_S4
+  intact_const_matrix
+      shifts;       ///< N x ceil(K / group), INTACT_U8, 0..3: the code is shifted left. Only of s4 with a group
+  ptrdiff_t group;  ///< columns that share a shift: a multiple of 8, or at least K. 0: codes have no shifts
+} intact_weights;
+
+/// Weights in the order in which kernels read them, in memory of the caller's.
+typedef struct intact_packed_weights intact_packed_weights;
+
+/// Bytes of memory for packed weights. Of the weights only types and sizes are looked at.
+INTACT_API intact_status intact_packed_weights_bytes(const intact_weights* weights, size_t* bytes);
+
+/// Packs weights, once, when a model is loaded. They are not needed afterwards.
+///
+/// Range:    K <= 2097151.
+/// Memory:   at least intact_packed_weights_bytes, as long as *packed is used.
+/// Errors:   wrong types, sizes that do not match, shifts above 3, memory that is too small.
+/// Aliasing: the memory must not overlap the weights.
+INTACT_API intact_status intact_pack_weights(const intact_weights* weights, void* memory, size_t bytes,
+                                             const intact_packed_weights** packed);
+
+// Scales
+
+/// Code k is the number (k - zero_point) * scale; with shifts, in channel c, ((k - zero_point) << shift[c]) * scale.
+typedef struct intact_scale {
+  float scale;
+  int32_t zero_point;
+  const uint8_t* shift;  ///< one per column, 0..3; NULL: no shifts
+  ptrdiff_t channels;    ///< of shift
+} intact_scale;
+
+/// codes = clamp(round(x / scale) + zero_point), halves to even, in float32. x is INTACT_F32, codes INTACT_U8, INTACT_S8
+/// or INTACT_S16. Source: docs/numerics.md, section 1.
+INTACT_API intact_status intact_quantize(const intact_const_matrix* x, const intact_scale* scale,
+                                         const intact_matrix* codes);
+
+/// The numbers of codes of these types.
+INTACT_API intact_status intact_dequantize(const intact_const_matrix* codes, const intact_scale* scale,
+                                           const intact_matrix* x);
+
+/// The scale of a range of values that has 0 in it: scale = (high - low) / 255 and its zero point for INTACT_U8; of
+/// INTACT_S8 max(-low, high) / 127.5 and 0. Source: docs/numerics.md, section 1.
+INTACT_API intact_status intact_scale_of_range(float low, float high, intact_type type, intact_scale* scale);
+
+/// s8 weights with a scale per output channel of float weights, N x K: scale[n] = max|w[n]| / 127.5. `codes` is N x K of
+/// INTACT_S8, or of INTACT_S4 with the divisor 7.5; `scale` has N elements.
+INTACT_API intact_status intact_quantize_weights(const intact_const_matrix* weights, const intact_matrix* codes,
+                                                 float* scale);
+
+/// A scale per output channel as integers: an accumulator a becomes ((a << left_shift) * multiplier[n] + offset[n]) >>
+/// (32 + shift). The offset has the rounding half, the bias and both zero points. Not owned.
+typedef struct intact_channel_scale {
+  const int32_t* multiplier;
+  const int64_t* offset;
+  ptrdiff_t channels;
+  int32_t shift, left_shift;
+} intact_channel_scale;
+
+/// The real function of a linear layer: y[n] = factor[n] * sum_k (x[k] - zero_point) * w[n, k] + addend[n].
+typedef struct intact_linear_spec {
+  const intact_weights* weights;
+  const double* factor;  ///< per channel: s_x * s_w[n] / s_y
+  const double* addend;  ///< per channel: bias[n] / s_y + the zero point of y
+  int32_t zero_point;    ///< of x
+  intact_type input;     ///< of x: INTACT_U8 or INTACT_S8
+} intact_linear_spec;
+
+/// Builds the scale of a linear layer into arrays of N elements, which it refers to. Codes that it gives are the real
+/// numbers, rounded to nearest: no accumulator of the layer is a tie.
+///
+/// Errors: factors that are negative, not finite or too large, for which no such integers exist: the channel is named.
+/// Source: docs/numerics.md, section 2.
+INTACT_API intact_status intact_build_linear(const intact_linear_spec* spec, int32_t* multiplier, int64_t* offset,
+                                             intact_channel_scale* scale);
+
+/// The functions that intact_build_activation knows.
+typedef int32_t intact_activation_function;
+enum {
+  INTACT_GELU = 0,
+  INTACT_GELU_TANH = 1,
+  INTACT_QUICK_GELU = 2,
+  INTACT_SILU = 3,
+  INTACT_RELU = 4,
+  INTACT_HARD_SWISH = 5
+};
+
+#define INTACT_ACTIVATION_TABLE_SIZE 4096
+
+/// A function between a layer's accumulators and u8 codes.
+typedef struct intact_activation_spec {
+  intact_activation_function function;
+  double low, high;  ///< the range of the function's inputs
+  double output_scale;
+  int32_t output_zero_point;
+} intact_activation_spec;
+
+/// Builds a table of INTACT_ACTIVATION_TABLE_SIZE codes, and the scale of the 12-bit codes that are its input: the layer
+/// before it has factor s_x * s_w[n] / *input_scale and addend bias[n] / *input_scale + *input_zero_point.
+/// Source: docs/numerics.md, section 7.
+INTACT_API intact_status intact_build_activation(const intact_activation_spec* spec, uint8_t* table,
+                                                 double* input_scale, double* input_zero_point);
+
+// Products with weights
+
+/// y = stage(a * W^T): the stage takes each int32 sum to an output.
+///
+/// Shapes:    a M x K, weights N x K, y M x N; sizes may be 0.
+/// Range:     K <= 65793 (u8 x s8), 131071 (s8 x s8), 1052688 (u8 x s4), 2097151 (s8 x s4), 131586 (u8 x s4 with shifts),
+///            262143 (s8 x s4 with shifts): the sums are exact.
+/// Errors:    of all functions below: wrong types, sizes that do not match, K over its limit, a stage out of range.
+/// Aliasing:  y must not overlap a, the weights or the arrays of the stage.
+/// Source:    docs/numerics.md, sections 2, 3 and 14.
+typedef struct intact_product {
+  intact_const_matrix a;  ///< INTACT_U8 or INTACT_S8
+  const intact_packed_weights* weights;
+  intact_matrix y;
+} intact_product;
+
+/// The sums themselves: y is INTACT_S32.
+INTACT_API intact_status intact_gemm(const intact_product* product, const intact_executor* run);
+
+/// Codes of the output's scale: y is INTACT_U8, INTACT_S8, INTACT_U12, INTACT_S16 or INTACT_S32, to which they are
+/// clamped.
+INTACT_API intact_status intact_gemm_requantize(const intact_product* product, const intact_channel_scale* scale,
+                                                const intact_executor* run);
+
+/// y = table[code], the code being the one of 12 bits: y is INTACT_U8. `table`: INTACT_ACTIVATION_TABLE_SIZE codes.
+INTACT_API intact_status intact_gemm_activation(const intact_product* product, const intact_channel_scale* scale,
+                                                const uint8_t* table, const intact_executor* run);
+
+// Layers of other runtimes, to the bit: docs/embedding.md tells which bits are promised
+
+/// How a runtime rounds a layer's sums to codes.
+typedef int32_t intact_rounding;
+enum {
+  INTACT_ROUND_FLOAT32 = 0,    ///< ONNX Runtime and PyTorch's fbgemm: one float32 multiplication
+  INTACT_ROUND_HALF_EVEN = 1,  ///< the definitions of ONNX and PyTorch: the factor of 31 bits, halves to even
+  INTACT_ROUND_SINGLE = 2,     ///< TensorFlow Lite with TFLITE_SINGLE_ROUNDING
+  INTACT_ROUND_DOUBLE = 3      ///< TensorFlow Lite's reference kernels, gemmlowp
+};
+
+/// Where the factor input scale * weight scale / output scale is rounded.
+typedef int32_t intact_factor_rule;
+enum {
+  INTACT_FACTOR_FLOAT32 = 0,             ///< ONNX and PyTorch: to float32 after each operation
+  INTACT_FACTOR_TFLITE_PER_CHANNEL = 1,  ///< in double
+  INTACT_FACTOR_TFLITE_PER_TENSOR = 2    ///< the product of both scales in float32, the rest in double
+};
+
+/// A quantized layer as the model files of other runtimes describe it.
+typedef struct intact_compat_spec {
+  intact_const_matrix weights;  ///< N x K: INTACT_S8 or INTACT_U8
+  int32_t weight_zero_point;
+  const float* weight_scale;  ///< of each channel, or one
+  ptrdiff_t weight_scales;    ///< N or 1
+  const int32_t* bias;        ///< of each channel, in units of input scale * weight scale; NULL: none
+  intact_scale input;         ///< without shifts; zero point -128..255
+  float output_scale;
+  intact_factor_rule rule;
+} intact_compat_spec;
+
+/// The integers of such a layer. intact_build_compat makes them, in memory of the caller's, into which all pointers lead.
+typedef struct intact_compat_layer {
+  const intact_packed_weights* weights;
+  ptrdiff_t channels;         ///< of the following arrays
+  const int32_t* bias;        ///< less the input's zero point times the sum of the weights
+  const int32_t* multiplier;  ///< the factor is multiplier * 2^(exponent - 31)
+  const int32_t* exponent;
+  const float* factor;  ///< the factor in float32
+  int32_t row_factor;   ///< not 0: the weights have a zero point, and products need intact_row_sums with this factor
+} intact_compat_layer;
+
+/// Bytes of memory for a layer of N output channels and K inputs.
+INTACT_API intact_status intact_compat_layer_bytes(ptrdiff_t channels, ptrdiff_t inputs, size_t* bytes);
+
+/// Errors: sizes that do not match, scales that are not above 0 and finite, zero points beyond the type of their codes,
+///         factors of 2^30 and more, a bias beyond int32 after the correction; memory that is too small.
+INTACT_API intact_status intact_build_compat(const intact_compat_spec* spec, void* memory, size_t bytes,
+                                             intact_compat_layer* layer);
+
+/// How a product's sums become codes.
+typedef struct intact_compat_stage {
+  intact_rounding rounding;
+  int32_t zero_point;             ///< of the output
+  int32_t low, high;              ///< codes are clamped to them: a fused ReLU. Equal: all codes of the output's type
+  const int32_t* row_correction;  ///< of each row of a, from intact_row_sums; NULL: none
+} intact_compat_stage;
+
+/// y = stage(a * W^T), with the layer's bias and factors: y is INTACT_U8 or INTACT_S8. The product's weights are the
+/// layer's, or others that a program has arrays for; with a row correction they are s8.
+INTACT_API intact_status intact_gemm_compat(const intact_product* product, const intact_compat_layer* layer,
+                                            const intact_compat_stage* stage, const intact_executor* run);
+
+/// sums[m] = factor * sum_k a[m, k]; `sums` has an element for each row.
+INTACT_API intact_status intact_row_sums(const intact_const_matrix* a, int32_t factor, int32_t* sums);
+
+/// The codes low and high of a fused activation between two real numbers, such as 0 and 6, or 0 and INFINITY, as
+/// TensorFlow Lite computes them. `type`: INTACT_U8 or INTACT_S8.
+INTACT_API intact_status intact_fused_activation(const intact_scale* output, float smallest, float largest,
+                                                 intact_type type, int32_t* low, int32_t* high);
+
+// Float between layers
+
+/// Codes and a scale for each row of a float matrix, from the row's largest magnitude: scale[m] = max|x[m]| / 127. Codes
+/// are INTACT_S8, or INTACT_U8 with the zero point 128. Source: docs/numerics.md, section 14.
+INTACT_API intact_status intact_quantize_rows(const intact_const_matrix* x, const intact_matrix* codes, float* scale,
+                                              const intact_executor* run);
+
+/// Scales of products of such rows.
+typedef struct intact_float_stage {
+  const float* row_scale;      ///< of each row
+  const float* channel_scale;  ///< of each output channel
+  const float* bias;           ///< of each output channel; NULL: none
+  const int32_t* offset;       ///< of each output channel, added to the sums; NULL: none
+} intact_float_stage;
+
+/// y = (sum + offset[n]) * row_scale[m] * channel_scale[n] + bias[n], each step in float32: y is INTACT_F32 or
+/// INTACT_BF16.
+INTACT_API intact_status intact_gemm_float(const intact_product* product, const intact_float_stage* stage,
+                                           const intact_executor* run);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // INTACT_C_INTACT_H

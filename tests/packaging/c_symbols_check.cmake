@@ -1,0 +1,25 @@
+# Fails unless a library exports the functions of a list alone, and the header declares just those:
+# cmake -D NM=<nm> -D LIBRARY=<file> -D HEADER=<file> -D LIST=<file> -P <this file>
+
+cmake_minimum_required(VERSION 3.25)
+
+file(STRINGS ${LIST} expected)
+execute_process(COMMAND ${NM} --dynamic --defined-only ${LIBRARY} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^ \n]+\n" exported "${symbols}")
+list(TRANSFORM exported STRIP)
+file(READ ${HEADER} header)
+string(REGEX MATCHALL "INTACT_API [a-z_]+( char\\*)? intact_[a-z0-9_]+\\(" declared "${header}")
+string(REGEX MATCHALL "INTACT_API [a-z]" all "${header}")
+list(LENGTH all all)
+list(LENGTH declared count)
+if(NOT all EQUAL count)
+  message(FATAL_ERROR "${HEADER} has ${all} declarations, of which ${count} are understood")
+endif()
+list(TRANSFORM declared REPLACE ".*(intact_[a-z0-9_]+)\\($" "\\1")
+foreach(names IN ITEMS exported declared)
+  list(SORT ${names})
+  if(NOT "${${names}}" STREQUAL "${expected}")
+    string(REPLACE ";" "\n  " found "${${names}}")
+    message(FATAL_ERROR "${names} and not the sorted list of ${LIST}:\n  ${found}")
+  endif()
+endforeach()
