@@ -12,7 +12,7 @@ function(intact_add_c_program name library)
                COMPILE_OPTIONS "-Wall;-Wextra;-pedantic;-Werror")
 endfunction()
 
-set(c_tests products threads)
+set(c_tests products threads normalization attention)
 foreach(test IN LISTS c_tests)
   intact_add_c_program(c_${test}_test intact::c c/${test}_test.c)
   add_test(NAME c/${test} COMMAND c_${test}_test)

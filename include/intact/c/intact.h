@@ -321,6 +321,191 @@ typedef struct intact_float_stage {
 INTACT_API intact_status intact_gemm_float(const intact_product* product, const intact_float_stage* stage,
                                            const intact_executor* run);
 
+// Normalization
+
+/// A float LayerNorm or RMSNorm between two quantized tensors.
+typedef struct intact_norm_spec {
+  ptrdiff_t channels;
+  const float* gamma;
+  const float* beta;     ///< of RMSNorm NULL, too: all are 0
+  const uint8_t* shift;  ///< of the input's channels, 0..3: code k is ((k - zero point) << shift[c]) * scale
+  double epsilon;
+  double input_scale;
+  int32_t input_zero_point;  ///< of s16 codes 0
+  double output_scale;
+  int32_t output_zero_point;
+} intact_norm_spec;
+
+/// Its integers. Not owned.
+typedef struct intact_norm {
+  ptrdiff_t channels;
+  const uint8_t* shift;
+  const int32_t* gain;
+  const int64_t* bias;
+  int32_t zero_point, output_shift;
+  uint64_t epsilon;
+  int64_t epsilon_fraction;
+} intact_norm;
+
+/// Builds the integers into arrays of an element for each channel, to which *norm refers, as it does to the shifts.
+/// Errors: scales that are not above 0 and finite, gamma or beta that are not finite, values that 64-bit sums do not
+///         hold. Source: docs/numerics.md, section 4.
+INTACT_API intact_status intact_build_layernorm(const intact_norm_spec* spec, int32_t* gain, int64_t* bias,
+                                                intact_norm* norm);
+INTACT_API intact_status intact_build_rmsnorm(const intact_norm_spec* spec, int32_t* gain, int64_t* bias,
+                                              intact_norm* norm);
+
+/// y = (x - mean) / deviation * gamma + beta, each row by itself; RMSNorm without the mean.
+///
+/// Shapes:    x T x C of INTACT_U8 or INTACT_S16, y T x C of INTACT_U8; sizes may be 0.
+/// Range:     C <= 524288 for u8, 4096 for s16.
+/// Exactness: every bit; within one code of infinite precision for ordinary layers.
+/// Errors:    wrong types, sizes that do not match, parameters out of range.
+/// Aliasing:  u8 y may be x exactly; otherwise they must not overlap.
+/// Source:    docs/numerics.md, section 4.
+INTACT_API intact_status intact_layernorm(const intact_const_matrix* x, const intact_norm* norm, const intact_matrix* y,
+                                          const intact_executor* run);
+INTACT_API intact_status intact_rmsnorm(const intact_const_matrix* x, const intact_norm* norm, const intact_matrix* y,
+                                        const intact_executor* run);
+
+// Softmax and attention
+
+/// The kind of attention weights. e is the exponential of a logit, max and sum are those of its row.
+typedef int32_t intact_attention_kind;
+enum {
+  INTACT_LOG2_OF_SUM = 0,  ///< codes k of e / sum = 2^-k: FQ-ViT
+  INTACT_LOG2_OF_MAX = 1,  ///< codes k of e / max = 2^-k
+  INTACT_WEIGHTS = 2,      ///< u8 weights of e / max
+  INTACT_WEIGHT_CODES = 3  ///< 4-bit codes of e / max, which are indices of 16 u8 weights
+};
+
+/// How log2 codes below 2^-15 are stored.
+typedef int32_t intact_attention_code;
+enum {
+  INTACT_CODE_U8_MASKED = 0,   ///< u8; code 16, of the weight 0
+  INTACT_CODE_U4_CLIPPED = 1,  ///< packed 4 bits; code 15. There is none for a masked key
+  INTACT_CODE_U8_FULL = 2      ///< u8; codes up to 254, and 255 of the weight 0. Of INTACT_LOG2_OF_SUM alone
+};
+
+/// Where codes of e / sum are rounded up.
+typedef int32_t intact_log2_rounding;
+enum {
+  INTACT_ROUND_RATIO = 0,  ///< at 1.5 times a power of two, as FQ-ViT
+  INTACT_ROUND_LOG = 1     ///< at sqrt(2) times
+};
+
+/// The exponential of INTACT_LOG2_OF_SUM.
+typedef int32_t intact_exponential;
+enum {
+  INTACT_I_EXP = 0,     ///< I-BERT's polynomial, as FQ-ViT
+  INTACT_EXACT_EXP = 1  ///< true exponentials
+};
+
+#define INTACT_SOFTMAX_TABLE_SIZE 256
+#define INTACT_CODE_WEIGHTS 16
+
+/// Builds the table of intact_log_softmax, of INTACT_SOFTMAX_TABLE_SIZE elements: exponentials of 0, -1, ... -255 steps
+/// of the logits' scale, in a unit of their own, for rows of up to so many keys.
+/// Errors: a scale or a number of keys for which there is none; INTACT_I_EXP takes scales below 1.67.
+/// Source: docs/numerics.md, section 5.
+INTACT_API intact_status intact_build_exponential(float scale, ptrdiff_t keys, intact_exponential kind,
+                                                  uint64_t* table);
+
+/// How logits become log2 codes.
+typedef struct intact_log_softmax_stage {
+  const uint64_t* exponential;
+  intact_attention_code codes;
+  intact_log2_rounding rounding;
+  const intact_const_matrix* mask;  ///< INTACT_U8, Tq x Tk or 1 x Tk: 0 is a masked key. NULL: all are visible
+} intact_log_softmax_stage;
+
+/// codes = -log2(softmax(logits)), rounded: FQ-ViT's Log-Int-Softmax, without division.
+///
+/// Shapes:   logits Tq x Tk of INTACT_U8; codes Tq x Tk of INTACT_U8, for INTACT_CODE_U4_CLIPPED of INTACT_U4.
+/// Errors:   wrong types, sizes that do not match, a table that is 0, too large or increasing, a mask for packed codes.
+/// Aliasing: u8 codes may be the logits exactly; otherwise they must not overlap.
+/// Source:   docs/numerics.md, section 5.
+INTACT_API intact_status intact_log_softmax(const intact_const_matrix* logits, const intact_log_softmax_stage* stage,
+                                            const intact_matrix* codes, const intact_executor* run);
+
+/// Everything that can be chosen about attention and blocks. All 0 is FQ-ViT as published.
+typedef struct intact_recipe {
+  intact_attention_kind attention;
+  intact_attention_code probabilities;  ///< of log2 codes
+  intact_exponential exponential;       ///< of INTACT_LOG2_OF_SUM
+  intact_log2_rounding rounding;        ///< of INTACT_LOG2_OF_SUM
+  int32_t normalize_rows;               ///< 1: each row of attention is divided by the sum of its weights
+  int32_t s16_stream;                   ///< 1: the residual stream of a block has s16 codes, not u8
+  int32_t pixel_codes;                  ///< of a model, 1: pixels are codes; mean and deviation fold into weights
+  int32_t weight_bits;                  ///< of a block or a model: 8 or 4; 0: 8
+  ptrdiff_t weight_group;               ///< of 4 bits: columns that share a power of two; 0: none do
+} intact_recipe;
+
+/// A scale for a whole tensor: as intact_channel_scale.
+typedef struct intact_tensor_scale {
+  int64_t offset;
+  int32_t multiplier, shift, left_shift;
+} intact_tensor_scale;
+
+/// Parameters of attention between its projections. Not owned. Of the tables it has those that its kind needs.
+typedef struct intact_attention_parameters {
+  ptrdiff_t heads;
+  intact_tensor_scale logits;
+  intact_attention_kind kind;
+  intact_attention_code codes;
+  intact_log2_rounding rounding;
+  const uint64_t* exponential;  ///< of INTACT_LOG2_OF_SUM
+  const uint8_t* table;         ///< of the others: a code or a weight for each distance to the maximum
+  const uint8_t* code_weights;  ///< of INTACT_WEIGHT_CODES
+  int32_t normalize_rows;       ///< 1: the context has the divisor, 0: the scale
+  intact_tensor_scale context;  ///< s_v / s_context * 2^-15
+  int32_t divisor;              ///< round(s_v / s_context * 2^28)
+  int32_t divisor_zero_point;   ///< of the context
+} intact_attention_parameters;
+
+/// The real function of attention: scales without shifts of u8 codes.
+typedef struct intact_attention_spec {
+  const intact_recipe* recipe;  ///< its parts that are about attention
+  ptrdiff_t heads, head_size;
+  ptrdiff_t keys;  ///< at most
+  intact_scale q, k, v, logits, context;
+} intact_attention_spec;
+
+/// Bytes of memory for the tables of attention.
+INTACT_API intact_status intact_attention_tables_bytes(size_t* bytes);
+
+/// Builds the parameters, with tables in memory of the caller's.
+/// Errors: a recipe whose parts exclude each other, scales for which no integers exist.
+INTACT_API intact_status intact_build_attention(const intact_attention_spec* spec, void* memory, size_t bytes,
+                                                intact_attention_parameters* parameters);
+
+/// Queries, keys and values. Head h has the columns h * size to (h + 1) * size - 1 of each.
+typedef struct intact_attention_operands {
+  intact_const_matrix q;     ///< Tq x (heads * size), INTACT_U8
+  intact_const_matrix k, v;  ///< Tk x (heads * size), INTACT_U8
+  int32_t q_zero_point, k_zero_point, v_zero_point;
+  const intact_const_matrix* mask;  ///< as of intact_log_softmax_stage
+} intact_attention_operands;
+
+/// Scratch memory of a call, of any alignment.
+typedef struct intact_workspace {
+  void* memory;
+  size_t bytes;
+} intact_workspace;
+
+INTACT_API intact_status intact_attention_workspace_bytes(ptrdiff_t keys, ptrdiff_t heads, ptrdiff_t head_size,
+                                                          ptrdiff_t threads, size_t* bytes);
+
+/// y = softmax(q * k^T) * v of each head, in the scales of the parameters: y is Tq x (heads * size) of INTACT_U8.
+///
+/// Memory:   at least intact_attention_workspace_bytes.
+/// Errors:   wrong types, sizes that do not match, parameters out of range, a mask for packed codes.
+/// Aliasing: y must not overlap q, k, v, the mask or the workspace.
+/// Source:   FQ-ViT, section 3.3; docs/numerics.md, sections 5, 6 and 11.
+INTACT_API intact_status intact_attention(const intact_attention_operands* operands,
+                                          const intact_attention_parameters* parameters, const intact_matrix* y,
+                                          const intact_workspace* workspace, const intact_executor* run);
+
 #ifdef __cplusplus
 }
 #endif
