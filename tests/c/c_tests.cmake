@@ -12,10 +12,11 @@ function(intact_add_c_program name library)
                COMPILE_OPTIONS "-Wall;-Wextra;-pedantic;-Werror")
 endfunction()
 
-set(c_tests products threads normalization attention)
+set(c_tests products threads normalization attention block model)
+set(arguments_of_model ${CMAKE_CURRENT_SOURCE_DIR}/io/data)
 foreach(test IN LISTS c_tests)
   intact_add_c_program(c_${test}_test intact::c c/${test}_test.c)
-  add_test(NAME c/${test} COMMAND c_${test}_test)
+  add_test(NAME c/${test} COMMAND c_${test}_test ${arguments_of_${test}})
 endforeach()
 # The same with the static library.
 intact_add_c_program(c_threads_test_static intact::c_static c/threads_test.c)
@@ -34,6 +35,11 @@ if(TARGET intact-linear-layer)
   set_tests_properties(c/linear-layer PROPERTIES PASS_REGULAR_EXPRESSION "^0 of 151296 codes differ")
 endif()
 
+# Against the specification in C++. Both round sums in floating point one by one.
+intact_add_tests(c_reference_tests "intact::c;intact::intact" c/block_reference_test)
+target_compile_options(c_reference_tests PRIVATE -ffp-contract=off)
+add_test(NAME c/block-reference COMMAND c_reference_tests)
+
 # The header, the list and the library have the same functions.
 add_test(NAME c/symbols COMMAND ${CMAKE_COMMAND} -D NM=${CMAKE_NM} -D LIBRARY=$<TARGET_FILE:intact_c> -D
                                 HEADER=${PROJECT_SOURCE_DIR}/include/intact/c/intact.h -D
@@ -51,7 +57,7 @@ if(INTACT_VALGRIND)
   foreach(test IN LISTS c_tests)
     add_test(NAME c/valgrind/${test}
              COMMAND ${INTACT_VALGRIND} --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=all
-                     $<TARGET_FILE:c_${test}_test>)
+                     $<TARGET_FILE:c_${test}_test> ${arguments_of_${test}})
   endforeach()
 endif()
 

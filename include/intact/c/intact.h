@@ -506,6 +506,190 @@ INTACT_API intact_status intact_attention(const intact_attention_operands* opera
                                           const intact_attention_parameters* parameters, const intact_matrix* y,
                                           const intact_workspace* workspace, const intact_executor* run);
 
+// A transformer block from float weights
+
+/// Sizes of a block. Its residual streams are (batch * tokens) x width.
+typedef struct intact_block_shape {
+  ptrdiff_t tokens, width, heads, hidden;
+} intact_block_shape;
+
+/// y = x * weight^T + bias: weight N x K without gaps, one row per output channel; bias N.
+typedef struct intact_float_linear {
+  const float* weight;
+  const float* bias;
+} intact_float_linear;
+
+/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
+typedef struct intact_float_norm {
+  const float* weight;
+  const float* bias;
+} intact_float_norm;
+
+/// A pre-norm block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(activation(fc1(norm2(x)))). With C = width and H =
+/// hidden, qkv is 3C x C, the rows of q, then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H.
+typedef struct intact_float_block {
+  intact_block_shape shape;
+  intact_float_norm norm1;
+  intact_float_linear qkv, proj;
+  intact_float_norm norm2;
+  intact_float_linear fc1, fc2;
+  float epsilon;  ///< of both norms
+  intact_activation_function activation;
+  ptrdiff_t position;  ///< of the block in its model, for messages
+} intact_float_block;
+
+/// The smallest and the largest value of a tensor or a channel.
+typedef struct intact_range {
+  float low, high;
+} intact_range;
+
+/// The ranges of a block's tensors over typical inputs.
+typedef struct intact_block_ranges {
+  intact_range* stream;  ///< that enters the block: of each of `width` channels, as add1 and add2
+  intact_range* add1;    ///< the stream after attention
+  intact_range* add2;    ///< the stream that leaves the block
+  ptrdiff_t width;
+  intact_range norm1, qkv;
+  intact_range attention_logits;  ///< q * k^T / sqrt(head size)
+  intact_range context, proj, norm2;
+  intact_range fc1;  ///< before the activation
+  intact_range activation, fc2;
+} intact_block_ranges;
+
+/// Runs the float block in plain loops, in place on residual streams of INTACT_F32, at least one, and writes the ranges of
+/// its tensors. The three arrays are the caller's, of `width` elements. The heap is used.
+/// Errors: sizes that do not match, numbers that are not finite: the block and the tensor are named.
+INTACT_API intact_status intact_observe_block(const intact_float_block* block, const intact_matrix* stream,
+                                              intact_block_ranges* ranges);
+
+/// The scales of a block's tensors, on the heap.
+typedef struct intact_block_scales intact_block_scales;
+
+/// Makes scales of ranges. docs/numerics.md, section 1, has the formulas.
+INTACT_API intact_status intact_calibrate_block(const intact_block_ranges* ranges, const intact_recipe* recipe,
+                                                intact_block_scales** scales);
+
+/// Frees scales; NULL is nothing to free.
+INTACT_API intact_status intact_free_block_scales(intact_block_scales* scales);
+
+/// The two ends of a block's residual stream. Those of s16 codes have the same scale.
+typedef int32_t intact_stream_end;
+enum { INTACT_STREAM_ENTERS = 0, INTACT_STREAM_LEAVES = 1 };
+
+/// The scale of the residual stream where it enters or leaves the block. *scale refers to the scales' own shifts, which
+/// may change when these do.
+INTACT_API intact_status intact_block_stream_scale(const intact_block_scales* scales, intact_stream_end end,
+                                                   intact_scale* scale);
+
+/// Sets the scale of the entering stream. The one that leaves a block on u8 codes is the one that enters the next block;
+/// all blocks on s16 codes have one, the largest, with the zero point 0 and shifts of 0.
+INTACT_API intact_status intact_set_block_stream_scale(intact_block_scales* scales, const intact_scale* scale);
+
+/// Raises those scales for which the block's integers do not exist, as intact_build_block does, and counts them. Blocks on
+/// an s16 stream have one scale: a program sets the largest, and calls this for each until none raises it.
+INTACT_API intact_status intact_fit_block_scales(const intact_float_block* block, intact_block_scales* scales,
+                                                 const intact_recipe* recipe, ptrdiff_t* raised);
+
+/// A block in integers, in memory of the caller's.
+typedef struct intact_block intact_block;
+
+INTACT_API intact_status intact_block_bytes(const intact_block_shape* shape, const intact_recipe* recipe,
+                                            size_t* bytes);
+
+/// Builds a block. Scales that integers do not allow are raised. The float block and the scales are not needed afterwards.
+///
+/// Memory: at least intact_block_bytes, as long as *built is used. The heap is used meanwhile.
+/// Errors: sizes that do not match, numbers that are not finite, scales for which no integers exist, a recipe whose parts
+///         exclude each other: the block and the tensor are named. Scales may have been raised.
+/// Source: docs/numerics.md, section 9.
+INTACT_API intact_status intact_build_block(const intact_float_block* block, intact_block_scales* scales,
+                                            const intact_recipe* recipe, const intact_workspace* memory,
+                                            const intact_block** built);
+
+INTACT_API intact_status intact_block_workspace_bytes(const intact_block* block, ptrdiff_t batch, ptrdiff_t threads,
+                                                      size_t* bytes);
+
+/// Runs a block, in place on the codes of residual streams, (batch * tokens) x width of INTACT_U8 or, as the recipe says,
+/// INTACT_S16. They enter and leave in the scales of intact_block_stream_scale.
+///
+/// Memory:   at least intact_block_workspace_bytes.
+/// Errors:   wrong types, sizes that do not match, a workspace that is too small.
+/// Aliasing: the stream must not overlap the workspace or the block.
+/// Source:   docs/numerics.md, section 9.
+INTACT_API intact_status intact_run_block(const intact_block* block, const intact_matrix* stream,
+                                          const intact_workspace* workspace, const intact_executor* run);
+
+// Models in files: safetensors files of docs/model_format.md. A library that was built without INTACT_IO ends these calls
+// with INTACT_NOT_BUILT
+
+/// An integer model, on the heap.
+typedef struct intact_model intact_model;
+
+/// Loads a model from a file. Every byte is taken as hostile: a file gives a model that is safe to run on any image, or
+/// INTACT_FILE_ERROR.
+INTACT_API intact_status intact_load_model(const char* path, intact_model** model);
+
+/// The same from memory, which is not needed afterwards. Messages call it `name`.
+INTACT_API intact_status intact_load_model_from_memory(const void* data, size_t bytes, const char* name,
+                                                       intact_model** model);
+
+/// Frees a model; NULL is nothing to free.
+INTACT_API intact_status intact_free_model(intact_model* model);
+
+typedef int32_t intact_model_kind;
+enum { INTACT_VIT = 0, INTACT_SWIN = 1 };
+
+/// A model's sizes and scales.
+typedef struct intact_model_info {
+  intact_model_kind kind;
+  ptrdiff_t channels, height, width;  ///< of its images
+  ptrdiff_t classes;                  ///< 0: a model without a head
+  ptrdiff_t features;                 ///< of an image; of INTACT_SWIN 0: they are not offered here
+  double logits_scale;                ///< a step of the s32 logits in units of the float model's
+  double features_scale;              ///< of a model without a head, features are (code - zero point) * scale
+  int32_t features_zero_point;
+} intact_model_info;
+
+INTACT_API intact_status intact_describe_model(const intact_model* model, intact_model_info* info);
+
+/// An image of u8 samples: sample (c, y, x) is at data[c * channel_stride + y * row_stride + x * pixel_stride].
+typedef struct intact_image {
+  const uint8_t* data;
+  ptrdiff_t channels, height, width;
+  ptrdiff_t channel_stride, row_stride, pixel_stride;
+} intact_image;
+
+/// A batch of images.
+typedef struct intact_images {
+  const intact_image* image;
+  ptrdiff_t count;
+} intact_images;
+
+/// The outputs of a model with a head: rows are images.
+typedef struct intact_logits {
+  intact_matrix s32;  ///< images x classes, INTACT_S32: codes with the zero point 0 and 1/256 of the step of u8
+  intact_matrix u8;   ///< images x classes, INTACT_U8
+} intact_logits;
+
+/// Bytes of workspace of a call for so many images.
+INTACT_API intact_status intact_model_workspace_bytes(const intact_model* model, ptrdiff_t images, ptrdiff_t threads,
+                                                      size_t* bytes);
+
+/// Classifies images.
+///
+/// Memory:   at least intact_model_workspace_bytes.
+/// Errors:   sizes that do not match, a model without a head, a workspace that is too small.
+/// Aliasing: the outputs must not overlap each other, the images or the workspace.
+/// Source:   docs/numerics.md, sections 9 and 12.
+INTACT_API intact_status intact_run_model(const intact_model* model, const intact_images* images,
+                                          const intact_logits* logits, const intact_workspace* workspace,
+                                          const intact_executor* run);
+
+/// The features that the head takes, of INTACT_VIT: y is images x features of INTACT_U8. Else as intact_run_model.
+INTACT_API intact_status intact_model_features(const intact_model* model, const intact_images* images,
+                                               const intact_matrix* y, const intact_workspace* workspace,
+                                               const intact_executor* run);
+
 #ifdef __cplusplus
 }
 #endif
