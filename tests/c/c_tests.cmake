@@ -12,8 +12,9 @@ function(intact_add_c_program name library)
                COMPILE_OPTIONS "-Wall;-Wextra;-pedantic;-Werror")
 endfunction()
 
-set(c_tests products threads normalization attention block model)
+set(c_tests products threads normalization attention block model quantize)
 set(arguments_of_model ${CMAKE_CURRENT_SOURCE_DIR}/io/data)
+set(arguments_of_quantize ${CMAKE_CURRENT_BINARY_DIR}/c_quantize_test.safetensors)
 foreach(test IN LISTS c_tests)
   intact_add_c_program(c_${test}_test intact::c c/${test}_test.c)
   add_test(NAME c/${test} COMMAND c_${test}_test ${arguments_of_${test}})
@@ -58,6 +59,7 @@ if(INTACT_VALGRIND)
     add_test(NAME c/valgrind/${test}
              COMMAND ${INTACT_VALGRIND} --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=all
                      $<TARGET_FILE:c_${test}_test> ${arguments_of_${test}})
+    set_tests_properties(c/${test} c/valgrind/${test} PROPERTIES RESOURCE_LOCK c_${test}) # they write the same file
   endforeach()
 endif()
 

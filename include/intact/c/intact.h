@@ -690,6 +690,40 @@ INTACT_API intact_status intact_model_features(const intact_model* model, const 
                                                const intact_matrix* y, const intact_workspace* workspace,
                                                const intact_executor* run);
 
+// Models from float weights. A library that was built without INTACT_QUANTIZE ends this call with INTACT_NOT_BUILT
+
+/// A float tensor: row-major, without gaps.
+typedef struct intact_tensor {
+  const char* name;
+  intact_type type;  ///< INTACT_F32 or INTACT_BF16
+  const ptrdiff_t* shape;
+  ptrdiff_t dimensions;
+  const void* data;
+} intact_tensor;
+
+/// A float vision transformer under the names of timm's or Hugging Face's checkpoints.
+typedef struct intact_checkpoint {
+  const intact_tensor* tensor;
+  ptrdiff_t count;
+  ptrdiff_t heads;         ///< 0: the width / 64
+  float epsilon;           ///< of every LayerNorm; 0: that of the library whose names the tensors have
+  const float* mean;       ///< of each channel of pixels / 255; NULL: ImageNet's
+  const float* deviation;  ///< likewise
+  ptrdiff_t channels;      ///< of mean and deviation
+  intact_activation_function activation;
+} intact_checkpoint;
+
+/// Observes the float model on images, and makes an integer model of it: weights to nearest, ranges from the smallest to
+/// the largest value. `path`: a file that the model is written to as well, in place of one that may exist; NULL: none.
+///
+/// Memory: the heap, also for copies of all tensors.
+/// Errors: INTACT_FILE_ERROR for tensors that are missing or have other shapes than they must, or for a file that cannot
+///         be written; numbers that are not finite, no images or images of another size, a recipe whose parts exclude
+///         each other.
+/// Source: docs/numerics.md, sections 1 and 9.
+INTACT_API intact_status intact_quantize_vit(const intact_checkpoint* checkpoint, const intact_images* images,
+                                             const intact_recipe* recipe, const char* path, intact_model** model);
+
 #ifdef __cplusplus
 }
 #endif
