@@ -299,6 +299,33 @@ if(INTACT_PKG_CONFIG)
                                                         "^52 73\n124 0\n$")
 endif()
 
+# The installed C library, in projects in C.
+if(TARGET intact_c AND CMAKE_C_COMPILER_LOADED)
+  foreach(library IN ITEMS c c_static)
+    add_test(
+      NAME "consumer/${library}"
+      COMMAND
+        ${CMAKE_CTEST_COMMAND} --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/packaging/consumer_c
+        ${CMAKE_CURRENT_BINARY_DIR}/consumer_${library} --build-generator ${CMAKE_GENERATOR} --build-makeprogram
+        ${CMAKE_MAKE_PROGRAM} --build-options -DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}
+        -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -Dintact_ROOT=${prefix} -DCONSUMER_LIBRARY=${library}
+        -DCONSUMER_PROGRAM=${PROJECT_SOURCE_DIR}/examples/c/linear_layer.c --test-command consumer_c)
+    set_tests_properties("consumer/${library}" PROPERTIES FIXTURES_REQUIRED installed PASS_REGULAR_EXPRESSION
+                                                          "0 of 151296 codes differ")
+  endforeach()
+  if(INTACT_PKG_CONFIG)
+    include(GNUInstallDirs)
+    add_test(
+      NAME "consumer/pkg-config, c"
+      COMMAND
+        ${CMAKE_COMMAND} -D PKG_CONFIG=${INTACT_PKG_CONFIG} -D PREFIX=${prefix} -D LIBRARY_DIR=${CMAKE_INSTALL_LIBDIR} -D
+        COMPILER=${CMAKE_C_COMPILER} -D PROGRAM=${PROJECT_SOURCE_DIR}/examples/c/linear_layer.c -D
+        OUTPUT=${CMAKE_CURRENT_BINARY_DIR}/pkg_config_c -P ${CMAKE_CURRENT_SOURCE_DIR}/packaging/pkg_config_c_check.cmake)
+    set_tests_properties("consumer/pkg-config, c" PROPERTIES FIXTURES_REQUIRED installed PASS_REGULAR_EXPRESSION
+                                                             "0 of 151296 codes differ")
+  endif()
+endif()
+
 # An engine in a fresh folder, without other packages: a whole block, dispatched and with threads. It leaves instruction sets out.
 set(engine ${CMAKE_CURRENT_BINARY_DIR}/engine)
 configure_file(packaging/engine/CMakeLists.txt ${engine}/source/CMakeLists.txt COPYONLY)

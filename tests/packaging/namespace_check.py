@@ -88,7 +88,7 @@ def crossing(headers, source):
 def copy_with_own_namespaces(library, copy):
     """Copies intact/, each namespace detail named after its folder. Returns sources that compile all of it."""
     sources = {"headers.cpp": ""}
-    for file in sorted(path for path in library.rglob("*") if path.suffix in (".hpp", ".cpp")):
+    for file in sorted(path for path in library.rglob("*") if path.suffix in (".h", ".hpp", ".cpp")):
         parts = file.relative_to(library).parts
         folder = parts[0] if len(parts) > 1 else "public"
         target = copy.joinpath("intact", *parts)
@@ -117,8 +117,8 @@ def detail(headers, *arguments):
             yield from ((source, error.replace(f"{copy}/", "")) for error in errors)
             if run.returncode != 0 and not errors:
                 yield source, f"{source} does not compile:\n{run.stderr}"
-    # Executors need packages that few have; they and programs are searched.
-    searched = [(path, r"\bdetail\b") for path in (library / "executors").glob("*.hpp")]
+    # Executors need packages that few have; they, the sources of c/ and programs are searched.
+    searched = [(path, r"\bdetail\b") for files in ("executors/*.hpp", "c/*.cpp") for path in library.glob(files)]
     searched += [(path, r"\bintact::(\w+::)*detail\b|\bnamespace intact\b.*\bdetail\b") for folder in programs
                  for path in pathlib.Path(folder).rglob("*.[hc]pp")]
     for path, pattern in searched:

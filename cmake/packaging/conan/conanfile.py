@@ -43,6 +43,7 @@ class IntactConan(ConanFile):
         toolchain.variables["INTACT_QUANTIZE"] = bool(self.options.quantize)
         toolchain.variables["INTACT_BUILD_TESTS"] = False
         toolchain.variables["INTACT_BUILD_EXAMPLES"] = False
+        toolchain.variables["INTACT_C"] = False
         xsimd = self.dependencies["xsimd"].cpp_info.includedirs[0]
         toolchain.variables["INTACT_XSIMD_INCLUDE_DIR"] = xsimd
         toolchain.generate()
