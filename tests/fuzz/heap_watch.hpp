@@ -43,7 +43,7 @@ class heap_watch {
   }
 
  private:
-  inline static thread_local std::int64_t live = 0, most = 0;  // beside what was there before
+  inline static thread_local std::int64_t live = 0, most = 0;  // beside the memory that was there before
   inline static thread_local std::size_t largest = 0;
 
   std::size_t most_live_, largest_block_;

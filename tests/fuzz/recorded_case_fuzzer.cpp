@@ -34,7 +34,7 @@ struct recorded_kind {
   std::vector<recorded_tensor> tensors;
 };
 
-/// Small cases of functions, with what their comparisons read.
+/// Small cases of functions, with the values that their comparisons read.
 const std::vector<recorded_kind>& kinds() {
   constexpr dtype f32 = dtype::f32, i32 = dtype::i32, i64 = dtype::i64, u8 = dtype::u8, i8 = dtype::i8;
   static const std::vector<recorded_kind> all = {

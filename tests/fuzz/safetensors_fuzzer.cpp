@@ -57,7 +57,7 @@ void check_contents(const safetensors_file& file) {
   }
 }
 
-/// A file with most of what the format has.
+/// A file with most parts of the format.
 std::vector<std::byte> make_file(generator& random) {
   const std::vector<std::uint8_t> bytes(static_cast<std::size_t>(random.between(0, 20)), 7);
   const std::vector<std::int64_t> numbers = {1, -1};
