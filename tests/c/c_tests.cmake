@@ -28,7 +28,7 @@ include(CheckSymbolExists)
 check_symbol_exists(__GLIBC__ "stdlib.h" INTACT_C_LIBRARY_IS_GLIBC)
 if(INTACT_C_LIBRARY_IS_GLIBC)
   intact_add_c_program(c_allocation_test intact::c c/allocation_test.c)
-  add_test(NAME c/allocation COMMAND c_allocation_test)
+  add_test(NAME c/allocation COMMAND c_allocation_test ${CMAKE_CURRENT_SOURCE_DIR}/io/data/vit_version_2.safetensors)
 endif()
 
 if(TARGET intact-linear-layer)
