@@ -97,9 +97,8 @@ MUTATIONS = [
     ),
     *mutations_of(
         "kernel/layernorm.hpp", "rmsnorm_test operation_kernel_test@avx2",
-        ("Input::is_centred ? value : 0", "value"),
-        ("Input::is_centred ? moments[r].sum() : 0", "moments[r].sum()"),
-        ("is_centred = Kind == normalization::layernorm", "is_centred = Kind != normalization::layernorm"),
+        ("if (kind == normalization::rmsnorm) {\n      sums.sum = 0;", "if (false) {\n      sums.sum = 0;"),
+        ("sums[r].sum = 0;", "sums[r].sum += 0;"),
     ),
     *mutations_of(
         "reference/rmsnorm.hpp", "operation_kernel_test@avx2",
@@ -245,14 +244,16 @@ MUTATIONS = [
     ),
     *mutations_of(
         "model/vit.hpp", "vit_kernel_test@avx2",
-        ("layernorm<Isa>(tokens, p.norm, tokens, run);", ""),
+        ("normalize<Isa>(shape.norm, tokens, p.norm, tokens, run);", ""),
         ("if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre)) {\n      normalize_tokens",
          "if (const auto* const norm_pre = std::get_if<pre_norm_parameters>(&p.norm_pre); i == 0) {\n      normalize_tokens"),
         ("average_pool<Isa>(image(i).row_block(shape.prefix_tokens(), shape.patches())",
          "average_pool<Isa>(image(i).row_block(0, shape.patches())"),
-        ("layernorm<Isa>(image(i).row_block(shape.prefix_tokens(), shape.patches())",
-         "layernorm<Isa>(image(i).row_block(0, shape.patches())"),
-        ("layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches)", "layernorm<Isa>(stream.row_block(classes, patches)"),
+        ("normalize<Isa>(shape.norm, image(i).row_block(shape.prefix_tokens(), shape.patches())",
+         "normalize<Isa>(shape.norm, image(i).row_block(0, shape.patches())"),
+        ("normalize<Isa>(shape.norm, stream.row_block(shape.prefix_tokens(), patches)",
+         "normalize<Isa>(shape.norm, stream.row_block(classes, patches)"),
+        ("normalize<Isa>(shape.norm, means,", "normalize<Isa>(normalization::layernorm, means,"),
         ("features.column_block(classes * width, width)", "features.column_block(0, width)"),
         ("class_tokens_alone ? 1 : 0", "1"),
     ),
@@ -309,6 +310,15 @@ MUTATIONS = [
         "model/swin_shape.hpp", "swin_test",
         ("std::min(rows_of(s), columns_of(s))", "std::max(rows_of(s), columns_of(s))"),
         ("size = size / 2 + size % 2", "size = size / 2"),
+    ),
+    *mutations_of(
+        "model/block.hpp", "block_kernel_test@avx2",
+        ("normalize<Isa>(norm, stream, p.norm2,", "normalize<Isa>(normalization::layernorm, stream, p.norm2,"),
+    ),
+    *mutations_of(
+        "reference/model/block.hpp", "double_reference_test",
+        ("kind == normalization::rmsnorm", "kind != normalization::rmsnorm"),
+        ("detail::normalize(norm, stream, p.norm2,", "detail::normalize(normalization::layernorm, stream, p.norm2,"),
     ),
     *mutations_of(
         "model/swin.hpp", "swin_test",
@@ -1208,6 +1218,7 @@ MUTATIONS = [
     ),
     *mutations_of(
         "build/observe_block.hpp", "block_test",
+        ("if (kind == normalization::layernorm) {", "if (kind == normalization::rmsnorm) {"),
         ("i - i % shape.tokens", "0"),
         ("[key] / sum", "[key]"),
     ),

@@ -66,13 +66,14 @@ void require_layernorm(const matrix_view<const Code>& x, const layernorm_paramet
 namespace detail {
 
 /// LayerNorm or RMSNorm, the arguments having been checked.
-template <class Isa, normalization Kind, class Code, executor Executor>
-void normalize(matrix_view<const Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+template <class Isa, class X, executor Executor>
+void normalize(normalization kind, matrix_view<X> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");
+  const matrix_view<const std::remove_const_t<X>> codes = x;
   if (x.columns != 0) {
     for_each_row_range(run, x.rows, rows_per_task,
-                       [&](row_range rows) { kernel::layernorm<Isa, Kind>(x, p, y, rows); });
+                       [&](row_range rows) { kernel::layernorm<Isa>(codes, kind, p, y, rows); });
   }
 }
 
@@ -102,13 +103,13 @@ template <class Isa = isa::native, executor Executor = sequential>
 void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run = {}) {
   require_layernorm(x, p, y);
-  detail::normalize<Isa, normalization::layernorm>(x, p, y, run);
+  detail::normalize<Isa>(normalization::layernorm, x, p, y, run);
 }
 template <class Isa = isa::native, executor Executor = sequential>
 void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run = {}) {
   require_layernorm(x, p, y);
-  detail::normalize<Isa, normalization::layernorm>(x, p, y, run);
+  detail::normalize<Isa>(normalization::layernorm, x, p, y, run);
 }
 
 }  // namespace INTACT_UNIT

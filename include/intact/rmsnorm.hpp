@@ -37,13 +37,13 @@ template <class Isa = isa::native, executor Executor = sequential>
 void rmsnorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
              const Executor& run = {}) {
   require_rmsnorm(x, p, y);
-  detail::normalize<Isa, normalization::rmsnorm>(x, p, y, run);
+  detail::normalize<Isa>(normalization::rmsnorm, x, p, y, run);
 }
 template <class Isa = isa::native, executor Executor = sequential>
 void rmsnorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
              const Executor& run = {}) {
   require_rmsnorm(x, p, y);
-  detail::normalize<Isa, normalization::rmsnorm>(x, p, y, run);
+  detail::normalize<Isa>(normalization::rmsnorm, x, p, y, run);
 }
 
 }  // namespace INTACT_UNIT

@@ -33,8 +33,10 @@ struct random_block {
   float_block layers;
   index_t position = 3;
 
-  explicit random_block(std::uint64_t seed = 1) {
-    random_float_layers random(seed);
+  /// RMSNorms have no biases.
+  explicit random_block(normalization norm = normalization::layernorm) {
+    random_float_layers random(1);
+    shape.norm = norm;
     const index_t width = shape.attention.width;
     layers.norm1 = random.layernorm(width);
     layers.qkv = random.linear(3 * width, width);
@@ -42,6 +44,10 @@ struct random_block {
     layers.norm2 = random.layernorm(width);
     layers.fc1 = random.linear(shape.hidden, width, 2);
     layers.fc2 = random.linear(width, shape.hidden);
+    if (norm == normalization::rmsnorm) {
+      layers.norm1.bias.resize(0);
+      layers.norm2.bias.resize(0);
+    }
   }
 
   float_block_view view() const { return view_of(layers, shape, 1e-6F, position); }
@@ -167,14 +173,16 @@ std::vector<named_recipe> all_recipes() {
   return all;
 }
 
-TEST_CASE("build_block: equals the blocks of build_vit, also where scales are raised [all recipes]") {
-  float_vit model = random_float_vit(small_vit);
+TEST_CASE("build_block: equals the blocks of build_vit, also where scales are raised [all recipes, kinds of norms]") {
+  vit_shape shape = small_vit;
+  shape.norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
+  float_vit model = random_float_vit(shape);
   const bool raised = GENERATE(false, true);
   if (raised) {
     model.blocks[0].proj.weight.setZero();
     model.blocks[0].proj.bias.setZero();
   }
-  const image_set images(small_vit, 4);
+  const image_set images(shape, 4);
   vit_scales observed = calibrate(model, images.views());
   if (raised) {
     observed.blocks[0].qkv.scale *= 1e-9F;
@@ -189,7 +197,8 @@ TEST_CASE("build_block: equals the blocks of build_vit, also where scales are ra
     CHECK(fitted.changes.empty() != raised);
 
     ptf_scale stream =
-        wide ? ptf_scale{fitted.scales.stream, 0, std::vector<std::uint8_t>(small_vit.width)} : fitted.scales.tokens;
+        wide ? ptf_scale{fitted.scales.stream, 0, std::vector<std::uint8_t>(static_cast<std::size_t>(shape.width))}
+             : fitted.scales.tokens;
     for (std::size_t i = 0; i < model.blocks.size(); ++i) {
       const float_block_view block = block_view(model, static_cast<index_t>(i));
       block_calibration scales{stream, observed.blocks[i]};
@@ -246,12 +255,12 @@ double relative_error(const random_block& source, block_calibration scales, cons
 }
 
 TEST_CASE(
-    "build_block: from observed ranges, equals double precision and is near the float block [all recipes, q, k and v "
-    "in one scale or three]") {
-  const random_block source;
+    "build_block: from observed ranges, equals double precision and is near the float block [all recipes, kinds of "
+    "norms, q, k and v in one scale or three]") {
+  const random_block source(GENERATE(normalization::layernorm, normalization::rmsnorm));
   for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
-    const double limit = named.recipe.weights == weight_kind::s8 ? 0.08 : 0.15;
+    const double limit = named.recipe.weights == weight_kind::s8 ? 0.1 : 0.15;
     block_calibration scales = calibrate_block(source.ranges(), named.recipe);
     for (const bool separate : {false, true}) {
       if (separate) {
@@ -312,6 +321,14 @@ TEST_CASE("build_block: refuses sizes, values and memory, naming block and tenso
   random_block narrow;
   narrow.layers.fc2.weight.conservativeResize(24, 39);
   CHECK(refused(narrow.view()) == "intact::build_block: tensor fc2.weight of block 3 is 24 x 39; it must be 24 x 40");
+  random_block without_bias;
+  without_bias.layers.norm2.bias.resize(0);
+  CHECK(refused(without_bias.view()) ==
+        "intact::build_block: size of tensor norm2.bias of block 3 is 0; it must be equal to 24");
+  random_block of_rmsnorm(normalization::rmsnorm);
+  of_rmsnorm.layers.norm2.bias = float_row::Zero(23);
+  CHECK(refused(of_rmsnorm.view()) ==
+        "intact::build_block: size of tensor norm2.bias of block 3 is 23; it must be equal to 24");
   random_block long_bias;
   long_bias.layers.fc1.bias.conservativeResize(41);
   CHECK(refused(long_bias.view()) ==
@@ -405,9 +422,11 @@ TEST_CASE("fit_block_scales: raises scales in place until integers exist, and th
   }
 }
 
-TEST_CASE("observe_block: gives the ranges that the float model of quantize/ shows") {
-  const float_vit model = random_float_vit(small_vit);
-  const image_set images(small_vit, 3);
+TEST_CASE("observe_block: gives the ranges that the float model of quantize/ shows [kinds of norms]") {
+  vit_shape shape = small_vit;
+  shape.norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
+  const float_vit model = random_float_vit(shape);
+  const image_set images(shape, 3);
   const std::vector<image_view> views = images.views();
   std::vector<float_matrix> tokens;
   std::map<std::string, value_range> expected;
@@ -447,6 +466,28 @@ TEST_CASE("observe_block: gives the ranges that the float model of quantize/ sho
   for (index_t c = 0; c < stream.cols(); ++c) {
     CHECK(found.add2[static_cast<std::size_t>(c)].high == stream.col(c).maxCoeff());
   }
+}
+
+TEST_CASE("observe_block: RMSNorm divides by the root of the mean square") {
+  const random_block source(normalization::rmsnorm);
+  const float_matrix stream = source.stream(1);
+  value_range expected;
+  for (index_t i = 0; i < stream.rows(); ++i) {
+    double squares = 0;
+    for (index_t c = 0; c < stream.cols(); ++c) {
+      squares += std::pow(static_cast<double>(stream(i, c)), 2);
+    }
+    const double root = std::sqrt(squares / static_cast<double>(stream.cols()) + 1e-6);
+    for (index_t c = 0; c < stream.cols(); ++c) {
+      const auto value = static_cast<float>(static_cast<double>(stream(i, c)) / root *
+                                            static_cast<double>(source.layers.norm1.weight[c]));
+      expected = {std::min(expected.low, value), std::max(expected.high, value)};
+    }
+  }
+  float_matrix seen = stream;
+  const value_range found = observe_block(source.view(), view_of(seen)).norm1;
+  CHECK(std::fabs(found.low - expected.low) < 1e-5F);
+  CHECK(std::fabs(found.high - expected.high) < 1e-5F);
 }
 
 TEST_CASE("observe_block: refuses streams and weights that are not finite, naming block and tensor") {

@@ -225,9 +225,10 @@ class random_layers {
   random_memory memory_;
 };
 
+constexpr block_shape shape_of_block{.attention = {.tokens = 21, .width = 48, .heads = 3}, .hidden = 80};
+
 template <class Code>
-void run_block(const recipe& of_block, std::uint64_t seed) {
-  constexpr block_shape shape{.attention = {.tokens = 21, .width = 48, .heads = 3}, .hidden = 80};
+void run_block(const recipe& of_block, std::uint64_t seed, const block_shape& shape = shape_of_block) {
   random_layers build(of_block, seed);
   const block_parameters p = build.block(shape);
   const std::int64_t low = of_block.wide() ? -12'000 : 0, high = of_block.wide() ? 12'000 : 255;
@@ -458,6 +459,26 @@ void run_weight_codes() {
   run_swin(of_codes, 32);
 }
 
+/// Models with RMSNorm.
+void run_rmsnorm() {
+  const auto run = [](recipe of_model, std::uint64_t seed) {
+    of_model.name += "_rmsnorm";
+    block_shape block = shape_of_block;
+    block.norm = normalization::rmsnorm;
+    if (of_model.wide()) {
+      run_block<std::int16_t>(of_model, seed, block);
+    } else {
+      run_block<std::uint8_t>(of_model, seed, block);
+    }
+    vit_shape vit = shape_of_vit(of_model);
+    vit.norm = normalization::rmsnorm;
+    vit.pooling = vit_pooling::mean;
+    run_vit(of_model, vit, seed + 1);
+  };
+  run(paper, 38);
+  run(precise, 40);
+}
+
 }  // namespace
 
 void run_models() {
@@ -474,6 +495,7 @@ void run_models() {
   run_vit_features(precise, vit_pooling::class_tokens, 35);
   run_swin_features<std::uint8_t>(paper, 36);
   run_swin_features<std::int16_t>(precise, 37);
+  run_rmsnorm();
 }
 
 }  // namespace hashes

@@ -198,6 +198,20 @@ TEST_CASE("save_integer_vit: load_integer_vit gives models with registers and me
   }
 }
 
+TEST_CASE("save_integer_vit: load_integer_vit gives models with RMSNorm, and LayerNorm is not stored", "[model_file]") {
+  vit_shape shape = small_vit;
+  shape.norm = normalization::rmsnorm;
+  for (const quantization_recipe& recipe : {paper_recipe, precise_recipe}) {
+    const integer_vit model = quantized_vit(shape, recipe);
+    require_round_trip(model, image_set(shape, 3));
+    const scratch_folder folder;
+    save_integer_vit(model, folder / "rmsnorm");
+    save_integer_vit(quantized_vit(small_vit, recipe), folder / "layernorm");
+    CHECK(safetensors_file::read(folder / "rmsnorm").values<std::int64_t>("shape.norm", {}).front() == 1);
+    CHECK_FALSE(safetensors_file::read(folder / "layernorm").contains("shape.norm"));
+  }
+}
+
 TEST_CASE("save_integer_vit: load_integer_vit gives keys and values zero points of their own", "[model_file]") {
   vit_tensors tensors = quantized_vit(small_vit, paper_recipe).tensors();
   tensors.blocks[0].k_zero_point = 0;

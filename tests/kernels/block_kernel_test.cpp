@@ -124,6 +124,33 @@ TEST_CASE("block: equals the specification [any shape, batch and number of threa
   }
 }
 
+TEST_CASE("block: equals the specification [RMSNorm]", "[block]") {
+  for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
+    const model_recipe recipe{.shape = {.channels = 1,
+                                        .height = 9,
+                                        .image_width = 7,
+                                        .patch = 1,
+                                        .width = 35,
+                                        .heads = 5,
+                                        .hidden = 41,
+                                        .depth = 2,
+                                        .classes = 1,
+                                        .norm = normalization::rmsnorm},
+                              .parts = parts};
+    const packed_vit model(integer_vit(model_builder(recipe, 6).model()));
+    generator random(10);
+    for (const block_parameters& p : model.parameters().blocks) {
+      for (const stream_contents contents : all_contents) {
+        if (parts.stream == stream_codes::u8) {
+          check_block<std::uint8_t>(p, model.shape().block(), 2, 3, random, contents);
+        } else {
+          check_block<std::int16_t>(p, model.shape().block(), 2, 3, random, contents);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("block: equals the specification [rows that are processed in bands]", "[block]") {
   const block_shape shape{.attention = {20, 16, 2}, .hidden = 20'000};
   constexpr index_t batch = 20;

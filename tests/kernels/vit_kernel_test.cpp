@@ -164,6 +164,21 @@ TEST_CASE("vit: equals the specification [a LayerNorm before the blocks]", "[vit
   }
 }
 
+TEST_CASE("vit: equals the specification [RMSNorm, every pooling, with a norm before the blocks and without]",
+          "[vit]") {
+  constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}};
+  for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
+    for (const vit_pooling pooling : {vit_pooling::class_tokens, vit_pooling::mean, vit_pooling::class_tokens_and_mean,
+                                      vit_pooling::normalized_mean, vit_pooling::patch_tokens}) {
+      INFO(recipe_text(parts) << ", pooling " << static_cast<int>(pooling));
+      vit_shape shape = uneven_shape;
+      shape.norm = normalization::rmsnorm;
+      shape.pooling = pooling;
+      check_model({.shape = shape, .parts = parts, .norm_pre = pooling != vit_pooling::mean}, runs);
+    }
+  }
+}
+
 TEST_CASE("vit: writes nothing [no images]", "[vit]") {
   const packed_vit model(integer_vit(model_builder({.shape = uneven_shape, .parts = precise_recipe}, 5).model()));
   const outputs found = run_model(model.parameters(), model.shape(), {}, 2, 0);

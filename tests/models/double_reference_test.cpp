@@ -191,6 +191,25 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [a Lay
   CHECK(occurred["stream"].size() >= 1500);
 }
 
+vit_shape with_rmsnorm(vit_shape shape) {
+  shape.norm = normalization::rmsnorm;
+  return shape;
+}
+
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [RMSNorm]") {
+  code_counts occurred;
+  std::uint64_t seed = 5000;
+  for (const vit_shape& shape : {several_patches, colour, shapes[2], shapes[4], shapes[5], shapes[6], pooled_shapes[4],
+                                 pooled_shapes[5], pooled_shapes[7]}) {
+    for (const quantization_recipe& parts : {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888}) {
+      for (const bool norm_pre : {false, true}) {
+        check_model({.shape = with_rmsnorm(shape), .parts = parts, .norm_pre = norm_pre}, seed++, 3, occurred);
+      }
+    }
+  }
+  CHECK(find_narrow_tensor(occurred, {"norm_pre", "norm1", "norm2", "norm"}, 200, 0, 255) == "");
+}
+
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [extreme weights]") {
   code_counts occurred;
   std::int64_t compared = 0;
@@ -492,6 +511,7 @@ const mutation mutations[] = {
     {"a zero point of add1", "add1, block 1, (", [](vit_tensors& c) { c.blocks[1].add1.zero_points.stream += 1; }},
     {"a gain of norm2", "norm2, block 0, (",
      [](vit_tensors& c) { c.blocks[0].norm2.gain[4] += c.blocks[0].norm2.gain[4] / 50; }},
+    {"the kind of norms", "norm1, block 0, (", [](vit_tensors& c) { c.shape.norm = normalization::rmsnorm; }},
     {"the epsilon of norm2", "norm2, block 1, (", [](vit_tensors& c) { c.blocks[1].norm2.epsilon += 1 << 24; }},
     {"an fc1 weight", "fc1, block 1, (", [](vit_tensors& c) { change_by_one(c.blocks[1].fc1.weights.codes[9]); }},
     {"an activation table entry", "activation, block 0, (", [](vit_tensors& c) { c.blocks[0].activation[4095] ^= 1; }},

@@ -215,6 +215,16 @@ TEST_CASE("build_vit: equals double precision on every tensor [a LayerNorm befor
   }
 }
 
+TEST_CASE("build_vit: equals double precision on every tensor [RMSNorm]") {
+  vit_shape shape = small_vit;
+  shape.norm = normalization::rmsnorm;
+  check_variant(random_float_vit(shape));
+  shape.pooling = vit_pooling::normalized_mean;
+  float_vit model = random_float_vit(shape);
+  model.norm_pre = model.norm;
+  check_variant(model);
+}
+
 TEST_CASE(
     "vit_features: models without a head equal double precision and are close to the float model [every pooling]") {
   for (const vit_pooling pooling : {vit_pooling::class_tokens, vit_pooling::mean, vit_pooling::class_tokens_and_mean,

@@ -48,10 +48,10 @@ INTACT_TEST_INSTANTIATE void detail::attend_window_head<compiled_isa>(const deta
                                                                       const kernel::softmax_row_encoder<compiled_isa>&,
                                                                       const window_scratch&);
 
-INTACT_TEST_INSTANTIATE void kernel::layernorm<compiled_isa>(matrix_view<const std::uint8_t>,
+INTACT_TEST_INSTANTIATE void kernel::layernorm<compiled_isa>(matrix_view<const std::uint8_t>, normalization,
                                                              const layernorm_parameters&, matrix_view<std::uint8_t>,
                                                              row_range) noexcept;
-INTACT_TEST_INSTANTIATE void kernel::layernorm<compiled_isa>(matrix_view<const std::int16_t>,
+INTACT_TEST_INSTANTIATE void kernel::layernorm<compiled_isa>(matrix_view<const std::int16_t>, normalization,
                                                              const layernorm_parameters&, matrix_view<std::uint8_t>,
                                                              row_range) noexcept;
 

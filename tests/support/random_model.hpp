@@ -229,7 +229,8 @@ inline owned_layernorm model_builder::layernorm(const stream_factors& stream, in
                                         .input_zero_point = stream.zero_point,
                                         .shift = stream.shift,
                                         .output_scale = 1.0 / 60,
-                                        .output_zero_point = output_zero_point});
+                                        .output_zero_point = output_zero_point},
+                         recipe_.shape.norm);
 }
 
 inline stream_factors model_builder::first_stream() {

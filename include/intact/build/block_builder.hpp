@@ -30,7 +30,7 @@ inline owned_linear build_linear(const scaled_weights& layer, std::span<const fl
 /// A LayerNorm from scale x to y.
 /// Errors: as of build_layernorm().
 inline owned_layernorm build_norm(const float_layernorm_view& norm, float epsilon, const ptf_scale& x,
-                                  const affine_scale& y) {
+                                  const affine_scale& y, normalization kind = normalization::layernorm) {
   return owned_layernorm(layernorm_spec{.gamma = norm.weight,
                                         .beta = norm.bias,
                                         .epsilon = static_cast<double>(epsilon),
@@ -38,7 +38,8 @@ inline owned_layernorm build_norm(const float_layernorm_view& norm, float epsilo
                                         .input_zero_point = x.zero_point,
                                         .shift = x.shift,
                                         .output_scale = static_cast<double>(y.scale),
-                                        .output_zero_point = y.zero_point});
+                                        .output_zero_point = y.zero_point},
+                         kind);
 }
 
 /// The addition of a branch to a stream, into scale y: as many shifts as the stream has.
@@ -130,7 +131,7 @@ struct block_builder {
     const auto at = [&](const char* tensor, auto build) { return at_tensor({tensor, block.position}, build); };
     const auto norm = [&](const char* tensor, const float_layernorm_view& layer, const ptf_scale& x,
                           const affine_scale& y) {
-      return at(tensor, [&] { return build_norm(layer, block.epsilon, x, y); });
+      return at(tensor, [&] { return build_norm(layer, block.epsilon, x, y, block.shape.norm); });
     };
     const auto linear = [&](const char* tensor, const scaled_weights& layer, std::span<const float> bias,
                             const affine_scale& x, const code_scale& y) {

@@ -22,16 +22,17 @@ struct float_linear_view {
   std::span<const float> bias;
 };
 
-/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row.
+/// LayerNorm, y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row; or RMSNorm,
+/// y = x / sqrt(mean square + epsilon) * weight + bias.
 struct float_layernorm_view {
   std::span<const float> weight;
-  std::span<const float> bias;
+  std::span<const float> bias;  ///< of RMSNorm it may be empty: all are 0
 };
 
 /// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))), f the activation.
 ///
-/// Shapes:    C = shape.attention.width, H = shape.hidden: norms C; qkv 3C x C, the rows of q, then k, then v, each
-///            head after head; proj C x C; fc1 H x C; fc2 C x H.
+/// Shapes:    C = shape.attention.width, H = shape.hidden: norms C, of the kind shape.norm; qkv 3C x C, the rows of q,
+///            then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H.
 struct float_block_view {
   block_shape shape;
   float_layernorm_view norm1;
@@ -61,10 +62,10 @@ class float_block_check {
       contract_failed("intact::%s: %s is %g; it must be finite and at least 0", operation_,
                       block_text("epsilon").c_str(), static_cast<double>(block.epsilon));
     }
-    norm("norm1", block.norm1, width);
+    norm("norm1", block.norm1, block.shape);
     linear("qkv", block.qkv, size_product(3, width), width);
     linear("proj", block.proj, width, width);
-    norm("norm2", block.norm2, width);
+    norm("norm2", block.norm2, block.shape);
     linear("fc1", block.fc1, hidden, width);
     linear("fc2", block.fc2, width, hidden);
   }
@@ -84,9 +85,11 @@ class float_block_check {
     require_finite(operation_, place.c_str(), {values.data(), 1, size});
   }
 
-  void norm(const std::string& name, const float_layernorm_view& norm, index_t width) const {
-    row(name + ".weight", norm.weight, width);
-    row(name + ".bias", norm.bias, width);
+  void norm(const std::string& name, const float_layernorm_view& norm, const block_shape& shape) const {
+    row(name + ".weight", norm.weight, shape.attention.width);
+    if (shape.norm == normalization::layernorm || !norm.bias.empty()) {
+      row(name + ".bias", norm.bias, shape.attention.width);
+    }
   }
 
   void linear(const std::string& name, const float_linear_view& layer, index_t outputs, index_t inputs) const {

@@ -51,18 +51,21 @@ inline float_tensor apply(const float_linear_view& layer, const float_tensor& x)
   return y;
 }
 
-inline float_tensor apply(const float_layernorm_view& norm, matrix_view<const float> x, float epsilon) {
+inline float_tensor apply(const float_layernorm_view& norm, matrix_view<const float> x, normalization kind,
+                          float epsilon) {
   float_tensor y(x.rows, x.columns);
   const float count = static_cast<float>(x.columns);
   for (index_t i = 0; i < x.rows; ++i) {
     float* const row = y.row(i);
     std::copy_n(&x(i, 0), x.columns, row);
-    const float mean = std::accumulate(row, row + x.columns, 0.0F) / count;
-    std::for_each(row, row + x.columns, [=](float& value) { value -= mean; });
-    const float variance = std::inner_product(row, row + x.columns, row, 0.0F) / count;
-    const float deviation = std::sqrt(variance + epsilon);
+    if (kind == normalization::layernorm) {
+      const float mean = std::accumulate(row, row + x.columns, 0.0F) / count;
+      std::for_each(row, row + x.columns, [=](float& value) { value -= mean; });
+    }
+    const float mean_square = std::inner_product(row, row + x.columns, row, 0.0F) / count;
+    const float divisor = std::sqrt(mean_square + epsilon);
     for (std::size_t c = 0; c < norm.weight.size(); ++c) {
-      row[c] = row[c] / deviation * norm.weight[c] + norm.bias[c];
+      row[c] = row[c] / divisor * norm.weight[c] + (norm.bias.empty() ? 0 : norm.bias[c]);
     }
   }
   return y;
@@ -75,7 +78,7 @@ class block_observer {
 
   block_ranges operator()() {
     ranges_.stream = channel_ranges("stream");
-    float_tensor x = apply(block_.norm1, stream_, block_.epsilon);
+    float_tensor x = apply(block_.norm1, stream_, block_.shape.norm, block_.epsilon);
     ranges_.norm1 = range("norm1", x.view());
     x = apply(block_.qkv, x);
     ranges_.qkv = range("qkv", x.view());
@@ -86,7 +89,7 @@ class block_observer {
     add_to_stream(x);
     ranges_.add1 = channel_ranges("add1");
 
-    x = apply(block_.norm2, stream_, block_.epsilon);
+    x = apply(block_.norm2, stream_, block_.shape.norm, block_.epsilon);
     ranges_.norm2 = range("norm2", x.view());
     x = apply(block_.fc1, x);
     ranges_.fc1 = range("fc1", x.view());

@@ -199,7 +199,7 @@ struct owned_add {
   friend bool operator==(const owned_add&, const owned_add&) = default;
 };
 
-/// LayerNorm parameters.
+/// Parameters of LayerNorm or RMSNorm.
 struct owned_layernorm {
   int zero_point = 0;
   std::vector<std::uint8_t> shift;
@@ -210,12 +210,13 @@ struct owned_layernorm {
   std::int64_t epsilon_fraction = 0;
 
   owned_layernorm() = default;
-  explicit owned_layernorm(const layernorm_spec& target)
+  explicit owned_layernorm(const layernorm_spec& target, normalization kind = normalization::layernorm)
       : zero_point(target.input_zero_point),
         shift(target.shift.begin(), target.shift.end()),
         gain(target.gamma.size()),
         bias(target.gamma.size()) {
-    const layernorm_parameters built = build_layernorm(target, gain, bias);
+    const layernorm_parameters built =
+        kind == normalization::rmsnorm ? build_rmsnorm(target, gain, bias) : build_layernorm(target, gain, bias);
     epsilon = built.epsilon;
     output_shift = built.output_shift;
     epsilon_fraction = built.epsilon_fraction;

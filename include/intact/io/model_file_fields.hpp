@@ -37,7 +37,7 @@ static_assert(static_cast<int>(stream_codes::s16) == 1 && static_cast<int>(weigh
                   static_cast<int>(log2_rounding::round_log) == 1 && static_cast<int>(vit_pooling::mean) == 1 &&
                   static_cast<int>(vit_pooling::class_tokens_and_mean) == 2 &&
                   static_cast<int>(vit_pooling::normalized_mean) == 3 &&
-                  static_cast<int>(vit_pooling::patch_tokens) == 4,
+                  static_cast<int>(vit_pooling::patch_tokens) == 4 && static_cast<int>(normalization::rmsnorm) == 1,
               "the numbers of enumerations are part of the format");
 
 inline constexpr limits code_limits{0, 255};
@@ -76,6 +76,9 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   }
   if (archive.has("shape.pooling", shape.pooling != vit_pooling::class_tokens)) {
     archive.number("shape.pooling", shape.pooling, limits{1, 4});
+  }
+  if (archive.has("shape.norm", shape.norm != normalization::layernorm)) {
+    archive.number("shape.norm", shape.norm, limits{1, 1});
   }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);

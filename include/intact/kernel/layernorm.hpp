@@ -97,10 +97,9 @@ INTACT_INLINE void layernorm_scales(index_t channels, const layernorm_parameters
 }
 
 /// Channels of the input: (code - zero_point) * 2^shift.
-template <class Code, normalization Kind>
+template <class Code>
 struct layernorm_input {
   using code = Code;
-  static constexpr bool is_centred = Kind == normalization::layernorm;
 
   matrix_view<const Code> codes;
   int zero_point;
@@ -116,20 +115,23 @@ template <class Isa, class Input>
 INTACT_INLINE void add_to_sums(const Input& x, index_t row, index_t first, layernorm_sums& sums) {
   for (index_t c = first; c < x.codes.columns; ++c) {
     const std::int64_t value = x(row, c);
-    sums.sum += Input::is_centred ? value : 0;
+    sums.sum += value;
     sums.squares += static_cast<std::uint64_t>(value * value);
   }
 }
 
 /// The operation for all channel counts and output shifts, in plain integers.
 template <class Isa, class Input>
-void layernorm_general(const Input& x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+void layernorm_general(const Input& x, normalization kind, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   const index_t channels = x.codes.columns;
   const std::int32_t* const gain = p.gain.data();
   const std::int64_t* const bias = p.bias.data();
   for (index_t row = 0; row < x.codes.rows; ++row) {
     layernorm_sums sums{0, 0};
     add_to_sums<Isa>(x, row, 0, sums);
+    if (kind == normalization::rmsnorm) {
+      sums.sum = 0;
+    }
     layernorm_row r;
     layernorm_scales<Isa>(channels, p, &sums, 1, &r);
     for (index_t c = 0; c < channels; ++c) {
@@ -155,7 +157,7 @@ INTACT_INLINE void layernorm_moments(const Input& x, index_t first_row, layernor
   }
   INTACT_UNROLL
   for (unsigned r = 0; r < Rows; ++r) {
-    sums[r] = {Input::is_centred ? moments[r].sum() : 0, moments[r].squares()};
+    sums[r] = {moments[r].sum(), moments[r].squares()};
     add_to_sums<Isa>(x, first_row + static_cast<index_t>(r), whole, sums[r]);
   }
 }
@@ -206,7 +208,7 @@ INTACT_INLINE void layernorm_group(const Input& x, const layernorm_parameters& p
 
 /// One block of rows. `unshifted`: the shifts are all 0.
 template <class Isa, class Input>
-INTACT_INLINE void layernorm_block(const Input& x, const layernorm_parameters& p, bool unshifted,
+INTACT_INLINE void layernorm_block(const Input& x, normalization kind, const layernorm_parameters& p, bool unshifted,
                                    matrix_view<std::uint8_t> y) {
   layernorm_sums sums[layernorm_block_rows];
   layernorm_row rows[layernorm_block_rows];
@@ -217,6 +219,11 @@ INTACT_INLINE void layernorm_block(const Input& x, const layernorm_parameters& p
     layernorm_moments_of_block<Isa, simd::moments_unshifted<Isa>, 4>(x, sums);
   } else {
     layernorm_moments_of_block<Isa, simd::moments<Isa, Code>, 2>(x, sums);
+  }
+  if (kind == normalization::rmsnorm) {
+    for (index_t r = 0; r < x.codes.rows; ++r) {
+      sums[r].sum = 0;
+    }
   }
   layernorm_scales<Isa>(x.codes.columns, p, sums, x.codes.rows, rows);
   for_each_group<Isa>(x.codes.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t c, index_t count) {
@@ -235,23 +242,23 @@ INTACT_INLINE bool is_shifted(const std::uint8_t* shift, index_t channels) {
 }
 
 /// A range of rows.
-template <class Isa, normalization Kind = normalization::layernorm, class Code>
-void layernorm(matrix_view<const Code> codes, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
-               row_range range) noexcept {
+template <class Isa, class Code>
+void layernorm(matrix_view<const Code> codes, normalization kind, const layernorm_parameters& p,
+               matrix_view<std::uint8_t> y, row_range range) noexcept {
   const auto rows = [&](index_t first, index_t count) {
-    return layernorm_input<Code, Kind>{codes.row_block(first, count), p.zero_point, p.shift.data()};
+    return layernorm_input<Code>{codes.row_block(first, count), p.zero_point, p.shift.data()};
   };
   if constexpr (simd::is_vector<Isa>) {
     if (codes.columns <= layernorm_fast_channels && p.output_shift >= layernorm_fast_output_shift) {
       const bool unshifted = !is_shifted<Isa>(p.shift.data(), codes.columns);
       for (index_t first = range.begin; first < range.end; first += layernorm_block_rows) {
         const index_t count = range.end - first < layernorm_block_rows ? range.end - first : layernorm_block_rows;
-        layernorm_block<Isa>(rows(first, count), p, unshifted, y.row_block(first, count));
+        layernorm_block<Isa>(rows(first, count), kind, p, unshifted, y.row_block(first, count));
       }
       return;
     }
   }
-  layernorm_general<Isa>(rows(range.begin, range.size()), p, y.row_block(range.begin, range.size()));
+  layernorm_general<Isa>(rows(range.begin, range.size()), kind, p, y.row_block(range.begin, range.size()));
 }
 
 }  // namespace kernel

@@ -11,10 +11,11 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Sizes of a transformer block.
+/// Sizes and kinds of the layers of a transformer block.
 struct block_shape {
   attention_shape attention;
   index_t hidden = 0;
+  normalization norm = normalization::layernorm;  ///< norm1 and norm2
 };
 
 /// Parameters of a pre-norm transformer block. On a residual stream of u8 codes with power-of-two factors the branches
@@ -81,38 +82,46 @@ void require_block(const matrix_view<Code>& stream, const block_parameters& p, c
 
 namespace detail {
 
-/// The first steps of a block on a stream, in bands of `each` rows: norm1, then q, k and v.
+/// The layers of a block, and how many rows go through them at a time.
+struct block_layers {
+  const block_parameters& p;
+  normalization norm;
+  index_t band;
+};
+
+/// The first steps of a block on a stream, in bands of rows: norm1, then q, k and v.
 template <class Isa, class Kinds, class Code, executor Executor>
-void project_qkv(matrix_view<Code> stream, const block_parameters& p, index_t each,
-                 matrix_view<std::uint8_t> normalized, matrix_view<std::uint8_t> qkv, const Executor& run) {
-  for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {
+void project_qkv(matrix_view<Code> stream, const block_layers& layers, matrix_view<std::uint8_t> normalized,
+                 matrix_view<std::uint8_t> qkv, const Executor& run) {
+  const linear_parameters& layer = layers.p.attention.qkv;
+  for_each_row_band(stream.rows, layers.band, [&](index_t first, index_t count) {
     const matrix_view<std::uint8_t> x = normalized.row_block(first, count);
-    layernorm<Isa>(stream.row_block(first, count), p.norm1, x, run);
-    linear<Isa, Kinds>(x, p.attention.qkv.weights, requantize<std::uint8_t>{p.attention.qkv.scale},
-                       qkv.row_block(first, count), run);
+    normalize<Isa>(layers.norm, stream.row_block(first, count), layers.p.norm1, x, run);
+    linear<Isa, Kinds>(x, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv.row_block(first, count), run);
   });
 }
 
 /// The second half of a block, in place on a band of the stream. `normalized` has the stream's shape, `hidden` has the
 /// hidden codes.
 template <class Isa, class Kinds, class Code, executor Executor>
-void mlp_half(matrix_view<Code> stream, const block_parameters& p, matrix_view<std::uint8_t> normalized,
-              matrix_view<std::uint8_t> hidden, const Executor& run) {
-  layernorm<Isa>(stream, p.norm2, normalized, run);
+void mlp_half(matrix_view<Code> stream, const block_parameters& p, normalization norm,
+              matrix_view<std::uint8_t> normalized, matrix_view<std::uint8_t> hidden, const Executor& run) {
+  normalize<Isa>(norm, stream, p.norm2, normalized, run);
   linear<Isa, Kinds>(normalized, p.mlp.fc1.weights, requantize_lut{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
   add_branch<Isa, Kinds>(hidden, p.mlp.fc2, p.add2, stream, run);
 }
 
-/// The steps after attention, on a stream in bands of `each` rows: the projection, then the perceptron. `context`
-/// becomes norm2's codes.
+/// The steps after attention, on a stream in bands of rows: the projection, then the perceptron. `context` becomes
+/// norm2's codes.
 template <class Isa, class Kinds, class Code, executor Executor>
-void after_attention(matrix_view<std::uint8_t> context, const block_parameters& p, index_t each, std::uint8_t* hidden,
+void after_attention(matrix_view<std::uint8_t> context, const block_layers& layers, std::uint8_t* hidden,
                      matrix_view<Code> stream, const Executor& run) {
-  for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {
+  const block_parameters& p = layers.p;
+  for_each_row_band(stream.rows, layers.band, [&](index_t first, index_t count) {
     const matrix_view<Code> band = stream.row_block(first, count);
     const matrix_view<std::uint8_t> x = context.row_block(first, count);
     add_branch<Isa, Kinds>(x, p.attention.proj, p.add1, band, run);
-    mlp_half<Isa, Kinds>(band, p, x, {hidden, count, p.mlp.fc1.outputs()}, run);
+    mlp_half<Isa, Kinds>(band, p, layers.norm, x, {hidden, count, p.mlp.fc1.outputs()}, run);
   });
 }
 
@@ -145,12 +154,12 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
   const index_t batch = tokens == 0 ? 0 : rows / tokens;
   const block_buffers buffer = block_buffers::take(memory, shape, rows);
   const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
-  const index_t each = band_rows(rows, width, shape.hidden);
-  detail::project_qkv<Isa, Kinds>(stream, p, each, normalized, qkv, run);
+  const detail::block_layers layers{.p = p, .norm = shape.norm, .band = band_rows(rows, width, shape.hidden)};
+  detail::project_qkv<Isa, Kinds>(stream, layers, normalized, qkv, run);
   const auto image = [&](index_t i) { return p.attention.operands(qkv.row_block(i * tokens, tokens)); };
   const auto context = [&](index_t i) { return normalized.row_block(i * tokens, tokens); };
   detail::attend_batch<Isa>(batch, image, context, p.attention.multihead(shape.attention.heads), memory, run);
-  detail::after_attention<Isa, Kinds>(normalized, p, each, buffer.wide, stream, run);
+  detail::after_attention<Isa, Kinds>(normalized, layers, buffer.wide, stream, run);
 }
 
 }  // namespace INTACT_UNIT

@@ -64,10 +64,10 @@ void normalize_tokens(matrix_view<Code> tokens, const pre_norm_parameters& p, co
                       const Executor& run) {
   if constexpr (std::is_same_v<Code, std::int16_t>) {
     const matrix_view<std::uint8_t> normalized = vit_buffers::take_pre_norm(memory, shape);
-    layernorm<Isa>(tokens, p.norm, normalized, run);
+    normalize<Isa>(shape.norm, tokens, p.norm, normalized, run);
     convert_codes<Isa>(normalized, requantize<std::int16_t>{p.stream}, tokens, run);
   } else {
-    layernorm<Isa>(tokens, p.norm, tokens, run);
+    normalize<Isa>(shape.norm, tokens, p.norm, tokens, run);
   }
 }
 
@@ -91,8 +91,8 @@ matrix_view<Code> last_block(matrix_view<Code> stream, const block_parameters& p
                 batch = stream.rows / tokens;
   const block_buffers buffer = block_buffers::take(memory, shape.block(), stream.rows);
   const matrix_view<std::uint8_t> qkv(buffer.wide, stream.rows, 3 * width);
-  const index_t each = band_rows(stream.rows, width, shape.hidden);
-  project_qkv<Isa, Kinds>(stream, p, each, buffer.normalized, qkv, run);
+  const block_layers layers{.p = p, .norm = shape.norm, .band = band_rows(stream.rows, width, shape.hidden)};
+  project_qkv<Isa, Kinds>(stream, layers, buffer.normalized, qkv, run);
   const auto image = [&](index_t i) {
     attention_operands operands = p.attention.operands(qkv.row_block(i * tokens, tokens));
     operands.q.codes = operands.q.codes.row_block(0, queries);
@@ -101,7 +101,7 @@ matrix_view<Code> last_block(matrix_view<Code> stream, const block_parameters& p
   const auto context = [&](index_t i) { return buffer.normalized.row_block(i * queries, queries); };
   attend_batch<Isa>(batch, image, context, p.attention.multihead(shape.heads), memory, run);
   const matrix_view<Code> class_tokens = gather_class_tokens(stream, shape);
-  after_attention<Isa, Kinds>(buffer.normalized.row_block(0, class_tokens.rows), p, each, buffer.wide, class_tokens,
+  after_attention<Isa, Kinds>(buffer.normalized.row_block(0, class_tokens.rows), layers, buffer.wide, class_tokens,
                               run);
   return class_tokens;
 }
@@ -113,8 +113,8 @@ void pool_normalized(matrix_view<const Code> stream, const vit_parameters& p, co
   const index_t classes = shape.class_features(), patches = shape.patches(), width = shape.width;
   const matrix_view<std::uint8_t> normalized = vit_buffers::take_normalized(memory, shape);
   const matrix_view<std::uint8_t> patch_tokens = normalized.row_block(classes, patches);
-  layernorm<Isa>(stream.row_block(0, classes), p.norm, normalized.row_block(0, classes), run);
-  layernorm<Isa>(stream.row_block(shape.prefix_tokens(), patches), p.norm, patch_tokens, run);
+  normalize<Isa>(shape.norm, stream.row_block(0, classes), p.norm, normalized.row_block(0, classes), run);
+  normalize<Isa>(shape.norm, stream.row_block(shape.prefix_tokens(), patches), p.norm, patch_tokens, run);
   copy_tokens<std::uint8_t>(normalized.row_block(0, classes), {features.data, classes, width});
   average_pool<Isa>(patch_tokens,
                     requantize<std::uint8_t, tensor_scale>{std::get_if<mean_of_normalized>(&p.mean)->scale},
@@ -132,13 +132,13 @@ void pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_sha
       average_pool<Isa>(image(i).row_block(shape.prefix_tokens(), shape.patches()),
                         requantize<std::int16_t>{mean->scale}, means.row_block(i, 1));
     }
-    layernorm<Isa>(means, p.norm, features, run);
+    normalize<Isa>(shape.norm, means, p.norm, features, run);
     return;
   }
   for (index_t i = 0; i < features.rows; ++i) {
     const matrix_view<std::uint8_t> own = features.row_block(i, 1);
     if (shape.pooling == vit_pooling::patch_tokens) {
-      layernorm<Isa>(image(i).row_block(shape.prefix_tokens(), shape.patches()), p.norm,
+      normalize<Isa>(shape.norm, image(i).row_block(shape.prefix_tokens(), shape.patches()), p.norm,
                      {own.data, shape.patches(), shape.width}, run);
     } else {
       pool_normalized<Isa>(image(i), p, shape, own, memory, run);
@@ -175,7 +175,8 @@ void encode(matrix_view<Code> stream, const vit_parameters& p, const vit_shape& 
     return;
   }
   const matrix_view<std::uint8_t> normalized(features.data, features.rows * shape.class_tokens, shape.width);
-  layernorm<Isa>(class_tokens_alone ? last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run)
+  normalize<Isa>(shape.norm,
+                 class_tokens_alone ? last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run)
                                     : gather_class_tokens(stream, shape),
                  p.norm, normalized, run);
 }

@@ -104,7 +104,8 @@ inline owned_pre_norm build_pre_norm(const float_vit& model, const vit_scales& s
   const ptf_scale tokens = wide ? unshifted_scale({scales.s16_tokens, 0}, model.shape.width) : scales.tokens;
   const float_layernorm norm = divide_by_powers(*model.norm_pre, scales.norm_pre);
   built.norm = at_tensor({"norm_pre"}, [&] {
-    return build_norm(view_of(norm), model.epsilon, tokens, {scales.norm_pre.scale, scales.norm_pre.zero_point});
+    return build_norm(view_of(norm), model.epsilon, tokens, {scales.norm_pre.scale, scales.norm_pre.zero_point},
+                      model.shape.norm);
   });
   if (wide) {
     built.stream =
@@ -120,7 +121,7 @@ inline void build_features(const float_vit& model, const vit_scales& scales, con
   const bool of_stream = shape.pooling == vit_pooling::normalized_mean;
   contents.norm = at_tensor({"norm"}, [&] {
     return build_norm(view_of(model.norm), model.epsilon,
-                      of_stream ? unshifted_scale(scales.pool, shape.width) : stream, scales.norm);
+                      of_stream ? unshifted_scale(scales.pool, shape.width) : stream, scales.norm, shape.norm);
   });
   at_tensor({"pool"}, [&] {
     if (of_stream) {

@@ -134,11 +134,11 @@ struct block_evaluation {
 
   /// The residual stream that leaves the block.
   const code_matrix& operator()(const code_matrix& stream) const {
-    const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, p.norm1.view()));
+    const code_matrix& norm1 = keep(all, {"norm1", block}, real::layernorm(stream, p.norm1.view(), shape.norm));
     const code_matrix& context = evaluate_attention(norm1, p, shape.attention, block, all);
     const code_matrix& add1 = keep(all, {"add1", block}, add_branch(stream, context, p.proj, p.add1, "proj"));
 
-    const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, p.norm2.view()));
+    const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, p.norm2.view(), shape.norm));
     const code_matrix& fc1 = keep(all, {"fc1", block}, evaluate_linear(norm2, p.fc1, real::u12_codes));
     const code_matrix& activation = keep(all, {"activation", block}, real::activation(fc1, p.activation));
     return keep(all, {"add2", block}, add_branch(add1, activation, p.fc2, p.add2, "fc2"));
@@ -207,9 +207,13 @@ class vit_evaluation {
     });
   }
 
+  code_matrix normalized(const code_matrix& x, const owned_layernorm& p) const {
+    return real::layernorm(x, p.view(), tensors_.shape.norm);
+  }
+
   /// The residual stream that a LayerNorm of the tokens begins.
   const code_matrix& normalize(const code_matrix& tokens, const owned_pre_norm& p, tensors& all) const {
-    const code_matrix& norm = keep(all, {"norm_pre"}, real::layernorm(tokens, p.norm.view()));
+    const code_matrix& norm = keep(all, {"norm_pre"}, normalized(tokens, p.norm));
     if (tensors_.shape.stream == stream_codes::u8) {
       return norm;
     }
@@ -230,7 +234,7 @@ class vit_evaluation {
     const code_matrix patches = rows_of(stream, shape.prefix_tokens(), shape.patches());
     if (const auto* const scale = std::get_if<owned_channel_scale>(&tensors_.mean)) {
       const code_matrix& mean = keep(all, {"pool"}, real::pool(patches, scale->exact, real::s16_codes));
-      return keep(all, {"norm"}, real::layernorm(mean, tensors_.norm.view()));
+      return keep(all, {"norm"}, normalized(mean, tensors_.norm));
     }
     const auto* const scale = std::get_if<owned_tensor_scale>(&tensors_.mean);
     const index_t classes = shape.class_features();
@@ -238,7 +242,7 @@ class vit_evaluation {
     const code_matrix taken =
         real::make_codes(classes + (of_patches ? patches.rows : 0), shape.width,
                          [&](index_t i, index_t c) { return i < classes ? stream(i, c) : patches(i - classes, c); });
-    const code_matrix& norm = keep(all, {"norm"}, real::layernorm(taken, tensors_.norm.view()));
+    const code_matrix& norm = keep(all, {"norm"}, normalized(taken, tensors_.norm));
     const index_t class_values = scale == nullptr ? norm.rows * norm.columns : classes * shape.width;
     const code_matrix mean =
         scale == nullptr

@@ -336,15 +336,17 @@ inline code_matrix weighted_average(const code_matrix& weights, const code_matri
   });
 }
 
-/// LayerNorm: (x - mean) / deviation is rounded to 24 fraction bits, then gain and bias are applied.
-inline code_matrix layernorm(const code_matrix& codes, const layernorm_parameters& p) {
+/// LayerNorm: (x - mean) / deviation is rounded to 24 fraction bits, then gain and bias are applied. RMSNorm: the same
+/// of x / root mean square.
+inline code_matrix layernorm(const code_matrix& codes, const layernorm_parameters& p,
+                             normalization kind = normalization::layernorm) {
   code_matrix y(codes.rows, codes.columns);
   std::vector<int128> x(static_cast<std::size_t>(codes.columns));
   for (index_t i = 0; i < codes.rows; ++i) {
     for (std::size_t c = 0; c < x.size(); ++c) {
       x[c] = (codes(i, static_cast<index_t>(c)) - p.zero_point) * power_of_two(p.shift[c]);
     }
-    const exact_layernorm_row row(x, p);
+    const exact_layernorm_row row(x, p, kind);
     for (std::size_t c = 0; c < x.size(); ++c) {
       y(i, static_cast<index_t>(c)) = exact_layernorm_code(row.normalized(x[c]), p, c);
     }

@@ -9,7 +9,7 @@
 #include "intact/quantize/wide_integer.hpp"
 #include "intact/types/layernorm.hpp"
 
-// LayerNorm of docs/numerics.md, section 4, in integers of 128 bits, by bisection and division.
+// LayerNorm and RMSNorm of docs/numerics.md, section 4, in integers of 128 bits, by bisection and division.
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -26,7 +26,7 @@ constexpr int128 floor_square_root(int128 x) {
   return low;
 }
 
-/// Sum, variance and reciprocal deviation of a row.
+/// Sum, variance and reciprocal deviation of a row; of RMSNorm the sum is left out of all formulas, as 0.
 struct exact_layernorm_row {
   int128 channels = 0;
   int128 sum = 0;
@@ -34,18 +34,20 @@ struct exact_layernorm_row {
   int128 reciprocal = 0;  ///< R
   int128 unit = 0;        ///< (C * x - sum) * R / unit is the normalized value in units of 2^-24
 
-  exact_layernorm_row(std::span<const int128> x, std::uint64_t epsilon, std::int64_t epsilon_fraction)
+  exact_layernorm_row(std::span<const int128> x, std::uint64_t epsilon, std::int64_t epsilon_fraction,
+                      normalization kind = normalization::layernorm)
       : channels(static_cast<int128>(x.size())) {
     int128 squares = 0;
     for (const int128 value : x) {
-      sum += value;
+      sum += kind == normalization::rmsnorm ? 0 : value;
       squares += value * value;
     }
     variance = channels * squares - sum * sum;
     normalize(epsilon, epsilon_fraction);
   }
-  exact_layernorm_row(std::span<const int128> x, const layernorm_parameters& p)
-      : exact_layernorm_row(x, p.epsilon, p.epsilon_fraction) {}
+  exact_layernorm_row(std::span<const int128> x, const layernorm_parameters& p,
+                      normalization kind = normalization::layernorm)
+      : exact_layernorm_row(x, p.epsilon, p.epsilon_fraction, kind) {}
 
   /// Of a row whose sums are known.
   exact_layernorm_row(int128 row_channels, int128 row_sum, int128 row_variance, const layernorm_parameters& p)

@@ -22,7 +22,8 @@ struct float_linear {
   float_row bias;
 };
 
-/// y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row.
+/// LayerNorm, y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row; or RMSNorm,
+/// y = x / sqrt(mean square + epsilon) * weight + bias.
 struct float_layernorm {
   float_row weight;
   float_row bias;
@@ -81,12 +82,15 @@ inline float_matrix apply(const float_linear& layer, const float_matrix& x) {
   return y;
 }
 
-inline float_matrix apply(const float_layernorm& norm, const float_matrix& x, float epsilon) {
-  float_matrix y(x.rows(), x.cols());
+inline float_matrix apply(const float_layernorm& norm, const float_matrix& x, float epsilon,
+                          normalization kind = normalization::layernorm) {
+  float_matrix y = x;
   for (index_t i = 0; i < x.rows(); ++i) {
-    y.row(i) = x.row(i).array() - x.row(i).mean();
-    const float variance = y.row(i).squaredNorm() / static_cast<float>(x.cols());
-    y.row(i) = y.row(i).array() / std::sqrt(variance + epsilon) * norm.weight.array() + norm.bias.array();
+    if (kind == normalization::layernorm) {
+      y.row(i) = x.row(i).array() - x.row(i).mean();
+    }
+    const float mean_square = y.row(i).squaredNorm() / static_cast<float>(x.cols());
+    y.row(i) = y.row(i).array() / std::sqrt(mean_square + epsilon) * norm.weight.array() + norm.bias.array();
   }
   return y;
 }
@@ -126,9 +130,10 @@ float_matrix float_input(const Model& model, const image_view& image) {
 
 /// The second half of a block, in place on the residual stream: x <- x + fc2(f(fc1(norm2(x)))).
 template <class Recorder>
-void float_mlp_half(const float_block& block, float epsilon, index_t position, float_matrix& stream, Recorder& record) {
+void float_mlp_half(const float_block& block, normalization norm, float epsilon, index_t position, float_matrix& stream,
+                    Recorder& record) {
   const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
-  float_matrix x = apply(block.norm2, stream, epsilon);
+  float_matrix x = apply(block.norm2, stream, epsilon, norm);
   show("norm2", x);
   x = apply(block.fc1, x);
   show("fc1", x);

@@ -26,7 +26,7 @@ inline namespace INTACT_UNIT {
 /// tokens. Const objects may be shared between threads.
 struct float_vit : pixel_normalization {
   vit_shape shape;
-  float epsilon = 1e-6f;     ///< of every LayerNorm
+  float epsilon = 1e-6f;     ///< of every norm
   float_linear patch;        ///< weights width x (channels * patch^2), columns in the order of im2col
   float_matrix class_token;  ///< prefix tokens x width: class tokens, then register tokens
   float_matrix positions;    ///< tokens x width
@@ -190,7 +190,7 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
   const float_block& block = model.blocks[static_cast<std::size_t>(position)];
   const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
 
-  float_matrix x = apply(block.norm1, stream, model.epsilon);
+  float_matrix x = apply(block.norm1, stream, model.epsilon, model.shape.norm);
   show("norm1", x);
   x = apply(block.qkv, x);
   show("qkv", x);
@@ -200,7 +200,7 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
   show("proj", x);
   stream += x;
   show("add1", stream);
-  float_mlp_half(block, model.epsilon, position, stream, record);
+  float_mlp_half(block, model.shape.norm, model.epsilon, position, stream, record);
 }
 
 /// From the residual stream to the features, one row.
@@ -211,14 +211,14 @@ float_matrix float_features(const float_vit& model, const float_matrix& stream, 
   if (shape.pooling == vit_pooling::normalized_mean) {
     float_matrix mean = stream.bottomRows(shape.patches()).colwise().mean();
     show("pool", mean);
-    mean = apply(model.norm, mean, model.epsilon);
+    mean = apply(model.norm, mean, model.epsilon, shape.norm);
     show("norm", mean);
     return mean;
   }
   const index_t classes = shape.class_features(), pooled = shape.normalized_tokens() - classes;
   float_matrix taken(shape.normalized_tokens(), shape.width);
   taken << stream.topRows(classes), stream.bottomRows(pooled);
-  float_matrix normalized = apply(model.norm, taken, model.epsilon);
+  float_matrix normalized = apply(model.norm, taken, model.epsilon, shape.norm);
   show("norm", normalized);
   float_matrix features(1, shape.head_features());
   if (shape.pooling == vit_pooling::patch_tokens) {
@@ -306,7 +306,7 @@ std::vector<float> forward(const float_vit& model, const image_view& image, Reco
   stream += model.positions;
   show("tokens", stream);
   if (model.norm_pre) {
-    stream = detail::apply(*model.norm_pre, stream, model.epsilon);
+    stream = detail::apply(*model.norm_pre, stream, model.epsilon, shape.norm);
     show("norm_pre", stream);
   }
 

@@ -207,8 +207,8 @@ class reconstruction {
     if (!exact_.norm_pre) {
       return;
     }
-    stream_.exact = apply(*exact_.norm_pre, stream_.exact, exact_.epsilon);
-    stream_.rounded = apply(*exact_.norm_pre, stream_.rounded, exact_.epsilon);
+    stream_.exact = apply(*exact_.norm_pre, stream_.exact, exact_.epsilon, exact_.shape.norm);
+    stream_.rounded = apply(*exact_.norm_pre, stream_.rounded, exact_.epsilon, exact_.shape.norm);
     search_powers(scales.norm_pre);
     if (wide()) {
       round_stream(scales.stream, scales.norm_pre);
@@ -306,9 +306,10 @@ class reconstruction {
     add_branch(apply(block.fc2, x.rounded), scales.fc2, scales.add2);
   }
 
-  /// Outputs of a LayerNorm, rounded for the layer that takes them.
+  /// Outputs of a norm, rounded for the layer that takes them.
   tensor_pair normalized(const float_layernorm& norm, affine_scale& scale, const float_linear& next) const {
-    tensor_pair x = {apply(norm, stream_.exact, exact_.epsilon), apply(norm, stream_.rounded, exact_.epsilon)};
+    tensor_pair x = {apply(norm, stream_.exact, exact_.epsilon, exact_.shape.norm),
+                     apply(norm, stream_.rounded, exact_.epsilon, exact_.shape.norm)};
     scale = round_input(x.rounded, &next.weight);
     return x;
   }

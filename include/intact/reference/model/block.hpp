@@ -10,6 +10,7 @@
 #include "intact/reference/layernorm.hpp"
 #include "intact/reference/model/attention.hpp"
 #include "intact/reference/model/mlp.hpp"
+#include "intact/reference/rmsnorm.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -40,12 +41,22 @@ constexpr std::size_t block_workspace_bytes(const block_shape& shape) {
 
 namespace detail {
 
+/// LayerNorm or RMSNorm.
+template <class Code>
+void normalize(normalization kind, matrix_view<Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  if (kind == normalization::rmsnorm) {
+    reference::rmsnorm(x, p, y);
+  } else {
+    reference::layernorm(x, p, y);
+  }
+}
+
 /// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
 template <class Code, class Trace>
-void mlp_half(matrix_view<Code> stream, const block_parameters& p, const block_buffers& buffer, workspace memory,
-              Trace& trace) {
+void mlp_half(matrix_view<Code> stream, const block_parameters& p, normalization norm, const block_buffers& buffer,
+              workspace memory, Trace& trace) {
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
-  reference::layernorm(stream, p.norm2, buffer.normalized);
+  detail::normalize(norm, stream, p.norm2, buffer.normalized);
   trace(trace_site{"norm2"}, normalized);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     reference::mlp(normalized, p.mlp, buffer.branch, memory, trace);
@@ -79,7 +90,7 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
   const block_buffers buffer = block_buffers::take(memory, shape);
   const matrix_view<const std::uint8_t> normalized = buffer.normalized;
 
-  reference::layernorm(stream, p.norm1, buffer.normalized);
+  detail::normalize(shape.norm, stream, p.norm1, buffer.normalized);
   trace(trace_site{"norm1"}, normalized);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     reference::attention(normalized, p.attention, shape.attention, buffer.branch, memory, trace);
@@ -88,7 +99,7 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
     reference::attention(normalized, p.attention, shape.attention, stream, memory, trace);
   }
   trace(trace_site{"add1"}, matrix_view<const Code>(stream));
-  detail::mlp_half(stream, p, buffer, memory, trace);
+  detail::mlp_half(stream, p, shape.norm, buffer, memory, trace);
 }
 
 }  // namespace reference

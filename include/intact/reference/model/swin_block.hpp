@@ -84,7 +84,7 @@ void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const 
   require_workspace("swin_block", memory, reference::swin_block_workspace_bytes<Code>(shape));
   const block_buffers buffer = block_buffers::take(memory, shape.all_tokens());
   detail::window_attention_half(stream, p, shape.attention, buffer, memory, trace);
-  detail::mlp_half(stream, p.block, buffer, memory, trace);
+  detail::mlp_half(stream, p.block, normalization::layernorm, buffer, memory, trace);
 }
 
 }  // namespace reference

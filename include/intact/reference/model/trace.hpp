@@ -71,7 +71,7 @@ class traced_tensor {
 ///   tokens               tokens x width          with positions: the residual stream, u8 or s16, but for norm_pre
 ///   norm_pre             tokens x width          LayerNorm before the blocks, if there is one: the stream of u8 codes
 ///   stream               tokens x width          norm_pre in s16 codes: the residual stream (s16 stream only)
-///   norm1 norm2          tokens x width          LayerNorm
+///   norm1 norm2          tokens x width          LayerNorm or RMSNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
 ///   attention_logits     tokens x tokens         per head: q * k^T / sqrt(head size)
 ///   attention            tokens x tokens         per head: log2 codes or u8 weights

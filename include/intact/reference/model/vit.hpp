@@ -96,7 +96,7 @@ template <class Code, class Trace>
 void normalize_tokens(matrix_view<Code> tokens, const pre_norm_parameters& p, const vit_shape& shape, workspace memory,
                       Trace& trace) {
   const matrix_view<std::uint8_t> normalized = pre_norm_buffer::take(memory, shape).normalized;
-  reference::layernorm(tokens, p.norm, normalized);
+  normalize(shape.norm, tokens, p.norm, normalized);
   trace(trace_site{"norm_pre"}, matrix_view<const std::uint8_t>(normalized));
   if constexpr (std::is_same_v<Code, std::int16_t>) {
     reference::convert_codes(normalized, requantize<std::int16_t>{p.stream}, tokens);
@@ -116,11 +116,11 @@ matrix_view<const std::uint8_t> pool(matrix_view<const Code> stream, const vit_p
   if (const auto* const mean = std::get_if<mean_of_stream>(&p.mean)) {
     reference::average_pool(patches, requantize<std::int16_t>{mean->scale}, buffer.mean);
     trace(trace_site{"pool"}, matrix_view<const std::int16_t>(buffer.mean));
-    reference::layernorm(buffer.mean, p.norm, normalized);
+    normalize(shape.norm, buffer.mean, p.norm, normalized);
   } else {
     const index_t pooled = shape.normalized_tokens() - classes;
-    reference::layernorm(stream.row_block(0, classes), p.norm, normalized.row_block(0, classes));
-    reference::layernorm(patches.row_block(0, pooled), p.norm, normalized.row_block(classes, pooled));
+    normalize(shape.norm, stream.row_block(0, classes), p.norm, normalized.row_block(0, classes));
+    normalize(shape.norm, patches.row_block(0, pooled), p.norm, normalized.row_block(classes, pooled));
   }
   trace(trace_site{"norm"}, matrix_view<const std::uint8_t>(normalized));
   if (!shape.pools_normalized()) {
