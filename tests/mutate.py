@@ -314,11 +314,30 @@ MUTATIONS = [
     *mutations_of(
         "model/block.hpp", "block_kernel_test@avx2",
         ("normalize<Isa>(norm, stream, p.norm2,", "normalize<Isa>(normalization::layernorm, stream, p.norm2,"),
+        ("multiply<Isa>({hidden, p.activation_zero_point}, {up, p.up_zero_point}",
+         "multiply<Isa>({hidden, p.up_zero_point}, {up, p.activation_zero_point}"),
+        ("if (const auto* const gate = std::get_if<gate_parameters>(&p.mlp.gate)) {",
+         "if (const auto* const gate = std::get_if<gate_parameters>(&p.mlp.gate); gate != nullptr && stream.rows == 0) {"),
     ),
     *mutations_of(
         "reference/model/block.hpp", "double_reference_test",
         ("kind == normalization::rmsnorm", "kind != normalization::rmsnorm"),
         ("detail::normalize(norm, stream, p.norm2,", "detail::normalize(normalization::layernorm, stream, p.norm2,"),
+    ),
+    *mutations_of(
+        "reference/model/mlp.hpp", "double_reference_test",
+        ("{buffer.activated, p.activation_zero_point}", "{buffer.activated, p.up_zero_point}"),
+        ("if (gate != nullptr) {", "if (false) {"),
+    ),
+    *mutations_of(
+        "model/block.hpp", "workspace_test",
+        ("gated ? size_product(2, hidden) : hidden", "hidden"),
+    ),
+    *mutations_of(
+        "model/mlp.hpp", "contract_test",
+        ("(gate != nullptr) != gated", "false"),
+        ('require_linear<Kinds>("mlp: up", gate->up, hidden, width);', ""),
+        ('require_scale("mlp: gate.product", gate->product, hidden);', ""),
     ),
     *mutations_of(
         "model/swin.hpp", "swin_test",
@@ -382,7 +401,7 @@ MUTATIONS = [
         "quantize/model_summary.hpp", "model_summary_test",
         ("4 * tokens * width * width", "3 * tokens * width * width"),
         ("2 * tokens * tokens * width", "tokens * tokens * width"),
-        ("2 * tokens * width * hidden", "tokens * width * hidden"),
+        ("layers * tokens * width * hidden", "tokens * width * hidden"),
         ("4 * padded * width(s)", "4 * tokens(s) * width(s)"),
         ("2 * padded * window * width(s)", "2 * padded * padded * width(s)"),
         ("2 * tokens(s) * width(s)", "2 * padded * width(s)"),

@@ -121,6 +121,16 @@ class random_layers {
     return made;
   }
 
+  mlp_gate gate(const block_shape& shape) {
+    if (!shape.gated) {
+      return no_gate{};
+    }
+    return gate_parameters{.up = linear(shape.hidden, shape.attention.width, {}),
+                           .activation_zero_point = 111,
+                           .up_zero_point = 135,
+                           .product = scale_of(u8_u8_deviation, {})};
+  }
+
   block_parameters block(const block_shape& shape) {
     const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
@@ -133,7 +143,8 @@ class random_layers {
             .norm2 = layernorm(width),
             .mlp = {.fc1 = linear(shape.hidden, width, {2048, 900}),
                     .table = memory_.random_array<std::uint8_t>(activation_table_size_12, 0, 255),
-                    .fc2 = branch(width, shape.hidden)},
+                    .fc2 = branch(width, shape.hidden),
+                    .gate = gate(shape)},
             .add2 = addition(width)};
   }
 
@@ -459,24 +470,29 @@ void run_weight_codes() {
   run_swin(of_codes, 32);
 }
 
-/// Models with RMSNorm.
-void run_rmsnorm() {
-  const auto run = [](recipe of_model, std::uint64_t seed) {
-    of_model.name += "_rmsnorm";
+/// Models with RMSNorm and with gated perceptrons.
+void run_norms_and_gates() {
+  const auto run = [](recipe of_model, normalization norm, bool gated, std::uint64_t seed) {
+    of_model.name += norm == normalization::rmsnorm ? "_rmsnorm" : "";
+    of_model.name += gated ? "_gated" : "";
     block_shape block = shape_of_block;
-    block.norm = normalization::rmsnorm;
+    block.norm = norm;
+    block.gated = gated;
     if (of_model.wide()) {
       run_block<std::int16_t>(of_model, seed, block);
     } else {
       run_block<std::uint8_t>(of_model, seed, block);
     }
     vit_shape vit = shape_of_vit(of_model);
-    vit.norm = normalization::rmsnorm;
+    vit.norm = norm;
+    vit.gated = gated;
     vit.pooling = vit_pooling::mean;
     run_vit(of_model, vit, seed + 1);
   };
-  run(paper, 38);
-  run(precise, 40);
+  run(paper, normalization::rmsnorm, false, 38);
+  run(precise, normalization::rmsnorm, false, 40);
+  run(paper, normalization::layernorm, true, 42);
+  run(precise, normalization::rmsnorm, true, 44);
 }
 
 }  // namespace
@@ -495,7 +511,7 @@ void run_models() {
   run_vit_features(precise, vit_pooling::class_tokens, 35);
   run_swin_features<std::uint8_t>(paper, 36);
   run_swin_features<std::int16_t>(precise, 37);
-  run_rmsnorm();
+  run_norms_and_gates();
 }
 
 }  // namespace hashes

@@ -179,6 +179,8 @@ TEST_CASE("load_integer_vit: refuses shapes of no model", "[model_file][hostile]
        "tensor \"shape.width_pixels\" is 1; it must be a multiple of shape.patch, which is 3"},
       {[](raw_model& m) { m.add("shape.norm", 0); }, "\"shape.norm\" is 0; it must be in 1..1"},
       {[](raw_model& m) { m.add("shape.norm", 2); }, "\"shape.norm\" is 2; it must be in 1..1"},
+      {[](raw_model& m) { m.add("shape.gated", 0); }, "\"shape.gated\" is 0; it must be in 1..1"},
+      {[](raw_model& m) { m.add("shape.gated", 1); }, "tensor \"blocks.0.gate.up.weights.kind\" is missing"},
       {[](raw_model& m) { m.add("shape.patch_width", 3); }, "\"shape.patch_width\" is shape.patch, which is left out"},
       {[](raw_model& m) { m.add("shape.patch_width", 5); },
        "tensor \"shape.width_pixels\" is 12; it must be a multiple of shape.patch_width, which is 5"},

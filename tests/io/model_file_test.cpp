@@ -16,6 +16,7 @@
 #include "cases.hpp"
 #include "catch.hpp"
 #include "quantized_model.hpp"
+#include "random_model.hpp"
 #include "refusal.hpp"
 
 namespace intact_test::model_file_test {
@@ -210,6 +211,73 @@ TEST_CASE("save_integer_vit: load_integer_vit gives models with RMSNorm, and Lay
     CHECK(safetensors_file::read(folder / "rmsnorm").values<std::int64_t>("shape.norm", {}).front() == 1);
     CHECK_FALSE(safetensors_file::read(folder / "layernorm").contains("shape.norm"));
   }
+}
+
+/// Models of random integers with gated perceptrons.
+integer_vit gated_vit(const quantization_recipe& recipe) {
+  vit_shape shape = small_vit;
+  shape.gated = true;
+  return integer_vit(model_builder({.shape = shape, .parts = recipe}, 3).model());
+}
+
+TEST_CASE("save_integer_vit: load_integer_vit gives models with gated perceptrons [both streams, all weights]",
+          "[model_file]") {
+  quantization_recipe recipe = paper_recipe;
+  for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
+    for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
+      recipe.stream = stream;
+      recipe.weights = weights;
+      recipe.weight_group = 4;
+      CAPTURE(static_cast<int>(stream), static_cast<int>(weights));
+      require_round_trip(gated_vit(recipe), image_set(small_vit, 3));
+    }
+  }
+}
+
+TEST_CASE("save_integer_vit: writes the documented tensors of a gate", "[model_file]") {
+  const scratch_folder folder;
+  save_integer_vit(gated_vit(paper_recipe), folder / "gated");
+  save_integer_vit(quantized_vit(small_vit, paper_recipe), folder / "plain");
+  std::vector<std::string> gate;
+  for (const std::string& line : described(safetensors_file::read(folder / "gated"))) {
+    if (line.starts_with("blocks.1.gate.") || line.starts_with("shape.gated")) {
+      gate.push_back(line);
+    }
+  }
+  line_list expected;
+  expected.add("blocks.1.gate.up.weights", {".kind I64", ".codes I8 17 15"});
+  expected.add_parameters("blocks.1.gate.up.scale", "17");
+  expected.add_tensor_scale("blocks.1.gate.product");
+  expected.add("blocks.1.gate", {".activation_zero_point I64", ".up_zero_point I64"});
+  expected.add("shape.gated I64", {""});
+  CHECK(gate == expected.lines());
+  CHECK_FALSE(safetensors_file::read(folder / "plain").contains("shape.gated"));
+}
+
+TEST_CASE("save_integer_vit: refuses gates that break their rules", "[model_file]") {
+  const scratch_folder folder;
+  const auto refused = [&](auto change) {
+    vit_tensors contents = gated_vit(paper_recipe).tensors();
+    change(*contents.blocks[1].gate);
+    return refusal<file_error>([&] { save_integer_vit(integer_vit(std::move(contents)), folder / "model"); });
+  };
+  CHECK(mentions(refused([](owned_gate& g) { g.product.scale.left_shift = 30; }),
+                 "tensor \"blocks.1.gate.product.prescale\" is 30"));
+  CHECK(mentions(refused([](owned_gate& g) { g.product.exact.factor *= 2; }),
+                 "tensor \"blocks.1.gate.product.exact.factor\""));
+  CHECK(mentions(refused([](owned_gate& g) { g.up.scale.exact[3].offset += 1; }),
+                 "tensor \"blocks.1.gate.up.scale.exact\""));
+  CHECK(folder.files() == 0);
+}
+
+TEST_CASE("integer_vit: refuses gates that the shape does not call for, and shapes without them", "[model_file]") {
+  vit_tensors gated = gated_vit(paper_recipe).tensors(), plain = quantized_vit(small_vit, paper_recipe).tensors();
+  gated.shape.gated = false;
+  plain.shape.gated = true;
+  CHECK(mentions(refusal([&] { const integer_vit model(gated); }),
+                 "block 0: intact::mlp: the perceptron has a gate; the shape calls for none"));
+  CHECK(mentions(refusal([&] { const integer_vit model(plain); }),
+                 "block 0: intact::mlp: the perceptron has no gate; the shape calls for one"));
 }
 
 TEST_CASE("save_integer_vit: load_integer_vit gives keys and values zero points of their own", "[model_file]") {

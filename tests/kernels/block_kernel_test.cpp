@@ -124,37 +124,66 @@ TEST_CASE("block: equals the specification [any shape, batch and number of threa
   }
 }
 
-TEST_CASE("block: equals the specification [RMSNorm]", "[block]") {
-  for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
-    const model_recipe recipe{.shape = {.channels = 1,
-                                        .height = 9,
-                                        .image_width = 7,
-                                        .patch = 1,
-                                        .width = 35,
-                                        .heads = 5,
-                                        .hidden = 41,
-                                        .depth = 2,
-                                        .classes = 1,
-                                        .norm = normalization::rmsnorm},
-                              .parts = parts};
-    const packed_vit model(integer_vit(model_builder(recipe, 6).model()));
-    generator random(10);
-    for (const block_parameters& p : model.parameters().blocks) {
-      for (const stream_contents contents : all_contents) {
-        if (parts.stream == stream_codes::u8) {
-          check_block<std::uint8_t>(p, model.shape().block(), 2, 3, random, contents);
-        } else {
-          check_block<std::int16_t>(p, model.shape().block(), 2, 3, random, contents);
-        }
+void check_kinds(quantization_recipe parts, normalization norm, bool gated) {
+  const model_recipe recipe{.shape = {.channels = 1,
+                                      .height = 9,
+                                      .image_width = 7,
+                                      .patch = 1,
+                                      .width = 35,
+                                      .heads = 5,
+                                      .hidden = 41,
+                                      .depth = 2,
+                                      .classes = 1,
+                                      .norm = norm,
+                                      .gated = gated},
+                            .parts = parts};
+  const packed_vit model(integer_vit(model_builder(recipe, 6).model()));
+  generator random(10);
+  for (const block_parameters& p : model.parameters().blocks) {
+    for (const stream_contents contents : all_contents) {
+      if (parts.stream == stream_codes::u8) {
+        check_block<std::uint8_t>(p, model.shape().block(), 2, 3, random, contents);
+      } else {
+        check_block<std::int16_t>(p, model.shape().block(), 2, 3, random, contents);
       }
     }
   }
 }
 
-TEST_CASE("block: equals the specification [rows that are processed in bands]", "[block]") {
-  const block_shape shape{.attention = {20, 16, 2}, .hidden = 20'000};
+TEST_CASE("block: equals the specification [RMSNorm, gated perceptrons, all weights]", "[block]") {
+  for (quantization_recipe parts : {paper_recipe, precise_recipe}) {
+    for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
+      parts.weights = weights;
+      parts.weight_group = 8;
+      INFO(recipe_text(parts));
+      check_kinds(parts, normalization::rmsnorm, false);
+      check_kinds(parts, normalization::layernorm, true);
+      check_kinds(parts, normalization::rmsnorm, true);
+    }
+  }
+}
+
+TEST_CASE("block: equals the specification [gated perceptrons, any shape, batch and number of threads]", "[block]") {
+  const struct {
+    index_t tokens, width, heads, hidden, batch, threads;
+  } cases[] = {{0, 16, 2, 8, 1, 1},   {1, 1, 1, 1, 3, 2},    {2, 3, 3, 5, 1, 7},
+               {7, 64, 1, 200, 2, 1}, {65, 24, 2, 70, 1, 3}, {197, 96, 3, 129, 1, 2}};
+  for (const auto& c : cases) {
+    INFO(c.tokens << " tokens, width " << c.width << ", hidden " << c.hidden << ", batch " << c.batch);
+    const block_shape shape{.attention = {c.tokens, c.width, c.heads}, .hidden = c.hidden, .gated = true};
+    generator random(static_cast<unsigned>(c.tokens + c.width));
+    parameter_memory memory;
+    const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
+    check_block<std::uint8_t>(p, shape, c.batch, c.threads, random);
+  }
+}
+
+TEST_CASE("block: equals the specification [rows that are processed in bands, with a gate and without]", "[block]") {
+  const bool gated = GENERATE(false, true);
+  const block_shape shape{.attention = {20, 16, 2}, .hidden = gated ? 10'000 : 20'000, .gated = gated};
   constexpr index_t batch = 20;
   STATIC_REQUIRE(band_rows(batch * 20, 16, 20'000) == 210);
+  REQUIRE(shape.hidden_codes() == 20'000);
   generator random(77);
   parameter_memory memory;
   const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);

@@ -164,8 +164,10 @@ TEST_CASE("vit: equals the specification [a LayerNorm before the blocks]", "[vit
   }
 }
 
-TEST_CASE("vit: equals the specification [RMSNorm, every pooling, with a norm before the blocks and without]",
-          "[vit]") {
+TEST_CASE(
+    "vit: equals the specification [RMSNorm, gated perceptrons, every pooling, with a norm before the blocks and "
+    "without]",
+    "[vit]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}};
   for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
     for (const vit_pooling pooling : {vit_pooling::class_tokens, vit_pooling::mean, vit_pooling::class_tokens_and_mean,
@@ -173,6 +175,7 @@ TEST_CASE("vit: equals the specification [RMSNorm, every pooling, with a norm be
       INFO(recipe_text(parts) << ", pooling " << static_cast<int>(pooling));
       vit_shape shape = uneven_shape;
       shape.norm = normalization::rmsnorm;
+      shape.gated = true;
       shape.pooling = pooling;
       check_model({.shape = shape, .parts = parts, .norm_pre = pooling != vit_pooling::mean}, runs);
     }

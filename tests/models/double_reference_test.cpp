@@ -196,6 +196,11 @@ vit_shape with_rmsnorm(vit_shape shape) {
   return shape;
 }
 
+vit_shape with_gate(vit_shape shape) {
+  shape.gated = true;
+  return shape;
+}
+
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [RMSNorm]") {
   code_counts occurred;
   std::uint64_t seed = 5000;
@@ -208,6 +213,26 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [RMSNo
     }
   }
   CHECK(find_narrow_tensor(occurred, {"norm_pre", "norm1", "norm2", "norm"}, 200, 0, 255) == "");
+}
+
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [gated perceptrons, RMSNorm]") {
+  code_counts occurred;
+  std::uint64_t seed = 5200;
+  for (const vit_shape& shape : {several_patches, colour, shapes[2], shapes[3], shapes[4], shapes[5], shapes[7]}) {
+    for (const quantization_recipe& parts :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
+      for (std::size_t kind = 0; kind < 3; ++kind) {
+        check_model({with_gate(shape), with_weights(parts, seed)}, seed, 2, occurred);
+        check_model({with_gate(with_rmsnorm(shape)), with_weights(parts, seed)}, seed, 1, occurred);
+        ++seed;
+      }
+    }
+  }
+  for (const values weights : {values::smallest, values::largest, values::alternating, values::constant_rows}) {
+    check_model({with_gate(colour), paper_recipe, weights}, seed, 1, occurred);
+    check_model({with_gate(colour), with_weights(precise_recipe, 1), weights}, seed++, 1, occurred);
+  }
+  CHECK(find_narrow_tensor(occurred, {"activation", "up", "gated"}, 250, 0, 255) == "");
 }
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [extreme weights]") {
@@ -584,6 +609,26 @@ const mutation weight_code_mutations[] = {
      [](vit_tensors& c) { c.blocks[0].softmax.normalization.factor -= 1 << 22; }},
 };
 
+/// Gated perceptrons.
+const mutation gate_mutations[] = {
+    {"a weight of up", "up, block 1, (", [](vit_tensors& c) { change_by_one(c.blocks[1].gate->up.weights.codes[9]); }},
+    {"the zero point of the gate", "gated, block 0, (",
+     [](vit_tensors& c) { c.blocks[0].gate->activation_zero_point += 1; }},
+    {"the zero point of up", "gated, block 1, (", [](vit_tensors& c) { c.blocks[1].gate->up_zero_point += 1; }},
+    {"the offset of the products", "gated, block 0, (",
+     [](vit_tensors& c) {
+       tensor_scale& product = c.blocks[0].gate->product.scale;
+       product.offset += half_code(product.shift);
+     }},
+    {"the multiplier of the products", "gated, block 1, (",
+     [](vit_tensors& c) {
+       tensor_scale& product = c.blocks[1].gate->product.scale;
+       product.multiplier += product.multiplier / 50;
+     }},
+    {"an entry of the gate's table", "activation, block 1, (",
+     [](vit_tensors& c) { c.blocks[1].activation[4095] ^= 1; }},
+};
+
 /// Changes each parameter in turn.
 void check_mutations(const vit_tensors& contents, std::span<const mutation> changes) {
   const double_reference reference(contents);
@@ -610,6 +655,10 @@ void check_mutations(const vit_tensors& contents, std::span<const mutation> chan
 
 TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [paper recipe]") {
   check_mutations(model_builder({colour, paper_with(attention_code::u8_masked)}, 400).model(), mutations);
+}
+
+TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [gated perceptrons]") {
+  check_mutations(model_builder({with_gate(colour), paper_recipe}, 404).model(), gate_mutations);
 }
 
 TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [precise recipe]") {

@@ -916,21 +916,49 @@ void break_mlp(std::vector<broken_block>& all, const block_parameters& good, par
   all.push_back({[](block_call& call) { call.shape.hidden = -1; }, {"mlp: fc1", "rows of weights", "12", "-1"}});
 }
 
-constexpr block_shape small_block = {{5, 8, 2}, 12};
+void break_gate(std::vector<broken_block>& all, const block_parameters& good) {
+  const auto gate_of = [](block_call& call) -> gate_parameters& {
+    return std::get<gate_parameters>(call.parameters.mlp.gate);
+  };
+  const auto& gate = std::get<gate_parameters>(good.mlp.gate);
+  break_linear(
+      all, "mlp: up", [=](block_call& call) -> linear_parameters& { return gate_of(call).up; }, gate.up);
+  for (const auto& bad : wrong_values(0, 255)) {
+    all.push_back({[=](block_call& call) { gate_of(call).activation_zero_point = bad.argument; },
+                   words{"mlp", "gate.activation_zero_point"} + bad.expected});
+    all.push_back({[=](block_call& call) { gate_of(call).up_zero_point = bad.argument; },
+                   words{"mlp", "gate.up_zero_point"} + bad.expected});
+  }
+  for (const auto& bad : wrong_scales(gate.product)) {
+    all.push_back(
+        {[=](block_call& call) { gate_of(call).product = bad.argument; }, words{"mlp: gate.product"} + bad.expected});
+  }
+  all.push_back({[](block_call& call) { call.parameters.mlp.gate = no_gate{}; },
+                 {"mlp: the perceptron has no gate; the shape calls for one"}});
+  all.push_back({[](block_call& call) { call.shape.gated = false; },
+                 {"mlp: the perceptron has a gate; the shape calls for none"}});
+}
 
-TEST_CASE("block: refuses every wrong parameter before anything is written") {
+constexpr block_shape small_block = {{5, 8, 2}, 12};
+constexpr block_shape gated_block = {.attention = {5, 8, 2}, .hidden = 12, .gated = true};
+
+TEST_CASE("block: refuses every wrong parameter before anything is written [with a gate and without]") {
+  const block_shape shape = GENERATE(small_block, gated_block);
   generator random(53);
   parameter_memory memory;
-  const block_call good{small_block, random_block(memory, small_block, attention_code::u8_masked, random)};
+  const block_call good{shape, random_block(memory, shape, attention_code::u8_masked, random)};
   std::vector<broken_block> all;
   break_norms_and_adds(all, good.parameters, memory);
   break_attention(all, good.parameters, memory);
   break_mlp(all, good.parameters, memory);
+  if (shape.gated) {
+    break_gate(all, good.parameters);
+  }
   CHECK(all.size() > 100);
 
   tensor<std::uint8_t> stream(5, 8, layouts[1]);
   fill(stream.view(), values::random, 0, 255, random);
-  tensor<std::uint8_t> scratch(1, static_cast<index_t>(block_workspace_bytes(small_block)));
+  tensor<std::uint8_t> scratch(1, static_cast<index_t>(block_workspace_bytes(shape)));
   const auto run = [&](const block_call& call) {
     block(stream.view(), call.parameters, call.shape, workspace(scratch.view().data, scratch.memory().size()));
   };
@@ -1196,7 +1224,8 @@ TEST_CASE("reference::attention: refuses inputs and outputs of another shape") {
 TEST_CASE("reference::mlp: refuses every wrong argument before anything is written") {
   generator random(58);
   parameter_memory memory;
-  const mlp_parameters good = random_block(memory, small_block, attention_code::u8_masked, random).mlp;
+  const block_shape shape = GENERATE(small_block, gated_block);
+  const mlp_parameters good = random_block(memory, shape, attention_code::u8_masked, random).mlp;
   const matrix_view<const std::uint8_t> x = memory.matrix<std::uint8_t>(5, 8, 0, 255, random);
   tensor<std::uint8_t> y(5, 8, layouts[1]);
   tensor<std::uint8_t> scratch(1, 2000);
@@ -1222,6 +1251,11 @@ TEST_CASE("reference::mlp: refuses every wrong argument before anything is writt
                 [&] { run(good, x.column_block(0, 7), y.view(), 2000); });
   for (const auto& bad : wrong_shapes(y.view())) {
     check_refused(y, words{"mlp", "y"} + bad.expected, [&] { run(good, x, bad.argument, 2000); });
+  }
+  if (shape.gated) {
+    p = good;
+    std::get<gate_parameters>(p.gate).up_zero_point = 256;
+    check_refused(y, {"mlp", "gate.up_zero_point", "256", "255"}, [&] { run(p, x, y.view(), 2000); });
   }
   check_refused(y, {"workspace", "bytes"}, [&] { run(good, x, y.view(), 100); });
   CHECK(scratch.memory() == tensor<std::uint8_t>(1, 2000).memory());

@@ -80,6 +80,13 @@ static_assert(block_workspace_bytes({{577, 192, 3}, 192}) ==
               whole_lines(577 * 192) + whole_lines(577 * 576) + 63 + attention_workspace_bytes(577, 3, 64, 1));
 static_assert(block_workspace_bytes({{0, 192, 3}, 768}) == 63 + attention_workspace_bytes(0, 3, 64, 1));
 
+// A gate has as many codes again: of a band, and 577 rows are two bands of 300 and 277.
+constexpr block_shape gated_tiny = {.attention = {197, 192, 3}, .hidden = 768, .gated = true};
+static_assert(block_workspace_bytes(gated_tiny) ==
+              whole_lines(197 * 192) + whole_lines(2 * 197 * 768) + 63 + attention_workspace_bytes(197, 3, 64, 1));
+static_assert(block_workspace_bytes({.attention = {577, 192, 3}, .hidden = 6000, .gated = true}) ==
+              whole_lines(577 * 192) + whole_lines(300 * 12'000) + 63 + attention_workspace_bytes(577, 3, 64, 1));
+
 // The specification: two buffers of the block; then, in the same place, qkv, logits, codes and context of attention, or
 // the hidden codes of 16 and of 8 bits.
 constexpr std::size_t deit_tiny_attention =
@@ -87,6 +94,8 @@ constexpr std::size_t deit_tiny_attention =
 constexpr std::size_t deit_tiny_mlp = whole_lines(197 * 768 * 2) + whole_lines(197 * 768);
 static_assert(deit_tiny_mlp > deit_tiny_attention);
 static_assert(reference::block_workspace_bytes(deit_tiny) == 2 * whole_lines(197 * 192) + deit_tiny_mlp + 63);
+static_assert(reference::block_workspace_bytes(gated_tiny) ==
+              2 * whole_lines(197 * 192) + deit_tiny_mlp + whole_lines(197 * 768) + 63);
 static_assert(reference::block_workspace_bytes({{577, 192, 3}, 192}) ==
               whole_lines(577 * 576) + 2 * whole_lines(577 * 577) + 3 * whole_lines(577 * 192) + 63);
 static_assert(reference::block_workspace_bytes({{0, 192, 3}, 768}) == 63);
@@ -317,6 +326,7 @@ TEMPLATE_TEST_CASE("block_workspace_bytes: is the most that a block uses", "", o
     check_block<TestType>({{1, 12, 3}, 48}, probabilities, {0, 1});  // one token
     check_block<TestType>({{0, 12, 3}, 48}, probabilities, {0, 1});  // none
     check_block<TestType>({{3, 1, 1}, 1}, probabilities, {0, 1});    // one channel
+    check_block<TestType>({.attention = {7, 10, 2}, .hidden = 17, .gated = true}, probabilities, all);
   }
 }
 
@@ -343,8 +353,10 @@ TEST_CASE("allocations_of: counts allocations") {
   CHECK(allocations_of([&] { array.clear(); }) == 0);
 }
 
-TEMPLATE_TEST_CASE("block: takes no memory from the heap [kernels, specification]", "", on_kernels, by_specification) {
-  const block_shape shape = {{17, 24, 3}, 48};
+TEMPLATE_TEST_CASE("block: takes no memory from the heap [kernels, specification, RMSNorm with a gate]", "", on_kernels,
+                   by_specification) {
+  const auto norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
+  const block_shape shape = {{17, 24, 3}, 48, norm, norm == normalization::rmsnorm};
   for (const attention_code probabilities :
        {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
     generator random(40);

@@ -1,9 +1,11 @@
 #include "intact/quantize/model_summary.hpp"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "catch.hpp"
+#include "random_model.hpp"
 #include "random_swin.hpp"
 
 namespace intact_test::model_summary_test {
@@ -29,7 +31,8 @@ TEST_CASE("multiply_adds: counts the products of every matrix product of an imag
                                  .hidden = 10,
                                  .depth = 3,
                                  .classes = 5,
-                                 .class_tokens = 2}}) {
+                                 .class_tokens = 2,
+                                 .gated = true}}) {
     const auto product = [](std::int64_t rows, std::int64_t inner, std::int64_t columns) {
       return rows * inner * columns;
     };
@@ -43,6 +46,7 @@ TEST_CASE("multiply_adds: counts the products of every matrix product of an imag
       }
       sum += product(tokens, shape.width, shape.width);
       sum += product(tokens, shape.width, shape.hidden) + product(tokens, shape.hidden, shape.width);
+      sum += shape.gated ? product(tokens, shape.width, shape.hidden) : 0;
     }
     sum += product(1, shape.class_tokens * shape.width, shape.classes);
     CHECK(multiply_adds(shape) == static_cast<double>(sum));
@@ -75,6 +79,28 @@ TEST_CASE("multiply_adds: counts the products of a Swin transformer, padding of 
   }
   sum += 20 * (4 * 6) * 8 + 8 * 5;
   CHECK(multiply_adds(shape) == static_cast<double>(sum));
+}
+
+TEST_CASE("layer_summaries: lists the layers of a gated perceptron in the order in which they run") {
+  const vit_shape shape{.channels = 1,
+                        .height = 4,
+                        .image_width = 4,
+                        .patch = 2,
+                        .width = 6,
+                        .heads = 2,
+                        .hidden = 10,
+                        .depth = 1,
+                        .classes = 3,
+                        .gated = true};
+  const integer_vit model(model_builder({.shape = shape, .parts = paper_recipe}, 4).model());
+  const std::vector<layer_summary> found = layer_summaries(model);
+  std::vector<std::string> names;
+  for (const layer_summary& layer : found) {
+    names.push_back(layer.name);
+  }
+  CHECK(names == std::vector<std::string>{"patch", "qkv", "proj", "fc1", "up", "fc2", "head"});
+  CHECK(found[4].rows == 10);
+  CHECK(found[4].columns == 6);
 }
 
 TEST_CASE("layer_summaries: lists the layers of a Swin transformer in the order in which they run") {

@@ -11,6 +11,7 @@
 
 #include "intact/build/integer_vit.hpp"
 #include "intact/build/recipe.hpp"
+#include "intact/build/scale_spec.hpp"
 #include "intact/build/table.hpp"
 #include "tensor.hpp"
 
@@ -145,6 +146,7 @@ class model_builder {
   std::vector<std::uint64_t> exponential(index_t keys);
   std::vector<std::uint8_t> softmax_table();
   owned_softmax softmax(index_t keys, int context_zero_point);
+  owned_gate gate(int norm2, int activation, int gated);
   void add_embedding(vit_tensors& made, const stream_factors& stream);
   void add_pre_norm(vit_tensors& made, stream_factors& stream);
   int add_features(vit_tensors& made, const stream_factors& stream);
@@ -322,6 +324,17 @@ inline owned_softmax model_builder::softmax(index_t keys, int context_zero_point
   return made;
 }
 
+/// The layer that a gate multiplies, by the zero points of its inputs, of the gate and of the products.
+inline owned_gate model_builder::gate(int norm2, int activation, int gated) {
+  owned_gate made;
+  made.activation_zero_point = activation;
+  made.up_zero_point = zero_point();
+  made.up = linear(recipe_.shape.hidden, recipe_.shape.width, norm2, {static_cast<double>(made.up_zero_point), 60});
+  const double factor = real_number(0.5, 1.5) * 60 / (74 * 60);  // bytes deviate by 74
+  made.product = owned_tensor_scale(multiply_spec(factor, activation, made.up_zero_point, gated));
+  return made;
+}
+
 inline owned_block model_builder::block(index_t tokens, stream_factors& stream) {
   const index_t width = recipe_.shape.width, hidden = recipe_.shape.hidden;
   const index_t head_size = width / recipe_.shape.heads;
@@ -341,7 +354,11 @@ inline owned_block model_builder::block(index_t tokens, stream_factors& stream) 
   made.norm2 = layernorm(middle, norm2);
   made.fc1 = linear(hidden, width, norm2, {real_number(1500, 2500), 1000});
   made.activation = bytes(activation_table_size_12);
-  made.fc2 = linear(width, hidden, activation, fc2);
+  const int gated = recipe_.shape.gated ? zero_point() : activation;
+  if (recipe_.shape.gated) {
+    made.gate = gate(norm2, activation, gated);
+  }
+  made.fc2 = linear(width, hidden, gated, fc2);
   made.add2 = addition(middle, fc2, last);
   stream = last;
   return made;

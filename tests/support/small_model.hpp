@@ -75,6 +75,16 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
           .proj = random_linear(memory, shape.width, shape.width, {}, random)};
 }
 
+inline mlp_gate random_gate(parameter_memory& memory, const block_shape& shape, generator& random) {
+  if (!shape.gated) {
+    return no_gate{};
+  }
+  return gate_parameters{.up = random_linear(memory, shape.hidden, shape.attention.width, {}, random),
+                         .activation_zero_point = 20,
+                         .up_zero_point = 128,
+                         .product = {1 << 30, std::int64_t{257} << 35, 4, 0}};
+}
+
 inline block_parameters random_block(parameter_memory& memory, const block_shape& shape, attention_code probabilities,
                                      generator& random) {
   const index_t width = shape.attention.width;
@@ -86,7 +96,8 @@ inline block_parameters random_block(parameter_memory& memory, const block_shape
           .norm2 = random_layernorm(memory, width, random),
           .mlp = {.fc1 = random_linear(memory, shape.hidden, width, {2048, 800}, random),
                   .table = rectifier,
-                  .fc2 = random_linear(memory, width, shape.hidden, {}, random)},
+                  .fc2 = random_linear(memory, width, shape.hidden, {}, random),
+                  .gate = random_gate(memory, shape, random)},
           .add2 = random_add(memory, width, random)};
 }
 

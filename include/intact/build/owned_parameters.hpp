@@ -269,6 +269,16 @@ struct owned_softmax {
   friend bool operator==(const owned_softmax&, const owned_softmax&) = default;
 };
 
+/// The layer that a gate multiplies, and the scale of the products.
+struct owned_gate {
+  owned_linear up;
+  int activation_zero_point = 0;
+  int up_zero_point = 0;
+  owned_tensor_scale product;
+
+  friend bool operator==(const owned_gate&, const owned_gate&) = default;
+};
+
 /// A transformer block.
 struct owned_block {
   owned_layernorm norm1;
@@ -282,6 +292,7 @@ struct owned_block {
   owned_layernorm norm2;
   owned_linear fc1;
   std::vector<std::uint8_t> activation;  ///< 4096
+  std::optional<owned_gate> gate = {};
   owned_linear fc2;
   owned_add add2;
 
@@ -298,11 +309,26 @@ struct owned_block {
     require("qkv", qkv);
     require("proj", proj);
     require("fc1", fc1);
+    if (gate) {
+      require("up", gate->up);
+    }
     require("fc2", fc2);
   }
 
   friend bool operator==(const owned_block&, const owned_block&) = default;
 };
+
+/// A view of a gate, if there is one. pack: as of view_block.
+template <class Gate, class Pack>
+mlp_gate view_gate(Gate& gate, const Pack& pack) {
+  if (!gate) {
+    return no_gate{};
+  }
+  return gate_parameters{.up = gate->up.view(pack(gate->up.weights)),
+                         .activation_zero_point = gate->activation_zero_point,
+                         .up_zero_point = gate->up_zero_point,
+                         .product = gate->product.scale};
+}
 
 /// Views of a block. pack(weights) returns the packed weights of a layer; it may free the unpacked ones.
 template <class Block, class Pack>
@@ -317,7 +343,8 @@ block_parameters view_block(Block& block, const Pack& pack) {
           .norm2 = block.norm2.view(),
           .mlp = {.fc1 = block.fc1.view(pack(block.fc1.weights)),
                   .table = block.activation,
-                  .fc2 = block.fc2.view(pack(block.fc2.weights))},
+                  .fc2 = block.fc2.view(pack(block.fc2.weights)),
+                  .gate = view_gate(block.gate, pack)},
           .add2 = block.add2.view()};
 }
 

@@ -80,6 +80,9 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   if (archive.has("shape.norm", shape.norm != normalization::layernorm)) {
     archive.number("shape.norm", shape.norm, limits{1, 1});
   }
+  if (archive.has("shape.gated", shape.gated)) {
+    archive.number("shape.gated", shape.gated, limits{1, 1});
+  }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);
 }
@@ -231,6 +234,20 @@ void describe_optional_zero_point(Archive& archive, const std::string& name,
   }
 }
 
+/// The gate of a perceptron, and the layer that it multiplies.
+template <class Archive>
+void describe_gate(Archive& archive, const std::string& name, field<Archive, std::optional<owned_gate>>& gate,
+                   const block_shape& shape) {
+  if constexpr (!Archive::writes) {
+    gate.emplace();
+  }
+  describe_linear(archive, name + ".up", gate->up, shape.hidden, shape.attention.width);
+  archive.number(name + ".activation_zero_point", gate->activation_zero_point, code_limits);
+  archive.number(name + ".up_zero_point", gate->up_zero_point, code_limits);
+  describe_scale(archive, name + ".product", gate->product,
+                 multiply_spec(1, gate->activation_zero_point, gate->up_zero_point, 0).range);
+}
+
 template <class Archive>
 void describe_block(Archive& archive, const std::string& name, field<Archive, owned_block>& block,
                     const block_shape& shape, stream_codes stream) {
@@ -251,6 +268,9 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
   describe_layernorm(archive, name + ".norm2", block.norm2, width, stream);
   describe_linear(archive, name + ".fc1", block.fc1, shape.hidden, width);
   archive.array(name + ".activation", block.activation, {activation_table_size_12});
+  if (shape.gated) {
+    describe_gate(archive, name + ".gate", block.gate, shape);
+  }
   describe_linear(archive, name + ".fc2", block.fc2, width, shape.hidden);
   if (u8_stream) {
     describe_add(archive, name + ".add2", block.add2, width);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <variant>
 
 #include "intact/model/attention.hpp"
 #include "intact/model/mlp.hpp"
@@ -16,6 +17,10 @@ struct block_shape {
   attention_shape attention;
   index_t hidden = 0;
   normalization norm = normalization::layernorm;  ///< norm1 and norm2
+  bool gated = false;                             ///< whether the perceptron has a gate
+
+  /// Hidden codes of a row that are in memory at a time: those of the gate and of the layer that it multiplies.
+  INTACT_INLINE constexpr index_t hidden_codes() const { return gated ? size_product(2, hidden) : hidden; }
 };
 
 /// Parameters of a pre-norm transformer block. On a residual stream of u8 codes with power-of-two factors the branches
@@ -41,7 +46,7 @@ void require_block(const block_parameters& p, const block_shape& shape) {
   require_layernorm<Code>("block: norm1", p.norm1, width);
   require_attention<Kinds>(p.attention, shape.attention);
   require_layernorm<Code>("block: norm2", p.norm2, width);
-  require_mlp<Kinds>(p.mlp, width, shape.hidden);
+  require_mlp<Kinds>(p.mlp, width, shape.hidden, shape.gated);
   if constexpr (std::is_same_v<Code, std::uint8_t>) {
     require_add_parameters("block: add1", p.add1, width);
     require_add_parameters("block: add2", p.add2, width);
@@ -55,10 +60,11 @@ struct block_buffers {
 
   template <class Workspace>
   static constexpr block_buffers take(Workspace& memory, const block_shape& shape, index_t rows) {
-    const index_t width = shape.attention.width, band = band_rows(rows, width, shape.hidden);
-    return {.normalized = memory.template matrix<std::uint8_t>(rows, width),
-            .wide = memory.template take<std::uint8_t>(
-                std::max(size_product(rows, size_product(3, width)), size_product(band, shape.hidden)))};
+    const index_t width = shape.attention.width, hidden = shape.hidden_codes();
+    const index_t of_hidden = size_product(band_rows(rows, width, hidden), hidden);
+    return {
+        .normalized = memory.template matrix<std::uint8_t>(rows, width),
+        .wide = memory.template take<std::uint8_t>(std::max(size_product(rows, size_product(3, width)), of_hidden))};
   }
 };
 
@@ -101,13 +107,27 @@ void project_qkv(matrix_view<Code> stream, const block_layers& layers, matrix_vi
   });
 }
 
-/// The second half of a block, in place on a band of the stream. `normalized` has the stream's shape, `hidden` has the
-/// hidden codes.
+/// The gate's codes become their products with the layer that they multiply, whose codes are after them in memory.
+template <class Isa, class Kinds, executor Executor>
+void multiply_by_gate(matrix_view<const std::uint8_t> normalized, const gate_parameters& p,
+                      matrix_view<std::uint8_t> hidden, const Executor& run) {
+  const matrix_view<std::uint8_t> up(hidden.data + hidden.rows * hidden.columns, hidden.rows, hidden.columns);
+  linear<Isa, Kinds>(normalized, p.up.weights, requantize<std::uint8_t>{p.up.scale}, up, run);
+  multiply<Isa>({hidden, p.activation_zero_point}, {up, p.up_zero_point},
+                requantize<std::uint8_t, tensor_scale>{p.product}, hidden, run);
+}
+
+/// The second half of a block, in place on a band of the stream. `normalized` has the stream's shape, `memory` is for
+/// the hidden codes.
 template <class Isa, class Kinds, class Code, executor Executor>
 void mlp_half(matrix_view<Code> stream, const block_parameters& p, normalization norm,
-              matrix_view<std::uint8_t> normalized, matrix_view<std::uint8_t> hidden, const Executor& run) {
+              matrix_view<std::uint8_t> normalized, std::uint8_t* memory, const Executor& run) {
+  const matrix_view<std::uint8_t> hidden(memory, stream.rows, p.mlp.fc1.outputs());
   normalize<Isa>(norm, stream, p.norm2, normalized, run);
   linear<Isa, Kinds>(normalized, p.mlp.fc1.weights, requantize_lut{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
+  if (const auto* const gate = std::get_if<gate_parameters>(&p.mlp.gate)) {
+    multiply_by_gate<Isa, Kinds>(normalized, *gate, hidden, run);
+  }
   add_branch<Isa, Kinds>(hidden, p.mlp.fc2, p.add2, stream, run);
 }
 
@@ -121,7 +141,7 @@ void after_attention(matrix_view<std::uint8_t> context, const block_layers& laye
     const matrix_view<Code> band = stream.row_block(first, count);
     const matrix_view<std::uint8_t> x = context.row_block(first, count);
     add_branch<Isa, Kinds>(x, p.attention.proj, p.add1, band, run);
-    mlp_half<Isa, Kinds>(band, p, layers.norm, x, {hidden, count, p.mlp.fc1.outputs()}, run);
+    mlp_half<Isa, Kinds>(band, p, layers.norm, x, hidden, run);
   });
 }
 
@@ -129,10 +149,11 @@ void after_attention(matrix_view<std::uint8_t> context, const block_layers& laye
 
 /// A transformer block of FQ-ViT, in place on the residual streams of a batch of images:
 ///
-///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(gelu(fc1(norm2(x))))
+///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(f(fc1(norm2(x))))
 ///
-/// There are no tensors between a product and the operation that follows it: the activation, the residual additions and
-/// all of attention run where their operands are.
+/// f is the activation function. With a gate (SwiGLU, GeGLU) the last step is x <- x + fc2(f(fc1(y)) * up(y)), y being
+/// norm2(x). There are no tensors between a product and the operation that follows it, but for the gate's product: the
+/// activation, the residual additions and all of attention run where their operands are.
 ///
 /// Shapes:    stream (batch * tokens) x width of u8 or s16, one image after the other; the batch is stream.rows /
 ///            tokens. Parameters as `shape` says. Any number of tokens from 0.
@@ -154,7 +175,7 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
   const index_t batch = tokens == 0 ? 0 : rows / tokens;
   const block_buffers buffer = block_buffers::take(memory, shape, rows);
   const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
-  const detail::block_layers layers{.p = p, .norm = shape.norm, .band = band_rows(rows, width, shape.hidden)};
+  const detail::block_layers layers{.p = p, .norm = shape.norm, .band = band_rows(rows, width, shape.hidden_codes())};
   detail::project_qkv<Isa, Kinds>(stream, layers, normalized, qkv, run);
   const auto image = [&](index_t i) { return p.attention.operands(qkv.row_block(i * tokens, tokens)); };
   const auto context = [&](index_t i) { return normalized.row_block(i * tokens, tokens); };

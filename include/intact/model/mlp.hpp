@@ -5,11 +5,13 @@
 #include <iterator>
 #include <span>
 #include <type_traits>
+#include <variant>
 
 #include "intact/activation.hpp"
 #include "intact/add.hpp"
 #include "intact/layernorm.hpp"
 #include "intact/model/linear.hpp"
+#include "intact/multiply.hpp"
 #include "intact/stage/fused.hpp"
 #include "intact/types/executor.hpp"
 #include "intact/types/workspace.hpp"
@@ -21,31 +23,54 @@
 namespace intact {
 inline namespace INTACT_ABI {
 
-/// Parameters of the two-layer perceptron of a block.
+/// Of a gated perceptron (SwiGLU, GeGLU) fc1 and the table are the gate. A second layer of the same inputs, `up`, is
+/// multiplied by it, element by element; fc2 takes the products.
+struct no_gate {};
+struct gate_parameters {
+  linear_parameters up;           ///< to u8 codes
+  int activation_zero_point = 0;  ///< of the table's codes
+  int up_zero_point = 0;          ///< of up's codes
+  tensor_scale product;           ///< s_activation * s_up / s_gated, to the u8 codes that fc2 takes
+};
+using mlp_gate = std::variant<no_gate, gate_parameters>;
+
+/// Parameters of the perceptron of a block: of two layers, or of three with a gate.
 struct mlp_parameters {
   linear_parameters fc1;                ///< to 12-bit codes
   std::span<const std::uint8_t> table;  ///< 4096 entries: the activation function, to u8 codes
   linear_parameters fc2;                ///< to the branch's u8 scale or to the s16 stream's
+  mlp_gate gate = {};
 };
 
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {
 
-/// Checks the parameters of the perceptron against its sizes.
+/// Checks the parameters of the perceptron against its sizes, and whether it has a gate.
 template <class Kinds = all_weight_kinds>
-void require_mlp(const mlp_parameters& p, index_t width, index_t hidden) {
+void require_mlp(const mlp_parameters& p, index_t width, index_t hidden, bool gated) {
   require_linear<Kinds>("mlp: fc1", p.fc1, hidden, width);
   require_equal("mlp", "size of table", std::ssize(p.table), activation_table_size_12);
   require_linear<Kinds>("mlp: fc2", p.fc2, width, hidden);
+  const auto* const gate = std::get_if<gate_parameters>(&p.gate);
+  if ((gate != nullptr) != gated) [[unlikely]] {
+    contract_failed("intact::mlp: the perceptron has %s gate; the shape calls for %s", gated ? "no" : "a",
+                    gated ? "one" : "none");
+  }
+  if (gate != nullptr) {
+    require_linear<Kinds>("mlp: up", gate->up, hidden, width);
+    require_between("mlp", "gate.activation_zero_point", gate->activation_zero_point, 0, 255);
+    require_between("mlp", "gate.up_zero_point", gate->up_zero_point, 0, 255);
+    require_scale("mlp: gate.product", gate->product, hidden);
+  }
 }
 
 /// Bytes of a band's rows between the steps of a block, and the least rows that justify reading all weights.
 inline constexpr index_t band_bytes = 4 << 20;
 inline constexpr index_t band_least_rows = 192;
 
-/// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes. All have as many but for the
-/// last; tiles of the products (5 or 6 rows) are whole in them.
+/// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes, `hidden` in a row. All have as
+/// many but for the last; tiles of the products (5 or 6 rows) are whole in them.
 constexpr index_t band_rows(index_t rows, index_t width, index_t hidden) {
   constexpr index_t multiple = 30;
   const index_t bytes = size_product(rows, size_sum(size_product(3, width), hidden));

@@ -143,7 +143,7 @@ void swin_block(matrix_view<Code> stream, const swin_block_parameters& p, const 
   const index_t each = band_rows(stream.rows, stream.columns, shape.hidden);
   detail::for_each_row_band(stream.rows, each, [&](index_t first, index_t count) {
     detail::mlp_half<Isa, Kinds>(stream.row_block(first, count), p.block, normalization::layernorm,
-                                 buffer.normalized.row_block(first, count), {buffer.wide, count, shape.hidden}, run);
+                                 buffer.normalized.row_block(first, count), buffer.wide, run);
   });
 }
 

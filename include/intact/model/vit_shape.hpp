@@ -36,6 +36,7 @@ struct vit_shape {
   index_t registers = 0;  ///< register tokens: neither class tokens nor patches
   vit_pooling pooling = vit_pooling::class_tokens;
   normalization norm = normalization::layernorm;  ///< of all norms of the model
+  bool gated = false;                             ///< whether the blocks' perceptrons have a gate
 
   INTACT_INLINE constexpr index_t patches() const {
     return size_product(height / patch.height, image_width / patch.width);
@@ -44,7 +45,7 @@ struct vit_shape {
   INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), prefix_tokens()); }
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, patch.samples()); }
   INTACT_INLINE constexpr block_shape block() const {
-    return {{.tokens = tokens(), .width = width, .heads = heads}, hidden, norm};
+    return {{.tokens = tokens(), .width = width, .heads = heads}, hidden, norm, gated};
   }
 
   /// Whether class tokens are features.

@@ -84,6 +84,15 @@ inline code_matrix evaluate_add(const code_matrix& stream, const code_matrix& br
   return real::add(stream, branch, p.exact, p.zero_points.stream, p.zero_points.branch);
 }
 
+/// The codes of a gate times those of the layer that it multiplies.
+inline code_matrix evaluate_product(const code_matrix& activation, const code_matrix& up, const owned_gate& p) {
+  return real::make_codes(up.rows, up.columns, [&](index_t i, index_t c) {
+    const double product =
+        static_cast<double>(activation(i, c) - p.activation_zero_point) * (up(i, c) - p.up_zero_point);
+    return real::nearest_code(product * p.product.exact.factor + p.product.exact.offset, real::u8_codes);
+  });
+}
+
 /// Log2 codes or weights of one head's logits.
 inline code_matrix evaluate_softmax(const code_matrix& logits, const owned_softmax& p) {
   return p.kind == attention_kind::log2_of_sum ? real::log_softmax(logits, p.exponential, p.probabilities, p.rounding)
@@ -141,7 +150,15 @@ struct block_evaluation {
     const code_matrix& norm2 = keep(all, {"norm2", block}, real::layernorm(add1, p.norm2.view(), shape.norm));
     const code_matrix& fc1 = keep(all, {"fc1", block}, evaluate_linear(norm2, p.fc1, real::u12_codes));
     const code_matrix& activation = keep(all, {"activation", block}, real::activation(fc1, p.activation));
-    return keep(all, {"add2", block}, add_branch(add1, activation, p.fc2, p.add2, "fc2"));
+    const code_matrix& hidden = p.gate ? multiply_by_gate(norm2, activation, *p.gate) : activation;
+    return keep(all, {"add2", block}, add_branch(add1, hidden, p.fc2, p.add2, "fc2"));
+  }
+
+  /// The products of a gate with the layer that it multiplies.
+  const code_matrix& multiply_by_gate(const code_matrix& x, const code_matrix& activation,
+                                      const owned_gate& gate) const {
+    const code_matrix& up = keep(all, {"up", block}, evaluate_linear(x, gate.up));
+    return keep(all, {"gated", block}, evaluate_product(activation, up, gate));
   }
 
   /// The layer at the end of a branch, and the addition: in two steps to a u8 stream, in one to an s16 stream.

@@ -21,11 +21,12 @@ inline namespace INTACT_UNIT {
 /// Multiplications, each with an addition, of all matrix products for one image. Double: sizes of files may be large.
 ///
 /// Formula:   with P patches of S values, T tokens, C channels, H hidden channels, D blocks, N classes and F features:
-///            P S C + D (4 T C^2 + 2 T^2 C + 2 T C H) + F N.
+///            P S C + D (4 T C^2 + 2 T^2 C + 2 T C H) + F N. A gate makes 2 T C H to 3 T C H.
 inline double multiply_adds(const vit_shape& shape) {
   const double tokens = static_cast<double>(shape.tokens()), width = static_cast<double>(shape.width),
                hidden = static_cast<double>(shape.hidden);
-  const double block = 4 * tokens * width * width + 2 * tokens * tokens * width + 2 * tokens * width * hidden;
+  const double layers = shape.gated ? 3 : 2;
+  const double block = 4 * tokens * width * width + 2 * tokens * tokens * width + layers * tokens * width * hidden;
   return static_cast<double>(shape.patches()) * static_cast<double>(shape.patch_values()) * width +
          static_cast<double>(shape.depth) * block +
          static_cast<double>(shape.head_features()) * static_cast<double>(shape.classes);
@@ -88,10 +89,16 @@ inline layer_summary summarize_layer(std::string name, index_t block, const owne
 }
 
 inline void add_block(index_t position, const owned_block& block, std::vector<layer_summary>& all) {
-  for (const auto& [name, layer] :
-       {std::pair("qkv", &block.qkv), {"proj", &block.proj}, {"fc1", &block.fc1}, {"fc2", &block.fc2}}) {
-    all.push_back(summarize_layer(name, position, layer->weights, layer->scale));
+  const auto add = [&](const char* name, const owned_linear& layer) {
+    all.push_back(summarize_layer(name, position, layer.weights, layer.scale));
+  };
+  add("qkv", block.qkv);
+  add("proj", block.proj);
+  add("fc1", block.fc1);
+  if (block.gate) {
+    add("up", block.gate->up);
   }
+  add("fc2", block.fc2);
 }
 
 }  // namespace detail

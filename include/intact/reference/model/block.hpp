@@ -35,7 +35,7 @@ constexpr std::size_t block_workspace_bytes(const block_shape& shape) {
   block_buffers::take(during_attention, shape);
   workspace_size during_mlp = during_attention;
   attention_buffers::take(during_attention, shape.attention);
-  mlp_buffers::take(during_mlp, shape.attention.tokens, shape.hidden);
+  mlp_buffers::take(during_mlp, shape.attention.tokens, shape.hidden, shape.gated);
   return std::max(during_attention.bytes(), during_mlp.bytes());
 }
 
@@ -51,7 +51,8 @@ void normalize(normalization kind, matrix_view<Code> x, const layernorm_paramete
   }
 }
 
-/// The second half of a block, in place on the residual stream: x <- x + fc2(gelu(fc1(norm2(x)))).
+/// The second half of a block, in place on the residual stream: x <- x + fc2(f(fc1(norm2(x)))), with a gate
+/// x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).
 template <class Code, class Trace>
 void mlp_half(matrix_view<Code> stream, const block_parameters& p, normalization norm, const block_buffers& buffer,
               workspace memory, Trace& trace) {
@@ -71,7 +72,9 @@ void mlp_half(matrix_view<Code> stream, const block_parameters& p, normalization
 
 /// A transformer block of FQ-ViT, in place on the residual stream:
 ///
-///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(gelu(fc1(norm2(x))))
+///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(f(fc1(norm2(x))))
+///
+/// f is the activation function; a gate makes the last step x <- x + fc2(f(fc1(y)) * up(y)), y = norm2(x).
 ///
 /// Shapes:    stream tokens x width of u8 or s16, as `shape` says; parameters to match. Any number of tokens from 0.
 /// Units:     u8: the stream's codes have norm1's zero point and shifts on entry, add2's output scale on return;

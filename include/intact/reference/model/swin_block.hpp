@@ -35,7 +35,7 @@ constexpr std::size_t swin_block_workspace_bytes(const swin_block_shape& shape) 
   workspace_size during_mlp = during_attention;
   swin_window_buffers<Code>::take(during_attention, shape.attention);
   window_attention_buffers::take(during_attention, shape.attention);
-  mlp_buffers::take(during_mlp, shape.attention.grid.tokens(), shape.hidden);
+  mlp_buffers::take(during_mlp, shape.attention.grid.tokens(), shape.hidden, false);
   return std::max(during_attention.bytes(), during_mlp.bytes());
 }
 

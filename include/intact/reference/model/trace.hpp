@@ -30,6 +30,8 @@ inline constexpr std::string_view traced_tensors[] = {"input",
                                                       "norm2",
                                                       "fc1",
                                                       "activation",
+                                                      "up",
+                                                      "gated",
                                                       "fc2",
                                                       "add2",
                                                       "merge_norm",
@@ -79,7 +81,9 @@ class traced_tensor {
 ///   proj fc2             tokens x width          branches before the residual addition (u8 stream only)
 ///   add1 add2            tokens x width          the residual stream
 ///   fc1                  tokens x hidden         12-bit codes
-///   activation           tokens x hidden         GELU
+///   activation           tokens x hidden         GELU or another function
+///   up                   tokens x hidden         layer that a gate multiplies (only if the perceptron has one)
+///   gated                tokens x hidden         activation times up (likewise)
 ///   norm                 ... x width             final LayerNorm of the tokens that are features, or of their mean
 ///   pool                 1 x width               mean of the patch tokens, of norm's codes or of the residual stream's
 ///   logits               1 x classes             int32 codes
