@@ -1231,13 +1231,25 @@ MUTATIONS = [
         ("channel.high / step) + zero_point <=", "channel.high / step) + zero_point <"),
     ),
     *mutations_of(
+        "build/layer_specs.hpp", "block_test",
+        ("product / static_cast<double>(y.scale), own.activation.zero_point, own.up.zero_point",
+         "product / static_cast<double>(y.scale), own.up.zero_point, own.activation.zero_point"),
+    ),
+    *mutations_of(
+        "build/vit_scales.hpp", "block_test",
+        ("shape.gated ? own.gated : own.activation", "own.activation"),
+    ),
+    *mutations_of(
         "build/block_memory.hpp", "block_test",
+        ("shape.gated ? hidden : 0", "0"),
         ("recipe.stream == stream_codes::u8 ? width : 0", "0"),
         ("relative_to_sum ? 0 : softmax_distances", "relative_to_sum ? 0 : 128"),
     ),
     *mutations_of(
         "build/observe_block.hpp", "block_test",
         ("if (kind == normalization::layernorm) {", "if (kind == normalization::rmsnorm) {"),
+        ("std::multiplies<>()", "std::plus<>()"),
+        ("apply(block_.up, norm2)", "apply(block_.fc1, norm2)"),
         ("i - i % shape.tokens", "0"),
         ("[key] / sum", "[key]"),
     ),

@@ -33,10 +33,11 @@ struct random_block {
   float_block layers;
   index_t position = 3;
 
-  /// RMSNorms have no biases.
-  explicit random_block(normalization norm = normalization::layernorm) {
+  /// RMSNorms have no biases; with a gate f is SiLU.
+  explicit random_block(normalization norm = normalization::layernorm, bool gated = false) {
     random_float_layers random(1);
     shape.norm = norm;
+    shape.gated = gated;
     const index_t width = shape.attention.width;
     layers.norm1 = random.layernorm(width);
     layers.qkv = random.linear(3 * width, width);
@@ -44,6 +45,10 @@ struct random_block {
     layers.norm2 = random.layernorm(width);
     layers.fc1 = random.linear(shape.hidden, width, 2);
     layers.fc2 = random.linear(width, shape.hidden);
+    if (gated) {
+      layers.up = random.linear(shape.hidden, width, 2);
+      layers.activation = activation_function::silu;
+    }
     if (norm == normalization::rmsnorm) {
       layers.norm1.bias.resize(0);
       layers.norm2.bias.resize(0);
@@ -158,6 +163,14 @@ void check_block(const block_parameters& built, const owned_block& expected) {
   check_linear(built.mlp.fc1, expected.fc1);
   CHECK(equal<std::uint8_t>(built.mlp.table, expected.activation));
   check_linear(built.mlp.fc2, expected.fc2);
+  const auto* const gate = std::get_if<gate_parameters>(&built.mlp.gate);
+  REQUIRE((gate != nullptr) == expected.gate.has_value());
+  if (gate != nullptr) {
+    check_linear(gate->up, expected.gate->up);
+    CHECK(gate->activation_zero_point == expected.gate->activation_zero_point);
+    CHECK(gate->up_zero_point == expected.gate->up_zero_point);
+    check_scale(gate->product, expected.gate->product.scale);
+  }
   check_add(built.add2, expected.add2.view());
 }
 
@@ -173,20 +186,40 @@ std::vector<named_recipe> all_recipes() {
   return all;
 }
 
-TEST_CASE("build_block: equals the blocks of build_vit, also where scales are raised [all recipes, kinds of norms]") {
+/// Kinds of blocks: norms, and whether there is a gate.
+struct block_kind {
+  normalization norm;
+  bool gated;
+};
+constexpr block_kind all_kinds[] = {{normalization::layernorm, false},
+                                    {normalization::rmsnorm, false},
+                                    {normalization::layernorm, true},
+                                    {normalization::rmsnorm, true}};
+
+vit_shape small_vit_of(const block_kind& kind) {
   vit_shape shape = small_vit;
-  shape.norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
+  shape.norm = kind.norm;
+  shape.gated = kind.gated;
+  return shape;
+}
+
+TEST_CASE("build_block: equals the blocks of build_vit, also where scales are raised [all recipes, kinds of blocks]") {
+  const vit_shape shape = small_vit_of(all_kinds[GENERATE(0, 1, 2, 3)]);
   float_vit model = random_float_vit(shape);
   const bool raised = GENERATE(false, true);
   if (raised) {
     model.blocks[0].proj.weight.setZero();
     model.blocks[0].proj.bias.setZero();
+    model.blocks[1].up.weight.setZero();  // without a gate there is none
+    model.blocks[1].up.bias.setZero();
   }
   const image_set images(shape, 4);
   vit_scales observed = calibrate(model, images.views());
   if (raised) {
     observed.blocks[0].qkv.scale *= 1e-9F;
     observed.blocks[0].context.scale = observed.blocks[0].qkv.scale / 1024;
+    observed.blocks[0].up.scale *= 1e-9F;
+    observed.blocks[0].gated.scale = observed.blocks[0].activation.scale * 1e-20F;
   }
   for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
@@ -206,6 +239,8 @@ TEST_CASE("build_block: equals the blocks of build_vit, also where scales are ra
       const block_parameters built = build_block(block, scales, named.recipe, memory);
       check_block(built, expected.tensors().blocks[i]);
       CHECK(scales.tensors.context.scale == fitted.scales.blocks[i].context.scale);
+      CHECK(scales.tensors.up.scale == fitted.scales.blocks[i].up.scale);
+      CHECK(scales.tensors.gated.scale == fitted.scales.blocks[i].gated.scale);
       stream = wide ? scales.stream : scales.tensors.add2;
     }
   }
@@ -256,11 +291,13 @@ double relative_error(const random_block& source, block_calibration scales, cons
 
 TEST_CASE(
     "build_block: from observed ranges, equals double precision and is near the float block [all recipes, kinds of "
-    "norms, q, k and v in one scale or three]") {
-  const random_block source(GENERATE(normalization::layernorm, normalization::rmsnorm));
+    "blocks, q, k and v in one scale or three]") {
+  const block_kind kind = all_kinds[GENERATE(0, 1, 2, 3)];
+  const random_block source(kind.norm, kind.gated);
   for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
-    const double limit = named.recipe.weights == weight_kind::s8 ? 0.1 : 0.15;
+    const bool plain = kind.norm == normalization::layernorm && !kind.gated;
+    const double limit = named.recipe.weights != weight_kind::s8 ? 0.15 : plain ? 0.08 : 0.1;
     block_calibration scales = calibrate_block(source.ranges(), named.recipe);
     for (const bool separate : {false, true}) {
       if (separate) {
@@ -329,6 +366,15 @@ TEST_CASE("build_block: refuses sizes, values and memory, naming block and tenso
   of_rmsnorm.layers.norm2.bias = float_row::Zero(23);
   CHECK(refused(of_rmsnorm.view()) ==
         "intact::build_block: size of tensor norm2.bias of block 3 is 23; it must be equal to 24");
+  random_block gated(normalization::layernorm, true);
+  gated.layers.up.weight.conservativeResize(39, 24);
+  CHECK(refused(gated.view()) == "intact::build_block: tensor up.weight of block 3 is 39 x 24; it must be 40 x 24");
+  gated = random_block(normalization::layernorm, true);
+  gated.layers.up.bias[7] = nan;
+  CHECK(mentions(refused(gated.view()), "tensor up.bias of block 3 has the value nan"));
+  gated.shape.gated = false;
+  CHECK(refused(gated.view()) ==
+        "intact::build_block: tensor up.weight of block 3 is 40 x 24; the shape calls for no gate");
   random_block long_bias;
   long_bias.layers.fc1.bias.conservativeResize(41);
   CHECK(refused(long_bias.view()) ==
@@ -395,6 +441,19 @@ TEST_CASE("build_block: refuses scales and recipes, naming block and tensor") {
                  "tensor stream of block 3: zero_point is 1"));
   CHECK(refused([](block_calibration& s) { s.tensors.add1.shift.clear(); }, precise_recipe).empty());  // there is none
 
+  const random_block gated(normalization::layernorm, true);
+  const auto gate_refused = [&](auto change) {
+    block_calibration scales = calibrate_block(gated.ranges(), paper_recipe);
+    change(scales.tensors);
+    std::vector<std::byte> memory(block_memory_bytes(gated.shape, paper_recipe));
+    return refusal([&] { build_block(gated.view(), scales, paper_recipe, memory); });
+  };
+  CHECK(gate_refused([](block_scales&) {}).empty());
+  CHECK(gate_refused([](block_scales& s) { s.up.scale = 0; }) ==
+        "intact::build_block: tensor up of block 3: scale is 0; it must be above 0 and finite");
+  CHECK(gate_refused([](block_scales& s) { s.gated.zero_point = -1; }) ==
+        "intact::build_block: tensor gated of block 3: zero_point is -1; it must be at least 0");
+
   quantization_recipe contradiction = precise_recipe;
   contradiction.normalize_rows = false;
   block_calibration scales = calibrate_block(source.ranges(), precise_recipe);
@@ -422,9 +481,8 @@ TEST_CASE("fit_block_scales: raises scales in place until integers exist, and th
   }
 }
 
-TEST_CASE("observe_block: gives the ranges that the float model of quantize/ shows [kinds of norms]") {
-  vit_shape shape = small_vit;
-  shape.norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
+TEST_CASE("observe_block: gives the ranges that the float model of quantize/ shows [kinds of blocks]") {
+  const vit_shape shape = small_vit_of(all_kinds[GENERATE(0, 1, 2, 3)]);
   const float_vit model = random_float_vit(shape);
   const image_set images(shape, 3);
   const std::vector<image_view> views = images.views();
@@ -461,11 +519,30 @@ TEST_CASE("observe_block: gives the ranges that the float model of quantize/ sho
   check("norm2", found.norm2);
   check("fc1", found.fc1);
   check("activation", found.activation);
+  if (shape.gated) {
+    check("up", found.up);
+    check("gated", found.gated);
+  }
   check("fc2", found.fc2);
   check("add2", detail::range_of(found.add2));
   for (index_t c = 0; c < stream.cols(); ++c) {
     CHECK(found.add2[static_cast<std::size_t>(c)].high == stream.col(c).maxCoeff());
   }
+}
+
+TEST_CASE("observe_block: a gate multiplies the activation's outputs by those of up") {
+  random_block source(normalization::layernorm, true);
+  source.layers.fc1.weight.setZero();
+  source.layers.fc1.bias.setConstant(2);
+  source.layers.up.weight.setZero();
+  source.layers.up.bias.setConstant(-3);
+  float_matrix stream = source.stream(1);
+  const block_ranges found = observe_block(source.view(), view_of(stream));
+  const auto gate = static_cast<float>(activate(activation_function::silu, 2));
+  CHECK(found.activation.low == gate);
+  CHECK(found.up.high == -3);
+  CHECK(found.gated.low == -3 * gate);
+  CHECK(found.gated.high == -3 * gate);
 }
 
 TEST_CASE("observe_block: RMSNorm divides by the root of the mean square") {

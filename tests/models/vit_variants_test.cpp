@@ -1,6 +1,7 @@
 // Variants of vision transformers from a float model to an integer one: every code equals the evaluation in double
 // precision, kernels equal the specification, files give the same model, and logits are close to the float model's.
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "intact/io/model_file.hpp"
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
+#include "intact/quantize/equalization.hpp"
 #include "intact/quantize/fit_scales.hpp"
 #include "intact/quantize/measures.hpp"
 #include "intact/quantize/part_errors.hpp"
@@ -215,10 +217,26 @@ TEST_CASE("build_vit: equals double precision on every tensor [a LayerNorm befor
   }
 }
 
-TEST_CASE("build_vit: equals double precision on every tensor [RMSNorm]") {
+TEST_CASE("build_vit: equals double precision on every tensor [gated perceptrons]") {
+  vit_shape shape = small_vit;
+  shape.gated = true;
+  float_vit model = random_float_vit(shape);
+  check_variant(model);
+  const image_set images(shape, 3);
+  const float_vit equalized = intact::equalize(model, images.views());
+  for (const image_view& image : images.views()) {
+    const std::vector<float> expected = forward(model, image), found = forward(equalized, image);
+    for (std::size_t n = 0; n < expected.size(); ++n) {
+      CHECK(std::fabs(expected[n] - found[n]) < 1e-3F);
+    }
+  }
+}
+
+TEST_CASE("build_vit: equals double precision on every tensor [RMSNorm, with a gate and without]") {
   vit_shape shape = small_vit;
   shape.norm = normalization::rmsnorm;
   check_variant(random_float_vit(shape));
+  shape.gated = true;
   shape.pooling = vit_pooling::normalized_mean;
   float_vit model = random_float_vit(shape);
   model.norm_pre = model.norm;

@@ -104,6 +104,10 @@ inline float_vit random_float_vit(const vit_shape& shape) {
     block.norm2 = random.layernorm(width);
     block.fc1 = random.linear(shape.hidden, width);
     block.fc2 = random.linear(width, shape.hidden);
+    if (shape.gated) {
+      block.up = random.linear(shape.hidden, width);
+      block.activation = activation_function::silu;
+    }
     model.blocks.push_back(block);
   }
   model.norm = random.layernorm(width);

@@ -45,6 +45,10 @@ class block_scales_check {
     affine("norm2", own.norm2);
     require_value_range(place("fc1").c_str(), own.fc1);
     affine("activation", own.activation);
+    if (block.shape.gated) {
+      affine("up", own.up);
+      affine("gated", own.gated);
+    }
     if (!wide) {
       affine("proj", own.proj);
       stream("add1", own.add1, u8_codes, layernorm_max_shift);

@@ -166,7 +166,14 @@ struct block_builder {
     built.norm2 = norm("norm2", block.norm2, wide ? stream : own.add1, own.norm2);
     built.fc1 = linear("fc1", weights.fc1, block.fc1.bias, own.norm2, table.input);
     built.activation.assign(table.codes.begin(), table.codes.end());
-    built.fc2 = linear("fc2", weights.fc2, block.fc2.bias, own.activation, branch(own.fc2));
+    if (block.shape.gated) {
+      built.gate =
+          owned_gate{.up = linear("up", weights.up, block.up.bias, own.norm2, to_code_scale(own.up)),
+                     .activation_zero_point = own.activation.zero_point,
+                     .up_zero_point = own.up.zero_point,
+                     .product = at("gated", [&] { return owned_tensor_scale(detail::product_spec(own, own.gated)); })};
+    }
+    built.fc2 = linear("fc2", weights.fc2, block.fc2.bias, fc2_input(own, block.shape), branch(own.fc2));
     if (!wide) {
       built.add1 = at("add1", [&] { return build_residual(stream, own.proj, own.add1); });
       built.add2 = at("add2", [&] { return build_residual(own.add1, own.fc2, own.add2); });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <variant>
 
@@ -78,6 +79,7 @@ struct block_memory {
   layernorm_memory norm2;
   linear_memory fc1;
   std::uint8_t* activation;
+  linear_memory up;  ///< of a block with a gate
   linear_memory fc2;
   add_memory add2;
 
@@ -97,6 +99,7 @@ struct block_memory {
             .norm2 = layernorm_memory::take(memory, width),
             .fc1 = linear_memory::take(memory, hidden, width, recipe),
             .activation = memory.template take<std::uint8_t>(activation_table_size_12),
+            .up = linear_memory::take(memory, shape.gated ? hidden : 0, width, recipe),
             .fc2 = linear_memory::take(memory, width, hidden, recipe),
             .add2 = add_memory::take(memory, added)};
   }
@@ -148,6 +151,16 @@ inline softmax_parameters store(const owned_softmax& softmax, const block_memory
   return stored;
 }
 
+inline mlp_gate store(const std::optional<owned_gate>& gate, const linear_memory& memory) {
+  if (!gate) {
+    return no_gate{};
+  }
+  return gate_parameters{.up = store(gate->up, memory),
+                         .activation_zero_point = gate->activation_zero_point,
+                         .up_zero_point = gate->up_zero_point,
+                         .product = gate->product.scale};
+}
+
 inline block_parameters store(const owned_block& block, const block_memory& memory) {
   return {.norm1 = store(block.norm1, memory.norm1),
           .attention = {.qkv = store(block.qkv, memory.qkv),
@@ -159,7 +172,8 @@ inline block_parameters store(const owned_block& block, const block_memory& memo
           .norm2 = store(block.norm2, memory.norm2),
           .mlp = {.fc1 = store(block.fc1, memory.fc1),
                   .table = store(block.activation, memory.activation),
-                  .fc2 = store(block.fc2, memory.fc2)},
+                  .fc2 = store(block.fc2, memory.fc2),
+                  .gate = store(block.gate, memory.up)},
           .add2 = store(block.add2, memory.add2)};
 }
 

@@ -30,7 +30,9 @@ struct block_ranges {
   std::vector<value_range> add1;  ///< the residual stream after attention: one range per channel
   value_range norm2;
   value_range fc1;  ///< before the activation function
-  value_range activation, fc2;
+  value_range activation;
+  value_range up = {}, gated = {};  ///< of a block with a gate: the layer that it multiplies, and the products
+  value_range fc2;
   std::vector<value_range> add2;  ///< the residual stream that leaves the block: one range per channel
 };
 
@@ -137,7 +139,9 @@ inline block_calibration calibrate_block(const block_ranges& ranges, const quant
                                        .fc1 = ranges.fc1,
                                        .activation = affine("activation", ranges.activation),
                                        .fc2 = affine("fc2", ranges.fc2),
-                                       .add2 = stream("add2", ranges.add2)}};
+                                       .add2 = stream("add2", ranges.add2),
+                                       .up = affine("up", ranges.up),
+                                       .gated = affine("gated", ranges.gated)}};
   if (recipe.stream == stream_codes::s16) {
     const value_range all[] = {detail::range_of(ranges.stream), detail::range_of(ranges.add1),
                                detail::range_of(ranges.add2)};

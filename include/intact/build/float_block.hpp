@@ -30,15 +30,17 @@ struct float_layernorm_view {
 };
 
 /// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))), f the activation.
+/// With a gate (shape.gated; SwiGLU, GeGLU): x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).
 ///
 /// Shapes:    C = shape.attention.width, H = shape.hidden: norms C, of the kind shape.norm; qkv 3C x C, the rows of q,
-///            then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H.
+///            then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H; up H x C, without a gate none.
 struct float_block_view {
   block_shape shape;
   float_layernorm_view norm1;
   float_linear_view qkv, proj;
   float_layernorm_view norm2;
   float_linear_view fc1, fc2;
+  float_linear_view up = {};
   float epsilon = 1e-6F;  ///< of both norms
   index_t position = -1;  ///< of the block in its model, for messages; -1: none
   activation_function activation = activation_function::gelu;
@@ -68,6 +70,13 @@ class float_block_check {
     norm("norm2", block.norm2, block.shape);
     linear("fc1", block.fc1, hidden, width);
     linear("fc2", block.fc2, width, hidden);
+    if (block.shape.gated) {
+      linear("up", block.up, hidden, width);
+    } else if (block.up.weight.rows != 0) [[unlikely]] {
+      contract_failed("intact::%s: %s is %td x %td; the shape calls for no gate", operation_,
+                      tensor_place{"up.weight", position_}.text().c_str(), block.up.weight.rows,
+                      block.up.weight.columns);
+    }
   }
 
  private:

@@ -84,6 +84,13 @@ inline scale_spec logits_spec(const block_scales& own, const affine_scale& logit
       logits.zero_point, head_size);
 }
 
+/// The activation's codes times those of up, in codes of a scale.
+inline scale_spec product_spec(const block_scales& own, const affine_scale& y) {
+  const double product = static_cast<double>(own.activation.scale) * static_cast<double>(own.up.scale);
+  return multiply_spec(product / static_cast<double>(y.scale), own.activation.zero_point, own.up.zero_point,
+                       y.zero_point);
+}
+
 /// Attention times V, its rows not divided by their sums.
 inline scale_spec context_spec(const affine_scale& v, const affine_scale& context, index_t keys) {
   return attention_context_spec(scale_ratio(v, context), context.zero_point, keys);

@@ -89,14 +89,21 @@ class block_observer {
     add_to_stream(x);
     ranges_.add1 = channel_ranges("add1");
 
-    x = apply(block_.norm2, stream_, block_.shape.norm, block_.epsilon);
-    ranges_.norm2 = range("norm2", x.view());
-    x = apply(block_.fc1, x);
+    const float_tensor norm2 = apply(block_.norm2, stream_, block_.shape.norm, block_.epsilon);
+    ranges_.norm2 = range("norm2", norm2.view());
+    x = apply(block_.fc1, norm2);
     ranges_.fc1 = range("fc1", x.view());
     for (float& value : x.values()) {
       value = static_cast<float>(activate(block_.activation, static_cast<double>(value)));
     }
     ranges_.activation = range("activation", x.view());
+    if (block_.shape.gated) {
+      float_tensor up = apply(block_.up, norm2);
+      ranges_.up = range("up", up.view());
+      std::transform(x.values().begin(), x.values().end(), up.values().begin(), x.values().begin(),
+                     std::multiplies<>());
+      ranges_.gated = range("gated", x.view());
+    }
     x = apply(block_.fc2, x);
     ranges_.fc2 = range("fc2", x.view());
     add_to_stream(x);

@@ -217,7 +217,10 @@ struct block_scale_fitter {
     add("add1", stream, own.proj, own.add1);
     fit.norm("norm2", block.norm2, own.norm2);
     activation(weights, own);
-    branch("fc2", weights.fc2, block.fc2.bias, own.activation, own.fc2);
+    if (block.shape.gated) {
+      gate(weights, own);
+    }
+    branch("fc2", weights.fc2, block.fc2.bias, fc2_input(own, block.shape), own.fc2);
     add("add2", own.add1, own.fc2, own.add2);
   }
 
@@ -351,6 +354,14 @@ struct block_scale_fitter {
 
   void activation(const block_weights& weights, block_scales& own) const {
     fit.at("fc1", [&] { raise_activation(weights, own); });
+  }
+
+  void gate(const block_weights& weights, block_scales& own) const {
+    fit.linear("up", weights.up, block.up.bias, own.norm2, own.up);
+    fit.raise("gated", own.gated.scale, [&](float scale) {
+      const scale_spec target = detail::product_spec(own, {scale, own.gated.zero_point});
+      return has_scale({&target, 1});
+    });
   }
 
   void raise_activation(const block_weights& weights, block_scales& own) const {

@@ -26,6 +26,7 @@ struct scaled_weights {
 /// Weights of a block's layers.
 struct block_weights {
   scaled_weights qkv, proj, fc1, fc2;
+  scaled_weights up = {};  ///< of a block with a gate
 };
 
 /// Quantizes the weights of one layer to nearest, in the scales of quantize_weights() and quantize_grouped_weights(),
@@ -58,7 +59,8 @@ inline block_weights quantize_block(const float_block_view& block, const quantiz
   return {.qkv = quantize("qkv", block.qkv),
           .proj = quantize("proj", block.proj),
           .fc1 = quantize("fc1", block.fc1),
-          .fc2 = quantize("fc2", block.fc2)};
+          .fc2 = quantize("fc2", block.fc2),
+          .up = block.shape.gated ? quantize("up", block.up) : scaled_weights()};
 }
 
 }  // namespace INTACT_UNIT

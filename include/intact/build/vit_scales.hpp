@@ -27,6 +27,7 @@ struct block_scales {
   std::optional<affine_scale> k = {};   ///< of keys, if it is not qkv, which is that of queries
   std::optional<affine_scale> v = {};   ///< of values, if it is not qkv
   code_weight_values attention_weights = geometric_code_weights;  ///< of attention_kind::weight_codes
+  affine_scale up = {}, gated = {};                               ///< of a block with a gate
 
   affine_scale keys() const { return k.value_or(qkv); }
   affine_scale values() const { return v.value_or(qkv); }
@@ -47,6 +48,11 @@ struct vit_scales {
 /// The same scale in double.
 inline code_scale to_code_scale(const affine_scale& scale) {
   return {.scale = static_cast<double>(scale.scale), .zero_point = static_cast<double>(scale.zero_point)};
+}
+
+/// The scale of fc2's inputs.
+inline const affine_scale& fc2_input(const block_scales& own, const block_shape& shape) {
+  return shape.gated ? own.gated : own.activation;
 }
 
 /// The scale of channel c of a tensor with powers of two, which is below the number of shifts.

@@ -140,7 +140,7 @@ calibrator observe_images(const Model& model, std::span<const image_view> images
   return seen;
 }
 
-inline block_scales calibrated_block(const calibrator& seen, index_t block) {
+inline block_scales calibrated_block(const calibrator& seen, index_t block, bool gated = false) {
   return {.norm1 = seen.affine("norm1", block),
           .qkv = seen.affine("qkv", block),
           .attention_logits = seen.affine("attention_logits", block),
@@ -151,7 +151,9 @@ inline block_scales calibrated_block(const calibrator& seen, index_t block) {
           .fc1 = seen.range("fc1", block),
           .activation = seen.affine("activation", block),
           .fc2 = seen.affine("fc2", block),
-          .add2 = seen.ptf("add2", block)};
+          .add2 = seen.ptf("add2", block),
+          .up = gated ? seen.affine("up", block) : affine_scale(),
+          .gated = gated ? seen.affine("gated", block) : affine_scale()};
 }
 
 }  // namespace detail
@@ -173,7 +175,7 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   scales.positions = seen.affine("positions");
   scales.tokens = seen.ptf("tokens");
   for (index_t block = 0; block < model.shape.depth; ++block) {
-    scales.blocks.push_back(detail::calibrated_block(seen, block));
+    scales.blocks.push_back(detail::calibrated_block(seen, block, model.shape.gated));
   }
   const value_range begin = model.norm_pre ? seen.range("norm_pre") : seen.range("tokens");
   scales.stream = seen.s16_scale(begin, 0, model.shape.depth);

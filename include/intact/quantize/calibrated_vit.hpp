@@ -71,6 +71,9 @@ inline calibrated_vit round_to_nearest(const float_vit& model, const vit_scales&
     block.proj.weight = real_weights(weights.proj);
     block.fc1.weight = real_weights(weights.fc1);
     block.fc2.weight = real_weights(weights.fc2);
+    if (model.shape.gated) {
+      block.up.weight = real_weights(weights.up);
+    }
   }
   if (model.shape.classes != 0) {
     rounded.model.head.weight = real_weights(rounded.weights.head);

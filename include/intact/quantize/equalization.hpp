@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,14 +45,17 @@ struct channel_ranges {
   }
 };
 
-/// Gives every channel of a LayerNorm the range -1 to 1; the weights and biases of the next layer compensate this.
-inline void equalize_norm(float_layernorm& norm, float_linear& next, std::span<const value_range> ranges) {
+/// Gives every channel of a LayerNorm the range -1 to 1; the weights and biases of the next layers compensate this.
+inline void equalize_norm(float_layernorm& norm, std::initializer_list<float_linear*> next,
+                          std::span<const value_range> ranges) {
   for (index_t c = 0; c < norm.weight.size(); ++c) {
     const value_range& range = ranges[static_cast<std::size_t>(c)];
     const float middle = range.low / 2 + range.high / 2;
     const float half = std::max(range.high / 2 - range.low / 2, 1e-3F);
-    next.bias += (next.weight.col(c) * middle).transpose();
-    next.weight.col(c) *= half;
+    for (float_linear* const layer : next) {
+      layer->bias += (layer->weight.col(c) * middle).transpose();
+      layer->weight.col(c) *= half;
+    }
     norm.bias[c] = (norm.bias[c] - middle) / half;
     norm.weight[c] /= half;
   }
@@ -105,7 +109,7 @@ inline void equalize_attention(float_block& block, index_t heads, std::span<cons
 /// A float model with the same outputs, in whose blocks tensors with one scale have channels of one range.
 ///
 /// Formula:   LayerNorm, with m and h the middle and half the length of a channel's range on the images (h at least
-///            1e-3): gamma' = gamma / h, beta' = (beta - m) / h; of the next layer w' = w * h, b' = b + sum w * m.
+///            1e-3): gamma' = gamma / h, beta' = (beta - m) / h; of the next layers w' = w * h, b' = b + sum w * m.
 ///            Attention, with the largest magnitudes |q|, |k|, |v| of a head: queries are multiplied and keys divided
 ///            by sqrt(|k| / |q|); values are multiplied by f = max over heads of sqrt(|q| |k|) / |v|, and the columns
 ///            of proj divided by f. Factors are clamped to [2^-20, 2^20].
@@ -123,8 +127,12 @@ inline float_vit equalize(
   }
   for (std::size_t layer = 0; layer < model.blocks.size(); ++layer) {
     float_block& block = model.blocks[layer];
-    detail::equalize_norm(block.norm1, block.qkv, ranges.norm1[layer].ranges());
-    detail::equalize_norm(block.norm2, block.fc1, ranges.norm2[layer].ranges());
+    detail::equalize_norm(block.norm1, {&block.qkv}, ranges.norm1[layer].ranges());
+    if (model.shape.gated) {
+      detail::equalize_norm(block.norm2, {&block.fc1, &block.up}, ranges.norm2[layer].ranges());
+    } else {
+      detail::equalize_norm(block.norm2, {&block.fc1}, ranges.norm2[layer].ranges());
+    }
     detail::equalize_attention(block, model.shape.heads, ranges.qkv[layer].ranges());
   }
   return model;

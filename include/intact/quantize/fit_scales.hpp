@@ -37,6 +37,7 @@ inline void require_layers(const char* operation, index_t position, const block_
   require_layer(operation, {"proj", position}, weights.proj, block.proj.weight);
   require_layer(operation, {"fc1", position}, weights.fc1, block.fc1.weight);
   require_layer(operation, {"fc2", position}, weights.fc2, block.fc2.weight);
+  require_layer(operation, {"up", position}, weights.up, block.up.weight);
 }
 
 /// Refuses weights of other sizes than the model's.

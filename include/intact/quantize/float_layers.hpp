@@ -29,7 +29,8 @@ struct float_layernorm {
   float_row bias;
 };
 
-/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))).
+/// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))). With a gate:
+/// x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).
 struct float_block {
   float_layernorm norm1;
   float_linear qkv;
@@ -38,6 +39,7 @@ struct float_block {
   float_linear fc1;
   float_linear fc2;
   activation_function activation = activation_function::gelu;  ///< f
+  float_linear up = {};                                        ///< only with a gate
 };
 
 /// Views of layers and blocks. A block's position in its model is for messages.
@@ -55,6 +57,7 @@ inline float_block_view view_of(const float_block& block, const block_shape& sha
           .norm2 = view_of(block.norm2),
           .fc1 = view_of(block.fc1),
           .fc2 = view_of(block.fc2),
+          .up = view_of(block.up),
           .epsilon = epsilon,
           .position = position,
           .activation = block.activation};
@@ -128,17 +131,23 @@ float_matrix float_input(const Model& model, const image_view& image) {
   return input;
 }
 
-/// The second half of a block, in place on the residual stream: x <- x + fc2(f(fc1(norm2(x)))).
+/// The second half of a block, in place on the residual stream: x <- x + fc2(f(fc1(norm2(x)))), or that of a gate.
 template <class Recorder>
-void float_mlp_half(const float_block& block, normalization norm, float epsilon, index_t position, float_matrix& stream,
-                    Recorder& record) {
+void float_mlp_half(const float_block& block, const block_shape& shape, float epsilon, index_t position,
+                    float_matrix& stream, Recorder& record) {
   const auto show = [&](traced_tensor name, float_matrix& tensor) { record(trace_site{name, position}, tensor); };
-  float_matrix x = apply(block.norm2, stream, epsilon, norm);
-  show("norm2", x);
-  x = apply(block.fc1, x);
+  float_matrix normalized = apply(block.norm2, stream, epsilon, shape.norm);
+  show("norm2", normalized);
+  float_matrix x = apply(block.fc1, normalized);
   show("fc1", x);
   apply(block.activation, x);
   show("activation", x);
+  if (shape.gated) {
+    float_matrix up = apply(block.up, normalized);
+    show("up", up);
+    x.array() *= up.array();
+    show("gated", x);
+  }
   x = apply(block.fc2, x);
   show("fc2", x);
   stream += x;

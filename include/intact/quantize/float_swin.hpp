@@ -250,7 +250,7 @@ void float_forward_block(const float_swin_block& block, const swin_block_shape& 
   show("proj", x);
   stream += from_windows(x, grid);
   show("add1", stream);
-  float_mlp_half(block.block, normalization::layernorm, epsilon, position, stream, record);
+  float_mlp_half(block.block, shape.per_window(), epsilon, position, stream, record);
 }
 
 /// The residual stream of the next Swin stage.

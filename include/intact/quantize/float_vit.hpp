@@ -200,7 +200,7 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
   show("proj", x);
   stream += x;
   show("add1", stream);
-  float_mlp_half(block, model.shape.norm, model.epsilon, position, stream, record);
+  float_mlp_half(block, model.shape.block(), model.epsilon, position, stream, record);
 }
 
 /// From the residual stream to the features, one row.

@@ -159,7 +159,7 @@ class reconstruction {
     const float_matrix exact_patches = apply(exact_.patch, input);
     if (recipe_.pixel_codes) {
       float_linear folded = patch_layer(exact_, recipe_);
-      unnormalize(input);
+      unnormalize(exact_, input);
       result_.weights.patch = reconstruct(folded, input, exact_patches);
       unfold_patch(result_.model, folded);
       begin_stream(exact_patches, apply(folded, input));
@@ -168,27 +168,6 @@ class reconstruction {
       result_.weights.patch = reconstruct(result_.model.patch, input, exact_patches);
       begin_stream(exact_patches, apply(result_.model.patch, input));
     }
-  }
-
-  /// From normalized values back to pixels.
-  void unnormalize(float_matrix& input) const {
-    const index_t samples = exact_.shape.patch.samples();
-    for (index_t k = 0; k < input.cols(); ++k) {
-      const std::size_t c = static_cast<std::size_t>(k / samples);
-      input.col(k) = (input.col(k).array() * exact_.standard_deviation[c] + exact_.mean[c]) * exact_.pixel_max;
-    }
-  }
-
-  /// The prefix tokens and the patches of every image, plus positions.
-  float_matrix embedded(const float_vit& model, const float_matrix& patches) const {
-    float_matrix stream(images_ * tokens(), model.shape.width);
-    const index_t count = exact_.shape.patches();
-    for (index_t i = 0; i < images_; ++i) {
-      auto image = stream.middleRows(i * tokens(), tokens());
-      image << model.class_token, patches.middleRows(i * count, count);
-      image += model.positions;
-    }
-    return stream;
   }
 
   void begin_stream(const float_matrix& exact_patches, float_matrix patches) {
@@ -202,7 +181,7 @@ class reconstruction {
       patches = tokens_of_all.bottomRows(patches.rows());
       scales.positions = round_input(result_.model.positions, nullptr);
     }
-    stream_ = {embedded(exact_, exact_patches), embedded(result_.model, patches)};
+    stream_ = {embedded(exact_, exact_patches, images_), embedded(result_.model, patches, images_)};
     round_stream(exact_.norm_pre ? scales.s16_tokens : scales.stream, scales.tokens);
     if (!exact_.norm_pre) {
       return;
@@ -260,10 +239,8 @@ class reconstruction {
     block_scales& scales = result_.scales.blocks[layer];
     block_weights& weights = result_.weights.blocks.emplace_back();
 
-    tensor_pair x = normalized(exact.norm1, scales.norm1, exact.qkv);
-    x.exact = apply(exact.qkv, x.exact);
-    weights.qkv = reconstruct(block.qkv, x.rounded, x.exact);
-    x.rounded = apply(block.qkv, x.rounded);
+    tensor_pair x = normalized(exact.norm1, scales.norm1, exact.qkv.weight);
+    x = layer_outputs(exact.qkv, block.qkv, x, weights.qkv);
     attend(x, scales);
     round_context(x.rounded, layer, scales);
     stream_.exact += apply(exact.proj, x.exact);
@@ -293,24 +270,40 @@ class reconstruction {
     block_scales& scales = result_.scales.blocks[layer];
     block_weights& weights = result_.weights.blocks.back();
 
-    tensor_pair x = normalized(exact.norm2, scales.norm2, exact.fc1);
-    x.exact = apply(exact.fc1, x.exact);
-    weights.fc1 = reconstruct(block.fc1, x.rounded, x.exact);
-    x.rounded = apply(block.fc1, x.rounded);
+    const bool gated = exact_.shape.gated;
+    const tensor_pair input =
+        normalized(exact.norm2, scales.norm2, gated ? rows_of_both(exact.fc1, exact.up) : exact.fc1.weight);
+    tensor_pair x = layer_outputs(exact.fc1, block.fc1, input, weights.fc1);
     scales.fc1 = range_of(x.rounded);
     apply(exact.activation, x.exact);
     apply(exact.activation, x.rounded);
-    scales.activation = round_input(x.rounded, &exact.fc2.weight);
+    if (gated) {
+      scales.activation = round_input(x.rounded, nullptr);
+      tensor_pair up = layer_outputs(exact.up, block.up, input, weights.up);
+      scales.up = round_input(up.rounded, nullptr);
+      x.exact.array() *= up.exact.array();
+      x.rounded.array() *= up.rounded.array();
+    }
+    (gated ? scales.gated : scales.activation) = round_input(x.rounded, &exact.fc2.weight);
     stream_.exact += apply(exact.fc2, x.exact);
     weights.fc2 = reconstruct(block.fc2, x.rounded, stream_.exact - stream_.rounded);
     add_branch(apply(block.fc2, x.rounded), scales.fc2, scales.add2);
   }
 
-  /// Outputs of a norm, rounded for the layer that takes them.
-  tensor_pair normalized(const float_layernorm& norm, affine_scale& scale, const float_linear& next) const {
+  /// The outputs of a layer, whose weights are rounded for these inputs.
+  tensor_pair layer_outputs(const float_linear& exact, float_linear& layer, const tensor_pair& x,
+                            scaled_weights& weights) const {
+    tensor_pair y{apply(exact, x.exact), {}};
+    weights = reconstruct(layer, x.rounded, y.exact);
+    y.rounded = apply(layer, x.rounded);
+    return y;
+  }
+
+  /// Outputs of a norm, rounded for the weights of the layers that take them.
+  tensor_pair normalized(const float_layernorm& norm, affine_scale& scale, const float_matrix& next) const {
     tensor_pair x = {apply(norm, stream_.exact, exact_.epsilon, exact_.shape.norm),
                      apply(norm, stream_.rounded, exact_.epsilon, exact_.shape.norm)};
-    scale = round_input(x.rounded, &next.weight);
+    scale = round_input(x.rounded, &next);
     return x;
   }
 

@@ -39,6 +39,34 @@ inline float unit_of(const float_matrix& tensor) {
   return ordinary ? 1.0F : std::ldexp(1.0F, std::clamp(-std::ilogb(largest), -126, 126));
 }
 
+/// From normalized values back to pixels.
+inline void unnormalize(const float_vit& model, float_matrix& input) {
+  const index_t samples = model.shape.patch.samples();
+  for (index_t k = 0; k < input.cols(); ++k) {
+    const std::size_t c = static_cast<std::size_t>(k / samples);
+    input.col(k) = (input.col(k).array() * model.standard_deviation[c] + model.mean[c]) * model.pixel_max;
+  }
+}
+
+/// The prefix tokens and the patches of every image, plus positions.
+inline float_matrix embedded(const float_vit& model, const float_matrix& patches, index_t images) {
+  const index_t count = model.shape.patches(), tokens = model.shape.tokens();
+  float_matrix stream(images * tokens, model.shape.width);
+  for (index_t i = 0; i < images; ++i) {
+    auto image = stream.middleRows(i * tokens, tokens);
+    image << model.class_token, patches.middleRows(i * count, count);
+    image += model.positions;
+  }
+  return stream;
+}
+
+/// The weights of two layers of the same inputs.
+inline float_matrix rows_of_both(const float_linear& a, const float_linear& b) {
+  float_matrix both(a.weight.rows() + b.weight.rows(), a.weight.cols());
+  both << a.weight, b.weight;
+  return both;
+}
+
 /// The weight of class tokens in the sums of the errors of all tokens: the class depends on them in the end.
 inline constexpr float class_token_weight = 20;
 

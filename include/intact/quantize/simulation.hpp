@@ -38,7 +38,7 @@ enum class tensor_kind {
   attention_weights,  ///< of quantized logits
   context,            ///< attention times V
   branch,             ///< outputs of proj and fc2
-  activation,         ///< input and output of the activation function
+  activation,         ///< input and output of the activation function; with a gate its product and both factors
   count
 };
 
@@ -282,6 +282,7 @@ class simulated_vit {
         {"norm1", tensor_kind::norm, scales.norm1},        {"qkv", tensor_kind::qkv, scales.qkv},
         {"context", tensor_kind::context, scales.context}, {"proj", tensor_kind::branch, scales.proj},
         {"norm2", tensor_kind::norm, scales.norm2},        {"activation", tensor_kind::activation, scales.activation},
+        {"up", tensor_kind::activation, scales.up},        {"gated", tensor_kind::activation, scales.gated},
         {"fc2", tensor_kind::branch, scales.fc2}};
     for (const auto& [name, kind, scale] : plain) {
       if (site.name == name) {
