@@ -77,6 +77,8 @@ TEST_CASE("timm_name: gives names of layers, tokens and heads") {
            {"encoder.layer.7.layer_scale2.lambda1", "blocks.7.ls2.gamma"},
            {"embeddings.cls_token", "cls_token"},
            {"embeddings.distillation_token", "dist_token"},
+           {"encoder.layer.4.mlp.weights_in.bias", "blocks.4.mlp.fc1.bias"},
+           {"encoder.layer.4.mlp.weights_out.weight", "blocks.4.mlp.fc2.weight"},
            {"layernorm.weight", "norm.weight"},
            {"distillation_classifier.bias", "head_dist.bias"},
            {"class_token", "cls_token"},

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <random>
@@ -127,7 +128,8 @@ enum class variant {
   class_and_mean,
   normalized_mean,
   norm_pre,
-  rectangular
+  rectangular,
+  gated
 };
 
 stored_model small_model(variant which) {
@@ -142,7 +144,15 @@ stored_model small_model(variant which) {
       add("pos_embed", which == variant::registers ? 4 : 11);
     }
   }
-  if (which == variant::rectangular) {  // patches of 3 x 2 pixels
+  if (which == variant::gated) {
+    for (const std::string block : {"blocks.0.", "blocks.1."}) {
+      std::vector<float> values = model.tensors.at(block + "mlp.fc1.weight").values;
+      values.resize(14 * 12);
+      model.tensors[block + "mlp.fc1.weight"] = {{14, 12}, values};
+      model.tensors[block + "mlp.fc1.bias"] = {{14}, {values.begin(), values.begin() + 14}};
+      model.tensors[block + "mlp.fc2.weight"] = {{12, 7}, {values.begin() + 30, values.begin() + 114}};
+    }
+  } else if (which == variant::rectangular) {  // patches of 3 x 2 pixels
     stored_tensor& patch = model.tensors.at("patch_embed.proj.weight");
     patch = {{12, 2, 3, 2}, {patch.values.begin(), patch.values.begin() + 144}};
   } else if (which == variant::norm_pre) {  // as CLIP's: patches have no bias
@@ -348,9 +358,12 @@ class plain_vit {
     return {begin, begin + static_cast<std::ptrdiff_t>(count)};
   }
 
+  /// Rows of fc1 from the seventh on are multiplied by those before.
+  bool gated() const { return model_.tensors.at("blocks.0.mlp.fc1.weight").shape[0] == 14; }
+
   double activate(double x) const {
     const auto found = model_.metadata.find("activation");
-    const std::string name = found == model_.metadata.end() ? "gelu" : found->second;
+    const std::string name = found != model_.metadata.end() ? found->second : gated() ? "silu" : "gelu";
     return name == "gelu_tanh"    ? x / 2 * (1 + std::tanh(0.7978845608028654 * x * (1 + 0.044715 * x * x)))
            : name == "quick_gelu" ? x / (1 + std::exp(-1.702 * x))
            : name == "silu"       ? x / (1 + std::exp(-x))
@@ -399,13 +412,28 @@ class plain_vit {
     }
     show("add1", stream, block);
     x = step("norm2", layernorm(name + "norm2", stream));
-    x = step("fc1", linear(name + "mlp.fc1", x));
+    x = linear(name + "mlp.fc1", x);
+    plain_matrix up;
+    for (std::vector<double>& token : x) {
+      if (gated()) {
+        up.emplace_back(token.begin() + 7, token.end());
+        token.resize(7);
+      }
+    }
+    show("fc1", x, block);
     for (std::vector<double>& token : x) {
       for (double& value : token) {
         value = activate(value);
       }
     }
     show("activation", x, block);
+    if (gated()) {
+      show("up", up, block);
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        std::transform(x[t].begin(), x[t].end(), up[t].begin(), x[t].begin(), std::multiplies<>());
+      }
+      show("gated", x, block);
+    }
     x = step("fc2", linear(name + "mlp.fc2", x));
     for (std::size_t t = 0; t < x.size(); ++t) {
       stream[t] = sum(stream[t], x[t]);
@@ -549,7 +577,7 @@ void check_tensors(const stored_model& stored) {
 TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
   const auto which = GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions,
                               variant::class_positions, variant::mean, variant::class_and_mean,
-                              variant::normalized_mean, variant::norm_pre, variant::rectangular);
+                              variant::normalized_mean, variant::norm_pre, variant::rectangular, variant::gated);
   CAPTURE(static_cast<int>(which));
   check_tensors(small_model(which));
 }
@@ -631,6 +659,23 @@ TEST_CASE("load_float_vit: the activation function is the option's, else the met
         "model: metadata \"activation\" is \"mish\"; it must be gelu, gelu_tanh, quick_gelu, silu, relu, hard_swish");
   CHECK(stored.load({.activation = intact::activation_function::relu}).blocks[1].activation ==
         intact::activation_function::relu);
+}
+
+TEST_CASE("load_float_vit: fc1 of twice as many rows as fc2 has columns is a gate, whose function is SiLU",
+          "[float_vit]") {
+  stored_model stored = small_model(variant::gated);
+  const float_vit model = stored.load();
+  CHECK(model.shape.gated);
+  CHECK(model.shape.hidden == 7);
+  CHECK(model.blocks[1].activation == intact::activation_function::silu);
+  CHECK(model.blocks[1].fc1.weight.rows() == 7);
+  CHECK(model.blocks[1].up.bias[0] == stored.tensors.at("blocks.1.mlp.fc1.bias").values[7]);
+  CHECK(model.blocks[1].up.weight(6, 11) == stored.tensors.at("blocks.1.mlp.fc1.weight").values.back());
+  stored.metadata["activation"] = "gelu";
+  CHECK(stored.load().blocks[0].activation == intact::activation_function::gelu);
+  CHECK_FALSE(small_model().load().shape.gated);
+  stored.tensors["blocks.1.mlp.fc1.bias"] = {{7}, std::vector<float>(7)};
+  CHECK(load_error(stored) == "model: tensor \"blocks.1.mlp.fc1.bias\" has shape [7]; it must be [14]");
 }
 
 TEST_CASE("forward: does not depend on the layout of the image, and needs no recorder", "[float_vit]") {

@@ -289,6 +289,16 @@ TEST_CASE("load_calibrated_vit: refuses what makes no model, naming file, tensor
          file.set(name, {7, 24}, std::vector<float>(168));
        }},
       {"activations.blocks.1.activation.scale", "has the value 3e+36; it must be at most ", scale(3e36F)},
+      {"blocks.0.mlp.fc1.weight", "a calibrated model has no gates",
+       [](calibrated_tensors& file, const std::string& name) {
+         for (const std::string block : {"blocks.0", "blocks.1"}) {
+           const std::int64_t hidden = file.all.at(block + ".mlp.fc2.weight").shape[1];
+           file.set(block + ".mlp.fc1.weight", {2 * hidden, 12},
+                    std::vector<float>(static_cast<std::size_t>(24 * hidden)));
+           file.set_row(block + ".mlp.fc1.bias", std::vector<float>(static_cast<std::size_t>(2 * hidden)));
+         }
+         REQUIRE(name.ends_with("fc1.weight"));
+       }},
       {"cls_token", "the model has no tensor",
        [](calibrated_tensors& file, const std::string& name) {
          file.all.erase(name);

@@ -68,6 +68,44 @@ TEST_CASE("load_checkpoint: names of timm and of Hugging Face give the same mode
   }
 }
 
+TEST_CASE("load_checkpoint: reads gated perceptrons of timm and of Hugging Face's DINOv2, whose function is SiLU") {
+  vit_shape shape = tiny_vit;
+  shape.gated = true;
+  const float_vit model = random_float_vit(shape);
+  const checkpoint_tensors timm = timm_checkpoint(model);
+  checkpoint_tensors theirs = hugging_face_checkpoint(model);
+  for (const auto& [from, to] :
+       {std::pair{"intermediate.dense", "mlp.weights_in"}, {"output.dense", "mlp.weights_out"}}) {
+    checkpoint_tensors renamed;
+    renamed.metadata = theirs.metadata;
+    for (const auto& [name, tensor] : theirs.all) {
+      const bool of_attention = name.find("attention.output") != std::string::npos;
+      renamed.all[of_attention ? name : replaced(name, {{from, to}})] = tensor;
+    }
+    theirs = renamed;
+  }
+  checkpoint_options options{.model = {.epsilon = 1e-6F}};
+  options.config.activation = {"gelu", "hidden_act"};
+  const loaded_checkpoint loaded = intact::read_checkpoint(theirs.in_memory(), options);
+  CHECK(loaded.model.shape.gated);
+  CHECK(loaded.model.shape.hidden == tiny_vit.hidden);
+  CHECK(loaded.model.blocks[1].activation == intact::activation_function::silu);
+  CHECK(loaded.model.blocks[1].up.weight == model.blocks[1].up.weight);
+  const auto value = std::find_if(loaded.values.begin(), loaded.values.end(),
+                                  [](const intact::checkpoint_value& one) { return one.name == "activation"; });
+  REQUIRE(value != loaded.values.end());
+  CHECK(value->value == "silu");
+  CHECK(value->source == "that of SwiGLU");
+  const rgb_image image = made_image(12, 12);
+  const std::vector<float> expected = intact::forward(loaded.model, image.view());
+  CHECK(intact::forward(load_checkpoint(timm.in_memory(), {.model = {.epsilon = 1e-6F}}), image.view()) == expected);
+
+  // timm's configuration and options name the function of the gate.
+  CHECK(load_checkpoint(timm.in_memory(), options).blocks[0].activation == intact::activation_function::gelu);
+  options.model.activation = intact::activation_function::relu;
+  CHECK(load_checkpoint(theirs.in_memory(), options).blocks[0].activation == intact::activation_function::relu);
+}
+
 TEST_CASE("load_checkpoint: interpolates positions for images of another size") {
   for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
     const float_vit model = random_float_vit(shape);

@@ -133,7 +133,15 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
     made.add(name + "attn.qkv", model.blocks[i].qkv);
     made.add(name + "attn.proj", model.blocks[i].proj);
     made.add(name + "norm2", model.blocks[i].norm2);
-    made.add(name + "mlp.fc1", model.blocks[i].fc1);
+    float_linear fc1 = model.blocks[i].fc1;
+    if (shape.gated) {  // the layer that the gate multiplies is below it
+      const index_t hidden = shape.hidden;
+      fc1.weight.conservativeResize(2 * hidden, shape.width);
+      fc1.weight.bottomRows(hidden) = model.blocks[i].up.weight;
+      fc1.bias.conservativeResize(2 * hidden);
+      fc1.bias.tail(hidden) = model.blocks[i].up.bias;
+    }
+    made.add(name + "mlp.fc1", fc1);
     made.add(name + "mlp.fc2", model.blocks[i].fc2);
   }
   made.add("norm", model.norm);

@@ -49,6 +49,8 @@ inline constexpr name_pair block_names[] = {
     {"mlp.fc1", "mlp.fc1"},
     {"output.dense", "mlp.fc2"},
     {"mlp.fc2", "mlp.fc2"},
+    {"mlp.weights_in", "mlp.fc1"},  // DINOv2's with a gate
+    {"mlp.weights_out", "mlp.fc2"},
     {"layer_scale2.lambda1", "ls2.gamma"},
     {"ln_1", "norm1"},
     {"self_attention.in_proj_weight", "attn.qkv.weight"},

@@ -187,6 +187,8 @@ class calibrated_reader {
     return scales;
   }
 
+  [[noreturn]] void refuse(const std::string& problem) const { throw file_error(file_.name(), problem); }
+
   void require_all_read() const {
     for (const std::string& name : file_.names()) {
       if (!read_.contains(name)) {
@@ -207,8 +209,6 @@ class calibrated_reader {
 
  private:
   static constexpr const char* activations = "activations.";
-
-  [[noreturn]] void refuse(const std::string& problem) const { throw file_error(file_.name(), problem); }
 
   [[noreturn]] void refuse_value(const std::string& tensor, const std::string& value, const std::string& where,
                                  const std::string& rule) const {

@@ -181,11 +181,16 @@ inline checkpoint_config used_config(const safetensors_index& file, const checkp
   return config;
 }
 
+/// Values of models that tell none, and why.
+struct assumed_values {
+  std::pair<float, std::string> epsilon;
+  std::pair<activation_function, std::string> activation = {activation_function::gelu, "that of most models"};
+};
+
 /// Completes the values that every model has: mean, standard deviation, epsilon, the largest pixel and the activation
-/// function, of images of so many channels. `epsilon`: that of models without any other.
+/// function, of images of so many channels.
 inline void complete_model(const safetensors_index& file, const checkpoint_config& config, index_t channels,
-                           const std::pair<float, std::string>& epsilon, float_vit_options& options,
-                           completed_options& completed) {
+                           const assumed_values& assumed, float_vit_options& options, completed_options& completed) {
   for (const auto& numbers : {config.mean, config.standard_deviation}) {
     if (numbers && numbers->value.size() != 1 && std::ssize(numbers->value) != channels) {
       refuse_config(file, numbers->source, "of " + std::to_string(numbers->value.size()) + " numbers",
@@ -195,11 +200,11 @@ inline void complete_model(const safetensors_index& file, const checkpoint_confi
   completed.complete("mean", "mean", options.mean, config.mean, assumed_pixels(imagenet_mean, channels));
   completed.complete("std", "std", options.standard_deviation, config.standard_deviation,
                      assumed_pixels(imagenet_deviation, channels));
-  completed.complete("epsilon", "ln_eps", options.epsilon, config.epsilon, epsilon);
+  completed.complete("epsilon", "ln_eps", options.epsilon, config.epsilon, assumed.epsilon);
   completed.complete("pixel_max", "pixel_max", options.pixel_max, config.pixel_max,
                      std::pair(pixel_normalization().pixel_max, std::string("bytes")));
   completed.complete("activation", "activation", options.activation, configured_activation(file, config),
-                     std::pair(activation_function::gelu, std::string("that of most models")));
+                     assumed.activation);
 }
 
 /// Images as the options or the configuration prepare them.

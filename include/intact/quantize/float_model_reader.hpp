@@ -12,6 +12,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "intact/build/activation_function.hpp"
@@ -114,13 +115,29 @@ class float_model_reader {
     return layer;
   }
 
-  float_block block(const std::string& name, index_t width, index_t hidden) {
-    return {.norm1 = layernorm(name + ".norm1", width),
-            .qkv = qkv(name + ".attn", width),
-            .proj = scaled(linear(name + ".attn.proj", width, width), name + ".ls1.gamma"),
-            .norm2 = layernorm(name + ".norm2", width),
-            .fc1 = linear(name + ".mlp.fc1", hidden, width),
-            .fc2 = scaled(linear(name + ".mlp.fc2", width, hidden), name + ".ls2.gamma")};
+  /// Whether the rows of fc1 are those of a gate and, below them, those of the layer that it multiplies.
+  bool has_gate(const std::string& name) const {
+    const std::string fc1 = name + ".mlp.fc1.weight", fc2 = name + ".mlp.fc2.weight";
+    if (!contains(fc1) || !contains(fc2) || rank(fc1) != 2 || rank(fc2) != 2) {
+      return false;
+    }
+    const std::int64_t rows = tensors_.shape(fc1)[0];
+    return rows % 2 == 0 && rows / 2 == tensors_.shape(fc2)[1];
+  }
+
+  float_block block(const std::string& name, index_t width, index_t hidden, bool gated = false) {
+    float_block made{.norm1 = layernorm(name + ".norm1", width),
+                     .qkv = qkv(name + ".attn", width),
+                     .proj = scaled(linear(name + ".attn.proj", width, width), name + ".ls1.gamma"),
+                     .norm2 = layernorm(name + ".norm2", width),
+                     .fc1 = linear(name + ".mlp.fc1", gated ? 2 * hidden : hidden, width),
+                     .fc2 = scaled(linear(name + ".mlp.fc2", width, hidden), name + ".ls2.gamma")};
+    if (gated) {
+      const float_linear both = std::exchange(made.fc1, {});
+      made.fc1 = {both.weight.topRows(hidden), both.bias.head(hidden)};
+      made.up = {both.weight.bottomRows(hidden), both.bias.tail(hidden)};
+    }
+    return made;
   }
 
   /// Whole numbers of exactly this shape.
@@ -277,12 +294,12 @@ void read_normalization(const float_model_reader& reader, const Options& options
   require_row_divisor(reader, model, model.epsilon);
 }
 
-/// The option, else the metadata's, else GELU.
+/// The option, else the metadata's, else GELU, or, of a gate, SiLU.
 inline activation_function read_activation(const float_model_reader& reader,
-                                           const std::optional<activation_function>& option) {
+                                           const std::optional<activation_function>& option, bool gated = false) {
   const std::optional<std::string> name = reader.text("activation");
   if (option || !name) {
-    return option.value_or(activation_function::gelu);
+    return option.value_or(gated ? activation_function::silu : activation_function::gelu);
   }
   const std::optional<activation_function> named = find_activation(*name);
   if (!named) {

@@ -51,7 +51,8 @@ struct float_vit_options {
   std::optional<vit_pooling> pooling = {};     ///< ["global_pool", "token" or "avg"] else as the tensors are named
   std::vector<image_sides> images = {};        ///< whose positions the file may have, the likeliest first; else squares
   bool without_head = false;                   ///< a head of the file is left out, and the features come out
-  std::optional<activation_function> activation = {};  ///< ["activation", a name of find_activation] else gelu
+  std::optional<activation_function> activation =
+      {};  ///< ["activation", a name of find_activation] else gelu; silu with a gate
 };
 
 namespace detail {
@@ -100,7 +101,8 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const named_te
   const image_sides grid = read_grid(reader, shape, options.images);
   shape.height = grid.height * shape.patch.height;
   shape.image_width = grid.width * shape.patch.width;
-  shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0);
+  shape.gated = reader.has_gate("blocks.0");
+  shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0) / (shape.gated ? 2 : 1);
   const bool has_head = !options.without_head && reader.some_name_starts("head");
   shape.classes = has_head ? reader.size(head_name(reader) + ".weight", 2, 0) : 0;
   shape.pooling = read_pooling(reader, shape, options.pooling);
@@ -237,7 +239,8 @@ float_matrix float_features(const float_vit& model, const float_matrix& stream, 
 
 /// Makes a model of a file of weights under timm's names. The sizes follow from the tensors' shapes; images are square
 /// unless an option tells their size.
-/// A model without tensors "head" has no classes: its outputs are features.
+/// A model without tensors "head" has no classes: its outputs are features. If fc1 has twice as many rows as fc2 has
+/// columns, the first half of them is a gate (timm's SwiGLUPacked, which DINOv2's largest models have).
 ///
 /// Errors:    file_error, naming the tensor or the metadata: tensors that are missing, have another shape or dtype than
 ///            the sizes call for, or values that are not finite (naming the position); tensors that this architecture
@@ -261,9 +264,9 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
   }
   model.class_token = detail::read_prefix_tokens(reader, shape);
   model.positions = detail::read_positions(reader, shape);
-  const activation_function activation = detail::read_activation(reader, options.activation);
+  const activation_function activation = detail::read_activation(reader, options.activation, shape.gated);
   for (index_t position = 0; position < shape.depth; ++position) {
-    model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden));
+    model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden, shape.gated));
     model.blocks.back().activation = activation;
   }
   model.norm = reader.layernorm(reader.contains("fc_norm.weight") ? "fc_norm" : "norm", shape.width);

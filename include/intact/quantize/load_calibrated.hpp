@@ -55,7 +55,13 @@ inline float_vit read_calibrated_floats(calibrated_reader& reader) {
   reader.take_norm("norm");
   reader.take_layer("head");
   reader.require_metadata_if_any("global_pool", {"token"});
-  return load_float_vit(reader.float_file(), {.pooling = vit_pooling::class_tokens});
+  float_vit model = load_float_vit(reader.float_file(), {.pooling = vit_pooling::class_tokens});
+  if (model.shape.gated) {
+    reader.refuse(
+        "tensor \"blocks.0.mlp.fc1.weight\" has twice as many rows as blocks.0.mlp.fc2.weight has columns; a "
+        "calibrated model has no gates");
+  }
+  return model;
 }
 
 /// The name of a block of a Swin stage.

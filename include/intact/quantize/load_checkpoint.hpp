@@ -104,12 +104,13 @@ inline std::string features_text(const vit_shape& shape) {
 ///
 /// Types:     F32, F16, BF16 and F64.
 /// Defaults:  those of load_float_vit; mean and standard deviation of ImageNet, Hugging Face's epsilon for its names,
-///            CLIP's beside a LayerNorm before the blocks.
+///            CLIP's beside a LayerNorm before the blocks; SiLU of the gates of Hugging Face's models, whatever their
+///            hidden_act is.
 /// Errors:    file_error, as of load_float_vit and with_timm_names; a configuration that contradicts the shapes of the
 ///            tensors, or needs an activation function, pooling, interpolation or cropping that is not here, naming
 ///            its file and key. std::invalid_argument, as of resize_images.
 inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const checkpoint_options& options = {}) {
-  const checkpoint_config config = detail::used_config(file, options);
+  checkpoint_config config = detail::used_config(file, options);
   const named_tensors tensors = with_timm_names(file);
   const std::string patch = "patch_embed.proj.weight";
   const detail::float_model_reader reader(tensors);
@@ -123,11 +124,17 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
   detail::completed_options completed(file);
   completed.complete("heads", "heads", model_options.heads, config.heads, detail::assumed_heads(width));
   const bool hugging_face = has_hugging_face_names(file);
-  const auto epsilon = hugging_face ? std::pair(hugging_face_epsilon, std::string("that of Hugging Face's models"))
-                       : tensors.contains("norm_pre.weight")
-                           ? std::pair(clip_epsilon, std::string("that of CLIP's models"))
-                           : std::pair(float_vit().epsilon, std::string("that of timm's models"));
-  detail::complete_model(file, config, channels, epsilon, model_options, completed);
+  detail::assumed_values assumed{
+      hugging_face ? std::pair(hugging_face_epsilon, std::string("that of Hugging Face's models"))
+      : tensors.contains("norm_pre.weight") ? std::pair(clip_epsilon, std::string("that of CLIP's models"))
+                                            : std::pair(float_vit().epsilon, std::string("that of timm's models"))};
+  if (reader.has_gate("blocks.0")) {
+    assumed.activation = {activation_function::silu, "that of SwiGLU"};
+    if (hugging_face) {  // whose DINOv2 takes SiLU whatever hidden_act is
+      config.activation.reset();
+    }
+  }
+  detail::complete_model(file, config, channels, assumed, model_options, completed);
 
   if (model_options.without_head && model_options.pooling == vit_pooling::mean && tensors.contains("fc_norm.weight")) {
     model_options.pooling = vit_pooling::normalized_mean;

@@ -123,8 +123,8 @@ inline loaded_swin_checkpoint read_swin_checkpoint(const safetensors_file& file,
 
   float_vit_options values = options.model;
   detail::completed_options completed(file);
-  detail::complete_model(file, config, sizes.channels,
-                         std::pair(float_swin().epsilon, std::string("that of Swin transformers")), values, completed);
+  detail::complete_model(file, config, sizes.channels, {{float_swin().epsilon, "that of Swin transformers"}}, values,
+                         completed);
   std::optional<image_sides> size = options.image_size;
   completed.complete("size", "img_size", size, config.image_size ? config.image_size : config.trained_size,
                      std::pair(detail::assumed_sides(sizes), std::string("with it the last stage is one window")));
