@@ -187,7 +187,8 @@ struct epilogue<Isa, requantize_lut> {
     alignas(64) std::uint16_t codes[Rows][static_cast<std::size_t>(N * simd::lanes<Isa>)];
     activation_codes<Isa>(stage, x, at, codes);
     for (unsigned r = 0; r < Rows; ++r) {
-      lookup(codes[r], at.columns, stage.table.data(), y.data + (at.m + static_cast<index_t>(r)) * y.stride + at.n);
+      lookup<index_t{N} * simd::lanes<Isa>>(codes[r], at.columns, stage.table.data(),
+                                            y.data + (at.m + static_cast<index_t>(r)) * y.stride + at.n);
     }
   }
 };

@@ -104,17 +104,21 @@ INTACT_INLINE void for_each_group(index_t channels, const Group& group) {
   }
 }
 
-/// Table entries at codes, by scalar loads, which are faster than gathers.
+/// Table entries at codes, at most Most, by scalar loads, which are faster than gathers.
+template <index_t Most>
 INTACT_INLINE void lookup(const std::uint16_t* codes, index_t count, const std::uint8_t* table, std::uint8_t* to) {
   constexpr index_t unrolled = 8;
-  const index_t whole = count - count % unrolled;
-  for (index_t j = 0; j < whole; j += unrolled) {
-    INTACT_UNROLL
-    for (index_t i = 0; i < unrolled; ++i) {
-      to[j + i] = table[codes[j + i]];
+  index_t j = 0;
+  if constexpr (Most >= unrolled) {
+    const index_t whole = count - count % unrolled;
+    for (; j < whole; j += unrolled) {
+      INTACT_UNROLL
+      for (index_t i = 0; i < unrolled; ++i) {
+        to[j + i] = table[codes[j + i]];
+      }
     }
   }
-  for (index_t j = whole; j < count; ++j) {
+  for (; j < count; ++j) {
     to[j] = table[codes[j]];
   }
 }
