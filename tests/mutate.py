@@ -998,7 +998,7 @@ MUTATIONS = [
         ("clamp_tile<Isa>(x, 0, (1 << Bits) - 1);", "clamp_tile<Isa>(x, 0, 1 << Bits);"),
         ("clamp_tile<Isa>(x, -65536, 65535);", ""),
         ("clamp_tile<Isa>(x, 0, 255);", "clamp_tile<Isa>(x, -1, 255);"),
-        ("lookup(codes[r], at.columns,", "lookup(codes[0], at.columns,"),
+        ("lanes<Isa>>(codes[r], at.columns,", "lanes<Isa>>(codes[0], at.columns,"),
         ("(at.m + static_cast<index_t>(r)) * stage.addend.stride", "(at.m + static_cast<index_t>(r)) * y.columns"),
         ("simd::subtract<Isa>(stream[j], stream_zero_point)", "simd::subtract<Isa>(stream[j], branch_zero_point)"),
         ("apply_stage(stage, accumulators[j], at.m, at.n + j)", "apply_stage(stage, accumulators[j], 0, at.n + j)"),
