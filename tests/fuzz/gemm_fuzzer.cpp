@@ -36,8 +36,7 @@ std::int64_t stage_bound(std::int64_t bound) {
 
 template <class Stage, class Product>
 void check_product(fuzz_input& input) {
-  constexpr index_t limit =
-      detail::gemm_depth_limit<typename Product::activation, packed_weights<typename Product::element>>();
+  constexpr index_t limit = gemm_depth_limit<typename Product::activation, packed_weights<typename Product::element>>();
   const gemm_shape shape = some_shape(input, limit);
   const layout where = input.where();
   const values a_values = input.contents(), w_values = input.contents();
