@@ -8,6 +8,7 @@
 
 #include "intact/model/attention.hpp"
 #include "intact/model/mlp.hpp"
+#include "intact/rmsnorm.hpp"
 
 namespace intact {
 inline namespace INTACT_ABI {
@@ -88,6 +89,17 @@ void require_block(const matrix_view<Code>& stream, const block_parameters& p, c
 
 namespace detail {
 
+/// LayerNorm or RMSNorm.
+template <class Isa, class X, executor Executor>
+void normalize_rows(normalization kind, matrix_view<X> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
+                    const Executor& run) {
+  if (kind == normalization::rmsnorm) {
+    rmsnorm<Isa>(x, p, y, run);
+  } else {
+    layernorm<Isa>(x, p, y, run);
+  }
+}
+
 /// The layers of a block, and how many rows go through them at a time.
 struct block_layers {
   const block_parameters& p;
@@ -102,7 +114,7 @@ void project_qkv(matrix_view<Code> stream, const block_layers& layers, matrix_vi
   const linear_parameters& layer = layers.p.attention.qkv;
   for_each_row_band(stream.rows, layers.band, [&](index_t first, index_t count) {
     const matrix_view<std::uint8_t> x = normalized.row_block(first, count);
-    normalize<Isa>(layers.norm, stream.row_block(first, count), layers.p.norm1, x, run);
+    normalize_rows<Isa>(layers.norm, stream.row_block(first, count), layers.p.norm1, x, run);
     linear<Isa, Kinds>(x, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv.row_block(first, count), run);
   });
 }
@@ -123,7 +135,7 @@ template <class Isa, class Kinds, class Code, executor Executor>
 void mlp_half(matrix_view<Code> stream, const block_parameters& p, normalization norm,
               matrix_view<std::uint8_t> normalized, std::uint8_t* memory, const Executor& run) {
   const matrix_view<std::uint8_t> hidden(memory, stream.rows, p.mlp.fc1.outputs());
-  normalize<Isa>(norm, stream, p.norm2, normalized, run);
+  normalize_rows<Isa>(norm, stream, p.norm2, normalized, run);
   linear<Isa, Kinds>(normalized, p.mlp.fc1.weights, requantize_lut{p.mlp.fc1.scale, p.mlp.table}, hidden, run);
   if (const auto* const gate = std::get_if<gate_parameters>(&p.mlp.gate)) {
     multiply_by_gate<Isa, Kinds>(normalized, *gate, hidden, run);

@@ -64,10 +64,10 @@ void normalize_tokens(matrix_view<Code> tokens, const pre_norm_parameters& p, co
                       const Executor& run) {
   if constexpr (std::is_same_v<Code, std::int16_t>) {
     const matrix_view<std::uint8_t> normalized = vit_buffers::take_pre_norm(memory, shape);
-    normalize<Isa>(shape.norm, tokens, p.norm, normalized, run);
+    normalize_rows<Isa>(shape.norm, tokens, p.norm, normalized, run);
     convert_codes<Isa>(normalized, requantize<std::int16_t>{p.stream}, tokens, run);
   } else {
-    normalize<Isa>(shape.norm, tokens, p.norm, tokens, run);
+    normalize_rows<Isa>(shape.norm, tokens, p.norm, tokens, run);
   }
 }
 
@@ -114,8 +114,8 @@ void pool_normalized(matrix_view<const Code> stream, const vit_parameters& p, co
   const index_t classes = shape.class_features(), patches = shape.patches(), width = shape.width;
   const matrix_view<std::uint8_t> normalized = vit_buffers::take_normalized(memory, shape);
   const matrix_view<std::uint8_t> patch_tokens = normalized.row_block(classes, patches);
-  normalize<Isa>(shape.norm, stream.row_block(0, classes), p.norm, normalized.row_block(0, classes), run);
-  normalize<Isa>(shape.norm, stream.row_block(shape.prefix_tokens(), patches), p.norm, patch_tokens, run);
+  normalize_rows<Isa>(shape.norm, stream.row_block(0, classes), p.norm, normalized.row_block(0, classes), run);
+  normalize_rows<Isa>(shape.norm, stream.row_block(shape.prefix_tokens(), patches), p.norm, patch_tokens, run);
   copy_tokens<std::uint8_t>(normalized.row_block(0, classes), {features.data, classes, width});
   average_pool<Isa>(patch_tokens,
                     requantize<std::uint8_t, tensor_scale>{std::get_if<mean_of_normalized>(&p.mean)->scale},
@@ -133,14 +133,14 @@ void pool(matrix_view<const Code> stream, const vit_parameters& p, const vit_sha
       average_pool<Isa>(image(i).row_block(shape.prefix_tokens(), shape.patches()),
                         requantize<std::int16_t>{mean->scale}, means.row_block(i, 1));
     }
-    normalize<Isa>(shape.norm, means, p.norm, features, run);
+    normalize_rows<Isa>(shape.norm, means, p.norm, features, run);
     return;
   }
   for (index_t i = 0; i < features.rows; ++i) {
     const matrix_view<std::uint8_t> own = features.row_block(i, 1);
     if (shape.pooling == vit_pooling::patch_tokens) {
-      normalize<Isa>(shape.norm, image(i).row_block(shape.prefix_tokens(), shape.patches()), p.norm,
-                     {own.data, shape.patches(), shape.width}, run);
+      normalize_rows<Isa>(shape.norm, image(i).row_block(shape.prefix_tokens(), shape.patches()), p.norm,
+                          {own.data, shape.patches(), shape.width}, run);
     } else {
       pool_normalized<Isa>(image(i), p, shape, own, memory, run);
     }
@@ -176,10 +176,10 @@ void encode(matrix_view<Code> stream, const vit_parameters& p, const vit_shape& 
     return;
   }
   const matrix_view<std::uint8_t> normalized(features.data, features.rows * shape.class_tokens, shape.width);
-  normalize<Isa>(shape.norm,
-                 class_tokens_alone ? last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run)
-                                    : gather_class_tokens(stream, shape),
-                 p.norm, normalized, run);
+  normalize_rows<Isa>(shape.norm,
+                      class_tokens_alone ? last_block<Isa, Kinds>(stream, p.blocks.back(), shape, memory, run)
+                                         : gather_class_tokens(stream, shape),
+                      p.norm, normalized, run);
 }
 
 /// The features of a batch, in the workspace.
