@@ -63,7 +63,7 @@ static struct {
 } model;
 
 static intact_tensor tensors[TENSORS];
-static char names[TENSORS][64];
+static char names[TENSORS][128];
 static ptrdiff_t shapes[TENSORS][4];
 static ptrdiff_t tensor_count = 0;
 
