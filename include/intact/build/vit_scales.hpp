@@ -9,6 +9,7 @@
 #include "intact/build/table.hpp"
 #include "intact/build/weights.hpp"
 #include "intact/config/floating_point.hpp"
+#include "intact/model/block.hpp"
 
 // Scales of the tensors of a vision transformer: observed by calibrate(), taken by build_vit().
 
