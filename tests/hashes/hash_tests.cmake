@@ -5,8 +5,7 @@
 find_package(Python3 COMPONENTS Interpreter)
 set(hash_runs
     gcc/-O3/scalar
-    gcc-unsigned-char/-O2/avx2
-    i686/-O1/sse2
+    i686/-O0/sse2
     i686/-O1/model_files
     armhf/-O2/scalar
     s390x/-O2/scalar
