@@ -382,7 +382,8 @@ void check_accuracy(const char* name) {
   CHECK(all.rate() <= 5e-6);
 }
 
-TEST_CASE("build_layernorm: codes are within one of infinite precision [1 to 4,096 channels]", "[layernorm_builder]") {
+TEST_CASE("build_layernorm: codes are within one of infinite precision [1 to 4,096 channels]",
+          "[layernorm_builder][long]") {
   check_accuracy<normalization::layernorm>("LayerNorm");
   check_accuracy<normalization::rmsnorm>("RMSNorm");
 }
@@ -462,7 +463,7 @@ void check_small_rows(const char* name, std::uint64_t seed) {
 }
 
 TEST_CASE("build_layernorm: codes of small rows are within one of infinite precision [u8, s16]",
-          "[layernorm_builder]") {
+          "[layernorm_builder][long]") {
   check_small_rows<normalization::layernorm, std::uint8_t>("LayerNorm", 5);
   check_small_rows<normalization::layernorm, std::int16_t>("LayerNorm", 6);
   check_small_rows<normalization::rmsnorm, std::uint8_t>("RMSNorm", 7);

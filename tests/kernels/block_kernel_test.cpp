@@ -150,7 +150,7 @@ void check_kinds(quantization_recipe parts, normalization norm, bool gated) {
   }
 }
 
-TEST_CASE("block: equals the specification [RMSNorm, gated perceptrons, all weights]", "[block]") {
+TEST_CASE("block: equals the specification [RMSNorm, gated perceptrons, all weights]", "[block][long]") {
   for (quantization_recipe parts : {paper_recipe, precise_recipe}) {
     for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
       parts.weights = weights;
@@ -178,7 +178,8 @@ TEST_CASE("block: equals the specification [gated perceptrons, any shape, batch 
   }
 }
 
-TEST_CASE("block: equals the specification [rows that are processed in bands, with a gate and without]", "[block]") {
+TEST_CASE("block: equals the specification [rows that are processed in bands, with a gate and without]",
+          "[block][long]") {
   const bool gated = GENERATE(false, true);
   const block_shape shape{.attention = {20, 16, 2}, .hidden = gated ? 10'000 : 20'000, .gated = gated};
   constexpr index_t batch = 20;

@@ -27,13 +27,6 @@ target_link_libraries(run_if_supported PRIVATE intact::intact)
 set(primitive_tests gemm_kernel_test activation_product_test shift_matmul_kernel_test simd_test
     compat_stage_kernel_test interop_kernel_test)
 
-# Tests that take minutes on an emulated processor, or with sanitizers in code that is not optimized.
-set(without_long "~[long]")
-set(filter "")
-if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
-  set(filter ${without_long})
-endif()
-
 # One program for each instruction set, compiled as one unit, and a test for each file in it: a program cannot be asked
 # for its test cases on another processor.
 foreach(isa IN LISTS isas)
@@ -51,7 +44,7 @@ foreach(isa IN LISTS isas)
   target_compile_definitions(kernel_tests_${isa} PRIVATE INTACT_TEST_ISA=${isa})
   foreach(name IN LISTS names)
     add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:kernel_tests_${isa}> --filenames-as-tags
-                                         "[#${name}]${filter}")
+                                         "[#${name}]${tests_with_these_flags}")
     set_tests_properties(${name}/${isa} PROPERTIES LABELS "isa;${isa}" COST ${cost_of_${name}} ${skip_line})
   endforeach()
 endforeach()
