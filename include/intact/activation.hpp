@@ -12,7 +12,9 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// Entries of the table of u8 codes.
 inline constexpr index_t activation_table_size_8 = 1 << 8;
+/// Entries of the table of 12-bit codes.
 inline constexpr index_t activation_table_size_12 = 1 << activation_bits;
 
 /// Checks the arguments of activation.

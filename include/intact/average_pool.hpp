@@ -44,6 +44,7 @@ void average_pool(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_
   require_average_pool(x, stage, y);
   kernel::average_pool<Isa>(x, stage, y);
 }
+/// The same of s16 codes.
 template <class Isa = isa::native, class Stage>
 void average_pool(matrix_view<const std::int16_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   static_assert(Isa::compiled, "the compiler flags of this translation unit do not allow this instruction set");

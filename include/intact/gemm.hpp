@@ -26,11 +26,17 @@ inline namespace INTACT_UNIT {
 constexpr index_t gemm_max_depth(std::int64_t largest_product) {
   return static_cast<index_t>(std::numeric_limits<std::int32_t>::max() / largest_product);
 }
+/// u8 codes, s8 weights.
 inline constexpr index_t gemm_max_depth_u8_s8 = gemm_max_depth(255 * 128);
+/// s8 codes, s8 weights.
 inline constexpr index_t gemm_max_depth_s8_s8 = gemm_max_depth(128 * 128);
+/// u8 codes, s4 weights.
 inline constexpr index_t gemm_max_depth_u8_s4 = gemm_max_depth(255 * 8);
+/// s8 codes, s4 weights.
 inline constexpr index_t gemm_max_depth_s8_s4 = gemm_max_depth(128 * 8);
+/// u8 codes, s4 weights with group factors.
 inline constexpr index_t gemm_max_depth_u8_grouped_s4 = gemm_max_depth(255 * 64);
+/// u8 codes of two activations, zero points subtracted.
 inline constexpr index_t gemm_max_depth_u8_u8 = gemm_max_depth(255 * 255);
 static_assert(gemm_max_depth_u8_s8 == 65793 && gemm_max_depth_s8_s8 == 131071 && gemm_max_depth_u8_s4 == 1052688 &&
               gemm_max_depth_u8_grouped_s4 == 131586 && gemm_max_depth_u8_u8 == 33025);

@@ -28,6 +28,7 @@ static_assert((std::uint64_t{layernorm_max_channels_s16} << 18) * (std::uint64_t
 inline constexpr std::uint64_t layernorm_max_epsilon = layernorm_variance_limit / 2;
 /// Limits of epsilon's fraction: -1, which leaves 0 of an epsilon of 1, and 1/2.
 inline constexpr std::int64_t layernorm_min_epsilon_fraction = -(std::int64_t{1} << layernorm_epsilon_fraction_bits);
+/// The largest fraction.
 inline constexpr std::int64_t layernorm_max_epsilon_fraction = -layernorm_min_epsilon_fraction / 2;
 
 /// Checks LayerNorm parameters against the number of channels, for input codes of type u8 or s16.
@@ -105,6 +106,7 @@ void layernorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p,
   require_layernorm(x, p, y);
   detail::normalize<Isa>(normalization::layernorm, x, p, y, run);
 }
+/// The same of s16 codes.
 template <class Isa = isa::native, executor Executor = sequential>
 void layernorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
                const Executor& run = {}) {

@@ -19,9 +19,11 @@ inline constexpr index_t packed_weights_max_columns = 2097151;
 constexpr index_t packed_weights_bytes(matrix_view<const std::int8_t> w) {
   return packed_weights_bytes<std::int8_t>(w.rows, w.columns);
 }
+/// The same of s4 weights.
 constexpr index_t packed_weights_bytes(const packed_view<s4, const std::uint8_t>& w) {
   return packed_weights_bytes<s4>(w.rows, w.columns);
 }
+/// The same of s4 weights with group factors.
 inline index_t packed_weights_bytes(const grouped_s4_view& w) {
   require_at_least("packed_weights_bytes", "group size of the weights", w.group, 1);
   return packed_weights_bytes<grouped_s4>(w.rows, w.columns, w.group);
@@ -69,10 +71,12 @@ inline packed_weights<std::int8_t> pack_weights(matrix_view<const std::int8_t> w
   require_shape("pack_weights", "w", w, w.rows, w.columns);
   return detail::pack_checked<std::int8_t>("pack_weights", w, memory);
 }
+/// The same of s4 weights.
 inline packed_weights<s4> pack_weights(packed_view<s4, const std::uint8_t> w, std::span<std::byte> memory) {
   require_shape("pack_weights", "w", w, w.rows, w.columns);
   return detail::pack_checked<s4>("pack_weights", w, memory);
 }
+/// The same of s4 weights with group factors.
 inline packed_weights<grouped_s4> pack_weights(const grouped_s4_view& w, std::span<std::byte> memory) {
   require_shape("pack_weights", "w", w, w.rows, w.columns);
   if (!is_packable(w)) [[unlikely]] {
@@ -82,6 +86,7 @@ inline packed_weights<grouped_s4> pack_weights(const grouped_s4_view& w, std::sp
   }
   return detail::pack_checked<grouped_s4>("pack_weights", w, memory, w.group);
 }
+/// s4 weights with group factors, each shifted, as s8.
 inline packed_weights<std::int8_t> pack_weights_as_s8(const grouped_s4_view& w, std::span<std::byte> memory) {
   require_shape("pack_weights_as_s8", "w", w, w.rows, w.columns);
   return detail::pack_checked<std::int8_t>("pack_weights_as_s8", w, memory);

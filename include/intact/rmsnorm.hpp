@@ -39,6 +39,7 @@ void rmsnorm(matrix_view<const std::uint8_t> x, const layernorm_parameters& p, m
   require_rmsnorm(x, p, y);
   detail::normalize<Isa>(normalization::rmsnorm, x, p, y, run);
 }
+/// The same of s16 codes.
 template <class Isa = isa::native, executor Executor = sequential>
 void rmsnorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y,
              const Executor& run = {}) {

@@ -36,6 +36,7 @@ void require_shift_matmul(const typename attention_codes<Format>::const_view& co
   require_shape("shift_matmul", "y", y, codes.rows, v.codes.columns);
 }
 
+/// The same for normalized rows.
 template <attention_code Format>
 void require_shift_matmul(const typename attention_codes<Format>::const_view& codes, const quantized_matrix& v,
                           const row_divisor& normalization, const matrix_view<std::uint8_t>& y) {

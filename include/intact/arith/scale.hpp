@@ -25,6 +25,7 @@ constexpr std::int64_t mul_shift(std::int32_t accumulator, const tensor_scale& s
 /// Range: 0 <= P < 2^32 and |a| <= 255 * P; P = 0: y = zp.
 class row_scale {
  public:
+  /// The multiplication and the shift for a row of this sum of weights.
   constexpr row_scale(const row_divisor& normalization, std::int64_t weight_sum)
       : zero_point_(normalization.zero_point) {
     if (weight_sum != 0) {
@@ -34,6 +35,7 @@ class row_scale {
     }
   }
 
+  /// y of an accumulator.
   constexpr std::int64_t operator()(std::int64_t accumulator) const {
     const std::int64_t offset = (2 * std::int64_t{zero_point_} + 1) * (std::int64_t{1} << (shift_ - 1));
     return (accumulator * multiplier_ + offset) >> shift_;

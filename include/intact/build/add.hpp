@@ -23,18 +23,18 @@ struct add_spec {
 /// The realized function: y = stream * (r - zp_r) + branch * (b - zp_b) + offset, rounded to nearest; all exact in
 /// double, and no pair of codes is a tie.
 struct realized_add {
-  double stream = 0;
-  double branch = 0;
-  double offset = 0;
+  double stream = 0;  ///< factor of the stream's codes
+  double branch = 0;  ///< factor of the branch's codes
+  double offset = 0;  ///< in codes of the sum
 
   friend bool operator==(const realized_add&, const realized_add&) = default;
 };
 
 /// Zero points of the three tensors of a residual addition.
 struct add_zero_points {
-  int stream = 0;
-  int branch = 0;
-  int output = 0;
+  int stream = 0;  ///< of the residual stream
+  int branch = 0;  ///< of the branch
+  int output = 0;  ///< of the sum
 
   friend bool operator==(const add_zero_points&, const add_zero_points&) = default;
 };

@@ -119,8 +119,8 @@ inline void build_context(const affine_scale& v, const affine_scale& context, in
 
 /// Builds a block from its scales and its weights as codes.
 struct block_builder {
-  const float_block_view& block;
-  const quantization_recipe& recipe;
+  const float_block_view& block;      ///< the float block
+  const quantization_recipe& recipe;  ///< the parts of the integer graph
 
   /// `stream` is the scale of the residual stream that enters the block, of an s16 stream without shifts; `softmax` is
   /// the scale of the input of the softmax. Refusals name the tensor and the block's position.

@@ -24,22 +24,25 @@ inline namespace INTACT_UNIT {
 /// Fields are named like the tensors of block_scales.
 struct block_ranges {
   std::vector<value_range> stream;  ///< the residual stream that enters the block: one range per channel
+  /// Of u8 tensors between the operations.
   value_range norm1, qkv;
   value_range attention_logits;  ///< q * k^T / sqrt(head size)
+  /// Attention times V, and the layer after it.
   value_range context, proj;
   std::vector<value_range> add1;  ///< the residual stream after attention: one range per channel
-  value_range norm2;
-  value_range fc1;  ///< before the activation function
-  value_range activation;
-  value_range up = {}, gated = {};  ///< of a block with a gate: the layer that it multiplies, and the products
-  value_range fc2;
+  value_range norm2;              ///< the second norm's output
+  value_range fc1;                ///< before the activation function
+  value_range activation;         ///< after the activation function
+  /// Of a block with a gate: the layer that it multiplies, and the products.
+  value_range up = {}, gated = {};
+  value_range fc2;                ///< the perceptron's output
   std::vector<value_range> add2;  ///< the residual stream that leaves the block: one range per channel
 };
 
 /// The scales of a block's tensors and of the residual stream that enters the block.
 struct block_calibration {
-  ptf_scale stream;  ///< of an s16 stream its one scale, zero point 0 and shifts of 0
-  block_scales tensors;
+  ptf_scale stream;      ///< of an s16 stream its one scale, zero point 0 and shifts of 0
+  block_scales tensors;  ///< of all other tensors
 };
 
 /// The range, widened to contain 0: zero points are codes, and a range without 0 would have values beyond the codes.

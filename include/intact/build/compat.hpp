@@ -26,8 +26,8 @@ inline namespace INTACT_UNIT {
 
 /// A factor as the stages of compat.hpp take it: multiplier * 2^(exponent - 31).
 struct fixed_point_factor {
-  std::int32_t multiplier = 0;
-  std::int32_t exponent = 0;
+  std::int32_t multiplier = 0;  ///< 2^30..2^31 - 1, or 0
+  std::int32_t exponent = 0;    ///< -31..30
 };
 
 /// TensorFlow Lite's QuantizeMultiplier, which is gemmlowp's, too.
@@ -133,6 +133,7 @@ inline void require_channel_of_layer(index_t channel, float weight_scale, std::i
 /// Source:    docs/numerics.md, section 14.
 class compat_layer {
  public:
+  /// Weights are s8 or u8; `rule` tells where the factors are rounded.
   template <class W>
   compat_layer(const compat_layer_spec& spec, matrix_view<const W> weights, factor_rule rule) {
     static_assert(std::is_same_v<W, std::int8_t> || std::is_same_v<W, std::uint8_t>, "weights are s8 or u8");
@@ -179,7 +180,9 @@ class compat_layer {
     weights_ = pack_weights(matrix_view<const std::int8_t>(codes.data(), weights.rows, weights.columns),
                             std::as_writable_bytes(std::span(memory_)));
   }
+  /// Moves; views stay valid.
   compat_layer(compat_layer&&) = default;
+  /// Moves; views stay valid.
   compat_layer& operator=(compat_layer&&) = default;
 
   /// For the stages of compat.hpp; `zero_point` is the output's.
@@ -187,9 +190,11 @@ class compat_layer {
     return {.bias = bias_, .multiplier = multiplier_, .exponent = exponent_, .zero_point = zero_point};
   }
 
+  /// In units of the accumulator, with the input's zero point in it.
   std::span<const std::int32_t> bias() const { return bias_; }
   /// The factors in float32, for interop/float_rounding.hpp. By factor_rule::float32 they equal those of scale().
   std::span<const float> factors() const { return factor_; }
+  /// Valid as long as this object lives.
   const packed_weights<std::int8_t>& weights() const { return weights_; }
   /// For row_sums; 0 if rows need no correction.
   int row_factor() const { return row_factor_; }

@@ -18,15 +18,15 @@ inline namespace INTACT_UNIT {
 
 /// A fully connected layer: y = x * weight^T + bias, one row of weights per output channel.
 struct float_linear_view {
-  matrix_view<const float> weight;
-  std::span<const float> bias;
+  matrix_view<const float> weight;  ///< N x K
+  std::span<const float> bias;      ///< N; empty: none
 };
 
 /// LayerNorm, y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row; or RMSNorm,
 /// y = x / sqrt(mean square + epsilon) * weight + bias.
 struct float_layernorm_view {
-  std::span<const float> weight;
-  std::span<const float> bias;  ///< of RMSNorm it may be empty: all are 0
+  std::span<const float> weight;  ///< gamma, one per channel
+  std::span<const float> bias;    ///< of RMSNorm it may be empty: all are 0
 };
 
 /// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))), f the activation.
@@ -35,15 +35,17 @@ struct float_layernorm_view {
 /// Shapes:    C = shape.attention.width, H = shape.hidden: norms C, of the kind shape.norm; qkv 3C x C, the rows of q,
 ///            then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H; up H x C, without a gate none.
 struct float_block_view {
-  block_shape shape;
-  float_layernorm_view norm1;
+  block_shape shape;           ///< sizes, kind of norms, gate
+  float_layernorm_view norm1;  ///< before attention
+  /// The layers before and after attention.
   float_linear_view qkv, proj;
-  float_layernorm_view norm2;
+  float_layernorm_view norm2;  ///< before the perceptron
+  /// The perceptron's layers.
   float_linear_view fc1, fc2;
-  float_linear_view up = {};
-  float epsilon = 1e-6F;  ///< of both norms
-  index_t position = -1;  ///< of the block in its model, for messages; -1: none
-  activation_function activation = activation_function::gelu;
+  float_linear_view up = {};                                   ///< the layer that the gate multiplies
+  float epsilon = 1e-6F;                                       ///< of both norms
+  index_t position = -1;                                       ///< of the block in its model, for messages; -1: none
+  activation_function activation = activation_function::gelu;  ///< between fc1 and fc2
 };
 
 namespace detail {

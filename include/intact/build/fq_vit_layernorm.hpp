@@ -18,12 +18,13 @@ inline namespace INTACT_UNIT {
 
 /// Parameters of a compatibility LayerNorm with their memory.
 struct owned_fq_vit_layernorm {
-  int zero_point = 0;
-  std::vector<std::uint8_t> shift;
-  std::vector<std::int32_t> gain;
-  std::vector<std::uint8_t> gain_shift;
-  std::vector<std::int64_t> bias;
+  int zero_point = 0;                    ///< of the input's codes
+  std::vector<std::uint8_t> shift;       ///< power of two of each channel
+  std::vector<std::int32_t> gain;        ///< multiplier of each channel
+  std::vector<std::uint8_t> gain_shift;  ///< shift of each gain
+  std::vector<std::int64_t> bias;        ///< addend of each channel
 
+  /// Views of the parameters, valid as long as this object is not changed.
   fq_vit_layernorm_parameters parameters() const {
     return {.zero_point = zero_point, .shift = shift, .gain = gain, .gain_shift = gain_shift, .bias = bias};
   }

@@ -17,8 +17,8 @@ inline namespace INTACT_UNIT {
 
 /// A Swin transformer block.
 struct owned_swin_block {
-  owned_block block;
-  int norm1_zero_point = 0;
+  owned_block block;                        ///< attention and perceptron
+  int norm1_zero_point = 0;                 ///< of norm1's codes: the code of padding tokens
   std::vector<std::uint8_t> position_bias;  ///< (heads * T) x T
   owned_add add_bias;                       ///< T keys
 
@@ -38,27 +38,27 @@ swin_block_parameters view_swin_block(Block& block, const Pack& pack) {
 
 /// A Swin stage. The merging's parameters are not used by the last one.
 struct owned_swin_stage {
-  std::vector<owned_swin_block> blocks;
-  owned_layernorm merge_norm;
-  owned_linear reduction;
+  std::vector<owned_swin_block> blocks;  ///< from the first to the last
+  owned_layernorm merge_norm;            ///< of 2 x 2 merged tokens
+  owned_linear reduction;                ///< from 4 * width to 2 * width channels
 
   friend bool operator==(const owned_swin_stage&, const owned_swin_stage&) = default;
 };
 
 /// The tensors of an integer Swin transformer.
 struct swin_tensors {
-  swin_shape shape;
+  swin_shape shape;                       ///< sizes
   std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
-  owned_linear patch;
-  owned_layernorm patch_norm;
-  owned_tensor_scale tokens;  ///< s16 stream
-  std::vector<owned_swin_stage> stages;
-  owned_layernorm norm;
-  owned_tensor_scale pool;
-  owned_weights head;
-  owned_channel_scale logits;
-  owned_channel_scale logits_u8;
-  double logits_scale = 1;  ///< a step of the int32 logits in units of the float model's logits
+  owned_linear patch;                     ///< the patch embedding
+  owned_layernorm patch_norm;             ///< after it
+  owned_tensor_scale tokens;              ///< s16 stream
+  std::vector<owned_swin_stage> stages;   ///< from the first to the last
+  owned_layernorm norm;                   ///< the final LayerNorm
+  owned_tensor_scale pool;                ///< of the mean over all tokens
+  owned_weights head;                     ///< classes x width
+  owned_channel_scale logits;             ///< int32 codes: 256 steps to one of logits_u8
+  owned_channel_scale logits_u8;          ///< u8 codes
+  double logits_scale = 1;                ///< a step of the int32 logits in units of the float model's logits
 
   friend bool operator==(const swin_tensors&, const swin_tensors&) = default;
 };
@@ -128,7 +128,9 @@ class integer_swin {
     require_swin(view_swin(tensors_, stages, sizes), shape());
   }
 
+  /// The tensors, unpacked.
   const swin_tensors& tensors() const { return tensors_; }
+  /// The model's sizes.
   const swin_shape& shape() const { return tensors_.shape; }
 
   /// The logit of an int32 code of the model, in units of the float model's logits.

@@ -21,6 +21,7 @@ inline namespace INTACT_UNIT {
 /// The scale of the mean of normalized tokens, or of the residual stream's.
 using owned_mean = std::variant<no_mean, owned_tensor_scale, owned_channel_scale>;
 
+/// Views of the mean's scales; `mean` must outlive them.
 inline mean_parameters view_mean(const owned_mean& mean) {
   if (const auto* const of_normalized = std::get_if<owned_tensor_scale>(&mean)) {
     return mean_of_normalized{of_normalized->scale};
@@ -31,36 +32,37 @@ inline mean_parameters view_mean(const owned_mean& mean) {
 
 /// The LayerNorm before the blocks.
 struct owned_pre_norm {
-  owned_layernorm norm;
+  owned_layernorm norm;        ///< of the tokens, with positions
   owned_channel_scale stream;  ///< s16 stream
 
   friend bool operator==(const owned_pre_norm&, const owned_pre_norm&) = default;
 };
 
+/// Views of the LayerNorm before the blocks; the argument must outlive them.
 inline pre_norm view_pre_norm(const std::optional<owned_pre_norm>& p) {
   return p ? pre_norm(pre_norm_parameters{p->norm.view(), p->stream.view()}) : no_pre_norm{};
 }
 
 /// The tensors of an integer vision transformer.
 struct vit_tensors {
-  vit_shape shape;
-  std::vector<std::uint8_t> pixel_table;  ///< channels x 256; empty: pixels are codes
-  owned_linear patch;
+  vit_shape shape;                         ///< sizes
+  std::vector<std::uint8_t> pixel_table;   ///< channels x 256; empty: pixels are codes
+  owned_linear patch;                      ///< the patch embedding
   std::vector<std::uint8_t> embed_table;   ///< u8 stream: 256
   std::vector<std::uint8_t> class_token;   ///< u8 stream: prefix tokens x width
   std::vector<std::uint8_t> positions;     ///< u8 stream: tokens x width
   owned_add add_positions;                 ///< u8 stream
   std::vector<std::int16_t> token_addend;  ///< s16 stream: tokens x width
-  std::vector<owned_block> blocks;
-  owned_layernorm norm;
-  owned_weights head;
-  owned_channel_scale logits;
-  owned_channel_scale logits_u8;
-  double logits_scale = 1;      ///< a step of the int32 logits in units of the float model's logits
+  std::vector<owned_block> blocks;         ///< from the first to the last
+  owned_layernorm norm;                    ///< the final norm
+  owned_weights head;                      ///< classes x head features
+  owned_channel_scale logits;              ///< int32 codes: 256 steps to one of logits_u8
+  owned_channel_scale logits_u8;           ///< u8 codes
+  double logits_scale = 1;                 ///< a step of the int32 logits in units of the float model's logits
   double features_scale = 1;    ///< of a model without a head, whose features are (code - zero point) * scale
   int features_zero_point = 0;  ///< likewise
-  owned_mean mean = {};
-  std::optional<owned_pre_norm> norm_pre = {};
+  owned_mean mean = {};         ///< if the head takes a mean of tokens
+  std::optional<owned_pre_norm> norm_pre = {};  ///< the LayerNorm before the blocks, if there is one
 
   friend bool operator==(const vit_tensors&, const vit_tensors&) = default;
 };
@@ -105,7 +107,9 @@ class integer_vit {
     require_vit(view_vit(tensors_, blocks, sizes), shape());
   }
 
+  /// The tensors, unpacked.
   const vit_tensors& tensors() const { return tensors_; }
+  /// The model's sizes.
   const vit_shape& shape() const { return tensors_.shape; }
 
   /// The logit of an int32 code of the model, in units of the float model's logits.

@@ -15,14 +15,14 @@ inline namespace INTACT_UNIT {
 
 /// A float LayerNorm or RMSNorm between two quantized tensors.
 struct layernorm_spec {
-  std::span<const float> gamma;
-  std::span<const float> beta;  ///< of RMSNorm it may be empty: all are 0
-  double epsilon = 1e-6;
-  double input_scale = 0;  ///< of a code with shift 0
-  int input_zero_point = 0;
+  std::span<const float> gamma;         ///< one per channel
+  std::span<const float> beta;          ///< of RMSNorm it may be empty: all are 0
+  double epsilon = 1e-6;                ///< added to the variance of real numbers
+  double input_scale = 0;               ///< of a code with shift 0
+  int input_zero_point = 0;             ///< of s16 codes 0
   std::span<const std::uint8_t> shift;  ///< per channel, 0..3
-  double output_scale = 0;
-  int output_zero_point = 0;
+  double output_scale = 0;              ///< of u8 codes
+  int output_zero_point = 0;            ///< of u8 codes
 };
 
 namespace detail {

@@ -25,13 +25,14 @@ inline namespace INTACT_UNIT {
 
 /// A scale per output channel.
 struct owned_channel_scale {
-  std::vector<std::int32_t> multiplier;
-  std::vector<std::int64_t> offset;
-  int shift = 0;
-  int left_shift = 0;
-  std::vector<realized_scale> exact;
+  std::vector<std::int32_t> multiplier;  ///< one per channel
+  std::vector<std::int64_t> offset;      ///< one per channel
+  int shift = 0;                         ///< of all channels
+  int left_shift = 0;                    ///< of all channels
+  std::vector<realized_scale> exact;     ///< the realized functions, one per channel
 
   owned_channel_scale() = default;
+  /// Builds the scale: build_scale().
   explicit owned_channel_scale(std::span<const scale_spec> specs)
       : multiplier(specs.size()), offset(specs.size()), exact(specs.size()) {
     const channel_scale built = build_scale(specs, multiplier, offset, exact);
@@ -39,6 +40,7 @@ struct owned_channel_scale {
     left_shift = built.left_shift;
   }
 
+  /// A view, valid as long as this object is not changed.
   channel_scale view() const {
     return {.multiplier = multiplier, .offset = offset, .shift = shift, .left_shift = left_shift};
   }
@@ -48,10 +50,11 @@ struct owned_channel_scale {
 
 /// A scale for a whole tensor.
 struct owned_tensor_scale {
-  tensor_scale scale;
-  realized_scale exact;
+  tensor_scale scale;    ///< the integers
+  realized_scale exact;  ///< the realized function
 
   owned_tensor_scale() = default;
+  /// Builds the scale: build_scale().
   explicit owned_tensor_scale(const scale_spec& target) { scale = build_scale(target, exact); }
 
   friend bool operator==(const owned_tensor_scale&, const owned_tensor_scale&) = default;
@@ -63,15 +66,16 @@ using unpacked_weights =
 
 /// Weights as they are stored, one row per output channel.
 struct owned_weights {
-  std::vector<std::int8_t> codes;    ///< s8: rows x columns
-  std::vector<std::uint8_t> packed;  ///< s4: rows of two codes per byte
-  std::vector<std::uint8_t> shifts;  ///< grouped s4: rows x ceil(columns / group)
-  index_t rows = 0;
-  index_t columns = 0;
-  index_t group = 1;
-  weight_kind kind = weight_kind::s8;
+  std::vector<std::int8_t> codes;      ///< s8: rows x columns
+  std::vector<std::uint8_t> packed;    ///< s4: rows of two codes per byte
+  std::vector<std::uint8_t> shifts;    ///< grouped s4: rows x ceil(columns / group)
+  index_t rows = 0;                    ///< output channels
+  index_t columns = 0;                 ///< the inner dimension
+  index_t group = 1;                   ///< columns of grouped s4 that share a shift
+  weight_kind kind = weight_kind::s8;  ///< which of the members above has the codes
 
   owned_weights() = default;
+  /// s8 weights, row-major.
   owned_weights(std::vector<std::int8_t> row_major, index_t row_count, index_t column_count)
       : codes(std::move(row_major)), rows(row_count), columns(column_count) {}
 
@@ -101,6 +105,7 @@ struct owned_weights {
     return weights;
   }
 
+  /// A view, valid as long as this object is not changed.
   unpacked_weights view() const {
     const packed_view<s4, const std::uint8_t> in_nibbles(packed.data(), rows, columns);
     switch (kind) {
@@ -162,9 +167,10 @@ struct owned_weights {
 
 /// A fully connected layer.
 struct owned_linear {
-  owned_weights weights;
-  owned_channel_scale scale;
+  owned_weights weights;      ///< codes
+  owned_channel_scale scale;  ///< of the accumulators
 
+  /// Views of the parameters with the weights as packed.
   linear_parameters view(const any_packed_weights& packed) const { return {packed, scale.view()}; }
 
   friend bool operator==(const owned_linear&, const owned_linear&) = default;
@@ -172,12 +178,14 @@ struct owned_linear {
 
 /// The scales of a residual addition.
 struct owned_add {
+  /// One per channel.
   std::vector<std::int32_t> stream_multiplier, branch_multiplier, offset;
-  add_zero_points zero_points;
-  int shift = 0;
-  std::vector<realized_add> exact;
+  add_zero_points zero_points;      ///< of stream, branch and sum
+  int shift = 0;                    ///< of all channels
+  std::vector<realized_add> exact;  ///< the realized functions, one per channel
 
   owned_add() = default;
+  /// Builds the scales: build_add().
   owned_add(std::span<const add_spec> specs, const add_zero_points& points)
       : stream_multiplier(specs.size()),
         branch_multiplier(specs.size()),
@@ -187,6 +195,7 @@ struct owned_add {
     shift = build_add(specs, points, stream_multiplier, branch_multiplier, offset, exact).shift;
   }
 
+  /// Views of the parameters, valid as long as this object is not changed.
   add_parameters view() const {
     return {.stream_multiplier = stream_multiplier,
             .branch_multiplier = branch_multiplier,
@@ -201,15 +210,16 @@ struct owned_add {
 
 /// Parameters of LayerNorm or RMSNorm.
 struct owned_layernorm {
-  int zero_point = 0;
-  std::vector<std::uint8_t> shift;
-  std::uint64_t epsilon = 1;
-  std::vector<std::int32_t> gain;
-  std::vector<std::int64_t> bias;
-  int output_shift = 1;
-  std::int64_t epsilon_fraction = 0;
+  int zero_point = 0;                 ///< of the input's codes
+  std::vector<std::uint8_t> shift;    ///< power of two of each input channel
+  std::uint64_t epsilon = 1;          ///< at least 1
+  std::vector<std::int32_t> gain;     ///< one per channel
+  std::vector<std::int64_t> bias;     ///< one per channel
+  int output_shift = 1;               ///< of z * gain + bias
+  std::int64_t epsilon_fraction = 0;  ///< of epsilon, with 30 fraction bits
 
   owned_layernorm() = default;
+  /// Builds the integers: build_layernorm() or build_rmsnorm().
   explicit owned_layernorm(const layernorm_spec& target, normalization kind = normalization::layernorm)
       : zero_point(target.input_zero_point),
         shift(target.shift.begin(), target.shift.end()),
@@ -222,6 +232,7 @@ struct owned_layernorm {
     epsilon_fraction = built.epsilon_fraction;
   }
 
+  /// Views of the parameters, valid as long as this object is not changed.
   layernorm_parameters view() const {
     return {.zero_point = zero_point,
             .shift = shift,
@@ -237,16 +248,17 @@ struct owned_layernorm {
 
 /// The softmax of attention and its product with V.
 struct owned_softmax {
-  attention_kind kind = attention_kind::log2_of_sum;
-  attention_code probabilities = attention_code::u8_masked;
-  log2_rounding rounding = log2_rounding::round_ratio;
-  std::vector<std::uint64_t> exponential;  ///< log2_of_sum: 256
-  std::vector<std::uint8_t> table;         ///< the others: 256
-  std::vector<std::uint8_t> code_weights;  ///< weight_codes: 16
-  bool normalize = false;
-  owned_tensor_scale context;  ///< not normalized
-  row_divisor normalization;   ///< normalized
+  attention_kind kind = attention_kind::log2_of_sum;         ///< the kind of attention weights
+  attention_code probabilities = attention_code::u8_masked;  ///< of log2 codes
+  log2_rounding rounding = log2_rounding::round_ratio;       ///< of log2_of_sum
+  std::vector<std::uint64_t> exponential;                    ///< log2_of_sum: 256
+  std::vector<std::uint8_t> table;                           ///< the others: 256
+  std::vector<std::uint8_t> code_weights;                    ///< weight_codes: 16
+  bool normalize = false;                                    ///< whether rows are divided by their sums
+  owned_tensor_scale context;                                ///< not normalized
+  row_divisor normalization;                                 ///< normalized
 
+  /// Views of the parameters, valid as long as this object is not changed.
   softmax_parameters view() const {
     softmax_parameters p;
     if (kind == attention_kind::log2_of_sum) {
@@ -271,31 +283,33 @@ struct owned_softmax {
 
 /// The layer that a gate multiplies, and the scale of the products.
 struct owned_gate {
-  owned_linear up;
-  int activation_zero_point = 0;
-  int up_zero_point = 0;
-  owned_tensor_scale product;
+  owned_linear up;                ///< of the same inputs as fc1
+  int activation_zero_point = 0;  ///< of the gate's codes
+  int up_zero_point = 0;          ///< of up's codes
+  owned_tensor_scale product;     ///< to the u8 codes that fc2 takes
 
   friend bool operator==(const owned_gate&, const owned_gate&) = default;
 };
 
 /// A transformer block.
 struct owned_block {
-  owned_layernorm norm1;
-  owned_linear qkv;
+  owned_layernorm norm1;   ///< before attention
+  owned_linear qkv;        ///< to queries, keys and values
   int qkv_zero_point = 0;  ///< of q, and of k and v without zero points of their own
+  /// Only those that differ from q's.
   std::optional<int> k_zero_point, v_zero_point;
-  owned_tensor_scale attention_logits;
-  owned_softmax softmax;
-  owned_linear proj;
-  owned_add add1;  ///< empty for an s16 stream, as add2
-  owned_layernorm norm2;
-  owned_linear fc1;
+  owned_tensor_scale attention_logits;   ///< s_q * s_k / sqrt(head size) / s_logits
+  owned_softmax softmax;                 ///< and its product with V
+  owned_linear proj;                     ///< after attention
+  owned_add add1;                        ///< empty for an s16 stream, as add2
+  owned_layernorm norm2;                 ///< before the perceptron
+  owned_linear fc1;                      ///< to 12-bit codes
   std::vector<std::uint8_t> activation;  ///< 4096
-  std::optional<owned_gate> gate = {};
-  owned_linear fc2;
-  owned_add add2;
+  std::optional<owned_gate> gate = {};   ///< only if the perceptron has one
+  owned_linear fc2;                      ///< to the branch's codes or to the s16 stream
+  owned_add add2;                        ///< after the perceptron
 
+  /// Zero points of queries, keys and values.
   qkv_zero_points zero_points() const {
     return {
         .q = qkv_zero_point, .k = k_zero_point.value_or(qkv_zero_point), .v = v_zero_point.value_or(qkv_zero_point)};

@@ -24,11 +24,16 @@ class packed_swin {
     stages_ = view_swin_stages(tensors_, blocks_, pack);
     parameters_ = view_swin(tensors_, stages_, pack);
   }
+  /// Packs a copy of the model's tensors.
   explicit packed_swin(const integer_swin& model) : packed_swin(integer_swin(model)) {}
+  /// Moves; the parameters' views stay valid.
   packed_swin(packed_swin&&) = default;
+  /// Moves; the parameters' views stay valid.
   packed_swin& operator=(packed_swin&&) = default;
 
+  /// The model's sizes.
   const swin_shape& shape() const { return tensors_.shape; }
+  /// Views for intact::swin(), valid as long as this object lives.
   const swin_parameters& parameters() const { return parameters_; }
 
   /// The logit of an int32 code of the model, in units of the float model's logits.

@@ -25,11 +25,16 @@ class packed_vit {
     }
     parameters_ = view_vit(tensors_, blocks_, pack);
   }
+  /// Packs a copy of the model's tensors.
   explicit packed_vit(const integer_vit& model) : packed_vit(integer_vit(model)) {}
+  /// Moves; the parameters' views stay valid.
   packed_vit(packed_vit&&) = default;
+  /// Moves; the parameters' views stay valid.
   packed_vit& operator=(packed_vit&&) = default;
 
+  /// The model's sizes.
   const vit_shape& shape() const { return tensors_.shape; }
+  /// Views for intact::vit(), valid as long as this object lives.
   const vit_parameters& parameters() const { return parameters_; }
 
   /// The logit of an int32 code of the model, in units of the float model's logits.

@@ -18,15 +18,15 @@ enum class weight_kind { s8, s4, grouped_s4 };
 
 /// Everything that can be chosen about the integer graph of a float model. The default is FQ-ViT's graph.
 struct quantization_recipe {
-  attention_kind attention = attention_kind::log2_of_sum;
+  attention_kind attention = attention_kind::log2_of_sum;    ///< the kind of attention weights
   attention_code probabilities = attention_code::u8_masked;  ///< of log2 codes
   exponential_kind exponential = exponential_kind::i_exp;    ///< of log2_of_sum
   log2_rounding rounding = log2_rounding::round_ratio;       ///< of log2_of_sum
   bool normalize_rows = false;                               ///< divide each row of attention by its sum of weights
   stream_codes stream = stream_codes::u8;                    ///< s16: class token and positions fold into an addend
   bool pixel_codes = false;                                  ///< pixels are codes; mean and deviation fold into weights
-  weight_kind weights = weight_kind::s8;
-  index_t weight_group = 32;  ///< columns per power of two of grouped_s4
+  weight_kind weights = weight_kind::s8;                     ///< how weights are stored
+  index_t weight_group = 32;                                 ///< columns per power of two of grouped_s4
 };
 
 /// FQ-ViT as published: 8-bit weights and activations, 4-bit attention.
@@ -60,13 +60,13 @@ inline constexpr quantization_recipe precise_recipe_weight_codes = [] {
 
 /// How messages name the choices of a recipe. A program whose options choose them has names of its own.
 struct recipe_choice_names {
-  const char* normalized = "normalize_rows = true";
-  const char* not_normalized = "normalize_rows = false";
-  const char* exact = "exponential_kind::exact";
-  const char* round_log = "log2_rounding::round_log";
-  const char* log2_of_sum = "attention_kind::log2_of_sum";
-  const char* u8_full = "attention_code::u8_full";
-  const char* u8_masked = "attention_code::u8_masked";
+  const char* normalized = "normalize_rows = true";         ///< rows are divided by their sums
+  const char* not_normalized = "normalize_rows = false";    ///< they are not
+  const char* exact = "exponential_kind::exact";            ///< true exponentials
+  const char* round_log = "log2_rounding::round_log";       ///< rounding of the logarithm
+  const char* log2_of_sum = "attention_kind::log2_of_sum";  ///< log2 codes relative to the sum
+  const char* u8_full = "attention_code::u8_full";          ///< 8-bit log2 codes
+  const char* u8_masked = "attention_code::u8_masked";      ///< codes with a weight of 0
 };
 
 /// Refuses combinations of parts that exclude each other, with a message of one line.

@@ -22,8 +22,8 @@ inline namespace INTACT_UNIT {
 /// double, every value in between is too, and no a of the range is a tie: any way of rounding to nearest gives the
 /// same code.
 struct realized_scale {
-  double factor = 0;
-  double offset = 0;
+  double factor = 0;  ///< codes per unit of the accumulator
+  double offset = 0;  ///< in codes of the output
 
   friend bool operator==(const realized_scale&, const realized_scale&) = default;
 };

@@ -30,22 +30,23 @@ inline namespace INTACT_UNIT {
 
 /// A scale that was raised.
 struct scale_change {
-  std::string tensor;  ///< as in model/trace.hpp
-  index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the Swin stage
-  double observed = 0;
-  double raised = 0;  ///< rounding errors of the tensor grow by raised / observed
+  std::string tensor;   ///< as in model/trace.hpp
+  index_t block = -1;   ///< -1: outside the blocks; of merge_norm and merge the Swin stage
+  double observed = 0;  ///< the scale before it was raised
+  double raised = 0;    ///< rounding errors of the tensor grow by raised / observed
 };
 
 /// Scales whose ratios integers compute, and those of them that were raised for it.
 template <class Scales>
 struct fitted_scales {
-  Scales scales;
-  std::vector<scale_change> changes;
+  Scales scales;                      ///< the fitted scales
+  std::vector<scale_change> changes;  ///< those that were raised, in order
 };
 
 /// Raises scales, and records each change.
 class scale_fitter {
  public:
+  /// Changes are appended to `changes`, which must outlive this object.
   explicit scale_fitter(std::vector<scale_change>& changes) : changes_(changes) {}
 
   /// The block whose tensors follow; -1: none.
@@ -155,6 +156,7 @@ inline bool fits_layernorm_output(const float_layernorm_view& norm, float scale)
 /// Fits the scales of layers that every model has: raises those for which the layer has no integers.
 class layer_scale_fitter : public scale_fitter {
  public:
+  /// From the list of changes.
   using scale_fitter::scale_fitter;
 
   /// The outputs of a LayerNorm.
@@ -166,6 +168,7 @@ class layer_scale_fitter : public scale_fitter {
   void norm_input(const char* tensor, ptf_scale& x, index_t channels, double epsilon) {
     raise(tensor, x, [&](const ptf_scale& scale) { return fits_layernorm_input(scale.scale, channels, epsilon); });
   }
+  /// The same for a scale without powers of two.
   void norm_input(const char* tensor, float& x, index_t channels, double epsilon) {
     raise(tensor, x, [&](float scale) { return fits_layernorm_input(scale, channels, epsilon); });
   }
@@ -198,11 +201,12 @@ class layer_scale_fitter : public scale_fitter {
 /// the block that `fit` has entered.
 /// Source: docs/numerics.md, section 9.
 struct block_scale_fitter {
-  const float_block_view& block;
-  const quantization_recipe& recipe;
-  layer_scale_fitter& fit;
-  float& s16_step;  ///< the scale of an s16 stream
+  const float_block_view& block;      ///< its weights
+  const quantization_recipe& recipe;  ///< the parts of the integer graph
+  layer_scale_fitter& fit;            ///< the scales of layers
+  float& s16_step;                    ///< the scale of an s16 stream
 
+  /// Whether the residual stream has s16 codes.
   bool wide() const { return recipe.stream == stream_codes::s16; }
 
   /// `stream` is the scale of the u8 stream that enters the block.

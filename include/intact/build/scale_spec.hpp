@@ -17,8 +17,8 @@ inline namespace INTACT_UNIT {
 
 /// The accumulators that can occur, zero points not yet corrected.
 struct accumulator_range {
-  std::int64_t low = 0;
-  std::int64_t high = 0;
+  std::int64_t low = 0;   ///< the smallest
+  std::int64_t high = 0;  ///< the largest
 };
 
 /// The function of an accumulator a that a scale approximates: y = factor * (a - correction) + addend.
@@ -26,15 +26,15 @@ struct scale_spec {
   double factor = 0;            ///< s_a * s_w / s_y, at least 0
   double addend = 0;            ///< bias / s_y + zero point of y
   std::int64_t correction = 0;  ///< zero point of a times the sum of the channel's weights; within the range
-  accumulator_range range;
+  accumulator_range range;      ///< of the sums of codes
 };
 
 /// One output channel of a layer: y = factor * sum((x - zero_point) * w) + addend.
 struct linear_channel {
-  std::span<const std::int8_t> weights;
-  double factor = 0;   ///< s_x * s_w / s_y
-  double addend = 0;   ///< bias / s_y + zero point of y
-  int zero_point = 0;  ///< of the inputs x
+  std::span<const std::int8_t> weights;  ///< codes of the channel
+  double factor = 0;                     ///< s_x * s_w / s_y
+  double addend = 0;                     ///< bias / s_y + zero point of y
+  int zero_point = 0;                    ///< of the inputs x
 };
 
 /// The target of one output channel of a layer on codes of a type, u8 or s8: range and correction follow from its

@@ -19,12 +19,13 @@ inline namespace INTACT_UNIT {
 /// Weights with the scale of each output channel: weight (n, k) is its code, shifted if there are shifts, times
 /// scale[n].
 struct scaled_weights {
-  owned_weights weights;
-  std::vector<float> scale;
+  owned_weights weights;     ///< codes, and shifts of grouped s4
+  std::vector<float> scale;  ///< one per output channel
 };
 
 /// Weights of a block's layers.
 struct block_weights {
+  /// In the order of the block.
   scaled_weights qkv, proj, fc1, fc2;
   scaled_weights up = {};  ///< of a block with a gate
 };

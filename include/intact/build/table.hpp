@@ -18,6 +18,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// A value for each distance of a logit to the row's maximum.
 template <class T>
 using exp_values = std::array<T, softmax_distances>;
 
@@ -48,6 +49,7 @@ struct i_exp_constants {
   /// Whether a scale has such integers.
   static bool exist(float scale) { return constant(scale) >= 1 && constant(scale) < std::ldexp(1.0, 62); }
 
+  /// Errors: a scale that has no such integers.
   explicit i_exp_constants(float scale) {
     detail::require_exp_scale(static_cast<double>(scale), "i_exp_table");
     constexpr float linear = static_cast<float>(0.96963238 / 0.35815147);
@@ -204,14 +206,14 @@ inline exp_values<std::uint8_t> weight_code_table(double scale, const code_weigh
 /// Scale and zero point of quantized values: the number of code k is (k - zero_point) * scale. The zero point of an
 /// activation table's input may lie outside the codes.
 struct code_scale {
-  double scale = 1;
-  double zero_point = 0;
+  double scale = 1;       ///< the number of a step
+  double zero_point = 0;  ///< the code of 0
 };
 
 /// A table from 12-bit codes to u8 codes, and the scale that its input codes must have.
 struct activation_table {
-  std::array<std::uint8_t, activation_table_size_12> codes{};
-  code_scale input;
+  std::array<std::uint8_t, activation_table_size_12> codes{};  ///< one for each 12-bit code
+  code_scale input;                                            ///< of the 12-bit codes
 };
 
 /// The least scale of an activation table's input: 2^-23.

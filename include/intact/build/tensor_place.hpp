@@ -14,7 +14,7 @@ inline namespace INTACT_UNIT {
 
 /// A tensor of a model, named as in model/trace.hpp. Without a name: a block.
 struct tensor_place {
-  std::string tensor;
+  std::string tensor;  ///< its name; empty: the block itself
   index_t block = -1;  ///< -1: outside the blocks; of merge_norm and merge the Swin stage
 
   /// "tensor fc1 of block 3", for messages.

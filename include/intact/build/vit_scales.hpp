@@ -18,27 +18,34 @@ inline namespace INTACT_UNIT {
 
 /// Scales of a block's tensors; fields are named like the tensors of model/trace.hpp.
 struct block_scales {
+  /// u8 tensors up to proj's codes.
   affine_scale norm1, qkv, attention_logits, context, proj;
-  ptf_scale add1;
-  affine_scale norm2;
-  value_range fc1;  ///< before the activation function
+  ptf_scale add1;      ///< the residual stream after attention
+  affine_scale norm2;  ///< the second norm's output
+  value_range fc1;     ///< before the activation function
+  /// After the activation function, and the perceptron's output.
   affine_scale activation, fc2;
-  ptf_scale add2;
+  ptf_scale add2;                       ///< the residual stream that leaves the block
   double fc1_step = least_table_scale;  ///< the codes of fc1 have no smaller scale
   std::optional<affine_scale> k = {};   ///< of keys, if it is not qkv, which is that of queries
   std::optional<affine_scale> v = {};   ///< of values, if it is not qkv
   code_weight_values attention_weights = geometric_code_weights;  ///< of attention_kind::weight_codes
-  affine_scale up = {}, gated = {};                               ///< of a block with a gate
+  /// Of a block with a gate.
+  affine_scale up = {}, gated = {};
 
+  /// The scale of keys.
   affine_scale keys() const { return k.value_or(qkv); }
+  /// The scale of values.
   affine_scale values() const { return v.value_or(qkv); }
 };
 
 /// Scales of a vision transformer's tensors.
 struct vit_scales {
+  /// Pixels, patches, patches with class and register tokens, and positions.
   affine_scale input, patch, embed, positions;
-  ptf_scale tokens;
-  std::vector<block_scales> blocks;
+  ptf_scale tokens;                  ///< the residual stream that enters the first block
+  std::vector<block_scales> blocks;  ///< from the first to the last
+  /// The final LayerNorm, and the head.
   affine_scale norm, logits;
   float stream = 1;         ///< of an s16 residual stream
   affine_scale pool = {};   ///< of vit_pooling::mean, u8 codes; of normalized_mean, s16 codes

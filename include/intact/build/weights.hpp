@@ -20,14 +20,18 @@ inline namespace INTACT_UNIT {
 
 /// The codes that a quantized type can take.
 struct code_range {
-  int low = 0;
-  int high = 0;
+  int low = 0;             ///< the smallest
+  int high = 0;            ///< the largest
   bool symmetric = false;  ///< around 0: minmax, ema and percentile ranges then give the zero point 0
 };
 
+/// u8: 0..255.
 inline constexpr code_range u8_codes{0, 255, false};
+/// s8: -128..127.
 inline constexpr code_range s8_codes{-128, 127, true};
+/// u4: 0..15.
 inline constexpr code_range u4_codes{0, 15, false};
+/// s4: -8..7.
 inline constexpr code_range s4_codes{-8, 7, true};
 
 /// All values of an integer type.
@@ -37,22 +41,23 @@ inline constexpr code_range codes_of{std::numeric_limits<Code>::min(), std::nume
 
 /// The smallest and the largest value of a tensor or a channel.
 struct value_range {
-  float low = 0;
-  float high = 0;
+  float low = 0;   ///< the smallest
+  float high = 0;  ///< the largest
 };
 
 /// One scale for a tensor: the number of code k is (k - zero_point) * scale.
 struct affine_scale {
-  float scale = 1;
-  int zero_point = 0;
+  float scale = 1;     ///< the number of a step
+  int zero_point = 0;  ///< the code of 0
 };
 
 /// A scale with a power of two per channel: code k of channel c is the number ((k - zero_point) << shift[c]) * scale.
 struct ptf_scale {
-  float scale = 1;
-  int zero_point = 0;
+  float scale = 1;                  ///< the number of a step of a channel with shift 0
+  int zero_point = 0;               ///< the code of 0
   std::vector<std::uint8_t> shift;  ///< 0..3
 
+  /// The scale of one channel.
   affine_scale channel(index_t c) const {
     return {scale * static_cast<float>(1 << shift[static_cast<std::size_t>(c)]), zero_point};
   }
@@ -214,11 +219,12 @@ void dequantize(matrix_view<const Code> codes, const affine_scale& scale, matrix
 /// Weights as s8 or s4 codes, one per byte, row-major, with a scale per output channel: weight (n, k) is
 /// codes[n * columns + k] * scale[n].
 struct quantized_weights {
-  std::vector<std::int8_t> codes;
-  std::vector<float> scale;
-  index_t rows = 0;
-  index_t columns = 0;
+  std::vector<std::int8_t> codes;  ///< rows x columns, without gaps
+  std::vector<float> scale;        ///< one per row
+  index_t rows = 0;                ///< output channels
+  index_t columns = 0;             ///< the inner dimension
 
+  /// A view of the codes, valid as long as they are not changed.
   matrix_view<const std::int8_t> view() const { return {codes.data(), rows, columns}; }
 };
 
@@ -258,9 +264,9 @@ inline quantized_weights quantize_weights(matrix_view<const float> weights, cons
 /// s4 weights with a scale per output channel and a power of two per group of columns: weight (n, k) is
 /// codes[n * columns + k] * 2^shift[n * groups + k / group] * scale[n].
 struct grouped_weights {
-  quantized_weights weights;
+  quantized_weights weights;        ///< s4 codes and scales
   std::vector<std::uint8_t> shift;  ///< rows x ceil(columns / group), 0..3
-  index_t group = 1;
+  index_t group = 1;                ///< columns that share a shift
 };
 
 namespace detail {

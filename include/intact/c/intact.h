@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// Functions of the shared library.
 #if defined(__GNUC__)
 #define INTACT_API __attribute__((visibility("default")))
 #else
@@ -69,16 +70,18 @@ enum {
 /// A row-major matrix: element (i, j) is at data[i * stride + j], in elements. Strides are at least the columns, of 4-bit
 /// elements even. Data are aligned as their type is, and may be NULL if there are no elements.
 typedef struct intact_matrix {
-  void* data;
+  void* data;  ///< element (0, 0)
+  /// Sizes, and the elements from a row to the next.
   ptrdiff_t rows, columns, stride;
-  intact_type type;
+  intact_type type;  ///< of the elements
 } intact_matrix;
 
 /// The same to be read.
 typedef struct intact_const_matrix {
-  const void* data;
+  const void* data;  ///< element (0, 0)
+  /// Sizes, and the elements from a row to the next.
   ptrdiff_t rows, columns, stride;
-  intact_type type;
+  intact_type type;  ///< of the elements
 } intact_const_matrix;
 
 // Threads
@@ -125,8 +128,8 @@ INTACT_API intact_status intact_pack_weights(const intact_weights* weights, void
 
 /// Code k is the number (k - zero_point) * scale; with shifts, in channel c, ((k - zero_point) << shift[c]) * scale.
 typedef struct intact_scale {
-  float scale;
-  int32_t zero_point;
+  float scale;           ///< the number of a step
+  int32_t zero_point;    ///< the code of 0
   const uint8_t* shift;  ///< one per column, 0..3; NULL: no shifts
   ptrdiff_t channels;    ///< of shift
 } intact_scale;
@@ -152,19 +155,20 @@ INTACT_API intact_status intact_quantize_weights(const intact_const_matrix* weig
 /// A scale per output channel as integers: an accumulator a becomes ((a << left_shift) * multiplier[n] + offset[n]) >>
 /// (32 + shift). The offset has the rounding half, the bias and both zero points. Not owned.
 typedef struct intact_channel_scale {
-  const int32_t* multiplier;
-  const int64_t* offset;
-  ptrdiff_t channels;
+  const int32_t* multiplier;  ///< per channel
+  const int64_t* offset;      ///< per channel
+  ptrdiff_t channels;         ///< of both arrays
+  /// Of all channels.
   int32_t shift, left_shift;
 } intact_channel_scale;
 
 /// The real function of a linear layer: y[n] = factor[n] * sum_k (x[k] - zero_point) * w[n, k] + addend[n].
 typedef struct intact_linear_spec {
-  const intact_weights* weights;
-  const double* factor;  ///< per channel: s_x * s_w[n] / s_y
-  const double* addend;  ///< per channel: bias[n] / s_y + the zero point of y
-  int32_t zero_point;    ///< of x
-  intact_type input;     ///< of x: INTACT_U8 or INTACT_S8
+  const intact_weights* weights;  ///< N x K
+  const double* factor;           ///< per channel: s_x * s_w[n] / s_y
+  const double* addend;           ///< per channel: bias[n] / s_y + the zero point of y
+  int32_t zero_point;             ///< of x
+  intact_type input;              ///< of x: INTACT_U8 or INTACT_S8
 } intact_linear_spec;
 
 /// Builds the scale of a linear layer into arrays of N elements, which it refers to. Codes that it gives are the real
@@ -186,14 +190,15 @@ enum {
   INTACT_HARD_SWISH = 5
 };
 
+/// Codes of an activation table: one for each 12-bit code.
 #define INTACT_ACTIVATION_TABLE_SIZE 4096
 
 /// A function between a layer's accumulators and u8 codes.
 typedef struct intact_activation_spec {
-  intact_activation_function function;
-  double low, high;  ///< the range of the function's inputs
-  double output_scale;
-  int32_t output_zero_point;
+  intact_activation_function function;  ///< of real numbers
+  double low, high;                     ///< the range of the function's inputs
+  double output_scale;                  ///< of the u8 codes
+  int32_t output_zero_point;            ///< of the u8 codes
 } intact_activation_spec;
 
 /// Builds a table of INTACT_ACTIVATION_TABLE_SIZE codes, and the scale of the 12-bit codes that are its input: the layer
@@ -213,9 +218,9 @@ INTACT_API intact_status intact_build_activation(const intact_activation_spec* s
 /// Aliasing:  y must not overlap a, the weights or the arrays of the stage.
 /// Source:    docs/numerics.md, sections 2, 3 and 14.
 typedef struct intact_product {
-  intact_const_matrix a;  ///< INTACT_U8 or INTACT_S8
-  const intact_packed_weights* weights;
-  intact_matrix y;
+  intact_const_matrix a;                 ///< INTACT_U8 or INTACT_S8
+  const intact_packed_weights* weights;  ///< N x K
+  intact_matrix y;                       ///< M x N; each function names its type
 } intact_product;
 
 /// The sums themselves: y is INTACT_S32.
@@ -252,24 +257,24 @@ enum {
 /// A quantized layer as the model files of other runtimes describe it.
 typedef struct intact_compat_spec {
   intact_const_matrix weights;  ///< N x K: INTACT_S8 or INTACT_U8
-  int32_t weight_zero_point;
-  const float* weight_scale;  ///< of each channel, or one
-  ptrdiff_t weight_scales;    ///< N or 1
-  const int32_t* bias;        ///< of each channel, in units of input scale * weight scale; NULL: none
-  intact_scale input;         ///< without shifts; zero point -128..255
-  float output_scale;
-  intact_factor_rule rule;
+  int32_t weight_zero_point;    ///< of all channels
+  const float* weight_scale;    ///< of each channel, or one
+  ptrdiff_t weight_scales;      ///< N or 1
+  const int32_t* bias;          ///< of each channel, in units of input scale * weight scale; NULL: none
+  intact_scale input;           ///< without shifts; zero point -128..255
+  float output_scale;           ///< above 0
+  intact_factor_rule rule;      ///< that of the runtime
 } intact_compat_spec;
 
 /// The integers of such a layer. intact_build_compat makes them, in memory of the caller's, into which all pointers lead.
 typedef struct intact_compat_layer {
-  const intact_packed_weights* weights;
-  ptrdiff_t channels;         ///< of the following arrays
-  const int32_t* bias;        ///< less the input's zero point times the sum of the weights
-  const int32_t* multiplier;  ///< the factor is multiplier * 2^(exponent - 31)
-  const int32_t* exponent;
-  const float* factor;  ///< the factor in float32
-  int32_t row_factor;   ///< not 0: the weights have a zero point, and products need intact_row_sums with this factor
+  const intact_packed_weights* weights;  ///< as s8
+  ptrdiff_t channels;                    ///< of the following arrays
+  const int32_t* bias;                   ///< less the input's zero point times the sum of the weights
+  const int32_t* multiplier;             ///< the factor is multiplier * 2^(exponent - 31)
+  const int32_t* exponent;               ///< -31..30
+  const float* factor;                   ///< the factor in float32
+  int32_t row_factor;  ///< not 0: the weights have a zero point, and products need intact_row_sums with this factor
 } intact_compat_layer;
 
 /// Bytes of memory for a layer of N output channels and K inputs.
@@ -282,7 +287,7 @@ INTACT_API intact_status intact_build_compat(const intact_compat_spec* spec, voi
 
 /// How a product's sums become codes.
 typedef struct intact_compat_stage {
-  intact_rounding rounding;
+  intact_rounding rounding;       ///< that of the runtime
   int32_t zero_point;             ///< of the output
   int32_t low, high;              ///< codes are clamped to them: a fused ReLU. Equal: all codes of the output's type
   const int32_t* row_correction;  ///< of each row of a, from intact_row_sums; NULL: none
@@ -325,26 +330,27 @@ INTACT_API intact_status intact_gemm_float(const intact_product* product, const 
 
 /// A float LayerNorm or RMSNorm between two quantized tensors.
 typedef struct intact_norm_spec {
-  ptrdiff_t channels;
-  const float* gamma;
-  const float* beta;     ///< of RMSNorm NULL, too: all are 0
-  const uint8_t* shift;  ///< of the input's channels, 0..3: code k is ((k - zero point) << shift[c]) * scale
-  double epsilon;
-  double input_scale;
-  int32_t input_zero_point;  ///< of s16 codes 0
-  double output_scale;
-  int32_t output_zero_point;
+  ptrdiff_t channels;         ///< of the arrays
+  const float* gamma;         ///< per channel
+  const float* beta;          ///< of RMSNorm NULL, too: all are 0
+  const uint8_t* shift;       ///< of the input's channels, 0..3: code k is ((k - zero point) << shift[c]) * scale
+  double epsilon;             ///< added to the variance of real numbers
+  double input_scale;         ///< of a code with shift 0
+  int32_t input_zero_point;   ///< of s16 codes 0
+  double output_scale;        ///< of the u8 codes
+  int32_t output_zero_point;  ///< of the u8 codes
 } intact_norm_spec;
 
 /// Its integers. Not owned.
 typedef struct intact_norm {
-  ptrdiff_t channels;
-  const uint8_t* shift;
-  const int32_t* gain;
-  const int64_t* bias;
+  ptrdiff_t channels;    ///< of the arrays
+  const uint8_t* shift;  ///< per channel, 0..3
+  const int32_t* gain;   ///< per channel
+  const int64_t* bias;   ///< per channel
+  /// Of the input's codes, and of normalized value * gain + bias.
   int32_t zero_point, output_shift;
-  uint64_t epsilon;
-  int64_t epsilon_fraction;
+  uint64_t epsilon;          ///< in units of the variance of codes
+  int64_t epsilon_fraction;  ///< its fraction, of 30 bits
 } intact_norm;
 
 /// Builds the integers into arrays of an element for each channel, to which *norm refers, as it does to the shifts.
@@ -352,6 +358,7 @@ typedef struct intact_norm {
 ///         hold. Source: docs/numerics.md, section 4.
 INTACT_API intact_status intact_build_layernorm(const intact_norm_spec* spec, int32_t* gain, int64_t* bias,
                                                 intact_norm* norm);
+/// The same for RMSNorm, without the mean.
 INTACT_API intact_status intact_build_rmsnorm(const intact_norm_spec* spec, int32_t* gain, int64_t* bias,
                                               intact_norm* norm);
 
@@ -365,6 +372,7 @@ INTACT_API intact_status intact_build_rmsnorm(const intact_norm_spec* spec, int3
 /// Source:    docs/numerics.md, section 4.
 INTACT_API intact_status intact_layernorm(const intact_const_matrix* x, const intact_norm* norm, const intact_matrix* y,
                                           const intact_executor* run);
+/// The same without the mean.
 INTACT_API intact_status intact_rmsnorm(const intact_const_matrix* x, const intact_norm* norm, const intact_matrix* y,
                                         const intact_executor* run);
 
@@ -401,7 +409,9 @@ enum {
   INTACT_EXACT_EXP = 1  ///< true exponentials
 };
 
+/// Elements of a softmax table: one for each distance to the maximum.
 #define INTACT_SOFTMAX_TABLE_SIZE 256
+/// Weights that 4-bit codes are indices of.
 #define INTACT_CODE_WEIGHTS 16
 
 /// Builds the table of intact_log_softmax, of INTACT_SOFTMAX_TABLE_SIZE elements: exponentials of 0, -1, ... -255 steps
@@ -413,9 +423,9 @@ INTACT_API intact_status intact_build_exponential(float scale, ptrdiff_t keys, i
 
 /// How logits become log2 codes.
 typedef struct intact_log_softmax_stage {
-  const uint64_t* exponential;
-  intact_attention_code codes;
-  intact_log2_rounding rounding;
+  const uint64_t* exponential;      ///< of intact_build_exponential
+  intact_attention_code codes;      ///< how codes are stored
+  intact_log2_rounding rounding;    ///< where codes are rounded up
   const intact_const_matrix* mask;  ///< INTACT_U8, Tq x Tk or 1 x Tk: 0 is a masked key. NULL: all are visible
 } intact_log_softmax_stage;
 
@@ -430,7 +440,7 @@ INTACT_API intact_status intact_log_softmax(const intact_const_matrix* logits, c
 
 /// Everything that can be chosen about attention and blocks. All 0 is FQ-ViT as published.
 typedef struct intact_recipe {
-  intact_attention_kind attention;
+  intact_attention_kind attention;      ///< the kind of attention weights
   intact_attention_code probabilities;  ///< of log2 codes
   intact_exponential exponential;       ///< of INTACT_LOG2_OF_SUM
   intact_log2_rounding rounding;        ///< of INTACT_LOG2_OF_SUM
@@ -443,31 +453,34 @@ typedef struct intact_recipe {
 
 /// A scale for a whole tensor: as intact_channel_scale.
 typedef struct intact_tensor_scale {
-  int64_t offset;
+  int64_t offset;  ///< bias, zero points and rounding half
+  /// As of intact_channel_scale.
   int32_t multiplier, shift, left_shift;
 } intact_tensor_scale;
 
 /// Parameters of attention between its projections. Not owned. Of the tables it has those that its kind needs.
 typedef struct intact_attention_parameters {
-  ptrdiff_t heads;
-  intact_tensor_scale logits;
-  intact_attention_kind kind;
-  intact_attention_code codes;
-  intact_log2_rounding rounding;
-  const uint64_t* exponential;  ///< of INTACT_LOG2_OF_SUM
-  const uint8_t* table;         ///< of the others: a code or a weight for each distance to the maximum
-  const uint8_t* code_weights;  ///< of INTACT_WEIGHT_CODES
-  int32_t normalize_rows;       ///< 1: the context has the divisor, 0: the scale
-  intact_tensor_scale context;  ///< s_v / s_context * 2^-15
-  int32_t divisor;              ///< round(s_v / s_context * 2^28)
-  int32_t divisor_zero_point;   ///< of the context
+  ptrdiff_t heads;                ///< number of heads
+  intact_tensor_scale logits;     ///< s_q * s_k / sqrt(head size) / s_logits
+  intact_attention_kind kind;     ///< of attention weights
+  intact_attention_code codes;    ///< how log2 codes are stored
+  intact_log2_rounding rounding;  ///< of INTACT_LOG2_OF_SUM
+  const uint64_t* exponential;    ///< of INTACT_LOG2_OF_SUM
+  const uint8_t* table;           ///< of the others: a code or a weight for each distance to the maximum
+  const uint8_t* code_weights;    ///< of INTACT_WEIGHT_CODES
+  int32_t normalize_rows;         ///< 1: the context has the divisor, 0: the scale
+  intact_tensor_scale context;    ///< s_v / s_context * 2^-15
+  int32_t divisor;                ///< round(s_v / s_context * 2^28)
+  int32_t divisor_zero_point;     ///< of the context
 } intact_attention_parameters;
 
 /// The real function of attention: scales without shifts of u8 codes.
 typedef struct intact_attention_spec {
   const intact_recipe* recipe;  ///< its parts that are about attention
+  /// Number of heads, and channels of each.
   ptrdiff_t heads, head_size;
   ptrdiff_t keys;  ///< at most
+  /// Of the five tensors.
   intact_scale q, k, v, logits, context;
 } intact_attention_spec;
 
@@ -483,16 +496,18 @@ INTACT_API intact_status intact_build_attention(const intact_attention_spec* spe
 typedef struct intact_attention_operands {
   intact_const_matrix q;     ///< Tq x (heads * size), INTACT_U8
   intact_const_matrix k, v;  ///< Tk x (heads * size), INTACT_U8
+  /// 0..255.
   int32_t q_zero_point, k_zero_point, v_zero_point;
   const intact_const_matrix* mask;  ///< as of intact_log_softmax_stage
 } intact_attention_operands;
 
 /// Scratch memory of a call, of any alignment.
 typedef struct intact_workspace {
-  void* memory;
-  size_t bytes;
+  void* memory;  ///< the first byte
+  size_t bytes;  ///< number of bytes
 } intact_workspace;
 
+/// Bytes of workspace of attention, on so many threads.
 INTACT_API intact_status intact_attention_workspace_bytes(ptrdiff_t keys, ptrdiff_t heads, ptrdiff_t head_size,
                                                           ptrdiff_t threads, size_t* bytes);
 
@@ -510,36 +525,40 @@ INTACT_API intact_status intact_attention(const intact_attention_operands* opera
 
 /// Sizes of a block. Its residual streams are (batch * tokens) x width.
 typedef struct intact_block_shape {
+  /// Tokens of an image, channels of a token, heads, and width of the perceptron.
   ptrdiff_t tokens, width, heads, hidden;
 } intact_block_shape;
 
 /// y = x * weight^T + bias: weight N x K without gaps, one row per output channel; bias N.
 typedef struct intact_float_linear {
-  const float* weight;
-  const float* bias;
+  const float* weight;  ///< N x K
+  const float* bias;    ///< N
 } intact_float_linear;
 
 /// y = (x - mean) / sqrt(variance + epsilon) * weight + bias.
 typedef struct intact_float_norm {
-  const float* weight;
-  const float* bias;
+  const float* weight;  ///< gamma, one per channel
+  const float* bias;    ///< beta, one per channel
 } intact_float_norm;
 
 /// A pre-norm block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(activation(fc1(norm2(x)))). With C = width and H =
 /// hidden, qkv is 3C x C, the rows of q, then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H.
 typedef struct intact_float_block {
-  intact_block_shape shape;
-  intact_float_norm norm1;
+  intact_block_shape shape;  ///< sizes
+  intact_float_norm norm1;   ///< before attention
+  /// The layers before and after attention.
   intact_float_linear qkv, proj;
-  intact_float_norm norm2;
+  intact_float_norm norm2;  ///< before the perceptron
+  /// The perceptron's layers.
   intact_float_linear fc1, fc2;
-  float epsilon;  ///< of both norms
-  intact_activation_function activation;
-  ptrdiff_t position;  ///< of the block in its model, for messages
+  float epsilon;                          ///< of both norms
+  intact_activation_function activation;  ///< between fc1 and fc2
+  ptrdiff_t position;                     ///< of the block in its model, for messages
 } intact_float_block;
 
 /// The smallest and the largest value of a tensor or a channel.
 typedef struct intact_range {
+  /// The two ends.
   float low, high;
 } intact_range;
 
@@ -548,11 +567,14 @@ typedef struct intact_block_ranges {
   intact_range* stream;  ///< that enters the block: of each of `width` channels, as add1 and add2
   intact_range* add1;    ///< the stream after attention
   intact_range* add2;    ///< the stream that leaves the block
-  ptrdiff_t width;
+  ptrdiff_t width;       ///< elements of the three arrays
+  /// The first norm's output, and queries, keys and values.
   intact_range norm1, qkv;
   intact_range attention_logits;  ///< q * k^T / sqrt(head size)
+  /// Attention times V, the layer after it, and the second norm's output.
   intact_range context, proj, norm2;
   intact_range fc1;  ///< before the activation
+  /// After the activation, and the perceptron's output.
   intact_range activation, fc2;
 } intact_block_ranges;
 
@@ -593,6 +615,7 @@ INTACT_API intact_status intact_fit_block_scales(const intact_float_block* block
 /// A block in integers, in memory of the caller's.
 typedef struct intact_block intact_block;
 
+/// Bytes of memory for a block.
 INTACT_API intact_status intact_block_bytes(const intact_block_shape* shape, const intact_recipe* recipe,
                                             size_t* bytes);
 
@@ -606,6 +629,7 @@ INTACT_API intact_status intact_build_block(const intact_float_block* block, int
                                             const intact_recipe* recipe, const intact_workspace* memory,
                                             const intact_block** built);
 
+/// Bytes of workspace of a call for so many images, on so many threads.
 INTACT_API intact_status intact_block_workspace_bytes(const intact_block* block, ptrdiff_t batch, ptrdiff_t threads,
                                                       size_t* bytes);
 
@@ -636,33 +660,37 @@ INTACT_API intact_status intact_load_model_from_memory(const void* data, size_t 
 /// Frees a model; NULL is nothing to free.
 INTACT_API intact_status intact_free_model(intact_model* model);
 
+/// The architecture of a model.
 typedef int32_t intact_model_kind;
 enum { INTACT_VIT = 0, INTACT_SWIN = 1 };
 
 /// A model's sizes and scales.
 typedef struct intact_model_info {
-  intact_model_kind kind;
+  intact_model_kind kind;             ///< the architecture
   ptrdiff_t channels, height, width;  ///< of its images
   ptrdiff_t classes;                  ///< 0: a model without a head
   ptrdiff_t features;                 ///< of an image; of INTACT_SWIN 0: they are not offered here
   double logits_scale;                ///< a step of the s32 logits in units of the float model's
   double features_scale;              ///< of a model without a head, features are (code - zero point) * scale
-  int32_t features_zero_point;
+  int32_t features_zero_point;        ///< likewise
 } intact_model_info;
 
+/// Sizes and scales of a model.
 INTACT_API intact_status intact_describe_model(const intact_model* model, intact_model_info* info);
 
 /// An image of u8 samples: sample (c, y, x) is at data[c * channel_stride + y * row_stride + x * pixel_stride].
 typedef struct intact_image {
-  const uint8_t* data;
+  const uint8_t* data;  ///< sample (0, 0, 0)
+  /// Sizes.
   ptrdiff_t channels, height, width;
+  /// In samples.
   ptrdiff_t channel_stride, row_stride, pixel_stride;
 } intact_image;
 
 /// A batch of images.
 typedef struct intact_images {
-  const intact_image* image;
-  ptrdiff_t count;
+  const intact_image* image;  ///< the first one
+  ptrdiff_t count;            ///< number of images
 } intact_images;
 
 /// The outputs of a model with a head: rows are images.
@@ -694,23 +722,23 @@ INTACT_API intact_status intact_model_features(const intact_model* model, const 
 
 /// A float tensor: row-major, without gaps.
 typedef struct intact_tensor {
-  const char* name;
-  intact_type type;  ///< INTACT_F32 or INTACT_BF16
-  const ptrdiff_t* shape;
-  ptrdiff_t dimensions;
-  const void* data;
+  const char* name;        ///< as in checkpoints
+  intact_type type;        ///< INTACT_F32 or INTACT_BF16
+  const ptrdiff_t* shape;  ///< sizes of the dimensions
+  ptrdiff_t dimensions;    ///< their number
+  const void* data;        ///< the elements
 } intact_tensor;
 
 /// A float vision transformer under the names of timm's or Hugging Face's checkpoints.
 typedef struct intact_checkpoint {
-  const intact_tensor* tensor;
-  ptrdiff_t count;
-  ptrdiff_t heads;         ///< 0: the width / 64
-  float epsilon;           ///< of every LayerNorm; 0: that of the library whose names the tensors have
-  const float* mean;       ///< of each channel of pixels / 255; NULL: ImageNet's
-  const float* deviation;  ///< likewise
-  ptrdiff_t channels;      ///< of mean and deviation
-  intact_activation_function activation;
+  const intact_tensor* tensor;            ///< the first one
+  ptrdiff_t count;                        ///< number of tensors
+  ptrdiff_t heads;                        ///< 0: the width / 64
+  float epsilon;                          ///< of every LayerNorm; 0: that of the library whose names the tensors have
+  const float* mean;                      ///< of each channel of pixels / 255; NULL: ImageNet's
+  const float* deviation;                 ///< likewise
+  ptrdiff_t channels;                     ///< of mean and deviation
+  intact_activation_function activation;  ///< of the perceptrons
 } intact_checkpoint;
 
 /// Observes the float model on images, and makes an integer model of it: weights to nearest, ranges from the smallest to

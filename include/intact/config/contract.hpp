@@ -115,24 +115,28 @@ decltype(auto) with_refusals(const Part& part, const Rewrite&) {
                   rule, static_cast<long long>(limit));
 }
 
+/// Refuses a value that is not the expected one.
 inline void require_equal(const char* operation, const char* argument, std::int64_t value, std::int64_t expected) {
   if (value != expected) [[unlikely]] {
     limit_broken(operation, argument, value, "equal to", expected);
   }
 }
 
+/// Refuses a value below a limit.
 inline void require_at_least(const char* operation, const char* argument, std::int64_t value, std::int64_t limit) {
   if (value < limit) [[unlikely]] {
     limit_broken(operation, argument, value, "at least", limit);
   }
 }
 
+/// Refuses a value above a limit.
 inline void require_at_most(const char* operation, const char* argument, std::int64_t value, std::int64_t limit) {
   if (value > limit) [[unlikely]] {
     limit_broken(operation, argument, value, "at most", limit);
   }
 }
 
+/// Refuses a value that is not in low..high.
 inline void require_between(const char* operation, const char* argument, std::int64_t value, std::int64_t low,
                             std::int64_t high) {
   require_at_least(operation, argument, value, low);

@@ -16,10 +16,12 @@ inline namespace INTACT_UNIT {
 /// leaves them to others. Not for use inside a parallel region: there it has one thread.
 class openmp_executor {
  public:
+  /// Tasks run on that many threads, at least 1.
   explicit openmp_executor(int threads = omp_get_max_threads()) : threads_(threads) {
     require_at_least("openmp_executor", "threads", threads, 1);
   }
 
+  /// The threads that tasks run on.
   index_t threads() const { return threads_; }
 
   /// Each thread takes the next task as soon as it is free, since threads are not equally fast.

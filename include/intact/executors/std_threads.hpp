@@ -20,6 +20,7 @@ inline namespace INTACT_UNIT {
 /// small product. Calls from several threads at a time wait for each other. Not for use inside of its own tasks.
 class std_thread_executor {
  public:
+  /// Tasks run on that many threads, at least 1, of which one is the caller's.
   explicit std_thread_executor(int threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))) {
     require_at_least("std_thread_executor", "threads", threads, 1);
     workers_.reserve(static_cast<std::size_t>(threads - 1));
@@ -40,6 +41,7 @@ class std_thread_executor {
     }
   }
 
+  /// The threads that tasks run on, the caller's included.
   index_t threads() const { return static_cast<index_t>(workers_.size()) + 1; }
 
   /// Each thread takes the next task as soon as it is free, since threads are not equally fast.

@@ -18,8 +18,10 @@ inline namespace INTACT_UNIT {
 /// processors, unless tbb::global_control says otherwise: an arena of more threads does not have more.
 class tbb_executor {
  public:
+  /// Tasks run on that many threads, at least 1.
   explicit tbb_executor(int threads = tbb::info::default_concurrency()) : threads_(threads), arena_(checked(threads)) {}
 
+  /// The threads that tasks run on.
   index_t threads() const { return threads_; }
 
   /// Tasks are of the right size already: they are neither joined nor divided.

@@ -40,13 +40,14 @@ enum class bfloat16 : std::uint16_t {};
 template <class Out = float>
 struct float_output {
   static_assert(std::is_same_v<Out, float> || std::is_same_v<Out, bfloat16>, "float or bfloat16");
-  using output = Out;
+  using output = Out;  ///< of y
 
-  std::span<const float> row_scale;
-  std::span<const float> channel_scale;
-  std::span<const float> bias = {};
-  std::span<const std::int32_t> offset = {};
+  std::span<const float> row_scale;           ///< of each row of the inputs
+  std::span<const float> channel_scale;       ///< of each output channel
+  std::span<const float> bias = {};           ///< of each output channel; empty: none
+  std::span<const std::int32_t> offset = {};  ///< of each output channel, added to the accumulator; empty: none
 
+  /// The output of row m and channel n.
   INTACT_INLINE Out operator()(std::int32_t accumulator, index_t m, index_t n) const {
     const auto channel = static_cast<std::size_t>(n);
     const std::uint32_t added = offset.empty() ? 0 : static_cast<std::uint32_t>(offset[channel]);
@@ -61,6 +62,7 @@ struct float_output {
       return static_cast<bfloat16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
     }
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t rows, index_t channels) const {
     require_equal(operation, "size of row_scale", std::ssize(row_scale), rows);
     require_equal(operation, "size of channel_scale", std::ssize(channel_scale), channels);

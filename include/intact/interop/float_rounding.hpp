@@ -29,14 +29,15 @@ inline namespace INTACT_ABI {
 template <class Out>
 struct float_rounding {
   static_assert(sizeof(Out) <= 2, "codes of 32 bits are not exact in float32");
-  using output = Out;
+  using output = Out;  ///< of y
 
-  std::span<const std::int32_t> bias;
-  std::span<const float> factor;
-  int zero_point = 0;
-  Out low = std::numeric_limits<Out>::min();
-  Out high = std::numeric_limits<Out>::max();
+  std::span<const std::int32_t> bias;          ///< in units of the accumulator, with the input's zero point in it
+  std::span<const float> factor;               ///< of each output channel
+  int zero_point = 0;                          ///< of the output
+  Out low = std::numeric_limits<Out>::min();   ///< codes below it become it
+  Out high = std::numeric_limits<Out>::max();  ///< codes above it become it
 
+  /// The output of channel n.
   INTACT_INLINE Out operator()(std::int32_t accumulator, index_t n) const {
     const auto channel = static_cast<std::size_t>(n);
     const auto sum = static_cast<std::uint32_t>(accumulator) + static_cast<std::uint32_t>(bias[channel]);
@@ -46,6 +47,7 @@ struct float_rounding {
     const float limited = product < least ? least : product > most ? most : product;
     return static_cast<Out>(kernel::nearest_integer(limited) + zero_point);
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_equal(operation, "size of factor", std::ssize(factor), channels);

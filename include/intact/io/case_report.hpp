@@ -27,8 +27,10 @@ namespace recorded {
 ///   reported    nothing
 enum class claim { exact, bounded, explained, within_one, reported };
 
+/// Codes of 100,000 that may differ under a bounded claim.
 inline constexpr std::int64_t bounded_per_100000 = 3;
 
+/// The claim's name in reports.
 inline const char* name_of(claim c) {
   constexpr const char* names[] = {"exact", "bounded", "explained", "within 1", "reported"};
   return names[static_cast<std::size_t>(c)];
@@ -36,9 +38,10 @@ inline const char* name_of(claim c) {
 
 /// One value that differs. The reason is empty where none is known.
 struct difference {
-  std::vector<std::int64_t> position;
+  std::vector<std::int64_t> position;  ///< index in the recorded tensor
+  /// The recorded value, and the library's.
   std::string expected, found;
-  std::string reason;
+  std::string reason;  ///< why it may differ
 };
 
 /// "[1, 4, 7]"
@@ -52,11 +55,12 @@ inline std::string printable(const std::vector<std::int64_t>& position) {
 
 /// Counts of comparisons, of one tensor or of many.
 struct counts {
-  std::int64_t compared = 0;
-  std::int64_t mismatched = 0;
-  std::int64_t unexplained = 0;
-  double largest = 0;
+  std::int64_t compared = 0;     ///< values
+  std::int64_t mismatched = 0;   ///< that differ
+  std::int64_t unexplained = 0;  ///< of these, without a reason
+  double largest = 0;            ///< difference
 
+  /// Adds the counts of another comparison.
   void add(const counts& other) {
     compared += other.compared;
     mismatched += other.mismatched;
@@ -80,18 +84,19 @@ struct counts {
     }
     return false;
   }
+  /// Whether a bounded claim's rate holds.
   bool within_bound() const { return mismatched * 100000 <= bounded_per_100000 * compared; }
 };
 
 /// The comparison of one recorded tensor with the library's.
 struct tensor_comparison {
-  static constexpr std::size_t most_kept = 5;
+  static constexpr std::size_t most_kept = 5;  ///< differences that are kept for reports
 
-  std::string tensor;
-  std::string operation;
-  claim must = claim::exact;
-  std::vector<std::int64_t> shape;
-  counts count;
+  std::string tensor;               ///< the recorded name
+  std::string operation;            ///< what made it
+  claim must = claim::exact;        ///< what must hold
+  std::vector<std::int64_t> shape;  ///< of the recorded tensor
+  counts count;                     ///< of its values
   std::vector<difference> refused;  ///< the first of those that break the claim
   std::vector<difference> allowed;  ///< the first of the others
 
@@ -112,6 +117,7 @@ struct tensor_comparison {
     }
     count.add(one);
   }
+  /// Compares one value, at its position in row-major order.
   template <class T>
   void compare(std::size_t at, T found, T expected) {
     compare(at, found, expected, [] { return std::string(); });
@@ -131,15 +137,17 @@ struct tensor_comparison {
 
 /// The comparisons of one recorded case.
 struct case_report {
+  /// Whether the case was compared.
   enum class outcome { verified, unsupported, unreadable };
 
-  std::string name;
-  std::string function;  ///< as the file says
-  std::string group;     ///< of the summary
-  outcome result = outcome::verified;
-  std::string problem;  ///< why it is unsupported or unreadable
-  std::vector<tensor_comparison> tensors;
+  std::string name;                        ///< of the file
+  std::string function;                    ///< as the file says
+  std::string group;                       ///< of the summary
+  outcome result = outcome::verified;      ///< whether it was compared
+  std::string problem;                     ///< why it is unsupported or unreadable
+  std::vector<tensor_comparison> tensors;  ///< in the order of comparison
 
+  /// Adds the comparison of a tensor.
   void add(tensor_comparison tensor) { tensors.push_back(std::move(tensor)); }
   /// Whether any of the recorded tensors has values. A layer of 0 rows has none.
   bool has_values() const {
@@ -147,6 +155,7 @@ struct case_report {
       return std::find(tensor.shape.begin(), tensor.shape.end(), 0) == tensor.shape.end();
     });
   }
+  /// Whether all claims hold.
   bool holds() const {
     return std::all_of(tensors.begin(), tensors.end(),
                        [](const tensor_comparison& tensor) { return tensor.count.hold(tensor.must); });
@@ -155,26 +164,28 @@ struct case_report {
 
 /// The sum of all comparisons of one operation in the cases of one function.
 struct summary_row {
-  std::string group;
-  std::string operation;
-  claim must = claim::exact;
-  std::int64_t cases = 0;
-  std::int64_t tensors = 0;
-  counts count;
+  std::string group;          ///< of functions
+  std::string operation;      ///< what made the tensors
+  claim must = claim::exact;  ///< what must hold
+  std::int64_t cases = 0;     ///< that have such tensors
+  std::int64_t tensors = 0;   ///< that were compared
+  counts count;               ///< of all values
 };
 
 /// The bounded comparisons of one function.
 struct bounded_total {
-  std::string group;
-  counts count;
+  std::string group;  ///< of functions
+  counts count;       ///< of all values of bounded claims
 };
 
 /// The sums over all cases.
 struct summary {
-  std::vector<summary_row> rows;
-  std::vector<bounded_total> bounded;
+  std::vector<summary_row> rows;       ///< one per operation and claim
+  std::vector<bounded_total> bounded;  ///< one per group
+  /// Cases of each outcome.
   std::int64_t verified = 0, unsupported = 0, unreadable = 0;
 
+  /// Whether all claims hold.
   bool holds() const {
     return std::all_of(rows.begin(), rows.end(), [](const summary_row& row) { return row.count.hold(row.must); }) &&
            std::all_of(bounded.begin(), bounded.end(),
@@ -189,6 +200,7 @@ Element& find_or_add(std::vector<Element>& elements, Element added, Same same) {
   return found != elements.end() ? *found : elements.emplace_back(std::move(added));
 }
 
+/// Adds a case to the sums.
 inline void sum_up(const case_report& report, summary& all) {
   for (const tensor_comparison& tensor : report.tensors) {
     summary_row& row =

@@ -29,34 +29,34 @@ inline namespace INTACT_UNIT {
 /// A value of a configuration, and its place for messages: a file and a key.
 template <class T>
 struct configured {
-  T value = {};
-  std::string source;
+  T value = {};        ///< as it is used
+  std::string source;  ///< file and key
 };
 
 /// A size that the shapes of tensors have, too. `key` is the configuration's, but for "patch_width"; the second element
 /// of a list "depths", which has one for each Swin stage, is "depths 1".
 struct stated_size {
-  std::string key;
-  index_t value = 0;
-  std::string source;
+  std::string key;     ///< of the configuration
+  index_t value = 0;   ///< as it is stated
+  std::string source;  ///< file and key
 };
 
 /// The values of configurations. Where several have one, the first counts: pretrained_cfg of the metadata,
 /// preprocessor_config.json, config.json.
 struct checkpoint_config {
-  std::optional<configured<index_t>> heads;
-  std::optional<configured<double>> epsilon;            ///< of LayerNorms
-  std::optional<configured<double>> pixel_max;          ///< the pixel that becomes 1
-  std::optional<configured<std::vector<double>>> mean;  ///< of pixels from 0 to 1
-  std::optional<configured<std::vector<double>>> standard_deviation;
-  std::optional<configured<image_sides>> image_size;     ///< that images are prepared for
-  std::optional<configured<image_sides>> trained_size;   ///< that the positions are for
-  std::optional<configured<double>> crop;                ///< part of the resized side that remains
-  std::optional<configured<std::string>> interpolation;  ///< its name, such as "bicubic"
-  std::optional<configured<std::string>> resizing;       ///< "center" or "squash", as timm's crop_mode; "none"
-  std::optional<configured<std::string>> activation;     ///< its name, such as "gelu"
-  std::optional<configured<std::string>> pooling;        ///< timm's name, such as "token"
-  std::vector<stated_size> sizes;
+  std::optional<configured<index_t>> heads;                           ///< of attention
+  std::optional<configured<double>> epsilon;                          ///< of LayerNorms
+  std::optional<configured<double>> pixel_max;                        ///< the pixel that becomes 1
+  std::optional<configured<std::vector<double>>> mean;                ///< of pixels from 0 to 1
+  std::optional<configured<std::vector<double>>> standard_deviation;  ///< of pixels from 0 to 1
+  std::optional<configured<image_sides>> image_size;                  ///< that images are prepared for
+  std::optional<configured<image_sides>> trained_size;                ///< that the positions are for
+  std::optional<configured<double>> crop;                             ///< part of the resized side that remains
+  std::optional<configured<std::string>> interpolation;               ///< its name, such as "bicubic"
+  std::optional<configured<std::string>> resizing;    ///< "center" or "squash", as timm's crop_mode; "none"
+  std::optional<configured<std::string>> activation;  ///< its name, such as "gelu"
+  std::optional<configured<std::string>> pooling;     ///< timm's name, such as "token"
+  std::vector<stated_size> sizes;                     ///< to be compared with the tensors
 };
 
 namespace detail {

@@ -29,7 +29,9 @@ inline namespace INTACT_UNIT {
 
 /// The metadata "format" of model files, and the newest "version", which is written. All versions are read.
 inline constexpr const char* model_file_format = "intact-vit";
+/// The same of Swin transformers.
 inline constexpr const char* swin_file_format = "intact-swin";
+/// The newest version.
 inline constexpr int model_file_version = 2;
 
 namespace detail {
@@ -220,6 +222,7 @@ inline void save_integer_vit(const integer_vit& model, const std::filesystem::pa
   detail::describe_vit(writer, model.tensors());
   detail::write_model(writer, path, model_file_format, notes);
 }
+/// The same of a Swin transformer.
 inline void save_integer_swin(const integer_swin& model, const std::filesystem::path& path,
                               const std::map<std::string, std::string>& notes = {}) {
   detail::model_writer writer(path.string());
@@ -239,19 +242,24 @@ inline void save_integer_swin(const integer_swin& model, const std::filesystem::
 inline integer_vit load_integer_vit(const safetensors_file& file) {
   return detail::load_integer_vit(file);
 }
+/// The same, tensor by tensor, so that the file is not in memory as a whole.
 inline integer_vit load_integer_vit(safetensors_reader& file) {
   return detail::load_integer_vit(file);
 }
+/// The same from a file.
 inline integer_vit load_integer_vit(const std::filesystem::path& path) {
   safetensors_reader file(path);
   return load_integer_vit(file);
 }
+/// A Swin transformer of a file.
 inline integer_swin load_integer_swin(const safetensors_file& file) {
   return detail::load_integer_swin(file);
 }
+/// The same, tensor by tensor, so that the file is not in memory as a whole.
 inline integer_swin load_integer_swin(safetensors_reader& file) {
   return detail::load_integer_swin(file);
 }
+/// The same from a file.
 inline integer_swin load_integer_swin(const std::filesystem::path& path) {
   safetensors_reader file(path);
   return load_integer_swin(file);

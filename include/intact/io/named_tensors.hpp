@@ -60,8 +60,11 @@ class named_tensors {
   /// Records that a tensor of the file is not needed.
   void leave_out(const std::string& original) { unused_.push_back(original); }
 
+  /// The file's name.
   const std::string& file_name() const { return file_->name(); }
+  /// The prefix that all names of the model have in the file.
   const std::string& prefix() const { return prefix_; }
+  /// The file's metadata.
   const std::map<std::string, std::string>& metadata() const { return file_->metadata(); }
 
   /// The file's names of the tensors that are not needed.
@@ -76,6 +79,7 @@ class named_tensors {
     return all;
   }
 
+  /// Whether the model has a tensor of this name.
   bool contains(const std::string& name) const { return parts_.contains(name); }
 
   /// The file's names of a tensor that is there.

@@ -37,9 +37,10 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 /// A name whose parts that are numbers are "*", and these numbers: "blocks.3.norm1" is "blocks.*.norm1" of 3.
 struct name_pattern {
-  std::string text;
-  std::vector<std::string> numbers;
+  std::string text;                  ///< with "*" for numbers
+  std::vector<std::string> numbers;  ///< in their order
 
+  /// Takes a name apart.
   explicit name_pattern(std::string_view name) {
     for (std::size_t begin = 0; begin <= name.size();) {
       const std::size_t end = std::min(name.find('.', begin), name.size());
@@ -67,8 +68,8 @@ struct name_pattern {
 
 /// An unknown name: as a file has it, and as it is compared with known ones.
 struct unknown_name {
-  std::string shown;
-  std::string compared;
+  std::string shown;     ///< as the file has it
+  std::string compared;  ///< as it is compared
 };
 
 /// Lists unknown names, each with the nearest of the known patterns by edit distance. Names that differ in numbers

@@ -18,8 +18,8 @@ inline namespace INTACT_UNIT {
 
 /// Weights of the input samples that make one output sample: weight[k] belongs to sample first + k.
 struct filter_taps {
-  index_t first = 0;
-  std::vector<double> weight;
+  index_t first = 0;           ///< the first input sample
+  std::vector<double> weight;  ///< of consecutive samples
 };
 
 /// How samples between samples are made: by Keys' cubic of 4 samples or a straight line between 2. Both are
@@ -28,8 +28,8 @@ enum class interpolation { bicubic, bilinear };
 
 /// Samples [first, first + count) along one side of an image.
 struct sample_range {
-  std::int64_t first = 0;
-  std::int64_t count = 0;
+  std::int64_t first = 0;  ///< the first sample
+  std::int64_t count = 0;  ///< number of samples
 };
 
 namespace detail {
@@ -157,8 +157,8 @@ inline rgb_image resize_columns(const rgb_image& image, index_t top, const std::
 
 /// Rows and columns of an image.
 struct image_window {
-  sample_range rows;
-  sample_range columns;
+  sample_range rows;     ///< down
+  sample_range columns;  ///< across
 };
 
 /// A window of an image that is resized to height x width by antialiased interpolation.
@@ -185,24 +185,26 @@ inline rgb_image resize_image(const rgb_image& image, std::int64_t height, std::
 
 /// Sides of images in pixels, or of grids of patches. One number is a square.
 struct image_sides {
-  index_t height = 0;
-  index_t width = 0;
+  index_t height = 0;  ///< pixels
+  index_t width = 0;   ///< pixels
 
   constexpr image_sides() = default;
+  /// A square.
   constexpr image_sides(index_t side) : height(side), width(side) {}
+  /// Height and width.
   constexpr image_sides(index_t rows, index_t columns) : height(rows), width(columns) {}
 
-  constexpr bool is_square() const { return height == width; }
+  constexpr bool is_square() const { return height == width; }  ///< whether both sides are equal
 
   friend constexpr bool operator==(const image_sides&, const image_sides&) = default;
 };
 
 /// How an image becomes the pixels that a model takes.
 struct image_preprocessing {
-  image_sides size = 224;
-  double crop = 0.875;  ///< part of the resized image that remains
-  interpolation kind = interpolation::bicubic;
-  bool squash = false;  ///< both sides are resized to size / crop; else the shape remains
+  image_sides size = 224;                       ///< of the images that the model takes
+  double crop = 0.875;                          ///< part of the resized image that remains
+  interpolation kind = interpolation::bicubic;  ///< how images are resized
+  bool squash = false;                          ///< both sides are resized to size / crop; else the shape remains
 };
 
 /// The pixels that a model takes: the image is resized so that it covers size / crop, or, squashed, to size / crop;
@@ -245,6 +247,7 @@ inline rgb_image preprocess_image(const rgb_image& image, const image_preprocess
   return resize_image(image, height, width, {.rows = middle(height, size.height), .columns = middle(width, size.width)},
                       preprocessing.kind);
 }
+/// The same for squares, with bicubic interpolation.
 inline rgb_image preprocess_image(const rgb_image& image, index_t size, double crop) {
   return preprocess_image(image, {.size = size, .crop = crop});
 }

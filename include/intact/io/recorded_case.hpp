@@ -31,30 +31,37 @@ namespace recorded {
 /// A matrix that owns its elements.
 template <class T>
 struct matrix {
-  index_t rows = 0;
-  index_t columns = 0;
-  std::vector<T> values;
+  index_t rows = 0;       ///< number of rows
+  index_t columns = 0;    ///< number of columns
+  std::vector<T> values;  ///< row-major, without gaps
 
+  /// A matrix of zeros.
   matrix(index_t row_count, index_t column_count)
       : rows(row_count), columns(column_count), values(static_cast<std::size_t>(row_count * column_count)) {}
 
+  /// Element (i, j).
   T& operator()(index_t i, index_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  /// Element (i, j).
   const T& operator()(index_t i, index_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
+  /// A view, valid as long as the matrix lives.
   matrix_view<T> view() { return {values.data(), rows, columns}; }
+  /// A view, valid as long as the matrix lives.
   matrix_view<const T> view() const { return {values.data(), rows, columns}; }
 };
 
 /// The recorded scale and zero point of a quantized tensor: one scale, or one per channel.
 struct quantizer {
-  std::vector<float> scale;
-  int zero_point = 0;
+  std::vector<float> scale;  ///< one, or one per channel
+  int zero_point = 0;        ///< the code of 0
 
+  /// The scale of a channel.
   float channel(index_t c) const { return scale.size() == 1 ? scale[0] : scale.at(static_cast<std::size_t>(c)); }
 };
 
 /// A recorded case. Errors of all functions: file_error, naming the file and the tensor or the parameter.
 class recorded_case {
  public:
+  /// Reads the metadata.
   explicit recorded_case(safetensors_file file) : file_(std::move(file)) {
     require_small_empty_tensors();
     const auto found = file_.metadata().find("params");
@@ -63,9 +70,13 @@ class recorded_case {
     }
   }
 
+  /// The recorded function.
   const std::string& function() const { return file_.metadata_value("function"); }
+  /// Names of all tensors.
   std::vector<std::string> names() const { return file_.names(); }
+  /// Whether there is such a tensor.
   bool has(const std::string& tensor) const { return file_.contains(tensor); }
+  /// The shape of a tensor.
   const std::vector<std::int64_t>& shape(const std::string& tensor) const { return file_.info(tensor).shape; }
 
   /// A size of a tensor that must have so many dimensions.
@@ -88,8 +99,10 @@ class recorded_case {
     return found;
   }
 
+  /// Ends with file_error about this file.
   [[noreturn]] void fail(const std::string& problem) const { throw file_error(file_.name(), problem); }
 
+  /// Whether there is a parameter of this name.
   bool has_parameter(const std::string& name) const { return parameters_.contains(name); }
 
   /// A parameter that must be a string.
@@ -140,6 +153,7 @@ class recorded_case {
     return values;
   }
 
+  /// A tensor of float64.
   std::vector<double> doubles(const std::string& tensor) const { return file_.values<double>(tensor); }
 
   /// Integers of any width.
@@ -157,11 +171,13 @@ class recorded_case {
         return file_.values<std::int64_t>(tensor);
     }
   }
+  /// A tensor of integers, of `count` elements.
   std::vector<std::int64_t> integers(const std::string& tensor, std::size_t count) const {
     std::vector<std::int64_t> values = integers(tensor);
     require_count(tensor, values.size(), count);
     return values;
   }
+  /// A tensor of float32, of `count` elements.
   std::vector<float> floats(const std::string& tensor, std::size_t count) const {
     std::vector<float> values = floats(tensor);
     require_count(tensor, values.size(), count);
@@ -219,6 +235,7 @@ class recorded_case {
   /// The scale of a tensor of u8 codes that must have just one.
   double tensor_scale(const std::string& tensor) const { return only_scale(tensor, quantizer_of(tensor)); }
 
+  /// The only scale of a quantizer; it is an error if there are several.
   double only_scale(const std::string& tensor, const quantizer& q) const {
     require_count(tensor + "__scale", q.scale.size(), 1);
     return static_cast<double>(q.scale[0]);
@@ -237,6 +254,7 @@ class recorded_case {
             .allowed = {}};
   }
 
+  /// Refuses a tensor of another number of elements.
   void require_count(const std::string& tensor, std::size_t found, std::size_t expected) const {
     if (found != expected) {
       fail(tensor + " has " + std::to_string(found) + " values; it must have " + std::to_string(expected));

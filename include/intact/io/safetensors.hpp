@@ -156,8 +156,10 @@ class safetensors_index {
     return all;
   }
 
+  /// Whether there is such a tensor.
   bool contains(std::string_view tensor) const { return header_.tensors.contains(tensor); }
 
+  /// Type, shape and place of a tensor. Errors: file_error if there is none of this name.
   const tensor_info& info(std::string_view tensor) const {
     const auto found = header_.tensors.find(tensor);
     if (found == header_.tensors.end()) {
@@ -166,8 +168,10 @@ class safetensors_index {
     return found->second;
   }
 
+  /// The metadata, by their keys.
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
+  /// A value of the metadata. Errors: file_error if there is none of this key.
   const std::string& metadata_value(const std::string& key) const {
     const auto found = header_.metadata.find(key);
     if (found == header_.metadata.end()) {
@@ -186,6 +190,7 @@ class safetensors_index {
   }
 
  protected:
+  /// Of a header that has been read; `buffer_begin` is the file's offset of the tensors.
   safetensors_index(std::string name, safetensors_header header, std::size_t buffer_begin)
       : name_(std::move(name)), header_(std::move(header)), buffer_begin_(buffer_begin) {}
 

@@ -34,6 +34,7 @@ inline constexpr std::size_t safetensors_max_rank = 64;
 /// A file that cannot be read or written. The message starts with the file's name.
 class file_error : public std::runtime_error {
  public:
+  /// The message is "file: problem".
   file_error(const std::string& file, const std::string& problem) : std::runtime_error(file + ": " + problem) {}
 };
 
@@ -173,10 +174,10 @@ constexpr dtype dtype_of() {
 
 /// The description of one tensor, which is row-major and fills bytes [begin, end) of the file's buffer.
 struct tensor_info {
-  dtype type = dtype::u8;
-  std::vector<std::int64_t> shape;
-  std::size_t begin = 0;
-  std::size_t end = 0;
+  dtype type = dtype::u8;           ///< of the elements
+  std::vector<std::int64_t> shape;  ///< sizes of the dimensions
+  std::size_t begin = 0;            ///< first byte in the buffer
+  std::size_t end = 0;              ///< one after the last byte
 
   /// Number of elements: the product of the shape, 1 for a scalar.
   std::size_t elements() const { return static_cast<std::size_t>(std::uint64_t{end - begin} * 8 / dtype_bits(type)); }
@@ -184,8 +185,9 @@ struct tensor_info {
 
 /// The contents of a header: the tensors and the metadata by their names.
 struct safetensors_header {
+  /// By their names.
   std::map<std::string, tensor_info, std::less<>> tensors;
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, std::string> metadata;  ///< by their keys
 };
 
 /// A text of a file, fit for a message: at most 200 bytes, all of them printable.

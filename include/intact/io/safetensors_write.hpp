@@ -28,10 +28,10 @@ inline namespace INTACT_UNIT {
 
 /// A tensor for a file: row-major, numbers in the machine's order of bytes. Does not own its bytes.
 struct tensor_to_write {
-  std::string name;
-  dtype type = dtype::u8;
-  std::vector<std::int64_t> shape;
-  std::span<const std::byte> bytes;
+  std::string name;                  ///< in the file
+  dtype type = dtype::u8;            ///< of the elements
+  std::vector<std::int64_t> shape;   ///< sizes of the dimensions
+  std::span<const std::byte> bytes;  ///< the elements
 };
 
 /// A tensor of the elements of an array, a vector or a span, which must outlive it.

@@ -19,40 +19,44 @@ inline namespace INTACT_ABI {
 
 /// Sizes of multi-head self-attention.
 struct attention_shape {
-  index_t tokens = 0;
-  index_t width = 0;
-  index_t heads = 1;
+  index_t tokens = 0;  ///< of an image
+  index_t width = 0;   ///< channels of all heads
+  index_t heads = 1;   ///< number of heads
 
+  /// Channels of a head.
   INTACT_INLINE constexpr index_t head_size() const { return heads < 1 ? 0 : width / heads; }
 };
 
 /// Attention of several heads between its projections. Head h is columns [h * head size, (h + 1) * head size) of
 /// queries, keys and values.
 struct multihead_parameters {
-  index_t heads = 1;
-  tensor_scale logits;  ///< s_q * s_k / sqrt(head size) / s_logits
-  softmax_parameters softmax = {};
+  index_t heads = 1;                ///< number of heads
+  tensor_scale logits;              ///< s_q * s_k / sqrt(head size) / s_logits
+  softmax_parameters softmax = {};  ///< and the product with V
 };
 
 /// Queries, keys and values of one image: any numbers of queries and of keys, for cross-attention too.
 struct attention_operands {
+  /// u8 codes with their zero points.
   quantized_matrix q, k, v;
   key_mask mask = {};  ///< without elements all keys are visible
 };
 
 /// Zero points of queries, keys and values.
 struct qkv_zero_points {
+  /// In u8 codes.
   int q = 0, k = 0, v = 0;
 };
 
 /// Parameters of multi-head self-attention. q, k and v have a scale and a zero point each, which may be equal.
 struct attention_parameters {
-  linear_parameters qkv;
-  qkv_zero_points zero_points;
-  tensor_scale logits;  ///< s_q * s_k / sqrt(head size) / s_logits
-  softmax_parameters softmax = {};
-  linear_parameters proj;  ///< to the branch's u8 scale or to the s16 stream's
+  linear_parameters qkv;            ///< to queries, keys and values, in this order
+  qkv_zero_points zero_points;      ///< of qkv's codes
+  tensor_scale logits;              ///< s_q * s_k / sqrt(head size) / s_logits
+  softmax_parameters softmax = {};  ///< and the product with V
+  linear_parameters proj;           ///< to the branch's u8 scale or to the s16 stream's
 
+  /// The part between the projections.
   INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const {
     return {.heads = heads, .logits = logits, .softmax = softmax};
   }
@@ -108,6 +112,7 @@ inline void require_softmax(const softmax_parameters& p, index_t keys) {
   }
 }
 
+/// Refuses zero points that are no u8 codes.
 inline void require_zero_points(const char* operation, const qkv_zero_points& of) {
   require_between(operation, "zero point of q", of.q, 0, 255);
   require_between(operation, "zero point of k", of.k, 0, 255);

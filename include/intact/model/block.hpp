@@ -15,8 +15,8 @@ inline namespace INTACT_ABI {
 
 /// Sizes and kinds of the layers of a transformer block.
 struct block_shape {
-  attention_shape attention;
-  index_t hidden = 0;
+  attention_shape attention;                      ///< tokens, width, heads
+  index_t hidden = 0;                             ///< width of the perceptron's hidden layer
   normalization norm = normalization::layernorm;  ///< norm1 and norm2
   bool gated = false;                             ///< whether the perceptron has a gate
 
@@ -28,12 +28,12 @@ struct block_shape {
 /// are u8 codes too, which add1 and add2 add to it. On a stream of s16 codes proj and fc2 add to it themselves, and
 /// add1 and add2 stay empty.
 struct block_parameters {
-  layernorm_parameters norm1;
-  attention_parameters attention;
-  add_parameters add1 = {};
-  layernorm_parameters norm2;
-  mlp_parameters mlp;
-  add_parameters add2 = {};
+  layernorm_parameters norm1;      ///< before attention
+  attention_parameters attention;  ///< with its projections
+  add_parameters add1 = {};        ///< of a u8 stream: after attention
+  layernorm_parameters norm2;      ///< before the perceptron
+  mlp_parameters mlp;              ///< fc1, activation, fc2
+  add_parameters add2 = {};        ///< of a u8 stream: after the perceptron
 };
 
 }  // namespace INTACT_ABI
@@ -59,6 +59,7 @@ struct block_buffers {
   matrix_view<std::uint8_t> normalized;  ///< then the attention's context
   std::uint8_t* wide;                    ///< q, k and v of all rows, then the perceptron's hidden codes of a band
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr block_buffers take(Workspace& memory, const block_shape& shape, index_t rows) {
     const index_t width = shape.attention.width, hidden = shape.hidden_codes();

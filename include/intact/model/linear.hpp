@@ -16,13 +16,15 @@ using any_packed_weights = std::variant<packed_weights<std::int8_t>, packed_weig
 /// compiles a third of the products.
 template <class... Elements>
 struct weight_kinds {};
+/// The kinds of weights of blocks and models that name none.
 using all_weight_kinds = weight_kinds<std::int8_t, s4, grouped_s4>;
 
 /// A fully connected layer: weights, and the scale of its accumulators.
 struct linear_parameters {
-  any_packed_weights weights;
-  channel_scale scale;
+  any_packed_weights weights;  ///< s8, s4 or grouped s4
+  channel_scale scale;         ///< of the accumulators
 
+  /// Output channels.
   INTACT_INLINE constexpr index_t outputs() const {
     return std::visit([](const auto& weights_of_kind) { return weights_of_kind.rows; }, weights);
   }

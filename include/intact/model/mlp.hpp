@@ -26,12 +26,14 @@ inline namespace INTACT_ABI {
 /// Of a gated perceptron (SwiGLU, GeGLU) fc1 and the table are the gate. A second layer of the same inputs, `up`, is
 /// multiplied by it, element by element; fc2 takes the products.
 struct no_gate {};
+/// Parameters of a gate's partner and of the products.
 struct gate_parameters {
   linear_parameters up;           ///< to u8 codes
   int activation_zero_point = 0;  ///< of the table's codes
   int up_zero_point = 0;          ///< of up's codes
   tensor_scale product;           ///< s_activation * s_up / s_gated, to the u8 codes that fc2 takes
 };
+/// Whether a perceptron has a gate.
 using mlp_gate = std::variant<no_gate, gate_parameters>;
 
 /// Parameters of the perceptron of a block: of two layers, or of three with a gate.
@@ -39,7 +41,7 @@ struct mlp_parameters {
   linear_parameters fc1;                ///< to 12-bit codes
   std::span<const std::uint8_t> table;  ///< 4096 entries: the activation function, to u8 codes
   linear_parameters fc2;                ///< to the branch's u8 scale or to the s16 stream's
-  mlp_gate gate = {};
+  mlp_gate gate = {};                   ///< if there is one
 };
 
 }  // namespace INTACT_ABI
@@ -67,6 +69,7 @@ void require_mlp(const mlp_parameters& p, index_t width, index_t hidden, bool ga
 
 /// Bytes of a band's rows between the steps of a block, and the least rows that justify reading all weights.
 inline constexpr index_t band_bytes = 4 << 20;
+/// Rows of a band at least.
 inline constexpr index_t band_least_rows = 192;
 
 /// Rows of a band: of a stream, of a step's inputs and of the perceptron's hidden codes, `hidden` in a row. All have as

@@ -28,8 +28,8 @@ struct swin_merging_parameters {
 
 /// Parameters of a Swin stage.
 struct swin_stage_parameters {
-  std::span<const swin_block_parameters> blocks;
-  swin_merging_parameters merging = {};  ///< not of the last Swin stage
+  std::span<const swin_block_parameters> blocks;  ///< from the first to the last
+  swin_merging_parameters merging = {};           ///< not of the last Swin stage
 };
 
 /// Parameters of a fully-integer Swin transformer. Owns nothing; build/integer_swin.hpp owns them.
@@ -39,12 +39,12 @@ struct swin_parameters {
   linear_parameters patch;          ///< weights width x (channels * patch^2); to u8
   layernorm_parameters patch_norm;  ///< to the codes of a u8 stream, or to those that begin an s16 stream
   tensor_scale tokens = {};         ///< of an s16 stream: from patch_norm's codes
-  std::span<const swin_stage_parameters> stages;
-  layernorm_parameters norm;
-  tensor_scale pool;        ///< from sums of norm's codes
-  any_packed_weights head;  ///< classes x width of the last Swin stage
-  channel_scale logits;     ///< int32 codes: 256 steps to one of logits_u8
-  channel_scale logits_u8;
+  std::span<const swin_stage_parameters> stages;  ///< from the first to the last
+  layernorm_parameters norm;                      ///< the final LayerNorm
+  tensor_scale pool;                              ///< from sums of norm's codes
+  any_packed_weights head;                        ///< classes x width of the last Swin stage
+  channel_scale logits;                           ///< int32 codes: 256 steps to one of logits_u8
+  channel_scale logits_u8;                        ///< u8 codes
 };
 
 }  // namespace INTACT_ABI

@@ -13,11 +13,12 @@ inline namespace INTACT_ABI {
 
 /// Sizes of a Swin transformer block.
 struct swin_block_shape {
-  window_attention_shape attention;
-  index_t hidden = 0;
+  window_attention_shape attention;  ///< sizes of attention and its windows
+  index_t hidden = 0;                ///< width of the perceptron's hidden layer
 
   /// A block of the same layers whose tokens are a window, or all tokens of the grid.
   INTACT_INLINE constexpr block_shape per_window() const { return {attention.per_window(), hidden}; }
+  /// A block whose tokens are all tokens of the grid.
   INTACT_INLINE constexpr block_shape all_tokens() const {
     return {{.tokens = attention.grid.tokens(), .width = attention.width, .heads = attention.heads}, hidden};
   }
@@ -28,8 +29,9 @@ struct swin_block_parameters {
   block_parameters block;                         ///< its softmax is built for biased logits
   int norm1_zero_point = 0;                       ///< of norm1's codes: the code of padding tokens in all channels
   matrix_view<const std::uint8_t> position_bias;  ///< as of window_attention_parameters
-  add_parameters add_bias;
+  add_parameters add_bias;                        ///< of logits and position bias
 
+  /// The attention of the block, with its bias.
   INTACT_INLINE constexpr window_attention_parameters attention() const {
     return {.attention = block.attention, .position_bias = position_bias, .add_bias = add_bias};
   }
@@ -50,11 +52,12 @@ void require_swin_block(const swin_block_parameters& p, const swin_block_shape& 
 /// Buffers of a block for a batch.
 template <class Code>
 struct swin_block_buffers {
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<std::uint8_t> windows;  ///< in window order: norm1, then the attention's context
-  matrix_view<Code> stream;           ///< in window order
-  std::uint8_t* wide;                 ///< q, k and v in window order, then the perceptron's hidden codes of a band
+  matrix_view<std::uint8_t> normalized;  ///< of all tokens
+  matrix_view<std::uint8_t> windows;     ///< in window order: norm1, then the attention's context
+  matrix_view<Code> stream;              ///< in window order
+  std::uint8_t* wide;                    ///< q, k and v in window order, then the perceptron's hidden codes of a band
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr swin_block_buffers take(Workspace& memory, const swin_block_shape& shape, index_t batch) {
     const index_t width = shape.attention.width;

@@ -20,36 +20,42 @@ inline namespace INTACT_ABI {
 
 /// Sizes of one Swin stage: blocks between two mergings.
 struct swin_stage_shape {
-  index_t width = 0;
-  index_t heads = 1;
-  index_t hidden = 0;
-  index_t depth = 0;
-  index_t window = 1;
+  index_t width = 0;   ///< channels
+  index_t heads = 1;   ///< number of heads
+  index_t hidden = 0;  ///< width of the perceptrons' hidden layer
+  index_t depth = 0;   ///< number of blocks
+  index_t window = 1;  ///< tokens on a side of a window
 
   INTACT_INLINE friend constexpr bool operator==(const swin_stage_shape&, const swin_stage_shape&) = default;
 };
 
 /// Sizes of a Swin transformer.
 struct swin_shape {
-  index_t channels = 0;
-  index_t height = 0;
-  index_t image_width = 0;
-  index_t patch = 1;
-  index_t stages = 0;
+  index_t channels = 0;     ///< of images
+  index_t height = 0;       ///< of images
+  index_t image_width = 0;  ///< of images
+  index_t patch = 1;        ///< side of a patch in pixels
+  index_t stages = 0;       ///< number of Swin stages
+  /// Sizes of each.
   std::array<swin_stage_shape, static_cast<std::size_t>(swin_max_stages)> stage = {};
-  index_t classes = 0;
-  stream_codes stream = stream_codes::u8;
+  index_t classes = 0;                     ///< number of classes
+  stream_codes stream = stream_codes::u8;  ///< codes of the residual stream
 
   /// Swin stages within the limits: the sizes of a shape that the models refuse are unspecified, but finite.
   INTACT_INLINE constexpr index_t usable_stages() const {
     return stages < 1 ? 1 : stages < swin_max_stages ? stages : swin_max_stages;
   }
+  /// Sizes of Swin stage s.
   INTACT_INLINE constexpr const swin_stage_shape& of(index_t s) const { return stage[static_cast<std::size_t>(s)]; }
+  /// Samples of a patch.
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, size_product(patch, patch)); }
   /// Tokens down, across, and all, of a Swin stage; a merging halves them, rounded up.
   INTACT_INLINE constexpr index_t rows_of(index_t s) const { return halved(height / patch, s); }
+  /// Tokens across, of a Swin stage.
   INTACT_INLINE constexpr index_t columns_of(index_t s) const { return halved(image_width / patch, s); }
+  /// Tokens of a Swin stage.
   INTACT_INLINE constexpr index_t tokens_of(index_t s) const { return size_product(rows_of(s), columns_of(s)); }
+  /// Patches of an image: tokens of the first Swin stage.
   INTACT_INLINE constexpr index_t patches() const { return tokens_of(0); }
 
   /// Every other block of a Swin stage, beginning with the second, shifts its windows by half of their size, but not
@@ -93,9 +99,10 @@ inline void require_swin_shape(const swin_shape& shape) {
 
 /// Buffers of the patch embedding and of a merging for a batch, taken from a workspace.
 struct swin_patch_buffers {
-  matrix_view<std::uint8_t> samples;
-  matrix_view<std::uint8_t> patches;
+  matrix_view<std::uint8_t> samples;  ///< patches as rows of samples
+  matrix_view<std::uint8_t> patches;  ///< codes of the patch embedding
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr swin_patch_buffers take(Workspace& memory, const swin_shape& shape, index_t batch = 1) {
     const index_t rows = size_product(batch, shape.tokens_of(0));
@@ -104,10 +111,11 @@ struct swin_patch_buffers {
   }
 };
 
+/// Buffers of a merging.
 template <class Code>
 struct swin_merging_buffers {
-  matrix_view<Code> merged;
-  matrix_view<std::uint8_t> normalized;
+  matrix_view<Code> merged;              ///< 2 x 2 tokens in one row
+  matrix_view<std::uint8_t> normalized;  ///< the same after the LayerNorm
 
   /// Of the merging after Swin stage s.
   template <class Workspace>
@@ -125,10 +133,11 @@ using swin_maps = std::array<matrix_view<Code>, static_cast<std::size_t>(swin_ma
 /// Buffers of a classification of a batch, taken from a workspace; the Swin stages' buffers follow them.
 template <class Code>
 struct swin_buffers {
-  swin_maps<Code> maps = {};
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<std::uint8_t> pooled;
+  swin_maps<Code> maps = {};             ///< codes of the residual stream
+  matrix_view<std::uint8_t> normalized;  ///< of all tokens
+  matrix_view<std::uint8_t> pooled;      ///< one row per image
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr swin_buffers take(Workspace& memory, const swin_shape& shape, index_t batch = 1) {
     swin_buffers buffers;

@@ -21,27 +21,32 @@ struct u8_embedding {
   std::span<const std::uint8_t> table;          ///< 256: from patch's output scale to the tokens' scale
   matrix_view<const std::uint8_t> class_token;  ///< prefix tokens x width codes in the tokens' scale
   matrix_view<const std::uint8_t> positions;    ///< tokens x width codes
-  add_parameters add_positions;
+  add_parameters add_positions;                 ///< of tokens and positions
 };
 
 /// From sums of tokens to their mean, as the pooling of the shape demands it.
 struct no_mean {
   INTACT_INLINE friend constexpr bool operator==(const no_mean&, const no_mean&) = default;
 };
+/// The final LayerNorm's codes are averaged.
 struct mean_of_normalized {
   tensor_scale scale;  ///< from sums of the final LayerNorm's codes to u8
 };
+/// The residual stream's codes are averaged, before the final LayerNorm.
 struct mean_of_stream {
   channel_scale scale;  ///< from sums of the residual stream's codes to s16, which the final LayerNorm takes
 };
+/// Which mean the head takes.
 using mean_parameters = std::variant<no_mean, mean_of_normalized, mean_of_stream>;
 
 /// The LayerNorm before the first block, as CLIP's. Its u8 codes begin the residual stream.
 struct no_pre_norm {};
+/// Parameters of the LayerNorm before the first block.
 struct pre_norm_parameters {
-  layernorm_parameters norm;
+  layernorm_parameters norm;  ///< to u8 codes
   channel_scale stream = {};  ///< of an s16 stream: from the LayerNorm's codes
 };
+/// Whether there is a LayerNorm before the blocks.
 using pre_norm = std::variant<no_pre_norm, pre_norm_parameters>;
 
 /// Parameters of a fully-integer vision transformer. Owns nothing; build/integer_vit.hpp owns them.
@@ -51,13 +56,13 @@ struct vit_parameters {
   linear_parameters patch;      ///< weights width x (channels * patch samples); to u8 or to the s16 stream
   u8_embedding embedding = {};  ///< of a u8 stream
   matrix_view<const std::int16_t> token_addend = {};  ///< of an s16 stream, tokens x width: prefix tokens and positions
-  std::span<const block_parameters> blocks;
-  layernorm_parameters norm;
-  any_packed_weights head;  ///< classes x head features; of this and the next two a model without a head has none
-  channel_scale logits;     ///< int32 codes: 256 steps to one of logits_u8
-  channel_scale logits_u8;
-  mean_parameters mean = {};
-  pre_norm norm_pre = {};
+  std::span<const block_parameters> blocks;           ///< from the first to the last
+  layernorm_parameters norm;                          ///< the final norm
+  any_packed_weights head;    ///< classes x head features; of this and the next two a model without a head has none
+  channel_scale logits;       ///< int32 codes: 256 steps to one of logits_u8
+  channel_scale logits_u8;    ///< u8 codes
+  mean_parameters mean = {};  ///< of the tokens that the head takes
+  pre_norm norm_pre = {};     ///< if there is one
 };
 
 /// The outputs of a classifier: rows are images.
@@ -150,10 +155,11 @@ void require_image(const char* operation, const image_view& image, const Shape& 
 /// Buffers of a call for `batch` images. Patches, the blocks' buffers and those of means share memory: each is consumed
 /// before the next is filled.
 struct vit_buffers {
-  matrix_view<std::uint8_t> features;   ///< of each image
-  matrix_view<std::uint8_t> stream_u8;  ///< of this and the next, one is empty
-  matrix_view<std::int16_t> stream_s16;
+  matrix_view<std::uint8_t> features;    ///< of each image
+  matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
+  matrix_view<std::int16_t> stream_s16;  ///< codes of the residual stream
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape, index_t batch) {
     const index_t rows = size_product(batch, shape.tokens());

@@ -22,28 +22,33 @@ enum class vit_pooling {
 
 /// Sizes of a vision transformer. Its tokens are the class tokens, the register tokens, and the patches.
 struct vit_shape {
-  index_t channels = 0;
-  index_t height = 0;
-  index_t image_width = 0;
-  patch_size patch = 1;
-  index_t width = 0;
-  index_t heads = 1;
-  index_t hidden = 0;
-  index_t depth = 0;
-  index_t classes = 0;       ///< 0: no head; vit_features() alone
-  index_t class_tokens = 1;  ///< 2 with a distillation token
-  stream_codes stream = stream_codes::u8;
-  index_t registers = 0;  ///< register tokens: neither class tokens nor patches
-  vit_pooling pooling = vit_pooling::class_tokens;
-  normalization norm = normalization::layernorm;  ///< of all norms of the model
-  bool gated = false;                             ///< whether the blocks' perceptrons have a gate
+  index_t channels = 0;                             ///< of images
+  index_t height = 0;                               ///< of images
+  index_t image_width = 0;                          ///< of images
+  patch_size patch = 1;                             ///< in pixels
+  index_t width = 0;                                ///< channels of a token
+  index_t heads = 1;                                ///< number of heads
+  index_t hidden = 0;                               ///< width of the perceptrons' hidden layer
+  index_t depth = 0;                                ///< number of blocks
+  index_t classes = 0;                              ///< 0: no head; vit_features() alone
+  index_t class_tokens = 1;                         ///< 2 with a distillation token
+  stream_codes stream = stream_codes::u8;           ///< codes of the residual stream
+  index_t registers = 0;                            ///< register tokens: neither class tokens nor patches
+  vit_pooling pooling = vit_pooling::class_tokens;  ///< which tokens the head takes
+  normalization norm = normalization::layernorm;    ///< of all norms of the model
+  bool gated = false;                               ///< whether the blocks' perceptrons have a gate
 
+  /// Patches of an image.
   INTACT_INLINE constexpr index_t patches() const {
     return size_product(height / patch.height, image_width / patch.width);
   }
+  /// Class tokens and register tokens.
   INTACT_INLINE constexpr index_t prefix_tokens() const { return size_sum(class_tokens, registers); }
+  /// All tokens.
   INTACT_INLINE constexpr index_t tokens() const { return size_sum(patches(), prefix_tokens()); }
+  /// Samples of a patch.
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, patch.samples()); }
+  /// Sizes of a block.
   INTACT_INLINE constexpr block_shape block() const {
     return {{.tokens = tokens(), .width = width, .heads = heads}, hidden, norm, gated};
   }

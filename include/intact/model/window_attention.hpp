@@ -20,9 +20,9 @@ inline namespace INTACT_ABI {
 
 /// Sizes of multi-head self-attention inside windows.
 struct window_attention_shape {
-  window_grid grid;
-  index_t width = 0;
-  index_t heads = 1;
+  window_grid grid;   ///< tokens and windows
+  index_t width = 0;  ///< channels of all heads
+  index_t heads = 1;  ///< number of heads
 
   /// The attention of one window.
   INTACT_INLINE constexpr attention_shape per_window() const {
@@ -33,7 +33,7 @@ struct window_attention_shape {
 /// Parameters of multi-head self-attention inside windows: attention, and a position bias added to the logits. The
 /// softmax of `attention` is built for the scale of the sums.
 struct window_attention_parameters {
-  attention_parameters attention;
+  attention_parameters attention;                 ///< of the tokens of a window
   matrix_view<const std::uint8_t> position_bias;  ///< (heads * T) x T codes: rows [h * T, (h + 1) * T) are head h's
   add_parameters add_bias;                        ///< per key, all alike: codes of logits and bias to biased logits
 };
@@ -45,8 +45,9 @@ inline namespace INTACT_UNIT {
 /// Masks of shifted windows, by their place: 1 in the last row of windows, plus 2 in the last column. Those without
 /// elements hide no key.
 struct window_masks {
-  std::array<matrix_view<std::uint8_t>, 4> visible;
+  std::array<matrix_view<std::uint8_t>, 4> visible;  ///< one per place
 
+  /// Takes the masks from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr window_masks take(Workspace& memory, const window_grid& grid) {
     window_masks masks;
@@ -56,12 +57,14 @@ struct window_masks {
     return masks;
   }
 
+  /// Fills the masks.
   void compute(const window_grid& grid) const {
     for (std::size_t place = 1; place < visible.size() && grid.shift != 0; ++place) {
       shifted_window_mask(grid, place % 2 != 0, place / 2 != 0, visible[place]);
     }
   }
 
+  /// The mask of a window, by its number.
   constexpr key_mask of(const window_grid& grid, index_t window) const {
     const bool bottom = window / grid.windows_across() == grid.windows_down() - 1;
     const bool right = window % grid.windows_across() == grid.windows_across() - 1;
@@ -87,8 +90,8 @@ void require_window_attention(const window_attention_parameters& p, const window
 
 /// Scratch memory of a thread for one window and head.
 struct window_scratch {
-  kernel::attention_head_memory head;
-  kernel::attention_scratch band;
+  kernel::attention_head_memory head;  ///< of one head
+  kernel::attention_scratch band;      ///< of a band of rows
 
   /// Queries of a band: all of a window, if the L1 cache holds their logits.
   static constexpr index_t band_of(index_t tokens) {
@@ -96,6 +99,7 @@ struct window_scratch {
     return std::min(tokens, std::max(kernel::attention_band_bytes / std::max<index_t>(tokens, 1), least));
   }
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr window_scratch take(Workspace& memory, index_t tokens, index_t head_size) {
     return {.head = kernel::attention_head_memory::take(memory, tokens, head_size),

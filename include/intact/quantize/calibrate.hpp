@@ -24,8 +24,9 @@ inline namespace INTACT_UNIT {
 /// How the scales of tensors without power-of-two factors are chosen: by a range, or by least squared error.
 enum class observer { minmax, ema, percentile, omse };
 
+/// How a model is calibrated.
 struct calibration_options {
-  intact::observer observer = intact::observer::minmax;
+  intact::observer observer = intact::observer::minmax;  ///< how scales are chosen
   index_t batch = 10;  ///< images whose tensors are observed, and held in memory, at a time
 };
 

@@ -19,9 +19,9 @@ inline namespace INTACT_UNIT {
 
 /// The arguments of build_vit, and the float model whose weights are those of the codes.
 struct calibrated_vit {
-  float_vit model;
-  vit_scales scales;
-  vit_weights weights;
+  float_vit model;                         ///< with rounded weights
+  vit_scales scales;                       ///< of the tensors
+  vit_weights weights;                     ///< as codes
   std::vector<scale_change> changes = {};  ///< scales that were raised so that integers can represent them
 };
 

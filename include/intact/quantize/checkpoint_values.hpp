@@ -24,12 +24,13 @@ inline namespace INTACT_UNIT {
 
 /// The mean and the standard deviation of ImageNet's pixels from 0 to 1: red, green, blue.
 inline constexpr float imagenet_mean[] = {0.485F, 0.456F, 0.406F};
+/// Their standard deviations.
 inline constexpr float imagenet_deviation[] = {0.229F, 0.224F, 0.225F};
 
 /// Values that a checkpoint may leave open. A value given here comes first, then the checkpoint's metadata, then the
 /// configuration, then the default in brackets.
 struct checkpoint_options {
-  float_vit_options model = {};
+  float_vit_options model = {};                ///< heads and epsilon
   std::optional<image_sides> image_size = {};  ///< [the size that the model was trained for]
   std::optional<double> crop = {};             ///< [0.875]
   std::optional<interpolation> kind = {};      ///< [bicubic]
@@ -42,19 +43,19 @@ enum class value_origin { option, file, assumed };
 
 /// A value of a loaded model, for people.
 struct checkpoint_value {
-  std::string name;  ///< "heads"
-  std::string value;
-  std::string source;  ///< a file's key, or why it is assumed; empty if an option gives it
-  value_origin origin = value_origin::file;
+  std::string name;                          ///< "heads"
+  std::string value;                         ///< as text
+  std::string source;                        ///< a file's key, or why it is assumed; empty if an option gives it
+  value_origin origin = value_origin::file;  ///< where it comes from
 };
 
 /// A float model, how its images are prepared, and where that comes from.
 template <class Model>
 struct loaded_model {
-  Model model;
-  image_preprocessing preprocessing;
-  std::vector<checkpoint_value> values;
-  std::vector<std::string> unused;  ///< the file's tensors without a part in classification
+  Model model;                           ///< the float model
+  image_preprocessing preprocessing;     ///< of its images
+  std::vector<checkpoint_value> values;  ///< everything that was chosen, for people
+  std::vector<std::string> unused;       ///< the file's tensors without a part in classification
 };
 
 /// The shortest text from which a number is read again.

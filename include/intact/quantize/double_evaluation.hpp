@@ -29,13 +29,15 @@ using real::code_matrix;
 
 /// Which tensor of a model; see model/trace.hpp.
 struct tensor_name {
-  std::string name;
-  index_t block = -1;
-  index_t head = -1;
-  index_t window = -1;
+  std::string name;     ///< as in model/trace.hpp
+  index_t block = -1;   ///< -1: outside the blocks
+  index_t head = -1;    ///< -1: all heads
+  index_t window = -1;  ///< -1: all windows
 
+  /// By name, block, head and window.
   auto operator<=>(const tensor_name&) const = default;
 
+  /// The name for people.
   std::string text() const {
     return name + (block < 0 ? "" : ", block " + std::to_string(block)) +
            (head < 0 ? "" : ", head " + std::to_string(head)) +
@@ -70,6 +72,7 @@ inline code_matrix copy_weights(const owned_weights& weights) {
   });
 }
 
+/// A fully connected layer that adds to an s16 stream.
 inline code_matrix evaluate_linear(const code_matrix& x, const owned_linear& layer,
                                    const real::code_range& range = real::u8_codes) {
   return real::gemm(x, copy_weights(layer.weights), layer.scale.exact, range);
@@ -80,6 +83,7 @@ inline code_matrix evaluate_linear_onto(const code_matrix& stream, const code_ma
   return real::add_gemm(stream, x, copy_weights(layer.weights), layer.scale.exact);
 }
 
+/// A residual addition.
 inline code_matrix evaluate_add(const code_matrix& stream, const code_matrix& branch, const owned_add& p) {
   return real::add(stream, branch, p.exact, p.zero_points.stream, p.zero_points.branch);
 }
@@ -135,11 +139,11 @@ inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_b
 
 /// A transformer block.
 struct block_evaluation {
-  const owned_block& p;
-  block_shape shape;
-  stream_codes codes;
-  index_t block;
-  tensors& all;
+  const owned_block& p;  ///< its parameters
+  block_shape shape;     ///< its sizes
+  stream_codes codes;    ///< of the residual stream
+  index_t block;         ///< its number
+  tensors& all;          ///< receives every tensor
 
   /// The residual stream that leaves the block.
   const code_matrix& operator()(const code_matrix& stream) const {
@@ -304,17 +308,19 @@ class vit_evaluation {
 
 /// Outcome of a comparison. A tensor that is missing, unexpected, repeated or of another shape counts as one mismatch.
 struct comparison {
-  std::int64_t compared = 0;
-  std::int64_t mismatched = 0;
-  std::string first_mismatch;  ///< "qkv, block 0, (3, 5): expected 7, found 8"; empty if there is none
+  std::int64_t compared = 0;    ///< values
+  std::int64_t mismatched = 0;  ///< that differ
+  std::string first_mismatch;   ///< "qkv, block 0, (3, 5): expected 7, found 8"; empty if there is none
 };
 
 /// A trace that compares every tensor it is shown with the expected one. The expected tensors must outlive it.
 class trace_comparison {
  public:
+  /// Compares with these tensors.
   explicit trace_comparison(const tensors& expected) : expected_(expected) {}
   explicit trace_comparison(const tensors&&) = delete;
 
+  /// Compares one tensor.
   template <class View>
   void operator()(const trace_site& site, const View& found) {
     const tensor_name name{std::string(site.name), site.block, site.head, site.window};

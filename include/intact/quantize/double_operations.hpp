@@ -29,20 +29,21 @@ namespace intact {
 inline namespace INTACT_UNIT {
 
 namespace double_precision {
-
 namespace real {
 
 /// A matrix of codes, row-major without gaps.
 struct code_matrix {
-  index_t rows = 0;
-  index_t columns = 0;
-  std::vector<std::int32_t> values;
+  index_t rows = 0;                  ///< number of rows
+  index_t columns = 0;               ///< number of columns
+  std::vector<std::int32_t> values;  ///< row after row
 
   code_matrix() = default;
+  /// A matrix of zeros.
   code_matrix(index_t rows_, index_t columns_)
       : rows(rows_), columns(columns_), values(static_cast<std::size_t>(rows_ * columns_)) {}
-
+  /// Element (i, j).
   std::int32_t& operator()(index_t i, index_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  /// Element (i, j).
   std::int32_t operator()(index_t i, index_t j) const { return values[static_cast<std::size_t>(i * columns + j)]; }
 };
 
@@ -72,13 +73,13 @@ inline code_matrix copy_columns(const code_matrix& codes, index_t first, index_t
 
 /// The smallest and the largest code of an output.
 struct code_range {
-  double low = 0;
-  double high = 0;
+  double low = 0;   ///< the smallest
+  double high = 0;  ///< the largest
 };
-inline constexpr code_range u8_codes{0, 255};
-inline constexpr code_range u12_codes{0, 4095};
-inline constexpr code_range s16_codes{-32768, 32767};
-inline constexpr code_range s32_codes{-2147483648.0, 2147483647.0};
+inline constexpr code_range u8_codes{0, 255};                        ///< u8
+inline constexpr code_range u12_codes{0, 4095};                      ///< 12 bits
+inline constexpr code_range s16_codes{-32768, 32767};                ///< s16
+inline constexpr code_range s32_codes{-2147483648.0, 2147483647.0};  ///< s32
 
 /// The code nearest to a real number, and an addend that is a code: rounded first, as double need not hold the sum.
 inline std::int32_t nearest_code(double y, const code_range& range, std::int32_t addend = 0) {
@@ -89,7 +90,7 @@ inline std::int32_t nearest_code(double y, const code_range& range, std::int32_t
 /// computed at a time; rows of zeros complete the last eight.
 class packed_rows {
  public:
-  static constexpr index_t lanes = 8;
+  static constexpr index_t lanes = 8;  ///< interleaved rows
 
   /// Element (n, k) is element(n, k).
   template <class Element>
@@ -109,7 +110,7 @@ class packed_rows {
   template <class Matrix>
   explicit packed_rows(const Matrix& matrix) : packed_rows(matrix.rows, matrix.columns, matrix) {}
 
-  index_t rows() const { return rows_; }
+  index_t rows() const { return rows_; }  ///< number of rows
 
   /// The products of x with rows [first, first + lanes); `first` is a multiple of `lanes`.
   std::array<double, lanes> multiply(std::span<const double> x, index_t first) const {
@@ -393,7 +394,6 @@ inline code_matrix cut_patches(const image_view& image, const patch_size& patch)
 }
 
 }  // namespace real
-
 }  // namespace double_precision
 
 }  // namespace INTACT_UNIT

@@ -17,7 +17,9 @@ inline namespace INTACT_UNIT {
 template <class T>
 using row_major_matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+/// A row-major matrix of float.
 using float_matrix = row_major_matrix<float>;
+/// A row of float.
 using float_row = Eigen::RowVectorXf;
 
 /// A view as an Eigen matrix.
@@ -45,6 +47,7 @@ matrix_view<const typename Derived::Scalar> view_of(const Eigen::DenseBase<Deriv
   return {matrix.derived().data(), matrix.rows(), matrix.cols(), matrix.derived().outerStride()};
 }
 
+/// A view of an Eigen matrix, which must outlive it.
 template <class Derived>
 matrix_view<typename Derived::Scalar> view_of(Eigen::DenseBase<Derived>& matrix) {
   static_assert(detail::has_rows_in_memory<Derived>, "a view needs a row-major matrix in memory, or a block of one");

@@ -28,12 +28,13 @@ constexpr int128 floor_square_root(int128 x) {
 
 /// Sum, variance and reciprocal deviation of a row; of RMSNorm the sum is left out of all formulas, as 0.
 struct exact_layernorm_row {
-  int128 channels = 0;
-  int128 sum = 0;
+  int128 channels = 0;    ///< C
+  int128 sum = 0;         ///< of the row's values
   int128 variance = 0;    ///< C * sum x^2 - (sum x)^2, without epsilon
   int128 reciprocal = 0;  ///< R
   int128 unit = 0;        ///< (C * x - sum) * R / unit is the normalized value in units of 2^-24
 
+  /// Of shifted values, their zero point subtracted.
   exact_layernorm_row(std::span<const int128> x, std::uint64_t epsilon, std::int64_t epsilon_fraction,
                       normalization kind = normalization::layernorm)
       : channels(static_cast<int128>(x.size())) {
@@ -45,6 +46,7 @@ struct exact_layernorm_row {
     variance = channels * squares - sum * sum;
     normalize(epsilon, epsilon_fraction);
   }
+  /// The same with the epsilon of integer parameters.
   exact_layernorm_row(std::span<const int128> x, const layernorm_parameters& p,
                       normalization kind = normalization::layernorm)
       : exact_layernorm_row(x, p.epsilon, p.epsilon_fraction, kind) {}
@@ -62,6 +64,7 @@ struct exact_layernorm_row {
     const long double fraction = std::ldexp(static_cast<long double>(p.epsilon_fraction), -30);
     return std::sqrt(static_cast<long double>(variance) + static_cast<long double>(p.epsilon) + fraction);
   }
+  /// The normalized value in units of 2^-24, rounded.
   int128 normalized(int128 x) const { return floor_divide(centred(x) * reciprocal + unit / 2, unit); }
 
  private:

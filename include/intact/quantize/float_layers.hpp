@@ -18,26 +18,26 @@ inline namespace INTACT_UNIT {
 
 /// A fully connected layer: y = x * weight^T + bias, one row of weights per output channel.
 struct float_linear {
-  float_matrix weight;
-  float_row bias;
+  float_matrix weight;  ///< N x K
+  float_row bias;       ///< N; empty: none
 };
 
 /// LayerNorm, y = (x - mean) / sqrt(variance + epsilon) * weight + bias, per row; or RMSNorm,
 /// y = x / sqrt(mean square + epsilon) * weight + bias.
 struct float_layernorm {
-  float_row weight;
-  float_row bias;
+  float_row weight;  ///< gamma, one per channel
+  float_row bias;    ///< beta, one per channel
 };
 
 /// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))). With a gate:
 /// x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).
 struct float_block {
-  float_layernorm norm1;
-  float_linear qkv;
-  float_linear proj;
-  float_layernorm norm2;
-  float_linear fc1;
-  float_linear fc2;
+  float_layernorm norm1;                                       ///< before attention
+  float_linear qkv;                                            ///< to queries, keys and values
+  float_linear proj;                                           ///< after attention
+  float_layernorm norm2;                                       ///< before the perceptron
+  float_linear fc1;                                            ///< the perceptron's first layer
+  float_linear fc2;                                            ///< the perceptron's second layer
   activation_function activation = activation_function::gelu;  ///< f
   float_linear up = {};                                        ///< only with a gate
 };
@@ -46,9 +46,11 @@ struct float_block {
 inline float_linear_view view_of(const float_linear& layer) {
   return {view_of(layer.weight), span_of(layer.bias)};
 }
+/// A view, which must not outlive the argument.
 inline float_layernorm_view view_of(const float_layernorm& norm) {
   return {span_of(norm.weight), span_of(norm.bias)};
 }
+/// The same of a block.
 inline float_block_view view_of(const float_block& block, const block_shape& shape, float epsilon, index_t position) {
   return {.shape = shape,
           .norm1 = view_of(block.norm1),

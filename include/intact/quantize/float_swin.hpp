@@ -27,26 +27,26 @@ inline namespace INTACT_UNIT {
 
 /// A block and its position biases, one row per relative position of two tokens of a window, one column per head.
 struct float_swin_block {
-  float_block block;
+  float_block block;           ///< attention and perceptron
   float_matrix position_bias;  ///< (2 window - 1)^2 x heads
 };
 
 /// A Swin stage: blocks, and the merging after them.
 struct float_swin_stage {
-  std::vector<float_swin_block> blocks;
-  float_layernorm merge_norm;  ///< these two not of the last Swin stage
-  float_matrix reduction;      ///< next width x 4 width
+  std::vector<float_swin_block> blocks;  ///< from the first to the last
+  float_layernorm merge_norm;            ///< these two not of the last Swin stage
+  float_matrix reduction;                ///< next width x 4 width
 };
 
 /// A Swin transformer of the architecture and with the names of timm's. Const objects may be shared between threads.
 struct float_swin : pixel_normalization {
-  swin_shape shape;
-  float epsilon = 1e-5f;  ///< of every LayerNorm
-  float_linear patch;     ///< weights width x (channels * patch^2), columns in the order of im2col
-  float_layernorm patch_norm;
-  std::vector<float_swin_stage> stages;
-  float_layernorm norm;
-  float_linear head;
+  swin_shape shape;                      ///< sizes
+  float epsilon = 1e-5f;                 ///< of every LayerNorm
+  float_linear patch;                    ///< weights width x (channels * patch^2), columns in the order of im2col
+  float_layernorm patch_norm;            ///< after the patch embedding
+  std::vector<float_swin_stage> stages;  ///< from the first to the last
+  float_layernorm norm;                  ///< the final LayerNorm
+  float_linear head;                     ///< classes x width
 };
 
 /// A view of block `position` of Swin stage `s`; `number` counts the blocks of all Swin stages.
@@ -307,6 +307,7 @@ inline float_swin load_float_swin(const named_tensors& tensors, const float_swin
   reader.require_all_read();
   return model;
 }
+/// The same from a file.
 inline float_swin load_float_swin(const safetensors_file& file, const float_swin_options& options = {}) {
   return load_float_swin(named_tensors::all_of(file), options);
 }

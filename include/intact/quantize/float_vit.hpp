@@ -25,14 +25,14 @@ inline namespace INTACT_UNIT {
 /// with a head of its own, and averages both heads' logits: halves of the two, in one row, are one head of both
 /// tokens. Const objects may be shared between threads.
 struct float_vit : pixel_normalization {
-  vit_shape shape;
-  float epsilon = 1e-6f;     ///< of every norm
-  float_linear patch;        ///< weights width x (channels * patch^2), columns in the order of im2col
-  float_matrix class_token;  ///< prefix tokens x width: class tokens, then register tokens
-  float_matrix positions;    ///< tokens x width
-  std::vector<float_block> blocks;
-  float_layernorm norm;                          ///< of the features
-  float_linear head;                             ///< classes x head features; none if there are no classes
+  vit_shape shape;                  ///< sizes
+  float epsilon = 1e-6f;            ///< of every norm
+  float_linear patch;               ///< weights width x (channels * patch^2), columns in the order of im2col
+  float_matrix class_token;         ///< prefix tokens x width: class tokens, then register tokens
+  float_matrix positions;           ///< tokens x width
+  std::vector<float_block> blocks;  ///< from the first to the last
+  float_layernorm norm;             ///< of the features
+  float_linear head;                ///< classes x head features; none if there are no classes
   std::optional<float_layernorm> norm_pre = {};  ///< before the first block
 };
 
@@ -279,6 +279,7 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
   reader.require_all_read();
   return model;
 }
+/// The same from a file.
 inline float_vit load_float_vit(const safetensors_file& file, const float_vit_options& options = {}) {
   return load_float_vit(named_tensors::all_of(file), options);
 }

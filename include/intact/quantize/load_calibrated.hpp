@@ -24,22 +24,24 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// The metadata "format" of files with a calibrated vision transformer.
 inline constexpr const char* calibrated_vit_format = "intact-calibrated-vit";
+/// The same of a Swin transformer.
 inline constexpr const char* calibrated_swin_format = "intact-calibrated-swin";
 
 /// A vision transformer that was calibrated elsewhere, and the recipe for its integer model.
 struct loaded_calibrated_vit {
-  calibrated_vit model;
-  quantization_recipe recipe;
+  calibrated_vit model;        ///< float model, scales and codes
+  quantization_recipe recipe;  ///< of the integer model
 };
 
 /// The same of a Swin transformer.
 struct loaded_calibrated_swin {
-  float_swin model;
-  swin_scales scales;
-  swin_weights weights;
+  float_swin model;                   ///< with the weights of the codes
+  swin_scales scales;                 ///< of the tensors
+  swin_weights weights;               ///< as codes
   std::vector<scale_change> changes;  ///< scales that were raised so that integers can represent them
-  quantization_recipe recipe;
+  quantization_recipe recipe;         ///< of the integer model
 };
 
 namespace detail {

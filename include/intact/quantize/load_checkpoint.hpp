@@ -25,6 +25,7 @@ inline constexpr float hugging_face_epsilon = 1e-12F;
 /// Likewise, in timm's models that have a LayerNorm before the blocks.
 inline constexpr float clip_epsilon = 1e-5F;
 
+/// A vision transformer of a checkpoint.
 using loaded_checkpoint = loaded_model<float_vit>;
 
 namespace detail {

@@ -23,6 +23,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// A Swin transformer of a checkpoint.
 using loaded_swin_checkpoint = loaded_model<float_swin>;
 
 /// Whether tensors under timm's names are those of a Swin transformer, whose blocks are in Swin stages.

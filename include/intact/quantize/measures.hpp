@@ -18,8 +18,8 @@ inline namespace INTACT_UNIT {
 
 /// Sums of squares of a signal and of its errors.
 struct squared_error {
-  double signal = 0;
-  double noise = 0;
+  double signal = 0;  ///< sum of squares
+  double noise = 0;   ///< sum of squares of the errors
 
   /// 10 * log10(signal / noise), the signal to quantization noise ratio in decibels; infinite without noise.
   double sqnr_db() const { return 10 * std::log10(signal / noise); }

@@ -58,14 +58,14 @@ inline double multiply_adds(const swin_shape& shape) {
 
 /// Weights and scales of a layer of an integer model.
 struct layer_summary {
-  std::string name;
-  index_t block = -1;  ///< -1: outside the blocks; those of a Swin transformer are numbered through all Swin stages
-  index_t rows = 0;
-  index_t columns = 0;
-  int bits = 8;               ///< of a weight
-  std::size_t bytes = 0;      ///< of the stored weights
+  std::string name;       ///< of the layer
+  index_t block = -1;     ///< -1: outside the blocks; those of a Swin transformer are numbered through all Swin stages
+  index_t rows = 0;       ///< output channels
+  index_t columns = 0;    ///< the inner dimension
+  int bits = 8;           ///< of a weight
+  std::size_t bytes = 0;  ///< of the stored weights
   double smallest_scale = 0;  ///< output codes per unit of the sums, over all channels
-  double largest_scale = 0;
+  double largest_scale = 0;   ///< over all channels
 };
 
 namespace detail {
@@ -115,6 +115,7 @@ inline std::vector<layer_summary> layer_summaries(const integer_vit& model) {
   }
   return all;
 }
+/// The same of a Swin transformer.
 inline std::vector<layer_summary> layer_summaries(const integer_swin& model) {
   const swin_tensors& tensors = model.tensors();
   std::vector<layer_summary> all = {detail::summarize_layer("patch", -1, tensors.patch.weights, tensors.patch.scale)};

@@ -80,6 +80,7 @@ enum class granularity { tensor, channel };
 /// Source:    docs/numerics.md, section 1.
 class range_observer {
  public:
+  /// An observer without a range. Errors: percentile ranges per channel.
   explicit range_observer(range_rule rule, intact::granularity granularity = granularity::tensor)
       : rule_(rule), granularity_(granularity) {
     if (rule == range_rule::percentile && granularity == granularity::channel) {
@@ -87,6 +88,7 @@ class range_observer {
     }
   }
 
+  /// Takes a batch: matrices of the same columns.
   void update(float_batch batch) {
     detail::require_batch("range_observer", "batch", batch);
     const std::vector<value_range> now = ranges_of(batch);
@@ -99,6 +101,7 @@ class range_observer {
       ranges_[c] = merged(ranges_[c], now[c]);
     }
   }
+  /// Takes a batch of one matrix.
   void update(matrix_view<const float> batch) { update(float_batch(&batch, 1)); }
 
   /// The range of the tensor, or of channel c, after at least one batch.

@@ -28,6 +28,7 @@ struct part_error {
   index_t block = -1;  ///< of attention and mlp
   double sqnr_db = 0;  ///< signal to quantization noise of the part's addition to the stream; of the head, of logits
 
+  /// The name for people.
   std::string text() const { return block < 0 ? part : part + " of block " + std::to_string(block); }
 };
 

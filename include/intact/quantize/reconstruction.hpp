@@ -31,6 +31,7 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// How weights and scales are chosen.
 struct reconstruction_options {
   weight_rounding rounding = weight_rounding::compensated;  ///< compensated: biases compensate mean errors, too
   std::function<void()> block_done = [] {};                 ///< called after every block

@@ -42,8 +42,10 @@ enum class tensor_kind {
   count
 };
 
+/// Kinds of tensors.
 inline constexpr std::size_t tensor_kind_count = static_cast<std::size_t>(tensor_kind::count);
 
+/// Their names for people.
 inline constexpr std::array<const char*, tensor_kind_count> tensor_kind_names = {"weights",
                                                                                  "pixels",
                                                                                  "embedding",
@@ -56,6 +58,7 @@ inline constexpr std::array<const char*, tensor_kind_count> tensor_kind_names = 
                                                                                  "proj, fc2 outputs",
                                                                                  "GELU"};
 
+/// Kinds that are quantized in a simulation.
 using tensor_kind_set = std::bitset<tensor_kind_count>;
 
 /// Whether the integer model of a recipe has tensors of a kind in codes of their own.
@@ -77,10 +80,11 @@ inline tensor_kind_set all_tensor_kinds(const quantization_recipe& recipe) {
 
 /// The kinds of tensors of a recipe, each by itself and all at once, for a budget of errors.
 struct budget_case {
-  std::string name;
-  tensor_kind_set kinds;
+  std::string name;       ///< for people
+  tensor_kind_set kinds;  ///< that are quantized
 };
 
+/// The cases of a recipe.
 inline std::vector<budget_case> budget_cases(const quantization_recipe& recipe) {
   std::vector<budget_case> all;
   for (std::size_t kind = 0; kind < tensor_kind_count; ++kind) {

@@ -15,15 +15,15 @@ inline namespace INTACT_UNIT {
 
 /// Weights of a Swin stage's layers.
 struct swin_stage_weights {
-  std::vector<block_weights> blocks;
-  scaled_weights reduction;  ///< not of the last Swin stage
+  std::vector<block_weights> blocks;  ///< from the first to the last
+  scaled_weights reduction;           ///< not of the last Swin stage
 };
 
 /// Weights of a Swin transformer's layers.
 struct swin_weights {
-  scaled_weights patch;  ///< of patch_layer
-  std::vector<swin_stage_weights> stages;
-  scaled_weights head;
+  scaled_weights patch;                    ///< of patch_layer
+  std::vector<swin_stage_weights> stages;  ///< from the first to the last
+  scaled_weights head;                     ///< of the classes
 };
 
 /// Quantizes the weights of all layers. Blocks are numbered through all Swin stages.

@@ -19,9 +19,9 @@ inline namespace INTACT_UNIT {
 
 /// Weights of a vision transformer's layers.
 struct vit_weights {
-  scaled_weights patch;  ///< of patch_layer
-  std::vector<block_weights> blocks;
-  scaled_weights head;
+  scaled_weights patch;               ///< of patch_layer
+  std::vector<block_weights> blocks;  ///< from the first to the last
+  scaled_weights head;                ///< of the classes
 };
 
 namespace detail {

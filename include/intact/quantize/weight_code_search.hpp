@@ -30,6 +30,7 @@ class attention_weight_error {
     counts_ += counts;
   }
 
+  /// The error of attention times V with these weights.
   double operator()(const exp_values<std::uint8_t>& weights) const {
     double error = 0, sum = 0;
     for (std::size_t a = 0; a < weights.size(); ++a) {

@@ -22,16 +22,19 @@
 namespace intact {
 inline namespace INTACT_UNIT {
 
+/// A row-major matrix of double.
 using double_matrix = row_major_matrix<double>;
 
 /// The steps of a layer's weights: weight (n, k) is code * scale[n] * 2^shift(n, k / group).
 struct weight_steps {
-  std::vector<float> scale;
-  row_major_matrix<std::uint8_t> shift;
-  index_t group = 1;
-  code_range codes = s8_codes;
+  std::vector<float> scale;              ///< one per output channel
+  row_major_matrix<std::uint8_t> shift;  ///< N x ceil(K / group); zeros if there are none
+  index_t group = 1;                     ///< columns that share a shift
+  code_range codes = s8_codes;           ///< that weights can take
 
+  /// The step of a weight.
   float step(index_t n, index_t k) const { return std::ldexp(scale[static_cast<std::size_t>(n)], shift(n, k / group)); }
+  /// The nearest code of a weight.
   int code(index_t n, index_t k, float weight) const { return quantize_code(weight, {step(n, k), 0}, codes); }
 };
 
@@ -112,8 +115,8 @@ inline s8_matrix round_compensated(const float_matrix& weight, const double_matr
 
 /// Codes of a layer's weights and their steps.
 struct rounded_weights {
-  weight_steps steps;
-  row_major_matrix<std::int8_t> codes;
+  weight_steps steps;                   ///< their steps
+  row_major_matrix<std::int8_t> codes;  ///< N x K
 };
 
 /// How weights become codes: each to the nearest; or so that later weights of a row compensate the errors of earlier

@@ -26,9 +26,11 @@ template <bool Signed>
 class wide_integer {
  public:
   constexpr wide_integer() = default;
+  /// The same number.
   template <std::integral T>
   constexpr wide_integer(T x)
       : low_(static_cast<std::uint64_t>(x)), high_(std::is_signed_v<T> && x < T{0} ? ~std::uint64_t{0} : 0) {}
+  /// The same bits.
   constexpr explicit wide_integer(const wide_integer<!Signed>& x) : low_(x.low()), high_(x.high()) {}
 
   /// Rounds towards zero.
@@ -41,6 +43,7 @@ class wide_integer {
     *this = x < 0 ? -*this : *this;
   }
 
+  /// The low bits; of bool, whether the number is not 0.
   template <std::integral T>
   constexpr explicit operator T() const {
     return std::is_same_v<T, bool> ? (low_ | high_) != 0 : static_cast<T>(low_);
@@ -62,12 +65,13 @@ class wide_integer {
     return is_negative() ? -rounded : rounded;
   }
 
-  constexpr std::uint64_t low() const { return low_; }
-  constexpr std::uint64_t high() const { return high_; }
+  constexpr std::uint64_t low() const { return low_; }    ///< the low half
+  constexpr std::uint64_t high() const { return high_; }  ///< the high half
+  /// Whether the number is below 0.
   constexpr bool is_negative() const { return Signed && high_ >> 63 != 0; }
 
-  constexpr wide_integer operator+() const { return *this; }
-  constexpr wide_integer operator-() const { return wide_integer() - *this; }
+  constexpr wide_integer operator+() const { return *this; }                   ///< the number
+  constexpr wide_integer operator-() const { return wide_integer() - *this; }  ///< the negative
 
   friend constexpr wide_integer operator+(wide_integer a, wide_integer b) {
     const std::uint64_t low = a.low_ + b.low_;
@@ -113,7 +117,7 @@ class wide_integer {
   friend constexpr wide_integer& operator/=(wide_integer& a, wide_integer b) { return a = a / b; }
   friend constexpr wide_integer& operator<<=(wide_integer& a, int n) { return a = a << n; }
   friend constexpr wide_integer& operator>>=(wide_integer& a, int n) { return a = a >> n; }
-  constexpr wide_integer& operator++() { return *this += 1; }
+  constexpr wide_integer& operator++() { return *this += 1; }  ///< adds 1
 
   friend constexpr bool operator==(wide_integer a, wide_integer b) { return a.low_ == b.low_ && a.high_ == b.high_; }
   friend constexpr std::strong_ordering operator<=>(wide_integer a, wide_integer b) {
@@ -161,12 +165,16 @@ class wide_integer {
   std::uint64_t high_ = 0;
 };
 
+/// The result of a division.
 template <bool Signed>
 struct wide_integer<Signed>::division {
+  /// Rounded towards zero, and what remains.
   wide_integer quotient, remainder;
 };
 
+/// 128 bits with a sign: the compiler's type, if it has one.
 INTACT_DECLARE_INT128(int128, signed, wide_integer<true>);
+/// 128 bits without a sign.
 INTACT_DECLARE_INT128(uint128, unsigned, wide_integer<false>);
 
 /// 2^exponent.

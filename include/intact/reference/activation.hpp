@@ -10,6 +10,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::activation().
 template <class Code>
 void activation(matrix_view<Code> codes, std::span<const std::uint8_t> table, matrix_view<std::uint8_t> y) {
   require_activation(codes, table, y);

@@ -11,6 +11,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::add().
 inline void add(matrix_view<const std::uint8_t> stream, matrix_view<const std::uint8_t> branch,
                 const add_parameters& scale, matrix_view<std::uint8_t> y) {
   require_add(stream, branch, scale, y);

@@ -11,6 +11,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::average_pool().
 template <class X, class Stage>
 void average_pool(matrix_view<X> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   require_average_pool<std::remove_const_t<X>>(x, stage, y);

@@ -10,6 +10,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::convert_codes().
 template <class Stage>
 void convert_codes(matrix_view<const std::uint8_t> x, const Stage& stage, matrix_view<typename Stage::output> y) {
   require_convert_codes(x, stage, y);

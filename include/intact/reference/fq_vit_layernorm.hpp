@@ -69,8 +69,8 @@ constexpr std::int64_t rounded_to_even(std::int64_t x, int shift) {
 
 /// An 8-bit multiplier, rounded down, of 2^-exponent.
 struct byte_multiplier {
-  int mantissa = 0;
-  int exponent = 31;
+  int mantissa = 0;   ///< 8 bits
+  int exponent = 31;  ///< of the power of two
 };
 
 /// The multiplier of n * 2^shift / d: the smallest exponent of 0..31 that leaves its leading bit in the mantissa's.
@@ -85,9 +85,9 @@ constexpr byte_multiplier floored_multiplier(std::uint64_t n, int shift, std::ui
 
 /// The numbers that a row's values share: their sum, and C times their deviation as root * 2^(length / 2 - 60).
 struct row_deviation {
-  std::int64_t sum = 0;
-  std::uint64_t root = 0;
-  int half_length = 0;
+  std::int64_t sum = 0;    ///< of the values
+  std::uint64_t root = 0;  ///< with half_length: C times the deviation
+  int half_length = 0;     ///< half the length of the variance, made even
 };
 
 /// One channel: value is (code - zero_point) << shift.

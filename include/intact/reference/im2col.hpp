@@ -10,6 +10,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::im2col().
 inline void im2col(const image_view& image, const patch_size& patch, matrix_view<std::uint8_t> y) {
   require_im2col(image, patch, y);
   const index_t patches_per_row = image.width / patch.width;

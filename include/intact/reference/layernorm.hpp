@@ -46,6 +46,7 @@ void layernorm_row(const Code* codes, index_t channels, const layernorm_paramete
   }
 }
 
+/// The specification of intact::layernorm().
 template <class X>
 void layernorm(matrix_view<X> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   require_layernorm<std::remove_const_t<X>>(x, p, y);

@@ -12,6 +12,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// -log2(e / sum), rounded to an integer.
 template <log2_rounding Rounding>
 int rounded_log2(std::uint64_t e, std::uint64_t sum) {
   return Rounding == log2_rounding::round_log ? log2_code_round_log(e, sum) : log2_code(e, sum);
@@ -29,6 +30,7 @@ std::uint64_t exp_sum(matrix_view<const std::uint8_t> logits, index_t i, int lar
 
 template <attention_code Format = attention_code::u8_masked, log2_rounding Rounding = log2_rounding::round_ratio,
           class T>
+/// The specification of intact::log_softmax().
 void log_softmax(matrix_view<const std::uint8_t> logits, exp_table<T> table,
                  typename attention_codes<Format>::view codes) {
   require_log_softmax<Format>(logits, table, codes);

@@ -10,6 +10,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::multiply().
 template <class Stage>
 void multiply(const quantized_matrix& a, const quantized_matrix& b, const Stage& stage,
               matrix_view<typename Stage::output> y) {

@@ -9,6 +9,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::patch_merge().
 template <class X, class T = std::remove_const_t<X>>
 void patch_merge(matrix_view<X> x, index_t height, index_t width, std::type_identity_t<T> padding, matrix_view<T> y) {
   require_patch_merge(x, height, width, y);

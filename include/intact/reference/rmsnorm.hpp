@@ -12,6 +12,7 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace reference {
 
+/// The specification of intact::rmsnorm().
 template <class X>
 void rmsnorm(matrix_view<X> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
   require_rmsnorm<std::remove_const_t<X>>(x, p, y);

@@ -23,6 +23,7 @@ void for_each_window_token(const window_grid& grid, const Body& body) {
   }
 }
 
+/// The specification of intact::window_partition().
 template <class X, class T = std::remove_const_t<X>>
 void window_partition(matrix_view<X> x, const window_grid& grid, std::type_identity_t<T> padding, matrix_view<T> y) {
   require_window_partition(x, grid, y);
@@ -36,6 +37,7 @@ void window_partition(matrix_view<X> x, const window_grid& grid, std::type_ident
   });
 }
 
+/// The specification of intact::window_reverse().
 template <class X, class T = std::remove_const_t<X>>
 void window_reverse(matrix_view<X> x, const window_grid& grid, matrix_view<T> y) {
   require_window_reverse(x, grid, y);

@@ -23,17 +23,19 @@ namespace simd {
 /// The instruction sets of isa::all, with all their flags, that the processor offers and whose registers the operating
 /// system saves. A set without a flag of its own is offered where its parent is.
 struct processor {
-  bool sse2 = false;
-  bool sse4_1 = false;
-  bool avx2 = false;
-  bool avx2_vnni = false;
-  bool avx512bw = false;
-  bool avx512vnni = false;
-  bool avx512vbmi = false;
-  bool neon = false;
-  bool neon_dotprod = false;
-  bool neon_i8mm = false;
+  bool sse2 = false;          ///< SSE2
+  bool sse4_1 = false;        ///< SSE4.1
+  bool avx2 = false;          ///< AVX2
+  bool avx2_vnni = false;     ///< AVX2 and AVX-VNNI
+  bool avx512bw = false;      ///< AVX-512 F, BW, CD, DQ and VL
+  bool avx512vnni = false;    ///< those and VNNI
+  bool avx512vbmi = false;    ///< those, IFMA and VBMI
+  bool neon = false;          ///< of AArch64
+  bool neon_dotprod = false;  ///< those of Armv8.2 with dot products
+  bool neon_i8mm = false;     ///< those with products of 8-bit matrices
 
+  /// Whether the processor offers a set.
+  /// @{
   INTACT_INLINE constexpr bool offers(isa::scalar) const { return true; }
   INTACT_INLINE constexpr bool offers(isa::sse2) const { return sse2; }
   INTACT_INLINE constexpr bool offers(isa::sse4_1) const { return sse4_1; }
@@ -45,6 +47,7 @@ struct processor {
   INTACT_INLINE constexpr bool offers(isa::neon) const { return neon; }
   INTACT_INLINE constexpr bool offers(isa::neon_dotprod) const { return neon_dotprod; }
   INTACT_INLINE constexpr bool offers(isa::neon_i8mm) const { return neon_i8mm; }
+  /// @}
 };
 
 namespace detail {

@@ -10,37 +10,30 @@
 // cmake/isas.cmake, the tests and the documents are checked against it.
 //
 // A tag inherits from the set that it extends. A primitive of simd/ without a specialization for a set is that of its
-// parent, and so is each constant of the tag that it does not define itself. A tag has
-//
-//   name               the tag's own name
-//   family             processors that may have it: "any", "x86" or "aarch64"
-//   flags              compiler flags that allow it
-//   compiled           whether the flags of this translation unit do
-//   register_bits      of the registers that kernels use
-//   gemm_accumulators  accumulators per row in the largest tile of a matrix product. Tiles have up to 6 rows: 6 x 4 use
-//                      24 of 32 registers, 6 x 2 use 12 of 16
-//   adds_s4_in_16_bits whether products with s4 weights are added in 16 bits for some steps (s4_dot.hpp): the set
-//                      multiplies bytes and adds pairs of products, but has no byte dot product
-//   parent             the set that it extends; isa::scalar has none
+// parent, and so is each constant of the tag that it does not define itself; isa::scalar describes the constants.
+// Tiles have up to 6 rows: of 4 accumulators they use 24 of 32 registers, of 2 they use 12 of 16. Sets that add
+// products with s4 weights in 16 bits (s4_dot.hpp) multiply bytes and add pairs of products, but have no byte dot
+// product.
 
 namespace intact {
 inline namespace INTACT_ABI {
 namespace isa {
 
+/// A set that extends another one.
 template <class Parent>
 struct extends : Parent {
-  using parent = Parent;
+  using parent = Parent;  ///< the set that it extends; isa::scalar has none
 };
 
 /// Plain C++, on any processor.
 struct scalar {
-  static constexpr std::string_view name = "scalar";
-  static constexpr std::string_view family = "any";
-  static constexpr std::string_view flags = "";
-  static constexpr bool compiled = true;
-  static constexpr int register_bits = 32;
-  static constexpr unsigned gemm_accumulators = 1;
-  static constexpr bool adds_s4_in_16_bits = false;
+  static constexpr std::string_view name = "scalar";  ///< the tag's own name
+  static constexpr std::string_view family = "any";   ///< processors that may have it: "any", "x86" or "aarch64"
+  static constexpr std::string_view flags = "";       ///< compiler flags that allow it
+  static constexpr bool compiled = true;              ///< whether the flags of this translation unit do
+  static constexpr int register_bits = 32;            ///< of the registers that kernels use
+  static constexpr unsigned gemm_accumulators = 1;    ///< per row in the largest tile of a matrix product
+  static constexpr bool adds_s4_in_16_bits = false;   ///< whether products with s4 weights are, for some steps
 };
 
 /// 128-bit registers; products widened to 16 bits. Every processor of x86-64 has it.

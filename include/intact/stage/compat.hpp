@@ -21,18 +21,21 @@ inline namespace INTACT_ABI {
 
 /// The parameters that the stages of this file share. Spans are per output channel; nothing is owned.
 struct compat_scale {
-  std::span<const std::int32_t> bias;
+  std::span<const std::int32_t> bias;        ///< in units of the accumulator, with the input's zero point in it
   std::span<const std::int32_t> multiplier;  ///< 2^30..2^31 - 1, or 0: the factor's 31 leading bits
   std::span<const std::int32_t> exponent;    ///< -31..30: the factor is multiplier * 2^(exponent - 31)
-  int zero_point = 0;
+  int zero_point = 0;                        ///< of the output
 
   /// 33 bits: its products with factors are -2^63 + 2^32 or more, and below 2^63.
   INTACT_INLINE constexpr std::int64_t corrected(std::int32_t accumulator, index_t n) const {
     return std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
   }
+  /// The multiplier of a channel.
   INTACT_INLINE constexpr std::int64_t factor(index_t n) const { return multiplier[static_cast<std::size_t>(n)]; }
+  /// The exponent of a channel.
   INTACT_INLINE constexpr int power(index_t n) const { return exponent[static_cast<std::size_t>(n)]; }
 
+  /// Refuses spans of other sizes and values out of range; messages name the operation.
   template <class Out>
   INTACT_INLINE void require(const char* operation, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
@@ -51,12 +54,13 @@ struct compat_scale {
 /// (They multiply by a float32 factor in float32 arithmetic; where that is exact, the codes are equal.)
 template <class Out>
 struct round_half_to_even {
-  using output = Out;
+  using output = Out;  ///< of y
 
-  compat_scale scale;
-  Out low = std::numeric_limits<Out>::min();
-  Out high = std::numeric_limits<Out>::max();
+  compat_scale scale;                          ///< of the accumulators
+  Out low = std::numeric_limits<Out>::min();   ///< codes below it become it
+  Out high = std::numeric_limits<Out>::max();  ///< codes above it become it
 
+  /// The output of channel n.
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     const int shift = 31 - scale.power(n);
@@ -66,6 +70,7 @@ struct round_half_to_even {
     const bool up = twice_rest > one || (twice_rest == one && down % 2 != 0);
     return clamp_code(down + (up ? 1 : 0) + scale.zero_point, low, high);
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
     require_at_least(operation, "high", high, low);
@@ -76,17 +81,19 @@ struct round_half_to_even {
 /// ((a * m >> (30 - e)) + 1) >> 1, which is equal and fits 64 bits.
 template <class Out>
 struct single_rounding {
-  using output = Out;
+  using output = Out;  ///< of y
 
-  compat_scale scale;
-  Out low = std::numeric_limits<Out>::min();
-  Out high = std::numeric_limits<Out>::max();
+  compat_scale scale;                          ///< of the accumulators
+  Out low = std::numeric_limits<Out>::min();   ///< codes below it become it
+  Out high = std::numeric_limits<Out>::max();  ///< codes above it become it
 
+  /// The output of channel n.
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const int shift = 31 - scale.power(n);
     const std::int64_t product = scale.corrected(accumulator, n) * scale.factor(n);
     return clamp_code((((product >> (shift - 1)) + 1) >> 1) + scale.zero_point, low, high);
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
     require_at_least(operation, "high", high, low);
@@ -98,12 +105,13 @@ struct single_rounding {
 /// Range: a << max(e, 0) fits int32. Beyond it, where TensorFlow Lite's result is undefined, this one saturates.
 template <class Out>
 struct double_rounding {
-  using output = Out;
+  using output = Out;  ///< of y
 
-  compat_scale scale;
-  Out low = std::numeric_limits<Out>::min();
-  Out high = std::numeric_limits<Out>::max();
+  compat_scale scale;                          ///< of the accumulators
+  Out low = std::numeric_limits<Out>::min();   ///< codes below it become it
+  Out high = std::numeric_limits<Out>::max();  ///< codes above it become it
 
+  /// The output of channel n.
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const int power = scale.power(n);
     const std::int64_t left = std::int64_t{1} << (power > 0 ? power : 0);
@@ -111,6 +119,7 @@ struct double_rounding {
     const std::int32_t product = doubled_high(shifted, static_cast<std::int32_t>(scale.factor(n)));
     return clamp_code(std::int64_t{divided(product, power < 0 ? -power : 0)} + scale.zero_point, low, high);
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     scale.template require<Out>(operation, channels);
     require_at_least(operation, "high", high, low);
@@ -132,18 +141,20 @@ struct double_rounding {
 /// y = clamp(((a + 2^(shift - 1)) >> shift) + zp): a factor of 2^-shift for all channels, halves up; shift 1..31.
 template <class Out>
 struct round_power_of_two {
-  using output = Out;
+  using output = Out;  ///< of y
 
-  std::span<const std::int32_t> bias;
-  int shift = 1;
-  int zero_point = 0;
-  Out low = std::numeric_limits<Out>::min();
-  Out high = std::numeric_limits<Out>::max();
+  std::span<const std::int32_t> bias;          ///< in units of the accumulator
+  int shift = 1;                               ///< 1..31
+  int zero_point = 0;                          ///< of the output
+  Out low = std::numeric_limits<Out>::min();   ///< codes below it become it
+  Out high = std::numeric_limits<Out>::max();  ///< codes above it become it
 
+  /// The output of channel n.
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     const std::int64_t corrected = std::int64_t{accumulator} + bias[static_cast<std::size_t>(n)];
     return clamp_code(((corrected + (std::int64_t{1} << (shift - 1))) >> shift) + zero_point, low, high);
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_equal(operation, "size of bias", std::ssize(bias), channels);
     require_between(operation, "shift", shift, 1, 31);

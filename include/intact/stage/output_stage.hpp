@@ -54,9 +54,11 @@ inline namespace INTACT_ABI {
 
 /// y = a: the accumulators themselves.
 struct raw_accumulator {
-  using output = std::int32_t;
+  using output = std::int32_t;  ///< of y
 
+  /// The output of channel n.
   INTACT_INLINE constexpr output operator()(std::int32_t accumulator, index_t) const { return accumulator; }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char*, index_t, index_t) const {}
 };
 
@@ -65,15 +67,17 @@ struct raw_accumulator {
 template <class Out, class Scale = channel_scale, int Bits = 8 * static_cast<int>(sizeof(Out))>
 struct requantize {
   static_assert(Bits == 8 * sizeof(Out) || std::is_unsigned_v<Out>, "codes narrower than their type are unsigned");
-  using output = Out;
+  using output = Out;  ///< of y
 
-  Scale scale;
+  Scale scale;  ///< of the accumulators
 
+  /// The output of channel n.
   INTACT_INLINE constexpr Out operator()(std::int32_t accumulator, index_t n) const {
     constexpr std::int64_t high = std::numeric_limits<Out>::max() >> (8 * sizeof(Out) - Bits);
     const Out y = saturate<Out>(mul_shift(accumulator, scale.channel(n)));
     return y > high ? static_cast<Out>(high) : y;
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_scale(operation, scale, channels);
   }
@@ -81,19 +85,22 @@ struct requantize {
 
 /// The 12-bit codes that activation tables are indexed by.
 inline constexpr int activation_bits = 12;
+/// The stage in front of an activation table.
 using requantize_u12 = requantize<std::uint16_t, channel_scale, activation_bits>;
 
 /// y[m, n] = clamp(addend[m, n] + (((a << left_shift) * multiplier[n] + offset[n]) >> (32 + shift))), in s16: a layer
 /// that adds to the residual stream. The addend may be y itself.
 struct add_to_stream {
-  using output = std::int16_t;
+  using output = std::int16_t;  ///< of y
 
-  channel_scale scale;
-  matrix_view<const std::int16_t> addend;
+  channel_scale scale;                     ///< to steps of the stream
+  matrix_view<const std::int16_t> addend;  ///< s16, M x N
 
+  /// The output of row m and channel n.
   INTACT_INLINE constexpr std::int16_t operator()(std::int32_t accumulator, index_t m, index_t n) const {
     return saturate<std::int16_t>(addend(m, n) + mul_shift(accumulator, scale.channel(n)));
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t rows, index_t channels) const {
     require_scale(operation, scale, channels);
     require_shape(operation, "addend of the stage", addend, rows, std::ssize(scale.multiplier));
@@ -106,17 +113,19 @@ struct add_to_stream {
 /// must have no left_shift (its factor is below 1/2).
 template <class Out>
 struct requantize_s64 {
-  using output = Out;
-  static constexpr int extra_fraction_bits = 29;
+  using output = Out;                             ///< of y
+  static constexpr int extra_fraction_bits = 29;  ///< beyond those of the accumulators of 4-bit codes
 
-  tensor_scale scale;
+  tensor_scale scale;  ///< of the accumulators
 
+  /// The output of an accumulator.
   INTACT_INLINE constexpr Out operator()(std::int64_t accumulator, index_t) const {
     const std::int64_t high = accumulator >> extra_fraction_bits;
     const std::int64_t low = accumulator - high * (std::int64_t{1} << extra_fraction_bits);
     const std::int64_t product = high * scale.multiplier + ((low * scale.multiplier) >> extra_fraction_bits);
     return saturate<Out>((product + scale.offset) >> (32 + scale.shift));
   }
+  /// Refuses parameters that do not fit the rows and output channels; messages name the operation.
   INTACT_INLINE void require(const char* operation, index_t, index_t channels) const {
     require_scale(operation, scale, channels);
     require_equal(operation, "scale.left_shift of 64-bit accumulators", scale.left_shift, 0);

@@ -21,37 +21,43 @@ enum class attention_code { u8_masked, u4_clipped, u8_full };
 /// the ratio to an integer, or from sqrt(2) times on, which is rounding the logarithm itself.
 enum class log2_rounding { round_ratio, round_log };
 
+/// How the codes of a format are stored.
 template <attention_code Format>
 struct attention_codes;
 
+/// Codes 0..15, and 16 of the weight 0, in u8.
 template <>
 struct attention_codes<attention_code::u8_masked> {
-  static constexpr int largest = 15;
-  static constexpr int last_code = 16;
-  static constexpr int below_largest = last_code;
-  static constexpr int fraction_bits = 15;
-  using view = matrix_view<std::uint8_t>;
-  using const_view = matrix_view<const std::uint8_t>;
+  static constexpr int largest = 15;                   ///< the largest level with a code of its own
+  static constexpr int last_code = 16;                 ///< of exponentials that are 0
+  static constexpr int below_largest = last_code;      ///< of levels above the largest
+  static constexpr int fraction_bits = 15;             ///< of a sum of weights 2^-code
+  using view = matrix_view<std::uint8_t>;              ///< that is written
+  using const_view = matrix_view<const std::uint8_t>;  ///< that is read
 };
 
+/// Codes 0..15, two a byte.
 template <>
 struct attention_codes<attention_code::u4_clipped> {
-  static constexpr int largest = 15;
-  static constexpr int last_code = 15;
-  static constexpr int below_largest = 15;
-  static constexpr int fraction_bits = 15;
+  static constexpr int largest = 15;        ///< the largest level with a code of its own
+  static constexpr int last_code = 15;      ///< of exponentials that are 0
+  static constexpr int below_largest = 15;  ///< of levels above the largest
+  static constexpr int fraction_bits = 15;  ///< of a sum of weights 2^-code
+  /// That is written.
   using view = packed_view<u4, std::uint8_t>;
+  /// That is read.
   using const_view = packed_view<u4, const std::uint8_t>;
 };
 
+/// Codes 0..254, and 255 of the weight 0, in u8.
 template <>
 struct attention_codes<attention_code::u8_full> {
-  static constexpr int largest = 254;
-  static constexpr int last_code = 255;
-  static constexpr int below_largest = last_code;
-  static constexpr int fraction_bits = 44;
-  using view = matrix_view<std::uint8_t>;
-  using const_view = matrix_view<const std::uint8_t>;
+  static constexpr int largest = 254;                  ///< the largest level with a code of its own
+  static constexpr int last_code = 255;                ///< of exponentials that are 0
+  static constexpr int below_largest = last_code;      ///< of levels above the largest
+  static constexpr int fraction_bits = 44;             ///< of a sum of weights 2^-code
+  using view = matrix_view<std::uint8_t>;              ///< that is written
+  using const_view = matrix_view<const std::uint8_t>;  ///< that is read
 };
 
 }  // namespace INTACT_ABI
@@ -62,6 +68,7 @@ inline namespace INTACT_UNIT {
 inline void store_code(const matrix_view<std::uint8_t>& codes, index_t i, index_t j, int code) {
   codes(i, j) = static_cast<std::uint8_t>(code);
 }
+/// The same for packed codes.
 inline void store_code(const packed_view<u4, std::uint8_t>& codes, index_t i, index_t j, int code) {
   codes.set(i, j, code);
 }

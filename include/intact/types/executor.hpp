@@ -10,8 +10,10 @@ inline namespace INTACT_ABI {
 
 /// The default executor: the caller's thread does everything.
 struct sequential {
+  /// The caller's thread alone.
   INTACT_INLINE static constexpr index_t threads() { return 1; }
 
+  /// Calls task(i) for i from 0 to tasks - 1, in this order.
   template <class Task>
   INTACT_INLINE static constexpr void for_each(index_t tasks, Task&& task) {
     for (index_t i = 0; i < tasks; ++i) {

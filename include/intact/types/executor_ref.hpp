@@ -27,13 +27,16 @@ inline namespace INTACT_ABI {
 /// once for all executors. The executor outlives it; threads() is asked once.
 class executor_ref {
  public:
+  /// Refers to an executor, which must outlive this object.
   template <class Executor>
   requires(!std::same_as<Executor, executor_ref> && executor<Executor>) INTACT_INLINE
       explicit executor_ref(const Executor& run)
       : run_(&run), run_tasks_(run_tasks<Executor>), threads_(static_cast<index_t>(run.threads())) {}
 
+  /// The threads of the executor.
   INTACT_INLINE index_t threads() const { return threads_; }
 
+  /// Runs the tasks on the executor.
   template <class Task>
   INTACT_INLINE void for_each(index_t tasks, const Task& task) const {
     run_tasks_(run_, tasks, call_task<Task>, &task);

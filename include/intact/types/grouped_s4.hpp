@@ -15,20 +15,22 @@ struct grouped_s4 {};
 /// s4 weights with a power of two per row and group of columns: weight (n, k) is codes(n, k) << shifts(n, k / group),
 /// shifts 0..3, so that it fits s8. Owns nothing.
 struct grouped_s4_view {
-  using element = s4;
-  static constexpr int max_shift = 3;
+  using element = s4;                  ///< of codes
+  static constexpr int max_shift = 3;  ///< the largest shift
 
-  packed_view<s4, const std::uint8_t> codes;
-  matrix_view<const std::uint8_t> shifts;  ///< rows x ceil(columns / group)
-  index_t group = 1;
-  index_t rows = 0;
-  index_t columns = 0;
+  packed_view<s4, const std::uint8_t> codes;  ///< rows x columns
+  matrix_view<const std::uint8_t> shifts;     ///< rows x ceil(columns / group)
+  index_t group = 1;                          ///< columns that share a shift
+  index_t rows = 0;                           ///< output channels
+  index_t columns = 0;                        ///< the inner dimension
 
   INTACT_INLINE constexpr grouped_s4_view() = default;
+  /// Sizes are those of the codes.
   INTACT_INLINE constexpr grouped_s4_view(packed_view<s4, const std::uint8_t> codes_,
                                           matrix_view<const std::uint8_t> shifts_, index_t group_)
       : codes(codes_), shifts(shifts_), group(group_), rows(codes_.rows), columns(codes_.columns) {}
 
+  /// The weight (n, k).
   INTACT_INLINE constexpr int operator()(index_t n, index_t k) const {
     return codes(n, k) * (1 << shifts(n, k / group));
   }

@@ -10,14 +10,15 @@ inline namespace INTACT_ABI {
 /// A non-owning image of u8 samples: sample (c, y, x) is at
 /// data[c * channel_stride + y * row_stride + x * pixel_stride].
 struct image_view {
-  const std::uint8_t* data = nullptr;
-  index_t channels = 0;
-  index_t height = 0;
-  index_t width = 0;
-  index_t channel_stride = 0;
-  index_t row_stride = 0;
-  index_t pixel_stride = 0;
+  const std::uint8_t* data = nullptr;  ///< sample (0, 0, 0)
+  index_t channels = 0;                ///< number of channels
+  index_t height = 0;                  ///< number of rows
+  index_t width = 0;                   ///< pixels of a row
+  index_t channel_stride = 0;          ///< in samples
+  index_t row_stride = 0;              ///< in samples
+  index_t pixel_stride = 0;            ///< in samples
 
+  /// Sample (c, y, x).
   INTACT_INLINE constexpr const std::uint8_t& operator()(index_t c, index_t y, index_t x) const {
     return data[c * channel_stride + y * row_stride + x * pixel_stride];
   }
@@ -25,13 +26,16 @@ struct image_view {
 
 /// Sides of a patch in pixels. One number is a square.
 struct patch_size {
-  index_t height = 1;
-  index_t width = 1;
+  index_t height = 1;  ///< pixels
+  index_t width = 1;   ///< pixels
 
   INTACT_INLINE constexpr patch_size() = default;
+  /// A square.
   INTACT_INLINE constexpr patch_size(index_t side) : height(side), width(side) {}
+  /// Height and width.
   INTACT_INLINE constexpr patch_size(index_t rows, index_t columns) : height(rows), width(columns) {}
 
+  /// Pixels of a patch.
   INTACT_INLINE constexpr index_t samples() const { return size_product(height, width); }
 
   INTACT_INLINE friend constexpr bool operator==(const patch_size&, const patch_size&) = default;

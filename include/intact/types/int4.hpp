@@ -10,12 +10,13 @@ inline namespace INTACT_ABI {
 
 /// Element tags of packed 4-bit matrices: s4 holds -8..7 (weights), u4 holds 0..15 (attention codes).
 struct s4 {
-  static constexpr int min = -8;
-  static constexpr int max = 7;
+  static constexpr int min = -8;  ///< the smallest code
+  static constexpr int max = 7;   ///< the largest code
 };
+/// Codes of attention weights.
 struct u4 {
-  static constexpr int min = 0;
-  static constexpr int max = 15;
+  static constexpr int min = 0;   ///< the smallest code
+  static constexpr int max = 15;  ///< the largest code
 };
 
 }  // namespace INTACT_ABI
@@ -42,19 +43,22 @@ inline namespace INTACT_ABI {
 template <class Element, class Byte>
 struct packed_view {
   static_assert(std::is_same_v<std::remove_const_t<Byte>, std::uint8_t>, "a packed matrix is stored in bytes");
-  using element = Element;
+  using element = Element;  ///< s4 or u4
 
-  Byte* data = nullptr;
-  index_t rows = 0;
-  index_t columns = 0;
-  index_t stride = 0;
+  Byte* data = nullptr;  ///< the first row
+  index_t rows = 0;      ///< number of rows
+  index_t columns = 0;   ///< number of columns
+  index_t stride = 0;    ///< in elements, even
 
   INTACT_INLINE constexpr packed_view() = default;
+  /// Rows at a distance of `stride` elements, which is even.
   INTACT_INLINE constexpr packed_view(Byte* data_, index_t rows_, index_t columns_, index_t stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
+  /// Rows without gaps between their bytes.
   INTACT_INLINE constexpr packed_view(Byte* data_, index_t rows_, index_t columns_)
       : packed_view(data_, rows_, columns_, 2 * packed_bytes(columns_)) {}
 
+  /// The same to be read.
   INTACT_INLINE constexpr operator packed_view<Element, const Byte>() const requires(!std::is_const_v<Byte>) {
     return {data, rows, columns, stride};
   }
@@ -65,6 +69,7 @@ struct packed_view {
     return {data, first_rows, first_columns, stride};
   }
 
+  /// Element (i, j).
   INTACT_INLINE constexpr int operator()(index_t i, index_t j) const {
     const int byte = data[(i * stride + j) / 2];
     const int nibble = j % 2 == 0 ? byte & 15 : byte >> 4;

@@ -12,8 +12,9 @@ inline namespace INTACT_ABI {
 /// Which keys each query attends to: 0 is a masked key, everything else a visible one. One row per query, as for causal
 /// attention and for shifted windows, or a single row for all of them, as for padding. Owns nothing.
 struct key_mask {
-  matrix_view<const std::uint8_t> visible;
+  matrix_view<const std::uint8_t> visible;  ///< queries x keys, or 1 x keys
 
+  /// The row of a query.
   INTACT_INLINE constexpr const std::uint8_t* row(index_t query) const {
     return visible.data + (visible.rows == 1 ? 0 : query * visible.stride);
   }
@@ -21,6 +22,7 @@ struct key_mask {
   INTACT_INLINE constexpr key_mask queries(index_t first, index_t count) const {
     return {visible.rows == 1 ? visible : visible.row_block(first, count)};
   }
+  /// Whether a query attends to a key.
   INTACT_INLINE constexpr bool operator()(index_t query, index_t key) const { return row(query)[key] != 0; }
 };
 

@@ -11,6 +11,7 @@ inline namespace INTACT_ABI {
 /// Variances C * sum x^2 - (sum x)^2 + epsilon (of RMSNorm C * sum x^2 + epsilon) below 2^20 are so small that a part
 /// of 1 in epsilon matters. They take epsilon with so many fraction bits.
 inline constexpr int layernorm_small_variance_bits = 20;
+/// Fraction bits of epsilon in such variances.
 inline constexpr int layernorm_epsilon_fraction_bits = 30;
 static_assert(layernorm_small_variance_bits % 2 == 0 && layernorm_epsilon_fraction_bits % 2 == 0,
               "square roots take bits in pairs");

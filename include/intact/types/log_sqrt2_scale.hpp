@@ -18,10 +18,10 @@ inline constexpr int log_sqrt2_largest_code = 31;
 /// in 64 bits. Range: multipliers 0..2^30 - 1, |offset| < 2^62, 0 <= shift <= 30: then nothing overflows, whatever the
 /// sums. Built by build/log_sqrt2.hpp.
 struct log_sqrt2_scale {
-  std::int32_t even_multiplier = 0;
-  std::int32_t odd_multiplier = 0;  ///< even_multiplier times the square root of 1/2, rounded
-  std::int64_t offset = 0;          ///< (zero point of the output + 1/2) * 2^(32 + shift)
-  int shift = 0;
+  std::int32_t even_multiplier = 0;  ///< of sums of even codes
+  std::int32_t odd_multiplier = 0;   ///< even_multiplier times the square root of 1/2, rounded
+  std::int64_t offset = 0;           ///< (zero point of the output + 1/2) * 2^(32 + shift)
+  int shift = 0;                     ///< 0..30
 };
 
 /// The largest multiplier: two products with sums of 32 bits stay below 2^62.

@@ -10,10 +10,11 @@ inline namespace INTACT_ABI {
 /// Matrices of one shape at equal distances, such as the heads of attention. Owns nothing.
 template <class T>
 struct matrix_batch {
-  matrix_view<T> first;
-  index_t count = 1;
+  matrix_view<T> first;  ///< the first matrix
+  index_t count = 1;     ///< number of matrices
   index_t distance = 0;  ///< elements from the beginning of a matrix to that of the next
 
+  /// Matrix i.
   INTACT_INLINE constexpr matrix_view<T> operator[](index_t i) const {
     return {first.data == nullptr ? nullptr : first.data + i * distance, first.rows, first.columns, first.stride};
   }
@@ -21,9 +22,10 @@ struct matrix_batch {
 
 /// The same of activation codes, with their zero point.
 struct quantized_batch {
-  matrix_batch<const std::uint8_t> codes;
-  int zero_point = 0;
+  matrix_batch<const std::uint8_t> codes;  ///< u8
+  int zero_point = 0;                      ///< the code of 0
 
+  /// Matrix i.
   INTACT_INLINE constexpr quantized_matrix operator[](index_t i) const { return {codes[i], zero_point}; }
 };
 

@@ -36,25 +36,29 @@ struct packed_weights {
   static_assert(std::is_same_v<Element, std::int8_t> || std::is_same_v<Element, s4> ||
                     std::is_same_v<Element, grouped_s4>,
                 "weights are packed as s8, s4 or grouped_s4");
-  using element = Element;
+  using element = Element;  ///< s8, s4 or grouped_s4
 
+  /// Whether groups have powers of two.
   static constexpr bool has_shifts = std::is_same_v<Element, grouped_s4>;
+  /// Whether a byte holds two codes.
   static constexpr bool has_nibbles = has_shifts || std::is_same_v<Element, s4>;
-  static constexpr index_t panel_width = 64;
-  static constexpr index_t width_step = 16;
+  static constexpr index_t panel_width = 64;            ///< output channels of a panel
+  static constexpr index_t width_step = 16;             ///< output channels by which a last panel is wider
   static constexpr index_t step = has_nibbles ? 8 : 4;  ///< columns of a row that are packed side by side
   static constexpr index_t step_bytes = 4;              ///< per output channel
   static constexpr index_t shift_bytes = 16;            ///< of a group of columns
 
-  const std::uint8_t* data = nullptr;
+  const std::uint8_t* data = nullptr;  ///< panels, one after the other
   const std::int32_t* sums = nullptr;  ///< sums[n] of row n's `columns` weights; null if columns have been cut off
   index_t rows = 0;                    ///< output channels
   index_t columns = 0;                 ///< the inner dimension
   index_t packed_rows = 0;             ///< before a prefix was taken
-  index_t packed_columns = 0;
-  index_t group = 1;  ///< columns that share a shift: whole steps, or at least packed_columns
+  index_t packed_columns = 0;          ///< before a prefix was taken
+  index_t group = 1;                   ///< columns that share a shift: whole steps, or at least packed_columns
 
+  /// Steps of so many columns.
   INTACT_INLINE static constexpr index_t steps(index_t columns) { return group_count(columns, step); }
+  /// The width of a last panel of so many output channels.
   INTACT_INLINE static constexpr index_t rounded_width(index_t width) {
     return size_product(group_count(width, width_step), width_step);
   }
@@ -65,8 +69,10 @@ struct packed_weights {
     return has_shifts ? size_product(group_count(size_product(group_count(columns, group), shift_bytes), line), line)
                       : 0;
   }
+  /// Bytes of a panel's shifts.
   INTACT_INLINE constexpr index_t panel_shift_bytes() const { return panel_shift_bytes(packed_columns, group); }
 
+  /// Number of panels.
   INTACT_INLINE constexpr index_t panels() const { return group_count(rows, panel_width); }
 
   /// Output channels of a panel in memory, rounded.
@@ -74,6 +80,7 @@ struct packed_weights {
     const index_t rest = packed_rows - panel * panel_width;
     return rest >= panel_width ? panel_width : rounded_width(rest);
   }
+  /// The first byte of a panel's codes.
   INTACT_INLINE constexpr const std::uint8_t* panel(index_t panel) const {
     return data + panel * (panel_shift_bytes() + panel_width * step_bytes * steps(packed_columns));
   }
@@ -120,6 +127,7 @@ constexpr index_t packed_panel_bytes(index_t rows, index_t columns, index_t grou
   const index_t of_column = size_product(packed::rounded_width(rows), packed::step_bytes);
   return size_sum(of_shifts, size_product(of_column, packed::steps(columns)));
 }
+/// Bytes of packed weights: their panels, and a sum for each output channel.
 template <class Element>
 constexpr index_t packed_weights_bytes(index_t rows, index_t columns, index_t group = 1) {
   return size_sum(packed_panel_bytes<Element>(rows, columns, group),

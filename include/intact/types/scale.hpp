@@ -19,10 +19,10 @@ inline namespace INTACT_ABI {
 /// Range: 0 <= multiplier, |offset| < 2^62, 0 <= shift <= 30, 0 <= left_shift <= 30, and |a| << left_shift < 2^31 for
 ///        every a that can occur: then nothing overflows. build/scale.hpp builds such scales, free of ties.
 struct tensor_scale {
-  std::int32_t multiplier = 0;
-  std::int64_t offset = 0;
-  int shift = 0;
-  int left_shift = 0;
+  std::int32_t multiplier = 0;  ///< of the accumulator
+  std::int64_t offset = 0;      ///< bias, zero points and rounding half, in units of 2^-(32 + shift) of an output code
+  int shift = 0;                ///< to the right, beyond 32
+  int left_shift = 0;           ///< of the accumulator, before the multiplication
 
   /// The scale of one output channel: the same for all.
   INTACT_INLINE constexpr const tensor_scale& channel(index_t) const { return *this; }
@@ -32,11 +32,12 @@ struct tensor_scale {
 
 /// Dyadic scales, one per output channel, with the shift and the left_shift in common. Does not own its arrays.
 struct channel_scale {
-  std::span<const std::int32_t> multiplier;
-  std::span<const std::int64_t> offset;
-  int shift = 0;
-  int left_shift = 0;
+  std::span<const std::int32_t> multiplier;  ///< one per channel
+  std::span<const std::int64_t> offset;      ///< one per channel, as of tensor_scale
+  int shift = 0;                             ///< of all channels
+  int left_shift = 0;                        ///< of all channels
 
+  /// The scale of one channel.
   INTACT_INLINE constexpr tensor_scale channel(index_t n) const {
     return {.multiplier = multiplier[static_cast<std::size_t>(n)],
             .offset = offset[static_cast<std::size_t>(n)],
@@ -61,18 +62,19 @@ struct row_divisor {
 ///
 /// in 32 bits, which the builder in build/add.hpp proves to suffice. Does not own its arrays.
 struct add_parameters {
-  std::span<const std::int32_t> stream_multiplier;
-  std::span<const std::int32_t> branch_multiplier;
-  std::span<const std::int32_t> offset;
-  int stream_zero_point = 0;
-  int branch_zero_point = 0;
-  int shift = 0;
+  std::span<const std::int32_t> stream_multiplier;  ///< one per channel
+  std::span<const std::int32_t> branch_multiplier;  ///< one per channel
+  std::span<const std::int32_t> offset;  ///< one per channel, with the sum's zero point and the rounding half
+  int stream_zero_point = 0;             ///< 0..255
+  int branch_zero_point = 0;             ///< 0..255
+  int shift = 0;                         ///< 17..24
 };
 
 }  // namespace INTACT_ABI
 
 inline namespace INTACT_UNIT {
 
+/// Refuses a divisor out of range.
 inline void require_row_divisor(const char* operation, const row_divisor& normalization) {
   require_between(operation, "normalization.factor", normalization.factor, 1, (1 << 30) - 1);
   require_between(operation, "normalization.zero_point", normalization.zero_point, 0, 255);
@@ -101,6 +103,7 @@ inline namespace INTACT_ABI {
 
 /// Fraction bits of the multipliers.
 inline constexpr int add_min_shift = 17;
+/// The most of them.
 inline constexpr int add_max_shift = 24;
 
 }  // namespace INTACT_ABI

@@ -12,15 +12,15 @@ inline namespace INTACT_ABI {
 
 /// Log2 codes of e / sum: FQ-ViT's Log-Int-Softmax.
 struct log2_of_sum {
-  exp_table<std::uint64_t> exponential = {};  ///< exp at the logits' scale
-  attention_code codes = attention_code::u8_masked;
-  log2_rounding rounding = log2_rounding::round_ratio;
+  exp_table<std::uint64_t> exponential = {};            ///< exp at the logits' scale
+  attention_code codes = attention_code::u8_masked;     ///< how codes are stored
+  log2_rounding rounding = log2_rounding::round_ratio;  ///< where codes are rounded up
 };
 
 /// Log2 codes of e / max, u8_masked or u4_clipped.
 struct log2_of_max {
-  std::span<const std::uint8_t> table = {};  ///< a code for each distance to the maximum
-  attention_code codes = attention_code::u8_masked;
+  std::span<const std::uint8_t> table = {};          ///< a code for each distance to the maximum
+  attention_code codes = attention_code::u8_masked;  ///< how codes are stored
 };
 
 /// u8 weights of e / max.
@@ -36,6 +36,7 @@ struct weight_codes_of_max {
 
 /// The softmax of attention and its product with V.
 struct softmax_parameters {
+  /// The kind of attention weights, with its tables.
   std::variant<log2_of_sum, log2_of_max, weights_of_max, weight_codes_of_max> weights;
 
   /// A scale, s_v / s_context * 2^-15; or a divisor, s_v / s_context, if each row is divided by the sum of its weights.

@@ -8,8 +8,8 @@ inline namespace INTACT_ABI {
 /// The squares of size x size tokens around every stride-th token of a grid, in both directions, from its first on:
 /// the values that a convolution with padding (size - 1) / 2 reads.
 struct stencil {
-  index_t size = 1;  ///< odd, at most 255
-  index_t stride = 1;
+  index_t size = 1;    ///< odd, at most 255
+  index_t stride = 1;  ///< tokens from one stencil to the next, at least 1
 
   /// The grid of the tokens in the middle.
   INTACT_INLINE constexpr token_grid outputs_of(const token_grid& grid) const {
@@ -17,6 +17,7 @@ struct stencil {
   }
 };
 
+/// The largest size.
 inline constexpr index_t stencil_max_size = 255;
 
 }  // namespace INTACT_ABI

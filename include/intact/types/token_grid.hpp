@@ -10,9 +10,10 @@ inline namespace INTACT_ABI {
 /// Tokens on a grid, row-major: token (i, j) is row i * width + j of a matrix. A class token in front of them is left
 /// out by row_block(1, tokens()).
 struct token_grid {
-  index_t height = 0;
-  index_t width = 0;
+  index_t height = 0;  ///< rows of tokens
+  index_t width = 0;   ///< tokens of a row
 
+  /// All tokens.
   INTACT_INLINE constexpr index_t tokens() const { return size_product(height, width); }
 };
 

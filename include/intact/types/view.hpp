@@ -23,6 +23,7 @@ INTACT_INLINE constexpr index_t size_product(index_t a, index_t b) {
   }
   return a != 0 && b > max_size / a ? max_size : a * b;
 }
+/// a + b, or the largest size if that is less. Not for negative sizes.
 INTACT_INLINE constexpr index_t size_sum(index_t a, index_t b) {
   if (a < 0 || b < 0) {
     return -1;
@@ -39,23 +40,27 @@ INTACT_INLINE constexpr index_t group_count(index_t size, index_t group) {
 /// counts elements. No alignment is asked for beyond that of T; data may be null when the matrix has no elements.
 template <class T>
 struct matrix_view {
-  using element = T;
+  using element = T;  ///< of the elements
 
-  T* data = nullptr;
-  index_t rows = 0;
-  index_t columns = 0;
-  index_t stride = 0;
+  T* data = nullptr;    ///< element (0, 0)
+  index_t rows = 0;     ///< number of rows
+  index_t columns = 0;  ///< number of columns
+  index_t stride = 0;   ///< elements from the beginning of a row to that of the next
 
   INTACT_INLINE constexpr matrix_view() = default;
+  /// Rows at a distance of `stride` elements.
   INTACT_INLINE constexpr matrix_view(T* data_, index_t rows_, index_t columns_, index_t stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
+  /// Rows without gaps.
   INTACT_INLINE constexpr matrix_view(T* data_, index_t rows_, index_t columns_)
       : matrix_view(data_, rows_, columns_, columns_) {}
 
+  /// The same to be read.
   INTACT_INLINE constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, columns, stride};
   }
 
+  /// Element (i, j).
   INTACT_INLINE constexpr T& operator()(index_t i, index_t j) const { return data[i * stride + j]; }
 
   /// The first rows and columns, in place.
@@ -74,8 +79,10 @@ struct matrix_view {
   }
 };
 
+/// Of a pointer and sizes.
 template <class T>
 matrix_view(T*, index_t, index_t) -> matrix_view<T>;
+/// Of a pointer, sizes and a stride.
 template <class T>
 matrix_view(T*, index_t, index_t, index_t) -> matrix_view<T>;
 

@@ -11,15 +11,20 @@ inline namespace INTACT_ABI {
 ///
 /// Tokens have two orders: row-major on the grid; and window by window, row-major inside each.
 struct window_grid {
-  index_t height = 0;
-  index_t width = 0;
+  index_t height = 0;  ///< rows of tokens
+  index_t width = 0;   ///< tokens of a row
   index_t window = 1;  ///< tokens on a side
   index_t shift = 0;   ///< 0..window - 1, 0 for windows that are not shifted
 
+  /// All tokens, without padding.
   INTACT_INLINE constexpr index_t tokens() const { return size_product(height, width); }
+  /// Windows in a column.
   INTACT_INLINE constexpr index_t windows_down() const { return (height + window - 1) / window; }
+  /// Windows in a row.
   INTACT_INLINE constexpr index_t windows_across() const { return (width + window - 1) / window; }
+  /// All windows.
   INTACT_INLINE constexpr index_t windows() const { return size_product(windows_down(), windows_across()); }
+  /// Tokens of a window.
   INTACT_INLINE constexpr index_t tokens_per_window() const { return size_product(window, window); }
   /// Tokens in window order, padding included.
   INTACT_INLINE constexpr index_t padded_tokens() const { return size_product(windows(), tokens_per_window()); }

@@ -19,6 +19,7 @@ class workspace_size {
  public:
   INTACT_INLINE constexpr workspace_size() {}
 
+  /// Counts an array of `count` elements.
   template <class T>
   INTACT_INLINE constexpr T* take(index_t count) {
     constexpr index_t line = index_t{workspace_alignment};
@@ -27,6 +28,7 @@ class workspace_size {
     return nullptr;
   }
 
+  /// Counts a matrix without gaps.
   template <class T>
   INTACT_INLINE constexpr matrix_view<T> matrix(index_t rows, index_t columns) {
     return {take<T>(size_product(rows, columns)), rows, columns};
@@ -86,11 +88,13 @@ class workspace {
     return taken;
   }
 
+  /// Takes a matrix without gaps.
   template <class T>
   INTACT_INLINE matrix_view<T> matrix(index_t rows, index_t columns) {
     return {take<T>(size_product(rows, columns)), rows, columns};
   }
 
+  /// Bytes that have not been taken.
   INTACT_INLINE std::size_t left() const { return left_; }
 
  private:

@@ -17,10 +17,12 @@ namespace intact {
 inline namespace INTACT_UNIT {
 namespace INTACT_HIDDEN dispatch {
 
+/// Operations of interop/ are in a table of their own.
 template <class Entry>
 requires std::is_base_of_v<Entry, interop_dispatch_table>
 struct dispatch_table_with<Entry> {
-  using type = interop_dispatch_table;
+  using type = interop_dispatch_table;  ///< the table
+  /// The table of the chosen instruction set.
   static const type& chosen() {
     const dispatch_choice& set = chosen_dispatch();
     const type* const table = find_interop_dispatch_table(set);
@@ -31,6 +33,7 @@ struct dispatch_table_with<Entry> {
   }
 };
 
+/// intact::quantize_rows() on the instruction set that is chosen when the program runs.
 template <class Code, executor Executor = sequential>
 void quantize_rows(matrix_view<const float> x, matrix_view<Code> codes, std::span<float> scale,
                    const Executor& run = {}) {

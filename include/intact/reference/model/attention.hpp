@@ -18,9 +18,10 @@ namespace reference {
 
 /// Buffers of one head, taken from a workspace.
 struct attention_head_buffers {
-  matrix_view<std::uint8_t> logits;
-  matrix_view<std::uint8_t> codes;  ///< bytes of packed rows for attention_code::u4_clipped
+  matrix_view<std::uint8_t> logits;  ///< queries x keys
+  matrix_view<std::uint8_t> codes;   ///< bytes of packed rows for attention_code::u4_clipped
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr attention_head_buffers take(Workspace& memory, index_t queries, index_t keys) {
     return {.logits = memory.template matrix<std::uint8_t>(queries, keys),
@@ -30,10 +31,11 @@ struct attention_head_buffers {
 
 /// Buffers of self-attention with its projections.
 struct attention_buffers {
-  matrix_view<std::uint8_t> qkv;
-  attention_head_buffers head;
-  matrix_view<std::uint8_t> context;
+  matrix_view<std::uint8_t> qkv;      ///< tokens x 3 width
+  attention_head_buffers head;        ///< of one head at a time
+  matrix_view<std::uint8_t> context;  ///< tokens x width
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr attention_buffers take(Workspace& memory, const attention_shape& shape) {
     return {.qkv = memory.template matrix<std::uint8_t>(shape.tokens, size_product(3, shape.width)),

@@ -19,9 +19,10 @@ namespace reference {
 /// Buffers of one call, taken from a workspace. The buffers of attention follow them, then those of the perceptron in
 /// the same place.
 struct block_buffers {
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<std::uint8_t> branch;
+  matrix_view<std::uint8_t> normalized;  ///< tokens x width
+  matrix_view<std::uint8_t> branch;      ///< tokens x width
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr block_buffers take(Workspace& memory, const block_shape& shape) {
     return {.normalized = memory.template matrix<std::uint8_t>(shape.attention.tokens, shape.attention.width),

@@ -28,6 +28,7 @@ void linear(matrix_view<const std::uint8_t> x, const linear_parameters& p, matri
 inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parameters& p, matrix_view<std::uint8_t> y) {
   reference::linear(x, p, y);
 }
+/// A branch that adds to the s16 stream.
 inline void linear_branch(matrix_view<const std::uint8_t> x, const linear_parameters& p,
                           matrix_view<std::int16_t> stream) {
   reference::linear(x, p.weights, add_to_stream{p.scale, stream}, stream);

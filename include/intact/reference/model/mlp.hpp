@@ -17,10 +17,11 @@ namespace reference {
 
 /// Buffers of one call, taken from a workspace.
 struct mlp_buffers {
-  matrix_view<std::uint16_t> hidden;
+  matrix_view<std::uint16_t> hidden;    ///< 12-bit codes, tokens x hidden
   matrix_view<std::uint8_t> activated;  ///< then its products with `up`, if there is a gate
   matrix_view<std::uint8_t> up;         ///< only if there is a gate
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr mlp_buffers take(Workspace& memory, index_t tokens, index_t hidden_width, bool gated) {
     return {.hidden = memory.template matrix<std::uint16_t>(tokens, hidden_width),

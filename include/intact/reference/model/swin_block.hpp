@@ -17,9 +17,10 @@ namespace reference {
 /// Buffers in window order of one call, taken from a workspace after block_buffers of all tokens.
 template <class Code>
 struct swin_window_buffers {
-  matrix_view<std::uint8_t> normalized;
-  matrix_view<Code> branch;  ///< u8: the branch's codes; s16: the residual stream
+  matrix_view<std::uint8_t> normalized;  ///< padded tokens x width
+  matrix_view<Code> branch;              ///< u8: the branch's codes; s16: the residual stream
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr swin_window_buffers take(Workspace& memory, const window_attention_shape& shape) {
     return {.normalized = memory.template matrix<std::uint8_t>(shape.grid.padded_tokens(), shape.width),

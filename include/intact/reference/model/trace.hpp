@@ -47,12 +47,14 @@ void no_tensor_of_a_model_has_this_name();
 /// One of them. Another name does not compile.
 class traced_tensor {
  public:
+  /// Of a literal; a name that is not listed does not compile.
   consteval traced_tensor(const char* name) : name_(name) {
     if (std::find(std::begin(traced_tensors), std::end(traced_tensors), name_) == std::end(traced_tensors)) {
       no_tensor_of_a_model_has_this_name();
     }
   }
 
+  /// The name.
   INTACT_INLINE constexpr operator std::string_view() const { return name_; }
 
   INTACT_INLINE friend constexpr bool operator==(const traced_tensor& a, const traced_tensor& b) {
@@ -103,7 +105,7 @@ class traced_tensor {
 ///   norm                 tokens x width          final LayerNorm
 ///   pool                 1 x width               its mean over all tokens
 struct trace_site {
-  traced_tensor name;
+  traced_tensor name;   ///< which tensor
   index_t block = -1;   ///< -1: outside the blocks
   index_t head = -1;    ///< -1: all heads
   index_t window = -1;  ///< -1: all windows
@@ -111,6 +113,7 @@ struct trace_site {
 
 /// Ignores every tensor.
 struct no_trace {
+  /// Does nothing.
   template <class View>
   INTACT_INLINE constexpr void operator()(const trace_site&, const View&) const {}
 };
@@ -118,9 +121,10 @@ struct no_trace {
 /// Shows `trace` the tensors of a layer, which do not know its number.
 template <class Trace>
 struct layer_trace {
-  Trace& trace;
-  index_t layer;
+  Trace& trace;   ///< that is shown the tensors
+  index_t layer;  ///< the number that it is told
 
+  /// Shows one tensor.
   template <class View>
   INTACT_INLINE constexpr void operator()(trace_site site, const View& view) const {
     site.block = layer;

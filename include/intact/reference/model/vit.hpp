@@ -17,13 +17,14 @@ namespace reference {
 
 /// Buffers of one call, taken from a workspace; a block's buffers follow them.
 struct vit_buffers {
-  matrix_view<std::uint8_t> patches;
+  matrix_view<std::uint8_t> patches;     ///< patches x samples
   matrix_view<std::uint8_t> normalized;  ///< the tokens that the final LayerNorm takes
   matrix_view<std::uint8_t> features;    ///< in place of normalized tokens of which some are averaged
   matrix_view<std::int16_t> mean;        ///< of the stream
   matrix_view<std::uint8_t> stream_u8;   ///< of this and the next, one is empty
-  matrix_view<std::int16_t> stream_s16;
+  matrix_view<std::int16_t> stream_s16;  ///< codes of the residual stream
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr vit_buffers take(Workspace& memory, const vit_shape& shape) {
     const bool wide = shape.stream == stream_codes::s16;
@@ -39,8 +40,9 @@ struct vit_buffers {
 
 /// The LayerNorm before the blocks, in memory that the blocks use afterwards.
 struct pre_norm_buffer {
-  matrix_view<std::uint8_t> normalized;
+  matrix_view<std::uint8_t> normalized;  ///< tokens x width
 
+  /// Takes the buffer from a workspace; of a workspace_size, counts its bytes.
   template <class Workspace>
   static constexpr pre_norm_buffer take(Workspace& memory, const vit_shape& shape) {
     return {memory.template matrix<std::uint8_t>(shape.tokens(), shape.width)};

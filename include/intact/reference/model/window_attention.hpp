@@ -15,12 +15,13 @@ namespace reference {
 
 /// Buffers of one call, taken from a workspace.
 struct window_attention_buffers {
-  matrix_view<std::uint8_t> qkv;
-  matrix_view<std::uint8_t> context;
-  matrix_view<std::uint8_t> logits;  ///< of one window and head
-  matrix_view<std::uint8_t> codes;   ///< bytes of packed rows for attention_code::u4_clipped
-  window_masks masks;
+  matrix_view<std::uint8_t> qkv;      ///< padded tokens x 3 width
+  matrix_view<std::uint8_t> context;  ///< padded tokens x width
+  matrix_view<std::uint8_t> logits;   ///< of one window and head
+  matrix_view<std::uint8_t> codes;    ///< bytes of packed rows for attention_code::u4_clipped
+  window_masks masks;                 ///< of shifted windows
 
+  /// Takes the buffers from a workspace; of a workspace_size, counts their bytes.
   template <class Workspace>
   static constexpr window_attention_buffers take(Workspace& memory, const window_attention_shape& shape) {
     const index_t rows = shape.grid.padded_tokens(), tokens = shape.grid.tokens_per_window();
