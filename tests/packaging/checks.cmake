@@ -191,6 +191,19 @@ if(Python3_FOUND)
                    ${PROJECT_SOURCE_DIR}/CMakeLists.txt ${PROJECT_SOURCE_DIR}/.ci/run)
 endif()
 
+# The pages of the documentation, and its pictures. Versions of Doxygen differ in their warnings; ours is 1.9.4.
+if(Python3_FOUND)
+  find_package(Doxygen QUIET)
+  if(DOXYGEN_FOUND AND DOXYGEN_VERSION MATCHES "^1\\.9\\.4")
+    add_test(NAME "check/documentation" COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/docs/doxygen/build.py
+                                                ${CMAKE_CURRENT_BINARY_DIR}/documentation)
+  else()
+    add_test(NAME "check/documentation" COMMAND ${CMAKE_COMMAND} -E echo "[intact: skipped] there is no Doxygen 1.9.4")
+    set_tests_properties("check/documentation" PROPERTIES ${skip_line})
+  endif()
+  add_test(NAME "check/pictures" COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/docs/pictures.py --check)
+endif()
+
 # POSIX declares functions such as index() in the global namespace.
 add_test(NAME "check/using namespace" COMMAND ${CMAKE_CXX_COMPILER} ${own_options} -std=c++20 -fsyntax-only
                                               -I${PROJECT_SOURCE_DIR}/include
