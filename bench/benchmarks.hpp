@@ -10,6 +10,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include "program_version.hpp"
+
 // Helpers shared by the programs made with Google Benchmark.
 
 namespace intact_bench {
@@ -40,10 +42,13 @@ Measured* checked(const std::string& name, const std::function<std::unique_ptr<M
   return last.get();
 }
 
-/// Runs the benchmarks that `add(quick)` registers. --quick is not for measuring; all other options are Google
-/// Benchmark's. The exit code.
+/// Runs the benchmarks that `add(quick)` registers. --quick is not for measuring; all other options but
+/// --version are Google Benchmark's. The exit code.
 template <class Add>
 int run_benchmarks(int argc, char** argv, const Add& add) {
+  if (intact_examples::print_version(argc, argv)) {
+    return 0;
+  }
   std::vector<char*> arguments(argv, argv + argc);
   char briefly[] = "--benchmark_min_time=0.0001";
   char normally[] = "--benchmark_min_time=0.1";

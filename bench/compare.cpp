@@ -15,6 +15,7 @@
 #include "compare/operation.hpp"
 #include "isa.hpp"
 #include "peak.hpp"
+#include "program_pages.hpp"
 
 namespace intact_bench {
 
@@ -85,6 +86,7 @@ int main(int argc, char** argv) {
   }
   CLI::App app(description, "intact-compare");
   app.footer(examples);
+  intact_examples::add_version_and_pages(app);
   app.add_option("--op", operation, "the operation; all if it is left out")->check(CLI::IsMember(operation_names));
   app.add_option("--threads", given.threads, "threads of every side; none is pinned")->check(CLI::Range(1, 1024));
   const CLI::Option* const isa =

@@ -12,6 +12,7 @@
 
 #include "block.hpp"
 #include "intact/dispatch/all.hpp"
+#include "program_version.hpp"
 #include "rounds.hpp"
 
 namespace {
@@ -70,6 +71,9 @@ void compare(const named_recipe& recipe, const effort& limits) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  if (intact_examples::print_version(argc, argv)) {
+    return 0;
+  }
   const bool quick = argc == 2 && std::string_view(argv[1]) == "--quick";
   const effort limits{.seconds = quick ? 0.02 : 4};
   compare<std::uint8_t>(paper, limits);

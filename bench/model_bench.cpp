@@ -25,6 +25,7 @@
 #include "intact/quantize/build_vit.hpp"
 #include "intact/quantize/calibrate.hpp"
 #include "intact/reference/model/vit.hpp"
+#include "program_pages.hpp"
 #include "rounds.hpp"
 
 namespace intact_bench {
@@ -243,7 +244,9 @@ int run(const options& given) {
 int main(int argc, char** argv) {
   using namespace intact_bench;
   options given;
-  CLI::App app("Times whole vision transformers in integers beside one of their blocks and the float model.");
+  CLI::App app("Times whole vision transformers in integers beside one of their blocks and the float model.",
+               "model_bench");
+  intact_examples::add_version_and_pages(app);
   app.add_option("--model", given.model, "deit_t, deit_s, vit_b or tiny")
       ->capture_default_str()
       ->check(CLI::IsMember(models));

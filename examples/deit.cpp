@@ -16,6 +16,7 @@
 #include "deit/evaluate_command.hpp"
 #include "deit/inspect_command.hpp"
 #include "deit/quantize_command.hpp"
+#include "program_pages.hpp"
 
 namespace {
 
@@ -40,6 +41,7 @@ int main(int argc, char** argv) {
   CLI::App app(description, "intact-deit");
   app.footer(examples);
   app.require_subcommand(1);
+  intact_examples::add_version_and_pages(app);
   intact_deit::quantize_command quantize(app);
   intact_deit::convert_command convert(app);
   intact_deit::classify_command classify(app);

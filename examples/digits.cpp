@@ -26,6 +26,7 @@
 #include "intact/quantize/double_evaluation.hpp"
 #include "intact/quantize/measures.hpp"
 #include "intact/reference/model/vit.hpp"
+#include "program_pages.hpp"
 #include "write_json.hpp"
 
 namespace {
@@ -333,7 +334,9 @@ bool run(const options& arguments) {
 
 int main(int argc, char** argv) {
   options arguments;
-  CLI::App app("Classifies handwritten digits with a fully-integer vision transformer and verifies every integer.");
+  CLI::App app("Classifies handwritten digits with a fully-integer vision transformer and verifies every integer.",
+               "intact-digits");
+  intact_examples::add_version_and_pages(app);
   app.add_option("--images", arguments.images, "safetensors file with images and labels")->capture_default_str();
   app.add_option("--weights", arguments.weights, "safetensors file with a float ViT, timm names")
       ->capture_default_str();

@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "program_pages.hpp"
 #include "verify/modules.hpp"
 #include "write_json.hpp"
 
@@ -208,6 +209,7 @@ int main(int argc, char** argv) {
   bool verbose = false;
   CLI::App app(description, "intact-verify");
   app.footer(examples);
+  intact_examples::add_version_and_pages(app);
   app.add_option("cases", path, "a case, or a folder of cases")->required();
   app.add_flag("--verbose", verbose, "print every tensor");
   app.add_option("--json", json, "write the results to this file");
