@@ -70,7 +70,10 @@ int main() {
   std::vector<std::byte> scratch(std::max(intact::block_workspace_bytes(shape, 1, run.threads()),
                                           intact::reference::block_workspace_bytes(shape)));
   const intact::workspace workspace(scratch.data(), scratch.size());
-  print_time("integers", [&] { intact::block(view_of(codes = input_codes), parameters, shape, workspace, run); });
+  using s8_weights = intact::weight_kinds<std::int8_t>;  // those of the recipe; other kinds are not compiled
+  print_time("integers", [&] {
+    intact::block<intact::isa::native, s8_weights>(view_of(codes = input_codes), parameters, shape, workspace, run);
+  });
 #if __has_include(<unsupported/Eigen/SpecialFunctions>) && __has_include("eigen_block.hpp")
   print_time("float32", [&] { eigen_block{block}(stream = input); });
 #endif

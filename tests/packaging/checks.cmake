@@ -201,6 +201,8 @@ if(Python3_FOUND)
     add_test(NAME "check/documentation" COMMAND ${CMAKE_COMMAND} -E echo "[intact: skipped] there is no Doxygen 1.9.4")
     set_tests_properties("check/documentation" PROPERTIES ${skip_line})
   endif()
+  add_test(NAME "check/snippets" COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/packaging/snippet_check.py
+                                         ${PROJECT_SOURCE_DIR})
   add_test(NAME "check/pictures" COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/docs/pictures.py --check)
 endif()
 
