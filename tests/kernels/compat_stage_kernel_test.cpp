@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -19,14 +18,12 @@
 #include "intact/simd/lane_shift.hpp"
 #include "intact/stage/compat.hpp"
 #include "intact/stage/row_corrected.hpp"
+#include "stage_volume.hpp"
 #include "tensor.hpp"
 #include "wide_integer.hpp"
 
 // The vector forms of stages that round as other runtimes do, on any accumulators, biases and factors, against the
-// definitions of those runtimes in exact fractions. The number of codes for each stage is INTACT_STAGE_VOLUME of the
-// environment, or 100,000:
-//
-//     INTACT_STAGE_VOLUME=10000000 kernel_tests_avx2 --filenames-as-tags "[#compat_stage_kernel_test]"
+// definitions of those runtimes in exact fractions.
 
 namespace intact_test::compat_stage_kernel_test {
 namespace {
@@ -36,11 +33,6 @@ static_assert(simd::lane_shift_interface<test_isa>);
 
 constexpr std::int64_t smallest_s32 = std::numeric_limits<std::int32_t>::min();
 constexpr std::int64_t largest_s32 = std::numeric_limits<std::int32_t>::max();
-
-std::int64_t volume() {
-  const char* text = std::getenv("INTACT_STAGE_VOLUME");
-  return text == nullptr ? 100'000 : std::strtoll(text, nullptr, 10);
-}
 
 /// numerator / denominator to the nearest integer, halves up.
 int128 halves_up(int128 numerator, int128 denominator) {
@@ -220,11 +212,10 @@ tensor<typename Stage::output> codes_of(const stage_case<Stage>& of, index_t col
 
 template <class Stage>
 void check_stage(channel_kinds kinds, std::int64_t codes, std::uint64_t seed) {
-  generator random(seed);
-  std::int64_t wrong = 0, ties = 0;
-  index_t columns = channel_count;
-  for (std::int64_t done = 0; done < codes; done += row_count * columns) {
-    columns = random.between(0, 3) == 0 ? random.between(1, channel_count) : channel_count;
+  generator random(stage_seed(seed));
+  std::int64_t compared = 0, wrong = 0, ties = 0;
+  while (compared < codes) {
+    const index_t columns = random.between(0, 3) == 0 ? random.between(1, channel_count) : channel_count;
     const stage_case<Stage> all(kinds, random);
     const auto y = codes_of(all, columns);
     for (index_t m = 0; m < row_count; ++m) {
@@ -236,8 +227,9 @@ void check_stage(channel_kinds kinds, std::int64_t codes, std::uint64_t seed) {
     if (!y.surroundings_untouched()) {
       ++wrong;
     }
+    compared += row_count * columns;
   }
-  CAPTURE(int(kinds), codes);
+  CAPTURE(int(kinds), compared, ties);
   CHECK(wrong == 0);
   CHECK((ties > codes / 50 || has_one_shift<Stage>));
 }
@@ -250,10 +242,10 @@ using compat_stages =
 
 TEMPLATE_LIST_TEST_CASE("compat_epilogue: equals the definitions of the runtimes [ties, both ends of int32]", "",
                         compat_stages) {
-  check_stage<TestType>(channel_kinds::usual, volume(), 1);
-  check_stage<TestType>(channel_kinds::multiplied, volume() / 2, 4);
-  check_stage<TestType>(channel_kinds::one_unusual, volume() / 10, 2);
-  check_stage<TestType>(channel_kinds::any, volume() / 10, 3);
+  check_stage<TestType>(channel_kinds::usual, stage_volume(), 1);
+  check_stage<TestType>(channel_kinds::multiplied, stage_volume() / 2, 4);
+  check_stage<TestType>(channel_kinds::one_unusual, stage_volume() / 10, 2);
+  check_stage<TestType>(channel_kinds::any, stage_volume() / 10, 3);
 }
 
 template <class A>

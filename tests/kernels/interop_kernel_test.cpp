@@ -3,7 +3,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <limits>
 #include <string>
 #include <tuple>
@@ -20,14 +19,13 @@
 #include "intact/pack.hpp"
 #include "intact/reference/gemm.hpp"
 #include "intact/stage/row_corrected.hpp"
+#include "stage_volume.hpp"
 #include "tensor.hpp"
 #include "wide_integer.hpp"
 
 // Stages and operations that compute in float32, on one instruction set. float_rounding is compared with integers that
 // round the bits of its numbers; float_output with products and sums that go through memory one by one, which no
-// compiler contracts. INTACT_STAGE_VOLUME of the environment is the number of codes, 100,000 if there is none:
-//
-//     INTACT_STAGE_VOLUME=10000000 kernel_tests_avx2 --filenames-as-tags "[#interop_kernel_test]"
+// compiler contracts.
 
 namespace intact_test::interop_kernel_test {
 namespace {
@@ -39,15 +37,15 @@ constexpr std::int64_t largest_s32 = std::numeric_limits<std::int32_t>::max();
 constexpr index_t row_count = 6, channel_count = packed_weights<std::int8_t>::panel_width;
 constexpr auto all_channels = static_cast<std::size_t>(channel_count);
 
-std::int64_t volume() {
-  const char* text = std::getenv("INTACT_STAGE_VOLUME");
-  return text == nullptr ? 100'000 : std::strtoll(text, nullptr, 10);
-}
-
 /// x / 2^shift to the nearest integer, halves to even.
 int128 half_to_even(int128 x, int shift) {
   const int128 unit = power_of_two(shift), down = floor_divide(x, unit), twice_rest = 2 * (x - down * unit);
   return down + (twice_rest > unit || (twice_rest == unit && down % 2 != 0) ? 1 : 0);
+}
+
+/// Is x / 2^shift halfway between two integers?
+bool is_half(int128 x, int shift) {
+  return shift <= 60 && 2 * (x - floor_divide(x, power_of_two(shift)) * power_of_two(shift)) == power_of_two(shift);
 }
 
 /// mantissa * 2^exponent with at most 24 bits of mantissa, as float32 rounds it (without its limits of exponents).
@@ -107,9 +105,9 @@ using panel_of_accumulators = std::array<std::int32_t, static_cast<std::size_t>(
 TEMPLATE_TEST_CASE("float_rounding: equals integers that round as float32 does [ties, both ends of int32]", "",
                    std::uint8_t, std::int8_t, std::uint16_t, std::int16_t) {
   constexpr int smallest = std::numeric_limits<TestType>::min(), largest = std::numeric_limits<TestType>::max();
-  generator random(1);
-  std::int64_t wrong = 0, inexact = 0;
-  for (std::int64_t done = 0; done < volume(); done += row_count * channel_count) {
+  generator random(stage_seed(1));
+  std::int64_t compared = 0, wrong = 0, ties = 0, inexact = 0;
+  while (compared < stage_volume()) {
     std::array<std::int32_t, all_channels> bias;
     std::array<float, all_channels> factor;
     alignas(64) panel_of_accumulators accumulators;
@@ -142,11 +140,15 @@ TEMPLATE_TEST_CASE("float_rounding: equals integers that round as float32 does [
         wrong += y(m, n) != expected || stage(accumulator, n) != expected ? 1 : 0;
         const int128 exact = half_to_even(int128{sum} * f.mantissa, std::clamp(-f.exponent, 0, 60));
         inexact += f.exponent < 0 && exact != code ? 1 : 0;
+        ties += product.exponent < 0 && is_half(product.mantissa, -product.exponent) ? 1 : 0;
       }
     }
     wrong += y.surroundings_untouched() ? 0 : 1;
+    compared += row_count * columns;
   }
+  CAPTURE(compared, ties, inexact);
   CHECK(wrong == 0);
+  CHECK(ties > compared / 50);
   CHECK(inexact > 0);  // the rounding of the product decides some codes
 }
 
@@ -174,13 +176,13 @@ std::uint32_t expected_bits(float x, bfloat16) {
 
 TEMPLATE_TEST_CASE("float_output: rounds each step to float32 [with and without bias and offset]", "", float,
                    bfloat16) {
-  generator random(2);
-  std::int64_t wrong = 0, contracted = 0, infinite = 0;
+  generator random(stage_seed(2));
+  std::int64_t compared = 0, wrong = 0, contracted = 0, infinite = 0;
   const auto number = [&](int least, int most) {
     const float x = 1 + static_cast<float>(random.between(0, (1 << 23) - 1)) / (1 << 23);
     return std::ldexp(x, static_cast<int>(random.between(least, most)));
   };
-  for (std::int64_t done = 0; done < volume(); done += row_count * channel_count) {
+  while (compared < stage_volume()) {
     std::array<std::int32_t, all_channels> offset;
     std::array<float, all_channels> scale, bias;
     std::array<float, row_count> rows;
@@ -218,9 +220,11 @@ TEMPLATE_TEST_CASE("float_output: rounds each step to float32 [with and without 
       }
     }
     wrong += y.surroundings_untouched() ? 0 : 1;
+    compared += row_count * columns;
   }
+  CAPTURE(compared, contracted);
   CHECK(wrong == 0);
-  CHECK(contracted > volume() / 100);  // a contraction would be noticed
+  CHECK(contracted > compared / 100);  // a contraction would be noticed
   CHECK(infinite > 0);
 }
 

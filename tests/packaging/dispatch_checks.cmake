@@ -80,6 +80,17 @@ if(DEFINED compile_neon)
     DEPENDS ${main} ${units}/select.cpp ${neon_units}
     VERBATIM)
   add_custom_target(neon_dispatch ALL DEPENDS neon/runtime_dispatch)
+
+  # The best set of processors without dot products, without products of matrices, and with both.
+  foreach(processor_and_isa IN ITEMS cortex-a57:neon neoverse-n1:neon_dotprod max:neon_i8mm)
+    string(REPLACE ":" ";" processor_and_isa ${processor_and_isa})
+    list(POP_FRONT processor_and_isa processor isa)
+    if(isa IN_LIST neon_isas)
+      set(emulate ${INTACT_QEMU_AARCH64} -cpu ${processor} ${CMAKE_CURRENT_BINARY_DIR}/neon/runtime_dispatch)
+      intact_add_dispatch_run("neon/dispatch/on ${processor}" "${emulate}" "" "^${isa}\n${results}$")
+      set_tests_properties("neon/dispatch/on ${processor}" PROPERTIES LABELS neon)
+    endif()
+  endforeach()
 endif()
 
 # Sanitizers bring code of their own, and flags for one processor make every unit need it.
