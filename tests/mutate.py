@@ -320,8 +320,26 @@ MUTATIONS = [
          "if (const auto* const gate = std::get_if<gate_parameters>(&p.mlp.gate); gate != nullptr && stream.rows == 0) {"),
     ),
     *mutations_of(
-        "reference/model/block.hpp", "double_reference_test",
+        "model/block.hpp", "block_kernel_test@avx2",
+        ("head < shape.heads ? norms->q : norms->k", "norms->q"),
+        ("head < 2 * shape.heads", "head < shape.heads"),
+        ("*shape.qk_norm,", "normalization::layernorm,"),
+        ("norms == nullptr || shape.width == 0", "norms == nullptr || qkv.rows < 3"),
+    ),
+    *mutations_of(
+        "model/attention_parameters.hpp", "contract_test",
+        ("(p != nullptr) != shape.qk_norm.has_value()", "false"),
+        ('require_layernorm("attention: q_norm", p->q, shape.head_size());', ""),
+        ('require_layernorm("attention: k_norm", p->k, shape.head_size());', ""),
+    ),
+    *mutations_of(
+        "reference/model/attention.hpp", "double_reference_test",
         ("kind == normalization::rmsnorm", "kind != normalization::rmsnorm"),
+        ("norms->k, shape.heads, k", "norms->q, shape.heads, k"),
+        ("x.column_block(head * size, size)", "x.column_block(0, size)"),
+    ),
+    *mutations_of(
+        "reference/model/block.hpp", "double_reference_test",
         ("detail::normalize(norm, stream, p.norm2,", "detail::normalize(normalization::layernorm, stream, p.norm2,"),
     ),
     *mutations_of(
@@ -1238,10 +1256,13 @@ MUTATIONS = [
     *mutations_of(
         "build/vit_scales.hpp", "block_test",
         ("shape.gated ? own.gated : own.activation", "own.activation"),
+        ("shape.qk_norm ? own.q_norm : own.qkv", "own.qkv"),
+        ("shape.qk_norm ? own.k_norm : own.keys()", "own.keys()"),
     ),
     *mutations_of(
         "build/block_memory.hpp", "block_test",
         ("shape.gated ? hidden : 0", "0"),
+        ("shape.attention.qk_norm ? shape.attention.head_size() : 0", "0"),
         ("recipe.stream == stream_codes::u8 ? width : 0", "0"),
         ("relative_to_sum ? 0 : softmax_distances", "relative_to_sum ? 0 : 128"),
     ),
@@ -1250,8 +1271,20 @@ MUTATIONS = [
         ("if (kind == normalization::layernorm) {", "if (kind == normalization::rmsnorm) {"),
         ("std::multiplies<>()", "std::plus<>()"),
         ("apply(block_.up, norm2)", "apply(block_.fc1, norm2)"),
+        ('normalize_heads("k_norm", block_.k_norm, 1, x)', 'normalize_heads("k_norm", block_.k_norm, 0, x)'),
         ("i - i % shape.tokens", "0"),
         ("[key] / sum", "[key]"),
+    ),
+    *mutations_of(
+        "build/scale_fitter.hpp", "block_test",
+        ('fit.norm_input("qkv", own.qkv.scale, size, static_cast<double>(block.epsilon));', ""),
+        ('fit.norm_input("keys", (own.k ? *own.k : own.qkv).scale, size, static_cast<double>(block.epsilon));', ""),
+        ('fit.norm("k_norm", block.k_norm, own.k_norm);', ""),
+    ),
+    *mutations_of(
+        "build/block_builder.hpp", "block_test",
+        ("if (own.v || shape.qk_norm) {", "if (own.v) {"),
+        ("unshifted_scale(x, shape.head_size()), y, *shape.qk_norm", "unshifted_scale(x, shape.head_size()), y, block.shape.norm"),
     ),
     *mutations_of(
         "build/scale_fitter.hpp", "build_test",

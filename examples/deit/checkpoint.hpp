@@ -37,6 +37,9 @@ inline void require_swin_options(const intact::float_vit_options& options) {
   if (options.without_head) {
     throw not_of_swin("--features", "its integer model has a head");
   }
+  if (options.norm) {
+    throw not_of_swin("--norm", "they are LayerNorms");
+  }
 }
 
 /// Loads a model with the configurations in a folder, if there is one. Errors about values that an option can replace
@@ -54,6 +57,9 @@ inline any_checkpoint load_naming_options(const intact::safetensors_file& file, 
     return intact::read_checkpoint(file, options);
   } catch (const intact::file_error& error) {
     const std::string problem = error.what();
+    if (problem.find("norm1.bias\" is missing") != std::string::npos) {
+      throw std::runtime_error(problem + "; the option --norm rmsnorm is for norms without biases");
+    }
     for (const auto& [words, option] : {std::pair("\"do_resize\" is false", "--resize"),
                                         {"config.json \"", "--no-config"},
                                         {"\"pretrained_cfg\" \"", "--no-config"},
@@ -64,7 +70,8 @@ inline any_checkpoint load_naming_options(const intact::safetensors_file& file, 
                                         {"\"mean\"", "--mean"},
                                         {"std is ", "--std"},
                                         {"\"std\"", "--std"},
-                                        {"\"activation\"", "--activation"}}) {
+                                        {"\"activation\"", "--activation"},
+                                        {"metadata \"norm\"", "--norm"}}) {
       if (problem.find(words) != std::string::npos) {
         throw std::runtime_error(problem +
                                  (option == std::string("--no-config")

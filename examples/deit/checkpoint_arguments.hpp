@@ -98,6 +98,9 @@ class checkpoint_arguments {
           return intact::find_activation(name) ? "" : name + " is none of " + intact::known_activations();
         })
         ->group(group);
+    app.add_option("--norm", norm_, "kind of all norms; RMSNorms have no biases [layernorm]")
+        ->check(CLI::IsMember({"layernorm", "rmsnorm"}))
+        ->group(group);
   }
 
   checkpoint_options options() const {
@@ -113,6 +116,9 @@ class checkpoint_arguments {
     }
     if (!activation_.empty()) {
       options.model.activation = intact::find_activation(activation_);
+    }
+    if (!norm_.empty()) {
+      options.model.norm = norm_ == "rmsnorm" ? intact::normalization::rmsnorm : intact::normalization::layernorm;
     }
     if (!kind_.empty()) {
       options.kind = kind_ == "bilinear" ? intact::interpolation::bilinear : intact::interpolation::bicubic;
@@ -135,7 +141,7 @@ class checkpoint_arguments {
   std::optional<float> epsilon_;
   std::vector<float> mean_, deviation_;
   std::optional<double> crop_;
-  std::string size_, kind_, resize_, activation_, features_;
+  std::string size_, kind_, resize_, activation_, features_, norm_;
   bool no_config_ = false;
 };
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,7 +35,8 @@ struct random_block {
   index_t position = 3;
 
   /// RMSNorms have no biases; with a gate f is SiLU.
-  explicit random_block(normalization norm = normalization::layernorm, bool gated = false) {
+  explicit random_block(normalization norm = normalization::layernorm, bool gated = false,
+                        const std::optional<normalization>& qk_norm = {}) {
     random_float_layers random(1);
     shape.norm = norm;
     shape.gated = gated;
@@ -48,6 +50,15 @@ struct random_block {
     if (gated) {
       layers.up = random.linear(shape.hidden, width, 2);
       layers.activation = activation_function::silu;
+    }
+    if (qk_norm) {
+      shape.attention.qk_norm = qk_norm;
+      layers.q_norm = random.layernorm(shape.attention.head_size());
+      layers.k_norm = random.layernorm(shape.attention.head_size());
+    }
+    if (qk_norm == normalization::rmsnorm) {
+      layers.q_norm.bias.resize(0);
+      layers.k_norm.bias.resize(0);
     }
     if (norm == normalization::rmsnorm) {
       layers.norm1.bias.resize(0);
@@ -158,6 +169,12 @@ void check_block(const block_parameters& built, const owned_block& expected) {
   check_scale(built.attention.logits, expected.attention_logits.scale);
   check_softmax(built.attention.softmax, expected.softmax.view());
   check_linear(built.attention.proj, expected.proj);
+  const auto* const norms = std::get_if<qk_norm_parameters>(&built.attention.norms);
+  REQUIRE((norms != nullptr) == expected.qk_norms.has_value());
+  if (norms != nullptr) {
+    check_norm(norms->q, expected.qk_norms->q.view());
+    check_norm(norms->k, expected.qk_norms->k.view());
+  }
   check_add(built.add1, expected.add1.view());
   check_norm(built.norm2, expected.norm2.view());
   check_linear(built.mlp.fc1, expected.fc1);
@@ -186,25 +203,29 @@ std::vector<named_recipe> all_recipes() {
   return all;
 }
 
-/// Kinds of blocks: norms, and whether there is a gate.
+/// Kinds of blocks: norms, whether there is a gate, norms of queries and keys.
 struct block_kind {
   normalization norm;
   bool gated;
+  std::optional<normalization> qk_norm = {};
 };
 constexpr block_kind all_kinds[] = {{normalization::layernorm, false},
                                     {normalization::rmsnorm, false},
                                     {normalization::layernorm, true},
-                                    {normalization::rmsnorm, true}};
+                                    {normalization::rmsnorm, true},
+                                    {normalization::layernorm, false, normalization::layernorm},
+                                    {normalization::layernorm, true, normalization::rmsnorm}};
 
 vit_shape small_vit_of(const block_kind& kind) {
   vit_shape shape = small_vit;
   shape.norm = kind.norm;
   shape.gated = kind.gated;
+  shape.qk_norm = kind.qk_norm;
   return shape;
 }
 
 TEST_CASE("build_block: equals the blocks of build_vit, also where scales are raised [all recipes, kinds of blocks]") {
-  const vit_shape shape = small_vit_of(all_kinds[GENERATE(0, 1, 2, 3)]);
+  const vit_shape shape = small_vit_of(all_kinds[GENERATE(range(0, 6))]);
   float_vit model = random_float_vit(shape);
   const bool raised = GENERATE(false, true);
   if (raised) {
@@ -220,6 +241,11 @@ TEST_CASE("build_block: equals the blocks of build_vit, also where scales are ra
     observed.blocks[0].context.scale = observed.blocks[0].qkv.scale / 1024;
     observed.blocks[0].up.scale *= 1e-9F;
     observed.blocks[0].gated.scale = observed.blocks[0].activation.scale * 1e-20F;
+    observed.blocks[1].q_norm.scale *= 1e-20F;
+    observed.blocks[1].k_norm.scale *= 1e-24F;
+    if (shape.qk_norm) {
+      observed.blocks[1].qkv.scale *= 1e-12F;
+    }
   }
   for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
@@ -239,6 +265,9 @@ TEST_CASE("build_block: equals the blocks of build_vit, also where scales are ra
       const block_parameters built = build_block(block, scales, named.recipe, memory);
       check_block(built, expected.tensors().blocks[i]);
       CHECK(scales.tensors.context.scale == fitted.scales.blocks[i].context.scale);
+      CHECK(scales.tensors.qkv.scale == fitted.scales.blocks[i].qkv.scale);
+      CHECK(scales.tensors.q_norm.scale == fitted.scales.blocks[i].q_norm.scale);
+      CHECK(scales.tensors.k_norm.scale == fitted.scales.blocks[i].k_norm.scale);
       CHECK(scales.tensors.up.scale == fitted.scales.blocks[i].up.scale);
       CHECK(scales.tensors.gated.scale == fitted.scales.blocks[i].gated.scale);
       stream = wide ? scales.stream : scales.tensors.add2;
@@ -292,11 +321,11 @@ double relative_error(const random_block& source, block_calibration scales, cons
 TEST_CASE(
     "build_block: from observed ranges, equals double precision and is near the float block [all recipes, kinds of "
     "blocks, q, k and v in one scale or three]") {
-  const block_kind kind = all_kinds[GENERATE(0, 1, 2, 3)];
-  const random_block source(kind.norm, kind.gated);
+  const block_kind kind = all_kinds[GENERATE(range(0, 6))];
+  const random_block source(kind.norm, kind.gated, kind.qk_norm);
   for (const named_recipe& named : all_recipes()) {
     INFO(named.name);
-    const bool plain = kind.norm == normalization::layernorm && !kind.gated;
+    const bool plain = kind.norm == normalization::layernorm && !kind.gated && !kind.qk_norm;
     const double limit = named.recipe.weights != weight_kind::s8 ? 0.15 : plain ? 0.08 : 0.1;
     block_calibration scales = calibrate_block(source.ranges(), named.recipe);
     for (const bool separate : {false, true}) {
@@ -312,12 +341,17 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("logits_spec: the factor is the product of the scales of queries and of keys") {
+TEST_CASE("logits_spec: the factor is the product of the scales of queries and of keys, normalized or not") {
+  attention_shape shape{.tokens = 9, .width = 48, .heads = 3};
   block_scales own;
   own.qkv = {0.5F, 128};
-  CHECK(detail::logits_spec(own, {0.25F, 7}, 16).factor == 0.25);
+  own.q_norm = {2, 120};
+  own.k_norm = {4, 121};
+  CHECK(detail::logits_spec(own, {0.25F, 7}, shape).factor == 0.25);
   own.k = affine_scale{0.125F, 3};
-  CHECK(detail::logits_spec(own, {0.25F, 7}, 16).factor == 0.0625);
+  CHECK(detail::logits_spec(own, {0.25F, 7}, shape).factor == 0.0625);
+  shape.qk_norm = normalization::rmsnorm;
+  CHECK(detail::logits_spec(own, {0.25F, 7}, shape).factor == 8);
 }
 
 TEST_CASE("build_block: refuses sizes, values and memory, naming block and tensor") {
@@ -375,6 +409,16 @@ TEST_CASE("build_block: refuses sizes, values and memory, naming block and tenso
   gated.shape.gated = false;
   CHECK(refused(gated.view()) ==
         "intact::build_block: tensor up.weight of block 3 is 40 x 24; the shape calls for no gate");
+  random_block normed(normalization::layernorm, false, normalization::rmsnorm);
+  CHECK(refused(normed.view()).find("workspace") != std::string::npos);  // that of a block without norms is too small
+  normed.layers.k_norm.weight[7] = nan;
+  CHECK(mentions(refused(normed.view()), "tensor k_norm.weight of block 3 has the value nan"));
+  normed.shape.attention.qk_norm = normalization::layernorm;
+  CHECK(refused(normed.view()) ==
+        "intact::build_block: size of tensor q_norm.bias of block 3 is 0; it must be equal to 8");
+  normed.shape.attention.qk_norm.reset();
+  CHECK(refused(normed.view()) ==
+        "intact::build_block: size of tensor q_norm.weight of block 3 is 8; it must be equal to 0");
   random_block long_bias;
   long_bias.layers.fc1.bias.conservativeResize(41);
   CHECK(refused(long_bias.view()) ==
@@ -454,6 +498,19 @@ TEST_CASE("build_block: refuses scales and recipes, naming block and tensor") {
   CHECK(gate_refused([](block_scales& s) { s.gated.zero_point = -1; }) ==
         "intact::build_block: tensor gated of block 3: zero_point is -1; it must be at least 0");
 
+  const random_block normed(normalization::layernorm, false, normalization::layernorm);
+  const auto norm_refused = [&](auto change) {
+    block_calibration scales = calibrate_block(normed.ranges(), paper_recipe);
+    change(scales.tensors);
+    std::vector<std::byte> memory(block_memory_bytes(normed.shape, paper_recipe));
+    return refusal([&] { build_block(normed.view(), scales, paper_recipe, memory); });
+  };
+  CHECK(norm_refused([](block_scales&) {}).empty());
+  CHECK(norm_refused([](block_scales& s) { s.q_norm.scale = 0; }) ==
+        "intact::build_block: tensor q_norm of block 3: scale is 0; it must be above 0 and finite");
+  CHECK(norm_refused([](block_scales& s) { s.k_norm.zero_point = 256; }) ==
+        "intact::build_block: tensor k_norm of block 3: zero_point is 256; it must be at most 255");
+
   quantization_recipe contradiction = precise_recipe;
   contradiction.normalize_rows = false;
   block_calibration scales = calibrate_block(source.ranges(), precise_recipe);
@@ -481,8 +538,20 @@ TEST_CASE("fit_block_scales: raises scales in place until integers exist, and th
   }
 }
 
+TEST_CASE("fit_block_scales: raises the inputs of norms of queries and keys until 64 bits hold epsilon") {
+  const random_block source(normalization::layernorm, false, normalization::layernorm);
+  float_block_view block = source.view();
+  block.epsilon = 1e12F;  // 8 columns: 8 * 1e6 / 2^30 = 0.0075
+  block_calibration scales = calibrate_block(source.ranges(), paper_recipe);
+  scales.tensors.qkv.scale = 0.001F;
+  scales.tensors.k = affine_scale{0.002F, 128};
+  fit_block_scales(block, scales, paper_recipe);
+  CHECK(scales.tensors.qkv.scale == 0.008F);
+  CHECK(scales.tensors.k->scale == 0.008F);
+}
+
 TEST_CASE("observe_block: gives the ranges that the float model of quantize/ shows [kinds of blocks]") {
-  const vit_shape shape = small_vit_of(all_kinds[GENERATE(0, 1, 2, 3)]);
+  const vit_shape shape = small_vit_of(all_kinds[GENERATE(range(0, 6))]);
   const float_vit model = random_float_vit(shape);
   const image_set images(shape, 3);
   const std::vector<image_view> views = images.views();
@@ -512,6 +581,10 @@ TEST_CASE("observe_block: gives the ranges that the float model of quantize/ sho
   };
   check("norm1", found.norm1);
   check("qkv", found.qkv);
+  if (shape.qk_norm) {
+    check("q_norm", found.q_norm);
+    check("k_norm", found.k_norm);
+  }
   check("attention_logits", found.attention_logits);
   check("context", found.context);
   check("proj", found.proj);

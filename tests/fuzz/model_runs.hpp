@@ -63,6 +63,12 @@ inline model_recipe some_recipe(fuzz_input& input) {
   shape.pooling = input.one_of(poolings);
   shape.class_tokens = input.between(shape.has_class_features() ? 1 : 0, 3);
   shape.registers = input.between(0, 3);
+  constexpr normalization kinds[] = {normalization::layernorm, normalization::rmsnorm};
+  shape.norm = input.one_of(kinds);
+  shape.gated = input.flag();
+  if (input.flag()) {
+    shape.qk_norm = input.one_of(kinds);
+  }
   return recipe;
 }
 

@@ -131,6 +131,14 @@ class random_layers {
                            .product = scale_of(u8_u8_deviation, {})};
   }
 
+  qk_norms norms(const attention_shape& shape) {
+    if (!shape.qk_norm) {
+      return no_qk_norms{};
+    }
+    return qk_norm_parameters{.q = layernorm_of(memory_, shape.head_size(), 128),
+                              .k = layernorm_of(memory_, shape.head_size(), 128)};
+  }
+
   block_parameters block(const block_shape& shape) {
     const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
@@ -138,7 +146,8 @@ class random_layers {
                           .zero_points = {128, 128, 128},
                           .logits = scale_of(deviation_of_sum(u8_u8_deviation / 3, shape.attention.head_size()), {}),
                           .softmax = softmax(),
-                          .proj = branch(width, width)},
+                          .proj = branch(width, width),
+                          .norms = norms(shape.attention)},
             .add1 = addition(width),
             .norm2 = layernorm(width),
             .mlp = {.fc1 = linear(shape.hidden, width, {2048, 900}),
@@ -495,6 +504,25 @@ void run_norms_and_gates() {
   run(precise, normalization::rmsnorm, true, 44);
 }
 
+/// Models with norms of queries and keys.
+void run_qk_norms() {
+  const auto run = [](recipe of_model, normalization kind, std::uint64_t seed) {
+    of_model.name += kind == normalization::rmsnorm ? "_qk_rmsnorm" : "_qk_layernorm";
+    block_shape block = shape_of_block;
+    block.attention.qk_norm = kind;
+    if (of_model.wide()) {
+      run_block<std::int16_t>(of_model, seed, block);
+    } else {
+      run_block<std::uint8_t>(of_model, seed, block);
+    }
+    vit_shape vit = shape_of_vit(of_model);
+    vit.qk_norm = kind;
+    run_vit(of_model, vit, seed + 1);
+  };
+  run(paper, normalization::layernorm, 46);
+  run(precise, normalization::rmsnorm, 48);
+}
+
 }  // namespace
 
 void run_models() {
@@ -512,6 +540,7 @@ void run_models() {
   run_swin_features<std::uint8_t>(paper, 36);
   run_swin_features<std::int16_t>(precise, 37);
   run_norms_and_gates();
+  run_qk_norms();
 }
 
 }  // namespace hashes

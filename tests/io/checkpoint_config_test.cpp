@@ -95,7 +95,7 @@ TEST_CASE("read_checkpoint_config: reads timm's config.json, nested or flat, and
   const one_file file{{}, "config.json"};
   const checkpoint_config nested = file.read(
       R"({"architecture": "vit_tiny_patch16_224", "num_classes": 10, "num_features": 192, "global_pool": "avg",
-      "model_args": {"num_heads": 6, "act_layer": "gelu"}, "pretrained_cfg": )" +
+      "model_args": {"num_heads": 6, "act_layer": "gelu", "norm_layer": "RmsNorm"}, "pretrained_cfg": )" +
       pretrained + "}");
   const checkpoint_config flat = file.read(pretrained);
   std::filesystem::remove(file.folder / "config.json");
@@ -114,6 +114,9 @@ TEST_CASE("read_checkpoint_config: reads timm's config.json, nested or flat, and
   CHECK(nested.heads->value == 6);
   CHECK(nested.heads->source == "config.json \"model_args\" \"num_heads\"");
   CHECK(nested.pooling->value == "avg");
+  CHECK(nested.norm->value == "RmsNorm");
+  CHECK(nested.norm->source == "config.json \"model_args\" \"norm_layer\"");
+  CHECK_FALSE(flat.norm);
   REQUIRE(nested.sizes.size() == 2);
   CHECK(nested.sizes[0].value == 192);
   CHECK(nested.sizes[1].value == 10);

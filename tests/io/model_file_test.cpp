@@ -213,6 +213,71 @@ TEST_CASE("save_integer_vit: load_integer_vit gives models with RMSNorm, and Lay
   }
 }
 
+/// Models of random integers with norms of queries and keys.
+integer_vit vit_with_qk_norms(const quantization_recipe& recipe, normalization kind) {
+  vit_shape shape = small_vit;
+  shape.qk_norm = kind;
+  return integer_vit(model_builder({.shape = shape, .parts = recipe}, 3).model());
+}
+
+TEST_CASE("save_integer_vit: load_integer_vit gives models with norms of queries and keys [both streams]",
+          "[model_file]") {
+  quantization_recipe recipe = paper_recipe;
+  for (const stream_codes stream : {stream_codes::u8, stream_codes::s16}) {
+    recipe.stream = stream;
+    require_round_trip(vit_with_qk_norms(recipe, normalization::layernorm), image_set(small_vit, 3));
+    require_round_trip(vit_with_qk_norms(recipe, normalization::rmsnorm), image_set(small_vit, 3));
+  }
+}
+
+TEST_CASE("save_integer_vit: writes the documented tensors of norms of queries and keys", "[model_file]") {
+  const scratch_folder folder;
+  for (const auto kind : {normalization::layernorm, normalization::rmsnorm}) {
+    save_integer_vit(vit_with_qk_norms(paper_recipe, kind), folder / "normed");
+    const safetensors_file file = safetensors_file::read(folder / "normed");
+    CHECK(file.values<std::int64_t>("shape.qk_norm", {}).front() == (kind == normalization::layernorm ? 1 : 2));
+    std::vector<std::string> norms;
+    for (const std::string& line : described(file)) {
+      if (line.starts_with("blocks.1.q_norm.") || line.starts_with("blocks.1.k_norm.")) {
+        norms.push_back(line);
+      }
+    }
+    line_list expected;
+    for (const char* const name : {"blocks.1.k_norm", "blocks.1.q_norm"}) {
+      expected.add(name, {".bias I64 5", ".epsilon I64", ".epsilon_fraction I64", ".gain I32 5", ".output_shift I64",
+                          ".shift U8 5", ".zero_point I64"});
+    }
+    CHECK(norms == expected.lines());
+  }
+  save_integer_vit(quantized_vit(small_vit, paper_recipe), folder / "plain");
+  CHECK_FALSE(safetensors_file::read(folder / "plain").contains("shape.qk_norm"));
+}
+
+TEST_CASE("save_integer_vit: refuses norms of queries and keys that break their rules", "[model_file]") {
+  const scratch_folder folder;
+  const auto refused = [&](auto change) {
+    vit_tensors contents = vit_with_qk_norms(paper_recipe, normalization::layernorm).tensors();
+    change(*contents.blocks[1].qk_norms);
+    return refusal<file_error>([&] { save_integer_vit(integer_vit(std::move(contents)), folder / "model"); });
+  };
+  CHECK(mentions(refused([](owned_qk_norms& n) { n.q.bias[4] = std::numeric_limits<std::int64_t>::max(); }),
+                 "tensor \"blocks.1.q_norm.bias\" is 9223372036854775807 at position 4"));
+  CHECK(mentions(refused([](owned_qk_norms& n) { n.k.gain[2] = 1 << 30; }), "tensor \"blocks.1.k_norm.gain\""));
+  CHECK(folder.files() == 0);
+}
+
+TEST_CASE("integer_vit: refuses norms of queries and keys that the shape does not call for, and shapes without them",
+          "[model_file]") {
+  vit_tensors normed = vit_with_qk_norms(paper_recipe, normalization::rmsnorm).tensors(),
+              plain = quantized_vit(small_vit, paper_recipe).tensors();
+  normed.shape.qk_norm.reset();
+  plain.shape.qk_norm = normalization::layernorm;
+  CHECK(mentions(refusal([&] { const integer_vit model(normed); }),
+                 "block 0: intact::attention: queries and keys have norms; the shape calls for none"));
+  CHECK(mentions(refusal([&] { const integer_vit model(plain); }),
+                 "block 0: intact::attention: queries and keys have no norms; the shape calls for them"));
+}
+
 /// Models of random integers with gated perceptrons.
 integer_vit gated_vit(const quantization_recipe& recipe) {
   vit_shape shape = small_vit;

@@ -124,7 +124,9 @@ TEST_CASE("block: equals the specification [any shape, batch and number of threa
   }
 }
 
-void check_kinds(quantization_recipe parts, normalization norm, bool gated) {
+using qk_norm_kind = std::optional<normalization>;
+
+void check_kinds(quantization_recipe parts, normalization norm, bool gated, const qk_norm_kind& qk_norm = {}) {
   const model_recipe recipe{.shape = {.channels = 1,
                                       .height = 9,
                                       .image_width = 7,
@@ -135,7 +137,8 @@ void check_kinds(quantization_recipe parts, normalization norm, bool gated) {
                                       .depth = 2,
                                       .classes = 1,
                                       .norm = norm,
-                                      .gated = gated},
+                                      .gated = gated,
+                                      .qk_norm = qk_norm},
                             .parts = parts};
   const packed_vit model(integer_vit(model_builder(recipe, 6).model()));
   generator random(10);
@@ -150,7 +153,8 @@ void check_kinds(quantization_recipe parts, normalization norm, bool gated) {
   }
 }
 
-TEST_CASE("block: equals the specification [RMSNorm, gated perceptrons, all weights]", "[block][long]") {
+TEST_CASE("block: equals the specification [RMSNorm, gated perceptrons, norms of queries and keys, all weights]",
+          "[block][long]") {
   for (quantization_recipe parts : {paper_recipe, precise_recipe}) {
     for (const weight_kind weights : {weight_kind::s8, weight_kind::s4, weight_kind::grouped_s4}) {
       parts.weights = weights;
@@ -159,6 +163,8 @@ TEST_CASE("block: equals the specification [RMSNorm, gated perceptrons, all weig
       check_kinds(parts, normalization::rmsnorm, false);
       check_kinds(parts, normalization::layernorm, true);
       check_kinds(parts, normalization::rmsnorm, true);
+      check_kinds(parts, normalization::layernorm, false, normalization::layernorm);
+      check_kinds(parts, normalization::layernorm, false, normalization::rmsnorm);
     }
   }
 }
@@ -175,6 +181,24 @@ TEST_CASE("block: equals the specification [gated perceptrons, any shape, batch 
     parameter_memory memory;
     const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
     check_block<std::uint8_t>(p, shape, c.batch, c.threads, random);
+  }
+}
+
+TEST_CASE("block: equals the specification [norms of queries and keys, any shape, batch and number of threads]",
+          "[block]") {
+  const struct {
+    index_t tokens, width, heads, batch, threads;
+  } cases[] = {{0, 16, 2, 1, 1}, {1, 1, 1, 3, 2},    {2, 3, 3, 1, 7},  // heads of one channel, whose LayerNorm is beta
+               {7, 64, 1, 2, 1}, {65, 130, 2, 1, 3}, {197, 99, 3, 1, 2}, {33, 24, 3, 3, 2}};
+  for (const normalization kind : {normalization::layernorm, normalization::rmsnorm}) {
+    for (const auto& c : cases) {
+      INFO(c.tokens << " tokens, width " << c.width << ", " << c.heads << " heads, batch " << c.batch);
+      const block_shape shape{.attention = {c.tokens, c.width, c.heads, kind}, .hidden = 8};
+      generator random(static_cast<unsigned>(c.tokens + c.width));
+      parameter_memory memory;
+      const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
+      check_block<std::uint8_t>(p, shape, c.batch, c.threads, random);
+    }
   }
 }
 

@@ -165,8 +165,8 @@ TEST_CASE("vit: equals the specification [a LayerNorm before the blocks]", "[vit
 }
 
 TEST_CASE(
-    "vit: equals the specification [RMSNorm, gated perceptrons, every pooling, with a norm before the blocks and "
-    "without]",
+    "vit: equals the specification [RMSNorm, gated perceptrons, norms of queries and keys, every pooling, with a norm "
+    "before the blocks and without]",
     "[vit]") {
   constexpr run_options runs[] = {{1, 1, 0}, {3, 2, 1}};
   for (const quantization_recipe& parts : {paper_recipe, precise_recipe}) {
@@ -178,6 +178,8 @@ TEST_CASE(
       shape.gated = true;
       shape.pooling = pooling;
       check_model({.shape = shape, .parts = parts, .norm_pre = pooling != vit_pooling::mean}, runs);
+      shape.qk_norm = normalization::layernorm;
+      check_model({.shape = shape, .parts = parts}, runs);
     }
   }
 }

@@ -201,6 +201,11 @@ vit_shape with_gate(vit_shape shape) {
   return shape;
 }
 
+vit_shape with_qk_norm(vit_shape shape, normalization kind) {
+  shape.qk_norm = kind;
+  return shape;
+}
+
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [RMSNorm]") {
   code_counts occurred;
   std::uint64_t seed = 5000;
@@ -233,6 +238,28 @@ TEST_CASE("vit: equals the evaluation in double precision on every tensor [gated
     check_model({with_gate(colour), with_weights(precise_recipe, 1), weights}, seed++, 1, occurred);
   }
   CHECK(find_narrow_tensor(occurred, {"activation", "up", "gated"}, 250, 0, 255) == "");
+}
+
+TEST_CASE("vit: equals the evaluation in double precision on every tensor [norms of queries and keys]") {
+  code_counts occurred;
+  std::uint64_t seed = 5500;
+  for (const vit_shape& shape : {several_patches, colour, shapes[2], shapes[3], shapes[4], shapes[5], shapes[7]}) {
+    for (const quantization_recipe& parts :
+         {paper_recipe, paper_recipe_888, precise_recipe, precise_recipe_888, precise_recipe_weight_codes}) {
+      for (const normalization kind : {normalization::layernorm, normalization::rmsnorm}) {
+        check_model({with_qk_norm(shape, kind), with_weights(parts, seed)}, seed, 2, occurred);
+        check_model({with_qk_norm(with_gate(with_rmsnorm(shape)), kind), with_weights(parts, seed)}, seed, 1, occurred);
+        ++seed;
+      }
+    }
+  }
+  for (const values weights : {values::smallest, values::largest, values::alternating, values::constant_rows}) {
+    for (const normalization kind : {normalization::layernorm, normalization::rmsnorm}) {
+      check_model({with_qk_norm(colour, kind), paper_recipe, weights}, seed, 1, occurred);
+      check_model({with_qk_norm(colour, kind), with_weights(precise_recipe, 1), weights}, seed++, 1, occurred);
+    }
+  }
+  CHECK(find_narrow_tensor(occurred, {"q_norm", "k_norm", "attention_logits"}, 250, 0, 255) == "");
 }
 
 TEST_CASE("vit: equals the evaluation in double precision on every tensor [extreme weights]") {
@@ -629,6 +656,24 @@ const mutation gate_mutations[] = {
      [](vit_tensors& c) { c.blocks[1].activation[4095] ^= 1; }},
 };
 
+/// Norms of queries and keys.
+const mutation qk_norm_mutations[] = {
+    {"a gain of queries", "q_norm, block 1, (", [](vit_tensors& c) { c.blocks[1].qk_norms->q.gain[1] /= 2; }},
+    {"a bias of keys", "k_norm, block 0, (",
+     [](vit_tensors& c) {
+       owned_layernorm& norm = c.blocks[0].qk_norms->k;
+       norm.bias[0] += std::int64_t{3} << norm.output_shift;
+     }},
+    {"the zero point of the norm of keys", "k_norm, block 1, (",
+     [](vit_tensors& c) { c.blocks[1].qk_norms->k.zero_point += 9; }},
+    {"the zero point of normalized queries", "attention_logits, block 0, head ",
+     [](vit_tensors& c) { c.blocks[0].qkv_zero_point += 9; }},
+    {"the zero point of values", "context, block 1, (", [](vit_tensors& c) { *c.blocks[1].v_zero_point += 9; }},
+    {"the parameters of queries for keys", "k_norm, block 0, (",
+     [](vit_tensors& c) { c.blocks[0].qk_norms->k = c.blocks[0].qk_norms->q; }},
+    {"the kind of the norms", "q_norm, block 0, (", [](vit_tensors& c) { c.shape.qk_norm = normalization::layernorm; }},
+};
+
 /// Changes each parameter in turn.
 void check_mutations(const vit_tensors& contents, std::span<const mutation> changes) {
   const double_reference reference(contents);
@@ -659,6 +704,11 @@ TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's 
 
 TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [gated perceptrons]") {
   check_mutations(model_builder({with_gate(colour), paper_recipe}, 404).model(), gate_mutations);
+}
+
+TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [norms of queries and keys]") {
+  const vit_shape shape = with_qk_norm(colour, normalization::rmsnorm);
+  check_mutations(model_builder({shape, paper_recipe}, 405).model(), qk_norm_mutations);
 }
 
 TEST_CASE("evaluate: a changed parameter shows as a mismatch of its operation's tensor [precise recipe]") {

@@ -232,6 +232,23 @@ TEST_CASE("build_vit: equals double precision on every tensor [gated perceptrons
   }
 }
 
+TEST_CASE("build_vit: equals double precision on every tensor [norms of queries and keys]") {
+  for (const normalization kind : {normalization::layernorm, normalization::rmsnorm}) {
+    vit_shape shape = small_vit;
+    shape.qk_norm = kind;
+    const float_vit model = random_float_vit(shape);
+    check_variant(model);
+    const image_set images(shape, 3);
+    const float_vit equalized = intact::equalize(model, images.views());
+    for (const image_view& image : images.views()) {
+      const std::vector<float> expected = forward(model, image), found = forward(equalized, image);
+      for (std::size_t n = 0; n < expected.size(); ++n) {
+        CHECK(std::fabs(expected[n] - found[n]) < 1e-3F);
+      }
+    }
+  }
+}
+
 TEST_CASE("build_vit: equals double precision on every tensor [RMSNorm, with a gate and without]") {
   vit_shape shape = small_vit;
   shape.norm = normalization::rmsnorm;

@@ -939,11 +939,30 @@ void break_gate(std::vector<broken_block>& all, const block_parameters& good) {
                  {"mlp: the perceptron has a gate; the shape calls for none"}});
 }
 
+void break_qk_norms(std::vector<broken_block>& all, const block_parameters& good, parameter_memory& memory) {
+  const auto norms_of = [](block_call& call) -> qk_norm_parameters& {
+    return std::get<qk_norm_parameters>(call.parameters.attention.norms);
+  };
+  for (const auto& bad : wrong_layernorms(std::get<qk_norm_parameters>(good.attention.norms).q, memory)) {
+    all.push_back(
+        {[=](block_call& call) { norms_of(call).q = bad.argument; }, words{"attention: q_norm"} + bad.expected});
+    all.push_back(
+        {[=](block_call& call) { norms_of(call).k = bad.argument; }, words{"attention: k_norm"} + bad.expected});
+  }
+  all.push_back({[](block_call& call) { call.parameters.attention.norms = no_qk_norms{}; },
+                 {"attention: queries and keys have no norms; the shape calls for them"}});
+  all.push_back({[](block_call& call) { call.shape.attention.qk_norm.reset(); },
+                 {"attention: queries and keys have norms; the shape calls for none"}});
+}
+
 constexpr block_shape small_block = {{5, 8, 2}, 12};
 constexpr block_shape gated_block = {.attention = {5, 8, 2}, .hidden = 12, .gated = true};
+constexpr block_shape block_with_qk_norms = {.attention = {5, 8, 2, normalization::layernorm}, .hidden = 12};
 
-TEST_CASE("block: refuses every wrong parameter before anything is written [with a gate and without]") {
-  const block_shape shape = GENERATE(small_block, gated_block);
+TEST_CASE(
+    "block: refuses every wrong parameter before anything is written [with a gate, with norms of queries and keys, "
+    "without]") {
+  const block_shape shape = GENERATE(small_block, gated_block, block_with_qk_norms);
   generator random(53);
   parameter_memory memory;
   const block_call good{shape, random_block(memory, shape, attention_code::u8_masked, random)};
@@ -953,6 +972,9 @@ TEST_CASE("block: refuses every wrong parameter before anything is written [with
   break_mlp(all, good.parameters, memory);
   if (shape.gated) {
     break_gate(all, good.parameters);
+  }
+  if (shape.attention.qk_norm) {
+    break_qk_norms(all, good.parameters, memory);
   }
   CHECK(all.size() > 100);
 

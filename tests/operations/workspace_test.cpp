@@ -87,6 +87,10 @@ static_assert(block_workspace_bytes(gated_tiny) ==
 static_assert(block_workspace_bytes({.attention = {577, 192, 3}, .hidden = 6000, .gated = true}) ==
               whole_lines(577 * 192) + whole_lines(300 * 12'000) + 63 + attention_workspace_bytes(577, 3, 64, 1));
 
+// Queries and keys are normalized in place.
+static_assert(block_workspace_bytes({.attention = {197, 192, 3, normalization::layernorm}, .hidden = 768}) ==
+              block_workspace_bytes(deit_tiny));
+
 // The specification: two buffers of the block; then, in the same place, qkv, logits, codes and context of attention, or
 // the hidden codes of 16 and of 8 bits.
 constexpr std::size_t deit_tiny_attention =
@@ -327,6 +331,7 @@ TEMPLATE_TEST_CASE("block_workspace_bytes: is the most that a block uses", "", o
     check_block<TestType>({{0, 12, 3}, 48}, probabilities, {0, 1});  // none
     check_block<TestType>({{3, 1, 1}, 1}, probabilities, {0, 1});    // one channel
     check_block<TestType>({.attention = {7, 10, 2}, .hidden = 17, .gated = true}, probabilities, all);
+    check_block<TestType>({.attention = {7, 10, 2, normalization::rmsnorm}, .hidden = 17}, probabilities, {0, 1});
   }
 }
 
@@ -354,10 +359,14 @@ TEST_CASE("allocations_of: counts allocations") {
   CHECK(allocations_of([&] { array.clear(); }) == 0);
 }
 
-TEMPLATE_TEST_CASE("block: takes no memory from the heap [kernels, specification, RMSNorm with a gate]", "", on_kernels,
-                   by_specification) {
+TEMPLATE_TEST_CASE(
+    "block: takes no memory from the heap [kernels, specification, RMSNorm with a gate and norms of queries and keys]",
+    "", on_kernels, by_specification) {
   const auto norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
-  const block_shape shape = {{17, 24, 3}, 48, norm, norm == normalization::rmsnorm};
+  block_shape shape = {{17, 24, 3}, 48, norm, norm == normalization::rmsnorm};
+  if (norm == normalization::rmsnorm) {
+    shape.attention.qk_norm = norm;
+  }
   for (const attention_code probabilities :
        {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {
     generator random(40);

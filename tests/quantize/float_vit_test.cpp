@@ -129,7 +129,9 @@ enum class variant {
   normalized_mean,
   norm_pre,
   rectangular,
-  gated
+  gated,
+  qk_norm,
+  rmsnorm
 };
 
 stored_model small_model(variant which) {
@@ -144,13 +146,26 @@ stored_model small_model(variant which) {
       add("pos_embed", which == variant::registers ? 4 : 11);
     }
   }
-  if (which == variant::gated) {
+  if (which == variant::rmsnorm) {  // of queries and keys, too
+    model = small_model(variant::qk_norm);
+    model.metadata["norm"] = "rmsnorm";
+    std::erase_if(model.tensors, [](const auto& one) {
+      return one.first.find("norm") != std::string::npos && one.first.ends_with(".bias");
+    });
+  } else if (which == variant::gated) {
     for (const std::string block : {"blocks.0.", "blocks.1."}) {
       std::vector<float> values = model.tensors.at(block + "mlp.fc1.weight").values;
       values.resize(14 * 12);
       model.tensors[block + "mlp.fc1.weight"] = {{14, 12}, values};
       model.tensors[block + "mlp.fc1.bias"] = {{14}, {values.begin(), values.begin() + 14}};
       model.tensors[block + "mlp.fc2.weight"] = {{12, 7}, {values.begin() + 30, values.begin() + 114}};
+    }
+  } else if (which == variant::qk_norm) {
+    for (const std::string norm :
+         {"blocks.0.attn.q_norm", "blocks.0.attn.k_norm", "blocks.1.attn.q_norm", "blocks.1.attn.k_norm"}) {
+      const std::ptrdiff_t at = std::ssize(norm) + 40 * (norm[7] - '0') + 4 * (norm[14] - 'k');
+      model.tensors[norm + ".weight"] = {{4}, {first.begin() + at, first.begin() + at + 4}};
+      model.tensors[norm + ".bias"] = {{4}, {first.begin() + at + 4, first.begin() + at + 8}};
     }
   } else if (which == variant::rectangular) {  // patches of 3 x 2 pixels
     stored_tensor& patch = model.tensors.at("patch_embed.proj.weight");
@@ -336,18 +351,22 @@ class plain_vit {
     return y;
   }
 
+  bool is_rmsnorm() const { return model_.metadata.contains("norm"); }
+
+  /// The bias of a norm; RMSNorms have none.
+  double norm_bias(const std::string& name, std::size_t c) const { return is_rmsnorm() ? 0 : value(name + ".bias", c); }
+
   plain_matrix layernorm(const std::string& name, plain_matrix x) const {
     for (std::vector<double>& token : x) {
       double mean = 0, variance = 0;
       for (const double value : token) {
-        mean += value / 12;
+        mean += is_rmsnorm() ? 0 : value / 12;
       }
       for (const double value : token) {
         variance += (value - mean) * (value - mean) / 12;
       }
       for (std::size_t c = 0; c < 12; ++c) {
-        token[c] =
-            (token[c] - mean) / std::sqrt(variance + 0.01) * value(name + ".weight", c) + value(name + ".bias", c);
+        token[c] = (token[c] - mean) / std::sqrt(variance + 0.01) * value(name + ".weight", c) + norm_bias(name, c);
       }
     }
     return x;
@@ -370,6 +389,26 @@ class plain_vit {
            : name == "relu"       ? std::fmax(x, 0)
            : name == "hard_swish" ? x / 6 * std::fmin(std::fmax(x + 3, 0), 6)
                                   : x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+  }
+
+  /// Normalizes the columns of queries (from column 0) or keys (from column 12) of each head.
+  plain_matrix normalize_heads(const std::string& name, plain_matrix& qkv, std::size_t first) const {
+    plain_matrix all;
+    for (std::vector<double>& token : qkv) {
+      for (std::size_t head = 0; head < 3; ++head) {
+        double* const x = token.data() + first + 4 * head;
+        const double mean = is_rmsnorm() ? 0 : (x[0] + x[1] + x[2] + x[3]) / 4;
+        double variance = 0;
+        for (std::size_t c = 0; c < 4; ++c) {
+          variance += (x[c] - mean) * (x[c] - mean) / 4;
+        }
+        for (std::size_t c = 0; c < 4; ++c) {
+          x[c] = (x[c] - mean) / std::sqrt(variance + 0.01) * value(name + ".weight", c) + norm_bias(name, c);
+        }
+      }
+      all.push_back(part(token, first, 12));
+    }
+    return all;
   }
 
   plain_matrix attention(int block, const plain_matrix& qkv) {
@@ -404,6 +443,10 @@ class plain_vit {
     };
     plain_matrix x = step("norm1", layernorm(name + "norm1", stream));
     x = step("qkv", linear(name + "attn.qkv", x));
+    if (model_.tensors.contains(name + "attn.q_norm.weight")) {
+      show("q_norm", normalize_heads(name + "attn.q_norm", x, 0), block);
+      show("k_norm", normalize_heads(name + "attn.k_norm", x, 12), block);
+    }
     x = attention(block, x);
     show("context", x, block);
     x = step("proj", linear(name + "attn.proj", x));
@@ -575,9 +618,10 @@ void check_tensors(const stored_model& stored) {
 }  // namespace
 
 TEST_CASE("forward: every tensor equals that of plain double loops", "[float_vit]") {
-  const auto which = GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions,
-                              variant::class_positions, variant::mean, variant::class_and_mean,
-                              variant::normalized_mean, variant::norm_pre, variant::rectangular, variant::gated);
+  const auto which =
+      GENERATE(variant::plain, variant::distilled, variant::registers, variant::all_positions, variant::class_positions,
+               variant::mean, variant::class_and_mean, variant::normalized_mean, variant::norm_pre,
+               variant::rectangular, variant::gated, variant::qk_norm, variant::rmsnorm);
   CAPTURE(static_cast<int>(which));
   check_tensors(small_model(which));
 }
@@ -676,6 +720,38 @@ TEST_CASE("load_float_vit: fc1 of twice as many rows as fc2 has columns is a gat
   CHECK_FALSE(small_model().load().shape.gated);
   stored.tensors["blocks.1.mlp.fc1.bias"] = {{7}, std::vector<float>(7)};
   CHECK(load_error(stored) == "model: tensor \"blocks.1.mlp.fc1.bias\" has shape [7]; it must be [14]");
+}
+
+TEST_CASE("load_float_vit: tensors q_norm and k_norm are norms of each head's queries and keys", "[float_vit]") {
+  stored_model stored = small_model(variant::qk_norm);
+  const float_vit model = stored.load();
+  CHECK(model.shape.qk_norm == intact::normalization::layernorm);
+  CHECK(model.blocks[1].k_norm.bias[3] == stored.tensors.at("blocks.1.attn.k_norm.bias").values[3]);
+  CHECK(model.blocks[1].q_norm.weight.size() == 4);
+  CHECK_FALSE(small_model().load().shape.qk_norm.has_value());
+  stored.tensors["blocks.1.attn.k_norm.bias"] = {{12}, std::vector<float>(12)};
+  CHECK(load_error(stored) == "model: tensor \"blocks.1.attn.k_norm.bias\" has shape [12]; it must be [4]");
+  stored.tensors.erase("blocks.1.attn.k_norm.bias");
+  CHECK(load_error(stored) == "model: tensor \"blocks.1.attn.k_norm.bias\" is missing");
+}
+
+TEST_CASE("load_float_vit: norms are RMSNorms without biases if the option, else the metadata, says so",
+          "[float_vit]") {
+  stored_model stored = small_model(variant::rmsnorm);
+  const float_vit model = stored.load();
+  CHECK(model.shape.norm == intact::normalization::rmsnorm);
+  CHECK(model.shape.qk_norm == intact::normalization::rmsnorm);
+  CHECK(model.blocks[0].norm2.bias == intact::float_row::Zero(12));
+  CHECK(model.blocks[1].k_norm.bias == intact::float_row::Zero(4));
+  CHECK(load_error(stored, {.norm = intact::normalization::layernorm}) ==
+        "model: tensor \"blocks.0.norm1.bias\" is missing");
+  stored.metadata["norm"] = "batchnorm";
+  CHECK(load_error(stored) == "model: metadata \"norm\" is \"batchnorm\"; it must be \"layernorm\" or \"rmsnorm\"");
+  stored.metadata.erase("norm");
+  CHECK(load_error(stored) == "model: tensor \"blocks.0.norm1.bias\" is missing");
+  CHECK(stored.load({.norm = intact::normalization::rmsnorm}).shape.norm == intact::normalization::rmsnorm);
+  CHECK(load_error(small_model(), {.norm = intact::normalization::rmsnorm}).find("norm1.bias\" has no place") !=
+        std::string::npos);
 }
 
 TEST_CASE("forward: does not depend on the layout of the image, and needs no recorder", "[float_vit]") {

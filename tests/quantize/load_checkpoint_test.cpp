@@ -106,6 +106,51 @@ TEST_CASE("load_checkpoint: reads gated perceptrons of timm and of Hugging Face'
   CHECK(load_checkpoint(theirs.in_memory(), options).blocks[0].activation == intact::activation_function::relu);
 }
 
+TEST_CASE("load_checkpoint: reads DINOv2's own names, norms of queries and keys, and RMSNorms that something names") {
+  vit_shape shape = tiny_vit;
+  shape.gated = true;
+  shape.qk_norm = normalization::layernorm;
+  shape.registers = 2;
+  const float_vit model = random_float_vit(shape);
+  checkpoint_tensors theirs;
+  theirs.metadata = timm_checkpoint(model).metadata;
+  for (const auto& [name, tensor] : timm_checkpoint(model).all) {
+    theirs.all[replaced(name, {{"mlp.fc1", "mlp.w12"}, {"mlp.fc2", "mlp.w3"}})] = tensor;
+  }
+  theirs.add("register_tokens", {1, 2, 12}, model.class_token.row(1).data());
+  const float_vit loaded = load_checkpoint(theirs.in_memory());
+  CHECK(loaded.shape == model.shape);
+  CHECK(loaded.class_token == model.class_token);
+  CHECK(loaded.blocks[1].up.weight == model.blocks[1].up.weight);
+  CHECK(loaded.blocks[1].q_norm.bias == model.blocks[1].q_norm.bias);
+  CHECK(loaded.blocks[1].activation == intact::activation_function::silu);
+
+  std::erase_if(theirs.all, [](const auto& one) {
+    return one.first.find("norm") != std::string::npos && one.first.ends_with(".bias");
+  });
+  const auto refused = [&](const checkpoint_options& options) {
+    return refusal<intact::file_error>([&] { load_checkpoint(theirs.in_memory(), options); });
+  };
+  CHECK(mentions(refused({}), "tensor \"blocks.0.norm1.bias\" is missing"));
+  checkpoint_options options;
+  options.config.norm = {"RmsNorm", "config.json \"model_args\" \"norm_layer\""};
+  const loaded_checkpoint rms = intact::read_checkpoint(theirs.in_memory(), options);
+  CHECK(rms.model.shape.norm == normalization::rmsnorm);
+  CHECK(rms.model.shape.qk_norm == normalization::rmsnorm);
+  CHECK(rms.model.norm.weight == model.norm.weight);
+  const auto value = std::find_if(rms.values.begin(), rms.values.end(),
+                                  [](const intact::checkpoint_value& one) { return one.name == "norm"; });
+  REQUIRE(value != rms.values.end());
+  CHECK(value->value == "rmsnorm");
+  CHECK(value->source == "config.json \"model_args\" \"norm_layer\"");
+  options.config.norm->value = "groupnorm";
+  CHECK(mentions(refused(options),
+                 "config.json \"model_args\" \"norm_layer\" is \"groupnorm\"; it must be "
+                 "\"layernorm\" or \"rmsnorm\""));
+  options.model.norm = normalization::rmsnorm;
+  CHECK(load_checkpoint(theirs.in_memory(), options).shape.norm == normalization::rmsnorm);
+}
+
 TEST_CASE("load_checkpoint: interpolates positions for images of another size") {
   for (const vit_shape& shape : {tiny_vit, distilled_vit}) {
     const float_vit model = random_float_vit(shape);

@@ -204,6 +204,11 @@ TEST_CASE("read_swin_checkpoint: refuses options without a choice, and other mod
   checkpoint_tensors other = timm();
   other.metadata["global_pool"] = "token";
   CHECK(mentions(error_of({}, other), "metadata \"global_pool\" is \"token\"; it must be \"avg\""));
+  CHECK(mentions(error_of({.model = {.norm = intact::normalization::rmsnorm}}),
+                 "the kind of norms is \"rmsnorm\"; the norms of a Swin transformer are LayerNorms"));
+  other = timm();
+  other.metadata["norm"] = "rmsnorm";
+  CHECK(mentions(error_of({}, other), "metadata \"norm\" is \"rmsnorm\"; it must be \"layernorm\""));
   other = timm();
   other.add("layers.0.blocks.0.attn.logit_scale", {2, 1, 1}, timm().all.at("norm.bias").values.data());
   CHECK(mentions(error_of({}, other), "\"layers.0.blocks.0.attn.logit_scale\" has no place"));

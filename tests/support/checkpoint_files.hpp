@@ -133,6 +133,10 @@ inline checkpoint_tensors timm_checkpoint(const float_vit& model) {
     made.add(name + "attn.qkv", model.blocks[i].qkv);
     made.add(name + "attn.proj", model.blocks[i].proj);
     made.add(name + "norm2", model.blocks[i].norm2);
+    if (shape.qk_norm) {
+      made.add(name + "attn.q_norm", model.blocks[i].q_norm);
+      made.add(name + "attn.k_norm", model.blocks[i].k_norm);
+    }
     float_linear fc1 = model.blocks[i].fc1;
     if (shape.gated) {  // the layer that the gate multiplies is below it
       const index_t hidden = shape.hidden;

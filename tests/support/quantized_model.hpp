@@ -108,6 +108,10 @@ inline float_vit random_float_vit(const vit_shape& shape) {
       block.up = random.linear(shape.hidden, width);
       block.activation = activation_function::silu;
     }
+    if (shape.qk_norm) {
+      block.q_norm = random.layernorm(width / shape.heads);
+      block.k_norm = random.layernorm(width / shape.heads);
+    }
     model.blocks.push_back(block);
   }
   model.norm = random.layernorm(width);

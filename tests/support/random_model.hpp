@@ -147,6 +147,7 @@ class model_builder {
   std::vector<std::uint8_t> softmax_table();
   owned_softmax softmax(index_t keys, int context_zero_point);
   owned_gate gate(int norm2, int activation, int gated);
+  void add_qk_norms(owned_block& made, index_t head_size);
   void add_embedding(vit_tensors& made, const stream_factors& stream);
   void add_pre_norm(vit_tensors& made, stream_factors& stream);
   int add_features(vit_tensors& made, const stream_factors& stream);
@@ -335,6 +336,17 @@ inline owned_gate model_builder::gate(int norm2, int activation, int gated) {
   return made;
 }
 
+/// Norms of queries and keys, after which these have zero points of their own.
+inline void model_builder::add_qk_norms(owned_block& made, index_t head_size) {
+  const stream_factors codes{made.qkv_zero_point, std::vector<std::uint8_t>(static_cast<std::size_t>(head_size))};
+  made.v_zero_point = made.qkv_zero_point;
+  made.qkv_zero_point = zero_point();
+  made.k_zero_point = zero_point();
+  owned_qk_norms& norms = made.qk_norms.emplace();
+  norms.q = layernorm(codes, made.qkv_zero_point, false);
+  norms.k = layernorm(codes, *made.k_zero_point, false);
+}
+
 inline owned_block model_builder::block(index_t tokens, stream_factors& stream) {
   const index_t width = recipe_.shape.width, hidden = recipe_.shape.hidden;
   const index_t head_size = width / recipe_.shape.heads;
@@ -346,6 +358,9 @@ inline owned_block model_builder::block(index_t tokens, stream_factors& stream) 
   made.norm1 = layernorm(stream, norm1);
   made.qkv_zero_point = zero_point();
   made.qkv = linear(3 * width, width, norm1, {static_cast<double>(made.qkv_zero_point), 60});
+  if (recipe_.shape.qk_norm) {
+    add_qk_norms(made, head_size);
+  }
   const double logits_factor = real_number(0.5, 1.5) / (60 * std::sqrt(static_cast<double>(head_size)));
   made.attention_logits = owned_tensor_scale(attention_logits_spec(logits_factor, zero_point(), head_size));
   made.softmax = softmax(tokens, context);

@@ -62,6 +62,14 @@ inline tensor_scale spread_logits(index_t head_size) {
   return {static_cast<std::int32_t>(std::lround(std::ldexp(factor, 36))), std::int64_t{257} << 35, 4, 0};
 }
 
+inline qk_norms random_norms(parameter_memory& memory, const attention_shape& shape, generator& random) {
+  if (!shape.qk_norm) {
+    return no_qk_norms{};
+  }
+  return qk_norm_parameters{.q = random_layernorm(memory, shape.head_size(), random),
+                            .k = random_layernorm(memory, shape.head_size(), random)};
+}
+
 inline attention_parameters random_attention(parameter_memory& memory, const attention_shape& shape,
                                              attention_code probabilities, generator& random) {
   const tensor_scale context{1 << 30, std::int64_t{257} << 44, 13, 0};
@@ -72,7 +80,8 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
                                                  256, [](index_t d) { return (32 - d % 16) << 30 >> d / 16; }),
                                              .codes = probabilities},
                       .context = context},
-          .proj = random_linear(memory, shape.width, shape.width, {}, random)};
+          .proj = random_linear(memory, shape.width, shape.width, {}, random),
+          .norms = random_norms(memory, shape, random)};
 }
 
 inline mlp_gate random_gate(parameter_memory& memory, const block_shape& shape, generator& random) {

@@ -40,6 +40,10 @@ class block_scales_check {
     affine("qkv", own.qkv);
     affine("keys", own.keys());
     affine("values", own.values());
+    if (block.shape.attention.qk_norm) {
+      affine("q_norm", own.q_norm);
+      affine("k_norm", own.k_norm);
+    }
     affine("attention_logits", own.attention_logits);
     affine("context", own.context);
     affine("norm2", own.norm2);

@@ -149,16 +149,25 @@ struct block_builder {
       return owned_linear{weights.qkv.weights,
                           owned_channel_scale(detail::qkv_specs(weights.qkv, block.qkv.bias, own.norm1, own))};
     });
-    built.qkv_zero_point = own.qkv.zero_point;
-    if (own.k) {
-      built.k_zero_point = own.k->zero_point;
+    if (shape.qk_norm) {
+      const auto of_heads = [&](const char* tensor, const float_layernorm_view& layer, const affine_scale& x,
+                                const affine_scale& y) {
+        return at(tensor, [&] {
+          return build_norm(layer, block.epsilon, unshifted_scale(x, shape.head_size()), y, *shape.qk_norm);
+        });
+      };
+      built.qk_norms = owned_qk_norms{.q = of_heads("q_norm", block.q_norm, own.qkv, own.q_norm),
+                                      .k = of_heads("k_norm", block.k_norm, own.keys(), own.k_norm)};
     }
-    if (own.v) {
-      built.v_zero_point = own.v->zero_point;
+    built.qkv_zero_point = query_scale(own, shape).zero_point;
+    if (own.k || shape.qk_norm) {
+      built.k_zero_point = key_scale(own, shape).zero_point;
     }
-    built.attention_logits = at("attention_logits", [&] {
-      return owned_tensor_scale(detail::logits_spec(own, own.attention_logits, shape.head_size()));
-    });
+    if (own.v || shape.qk_norm) {
+      built.v_zero_point = own.values().zero_point;
+    }
+    built.attention_logits = at(
+        "attention_logits", [&] { return owned_tensor_scale(detail::logits_spec(own, own.attention_logits, shape)); });
     built.softmax =
         at("attention", [&] { return build_softmax(softmax, own.attention_weights, shape.tokens, recipe); });
     at("context", [&] { detail::build_context(own.values(), own.context, shape.tokens, built.softmax); });

@@ -82,6 +82,7 @@ struct block_memory {
   linear_memory up;  ///< of a block with a gate
   linear_memory fc2;
   add_memory add2;
+  layernorm_memory q_norm, k_norm;  ///< of a block with norms of queries and keys
 
   template <class Workspace>
   static constexpr block_memory take(Workspace& memory, const block_shape& shape, const quantization_recipe& recipe) {
@@ -89,6 +90,7 @@ struct block_memory {
     const bool relative_to_sum = recipe.attention == attention_kind::log2_of_sum;
     const bool of_codes = recipe.attention == attention_kind::weight_codes;
     const index_t added = recipe.stream == stream_codes::u8 ? width : 0;
+    const index_t of_head = shape.attention.qk_norm ? shape.attention.head_size() : 0;
     return {.norm1 = layernorm_memory::take(memory, width),
             .qkv = linear_memory::take(memory, size_product(3, width), width, recipe),
             .exponential = memory.template take<std::uint64_t>(relative_to_sum ? softmax_distances : 0),
@@ -101,7 +103,9 @@ struct block_memory {
             .activation = memory.template take<std::uint8_t>(activation_table_size_12),
             .up = linear_memory::take(memory, shape.gated ? hidden : 0, width, recipe),
             .fc2 = linear_memory::take(memory, width, hidden, recipe),
-            .add2 = add_memory::take(memory, added)};
+            .add2 = add_memory::take(memory, added),
+            .q_norm = layernorm_memory::take(memory, of_head),
+            .k_norm = layernorm_memory::take(memory, of_head)};
   }
 };
 
@@ -151,6 +155,13 @@ inline softmax_parameters store(const owned_softmax& softmax, const block_memory
   return stored;
 }
 
+inline qk_norms store(const std::optional<owned_qk_norms>& norms, const block_memory& memory) {
+  if (!norms) {
+    return no_qk_norms{};
+  }
+  return qk_norm_parameters{.q = store(norms->q, memory.q_norm), .k = store(norms->k, memory.k_norm)};
+}
+
 inline mlp_gate store(const std::optional<owned_gate>& gate, const linear_memory& memory) {
   if (!gate) {
     return no_gate{};
@@ -167,7 +178,8 @@ inline block_parameters store(const owned_block& block, const block_memory& memo
                         .zero_points = block.zero_points(),
                         .logits = block.attention_logits.scale,
                         .softmax = store(block.softmax, memory),
-                        .proj = store(block.proj, memory.proj)},
+                        .proj = store(block.proj, memory.proj),
+                        .norms = store(block.qk_norms, memory)},
           .add1 = store(block.add1, memory.add1),
           .norm2 = store(block.norm2, memory.norm2),
           .mlp = {.fc1 = store(block.fc1, memory.fc1),

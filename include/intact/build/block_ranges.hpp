@@ -26,6 +26,8 @@ struct block_ranges {
   std::vector<value_range> stream;  ///< the residual stream that enters the block: one range per channel
   /// Of u8 tensors between the operations.
   value_range norm1, qkv;
+  /// Of a block with norms of queries and keys: their outputs.
+  value_range q_norm = {}, k_norm = {};
   value_range attention_logits;  ///< q * k^T / sqrt(head size)
   /// Attention times V, and the layer after it.
   value_range context, proj;
@@ -144,7 +146,9 @@ inline block_calibration calibrate_block(const block_ranges& ranges, const quant
                                        .fc2 = affine("fc2", ranges.fc2),
                                        .add2 = stream("add2", ranges.add2),
                                        .up = affine("up", ranges.up),
-                                       .gated = affine("gated", ranges.gated)}};
+                                       .gated = affine("gated", ranges.gated),
+                                       .q_norm = affine("q_norm", ranges.q_norm),
+                                       .k_norm = affine("k_norm", ranges.k_norm)}};
   if (recipe.stream == stream_codes::s16) {
     const value_range all[] = {detail::range_of(ranges.stream), detail::range_of(ranges.add1),
                                detail::range_of(ranges.add2)};

@@ -30,10 +30,12 @@ struct float_layernorm_view {
 };
 
 /// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))), f the activation.
-/// With a gate (shape.gated; SwiGLU, GeGLU): x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).
+/// With a gate (shape.gated; SwiGLU, GeGLU): x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))). With norms of queries and
+/// keys (shape.attention.qk_norm) q_norm is applied to the queries of each head and k_norm to its keys.
 ///
-/// Shapes:    C = shape.attention.width, H = shape.hidden: norms C, of the kind shape.norm; qkv 3C x C, the rows of q,
-///            then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H; up H x C, without a gate none.
+/// Shapes:    C = shape.attention.width, H = shape.hidden, d = C / heads: norm1 and norm2 C, of the kind shape.norm;
+///            qkv 3C x C, the rows of q, then k, then v, each head after head; proj C x C; fc1 H x C; fc2 C x H; up
+///            H x C, without a gate none; q_norm and k_norm d, of the kind shape.attention.qk_norm, without norms none.
 struct float_block_view {
   block_shape shape;           ///< sizes, kind of norms, gate
   float_layernorm_view norm1;  ///< before attention
@@ -42,8 +44,10 @@ struct float_block_view {
   float_layernorm_view norm2;  ///< before the perceptron
   /// The perceptron's layers.
   float_linear_view fc1, fc2;
-  float_linear_view up = {};                                   ///< the layer that the gate multiplies
-  float epsilon = 1e-6F;                                       ///< of both norms
+  float_linear_view up = {};  ///< the layer that the gate multiplies
+  /// The norms of queries and keys, if there are any.
+  float_layernorm_view q_norm = {}, k_norm = {};
+  float epsilon = 1e-6F;                                       ///< of all norms
   index_t position = -1;                                       ///< of the block in its model, for messages; -1: none
   activation_function activation = activation_function::gelu;  ///< between fc1 and fc2
 };
@@ -66,10 +70,10 @@ class float_block_check {
       contract_failed("intact::%s: %s is %g; it must be finite and at least 0", operation_,
                       block_text("epsilon").c_str(), static_cast<double>(block.epsilon));
     }
-    norm("norm1", block.norm1, block.shape);
+    norm("norm1", block.norm1, width, block.shape.norm);
     linear("qkv", block.qkv, size_product(3, width), width);
     linear("proj", block.proj, width, width);
-    norm("norm2", block.norm2, block.shape);
+    norm("norm2", block.norm2, width, block.shape.norm);
     linear("fc1", block.fc1, hidden, width);
     linear("fc2", block.fc2, width, hidden);
     if (block.shape.gated) {
@@ -79,6 +83,8 @@ class float_block_check {
                       tensor_place{"up.weight", position_}.text().c_str(), block.up.weight.rows,
                       block.up.weight.columns);
     }
+    of_heads("q_norm", block.q_norm, attention);
+    of_heads("k_norm", block.k_norm, attention);
   }
 
  private:
@@ -96,10 +102,20 @@ class float_block_check {
     require_finite(operation_, place.c_str(), {values.data(), 1, size});
   }
 
-  void norm(const std::string& name, const float_layernorm_view& norm, const block_shape& shape) const {
-    row(name + ".weight", norm.weight, shape.attention.width);
-    if (shape.norm == normalization::layernorm || !norm.bias.empty()) {
-      row(name + ".bias", norm.bias, shape.attention.width);
+  void norm(const std::string& name, const float_layernorm_view& norm, index_t channels, normalization kind) const {
+    row(name + ".weight", norm.weight, channels);
+    if (kind == normalization::layernorm || !norm.bias.empty()) {
+      row(name + ".bias", norm.bias, channels);
+    }
+  }
+
+  /// A norm of the queries or the keys of each head.
+  void of_heads(const std::string& name, const float_layernorm_view& given, const attention_shape& shape) const {
+    if (shape.qk_norm) {
+      norm(name, given, shape.head_size(), *shape.qk_norm);
+    } else {
+      row(name + ".weight", given.weight, 0);
+      row(name + ".bias", given.bias, 0);
     }
   }
 

@@ -77,11 +77,12 @@ inline std::vector<scale_spec> qkv_specs(const scaled_weights& layer, std::span<
 }
 
 /// q * k^T / sqrt(head size).
-inline scale_spec logits_spec(const block_scales& own, const affine_scale& logits, index_t head_size) {
-  const double q_scale = static_cast<double>(own.qkv.scale), k_scale = static_cast<double>(own.keys().scale);
+inline scale_spec logits_spec(const block_scales& own, const affine_scale& logits, const attention_shape& shape) {
+  const double q_scale = static_cast<double>(query_scale(own, shape).scale),
+               k_scale = static_cast<double>(key_scale(own, shape).scale);
   return attention_logits_spec(
-      q_scale * k_scale / std::sqrt(static_cast<double>(head_size)) / static_cast<double>(logits.scale),
-      logits.zero_point, head_size);
+      q_scale * k_scale / std::sqrt(static_cast<double>(shape.head_size())) / static_cast<double>(logits.scale),
+      logits.zero_point, shape.head_size());
 }
 
 /// The activation's codes times those of up, in codes of a scale.

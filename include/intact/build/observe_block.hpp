@@ -82,6 +82,10 @@ class block_observer {
     ranges_.norm1 = range("norm1", x.view());
     x = apply(block_.qkv, x);
     ranges_.qkv = range("qkv", x.view());
+    if (block_.shape.attention.qk_norm) {
+      ranges_.q_norm = normalize_heads("q_norm", block_.q_norm, 0, x);
+      ranges_.k_norm = normalize_heads("k_norm", block_.k_norm, 1, x);
+    }
     x = attention(x);
     ranges_.context = range("context", x.view());
     x = apply(block_.proj, x);
@@ -134,6 +138,24 @@ class block_observer {
     for (index_t i = 0; i < stream_.rows; ++i) {
       std::transform(&stream_(i, 0), &stream_(i, 0) + stream_.columns, branch.row(i), &stream_(i, 0), std::plus<>());
     }
+  }
+
+  /// Normalizes the queries (part 0) or the keys (part 1) of each head, in place. Returns the range of all.
+  value_range normalize_heads(const char* tensor, const float_layernorm_view& norm, index_t part,
+                              float_tensor& qkv) const {
+    const attention_shape& shape = block_.shape.attention;
+    const index_t size = shape.head_size();
+    float_tensor all(qkv.rows(), shape.width);
+    for (index_t head = 0; head < shape.heads; ++head) {
+      const index_t channel = part * shape.width + head * size;
+      const float_tensor normalized =
+          apply(norm, qkv.view().column_block(channel, size), *shape.qk_norm, block_.epsilon);
+      for (index_t i = 0; i < qkv.rows(); ++i) {
+        std::copy_n(normalized.row(i), size, qkv.row(i) + channel);
+        std::copy_n(normalized.row(i), size, all.row(i) + head * size);
+      }
+    }
+    return range(tensor, all.view());
   }
 
   /// Of all heads and inputs.

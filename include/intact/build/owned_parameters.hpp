@@ -281,6 +281,14 @@ struct owned_softmax {
   friend bool operator==(const owned_softmax&, const owned_softmax&) = default;
 };
 
+/// The norms of queries and keys, one parameter per column of a head.
+struct owned_qk_norms {
+  owned_layernorm q;  ///< of queries
+  owned_layernorm k;  ///< of keys
+
+  friend bool operator==(const owned_qk_norms&, const owned_qk_norms&) = default;
+};
+
 /// The layer that a gate multiplies, and the scale of the products.
 struct owned_gate {
   owned_linear up;                ///< of the same inputs as fc1
@@ -295,19 +303,20 @@ struct owned_gate {
 struct owned_block {
   owned_layernorm norm1;   ///< before attention
   owned_linear qkv;        ///< to queries, keys and values
-  int qkv_zero_point = 0;  ///< of q, and of k and v without zero points of their own
+  int qkv_zero_point = 0;  ///< of q, and of k and v without zero points of their own; after the norms, if there are any
   /// Only those that differ from q's.
   std::optional<int> k_zero_point, v_zero_point;
-  owned_tensor_scale attention_logits;   ///< s_q * s_k / sqrt(head size) / s_logits
-  owned_softmax softmax;                 ///< and its product with V
-  owned_linear proj;                     ///< after attention
-  owned_add add1;                        ///< empty for an s16 stream, as add2
-  owned_layernorm norm2;                 ///< before the perceptron
-  owned_linear fc1;                      ///< to 12-bit codes
-  std::vector<std::uint8_t> activation;  ///< 4096
-  std::optional<owned_gate> gate = {};   ///< only if the perceptron has one
-  owned_linear fc2;                      ///< to the branch's codes or to the s16 stream
-  owned_add add2;                        ///< after the perceptron
+  owned_tensor_scale attention_logits;          ///< s_q * s_k / sqrt(head size) / s_logits
+  owned_softmax softmax;                        ///< and its product with V
+  owned_linear proj;                            ///< after attention
+  owned_add add1;                               ///< empty for an s16 stream, as add2
+  owned_layernorm norm2;                        ///< before the perceptron
+  owned_linear fc1;                             ///< to 12-bit codes
+  std::vector<std::uint8_t> activation;         ///< 4096
+  std::optional<owned_gate> gate = {};          ///< only if the perceptron has one
+  owned_linear fc2;                             ///< to the branch's codes or to the s16 stream
+  owned_add add2;                               ///< after the perceptron
+  std::optional<owned_qk_norms> qk_norms = {};  ///< only if queries and keys have norms
 
   /// Zero points of queries, keys and values.
   qkv_zero_points zero_points() const {
@@ -332,6 +341,14 @@ struct owned_block {
   friend bool operator==(const owned_block&, const owned_block&) = default;
 };
 
+/// A view of the norms of queries and keys, if there are any.
+inline qk_norms view_norms(const std::optional<owned_qk_norms>& norms) {
+  if (!norms) {
+    return no_qk_norms{};
+  }
+  return qk_norm_parameters{.q = norms->q.view(), .k = norms->k.view()};
+}
+
 /// A view of a gate, if there is one. pack: as of view_block.
 template <class Gate, class Pack>
 mlp_gate view_gate(Gate& gate, const Pack& pack) {
@@ -352,7 +369,8 @@ block_parameters view_block(Block& block, const Pack& pack) {
                         .zero_points = block.zero_points(),
                         .logits = block.attention_logits.scale,
                         .softmax = block.softmax.view(),
-                        .proj = block.proj.view(pack(block.proj.weights))},
+                        .proj = block.proj.view(pack(block.proj.weights)),
+                        .norms = view_norms(block.qk_norms)},
           .add1 = block.add1.view(),
           .norm2 = block.norm2.view(),
           .mlp = {.fc1 = block.fc1.view(pack(block.fc1.weights)),

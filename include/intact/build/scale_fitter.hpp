@@ -214,6 +214,9 @@ struct block_scale_fitter {
     const attention_shape& shape = block.shape.attention;
     fit.norm("norm1", block.norm1, own.norm1);
     qkv(weights, own);
+    if (shape.qk_norm) {
+      norms_of_heads(own);
+    }
     logits(own);
     fit.at("attention_logits", [&] { separate(weights, own); });
     context(own, shape.tokens);
@@ -259,6 +262,15 @@ struct block_scale_fitter {
     }
   }
 
+  /// The inputs of the norms of queries and keys, and their outputs.
+  void norms_of_heads(block_scales& own) const {
+    const index_t size = block.shape.attention.head_size();
+    fit.norm_input("qkv", own.qkv.scale, size, static_cast<double>(block.epsilon));
+    fit.norm_input("keys", (own.k ? *own.k : own.qkv).scale, size, static_cast<double>(block.epsilon));
+    fit.norm("q_norm", block.q_norm, own.q_norm);
+    fit.norm("k_norm", block.k_norm, own.k_norm);
+  }
+
   static std::span<const scale_spec> specs_of(std::span<const scale_spec> specs, part which) {
     const std::size_t width = specs.size() / 3;
     return specs.subspan(static_cast<std::size_t>(which) * width, width);
@@ -267,15 +279,16 @@ struct block_scale_fitter {
   void logits(block_scales& own) const {
     fit.raise("attention_logits", own.attention_logits.scale, [&](float scale) {
       const scale_spec target =
-          detail::logits_spec(own, {scale, own.attention_logits.zero_point}, block.shape.attention.head_size());
+          detail::logits_spec(own, {scale, own.attention_logits.zero_point}, block.shape.attention);
       return has_scale({&target, 1});
     });
   }
 
-  /// Where no float is large enough for the logits' scale, queries and keys or all three parts get scales of their own.
+  /// Where no float is large enough for the logits' scale, queries and keys or all three parts get scales of their own,
+  /// but not if they are normalized.
   void separate(const block_weights& weights, block_scales& own) const {
     const block_scales observed = own;
-    if (lower_queries_and_keys(weights, own)) {
+    if (block.shape.attention.qk_norm || lower_queries_and_keys(weights, own)) {
       return;
     }
     own = observed;
@@ -290,7 +303,7 @@ struct block_scale_fitter {
   /// ones, in which they have less rounding errors. False if there are none that fit.
   bool lower_queries_and_keys(const block_weights& weights, block_scales& own) const {
     const auto fits = [&] {
-      const scale_spec target = detail::logits_spec(own, own.attention_logits, block.shape.attention.head_size());
+      const scale_spec target = detail::logits_spec(own, own.attention_logits, block.shape.attention);
       return has_scale({&target, 1});
     };
     affine_scale q = own.qkv, k = own.keys();

@@ -32,6 +32,8 @@ struct block_scales {
   code_weight_values attention_weights = geometric_code_weights;  ///< of attention_kind::weight_codes
   /// Of a block with a gate.
   affine_scale up = {}, gated = {};
+  /// Of a block with norms of queries and keys.
+  affine_scale q_norm = {}, k_norm = {};
 
   /// The scale of keys.
   affine_scale keys() const { return k.value_or(qkv); }
@@ -61,6 +63,15 @@ inline code_scale to_code_scale(const affine_scale& scale) {
 /// The scale of fc2's inputs.
 inline const affine_scale& fc2_input(const block_scales& own, const block_shape& shape) {
   return shape.gated ? own.gated : own.activation;
+}
+
+/// The scale of the queries that attention takes.
+inline affine_scale query_scale(const block_scales& own, const attention_shape& shape) {
+  return shape.qk_norm ? own.q_norm : own.qkv;
+}
+/// The scale of the keys that attention takes.
+inline affine_scale key_scale(const block_scales& own, const attention_shape& shape) {
+  return shape.qk_norm ? own.k_norm : own.keys();
 }
 
 /// The scale of channel c of a tensor with powers of two, which is below the number of shifts.

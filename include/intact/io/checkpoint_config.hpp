@@ -56,6 +56,7 @@ struct checkpoint_config {
   std::optional<configured<std::string>> resizing;    ///< "center" or "squash", as timm's crop_mode; "none"
   std::optional<configured<std::string>> activation;  ///< its name, such as "gelu"
   std::optional<configured<std::string>> pooling;     ///< timm's name, such as "token"
+  std::optional<configured<std::string>> norm;        ///< timm's name of the kind of norms, such as "rmsnorm"
   std::vector<stated_size> sizes;                     ///< to be compared with the tensors
 };
 
@@ -338,6 +339,7 @@ inline void read_model_config(const config_object& object, checkpoint_config& co
   if (const auto arguments = object.object("model_args")) {
     take_first(config.heads, arguments->is_list("num_heads") ? std::nullopt : arguments->integer("num_heads"));
     take_first(config.activation, arguments->text("act_layer"));
+    take_first(config.norm, arguments->text("norm_layer"));
     read_stage_sizes(*arguments, config);
   }
   read_stage_sizes(object, config);

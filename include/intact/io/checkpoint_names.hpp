@@ -28,11 +28,12 @@ namespace detail {
 using name_pair = std::pair<std::string_view, std::string_view>;
 
 /// The begin of the names in a block: Hugging Face's ViT, the same since version 5, Hugging Face's Swin, torchvision's
-/// ViT.
+/// ViT, and DINOv2's own code, most of whose names are timm's.
 inline constexpr name_pair block_begins[] = {{"encoder.layer.*.", "blocks.*."},
                                              {"layers.*.", "blocks.*."},
                                              {"encoder.layers.*.blocks.*.", "layers.*.blocks.*."},
-                                             {"encoder.layers.encoder_layer_*.", "blocks.*."}};
+                                             {"encoder.layers.encoder_layer_*.", "blocks.*."},
+                                             {"blocks.*.", "blocks.*."}};
 
 /// Parts of a block: Hugging Face's (ViT and DeiT, the same since version 5, DINOv2, Swin), then torchvision's.
 inline constexpr name_pair block_names[] = {
@@ -51,6 +52,8 @@ inline constexpr name_pair block_names[] = {
     {"mlp.fc2", "mlp.fc2"},
     {"mlp.weights_in", "mlp.fc1"},  // DINOv2's with a gate
     {"mlp.weights_out", "mlp.fc2"},
+    {"mlp.w12", "mlp.fc1"},  // the same in DINOv2's own code
+    {"mlp.w3", "mlp.fc2"},
     {"layer_scale2.lambda1", "ls2.gamma"},
     {"ln_1", "norm1"},
     {"self_attention.in_proj_weight", "attn.qkv.weight"},
@@ -73,6 +76,7 @@ inline constexpr name_pair hugging_face_names[] = {
     {"embeddings.cls_token", "cls_token"},
     {"embeddings.distillation_token", "dist_token"},
     {"embeddings.register_tokens", "reg_token"},
+    {"register_tokens", "reg_token"},  // of DINOv2's own code
     {"embeddings.position_embeddings", "pos_embed"},
     {"embeddings.patch_embeddings.projection", "patch_embed.proj"},
     {"embeddings.norm", "patch_embed.norm"},
@@ -357,6 +361,8 @@ inline std::set<std::string> known_name_patterns() {
   for (const auto& [theirs, timms] : detail::hugging_face_names) {
     add("", timms);
   }
+  add("blocks.*.", "attn.q_norm");
+  add("blocks.*.", "attn.k_norm");
   for (const std::string begin : {"blocks.*.", "layers.*.blocks.*."}) {
     for (const auto& [theirs, timms] : detail::block_names) {
       add(begin, timms);

@@ -45,6 +45,16 @@ inline constexpr limits multiplier_limits{0, std::numeric_limits<std::int32_t>::
 inline constexpr limits scale_shift_limits{0, 30};
 inline constexpr limits scale_offset_limits{-(std::int64_t{1} << 62) + 1, (std::int64_t{1} << 62) - 1};
 
+/// A kind of norms that may be missing, stored as its number plus 1.
+template <class Archive>
+void describe_kind(Archive& archive, const std::string& name, field<Archive, std::optional<normalization>>& kind) {
+  int stored = kind ? static_cast<int>(*kind) + 1 : 0;
+  archive.number(name, stored, limits{1, 2});
+  if constexpr (!Archive::writes) {
+    kind = static_cast<normalization>(stored - 1);
+  }
+}
+
 template <class Archive>
 void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   constexpr limits size{1, model_file_max_size};
@@ -82,6 +92,9 @@ void describe_shape(Archive& archive, field<Archive, vit_shape>& shape) {
   }
   if (archive.has("shape.gated", shape.gated)) {
     archive.number("shape.gated", shape.gated, limits{1, 1});
+  }
+  if (archive.has("shape.qk_norm", shape.qk_norm.has_value())) {
+    describe_kind(archive, "shape.qk_norm", shape.qk_norm);
   }
   archive.number("shape.stream", shape.stream, first_of(2));
   check_shape(archive, shape);
@@ -258,6 +271,13 @@ void describe_block(Archive& archive, const std::string& name, field<Archive, ow
   archive.number(name + ".qkv_zero_point", block.qkv_zero_point, code_limits);
   describe_optional_zero_point(archive, name + ".k_zero_point", block.k_zero_point);
   describe_optional_zero_point(archive, name + ".v_zero_point", block.v_zero_point);
+  if (shape.attention.qk_norm) {
+    if constexpr (!Archive::writes) {
+      block.qk_norms.emplace();
+    }
+    describe_layernorm(archive, name + ".q_norm", block.qk_norms->q, shape.attention.head_size(), stream_codes::u8);
+    describe_layernorm(archive, name + ".k_norm", block.qk_norms->k, shape.attention.head_size(), stream_codes::u8);
+  }
   describe_scale(archive, name + ".attention_logits", block.attention_logits,
                  attention_logits_spec(1, 0, shape.attention.head_size()).range);
   describe_softmax(archive, name + ".weighting", block.softmax, shape.attention.tokens);

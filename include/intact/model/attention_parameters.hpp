@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 
 #include "intact/kernel/attention.hpp"
+#include "intact/layernorm.hpp"
 #include "intact/log_softmax.hpp"
 #include "intact/max_softmax.hpp"
 #include "intact/model/linear.hpp"
@@ -19,9 +21,10 @@ inline namespace INTACT_ABI {
 
 /// Sizes of multi-head self-attention.
 struct attention_shape {
-  index_t tokens = 0;  ///< of an image
-  index_t width = 0;   ///< channels of all heads
-  index_t heads = 1;   ///< number of heads
+  index_t tokens = 0;                         ///< of an image
+  index_t width = 0;                          ///< channels of all heads
+  index_t heads = 1;                          ///< number of heads
+  std::optional<normalization> qk_norm = {};  ///< of the norms of queries and keys, if there are any
 
   /// Channels of a head.
   INTACT_INLINE constexpr index_t head_size() const { return heads < 1 ? 0 : width / heads; }
@@ -48,13 +51,26 @@ struct qkv_zero_points {
   int q = 0, k = 0, v = 0;
 };
 
-/// Parameters of multi-head self-attention. q, k and v have a scale and a zero point each, which may be equal.
+/// With norms (QK-norm) the queries of each head are normalized before the products, and so are its keys. All heads
+/// have the same parameters, one per column of a head.
+struct no_qk_norms {};
+/// The norms of queries and of keys.
+struct qk_norm_parameters {
+  layernorm_parameters q;  ///< of queries
+  layernorm_parameters k;  ///< of keys
+};
+/// Norms, or none.
+using qk_norms = std::variant<no_qk_norms, qk_norm_parameters>;
+
+/// Parameters of multi-head self-attention. q, k and v have a scale and a zero point each, which may be equal. Those of
+/// normalized queries and keys are their norms' outputs'.
 struct attention_parameters {
   linear_parameters qkv;            ///< to queries, keys and values, in this order
-  qkv_zero_points zero_points;      ///< of qkv's codes
+  qkv_zero_points zero_points;      ///< of qkv's codes, or of their norms' outputs
   tensor_scale logits;              ///< s_q * s_k / sqrt(head size) / s_logits
   softmax_parameters softmax = {};  ///< and the product with V
   linear_parameters proj;           ///< to the branch's u8 scale or to the s16 stream's
+  qk_norms norms = {};              ///< of queries and keys
 
   /// The part between the projections.
   INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const {
@@ -131,6 +147,19 @@ inline void require_attention_mask(const key_mask& mask, const softmax_parameter
   }
 }
 
+/// Checks the norms of queries and keys against the sizes of attention.
+inline void require_qk_norms(const qk_norms& norms, const attention_shape& shape) {
+  const auto* const p = std::get_if<qk_norm_parameters>(&norms);
+  if ((p != nullptr) != shape.qk_norm.has_value()) [[unlikely]] {
+    contract_failed("intact::attention: queries and keys have %s; the shape calls for %s",
+                    p != nullptr ? "norms" : "no norms", p != nullptr ? "none" : "them");
+  }
+  if (p != nullptr) {
+    require_layernorm("attention: q_norm", p->q, shape.head_size());
+    require_layernorm("attention: k_norm", p->k, shape.head_size());
+  }
+}
+
 /// Checks the parameters of self-attention, projections included, against its sizes.
 template <class Kinds = all_weight_kinds>
 void require_attention(const attention_parameters& p, const attention_shape& shape) {
@@ -138,6 +167,7 @@ void require_attention(const attention_parameters& p, const attention_shape& sha
   require_equal("attention", "width % heads", shape.width % shape.heads, 0);
   require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
   require_linear<Kinds>("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
+  require_qk_norms(p.norms, shape);
   require_zero_points("attention", p.zero_points);
   require_scale("attention: logits", p.logits, shape.tokens);
   require_softmax(p.softmax, shape.tokens);

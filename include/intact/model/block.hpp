@@ -104,19 +104,37 @@ void normalize_rows(normalization kind, matrix_view<X> x, const layernorm_parame
 /// The layers of a block, and how many rows go through them at a time.
 struct block_layers {
   const block_parameters& p;
-  normalization norm;
+  const block_shape& shape;
   index_t band;
 };
 
-/// The first steps of a block on a stream, in bands of rows: norm1, then q, k and v.
+/// Norms of queries and keys, in place on each head's columns of q, k and v.
+template <class Isa, executor Executor>
+void normalize_heads(const attention_parameters& p, const attention_shape& shape, matrix_view<std::uint8_t> qkv,
+                     const Executor& run) {
+  const auto* const norms = std::get_if<qk_norm_parameters>(&p.norms);
+  if (norms == nullptr || shape.width == 0) {
+    return;
+  }
+  for_each_row_range(run, qkv.rows, rows_per_task, [&](row_range rows) {
+    for (index_t head = 0; head < 2 * shape.heads; ++head) {  // those of keys are after those of queries
+      const matrix_view<std::uint8_t> codes = qkv.column_block(head * shape.head_size(), shape.head_size());
+      kernel::layernorm<Isa>(matrix_view<const std::uint8_t>(codes), *shape.qk_norm,
+                             head < shape.heads ? norms->q : norms->k, codes, rows);
+    }
+  });
+}
+
+/// The first steps of a block on a stream, in bands of rows: norm1, then q, k and v, and their norms if there are any.
 template <class Isa, class Kinds, class Code, executor Executor>
 void project_qkv(matrix_view<Code> stream, const block_layers& layers, matrix_view<std::uint8_t> normalized,
                  matrix_view<std::uint8_t> qkv, const Executor& run) {
   const linear_parameters& layer = layers.p.attention.qkv;
   for_each_row_band(stream.rows, layers.band, [&](index_t first, index_t count) {
     const matrix_view<std::uint8_t> x = normalized.row_block(first, count);
-    normalize_rows<Isa>(layers.norm, stream.row_block(first, count), layers.p.norm1, x, run);
+    normalize_rows<Isa>(layers.shape.norm, stream.row_block(first, count), layers.p.norm1, x, run);
     linear<Isa, Kinds>(x, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv.row_block(first, count), run);
+    normalize_heads<Isa>(layers.p.attention, layers.shape.attention, qkv.row_block(first, count), run);
   });
 }
 
@@ -154,7 +172,7 @@ void after_attention(matrix_view<std::uint8_t> context, const block_layers& laye
     const matrix_view<Code> band = stream.row_block(first, count);
     const matrix_view<std::uint8_t> x = context.row_block(first, count);
     add_branch<Isa, Kinds>(x, p.attention.proj, p.add1, band, run);
-    mlp_half<Isa, Kinds>(band, p, layers.norm, x, hidden, run);
+    mlp_half<Isa, Kinds>(band, p, layers.shape.norm, x, hidden, run);
   });
 }
 
@@ -165,8 +183,9 @@ void after_attention(matrix_view<std::uint8_t> context, const block_layers& laye
 ///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(f(fc1(norm2(x))))
 ///
 /// f is the activation function. With a gate (SwiGLU, GeGLU) the last step is x <- x + fc2(f(fc1(y)) * up(y)), y being
-/// norm2(x). There are no tensors between a product and the operation that follows it, but for the gate's product: the
-/// activation, the residual additions and all of attention run where their operands are.
+/// norm2(x). Attention may normalize the queries and keys of each head (QK-norm). There are no tensors between a
+/// product and the operation that follows it, but for the gate's product: the activation, the residual additions and
+/// all of attention run where their operands are.
 ///
 /// Shapes:    stream (batch * tokens) x width of u8 or s16, one image after the other; the batch is stream.rows /
 ///            tokens. Parameters as `shape` says. Any number of tokens from 0.
@@ -188,7 +207,7 @@ void block(matrix_view<Code> stream, const block_parameters& p, const block_shap
   const index_t batch = tokens == 0 ? 0 : rows / tokens;
   const block_buffers buffer = block_buffers::take(memory, shape, rows);
   const matrix_view<std::uint8_t> normalized = buffer.normalized, qkv(buffer.wide, rows, 3 * width);
-  const detail::block_layers layers{.p = p, .norm = shape.norm, .band = band_rows(rows, width, shape.hidden_codes())};
+  const detail::block_layers layers{.p = p, .shape = shape, .band = band_rows(rows, width, shape.hidden_codes())};
   detail::project_qkv<Isa, Kinds>(stream, layers, normalized, qkv, run);
   const auto image = [&](index_t i) { return p.attention.operands(qkv.row_block(i * tokens, tokens)); };
   const auto context = [&](index_t i) { return normalized.row_block(i * tokens, tokens); };

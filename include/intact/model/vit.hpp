@@ -91,8 +91,8 @@ matrix_view<Code> last_block(matrix_view<Code> stream, const block_parameters& p
                 batch = stream.rows / tokens;
   const block_buffers buffer = block_buffers::take(memory, shape.block(), stream.rows);
   const matrix_view<std::uint8_t> qkv(buffer.wide, stream.rows, 3 * width);
-  const block_layers layers{
-      .p = p, .norm = shape.norm, .band = band_rows(stream.rows, width, shape.block().hidden_codes())};
+  const block_shape of_block = shape.block();
+  const block_layers layers{.p = p, .shape = of_block, .band = band_rows(stream.rows, width, of_block.hidden_codes())};
   project_qkv<Isa, Kinds>(stream, layers, buffer.normalized, qkv, run);
   const auto image = [&](index_t i) {
     attention_operands operands = p.attention.operands(qkv.row_block(i * tokens, tokens));

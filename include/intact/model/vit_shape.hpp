@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "intact/model/block.hpp"
 #include "intact/types/image.hpp"
@@ -37,6 +38,7 @@ struct vit_shape {
   vit_pooling pooling = vit_pooling::class_tokens;  ///< which tokens the head takes
   normalization norm = normalization::layernorm;    ///< of all norms of the model
   bool gated = false;                               ///< whether the blocks' perceptrons have a gate
+  std::optional<normalization> qk_norm = {};        ///< of the norms of queries and keys, if there are any
 
   /// Patches of an image.
   INTACT_INLINE constexpr index_t patches() const {
@@ -50,7 +52,7 @@ struct vit_shape {
   INTACT_INLINE constexpr index_t patch_values() const { return size_product(channels, patch.samples()); }
   /// Sizes of a block.
   INTACT_INLINE constexpr block_shape block() const {
-    return {{.tokens = tokens(), .width = width, .heads = heads}, hidden, norm, gated};
+    return {{.tokens = tokens(), .width = width, .heads = heads, .qk_norm = qk_norm}, hidden, norm, gated};
   }
 
   /// Whether class tokens are features.

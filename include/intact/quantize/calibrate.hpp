@@ -141,7 +141,11 @@ calibrator observe_images(const Model& model, std::span<const image_view> images
   return seen;
 }
 
-inline block_scales calibrated_block(const calibrator& seen, index_t block, bool gated = false) {
+inline block_scales calibrated_block(const calibrator& seen, index_t block, const block_shape& shape = {}) {
+  const auto affine_if = [&](bool exists, traced_tensor name) {
+    return exists ? seen.affine(name, block) : affine_scale();
+  };
+  const bool normed = shape.attention.qk_norm.has_value();
   return {.norm1 = seen.affine("norm1", block),
           .qkv = seen.affine("qkv", block),
           .attention_logits = seen.affine("attention_logits", block),
@@ -153,8 +157,10 @@ inline block_scales calibrated_block(const calibrator& seen, index_t block, bool
           .activation = seen.affine("activation", block),
           .fc2 = seen.affine("fc2", block),
           .add2 = seen.ptf("add2", block),
-          .up = gated ? seen.affine("up", block) : affine_scale(),
-          .gated = gated ? seen.affine("gated", block) : affine_scale()};
+          .up = affine_if(shape.gated, "up"),
+          .gated = affine_if(shape.gated, "gated"),
+          .q_norm = affine_if(normed, "q_norm"),
+          .k_norm = affine_if(normed, "k_norm")};
 }
 
 }  // namespace detail
@@ -176,7 +182,7 @@ inline vit_scales calibrate(const float_vit& model, std::span<const image_view> 
   scales.positions = seen.affine("positions");
   scales.tokens = seen.ptf("tokens");
   for (index_t block = 0; block < model.shape.depth; ++block) {
-    scales.blocks.push_back(detail::calibrated_block(seen, block, model.shape.gated));
+    scales.blocks.push_back(detail::calibrated_block(seen, block, model.shape.block()));
   }
   const value_range begin = model.norm_pre ? seen.range("norm_pre") : seen.range("tokens");
   scales.stream = seen.s16_scale(begin, 0, model.shape.depth);

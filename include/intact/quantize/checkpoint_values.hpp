@@ -168,8 +168,33 @@ inline std::optional<configured<activation_function>> configured_activation(cons
   return configured<activation_function>{*function, source};
 }
 
-/// The configuration without the sizes, heads, means, deviations and the activation function that an option or
-/// the metadata replaces.
+inline const char* norm_name(normalization kind) {
+  return kind == normalization::rmsnorm ? "rmsnorm" : "layernorm";
+}
+
+/// The kind of norms of a configuration, if it names one: in letters of either case, as timm reads it.
+inline std::optional<configured<normalization>> configured_norm(const safetensors_index& file,
+                                                                const checkpoint_config& config) {
+  if (!config.norm) {
+    return std::nullopt;
+  }
+  const auto& [name, source] = *config.norm;
+  std::string plain;
+  for (const char c : name) {
+    if (c != '_') {
+      plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    }
+  }
+  for (const normalization kind : {normalization::layernorm, normalization::rmsnorm}) {
+    if (plain == norm_name(kind)) {
+      return configured<normalization>{kind, source};
+    }
+  }
+  refuse_config(file, source, in_quotes(name), "it must be \"layernorm\" or \"rmsnorm\"");
+}
+
+/// The configuration without the sizes, heads, means, deviations, the activation function and the kind of norms that an
+/// option or the metadata replaces.
 inline checkpoint_config used_config(const safetensors_index& file, const checkpoint_options& options) {
   checkpoint_config config = options.config;
   const auto drop_if = [](bool replaced, auto& value) { value = replaced ? std::nullopt : value; };
@@ -177,6 +202,7 @@ inline checkpoint_config used_config(const safetensors_index& file, const checkp
   drop_if(options.image_size.has_value(), config.image_size);
   drop_if(is_given(options.model.heads) || metadata.contains("heads"), config.heads);
   drop_if(is_given(options.model.activation) || metadata.contains("activation"), config.activation);
+  drop_if(is_given(options.model.norm) || metadata.contains("norm"), config.norm);
   drop_if(is_given(options.model.mean) || metadata.contains("mean"), config.mean);
   drop_if(is_given(options.model.standard_deviation) || metadata.contains("std"), config.standard_deviation);
   return config;
@@ -188,8 +214,8 @@ struct assumed_values {
   std::pair<activation_function, std::string> activation = {activation_function::gelu, "that of most models"};
 };
 
-/// Completes the values that every model has: mean, standard deviation, epsilon, the largest pixel and the activation
-/// function, of images of so many channels.
+/// Completes the values that every model has: mean, standard deviation, epsilon, the largest pixel, the activation
+/// function and the kind of norms, of images of so many channels.
 inline void complete_model(const safetensors_index& file, const checkpoint_config& config, index_t channels,
                            const assumed_values& assumed, float_vit_options& options, completed_options& completed) {
   for (const auto& numbers : {config.mean, config.standard_deviation}) {
@@ -206,6 +232,8 @@ inline void complete_model(const safetensors_index& file, const checkpoint_confi
                      std::pair(pixel_normalization().pixel_max, std::string("bytes")));
   completed.complete("activation", "activation", options.activation, configured_activation(file, config),
                      assumed.activation);
+  completed.complete("norm", "norm", options.norm, configured_norm(file, config),
+                     std::pair(normalization::layernorm, std::string("that of most models")));
 }
 
 /// Images as the options or the configuration prepare them.
@@ -242,13 +270,14 @@ std::vector<checkpoint_value> values_with_texts(const completed_options& complet
                 {"epsilon", numbers_text({&model.epsilon, 1})},
                 {"pixel_max", numbers_text({&model.pixel_max, 1})},
                 {"activation", std::string(activation_name(activation))},
+                {"norm", norm_name(normalization::layernorm)},
                 {"size", sides_text(preprocessing.size)},
                 {"crop", number_text(preprocessing.crop)},
                 {"interpolation", preprocessing.kind == interpolation::bicubic ? "bicubic" : "bilinear"},
                 {"resize", preprocessing.squash ? "squash" : "center"}});
   std::vector<checkpoint_value> values = completed.values;
-  std::erase_if(values, [](const checkpoint_value& value) {  // all images are bytes
-    return value.name == "pixel_max" && value.origin == value_origin::assumed;
+  std::erase_if(values, [](const checkpoint_value& value) {  // all images are bytes, nearly all norms LayerNorms
+    return (value.name == "pixel_max" || value.name == "norm") && value.origin == value_origin::assumed;
   });
   for (checkpoint_value& value : values) {
     value.value = texts.at(value.name);

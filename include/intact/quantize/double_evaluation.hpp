@@ -1,11 +1,8 @@
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <map>
-#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -15,43 +12,15 @@
 #include "intact/build/integer_vit.hpp"
 #include "intact/config/floating_point.hpp"
 #include "intact/quantize/double_operations.hpp"
-#include "intact/reference/model/trace.hpp"
+#include "intact/quantize/trace_comparison.hpp"
 
-// A vision transformer of any recipe in real arithmetic, from the parameters of an integer one, and the comparison of
-// both on every tensor of a trace. It shares no arithmetic with the integer operations.
+// A vision transformer of any recipe in real arithmetic, from the parameters of an integer one. It shares no arithmetic
+// with the integer operations; trace_comparison.hpp compares both.
 
 namespace intact {
 inline namespace INTACT_UNIT {
 
 namespace double_precision {
-
-using real::code_matrix;
-
-/// Which tensor of a model; see model/trace.hpp.
-struct tensor_name {
-  std::string name;     ///< as in model/trace.hpp
-  index_t block = -1;   ///< -1: outside the blocks
-  index_t head = -1;    ///< -1: all heads
-  index_t window = -1;  ///< -1: all windows
-
-  /// By name, block, head and window.
-  auto operator<=>(const tensor_name&) const = default;
-
-  /// The name for people.
-  std::string text() const {
-    return name + (block < 0 ? "" : ", block " + std::to_string(block)) +
-           (head < 0 ? "" : ", head " + std::to_string(head)) +
-           (window < 0 ? "" : ", window " + std::to_string(window));
-  }
-};
-
-/// All tensors of one evaluation.
-using tensors = std::map<tensor_name, code_matrix>;
-
-/// Keeps a tensor, and refers to it.
-inline const code_matrix& keep(tensors& all, const tensor_name& name, code_matrix codes) {
-  return all.insert_or_assign(name, std::move(codes)).first->second;
-}
 
 /// The weights of a layer, from their storage: s8; or s4, two per byte, the low nibble first, each row from a new
 /// byte; with a power of two per row and group of columns if there are groups.
@@ -115,19 +84,36 @@ inline code_matrix evaluate_average(const code_matrix& codes, const code_matrix&
   return real::weighted_average(weights, v, zero_point, p.normalization);
 }
 
+/// The queries (part 0) or keys (part 1) of all heads; with norms normalized, each head of a token by itself.
+inline code_matrix queries_or_keys(const code_matrix& qkv, index_t part, const owned_block& p,
+                                   const attention_shape& shape, index_t block, tensors& all) {
+  code_matrix codes = real::copy_columns(qkv, part * shape.width, shape.width);
+  if (p.qk_norms) {
+    codes.rows *= shape.heads;
+    codes.columns = shape.head_size();
+    codes = real::layernorm(codes, (part == 0 ? p.qk_norms->q : p.qk_norms->k).view(), *shape.qk_norm);
+    codes.rows = qkv.rows;
+    codes.columns = shape.width;
+    keep(all, {part == 0 ? "q_norm" : "k_norm", block}, codes);
+  }
+  return codes;
+}
+
 /// Multi-head attention of a block, from norm1 to the context.
 inline const code_matrix& evaluate_attention(const code_matrix& x, const owned_block& p, const attention_shape& shape,
                                              index_t block, tensors& all) {
   const index_t size = shape.head_size();
   const code_matrix& qkv = keep(all, {"qkv", block}, evaluate_linear(x, p.qkv));
+  const code_matrix q = queries_or_keys(qkv, 0, p, shape, block, all),
+                    k = queries_or_keys(qkv, 1, p, shape, block, all);
   code_matrix context(shape.tokens, shape.width);
-  const qkv_zero_points zero_points = p.zero_points();
   for (index_t head = 0; head < shape.heads; ++head) {
-    const auto part = [&](index_t which) { return real::copy_columns(qkv, which * shape.width + head * size, size); };
-    const code_matrix& logits = keep(all, {"attention_logits", block, head},
-                                     real::attention_logits(part(0), part(1), zero_points, p.attention_logits.exact));
+    const auto part = [&](const code_matrix& t, index_t at) { return real::copy_columns(t, at + head * size, size); };
+    const code_matrix& logits =
+        keep(all, {"attention_logits", block, head},
+             real::attention_logits(part(q, 0), part(k, 0), p.zero_points(), p.attention_logits.exact));
     const code_matrix& codes = keep(all, {"attention", block, head}, evaluate_softmax(logits, p.softmax));
-    const code_matrix averages = evaluate_average(codes, part(2), zero_points.v, p.softmax);
+    const code_matrix averages = evaluate_average(codes, part(qkv, 2 * shape.width), p.zero_points().v, p.softmax);
     for (index_t i = 0; i < averages.rows; ++i) {
       for (index_t c = 0; c < size; ++c) {
         context(i, head * size + c) = averages(i, c);
@@ -304,83 +290,6 @@ class vit_evaluation {
   }
 
   const vit_tensors& tensors_;
-};
-
-/// Outcome of a comparison. A tensor that is missing, unexpected, repeated or of another shape counts as one mismatch.
-struct comparison {
-  std::int64_t compared = 0;    ///< values
-  std::int64_t mismatched = 0;  ///< that differ
-  std::string first_mismatch;   ///< "qkv, block 0, (3, 5): expected 7, found 8"; empty if there is none
-};
-
-/// A trace that compares every tensor it is shown with the expected one. The expected tensors must outlive it.
-class trace_comparison {
- public:
-  /// Compares with these tensors.
-  explicit trace_comparison(const tensors& expected) : expected_(expected) {}
-  explicit trace_comparison(const tensors&&) = delete;
-
-  /// Compares one tensor.
-  template <class View>
-  void operator()(const trace_site& site, const View& found) {
-    const tensor_name name{std::string(site.name), site.block, site.head, site.window};
-    const auto entry = expected_.find(name);
-    if (entry == expected_.end()) {
-      report(seen_, name.text() + ": not expected");
-    } else if (!shown_.insert(name).second) {
-      report(seen_, name.text() + ": shown twice");
-    } else if (found.rows != entry->second.rows || found.columns != entry->second.columns) {
-      report(seen_, name.text() + ": expected " + size_text(entry->second) + ", found " + size_text(found));
-    } else {
-      compare(name, entry->second, found);
-    }
-  }
-
-  /// The mismatches so far, and one for every tensor that was not shown.
-  comparison result() const {
-    comparison outcome = seen_;
-    for (const auto& [name, codes] : expected_) {
-      if (!shown_.contains(name)) {
-        report(outcome, name.text() + ": never shown");
-      }
-    }
-    return outcome;
-  }
-
- private:
-  static void report(comparison& outcome, const std::string& mismatch) {
-    if (outcome.mismatched == 0) {
-      outcome.first_mismatch = mismatch;
-    }
-    ++outcome.mismatched;
-  }
-
-  template <class Matrix>
-  static std::string size_text(const Matrix& matrix) {
-    return std::to_string(matrix.rows) + " x " + std::to_string(matrix.columns);
-  }
-
-  template <class View>
-  void compare(const tensor_name& name, const code_matrix& expected, const View& found) {
-    for (index_t i = 0; i < expected.rows; ++i) {
-      for (index_t j = 0; j < expected.columns; ++j) {
-        const std::int64_t code = found(i, j);
-        if (code == expected(i, j)) {
-          continue;
-        }
-        if (seen_.mismatched == 0) {
-          seen_.first_mismatch = name.text() + ", (" + std::to_string(i) + ", " + std::to_string(j) + "): expected " +
-                                 std::to_string(expected(i, j)) + ", found " + std::to_string(code);
-        }
-        ++seen_.mismatched;
-      }
-    }
-    seen_.compared += expected.rows * expected.columns;
-  }
-
-  const tensors& expected_;
-  std::set<tensor_name> shown_;
-  comparison seen_;
 };
 
 }  // namespace double_precision

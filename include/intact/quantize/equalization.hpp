@@ -76,9 +76,9 @@ inline void multiply_rows(float_linear& layer, index_t first, index_t count, flo
 }
 
 /// Gives the queries and keys of a head one range, and the values of every head the largest range of the queries and
-/// keys of any head.
-inline void equalize_attention(float_block& block, index_t heads, std::span<const value_range> ranges) {
-  const index_t width = block.proj.weight.rows(), size = width / heads;
+/// keys of any head. Queries and keys that are normalized remain as they are.
+inline void equalize_attention(float_block& block, const attention_shape& shape, std::span<const value_range> ranges) {
+  const index_t width = shape.width, heads = shape.heads, size = shape.head_size();
   const auto largest = [&](index_t part, index_t head) {
     return largest_of(
         ranges.subspan(static_cast<std::size_t>(part * width + head * size), static_cast<std::size_t>(size)));
@@ -87,6 +87,10 @@ inline void equalize_attention(float_block& block, index_t heads, std::span<cons
   float common = 0;
   for (index_t head = 0; head < heads; ++head) {
     const float q = largest(0, head), k = largest(1, head);
+    if (shape.qk_norm) {
+      common = std::max({common, q, k});
+      continue;
+    }
     common = std::max(common, std::sqrt(q) * std::sqrt(k));
     if (q > 0 && k > 0) {
       const float factor = limited(std::sqrt(k / q));
@@ -112,7 +116,8 @@ inline void equalize_attention(float_block& block, index_t heads, std::span<cons
 ///            1e-3): gamma' = gamma / h, beta' = (beta - m) / h; of the next layers w' = w * h, b' = b + sum w * m.
 ///            Attention, with the largest magnitudes |q|, |k|, |v| of a head: queries are multiplied and keys divided
 ///            by sqrt(|k| / |q|); values are multiplied by f = max over heads of sqrt(|q| |k|) / |v|, and the columns
-///            of proj divided by f. Factors are clamped to [2^-20, 2^20].
+///            of proj divided by f. Factors are clamped to [2^-20, 2^20]. Queries and keys that are normalized are not
+///            scaled: f = max over heads of max(|q|, |k|) / |v|.
 /// Exactness: outputs differ by float32 rounding only.
 /// Arguments: image_done is called after every image.
 /// Errors:    no images, images that the model does not take, tensors that are not finite.
@@ -133,7 +138,7 @@ inline float_vit equalize(
     } else {
       detail::equalize_norm(block.norm2, {&block.fc1}, ranges.norm2[layer].ranges());
     }
-    detail::equalize_attention(block, model.shape.heads, ranges.qkv[layer].ranges());
+    detail::equalize_attention(block, model.shape.block().attention, ranges.qkv[layer].ranges());
   }
   return model;
 }

@@ -30,7 +30,8 @@ struct float_layernorm {
 };
 
 /// A pre-norm transformer block: x <- x + proj(attention(norm1(x)));  x <- x + fc2(f(fc1(norm2(x)))). With a gate:
-/// x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).
+/// x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))). With norms of queries and keys, each head's are normalized by q_norm
+/// and k_norm.
 struct float_block {
   float_layernorm norm1;                                       ///< before attention
   float_linear qkv;                                            ///< to queries, keys and values
@@ -40,6 +41,8 @@ struct float_block {
   float_linear fc2;                                            ///< the perceptron's second layer
   activation_function activation = activation_function::gelu;  ///< f
   float_linear up = {};                                        ///< only with a gate
+  /// Only with norms of queries and keys.
+  float_layernorm q_norm = {}, k_norm = {};
 };
 
 /// Views of layers and blocks. A block's position in its model is for messages.
@@ -60,6 +63,8 @@ inline float_block_view view_of(const float_block& block, const block_shape& sha
           .fc1 = view_of(block.fc1),
           .fc2 = view_of(block.fc2),
           .up = view_of(block.up),
+          .q_norm = view_of(block.q_norm),
+          .k_norm = view_of(block.k_norm),
           .epsilon = epsilon,
           .position = position,
           .activation = block.activation};
@@ -98,6 +103,22 @@ inline float_matrix apply(const float_layernorm& norm, const float_matrix& x, fl
     y.row(i) = y.row(i).array() / std::sqrt(mean_square + epsilon) * norm.weight.array() + norm.bias.array();
   }
   return y;
+}
+
+/// Norms of the queries and of the keys of each head, in place on queries, keys and values.
+template <class Recorder>
+void float_qk_norms(const float_block& block, const attention_shape& shape, float epsilon, index_t position,
+                    float_matrix& qkv, Recorder& record) {
+  const index_t size = shape.head_size();
+  for (const index_t part : {0, 1}) {
+    float_matrix all = qkv.middleCols(part * shape.width, shape.width);
+    for (index_t head = 0; head < shape.heads; ++head) {
+      all.middleCols(head * size, size) =
+          apply(part == 0 ? block.q_norm : block.k_norm, all.middleCols(head * size, size), epsilon, *shape.qk_norm);
+    }
+    record(part == 0 ? trace_site{"q_norm", position} : trace_site{"k_norm", position}, all);
+    qkv.middleCols(part * shape.width, shape.width) = all;
+  }
 }
 
 inline void softmax_rows(float_matrix& x) {

@@ -91,6 +91,13 @@ class float_model_reader {
     return {matrix(name + ".weight", 1, {width}), matrix(name + ".bias", 1, {width})};
   }
 
+  /// A norm of this kind. RMSNorms have no biases.
+  float_layernorm norm(const std::string& name, index_t width, normalization kind) {
+    return kind == normalization::layernorm
+               ? layernorm(name, width)
+               : float_layernorm{matrix(name + ".weight", 1, {width}), float_row::Zero(width)};
+  }
+
   /// Queries, keys and values. All layers of a model may lack their bias, or have none for keys: then it is 0.
   float_linear qkv(const std::string& name, index_t width) {
     const std::string q = name + ".q_bias", v = name + ".v_bias";
@@ -125,17 +132,23 @@ class float_model_reader {
     return rows % 2 == 0 && rows / 2 == tensors_.shape(fc2)[1];
   }
 
-  float_block block(const std::string& name, index_t width, index_t hidden, bool gated = false) {
-    float_block made{.norm1 = layernorm(name + ".norm1", width),
+  float_block block(const std::string& name, const block_shape& shape) {
+    const index_t width = shape.attention.width, hidden = shape.hidden;
+    const bool gated = shape.gated;
+    float_block made{.norm1 = norm(name + ".norm1", width, shape.norm),
                      .qkv = qkv(name + ".attn", width),
                      .proj = scaled(linear(name + ".attn.proj", width, width), name + ".ls1.gamma"),
-                     .norm2 = layernorm(name + ".norm2", width),
+                     .norm2 = norm(name + ".norm2", width, shape.norm),
                      .fc1 = linear(name + ".mlp.fc1", gated ? 2 * hidden : hidden, width),
                      .fc2 = scaled(linear(name + ".mlp.fc2", width, hidden), name + ".ls2.gamma")};
     if (gated) {
       const float_linear both = std::exchange(made.fc1, {});
       made.fc1 = {both.weight.topRows(hidden), both.bias.head(hidden)};
       made.up = {both.weight.bottomRows(hidden), both.bias.tail(hidden)};
+    }
+    if (shape.attention.qk_norm) {
+      made.q_norm = norm(name + ".attn.q_norm", shape.attention.head_size(), *shape.attention.qk_norm);
+      made.k_norm = norm(name + ".attn.k_norm", shape.attention.head_size(), *shape.attention.qk_norm);
     }
     return made;
   }
@@ -292,6 +305,12 @@ void read_normalization(const float_model_reader& reader, const Options& options
   model.mean = reader.per_channel("mean", options.mean, channels);
   model.standard_deviation = reader.per_channel("std", options.standard_deviation, channels);
   require_row_divisor(reader, model, model.epsilon);
+}
+
+/// The kind of all norms: the option, else the metadata's, else LayerNorm.
+inline normalization read_norm_kind(const float_model_reader& reader, const std::optional<normalization>& option) {
+  const bool is_rmsnorm = reader.text("norm", {"layernorm", "rmsnorm"}) == "rmsnorm";
+  return option.value_or(is_rmsnorm ? normalization::rmsnorm : normalization::layernorm);
 }
 
 /// The option, else the metadata's, else GELU, or, of a gate, SiLU.

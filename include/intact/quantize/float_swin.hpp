@@ -163,7 +163,7 @@ inline float_swin_block read_swin_block(float_model_reader& reader, const std::s
                                         const swin_stage_shape& shape) {
   const index_t positions = (2 * shape.window - 1) * (2 * shape.window - 1);
   float_swin_block block{
-      reader.block(name, shape.width, shape.hidden),
+      reader.block(name, {.attention = {.width = shape.width}, .hidden = shape.hidden}),
       reader.matrix(name + ".attn.relative_position_bias_table", positions, {positions, shape.heads})};
   if (reader.contains(name + ".attn.relative_position_index")) {
     read_relative_positions(reader, name + ".attn.relative_position_index", shape.window);

@@ -52,7 +52,8 @@ struct float_vit_options {
   std::vector<image_sides> images = {};        ///< whose positions the file may have, the likeliest first; else squares
   bool without_head = false;                   ///< a head of the file is left out, and the features come out
   std::optional<activation_function> activation =
-      {};  ///< ["activation", a name of find_activation] else gelu; silu with a gate
+      {};                                  ///< ["activation", a name of find_activation] else gelu; silu with a gate
+  std::optional<normalization> norm = {};  ///< ["norm", "layernorm" or "rmsnorm"] else layernorm
 };
 
 namespace detail {
@@ -102,6 +103,10 @@ inline vit_shape read_vit_shape(const float_model_reader& reader, const named_te
   shape.height = grid.height * shape.patch.height;
   shape.image_width = grid.width * shape.patch.width;
   shape.gated = reader.has_gate("blocks.0");
+  shape.norm = read_norm_kind(reader, options.norm);
+  if (reader.contains("blocks.0.attn.q_norm.weight")) {
+    shape.qk_norm = shape.norm;
+  }
   shape.hidden = reader.size("blocks.0.mlp.fc1.weight", 2, 0) / (shape.gated ? 2 : 1);
   const bool has_head = !options.without_head && reader.some_name_starts("head");
   shape.classes = has_head ? reader.size(head_name(reader) + ".weight", 2, 0) : 0;
@@ -196,6 +201,9 @@ void float_forward_block(const float_vit& model, index_t position, float_matrix&
   show("norm1", x);
   x = apply(block.qkv, x);
   show("qkv", x);
+  if (model.shape.qk_norm) {
+    float_qk_norms(block, model.shape.block().attention, model.epsilon, position, x, record);
+  }
   x = float_attention(x, model.shape, position, record);
   show("context", x);
   x = apply(block.proj, x);
@@ -240,7 +248,8 @@ float_matrix float_features(const float_vit& model, const float_matrix& stream, 
 /// Makes a model of a file of weights under timm's names. The sizes follow from the tensors' shapes; images are square
 /// unless an option tells their size.
 /// A model without tensors "head" has no classes: its outputs are features. If fc1 has twice as many rows as fc2 has
-/// columns, the first half of them is a gate (timm's SwiGLUPacked, which DINOv2's largest models have).
+/// columns, the first half of them is a gate (timm's SwiGLUPacked, which DINOv2's largest models have). Tensors q_norm
+/// and k_norm are norms of each head's queries and keys (timm's qk_norm).
 ///
 /// Errors:    file_error, naming the tensor or the metadata: tensors that are missing, have another shape or dtype than
 ///            the sizes call for, or values that are not finite (naming the position); tensors that this architecture
@@ -260,16 +269,16 @@ inline float_vit load_float_vit(const named_tensors& tensors, const float_vit_op
                          ? float_row::Zero(shape.width).eval()
                          : float_row(reader.matrix("patch_embed.proj.bias", 1, {shape.width}));
   if (has_norm_pre) {
-    model.norm_pre = reader.layernorm("norm_pre", shape.width);
+    model.norm_pre = reader.norm("norm_pre", shape.width, shape.norm);
   }
   model.class_token = detail::read_prefix_tokens(reader, shape);
   model.positions = detail::read_positions(reader, shape);
   const activation_function activation = detail::read_activation(reader, options.activation, shape.gated);
   for (index_t position = 0; position < shape.depth; ++position) {
-    model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.width, shape.hidden, shape.gated));
+    model.blocks.push_back(reader.block("blocks." + std::to_string(position), shape.block()));
     model.blocks.back().activation = activation;
   }
-  model.norm = reader.layernorm(reader.contains("fc_norm.weight") ? "fc_norm" : "norm", shape.width);
+  model.norm = reader.norm(reader.contains("fc_norm.weight") ? "fc_norm" : "norm", shape.width, shape.norm);
   if (shape.classes != 0) {
     model.head = detail::read_head(reader, shape);
   } else {

@@ -165,8 +165,9 @@ inline loaded_checkpoint read_checkpoint(const safetensors_file& file, const che
 
   const activation_function activation =
       model.blocks.empty() ? activation_function::gelu : model.blocks.front().activation;
-  loaded.values = detail::values_with_texts(completed, model, activation, loaded.preprocessing,
-                                            {{"heads", std::to_string(model.shape.heads)}});
+  loaded.values = detail::values_with_texts(
+      completed, model, activation, loaded.preprocessing,
+      {{"heads", std::to_string(model.shape.heads)}, {"norm", detail::norm_name(model.shape.norm)}});
   if (model.shape.classes == 0) {
     loaded.values.push_back({.name = "features",
                              .value = detail::features_text(model.shape),

@@ -120,12 +120,18 @@ inline loaded_swin_checkpoint read_swin_checkpoint(const safetensors_file& file,
   const named_tensors tensors = with_timm_names(file);
   const detail::float_model_reader reader(tensors);
   reader.text("global_pool", {"avg"});
+  reader.text("norm", {"layernorm"});
   const swin_shape sizes = detail::read_swin_stages(reader);
 
   float_vit_options values = options.model;
   detail::completed_options completed(file);
   detail::complete_model(file, config, sizes.channels, {{float_swin().epsilon, "that of Swin transformers"}}, values,
                          completed);
+  if (values.norm == normalization::rmsnorm) {
+    const std::string& source = completed.values.back().source;
+    detail::refuse_config(file, source.empty() ? "the kind of norms" : source, "\"rmsnorm\"",
+                          "the norms of a Swin transformer are LayerNorms");
+  }
   std::optional<image_sides> size = options.image_size;
   completed.complete("size", "img_size", size, config.image_size ? config.image_size : config.trained_size,
                      std::pair(detail::assumed_sides(sizes), std::string("with it the last stage is one window")));

@@ -242,7 +242,7 @@ class reconstruction {
 
     tensor_pair x = normalized(exact.norm1, scales.norm1, exact.qkv.weight);
     x = layer_outputs(exact.qkv, block.qkv, x, weights.qkv);
-    attend(x, scales);
+    attend(exact, x, scales);
     round_context(x.rounded, layer, scales);
     stream_.exact += apply(exact.proj, x.exact);
     weights.proj = reconstruct(block.proj, x.rounded, stream_.exact - stream_.rounded);
@@ -310,25 +310,31 @@ class reconstruction {
 
   /// From queries, keys and values to the context. Scales are searched for the least error of the context of up to 8
   /// images, and so are the weights of attention codes.
-  void attend(tensor_pair& x, block_scales& scales) const {
+  void attend(const float_block& block, tensor_pair& x, block_scales& scales) const {
     const index_t some = std::min<index_t>(images_, 8) * tokens();
-    const auto search = [&](const value_range& range, auto context) {
-      const float_matrix expected = attention_.context_of(x.rounded.topRows(some), nullptr);
+    const auto search = [&](const value_range& range, const float_matrix& qkv, auto context) {
+      const float_matrix expected = attention_.context_of(qkv, nullptr);
       return search_scale(range, [&](const affine_scale& scale) {
         return static_cast<double>((context(scale) - expected).squaredNorm());
       });
     };
-    scales.qkv = search(range_of(x.rounded), [&](const affine_scale& scale) {
-      float_matrix rounded = x.rounded.topRows(some);
+    const float_matrix first = x.rounded.topRows(some);
+    scales.qkv = search(range_of(x.rounded), with_qk_norms(exact_, block, first), [&](const affine_scale& scale) {
+      float_matrix rounded = first;
       round_to_codes(rounded, scale);
-      return attention_.context_of(rounded, nullptr);
+      return attention_.context_of(with_qk_norms(exact_, block, std::move(rounded)), nullptr);
     });
     round_to_codes(x.rounded, scales.qkv);
+    x = {with_qk_norms(exact_, block, std::move(x.exact)),
+         with_qk_norms(exact_, block, std::move(x.rounded), [&](const trace_site& site, float_matrix& tensor) {
+           (site.name == "q_norm" ? scales.q_norm : scales.k_norm) = round_input(tensor, nullptr);
+         })};
     scales.context = scales.qkv;
-    scales.attention_logits = search(attention_.logits_range(x.rounded), [&](const affine_scale& scale) {
-      scales.attention_logits = scale;
-      return attention_.context_of(x.rounded.topRows(some), &scales);
-    });
+    scales.attention_logits =
+        search(attention_.logits_range(x.rounded), x.rounded.topRows(some), [&](const affine_scale& scale) {
+          scales.attention_logits = scale;
+          return attention_.context_of(x.rounded.topRows(some), &scales);
+        });
     if (recipe_.attention == attention_kind::weight_codes) {
       scales.attention_weights =
           search_code_weights(static_cast<double>(scales.attention_logits.scale),

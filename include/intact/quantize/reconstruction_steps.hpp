@@ -67,6 +67,16 @@ inline float_matrix rows_of_both(const float_linear& a, const float_linear& b) {
   return both;
 }
 
+/// Queries, keys and values, of which queries and keys are normalized if the model has norms of them. `record` may
+/// change the normalized ones.
+template <class Recorder = no_trace>
+float_matrix with_qk_norms(const float_vit& model, const float_block& block, float_matrix qkv, Recorder&& record = {}) {
+  if (model.shape.qk_norm) {
+    float_qk_norms(block, model.shape.block().attention, model.epsilon, 0, qkv, record);
+  }
+  return qkv;
+}
+
 /// The weight of class tokens in the sums of the errors of all tokens: the class depends on them in the end.
 inline constexpr float class_token_weight = 20;
 

@@ -33,7 +33,7 @@ enum class tensor_kind {
   embedding,  ///< patches, class token and positions
   stream,     ///< the residual stream
   norm,       ///< outputs of LayerNorms
-  qkv,        ///< queries, keys and values
+  qkv,        ///< queries, keys and values, also normalized ones
   attention_logits,
   attention_weights,  ///< of quantized logits
   context,            ///< attention times V
@@ -284,6 +284,7 @@ class simulated_vit {
       const affine_scale& scale;
     } plain[] = {
         {"norm1", tensor_kind::norm, scales.norm1},        {"qkv", tensor_kind::qkv, scales.qkv},
+        {"q_norm", tensor_kind::qkv, scales.q_norm},       {"k_norm", tensor_kind::qkv, scales.k_norm},
         {"context", tensor_kind::context, scales.context}, {"proj", tensor_kind::branch, scales.proj},
         {"norm2", tensor_kind::norm, scales.norm2},        {"activation", tensor_kind::activation, scales.activation},
         {"up", tensor_kind::activation, scales.up},        {"gated", tensor_kind::activation, scales.gated},

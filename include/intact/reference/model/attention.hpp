@@ -5,10 +5,12 @@
 #include <variant>
 
 #include "intact/model/attention.hpp"
+#include "intact/reference/layernorm.hpp"
 #include "intact/reference/log_softmax.hpp"
 #include "intact/reference/max_softmax.hpp"
 #include "intact/reference/model/linear.hpp"
 #include "intact/reference/model/trace.hpp"
+#include "intact/reference/rmsnorm.hpp"
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/reference/weighted_matmul.hpp"
 
@@ -59,6 +61,26 @@ constexpr std::size_t attention_workspace_bytes(const attention_shape& shape) {
 }
 
 namespace detail {
+
+/// LayerNorm or RMSNorm.
+template <class Code>
+void normalize(normalization kind, matrix_view<Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
+  if (kind == normalization::rmsnorm) {
+    reference::rmsnorm(x, p, y);
+  } else {
+    reference::layernorm(x, p, y);
+  }
+}
+
+/// The queries or the keys of all heads, head by head, in place.
+inline void normalize_heads(normalization kind, const layernorm_parameters& p, index_t heads,
+                            matrix_view<std::uint8_t> x) {
+  const index_t size = x.columns / heads;
+  for (index_t head = 0; head < heads; ++head) {
+    const matrix_view<std::uint8_t> codes = x.column_block(head * size, size);
+    normalize(kind, codes, p, codes);
+  }
+}
 
 /// One head after its logits.
 struct head_operands {
@@ -193,7 +215,8 @@ void attention(const attention_operands& x, const multihead_parameters& p, matri
   detail::attend_heads(x, p, attention_head_buffers::take(memory, x.q.codes.rows, x.k.codes.rows), y, trace);
 }
 
-/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters.
+/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters, and norms of queries and
+/// keys if the shape calls for them.
 ///
 /// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
 ///            the branch is added to.
@@ -208,6 +231,14 @@ void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p,
 
   reference::linear(x, p.qkv, buffer.qkv);
   trace(trace_site{"qkv"}, matrix_view<const std::uint8_t>(buffer.qkv));
+  if (const auto* const norms = std::get_if<qk_norm_parameters>(&p.norms)) {
+    const matrix_view<std::uint8_t> q = buffer.qkv.column_block(0, shape.width),
+                                    k = buffer.qkv.column_block(shape.width, shape.width);
+    detail::normalize_heads(*shape.qk_norm, norms->q, shape.heads, q);
+    trace(trace_site{"q_norm"}, matrix_view<const std::uint8_t>(q));
+    detail::normalize_heads(*shape.qk_norm, norms->k, shape.heads, k);
+    trace(trace_site{"k_norm"}, matrix_view<const std::uint8_t>(k));
+  }
 
   detail::attend_heads(p.operands(buffer.qkv), p.multihead(shape.heads), buffer.head, buffer.context, trace);
   trace(trace_site{"context"}, matrix_view<const std::uint8_t>(buffer.context));

@@ -7,10 +7,8 @@
 
 #include "intact/model/block.hpp"
 #include "intact/reference/add.hpp"
-#include "intact/reference/layernorm.hpp"
 #include "intact/reference/model/attention.hpp"
 #include "intact/reference/model/mlp.hpp"
-#include "intact/reference/rmsnorm.hpp"
 
 namespace intact {
 inline namespace INTACT_UNIT {
@@ -41,16 +39,6 @@ constexpr std::size_t block_workspace_bytes(const block_shape& shape) {
 }
 
 namespace detail {
-
-/// LayerNorm or RMSNorm.
-template <class Code>
-void normalize(normalization kind, matrix_view<Code> x, const layernorm_parameters& p, matrix_view<std::uint8_t> y) {
-  if (kind == normalization::rmsnorm) {
-    reference::rmsnorm(x, p, y);
-  } else {
-    reference::layernorm(x, p, y);
-  }
-}
 
 /// The second half of a block, in place on the residual stream: x <- x + fc2(f(fc1(norm2(x)))), with a gate
 /// x <- x + fc2(f(fc1(norm2(x))) * up(norm2(x))).

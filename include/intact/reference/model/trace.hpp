@@ -20,6 +20,8 @@ inline constexpr std::string_view traced_tensors[] = {"input",
                                                       "stream",
                                                       "norm1",
                                                       "qkv",
+                                                      "q_norm",
+                                                      "k_norm",
                                                       "attention_logits",
                                                       "position_bias",
                                                       "biased_logits",
@@ -77,6 +79,7 @@ class traced_tensor {
 ///   stream               tokens x width          norm_pre in s16 codes: the residual stream (s16 stream only)
 ///   norm1 norm2          tokens x width          LayerNorm or RMSNorm
 ///   qkv                  tokens x 3 width        queries, keys, values, each heads x head size
+///   q_norm k_norm        tokens x width          normalized queries and keys of all heads (only with QK-norm)
 ///   attention_logits     tokens x tokens         per head: q * k^T / sqrt(head size)
 ///   attention            tokens x tokens         per head: log2 codes or u8 weights
 ///   context              tokens x width          attention times V, all heads
