@@ -267,8 +267,7 @@ TEST_CASE("fit_scales: raises scales beyond the range of integers, and names the
     CHECK(logits.tensor == "attention_logits");
     CHECK(std::log2(logits.raised / logits.observed) == std::rint(std::log2(logits.raised / logits.observed)));
     const affine_scale half{scales.blocks[0].attention_logits.scale / 2, scales.blocks[0].attention_logits.zero_point};
-    const scale_spec target =
-        detail::logits_spec(observed.blocks[0], half, data.model.shape.width / data.model.shape.heads);
+    const scale_spec target = detail::logits_spec(observed.blocks[0], half, data.model.shape.block().attention);
     CHECK_FALSE(has_scale({&target, 1}));  // it is the least
   }
   {
