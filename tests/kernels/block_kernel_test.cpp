@@ -202,8 +202,7 @@ TEST_CASE("block: equals the specification [norms of queries and keys, any shape
   }
 }
 
-TEST_CASE("block: equals the specification [rows that are processed in bands, with a gate and without]",
-          "[block][long]") {
+TEST_CASE("block: equals the specification [rows that are processed in bands, with a gate and without]", "[block]") {
   const bool gated = GENERATE(false, true);
   const block_shape shape{.attention = {20, 16, 2}, .hidden = gated ? 10'000 : 20'000, .gated = gated};
   constexpr index_t batch = 20;

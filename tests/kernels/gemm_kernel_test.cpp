@@ -132,7 +132,7 @@ TEMPLATE_LIST_TEST_CASE("gemm: sums are exact if the inner dimension is cut into
   CHECK(true);
 }
 
-TEMPLATE_LIST_TEST_CASE("gemm: sums are exact at the limit of the inner dimension", "[long]", all_products) {
+TEMPLATE_LIST_TEST_CASE("gemm: sums are exact at the limit of the inner dimension", "", all_products) {
   using element = typename TestType::element;
   constexpr index_t depth = gemm_depth_limit<typename TestType::activation, packed_weights<element>>();
   for (const values a : {values::smallest, values::largest}) {

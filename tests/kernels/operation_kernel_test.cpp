@@ -423,7 +423,7 @@ TEST_CASE("log_softmax: equals the specification [equal logits, lengths around t
   }
 }
 
-TEST_CASE("log_softmax: gives exact codes for quotients next to every limit", "[long]") {
+TEST_CASE("log_softmax: gives exact codes for quotients next to every limit") {
   check_rows_beside_limits<log2_rounding::round_ratio, std::uint32_t>();
   check_rows_beside_limits<log2_rounding::round_ratio, std::uint64_t>();
   check_rows_beside_limits<log2_rounding::round_log, std::uint32_t>();

@@ -172,6 +172,18 @@ void check_variant(const float_vit& model) {
   }
 }
 
+/// Checks that an equalized model computes the same logits.
+void check_equalized(const float_vit& model) {
+  const image_set images(model.shape, 3);
+  const float_vit equalized = intact::equalize(model, images.views());
+  for (const image_view& image : images.views()) {
+    const std::vector<float> expected = forward(model, image), found = forward(equalized, image);
+    for (std::size_t n = 0; n < expected.size(); ++n) {
+      CHECK(std::fabs(expected[n] - found[n]) < 1e-3F);
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("build_vit: equals double precision on every tensor [every activation function]") {
@@ -222,14 +234,7 @@ TEST_CASE("build_vit: equals double precision on every tensor [gated perceptrons
   shape.gated = true;
   float_vit model = random_float_vit(shape);
   check_variant(model);
-  const image_set images(shape, 3);
-  const float_vit equalized = intact::equalize(model, images.views());
-  for (const image_view& image : images.views()) {
-    const std::vector<float> expected = forward(model, image), found = forward(equalized, image);
-    for (std::size_t n = 0; n < expected.size(); ++n) {
-      CHECK(std::fabs(expected[n] - found[n]) < 1e-3F);
-    }
-  }
+  check_equalized(model);
 }
 
 TEST_CASE("build_vit: equals double precision on every tensor [norms of queries and keys]") {
@@ -238,14 +243,7 @@ TEST_CASE("build_vit: equals double precision on every tensor [norms of queries 
     shape.qk_norm = kind;
     const float_vit model = random_float_vit(shape);
     check_variant(model);
-    const image_set images(shape, 3);
-    const float_vit equalized = intact::equalize(model, images.views());
-    for (const image_view& image : images.views()) {
-      const std::vector<float> expected = forward(model, image), found = forward(equalized, image);
-      for (std::size_t n = 0; n < expected.size(); ++n) {
-        CHECK(std::fabs(expected[n] - found[n]) < 1e-3F);
-      }
-    }
+    check_equalized(model);
   }
 }
 
