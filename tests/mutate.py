@@ -1072,8 +1072,8 @@ MUTATIONS = [
         "kernel/gemm.hpp", "gemm_kernel_test@avx2",
         ("channels <= simd::lanes<Isa> && product.a.columns <= gemm_chunk", "product.a.columns <= gemm_chunk"),
         ("channels <= simd::lanes<Isa> && product.a.columns <= gemm_chunk", "channels <= simd::lanes<Isa>"),
-        ("finish<Isa>(product, sums, {.m = first, .n = here.first, .columns = here.columns});",
-         "finish<Isa>(product, sums, {.m = 0, .n = here.first, .columns = here.columns});"),
+        ("finish<Isa>(product.stage, sums, {.m = first, .n = here.first, .columns = here.columns}, product.y);",
+         "finish<Isa>(product.stage, sums, {.m = 0, .n = here.first, .columns = here.columns}, product.y);"),
     ),
     *mutations_of(
         "kernel/gemm_tile.hpp", "gemm_kernel_test@avx2",

@@ -6,10 +6,10 @@ find_package(Python3 COMPONENTS Interpreter)
 set(hash_runs
     gcc/-O3/scalar
     i686/-O0/sse2
-    i686/-O1/model_files
+    i686/-O0/model_files
     armhf/-O2/scalar
     s390x/-O2/scalar
-    s390x/-O1/model_files
+    s390x/-O0/model_files
     wasm32/-O2/scalar)
 foreach(run IN LISTS hash_runs)
   if(Python3_FOUND)

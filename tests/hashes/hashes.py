@@ -57,7 +57,7 @@ class Target:
     def runs(self):
         """Pairs of a level and an instruction set; model files, which have no kernels, at one level."""
         pairs = [(level, isa) for level in self.levels for isa in self.sets]
-        return pairs + [("-O1", FILES)] if self.levels else []
+        return pairs + [("-O0", FILES)] if self.levels else []
 
 
 def all_targets():

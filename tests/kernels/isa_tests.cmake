@@ -40,7 +40,7 @@ foreach(isa IN LISTS isas)
   add_executable(kernel_tests_${isa} ${files})
   set_target_properties(kernel_tests_${isa} PROPERTIES UNITY_BUILD ${INTACT_TEST_UNITY} UNITY_BUILD_BATCH_SIZE 0)
   target_link_libraries(kernel_tests_${isa} PRIVATE ${library} Catch2::Catch2WithMain Threads::Threads)
-  target_compile_options(kernel_tests_${isa} PRIVATE ${isa_flags_${isa}} ${kernel_test_options})
+  target_compile_options(kernel_tests_${isa} PRIVATE ${isa_flags_${isa}} ${kernel_test_options} ${level_of_${isa}})
   target_compile_definitions(kernel_tests_${isa} PRIVATE INTACT_TEST_ISA=${isa})
   foreach(name IN LISTS names)
     add_test(NAME ${name}/${isa} COMMAND run_if_supported ${isa} $<TARGET_FILE:kernel_tests_${isa}> --filenames-as-tags

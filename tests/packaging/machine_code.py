@@ -23,10 +23,11 @@ inline namespace INTACT_UNIT in its name, such as intact::v0_1_avx2_p, which beg
   machine_code.py integers --objdump <program> <object>...
       No instruction computes in floating point or converts from or to it.
 
-Every violation is a line. Needs nothing but the standard library.
+Several checks are joined by commas. Every violation is a line. Needs nothing but the standard library.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import re
@@ -86,6 +87,7 @@ AVX512_VBMI = re.compile(r"vperm(i2|t2)?b$|vpmultishiftqb")
 AFTER_AVX512BW = re.compile(r"vaes|vpclmul|vgf2p8|vpopcnt|vpsh[lr]d|vp(compress|expand)[bw]|v\w*bf16")
 # The instructions after them are not executed next.
 LEAVES = {"jmp", "jmpq", "ret", "retq", "b", "br"}
+PREFIX = re.compile(r"^(\{\w+\}|bnd|notrack|rep\w*|lock) ")
 LEGACY_PREFIXES = {"66", "f2", "f3", "2e", "36", "3e", "26", "64", "65", "67", "f0"}
 
 
@@ -97,11 +99,11 @@ class Instruction:
     """A line of a listing, in the form of GNU or LLVM: "<address>: <bytes> <tab> <mnemonic> <operands>"."""
 
     def __init__(self, line):
-        address, encoding, text = re.match(r" *([0-9a-f]+):\s+([0-9a-f ]+)\t?(.*)", line).groups()
+        address, _, rest = line.partition(":")
+        encoding, _, text = rest.strip().partition("\t")
         self.address = int(address, 16)
-        self.encoding = encoding.split()
-        words = re.sub(r",\s+", ",", " ".join(text.split()))
-        self.text = re.sub(r"^(\{\w+\}|bnd|notrack|rep\w*|lock) ", "", words)
+        self.encoding = tuple(encoding.split())
+        self.text = PREFIX.sub("", " ".join(text.split()).replace(", ", ","))
         self.mnemonic, _, self.operands = self.text.partition(" ")
 
     def jump_target(self):
@@ -111,13 +113,16 @@ class Instruction:
         return int(target.group(1), 16) if jump and target else None
 
 
+@functools.cache
 def functions(objdump, path):
-    """(demangled name, instructions) of everything in a file."""
+    """(demangled name, listing) of everything in a file."""
     listing = run(objdump, "--disassemble", "--demangle", "--wide", path)
-    for part in re.split(r"\n(?=[0-9a-f]+ <)", listing)[1:]:
-        header, _, body = part.partition("\n")
-        lines = re.findall(r"^ *[0-9a-f]+:\s.*$", body, re.MULTILINE)
-        yield re.match(r"[0-9a-f]+ <(.*)>:", header).group(1), [Instruction(line) for line in lines]
+    parts = [part.partition("\n") for part in re.split(r"\n(?=[0-9a-f]+ <)", listing)[1:]]
+    return [(re.match(r"[0-9a-f]+ <(.*)>:", header).group(1), body) for header, _, body in parts]
+
+
+def instructions_of(listing):
+    return [Instruction(line) for line in re.findall(r"^ *[0-9a-f]+:\s.*$", listing, re.MULTILINE)]
 
 
 def tags(name):
@@ -154,9 +159,13 @@ def feature_aarch64(instruction):
 
 
 def feature_x86(instruction):
+    return feature_of_code(instruction.mnemonic, instruction.encoding[:8])
+
+
+@functools.cache
+def feature_of_code(name, encoding):
     """What an instruction needs beyond x86-64: told by its encoding, and for some by its name."""
-    name = instruction.mnemonic
-    code = list(instruction.encoding)
+    code = list(encoding)
     while code and code[0] in LEGACY_PREFIXES:
         code.pop(0)
     if not code:
@@ -218,9 +227,9 @@ def check_instructions(arguments):
     (path,) = arguments.files
     feature = feature_aarch64 if "aarch64" in run(arguments.objdump, "-f", path) else feature_x86
     needed = {}
-    for name, instructions in functions(arguments.objdump, path):
+    for name, listing in functions(arguments.objdump, path):
         isa = instruction_set(name)
-        for instruction in instructions:
+        for instruction in instructions_of(listing):
             need = feature(instruction)
             needed.setdefault(isa, set()).add(need)
             if SATURATING.match(instruction.mnemonic) and not (PACKS_NIBBLES.search(name)
@@ -240,10 +249,12 @@ def check_integers(arguments):
     for path in arguments.files:
         is_arm = "aarch64" in run(arguments.objdump, "-f", path)
         forbidden = FLOATING_POINT_AARCH64 if is_arm else FLOATING_POINT_X86
-        for name, instructions in functions(arguments.objdump, path):
-            count += len(instructions)
-            yield from (f"{path}: {name} has {instruction.text}"
-                        for instruction in instructions if forbidden.match(instruction.mnemonic))
+        suspect = re.compile(rf"\t(\{{\w+\}} )?({forbidden.pattern.replace('$', '')})")
+        for name, listing in functions(arguments.objdump, path):
+            count += listing.count("\n")
+            if suspect.search(listing):
+                yield from (f"{path}: {name} has {instruction.text}"
+                            for instruction in instructions_of(listing) if forbidden.match(instruction.mnemonic))
     if count < 10000:
         yield f"there are only {count} instructions"
 
@@ -290,9 +301,10 @@ def check_tiles(arguments):
     for path in arguments.files:
         isa = os.path.basename(os.path.dirname(path))
         largest = 0
-        for name, code in functions(arguments.objdump, path):
+        for name, listing in functions(arguments.objdump, path):
             if isa == "scalar" or not re.search(rf"kernel::\w+<6u,.*isa::{isa}, unsigned char, signed char[,>]", name):
                 continue
+            code = instructions_of(listing)
             frame_pointer = any(re.match(r"movq? %rsp,%rbp", instruction.text) for instruction in code)
             for loop in innermost_loops(code):
                 dots = sum(bool(DOT_PRODUCT.match(instruction.mnemonic)) for instruction in loop)
@@ -306,14 +318,14 @@ def check_tiles(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=["symbols", "members", "operations", "instructions", "tiles", "integers"])
+    parser.add_argument("checks")
     parser.add_argument("--nm", default="nm")
     parser.add_argument("--objdump", default="objdump")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
-    check = {"symbols": check_symbols, "members": check_members, "operations": check_operations,
-             "instructions": check_instructions, "tiles": check_tiles, "integers": check_integers}[arguments.check]
-    violations = list(check(arguments))
+    checks = {"symbols": check_symbols, "members": check_members, "operations": check_operations,
+              "instructions": check_instructions, "tiles": check_tiles, "integers": check_integers}
+    violations = [line for name in arguments.checks.split(",") for line in checks[name](arguments)]
     print("\n".join(violations) if violations else "no violation")
     return 1 if violations else 0
 

@@ -61,6 +61,11 @@ if(CMAKE_CXX_FLAGS MATCHES "-fsanitize")
   set(kernel_test_options -g0 -O0)
 endif()
 
+# A test proves one optimization level. A build can test operations, models and the kernels of its own set at another.
+set(INTACT_TEST_LEVEL "" CACHE STRING
+  "Optimization level of operations, models and the kernels of the whole build's instruction set; if empty, the build's")
+set(level_of_${native} ${INTACT_TEST_LEVEL})
+
 # The kernels and models of an instruction set, for all programs that are linked with them: compiled_kernels of the
 # flags of the whole build, compiled_kernels_<isa> of each set that is tested whole.
 function(intact_add_compiled_kernels name isa)
@@ -75,11 +80,12 @@ set(whole_isas "")
 foreach(isa IN LISTS isas)
   if(NOT whole_set_of_${isa} IN_LIST isas)
     list(APPEND whole_isas ${isa})
-    intact_add_compiled_kernels(compiled_kernels_${isa} ${isa} ${isa_flags_${isa}} ${kernel_test_options})
+    intact_add_compiled_kernels(compiled_kernels_${isa} ${isa} ${isa_flags_${isa}} ${kernel_test_options}
+                                ${level_of_${isa}})
   endif()
 endforeach()
 if(TARGET compiled_kernels_${native})
   add_library(compiled_kernels ALIAS compiled_kernels_${native})
 else()
-  intact_add_compiled_kernels(compiled_kernels ${native} ${kernel_test_options})
+  intact_add_compiled_kernels(compiled_kernels ${native} ${kernel_test_options} ${INTACT_TEST_LEVEL})
 endif()

@@ -176,18 +176,17 @@ template <unsigned Rows, unsigned N, class Isa, class A, class Element, class St
   const auto tile = summed_tile<Rows, N>(panel, m, column);
   simd::s32<Isa> sums[Rows][decltype(tile)::registers];
   tile.sums(sums);
-  finish<Isa>(product, sums, {.m = m, .n = panel.first + column, .columns = panel.columns - column});
+  finish<Isa>(product.stage, sums, {.m = m, .n = panel.first + column, .columns = panel.columns - column}, product.y);
 }
 
 /// The sums of Rows rows of a panel, from a column on, to memory. It has no output stage, so that all stages share it.
 template <unsigned Rows, class Isa, class A, class Element>
 [[gnu::noinline]] void gemm_panel_sums(const gemm_panel<Isa, A, Element>& panel, index_t m, index_t begin,
                                        std::int32_t* sums) noexcept {
-  for_each_tile<Isa, A, Element>(begin, panel.columns,
-                                 [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
-                                   summed_tile<Rows, N>(panel, m, column)
-                                       .store_sums(sums + (column - begin), packed_weights<Element>::panel_width);
-                                 });
+  for_each_tile<Isa, A, Element>(
+      begin, panel.columns, [&]<unsigned N>(std::integral_constant<unsigned, N>, index_t column) {
+        summed_tile<Rows, N>(panel, m, column).store_sums(sums + (column - begin), panel_sums_stride);
+      });
 }
 
 /// Columns whose activations are widened at a time, and from one row of them to the next: rows a power of two apart
@@ -219,7 +218,7 @@ inline constexpr index_t gemm_panels_per_pass = 4;
 template <unsigned Rows, class Isa, class A, class Element>
 [[gnu::noinline]] void gemm_widened_sums(const matrix_view<const A>& a, const packed_weights<Element>& w,
                                          const std::int32_t* start, index_t panel, index_t panels,
-                                         panel_sums<Element, gemm_tile_rows<Element>>* sums) noexcept {
+                                         panel_sums<gemm_tile_rows<Element>>* sums) noexcept {
   using packed = packed_weights<Element>;
   constexpr index_t parts = simd::lanes<Isa> / simd::dot4<Isa, A>::columns;
   constexpr index_t stride = packed::panel_width * parts;
@@ -242,7 +241,7 @@ template <unsigned Rows, class Isa, class A, class Element>
             }
             tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(k / packed::step, column));
             if (k + depth == a.columns) {
-              tile.store_sums(sums[p].row(0) + column, packed::panel_width);
+              tile.store_sums(sums[p].row(0) + column, panel_sums_stride);
             } else {
               tile.store(partial[p][0] + column * parts, stride);
             }
@@ -294,7 +293,7 @@ template <unsigned Rows, class Isa, class A, class Element, class Stage>
   tile.add_steps(wide[0], gemm_chunk_stride, packed::steps(depth), here.steps(0, 0));
   simd::s32<Isa> sums[Rows][1];
   tile.sums(sums);
-  finish<Isa>(product, sums, {.m = first, .n = here.first, .columns = here.columns});
+  finish<Isa>(product.stage, sums, {.m = first, .n = here.first, .columns = here.columns}, product.y);
 }
 
 /// A range of rows of `panels` panels from `panel` on.
@@ -304,7 +303,7 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
   constexpr unsigned tile_rows = largest_tile_rows<Isa, Element>;
   if constexpr (product_dot<Isa, A, Element>::widens) {
     constexpr index_t panel_width = packed_weights<Element>::panel_width;
-    panel_sums<Element, tile_rows> sums[gemm_panels_per_pass];
+    panel_sums<tile_rows> sums[gemm_panels_per_pass];
     for_each_row_tile<tile_rows>(rows, [&]<unsigned Rows>(std::integral_constant<unsigned, Rows>, index_t first) {
       if constexpr (finishes_in_registers<Isa, Rows, 1, Element, Stage>) {
         const index_t channels = product.w.rows - panel * panel_width;
@@ -318,7 +317,8 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
         const index_t n = (panel + p) * panel_width;
         const index_t columns = product.w.rows - n < panel_width ? product.w.rows - n : panel_width;
         constexpr unsigned together = Rows == tile_rows && !takes_stored_sums<Isa, Stage> ? Rows : stage_rows<Stage>;
-        finish_panel<together, Isa>(product, sums[p].row(0), Rows, {.m = first, .n = n, .columns = columns});
+        finish_panel<together, Isa>(product.stage, sums[p].row(0), Rows, {.m = first, .n = n, .columns = columns},
+                                    product.y);
       }
     });
   } else {
@@ -344,10 +344,11 @@ void gemm_rows(const gemm_operands<A, Element, Stage>& product, index_t panel, i
           all_of(std::integral_constant<unsigned, 1>{});
         }
         if (column < here.columns) {
-          panel_sums<Element, Rows> sums;
+          panel_sums<Rows> sums;
           gemm_panel_sums<Rows>(here, first, column, sums.row(0));
-          finish_panel<stage_rows<Stage>, Isa>(
-              product, sums.row(0), Rows, {.m = first, .n = here.first + column, .columns = here.columns - column});
+          finish_panel<stage_rows<Stage>, Isa>(product.stage, sums.row(0), Rows,
+                                               {.m = first, .n = here.first + column, .columns = here.columns - column},
+                                               product.y);
         }
       });
     }
