@@ -291,6 +291,8 @@ add_test(NAME "consumer/install" COMMAND ${CMAKE_COMMAND} --install ${PROJECT_BI
 set_tests_properties("consumer/clean" PROPERTIES FIXTURES_SETUP clean)
 set_tests_properties("consumer/install" PROPERTIES FIXTURES_REQUIRED clean FIXTURES_SETUP installed)
 
+# Other tests have optimized code.
+set(not_optimized -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O0)
 function(intact_add_consumer name)
   string(MAKE_C_IDENTIFIER "${name}" folder)
   add_test(
@@ -298,8 +300,8 @@ function(intact_add_consumer name)
     COMMAND
       ${CMAKE_CTEST_COMMAND} --build-and-test ${CMAKE_CURRENT_SOURCE_DIR}/packaging/consumer ${CMAKE_CURRENT_BINARY_DIR}/${folder}
       --build-generator ${CMAKE_GENERATOR} --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-options
-      -DCMAKE_BUILD_TYPE=${CMAKE_BUILD_TYPE} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
-      -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS} -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} ${ARGN} --test-command consumer)
+      ${not_optimized} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
+      -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} ${ARGN} --test-command consumer)
 endfunction()
 
 set(no_packages -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
@@ -381,15 +383,15 @@ foreach(file most IN ZIP_LISTS engine_files most_lines)
     message(FATAL_ERROR "${file} of the engine has ${lines} lines; it must have at most ${most}")
   endif()
 endforeach()
-# Plain C++ alone and not optimized, for the time.
+# Plain C++ alone, for the time.
 intact_dispatch_isas(left_out)
 list(REMOVE_ITEM left_out scalar)
 add_test(
   NAME "consumer/engine"
   COMMAND
     ${CMAKE_CTEST_COMMAND} --build-and-test ${engine}/source ${engine}/build --build-generator ${CMAKE_GENERATOR}
-    --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-options -DCMAKE_BUILD_TYPE=Debug
-    -DCMAKE_CXX_FLAGS_DEBUG=-O0 -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
+    --build-makeprogram ${CMAKE_MAKE_PROGRAM} --build-options ${not_optimized}
+    -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_FLAGS=${CMAKE_CXX_FLAGS}
     -DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH} -Dintact_ROOT=${prefix} ${no_packages}
     "-DINTACT_DISPATCH_WITHOUT=${left_out}" --test-command engine)
 set_tests_properties("consumer/engine" PROPERTIES FIXTURES_REQUIRED installed PASS_REGULAR_EXPRESSION
