@@ -270,6 +270,31 @@ MUTATIONS = [
         ("{.m = 0, .n = c,", "{.m = 0, .n = 0,"),
     ),
     *mutations_of(
+        "kernel/rotate.hpp", "rotate_test",
+        ("simd::multiply<Isa>(b, sine[j])", "simd::multiply<Isa>(a, sine[j])"),
+        ("1 << (rotation_bits - 1)", "(1 << (rotation_bits - 1)) - 1"),
+        ("load_row<Isa>(from + half + c, count, second);", "load_row<Isa>(from + c, count, second);"),
+        ("p.sine.data + i * p.sine.stride + c", "p.sine.data + c"),
+        ("head += 2 * half", "head += 4 * half"),
+    ),
+    *mutations_of(
+        "reference/rotate.hpp", "rotate_test",
+        ("a * p.cosine(t, j) - b * p.sine(t, j)", "a * p.cosine(t, j) + b * p.sine(t, j)"),
+        ("x.codes(t, head + half + j) - x.zero_point", "x.codes(t, head + half + j)"),
+        ("std::int64_t{1} << (rotation_bits - 1)", "std::int64_t{0}"),
+    ),
+    *mutations_of(
+        "rotate.hpp", "rotate_test",
+        ('"zero point of x", x.zero_point, 0, 255', '"zero point of x", x.zero_point, 0, 256'),
+        ('"rows of cosine", p.cosine.rows, x.codes.rows', '"rows of cosine", x.codes.rows, x.codes.rows'),
+        ('"sine", p.sine, p.cosine.rows, p.cosine.columns', '"sine", p.sine, p.cosine.rows, p.sine.columns'),
+    ),
+    *mutations_of(
+        "build/rotation.hpp", "rotate_test",
+        ("std::sin(angles(t, j))", "-std::sin(angles(t, j))"),
+        ("std::rint(std::ldexp(x, rotation_bits))", "std::floor(std::ldexp(x, rotation_bits))"),
+    ),
+    *mutations_of(
         "kernel/multiply.hpp", "multiply_test",
         ("b.codes.data + i * b.codes.stride + c", "b.codes.data + i * a.codes.stride"),
         ("simd::subtract<Isa>(factors[j], b_zero_point)", "simd::subtract<Isa>(factors[j], a_zero_point)"),

@@ -19,6 +19,7 @@
 #include "intact/pack.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/rmsnorm.hpp"
+#include "intact/rotate.hpp"
 #include "intact/row_sums.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/stage/compat.hpp"

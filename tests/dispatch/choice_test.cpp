@@ -156,6 +156,7 @@ TEST_CASE("dispatch: refuses before it looks at the table [every operation]") {
   check_refusal([&] { dispatch::layernorm(matrix_view<const std::int16_t>(words, 4, 4), {}, y); },
                 "layernorm: size of shift is 0");
   check_refusal([&] { dispatch::rmsnorm(x, {}, y); }, "rmsnorm: size of shift is 0");
+  check_refusal([&] { dispatch::rotate(q, {}, y); }, "rotate: rows of cosine is 0");
   check_refusal([&] { dispatch::rmsnorm(matrix_view<const std::int16_t>(words, 4, 4), {}, y); },
                 "rmsnorm: size of shift is 0");
   check_refusal([&] { dispatch::log_softmax(x, exp_table<std::uint32_t>(), y); }, "size of the exponential table is 0");

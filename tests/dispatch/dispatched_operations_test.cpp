@@ -121,6 +121,18 @@ TEST_CASE("dispatch: equals header-only calls [operations on rows]", "[dispatch]
   check_dispatched<u8>(
       tokens, channels, [&](auto y, const auto& run) { dispatch::rmsnorm(o.stream.view(), norm_s16, y, run); },
       [&](auto y) { rmsnorm<tested_isa>(o.stream.view(), norm_s16, y); });
+  const tensor<u8> queries = random_tensor<u8>(tokens, 48, 0, 255);
+  const tensor<s16> cosine = random_tensor<s16>(tokens, 12, -16384, 16384),
+                    sine = random_tensor<s16>(tokens, 12, -16384, 16384, 4);
+  const rotation_parameters angles{cosine.view(), sine.view()};
+  check_dispatched<u8>(
+      tokens, 48,
+      [&](auto y, const auto& run) {
+        dispatch::rotate({queries.view(), 100}, angles, y, run);
+      },
+      [&](auto y) {
+        rotate<tested_isa>({queries.view(), 100}, angles, y);
+      });
 
   const stage_arrays arrays(tokens, channels, layouts[1], scales::bytes, 255 * tokens, o.random);
   const add_parameters addition = stage_of<requantize_add>(arrays).addition;

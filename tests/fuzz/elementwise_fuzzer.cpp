@@ -1,4 +1,5 @@
-// Operations on single elements and on columns: activation, add, multiply, convert_codes, average_pool.
+// Operations on single elements, on pairs and on columns: activation, add, multiply, rotate, convert_codes,
+// average_pool.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,8 @@
 #include "intact/reference/average_pool.hpp"
 #include "intact/reference/convert_codes.hpp"
 #include "intact/reference/multiply.hpp"
+#include "intact/reference/rotate.hpp"
+#include "intact/rotate.hpp"
 #include "same_bits.hpp"
 #include "stage_cases.hpp"
 
@@ -96,6 +99,21 @@ void check_multiply(fuzz_input& input) {
   });
 }
 
+void check_rotate(fuzz_input& input) {
+  generator random = input.random();
+  const index_t rows = input.size(), half = input.between(1, 100), columns = 2 * half * input.between(0, 4);
+  const guarded_tensor<std::uint8_t> x = some_codes<std::uint8_t>(input, rows, columns, random);
+  const guarded_tensor<std::int16_t> cosine = some_codes<std::int16_t>(input, rows, half, random);
+  const guarded_tensor<std::int16_t> sine = some_codes<std::int16_t>(input, rows, half, random);
+  const rotation_parameters angles{cosine.view(), sine.view()};
+  const int zero_point = input.code();
+  const auto specified = [&](auto y) { reference::rotate({x.view(), zero_point}, angles, y); };
+  expect_same_bits<guarded_tensor<std::uint8_t>>(input, rows, columns, specified, [&](auto y, const auto& run) {
+    rotate<tested_isa>({x.view(), zero_point}, angles, y, run);
+  });
+  expect_same_bits_in_place(x, specified, [&](auto y) { rotate<tested_isa>({y, zero_point}, angles, y); });
+}
+
 void check_convert_codes(fuzz_input& input) {
   with_type_of<element_stages>(input, [&]<class Stage>(std::type_identity<Stage>) {
     generator random = input.random();
@@ -132,6 +150,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   using namespace intact_test;
   fuzz_input input(bytes, size);
   input.call_one({check_activation<std::uint8_t>, check_activation<std::uint16_t>, check_add, check_multiply,
-                  check_convert_codes, check_average_pool<std::uint8_t>, check_average_pool<std::int16_t>});
+                  check_convert_codes, check_average_pool<std::uint8_t>, check_average_pool<std::int16_t>,
+                  check_rotate});
   return 0;
 }

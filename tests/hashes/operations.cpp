@@ -23,9 +23,11 @@
 #include "intact/reference/multiply.hpp"
 #include "intact/reference/patch_merge.hpp"
 #include "intact/reference/rmsnorm.hpp"
+#include "intact/reference/rotate.hpp"
 #include "intact/reference/unfold.hpp"
 #include "intact/reference/windows.hpp"
 #include "intact/rmsnorm.hpp"
+#include "intact/rotate.hpp"
 #include "intact/unfold.hpp"
 #include "intact/windows.hpp"
 #include "parameters.hpp"
@@ -155,6 +157,19 @@ void run_multiply() {
   run("s16", requantize<std::int16_t, tensor_scale>{{1'400'000'000, std::int64_t{1} << 31, 0, 1}});
 }
 
+/// Three heads of 38 channels, whose pairs are no whole registers.
+void run_rotate() {
+  constexpr index_t heads = 3, half = 19, columns = heads * 2 * half;
+  random_memory memory(7);
+  const matrix<std::uint8_t> x(tokens, columns, 0, 255, memory.random);
+  const matrix<std::int16_t> cosine(tokens, half, -16384, 16384, memory.random),
+      sine(tokens, half, -16384, 16384, memory.random);
+  matrix<std::uint8_t> expected(tokens, columns), found(tokens, columns);
+  reference::rotate({x.view(), 121}, {cosine.view(), sine.view()}, expected.view());
+  rotate<tested_isa>({x.view(), 121}, {cosine.view(), sine.view()}, found.view());
+  report("rotate", found.view(), expected.view());
+}
+
 void run_compatibility_layernorm(random_memory& memory) {
   const matrix<std::uint8_t> x(tokens, channels, 0, 255, memory.random);
   const fq_vit_layernorm_parameters p{
@@ -237,6 +252,7 @@ void run_operations() {
   run_rmsnorm<std::uint8_t>("u8", 0, 255, 120);
   run_rmsnorm<std::int16_t>("s16", -32768, 32767, 0);
   run_multiply();
+  run_rotate();
   run_compatibility_layernorm(memory);
   run_images(memory);
   run_unfolding(memory);

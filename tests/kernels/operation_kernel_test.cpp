@@ -27,7 +27,9 @@
 #include "intact/reference/max_softmax.hpp"
 #include "intact/reference/multiply.hpp"
 #include "intact/reference/rmsnorm.hpp"
+#include "intact/reference/rotate.hpp"
 #include "intact/rmsnorm.hpp"
+#include "intact/rotate.hpp"
 #include "intact/stage/fused.hpp"
 #include "layernorm_cases.hpp"
 #include "reversed_executor.hpp"
@@ -826,6 +828,33 @@ TEST_CASE("multiply: works in place") {
     multiply<test_isa>({a.view(), 30}, {z.view(), 77}, stage, z.view());
     CHECK(first_difference(y.view(), expected.view()) == "");
     CHECK(first_difference(z.view(), expected.view()) == "");
+  }
+}
+
+TEST_CASE("rotate: equals the specification, and works in place") {
+  generator random(224);
+  for (const index_t rows : {1, 5, 33}) {
+    for (const index_t half : {1, 3, 8, 16, 17, 31, 32, 64, 100}) {
+      for (const layout& where : layouts) {
+        const index_t columns = 2 * 2 * half;  // two heads
+        guarded_tensor<std::uint8_t> x(rows, columns, where), y(rows, columns, where), z(rows, columns, where),
+            expected(rows, columns);
+        guarded_tensor<std::int16_t> cosine(rows, half, where), sine(rows, half, where);
+        fill(x.view(), values::random, 0, 255, random);
+        fill(cosine.view(), values::random, -32768, 32767, random);
+        fill(sine.view(), values::random, -32768, 32767, random);
+        const rotation_parameters angles{cosine.view(), sine.view()};
+        reference::rotate({x.view(), 77}, angles, expected.view());
+        rotate<test_isa>({x.view(), 77}, angles, y.view());
+        rotate<test_isa>({x.view(), 77}, angles, z.view(), reversed_executor{});
+        CAPTURE(rows, half, where.gap);
+        CHECK(first_difference(y.view(), expected.view()) == "");
+        CHECK(first_difference(z.view(), expected.view()) == "");
+        CHECK(y.surroundings_untouched());
+        rotate<test_isa>({x.view(), 77}, angles, x.view());
+        CHECK(first_difference(x.view(), expected.view()) == "");
+      }
+    }
   }
 }
 

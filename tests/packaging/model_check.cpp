@@ -28,6 +28,8 @@ template void multiply<isa::scalar>(const quantized_matrix&, const quantized_mat
 template void reference::rmsnorm(matrix_view<const std::int16_t>, const layernorm_parameters&, matrix_view<u8>);
 template void rmsnorm<isa::scalar>(matrix_view<const u8>, const layernorm_parameters&, matrix_view<u8>,
                                    const sequential&);
+template void rotate<isa::scalar>(const quantized_matrix&, const rotation_parameters&, matrix_view<u8>,
+                                  const sequential&);
 template void row_sums<isa::scalar>(matrix_view<const std::int8_t>, std::int32_t, std::span<std::int32_t>);
 template void gemm<isa::scalar>(const quantized_matrix&, const quantized_matrix&, const requantize<u8, tensor_scale>&,
                                 matrix_view<u8>, workspace, const sequential&);

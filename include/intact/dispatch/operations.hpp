@@ -73,6 +73,14 @@ void rmsnorm(matrix_view<const std::int16_t> x, const layernorm_parameters& p, m
   dispatch_call<dispatched::rmsnorm>(x, p, y, executor_ref(run));
 }
 
+/// intact::rotate() on the instruction set that is chosen when the program runs.
+template <executor Executor = sequential>
+void rotate(const quantized_matrix& x, const rotation_parameters& p, matrix_view<std::uint8_t> y,
+            const Executor& run = {}) {
+  require_rotate(x, p, y);
+  dispatch_call<dispatched::rotate>(x, p, y, executor_ref(run));
+}
+
 /// intact::log_softmax() on the instruction set that is chosen when the program runs.
 template <attention_code Format = attention_code::u8_masked, log2_rounding Rounding = log2_rounding::round_ratio,
           class T, executor Executor = sequential>

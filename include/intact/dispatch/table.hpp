@@ -20,6 +20,7 @@
 #include "intact/multiply.hpp"
 #include "intact/patch_merge.hpp"
 #include "intact/rmsnorm.hpp"
+#include "intact/rotate.hpp"
 #include "intact/row_sums.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/stage/compat.hpp"
@@ -58,6 +59,7 @@ struct multiply {};
 struct patch_merge {};
 struct prepare_keys_values {};
 struct rmsnorm {};
+struct rotate {};
 struct row_sums {};
 template <attention_code Format>
 struct shift_matmul {};
@@ -219,6 +221,7 @@ using others =
                      dispatch_threaded<dispatched::layernorm, matrix_view<const s16>, layernorm_parameters, u8_output>,
                      dispatch_threaded<dispatched::rmsnorm, u8_input, layernorm_parameters, u8_output>,
                      dispatch_threaded<dispatched::rmsnorm, matrix_view<const s16>, layernorm_parameters, u8_output>,
+                     dispatch_threaded<dispatched::rotate, quantized_matrix, rotation_parameters, u8_output>,
                      dispatch_threaded<dispatched::activation, u8_input, table_view, u8_output>,
                      dispatch_threaded<dispatched::activation, matrix_view<const std::uint16_t>, table_view, u8_output>,
                      dispatch_threaded<dispatched::add, u8_input, u8_input, add_parameters, u8_output>,

@@ -26,6 +26,7 @@
 #include "intact/reference/multiply.hpp"
 #include "intact/reference/patch_merge.hpp"
 #include "intact/reference/rmsnorm.hpp"
+#include "intact/reference/rotate.hpp"
 #include "intact/reference/row_sums.hpp"
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/reference/unfold.hpp"

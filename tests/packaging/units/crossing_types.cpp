@@ -36,25 +36,26 @@ static_assert(
                            compat_scale, round_half_to_even<u8>, single_rounding<u8>, double_rounding<u8>,
                            round_power_of_two<u8>, row_corrected<raw_accumulator>, float_rounding<u8>,
                            float_output<float>, bfloat16, gemm_operands<u8, s8, raw_accumulator>>);
-static_assert(all_trivially_copyable<
-              any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters, multihead_parameters,
-              attention_operands, qkv_zero_points, attention_shape, no_qk_norms, qk_norm_parameters, qk_norms,
-              attention_parameters, mlp_parameters, no_gate, gate_parameters, mlp_gate, block_shape, block_parameters,
-              u8_embedding, no_mean, mean_of_normalized, mean_of_stream, no_pre_norm, pre_norm_parameters, pre_norm,
-              vit_pooling, vit_shape, vit_parameters, window_attention_shape, window_attention_parameters,
-              swin_stage_shape, swin_shape, swin_block_shape, swin_block_parameters, swin_merging_parameters,
-              swin_stage_parameters, swin_parameters, traced_tensor, trace_site, no_trace, layer_trace<no_trace>>);
-
 static_assert(
     all_trivially_copyable<
-        dispatched::activation, dispatched::add, dispatched::attention, dispatched::average_pool, dispatched::block,
-        dispatched::convert_codes, dispatched::depthwise_conv, dispatched::gemm, dispatched::im2col,
-        dispatched::layernorm, dispatched::log_softmax<attention_code::u8_masked, log2_rounding::round_log>,
-        dispatched::max_softmax, dispatched::multiply, dispatched::patch_merge, dispatched::prepare_keys_values,
-        dispatched::rmsnorm, dispatched::row_sums, dispatched::shift_matmul<attention_code::u8_full>, dispatched::swin,
-        dispatched::swin_block, dispatched::swin_features, dispatched::unfold, dispatched::vit,
-        dispatched::vit_features, dispatched::weighted_matmul, dispatched::window_attention,
-        dispatched::window_partition, dispatched::window_reverse>);
+        any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters, multihead_parameters,
+        attention_operands, qkv_zero_points, attention_shape, rotation_parameters, no_qk_norms, qk_norm_parameters,
+        qk_norms, attention_parameters, mlp_parameters, no_gate, gate_parameters, mlp_gate, block_shape,
+        block_parameters, u8_embedding, no_mean, mean_of_normalized, mean_of_stream, no_pre_norm, pre_norm_parameters,
+        pre_norm, vit_pooling, vit_shape, vit_parameters, window_attention_shape, window_attention_parameters,
+        swin_stage_shape, swin_shape, swin_block_shape, swin_block_parameters, swin_merging_parameters,
+        swin_stage_parameters, swin_parameters, traced_tensor, trace_site, no_trace, layer_trace<no_trace>>);
+
+static_assert(all_trivially_copyable<
+              dispatched::activation, dispatched::add, dispatched::attention, dispatched::average_pool,
+              dispatched::block, dispatched::convert_codes, dispatched::depthwise_conv, dispatched::gemm,
+              dispatched::im2col, dispatched::layernorm,
+              dispatched::log_softmax<attention_code::u8_masked, log2_rounding::round_log>, dispatched::max_softmax,
+              dispatched::multiply, dispatched::patch_merge, dispatched::prepare_keys_values, dispatched::rmsnorm,
+              dispatched::rotate, dispatched::row_sums, dispatched::shift_matmul<attention_code::u8_full>,
+              dispatched::swin, dispatched::swin_block, dispatched::swin_features, dispatched::unfold, dispatched::vit,
+              dispatched::vit_features, dispatched::weighted_matmul, dispatched::window_attention,
+              dispatched::window_partition, dispatched::window_reverse>);
 static_assert(all_trivially_copyable<
               executor_ref, attention_head, prepared_values, prepared_keys_values, prepared_operands, dispatch_choice,
               dispatch_entries<>, dispatch_entry<dispatched::add, u8>, dispatch_table, dispatch_lists::stages<>,

@@ -113,6 +113,8 @@ class operations {
     record<u8>(tokens, channels, [&](auto y) { layernorm(stream_.view(), norm_s16, y); });
     record<u8>(tokens, channels, [&](auto y) { rmsnorm(codes_.view(), norm, y); });
     record<u8>(tokens, channels, [&](auto y) { rmsnorm(stream_.view(), norm_s16, y); });
+    const matrix<std::int16_t> angles = random<std::int16_t>(tokens, channels / 2);
+    record<u8>(tokens, channels, [&](auto y) { rotate({codes_.view(), 3}, {angles.view(), angles.view()}, y); });
     record<u8>(tokens, channels, [&](auto y) { add(codes_.view(), codes_.view(), addition(channels), y); });
     record<u8>(tokens, channels, [&](auto y) { activation(codes_.view(), table.span(), y); });
     record<u8>(tokens, channels, [&](auto y) {
