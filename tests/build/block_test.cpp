@@ -433,6 +433,9 @@ TEST_CASE("build_block: refuses sizes, values and memory, naming block and tenso
         "intact::build_block: shape.attention.width % heads of block 3 is 4; it must be equal to 0");
   CHECK(mentions(with_shape([](block_shape& shape) { shape.attention.heads = 0; }), "heads of block 3 is 0"));
   CHECK(mentions(with_shape([](block_shape& shape) { shape.attention.tokens = 0; }), "tokens of block 3 is 0"));
+  CHECK(
+      with_shape([](block_shape& shape) { shape.attention.rotary_prefix = 1; }) ==
+      "intact::build_block: shape.attention.rotary_prefix of block 3 is 1; blocks are built without rotary positions");
   float_block_view negative = source.view();
   negative.epsilon = -1;
   negative.position = -1;

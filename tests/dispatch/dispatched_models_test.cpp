@@ -105,13 +105,14 @@ void check_in_place(index_t rows, index_t columns, std::size_t bytes, const Disp
 }
 
 TEST_CASE(
-    "dispatch::block: equals header-only calls [u8, s16, LayerNorm, RMSNorm with a gate and norms of queries and "
-    "keys]",
+    "dispatch::block: equals header-only calls [u8, s16, LayerNorm, RMSNorm with a gate, norms of queries and keys and "
+    "rotary positions]",
     "[dispatch]") {
   const auto norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
   block_shape shape{.attention = {65, 48, 3}, .hidden = 64, .norm = norm, .gated = norm == normalization::rmsnorm};
   if (norm == normalization::rmsnorm) {
     shape.attention.qk_norm = normalization::layernorm;
+    shape.attention.rotary_prefix = 1;
   }
   const std::size_t bytes = block_workspace_bytes(shape, 2, 3);
   generator random(5);

@@ -139,6 +139,15 @@ class random_layers {
                               .k = layernorm_of(memory_, shape.head_size(), 128)};
   }
 
+  qk_rotation rotation(const attention_shape& shape) {
+    if (!shape.rotary_prefix) {
+      return no_qk_rotation{};
+    }
+    const index_t rows = shape.tokens - *shape.rotary_prefix, pairs = shape.head_size() / 2;
+    return rotation_parameters{.cosine = memory_.random_matrix<std::int16_t>(rows, pairs, -16384, 16384),
+                               .sine = memory_.random_matrix<std::int16_t>(rows, pairs, -16384, 16384)};
+  }
+
   block_parameters block(const block_shape& shape) {
     const index_t width = shape.attention.width;
     return {.norm1 = layernorm(width),
@@ -147,7 +156,8 @@ class random_layers {
                           .logits = scale_of(deviation_of_sum(u8_u8_deviation / 3, shape.attention.head_size()), {}),
                           .softmax = softmax(),
                           .proj = branch(width, width),
-                          .norms = norms(shape.attention)},
+                          .norms = norms(shape.attention),
+                          .rotation = rotation(shape.attention)},
             .add1 = addition(width),
             .norm2 = layernorm(width),
             .mlp = {.fc1 = linear(shape.hidden, width, {2048, 900}),
@@ -523,6 +533,20 @@ void run_qk_norms() {
   run(precise, normalization::rmsnorm, 48);
 }
 
+/// Blocks with rotary positions.
+void run_rotary_positions() {
+  recipe of_block = paper;
+  of_block.name += "_rotary";
+  block_shape block = shape_of_block;
+  block.attention.rotary_prefix = 1;
+  run_block<std::uint8_t>(of_block, 50, block);
+  of_block = precise;
+  of_block.name += "_qk_rmsnorm_rotary";
+  block.attention.qk_norm = normalization::rmsnorm;
+  block.attention.rotary_prefix = 0;
+  run_block<std::int16_t>(of_block, 51, block);
+}
+
 }  // namespace
 
 void run_models() {
@@ -541,6 +565,7 @@ void run_models() {
   run_swin_features<std::int16_t>(precise, 37);
   run_norms_and_gates();
   run_qk_norms();
+  run_rotary_positions();
 }
 
 }  // namespace hashes

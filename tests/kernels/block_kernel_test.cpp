@@ -202,6 +202,40 @@ TEST_CASE("block: equals the specification [norms of queries and keys, any shape
   }
 }
 
+TEST_CASE("block: equals the specification [rotary positions, any shape, prefix, batch and number of threads]",
+          "[block]") {
+  const struct {
+    index_t tokens, width, heads, prefix, batch, threads;
+  } cases[] = {{0, 16, 2, 0, 1, 1}, {1, 2, 1, 0, 3, 2},    {2, 4, 2, 2, 1, 7},  // the prefix is all
+               {7, 64, 1, 1, 2, 1}, {65, 132, 2, 0, 1, 3}, {197, 96, 3, 5, 1, 2}, {33, 40, 2, 1, 3, 2}};
+  for (const bool normed : {false, true}) {
+    for (const auto& c : cases) {
+      INFO(c.tokens << " tokens, width " << c.width << ", " << c.heads << " heads, batch " << c.batch);
+      block_shape shape{
+          .attention = {.tokens = c.tokens, .width = c.width, .heads = c.heads, .rotary_prefix = c.prefix},
+          .hidden = 8};
+      if (normed) {
+        shape.attention.qk_norm = normalization::layernorm;
+      }
+      generator random(static_cast<unsigned>(c.tokens + c.width));
+      parameter_memory memory;
+      block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
+      p.attention.zero_points = {.q = 100, .k = 131, .v = 128};
+      check_block<std::uint8_t>(p, shape, c.batch, c.threads, random);
+    }
+  }
+}
+
+TEST_CASE("block: equals the specification [rotary positions, rows that are processed in bands]", "[block]") {
+  const block_shape shape{.attention = {.tokens = 20, .width = 16, .heads = 2, .rotary_prefix = 3}, .hidden = 20'000};
+  constexpr index_t batch = 20;
+  STATIC_REQUIRE(band_rows(batch * 20, 16, 20'000) % 20 != 0);  // bands begin within images
+  generator random(78);
+  parameter_memory memory;
+  const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
+  check_block<std::uint8_t>(p, shape, batch, 2, random);
+}
+
 TEST_CASE("block: equals the specification [rows that are processed in bands, with a gate and without]", "[block]") {
   const bool gated = GENERATE(false, true);
   const block_shape shape{.attention = {20, 16, 2}, .hidden = gated ? 10'000 : 20'000, .gated = gated};

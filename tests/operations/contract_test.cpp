@@ -955,14 +955,40 @@ void break_qk_norms(std::vector<broken_block>& all, const block_parameters& good
                  {"attention: queries and keys have norms; the shape calls for none"}});
 }
 
+void break_rotation(std::vector<broken_block>& all, const block_parameters& good) {
+  const auto tables_of = [](block_call& call) -> rotation_parameters& {
+    return std::get<rotation_parameters>(call.parameters.attention.rotation);
+  };
+  for (const auto& bad : wrong_shapes(std::get<rotation_parameters>(good.attention.rotation).cosine)) {
+    all.push_back({[=](block_call& call) { tables_of(call).cosine = bad.argument; },
+                   words{"attention: rotation", "cosine"} + bad.expected});
+    all.push_back({[=](block_call& call) { tables_of(call).sine = bad.argument; },
+                   words{"attention: rotation", "sine"} + bad.expected});
+  }
+  for (const index_t prefix : {1, 3}) {  // the tables are for a prefix of 2
+    all.push_back({[=](block_call& call) { call.shape.attention.rotary_prefix = prefix; },
+                   {"attention: rotation: cosine is 3 x 2; it must be " + std::to_string(5 - prefix) + " x 2"}});
+  }
+  for (const auto& bad : wrong_values(0, 5)) {
+    all.push_back({[=](block_call& call) { call.shape.attention.rotary_prefix = bad.argument; },
+                   words{"attention", "rotary_prefix"} + bad.expected});
+  }
+  all.push_back({[](block_call& call) { call.parameters.attention.rotation = no_qk_rotation{}; },
+                 {"attention: queries and keys have no rotary positions; the shape calls for them"}});
+  all.push_back({[](block_call& call) { call.shape.attention.rotary_prefix.reset(); },
+                 {"attention: queries and keys have rotary positions; the shape calls for none"}});
+}
+
 constexpr block_shape small_block = {{5, 8, 2}, 12};
 constexpr block_shape gated_block = {.attention = {5, 8, 2}, .hidden = 12, .gated = true};
 constexpr block_shape block_with_qk_norms = {.attention = {5, 8, 2, normalization::layernorm}, .hidden = 12};
+constexpr block_shape rotary_block = {.attention = {.tokens = 5, .width = 8, .heads = 2, .rotary_prefix = 2},
+                                      .hidden = 12};
 
 TEST_CASE(
     "block: refuses every wrong parameter before anything is written [with a gate, with norms of queries and keys, "
-    "without]") {
-  const block_shape shape = GENERATE(small_block, gated_block, block_with_qk_norms);
+    "with rotary positions, without]") {
+  const block_shape shape = GENERATE(small_block, gated_block, block_with_qk_norms, rotary_block);
   generator random(53);
   parameter_memory memory;
   const block_call good{shape, random_block(memory, shape, attention_code::u8_masked, random)};
@@ -975,6 +1001,9 @@ TEST_CASE(
   }
   if (shape.attention.qk_norm) {
     break_qk_norms(all, good.parameters, memory);
+  }
+  if (shape.attention.rotary_prefix) {
+    break_rotation(all, good.parameters);
   }
   CHECK(all.size() > 100);
 
@@ -992,6 +1021,17 @@ TEST_CASE(
     CHECK(scratch.memory() == before);
   }
   check_accepted(stream, [&] { run(good); });
+}
+
+TEST_CASE("block: refuses rotary positions of heads with an odd number of channels") {
+  generator random(55);
+  parameter_memory memory;
+  const block_shape shape = {.attention = {.tokens = 5, .width = 9, .heads = 3, .rotary_prefix = 2}, .hidden = 12};
+  const block_parameters p = random_block(memory, shape, attention_code::u8_masked, random);
+  tensor<std::uint8_t> stream(5, 9);
+  std::vector<std::byte> scratch(block_workspace_bytes(shape));
+  check_refused(stream, {"attention: head size % 2 with rotary positions is 1; it must be equal to 0"},
+                [&] { block(stream.view(), p, shape, workspace(scratch.data(), scratch.size())); });
 }
 
 TEST_CASE("block: refuses a stream that does not fit and a workspace that is too small") {

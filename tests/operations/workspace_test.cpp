@@ -87,8 +87,8 @@ static_assert(block_workspace_bytes(gated_tiny) ==
 static_assert(block_workspace_bytes({.attention = {577, 192, 3}, .hidden = 6000, .gated = true}) ==
               whole_lines(577 * 192) + whole_lines(300 * 12'000) + 63 + attention_workspace_bytes(577, 3, 64, 1));
 
-// Queries and keys are normalized in place.
-static_assert(block_workspace_bytes({.attention = {197, 192, 3, normalization::layernorm}, .hidden = 768}) ==
+// Queries and keys are normalized and rotated in place.
+static_assert(block_workspace_bytes({.attention = {197, 192, 3, normalization::layernorm, 1}, .hidden = 768}) ==
               block_workspace_bytes(deit_tiny));
 
 // The specification: two buffers of the block; then, in the same place, qkv, logits, codes and context of attention, or
@@ -360,12 +360,14 @@ TEST_CASE("allocations_of: counts allocations") {
 }
 
 TEMPLATE_TEST_CASE(
-    "block: takes no memory from the heap [kernels, specification, RMSNorm with a gate and norms of queries and keys]",
+    "block: takes no memory from the heap [kernels, specification, RMSNorm with a gate, norms and rotary positions of "
+    "queries and keys]",
     "", on_kernels, by_specification) {
   const auto norm = GENERATE(normalization::layernorm, normalization::rmsnorm);
   block_shape shape = {{17, 24, 3}, 48, norm, norm == normalization::rmsnorm};
   if (norm == normalization::rmsnorm) {
     shape.attention.qk_norm = norm;
+    shape.attention.rotary_prefix = 1;
   }
   for (const attention_code probabilities :
        {attention_code::u8_masked, attention_code::u4_clipped, attention_code::u8_full}) {

@@ -70,6 +70,15 @@ inline qk_norms random_norms(parameter_memory& memory, const attention_shape& sh
                             .k = random_layernorm(memory, shape.head_size(), random)};
 }
 
+inline qk_rotation random_rotation(parameter_memory& memory, const attention_shape& shape, generator& random) {
+  if (!shape.rotary_prefix) {
+    return no_qk_rotation{};
+  }
+  const index_t rows = shape.tokens - *shape.rotary_prefix, pairs = shape.head_size() / 2;
+  return rotation_parameters{.cosine = memory.matrix<std::int16_t>(rows, pairs, -16384, 16384, random),
+                             .sine = memory.matrix<std::int16_t>(rows, pairs, -16384, 16384, random)};
+}
+
 inline attention_parameters random_attention(parameter_memory& memory, const attention_shape& shape,
                                              attention_code probabilities, generator& random) {
   const tensor_scale context{1 << 30, std::int64_t{257} << 44, 13, 0};
@@ -81,7 +90,8 @@ inline attention_parameters random_attention(parameter_memory& memory, const att
                                              .codes = probabilities},
                       .context = context},
           .proj = random_linear(memory, shape.width, shape.width, {}, random),
-          .norms = random_norms(memory, shape, random)};
+          .norms = random_norms(memory, shape, random),
+          .rotation = random_rotation(memory, shape, random)};
 }
 
 inline mlp_gate random_gate(parameter_memory& memory, const block_shape& shape, generator& random) {

@@ -85,6 +85,10 @@ class float_block_check {
     }
     of_heads("q_norm", block.q_norm, attention);
     of_heads("k_norm", block.k_norm, attention);
+    if (attention.rotary_prefix) [[unlikely]] {
+      contract_failed("intact::%s: %s is %td; blocks are built without rotary positions", operation_,
+                      block_text("shape.attention.rotary_prefix").c_str(), *attention.rotary_prefix);
+    }
   }
 
  private:

@@ -11,6 +11,7 @@
 #include "intact/model/linear.hpp"
 #include "intact/shift_matmul.hpp"
 #include "intact/types/key_mask.hpp"
+#include "intact/types/rotation.hpp"
 #include "intact/types/softmax_parameters.hpp"
 #include "intact/weighted_matmul.hpp"
 
@@ -25,6 +26,7 @@ struct attention_shape {
   index_t width = 0;                          ///< channels of all heads
   index_t heads = 1;                          ///< number of heads
   std::optional<normalization> qk_norm = {};  ///< of the norms of queries and keys, if there are any
+  std::optional<index_t> rotary_prefix = {};  ///< tokens before those with rotary positions, if any tokens have them
 
   /// Channels of a head.
   INTACT_INLINE constexpr index_t head_size() const { return heads < 1 ? 0 : width / heads; }
@@ -62,8 +64,15 @@ struct qk_norm_parameters {
 /// Norms, or none.
 using qk_norms = std::variant<no_qk_norms, qk_norm_parameters>;
 
+/// With rotary positions the queries and keys of each head are rotated before the products, after their norms if there
+/// are any: those of tokens after the prefix of class and register tokens. All heads have the same angles, a row of the
+/// tables for each of these tokens.
+struct no_qk_rotation {};
+/// Angles of queries and keys, or none.
+using qk_rotation = std::variant<no_qk_rotation, rotation_parameters>;
+
 /// Parameters of multi-head self-attention. q, k and v have a scale and a zero point each, which may be equal. Those of
-/// normalized queries and keys are their norms' outputs'.
+/// normalized queries and keys are their norms' outputs'. Rotations keep them.
 struct attention_parameters {
   linear_parameters qkv;            ///< to queries, keys and values, in this order
   qkv_zero_points zero_points;      ///< of qkv's codes, or of their norms' outputs
@@ -71,6 +80,7 @@ struct attention_parameters {
   softmax_parameters softmax = {};  ///< and the product with V
   linear_parameters proj;           ///< to the branch's u8 scale or to the s16 stream's
   qk_norms norms = {};              ///< of queries and keys
+  qk_rotation rotation = {};        ///< of queries and keys
 
   /// The part between the projections.
   INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const {
@@ -160,6 +170,22 @@ inline void require_qk_norms(const qk_norms& norms, const attention_shape& shape
   }
 }
 
+/// Checks the rotary positions of queries and keys against the sizes of attention.
+inline void require_qk_rotation(const qk_rotation& rotation, const attention_shape& shape) {
+  const auto* const p = std::get_if<rotation_parameters>(&rotation);
+  if ((p != nullptr) != shape.rotary_prefix.has_value()) [[unlikely]] {
+    contract_failed("intact::attention: queries and keys have %s; the shape calls for %s",
+                    p != nullptr ? "rotary positions" : "no rotary positions", p != nullptr ? "none" : "them");
+  }
+  if (p != nullptr) {
+    require_between("attention", "rotary_prefix", *shape.rotary_prefix, 0, shape.tokens);
+    require_equal("attention", "head size % 2 with rotary positions", shape.head_size() % 2, 0);
+    const index_t rows = shape.tokens - *shape.rotary_prefix, pairs = shape.head_size() / 2;
+    require_shape("attention: rotation", "cosine", p->cosine, rows, pairs);
+    require_shape("attention: rotation", "sine", p->sine, rows, pairs);
+  }
+}
+
 /// Checks the parameters of self-attention, projections included, against its sizes.
 template <class Kinds = all_weight_kinds>
 void require_attention(const attention_parameters& p, const attention_shape& shape) {
@@ -168,6 +194,7 @@ void require_attention(const attention_parameters& p, const attention_shape& sha
   require_at_most("attention", "head size", shape.head_size(), gemm_max_depth_u8_u8);
   require_linear<Kinds>("attention: qkv", p.qkv, size_product(3, shape.width), shape.width);
   require_qk_norms(p.norms, shape);
+  require_qk_rotation(p.rotation, shape);
   require_zero_points("attention", p.zero_points);
   require_scale("attention: logits", p.logits, shape.tokens);
   require_softmax(p.softmax, shape.tokens);

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <variant>
 
+#include "intact/kernel/rotate.hpp"
 #include "intact/model/attention.hpp"
 #include "intact/model/mlp.hpp"
 #include "intact/rmsnorm.hpp"
@@ -125,7 +126,33 @@ void normalize_heads(const attention_parameters& p, const attention_shape& shape
   });
 }
 
-/// The first steps of a block on a stream, in bands of rows: norm1, then q, k and v, and their norms if there are any.
+/// Rotary positions of queries and keys, in place on rows of q, k and v of a batch, from row `first` on.
+template <class Isa, executor Executor>
+void rotate_heads(const attention_parameters& p, const attention_shape& shape, index_t first,
+                  matrix_view<std::uint8_t> qkv, const Executor& run) {
+  const auto* const tables = std::get_if<rotation_parameters>(&p.rotation);
+  if (tables == nullptr || shape.width == 0) {
+    return;
+  }
+  for_each_row_range(run, qkv.rows, rows_per_task, [&](row_range rows) {
+    for (index_t i = rows.begin; i < rows.end; ++i) {
+      const index_t position = (first + i) % shape.tokens - *shape.rotary_prefix;
+      if (position < 0) {
+        continue;
+      }
+      const rotation_parameters angles{tables->cosine.row_block(position, 1), tables->sine.row_block(position, 1)};
+      const auto rotate_part = [&](index_t part, int zero_point) {
+        const matrix_view<std::uint8_t> codes = qkv.row_block(i, 1).column_block(part * shape.width, shape.width);
+        kernel::rotate<Isa>({codes, zero_point}, angles, codes, {0, 1});
+      };
+      rotate_part(0, p.zero_points.q);
+      rotate_part(1, p.zero_points.k);
+    }
+  });
+}
+
+/// The first steps of a block on a stream, in bands of rows: norm1, then q, k and v, and their norms and rotary
+/// positions if there are any.
 template <class Isa, class Kinds, class Code, executor Executor>
 void project_qkv(matrix_view<Code> stream, const block_layers& layers, matrix_view<std::uint8_t> normalized,
                  matrix_view<std::uint8_t> qkv, const Executor& run) {
@@ -135,6 +162,7 @@ void project_qkv(matrix_view<Code> stream, const block_layers& layers, matrix_vi
     normalize_rows<Isa>(layers.shape.norm, stream.row_block(first, count), layers.p.norm1, x, run);
     linear<Isa, Kinds>(x, layer.weights, requantize<std::uint8_t>{layer.scale}, qkv.row_block(first, count), run);
     normalize_heads<Isa>(layers.p.attention, layers.shape.attention, qkv.row_block(first, count), run);
+    rotate_heads<Isa>(layers.p.attention, layers.shape.attention, first, qkv.row_block(first, count), run);
   });
 }
 
@@ -183,9 +211,9 @@ void after_attention(matrix_view<std::uint8_t> context, const block_layers& laye
 ///     x <- x + proj(attention(norm1(x)));   x <- x + fc2(f(fc1(norm2(x))))
 ///
 /// f is the activation function. With a gate (SwiGLU, GeGLU) the last step is x <- x + fc2(f(fc1(y)) * up(y)), y being
-/// norm2(x). Attention may normalize the queries and keys of each head (QK-norm). There are no tensors between a
-/// product and the operation that follows it, but for the gate's product: the activation, the residual additions and
-/// all of attention run where their operands are.
+/// norm2(x). Attention may normalize the queries and keys of each head (QK-norm) and rotate them by the positions of
+/// their tokens (rotary positions). There are no tensors between a product and the operation that follows it, but for
+/// the gate's product: the activation, the residual additions and all of attention run where their operands are.
 ///
 /// Shapes:    stream (batch * tokens) x width of u8 or s16, one image after the other; the batch is stream.rows /
 ///            tokens. Parameters as `shape` says. Any number of tokens from 0.

@@ -36,15 +36,15 @@ static_assert(
                            compat_scale, round_half_to_even<u8>, single_rounding<u8>, double_rounding<u8>,
                            round_power_of_two<u8>, row_corrected<raw_accumulator>, float_rounding<u8>,
                            float_output<float>, bfloat16, gemm_operands<u8, s8, raw_accumulator>>);
-static_assert(
-    all_trivially_copyable<
-        any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters, multihead_parameters,
-        attention_operands, qkv_zero_points, attention_shape, rotation_parameters, no_qk_norms, qk_norm_parameters,
-        qk_norms, attention_parameters, mlp_parameters, no_gate, gate_parameters, mlp_gate, block_shape,
-        block_parameters, u8_embedding, no_mean, mean_of_normalized, mean_of_stream, no_pre_norm, pre_norm_parameters,
-        pre_norm, vit_pooling, vit_shape, vit_parameters, window_attention_shape, window_attention_parameters,
-        swin_stage_shape, swin_shape, swin_block_shape, swin_block_parameters, swin_merging_parameters,
-        swin_stage_parameters, swin_parameters, traced_tensor, trace_site, no_trace, layer_trace<no_trace>>);
+static_assert(all_trivially_copyable<
+              any_packed_weights, weight_kinds<s8>, classifier_outputs, linear_parameters, multihead_parameters,
+              attention_operands, qkv_zero_points, attention_shape, rotation_parameters, no_qk_rotation, qk_rotation,
+              no_qk_norms, qk_norm_parameters, qk_norms, attention_parameters, mlp_parameters, no_gate, gate_parameters,
+              mlp_gate, block_shape, block_parameters, u8_embedding, no_mean, mean_of_normalized, mean_of_stream,
+              no_pre_norm, pre_norm_parameters, pre_norm, vit_pooling, vit_shape, vit_parameters,
+              window_attention_shape, window_attention_parameters, swin_stage_shape, swin_shape, swin_block_shape,
+              swin_block_parameters, swin_merging_parameters, swin_stage_parameters, swin_parameters, traced_tensor,
+              trace_site, no_trace, layer_trace<no_trace>>);
 
 static_assert(all_trivially_copyable<
               dispatched::activation, dispatched::add, dispatched::attention, dispatched::average_pool,

@@ -11,6 +11,7 @@
 #include "intact/reference/model/linear.hpp"
 #include "intact/reference/model/trace.hpp"
 #include "intact/reference/rmsnorm.hpp"
+#include "intact/reference/rotate.hpp"
 #include "intact/reference/shift_matmul.hpp"
 #include "intact/reference/weighted_matmul.hpp"
 
@@ -80,6 +81,13 @@ inline void normalize_heads(normalization kind, const layernorm_parameters& p, i
     const matrix_view<std::uint8_t> codes = x.column_block(head * size, size);
     normalize(kind, codes, p, codes);
   }
+}
+
+/// The queries or the keys of all heads, in place: those of tokens after the prefix.
+inline void rotate_heads(const quantized_matrix& x, const rotation_parameters& p, index_t prefix,
+                         matrix_view<std::uint8_t> y) {
+  const index_t rotated = y.rows - prefix;
+  reference::rotate({x.codes.row_block(prefix, rotated), x.zero_point}, p, y.row_block(prefix, rotated));
 }
 
 /// One head after its logits.
@@ -215,8 +223,8 @@ void attention(const attention_operands& x, const multihead_parameters& p, matri
   detail::attend_heads(x, p, attention_head_buffers::take(memory, x.q.codes.rows, x.k.codes.rows), y, trace);
 }
 
-/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters, and norms of queries and
-/// keys if the shape calls for them.
+/// Multi-head self-attention of FQ-ViT (section 3.3), with the variants of softmax_parameters, and norms and rotary
+/// positions of queries and keys if the shape calls for them.
 ///
 /// Shapes:    x tokens x width in u8 codes; y tokens x width: u8, the branch's codes, or s16, the residual stream that
 ///            the branch is added to.
@@ -231,13 +239,19 @@ void attention(matrix_view<const std::uint8_t> x, const attention_parameters& p,
 
   reference::linear(x, p.qkv, buffer.qkv);
   trace(trace_site{"qkv"}, matrix_view<const std::uint8_t>(buffer.qkv));
+  const matrix_view<std::uint8_t> q = buffer.qkv.column_block(0, shape.width),
+                                  k = buffer.qkv.column_block(shape.width, shape.width);
   if (const auto* const norms = std::get_if<qk_norm_parameters>(&p.norms)) {
-    const matrix_view<std::uint8_t> q = buffer.qkv.column_block(0, shape.width),
-                                    k = buffer.qkv.column_block(shape.width, shape.width);
     detail::normalize_heads(*shape.qk_norm, norms->q, shape.heads, q);
     trace(trace_site{"q_norm"}, matrix_view<const std::uint8_t>(q));
     detail::normalize_heads(*shape.qk_norm, norms->k, shape.heads, k);
     trace(trace_site{"k_norm"}, matrix_view<const std::uint8_t>(k));
+  }
+  if (const auto* const angles = std::get_if<rotation_parameters>(&p.rotation)) {
+    detail::rotate_heads({q, p.zero_points.q}, *angles, *shape.rotary_prefix, q);
+    trace(trace_site{"q_rotated"}, matrix_view<const std::uint8_t>(q));
+    detail::rotate_heads({k, p.zero_points.k}, *angles, *shape.rotary_prefix, k);
+    trace(trace_site{"k_rotated"}, matrix_view<const std::uint8_t>(k));
   }
 
   detail::attend_heads(p.operands(buffer.qkv), p.multihead(shape.heads), buffer.head, buffer.context, trace);

@@ -10,38 +10,14 @@ namespace intact {
 inline namespace INTACT_ABI {
 
 /// The tensors of models, by name. The names of `positions` and `position_bias` are those of constants.
-inline constexpr std::string_view traced_tensors[] = {"input",
-                                                      "patch",
-                                                      "patch_norm",
-                                                      "embed",
-                                                      "positions",
-                                                      "tokens",
-                                                      "norm_pre",
-                                                      "stream",
-                                                      "norm1",
-                                                      "qkv",
-                                                      "q_norm",
-                                                      "k_norm",
-                                                      "attention_logits",
-                                                      "position_bias",
-                                                      "biased_logits",
-                                                      "attention",
-                                                      "context",
-                                                      "proj",
-                                                      "add1",
-                                                      "norm2",
-                                                      "fc1",
-                                                      "activation",
-                                                      "up",
-                                                      "gated",
-                                                      "fc2",
-                                                      "add2",
-                                                      "merge_norm",
-                                                      "merge",
-                                                      "norm",
-                                                      "pool",
-                                                      "logits",
-                                                      "logits_u8"};
+inline constexpr std::string_view traced_tensors[] = {
+    "input",         "patch",         "patch_norm", "embed",      "positions",
+    "tokens",        "norm_pre",      "stream",     "norm1",      "qkv",
+    "q_norm",        "k_norm",        "q_rotated",  "k_rotated",  "attention_logits",
+    "position_bias", "biased_logits", "attention",  "context",    "proj",
+    "add1",          "norm2",         "fc1",        "activation", "up",
+    "gated",         "fc2",           "add2",       "merge_norm", "merge",
+    "norm",          "pool",          "logits",     "logits_u8"};
 
 /// Calls of it are no constants, and nothing defines it: compilers show its name where they refuse another name.
 void no_tensor_of_a_model_has_this_name();
