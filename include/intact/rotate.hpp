@@ -35,6 +35,7 @@ inline void require_rotate(const quantized_matrix& x, const rotation_parameters&
 ///            y[j]     = clamp((a * C - b * S + (zp << 14) + 2^13) >> 14)
 ///            y[j + h] = clamp((b * C + a * S + (zp << 14) + 2^13) >> 14)
 /// Shapes:    x and y T x (heads * 2h), cosine and sine T x h; row-major, any strides, any alignment; sizes may be 0.
+///            A batch takes a call for each image.
 /// Units:     y has the scale and the zero point of x, which should hold the rotated values: they are up to sqrt(2)
 ///            times as large.
 /// Range:     any s16 codes of cosines and sines; sums stay below 2^25 in magnitude.

@@ -95,8 +95,7 @@ float some_factor(generator& random) {
 template <class Stage>
 tensor<typename Stage::output> outputs_of(const Stage& stage, const std::int32_t* accumulators, index_t columns) {
   tensor<typename Stage::output> y(row_count, columns, layouts[1]);
-  const gemm_operands<std::uint8_t, std::int8_t, Stage> operands{{}, {}, stage, y.view()};
-  kernel::finish_panel<1, test_isa>(operands, accumulators, row_count, {0, 0, columns});
+  kernel::finish_panel<1, test_isa>(stage, accumulators, row_count, {0, 0, columns}, y.view());
   return y;
 }
 

@@ -831,6 +831,18 @@ TEST_CASE("multiply: works in place") {
   }
 }
 
+/// Any numbers from low to high, half of them at the ends.
+template <class T>
+void fill_with_ends(const matrix_view<T>& view, generator& random) {
+  constexpr std::int64_t low = std::numeric_limits<T>::min(), high = std::numeric_limits<T>::max();
+  for (index_t i = 0; i < view.rows; ++i) {
+    for (index_t j = 0; j < view.columns; ++j) {
+      const std::int64_t choices[] = {low, high, random.between(low, high), random.between(low, high)};
+      view(i, j) = static_cast<T>(choices[random.between(0, 3)]);
+    }
+  }
+}
+
 TEST_CASE("rotate: equals the specification, and works in place") {
   generator random(224);
   for (const index_t rows : {1, 5, 33}) {
@@ -840,19 +852,21 @@ TEST_CASE("rotate: equals the specification, and works in place") {
         guarded_tensor<std::uint8_t> x(rows, columns, where), y(rows, columns, where), z(rows, columns, where),
             expected(rows, columns);
         guarded_tensor<std::int16_t> cosine(rows, half, where), sine(rows, half, where);
-        fill(x.view(), values::random, 0, 255, random);
-        fill(cosine.view(), values::random, -32768, 32767, random);
-        fill(sine.view(), values::random, -32768, 32767, random);
         const rotation_parameters angles{cosine.view(), sine.view()};
-        reference::rotate({x.view(), 77}, angles, expected.view());
-        rotate<test_isa>({x.view(), 77}, angles, y.view());
-        rotate<test_isa>({x.view(), 77}, angles, z.view(), reversed_executor{});
-        CAPTURE(rows, half, where.gap);
-        CHECK(first_difference(y.view(), expected.view()) == "");
-        CHECK(first_difference(z.view(), expected.view()) == "");
-        CHECK(y.surroundings_untouched());
-        rotate<test_isa>({x.view(), 77}, angles, x.view());
-        CHECK(first_difference(x.view(), expected.view()) == "");
+        for (const int zero_point : {0, 77, 255}) {
+          fill_with_ends(x.view(), random);
+          fill_with_ends(cosine.view(), random);
+          fill_with_ends(sine.view(), random);
+          reference::rotate({x.view(), zero_point}, angles, expected.view());
+          rotate<test_isa>({x.view(), zero_point}, angles, y.view());
+          rotate<test_isa>({x.view(), zero_point}, angles, z.view(), reversed_executor{});
+          CAPTURE(rows, half, where.gap, zero_point);
+          CHECK(first_difference(y.view(), expected.view()) == "");
+          CHECK(first_difference(z.view(), expected.view()) == "");
+          CHECK(y.surroundings_untouched());
+          rotate<test_isa>({x.view(), zero_point}, angles, x.view());
+          CHECK(first_difference(x.view(), expected.view()) == "");
+        }
       }
     }
   }

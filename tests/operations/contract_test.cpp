@@ -348,6 +348,34 @@ TEST_CASE("gemm: refuses matrices and scales that do not fit each other") {
   check_accepted(y, [&] { gemm(one.a, one.w, stage{one.scale}, y.view()); });
 }
 
+TEST_CASE("rotate: refuses views that describe no memory, and tables and outputs of another shape") {
+  generator random(46);
+  tensor<std::uint8_t> x(4, 12), y(4, 12, layouts[1]);
+  tensor<std::int16_t> cosine(4, 3), sine(4, 3);
+  fill(x.view(), values::random, 0, 255, random);
+  fill(cosine.view(), values::random, -16384, 16384, random);
+  fill(sine.view(), values::random, -16384, 16384, random);
+  const quantized_matrix from{x.view(), 30};
+  const rotation_parameters angles{cosine.view(), sine.view()};
+  for (const auto& bad : wrong_views(x.view())) {
+    check_refused(y, words{"rotate", "x"} + bad.expected, [&] { rotate({bad.argument, 30}, angles, y.view()); });
+  }
+  for (const auto& bad : wrong_views(cosine.view())) {
+    check_refused(y, words{"rotate", "cosine"} + bad.expected, [&] {
+      rotate(from, {bad.argument, sine.view()}, y.view());
+    });
+  }
+  for (const auto& bad : wrong_shapes(sine.view())) {
+    check_refused(y, words{"rotate", "sine"} + bad.expected, [&] {
+      rotate(from, {cosine.view(), bad.argument}, y.view());
+    });
+  }
+  for (const auto& bad : wrong_shapes(y.view())) {
+    check_refused(y, words{"rotate", "y"} + bad.expected, [&] { rotate(from, angles, bad.argument); });
+  }
+  check_accepted(y, [&] { rotate(from, angles, y.view()); });
+}
+
 TEST_CASE("gemm: refuses a stream that its stages cannot add to") {
   packed_product one;
   tensor<std::int16_t> addend(3, 4), y(3, 4, layouts[1]);

@@ -325,6 +325,9 @@ def main():
     arguments = parser.parse_args()
     checks = {"symbols": check_symbols, "members": check_members, "operations": check_operations,
               "instructions": check_instructions, "tiles": check_tiles, "integers": check_integers}
+    unknown = set(arguments.checks.split(",")) - checks.keys()
+    if unknown:
+        parser.error(f"unknown checks {', '.join(sorted(unknown))}; there are {', '.join(checks)}")
     violations = [line for name in arguments.checks.split(",") for line in checks[name](arguments)]
     print("\n".join(violations) if violations else "no violation")
     return 1 if violations else 0

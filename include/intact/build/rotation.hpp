@@ -13,9 +13,12 @@ inline namespace INTACT_UNIT {
 
 /// Tables of angles.
 ///
-/// Formula:   rne(cos(angle) * 2^14), rne(sin(angle) * 2^14)
+/// Formula:   rne(cos(angle) * 2^14), rne(sin(angle) * 2^14) in double precision
 /// Shapes:    angles tokens x pairs, in radians; cosine and sine of the same shape, any strides.
+/// Exactness: where cosines of C libraries differ in their last bits, a number of a table may differ by 1: keep tables
+///            with the model, or build them once.
 /// Errors:    shapes that differ, angles that are not finite, naming the first: nothing has been written then.
+/// Aliasing:  angles, cosine and sine must not overlap.
 /// Returns:   views of cosine and sine.
 /// Source:    docs/numerics.md, section 17.
 inline rotation_parameters build_rotation(matrix_view<const double> angles, matrix_view<std::int16_t> cosine,

@@ -35,11 +35,13 @@ requires(Stage::rows_of_sums > 1) inline constexpr unsigned stage_rows<Stage> = 
 
 /// From one row of a panel's sums in memory to the next, whatever the kind of weights.
 inline constexpr index_t panel_sums_stride = packed_weights<std::int8_t>::panel_width;
+static_assert(panel_sums_stride == packed_weights<s4>::panel_width &&
+              panel_sums_stride == packed_weights<grouped_s4>::panel_width);
 
 /// The sums of Rows rows of a panel, in memory.
 template <unsigned Rows>
 struct alignas(64) panel_sums {
-  std::int32_t* row(unsigned r) noexcept { return lanes + index_t{r} * panel_sums_stride; }
+  std::int32_t* row(unsigned r) noexcept { return lanes + static_cast<index_t>(r) * panel_sums_stride; }
 
   std::int32_t lanes[static_cast<std::size_t>(Rows * panel_sums_stride)];
 };
@@ -62,7 +64,8 @@ INTACT_INLINE void finish_stored(const Stage& stage, const std::int32_t* from, c
   for (unsigned r = 0; r < Rows; ++r) {
     INTACT_UNROLL
     for (unsigned j = 0; j < N; ++j) {
-      sums[r][j] = simd::load<Isa>(from + index_t{r} * panel_sums_stride + index_t{j} * simd::lanes<Isa>);
+      sums[r][j] = simd::load<Isa>(from + static_cast<index_t>(r) * panel_sums_stride +
+                                   static_cast<index_t>(j) * simd::lanes<Isa>);
     }
   }
   finish<Isa>(stage, sums, at, y);

@@ -82,12 +82,12 @@ struct attention_parameters {
   qk_norms norms = {};              ///< of queries and keys
   qk_rotation rotation = {};        ///< of queries and keys
 
-  /// The part between the projections.
+  /// The part between the projections, after norms and rotary positions, which it does not compute.
   INTACT_INLINE constexpr multihead_parameters multihead(index_t heads) const {
     return {.heads = heads, .logits = logits, .softmax = softmax};
   }
 
-  /// Queries, keys and values in the columns of one matrix, as the qkv layer makes them.
+  /// Queries, keys and values in the columns of one matrix, as the qkv layer, norms and rotary positions make them.
   INTACT_INLINE constexpr attention_operands operands(const matrix_view<const std::uint8_t>& codes) const {
     const index_t width = codes.columns / 3;
     return {.q = {codes.column_block(0, width), zero_points.q},
